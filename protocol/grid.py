@@ -1,0 +1,203 @@
+"""The grid: where the bot stands in time, as arithmetic.
+
+Tick `seq` is due at `origin + seq * interval` on the wall clock and its slot lasts until the next one is due.
+Nothing has to be remembered to know which tick it is, so the position in time survives any process; what has
+to be remembered is only the last index that ran, so that none runs twice.
+
+A wall clock may be stepped. Forward, the indices it jumped over never had a moment of their own: they become
+a gap whose cause says so. Backward, the wall shows times whose indices already ran: the loop holds until the
+grid reaches the next index. In both cases the step itself is recorded (`ClockStep`), never hidden. A clock
+that is merely slewed is no step: the grid follows it.
+
+Pure: times come in as `int` nanoseconds, wall times since the UTC epoch.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from . import duration
+from .errors import NeverblinkError
+
+__all__ = ["ClockStep", "Gap", "Grid", "GridError", "Plan", "Policy", "Reading", "detect_step", "plan"]
+
+Policy = Literal["skip", "catch-up"]
+"""What a bot does about slots it was too late for: leave them out, or run each of them, late."""
+
+GapKind = Literal["skipped", "missed"]
+
+STEP_THRESHOLD = 50_000_000
+SLEW_PPM = 500
+
+
+class GridError(NeverblinkError, ValueError):
+    """An interval that makes no grid; `value` is what was given."""
+
+    def __init__(self, message: str, value: object) -> None:
+        super().__init__(message)
+        self.value = value
+
+
+class Gap(msgspec.Struct, frozen=True):
+    """Indices `first` to `last`, both included, that did not run.
+
+    `skipped`: the bot's own overrun. `missed`: nobody could run them. `cause` is for people.
+    """
+
+    first: int
+    last: int
+    kind: GapKind
+    cause: str
+
+    def __len__(self) -> int:
+        return self.last - self.first + 1
+
+
+class ClockStep(msgspec.Struct, frozen=True):
+    """The wall clock was found stepped: it showed `at` when noticed, `by` ns more (or, negative, less) than
+    expected.
+    """
+
+    at: int
+    by: int
+
+    @property
+    def cause(self) -> str:
+        """The step in words, as it stands in a gap: "clock stepped +10s"."""
+        unit = 1_000_000 if abs(self.by) >= 1_000_000 else 1
+        by = round(abs(self.by) / unit) * unit
+        return f"clock stepped {'-' if self.by < 0 else '+'}{duration.show(by)}"
+
+
+class Reading(msgspec.Struct, frozen=True):
+    """Both clocks, read one right after the other, ns."""
+
+    wall: int
+    mono: int
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """The next index to run, when it is due (perhaps past), and the gaps to record in front of it."""
+
+    seq: int
+    due: int
+    gaps: tuple[Gap, ...] = ()
+
+
+class Grid(msgspec.Struct, frozen=True):
+    """The grid of one bot: `interval` ns between ticks, index 0 due at `origin` (wall ns).
+
+    Raises `GridError` when the interval is not positive.
+    """
+
+    interval: int
+    origin: int = 0
+
+    def __post_init__(self) -> None:
+        if self.interval <= 0:
+            raise GridError(
+                f'a tick interval of {self.interval} ns is none: expected a positive duration such as "1s"',
+                self.interval,
+            )
+
+    def seq_at(self, t: int) -> int:
+        """The index whose slot contains `t`."""
+        return (t - self.origin) // self.interval
+
+    def seq_from(self, t: int) -> int:
+        """The first index due at `t` or later."""
+        return -((self.origin - t) // self.interval)
+
+    def due(self, seq: int) -> int:
+        """When `seq` is due, wall ns."""
+        return self.origin + seq * self.interval
+
+    def slack(self, t: int) -> int:
+        """How long from `t` until the next index is due: 1 to `interval` ns."""
+        return self.interval - (t - self.origin) % self.interval
+
+
+def plan(
+    grid: Grid,
+    last: int | None,
+    now: int,
+    policy: Policy,
+    *,
+    step: ClockStep | None = None,
+    kind: GapKind = "skipped",
+    cause: str = "overrun",
+) -> Plan:
+    """Say which index runs next, given the `last` one that ran and what the wall shows `now`.
+
+    The next index is always greater than `last`. It is due in the future (wait for it), or its slot is the
+    present one (run it now, late), or, with "catch-up", its slot is past (run it now, later still). A bot
+    that never ran (`last` None) starts at the first index still to come.
+
+    Indices left out are returned as gaps of `kind` and `cause`: what the caller knows of the reason, an
+    overrun or that nobody was there. Those that a forward `step` jumped over are told apart: they are
+    "missed", because of the clock, and not even "catch-up" runs them. Pass the latest step for as long as you
+    like; once the grid is past it nothing comes of it.
+    """
+    if last is None:
+        seq = grid.seq_from(now)
+        return Plan(seq, grid.due(seq))
+    seq = last + 1
+    current = grid.seq_at(now)
+    if current <= seq:
+        return Plan(seq, grid.due(seq))
+    hole = _jumped(grid, step, policy)
+    if policy == "catch-up":
+        if hole is None or not hole[0] <= seq <= hole[1]:
+            return Plan(seq, grid.due(seq))
+        assert step is not None
+        resume = hole[1] + 1
+        return Plan(resume, grid.due(resume), (Gap(seq, hole[1], "missed", step.cause),))
+    return Plan(current, grid.due(current), tuple(_gaps(seq, current - 1, hole, step, kind, cause)))
+
+
+def detect_step(
+    before: Reading, after: Reading, threshold: int = STEP_THRESHOLD, slew_ppm: int = SLEW_PPM
+) -> ClockStep | None:
+    """Compare how far the two clocks went between two readings; return the step when they disagree by
+    `threshold` ns.
+
+    A slewed clock may run `slew_ppm` millionths fast or slow and that is no step, however far the readings
+    are apart. CLOCK_MONOTONIC stands still while the host is suspended: a suspension shows as a step forward,
+    which is what it is for a bot.
+    """
+    elapsed = after.mono - before.mono
+    by = after.wall - before.wall - elapsed
+    if abs(by) < threshold + abs(elapsed) * slew_ppm // 1_000_000:
+        return None
+    return ClockStep(after.wall, by)
+
+
+def _jumped(grid: Grid, step: ClockStep | None, policy: Policy) -> tuple[int, int] | None:
+    """The indices that lost their slot to a forward step, or None.
+
+    The index that was already due when the clock jumped may have been waiting to run: "catch-up" still runs
+    it, "skip" can't, as its slot is over.
+    """
+    if step is None or step.by <= 0:
+        return None
+    first = grid.seq_at(step.at - step.by) + (policy == "catch-up")
+    final = grid.seq_at(step.at) - 1
+    return (first, final) if first <= final else None
+
+
+def _gaps(
+    first: int, final: int, hole: tuple[int, int] | None, step: ClockStep | None, kind: GapKind, cause: str
+) -> list[Gap]:
+    """Split `first` to `final` at the hole a clock step made."""
+    if hole is None or step is None or hole[1] < first or hole[0] > final:
+        return [Gap(first, final, kind, cause)]
+    start, end = max(hole[0], first), min(hole[1], final)
+    gaps: list[Gap] = []
+    if first < start:
+        gaps.append(Gap(first, start - 1, kind, cause))
+    gaps.append(Gap(start, end, "missed", step.cause))
+    if end < final:
+        gaps.append(Gap(end + 1, final, kind, cause))
+    return gaps
