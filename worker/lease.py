@@ -1,0 +1,173 @@
+"""The lease: the right to tick, arbitrated by the kernel.
+
+The lease is an exclusive POSIX record lock (`fcntl.lockf`) on one byte of a file, and the file also says who
+took it last and under which epoch. Whoever holds the lock leads. That gives three things no message can:
+
+- A dead process holds no lock. The kernel lets go of it in the instant the process ends, however it ends,
+  before its
+  parent has even been told. No time-out decides that somebody is dead, so no clock is involved.
+- A live process is never overruled. A worker that is stopped, swapped out or slow keeps the lease until it is
+  killed,
+  and so two workers never tick at once because one of them was thought gone.
+- Anyone can ask who holds it (`holder`), and the answer cannot be stale.
+
+Epochs only grow: `take` reads the file's epoch *after* it has the lock, adds one, and writes it back before
+it returns. The caller passes the highest epoch it has heard of as `at_least`, so a file that was lost, or
+restored from an old copy, cannot make an epoch come twice.
+
+What was rejected, and why:
+
+`flock`
+    belongs to the open file description, which a forked child shares. A bot that forks (multiprocessing, a
+    shell command, a library's helper) leaves children behind that keep the lease alive after the bot has been
+    killed, and then nobody can lead. A record lock belongs to the process: no child has it, none can lose it
+    for us.
+
+OFD locks (`F_OFD_SETLK`)
+    the same trouble: owned by the open file description. We only *ask* with them: `F_OFD_GETLK` reports our
+    own record lock as well, where plain `F_GETLK` is blind to it, so `held` is what the kernel says and not
+    what we remember.
+
+A pid file
+    can be stale, and a pid can be another process by now. The file's pid and start time are for people and
+    for finding the process; they decide nothing.
+
+A lease with a time limit
+    needs clocks that agree and a leader that looks at its own in time. Needed between hosts, not on one.
+
+The trap: a process loses a record lock when it closes *any* descriptor of the file, also one that some other
+code opened only to read it. So a `Lease` opens its file once and keeps it open, one process makes one `Lease`
+of a path, and whoever else wants to know asks through it. Were it lost all the same, `held` would say so.
+
+The file must be on a local disk: over NFS, record locks depend on a server and its clock.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from pathlib import Path
+from types import TracebackType
+
+from ..protocol import lease as layout
+from ..protocol.errors import NeverblinkError
+from ..protocol.lease import Holder, LeaseCorrupt
+
+__all__ = ["Holder", "Lease", "LeaseCorrupt", "LeaseError"]
+
+
+class LeaseError(NeverblinkError):
+    """The lease cannot be used as asked; `path` is its file."""
+
+    def __init__(self, message: str, path: str) -> None:
+        super().__init__(f"lease {path}: {message}")
+        self.path = path
+
+
+class Lease:
+    """The lease kept at `path`, which is made when missing. Make one a process and keep it for the process's
+    life.
+
+    Raises `LeaseError` when the file can't be opened.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = os.fspath(path)
+        try:
+            self._fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as problem:
+            raise LeaseError(f"cannot be opened: {problem.strerror}", self.path) from None
+
+    @property
+    def held(self) -> bool:
+        """Whether this very process holds the lease, asked of the kernel. False in a forked child."""
+        return self._fd >= 0 and self._owner() == os.getpid()
+
+    def take(self, holder: str, at_least: int | None = None) -> int | None:
+        """Take the lease if it is free, without waiting; return its new epoch, None when another process
+        holds it.
+
+        The epoch is one more than the highest of the file's and `at_least`, the highest the caller knows of.
+        `holder` is the worker's id, at most 64 printable ASCII characters. Raises `LeaseError` when this
+        process has it already, and `LeaseCorrupt` when the file is unreadable and there is no `at_least` to
+        go by; the lease is free then.
+        """
+        if self.held:
+            raise LeaseError("taken twice by one process: drop it first", self.path)
+        try:
+            fcntl.lockf(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, layout.LOCK_AT)
+        except (BlockingIOError, PermissionError):
+            return None
+        try:
+            epoch = max(self._last_epoch(at_least), at_least or 0) + 1
+            started = layout.started_of(Path("/proc/self/stat").read_bytes())
+            record = layout.encode_record(Holder(epoch, os.getpid(), started, holder))
+            written = os.pwrite(self._fd, record, layout.slot_of(epoch))
+            if written != len(record):
+                raise LeaseError(
+                    f"only {written} of {len(record)} bytes could be written: is the disk full?", self.path
+                )
+        except OSError as problem:
+            self.drop()
+            raise LeaseError(f"the new epoch cannot be written: {problem.strerror}", self.path) from None
+        except BaseException:
+            self.drop()
+            raise
+        return epoch
+
+    def drop(self) -> None:
+        """Let go of the lease. Harmless when it isn't ours, so that any way out may call it."""
+        if self._fd >= 0:
+            fcntl.lockf(self._fd, fcntl.LOCK_UN, 1, layout.LOCK_AT)
+
+    def epoch(self) -> int:
+        """The highest epoch in the file, 0 when nobody ever had it. Raises `LeaseCorrupt`."""
+        last = layout.decode_file(self._read())
+        return last.epoch if last else 0
+
+    def holder(self) -> Holder | None:
+        """Who holds the lease at this moment, None when nobody does.
+
+        The pid is the kernel's word. The rest is the file's, and when the file speaks of another process (its
+        holder is just taking it, or the line is spoilt) epoch and start time are 0 and the name is "".
+        """
+        pid = self._owner()
+        if pid is None:
+            return None
+        try:
+            last = layout.decode_file(self._read())
+        except LeaseCorrupt:
+            last = None
+        # 0: a process of another pid namespace, whose number means nothing here. Then the line is all there
+        # is.
+        if last is not None and pid in (last.pid, 0):
+            return last
+        return Holder(0, pid, 0, "")
+
+    def close(self) -> None:
+        """Close the file, which lets go of the lease too."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def __enter__(self) -> Lease:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _owner(self) -> int | None:
+        return layout.lock_owner(fcntl.fcntl(self._fd, layout.OFD_GETLK, layout.lock_query()))
+
+    def _read(self) -> bytes:
+        return os.pread(self._fd, layout.FILE_SIZE, 0)
+
+    def _last_epoch(self, at_least: int | None) -> int:
+        try:
+            return self.epoch()
+        except LeaseCorrupt:
+            if at_least is None:
+                raise
+            return 0
