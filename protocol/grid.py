@@ -28,6 +28,7 @@ Policy = Literal["skip", "catch-up"]
 
 GapKind = Literal["skipped", "missed"]
 
+START_GRACE = 50_000_000
 STEP_THRESHOLD = 50_000_000
 SLEW_PPM = 500
 
@@ -133,7 +134,7 @@ def plan(
 
     The next index is always greater than `last`. It is due in the future (wait for it), or its slot is the
     present one (run it now, late), or, with "catch-up", its slot is past (run it now, later still). A bot
-    that never ran (`last` None) starts at the first index still to come.
+    that never ran (`last` None) starts at the first index still to come, or due only a moment ago.
 
     Indices left out are returned as gaps of `kind` and `cause`: what the caller knows of the reason, an
     overrun or that nobody was there. Those that a forward `step` jumped over are told apart: they are
@@ -141,7 +142,7 @@ def plan(
     like; once the grid is past it nothing comes of it.
     """
     if last is None:
-        seq = grid.seq_from(now)
+        seq = grid.seq_from(now - min(START_GRACE, grid.interval // 2))
         return Plan(seq, grid.due(seq))
     seq = last + 1
     current = grid.seq_at(now)

@@ -93,7 +93,7 @@ class Window:
         zone: str | None = None,
     ) -> None:
         self._period = _duration("period", period)
-        if self._period <= 0:
+        if self._period == 0:
             raise WindowError(
                 f'period {period!r} is no stretch of time: write one such as "5m"', "period", period
             )
@@ -235,20 +235,25 @@ def first_open(windows: Iterable[Window], t: int, *, protected: bool = True) -> 
     return None
 
 
-def _duration(field: str, text: str) -> int:
+def _duration(field: str, text: object, *, signed: bool = False) -> int:
+    """Parse what was written as `field`; with `signed` a leading minus is left to the caller."""
+    if not isinstance(text, str):
+        raise WindowError(f'{field}={text!r}: expected a duration as text, such as "5m"', field, text)
     try:
-        return duration.parse(text)
-    except (NeverblinkError, ValueError, TypeError) as problem:
+        value = duration.parse(text.removeprefix("-") if signed else text)
+    except (NeverblinkError, ValueError) as problem:
         raise WindowError(f"{field}={text!r}: {problem}", field, text) from None
+    if value < 0:
+        raise WindowError(f"{field}={text!r} has a minus where none can be", field, text)
+    return value
 
 
 def _offset(field: str, text: str, period: int, written: str) -> int:
     """Return `text` as ns from the period's start."""
-    back = text.startswith("-")
-    value = abs(_duration(field, text.removeprefix("-")))
+    value = _duration(field, text, signed=True)
     if value > period:
         raise WindowError(f"{field}={text!r} lies outside its period of {written}", field, text)
-    return period - value if back else value
+    return period - value if text.startswith("-") else value
 
 
 def _instant(reading: int, zone: ZoneInfo, fold: int) -> int:
