@@ -180,15 +180,15 @@ class Translator:
 
     A row migration needs only the row. A root migration needs the whole root, while a frame has only the
     cells that changed: so this keeps the raw root up to date, migrates all of it, and passes on what came out
-    different. Feed it the root first (`start`), rows in any order, then every frame.
+    different. Feed it the root first (`load`), then rows and frames as they come.
 
-    `single` says that the reading side's state is one value and no struct. Between equal versions everything
-    passes as it is. Raises `MigrationMissing` or `MigrationError` when made, `MigrationFailed` when a
-    migration does.
+    `single` says whether the reading side's state is one single cell; by default it is when the other side's
+    is. Between equal versions everything passes as it is. Raises `MigrationMissing` or `MigrationError` when
+    made, `MigrationFailed` when a migration does.
     """
 
     def __init__(
-        self, migrations: Migrations, from_schema: Schema, to_schema: Schema, *, single: bool = False
+        self, migrations: Migrations, from_schema: Schema, to_schema: Schema, *, single: bool | None = None
     ) -> None:
         self.source = from_schema
         self.target = to_schema
@@ -206,7 +206,7 @@ class Translator:
         """Whether everything passes as it is."""
         return not self._roots and not self._tables
 
-    def start(self, cells: dict[str, bytes]) -> dict[str, bytes]:
+    def load(self, cells: dict[str, bytes]) -> dict[str, bytes]:
         """Begin with a whole root; return it in the new schema."""
         if not self._roots:
             return cells
@@ -215,19 +215,16 @@ class Translator:
         self._raw, self._out = raw, out
         return dict(out)
 
-    def rows(self, table: str, rows: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
-        """Return some rows of a table in the new schema."""
-        steps = self._tables.get(table)
-        return [(key, self._row(steps, key, row)) for key, row in rows] if steps else list(rows)
-
-    def changes(self, changes: Changes) -> Changes:
+    def translate(self, changes: Changes) -> Changes:
         """Return what a frame changed, in the new schema. After an error nothing of it counts."""
         if not changes or self.idle:
             return changes
         tables = {name: self._rows(name, rows) for name, rows in changes.tables.items()}
-        if not self._roots or not changes.cells:
-            return Changes(changes.cells, tables)
-        raw = {**self._raw, **changes.cells}
+        # A table can also come as one cell: all of its rows, instead of those there are.
+        cells = {name: self._map(name, data) for name, data in changes.cells.items()}
+        if not self._roots or not cells:
+            return Changes(cells, tables)
+        raw = {**self._raw, **cells}
         out = self._migrated(raw)
         gone = self._out.keys() - out.keys()
         if gone:
@@ -246,6 +243,16 @@ class Translator:
             return rows
         return [(key, None if row is None else self._row(steps, key, row)) for key, row in rows]
 
+    def _map(self, table: str, data: bytes) -> bytes:
+        steps = self._tables.get(table)
+        if not steps:
+            return data
+        rows = cast("dict[Any, Any]", self._decode(data))
+        encode = self._encode
+        return encode(
+            {key: msgspec.Raw(self._row(steps, encode(key), encode(row))) for key, row in rows.items()}
+        )
+
     def _row(self, steps: tuple[Step, ...], key: bytes, row: bytes) -> bytes:
         value = self._decode(row)
         for step in steps:
@@ -256,13 +263,15 @@ class Translator:
 
     def _migrated(self, raw: dict[str, bytes]) -> dict[str, bytes]:
         cells = {name: self._decode(data) for name, data in raw.items()}
-        root: Any = cells[""] if cells.keys() == {""} else cells
+        whole = cells.keys() == {""}
+        single = whole if self._single is None else self._single
+        root: Any = cells[""] if whole else cells
         for step in self._roots:
             root = _called(step, root)
-            if root is None or not (isinstance(root, dict) or self._single):
+            if root is None or not (isinstance(root, dict) or single):
                 raise MigrationFailed(step, f"returned {type(root).__name__}: return the root, a dict")
         last = self._roots[-1]
-        if self._single:
+        if single:
             return {"": self._encoded(last, root)}
         fields = cast("dict[object, Any]", root)
         return {self._name(last, name): self._encoded(last, value) for name, value in fields.items()}

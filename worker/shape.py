@@ -1,8 +1,7 @@
 """What a state type is made of: cells, tables, and a fingerprint.
 
 A state is a mutable `msgspec.Struct` or dataclass, each field of which is a *cell*, encoded whole, or a
-`Table`, which travels by rows. Any other type msgspec encodes (a `dict[str, float]`, a list) is a state of
-one single cell, whose name is "".
+`Table`, which travels by rows. A plain dict, list or set is a state of one single cell, whose name is "".
 
 A type is read once, when the bot's class is, and everything that could go wrong with it later is said then: a
 row that can change in place, a Table where none may be, a field of a type that cannot travel.
@@ -74,6 +73,11 @@ class Shape:
             self.cells, self.tables = self._fields(info)
         else:
             self._travels(info, "")
+            if not isinstance(info, (inspect.DictType, inspect.ListType, inspect.SetType)):
+                raise StateTypeError(
+                    f"state type {self.name} cannot change in place: expected a mutable msgspec.Struct or "
+                    "dataclass, or a dict, list or set"
+                )
             self.cells, self.tables = (_cell("", "", state_type, required=True),), ()
         self.fingerprint = self._fingerprint(info)
 

@@ -12,7 +12,7 @@ field, and nothing of a change is applied unless all of it can be.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Generic, NoReturn, TypeVar, cast
+from typing import Any, NoReturn, cast
 
 import msgspec
 
@@ -22,7 +22,6 @@ from .table import Guard, RowTypeError, StateError, Table
 
 __all__ = ["Cells", "RowTypeError", "Shape", "StateError", "StateTypeError", "StateUnreadable"]
 
-S = TypeVar("S")
 Row = tuple[bytes, bytes | None]
 AnyTable = Table[Any, Any]
 
@@ -37,7 +36,7 @@ class StateUnreadable(StateError):
         self.problem = problem
 
 
-class Cells(Generic[S]):
+class Cells:
     """Encodes and decodes one bot's state, and knows how it was at the last boundary.
 
     `state_type` is the state's type, `version` its schema version, `guard` says when tables may be written
@@ -45,7 +44,7 @@ class Cells(Generic[S]):
     state.
     """
 
-    def __init__(self, state_type: type[S], version: int = 1, guard: Guard | None = None) -> None:
+    def __init__(self, state_type: Any, version: int = 1, guard: Guard | None = None) -> None:
         self.shape = Shape(state_type)
         self.schema: Schema = self.shape.schema(version)
         self._guard = guard
@@ -64,7 +63,7 @@ class Cells(Generic[S]):
 
     # --- the leader's side ---
 
-    def fresh(self) -> S:
+    def fresh(self) -> Any:
         """The state of a bot that never ran: every field's default. It becomes the last boundary's.
 
         Raises `StateError` when a field has none.
@@ -81,7 +80,7 @@ class Cells(Generic[S]):
         self.settle(state)
         return state
 
-    def settle(self, state: S) -> None:
+    def settle(self, state: Any) -> None:
         """Make `state`, as it is, that of the last boundary: whatever changed until now will not be
         collected.
         """
@@ -91,7 +90,13 @@ class Cells(Generic[S]):
         for table in self._held:
             table.take()
 
-    def collect(self, state: S) -> Changes:
+    def forget(self) -> None:
+        """Make the next `collect` return the whole state, in a form that replaces what a follower has."""
+        self._last = [b""] * len(self._names)
+        self._whole = bytearray()
+        self._held = []
+
+    def collect(self, state: Any) -> Changes:
         """Return what differs from the last boundary, which this becomes.
 
         Raises `StateError` for a value that cannot be encoded, and then the last boundary stays what it was.
@@ -100,6 +105,8 @@ class Cells(Generic[S]):
             cells = list(map(self._encode, self._values(state)))
         except _NOT_ENCODABLE as problem:
             self._blame(state, problem)
+        if len(self._held) != len(self.shape.tables):
+            return self._everything(state, cells)
         tables: dict[str, list[Row]] = {}
         for field, held in zip(self.shape.tables, self._held, strict=True):
             table = getattr(state, field.attr)
@@ -119,7 +126,7 @@ class Cells(Generic[S]):
             self._whole = bytearray()
         return Changes(changed, tables)
 
-    def changed(self, state: S) -> tuple[str, ...]:
+    def differing(self, state: Any) -> tuple[str, ...]:
         """The names of cells and tables that differ from the last boundary. For finding changes outside a
         turn.
         """
@@ -142,7 +149,7 @@ class Cells(Generic[S]):
                 names.append(field.name)
         return tuple(names)
 
-    def verify(self, changes: Changes) -> None:
+    def check(self, changes: Changes) -> None:
         """Read `changes` back, with types; raise `StateUnreadable` where another process could not.
 
         Encoding does not look at types: an `int` in a field declared `str` is found only by whoever decodes
@@ -150,23 +157,27 @@ class Cells(Generic[S]):
         """
         self._decoded(changes, None)
 
-    def root(self) -> dict[str, bytes]:
-        """Every cell, as of the last boundary. With `rows` of each table that is the whole state."""
-        return dict(zip(self._names, self._last, strict=True))
+    def root(self, state: Any) -> dict[str, bytes]:
+        """Every cell of `state`, encoded. With the rows of each table that is the whole state."""
+        return dict(zip(self._names, self._encoded(state), strict=True))
 
-    def keys(self, state: S) -> dict[str, list[Any]]:
-        """The keys of each table, in order."""
-        return {field.name: list(self._table(state, field)) for field in self.shape.tables}
+    def sizes(self, state: Any) -> dict[str, int]:
+        """Each table with its number of rows."""
+        return {field.name: len(getattr(state, field.attr)) for field in self.shape.tables}
 
-    def rows(self, state: S, table: str, keys: Iterable[Any]) -> list[tuple[bytes, bytes]]:
+    def keys(self, state: Any, table: str) -> list[Any]:
+        """The keys of a table, in order."""
+        return list(getattr(state, self._tables[table].attr))
+
+    def rows(self, state: Any, table: str, keys: Iterable[Any]) -> list[tuple[bytes, bytes]]:
         """Some rows of a table, encoded, as they are now; keys that are no longer there are left out."""
-        found = self._table(state, self._tables[table])
+        found: dict[Any, Any] = getattr(state, self._tables[table].attr)
         encode = self._encode
         return [(encode(key), encode(found[key])) for key in keys if key in found]
 
     # --- the follower's side ---
 
-    def load(self, cells: Mapping[str, bytes], source: int | None = None) -> S:
+    def load(self, cells: Mapping[str, bytes], source: int | None = None) -> Any:
         """Make a state of a root's cells, with empty tables; it becomes the last boundary's.
 
         Cells this code doesn't know are ignored, missing ones take their default. `source` is the schema
@@ -194,21 +205,21 @@ class Cells(Generic[S]):
             state = self.shape.type(**arguments)
         self.settle(state)
         moved = {name: data for name, data in cells.items() if name in self._tables}
-        return self.apply(state, Changes(moved, {}), source) if moved else state
+        if moved:
+            self.apply(state, Changes(moved, {}), source)
+        return state
 
-    def apply(self, state: S, changes: Changes, source: int | None = None) -> S:
-        """Apply what a leader collected, all of it or nothing; return the state, which is then the last
-        boundary's.
+    def apply(self, state: Any, changes: Changes, source: int | None = None) -> None:
+        """Apply what a leader collected to `state`, all of it or nothing; it is then the last boundary's.
 
-        The object returned is `state` itself unless the state is a single cell. What this code doesn't know
-        is ignored. A dict that the other side keeps as a Table, or the other way round, is read as what it is
-        here. Raises `StateUnreadable`.
+        What this code doesn't know is ignored. A dict that the other side keeps as a Table, or the other way
+        round, is read as what it is here. `source` is as for `load`. Raises `StateUnreadable`.
         """
         values, tables = self._decoded(changes, source)
-        if self.shape.single:
-            state = values[0][1] if values else state
         for cell, value in values:
-            if not self.shape.single:
+            if self.shape.single:
+                _refill(state, value)
+            else:
                 setattr(state, cell.attr, value)
         for field, clear, rows in tables:
             _write(getattr(state, field.attr), rows, clear=clear)
@@ -221,17 +232,24 @@ class Cells(Generic[S]):
             cell = self._cells[name]
             self._last[self._index[name]] = self._encode(getattr(state, cell.attr) if cell.attr else state)
         self._whole = bytearray()
-        return state
 
     # --- parts ---
 
-    def _encoded(self, state: S) -> list[bytes]:
+    def _everything(self, state: Any, cells: list[bytes]) -> Changes:
+        """All of the state; a table as one cell, because that replaces the rows a follower may have."""
+        tables = {field.name: self._table(state, field) for field in self.shape.tables}
+        whole = dict(zip(self._names, cells, strict=True))
+        whole |= {name: self._encode(dict(table)) for name, table in tables.items()}
+        self.settle(state)
+        return Changes(whole, {})
+
+    def _encoded(self, state: Any) -> list[bytes]:
         try:
             return list(map(self._encode, self._values(state)))
         except _NOT_ENCODABLE as problem:
             self._blame(state, problem)
 
-    def _table(self, state: S, field: TableField) -> AnyTable:
+    def _table(self, state: Any, field: TableField) -> AnyTable:
         """The table in a field, with our guard on it."""
         table = getattr(state, field.attr)
         if type(table) is not Table:
@@ -329,14 +347,14 @@ class Cells(Generic[S]):
             return f"{first}write @migration({source}, {here}{row})"
         return f"{first}raise the schema to {here + 1} and write @migration({here}, {here + 1}{row})"
 
-    def _blame(self, state: S, problem: Exception) -> NoReturn:
+    def _blame(self, state: Any, problem: Exception) -> NoReturn:
         """Raise for the value that can't be encoded."""
         for cell, value in zip(self.shape.cells, self._values(state), strict=True):
             found = _culprit(value, cell.attr or "state", self._encode, 0)
             if found is not None:
                 path, culprit, why = found
                 raise StateError(
-                    f"state field {path}: a value of type {type(culprit).__name__} can't go into bytes ({why}): "
+                    f"state field {path}: a {type(culprit).__name__} can't go into bytes ({why}): "
                     "keep what rebuilds it (a msgspec.Struct, numbers, text) and build it in on_load",
                     cell.attr,
                 ) from None
@@ -349,6 +367,15 @@ _NOT_DECODABLE = (msgspec.MsgspecError, ValueError, RecursionError)
 def _array_head(size: int) -> bytes:
     """How msgpack begins an array of `size` parts."""
     return bytes((0x90 | size,)) if size < 16 else b"\xdc" + size.to_bytes(2, "big")
+
+
+def _refill(state: Any, value: Any) -> None:
+    """Make a single-cell state hold what `value` does, and stay the same object for whoever has it."""
+    if isinstance(state, list):
+        cast("list[Any]", state)[:] = value
+    else:
+        state.clear()
+        state.update(value)
 
 
 def _write(table: dict[Any, Any], rows: list[tuple[Any, bool, Any]], *, clear: bool) -> None:
