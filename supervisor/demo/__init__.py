@@ -1,0 +1,1 @@
+"""A small real world to swap a bot's code in."""

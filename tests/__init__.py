@@ -1,0 +1,1 @@
+"""Tests: a room for each of the three folders, and `whole` for real processes."""
