@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from neverblink.protocol import duration
 from neverblink.protocol.duration import DurationError
 from neverblink.protocol.errors import NeverblinkError
