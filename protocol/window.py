@@ -37,7 +37,7 @@ __all__ = ["Span", "Window", "WindowError", "WindowSpec", "first_open"]
 
 _SECOND = 1_000_000_000
 _DAY = 86_400 * _SECOND
-_EPOCH = datetime(1970, 1, 1)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class WindowError(NeverblinkError, ValueError):
@@ -270,7 +270,7 @@ def _wall(t: int, zone: ZoneInfo) -> int:
 
 
 def _wall_at(second: int, zone: ZoneInfo) -> int:
-    local = (_EPOCH + timedelta(seconds=second)).replace(tzinfo=UTC).astimezone(zone)
+    local = (_EPOCH + timedelta(seconds=second)).astimezone(zone)
     offset = local.utcoffset()
     assert offset is not None
     return second + int(offset.total_seconds())

@@ -28,8 +28,12 @@ _TFD_TIMER_ABSTIME = 1
 _SECOND = 1_000_000_000
 
 
-class AlarmError(NeverblinkError, OSError):
-    """The kernel gave no timer descriptor; `errno` says why."""
+class AlarmError(NeverblinkError):
+    """The kernel refused a timer; `errno` says why, 0 when it has none."""
+
+    def __init__(self, message: str, errno: int = 0) -> None:
+        super().__init__(message)
+        self.errno = errno
 
 
 class Clock(Protocol):
@@ -69,7 +73,7 @@ class Alarm:
             create, settime = libc.timerfd_create, libc.timerfd_settime
         except (OSError, AttributeError):
             raise AlarmError(
-                0, "no timerfd in this system's C library: neverblink's workers need Linux"
+                "no timerfd in this system's C library: neverblink's workers need Linux"
             ) from None
         settime.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.POINTER(_Spec), ctypes.c_void_p)
         self._settime = settime
@@ -77,7 +81,7 @@ class Alarm:
         self._fd: int = create(_CLOCK_MONOTONIC, os.O_NONBLOCK | os.O_CLOEXEC)
         if self._fd < 0:
             code = ctypes.get_errno()
-            raise AlarmError(code, f"timerfd_create: {os.strerror(code)}")
+            raise AlarmError(f"timerfd_create: {os.strerror(code)}", code)
 
     def fileno(self) -> int:
         return self._fd
@@ -117,7 +121,7 @@ class Alarm:
         spec.seconds, spec.nanoseconds = divmod(at, _SECOND)
         if self._settime(self._fd, _TFD_TIMER_ABSTIME, spec, None):
             code = ctypes.get_errno()
-            raise AlarmError(code, f"timerfd_settime: {os.strerror(code)}")
+            raise AlarmError(f"timerfd_settime: {os.strerror(code)}", code)
 
 
 class _Spec(ctypes.Structure):

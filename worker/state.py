@@ -334,10 +334,8 @@ class Cells:
                 key = decode_key(name)
                 found.append((key, row is not None, None if row is None else decode_row(row)))
         except _NOT_DECODABLE as problem:
-            where = f"{field.attr}[{key!r}]"
-            raise StateUnreadable(
-                field.attr, _said(problem, where), self._mend(source, table=field.name)
-            ) from None
+            said = f"row {key!r}: {_said(problem, 'row')}"
+            raise StateUnreadable(field.attr, said, self._mend(source, table=field.name)) from None
         return found
 
     def _mend(self, source: int | None, first: str = "", table: str = "") -> str:

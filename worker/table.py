@@ -80,6 +80,11 @@ class Table(dict[K, V]):
     deleted first.
     """
 
+    # An empty one is a Table of anything, so that `default_factory=Table` needs no parameters under a strict checker.
+    @overload
+    def __init__(self: Table[Any, Any], /) -> None: ...
+    @overload
+    def __init__(self, rows: Mapping[K, V] | Iterable[tuple[K, V]], /) -> None: ...
     def __init__(self, rows: Mapping[K, V] | Iterable[tuple[K, V]] = (), /) -> None:
         super().__init__()
         self.guard = None
