@@ -1,7 +1,7 @@
 """Clocks, and an alarm that rings within a fraction of a millisecond.
 
-asyncio waits with `epoll`, whose time-outs are whole milliseconds rounded up: `call_later` is between 0 and 2
-ms late by construction. A Linux timer descriptor (`timerfd`) becomes readable at a moment given in
+asyncio waits with `epoll`, whose time-outs are whole milliseconds rounded up: `call_later` is most of a
+millisecond late at the median. A Linux timer descriptor (`timerfd`) becomes readable at a moment given in
 nanoseconds, so the same `epoll` wakes for it as for any socket, and the loop needs no thread and no spinning.
 The alarm is armed with absolute CLOCK_MONOTONIC times: what happens between computing the time and arming
 does not make it late, and a stepped wall clock does not move it (the engine finds that out when it wakes, and

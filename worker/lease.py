@@ -77,6 +77,8 @@ class Lease:
             self._fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as problem:
             raise LeaseError(f"cannot be opened: {problem.strerror}", self.path) from None
+        self._identity = (0, 0)
+        self._myself()
 
     @property
     def held(self) -> bool:
@@ -100,8 +102,8 @@ class Lease:
             return None
         try:
             epoch = max(self._last_epoch(at_least), at_least or 0) + 1
-            started = layout.started_of(Path("/proc/self/stat").read_bytes())
-            record = layout.encode_record(Holder(epoch, os.getpid(), started, holder))
+            pid, started = self._myself()
+            record = layout.encode_record(Holder(epoch, pid, started, holder))
             written = os.pwrite(self._fd, record, layout.slot_of(epoch))
             if written != len(record):
                 raise LeaseError(
@@ -157,6 +159,12 @@ class Lease:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _myself(self) -> tuple[int, int]:
+        # Read once: `take` stands in a handoff's blackout. The pid tells whether a fork lies between.
+        if self._identity[0] != os.getpid():
+            self._identity = os.getpid(), layout.started_of(Path("/proc/self/stat").read_bytes())
+        return self._identity
 
     def _owner(self) -> int | None:
         return layout.lock_owner(fcntl.fcntl(self._fd, layout.OFD_GETLK, layout.lock_query()))

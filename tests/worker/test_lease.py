@@ -187,15 +187,11 @@ def test_a_forked_child_neither_has_nor_loses_it(lease: Lease) -> None:
     assert lease.held
 
 
-def _read_the_file(path: str) -> None:
-    Path(path).read_bytes()
-
-
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
 def test_children_of_multiprocessing_do_not_lose_it(lease: Lease, path: Path, method: str) -> None:
     lease.take("us")
     context: Any = multiprocessing.get_context(method)
-    child = context.Process(target=_read_the_file, args=(str(path),))
+    child = context.Process(target=path.read_bytes)
     child.start()
     child.join()
     assert child.exitcode == 0
