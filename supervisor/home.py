@@ -1,0 +1,220 @@
+"""The home: the one directory in which a bot's supervisor and workers keep what they share, and its only owner.
+
+    .neverblink/            beside the configuration, or NEVERBLINK_HOME
+        lease               who may tick (the workers' own)
+        journal/            the stream of frames
+        run/                sockets, for this user alone
+        releases/           immutable code
+        logs/               one file a worker
+        supervisor.db       history
+        lock                held by the `up` that runs
+
+One supervisor owns a home, and the kernel says which: it holds a lock on `lock` for as long as its process lives, so a
+killed one leaves no lock that anybody has to remove. The lock belongs to the open file and not, as the lease's does,
+to the process: a supervisor starts programs and never runs user code in a fork of its own, while its many parts may ask
+who owns the home, and closing the file must not cost it the lock.
+
+What is written in the file is for people and for the next supervisor: a record that nobody wiped away says that the
+last run was killed, and its workers may still be there.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+
+import msgspec
+
+from ..protocol.endpoint import endpoint
+from ..protocol.errors import NeverblinkError
+from ..protocol.lease import lock_owner, lock_query
+from .process import started_at
+
+__all__ = ["DIRECTORY", "VARIABLE", "Claim", "Home", "HomeBusy", "HomeError", "Owner", "Sockets", "home_path"]
+
+DIRECTORY = ".neverblink"
+VARIABLE = "NEVERBLINK_HOME"
+_LARGEST_RECORD = 4096
+
+
+class HomeError(NeverblinkError):
+    """The directory `path` can't be a home."""
+
+    def __init__(self, path: Path, problem: str) -> None:
+        super().__init__(f"home {path}: {problem}")
+        self.path = path
+
+
+class HomeBusy(HomeError):
+    """A supervisor owns the home; `pid` is its process, 0 when it has not said so yet."""
+
+    def __init__(self, path: Path, pid: int) -> None:
+        who = f"pid {pid}" if pid else "a supervisor that is just starting"
+        super().__init__(path, f"already running: {who}. Stop it with `neverblink down`, or use another home")
+        self.pid = pid
+
+
+class Owner(msgspec.Struct, frozen=True):
+    """A supervisor's process: pid and start time together are one process for as long as the host is up."""
+
+    pid: int
+    started: int
+    """Field 22 of /proc/PID/stat: clock ticks since boot."""
+    bot: str = ""
+
+
+def home_path(project: Path, environment: Mapping[str, str]) -> Path:
+    """Where the home of the bot in `project` is: NEVERBLINK_HOME, or .neverblink beside its configuration."""
+    said = environment.get(VARIABLE, "")
+    return Path(said).expanduser().absolute() if said else project.absolute() / DIRECTORY
+
+
+class Home:
+    """The paths of a home. `Home(path)` only names them; `Home.open` makes them."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path.absolute()
+        self.lease = self.path / "lease"
+        self.journal = self.path / "journal"
+        self.run = self.path / "run"
+        self.releases = self.path / "releases"
+        self.logs = self.path / "logs"
+        self.database = self.path / "supervisor.db"
+        self.lock = self.path / "lock"
+
+    @classmethod
+    def open(cls, path: Path) -> Home:
+        """The home at `path`, made if it isn't there, for this user alone. Raises `HomeError`."""
+        home = cls(path)
+        try:
+            home.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            for directory in (home.journal, home.run, home.releases, home.logs):
+                directory.mkdir(mode=0o700, exist_ok=True)
+            # Who can reach a socket commands the bot, so this holds also for a directory somebody else made.
+            home.run.chmod(0o700)
+        except (FileExistsError, NotADirectoryError):
+            raise HomeError(home.path, "a file is in its place: move it away, or name another home") from None
+        except OSError as problem:
+            raise HomeError(
+                home.path, f"can't be made ({problem.strerror}): name another with {VARIABLE}"
+            ) from None
+        return home
+
+    def claim(self, bot: str = "") -> Claim:
+        """Become the home's owner until the claim is dropped or this process ends; raise `HomeBusy` when it has one."""
+        file = self._open_lock(os.O_RDWR | os.O_CREAT)
+        try:
+            try:
+                fcntl.fcntl(file, fcntl.F_OFD_SETLK, lock_query())
+            except (BlockingIOError, PermissionError):
+                raise HomeBusy(self.path, (_record(file) or _NOBODY).pid) from None
+            left_by = _record(file)
+            _write_record(file, Owner(os.getpid(), started_at(os.getpid()) or 0, bot))
+        except OSError as problem:
+            os.close(file)
+            raise HomeError(self.path, f"can't be locked: {problem.strerror}") from None
+        except BaseException:
+            os.close(file)
+            raise
+        return Claim(file, left_by)
+
+    def owner(self) -> Owner | None:
+        """The supervisor that owns the home now, None when there is none. Its pid is 0 while it is just starting."""
+        try:
+            file = self._open_lock(os.O_RDONLY)
+        except HomeError:
+            return None
+        try:
+            if lock_owner(fcntl.fcntl(file, fcntl.F_OFD_GETLK, lock_query())) is None:
+                return None
+            return _record(file) or _NOBODY
+        finally:
+            os.close(file)
+
+    def sockets(self) -> Sockets:
+        """The addresses in `run/`."""
+        return Sockets(self.run)
+
+    def _open_lock(self, how: int) -> int:
+        try:
+            return os.open(self.lock, how | os.O_CLOEXEC, 0o600)
+        except OSError as problem:
+            raise HomeError(self.path, f"{self.lock.name} can't be opened: {problem.strerror}") from None
+
+
+class Claim:
+    """Ownership of a home; let go by `drop`, by leaving its `with`, or by the end of the process."""
+
+    def __init__(self, file: int, left_by: Owner | None) -> None:
+        self._file = file
+        self.left_by = left_by
+        """The owner before, if it ended without dropping its claim: killed, and its workers may be alive."""
+
+    def drop(self) -> None:
+        """Give the home up in good order. Harmless when it was done before."""
+        if self._file >= 0:
+            os.ftruncate(self._file, 0)
+            os.close(self._file)
+            self._file = -1
+
+    def __enter__(self) -> Claim:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.drop()
+
+
+class Sockets:
+    """Addresses of the sockets in a directory, however long its path. Stays open as long as they are in use."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self._descriptor = -1
+
+    def endpoint(self, name: str) -> str:
+        """The ZeroMQ endpoint of the socket `name`. Raises `EndpointError` and `HomeError`."""
+        return endpoint(str(self.directory), name, self._open)
+
+    def close(self) -> None:
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+    def __enter__(self) -> Sockets:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _open(self, directory: str) -> int:
+        if self._descriptor < 0:
+            try:
+                self._descriptor = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+            except OSError as problem:
+                raise HomeError(
+                    Path(directory), f"can't be opened: {problem.strerror}: is the supervisor running?"
+                ) from None
+        return self._descriptor
+
+
+_NOBODY = Owner(0, 0)
+
+
+def _record(file: int) -> Owner | None:
+    try:
+        return msgspec.json.decode(os.pread(file, _LARGEST_RECORD, 0), type=Owner)
+    except msgspec.MsgspecError:
+        # Empty after a run that ended well, half a line after a full disk: nothing depends on it.
+        return None
+
+
+def _write_record(file: int, owner: Owner) -> None:
+    os.ftruncate(file, 0)
+    os.pwrite(file, msgspec.json.encode(owner) + b"\n", 0)
