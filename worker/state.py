@@ -2,7 +2,7 @@
 
 At a boundary every cell is encoded and its bytes are compared with those of the boundary before. No write has
 to go through us, no proxy stands between the bot and its own objects, and a change in the depth of a nested
-dict is seen like any other. It costs an encoding of the root a turn (2 KB: about 3 µs); what is too large for
+dict is seen like any other. It costs an encoding of the root a turn (2 KB: under 4 µs); what is too large for
 that is a `Table`, which notes the keys it was written at. Tables are the only thing that watches writes.
 
 A follower does the reverse, with types: bytes that don't fit the state's type are an error that names the
@@ -17,6 +17,7 @@ from typing import Any, NoReturn, cast
 import msgspec
 
 from ..protocol.changes import NOTHING, Changes, Schema
+from .culprit import NOT_ENCODABLE, find_culprit
 from .shape import CellField, Shape, StateTypeError, TableField
 from .table import Guard, RowTypeError, StateError, Table
 
@@ -24,8 +25,6 @@ __all__ = ["Cells", "RowTypeError", "Shape", "StateError", "StateTypeError", "St
 
 Row = tuple[bytes, bytes | None]
 AnyTable = Table[Any, Any]
-
-_NOT_ENCODABLE = (TypeError, ValueError, OverflowError, RecursionError)
 
 
 class StateUnreadable(StateError):
@@ -59,7 +58,7 @@ class Cells:
         self._last: list[bytes] = []
         self._whole = bytearray()
         self._buffer = bytearray()
-        self._held: list[AnyTable] = []
+        self._held: list[tuple[TableField, AnyTable]] = []
 
     # --- the leader's side ---
 
@@ -86,8 +85,8 @@ class Cells:
         """
         self._last = self._encoded(state)
         self._whole = bytearray()
-        self._held = [self._table(state, table) for table in self.shape.tables]
-        for table in self._held:
+        self._held = [(field, self._table(state, field)) for field in self.shape.tables]
+        for _, table in self._held:
             table.take()
 
     def forget(self) -> None:
@@ -103,18 +102,18 @@ class Cells:
         """
         try:
             cells = list(map(self._encode, self._values(state)))
-        except _NOT_ENCODABLE as problem:
+        except NOT_ENCODABLE as problem:
             self._blame(state, problem)
         if len(self._held) != len(self.shape.tables):
             return self._everything(state, cells)
         tables: dict[str, list[Row]] = {}
-        for field, held in zip(self.shape.tables, self._held, strict=True):
+        for field, held in self._held:
             table = getattr(state, field.attr)
             if table is not held or table.touched:
                 tables[field.name] = self._touched(self._table(state, field), held)
         if tables:
-            self._held = [getattr(state, field.attr) for field in self.shape.tables]
-            for table in self._held:
+            self._held = [(field, getattr(state, field.attr)) for field in self.shape.tables]
+            for _, table in self._held:
                 table.take()
         elif cells == self._last:
             return NOTHING
@@ -133,7 +132,7 @@ class Cells:
         try:
             # All cells at once into one buffer is half the price, and mostly there is nothing to find.
             self._encode_into(self._values(state), self._buffer)
-        except _NOT_ENCODABLE as problem:
+        except NOT_ENCODABLE as problem:
             self._blame(state, problem)
         if not self._whole:
             self._whole = bytearray(_array_head(len(self._last)) + b"".join(self._last))
@@ -143,7 +142,7 @@ class Cells:
             names += [
                 name for name, new, old in zip(self._names, cells, self._last, strict=True) if new != old
             ]
-        for field, held in zip(self.shape.tables, self._held, strict=True):
+        for field, held in self._held:
             table = getattr(state, field.attr)
             if table is not held or table.touched:
                 names.append(field.name)
@@ -246,7 +245,7 @@ class Cells:
     def _encoded(self, state: Any) -> list[bytes]:
         try:
             return list(map(self._encode, self._values(state)))
-        except _NOT_ENCODABLE as problem:
+        except NOT_ENCODABLE as problem:
             self._blame(state, problem)
 
     def _table(self, state: Any, field: TableField) -> AnyTable:
@@ -278,7 +277,7 @@ class Cells:
                     rows.append((name, None))
                 if key in table:
                     rows.append((name, encode(table[key])))
-        except _NOT_ENCODABLE as problem:
+        except NOT_ENCODABLE as problem:
             raise StateError(
                 f"table {table.name}: the row for {key!r} cannot be encoded ({problem}): rows hold numbers, "
                 "text, tuples and frozen structs",
@@ -348,7 +347,7 @@ class Cells:
     def _blame(self, state: Any, problem: Exception) -> NoReturn:
         """Raise for the value that can't be encoded."""
         for cell, value in zip(self.shape.cells, self._values(state), strict=True):
-            found = _culprit(value, cell.attr or "state", self._encode, 0)
+            found = find_culprit(value, cell.attr or "state", self._encode)
             if found is not None:
                 path, culprit, why = found
                 raise StateError(
@@ -392,29 +391,3 @@ def _write(table: dict[Any, Any], rows: list[tuple[Any, bool, Any]], *, clear: b
 def _said(problem: Exception, name: str) -> str:
     """msgspec's message, with the field's name where it writes `$`."""
     return str(problem).replace("`$", f"`{name}", 1)
-
-
-def _culprit(
-    value: Any, path: str, encode: Callable[[Any], bytes], depth: int
-) -> tuple[str, Any, str] | None:
-    """The innermost part of `value` that can't be encoded: its path, itself, and why."""
-    try:
-        encode(value)
-    except _NOT_ENCODABLE as problem:
-        why = str(problem)
-    else:
-        return None
-    for name, part in _parts(value) if depth < 50 else ():
-        if found := _culprit(part, path + name, encode, depth + 1):
-            return found
-    return path, value, why
-
-
-def _parts(value: Any) -> list[tuple[str, Any]]:
-    if isinstance(value, dict):
-        items = cast("dict[Any, Any]", value).items()
-        return [(f" key {key!r}", key) for key, _ in items] + [(f"[{key!r}]", part) for key, part in items]
-    if isinstance(value, (list, tuple, set, frozenset)):
-        return [(f"[{index}]", part) for index, part in enumerate(cast("Iterable[Any]", value))]
-    names = getattr(value, "__struct_fields__", None) or getattr(value, "__dataclass_fields__", ())
-    return [(f".{name}", getattr(value, name)) for name in names if hasattr(value, name)]

@@ -128,9 +128,15 @@ def test_overrun_and_step_are_told_apart() -> None:
 
 
 @given(
-    st.integers(1, 1000), st.integers(0, 100), st.integers(0, 200), st.integers(-300, 300), st.integers(-50, 50)
+    st.integers(1, 1000),
+    st.integers(0, 100),
+    st.integers(0, 200),
+    st.integers(-300, 300),
+    st.integers(-50, 50),
 )
-def test_a_step_never_loses_or_doubles_an_index(interval: int, last: int, behind: int, by: int, ago: int) -> None:
+def test_a_step_never_loses_or_doubles_an_index(
+    interval: int, last: int, behind: int, by: int, ago: int
+) -> None:
     grid = Grid(interval)
     now = grid.due(last + behind)
     for policy in ("skip", "catch-up"):

@@ -242,7 +242,7 @@ def test_each_state_gets_a_table_of_its_own() -> None:
             Fine,
             Pair,
             Side,
-            Literal["a", 1],
+            Literal["a", "b"],
             int,
             float,
             bool,

@@ -1,0 +1,43 @@
+"""Finding the value that cannot be encoded.
+
+The encoder says of which type it was, not where. Only once an encoding has failed, so it may take its time: the value
+is taken apart until a part fails whose own parts do not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, cast
+
+__all__ = ["NOT_ENCODABLE", "find_culprit"]
+
+NOT_ENCODABLE = (TypeError, ValueError, OverflowError, RecursionError)
+"""What msgspec raises for a value it cannot encode."""
+
+_DEEPEST = 50
+
+
+def find_culprit(
+    value: Any, path: str, encode: Callable[[Any], bytes], depth: int = 0
+) -> tuple[str, Any, str] | None:
+    """The innermost part of `value` that can't be encoded: its path, itself, and why."""
+    try:
+        encode(value)
+    except NOT_ENCODABLE as problem:
+        why = str(problem)
+    else:
+        return None
+    for name, part in _parts(value) if depth < _DEEPEST else ():
+        if found := find_culprit(part, path + name, encode, depth + 1):
+            return found
+    return path, value, why
+
+
+def _parts(value: Any) -> list[tuple[str, Any]]:
+    if isinstance(value, dict):
+        items = cast("dict[Any, Any]", value).items()
+        return [(f" key {key!r}", key) for key, _ in items] + [(f"[{key!r}]", part) for key, part in items]
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [(f"[{index}]", part) for index, part in enumerate(cast("Iterable[Any]", value))]
+    names = getattr(value, "__struct_fields__", None) or getattr(value, "__dataclass_fields__", ())
+    return [(f".{name}", getattr(value, name)) for name in names if hasattr(value, name)]
