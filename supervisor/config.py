@@ -1,0 +1,273 @@
+"""A bot's configuration: neverblink.toml in its directory, or [tool.neverblink] in its pyproject.toml.
+
+It travels with the code, so each release is started by its own words. Nothing is guessed and nothing ignored: a key
+that is not known is an error with the key that was probably meant, and a value that does not fit is named with its
+key and the mend. All of that is found out here, before anything is spawned.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import msgspec
+
+from ..protocol import duration
+from ..protocol.errors import NeverblinkError
+
+__all__ = ["FILE_NAME", "Config", "ConfigError", "Durability", "Handoff", "Keep", "NoConfig", "load"]
+
+FILE_NAME = "neverblink.toml"
+
+Durability = Literal["process", "interval", "always"]
+
+_DURABILITIES: tuple[Durability, ...] = ("process", "interval", "always")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_BOT = re.compile(r"(?:[^\W\d]\w*\.)*[^\W\d]\w*:[^\W\d]\w*")
+_MOST_RELEASES = 10_000
+
+
+class ConfigError(NeverblinkError):
+    """The configuration can't be used. `path` is its file, `key` the dotted key ("" when it isn't about one)."""
+
+    def __init__(self, path: Path, key: str, problem: str) -> None:
+        super().__init__(f"{path}: {key}: {problem}" if key else f"{path}: {problem}")
+        self.path = path
+        self.key = key
+
+
+class NoConfig(ConfigError):
+    """There is no configuration in the directory `path`."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(
+            path,
+            "",
+            f"no {FILE_NAME} here, and no [tool.neverblink] in a pyproject.toml: run `neverblink init`",
+        )
+
+
+class Handoff(msgspec.Struct, frozen=True):
+    """The bounds of a deployment, ns."""
+
+    start_within: int = 60_000_000_000
+    """From spawning the new worker to its being ready."""
+    rehearse_within: int = 60_000_000_000
+    """For copying, migrating and loading the real state."""
+    boundary_within: int = 60_000_000_000
+    """For the old worker to come to a boundary outside every protected window."""
+    lease_within: int = 250_000_000
+    """From the old worker's yielding to the new one's leading, else the old one takes the lease back."""
+    probation: int = 20_000_000_000
+    """How long the old worker follows along after the cutover."""
+    hang_after: int = 2_000_000_000
+    """A leader in probation that is silent this long past a due tick is rolled back."""
+
+
+class Keep(msgspec.Struct, frozen=True):
+    """What is kept of the past."""
+
+    releases: int = 5
+
+
+class Config(msgspec.Struct, frozen=True):
+    """How one bot is run."""
+
+    path: Path
+    """The file it was read from."""
+    name: str
+    bot: str
+    """MODULE:NAME."""
+    python: str
+    """The interpreter: an absolute path, or a name to look up on PATH."""
+    durability: Durability = "process"
+    handoff: Handoff = Handoff()
+    keep: Keep = Keep()
+
+    @property
+    def directory(self) -> Path:
+        """The directory the configuration lies in."""
+        return self.path.parent
+
+
+def load(directory: Path, project: Path | None = None) -> Config:
+    """The configuration in `directory`.
+
+    `project` is the directory its relative words are relative to: for a release, the directory it was made of
+    (default: `directory`). Raises `NoConfig` when there is none, `ConfigError` when it can't be used.
+    """
+    directory = directory.absolute()
+    project = (project or directory).absolute()
+    path, table = _read(directory)
+    said = _Table(path, "", table)
+    said.allow("name", "bot", "python", "durability", "handoff", "keep")
+    handoff = _handoff(said.table("handoff"))
+    keep = said.table("keep")
+    keep.allow("releases")
+    return Config(
+        path=path,
+        name=_name(said, project),
+        bot=_bot(said),
+        python=_python(said, project),
+        durability=_durability(said),
+        handoff=handoff,
+        keep=Keep(keep.integer("releases", Keep().releases, 1, _MOST_RELEASES)),
+    )
+
+
+class _Table:
+    """One table of the file: takes values out of it by key and type, with errors that name the key."""
+
+    def __init__(self, path: Path, prefix: str, values: dict[str, Any]) -> None:
+        self.path = path
+        self._prefix = prefix
+        self._values = values
+
+    def allow(self, *keys: str) -> None:
+        for key in self._values:
+            if key not in keys:
+                near = difflib.get_close_matches(key.replace("-", "_").lower(), keys, n=1, cutoff=0.6)
+                mend = f'did you mean "{near[0]}"?' if near else f"expected one of {', '.join(keys)}"
+                raise self.error(key, f"there is no such key: {mend}")
+
+    def error(self, key: str, problem: str) -> ConfigError:
+        return ConfigError(self.path, self._prefix + key, problem)
+
+    def table(self, key: str) -> _Table:
+        value = self._values.get(key, {})
+        if not isinstance(value, dict):
+            raise self.error(key, f"is {_shown(value)}: expected a table, [{self._prefix}{key}]")
+        return _Table(self.path, f"{self._prefix}{key}.", cast("dict[str, Any]", value))
+
+    def text(self, key: str) -> str | None:
+        value = self._values.get(key)
+        if value is None:
+            return None
+        if not isinstance(value, str) or not value.strip():
+            raise self.error(key, f"is {_shown(value)}: expected a text in quotes")
+        return value.strip()
+
+    def integer(self, key: str, default: int, least: int, most: int) -> int:
+        value = self._values.get(key, default)
+        if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
+            raise self.error(key, f"is {_shown(value)}: expected a whole number from {least} to {most}")
+        return value
+
+    def span(self, key: str, default: int) -> int:
+        """A duration of more than nothing, ns."""
+        value = self._values.get(key)
+        if value is None:
+            return default
+        usual = duration.show(default)
+        if isinstance(value, (int, float)) and not isinstance(value, bool):
+            raise self.error(key, f'is {value}: expected a duration with its unit, in quotes, as "{usual}"')
+        if not isinstance(value, str):
+            raise self.error(key, f'is {_shown(value)}: expected a duration, as "{usual}"')
+        try:
+            ns = duration.parse(value)
+        except duration.DurationError as problem:
+            raise self.error(key, problem.message) from None
+        if ns <= 0:
+            raise self.error(key, f'is "{value}": expected more than nothing, as "{usual}"')
+        return ns
+
+
+def _read(directory: Path) -> tuple[Path, dict[str, Any]]:
+    if not directory.is_dir():
+        problem = "it is a file" if directory.exists() else "there is no such directory"
+        raise ConfigError(directory, "", f"{problem}: expected the bot's directory")
+    own = directory / FILE_NAME
+    shared = directory / "pyproject.toml"
+    table = _parse(own)
+    tools: Any = (_parse(shared) or {}).get("tool", {})
+    inside: Any = cast("dict[str, Any]", tools).get("neverblink") if isinstance(tools, dict) else None
+    if table is not None and inside is not None:
+        raise ConfigError(own, "", "pyproject.toml has a [tool.neverblink] too: keep one of the two")
+    if table is not None:
+        return own, table
+    if inside is None:
+        raise NoConfig(directory)
+    if not isinstance(inside, dict):
+        raise ConfigError(shared, "tool.neverblink", f"is {_shown(inside)}: expected a table")
+    return shared, cast("dict[str, Any]", inside)
+
+
+def _parse(path: Path) -> dict[str, Any] | None:
+    try:
+        with path.open("rb") as file:
+            return tomllib.load(file)
+    except FileNotFoundError:
+        return None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as problem:
+        raise ConfigError(path, "", f"is no TOML: {problem}") from None
+    except OSError as problem:
+        raise ConfigError(path, "", f"can't be read: {problem.strerror}") from None
+
+
+def _name(said: _Table, project: Path) -> str:
+    name = said.text("name")
+    if name is None:
+        name = project.name
+        if not _NAME.fullmatch(name):
+            mend = re.sub(r"[^A-Za-z0-9]+", "-", name).strip("-") or "bot"
+            raise said.error(
+                "name", f'the directory\'s name "{name}" is no bot\'s name: write name = "{mend[:64]}"'
+            )
+    elif not _NAME.fullmatch(name):
+        raise said.error(
+            "name", f"is {_shown(name)}: expected up to 64 letters, digits, dots, dashes and underscores"
+        )
+    return name
+
+
+def _bot(said: _Table) -> str:
+    bot = said.text("bot")
+    if bot is None:
+        raise said.error("bot", 'is missing: say where the bot is, as in bot = "bot:Foresight" (MODULE:NAME)')
+    if not _BOT.fullmatch(bot):
+        raise said.error("bot", f'is {_shown(bot)}: expected MODULE:NAME, as in "bot:Foresight"')
+    return bot
+
+
+def _python(said: _Table, project: Path) -> str:
+    python = said.text("python")
+    if python is None:
+        return sys.executable
+    if "/" not in python:
+        return python
+    # Not resolved: an environment's interpreter is a link, and only under its own name does it know its environment.
+    return os.path.normpath(project / Path(python).expanduser())
+
+
+def _durability(said: _Table) -> Durability:
+    value = said.text("durability") or "process"
+    for known in _DURABILITIES:
+        if value == known:
+            return known
+    raise said.error("durability", f"is {_shown(value)}: expected one of {', '.join(_DURABILITIES)}")
+
+
+def _handoff(said: _Table) -> Handoff:
+    said.allow(*Handoff.__struct_fields__)
+    usual = Handoff()
+    return Handoff(**{key: said.span(key, getattr(usual, key)) for key in Handoff.__struct_fields__})
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, dict):
+        return "a table"
+    if isinstance(value, list):
+        return "a list"
+    text = (
+        f'"{value}"'
+        if isinstance(value, str)
+        else str(value).lower()
+        if isinstance(value, bool)
+        else str(value)
+    )
+    return text if len(text) <= 64 else text[:64] + "…"
