@@ -1,0 +1,270 @@
+"""Releases: immutable copies of the code, one directory each, named by when they were made and what is in them.
+
+    releases/
+        20261124T151404Z-1a2b3c4d/      the copy; its files are read-only, .release.json says where it came from
+        current -> 2026…                what leads, and what did before: links for people and scripts,
+        previous -> 2026…               moved atomically
+        .new-…                          one that is being copied; left behind only by a crash, and then swept away
+
+A worker is started from a release's real directory and never through a link, so that nothing moves under it. A
+release appears by one rename, so it is whole or not there.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import threading
+import time
+from collections.abc import Callable, Collection
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+
+from ..protocol.errors import NeverblinkError
+from .tree import MANIFEST, TreeError, copy_tree, digest_of
+
+__all__ = [
+    "AmbiguousRelease",
+    "NoSuchRelease",
+    "Release",
+    "ReleaseError",
+    "Releases",
+]
+
+_NEW = ".new-"
+_OLD = ".old-"
+_DIGEST_SHOWN = 8
+
+
+class ReleaseError(NeverblinkError):
+    """No release can be made of, or found in, `path`."""
+
+    def __init__(self, path: Path, problem: str) -> None:
+        super().__init__(f"{path}: {problem}")
+        self.path = path
+
+
+class NoSuchRelease(ReleaseError):
+    """No release goes by `said`; `known` are the ids there are, newest first."""
+
+    def __init__(self, path: Path, said: str, known: list[str]) -> None:
+        newest = f"the newest is {known[0]}" if known else "there are none yet"
+        super().__init__(path, f'no release "{said}": see `neverblink releases` ({newest})')
+        self.said = said
+        self.known = known
+
+
+class AmbiguousRelease(ReleaseError):
+    """`said` is the beginning of several ids, `matches`."""
+
+    def __init__(self, path: Path, said: str, matches: list[str]) -> None:
+        super().__init__(
+            path, f'"{said}" may be {", ".join(matches[:3])}{"…" if matches[3:] else ""}: say more of it'
+        )
+        self.said = said
+        self.matches = matches
+
+
+class Release(msgspec.Struct, frozen=True):
+    """One release. `made_at` is wall ns, `digest` the hexadecimal SHA-256 of what is in it, `origin` the directory it
+    was made of."""
+
+    id: str
+    path: Path
+    made_at: int
+    digest: str
+    origin: str
+    files: int
+    bytes: int
+
+
+class _Manifest(msgspec.Struct, frozen=True):
+    """What a release says of itself, in its MANIFEST. Not its id and its path: those are where it lies."""
+
+    made_at: int
+    digest: str
+    origin: str
+    files: int
+    bytes: int
+
+
+class Releases:
+    """The releases in `directory`. `clock` tells wall ns. May be used from several threads of one process."""
+
+    def __init__(self, directory: Path, clock: Callable[[], int] = time.time_ns) -> None:
+        self.directory = directory.resolve()
+        self._clock = clock
+        self._making: set[str] = set()
+        self._lock = threading.Lock()
+
+    def make(self, source: Path, bot: str) -> Release:
+        """Make a release of the directory `source`, in which the bot MODULE:NAME has to be.
+
+        Left out are version control, environments, caches and neverblink's home. Slow for large trees: call it in a
+        thread. Raises `ReleaseError`, and then leaves nothing behind.
+        """
+        source = source.absolute()
+        if not source.is_dir():
+            raise ReleaseError(
+                source, "expected a directory with the bot's code" if source.exists() else "not there"
+            )
+        if source.resolve() == self.directory.parent:
+            raise ReleaseError(source, "is the home itself: keep the bot's code and its home apart")
+        _check_bot(source, bot)
+        with self._lock:
+            self._sweep()
+            name = f"{_NEW}{os.getpid()}-{threading.get_ident()}"
+            self._making.add(name)
+        building = self.directory / name
+        try:
+            return self._fill(building, source)
+        except OSError as problem:
+            raise ReleaseError(source, f"can't be copied: {problem.strerror}: {problem.filename}") from None
+        finally:
+            _remove(building)
+            with self._lock:
+                self._making.discard(name)
+
+    def list(self) -> list[Release]:
+        """Every release, newest first."""
+        found = [release for entry in self.directory.iterdir() if (release := self._read(entry))]
+        return sorted(found, key=lambda release: (release.made_at, release.id), reverse=True)
+
+    def get(self, id: str) -> Release:
+        """The release with exactly this id. Raises `NoSuchRelease`."""
+        release = self._read(self.directory / id) if _is_id(id) else None
+        if release is None:
+            raise NoSuchRelease(self.directory, id, [known.id for known in self.list()])
+        return release
+
+    def find(self, said: str) -> Release:
+        """The release a person means: an id or its beginning, the beginning of its digest, "current" or "previous".
+
+        Raises `NoSuchRelease` or `AmbiguousRelease`.
+        """
+        linked = {"current": self.current, "previous": self.previous}.get(said)
+        if linked:
+            said = linked() or said
+        known = self.list()
+        exact = [release for release in known if release.id == said]
+        matches = exact or [
+            release
+            for release in known
+            if said and (release.id.startswith(said) or release.digest.startswith(said))
+        ]
+        if len(matches) > 1:
+            raise AmbiguousRelease(self.directory, said, [release.id for release in matches])
+        if not matches:
+            raise NoSuchRelease(self.directory, said, [release.id for release in known])
+        return matches[0]
+
+    def intact(self, release: Release) -> bool:
+        """Whether the release still is what was made: worth asking after a power loss, or before going far back."""
+        try:
+            return digest_of(release.path) == release.digest
+        except OSError:
+            return False
+
+    def current(self) -> str | None:
+        """The id of the release that leads, as far as `promote` was told."""
+        return self._linked("current")
+
+    def previous(self) -> str | None:
+        """The id of the release that led before."""
+        return self._linked("previous")
+
+    def promote(self, id: str) -> None:
+        """Say that the release leads now; the one before becomes `previous`. Raises `NoSuchRelease`."""
+        self.get(id)
+        before = self.current()
+        if before == id:
+            return
+        if before is not None:
+            self._link("previous", before)
+        self._link("current", id)
+
+    def prune(self, keep: int, in_use: Collection[str] = ()) -> list[str]:
+        """Remove all but the newest `keep` releases, oldest first; return the ids.
+
+        Never removes one that is in use, nor the current and the previous one.
+        """
+        safe = {*in_use, self.current(), self.previous()}
+        gone = [release for release in self.list()[keep:] if release.id not in safe]
+        for release in reversed(gone):
+            # Out of sight by one rename, so that no half-removed release can be started.
+            leaving = self.directory / f"{_OLD}{release.id}"
+            release.path.rename(leaving)
+            _remove(leaving)
+        return [release.id for release in reversed(gone)]
+
+    def _fill(self, building: Path, source: Path) -> Release:
+        _remove(building)
+        try:
+            copied = copy_tree(source, building, leave_out={self.directory, self.directory.parent})
+        except TreeError as problem:
+            raise ReleaseError(source, problem.message) from None
+        origin = os.fsencode(source).decode(errors="replace")
+        said = _Manifest(self._clock(), copied.digest, origin, copied.files, copied.bytes)
+        stamp = datetime.fromtimestamp(said.made_at // 1_000_000_000, UTC).strftime("%Y%m%dT%H%M%SZ")
+        path = self.directory / f"{stamp}-{said.digest[:_DIGEST_SHOWN]}"
+        manifest = building / MANIFEST
+        manifest.write_bytes(msgspec.json.format(msgspec.json.encode(said)) + b"\n")
+        manifest.chmod(0o444)
+        with self._lock:
+            there = self._read(path)
+            if there is not None:
+                return there
+            building.rename(path)
+        return _release(path, said)
+
+    def _read(self, path: Path) -> Release | None:
+        if not _is_id(path.name) or path.is_symlink():
+            return None
+        try:
+            return _release(path, msgspec.json.decode((path / MANIFEST).read_bytes(), type=_Manifest))
+        except (OSError, msgspec.MsgspecError):
+            return None
+
+    def _linked(self, name: str) -> str | None:
+        try:
+            return Path(os.readlink(self.directory / name)).name
+        except OSError:
+            return None
+
+    def _link(self, name: str, id: str) -> None:
+        fresh = self.directory / f"{_NEW}{name}"
+        fresh.unlink(missing_ok=True)
+        fresh.symlink_to(id)
+        fresh.replace(self.directory / name)
+
+    def _sweep(self) -> None:
+        for entry in self.directory.iterdir():
+            if entry.name.startswith((_NEW, _OLD)) and entry.name not in self._making:
+                _remove(entry)
+
+
+def _release(path: Path, said: _Manifest) -> Release:
+    return Release(path.name, path, said.made_at, said.digest, said.origin, said.files, said.bytes)
+
+
+def _is_id(name: str) -> bool:
+    return bool(name) and not name.startswith(".") and "/" not in name
+
+
+def _check_bot(source: Path, bot: str) -> None:
+    module = bot.partition(":")[0].split(".")
+    place = source.joinpath(*module)
+    if not place.is_dir() and not place.with_name(f"{place.name}.py").is_file():
+        file = "/".join(module) + ".py"
+        raise ReleaseError(
+            source, f'no {file} here, which bot = "{bot}" asks for: is it the right directory?'
+        )
+
+
+def _remove(path: Path) -> None:
+    if path.is_symlink() or path.is_file():
+        path.unlink()
+    elif path.exists():
+        shutil.rmtree(path)

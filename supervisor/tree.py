@@ -1,0 +1,150 @@
+"""Copying a bot's directory so that the copy stands alone, and telling by a digest what is in it.
+
+The copy leaves out what is not code and what would not survive the journey: version control, environments (they name
+their own path), caches, sockets. A link stays a link, and may only lead to something within the tree, because a release
+that reads its code from somewhere else changes when that does.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import stat
+from collections.abc import Collection, Iterator
+from pathlib import Path
+
+import msgspec
+
+from ..protocol.errors import NeverblinkError
+
+__all__ = ["LEFT_OUT", "MANIFEST", "MOST_BYTES", "Copied", "TreeError", "copy_tree", "digest_of"]
+
+MANIFEST = ".release.json"
+"""What a release says of itself: not part of the code, and not to be inherited by a release made of a release."""
+
+LEFT_OUT = frozenset(
+    {
+        ".git",
+        ".hg",
+        ".hypothesis",
+        ".mypy_cache",
+        ".neverblink",
+        ".nox",
+        ".pytest_cache",
+        ".ruff_cache",
+        ".svn",
+        ".tox",
+        ".venv",
+        MANIFEST,
+        "__pycache__",
+        "node_modules",
+    }
+)
+MOST_BYTES = 2 * 1024**3
+_ENVIRONMENT = "pyvenv.cfg"
+
+
+class TreeError(NeverblinkError):
+    """A directory that can't be copied to stand alone; `entry` is what is in the way."""
+
+    def __init__(self, entry: str, problem: str) -> None:
+        super().__init__(f"{entry}: {problem}")
+        self.entry = entry
+
+
+class Copied(msgspec.Struct, frozen=True):
+    """What a copy came to. `digest` is hexadecimal SHA-256."""
+
+    digest: str
+    files: int
+    bytes: int
+
+
+def copy_tree(
+    source: Path, target: Path, leave_out: Collection[Path] = (), most_bytes: int = MOST_BYTES
+) -> Copied:
+    """Copy `source` to the new directory `target`, with read-only files, and digest it on the way.
+
+    `leave_out` are further directories, by their real paths. Raises `TreeError` for a link that leads out, for more
+    than `most_bytes`, and for a file that went away meanwhile; `OSError` for what the system refuses.
+    """
+    digest = hashlib.sha256()
+    files = size = 0
+    root = source.resolve()
+    target.mkdir()
+    for name, entry in _walk(root, leave_out):
+        copy = target / name
+        if entry.is_symlink():
+            copy.symlink_to(_inner_link(root, name, Path(entry.path)))
+            _take_in(digest, name, copy)
+            continue
+        if entry.is_dir():
+            copy.mkdir()
+            continue
+        size += entry.stat().st_size
+        if size > most_bytes:
+            raise TreeError(
+                name, f"more than {most_bytes // 1024**2} MiB of files: is it the right directory?"
+            )
+        try:
+            shutil.copy2(entry.path, copy)
+        except FileNotFoundError:
+            raise TreeError(name, "went away while it was copied: deploy again") from None
+        copy.chmod(0o555 if entry.stat().st_mode & stat.S_IXUSR else 0o444)
+        # Of the copy, and not of a source that may change between two looks.
+        _take_in(digest, name, copy)
+        files += 1
+    return Copied(digest.hexdigest(), files, size)
+
+
+def digest_of(directory: Path) -> str:
+    """The digest of a copy, as `copy_tree` gave it.
+
+    Covers names, links, contents and the right to execute; not times, owners or empty directories.
+    """
+    digest = hashlib.sha256()
+    for name, entry in _walk(directory, ()):
+        if entry.is_symlink() or not entry.is_dir():
+            _take_in(digest, name, Path(entry.path))
+    return digest.hexdigest()
+
+
+def _walk(
+    root: Path, leave_out: Collection[Path], inside: str = ""
+) -> Iterator[tuple[str, os.DirEntry[str]]]:
+    """Every entry below `root` with its relative name, in an order that depends on names alone."""
+    with os.scandir(root / inside) as entries:
+        found = sorted(entries, key=lambda entry: entry.name)
+    for entry in found:
+        name = inside + entry.name
+        if entry.name in LEFT_OUT:
+            continue
+        if entry.is_symlink() or entry.is_file():
+            yield name, entry
+        elif entry.is_dir() and Path(entry.path) not in leave_out and not _is_environment(entry):
+            yield name, entry
+            yield from _walk(root, leave_out, name + "/")
+
+
+def _is_environment(entry: os.DirEntry[str]) -> bool:
+    return os.path.exists(os.path.join(entry.path, _ENVIRONMENT))
+
+
+def _inner_link(root: Path, name: str, link: Path) -> str:
+    target = os.readlink(link)
+    if os.path.isabs(target):
+        raise TreeError(name, f"is a link to {target}: make it a relative one, or copy what it leads to")
+    if not Path(os.path.realpath(link)).is_relative_to(root):
+        raise TreeError(name, f"is a link out of the directory, to {target}: copy what it leads to")
+    return target
+
+
+def _take_in(digest: hashlib._Hash, name: str, path: Path) -> None:  # pyright: ignore[reportPrivateUsage]
+    if path.is_symlink():
+        content, kind = hashlib.sha256(os.fsencode(os.readlink(path))), b"l"
+    else:
+        with path.open("rb") as file:
+            content = hashlib.file_digest(file, "sha256")
+        kind = b"x" if path.stat().st_mode & stat.S_IXUSR else b"f"
+    digest.update(os.fsencode(name) + b"\0" + kind + content.digest())
