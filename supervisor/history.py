@@ -1,0 +1,300 @@
+"""What the supervisor remembers: deployments with their phases, workers, leaders and commands, in SQLite.
+
+It is fed with the events that go out to everybody else, so it can't tell another story than they do; only what has to
+be known before there can be an event (a deployment's number) or what no event carries (a process's start time) is asked
+and told by name. It is the supervisor's own: no tick depends on it, and a worker never sees it.
+
+WAL mode, so that a reader is never in the way of the writer; each call is one transaction. A commit costs no fsync, so
+it may be done from the daemon's loop. A power loss can take the last of them, and no other: the file stays whole.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+from types import TracebackType
+from typing import Any, TypeVar
+
+import msgspec
+
+from ..protocol.errors import NeverblinkError
+from ..protocol.events import (
+    Commanded,
+    DeploymentEnded,
+    Event,
+    LeaderChanged,
+    PhaseChanged,
+    Step,
+    WorkerExited,
+)
+from .records import SCHEMA, TABLES, Command, Deployment, Kind, Leader, PhaseNote, StepNote, Worker
+
+__all__ = ["History", "HistoryError", "NoSuchDeployment"]
+
+T = TypeVar("T")
+Row = TypeVar("Row", bound=msgspec.Struct)
+
+
+class HistoryError(NeverblinkError):
+    """The history at `path` can't be read or written."""
+
+    def __init__(self, path: Path, problem: str) -> None:
+        super().__init__(f"history {path}: {problem}")
+        self.path = path
+
+
+class NoSuchDeployment(HistoryError):
+    """There is no deployment with this number; `newest` is the last one's, 0 when there is none."""
+
+    def __init__(self, path: Path, deployment: int, newest: int) -> None:
+        known = f"the newest is {newest}" if newest else "there is none yet"
+        super().__init__(path, f"no deployment {deployment}: see `neverblink history` ({known})")
+        self.deployment = deployment
+        self.newest = newest
+
+
+class History:
+    """The history of one bot. Belongs to the thread that opened it."""
+
+    def __init__(self, connection: sqlite3.Connection, path: Path, bot: str) -> None:
+        self.path = path
+        self.bot = bot
+        self._connection = connection
+
+    @classmethod
+    def open(cls, path: Path, bot: str, read_only: bool = False) -> History:
+        """Open the history at `path`, and make it unless `read_only`. Raises `HistoryError`."""
+        if read_only and not path.is_file():
+            raise HistoryError(path, "there is none yet: it begins with `neverblink up`")
+        try:
+            connection = sqlite3.connect(
+                f"{path.absolute().as_uri()}?mode={'ro' if read_only else 'rwc'}",
+                uri=True,
+                timeout=2,
+                isolation_level=None,
+            )
+        except sqlite3.Error as problem:
+            raise HistoryError(path, f"can't be opened: {problem}") from None
+        history = cls(connection, path, bot)
+        try:
+            history._prepare(read_only)
+        except BaseException:
+            connection.close()
+            raise
+        return history
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def __enter__(self) -> History:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    # --- writing ----------------------------------------------------------------------------------------------------
+
+    def begin(
+        self,
+        kind: Kind,
+        release: str,
+        previous: str,
+        at: int,
+        *,
+        who: str = "",
+        why: str = "",
+        dry_run: bool = False,
+    ) -> int:
+        """Open a deployment and return its number, which no other will ever have."""
+        row = self._put(
+            "deployments",
+            bot=self.bot,
+            kind=kind,
+            release=release,
+            previous=previous,
+            who=who,
+            why=why,
+            dry_run=dry_run,
+            begun=at,
+        )
+        assert row is not None
+        return row
+
+    def started(self, worker: str, release: str, pid: int, started: int, log: Path, at: int) -> None:
+        """A worker's process was started, or adopted."""
+        self._put(
+            "workers",
+            bot=self.bot,
+            worker=worker,
+            release=release,
+            pid=pid,
+            started=started,
+            log=str(log),
+            begun=at,
+        )
+
+    def record(self, event: Event) -> None:
+        """Remember what the event says. Events that are not for the long memory are left alone."""
+        match event:
+            case PhaseChanged():
+                self._put("phases", **_fields(event, "bot", "deployment", "at", "phase", "before", "took"))
+            case Step():
+                facts = msgspec.json.encode(event.facts).decode()
+                said = _fields(event, "bot", "deployment", "at", "step", "text", "took")
+                self._put("steps", **said, facts=facts)
+            case DeploymentEnded():
+                said = _fields(
+                    event, "outcome", "reason", "leader", "seq", "blackout", "late", "missed", "rollback"
+                )
+                self._change(
+                    "deployments",
+                    {**said, "ended": event.at, "runs": event.release},
+                    {"bot": event.bot, "id": event.deployment},
+                )
+            case WorkerExited():
+                self._change(
+                    "workers",
+                    {"ended": event.at, "code": event.code, "reason": event.reason},
+                    {"bot": event.bot, "worker": event.worker},
+                )
+            case LeaderChanged():
+                self._put("leaders", **_fields(event, *Leader.__struct_fields__))
+            case Commanded():
+                self._put("commands", **_fields(event, *Command.__struct_fields__))
+            case _:
+                pass
+
+    def keep(self, key: str, value: Any) -> None:
+        """Keep something msgspec can encode under a key, instead of what was there: the lock, the handoff's place."""
+        text = msgspec.json.encode(value).decode()
+        self._run(
+            "insert into kept values (?, ?, ?) on conflict (bot, key) do update set value = excluded.value",
+            self.bot,
+            key,
+            text,
+        )
+
+    def drop(self, key: str) -> None:
+        """Keep nothing under the key any more."""
+        self._run("delete from kept where bot = ? and key = ?", self.bot, key)
+
+    # --- reading ----------------------------------------------------------------------------------------------------
+
+    def kept(self, key: str, type: type[T]) -> T | None:
+        """What was kept under the key, None when there is nothing. Raises `HistoryError` when it isn't a `type`."""
+        rows = self._run("select value from kept where bot = ? and key = ?", self.bot, key)
+        try:
+            return msgspec.json.decode(rows[0]["value"], type=type) if rows else None
+        except msgspec.MsgspecError as problem:
+            raise HistoryError(self.path, f'what was kept as "{key}" can\'t be read: {problem}') from None
+
+    def deployments(self, limit: int = 20) -> list[Deployment]:
+        """The last deployments, newest first, without their phases and steps."""
+        return self._get(
+            Deployment, "from deployments where bot = ? order by id desc limit ?", self.bot, limit
+        )
+
+    def deployment(self, id: int) -> Deployment:
+        """The whole story of one deployment. Raises `NoSuchDeployment`."""
+        found = self._get(Deployment, "from deployments where bot = ? and id = ?", self.bot, id)
+        if not found:
+            newest = self.deployments(1)
+            raise NoSuchDeployment(self.path, id, newest[0].id if newest else 0)
+        phases = self._get(PhaseNote, "from phases where deployment = ? order by at, rowid", id)
+        steps = self._get(StepNote, "from steps where deployment = ? order by at, rowid", id)
+        return msgspec.structs.replace(found[0], phases=tuple(phases), steps=tuple(steps))
+
+    def unfinished(self) -> list[Deployment]:
+        """Deployments that nobody has ended, oldest first: after a start, what a killed supervisor left."""
+        return self._get(Deployment, "from deployments where bot = ? and ended is null order by id", self.bot)
+
+    def workers(self, limit: int = 20) -> list[Worker]:
+        """The last workers, newest first."""
+        return self._get(
+            Worker, "from workers where bot = ? order by begun desc, rowid desc limit ?", self.bot, limit
+        )
+
+    def remaining(self) -> list[Worker]:
+        """Workers that nobody has seen end, oldest first: after a start, those to look for and adopt."""
+        return self._get(
+            Worker, "from workers where bot = ? and ended is null order by begun, rowid", self.bot
+        )
+
+    def leaders(self, limit: int = 20) -> list[Leader]:
+        """The last changes of leadership, newest first."""
+        return self._get(
+            Leader, "from leaders where bot = ? order by at desc, rowid desc limit ?", self.bot, limit
+        )
+
+    def commands(self, limit: int = 20) -> list[Command]:
+        """The last commands, newest first."""
+        return self._get(
+            Command, "from commands where bot = ? order by at desc, rowid desc limit ?", self.bot, limit
+        )
+
+    # --- how --------------------------------------------------------------------------------------------------------
+
+    def _prepare(self, read_only: bool) -> None:
+        self._connection.row_factory = sqlite3.Row
+        try:
+            if not read_only:
+                self._connection.execute("pragma journal_mode = wal")
+                self._connection.execute("pragma synchronous = normal")
+            # Two that open a fresh one at once: one makes the tables, the other waits and finds them.
+            self._connection.execute("begin" if read_only else "begin immediate")
+            version: int = self._connection.execute("pragma user_version").fetchone()[0]
+            if version == 0 and not read_only:
+                for statement in TABLES.split(";\n"):
+                    self._connection.execute(statement)
+                self._connection.execute(f"pragma user_version = {SCHEMA}")
+                version = SCHEMA
+            self._connection.execute("commit")
+        except sqlite3.DatabaseError as problem:
+            raise HistoryError(
+                self.path, f"can't be read ({problem}): move it away, and a new one is begun at the next `up`"
+            ) from None
+        if version != SCHEMA:
+            raise HistoryError(
+                self.path,
+                f"has schema {version}, this neverblink knows {SCHEMA}: use the version that wrote it, or move it away",
+            )
+
+    def _put(self, table: str, **values: object) -> int | None:
+        marks = ", ".join("?" * len(values))
+        try:
+            return self._connection.execute(
+                f"insert or replace into {table} ({', '.join(values)}) values ({marks})", (*values.values(),)
+            ).lastrowid
+        except sqlite3.Error as problem:
+            raise HistoryError(self.path, f"can't be written: {problem}") from None
+
+    def _change(self, table: str, values: dict[str, object], where: dict[str, object]) -> None:
+        self._run(
+            f"update {table} set {', '.join(f'{name} = ?' for name in values)}"
+            f" where {' and '.join(f'{name} = ?' for name in where)}",
+            *values.values(),
+            *where.values(),
+        )
+
+    def _get(self, row: type[Row], rest: str, *values: object) -> list[Row]:
+        wanted = [name for name in row.__struct_fields__ if name not in ("phases", "steps")]
+        return [_as(row, found) for found in self._run(f"select {', '.join(wanted)} {rest}", *values)]
+
+    def _run(self, statement: str, *values: object) -> list[sqlite3.Row]:
+        try:
+            return self._connection.execute(statement, values).fetchall()
+        except sqlite3.Error as problem:
+            raise HistoryError(self.path, f"can't be used: {problem}") from None
+
+
+def _fields(event: Event, *names: str) -> dict[str, Any]:
+    return {name: getattr(event, name) for name in names}
+
+
+def _as(row: type[Row], found: sqlite3.Row) -> Row:
+    values: dict[str, Any] = dict(zip(found.keys(), found, strict=True))
+    if "facts" in values:
+        values["facts"] = msgspec.json.decode(values["facts"])
+    return msgspec.convert(values, row, strict=False)

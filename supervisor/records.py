@@ -1,0 +1,156 @@
+"""The rows of the history: its tables, and what is read from them.
+
+Every table names the bot, although a home holds one, so that one file can hold many one day.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+from ..protocol.events import Outcome
+
+__all__ = ["SCHEMA", "TABLES", "Command", "Deployment", "Kind", "Leader", "PhaseNote", "StepNote", "Worker"]
+
+Kind = Literal["deploy", "rollback"]
+
+SCHEMA = 1
+"""The version of the tables below. Raise it with every change, and add the step from the one before."""
+
+TABLES = """
+create table deployments (
+    id integer primary key autoincrement,
+    bot text not null,
+    kind text not null,
+    release text not null,
+    previous text not null,
+    who text not null,
+    why text not null,
+    dry_run integer not null,
+    begun integer not null,
+    ended integer,
+    outcome text,
+    reason text not null default '',
+    leader text not null default '',
+    runs text not null default '',
+    seq integer,
+    blackout integer,
+    late integer,
+    missed integer not null default 0,
+    rollback text not null default ''
+) strict;
+create index deployments_of on deployments (bot, id);
+create table phases (
+    bot text not null, deployment integer not null, at integer not null,
+    phase text not null, before text not null, took integer not null
+) strict;
+create index phases_of on phases (deployment);
+create table steps (
+    bot text not null, deployment integer not null, at integer not null,
+    step text not null, text text not null, took integer not null, facts text not null
+) strict;
+create index steps_of on steps (deployment);
+create table workers (
+    bot text not null, worker text not null, release text not null, pid integer not null, started integer not null,
+    log text not null, begun integer not null, ended integer, code integer, reason text not null default '',
+    primary key (bot, worker)
+) strict;
+create table leaders (
+    bot text not null, at integer not null, worker text not null, release text not null,
+    epoch integer not null, cause text not null, seq integer not null
+) strict;
+create index leaders_of on leaders (bot, at);
+create table commands (
+    bot text not null, at integer not null, op text not null,
+    who text not null, why text not null, outcome text not null, detail text not null
+) strict;
+create index commands_of on commands (bot, at);
+create table kept (bot text not null, key text not null, value text not null, primary key (bot, key)) strict;
+"""
+
+
+class PhaseNote(msgspec.Struct, frozen=True):
+    """The deployment entered `phase` at wall ns `at`, after `took` ns in the phase before."""
+
+    at: int
+    phase: str
+    before: str
+    took: int
+
+
+class StepNote(msgspec.Struct, frozen=True):
+    """Something that happened within a phase: `events.Step`."""
+
+    at: int
+    step: str
+    text: str
+    took: int
+    facts: dict[str, Any]
+
+
+class Deployment(msgspec.Struct, frozen=True):
+    """One deployment. Times are ns; `begun` and `ended` wall clock, `ended` and `outcome` None while it runs."""
+
+    id: int
+    bot: str
+    kind: Kind
+    release: str
+    previous: str
+    who: str
+    why: str
+    dry_run: bool
+    begun: int
+    ended: int | None
+    outcome: Outcome | None
+    reason: str
+    leader: str
+    runs: str
+    """The release that ran when it had ended."""
+    seq: int | None
+    blackout: int | None
+    late: int | None
+    missed: int
+    rollback: str
+    phases: tuple[PhaseNote, ...] = ()
+    steps: tuple[StepNote, ...] = ()
+
+
+class Worker(msgspec.Struct, frozen=True):
+    """One worker process; `ended` is None as long as nobody has seen it end."""
+
+    bot: str
+    worker: str
+    release: str
+    pid: int
+    started: int
+    """Field 22 of /proc/PID/stat: with the pid it is one process for as long as the host is up."""
+    log: str
+    begun: int
+    ended: int | None
+    code: int | None
+    reason: str
+
+
+class Leader(msgspec.Struct, frozen=True):
+    """Who led from `seq` on; `worker` is "" for nobody."""
+
+    bot: str
+    at: int
+    worker: str
+    release: str
+    epoch: int
+    cause: str
+    seq: int
+
+
+class Command(msgspec.Struct, frozen=True):
+    """What somebody asked for, and what became of it: "ok", or the fault's code."""
+
+    bot: str
+    at: int
+    op: str
+    who: str
+    why: str
+    outcome: str
+    detail: str
