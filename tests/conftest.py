@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -17,3 +22,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def rewrite(request: pytest.FixtureRequest) -> bool:
     """Whether to renew the expectations kept in files instead of comparing with them."""
     return bool(request.config.getoption("--rewrite"))
+
+
+@pytest.fixture
+def other_python() -> str:
+    """An interpreter of another version that can import neverblink, newest first; `bin/test` makes one if it can."""
+    this = f".venv-{sys.version_info.major}.{sys.version_info.minor}"
+    found = [
+        python
+        for python in sorted(ROOT.glob(".venv-3.*/bin/python"), reverse=True)
+        if python.parent.parent.name != this
+    ]
+    if not found:
+        pytest.skip("no second Python here: install a 3.12 or 3.13 and run bin/test, which sets it up")
+    return str(found[0])
