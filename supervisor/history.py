@@ -234,6 +234,11 @@ class History:
             Command, "from commands where bot = ? order by at desc, rowid desc limit ?", self.bot, limit
         )
 
+    def bots(self) -> list[str]:
+        """The bots that this file knows of, the latest first. A home holds one, and its name may not be at hand."""
+        rows = self._run("select bot from workers group by bot order by max(begun) desc")
+        return [row["bot"] for row in rows]
+
     # --- how --------------------------------------------------------------------------------------------------------
 
     def _prepare(self, read_only: bool) -> None:

@@ -1,1 +1,21 @@
-"""The command line: every verb of `neverblink`."""
+"""The command line, `neverblink VERB`: one file a group of verbs. `group` finds them; `verb` is what they share."""
+
+from __future__ import annotations
+
+import sys
+
+__all__ = ["main"]
+
+
+def main() -> None:
+    """The `neverblink` script. A worker's environment has the script too, but not what the supervisor is made of."""
+    try:
+        from .group import neverblink
+    except ModuleNotFoundError as missing:
+        if missing.name is None or missing.name.startswith("neverblink"):
+            raise
+        sys.stderr.write(
+            f"neverblink: {missing.name} is not installed here: python -m pip install 'neverblink[supervisor]'\n"
+        )
+        sys.exit(2)
+    neverblink.main(prog_name="neverblink")

@@ -1,0 +1,155 @@
+"""check: could this bot run, and could it be deployed? Asked before it matters."""
+
+from __future__ import annotations
+
+import io
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any, cast
+
+import click
+import msgspec
+
+from ...protocol import duration
+from ...protocol.commands import Deploy
+from ...protocol.errors import NeverblinkError
+from ..client import Refused, Unreachable
+from ..config import Config, ConfigError, load
+from .exits import Exit
+from .follow import follow
+from .here import Here
+from .interrupts import Interrupts
+from .screen import Screen
+from .verb import Done, verb
+
+__all__ = ["check"]
+
+_REHEARSE_WITHIN = 120.0
+
+
+class Finding(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What one check found: `ok` None when it could not be made."""
+
+    check: str
+    ok: bool | None
+    detail: str
+
+
+@verb
+@click.argument("path", type=click.Path(path_type=Path), default=None, required=False)
+@click.option("--no-rehearsal", is_flag=True, help="Leave the running bot out of it.")
+def check(here: Here, path: Path | None, no_rehearsal: bool) -> Done:
+    """Find out whether the bot in PATH (default: the project) could run and be deployed.
+
+    The configuration is read, the bot is imported by its own interpreter, its state is encoded and decoded; and when
+    the bot runs, the code rehearses on its live state, exactly as in `deploy --dry-run`.
+    """
+    directory = here.project if path is None else here.path(path)
+    here.look_near(directory)
+    findings: list[Finding] = []
+
+    def found(check: str, ok: bool | None, detail: str) -> bool | None:
+        findings.append(Finding(check, ok, detail))
+        _show(here.screen, findings[-1])
+        return ok
+
+    try:
+        config = load(directory)
+    except ConfigError as problem:
+        found("config", False, problem.message)
+    else:
+        found("config", True, f"{config.path}: bot {config.bot}, python {config.python}")
+        bot = _import(config, here)
+        if found("bot", bot.ok, bot.detail) and not no_rehearsal:
+            rehearsal = _rehearse(here, directory)
+            found("rehearsal", rehearsal.ok, rehearsal.detail)
+    ok = all(finding.ok is not False for finding in findings)
+    return Done({"ok": ok, "checks": msgspec.to_builtins(findings)}, Exit.DONE if ok else Exit.BROKEN)
+
+
+def _import(config: Config, here: Here) -> Finding:
+    """Have the bot imported and its state tried, in a process of its own: it may hang, crash, or print."""
+    python = shutil.which(config.python, path=here.environment.get("PATH", os.defpath))
+    if python is None:
+        problem = (
+            f"there is no interpreter {config.python!r}: install it, or set `python` in {config.path.name}"
+        )
+        return Finding("bot", False, problem)
+    within = config.handoff.start_within
+    try:
+        done = subprocess.run(
+            [os.path.abspath(python), "-m", "neverblink.worker", "--check", config.bot],
+            cwd=config.directory,
+            env={**here.environment, "PYTHONDONTWRITEBYTECODE": "1"},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=within / 1e9,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        told = f"importing {config.bot} takes longer than start_within = {duration.show(within)}"
+        return Finding("bot", False, f"{told}: move slow work into on_start, or raise it in [handoff]")
+    except OSError as problem:
+        return Finding("bot", False, f"{python} cannot be run: {problem.strerror}")
+    return _read(config, done)
+
+
+def _read(config: Config, done: subprocess.CompletedProcess[bytes]) -> Finding:
+    """Make a finding of what `neverblink.worker --check` printed."""
+    try:
+        said: dict[str, Any] = msgspec.json.decode(_last_line(done.stdout), type=dict[str, Any])
+    except msgspec.MsgspecError:
+        last = _last_line(done.stderr).decode(errors="replace")
+        if "No module named" in last and "neverblink" in last:
+            last = f"{config.python} has no neverblink: {config.python} -m pip install neverblink"
+        return Finding("bot", False, last or f"{config.bot} ended its check with exit {done.returncode}")
+    if not said.get("ok"):
+        return Finding("bot", False, str(said.get("problem") or "the check failed and does not say why"))
+    parts = [f"{config.bot} ticks every {_interval(said.get('interval'))}"]
+    windows: list[Any] = said.get("windows") or []
+    if windows:
+        parts.append(f"{len(windows)} window{'s' if len(windows) > 1 else ''}")
+    return Finding(
+        "bot", True, ", ".join([*parts, f"its state encodes (schema {_version(said.get('schema'))})"])
+    )
+
+
+def _rehearse(here: Here, directory: Path) -> Finding:
+    silent = Screen(io.StringIO())
+    try:
+        with here.client() as client, Interrupts() as interrupts, client.events() as events:
+            command = Deploy(path=str(directory), dry_run=True, why="neverblink check")
+            begun = client.ask(command, within=_REHEARSE_WITHIN)
+            outcome = follow(client, events, begun["deployment"], silent, interrupts)
+    except Unreachable:
+        return Finding("rehearsal", None, "not made: the bot does not run here")
+    except Refused as refused:
+        if refused.fault.code in ("busy", "locked", "down"):
+            return Finding("rehearsal", None, f"not made: {refused.message}")
+        return Finding("rehearsal", False, refused.message)
+    except NeverblinkError as problem:
+        return Finding("rehearsal", None, f"not made: {problem.message}")
+    if outcome.outcome == "rehearsed":
+        return Finding("rehearsal", True, "the live state was restored by this code; nothing was handed over")
+    return Finding("rehearsal", False, outcome.reason)
+
+
+def _show(screen: Screen, finding: Finding) -> None:
+    mark = {True: screen.good("✓"), False: screen.bad("✗"), None: screen.warn("-")}[finding.ok]
+    screen.line(f"{mark} {finding.check:<10} {finding.detail}")
+
+
+def _last_line(output: bytes) -> bytes:
+    lines = output.strip().splitlines()
+    return lines[-1] if lines else b""
+
+
+def _interval(interval: Any) -> str:
+    return duration.show(interval) if isinstance(interval, int) else str(interval)
+
+
+def _version(schema: object) -> str:
+    """A schema is its version and a fingerprint; people know it by the version."""
+    return str(cast("list[object]", schema)[0]) if isinstance(schema, list) else str(schema)

@@ -1,0 +1,40 @@
+"""completion: the script that teaches a shell our verbs and options."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+from click.shell_completion import get_completion_class
+
+from .here import Here
+from .screen import put
+from .verb import Done, verb
+
+__all__ = ["completion"]
+
+_HOW = {
+    "bash": 'eval "$(neverblink completion bash)" in ~/.bashrc',
+    "zsh": 'eval "$(neverblink completion zsh)" in ~/.zshrc, after compinit',
+    "fish": "neverblink completion fish > ~/.config/fish/completions/neverblink.fish",
+}
+
+
+@verb
+@click.argument("shell", type=click.Choice(list(_HOW)))
+def completion(here: Here, shell: str) -> Done:
+    """Print the completion script for SHELL.
+
+    \b
+    bash:  eval "$(neverblink completion bash)"    in ~/.bashrc
+    zsh:   eval "$(neverblink completion zsh)"     in ~/.zshrc, after compinit
+    fish:  neverblink completion fish > ~/.config/fish/completions/neverblink.fish
+    """
+    kind = get_completion_class(shell)
+    assert kind is not None
+    from .group import neverblink
+
+    script = kind(neverblink, {}, "neverblink", "_NEVERBLINK_COMPLETE").source()
+    if not here.as_json:
+        put(sys.stdout, script)
+    return Done({"shell": shell, "script": script, "how": _HOW[shell]})

@@ -1,0 +1,115 @@
+"""How a run of the command line ends: what the user is told and which code the shell gets.
+
+An error of ours is one line on stderr, whatever raised it; a bug is one line too, and names the file with the details.
+With `--json` the same is also one object on stdout, so that a program never has to read prose.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+
+from ...protocol.errors import NeverblinkError
+from .exits import Exit, exit_of_error
+from .screen import put
+
+__all__ = ["Leave", "end", "say_json", "wants_json"]
+
+
+class Leave(Exception):
+    """The verb has said all it has to say; end with this code."""
+
+    def __init__(self, exit: Exit) -> None:
+        super().__init__(exit)
+        self.exit = exit
+
+
+def end(ending: BaseException, *, as_json: bool) -> Exit:
+    """Say what is to be said about how the run ended; return the exit code."""
+    match ending:
+        case Leave():
+            return ending.exit
+        case SystemExit():
+            return Exit.DONE if ending.code in (None, 0) else Exit.BROKEN
+        case click.exceptions.Exit():
+            return Exit.DONE if ending.exit_code == 0 else Exit.BAD_INPUT
+        case KeyboardInterrupt() | click.Abort():
+            return _tell(Exit.INTERRUPTED, "interrupted", {}, as_json)
+        case click.ClickException():
+            return _tell(Exit.BAD_INPUT, _usage(ending), {}, as_json)
+        case NeverblinkError():
+            code = exit_of_error(ending)
+            if _debug():
+                traceback.print_exception(ending)
+            return _tell(code, ending.message, _facts(ending), as_json)
+        case _:
+            if _debug():
+                traceback.print_exception(ending)
+            what = (
+                f"{type(ending).__name__}: {_one_line(str(ending))}" if str(ending) else type(ending).__name__
+            )
+            return _tell(Exit.BROKEN, f"unexpected {what} (details: {_keep(ending)})", {}, as_json)
+
+
+def wants_json(args: Sequence[str]) -> bool:
+    """Whether `--json` is among the arguments; needed also when they can't be parsed."""
+    return "--json" in (args[: args.index("--")] if "--" in args else args)
+
+
+def say_json(value: Any) -> bool:
+    """Print one line of JSON; return whether anybody still reads."""
+    return put(sys.stdout, msgspec.json.encode(value, enc_hook=str).decode() + "\n")
+
+
+def _tell(code: Exit, message: str, facts: dict[str, Any], as_json: bool) -> Exit:
+    line = _one_line(message)
+    sys.stderr.write(f"neverblink: {line}\n")
+    if as_json:
+        say_json({"error": {"exit": int(code), "kind": code.name.lower(), "message": line, "facts": facts}})
+    return code
+
+
+def _usage(error: click.ClickException) -> str:
+    told = error.format_message()
+    if isinstance(error, click.UsageError) and error.ctx is not None and error.ctx.info_name:
+        path = error.ctx.command_path
+        return f"{told.rstrip('.')} (see {path} --help)" if "--help" not in told else told
+    return told
+
+
+def _facts(error: NeverblinkError) -> dict[str, Any]:
+    """What the error carries besides its message, as far as JSON can say it."""
+    facts = {
+        name: value for name, value in vars(error).items() if name != "message" and not name.startswith("_")
+    }
+    return msgspec.to_builtins(facts, enc_hook=str, str_keys=True)
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _debug() -> bool:
+    return os.environ.get("NEVERBLINK_DEBUG", "") not in ("", "0")
+
+
+def _keep(ending: BaseException) -> str:
+    """Write the traceback where it can be found; return the path. In a private file: it may quote a bot's data."""
+    name = time.strftime("neverblink-%Y%m%d-%H%M%S-", time.gmtime())
+    try:
+        handle, path = tempfile.mkstemp(".log", name)
+        with os.fdopen(handle, "w") as file:
+            traceback.print_exception(ending, file=file)
+            file.write(f"\narguments: {sys.argv[1:]}\n")
+    except OSError:
+        return "not kept; NEVERBLINK_DEBUG=1 shows them"
+    return str(Path(path))

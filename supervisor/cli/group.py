@@ -1,0 +1,110 @@
+"""The click group: finds each verb in its file when it is asked for, and ends every run in one place.
+
+A verb's file is imported only when the verb is used, because `neverblink status` in a prompt or a watch loop should
+not wait for the imports of the demo. What a click error, an error of ours or a bug looks like to the user is decided
+by `ending`, and nowhere else.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from .ending import end, wants_json
+from .exits import Exit
+
+__all__ = ["VERBS", "neverblink"]
+
+VERBS: dict[str, tuple[str, str]] = {
+    "init": ("init", "Write a bot that runs, to begin from."),
+    "up": ("up", "Start the bot and its supervisor, in the foreground."),
+    "check": ("check", "Find out whether the bot could run and be deployed, before it matters."),
+    "deploy": ("deploy", "Hand the bot over to new code between two ticks."),
+    "abort": ("deploy", "Cancel the deployment that runs; the bot goes on."),
+    "rollback": ("deploy", "Hand the bot back to the release before, with its state as it is now."),
+    "status": ("status", "What runs, what comes next, and how the last deployment ended."),
+    "logs": ("logs", "The workers' output, each line marked with its release."),
+    "releases": ("past", "The releases kept, newest first."),
+    "history": ("past", "The deployments so far, or the whole story of one."),
+    "audit": ("past", "Prove from the journal that no tick was missed or doubled."),
+    "pause": ("steer", "Tell the bot to enter nothing new."),
+    "resume": ("steer", "Tell the bot that it may enter again."),
+    "lock": ("steer", "Refuse deployments until `unlock`."),
+    "unlock": ("steer", "Allow deployments again."),
+    "send": ("steer", "Run the bot's on_command and show its answer."),
+    "down": ("steer", "Stop the bot for good at its next boundary, then the supervisor."),
+    "demo": ("demo", "A small market, a live bot, and seven deploys that try to hurt it."),
+    "completion": ("completion", "Print the completion script for a shell."),
+}
+"""Each verb: the file it is in, and the line it has in `neverblink --help`, in the order shown there."""
+
+
+class Group(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in VERBS:
+            return None
+        found = getattr(importlib.import_module(f".{VERBS[cmd_name][0]}", __package__), cmd_name)
+        assert isinstance(found, click.Command)
+        return found
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        # click's own hint looks at the commands it has loaded; ours are not loaded yet.
+        if args and not args[0].startswith("-") and args[0] not in VERBS:
+            ctx.fail(unknown_verb(args[0]))
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Verbs"):
+            formatter.write_dl([(name, line) for name, (_, line) in VERBS.items()])
+
+    def main(self, args: Sequence[str] | None = None, *more: Any, **options: Any) -> Any:
+        """Run and exit; every way out of the program goes through here."""
+        given = list(sys.argv[1:] if args is None else args)
+        options["standalone_mode"] = False
+        try:
+            code: int | None = super().main(given, *more, **options)
+        except BaseException as ending:
+            code = end(ending, as_json=wants_json(given))
+        sys.exit(int(code or Exit.DONE))
+
+
+@click.group(
+    cls=Group,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Every verb takes --json, --home and --project. More: docs/operators.md",
+)
+@click.version_option(package_name="neverblink", message="neverblink %(version)s")
+@click.pass_context
+def neverblink(context: click.Context) -> None:
+    """Swap the code of a live bot between two of its ticks."""
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help())
+
+
+def unknown_verb(name: str) -> str:
+    """One line on a verb that is none, with the one that was probably meant."""
+    from difflib import get_close_matches
+
+    close = _ELSEWHERE.get(name) or next(iter(get_close_matches(name, VERBS, 1)), "")
+    return f"there is no verb {name!r}" + (f": did you mean `neverblink {close}`?" if close else "")
+
+
+_ELSEWHERE = {
+    "start": "up",
+    "run": "up",
+    "stop": "down",
+    "reload": "deploy",
+    "restart": "deploy",
+    "update": "deploy",
+}
+"""What other supervisors call it."""

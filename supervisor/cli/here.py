@@ -1,0 +1,107 @@
+"""Where a verb was called: which project, which home, and the supervisor of it.
+
+The home is `--home`, else NEVERBLINK_HOME, else found as git finds its own: from the working directory upwards, the
+first directory that has a .neverblink or a configuration beside which it will be made. Everything is looked up when it
+is asked for: `status --home X` needs no project, and `init` has none yet.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from ..client import Client
+from ..config import FILE_NAME, Config, NoConfig, load
+from ..home import DIRECTORY, VARIABLE, Home, home_path
+from .screen import Screen
+
+__all__ = ["Here", "NoProject"]
+
+
+class NoProject(NoConfig):
+    """Neither the working directory nor any above it has a configuration. `path` is the working directory."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.message = (
+            f"no {FILE_NAME} in {path} or above it: go to the bot's directory, name it with --project, "
+            "or begin one with `neverblink init`"
+        )
+
+
+class Here:
+    """The place and the screen of one run."""
+
+    def __init__(
+        self,
+        *,
+        as_json: bool,
+        home_option: Path | None,
+        project_option: Path | None,
+        environment: Mapping[str, str],
+        cwd: Path,
+        screen: Screen,
+    ) -> None:
+        self.as_json = as_json
+        self.environment = environment
+        self.cwd = cwd
+        self.screen = screen
+        self._home_option = home_option
+        self._project_option = project_option
+        self._also: tuple[Path, ...] = ()
+
+    def look_near(self, directory: Path) -> None:
+        """Look from `directory` upwards too: what is deployed may lie beside the home, wherever this was called."""
+        self._also = (directory,)
+
+    @functools.cached_property
+    def project(self) -> Path:
+        """The project directory. Raises `NoProject`."""
+        if self._project_option is not None:
+            return self.path(self._project_option)
+        for directory in self._upwards():
+            if _is_project(directory):
+                return directory
+        raise NoProject(self.cwd)
+
+    @functools.cached_property
+    def config(self) -> Config:
+        """The project's configuration. Raises `ConfigError`."""
+        return load(self.project)
+
+    @functools.cached_property
+    def home(self) -> Home:
+        """The home's paths; whether there is one is not looked at. Raises `NoProject` when nothing says where it is."""
+        if self._home_option is not None:
+            return Home(self.path(self._home_option))
+        if self.environment.get(VARIABLE):
+            return Home(home_path(self.cwd, self.environment))
+        for directory in self._upwards():
+            if (directory / DIRECTORY).is_dir() or _is_project(directory):
+                return Home(directory / DIRECTORY)
+        raise NoProject(self.cwd)
+
+    def client(self) -> Client:
+        """A client of the home's supervisor; close it, or use it with `with`."""
+        return Client(self.home)
+
+    def path(self, path: Path) -> Path:
+        """`path` as the user meant it: relative to where they stand."""
+        return (self.cwd / path.expanduser()).resolve()
+
+    def _upwards(self) -> Iterator[Path]:
+        if self._project_option is not None:
+            yield self.path(self._project_option)
+            return
+        for start in (self.cwd, *self._also):
+            yield from (start, *start.parents)
+
+
+def _is_project(directory: Path) -> bool:
+    if (directory / FILE_NAME).is_file():
+        return True
+    try:
+        return b"[tool.neverblink" in (directory / "pyproject.toml").read_bytes()
+    except OSError:
+        return False

@@ -1,0 +1,51 @@
+"""init: where a bot begins."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import click
+
+from .errors import BadInput
+from .here import Here
+from .starter import files
+from .verb import Done, verb
+
+__all__ = ["init"]
+
+
+@verb
+@click.argument("directory", type=click.Path(path_type=Path), default=Path())
+@click.option("--name", default="", help="The bot's name; by default the directory's.")
+def init(here: Here, directory: Path, name: str) -> Done:
+    """Write a bot that runs into DIRECTORY (default: here): bot.py, a test, neverblink.toml and a README.
+
+    Writes nothing over anything.
+    """
+    place = here.path(directory)
+    name = name or re.sub(r"[^A-Za-z0-9]+", "-", place.name).strip("-")[:64] or "bot"
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", name):
+        raise BadInput(
+            f"{name!r} is no bot's name: use up to 64 letters, digits, dots, dashes and underscores"
+        )
+    wanted = files(name)
+    if place.exists() and not place.is_dir():
+        raise BadInput(f"{place} is a file: name a directory")
+    there = [file for file in wanted if (place / file).exists()]
+    if there:
+        raise BadInput(
+            f"{place} has {', '.join(there)} already, and init writes over nothing: name another directory"
+        )
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+        for file, text in wanted.items():
+            with open(place / file, "x", encoding="utf-8") as out:
+                out.write(text)
+    except OSError as problem:
+        raise BadInput(f"{place} can't be written: {problem.strerror}") from None
+    for file in wanted:
+        here.screen.line(f"  wrote {place / file}")
+    go = "" if place == here.cwd else f"cd {directory} && "
+    here.screen.line(f"next: {here.screen.style(f'{go}neverblink up', bold=True)}")
+    return Done({"directory": str(place), "name": name, "files": list(wanted)})

@@ -1,0 +1,89 @@
+"""How a deployment ended, as one flat object: what `deploy --json` prints, and what its exit code is made of."""
+
+from __future__ import annotations
+
+import msgspec
+
+from ...protocol.events import DeploymentEnded
+from ...protocol.handoff import NO_BOUNDARY
+from ..records import Deployment
+from .exits import Exit, exit_of_outcome
+from .progress import Progress
+
+__all__ = ["Outcome", "of_event", "of_row"]
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """How a deployment ended. `outcome` is done, rehearsed, aborted or rolled_back."""
+
+    deployment: int
+    outcome: str
+    reason: str
+    release: str
+    """What runs now, "" when nothing does."""
+    seq: int | None
+    """The new leader's first tick, when there was a transfer."""
+    blackout_us: float | None
+    late_us: float | None
+    """How late that tick was."""
+    missed: int
+    rollback: str
+    held: str
+    """What held the handoff, when no boundary came in time."""
+    phases: dict[str, float]
+    """Milliseconds by phase."""
+
+    @property
+    def exit(self) -> Exit:
+        return exit_of_outcome(self.outcome, no_boundary=self.reason.startswith(NO_BOUNDARY))
+
+
+def of_row(row: Deployment) -> Outcome:
+    """The outcome of a deployment that has ended, from the history."""
+    phases: dict[str, int] = {}
+    for note in row.phases:
+        phases[note.before] = phases.get(note.before, 0) + note.took
+    holds = [str(note.facts.get("reason") or note.text) for note in row.steps if note.step == "holding"]
+    return _outcome(
+        DeploymentEnded(
+            bot=row.bot,
+            at=row.ended or 0,
+            deployment=row.id,
+            outcome=row.outcome or "aborted",
+            reason=row.reason,
+            leader=row.leader,
+            release=row.runs,
+            seq=row.seq,
+            blackout=row.blackout,
+            late=row.late,
+            missed=row.missed,
+            rollback=row.rollback,
+        ),
+        holds[-1] if holds else "",
+        phases,
+    )
+
+
+def of_event(event: DeploymentEnded, progress: Progress) -> Outcome:
+    """The outcome from the event that ended the deployment, and what was seen on the way."""
+    return _outcome(event, progress.held, progress.phases)
+
+
+def _outcome(event: DeploymentEnded, held: str, phases: dict[str, int]) -> Outcome:
+    return Outcome(
+        deployment=event.deployment,
+        outcome=event.outcome,
+        reason=event.reason,
+        release=event.release,
+        seq=event.seq,
+        blackout_us=_us(event.blackout),
+        late_us=_us(event.late),
+        missed=event.missed,
+        rollback=event.rollback,
+        held=held if event.reason.startswith(NO_BOUNDARY) else "",
+        phases={name: round(took / 1e6, 3) for name, took in phases.items() if name},
+    )
+
+
+def _us(ns: int | None) -> float | None:
+    return None if ns is None else round(ns / 1e3, 1)

@@ -1,0 +1,136 @@
+"""pause, resume, lock, unlock, send, down: one request, one answer."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import click
+import msgspec
+
+from ...protocol import duration
+from ...protocol.commands import Down, Lock, Pause, Resume, Send, Unlock
+from .errors import BadInput
+from .here import Here
+from .verb import Done, verb
+
+__all__ = ["down", "lock", "pause", "resume", "send", "unlock"]
+
+_why = click.option("-m", "--why", default="", metavar="WHY", help="Why, for the history.")
+
+
+@verb
+@_why
+def pause(here: Here, why: str) -> Done:
+    """Tell the bot to enter nothing new. It ticks on, and its exits go on."""
+    with here.client() as client:
+        result = client.ask(Pause(why=why))
+    here.screen.line(
+        f"{here.screen.warn('paused')}  the bot ticks on, and enters nothing new until `neverblink resume`"
+    )
+    return Done(_object(result))
+
+
+@verb
+@_why
+def resume(here: Here, why: str) -> Done:
+    """Tell the bot that it may enter again."""
+    with here.client() as client:
+        result = client.ask(Resume(why=why))
+    here.screen.line(f"{here.screen.good('resumed')}  the bot may enter again")
+    return Done(_object(result))
+
+
+@verb
+@click.option("-m", "--why", required=True, metavar="WHY", help="Why: whoever is refused will read it.")
+def lock(here: Here, why: str) -> Done:
+    """Refuse deployments until `unlock`. A rollback stays possible."""
+    if not why.strip():
+        raise BadInput("a lock says why: neverblink lock -m 'release freeze until Monday'")
+    with here.client() as client:
+        result = client.ask(Lock(why=why))
+    here.screen.line(
+        f"{here.screen.warn('locked')}  deployments are refused until `neverblink unlock`: {why}"
+    )
+    return Done(_object(result))
+
+
+@verb
+@_why
+def unlock(here: Here, why: str) -> Done:
+    """Allow deployments again."""
+    with here.client() as client:
+        result = client.ask(Unlock(why=why))
+    here.screen.line(f"{here.screen.good('unlocked')}  deployments are allowed")
+    return Done(_object(result))
+
+
+@verb
+@click.argument("name")
+@click.argument("pairs", nargs=-1, metavar="[KEY=VALUE]...")
+@click.option("--args", "args_json", default="", metavar="JSON", help="The arguments as one JSON object.")
+@click.option("--within", default="60s", show_default=True, help="How long to wait for the bot's answer.")
+def send(here: Here, name: str, pairs: tuple[str, ...], args_json: str, within: str) -> Done:
+    """Run the bot's on_command(NAME, args) in a turn of its own, and show what it returns.
+
+    A VALUE that is JSON is taken as such (3, true, [1,2]), anything else as text: neverblink send size pct=2.5
+    """
+    args = _arguments(pairs, args_json)
+    with here.client() as client:
+        result = client.ask(Send(name=name, args=args), within=_seconds(within))
+    answer = _object(result)
+    value = answer.get("value")
+    here.screen.line(value if isinstance(value, str) else _pretty(value))
+    return Done(answer)
+
+
+@verb
+@_why
+@click.option(
+    "--within", default="60s", show_default=True, help="How long to wait for the bot's last boundary."
+)
+def down(here: Here, why: str, within: str) -> Done:
+    """Stop the bot for good at its next boundary (its on_stop runs), then the supervisor.
+
+    To only restart the supervisor, end its process: the bot ticks on, and the next `up` adopts it.
+    """
+    with here.client() as client:
+        result = client.ask(Down(why=why), within=_seconds(within))
+    here.screen.line(f"{here.screen.good('down')}  the bot has stopped")
+    return Done(_object(result))
+
+
+def _arguments(pairs: tuple[str, ...], args_json: str) -> dict[str, Any]:
+    if args_json:
+        try:
+            args = msgspec.json.decode(args_json, type=dict[str, Any])
+        except msgspec.MsgspecError as problem:
+            raise BadInput(
+                f"--args is no JSON object: {problem}; expected one such as '{{\"pct\": 2.5}}'"
+            ) from None
+    else:
+        args = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not equals or not key:
+            raise BadInput(f"{pair!r} is no argument: expected KEY=VALUE, as in pct=2.5")
+        args[key] = _value(value)
+    return args
+
+
+def _value(text: str) -> Any:
+    try:
+        return msgspec.json.decode(text)
+    except msgspec.MsgspecError:
+        return text
+
+
+def _seconds(text: str) -> float:
+    return max(duration.parse(text), 0) / 1e9
+
+
+def _object(result: Any) -> dict[str, Any]:
+    return cast("dict[str, Any]", result) if isinstance(result, dict) else {"result": result}
+
+
+def _pretty(value: Any) -> str:
+    return msgspec.json.format(msgspec.json.encode(value)).decode()

@@ -1,0 +1,69 @@
+"""What every verb has in common: `--json`, `--home`, `--project`, and one way to answer.
+
+A verb is a function that takes a `Here` (where it was called: the project, its home, the screen) and its own options,
+and returns a `Done`. What people read goes through `here.screen`; the JSON object and the exit code are made from what
+it returns. What keeps it from its work is a `NeverblinkError`.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Concatenate, ParamSpec
+
+import click
+import msgspec
+
+from .ending import Leave, say_json
+from .exits import Exit
+from .here import Here
+from .screen import Screen
+
+__all__ = ["Done", "verb"]
+
+P = ParamSpec("P")
+
+
+class Done(msgspec.Struct, frozen=True):
+    """What a verb came to: the object for `--json` (None: it wrote its own) and the exit code."""
+
+    result: dict[str, Any] | None = None
+    exit: Exit = Exit.DONE
+
+
+def verb(act: Callable[Concatenate[Here, P], Done]) -> click.Command:
+    """The click command for `act`, named after it; its docstring is the help. Innermost options come first."""
+
+    @functools.wraps(act)
+    def run(*args: P.args, **options: P.kwargs) -> None:
+        as_json, home, project = (options.pop(name) for name in ("as_json", "home", "project"))
+        assert isinstance(as_json, bool)
+        here = Here(
+            as_json=as_json,
+            home_option=home if isinstance(home, Path) else None,
+            project_option=project if isinstance(project, Path) else None,
+            environment=dict(os.environ),
+            cwd=Path.cwd(),
+            screen=Screen(sys.stderr if as_json else sys.stdout),
+        )
+        done = act(here, *args, **options)
+        if as_json and done.result is not None:
+            say_json(done.result)
+        raise Leave(done.exit)
+
+    shared = (
+        click.option("--json", "as_json", is_flag=True, help="Answer with one JSON object on stdout."),
+        click.option(
+            "--home", type=click.Path(path_type=Path), help="The home directory (also NEVERBLINK_HOME)."
+        ),
+        click.option(
+            "--project", type=click.Path(path_type=Path), help="The project directory, else found from here."
+        ),
+    )
+    command: Any = run
+    for option in reversed(shared):
+        command = option(command)
+    return click.command(name=act.__name__.rstrip("_"))(command)

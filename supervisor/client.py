@@ -1,0 +1,206 @@
+"""Asking the supervisor: one request, one answer, and the events as they happen.
+
+Synchronous, because its user is a command line. Nothing here hangs: whether a supervisor owns the home is asked of the
+kernel first, so one that is not there is known at once, and one that is there but does not answer meets a time-out.
+Both are `Unreachable`. The socket is a DEALER and not a REQ, so that an answer that comes too late is told from the
+next one by its id.
+"""
+
+from __future__ import annotations
+
+import getpass
+import itertools
+import socket
+import time
+from types import TracebackType
+from typing import Any
+
+import msgspec
+import zmq
+from zmq.utils.monitor import recv_monitor_message
+
+from ..protocol.commands import (
+    EVENT_SOCKET,
+    REQUEST_SOCKET,
+    Answer,
+    BadRequest,
+    Command,
+    Fault,
+    decode_answer,
+    encode_command,
+)
+from ..protocol.errors import NeverblinkError
+from ..protocol.events import Event, decode_event
+from .home import Home
+
+__all__ = ["ANSWER_WITHIN", "Client", "Events", "Refused", "Unreachable", "who_asks"]
+
+ANSWER_WITHIN = 5.0
+"""Seconds a supervisor has for an answer that it can give at once."""
+
+_LOOK_EVERY_MS = 250
+_CONNECT_MS = 1000
+
+
+class Unreachable(NeverblinkError):
+    """Nobody answers in `home`; `pid` is the supervisor's when there is one all the same, else 0."""
+
+    def __init__(self, home: str, problem: str, pid: int = 0) -> None:
+        super().__init__(f"home {home}: {problem}")
+        self.home = home
+        self.pid = pid
+
+
+class Refused(NeverblinkError):
+    """The supervisor answered with an error; `fault` is what it said."""
+
+    def __init__(self, fault: Fault) -> None:
+        super().__init__(fault.message)
+        self.fault = fault
+
+
+class Client:
+    """Asks the supervisor of `home`. Connects with the first question; to be closed, or used with `with`."""
+
+    def __init__(self, home: Home, who: str = "") -> None:
+        self.home = home
+        self._who = who or who_asks()
+        self._context: zmq.Context[zmq.Socket[bytes]] | None = None
+        self._requests: zmq.Socket[bytes] | None = None
+        self._sockets = home.sockets()
+        self._ids = map(str, itertools.count(1))
+
+    def ask(self, command: Command, within: float = ANSWER_WITHIN) -> Any:
+        """Return the result of `command`; wait `within` seconds for it.
+
+        Raises `Refused` with the supervisor's fault, and `Unreachable` when there is none or no answer from it.
+        """
+        pid = self._supervisor()
+        requests = self._connected()
+        id = next(self._ids)
+        requests.send(encode_command(msgspec.structs.replace(command, id=id, who=command.who or self._who)))
+        until = time.monotonic() + within
+        while (left := until - time.monotonic()) > 0:
+            if not requests.poll(min(_LOOK_EVERY_MS, int(left * 1000) + 1)):
+                self._supervisor()
+                continue
+            answer = _read(requests)
+            if answer is not None and answer.id == id:
+                if answer.error is not None:
+                    raise Refused(answer.error)
+                return answer.result
+        # What was asked may still be carried out; only the answer is given up.
+        self._forget()
+        raise Unreachable(
+            str(self.home.path),
+            f"the supervisor (pid {pid}) has not answered in {within:g}s: look at it, or end that process and run "
+            "`neverblink up`; the bot goes on without it",
+            pid,
+        )
+
+    def events(self) -> Events:
+        """Subscribe to all events from now on. Raises `Unreachable` when there is no supervisor."""
+        self._supervisor()
+        return Events(self._own_context(), self._sockets.endpoint(EVENT_SOCKET))
+
+    def close(self) -> None:
+        self._forget()
+        if self._context is not None:
+            self._context.destroy(linger=0)
+            self._context = None
+        self._sockets.close()
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _supervisor(self) -> int:
+        """The pid of the supervisor; raise `Unreachable` when there is none."""
+        owner = self.home.owner()
+        if owner is None:
+            problem = "no supervisor runs here" if self.home.path.is_dir() else "there is no such home"
+            raise Unreachable(
+                str(self.home.path), f"{problem}: start it with `neverblink up`, or name another --home"
+            )
+        return owner.pid
+
+    def _connected(self) -> zmq.Socket[bytes]:
+        if self._requests is None:
+            self._requests = self._own_context().socket(zmq.DEALER)
+            self._requests.setsockopt(zmq.LINGER, 0)
+            self._requests.connect(self._sockets.endpoint(REQUEST_SOCKET))
+        return self._requests
+
+    def _own_context(self) -> zmq.Context[zmq.Socket[bytes]]:
+        if self._context is None:
+            self._context = zmq.Context[zmq.Socket[bytes]]()
+        return self._context
+
+    def _forget(self) -> None:
+        if self._requests is not None:
+            self._requests.close(0)
+            self._requests = None
+
+
+class Events:
+    """A subscription. It is in force when the constructor returns, as far as the supervisor can be reached."""
+
+    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], endpoint: str) -> None:
+        self._socket = context.socket(zmq.SUB)
+        self._socket.setsockopt(zmq.LINGER, 0)
+        self._socket.setsockopt(zmq.RCVHWM, 100_000)
+        self._socket.setsockopt(zmq.RECONNECT_IVL, 50)
+        monitor = self._socket.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED)
+        self._socket.setsockopt(zmq.SUBSCRIBE, b"")
+        self._socket.connect(endpoint)
+        # A PUB sends nothing to those whose subscription it has not read. Past the handshake ours is on its way ahead
+        # of anything we ask next.
+        if monitor.poll(_CONNECT_MS):
+            recv_monitor_message(monitor)
+        self._socket.disable_monitor()
+        monitor.close(0)
+
+    def next(self, within: float) -> Event | None:
+        """The next event, None when there is none within so many seconds."""
+        until = time.monotonic() + within
+        while True:
+            left = max(0.0, until - time.monotonic())
+            if not self._socket.poll(int(left * 1000)):
+                return None
+            try:
+                return decode_event(self._socket.recv_multipart()[-1])
+            except NeverblinkError:
+                # Of a newer supervisor: not knowing one event is no reason to miss the others.
+                continue
+
+    def close(self) -> None:
+        self._socket.close(0)
+
+    def __enter__(self) -> Events:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def who_asks() -> str:
+    """Who is at the keyboard, as in `anna@host`: for locks and the history, not for rights."""
+    try:
+        user = getpass.getuser()
+    except (OSError, KeyError):
+        user = "unknown"
+    return f"{user}@{socket.gethostname()}"
+
+
+def _read(requests: zmq.Socket[bytes]) -> Answer | None:
+    """The answer that has arrived; None for anything else. A bare ROUTER may answer with or without an empty frame."""
+    try:
+        return decode_answer(requests.recv_multipart()[-1])
+    except BadRequest:
+        return None

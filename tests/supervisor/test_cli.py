@@ -1,0 +1,155 @@
+"""What every verb has in common: how it ends, in words, in JSON and in the exit code."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import get_args
+
+import click
+import msgspec
+import pytest
+from click.testing import CliRunner, Result
+
+from neverblink.protocol.commands import Code, Fault
+from neverblink.supervisor.cli.exits import MEANING, Exit, exit_of_fault
+from neverblink.supervisor.cli.group import VERBS, neverblink
+
+from .scripted import Scripted
+
+DOCS = Path(__file__).resolve().parents[2] / "docs" / "operators.md"
+
+
+def run(*args: str | Path) -> Result:
+    return CliRunner().invoke(neverblink, [str(arg) for arg in args])
+
+
+def told(result: Result) -> dict[str, object]:
+    """The one JSON object on stdout, which is all there is."""
+    assert result.stdout.count("\n") == 1
+    return msgspec.json.decode(result.stdout, type=dict[str, object])
+
+
+def test_help_names_every_verb() -> None:
+    result = run("--help")
+    assert result.exit_code == 0
+    assert all(re.search(rf"^  {verb} ", result.stdout, re.MULTILINE) for verb in VERBS)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_has_its_help_and_the_options_all_share(verb: str) -> None:
+    result = run(verb, "--help")
+    assert result.exit_code == 0
+    assert all(option in result.stdout for option in ("--json", "--home", "--project"))
+
+
+def test_a_verb_that_is_none_is_answered_with_the_one_that_was_meant() -> None:
+    for wrong, right in (("statsu", "status"), ("restart", "deploy"), ("stop", "down")):
+        result = run(wrong)
+        assert result.exit_code == Exit.BAD_INPUT
+        assert f"did you mean `neverblink {right}`?" in result.stderr
+
+
+def test_a_wrong_option_is_one_line() -> None:
+    result = run("deploy", "--frce", "x")
+    assert result.exit_code == Exit.BAD_INPUT
+    assert result.stderr.startswith("neverblink: ")
+    assert result.stderr.count("\n") == 1
+    assert result.stdout == ""
+
+
+@pytest.mark.parametrize("code", get_args(Code))
+def test_every_fault_has_an_exit_code(code: Code, tmp_path: Path) -> None:
+    with Scripted(tmp_path, {"pause": Fault(code, "it is so", {"deployment": 4})}):
+        result = run("pause", "--home", tmp_path)
+        assert result.exit_code == exit_of_fault(code) != Exit.DONE
+        assert result.stderr == "neverblink: it is so\n"
+        assert result.stdout == ""
+        error = told(run("pause", "--home", tmp_path, "--json"))["error"]
+        assert error == {
+            "exit": result.exit_code,
+            "kind": exit_of_fault(code).name.lower(),
+            "message": "it is so",
+            "facts": {"fault": {"code": code, "message": "it is so", "facts": {"deployment": 4}}},
+        }
+
+
+def test_without_a_supervisor_the_home_and_the_mend_are_named(tmp_path: Path) -> None:
+    result = run("pause", "--home", tmp_path)
+    assert result.exit_code == Exit.UNREACHABLE
+    assert result.stderr == (
+        f"neverblink: home {tmp_path}: no supervisor runs here: start it with `neverblink up`, or name another --home\n"
+    )
+
+
+def test_without_a_project_the_mend_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = run("pause")
+    assert result.exit_code == Exit.BAD_INPUT
+    assert "neverblink init" in result.stderr
+
+
+def test_a_slip_in_the_configuration_is_one_line_with_the_key_that_was_meant(tmp_path: Path) -> None:
+    (tmp_path / "neverblink.toml").write_text('bot = "bot:Bot"\n[handoff]\nprobatoin = "3s"\n')
+    (tmp_path / "bot.py").write_text("")
+    result = run("deploy", tmp_path)
+    assert result.exit_code == Exit.BAD_INPUT
+    assert 'handoff.probatoin: there is no such key: did you mean "probation"?' in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+def test_a_bug_is_one_line_and_its_details_are_kept(tmp_path: Path) -> None:
+    with Scripted(tmp_path, {"rollback": "not what a supervisor answers"}):
+        result = run("rollback", "--home", tmp_path)
+    assert result.exit_code == Exit.BROKEN
+    assert result.stderr.count("\n") == 1
+    found = re.fullmatch(r"neverblink: unexpected TypeError: .* \(details: (\S+)\)\n", result.stderr)
+    assert found
+    kept = Path(found[1])
+    assert "Traceback" in kept.read_text()
+    kept.unlink()
+
+
+def test_the_home_is_found_from_below_the_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "neverblink.toml").write_text('bot = "bot:Bot"\n')
+    (tmp_path / "deep" / "er").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "deep" / "er")
+    with Scripted(tmp_path / ".neverblink", {"pause": {"paused": True}}):
+        assert told(run("pause", "--json")) == {"paused": True}
+        monkeypatch.chdir("/")
+        assert told(run("pause", "--json", "--project", tmp_path)) == {"paused": True}
+        monkeypatch.setenv("NEVERBLINK_HOME", str(tmp_path / ".neverblink"))
+        assert told(run("pause", "--json")) == {"paused": True}
+
+
+def test_a_reader_that_has_gone_is_no_error(tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "neverblink.supervisor.cli", "completion", "bash"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    process.stdout.close()
+    assert process.stderr is not None
+    assert process.stderr.read() == b""
+    assert process.wait(30) == 0
+    process.stderr.close()
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_prints_the_script_of_a_shell(shell: str) -> None:
+    result = run("completion", shell)
+    assert result.exit_code == 0
+    assert "_NEVERBLINK_COMPLETE" in result.stdout
+
+
+def test_the_documented_exit_codes_are_the_ones_in_use() -> None:
+    rows = re.findall(r"^\| (\d+) \| (.+) \|$", DOCS.read_text(), re.MULTILINE)
+    assert {Exit(int(code)): meaning for code, meaning in rows} == MEANING
+    assert set(MEANING) == set(Exit)
+
+
+def test_the_shell_group_is_a_click_command() -> None:
+    assert isinstance(neverblink, click.Group)
