@@ -1,0 +1,163 @@
+"""init, history, releases, logs, send: what needs no daemon, or only its answer."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from neverblink.protocol.commands import Command, Send
+from neverblink.protocol.events import DeploymentEnded, PhaseChanged, Step
+from neverblink.supervisor.cli.exits import Exit
+from neverblink.supervisor.cli.group import neverblink
+from neverblink.supervisor.config import load
+from neverblink.supervisor.history import History
+from neverblink.supervisor.home import Home
+from neverblink.supervisor.releases import Releases
+
+from .scripted import Scripted
+
+BOT = "foresight"
+CLI = [sys.executable, "-m", "neverblink.supervisor.cli"]
+
+
+def run(*args: str | Path) -> Result:
+    return CliRunner().invoke(neverblink, [str(arg) for arg in args])
+
+
+def told(result: Result) -> dict[str, Any]:
+    assert result.stdout.count("\n") == 1
+    return json.loads(result.stdout)
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    return Home.open(tmp_path / "home")
+
+
+@pytest.fixture
+def past(home: Home) -> Iterator[History]:
+    with History.open(home.database, BOT) as history:
+        yield history
+
+
+def worker(home: Home, past: History, name: str, release: str, text: str) -> Path:
+    log = home.logs / f"{name}.log"
+    log.write_text(text)
+    past.started(name, release, 1, 1, log, int(name[1:]))
+    return log
+
+
+def test_init_writes_a_bot_and_nothing_over_anything(tmp_path: Path) -> None:
+    place = tmp_path / "my bot"
+    assert told(run("init", place, "--json"))["name"] == "my-bot"
+    assert load(place).bot == "bot:Starter"
+    before = (place / "bot.py").read_text()
+    result = run("init", place)
+    assert result.exit_code == Exit.BAD_INPUT
+    assert "writes over nothing" in result.stderr
+    assert (place / "bot.py").read_text() == before
+    assert run("init", place / "bot.py").exit_code == Exit.BAD_INPUT
+    assert run("init", tmp_path / "x", "--name", "no name").exit_code == Exit.BAD_INPUT
+
+
+def test_history_without_a_supervisor(home: Home, past: History) -> None:
+    past.started("w1", "v1", 1, 1, home.logs / "w1.log", 1)
+    id = past.begin("deploy", "v2", "v1", 1, who="anna", why="exits")
+    past.record(Step(bot=BOT, at=2, deployment=id, step="spawned", text="worker w2", took=5))
+    past.record(PhaseChanged(bot=BOT, at=3, deployment=id, phase="rehearsing", before="preparing", took=6))
+    past.record(
+        DeploymentEnded(
+            bot=BOT, at=4, deployment=id, outcome="aborted", reason="exit 1", leader="w1", release="v1"
+        )
+    )
+    assert told(run("history", "--home", home.path, "--json"))["deployments"][0]["outcome"] == "aborted"
+    assert "anna" in run("history", "--home", home.path).stdout
+    shown = run("history", str(id), "--home", home.path).stdout
+    assert "exit 1" in shown
+    assert "spawned" in shown
+    assert "[rehearsing]" in shown
+    missing = run("history", "99", "--home", home.path)
+    assert missing.exit_code == Exit.BAD_INPUT
+    assert f"the newest is {id}" in missing.stderr
+
+
+@pytest.mark.parametrize("verb", ["history", "releases", "logs"])
+def test_before_the_first_up_there_is_no_past(verb: str, tmp_path: Path) -> None:
+    result = run(verb, "--home", tmp_path / "none")
+    assert result.exit_code == Exit.BAD_INPUT
+    assert "`neverblink up`" in result.stderr
+
+
+def test_releases_mark_what_leads(home: Home, tmp_path: Path) -> None:
+    (tmp_path / "code").mkdir()
+    (tmp_path / "code" / "bot.py").write_text("")
+    store = Releases(home.releases)
+    first = store.make(tmp_path / "code", "bot:Bot")
+    (tmp_path / "code" / "bot.py").write_text("x = 1\n")
+    second = store.make(tmp_path / "code", "bot:Bot")
+    store.promote(first.id)
+    store.promote(second.id)
+    answer = told(run("releases", "--home", home.path, "--json"))
+    assert (answer["current"], answer["previous"]) == (second.id, first.id)
+    marks = {line.split()[1]: line[0] for line in run("releases", "--home", home.path).stdout.splitlines()}
+    assert marks == {second.id: "*", first.id: "-"}
+
+
+def test_logs_mark_each_line_with_its_release(home: Home, past: History) -> None:
+    worker(home, past, "w1", "v1", "one\ntwo\n")
+    worker(home, past, "w2", "v2", "three\nunfinished")
+    shown = run("logs", "--home", home.path).stdout
+    assert shown.splitlines() == ["v1 w1 | one", "v1 w1 | two", "v2 w2 | three"]
+    assert run("logs", "--home", home.path, "-n", "2").stdout.splitlines() == ["v1 w1 | two", "v2 w2 | three"]
+    answer = told(run("logs", "--home", home.path, "-R", "v2", "--json"))
+    assert answer == {"lines": [{"release": "v2", "worker": "w2", "text": "three"}]}
+
+
+def test_logs_follow_across_a_handoff(home: Home, past: History) -> None:
+    old = worker(home, past, "w1", "v1", "one\n")
+    process = subprocess.Popen(
+        [*CLI, "logs", "-f", "--home", home.path, "--json"], stdout=subprocess.PIPE, env={**os.environ}
+    )
+    assert process.stdout is not None
+    assert json.loads(process.stdout.readline())["text"] == "one"
+    worker(home, past, "w2", "v2", "three\n")
+    assert json.loads(process.stdout.readline()) == {"release": "v2", "worker": "w2", "text": "three"}
+    with old.open("a") as file:
+        file.write("last words\n")
+    assert json.loads(process.stdout.readline()) == {"release": "v1", "worker": "w1", "text": "last words"}
+    process.send_signal(signal.SIGINT)
+    assert process.stdout.read() == b""
+    process.stdout.close()
+    assert process.wait(30) == 0
+
+
+def test_send_takes_arguments_as_json_or_as_text(tmp_path: Path) -> None:
+    def reply(command: Command) -> dict[str, Any]:
+        assert isinstance(command, Send)
+        return {"value": command.args, "seq": 5}
+
+    with Scripted(tmp_path, {"send": reply}):
+        answer = told(run("send", "size", "pct=2.5", "market=BTC", "on=true", "--home", tmp_path, "--json"))
+        assert answer == {"value": {"pct": 2.5, "market": "BTC", "on": True}, "seq": 5}
+        assert told(run("send", "size", "--args", '{"a": [1]}', "--home", tmp_path, "--json"))["value"] == {
+            "a": [1]
+        }
+        for wrong in (("size", "pct"), ("size", "--args", "[1]"), ("size", "--within", "3")):
+            assert run("send", *wrong, "--home", tmp_path).exit_code == Exit.BAD_INPUT
+
+
+def test_a_lock_says_why(tmp_path: Path) -> None:
+    with Scripted(tmp_path, {"lock": {"lock": {"why": "freeze"}}}) as supervisor:
+        assert run("lock", "--home", tmp_path).exit_code == Exit.BAD_INPUT
+        assert run("lock", "-m", " ", "--home", tmp_path).exit_code == Exit.BAD_INPUT
+        assert run("lock", "-m", "freeze", "--home", tmp_path).exit_code == Exit.DONE
+        assert [command.why for command in supervisor.asked] == ["freeze"]
