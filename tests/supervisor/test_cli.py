@@ -8,18 +8,15 @@ import sys
 from pathlib import Path
 from typing import get_args
 
-import click
 import msgspec
 import pytest
 from click.testing import CliRunner, Result
 
 from neverblink.protocol.commands import Code, Fault
-from neverblink.supervisor.cli.exits import MEANING, Exit, exit_of_fault
+from neverblink.supervisor.cli.exits import Exit, exit_of_fault
 from neverblink.supervisor.cli.group import VERBS, neverblink
 
 from .scripted import Scripted
-
-DOCS = Path(__file__).resolve().parents[2] / "docs" / "operators.md"
 
 
 def run(*args: str | Path) -> Result:
@@ -143,13 +140,3 @@ def test_completion_prints_the_script_of_a_shell(shell: str) -> None:
     result = run("completion", shell)
     assert result.exit_code == 0
     assert "_NEVERBLINK_COMPLETE" in result.stdout
-
-
-def test_the_documented_exit_codes_are_the_ones_in_use() -> None:
-    rows = re.findall(r"^\| (\d+) \| (.+) \|$", DOCS.read_text(), re.MULTILINE)
-    assert {Exit(int(code)): meaning for code, meaning in rows} == MEANING
-    assert set(MEANING) == set(Exit)
-
-
-def test_the_shell_group_is_a_click_command() -> None:
-    assert isinstance(neverblink, click.Group)

@@ -1,0 +1,62 @@
+"""The operator's guide says what the code does."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import get_args
+
+from neverblink.protocol import commands, duration, events
+from neverblink.supervisor.cli.exits import MEANING, Exit, exit_of_fault
+from neverblink.supervisor.cli.group import VERBS
+from neverblink.supervisor.config import Config, Handoff, Keep
+
+GUIDE = (Path(__file__).resolve().parents[2] / "docs" / "operators.md").read_text(encoding="utf-8")
+
+
+def rows(heading: str) -> list[list[str]]:
+    """The cells of the first table below a heading's column titles."""
+    table = GUIDE.split(f"| {heading} |", 1)[1].split("\n\n", 1)[0]
+    return [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines()[2:]]
+
+
+def words(cell: str) -> list[str]:
+    return re.findall(r"`([a-z-]+)", cell)
+
+
+def test_every_exit_code_is_in_it() -> None:
+    assert {Exit(int(row[0])): row[1] for row in rows("code")} == MEANING
+    assert set(MEANING) == set(Exit)
+
+
+def test_every_fault_is_in_it_with_its_exit_code() -> None:
+    found = {row[0].strip("`"): int(row[1].strip("`")) for row in rows("fault")}
+    assert found == {code: exit_of_fault(code) for code in get_args(commands.Code)}
+
+
+def test_every_verb_is_in_it() -> None:
+    assert {word for row in rows("verb") for word in words(row[0])} == set(VERBS)
+
+
+def test_every_key_of_the_configuration_is_in_it_with_its_default() -> None:
+    found = {row[0].strip("`"): row[1].strip("`") for row in rows("key")}
+    keys = set(Config.__struct_fields__) - {"path", "handoff", "keep"}
+    keys |= {f"handoff.{key}" for key in Handoff.__struct_fields__}
+    keys |= {f"keep.{key}" for key in Keep.__struct_fields__}
+    assert set(found) == keys
+    for key in Handoff.__struct_fields__:
+        assert duration.parse(found[f"handoff.{key}"].strip('"')) == getattr(Handoff(), key)
+    assert int(found["keep.releases"]) == Keep().releases
+
+
+def test_every_request_is_in_it() -> None:
+    told = {word for row in rows("op") for word in words(row[0])}
+    assert told == {str(kind.__struct_config__.tag) for kind in get_args(commands.Command)}
+    keys = {word for row in rows("op") for word in re.findall(r"`([a-z_]+)`", row[1])} - {"why"}
+    common = set(commands.Request.__struct_fields__)
+    assert keys == {key for kind in get_args(commands.Command) for key in kind.__struct_fields__} - common
+
+
+def test_every_event_is_in_it() -> None:
+    told = {word for row in rows("type") for word in words(row[0])}
+    assert told == {str(kind.__struct_config__.tag) for kind in get_args(events.Event)}
