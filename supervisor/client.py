@@ -17,7 +17,6 @@ from typing import Any
 
 import msgspec
 import zmq
-from zmq.utils.monitor import recv_monitor_message
 
 from ..protocol.commands import (
     EVENT_SOCKET,
@@ -160,7 +159,7 @@ class Events:
         # A PUB sends nothing to those whose subscription it has not read. Past the handshake ours is on its way ahead
         # of anything we ask next.
         if monitor.poll(_CONNECT_MS):
-            recv_monitor_message(monitor)
+            monitor.recv_multipart()
         self._socket.disable_monitor()
         monitor.close(0)
 

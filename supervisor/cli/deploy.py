@@ -17,6 +17,7 @@ from .here import Here
 from .interrupts import Interrupts
 from .outcome import Outcome
 from .screen import Screen
+from .shell import complete_release
 from .verb import Done, verb
 from .words import last
 
@@ -70,7 +71,7 @@ def deploy(
 
 
 @verb
-@click.argument("release", default="")
+@click.argument("release", default="", shell_complete=complete_release)
 @click.option("-m", "--why", default="", metavar="WHY", help="Why, for the history.")
 @click.option("--no-wait", is_flag=True, help="Return with the deployment's number at once.")
 @click.option(

@@ -15,6 +15,7 @@ from .errors import BadInput
 from .here import Here
 from .past import open_history
 from .screen import Screen
+from .shell import complete_release
 from .tail import Tail, last_lines
 from .verb import Done, verb
 
@@ -38,6 +39,7 @@ class Line(msgspec.Struct, frozen=True):
     "--release",
     default="",
     metavar="RELEASE",
+    shell_complete=complete_release,
     help="Only this release: its id, or a part of it.",
 )
 @click.option(

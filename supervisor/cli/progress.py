@@ -13,7 +13,7 @@ from ...protocol.events import DeploymentEnded, Event, PhaseChanged, Step
 from .screen import Screen
 from .words import count, last, size
 
-__all__ = ["Progress"]
+__all__ = ["Progress", "told"]
 
 _WAITS = {
     "preparing": "starting the new worker",
@@ -90,7 +90,7 @@ class Progress:
                 self._probation = _spent(step.facts) or self._probation
                 self.refresh()
             case _:
-                self._line(_NAMES.get(step.step, step.step), _told(step), step.took)
+                self._line(_NAMES.get(step.step, step.step), told(step), step.took)
 
     def _line(self, name: str, text: str, took: int) -> None:
         screen = self._screen
@@ -101,7 +101,7 @@ class Progress:
         )
 
 
-def _told(step: Step) -> str:
+def told(step: Step) -> str:
     """The step's text with the numbers people want to see."""
     facts = step.facts
     parts = [step.text] if step.text and step.text != step.step else []

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.shell_completion import ShellComplete
 from click.testing import CliRunner, Result
 
 from neverblink.protocol.commands import Command, Send
@@ -161,3 +162,22 @@ def test_a_lock_says_why(tmp_path: Path) -> None:
         assert run("lock", "-m", " ", "--home", tmp_path).exit_code == Exit.BAD_INPUT
         assert run("lock", "-m", "freeze", "--home", tmp_path).exit_code == Exit.DONE
         assert [command.why for command in supervisor.asked] == ["freeze"]
+
+
+def test_the_shell_completes_verbs_and_releases(home: Home, tmp_path: Path) -> None:
+    (tmp_path / "code").mkdir()
+    (tmp_path / "code" / "bot.py").write_text("")
+    id = Releases(home.releases).make(tmp_path / "code", "bot:Bot").id
+
+    def complete(*words: str) -> list[str]:
+        return [
+            found.value
+            for found in ShellComplete(neverblink, {}, "neverblink", "").get_completions(
+                [*words[:-1]], words[-1]
+            )
+        ]
+
+    assert complete("rel") == ["releases"]
+    assert complete("deploy", "--no") == ["--no-wait"]
+    assert complete("rollback", "--home", str(home.path), id[:4]) == [id]
+    assert complete("rollback", "--home", str(tmp_path / "none"), "") == []
