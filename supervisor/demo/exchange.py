@@ -1,0 +1,118 @@
+"""The exchange: a process of its own that trades, remembers, and knows nothing of neverblink.
+
+    python -m neverblink.supervisor.demo.exchange --port 0 --home DIR
+
+It listens on 127.0.0.1 and says where in one JSON line on stdout: `{"url": "http://127.0.0.1:40123", "pid": 4711}`. Its
+ledger is DIR/ledger.jsonl. It ends with SIGTERM or SIGINT, and with --with-stdin when its stdin does, so that it cannot
+outlive whoever started it. `venue` says what it answers to.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import msgspec
+from aiohttp import web
+
+from ...protocol import duration
+from .contracts import TIMEFRAMES
+from .ledger import Ledger
+from .venue import Stream, Venue
+
+__all__ = ["LEDGER", "main", "serve"]
+
+LEDGER = "ledger.jsonl"
+"""The ledger's file in the exchange's home."""
+
+_HOST = "127.0.0.1"
+
+
+async def serve(venue: Venue, port: int, until: asyncio.Event) -> None:
+    """Run the venue on `port` (0: any) and say where, until the event is set. Raises `OSError` for a port in use."""
+    runner = web.AppRunner(venue.application(), access_log=None, shutdown_timeout=1.0)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, _HOST, port).start()
+        bound: int = runner.addresses[0][1]
+        sys.stdout.write(
+            msgspec.json.encode({"url": f"http://{_HOST}:{bound}", "pid": os.getpid()}).decode() + "\n"
+        )
+        sys.stdout.flush()
+        await until.wait()
+    finally:
+        await runner.cleanup()
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run an exchange from the command line; return the exit code."""
+    asked = _parser().parse_args(args)
+    stream = Stream(asked.fills_per_second, asked.fills_account) if asked.fills_per_second else None
+    try:
+        asked.home.mkdir(parents=True, exist_ok=True)
+        with open(asked.home / LEDGER, "ab") as file:
+            venue = Venue(
+                Ledger(file), seed=asked.seed, timeframes=_timeframes(asked.timeframe), stream=stream
+            )
+            asyncio.run(_until_told(venue, asked.port, asked.with_stdin))
+    except OSError as problem:
+        place = problem.filename or f"port {asked.port}"
+        sys.stderr.write(f"exchange: {place}: {problem.strerror}; name another with --port or --home\n")
+        return 2
+    return 0
+
+
+async def _until_told(venue: Venue, port: int, with_stdin: bool) -> None:
+    told = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, told.set)
+    if with_stdin:
+        # Nobody writes there: it becomes readable when the other end is closed, by a killed process as well.
+        loop.add_reader(sys.stdin.fileno(), told.set)
+    await serve(venue, port, told)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="exchange", description="A small exchange with its own ledger.")
+    parser.add_argument("--port", type=int, default=0, help="0 (default): any that is free")
+    parser.add_argument("--home", type=Path, required=True, help="where the ledger goes")
+    parser.add_argument("--with-stdin", action="store_true", help="end when stdin, a pipe, is closed")
+    parser.add_argument("--seed", type=int, default=1, help="of prices, delays and partial fills")
+    parser.add_argument(
+        "--timeframe",
+        action="append",
+        default=[],
+        type=_timeframe,
+        metavar="NAME=LENGTH",
+        help="as 5m=4s; may be repeated; default: 5m=4s and 15m=12s",
+    )
+    parser.add_argument(
+        "--fills-per-second", type=float, default=0.0, help="make up so many fills, without orders"
+    )
+    parser.add_argument("--fills-account", default="demo", help="the account they go to")
+    return parser
+
+
+def _timeframe(text: str) -> tuple[str, int]:
+    name, _, length = text.partition("=")
+    try:
+        period = duration.parse(length)
+    except duration.DurationError as problem:
+        raise argparse.ArgumentTypeError(str(problem)) from None
+    if not name or "-" in name or period <= 0:
+        raise argparse.ArgumentTypeError(f"{text!r} names no timeframe: write NAME=LENGTH, as 5m=4s")
+    return name, period
+
+
+def _timeframes(given: list[tuple[str, int]]) -> Mapping[str, int]:
+    return dict(given) or TIMEFRAMES
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,153 @@
+"""The verdict: what an exchange can say of a bot, from its own ledger alone.
+
+It knows nothing of neverblink, of processes or of releases. It was told when the session began and ended, it expects
+every contract of that time to be bought exactly once, and it knows every order that was begun. So a swap of code that
+lost a window, traded one twice, sent an order twice or stopped in the middle of one can be seen from here.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+
+import msgspec
+
+from .contracts import MARKETS, TIMEFRAMES, contracts_within
+from .ledger import Confirmed, Filled, Record, Refused, Repeated, Reserved, Session
+
+__all__ = ["Row", "Verdict", "Windows", "judge"]
+
+
+class Windows(msgspec.Struct, frozen=True):
+    """How many windows there were, how many were traded (at least once), more than once, and never."""
+
+    expected: int
+    traded: int
+    doubled: int
+    never: int
+
+
+class Row(msgspec.Struct, frozen=True):
+    """One market in one timeframe; `never` and `doubled` name the contracts."""
+
+    market: str
+    timeframe: str
+    expected: int
+    once: int
+    never: tuple[str, ...] = ()
+    doubled: tuple[str, ...] = ()
+
+
+class Verdict(msgspec.Struct, frozen=True):
+    """What the ledger shows for `since` to `until` (wall ns). Orders and fills are those of the whole ledger."""
+
+    since: int
+    until: int
+    windows: Windows
+    rows: tuple[Row, ...]
+    orders: int
+    """Orders begun."""
+    halves: tuple[str, ...]
+    """Client order ids of orders that were begun and never confirmed: cut in half."""
+    duplicates: tuple[str, ...]
+    """Client order ids that were sent twice and refused."""
+    refused: tuple[str, ...]
+    """Why other orders were turned away."""
+    unfilled: tuple[str, ...]
+    """Confirmed orders that are not executed in full yet."""
+    open: Mapping[str, int]
+    """Contracts still held, and how much of each: up counts as more, down as less."""
+    fills: int
+
+    @property
+    def ok(self) -> bool:
+        """Every window traded exactly once, no order sent twice, none cut in half."""
+        clean = not (self.halves or self.duplicates or self.refused)
+        return clean and self.windows.traded == self.windows.expected and not self.windows.doubled
+
+
+def judge(
+    records: Iterable[Record],
+    now: int,
+    since: int | None = None,
+    until: int | None = None,
+    markets: Sequence[str] = MARKETS,
+    timeframes: Mapping[str, int] = TIMEFRAMES,
+) -> Verdict:
+    """Judge the ledger's records as of `now` (wall ns).
+
+    Without `since` and `until` the span is the session's; without a session, nothing was expected.
+    """
+    records = list(records)
+    start, end = _session(records, now)
+    since = start if since is None else since
+    until = end if until is None else until
+    orders = [record for record in records if isinstance(record, Reserved)]
+    fills = [record for record in records if isinstance(record, Filled)]
+    confirmed = {record.order for record in records if isinstance(record, Confirmed)}
+    bought = Counter(order.contract for order in orders if order.side == "buy" and order.order in confirmed)
+    rows = _rows(bought, since, until, markets, timeframes)
+    filled: Counter[str] = Counter()
+    held: Counter[str] = Counter()
+    for fill in fills:
+        filled[fill.order] += fill.size
+        held[fill.contract] += fill.size if (fill.side == "buy") == (fill.direction == "up") else -fill.size
+    return Verdict(
+        since=since,
+        until=until,
+        windows=Windows(
+            expected=sum(row.expected for row in rows),
+            traded=sum(row.once + len(row.doubled) for row in rows),
+            doubled=sum(len(row.doubled) for row in rows),
+            never=sum(len(row.never) for row in rows),
+        ),
+        rows=rows,
+        orders=len(orders),
+        halves=tuple(order.client_id for order in orders if order.order not in confirmed),
+        duplicates=tuple(record.client_id for record in records if isinstance(record, Repeated)),
+        refused=tuple(record.reason for record in records if isinstance(record, Refused)),
+        unfilled=tuple(
+            order.client_id
+            for order in orders
+            if order.order in confirmed and filled[order.order] < order.size
+        ),
+        open={contract: size for contract, size in held.items() if size},
+        fills=len(fills),
+    )
+
+
+def _session(records: Iterable[Record], now: int) -> tuple[int, int]:
+    """From the first start to the last end after it, or to now; nothing without a start."""
+    start: int | None = None
+    end: int | None = None
+    for record in records:
+        if not isinstance(record, Session):
+            continue
+        if record.moment == "end":
+            end = record.at
+        elif start is None:
+            start = record.at
+    if start is None:
+        return now, now
+    return start, now if end is None else max(start, end)
+
+
+def _rows(
+    bought: Mapping[str, int], since: int, until: int, markets: Sequence[str], timeframes: Mapping[str, int]
+) -> tuple[Row, ...]:
+    counts: dict[tuple[str, str], list[tuple[str, int]]] = {
+        (market, timeframe): [] for timeframe in timeframes for market in markets
+    }
+    for contract in contracts_within(since, until, markets, timeframes):
+        counts[contract.market, contract.timeframe].append((contract.name, bought.get(contract.name, 0)))
+    return tuple(
+        Row(
+            market,
+            timeframe,
+            expected=len(seen),
+            once=sum(times == 1 for _, times in seen),
+            never=tuple(name for name, times in seen if not times),
+            doubled=tuple(name for name, times in seen if times > 1),
+        )
+        for (market, timeframe), seen in counts.items()
+    )
