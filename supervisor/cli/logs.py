@@ -23,6 +23,8 @@ __all__ = ["logs"]
 
 _LOOK_EVERY = 0.2
 _KNOWN_WITHIN = 2.0
+_OURS = "supervisor.log"
+"""The supervisor's own log lies beside the workers'."""
 _COLOURS = ("cyan", "magenta", "yellow", "blue", "green")
 
 
@@ -100,7 +102,9 @@ class _Book:
 
         A file is there a moment before the history knows whose it is: `patient` leaves such a one for the next look.
         """
-        there = {path: path.stat().st_ctime for path in self._here.home.logs.glob("*.log")}
+        there = {
+            path: path.stat().st_ctime for path in self._here.home.logs.glob("*.log") if path.name != _OURS
+        }
         if any(path.name not in self._owners for path in there):
             self._learn()
         order = {name: place for place, name in enumerate(self._owners)}

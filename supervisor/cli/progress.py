@@ -13,7 +13,7 @@ from ...protocol.events import DeploymentEnded, Event, PhaseChanged, Step
 from .screen import Screen
 from .words import count, last, size
 
-__all__ = ["Progress", "told"]
+__all__ = ["Progress"]
 
 _WAITS = {
     "preparing": "starting the new worker",
@@ -30,7 +30,7 @@ _NAMES = {
     "first-tick": "first tick",
 }
 _NAME_WIDTH = 12
-_TEXT_WIDTH = 46
+_TEXT_WIDTH = 56
 
 
 class Progress:
@@ -90,7 +90,7 @@ class Progress:
                 self._probation = _spent(step.facts) or self._probation
                 self.refresh()
             case _:
-                self._line(_NAMES.get(step.step, step.step), told(step), step.took)
+                self._line(_NAMES.get(step.step, step.step), _told(step), step.took)
 
     def _line(self, name: str, text: str, took: int) -> None:
         screen = self._screen
@@ -101,22 +101,29 @@ class Progress:
         )
 
 
-def told(step: Step) -> str:
+def _told(step: Step) -> str:
     """The step's text with the numbers people want to see."""
     facts = step.facts
-    parts = [step.text] if step.text and step.text != step.step else []
-    if "worker" in facts and step.step == "spawned":
-        parts = [f"worker {facts['worker']}, pid {facts.get('pid', '?')}"]
-    if isinstance(bytes := facts.get("bytes"), int):
-        parts.append(size(bytes))
-    if isinstance(rows := facts.get("rows"), int) and rows:
-        parts.append(count(rows, "row"))
-    if isinstance(seq := facts.get("seq"), int):
-        parts.append(f"at tick {seq}")
-    if isinstance(blackout := facts.get("blackout"), int) and blackout:
-        parts.append(f"blackout {last(blackout)}")
-    if isinstance(late := facts.get("late"), int):
-        parts.append(f"{last(late)} late")
+    parts: list[str] = [step.text] if step.text and step.text != step.step else []
+    match step.step:
+        case "spawned":
+            parts = [f"worker {facts.get('worker', '?')}, pid {facts.get('pid', '?')}"]
+        case "rehearsed":
+            parts = [
+                size(facts.get("bytes", 0)),
+                *([count(rows, "row")] if (rows := facts.get("rows")) else []),
+                *parts,
+            ]
+        case "handed":
+            parts.append(f"at tick {facts.get('seq', '?')}")
+            if blackout := facts.get("blackout"):
+                parts.append(f"blackout {last(blackout)}")
+        case "first-tick":
+            parts.append(f"{last(facts.get('late', 0))} late")
+            if missed := facts.get("missed"):
+                parts.append(count(missed, "tick") + " missed")
+        case _:
+            pass
     return ", ".join(parts)
 
 

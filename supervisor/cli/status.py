@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import time
-from typing import Any
+import msgspec
 
-from ...protocol import duration
-from ...protocol.commands import Status
+from ...protocol import commands, duration
+from ...protocol.events import DeploymentEnded
+from ..status import Status
 from .exits import Exit
 from .here import Here
 from .screen import Screen, columns
@@ -15,7 +15,7 @@ from .words import ago, count, last
 
 __all__ = ["picture", "status"]
 
-Facts = dict[str, Any]
+_SECOND = 1_000_000_000
 
 
 @verb
@@ -25,111 +25,114 @@ def status(here: Here) -> Done:
     Ends with exit 8 when the bot is down, so that a watchdog needs nothing else.
     """
     with here.client() as client:
-        answer: Facts = client.ask(Status())
-    for line in picture(answer, here.screen, time.time_ns()):
+        answer = client.ask(commands.Status())
+    seen = msgspec.convert(answer, Status)
+    for line in picture(seen, here.screen):
         here.screen.line(line)
-    return Done(answer, Exit.DOWN if answer.get("state") == "down" else Exit.DONE)
+    return Done(answer, Exit.DOWN if seen.state == "down" else Exit.DONE)
 
 
-def picture(status: Facts, screen: Screen, now: int) -> list[str]:
-    """The lines that show the status `status`, as of wall time `now` (ns)."""
-    colour = {"running": screen.good, "paused": screen.warn}.get(status["state"], screen.bad)
-    lines = [
-        f"{screen.style(status['bot'], bold=True)}  {colour(status['state'])}  {status.get('release') or ''}".rstrip()
-    ]
+def picture(status: Status, screen: Screen) -> list[str]:
+    """The lines that show a status, as of the moment it was made."""
+    colour = {"running": screen.good, "paused": screen.warn}.get(status.state, screen.bad)
+    title = f"{screen.style(status.bot, bold=True)}  {colour(status.state)}"
     rows = [
-        *_leader(status, now),
-        *(("window", line) for line in _windows(status, screen, now)),
+        *_leader(status),
+        *(("window", line) for line in _windows(status, screen)),
         *(
-            ("decision", f"{decision['name']} ({decision['id']}), open for {last(now - decision['at'])}")
-            for decision in status.get("decisions") or []
+            ("decision", f"{one.name} ({one.id}) has been open for {last(one.age)}")
+            for one in status.decisions
         ),
-        *_under_way(status.get("deployment"), screen, now),
-        *_ended(status.get("last"), screen, now),
-        *_lock(status.get("lock"), screen, now),
+        *_under_way(status, screen),
+        *_ended(status.last, status.at, screen),
+        *_lock(status, screen),
+        *_failure(status),
     ]
-    lines += columns([("", f"{title:<10}", text) for title, text in rows])
-    return lines + _workers(status.get("workers") or [])
+    return [
+        f"{title}  {status.release or status.reason}".rstrip(),
+        *columns([("", f"{name:<10}", text) for name, text in rows]),
+        *_workers(status),
+    ]
 
 
-def _leader(status: Facts, now: int) -> list[tuple[str, str]]:
-    if not status.get("worker"):
+def _leader(status: Status) -> list[tuple[str, str]]:
+    if not status.worker:
         return [("leader", "none: no worker leads")]
-    who = [str(status["worker"]), f"epoch {status['epoch']}"]
-    if python := status.get("python"):
-        who.append(f"python {python}")
-    if since := status.get("since"):
-        who.append(f"for {last(max(0, now - since) // 1_000_000_000 * 1_000_000_000)}")
-    tick = (
-        [f"{status['seq']}, one every {duration.show(status['interval'])}"] if status.get("interval") else []
+    led = max(0, status.at - status.since) // _SECOND * _SECOND
+    inbox = (
+        [f"{count(status.inbox.waiting, 'event')} in the inbox"]
+        if status.inbox and status.inbox.waiting
+        else []
     )
-    tick += [
-        f"{count(status.get('ticks') or 0, 'tick')} run by this worker",
-        f"{status.get('skipped') or 0} skipped",
+    tick = [
+        f"{status.seq}, one every {duration.show(status.interval)}",
+        f"{count(status.ticks, 'tick')} run by this worker",
+        f"{status.skipped} skipped",
+        f"latest {last(status.late_max)} late",
+        *inbox,
     ]
-    if late := status.get("late_max"):
-        tick.append(f"latest {last(late)} late")
-    return [("leader", ", ".join(who)), ("tick", ", ".join(tick))]
+    who = f"{status.worker}, pid {status.pid}, python {status.python}, epoch {status.epoch}, leads for {last(led)}"
+    return [("leader", who), ("tick", ", ".join(tick))]
 
 
-def _windows(status: Facts, screen: Screen, now: int) -> list[str]:
-    lines: list[str] = []
-    for window in status.get("windows") or []:
-        if window["opens"] <= now < window["closes"]:
-            lines.append(
-                f"{window['name']} {screen.warn('is open')}, closes in {last(window['closes'] - now)}"
-            )
-        else:
-            lines.append(f"{window['name']} opens in {last(max(0, window['opens'] - now))}")
-        if not window.get("protected", True):
-            lines[-1] += " (not protected)"
-    return lines
+def _windows(status: Status, screen: Screen) -> list[str]:
+    return [
+        f"{window.name} "
+        + (
+            f"{screen.warn('is open')}, closes in {last(max(0, window.closes - status.at))}"
+            if window.open
+            else f"opens in {last(max(0, window.opens - status.at))}"
+        )
+        + ("" if window.protected else " (not protected)")
+        for window in status.windows
+    ]
 
 
-def _under_way(deployment: Facts | None, screen: Screen, now: int) -> list[tuple[str, str]]:
-    if not deployment:
+def _under_way(status: Status, screen: Screen) -> list[tuple[str, str]]:
+    one = status.deployment
+    if one is None:
         return []
-    held = f", held by {deployment['holding']}" if deployment.get("holding") else ""
-    since = f", {last(max(0, now - deployment['at']))}" if deployment.get("at") else ""
-    what = f"{deployment['deployment']}: {screen.warn(deployment['phase'])}{held}{since}, to {deployment['release']}"
-    return [("deploying", what)]
+    held = f", held by {one.holding}" if one.holding else ""
+    what = f"deployment {one.deployment} is {screen.warn(one.phase)}{held}, for {last(max(0, status.at - one.since))}"
+    return [("under way", f"{what}: {'rehearses ' if one.dry_run else ''}{one.release}".rstrip(": "))]
 
 
-def _ended(last_one: Facts | None, screen: Screen, now: int) -> list[tuple[str, str]]:
-    if not last_one:
+def _ended(one: DeploymentEnded | None, now: int, screen: Screen) -> list[tuple[str, str]]:
+    if one is None:
         return []
-    outcome = str(last_one["outcome"])
-    colour = screen.good if outcome in ("done", "rehearsed") else screen.bad
-    told = f"deployment {last_one['deployment']} {colour(outcome.replace('_', ' '))}"
-    if at := last_one.get("at"):
-        told += f" {ago(at, now)}"
-    if last_one.get("blackout") is not None:
-        told += f", at tick {last_one['seq']}, blackout {last(last_one['blackout'])}"
-    if outcome not in ("done", "rehearsed") and last_one.get("reason"):
-        told += f": {last_one['reason']}"
+    well = one.outcome in ("done", "rehearsed")
+    told = (
+        f"deployment {one.deployment} {(screen.good if well else screen.bad)(one.outcome.replace('_', ' '))}"
+    )
+    told += f" {ago(one.at, now)}"
+    if one.seq is not None:
+        told += f", at tick {one.seq}"
+    if one.blackout is not None:
+        told += f", blackout {last(one.blackout)}"
+    if one.reason and not well:
+        told += f": {one.reason}"
     return [("last", told)]
 
 
-def _lock(lock: Facts | None, screen: Screen, now: int) -> list[tuple[str, str]]:
-    if not lock:
+def _lock(status: Status, screen: Screen) -> list[tuple[str, str]]:
+    lock = status.lock
+    if lock is None:
         return []
-    return [
-        (
-            "locked",
-            f"{screen.warn(lock.get('why') or '')}, by {lock.get('who') or 'unknown'} {ago(lock['at'], now)}",
-        )
-    ]
+    return [("locked", f"{screen.warn(lock.why)}, by {lock.who or 'unknown'} {ago(lock.at, status.at)}")]
 
 
-def _workers(workers: list[Facts]) -> list[str]:
-    rows = [
-        (
-            "  worker   ",
-            str(worker["worker"]),
-            str(worker["role"]),
-            f"pid {worker['pid']}",
-            str(worker["release"]),
-        )
-        for worker in workers
-    ]
-    return columns(rows)
+def _failure(status: Status) -> list[tuple[str, str]]:
+    """Why it is down is what one wants to know then; at other times the last deployment tells."""
+    one = status.failure
+    if one is None or status.worker:
+        return []
+    return [("failed", f"{one.worker} {ago(one.at, status.at)}: {one.reason} (log: {one.log})")]
+
+
+def _workers(status: Status) -> list[str]:
+    return columns(
+        [
+            ("", f"{'worker':<10}", one.worker, one.role, f"pid {one.pid}", one.release, one.leaving)
+            for one in status.workers
+        ]
+    )

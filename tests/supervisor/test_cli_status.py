@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from click.testing import CliRunner
+
+from neverblink.protocol.events import DeploymentEnded
+from neverblink.supervisor.cli.exits import Exit
+from neverblink.supervisor.cli.group import neverblink
+from neverblink.supervisor.cli.screen import Screen
+from neverblink.supervisor.cli.status import picture
+from neverblink.supervisor.freeze import Locked
+from neverblink.supervisor.status import (
+    DecisionSeen,
+    DeploymentSeen,
+    Failure,
+    Status,
+    Supervisor,
+    WindowSeen,
+    WorkerSeen,
+)
+
+from .scripted import Scripted
+
+S = 1_000_000_000
+NOW = 1_795_532_400 * S
+
+QUIET = Status(
+    version=1, bot="foresight", state="running", reason="", at=NOW, home="/srv/.neverblink",
+    worker="w5", release="v2", pid=4321, epoch=7, python="3.13.1", since=NOW - 192 * S, seq=1795532399, reported=NOW,
+    interval=S, ticks=192, skipped=0, late_max=80_000, paused=False, inbox=None, windows=(), decisions=(), workers=(),
+    deployment=None, last=None, lock=None, failure=None, supervisor=Supervisor(1, "0.1.0", NOW - 3600 * S),
+)  # fmt: skip
+
+
+def shown(status: Status) -> list[str]:
+    return [" ".join(line.split()) for line in picture(status, Screen(io.StringIO(), {}))]
+
+
+def seen(**more: Any) -> Status:
+    return msgspec.structs.replace(QUIET, **more)
+
+
+def test_a_quiet_bot() -> None:
+    assert shown(QUIET) == [
+        "foresight running v2",
+        "leader w5, pid 4321, python 3.13.1, epoch 7, leads for 3m12s",
+        "tick 1795532399, one every 1s, 192 ticks run by this worker, 0 skipped, latest 0.08 ms late",
+    ]
+
+
+def test_a_bot_in_the_middle_of_everything() -> None:
+    lines = shown(
+        seen(
+            state="paused",
+            windows=(
+                WindowSeen("15m", NOW - S, NOW + 4 * S, True, True),
+                WindowSeen("5m", NOW + 123 * S, NOW + 138 * S, False, False),
+            ),
+            decisions=(DecisionSeen("7-1-0", "enter", NOW - 1_200_000_000, 1_200_000_000, "w5"),),
+            workers=(
+                WorkerSeen("w5", "v2", 4321, "leading", 7, 9, True, 1, 1, "", "w5.log"),
+                WorkerSeen("w6", "v3", 4322, "following", 7, 9, True, 1, 1, "", "w6.log"),
+            ),
+            deployment=DeploymentSeen(
+                4, "waiting", NOW - 3 * S, "decision enter", "v3", "v2", False, "anna", "", NOW - 5 * S
+            ),
+            last=DeploymentEnded(
+                bot="foresight", at=NOW - 7200 * S, deployment=3, outcome="rolled_back", reason="exit 1", leader="w5",
+                release="v2", seq=1795525199, blackout=210_000,
+            ),
+            lock=Locked("anna", "release freeze", NOW - 300 * S),
+        )
+    )  # fmt: skip
+    assert lines[0] == "foresight paused v2"
+    assert lines[3:] == [
+        "window 15m is open, closes in 4 s",
+        "window 5m opens in 2m03s (not protected)",
+        "decision enter (7-1-0) has been open for 1.2 s",
+        "under way deployment 4 is waiting, held by decision enter, for 3 s: v3",
+        "last deployment 3 rolled back 2h00m ago, at tick 1795525199, blackout 0.21 ms: exit 1",
+        "locked release freeze, by anna 5m00s ago",
+        "worker w5 leading pid 4321 v2",
+        "worker w6 following pid 4322 v3",
+    ]
+
+
+def test_a_bot_that_is_down_says_why_and_ends_with_its_code(tmp_path: Path) -> None:
+    failure = Failure("w5", "v2", "ValueError: no price", NOW - 60 * S, "/srv/w5.log")
+    down = seen(
+        state="down", reason="worker w5 ended: ValueError: no price", worker="", release="", failure=failure
+    )
+    assert shown(down) == [
+        "foresight down worker w5 ended: ValueError: no price",
+        "leader none: no worker leads",
+        "failed w5 1m00s ago: ValueError: no price (log: /srv/w5.log)",
+    ]
+    with Scripted(tmp_path, {"status": msgspec.to_builtins(down)}):
+        result = CliRunner().invoke(neverblink, ["status", "--home", str(tmp_path), "--json"])
+    assert result.exit_code == Exit.DOWN
+    assert msgspec.json.decode(result.stdout, type=Status) == down
