@@ -1,0 +1,49 @@
+"""What the supervisor needs of the world outside, as one object that a test can make itself.
+
+The real one is an event loop, two clocks and `spawn.spawn`; everything that decides takes it by parameter and never
+asks the system by itself.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+import msgspec
+
+from ..protocol.assignment import Assignment
+from .alarms import Scheduler
+
+__all__ = ["Child", "Launch", "Outside"]
+
+
+class Launch(msgspec.Struct, frozen=True):
+    """What to start: `target` (MODULE:NAME) of the release in `directory`, with the interpreter `python`."""
+
+    python: str
+    directory: Path
+    target: str
+    log: Path
+    assignment: Assignment
+
+
+class Child(Protocol):
+    """A worker's process: see `process.Process`."""
+
+    @property
+    def pid(self) -> int: ...
+    @property
+    def started(self) -> int: ...
+    def signal(self, number: signal.Signals) -> bool: ...
+    def let_go(self) -> None: ...
+
+
+class Outside(msgspec.Struct, frozen=True):
+    """`wall` and `mono` tell ns. `spawn` starts a worker and calls back with its exit status, negative for a signal."""
+
+    wall: Callable[[], int]
+    mono: Callable[[], int]
+    scheduler: Scheduler
+    spawn: Callable[[Launch, Callable[[int], None]], Child]

@@ -1,0 +1,101 @@
+"""Starting a worker process.
+
+A worker is `PYTHON -m neverblink.worker MODULE:NAME` with its release's real directory as working directory, which
+`-m` puts first on `sys.path`: from its first moment on it knows one release and never a symlink that may point
+elsewhere later. It gets a session of its own, so a Ctrl-C in the supervisor's terminal is not its business, and a log
+*file* for its output: it must be able to outlive us, and a pipe would break with us.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from ..protocol.assignment import VARIABLE, encode_assignment
+from ..protocol.errors import NeverblinkError
+from .outside import Launch
+from .process import Process
+
+__all__ = ["SpawnError", "last_line", "spawn", "why_it_ended"]
+
+
+class SpawnError(NeverblinkError):
+    """A worker's process could not be started."""
+
+
+def spawn(
+    launch: Launch,
+    environment: Mapping[str, str],
+    on_exit: Callable[[int], None],
+    loop: asyncio.AbstractEventLoop,
+) -> Process:
+    """Start the worker; raise `SpawnError` with the mend when the interpreter or the directory is not there."""
+    directory = launch.directory.resolve()
+    python = _interpreter(launch.python, environment)
+    if not directory.is_dir():
+        raise SpawnError(f"release directory {directory} is gone: deploy again")
+    told = encode_assignment(launch.assignment)
+    readable, writable = os.pipe()
+    try:
+        os.set_blocking(writable, False)
+        # An assignment is a few hundred bytes and a pipe holds 64 KiB: this can't block, and needs no reader yet.
+        if os.write(writable, told) != len(told):
+            raise SpawnError(f"the assignment of worker {launch.assignment.worker} does not fit into a pipe")
+        with open(launch.log, "ab") as log:
+            child = subprocess.Popen(
+                [python, "-m", "neverblink.worker", launch.target],
+                cwd=directory,
+                env=_environment(environment, readable),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                pass_fds=(readable,),
+                start_new_session=True,
+            )
+    except OSError as problem:
+        raise SpawnError(f"worker {launch.assignment.worker} cannot be started: {problem}") from None
+    finally:
+        os.close(readable)
+        os.close(writable)
+    return Process(child, on_exit, loop)
+
+
+def why_it_ended(launch: Launch, status: str) -> str:
+    """One line on why a worker ended: `status`, and the last thing in its log; with the mend where that is known."""
+    said = last_line(launch.log)
+    if "No module named" in said and "neverblink" in said:
+        return (
+            f"{launch.python} has no neverblink: install it there (`{launch.python} -m pip install neverblink`), "
+            "or set `python` in neverblink.toml to an interpreter that has it"
+        )
+    return f"{status}: {said}" if said else status
+
+
+def last_line(log: Path) -> str:
+    """The last line in a log that is not blank, "" when there is none; at most 500 characters of it."""
+    try:
+        with open(log, "rb") as file:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - 8192))
+            lines = file.read().decode(errors="replace").split("\n")
+    except OSError:
+        return ""
+    return next((line.strip()[:500] for line in reversed(lines) if line.strip()), "")
+
+
+def _environment(ours: Mapping[str, str], assignment: int) -> dict[str, str]:
+    # With PYTHONSAFEPATH set, -m would leave the release's directory out of sys.path, and nothing would be found.
+    theirs = {name: value for name, value in ours.items() if name != "PYTHONSAFEPATH"}
+    return {**theirs, VARIABLE: str(assignment), "PYTHONUNBUFFERED": "1"}
+
+
+def _interpreter(python: str, environment: Mapping[str, str]) -> str:
+    found = shutil.which(python, path=environment.get("PATH", os.defpath))
+    if found is None:
+        raise SpawnError(
+            f"there is no interpreter {python!r}: install it, or set `python` in neverblink.toml to one that is here"
+        )
+    return os.path.abspath(found)
