@@ -1,0 +1,161 @@
+"""The roster: what the supervisor knows of each worker.
+
+Filled from what workers say and from what the kernel says of their processes, read by everything else. Knows no socket
+and decides nothing. A worker that is gone stays on it for a while, because people ask what became of it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+from ..protocol.link import (
+    DecisionClosed,
+    DecisionOpened,
+    Failed,
+    Handed,
+    Hello,
+    Holding,
+    Ready,
+    Rehearsed,
+    Report,
+    WorkerMessage,
+)
+from ..protocol.window import Window, WindowError
+
+__all__ = ["Ended", "Member", "Roster"]
+
+_REMEMBERED = 16
+"""Workers that have ended and are still on the roster."""
+
+
+class Ended(msgspec.Struct, frozen=True):
+    """How a worker ended: exit status (negative for a signal; None when it never started), and why, in one line."""
+
+    code: int | None
+    reason: str
+    at: int
+
+
+class Member:
+    """One worker. Times are wall ns."""
+
+    def __init__(self, worker: str, release: str, log: Path, since: int) -> None:
+        self.worker = worker
+        self.release = release
+        self.log = log
+        self.since = since
+        self.pid = 0
+        self.started = 0
+        """The process's start time in clock ticks since boot."""
+        self.hello: Hello | None = None
+        self.ready: Ready | None = None
+        self.report: Report | None = None
+        self.reported_at = 0
+        self.rehearsed: Rehearsed | None = None
+        self.holding: Holding | None = None
+        self.handed: Handed | None = None
+        self.failed: Failed | None = None
+        self.decisions: dict[str, DecisionOpened] = {}
+        self.windows: tuple[Window, ...] = ()
+        self.late_max = 0
+        """The worst lateness of a tick it ever reported, ns."""
+        self.leads_since = 0
+        self.leaving = ""
+        """Why it was told to leave, "" when it was not."""
+        self.ended: Ended | None = None
+
+    @property
+    def alive(self) -> bool:
+        return self.ended is None
+
+    @property
+    def role(self) -> str:
+        """As it last said, `joining` until it has said anything, `gone` when its process has ended."""
+        if self.ended is not None:
+            return "gone"
+        return self.report.role if self.report is not None else "joining"
+
+    @property
+    def leads(self) -> bool:
+        return self.role == "leading"
+
+    @property
+    def epoch(self) -> int:
+        return self.report.epoch if self.report is not None else 0
+
+    @property
+    def open_decision(self) -> str:
+        """The name of the decision it has had open for longest, "" when there is none."""
+        oldest = min(self.decisions.values(), key=lambda decision: decision.at, default=None)
+        return oldest.name or oldest.id if oldest is not None else ""
+
+    def take(self, message: WorkerMessage, at: int) -> None:
+        """Take in what the worker says."""
+        match message:
+            case Hello():
+                self.hello = message
+                self.windows = _windows(message)
+            case Report():
+                if message.role == "leading" and not self.leads:
+                    self.leads_since = at
+                if message.role != "leading":
+                    # Only a leader decides, and none leaves with one open: what we still have is a lost message.
+                    self.decisions.clear()
+                self.report = message
+                self.reported_at = at
+                self.late_max = max(self.late_max, message.late_max)
+            case Ready():
+                self.ready = message
+            case Rehearsed():
+                self.rehearsed = message
+            case Holding():
+                self.holding = message
+            case Handed():
+                self.handed = message
+            case Failed():
+                self.failed = message
+            case DecisionOpened():
+                self.decisions[message.id] = message
+            case DecisionClosed():
+                self.decisions.pop(message.id, None)
+            case _:
+                pass
+
+
+class Roster:
+    """All workers, in the order in which they were started."""
+
+    def __init__(self) -> None:
+        self._members: dict[str, Member] = {}
+
+    def add(self, member: Member) -> None:
+        self._members[member.worker] = member
+        gone = [known.worker for known in self._members.values() if not known.alive]
+        for worker in gone[:-_REMEMBERED]:
+            del self._members[worker]
+
+    def get(self, worker: str) -> Member | None:
+        return self._members.get(worker)
+
+    def alive(self) -> list[Member]:
+        return [member for member in self._members.values() if member.alive]
+
+    def last_failure(self) -> Member | None:
+        """The worker that ended last of those that ended badly."""
+        failed = [
+            member for member in self._members.values() if member.ended is not None and member.ended.code
+        ]
+        return max(failed, key=lambda member: member.ended.at if member.ended else 0, default=None)
+
+
+def _windows(hello: Hello) -> tuple[Window, ...]:
+    found: list[Window] = []
+    for spec in hello.windows:
+        try:
+            found.append(Window.of(spec))
+        except WindowError:
+            # A window of a newer release, or nonsense: the worker guards it, we only can't show when it opens.
+            continue
+    return tuple(found)
