@@ -1,0 +1,218 @@
+"""The crew: the worker processes of one bot, from their start to their end.
+
+Starts them, speaks to them, asks them to leave and ends those that don't. Decides nothing about who leads.
+
+The end of a process comes by two roads: what the worker said last, over its socket, and the exit status, from the
+kernel. The kernel is usually faster. So when a process ends, what has arrived from it is read first, and one that
+failed without a word yet gets a moment for the word to come: the reason of a failure is worth that much.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Protocol
+
+from ..protocol.assignment import Assignment
+from ..protocol.events import WorkerExited, WorkerStarted
+from ..protocol.link import Hello, Retire, SupervisorMessage
+from .alarms import Alarms
+from .config import Config
+from .courtesy import Courtesy
+from .home import Home
+from .news import News
+from .outside import Child, Launch, Outside
+from .process import describe_exit
+from .releases import Release
+from .roster import Ended, Member, Roster
+from .spawn import why_it_ended
+
+__all__ = ["Crew", "Line"]
+
+_REPEAT = 500_000_000
+_LEAVE_WITHIN = 5_000_000_000
+"""What `on_retire` has; a worker that is dismissed and still there after it is killed."""
+_LAST_WORD = 100_000_000
+
+
+class Line(Protocol):
+    """The way to the workers: see `switchboard.Switchboard`."""
+
+    def send(self, worker: str, message: SupervisorMessage) -> bool: ...
+    def drain(self) -> None: ...
+    def forget(self, worker: str) -> None: ...
+
+
+class Crew:
+    """The workers of the bot in `home`. `ended(member)` is called once for each whose process has ended.
+
+    `started(member)` is called when one has been started, before anybody else can know of it.
+    """
+
+    def __init__(
+        self,
+        home: Home,
+        roster: Roster,
+        news: News,
+        outside: Outside,
+        *,
+        line: Callable[[], Line],
+        started: Callable[[Member], None],
+        ended: Callable[[Member], None],
+    ) -> None:
+        self._home = home
+        self._roster = roster
+        self._news = news
+        self._outside = outside
+        self._line = line
+        self._tell_started = started
+        self._tell_ended = ended
+        self._children: dict[str, Child] = {}
+        self._launches: dict[str, Launch] = {}
+        self._courtesies: dict[str, Courtesy] = {}
+        self._killed: dict[str, str] = {}
+        self._alarms: dict[str, Alarms] = {}
+
+    def start(self, worker: str, release: Release, config: Config, leader: str = "") -> Member:
+        """Start `worker` on `release`, out of the way of `leader`. Raises `SpawnError`."""
+        log = self._home.logs / f"{worker}.log"
+        launch = Launch(
+            config.python, release.path, config.bot, log, self._assignment(worker, release, config)
+        )
+        member = Member(worker, release.id, log, self._outside.wall())
+        child = self._outside.spawn(launch, lambda code: self._exited(member, code))
+        member.pid, member.started = child.pid, child.started
+        self._children[worker] = child
+        self._launches[worker] = launch
+        self._roster.add(member)
+        led_by = self._roster.get(leader)
+        if led_by is not None and led_by.alive:
+            self._courtesies[worker] = Courtesy(child.pid, led_by.pid)
+        self._tell_started(member)
+        self._news.tell(
+            WorkerStarted(
+                bot=self._news.bot, at=self._news.now(), worker=worker, release=release.id, pid=child.pid
+            )
+        )
+        return member
+
+    def admit(self, hello: Hello) -> str:
+        """Why a worker that introduces itself is none of ours, "" when it is."""
+        member = self._roster.get(hello.worker)
+        if member is None:
+            return f"there is no worker {hello.worker!r} here: workers are started by `neverblink up` and `deploy`"
+        if (member.pid, member.started) != (hello.pid, hello.started):
+            return f"worker {hello.worker!r} is pid {member.pid}, not pid {hello.pid}"
+        return ""
+
+    def send(self, worker: str, message: SupervisorMessage) -> bool:
+        """Send to a worker; False when it is not connected, and the message is lost."""
+        return self._line().send(worker, message)
+
+    def free(self, worker: str) -> None:
+        """The worker has done its heavy work: it may use the leader's core too."""
+        courtesy = self._courtesies.pop(worker, None)
+        if courtesy is not None:
+            courtesy.free()
+
+    def dismiss(self, worker: str, why: str) -> None:
+        """Ask the worker to retire until it has, and end it when it takes too long. Does nothing to a dead one."""
+        member = self._roster.get(worker)
+        if member is None or not member.alive or member.leaving:
+            return
+        member.leaving = why
+        self.free(worker)
+        alarms = Alarms(
+            self._outside.scheduler,
+            {"repeat": _REPEAT, "leave": _LEAVE_WITHIN},
+            lambda name: self._not_left(member, name),
+        )
+        self._alarms[worker] = alarms
+        alarms.arm("leave")
+        self._not_left(member, "repeat")
+
+    def kill(self, worker: str, reason: str) -> None:
+        """End the worker's process now; `reason` is why it will have ended."""
+        child = self._children.get(worker)
+        if child is not None:
+            self._killed.setdefault(worker, reason)
+            child.signal(signal.SIGKILL)
+
+    def let_go(self) -> None:
+        """Stop watching all of them; they run on."""
+        for alarms in self._alarms.values():
+            alarms.close()
+        for child in self._children.values():
+            child.let_go()
+        self._children.clear()
+
+    def logs(self) -> Iterable[Path]:
+        """Where the workers that are alive write."""
+        return (launch.log for launch in self._launches.values())
+
+    def _assignment(self, worker: str, release: Release, config: Config) -> Assignment:
+        return Assignment(
+            bot=self._news.bot,
+            worker=worker,
+            release=release.id,
+            run=str(self._home.run),
+            lease=str(self._home.lease),
+            journal=str(self._home.journal),
+            durability=config.durability,
+            lease_within=config.handoff.lease_within,
+            hang_after=config.handoff.hang_after,
+        )
+
+    def _not_left(self, member: Member, alarm: str) -> None:
+        if alarm == "leave":
+            if member.leads:
+                # It was not to lead, and the kernel gave it the lease all the same: then it is the bot now.
+                return
+            self.kill(member.worker, f"{member.leaving}; it did not leave in time")
+            return
+        self.send(member.worker, Retire())
+        self._alarms[member.worker].arm("repeat")
+
+    def _exited(self, member: Member, code: int) -> None:
+        self._children.pop(member.worker, None)
+        self._line().drain()
+        if code > 0 and member.failed is None:
+            alarms = Alarms(self._outside.scheduler, {"word": _LAST_WORD}, lambda _: self._gone(member, code))
+            alarms.arm("word")
+            return
+        self._gone(member, code)
+
+    def _gone(self, member: Member, code: int) -> None:
+        worker = member.worker
+        self._line().drain()
+        alarms = self._alarms.pop(worker, None)
+        if alarms is not None:
+            alarms.close()
+        self._line().forget(worker)
+        self._courtesies.pop(worker, None)
+        reason = self._reason(member, code)
+        member.ended = Ended(code, reason, self._outside.wall())
+        member.decisions.clear()
+        self._news.tell(
+            WorkerExited(
+                bot=self._news.bot,
+                at=member.ended.at,
+                worker=worker,
+                release=member.release,
+                pid=member.pid,
+                code=code,
+                reason=reason,
+            )
+        )
+        self._tell_ended(member)
+
+    def _reason(self, member: Member, code: int) -> str:
+        killed = self._killed.pop(member.worker, "")
+        launch = self._launches.pop(member.worker)
+        if killed:
+            return killed
+        if member.failed is not None:
+            return member.failed.reason
+        status = describe_exit(code)
+        return status if code == 0 else why_it_ended(launch, status)

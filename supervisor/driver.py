@@ -1,0 +1,352 @@
+"""The driver: carries out what one `Handoff` decides.
+
+The machine decides, and knows no socket, process or clock; the driver has those and decides nothing. It turns what
+workers say and how they end into the machine's events, the machine's commands into messages, processes, signals and
+alarms, and tells the world of each phase and step. One driver drives one deployment, from `begin` to `finished`.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import msgspec
+
+from ..protocol import handoff as machine
+from ..protocol.events import PhaseChanged, Step
+from ..protocol.handoff import NO_BOUNDARY, Handoff, HandoffCommand, HandoffEvent, Phase
+from ..protocol.link import (
+    Cancelled,
+    Failed,
+    Handed,
+    Holding,
+    Ready,
+    Rehearsed,
+    Report,
+    SupervisorMessage,
+    Suspect,
+    WorkerMessage,
+)
+from .alarms import Alarms
+from .config import Handoff as Patience
+from .news import News
+from .outside import Outside
+from .roster import Member, Roster
+from .spawn import SpawnError
+
+__all__ = ["Driver", "Finished", "Hands"]
+
+_REPEAT = 500_000_000
+_RETIRE_WITHIN = 10_000_000_000
+_SHOWN_TIMES = 20
+_SHOWN_EVERY = (100_000_000, 1_000_000_000)
+"""The probation is shown this many times, but not more often and not more seldom than so."""
+
+
+class Hands(Protocol):
+    """What the driver does things with: see `crew.Crew`. `start` may raise `SpawnError`."""
+
+    def start(self, worker: str) -> Member: ...
+    def send(self, worker: str, message: SupervisorMessage) -> bool: ...
+    def free(self, worker: str) -> None: ...
+    def dismiss(self, worker: str, why: str) -> None: ...
+    def kill(self, worker: str, reason: str) -> None: ...
+
+
+class Finished(msgspec.Struct, frozen=True):
+    """How a handoff ended. `seq`, `blackout`, `late` and `missed` are of the new worker's first tick, if it had one."""
+
+    phase: Phase
+    reason: str
+    leader: str
+    """Who leads, "" when nobody does."""
+    took_over: bool
+    """The new worker led, if only for a while."""
+    seq: int | None = None
+    blackout: int | None = None
+    late: int | None = None
+    missed: int = 0
+    rollback: str = ""
+
+
+class Driver:
+    """Drives `handoff` within the bounds of `patience`.
+
+    `committed()` is called when the new worker leads, `reverted()` when the old one leads again, `finished` once, last.
+    """
+
+    def __init__(
+        self,
+        handoff: Handoff,
+        patience: Patience,
+        hands: Hands,
+        roster: Roster,
+        news: News,
+        outside: Outside,
+        *,
+        committed: Callable[[], None],
+        reverted: Callable[[], None],
+        finished: Callable[[Finished], None],
+    ) -> None:
+        self.handoff = handoff
+        self.since = news.now()
+        """Wall ns at which the present phase began."""
+        self.holding = ""
+        """What the handoff waits for in its present phase, as far as a worker said."""
+        self._patience = patience
+        self._hands = hands
+        self._roster = roster
+        self._news = news
+        self._outside = outside
+        self._committed = committed
+        self._reverted = reverted
+        self._finished = finished
+        self._begun = outside.mono()
+        self._entered = self._begun
+        self._handed: Handed | None = None
+        self._rehearsed: Rehearsed | None = None
+        self._took_over = False
+        self._events: deque[HandoffEvent] = deque()
+        self._stepping = False
+        self._alarms = Alarms(
+            outside.scheduler,
+            {
+                "start": patience.start_within,
+                "rehearse": patience.rehearse_within,
+                "boundary": patience.boundary_within,
+                "repeat": _REPEAT,
+                "probation": patience.probation,
+                "retire": _RETIRE_WITHIN,
+                "show": max(_SHOWN_EVERY[0], min(_SHOWN_EVERY[1], patience.probation // _SHOWN_TIMES)),
+            },
+            self._rung,
+        )
+
+    @property
+    def phase(self) -> Phase:
+        return self.handoff.phase
+
+    @property
+    def ended(self) -> bool:
+        return not machine.RULES[self.handoff.phase]
+
+    # what happens
+
+    def begin(self) -> None:
+        self._feed(machine.Begin())
+
+    def abort(self, reason: str) -> None:
+        """The operator cancels the deployment."""
+        self._feed(machine.Abort(reason))
+
+    def revert(self, reason: str) -> None:
+        """The operator wants the old code back."""
+        self._feed(machine.Revert(reason))
+
+    def conclude(self) -> None:
+        """End the probation now, in favour of the new worker."""
+        self._alarms.disarm("probation")
+        self._feed(machine.RungOut("probation"))
+
+    def heard(self, worker: str, message: WorkerMessage) -> None:
+        """A worker, one of the two or any other, said something; the roster knows of it already."""
+        if worker not in (self.handoff.old, self.handoff.new):
+            return
+        match message:
+            case Ready():
+                self._ready(worker, message)
+            case Report():
+                self._feed(self._seen(worker, message))
+            case Rehearsed() if worker == self.handoff.new:
+                self._restored(message)
+            case Holding():
+                self._held(worker, message)
+            case Cancelled():
+                self._feed(machine.Withdrawn(worker, message.order))
+            case Suspect():
+                leader = self._roster.get(message.leader)
+                decision = leader.open_decision if leader is not None else ""
+                self._feed(machine.Suspected(worker, message.leader, message.reason, decision))
+            case Handed():
+                self._first_tick(worker, message)
+            case Failed():
+                self._feed(machine.CannotRead(worker, message.reason))
+            case _:
+                pass
+
+    def exited(self, worker: str, reason: str) -> None:
+        """The process of a worker has ended."""
+        if worker in (self.handoff.old, self.handoff.new):
+            self._feed(machine.Exited(worker, reason))
+
+    def close(self) -> None:
+        """Drive no further."""
+        self._alarms.close()
+
+    # from the machine to the world
+
+    def _feed(self, event: HandoffEvent) -> None:
+        # Carrying out a command can itself be an event (a worker that can't be started): one after another.
+        self._events.append(event)
+        if self._stepping:
+            return
+        self._stepping = True
+        try:
+            while self._events:
+                before = self.handoff.phase
+                event = self._events.popleft()
+                commands = self.handoff.step(event)
+                self._moved(before, event)
+                for command in commands:
+                    self._carry_out(command)
+        finally:
+            self._stepping = False
+
+    def _carry_out(self, command: HandoffCommand) -> None:
+        match command:
+            case machine.Spawn(worker=worker):
+                self._start(worker)
+            case machine.Send(worker=worker, message=message):
+                self._hands.send(worker, message)
+            case machine.Dismiss(worker=worker):
+                self._hands.dismiss(worker, self.handoff.reason)
+            case machine.Kill(worker=worker, reason=reason):
+                self._hands.kill(worker, reason)
+            case machine.Arm(name=name):
+                self._alarms.arm(name)
+            case machine.Disarm(name=name):
+                self._alarms.disarm(name)
+            case machine.Finish():
+                self._finish(command)
+
+    def _start(self, worker: str) -> None:
+        try:
+            member = self._hands.start(worker)
+        except SpawnError as problem:
+            self._feed(machine.Exited(worker, problem.message))
+            return
+        took = self._outside.mono() - self._begun
+        self._step("spawned", f"worker {worker}", took, {"worker": worker, "pid": member.pid})
+
+    def _moved(self, before: Phase, event: HandoffEvent) -> None:
+        """The machine has taken a step: tell of a new phase, and do what belongs to it."""
+        phase = self.handoff.phase
+        if phase is before:
+            return
+        now = self._outside.mono()
+        took, self._entered = now - self._entered, now
+        self.since = self._news.now()
+        if phase is Phase.WAITING:
+            # Its heavy work is done, and it must have every core before it can lead.
+            self._hands.free(self.handoff.new)
+        if phase not in (Phase.WAITING, Phase.CANCELLING):
+            self.holding = ""
+        if phase is Phase.PROBATION:
+            self._alarms.arm("show")
+        else:
+            self._alarms.disarm("show")
+        self._news.tell(
+            PhaseChanged(
+                bot=self._news.bot,
+                at=self.since,
+                deployment=self.handoff.deployment,
+                phase=phase.value,
+                before=before.value,
+                took=took,
+            )
+        )
+        if before is Phase.REVERTING and phase is Phase.PROBATION:
+            self._step("holding", "the way back found no boundary in time: the probation begins again")
+        if self._leads_now(event, self.handoff.new) and not self._took_over:
+            self._took_over = True
+            self._committed()
+        elif self._took_over and phase is Phase.ROLLED_BACK and self._leads_now(event, self.handoff.old):
+            self._reverted()
+
+    def _leads_now(self, event: HandoffEvent, worker: str) -> bool:
+        return isinstance(event, machine.Seen) and event.worker == worker and event.role == "leading"
+
+    def _finish(self, command: machine.Finish) -> None:
+        self._alarms.close()
+        reason = command.reason
+        if reason == NO_BOUNDARY and self.holding:
+            reason = f"{reason}: held by {self.holding}"
+        handed = self._handed
+        self._finished(
+            Finished(
+                phase=command.phase,
+                reason=reason,
+                leader=command.leader,
+                took_over=self._took_over,
+                seq=handed.seq if handed else None,
+                blackout=(handed.blackout or None) if handed else None,
+                late=handed.late if handed else None,
+                missed=handed.missed if handed else 0,
+                rollback=self._rehearsed.rollback if self._rehearsed else "",
+            )
+        )
+
+    # from the world to the machine
+
+    def _seen(self, worker: str, report: Report) -> machine.Seen:
+        member = self._roster.get(worker)
+        ready = report.role != "joining" or (member is not None and member.ready is not None)
+        return machine.Seen(worker, report.role, report.loaded, ready)
+
+    def _ready(self, worker: str, ready: Ready) -> None:
+        if worker == self.handoff.new and self.handoff.phase is Phase.PREPARING:
+            self._step("imported", "", ready.imported)
+            self._step("ready", "on_start is done", ready.started)
+        self._feed(machine.Seen(worker, "joining", ready=True))
+
+    def _restored(self, rehearsed: Rehearsed) -> None:
+        if self._rehearsed is not None:
+            return
+        self._rehearsed = rehearsed
+        facts = {"bytes": rehearsed.bytes, "rows": rehearsed.rows, "rollback": rehearsed.rollback}
+        text = (
+            "a rollback keeps the newest state"
+            if rehearsed.rollback in ("", "newest")
+            else f"a rollback returns to the state of the handoff ({rehearsed.rollback})"
+        )
+        self._step("rehearsed", text, rehearsed.took, facts)
+
+    def _held(self, worker: str, holding: Holding) -> None:
+        if holding.order in (self.handoff.order, self.handoff.order + 1):
+            self.holding = holding.reason
+            facts = {"reason": holding.reason, "worker": worker}
+            self._step("holding", holding.reason, self._outside.mono() - self._entered, facts)
+
+    def _first_tick(self, worker: str, handed: Handed) -> None:
+        if worker == self.handoff.new:
+            self._handed = handed
+        facts: dict[str, Any] = {
+            "worker": worker,
+            "epoch": handed.epoch,
+            "cause": handed.cause,
+            "seq": handed.seq,
+        }
+        self._step("handed", f"to {worker}", 0, {**facts, "blackout": handed.blackout})
+        self._step("first-tick", "", 0, {**facts, "late": handed.late, "missed": handed.missed})
+
+    def _rung(self, name: str) -> None:
+        if name != "show":
+            self._feed(machine.RungOut(name))
+            return
+        elapsed = self._outside.mono() - self._entered
+        self._step("probation", "", 0, {"elapsed": elapsed, "total": self._patience.probation})
+        self._alarms.arm("show")
+
+    def _step(self, step: str, text: str, took: int = 0, facts: dict[str, Any] | None = None) -> None:
+        self._news.tell(
+            Step(
+                bot=self._news.bot,
+                at=self._news.now(),
+                deployment=self.handoff.deployment,
+                step=step,
+                text=text,
+                took=took,
+                facts=facts or {},
+            )
+        )
