@@ -1,0 +1,300 @@
+"""The bot: who leads it, and what the supervisor does to it.
+
+Everything that workers say and every end of a process comes through here: the roster takes it in, who leads is read
+from it, and it is handed on to those who wait for it (a deployment's driver, commands on their way, a start, a stop).
+
+Who leads is believed from reports alone, and of two that say so the one with the higher epoch does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ..protocol import duration
+from ..protocol.errors import NeverblinkError
+from ..protocol.events import LeaderChanged, Pulse
+from ..protocol.handoff import Handoff, Phase
+from ..protocol.link import Answered, Lead, Report, Stop, SupervisorMessage, WorkerMessage
+from .config import Config
+from .crew import Crew, Line
+from .driver import Driver, Finished
+from .errands import Errands
+from .home import Home
+from .news import News
+from .outside import Outside
+from .releases import Release
+from .roster import Member, Roster
+from .spawn import SpawnError, last_line
+from .waiting import Waiting
+
+__all__ = ["Bot", "StartFailed"]
+
+_REPEAT = 500_000_000
+_ORDERS = 1000
+"""Order numbers that a deployment has for itself: it counts up by two with each way back it tries."""
+
+_NOT_YET = (Phase.PREPARING, Phase.REHEARSING, Phase.WAITING)
+
+
+class StartFailed(NeverblinkError):
+    """The first worker did not come to lead; `log` is where it wrote."""
+
+    def __init__(self, bot: str, reason: str, log: str) -> None:
+        super().__init__(f"bot {bot} could not be started: {reason}")
+        self.log = log
+
+
+class Bot:
+    """The bot `news.bot` in `home`. `line()` is the way to its workers; `started` is told of each new worker.
+
+    `next_worker()` makes an id that no worker of the home has had.
+    """
+
+    def __init__(
+        self,
+        home: Home,
+        news: News,
+        outside: Outside,
+        *,
+        line: Callable[[], Line],
+        next_worker: Callable[[], str],
+        started: Callable[[Member], None],
+    ) -> None:
+        self.news = news
+        self.roster = Roster()
+        self.leader = ""
+        self.starting = True
+        self.stopping = ""
+        """Why it is being stopped, "" when it is not."""
+        self.down = ""
+        """Why nobody leads, "" when somebody does or is about to."""
+        self.driver: Driver | None = None
+        self.waiting = Waiting(outside.scheduler)
+        self.errands = Errands(outside.scheduler, lambda: self.leader, self._send)
+        self.crew = Crew(home, self.roster, news, outside, line=line, started=started, ended=self._ended)
+        self._outside = outside
+        self._next_worker = next_worker
+        self._epoch = 0
+        self._lost = ""
+
+    @property
+    def leading(self) -> Member | None:
+        """The worker that leads, as far as is known."""
+        return self.roster.get(self.leader)
+
+    # starting, handing over, stopping
+
+    async def start(self, release: Release, config: Config) -> None:
+        """Start the first worker and have it lead. Raises `StartFailed`, and then no worker is left."""
+        worker = self._next_worker()
+        try:
+            member = self.crew.start(worker, release, config)
+        except SpawnError as problem:
+            raise StartFailed(self.news.bot, problem.message, "") from None
+        within = config.handoff.start_within
+        here = await self.waiting.until(lambda: member.ready or self._hopeless(member), within)
+        until = self._outside.mono() + within
+        while not self._hopeless(member) and not member.leads and self._outside.mono() < until and here:
+            self.crew.send(worker, Lead())
+            await self.waiting.until(lambda: member.leads or self._hopeless(member), _REPEAT)
+        if member.leads and member.alive:
+            self.starting = False
+            return
+        if not self._hopeless(member):
+            said = last_line(member.log)
+            doing = "did not take the lease" if here else "was not ready"
+            wait = f"worker {worker} {doing} within start_within = {duration.show(within)}"
+            self.crew.kill(worker, f"{wait}; the last it said: {said}" if said else wait)
+        elif member.alive:
+            self.crew.dismiss(worker, member.failed.reason if member.failed else self.stopping)
+        await self.waiting.until(lambda: not member.alive)
+        reason = member.ended.reason if member.ended else ""
+        raise StartFailed(self.news.bot, self.stopping or reason, str(member.log))
+
+    def hand_over(
+        self,
+        deployment: int,
+        release: Release,
+        config: Config,
+        *,
+        force: bool,
+        rehearse_only: bool,
+        committed: Callable[[], None],
+        reverted: Callable[[], None],
+        finished: Callable[[Finished], None],
+    ) -> Driver:
+        """Begin a handoff from the leader to a new worker on `release`; the callbacks are those of `Driver`."""
+
+        def done(how: Finished) -> None:
+            self.driver = None
+            finished(how)
+            self._look_for_leader()
+            self.waiting.stir()
+
+        new = self._next_worker()
+        driver = Driver(
+            Handoff(deployment, self.leader, new, deployment * _ORDERS, force, rehearse_only),
+            config.handoff,
+            _Hands(self.crew, release, config, self.leader),
+            self.roster,
+            self.news,
+            self._outside,
+            committed=committed,
+            reverted=reverted,
+            finished=done,
+        )
+        self.driver = driver
+        driver.begin()
+        return driver
+
+    async def stop(self, why: str) -> str:
+        """Stop the bot for good, at a boundary: its `on_stop` runs. Returns what went wrong, "" when nothing did.
+
+        A handoff under way is given up, or concluded when the new worker leads already. Takes as long as the bot does.
+        """
+        self.stopping = why
+        self.errands.give_up("the bot is being stopped")
+        while (driver := self.driver) is not None:
+            phase = driver.phase
+            if phase in _NOT_YET:
+                driver.abort(why)
+            elif phase is Phase.PROBATION:
+                driver.conclude()
+            await self.waiting.until(
+                lambda driver=driver, phase=phase: driver.ended or driver.phase is not phase
+            )
+        # A follower would take the lease when the leader leaves: the leader goes last.
+        for member in self.roster.alive():
+            if not member.leads:
+                self.crew.dismiss(member.worker, why)
+        await self.waiting.until(lambda: all(member.leads for member in self.roster.alive()))
+        leaders = self.roster.alive()
+        while any(member.alive for member in leaders):
+            for member in leaders:
+                self.crew.send(member.worker, Stop())
+            await self.waiting.until(lambda: not any(member.alive for member in leaders), _REPEAT)
+        return "; ".join(member.ended.reason for member in leaders if member.ended and member.ended.code)
+
+    def kill(self, why: str) -> None:
+        """End every worker where it stands. What it was about to do is cut off."""
+        for member in self.roster.alive():
+            self.crew.kill(member.worker, why)
+
+    def close(self) -> None:
+        """Look after nothing any more. Workers that are alive run on."""
+        self.errands.close()
+        if self.driver is not None:
+            self.driver.close()
+        self.crew.let_go()
+
+    # what is heard
+
+    def heard(self, worker: str, message: WorkerMessage) -> None:
+        """A worker has said something."""
+        member = self.roster.get(worker)
+        if member is None or not member.alive:
+            return
+        member.take(message, self._outside.wall())
+        match message:
+            case Report():
+                self._pulse(member, message)
+                self._judge(member, message)
+            case Answered():
+                self.errands.answered(message)
+            case _:
+                pass
+        if self.driver is not None:
+            self.driver.heard(worker, message)
+        self.waiting.stir()
+
+    def _ended(self, member: Member) -> None:
+        reason = member.ended.reason if member.ended else ""
+        if member.worker == self.leader:
+            self.leader = ""
+            self._lost = f"worker {member.worker} ended: {reason}"
+        if self.driver is not None:
+            self.driver.exited(member.worker, reason)
+        self._look_for_leader()
+        self.waiting.stir()
+
+    def _judge(self, member: Member, report: Report) -> None:
+        """Note who leads now."""
+        if report.role != "leading" or report.epoch < self._epoch:
+            return
+        if member.worker == self.leader and report.epoch == self._epoch:
+            return
+        self.leader = member.worker
+        self._epoch = report.epoch
+        self.down = ""
+        self._changed(member.worker, member.release, report.cause, report.seq + 1)
+        self.errands.resend()
+
+    def _look_for_leader(self) -> None:
+        """Say so when nobody leads, and nothing is under way that would change it."""
+        if self.leader or self.driver is not None or self.starting or self.down or not self._lost:
+            return
+        lost, self._lost = self._lost, ""
+        self.down = self.stopping or lost
+        self.errands.give_up(f"the bot is down: {self.down}")
+        self._changed("", "", self.down, 0)
+
+    def _changed(self, worker: str, release: str, cause: str, seq: int) -> None:
+        self.news.tell(
+            LeaderChanged(
+                bot=self.news.bot,
+                at=self.news.now(),
+                worker=worker,
+                release=release,
+                epoch=self._epoch,
+                cause=cause,
+                seq=seq,
+            )
+        )
+
+    def _pulse(self, member: Member, report: Report) -> None:
+        self.news.tell(
+            Pulse(
+                bot=self.news.bot,
+                at=self.news.now(),
+                worker=member.worker,
+                release=member.release,
+                role=report.role,
+                epoch=report.epoch,
+                seq=report.seq,
+                ticks=report.ticks,
+                skipped=report.skipped,
+                late_max=report.late_max,
+                paused=report.paused,
+            )
+        )
+
+    def _send(self, worker: str, message: SupervisorMessage) -> bool:
+        return self.crew.send(worker, message)
+
+    def _hopeless(self, member: Member) -> bool:
+        return not member.alive or member.failed is not None or bool(self.stopping)
+
+
+class _Hands:
+    """The crew, as far as one driver needs it: it knows what the new worker runs."""
+
+    def __init__(self, crew: Crew, release: Release, config: Config, leader: str) -> None:
+        self._crew = crew
+        self._release = release
+        self._config = config
+        self._leader = leader
+
+    def start(self, worker: str) -> Member:
+        return self._crew.start(worker, self._release, self._config, self._leader)
+
+    def send(self, worker: str, message: SupervisorMessage) -> bool:
+        return self._crew.send(worker, message)
+
+    def free(self, worker: str) -> None:
+        self._crew.free(worker)
+
+    def dismiss(self, worker: str, why: str) -> None:
+        self._crew.dismiss(worker, why)
+
+    def kill(self, worker: str, reason: str) -> None:
+        self._crew.kill(worker, reason)

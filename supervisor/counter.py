@@ -1,0 +1,200 @@
+"""The counter: the one place where commands are carried out, whichever way they came.
+
+Every surface hands its command to `carry_out` and passes the answer on. Each command that changes something goes into
+the news with who asked, why, and what became of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import msgspec
+
+from ..protocol.commands import (
+    Abort,
+    Answer,
+    Command,
+    Deploy,
+    Down,
+    Fault,
+    History,
+    Lock,
+    Pause,
+    Releases,
+    Resume,
+    Rollback,
+    Send,
+    Status,
+    Unlock,
+)
+from ..protocol.errors import NeverblinkError
+from ..protocol.events import Commanded
+from .archive import Archive
+from .bot import Bot
+from .deployments import Deployments
+from .errands import NoAnswer
+from .freeze import Freeze, Locked
+from .history import NoSuchDeployment
+from .refusal import Refusal
+from .status import Status as StatusSeen
+
+__all__ = ["Counter"]
+
+_MOST_ROWS = 10_000
+
+
+class Counter:
+    """Carries out commands for one bot. `status()` makes the status; `down(why)` stops the bot, then the supervisor."""
+
+    def __init__(
+        self,
+        bot: Bot,
+        deployments: Deployments,
+        archive: Archive,
+        freeze: Freeze,
+        *,
+        status: Callable[[], StatusSeen],
+        down: Callable[[str], Awaitable[str]],
+    ) -> None:
+        self._bot = bot
+        self._deployments = deployments
+        self._archive = archive
+        self._freeze = freeze
+        self._status = status
+        self._down = down
+
+    async def carry_out(self, command: Command) -> Answer:
+        """Do what is asked, and say what came of it. Never raises."""
+        try:
+            result = await self._do(command)
+            # Here, where it can still be said: what a bot answered may be more than JSON can say.
+            answer = Answer(
+                command.id, "ok", result=msgspec.to_builtins(result, str_keys=True, enc_hook=repr)
+            )
+        except Refusal as refusal:
+            answer = Answer(command.id, "error", error=refusal.fault)
+        except NeverblinkError as problem:
+            answer = Answer(command.id, "error", error=Fault("failed", problem.message))
+        except Exception as bug:
+            self._bot.news.trouble(f"{type(command).__name__} failed: {bug!r}")
+            fault = Fault(
+                "failed", f"the supervisor failed at this ({bug!r}); the bot is not touched by that"
+            )
+            answer = Answer(command.id, "error", error=fault)
+        self._note(command, answer)
+        return answer
+
+    async def _do(self, command: Command) -> Any:
+        match command:
+            case Status():
+                return self._status()
+            case Deploy():
+                return await self._deployments.deploy(command)
+            case Rollback():
+                return await self._deployments.rollback(command)
+            case Abort():
+                return self._deployments.abort(command)
+            case Pause():
+                return await self._run("pause", {}, {"paused": True})
+            case Resume():
+                return await self._run("resume", {}, {"paused": False})
+            case Send():
+                return await self._run(command.name, command.args, {})
+            case Lock():
+                return await self._lock(command)
+            case Unlock():
+                return await self._unlock()
+            case Releases():
+                return await self._releases()
+            case History():
+                return await self._history(command)
+            case Down():
+                return await self._stop(command)
+
+    async def _run(self, name: str, args: dict[str, Any], told: dict[str, Any]) -> dict[str, Any]:
+        if self._bot.stopping:
+            raise Refusal("busy", "the bot is being stopped")
+        if self._bot.down:
+            raise Refusal("down", f"no worker leads, so nobody can do it: {self._bot.down}")
+        try:
+            answered = await self._bot.errands.run(name, args)
+        except NoAnswer as problem:
+            raise Refusal("boundary" if problem.late else "down", problem.message) from None
+        if answered.error:
+            raise Refusal("failed", f"the bot's {name} failed: {answered.error}", seq=answered.seq)
+        return {**told, "value": answered.value, "seq": answered.seq}
+
+    async def _lock(self, command: Lock) -> Locked:
+        there = self._freeze.lock
+        if not command.why.strip():
+            raise Refusal("bad-input", "a lock says why: whoever is refused will read it")
+        if there is not None:
+            raise Refusal(
+                "locked", f"locked already, by {there.who or 'unknown'}: {there.why}", **_facts(there)
+            )
+        lock = Locked(command.who, command.why, self._bot.news.now())
+        await self._freeze.put_on(lock)
+        return lock
+
+    async def _unlock(self) -> dict[str, Any]:
+        there = self._freeze.lock
+        await self._freeze.take_off()
+        return {"was": there}
+
+    async def _releases(self) -> dict[str, Any]:
+        found = await asyncio.to_thread(self._deployments.releases.list)
+        current = self._deployments.releases.current()
+        told = [{**_facts(release), "current": release.id == current} for release in found]
+        return {"releases": told, "current": current, "previous": self._deployments.releases.previous()}
+
+    async def _history(self, command: History) -> Any:
+        if command.deployment:
+            try:
+                return await self._archive.ask(lambda history: history.deployment(command.deployment))
+            except NoSuchDeployment as problem:
+                raise Refusal("not-found", problem.message) from None
+        if not 1 <= command.limit <= _MOST_ROWS:
+            raise Refusal("bad-input", f"limit {command.limit}: expected 1 to {_MOST_ROWS}")
+        return {"deployments": await self._archive.ask(lambda history: history.deployments(command.limit))}
+
+    async def _stop(self, command: Down) -> dict[str, Any]:
+        if self._bot.starting:
+            raise Refusal("busy", "the bot is still being started: end `neverblink up` with Ctrl-C instead")
+        by = f" by {command.who}" if command.who else ""
+        problem = await self._down(f"down{by}" + (f": {command.why}" if command.why else ""))
+        if problem:
+            raise Refusal("failed", f"the bot has stopped, and failed at it: {problem}")
+        return {"stopped": True}
+
+    def _note(self, command: Command, answer: Answer) -> None:
+        if isinstance(command, Status | Releases | History):
+            return
+        self._bot.news.tell(
+            Commanded(
+                bot=self._bot.news.bot,
+                at=self._bot.news.now(),
+                op=str(type(command).__struct_config__.tag),
+                who=command.who,
+                why=command.why,
+                outcome=answer.error.code if answer.error is not None else "ok",
+                detail=answer.error.message if answer.error is not None else _detail(command),
+            )
+        )
+
+
+def _detail(command: Command) -> str:
+    match command:
+        case Send():
+            return command.name
+        case Deploy():
+            return command.path
+        case Rollback():
+            return command.release
+        case _:
+            return ""
+
+
+def _facts(what: msgspec.Struct) -> dict[str, Any]:
+    return msgspec.to_builtins(what, enc_hook=str)

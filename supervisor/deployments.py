@@ -1,0 +1,437 @@
+"""Deployments: from a directory to a handoff, one at a time.
+
+A deployment is first checked and made a release of, on a thread, while the bot and everybody else goes on; then it has
+a number and a driver; and when it has ended, the links say what leads, and old releases are pruned. A rollback is a
+deployment of an earlier release, or, in a probation, one message.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from pathlib import Path
+
+import msgspec
+
+from ..protocol.commands import Abort, Deploy, Rollback
+from ..protocol.errors import NeverblinkError
+from ..protocol.events import DeploymentEnded, DeploymentStarted, Outcome
+from ..protocol.handoff import NO_BOUNDARY, Phase
+from .archive import Archive
+from .bot import Bot
+from .config import Config, ConfigError, load
+from .driver import Finished
+from .freeze import Freeze
+from .history import HistoryError
+from .records import Deployment, Kind
+from .refusal import Refusal
+from .releases import AmbiguousRelease, NoSuchRelease, Release, ReleaseError, Releases
+
+__all__ = ["Begun", "Deployments", "Underway", "fault_of"]
+
+_TOO_LATE = (Phase.REVERTING, Phase.RETIRING)
+
+
+class Underway:
+    """The deployment that runs: what is known of it before, and beside, its driver."""
+
+    def __init__(self, command: Deploy | Rollback, deployment: int, at: int) -> None:
+        self.command = command
+        self.deployment = deployment
+        """Its number; until it has begun, the one it is going to have."""
+        self.at = at
+        self.release = ""
+        self.previous = ""
+        self.cancelled = ""
+        """Why it is not to begin."""
+        self.ended: asyncio.Future[DeploymentEnded | None] = asyncio.get_running_loop().create_future()
+        """How it ended; None when it never began."""
+
+    @property
+    def dry_run(self) -> bool:
+        return isinstance(self.command, Deploy) and self.command.dry_run
+
+
+class Begun(msgspec.Struct, frozen=True):
+    """The answer to a deployment that was begun."""
+
+    deployment: int
+    release: str
+    previous: str
+
+
+class Deployments:
+    """Carries out `deploy`, `rollback` and `abort` for `bot`. Everything it raises is a `Refusal`."""
+
+    def __init__(self, bot: Bot, releases: Releases, archive: Archive, freeze: Freeze) -> None:
+        self.releases = releases
+        self.underway: Underway | None = None
+        self.last: DeploymentEnded | None = None
+        """How the last one ended."""
+        self._bot = bot
+        self._archive = archive
+        self._freeze = freeze
+        self._newest = 0
+        self._tasks: set[asyncio.Task[object]] = set()
+
+    async def recall(self) -> None:
+        """Read what earlier supervisors left: how the last deployment ended. One they left unfinished is ended."""
+        for left in await self._archive.ask(lambda history: history.unfinished()):
+            self._bot.news.tell(_ended_unseen(left, self._bot.news.now()))
+        rows = await self._archive.ask(lambda history: history.deployments(1))
+        if rows:
+            self._newest = rows[0].id
+            self.last = _ended_event(rows[0])
+
+    async def deploy(self, command: Deploy) -> Begun | DeploymentEnded:
+        """Begin a deployment, and with `wait` see it through. Raises `Refusal`."""
+        source = Path(command.path)
+        if not source.is_absolute():
+            raise Refusal(
+                "bad-input", f'path "{command.path}": expected an absolute path, as yours and mine may differ'
+            )
+        self._check(frozen=True)
+        await self._make_way(replace=command.replace)
+        # Between the way being free and this line nothing is awaited: two can't both be let through.
+        self._check(frozen=True)
+        underway = self._claim(command)
+        try:
+            config = await asyncio.to_thread(load, source)
+            release = await asyncio.to_thread(self.releases.make, source, config.bot)
+            config = await asyncio.to_thread(load, release.path, source)
+            if command.python:
+                config = msgspec.structs.replace(config, python=command.python)
+                self._archive.write(lambda history: history.keep(_python_key(release.id), command.python))
+            begun = await self._begin(underway, "deploy", release, config, force=command.force)
+        except (ConfigError, ReleaseError) as problem:
+            raise Refusal("bad-input", problem.message) from None
+        finally:
+            self._unclaim(underway)
+        return await self._through(underway, begun, command.wait)
+
+    async def rollback(self, command: Rollback) -> Begun | DeploymentEnded:
+        """Hand over to an earlier release. In the probation of a newer one that is one message. Raises `Refusal`."""
+        self._check(frozen=False)
+        underway = self.underway
+        if underway is not None:
+            return await self._revert(underway, command)
+        release = await self._earlier(command.release)
+        self._check(frozen=False)
+        if self.underway is not None:
+            raise _busy(self.underway)
+        underway = self._claim(command)
+        try:
+            config = await asyncio.to_thread(load, release.path, Path(release.origin))
+            python = await self._archive.ask(lambda history: history.kept(_python_key(release.id), str))
+            if python:
+                config = msgspec.structs.replace(config, python=python)
+            begun = await self._begin(underway, "rollback", release, config, force=command.force)
+        except ConfigError as problem:
+            raise Refusal("bad-input", problem.message) from None
+        finally:
+            self._unclaim(underway)
+        return await self._through(underway, begun, command.wait)
+
+    def abort(self, command: Abort) -> Begun:
+        """Cancel the deployment that runs. Raises `Refusal` when there is none, or it is past that."""
+        underway = self.underway
+        if underway is None:
+            raise Refusal("not-found", "no deployment is under way: there is nothing to abort")
+        if command.deployment not in (0, underway.deployment):
+            raise Refusal(
+                "not-found",
+                f"deployment {command.deployment} is not under way, {underway.deployment} is: see `neverblink status`",
+                deployment=underway.deployment,
+            )
+        phase = self._bot.driver.phase if self._bot.driver is not None else None
+        if phase in _TOO_LATE:
+            told = (
+                "is being rolled back already"
+                if phase is Phase.REVERTING
+                else "stands: use `neverblink rollback`"
+            )
+            raise Refusal("busy", f"deployment {underway.deployment} {told}", deployment=underway.deployment)
+        by = f" by {command.who}" if command.who else ""
+        self._cancel(underway, f"cancelled{by}" + (f": {command.why}" if command.why else ""))
+        return Begun(underway.deployment, underway.release, underway.previous)
+
+    async def settle(self, why: str) -> None:
+        """Cancel what has not begun yet, and wait until it has gone."""
+        underway = self.underway
+        if underway is not None and self._bot.driver is None:
+            self._cancel(underway, why)
+            await asyncio.wait([underway.ended])
+
+    async def close(self) -> None:
+        """Wait for what is still being tidied up."""
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+
+    # may it?
+
+    def _check(self, *, frozen: bool) -> None:
+        bot, lock = self._bot, self._freeze.lock
+        if bot.stopping:
+            raise Refusal("busy", "the bot is being stopped")
+        if bot.starting:
+            raise Refusal(
+                "busy", "the bot is still being started: try again when `neverblink status` says running"
+            )
+        if frozen and lock is not None:
+            by = f" by {lock.who}" if lock.who else ""
+            raise Refusal(
+                "locked", f"locked{by}: {lock.why}. `neverblink unlock` allows deployments again", **_of(lock)
+            )
+        if bot.down:
+            raise Refusal(
+                "down",
+                f"no worker leads, so there is nobody to take over from: {bot.down}. See `neverblink logs`",
+            )
+
+    async def _make_way(self, *, replace: bool) -> None:
+        """Wait for the deployment that runs to end, having cancelled it; or refuse."""
+        while (underway := self.underway) is not None:
+            if not replace:
+                raise _busy(underway)
+            self._cancel(underway, "replaced by another deployment")
+            await asyncio.wait([underway.ended])
+
+    def _cancel(self, underway: Underway, reason: str) -> None:
+        underway.cancelled = underway.cancelled or reason
+        if self._bot.driver is not None:
+            self._bot.driver.abort(reason)
+
+    def _claim(self, command: Deploy | Rollback) -> Underway:
+        self.underway = Underway(command, self._newest + 1, self._bot.news.now())
+        return self.underway
+
+    def _unclaim(self, underway: Underway) -> None:
+        """It could not begin: somebody else may."""
+        if not underway.release:
+            self.underway = None
+            underway.ended.set_result(None)
+
+    # how it goes
+
+    async def _begin(
+        self, underway: Underway, kind: Kind, release: Release, config: Config, *, force: bool
+    ) -> Begun:
+        bot, command = self._bot, underway.command
+        leading = bot.leading
+        previous = leading.release if leading is not None else ""
+        at = bot.news.now()
+
+        try:
+            deployment = await self._archive.ask(
+                lambda history: history.begin(
+                    kind,
+                    release.id,
+                    previous,
+                    at,
+                    who=command.who,
+                    why=command.why,
+                    dry_run=underway.dry_run,
+                )
+            )
+        except HistoryError as problem:
+            raise Refusal(
+                "failed", f"the deployment can't be noted, so it is not begun: {problem.message}"
+            ) from None
+        self._newest = underway.deployment = deployment
+        underway.release, underway.previous = release.id, previous
+        bot.news.tell(
+            DeploymentStarted(
+                bot=bot.news.bot,
+                at=at,
+                deployment=deployment,
+                release=release.id,
+                previous=previous,
+                who=command.who,
+                why=command.why,
+                dry_run=underway.dry_run,
+            )
+        )
+        # Meanwhile it may have been cancelled, or the leader may have gone.
+        if underway.cancelled or bot.stopping or not bot.leader:
+            self._finish(underway, config, _never(underway.cancelled or bot.stopping or bot.down, bot.leader))
+        else:
+            before = self.releases.previous()
+            bot.hand_over(
+                deployment,
+                release,
+                config,
+                force=force,
+                rehearse_only=underway.dry_run,
+                committed=lambda: self._promote(release.id),
+                reverted=lambda: self._put_back(previous, before),
+                finished=lambda how: self._finish(underway, config, how),
+            )
+        return Begun(deployment, release.id, previous)
+
+    def _finish(self, underway: Underway, config: Config, how: Finished) -> None:
+        leader = self._bot.roster.get(how.leader)
+        ended = DeploymentEnded(
+            bot=self._bot.news.bot,
+            at=self._bot.news.now(),
+            deployment=underway.deployment,
+            outcome=_outcome(how, underway.dry_run),
+            reason="" if how.phase is Phase.DONE and underway.dry_run else how.reason,
+            leader=how.leader,
+            release=leader.release if leader is not None else "",
+            seq=how.seq,
+            blackout=how.blackout,
+            late=how.late,
+            missed=how.missed,
+            rollback=how.rollback,
+        )
+        self.last = ended
+        self.underway = None
+        self._bot.news.tell(ended)
+        underway.ended.set_result(ended)
+        self._prune(config.keep.releases)
+
+    async def _through(self, underway: Underway, begun: Begun, wait: bool) -> Begun | DeploymentEnded:
+        if not wait:
+            return begun
+        ended = await asyncio.shield(underway.ended)
+        assert ended is not None
+        fault = fault_of(ended)
+        if fault is not None:
+            raise fault
+        return ended
+
+    async def _revert(self, underway: Underway, command: Rollback) -> Begun | DeploymentEnded:
+        driver = self._bot.driver
+        if (
+            driver is None
+            or driver.phase is not Phase.PROBATION
+            or (command.release and command.release not in (underway.previous, "previous"))
+        ):
+            raise _busy(underway)
+        by = f" by {command.who}" if command.who else ""
+        driver.revert(f"rolled back{by}" + (f": {command.why}" if command.why else ""))
+        begun = Begun(underway.deployment, underway.previous, underway.release)
+        if not command.wait:
+            return begun
+        ended = await asyncio.shield(underway.ended)
+        assert ended is not None
+        if ended.release != underway.previous:
+            raise Refusal("failed", f"not rolled back: {ended.reason or ended.outcome}", **_of(ended))
+        return ended
+
+    async def _earlier(self, said: str) -> Release:
+        current = self._bot.leading
+        try:
+            release = await asyncio.to_thread(self.releases.find, said or "previous")
+        except NoSuchRelease:
+            if said:
+                raise Refusal(
+                    "not-found", f'no release "{said}" is kept: see `neverblink releases`'
+                ) from None
+            raise Refusal("not-found", "there is no previous release to go back to") from None
+        except AmbiguousRelease as problem:
+            raise Refusal("bad-input", problem.message) from None
+        if current is not None and release.id == current.release:
+            raise Refusal(
+                "bad-input", f"release {release.id} leads already: name another, see `neverblink releases`"
+            )
+        return release
+
+    # the links, and old releases
+
+    def _promote(self, release: str) -> None:
+        try:
+            self.releases.promote(release)
+        except (NeverblinkError, OSError) as problem:
+            # Links are for people: they must not be able to stop what is being done.
+            self._bot.news.trouble(f"the link to release {release} could not be moved: {problem}")
+
+    def _put_back(self, current: str, previous: str | None) -> None:
+        """As if the release that was rolled back had never led: it is nothing to go back to."""
+        if previous is not None:
+            self._promote(previous)
+        self._promote(current)
+        if previous is None:
+            with contextlib.suppress(OSError):
+                (self.releases.directory / "previous").unlink(missing_ok=True)
+
+    def _prune(self, keep: int) -> None:
+        in_use = {member.release for member in self._bot.roster.alive()}
+
+        async def prune() -> None:
+            try:
+                await asyncio.to_thread(self.releases.prune, keep, in_use)
+            except OSError as problem:
+                self._bot.news.trouble(f"old releases could not be removed: {problem}")
+
+        task = asyncio.get_running_loop().create_task(prune())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+def fault_of(ended: DeploymentEnded) -> Refusal | None:
+    """What to answer when a deployment did not do what was asked; None when it did."""
+    if ended.outcome in ("done", "rehearsed"):
+        return None
+    if ended.outcome == "rolled_back":
+        return Refusal("rolled-back", f"rolled back: {ended.reason}", **_of(ended))
+    code = "boundary" if ended.reason.startswith(NO_BOUNDARY) else "aborted"
+    return Refusal("down" if not ended.leader else code, f"aborted: {ended.reason}", **_of(ended))
+
+
+def _outcome(how: Finished, dry_run: bool) -> Outcome:
+    if how.phase is Phase.DONE:
+        return "rehearsed" if dry_run else "done"
+    return "rolled_back" if how.phase is Phase.ROLLED_BACK else "aborted"
+
+
+def _never(reason: str, leader: str) -> Finished:
+    return Finished(Phase.ABORTED, reason or "nobody leads", leader, took_over=False)
+
+
+def _busy(underway: Underway) -> Refusal:
+    return Refusal(
+        "busy",
+        f"deployment {underway.deployment} is under way: wait for it, cancel it with `neverblink abort`, "
+        "or supersede it with `deploy --replace`",
+        deployment=underway.deployment,
+    )
+
+
+def _ended_event(row: Deployment) -> DeploymentEnded | None:
+    if row.outcome is None:
+        return None
+    return DeploymentEnded(
+        bot=row.bot,
+        at=row.ended or 0,
+        deployment=row.id,
+        outcome=row.outcome,
+        reason=row.reason,
+        leader=row.leader,
+        release=row.runs,
+        seq=row.seq,
+        blackout=row.blackout,
+        late=row.late,
+        missed=row.missed,
+        rollback=row.rollback,
+    )
+
+
+def _ended_unseen(row: Deployment, at: int) -> DeploymentEnded:
+    return DeploymentEnded(
+        bot=row.bot,
+        at=at,
+        deployment=row.id,
+        outcome="aborted",
+        reason="the supervisor ended before it did",
+        leader="",
+        release="",
+    )
+
+
+def _of(what: msgspec.Struct) -> dict[str, object]:
+    return msgspec.to_builtins(what)
+
+
+def _python_key(release: str) -> str:
+    return f"python of {release}"

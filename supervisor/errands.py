@@ -1,0 +1,101 @@
+"""Errands: commands on their way to the bot.
+
+A command is sent to whoever leads, and again, under the same key, until somebody answers: the key makes it run once,
+also when the worker that got it first has handed over in between.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Callable
+from typing import Any
+
+from ..protocol import duration
+from ..protocol.errors import NeverblinkError
+from ..protocol.link import Answered, Run, SupervisorMessage
+from .alarms import Alarms, Scheduler
+
+__all__ = ["ANSWER_WITHIN", "Errands", "NoAnswer"]
+
+ANSWER_WITHIN = 60_000_000_000
+_REPEAT = 500_000_000
+
+
+class NoAnswer(NeverblinkError):
+    """The bot did not answer; `late` when that is only so far."""
+
+    def __init__(self, message: str, *, late: bool) -> None:
+        super().__init__(message)
+        self.late = late
+
+
+class Errands:
+    """Runs commands in the bot. `leader()` names who leads, "" for nobody; `send(worker, message)` may fail."""
+
+    def __init__(
+        self,
+        scheduler: Scheduler,
+        leader: Callable[[], str],
+        send: Callable[[str, SupervisorMessage], bool],
+        answer_within: int = ANSWER_WITHIN,
+    ) -> None:
+        self._scheduler = scheduler
+        self._leader = leader
+        self._send = send
+        self._within = answer_within
+        self._waiting: dict[str, tuple[Run, asyncio.Future[Answered]]] = {}
+        self._alarms = Alarms(scheduler, {"repeat": _REPEAT}, lambda _: self.resend())
+
+    async def run(self, name: str, args: dict[str, Any]) -> Answered:
+        """Run the command in a turn of the bot's; return what it answered. Raises `NoAnswer`."""
+        command = Run(f"cmd-{secrets.token_hex(8)}", name, args)
+        answer: asyncio.Future[Answered] = asyncio.get_running_loop().create_future()
+        self._waiting[command.key] = (command, answer)
+        self._send_one(command)
+        self._alarms.arm("repeat")
+        alarm = self._scheduler.call_later(self._within / 1e9, lambda: _fail(answer, name, self._within))
+        try:
+            return await answer
+        finally:
+            alarm.cancel()
+            del self._waiting[command.key]
+
+    def answered(self, message: Answered) -> None:
+        """A worker has carried one out."""
+        waiting = self._waiting.get(message.key)
+        if waiting is not None and not waiting[1].done():
+            waiting[1].set_result(message)
+
+    def resend(self) -> None:
+        """Send what has no answer yet once more: another worker leads, or some time has passed."""
+        for command, _ in self._waiting.values():
+            self._send_one(command)
+        if self._waiting:
+            self._alarms.arm("repeat")
+
+    def give_up(self, reason: str) -> None:
+        """Nobody will answer any more."""
+        for _, answer in self._waiting.values():
+            if not answer.done():
+                answer.set_exception(NoAnswer(reason, late=False))
+
+    def close(self) -> None:
+        self._alarms.close()
+        self.give_up("the supervisor stops")
+
+    def _send_one(self, command: Run) -> None:
+        leader = self._leader()
+        if leader:
+            self._send(leader, command)
+
+
+def _fail(answer: asyncio.Future[Answered], name: str, within: int) -> None:
+    if not answer.done():
+        answer.set_exception(
+            NoAnswer(
+                f"the bot has not answered {name!r} in {duration.show(within)}: it is sent no more, but if it was "
+                "received it still runs, once, at the next boundary",
+                late=True,
+            )
+        )

@@ -1,0 +1,39 @@
+"""The operators' lock: while it is on, deployments are refused with its reason. It survives the supervisor."""
+
+from __future__ import annotations
+
+import msgspec
+
+from .archive import Archive
+
+__all__ = ["Freeze", "Locked"]
+
+_KEY = "lock"
+
+
+class Locked(msgspec.Struct, frozen=True):
+    """Who locked, why, and when (wall ns)."""
+
+    who: str
+    why: str
+    at: int
+
+
+class Freeze:
+    """The lock, kept in the history. `lock` is None when it is off."""
+
+    def __init__(self, archive: Archive) -> None:
+        self._archive = archive
+        self.lock: Locked | None = None
+
+    async def recall(self) -> None:
+        """Read what an earlier supervisor left."""
+        self.lock = await self._archive.ask(lambda history: history.kept(_KEY, Locked))
+
+    async def put_on(self, lock: Locked) -> None:
+        await self._archive.ask(lambda history: history.keep(_KEY, lock))
+        self.lock = lock
+
+    async def take_off(self) -> None:
+        await self._archive.ask(lambda history: history.drop(_KEY))
+        self.lock = None

@@ -1,0 +1,258 @@
+"""The status: one object that says what runs, what comes next and how the last deployment ended.
+
+A function of what is known, and of nothing else: no file is read and nobody is asked, so it can be made at any moment,
+also in the middle of a handoff. It is what `status --json` prints and what `{"op": "status"}` answers; keys are added,
+and `version` grows when one changes its meaning. Times are ns, wall clock where they are moments.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Literal
+
+import msgspec
+
+from ..protocol.events import DeploymentEnded
+from ..protocol.link import Report
+from .bot import Bot
+from .deployments import Underway
+from .freeze import Locked
+from .roster import Member
+
+__all__ = ["Status", "Supervisor", "status_of", "this_supervisor"]
+
+State = Literal["starting", "running", "paused", "down", "stopping"]
+
+
+class WindowSeen(msgspec.Struct, frozen=True):
+    """A window's occurrence that is open now, else the next one."""
+
+    name: str
+    opens: int
+    closes: int
+    protected: bool
+    open: bool
+
+
+class DecisionSeen(msgspec.Struct, frozen=True):
+    """A decision that is open; `at` is when it was opened."""
+
+    id: str
+    name: str
+    at: int
+    age: int
+    worker: str
+
+
+class Inbox(msgspec.Struct, frozen=True):
+    """Events that wait, and how many applied keys are remembered of how many at most; `dropped`: forgotten so far."""
+
+    waiting: int
+    remembered: int
+    limit: int
+    dropped: int
+
+
+class WorkerSeen(msgspec.Struct, frozen=True):
+    """A worker process that is alive. `leaving` says why it was told to leave. `reported` is when it last spoke."""
+
+    worker: str
+    release: str
+    pid: int
+    role: str
+    epoch: int
+    seq: int
+    loaded: bool
+    since: int
+    reported: int
+    leaving: str
+    log: str
+
+
+class DeploymentSeen(msgspec.Struct, frozen=True):
+    """The deployment under way. `at` is when it was begun, `since` when its phase was; `holding` what it waits for."""
+
+    deployment: int
+    phase: str
+    since: int
+    holding: str
+    release: str
+    previous: str
+    dry_run: bool
+    who: str
+    why: str
+    at: int
+
+
+class Failure(msgspec.Struct, frozen=True):
+    """The worker that last ended badly."""
+
+    worker: str
+    release: str
+    reason: str
+    at: int
+    log: str
+
+
+class Supervisor(msgspec.Struct, frozen=True):
+    pid: int
+    version: str
+    since: int
+
+
+class Status(msgspec.Struct, frozen=True):
+    """The answer to `status`. What is about the leader is "" or 0 when nobody leads."""
+
+    version: int
+    bot: str
+    state: State
+    reason: str
+    """Why it is down or being stopped."""
+    at: int
+    home: str
+    # the leader
+    worker: str
+    release: str
+    pid: int
+    epoch: int
+    python: str
+    since: int
+    """When this worker came to lead."""
+    seq: int
+    """The last tick that ran, as of `reported`."""
+    reported: int
+    interval: int
+    ticks: int
+    """Run by this worker."""
+    skipped: int
+    late_max: int
+    paused: bool
+    inbox: Inbox | None
+    windows: tuple[WindowSeen, ...]
+    decisions: tuple[DecisionSeen, ...]
+    # beside it
+    workers: tuple[WorkerSeen, ...]
+    deployment: DeploymentSeen | None
+    last: DeploymentEnded | None
+    """How the last deployment ended; its `at` is when."""
+    lock: Locked | None
+    failure: Failure | None
+    supervisor: Supervisor
+
+
+def status_of(
+    bot: Bot,
+    *,
+    now: int,
+    home: str,
+    underway: Underway | None,
+    last: DeploymentEnded | None,
+    lock: Locked | None,
+    supervisor: Supervisor,
+) -> Status:
+    """The status of `bot` as of wall time `now`."""
+    leader = bot.leading
+    report = leader.report if leader is not None and leader.report is not None else _NOTHING
+    hello = leader.hello if leader is not None else None
+    return Status(
+        version=1,
+        bot=bot.news.bot,
+        state=_state(bot, report),
+        reason=bot.stopping or bot.down,
+        at=now,
+        home=home,
+        worker=bot.leader,
+        release=leader.release if leader else "",
+        pid=leader.pid if leader else 0,
+        epoch=report.epoch,
+        python=hello.python if hello else "",
+        since=leader.leads_since if leader else 0,
+        seq=report.seq,
+        reported=leader.reported_at if leader else 0,
+        interval=hello.interval if hello else 0,
+        ticks=report.ticks,
+        skipped=report.skipped,
+        late_max=leader.late_max if leader else 0,
+        paused=report.paused,
+        inbox=Inbox(report.inbox, report.remembered, report.remember_limit, report.dropped)
+        if leader
+        else None,
+        windows=_windows(leader, now) if leader else (),
+        decisions=tuple(
+            DecisionSeen(decision.id, decision.name, decision.at, max(0, now - decision.at), member.worker)
+            for member in bot.roster.alive()
+            for decision in member.decisions.values()
+        ),
+        workers=tuple(_worker(member) for member in bot.roster.alive()),
+        deployment=_deployment(bot, underway) if underway else None,
+        last=last,
+        lock=lock,
+        failure=_failure(bot.roster.last_failure()),
+        supervisor=supervisor,
+    )
+
+
+def this_supervisor(version: str, since: int) -> Supervisor:
+    """What this process says of itself."""
+    return Supervisor(os.getpid(), version, since)
+
+
+_NOTHING = Report("joining", 0, False, "", 0, 0, 0, False)
+
+
+def _state(bot: Bot, report: Report) -> State:
+    if bot.stopping:
+        return "stopping"
+    if bot.starting:
+        return "starting"
+    if bot.down:
+        return "down"
+    return "paused" if report.paused else "running"
+
+
+def _windows(leader: Member, now: int) -> tuple[WindowSeen, ...]:
+    found = [(window, window.next(now)) for window in leader.windows]
+    found.sort(key=lambda pair: pair[1].opens)
+    return tuple(
+        WindowSeen(window.name, span.opens, span.closes, window.protected, now in span)
+        for window, span in found
+    )
+
+
+def _worker(member: Member) -> WorkerSeen:
+    report = member.report or _NOTHING
+    return WorkerSeen(
+        worker=member.worker,
+        release=member.release,
+        pid=member.pid,
+        role=member.role,
+        epoch=report.epoch,
+        seq=report.seq,
+        loaded=report.loaded,
+        since=member.since,
+        reported=member.reported_at,
+        leaving=member.leaving,
+        log=str(member.log),
+    )
+
+
+def _deployment(bot: Bot, underway: Underway) -> DeploymentSeen:
+    driver, command = bot.driver, underway.command
+    return DeploymentSeen(
+        deployment=underway.deployment,
+        phase=driver.phase.value if driver else "copying",
+        since=driver.since if driver else underway.at,
+        holding=driver.holding if driver else "",
+        release=underway.release,
+        previous=underway.previous,
+        dry_run=underway.dry_run,
+        who=command.who,
+        why=command.why,
+        at=underway.at,
+    )
+
+
+def _failure(member: Member | None) -> Failure | None:
+    if member is None or member.ended is None:
+        return None
+    return Failure(member.worker, member.release, member.ended.reason, member.ended.at, str(member.log))
