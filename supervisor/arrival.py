@@ -1,0 +1,178 @@
+"""What is found in a home on arrival: workers of an earlier run that are alive, and the state it left.
+
+Taking up from there (adopting those workers, leading on from the journal) comes later. Until then the honest answer is
+to refuse, to say what is there, and how to begin anew without throwing any of it away.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+
+from ..protocol import journal as layout
+from ..protocol import lease
+from ..protocol.errors import NeverblinkError
+from ..protocol.frame import decode_frame
+from ..protocol.journal import RecordKind, Torn
+from .home import Home
+from .process import alive
+from .records import Worker
+
+__all__ = [
+    "HomeInUse",
+    "Left",
+    "LeftState",
+    "Survivor",
+    "journal_left",
+    "refuse",
+    "set_aside",
+    "survivors",
+    "sweep",
+]
+
+
+class Survivor(msgspec.Struct, frozen=True):
+    """A worker of an earlier run that is alive."""
+
+    worker: str
+    pid: int
+    leads: bool
+
+
+class Left(msgspec.Struct, frozen=True):
+    """Where the journal of an earlier run ends. `seq` is the last tick; `stopped`: the bot was stopped in order."""
+
+    seq: int
+    at: int
+    """Wall ns of that frame's boundary."""
+    stopped: bool
+
+
+class HomeInUse(NeverblinkError):
+    """Workers of an earlier run are alive in the home."""
+
+    def __init__(self, home: Path, found: list[Survivor]) -> None:
+        who = ", ".join(
+            f"{one.worker or 'a worker'} (pid {one.pid}{', it leads' if one.leads else ''})" for one in found
+        )
+        pids = " ".join(str(one.pid) for one in found)
+        super().__init__(
+            f"home {home}: workers of an earlier run are alive: {who}. They can't be taken over yet: end them with "
+            f"`kill {pids}` and run `neverblink up` again, or use another home"
+        )
+        self.home = home
+        self.survivors = found
+
+
+class LeftState(NeverblinkError):
+    """The home's journal holds the state of an earlier run; `left` is where it ends."""
+
+    def __init__(self, home: Path, left: Left) -> None:
+        when = datetime.fromtimestamp(left.at / 1e9, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+        how = "was stopped" if left.stopped else "ended without being stopped"
+        super().__init__(
+            f"home {home}: the journal holds the state of an earlier run, which {how} at tick {left.seq} ({when}). "
+            "Going on from it can't be done yet: `neverblink up --fresh` sets it aside and starts with an empty state"
+        )
+        self.home = home
+        self.left = left
+
+
+def refuse(home: Home, known: Iterable[Worker], *, fresh: bool) -> Path | None:
+    """Find out whether a bot can be started in the home; raise `HomeInUse` or `LeftState` when it can't.
+
+    With `fresh` a journal that is there is set aside; returns where. `known` are the workers that nobody saw end.
+    """
+    found = survivors(home, known)
+    if found:
+        raise HomeInUse(home.path, found)
+    left = journal_left(home.journal)
+    if left is None:
+        return None
+    if not fresh:
+        raise LeftState(home.path, left)
+    return set_aside(home)
+
+
+def survivors(home: Home, known: Iterable[Worker]) -> list[Survivor]:
+    """The workers of an earlier run that are alive: those that are known, and whoever has the lease."""
+    holder = _holder(home.lease)
+    found = [
+        Survivor(one.worker, one.pid, holder is not None and one.pid == holder.pid)
+        for one in known
+        if alive(one.pid, one.started)
+    ]
+    if holder is not None and not any(one.leads for one in found):
+        found.append(Survivor(holder.holder, holder.pid, True))
+    return found
+
+
+def journal_left(directory: Path) -> Left | None:
+    """Where the journal in `directory` ends, None when there is no frame in it. Raises `JournalError`."""
+    for segment in sorted(directory.glob("*.journal"), reverse=True):
+        left = _end_of(segment)
+        if left is not None:
+            return left
+    return None
+
+
+def set_aside(home: Home) -> Path:
+    """Rename the journal, so that a new one begins; return what it is called now."""
+    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
+    aside = home.path / f"journal.{stamp}"
+    home.journal.rename(aside)
+    home.journal.mkdir(mode=0o700)
+    return aside
+
+
+def sweep(run: Path) -> None:
+    """Remove the sockets of workers that are gone."""
+    for socket in run.glob("*.sock"):
+        socket.unlink(missing_ok=True)
+
+
+def _end_of(segment: Path) -> Left | None:
+    data = segment.read_bytes()
+    if len(data) < layout.HEADER_SIZE:
+        return None
+    layout.unpack_header(data, segment.name)
+    left: Left | None = None
+    frame: bytes | None = None
+    for entry in layout.scan(data):
+        if isinstance(entry, Torn):
+            break
+        if entry.kind is RecordKind.FRAME:
+            frame = entry.payload
+        elif (
+            entry.kind is RecordKind.SNAPSHOT and (copy := layout.decode_snapshot(entry.payload)).number >= 0
+        ):
+            left = Left(copy.seq, segment.stat().st_mtime_ns, False)
+    if frame is None:
+        return left
+    last = decode_frame(frame)
+    return Left(last.seq, last.timing.ended, last.kind == "stop")
+
+
+def _holder(path: Path) -> lease.Holder | None:
+    """Who has the lease now. (We have no lock on the file, so that closing it again costs nobody anything.)"""
+    try:
+        file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        pid = lease.lock_owner(fcntl.fcntl(file, lease.OFD_GETLK, lease.lock_query()))
+        if pid is None:
+            return None
+        data = os.pread(file, lease.FILE_SIZE, 0)
+    finally:
+        os.close(file)
+    try:
+        last = lease.decode_file(data)
+    except lease.LeaseCorrupt:
+        last = None
+    return last if last is not None and pid in (last.pid, 0) else lease.Holder(0, pid, 0, "")

@@ -1,0 +1,286 @@
+"""The daemon: what `neverblink up` runs.
+
+Claims the home, looks what is there, makes a release of the project, starts the first worker on it and serves until
+the bot is stopped. Everything here is putting together; what is done is done by the parts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Mapping
+from importlib.metadata import PackageNotFoundError, version
+from typing import TextIO
+
+import zmq
+
+from ..protocol.errors import NeverblinkError
+from ..protocol.events import SupervisorStopping, WorkerExited
+from . import arrival
+from .archive import Archive
+from .bot import Bot, StartFailed
+from .config import Config, load
+from .counter import Counter
+from .deployments import Deployments
+from .desk import Desk
+from .freeze import Freeze
+from .home import Home, Sockets
+from .log import Log
+from .news import News
+from .outside import Child, Launch, Outside
+from .releases import Release, Releases
+from .roster import Member
+from .spawn import spawn
+from .status import Status, status_of, this_supervisor
+from .switchboard import SOCKET, Switchboard
+
+__all__ = ["DaemonError", "run"]
+
+_WORKERS = "workers"
+_LINGER_MS = 500
+
+
+class DaemonError(NeverblinkError):
+    """The supervisor can't work in this home."""
+
+
+async def run(
+    config: Config,
+    home: Home,
+    *,
+    fresh: bool = False,
+    environment: Mapping[str, str] | None = None,
+    screen: TextIO | None = sys.stderr,
+) -> int:
+    """Run the bot of `config` in `home` until it is stopped; return 0 when that went well, else 1.
+
+    `fresh` sets an earlier run's journal aside. Progress goes to `screen`, line by line. SIGINT and SIGTERM stop the
+    bot as `down` does; a second one ends it where it stands.
+
+    Raises `HomeBusy` when a supervisor owns the home, `HomeInUse` and `LeftState` when an earlier run is in the way,
+    `StartFailed` when the first worker does not come to lead, and what `Releases.make` and `History.open` raise.
+    """
+    with home.claim(config.name), home.sockets() as sockets:
+        log = Log(home.logs / "supervisor.log", screen, time.time_ns)
+        try:
+            return await _Daemon(config, home, sockets, log, environment or os.environ).run(fresh)
+        except NeverblinkError as problem:
+            # The screen's copy is said by whoever called us.
+            log.file_only(problem.message)
+            raise
+        finally:
+            log.close()
+
+
+class _Daemon:
+    def __init__(
+        self, config: Config, home: Home, sockets: Sockets, log: Log, environment: Mapping[str, str]
+    ) -> None:
+        loop = asyncio.get_running_loop()
+        self._config = config
+        self._home = home
+        self._sockets = sockets
+        self._log = log
+        self._since = time.time_ns()
+        self._version = _version()
+        self._stopped = asyncio.Event()
+        self._stopping: asyncio.Task[str] | None = None
+        self._workers = 0
+        self._archive = Archive(loop, log.say)
+        self._news = News(config.name, time.time_ns, log.say)
+
+        def start(launch: Launch, on_exit: Callable[[int], None]) -> Child:
+            return spawn(launch, environment, on_exit, loop)
+
+        outside = Outside(time.time_ns, time.monotonic_ns, loop, start)
+        self._switchboard: Switchboard | None = None
+        self._bot = Bot(
+            home,
+            self._news,
+            outside,
+            line=self._line,
+            next_worker=self._next_worker,
+            started=self._note_worker,
+        )
+        self._releases = Releases(home.releases)
+        self._freeze = Freeze(self._archive)
+        self._deployments = Deployments(self._bot, self._releases, self._archive, self._freeze)
+        self._counter = Counter(
+            self._bot,
+            self._deployments,
+            self._archive,
+            self._freeze,
+            status=self._status,
+            down=self._down,
+        )
+
+    async def run(self, fresh: bool) -> int:
+        await self._archive.open(self._home.database, self._config.name)
+        # One I/O thread is all there is: it moves bytes, and only when there are some.
+        context = zmq.Context[zmq.Socket[bytes]](1)
+        desk: Desk | None = None
+        try:
+            await self._arrive(fresh)
+            desk = self._open(context)
+            await self._recall()
+            release, config = await self._first_release()
+            with _signals(self._interrupted):
+                await self._start(release, config)
+                await self._stopped.wait()
+            assert self._stopping is not None
+            return 1 if await self._stopping else 0
+        finally:
+            self._bot.close()
+            await self._deployments.close()
+            if desk is not None:
+                await desk.close()
+            if self._switchboard is not None:
+                self._switchboard.close(_LINGER_MS)
+            await self._archive.close()
+            # Waits for what is on its way out, as long as the sockets linger.
+            await asyncio.to_thread(context.term)
+
+    async def _arrive(self, fresh: bool) -> None:
+        known = await self._archive.ask(lambda history: history.remaining())
+        aside = await asyncio.to_thread(arrival.refuse, self._home, known, fresh=fresh)
+        if aside is not None:
+            self._log.say(f"set the journal of the earlier run aside: {aside}")
+        arrival.sweep(self._home.run)
+        self._news.subscribe(self._archive.note)
+        for one in known:
+            self._news.tell(
+                WorkerExited(
+                    bot=self._news.bot,
+                    at=self._news.now(),
+                    worker=one.worker,
+                    release=one.release,
+                    pid=one.pid,
+                    code=None,
+                    reason="ended while no supervisor looked",
+                )
+            )
+
+    def _open(self, context: zmq.Context[zmq.Socket[bytes]]) -> Desk:
+        try:
+            self._switchboard = Switchboard(
+                context,
+                self._sockets.endpoint(SOCKET),
+                bot=self._config.name,
+                admit=self._bot.crew.admit,
+                hear=self._bot.heard,
+                puzzled=self._log.say,
+            )
+            desk = Desk(context, self._sockets, self._counter.carry_out)
+        except zmq.ZMQError as problem:
+            raise DaemonError(
+                f"home {self._home.path}: a socket can't be made in {self._home.run} ({problem.strerror}): "
+                "is the disk full, or the directory not yours?"
+            ) from None
+        self._news.subscribe(self._log.note)
+        self._news.subscribe(desk.publish)
+        return desk
+
+    async def _recall(self) -> None:
+        self._workers = await self._archive.ask(lambda history: history.kept(_WORKERS, int)) or 0
+        await self._freeze.recall()
+        await self._deployments.recall()
+
+    async def _first_release(self) -> tuple[Release, Config]:
+        source = self._config.directory
+        release = await asyncio.to_thread(self._releases.make, source, self._config.bot)
+        self._releases.promote(release.id)
+        return release, await asyncio.to_thread(load, release.path, source)
+
+    async def _start(self, release: Release, config: Config) -> None:
+        self._log.say(f"home {self._home.path}, release {release.id} of {release.origin}")
+        try:
+            await self._bot.start(release, config)
+        except StartFailed:
+            if self._stopping is None:
+                raise
+            # Somebody ended it before it had begun: that is no failure.
+            return
+        self._log.say("up: Ctrl-C stops the bot at its next boundary, and this supervisor")
+
+    # being asked to leave
+
+    def _interrupted(self) -> None:
+        if self._stopping is None:
+            self._log.say("stopping the bot at its next boundary; Ctrl-C again ends it where it stands")
+            self._stop("interrupted")
+            return
+        open_ones = [m.open_decision for m in self._bot.roster.alive() if m.open_decision]
+        cut = f", in decision {', '.join(open_ones)}" if open_ones else ""
+        self._log.say(f"ending the bot where it stands{cut}")
+        self._bot.kill("ended by a second interrupt")
+
+    async def _down(self, why: str) -> str:
+        return await asyncio.shield(self._stop(why))
+
+    def _stop(self, why: str) -> asyncio.Task[str]:
+        if self._stopping is None:
+            self._stopping = asyncio.get_running_loop().create_task(self._stop_all(why))
+        return self._stopping
+
+    async def _stop_all(self, why: str) -> str:
+        try:
+            self._news.tell(SupervisorStopping(bot=self._news.bot, at=self._news.now(), reason=why))
+            await self._deployments.settle(why)
+            problem = await self._bot.stop(why)
+            self._log.say(f"the bot has stopped{', badly: ' + problem if problem else ''}")
+            return problem
+        finally:
+            self._stopped.set()
+
+    # what the parts are given
+
+    def _line(self) -> Switchboard:
+        assert self._switchboard is not None
+        return self._switchboard
+
+    def _next_worker(self) -> str:
+        self._workers += 1
+        count = self._workers
+        self._archive.write(lambda history: history.keep(_WORKERS, count))
+        return f"w{count}"
+
+    def _note_worker(self, member: Member) -> None:
+        worker, release, pid, started = member.worker, member.release, member.pid, member.started
+        log, at = member.log, member.since
+        self._archive.write(lambda history: history.started(worker, release, pid, started, log, at))
+
+    def _status(self) -> Status:
+        return status_of(
+            self._bot,
+            now=time.time_ns(),
+            home=str(self._home.path),
+            underway=self._deployments.underway,
+            last=self._deployments.last,
+            lock=self._freeze.lock,
+            supervisor=this_supervisor(self._version, self._since),
+        )
+
+
+class _signals:
+    """While entered, SIGINT and SIGTERM call `act` from the loop."""
+
+    def __init__(self, act: Callable[[], None]) -> None:
+        self._act = act
+
+    def __enter__(self) -> None:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(number, self._act)
+
+    def __exit__(self, *_: object) -> None:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().remove_signal_handler(number)
+
+
+def _version() -> str:
+    try:
+        return version("neverblink")
+    except PackageNotFoundError:
+        return "unknown"
