@@ -12,6 +12,8 @@ from enum import IntEnum
 from ...protocol.commands import Code
 from ...protocol.duration import DurationError
 from ...protocol.errors import NeverblinkError
+from ..arrival import HomeInUse, LeftState
+from ..bot import StartFailed
 from ..client import Refused, Unreachable
 from ..config import ConfigError
 from ..history import NoSuchDeployment
@@ -89,7 +91,10 @@ def exit_of_error(error: NeverblinkError) -> Exit:
 
 _ERRORS: tuple[tuple[type[NeverblinkError], Exit], ...] = (
     (Unreachable, Exit.UNREACHABLE),
+    (StartFailed, Exit.DOWN),
     (HomeBusy, Exit.BUSY),
+    (HomeInUse, Exit.BUSY),
+    (LeftState, Exit.BAD_INPUT),
     (BadInput, Exit.BAD_INPUT),
     (ConfigError, Exit.BAD_INPUT),
     (HomeError, Exit.BAD_INPUT),

@@ -91,7 +91,7 @@ def send(here: Here, name: str, pairs: tuple[str, ...], args_json: str, within: 
 def down(here: Here, why: str, within: str) -> Done:
     """Stop the bot for good at its next boundary (its on_stop runs), then the supervisor.
 
-    To only restart the supervisor, end its process: the bot ticks on, and the next `up` adopts it.
+    A decision that is open is finished first. Ctrl-C in the terminal of `up` does the same.
     """
     with here.client() as client:
         result = client.ask(Down(why=why), within=_seconds(within))
