@@ -1,7 +1,8 @@
 """The venue: the exchange's requests and answers, over HTTP and websockets.
 
     GET  /prices                          websocket: every market's price, ten times a second
-    GET  /account?account=A&from=N        websocket: the account's fills from number N on (default: those to come)
+    GET  /account?account=A&from=N        websocket: the account's fills from number N on (default: those to come), as
+                                          {"next": N, "fills": [...]}; the first message comes at once
     POST /orders                          reserve an order: the first half; 409 when the client order id is taken
     POST /orders/ID/confirm               the second half; may be repeated
     GET  /orders?account=A&client_id=C    what became of an order
@@ -171,7 +172,7 @@ class Venue:
 
     def _fill(self, order: Reserved, size: int) -> None:
         fill = self.ledger.fill(order, size, self._clock())
-        self._feeds.tell(_account(order.account), _text(fill))
+        self._feeds.tell(_account(order.account), self._told_fills(order.account, [fill]))
 
     async def _think(self) -> None:
         await asyncio.sleep(self._chance.uniform(*_LATENCY))
@@ -183,10 +184,12 @@ class Venue:
 
     async def _watch_account(self, request: web.Request) -> web.WebSocketResponse:
         account = request.query["account"]
-        past: list[Filled] = []
-        if "from" in request.query:
-            past = self.ledger.fills(account, int(request.query["from"]))
-        return await self._feeds.serve(request, _account(account), map(_text, past))
+        wanted = request.query.get("from")
+        past = self.ledger.fills(account, int(wanted)) if wanted else []
+        return await self._feeds.serve(request, _account(account), [self._told_fills(account, past)])
+
+    def _told_fills(self, account: str, fills: list[Filled]) -> str:
+        return _text({"next": fills[-1].n + 1 if fills else len(self.ledger.fills(account)), "fills": fills})
 
     async def _walk(self) -> None:
         while True:

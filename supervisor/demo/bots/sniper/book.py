@@ -1,0 +1,50 @@
+"""The book: the whole state of the bot. It goes from process to process at each handoff."""
+
+from typing import Literal
+
+import msgspec
+
+from neverblink.worker import Table
+
+SCHEMA = 1
+
+
+class Fill(msgspec.Struct, frozen=True):
+    """A part of an order that was executed; `fill` is its id."""
+
+    fill: str
+    contract: str
+    side: Literal["buy", "sell"]
+    direction: Literal["up", "down"]
+    size: int
+    price: float
+
+
+class Book(msgspec.Struct):
+    trend: dict[str, float] = {}
+    """Each market's average price."""
+    lots: int = 3
+    """How much of a contract is bought."""
+    entered: dict[str, str] = {}
+    """The last contract entered of each market and timeframe: none is entered twice."""
+    armed_for: int = 0
+    """The window that the entry timers are armed for."""
+    positions: dict[str, int] = {}
+    """How much is held of each contract; less than nothing means down."""
+    fills: Table[str, Fill] = msgspec.field(default_factory=Table)
+    """All of them. It grows, so it is a Table: only new rows travel."""
+    applied: int = 0
+    beats: int = 0
+
+    def apply(self, fill: Fill) -> None:
+        self.fills[fill.fill] = fill
+        self.applied += 1
+        adds = (fill.side == "buy") == (fill.direction == "up")
+        held = self.positions.pop(fill.contract, 0) + (fill.size if adds else -fill.size)
+        if held:
+            self.positions[fill.contract] = held
+
+    def held(self, contract: str) -> tuple[str, int] | None:
+        """What is held of a contract, as ("up", 3)."""
+        held = self.positions.get(contract, 0)
+        return ("up" if held > 0 else "down", abs(held)) if held else None

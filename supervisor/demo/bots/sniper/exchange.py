@@ -1,0 +1,86 @@
+"""How the bot talks to the exchange: two feeds that reconnect by themselves, and orders in two steps."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import Any
+
+import aiohttp
+import msgspec
+from book import Fill
+
+ACCOUNT = "demo"
+
+
+class Rejected(Exception):
+    """The exchange does not take an order."""
+
+
+class Exchange:
+    """Prices as they are now, fills as they come (to `on_fill`), and orders."""
+
+    def __init__(self, url: str, on_fill: Callable[[Fill], None]) -> None:
+        self.prices: Mapping[str, float] = {}
+        self._url = url
+        self._on_fill = on_fill
+        self._next_fill = ""
+        self._feeds: list[asyncio.Task[None]] = []
+
+    async def connect(self) -> None:
+        """Open both feeds; when this returns there are prices, and from now on no fill is missed."""
+        self._http = aiohttp.ClientSession(self._url, timeout=aiohttp.ClientTimeout(total=5))
+        ready = [asyncio.Event(), asyncio.Event()]
+        self._feeds = [
+            asyncio.create_task(self._listen("/prices", self._take_prices, ready[0])),
+            asyncio.create_task(self._listen("/account", self._take_fills, ready[1])),
+        ]
+        for feed in ready:
+            await feed.wait()
+
+    async def close(self) -> None:
+        for feed in self._feeds:
+            feed.cancel()
+        await self._http.close()
+
+    async def order(self, client_id: str, contract: str, side: str, direction: str, size: int) -> None:
+        """Reserve an order, then confirm it. Raises `Rejected`."""
+        order = {"contract": contract, "side": side, "direction": direction, "size": size}
+        async with self._http.post(
+            "/orders", json={"account": ACCOUNT, "client_id": client_id, **order}
+        ) as answer:
+            told = await answer.json()
+            if answer.status != 201:
+                raise Rejected(told["error"])
+        await self._confirm(told["order"])
+
+    async def finish(self, client_id: str) -> bool:
+        """Confirm an order that was begun; return whether it was."""
+        async with self._http.get("/orders", params={"account": ACCOUNT, "client_id": client_id}) as answer:
+            if answer.status != 200:
+                return False
+            told = await answer.json()
+        await self._confirm(told["order"])
+        return True
+
+    async def _confirm(self, order: str) -> None:
+        async with self._http.post(f"/orders/{order}/confirm") as answer:
+            answer.raise_for_status()
+
+    async def _listen(self, path: str, take: Callable[[Any], None], ready: asyncio.Event) -> None:
+        """Keep a feed open for ever. After a break, fills go on where they stopped."""
+        while True:
+            with suppress(aiohttp.ClientError, OSError):
+                asked = {"account": ACCOUNT, "from": self._next_fill}
+                async with self._http.ws_connect(path, params=asked) as feed:
+                    async for message in feed:
+                        take(message.json())
+                        ready.set()
+            await asyncio.sleep(0.1)
+
+    def _take_prices(self, told: Any) -> None:
+        self.prices = told["prices"]
+
+    def _take_fills(self, told: Any) -> None:
+        self._next_fill = str(told["next"])
+        for fill in told["fills"]:
+            self._on_fill(msgspec.convert(fill, Fill))

@@ -1,0 +1,157 @@
+"""The finding: what the exchange, the bot's own book and the audit say, brought together. All is right, or it is said
+what is not.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from .acts import Played
+
+__all__ = ["Evidence", "Finding", "find"]
+
+
+class Evidence(msgspec.Struct, frozen=True):
+    """What was collected in the end."""
+
+    played: Sequence[Played]
+    verdict: Mapping[str, Any]
+    """The exchange's."""
+    ledger: Sequence[Mapping[str, Any]]
+    """The exchange's fills."""
+    book: Mapping[str, Any]
+    """The bot's state."""
+    audit: Mapping[str, Any]
+    audit_exit: int
+    seconds: float
+    refused: Sequence[str] = ()
+    """Verbs that did not do what they were asked, and why."""
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """The JSON object that `neverblink demo --json` ends with. `wrong` is empty when all is right."""
+
+    ok: bool
+    handoffs: int
+    aborted: int
+    rolled_back: int
+    ticks: int
+    missed: int
+    doubled: int
+    skipped: int
+    windows: dict[str, int]
+    blackout_us: dict[str, float | None]
+    late_us: dict[str, float | None]
+    """How late the first tick after a handoff was."""
+    orders: dict[str, int]
+    fills: dict[str, int]
+    seconds: float
+    wrong: tuple[str, ...]
+
+
+def find(evidence: Evidence) -> Finding:
+    """Weigh the evidence."""
+    audit, verdict = evidence.audit, evidence.verdict
+    outcomes = [played.outcome for played in evidence.played]
+    handoffs: Sequence[Mapping[str, Any]] = audit.get("handoffs") or []
+    wrong = (
+        *(played.wrong for played in evidence.played if played.wrong),
+        *evidence.refused,
+        *_of_exchange(verdict),
+        *_of_book(evidence.ledger, evidence.book),
+        *_of_audit(evidence),
+    )
+    return Finding(
+        ok=not wrong,
+        handoffs=len(handoffs),
+        aborted=outcomes.count("aborted"),
+        rolled_back=outcomes.count("rolled_back"),
+        ticks=_count(audit.get("ticks")),
+        missed=_count(audit.get("missed")),
+        doubled=_count(audit.get("doubled")),
+        skipped=_count(audit.get("skipped")),
+        windows={name: verdict["windows"][name] for name in ("expected", "traded", "doubled")},
+        blackout_us=_spread(handoffs, "blackout_us"),
+        late_us=_spread(handoffs, "late_us"),
+        orders={
+            "placed": verdict["orders"],
+            "halves": len(verdict["halves"]),
+            "duplicates": len(verdict["duplicates"]),
+            "refused": len(verdict["refused"]),
+        },
+        fills={"exchange": len(evidence.ledger), "book": int(evidence.book.get("applied", 0))},
+        seconds=round(evidence.seconds, 1),
+        wrong=wrong,
+    )
+
+
+def _of_exchange(verdict: Mapping[str, Any]) -> list[str]:
+    windows = verdict["windows"]
+    wrong: list[str] = []
+    if not windows["expected"]:
+        wrong.append("exchange: no window passed, so nothing was shown")
+    for row in verdict["rows"]:
+        wrong += [f"exchange: {contract} was never traded" for contract in row["never"]]
+        wrong += [f"exchange: {contract} was traded twice" for contract in row["doubled"]]
+    wrong += [f"exchange: order {order} was cut in half" for order in verdict["halves"]]
+    wrong += [f"exchange: client order id {order} was sent twice" for order in verdict["duplicates"]]
+    wrong += [f"exchange: an order was refused: {reason}" for reason in verdict["refused"]]
+    wrong += [f"exchange: order {order} was not filled" for order in verdict["unfilled"]]
+    wrong += [f"exchange: {size} of {contract} are still held" for contract, size in verdict["open"].items()]
+    return wrong
+
+
+def _of_book(ledger: Sequence[Mapping[str, Any]], book: Mapping[str, Any]) -> list[str]:
+    """Compare the bot's fills with the exchange's, each of which is to be in it once."""
+    if not book:
+        return ["book: the bot did not show it"]
+    booked: Mapping[str, Mapping[str, Any]] = book.get("fills") or {}
+    told = {str(fill["fill"]): fill for fill in ledger}
+    wrong = [f"book: fill {fill} of the exchange's is missing" for fill in told.keys() - booked.keys()]
+    wrong += [f"book: fill {fill} is not the exchange's" for fill in booked.keys() - told.keys()]
+    for fill in told.keys() & booked.keys():
+        same = all(told[fill][name] == value for name, value in booked[fill].items())
+        wrong += [] if same else [f"book: fill {fill} is not what the exchange told"]
+    if book.get("applied") != len(told):
+        wrong.append(f"book: {book.get('applied')} fills were applied, the exchange told of {len(told)}")
+    positions: Mapping[str, Any] = book.get("positions") or {}
+    wrong += [f"book: {held} of {contract} are still held" for contract, held in positions.items()]
+    return sorted(wrong)
+
+
+def _of_audit(evidence: Evidence) -> list[str]:
+    audit = evidence.audit
+    wrong = [
+        f"audit: {name} is {audit.get(name)}, not 0"
+        for name in ("missed", "doubled")
+        if _count(audit.get(name))
+    ]
+    if evidence.audit_exit or not audit.get("ticks"):
+        wrong.append(f"audit: it ended with exit {evidence.audit_exit}: {_error(audit)}")
+    transfers = sum(played.outcome in ("done", "rolled_back") for played in evidence.played)
+    if len(audit.get("handoffs") or []) < transfers:
+        wrong.append(
+            f"audit: it knows of {len(audit.get('handoffs') or [])} handoffs, and there were {transfers}"
+        )
+    return wrong
+
+
+def _error(audit: Mapping[str, Any]) -> str:
+    error: Mapping[str, Any] = audit.get("error") or {}
+    return str(error.get("message") or audit.get("broken") or "it found something broken")
+
+
+def _count(value: Any) -> int:
+    """A number, or a list of what it counts."""
+    return value if isinstance(value, int) else len(value or ())
+
+
+def _spread(handoffs: Sequence[Mapping[str, Any]], name: str) -> dict[str, float | None]:
+    values = [float(handoff[name]) for handoff in handoffs if handoff.get(name) is not None]
+    if not values:
+        return {"p50": None, "max": None}
+    return {"p50": round(statistics.median(values), 1), "max": round(max(values), 1)}
