@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from neverblink.supervisor.config import load
 from neverblink.supervisor.demo.versions import BOTS, VERSIONS, build
 
