@@ -88,7 +88,7 @@ class Deployments:
         source = Path(command.path)
         if not source.is_absolute():
             raise Refusal(
-                "bad-input", f'path "{command.path}": expected an absolute path, as yours and mine may differ'
+                "bad-input", f'path "{command.path}": expected an absolute one, as I stand elsewhere'
             )
         self._check(frozen=True)
         await self._make_way(replace=command.replace)

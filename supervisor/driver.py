@@ -240,7 +240,7 @@ class Driver:
         if phase is Phase.WAITING:
             # Its heavy work is done, and it must have every core before it can lead.
             self._hands.free(self.handoff.new)
-        if phase not in (Phase.WAITING, Phase.CANCELLING):
+        if phase not in (Phase.WAITING, Phase.CANCELLING, Phase.ABORTED):
             self.holding = ""
         if phase is Phase.PROBATION:
             self._alarms.arm("show")

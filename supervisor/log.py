@@ -56,7 +56,7 @@ def line_of(event: events.Event) -> str:
         case events.WorkerExited():
             return f"worker {event.worker} ended: {event.reason}"
         case events.LeaderChanged(worker=""):
-            return f"NO WORKER LEADS: {event.cause}"
+            return f"no worker leads any more: {event.cause}"
         case events.LeaderChanged():
             return (
                 f"worker {event.worker} leads ({event.cause}): release {event.release}, epoch {event.epoch}"

@@ -1,0 +1,278 @@
+"""A worker that does what a test tells it to: a real process on the real protocol, with the real lease, and no bot.
+
+It is started by the supervisor's own `spawn`, with `puppet_python` for an interpreter, and reads what to do from
+`script.json` in its release. Its role is decided by the shipped `Seat` machine; the stream between leader and follower
+is three words over a socket, which is all that the supervisor could notice of it.
+
+Keys of the script: `tick_ms`, `windows`, `import_error`, `fail` (phase: reason), `hang` (`start` or `all`),
+`unreadable` (reason), `hold` (reason; `hold_ms` for a while only), `crash_ms` (after it began to lead), `protocol` (a
+pair), `decision` (a name, open while it leads), `garbage`, `stop_ms`, `exit_code` (of `stop`), `suspect` (reason).
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import zmq
+
+from neverblink.protocol import link, seat
+from neverblink.protocol.assignment import VARIABLE, decode_assignment
+from neverblink.protocol.changes import Schema
+from neverblink.protocol.frame import Cause
+from neverblink.protocol.lease import started_of
+from neverblink.protocol.seat import Role, Seat, SeatEvent
+from neverblink.protocol.versions import PROTOCOL, VersionRange
+from neverblink.protocol.window import WindowSpec
+from neverblink.supervisor.home import Sockets
+from neverblink.worker.lease import Lease
+
+
+class Puppet:
+    def __init__(self) -> None:
+        self.me = decode_assignment(os.read(int(os.environ[VARIABLE]), 65536))
+        self.script: dict[str, Any] = msgspec.json.decode(Path("script.json").read_bytes())
+        self.interval = self.script.get("tick_ms", 20) * 1_000_000
+        context = zmq.Context[zmq.Socket[bytes]]()
+        self.supervisor = context.socket(zmq.DEALER)
+        self.supervisor.setsockopt(zmq.IDENTITY, self.me.worker.encode())
+        self.sockets = Sockets(Path(self.me.run))
+        self.supervisor.connect(self.sockets.endpoint("supervisor.sock"))
+        self.inbox = context.socket(zmq.PULL)
+        self.inbox.bind(self.sockets.endpoint(f"{self.me.worker}.sock"))
+        self.context = context
+        self.lease = Lease(self.me.lease)
+        self.seat = Seat(self.me.worker)
+        self.alarms: dict[str, float] = {}
+        self.cause: str = ""
+        self.seq = 0
+        self.ticks = 0
+        self.paused = False
+        self.answered: set[str] = set()
+        self.first = False
+        self.led_at = 0.0
+        self.held_at = 0.0
+
+    # --- the process ------------------------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        if "import_error" in self.script:
+            sys.exit(f"ModuleNotFoundError: {self.script['import_error']}")
+        if self.script.get("hang") == "all":
+            signal.pause()
+        self.hello()
+        for phase, reason in self.script.get("fail", {}).items():
+            self.leave(1, phase, reason)
+        if self.script.get("hang") != "start":
+            self.tell(link.Ready(imported=1_000_000, started=2_000_000))
+            self.feed(seat.Started())
+        poller = zmq.Poller()
+        poller.register(self.supervisor, zmq.POLLIN)
+        poller.register(self.inbox, zmq.POLLIN)
+        pulse = time.monotonic()
+        while True:
+            ready = dict(poller.poll(5))
+            if self.supervisor in ready:
+                self.ordered(link.supervisor_codec.decode(self.supervisor.recv()))
+            if self.inbox in ready:
+                self.whispered(self.inbox.recv_json())
+            self.ring()
+            self.turn()
+            if time.monotonic() - pulse > 0.1:
+                pulse = time.monotonic()
+                self.report()
+
+    def turn(self) -> None:
+        if self.seat.role is not Role.LEADING:
+            self.watch()
+            return
+        seq = time.time_ns() // self.interval
+        if seq > self.seq:
+            self.seq = seq
+            self.ticks += 1
+            if self.first:
+                self.first = False
+                self.tell(
+                    link.Handed(self.seat.epoch, self.seat.settled, self.cause, seq, 50_000, 240_000, 0)
+                )
+        if "crash_ms" in self.script and time.monotonic() - self.led_at > self.script["crash_ms"] / 1000:
+            sys.stderr.write("Traceback (most recent call last):\n  …\nZeroDivisionError: it broke\n")
+            self.leave(1, "tick", "on_tick raised ZeroDivisionError: it broke")
+        self.feed(seat.Boundary(decision=self.held()))
+
+    def held(self) -> str:
+        """What keeps an order waiting, as long as the script says."""
+        if "hold" not in self.script or self.seat.order is None:
+            return ""
+        self.held_at = self.held_at or time.monotonic()
+        over = time.monotonic() - self.held_at > self.script.get("hold_ms", 1e9) / 1000
+        return "" if over else self.script["hold"]
+
+    def watch(self) -> None:
+        """A follower sees that its leader is gone by the lease: nobody has it."""
+        if self.seat.role is Role.FOLLOWING and self.seat.guard and self.lease.holder() is None:
+            self.feed(seat.LeaderGone(self.seat.leader))
+        if self.seat.role is Role.FOLLOWING and self.seat.guard and "suspect" in self.script:
+            self.tell(link.Suspect(self.seat.leader, self.script.pop("suspect")))
+
+    # --- what comes -------------------------------------------------------------------------------------------------
+
+    def ordered(self, message: link.SupervisorMessage) -> None:
+        match message:
+            case link.Welcome():
+                if "garbage" in self.script:
+                    for junk in (b"", b"\xc1", b"{}", os.urandom(200)):
+                        self.supervisor.send(junk)
+                    self.supervisor.send_multipart([b"a", b"b", b"c"])
+            case link.Identify():
+                self.hello()
+            case link.Rejected():
+                self.leave(1, "link", message.reason)
+            case link.Run():
+                self.command(message)
+            case _:
+                self.feed(message)
+
+    def command(self, run: link.Run) -> None:
+        if self.seat.role is not Role.LEADING or run.name == "never":
+            return
+        if run.name in ("pause", "resume"):
+            self.paused = run.name == "pause"
+        error = "KeyError: 'nope'" if run.name == "fail" else ""
+        again = run.key in self.answered
+        self.answered.add(run.key)
+        self.tell(
+            link.Answered(run.key, self.seq, {"name": run.name, "args": run.args, "again": again}, error)
+        )
+        self.report()
+
+    def whispered(self, said: Any) -> None:
+        match said:
+            case {"final": order, "from": leader, "seq": seq}:
+                self.seq = seq
+                self.feed(seat.Received(order, leader))
+            case {"took": heir, "epoch": epoch}:
+                self.feed(seat.HeirTook(heir, epoch))
+            case _:
+                raise AssertionError(said)
+
+    def ring(self) -> None:
+        for name, at in list(self.alarms.items()):
+            if time.monotonic() >= at:
+                del self.alarms[name]
+                self.feed(seat.Alarm(name))
+
+    # --- what the seat wants ----------------------------------------------------------------------------------------
+
+    def feed(self, event: SeatEvent) -> None:
+        for command in self.seat.step(event):
+            self.carry_out(command)
+
+    def carry_out(self, command: seat.SeatCommand) -> None:
+        match command:
+            case seat.Connect():
+                if "unreadable" in self.script:
+                    self.leave(1, "read", self.script["unreadable"])
+                self.tell(link.Rehearsed(bytes=312, rows=3, took=1_000_000, rollback="newest"))
+                self.feed(seat.CaughtUp())
+            case seat.TakeLease(cause=cause):
+                self.take(cause)
+            case seat.DropLease():
+                self.lease.drop()
+            case seat.SendFinal(to=to, order=order):
+                self.whisper(to, {"final": order, "from": self.me.worker, "seq": self.seq})
+            case seat.SendTook(to=to):
+                self.whisper(to, {"took": self.me.worker, "epoch": self.seat.epoch})
+            case seat.Announce():
+                self.report()
+            case seat.Hold(order=order, reason=reason):
+                self.tell(link.Holding(order, reason))
+            case seat.Cancel(order=order):
+                self.tell(link.Cancelled(order))
+            case seat.Arm(name=name):
+                self.alarms[name] = time.monotonic() + (0.25 if name == "lease" else 0.02)
+            case seat.Disarm(name=name):
+                self.alarms.pop(name, None)
+            case seat.Leave(how=how, reason=reason):
+                if how == "stop":
+                    time.sleep(self.script.get("stop_ms", 0) / 1000)
+                    self.leave(self.script.get("exit_code", 0))
+                self.leave(1 if how == "fail" else 0, "seat" if how == "fail" else "", reason)
+            case seat.Resume(cause=cause):
+                self.cause, self.first, self.led_at = cause, True, time.monotonic()
+                if "decision" in self.script:
+                    self.tell(link.DecisionOpened("1-1-0", self.script["decision"], time.time_ns()))
+            case _:
+                pass
+
+    def take(self, cause: Cause) -> None:
+        epoch = self.lease.take(self.me.worker, self.seat.epoch)
+        if epoch is None:
+            holder = self.lease.holder()
+            self.feed(seat.LeaseRefused(holder.holder if holder else "", cause))
+        else:
+            self.feed(seat.LeaseTaken(epoch, cause))
+
+    # --- words ------------------------------------------------------------------------------------------------------
+
+    def hello(self) -> None:
+        oldest, newest = self.script.get("protocol", (PROTOCOL.oldest, PROTOCOL.newest))
+        windows = [WindowSpec(*window) for window in self.script.get("windows", [])]
+        self.tell(
+            link.Hello(
+                bot=self.me.bot,
+                worker=self.me.worker,
+                pid=os.getpid(),
+                started=started_of(Path("/proc/self/stat").read_bytes()),
+                protocol=VersionRange(oldest, newest),
+                release=self.me.release,
+                schema=Schema(1, ""),
+                interval=self.interval,
+                windows=tuple(windows),
+                python="3.11",
+                neverblink="0",
+            )
+        )
+
+    def report(self) -> None:
+        role = self.seat
+        self.tell(
+            link.Report(
+                role=role.role.value,
+                epoch=role.epoch,
+                loaded=role.loaded,
+                leader=role.leader,
+                order=role.settled,
+                seq=self.seq,
+                number=self.ticks,
+                paused=self.paused,
+                ticks=self.ticks,
+                cause=self.cause,
+            )
+        )
+
+    def tell(self, message: link.WorkerMessage) -> None:
+        self.supervisor.send(link.worker_codec.encode(message))
+
+    def whisper(self, worker: str, said: dict[str, Any]) -> None:
+        out = self.context.socket(zmq.PUSH)
+        out.connect(self.sockets.endpoint(f"{worker}.sock"))
+        out.send_json(said)
+        out.close(1000)
+
+    def leave(self, code: int, phase: str = "", reason: str = "") -> None:
+        if phase:
+            self.tell(link.Failed(phase, reason, ""))
+        self.supervisor.close(500)
+        self.inbox.close(0)
+        self.context.term()
+        sys.exit(code)
+
+
+if __name__ == "__main__":
+    Puppet().run()

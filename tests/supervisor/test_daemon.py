@@ -1,0 +1,295 @@
+"""The daemon with real processes, sockets and lease: one bot from its start to its end."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from neverblink.protocol.changes import NOTHING, Schema
+from neverblink.protocol.commands import Deploy, Down, Send
+from neverblink.protocol.events import LeaderChanged, SupervisorStopping, WorkerExited
+from neverblink.protocol.frame import GENESIS, Frame, Timing, encode_frame
+from neverblink.protocol.journal import RecordKind, pack_header, pack_record
+from neverblink.supervisor import daemon
+from neverblink.supervisor.arrival import HomeInUse, LeftState
+from neverblink.supervisor.bot import StartFailed
+from neverblink.supervisor.config import load
+from neverblink.supervisor.history import History
+from neverblink.supervisor.home import Home, HomeBusy
+
+from .world import World, gone
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return World(tmp_path)
+
+
+async def nothing(world: World) -> None:
+    await world.running()
+
+
+# --- from start to end ----------------------------------------------------------------------------------------------
+
+
+def test_a_bot_starts_runs_and_stops(world: World) -> None:
+    async def scenario(world: World) -> None:
+        status = await world.running()
+        assert (status["worker"], status["epoch"], status["bot"], status["version"]) == (
+            "w1",
+            1,
+            "fox",
+            1,
+        )
+        assert status["interval"] == 20_000_000
+        assert [worker["role"] for worker in status["workers"]] == ["leading"]
+        assert status["last"] is None
+        assert status["deployment"] is None
+        pids.append(status["pid"])
+        later = await world.until(lambda later: later["ticks"] > status["ticks"])
+        assert later["seq"] > status["seq"]
+
+    pids: list[int] = []
+    assert world.play(scenario) == 0
+    assert gone(pids[0])
+    assert [event.worker for event in world.told(LeaderChanged)] == ["w1", ""]
+    assert world.told(WorkerExited)[0].code == 0
+    assert world.told(SupervisorStopping)
+    assert "leads (first)" in world.screen.getvalue()
+    assert (world.home.logs / "supervisor.log").read_text().count("\n") >= world.screen.getvalue().count("\n")
+
+
+def test_a_home_is_used_again_after_the_bot_was_stopped(world: World) -> None:
+    """The puppet writes no journal, so nothing is in the way; worker ids go on."""
+    assert world.play(nothing) == 0
+    assert world.play(nothing) == 0
+    assert [event.worker for event in world.told(LeaderChanged)] == ["w1", "", "w2", ""]
+
+
+def test_a_bot_that_fails_while_it_stops_is_no_success(world: World) -> None:
+    async def scenario(world: World) -> None:
+        await world.running()
+        answer = await world.ask(Down())
+        assert answer.error is not None
+        assert (answer.error.code, "exit 3" in answer.error.message) == ("failed", True)
+
+    assert world.play(scenario, world.code("v1", exit_code=3)) == 1
+
+
+def test_questions_are_answered_while_the_bot_takes_its_time_to_stop(world: World) -> None:
+    async def scenario(world: World) -> None:
+        await world.running()
+        down = asyncio.ensure_future(world.ask(Down(who="anna", why="enough")))
+        status = await world.until(lambda status: status["state"] == "stopping")
+        assert status["reason"] == "down by anna: enough"
+        refused = await world.ask(Deploy(path=str(world.code("v2"))))
+        assert refused.error is not None
+        assert refused.error.code == "busy"
+        assert (await down).result == {"stopped": True}
+
+    assert world.play(scenario, world.code("v1", stop_ms=300)) == 0
+
+
+@pytest.mark.parametrize(
+    "script", [{"hang": "start"}, {"hold": "decision enter"}, {}], ids=["start", "wait", "probation"]
+)
+def test_down_in_the_middle_of_a_deployment_leaves_nobody(world: World, script: dict[str, Any]) -> None:
+    """The follower goes first, or it would take the lease from a leader that leaves."""
+
+    async def scenario(world: World) -> None:
+        await world.running()
+        begun = await world.ask(Deploy(path=str(world.code("v2", bounds={"probation": "1h"}, **v2))))
+        assert begun.error is None
+        await world.event(
+            lambda event: getattr(event, "phase", "") == phase or getattr(event, "step", "") == phase
+        )
+        assert (await world.ask(Down())).result == {"stopped": True}
+
+    v2: dict[str, Any] = {"hang": "start"} if "hang" in script else {}
+    phase = "spawned" if "hang" in script else "holding" if "hold" in script else "probation"
+    old: dict[str, Any] = {"hold": script["hold"]} if "hold" in script else {}
+    assert world.play(scenario, world.code("v1", **old)) == 0
+    assert all(gone(event.pid) for event in world.told(WorkerExited))
+    assert len(world.told(WorkerExited)) == 2
+    assert len([event for event in world.told(LeaderChanged) if event.cause == "failover"]) == 0
+
+
+def test_an_interrupt_stops_the_bot_as_down_does(world: World) -> None:
+    async def scenario(world: World) -> None:
+        await world.running()
+        os.kill(os.getpid(), signal.SIGINT)
+        await asyncio.wait([world.exit])
+
+    assert world.play(scenario) == 0
+    assert "Ctrl-C again" in world.screen.getvalue()
+
+
+def test_a_second_interrupt_ends_the_bot_where_it_stands(world: World) -> None:
+    async def scenario(world: World) -> None:
+        await world.running()
+        os.kill(os.getpid(), signal.SIGTERM)
+        await world.until(lambda status: status["state"] == "stopping")
+        os.kill(os.getpid(), signal.SIGINT)
+        await asyncio.wait([world.exit])
+
+    assert world.play(scenario, world.code("v1", stop_ms=3_600_000, decision="enter")) == 1
+    assert "in decision enter" in world.screen.getvalue()
+
+
+def test_an_interrupt_while_the_bot_starts_is_no_failure(world: World) -> None:
+    async def scenario(world: World) -> None:
+        await world.until(lambda status: status["workers"])
+        os.kill(os.getpid(), signal.SIGINT)
+        await asyncio.wait([world.exit])
+
+    assert world.play(scenario, world.code("v1", hang="start")) == 0
+
+
+# --- a first worker that does not come up ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("script", "reason"),
+    [
+        ({"import_error": "no module named numpyy"}, "exit 1: ModuleNotFoundError: no module named numpyy"),
+        ({"fail": {"import": "bot.py has no Fox"}}, "bot.py has no Fox"),
+        ({"hang": "start"}, "worker w1 was not ready within start_within = 300ms"),
+        ({"protocol": (7, 9)}, "worker w1 speaks neverblink protocol 7 to 9"),
+    ],
+    ids=["import", "says why", "hangs", "protocol"],
+)
+def test_a_first_worker_that_fails_is_one_line(world: World, script: dict[str, Any], reason: str) -> None:
+    code = world.code("v1", bounds={"start_within": "300ms"} if "hang" in script else None, **script)
+    with pytest.raises(StartFailed) as failed:
+        world.play(lambda world: asyncio.wait_for(asyncio.shield(world.exit), 10), code)
+    assert f"bot fox could not be started: {reason}" in failed.value.message
+    assert "\n" not in failed.value.message
+
+
+@pytest.mark.parametrize(
+    ("python", "mend"),
+    [
+        ("python9.9", "there is no interpreter 'python9.9'"),
+        ("/usr/bin/python3", "has no neverblink: install it there"),
+    ],
+)
+def test_an_interpreter_that_will_not_do_says_the_mend(world: World, python: str, mend: str) -> None:
+    code = world.code("v1", python=python)
+    if python.startswith("/"):
+        # Not the system's own python: that may well have neverblink one day.
+        bare = world.tmp / "python"
+        bare.write_text(f'#!/bin/sh\nexec {sys.executable} -S -I "$@"\n')
+        bare.chmod(0o755)
+        code = world.code("v1", python=str(bare))
+    with pytest.raises(StartFailed) as failed:
+        world.play(lambda world: asyncio.wait_for(asyncio.shield(world.exit), 10), code)
+    assert mend in failed.value.message
+
+
+# --- a home that is in use, or was ----------------------------------------------------------------------------------
+
+
+def test_a_second_supervisor_is_refused_with_the_pid_of_the_first(world: World) -> None:
+    async def scenario(world: World) -> None:
+        await world.running()
+        with pytest.raises(HomeBusy) as busy:
+            await daemon.run(load(world.code("v1")), world.home, screen=None)
+        assert f"pid {os.getpid()}" in busy.value.message
+        assert (await world.status())["state"] == "running"
+
+    assert world.play(scenario) == 0
+
+
+def test_a_journal_of_an_earlier_run_is_refused_and_set_aside_when_asked(world: World) -> None:
+    home = Home.open(world.home.path)
+    frame = Frame(1, 0, 4711, "tick", Schema(1, ""), GENESIS, Timing(ended=1_795_533_244 * 10**9), NOTHING)
+    record = pack_record(RecordKind.FRAME, encode_frame(frame))
+    (home.journal / "00000001.journal").write_bytes(pack_header(1) + record + b"torn")
+    (home.journal / "00000002.journal").write_bytes(pack_header(2)[:3])
+    with pytest.raises(LeftState) as left:
+        world.play(lambda world: asyncio.wait_for(asyncio.shield(world.exit), 10))
+    assert "at tick 4711" in left.value.message
+    assert "up --fresh" in left.value.message
+    assert world.play(nothing, fresh=True) == 0
+    aside = [path for path in home.path.iterdir() if path.name.startswith("journal.")]
+    assert len(aside) == 1
+    assert len(list(aside[0].iterdir())) == 2
+
+
+def test_workers_of_a_killed_supervisor_live_on_and_are_named(world: World) -> None:
+    code = world.code("v1")
+    program = (
+        "import asyncio, pathlib\nfrom neverblink.supervisor import daemon\n"
+        "from neverblink.supervisor.config import load\n"
+        "from neverblink.supervisor.home import Home\n"
+        f"asyncio.run(daemon.run(load(pathlib.Path({str(code)!r})), Home.open(pathlib.Path({str(world.home.path)!r}))))"
+    )
+    with subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.PIPE, text=True) as supervisor:
+        assert supervisor.stderr is not None
+        for line in supervisor.stderr:
+            if " up: " in line:
+                break
+        supervisor.kill()
+    with History.open(world.home.database, "fox") as history:
+        (worker,) = history.remaining()
+    assert not gone(worker.pid)
+    try:
+        with pytest.raises(HomeInUse) as in_use:
+            world.play(lambda world: asyncio.wait_for(asyncio.shield(world.exit), 10), code)
+        assert f"kill {worker.pid}" in in_use.value.message
+        assert "it leads" in in_use.value.message
+    finally:
+        os.kill(worker.pid, signal.SIGKILL)
+    until = time.monotonic() + 5
+    while not gone(worker.pid) and time.monotonic() < until:
+        os.sched_yield()
+    assert world.play(nothing, code) == 0
+    with History.open(world.home.database, "fox") as history:
+        assert [one.reason for one in history.workers()] == ["exit 0", "ended while no supervisor looked"]
+
+
+def test_a_home_with_a_long_path_works(tmp_path: Path) -> None:
+    world = World(tmp_path, tmp_path / ("h" * 200))
+
+    async def scenario(world: World) -> None:
+        await world.running()
+        assert (await world.deploy(world.code("v2"))).error is None
+
+    assert world.play(scenario) == 0
+
+
+# --- a leader that dies ---------------------------------------------------------------------------------------------
+
+
+def test_a_leader_that_dies_leaves_the_bot_down_and_the_supervisor_up(world: World) -> None:
+    async def scenario(world: World) -> None:
+        status = await world.until(lambda status: status["state"] == "down")
+        assert "worker w1 ended: on_tick raised ZeroDivisionError: it broke" in status["reason"]
+        assert status["failure"]["worker"] == "w1"
+        assert (status["worker"], status["workers"]) == ("", [])
+        for command in (Deploy(path=str(world.code("v2"))), Send(name="size")):
+            answer = await world.ask(command)
+            assert answer.error is not None
+            assert answer.error.code == "down"
+        assert (await world.ask(Down())).result == {"stopped": True}
+
+    assert world.play(scenario, world.code("v1", crash_ms=50)) == 0
+    assert world.told(LeaderChanged)[-1].worker == ""
+
+
+def test_a_killed_leader_is_told_by_its_signal(world: World) -> None:
+    async def scenario(world: World) -> None:
+        status = await world.running()
+        os.kill(status["pid"], signal.SIGKILL)
+        status = await world.until(lambda status: status["state"] == "down")
+        assert status["reason"] == "worker w1 ended: killed by SIGKILL"
+
+    assert world.play(scenario) == 0

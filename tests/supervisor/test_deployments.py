@@ -1,0 +1,433 @@
+"""Deployments, rollbacks and aborts, with a daemon and real processes."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from neverblink.protocol.commands import (
+    Abort,
+    Answer,
+    Deploy,
+    Down,
+    History,
+    Lock,
+    Pause,
+    Releases,
+    Resume,
+    Rollback,
+    Send,
+    Unlock,
+)
+from neverblink.protocol.events import Commanded, DeploymentEnded, LeaderChanged, WorkerExited, WorkerStarted
+
+from .world import World
+
+LONG: dict[str, str] = {"probation": "1h"}
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return World(tmp_path)
+
+
+def refused(answer: Answer) -> tuple[str, str]:
+    assert answer.error is not None, answer
+    return answer.error.code, answer.error.message
+
+
+async def in_phase(world: World, phase: str) -> dict[str, Any]:
+    return await world.deploying("phase", phase)
+
+
+# --- the good way ---------------------------------------------------------------------------------------------------
+
+
+def test_a_deployment_hands_over_and_tells_each_step(world: World) -> None:
+    async def scenario(world: World) -> None:
+        first = await world.running()
+        answer = await world.deploy(world.code("v2"), who="anna", why="earlier exits")
+        assert answer.error is None
+        result = answer.result
+        assert (result["deployment"], result["outcome"], result["leader"]) == (1, "done", "w2")
+        assert (result["blackout"], result["late"], result["rollback"]) == (240_000, 50_000, "newest")
+        status = await world.status()
+        assert (status["worker"], status["epoch"], status["state"]) == ("w2", 2, "running")
+        assert status["release"] == result["release"] != first["release"]
+        assert status["last"]["deployment"] == 1
+        assert [worker["worker"] for worker in status["workers"]] == ["w2"]
+        links = await world.ask(Releases())
+        assert (links.result["current"], links.result["previous"]) == (status["release"], first["release"])
+        story = (await world.ask(History(deployment=1))).result
+        assert (story["who"], story["why"], story["outcome"]) == ("anna", "earlier exits", "done")
+        assert [phase["phase"] for phase in story["phases"]] == world.phases()
+
+    assert world.play(scenario) == 0
+    assert world.phases() == ["rehearsing", "waiting", "transferring", "probation", "retiring", "done"]
+    steps = [step for step in world.steps() if step != "probation"]
+    assert steps == ["spawned", "imported", "ready", "rehearsed", "handed", "first-tick"]
+    shown = [event for event in world.events if getattr(event, "step", "") == "probation"]
+    assert 1 <= len(shown) <= 3
+    assert [(event.worker, event.cause) for event in world.told(LeaderChanged)][:2] == [
+        ("w1", "first"),
+        ("w2", "handoff"),
+    ]
+    assert ("deploy", "ok", "anna") in [(told.op, told.outcome, told.who) for told in world.told(Commanded)]
+    assert [event.reason for event in world.told(WorkerExited)] == ["exit 0", "exit 0"]
+
+
+def test_without_wait_the_answer_comes_at_once_and_the_rest_as_events(world: World) -> None:
+    async def scenario(world: World) -> None:
+        first = await world.running()
+        answer = await world.ask(Deploy(path=str(world.code("v2"))))
+        assert answer.result["deployment"] == 1
+        assert answer.result["previous"] == first["release"]
+        assert (await world.status())["deployment"]["deployment"] == 1
+        ended = await world.event(lambda event: isinstance(event, DeploymentEnded))
+        assert (ended.outcome, ended.release) == ("done", answer.result["release"])
+
+    assert world.play(scenario) == 0
+
+
+def test_a_dry_run_rehearses_and_hands_nothing_over(world: World) -> None:
+    async def scenario(world: World) -> None:
+        await world.running()
+        answer = await world.deploy(world.code("v2"), dry_run=True)
+        assert (answer.result["outcome"], answer.result["leader"], answer.result["reason"]) == (
+            "rehearsed",
+            "w1",
+            "",
+        )
+        assert answer.result["rollback"] == "newest"
+        await world.until(lambda status: [worker["worker"] for worker in status["workers"]] == ["w1"])
+        assert (await world.ask(Releases())).result["current"] == answer.result["release"]
+
+    assert world.play(scenario) == 0
+
+
+def test_ten_deployments_in_a_row(world: World) -> None:
+    async def scenario(world: World) -> None:
+        await world.running()
+        for number in range(10):
+            answer = await world.deploy(world.code(f"v{number % 2}", bounds={"probation": "20ms"}))
+            assert answer.error is None, answer
+        kept = (await world.ask(Releases())).result["releases"]
+        assert len(kept) <= 6
+        assert len((await world.ask(History(limit=100))).result["deployments"]) == 10
+
+    assert world.play(scenario) == 0
+
+
+def test_a_new_worker_stays_off_the_leaders_core_until_it_has_rehearsed(world: World) -> None:
+    if len(os.sched_getaffinity(0)) < 2:
+        pytest.skip("one core only")
+
+    async def scenario(world: World) -> None:
+        await world.running()
+        await world.ask(Deploy(path=str(world.code("v2", hang="start"))))
+        started = await world.event(lambda event: isinstance(event, WorkerStarted) and event.worker == "w2")
+        assert len(os.sched_getaffinity(started.pid)) == len(os.sched_getaffinity(0)) - 1
+        await world.ask(Abort())
+        await world.event(lambda event: isinstance(event, DeploymentEnded))
+        answer = await world.ask(Deploy(path=str(world.code("v3", bounds=LONG))))
+        assert answer.error is None
+        status = await in_phase(world, "probation")
+        assert os.sched_getaffinity(status["pid"]) == os.sched_getaffinity(0)
+
+    assert world.play(scenario) == 0
+
+
+# --- the old code goes on leading -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("script", "reason"),
+    [
+        ({"import_error": "no module named numpyy"}, "exit 1: ModuleNotFoundError: no module named numpyy"),
+        ({"fail": {"start": "on_start raised OSError: refused"}}, "on_start raised OSError: refused"),
+        ({"hang": "start"}, "the new worker was not ready in time"),
+        ({"hang": "all"}, "the new worker was not ready in time"),
+        ({"unreadable": "Book.size: expected int, got str"}, "Book.size: expected int, got str"),
+        ({"protocol": (7, 9)}, "worker w2 speaks neverblink protocol 7 to 9"),
+    ],
+    ids=["import", "start", "hangs", "never says a word", "state", "protocol"],
+)
+def test_new_code_that_fails_before_the_handoff_is_aborted(
+    world: World, script: dict[str, Any], reason: str
+) -> None:
+    async def scenario(world: World) -> None:
+        await world.running()
+        code = world.code("v2", bounds={"start_within": "400ms"} if "hang" in script else None, **script)
+        code_of, message = refused(await world.deploy(code))
+        assert (code_of, reason in message) == ("aborted", True), message
+        status = await world.status()
+        assert (status["worker"], status["state"], status["last"]["outcome"]) == ("w1", "running", "aborted")
+        assert status["last"]["release"] == status["release"]
+        # The one that is on its way out is in nobody's way.
+        assert (await world.deploy(world.code("v3"))).error is None
+
+    assert world.play(scenario) == 0
+    assert [event.worker for event in world.told(LeaderChanged)] == ["w1", "w3", ""]
+
+
+def test_an_interpreter_that_is_not_there_aborts_with_the_mend(world: World) -> None:
+    async def scenario(world: World) -> None:
+        await world.running()
+        code, message = refused(await world.deploy(world.code("v2", python="python9.9")))
+        assert (code, "there is no interpreter 'python9.9'" in message) == ("aborted", True)
+
+    assert world.play(scenario) == 0
+
+
+def test_no_boundary_in_time_names_what_held_it(world: World) -> None:
+    async def scenario(world: World) -> None:
+        await world.running()
+        answer = await world.deploy(world.code("v2", bounds={"boundary_within": "400ms"}))
+        code, message = refused(answer)
+        assert (code, "no boundary in time: held by decision enter" in message) == ("boundary", True), message
+        assert (await world.status())["worker"] == "w1"
+
+    assert world.play(scenario, world.code("v1", hold="enter")) == 0
+
+
+def test_a_deployment_waits_for_a_decision_and_says_so(world: World) -> None:
+    async def scenario(world: World) -> None:
+        await world.running()
+        deploying = asyncio.ensure_future(world.deploy(world.code("v2")))
+        await world.deploying("holding", "decision enter")
+        assert (await deploying).error is None
+
+    assert world.play(scenario, world.code("v1", hold="enter", hold_ms=300)) == 0
+    assert "holding" in world.steps()
+
+
+# --- and back -------------------------------------------------------------------------------------------------------
+
+
+def test_new_code_that_crashes_in_its_probation_is_rolled_back(world: World) -> None:
+    async def scenario(world: World) -> None:
+        first = await world.running()
+        code, message = refused(await world.deploy(world.code("v2", bounds=LONG, crash_ms=100)))
+        assert (code, "on_tick raised ZeroDivisionError: it broke" in message) == ("rolled-back", True), (
+            message
+        )
+        status = await world.until(lambda status: status["epoch"] == 3)
+        assert (status["worker"], status["release"]) == ("w1", first["release"])
+        assert status["failure"]["worker"] == "w2"
+        links = (await world.ask(Releases())).result
+        assert (links["current"], links["previous"]) == (first["release"], None)
+
+    assert world.play(scenario) == 0
+    causes = [event.cause for event in world.told(LeaderChanged)]
+    assert causes == ["first", "handoff", "failover", "down"]
+
+
+def test_a_suspected_leader_is_killed_and_rolled_back(world: World) -> None:
+    async def scenario(world: World) -> None:
+        await world.running()
+        code, message = refused(await world.deploy(world.code("v2", bounds=LONG)))
+        assert (code, "silent for 2s" in message) == ("rolled-back", True), message
+        exited = await world.event(lambda event: isinstance(event, WorkerExited))
+        assert (exited.worker, exited.code, exited.reason) == ("w2", -9, "silent for 2s")
+
+    assert world.play(scenario, world.code("v1", suspect="silent for 2s")) == 0
+
+
+def test_a_suspected_leader_with_a_decision_open_is_left_alone(world: World) -> None:
+    async def scenario(world: World) -> None:
+        await world.running()
+        await world.ask(Deploy(path=str(world.code("v2", bounds=LONG, decision="enter"))))
+        status = await world.until(lambda status: status["worker"] == "w2" and status["decisions"])
+        assert status["decisions"][0]["name"] == "enter"
+        assert status["decisions"][0]["worker"] == "w2"
+        await in_phase(world, "probation")
+
+    assert world.play(scenario, world.code("v1", suspect="silent for 2s")) == 0
+    assert [event.outcome for event in world.told(DeploymentEnded)] == ["done"]
+
+
+def test_rollback_in_the_probation_is_one_message(world: World) -> None:
+    async def scenario(world: World) -> None:
+        first = await world.running()
+        deploying = asyncio.ensure_future(world.deploy(world.code("v2", bounds=LONG)))
+        await in_phase(world, "probation")
+        back = await world.ask(Rollback(wait=True, who="anna", why="too eager"))
+        assert (back.result["outcome"], back.result["release"]) == ("rolled_back", first["release"])
+        code, message = refused(await deploying)
+        assert (code, "rolled back by anna: too eager" in message) == ("rolled-back", True)
+        assert (await world.status())["worker"] == "w1"
+        assert refused(await world.ask(Rollback()))[0] == "not-found"
+
+    assert world.play(scenario) == 0
+    assert [event.worker for event in world.told(WorkerStarted) if event.worker != "w1"] == ["w2"]
+
+
+def test_rollback_afterwards_is_a_deployment_of_the_release_before(world: World) -> None:
+    async def scenario(world: World) -> None:
+        first = await world.running()
+        assert refused(await world.ask(Rollback()))[0] == "not-found"
+        assert (await world.deploy(world.code("v2"))).error is None
+        second = (await world.status())["release"]
+        assert (await world.ask(Lock(why="freeze"))).error is None
+        back = await world.ask(Rollback(wait=True))
+        assert (back.result["outcome"], back.result["release"], back.result["deployment"]) == (
+            "done",
+            first["release"],
+            2,
+        )
+        named = await world.ask(Rollback(release=second, wait=True))
+        assert named.result["release"] == second
+        assert refused(await world.ask(Rollback(release=second)))[0] == "bad-input"
+        assert refused(await world.ask(Rollback(release="nope")))[0] == "not-found"
+        rows = (await world.ask(History())).result["deployments"]
+        assert [row["kind"] for row in rows] == ["rollback", "rollback", "deploy"]
+
+    assert world.play(scenario) == 0
+
+
+def test_after_a_rolled_back_deployment_the_one_before_is_still_previous(world: World) -> None:
+    async def scenario(world: World) -> None:
+        first = await world.running()
+        assert (await world.deploy(world.code("v2"))).error is None
+        second = (await world.status())["release"]
+        assert refused(await world.deploy(world.code("v3", bounds=LONG, crash_ms=50)))[0] == "rolled-back"
+        links = (await world.ask(Releases())).result
+        assert (links["current"], links["previous"]) == (second, first["release"])
+
+    assert world.play(scenario) == 0
+
+
+# --- being asked to stop --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("phase", ["preparing", "waiting", "probation"])
+def test_abort_ends_a_deployment_and_leaves_the_old_code_leading(world: World, phase: str) -> None:
+    async def scenario(world: World) -> None:
+        await world.running()
+        script: dict[str, Any] = {"hang": "start"} if phase == "preparing" else {}
+        deploying = asyncio.ensure_future(world.deploy(world.code("v2", bounds=LONG, **script)))
+        await in_phase(world, phase)
+        assert refused(await world.ask(Abort(deployment=9)))[0] == "not-found"
+        asked = await world.ask(Abort(deployment=1, who="anna"))
+        assert asked.result["deployment"] == 1
+        code, message = refused(await deploying)
+        assert code == ("rolled-back" if phase == "probation" else "aborted")
+        assert "cancelled by anna" in message
+        assert (await world.status())["worker"] == "w1"
+        assert refused(await world.ask(Abort()))[0] == "not-found"
+
+    old: dict[str, Any] = {"hold": "enter"} if phase == "waiting" else {}
+    assert world.play(scenario, world.code("v1", **old)) == 0
+
+
+def test_a_second_deployment_is_refused_or_supersedes_the_first(world: World) -> None:
+    async def scenario(world: World) -> None:
+        await world.running()
+        first = asyncio.ensure_future(world.deploy(world.code("v2", hang="start")))
+        await in_phase(world, "preparing")
+        answer = await world.deploy(world.code("v3"))
+        assert refused(answer)[0] == "busy"
+        assert answer.error is not None
+        assert answer.error.facts == {"deployment": 1}
+        assert refused(await world.ask(Rollback()))[0] == "busy"
+        second, third = await asyncio.gather(
+            world.deploy(world.code("v3"), replace=True), world.deploy(world.code("v4"), replace=True)
+        )
+        assert refused(await first)[0] == "aborted"
+        assert sorted(answer.error is None for answer in (second, third)) == [False, True]
+        assert "replaced by another deployment" in refused(await first)[1]
+
+    assert world.play(scenario) == 0
+
+
+# --- what is refused ------------------------------------------------------------------------------------------------
+
+
+def test_bad_input_is_refused_before_anything_is_started(world: World) -> None:
+    async def scenario(world: World) -> None:
+        await world.running()
+        typo = world.code("typo")
+        (typo / "neverblink.toml").write_text('name = "fox"\nbotx = "bot:Fox"\n')
+        empty = world.code("empty")
+        (empty / "bot.py").unlink()
+        for path, said in (
+            (str(typo), 'did you mean "bot"'),
+            (str(empty), "no bot.py here"),
+            ("relative", "expected an absolute one"),
+            (str(world.tmp / "nowhere"), "there is no such directory"),
+            (str(typo / "neverblink.toml"), "it is a file"),
+        ):
+            code, message = refused(await world.ask(Deploy(path=path)))
+            assert (code, said in message) == ("bad-input", True), message
+            assert "\n" not in message
+        assert (await world.deploy(world.code("v2"))).result["deployment"] == 1
+
+    assert world.play(scenario) == 0
+    assert [event.worker for event in world.told(WorkerStarted) if event.worker != "w1"] == ["w2"]
+
+
+def test_a_lock_refuses_deployments_with_its_reason_and_outlives_the_supervisor(world: World) -> None:
+    async def scenario(world: World) -> None:
+        await world.running()
+        assert refused(await world.ask(Lock(why=" ")))[0] == "bad-input"
+        assert (await world.ask(Lock(who="anna", why="release freeze"))).error is None
+        assert refused(await world.ask(Lock(who="ben", why="mine")))[0] == "locked"
+
+    async def later(world: World) -> None:
+        status = await world.running()
+        assert (status["lock"]["who"], status["lock"]["why"]) == ("anna", "release freeze")
+        code, message = refused(await world.deploy(world.code("v2")))
+        assert (code, "locked by anna: release freeze" in message) == ("locked", True)
+        assert (await world.ask(Unlock())).result["was"]["who"] == "anna"
+        assert (await world.deploy(world.code("v2"))).error is None
+
+    assert world.play(scenario) == 0
+    assert world.play(later) == 0
+
+
+# --- commands to the bot --------------------------------------------------------------------------------------------
+
+
+def test_pause_resume_and_send_reach_the_bot(world: World) -> None:
+    async def scenario(world: World) -> None:
+        await world.running()
+        paused = await world.ask(Pause())
+        assert paused.result["paused"] is True
+        await world.until(lambda status: status["state"] == "paused")
+        await world.ask(Resume())
+        await world.until(lambda status: status["state"] == "running")
+        sent = await world.ask(Send(name="size", args={"pct": 2.5}))
+        assert sent.result["value"] == {"name": "size", "args": {"pct": 2.5}, "again": False}
+        assert refused(await world.ask(Send(name="fail"))) == (
+            "failed",
+            "the bot's fail failed: KeyError: 'nope'",
+        )
+
+    assert world.play(scenario) == 0
+
+
+def test_a_command_that_nobody_answers_yet_keeps_nobody_waiting(world: World) -> None:
+    async def scenario(world: World) -> None:
+        await world.running()
+        sent = asyncio.ensure_future(world.ask(Send(name="never")))
+        assert (await world.status())["state"] == "running"
+        assert not sent.done()
+        await world.ask(Down())
+        assert refused(await sent)[0] == "down"
+
+    assert world.play(scenario) == 0
+
+
+def test_garbage_from_a_worker_harms_nobody(world: World) -> None:
+    async def scenario(world: World) -> None:
+        await world.running()
+        assert (await world.deploy(world.code("v2", garbage=True))).error is None
+        status = await world.status()
+        assert (status["worker"], status["state"]) == ("w2", "running")
+
+    assert world.play(scenario) == 0
+    assert "dropped a message on the workers' socket" in world.screen.getvalue()

@@ -1,0 +1,201 @@
+"""A daemon in the test's own loop, with puppets for workers, and all that a test wants to ask or to see of it."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import zmq
+
+from neverblink.protocol.commands import (
+    EVENT_SOCKET,
+    REQUEST_SOCKET,
+    Answer,
+    Command,
+    Deploy,
+    Down,
+    Status,
+    decode_answer,
+    encode_command,
+)
+from neverblink.protocol.events import Event, decode_event
+from neverblink.supervisor import daemon
+from neverblink.supervisor.config import load
+from neverblink.supervisor.home import Home
+from neverblink.supervisor.postbox import Postbox
+from neverblink.supervisor.process import started_at
+
+WITHIN = 20.0
+"""Seconds after which a test has failed, whatever it waits for."""
+
+BOUNDS = {
+    "start_within": "5s",
+    "rehearse_within": "5s",
+    "boundary_within": "5s",
+    "lease_within": "250ms",
+    "probation": "300ms",
+}
+
+
+class World:
+    """One bot in `tmp`. Use `play` to run a scenario in it."""
+
+    def __init__(self, tmp: Path, home: Path | None = None) -> None:
+        self.tmp = tmp
+        self.home = Home(home or tmp / "home")
+        self.python = tmp / "puppet"
+        self.python.write_text(
+            f'#!/bin/sh\nexec {sys.executable} {Path(__file__).with_name("puppet.py")} "$@"\n'
+        )
+        self.python.chmod(0o755)
+        self.screen = io.StringIO()
+        self.events: list[Event] = []
+        self.exit: asyncio.Task[int]
+        self.requests: Postbox
+        self.stir = asyncio.Event()
+        self.answers: dict[str, asyncio.Future[Answer]] = {}
+        self._asked = 0
+
+    def code(
+        self, name: str, *, python: str = "", bounds: dict[str, str] | None = None, **script: Any
+    ) -> Path:
+        """A directory of code: a worker that does what `script` says (see `puppet`)."""
+        place = self.tmp / name
+        place.mkdir(exist_ok=True)
+        (place / "bot.py").write_text(f"# the puppet {name}\n")
+        (place / "script.json").write_bytes(msgspec.json.encode(script))
+        handoff = "".join(f'{key} = "{value}"\n' for key, value in {**BOUNDS, **(bounds or {})}.items())
+        (place / "neverblink.toml").write_text(
+            f'name = "fox"\nbot = "bot:Fox"\npython = "{python or self.python}"\n[handoff]\n{handoff}'
+        )
+        return place
+
+    def play(
+        self, scenario: Callable[[World], Awaitable[object]], code: Path | None = None, **options: Any
+    ) -> int:
+        """Start the daemon on `code` (default: a plain puppet), play, stop it; return its exit code."""
+
+        async def played() -> int:
+            self.stir = asyncio.Event()
+            with _Connection(self):
+                self.exit = asyncio.ensure_future(
+                    daemon.run(
+                        load(code or self.code("v1")),
+                        Home.open(self.home.path),
+                        screen=self.screen,
+                        **options,
+                    )
+                )
+                try:
+                    await scenario(self)
+                finally:
+                    down = asyncio.ensure_future(self.ask(Down()))
+                    await asyncio.wait([down, self.exit], return_when=asyncio.FIRST_COMPLETED)
+                    down.cancel()
+                    await asyncio.wait([self.exit])
+            return await self.exit
+
+        return asyncio.run(asyncio.wait_for(played(), WITHIN))
+
+    async def ask(self, command: Command) -> Answer:
+        """The supervisor's answer."""
+        self._asked += 1
+        id = f"t{self._asked}"
+        self.answers[id] = asyncio.get_running_loop().create_future()
+        self.requests.send([encode_command(msgspec.structs.replace(command, id=id))])
+        return await self.answers[id]
+
+    async def status(self) -> dict[str, Any]:
+        answer = await self.ask(Status())
+        assert answer.error is None, answer
+        return answer.result
+
+    async def deploy(self, path: Path, **how: Any) -> Answer:
+        """Deploy and see it through."""
+        return await self.ask(Deploy(path=str(path), wait=True, **how))
+
+    async def running(self) -> dict[str, Any]:
+        """Wait until the bot runs; return the status."""
+        return await self.until(lambda status: status["state"] == "running")
+
+    async def until(self, condition: Callable[[dict[str, Any]], object]) -> dict[str, Any]:
+        """Ask for the status until it is as wanted; looks whenever an event has come."""
+        while not condition(status := await self.status()):
+            self.stir.clear()
+            await self.stir.wait()
+        return status
+
+    async def deploying(self, key: str, value: str) -> dict[str, Any]:
+        """Wait until this is so of the deployment under way."""
+
+        def so(status: dict[str, Any]) -> bool:
+            underway: dict[str, Any] | None = status["deployment"]
+            return underway is not None and underway[key] == value
+
+        return await self.until(so)
+
+    async def event(self, condition: Callable[[Any], object]) -> Any:
+        """The first event so far or to come for which the condition holds."""
+        while True:
+            for event in self.events:
+                if condition(event):
+                    return event
+            self.stir.clear()
+            await self.stir.wait()
+
+    def told(self, kind: type) -> list[Any]:
+        return [event for event in self.events if isinstance(event, kind)]
+
+    def steps(self) -> list[str]:
+        return [str(getattr(event, "step", "")) for event in self.events if hasattr(event, "step")]
+
+    def phases(self) -> list[str]:
+        return [str(getattr(event, "phase", "")) for event in self.events if hasattr(event, "phase")]
+
+
+class _Connection:
+    """The sockets of a client, for as long as it is entered."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+
+    def __enter__(self) -> None:
+        world = self.world
+        Home.open(world.home.path)
+        self.context = zmq.Context[zmq.Socket[bytes]]()
+        self.sockets = world.home.sockets()
+        requests = self.context.socket(zmq.DEALER)
+        requests.setsockopt(zmq.RECONNECT_IVL, 20)
+        requests.connect(self.sockets.endpoint(REQUEST_SOCKET))
+        events = self.context.socket(zmq.SUB)
+        events.setsockopt(zmq.RECONNECT_IVL, 20)
+        events.setsockopt(zmq.SUBSCRIBE, b"")
+        events.connect(self.sockets.endpoint(EVENT_SOCKET))
+        world.requests = Postbox(requests, self._answered)
+        self.events = Postbox(events, self._told)
+
+    def __exit__(self, *_: object) -> None:
+        self.world.requests.close()
+        self.events.close()
+        self.context.term()
+        self.sockets.close()
+
+    def _answered(self, frames: list[bytes]) -> None:
+        answer = decode_answer(frames[-1])
+        waiting = self.world.answers.pop(answer.id)
+        if not waiting.done():
+            waiting.set_result(answer)
+
+    def _told(self, frames: list[bytes]) -> None:
+        self.world.events.append(decode_event(frames[-1]))
+        self.world.stir.set()
+
+
+def gone(pid: int) -> bool:
+    """Whether there is no process with this pid."""
+    return started_at(pid) is None
