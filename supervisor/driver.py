@@ -242,10 +242,7 @@ class Driver:
             self._hands.free(self.handoff.new)
         if phase not in (Phase.WAITING, Phase.CANCELLING, Phase.ABORTED):
             self.holding = ""
-        if phase is Phase.PROBATION:
-            self._alarms.arm("show")
-        else:
-            self._alarms.disarm("show")
+        self._alarms.disarm("show")
         self._news.tell(
             PhaseChanged(
                 bot=self._news.bot,
@@ -256,6 +253,8 @@ class Driver:
                 took=took,
             )
         )
+        if phase is Phase.PROBATION:
+            self._rung("show")
         if before is Phase.REVERTING and phase is Phase.PROBATION:
             self._step("holding", "the way back found no boundary in time: the probation begins again")
         if self._leads_now(event, self.handoff.new) and not self._took_over:

@@ -71,7 +71,7 @@ def test_a_deployment_hands_over_and_tells_each_step(world: World) -> None:
     steps = [step for step in world.steps() if step != "probation"]
     assert steps == ["spawned", "imported", "ready", "rehearsed", "handed", "first-tick"]
     shown = [event for event in world.events if getattr(event, "step", "") == "probation"]
-    assert 1 <= len(shown) <= 3
+    assert 1 <= len(shown) <= 4
     assert [(event.worker, event.cause) for event in world.told(LeaderChanged)][:2] == [
         ("w1", "first"),
         ("w2", "handoff"),

@@ -1,0 +1,111 @@
+"""A stage for the supervisor's parts: a clock and alarms turned by hand, and a crew made of lists."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from neverblink.protocol.events import Event
+from neverblink.protocol.link import Report, SupervisorMessage
+from neverblink.supervisor.news import News
+from neverblink.supervisor.outside import Child, Launch, Outside
+from neverblink.supervisor.roster import Member, Roster
+from neverblink.supervisor.spawn import SpawnError
+
+__all__ = ["Hands", "Hour", "Stage", "report"]
+
+
+class Hour:
+    """A scheduler whose time passes when it is told to; ns."""
+
+    def __init__(self) -> None:
+        self.now = 1_000_000_000
+        self._waiting: list[_Alarm] = []
+
+    def call_later(self, delay: float, callback: Callable[[], object], /) -> _Alarm:
+        alarm = _Alarm(self.now + round(delay * 1e9), callback)
+        self._waiting.append(alarm)
+        return alarm
+
+    def pass_by(self, ns: int) -> None:
+        """Let so much time pass; what is due on the way happens, in order."""
+        end = self.now + ns
+        while due := [alarm for alarm in self._waiting if not alarm.cancelled and alarm.at <= end]:
+            first = min(due, key=lambda alarm: alarm.at)
+            self._waiting.remove(first)
+            self.now = max(self.now, first.at)
+            first.callback()
+        self.now = end
+
+    @property
+    def waiting(self) -> int:
+        return len([alarm for alarm in self._waiting if not alarm.cancelled])
+
+
+class _Alarm:
+    def __init__(self, at: int, callback: Callable[[], object]) -> None:
+        self.at = at
+        self.callback = callback
+        self.cancelled = False
+
+    def cancel(self) -> None:
+        self.cancelled = True
+
+
+class Hands:
+    """Notes what the driver does, in `did`. Workers in `missing` can't be started."""
+
+    def __init__(self, roster: Roster) -> None:
+        self.did: list[tuple[str, ...]] = []
+        self.sent: list[tuple[str, SupervisorMessage]] = []
+        self.missing: set[str] = set()
+        self._roster = roster
+
+    def start(self, worker: str) -> Member:
+        if worker in self.missing:
+            raise SpawnError("there is no interpreter 'python9.9'")
+        member = Member(worker, "r2", Path("/nowhere"), 0)
+        member.pid = 4711
+        self._roster.add(member)
+        self.did.append(("start", worker))
+        return member
+
+    def send(self, worker: str, message: SupervisorMessage) -> bool:
+        self.did.append((str(type(message).__struct_config__.tag), worker))
+        self.sent.append((worker, message))
+        return True
+
+    def free(self, worker: str) -> None:
+        self.did.append(("free", worker))
+
+    def dismiss(self, worker: str, why: str) -> None:
+        self.did.append(("dismiss", worker, why))
+
+    def kill(self, worker: str, reason: str) -> None:
+        self.did.append(("kill", worker, reason))
+
+    def take(self) -> list[tuple[str, ...]]:
+        """What was done since the last look."""
+        did, self.did = self.did, []
+        return did
+
+
+class Stage:
+    """Roster, news and outside of one bot, with two clocks that are one."""
+
+    def __init__(self) -> None:
+        self.hour = Hour()
+        self.events: list[Event] = []
+        self.troubles: list[str] = []
+        self.roster = Roster()
+        self.news = News("fox", lambda: self.hour.now, self.troubles.append)
+        self.news.subscribe(self.events.append)
+        self.outside = Outside(lambda: self.hour.now, lambda: self.hour.now, self.hour, _no_spawn)
+
+
+def _no_spawn(launch: Launch, on_exit: Callable[[int], None]) -> Child:
+    raise SpawnError("nothing is started here")
+
+
+def report(role: str, *, loaded: bool = False, epoch: int = 1, late: int = 0, paused: bool = False) -> Report:
+    return Report(role, epoch, loaded, "", 0, 10, 10, paused, late_max=late)  # pyright: ignore[reportArgumentType]

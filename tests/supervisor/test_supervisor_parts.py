@@ -1,0 +1,453 @@
+"""The supervisor's small parts, each by itself."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import zmq
+
+from neverblink.protocol import events, link
+from neverblink.protocol.assignment import VARIABLE, Assignment, decode_assignment
+from neverblink.protocol.changes import Schema
+from neverblink.protocol.events import Event
+from neverblink.protocol.link import Answered, DecisionOpened, Hello, Run, SupervisorMessage, supervisor_codec
+from neverblink.protocol.versions import VersionRange
+from neverblink.protocol.window import WindowSpec
+from neverblink.supervisor import courtesy
+from neverblink.supervisor.arrival import journal_left, survivors
+from neverblink.supervisor.courtesy import Courtesy
+from neverblink.supervisor.errands import Errands, NoAnswer
+from neverblink.supervisor.home import Home
+from neverblink.supervisor.log import Log, line_of
+from neverblink.supervisor.outside import Launch
+from neverblink.supervisor.process import alive, describe_exit, started_at
+from neverblink.supervisor.records import Worker
+from neverblink.supervisor.roster import Ended, Member, Roster
+from neverblink.supervisor.spawn import SpawnError, last_line, spawn, why_it_ended
+from neverblink.supervisor.switchboard import Switchboard
+from neverblink.supervisor.waiting import Waiting
+
+from .stage import Hour, Stage, report
+
+SECOND = 1_000_000_000
+
+ASSIGNMENT = Assignment("fox", "w1", "r1", "/run", "/lease", "/journal")
+
+
+def hello(**changes: object) -> Hello:
+    known: dict[str, object] = {
+        "bot": "fox",
+        "worker": "w1",
+        "pid": 1,
+        "started": 1,
+        "protocol": VersionRange(1, 1),
+        "release": "r1",
+        "schema": Schema(1, ""),
+        "interval": SECOND,
+        "windows": (),
+        "python": "3.11",
+        "neverblink": "0",
+    }
+    return Hello(**{**known, **changes})  # pyright: ignore[reportArgumentType]
+
+
+# --- processes ------------------------------------------------------------------------------------------------------
+
+
+def launched(tmp_path: Path, program: str) -> tuple[int, str, Path]:
+    """Start `program` as a worker's interpreter; return its exit status, its log, and the release's directory."""
+    release = tmp_path / "release"
+    release.mkdir()
+    (tmp_path / "link").symlink_to(release)
+    python = tmp_path / "python"
+    python.write_text(f"#!{sys.executable}\n{program}")
+    python.chmod(0o755)
+    launch = Launch(str(python), tmp_path / "link", "bot:Fox", tmp_path / "w1.log", ASSIGNMENT)
+
+    async def run() -> int:
+        loop = asyncio.get_running_loop()
+        ended: asyncio.Future[int] = loop.create_future()
+        spawn(launch, {**os.environ, "PYTHONSAFEPATH": "1"}, ended.set_result, loop)
+        return await asyncio.wait_for(ended, 20)
+
+    return asyncio.run(run()), launch.log.read_text(), release
+
+
+def test_a_worker_knows_what_it_was_told_and_stands_alone(tmp_path: Path) -> None:
+    (tmp_path / "w1.log").write_text("from before\n")
+    code, log, release = launched(
+        tmp_path,
+        "import os, sys\n"
+        "print(sys.argv[1:], os.getcwd(), os.getsid(0) == os.getpid(), os.environ['PYTHONUNBUFFERED'])\n"
+        f"print(os.read(int(os.environ[{VARIABLE!r}]), 9999).decode(), 'PYTHONSAFEPATH' in os.environ)\n"
+        "print('an error', file=sys.stderr, flush=True)\n"
+        "sys.exit(3)",
+    )
+    assert code == 3
+    lines = log.splitlines()
+    assert lines[0] == "from before"
+    assert "an error" in lines
+    assert f"['-m', 'neverblink.worker', 'bot:Fox'] {release} True 1" in lines
+    (told,) = [line for line in lines if line.startswith("{")]
+    assert told.endswith(" False")
+    assert decode_assignment(told.removesuffix(" False").encode()) == ASSIGNMENT
+
+
+def test_the_end_of_a_process_is_told_by_its_signal(tmp_path: Path) -> None:
+    code, _, _ = launched(tmp_path, "import os, signal\nos.kill(os.getpid(), signal.SIGKILL)")
+    assert (code, describe_exit(code)) == (-9, "killed by SIGKILL")
+    assert describe_exit(0) == "exit 0"
+    assert describe_exit(-200) == "killed by signal 200"
+
+
+def test_a_release_that_is_gone_and_an_interpreter_that_is_none(tmp_path: Path) -> None:
+    async def start(python: str, directory: Path) -> None:
+        launch = Launch(python, directory, "bot:Fox", tmp_path / "w1.log", ASSIGNMENT)
+        spawn(launch, os.environ, lambda code: None, asyncio.get_running_loop())
+
+    with pytest.raises(SpawnError, match="is gone: deploy again"):
+        asyncio.run(start(sys.executable, tmp_path / "nowhere"))
+    with pytest.raises(SpawnError, match="there is no interpreter 'nope'"):
+        asyncio.run(start("nope", tmp_path))
+    broken = tmp_path / "broken"
+    broken.write_text("#!/nowhere/python\n")
+    broken.chmod(0o755)
+    with pytest.raises(SpawnError, match="cannot be started"):
+        asyncio.run(start(str(broken), tmp_path))
+
+
+def test_why_it_ended_is_the_last_line_it_wrote(tmp_path: Path) -> None:
+    launch = Launch("python3.13", tmp_path, "bot:Fox", tmp_path / "w1.log", ASSIGNMENT)
+    assert why_it_ended(launch, "exit 1") == "exit 1"
+    launch.log.write_bytes(b"x" * 20_000 + b"\nTraceback:\n  \xff\nValueError: 3\n\n  \n")
+    assert why_it_ended(launch, "exit 1") == "exit 1: ValueError: 3"
+    launch.log.write_text("/usr/bin/python3.13: No module named neverblink\n")
+    assert "python3.13 -m pip install neverblink" in why_it_ended(launch, "exit 1")
+    assert last_line(tmp_path / "nowhere") == ""
+
+
+def test_a_process_is_itself_and_not_only_its_number() -> None:
+    me = started_at(os.getpid())
+    assert me is not None
+    assert alive(os.getpid(), me)
+    assert not alive(os.getpid(), me + 1)
+    child = subprocess.Popen([sys.executable, "-c", ""])
+    born = started_at(child.pid)
+    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+    assert born is not None
+    assert not alive(child.pid, born), "a zombie leads nothing"
+    child.wait()
+    assert started_at(child.pid) is None
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="one core only")
+def test_courtesy_is_undone_for_every_thread_but_those_bound_by_the_bot() -> None:
+    cores = os.sched_getaffinity(0)
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:
+        assert child.stdin is not None
+        kept = Courtesy(child.pid, os.getpid())
+        assert kept.restricted
+        assert len(os.sched_getaffinity(child.pid)) == len(cores) - 1
+        kept.free()
+        assert os.sched_getaffinity(child.pid) == cores
+        again = Courtesy(child.pid, os.getpid())
+        away = cores - os.sched_getaffinity(child.pid)
+        os.sched_setaffinity(child.pid, away)
+        again.free()
+        assert os.sched_getaffinity(child.pid) == away
+        assert not Courtesy(child.pid, 2**22 + 1).restricted
+        child.stdin.close()
+    assert courtesy.last_core(os.getpid()) in cores
+
+
+# --- what is known --------------------------------------------------------------------------------------------------
+
+
+def member(worker: str) -> Member:
+    return Member(worker, "r1", Path("/log"), 0)
+
+
+def test_a_member_is_what_it_last_said() -> None:
+    one = member("w1")
+    assert (one.role, one.alive, one.leads, one.epoch, one.open_decision) == ("joining", True, False, 0, "")
+    one.take(hello(windows=(WindowSpec("5m", "-20s", "-5s"), WindowSpec("nonsense", "", ""))), 5)
+    assert [window.name for window in one.windows] == ["5m -20s..-5s"]
+    one.take(report("leading", epoch=3, late=70), 10)
+    one.take(report("leading", epoch=3, late=20), 20)
+    assert (one.leads, one.epoch, one.late_max, one.leads_since, one.reported_at) == (True, 3, 70, 10, 20)
+    one.take(DecisionOpened("3-1-0", "enter", 8), 30)
+    one.take(DecisionOpened("3-1-1", "", 7), 30)
+    assert one.open_decision == "3-1-1"
+    one.take(link.DecisionClosed("3-1-1"), 30)
+    assert one.open_decision == "enter"
+    one.take(report("following", epoch=4), 40)
+    assert one.open_decision == ""
+    one.ended = Ended(1, "exit 1", 50)
+    assert (one.role, one.alive) == ("gone", False)
+
+
+def test_the_roster_forgets_the_dead_after_a_while() -> None:
+    roster = Roster()
+    for number in range(40):
+        one = member(f"w{number}")
+        roster.add(one)
+        one.ended = Ended(number % 2, f"exit {number % 2}", number)
+    roster.add(member("alive"))
+    assert [one.worker for one in roster.alive()] == ["alive"]
+    assert roster.get("w0") is None
+    assert roster.get("w39") is not None
+    failed = roster.last_failure()
+    assert failed is not None
+    assert failed.worker == "w39"
+
+
+# --- the workers' socket --------------------------------------------------------------------------------------------
+
+
+class Called:
+    """A switchboard and one worker's socket."""
+
+    def __init__(self, sockets_of: Path, refuse: str = "") -> None:
+        self.context = zmq.Context[zmq.Socket[bytes]]()
+        self.heard: list[tuple[str, link.WorkerMessage]] = []
+        self.puzzles: list[str] = []
+        self.sockets = Home.open(sockets_of).sockets()
+        at = self.sockets.endpoint("supervisor.sock")
+        self.board = Switchboard(
+            self.context,
+            at,
+            bot="fox",
+            admit=lambda hello: refuse,
+            hear=lambda worker, message: self.heard.append((worker, message)),
+            puzzled=self.puzzles.append,
+        )
+        self.worker = self.context.socket(zmq.DEALER)
+        self.worker.setsockopt(zmq.IDENTITY, b"w1")
+        self.worker.setsockopt(zmq.RCVTIMEO, 5000)
+        self.worker.connect(at)
+
+    async def say(self, message: link.WorkerMessage) -> SupervisorMessage:
+        """Say something, and return the answer."""
+        self.worker.send(link.worker_codec.encode(message))
+        return supervisor_codec.decode(await asyncio.to_thread(self.worker.recv))
+
+    def close(self) -> None:
+        self.worker.close(0)
+        self.board.close()
+        self.context.term()
+        self.sockets.close()
+
+
+def test_a_worker_introduces_itself_before_it_is_heard(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        called = Called(tmp_path)
+        assert not called.board.send("w1", link.Stop())
+        assert await called.say(report("following")) == link.Identify()
+        assert called.heard == []
+        assert await called.say(hello()) == link.Welcome(1)
+        called.worker.send(b"\xc1")
+        called.worker.send_multipart([b"a", b"b"])
+        called.worker.send(link.worker_codec.encode(report("following")))
+        assert called.board.send("w1", link.Stop())
+        assert supervisor_codec.decode(await asyncio.to_thread(called.worker.recv)) == link.Stop()
+        assert await called.say(hello()) == link.Welcome(1)
+        assert [type(message).__name__ for _, message in called.heard] == ["Hello", "Report", "Hello"]
+        assert called.board.garbage == 2
+        assert len(called.puzzles) == 1
+        called.board.forget("w1")
+        assert await called.say(report("following")) == link.Identify()
+        called.close()
+
+    asyncio.run(asyncio.wait_for(scenario(), 20))
+
+
+@pytest.mark.parametrize(
+    ("said", "refuse", "reason"),
+    [
+        (hello(bot="hen"), "", "it runs bot 'hen', this supervisor runs 'fox'"),
+        (hello(worker="w2"), "", "it connected as 'w1' and calls itself 'w2'"),
+        (hello(), "worker 'w1' is pid 3", "worker 'w1' is pid 3"),
+        (hello(protocol=VersionRange(7, 9)), "", "worker w1 speaks neverblink protocol 7 to 9"),
+    ],
+)
+def test_who_is_none_of_ours_is_told_why(tmp_path: Path, said: Hello, refuse: str, reason: str) -> None:
+    async def scenario() -> None:
+        called = Called(tmp_path, refuse)
+        answer = await called.say(said)
+        assert isinstance(answer, link.Rejected)
+        assert answer.reason.startswith(reason)
+        heard = [message for _, message in called.heard]
+        assert heard == ([link.Failed("protocol", answer.reason, "")] if "protocol" in reason else [])
+        called.close()
+
+    asyncio.run(asyncio.wait_for(scenario(), 20))
+
+
+# --- waiting, and commands on their way -----------------------------------------------------------------------------
+
+
+def test_waiting_looks_again_when_something_has_changed_or_time_is_up() -> None:
+    async def scenario() -> None:
+        hour = Hour()
+        waiting = Waiting(hour)
+        so: list[int] = []
+        patient = asyncio.ensure_future(waiting.until(lambda: so))
+        hasty = asyncio.ensure_future(waiting.until(lambda: len(so) > 1, SECOND))
+        assert await waiting.until(lambda: True)
+        await asyncio.sleep(0)
+        waiting.stir()
+        await asyncio.sleep(0)
+        assert not patient.done()
+        so.append(1)
+        waiting.stir()
+        assert await patient
+        hour.pass_by(SECOND)
+        assert await hasty is False
+        assert hour.waiting == 0
+
+    asyncio.run(scenario())
+
+
+def test_a_command_follows_the_leader_until_it_is_answered() -> None:
+    async def scenario() -> None:
+        hour = Hour()
+        leader = ["w1"]
+        sent: list[tuple[str, SupervisorMessage]] = []
+
+        def send(worker: str, message: SupervisorMessage) -> bool:
+            sent.append((worker, message))
+            return True
+
+        errands = Errands(hour, lambda: leader[0], send, 10 * SECOND)
+        running = asyncio.ensure_future(errands.run("size", {"pct": 2.5}))
+        await asyncio.sleep(0)
+        hour.pass_by(SECOND // 2)
+        leader[0] = ""
+        hour.pass_by(SECOND // 2)
+        leader[0] = "w2"
+        errands.resend()
+        assert [worker for worker, _ in sent] == ["w1", "w1", "w2"]
+        run = sent[0][1]
+        assert isinstance(run, Run)
+        assert {message.key for _, message in sent if isinstance(message, Run)} == {run.key}
+        errands.answered(Answered("another key", 1, None))
+        errands.answered(Answered(run.key, 7, "done"))
+        errands.answered(Answered(run.key, 8, "told twice"))
+        assert (await running).seq == 7
+        hour.pass_by(20 * SECOND)
+        assert hour.waiting == 0
+        late = asyncio.ensure_future(errands.run("size", {}))
+        await asyncio.sleep(0)
+        hour.pass_by(10 * SECOND)
+        with pytest.raises(NoAnswer, match="in 10s") as no_answer:
+            await late
+        assert no_answer.value.late
+
+    asyncio.run(scenario())
+
+
+# --- the home of an earlier run -------------------------------------------------------------------------------------
+
+
+def test_an_empty_or_torn_journal_is_no_state(tmp_path: Path) -> None:
+    assert journal_left(tmp_path) is None
+    (tmp_path / "00000001.journal").write_bytes(b"")
+    assert journal_left(tmp_path) is None
+
+
+def test_survivors_are_known_workers_and_whoever_has_the_lease(tmp_path: Path) -> None:
+    home = Home.open(tmp_path)
+    me = started_at(os.getpid()) or 0
+    known = Worker("fox", "w1", "r1", os.getpid(), me, "", 0, None, None, "")
+    assert [(one.worker, one.leads) for one in survivors(home, [known])] == [("w1", False)]
+    program = (
+        "from neverblink.worker.lease import Lease\nimport sys\n"
+        f"lease = Lease({str(home.lease)!r})\nlease.take('w9')\nprint(flush=True)\ninput()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as leader:
+        assert leader.stdin is not None
+        assert leader.stdout is not None
+        leader.stdout.readline()
+        assert [(one.worker, one.pid, one.leads) for one in survivors(home, [])] == [("w9", leader.pid, True)]
+        home.lease.write_bytes(b"not a lease at all" + b" " * 600)
+        assert [(one.worker, one.pid) for one in survivors(home, [])] == [("", leader.pid)]
+        leader.stdin.close()
+    assert survivors(home, []) == []
+
+
+# --- the log and the news -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("event", "line"),
+    [
+        (
+            events.WorkerStarted(bot="fox", at=1, worker="w1", release="r1", pid=7),
+            "worker w1 started: release r1, pid 7",
+        ),
+        (
+            events.LeaderChanged(bot="fox", at=1, worker="", release="", epoch=1, cause="exit 1", seq=0),
+            "no worker leads any more: exit 1",
+        ),
+        (
+            events.Step(bot="fox", at=1, deployment=3, step="rehearsed", text="all", took=1_234_567),
+            "deployment 3: rehearsed all in 1.235ms",
+        ),
+        (
+            events.Commanded(
+                bot="fox", at=1, op="deploy", who="anna", why="", outcome="locked", detail="freeze"
+            ),
+            "deploy by anna: locked: freeze",
+        ),
+        (
+            events.DeploymentEnded(
+                bot="fox",
+                at=1,
+                deployment=3,
+                outcome="rolled_back",
+                reason="it broke",
+                leader="w1",
+                release="r1",
+            ),
+            "deployment 3 rolled back: it broke; r1 leads",
+        ),
+    ],
+)
+def test_events_are_one_line_each(event: Event, line: str) -> None:
+    assert line_of(event) == line
+
+
+def test_the_log_survives_a_screen_that_is_gone(tmp_path: Path) -> None:
+    screen = io.StringIO()
+    log = Log(tmp_path / "log", screen, lambda: 1_795_533_244 * SECOND)
+    log.say("two\nlines")
+    screen.close()
+    log.say("nobody looks")
+    log.close()
+    log.say("nor writes")
+    assert (tmp_path / "log").read_text().splitlines() == [
+        "2026-11-24T15:14:04.000Z two lines",
+        "2026-11-24T15:14:04.000Z nobody looks",
+    ]
+
+
+def test_a_listener_that_fails_is_no_trouble_for_the_others() -> None:
+    stage = Stage()
+
+    def fail(event: Event) -> None:
+        raise OSError("the disk is full")
+
+    stage.news.subscribe(fail)
+    later: list[Event] = []
+    stage.news.subscribe(later.append)
+    stage.news.tell(events.SupervisorStopping(bot="fox", at=1, reason="down"))
+    assert len(later) == 1
+    assert stage.troubles == ["a listener failed on SupervisorStopping: OSError('the disk is full')"]
