@@ -247,7 +247,7 @@ class Called:
 def test_a_worker_introduces_itself_before_it_is_heard(tmp_path: Path) -> None:
     async def scenario() -> None:
         called = Called(tmp_path)
-        assert not called.board.send("w1", link.Stop())
+        assert not called.board.send("w7", link.Stop())
         assert await called.say(report("following")) == link.Identify()
         assert called.heard == []
         assert await called.say(hello()) == link.Welcome(1)
