@@ -1,0 +1,144 @@
+"""Invariant 7: what came from outside, and what the bot set itself for later, was applied exactly once.
+
+An inbox is a queue: a worker applies what it has in the order in which it received it, and at a handoff the heir takes
+in what the old one still had. So a key that was received and not applied still waits, unless one that was received
+after it has been applied: then it was lost on the way.
+"""
+
+from __future__ import annotations
+
+from itertools import islice
+
+from ..protocol.frame import Armed, Frame, Traffic, Vitals
+from .audit_report import MOST, EventsFound, TimersFound
+from .audit_scope import Scope
+
+__all__ = ["Events", "Timers"]
+
+
+class Events:
+    """Follows the inbox. It remembers each key ever applied, because a second time may come at any time."""
+
+    def __init__(self, scope: Scope) -> None:
+        self._scope = scope
+        self._applied: set[str] = set()
+        self._waiting: dict[str, tuple[int, int, bool]] = {}
+        """Received and not yet applied: the last frame that said so, its tick, and whether that was in the span."""
+        self._newest = -1
+        """The latest receipt, by frame, of a key that was applied."""
+        self._twice: list[str] = []
+        self._counts = [0, 0, 0, 0]
+
+    def resume(self, vitals: Vitals) -> None:
+        """The state goes on from a snapshot."""
+        self._applied.update(key for key, _ in vitals.applied)
+
+    def frame(self, frame: Frame) -> None:
+        """Take in what the inbox saw in a frame."""
+        traffic, scope, waiting = frame.traffic, self._scope, self._waiting
+        applied = self._applied
+        new = 0
+        for key in traffic.received:
+            if key not in applied:
+                new += key not in waiting
+                waiting[key] = (frame.number, frame.seq, scope.open)
+        for key in traffic.applied:
+            receipt = waiting.pop(key, None)
+            if receipt is not None and receipt[0] > self._newest:
+                self._newest = receipt[0]
+            if key in applied:
+                self._again(key)
+            applied.add(key)
+        if scope.open:
+            self._count(traffic, new)
+
+    def stopped(self) -> None:
+        """The bot was stopped for good: what waited will not be applied, and nobody expects it."""
+        if self._scope.open:
+            self._counts[3] += len(self._waiting)
+        self._waiting.clear()
+
+    def found(self) -> EventsFound:
+        """Say what became of all keys, and blame those that were lost."""
+        lost = [key for key, receipt in self._waiting.items() if receipt[0] < self._newest]
+        never: list[str] = []
+        for key in lost:
+            number, seq, inside = self._waiting[key]
+            if inside:
+                never.append(key)
+                self._scope.blame(
+                    7, f"{_named(key)} was received and never applied, and later ones were", number, seq
+                )
+        gone = set(lost)
+        waiting = (key for key in self._waiting if key not in gone)
+        received, applied, repeated, stopped = self._counts
+        return EventsFound(
+            received=received,
+            applied=applied,
+            repeated=repeated,
+            twice=self._twice,
+            never=never[:MOST],
+            waiting=list(islice(waiting, MOST)),
+            stopped=stopped,
+        )
+
+    def _again(self, key: str) -> None:
+        if self._scope.open and len(self._twice) < MOST:
+            self._twice.append(key)
+        self._scope.breaks(7, f"{_named(key)} was applied twice")
+
+    def _count(self, traffic: Traffic, new: int) -> None:
+        counts = self._counts
+        counts[0] += new
+        counts[1] += len(traffic.applied)
+        counts[2] += traffic.repeated
+
+
+class Timers:
+    """Follows what is armed. A timer's frame does not name it: its due time does, and must be that of an armed one."""
+
+    def __init__(self, scope: Scope) -> None:
+        self._scope = scope
+        self._armed: dict[str, Armed] = {}
+        self._fired = 0
+        self._twice = 0
+        self._late = 0
+
+    def resume(self, vitals: Vitals) -> None:
+        """The state goes on from a snapshot."""
+        self._armed = dict(vitals.timers)
+
+    def frame(self, frame: Frame) -> None:
+        """Take in what a frame changes, and for a timer's own frame, that it was its time."""
+        changes, armed = frame.timers, self._armed
+        if frame.kind == "timer":
+            self._fire(frame)
+        for name, timer in changes.items():
+            if timer is None:
+                armed.pop(name, None)
+            else:
+                armed[name] = timer
+
+    def found(self) -> TimersFound:
+        return TimersFound(self._fired, self._twice, len(self._armed), self._late / 1000)
+
+    def _fire(self, frame: Frame) -> None:
+        due = frame.timing.due
+        spent = [
+            name
+            for name, after in frame.timers.items()
+            if (before := self._armed.get(name)) is not None and before.due == due and before != after
+        ]
+        if not spent:
+            self._scope.breaks(
+                7,
+                f"a timer went off for {due} (wall clock, ns), and none was armed for then: it went off before",
+            )
+        if self._scope.open:
+            self._fired += 1
+            self._twice += not spent
+            self._late = max(self._late, frame.timing.late)
+
+
+def _named(key: str) -> str:
+    return f"event {key!r}" if not key.startswith("command/") else f"operator's {key!r}"
