@@ -30,7 +30,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "logs": ("logs", "The workers' output, each line marked with its release."),
     "releases": ("past", "The releases kept, newest first."),
     "history": ("past", "The deployments so far, or the whole story of one."),
-    "audit": ("past", "Prove from the journal that no tick was missed or doubled."),
+    "audit": ("audit", "Prove from the journal that no tick was missed or doubled."),
     "pause": ("steer", "Tell the bot to enter nothing new."),
     "resume": ("steer", "Tell the bot that it may enter again."),
     "lock": ("steer", "Refuse deployments until `unlock`."),

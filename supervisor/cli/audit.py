@@ -1,0 +1,242 @@
+"""audit: prove from the bot's own journal that nothing was missed or doubled, or say what was.
+
+It reads the files alone, so it needs no supervisor, and a leader that is writing is not disturbed.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+from datetime import datetime
+from pathlib import Path
+
+import click
+import msgspec
+
+from ...protocol import duration
+from ...protocol.duration import DurationError
+from ...protocol.journal import Entry
+from ...protocol.window import Window, WindowError, WindowSpec
+from ..audit import audit as judge
+from ..audit_report import INVARIANTS, Missing, Report, Transfer
+from ..audit_scope import Bound, Moment, Seq
+from ..history import History
+from ..journal_reader import Found, Segment, read_journal, segments
+from .errors import BadInput
+from .exits import Exit
+from .here import Here
+from .screen import Screen, columns
+from .verb import Done, verb
+from .words import clock, count, last
+
+__all__ = ["audit", "bound", "show"]
+
+KEPT_WINDOWS = "windows"
+"""The key in the history under which the supervisor keeps the leader's windows (a list of `WindowSpec`)."""
+
+_LINES = 10
+_OFTEN = 1 << 15
+
+
+@verb
+@click.option(
+    "--since", metavar="SEQ|TIME", default="", help="From this tick on, or this time, or this long ago."
+)
+@click.option("--until", metavar="SEQ|TIME", default="", help="Up to this tick, this time, or this long ago.")
+@click.option(
+    "--window",
+    "said",
+    metavar="PERIOD,OPENS,CLOSES",
+    multiple=True,
+    help="Report on this window, as in 5m,-20s,-5s (otherwise on the bot's own).",
+)
+def audit(here: Here, since: str, until: str, said: tuple[str, ...]) -> Done:
+    """Prove that no tick was missed or doubled, from the journal alone. Ends with 1 when something is broken.
+
+    SEQ is a tick's index. TIME is 14:05:09, 2026-11-24T14:05:09, or a duration: 10m is ten minutes ago.
+    """
+    directory = here.home.journal
+    if not segments(directory):
+        raise BadInput(f"home {here.home.path}: there is no journal here yet: it begins with `neverblink up`")
+    now = time.time_ns()
+    report = judge(
+        _watched(read_journal(directory), directory, here.screen),
+        windows=[_window(text) for text in said] if said else _known_windows(here),
+        since=bound("--since", since, now),
+        until=bound("--until", until, now),
+    )
+    show(report, here.screen)
+    return Done(msgspec.to_builtins(report, str_keys=True), Exit.DONE if report.ok else Exit.BROKEN)
+
+
+def bound(option: str, text: str, now: int) -> Bound | None:
+    """What somebody wrote as a bound of the span; raise `BadInput` when it is none. `now` is wall ns."""
+    text = text.strip()
+    if not text:
+        return None
+    if text.isdecimal():
+        return Seq(int(text))
+    try:
+        return Moment(now - duration.parse(text))
+    except DurationError:
+        pass
+    try:
+        today = datetime.fromtimestamp(now / 1e9).astimezone()
+        moment = datetime.fromisoformat(text if len(text) > 8 else f"{today:%Y-%m-%d}T{text}")
+    except ValueError:
+        raise BadInput(
+            f"{option} {text}: neither a tick's index, nor a time such as 14:05:09 or 2026-11-24T14:05:09, "
+            "nor a duration such as 10m"
+        ) from None
+    return Moment(int(moment.timestamp() * 1_000_000) * 1000)
+
+
+def show(report: Report, screen: Screen) -> None:
+    """Tell a person what was found, the proofs first and what is broken last, where it can't be overlooked."""
+    if report.ok and not report.chain.frames:
+        screen.line("there is nothing in this span, so nothing was proven")
+        return
+    broken = {finding.invariant for finding in report.broken}
+    for invariant, text in INVARIANTS.items():
+        mark = screen.bad("broken") if invariant in broken else screen.good("proven")
+        screen.line(f"{mark}  {text}")
+    screen.line()
+    for name, text in _facts(report, screen):
+        screen.line(f"{screen.faint(f'{name:<9}')}  {text}")
+    _show_broken(report, screen)
+
+
+def _show_broken(report: Report, screen: Screen) -> None:
+    if not report.broken:
+        return
+    screen.line()
+    for finding in report.broken[:_LINES]:
+        at = "" if finding.number is None else screen.faint(f"  (frame {finding.number})")
+        screen.line(f"{screen.bad('broken')}  {finding.text}{at}")
+    if report.broken_total > _LINES:
+        screen.line(f"{report.broken_total - _LINES:,} more; --json lists up to {len(report.broken):,}")
+
+
+def _facts(report: Report, screen: Screen) -> Iterator[tuple[str, str]]:
+    if report.began is not None and report.ended is not None:
+        yield "span", f"{clock(report.began)} to {clock(report.ended)}, {count(report.chain.frames, 'frame')}"
+    yield "ticks", _ticks(report, screen)
+    yield from (("", line) for line in _ranges(report.missing, "missed"))
+    yield from (("", line) for line in _ranges(report.skipped, "skipped"))
+    yield from (
+        ("clock", f"stepped by {last(round(step.by_us * 1000))} before tick {step.seq}")
+        for step in report.clock
+    )
+    lines = columns([_transfer(transfer, screen) for transfer in report.handoffs[-_LINES:]])
+    yield from (("" if at else "handoffs", line.rstrip()) for at, line in enumerate(lines))
+    if report.handoffs_total > len(lines):
+        yield "", f"{report.handoffs_total - len(lines):,} before these"
+    for name, window in report.windows.items():
+        told = f"{window.covered:,} of {count(window.total, 'time')} covered"
+        yield "window", f"{name}: {told if window.covered == window.total else screen.warn(told)}"
+        yield from (("", f"not from {clock(span.opens)}") for span in window.uncovered[:_LINES])
+    yield from _dealings(report)
+    if report.resets:
+        yield "resets", f"{count(len(report.resets), 'time')} back to the state of the handoff"
+    yield from (
+        ("schema", f"version {change.before} to {change.after} after tick {change.seq}")
+        for change in report.schemas
+    )
+    for torn in report.torn:
+        yield (
+            "torn",
+            f"segment {torn.segment} ends in {torn.bytes:,} bytes of a record that was never finished",
+        )
+
+
+def _dealings(report: Report) -> Iterator[tuple[str, str]]:
+    events, timers, decisions = report.events, report.timers, report.decisions
+    if events.received or events.applied or events.repeated:
+        told = (
+            f"{events.received:,} received, {events.applied:,} applied, {events.repeated:,} repeats dropped"
+        )
+        yield "events", f"{told}, {len(events.waiting):,} waiting"
+    if timers.fired or timers.armed:
+        late = f", at most {last(round(timers.late_us * 1000))} late" if timers.fired else ""
+        yield "timers", f"{timers.fired:,} went off{late}; {timers.armed:,} armed"
+    if decisions.opened:
+        told = (
+            f"{decisions.opened:,} opened, {decisions.closed:,} closed ({decisions.raised:,} by an exception)"
+        )
+        yield "decisions", f"{told}, {len(decisions.in_doubt):,} in doubt, {len(decisions.open):,} open"
+
+
+def _ticks(report: Report, screen: Screen) -> str:
+    def tally(number: int, word: str) -> str:
+        return screen.warn(f"{number:,} {word}") if number else f"none {word}"
+
+    told = [
+        tally(report.missed, "missed"),
+        tally(report.doubled, "doubled"),
+        tally(report.skipped_total, "skipped"),
+    ]
+    where = f" ({report.first} to {report.last})" if report.ticks else ""
+    late = f", at most {last(round(report.late_us * 1000))} late" if report.ticks else ""
+    return f"{report.ticks:,}{where}: {', '.join(told)}{late}"
+
+
+def _ranges(ranges: list[Missing], word: str) -> Iterator[str]:
+    for gap in ranges[:_LINES]:
+        which = str(gap.seq) if gap.seq == gap.last else f"{gap.seq} to {gap.last}"
+        yield f"{word} {which}: {gap.cause or 'and nobody recorded it'}"
+    if len(ranges) > _LINES:
+        yield f"{word} in {len(ranges) - _LINES:,} more places"
+
+
+def _transfer(transfer: Transfer, screen: Screen) -> tuple[str, ...]:
+    cause = transfer.cause
+    return (
+        f"tick {'-' if transfer.seq is None else transfer.seq}",
+        cause if cause == "handoff" else screen.warn(cause),
+        f"{transfer.from_release or transfer.from_} -> {transfer.to_release or transfer.to}",
+        "" if transfer.blackout_us is None else f"blackout {last(round(transfer.blackout_us * 1000))}",
+        "" if transfer.late_us is None else f"{last(round(transfer.late_us * 1000))} late",
+        f"{transfer.missed:,} missed" if transfer.missed else "",
+        f"deployment {transfer.deployment}" if transfer.deployment else "",
+    )
+
+
+def _window(text: str) -> Window:
+    """A window as written on the command line."""
+    parts = [part.strip() for part in text.split(",")]
+    if len(parts) != 3:
+        raise BadInput(f"--window {text}: expected PERIOD,OPENS,CLOSES, as in 5m,-20s,-5s")
+    try:
+        return Window(parts[0], opens=parts[1], closes=parts[2])
+    except WindowError as problem:
+        raise BadInput(f"--window {text}: {problem.message}") from None
+
+
+def _known_windows(here: Here) -> Iterable[Window]:
+    """The windows of the bot that leads or led last, as far as the history knows."""
+    if not here.home.database.is_file():
+        return ()
+    with History.open(here.home.database, "", read_only=True) as file:
+        bots = file.bots()
+    if not bots:
+        return ()
+    with History.open(here.home.database, bots[0], read_only=True) as past:
+        return [Window.of(spec) for spec in past.kept(KEPT_WINDOWS, list[WindowSpec]) or ()]
+
+
+def _watched(found: Iterable[Found], directory: Path, screen: Screen) -> Iterator[Found]:
+    """Pass on what is read, with a word now and then on how far it is: a long journal takes a while."""
+    if not screen.lively:
+        yield from found
+        return
+    sizes = {number: path.stat().st_size for number, path in segments(directory)}
+    total, before, at = sum(sizes.values()) or 1, 0, 0
+    current = 0
+    for number, item in enumerate(found):
+        if isinstance(item, Segment):
+            before, current = before + current, item.size
+        elif isinstance(item, Entry) and number % _OFTEN == 0:
+            at = min(99, (before + item.end) * 100 // total)
+            screen.live(f"reading the journal: {at}%")
+        yield item
+    screen.live("")
