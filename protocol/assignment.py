@@ -1,0 +1,54 @@
+"""What a worker is told when it is started, before it can ask anybody.
+
+The supervisor writes it as JSON into a pipe and names the pipe's descriptor in the environment variable
+`NEVERBLINK_ASSIGNMENT`. A worker without that variable runs standalone.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from .errors import NeverblinkError
+
+__all__ = ["VARIABLE", "Assignment", "AssignmentError", "decode_assignment", "encode_assignment"]
+
+VARIABLE = "NEVERBLINK_ASSIGNMENT"
+
+
+class AssignmentError(NeverblinkError):
+    """The assignment could not be read."""
+
+
+class Assignment(msgspec.Struct, frozen=True):
+    """Who a worker is, and where it finds what it shares with the others. Paths are absolute, times in ns."""
+
+    bot: str
+    """The bot's name."""
+    worker: str
+    """This worker's id, unique in the home."""
+    release: str
+    run: str
+    """Directory of the sockets. The supervisor's is `supervisor.sock`; a worker's own is `<worker>.sock`."""
+    lease: str
+    journal: str
+    durability: str = "process"
+    pulse: int = 200_000_000
+    """How often the worker reports to the supervisor when nothing happens."""
+    lease_within: int = 250_000_000
+    """After yielding, how long until it takes the lease back if nobody has."""
+    hang_after: int = 2_000_000_000
+    """In probation, how long past a due tick the leader may be silent."""
+
+
+def encode_assignment(assignment: Assignment) -> bytes:
+    return msgspec.json.encode(assignment)
+
+
+def decode_assignment(data: bytes) -> Assignment:
+    """Return the assignment in `data`; raise `AssignmentError` when it is none."""
+    try:
+        return msgspec.json.decode(data, type=Assignment)
+    except msgspec.MsgspecError as problem:
+        raise AssignmentError(
+            f"{VARIABLE} does not lead to an assignment ({problem}): unset it to run standalone"
+        ) from None

@@ -1,0 +1,226 @@
+"""What an operator can ask, and how it is answered.
+
+Every surface (the CLI, a bare ZeroMQ socket, later files and HTTP) builds one of these commands and hands it to one
+place, so whatever a human can do a pipeline can do, with the same safety. On the wire a command is one JSON (or
+msgpack) object: `{"id": "1", "op": "status"}`; the answer carries the same id, the API's version, and a status.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+from .errors import NeverblinkError
+from .versions import API
+
+__all__ = [
+    "EVENT_SOCKET",
+    "MAX_REQUEST",
+    "REQUEST_SOCKET",
+    "Abort",
+    "Answer",
+    "BadRequest",
+    "Code",
+    "Command",
+    "Deploy",
+    "Down",
+    "Fault",
+    "History",
+    "Lock",
+    "Pause",
+    "Releases",
+    "Request",
+    "Resume",
+    "Rollback",
+    "Send",
+    "Status",
+    "Unlock",
+    "decode_answer",
+    "decode_command",
+    "encode_answer",
+    "encode_command",
+]
+
+REQUEST_SOCKET = "requests.sock"
+"""The supervisor's ROUTER in the home's `run/`: commands in, answers out."""
+
+EVENT_SOCKET = "events.sock"
+"""The supervisor's PUB beside it: see `events`."""
+
+MAX_REQUEST = 1024 * 1024
+"""The largest request, in bytes; more is refused without being looked at."""
+
+Code = Literal[
+    "bad-request",
+    "bad-input",
+    "busy",
+    "locked",
+    "aborted",
+    "rolled-back",
+    "boundary",
+    "down",
+    "not-found",
+    "failed",
+]
+
+
+class Request(msgspec.Struct, frozen=True, tag_field="op", forbid_unknown_fields=True, kw_only=True):
+    """What every command carries: the caller's id for it, who asks, and why."""
+
+    id: str = ""
+    who: str = ""
+    why: str = ""
+
+
+class Status(Request, frozen=True, tag="status"):
+    """What runs, since when, and how the last deployment ended."""
+
+
+class Deploy(Request, frozen=True, tag="deploy"):
+    """Make a release of the directory `path` (absolute) and hand over to it.
+
+    Answered at once with the deployment's id; its progress goes out as events, and `wait` holds the answer back until
+    it has ended.
+    """
+
+    path: str
+    wait: bool = False
+    force: bool = False
+    dry_run: bool = False
+    """Rehearse on the real state, then stop: nothing is handed over."""
+    replace: bool = False
+    """Supersede the deployment that runs, instead of being refused."""
+    python: str = ""
+    """The interpreter for this deployment, instead of the configured one."""
+
+
+class Abort(Request, frozen=True, tag="abort"):
+    """Cancel the deployment that runs (or only `deployment`). The bot is not touched."""
+
+    deployment: int = 0
+
+
+class Rollback(Request, frozen=True, tag="rollback"):
+    """Hand over to the previous release (or `release`) with the state as it is now."""
+
+    release: str = ""
+    wait: bool = False
+    force: bool = False
+
+
+class Pause(Request, frozen=True, tag="pause"):
+    """Set `paused`: the bot enters nothing new."""
+
+
+class Resume(Request, frozen=True, tag="resume"):
+    """Clear `paused`."""
+
+
+class Lock(Request, frozen=True, tag="lock"):
+    """Refuse deployments until `unlock`; `why` is required."""
+
+
+class Unlock(Request, frozen=True, tag="unlock"):
+    """Allow deployments again."""
+
+
+class Send(Request, frozen=True, tag="send"):
+    """Run the bot's `on_command(name, args)` in a turn of its own and answer with what it returned."""
+
+    name: str
+    args: dict[str, Any] = {}
+
+
+class Releases(Request, frozen=True, tag="releases"):
+    """The releases kept, newest first."""
+
+
+class History(Request, frozen=True, tag="history"):
+    """The last `limit` deployments, newest first, or the whole story of `deployment`."""
+
+    deployment: int = 0
+    limit: int = 20
+
+
+class Down(Request, frozen=True, tag="down"):
+    """Stop the bot for good at its next boundary, then the supervisor."""
+
+
+Command = (
+    Status | Deploy | Abort | Rollback | Pause | Resume | Lock | Unlock | Send | Releases | History | Down
+)
+
+
+class Fault(msgspec.Struct, frozen=True):
+    """Why a command was refused or failed, for programs (`code`, `facts`) and for people (`message`)."""
+
+    code: Code
+    message: str
+    facts: dict[str, Any] = {}
+
+
+class Answer(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The answer to one command."""
+
+    id: str
+    status: Literal["ok", "error"]
+    api: int = msgspec.field(default_factory=lambda: API)
+    result: Any = None
+    error: Fault | None = None
+
+
+class BadRequest(NeverblinkError):
+    """A request that is no command. `id` is the caller's, where it could be read."""
+
+    def __init__(self, problem: str, id: str = "") -> None:
+        super().__init__(problem)
+        self.problem = problem
+        self.id = id
+
+
+class _Id(msgspec.Struct):
+    id: str = ""
+
+
+_commands: msgspec.json.Decoder[Command] = msgspec.json.Decoder(Command)
+_packed_commands: msgspec.msgpack.Decoder[Command] = msgspec.msgpack.Decoder(Command)
+
+
+def encode_command(command: Command) -> bytes:
+    return msgspec.json.encode(command)
+
+
+def decode_command(data: bytes | memoryview) -> Command:
+    """Return the command in a JSON or msgpack object; raise `BadRequest` when there is none."""
+    if len(data) > MAX_REQUEST:
+        raise BadRequest(f"a request of {len(data)} bytes; at most {MAX_REQUEST} are accepted")
+    packed = bytes(data[:1]) not in (b"{", b" ", b"\n", b"\t", b"\r")
+    try:
+        return (_packed_commands if packed else _commands).decode(data)
+    except RecursionError:
+        raise BadRequest("nested too deeply") from None
+    except (msgspec.MsgspecError, UnicodeDecodeError, ValueError, OverflowError) as problem:
+        raise BadRequest(
+            f'not a request: {problem}; expected one JSON object such as {{"id": "1", "op": "status"}}',
+            _id_of(data, packed),
+        ) from None
+
+
+def encode_answer(answer: Answer) -> bytes:
+    return msgspec.json.encode(answer)
+
+
+def decode_answer(data: bytes | memoryview) -> Answer:
+    """Return the answer in `data`; raise `BadRequest` when it is none."""
+    try:
+        return msgspec.json.decode(data, type=Answer)
+    except (msgspec.MsgspecError, UnicodeDecodeError, ValueError) as problem:
+        raise BadRequest(f"not an answer: {problem}") from None
+
+
+def _id_of(data: bytes | memoryview, packed: bool) -> str:
+    try:
+        return (msgspec.msgpack if packed else msgspec.json).decode(data, type=_Id).id
+    except (msgspec.MsgspecError, UnicodeDecodeError, ValueError, RecursionError):
+        return ""

@@ -1,0 +1,172 @@
+"""What the supervisor tells the world: every change of state is one event.
+
+The history, the log, the CLI's progress and anyone who subscribes to the event socket live on these; there is no
+second way out. On the wire an event is two parts, the topic (its type) and one JSON object with `type`, `bot` and
+`at`. Times are nanoseconds, `at` is wall clock.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+from .errors import NeverblinkError
+
+__all__ = [
+    "Commanded",
+    "DeploymentEnded",
+    "DeploymentStarted",
+    "Event",
+    "LeaderChanged",
+    "PhaseChanged",
+    "Pulse",
+    "Step",
+    "SupervisorStopping",
+    "WorkerExited",
+    "WorkerStarted",
+    "decode_event",
+    "encode_event",
+    "topic_of",
+]
+
+Outcome = Literal["done", "rehearsed", "aborted", "rolled_back"]
+
+
+class _Event(msgspec.Struct, frozen=True, tag_field="type", kw_only=True):
+    bot: str
+    at: int
+
+
+class DeploymentStarted(_Event, frozen=True, tag="deployment-started"):
+    deployment: int
+    release: str
+    previous: str
+    who: str
+    why: str
+    dry_run: bool = False
+
+
+class PhaseChanged(_Event, frozen=True, tag="phase"):
+    """The deployment entered `phase`; `took` is how long the phase before lasted."""
+
+    deployment: int
+    phase: str
+    before: str
+    took: int
+
+
+class Step(_Event, frozen=True, tag="step"):
+    """Something worth a line happened within a phase: `spawned`, `imported`, `ready`, `rehearsed`, `holding`,
+    `handed`, `first-tick`, `probation`. `text` is that line, without the numbers that are in `facts`."""
+
+    deployment: int
+    step: str
+    text: str
+    took: int = 0
+    facts: dict[str, Any] = {}
+
+
+class DeploymentEnded(_Event, frozen=True, tag="deployment-ended"):
+    """How it ended. `seq`, `blackout`, `late` and `missed` are of the transfer, when there was one."""
+
+    deployment: int
+    outcome: Outcome
+    reason: str
+    leader: str
+    release: str
+    """What runs now."""
+    seq: int | None = None
+    blackout: int | None = None
+    late: int | None = None
+    missed: int = 0
+    rollback: str = ""
+    """"newest" when a rollback would have kept the newest state, else why not."""
+
+
+class LeaderChanged(_Event, frozen=True, tag="leader"):
+    """`worker` leads from `seq` on; "" when nobody does."""
+
+    worker: str
+    release: str
+    epoch: int
+    cause: str
+    seq: int
+
+
+class WorkerStarted(_Event, frozen=True, tag="worker-started"):
+    worker: str
+    release: str
+    pid: int
+
+
+class WorkerExited(_Event, frozen=True, tag="worker-exited"):
+    worker: str
+    release: str
+    pid: int
+    code: int | None
+    """Exit status, negative for a signal, None when it is not known."""
+    reason: str
+
+
+class Commanded(_Event, frozen=True, tag="command"):
+    """A command was carried out or refused (`outcome` is "ok" or the fault's code)."""
+
+    op: str
+    who: str
+    why: str
+    outcome: str
+    detail: str = ""
+
+
+class Pulse(_Event, frozen=True, tag="pulse"):
+    """Where a worker stands, a few times a second."""
+
+    worker: str
+    release: str
+    role: str
+    epoch: int
+    seq: int
+    ticks: int
+    skipped: int
+    late_max: int
+    paused: bool
+
+
+class SupervisorStopping(_Event, frozen=True, tag="supervisor-stopping"):
+    reason: str
+
+
+Event = (
+    DeploymentStarted
+    | PhaseChanged
+    | Step
+    | DeploymentEnded
+    | LeaderChanged
+    | WorkerStarted
+    | WorkerExited
+    | Commanded
+    | Pulse
+    | SupervisorStopping
+)
+
+_decoder: msgspec.json.Decoder[Event] = msgspec.json.Decoder(Event)
+
+
+def topic_of(event: Event) -> bytes:
+    """Return the topic, the first part on the event socket."""
+    tag = type(event).__struct_config__.tag
+    assert isinstance(tag, str)
+    return tag.encode()
+
+
+def encode_event(event: Event) -> bytes:
+    return msgspec.json.encode(event)
+
+
+def decode_event(data: bytes) -> Event:
+    """Return the event in `data`; raise `NeverblinkError` when it is none."""
+    try:
+        return _decoder.decode(data)
+    except (msgspec.MsgspecError, UnicodeDecodeError, ValueError) as problem:
+        raise NeverblinkError(f"not an event: {problem}") from None

@@ -1,0 +1,166 @@
+"""Frames: the unit of the state stream.
+
+Every turn of the leader ends in a frame, so a frame is always a consistent state. Frames are numbered without gaps
+and chained: each names the digest of the one before it, and its own digest is taken over its encoded bytes, those of
+the link included. Two processes that hold the same digest have applied the same frames from the same beginning.
+
+A frame is encoded once. The same bytes go to the followers, into the journal and through the digest.
+"""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+from typing import Literal
+
+import msgspec
+
+from .changes import Changes, Schema
+from .grid import ClockStep, Gap
+from .wire import Codec
+
+__all__ = [
+    "GENESIS",
+    "Armed",
+    "Cause",
+    "Frame",
+    "Item",
+    "Kind",
+    "Led",
+    "Timing",
+    "Traffic",
+    "Vitals",
+    "Yielded",
+    "decode_frame",
+    "digest_of",
+    "encode_frame",
+]
+
+Kind = Literal["tick", "event", "timer", "command", "lead", "yield", "stop", "reset"]
+"""What made the frame. The first four are turns of the bot's own; `lead` opens an epoch (the bot's `on_lead` ran in
+it), `yield` closes one, `stop` ends the bot, and `reset` carries the whole state again."""
+
+Cause = Literal["first", "handoff", "takeback", "failover"]
+"""How a worker came to lead: as the first, by a planned transfer, because nobody took what it had yielded, or because
+the leader before it died."""
+
+GENESIS = bytes(16)
+"""The digest before the first frame."""
+
+
+class Timing(msgspec.Struct, frozen=True, array_like=True):
+    """When the turn was and how it went; all in nanoseconds."""
+
+    due: int = 0
+    """Wall clock: when it should have begun. For events, when the event was received."""
+    late: int = 0
+    """How long after `due` it began."""
+    took: int = 0
+    """How long it ran, up to its boundary."""
+    ended: int = 0
+    """Wall clock at the boundary."""
+    mono: int = 0
+    """CLOCK_MONOTONIC at the boundary: comparable between processes of one host."""
+    gaps: tuple[Gap, ...] = ()
+    """Grid indices before this tick that did not run."""
+    step: ClockStep | None = None
+    """The wall clock was found stepped before this turn."""
+
+
+class Item(msgspec.Struct, frozen=True, array_like=True):
+    """Something in the inbox: an event of the bot's, or an operator's command, waiting for a turn of its own."""
+
+    key: str
+    kind: Literal["event", "command"]
+    data: bytes
+    """msgpack of the event, or of the command's `(name, args)`."""
+    at: int
+    """Wall clock of the first receipt, ns."""
+
+
+class Armed(msgspec.Struct, frozen=True, array_like=True):
+    """A timer that waits: due at a wall-clock time (ns), and again each `every` ns when that is not zero."""
+
+    due: int
+    every: int = 0
+
+
+class Traffic(msgspec.Struct, frozen=True, array_like=True):
+    """What the inbox saw since the frame before: keys received, keys applied, keys dropped as already applied."""
+
+    received: tuple[str, ...] = ()
+    applied: tuple[str, ...] = ()
+    repeated: int = 0
+
+
+class Led(msgspec.Struct, frozen=True, tag="led", array_like=True):
+    """In a `lead` frame: who leads from here on, and how it came to that."""
+
+    worker: str
+    release: str
+    cause: Cause
+    before: str = ""
+    """The worker that led before."""
+    order: int = 0
+    deployment: int = 0
+    """The number of the deployment this transfer belongs to, 0 without one."""
+    blackout: int = 0
+    """From the instant the old leader could no longer tick to the instant this one could, ns; 0 when unknown."""
+    in_doubt: tuple[str, ...] = ()
+    """Ids of the decisions that a dead leader left open."""
+
+
+class Yielded(msgspec.Struct, frozen=True, tag="yielded", array_like=True):
+    """In a `yield` frame: to whom, by which order, and when (CLOCK_MONOTONIC, ns) the leader could no longer tick."""
+
+    to: str
+    order: int
+    mono: int
+
+
+class Frame(msgspec.Struct, frozen=True, array_like=True):
+    """One step of the state stream: what changed between two boundaries, and what happened in between."""
+
+    epoch: int
+    number: int
+    """Counts frames without gaps over the whole life of the bot."""
+    seq: int
+    """The grid index of the last tick that ran, this one included."""
+    kind: Kind
+    schema: Schema
+    prev: bytes
+    """The digest of frame `number - 1`."""
+    timing: Timing
+    changes: Changes
+    traffic: Traffic = Traffic()
+    timers: dict[str, Armed | None] = {}
+    """Timers armed, or with None removed, since the frame before."""
+    paused: bool | None = None
+    """The new value when it changed."""
+    about: Led | Yielded | None = None
+
+
+class Vitals(msgspec.Struct, frozen=True, array_like=True):
+    """What a snapshot holds beside the bot's own state."""
+
+    timers: dict[str, Armed] = {}
+    paused: bool = False
+    applied: tuple[tuple[str, int], ...] = ()
+    """Keys remembered as applied, oldest first, with the wall clock (ns) of their turn."""
+
+
+_codec: Codec[Frame] = Codec(Frame, "a frame")
+
+
+def encode_frame(frame: Frame) -> bytes:
+    """Return the bytes that are sent, journaled and digested."""
+    return _codec.encode(frame)
+
+
+def decode_frame(body: bytes | memoryview) -> Frame:
+    """Return the frame in `body`; raise `WireError` when it is none."""
+    return _codec.decode(body)
+
+
+def digest_of(body: bytes | memoryview) -> bytes:
+    """Return the 16-byte chain digest of an encoded frame (BLAKE2b, RFC 7693)."""
+    return blake2b(body, digest_size=16).digest()

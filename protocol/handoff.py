@@ -1,0 +1,538 @@
+"""The handoff: the supervisor's view of one deployment.
+
+Everything that decides what happens to a deployment is in this file, and this file knows no socket, process or clock.
+It sees what the two workers report and what the kernel says of their processes, and answers with what to send, to
+arm and to kill.
+
+How it works. The new worker is spawned, gets ready, follows the old one and restores the real state: all that can go
+wrong there ends in ABORTED, and the old worker has noticed nothing. Then the old one is ordered to yield. From that
+moment the supervisor is not in charge: the two workers transfer the lease among themselves, and this machine follows
+what they report. It believes only roles. A worker that reports LEADING holds the lease, whatever was ordered before;
+that is why a lost message, a late cancellation or a supervisor that was away ends in a true picture. Orders are
+repeated until the reports show that they were carried out, which is safe because a worker settles each order once.
+
+The one thing it never does is to conclude that somebody may lead. It kills, and the kernel frees the lease, and a
+worker takes it.
+
+`RULES` is the whole machine: for each phase the events it answers to, the method, and the phases that may follow. An
+event without a place in the current phase changes nothing. The diagram in docs/protocol.md is drawn from it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import Enum
+
+import msgspec
+
+from .link import CancelYield, Follow, Lead, Retire, YieldTo
+
+__all__ = [
+    "NO_BOUNDARY",
+    "RULES",
+    "Abort",
+    "Arm",
+    "Begin",
+    "CannotRead",
+    "Disarm",
+    "Dismiss",
+    "Exited",
+    "Finish",
+    "Handoff",
+    "HandoffCommand",
+    "HandoffEvent",
+    "Kill",
+    "Phase",
+    "Revert",
+    "Rule",
+    "RungOut",
+    "Seen",
+    "Send",
+    "Spawn",
+    "Suspected",
+    "Withdrawn",
+]
+
+
+NO_BOUNDARY = "no boundary in time"
+"""How the reason begins when the old worker reached no boundary; programs tell this abort from the others by it."""
+
+
+class Phase(Enum):
+    PREPARING = "preparing"
+    """The new worker starts: interpreter, imports, `on_start`."""
+    REHEARSING = "rehearsing"
+    """The new worker copies, migrates and loads the real state."""
+    WAITING = "waiting"
+    """The old worker was ordered to yield at its next boundary."""
+    CANCELLING = "cancelling"
+    """The order was taken back; the old worker has not confirmed yet, and may have yielded already."""
+    TRANSFERRING = "transferring"
+    """The old worker has yielded, the new one does not lead yet."""
+    PROBATION = "probation"
+    """The new worker leads, the old one follows along."""
+    REVERTING = "reverting"
+    """The new worker was ordered to yield back."""
+    RETIRING = "retiring"
+    """The deployment stands; the old worker is leaving."""
+    DONE = "done"
+    ABORTED = "aborted"
+    ROLLED_BACK = "rolled_back"
+
+
+# --- events ---------------------------------------------------------------------------------------------------------
+
+
+class Begin(msgspec.Struct, frozen=True):
+    """Start the deployment."""
+
+
+class Seen(msgspec.Struct, frozen=True):
+    """A worker reported what it is now."""
+
+    worker: str
+    role: str
+    loaded: bool = False
+    ready: bool = True
+    """`on_start` is done."""
+
+
+class CannotRead(msgspec.Struct, frozen=True):
+    """A worker said that it failed and leaves; why."""
+
+    worker: str
+    reason: str
+
+
+class Exited(msgspec.Struct, frozen=True):
+    """A worker's process has ended."""
+
+    worker: str
+    reason: str = ""
+
+
+class Suspected(msgspec.Struct, frozen=True):
+    """A worker that follows says the leader does not do its work."""
+
+    by: str
+    leader: str
+    reason: str
+    decision: str = ""
+    """The decision the leader has open, as far as known: one is not cut for being slow."""
+
+
+class Withdrawn(msgspec.Struct, frozen=True):
+    """A worker confirmed that it leads and will not carry the order out."""
+
+    worker: str
+    order: int
+
+
+class Abort(msgspec.Struct, frozen=True):
+    """The operator cancels the deployment."""
+
+    reason: str
+
+
+class Revert(msgspec.Struct, frozen=True):
+    """The operator, or the worker's own word, wants the old code back."""
+
+    reason: str
+
+
+class RungOut(msgspec.Struct, frozen=True):
+    """An alarm has run out."""
+
+    name: str
+
+
+HandoffEvent = Begin | Seen | CannotRead | Exited | Suspected | Withdrawn | Abort | Revert | RungOut
+
+
+# --- commands -------------------------------------------------------------------------------------------------------
+
+
+class Spawn(msgspec.Struct, frozen=True):
+    """Start the new worker."""
+
+    worker: str
+
+
+class Send(msgspec.Struct, frozen=True):
+    """Send a message to a worker."""
+
+    worker: str
+    message: Follow | Lead | YieldTo | CancelYield | Retire
+
+
+class Dismiss(msgspec.Struct, frozen=True):
+    """A worker is not needed: ask it to retire, and end it when it does not."""
+
+    worker: str
+
+
+class Kill(msgspec.Struct, frozen=True):
+    """End a worker's process now."""
+
+    worker: str
+    reason: str
+
+
+class Arm(msgspec.Struct, frozen=True):
+    """Feed `RungOut(name)` after its time: start, rehearse, boundary, repeat, probation or retire."""
+
+    name: str
+
+
+class Disarm(msgspec.Struct, frozen=True):
+    name: str
+
+
+class Finish(msgspec.Struct, frozen=True):
+    """The deployment has ended; `leader` leads ("" when nobody does)."""
+
+    phase: Phase
+    reason: str
+    leader: str
+
+
+HandoffCommand = Spawn | Send | Dismiss | Kill | Arm | Disarm | Finish
+
+
+# --- the machine ----------------------------------------------------------------------------------------------------
+
+
+class Handoff(msgspec.Struct):
+    """One deployment: from `old` to `new`. `step` takes one event and returns commands in order. It never raises.
+
+    `order` and `order + 1` are this deployment's order numbers: one for the handoff, one for the way back. With
+    `rehearse_only` the deployment ends, as DONE, where the order would be given.
+    """
+
+    deployment: int
+    old: str
+    new: str
+    order: int
+    force: bool = False
+    rehearse_only: bool = False
+    phase: Phase = Phase.PREPARING
+    reason: str = ""
+    """Why it is being cancelled or reverted, or how it ended."""
+    old_lives: bool = True
+    new_lives: bool = True
+    revoked: bool = False
+    """The operator cancelled: if the transfer happened all the same, undo it."""
+
+    def step(self, event: HandoffEvent) -> list[HandoffCommand]:
+        if isinstance(event, Exited):
+            self._note_death(event)
+        rule = RULES[self.phase].get(type(event))
+        return rule.act(self, event) if rule is not None else []
+
+    # before anything is at stake
+
+    def _begin(self, event: Begin) -> list[HandoffCommand]:
+        return [Spawn(self.new), Arm("start")]
+
+    def _seen_preparing(self, event: Seen) -> list[HandoffCommand]:
+        if event.worker != self.new or not event.ready:
+            return []
+        self.phase = Phase.REHEARSING
+        return [Disarm("start"), Send(self.new, Follow(self.old)), Arm("rehearse"), Arm("repeat")]
+
+    def _seen_rehearsing(self, event: Seen) -> list[HandoffCommand]:
+        if event.worker != self.new or not event.loaded or event.role != "following":
+            return []
+        if self.rehearse_only:
+            return [Dismiss(self.new), *self._finish(Phase.DONE, "rehearsed")]
+        self.phase = Phase.WAITING
+        return [Disarm("rehearse"), self._yield_to_new(), Arm("boundary"), Arm("repeat")]
+
+    def _give_up(self, event: CannotRead | Exited | Abort | RungOut) -> list[HandoffCommand]:
+        """Nothing was ordered yet: the old worker leads and knows nothing of this."""
+        match event:
+            case RungOut("repeat") if self.phase is Phase.REHEARSING:
+                return [Send(self.new, Follow(self.old)), Arm("repeat")]
+            case RungOut(name) if name != _PATIENCE[self.phase]:
+                return []
+            case CannotRead(worker=worker) if worker != self.new:
+                return []
+            case _:
+                pass
+        return [Dismiss(self.new), *self._finish(Phase.ABORTED, _why(event, self.phase))]
+
+    # the order is out
+
+    def _seen_waiting(self, event: Seen) -> list[HandoffCommand]:
+        match event:
+            case Seen(worker=self.new, role="leading"):
+                return self._enter_probation()
+            case Seen(worker=self.old, role="yielding" | "following"):
+                self.phase = Phase.TRANSFERRING
+                return [Disarm("boundary"), Arm("repeat")]
+            case _:
+                return []
+
+    def _seen_transferring(self, event: Seen) -> list[HandoffCommand]:
+        match event:
+            case Seen(worker=self.new, role="leading"):
+                return self._enter_probation()
+            case Seen(worker=self.old, role="leading"):
+                return [
+                    Dismiss(self.new),
+                    *self._finish(Phase.ABORTED, self.reason or "the new worker did not take over"),
+                ]
+            case _:
+                return []
+
+    def _cancel(self, event: Abort | RungOut | CannotRead) -> list[HandoffCommand]:
+        match event:
+            case RungOut("repeat"):
+                return [self._yield_to_new(), Arm("repeat")]
+            case RungOut(name) if name != "boundary":
+                return []
+            case CannotRead(worker=worker) if worker != self.new:
+                return []
+            case Abort():
+                self.revoked = True
+            case _:
+                pass
+        self.reason = _why(event, self.phase)
+        self.phase = Phase.CANCELLING
+        return [Disarm("boundary"), Send(self.old, CancelYield(self.order)), Arm("repeat")]
+
+    def _withdrawn(self, event: Withdrawn) -> list[HandoffCommand]:
+        if event.worker != self.old or event.order != self.order:
+            return []
+        return [Dismiss(self.new), *self._finish(Phase.ABORTED, self.reason)]
+
+    def _cancel_again(self, event: RungOut) -> list[HandoffCommand]:
+        if event.name != "repeat":
+            return []
+        return [Send(self.old, CancelYield(self.order)), Arm("repeat")]
+
+    def _died_in_transfer(self, event: Exited) -> list[HandoffCommand]:
+        if not self.old_lives and not self.new_lives:
+            return self._finish(Phase.ABORTED, "both workers ended")
+        if event.worker == self.new:
+            self.reason = self.reason or _why(event, self.phase)
+            if self.phase is Phase.WAITING:
+                self.phase = Phase.CANCELLING
+                return [Disarm("boundary"), Send(self.old, CancelYield(self.order)), Arm("repeat")]
+            return []
+        # The old worker died with the state in the new one's hands and in the journal: go forward.
+        self.phase = Phase.TRANSFERRING
+        return [Disarm("boundary"), Send(self.new, Lead()), Arm("repeat")]
+
+    def _ask_to_lead(self, event: RungOut) -> list[HandoffCommand]:
+        if event.name != "repeat" or not self.new_lives or self.old_lives:
+            return []
+        return [Send(self.new, Lead()), Arm("repeat")]
+
+    def _revoke(self, event: Abort) -> list[HandoffCommand]:
+        self.revoked = True
+        self.reason = event.reason
+        return []
+
+    # the new worker leads
+
+    def _enter_probation(self) -> list[HandoffCommand]:
+        self.phase = Phase.PROBATION
+        settled: list[HandoffCommand] = [Disarm("boundary"), Disarm("repeat")]
+        if not self.old_lives:
+            return [*settled, *self._finish(Phase.DONE, "the old worker ended during the transfer")]
+        # A false start of the way out (a boundary not reached in time, after all reached) is not a reason to revert.
+        if self.revoked:
+            return [*settled, *self._revert(Revert(self.reason))]
+        self.reason = ""
+        return [*settled, Arm("probation")]
+
+    def _seen_probation(self, event: Seen) -> list[HandoffCommand]:
+        if event.worker != self.old or event.role != "leading":
+            return []
+        return self._rolled_back()
+
+    def _died_in_probation(self, event: Exited) -> list[HandoffCommand]:
+        if not self.old_lives and not self.new_lives:
+            return self._finish(Phase.ROLLED_BACK, "both workers ended")
+        if event.worker == self.new:
+            # The old one guards: it takes the lease as soon as the kernel frees it, and reports.
+            self.reason = _why(event, self.phase) if not self.reason else self.reason
+            self.phase = Phase.REVERTING
+            return [Disarm("probation"), Send(self.old, Lead()), Arm("repeat")]
+        return self._finish(Phase.DONE, "the old worker ended in probation: there was no instant way back")
+
+    def _failed_in_probation(self, event: CannotRead) -> list[HandoffCommand]:
+        if event.worker == self.new:
+            self.reason = self.reason or event.reason
+        return []
+
+    def _suspected(self, event: Suspected) -> list[HandoffCommand]:
+        if event.by != self.old or event.leader != self.new or event.decision or not self.new_lives:
+            return []
+        self.reason = self.reason or event.reason
+        return [Kill(self.new, event.reason)]
+
+    def _revert(self, event: Revert | Abort) -> list[HandoffCommand]:
+        self.reason = event.reason
+        self.phase = Phase.REVERTING
+        return [Disarm("probation"), self._yield_back(), Arm("boundary"), Arm("repeat")]
+
+    def _revert_alarm(self, event: RungOut) -> list[HandoffCommand]:
+        match event.name:
+            case "repeat" if self.new_lives:
+                return [self._yield_back(), Arm("repeat")]
+            case "repeat":
+                return [Send(self.old, Lead()), Arm("repeat")]
+            case "boundary" if self.new_lives:
+                # The new worker reached no boundary in time. It goes on leading, and its probation begins again.
+                self.phase = Phase.PROBATION
+                self.order += 2
+                return [Disarm("repeat"), Send(self.new, CancelYield(self.order - 1)), Arm("probation")]
+            case _:
+                return []
+
+    def _conclude(self, event: RungOut) -> list[HandoffCommand]:
+        if event.name != "probation":
+            return []
+        self.phase = Phase.RETIRING
+        return [Send(self.old, Retire()), Arm("retire"), Arm("repeat")]
+
+    def _retiring_alarm(self, event: RungOut) -> list[HandoffCommand]:
+        match event.name:
+            case "repeat":
+                return [Send(self.old, Retire()), Arm("repeat")]
+            case "retire":
+                return [Kill(self.old, "it did not retire in time")]
+            case _:
+                return []
+
+    def _retired(self, event: Exited) -> list[HandoffCommand]:
+        if self.old_lives:
+            return []
+        return self._finish(Phase.DONE, self.reason)
+
+    def _rolled_back(self) -> list[HandoffCommand]:
+        return [
+            Dismiss(self.new),
+            *self._finish(Phase.ROLLED_BACK, self.reason or "the old worker took the lease back"),
+        ]
+
+    # helpers
+
+    def _note_death(self, event: Exited) -> None:
+        if event.worker == self.old:
+            self.old_lives = False
+        elif event.worker == self.new:
+            self.new_lives = False
+
+    def _yield_to_new(self) -> Send:
+        return Send(self.old, YieldTo(self.order, self.new, self.deployment, self.force))
+
+    def _yield_back(self) -> Send:
+        # Past a protected window only when the deployment was allowed to: a rollback is a handoff too.
+        return Send(self.new, YieldTo(self.order + 1, self.old, self.deployment, self.force))
+
+    def _finish(self, phase: Phase, reason: str) -> list[HandoffCommand]:
+        self.phase = phase
+        self.reason = reason
+        new_leads = phase is Phase.DONE and not self.rehearse_only
+        leader = self.new if new_leads else self.old
+        alive = self.new_lives if new_leads else self.old_lives
+        alarms: list[HandoffCommand] = [Disarm(name) for name in _ALARMS]
+        return [*alarms, Finish(phase, reason, leader if alive else "")]
+
+
+_ALARMS = ("start", "rehearse", "boundary", "repeat", "probation", "retire")
+_PATIENCE = {Phase.PREPARING: "start", Phase.REHEARSING: "rehearse"}
+
+
+def _why(event: HandoffEvent, phase: Phase) -> str:
+    match event:
+        case RungOut("start"):
+            return "the new worker was not ready in time"
+        case RungOut("rehearse"):
+            return "the new worker did not catch up in time"
+        case RungOut("boundary"):
+            return NO_BOUNDARY
+        case CannotRead(reason=reason) | Abort(reason=reason):
+            return reason
+        case Exited(worker=worker, reason=reason):
+            return reason or f"{worker} ended while {phase.value}"
+        case _:
+            return type(event).__name__
+
+
+class Rule(msgspec.Struct, frozen=True):
+    """How a phase answers an event: the method, and every phase it may lead to."""
+
+    act: Callable[..., list[HandoffCommand]]
+    leads_to: tuple[Phase, ...]
+
+
+_P = Phase
+RULES: dict[Phase, dict[type, Rule]] = {
+    Phase.PREPARING: {
+        Begin: Rule(Handoff._begin, (_P.PREPARING,)),
+        Seen: Rule(Handoff._seen_preparing, (_P.PREPARING, _P.REHEARSING)),
+        CannotRead: Rule(Handoff._give_up, (_P.PREPARING, _P.ABORTED)),
+        Exited: Rule(Handoff._give_up, (_P.ABORTED,)),
+        Abort: Rule(Handoff._give_up, (_P.ABORTED,)),
+        RungOut: Rule(Handoff._give_up, (_P.PREPARING, _P.ABORTED)),
+    },
+    Phase.REHEARSING: {
+        Seen: Rule(Handoff._seen_rehearsing, (_P.REHEARSING, _P.WAITING, _P.DONE)),
+        CannotRead: Rule(Handoff._give_up, (_P.REHEARSING, _P.ABORTED)),
+        Exited: Rule(Handoff._give_up, (_P.ABORTED,)),
+        Abort: Rule(Handoff._give_up, (_P.ABORTED,)),
+        RungOut: Rule(Handoff._give_up, (_P.REHEARSING, _P.ABORTED)),
+    },
+    Phase.WAITING: {
+        Seen: Rule(Handoff._seen_waiting, (_P.WAITING, _P.TRANSFERRING, _P.PROBATION, _P.DONE)),
+        CannotRead: Rule(Handoff._cancel, (_P.WAITING, _P.CANCELLING)),
+        Exited: Rule(Handoff._died_in_transfer, (_P.CANCELLING, _P.TRANSFERRING, _P.ABORTED)),
+        Abort: Rule(Handoff._cancel, (_P.CANCELLING,)),
+        RungOut: Rule(Handoff._cancel, (_P.WAITING, _P.CANCELLING)),
+    },
+    Phase.CANCELLING: {
+        Seen: Rule(
+            Handoff._seen_waiting, (_P.CANCELLING, _P.TRANSFERRING, _P.PROBATION, _P.REVERTING, _P.DONE)
+        ),
+        Withdrawn: Rule(Handoff._withdrawn, (_P.CANCELLING, _P.ABORTED)),
+        Exited: Rule(Handoff._died_in_transfer, (_P.CANCELLING, _P.TRANSFERRING, _P.ABORTED)),
+        Abort: Rule(Handoff._revoke, (_P.CANCELLING,)),
+        RungOut: Rule(Handoff._cancel_again, (_P.CANCELLING,)),
+    },
+    Phase.TRANSFERRING: {
+        Seen: Rule(
+            Handoff._seen_transferring, (_P.TRANSFERRING, _P.PROBATION, _P.REVERTING, _P.ABORTED, _P.DONE)
+        ),
+        Exited: Rule(Handoff._died_in_transfer, (_P.TRANSFERRING, _P.ABORTED)),
+        Abort: Rule(Handoff._revoke, (_P.TRANSFERRING,)),
+        RungOut: Rule(Handoff._ask_to_lead, (_P.TRANSFERRING,)),
+    },
+    Phase.PROBATION: {
+        Seen: Rule(Handoff._seen_probation, (_P.PROBATION, _P.ROLLED_BACK)),
+        CannotRead: Rule(Handoff._failed_in_probation, (_P.PROBATION,)),
+        Exited: Rule(Handoff._died_in_probation, (_P.REVERTING, _P.DONE, _P.ROLLED_BACK)),
+        Suspected: Rule(Handoff._suspected, (_P.PROBATION,)),
+        Abort: Rule(Handoff._revert, (_P.REVERTING,)),
+        Revert: Rule(Handoff._revert, (_P.REVERTING,)),
+        RungOut: Rule(Handoff._conclude, (_P.PROBATION, _P.RETIRING)),
+    },
+    Phase.REVERTING: {
+        Seen: Rule(Handoff._seen_probation, (_P.REVERTING, _P.ROLLED_BACK)),
+        CannotRead: Rule(Handoff._failed_in_probation, (_P.REVERTING,)),
+        Exited: Rule(Handoff._died_in_probation, (_P.REVERTING, _P.DONE, _P.ROLLED_BACK)),
+        Suspected: Rule(Handoff._suspected, (_P.REVERTING,)),
+        RungOut: Rule(Handoff._revert_alarm, (_P.REVERTING, _P.PROBATION)),
+    },
+    Phase.RETIRING: {
+        Seen: Rule(Handoff._seen_probation, (_P.RETIRING, _P.ROLLED_BACK)),
+        Exited: Rule(Handoff._retired, (_P.RETIRING, _P.DONE)),
+        RungOut: Rule(Handoff._retiring_alarm, (_P.RETIRING,)),
+    },
+    Phase.DONE: {},
+    Phase.ABORTED: {},
+    Phase.ROLLED_BACK: {},
+}

@@ -1,0 +1,256 @@
+"""What a worker and the supervisor say to each other.
+
+The worker speaks of its state, not of its history: a `Report` says what it is now, is sent on every change and again
+at a steady pace, and so a lost one does no harm. What happened once (`Ready`, `Handed`, `Failed`) is told once, for
+the operator's eyes, and nothing that keeps the bot safe depends on it.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+from .changes import Schema
+from .versions import VersionRange
+from .window import WindowSpec
+from .wire import Codec
+
+__all__ = [
+    "Answered",
+    "CancelYield",
+    "Cancelled",
+    "DecisionClosed",
+    "DecisionOpened",
+    "Failed",
+    "Follow",
+    "Handed",
+    "Hello",
+    "Holding",
+    "Identify",
+    "Lead",
+    "Ready",
+    "Rehearsed",
+    "Rejected",
+    "Report",
+    "Retire",
+    "Run",
+    "Stop",
+    "SupervisorMessage",
+    "Suspect",
+    "Welcome",
+    "WorkerMessage",
+    "YieldTo",
+    "supervisor_codec",
+    "worker_codec",
+]
+
+LINK_LIMIT = 8 * 1024 * 1024
+
+
+# --- a worker to the supervisor -------------------------------------------------------------------------------------
+
+
+class Hello(msgspec.Struct, frozen=True, tag="hello"):
+    """First: who I am and what I run. Sent again whenever the supervisor asks with `Identify`."""
+
+    bot: str
+    worker: str
+    pid: int
+    started: int
+    """The process's start time in clock ticks since boot (field 22 of /proc/PID/stat): with the pid it is unique."""
+    protocol: VersionRange
+    release: str
+    schema: Schema
+    interval: int
+    windows: tuple[WindowSpec, ...]
+    python: str
+    neverblink: str
+
+
+class Ready(msgspec.Struct, frozen=True, tag="ready"):
+    """The user's code is imported and `on_start` is done; how long each took, ns."""
+
+    imported: int
+    started: int
+
+
+class Report(msgspec.Struct, frozen=True, tag="report"):
+    """What I am now."""
+
+    role: Literal["joining", "following", "leading", "yielding", "retired"]
+    epoch: int
+    loaded: bool
+    """I have the whole state and could lead."""
+    leader: str
+    order: int
+    """The highest order carried out or cancelled."""
+    seq: int
+    number: int
+    paused: bool
+    ticks: int = 0
+    """Ticks this process ran."""
+    skipped: int = 0
+    late_max: int = 0
+    """The worst lateness of a tick since the report before, ns."""
+    inbox: int = 0
+    remembered: int = 0
+    """Applied event keys held in memory, and how many may be."""
+    remember_limit: int = 0
+    dropped: int = 0
+    """Keys forgotten because of the bound, so far."""
+    followers: int = 0
+    cause: str = ""
+    """How it came to lead, when it leads."""
+
+
+class Rehearsed(msgspec.Struct, frozen=True, tag="rehearsed"):
+    """The real state has been restored and migrated by the new code.
+
+    `rollback` is "newest" when the old code can follow what the new code will write, else the reason why a rollback
+    would return to the state of the handoff.
+    """
+
+    bytes: int
+    rows: int
+    took: int
+    rollback: str
+
+
+class Holding(msgspec.Struct, frozen=True, tag="holding"):
+    """The order to yield waits for this: `decision enter`, `window 5m`, `slack`, `the new worker`."""
+
+    order: int
+    reason: str
+
+
+class Cancelled(msgspec.Struct, frozen=True, tag="cancelled"):
+    """I lead, and order `order` will not be carried out."""
+
+    order: int
+
+
+class Suspect(msgspec.Struct, frozen=True, tag="suspect"):
+    """I follow `leader` in its probation and it does not do its work."""
+
+    leader: str
+    reason: str
+
+
+class Handed(msgspec.Struct, frozen=True, tag="handed"):
+    """My first tick as the leader ran: `seq`, how late, and the blackout before it (ns; 0 when unknown)."""
+
+    epoch: int
+    order: int
+    cause: str
+    seq: int
+    late: int
+    blackout: int
+    missed: int
+
+
+class Failed(msgspec.Struct, frozen=True, tag="failed"):
+    """I am about to exit: in what I failed (`import`, `start`, `load`, `read`, `tick`, …), one line, and the rest."""
+
+    phase: str
+    reason: str
+    traceback: str
+
+
+class DecisionOpened(msgspec.Struct, frozen=True, tag="opened"):
+    id: str
+    name: str
+    at: int
+
+
+class DecisionClosed(msgspec.Struct, frozen=True, tag="closed"):
+    id: str
+
+
+class Answered(msgspec.Struct, frozen=True, tag="answered"):
+    """A command ran in a turn of its own, after tick `seq`. `error` is empty when it went well."""
+
+    key: str
+    seq: int
+    value: Any
+    error: str = ""
+
+
+# --- the supervisor to a worker -------------------------------------------------------------------------------------
+
+
+class Welcome(msgspec.Struct, frozen=True, tag="welcome"):
+    protocol: int
+
+
+class Rejected(msgspec.Struct, frozen=True, tag="rejected"):
+    """You cannot join; why. The worker exits."""
+
+    reason: str
+
+
+class Identify(msgspec.Struct, frozen=True, tag="identify"):
+    """I do not know you (any more): say `Hello` again."""
+
+
+class Follow(msgspec.Struct, frozen=True, tag="follow"):
+    """Follow the stream of `leader`. With `guard` you take the lease when it dies; without, you ask."""
+
+    leader: str
+    guard: bool = False
+
+
+class Lead(msgspec.Struct, frozen=True, tag="lead"):
+    """Take the lease: there is nobody to take it from."""
+
+
+class YieldTo(msgspec.Struct, frozen=True, tag="yield"):
+    """At the next boundary, hand over to `to`. Remembered until carried out or cancelled; orders only grow."""
+
+    order: int
+    to: str
+    deployment: int = 0
+    force: bool = False
+    """Also inside a protected window. Never inside a decision."""
+
+
+class CancelYield(msgspec.Struct, frozen=True, tag="cancel"):
+    order: int
+
+
+class Retire(msgspec.Struct, frozen=True, tag="retire"):
+    """You are not needed any more: run `on_retire` and exit. A leader ignores it."""
+
+
+class Stop(msgspec.Struct, frozen=True, tag="stop"):
+    """The bot stops for good: at the next boundary run `on_stop` and exit."""
+
+
+class Run(msgspec.Struct, frozen=True, tag="run"):
+    """A command for the bot, to be run once in a turn of its own. `key` makes it once across handoffs."""
+
+    key: str
+    name: str
+    args: dict[str, Any]
+
+
+WorkerMessage = (
+    Hello
+    | Ready
+    | Report
+    | Rehearsed
+    | Holding
+    | Cancelled
+    | Suspect
+    | Handed
+    | Failed
+    | DecisionOpened
+    | DecisionClosed
+    | Answered
+)
+SupervisorMessage = (
+    Welcome | Rejected | Identify | Follow | Lead | YieldTo | CancelYield | Retire | Stop | Run
+)
+
+worker_codec: Codec[WorkerMessage] = Codec(WorkerMessage, "a worker's message", LINK_LIMIT)
+supervisor_codec: Codec[SupervisorMessage] = Codec(SupervisorMessage, "the supervisor's message", LINK_LIMIT)

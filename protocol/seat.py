@@ -1,0 +1,562 @@
+"""The seat: a worker's view of its own role.
+
+Everything that changes a worker's role is in this file, and this file knows no socket, process, clock or file. The
+machine takes events and returns commands; whoever drives it carries them out, in order, and feeds back what came of
+them. It does not know whether its code is old or new: a handoff, a rollback and a hand-over to a third worker are the
+same moves.
+
+How it works. A worker joins, follows the leader's state stream, and leads when it holds the lease. The lease is
+arbitrated by the kernel, so the machine never concludes that it may lead: it asks (`TakeLease`) and is told
+(`LeaseTaken`, `LeaseRefused`). A leader that was ordered to yield remembers the order and acts on it at the first
+boundary at which no decision is open, no protected window is running, the heir has caught up and there is time before
+the next tick. It then drops the lease and sends the heir the final frame. From there two things can happen, and the
+kernel decides between them: the heir takes the lease, or nobody does within the bound and the old leader takes it
+back. Whoever asks second is refused and follows the winner, so a late message can cost time but never safety.
+
+A follower with `guard` set takes the lease itself when its leader is gone: that is the old worker in probation, and
+any spare. One without it waits to be told (`Lead`), because a worker on unproven code does not promote itself.
+
+Orders carry numbers that only grow; one that was carried out or cancelled is settled, and a copy of it that arrives
+later changes nothing. The same holds for any event that has no place in the current role: it is stale news, which is
+normal between processes, so it is ignored rather than raised.
+
+`RULES` is the whole machine: for each role the events it answers to, the method, and the roles it may be in after.
+The diagram in docs/protocol.md is drawn from it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import Enum
+
+import msgspec
+
+from .frame import Cause
+from .link import CancelYield, Follow, Lead, Retire, Stop, YieldTo
+
+__all__ = [
+    "RULES",
+    "Alarm",
+    "Announce",
+    "Arm",
+    "Boundary",
+    "Broken",
+    "Cancel",
+    "CaughtUp",
+    "Connect",
+    "Disarm",
+    "DropLease",
+    "Fell",
+    "HeirDeclined",
+    "HeirTook",
+    "Hold",
+    "LeaderGone",
+    "LeaseRefused",
+    "LeaseTaken",
+    "Leave",
+    "Received",
+    "Resume",
+    "Role",
+    "Rule",
+    "Seat",
+    "SeatCommand",
+    "SeatEvent",
+    "SendFailing",
+    "SendFinal",
+    "SendTook",
+    "Silent",
+    "Stale",
+    "Started",
+    "Suspects",
+    "TakeLease",
+]
+
+
+class Role(Enum):
+    JOINING = "joining"
+    FOLLOWING = "following"
+    LEADING = "leading"
+    YIELDING = "yielding"
+    RETIRED = "retired"
+
+
+# --- events ---------------------------------------------------------------------------------------------------------
+# The supervisor's messages Follow, Lead, YieldTo, CancelYield, Retire and Stop are events too, as they come.
+
+
+class Started(msgspec.Struct, frozen=True):
+    """The user's code is imported and `on_start` is done."""
+
+
+class CaughtUp(msgspec.Struct, frozen=True):
+    """This follower has the leader's whole state, in its own schema."""
+
+
+class Stale(msgspec.Struct, frozen=True):
+    """This follower has lost the thread of the stream and needs a new copy."""
+
+
+class Broken(msgspec.Struct, frozen=True):
+    """This follower cannot read the stream at all; why."""
+
+    reason: str
+
+
+class Boundary(msgspec.Struct, frozen=True):
+    """A turn has ended, or time passed between two turns. What might keep the leader from yielding here:"""
+
+    decision: str = ""
+    """The name of an open decision."""
+    window: str = ""
+    """The name of a protected window that is open now."""
+    slack: bool = True
+    """There is time enough before the next tick."""
+    heir: bool = True
+    """The worker named in the order follows and has applied all but the last frames."""
+
+
+class Received(msgspec.Struct, frozen=True):
+    """The final frame arrived, continues the chain, and is applied."""
+
+    order: int
+    leader: str
+
+
+class HeirTook(msgspec.Struct, frozen=True):
+    """The heir says that it has the lease."""
+
+    heir: str
+    epoch: int
+
+
+class HeirDeclined(msgspec.Struct, frozen=True):
+    """The heir says that it could not apply the final frame."""
+
+    order: int
+
+
+class LeaseTaken(msgspec.Struct, frozen=True):
+    """The kernel gave us the lease; we have every frame that was ever journaled."""
+
+    epoch: int
+    cause: Cause
+
+
+class LeaseRefused(msgspec.Struct, frozen=True):
+    """`holder` has the lease ("" when that is not known)."""
+
+    holder: str
+    cause: Cause
+
+
+class LeaderGone(msgspec.Struct, frozen=True):
+    """The process of `leader` has died, or it said that it leaves."""
+
+    leader: str
+
+
+class Silent(msgspec.Struct, frozen=True):
+    """The leader's tick is overdue by more than the bound."""
+
+    reason: str
+
+
+class Fell(msgspec.Struct, frozen=True):
+    """A handler of the bot raised, or the state could not be encoded: this process cannot go on."""
+
+    reason: str
+
+
+class Alarm(msgspec.Struct, frozen=True):
+    """An alarm that was armed has run out."""
+
+    name: str
+
+
+SeatEvent = (
+    Started
+    | CaughtUp
+    | Stale
+    | Broken
+    | Boundary
+    | Received
+    | HeirTook
+    | HeirDeclined
+    | LeaseTaken
+    | LeaseRefused
+    | LeaderGone
+    | Silent
+    | Fell
+    | Alarm
+    | Follow
+    | Lead
+    | YieldTo
+    | CancelYield
+    | Retire
+    | Stop
+)
+
+
+# --- commands -------------------------------------------------------------------------------------------------------
+
+
+class Connect(msgspec.Struct, frozen=True):
+    """Follow the stream of `leader` from the last applied frame on."""
+
+    leader: str
+
+
+class TakeLease(msgspec.Struct, frozen=True):
+    """Ask the kernel for the lease, then catch up with the journal; answer `LeaseTaken` or `LeaseRefused`."""
+
+    cause: Cause
+
+
+class DropLease(msgspec.Struct, frozen=True):
+    """Journal what has to be journaled, then give the lease up."""
+
+
+class SendFinal(msgspec.Struct, frozen=True):
+    """Send the final frame, made before the lease was dropped."""
+
+    to: str
+    order: int
+    deployment: int
+
+
+class SendTook(msgspec.Struct, frozen=True):
+    """Tell the old leader that we have the lease."""
+
+    to: str
+    order: int
+
+
+class SendFailing(msgspec.Struct, frozen=True):
+    """Tell all followers that we leave without an heir."""
+
+    reason: str
+
+
+class Resume(msgspec.Struct, frozen=True):
+    """We lead: run `on_lead`, then tick."""
+
+    cause: Cause
+
+
+class Announce(msgspec.Struct, frozen=True):
+    """Send a `Report` to the supervisor."""
+
+
+class Hold(msgspec.Struct, frozen=True):
+    """Tell the supervisor what the order waits for."""
+
+    order: int
+    reason: str
+
+
+class Cancel(msgspec.Struct, frozen=True):
+    """Tell the supervisor that the order will not be carried out."""
+
+    order: int
+
+
+class Suspects(msgspec.Struct, frozen=True):
+    """Tell the supervisor that the leader does not do its work."""
+
+    leader: str
+    reason: str
+
+
+class Arm(msgspec.Struct, frozen=True):
+    """Feed `Alarm(name)` after its time: `lease` (back to us if nobody took it) or `retry`."""
+
+    name: str
+
+
+class Disarm(msgspec.Struct, frozen=True):
+    name: str
+
+
+class Leave(msgspec.Struct, frozen=True):
+    """Exit: `retire` (the bot goes on), `stop` (the bot ends here) or `fail`."""
+
+    how: str
+    reason: str = ""
+
+
+SeatCommand = (
+    Connect
+    | TakeLease
+    | DropLease
+    | SendFinal
+    | SendTook
+    | SendFailing
+    | Resume
+    | Announce
+    | Hold
+    | Cancel
+    | Suspects
+    | Arm
+    | Disarm
+    | Leave
+)
+
+
+# --- the machine ----------------------------------------------------------------------------------------------------
+
+
+class Seat(msgspec.Struct):
+    """A worker's role and what it must remember to move between roles.
+
+    `step` takes one event and returns the commands to carry out, in order. It never raises.
+    """
+
+    me: str
+    role: Role = Role.JOINING
+    leader: str = ""
+    """Whom we follow, or, in YIELDING, the heir."""
+    epoch: int = 0
+    loaded: bool = False
+    guard: bool = False
+    order: YieldTo | None = None
+    """What we were told to do at the next boundary."""
+    settled: int = 0
+    """The highest order carried out or cancelled."""
+    heard: int = 0
+    """The order of the final frame we are taking over by, 0 when there is none."""
+    held: str = ""
+    stopping: bool = False
+
+    def step(self, event: SeatEvent) -> list[SeatCommand]:
+        rule = RULES[self.role].get(type(event))
+        return rule.act(self, event) if rule is not None else []
+
+    # joining and following
+
+    def _started(self, event: Started) -> list[SeatCommand]:
+        return [Announce()]
+
+    def _follow(self, event: Follow) -> list[SeatCommand]:
+        if self.role is Role.FOLLOWING and self.leader == event.leader:
+            self.guard = self.guard or event.guard
+            return [Announce()]
+        self.role = Role.FOLLOWING
+        self.leader = event.leader
+        self.guard = event.guard
+        return [Connect(event.leader), Announce()]
+
+    def _caught_up(self, event: CaughtUp) -> list[SeatCommand]:
+        if self.loaded:
+            return []
+        self.loaded = True
+        return [Announce()]
+
+    def _stale(self, event: Stale) -> list[SeatCommand]:
+        self.loaded = False
+        return [Announce()]
+
+    def _broken(self, event: Broken) -> list[SeatCommand]:
+        if self.guard:
+            # In probation we are the way back: keep the state of the handoff rather than leave.
+            return []
+        self.role = Role.RETIRED
+        return [Leave("fail", event.reason)]
+
+    def _received(self, event: Received) -> list[SeatCommand]:
+        if event.leader != self.leader or not self.loaded:
+            return []
+        self.heard = event.order
+        return [TakeLease("handoff")]
+
+    def _lead(self, event: Lead) -> list[SeatCommand]:
+        if self.role is Role.JOINING:
+            return [TakeLease("first")]
+        return [TakeLease("failover")] if self.loaded else [Announce()]
+
+    def _leader_gone(self, event: LeaderGone) -> list[SeatCommand]:
+        if event.leader != self.leader:
+            return []
+        return [TakeLease("failover")] if self.guard and self.loaded else [Announce()]
+
+    def _retry(self, event: Alarm) -> list[SeatCommand]:
+        if event.name != "retry" or not (self.guard and self.loaded):
+            return []
+        return [TakeLease("failover")]
+
+    def _silent(self, event: Silent) -> list[SeatCommand]:
+        # Only a caught-up follower may judge: one that lags sees old news and calls it silence.
+        return [Suspects(self.leader, event.reason)] if self.guard and self.loaded else []
+
+    def _taken(self, event: LeaseTaken) -> list[SeatCommand]:
+        before = self.leader
+        order, self.heard = self.heard, 0
+        self.settled = max(self.settled, order)
+        self.role = Role.LEADING
+        self.leader = self.me
+        self.epoch = event.epoch
+        self.loaded = True
+        self.guard = False
+        self.held = ""
+        told: list[SeatCommand] = [SendTook(before, order)] if event.cause == "handoff" else []
+        return [Disarm("lease"), Disarm("retry"), *told, Resume(event.cause), Announce()]
+
+    def _refused(self, event: LeaseRefused) -> list[SeatCommand]:
+        self.heard = 0
+        self.role = Role.FOLLOWING
+        if event.holder and event.holder not in (self.leader, self.me):
+            self.leader = event.holder
+            return [Connect(event.holder), Announce()]
+        if event.cause == "failover":
+            # It is dying but still there: the kernel frees the lease when the process is gone.
+            return [Arm("retry")]
+        return [Announce()]
+
+    # leading
+
+    def _yield_to(self, event: YieldTo) -> list[SeatCommand]:
+        if event.order <= self.settled or event.to == self.me:
+            return [Announce()]
+        if self.order is None or event.order > self.order.order:
+            self.order = event
+            self.held = ""
+        return []
+
+    def _cancel(self, event: CancelYield) -> list[SeatCommand]:
+        self.settled = max(self.settled, event.order)
+        if self.order is not None and self.order.order <= event.order:
+            self.order = None
+            self.held = ""
+        return [Cancel(event.order)]
+
+    def _stop(self, event: Stop) -> list[SeatCommand]:
+        self.stopping = True
+        return []
+
+    def _boundary(self, event: Boundary) -> list[SeatCommand]:
+        if self.stopping:
+            if event.decision:
+                return []
+            self.role = Role.RETIRED
+            return [Leave("stop")]
+        order = self.order
+        if order is None:
+            return []
+        reason = _what_holds(event, order)
+        if reason:
+            if reason == self.held:
+                return []
+            self.held = reason
+            return [Hold(order.order, reason)]
+        self.role = Role.YIELDING
+        self.leader = order.to
+        self.order = None
+        self.settled = order.order
+        return [DropLease(), SendFinal(order.to, order.order, order.deployment), Arm("lease"), Announce()]
+
+    # yielding
+
+    def _heir_took(self, event: HeirTook) -> list[SeatCommand]:
+        if event.heir != self.leader:
+            return []
+        return self._step_aside(event.heir, event.epoch)
+
+    def _heir_declined(self, event: HeirDeclined) -> list[SeatCommand]:
+        return [TakeLease("takeback")] if event.order == self.settled else []
+
+    def _heir_gone(self, event: LeaderGone) -> list[SeatCommand]:
+        return [TakeLease("takeback")] if event.leader == self.leader else []
+
+    def _nobody_took(self, event: Alarm) -> list[SeatCommand]:
+        return [TakeLease("takeback")] if event.name == "lease" else []
+
+    def _heir_was_first(self, event: LeaseRefused) -> list[SeatCommand]:
+        if not event.holder or event.holder == self.me:
+            return [Arm("lease")]
+        return self._step_aside(event.holder, self.epoch)
+
+    def _step_aside(self, leader: str, epoch: int) -> list[SeatCommand]:
+        self.role = Role.FOLLOWING
+        self.leader = leader
+        self.epoch = max(self.epoch, epoch)
+        self.guard = True
+        return [Disarm("lease"), Connect(leader), Announce()]
+
+    # the end
+
+    def _retire(self, event: Retire) -> list[SeatCommand]:
+        self.role = Role.RETIRED
+        return [Leave("retire")]
+
+    def _fell(self, event: Fell) -> list[SeatCommand]:
+        led = self.role is Role.LEADING
+        self.role = Role.RETIRED
+        told: list[SeatCommand] = [DropLease(), SendFailing(event.reason)] if led else []
+        return [*told, Leave("fail", event.reason)]
+
+
+def _what_holds(boundary: Boundary, order: YieldTo) -> str:
+    if not boundary.heir:
+        return "the new worker"
+    if boundary.decision:
+        return f"decision {boundary.decision}"
+    if boundary.window and not order.force:
+        return f"window {boundary.window}"
+    if not boundary.slack:
+        return "slack"
+    return ""
+
+
+class Rule(msgspec.Struct, frozen=True):
+    """How a role answers an event: the method, and every role it may lead to."""
+
+    act: Callable[..., list[SeatCommand]]
+    leads_to: tuple[Role, ...]
+
+
+_J, _F, _L, _Y, _R = Role.JOINING, Role.FOLLOWING, Role.LEADING, Role.YIELDING, Role.RETIRED
+
+RULES: dict[Role, dict[type, Rule]] = {
+    Role.JOINING: {
+        Started: Rule(Seat._started, (_J,)),
+        Follow: Rule(Seat._follow, (_F,)),
+        Lead: Rule(Seat._lead, (_J,)),
+        LeaseTaken: Rule(Seat._taken, (_L,)),
+        LeaseRefused: Rule(Seat._refused, (_F,)),
+        Retire: Rule(Seat._retire, (_R,)),
+        Stop: Rule(Seat._retire, (_R,)),
+        Fell: Rule(Seat._fell, (_R,)),
+    },
+    Role.FOLLOWING: {
+        Follow: Rule(Seat._follow, (_F,)),
+        CaughtUp: Rule(Seat._caught_up, (_F,)),
+        Stale: Rule(Seat._stale, (_F,)),
+        Broken: Rule(Seat._broken, (_F, _R)),
+        Received: Rule(Seat._received, (_F,)),
+        Lead: Rule(Seat._lead, (_F,)),
+        LeaderGone: Rule(Seat._leader_gone, (_F,)),
+        Silent: Rule(Seat._silent, (_F,)),
+        Alarm: Rule(Seat._retry, (_F,)),
+        LeaseTaken: Rule(Seat._taken, (_L,)),
+        LeaseRefused: Rule(Seat._refused, (_F,)),
+        Retire: Rule(Seat._retire, (_R,)),
+        Stop: Rule(Seat._retire, (_R,)),
+        Fell: Rule(Seat._fell, (_R,)),
+    },
+    Role.LEADING: {
+        YieldTo: Rule(Seat._yield_to, (_L,)),
+        CancelYield: Rule(Seat._cancel, (_L,)),
+        Boundary: Rule(Seat._boundary, (_L, _Y, _R)),
+        Stop: Rule(Seat._stop, (_L,)),
+        Fell: Rule(Seat._fell, (_R,)),
+    },
+    Role.YIELDING: {
+        HeirTook: Rule(Seat._heir_took, (_F,)),
+        HeirDeclined: Rule(Seat._heir_declined, (_Y,)),
+        LeaderGone: Rule(Seat._heir_gone, (_Y,)),
+        Alarm: Rule(Seat._nobody_took, (_Y,)),
+        LeaseTaken: Rule(Seat._taken, (_L,)),
+        LeaseRefused: Rule(Seat._heir_was_first, (_Y, _F)),
+        Fell: Rule(Seat._fell, (_R,)),
+    },
+    Role.RETIRED: {},
+}

@@ -1,0 +1,164 @@
+"""What a leader and its followers say to each other.
+
+A follower subscribes with what it already has. The leader answers with the frames it lacks, or, where those are gone,
+with a copy of the state: `Begin`, `Rows` in bounded chunks between ticks, `End`. Frames go on while the copy is under
+way, in the same order: a row is sent as it is at that moment, and later frames change it afterwards, so that when
+`End` arrives the follower has the state of that boundary. Nothing has to stand still for it.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from .changes import Changes, Schema
+from .frame import Item
+from .journal import Opened, Position, Snapshot
+from .versions import VersionRange
+from .wire import Codec
+
+__all__ = [
+    "Ack",
+    "Begin",
+    "DecisionNoted",
+    "Declined",
+    "End",
+    "Failing",
+    "Final",
+    "FollowerMessage",
+    "FrameSent",
+    "LeaderMessage",
+    "Offer",
+    "Refused",
+    "RowsSent",
+    "Subscribe",
+    "Took",
+    "Trial",
+    "Verdict",
+    "follower_codec",
+    "leader_codec",
+]
+
+
+class Subscribe(msgspec.Struct, frozen=True, tag="subscribe"):
+    """Follower: I am `worker` and have applied frame `number` with `digest` (-1: nothing); send me what comes after."""
+
+    worker: str
+    protocol: VersionRange
+    schema: Schema
+    number: int
+    digest: bytes
+    pid: int = 0
+    """For the leader to notice the death of its heir."""
+
+
+class Ack(msgspec.Struct, frozen=True, tag="ack"):
+    """Follower: applied up to frame `number` and, of a copy under way, `chunk` chunks."""
+
+    number: int
+    chunk: int
+
+
+class Offer(msgspec.Struct, frozen=True, tag="offer"):
+    """Follower: I received these; whoever leads applies them, once."""
+
+    items: list[Item]
+
+
+class Trial(msgspec.Struct, frozen=True, tag="trial"):
+    """Follower on newer code: this is how the state would look after the handoff. Could you read it?
+
+    `changes` is every cell and a few rows of each table, in `schema`, translated for the receiver where there is a
+    down-migration. The receiver decodes it and throws it away.
+    """
+
+    schema: Schema
+    changes: Changes
+
+
+class Took(msgspec.Struct, frozen=True, tag="took"):
+    """The heir: I have the lease."""
+
+    epoch: int
+    order: int
+
+
+class Declined(msgspec.Struct, frozen=True, tag="declined"):
+    """The heir: I could not take over, keep it."""
+
+    order: int
+    reason: str
+
+
+class Begin(msgspec.Struct, frozen=True, tag="begin"):
+    """Leader: a copy of the state begins; `position` is where the journal stands."""
+
+    head: Snapshot
+    position: Position
+
+
+class RowsSent(msgspec.Struct, frozen=True, tag="rows"):
+    """Leader: chunk number `chunk` of a copy (counted from 1)."""
+
+    chunk: int
+    table: str
+    rows: list[tuple[bytes, bytes]]
+
+
+class End(msgspec.Struct, frozen=True, tag="end"):
+    """Leader: the copy is complete as of frame `number`."""
+
+    number: int
+
+
+class FrameSent(msgspec.Struct, frozen=True, tag="frame"):
+    """Leader: the next frame.
+
+    `position` is the end of its record in the journal. `translated` replaces the frame's changes for a follower that
+    needs them in an older schema.
+    """
+
+    body: bytes
+    position: Position
+    translated: Changes | None = None
+
+
+class DecisionNoted(msgspec.Struct, frozen=True, tag="decision"):
+    """Leader: a decision was opened, or (`closed`, an id) closed. The journal has it already."""
+
+    opened: Opened | None = None
+    closed: str = ""
+
+
+class Final(msgspec.Struct, frozen=True, tag="final"):
+    """Leader: the last frame of my epoch; the lease is free; it is yours. `pending` is what my inbox still holds."""
+
+    order: int
+    deployment: int
+    body: bytes
+    position: Position
+    pending: list[Item]
+
+
+class Failing(msgspec.Struct, frozen=True, tag="failing"):
+    """Leader: I am leaving without an heir; the lease is free."""
+
+    reason: str
+
+
+class Verdict(msgspec.Struct, frozen=True, tag="verdict"):
+    """Leader: the answer to a `Trial`: empty when readable, else why not."""
+
+    problem: str
+
+
+class Refused(msgspec.Struct, frozen=True, tag="refused"):
+    """Leader: I cannot serve you; why."""
+
+    reason: str
+
+
+FollowerMessage = Subscribe | Ack | Offer | Trial | Took | Declined
+LeaderMessage = Begin | RowsSent | End | FrameSent | DecisionNoted | Final | Failing | Verdict | Refused
+
+follower_codec: Codec[FollowerMessage] = Codec(FollowerMessage, "a follower's message")
+leader_codec: Codec[LeaderMessage] = Codec(LeaderMessage, "a leader's message")

@@ -1,0 +1,59 @@
+"""From messages to bytes and back, strictly and within bounds.
+
+Everything that comes from another process is untrusted: it may be garbage, huge, deeply nested or of another
+version. A `Codec` turns bytes into one of the messages it was made for or raises `WireError`; nothing else ever
+leaves it, so a receiver that catches `WireError` cannot be killed by what it receives. Inside the process nothing is
+validated a second time.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Generic, TypeVar
+
+import msgspec
+
+from .errors import NeverblinkError
+
+__all__ = ["MAX_MESSAGE", "Codec", "WireError"]
+
+MAX_MESSAGE = 64 * 1024 * 1024
+"""The largest message between workers, in bytes. A single row or cell has to fit."""
+
+M = TypeVar("M")
+
+
+class WireError(NeverblinkError):
+    """Bytes that are not a message of the expected kind."""
+
+    def __init__(self, what: str, problem: str) -> None:
+        super().__init__(f"{what}: {problem}")
+        self.what = what
+        self.problem = problem
+
+
+class Codec(Generic[M]):
+    """Encodes and decodes one family of messages as msgpack.
+
+    `messages` is a union of tagged `msgspec.Struct`s; `what` names the family in errors; `limit` is the largest
+    encoded size in bytes that `decode` looks at.
+    """
+
+    def __init__(self, messages: Any, what: str, limit: int = MAX_MESSAGE) -> None:
+        self._encoder = msgspec.msgpack.Encoder()
+        self._decoder: msgspec.msgpack.Decoder[M] = msgspec.msgpack.Decoder(messages)
+        self._what = what
+        self._limit = limit
+
+    def encode(self, message: M) -> bytes:
+        return self._encoder.encode(message)
+
+    def decode(self, data: bytes | memoryview) -> M:
+        """Return the message in `data`; raise `WireError` when it is too large, malformed or of an unknown tag."""
+        if len(data) > self._limit:
+            raise WireError(self._what, f"{len(data)} bytes, at most {self._limit} are accepted")
+        try:
+            return self._decoder.decode(data)
+        except RecursionError:
+            raise WireError(self._what, "nested too deeply") from None
+        except (msgspec.MsgspecError, UnicodeDecodeError, ValueError, OverflowError) as problem:
+            raise WireError(self._what, str(problem)) from None
