@@ -1,0 +1,157 @@
+"""The inbox: what came from outside and waits for a turn of its own.
+
+Old and new worker both listen to the world during a handoff, so one event can reach both, or only one of them. Each
+puts what it receives into its inbox under the event's key. The leader applies an item once, in a turn, and the key
+travels in that turn's frame; a follower offers what it received to the leader and drops what the leader reports as
+applied. Commands of the operator take the same way, which is what makes them once across a handoff too.
+
+The keys remembered as applied are bounded, in number and in age; what fell out of memory would be applied again if it
+came again. `remembered`, `limit` and `forgotten` make the bound visible.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import msgspec
+
+from ..protocol.errors import NeverblinkError
+from ..protocol.frame import Item, Traffic
+
+__all__ = ["EventError", "Inbox"]
+
+_encoder = msgspec.msgpack.Encoder()
+
+
+class EventError(NeverblinkError):
+    """An event that cannot travel between processes."""
+
+    def __init__(self, key: object, problem: str) -> None:
+        super().__init__(f"event {key!r}: {problem}")
+        self.key = key
+
+
+class Inbox:
+    """Items by key, in the order of their first receipt.
+
+    `put` may be called from any thread and between turns; everything else belongs to the worker's own thread.
+    `wall` returns wall-clock ns; `wake` is called when something was put.
+    """
+
+    def __init__(self, wall: Callable[[], int], wake: Callable[[], None], limit: int, age: int) -> None:
+        self.limit = limit
+        self.forgotten = 0
+        self._wall = wall
+        self._wake = wake
+        self._age = age
+        self._arrivals: deque[Item] = deque()
+        self._pending: OrderedDict[str, Item] = OrderedDict()
+        self._applied: OrderedDict[str, int] = OrderedDict()
+        self._received: list[str] = []
+        self._repeated = 0
+
+    # for the bot
+
+    def put(self, key: str, event: Any) -> None:
+        """Have `event` applied once, in a turn of `on_event`, whichever process leads by then.
+
+        `key` names the event in the world outside (a fill's id, say): the same key put again, here or in another
+        process, is dropped. Raises `EventError` when the key is no text or the event cannot be encoded.
+        """
+        if type(key) is not str or not key or key.startswith(_COMMAND):
+            raise EventError(key, f"a key is a non-empty str that does not begin with {_COMMAND!r}")
+        try:
+            data = _encoder.encode(event)
+        except (TypeError, ValueError, OverflowError, msgspec.MsgspecError) as problem:
+            raise EventError(
+                key, f"{problem}; put something msgspec can encode, such as a dict or a Struct"
+            ) from None
+        self._arrivals.append(Item(key, "event", data, self._wall()))
+        self._wake()
+
+    # for the engine
+
+    @property
+    def remembered(self) -> int:
+        return len(self._applied)
+
+    @property
+    def waiting(self) -> int:
+        return len(self._pending) + len(self._arrivals)
+
+    def command(self, key: str, name: str, args: dict[str, Any]) -> None:
+        """Put an operator's command in line."""
+        self._arrivals.append(Item(_COMMAND + key, "command", _encoder.encode((name, args)), self._wall()))
+
+    def sort_in(self) -> list[Item]:
+        """Take in what was put since, and return what of it is new."""
+        new: list[Item] = []
+        while self._arrivals:
+            item = self._arrivals.popleft()
+            if self._admit(item):
+                new.append(item)
+        return new
+
+    def admit(self, items: Iterable[Item]) -> None:
+        """Take in what another worker received."""
+        for item in items:
+            self._admit(item)
+
+    def peek(self) -> Item | None:
+        """Return the next item to apply."""
+        return next(iter(self._pending.values())) if self._pending else None
+
+    def apply(self, key: str, at: int) -> None:
+        """Note that the item was applied in the turn at `at`; it is still in line until then."""
+        self._pending.pop(key, None)
+        self._remember(key, at)
+
+    def traffic(self, applied: tuple[str, ...]) -> Traffic | None:
+        """Return what a frame says of the inbox since the one before, None when that is nothing."""
+        if not (applied or self._received or self._repeated):
+            return None
+        traffic = Traffic(tuple(self._received), applied, self._repeated)
+        self._received.clear()
+        self._repeated = 0
+        return traffic
+
+    def absorb(self, traffic: Traffic, at: int) -> None:
+        """Follow the leader: drop what it applied."""
+        for key in traffic.applied:
+            self.apply(key, at)
+
+    def pending(self) -> list[Item]:
+        """Return everything that waits, in order."""
+        self.sort_in()
+        return list(self._pending.values())
+
+    def memory(self) -> tuple[tuple[str, int], ...]:
+        """Return the keys remembered, oldest first, with the wall clock of their turn."""
+        return tuple(self._applied.items())
+
+    def restore(self, memory: Iterable[tuple[str, int]]) -> None:
+        """Begin with another worker's memory; what waits here and is in it was applied there."""
+        self._applied = OrderedDict(memory)
+        for key in [key for key in self._pending if key in self._applied]:
+            del self._pending[key]
+
+    def _admit(self, item: Item) -> bool:
+        if item.key in self._applied or item.key in self._pending:
+            self._repeated += 1
+            return False
+        self._pending[item.key] = item
+        self._received.append(item.key)
+        return True
+
+    def _remember(self, key: str, at: int) -> None:
+        applied = self._applied
+        applied[key] = at
+        oldest = at - self._age
+        while len(applied) > self.limit or next(iter(applied.values())) < oldest:
+            applied.popitem(last=False)
+            self.forgotten += 1
+
+
+_COMMAND = "command/"

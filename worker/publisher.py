@@ -1,0 +1,251 @@
+"""The publisher: how a leader serves its followers.
+
+A follower that has nearly everything gets the frames it lacks, from a short memory of recent ones. Any other gets a
+copy: the root, then rows in chunks small enough to fit between two ticks, no more of them on the way than the follower
+has room for. The leader never waits: a follower whose queue is full has lost the thread and begins a new copy.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from itertools import islice
+from typing import Any
+
+import msgspec
+
+from ..protocol.frame import Frame, Item
+from ..protocol.journal import Opened, Position
+from ..protocol.stream import (
+    Ack,
+    Begin,
+    DecisionNoted,
+    End,
+    Failing,
+    Final,
+    FrameSent,
+    LeaderMessage,
+    Refused,
+    RowsSent,
+    Subscribe,
+    leader_codec,
+)
+from ..protocol.versions import ProtocolMismatch, negotiate
+from .migration import MigrationError, Translator
+from .replica import Replica
+
+__all__ = ["Publisher"]
+
+MEMORY_FRAMES = 4096
+MEMORY_BYTES = 8 * 1024 * 1024
+CHUNK_ROWS = 256
+CHUNKS_ON_THE_WAY = 8
+LAG_ALLOWED = 32
+"""How many frames an heir may not have confirmed yet. They are ahead of the final frame in its queue; followers
+confirm every 16th frame, or after 20 ms."""
+
+
+class _Kept(msgspec.Struct, frozen=True):
+    frame: Frame
+    body: bytes
+    position: Position
+
+
+class _Follower(msgspec.Struct):
+    worker: str
+    pid: int
+    acked: int = -1
+    chunk: int = 0
+    chunks_acked: int = 0
+    copy: Iterator[RowsSent | End] | None = None
+    translator: Translator | None = None
+    """For one on older code: what it can read instead."""
+
+
+class Publisher:
+    """Serves followers by `send(worker, encoded message) -> bool` from what `replica` holds."""
+
+    def __init__(self, replica: Replica, send: Callable[[str, bytes], bool]) -> None:
+        self._replica = replica
+        self._send = send
+        self._followers: dict[str, _Follower] = {}
+        self._memory: deque[_Kept] = deque()
+        self._memory_bytes = 0
+
+    def __len__(self) -> int:
+        return len(self._followers)
+
+    # followers come and say how far they are
+
+    def subscribe(self, asked: Subscribe) -> None:
+        """Serve a follower from where it is."""
+        try:
+            negotiate(asked.worker, asked.protocol)
+        except ProtocolMismatch as problem:
+            self._send(asked.worker, leader_codec.encode(Refused(str(problem))))
+            return
+        follower = _Follower(asked.worker, asked.pid, translator=self._translator_for(asked))
+        self._followers[asked.worker] = follower
+        missing = self._after(asked.number, asked.digest)
+        if missing is None:
+            self._begin_copy(follower)
+        else:
+            follower.acked = asked.number
+            for kept in missing:
+                self._deliver(follower, kept)
+
+    def ack(self, worker: str, ack: Ack) -> None:
+        follower = self._followers.get(worker)
+        if follower is not None:
+            follower.acked = max(follower.acked, ack.number)
+            follower.chunks_acked = max(follower.chunks_acked, ack.chunk)
+
+    def pid_of(self, worker: str) -> int:
+        """The process id a follower named, 0 when it is not known."""
+        follower = self._followers.get(worker)
+        return follower.pid if follower is not None else 0
+
+    def caught_up(self, worker: str) -> bool:
+        """Say whether this follower has all but the last few frames."""
+        follower = self._followers.get(worker)
+        return (
+            follower is not None
+            and follower.copy is None
+            and self._replica.number - follower.acked <= LAG_ALLOWED
+        )
+
+    # what the leader sends
+
+    def publish(self, frame: Frame, body: bytes, position: Position) -> None:
+        """Send a frame to every follower, and remember it for a while."""
+        kept = self._remember(frame, body, position)
+        if self._followers:
+            plain = leader_codec.encode(FrameSent(body, position))
+            for follower in tuple(self._followers.values()):
+                self._deliver(follower, kept, plain)
+
+    def noted(self, opened: Opened | None, closed: str = "") -> None:
+        """Tell the followers of a decision."""
+        self._broadcast(DecisionNoted(opened, closed))
+
+    def final(self, to: str, order: int, deployment: int, pending: list[Item]) -> None:
+        """Send the newest frame as the final one to the heir, and as any other to the rest."""
+        kept = self._memory[-1]
+        final = leader_codec.encode(Final(order, deployment, kept.body, kept.position, pending))
+        self._send(to, final)
+        for follower in tuple(self._followers.values()):
+            if follower.worker != to:
+                self._deliver(follower, kept)
+
+    def keep_final(self, frame: Frame, body: bytes, position: Position) -> None:
+        """Remember the final frame before it is sent."""
+        self._remember(frame, body, position)
+
+    def failing(self, reason: str) -> None:
+        self._broadcast(Failing(reason))
+
+    def pump(self, clock: Callable[[], int], until: int) -> bool:
+        """Send chunks of the copies under way until `clock()` (ns) reaches `until`; return whether more could be sent."""
+        while True:
+            sent = False
+            for follower in tuple(self._followers.values()):
+                if follower.copy is None or follower.chunk - follower.chunks_acked >= CHUNKS_ON_THE_WAY:
+                    continue
+                if clock() >= until:
+                    return True
+                self._send_chunk(follower, follower.copy)
+                sent = True
+            if not sent:
+                return False
+
+    def forget(self) -> None:
+        """This worker does not lead any more."""
+        self._followers.clear()
+
+    # a copy
+
+    def _begin_copy(self, follower: _Follower) -> None:
+        head = self._replica.snapshot()
+        if follower.translator is not None:
+            # One on older code that lost the thread cannot be given a copy it would read as its own.
+            self._followers.pop(follower.worker, None)
+            self._send(
+                follower.worker, leader_codec.encode(Refused("the copy would be in a newer state version"))
+            )
+            return
+        follower.acked = -1
+        follower.copy = self._chunks(follower)
+        self._put(follower, leader_codec.encode(Begin(head, self._replica.position)))
+
+    def _chunks(self, follower: _Follower) -> Iterator[RowsSent | End]:
+        cells, state = self._replica.cells, self._replica.state
+        for table, size in cells.sizes(state).items():
+            if not size:
+                continue
+            keys: Iterator[Any] = iter(cells.keys(state, table))
+            while some := list(islice(keys, CHUNK_ROWS)):
+                follower.chunk += 1
+                yield RowsSent(follower.chunk, table, cells.rows(state, table, some))
+        yield End(self._replica.number)
+
+    def _send_chunk(self, follower: _Follower, copy: Iterator[RowsSent | End]) -> None:
+        message = next(copy)
+        if isinstance(message, End):
+            follower.copy = None
+        self._put(follower, leader_codec.encode(message))
+
+    # frames
+
+    def _deliver(self, follower: _Follower, kept: _Kept, plain: bytes | None = None) -> None:
+        if follower.translator is not None and kept.frame.changes:
+            try:
+                translated = follower.translator.translate(kept.frame.changes)
+            except MigrationError:
+                # It will find that it cannot read the frame as it is, and keep the state it has.
+                follower.translator = None
+            else:
+                self._put(follower, leader_codec.encode(FrameSent(kept.body, kept.position, translated)))
+                return
+        self._put(follower, plain or leader_codec.encode(FrameSent(kept.body, kept.position)))
+
+    def _put(self, follower: _Follower, data: bytes) -> None:
+        # What is not queued is lost, and the follower with it: it notices the hole and subscribes again.
+        if not self._send(follower.worker, data):
+            self._followers.pop(follower.worker, None)
+
+    def _broadcast(self, message: LeaderMessage) -> None:
+        if self._followers:
+            data = leader_codec.encode(message)
+            for follower in tuple(self._followers.values()):
+                self._put(follower, data)
+
+    def _remember(self, frame: Frame, body: bytes, position: Position) -> _Kept:
+        kept = _Kept(frame, body, position)
+        self._memory.append(kept)
+        self._memory_bytes += len(body)
+        while (
+            len(self._memory) > MEMORY_FRAMES or (self._memory_bytes > MEMORY_BYTES and len(self._memory) > 1)
+        ):
+            self._memory_bytes -= len(self._memory.popleft().body)
+        return kept
+
+    def _after(self, number: int, digest: bytes) -> list[_Kept] | None:
+        """The frames after `number`, None when they are not remembered or the chain is another one."""
+        if number == self._replica.number:
+            return [] if digest == self._replica.digest else None
+        behind = self._replica.number - number
+        if number < 0 or not 0 < behind <= len(self._memory):
+            return None
+        missing = list(islice(self._memory, len(self._memory) - behind, None))
+        return missing if missing[0].frame.prev == digest else None
+
+    def _translator_for(self, asked: Subscribe) -> Translator | None:
+        replica = self._replica
+        if asked.schema.version == replica.schema.version:
+            return None
+        try:
+            translator = Translator(replica.migrations, replica.schema, asked.schema)
+            translator.load(replica.cells.root(replica.state))
+        except MigrationError:
+            return None
+        return translator

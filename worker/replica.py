@@ -1,0 +1,156 @@
+"""The replica: what the bot is as of a frame.
+
+A leader and a follower hold the same thing and change it by the same frames; they differ only in who makes them. Next
+to the bot's own state it is the timers, the pause, the memory of applied events, the open decisions, and the place in
+the stream: frame number, chain digest, last tick, epoch, journal position.
+
+A follower on other code reads through a translator (its migrations). One that stays behind as the way back and cannot
+read what the new code writes is *frozen*: it keeps the state of the handoff and follows only the chain.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..protocol.changes import Changes, Schema
+from ..protocol.frame import GENESIS, Frame, Vitals, digest_of
+from ..protocol.journal import Closed, Opened, Position, Snapshot
+from .inbox import Inbox
+from .migration import MigrationError, Migrations, Translator
+from .state import Cells, StateUnreadable
+from .timers import Timers
+
+__all__ = ["ChainBroken", "Replica"]
+
+
+class ChainBroken(Exception):
+    """A frame that does not continue this replica; a new copy is needed."""
+
+
+class Replica:
+    """See the module. `seq` is None before the first tick, `number` is -1 before the first frame."""
+
+    def __init__(self, cells: Cells, schema: Schema, migrations: Migrations, inbox: Inbox) -> None:
+        self.cells = cells
+        self.schema = schema
+        self.migrations = migrations
+        self.inbox = inbox
+        self.timers = Timers()
+        self.state: Any = None
+        self.paused = False
+        self.epoch = 0
+        self.number = -1
+        self.seq: int | None = None
+        self.digest = GENESIS
+        self.position = Position(0, 0)
+        self.open: dict[str, Opened] = {}
+        self.frozen = ""
+        self.last: Frame | None = None
+        """The frame applied or made last."""
+        self.leaders = schema
+        """The schema of the frames that come in."""
+        self._translator: Translator | None = None
+
+    # the leader's side
+
+    def commit(self, frame: Frame, body: bytes, position: Position) -> None:
+        """Take over a frame that this process made; its effects are in the state already."""
+        self._advance(frame, body, position)
+        self.leaders = self.schema
+
+    def snapshot(self) -> Snapshot:
+        """Return everything but the rows of the tables."""
+        return Snapshot(
+            epoch=self.epoch,
+            number=self.number,
+            seq=-1 if self.seq is None else self.seq,
+            digest=self.digest,
+            schema=self.schema,
+            cells=self.cells.root(self.state),
+            tables=self.cells.sizes(self.state),
+            vitals=Vitals(self.timers.all(), self.paused, self.inbox.memory()),
+            open=tuple(self.open.values()),
+        )
+
+    # the follower's side
+
+    def restore(self, head: Snapshot, position: Position) -> None:
+        """Begin anew from a snapshot; its rows come by `add_rows`. Raises `StateUnreadable` or `MigrationError`."""
+        self._translator = None
+        cells = head.cells
+        if head.schema.version != self.schema.version:
+            self._translator = Translator(self.migrations, head.schema, self.schema)
+            cells = self._translator.load(cells)
+        self.state = self.cells.load(cells)
+        self.leaders = head.schema
+        self.frozen = ""
+        self.timers.restore(head.vitals.timers)
+        self.inbox.restore(head.vitals.applied)
+        self.paused = head.vitals.paused
+        self.open = {opened.id: opened for opened in head.open}
+        self.epoch, self.number, self.digest = head.epoch, head.number, head.digest
+        self.seq = None if head.seq < 0 else head.seq
+        self.position = position
+
+    def add_rows(self, table: str, rows: list[tuple[bytes, bytes]]) -> None:
+        """Take in a chunk of a copy. Raises as `restore`."""
+        changes = Changes({}, {table: list(rows)})
+        self.cells.apply(self.state, self._translator.translate(changes) if self._translator else changes)
+
+    def apply(self, frame: Frame, body: bytes, position: Position, translated: Changes | None = None) -> None:
+        """Follow one frame.
+
+        Raises `ChainBroken` when it does not continue the chain, `StateUnreadable` or `MigrationError` when this code
+        cannot read it; then nothing has changed, and `freeze` may be an answer.
+        """
+        if frame.number != self.number + 1 or frame.prev != self.digest:
+            raise ChainBroken
+        if not self.frozen:
+            changes = frame.changes if translated is None else translated
+            if changes:
+                self.cells.apply(self.state, self._readable(frame.schema, changes, translated is not None))
+            self.leaders = frame.schema
+        self._advance(frame, body, position)
+        self.timers.absorb(frame.timers)
+        self.inbox.absorb(frame.traffic, frame.timing.ended)
+        if frame.paused is not None:
+            self.paused = frame.paused
+
+    def freeze(self, reason: str) -> None:
+        """Keep the state as it is, and follow the chain alone."""
+        self.frozen = reason
+
+    def note(self, opened: Opened | None, closed: Closed | str) -> None:
+        """Keep the list of open decisions."""
+        if opened is not None:
+            self.open[opened.id] = opened
+        elif closed:
+            self.open.pop(closed if isinstance(closed, str) else closed.id, None)
+
+    def try_read(self, schema: Schema, changes: Changes) -> str:
+        """Say why this code could not read `changes`, "" when it could. Nothing is kept."""
+        if schema.version != self.schema.version:
+            return f"the new state is version {schema.version}, this code reads {self.schema.version}"
+        try:
+            self.cells.check(changes)
+        except StateUnreadable as problem:
+            return str(problem)
+        return ""
+
+    def _readable(self, schema: Schema, changes: Changes, translated: bool) -> Changes:
+        if translated or schema.version == self.schema.version:
+            return changes
+        if self._translator is None or schema != self.leaders:
+            raise MigrationError(
+                f"the stream changed to state version {schema.version}, this code reads {self.schema.version}"
+            )
+        return self._translator.translate(changes)
+
+    def _advance(self, frame: Frame, body: bytes, position: Position) -> None:
+        self.number = frame.number
+        self.digest = digest_of(body)
+        self.position = position
+        self.last = frame
+        self.epoch = max(self.epoch, frame.epoch)
+        if frame.kind == "tick":
+            self.seq = frame.seq

@@ -1,0 +1,372 @@
+"""Turns: the only time in which the bot's state may change, one after another.
+
+This is the leader's work: which turn is next, what the handler is given, and the frame that the turn ends in. A tick
+goes first when it is due; timers and the inbox have the time in between, and, when the bot is so late that ticks are
+always due, one turn after each tick, so that a fill is never starved by ticks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import msgspec
+
+from ..protocol import duration
+from ..protocol.changes import NOTHING
+from ..protocol.frame import Armed, Frame, Item, Kind, Led, Timing, Traffic, Yielded, encode_frame
+from ..protocol.grid import ClockStep, Gap, GapKind, Grid, Policy, Reading, detect_step, plan
+from ..protocol.journal import RecordKind
+from ..protocol.window import Window
+from .inbox import Inbox
+from .moments import Command, Event, Tick, Timer
+from .outside import Outside
+from .publisher import Publisher
+from .replica import Replica
+from .table import StateError
+
+__all__ = ["Bot", "Turn", "Turns"]
+
+
+class Bot(Protocol):
+    """The user's code, as the engine sees it: a `Worker` or a `join` loop."""
+
+    interval: int
+    windows: tuple[Window, ...]
+    overrun: Policy
+    event_type: Any
+    gathers: bool
+    """Events, timers and commands come with the tick, not in turns of their own."""
+
+    def call_start(self) -> Any: ...
+    def call_load(self, state: Any) -> Any: ...
+    def call_lead(self, in_doubt: Any) -> Any: ...
+    def call_tick(self, tick: Tick[Any]) -> Any: ...
+    def call_event(self, event: Event) -> Any: ...
+    def call_timer(self, timer: Timer) -> Any: ...
+    def call_command(self, name: str, args: dict[str, Any]) -> Any: ...
+    def call_yield(self) -> Any: ...
+    def call_retire(self) -> Any: ...
+    def call_stop(self) -> Any: ...
+
+
+class Turn(msgspec.Struct):
+    """One turn, from its beginning to its boundary. Times as in `Timing`."""
+
+    kind: Kind
+    name: str
+    due: int
+    call: Callable[[], Any]
+    tick: Tick[Any] | None = None
+    gaps: tuple[Gap, ...] = ()
+    items: tuple[Item, ...] = ()
+    timers: tuple[tuple[str, Armed], ...] = ()
+    about: Led | None = None
+    began: int = 0
+    late: int = 0
+    pause: bool | None = None
+
+
+class Turns:
+    """Makes the leader's turns. It is also the guard of the state: `open` while a turn runs."""
+
+    def __init__(self, bot: Bot, replica: Replica, publisher: Publisher, outside: Outside) -> None:
+        self.open = False
+        self.last_tick: Frame | None = None
+        self._bot = bot
+        self._replica = replica
+        self._publisher = publisher
+        self._outside = outside
+        self._clock = outside.clock
+        self._grid = Grid(bot.interval)
+        self._reading: Reading | None = None
+        self._step: ClockStep | None = None
+        self._gap_kind: GapKind = "missed"
+        self._gap_cause = ""
+        self._after_tick = False
+
+    # which turn
+
+    def begin_leading(self, cause: str) -> None:
+        """This process leads from now on; ticks before its first were nobody's, because of `cause`."""
+        self._reading = None
+        self._step = None
+        self._gap_kind = "missed"
+        self._gap_cause = cause
+        self._after_tick = False
+
+    def next(self) -> Turn | None:
+        """Return the turn that is due now, None when none is."""
+        replica = self._replica
+        replica.inbox.sort_in()
+        wall = self._clock.wall()
+        if not (self._after_tick and self._others_wait(wall)):
+            turn = self._tick(wall)
+            if turn is not None:
+                return turn
+        if self._bot.gathers:
+            return None
+        timer = replica.timers.due(wall)
+        if timer is not None:
+            return self._timer_turn(*timer, wall)
+        item = replica.inbox.peek()
+        return self._item_turn(item) if item is not None else None
+
+    def next_due(self) -> int:
+        """When the next turn is due, wall clock."""
+        due = plan(self._grid, self._replica.seq, self._clock.wall(), self._bot.overrun, step=self._step).due
+        timer = self._replica.timers.next
+        return due if timer is None or self._bot.gathers else min(due, timer)
+
+    def tick_due(self) -> int:
+        """When the tick after the last one is due, wall clock; 0 when none ever ran."""
+        return 0 if self._replica.seq is None else self._grid.due(self._replica.seq + 1)
+
+    def window_open(self) -> str:
+        """The name of a protected window that is open now, "" without one."""
+        wall = self._clock.wall()
+        for window in self._bot.windows:
+            if window.protected and window.open_at(wall):
+                return window.name
+        return ""
+
+    def lead_turn(self, about: Led, call: Callable[[], Any]) -> Turn:
+        return Turn("lead", "on_lead", self._clock.wall(), call, about=about)
+
+    def stop_turn(self, call: Callable[[], Any]) -> Turn:
+        return Turn("stop", "on_stop", self._clock.wall(), call)
+
+    # a turn
+
+    def begin(self, turn: Turn) -> None:
+        """Open the turn. Raises `StateError` when the state was changed since the last one."""
+        self.check_untouched()
+        turn.began = self._clock.mono()
+        turn.late = max(0, self._clock.wall() - turn.due)
+        self.open = True
+
+    def finish(self, turn: Turn, value: Any) -> Frame:
+        """Close the turn with its frame. Raises `StateError` when the state cannot be encoded."""
+        self.open = False
+        replica = self._replica
+        wall, mono = self._clock.wall(), self._clock.mono()
+        for name, _ in turn.timers:
+            if replica.timers.all().get(name) in [armed for named, armed in turn.timers if named == name]:
+                replica.timers.spend(name, wall)
+        for item in turn.items:
+            replica.inbox.apply(item.key, wall)
+        if turn.pause is not None:
+            replica.paused = turn.pause
+        seq = turn.tick.seq if turn.tick is not None else (-1 if replica.seq is None else replica.seq)
+        timing = Timing(
+            due=turn.due,
+            late=turn.late,
+            took=mono - turn.began,
+            ended=wall,
+            mono=mono,
+            gaps=turn.gaps,
+            step=self._step if turn.tick is not None else None,
+        )
+        frame = self._emit(
+            turn.kind, seq, timing, tuple(item.key for item in turn.items), turn.about, turn.pause
+        )
+        self._after_tick = turn.kind == "tick"
+        if turn.tick is not None:
+            self._step = None
+            self._gap_kind = "skipped"
+            self.last_tick = frame
+        if timing.took >= self._bot.interval:
+            self._gap_cause = f"{turn.name} took {duration.show(timing.took // 1_000_000 * 1_000_000)}"
+        elif turn.tick is not None:
+            self._gap_cause = "the process was not scheduled in time"
+        return frame
+
+    def abandon(self) -> None:
+        """The handler raised: the turn has no frame."""
+        self.open = False
+
+    def yield_frame(self, to: str, order: int) -> Frame:
+        """Close the epoch: the frame after which this process cannot tick."""
+        mono = self._clock.mono()
+        timing = Timing(ended=self._clock.wall(), mono=mono)
+        seq = -1 if self._replica.seq is None else self._replica.seq
+        return self._emit("yield", seq, timing, (), Yielded(to, order, mono), None)
+
+    def reset_frame(self) -> Frame:
+        """Say that the state is this process's own again, whole, whatever the frames before said."""
+        self._replica.cells.forget()
+        seq = -1 if self._replica.seq is None else self._replica.seq
+        return self._emit(
+            "reset", seq, Timing(ended=self._clock.wall(), mono=self._clock.mono()), (), None, None
+        )
+
+    def check_untouched(self) -> None:
+        """Raise `StateError` when the state differs from the last boundary."""
+        touched = self._replica.cells.differing(self._replica.state)
+        if touched:
+            raise StateError(
+                f"state field {', '.join(touched)} was changed outside a turn: change the state in on_tick, "
+                "on_event, on_timer or on_command only, and let background tasks use self.inbox.put",
+                touched[0],
+            )
+
+    # parts
+
+    def _others_wait(self, wall: int) -> bool:
+        if self._bot.gathers:
+            return False
+        replica = self._replica
+        return replica.timers.due(wall) is not None or replica.inbox.peek() is not None
+
+    def _tick(self, wall: int) -> Turn | None:
+        replica, bot = self._replica, self._bot
+        planned = plan(
+            self._grid,
+            replica.seq,
+            wall,
+            bot.overrun,
+            step=self._step,
+            kind=self._gap_kind,
+            cause=self._gap_cause,
+        )
+        if planned.due > wall:
+            return None
+        self._look_for_step()
+        if self._step is not None:
+            planned = plan(
+                self._grid,
+                replica.seq,
+                wall,
+                bot.overrun,
+                step=self._step,
+                kind=self._gap_kind,
+                cause=self._gap_cause,
+            )
+        seq, due = planned.seq, planned.due
+        tick = Tick(
+            seq=seq,
+            due=due,
+            late=max(0, wall - due),
+            interval=bot.interval,
+            state=replica.state,
+            gaps=planned.gaps,
+            open_windows=tuple(window for window in bot.windows if window.open_at(due)),
+        )
+        turn = Turn("tick", f"tick {seq}", due, lambda: bot.call_tick(turn.tick or tick), tick, planned.gaps)
+        if bot.gathers:
+            self._gather(turn, wall)
+        return turn
+
+    def _look_for_step(self) -> None:
+        reading = Reading(self._clock.wall(), self._clock.mono())
+        before, self._reading = self._reading, reading
+        if before is not None:
+            self._step = detect_step(before, reading) or self._step
+
+    def _timer_turn(self, name: str, armed: Armed, wall: int) -> Turn:
+        timer = Timer(name, armed.due, wall - armed.due, armed.every)
+        return Turn(
+            "timer", f"timer {name}", armed.due, lambda: self._bot.call_timer(timer), timers=((name, armed),)
+        )
+
+    def _item_turn(self, item: Item) -> Turn:
+        if item.kind == "event":
+            return Turn(
+                "event",
+                f"event {item.key}",
+                item.at,
+                lambda: self._bot.call_event(self._event(item)),
+                items=(item,),
+            )
+        name, args = decode_command(item)
+        turn = Turn("command", f"command {name}", item.at, lambda: None, items=(item,))
+        if name in _PAUSE:
+            turn.pause = _PAUSE[name]
+        else:
+            turn.call = lambda: self._bot.call_command(name, args)
+        return turn
+
+    def _gather(self, turn: Turn, wall: int) -> None:
+        assert turn.tick is not None
+        replica = self._replica
+        events: list[Event] = []
+        commands: list[Command] = []
+        items = replica.inbox.pending()
+        for item in items:
+            if item.kind == "event":
+                events.append(self._event(item))
+                continue
+            name, args = decode_command(item)
+            if name in _PAUSE:
+                turn.pause = _PAUSE[name]
+            else:
+                commands.append(Command(item.key, name, args))
+        timers = tuple((name, armed) for name, armed in replica.timers.all().items() if armed.due <= wall)
+        turn.items = tuple(items)
+        turn.timers = timers
+        turn.tick = msgspec.structs.replace(
+            turn.tick,
+            events=tuple(events),
+            timers=tuple(Timer(name, armed.due, wall - armed.due, armed.every) for name, armed in timers),
+            commands=tuple(commands),
+            answers={},
+        )
+
+    def _event(self, item: Item) -> Event:
+        kind = self._bot.event_type
+        data = (
+            msgspec.msgpack.decode(item.data)
+            if kind is None
+            else msgspec.msgpack.decode(item.data, type=kind)
+        )
+        return Event(item.key, data, item.at)
+
+    def _emit(
+        self,
+        kind: Kind,
+        seq: int,
+        timing: Timing,
+        applied: tuple[str, ...],
+        about: Led | Yielded | None,
+        paused: bool | None,
+    ) -> Frame:
+        replica = self._replica
+        frame = Frame(
+            epoch=replica.epoch,
+            number=replica.number + 1,
+            seq=seq,
+            kind=kind,
+            schema=replica.schema,
+            prev=replica.digest,
+            timing=timing,
+            changes=replica.cells.collect(replica.state) or NOTHING,
+            traffic=replica.inbox.traffic(applied) or _QUIET,
+            timers=replica.timers.take_changes(),
+            paused=paused,
+            about=about,
+        )
+        body = encode_frame(frame)
+        position = self._outside.journal.append(RecordKind.FRAME, body)
+        replica.commit(frame, body, position)
+        if kind == "yield":
+            self._publisher.keep_final(frame, body, position)
+        else:
+            self._publisher.publish(frame, body, position)
+        return frame
+
+
+_QUIET = Traffic()
+_PAUSE = {"pause": True, "resume": False}
+_command: msgspec.msgpack.Decoder[tuple[str, dict[str, Any]]] = msgspec.msgpack.Decoder(
+    tuple[str, dict[str, Any]]
+)
+
+
+def decode_command(item: Item) -> tuple[str, dict[str, Any]]:
+    """The name and arguments in a command's item."""
+    return _command.decode(item.data)
+
+
+def default_inbox(outside: Outside, limit: int, age: int) -> Inbox:
+    """The inbox of one process."""
+    return Inbox(outside.clock.wall, outside.wake, limit, age)
