@@ -103,7 +103,10 @@ class Crew:
         if member is None:
             return f"there is no worker {hello.worker!r} here: workers are started by `neverblink up` and `deploy`"
         if (member.pid, member.started) != (hello.pid, hello.started):
-            return f"worker {hello.worker!r} is pid {member.pid}, not pid {hello.pid}"
+            return (
+                f"worker {hello.worker!r} is pid {member.pid}, not pid {hello.pid}: if `python` in neverblink.toml is a "
+                "script, let it exec the interpreter"
+            )
         return ""
 
     def send(self, worker: str, message: SupervisorMessage) -> bool:

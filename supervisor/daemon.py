@@ -11,9 +11,10 @@ import os
 import signal
 import sys
 import time
+import traceback
 from collections.abc import Callable, Mapping
 from importlib.metadata import PackageNotFoundError, version
-from typing import TextIO
+from typing import Any, TextIO
 
 import zmq
 
@@ -80,6 +81,7 @@ class _Daemon:
         self, config: Config, home: Home, sockets: Sockets, log: Log, environment: Mapping[str, str]
     ) -> None:
         loop = asyncio.get_running_loop()
+        loop.set_exception_handler(self._bug)
         self._config = config
         self._home = home
         self._sockets = sockets
@@ -246,6 +248,13 @@ class _Daemon:
         count = self._workers
         self._archive.write(lambda history: history.keep(_WORKERS, count))
         return f"w{count}"
+
+    def _bug(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """Something of ours raised where nobody waits for it. The bot is not touched by that."""
+        problem: BaseException | None = context.get("exception")
+        where = traceback.extract_tb(problem.__traceback__)[-1:] if problem is not None else []
+        at = f" ({os.path.basename(where[0].filename)}:{where[0].lineno})" if where else ""
+        self._log.say(f"a fault in the supervisor{at}: {problem!r}: {context.get('message', '')}")
 
     def _note_worker(self, member: Member) -> None:
         worker, release, pid, started = member.worker, member.release, member.pid, member.started

@@ -107,6 +107,10 @@ class Driver:
         self._handed: Handed | None = None
         self._rehearsed: Rehearsed | None = None
         self._took_over = False
+        self._ticked = False
+        """The new worker has run a tick as the leader."""
+        self._overdue = False
+        """The probation's time is up, and it has not ticked yet."""
         self._events: deque[HandoffEvent] = deque()
         self._stepping = False
         self._alarms = Alarms(
@@ -158,6 +162,8 @@ class Driver:
                 self._ready(worker, message)
             case Report():
                 self._feed(self._seen(worker, message))
+                if worker == self.handoff.new and message.ticks:
+                    self._has_ticked()
             case Rehearsed() if worker == self.handoff.new:
                 self._restored(message)
             case Holding():
@@ -177,7 +183,9 @@ class Driver:
 
     def exited(self, worker: str, reason: str) -> None:
         """The process of a worker has ended."""
-        if worker in (self.handoff.old, self.handoff.new):
+        if worker == self.handoff.old:
+            self._feed(machine.Exited(worker, f"worker {worker} ended: {reason}"))
+        elif worker == self.handoff.new:
             self._feed(machine.Exited(worker, reason))
 
     def close(self) -> None:
@@ -214,6 +222,8 @@ class Driver:
             case machine.Kill(worker=worker, reason=reason):
                 self._hands.kill(worker, reason)
             case machine.Arm(name=name):
+                if name == "probation":
+                    self._overdue = False
                 self._alarms.arm(name)
             case machine.Disarm(name=name):
                 self._alarms.disarm(name)
@@ -328,14 +338,27 @@ class Driver:
         }
         self._step("handed", f"to {worker}", 0, {**facts, "blackout": handed.blackout})
         self._step("first-tick", "", 0, {**facts, "late": handed.late, "missed": handed.missed})
+        if worker == self.handoff.new:
+            self._has_ticked()
+
+    def _has_ticked(self) -> None:
+        self._ticked = True
+        if self._overdue:
+            self._overdue = False
+            self._feed(machine.RungOut("probation"))
 
     def _rung(self, name: str) -> None:
-        if name != "show":
-            self._feed(machine.RungOut(name))
-            return
-        elapsed = self._outside.mono() - self._entered
-        self._step("probation", "", 0, {"elapsed": elapsed, "total": self._patience.probation})
-        self._alarms.arm("show")
+        match name:
+            case "show":
+                elapsed = self._outside.mono() - self._entered
+                self._step("probation", "", 0, {"elapsed": elapsed, "total": self._patience.probation})
+                self._alarms.arm("show")
+            case "probation" if not self._ticked:
+                # A tick can be further apart than the probation is long. New code that has never ticked has proven
+                # nothing; that it does tick when it is due is the old worker's to watch.
+                self._overdue = True
+            case _:
+                self._feed(machine.RungOut(name))
 
     def _step(self, step: str, text: str, took: int = 0, facts: dict[str, Any] | None = None) -> None:
         self._news.tell(

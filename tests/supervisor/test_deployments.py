@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -203,6 +204,19 @@ def test_a_deployment_waits_for_a_decision_and_says_so(world: World) -> None:
 
     assert world.play(scenario, world.code("v1", hold="enter", hold_ms=300)) == 0
     assert "holding" in world.steps()
+
+
+def test_a_leader_that_dies_before_the_handoff_leaves_the_bot_down(world: World) -> None:
+    async def scenario(world: World) -> None:
+        status = await world.running()
+        deploying = asyncio.ensure_future(world.deploy(world.code("v2", hang="start")))
+        await in_phase(world, "preparing")
+        os.kill(status["pid"], signal.SIGKILL)
+        code, message = refused(await deploying)
+        assert (code, message) == ("down", "aborted: worker w1 ended: killed by SIGKILL")
+        assert (await world.status())["state"] == "down"
+
+    assert world.play(scenario) == 0
 
 
 # --- and back -------------------------------------------------------------------------------------------------------

@@ -219,6 +219,22 @@ def test_a_probation_can_be_concluded_early(drive: Drive) -> None:
     assert drive.end.phase is Phase.DONE
 
 
+def test_a_leader_that_ends_is_told_apart_from_the_new_worker(drive: Drive) -> None:
+    drive.driver.begin()
+    drive.driver.exited("old", "killed by SIGKILL")
+    assert (drive.end.reason, drive.end.leader) == ("worker old ended: killed by SIGKILL", "")
+
+
+def test_a_probation_lasts_until_the_first_tick_at_least(drive: Drive) -> None:
+    drive.to_waiting()
+    drive.hear("old", report("yielding"))
+    drive.hear("new", report("leading", loaded=True, epoch=2))
+    drive.stage.hour.pass_by(3600 * SECOND)
+    assert drive.driver.phase is Phase.PROBATION
+    drive.hear("new", Handed(2, 7000, "handoff", 11, 60, 250, 0))
+    assert drive.driver.phase is Phase.RETIRING
+
+
 def test_an_old_worker_that_does_not_retire_is_killed(drive: Drive) -> None:
     drive.to_probation()
     drive.driver.conclude()
