@@ -9,6 +9,7 @@ from __future__ import annotations
 import msgspec
 
 from .errors import NeverblinkError
+from .wire import UNDECODABLE
 
 __all__ = ["VARIABLE", "Assignment", "AssignmentError", "decode_assignment", "encode_assignment"]
 
@@ -48,7 +49,7 @@ def decode_assignment(data: bytes) -> Assignment:
     """Return the assignment in `data`; raise `AssignmentError` when it is none."""
     try:
         return msgspec.json.decode(data, type=Assignment)
-    except msgspec.MsgspecError as problem:
+    except UNDECODABLE as problem:
         raise AssignmentError(
             f"{VARIABLE} does not lead to an assignment ({problem}): unset it to run standalone"
         ) from None

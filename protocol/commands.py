@@ -13,6 +13,7 @@ import msgspec
 
 from .errors import NeverblinkError
 from .versions import API
+from .wire import UNDECODABLE
 
 __all__ = [
     "EVENT_SOCKET",
@@ -200,7 +201,7 @@ def decode_command(data: bytes | memoryview) -> Command:
         return (_packed_commands if packed else _commands).decode(data)
     except RecursionError:
         raise BadRequest("nested too deeply") from None
-    except (msgspec.MsgspecError, UnicodeDecodeError, ValueError, OverflowError) as problem:
+    except UNDECODABLE as problem:
         raise BadRequest(
             f'not a request: {problem}; expected one JSON object such as {{"id": "1", "op": "status"}}',
             _id_of(data, packed),
@@ -208,19 +209,26 @@ def decode_command(data: bytes | memoryview) -> Command:
 
 
 def encode_answer(answer: Answer) -> bytes:
-    return msgspec.json.encode(answer)
+    """Return `answer` as JSON. What a bot answered and JSON cannot say makes it the answer that says so."""
+    try:
+        return msgspec.json.encode(answer)
+    except (TypeError, ValueError, OverflowError, RecursionError) as problem:
+        said = f"the answer cannot be said in JSON ({problem}): ask in msgpack, or answer with plain data"
+        return msgspec.json.encode(Answer(answer.id, "error", error=Fault("failed", said)))
 
 
 def decode_answer(data: bytes | memoryview) -> Answer:
     """Return the answer in `data`; raise `BadRequest` when it is none."""
     try:
         return msgspec.json.decode(data, type=Answer)
-    except (msgspec.MsgspecError, UnicodeDecodeError, ValueError) as problem:
+    except RecursionError:
+        raise BadRequest("not an answer: nested too deeply") from None
+    except UNDECODABLE as problem:
         raise BadRequest(f"not an answer: {problem}") from None
 
 
 def _id_of(data: bytes | memoryview, packed: bool) -> str:
     try:
         return (msgspec.msgpack if packed else msgspec.json).decode(data, type=_Id).id
-    except (msgspec.MsgspecError, UnicodeDecodeError, ValueError, RecursionError):
+    except UNDECODABLE:
         return ""

@@ -12,6 +12,7 @@ from typing import Any, Literal
 import msgspec
 
 from .errors import NeverblinkError
+from .wire import UNDECODABLE
 
 __all__ = [
     "Commanded",
@@ -168,5 +169,7 @@ def decode_event(data: bytes) -> Event:
     """Return the event in `data`; raise `NeverblinkError` when it is none."""
     try:
         return _decoder.decode(data)
-    except (msgspec.MsgspecError, UnicodeDecodeError, ValueError) as problem:
+    except RecursionError:
+        raise NeverblinkError("not an event: nested too deeply") from None
+    except UNDECODABLE as problem:
         raise NeverblinkError(f"not an event: {problem}") from None

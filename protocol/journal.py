@@ -50,7 +50,7 @@ FORMAT = 1
 MAGIC = b"NBLINKJ\n"
 MAX_RECORD = 256 * 1024 * 1024
 
-_HEADER = struct.Struct("<8sHxxI")
+_HEADER = struct.Struct("<8sHHI")
 _RECORD = struct.Struct("<IIBI")
 HEADER_SIZE = _HEADER.size
 
@@ -157,16 +157,18 @@ def encode_payload(payload: Snapshot | Rows | Opened | Closed) -> bytes:
 
 def pack_header(segment: int) -> bytes:
     """Return the bytes a segment file begins with."""
-    return _HEADER.pack(MAGIC, FORMAT, segment)
+    return _HEADER.pack(MAGIC, FORMAT, 0, segment)
 
 
 def unpack_header(data: bytes | memoryview, where: str) -> int:
     """Return the segment's number; raise `JournalError` when `data` is no segment or one of another format."""
     if len(data) < HEADER_SIZE:
         raise JournalError(where, "shorter than a header: it was never written whole")
-    magic, version, segment = _HEADER.unpack_from(data)
+    magic, version, reserved, segment = _HEADER.unpack_from(data)
     if magic != MAGIC:
         raise JournalError(where, "not a neverblink journal")
+    if version == 0 or (version == FORMAT and reserved):
+        raise JournalError(where, "its header is damaged: restore the file, or set the journal aside")
     if version > FORMAT:
         raise JournalError(
             where,

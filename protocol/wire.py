@@ -14,10 +14,14 @@ import msgspec
 
 from .errors import NeverblinkError
 
-__all__ = ["MAX_MESSAGE", "Codec", "WireError"]
+__all__ = ["MAX_MESSAGE", "UNDECODABLE", "Codec", "WireError"]
 
 MAX_MESSAGE = 64 * 1024 * 1024
 """The largest message between workers, in bytes. A single row or cell has to fit."""
+
+UNDECODABLE = (msgspec.MsgspecError, TypeError, ValueError, OverflowError, RecursionError)
+"""What msgspec raises for bytes that are not of the type: text that is no UTF-8 is a ValueError, a map key that cannot
+be hashed a TypeError (in msgspec before 0.20)."""
 
 M = TypeVar("M")
 
@@ -55,5 +59,5 @@ class Codec(Generic[M]):
             return self._decoder.decode(data)
         except RecursionError:
             raise WireError(self._what, "nested too deeply") from None
-        except (msgspec.MsgspecError, UnicodeDecodeError, ValueError, OverflowError) as problem:
+        except UNDECODABLE as problem:
             raise WireError(self._what, str(problem)) from None

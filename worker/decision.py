@@ -14,6 +14,7 @@ import msgspec
 
 from ..protocol.errors import NeverblinkError
 from ..protocol.journal import Opened
+from .culprit import NOT_ENCODABLE
 
 __all__ = ["Decision", "DecisionError", "NotLeading"]
 
@@ -89,7 +90,7 @@ def encodable(name: str, args: dict[str, Any]) -> dict[str, Any]:
     """Return `args` as it will be read from the journal; raise `DecisionError` when it cannot be written."""
     try:
         return msgspec.msgpack.decode(_encoder.encode(args))
-    except (TypeError, ValueError, OverflowError, msgspec.MsgspecError) as problem:
+    except (*NOT_ENCODABLE, msgspec.MsgspecError) as problem:
         raise DecisionError(
             f"decision {name!r}: its arguments cannot be recorded ({problem}); pass what msgspec can encode"
         ) from None

@@ -19,8 +19,9 @@ import msgspec
 
 from ..protocol.errors import NeverblinkError
 from ..protocol.frame import Item, Traffic
+from .culprit import NOT_ENCODABLE
 
-__all__ = ["EventError", "Inbox"]
+__all__ = ["EventError", "Inbox", "command_key"]
 
 _encoder = msgspec.msgpack.Encoder()
 
@@ -49,7 +50,7 @@ class Inbox:
         self._arrivals: deque[Item] = deque()
         self._pending: OrderedDict[str, Item] = OrderedDict()
         self._applied: OrderedDict[str, int] = OrderedDict()
-        self._received: list[str] = []
+        self._received: dict[str, None] = {}
         self._repeated = 0
 
     # for the bot
@@ -64,7 +65,7 @@ class Inbox:
             raise EventError(key, f"a key is a non-empty str that does not begin with {_COMMAND!r}")
         try:
             data = _encoder.encode(event)
-        except (TypeError, ValueError, OverflowError, msgspec.MsgspecError) as problem:
+        except NOT_ENCODABLE as problem:
             raise EventError(
                 key, f"{problem}; put something msgspec can encode, such as a dict or a Struct"
             ) from None
@@ -83,7 +84,11 @@ class Inbox:
 
     def command(self, key: str, name: str, args: dict[str, Any]) -> None:
         """Put an operator's command in line."""
-        self._arrivals.append(Item(_COMMAND + key, "command", _encoder.encode((name, args)), self._wall()))
+        self._arrivals.append(Item(command_key(key), "command", _encoder.encode((name, args)), self._wall()))
+
+    def knows_applied(self, key: str) -> bool:
+        """Whether the item is remembered as applied."""
+        return key in self._applied
 
     def sort_in(self) -> list[Item]:
         """Take in what was put since, and return what of it is new."""
@@ -95,9 +100,15 @@ class Inbox:
         return new
 
     def admit(self, items: Iterable[Item]) -> None:
-        """Take in what another worker received."""
+        """Take in what another worker received, each in its place by the time of receipt."""
+        last = next(reversed(self._pending.values())).at if self._pending else 0
+        fits = True
         for item in items:
-            self._admit(item)
+            if self._admit(item):
+                fits = fits and item.at >= last
+                last = item.at
+        if not fits:
+            self._pending = OrderedDict(sorted(self._pending.items(), key=lambda pair: pair[1].at))
 
     def peek(self) -> Item | None:
         """Return the next item to apply."""
@@ -119,8 +130,11 @@ class Inbox:
 
     def absorb(self, traffic: Traffic, at: int) -> None:
         """Follow the leader: drop what it applied."""
+        self._repeated = 0
         for key in traffic.applied:
             self.apply(key, at)
+            self._received.pop(key, None)
+            self._received.pop(key, None)
 
     def pending(self) -> list[Item]:
         """Return everything that waits, in order."""
@@ -136,22 +150,29 @@ class Inbox:
         self._applied = OrderedDict(memory)
         for key in [key for key in self._pending if key in self._applied]:
             del self._pending[key]
+            self._received.pop(key, None)
 
     def _admit(self, item: Item) -> bool:
         if item.key in self._applied or item.key in self._pending:
             self._repeated += 1
             return False
         self._pending[item.key] = item
-        self._received.append(item.key)
+        self._received[item.key] = None
         return True
 
     def _remember(self, key: str, at: int) -> None:
         applied = self._applied
         applied[key] = at
+        applied.move_to_end(key)
         oldest = at - self._age
-        while len(applied) > self.limit or next(iter(applied.values())) < oldest:
+        while applied and (len(applied) > self.limit or next(iter(applied.values())) < oldest):
             applied.popitem(last=False)
             self.forgotten += 1
 
 
 _COMMAND = "command/"
+
+
+def command_key(key: str) -> str:
+    """The key under which the operator's command `key` is in the inbox."""
+    return _COMMAND + key
