@@ -146,6 +146,8 @@ class Vitals(msgspec.Struct, frozen=True, array_like=True):
     paused: bool = False
     applied: tuple[tuple[str, int], ...] = ()
     """Keys remembered as applied, oldest first, with the wall clock (ns) of their turn."""
+    due: int = 0
+    """When the last tick was due, wall ns, 0 when none ever ran: the next release may tick on another grid."""
 
 
 _codec: Codec[Frame] = Codec(Frame, "a frame")

@@ -1,1 +1,38 @@
-"""What a bot imports."""
+"""What a bot imports.
+
+    import msgspec
+    from neverblink.worker import Worker
+
+    class Book(msgspec.Struct):
+        count: int = 0
+
+    class Counter(Worker[Book]):
+        tick = "1s"
+
+        def on_tick(self, tick):
+            self.state.count += 1
+
+A bot that is a plain loop uses `join` instead; its tests use `neverblink.worker.testing`.
+"""
+
+from ..protocol.window import Window
+from .decision import Decision, NotLeading
+from .join import join
+from .migration import migration
+from .moments import Event, InDoubt, Tick, Timer
+from .table import Table
+from .worker import Worker
+
+__all__ = [
+    "Decision",
+    "Event",
+    "InDoubt",
+    "NotLeading",
+    "Table",
+    "Tick",
+    "Timer",
+    "Window",
+    "Worker",
+    "join",
+    "migration",
+]

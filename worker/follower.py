@@ -103,6 +103,8 @@ class Follower:
         self._copied_rows = 0
         self._copy_since = 0
         self._chunk = 0
+        self._behind: list[FrameSent] = []
+        """Frames that came during a copy. They are applied after it: a row keeps its place in its table's order."""
         self._acked = -1
         self._acked_at = 0
 
@@ -116,8 +118,11 @@ class Follower:
         """Ask for what comes after what we have."""
         self.heard = self._outside.clock.mono()
         self._asked = True
-        self._copying = False
         replica = self._replica
+        if self._copying:
+            # Half a copy is no state.
+            self._copying = False
+            replica.number = -1
         self._outside.to_leader(
             Subscribe(self._me, PROTOCOL, replica.schema, replica.number, replica.digest, self._pid)
         )
@@ -139,7 +144,10 @@ class Follower:
         self.heard = self._outside.clock.mono()
         try:
             match message:
-                case FrameSent(body=body, position=position):
+                case FrameSent() if self._copying:
+                    self._behind.append(message)
+                    return []
+                case FrameSent(body=body):
                     return self._frame(decode_frame(body), message)
                 case Final(body=body):
                     return self._final(decode_frame(body), message)
@@ -179,6 +187,7 @@ class Follower:
         self._copied_rows = 0
         self._copied_bytes = sum(map(len, message.head.cells.values()))
         self._chunk = 0
+        self._behind = []
         try:
             replica.restore(message.head, message.position)
         except (StateUnreadable, MigrationError) as problem:
@@ -192,6 +201,10 @@ class Follower:
             return []
         self._copying = False
         self.live = True
+        behind, self._behind = self._behind, []
+        news = [found for sent in behind for found in self._frame(decode_frame(sent.body), sent)]
+        if news or not self.live:
+            return news
         self._ack()
         return [Copied(self._copied_bytes, self._copied_rows, self.heard - self._copy_since)]
 
@@ -220,11 +233,15 @@ class Follower:
         try:
             replica.apply(frame, body, position, translated)
         except ChainBroken:
-            if not self._copying and frame.number <= replica.number + 1:
+            lost: list[News] = []
+            if frame.number <= replica.number + 1:
                 # Another chain: whoever wrote it did not build on what we have.
                 replica.number = -1
+                lost = [Lost()] if self.live else []
+                self.live = False
             if not self._asked:
                 self.subscribe()
+            return lost
         except (StateError, StateUnreadable, MigrationError) as problem:
             news = self._unreadable(str(problem))
             if self.guard:
@@ -232,7 +249,7 @@ class Follower:
             return news
         else:
             self._asked = False
-            if not self._copying and not self.live:
+            if not self.live:
                 # The leader resumed where we were: no copy was needed.
                 self.live = True
         return []

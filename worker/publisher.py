@@ -71,9 +71,17 @@ class Publisher:
         self._followers: dict[str, _Follower] = {}
         self._memory: deque[_Kept] = deque()
         self._memory_bytes = 0
+        self._base: dict[str, bytes] = {}
+        """The root as it was before the first frame in memory."""
 
     def __len__(self) -> int:
         return len(self._followers)
+
+    def begin_leading(self) -> None:
+        """This worker leads from now on: the next frame is its first."""
+        self._memory.clear()
+        self._memory_bytes = 0
+        self._base = self._replica.cells.root(self._replica.state)
 
     # followers come and say how far they are
 
@@ -84,9 +92,9 @@ class Publisher:
         except ProtocolMismatch as problem:
             self._send(asked.worker, leader_codec.encode(Refused(str(problem))))
             return
-        follower = _Follower(asked.worker, asked.pid, translator=self._translator_for(asked))
-        self._followers[asked.worker] = follower
         missing = self._after(asked.number, asked.digest)
+        follower = _Follower(asked.worker, asked.pid, translator=self._translator_for(asked, missing or []))
+        self._followers[asked.worker] = follower
         if missing is None:
             self._begin_copy(follower)
         else:
@@ -128,14 +136,18 @@ class Publisher:
         """Tell the followers of a decision."""
         self._broadcast(DecisionNoted(opened, closed))
 
-    def final(self, to: str, order: int, deployment: int, pending: list[Item]) -> None:
-        """Send the newest frame as the final one to the heir, and as any other to the rest."""
+    def final(self, to: str, order: int, deployment: int, pending: list[Item]) -> bool:
+        """Send the newest frame as the final one to the heir, and as any other to the rest.
+
+        Returns False when the heir cannot be reached.
+        """
         kept = self._memory[-1]
         final = leader_codec.encode(Final(order, deployment, kept.body, kept.position, pending))
-        self._send(to, final)
+        sent = self._send(to, final)
         for follower in tuple(self._followers.values()):
             if follower.worker != to:
                 self._deliver(follower, kept)
+        return sent
 
     def keep_final(self, frame: Frame, body: bytes, position: Position) -> None:
         """Remember the final frame before it is sent."""
@@ -145,7 +157,7 @@ class Publisher:
         self._broadcast(Failing(reason))
 
     def pump(self, clock: Callable[[], int], until: int) -> bool:
-        """Send chunks of the copies under way until `clock()` (ns) reaches `until`; return whether more could be sent."""
+        """Send chunks of the copies under way until `clock()` (ns) reaches `until`; return whether more could go."""
         while True:
             sent = False
             for follower in tuple(self._followers.values()):
@@ -223,10 +235,12 @@ class Publisher:
         kept = _Kept(frame, body, position)
         self._memory.append(kept)
         self._memory_bytes += len(body)
-        while (
-            len(self._memory) > MEMORY_FRAMES or (self._memory_bytes > MEMORY_BYTES and len(self._memory) > 1)
+        while len(self._memory) > MEMORY_FRAMES or (
+            self._memory_bytes > MEMORY_BYTES and len(self._memory) > 1
         ):
-            self._memory_bytes -= len(self._memory.popleft().body)
+            oldest = self._memory.popleft()
+            self._memory_bytes -= len(oldest.body)
+            self._base.update(oldest.frame.changes.cells)
         return kept
 
     def _after(self, number: int, digest: bytes) -> list[_Kept] | None:
@@ -239,13 +253,17 @@ class Publisher:
         missing = list(islice(self._memory, len(self._memory) - behind, None))
         return missing if missing[0].frame.prev == digest else None
 
-    def _translator_for(self, asked: Subscribe) -> Translator | None:
+    def _translator_for(self, asked: Subscribe, missing: list[_Kept]) -> Translator | None:
+        """What turns frames into the schema of a follower on older code, beginning with those it lacks."""
         replica = self._replica
         if asked.schema.version == replica.schema.version:
             return None
+        root = dict(self._base)
+        for kept in islice(self._memory, len(self._memory) - len(missing)):
+            root.update(kept.frame.changes.cells)
         try:
             translator = Translator(replica.migrations, replica.schema, asked.schema)
-            translator.load(replica.cells.root(replica.state))
+            translator.load(root)
         except MigrationError:
             return None
         return translator

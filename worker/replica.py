@@ -13,7 +13,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..protocol.changes import Changes, Schema
-from ..protocol.frame import GENESIS, Frame, Vitals, digest_of
+from ..protocol.frame import GENESIS, Frame, Led, Vitals, digest_of
 from ..protocol.journal import Closed, Opened, Position, Snapshot
 from .inbox import Inbox
 from .migration import MigrationError, Migrations, Translator
@@ -41,6 +41,8 @@ class Replica:
         self.epoch = 0
         self.number = -1
         self.seq: int | None = None
+        self.due = 0
+        """When the last tick was due, wall ns."""
         self.digest = GENESIS
         self.position = Position(0, 0)
         self.open: dict[str, Opened] = {}
@@ -57,6 +59,7 @@ class Replica:
         """Take over a frame that this process made; its effects are in the state already."""
         self._advance(frame, body, position)
         self.leaders = self.schema
+        self.frozen = ""
 
     def snapshot(self) -> Snapshot:
         """Return everything but the rows of the tables."""
@@ -68,7 +71,7 @@ class Replica:
             schema=self.schema,
             cells=self.cells.root(self.state),
             tables=self.cells.sizes(self.state),
-            vitals=Vitals(self.timers.all(), self.paused, self.inbox.memory()),
+            vitals=Vitals(self.timers.all(), self.paused, self.inbox.memory(), self.due),
             open=tuple(self.open.values()),
         )
 
@@ -76,20 +79,14 @@ class Replica:
 
     def restore(self, head: Snapshot, position: Position) -> None:
         """Begin anew from a snapshot; its rows come by `add_rows`. Raises `StateUnreadable` or `MigrationError`."""
-        self._translator = None
-        cells = head.cells
-        if head.schema.version != self.schema.version:
-            self._translator = Translator(self.migrations, head.schema, self.schema)
-            cells = self._translator.load(cells)
-        self.state = self.cells.load(cells)
-        self.leaders = head.schema
-        self.frozen = ""
+        self._load(head.schema, head.cells)
         self.timers.restore(head.vitals.timers)
         self.inbox.restore(head.vitals.applied)
         self.paused = head.vitals.paused
         self.open = {opened.id: opened for opened in head.open}
         self.epoch, self.number, self.digest = head.epoch, head.number, head.digest
         self.seq = None if head.seq < 0 else head.seq
+        self.due = head.vitals.due
         self.position = position
 
     def add_rows(self, table: str, rows: list[tuple[bytes, bytes]]) -> None:
@@ -105,7 +102,9 @@ class Replica:
         """
         if frame.number != self.number + 1 or frame.prev != self.digest:
             raise ChainBroken
-        if not self.frozen:
+        if frame.kind == "reset":
+            self._load(frame.schema, frame.changes.cells)
+        elif not self.frozen:
             changes = frame.changes if translated is None else translated
             if changes:
                 self.cells.apply(self.state, self._readable(frame.schema, changes, translated is not None))
@@ -137,6 +136,17 @@ class Replica:
             return str(problem)
         return ""
 
+    def _load(self, schema: Schema, cells: dict[str, bytes]) -> None:
+        """Begin the bot's own state anew, from cells in `schema`."""
+        translator = None
+        if schema.version != self.schema.version:
+            translator = Translator(self.migrations, schema, self.schema)
+            cells = translator.load(cells)
+        self.state = self.cells.load(cells)
+        self._translator = translator
+        self.leaders = schema
+        self.frozen = ""
+
     def _readable(self, schema: Schema, changes: Changes, translated: bool) -> Changes:
         if translated or schema.version == self.schema.version:
             return changes
@@ -154,3 +164,8 @@ class Replica:
         self.epoch = max(self.epoch, frame.epoch)
         if frame.kind == "tick":
             self.seq = frame.seq
+            self.due = frame.timing.due
+        elif isinstance(frame.about, Led):
+            # Its leader was told of them, once.
+            for id in frame.about.in_doubt:
+                self.open.pop(id, None)

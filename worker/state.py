@@ -60,6 +60,10 @@ class Cells:
         self._buffer = bytearray()
         self._held: list[tuple[TableField, AnyTable]] = []
 
+    def guard_by(self, guard: Guard) -> None:
+        """Let `guard` say when tables may be written. Before there is a state."""
+        self._guard = guard
+
     # --- the leader's side ---
 
     def fresh(self) -> Any:

@@ -17,8 +17,7 @@ from ..protocol.changes import NOTHING
 from ..protocol.frame import Armed, Frame, Item, Kind, Led, Timing, Traffic, Yielded, encode_frame
 from ..protocol.grid import ClockStep, Gap, GapKind, Grid, Policy, Reading, detect_step, plan
 from ..protocol.journal import RecordKind
-from ..protocol.window import Window
-from .inbox import Inbox
+from ..protocol.window import Window, first_open
 from .moments import Command, Event, Tick, Timer
 from .outside import Outside
 from .publisher import Publisher
@@ -26,6 +25,10 @@ from .replica import Replica
 from .table import StateError
 
 __all__ = ["Bot", "Turn", "Turns"]
+
+
+_SLACK = 2_000_000
+"""Many times what a handoff takes, so that it seldom makes a tick late; and at most a quarter of an interval."""
 
 
 class Bot(Protocol):
@@ -94,6 +97,10 @@ class Turns:
         self._gap_kind = "missed"
         self._gap_cause = cause
         self._after_tick = False
+        replica = self._replica
+        if replica.due:
+            # The release before may have ticked on another grid: where that one stood, on this one.
+            replica.seq = self._grid.seq_at(replica.due)
 
     def next(self) -> Turn | None:
         """Return the turn that is due now, None when none is."""
@@ -124,11 +131,19 @@ class Turns:
 
     def window_open(self) -> str:
         """The name of a protected window that is open now, "" without one."""
+        window = first_open(self._bot.windows, self._clock.wall())
+        return window.name if window is not None else ""
+
+    def window_closes(self) -> int:
+        """When the protected window that is open now closes, wall clock; 0 without one."""
         wall = self._clock.wall()
-        for window in self._bot.windows:
-            if window.protected and window.open_at(wall):
-                return window.name
-        return ""
+        window = first_open(self._bot.windows, wall)
+        return window.next(wall).closes if window is not None else 0
+
+    def slack(self) -> bool:
+        """Whether there is time enough before the next tick for another process to take over."""
+        planned = plan(self._grid, self._replica.seq, self._clock.wall(), self._bot.overrun, step=self._step)
+        return planned.due - self._clock.wall() >= min(_SLACK, self._bot.interval // 4)
 
     def lead_turn(self, about: Led, call: Callable[[], Any]) -> Turn:
         return Turn("lead", "on_lead", self._clock.wall(), call, about=about)
@@ -365,8 +380,3 @@ _command: msgspec.msgpack.Decoder[tuple[str, dict[str, Any]]] = msgspec.msgpack.
 def decode_command(item: Item) -> tuple[str, dict[str, Any]]:
     """The name and arguments in a command's item."""
     return _command.decode(item.data)
-
-
-def default_inbox(outside: Outside, limit: int, age: int) -> Inbox:
-    """The inbox of one process."""
-    return Inbox(outside.clock.wall, outside.wake, limit, age)

@@ -1,0 +1,32 @@
+"""`python -m neverblink.worker MODULE:NAME` is what the supervisor starts; with `--check` the bot is only looked at."""
+
+from __future__ import annotations
+
+import sys
+
+import msgspec
+
+from ..protocol.errors import NeverblinkError
+from .check import check
+from .entry import run_assigned
+
+
+def main(arguments: list[str]) -> int:
+    match arguments:
+        case ["--check", target]:
+            found = check(target)
+            print(msgspec.json.encode(found).decode(), flush=True)
+            return 0 if found.ok else 1
+        case [target] if not target.startswith("-"):
+            try:
+                return run_assigned(target)
+            except NeverblinkError as problem:
+                print(f"neverblink: {problem.message}", file=sys.stderr)
+                return 1
+        case _:
+            print("usage: python -m neverblink.worker [--check] MODULE:NAME", file=sys.stderr)
+            return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

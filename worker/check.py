@@ -1,0 +1,47 @@
+"""check: could this bot run here? It is what `neverblink check` asks, in a process of its own."""
+
+from __future__ import annotations
+
+import traceback
+from typing import Any
+
+import msgspec
+
+from ..protocol.changes import Changes
+from ..protocol.errors import NeverblinkError
+from ..protocol.window import WindowSpec
+from .entry import find
+from .worker import WorkerBot
+
+__all__ = ["Checked", "check"]
+
+
+class Checked(msgspec.Struct, frozen=True):
+    """What was found. Of a function that uses `join()` nothing more is known than that it is there."""
+
+    ok: bool
+    problem: str = ""
+    interval: int | None = None
+    windows: tuple[WindowSpec, ...] = ()
+    schema: tuple[int, str] | None = None
+
+
+def check(target: str) -> Checked:
+    """Import the bot, make its first state, encode it and read it back. Runs none of its handlers."""
+    try:
+        found = find(target)
+        if not isinstance(found, type):
+            return Checked(True)
+        bot = WorkerBot(found)
+        cells = bot.cells()
+        state: Any = cells.fresh()
+        cells.check(Changes(cells.root(state), {}))
+    except NeverblinkError as problem:
+        return Checked(False, problem.message)
+    except BaseException as problem:
+        traceback.print_exc()
+        return Checked(
+            False, f"importing {target.partition(':')[0]} failed: {type(problem).__name__}: {problem}"
+        )
+    windows = tuple(window.spec for window in bot.windows)
+    return Checked(True, "", bot.interval, windows, (cells.schema.version, cells.schema.fingerprint))

@@ -1,0 +1,194 @@
+"""Where a worker process begins: find the bot that is named, give it a place, and run it."""
+
+from __future__ import annotations
+
+import asyncio
+import difflib
+import importlib
+import inspect
+import os
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any, NoReturn
+
+from ..protocol.assignment import VARIABLE, Assignment, AssignmentError, decode_assignment
+from ..protocol.changes import Schema
+from ..protocol.errors import NeverblinkError
+from ..protocol.link import Failed, Stop
+from .driver import Driver
+from .join import Joining, LoopFailed, seating
+from .link import Link
+from .seating import Seating, alone, hello_of
+from .worker import BotError, Worker, WorkerBot
+
+__all__ = ["find", "run_alone", "run_assigned"]
+
+_LARGEST_ASSIGNMENT = 65536
+
+
+def run_assigned(target: str) -> int:
+    """Run the bot `target` ("MODULE:NAME") as the worker that the supervisor started; return the exit status."""
+    began = time.monotonic_ns()
+    me = _assignment()
+    link = Link(me)
+    try:
+        try:
+            found = find(target)
+            seat = Seating(me, link, began=began, supervised=True)
+            if isinstance(found, type):
+                return _run_class(found, seat)
+        except NeverblinkError as problem:
+            return _give_up(me, link, problem.message, "")
+        except BaseException as problem:
+            # What it raised while it was imported: anything, SystemExit included.
+            traceback.print_exc()
+            said = f"importing {target.partition(':')[0]} failed: {_said(problem)}"
+            return _give_up(me, link, said, traceback.format_exc())
+        return _run_function(found, seat)
+    finally:
+        link.close()
+
+
+def run_alone(cls: type[Worker[Any]]) -> NoReturn:
+    """Run a bot's class without a supervisor, until Ctrl-C or its end; exit with its status."""
+    try:
+        status = _run_class(cls, alone(cls.__name__))
+    except NeverblinkError as problem:
+        status = _complain(problem.message)
+    sys.exit(status)
+
+
+def find(target: str) -> type[Worker[Any]] | Callable[[], Any]:
+    """Import "MODULE:NAME" and return what it names. Raises `BotError`, and what importing it raises."""
+    module_name, _, name = target.partition(":")
+    if not module_name or not name:
+        raise BotError(f"bot {target!r}: expected MODULE:NAME, such as bot:Foresight")
+    module = _import(module_name, target)
+    found: Any = module
+    for part in name.split("."):
+        if not hasattr(found, part):
+            raise BotError(f"bot {target}: module {module_name} has no {part}{_hint(module, part)}")
+        found = getattr(found, part)
+    if isinstance(found, type) and issubclass(found, Worker):
+        return found
+    if inspect.isfunction(found):
+        return found
+    kind = f"the class {found.__name__}" if isinstance(found, type) else f"a {type(found).__name__}"
+    raise BotError(
+        f"bot {target}: {name} is {kind}, expected a subclass of neverblink.worker.Worker, or a function that uses "
+        f"join(){_hint(module, name)}"
+    )
+
+
+# --- running --------------------------------------------------------------------------------------------------------
+
+
+def _run_class(cls: type[Worker[Any]], seat: Seating) -> int:
+    bot = WorkerBot(cls)
+    engine = seat.engine(bot)
+
+    async def run() -> None:
+        driver = Driver(engine, seat.place)
+        if not seat.supervised:
+            _stop_on_signals(lambda: (engine.ordered(Stop()), seat.place.wake()))
+        await driver.run()
+
+    asyncio.run(run())
+    assert engine.left is not None
+    return 1 if engine.left.how == "fail" else 0
+
+
+def _run_function(function: Callable[[], Any], seat: Seating) -> int:
+    joining = Joining(seat)
+    token = seating.set(joining)
+    try:
+        returned = function()
+        if inspect.iscoroutine(returned):
+            asyncio.run(returned)
+    except LoopFailed:
+        return 1
+    except BaseException as problem:
+        if joining.loop is not None:
+            joining.loop.raised(problem)
+            return 1
+        traceback.print_exc()
+        said = f"{function.__qualname__} raised {_said(problem)}"
+        return _give_up(seat.me, seat.place, said, traceback.format_exc())
+    finally:
+        seating.reset(token)
+    if joining.loop is None:
+        said = (
+            f"{function.__qualname__} returned without having called join(): call it and loop over the ticks"
+        )
+        return _give_up(seat.me, seat.place, said, "")
+    return joining.loop.returned()
+
+
+def _give_up(me: Assignment, place: Any, reason: str, trace: str) -> int:
+    """Tell the supervisor that there is no bot here, and leave."""
+    place.tell(hello_of(me, Schema(0, ""), 0, ()))
+    place.tell(Failed("import", reason, trace))
+    return _complain(reason)
+
+
+def _complain(reason: str) -> int:
+    print(f"neverblink: {reason}", file=sys.stderr, flush=True)
+    return 1
+
+
+def _stop_on_signals(stop: Callable[[], Any]) -> None:
+    loop = asyncio.get_running_loop()
+
+    def interrupted() -> None:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            # A second one ends it where it stands.
+            loop.remove_signal_handler(number)
+        stop()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, interrupted)
+
+
+# --- parts ----------------------------------------------------------------------------------------------------------
+
+
+def _assignment() -> Assignment:
+    said = os.environ.pop(VARIABLE, "")
+    try:
+        descriptor = int(said)
+        with open(descriptor, "rb") as pipe:
+            return decode_assignment(pipe.read(_LARGEST_ASSIGNMENT))
+    except (ValueError, OSError):
+        raise AssignmentError(
+            f"{VARIABLE} is {said!r}: `python -m neverblink.worker` is what the supervisor runs; "
+            "start a bot with `neverblink up`, or alone with `python bot.py`"
+        ) from None
+
+
+def _import(name: str, target: str) -> ModuleType:
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as problem:
+        if problem.name and (name == problem.name or name.startswith(problem.name + ".")):
+            raise BotError(f"bot {target}: there is no module {problem.name} in {os.getcwd()}") from None
+        raise
+
+
+def _hint(module: ModuleType, name: str) -> str:
+    bots = [
+        known
+        for known, value in vars(module).items()
+        if isinstance(value, type) and issubclass(value, Worker) and value is not Worker
+    ]
+    near = difflib.get_close_matches(name, bots or [known for known in vars(module) if known[0] != "_"], 1)
+    if near:
+        return f"; did you mean {near[0]}?"
+    return f"; it has {', '.join(sorted(bots))}" if bots else ""
+
+
+def _said(problem: BaseException) -> str:
+    return f"{type(problem).__name__}: {problem}" if str(problem) else type(problem).__name__

@@ -1,0 +1,305 @@
+"""join: the same seat for a bot that is a plain loop.
+
+    def main():
+        loop = join(Book, tick="1s")
+        for tick in loop:                       # or: async for tick in loop
+            with loop.decision("enter") as d:
+                tick.state.orders[d.id] = place(d.id)
+
+Everything before the loop is `on_start`, and asking for the next tick is the boundary. Events, timers and commands come
+with the tick. Where another process leads, asking for the next tick simply takes longer; and where this one is not
+needed any more, the loop ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Sequence
+from contextvars import ContextVar
+from typing import Any, Generic, TypeVar
+
+from ..protocol import duration
+from ..protocol.errors import NeverblinkError
+from ..protocol.grid import Policy
+from ..protocol.link import Stop
+from ..protocol.window import Window
+from .decision import Decision
+from .driver import Driver
+from .engine import Engine, Step
+from .inbox import Inbox
+from .migration import Migrations
+from .moments import InDoubt, Tick
+from .poller import Poller
+from .seating import Seating, alone
+from .session import Session
+from .state import Cells
+from .worker import interval_of, overrun_of, windows_of
+
+__all__ = ["Loop", "LoopFailed", "join", "seating"]
+
+S = TypeVar("S")
+
+seating: ContextVar[Joining | None] = ContextVar("neverblink.seating", default=None)
+"""Where the function that is being run may join; not set for a bot that runs alone."""
+
+
+class LoopFailed(NeverblinkError):
+    """The loop cannot go on in this process; why was said already."""
+
+
+class JoinError(NeverblinkError):
+    """A join where none can be."""
+
+
+class Joining:
+    """A seating that a function may join, and the loop that came of it."""
+
+    def __init__(self, seating: Seating) -> None:
+        self.seating = seating
+        self.loop: Loop[Any] | None = None
+
+
+def join(
+    state: type[S],
+    *,
+    tick: str = "1s",
+    windows: Sequence[Window] = (),
+    overrun: Policy = "skip",
+    schema: int = 1,
+    migrations: Migrations | None = None,
+    event_type: Any = None,
+    remember: int = 100_000,
+    remember_for: str = "1d",
+) -> Loop[S]:
+    """Join the bot: as the leader that ticks, or as the follower that will.
+
+    The arguments are those of a `Worker`'s class attributes; `migrations` is `Migrations.of(module)` where there are
+    any. Iterate over what is returned. Raises `BotError`, or what a state's type raises.
+    """
+    bot = LoopBot(state, tick, windows, overrun, schema, migrations, event_type, remember, remember_for)
+    here = seating.get()
+    if here is None:
+        return Loop(bot, alone(bot.name))
+    if here.loop is not None:
+        raise JoinError("join() was called a second time: one process is one worker, and runs one loop")
+    here.loop = loop = Loop(bot, here.seating)
+    return loop
+
+
+class LoopBot:
+    """A `join` loop as the engine sees it: its handlers are empty, because what they are for comes with the tick."""
+
+    gathers = True
+
+    def __init__(
+        self,
+        state: Any,
+        tick: str,
+        windows: Sequence[Window],
+        overrun: Policy,
+        schema: int,
+        migrations: Migrations | None,
+        event_type: Any,
+        remember: int,
+        remember_for: str,
+    ) -> None:
+        self.name = "loop"
+        self.interval = interval_of(self.name, tick)
+        self.windows = windows_of(self.name, windows)
+        self.overrun = overrun_of(self.name, overrun)
+        self.event_type = event_type
+        self.schema = schema
+        self.state_type = state
+        self.migrations = migrations or Migrations()
+        self.remember = (remember, duration.parse(remember_for))
+        self.in_doubt: tuple[InDoubt, ...] = ()
+        self.session: Session | None = None
+
+    def cells(self) -> Cells:
+        return Cells(self.state_type, self.schema)
+
+    def attach(self, session: Session) -> None:
+        self.session = session
+
+    def call_start(self) -> None: ...
+    def call_load(self, state: Any) -> None: ...
+    def call_tick(self, tick: Tick[Any]) -> None: ...
+    def call_event(self, event: Any) -> None: ...
+    def call_timer(self, timer: Any) -> None: ...
+    def call_command(self, name: str, args: dict[str, Any]) -> None: ...
+    def call_yield(self) -> None: ...
+    def call_retire(self) -> None: ...
+    def call_stop(self) -> None: ...
+
+    def call_lead(self, in_doubt: tuple[InDoubt, ...]) -> None:
+        self.in_doubt = in_doubt
+
+
+class Loop(Generic[S]):
+    """Iterate over it, once, with `for` or `async for`: each tick is a turn, which ends where the next is asked for."""
+
+    def __init__(self, bot: LoopBot, here: Seating) -> None:
+        self.stopped = False
+        """The loop has ended because the *bot* stops for good: flatten now. Not set when only this process leaves."""
+        self._bot = bot
+        self._here = here
+        self._engine: Engine = here.engine(bot)
+        self._place = here.place
+        self._step: Step | None = None
+        self._poller: Poller | None = None
+        self._driver: Driver | None = None
+
+    @property
+    def state(self) -> S:
+        """The state; in a follower the leader's, to be read. It changes in the loop's body only."""
+        return self._session.state
+
+    @property
+    def inbox(self) -> Inbox:
+        """Where events from outside go, from any thread; they come with the next tick, in `tick.events`."""
+        return self._session.inbox
+
+    @property
+    def paused(self) -> bool:
+        """An operator wants nothing new entered; exits go on."""
+        return self._session.paused
+
+    @property
+    def in_doubt(self) -> tuple[InDoubt, ...]:
+        """Decisions that a dead leader left open when this process came to lead: ask the exchange."""
+        return self._bot.in_doubt
+
+    def decision(self, name: str, **args: Any) -> Decision:
+        """As `Worker.decision`."""
+        return Decision(self._session.recorder, name, args)
+
+    def set_timer(
+        self,
+        name: str,
+        *,
+        at: int | None = None,
+        after: str | int | None = None,
+        every: str | int | None = None,
+    ) -> None:
+        """As `Worker.set_timer`; it comes with the first tick after it was due, in `tick.timers`."""
+        self._session.set_timer(name, at, after, every)
+
+    def cancel_timer(self, name: str) -> bool:
+        """As `Worker.cancel_timer`."""
+        return self._session.cancel_timer(name)
+
+    # --- for ------------------------------------------------------------------------------------------------------
+
+    def __iter__(self) -> Loop[S]:
+        if self._poller is None:
+            self._poller = Poller()
+            self._place.open(self._poller, self._engine, _nothing)
+            if not self._here.supervised:
+                for number in (signal.SIGINT, signal.SIGTERM):
+                    signal.signal(number, lambda *_: self._interrupted())
+        return self
+
+    def __next__(self) -> Tick[S]:
+        assert self._poller is not None
+        self._end_turn()
+        engine, place, poller = self._engine, self._place, self._poller
+        while True:
+            place.look()
+            step = engine.next_step()
+            if step is not None:
+                tick = self._take(step)
+                if tick is not None:
+                    return tick
+                if self.stopped:
+                    raise StopIteration
+            elif engine.left is not None:
+                self._check_left()
+                raise StopIteration
+            elif engine.idle():
+                poller.wait(0)
+            else:
+                place.set_alarm()
+                poller.wait()
+
+    # --- async for --------------------------------------------------------------------------------------------------
+
+    def __aiter__(self) -> Loop[S]:
+        if self._driver is None:
+            self._driver = Driver(self._engine, self._place)
+            if not self._here.supervised:
+                for number in (signal.SIGINT, signal.SIGTERM):
+                    asyncio.get_running_loop().add_signal_handler(number, self._interrupted)
+        return self
+
+    async def __anext__(self) -> Tick[S]:
+        assert self._driver is not None
+        self._end_turn()
+        while True:
+            # However busy the loop is, the bot's own tasks must get on too.
+            await asyncio.sleep(0)
+            step = await self._driver.next_step()
+            if step is None:
+                self._check_left()
+                raise StopAsyncIteration
+            tick = self._take(step)
+            if tick is not None:
+                return tick
+            if self.stopped:
+                raise StopAsyncIteration
+
+    # --- for whoever runs the function ------------------------------------------------------------------------------
+
+    def raised(self, problem: BaseException) -> None:
+        """The function that joined has raised."""
+        step, self._step = self._step, None
+        if self._engine.left is None:
+            self._engine.raised(Step("the loop", _nothing, step.turn if step is not None else None), problem)
+
+    def returned(self) -> int:
+        """The function that joined has returned; return the exit status of its process."""
+        self._end_turn()
+        if self._engine.left is None:
+            self._engine.fail("loop", "its function returned before the loop had ended: let the loop run out")
+        left = self._engine.left
+        return 1 if left is None or left.how == "fail" else 0
+
+    # --- parts ------------------------------------------------------------------------------------------------------
+
+    @property
+    def _session(self) -> Session:
+        assert self._bot.session is not None
+        return self._bot.session
+
+    def _take(self, step: Step) -> Tick[S] | None:
+        """Take a step: return the tick when it is one, else carry it out."""
+        turn = step.turn
+        if turn is not None and turn.tick is not None:
+            self._step = step
+            return turn.tick
+        if turn is not None and turn.kind == "stop":
+            self._step = step
+            self.stopped = True
+            return None
+        self._engine.done(step, step.call())
+        return None
+
+    def _end_turn(self) -> None:
+        step, self._step = self._step, None
+        if step is not None:
+            self._engine.done(step)
+
+    def _check_left(self) -> None:
+        left = self._engine.left
+        if left is not None and left.how == "fail":
+            raise LoopFailed(left.reason)
+
+    def _interrupted(self) -> None:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_DFL if number == signal.SIGTERM else signal.default_int_handler)
+        self._engine.ordered(Stop())
+        self._place.wake()
+
+
+def _nothing() -> None:
+    """Nobody is asleep here."""

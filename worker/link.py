@@ -1,0 +1,266 @@
+"""The link: what a real worker has of the world outside. Sockets, the lease, the journal, and a clock that wakes it.
+
+Three sockets. A DEALER to the supervisor, a ROUTER of this worker's own that its followers come to, and a DEALER to the
+leader it follows. ZeroMQ reconnects by itself, so whoever is gone for a while is simply there again; and no send ever
+waits: what does not fit into a queue is lost, and everything said on these sockets may be lost.
+
+ZeroMQ's descriptors ring once when something arrives, and sending may use that ring up. So each socket is looked at
+whenever its descriptor rings, and all of them before this worker goes to sleep.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import select
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import zmq
+
+from ..protocol.assignment import Assignment
+from ..protocol.endpoint import endpoint
+from ..protocol.errors import NeverblinkError
+from ..protocol.link import LINK_LIMIT, WorkerMessage, supervisor_codec, worker_codec
+from ..protocol.stream import FollowerMessage, follower_codec, leader_codec
+from ..protocol.wire import MAX_MESSAGE, WireError
+from .clock import SystemClock
+from .journal import JournalFile
+from .lease import Lease
+from .place import Listener
+from .waker import Reactor, Waker
+
+__all__ = ["SUPERVISOR", "Link"]
+
+SUPERVISOR = "supervisor.sock"
+"""The supervisor's socket in the home's `run/`."""
+
+_QUEUE = 4096
+_LINGER_MS = 500
+_RECONNECT_MS = 20
+
+
+class LinkError(NeverblinkError):
+    """This worker cannot be reached where it should be."""
+
+
+class Link:
+    """The place of the worker that `me` describes; see `place.Place` and `outside.Outside` for the methods.
+
+    Raises what `Lease`, `Waker` and `endpoint` raise, and `LinkError` when its socket can't be made.
+    """
+
+    def __init__(self, me: Assignment) -> None:
+        self.clock = SystemClock()
+        self.lease = Lease(me.lease)
+        self.journal = JournalFile(Path(me.journal), me.durability)
+        self._me = me
+        self._directory = -1
+        self._waker = Waker()
+        self.wake = self._waker.wake
+        self._context = zmq.Context[zmq.Socket[bytes]](1)
+        self._supervisor = self._socket(zmq.DEALER, LINK_LIMIT)
+        self._supervisor.connect(self._address(SUPERVISOR))
+        self._followers = self._socket(zmq.ROUTER, MAX_MESSAGE)
+        # A follower that is not there is an answer, and one that reconnects displaces its own dead connection.
+        self._followers.setsockopt(zmq.ROUTER_MANDATORY, 1)
+        self._followers.setsockopt(zmq.ROUTER_HANDOVER, 1)
+        try:
+            self._followers.bind(self._address(f"{me.worker}.sock"))
+        except zmq.ZMQError as problem:
+            raise LinkError(
+                f"socket {me.worker}.sock in {me.run} can't be made: {problem.strerror}"
+            ) from None
+        self._leader: zmq.Socket[bytes] | None = None
+        self._watched: dict[str, int] = {}
+        self._listener: Listener | None = None
+        self._reactor: Reactor | None = None
+        self._stir: Callable[[], None] = _nothing
+
+    # --- as the engine's `Outside` ----------------------------------------------------------------------------------
+
+    def tell(self, message: WorkerMessage) -> None:
+        with suppress(zmq.ZMQError):
+            self._supervisor.send(worker_codec.encode(message), zmq.NOBLOCK)
+
+    def connect(self, leader: str) -> None:
+        self._disconnect()
+        self._leader = self._socket(zmq.DEALER, MAX_MESSAGE)
+        self._leader.connect(self._address(f"{leader}.sock"))
+        self._listen(self._leader)
+
+    def to_leader(self, message: FollowerMessage) -> None:
+        if self._leader is not None:
+            with suppress(zmq.ZMQError):
+                self._leader.send(follower_codec.encode(message), zmq.NOBLOCK)
+
+    def to_follower(self, worker: str, data: bytes) -> bool:
+        try:
+            self._followers.send_multipart((worker.encode(), data), zmq.NOBLOCK)
+        except zmq.ZMQError:
+            return False
+        return True
+
+    def watch(self, worker: str, pid: int) -> None:
+        self._unwatch(worker)
+        try:
+            fd = os.pidfd_open(pid)
+        except OSError:
+            self._watched[worker] = -1
+            self.wake()
+            return
+        self._watched[worker] = fd
+        if self._reactor is not None:
+            self._reactor.add_reader(fd, self._look_and_stir)
+
+    def collect_garbage(self) -> None:
+        gc.collect()
+        # What was just loaded stays: it need not be walked through again at each collection.
+        gc.freeze()
+
+    # --- for whoever runs the engine --------------------------------------------------------------------------------
+
+    def open(self, reactor: Reactor, listener: Listener, stir: Callable[[], None]) -> None:
+        self._reactor, self._listener, self._stir = reactor, listener, stir
+        self._waker.open(reactor, self._rang, self._look_and_stir)
+        self._listen(self._supervisor)
+        self._listen(self._followers)
+        # What came before somebody listened has used up its ring.
+        self.look()
+
+    def look(self) -> None:
+        busy = True
+        while busy:
+            busy = self._take_orders() | self._take_followers() | self._take_leader()
+        self._look_for_deaths()
+
+    def set_alarm(self) -> None:
+        assert self._listener is not None
+        self._waker.arm(self._listener.wake_at())
+
+    def close(self) -> None:
+        reactor = self._reactor
+        sockets = [self._supervisor, self._followers]
+        if self._leader is not None:
+            sockets.append(self._leader)
+        for socket in sockets:
+            if reactor is not None:
+                reactor.remove_reader(int(socket.getsockopt(zmq.FD)))
+            socket.close(_LINGER_MS)
+        for worker in list(self._watched):
+            self._unwatch(worker)
+        self._reactor = None
+        self._waker.close()
+        self._context.term()
+        if self._directory >= 0:
+            os.close(self._directory)
+        self.journal.close()
+        self.lease.close()
+
+    # --- sockets ----------------------------------------------------------------------------------------------------
+
+    def _socket(self, kind: int, largest: int) -> zmq.Socket[bytes]:
+        socket = self._context.socket(kind)
+        socket.setsockopt(zmq.IDENTITY, self._me.worker.encode())
+        socket.setsockopt(zmq.SNDHWM, _QUEUE)
+        socket.setsockopt(zmq.RCVHWM, _QUEUE)
+        socket.setsockopt(zmq.MAXMSGSIZE, largest)
+        socket.setsockopt(zmq.RECONNECT_IVL, _RECONNECT_MS)
+        socket.setsockopt(zmq.LINGER, 0)
+        return socket
+
+    def _address(self, name: str) -> str:
+        return endpoint(self._me.run, name, self._open_directory)
+
+    def _open_directory(self, directory: str) -> int:
+        if self._directory < 0:
+            try:
+                self._directory = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+            except OSError as problem:
+                raise LinkError(
+                    f"socket directory {directory}: {problem.strerror}: is this worker's home gone?"
+                ) from None
+        return self._directory
+
+    def _listen(self, socket: zmq.Socket[bytes]) -> None:
+        if self._reactor is not None:
+            self._reactor.add_reader(int(socket.getsockopt(zmq.FD)), self._look_and_stir)
+
+    def _disconnect(self) -> None:
+        if self._leader is not None:
+            if self._reactor is not None:
+                self._reactor.remove_reader(int(self._leader.getsockopt(zmq.FD)))
+            self._leader.close(_LINGER_MS)
+            self._leader = None
+
+    def _look_and_stir(self) -> None:
+        self.look()
+        self._stir()
+
+    def _take_orders(self) -> bool:
+        socket, listener = self._supervisor, self._listener
+        found = False
+        while listener is not None and _has_come(socket):
+            found = True
+            with suppress(WireError):
+                listener.ordered(supervisor_codec.decode(socket.recv(zmq.NOBLOCK)))
+        return found
+
+    def _take_followers(self) -> bool:
+        socket, listener = self._followers, self._listener
+        found = False
+        while listener is not None and _has_come(socket):
+            found = True
+            frames = socket.recv_multipart(zmq.NOBLOCK)
+            with suppress(WireError, ValueError):
+                worker, body = frames
+                listener.from_follower(worker.decode("ascii"), follower_codec.decode(body))
+        return found
+
+    def _take_leader(self) -> bool:
+        listener = self._listener
+        found = False
+        # It may change under our hands: what a message leads to can be another leader.
+        while listener is not None and (socket := self._leader) is not None and _has_come(socket):
+            found = True
+            with suppress(WireError):
+                listener.from_leader(leader_codec.decode(socket.recv(zmq.NOBLOCK)))
+        return found
+
+    # --- time, deaths, and being woken ------------------------------------------------------------------------------
+
+    def _rang(self) -> None:
+        if self._listener is not None:
+            self._listener.on_time()
+        self._stir()
+
+    def _look_for_deaths(self) -> None:
+        # What it said last is taken in first: it may be the final frame.
+        for worker, fd in list(self._watched.items()):
+            if fd < 0 or _ended(fd):
+                self._unwatch(worker)
+                if self._listener is not None:
+                    self._listener.died(worker)
+
+    def _unwatch(self, worker: str) -> None:
+        fd = self._watched.pop(worker, -1)
+        if fd >= 0:
+            if self._reactor is not None:
+                self._reactor.remove_reader(fd)
+            os.close(fd)
+
+
+def _nothing() -> None:
+    """Nobody is there to be stirred."""
+
+
+def _has_come(socket: zmq.Socket[bytes]) -> bool:
+    return bool(int(socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN)
+
+
+def _ended(pidfd: int) -> bool:
+    # Readable from its death on, also while nobody has reaped it.
+    poll = select.poll()
+    poll.register(pidfd, select.POLLIN)
+    return bool(poll.poll(0))

@@ -1,0 +1,44 @@
+"""The place a worker runs in, as whoever drives the engine sees it: it listens, and it wakes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from ..protocol.link import SupervisorMessage
+from ..protocol.stream import FollowerMessage, LeaderMessage
+from .outside import Outside
+from .waker import Reactor
+
+__all__ = ["Listener", "Place"]
+
+
+class Listener(Protocol):
+    """Who is told what came in: the engine."""
+
+    def ordered(self, message: SupervisorMessage) -> None: ...
+    def from_leader(self, message: LeaderMessage) -> None: ...
+    def from_follower(self, worker: str, message: FollowerMessage) -> None: ...
+    def died(self, worker: str) -> None: ...
+    def on_time(self) -> None: ...
+    def wake_at(self) -> int: ...
+
+
+class Place(Outside, Protocol):
+    """The world outside, from its opening to its end."""
+
+    def open(self, reactor: Reactor, listener: Listener, stir: Callable[[], None]) -> None:
+        """Listen, by `reactor`. Whenever something came in, `listener` has been told of it and `stir()` is called."""
+        ...
+
+    def look(self) -> None:
+        """Take in everything that has arrived."""
+        ...
+
+    def set_alarm(self) -> None:
+        """Ring when the listener wants to be woken."""
+        ...
+
+    def close(self) -> None:
+        """Say what is still to be said, and let go of everything; the lease last."""
+        ...

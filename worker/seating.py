@@ -1,0 +1,88 @@
+"""From a bot and a place to a running worker: what both kinds of bot, and both ways to start one, have in common."""
+
+from __future__ import annotations
+
+import os
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Protocol
+
+from ..protocol.assignment import Assignment
+from ..protocol.changes import Schema
+from ..protocol.lease import started_of
+from ..protocol.link import Hello
+from ..protocol.versions import PROTOCOL
+from ..protocol.window import Window
+from .alone import Alone
+from .engine import Engine
+from .inbox import Inbox
+from .migration import Migrations
+from .place import Place
+from .session import Session
+from .state import Cells
+from .turns import Bot
+
+__all__ = ["Runnable", "Seating", "alone", "hello_of"]
+
+
+class Runnable(Bot, Protocol):
+    """A bot with all that is needed to run it."""
+
+    name: str
+    migrations: Migrations
+    remember: tuple[int, int]
+    """How many applied keys are remembered, and for how long (ns)."""
+
+    def cells(self) -> Cells: ...
+    def attach(self, session: Session) -> None: ...
+
+
+class Seating:
+    """A place, and who runs there. `began` is when the process began to import the bot, CLOCK_MONOTONIC ns."""
+
+    def __init__(self, me: Assignment, place: Place, *, began: int, supervised: bool) -> None:
+        self.me = me
+        self.place = place
+        self.supervised = supervised
+        self._began = began
+
+    def engine(self, bot: Runnable) -> Engine:
+        """Make the engine of `bot`, introduced and about to start. Raises what a bad state type raises."""
+        place, me = self.place, self.me
+        limit, age = bot.remember
+        inbox = Inbox(place.clock.wall, place.wake, limit, age)
+        cells = bot.cells()
+        hello = hello_of(me, cells.schema, bot.interval, bot.windows)
+        engine = Engine(me, hello, bot, cells, bot.migrations, inbox, place)
+        bot.attach(Session(engine, place))
+        engine.start(place.clock.mono() - self._began)
+        return engine
+
+
+def alone(name: str) -> Seating:
+    """A seating without a supervisor."""
+    place = Alone()
+    me = Assignment(bot=name, worker="alone", release="", run="", lease="", journal="")
+    return Seating(me, place, began=place.clock.mono(), supervised=False)
+
+
+def hello_of(me: Assignment, schema: Schema, interval: int, windows: tuple[Window, ...]) -> Hello:
+    """How this process introduces itself."""
+    try:
+        installed = version("neverblink")
+    except PackageNotFoundError:
+        installed = "unknown"
+    return Hello(
+        bot=me.bot,
+        worker=me.worker,
+        pid=os.getpid(),
+        started=started_of(Path("/proc/self/stat").read_bytes()),
+        protocol=PROTOCOL,
+        release=me.release,
+        schema=schema,
+        interval=interval,
+        windows=tuple(window.spec for window in windows),
+        python=platform.python_version(),
+        neverblink=installed,
+    )

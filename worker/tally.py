@@ -1,0 +1,74 @@
+"""The tally: what a worker counts of itself, for its reports."""
+
+from __future__ import annotations
+
+from ..protocol.frame import Frame
+from ..protocol.link import Handed, Report
+from ..protocol.seat import Seat
+from .publisher import Publisher
+from .replica import Replica
+
+__all__ = ["Tally"]
+
+
+class Tally:
+    """Counts ticks, and makes the messages that say where this worker stands."""
+
+    def __init__(self, seat: Seat, replica: Replica, publisher: Publisher) -> None:
+        self._seat = seat
+        self._replica = replica
+        self._publisher = publisher
+        self._ticks = 0
+        self._skipped = 0
+        self._late_max = 0
+        self._cause = ""
+        self._blackout = 0
+        self._order = 0
+        self._first = False
+
+    def leads(self, cause: str, order: int, blackout: int) -> None:
+        """This worker leads now; its next tick is the first."""
+        self._cause, self._order, self._blackout = cause, order, blackout
+        self._first = True
+
+    def ticked(self, frame: Frame) -> Handed | None:
+        """Count a tick. The first one after a transfer is told of."""
+        self._ticks += 1
+        late = frame.timing.late
+        if late > self._late_max:
+            self._late_max = late
+        missed = 0
+        for gap in frame.timing.gaps:
+            if gap.kind == "skipped":
+                self._skipped += len(gap)
+            else:
+                missed += len(gap)
+        if not self._first:
+            return None
+        self._first = False
+        return Handed(frame.epoch, self._order, self._cause, frame.seq, late, self._blackout, missed)
+
+    def report(self) -> Report:
+        """Where this worker stands now."""
+        seat, replica = self._seat, self._replica
+        inbox = replica.inbox
+        late_max, self._late_max = self._late_max, 0
+        return Report(
+            role=seat.role.value,
+            epoch=seat.epoch,
+            loaded=seat.loaded,
+            leader=seat.leader,
+            order=seat.settled,
+            seq=0 if replica.seq is None else replica.seq,
+            number=replica.number,
+            paused=replica.paused,
+            ticks=self._ticks,
+            skipped=self._skipped,
+            late_max=late_max,
+            inbox=inbox.waiting,
+            remembered=inbox.remembered,
+            remember_limit=inbox.limit,
+            dropped=inbox.forgotten,
+            followers=len(self._publisher),
+            cause=self._cause,
+        )

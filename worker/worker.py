@@ -1,0 +1,264 @@
+"""Worker: the class a bot is written as.
+
+A bot author subclasses it with the state's type, and writes the handlers that are needed; each may be `def` or
+`async def`. What each is for, in which process it runs and what it may do is said in its docstring.
+"""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Sequence
+from typing import Any, ClassVar, Generic, NoReturn, TypeVar
+
+from ..protocol import duration
+from ..protocol.errors import NeverblinkError
+from ..protocol.grid import Policy
+from ..protocol.window import Window
+from .decision import Decision
+from .inbox import Inbox
+from .migration import Migrations
+from .moments import Event, InDoubt, Tick, Timer
+from .session import Session
+from .state import Cells, StateError
+
+__all__ = ["BotError", "Worker", "WorkerBot"]
+
+S = TypeVar("S")
+
+
+class BotError(NeverblinkError):
+    """A bot that cannot run as it is written."""
+
+
+class Worker(Generic[S]):
+    """A bot whose state is an `S`: a mutable `msgspec.Struct` (or dataclass, dict, list), in which everything it must
+    not forget is kept.
+
+        class Foresight(Worker[Book]):
+            tick = "1s"
+            windows = [Window("5m", opens="-20s", closes="-5s")]
+
+            async def on_tick(self, tick):
+                async with self.decision("enter", market="BTC") as d:
+                    order = await exchange.place(..., client_order_id=d.id)
+                    self.state.positions["BTC"] = Position(order)
+
+    The state changes in a *turn* only: `on_tick`, `on_event`, `on_timer`, `on_command`, `on_lead` and `on_stop`, one
+    after another. A handler that raises ends the process, except `on_command`, whose error goes to the operator. Do not
+    define `__init__` with arguments.
+    """
+
+    tick: ClassVar[str] = "1s"
+    """Time between two ticks, as "250ms" or "1s". Ticks lie on a grid of the wall clock: all workers know it."""
+    windows: ClassVar[Sequence[Window]] = ()
+    """Spans of time in which the bot must be ticking: no handoff starts inside a protected one."""
+    overrun: ClassVar[Policy] = "skip"
+    """What to do about ticks that came due while a turn still ran: "skip" records them, "catch-up" runs each, late."""
+    schema: ClassVar[int] = 1
+    """The version of the state's shape; raise it together with a `@migration`."""
+    event_type: ClassVar[Any] = None
+    """The type of `event.data` in `on_event`; None for plain dicts, lists and scalars."""
+    remember: ClassVar[int] = 100_000
+    """How many keys of applied events are remembered, so that the same one is not applied twice."""
+    remember_for: ClassVar[str] = "1d"
+    """For how long."""
+
+    _session: Session | None = None
+
+    # --- what a bot uses --------------------------------------------------------------------------------------------
+
+    @property
+    def state(self) -> S:
+        """The state. In a follower it is the leader's, to be read. Raises `StateError` before there is one."""
+        state = self._live.state
+        if state is None:
+            raise StateError(
+                "there is no state yet: on_start comes before it, on_load is the first to see it"
+            )
+        return state
+
+    @state.setter
+    def state(self, value: S) -> NoReturn:
+        raise StateError("the state is changed in place: assign to its fields, as in self.state.count += 1")
+
+    @property
+    def inbox(self) -> Inbox:
+        """Where events from outside go, from any thread: `self.inbox.put(fill.id, fill)`."""
+        return self._live.inbox
+
+    @property
+    def paused(self) -> bool:
+        """An operator wants nothing new entered; exits go on."""
+        return self._live.paused
+
+    @property
+    def leading(self) -> bool:
+        """Whether this process is the one that ticks."""
+        return self._live.leading
+
+    def decision(self, name: str, **args: Any) -> Decision:
+        """Begin a decision: a span that no handoff cuts, recorded before its body runs. Use it with `with`.
+
+        `args` go into the record, for whoever must find out what came of it. Its `id` is made for an exchange's client
+        order id. Raises `NotLeading` outside a turn, and in a process that has lost the lease.
+        """
+        return Decision(self._live.recorder, name, args)
+
+    def set_timer(
+        self,
+        name: str,
+        *,
+        at: int | None = None,
+        after: str | int | None = None,
+        every: str | int | None = None,
+    ) -> None:
+        """Have `on_timer` called `at` a wall-clock time (ns), `after` a while, or `every` so often.
+
+        A timer is part of the state: it is called in whichever process leads by then, once, and is told how late it is.
+        Setting a name again moves it. Only in a turn; raises `StateError` outside, `TimerError` for nonsense.
+        """
+        self._live.set_timer(name, at, after, every)
+
+    def cancel_timer(self, name: str) -> bool:
+        """Disarm a timer; return whether it was armed. Only in a turn."""
+        return self._live.cancel_timer(name)
+
+    @classmethod
+    def run(cls) -> NoReturn:
+        """Run this bot: alone (`python bot.py`), until Ctrl-C. Under a supervisor this is not needed."""
+        from .entry import run_alone
+
+        run_alone(cls)
+
+    # --- what a bot writes ------------------------------------------------------------------------------------------
+
+    def on_start(self) -> Any:
+        """In every process, first: connect, warm up. There is no state yet, and nothing in the world may be changed.
+
+        The process is of no use before this is done, and `start_within` says how long it may take. If it raises, the
+        deployment is aborted, and the leader never knew.
+        """
+
+    def on_load(self, state: S) -> Any:
+        """The real state is here, in a follower's rehearsal or in the first leader: build what derives from it.
+
+        Change nothing of it. Runs again when a copy has to be made anew. If it raises, the deployment is aborted.
+        """
+
+    def on_lead(self, in_doubt: tuple[InDoubt, ...]) -> Any:
+        """This process leads from here on; its first tick comes next, so be quick.
+
+        `in_doubt` are decisions that a dead leader left open: ask the exchange what came of each. If it raises, this
+        process ends, and the old leader takes the bot back.
+        """
+
+    def on_tick(self, tick: Tick[S]) -> Any:
+        """A step on the grid. Only in the leader."""
+
+    def on_event(self, event: Event) -> Any:
+        """Something that was put into the inbox, in this process or another: once, in a turn of its own."""
+
+    def on_timer(self, timer: Timer) -> Any:
+        """A timer has gone off."""
+
+    def on_command(self, name: str, args: dict[str, Any]) -> Any:
+        """An operator's `neverblink send NAME`. What it returns is shown to them, and so is what it raises."""
+        raise ValueError(f"unknown command {name!r}: this bot has no on_command")
+
+    def on_yield(self) -> Any:
+        """Another process leads now. Let go of nothing yet: this one may have to take the bot back at any moment."""
+
+    def on_retire(self) -> Any:
+        """This process leaves and the bot goes on: close connections, touch no position."""
+
+    def on_stop(self) -> Any:
+        """The *bot* stops for good (`neverblink down`): flatten, cancel, say goodbye. Never called for a handoff."""
+
+    @property
+    def _live(self) -> Session:
+        if self._session is None:
+            raise BotError(
+                f"{type(self).__name__} is not running: start it with `neverblink up`, or {type(self).__name__}.run(), "
+                "and in a test with neverblink.worker.testing"
+            )
+        return self._session
+
+
+class WorkerBot:
+    """A `Worker` subclass as the engine sees it. Raises `BotError` (or what state and windows raise) for a bad one."""
+
+    gathers = False
+
+    def __init__(self, cls: type[Worker[Any]]) -> None:
+        self.name = cls.__name__
+        self.interval = interval_of(self.name, cls.tick)
+        self.windows = windows_of(self.name, cls.windows)
+        self.overrun = overrun_of(self.name, cls.overrun)
+        self.event_type = cls.event_type
+        self.state_type = _state_type(cls)
+        self.schema = cls.schema
+        self.migrations = Migrations.of(cls)
+        self.remember = (cls.remember, duration.parse(cls.remember_for))
+        self.worker = cls()
+        bot = self.worker
+        self.call_start = bot.on_start
+        self.call_load = bot.on_load
+        self.call_lead = bot.on_lead
+        self.call_tick = bot.on_tick
+        self.call_event = bot.on_event
+        self.call_timer = bot.on_timer
+        self.call_command = bot.on_command
+        self.call_yield = bot.on_yield
+        self.call_retire = bot.on_retire
+        self.call_stop = bot.on_stop
+
+    def cells(self) -> Cells:
+        return Cells(self.state_type, self.schema)
+
+    def attach(self, session: Session) -> None:
+        self.worker._session = session  # pyright: ignore[reportPrivateUsage]
+
+
+def interval_of(name: str, tick: Any) -> int:
+    """The interval that a bot writes as `tick`, ns. Raises `BotError`."""
+    try:
+        interval = duration.parse(tick) if isinstance(tick, str) else 0
+    except NeverblinkError as problem:
+        raise BotError(f"bot {name}: tick = {tick!r}: {problem}") from None
+    if interval < 100_000:
+        raise BotError(f'bot {name}: tick = {tick!r}: expected a duration of at least "100us", such as "1s"')
+    return interval
+
+
+def windows_of(name: str, windows: Any) -> tuple[Window, ...]:
+    """The windows of a bot. Raises `BotError`."""
+    if not isinstance(windows, (list, tuple)):
+        raise BotError(f"bot {name}: windows is a {type(windows).__name__}: expected a list of Window")
+    found: list[Window] = []
+    for window in typing.cast("Sequence[object]", windows):
+        if not isinstance(window, Window):
+            raise BotError(
+                f'bot {name}: windows holds {window!r}: expected Window("5m", opens="-20s", closes="-5s")'
+            )
+        found.append(window)
+    return tuple(found)
+
+
+def overrun_of(name: str, overrun: Any) -> Policy:
+    """What a bot does about an overrun. Raises `BotError`."""
+    if overrun not in ("skip", "catch-up"):
+        raise BotError(f'bot {name}: overrun = {overrun!r}: expected "skip" or "catch-up"')
+    return overrun
+
+
+def _state_type(cls: type[Worker[Any]]) -> Any:
+    for base in cls.__mro__:
+        for origin in getattr(base, "__orig_bases__", ()):
+            args = typing.get_args(origin)
+            named = typing.get_origin(origin)
+            of_worker = isinstance(named, type) and issubclass(named, Worker)
+            if of_worker and args and not isinstance(args[0], TypeVar):
+                return args[0]
+    raise BotError(
+        f"bot {cls.__name__} does not say what its state is: write class {cls.__name__}(Worker[Book])"
+    )
