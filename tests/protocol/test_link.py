@@ -1,0 +1,90 @@
+"""Worker and supervisor: every message, and everything that is none."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from neverblink.protocol import link
+from neverblink.protocol.changes import Schema
+from neverblink.protocol.versions import VersionRange
+from neverblink.protocol.wire import Codec, WireError
+
+from .codecs import damaged, garbage, kinds, messages, tag_of
+
+CODECS: list[tuple[Codec[Any], Any]] = [
+    (link.worker_codec, link.WorkerMessage),
+    (link.supervisor_codec, link.SupervisorMessage),
+]
+both = pytest.mark.parametrize(("codec", "union"), CODECS, ids=["worker", "supervisor"])
+each = pytest.mark.parametrize(
+    ("codec", "kind"),
+    [(codec, kind) for codec, union in CODECS for kind in kinds(union)],
+    ids=lambda value: value.__name__ if isinstance(value, type) else "",
+)
+
+
+@each
+@settings(max_examples=10)
+@given(data=st.data())
+def test_every_message_comes_back(codec: Codec[Any], kind: type[msgspec.Struct], data: st.DataObject) -> None:
+    message = data.draw(messages(kind))
+    assert codec.decode(codec.encode(message)) == message
+
+
+@each
+@settings(max_examples=5)
+@given(data=st.data())
+def test_every_message_is_a_map_with_its_tag(
+    codec: Codec[Any], kind: type[msgspec.Struct], data: st.DataObject
+) -> None:
+    raw = msgspec.msgpack.decode(codec.encode(data.draw(messages(kind))))
+    assert raw["type"] == tag_of(kind)
+    assert raw.keys() == {"type", *kind.__struct_fields__}
+
+
+@both
+@settings(max_examples=50)
+@given(data=st.data())
+def test_garbage_never_raises_anything_but_wire_error(
+    codec: Codec[Any], union: Any, data: st.DataObject
+) -> None:
+    body = data.draw(garbage | damaged(messages(union).map(codec.encode)))
+    with suppress(WireError):
+        assert isinstance(codec.decode(body), tuple(kinds(union)))
+
+
+def test_no_two_messages_have_one_tag() -> None:
+    tags = [tag_of(kind) for _, union in CODECS for kind in kinds(union)]
+    assert len(tags) == len(set(tags))
+
+
+def test_what_one_side_says_is_refused_from_the_other() -> None:
+    with pytest.raises(WireError, match="a worker's message: Invalid value 'lead'"):
+        link.worker_codec.decode(link.supervisor_codec.encode(link.Lead()))
+    with pytest.raises(WireError, match="the supervisor's message: Invalid value 'ready'"):
+        link.supervisor_codec.decode(link.worker_codec.encode(link.Ready(1, 2)))
+
+
+def test_a_role_that_is_none_is_refused() -> None:
+    report = msgspec.msgpack.encode({"type": "report", "role": "emperor"})
+    with pytest.raises(WireError, match=r"Invalid enum value 'emperor' - at `\$.role`"):
+        link.worker_codec.decode(report)
+
+
+def test_a_hello_of_another_protocol_can_be_read_and_answered() -> None:
+    """Whatever a later protocol adds: the range of a stranger must be known before it can be turned away."""
+    hello = link.Hello("b", "w", 1, 2, VersionRange(7, 9), "r", Schema(1, ""), 1, (), "3.11", "9.0")
+    raw: dict[str, Any] = msgspec.msgpack.decode(link.worker_codec.encode(hello))
+    raw |= {"colour": "green", "protocol": [7, 9, "experimental"]}
+    assert link.worker_codec.decode(msgspec.msgpack.encode(raw)) == hello
+
+
+def test_more_than_the_limit_is_not_looked_at() -> None:
+    with pytest.raises(WireError, match=f"at most {link.LINK_LIMIT}"):
+        link.worker_codec.decode(bytes(link.LINK_LIMIT + 1))
