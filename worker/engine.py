@@ -99,7 +99,6 @@ class Engine:
         self._began = 0
         self._resume: Cause | None = None
         self._leave: seat.Leave | None = None
-        self._failed: link.Failed | None = None
         self._rehearsal: Rehearsal | None = None
         self._deployment = 0
         self._order = 0
@@ -209,7 +208,8 @@ class Engine:
         trace = "".join(traceback.format_exception(problem)) if problem is not None else ""
         sys.stderr.write(trace or f"{reason}\n")
         sys.stderr.flush()
-        self._failed = link.Failed(phase, reason, trace)
+        # Before the lease is dropped: whoever takes it is heard of soon, and the reason should be there by then.
+        self._outside.tell(link.Failed(phase, reason, trace))
         self.feed(seat.Fell(reason))
 
     # --- what the bot has to do -------------------------------------------------------------------------------------
@@ -332,6 +332,7 @@ class Engine:
                 self.publisher.failing(reason)
             case seat.Resume(cause=cause):
                 self._resume = cause
+                self._tally.leads(cause)
             case seat.Hold(order=order, reason=reason):
                 outside.tell(link.Holding(order, reason))
             case seat.Cancel(order=order):
@@ -400,7 +401,7 @@ class Engine:
                 self.feed(seat.Stale())
             case Unreadable(reason=reason):
                 if not self.follower.guard:
-                    self._failed = link.Failed("read", reason, "")
+                    self._outside.tell(link.Failed("read", reason, ""))
                 self.feed(seat.Broken(reason))
             case TakeOver(order=order, deployment=deployment):
                 self._deployment = deployment
@@ -518,7 +519,7 @@ class Engine:
             in_doubt=tuple(doubt.id for doubt in doubts),
         )
         self._led = True
-        self._tally.leads(cause, self._order, blackout)
+        self._tally.took_over(self._order, blackout)
         self.turns.begin_leading(_CAUSES[cause].format(before or "the leader"))
         turn = self.turns.lead_turn(about, lambda: self.bot.call_lead(doubts))
         return Step("on_lead", turn.call, turn)
@@ -619,8 +620,6 @@ class Engine:
 
     def _begin_leaving(self, command: seat.Leave) -> None:
         if command.how == "fail":
-            failed = self._failed or link.Failed("seat", command.reason, "")
-            self._outside.tell(failed)
             self.left = command
             return
         self._leave = command

@@ -34,7 +34,7 @@ from .poller import Poller
 from .seating import Seating, alone
 from .session import Session
 from .state import Cells
-from .worker import interval_of, overrun_of, windows_of
+from .worker import interval_of, overrun_of, state_home, windows_of
 
 __all__ = ["Loop", "LoopFailed", "join", "seating"]
 
@@ -74,8 +74,8 @@ def join(
 ) -> Loop[S]:
     """Join the bot: as the leader that ticks, or as the follower that will.
 
-    The arguments are those of a `Worker`'s class attributes; `migrations` is `Migrations.of(module)` where there are
-    any. Iterate over what is returned. Raises `BotError`, or what a state's type raises.
+    The arguments are those of a `Worker`'s class attributes; migrations are found in the module of `state`, or given.
+    Iterate over what is returned. Raises `BotError`, or what a state's type raises.
     """
     bot = LoopBot(state, tick, windows, overrun, schema, migrations, event_type, remember, remember_for)
     here = seating.get()
@@ -111,7 +111,7 @@ class LoopBot:
         self.event_type = event_type
         self.schema = schema
         self.state_type = state
-        self.migrations = migrations or Migrations()
+        self.migrations = migrations or Migrations.of(*state_home(state))
         self.remember = (remember, duration.parse(remember_for))
         self.in_doubt: tuple[InDoubt, ...] = ()
         self.session: Session | None = None

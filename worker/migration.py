@@ -93,7 +93,8 @@ def migration(source: int, target: int, table: str | None = None) -> Callable[[F
     table's rows.
 
     The function takes the raw root (a dict) or row and returns the new one; it may change what it was given.
-    It is found in the worker's module, or as a static method of the worker's class. Raises `MigrationError`.
+    It is found in the module of the worker or of the state, or as a static method of the worker's class. Raises
+    `MigrationError`.
     """
     if source == target:
         raise MigrationError(f"@migration({source}, {target}) leads nowhere: the two versions must differ")
@@ -124,15 +125,18 @@ class Migrations:
             others[step.table] = step
 
     @classmethod
-    def of(cls, home: type | ModuleType) -> Migrations:
-        """Collect the migrations of a worker's class (its own, its bases', its module's) or of a module."""
-        if isinstance(home, ModuleType):
-            return cls(_tagged(vars(home).values()))
+    def of(cls, *homes: type | ModuleType) -> Migrations:
+        """Collect the migrations of modules, and of classes: their own, their bases', their modules'."""
         steps: list[Step] = []
-        for base in home.__mro__:
-            steps += _tagged(vars(base).values())
-        module = sys.modules.get(home.__module__)
-        return cls([*steps, *_tagged(vars(module).values() if module else ())])
+        for home in homes:
+            if isinstance(home, ModuleType):
+                steps += _tagged(vars(home).values())
+                continue
+            for base in home.__mro__:
+                steps += _tagged(vars(base).values())
+            module = sys.modules.get(home.__module__)
+            steps += _tagged(vars(module).values() if module else ())
+        return cls(steps)
 
     def path(self, source: int, target: int) -> tuple[int, ...]:
         """The versions passed through from `source` to `target`, both included.
@@ -236,6 +240,15 @@ class Translator:
         changed = {name: data for name, data in out.items() if self._out.get(name) != data}
         self._raw, self._out = raw, out
         return Changes(changed, tables)
+
+    def rows(self, table: str, rows: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+        """Return some rows of a copy in the new schema."""
+        steps = self._tables.get(table)
+        return [(key, self._row(steps, key, row)) for key, row in rows] if steps else rows
+
+    def tables(self, cells: dict[str, bytes]) -> dict[str, bytes]:
+        """Return whole tables, each as one cell, in the new schema."""
+        return {name: self._map(name, data) for name, data in cells.items()}
 
     def _rows(self, table: str, rows: list[Row]) -> list[Row]:
         steps = self._tables.get(table)

@@ -93,7 +93,7 @@ class Publisher:
             self._send(asked.worker, leader_codec.encode(Refused(str(problem))))
             return
         missing = self._after(asked.number, asked.digest)
-        follower = _Follower(asked.worker, asked.pid, translator=self._translator_for(asked, missing or []))
+        follower = _Follower(asked.worker, asked.pid, translator=self._translator_for(asked, missing))
         self._followers[asked.worker] = follower
         if missing is None:
             self._begin_copy(follower)
@@ -178,13 +178,9 @@ class Publisher:
 
     def _begin_copy(self, follower: _Follower) -> None:
         head = self._replica.snapshot()
-        if follower.translator is not None:
-            # One on older code that lost the thread cannot be given a copy it would read as its own.
-            self._followers.pop(follower.worker, None)
-            self._send(
-                follower.worker, leader_codec.encode(Refused("the copy would be in a newer state version"))
-            )
-            return
+        translator = follower.translator
+        if translator is not None:
+            head = msgspec.structs.replace(head, schema=translator.target, cells=translator.load(head.cells))
         follower.acked = -1
         follower.copy = self._chunks(follower)
         self._put(follower, leader_codec.encode(Begin(head, self._replica.position)))
@@ -197,11 +193,19 @@ class Publisher:
             keys: Iterator[Any] = iter(cells.keys(state, table))
             while some := list(islice(keys, CHUNK_ROWS)):
                 follower.chunk += 1
-                yield RowsSent(follower.chunk, table, cells.rows(state, table, some))
+                rows = cells.rows(state, table, some)
+                if follower.translator is not None:
+                    rows = follower.translator.rows(table, rows)
+                yield RowsSent(follower.chunk, table, rows)
         yield End(self._replica.number)
 
     def _send_chunk(self, follower: _Follower, copy: Iterator[RowsSent | End]) -> None:
-        message = next(copy)
+        try:
+            message = next(copy)
+        except MigrationError as problem:
+            self._followers.pop(follower.worker, None)
+            self._send(follower.worker, leader_codec.encode(Refused(str(problem))))
+            return
         if isinstance(message, End):
             follower.copy = None
         self._put(follower, leader_codec.encode(message))
@@ -253,13 +257,13 @@ class Publisher:
         missing = list(islice(self._memory, len(self._memory) - behind, None))
         return missing if missing[0].frame.prev == digest else None
 
-    def _translator_for(self, asked: Subscribe, missing: list[_Kept]) -> Translator | None:
+    def _translator_for(self, asked: Subscribe, missing: list[_Kept] | None) -> Translator | None:
         """What turns frames into the schema of a follower on older code, beginning with those it lacks."""
         replica = self._replica
-        if asked.schema.version == replica.schema.version:
+        if asked.schema.version >= replica.schema.version:
             return None
         root = dict(self._base)
-        for kept in islice(self._memory, len(self._memory) - len(missing)):
+        for kept in islice(self._memory, len(self._memory) - len(missing or ())):
             root.update(kept.frame.changes.cells)
         try:
             translator = Translator(replica.migrations, replica.schema, asked.schema)

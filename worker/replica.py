@@ -128,20 +128,28 @@ class Replica:
 
     def try_read(self, schema: Schema, changes: Changes) -> str:
         """Say why this code could not read `changes`, "" when it could. Nothing is kept."""
-        if schema.version != self.schema.version:
-            return f"the new state is version {schema.version}, this code reads {self.schema.version}"
         try:
+            if schema.version != self.schema.version:
+                translator = Translator(self.migrations, schema, self.schema)
+                root = translator.load(changes.cells)
+                changes = Changes(root, translator.translate(Changes({}, changes.tables)).tables)
             self.cells.check(changes)
-        except StateUnreadable as problem:
+        except (StateUnreadable, MigrationError) as problem:
             return str(problem)
         return ""
+
+    def _translated(self, translator: Translator, cells: dict[str, bytes]) -> dict[str, bytes]:
+        """A whole state in our schema; tables that came as one cell each do not go through the root's migrations."""
+        tables = {name: data for name, data in cells.items() if name in self.cells.table_names}
+        root = {name: data for name, data in cells.items() if name not in tables}
+        return translator.load(root) | translator.tables(tables)
 
     def _load(self, schema: Schema, cells: dict[str, bytes]) -> None:
         """Begin the bot's own state anew, from cells in `schema`."""
         translator = None
         if schema.version != self.schema.version:
             translator = Translator(self.migrations, schema, self.schema)
-            cells = translator.load(cells)
+            cells = self._translated(translator, cells)
         self.state = self.cells.load(cells)
         self._translator = translator
         self.leaders = schema

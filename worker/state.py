@@ -55,6 +55,7 @@ class Cells:
         self._cells = {cell.name: cell for cell in self.shape.cells}
         self._index = {name: index for index, name in enumerate(self._names)}
         self._tables = {table.name: table for table in self.shape.tables}
+        self.table_names = frozenset(self._tables)
         self._last: list[bytes] = []
         self._whole = bytearray()
         self._buffer = bytearray()

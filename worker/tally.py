@@ -26,9 +26,13 @@ class Tally:
         self._order = 0
         self._first = False
 
-    def leads(self, cause: str, order: int, blackout: int) -> None:
-        """This worker leads now; its next tick is the first."""
-        self._cause, self._order, self._blackout = cause, order, blackout
+    def leads(self, cause: str) -> None:
+        """This worker leads now."""
+        self._cause = cause
+
+    def took_over(self, order: int, blackout: int) -> None:
+        """It is able to tick; its next tick is the first."""
+        self._order, self._blackout = order, blackout
         self._first = True
 
     def ticked(self, frame: Frame) -> Handed | None:

@@ -197,7 +197,7 @@ class WorkerBot:
         self.event_type = cls.event_type
         self.state_type = _state_type(cls)
         self.schema = cls.schema
-        self.migrations = Migrations.of(cls)
+        self.migrations = Migrations.of(cls, *state_home(self.state_type))
         self.remember = (cls.remember, duration.parse(cls.remember_for))
         self.worker = cls()
         bot = self.worker
@@ -217,6 +217,12 @@ class WorkerBot:
 
     def attach(self, session: Session) -> None:
         self.worker._session = session  # pyright: ignore[reportPrivateUsage]
+
+
+def state_home(state_type: Any) -> tuple[type, ...]:
+    """Where a state's migrations are looked for: its class, unless it is a plain dict or list."""
+    plain = typing.get_origin(state_type) or state_type
+    return (plain,) if isinstance(plain, type) and plain.__module__ != "builtins" else ()
 
 
 def interval_of(name: str, tick: Any) -> int:
