@@ -88,6 +88,8 @@ _encoder = msgspec.msgpack.Encoder()
 
 def encodable(name: str, args: dict[str, Any]) -> dict[str, Any]:
     """Return `args` as it will be read from the journal; raise `DecisionError` when it cannot be written."""
+    if type(name) is not str:
+        raise DecisionError(f"decision {name!r}: a name is a str")
     try:
         return msgspec.msgpack.decode(_encoder.encode(args))
     except (*NOT_ENCODABLE, msgspec.MsgspecError) as problem:

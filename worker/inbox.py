@@ -134,7 +134,6 @@ class Inbox:
         for key in traffic.applied:
             self.apply(key, at)
             self._received.pop(key, None)
-            self._received.pop(key, None)
 
     def pending(self) -> list[Item]:
         """Return everything that waits, in order."""

@@ -30,16 +30,24 @@ class Timers:
     def set(
         self, name: str, now: int, at: int | None, after: str | int | None, every: str | int | None
     ) -> Armed:
-        """Arm `name` for the time `at`, or `after` a while, or `every` so often (first after one period)."""
-        period = 0 if every is None else _span(every)
+        """Arm `name` for the time `at`, or `after` a while, or `every` so often (first after one period).
+
+        Raises `TimerError` for what no other process could read, or what would go off for ever.
+        """
+        if type(name) is not str or not name:
+            raise TimerError(f"timer {name!r}: a name is a non-empty str")
+        period = 0 if every is None else _span(name, "every", every)
         if at is None:
-            wait = period if after is None else _span(after)
-            if not wait:
-                raise TimerError(f"timer {name!r}: give one of at=, after= and every=, and a positive one")
-            at = now + wait
+            if after is None and every is None:
+                raise TimerError(f"timer {name!r}: say when, with one of at=, after= and every=")
+            at = now + (period if after is None else _span(name, "after", after))
         elif after is not None:
             raise TimerError(f"timer {name!r}: give either at= or after=, not both")
-        armed = Armed(at, period)
+        elif type(at) is not int or not 0 <= at < _END:
+            raise TimerError(
+                f"timer {name!r}: at={at!r} is no time: expected whole nanoseconds since 1970, as in tick.due"
+            )
+        armed = Armed(min(at, _END - 1), period)
         self._put(name, armed)
         return armed
 
@@ -103,5 +111,18 @@ class Timers:
         self._next = None
 
 
-def _span(value: str | int) -> int:
-    return duration.parse(value) if isinstance(value, str) else value
+_END = 2**63
+"""Times travel as 64-bit integers: up to the year 2262."""
+
+
+def _span(name: str, word: str, value: str | int) -> int:
+    """Return a positive duration in ns."""
+    try:
+        span = duration.parse(value) if isinstance(value, str) else value
+    except duration.DurationError as problem:
+        raise TimerError(f"timer {name!r}: {word}={problem.message}") from None
+    if type(span) is not int or not 0 < span < _END:
+        raise TimerError(
+            f'timer {name!r}: {word}={value!r}: expected a positive duration such as "10s", or whole nanoseconds'
+        )
+    return span
