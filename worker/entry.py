@@ -13,7 +13,7 @@ import time
 import traceback
 from collections.abc import Callable
 from types import ModuleType
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 from ..protocol.assignment import VARIABLE, Assignment, AssignmentError, decode_assignment
 from ..protocol.changes import Schema
@@ -73,8 +73,8 @@ def find(target: str) -> type[Worker[Any]] | Callable[[], Any]:
         if not hasattr(found, part):
             raise BotError(f"bot {target}: module {module_name} has no {part}{_hint(module, part)}")
         found = getattr(found, part)
-    if isinstance(found, type) and issubclass(found, Worker):
-        return found
+    if isinstance(found, type) and issubclass(cast("type[Any]", found), Worker):
+        return cast("type[Worker[Any]]", found)
     if inspect.isfunction(found):
         return found
     kind = f"the class {found.__name__}" if isinstance(found, type) else f"a {type(found).__name__}"

@@ -83,7 +83,8 @@ def join(
         return Loop(bot, alone(bot.name))
     if here.loop is not None:
         raise JoinError("join() was called a second time: one process is one worker, and runs one loop")
-    here.loop = loop = Loop(bot, here.seating)
+    loop: Loop[S] = Loop(bot, here.seating)
+    here.loop = loop
     return loop
 
 
@@ -107,7 +108,7 @@ class LoopBot:
         self.name = "loop"
         self.interval = interval_of(self.name, tick)
         self.windows = windows_of(self.name, windows)
-        self.overrun = overrun_of(self.name, overrun)
+        self.overrun: Policy = overrun_of(self.name, overrun)
         self.event_type = event_type
         self.schema = schema
         self.state_type = state
@@ -197,7 +198,7 @@ class Loop(Generic[S]):
             self._place.open(self._poller, self._engine, _nothing)
             if not self._here.supervised:
                 for number in (signal.SIGINT, signal.SIGTERM):
-                    signal.signal(number, lambda *_: self._interrupted())
+                    signal.signal(number, self._interrupted)
         return self
 
     def __next__(self) -> Tick[S]:
@@ -294,7 +295,7 @@ class Loop(Generic[S]):
         if left is not None and left.how == "fail":
             raise LoopFailed(left.reason)
 
-    def _interrupted(self) -> None:
+    def _interrupted(self, *_: object) -> None:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_DFL if number == signal.SIGTERM else signal.default_int_handler)
         self._engine.ordered(Stop())

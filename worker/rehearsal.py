@@ -49,12 +49,12 @@ class Rehearsal:
         replica = self._replica
         cells, state = replica.cells, replica.state
         root = cells.root(state)
-        tables = {
+        tables: dict[str, list[tuple[bytes, bytes | None]]] = {
             table: list(cells.rows(state, table, islice(cells.keys(state, table), _SAMPLE_ROWS)))
             for table, size in cells.sizes(state).items()
             if size
         }
         if replica.leaders.version == replica.schema.version:
-            return Changes(root, dict(tables))
+            return Changes(root, tables)
         back = Translator(replica.migrations, replica.schema, replica.leaders)
-        return Changes(back.load(root), back.translate(Changes({}, dict(tables))).tables)
+        return Changes(back.load(root), back.translate(Changes({}, tables)).tables)

@@ -18,12 +18,13 @@ from .alone import Alone
 from .engine import Engine
 from .inbox import Inbox
 from .migration import Migrations
+from .outside import Outside
 from .place import Place
 from .session import Session
 from .state import Cells
 from .turns import Bot
 
-__all__ = ["Runnable", "Seating", "alone", "hello_of"]
+__all__ = ["Runnable", "Seating", "alone", "hello_of", "seat_bot"]
 
 
 class Runnable(Bot, Protocol):
@@ -49,15 +50,19 @@ class Seating:
 
     def engine(self, bot: Runnable) -> Engine:
         """Make the engine of `bot`, introduced and about to start. Raises what a bad state type raises."""
-        place, me = self.place, self.me
-        limit, age = bot.remember
-        inbox = Inbox(place.clock.wall, place.wake, limit, age)
-        cells = bot.cells()
-        hello = hello_of(me, cells.schema, bot.interval, bot.windows)
-        engine = Engine(me, hello, bot, cells, bot.migrations, inbox, place)
-        bot.attach(Session(engine, place))
-        engine.start(place.clock.mono() - self._began)
-        return engine
+        return seat_bot(self.me, bot, self.place, imported=self.place.clock.mono() - self._began)
+
+
+def seat_bot(me: Assignment, bot: Runnable, outside: Outside, *, imported: int) -> Engine:
+    """Make the engine of `bot` as worker `me`, about to start. `imported`: how long importing took, ns."""
+    limit, age = bot.remember
+    inbox = Inbox(outside.clock.wall, outside.wake, limit, age)
+    cells = bot.cells()
+    hello = hello_of(me, cells.schema, bot.interval, bot.windows)
+    engine = Engine(me, hello, bot, cells, bot.migrations, inbox, outside)
+    bot.attach(Session(engine, outside))
+    engine.start(imported)
+    return engine
 
 
 def alone(name: str) -> Seating:

@@ -193,7 +193,7 @@ class WorkerBot:
         self.name = cls.__name__
         self.interval = interval_of(self.name, cls.tick)
         self.windows = windows_of(self.name, cls.windows)
-        self.overrun = overrun_of(self.name, cls.overrun)
+        self.overrun: Policy = overrun_of(self.name, cls.overrun)
         self.event_type = cls.event_type
         self.state_type = _state_type(cls)
         self.schema = cls.schema

@@ -1,0 +1,361 @@
+"""For the tests of a bot: run it through ticks, a handoff to other code, a crash and a rollback, inside one test.
+
+    from neverblink.worker.testing import Simulation
+
+    def test_a_position_survives_the_deploy():
+        with Simulation(Foresight) as bot:
+            bot.ticks(5)
+            bot.put("fill-1", {"market": "BTC", "size": 2})
+            bot.hand_over(NewForesight)
+            bot.ticks(1)
+            assert bot.state.positions["BTC"] == 2
+
+Everything that neverblink does here is the shipped code; only the clock, the lease, the journal and the sockets are
+plain objects. Time passes when the test says so: a day of ticks takes a moment, and no test is flaky. Handlers may be
+`async`; they run on an event loop of the simulation's own, so the test itself is a plain function.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Awaitable
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Any, Generic, Literal, TypeVar
+
+from ..protocol import duration
+from ..protocol.errors import NeverblinkError
+from ..protocol.frame import Frame, decode_frame
+from ..protocol.handoff import Phase
+from ..protocol.journal import RecordKind
+from ..protocol.link import Lead, Run, Stop
+from .engine import Step
+from .simulated import HandClock, SimulatedWorld
+from .simulated_handoff import SimulatedHandoff, SimulatedProcess
+from .worker import Worker, WorkerBot
+
+__all__ = ["CommandFailed", "HandoverFailed", "Killed", "Simulation", "SimulationError"]
+
+S = TypeVar("S")
+
+_START = datetime(2026, 1, 5, tzinfo=UTC)
+_AWAIT_AT_MOST = 10.0
+_HANDOVER_WITHIN = 600_000_000_000
+
+
+class SimulationError(NeverblinkError):
+    """The simulation cannot do what the test asks."""
+
+
+class HandoverFailed(NeverblinkError):
+    """The new code did not take over, and why. The old code leads and noticed nothing."""
+
+
+class CommandFailed(NeverblinkError):
+    """The bot's `on_command` raised; the message is what it raised."""
+
+
+class Killed(BaseException):
+    """What `Simulation.kill` raises: the process ends where it stands, as by SIGKILL."""
+
+
+class Simulation(Generic[S]):
+    """One bot on the code `bot`, whose first tick is at the time `at` (with a zone) or at the next one on the grid.
+
+    Use it with `with`. A handler that raises where nobody follows raises out of the method that let time pass; in the
+    probation after `hand_over` the old code takes the bot back instead, and `rolled_back` says why.
+    """
+
+    def __init__(self, bot: type[Worker[S]], *, at: datetime = _START) -> None:
+        # Half a tick before: the first tick is to be at `at`, and nothing is to have run when the test begins.
+        began = int(at.timestamp() * 1_000_000) * 1000 - WorkerBot(bot).interval // 2
+        self.clock = HandClock(began)
+        self.rolled_back = ""
+        """Why the last handover was undone, "" when it was not."""
+        self._world = SimulatedWorld(self.clock)
+        self._loop = asyncio.new_event_loop()
+        self._processes: dict[str, SimulatedProcess] = {}
+        self._handoff: SimulatedHandoff | None = None
+        self._deployments = 0
+        self._commands = 0
+        self._ticks = 0
+        self._first = bot
+
+    # --- what is there ----------------------------------------------------------------------------------------------
+
+    @property
+    def leader(self) -> Worker[S]:
+        """The bot object in the process that leads. Raises `SimulationError` when none does."""
+        return self._leading.bot.worker
+
+    @property
+    def follower(self) -> Worker[Any]:
+        """The bot object in the old process, which follows through the probation."""
+        for process in self._alive():
+            if process.worker != self._world.holder:
+                return process.bot.worker
+        raise SimulationError("nobody follows: there is one only between hand_over() and conclude()")
+
+    @property
+    def state(self) -> S:
+        """The state, as the leader has it."""
+        return self.leader.state
+
+    @property
+    def now(self) -> int:
+        """The wall clock, ns."""
+        return self.clock.wall()
+
+    @property
+    def frames(self) -> list[Frame]:
+        """Every frame journaled so far: what happened, turn by turn."""
+        return [decode_frame(body) for kind, body in self._world.records if kind is RecordKind.FRAME]
+
+    # --- time -------------------------------------------------------------------------------------------------------
+
+    def ticks(self, count: int = 1) -> None:
+        """Let time pass until so many more ticks have run."""
+        until = self._ticks + count
+        while self._ticks < until:
+            _ = self._leading
+            self._pass(self._next_moment())
+
+    def advance(self, time: str) -> None:
+        """Let time pass: "250ms", "10s", "1d"."""
+        end = self.clock.mono() + duration.parse(time)
+        while (at := self._next_moment()) < end:
+            self._pass(at)
+        self._pass(end)
+
+    def spend(self, time: str) -> None:
+        """Within a handler: let it take so long, as a slow call would."""
+        self.clock.go_on(duration.parse(time))
+
+    def step_clock(self, by: str) -> None:
+        """Set the wall clock forward, or with a minus back, while no time passes."""
+        self.clock.step(duration.parse(by))
+
+    # --- the world outside ------------------------------------------------------------------------------------------
+
+    def put(self, key: str, event: Any, to: Literal["all", "leader", "follower"] = "all") -> None:
+        """Let something arrive from outside: in every process (as from a real exchange), or in one only."""
+        for process in self._alive():
+            leads = process.worker == self._world.holder
+            if to == "all" or (to == "leader") == leads:
+                process.engine.inbox.put(key, event)
+        self._settle()
+
+    def send(self, name: str, **args: Any) -> Any:
+        """Run an operator's command; return what the bot answered. Raises `CommandFailed`."""
+        self._commands += 1
+        key = f"simulated-{self._commands}"
+        self._leading.engine.ordered(Run(key, name, args))
+        self._settle()
+        for process in self._processes.values():
+            if key in process.answers:
+                answer = process.answers[key]
+                if answer.error:
+                    raise CommandFailed(answer.error)
+                return answer.value
+        raise SimulationError(f"command {name!r} was not answered: is a handler still running?")
+
+    def pause(self) -> None:
+        """Set `paused`, as `neverblink pause` does."""
+        self.send("pause")
+
+    def resume(self) -> None:
+        """Clear `paused`."""
+        self.send("resume")
+
+    # --- other code, crashes and the end ----------------------------------------------------------------------------
+
+    def hand_over(self, bot: type[Worker[Any]]) -> str:
+        """Hand over to the code `bot`, as `neverblink deploy` does; the old code follows until `conclude`.
+
+        Returns "newest" when a rollback would keep the newest state, else why not. Raises `HandoverFailed`.
+        """
+        self.conclude()
+        self._deployments += 1
+        new = f"w{self._deployments + 1}"
+        self.rolled_back = ""
+        handoff = SimulatedHandoff(
+            self._deployments,
+            self._world.holder,
+            new,
+            self.clock,
+            self._processes,
+            lambda: self._spawn(new, bot),
+        )
+        self._handoff = handoff
+        handoff.begin()
+        self._settle()
+        end = self.clock.mono() + _HANDOVER_WITHIN
+        while not handoff.ended and handoff.phase is not Phase.PROBATION:
+            self._pass(min(end, self._next_moment()))
+            if self.clock.mono() >= end:
+                raise SimulationError(
+                    f"no handover within 10 simulated minutes: it waits for {handoff.holding}"
+                )
+        if handoff.ended:
+            raise HandoverFailed(handoff.reason)
+        return handoff.rollback
+
+    def conclude(self) -> None:
+        """End the probation: the old process retires."""
+        if self._handoff is not None and self._handoff.phase is Phase.PROBATION:
+            self._handoff.conclude()
+            self._settle()
+
+    def roll_back(self, why: str = "the test wants it back") -> None:
+        """In the probation: hand back to the old code, with the state as it is now."""
+        handoff = self._handoff
+        if handoff is None or handoff.phase is not Phase.PROBATION:
+            raise SimulationError(
+                "nothing to roll back to: the old code is there between hand_over() and conclude()"
+            )
+        handoff.revert(why)
+        self._settle()
+        while not handoff.ended:
+            self._pass(self._next_moment())
+
+    def crash(self) -> None:
+        """Kill the leader's process between two turns; the old code takes the bot back."""
+        if len(list(self._alive())) < 2:
+            raise SimulationError(
+                "nobody follows, so nobody could go on: crash between hand_over() and conclude()"
+            )
+        self._end(self._leading, "killed")
+        self._settle()
+
+    def kill(self) -> None:
+        """Within a handler, or what it calls: kill the process right here, as SIGKILL would. Never returns."""
+        raise Killed
+
+    def stop(self) -> None:
+        """Stop the bot for good: `on_stop` runs."""
+        self.conclude()
+        self._leading.engine.ordered(Stop())
+        self._settle()
+
+    def close(self) -> None:
+        """End everything where it stands."""
+        self._loop.run_until_complete(self._loop.shutdown_asyncgens())
+        self._loop.close()
+
+    def __enter__(self) -> Simulation[S]:
+        self._spawn("w1", self._first)
+        self._settle()
+        self._processes["w1"].engine.ordered(Lead())
+        self._settle()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    # --- parts ------------------------------------------------------------------------------------------------------
+
+    @property
+    def _leading(self) -> SimulatedProcess:
+        process = self._processes.get(self._world.holder)
+        if process is None:
+            raise SimulationError("nobody leads: the bot has stopped, or its last process has ended")
+        return process
+
+    def _alive(self) -> list[SimulatedProcess]:
+        return [process for process in self._processes.values() if process.place.alive]
+
+    def _spawn(self, worker: str, bot: type[Worker[Any]]) -> None:
+        self._processes[worker] = SimulatedProcess(self._world, worker, WorkerBot(bot))
+
+    def _next_moment(self) -> int:
+        moments = [process.engine.wake_at() for process in self._alive()]
+        if self._handoff is not None:
+            moments += self._handoff.alarms.values()
+        if not moments:
+            raise SimulationError("nobody is there any more, so no time can pass")
+        return max(min(moments), self.clock.mono() + 1)
+
+    def _pass(self, until: int) -> None:
+        self.clock.go_on(until - self.clock.mono())
+        if self._handoff is not None:
+            self._handoff.ring()
+        self._settle()
+
+    def _settle(self) -> None:
+        """Let everything happen that can happen without time passing."""
+        busy = True
+        while busy:
+            busy = self._world.deliver()
+            for process in self._alive():
+                busy |= self._run(process)
+            busy |= self._listen()
+
+    def _run(self, process: SimulatedProcess) -> bool:
+        busy = False
+        while process.place.alive and (step := process.engine.next_step()) is not None:
+            busy = True
+            self._carry_out(process, step)
+        if process.place.alive and process.engine.left is not None:
+            # What it said last is known before its end is.
+            self._listen()
+            self._end(process, process.failed or "left")
+            return True
+        while process.place.alive and process.engine.idle():
+            busy = True
+        return busy
+
+    def _carry_out(self, process: SimulatedProcess, step: Step) -> None:
+        try:
+            value = step.call()
+            if inspect.isawaitable(value):
+                value = self._loop.run_until_complete(_within(value, step.name))
+        except Killed:
+            self._end(process, "killed")
+        except Exception as problem:
+            process.engine.raised(step, problem)
+            command = step.turn is not None and step.turn.kind == "command"
+            if not (command or self._underway):
+                # Nobody is there to go on: it is the test that has to know.
+                raise
+        else:
+            process.engine.done(step, value)
+            if step.turn is not None and step.turn.tick is not None:
+                self._ticks += 1
+
+    @property
+    def _underway(self) -> bool:
+        return self._handoff is not None and not self._handoff.ended
+
+    def _end(self, process: SimulatedProcess, reason: str) -> None:
+        self._world.end(process.worker)
+        if self._handoff is not None:
+            self._handoff.exited(process.worker, process.failed or reason)
+
+    def _listen(self) -> bool:
+        found = bool(self._world.heard)
+        while self._world.heard:
+            worker, message = self._world.heard.popleft()
+            self._processes[worker].take(message)
+            if self._handoff is not None:
+                self._handoff.heard(worker, message)
+        handoff = self._handoff
+        if handoff is not None and handoff.phase is Phase.ROLLED_BACK:
+            self.rolled_back = handoff.reason
+        return found
+
+
+async def _within(value: Awaitable[Any], name: str) -> Any:
+    try:
+        return await asyncio.wait_for(_plain(value), _AWAIT_AT_MOST)
+    except TimeoutError:
+        raise SimulationError(
+            f"{name} awaits something that does not come: in a simulation nothing happens while a handler waits, "
+            "so give the bot something that answers at once"
+        ) from None
+
+
+async def _plain(value: Awaitable[Any]) -> Any:
+    return await value
