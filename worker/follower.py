@@ -153,14 +153,8 @@ class Follower:
                     return self._final(decode_frame(body), message)
                 case Begin():
                     return self._begin(message)
-                case RowsSent(table=table, rows=rows, chunk=chunk):
-                    if self._copying:
-                        self._replica.add_rows(table, rows)
-                        self._copied_rows += len(rows)
-                        self._copied_bytes += sum(len(key) + len(row) for key, row in rows)
-                        self._chunk = chunk
-                        self._ack()
-                    return []
+                case RowsSent():
+                    return self._rows(message) if self._copying else []
                 case End():
                     return self._end()
                 case DecisionNoted(opened=opened, closed=closed):
@@ -195,6 +189,19 @@ class Follower:
             return [*lost, *self._unreadable(str(problem))]
         self._ack()
         return lost
+
+    def _rows(self, message: RowsSent) -> list[News]:
+        try:
+            self._replica.add_rows(message.table, message.rows)
+        except (StateUnreadable, MigrationError) as problem:
+            self._copying = False
+            self._replica.number = -1
+            return self._unreadable(str(problem))
+        self._copied_rows += len(message.rows)
+        self._copied_bytes += sum(len(key) + len(row) for key, row in message.rows)
+        self._chunk = message.chunk
+        self._ack()
+        return []
 
     def _end(self) -> list[News]:
         if not self._copying:

@@ -103,7 +103,7 @@ class Replica:
         if frame.number != self.number + 1 or frame.prev != self.digest:
             raise ChainBroken
         if frame.kind == "reset":
-            self._load(frame.schema, frame.changes.cells)
+            self._reset(frame)
         elif not self.frozen:
             changes = frame.changes if translated is None else translated
             if changes:
@@ -143,6 +143,13 @@ class Replica:
         tables = {name: data for name, data in cells.items() if name in self.cells.table_names}
         root = {name: data for name, data in cells.items() if name not in tables}
         return translator.load(root) | translator.tables(tables)
+
+    def _reset(self, frame: Frame) -> None:
+        try:
+            self._load(frame.schema, frame.changes.cells)
+        except (StateUnreadable, MigrationError):
+            if not self.frozen:
+                raise
 
     def _load(self, schema: Schema, cells: dict[str, bytes]) -> None:
         """Begin the bot's own state anew, from cells in `schema`."""

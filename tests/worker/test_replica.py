@@ -350,9 +350,6 @@ def test_a_frozen_replica_that_leads_begins_anew_for_everybody() -> None:
     assert same(follower, leader.replica)
 
 
-@pytest.mark.xfail(
-    raises=MigrationError, reason="Replica.apply loads a reset even when frozen, and raises again"
-)
 def test_a_frozen_replica_passes_over_a_reset_that_it_cannot_read() -> None:
     leader, follower = Leader(replica(Lots, 2)), replica()
     follower.state = follower.cells.fresh()
@@ -533,10 +530,6 @@ class Renamed(msgspec.Struct):
     candles: Table[str, Cents] = msgspec.field(default_factory=Table)
 
 
-@pytest.mark.xfail(
-    raises=StateUnreadable,
-    reason="Follower.receive lets what add_rows raises pass, and the worker dies of it",
-)
 def test_a_row_that_cannot_be_read_is_news_with_the_tables_name() -> None:
     leader = Leader(replica())
     leader.state.candles["1m"] = Candle(1.0)
