@@ -95,6 +95,8 @@ class Seen(msgspec.Struct, frozen=True):
     loaded: bool = False
     ready: bool = True
     """`on_start` is done."""
+    epoch: int = 0
+    """Of the report; 0 when that is not known."""
 
 
 class CannotRead(msgspec.Struct, frozen=True):
@@ -222,10 +224,20 @@ class Handoff(msgspec.Struct):
     new_lives: bool = True
     revoked: bool = False
     """The operator cancelled: if the transfer happened all the same, undo it."""
+    epoch: int = 0
+    """The highest epoch under which a worker has reported to lead."""
 
     def step(self, event: HandoffEvent) -> list[HandoffCommand]:
-        if isinstance(event, Exited):
-            self._note_death(event)
+        match event:
+            case Exited():
+                self._note_death(event)
+            case Seen(role="leading", epoch=epoch) if epoch:
+                if epoch < self.epoch:
+                    # Two workers' reports arrive in any order: this one was sent before the newer leader took over.
+                    return []
+                self.epoch = epoch
+            case _:
+                pass
         rule = RULES[self.phase].get(type(event))
         return rule.act(self, event) if rule is not None else []
 

@@ -1,0 +1,475 @@
+"""The composed model: one Handoff, the Seats of its workers, and the least of a world around them.
+
+The machines are the shipped ones. What carries out their commands here is what the driver and the worker's engine do,
+reduced to what can matter to who leads: queues that may lose and delay, a kernel that gives the lease to one process
+and takes it back when that dies, a journal that every frame is in, and processes that can end, hang or raise between
+any two commands.
+
+A `State` is a value: two equal ones have the same future. Frames are numbered from the journal's end backwards (0 is
+the newest), so that a bot that has ticked for long looks like one that has just begun. `World` is a state taken apart,
+to make one `Move` in; `moves.py` says which moves a state has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import msgspec
+
+from neverblink.protocol import handoff as h
+from neverblink.protocol import seat as s
+from neverblink.protocol.frame import Cause
+from neverblink.protocol.handoff import Handoff, HandoffEvent, Phase
+from neverblink.protocol.link import Retire
+from neverblink.protocol.seat import Role, Seat, SeatEvent
+
+from .machines import Machines
+
+__all__ = [
+    "FAR",
+    "FIRST_ORDER",
+    "Declined",
+    "Failing",
+    "Final",
+    "Frame",
+    "Model",
+    "State",
+    "Took",
+    "Worker",
+    "World",
+]
+
+SUPERVISOR = "supervisor"
+FIRST_ORDER = 10
+FAR = -3
+"""As far behind as anything is told apart."""
+
+
+# --- what leader and follower say to each other: the stream, without its content ---------------------------------------
+
+
+class Frame(msgspec.Struct, frozen=True):
+    number: int
+
+
+class Final(msgspec.Struct, frozen=True):
+    order: int
+    number: int
+
+
+class Failing(msgspec.Struct, frozen=True):
+    pass
+
+
+class Took(msgspec.Struct, frozen=True):
+    epoch: int
+    order: int
+
+
+class Declined(msgspec.Struct, frozen=True):
+    order: int
+
+
+# --- a situation ------------------------------------------------------------------------------------------------------
+
+
+class Worker(NamedTuple):
+    """A worker's process, as far as the model tells."""
+
+    seat: int
+    life: str = "alive"
+    """`unborn`, `alive`, `hung` (it does nothing any more, and keeps what it holds) or `dead`."""
+    ready: bool = True
+    number: int = 0
+    """The newest frame it has applied."""
+    live: bool = False
+    """It is subscribed to its leader, which thinks so too."""
+    decision: bool = False
+    watch: str = ""
+    """Whose death the kernel will tell it of."""
+    alarms: frozenset[str] = frozenset()
+    dismissed: bool = False
+    noticed: bool = False
+    """The supervisor knows of its death."""
+
+
+class State(NamedTuple):
+    handoff: int
+    workers: tuple[Worker, ...]
+    queues: tuple[tuple[Any, ...], ...]
+    """What is on the way, one queue for each of `Model.roads`."""
+    holder: str = ""
+    """Who has the lease."""
+    epoch: int = 1
+    supervised: bool = True
+    alarms: frozenset[str] = frozenset()
+    claim: str | None = None
+    """Whom the handoff said to lead when it ended."""
+    crashes: int = 0
+    """How many processes may still fail; the same below."""
+    losses: int = 0
+    wishes: int = 0
+    excused: bool = False
+    """The leader failed when there was nobody to take over: before there was a follower, or when it had just left."""
+    wrong: str = ""
+    """Which rule was broken on the way here."""
+
+
+class Model:
+    """A bot that `old` leads and a handoff to `new` that is about to begin; with `spare`, a third worker stands by."""
+
+    def __init__(self, machines: Machines, *, spare: bool = False) -> None:
+        self.machines = machines
+        self.names = ("old", "new", "spare") if spare else ("old", "new")
+        self.index = {name: at for at, name in enumerate(self.names)}
+        self.roads: list[tuple[str, str]] = []
+        for name in self.names:
+            self.roads += [(SUPERVISOR, name), (name, SUPERVISOR)]
+            self.roads += [(name, other) for other in self.names if other != name]
+        self.road = {road: at for at, road in enumerate(self.roads)}
+
+    def start(self, crashes: int = 0, losses: int = 0, wishes: int = 0, *, force: bool = False) -> State:
+        """Return the state in which `old` leads under epoch 1 and the handoff has just begun."""
+        machines = self.machines
+        handoff = machines.handoff(1, "old", "new", FIRST_ORDER, force)
+        old = machines.seat("old", Role.LEADING, "old", 1, True)
+        spare = machines.seat("spare", Role.FOLLOWING, "old", 1, True, True)
+        workers = [
+            Worker(machines.number_of_seat(old)),
+            Worker(machines.number_of_seat(machines.seat("new")), "unborn", ready=False, number=FAR),
+            Worker(machines.number_of_seat(spare), live=True, watch="old"),
+        ][: len(self.names)]
+        state = State(
+            machines.number_of_handoff(handoff),
+            tuple(workers),
+            ((),) * len(self.roads),
+            holder="old",
+            crashes=crashes,
+            losses=losses,
+            wishes=wishes,
+        )
+        world = World(self, state)
+        world.decide(h.Begin())
+        return world.state()
+
+    def seat(self, state: State, name: str) -> Seat:
+        return self.machines.seat_of(state.workers[self.index[name]].seat)
+
+    def handoff(self, state: State) -> Handoff:
+        return self.machines.handoff_of(state.handoff)
+
+    def worker(self, state: State, name: str) -> Worker:
+        return state.workers[self.index[name]]
+
+    def ended(self, state: State) -> bool:
+        return not h.RULES[self.handoff(state).phase]
+
+    def leaders(self, state: State) -> list[str]:
+        """Who is in the leading role and does its work."""
+        return [
+            name
+            for name, worker in zip(self.names, state.workers, strict=True)
+            if worker.life == "alive" and self.machines.seat_of(worker.seat).role is Role.LEADING
+        ]
+
+
+class World:
+    """One state, taken apart to be changed. `log` is told every message, role, phase and signal as it comes about.
+
+    With `cut`, the worker that moves is killed when it has carried out that many commands that others can notice.
+    """
+
+    def __init__(self, model: Model, state: State, log: Callable[[str], None] | None = None, cut: int = 0) -> None:
+        self.model = model
+        self.machines = model.machines
+        self.workers = list(state.workers)
+        self.queues = list(state.queues)
+        self.before = state
+        self.handoff = state.handoff
+        self.holder = state.holder
+        self.epoch = state.epoch
+        self.supervised = state.supervised
+        self.alarms = state.alarms
+        self.claim = state.claim
+        self.crashes, self.losses, self.wishes = state.crashes, state.losses, state.wishes
+        self.excused = state.excused
+        self.wrong = state.wrong
+        self.done = 0
+        """Commands carried out that others can notice."""
+        self._cut = cut
+        self._log = log
+
+    def state(self) -> State:
+        return State(
+            self.handoff,
+            tuple(self.workers),
+            tuple(self.queues),
+            self.holder,
+            self.epoch,
+            self.supervised,
+            self.alarms,
+            self.claim,
+            self.crashes,
+            self.losses,
+            self.wishes,
+            self.excused,
+            self.wrong,
+        )
+
+    def worker(self, name: str) -> Worker:
+        return self.workers[self.model.index[name]]
+
+    def seat(self, name: str) -> Seat:
+        return self.machines.seat_of(self.worker(name).seat)
+
+    def change(self, name: str, **fields: Any) -> None:
+        at = self.model.index[name]
+        self.workers[at] = self.workers[at]._replace(**fields)
+
+    def tell(self, line: str) -> None:
+        if self._log is not None:
+            self._log(line)
+
+    def broken(self, rule: str) -> None:
+        self.wrong = self.wrong or rule
+
+    # queues
+
+    def push(self, sender: str, receiver: str, message: Any) -> None:
+        """Put a message on its way. One that says what the one before it says adds nothing."""
+        if receiver == SUPERVISOR:
+            if not self.supervised:
+                return
+        elif self.worker(receiver).life in ("dead", "unborn"):
+            return
+        at = self.model.road[sender, receiver]
+        if self.queues[at][-1:] != (message,):
+            self.queues[at] = (*self.queues[at], message)
+        if self._log is not None:
+            self._log(f"{sender} -> {receiver}: {show(message)}")
+
+    def pop(self, road: int) -> Any:
+        message, *rest = self.queues[road]
+        self.queues[road] = tuple(rest)
+        return message
+
+    # the supervisor
+
+    def decide(self, event: HandoffEvent) -> None:
+        """Feed the handoff, and carry out what it decides."""
+        before = self.machines.handoff_of(self.handoff).phase
+        self.handoff, commands = self.machines.step_handoff(self.handoff, event)
+        phase = self.machines.handoff_of(self.handoff).phase
+        if phase is not before:
+            self.tell(f"handoff: {before.value} -> {phase.value}")
+        for command in commands:
+            match command:
+                case h.Send(worker=worker, message=message):
+                    self.push(SUPERVISOR, worker, message)
+                case h.Spawn(worker=worker):
+                    self.change(worker, life="alive")
+                    self.tell(f"{worker} is started")
+                case h.Dismiss(worker=worker):
+                    self.change(worker, dismissed=True)
+                    self.push(SUPERVISOR, worker, Retire())
+                case h.Kill(worker=worker, reason=reason):
+                    self.tell(f"supervisor kills {worker}: {reason}")
+                    self.die(worker)
+                case h.Arm(name=name):
+                    self.alarms |= {name}
+                case h.Disarm(name=name):
+                    self.alarms -= {name}
+                case h.Finish(phase=ended, reason=reason, leader=leader):
+                    self.claim = leader
+                    why = f" ({reason})" if reason else ""
+                    self.tell(f"finished: {ended.value}{why}, {leader or 'nobody'} leads")
+
+    # a worker
+
+    def feed(self, name: str, event: SeatEvent) -> None:
+        """Feed a worker's seat, and carry out what it commands."""
+        seat = self.seat(name)
+        number, commands = self.machines.step_seat(self.worker(name).seat, event)
+        self.change(name, seat=number)
+        after = self.seat(name)
+        if self._log is not None and (after.role, after.guard) != (seat.role, seat.guard):
+            guard = ", as guard" if after.guard and after.role is Role.FOLLOWING else ""
+            self._log(f"{name}: {seat.role.value} -> {after.role.value}{guard}")
+        if after.settled < seat.settled or after.epoch < seat.epoch:
+            self.broken(f"{name} went back to an earlier epoch or order")
+        for command in commands:
+            if self.worker(name).life != "alive":
+                return
+            self.carry_out(name, command)
+
+    def carry_out(self, name: str, command: s.SeatCommand) -> None:
+        seat = self.seat(name)
+        match command:
+            case s.Announce():
+                self.report(name)
+            case s.TakeLease(cause=cause):
+                self.take(name, cause)
+            case s.DropLease():
+                self.drop(name)
+            case s.SendFinal(to=to, order=order):
+                if self.holder == name:
+                    self.broken(f"{name} sent the final frame while it held the lease")
+                self.push(name, to, Final(order, 0))
+                self.change(name, watch=to)
+                self.counted(name)
+            case s.SendTook(to=to, order=order):
+                self.push(name, to, Took(seat.epoch, order))
+                self.counted(name)
+            case s.SendFailing():
+                for other in self.followers(name):
+                    self.push(name, other, Failing())
+                self.counted(name)
+            case s.Connect(leader=leader):
+                watch = leader if self.holder == leader else self.worker(name).watch
+                self.change(name, live=False, watch=watch)
+            case s.Cancel(order=order):
+                self.push(name, SUPERVISOR, h.Withdrawn(name, order))
+            case s.Hold(order=order, reason=reason):
+                self.tell(f"{name} -> supervisor: Holding({order}, {reason!r})")
+            case s.Suspects(leader=leader, reason=reason):
+                decision = "enter" if self.worker(leader).decision else ""
+                self.push(name, SUPERVISOR, h.Suspected(name, leader, reason, decision))
+            case s.Arm(name=alarm):
+                self.change(name, alarms=self.worker(name).alarms | {alarm})
+            case s.Disarm(name=alarm):
+                self.change(name, alarms=self.worker(name).alarms - {alarm})
+            case s.Resume():
+                if self.holder != name:
+                    self.broken(f"{name} leads without the lease")
+                self.tell(f"{name} leads under epoch {seat.epoch}")
+            case s.Leave(how=how, reason=reason):
+                self.leave(name, how, reason)
+
+    def report(self, name: str) -> None:
+        worker, seat = self.worker(name), self.seat(name)
+        self.push(name, SUPERVISOR, h.Seen(name, seat.role.value, seat.loaded, worker.ready, seat.epoch))
+
+    def take(self, name: str, cause: Cause) -> None:
+        """Ask the kernel; whoever gets the lease then reads the rest of the journal."""
+        if self.holder:
+            self.feed(name, s.LeaseRefused(self.holder, cause))
+            return
+        self.holder = name
+        self.epoch += 1
+        self.change(name, number=0)
+        self.counted(name)
+        if self.worker(name).life == "alive":
+            self.feed(name, s.LeaseTaken(self.epoch, cause))
+
+    def drop(self, name: str) -> None:
+        if self.seat(name).role is Role.YIELDING:
+            if self.worker(name).decision:
+                self.broken(f"{name} yielded with a decision open")
+            self.append(name, except_to=self.seat(name).leader)
+        if self.holder == name:
+            self.holder = ""
+        self.counted(name)
+
+    def leave(self, name: str, how: str, reason: str) -> None:
+        if how != "fail":
+            if self.worker(name).decision:
+                self.broken(f"{name} left with a decision open")
+            if how == "retire" and self.holder == name:
+                self.broken(f"{name} retired while it led")
+        else:
+            self.push(name, SUPERVISOR, h.CannotRead(name, reason))
+        self.tell(f"{name} leaves ({how})")
+
+    def counted(self, name: str) -> None:
+        """Others could notice this: a moment at which the worker may die."""
+        self.done += 1
+        if self.done == self._cut:
+            self.tell(f"{name} is killed there")
+            self.die(name)
+
+    # processes and frames
+
+    def die(self, name: str) -> None:
+        """The process ends: the kernel frees the lease, and nobody reads what is on its way to it."""
+        self.fails(name)
+        worker = self.worker(name)
+        if self.holder == name:
+            self.holder = ""
+        self.workers[self.model.index[name]] = worker._replace(
+            life="dead", decision=False, alarms=frozenset(), watch=""
+        )
+        for at, (_, receiver) in enumerate(self.model.roads):
+            if receiver == name:
+                self.queues[at] = ()
+
+    def fails(self, name: str) -> None:
+        """Note when the leader fails while the bot has but one worker, or only the supervisor has yet to hear of it."""
+        phase = self.machines.handoff_of(self.handoff).phase
+        alone = phase in (Phase.PREPARING, Phase.REHEARSING, Phase.RETIRING)
+        over = name == "old" and self.seat(name).settled >= FIRST_ORDER
+        if self.holder == name and (alone or over):
+            self.excused = True
+
+    def followers(self, name: str) -> list[str]:
+        """Whom this leader serves."""
+        return [
+            other
+            for other in self.model.names
+            if self.worker(other).live
+            and self.seat(other).leader == name
+            and self.seat(other).role is Role.FOLLOWING
+        ]
+
+    def append(self, name: str, except_to: str = "") -> None:
+        """Journal a frame and send it to the followers; all others are one further behind."""
+        if self.holder != name:
+            self.broken(f"{name} made a frame without the lease")
+        if self.worker(name).number != 0:
+            self.broken(f"{name} made a frame without having every frame before it")
+        for at, worker in enumerate(self.workers):
+            if self.model.names[at] != name:
+                self.workers[at] = worker._replace(number=max(FAR, worker.number - 1))
+        self.queues = [tuple(_older(message) for message in queue) for queue in self.queues]
+        for other in self.followers(name):
+            if other != except_to:
+                self.push(name, other, Frame(0))
+
+
+def _older(message: Any) -> Any:
+    match message:
+        case Frame(number=number):
+            return Frame(max(FAR, number - 1))
+        case Final(order=order, number=number):
+            return Final(order, max(FAR, number - 1))
+        case _:
+            return message
+
+
+def show(message: Any) -> str:
+    """Say a message in one line."""
+    match message:
+        case h.Seen(role=role, loaded=loaded, epoch=epoch):
+            return f"Report({role}{', loaded' if loaded else ''}, epoch {epoch})"
+        case h.Withdrawn(order=order):
+            return f"Cancelled({order})"
+        case h.CannotRead(reason=reason):
+            return f"Failed({reason!r})"
+        case h.Suspected(leader=leader, reason=reason):
+            return f"Suspect({leader}, {reason!r})"
+        case Frame():
+            return "FrameSent"
+        case Final(order=order):
+            return f"Final({order})"
+        case Took(epoch=epoch, order=order):
+            return f"Took(epoch {epoch}, order {order})"
+        case s.YieldTo(order=order, to=to, force=force):
+            return f"YieldTo({order}, {to}{', force' if force else ''})"
+        case s.CancelYield(order=order):
+            return f"CancelYield({order})"
+        case s.Follow(leader=leader, guard=guard):
+            return f"Follow({leader}{', as guard' if guard else ''})"
+        case Declined(order=order):
+            return f"Declined({order})"
+        case _:
+            return type(message).__name__

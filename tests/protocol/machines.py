@@ -1,0 +1,80 @@
+"""The shipped machines as pure functions: a state's number and an event in, the next state's number and commands out.
+
+An explorer takes the same step of the same machine in thousands of situations that differ elsewhere. So each distinct
+`Seat` and `Handoff` is kept once and named by a number, and each step is run once, by the shipped `step`, and
+remembered. Another class may stand in for a machine, which is how the mutants are made.
+"""
+
+from __future__ import annotations
+
+from copy import copy
+
+import msgspec
+
+from neverblink.protocol.handoff import Handoff, HandoffCommand, HandoffEvent
+from neverblink.protocol.seat import Seat, SeatCommand, SeatEvent
+
+__all__ = ["Machines"]
+
+
+class Machines:
+    """Runs machines of the classes `seat` and `handoff`.
+
+    With `plain`, texts that are only told and decide nothing (what an order waits for, why something is cancelled) are
+    forgotten after each step, so that situations which differ in nothing else are one.
+    """
+
+    def __init__(
+        self, seat: type[Seat] = Seat, handoff: type[Handoff] = Handoff, *, plain: bool = False
+    ) -> None:
+        self.seat = seat
+        self.handoff = handoff
+        self._plain = plain
+        self._seats: list[Seat] = []
+        self._seat_numbers: dict[object, int] = {}
+        self._seat_steps: dict[tuple[int, SeatEvent], tuple[int, list[SeatCommand]]] = {}
+        self._handoffs: list[Handoff] = []
+        self._handoff_numbers: dict[object, int] = {}
+        self._handoff_steps: dict[tuple[int, HandoffEvent], tuple[int, list[HandoffCommand]]] = {}
+
+    def seat_of(self, number: int) -> Seat:
+        return self._seats[number]
+
+    def handoff_of(self, number: int) -> Handoff:
+        return self._handoffs[number]
+
+    def number_of_seat(self, seat: Seat) -> int:
+        key = msgspec.structs.astuple(seat)
+        number = self._seat_numbers.get(key)
+        if number is None:
+            number = self._seat_numbers[key] = len(self._seats)
+            self._seats.append(seat)
+        return number
+
+    def number_of_handoff(self, handoff: Handoff) -> int:
+        key = msgspec.structs.astuple(handoff)
+        number = self._handoff_numbers.get(key)
+        if number is None:
+            number = self._handoff_numbers[key] = len(self._handoffs)
+            self._handoffs.append(handoff)
+        return number
+
+    def step_seat(self, number: int, event: SeatEvent) -> tuple[int, list[SeatCommand]]:
+        known = self._seat_steps.get((number, event))
+        if known is None:
+            seat = copy(self._seats[number])
+            commands = seat.step(event)
+            if self._plain:
+                seat.held = ""
+            known = self._seat_steps[number, event] = self.number_of_seat(seat), commands
+        return known
+
+    def step_handoff(self, number: int, event: HandoffEvent) -> tuple[int, list[HandoffCommand]]:
+        known = self._handoff_steps.get((number, event))
+        if known is None:
+            handoff = copy(self._handoffs[number])
+            commands = handoff.step(event)
+            if self._plain:
+                handoff.reason = ""
+            known = self._handoff_steps[number, event] = self.number_of_handoff(handoff), commands
+        return known
