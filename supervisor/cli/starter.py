@@ -32,8 +32,7 @@ _BOT = '''\
 """A bot to begin from: it watches a price, and near the end of each minute it decides whether to buy."""
 
 import msgspec
-
-from neverblink.worker import Tick, Window, Worker
+from neverblink.worker import Tick, Timer, Window, Worker
 
 
 class Position(msgspec.Struct, frozen=True):
@@ -63,17 +62,28 @@ class Starter(Worker[Book]):
         book.price = round(100 + (tick.seq * 7919 % 200 - 100) / 50, 2)
         book.high = max(book.high, book.price)
         if tick.window("minute") and "BTC" not in book.positions and not self.paused:
-            await self.buy("BTC", book.price)
-        elif "BTC" in book.positions and not tick.window("minute"):
-            position = book.positions.pop("BTC")
-            print(f"tick {tick.seq}: sold {position.order}, bought at {position.price}, now {book.price}", flush=True)
+            await self.buy("BTC")
 
-    async def buy(self, market: str, price: float) -> None:
+    async def on_timer(self, timer: Timer) -> None:
+        """A timer is part of the state: it was armed in `buy`, perhaps by code that is gone by now."""
+        match timer.name.split():
+            case ["sell", market] if market in self.state.positions:
+                await self.sell(market)
+            case _:
+                pass
+
+    async def buy(self, market: str) -> None:
         # No handoff cuts what is in this block, and d.id is a client order id that no other process will ever use.
         async with self.decision("buy", market=market) as d:
-            self.state.positions[market] = Position(order=d.id, price=price)
+            self.state.positions[market] = Position(order=d.id, price=self.state.price)
             self.state.bought += 1
-            print(f"bought {d.id} at {price}", flush=True)
+            self.set_timer(f"sell {market}", after="20s")
+            print(f"bought {d.id} at {self.state.price}", flush=True)
+
+    async def sell(self, market: str) -> None:
+        async with self.decision("sell", market=market) as d:
+            position = self.state.positions.pop(market)
+            print(f"sold {d.id}, bought at {position.price}, now {self.state.price}", flush=True)
 
     async def on_command(self, name: str, args: dict[str, object]) -> object:
         """`neverblink send book` shows the state."""
@@ -86,8 +96,58 @@ if __name__ == "__main__":
     Starter.run()  # alone, without a supervisor
 '''
 
-_TEST = """\
-"""
+_TEST = '''\
+"""The bot's test: `pytest` runs it. Time passes when the test says so, so a minute takes no time at all."""
+
+from datetime import UTC, datetime
+
+from neverblink.worker.testing import Simulation
+
+from bot import Starter
+
+# Ten seconds before the window opens, which is 15 seconds before the minute's end.
+START = datetime(2026, 1, 5, 12, 0, 35, tzinfo=UTC)
+
+
+def test_it_buys_once_in_the_window_and_sells_20_seconds_later():
+    with Simulation(Starter, at=START) as bot:
+        bot.ticks(10)
+        assert bot.state.bought == 0
+        bot.ticks(10)
+        assert bot.state.bought == 1
+        assert "BTC" in bot.state.positions
+        bot.ticks(11)
+        assert bot.state.bought == 1
+        assert bot.state.positions == {}
+
+
+def test_it_goes_on_with_what_it_holds_when_the_code_changes():
+    class NewCode(Starter):
+        """What `neverblink deploy` would bring."""
+
+    with Simulation(Starter, at=START) as bot:
+        bot.ticks(12)
+        held = bot.state.positions["BTC"]
+        bot.hand_over(NewCode)  # comes when the window has closed
+        assert isinstance(bot.leader, NewCode)
+        assert bot.state.positions == {"BTC": held}
+        bot.ticks(11)  # the timer that the old code armed goes off in the new
+        assert bot.state.positions == {}
+        assert bot.state.bought == 1
+
+
+def test_it_buys_nothing_while_it_is_paused():
+    with Simulation(Starter, at=START) as bot:
+        bot.pause()
+        bot.ticks(30)
+        assert bot.state.bought == 0
+
+
+def test_it_shows_its_book():
+    with Simulation(Starter, at=START) as bot:
+        bot.ticks(12)
+        assert bot.send("book")["bought"] == 1
+'''
 
 _README = """\
 {name}
