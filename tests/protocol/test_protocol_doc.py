@@ -1,0 +1,175 @@
+"""The protocol's page says what the code does: every message, every field, every byte."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any, get_args
+
+import msgspec
+import pytest
+from msgspec import inspect
+
+from neverblink.protocol import (
+    assignment,
+    changes,
+    frame,
+    grid,
+    journal,
+    lease,
+    link,
+    stream,
+    versions,
+    window,
+)
+from neverblink.protocol.wire import MAX_MESSAGE
+
+from .codecs import kinds, tag_of
+from .wire_examples import EXAMPLES, shown, words_for
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = ROOT / "docs" / "protocol.md"
+TEXT = PAGE.read_text(encoding="utf-8")
+
+MESSAGES = [
+    kind
+    for union in (
+        link.WorkerMessage,
+        link.SupervisorMessage,
+        stream.FollowerMessage,
+        stream.LeaderMessage,
+    )
+    for kind in kinds(union)
+]
+PARTS = [
+    *(versions.VersionRange, changes.Schema, changes.Changes, window.WindowSpec, grid.Gap, grid.ClockStep),
+    *(frame.Item, frame.Timing, frame.Traffic, frame.Armed, frame.Led, frame.Yielded, frame.Vitals),
+    *(journal.Position, journal.Snapshot, journal.Rows, journal.Opened, journal.Closed),
+]
+
+
+def section(title: str) -> str:
+    """What stands below a heading, up to the next."""
+    found = re.search(rf"^#+ `?{re.escape(title)}`?\n(.*?)(?=^#|\Z)", TEXT, re.MULTILINE | re.DOTALL)
+    assert found, f"docs/protocol.md has no heading {title!r}"
+    return found[1]
+
+
+def rows(text: str) -> list[list[str]]:
+    """The cells of the first table in a text."""
+    lines = [line for line in text.split("\n\n") if line.startswith("| ")]
+    return [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines[0].splitlines()[2:]]
+
+
+def default_of(field: inspect.Field) -> str:
+    if field.required:
+        return ""
+    factory: Any = field.default_factory
+    value = field.default if factory is msgspec.NODEFAULT else factory()
+    match value:
+        case None:
+            return "nil"
+        case bool():
+            return str(value).lower()
+        case str():
+            return f"`{value}`" if value else '`""`'
+        case int():
+            return str(value)
+        case _:
+            return "empty"
+
+
+def fields_of(kind: type[msgspec.Struct]) -> list[list[str]]:
+    info: Any = inspect.type_info(kind)
+    return [[f"`{field.encode_name}`", words_for(field.type), default_of(field)] for field in info.fields]
+
+
+def told(text: str) -> list[list[str]]:
+    return [] if "No fields." in text else [row[:3] for row in rows(text)]
+
+
+@pytest.mark.parametrize("kind", MESSAGES, ids=tag_of)
+def test_every_message_is_in_it_with_every_field(kind: type[msgspec.Struct]) -> None:
+    assert told(section(tag_of(kind))) == fields_of(kind)
+    assert not kind.__struct_config__.array_like
+
+
+@pytest.mark.parametrize("kind", PARTS, ids=lambda kind: kind.__name__)
+def test_every_part_of_a_message_is_in_it_with_every_field(kind: type[msgspec.Struct]) -> None:
+    text = section(kind.__name__)
+    assert told(text) == fields_of(kind)
+    assert text.lstrip().startswith("Array." if kind.__struct_config__.array_like else "Map.")
+    if kind.__struct_config__.tag is not None:
+        assert f"Tag `{tag_of(kind)}`" in text
+
+
+def test_every_part_that_a_message_has_is_explained() -> None:
+    named = {
+        name for kind in (*MESSAGES, *PARTS, frame.Frame) for row in fields_of(kind) for name in _parts(row)
+    }
+    assert named <= {kind.__name__ for kind in PARTS}
+
+
+def _parts(row: list[str]) -> list[str]:
+    return re.findall(r"`([A-Z]\w+)`", row[1])
+
+
+def test_a_frame_and_an_assignment_are_in_it_with_every_field() -> None:
+    assert told(section("Frames and digests")) == fields_of(frame.Frame)
+    assert told(section("The assignment")) == fields_of(assignment.Assignment)
+
+
+def test_every_kind_of_frame_and_of_record_is_in_it() -> None:
+    kinds_told = re.findall(r"^\| ((?:`\w+`(?:, )?)+) \|", section("Frames and digests"), re.MULTILINE)
+    words = [word for cell in kinds_told for word in re.findall(r"`(\w+)`", cell)]
+    assert [word for word in words if word in get_args(frame.Kind)] == list(get_args(frame.Kind))
+    records = re.findall(r"^\| (\d) \| `(\w+)` \|", section("The journal"), re.MULTILINE)
+    assert [(int(number), name) for number, name in records] == [
+        (kind.value, kind.name) for kind in journal.RecordKind
+    ]
+
+
+def test_the_numbers_in_it_are_the_codes() -> None:
+    assert f"at most {link.LINK_LIMIT >> 20} MiB, one between workers at most {MAX_MESSAGE >> 20} MiB" in TEXT
+    assert f"length of the payload, at most {journal.MAX_RECORD >> 20} MiB | 4 |" in TEXT
+    assert f"a header of {journal.HEADER_SIZE} bytes" in TEXT
+    assert f"The file is {lease.FILE_SIZE} bytes: two lines of {lease.SLOT_SIZE}" in TEXT
+    assert f"This page describes version {versions.PROTOCOL.newest}." in TEXT
+    assert len(frame.GENESIS) == 16
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_the_examples_are_what_the_code_produces(name: str, rewrite: bool) -> None:
+    before, after = f"<!-- example: {name} -->\n", "\n<!-- end -->"
+    text = PAGE.read_text(encoding="utf-8")
+    start = text.index(before) + len(before)
+    end = text.index(after, start)
+    if rewrite:
+        PAGE.write_text(text[:start] + shown(name) + text[end:], encoding="utf-8")
+        return
+    assert text[start:end] == shown(name)
+
+
+def test_every_link_leads_somewhere() -> None:
+    headings = {_anchor(line) for line in re.findall(r"^#+ (.*)$", TEXT, re.MULTILINE)}
+    targets = [target for target in re.findall(r"\]\(([^)]+)\)", TEXT) if "://" not in target]
+    assert len(targets) > 30
+    missing = [
+        target
+        for target in targets
+        if not (
+            target[1:] in headings
+            if target.startswith("#")
+            else (PAGE.parent / target.partition("#")[0]).resolve().is_file()
+        )
+    ]
+    assert missing == []
+
+
+def test_every_scenario_is_linked() -> None:
+    linked = set(re.findall(r"\.\./tests/scenarios/(\w+)\.txt", TEXT))
+    assert {path.stem for path in (ROOT / "tests" / "scenarios").glob("*.txt")} <= linked
+
+
+def _anchor(heading: str) -> str:
+    return re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-")
