@@ -24,9 +24,10 @@ from ..protocol.assignment import Assignment
 from ..protocol.errors import NeverblinkError
 from ..protocol.frame import Cause, Led, Yielded
 from ..protocol.seat import Role, Seat, SeatCommand, SeatEvent
+from .answers import Answers
 from .decision_log import DecisionLog
 from .follower import Copied, Follower, Gone, Judged, Lost, News, TakeOver, Unreadable
-from .inbox import Inbox, command_key
+from .inbox import Inbox
 from .migration import Migrations
 from .moments import InDoubt
 from .outside import Outside
@@ -46,7 +47,8 @@ _PUMP_FOR = 2_000_000
 _PUMP_STOPS = 500_000
 """Copies are sent for this long at a time, and not in the last moment before a tick."""
 _SLACK_WITHIN = 1_000_000_000
-_ANSWERS = 256
+_REFUSED = object()
+"""What a command has returned that raised: its answer was given."""
 
 
 class Step(msgspec.Struct):
@@ -55,12 +57,6 @@ class Step(msgspec.Struct):
     name: str
     call: Callable[[], Any]
     turn: Turn | None = None
-
-
-class _Refused(msgspec.Struct, frozen=True):
-    """What a command's handler raised."""
-
-    said: str
 
 
 class Engine:
@@ -98,8 +94,11 @@ class Engine:
         self._imported = 0
         self._began = 0
         self._resume: Cause | None = None
+        self._untold: list[seat.SendTook | seat.Announce] = []
+        """What is to be said once this worker is able to tick, and not before: it is in the blackout."""
         self._leave: seat.Leave | None = None
-        self._rehearsal: Rehearsal | None = None
+        self._rehearsal = Rehearsal(self.replica, outside)
+        self._answers = Answers(self.replica, outside)
         self._deployment = 0
         self._order = 0
         self._waiting = (0, 0)
@@ -107,7 +106,6 @@ class Engine:
         self._led = False
         """This worker has led, and `on_yield` has not run since."""
         self._deferred: dict[str, stream.Subscribe] = {}
-        self._answers: dict[str, link.Answered] = {}
         self._alarms: dict[str, int] = {"pulse": 0}
         self._waits = {"lease": me.lease_within, "retry": _RETRY, "trial": _TRIAL_AGAIN, "pulse": me.pulse}
 
@@ -153,7 +151,7 @@ class Engine:
                 if self.role not in (Role.LEADING, Role.YIELDING):
                     self.fail("link", reason)
             case link.Run():
-                self._command(message)
+                self._answers.asked(message)
             case link.Lead() if not self._started:
                 pass
             case _:
@@ -199,7 +197,7 @@ class Engine:
                 case "pulse":
                     self._pulse(now)
                 case "trial":
-                    self._try()
+                    self._ask()
                 case _:
                     self.feed(seat.Alarm(name))
 
@@ -263,8 +261,8 @@ class Engine:
         said = f"{type(problem).__name__}: {problem}" if str(problem) else type(problem).__name__
         turn = step.turn
         if turn is not None and turn.kind == "command":
-            traceback.print_exception(problem)
-            self.done(step, _Refused(said))
+            self._answers.refuse(turn.items[0], problem, said)
+            self.done(step, _REFUSED)
             return
         if turn is not None:
             self.turns.abandon()
@@ -311,6 +309,10 @@ class Engine:
     def _carry_out(self, command: SeatCommand) -> None:
         outside = self._outside
         match command:
+            case seat.SendTook():
+                self._untold.append(command)
+            case seat.Announce() if self._resume is not None:
+                self._untold.append(command)
             case seat.Announce():
                 outside.tell(self._tally.report())
                 self._alarms["pulse"] = self._clock.mono() + self._me.pulse
@@ -326,8 +328,6 @@ class Engine:
                 else:
                     # It will not take what it cannot get.
                     self._alarms["lease"] = 0
-            case seat.SendTook(order=order):
-                outside.to_leader(stream.Took(self.replica.epoch, order))
             case seat.SendFailing(reason=reason):
                 self.publisher.failing(reason)
             case seat.Resume(cause=cause):
@@ -394,10 +394,10 @@ class Engine:
     def _hear(self, news: News) -> None:
         match news:
             case Copied():
-                self._rehearsal = Rehearsal(self.replica, news)
+                self._rehearsal.begin(news)
                 self._hooks.append(self._load_step())
             case Lost():
-                self._rehearsal = None
+                self._rehearsal.drop()
                 self.feed(seat.Stale())
             case Unreadable(reason=reason):
                 if not self.follower.guard:
@@ -411,7 +411,9 @@ class Engine:
             case Gone():
                 self.feed(seat.LeaderGone(self.follower.leader))
             case Judged(problem=problem):
-                self._judged(problem)
+                self._alarms.pop("trial", None)
+                if self._rehearsal.judged(problem):
+                    self.feed(seat.CaughtUp())
 
     def _load_step(self) -> Step:
         return Step("on_load", lambda: self.bot.call_load(self.replica.state))
@@ -420,29 +422,18 @@ class Engine:
         self._outside.collect_garbage()
         if self.role is not Role.FOLLOWING:
             return
-        if self._rehearsal is None or self.follower.guard:
-            if self.follower.live:
-                self.feed(seat.CaughtUp())
-        else:
-            self._try()
-
-    def _try(self) -> None:
-        """Ask the leader whether it could go on with what we would write; or know that it couldn't."""
-        rehearsal = self._rehearsal
-        if rehearsal is None or self.role is not Role.FOLLOWING:
-            return
-        if rehearsal.trial is None:
-            self._judged(rehearsal.problem)
-            return
-        self._outside.to_leader(rehearsal.trial)
-        self._alarms["trial"] = self._clock.mono() + _TRIAL_AGAIN
-
-    def _judged(self, problem: str) -> None:
-        rehearsal, self._rehearsal = self._rehearsal, None
-        self._alarms.pop("trial", None)
-        if rehearsal is not None and self.role is Role.FOLLOWING:
-            self._outside.tell(rehearsal.verdict(problem))
+        if self._rehearsal.open and not self.follower.guard:
+            self._ask()
+        elif self.follower.live:
             self.feed(seat.CaughtUp())
+
+    def _ask(self) -> None:
+        """Ask the leader whether it could go on with what we would write, and again if no answer comes."""
+        if self._rehearsal.open and self.role is Role.FOLLOWING:
+            if self._rehearsal.ask():
+                self._alarms["trial"] = self._clock.mono() + _TRIAL_AGAIN
+            else:
+                self.feed(seat.CaughtUp())
 
     def _pass_on(self) -> None:
         """What came in here while another leads goes to it."""
@@ -496,14 +487,14 @@ class Engine:
     def _lead_step(self, cause: Cause) -> Step:
         self._resume = None
         replica = self.replica
-        now = self._clock.mono()
         last = replica.last
         left = last.about if last is not None and isinstance(last.about, Yielded) else None
-        blackout = now - left.mono if left is not None else 0
         self.publisher.begin_leading()
         if replica.frozen or replica.leaders.version > replica.schema.version:
             # What others hold by now is in a shape that this code does not write.
             self.turns.reset_frame()
+        blackout = self._clock.mono() - left.mono if left is not None else 0
+        self._tell_at_last()
         before = self.follower.leader if cause in ("handoff", "failover") else ""
         doubts = tuple(
             InDoubt(opened.id, opened.name, opened.args, opened.at) for opened in replica.open.values()
@@ -524,6 +515,14 @@ class Engine:
         turn = self.turns.lead_turn(about, lambda: self.bot.call_lead(doubts))
         return Step("on_lead", turn.call, turn)
 
+    def _tell_at_last(self) -> None:
+        untold, self._untold = self._untold, []
+        for command in untold:
+            if isinstance(command, seat.SendTook):
+                self._outside.to_leader(stream.Took(self.replica.epoch, command.order))
+            else:
+                self._carry_out(command)
+
     def _finish(self, turn: Turn, value: Any) -> None:
         frame = self.turns.finish(turn, value)
         match turn.kind:
@@ -531,9 +530,12 @@ class Engine:
                 handed = self._tally.ticked(frame)
                 if handed is not None:
                     self._outside.tell(handed)
-                self._answer_gathered(turn)
-            case "command":
-                self._answer(turn.items[0].key, value)
+                answers = turn.tick.answers if turn.tick is not None else {}
+                for item in turn.items:
+                    if item.kind == "command":
+                        self._answers.give(item, answers.get(item.key))
+            case "command" if value is not _REFUSED:
+                self._answers.give(turn.items[0], value)
             case "stop":
                 self._leave_now()
             case _:
@@ -541,49 +543,12 @@ class Engine:
         if turn.pause is not None:
             self._outside.tell(self._tally.report())
 
-    def _answer_gathered(self, turn: Turn) -> None:
-        """A tick of a `join` loop has had commands in it."""
-        answers = turn.tick.answers if turn.tick is not None else {}
-        for item in turn.items:
-            if item.kind == "command":
-                self._answer(item.key, answers.get(item.key))
-
     def _serve(self) -> None:
         """Serve those who asked for the state, where there is one."""
         if self._deferred and self.role is Role.LEADING and self._resume is None and not self.turns.open:
             waiting, self._deferred = self._deferred, {}
             for asked in waiting.values():
                 self.publisher.subscribe(asked)
-
-    def _command(self, run: link.Run) -> None:
-        key = command_key(run.key)
-        if key in self._answers:
-            self._outside.tell(self._answers[key])
-        elif self.inbox.knows_applied(key):
-            self._outside.tell(
-                link.Answered(run.key, self.replica.seq or 0, None, "it ran, and its answer is lost")
-            )
-        else:
-            self.inbox.command(run.key, run.name, run.args)
-
-    def _answer(self, key: str, value: Any) -> None:
-        plain = key.partition("/")[2]
-        seq = self.replica.seq or 0
-        answered = (
-            link.Answered(plain, seq, None, value.said)
-            if isinstance(value, _Refused)
-            else link.Answered(plain, seq, value)
-        )
-        try:
-            link.worker_codec.encode(answered)
-        except (TypeError, ValueError, OverflowError, RecursionError) as problem:
-            answered = link.Answered(
-                plain, seq, None, f"it ran, and what it returned cannot be sent ({problem})"
-            )
-        self._answers[key] = answered
-        while len(self._answers) > _ANSWERS:
-            del self._answers[next(iter(self._answers))]
-        self._outside.tell(answered)
 
     # --- time -------------------------------------------------------------------------------------------------------
 

@@ -85,6 +85,7 @@ class JournalFile:
         self._durability = durability
         self._fd = -1
         self._segment = 0
+        self._file = self._path(0)
         self._offset = 0
         self._torn = False
         """There may be something after `_offset` that is not to stay."""
@@ -140,25 +141,23 @@ class JournalFile:
 
     def mend(self) -> None:
         """Cut off what a dead leader left half written, as found by `read_on`. Needs the lease."""
-        path = self._path(self._segment)
         if self._whole == _UNREAD:
-            raise JournalError(str(path), "it was not read to its end: read on before mending it")
+            raise JournalError(str(self._file), "it was not read to its end: read on before mending it")
         try:
             if os.fstat(self._fd).st_size != self._whole:
                 os.ftruncate(self._fd, self._whole)
         except OSError as problem:
-            _fail(path, "its torn end cannot be cut off", problem)
+            _fail(self._file, "its torn end cannot be cut off", problem)
         self._offset = self._whole
         self._torn = False
 
     def append(self, kind: RecordKind, payload: bytes) -> Position:
         """Append one record; return where it ends. When it could not be written whole, none of it is there."""
-        path = self._path(self._segment)
         if self._fd < 0:
-            raise JournalError(str(path), "it is not open for writing: attach to it first")
-        _check_size(path, payload)
+            raise JournalError(str(self._file), "it is not open for writing: attach to it first")
+        _check_size(self._file, payload)
         if self._syncer is not None and self._syncer.problem is not None:
-            _fail(path, "cannot be forced to the disk", self._syncer.problem)
+            _fail(self._file, "cannot be forced to the disk", self._syncer.problem)
         record = pack_record(kind, payload)
         try:
             if self._durability == "interval" and self._syncer is None:
@@ -171,7 +170,7 @@ class JournalFile:
                 os.fdatasync(self._fd)
         except OSError as problem:
             self._cut_back()
-            _fail(path, "cannot be written", problem)
+            _fail(self._file, "cannot be written", problem)
         self._torn = False
         self._offset += len(record)
         if self._syncer is not None:
@@ -188,7 +187,7 @@ class JournalFile:
                 try:
                     os.close(fd)
                 except OSError as problem:
-                    _fail(self._path(self._segment), "cannot be closed", problem)
+                    _fail(self._file, "cannot be closed", problem)
 
     # parts
 
@@ -247,7 +246,7 @@ class JournalFile:
         try:
             return os.fstat(self._fd).st_size
         except OSError as problem:
-            _fail(self._path(self._segment), "cannot be looked at", problem)
+            _fail(self._file, "cannot be looked at", problem)
 
     def _open(self, segment: int) -> None:
         if self._fd >= 0 and segment == self._segment:
@@ -269,6 +268,7 @@ class JournalFile:
         try:
             self._stop_syncer()
         finally:
+            self._file = self._path(segment)
             if before >= 0:
                 os.close(before)
 
@@ -278,7 +278,7 @@ class JournalFile:
             return
         syncer.stop()
         if syncer.problem is not None:
-            _fail(self._path(self._segment), "cannot be forced to the disk", syncer.problem)
+            _fail(self._file, "cannot be forced to the disk", syncer.problem)
 
     def _cut_back(self) -> None:
         try:

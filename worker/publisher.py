@@ -81,7 +81,7 @@ class Publisher:
         """This worker leads from now on: the next frame is its first."""
         self._memory.clear()
         self._memory_bytes = 0
-        self._base = self._replica.cells.root(self._replica.state)
+        self._base = self._replica.cells.boundary()
 
     # followers come and say how far they are
 

@@ -15,6 +15,7 @@ from ..protocol.link import Rehearsed
 from ..protocol.stream import Trial
 from .follower import Copied
 from .migration import MigrationError, Translator
+from .outside import Outside
 from .replica import Replica
 
 __all__ = ["NEWEST", "Rehearsal"]
@@ -26,24 +27,48 @@ _SAMPLE_ROWS = 16
 
 
 class Rehearsal:
-    """One follower's, from its copy on."""
+    """One follower's, for its copy; begun anew with each."""
 
-    def __init__(self, replica: Replica, copied: Copied) -> None:
+    def __init__(self, replica: Replica, outside: Outside) -> None:
         self._replica = replica
-        self._copied = copied
-        self.trial: Trial | None = None
-        """What to ask the leader, None when the answer is known."""
-        self.problem = ""
-        """Why the old code could not follow, as far as that is known here."""
-        try:
-            self.trial = Trial(replica.leaders, self._sample())
-        except MigrationError as problem:
-            self.problem = str(problem)
+        self._outside = outside
+        self._copied: Copied | None = None
+        self._trial: Trial | None = None
+        self._problem = ""
 
-    def verdict(self, problem: str) -> Rehearsed:
-        """What to tell the supervisor, given what the leader found (or `self.problem`)."""
-        copied = self._copied
-        return Rehearsed(copied.bytes, copied.rows, copied.took, problem or NEWEST)
+    @property
+    def open(self) -> bool:
+        """Whether there is a copy of which it is not known yet what the leader thinks."""
+        return self._copied is not None
+
+    def begin(self, copied: Copied) -> None:
+        """The copy is here: take the sample that the leader will be asked about."""
+        self._copied = copied
+        self._trial, self._problem = None, ""
+        try:
+            self._trial = Trial(self._replica.leaders, self._sample())
+        except MigrationError as problem:
+            self._problem = str(problem)
+
+    def drop(self) -> None:
+        """The copy is no state any more."""
+        self._copied = None
+
+    def ask(self) -> bool:
+        """Ask the leader; return whether the answer has to be waited for."""
+        if self._trial is None:
+            self.judged(self._problem)
+            return False
+        self._outside.to_leader(self._trial)
+        return True
+
+    def judged(self, problem: str) -> bool:
+        """The leader's answer, "" when it could read all of it; tell the supervisor. False when nobody had asked."""
+        copied, self._copied = self._copied, None
+        if copied is None:
+            return False
+        self._outside.tell(Rehearsed(copied.bytes, copied.rows, copied.took, problem or NEWEST))
+        return True
 
     def _sample(self) -> Changes:
         replica = self._replica

@@ -165,6 +165,10 @@ class Cells:
         """Every cell of `state`, encoded. With the rows of each table that is the whole state."""
         return dict(zip(self._names, self._encoded(state), strict=True))
 
+    def boundary(self) -> dict[str, bytes]:
+        """Every cell as it was at the last boundary. Costs no encoding."""
+        return dict(zip(self._names, self._last, strict=True))
+
     def sizes(self, state: Any) -> dict[str, int]:
         """Each table with its number of rows."""
         return {field.name: len(getattr(state, field.attr)) for field in self.shape.tables}

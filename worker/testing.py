@@ -11,15 +11,16 @@
             assert bot.state.positions["BTC"] == 2
 
 Everything that neverblink does here is the shipped code; only the clock, the lease, the journal and the sockets are
-plain objects. Time passes when the test says so: a day of ticks takes a moment, and no test is flaky. Handlers may be
-`async`; they run on an event loop of the simulation's own, so the test itself is a plain function.
+plain objects. Time passes when the test says so: an hour of ticks takes about a second, and no test is flaky. Handlers
+may be `async`; they run on an event loop of the simulation's own, so the test itself is a plain function. Tasks that
+they began get on whenever time passes.
 """
 
 from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterable
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Generic, Literal, TypeVar
@@ -240,6 +241,10 @@ class Simulation(Generic[S]):
 
     def close(self) -> None:
         """End everything where it stands."""
+        tasks = asyncio.all_tasks(self._loop)
+        for task in tasks:
+            task.cancel()
+        self._loop.run_until_complete(_ended(tasks))
         self._loop.run_until_complete(self._loop.shutdown_asyncgens())
         self._loop.close()
 
@@ -288,6 +293,8 @@ class Simulation(Generic[S]):
         """Let everything happen that can happen without time passing."""
         busy = True
         while busy:
+            if asyncio.all_tasks(self._loop):
+                self._loop.run_until_complete(asyncio.sleep(0))
             busy = self._world.deliver()
             for process in self._alive():
                 busy |= self._run(process)
@@ -347,15 +354,18 @@ class Simulation(Generic[S]):
         return found
 
 
+async def _ended(tasks: Iterable[asyncio.Task[Any]]) -> None:
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
 async def _within(value: Awaitable[Any], name: str) -> Any:
     try:
-        return await asyncio.wait_for(_plain(value), _AWAIT_AT_MOST)
+        async with asyncio.timeout(_AWAIT_AT_MOST) as limit:
+            return await value
     except TimeoutError:
+        if not limit.expired():
+            raise
         raise SimulationError(
             f"{name} awaits something that does not come: in a simulation nothing happens while a handler waits, "
             "so give the bot something that answers at once"
         ) from None
-
-
-async def _plain(value: Awaitable[Any]) -> Any:
-    return await value

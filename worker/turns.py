@@ -15,7 +15,7 @@ import msgspec
 from ..protocol import duration
 from ..protocol.changes import NOTHING
 from ..protocol.frame import Armed, Frame, Item, Kind, Led, Timing, Traffic, Yielded, encode_frame
-from ..protocol.grid import ClockStep, Gap, GapKind, Grid, Policy, Reading, detect_step, plan
+from ..protocol.grid import ClockStep, Gap, GapKind, Grid, Plan, Policy, Reading, detect_step, plan
 from ..protocol.journal import RecordKind
 from ..protocol.window import Window, first_open
 from .moments import Command, Event, Tick, Timer
@@ -26,6 +26,9 @@ from .table import StateError
 
 __all__ = ["Bot", "Turn", "Turns"]
 
+
+_OWED_FOR = 20_000_000
+"""A tick whose slot went by in a transfer still runs when it was due no longer ago than this, or is the only one."""
 
 _SLACK = 2_000_000
 """Many times what a handoff takes, so that it seldom makes a tick late; and at most a quarter of an interval."""
@@ -87,6 +90,10 @@ class Turns:
         self._gap_kind: GapKind = "missed"
         self._gap_cause = ""
         self._after_tick = False
+        self._taken_over = False
+        """No tick has run since this process came to lead."""
+        self._owed = 0
+        """Ticks before this index run, late, whatever the bot does about overruns: they are late because of us."""
 
     # which turn
 
@@ -97,6 +104,8 @@ class Turns:
         self._gap_kind = "missed"
         self._gap_cause = cause
         self._after_tick = False
+        self._taken_over = True
+        self._owed = 0
         replica = self._replica
         if replica.due:
             # The release before may have ticked on another grid: where that one stood, on this one.
@@ -121,7 +130,7 @@ class Turns:
 
     def next_due(self) -> int:
         """When the next turn is due, wall clock."""
-        due = plan(self._grid, self._replica.seq, self._clock.wall(), self._bot.overrun, step=self._step).due
+        due = self._plan(self._clock.wall(), self._bot.overrun).due
         timer = self._replica.timers.next
         return due if timer is None or self._bot.gathers else min(due, timer)
 
@@ -142,7 +151,7 @@ class Turns:
 
     def slack(self) -> bool:
         """Whether there is time enough before the next tick for another process to take over."""
-        planned = plan(self._grid, self._replica.seq, self._clock.wall(), self._bot.overrun, step=self._step)
+        planned = self._plan(self._clock.wall(), self._bot.overrun)
         return planned.due - self._clock.wall() >= min(_SLACK, self._bot.interval // 4)
 
     def lead_turn(self, about: Led, call: Callable[[], Any]) -> Turn:
@@ -235,28 +244,19 @@ class Turns:
 
     def _tick(self, wall: int) -> Turn | None:
         replica, bot = self._replica, self._bot
-        planned = plan(
-            self._grid,
-            replica.seq,
-            wall,
-            bot.overrun,
-            step=self._step,
-            kind=self._gap_kind,
-            cause=self._gap_cause,
-        )
+        planned = self._plan(wall, bot.overrun)
         if planned.due > wall:
             return None
         self._look_for_step()
         if self._step is not None:
-            planned = plan(
-                self._grid,
-                replica.seq,
-                wall,
-                bot.overrun,
-                step=self._step,
-                kind=self._gap_kind,
-                cause=self._gap_cause,
-            )
+            planned = self._plan(wall, bot.overrun)
+        if self._taken_over:
+            self._taken_over = False
+            first = planned.gaps[0].first if planned.gaps else planned.seq
+            if planned.seq - first == 1 or wall - self._grid.due(first) <= _OWED_FOR:
+                self._owed = planned.seq
+        if (replica.seq or 0) + 1 < self._owed:
+            planned = self._plan(wall, "catch-up")
         seq, due = planned.seq, planned.due
         tick = Tick(
             seq=seq,
@@ -271,6 +271,17 @@ class Turns:
         if bot.gathers:
             self._gather(turn, wall)
         return turn
+
+    def _plan(self, wall: int, policy: Policy) -> Plan:
+        return plan(
+            self._grid,
+            self._replica.seq,
+            wall,
+            policy,
+            step=self._step,
+            kind=self._gap_kind,
+            cause=self._gap_cause,
+        )
 
     def _look_for_step(self) -> None:
         reading = Reading(self._clock.wall(), self._clock.mono())
