@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
+import struct
+import zlib
 from pathlib import Path
 from typing import Any, get_args
 
@@ -173,3 +177,41 @@ def test_every_scenario_is_linked() -> None:
 
 def _anchor(heading: str) -> str:
     return re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-")
+
+
+# --- an independent reader, written from the page: struct, zlib, hashlib and a plain msgpack decoder ---
+
+
+def test_a_journal_can_be_read_by_the_page_alone() -> None:
+    data = bytes.fromhex(
+        "".join(line[:48] for line in EXAMPLES["journal"]().splitlines()).replace(" ", "").strip()
+    )
+    magic, form, reserved, segment = struct.unpack_from("<8sHHI", data)
+    assert (magic, form, reserved, segment) == (b"NBLINKJ\n", 1, 0, 1)
+    found: list[tuple[int, Any]] = []
+    at, payload = 16, b""
+    while at < len(data):
+        length, crc, kind, complement = struct.unpack_from("<IIBI", data, at)
+        payload = data[at + 13 : at + 13 + length]
+        assert length ^ complement == 2**32 - 1
+        assert zlib.crc32(payload, kind) == crc
+        found.append((kind, msgspec.msgpack.decode(payload)))
+        at += 13 + length
+    (_, head), (_, opened), (_, closed), (_, tick) = found
+    assert [kind for kind, _ in found] == [1, 4, 5, 3]
+    assert head[:4] == [3, -1, -1, bytes(16)]
+    assert opened[:4] == ["3-1795533244-0", 3, 1795533244, "enter"]
+    assert closed[:3] == ["3-1795533244-0", 3, "done"]
+    assert tick[:4] == [3, 0, 1795533244, "tick"]
+    assert tick[5] == bytes(16)  # prev: the digest before the first frame
+    assert msgspec.msgpack.decode(tick[7][0]["positions"]) == {"BTC": 2}
+    digest = hashlib.blake2b(payload, digest_size=16).hexdigest()
+    assert f"digest: {digest}" in EXAMPLES["frame"]()
+
+
+def test_the_lease_can_be_read_by_the_page_alone() -> None:
+    for number, line in enumerate(EXAMPLES["lease"]().splitlines()):
+        told = json.loads(line)
+        text = f"{told['epoch']} {told['pid']} {told['started']} {told['holder']}"
+        assert told["epoch"] % 2 == number
+        assert zlib.crc32(text.encode()) == told["crc"]
