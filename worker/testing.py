@@ -81,6 +81,7 @@ class Simulation(Generic[S]):
         self._deployments = 0
         self._commands = 0
         self._ticks = 0
+        self._ended = ""
         self._first = bot
 
     # --- what is there ----------------------------------------------------------------------------------------------
@@ -249,10 +250,14 @@ class Simulation(Generic[S]):
         self._loop.close()
 
     def __enter__(self) -> Simulation[S]:
-        self._spawn("w1", self._first)
-        self._settle()
-        self._processes["w1"].engine.ordered(Lead())
-        self._settle()
+        try:
+            self._spawn("w1", self._first)
+            self._settle()
+            self._processes["w1"].engine.ordered(Lead())
+            self._settle()
+        except BaseException:
+            self.close()
+            raise
         return self
 
     def __exit__(
@@ -266,7 +271,7 @@ class Simulation(Generic[S]):
     def _leading(self) -> SimulatedProcess:
         process = self._processes.get(self._world.holder)
         if process is None:
-            raise SimulationError("nobody leads: the bot has stopped, or its last process has ended")
+            raise SimulationError(f"nobody leads: {self._ended or 'the bot has not begun, use it in a with'}")
         return process
 
     def _alive(self) -> list[SimulatedProcess]:
@@ -306,9 +311,9 @@ class Simulation(Generic[S]):
             busy = True
             self._carry_out(process, step)
         if process.place.alive and process.engine.left is not None:
-            # What it said last is known before its end is.
-            self._listen()
-            self._end(process, process.failed or "left")
+            self._gone(process, process.engine.left.how)
+            if process.failed and not self._underway:
+                raise SimulationError(process.failed)
             return True
         while process.place.alive and process.engine.idle():
             busy = True
@@ -326,6 +331,7 @@ class Simulation(Generic[S]):
             command = step.turn is not None and step.turn.kind == "command"
             if not (command or self._underway):
                 # Nobody is there to go on: it is the test that has to know.
+                self._gone(process, "fail")
                 raise
         else:
             process.engine.done(step, value)
@@ -336,7 +342,14 @@ class Simulation(Generic[S]):
     def _underway(self) -> bool:
         return self._handoff is not None and not self._handoff.ended
 
+    def _gone(self, process: SimulatedProcess, how: str) -> None:
+        """A process has left by itself."""
+        # What it said last is known before its end is.
+        self._listen()
+        self._end(process, process.failed or ("the bot was stopped" if how == "stop" else "it left"))
+
     def _end(self, process: SimulatedProcess, reason: str) -> None:
+        self._ended = reason
         self._world.end(process.worker)
         if self._handoff is not None:
             self._handoff.exited(process.worker, process.failed or reason)
