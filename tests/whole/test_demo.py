@@ -1,4 +1,4 @@
-"""The demo as a whole. That it succeeds is what CI runs it for; here, that it leaves nothing behind when it is cut off."""
+"""The demo as a whole. That it succeeds is what CI runs it for; here, that it leaves nothing behind when cut off."""
 
 from __future__ import annotations
 

@@ -1,0 +1,65 @@
+"""Bots as their authors would write them, made of what a test is about and the ordinary rest."""
+
+from __future__ import annotations
+
+from textwrap import dedent, indent
+
+__all__ = ["COUNT", "COUNTER", "bot"]
+
+_HEAD = """\
+import asyncio
+import multiprocessing
+import os
+import subprocess
+import sys
+import time
+
+import msgspec
+
+from neverblink.worker import Table, Window, Worker, join, migration
+
+
+def say(text):
+    # One write: a bot that is killed leaves no half line.
+    os.write(1, f"{text}\\n".encode())
+
+"""
+
+COUNT = """
+    def on_tick(self, tick):
+        self.state.ticks += 1
+        say(f"tick {tick.seq}")
+    """
+"""Count the ticks, and say each one's index."""
+
+_ANSWER = """
+    def on_command(self, name, args):
+        return {"pid": os.getpid(), **msgspec.to_builtins(self.state)}
+    """
+
+
+def bot(handlers: str = COUNT, *, tick: str = "10ms", state: str = "ticks: int = 0", first: str = "") -> str:
+    """The source of a bot: the class `Bot` with these `handlers` and attributes, and the state `Book`.
+
+    Without an `on_command` of its own it answers every command with its pid and its state. `first` comes after the
+    imports.
+    """
+    if "def on_command" not in handlers:
+        handlers = dedent(handlers) + dedent(_ANSWER)
+    return (
+        _HEAD
+        + dedent(first)
+        + "\n\nclass Book(msgspec.Struct):\n"
+        + indent(dedent(state).strip(), "    ")
+        + f'\n\n\nclass Bot(Worker[Book]):\n    tick = "{tick}"\n\n'
+        + indent(dedent(handlers).strip(), "    ")
+        + "\n"
+    )
+
+
+def loop(source: str) -> str:
+    """The source of a bot that is a function `main`, with the state `Book`."""
+    return _HEAD + "\n\nclass Book(msgspec.Struct):\n    ticks: int = 0\n\n\n" + dedent(source).strip() + "\n"
+
+
+COUNTER = bot()

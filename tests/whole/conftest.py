@@ -1,0 +1,20 @@
+"""What the tests with real processes share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from .live import Live
+
+
+@pytest.fixture
+def live(tmp_path: Path) -> Iterator[Live]:
+    """A live bot's directory; whatever was started in it is ended with the test."""
+    here = Live(tmp_path)
+    try:
+        yield here
+    finally:
+        here.close()

@@ -1,0 +1,364 @@
+"""A live bot in a directory of the test's own: `neverblink up` in a process, and what a user has to deal with it.
+
+Nothing here knows neverblink from within: it runs the command, reads what it prints, and talks JSON over two plain
+ZeroMQ sockets. Whatever a test waits for is an event; `WITHIN` only ends a test that has failed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from threading import Condition, Thread
+from typing import IO, Any, NamedTuple
+
+import psutil
+import zmq
+
+WITHIN = 30.0
+"""Seconds after which a test has failed, whatever it waits for."""
+
+NEVERBLINK = (sys.executable, "-m", "neverblink.supervisor.cli")
+
+Event = dict[str, Any]
+
+
+class Ended(NamedTuple):
+    """A command that has ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        """What it printed with --json."""
+        return json.loads(self.out.splitlines()[-1])
+
+
+class Verb:
+    """A command that runs. What it prints can be waited for."""
+
+    def __init__(self, argv: tuple[str, ...], where: Path, environment: Mapping[str, str]) -> None:
+        self._argv = argv
+        self._process = subprocess.Popen(
+            [*NEVERBLINK, *argv],
+            cwd=where,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        self.pid = self._process.pid
+        self._more = Condition()
+        self._read: dict[str, str] = {"out": "", "err": ""}
+        self._open = 2
+        assert self._process.stdout is not None
+        assert self._process.stderr is not None
+        self._threads = [
+            Thread(target=self._take, args=(name, stream), daemon=True)
+            for name, stream in (("out", self._process.stdout), ("err", self._process.stderr))
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def prints(self, text: str, within: float = WITHIN) -> None:
+        """Wait until it has printed this."""
+        with self._more:
+            found = self._more.wait_for(lambda: text in self._said() or not self._open, within)
+            assert found, f"{self} has not printed {text!r}:\n{self._said()}"
+            assert text in self._said(), f"{self} ended without {text!r}:\n{self._said()}"
+
+    def interrupt(self) -> None:
+        """Ctrl-C."""
+        self._process.send_signal(signal.SIGINT)
+
+    def kill(self) -> None:
+        self._process.kill()
+
+    def ends(self, within: float = WITHIN) -> Ended:
+        """Wait for its end."""
+        try:
+            code = self._process.wait(within)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"{self} has not ended:\n{self._said()}") from None
+        self._join()
+        return Ended(code, self._read["out"], self._read["err"])
+
+    @property
+    def running(self) -> bool:
+        return self._process.poll() is None
+
+    def close(self) -> None:
+        """End it, whatever it does."""
+        if self.running:
+            self._process.kill()
+            self._process.wait()
+        self._join()
+
+    def __str__(self) -> str:
+        return f"`neverblink {' '.join(self._argv)}`"
+
+    def _said(self) -> str:
+        return self._read["out"] + self._read["err"]
+
+    def _take(self, name: str, stream: IO[str]) -> None:
+        with stream:
+            for line in stream:
+                with self._more:
+                    self._read[name] += line
+                    self._more.notify_all()
+        with self._more:
+            self._open -= 1
+            self._more.notify_all()
+
+    def _join(self) -> None:
+        for thread in self._threads:
+            thread.join(WITHIN)
+
+
+class Live:
+    """One bot, its home, and everybody who deals with it. To be closed; then nothing of it is left."""
+
+    def __init__(self, tmp: Path, home: Path | None = None) -> None:
+        self.tmp = tmp
+        self.home = home or tmp / "home"
+        self.environment = {
+            **os.environ,
+            "NEVERBLINK_HOME": str(self.home),
+            "NO_COLOR": "1",
+            "COLUMNS": "200",
+        }
+        self.events: list[Event] = []
+        """All that were told since `up`."""
+        self._verbs: list[Verb] = []
+        self._asked = 0
+        self._context = zmq.Context[zmq.Socket[bytes]]()
+        self._requests: zmq.Socket[bytes] | None = None
+        self._told: zmq.Socket[bytes] | None = None
+        self._answers: dict[str, dict[str, Any]] = {}
+
+    # code, commands
+
+    def code(self, name: str, source: str, *, target: str = "Bot", python: str = "", **handoff: str) -> Path:
+        """A project: `source` as bot.py, and its configuration; `handoff` goes into [handoff]."""
+        place = self.tmp / name
+        place.mkdir()
+        (place / "bot.py").write_text(source)
+        bounds = {"probation": "300ms", "start_within": "20s", "hang_after": "400ms", **handoff}
+        (place / "neverblink.toml").write_text(
+            f'name = "fox"\nbot = "bot:{target}"\n'
+            + (f'python = "{python}"\n' if python else "")
+            + "[handoff]\n"
+            + "".join(f'{key} = "{value}"\n' for key, value in bounds.items())
+        )
+        return place
+
+    def start(self, *argv: str | Path) -> Verb:
+        """Start `neverblink ARGV`."""
+        verb = Verb(tuple(map(str, argv)), self.tmp, self.environment)
+        self._verbs.append(verb)
+        return verb
+
+    def run(self, *argv: str | Path) -> Ended:
+        """Run `neverblink ARGV` to its end."""
+        return self.start(*argv).ends()
+
+    def up(self, code: Path, *options: str) -> Verb:
+        """Start the bot, and be told everything from here on."""
+        verb = self.start("up", "--project", code, *options)
+        verb.prints("up: Ctrl-C stops the bot")
+        self.listen()
+        return verb
+
+    def down(self) -> None:
+        """Stop the bot as a user does, and see everything end."""
+        ended = self.run("down")
+        assert ended.code == 0, ended
+
+    def audit(self) -> dict[str, Any]:
+        """What the audit finds, all of which must be in order."""
+        ended = self.run("audit", "--json")
+        report: dict[str, Any] = ended.json
+        assert ended.code == 0, report
+        assert report["ok"], report
+        return report
+
+    # the sockets, as any program may use them
+
+    def listen(self) -> None:
+        """Subscribe to the events; when this returns, the next one is told."""
+        told = self._context.socket(zmq.SUB)
+        told.setsockopt(zmq.RCVHWM, 0)
+        told.setsockopt(zmq.SUBSCRIBE, b"")
+        told.connect(self._endpoint("events"))
+        self._told = told
+        self.event(type="pulse")
+
+    def send(self, op: str, **more: Any) -> str:
+        """Send a request; return its id."""
+        if self._requests is None:
+            self._requests = self._context.socket(zmq.DEALER)
+            self._requests.connect(self._endpoint("requests"))
+        self._asked += 1
+        id = f"t{self._asked}"
+        self._requests.send_json({"id": id, "op": op, **more})
+        return id
+
+    def answer(self, id: str) -> dict[str, Any]:
+        """The answer to the request with this id."""
+        assert self._requests is not None
+        while id not in self._answers:
+            assert self._requests.poll(int(WITHIN * 1000)), f"no answer to {id}"
+            answer: Any = self._requests.recv_json()
+            self._answers[answer["id"]] = answer
+        return self._answers.pop(id)
+
+    def ask(self, op: str, **more: Any) -> dict[str, Any]:
+        """The result of a request."""
+        answer = self.answer(self.send(op, **more))
+        assert answer["status"] == "ok", answer
+        return answer["result"]
+
+    def status(self) -> dict[str, Any]:
+        return self.ask("status")
+
+    def deploy(self, code: Path, **how: Any) -> dict[str, Any]:
+        """Deploy, and see it through. A deployment that does not end well fails the test."""
+        return self.ask("deploy", path=str(code), wait=True, **how)
+
+    def begin(self, code: Path, **how: Any) -> int:
+        """Begin to deploy; return the deployment's number."""
+        return self.ask("deploy", path=str(code), **how)["deployment"]
+
+    def book(self) -> dict[str, Any]:
+        """What the leader's bot says of itself: its pid and its state."""
+        return self.ask("send", name="book")["value"]
+
+    # what happens
+
+    def event(
+        self, condition: Callable[[Event], object] | None = None, *, since: int = 0, **so: Any
+    ) -> Event:
+        """The first event (from number `since` on) that has these values and for which the condition holds."""
+        at = since
+        until = time.monotonic() + WITHIN
+        while True:
+            for event in self.events[at:]:
+                at += 1
+                if all(event.get(key) == value for key, value in so.items()) and (
+                    condition is None or condition(event)
+                ):
+                    return event
+            assert self._told is not None
+            left = max(0, int((until - time.monotonic()) * 1000))
+            assert self._told.poll(left), f"no event {so}; so far:\n{self.story()}"
+            self._drain()
+
+    def phase(self, deployment: int, phase: str) -> Event:
+        """Wait until the deployment has entered this phase."""
+        return self.event(type="phase", deployment=deployment, phase=phase)
+
+    def ended(self, deployment: int) -> Event:
+        """How the deployment ended."""
+        return self.event(type="deployment-ended", deployment=deployment)
+
+    def ticks_on(self) -> None:
+        """See that the bot is alive: somebody leads, and runs ticks from here on."""
+        self._drain()
+        since = len(self.events)
+        first = self.event(type="pulse", role="leading", since=since)
+        self.event(lambda event: event["seq"] > first["seq"], type="pulse", role="leading", since=since)
+
+    def story(self) -> str:
+        """The events so far, for people."""
+        quiet = [event for event in self.events if event["type"] != "pulse"]
+        return "\n".join(json.dumps(event) for event in quiet)
+
+    # what the bot says, and what is there
+
+    def said(self, word: str) -> list[str]:
+        """What all workers, in the order of their birth, have printed after this word."""
+        logs = sorted((self.home / "logs").glob("w*.log"), key=lambda log: int(log.stem[1:]))
+        lines = "".join(log.read_text() for log in logs).splitlines()
+        return [line.removeprefix(word).strip() for line in lines if line.split(" ")[0] == word]
+
+    def says(self, word: str, condition: Callable[[list[str]], object] = bool) -> list[str]:
+        """Wait until the workers have said this. A file rings no bell, so it is looked at again and again."""
+        until = time.monotonic() + WITHIN
+        while not condition(said := self.said(word)):
+            assert time.monotonic() < until, f"nobody said {word} as wanted: {said}"
+            time.sleep(0.01)
+        return said
+
+    def processes(self) -> list[psutil.Process]:
+        """Whoever works in this directory."""
+        found: list[psutil.Process] = []
+        for process in psutil.process_iter():
+            try:
+                if Path(process.cwd()).is_relative_to(self.tmp) and process.status() != psutil.STATUS_ZOMBIE:
+                    found.append(process)
+            except (psutil.Error, OSError):
+                continue
+        return found
+
+    def close(self) -> None:
+        """End everything, in whatever state it is."""
+        for verb in self._verbs:
+            verb.close()
+        left = self.processes()
+        for process in left:
+            try:
+                process.kill()
+            except psutil.NoSuchProcess:
+                continue
+        psutil.wait_procs(left, timeout=WITHIN)
+        self._context.destroy(linger=0)
+
+    # parts
+
+    def _endpoint(self, name: str) -> str:
+        return f"ipc://{self.home}/run/{name}.sock"
+
+    def _drain(self) -> None:
+        assert self._told is not None
+        while self._told.poll(0):
+            self.events.append(json.loads(self._told.recv_multipart()[1]))
+
+
+def unbroken(ticks: list[str], report: dict[str, Any]) -> None:
+    """By the bot's own words: each tick ran once, in order, except those that the audit says were skipped."""
+    ran = [int(tick) for tick in ticks]
+    skipped = {seq for gap in report["skipped"] for seq in range(gap["seq"], gap["last"] + 1)}
+    assert ran == [seq for seq in range(ran[0], ran[-1] + 1) if seq not in skipped]
+
+
+def ends(pid: int) -> None:
+    """Wait until there is no process with this pid any more (or only its corpse)."""
+    try:
+        fd = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    try:
+        readable, _, _ = select.select([fd], [], [], WITHIN)
+        assert readable, f"pid {pid} lives"
+    finally:
+        os.close(fd)
+
+
+def one_line(ended: Ended) -> str:
+    """The message of a command that failed, which must be one line that starts with the program's name."""
+    lines = ended.err.strip().splitlines()
+    assert len(lines) == 1, ended
+    assert re.match(r"neverblink: ", lines[0]), ended
+    assert "Traceback" not in ended.out + ended.err
+    return lines[0]

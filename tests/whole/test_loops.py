@@ -1,0 +1,61 @@
+"""Bots that are plain loops hand over like the class, and leave as they should."""
+
+from __future__ import annotations
+
+import pytest
+
+from .bots import COUNTER, loop
+from .live import Live, unbroken
+
+PLAIN = loop(
+    """
+    def main():
+        loop = join(Book, tick="10ms")
+        for tick in loop:
+            tick.state.ticks += 1
+            say(f"tick {tick.seq}")
+            for command in tick.commands:
+                if command.name == "raise":
+                    raise ValueError("the loop's own mistake")
+                tick.answers[command.key] = {"pid": os.getpid(), "ticks": tick.state.ticks}
+        say(f"over {loop.stopped}")
+    """
+)
+ASYNC = PLAIN.replace("def main", "async def main").replace("for tick in", "async for tick in")
+
+
+@pytest.mark.parametrize("source", [PLAIN, ASYNC], ids=["for", "async for"])
+def test_a_loop_hands_over_like_the_class_and_knows_a_stop_from_a_retirement(live: Live, source: str) -> None:
+    live.up(live.code("class0", COUNTER))
+    live.deploy(live.code("loop1", source, target="main"))
+    live.deploy(live.code("loop2", f"{source}# 2\n", target="main"))
+    live.deploy(live.code("class3", f"{COUNTER}# 3\n"))
+    live.deploy(live.code("loop4", f"{source}# 4\n", target="main"))
+    counted = live.book()["ticks"]
+    live.down()
+    report = live.audit()
+    assert report["missed"] == report["doubled"] == 0, report
+    assert report["handoffs_total"] == 4
+    ticks = live.said("tick")
+    unbroken(ticks, report)
+    assert counted <= len(ticks)
+    assert live.said("over") == ["False", "False", "True"]
+
+
+@pytest.mark.parametrize("source", [PLAIN, ASYNC], ids=["for", "async for"])
+def test_an_exception_in_the_loops_body_is_a_failure(live: Live, source: str) -> None:
+    live.up(live.code("v0", source, target="main"))
+    bad = source.replace("tick.state.ticks += 1", "raise ZeroDivisionError('as new code does')")
+    rolled_back = live.run("deploy", live.code("bad", bad, target="main"), "--json")
+    assert rolled_back.code == 4, rolled_back
+    assert "ZeroDivisionError: as new code does" in rolled_back.json["reason"]
+    live.ticks_on()
+    # Outside a probation there is nobody to take over.
+    failed = live.run("send", "raise")
+    assert failed.code == 8, failed
+    assert "ValueError: the loop's own mistake" in failed.err
+    status = live.run("status", "--json")
+    assert status.code == 8, status
+    assert "ValueError: the loop's own mistake" in status.json["reason"]
+    assert live.said("over") == []
+    assert live.audit()["doubled"] == 0

@@ -1,0 +1,196 @@
+"""What a handoff waits for: decisions and windows; and what is seen of it meanwhile."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+import zmq
+
+from .bots import COUNTER, bot
+from .live import Live, unbroken
+
+LONG_S = 3.0
+"""How long the long decision takes: "several seconds", and no longer than it must for the suite's sake."""
+
+ALWAYS = 'windows = [Window("1d", opens="-1d", closes="-1ms", name="always")]'
+
+
+def trader(handler: str = "async def", sleep: str = "await asyncio.sleep") -> str:
+    """A bot that decides when it is told to, for LONG_S."""
+    return bot(
+        f"""
+        {handler} on_tick(self, tick):
+            self.state.ticks += 1
+            say(f"tick {{tick.seq}}")
+            if self.state.wanted:
+                self.state.wanted = False
+                with self.decision("enter", market="BTC") as decision:
+                    say(f"began {{os.getpid()}} {{decision.id}}")
+                    {sleep}({LONG_S})
+                    self.state.entered += 1
+                    say(f"finished {{os.getpid()}} {{decision.id}}")
+
+        def on_command(self, name, args):
+            if name == "trade":
+                self.state.wanted = True
+            return msgspec.to_builtins(self.state)
+        """,
+        state="ticks: int = 0\nwanted: bool = False\nentered: int = 0",
+        tick="50ms",
+    )
+
+
+def decided_once(live: Live) -> None:
+    """Whoever began the decision has finished it, and nobody else."""
+    began, finished = live.said("began"), live.said("finished")
+    assert began == finished
+    assert len(began) == 1
+    assert live.book()["entered"] == 1
+    live.down()
+    report = live.audit()
+    assert report["missed"] == report["doubled"] == 0, report
+    assert report["decisions"]["opened"] == report["decisions"]["closed"] == 1
+    assert report["decisions"]["across"] == report["decisions"]["in_doubt"] == []
+    unbroken(live.said("tick"), report)
+
+
+@pytest.mark.parametrize(
+    ("handler", "sleep"), [("async def", "await asyncio.sleep"), ("def", "time.sleep")], ids=["async", "def"]
+)
+def test_a_decision_that_begins_while_a_deploy_waits_is_finished_by_who_began_it(
+    live: Live, handler: str, sleep: str
+) -> None:
+    source = trader(handler, sleep)
+    live.up(live.code("v0", source))
+    gate = live.tmp / "gate"
+    # The copy of the state has been served when on_load runs: the decision begins after that.
+    deploy = live.start("deploy", live.code("v1", source + _loads_after(gate)))
+    live.says("loading")
+    live.ask("send", name="trade")
+    live.says("began")
+    gate.touch()
+    deploy.prints(": held by decision enter")
+    seen = live.status()
+    assert seen["deployment"]["holding"] == "decision enter"
+    assert [(decision["name"], decision["worker"]) for decision in seen["decisions"]] == [("enter", "w1")]
+    done = deploy.ends()
+    assert done.code == 0, done
+    decided_once(live)
+
+
+@pytest.mark.parametrize(
+    ("handler", "sleep"), [("async def", "await asyncio.sleep"), ("def", "time.sleep")], ids=["async", "def"]
+)
+def test_a_decision_that_began_before_the_rehearsal_is_named_and_finished_first(
+    live: Live, handler: str, sleep: str
+) -> None:
+    source = trader(handler, sleep)
+    live.up(live.code("v0", source))
+    live.ask("send", name="trade")
+    live.says("began")
+    deploy = live.start("deploy", live.code("v1", f"{source}# 1\n"))
+    deploy.prints("rehearsing on the live state: held by decision enter")
+    assert live.status()["deployment"]["holding"] == "decision enter"
+    done = deploy.ends()
+    assert done.code == 0, done
+    decided_once(live)
+
+
+def test_a_decision_that_outlasts_the_patience_ends_the_deployment_and_not_the_decision(live: Live) -> None:
+    source = trader()
+    live.up(live.code("v0", source))
+    live.ask("send", name="trade")
+    live.says("began")
+    before = live.run("deploy", live.code("v1", f"{source}# 1\n", rehearse_within="700ms"), "--json")
+    assert before.code == 6, before
+    assert before.json["reason"] == "no boundary in time: held by decision enter"
+    assert before.json["held"] == "decision enter"
+    live.says("finished")
+    decided_once(live)
+
+
+def test_a_window_holds_the_handoff_until_it_closes_and_the_report_names_it(live: Live) -> None:
+    closes = time.time_ns() + 4_000_000_000
+    left = 86_400_000 - closes // 1_000_000 % 86_400_000
+    window = f'windows = [Window("1d", opens="-1d", closes="-{left}ms", name="snipe")]'
+    live.up(live.code("v0", bot().replace("tick =", f"{window}\n    tick =")))
+    deploy = live.start("deploy", live.code("v1", COUNTER), "--json")
+    number = live.event(type="deployment-started")["deployment"]
+    live.event(type="step", step="holding", text="window snipe")
+    assert live.status()["deployment"]["holding"] == "window snipe"
+    done = deploy.ends()
+    assert done.code == 0, done
+    led = live.event(type="leader", worker="w2")
+    assert led["at"] > closes
+    assert done.json["deployment"] == number
+    assert done.json["seq"] * 10_000_000 > closes - 10_000_000
+    live.down()
+    assert live.audit()["missed"] == 0
+
+
+def test_no_boundary_in_time_ends_with_6_and_the_window_and_force_passes_it(live: Live) -> None:
+    live.up(live.code("v0", bot().replace("tick =", f"{ALWAYS}\n    tick =")))
+    impatient = live.code("v1", COUNTER, boundary_within="300ms")
+    held = live.run("deploy", impatient, "--json")
+    assert held.code == 6, held
+    assert held.json["outcome"] == "aborted"
+    assert held.json["reason"] == "no boundary in time: held by window always"
+    assert held.json["held"] == "window always"
+    told = live.run("deploy", impatient)
+    assert told.code == 6, told
+    assert "no boundary in time: held by window always" in told.out
+    live.ticks_on()
+    assert live.status()["worker"] == "w1"
+    forced = live.run("deploy", impatient, "--force", "--json")
+    assert forced.code == 0, forced
+    live.down()
+    report = live.audit()
+    assert report["missed"] == 0
+    assert report["handoffs_total"] == 1
+
+
+def test_status_answers_in_the_middle_of_a_handoff(live: Live, capsys: pytest.CaptureFixture[str]) -> None:
+    live.up(live.code("v0", bot().replace("tick =", f"{ALWAYS}\n    tick =")))
+    gate = live.tmp / "gate"
+    source = bot() + _loads_after(gate)
+    number = live.begin(live.code("v1", source, probation="20s"))
+    took: dict[str, float] = {}
+    live.says("loading")
+    _ask_status(live, took, "rehearsing")
+    gate.touch()
+    live.phase(number, "waiting")
+    _ask_status(live, took, "waiting")
+    live.ask("abort")
+    assert live.ended(number)["outcome"] == "aborted"
+    second = live.begin(live.code("v2", source, probation="20s"), force=True)
+    live.phase(second, "probation")
+    _ask_status(live, took, "probation")
+    with capsys.disabled():
+        print("\nstatus in the middle of a handoff:", {phase: f"{ms:.1f} ms" for phase, ms in took.items()})
+    live.down()
+
+
+def _ask_status(live: Live, took: dict[str, float], phase: str) -> None:
+    """One JSON frame from a bare REQ socket, as any language's client sends it."""
+    with zmq.Context[zmq.Socket[bytes]]() as context, context.socket(zmq.REQ) as socket:
+        socket.setsockopt(zmq.LINGER, 0)
+        socket.connect(f"ipc://{live.home}/run/requests.sock")
+        began = time.monotonic()
+        socket.send(b'{"op": "status"}')
+        assert socket.poll(1000), f"no answer in {phase}"
+        answer: dict[str, object] = socket.recv_json()  # pyright: ignore[reportAssignmentType]
+        took[phase] = (time.monotonic() - began) * 1000
+    assert answer["status"] == "ok"
+    assert live.status()["deployment"]["phase"] == phase
+
+
+def _loads_after(gate: Path) -> str:
+    """Lines for the end of a bot's class: it loads the state when `gate` is there."""
+    return f"""
+    async def on_load(self, state):
+        say(f"loading {{os.getpid()}}")
+        while not os.path.exists({str(gate)!r}):
+            await asyncio.sleep(0.01)
+"""
