@@ -102,6 +102,9 @@ class Deployments:
             if command.python:
                 config = msgspec.structs.replace(config, python=command.python)
                 self._archive.write(lambda history: history.keep(_python_key(release.id), command.python))
+            else:
+                # The same code, deployed twice in a second, is the same release.
+                self._archive.write(lambda history: history.drop(_python_key(release.id)))
             begun = await self._begin(underway, "deploy", release, config, force=command.force)
         except (ConfigError, ReleaseError) as problem:
             raise Refusal("bad-input", problem.message) from None
