@@ -111,6 +111,8 @@ class Driver:
         """The new worker has run a tick as the leader."""
         self._overdue = False
         """The probation's time is up, and it has not ticked yet."""
+        self._no_boundary = False
+        """The rehearsal ran out of time because the old worker reached no boundary."""
         self._events: deque[HandoffEvent] = deque()
         self._stepping = False
         self._alarms = Alarms(
@@ -244,13 +246,16 @@ class Driver:
         phase = self.handoff.phase
         if phase is before:
             return
+        if before is Phase.REHEARSING and phase is Phase.ABORTED:
+            # The copy had to wait for a boundary too.
+            self._no_boundary = event == machine.RungOut("rehearse") and bool(self.holding)
         now = self._outside.mono()
         took, self._entered = now - self._entered, now
         self.since = self._news.now()
         if phase is Phase.WAITING:
             # Its heavy work is done, and it must have every core before it can lead.
             self._hands.free(self.handoff.new)
-        if phase not in (Phase.WAITING, Phase.CANCELLING, Phase.ABORTED):
+        if phase not in (Phase.CANCELLING, Phase.ABORTED):
             self.holding = ""
         self._alarms.disarm("show")
         self._news.tell(
@@ -278,7 +283,7 @@ class Driver:
 
     def _finish(self, command: machine.Finish) -> None:
         self._alarms.close()
-        reason = command.reason
+        reason = NO_BOUNDARY if self._no_boundary else command.reason
         if reason == NO_BOUNDARY and self.holding:
             reason = f"{reason}: held by {self.holding}"
         handed = self._handed
@@ -323,9 +328,26 @@ class Driver:
 
     def _held(self, worker: str, holding: Holding) -> None:
         if holding.order in (self.handoff.order, self.handoff.order + 1):
-            self.holding = holding.reason
-            facts = {"reason": holding.reason, "worker": worker}
-            self._step("holding", holding.reason, self._outside.mono() - self._entered, facts)
+            self._note_holding(worker, holding.reason)
+
+    def _note_holding(self, worker: str, reason: str) -> None:
+        self.holding = reason
+        facts = {"reason": reason, "worker": worker}
+        self._step("holding", reason, self._outside.mono() - self._entered, facts)
+
+    def _look_for_decision(self) -> None:
+        """See what keeps the old worker from a boundary when it can't say so itself.
+
+        In the rehearsal nobody has ordered anything; but the copy waits for a decision that was open before it was
+        asked for. And a handler that blocks hears no order and no question.
+        """
+        old = self._roster.get(self.handoff.old)
+        if self.holding or old is None or not old.open_decision:
+            return
+        since = min(decision.at for decision in old.decisions.values())
+        deaf = self._news.now() - old.reported_at > _REPEAT
+        if deaf or (self.handoff.phase is Phase.REHEARSING and since <= self.since):
+            self._note_holding(old.worker, f"decision {old.open_decision}")
 
     def _first_tick(self, worker: str, handed: Handed) -> None:
         if worker == self.handoff.new:
@@ -358,6 +380,8 @@ class Driver:
                 # nothing; that it does tick when it is due is the old worker's to watch.
                 self._overdue = True
             case _:
+                if name == "repeat" and self.handoff.phase in (Phase.REHEARSING, Phase.WAITING):
+                    self._look_for_decision()
                 self._feed(machine.RungOut(name))
 
     def _step(self, step: str, text: str, took: int = 0, facts: dict[str, Any] | None = None) -> None:

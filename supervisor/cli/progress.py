@@ -59,6 +59,9 @@ class Progress:
             case PhaseChanged():
                 self.phases[event.before] = self.phases.get(event.before, 0) + event.took
                 self._phase, self._since = event.phase, event.at
+                if event.before == "rehearsing" and event.phase == "waiting":
+                    # What held up the copy is over.
+                    self.held = ""
                 self.refresh()
             case DeploymentEnded():
                 self.ended = event
@@ -72,8 +75,8 @@ class Progress:
             self._screen.live("")
             return
         doing = _WAITS[self._phase]
-        if self._phase == "waiting" and self.held:
-            doing = f"waiting for a boundary: held by {self.held}"
+        if self._phase in ("rehearsing", "waiting") and self.held:
+            doing += f": held by {self.held}"
         elapsed = max(0, self._now() - self._since)
         told = last(elapsed // 100_000_000 * 100_000_000)
         if self._phase == "probation" and self._probation is not None:
