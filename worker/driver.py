@@ -11,8 +11,9 @@ import inspect
 from collections.abc import Awaitable
 from typing import Any
 
-from .engine import Engine, Step
+from .engine import Engine
 from .place import Place
+from .steps import Step
 
 __all__ = ["Driver"]
 
@@ -64,7 +65,7 @@ class Driver:
             if inspect.isawaitable(value):
                 value = await self._finish(step, value)
         except asyncio.CancelledError as problem:
-            if engine.leaving and step.turn is None:
+            if engine.leaves and step.turn is None:
                 engine.cut_off(step)
                 return
             task = asyncio.current_task()
@@ -105,5 +106,5 @@ class Driver:
             self._sleeper.set_result(None)
         if self._awaiting:
             self._place.set_alarm()
-            if self._starting is not None and self._engine.leaving:
+            if self._starting is not None and self._engine.leaves:
                 self._starting.cancel()

@@ -1,9 +1,9 @@
 """The engine: one worker, as far as it needs no socket, no event loop and no user code's help.
 
 It drives the `Seat` machine. What comes in (the supervisor's orders, the stream, a death, an alarm) becomes an event of
-the machine; what the machine commands is carried out here, with the parts that each know one thing: turns, replica,
-follower, publisher, decisions. What the bot's own code has to do comes out as a `Step`, one at a time: whoever runs the
-engine (an event loop, a plain `for` loop, a test) takes `next_step()`, calls it, and says `done` or `raised`.
+the machine; what the machine commands is carried out here, by the two parts that a worker plays, `Leading` and
+`Following`. What the bot's own code has to do comes out as a `Step`, one at a time: whoever runs the engine (an event
+loop, a plain `for` loop, a test) takes `next_step()`, calls it, and says `done` or `raised`.
 
 While a step runs, messages may come in: they are taken in at once, except that a copy of the state waits for the next
 boundary, since only there it is a state.
@@ -14,49 +14,29 @@ from __future__ import annotations
 import sys
 import traceback
 from collections import deque
-from collections.abc import Callable
 from typing import Any
-
-import msgspec
 
 from ..protocol import link, seat, stream
 from ..protocol.assignment import Assignment
 from ..protocol.errors import NeverblinkError
-from ..protocol.frame import Cause, Led, Yielded
+from ..protocol.frame import Cause
 from ..protocol.seat import Role, Seat, SeatCommand, SeatEvent
-from .answers import Answers
-from .decision_log import DecisionLog
-from .follower import Copied, Follower, Gone, Judged, Lost, News, TakeOver, Unreadable
+from .following import Following
 from .inbox import Inbox
+from .leading import Leading
 from .migration import Migrations
-from .moments import InDoubt
 from .outside import Outside
 from .publisher import Publisher
-from .rehearsal import Rehearsal
 from .replica import Replica
-from .state import Cells, StateError
+from .state import Cells
+from .steps import Step
 from .takeover import begin, catch_up
 from .tally import Tally
-from .turns import Bot, Turn, Turns
+from .turns import Bot
 
-__all__ = ["Engine", "Step"]
+__all__ = ["Engine"]
 
 _RETRY = 20_000_000
-_TRIAL_AGAIN = 500_000_000
-_PUMP_FOR = 2_000_000
-_PUMP_STOPS = 500_000
-"""Copies are sent for this long at a time, and not in the last moment before a tick."""
-_SLACK_WITHIN = 1_000_000_000
-_REFUSED = object()
-"""What a command has returned that raised: its answer was given."""
-
-
-class Step(msgspec.Struct):
-    """Something the bot's code has to do now: a turn, or a hook between turns. Call it, await what it returns."""
-
-    name: str
-    call: Callable[[], Any]
-    turn: Turn | None = None
 
 
 class Engine:
@@ -76,58 +56,39 @@ class Engine:
         self.inbox = inbox
         self.seat = Seat(me.worker)
         self.replica = Replica(cells, cells.schema, migrations, inbox)
-        self.publisher = Publisher(self.replica, outside.to_follower)
-        self.turns = Turns(bot, self.replica, self.publisher, outside)
-        cells.guard_by(self.turns)
-        self.follower = Follower(me.worker, hello.pid, self.replica, outside)
-        self.decisions = DecisionLog(self.replica, self.publisher, outside, self.turn_seq)
+        publisher = Publisher(self.replica, outside.to_follower)
+        self._tally = Tally(self.seat, self.replica, publisher)
+        self.leading = Leading(me, bot, self.replica, self._tally, publisher, outside)
+        self.following = Following(me, hello.pid, self.replica, outside)
+        cells.guard_by(self.leading.turns)
         self.left: seat.Leave | None = None
         """How this worker has left: nothing more is to be done, and its process may end."""
         self._me = me
         self._hello = hello
         self._outside = outside
         self._clock = outside.clock
-        self._tally = Tally(self.seat, self.replica, self.publisher)
         self._hooks: deque[Step] = deque()
         self._running: Step | None = None
         self._started = False
         self._imported = 0
         self._began = 0
         self._resume: Cause | None = None
-        self._untold: list[seat.SendTook | seat.Announce] = []
-        """What is to be said once this worker is able to tick, and not before: it is in the blackout."""
-        self._leave: seat.Leave | None = None
-        self._rehearsal = Rehearsal(self.replica, outside)
-        self._answers = Answers(self.replica, outside)
-        self._deployment = 0
+        """This worker has the lease and everything to lead with, and has not begun yet."""
         self._order = 0
-        self._waiting = (0, 0)
-        """The order that waits for a boundary, and since when."""
+        self._leave: seat.Leave | None = None
         self._led = False
         """This worker has led, and `on_yield` has not run since."""
-        self._deferred: dict[str, stream.Subscribe] = {}
         self._alarms: dict[str, int] = {"pulse": 0}
-        self._waits = {"lease": me.lease_within, "retry": _RETRY, "trial": _TRIAL_AGAIN, "pulse": me.pulse}
-
-    # --- what is asked of it ----------------------------------------------------------------------------------------
+        self._waits = {"lease": me.lease_within, "retry": _RETRY}
 
     @property
     def role(self) -> Role:
         return self.seat.role
 
     @property
-    def leaving(self) -> bool:
+    def leaves(self) -> bool:
         """It is about to leave, or has left."""
         return self._leave is not None or self.left is not None
-
-    def turn_seq(self) -> int | None:
-        """The grid index of the turn that is open, or after which it is; None when none is open."""
-        if not self.turns.open:
-            return None
-        running = self._running
-        if running is not None and running.turn is not None and running.turn.tick is not None:
-            return running.turn.tick.seq
-        return self.replica.seq or 0
 
     # --- what comes in ----------------------------------------------------------------------------------------------
 
@@ -151,7 +112,7 @@ class Engine:
                 if self.role not in (Role.LEADING, Role.YIELDING):
                     self.fail("link", reason)
             case link.Run():
-                self._answers.asked(message)
+                self.leading.answers.asked(message)
             case link.Lead() if not self._started:
                 pass
             case _:
@@ -159,28 +120,14 @@ class Engine:
 
     def from_leader(self, message: stream.LeaderMessage) -> None:
         """The leader we follow said something."""
-        if self.role in (Role.LEADING, Role.YIELDING, Role.RETIRED):
-            return
-        for news in self.follower.receive(message):
-            self._hear(news)
+        if self.role in (Role.JOINING, Role.FOLLOWING):
+            self._feed_all(self.following.receive(message, loaded=self.seat.loaded))
 
     def from_follower(self, worker: str, message: stream.FollowerMessage) -> None:
         """A follower of ours said something."""
-        match message:
-            case stream.Subscribe():
-                self._deferred[worker] = message
-                self._serve()
-            case stream.Ack():
-                self.publisher.ack(worker, message)
-            case stream.Offer(items=items):
-                self.inbox.admit(items)
-            case stream.Trial(schema=schema, changes=changes):
-                problem = self.replica.try_read(schema, changes)
-                self._outside.to_follower(worker, stream.leader_codec.encode(stream.Verdict(problem)))
-            case stream.Took(epoch=epoch):
-                self.feed(seat.HeirTook(worker, epoch))
-            case stream.Declined(order=order):
-                self.feed(seat.HeirDeclined(order))
+        event = self.leading.from_follower(worker, message)
+        if event is not None:
+            self.feed(event)
 
     def died(self, worker: str) -> None:
         """The process of another worker has ended."""
@@ -193,13 +140,10 @@ class Engine:
             if at > now:
                 continue
             del self._alarms[name]
-            match name:
-                case "pulse":
-                    self._pulse(now)
-                case "trial":
-                    self._ask()
-                case _:
-                    self.feed(seat.Alarm(name))
+            if name == "pulse":
+                self._pulse(now)
+            else:
+                self.feed(seat.Alarm(name))
 
     def fail(self, phase: str, reason: str, problem: BaseException | None = None) -> None:
         """This worker cannot go on: say so, and leave."""
@@ -215,15 +159,16 @@ class Engine:
     def next_step(self) -> Step | None:
         """What the bot's code has to do now, None when there is nothing. Only when no step runs."""
         self.on_time()
-        self._pass_on()
+        if self.role is Role.FOLLOWING:
+            self.following.pass_on()
         while self.left is None:
-            step = self._hooks.popleft() if self._hooks else self._next()
-            if step is None:
-                return None
             try:
+                step = self._next()
+                if step is None:
+                    return None
                 if step.turn is not None:
-                    self.turns.begin(step.turn)
-            except StateError as problem:
+                    self.leading.begin(step.turn)
+            except NeverblinkError as problem:
                 self.fail("state", problem.message)
                 continue
             self._running = step
@@ -235,18 +180,19 @@ class Engine:
         self._running = None
         if step.turn is not None:
             try:
-                self._finish(step.turn, value)
+                self.leading.finish(step.turn, value)
             except NeverblinkError as problem:
                 self.fail("state", problem.message)
-            return
         match step.name:
             case "on_start":
                 self._started = True
                 self._outside.tell(link.Ready(self._imported, self._clock.mono() - self._began))
                 self.feed(seat.Started())
             case "on_load":
-                self._loaded()
-            case "on_retire":
+                self._outside.collect_garbage()
+                if self.role is Role.FOLLOWING:
+                    self._feed_all(self.following.loaded())
+            case "on_retire" | "on_stop":
                 self._leave_now()
             case _:
                 pass
@@ -256,16 +202,18 @@ class Engine:
         self._running = None
 
     def raised(self, step: Step, problem: BaseException) -> None:
-        """The step raised. A command's problem is the operator's; any other ends this worker."""
+        """The step raised. A command's problem is the operator's; almost any other ends this worker."""
         self._running = None
         said = f"{type(problem).__name__}: {problem}" if str(problem) else type(problem).__name__
         turn = step.turn
         if turn is not None and turn.kind == "command":
-            self._answers.refuse(turn.items[0], problem, said)
-            self.done(step, _REFUSED)
+            try:
+                self.leading.refuse(turn, problem, said)
+            except NeverblinkError as worse:
+                self.fail("state", worse.message)
             return
         if turn is not None:
-            self.turns.abandon()
+            self.leading.abandon()
         match step.name:
             case "on_yield":
                 # It stays behind as the way back, and a clumsy hook must not take that away.
@@ -278,24 +226,52 @@ class Engine:
                 self.fail(kind, f"{step.name} raised {said}", problem)
 
     def idle(self) -> bool:
-        """Use the time until something is due for copies under way; return whether there is more to send at once."""
-        if self.role is not Role.LEADING or self.turns.open:
+        """Nothing is due: use the time. Returns whether there is more of it to be used at once."""
+        if self.role is not Role.LEADING or self._running is not None:
             return False
-        now = self._clock.mono()
-        until = min(now + _PUMP_FOR, self._next_turn(now) - _PUMP_STOPS)
-        return self.publisher.pump(self._clock.mono, until)
+        return self.leading.pump(self._clock.mono())
 
     def wake_at(self) -> int:
         """When something is due next, CLOCK_MONOTONIC ns; messages may come before."""
         at = min(self._alarms.values())
         if self.role is not Role.LEADING or self._running is not None:
             return at
-        now = self._clock.mono()
-        if self.seat.order is not None:
-            closes = self.turns.window_closes()
-            if closes:
-                at = min(at, now + max(0, closes - self._clock.wall()))
-        return min(at, self._next_turn(now))
+        return min(at, self.leading.wake_at(self._clock.mono(), self.seat.order))
+
+    def _next(self) -> Step | None:
+        if self._leave is not None:
+            return self._last_step(self._leave)
+        if self.following.to_load:
+            self.following.to_load = False
+            self._hooks.append(self._load_step())
+        if self._hooks:
+            return self._hooks.popleft()
+        if self.role is Role.LEADING and self._resume is not None:
+            return self._begin_leading(self._resume)
+        if self.role is Role.LEADING and (self.seat.order is not None or self.seat.stopping):
+            self.leading.serve()
+            self.feed(self.leading.boundary(self.seat.order))
+            if self._leave is not None:
+                return self._last_step(self._leave)
+        if self.role is not Role.LEADING:
+            return None
+        step = self.leading.next()
+        if step is not None and not self._outside.lease.held:
+            self.fail("lease", "the lease was lost without having been dropped: something closed its file")
+            return None
+        return step
+
+    def _begin_leading(self, cause: Cause) -> Step:
+        self._resume = None
+        self._led = True
+        before = self.following.leader if cause in ("handoff", "failover") else ""
+        step = self.leading.take_over(cause, before, self._order, self.following.deployment)
+        # Only now: until here it was in the blackout.
+        self._announce()
+        return step
+
+    def _load_step(self) -> Step:
+        return Step("on_load", lambda: self.bot.call_load(self.replica.state))
 
     # --- the machine ------------------------------------------------------------------------------------------------
 
@@ -306,16 +282,16 @@ class Engine:
                 return
             self._carry_out(command)
 
+    def _feed_all(self, events: list[SeatEvent]) -> None:
+        for event in events:
+            self.feed(event)
+
     def _carry_out(self, command: SeatCommand) -> None:
         outside = self._outside
         match command:
-            case seat.SendTook():
-                self._untold.append(command)
-            case seat.Announce() if self._resume is not None:
-                self._untold.append(command)
             case seat.Announce():
-                outside.tell(self._tally.report())
-                self._alarms["pulse"] = self._clock.mono() + self._me.pulse
+                if self._resume is None:
+                    self._announce()
             case seat.Connect(leader=leader):
                 self._connect(leader)
             case seat.TakeLease(cause=cause):
@@ -323,13 +299,13 @@ class Engine:
             case seat.DropLease():
                 self._drop_lease()
             case seat.SendFinal(to=to, order=order, deployment=deployment):
-                if self.publisher.final(to, order, deployment, self.inbox.pending()):
-                    outside.watch(to, self.publisher.pid_of(to))
-                else:
-                    # It will not take what it cannot get.
-                    self._alarms["lease"] = 0
+                if not self.leading.send_final(to, order, deployment):
+                    # It will not take what it cannot get: its time is over at once.
+                    self._waits["lease"] = 0
+            case seat.SendTook():
+                pass  # with the first step of leading, which knows when it is able to tick
             case seat.SendFailing(reason=reason):
-                self.publisher.failing(reason)
+                self.leading.failing(reason)
             case seat.Resume(cause=cause):
                 self._resume = cause
                 self._tally.leads(cause)
@@ -340,33 +316,23 @@ class Engine:
             case seat.Suspects(leader=leader, reason=reason):
                 outside.tell(link.Suspect(leader, reason))
             case seat.Arm(name=name):
-                # An heir that could not be reached is not waited for.
-                self._alarms.setdefault(name, self._clock.mono() + self._waits[name])
+                self._alarms[name] = self._clock.mono() + self._waits[name]
+                self._waits["lease"] = self._me.lease_within
             case seat.Disarm(name=name):
                 self._alarms.pop(name, None)
             case seat.Leave():
                 self._begin_leaving(command)
 
-    def _drop_lease(self) -> None:
-        try:
-            if self.role is Role.YIELDING:
-                self.turns.yield_frame(self.seat.leader, self.seat.settled)
-        except NeverblinkError as problem:
-            self.fail("yield", problem.message)
-        finally:
-            self._outside.lease.drop()
+    def _announce(self) -> None:
+        self._outside.tell(self._tally.report())
+        self._alarms["pulse"] = self._clock.mono() + self._me.pulse
 
     def _connect(self, leader: str) -> None:
-        self.publisher.forget()
-        self._deferred.clear()
+        self.leading.step_aside()
         if self._led:
             self._led = False
             self._hooks.append(Step("on_yield", self.bot.call_yield))
-        self.follower.guard = self.seat.guard
-        holder = self._outside.lease.holder()
-        if holder is not None and holder.holder == leader:
-            self._outside.watch(leader, holder.pid)
-        self.follower.follow(leader)
+        self.following.connect(leader, guard=self.seat.guard)
 
     def _take_lease(self, cause: Cause) -> None:
         outside, replica = self._outside, self.replica
@@ -389,197 +355,22 @@ class Engine:
         self._order = self.seat.heard
         self.feed(seat.LeaseTaken(epoch, cause))
 
-    # --- following --------------------------------------------------------------------------------------------------
-
-    def _hear(self, news: News) -> None:
-        match news:
-            case Copied():
-                self._rehearsal.begin(news)
-                self._hooks.append(self._load_step())
-            case Lost():
-                self._rehearsal.drop()
-                self.feed(seat.Stale())
-            case Unreadable(reason=reason):
-                if not self.follower.guard:
-                    self._outside.tell(link.Failed("read", reason, ""))
-                self.feed(seat.Broken(reason))
-            case TakeOver(order=order, deployment=deployment):
-                self._deployment = deployment
-                if not self.seat.loaded:
-                    self._outside.to_leader(stream.Declined(order, "it has not loaded the state"))
-                self.feed(seat.Received(order, self.follower.leader))
-            case Gone():
-                self.feed(seat.LeaderGone(self.follower.leader))
-            case Judged(problem=problem):
-                self._alarms.pop("trial", None)
-                if self._rehearsal.judged(problem):
-                    self.feed(seat.CaughtUp())
-
-    def _load_step(self) -> Step:
-        return Step("on_load", lambda: self.bot.call_load(self.replica.state))
-
-    def _loaded(self) -> None:
-        self._outside.collect_garbage()
-        if self.role is not Role.FOLLOWING:
-            return
-        if self._rehearsal.open and not self.follower.guard:
-            self._ask()
-        elif self.follower.live:
-            self.feed(seat.CaughtUp())
-
-    def _ask(self) -> None:
-        """Ask the leader whether it could go on with what we would write, and again if no answer comes."""
-        if self._rehearsal.open and self.role is Role.FOLLOWING:
-            if self._rehearsal.ask():
-                self._alarms["trial"] = self._clock.mono() + _TRIAL_AGAIN
-            else:
-                self.feed(seat.CaughtUp())
-
-    def _pass_on(self) -> None:
-        """What came in here while another leads goes to it."""
-        new = self.inbox.sort_in()
-        if new and self.role is Role.FOLLOWING:
-            self.follower.offer(new)
-
-    # --- leading ----------------------------------------------------------------------------------------------------
-
-    def _next(self) -> Step | None:
-        """The next step that is no hook."""
-        if self._leave is not None:
-            return self._last_step(self._leave)
-        if self.role is not Role.LEADING:
-            return None
-        if self._resume is not None:
-            try:
-                return self._lead_step(self._resume)
-            except NeverblinkError as problem:
-                self.fail("lead", problem.message)
-                return None
-        self._serve()
-        if self.seat.order is not None or self.seat.stopping:
-            self._at_boundary()
-            if self.role is not Role.LEADING:
-                return self._next()
-        turn = self.turns.next()
-        if turn is None:
-            return None
-        if turn.tick is not None and not self._outside.lease.held:
-            self.fail("lease", "the lease was lost without having been dropped: something closed its file")
-            return None
-        return Step(_handler(turn), turn.call, turn)
-
-    def _at_boundary(self) -> None:
-        order = self.seat.order
-        now = self._clock.mono()
-        if order is not None and order.order != self._waiting[0]:
-            self._waiting = order.order, now
-        # A bot that is always late has no slack ever, and perhaps it is being deployed to cure that.
-        in_a_hurry = now - self._waiting[1] > _SLACK_WITHIN
-        self.feed(
-            seat.Boundary(
-                decision=self.decisions.open_name,
-                window=self.turns.window_open(),
-                slack=in_a_hurry or self.turns.slack(),
-                heir=order is None or self.publisher.caught_up(order.to),
-            )
-        )
-
-    def _lead_step(self, cause: Cause) -> Step:
-        self._resume = None
-        replica = self.replica
-        last = replica.last
-        left = last.about if last is not None and isinstance(last.about, Yielded) else None
-        self.publisher.begin_leading()
-        if replica.frozen or replica.leaders.version > replica.schema.version:
-            # What others hold by now is in a shape that this code does not write.
-            self.turns.reset_frame()
-        blackout = self._clock.mono() - left.mono if left is not None else 0
-        self._tell_at_last()
-        before = self.follower.leader if cause in ("handoff", "failover") else ""
-        doubts = tuple(
-            InDoubt(opened.id, opened.name, opened.args, opened.at) for opened in replica.open.values()
-        )
-        about = Led(
-            worker=self._me.worker,
-            release=self._me.release,
-            cause=cause,
-            before=before,
-            order=self._order,
-            deployment=self._deployment,
-            blackout=blackout,
-            in_doubt=tuple(doubt.id for doubt in doubts),
-        )
-        self._led = True
-        self._tally.took_over(self._order, blackout)
-        self.turns.begin_leading(_CAUSES[cause].format(before or "the leader"))
-        turn = self.turns.lead_turn(about, lambda: self.bot.call_lead(doubts))
-        return Step("on_lead", turn.call, turn)
-
-    def _tell_at_last(self) -> None:
-        untold, self._untold = self._untold, []
-        for command in untold:
-            if isinstance(command, seat.SendTook):
-                self._outside.to_leader(stream.Took(self.replica.epoch, command.order))
-            else:
-                self._carry_out(command)
-
-    def _finish(self, turn: Turn, value: Any) -> None:
-        frame = self.turns.finish(turn, value)
-        match turn.kind:
-            case "tick":
-                handed = self._tally.ticked(frame)
-                if handed is not None:
-                    self._outside.tell(handed)
-                answers = turn.tick.answers if turn.tick is not None else {}
-                for item in turn.items:
-                    if item.kind == "command":
-                        self._answers.give(item, answers.get(item.key))
-            case "command" if value is not _REFUSED:
-                self._answers.give(turn.items[0], value)
-            case "stop":
-                self._leave_now()
-            case _:
-                pass
-        if turn.pause is not None:
-            self._outside.tell(self._tally.report())
-
-    def _serve(self) -> None:
-        """Serve those who asked for the state, where there is one."""
-        if self._deferred and self.role is Role.LEADING and self._resume is None and not self.turns.open:
-            waiting, self._deferred = self._deferred, {}
-            for asked in waiting.values():
-                self.publisher.subscribe(asked)
-
-    # --- time -------------------------------------------------------------------------------------------------------
+    def _drop_lease(self) -> None:
+        try:
+            if self.role is Role.YIELDING:
+                self.leading.turns.yield_frame(self.seat.leader, self.seat.settled)
+        except NeverblinkError as problem:
+            self.fail("yield", problem.message)
+        finally:
+            self._outside.lease.drop()
 
     def _pulse(self, now: int) -> None:
-        self._alarms["pulse"] = now + self._me.pulse
-        self._outside.tell(self._tally.report())
+        self._announce()
         if self.role is Role.FOLLOWING:
-            self.follower.keep_in_touch(now)
-            waiting = self.inbox.pending()
-            if waiting:
-                # An offer may be lost; the leader knows what it has by the key.
-                self.follower.offer(waiting)
-            self._watch_leader(now)
-        elif self._running is not None and self.seat.order is not None and self.decisions.open_name:
+            self._feed_all(self.following.pulse(now, self.leading.turns.tick_due()))
+        elif self._running is not None and self.seat.order is not None and self.leading.decisions.open_name:
             # In the middle of a turn there is no boundary, but there is something to tell.
-            self.feed(seat.Boundary(decision=self.decisions.open_name))
-
-    def _watch_leader(self, now: int) -> None:
-        due = self.turns.tick_due()
-        if not (due and self.follower.guard and self.follower.live):
-            return
-        overdue = self._clock.wall() - due
-        if overdue > self._me.hang_after and now - self.follower.heard > self._me.hang_after:
-            self.feed(
-                seat.Silent(
-                    f"no tick for {overdue / 1e9:.1f} s: tick {(self.replica.seq or 0) + 1} never came"
-                )
-            )
-
-    def _next_turn(self, now: int) -> int:
-        return now + self.turns.next_due() - self._clock.wall()
+            self.feed(seat.Boundary(decision=self.leading.decisions.open_name))
 
     # --- the end ----------------------------------------------------------------------------------------------------
 
@@ -592,7 +383,7 @@ class Engine:
 
     def _last_step(self, leave: seat.Leave) -> Step | None:
         if leave.how == "stop":
-            turn = self.turns.stop_turn(self.bot.call_stop)
+            turn = self.leading.turns.stop_turn(self.bot.call_stop)
             return Step("on_stop", turn.call, turn)
         if not self._started:
             self._leave_now()
@@ -603,15 +394,3 @@ class Engine:
         if self.left is None:
             self.left = self._leave
             self._outside.lease.drop()
-
-
-def _handler(turn: Turn) -> str:
-    return f"on_{turn.kind}"
-
-
-_CAUSES: dict[Cause, str] = {
-    "first": "nobody led before",
-    "handoff": "the handoff",
-    "takeback": "the handoff, which was taken back",
-    "failover": "{} died",
-}

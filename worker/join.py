@@ -26,7 +26,7 @@ from ..protocol.link import Stop
 from ..protocol.window import Window
 from .decision import Decision
 from .driver import Driver
-from .engine import Engine, Step
+from .engine import Engine
 from .inbox import Inbox
 from .migration import Migrations
 from .moments import InDoubt, Tick
@@ -34,6 +34,7 @@ from .poller import Poller
 from .seating import Seating, alone
 from .session import Session
 from .state import Cells
+from .steps import Step
 from .worker import interval_of, overrun_of, state_home, windows_of
 
 __all__ = ["Loop", "LoopFailed", "join", "seating"]

@@ -39,7 +39,7 @@ class Session:
 
     @property
     def recorder(self) -> Recorder:
-        return self._engine.decisions
+        return self._engine.leading.decisions
 
     def set_timer(self, name: str, at: int | None, after: str | int | None, every: str | int | None) -> None:
         self._check("set", name)
@@ -50,7 +50,7 @@ class Session:
         return self._engine.replica.timers.cancel(name)
 
     def _check(self, what: str, name: str) -> None:
-        if not self._engine.turns.open:
+        if not self._engine.leading.turns.open:
             raise StateError(
                 f"timer {name!r} was {what} outside a turn: timers are part of the state, so set and cancel them in "
                 "on_tick, on_event, on_timer, on_command or on_lead"

@@ -1,0 +1,111 @@
+"""Following: a worker's part while another one leads.
+
+It keeps the replica up with the leader's stream, has the real state loaded and judged (the rehearsal), passes on what
+came in here, and, as the way back of a handoff, watches whether the leader does its work. What it finds out are events
+for the seat.
+"""
+
+from __future__ import annotations
+
+from ..protocol import link, seat, stream
+from ..protocol.assignment import Assignment
+from ..protocol.seat import SeatEvent
+from .follower import Copied, Follower, Gone, Judged, Lost, TakeOver, Unreadable
+from .outside import Outside
+from .rehearsal import Rehearsal
+from .replica import Replica
+
+__all__ = ["Following"]
+
+
+class Following:
+    """See the module. `pid` is this worker's process."""
+
+    def __init__(self, me: Assignment, pid: int, replica: Replica, outside: Outside) -> None:
+        self.to_load = False
+        """The state is here anew, and the bot's `on_load` has to see it."""
+        self.deployment = 0
+        """Which deployment the last handoff to this worker belonged to."""
+        self._me = me
+        self._replica = replica
+        self._outside = outside
+        self._follower = Follower(me.worker, pid, replica, outside)
+        self._rehearsal = Rehearsal(replica, outside)
+
+    @property
+    def leader(self) -> str:
+        """Whom this worker follows, or followed last."""
+        return self._follower.leader
+
+    def connect(self, leader: str, *, guard: bool) -> None:
+        """Follow `leader`; as its `guard`, rather keep an old state than give up."""
+        outside, follower = self._outside, self._follower
+        follower.guard = guard
+        holder = outside.lease.holder()
+        if holder is not None and holder.holder == leader:
+            outside.watch(leader, holder.pid)
+        follower.follow(leader)
+
+    def receive(self, message: stream.LeaderMessage, *, loaded: bool) -> list[SeatEvent]:
+        """The leader said something. `loaded`: the seat knows that the whole state is here."""
+        events: list[SeatEvent] = []
+        for news in self._follower.receive(message):
+            match news:
+                case Copied():
+                    self._rehearsal.begin(news)
+                    self.to_load = True
+                case Lost():
+                    self._rehearsal.drop()
+                    self.to_load = False
+                    events.append(seat.Stale())
+                case Unreadable(reason=reason):
+                    if not self._follower.guard:
+                        self._outside.tell(link.Failed("read", reason, ""))
+                    events.append(seat.Broken(reason))
+                case TakeOver(order=order, deployment=deployment):
+                    self.deployment = deployment
+                    if not loaded:
+                        self._outside.to_leader(stream.Declined(order, "it has not loaded the state"))
+                    events.append(seat.Received(order, self.leader))
+                case Gone():
+                    events.append(seat.LeaderGone(self.leader))
+                case Judged(problem=problem):
+                    if self._rehearsal.judged(problem):
+                        events.append(seat.CaughtUp())
+        return events
+
+    def loaded(self) -> list[SeatEvent]:
+        """The bot's `on_load` has seen the state."""
+        if self._rehearsal.open and not self._follower.guard:
+            return self._ask()
+        return [seat.CaughtUp()] if self._follower.live else []
+
+    def pass_on(self) -> None:
+        """What came in here while another leads goes to it."""
+        new = self._replica.inbox.sort_in()
+        if new:
+            self._follower.offer(new)
+
+    def pulse(self, now: int, tick_due: int) -> list[SeatEvent]:
+        """Some time has passed. `tick_due`: when the leader's next tick was or is due (wall ns), 0 when unknown."""
+        self._follower.keep_in_touch(now)
+        waiting = self._replica.inbox.pending()
+        if waiting:
+            # An offer may be lost; the leader knows by the key what it has.
+            self._follower.offer(waiting)
+        asked: list[SeatEvent] = self._ask() if self._rehearsal.open and not self.to_load else []
+        return asked + self._watch(now, tick_due)
+
+    def _ask(self) -> list[SeatEvent]:
+        """Ask the leader whether it could go on with what we would write; repeated until it has answered."""
+        return [] if self._rehearsal.ask() else [seat.CaughtUp()]
+
+    def _watch(self, now: int, tick_due: int) -> list[SeatEvent]:
+        follower, bound = self._follower, self._me.hang_after
+        if not (tick_due and follower.guard and follower.live):
+            return []
+        overdue = self._outside.clock.wall() - tick_due
+        if overdue <= bound or now - follower.heard <= bound:
+            return []
+        missing = (self._replica.seq or 0) + 1
+        return [seat.Silent(f"no tick for {overdue / 1e9:.1f} s: tick {missing} never came")]

@@ -1,0 +1,218 @@
+"""Leading: a worker's part while it holds the lease.
+
+Which step of the bot's is next, what a boundary looks like to the seat, how followers are served, and the frames with
+which an epoch begins and ends.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..protocol import seat, stream
+from ..protocol.assignment import Assignment
+from ..protocol.frame import Cause, Led, Yielded
+from ..protocol.link import YieldTo
+from ..protocol.seat import SeatEvent
+from .answers import Answers
+from .decision_log import DecisionLog
+from .moments import InDoubt
+from .outside import Outside
+from .publisher import Publisher
+from .replica import Replica
+from .steps import Step
+from .tally import Tally
+from .turns import Bot, Turn, Turns
+
+__all__ = ["Leading"]
+
+_PUMP_FOR = 2_000_000
+_PUMP_STOPS = 500_000
+"""Copies are sent for this long at a time, and not in the last moment before a tick."""
+_SLACK_WITHIN = 1_000_000_000
+_REFUSED = object()
+"""What a command has returned that raised: its answer was given."""
+
+
+class Leading:
+    """See the module."""
+
+    def __init__(
+        self,
+        me: Assignment,
+        bot: Bot,
+        replica: Replica,
+        tally: Tally,
+        publisher: Publisher,
+        outside: Outside,
+    ) -> None:
+        self.answers = Answers(replica, outside)
+        self.turns = Turns(bot, replica, publisher, outside)
+        self.decisions = DecisionLog(replica, publisher, outside, self._turn_seq)
+        self._me = me
+        self._bot = bot
+        self._replica = replica
+        self._tally = tally
+        self._publisher = publisher
+        self._outside = outside
+        self._clock = outside.clock
+        self._turn: Turn | None = None
+        self._waiting = (0, 0)
+        """The order that waits for a boundary, and since when."""
+        self._deferred: dict[str, stream.Subscribe] = {}
+
+    # beginning and ending an epoch
+
+    def take_over(self, cause: Cause, before: str, order: int, deployment: int) -> Step:
+        """This worker is able to tick: the step that opens its epoch. Raises `StateError` and `JournalError`."""
+        replica, outside = self._replica, self._outside
+        last = replica.last
+        left = last.about if last is not None and isinstance(last.about, Yielded) else None
+        self._publisher.begin_leading()
+        if replica.frozen or replica.leaders.version > replica.schema.version:
+            # What others hold by now is in a shape that this code does not write.
+            self.turns.reset_frame()
+        blackout = self._clock.mono() - left.mono if left is not None else 0
+        if cause == "handoff":
+            outside.to_leader(stream.Took(replica.epoch, order))
+        doubts = tuple(
+            InDoubt(opened.id, opened.name, opened.args, opened.at) for opened in replica.open.values()
+        )
+        about = Led(
+            worker=self._me.worker,
+            release=self._me.release,
+            cause=cause,
+            before=before,
+            order=order,
+            deployment=deployment,
+            blackout=blackout,
+            in_doubt=tuple(doubt.id for doubt in doubts),
+        )
+        self._tally.took_over(order, blackout)
+        self.turns.begin_leading(_CAUSES[cause].format(before or "the leader"))
+        turn = self.turns.lead_turn(about, lambda: self._bot.call_lead(doubts))
+        return Step("on_lead", turn.call, turn)
+
+    def boundary(self, order: YieldTo | None) -> seat.Boundary:
+        """This moment between two turns, and what keeps the leader from yielding in it."""
+        now = self._clock.mono()
+        if order is not None and order.order != self._waiting[0]:
+            self._waiting = order.order, now
+        # A bot that is always late has no slack ever, and perhaps it is being deployed to cure that.
+        in_a_hurry = now - self._waiting[1] > _SLACK_WITHIN
+        return seat.Boundary(
+            decision=self.decisions.open_name,
+            window=self.turns.window_open(),
+            slack=in_a_hurry or self.turns.slack(),
+            heir=order is None or self._publisher.caught_up(order.to),
+        )
+
+    def send_final(self, to: str, order: int, deployment: int) -> bool:
+        """Send the heir the frame that closed the epoch; return False when it cannot be reached."""
+        publisher = self._publisher
+        sent = publisher.final(to, order, deployment, self._replica.inbox.pending())
+        if sent:
+            self._outside.watch(to, publisher.pid_of(to))
+        return sent
+
+    def failing(self, reason: str) -> None:
+        """Tell all followers that this worker leaves without an heir."""
+        self._publisher.failing(reason)
+
+    def step_aside(self) -> None:
+        """Another worker leads."""
+        self._publisher.forget()
+        self._deferred.clear()
+
+    # turns
+
+    def next(self) -> Step | None:
+        """The turn that is due, None when none is."""
+        self.serve()
+        turn = self.turns.next()
+        return Step(f"on_{turn.kind}", turn.call, turn) if turn is not None else None
+
+    def begin(self, turn: Turn) -> None:
+        """Open a turn. Raises `StateError` when the state was changed since the last one."""
+        self.turns.begin(turn)
+        self._turn = turn
+
+    def finish(self, turn: Turn, value: Any) -> None:
+        """Close a turn whose handler returned `value`. Raises `StateError` and `JournalError`."""
+        self._turn = None
+        frame = self.turns.finish(turn, value)
+        if turn.tick is not None:
+            handed = self._tally.ticked(frame)
+            if handed is not None:
+                self._outside.tell(handed)
+            for item in turn.items:
+                if item.kind == "command":
+                    self.answers.give(item, turn.tick.answers.get(item.key))
+        elif turn.kind == "command" and value is not _REFUSED:
+            self.answers.give(turn.items[0], value)
+        if turn.pause is not None:
+            self._outside.tell(self._tally.report())
+
+    def refuse(self, turn: Turn, problem: BaseException, said: str) -> None:
+        """Close the turn of a command whose handler raised."""
+        self.answers.refuse(turn.items[0], problem, said)
+        self.finish(turn, _REFUSED)
+
+    def abandon(self) -> None:
+        """The handler raised: the turn has no frame."""
+        self._turn = None
+        self.turns.abandon()
+
+    def wake_at(self, now: int, order: YieldTo | None) -> int:
+        """When something is due next, CLOCK_MONOTONIC ns."""
+        wall = self._clock.wall()
+        due = self.turns.next_due()
+        if order is not None:
+            # Perhaps it waits for this.
+            due = min(due, self.turns.window_closes() or due)
+        return now + due - wall
+
+    # followers
+
+    def from_follower(self, worker: str, message: stream.FollowerMessage) -> SeatEvent | None:
+        """A follower said something; return what that is to the seat."""
+        match message:
+            case stream.Subscribe():
+                self._deferred[worker] = message
+            case stream.Ack():
+                self._publisher.ack(worker, message)
+            case stream.Offer(items=items):
+                self._replica.inbox.admit(items)
+            case stream.Trial(schema=schema, changes=changes):
+                problem = self._replica.try_read(schema, changes)
+                self._outside.to_follower(worker, stream.leader_codec.encode(stream.Verdict(problem)))
+            case stream.Took(epoch=epoch):
+                return seat.HeirTook(worker, epoch)
+            case stream.Declined(order=order):
+                return seat.HeirDeclined(order)
+        return None
+
+    def serve(self) -> None:
+        """Serve those who have asked for the state. Only at a boundary, because only there it is a state."""
+        while self._deferred:
+            self._publisher.subscribe(self._deferred.pop(next(iter(self._deferred))))
+
+    def pump(self, now: int) -> bool:
+        """Use the time until something is due for copies under way; return whether more could be sent at once."""
+        until = min(now + _PUMP_FOR, self.wake_at(now, None) - _PUMP_STOPS)
+        return self._publisher.pump(self._clock.mono, until)
+
+    def _turn_seq(self) -> int | None:
+        """The grid index of the turn that is open, or after which it is; None when none is open."""
+        if not self.turns.open:
+            return None
+        if self._turn is not None and self._turn.tick is not None:
+            return self._turn.tick.seq
+        return self._replica.seq or 0
+
+
+_CAUSES: dict[Cause, str] = {
+    "first": "nobody led before",
+    "handoff": "the handoff",
+    "takeback": "the handoff, which was taken back",
+    "failover": "{} died",
+}
