@@ -118,7 +118,8 @@ class Puppet:
         if self.seat.role is Role.FOLLOWING and self.seat.guard and self.lease.holder() is None:
             self.feed(seat.LeaderGone(self.seat.leader))
         if self.seat.role is Role.FOLLOWING and self.seat.guard and "suspect" in self.script:
-            self.tell(link.Suspect(self.seat.leader, self.script.pop("suspect")))
+            # Again and again, as a real one: the first may be heard before the new leader is.
+            self.tell(link.Suspect(self.seat.leader, self.script["suspect"]))
 
     # --- what comes -------------------------------------------------------------------------------------------------
 
