@@ -337,9 +337,13 @@ class Handoff(msgspec.Struct):
         return [Disarm("boundary"), Send(self.new, Lead()), Arm("repeat")]
 
     def _ask_to_lead(self, event: RungOut) -> list[HandoffCommand]:
-        if event.name != "repeat" or not self.new_lives or self.old_lives:
+        """Nobody has led for a while: whoever is left may. The kernel refuses one that comes too late.
+
+        The old worker takes the lease back by itself when the new one does not come, but not when it hangs.
+        """
+        if event.name != "repeat":
             return []
-        return [Send(self.new, Lead()), Arm("repeat")]
+        return [Send(self.new if self.new_lives else self.old, Lead()), Arm("repeat")]
 
     def _revoke(self, event: Abort) -> list[HandoffCommand]:
         self.revoked = True
@@ -520,6 +524,8 @@ RULES: dict[Phase, dict[type, Rule]] = {
             Handoff._seen_transferring, (_P.TRANSFERRING, _P.PROBATION, _P.REVERTING, _P.ABORTED, _P.DONE)
         ),
         Exited: Rule(Handoff._died_in_transfer, (_P.TRANSFERRING, _P.ABORTED)),
+        # The old worker may know before we do that the new one took over, and then hung.
+        Suspected: Rule(Handoff._suspected, (_P.TRANSFERRING,)),
         Abort: Rule(Handoff._revoke, (_P.TRANSFERRING,)),
         RungOut: Rule(Handoff._ask_to_lead, (_P.TRANSFERRING,)),
     },

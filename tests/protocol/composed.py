@@ -128,6 +128,7 @@ class Model:
             self.roads += [(SUPERVISOR, name), (name, SUPERVISOR)]
             self.roads += [(name, other) for other in self.names if other != name]
         self.road = {road: at for at, road in enumerate(self.roads)}
+        self.to_supervisor = [self.road[name, SUPERVISOR] for name in self.names]
 
     def start(self, crashes: int = 0, losses: int = 0, wishes: int = 0, *, force: bool = False) -> State:
         """Return the state in which `old` leads under epoch 1 and the handoff has just begun."""
@@ -201,6 +202,8 @@ class World:
         self._log = log
 
     def state(self) -> State:
+        if self.machines.plain:
+            self._forget_old_news()
         return State(
             self.handoff,
             tuple(self.workers),
@@ -253,6 +256,16 @@ class World:
         message, *rest = self.queues[road]
         self.queues[road] = tuple(rest)
         return message
+
+    def _forget_old_news(self) -> None:
+        """Take reports off the queues that can make no difference any more."""
+        for at in self.model.to_supervisor:
+            if self.queues[at]:
+                self.queues[at] = tuple(
+                    message
+                    for message in self.queues[at]
+                    if not (isinstance(message, h.Seen) and self.machines.is_old_news(self.handoff, message))
+                )
 
     # the supervisor
 
@@ -327,7 +340,7 @@ class World:
                 self.counted(name)
             case s.Connect(leader=leader):
                 watch = leader if self.holder == leader else self.worker(name).watch
-                self.change(name, live=False, watch=watch)
+                self.change(name, live=False, number=FAR, watch=watch)
             case s.Cancel(order=order):
                 self.push(name, SUPERVISOR, h.Withdrawn(name, order))
             case s.Hold(order=order, reason=reason):
@@ -393,11 +406,14 @@ class World:
     def die(self, name: str) -> None:
         """The process ends: the kernel frees the lease, and nobody reads what is on its way to it."""
         self.fails(name)
-        worker = self.worker(name)
+        worker, seat = self.worker(name), self.seat(name)
         if self.holder == name:
             self.holder = ""
-        self.workers[self.model.index[name]] = worker._replace(
-            life="dead", decision=False, alarms=frozenset(), watch=""
+        # All that is left of it is what its leader thinks.
+        role, leader = (Role.FOLLOWING, seat.leader) if worker.live else (Role.JOINING, "")
+        left = self.machines.number_of_seat(self.machines.seat(name, role, leader))
+        self.workers[self.model.index[name]] = Worker(
+            left, "dead", live=worker.live, number=FAR, dismissed=worker.dismissed
         )
         for at, (_, receiver) in enumerate(self.model.roads):
             if receiver == name:
@@ -406,7 +422,10 @@ class World:
     def fails(self, name: str) -> None:
         """Note when the leader fails while the bot has but one worker, or only the supervisor has yet to hear of it."""
         phase = self.machines.handoff_of(self.handoff).phase
-        alone = phase in (Phase.PREPARING, Phase.REHEARSING, Phase.RETIRING)
+        others = [self.seat(other) for other in self.model.names if other != name]
+        alone = phase in (Phase.PREPARING, Phase.REHEARSING, Phase.RETIRING) or not any(
+            seat.loaded for seat in others
+        )
         over = name == "old" and self.seat(name).settled >= FIRST_ORDER
         if self.holder == name and (alone or over):
             self.excused = True

@@ -130,6 +130,7 @@ class Fair:
                 break
             passed.append(state)
             state = make(self._model, state, move)
+            assert len(passed) < 1000, "what is urgent does not end"
         rest = self._calm[state]
         for each in passed:
             self._calm[each] = rest
@@ -171,7 +172,8 @@ def at_rest(model: Model, state: State) -> str:
     leaders = model.leaders(state)
     names = " and ".join(leaders) or "nobody"
     phase = model.handoff(state).phase
-    if state.supervised and not model.ended(state) and not _hung_leader(model, state):
+    stands = _hung_leader(model, state) or (not leaders and excused(model, state))
+    if state.supervised and not model.ended(state) and not stands:
         return f"the deployment stays {phase.value} for ever ({names} leads)"
     outrun = bool(state.claim) and model.worker(state, state.claim or "").life != "alive"
     if state.claim is not None and not outrun and leaders != [state.claim][: len(state.claim)]:

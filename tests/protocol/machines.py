@@ -11,7 +11,8 @@ from copy import copy
 
 import msgspec
 
-from neverblink.protocol.handoff import Handoff, HandoffCommand, HandoffEvent
+from neverblink.protocol import handoff as rules
+from neverblink.protocol.handoff import Handoff, HandoffCommand, HandoffEvent, Phase, Seen
 from neverblink.protocol.seat import Seat, SeatCommand, SeatEvent
 
 __all__ = ["Machines"]
@@ -29,13 +30,15 @@ class Machines:
     ) -> None:
         self.seat = seat
         self.handoff = handoff
-        self._plain = plain
+        self.plain = plain
         self._seats: list[Seat] = []
         self._seat_numbers: dict[object, int] = {}
         self._seat_steps: dict[tuple[int, SeatEvent], tuple[int, list[SeatCommand]]] = {}
         self._handoffs: list[Handoff] = []
         self._handoff_numbers: dict[object, int] = {}
         self._handoff_steps: dict[tuple[int, HandoffEvent], tuple[int, list[HandoffCommand]]] = {}
+        self._old_news: dict[tuple[int, Seen], bool] = {}
+        self._ahead = {phase: _reachable(phase) for phase in Phase}
 
     def seat_of(self, number: int) -> Seat:
         return self._seats[number]
@@ -64,7 +67,7 @@ class Machines:
         if known is None:
             seat = copy(self._seats[number])
             commands = seat.step(event)
-            if self._plain:
+            if self.plain:
                 seat.held = ""
             known = self._seat_steps[number, event] = self.number_of_seat(seat), commands
         return known
@@ -74,7 +77,35 @@ class Machines:
         if known is None:
             handoff = copy(self._handoffs[number])
             commands = handoff.step(event)
-            if self._plain:
+            if self.plain:
                 handoff.reason = ""
             known = self._handoff_steps[number, event] = self.number_of_handoff(handoff), commands
         return known
+
+    def is_old_news(self, number: int, report: Seen) -> bool:
+        """Whether the handoff would ignore `report` from now on, in every phase that it can still come to."""
+        known = self._old_news.get((number, report))
+        if known is None:
+            now = self._handoffs[number]
+            known = self._old_news[number, report] = not any(
+                _matters(now, phase, report) for phase in self._ahead[now.phase]
+            )
+        return known
+
+
+def _reachable(phase: Phase) -> set[Phase]:
+    """The phases that may follow, and `phase` itself, by the table."""
+    reached, todo = {phase}, [phase]
+    while todo:
+        for rule in rules.RULES[todo.pop()].values():
+            new = set(rule.leads_to) - reached
+            reached |= new
+            todo += new
+    return reached
+
+
+def _matters(handoff: Handoff, phase: Phase, report: Seen) -> bool:
+    before = copy(handoff)
+    before.phase = phase
+    after = copy(before)
+    return bool(after.step(report)) or after != before

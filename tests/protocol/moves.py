@@ -20,7 +20,7 @@ from neverblink.protocol.handoff import Phase
 from neverblink.protocol.link import Follow, Lead, YieldTo
 from neverblink.protocol.seat import Role
 
-from .composed import SUPERVISOR, Declined, Failing, Final, Frame, Model, State, Took, World
+from .composed import FAR, SUPERVISOR, Declined, Failing, Final, Frame, Model, State, Took, World
 
 __all__ = ["Move", "cuts", "make", "moves"]
 
@@ -103,7 +103,7 @@ def _of_worker(model: Model, state: State, name: str, *, may_fail: bool) -> Iter
             yield Move("close", name)
         elif seat.order is not None:
             yield Move("open", name)
-        if seat.order is not None:
+        if seat.order is not None and _serves(model, state, name, seat.order.to):
             yield Move("boundary", name)
     elif seat.role is Role.FOLLOWING:
         if _can_sync(model, state, name):
@@ -112,16 +112,21 @@ def _of_worker(model: Model, state: State, name: str, *, may_fail: bool) -> Iter
                 yield Move("unreadable", name)
         if seat.leader in model.index and model.worker(state, seat.leader).life == "hung":
             yield Move("silent", name)
-        if state.losses and worker.live and not model.ended(state):
+        if state.losses and worker.live and not model.ended(state) and seat.leader in model.leaders(state):
             yield Move("stale", name)
+
+
+def _serves(model: Model, state: State, name: str, heir: str) -> bool:
+    follower, seat = model.worker(state, heir), model.seat(state, heir)
+    return follower.live and seat.role is Role.FOLLOWING and seat.leader == name
 
 
 def _tells(model: Model, state: State, name: str) -> bool:
     """Whether a report, sent again, can make a difference: it says something new, or will be old news soon."""
-    seat, phase = model.seat(state, name), model.handoff(state).phase
-    if seat.role is Role.LEADING and phase not in (Phase.PREPARING, Phase.REHEARSING):
-        return True
+    seat = model.seat(state, name)
     report = h.Seen(name, seat.role.value, seat.loaded, model.worker(state, name).ready, seat.epoch)
+    if seat.role is Role.LEADING and model.handoff(state).phase not in (Phase.PREPARING, Phase.REHEARSING):
+        return not model.machines.is_old_news(state.handoff, report)
     after, commands = model.machines.step_handoff(state.handoff, report)
     return after != state.handoff or bool(commands)
 
@@ -212,14 +217,14 @@ def _hear(world: World, name: str, sender: str, message: object) -> None:
         case Frame(number=number):
             if worker.live and number > worker.number:
                 fits = number == worker.number + 1
-                world.change(name, live=fits, number=number if fits else worker.number)
+                world.change(name, live=fits, number=number if fits else FAR)
         case Final(order=order, number=number):
             fits = worker.live and number - 1 <= worker.number and seat.loaded
             if fits:
                 world.change(name, number=max(number, worker.number))
                 world.feed(name, s.Received(order, sender))
             else:
-                world.change(name, live=False)
+                world.change(name, live=False, number=FAR)
                 world.push(name, sender, Declined(order))
         case _:
             raise AssertionError(message)
@@ -282,7 +287,7 @@ def _sync(world: World, move: Move) -> None:
     world.feed(move.who, s.CaughtUp())
 
 
-def _gone(world: World, move: Move) -> None:
+def _leader_gone(world: World, move: Move) -> None:
     world.change(move.who, watch="")
     world.feed(move.who, s.LeaderGone(move.what))
 
@@ -305,7 +310,8 @@ def _fell(world: World, move: Move) -> None:
 
 def _unreadable(world: World, move: Move) -> None:
     world.crashes -= 1
-    world.change(move.who, live=world.seat(move.who).guard, number=0)
+    guard = world.seat(move.who).guard
+    world.change(move.who, live=guard, number=0 if guard else FAR)
     world.feed(move.who, s.Broken("positions: expected int, got str"))
 
 
@@ -316,7 +322,7 @@ def _hang(world: World, move: Move) -> None:
 
 def _stale(world: World, move: Move) -> None:
     world.losses -= 1
-    world.change(move.who, live=False)
+    world.change(move.who, live=False, number=FAR)
     world.feed(move.who, s.Stale())
 
 
@@ -364,7 +370,7 @@ _MAKE: dict[str, Callable[[World, Move], None]] = {
     "alarm": _alarm,
     "start": _start,
     "sync": _sync,
-    "gone": _gone,
+    "gone": _leader_gone,
     "boundary": _boundary,
     "fell": _fell,
     "unreadable": _unreadable,
