@@ -95,7 +95,8 @@ class Follower:
         self.live = False
         """The state is the leader's, up to the last frame received."""
         self.heard = 0
-        """When the leader was heard last, CLOCK_MONOTONIC."""
+        """When the leader was heard last, or we turned to it, CLOCK_MONOTONIC."""
+        self._asked_at = 0
         self._asked = False
         """Subscribed, and nothing that fits has come yet."""
         self._copying = False
@@ -111,12 +112,14 @@ class Follower:
     def follow(self, leader: str) -> None:
         """Turn to `leader`."""
         self.leader = leader
+        self.heard = self._outside.clock.mono()
         self._outside.connect(leader)
         self.subscribe()
 
     def subscribe(self) -> None:
         """Ask for what comes after what we have."""
-        self.heard = self._outside.clock.mono()
+        # Asking is not hearing: a leader that never answers must be found silent.
+        self._asked_at = self._outside.clock.mono()
         self._asked = True
         replica = self._replica
         if self._copying:
@@ -136,7 +139,7 @@ class Follower:
 
     def keep_in_touch(self, now: int) -> None:
         """Subscribe again when the leader has been silent for too long; call now and then."""
-        if self.leader and now - self.heard > PATIENCE:
+        if self.leader and now - max(self.heard, self._asked_at) > PATIENCE:
             self.subscribe()
 
     def receive(self, message: LeaderMessage) -> list[News]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from ..protocol import link, seat, stream
 from ..protocol.assignment import Assignment
 from ..protocol.seat import SeatEvent
-from .follower import Copied, Follower, Gone, Judged, Lost, TakeOver, Unreadable
+from .follower import PATIENCE, Copied, Follower, Gone, Judged, Lost, TakeOver, Unreadable
 from .outside import Outside
 from .rehearsal import Rehearsal
 from .replica import Replica
@@ -102,8 +102,11 @@ class Following:
 
     def _watch(self, now: int, tick_due: int) -> list[SeatEvent]:
         follower, bound = self._follower, self._me.hang_after
-        if not (tick_due and follower.guard and follower.live):
+        if not (tick_due and follower.guard):
             return []
+        if not follower.live:
+            # It may hang since before it has answered us at all. Or our question was lost: we ask once more.
+            bound += PATIENCE
         overdue = self._outside.clock.wall() - tick_due
         if overdue <= bound or now - follower.heard <= bound:
             return []
