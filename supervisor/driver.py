@@ -39,6 +39,8 @@ __all__ = ["Driver", "Finished", "Hands"]
 
 _REPEAT = 500_000_000
 _RETIRE_WITHIN = 10_000_000_000
+_WHY_WITHIN = 300_000_000
+"""The old worker sees the new one die sooner than we know how it died."""
 _SHOWN_TIMES = 20
 _SHOWN_EVERY = (100_000_000, 1_000_000_000)
 """The probation is shown this many times, but not more often and not more seldom than so."""
@@ -113,6 +115,8 @@ class Driver:
         """The probation's time is up, and it has not ticked yet."""
         self._no_boundary = False
         """The rehearsal ran out of time because the old worker reached no boundary."""
+        self._unexplained: machine.Seen | None = None
+        """The old worker leads again, and why is not known yet."""
         self._events: deque[HandoffEvent] = deque()
         self._stepping = False
         self._alarms = Alarms(
@@ -124,6 +128,7 @@ class Driver:
                 "repeat": _REPEAT,
                 "probation": patience.probation,
                 "retire": _RETIRE_WITHIN,
+                "why": _WHY_WITHIN,
                 "show": max(_SHOWN_EVERY[0], min(_SHOWN_EVERY[1], patience.probation // _SHOWN_TIMES)),
             },
             self._rung,
@@ -163,7 +168,12 @@ class Driver:
             case Ready():
                 self._ready(worker, message)
             case Report():
-                self._feed(self._seen(worker, message))
+                seen = self._seen(worker, message)
+                if self._is_unexplained(seen):
+                    self._unexplained = seen
+                    self._alarms.arm("why")
+                else:
+                    self._feed(seen)
                 if worker == self.handoff.new and message.ticks:
                     self._has_ticked()
             case Rehearsed() if worker == self.handoff.new:
@@ -180,6 +190,7 @@ class Driver:
                 self._first_tick(worker, message)
             case Failed():
                 self._feed(machine.CannotRead(worker, message.reason))
+                self._explain()
             case _:
                 pass
 
@@ -189,6 +200,7 @@ class Driver:
             self._feed(machine.Exited(worker, f"worker {worker} ended: {reason}"))
         elif worker == self.handoff.new:
             self._feed(machine.Exited(worker, reason))
+            self._explain()
 
     def close(self) -> None:
         """Drive no further."""
@@ -306,7 +318,24 @@ class Driver:
     def _seen(self, worker: str, report: Report) -> machine.Seen:
         member = self._roster.get(worker)
         ready = report.role != "joining" or (member is not None and member.ready is not None)
-        return machine.Seen(worker, report.role, report.loaded, ready)
+        return machine.Seen(worker, report.role, report.loaded, ready, report.epoch)
+
+    def _is_unexplained(self, seen: machine.Seen) -> bool:
+        handoff = self.handoff
+        return (
+            handoff.phase in (Phase.PROBATION, Phase.RETIRING)
+            and (seen.worker, seen.role) == (handoff.old, "leading")
+            and seen.epoch > handoff.epoch
+            and handoff.new_lives
+            and not handoff.reason
+        )
+
+    def _explain(self) -> None:
+        """Let the machine know that the old worker leads again: what there is to know of why, it knows."""
+        self._alarms.disarm("why")
+        seen, self._unexplained = self._unexplained, None
+        if seen is not None:
+            self._feed(seen)
 
     def _ready(self, worker: str, ready: Ready) -> None:
         if worker == self.handoff.new and self.handoff.phase is Phase.PREPARING:
@@ -379,6 +408,8 @@ class Driver:
                 # A tick can be further apart than the probation is long. New code that has never ticked has proven
                 # nothing; that it does tick when it is due is the old worker's to watch.
                 self._overdue = True
+            case "why":
+                self._explain()
             case _:
                 if name == "repeat" and self.handoff.phase in (Phase.REHEARSING, Phase.WAITING):
                     self._look_for_decision()
