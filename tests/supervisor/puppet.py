@@ -57,6 +57,7 @@ class Puppet:
         self.first = False
         self.led_at = 0.0
         self.held_at = 0.0
+        self.guard_at = 0.0
 
     # --- the process ------------------------------------------------------------------------------------------------
 
@@ -118,8 +119,10 @@ class Puppet:
         if self.seat.role is Role.FOLLOWING and self.seat.guard and self.lease.holder() is None:
             self.feed(seat.LeaderGone(self.seat.leader))
         if self.seat.role is Role.FOLLOWING and self.seat.guard and "suspect" in self.script:
-            # Again and again, as a real one: the first may be heard before the new leader is.
-            self.tell(link.Suspect(self.seat.leader, self.script["suspect"]))
+            # After a while, and again and again, as a real one.
+            self.guard_at = self.guard_at or time.monotonic()
+            if time.monotonic() - self.guard_at > 0.2:
+                self.tell(link.Suspect(self.seat.leader, self.script["suspect"]))
 
     # --- what comes -------------------------------------------------------------------------------------------------
 
