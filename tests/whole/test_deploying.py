@@ -1,0 +1,103 @@
+"""The verbs around a deployment, as an operator types them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from .bots import COUNTER, bot
+from .live import Live, one_line, unbroken
+
+
+def gated(gate: Path) -> str:
+    """A bot that starts when `gate` is there."""
+    return bot(
+        f"""
+        async def on_start(self):
+            while not os.path.exists({str(gate)!r}):
+                await asyncio.sleep(0.01)
+
+        def on_tick(self, tick):
+            self.state.ticks += 1
+            say(f"tick {{tick.seq}}")
+        """
+    )
+
+
+def test_a_second_deploy_is_refused_with_the_first_ones_id_and_replace_supersedes_it(live: Live) -> None:
+    live.up(live.code("v0", COUNTER))
+    first = live.start("deploy", live.code("v1", gated(live.tmp / "never")), "--json")
+    number = _spawned(live)
+    second = live.code("v2", f"{COUNTER}# 2\n")
+    refused = live.run("deploy", second)
+    assert refused.code == 5, refused
+    assert f"deployment {number}" in one_line(refused)
+    superseding = live.run("deploy", second, "--replace", "--json")
+    assert superseding.code == 0, superseding
+    superseded = first.ends()
+    assert superseded.code == 3, superseded
+    assert superseded.json["deployment"] == number
+    assert superseded.json["reason"] == "replaced by another deployment"
+    live.down()
+    report = live.audit()
+    assert report["missed"] == report["doubled"] == 0, report
+    assert report["handoffs_total"] == 1
+
+
+def test_ctrl_c_cancels_the_deployment_and_never_the_bot(live: Live) -> None:
+    live.up(live.code("v0", COUNTER))
+    deploy = live.start("deploy", live.code("v1", gated(live.tmp / "never")))
+    _spawned(live)
+    deploy.interrupt()
+    cancelled = deploy.ends()
+    assert cancelled.code == 3, cancelled
+    assert "cancelling deployment 1; the bot goes on" in cancelled.out
+    assert "Traceback" not in cancelled.out + cancelled.err
+    live.ticks_on()
+    # In a probation the way out is the way back.
+    second = live.start("deploy", live.code("v2", COUNTER, probation="30s"), "--json")
+    live.phase(2, "probation")
+    second.interrupt()
+    back = second.ends()
+    assert back.code == 4, back
+    live.ticks_on()
+    assert live.status()["worker"] == "w1"
+    live.down()
+    report = live.audit()
+    assert report["missed"] == report["doubled"] == 0, report
+    unbroken(live.said("tick"), report)
+
+
+def test_no_wait_returns_with_a_number_that_the_history_knows(live: Live) -> None:
+    live.up(live.code("v0", COUNTER))
+    begun = live.run("deploy", live.code("v1", COUNTER), "--no-wait", "-m", "a reason", "--json")
+    assert begun.code == 0, begun
+    number = begun.json["deployment"]
+    assert live.ended(number)["outcome"] == "done"
+    told = live.run("history", str(number), "--json")
+    assert told.code == 0, told
+    assert told.json["outcome"] == "done"
+    assert told.json["why"] == "a reason"
+
+
+def test_a_dry_run_rehearses_on_the_live_state_and_hands_nothing_over(live: Live) -> None:
+    live.up(live.code("v0", COUNTER))
+    before = live.status()
+    rehearsed = live.run("deploy", live.code("v1", COUNTER), "--dry-run", "--json")
+    assert rehearsed.code == 0, rehearsed
+    assert rehearsed.json["outcome"] == "rehearsed"
+    assert rehearsed.json["rollback"] == "newest"
+    assert rehearsed.json["release"] == before["release"]
+    grown = bot(state="ticks: int = 0\nlimit: int")
+    unreadable = live.run("deploy", live.code("v2", grown), "--dry-run", "--json")
+    assert unreadable.code == 3, unreadable
+    assert "limit" in unreadable.json["reason"]
+    live.ticks_on()
+    after = live.status()
+    assert (after["worker"], after["epoch"]) == (before["worker"], before["epoch"])
+    live.down()
+    assert live.audit()["handoffs"] == []
+
+
+def _spawned(live: Live) -> int:
+    """Wait until a deployment has started its worker; return its number."""
+    return live.event(type="step", step="spawned")["deployment"]

@@ -1,0 +1,111 @@
+"""The way back: by an operator, by the death of the new worker, by code that fails or hangs."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import pytest
+
+from .bots import COUNTER, bot
+from .live import Live, unbroken
+
+
+def test_a_rollback_in_the_probation_is_one_message_and_keeps_the_newest_state(live: Live) -> None:
+    live.up(live.code("v0", COUNTER))
+    old = live.status()
+    deploy = live.start("deploy", live.code("v1", COUNTER, probation="30s"), "--json")
+    live.phase(1, "probation")
+    live.ticks_on()
+    new = live.book()
+    assert new["pid"] != old["pid"]
+    back = live.run("rollback", "-m", "too eager", "--json")
+    assert back.code == 0, back
+    assert back.json["release"] == old["release"]
+    rolled_back = deploy.ends()
+    assert rolled_back.code == 4, rolled_back
+    assert "too eager" in rolled_back.json["reason"]
+    now = live.book()
+    # The very process that led before, with what the other one has counted since.
+    assert now["pid"] == old["pid"]
+    assert now["ticks"] >= new["ticks"]
+    assert [event["worker"] for event in live.events if event["type"] == "worker-started"] == ["w2"]
+    live.down()
+    report = live.audit()
+    assert report["missed"] == report["doubled"] == 0, report
+    assert [handoff["cause"] for handoff in report["handoffs"]] == ["handoff", "handoff"]
+    ticks = live.said("tick")
+    unbroken(ticks, report)
+    assert len(ticks) == report["ticks"]
+
+
+def test_a_rollback_after_the_probation_is_a_handoff_with_the_state_as_it_is_now(live: Live) -> None:
+    live.up(live.code("v0", COUNTER))
+    old = live.status()
+    live.deploy(live.code("v1", f"{COUNTER}# 1\n"))
+    new = live.book()
+    back = live.run("rollback", "--json")
+    assert back.code == 0, back
+    assert back.json["outcome"] == "done"
+    assert back.json["release"] == old["release"]
+    now = live.book()
+    assert now["ticks"] >= new["ticks"]
+    assert now["pid"] not in (old["pid"], new["pid"])
+    live.down()
+    report = live.audit()
+    assert report["missed"] == report["doubled"] == 0, report
+    unbroken(live.said("tick"), report)
+
+
+def test_a_new_worker_that_is_killed_in_its_probation_gives_the_bot_back_to_the_old_one(live: Live) -> None:
+    live.up(live.code("v0", COUNTER))
+    old = live.status()
+    deploy = live.start("deploy", live.code("v1", COUNTER, probation="30s"), "--json")
+    live.phase(1, "probation")
+    live.ticks_on()
+    new = live.book()
+    os.kill(new["pid"], signal.SIGKILL)
+    rolled_back = deploy.ends()
+    assert rolled_back.code == 4, rolled_back
+    assert "SIGKILL" in rolled_back.json["reason"]
+    live.ticks_on()
+    now = live.book()
+    assert now["pid"] == old["pid"]
+    assert now["ticks"] >= new["ticks"]
+    live.down()
+    report = live.audit()
+    assert report["doubled"] == 0
+    assert [handoff["cause"] for handoff in report["handoffs"]] == ["handoff", "failover"]
+    # What nobody could run is on record, with its cause.
+    assert all("died" in gap["cause"] for gap in report["missing"]), report["missing"]
+    assert report["missed"] == report["handoffs"][1]["missed"]
+
+
+BAD = {
+    "raises": (
+        "def on_tick(self, tick):\n    raise ValueError('as new code does')",
+        "ValueError: as new code does",
+    ),
+    "hangs": ("async def on_tick(self, tick):\n    await asyncio.sleep(3600)", "no tick for"),
+    "blocks": ("def on_tick(self, tick):\n    time.sleep(3600)", "no tick for"),
+    "spins": ("def on_tick(self, tick):\n    while True:\n        pass", "no tick for"),
+    "exits": ("def on_tick(self, tick):\n    os._exit(7)", "exit 7"),
+}
+
+
+@pytest.mark.parametrize("how", BAD)
+def test_new_code_that_fails_in_its_probation_is_rolled_back(live: Live, how: str) -> None:
+    handlers, reason = BAD[how]
+    live.up(live.code("v0", COUNTER))
+    old = live.book()
+    rolled_back = live.run("deploy", live.code("v1", bot(handlers), probation="30s"), "--json")
+    assert rolled_back.code == 4, rolled_back
+    assert reason in rolled_back.json["reason"]
+    live.ticks_on()
+    now = live.book()
+    assert now["pid"] == old["pid"]
+    assert now["ticks"] > old["ticks"]
+    live.down()
+    report = live.audit()
+    assert report["doubled"] == 0
+    assert all(gap["cause"] for gap in report["missing"]), report["missing"]
