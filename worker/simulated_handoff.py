@@ -95,7 +95,9 @@ class SimulatedHandoff:
 
     @property
     def reason(self) -> str:
-        return self._machine.reason
+        """Why it ended as it did."""
+        reason = self._machine.reason
+        return f"{reason}: {self.holding} held it" if reason == machine.NO_BOUNDARY else reason
 
     def begin(self) -> None:
         self._feed(machine.Begin())

@@ -31,9 +31,10 @@ from ..protocol.frame import Frame, decode_frame
 from ..protocol.handoff import Phase
 from ..protocol.journal import RecordKind
 from ..protocol.link import Lead, Run, Stop
-from .engine import Step
+from ..protocol.seat import Role
 from .simulated import HandClock, SimulatedWorld
 from .simulated_handoff import SimulatedHandoff, SimulatedProcess
+from .steps import Step
 from .worker import Worker, WorkerBot
 
 __all__ = ["CommandFailed", "HandoverFailed", "Killed", "Simulation", "SimulationError"]
@@ -82,6 +83,10 @@ class Simulation(Generic[S]):
         self._commands = 0
         self._ticks = 0
         self._ended = ""
+        self._running: SimulatedProcess | None = None
+        self._settling = False
+        self._ticked = False
+        self._stuck = 0
         self._first = bot
 
     # --- what is there ----------------------------------------------------------------------------------------------
@@ -131,8 +136,26 @@ class Simulation(Generic[S]):
         self._pass(end)
 
     def spend(self, time: str) -> None:
-        """Within a handler: let it take so long, as a slow call would."""
-        self.clock.go_on(duration.parse(time))
+        """Within a handler: let it take so long, as a slow call would. The other process does not wait meanwhile."""
+        running = self._running
+        if running is None:
+            raise SimulationError("spend() is for within a handler: between two turns it is advance()")
+        if self._world.holder not in ("", running.worker):
+            raise SimulationError(
+                "spend() is for the process that leads: that one does not wait for another's handlers"
+            )
+        end = self.clock.mono() + duration.parse(time)
+        while running.place.alive:
+            others = [process.engine for process in self._alive() if process is not running]
+            at = min([end, *(max(engine.wake_at(), self.clock.mono() + 1) for engine in others)])
+            self.clock.go_on(at - self.clock.mono())
+            for engine in others:
+                engine.on_time()
+            self._listen()
+            if at >= end:
+                return
+        # It was found hanging, and killed.
+        raise Killed
 
     def step_clock(self, by: str) -> None:
         """Set the wall clock forward, or with a minus back, while no time passes."""
@@ -146,7 +169,8 @@ class Simulation(Generic[S]):
             leads = process.worker == self._world.holder
             if to == "all" or (to == "leader") == leads:
                 process.engine.inbox.put(key, event)
-        self._settle()
+        if not self._settling:
+            self._settle()
 
     def send(self, name: str, **args: Any) -> Any:
         """Run an operator's command; return what the bot answered. Raises `CommandFailed`."""
@@ -154,13 +178,15 @@ class Simulation(Generic[S]):
         key = f"simulated-{self._commands}"
         self._leading.engine.ordered(Run(key, name, args))
         self._settle()
-        for process in self._processes.values():
-            if key in process.answers:
-                answer = process.answers[key]
-                if answer.error:
-                    raise CommandFailed(answer.error)
-                return answer.value
-        raise SimulationError(f"command {name!r} was not answered: is a handler still running?")
+        while True:
+            for process in self._processes.values():
+                if key in process.answers:
+                    answer = process.answers[key]
+                    if answer.error:
+                        raise CommandFailed(answer.error)
+                    return answer.value
+            _ = self._leading
+            self._pass(self._next_moment())
 
     def pause(self) -> None:
         """Set `paused`, as `neverblink pause` does."""
@@ -231,7 +257,13 @@ class Simulation(Generic[S]):
         self._settle()
 
     def kill(self) -> None:
-        """Within a handler, or what it calls: kill the process right here, as SIGKILL would. Never returns."""
+        """Within a handler, or what it calls: kill the process right here, as SIGKILL would. Never returns.
+
+        Python still runs the `finally` blocks on the way out, but nothing that they do leaves the process.
+        """
+        if self._running is None:
+            raise SimulationError("kill() is for within a handler: between two turns it is crash()")
+        self._world.end(self._running.worker)
         raise Killed
 
     def stop(self) -> None:
@@ -286,17 +318,37 @@ class Simulation(Generic[S]):
             moments += self._handoff.alarms.values()
         if not moments:
             raise SimulationError("nobody is there any more, so no time can pass")
-        return max(min(moments), self.clock.mono() + 1)
+        return max(min(moments), self.clock.mono() + self._stuck)
+
+    def _check_idle(self) -> None:
+        if self._settling:
+            raise SimulationError(
+                "a handler asks the simulation to go on while it runs itself: within one use put(), spend(), "
+                "step_clock() and kill() only"
+            )
 
     def _pass(self, until: int) -> None:
-        self.clock.go_on(until - self.clock.mono())
+        self._check_idle()
+        # A handler may have spent more than there was.
+        self.clock.go_on(max(0, until - self.clock.mono()))
         if self._handoff is not None:
             self._handoff.ring()
-        self._settle()
+        before = self.clock.mono()
+        # What is due at this moment and does not happen may wait for a later one.
+        self._stuck = 0 if self._settle() or self.clock.mono() > before else 1
 
-    def _settle(self) -> None:
-        """Let everything happen that can happen without time passing."""
-        busy = True
+    def _settle(self) -> bool:
+        """Let everything happen that can happen without time passing; return whether anything did."""
+        self._check_idle()
+        self._settling = True
+        try:
+            return self._go_on()
+        finally:
+            self._settling = False
+
+    def _go_on(self) -> bool:
+        self._ticked = False
+        any_busy, busy = False, True
         while busy:
             if asyncio.all_tasks(self._loop):
                 self._loop.run_until_complete(asyncio.sleep(0))
@@ -304,29 +356,42 @@ class Simulation(Generic[S]):
             for process in self._alive():
                 busy |= self._run(process)
             busy |= self._listen()
+            any_busy |= busy
+        return any_busy
 
     def _run(self, process: SimulatedProcess) -> bool:
         busy = False
-        while process.place.alive and (step := process.engine.next_step()) is not None:
+        while self._may_go_on(process) and (step := process.engine.next_step()) is not None:
             busy = True
             self._carry_out(process, step)
         if process.place.alive and process.engine.left is not None:
+            underway = self._underway
             self._gone(process, process.engine.left.how)
-            if process.failed and not self._underway:
+            if process.failed and not underway:
                 raise SimulationError(process.failed)
             return True
         while process.place.alive and process.engine.idle():
             busy = True
         return busy
 
+    def _may_go_on(self, process: SimulatedProcess) -> bool:
+        """Whether it lives, and its next step would be no second tick: a slow bot's ticks come one at a time too."""
+        if not process.place.alive:
+            return False
+        leads = process.engine.role is Role.LEADING
+        due = process.engine.replica.due + process.bot.interval
+        return not (self._ticked and leads and due <= self.now)
+
     def _carry_out(self, process: SimulatedProcess, step: Step) -> None:
+        self._running = process
         try:
             value = step.call()
             if inspect.isawaitable(value):
                 value = self._loop.run_until_complete(_within(value, step.name))
         except Killed:
-            self._end(process, "killed")
-        except Exception as problem:
+            if process.place.alive or not process.failed:
+                self._end(process, "killed")
+        except (Exception, SystemExit, asyncio.CancelledError) as problem:
             process.engine.raised(step, problem)
             command = step.turn is not None and step.turn.kind == "command"
             if not (command or self._underway):
@@ -337,6 +402,9 @@ class Simulation(Generic[S]):
             process.engine.done(step, value)
             if step.turn is not None and step.turn.tick is not None:
                 self._ticks += 1
+                self._ticked = True
+        finally:
+            self._running = None
 
     @property
     def _underway(self) -> bool:
@@ -372,8 +440,9 @@ async def _ended(tasks: Iterable[asyncio.Task[Any]]) -> None:
 
 
 async def _within(value: Awaitable[Any], name: str) -> Any:
+    limit = asyncio.timeout(_AWAIT_AT_MOST)
     try:
-        async with asyncio.timeout(_AWAIT_AT_MOST) as limit:
+        async with limit:
             return await value
     except TimeoutError:
         if not limit.expired():

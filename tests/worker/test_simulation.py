@@ -50,7 +50,7 @@ class Other(Plain):
     pass
 
 
-# --- time ---------------------------------------------------------------------------------------------------------------
+# --- time -------------------------------------------------------------------------------------------------------------
 
 
 def test_the_first_tick_is_at_the_time_given_and_nothing_has_run_before() -> None:
@@ -95,6 +95,34 @@ def test_spending_time_in_a_handler_makes_it_slow() -> None:
         assert (tick.kind, tick.timing.took) == ("tick", 300_000_000)
 
 
+def test_spend_is_for_a_handler_of_the_process_that_leads() -> None:
+    class Loads(Plain):
+        def on_load(self, state: Book) -> None:
+            bot.spend("1s")
+
+    with Simulation(Plain) as bot:
+        with pytest.raises(SimulationError, match="between two turns it is advance"):
+            bot.spend("1s")
+        with pytest.raises(HandoverFailed, match="for the process that leads"):
+            bot.hand_over(Loads)
+
+
+def test_a_bot_that_is_always_late_still_ticks_so_often_and_no_more() -> None:
+    class Late(Plain):
+        def on_tick(self, tick: Tick[Book]) -> None:
+            super().on_tick(tick)
+            bot.spend("2500ms")
+
+    with Simulation(Late) as bot:
+        bot.ticks(3)
+        assert len(bot.state.ticks) == 3
+        bot.advance("10s")
+        bot.put("fill-1", {})
+        assert bot.send("ticks") >= 7
+        assert bot.state.events == ["fill-1"]
+        bot.stop()
+
+
 def test_frames_say_what_happened_turn_by_turn() -> None:
     with Simulation(Plain, at=NOON) as bot:
         bot.ticks()
@@ -104,7 +132,7 @@ def test_frames_say_what_happened_turn_by_turn() -> None:
         assert [frame.number for frame in bot.frames] == [0, 1, 2, 3]
 
 
-# --- the world outside --------------------------------------------------------------------------------------------------
+# --- the world outside ------------------------------------------------------------------------------------------------
 
 
 def test_what_is_put_is_applied_at_once_between_two_ticks() -> None:
@@ -184,7 +212,7 @@ def test_pause_and_resume_are_seen_by_the_bot() -> None:
         assert not bot.leader.paused
 
 
-# --- other code ---------------------------------------------------------------------------------------------------------
+# --- other code -------------------------------------------------------------------------------------------------------
 
 
 def test_the_new_code_leads_and_the_old_follows_until_it_is_concluded() -> None:
@@ -285,6 +313,46 @@ def test_kill_is_not_caught_by_the_bots_own_except() -> None:
         assert bot.state.told == []
 
 
+def test_kill_is_for_within_a_handler() -> None:
+    with Simulation(Plain) as bot, pytest.raises(SimulationError, match="between two turns it is crash"):
+        bot.kill()
+
+
+def test_what_a_killed_process_does_on_its_way_out_leaves_no_trace() -> None:
+    class Dying(Plain):
+        def on_event(self, event: Event) -> None:
+            try:
+                bot.kill()
+            finally:
+                self.inbox.put("from the grave", {})
+                self.state.told.append("from the grave")
+
+    with Simulation(Plain) as bot:
+        bot.hand_over(Dying)
+        bot.put("now", {})
+        bot.ticks(2)
+        assert bot.state.events == ["now"]
+        assert bot.state.told == []
+
+
+def test_a_handler_may_put_but_not_let_time_pass() -> None:
+    class Impatient(Plain):
+        def on_event(self, event: Event) -> None:
+            if event.key == "first":
+                bot.put("second", {})
+                assert self.state.events == []
+                with pytest.raises(
+                    SimulationError, match="asks the simulation to go on while it runs itself"
+                ):
+                    bot.ticks()
+            super().on_event(event)
+
+    with Simulation(Impatient) as bot:
+        bot.put("first", {})
+        assert bot.state.events == ["first", "second"]
+        bot.ticks()
+
+
 def test_stop_runs_on_stop_and_then_nobody_leads() -> None:
     with Simulation(Plain) as bot:
         bot.ticks()
@@ -309,7 +377,7 @@ def test_the_old_code_retires_before_the_bot_stops() -> None:
     assert retired == ["Leaver"]
 
 
-# --- handlers -----------------------------------------------------------------------------------------------------------
+# --- handlers ---------------------------------------------------------------------------------------------------------
 
 
 def test_a_handler_that_raises_where_nobody_follows_raises_in_the_test() -> None:
@@ -350,7 +418,7 @@ def test_a_simulation_is_used_with_with() -> None:
 
 
 def test_handlers_may_be_async_and_share_one_loop() -> None:
-    class Async(Plain):
+    class Async(Worker[Book]):
         async def on_start(self) -> None:
             self.loop = asyncio.get_running_loop()
 
@@ -385,7 +453,7 @@ def test_tasks_of_the_bots_own_get_on_when_time_passes_and_end_with_it() -> None
 
 
 def test_a_time_out_of_the_bots_own_is_the_bots_own() -> None:
-    class Impatient(Plain):
+    class Impatient(Worker[Book]):
         async def on_event(self, event: Event) -> None:
             raise TimeoutError("the exchange is slow")
 
@@ -412,7 +480,7 @@ def test_a_state_that_cannot_be_made_is_said_when_the_simulation_begins() -> Non
         pass
 
 
-# --- the state may change in a turn only --------------------------------------------------------------------------------
+# --- the state may change in a turn only ------------------------------------------------------------------------------
 
 
 def test_a_change_between_two_turns_is_an_error_that_names_the_field() -> None:
