@@ -10,7 +10,7 @@ import traceback
 from typing import Any
 
 from ..protocol.frame import Item
-from ..protocol.link import Answered, Run, worker_codec
+from ..protocol.link import LINK_LIMIT, Answered, Run, worker_codec
 from .culprit import NOT_ENCODABLE
 from .inbox import command_key
 from .outside import Outside
@@ -44,8 +44,11 @@ class Answers:
         key = item.key.removeprefix(command_key(""))
         answered = Answered(key, self._seq, value)
         try:
-            worker_codec.encode(answered)
-        except NOT_ENCODABLE as problem:
+            size = len(worker_codec.encode(answered))
+            problem = f"{size} bytes, at most {LINK_LIMIT} are sent" if size > LINK_LIMIT else ""
+        except NOT_ENCODABLE as error:
+            problem = str(error)
+        if problem:
             answered = Answered(
                 key, self._seq, None, f"it ran, and what it returned cannot be sent ({problem})"
             )

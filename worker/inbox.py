@@ -100,15 +100,16 @@ class Inbox:
         return new
 
     def admit(self, items: Iterable[Item]) -> None:
-        """Take in what another worker received, each in its place by the time of receipt."""
-        last = next(reversed(self._pending.values())).at if self._pending else 0
-        fits = True
+        """Take in what another worker received."""
         for item in items:
-            if self._admit(item):
-                fits = fits and item.at >= last
-                last = item.at
-        if not fits:
-            self._pending = OrderedDict(sorted(self._pending.items(), key=lambda pair: pair[1].at))
+            self._admit(item)
+
+    def put_in_order(self) -> None:
+        """This worker leads from now on, and applies what waits in the order of its receipt, wherever that was."""
+        self.sort_in()
+        self._pending = OrderedDict(sorted(self._pending.items(), key=lambda pair: pair[1].at))
+        # Its first frame says of all of it that it is here: the order of these reports is that of the turns to come.
+        self._received = dict.fromkeys(self._pending)
 
     def peek(self) -> Item | None:
         """Return the next item to apply."""

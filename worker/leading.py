@@ -68,6 +68,7 @@ class Leading:
         last = replica.last
         left = last.about if last is not None and isinstance(last.about, Yielded) else None
         self._publisher.begin_leading()
+        replica.inbox.put_in_order()
         if replica.frozen or replica.leaders.version > replica.schema.version:
             # What others hold by now is in a shape that this code does not write.
             self.turns.reset_frame()

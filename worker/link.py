@@ -155,8 +155,10 @@ class Link:
         self._context.term()
         if self._directory >= 0:
             os.close(self._directory)
-        self.journal.close()
-        self.lease.close()
+        try:
+            self.journal.close()
+        finally:
+            self.lease.close()
 
     # --- sockets ----------------------------------------------------------------------------------------------------
 

@@ -39,6 +39,7 @@ __all__ = ["Publisher"]
 MEMORY_FRAMES = 4096
 MEMORY_BYTES = 8 * 1024 * 1024
 CHUNK_ROWS = 256
+CHUNK_BYTES = 128 * 1024
 CHUNKS_ON_THE_WAY = 8
 LAG_ALLOWED = 32
 """How many frames an heir may not have confirmed yet. They are ahead of the final frame in its queue; followers
@@ -191,11 +192,15 @@ class Publisher:
             if not size:
                 continue
             keys: Iterator[Any] = iter(cells.keys(state, table))
-            while some := list(islice(keys, CHUNK_ROWS)):
+            at_once = 16
+            while some := list(islice(keys, at_once)):
                 follower.chunk += 1
                 rows = cells.rows(state, table, some)
                 if follower.translator is not None:
                     rows = follower.translator.rows(table, rows)
+                # Small enough to fit between two ticks: a table's rows are about as large as those before them.
+                size = sum(len(key) + len(row) for key, row in rows) // len(some)
+                at_once = max(1, min(CHUNK_ROWS, CHUNK_BYTES // max(1, size)))
                 yield RowsSent(follower.chunk, table, rows)
         yield End(self._replica.number)
 

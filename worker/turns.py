@@ -18,6 +18,7 @@ from ..protocol.frame import Armed, Frame, Item, Kind, Led, Timing, Traffic, Yie
 from ..protocol.grid import ClockStep, Gap, GapKind, Grid, Plan, Policy, Reading, detect_step, plan
 from ..protocol.journal import RecordKind
 from ..protocol.window import Window, first_open
+from ..protocol.wire import MAX_MESSAGE
 from .moments import Command, Event, Tick, Timer
 from .outside import Outside
 from .publisher import Publisher
@@ -26,6 +27,9 @@ from .table import StateError
 
 __all__ = ["Bot", "Turn", "Turns"]
 
+
+MAX_FRAME = MAX_MESSAGE - 1024
+"""The largest frame, in bytes: it is sent within another message."""
 
 _OWED_FOR = 20_000_000
 """A tick whose slot went by in a transfer still runs when it was due no longer ago than this, or is the only one."""
@@ -372,6 +376,8 @@ class Turns:
             about=about,
         )
         body = encode_frame(frame)
+        if len(body) > MAX_FRAME:
+            raise self._too_large(frame, len(body))
         position = self._outside.journal.append(RecordKind.FRAME, body)
         replica.commit(frame, body, position)
         if kind == "yield":
@@ -379,6 +385,20 @@ class Turns:
         else:
             self._publisher.publish(frame, body, position)
         return frame
+
+    def _too_large(self, frame: Frame, size: int) -> StateError:
+        """What to say when no follower could take a frame, and no successor read it."""
+        sizes = {name: len(data) for name, data in frame.changes.cells.items()}
+        sizes |= {
+            name: sum(len(key) + len(row or b"") for key, row in rows)
+            for name, rows in frame.changes.tables.items()
+        }
+        largest = max(sizes, key=lambda name: sizes[name], default="")
+        return StateError(
+            f"state field {largest!r}: this turn's changes are {size} bytes, at most {MAX_FRAME} can go to another "
+            "process: make it a Table, of which only touched rows travel, or change less in one turn",
+            largest,
+        )
 
 
 _QUIET = Traffic()

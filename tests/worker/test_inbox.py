@@ -207,6 +207,7 @@ def test_the_heir_puts_the_old_leaders_items_where_they_belong() -> None:
         box.put(key, None)
     heir.sort_in()
     heir.admit(old.pending())
+    heir.put_in_order()
     assert keys(heir.pending()) == ["1", "2", "3", "4"]
 
 
