@@ -107,6 +107,8 @@ def _read(config: Config, done: subprocess.CompletedProcess[bytes]) -> Finding:
         return Finding("bot", False, last or f"{config.bot} ended its check with exit {done.returncode}")
     if not said.get("ok"):
         return Finding("bot", False, str(said.get("problem") or "the check failed and does not say why"))
+    if said.get("interval") is None:
+        return Finding("bot", True, f"{config.bot} is a function; what it joins with is seen when it runs")
     parts = [f"{config.bot} ticks every {_interval(said.get('interval'))}"]
     windows: list[Any] = said.get("windows") or []
     if windows:
