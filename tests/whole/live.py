@@ -315,13 +315,12 @@ class Live:
         """End everything, in whatever state it is."""
         for verb in self._verbs:
             verb.close()
-        left = self.processes()
-        for process in left:
+        for process in self.processes():
             try:
                 process.kill()
             except psutil.NoSuchProcess:
                 continue
-        psutil.wait_procs(left, timeout=WITHIN)
+            ends(process.pid)
         self._context.destroy(linger=0)
 
     # parts

@@ -1,0 +1,214 @@
+"""What is left when somebody is killed: the bot ticks on, whoever it was."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from .bots import COUNTER, bot
+from .live import Live, Verb, ends
+
+PARENT = """
+def on_start(self):
+    self.child = {start}
+    say(f"child {{self.child.pid}}")
+
+def on_tick(self, tick):
+    self.state.ticks += 1
+    say(f"tick {{tick.seq}}")
+
+def on_retire(self):
+    self.child.kill()
+
+on_stop = on_retire
+"""
+CHILDREN = {
+    "fork": 'multiprocessing.get_context("fork").Process(target=time.sleep, args=(600,), daemon=True)\n'
+    "    self.child.start()",
+    "subprocess": 'subprocess.Popen(["sleep", "600"], close_fds=False)',
+}
+
+
+@pytest.mark.parametrize("how", CHILDREN)
+def test_the_lease_does_not_live_on_in_a_child_that_the_bot_forked(live: Live, how: str) -> None:
+    source = bot(PARENT.format(start=CHILDREN[how]))
+    live.up(live.code("v0", COUNTER))
+    old = live.book()
+    deploy = live.start("deploy", live.code("v1", source, probation="30s"), "--json")
+    live.phase(1, "probation")
+    live.ticks_on()
+    new, child = live.book()["pid"], int(live.said("child")[0])
+    os.kill(new, signal.SIGKILL)
+    rolled_back = deploy.ends()
+    assert rolled_back.code == 4, rolled_back
+    os.kill(child, 0)  # It is still there.
+    live.ticks_on()
+    assert live.book()["pid"] == old["pid"]
+    os.kill(child, signal.SIGKILL)
+    live.down()
+    assert live.audit()["doubled"] == 0
+
+
+def test_a_supervisor_killed_in_the_preparation_leaves_the_bot_as_it_was(live: Live) -> None:
+    up = live.up(live.code("v0", COUNTER))
+    old = holder(live)
+    live.begin(live.code("v1", waits("on_start", live.tmp / "start")))
+    live.says("waits")
+    end(up)
+    ticking(live)
+    (live.tmp / "start").touch()
+    ticking(live)
+    assert holder(live) == old
+
+
+def test_a_supervisor_killed_in_the_rehearsal_leaves_the_bot_as_it_was(live: Live) -> None:
+    up = live.up(live.code("v0", COUNTER))
+    old = holder(live)
+    live.begin(live.code("v1", waits("on_load", live.tmp / "load")))
+    live.says("waits")
+    end(up)
+    ticking(live)
+    (live.tmp / "load").touch()
+    ticking(live)
+    assert holder(live) == old
+
+
+def test_a_handoff_whose_supervisor_is_killed_while_it_waits_is_finished_by_the_workers(live: Live) -> None:
+    up = live.up(live.code("v0", decides(live)))
+    waiting(live)
+    end(up)
+    (live.tmp / "decided").touch()
+    ticking(live)
+    assert holder(live) == int(live.said("waits")[0])
+    assert live.audit()["missed"] == 0
+
+
+def test_a_handoff_whose_supervisor_is_killed_in_the_transfer_is_undone_by_the_workers(live: Live) -> None:
+    up = live.up(live.code("v0", decides(live)))
+    old = holder(live)
+    waiting(live)
+    new = int(live.said("waits")[0])
+    # It gets the final frame and does nothing with it.
+    os.kill(new, signal.SIGSTOP)
+    (live.tmp / "decided").touch()
+    live.phase(1, "transferring")
+    end(up)
+    ticking(live)
+    assert holder(live) == old
+    os.kill(new, signal.SIGCONT)
+    ticking(live)
+    assert holder(live) == old
+    assert live.audit()["doubled"] == 0
+
+
+def test_a_supervisor_killed_in_the_probation_leaves_the_new_worker_and_the_old_one_behind_it(
+    live: Live,
+) -> None:
+    up = live.up(live.code("v0", COUNTER))
+    old = holder(live)
+    live.phase(live.begin(live.code("v1", COUNTER, probation="30s")), "probation")
+    live.ticks_on()
+    new = holder(live)
+    end(up)
+    ticking(live)
+    assert holder(live) == new
+    # The way back is there without a supervisor.
+    os.kill(new, signal.SIGKILL)
+    ends(new)
+    ticking(live)
+    assert holder(live) == old
+    assert live.audit()["doubled"] == 0
+
+
+def test_a_rollback_whose_supervisor_is_killed_is_finished_by_the_workers(live: Live) -> None:
+    up = live.up(live.code("v0", COUNTER))
+    old = holder(live)
+    live.phase(live.begin(live.code("v1", decides(live), probation="30s")), "probation")
+    (live.tmp / "decide").touch()
+    live.says("deciding")
+    live.ask("rollback")
+    live.event(type="step", step="holding", text="decision enter")
+    end(up)
+    (live.tmp / "decided").touch()
+    ticking(live)
+    assert holder(live) == old
+    assert live.audit()["missed"] == 0
+
+
+def test_a_supervisor_killed_while_the_old_worker_leaves_does_not_keep_it(live: Live) -> None:
+    up = live.up(live.code("v0", waits("on_retire", live.tmp / "retire")))
+    old = holder(live)
+    live.phase(live.begin(live.code("v1", COUNTER)), "retiring")
+    live.says("waits")
+    end(up)
+    (live.tmp / "retire").touch()
+    ends(old)
+    ticking(live)
+    assert live.audit()["missed"] == 0
+
+
+def waits(hook: str, gate: Path) -> str:
+    """A bot whose `hook` takes until `gate` is there."""
+    return bot(
+        f"""
+        async def {hook}(self, *_):
+            say(f"waits {{os.getpid()}}")
+            while not os.path.exists({str(gate)!r}):
+                await asyncio.sleep(0.01)
+
+        def on_tick(self, tick):
+            self.state.ticks += 1
+            say(f"tick {{tick.seq}}")
+        """
+    )
+
+
+def decides(live: Live) -> str:
+    """A bot that decides once, when `decide` is there, until `decided` is."""
+    return bot(
+        f"""
+        async def on_tick(self, tick):
+            self.state.ticks += 1
+            say(f"tick {{tick.seq}}")
+            if os.path.exists("{live.tmp}/decide") and not os.path.exists("{live.tmp}/decided"):
+                with self.decision("enter"):
+                    say("deciding now")
+                    while not os.path.exists("{live.tmp}/decided"):
+                        await asyncio.sleep(0.01)
+        """
+    )
+
+
+def waiting(live: Live) -> None:
+    """Have deployment 1 wait for a decision, with everything else done."""
+    load = live.tmp / "load"
+    live.begin(live.code("v1", waits("on_load", load)))
+    live.says("waits")
+    (live.tmp / "decide").touch()
+    live.says("deciding")
+    load.touch()
+    live.event(type="step", step="holding", text="decision enter")
+
+
+def end(up: Verb) -> None:
+    """Kill the supervisor."""
+    up.kill()
+    assert up.ends().code == -signal.SIGKILL
+
+
+def ticking(live: Live) -> None:
+    """See that the bot ticks from here on, by what it prints: there may be nobody else to ask."""
+    latest = max(map(int, live.said("tick")))
+    live.says("tick", lambda said: max(map(int, said)) > latest + 10)
+
+
+def holder(live: Live) -> int:
+    """The pid of the process that has the lease, by the kernel's word."""
+    inode = (live.home / "lease").stat().st_ino
+    locks = [line.split() for line in Path("/proc/locks").read_text().splitlines()]
+    held = [int(lock[4]) for lock in locks if lock[1] == "POSIX" and int(lock[5].split(":")[2]) == inode]
+    assert len(held) == 1, held
+    return held[0]
