@@ -18,6 +18,9 @@ worker takes it.
 event without a place in the current phase changes nothing. The diagram in docs/protocol.md is drawn from it.
 """
 
+# The table at the end names the machine's own methods.
+# pyright: reportPrivateUsage=false
+
 from __future__ import annotations
 
 from collections.abc import Callable

@@ -24,6 +24,9 @@ normal between processes, so it is ignored rather than raised.
 The diagram in docs/protocol.md is drawn from it.
 """
 
+# The table at the end names the machine's own methods.
+# pyright: reportPrivateUsage=false
+
 from __future__ import annotations
 
 from collections.abc import Callable

@@ -46,7 +46,7 @@ FAR = -3
 """As far behind as anything is told apart."""
 
 
-# --- what leader and follower say to each other: the stream, without its content ---------------------------------------
+# --- the stream, without its content -------------------------------------------------------------------------------
 
 
 class Frame(msgspec.Struct, frozen=True):
@@ -181,7 +181,9 @@ class World:
     With `cut`, the worker that moves is killed when it has carried out that many commands that others can notice.
     """
 
-    def __init__(self, model: Model, state: State, log: Callable[[str], None] | None = None, cut: int = 0) -> None:
+    def __init__(
+        self, model: Model, state: State, log: Callable[[str], None] | None = None, cut: int = 0
+    ) -> None:
         self.model = model
         self.machines = model.machines
         self.workers = list(state.workers)

@@ -8,14 +8,14 @@ who leads true.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
+from itertools import pairwise
 
 import msgspec
 
-from neverblink.protocol.handoff import Phase
-from neverblink.protocol.seat import Role
-
-from .composed import SUPERVISOR, Model, State
+from .composed import Model, State
+from .machines import Machines
 from .moves import Move, cuts, make, moves
 
 __all__ = ["Explored", "Violation", "explore", "walk_fairly"]
@@ -159,9 +159,22 @@ class Fair:
 
 _URGENT = {
     kind: at
-    for at, kind in enumerate(("exit", "end", "notice", "deliver", "gone", "start", "sync", "close", "boundary"))
+    for at, kind in enumerate(
+        ("exit", "end", "notice", "deliver", "gone", "start", "sync", "close", "boundary")
+    )
 }
-_ALARMS = ["pulse", "silent", "retry", "lease", "repeat", "start", "rehearse", "boundary", "probation", "retire"]
+_ALARMS = [
+    "pulse",
+    "silent",
+    "retry",
+    "lease",
+    "repeat",
+    "start",
+    "rehearse",
+    "boundary",
+    "probation",
+    "retire",
+]
 """In the order of how long they take, the shortest first."""
 
 
@@ -180,8 +193,6 @@ def at_rest(model: Model, state: State) -> str:
         return f"the deployment ended {phase.value} saying that {state.claim or 'nobody'} leads, but {names} does"
     if not leaders and not excused(model, state):
         return "nobody leads, and nobody ever will"
-    if leaders and model.seat(state, leaders[0]).role is not Role.LEADING:
-        return f"{leaders[0]} does not tick"
     return ""
 
 
@@ -220,11 +231,13 @@ def trace(
 
 
 def _told(model: Model, way: list[State]) -> Iterator[str]:
-    for before, after in zip(way, way[1:], strict=False):
+    for before, after in pairwise(way):
         move = _between(model, before, after)
         log: list[str] = []
         make(model, before, move, log.append)
-        yield "".join([str(move), *(f"\n        {line}" for line in log), f"\n        [{roles(model, after)}]"])
+        yield "".join(
+            [str(move), *(f"\n        {line}" for line in log), f"\n        [{roles(model, after)}]"]
+        )
 
 
 def _between(model: Model, before: State, after: State) -> Move:
@@ -251,4 +264,6 @@ def walk_fairly(model: Model, state: State) -> str:
     return Fair(model).problem(state)
 
 
-_ = (SUPERVISOR, Phase)
+if __name__ == "__main__":
+    shipped = Model(Machines(plain=True))
+    print(explore(shipped, shipped.start(*map(int, sys.argv[1:4]))))

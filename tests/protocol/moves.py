@@ -155,9 +155,7 @@ def _can_sync(model: Model, state: State, name: str) -> bool:
     )
 
 
-def make(
-    model: Model, state: State, move: Move, log: Callable[[str], None] | None = None
-) -> State:
+def make(model: Model, state: State, move: Move, log: Callable[[str], None] | None = None) -> State:
     """Make a move."""
     world = World(model, state, log, move.cut)
     _MAKE[move.kind](world, move)

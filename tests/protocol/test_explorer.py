@@ -1,0 +1,86 @@
+"""Every interleaving of a handoff, with every failure in every place: the invariants of the design hold in all of them.
+
+The bounds below are what an ordinary run of the tests affords. `python -m tests.protocol.explorer 1 1 1` walks further:
+its numbers are how many processes may fail, how many messages may be lost and how often the operator may interfere.
+"""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from .composed import Model
+from .explorer import Violation, explore, walk_fairly
+from .machines import Machines
+from .moves import cuts, make, moves
+
+
+@pytest.mark.parametrize(
+    ("crashes", "losses", "wishes", "depth", "what"),
+    [
+        (0, 0, 0, 99, "nothing fails"),
+        (1, 0, 0, 99, "one party dies, hangs or raises, anywhere"),
+        (0, 1, 0, 99, "one message is lost, or comes twice"),
+        (0, 0, 1, 99, "the operator aborts or rolls back, at any moment"),
+        (1, 1, 1, 12, "all of these together, up to a depth"),
+    ],
+    ids=["calm", "a failure", "a loss", "a wish", "all together"],
+)
+def test_no_interleaving_breaks_a_rule(
+    crashes: int, losses: int, wishes: int, depth: int, what: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = Model(Machines(plain=True))
+    began = time.monotonic()
+    seen = explore(model, model.start(crashes, losses, wishes), depth)
+    took = time.monotonic() - began
+    with capsys.disabled():
+        print(
+            f"\n  {what}: {seen.states} states, {seen.moves} moves, {seen.depth} deep, "
+            f"{seen.at_rest} ways to end, {took:.1f} s",
+            end="",
+        )
+    assert seen.states > 1_000
+
+
+@pytest.mark.parametrize("spare", [False, True], ids=["two workers", "three workers"])
+@given(data=st.data())
+@settings(max_examples=40, deadline=None)
+def test_no_long_walk_breaks_a_rule(spare: bool, data: st.DataObject) -> None:
+    """Deeper than the explorer goes, and past the deployment's end. With a spare, which the handoff does not know."""
+    model = Model(Machines(), spare=spare)
+    state = model.start(crashes=2, losses=4, wishes=2)
+    log: list[str] = []
+    chance = data.draw(st.randoms(use_true_random=False))
+    for _ in range(data.draw(st.integers(10, 160))):
+        possible = list(moves(model, state))
+        if not possible:
+            break
+        move = chance.choice(possible)
+        halves = list(cuts(model, state, move))
+        if halves and chance.random() < 0.1:
+            move = chance.choice(halves)
+        log.append(str(move))
+        state = make(model, state, move, log.append)
+        assert not state.wrong, "\n".join([state.wrong, *log])
+    if not spare:
+        problem = walk_fairly(model, state)
+        assert not problem, "\n".join([problem, *log])
+
+
+def test_a_fair_run_ends_well_without_a_failure() -> None:
+    model = Model(Machines())
+    assert walk_fairly(model, model.start()) == ""
+
+
+def test_a_trace_tells_what_happened_and_who_was_what() -> None:
+    model = Model(Machines(plain=True))
+    start = model.start(crashes=1)
+    (spoilt,) = [make(model, start, move) for move in moves(model, start) if str(move) == "kill old unheard"]
+    with pytest.raises(Violation) as caught:
+        explore(model, spoilt._replace(excused=False), depth=20)
+    told = str(caught.value)
+    assert "nobody leads, and nobody ever will" in told
+    assert "lease: free" in told

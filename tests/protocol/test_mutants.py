@@ -1,0 +1,149 @@
+"""Machines with one rule broken each: the explorer must find every one of them, and tell how.
+
+This is what says that the explorer looks. A mutant is the shipped machine with a wrapper around its `step`.
+"""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from neverblink.protocol import handoff as h
+from neverblink.protocol import seat as s
+from neverblink.protocol.handoff import Handoff, HandoffCommand, HandoffEvent, Phase
+from neverblink.protocol.link import CancelYield, Retire
+from neverblink.protocol.seat import Role, Seat, SeatCommand, SeatEvent
+
+from .composed import Model
+from .explorer import Violation, explore
+from .machines import Machines
+
+
+class YieldsInADecision(Seat):
+    """Takes no notice of an open decision."""
+
+    def step(self, event: SeatEvent) -> list[SeatCommand]:
+        if isinstance(event, s.Boundary):
+            event = msgspec.structs.replace(event, decision="")
+        return super().step(event)
+
+
+class TrustsItsClock(Seat):
+    """When nobody took the lease in time it goes on ticking, and does not ask the kernel."""
+
+    def step(self, event: SeatEvent) -> list[SeatCommand]:
+        if self.role is Role.YIELDING and isinstance(event, s.Alarm):
+            self.role = Role.LEADING
+            return [s.Resume("takeback")]
+        return super().step(event)
+
+
+class ForgetsWhatItCancelled(Seat):
+    """An order that was taken back is not settled: a late copy of it is carried out."""
+
+    def step(self, event: SeatEvent) -> list[SeatCommand]:
+        settled = self.settled
+        commands = super().step(event)
+        if isinstance(event, CancelYield):
+            self.settled = settled
+        return commands
+
+
+class KeepsTheLease(Seat):
+    """Sends the final frame before it lets go of the lease."""
+
+    def step(self, event: SeatEvent) -> list[SeatCommand]:
+        commands = super().step(event)
+        if commands and isinstance(commands[0], s.DropLease):
+            commands[0], commands[1] = commands[1], commands[0]
+        return commands
+
+
+class NeverTakesBack(Seat):
+    """Waits for its heir for ever."""
+
+    def step(self, event: SeatEvent) -> list[SeatCommand]:
+        if self.role is Role.YIELDING and isinstance(event, s.Alarm | s.LeaderGone | s.HeirDeclined):
+            return []
+        return super().step(event)
+
+
+class LeavesWhileItLeads(Seat):
+    """Obeys an order to retire although it leads."""
+
+    def step(self, event: SeatEvent) -> list[SeatCommand]:
+        if self.role is Role.LEADING and isinstance(event, Retire):
+            self.role = Role.RETIRED
+            return [s.Leave("retire")]
+        return super().step(event)
+
+
+class BelievesOldReports(Handoff):
+    """Takes any report of a leader for news, as if the reports of two workers came in order."""
+
+    def step(self, event: HandoffEvent) -> list[HandoffCommand]:
+        if isinstance(event, h.Seen):
+            event = msgspec.structs.replace(event, epoch=0)
+        return super().step(event)
+
+
+class EndsBeforeItKnows(Handoff):
+    """Says that an order is taken back when it has only asked for it."""
+
+    def step(self, event: HandoffEvent) -> list[HandoffCommand]:
+        commands = super().step(event)
+        if self.phase is Phase.CANCELLING:
+            self.phase = Phase.ABORTED
+            return [*commands, h.Dismiss(self.new), h.Finish(Phase.ABORTED, "cancelled", self.old)]
+        return commands
+
+
+class WaitsForTheOldWorker(Handoff):
+    """Leaves the transfer to the workers, as long as both of them live."""
+
+    def step(self, event: HandoffEvent) -> list[HandoffCommand]:
+        if self.phase is Phase.TRANSFERRING and isinstance(event, h.RungOut) and self.old_lives:
+            return []
+        return super().step(event)
+
+
+@pytest.mark.parametrize(
+    ("seat", "handoff", "budget", "told"),
+    [
+        (
+            YieldsInADecision,
+            Handoff,
+            (0, 0, 0),
+            ["old yielded with a decision open", "open old", "boundary old"],
+        ),
+        (TrustsItsClock, Handoff, (0, 0, 0), ["old leads without the lease", "alarm old lease", "leading"]),
+        (
+            ForgetsWhatItCancelled,
+            Handoff,
+            (0, 1, 0),
+            ["saying that old leads, but new does", "repeat old supervisor"],
+        ),
+        (
+            KeepsTheLease,
+            Handoff,
+            (0, 0, 0),
+            ["old sent the final frame while it held the lease", "Final(10)"],
+        ),
+        (NeverTakesBack, Handoff, (1, 0, 0), ["(nobody leads)", "old yielding", "hang new"]),
+        (LeavesWhileItLeads, Handoff, (1, 0, 0), ["retired while it led", "Retire"]),
+        (Seat, BelievesOldReports, (0, 0, 0), ["saying that old leads, but new does", "rolled_back"]),
+        (Seat, EndsBeforeItKnows, (0, 0, 0), ["saying that old leads, but new does", "CancelYield(10)"]),
+        (Seat, WaitsForTheOldWorker, (1, 1, 0), ["the deployment stays transferring for ever", "hang old"]),
+    ],
+    ids=lambda value: value.__name__ if isinstance(value, type) else "",
+)
+def test_the_explorer_finds_it(
+    seat: type[Seat], handoff: type[Handoff], budget: tuple[int, int, int], told: list[str]
+) -> None:
+    model = Model(Machines(seat, handoff, plain=True))
+    with pytest.raises(Violation) as caught:
+        explore(model, model.start(*budget))
+    trace = str(caught.value)
+    for words in told:
+        assert words in trace, trace
+    assert "  1 " in trace
