@@ -144,6 +144,8 @@ class _Daemon:
             await self._archive.close()
             # Waits for what is on its way out, as long as the sockets linger.
             await asyncio.to_thread(context.term)
+            if not self._bot.roster.alive():
+                arrival.sweep(self._home.run)
 
     async def _arrive(self, fresh: bool) -> None:
         known = await self._archive.ask(lambda history: history.remaining())

@@ -153,6 +153,8 @@ class Link:
         self._reactor = None
         self._waker.close()
         self._context.term()
+        # ZeroMQ leaves the file there.
+        Path(self._me.run, f"{self._me.worker}.sock").unlink(missing_ok=True)
         if self._directory >= 0:
             os.close(self._directory)
         try:
