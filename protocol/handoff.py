@@ -231,8 +231,13 @@ class Handoff(msgspec.Struct):
     """The highest epoch under which a worker has reported to lead."""
 
     def step(self, event: HandoffEvent) -> list[HandoffCommand]:
+        rule = RULES[self.phase].get(type(event))
+        if rule is None:
+            return []
         match event:
-            case Exited():
+            case Exited(worker=worker):
+                if worker not in (self.old, self.new):
+                    return []
                 self._note_death(event)
             case Seen(role="leading", epoch=epoch) if epoch:
                 if epoch < self.epoch:
@@ -241,8 +246,7 @@ class Handoff(msgspec.Struct):
                 self.epoch = epoch
             case _:
                 pass
-        rule = RULES[self.phase].get(type(event))
-        return rule.act(self, event) if rule is not None else []
+        return rule.act(self, event)
 
     # before anything is at stake
 

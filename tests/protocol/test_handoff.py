@@ -1,0 +1,364 @@
+"""The handoff by itself: what each event makes of each phase, and what the table promises about all of them."""
+
+from __future__ import annotations
+
+from copy import copy
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from neverblink.protocol.handoff import (
+    NO_BOUNDARY,
+    RULES,
+    Abort,
+    Arm,
+    Begin,
+    CannotRead,
+    Disarm,
+    Dismiss,
+    Exited,
+    Finish,
+    Handoff,
+    HandoffCommand,
+    HandoffEvent,
+    Kill,
+    Phase,
+    Revert,
+    RungOut,
+    Seen,
+    Send,
+    Spawn,
+    Suspected,
+    Withdrawn,
+)
+from neverblink.protocol.link import CancelYield, Follow, Lead, Retire, YieldTo
+
+P = Phase
+EVENTS: list[HandoffEvent] = [
+    Begin(),
+    Seen("new", "leading", True, epoch=2),
+    CannotRead("new", "odd"),
+    Exited("new", "killed"),
+    Suspected("old", "new", "no tick"),
+    Withdrawn("old", 10),
+    Abort("cancelled"),
+    Revert("rolled back"),
+    RungOut("repeat"),
+]
+ENDED = [P.DONE, P.ABORTED, P.ROLLED_BACK]
+
+
+def handoff(phase: Phase, **fields: object) -> Handoff:
+    made = Handoff(1, "old", "new", 10, phase=phase)
+    for name, value in fields.items():
+        setattr(made, name, value)
+    return made
+
+
+@pytest.mark.parametrize("phase", Phase)
+def test_the_end_of_a_stranger_changes_nothing(phase: Phase) -> None:
+    after = handoff(phase)
+    assert (after.step(Exited("spare")), after) == ([], handoff(phase))
+
+
+def essence(commands: list[HandoffCommand]) -> list[HandoffCommand]:
+    """The commands without the alarms that are put out at the end."""
+    ends = any(isinstance(command, Finish) for command in commands)
+    return [command for command in commands if not (ends and isinstance(command, Disarm))]
+
+
+def test_every_kind_of_event_is_tried_here() -> None:
+    known = {kind for rules in RULES.values() for kind in rules}
+    assert {type(event) for event in EVENTS} == known
+
+
+@pytest.mark.parametrize("event", EVENTS, ids=lambda event: type(event).__name__)
+@pytest.mark.parametrize("phase", Phase)
+def test_an_event_without_a_place_in_the_phase_changes_nothing(phase: Phase, event: HandoffEvent) -> None:
+    before = handoff(phase)
+    after = copy(before)
+    commands = after.step(event)
+    if type(event) in RULES[phase]:
+        assert after.phase in RULES[phase][type(event)].leads_to
+    else:
+        assert (commands, after) == ([], before)
+
+
+YIELD, BACK, CANCEL = (
+    Send("old", YieldTo(10, "new", 1)),
+    Send("new", YieldTo(11, "old", 1)),
+    Send("old", CancelYield(10)),
+)
+
+
+@pytest.mark.parametrize(
+    ("what", "before", "event", "phase", "commands"),
+    [
+        ("starts the new worker", handoff(P.PREPARING), Begin(), P.PREPARING, [Spawn("new"), Arm("start")]),
+        (
+            "waits until it is ready",
+            handoff(P.PREPARING),
+            Seen("new", "joining", ready=False),
+            P.PREPARING,
+            [],
+        ),
+        (
+            "lets a ready one follow",
+            handoff(P.PREPARING),
+            Seen("new", "joining"),
+            P.REHEARSING,
+            [Disarm("start"), Send("new", Follow("old")), Arm("rehearse"), Arm("repeat")],
+        ),
+        (
+            "gives up one that dies at once",
+            handoff(P.PREPARING),
+            Exited("new", "exit 1"),
+            P.ABORTED,
+            [Dismiss("new"), Finish(P.ABORTED, "exit 1", "old")],
+        ),
+        (
+            "says that nobody leads when the old one dies before the order",
+            handoff(P.REHEARSING),
+            Exited("old", "killed"),
+            P.ABORTED,
+            [Dismiss("new"), Finish(P.ABORTED, "killed", "")],
+        ),
+        (
+            "orders to yield when the new one has the state",
+            handoff(P.REHEARSING),
+            Seen("new", "following", loaded=True),
+            P.WAITING,
+            [Disarm("rehearse"), YIELD, Arm("boundary"), Arm("repeat")],
+        ),
+        (
+            "ends a rehearsal where the order would be given",
+            handoff(P.REHEARSING, rehearse_only=True),
+            Seen("new", "following", loaded=True),
+            P.DONE,
+            [Dismiss("new"), Finish(P.DONE, "rehearsed", "old")],
+        ),
+        ("repeats the order", handoff(P.WAITING), RungOut("repeat"), P.WAITING, [YIELD, Arm("repeat")]),
+        (
+            "takes the order back when no boundary comes",
+            handoff(P.WAITING),
+            RungOut("boundary"),
+            P.CANCELLING,
+            [Disarm("boundary"), CANCEL, Arm("repeat")],
+        ),
+        (
+            "takes the order back when told",
+            handoff(P.WAITING),
+            Abort("cancelled"),
+            P.CANCELLING,
+            [Disarm("boundary"), CANCEL, Arm("repeat")],
+        ),
+        (
+            "takes the order back when the new one dies",
+            handoff(P.WAITING),
+            Exited("new"),
+            P.CANCELLING,
+            [Disarm("boundary"), CANCEL, Arm("repeat")],
+        ),
+        (
+            "goes forward when the old one dies",
+            handoff(P.WAITING),
+            Exited("old"),
+            P.TRANSFERRING,
+            [Disarm("boundary"), Send("new", Lead()), Arm("repeat")],
+        ),
+        (
+            "ends when the old one confirms",
+            handoff(P.CANCELLING, reason=NO_BOUNDARY),
+            Withdrawn("old", 10),
+            P.ABORTED,
+            [Dismiss("new"), Finish(P.ABORTED, NO_BOUNDARY, "old")],
+        ),
+        ("believes no other confirmation", handoff(P.CANCELLING), Withdrawn("old", 9), P.CANCELLING, []),
+        (
+            "sees that a cancellation came too late",
+            handoff(P.CANCELLING),
+            Seen("old", "yielding"),
+            P.TRANSFERRING,
+            [Disarm("boundary"), Arm("repeat")],
+        ),
+        (
+            "undoes what the operator took back too late",
+            handoff(P.CANCELLING, revoked=True, reason="cancelled"),
+            Seen("new", "leading", True, epoch=2),
+            P.REVERTING,
+            [
+                Disarm("boundary"),
+                Disarm("repeat"),
+                Disarm("probation"),
+                BACK,
+                Arm("boundary"),
+                Arm("repeat"),
+            ],
+        ),
+        (
+            "lets a probation begin when the new one leads",
+            handoff(P.TRANSFERRING),
+            Seen("new", "leading", True, epoch=2),
+            P.PROBATION,
+            [Disarm("boundary"), Disarm("repeat"), Arm("probation")],
+        ),
+        (
+            "ends when the old one took the lease back",
+            handoff(P.TRANSFERRING),
+            Seen("old", "leading", True, epoch=2),
+            P.ABORTED,
+            [Dismiss("new"), Finish(P.ABORTED, "the new worker did not take over", "old")],
+        ),
+        (
+            "lets whoever is left lead when nobody does",
+            handoff(P.TRANSFERRING),
+            RungOut("repeat"),
+            P.TRANSFERRING,
+            [Send("new", Lead()), Arm("repeat")],
+        ),
+        (
+            "lets the old one lead when the new one is dead",
+            handoff(P.TRANSFERRING, new_lives=False),
+            RungOut("repeat"),
+            P.TRANSFERRING,
+            [Send("old", Lead()), Arm("repeat")],
+        ),
+        (
+            "judges one that hung before its report came",
+            handoff(P.TRANSFERRING),
+            Suspected("old", "new", "no tick"),
+            P.TRANSFERRING,
+            [Kill("new", "no tick")],
+        ),
+        (
+            "is done when the old one died in the transfer",
+            handoff(P.TRANSFERRING, old_lives=False),
+            Seen("new", "leading", True, epoch=2),
+            P.DONE,
+            [
+                Finish(P.DONE, "the old worker ended during the transfer", "new"),
+            ],
+        ),
+        (
+            "kills a suspect",
+            handoff(P.PROBATION),
+            Suspected("old", "new", "no tick"),
+            P.PROBATION,
+            [Kill("new", "no tick")],
+        ),
+        (
+            "cuts no decision for being slow",
+            handoff(P.PROBATION),
+            Suspected("old", "new", "no tick", "enter"),
+            P.PROBATION,
+            [],
+        ),
+        (
+            "ignores a report from before the new one led",
+            handoff(P.PROBATION, epoch=2),
+            Seen("old", "leading", True, epoch=1),
+            P.PROBATION,
+            [],
+        ),
+        (
+            "sees that the old one leads again",
+            handoff(P.PROBATION, epoch=2),
+            Seen("old", "leading", True, epoch=3),
+            P.ROLLED_BACK,
+            [Dismiss("new"), Finish(P.ROLLED_BACK, "the old worker took the lease back", "old")],
+        ),
+        (
+            "lets the old one lead when the new one dies",
+            handoff(P.PROBATION),
+            Exited("new"),
+            P.REVERTING,
+            [Disarm("probation"), Send("old", Lead()), Arm("repeat")],
+        ),
+        (
+            "orders the new one to yield back",
+            handoff(P.PROBATION),
+            Revert("rolled back"),
+            P.REVERTING,
+            [Disarm("probation"), BACK, Arm("boundary"), Arm("repeat")],
+        ),
+        (
+            "goes on when no way back was found in time",
+            handoff(P.REVERTING),
+            RungOut("boundary"),
+            P.PROBATION,
+            [Disarm("repeat"), Send("new", CancelYield(11)), Arm("probation")],
+        ),
+        (
+            "retires the old one when the time is up",
+            handoff(P.PROBATION),
+            RungOut("probation"),
+            P.RETIRING,
+            [Send("old", Retire()), Arm("retire"), Arm("repeat")],
+        ),
+        (
+            "ends one that does not retire",
+            handoff(P.RETIRING),
+            RungOut("retire"),
+            P.RETIRING,
+            [Kill("old", "it did not retire in time")],
+        ),
+        ("is done when it has", handoff(P.RETIRING), Exited("old"), P.DONE, [Finish(P.DONE, "", "new")]),
+        (
+            "says that nobody leads when both are dead",
+            handoff(P.TRANSFERRING, new_lives=False),
+            Exited("old"),
+            P.ABORTED,
+            [Finish(P.ABORTED, "both workers ended", "")],
+        ),
+    ],
+    ids=lambda value: value.replace(" ", "_") if isinstance(value, str) else "",
+)
+def test_a_handoff(
+    what: str, before: Handoff, event: HandoffEvent, phase: Phase, commands: list[HandoffCommand]
+) -> None:
+    after = copy(before)
+    done = after.step(event)
+    assert (essence(done), after.phase) == (commands, phase)
+
+
+workers = st.sampled_from(["old", "new"])
+events = st.one_of(
+    st.sampled_from(EVENTS),
+    st.builds(
+        Seen,
+        workers,
+        st.sampled_from(["joining", "following", "leading", "yielding", "retired"]),
+        st.booleans(),
+        st.booleans(),
+        st.integers(0, 5),
+    ),
+    st.builds(CannotRead, workers, st.just("odd")),
+    st.builds(Exited, workers),
+    st.builds(Suspected, workers, workers, st.just("no tick"), st.sampled_from(["", "enter"])),
+    st.builds(Withdrawn, workers, st.integers(9, 13)),
+    st.builds(
+        RungOut, st.sampled_from(["start", "rehearse", "boundary", "repeat", "probation", "retire", "?"])
+    ),
+)
+
+
+@given(st.booleans(), st.lists(events, max_size=60))
+def test_whatever_comes_the_table_is_honest_and_the_end_is_told_once(
+    rehearse_only: bool, coming: list[HandoffEvent]
+) -> None:
+    deployment = Handoff(1, "old", "new", 10, rehearse_only=rehearse_only)
+    finished: list[Finish] = []
+    for event in coming:
+        before = copy(deployment)
+        commands = deployment.step(event)
+        rule = RULES[before.phase].get(type(event))
+        assert deployment.phase in (rule.leads_to if rule is not None else (before.phase,))
+        assert deployment.order >= before.order
+        assert deployment.epoch >= before.epoch
+        finished += [command for command in commands if isinstance(command, Finish)]
+        if rehearse_only:
+            assert not any(isinstance(command, Send) and command.worker == "old" for command in commands)
+    assert len(finished) == (deployment.phase in ENDED)
+    for end in finished:
+        assert end.phase is deployment.phase

@@ -1,0 +1,290 @@
+"""The seat by itself: what each event makes of each role, and what the table promises about all of them."""
+
+from __future__ import annotations
+
+from copy import copy
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from neverblink.protocol.link import CancelYield, Follow, Lead, Retire, Stop, YieldTo
+from neverblink.protocol.seat import (
+    RULES,
+    Alarm,
+    Announce,
+    Arm,
+    Boundary,
+    Broken,
+    Cancel,
+    CaughtUp,
+    Connect,
+    Disarm,
+    DropLease,
+    Fell,
+    HeirDeclined,
+    HeirTook,
+    Hold,
+    LeaderGone,
+    LeaseRefused,
+    LeaseTaken,
+    Leave,
+    Received,
+    Resume,
+    Role,
+    Seat,
+    SeatCommand,
+    SeatEvent,
+    SendFailing,
+    SendFinal,
+    SendTook,
+    Silent,
+    Stale,
+    Started,
+    Suspects,
+    TakeLease,
+)
+
+J, F, L, Y, R = Role.JOINING, Role.FOLLOWING, Role.LEADING, Role.YIELDING, Role.RETIRED
+
+EVENTS: list[SeatEvent] = [
+    Started(),
+    CaughtUp(),
+    Stale(),
+    Broken("odd"),
+    Boundary(),
+    Received(5, "old"),
+    HeirTook("heir", 4),
+    HeirDeclined(3),
+    LeaseTaken(7, "handoff"),
+    LeaseRefused("other", "handoff"),
+    LeaderGone("old"),
+    Silent("no tick"),
+    Fell("raised"),
+    Alarm("lease"),
+    Follow("old"),
+    Lead(),
+    YieldTo(5, "heir", 2),
+    CancelYield(5),
+    Retire(),
+    Stop(),
+]
+SEATS = {
+    J: Seat("me"),
+    F: Seat("me", F, "old", 2, loaded=True),
+    L: Seat("me", L, "me", 3, loaded=True, settled=3),
+    Y: Seat("me", Y, "heir", 3, loaded=True, settled=3),
+    R: Seat("me", R, "old", 3),
+}
+
+
+def seat(role: Role, **fields: object) -> Seat:
+    made = copy(SEATS[role])
+    for name, value in fields.items():
+        setattr(made, name, value)
+    return made
+
+
+def test_every_kind_of_event_is_tried_here() -> None:
+    known = {kind for rules in RULES.values() for kind in rules}
+    assert {type(event) for event in EVENTS} == known
+
+
+@pytest.mark.parametrize("event", EVENTS, ids=lambda event: type(event).__name__)
+@pytest.mark.parametrize("role", Role)
+def test_an_event_without_a_place_in_the_role_changes_nothing(role: Role, event: SeatEvent) -> None:
+    before = seat(role)
+    after = copy(before)
+    commands = after.step(event)
+    if type(event) in RULES[role]:
+        assert after.role in RULES[role][type(event)].leads_to
+    else:
+        assert (commands, after) == ([], before)
+
+
+TAKEN = [Disarm("lease"), Disarm("retry")]
+ORDER = YieldTo(5, "heir", 2)
+
+
+@pytest.mark.parametrize(
+    ("what", "before", "event", "role", "commands"),
+    [
+        ("says that it is ready", seat(J), Started(), J, [Announce()]),
+        ("follows whom it is told to", seat(J), Follow("old"), F, [Connect("old"), Announce()]),
+        ("asks the kernel before it leads first", seat(J), Lead(), J, [TakeLease("first")]),
+        (
+            "leads when the kernel says so",
+            seat(J),
+            LeaseTaken(1, "first"),
+            L,
+            [*TAKEN, Resume("first"), Announce()],
+        ),
+        ("follows whom the kernel named", seat(J), LeaseRefused("x", "first"), F, [Connect("x"), Announce()]),
+        ("does not connect twice", seat(F), Follow("old"), F, [Announce()]),
+        ("turns to another leader", seat(F), Follow("x"), F, [Connect("x"), Announce()]),
+        ("says once that it has the state", seat(F), CaughtUp(), F, []),
+        ("says that it has lost the state", seat(F), Stale(), F, [Announce()]),
+        ("leaves when it cannot read", seat(F), Broken("odd"), R, [Leave("fail", "odd")]),
+        ("stays as the way back though it cannot read", seat(F, guard=True), Broken("odd"), F, []),
+        ("asks for the lease on the final frame", seat(F), Received(5, "old"), F, [TakeLease("handoff")]),
+        ("takes over from its own leader only", seat(F), Received(5, "x"), F, []),
+        ("takes over with the whole state only", seat(F, loaded=False), Received(5, "old"), F, []),
+        ("does not promote itself", seat(F), LeaderGone("old"), F, [Announce()]),
+        ("takes the lease as a guard", seat(F, guard=True), LeaderGone("old"), F, [TakeLease("failover")]),
+        ("minds its own leader's death only", seat(F, guard=True), LeaderGone("x"), F, []),
+        ("leads when told", seat(F), Lead(), F, [TakeLease("failover")]),
+        ("cannot lead without the state", seat(F, loaded=False), Lead(), F, [Announce()]),
+        (
+            "asks again while the dead still hold it",
+            seat(F),
+            LeaseRefused("old", "failover"),
+            F,
+            [Arm("retry")],
+        ),
+        ("asks again when the alarm rings", seat(F, guard=True), Alarm("retry"), F, [TakeLease("failover")]),
+        ("suspects as a guard", seat(F, guard=True), Silent("no tick"), F, [Suspects("old", "no tick")]),
+        ("does not suspect while it lags", seat(F, guard=True, loaded=False), Silent("no tick"), F, []),
+        (
+            "tells the old leader that it took over",
+            seat(F, heard=5),
+            LeaseTaken(7, "handoff"),
+            L,
+            [*TAKEN, SendTook("old", 5), Resume("handoff"), Announce()],
+        ),
+        ("remembers an order", seat(L), ORDER, L, []),
+        ("does not carry out an order twice", seat(L, settled=5), ORDER, L, [Announce()]),
+        ("does not yield to itself", seat(L), YieldTo(5, "me"), L, [Announce()]),
+        ("confirms that an order is taken back", seat(L, order=ORDER), CancelYield(5), L, [Cancel(5)]),
+        ("ticks on without an order", seat(L), Boundary(), L, []),
+        (
+            "never yields in a decision",
+            seat(L, order=ORDER),
+            Boundary(decision="enter"),
+            L,
+            [Hold(5, "decision enter")],
+        ),
+        (
+            "waits for a window to close",
+            seat(L, order=ORDER),
+            Boundary(window="5m"),
+            L,
+            [Hold(5, "window 5m")],
+        ),
+        ("waits for slack", seat(L, order=ORDER), Boundary(slack=False), L, [Hold(5, "slack")]),
+        ("waits for its heir", seat(L, order=ORDER), Boundary(heir=False), L, [Hold(5, "the new worker")]),
+        ("says once what holds it", seat(L, order=ORDER, held="slack"), Boundary(slack=False), L, []),
+        (
+            "yields at a boundary: the lease first",
+            seat(L, order=ORDER),
+            Boundary(),
+            Y,
+            [DropLease(), SendFinal("heir", 5, 2), Arm("lease"), Announce()],
+        ),
+        (
+            "yields in a window only when forced",
+            seat(L, order=YieldTo(5, "heir", 2, force=True)),
+            Boundary(window="5m"),
+            Y,
+            [DropLease(), SendFinal("heir", 5, 2), Arm("lease"), Announce()],
+        ),
+        (
+            "is not forced out of a decision",
+            seat(L, order=YieldTo(5, "heir", 2, force=True)),
+            Boundary(decision="enter"),
+            L,
+            [Hold(5, "decision enter")],
+        ),
+        ("does not stop in a decision", seat(L, stopping=True), Boundary(decision="enter"), L, []),
+        ("stops at a boundary", seat(L, stopping=True), Boundary(), R, [Leave("stop")]),
+        ("does not retire while it leads", seat(L), Retire(), L, []),
+        (
+            "gives the lease up when it raises",
+            seat(L),
+            Fell("raised"),
+            R,
+            [DropLease(), SendFailing("raised"), Leave("fail", "raised")],
+        ),
+        (
+            "steps aside for its heir",
+            seat(Y),
+            HeirTook("heir", 4),
+            F,
+            [Disarm("lease"), Connect("heir"), Announce()],
+        ),
+        ("does not step aside for another", seat(Y), HeirTook("x", 4), Y, []),
+        ("asks for the lease when its heir declines", seat(Y), HeirDeclined(3), Y, [TakeLease("takeback")]),
+        ("asks when its heir dies", seat(Y), LeaderGone("heir"), Y, [TakeLease("takeback")]),
+        ("asks when nobody took it in time", seat(Y), Alarm("lease"), Y, [TakeLease("takeback")]),
+        (
+            "leads again when it was first",
+            seat(Y),
+            LeaseTaken(4, "takeback"),
+            L,
+            [*TAKEN, Resume("takeback"), Announce()],
+        ),
+        (
+            "follows when its heir was first",
+            seat(Y),
+            LeaseRefused("heir", "takeback"),
+            F,
+            [Disarm("lease"), Connect("heir"), Announce()],
+        ),
+        ("asks again while nobody is known", seat(Y), LeaseRefused("", "takeback"), Y, [Arm("lease")]),
+    ],
+    ids=lambda value: value.replace(" ", "_") if isinstance(value, str) else "",
+)
+def test_a_worker(what: str, before: Seat, event: SeatEvent, role: Role, commands: list[SeatCommand]) -> None:
+    after = copy(before)
+    assert (after.step(event), after.role) == (commands, role)
+
+
+def test_one_that_steps_aside_is_a_guard_until_it_leads() -> None:
+    worker = seat(Y)
+    worker.step(HeirTook("heir", 4))
+    assert (worker.guard, worker.epoch) == (True, 4)
+    worker.step(LeaseTaken(5, "failover"))
+    assert (worker.guard, worker.epoch) == (False, 5)
+
+
+orders = st.integers(1, 6)
+names = st.sampled_from(["me", "old", "heir", "x"])
+events = st.one_of(
+    st.sampled_from(EVENTS),
+    st.builds(YieldTo, orders, names, force=st.booleans()),
+    st.builds(CancelYield, orders),
+    st.builds(
+        Boundary, st.sampled_from(["", "enter"]), st.sampled_from(["", "5m"]), st.booleans(), st.booleans()
+    ),
+    st.builds(Received, orders, names),
+    st.builds(HeirTook, names, st.integers(1, 9)),
+    st.builds(HeirDeclined, orders),
+    st.builds(LeaderGone, names),
+    st.builds(Follow, names, st.booleans()),
+    st.builds(Alarm, st.sampled_from(["lease", "retry", "?"])),
+    st.builds(
+        LeaseRefused, st.sampled_from(["", "me", "old", "heir"]), st.sampled_from(["handoff", "failover"])
+    ),
+)
+
+
+@given(st.lists(events, max_size=60))
+def test_whatever_comes_the_table_is_honest_and_orders_only_grow(coming: list[SeatEvent]) -> None:
+    worker, epoch = Seat("me"), 0
+    for event in coming:
+        if isinstance(event, LeaseTaken):
+            epoch = max(epoch, worker.epoch) + 1
+            event = LeaseTaken(epoch, "failover")
+        before = copy(worker)
+        commands = worker.step(event)
+        rule = RULES[before.role].get(type(event))
+        assert worker.role in (rule.leads_to if rule is not None else (before.role,))
+        assert worker.settled >= before.settled
+        assert worker.epoch >= before.epoch
+        if before.order is not None and worker.order is not None:
+            assert worker.order.order >= before.order.order
+        if worker.role is not before.role and worker.role is L:
+            assert isinstance(event, LeaseTaken)
+        for command in commands:
+            if isinstance(command, SendFinal):
+                assert command.order > before.settled
+                assert commands.index(DropLease()) < commands.index(command)
