@@ -200,7 +200,7 @@ class Live:
         told = self._context.socket(zmq.SUB)
         told.setsockopt(zmq.RCVHWM, 0)
         told.setsockopt(zmq.SUBSCRIBE, b"")
-        told.connect(self._endpoint("events"))
+        told.connect(self.endpoint("events"))
         self._told = told
         self.event(type="pulse")
 
@@ -208,7 +208,7 @@ class Live:
         """Send a request; return its id."""
         if self._requests is None:
             self._requests = self._context.socket(zmq.DEALER)
-            self._requests.connect(self._endpoint("requests"))
+            self._requests.connect(self.endpoint("requests"))
         self._asked += 1
         id = f"t{self._asked}"
         self._requests.send_json({"id": id, "op": op, **more})
@@ -243,6 +243,13 @@ class Live:
     def book(self) -> dict[str, Any]:
         """What the leader's bot says of itself: its pid and its state."""
         return self.ask("send", name="book")["value"]
+
+    def endpoint(self, name: str) -> str:
+        """Where a socket of the home is. A Unix socket's path ends at 107 bytes: a link makes any shorter."""
+        short = self.tmp / "run"
+        if not short.is_symlink():
+            short.symlink_to(self.home / "run")
+        return f"ipc://{short}/{name}.sock"
 
     # what happens
 
@@ -324,9 +331,6 @@ class Live:
         self._context.destroy(linger=0)
 
     # parts
-
-    def _endpoint(self, name: str) -> str:
-        return f"ipc://{self.home}/run/{name}.sock"
 
     def _drain(self) -> None:
         assert self._told is not None

@@ -87,7 +87,7 @@ def test_a_dry_run_rehearses_on_the_live_state_and_hands_nothing_over(live: Live
     assert rehearsed.json["outcome"] == "rehearsed"
     assert rehearsed.json["rollback"] == "newest"
     assert rehearsed.json["release"] == before["release"]
-    grown = bot(state="ticks: int = 0\nlimit: int")
+    grown = bot(state="limit: int\nticks: int = 0")
     unreadable = live.run("deploy", live.code("v2", grown), "--dry-run", "--json")
     assert unreadable.code == 3, unreadable
     assert "limit" in unreadable.json["reason"]

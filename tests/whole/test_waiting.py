@@ -176,7 +176,7 @@ def _ask_status(live: Live, took: dict[str, float], phase: str) -> None:
     """One JSON frame from a bare REQ socket, as any language's client sends it."""
     with zmq.Context[zmq.Socket[bytes]]() as context, context.socket(zmq.REQ) as socket:
         socket.setsockopt(zmq.LINGER, 0)
-        socket.connect(f"ipc://{live.home}/run/requests.sock")
+        socket.connect(live.endpoint("requests"))
         began = time.monotonic()
         socket.send(b'{"op": "status"}')
         assert socket.poll(1000), f"no answer in {phase}"
