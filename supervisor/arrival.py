@@ -133,7 +133,9 @@ def set_aside(home: Home) -> Path:
 def sweep(run: Path) -> None:
     """Remove the sockets of workers that are gone."""
     for socket in run.glob("*.sock"):
-        socket.unlink(missing_ok=True)
+        # What is no socket is not ours to remove: binding will say that it is in the way.
+        if socket.is_socket():
+            socket.unlink(missing_ok=True)
 
 
 def _end_of(segment: Path) -> Left | None:

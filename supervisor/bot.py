@@ -10,11 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import msgspec
+
 from ..protocol import duration
 from ..protocol.errors import NeverblinkError
 from ..protocol.events import LeaderChanged, Pulse
 from ..protocol.handoff import Handoff, Phase
-from ..protocol.link import Answered, Lead, Report, Stop, SupervisorMessage, WorkerMessage
+from ..protocol.link import Answered, Failed, Lead, Report, Stop, SupervisorMessage, WorkerMessage
 from .config import Config
 from .crew import Crew, Line
 from .driver import Driver, Finished
@@ -32,6 +34,8 @@ __all__ = ["Bot", "StartFailed"]
 _REPEAT = 500_000_000
 _ORDERS = 1000
 """Order numbers that a deployment has for itself: it counts up by two with each way back it tries."""
+
+_REASON = 500
 
 _NOT_YET = (Phase.PREPARING, Phase.REHEARSING, Phase.WAITING)
 
@@ -194,6 +198,8 @@ class Bot:
         member = self.roster.get(worker)
         if member is None or not member.alive:
             return
+        if isinstance(message, Failed):
+            message = msgspec.structs.replace(message, reason=_in_one_line(message.reason))
         member.take(message, self._outside.wall())
         match message:
             case Report():
@@ -273,6 +279,12 @@ class Bot:
 
     def _hopeless(self, member: Member) -> bool:
         return not member.alive or member.failed is not None or bool(self.stopping)
+
+
+def _in_one_line(reason: str) -> str:
+    """Why a worker failed, as it said. An exception's text can be of any length; its log has it whole."""
+    line = " ".join(reason.split())
+    return line if len(line) <= _REASON else f"{line[:_REASON]}…"
 
 
 class _Hands:

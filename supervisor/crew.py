@@ -104,8 +104,8 @@ class Crew:
             return f"there is no worker {hello.worker!r} here: workers are started by `neverblink up` and `deploy`"
         if (member.pid, member.started) != (hello.pid, hello.started):
             return (
-                f"worker {hello.worker!r} is pid {member.pid}, not pid {hello.pid}: if `python` in neverblink.toml is a "
-                "script, let it exec the interpreter"
+                f"worker {hello.worker!r} is pid {member.pid}, not pid {hello.pid}: if `python` in neverblink.toml is "
+                "a script, let it exec the interpreter"
             )
         return ""
 
