@@ -410,6 +410,7 @@ class Handoff(msgspec.Struct):
             case "boundary" if self.new_lives:
                 # The new worker reached no boundary in time. It goes on leading, and its probation begins again.
                 self.phase = Phase.PROBATION
+                self.reason = ""
                 self.order += 2
                 return [Disarm("repeat"), Send(self.new, CancelYield(self.order - 1)), Arm("probation")]
             case _:
@@ -511,16 +512,14 @@ RULES: dict[Phase, dict[type, Rule]] = {
         RungOut: Rule(Handoff._give_up, (_P.REHEARSING, _P.ABORTED)),
     },
     Phase.WAITING: {
-        Seen: Rule(Handoff._seen_waiting, (_P.WAITING, _P.TRANSFERRING, _P.PROBATION, _P.DONE)),
+        Seen: Rule(Handoff._seen_waiting, (_P.WAITING, _P.TRANSFERRING, _P.PROBATION)),
         CannotRead: Rule(Handoff._cancel, (_P.WAITING, _P.CANCELLING)),
-        Exited: Rule(Handoff._died_in_transfer, (_P.CANCELLING, _P.TRANSFERRING, _P.ABORTED)),
+        Exited: Rule(Handoff._died_in_transfer, (_P.CANCELLING, _P.TRANSFERRING)),
         Abort: Rule(Handoff._cancel, (_P.CANCELLING,)),
         RungOut: Rule(Handoff._cancel, (_P.WAITING, _P.CANCELLING)),
     },
     Phase.CANCELLING: {
-        Seen: Rule(
-            Handoff._seen_waiting, (_P.CANCELLING, _P.TRANSFERRING, _P.PROBATION, _P.REVERTING, _P.DONE)
-        ),
+        Seen: Rule(Handoff._seen_waiting, (_P.CANCELLING, _P.TRANSFERRING, _P.PROBATION, _P.REVERTING)),
         Withdrawn: Rule(Handoff._withdrawn, (_P.CANCELLING, _P.ABORTED)),
         Exited: Rule(Handoff._died_in_transfer, (_P.CANCELLING, _P.TRANSFERRING, _P.ABORTED)),
         Abort: Rule(Handoff._revoke, (_P.CANCELLING,)),
