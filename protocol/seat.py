@@ -116,6 +116,8 @@ class Boundary(msgspec.Struct, frozen=True):
     """There is time enough before the next tick."""
     heir: bool = True
     """The worker named in the order follows and has applied all but the last frames."""
+    turn: str = ""
+    """It is no boundary yet: a turn of this name still runs."""
 
 
 class Received(msgspec.Struct, frozen=True):
@@ -437,7 +439,7 @@ class Seat(msgspec.Struct):
 
     def _boundary(self, event: Boundary) -> list[SeatCommand]:
         if self.stopping:
-            if event.decision:
+            if event.decision or event.turn:
                 return []
             self.role = Role.RETIRED
             return [Leave("stop")]
@@ -502,6 +504,8 @@ def _what_holds(boundary: Boundary, order: YieldTo) -> str:
         return "the new worker"
     if boundary.decision:
         return f"decision {boundary.decision}"
+    if boundary.turn:
+        return boundary.turn
     if boundary.window and not order.force:
         return f"window {boundary.window}"
     if not boundary.slack:

@@ -368,9 +368,10 @@ class Engine:
         self._announce()
         if self.role is Role.FOLLOWING:
             self._feed_all(self.following.pulse(now, self.leading.turns.tick_due()))
-        elif self._running is not None and self.seat.order is not None and self.leading.decisions.open_name:
+        elif self.seat.order is not None and self._running is not None and self._running.turn is not None:
             # In the middle of a turn there is no boundary, but there is something to tell.
-            self.feed(seat.Boundary(decision=self.leading.decisions.open_name))
+            turn = self._running.turn.name
+            self.feed(seat.Boundary(decision=self.leading.decisions.open_name, turn=turn))
 
     # --- the end ----------------------------------------------------------------------------------------------------
 
