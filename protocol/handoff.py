@@ -8,7 +8,8 @@ How it works. The new worker is spawned, gets ready, follows the old one and res
 wrong there ends in ABORTED, and the old worker has noticed nothing. Then the old one is ordered to yield. From that
 moment the supervisor is not in charge: the two workers transfer the lease among themselves, and this machine follows
 what they report. It believes only roles. A worker that reports LEADING holds the lease, whatever was ordered before;
-that is why a lost message, a late cancellation or a supervisor that was away ends in a true picture. Orders are
+that is why a lost message, a late cancellation or a supervisor that was away ends in a true picture. Reports of two
+workers can overtake each other; of two that lead, the one with the higher epoch is the truth. Orders are
 repeated until the reports show that they were carried out, which is safe because a worker settles each order once.
 
 The one thing it never does is to conclude that somebody may lead. It kills, and the kernel frees the lease, and a

@@ -15,8 +15,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import msgspec
-
 from neverblink.protocol import handoff as h
 from neverblink.protocol import seat as s
 from neverblink.protocol.frame import Cause
@@ -25,17 +23,13 @@ from neverblink.protocol.link import Retire
 from neverblink.protocol.seat import Role, Seat, SeatEvent
 
 from .machines import Machines
+from .said import Failing, Final, Frame, Took, show
 
 __all__ = [
     "FAR",
     "FIRST_ORDER",
-    "Declined",
-    "Failing",
-    "Final",
-    "Frame",
     "Model",
     "State",
-    "Took",
     "Worker",
     "World",
 ]
@@ -44,31 +38,6 @@ SUPERVISOR = "supervisor"
 FIRST_ORDER = 10
 FAR = -3
 """As far behind as anything is told apart."""
-
-
-# --- the stream, without its content -------------------------------------------------------------------------------
-
-
-class Frame(msgspec.Struct, frozen=True):
-    number: int
-
-
-class Final(msgspec.Struct, frozen=True):
-    order: int
-    number: int
-
-
-class Failing(msgspec.Struct, frozen=True):
-    pass
-
-
-class Took(msgspec.Struct, frozen=True):
-    epoch: int
-    order: int
-
-
-class Declined(msgspec.Struct, frozen=True):
-    order: int
 
 
 # --- a situation ------------------------------------------------------------------------------------------------------
@@ -465,32 +434,3 @@ def _older(message: Any) -> Any:
             return Final(order, max(FAR, number - 1))
         case _:
             return message
-
-
-def show(message: Any) -> str:
-    """Say a message in one line."""
-    match message:
-        case h.Seen(role=role, loaded=loaded, epoch=epoch):
-            return f"Report({role}{', loaded' if loaded else ''}, epoch {epoch})"
-        case h.Withdrawn(order=order):
-            return f"Cancelled({order})"
-        case h.CannotRead(reason=reason):
-            return f"Failed({reason!r})"
-        case h.Suspected(leader=leader, reason=reason):
-            return f"Suspect({leader}, {reason!r})"
-        case Frame():
-            return "FrameSent"
-        case Final(order=order):
-            return f"Final({order})"
-        case Took(epoch=epoch, order=order):
-            return f"Took(epoch {epoch}, order {order})"
-        case s.YieldTo(order=order, to=to, force=force):
-            return f"YieldTo({order}, {to}{', force' if force else ''})"
-        case s.CancelYield(order=order):
-            return f"CancelYield({order})"
-        case s.Follow(leader=leader, guard=guard):
-            return f"Follow({leader}{', as guard' if guard else ''})"
-        case Declined(order=order):
-            return f"Declined({order})"
-        case _:
-            return type(message).__name__

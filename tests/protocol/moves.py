@@ -20,7 +20,8 @@ from neverblink.protocol.handoff import Phase
 from neverblink.protocol.link import Follow, Lead, YieldTo
 from neverblink.protocol.seat import Role
 
-from .composed import FAR, SUPERVISOR, Declined, Failing, Final, Frame, Model, State, Took, World
+from .composed import FAR, SUPERVISOR, Model, State, World
+from .said import Declined, Failing, Final, Frame, Took
 
 __all__ = ["Move", "cuts", "make", "moves"]
 

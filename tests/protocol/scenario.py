@@ -2,7 +2,7 @@
 
 A line that is not indented is a command, an indented one is what came of it, and `#` begins a comment. The commands:
 
-    deploy [force]                the operator deploys: `new` is to take over from `old`, which leads
+    deploy [force]                the operator deploys: `new` is to take over from `old`, which leads; begins anew
     ready                         the new worker's code is imported and its `on_start` is done
     copy WORKER                   WORKER has caught up with its leader
     unreadable WORKER             WORKER could not read the state it was sent
@@ -24,7 +24,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from .composed import SUPERVISOR, Model, State
+from .composed import SUPERVISOR, Model
 from .explorer import roles, walk_fairly
 from .machines import Machines
 from .moves import Move, make, moves
@@ -103,7 +103,10 @@ class _Stage:
             raise ValueError(self._state.wrong)
 
     def _deploy(self, how: str) -> None:
-        self._state: State = self._model.start(_PLENTY, _PLENTY, _PLENTY, force=how == "force")
+        problem = self.problem()
+        if problem:
+            raise ValueError(f"from where the one before ends: {problem}")
+        self._state = self._model.start(_PLENTY, _PLENTY, _PLENTY, force=how == "force")
         self._log.append("new is started")
 
     def _deliver(self, road: str) -> None:

@@ -25,7 +25,7 @@ from .moves import cuts, make, moves
         (1, 0, 0, 99, "one party dies, hangs or raises, anywhere"),
         (0, 1, 0, 99, "one message is lost, or comes twice"),
         (0, 0, 1, 99, "the operator aborts or rolls back, at any moment"),
-        (1, 1, 1, 11, "all of these together, up to a depth"),
+        (1, 1, 1, 10, "all of these together, up to a depth"),
     ],
     ids=["calm", "a failure", "a loss", "a wish", "all together"],
 )
