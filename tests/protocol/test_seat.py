@@ -194,6 +194,8 @@ ORDER = YieldTo(5, "heir", 2)
             L,
             [Hold(5, "decision enter")],
         ),
+        ("waits for a turn to end", seat(L, order=ORDER), Boundary(turn="on_tick"), L, [Hold(5, "on_tick")]),
+        ("does not stop in a turn", seat(L, stopping=True), Boundary(turn="on_tick"), L, []),
         ("does not stop in a decision", seat(L, stopping=True), Boundary(decision="enter"), L, []),
         ("stops at a boundary", seat(L, stopping=True), Boundary(), R, [Leave("stop")]),
         ("does not retire while it leads", seat(L), Retire(), L, []),
