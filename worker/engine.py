@@ -30,7 +30,7 @@ from .publisher import Publisher
 from .replica import Replica
 from .state import Cells
 from .steps import Step
-from .takeover import begin, catch_up
+from .takeover import begin, catch_up, resume
 from .tally import Tally
 from .turns import Bot
 
@@ -343,7 +343,10 @@ class Engine:
                 self.feed(seat.LeaseRefused(holder.holder if holder is not None else "", cause))
                 return
             if cause == "first":
-                begin(replica, outside.journal)
+                if outside.journal.newest():
+                    resume(replica, outside.journal)
+                else:
+                    begin(replica, outside.journal)
                 self._hooks.append(self._load_step())
             else:
                 catch_up(replica, outside.journal)
