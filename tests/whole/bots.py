@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from textwrap import dedent, indent
 
-__all__ = ["COUNT", "COUNTER", "bot"]
+__all__ = ["COUNT", "COUNTER", "bot", "loop", "waits"]
 
 _HEAD = """\
 import asyncio
@@ -55,6 +56,19 @@ def bot(handlers: str = COUNT, *, tick: str = "10ms", state: str = "ticks: int =
         + indent(dedent(handlers).strip(), "    ")
         + "\n"
     )
+
+
+def waits(
+    hook: str, gate: Path, also: str = COUNT, *, tick: str = "10ms", state: str = "ticks: int = 0"
+) -> str:
+    """The source of a bot whose `hook` says "waits" and its pid, and then takes until `gate` is there."""
+    waiting = f"""
+        async def {hook}(self, *_):
+            say(f"waits {{os.getpid()}}")
+            while not os.path.exists({str(gate)!r}):
+                await asyncio.sleep(0.01)
+        """
+    return bot(dedent(waiting) + dedent(also), tick=tick, state=state)
 
 
 def loop(source: str) -> str:

@@ -2,30 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from .bots import COUNTER, bot
+from .bots import COUNTER, bot, waits
 from .live import Live, one_line, unbroken
-
-
-def gated(gate: Path) -> str:
-    """A bot that starts when `gate` is there."""
-    return bot(
-        f"""
-        async def on_start(self):
-            while not os.path.exists({str(gate)!r}):
-                await asyncio.sleep(0.01)
-
-        def on_tick(self, tick):
-            self.state.ticks += 1
-            say(f"tick {{tick.seq}}")
-        """
-    )
 
 
 def test_a_second_deploy_is_refused_with_the_first_ones_id_and_replace_supersedes_it(live: Live) -> None:
     live.up(live.code("v0", COUNTER))
-    first = live.start("deploy", live.code("v1", gated(live.tmp / "never")), "--json")
+    first = live.start("deploy", live.code("v1", waits("on_start", live.tmp / "never")), "--json")
     number = _spawned(live)
     second = live.code("v2", f"{COUNTER}# 2\n")
     refused = live.run("deploy", second)
@@ -45,7 +28,7 @@ def test_a_second_deploy_is_refused_with_the_first_ones_id_and_replace_supersede
 
 def test_ctrl_c_cancels_the_deployment_and_never_the_bot(live: Live) -> None:
     live.up(live.code("v0", COUNTER))
-    deploy = live.start("deploy", live.code("v1", gated(live.tmp / "never")))
+    deploy = live.start("deploy", live.code("v1", waits("on_start", live.tmp / "never")))
     _spawned(live)
     deploy.interrupt()
     cancelled = deploy.ends()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from .bots import COUNTER, bot
+from .bots import COUNTER, bot, waits
 from .live import Live, Verb, ends
 
 PARENT = """
@@ -148,22 +148,6 @@ def test_a_supervisor_killed_while_the_old_worker_leaves_does_not_keep_it(live: 
     ends(old)
     ticking(live)
     assert live.audit()["missed"] == 0
-
-
-def waits(hook: str, gate: Path) -> str:
-    """A bot whose `hook` takes until `gate` is there."""
-    return bot(
-        f"""
-        async def {hook}(self, *_):
-            say(f"waits {{os.getpid()}}")
-            while not os.path.exists({str(gate)!r}):
-                await asyncio.sleep(0.01)
-
-        def on_tick(self, tick):
-            self.state.ticks += 1
-            say(f"tick {{tick.seq}}")
-        """
-    )
 
 
 def decides(live: Live) -> str:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
 
 import pytest
 import zmq
 
-from .bots import COUNTER, bot
+from .bots import COUNTER, bot, waits
 from .live import Live, unbroken
 
 LONG_S = 3.0
@@ -17,10 +16,13 @@ LONG_S = 3.0
 ALWAYS = 'windows = [Window("1d", opens="-1d", closes="-1ms", name="always")]'
 
 
-def trader(handler: str = "async def", sleep: str = "await asyncio.sleep") -> str:
-    """A bot that decides when it is told to, for LONG_S."""
-    return bot(
-        f"""
+TICK = "50ms"
+STATE = "ticks: int = 0\nwanted: bool = False\nentered: int = 0"
+
+
+def trade(handler: str = "async def", sleep: str = "await asyncio.sleep") -> str:
+    """The handlers of a bot that decides when it is told to, for LONG_S."""
+    return f"""
         {handler} on_tick(self, tick):
             self.state.ticks += 1
             say(f"tick {{tick.seq}}")
@@ -36,10 +38,7 @@ def trader(handler: str = "async def", sleep: str = "await asyncio.sleep") -> st
             if name == "trade":
                 self.state.wanted = True
             return msgspec.to_builtins(self.state)
-        """,
-        state="ticks: int = 0\nwanted: bool = False\nentered: int = 0",
-        tick="50ms",
-    )
+        """
 
 
 def decided_once(live: Live) -> None:
@@ -62,12 +61,13 @@ def decided_once(live: Live) -> None:
 def test_a_decision_that_begins_while_a_deploy_waits_is_finished_by_who_began_it(
     live: Live, handler: str, sleep: str
 ) -> None:
-    source = trader(handler, sleep)
+    source = bot(trade(handler, sleep), tick=TICK, state=STATE)
     live.up(live.code("v0", source))
     gate = live.tmp / "gate"
     # The copy of the state has been served when on_load runs: the decision begins after that.
-    deploy = live.start("deploy", live.code("v1", source + _loads_after(gate)))
-    live.says("loading")
+    new = waits("on_load", gate, trade(handler, sleep), tick=TICK, state=STATE)
+    deploy = live.start("deploy", live.code("v1", new))
+    live.says("waits")
     live.ask("send", name="trade")
     live.says("began")
     gate.touch()
@@ -86,7 +86,7 @@ def test_a_decision_that_begins_while_a_deploy_waits_is_finished_by_who_began_it
 def test_a_decision_that_began_before_the_rehearsal_is_named_and_finished_first(
     live: Live, handler: str, sleep: str
 ) -> None:
-    source = trader(handler, sleep)
+    source = bot(trade(handler, sleep), tick=TICK, state=STATE)
     live.up(live.code("v0", source))
     live.ask("send", name="trade")
     live.says("began")
@@ -99,7 +99,7 @@ def test_a_decision_that_began_before_the_rehearsal_is_named_and_finished_first(
 
 
 def test_a_decision_that_outlasts_the_patience_ends_the_deployment_and_not_the_decision(live: Live) -> None:
-    source = trader()
+    source = bot(trade(), tick=TICK, state=STATE)
     live.up(live.code("v0", source))
     live.ask("send", name="trade")
     live.says("began")
@@ -154,10 +154,10 @@ def test_no_boundary_in_time_ends_with_6_and_the_window_and_force_passes_it(live
 def test_status_answers_in_the_middle_of_a_handoff(live: Live, capsys: pytest.CaptureFixture[str]) -> None:
     live.up(live.code("v0", bot().replace("tick =", f"{ALWAYS}\n    tick =")))
     gate = live.tmp / "gate"
-    source = bot() + _loads_after(gate)
+    source = waits("on_load", gate)
     number = live.begin(live.code("v1", source, probation="20s"))
     took: dict[str, float] = {}
-    live.says("loading")
+    live.says("waits")
     _ask_status(live, took, "rehearsing")
     gate.touch()
     live.phase(number, "waiting")
@@ -184,13 +184,3 @@ def _ask_status(live: Live, took: dict[str, float], phase: str) -> None:
         took[phase] = (time.monotonic() - began) * 1000
     assert answer["status"] == "ok"
     assert live.status()["deployment"]["phase"] == phase
-
-
-def _loads_after(gate: Path) -> str:
-    """Lines for the end of a bot's class: it loads the state when `gate` is there."""
-    return f"""
-    async def on_load(self, state):
-        say(f"loading {{os.getpid()}}")
-        while not os.path.exists({str(gate)!r}):
-            await asyncio.sleep(0.01)
-"""

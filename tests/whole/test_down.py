@@ -1,0 +1,74 @@
+"""The end of a bot: it stops once, in order, and nothing of it is left."""
+
+from __future__ import annotations
+
+import pytest
+
+from .bots import bot, waits
+from .live import Live, Verb
+
+STOP = """
+    def on_tick(self, tick):
+        self.state.ticks += 1
+        say(f"tick {tick.seq}")
+
+    def on_retire(self):
+        say("retired")
+
+    def on_stop(self):
+        say(f"stopped {os.getpid()}")
+    """
+STOPS = bot(STOP)
+
+
+def test_nothing_is_left_behind_after_deployments_of_every_ending(live: Live) -> None:
+    up = live.up(live.code("v0", STOPS))
+    live.deploy(live.code("v1", f"{STOPS}# 1\n"))
+    crashing = bot("def on_tick(self, tick):\n    raise ValueError('as new code does')")
+    assert live.run("deploy", live.code("crashes", crashing, probation="30s")).code == 4
+    assert live.run("deploy", live.code("does-not-import", "import nothing_like_it\n")).code == 3
+    live.ask("rollback", wait=True)
+    leader = live.book()["pid"]
+    live.down()
+    gone(live, up)
+    assert live.said("stopped") == [str(leader)]
+    assert len(live.said("retired")) == 2
+
+
+@pytest.mark.parametrize("phase", ["preparing", "rehearsing", "probation"])
+def test_down_in_the_middle_of_a_deployment_stops_the_bot_once_and_leaves_nothing(
+    live: Live, phase: str
+) -> None:
+    up = live.up(live.code("v0", STOPS))
+    hook = {"preparing": "on_start", "rehearsing": "on_load"}.get(phase)
+    source = waits(hook, live.tmp / "never", STOP) if hook else STOPS
+    number = live.begin(live.code("v1", source, probation="30s"))
+    if hook:
+        live.says("waits")
+    else:
+        live.phase(number, phase)
+        live.ticks_on()
+    live.down()
+    gone(live, up)
+    assert len(live.said("stopped")) == 1
+    assert live.audit()["missed"] == 0
+
+
+def test_ctrl_c_where_up_runs_stops_the_bot_as_down_does(live: Live) -> None:
+    up = live.up(live.code("v0", STOPS))
+    live.deploy(live.code("v1", f"{STOPS}# 1\n"))
+    leader = live.book()["pid"]
+    up.interrupt()
+    gone(live, up)
+    assert live.said("stopped") == [str(leader)]
+    assert live.audit()["missed"] == 0
+
+
+def gone(live: Live, up: Verb) -> None:
+    """See that the supervisor has ended well, and that there is no process, no socket and no owner any more."""
+    ended = up.ends()
+    assert ended.code == 0, ended
+    assert live.processes() == []
+    assert list((live.home / "run").iterdir()) == []
+    assert not list(live.home.rglob("*.sock"))
+    assert live.run("status").code == 7
