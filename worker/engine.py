@@ -332,7 +332,8 @@ class Engine:
         if self._led:
             self._led = False
             self._hooks.append(Step("on_yield", self.bot.call_yield))
-        self.following.connect(leader, guard=self.seat.guard)
+        if not self.following.connect(leader, guard=self.seat.guard):
+            self.died(leader)
 
     def _take_lease(self, cause: Cause) -> None:
         outside, replica = self._outside, self.replica
