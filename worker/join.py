@@ -151,6 +151,7 @@ class Loop(Generic[S]):
         self._step: Step | None = None
         self._poller: Poller | None = None
         self._driver: Driver | None = None
+        self._stop_asked = False
 
     @property
     def state(self) -> S:
@@ -199,7 +200,7 @@ class Loop(Generic[S]):
             self._place.open(self._poller, self._engine, _nothing)
             if not self._here.supervised:
                 for number in (signal.SIGINT, signal.SIGTERM):
-                    signal.signal(number, self._interrupted)
+                    signal.signal(number, self._noted)
         return self
 
     def __next__(self) -> Tick[S]:
@@ -208,6 +209,9 @@ class Loop(Generic[S]):
         engine, place, poller = self._engine, self._place, self._poller
         while True:
             place.look()
+            if self._stop_asked:
+                self._stop_asked = False
+                engine.ordered(Stop())
             step = engine.next_step()
             if step is not None:
                 tick = self._take(step)
@@ -296,11 +300,21 @@ class Loop(Generic[S]):
         if left is not None and left.how == "fail":
             raise LoopFailed(left.reason)
 
-    def _interrupted(self, *_: object) -> None:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, signal.SIG_DFL if number == signal.SIGTERM else signal.default_int_handler)
+    def _noted(self, *_: object) -> None:
+        """A signal, perhaps in the middle of the engine's own work: it is only noted here."""
+        self._stop_asked = True
+        self._restore_signals()
+        self._place.wake()
+
+    def _interrupted(self) -> None:
+        self._restore_signals()
         self._engine.ordered(Stop())
         self._place.wake()
+
+    def _restore_signals(self) -> None:
+        """A second one ends the process where it stands."""
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_DFL if number == signal.SIGTERM else signal.default_int_handler)
 
 
 def _nothing() -> None:

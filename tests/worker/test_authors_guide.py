@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import signal
-import subprocess
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -18,6 +16,8 @@ import neverblink.worker
 from neverblink.worker import Tick, Worker
 from neverblink.worker.join import Loop
 from neverblink.worker.testing import Simulation
+
+from .lone import LOOPING, Lone
 
 GUIDE = (Path(__file__).resolve().parents[2] / "docs" / "authors.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```python\n(.*?)^```", GUIDE, re.MULTILINE | re.DOTALL)
@@ -40,22 +40,6 @@ def connect_to_fills(on_fill):
     on_fill("fill-1", Fill("BTC", 2.0))
 """
 """What the guide's bots talk to, and does not show."""
-
-LOOPING = """
-import signal
-import threading
-import time
-
-
-def tell():
-    while signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        time.sleep(0.005)
-    print("looping", flush=True)
-
-
-threading.Thread(target=tell, daemon=True).start()
-"""
-"""Says when the loop has begun, and an interrupt is its own affair."""
 
 
 def _module() -> ModuleType:
@@ -99,18 +83,12 @@ def test_its_bots_run_and_can_be_handed_over(bot: type[Worker[Any]]) -> None:
 
 
 def test_its_loop_runs_alone_and_flattens_when_it_is_interrupted(tmp_path: Path) -> None:
-    (tmp_path / "loop.py").write_text(
-        "\n".join([OUTSIDE, *BLOCKS, "main()"]).replace("__main__", "elsewhere")
-    )
-    with subprocess.Popen(
-        [sys.executable, "loop.py"], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as loop:
-        assert loop.stdout is not None
-        assert loop.stdout.readline() == "connected\n"
-        assert loop.stdout.readline() == "looping\n"
-        loop.send_signal(signal.SIGINT)
-        said, complained = loop.communicate(timeout=30)
-    assert (said, loop.returncode) == ("flattened\n", 0), complained
+    text = "\n".join([OUTSIDE, *BLOCKS]).replace("__main__", "elsewhere")
+    with Lone(tmp_path, text + LOOPING + "main()\n") as loop:
+        loop.wait_for("connected")
+        loop.wait_for("looping")
+        ended = loop.interrupt()
+    assert (ended.status, ended.said) == (0, "flattened\n"), ended.complained
 
 
 def test_every_handler_is_in_it() -> None:
