@@ -230,6 +230,8 @@ class Handoff(msgspec.Struct):
     """The operator cancelled: if the transfer happened all the same, undo it."""
     epoch: int = 0
     """The highest epoch under which a worker has reported to lead."""
+    granted: int = 0
+    """The epoch in which the old worker was ordered to yield; 0 when that is not known."""
 
     def step(self, event: HandoffEvent) -> list[HandoffCommand]:
         rule = RULES[self.phase].get(type(event))
@@ -245,6 +247,8 @@ class Handoff(msgspec.Struct):
                     # Two workers' reports arrive in any order: this one was sent before the newer leader took over.
                     return []
                 self.epoch = epoch
+                if event.worker == self.old and self.phase in _OLD_LEADS:
+                    self.granted = epoch
             case _:
                 pass
         return rule.act(self, event)
@@ -297,6 +301,8 @@ class Handoff(msgspec.Struct):
         match event:
             case Seen(worker=self.new, role="leading"):
                 return self._enter_probation()
+            case Seen(worker=self.old, role="leading", epoch=epoch) if self.came_between(epoch):
+                return self._rolled_back()
             case Seen(worker=self.old, role="leading"):
                 return [
                     Dismiss(self.new),
@@ -304,6 +310,13 @@ class Handoff(msgspec.Struct):
                 ]
             case _:
                 return []
+
+    def came_between(self, epoch: int) -> bool:
+        """Whether the new worker led, if only for a moment, before the old one did under `epoch`.
+
+        Each taking of the lease is one epoch: one that nobody reported was the new worker's.
+        """
+        return bool(self.granted) and epoch > self.granted + 1
 
     def _cancel(self, event: Abort | RungOut | CannotRead) -> list[HandoffCommand]:
         match event:
@@ -468,6 +481,7 @@ class Handoff(msgspec.Struct):
         return [*alarms, Finish(phase, reason, leader if alive else "")]
 
 
+_OLD_LEADS = (Phase.PREPARING, Phase.REHEARSING, Phase.WAITING)
 _ALARMS = ("start", "rehearse", "boundary", "repeat", "probation", "retire")
 _PATIENCE = {Phase.PREPARING: "start", Phase.REHEARSING: "rehearse"}
 
@@ -528,7 +542,8 @@ RULES: dict[Phase, dict[type, Rule]] = {
     },
     Phase.TRANSFERRING: {
         Seen: Rule(
-            Handoff._seen_transferring, (_P.TRANSFERRING, _P.PROBATION, _P.REVERTING, _P.ABORTED, _P.DONE)
+            Handoff._seen_transferring,
+            (_P.TRANSFERRING, _P.PROBATION, _P.REVERTING, _P.ABORTED, _P.ROLLED_BACK, _P.DONE),
         ),
         Exited: Rule(Handoff._died_in_transfer, (_P.TRANSFERRING, _P.ABORTED)),
         # The old worker may know before we do that the new one took over, and then hung.

@@ -322,8 +322,11 @@ class Driver:
 
     def _is_unexplained(self, seen: machine.Seen) -> bool:
         handoff = self.handoff
+        had_led = handoff.phase in (Phase.PROBATION, Phase.RETIRING) or (
+            handoff.phase is Phase.TRANSFERRING and handoff.came_between(seen.epoch)
+        )
         return (
-            handoff.phase in (Phase.PROBATION, Phase.RETIRING)
+            had_led
             and (seen.worker, seen.role) == (handoff.old, "leading")
             and seen.epoch > handoff.epoch
             and handoff.new_lives

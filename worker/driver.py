@@ -81,7 +81,7 @@ class Driver:
         self._awaiting = True
         self._place.set_alarm()
         try:
-            if step.name != "on_start":
+            if step.name not in ("on_start", "on_load"):
                 return await value
             # It may wait for ever, and then be told to leave.
             self._starting = asyncio.ensure_future(value)

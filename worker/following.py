@@ -24,6 +24,8 @@ class Following:
     def __init__(self, me: Assignment, pid: int, replica: Replica, outside: Outside) -> None:
         self.to_load = False
         """The state is here anew, and the bot's `on_load` has to see it."""
+        self._seen = False
+        """`on_load` has seen the copy that is here."""
         self.deployment = 0
         """Which deployment the last handoff to this worker belonged to."""
         self._me = me
@@ -57,10 +59,10 @@ class Following:
             match news:
                 case Copied():
                     self._rehearsal.begin(news)
-                    self.to_load = True
+                    self.to_load, self._seen = True, False
                 case Lost():
                     self._rehearsal.drop()
-                    self.to_load = False
+                    self.to_load, self._seen = False, False
                     events.append(seat.Stale())
                 case Unreadable(reason=reason):
                     if not self._follower.guard:
@@ -80,6 +82,10 @@ class Following:
 
     def loaded(self) -> list[SeatEvent]:
         """The bot's `on_load` has seen the state."""
+        if self.to_load:
+            # Another copy has come meanwhile.
+            return []
+        self._seen = True
         if self._rehearsal.open and not self._follower.guard:
             return self._ask()
         return [seat.CaughtUp()] if self._follower.live else []
@@ -97,7 +103,7 @@ class Following:
         if waiting:
             # An offer may be lost; the leader knows by the key what it has.
             self._follower.offer(waiting)
-        asked: list[SeatEvent] = self._ask() if self._rehearsal.open and not self.to_load else []
+        asked: list[SeatEvent] = self._ask() if self._rehearsal.open and self._seen else []
         return asked + self._watch(now, tick_due)
 
     def _ask(self) -> list[SeatEvent]:

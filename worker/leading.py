@@ -65,6 +65,8 @@ class Leading:
     def take_over(self, cause: Cause, before: str, order: int, deployment: int) -> Step:
         """This worker is able to tick: the step that opens its epoch. Raises `StateError` and `JournalError`."""
         replica, outside = self._replica, self._outside
+        # Before anybody is told: who cannot lead must not be believed to, or the other one leaves.
+        self.turns.check_untouched()
         last = replica.last
         left = last.about if last is not None and isinstance(last.about, Yielded) else None
         self._publisher.begin_leading()

@@ -140,6 +140,7 @@ class Live:
         }
         self.events: list[Event] = []
         """All that were told since `up`."""
+        self._up: Verb | None = None
         self._verbs: list[Verb] = []
         self._asked = 0
         self._context = zmq.Context[zmq.Socket[bytes]]()
@@ -154,7 +155,7 @@ class Live:
         place = self.tmp / name
         place.mkdir()
         (place / "bot.py").write_text(source)
-        bounds = {"probation": "300ms", "start_within": "20s", "hang_after": "400ms", **handoff}
+        bounds = {"probation": "100ms", "start_within": "20s", "hang_after": "400ms", **handoff}
         (place / "neverblink.toml").write_text(
             f'name = "fox"\nbot = "bot:{target}"\n'
             + (f'python = "{python}"\n' if python else "")
@@ -175,14 +176,16 @@ class Live:
 
     def up(self, code: Path, *options: str) -> Verb:
         """Start the bot, and be told everything from here on."""
-        verb = self.start("up", "--project", code, *options)
-        verb.prints("up: Ctrl-C stops the bot")
+        self._up = self.start("up", "--project", code, *options)
+        self._up.prints("up: Ctrl-C stops the bot")
         self.listen()
-        return verb
+        return self._up
 
     def down(self) -> None:
-        """Stop the bot as a user does, and see everything end."""
-        ended = self.run("down")
+        """Stop the bot, and see the supervisor end."""
+        assert self._up is not None
+        assert self.ask("down")["stopped"]
+        ended = self._up.ends()
         assert ended.code == 0, ended
 
     def audit(self) -> dict[str, Any]:

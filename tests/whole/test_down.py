@@ -29,7 +29,8 @@ def test_nothing_is_left_behind_after_deployments_of_every_ending(live: Live) ->
     assert live.run("deploy", live.code("does-not-import", "import nothing_like_it\n")).code == 3
     live.ask("rollback", wait=True)
     leader = live.book()["pid"]
-    live.down()
+    stopped = live.run("down")
+    assert stopped.code == 0, stopped
     gone(live, up)
     assert live.said("stopped") == [str(leader)]
     assert len(live.said("retired")) == 2

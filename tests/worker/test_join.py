@@ -1,0 +1,163 @@
+"""join: a plain loop in the same seat. Its errors, and what comes with its ticks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from neverblink.worker import Window, join
+from neverblink.worker.join import JoinError, Joining, seating
+from neverblink.worker.seating import alone
+from neverblink.worker.state import StateError, StateTypeError
+from neverblink.worker.worker import BotError
+
+from .lone import Lone
+
+
+class Book(msgspec.Struct):
+    count: int = 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        ({"tick": "soon"}, "tick = 'soon'"),
+        ({"tick": "1us"}, 'at least "100us"'),
+        ({"windows": Window("5m", opens="0s", closes="1s")}, "expected a list of Window"),
+        ({"overrun": "wait"}, 'expected "skip" or "catch-up"'),
+    ],
+)
+def test_arguments_are_checked_as_a_workers_attributes_are(arguments: dict[str, Any], problem: str) -> None:
+    with pytest.raises(BotError, match=problem):
+        join(Book, **arguments)
+
+
+def test_a_type_that_can_be_no_state_is_refused() -> None:
+    class Frozen(msgspec.Struct, frozen=True):
+        pass
+
+    with pytest.raises(StateTypeError, match="frozen"):
+        join(Frozen)
+
+
+def test_one_process_joins_once() -> None:
+    token = seating.set(Joining(alone("loop")))
+    try:
+        join(Book)
+        with pytest.raises(JoinError, match="a second time: one process is one worker"):
+            join(Book)
+    finally:
+        seating.reset(token)
+
+
+def test_before_the_loop_there_are_no_timers_to_set_and_nothing_is_decided() -> None:
+    loop = join(Book)
+    with pytest.raises(StateError, match="outside a turn"):
+        loop.set_timer("exit", after="1s")
+    assert loop.in_doubt == ()
+    assert not loop.paused
+    assert not loop.stopped
+
+
+HEAD = """
+import asyncio
+import msgspec
+from neverblink.worker import NotLeading, join
+
+
+class Book(msgspec.Struct):
+    count: int = 0
+    seen: list[str] = []
+"""
+
+
+def ran(place: Path, body: str) -> tuple[int, str, str]:
+    with Lone(place, HEAD + body) as bot:
+        ended = bot.end()
+    return ended.status, ended.said, ended.complained
+
+
+def test_events_and_timers_come_with_the_tick_and_each_once(tmp_path: Path) -> None:
+    status, said, complained = ran(
+        tmp_path,
+        """
+loop = join(Book, tick="5ms")
+loop.inbox.put("fill-1", {"size": 2})
+loop.inbox.put("fill-1", {"size": 2})
+for tick in loop:
+    book = tick.state
+    book.count += 1
+    book.seen += [f"{event.key} {event.data['size']}" for event in tick.events]
+    book.seen += [timer.name for timer in tick.timers]
+    if book.count == 1:
+        loop.set_timer("exit", after="1ms")
+    if book.count == 6:
+        print(book.seen, loop.state is book, flush=True)
+        break
+""",
+    )
+    assert (status, said) == (0, "['fill-1 2', 'exit'] True\n"), complained
+
+
+def test_ticks_lie_on_the_grid_and_none_comes_twice(tmp_path: Path) -> None:
+    status, said, complained = ran(
+        tmp_path,
+        """
+async def main():
+    seqs = []
+    async for tick in join(Book, tick="5ms", overrun="catch-up"):
+        assert tick.due == tick.seq * 5_000_000
+        seqs.append(tick.seq)
+        if len(seqs) == 20:
+            break
+    print(seqs == list(range(seqs[0], seqs[0] + 20)), flush=True)
+
+asyncio.run(main())
+""",
+    )
+    assert (status, said) == (0, "True\n"), complained
+
+
+def test_a_decision_is_made_in_the_body_only(tmp_path: Path) -> None:
+    status, said, complained = ran(
+        tmp_path,
+        """
+loop = join(Book, tick="5ms")
+try:
+    loop.decision("enter").__enter__()
+except NotLeading:
+    print("not before the loop", flush=True)
+for tick in loop:
+    with loop.decision("enter", market="BTC") as d:
+        print(d.id == f"1-{tick.seq}-0", flush=True)
+    break
+""",
+    )
+    assert (status, said) == (0, "not before the loop\nTrue\n"), complained
+
+
+def test_what_the_body_raises_is_the_callers_to_see(tmp_path: Path) -> None:
+    status, _, complained = ran(
+        tmp_path,
+        """
+for tick in join(Book, tick="5ms"):
+    raise RuntimeError("no price")
+""",
+    )
+    assert status == 1
+    assert complained.count("RuntimeError: no price") == 1
+
+
+def test_a_state_that_cannot_be_encoded_ends_the_loop_and_names_the_field(tmp_path: Path) -> None:
+    status, _, complained = ran(
+        tmp_path,
+        """
+for tick in join(Book, tick="5ms"):
+    tick.state.seen.append(object())
+""",
+    )
+    assert status == 1
+    assert "state field seen[0]: a object can't go into bytes" in complained
