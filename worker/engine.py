@@ -75,6 +75,8 @@ class Engine:
         self._resume: Cause | None = None
         """This worker has the lease and everything to lead with, and has not begun yet."""
         self._order = 0
+        self._before = ""
+        """Who led before this worker does."""
         self._leave: seat.Leave | None = None
         self._led = False
         """This worker has led, and `on_yield` has not run since."""
@@ -264,8 +266,7 @@ class Engine:
     def _begin_leading(self, cause: Cause) -> Step:
         self._resume = None
         self._led = True
-        before = self.following.leader if cause in ("handoff", "failover") else ""
-        step = self.leading.take_over(cause, before, self._order, self.following.deployment)
+        step = self.leading.take_over(cause, self._before, self._order, self.following.deployment)
         # Only now: until here it was in the blackout.
         self._announce()
         return step
@@ -350,7 +351,12 @@ class Engine:
                     begin(replica, outside.journal)
                 self._hooks.append(self._load_step())
             else:
+                self._before = self.following.leader if self.role is Role.FOLLOWING else ""
+                number = replica.number
                 catch_up(replica, outside.journal)
+                if cause == "takeback" and replica.number > number:
+                    # The heir took over, and died before we had heard of it.
+                    cause, self._before = "failover", self.seat.leader
         except NeverblinkError as problem:
             outside.lease.drop()
             self.fail("lead", problem.message)

@@ -1,6 +1,6 @@
 """A live bot in a directory of the test's own: `neverblink up` in a process, and what a user has to deal with it.
 
-Nothing here knows neverblink from within: it runs the command, reads what it prints, and talks JSON over two plain
+It deals with neverblink as anybody can: it runs the command, reads what it prints, and talks JSON over two plain
 ZeroMQ sockets. Whatever a test waits for is an event; `WITHIN` only ends a test that has failed.
 """
 
@@ -19,8 +19,12 @@ from pathlib import Path
 from threading import Condition, Thread
 from typing import IO, Any, NamedTuple
 
+import msgspec
 import psutil
 import zmq
+
+from neverblink.supervisor.audit import audit
+from neverblink.supervisor.journal_reader import read_journal
 
 WITHIN = 30.0
 """Seconds after which a test has failed, whatever it waits for."""
@@ -190,11 +194,9 @@ class Live:
 
     def audit(self) -> dict[str, Any]:
         """What the audit finds, all of which must be in order."""
-        ended = self.run("audit", "--json")
-        report: dict[str, Any] = ended.json
-        assert ended.code == 0, report
-        assert report["ok"], report
-        return report
+        report = audit(read_journal(self.home / "journal"))
+        assert report.ok, report
+        return msgspec.to_builtins(report, str_keys=True)
 
     # the sockets, as any program may use them
 
@@ -287,10 +289,10 @@ class Live:
 
     def ticks_on(self) -> None:
         """See that the bot is alive: somebody leads, and runs ticks from here on."""
-        self._drain()
-        since = len(self.events)
-        first = self.event(type="pulse", role="leading", since=since)
-        self.event(lambda event: event["seq"] > first["seq"], type="pulse", role="leading", since=since)
+        ticks = self.book()["ticks"]
+        while self.book()["ticks"] == ticks:
+            # Each answer takes a turn of the bot's, so this goes on as fast as it does.
+            pass
 
     def story(self) -> str:
         """The events so far, for people."""
