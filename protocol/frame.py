@@ -90,6 +90,8 @@ class Traffic(msgspec.Struct, frozen=True, array_like=True):
     received: tuple[str, ...] = ()
     applied: tuple[str, ...] = ()
     repeated: int = 0
+    waiting: tuple[Item, ...] = ()
+    """What was received and still waits: if every process dies now, it is not lost."""
 
 
 class Led(msgspec.Struct, frozen=True, tag="led", array_like=True):
@@ -148,6 +150,8 @@ class Vitals(msgspec.Struct, frozen=True, array_like=True):
     """Keys remembered as applied, oldest first, with the wall clock (ns) of their turn."""
     due: int = 0
     """When the last tick was due, wall ns, 0 when none ever ran: the next release may tick on another grid."""
+    waiting: tuple[Item, ...] = ()
+    """What the inbox holds."""
 
 
 _codec: Codec[Frame] = Codec(Frame, "a frame")

@@ -1,7 +1,7 @@
 """What is found in a home on arrival: workers of an earlier run that are alive, and the state it left.
 
-Taking up from there (adopting those workers, leading on from the journal) comes later. Until then the honest answer is
-to refuse, to say what is there, and how to begin anew without throwing any of it away.
+The state is gone on from. Adopting the workers comes later; until then the honest answer is to refuse, to say which
+they are, and how to end them.
 """
 
 from __future__ import annotations
@@ -26,7 +26,6 @@ from .records import Worker
 __all__ = [
     "HomeInUse",
     "Left",
-    "LeftState",
     "Survivor",
     "journal_left",
     "refuse",
@@ -52,6 +51,11 @@ class Left(msgspec.Struct, frozen=True):
     """Wall ns of that frame's boundary."""
     stopped: bool
 
+    def __str__(self) -> str:
+        when = datetime.fromtimestamp(self.at / 1e9, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+        how = "was stopped" if self.stopped else "ended without being stopped"
+        return f"{how} at tick {self.seq} ({when})"
+
 
 class HomeInUse(NeverblinkError):
     """Workers of an earlier run are alive in the home."""
@@ -69,34 +73,11 @@ class HomeInUse(NeverblinkError):
         self.survivors = found
 
 
-class LeftState(NeverblinkError):
-    """The home's journal holds the state of an earlier run; `left` is where it ends."""
-
-    def __init__(self, home: Path, left: Left) -> None:
-        when = datetime.fromtimestamp(left.at / 1e9, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-        how = "was stopped" if left.stopped else "ended without being stopped"
-        super().__init__(
-            f"home {home}: the journal holds the state of an earlier run, which {how} at tick {left.seq} ({when}). "
-            "Going on from it can't be done yet: `neverblink up --fresh` sets it aside and starts with an empty state"
-        )
-        self.home = home
-        self.left = left
-
-
-def refuse(home: Home, known: Iterable[Worker], *, fresh: bool) -> Path | None:
-    """Find out whether a bot can be started in the home; raise `HomeInUse` or `LeftState` when it can't.
-
-    With `fresh` a journal that is there is set aside; returns where. `known` are the workers that nobody saw end.
-    """
+def refuse(home: Home, known: Iterable[Worker]) -> None:
+    """Raise `HomeInUse` when a bot cannot be started in the home. `known` are the workers that nobody saw end."""
     found = survivors(home, known)
     if found:
         raise HomeInUse(home.path, found)
-    left = journal_left(home.journal)
-    if left is None:
-        return None
-    if not fresh:
-        raise LeftState(home.path, left)
-    return set_aside(home)
 
 
 def survivors(home: Home, known: Iterable[Worker]) -> list[Survivor]:

@@ -8,6 +8,7 @@ Who leads is believed from reports alone, and of two that say so the one with th
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 
 import msgspec
@@ -25,6 +26,7 @@ from .home import Home
 from .news import News
 from .outside import Outside
 from .releases import Release
+from .restarts import Restarts
 from .roster import Member, Roster
 from .spawn import SpawnError, last_line
 from .waiting import Waiting
@@ -45,6 +47,7 @@ class StartFailed(NeverblinkError):
 
     def __init__(self, bot: str, reason: str, log: str) -> None:
         super().__init__(f"bot {bot} could not be started: {reason}")
+        self.reason = reason
         self.log = log
 
 
@@ -72,6 +75,8 @@ class Bot:
         """Why it is being stopped, "" when it is not."""
         self.down = ""
         """Why nobody leads, "" when somebody does or is about to."""
+        self.recovering = ""
+        """Why the bot is being started again from its journal, "" when it is not."""
         self.driver: Driver | None = None
         self.waiting = Waiting(outside.scheduler)
         self.errands = Errands(outside.scheduler, lambda: self.leader, self._send)
@@ -79,7 +84,12 @@ class Bot:
         self._outside = outside
         self._next_worker = next_worker
         self._epoch = 0
-        self._lost = ""
+        self._lost: Member | None = None
+        """The leader that was lost and has no successor yet."""
+        self._restarts = Restarts()
+        self._revival: asyncio.Task[None] | None = None
+        self._runs: dict[str, tuple[Release, Config]] = {}
+        """What each release is run as."""
 
     @property
     def leading(self) -> Member | None:
@@ -90,6 +100,11 @@ class Bot:
 
     async def start(self, release: Release, config: Config) -> None:
         """Start the first worker and have it lead. Raises `StartFailed`, and then no worker is left."""
+        await self._bring_up(release, config)
+        self.starting = False
+
+    async def _bring_up(self, release: Release, config: Config) -> None:
+        self._runs[release.id] = release, config
         worker = self._next_worker()
         try:
             member = self.crew.start(worker, release, config)
@@ -102,7 +117,6 @@ class Bot:
             self.crew.send(worker, Lead())
             await self.waiting.until(lambda: member.leads or self._hopeless(member), _REPEAT)
         if member.leads and member.alive:
-            self.starting = False
             return
         if not self._hopeless(member):
             said = last_line(member.log)
@@ -135,6 +149,7 @@ class Bot:
             self._look_for_leader()
             self.waiting.stir()
 
+        self._runs[release.id] = release, config
         new = self._next_worker()
         driver = Driver(
             Handoff(deployment, self.leader, new, deployment * _ORDERS, force, rehearse_only),
@@ -157,6 +172,8 @@ class Bot:
         A handoff under way is given up, or concluded when the new worker leads already. Takes as long as the bot does.
         """
         self.stopping = why
+        self.waiting.stir()
+        await self.waiting.until(lambda: not self.recovering)
         self.errands.give_up("the bot is being stopped")
         while (driver := self.driver) is not None:
             phase = driver.phase
@@ -187,6 +204,8 @@ class Bot:
     def close(self) -> None:
         """Look after nothing any more. Workers that are alive run on."""
         self.errands.close()
+        if self._revival is not None:
+            self._revival.cancel()
         if self.driver is not None:
             self.driver.close()
         self.crew.let_go()
@@ -217,7 +236,7 @@ class Bot:
         reason = member.ended.reason if member.ended else ""
         if member.worker == self.leader:
             self.leader = ""
-            self._lost = f"worker {member.worker} ended: {reason}"
+            self._lost = member
         if self.driver is not None:
             self.driver.exited(member.worker, reason)
         self._look_for_leader()
@@ -232,17 +251,57 @@ class Bot:
         self.leader = member.worker
         self._epoch = report.epoch
         self.down = ""
+        self._lost = None
         self._changed(member.worker, member.release, report.cause, report.seq + 1)
         self.errands.resend()
 
     def _look_for_leader(self) -> None:
         """Say so when nobody leads, and nothing is under way that would change it."""
-        if self.leader or self.driver is not None or self.starting or self.down or not self._lost:
+        lost = self._lost
+        if self.leader or self.driver is not None or self.starting or lost is None:
             return
-        lost, self._lost = self._lost, ""
-        self.down = self.stopping or lost
-        self.errands.give_up(f"the bot is down: {self.down}")
-        self._changed("", "", self.down, 0)
+        self._lost = None
+        reason = f"worker {lost.worker} ended: {lost.ended.reason if lost.ended else ''}"
+        if self.stopping:
+            self._give_up(self.stopping)
+            return
+        self._changed("", "", reason, 0)
+        if self._revival is None or self._revival.done():
+            self.recovering = reason
+            self._revival = asyncio.get_running_loop().create_task(self._revive(lost))
+
+    async def _revive(self, lost: Member) -> None:
+        """Start the bot again, from its journal, on the release that led."""
+        release, config = self._runs[lost.release]
+        lived = self._outside.wall() - lost.leads_since if lost.leads_since else 0
+        ticks = lost.report.ticks if lost.report is not None else 0
+        while True:
+            pause = self._restarts.pause(lived, ticks)
+            if pause is None:
+                times = self._restarts.in_a_row
+                self._give_up(f"it died {times} times in a row, and is not started again: {self.recovering}")
+                return
+            await self.waiting.until(lambda: self.stopping, pause)
+            if self.stopping:
+                self._give_up(self.stopping)
+                return
+            try:
+                await self._bring_up(release, config)
+            except StartFailed as problem:
+                self.recovering = problem.reason
+                lived = ticks = 0
+            else:
+                self.recovering = ""
+                self.waiting.stir()
+                return
+
+    def _give_up(self, why: str) -> None:
+        """Nobody leads, and nothing is being done about it."""
+        self.recovering = ""
+        self.down = why
+        self.errands.give_up(f"the bot is down: {why}")
+        self._changed("", "", why, 0)
+        self.waiting.stir()
 
     def _changed(self, worker: str, release: str, cause: str, seq: int) -> None:
         self.news.tell(

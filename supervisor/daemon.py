@@ -58,11 +58,12 @@ async def run(
 ) -> int:
     """Run the bot of `config` in `home` until it is stopped; return 0 when that went well, else 1.
 
-    `fresh` sets an earlier run's journal aside. Progress goes to `screen`, line by line. SIGINT and SIGTERM stop the
-    bot as `down` does; a second one ends it where it stands.
+    The bot goes on from where an earlier run's journal ends; `fresh` sets that aside instead. Progress goes to
+    `screen`, line by line. SIGINT and SIGTERM stop the bot as `down` does; a second one ends it where it stands.
 
-    Raises `HomeBusy` when a supervisor owns the home, `HomeInUse` and `LeftState` when an earlier run is in the way,
-    `StartFailed` when the first worker does not come to lead, and what `Releases.make` and `History.open` raise.
+    Raises `HomeBusy` when a supervisor owns the home, `HomeInUse` when workers of an earlier run are in the way,
+    `JournalError` when its journal cannot be read, `StartFailed` when the first worker does not come to lead, and what
+    `Releases.make` and `History.open` raise.
     """
     with home.claim(config.name), home.sockets() as sockets:
         log = Log(home.logs / "supervisor.log", screen, time.time_ns)
@@ -149,9 +150,13 @@ class _Daemon:
 
     async def _arrive(self, fresh: bool) -> None:
         known = await self._archive.ask(lambda history: history.remaining())
-        aside = await asyncio.to_thread(arrival.refuse, self._home, known, fresh=fresh)
-        if aside is not None:
+        await asyncio.to_thread(arrival.refuse, self._home, known)
+        left = await asyncio.to_thread(arrival.journal_left, self._home.journal)
+        if left is not None and fresh:
+            aside = await asyncio.to_thread(arrival.set_aside, self._home)
             self._log.say(f"set the journal of the earlier run aside: {aside}")
+        elif left is not None:
+            self._log.say(f"going on from the earlier run, which {left}")
         arrival.sweep(self._home.run)
         self._news.subscribe(self._archive.note)
         for one in known:

@@ -185,6 +185,10 @@ class Deployments:
             raise Refusal(
                 "locked", f"locked{by}: {lock.why}. `neverblink unlock` allows deployments again", **_of(lock)
             )
+        if bot.recovering:
+            raise Refusal(
+                "busy", f"the bot is being started again ({bot.recovering}): try again when it leads"
+            )
         if bot.down:
             raise Refusal(
                 "down",

@@ -21,7 +21,7 @@ from .roster import Member
 
 __all__ = ["Status", "Supervisor", "status_of", "this_supervisor"]
 
-State = Literal["starting", "running", "paused", "down", "stopping"]
+State = Literal["starting", "running", "paused", "recovering", "down", "stopping"]
 
 
 class WindowSeen(msgspec.Struct, frozen=True):
@@ -107,7 +107,7 @@ class Status(msgspec.Struct, frozen=True):
     bot: str
     state: State
     reason: str
-    """Why it is down or being stopped."""
+    """Why it is down, being started again, or being stopped."""
     at: int
     home: str
     # the leader
@@ -158,7 +158,7 @@ def status_of(
         version=1,
         bot=bot.news.bot,
         state=_state(bot, report),
-        reason=bot.stopping or bot.down,
+        reason=bot.stopping or bot.down or bot.recovering,
         at=now,
         home=home,
         worker=bot.leader,
@@ -207,6 +207,8 @@ def _state(bot: Bot, report: Report) -> State:
         return "starting"
     if bot.down:
         return "down"
+    if bot.recovering:
+        return "recovering"
     return "paused" if report.paused else "running"
 
 

@@ -30,7 +30,7 @@ from .publisher import Publisher
 from .replica import Replica
 from .state import Cells
 from .steps import Step
-from .takeover import begin, catch_up
+from .takeover import begin, catch_up, resume
 from .tally import Tally
 from .turns import Bot
 
@@ -333,7 +333,8 @@ class Engine:
         if self._led:
             self._led = False
             self._hooks.append(Step("on_yield", self.bot.call_yield))
-        self.following.connect(leader, guard=self.seat.guard)
+        if not self.following.connect(leader, guard=self.seat.guard):
+            self.died(leader)
 
     def _take_lease(self, cause: Cause) -> None:
         outside, replica = self._outside, self.replica
@@ -344,7 +345,10 @@ class Engine:
                 self.feed(seat.LeaseRefused(holder.holder if holder is not None else "", cause))
                 return
             if cause == "first":
-                begin(replica, outside.journal)
+                if outside.journal.newest():
+                    resume(replica, outside.journal)
+                else:
+                    begin(replica, outside.journal)
                 self._hooks.append(self._load_step())
             else:
                 self._before = self.following.leader if self.role is Role.FOLLOWING else ""

@@ -39,14 +39,18 @@ class Following:
         """Whom this worker follows, or followed last."""
         return self._follower.leader
 
-    def connect(self, leader: str, *, guard: bool) -> None:
-        """Follow `leader`; as its `guard`, rather keep an old state than give up."""
+    def connect(self, leader: str, *, guard: bool) -> bool:
+        """Follow `leader`; as its `guard`, rather keep an old state than give up.
+
+        Returns whether somebody has the lease: a leader that died before we turned to it is not one to wait for.
+        """
         outside, follower = self._outside, self._follower
         follower.guard = guard
         holder = outside.lease.holder()
         if holder is not None and holder.holder == leader:
             outside.watch(leader, holder.pid)
         follower.follow(leader)
+        return holder is not None
 
     def receive(self, message: stream.LeaderMessage, *, loaded: bool) -> list[SeatEvent]:
         """The leader said something. `loaded`: the seat knows that the whole state is here."""

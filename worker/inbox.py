@@ -124,17 +124,21 @@ class Inbox:
         """Return what a frame says of the inbox since the one before, None when that is nothing."""
         if not (applied or self._received or self._repeated):
             return None
-        traffic = Traffic(tuple(self._received), applied, self._repeated)
+        waiting = tuple(self._pending[key] for key in self._received if key in self._pending)
+        traffic = Traffic(tuple(self._received), applied, self._repeated, waiting)
         self._received.clear()
         self._repeated = 0
         return traffic
 
     def absorb(self, traffic: Traffic, at: int) -> None:
         """Follow the leader: drop what it applied."""
-        self._repeated = 0
         for key in traffic.applied:
             self.apply(key, at)
+        self.admit(traffic.waiting)
+        # What the leader has reported need not be reported by its successor, and its repeats are not ours.
+        for key in (*traffic.received, *traffic.applied):
             self._received.pop(key, None)
+        self._repeated = 0
 
     def pending(self) -> list[Item]:
         """Return everything that waits, in order."""
@@ -145,9 +149,10 @@ class Inbox:
         """Return the keys remembered, oldest first, with the wall clock of their turn."""
         return tuple(self._applied.items())
 
-    def restore(self, memory: Iterable[tuple[str, int]]) -> None:
-        """Begin with another worker's memory; what waits here and is in it was applied there."""
+    def restore(self, memory: Iterable[tuple[str, int]], waiting: Iterable[Item] = ()) -> None:
+        """Begin with another worker's memory and what waits there; what waits here and is remembered was applied."""
         self._applied = OrderedDict(memory)
+        self.admit(waiting)
         for key in [key for key in self._pending if key in self._applied]:
             del self._pending[key]
             self._received.pop(key, None)

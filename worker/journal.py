@@ -42,6 +42,7 @@ __all__ = ["Journal", "JournalFile", "NoJournal"]
 class Journal(Protocol):
     """Where a leader writes and a successor reads."""
 
+    def newest(self) -> int: ...
     def begin(self, records: list[tuple[RecordKind, bytes]]) -> Position: ...
     def attach(self, position: Position) -> bool: ...
     def read_on(self, position: Position) -> Iterator[Entry]: ...
@@ -52,6 +53,9 @@ class Journal(Protocol):
 
 class NoJournal:
     """For a bot that runs alone: nothing is written, and there is nobody to read it."""
+
+    def newest(self) -> int:
+        return 0
 
     def begin(self, records: list[tuple[RecordKind, bytes]]) -> Position:
         return _NOWHERE
@@ -92,6 +96,10 @@ class JournalFile:
         self._whole = _UNREAD
         """Where `read_on` found the end of the last whole record."""
         self._syncer: _Syncer | None = None
+
+    def newest(self) -> int:
+        """The number of the newest segment, 0 when nothing was ever written."""
+        return self._newest()
 
     def begin(self, records: list[tuple[RecordKind, bytes]]) -> Position:
         """Start a segment that opens with `records` (a snapshot and its rows). Needs the lease.

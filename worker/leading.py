@@ -214,7 +214,7 @@ class Leading:
 
 
 _CAUSES: dict[Cause, str] = {
-    "first": "nobody led before",
+    "first": "the bot was down",
     "handoff": "the handoff",
     "takeback": "the handoff, which was taken back",
     "failover": "{} died",

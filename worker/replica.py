@@ -71,7 +71,9 @@ class Replica:
             schema=self.schema,
             cells=self.cells.root(self.state),
             tables=self.cells.sizes(self.state),
-            vitals=Vitals(self.timers.all(), self.paused, self.inbox.memory(), self.due),
+            vitals=Vitals(
+                self.timers.all(), self.paused, self.inbox.memory(), self.due, tuple(self.inbox.pending())
+            ),
             open=tuple(self.open.values()),
         )
 
@@ -81,7 +83,7 @@ class Replica:
         """Begin anew from a snapshot; its rows come by `add_rows`. Raises `StateUnreadable` or `MigrationError`."""
         self._load(head.schema, head.cells)
         self.timers.restore(head.vitals.timers)
-        self.inbox.restore(head.vitals.applied)
+        self.inbox.restore(head.vitals.applied, head.vitals.waiting)
         self.paused = head.vitals.paused
         self.open = {opened.id: opened for opened in head.open}
         self.epoch, self.number, self.digest = head.epoch, head.number, head.digest

@@ -107,6 +107,9 @@ class SimulatedJournal:
         self._place = place
         self._records = place.world.records
 
+    def newest(self) -> int:
+        return 1 if self._records else 0
+
     def begin(self, records: list[tuple[RecordKind, bytes]]) -> Position:
         self._records.extend(records)
         return self._end()

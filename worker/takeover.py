@@ -17,6 +17,8 @@ from ..protocol.journal import (
     Rows,
     decode_closed,
     decode_opened,
+    decode_rows,
+    decode_snapshot,
     encode_payload,
 )
 from ..protocol.wire import WireError
@@ -25,7 +27,7 @@ from .migration import MigrationError
 from .replica import ChainBroken, Replica
 from .state import StateUnreadable
 
-__all__ = ["begin", "catch_up"]
+__all__ = ["begin", "catch_up", "resume"]
 
 _ROWS = 4096
 
@@ -41,6 +43,32 @@ def begin(replica: Replica, journal: Journal) -> None:
             rows = Rows(table, cells.rows(state, table, some))
             records.append((RecordKind.ROWS, encode_payload(rows)))
     replica.position = journal.begin(records)
+
+
+def resume(replica: Replica, journal: Journal) -> None:
+    """Go on from where the journal ends: the bot as its last leader left it.
+
+    Raises `JournalError`, and `StateUnreadable` or `MigrationError` when this code cannot read the state.
+    """
+    segment = journal.newest()
+    begun = False
+    for entry in journal.read_on(Position(segment, 0)):
+        match entry.kind:
+            case RecordKind.SNAPSHOT:
+                begun = True
+                replica.restore(decode_snapshot(entry.payload), Position(segment, entry.end))
+            case RecordKind.ROWS if begun:
+                rows = decode_rows(entry.payload)
+                replica.add_rows(rows.table, rows.rows)
+            case _ if begun:
+                _apply(replica, entry, strict=True)
+            case _:
+                break
+    if not begun:
+        raise JournalError(
+            f"segment {segment}", "it does not open with a snapshot, so there is nothing to go on from"
+        )
+    journal.mend()
 
 
 def catch_up(replica: Replica, journal: Journal) -> None:
@@ -62,7 +90,7 @@ def catch_up(replica: Replica, journal: Journal) -> None:
     journal.mend()
 
 
-def _apply(replica: Replica, entry: Entry) -> None:
+def _apply(replica: Replica, entry: Entry, *, strict: bool = False) -> None:
     match entry.kind:
         case RecordKind.FRAME:
             frame = decode_frame(entry.payload)
@@ -72,6 +100,8 @@ def _apply(replica: Replica, entry: Entry) -> None:
             try:
                 replica.apply(frame, entry.payload, position)
             except (StateUnreadable, MigrationError) as problem:
+                if strict:
+                    raise
                 replica.freeze(str(problem))
                 replica.apply(frame, entry.payload, position)
         case RecordKind.OPENED:

@@ -12,7 +12,7 @@ from enum import IntEnum
 from ...protocol.commands import Code
 from ...protocol.duration import DurationError
 from ...protocol.errors import NeverblinkError
-from ..arrival import HomeInUse, LeftState
+from ..arrival import HomeInUse
 from ..bot import StartFailed
 from ..client import Refused, Unreachable
 from ..config import ConfigError
@@ -94,7 +94,6 @@ _ERRORS: tuple[tuple[type[NeverblinkError], Exit], ...] = (
     (StartFailed, Exit.DOWN),
     (HomeBusy, Exit.BUSY),
     (HomeInUse, Exit.BUSY),
-    (LeftState, Exit.BAD_INPUT),
     (BadInput, Exit.BAD_INPUT),
     (ConfigError, Exit.BAD_INPUT),
     (HomeError, Exit.BAD_INPUT),

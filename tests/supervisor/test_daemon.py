@@ -19,7 +19,7 @@ from neverblink.protocol.events import LeaderChanged, SupervisorStopping, Worker
 from neverblink.protocol.frame import GENESIS, Frame, Timing, encode_frame
 from neverblink.protocol.journal import RecordKind, pack_header, pack_record
 from neverblink.supervisor import daemon
-from neverblink.supervisor.arrival import HomeInUse, LeftState
+from neverblink.supervisor.arrival import HomeInUse
 from neverblink.supervisor.bot import StartFailed
 from neverblink.supervisor.config import load
 from neverblink.supervisor.history import History
@@ -208,16 +208,17 @@ def test_a_second_supervisor_is_refused_with_the_pid_of_the_first(world: World) 
     assert world.play(scenario) == 0
 
 
-def test_a_journal_of_an_earlier_run_is_refused_and_set_aside_when_asked(world: World) -> None:
+def test_a_journal_of_an_earlier_run_is_gone_on_from_and_set_aside_only_when_asked(world: World) -> None:
     home = Home.open(world.home.path)
     frame = Frame(1, 0, 4711, "tick", Schema(1, ""), GENESIS, Timing(ended=1_795_533_244 * 10**9), NOTHING)
     record = pack_record(RecordKind.FRAME, encode_frame(frame))
     (home.journal / "00000001.journal").write_bytes(pack_header(1) + record + b"torn")
     (home.journal / "00000002.journal").write_bytes(pack_header(2)[:3])
-    with pytest.raises(LeftState) as left:
-        world.play(lambda world: asyncio.wait_for(asyncio.shield(world.exit), 10))
-    assert "at tick 4711" in left.value.message
-    assert "up --fresh" in left.value.message
+    assert world.play(nothing) == 0
+    assert (
+        "going on from the earlier run, which ended without being stopped at tick 4711"
+        in world.screen.getvalue()
+    )
     assert world.play(nothing, fresh=True) == 0
     aside = [path for path in home.path.iterdir() if path.name.startswith("journal.")]
     assert len(aside) == 1
@@ -269,11 +270,12 @@ def test_a_home_with_a_long_path_works(tmp_path: Path) -> None:
 # --- a leader that dies ---------------------------------------------------------------------------------------------
 
 
-def test_a_leader_that_dies_leaves_the_bot_down_and_the_supervisor_up(world: World) -> None:
+def test_a_bot_that_dies_in_a_row_is_down_with_the_reason_and_the_supervisor_up(world: World) -> None:
     async def scenario(world: World) -> None:
         status = await world.until(lambda status: status["state"] == "down")
-        assert "worker w1 ended: on_tick raised ZeroDivisionError: it broke" in status["reason"]
-        assert status["failure"]["worker"] == "w1"
+        assert "died 6 times in a row" in status["reason"]
+        assert "worker w6 ended: on_tick raised ZeroDivisionError: it broke" in status["reason"]
+        assert status["failure"]["worker"] == "w6"
         assert (status["worker"], status["workers"]) == ("", [])
         for command in (Deploy(path=str(world.code("v2"))), Send(name="size")):
             answer = await world.ask(command)
@@ -289,7 +291,7 @@ def test_a_killed_leader_is_told_by_its_signal(world: World) -> None:
     async def scenario(world: World) -> None:
         status = await world.running()
         os.kill(status["pid"], signal.SIGKILL)
-        status = await world.until(lambda status: status["state"] == "down")
-        assert status["reason"] == "worker w1 ended: killed by SIGKILL"
+        await world.until(lambda status: status["epoch"] == 2)
 
     assert world.play(scenario) == 0
+    assert world.told(LeaderChanged)[1].cause == "worker w1 ended: killed by SIGKILL"

@@ -206,7 +206,7 @@ def test_a_deployment_waits_for_a_decision_and_says_so(world: World) -> None:
     assert "holding" in world.steps()
 
 
-def test_a_leader_that_dies_before_the_handoff_leaves_the_bot_down(world: World) -> None:
+def test_a_leader_that_dies_before_the_handoff_ends_the_deployment_and_is_started_again(world: World) -> None:
     async def scenario(world: World) -> None:
         status = await world.running()
         deploying = asyncio.ensure_future(world.deploy(world.code("v2", hang="start")))
@@ -214,9 +214,21 @@ def test_a_leader_that_dies_before_the_handoff_leaves_the_bot_down(world: World)
         os.kill(status["pid"], signal.SIGKILL)
         code, message = refused(await deploying)
         assert (code, message) == ("down", "aborted: worker w1 ended: killed by SIGKILL")
-        assert (await world.status())["state"] == "down"
+        again = await world.until(lambda status: status["state"] == "running" and status["epoch"] == 2)
+        assert (again["release"], again["worker"]) == (status["release"], "w3")
 
     assert world.play(scenario) == 0
+
+
+def test_a_leader_that_dies_is_started_again_on_its_own_release(world: World) -> None:
+    async def scenario(world: World) -> None:
+        first = await world.running()
+        os.kill(first["pid"], signal.SIGKILL)
+        again = await world.until(lambda status: status["state"] == "running" and status["epoch"] == 2)
+        assert (again["release"], again["worker"]) == (first["release"], "w2")
+
+    assert world.play(scenario) == 0
+    assert [event.worker for event in world.told(LeaderChanged)][:3] == ["w1", "", "w2"]
 
 
 # --- and back -------------------------------------------------------------------------------------------------------

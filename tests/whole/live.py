@@ -202,6 +202,9 @@ class Live:
 
     def listen(self) -> None:
         """Subscribe to the events; when this returns, the next one is told."""
+        if self._told is not None:
+            self._told.close(0)
+        self.events.clear()
         told = self._context.socket(zmq.SUB)
         told.setsockopt(zmq.RCVHWM, 0)
         told.setsockopt(zmq.SUBSCRIBE, b"")

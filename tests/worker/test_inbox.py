@@ -179,7 +179,7 @@ def test_a_new_leaders_first_frame_says_what_waits_and_no_more() -> None:
         box.sort_in()
         if number != 30:
             box.absorb(Traffic((f"k{number}",), (f"k{number}",)), number)
-    assert box.traffic(()) == Traffic(("k30",), (), 0)
+    assert box.traffic(()) == Traffic(("k30",), (), 0, tuple(box.pending()))
 
 
 def test_a_copy_brings_the_leaders_memory() -> None:
@@ -190,7 +190,7 @@ def test_a_copy_brings_the_leaders_memory() -> None:
     box.restore([("a", 3), ("z", 4)])
     assert keys(box.pending()) == ["b", "c"]
     assert box.memory() == (("a", 3), ("z", 4))
-    assert box.traffic(()) == Traffic(("b", "c"), (), 0)
+    assert box.traffic(()) == Traffic(("b", "c"), (), 0, tuple(box.pending()))
 
 
 def test_what_is_put_and_not_sorted_in_is_known_to_a_copys_memory_too() -> None:

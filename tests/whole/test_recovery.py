@@ -1,0 +1,92 @@
+"""A leader that dies: the bot goes on from its journal, and so does one that was stopped."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import pytest
+
+from .bots import COUNTER, bot
+from .live import Live
+
+DIES = {
+    "is killed": "os.kill(os.getpid(), signal.SIGKILL)",
+    "aborts": "os.abort()",
+    "exits": "os._exit(3)",
+}
+
+MORTAL = """
+    def on_lead(self, in_doubt):
+        say(f"leads {{os.getpid()}} {{[(d.id, d.name, d.args) for d in in_doubt]}}")
+
+    def on_tick(self, tick):
+        self.state.ticks += 1
+        say(f"tick {{tick.seq}}")
+
+    def on_event(self, event):
+        self.state.events += 1
+
+    def on_command(self, name, args):
+        import signal
+        if name == "die" and not os.path.exists("{once}"):
+            open("{once}", "w").close()
+            with self.decision("enter", market="BTC") as decision:
+                say(f"dies {{decision.id}}")
+                {how}
+        if name == "put":
+            self.inbox.put(args["key"], 1)
+        return {{"pid": os.getpid(), **msgspec.to_builtins(self.state)}}
+    """
+STATE = "ticks: int = 0\nevents: int = 0"
+
+
+@pytest.mark.parametrize("how", DIES)
+def test_a_leader_that_dies_in_a_decision_is_succeeded_and_the_decision_is_in_doubt(
+    live: Live, how: str
+) -> None:
+    live.up(
+        live.code("v0", bot(MORTAL.format(how=DIES[how], once=live.tmp / "once"), tick="20ms", state=STATE))
+    )
+    live.ask("send", name="put", args={"key": "fill-1"})
+    before = live.ask("send", name="book")["value"]
+    # It is not applied when the process dies in it, so the successor runs it again: that one survives it.
+    again = live.ask("send", name="die")["value"]
+    live.ticks_on()
+    after = live.ask("send", name="book")["value"]
+    assert after["pid"] == again["pid"] != before["pid"]
+    assert after["ticks"] > before["ticks"]
+    assert after["events"] == 1
+    (doomed,) = live.said("dies")
+    assert f"('{doomed}', 'enter'" in live.said("leads")[1]
+    live.down()
+    report = live.audit()
+    assert report["doubled"] == 0
+    assert report["ok"], report
+
+
+def test_a_leader_that_is_killed_between_two_turns_is_succeeded_at_once(live: Live) -> None:
+    live.up(live.code("v0", COUNTER))
+    old = live.book()
+    os.kill(old["pid"], signal.SIGKILL)
+    live.ticks_on()
+    new = live.book()
+    assert new["pid"] != old["pid"]
+    assert new["ticks"] > old["ticks"]
+    live.down()
+    report = live.audit()
+    assert (report["ok"], report["doubled"]) == (True, 0)
+
+
+def test_a_bot_that_was_stopped_goes_on_from_where_it_stood(live: Live) -> None:
+    code = live.code("v0", COUNTER)
+    live.up(code)
+    live.ticks_on()
+    before = live.book()["ticks"]
+    live.down()
+    live.up(code)
+    live.ticks_on()
+    assert live.book()["ticks"] > before
+    live.down()
+    report = live.audit()
+    assert (report["ok"], report["doubled"]) == (True, 0)
