@@ -15,8 +15,6 @@ PLAIN = loop(
             tick.state.ticks += 1
             say(f"tick {tick.seq}")
             for command in tick.commands:
-                if command.name == "raise":
-                    raise ValueError("the loop's own mistake")
                 tick.answers[command.key] = {"pid": os.getpid(), "ticks": tick.state.ticks}
         say(f"over {loop.stopped}")
     """
@@ -44,18 +42,27 @@ def test_a_loop_hands_over_like_the_class_and_knows_a_stop_from_a_retirement(liv
 
 @pytest.mark.parametrize("source", [PLAIN, ASYNC], ids=["for", "async for"])
 def test_an_exception_in_the_loops_body_is_a_failure(live: Live, source: str) -> None:
-    live.up(live.code("v0", source, target="main"))
+    mistake = f"""
+            if os.path.exists("{live.tmp}/mistake"):
+                os.unlink("{live.tmp}/mistake")
+                raise ValueError("the loop's own mistake")
+            tick.state.ticks += 1"""
+    before = "\n            tick.state.ticks += 1"
+    assert before in source
+    live.up(live.code("v0", source.replace(before, mistake), target="main"))
     bad = source.replace("tick.state.ticks += 1", "raise ZeroDivisionError('as new code does')")
     rolled_back = live.run("deploy", live.code("bad", bad, target="main"), "--json")
     assert rolled_back.code == 4, rolled_back
     assert "ZeroDivisionError: as new code does" in rolled_back.json["reason"]
     live.ticks_on()
-    # Outside a probation there is nobody to take over.
-    failed = live.run("send", "raise")
-    assert failed.code == 8, failed
-    assert "ValueError: the loop's own mistake" in failed.err
-    status = live.run("status", "--json")
-    assert status.code == 8, status
-    assert "ValueError: the loop's own mistake" in status.json["reason"]
+    # Outside a probation it is a death like any other.
+    (live.tmp / "mistake").touch()
+    ended = live.event(type="worker-exited", worker="w1")
+    assert (ended["code"], "ValueError: the loop's own mistake" in ended["reason"]) == (1, True), ended
+    live.ticks_on()
+    status = live.status()
+    assert status["worker"] == "w3"
+    assert status["failure"]["reason"] == ended["reason"]
     assert live.said("over") == []
+    live.down()
     assert live.audit()["doubled"] == 0
