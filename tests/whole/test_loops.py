@@ -20,6 +20,13 @@ PLAIN = loop(
     """
 )
 ASYNC = PLAIN.replace("def main", "async def main").replace("for tick in", "async for tick in")
+MISTAKEN = """
+
+def mistaken(file):
+    if os.path.exists(file):
+        os.unlink(file)
+        raise ValueError("the loop's own mistake")
+"""
 
 
 @pytest.mark.parametrize("source", [PLAIN, ASYNC], ids=["for", "async for"])
@@ -42,21 +49,17 @@ def test_a_loop_hands_over_like_the_class_and_knows_a_stop_from_a_retirement(liv
 
 @pytest.mark.parametrize("source", [PLAIN, ASYNC], ids=["for", "async for"])
 def test_an_exception_in_the_loops_body_is_a_failure(live: Live, source: str) -> None:
-    mistake = f"""
-            if os.path.exists("{live.tmp}/mistake"):
-                os.unlink("{live.tmp}/mistake")
-                raise ValueError("the loop's own mistake")
-            tick.state.ticks += 1"""
-    before = "\n            tick.state.ticks += 1"
-    assert before in source
-    live.up(live.code("v0", source.replace(before, mistake), target="main"))
-    bad = source.replace("tick.state.ticks += 1", "raise ZeroDivisionError('as new code does')")
+    mistake = live.tmp / "mistake"
+    counts = "tick.state.ticks += 1"
+    first = source.replace(counts, f"{counts}; mistaken('{mistake}')") + MISTAKEN
+    live.up(live.code("v0", first, target="main"))
+    bad = source.replace(counts, "raise ZeroDivisionError('as new code does')")
     rolled_back = live.run("deploy", live.code("bad", bad, target="main"), "--json")
     assert rolled_back.code == 4, rolled_back
     assert "ZeroDivisionError: as new code does" in rolled_back.json["reason"]
     live.ticks_on()
     # Outside a probation it is a death like any other.
-    (live.tmp / "mistake").touch()
+    mistake.touch()
     ended = live.event(type="worker-exited", worker="w1")
     assert (ended["code"], "ValueError: the loop's own mistake" in ended["reason"]) == (1, True), ended
     live.ticks_on()
