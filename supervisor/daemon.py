@@ -200,7 +200,10 @@ class _Daemon:
     async def _first_release(self) -> tuple[Release, Config]:
         source = self._config.directory
         release = await asyncio.to_thread(self._releases.make, source, self._config.bot)
+        before = self._releases.current()
         self._releases.promote(release.id)
+        if before is not None and _content(before) != _content(release.id):
+            self._log.say(f"the code in {source} is not what led last: that was release {before}")
         return release, await asyncio.to_thread(load, release.path, source)
 
     async def _start(self, release: Release, config: Config) -> None:
@@ -293,6 +296,11 @@ class _signals:
     def __exit__(self, *_: object) -> None:
         for number in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().remove_signal_handler(number)
+
+
+def _content(release: str) -> str:
+    """The part of a release's id that is its content's."""
+    return release.rpartition("-")[2]
 
 
 def _version() -> str:

@@ -72,6 +72,9 @@ def why_it_ended(launch: Launch, status: str) -> str:
             f"{launch.python} has no neverblink: install it there (`{launch.python} -m pip install neverblink`), "
             "or set `python` in neverblink.toml to an interpreter that has it"
         )
+    if status.startswith("killed by"):
+        # What it printed last has nothing to do with that.
+        return status
     return f"{status}: {said}" if said else status
 
 

@@ -169,7 +169,7 @@ class _Run:
                 self._releases[event.worker] = event.release
             case DeploymentStarted() if self._deploying:
                 self._versions[event.release] = self._deploying
-            case LeaderChanged() if event.worker:
+            case LeaderChanged() if event.worker and event.cause != "first":
                 self._strip.leads(event.worker, self._version(event.worker), event.seq)
             case Step(step="handed", facts={"worker": str(worker), "seq": int(seq)}):
                 self._strip.leads(worker, self._version(worker), seq)
