@@ -183,17 +183,19 @@ class Publisher:
         if translator is not None:
             head = msgspec.structs.replace(head, schema=translator.target, cells=translator.load(head.cells))
         follower.acked = -1
-        follower.copy = self._chunks(follower)
+        # The keys are those of the snapshot, listed now and not when the first chunk goes: frames that come in between
+        # are applied to it afterwards, and a key that one of them adds must not be there before, in another place.
+        cells, state = self._replica.cells, self._replica.state
+        keys = {table: cells.keys(state, table) for table, size in cells.sizes(state).items() if size}
+        follower.copy = self._chunks(follower, keys)
         self._put(follower, leader_codec.encode(Begin(head, self._replica.position)))
 
-    def _chunks(self, follower: _Follower) -> Iterator[RowsSent | End]:
+    def _chunks(self, follower: _Follower, keys: dict[str, list[Any]]) -> Iterator[RowsSent | End]:
         cells, state = self._replica.cells, self._replica.state
-        for table, size in cells.sizes(state).items():
-            if not size:
-                continue
-            keys: Iterator[Any] = iter(cells.keys(state, table))
+        for table, listed in keys.items():
+            left = iter(listed)
             at_once = 16
-            while some := list(islice(keys, at_once)):
+            while some := list(islice(left, at_once)):
                 follower.chunk += 1
                 rows = cells.rows(state, table, some)
                 if follower.translator is not None:

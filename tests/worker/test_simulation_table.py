@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 
 import msgspec
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from neverblink.worker import Event, Table, Worker
@@ -134,6 +134,7 @@ def test_leader_and_follower_are_equal_at_every_boundary(steps: list[Any], size:
 
 @settings(max_examples=25, deadline=None)
 @given(st.lists(TURN, min_size=4, max_size=12), st.integers(2200, 5000))
+@example([[("sort", "k0", 0), ("set", "k0", 0)], [], [], []], 2200)
 def test_rows_that_change_while_they_are_copied_keep_their_order(turns: list[Any], size: int) -> None:
     """A copy goes in chunks, and here events come in between: the last is from another time than the first."""
     copied_at: list[int] = []
