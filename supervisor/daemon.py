@@ -239,6 +239,8 @@ class _Daemon:
 
     async def _stop_all(self, why: str) -> str:
         try:
+            # Before it is told: whoever hears of it and asks for the status must see it there.
+            self._bot.stopping = why
             self._news.tell(SupervisorStopping(bot=self._news.bot, at=self._news.now(), reason=why))
             await self._deployments.settle(why)
             problem = await self._bot.stop(why)

@@ -72,7 +72,8 @@ class Desk:
         self._events.send_multipart([topic_of(event), encode_event(event)], zmq.NOBLOCK)
 
     async def close(self) -> None:
-        """Give the answers that are just being given, then close both sockets; what was sent last still goes out."""
+        """Answer what has been asked so far, then close both sockets; what was sent last still goes out."""
+        self._requests.drain()
         if self._tasks:
             _, late = await asyncio.wait(self._tasks, timeout=_FINISH_S)
             for task in late:

@@ -382,6 +382,8 @@ class Driver:
             self._note_holding(old.worker, f"decision {old.open_decision}")
 
     def _first_tick(self, worker: str, handed: Handed) -> None:
+        if worker == self.handoff.old and not self._is_of_ours(handed):
+            return
         if worker == self.handoff.new:
             self._handed = handed
         facts: dict[str, Any] = {
@@ -394,6 +396,12 @@ class Driver:
         self._step("first-tick", "", 0, {**facts, "late": handed.late, "missed": handed.missed})
         if worker == self.handoff.new:
             self._has_ticked()
+
+    def _is_of_ours(self, handed: Handed) -> bool:
+        """Whether the old worker's first tick is one after this handoff. The one it began with may be told late."""
+        if self.handoff.granted:
+            return handed.epoch > self.handoff.granted
+        return self.handoff.phase not in (Phase.PREPARING, Phase.REHEARSING, Phase.WAITING)
 
     def _has_ticked(self) -> None:
         self._ticked = True

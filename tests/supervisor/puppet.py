@@ -6,7 +6,8 @@ is three words over a socket, which is all that the supervisor could notice of i
 
 Keys of the script: `tick_ms`, `windows`, `import_error`, `fail` (phase: reason), `hang` (`start` or `all`),
 `unreadable` (reason), `hold` (reason; `hold_ms` for a while only), `crash_ms` (after it began to lead), `protocol` (a
-pair), `decision` (a name, open while it leads), `garbage`, `stop_ms`, `exit_code` (of `stop`), `suspect` (reason).
+pair), `decision` (a name, open while it leads), `garbage`, `stops_with` (a file: its stop takes until that is there),
+`exit_code` (of `stop`), `suspect` (reason).
 """
 
 from __future__ import annotations
@@ -204,7 +205,8 @@ class Puppet:
                 self.alarms.pop(name, None)
             case seat.Leave(how=how, reason=reason):
                 if how == "stop":
-                    time.sleep(self.script.get("stop_ms", 0) / 1000)
+                    while "stops_with" in self.script and not Path(self.script["stops_with"]).exists():
+                        time.sleep(0.005)
                     self.leave(self.script.get("exit_code", 0))
                 self.leave(1 if how == "fail" else 0, "seat" if how == "fail" else "", reason)
             case seat.Resume(cause=cause):

@@ -93,9 +93,12 @@ def test_questions_are_answered_while_the_bot_takes_its_time_to_stop(world: Worl
         refused = await world.ask(Deploy(path=str(world.code("v2"))))
         assert refused.error is not None
         assert refused.error.code == "busy"
+        assert not down.done()
+        enough.touch()
         assert (await down).result == {"stopped": True}
 
-    assert world.play(scenario, world.code("v1", stop_ms=300)) == 0
+    enough = world.tmp / "enough"
+    assert world.play(scenario, world.code("v1", stops_with=str(enough))) == 0
 
 
 @pytest.mark.parametrize(
@@ -140,7 +143,7 @@ def test_a_second_interrupt_ends_the_bot_where_it_stands(world: World) -> None:
         os.kill(os.getpid(), signal.SIGINT)
         await asyncio.wait([world.exit])
 
-    assert world.play(scenario, world.code("v1", stop_ms=3_600_000, decision="enter")) == 1
+    assert world.play(scenario, world.code("v1", stops_with="/never", decision="enter")) == 1
     assert "in decision enter" in world.screen.getvalue()
 
 

@@ -68,7 +68,10 @@ def test_a_deployment_hands_over_and_tells_each_step(world: World) -> None:
         assert [phase["phase"] for phase in story["phases"]] == world.phases()
 
     assert world.play(scenario) == 0
-    assert world.phases() == ["rehearsing", "waiting", "transferring", "probation", "retiring", "done"]
+    # Old and new report for themselves: where the new one is heard first, nobody saw the lease in between.
+    seen = world.phases()
+    assert seen[:2] == ["rehearsing", "waiting"]
+    assert seen[2:] in (["probation", "retiring", "done"], ["transferring", "probation", "retiring", "done"])
     steps = [step for step in world.steps() if step != "probation"]
     assert steps == ["spawned", "imported", "ready", "rehearsed", "handed", "first-tick"]
     shown = [event for event in world.events if getattr(event, "step", "") == "probation"]

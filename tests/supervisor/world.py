@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 import zmq
+from zmq.utils.monitor import recv_monitor_message
 
 from neverblink.protocol.commands import (
     EVENT_SOCKET,
@@ -57,6 +58,7 @@ class World:
         self.events: list[Event] = []
         self.exit: asyncio.Task[int]
         self.requests: Postbox
+        self.last_events: Callable[[], None]
         self.stir = asyncio.Event()
         self.answers: dict[str, asyncio.Future[Answer]] = {}
         self._asked = 0
@@ -82,7 +84,7 @@ class World:
 
         async def played() -> int:
             self.stir = asyncio.Event()
-            with _Connection(self):
+            with _Connection(self) as connection:
                 self.exit = asyncio.ensure_future(
                     daemon.run(
                         load(code or self.code("v1")),
@@ -98,6 +100,8 @@ class World:
                     await asyncio.wait([down, self.exit], return_when=asyncio.FIRST_COMPLETED)
                     down.cancel()
                     await asyncio.wait([self.exit])
+                await asyncio.to_thread(connection.until_closed)
+                self.last_events()
             return await self.exit
 
         return asyncio.run(asyncio.wait_for(played(), WITHIN))
@@ -125,10 +129,13 @@ class World:
 
     async def until(self, condition: Callable[[dict[str, Any]], object]) -> dict[str, Any]:
         """Ask for the status until it is as wanted; looks whenever an event has come."""
-        while not condition(status := await self.status()):
+        while True:
+            # First: an event that comes while the answer is on its way is one to look again for.
             self.stir.clear()
+            status = await self.status()
+            if condition(status):
+                return status
             await self.stir.wait()
-        return status
 
     async def deploying(self, key: str, value: str) -> dict[str, Any]:
         """Wait until this is so of the deployment under way."""
@@ -164,7 +171,7 @@ class _Connection:
     def __init__(self, world: World) -> None:
         self.world = world
 
-    def __enter__(self) -> None:
+    def __enter__(self) -> _Connection:
         world = self.world
         Home.open(world.home.path)
         self.context = zmq.Context[zmq.Socket[bytes]]()
@@ -175,11 +182,22 @@ class _Connection:
         events = self.context.socket(zmq.SUB)
         events.setsockopt(zmq.RECONNECT_IVL, 20)
         events.setsockopt(zmq.SUBSCRIBE, b"")
+        self.monitor = events.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED)
         events.connect(self.sockets.endpoint(EVENT_SOCKET))
         world.requests = Postbox(requests, self._answered)
         self.events = Postbox(events, self._told)
+        world.last_events = self.events.drain
+        return self
+
+    def until_closed(self) -> None:
+        """Wait until the daemon's end of the events, if there was one, is closed: all it has said is here then."""
+        connected = False
+        while connected or self.monitor.poll(0):
+            event = recv_monitor_message(self.monitor)["event"]
+            connected = event == zmq.EVENT_HANDSHAKE_SUCCEEDED
 
     def __exit__(self, *_: object) -> None:
+        self.monitor.close(0)
         self.world.requests.close()
         self.events.close()
         self.context.term()
