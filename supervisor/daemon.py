@@ -33,6 +33,7 @@ from .home import Home, Sockets
 from .keyring import Keyring
 from .log import Log
 from .news import News
+from .notify import Notify
 from .outside import Child, Launch, Outside
 from .privacy import privately
 from .records import WINDOWS
@@ -106,6 +107,8 @@ class _Daemon:
         """Where the earlier run ended that this one goes on from."""
         self._archive = Archive(loop, log.say)
         self._news = News(config.name, time.time_ns, log.say)
+        self._notify = Notify(environment, loop)
+        self._news.subscribe(self._notify.note)
 
         def start(launch: Launch, on_exit: Callable[[int], None]) -> Child:
             # What the bot makes is the bot's affair: it gets the umask that we were started with.
@@ -160,6 +163,7 @@ class _Daemon:
             if self._gate is not None:
                 self._gate.close()
             await self._archive.close()
+            self._notify.close()
             # Waits for what is on its way out, as long as the sockets linger.
             await asyncio.to_thread(context.term)
             if not self._bot.roster.alive():
