@@ -26,7 +26,7 @@ from ..protocol.link import LINK_LIMIT, WorkerMessage, supervisor_codec, worker_
 from ..protocol.stream import FollowerMessage, follower_codec, leader_codec
 from ..protocol.wire import MAX_MESSAGE, WireError
 from .clock import SystemClock
-from .journal import JournalFile
+from .journal_file import JournalFile
 from .lease import Lease
 from .place import Listener
 from .waker import Reactor, Waker

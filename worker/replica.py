@@ -14,7 +14,7 @@ from typing import Any
 
 from ..protocol.changes import Changes, Schema
 from ..protocol.frame import GENESIS, Frame, Led, Vitals, digest_of
-from ..protocol.journal import Closed, Opened, Position, Snapshot
+from ..protocol.journal import Closed, Opened, Position, Snapshot, Unwritten, Whole
 from .inbox import Inbox
 from .migration import MigrationError, Migrations, Translator
 from .state import Cells, StateUnreadable
@@ -61,7 +61,7 @@ class Replica:
         self.leaders = self.schema
         self.frozen = ""
 
-    def snapshot(self) -> Snapshot:
+    def snapshot(self, unwritten: Unwritten | None = None) -> Snapshot:
         """Return everything but the rows of the tables."""
         return Snapshot(
             epoch=self.epoch,
@@ -75,7 +75,12 @@ class Replica:
                 self.timers.all(), self.paused, self.inbox.memory(), self.due, tuple(self.inbox.pending())
             ),
             open=tuple(self.open.values()),
+            unwritten=unwritten,
         )
+
+    def whole(self, rows: dict[str, int]) -> Whole:
+        """Return what says that a snapshot with so many rows, and the frames since, is this state."""
+        return Whole(self.number, self.digest, rows)
 
     # the follower's side
 
