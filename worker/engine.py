@@ -350,6 +350,13 @@ class Engine:
                 return
             if cause == "first":
                 found = from_journal(replica, outside.journal)
+                if epoch <= replica.epoch:
+                    # The lease's file was lost, and its count with it. The journal knows.
+                    outside.lease.drop()
+                    epoch = outside.lease.take(self._me.worker, replica.epoch)
+                    if epoch is None:
+                        self.feed(seat.LeaseRefused("", cause))
+                        return
             else:
                 self._before = self.following.leader if self.role is Role.FOLLOWING else ""
                 number = replica.number

@@ -13,7 +13,7 @@ from ..protocol.lease import Holder
 from ..protocol.link import WorkerMessage
 from ..protocol.stream import FollowerMessage, LeaderMessage, leader_codec
 from .engine import Engine
-from .journal import End
+from .journal import End, Journal
 from .retention import Stored
 
 __all__ = ["HandClock", "SimulatedPlace", "SimulatedWorld"]
@@ -174,7 +174,7 @@ class SimulatedPlace:
         self.watched: set[str] = set()
         self.clock = world.clock
         self.lease = SimulatedLease(world, worker)
-        self.journal = SimulatedJournal(self)
+        self.journal: Journal = SimulatedJournal(self)
         self.engine: Engine | None = None
         self._leader = ""
         world.places[worker] = self

@@ -238,7 +238,7 @@ def test_however_the_pieces_come_the_records_are_the_same(sizes: list[int], end:
     def read(offset: int, size: int) -> bytes:
         return bytes(data[offset : offset + min(size, next(pieces, size))])
 
-    assert list(records(read)) == list(scan(data))
+    assert list(records(read)) == list(scan(bytes(data)))
 
 
 def test_past_damage_what_can_be_found_is_found() -> None:
@@ -250,7 +250,7 @@ def test_past_damage_what_can_be_found_is_found() -> None:
         data[end - 1] ^= 1
         expected: list[Entry | Torn] = list(whole())
         expected[at] = Torn(end - HEAD - len(RECORDS[at][1]), "a record's checksum does not match")
-        assert list(scan(data, past_damage=True)) == expected
+        assert list(scan(bytes(data), past_damage=True)) == expected
         assert list(records(lambda o, s, d=data: bytes(d[o : o + s]), past_damage=True)) == expected
 
 
