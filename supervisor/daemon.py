@@ -19,7 +19,7 @@ from typing import Any, TextIO
 import zmq
 
 from ..protocol.errors import NeverblinkError
-from ..protocol.events import SupervisorStopping, WorkerExited
+from ..protocol.events import Event, LeaderChanged, SupervisorStopping, WorkerExited
 from . import arrival
 from .archive import Archive
 from .bot import Bot, StartFailed
@@ -28,11 +28,14 @@ from .counter import Counter
 from .deployments import Deployments
 from .desk import Desk
 from .freeze import Freeze
+from .gate import Gate
 from .home import Home, Sockets
+from .keyring import Keyring
 from .log import Log
 from .news import News
 from .outside import Child, Launch, Outside
 from .privacy import privately
+from .records import WINDOWS
 from .releases import Release, Releases
 from .roster import Member
 from .spawn import spawn
@@ -99,14 +102,18 @@ class _Daemon:
         self._stopped = asyncio.Event()
         self._stopping: asyncio.Task[str] | None = None
         self._workers = 0
+        self._left: arrival.Left | None = None
+        """Where the earlier run ended that this one goes on from."""
         self._archive = Archive(loop, log.say)
         self._news = News(config.name, time.time_ns, log.say)
 
         def start(launch: Launch, on_exit: Callable[[int], None]) -> Child:
             # What the bot makes is the bot's affair: it gets the umask that we were started with.
-            return spawn(launch, environment, on_exit, loop, umask)
+            return spawn(launch, self._keys().of(launch.assignment.worker), environment, on_exit, loop, umask)
 
         outside = Outside(time.time_ns, time.monotonic_ns, loop, start)
+        self._keyring: Keyring | None = None
+        self._gate: Gate | None = None
         self._switchboard: Switchboard | None = None
         self._bot = Bot(
             home,
@@ -150,6 +157,8 @@ class _Daemon:
                 await desk.close()
             if self._switchboard is not None:
                 self._switchboard.close(_LINGER_MS)
+            if self._gate is not None:
+                self._gate.close()
             await self._archive.close()
             # Waits for what is on its way out, as long as the sockets linger.
             await asyncio.to_thread(context.term)
@@ -165,7 +174,10 @@ class _Daemon:
             self._log.say(f"set the journal of the earlier run aside: {aside}")
         elif left is not None:
             self._log.say(f"going on from the earlier run, which {left}")
+            self._left = left
         arrival.sweep(self._home.run)
+        # Nobody who has the old keys is left.
+        self._keyring = Keyring.renew(self._home.key)
         self._news.subscribe(self._archive.note)
         for one in known:
             self._news.tell(
@@ -182,9 +194,12 @@ class _Daemon:
 
     def _open(self, context: zmq.Context[zmq.Socket[bytes]]) -> Desk:
         try:
+            self._gate = Gate(context)
             self._switchboard = Switchboard(
                 context,
                 self._sockets.endpoint(SOCKET),
+                gate=self._gate,
+                keyring=self._keys(),
                 bot=self._config.name,
                 admit=self._bot.crew.admit,
                 hear=self._bot.heard,
@@ -197,6 +212,7 @@ class _Daemon:
                 "is the disk full, or the directory not yours?"
             ) from None
         self._news.subscribe(self._log.note)
+        self._news.subscribe(self._keep_windows)
         self._news.subscribe(desk.publish)
         return desk
 
@@ -204,6 +220,18 @@ class _Daemon:
         self._workers = await self._archive.ask(lambda history: history.kept(_WORKERS, int)) or 0
         await self._freeze.recall()
         await self._deployments.recall()
+        await self._bot.outages.recall(self._archive)
+        await self._note_outage()
+
+    async def _note_outage(self) -> None:
+        """A bot that ended without having been stopped was out from then on."""
+        left = self._left
+        if left is not None and not left.stopped:
+            leaders = await self._archive.ask(
+                lambda history: [one for one in history.leaders(20) if one.worker]
+            )
+            worker, release = (leaders[0].worker, leaders[0].release) if leaders else ("", "")
+            self._bot.outages.found(left.at, worker, release, "it ended while no supervisor looked")
 
     async def _first_release(self) -> tuple[Release, Config]:
         source = self._config.directory
@@ -263,6 +291,10 @@ class _Daemon:
         assert self._switchboard is not None
         return self._switchboard
 
+    def _keys(self) -> Keyring:
+        assert self._keyring is not None
+        return self._keyring
+
     def _next_worker(self) -> str:
         self._workers += 1
         count = self._workers
@@ -280,6 +312,13 @@ class _Daemon:
         worker, release, pid, started = member.worker, member.release, member.pid, member.started
         log, at = member.log, member.since
         self._archive.write(lambda history: history.started(worker, release, pid, started, log, at))
+
+    def _keep_windows(self, event: Event) -> None:
+        """Whoever looks back one day wants to know in which windows the bot had to tick."""
+        leader = self._bot.leading
+        if isinstance(event, LeaderChanged) and leader is not None and leader.hello is not None:
+            windows = list(leader.hello.windows)
+            self._archive.write(lambda history: history.keep(WINDOWS, windows))
 
     def _status(self) -> Status:
         return status_of(

@@ -350,6 +350,7 @@ class Engine:
                 return
             if cause == "first":
                 found = from_journal(replica, outside.journal)
+                self._before = replica.led_by
                 if epoch <= replica.epoch:
                     # The lease's file was lost, and its count with it. The journal knows.
                     outside.lease.drop()
