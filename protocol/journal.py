@@ -166,6 +166,8 @@ class Snapshot(msgspec.Struct, frozen=True, array_like=True):
     """Decisions that are open."""
     unwritten: Unwritten | None = None
     """Frames before this one that are in no segment."""
+    led_by: str = ""
+    """The worker that leads, or led last; "" when the bot was stopped in order, or never led."""
 
 
 class Rows(msgspec.Struct, frozen=True, array_like=True):

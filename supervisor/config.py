@@ -19,6 +19,7 @@ import msgspec
 
 from ..protocol import duration, size
 from ..protocol.errors import NeverblinkError
+from .watchdog import Bounds
 
 __all__ = [
     "FILE_NAME",
@@ -113,6 +114,7 @@ class Config(msgspec.Struct, frozen=True):
     handoff: Handoff = Handoff()
     keep: Keep = Keep()
     journal: Journal = Journal()
+    watchdog: Bounds = Bounds()
 
     @property
     def directory(self) -> Path:
@@ -130,7 +132,7 @@ def load(directory: Path, project: Path | None = None) -> Config:
     project = (project or directory).absolute()
     path, table = _read(directory)
     said = _Table(path, "", table)
-    said.allow("name", "bot", "python", "durability", "handoff", "journal", "keep")
+    said.allow("name", "bot", "python", "durability", "handoff", "journal", "keep", "watchdog")
     handoff = _handoff(said.table("handoff"))
     keep = said.table("keep")
     keep.allow("releases")
@@ -143,6 +145,7 @@ def load(directory: Path, project: Path | None = None) -> Config:
         handoff=handoff,
         keep=Keep(keep.integer("releases", Keep().releases, 1, _MOST_RELEASES)),
         journal=_journal(said.table("journal")),
+        watchdog=_watchdog(said.table("watchdog")),
     )
 
 
@@ -308,6 +311,12 @@ def _handoff(said: _Table) -> Handoff:
     said.allow(*Handoff.__struct_fields__)
     usual = Handoff()
     return Handoff(**{key: said.span(key, getattr(usual, key)) for key in Handoff.__struct_fields__})
+
+
+def _watchdog(said: _Table) -> Bounds:
+    said.allow(*Bounds.__struct_fields__)
+    usual = Bounds()
+    return Bounds(**{key: said.span(key, getattr(usual, key)) for key in Bounds.__struct_fields__})
 
 
 def _shown(value: object) -> str:

@@ -78,6 +78,7 @@ class Replica:
             ),
             open=tuple(self.open.values()),
             unwritten=unwritten,
+            led_by=self.led_by,
         )
 
     def whole(self, rows: dict[str, int]) -> Whole:
@@ -94,6 +95,7 @@ class Replica:
         self.paused = head.vitals.paused
         self.open = {opened.id: opened for opened in head.open}
         self.epoch, self.number, self.digest = head.epoch, head.number, head.digest
+        self.led_by = head.led_by
         self.seq = None if head.seq < 0 else head.seq
         self.due = head.vitals.due
         self.position = position

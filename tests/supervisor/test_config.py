@@ -121,7 +121,11 @@ def test_a_place_that_is_no_directory_is_named(project: Path) -> None:
     ("line", "key", "mend"),
     [
         ('bto = "bot:B"', "bto", 'did you mean "bot"?'),
-        ('colour = "red"', "colour", "expected one of name, bot, python, durability, handoff, journal, keep"),
+        (
+            'colour = "red"',
+            "colour",
+            "expected one of name, bot, python, durability, handoff, journal, keep, watchdog",
+        ),
         ('[handoff]\nprobaton = "5s"', "handoff.probaton", 'did you mean "probation"?'),
         ('[handoff]\nstart-within = "5s"', "handoff.start-within", 'did you mean "start_within"?'),
         ("[keep]\nrelease = 3", "keep.release", 'did you mean "releases"?'),
