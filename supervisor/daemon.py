@@ -21,6 +21,7 @@ import zmq
 from ..protocol.errors import NeverblinkError
 from ..protocol.events import Event, LeaderChanged, SupervisorStopping, WorkerExited
 from . import arrival
+from .access import Access
 from .archive import Archive
 from .bot import Bot, StartFailed
 from .config import Config, load
@@ -38,6 +39,7 @@ from .outside import Child, Launch, Outside
 from .privacy import privately
 from .records import WINDOWS
 from .releases import Release, Releases
+from .remote import Remote
 from .roster import Member
 from .spawn import spawn
 from .status import Status, status_of, this_supervisor
@@ -209,7 +211,11 @@ class _Daemon:
                 hear=self._bot.heard,
                 puzzled=self._log.say,
             )
-            desk = Desk(context, self._sockets, self._counter.carry_out)
+            remote = None
+            if (listen := self._config.listen) is not None:
+                access = Access(self._home.keys)
+                remote = Remote(context, self._gate, access, listen, self._counter.carry_out, self._log.say)
+            desk = Desk(context, self._sockets, self._counter.carry_out, remote)
         except zmq.ZMQError as problem:
             raise DaemonError(
                 f"home {self._home.path}: a socket can't be made in {self._home.run} ({problem.strerror}): "
