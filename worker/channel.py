@@ -28,7 +28,8 @@ class Channel:
     def __init__(
         self, context: zmq.Context[zmq.Socket[bytes]], kind: int, identity: bytes, largest: int
     ) -> None:
-        self._socket = socket = context.socket(kind)
+        self.socket = socket = context.socket(kind)
+        """To be set up by; what comes and goes is this channel's."""
         self._look = True
         socket.setsockopt(zmq.IDENTITY, identity)
         socket.setsockopt(zmq.SNDHWM, _QUEUE)
@@ -45,7 +46,7 @@ class Channel:
 
     def fileno(self) -> int:
         """The descriptor that rings; call `rang` when it does."""
-        return int(self._socket.getsockopt(zmq.FD))
+        return int(self.socket.getsockopt(zmq.FD))
 
     def rang(self) -> None:
         """Something may have come."""
@@ -55,7 +56,7 @@ class Channel:
         """Send a message; return whether it was taken."""
         self._look = True
         try:
-            self._socket.send(data, _NOBLOCK)
+            self.socket.send(data, _NOBLOCK)
         except zmq.ZMQError:
             return False
         return True
@@ -64,8 +65,8 @@ class Channel:
         """Send a message to one peer of a ROUTER; return whether it was taken."""
         self._look = True
         try:
-            self._socket.send(peer, _NOBLOCK_MORE)
-            self._socket.send(data, _NOBLOCK)
+            self.socket.send(peer, _NOBLOCK_MORE)
+            self.socket.send(data, _NOBLOCK)
         except zmq.ZMQError:
             return False
         return True
@@ -75,7 +76,7 @@ class Channel:
         if not self._look:
             return None
         try:
-            return self._socket.recv(_NOBLOCK)
+            return self.socket.recv(_NOBLOCK)
         except zmq.ZMQError:
             # Finding nothing takes in all that rang before: what comes from here on rings anew.
             self._look = False
@@ -86,10 +87,10 @@ class Channel:
         if not self._look:
             return None
         try:
-            return self._socket.recv_multipart(_NOBLOCK)
+            return self.socket.recv_multipart(_NOBLOCK)
         except zmq.ZMQError:
             self._look = False
             return None
 
     def close(self, linger_ms: int) -> None:
-        self._socket.close(linger_ms)
+        self.socket.close(linger_ms)

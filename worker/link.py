@@ -1,8 +1,9 @@
 """The link: what a real worker has of the world outside. Sockets, the lease, the journal, and a clock that wakes it.
 
 Three sockets. A DEALER to the supervisor, a ROUTER of this worker's own that its followers come to, and a DEALER to the
-leader it follows. ZeroMQ reconnects by itself, so whoever is gone for a while is simply there again; and no send ever
-waits: what does not fit into a queue is lost, and everything said on these sockets may be lost.
+leader it follows, each of them closed to strangers (see `protocol.keys`). ZeroMQ reconnects by itself, so whoever is
+gone for a while is simply there again; and no send ever waits: what does not fit into a queue is lost, and everything
+said on these sockets may be lost.
 """
 
 from __future__ import annotations
@@ -13,20 +14,23 @@ import select
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from socket import AF_UNIX
+from socket import socket as UnixSocket
 
 import zmq
 
 from ..protocol.assignment import Assignment
 from ..protocol.endpoint import endpoint
 from ..protocol.errors import NeverblinkError
-from ..protocol.link import LINK_LIMIT, WorkerMessage, supervisor_codec, worker_codec
+from ..protocol.link import LINK_LIMIT, Rejected, WorkerMessage, supervisor_codec, worker_codec
 from ..protocol.stream import FollowerMessage, follower_codec, leader_codec
 from ..protocol.wire import MAX_MESSAGE, WireError
 from .channel import Channel
 from .clock import SystemClock
-from .journal import JournalFile
+from .journal_file import JournalFile
 from .lease import Lease
 from .place import Listener
+from .proof import Unwelcome, close_by, keys_of, knock, public_of
 from .waker import Reactor, Waker
 
 __all__ = ["SUPERVISOR", "Link"]
@@ -44,10 +48,11 @@ class LinkError(NeverblinkError):
 class Link:
     """The place of the worker that `me` describes; see `place.Place` and `outside.Outside` for the methods.
 
-    Raises what `Lease`, `Waker` and `endpoint` raise, and `LinkError` when its socket can't be made.
+    Raises what `Lease`, `Waker` and `endpoint` raise, and `LinkError` when its socket can't be made or it has no keys.
     """
 
     def __init__(self, me: Assignment) -> None:
+        self._keys = keys_of(me)
         self.clock = SystemClock()
         self.lease = Lease(me.lease)
         self.journal = JournalFile(Path(me.journal), me.durability)
@@ -56,16 +61,14 @@ class Link:
         self._waker = Waker()
         self.wake = self._waker.wake
         self._context = zmq.Context[zmq.Socket[bytes]](1)
-        self._identity = me.worker.encode()
-        self._supervisor = self._channel(zmq.DEALER, LINK_LIMIT)
+        # A second process under this worker's name must not be in its way, so the identity is the process's.
+        self._supervisor = self._channel(zmq.DEALER, LINK_LIMIT, f"{me.worker}.{os.urandom(8).hex()}")
+        knock(self._supervisor.socket, self._keys.own, self._keys.supervisor)
+        self._unwelcome: Unwelcome | None = Unwelcome(self._supervisor.socket)
         self._supervisor.connect(self._address(SUPERVISOR))
-        self._followers = self._channel(zmq.ROUTER, MAX_MESSAGE)
-        try:
-            self._followers.bind(self._address(f"{me.worker}.sock"))
-        except zmq.ZMQError as problem:
-            raise LinkError(
-                f"socket {me.worker}.sock in {me.run} can't be made: {problem.strerror}"
-            ) from None
+        self._followers = self._channel(zmq.ROUTER, MAX_MESSAGE, me.worker)
+        close_by(self._followers.socket, self._keys.leader(me.worker))
+        self._bind(f"{me.worker}.sock")
         self._leader: Channel | None = None
         self._deaths = False
         """A process that is watched may have ended."""
@@ -81,7 +84,8 @@ class Link:
 
     def connect(self, leader: str) -> None:
         self._disconnect()
-        self._leader = self._channel(zmq.DEALER, MAX_MESSAGE)
+        self._leader = self._channel(zmq.DEALER, MAX_MESSAGE, self._me.worker)
+        knock(self._leader.socket, self._keys.own, public_of(self._keys.leader(leader)))
         self._leader.connect(self._address(f"{leader}.sock"))
         self._listen(self._leader)
 
@@ -117,6 +121,8 @@ class Link:
         self._waker.open(reactor, self._rang, self._look_and_stir)
         self._listen(self._supervisor)
         self._listen(self._followers)
+        if self._unwelcome is not None:
+            reactor.add_reader(self._unwelcome.fd, self._look_and_stir)
         # What came before somebody listened has used up its ring.
         self.look()
 
@@ -127,6 +133,7 @@ class Link:
         if self._deaths:
             came = True
             self._look_for_deaths()
+        self._look_whether_welcome()
         return came
 
     def set_alarm(self) -> None:
@@ -134,6 +141,7 @@ class Link:
         self._waker.arm(self._listener.wake_at())
 
     def close(self) -> None:
+        self._welcomed()
         reactor = self._reactor
         channels = [self._supervisor, self._followers]
         if self._leader is not None:
@@ -158,8 +166,24 @@ class Link:
 
     # --- sockets ----------------------------------------------------------------------------------------------------
 
-    def _channel(self, kind: int, largest: int) -> Channel:
-        return Channel(self._context, kind, self._identity, largest)
+    def _channel(self, kind: int, largest: int, identity: str) -> Channel:
+        return Channel(self._context, kind, identity.encode(), largest)
+
+    def _bind(self, name: str) -> None:
+        address = self._address(name)
+        if _in_use(address):
+            # ZeroMQ would put ours in its place.
+            raise LinkError(
+                f"worker {self._me.worker} runs already: somebody listens on {name} in {self._me.run}"
+            )
+        # ZeroMQ leaves the socket's mode to the umask, which is the whole process's; nothing of the bot's runs yet.
+        before = os.umask(0o177)
+        try:
+            self._followers.bind(address)
+        except zmq.ZMQError as problem:
+            raise LinkError(f"socket {name} in {self._me.run} can't be made: {problem.strerror}") from None
+        finally:
+            os.umask(before)
 
     def _address(self, name: str) -> str:
         return endpoint(self._me.run, name, self._open_directory)
@@ -200,6 +224,7 @@ class Link:
         found = False
         while listener is not None and (body := channel.receive()) is not None:
             found = True
+            self._welcomed()
             with suppress(WireError):
                 listener.ordered(supervisor_codec.decode(body))
         return found
@@ -227,6 +252,22 @@ class Link:
             with suppress(WireError):
                 listener.from_leader(leader_codec.decode(body))
         return found
+
+    def _look_whether_welcome(self) -> None:
+        if self._unwelcome is not None and self._listener is not None and self._unwelcome.look():
+            self._listener.ordered(
+                Rejected(
+                    f"the supervisor in {self._me.run} does not let worker {self._me.worker} in: its keys are of "
+                    "another run, or of another home"
+                )
+            )
+
+    def _welcomed(self) -> None:
+        unwelcome, self._unwelcome = self._unwelcome, None
+        if unwelcome is not None:
+            if self._reactor is not None:
+                self._reactor.remove_reader(unwelcome.fd)
+            unwelcome.close()
 
     # --- time, deaths, and being woken ------------------------------------------------------------------------------
 
@@ -258,6 +299,19 @@ class Link:
 
 def _nothing() -> None:
     """Nobody is there to be stirred."""
+
+
+def _in_use(address: str) -> bool:
+    with UnixSocket(AF_UNIX) as probe:
+        probe.setblocking(False)
+        try:
+            probe.connect(address.removeprefix("ipc://"))
+        except BlockingIOError:
+            # It is there, and has much to do.
+            return True
+        except OSError:
+            return False
+        return True
 
 
 def _ended(pidfd: int) -> bool:

@@ -24,7 +24,7 @@ from neverblink.protocol.link import Lead, WorkerMessage
 from neverblink.protocol.stream import FollowerMessage
 from neverblink.worker import Table, Tick, Worker
 from neverblink.worker.engine import Engine
-from neverblink.worker.journal import JournalFile
+from neverblink.worker.journal_file import JournalFile
 from neverblink.worker.leading import Leading
 from neverblink.worker.lease import Lease
 from neverblink.worker.publisher import MEMORY_FRAMES
