@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from . import blackout, cost, floor, ticks
+from . import blackout, cost, deploy, erlang, failover, floor, idle, large, restarts, ticks, wake
 from .figure import Figure, Scale, merged, show
 
 _QUICK = Scale(
@@ -23,8 +23,15 @@ _WHOLE = Scale(
 FIGURES: dict[str, Callable[[Scale, Path], Figure]] = {
     "floor": floor.measure,
     "blackout": blackout.measure,
+    "large": large.measure,
+    "erlang": erlang.measure,
+    "restarts": restarts.measure,
     "ticks": ticks.measure,
     "cost": cost.measure,
+    "wake": wake.measure,
+    "deploy": deploy.measure,
+    "failover": failover.measure,
+    "idle": idle.measure,
 }
 
 KEYS = (
