@@ -15,9 +15,11 @@ from pathlib import Path
 from ..whole.bots import bot
 from ..whole.live import Live
 from .figure import Figure, Scale, number
+from .lived import lived
 
 __all__ = ["measure"]
 
+_BEFORE = 500_000_000
 _IMPORTS = {"nothing": "", "numpy and pandas": "import numpy\nimport pandas\n"}
 
 
@@ -31,7 +33,8 @@ def measure(scale: Scale, tmp: Path) -> Figure:
     for name, imports in _IMPORTS.items():
         place = tmp / name.replace(" ", "-")
         place.mkdir()
-        commit, rehearsal, start = _one(place, imports, scale.deploys)
+        commit, rehearsal, start, late = _one(place, imports, scale.deploys)
+        figure.marks[f"late: imports {name}"] = late
         ratio = (commit - rehearsal) / start
         worst = max(worst, ratio)
         figure.rows.append(
@@ -41,8 +44,11 @@ def measure(scale: Scale, tmp: Path) -> Figure:
     return figure
 
 
-def _one(tmp: Path, imports: str, deploys: int) -> tuple[float, float, float]:
-    """Medians in ms: command to commit, the rehearsal in it, and the program's own start."""
+def _one(tmp: Path, imports: str, deploys: int) -> tuple[float, float, float, list[tuple[float, float]]]:
+    """Medians in ms: command to commit, the rehearsal in it, and the program's own start.
+
+    And through the last deploy, the ticks: when (s from the command) and how late (µs).
+    """
     live = Live(tmp)
     commits: list[float] = []
     rehearsals: list[float] = []
@@ -56,16 +62,20 @@ def _one(tmp: Path, imports: str, deploys: int) -> tuple[float, float, float]:
             # Compiled before, as a release's directory is after its first start: both then read the same caches.
             _start(place)
             starts.append(_start(place))
-            began = time.monotonic()
+            began, at = time.monotonic(), time.time_ns()
             number = live.begin(place)
             live.phase(number, "probation")
             commits.append((time.monotonic() - began) * 1000)
             live.ended(number)
             rehearsals.append(live.phase(number, "waiting")["took"] / 1e6)
         live.down()
+        late = [
+            ((due - at) / 1e9, late / 1000)
+            for due, late in lived(live.home / "journal", after=at - _BEFORE).late
+        ]
     finally:
         live.close()
-    return statistics.median(commits), statistics.median(rehearsals), statistics.median(starts)
+    return statistics.median(commits), statistics.median(rehearsals), statistics.median(starts), late
 
 
 def _start(place: Path) -> float:

@@ -66,9 +66,5 @@ def measure(scale: Scale, tmp: Path) -> Figure:
             f"copied in {(began - copied) / 1e9:.1f} s; the journal gives it back in {recovered:.1f} s",
             f"memory: leader {number(leader)} MB, follower {number(follower)} MB",
         ],
-        {
-            "late while copied": [
-                ((due - copied) / 1e9, late / 1000) for due, late in found.late if due <= began
-            ]
-        },
+        {"neverblink": [(scale.rows, blackout.p50 / 1000)]},
     )
