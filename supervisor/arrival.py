@@ -1,7 +1,6 @@
 """What is found in a home on arrival: workers of an earlier run that are alive, and the state it left.
 
-The state is gone on from. Adopting the workers comes later; until then the honest answer is to refuse, to say which
-they are, and how to end them.
+The workers are adopted (see `adoption`); where none is left, the state is gone on from.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ __all__ = [
     "Left",
     "Survivor",
     "journal_left",
-    "refuse",
+    "last_leader",
     "set_aside",
     "survivors",
     "sweep",
@@ -36,11 +35,18 @@ __all__ = [
 
 
 class Survivor(msgspec.Struct, frozen=True):
-    """A worker of an earlier run that is alive."""
+    """A worker of an earlier run that is alive. `release` is "" when only the lease knows of it, `since` is 0 then.
+
+    `leads`: it has the lease, by the kernel's word.
+    """
 
     worker: str
     pid: int
+    started: int
     leads: bool
+    log: Path
+    release: str = ""
+    since: int = 0
 
 
 class Left(msgspec.Struct, frozen=True):
@@ -58,39 +64,45 @@ class Left(msgspec.Struct, frozen=True):
 
 
 class HomeInUse(NeverblinkError):
-    """Workers of an earlier run are alive in the home."""
+    """Workers of an earlier run are alive in the home, and in the way of what was asked; `mend` says what to do."""
 
-    def __init__(self, home: Path, found: list[Survivor]) -> None:
+    def __init__(self, home: Path, found: list[Survivor], mend: str) -> None:
         who = ", ".join(
             f"{one.worker or 'a worker'} (pid {one.pid}{', it leads' if one.leads else ''})" for one in found
         )
-        pids = " ".join(str(one.pid) for one in found)
-        super().__init__(
-            f"home {home}: workers of an earlier run are alive: {who}. They can't be taken over yet: end them with "
-            f"`kill {pids}` and run `neverblink up` again, or use another home"
-        )
+        super().__init__(f"home {home}: workers of an earlier run are alive: {who}. {mend}")
         self.home = home
         self.survivors = found
-
-
-def refuse(home: Home, known: Iterable[Worker]) -> None:
-    """Raise `HomeInUse` when a bot cannot be started in the home. `known` are the workers that nobody saw end."""
-    found = survivors(home, known)
-    if found:
-        raise HomeInUse(home.path, found)
 
 
 def survivors(home: Home, known: Iterable[Worker]) -> list[Survivor]:
     """The workers of an earlier run that are alive: those that are known, and whoever has the lease."""
     holder = _holder(home.lease)
     found = [
-        Survivor(one.worker, one.pid, holder is not None and one.pid == holder.pid)
+        Survivor(
+            one.worker,
+            one.pid,
+            one.started,
+            holder is not None and one.pid == holder.pid,
+            Path(one.log),
+            one.release,
+            one.begun,
+        )
         for one in known
         if alive(one.pid, one.started)
     ]
     if holder is not None and not any(one.leads for one in found):
-        found.append(Survivor(holder.holder, holder.pid, True))
+        log = home.logs / f"{holder.holder}.log"
+        found.append(Survivor(holder.holder, holder.pid, holder.started, True, log))
     return found
+
+
+def last_leader(home: Home) -> lease.Holder | None:
+    """Who took the lease last, dead or alive; None when nobody did, or nobody can tell."""
+    try:
+        return lease.decode_file(home.lease.read_bytes())
+    except (OSError, lease.LeaseCorrupt):
+        return None
 
 
 def journal_left(directory: Path) -> Left | None:
@@ -111,11 +123,12 @@ def set_aside(home: Home) -> Path:
     return aside
 
 
-def sweep(run: Path) -> None:
-    """Remove the sockets of workers that are gone."""
+def sweep(run: Path, living: Iterable[str] = ()) -> None:
+    """Remove the sockets of workers that are gone, which are all but those `living`."""
+    kept = set(living)
     for socket in run.glob("*.sock"):
         # What is no socket is not ours to remove: binding will say that it is in the way.
-        if socket.is_socket():
+        if socket.stem not in kept and socket.is_socket():
             socket.unlink(missing_ok=True)
 
 

@@ -103,6 +103,21 @@ class Bot:
         await self._bring_up(release, config)
         self.starting = False
 
+    def recall(self, leader: str, epoch: int) -> None:
+        """This worker led last, as far as is known; a report of a higher epoch is news."""
+        member = self.roster.get(leader)
+        self.leader = leader if member is not None and member.alive else ""
+        self._epoch = epoch
+
+    def know(self, release: Release, config: Config) -> None:
+        """What a release is run as, of which workers were found running."""
+        self._runs[release.id] = release, config
+
+    def adopted(self) -> None:
+        """The bot goes on with workers that were found."""
+        self.starting = False
+        self._look_for_leader()
+
     async def _bring_up(self, release: Release, config: Config) -> None:
         self._runs[release.id] = release, config
         worker = self._next_worker()
@@ -194,7 +209,9 @@ class Bot:
             for member in leaders:
                 self.crew.send(member.worker, Stop())
             await self.waiting.until(lambda: not any(member.alive for member in leaders), _REPEAT)
-        return "; ".join(member.ended.reason for member in leaders if member.ended and member.ended.code)
+        return "; ".join(
+            member.ended.reason for member in leaders if member.ended is not None and member.ended_badly
+        )
 
     def kill(self, why: str) -> None:
         """End every worker where it stands. What it was about to do is cut off."""
@@ -272,6 +289,9 @@ class Bot:
 
     async def _revive(self, lost: Member) -> None:
         """Start the bot again, from its journal, on the release that led."""
+        if lost.release not in self._runs:
+            self._give_up(f"{self.recovering}; its release {lost.release} can't be started again")
+            return
         release, config = self._runs[lost.release]
         lived = self._outside.wall() - lost.leads_since if lost.leads_since else 0
         ticks = lost.report.ticks if lost.report is not None else 0

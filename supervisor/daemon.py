@@ -21,7 +21,9 @@ import zmq
 from ..protocol.errors import NeverblinkError
 from ..protocol.events import SupervisorStopping, WorkerExited
 from . import arrival
+from .adoption import adopt
 from .archive import Archive
+from .arrival import HomeInUse, Survivor
 from .bot import Bot, StartFailed
 from .config import Config, load
 from .counter import Counter
@@ -32,6 +34,7 @@ from .home import Home, Sockets
 from .log import Log
 from .news import News
 from .outside import Child, Launch, Outside
+from .process import Adopted
 from .releases import Release, Releases
 from .roster import Member
 from .spawn import spawn
@@ -61,9 +64,11 @@ async def run(
     The bot goes on from where an earlier run's journal ends; `fresh` sets that aside instead. Progress goes to
     `screen`, line by line. SIGINT and SIGTERM stop the bot as `down` does; a second one ends it where it stands.
 
-    Raises `HomeBusy` when a supervisor owns the home, `HomeInUse` when workers of an earlier run are in the way,
-    `JournalError` when its journal cannot be read, `StartFailed` when the first worker does not come to lead, and what
-    `Releases.make` and `History.open` raise.
+    Workers of an earlier run that are alive are adopted, and the bot goes on with them.
+
+    Raises `HomeBusy` when a supervisor owns the home, `HomeInUse` when it is in use by what cannot be adopted, or
+    `fresh` is asked for beside a bot that is alive, `JournalError` when an earlier run's cannot be read, `StartFailed`
+    when the first worker does not come to lead, and what `Releases.make` and `History.open` raise.
     """
     with home.claim(config.name), home.sockets() as sockets:
         log = Log(home.logs / "supervisor.log", screen, time.time_ns)
@@ -98,7 +103,10 @@ class _Daemon:
         def start(launch: Launch, on_exit: Callable[[int], None]) -> Child:
             return spawn(launch, environment, on_exit, loop)
 
-        outside = Outside(time.time_ns, time.monotonic_ns, loop, start)
+        def watch(pid: int, started: int, on_exit: Callable[[None], None]) -> Child:
+            return Adopted(pid, started, on_exit, loop)
+
+        outside = Outside(time.time_ns, time.monotonic_ns, loop, start, watch)
         self._switchboard: Switchboard | None = None
         self._bot = Bot(
             home,
@@ -126,12 +134,14 @@ class _Daemon:
         context = zmq.Context[zmq.Socket[bytes]](1)
         desk: Desk | None = None
         try:
-            await self._arrive(fresh)
+            found = await self._arrive(fresh)
             desk = self._open(context)
             await self._recall()
-            release, config = await self._first_release()
             with _signals(self._interrupted):
-                await self._start(release, config)
+                if not (found and await self._adopt(found)):
+                    await self._start(*await self._first_release())
+                if self._stopping is None:
+                    self._log.say("up: Ctrl-C stops the bot at its next boundary, and this supervisor")
                 await self._stopped.wait()
             assert self._stopping is not None
             return 1 if await self._stopping else 0
@@ -148,18 +158,34 @@ class _Daemon:
             if not self._bot.roster.alive():
                 arrival.sweep(self._home.run)
 
-    async def _arrive(self, fresh: bool) -> None:
+    async def _arrive(self, fresh: bool) -> list[Survivor]:
+        """Look what is there; return the workers that are alive."""
         known = await self._archive.ask(lambda history: history.remaining())
-        await asyncio.to_thread(arrival.refuse, self._home, known)
+        found = await asyncio.to_thread(arrival.survivors, self._home, known)
+        bots = await self._archive.ask(lambda history: history.bots())
+        if found and bots and self._config.name not in bots:
+            raise HomeInUse(
+                self._home.path,
+                found,
+                f"They run bot {bots[0]}, and this configuration is that of {self._config.name}: use another home",
+            )
+        if found and fresh:
+            raise HomeInUse(
+                self._home.path,
+                found,
+                "`up --fresh` would set their state aside: run `neverblink up`, which adopts them, and then "
+                "`neverblink down`",
+            )
         left = await asyncio.to_thread(arrival.journal_left, self._home.journal)
         if left is not None and fresh:
             aside = await asyncio.to_thread(arrival.set_aside, self._home)
             self._log.say(f"set the journal of the earlier run aside: {aside}")
-        elif left is not None:
+        elif left is not None and not found:
             self._log.say(f"going on from the earlier run, which {left}")
-        arrival.sweep(self._home.run)
+        alive = {one.worker for one in found}
+        arrival.sweep(self._home.run, alive)
         self._news.subscribe(self._archive.note)
-        for one in known:
+        for one in (one for one in known if one.worker not in alive):
             self._news.tell(
                 WorkerExited(
                     bot=self._news.bot,
@@ -171,6 +197,7 @@ class _Daemon:
                     reason="ended while no supervisor looked",
                 )
             )
+        return found
 
     def _open(self, context: zmq.Context[zmq.Socket[bytes]]) -> Desk:
         try:
@@ -206,6 +233,10 @@ class _Daemon:
             self._log.say(f"the code in {source} is not what led last: that was release {before}")
         return release, await asyncio.to_thread(load, release.path, source)
 
+    async def _adopt(self, found: list[Survivor]) -> bool:
+        self._log.say(f"home {self._home.path}: the bot is alive, and a supervisor comes back to it")
+        return await adopt(found, self._home, self._bot, self._deployments, self._archive, self._log.say)
+
     async def _start(self, release: Release, config: Config) -> None:
         self._log.say(f"home {self._home.path}, release {release.id} of {release.origin}")
         try:
@@ -214,8 +245,6 @@ class _Daemon:
             if self._stopping is None:
                 raise
             # Somebody ended it before it had begun: that is no failure.
-            return
-        self._log.say("up: Ctrl-C stops the bot at its next boundary, and this supervisor")
 
     # being asked to leave
 

@@ -124,10 +124,7 @@ class Deployments:
             raise _busy(self.underway)
         underway = self._claim(command)
         try:
-            config = await asyncio.to_thread(load, release.path, Path(release.origin))
-            python = await self._archive.ask(lambda history: history.kept(_python_key(release.id), str))
-            if python:
-                config = msgspec.structs.replace(config, python=python)
+            _, config = await self.run_of(release.id)
             begun = await self._begin(underway, "rollback", release, config, force=command.force)
         except ConfigError as problem:
             raise Refusal("bad-input", problem.message) from None
@@ -344,7 +341,18 @@ class Deployments:
             )
         return release
 
+    async def run_of(self, id: str) -> tuple[Release, Config]:
+        """The release, and how it is run. Raises `ReleaseError` and `ConfigError`."""
+        release = await asyncio.to_thread(self.releases.get, id)
+        config = await asyncio.to_thread(load, release.path, Path(release.origin))
+        python = await self._archive.ask(lambda history: history.kept(_python_key(id), str))
+        return release, msgspec.structs.replace(config, python=python) if python else config
+
     # the links, and old releases
+
+    def lead_now(self, release: str) -> None:
+        """Have the links say that this release leads."""
+        self._promote(release)
 
     def _promote(self, release: str) -> None:
         try:

@@ -30,7 +30,7 @@ class Launch(msgspec.Struct, frozen=True):
 
 
 class Child(Protocol):
-    """A worker's process: see `process.Process`."""
+    """A worker's process: see `process.Process` and `process.Adopted`."""
 
     @property
     def pid(self) -> int: ...
@@ -41,9 +41,14 @@ class Child(Protocol):
 
 
 class Outside(msgspec.Struct, frozen=True):
-    """`wall` and `mono` tell ns. `spawn` starts a worker and calls back with its exit status, negative for a signal."""
+    """`wall` and `mono` tell ns. `spawn` starts a worker and calls back with its exit status, negative for a signal.
+
+    `adopt(pid, started, on_exit)` watches one that runs already, and calls back when it has ended (how, is not known);
+    it raises ProcessLookupError when that very process does not run.
+    """
 
     wall: Callable[[], int]
     mono: Callable[[], int]
     scheduler: Scheduler
     spawn: Callable[[Launch, Callable[[int], None]], Child]
+    adopt: Callable[[int, int, Callable[[None], None]], Child]

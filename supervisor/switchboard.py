@@ -34,6 +34,8 @@ SOCKET = "supervisor.sock"
 """The name of the socket in the home's `run/`, known to workers."""
 
 _QUEUE = 1000
+_ASK_EVERY = 0.2
+"""Seconds."""
 
 
 class Switchboard:
@@ -59,8 +61,11 @@ class Switchboard:
         self._hear = hear
         self._puzzled = puzzled
         self._introduced: set[str] = set()
+        self._asked: dict[str, float] = {}
+        """Who was asked to introduce itself, and when."""
         self.garbage = 0
         """Messages that were none, so far."""
+        self._now = (loop or asyncio.get_running_loop()).time
         socket = context.socket(zmq.ROUTER)
         socket.setsockopt(zmq.LINGER, 0)
         socket.setsockopt(zmq.SNDHWM, _QUEUE)
@@ -86,6 +91,7 @@ class Switchboard:
     def forget(self, worker: str) -> None:
         """The worker's process has ended."""
         self._introduced.discard(worker)
+        self._asked.pop(worker, None)
 
     def close(self, linger: int = 0) -> None:
         self._box.close(linger)
@@ -105,6 +111,13 @@ class Switchboard:
         elif worker in self._introduced:
             self._hear(worker, message)
         else:
+            self._ask(worker)
+
+    def _ask(self, worker: str) -> None:
+        """Ask who it is. Once for all that has queued up in a worker whose supervisor was away."""
+        now = self._now()
+        if now - self._asked.get(worker, -_ASK_EVERY) >= _ASK_EVERY:
+            self._asked[worker] = now
             self.send(worker, Identify())
 
     def _meet(self, worker: str, hello: Hello) -> None:
@@ -121,6 +134,7 @@ class Switchboard:
             self._hear(worker, Failed("protocol", mismatch.message, ""))
             return
         self._introduced.add(worker)
+        self._asked.pop(worker, None)
         self.send(worker, Welcome(version))
         self._hear(worker, hello)
 

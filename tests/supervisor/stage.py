@@ -100,11 +100,15 @@ class Stage:
         self.roster = Roster()
         self.news = News("fox", lambda: self.hour.now, self.troubles.append)
         self.news.subscribe(self.events.append)
-        self.outside = Outside(lambda: self.hour.now, lambda: self.hour.now, self.hour, _no_spawn)
+        self.outside = Outside(lambda: self.hour.now, lambda: self.hour.now, self.hour, _no_spawn, _no_adopt)
 
 
 def _no_spawn(launch: Launch, on_exit: Callable[[int], None]) -> Child:
     raise SpawnError("nothing is started here")
+
+
+def _no_adopt(pid: int, started: int, on_exit: Callable[[None], None]) -> Child:
+    raise ProcessLookupError(pid)
 
 
 def report(role: str, *, loaded: bool = False, epoch: int = 1, late: int = 0, paused: bool = False) -> Report:
