@@ -15,6 +15,7 @@ from . import arrival
 from .archive import Archive
 from .arrival import HomeInUse, Survivor
 from .bot import Bot
+from .config import Config
 from .deployments import Deployments
 from .home import Home
 from .roster import Ended, Member
@@ -28,12 +29,15 @@ _ANSWER_WITHIN = 2_000_000_000
 async def adopt(
     found: list[Survivor],
     home: Home,
+    config: Config,
     bot: Bot,
     deployments: Deployments,
     archive: Archive,
     say: Callable[[str], None],
 ) -> bool:
-    """Look after the workers in `found`. Returns whether the bot goes on with them; else none is left.
+    """Look after the workers in `found`, of the bot that `config` is about.
+
+    Returns whether the bot goes on with them; else none is left.
 
     Raises `HomeInUse` when one has the lease that is none of this bot's.
     """
@@ -57,13 +61,19 @@ async def adopt(
     await _know_releases(bot, deployments)
     if bot.stopping:
         return True
+    await deployments.take_up(config)
     _dismiss_the_rest(bot)
-    await bot.waiting.until(lambda: bot.stopping or bot.leading or not bot.roster.alive())
+    # Who follows without being part of a deployment does not come to lead; so this ends, one way or the other.
+    await bot.waiting.until(lambda: bot.stopping or bot.driver or bot.leading or not bot.roster.alive())
     leading = bot.leading
-    if leading is None:
-        return False
-    deployments.lead_now(leading.release)
-    say(f"adopted the bot: worker {leading.worker} (pid {leading.pid}) leads on release {leading.release}")
+    if leading is None and bot.driver is None:
+        return bool(bot.stopping)
+    if leading is not None:
+        say(
+            f"adopted the bot: worker {leading.worker} (pid {leading.pid}) leads on release {leading.release}"
+        )
+        if bot.driver is None:
+            deployments.lead_now(leading.release)
     bot.adopted()
     return True
 
@@ -98,6 +108,9 @@ async def _know_releases(bot: Bot, deployments: Deployments) -> None:
 
 
 def _dismiss_the_rest(bot: Bot) -> None:
+    needed = {bot.leader}
+    if bot.driver is not None:
+        needed |= {bot.driver.handoff.old, bot.driver.handoff.new}
     for member in bot.roster.alive():
-        if member.worker != bot.leader:
+        if member.worker not in needed:
             bot.crew.dismiss(member.worker, "an earlier supervisor left it behind")

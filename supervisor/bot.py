@@ -20,7 +20,7 @@ from ..protocol.handoff import Handoff, Phase
 from ..protocol.link import Answered, Failed, Lead, Report, Stop, SupervisorMessage, WorkerMessage
 from .config import Config
 from .crew import Crew, Line
-from .driver import Driver, Finished
+from .driver import Driver, Finished, Kept, Told
 from .errands import Errands
 from .home import Home
 from .news import News
@@ -152,34 +152,36 @@ class Bot:
         *,
         force: bool,
         rehearse_only: bool,
-        committed: Callable[[], None],
-        reverted: Callable[[], None],
-        finished: Callable[[Finished], None],
-    ) -> Driver:
-        """Begin a handoff from the leader to a new worker on `release`; the callbacks are those of `Driver`."""
+        told: Told,
+    ) -> None:
+        """Begin a handoff from the leader to a new worker on `release`."""
+        new = self._next_worker()
+        handoff = Handoff(deployment, self.leader, new, deployment * _ORDERS, force, rehearse_only)
+        handoff.granted = self._epoch
+        self._drive(handoff, release, config, told).begin()
 
+    def take_up(self, kept: Kept, release: Release, config: Config, told: Told) -> None:
+        """Go on with a handoff that an earlier supervisor began."""
+        self._drive(kept.handoff, release, config, told).take_up(kept, self.leader, self._epoch)
+
+    def _drive(self, handoff: Handoff, release: Release, config: Config, told: Told) -> Driver:
         def done(how: Finished) -> None:
             self.driver = None
-            finished(how)
+            told.finished(how)
             self._look_for_leader()
             self.waiting.stir()
 
         self._runs[release.id] = release, config
-        new = self._next_worker()
-        driver = Driver(
-            Handoff(deployment, self.leader, new, deployment * _ORDERS, force, rehearse_only),
+        self.driver = Driver(
+            handoff,
             config.handoff,
-            _Hands(self.crew, release, config, self.leader),
+            _Hands(self.crew, release, config, handoff.old),
             self.roster,
             self.news,
             self._outside,
-            committed=committed,
-            reverted=reverted,
-            finished=done,
+            msgspec.structs.replace(told, finished=done),
         )
-        self.driver = driver
-        driver.begin()
-        return driver
+        return self.driver
 
     async def stop(self, why: str) -> str:
         """Stop the bot for good, at a boundary: its `on_stop` runs. Returns what went wrong, "" when nothing did.

@@ -104,6 +104,7 @@ class Crew:
         except ProcessLookupError:
             return False
         self._children[member.worker] = child
+        self._courtesies[member.worker] = Courtesy.found(member.pid)
         self._roster.add(member)
         self._news.tell(
             WorkerAdopted(

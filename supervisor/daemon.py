@@ -139,6 +139,7 @@ class _Daemon:
             await self._recall()
             with _signals(self._interrupted):
                 if not (found and await self._adopt(found)):
+                    await self._deployments.take_up(self._config)
                     await self._start(*await self._first_release())
                 if self._stopping is None:
                     self._log.say("up: Ctrl-C stops the bot at its next boundary, and this supervisor")
@@ -235,7 +236,9 @@ class _Daemon:
 
     async def _adopt(self, found: list[Survivor]) -> bool:
         self._log.say(f"home {self._home.path}: the bot is alive, and a supervisor comes back to it")
-        return await adopt(found, self._home, self._bot, self._deployments, self._archive, self._log.say)
+        return await adopt(
+            found, self._home, self._config, self._bot, self._deployments, self._archive, self._log.say
+        )
 
     async def _start(self, release: Release, config: Config) -> None:
         self._log.say(f"home {self._home.path}, release {release.id} of {release.origin}")
