@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Protocol
 
 from ..protocol.assignment import Assignment
-from ..protocol.events import WorkerAdopted, WorkerExited, WorkerStarted
+from ..protocol.events import WorkerExited, WorkerStarted
 from ..protocol.link import Hello, Retire, SupervisorMessage
 from .alarms import Alarms
 from .config import Config
@@ -106,15 +106,6 @@ class Crew:
         self._children[member.worker] = child
         self._courtesies[member.worker] = Courtesy.found(member.pid)
         self._roster.add(member)
-        self._news.tell(
-            WorkerAdopted(
-                bot=self._news.bot,
-                at=self._news.now(),
-                worker=member.worker,
-                release=member.release,
-                pid=member.pid,
-            )
-        )
         return True
 
     def forget(self, worker: str) -> None:

@@ -21,9 +21,8 @@ import zmq
 from ..protocol.errors import NeverblinkError
 from ..protocol.events import SupervisorStopping, WorkerExited
 from . import arrival
-from .adoption import adopt
+from .adoption import Adoption
 from .archive import Archive
-from .arrival import HomeInUse, Survivor
 from .bot import Bot, StartFailed
 from .config import Config, load
 from .counter import Counter
@@ -119,6 +118,7 @@ class _Daemon:
         self._releases = Releases(home.releases)
         self._freeze = Freeze(self._archive)
         self._deployments = Deployments(self._bot, self._releases, self._archive, self._freeze)
+        self._adoption = Adoption(home, config, self._bot, self._deployments, self._archive, log.say)
         self._counter = Counter(
             self._bot,
             self._deployments,
@@ -134,11 +134,12 @@ class _Daemon:
         context = zmq.Context[zmq.Socket[bytes]](1)
         desk: Desk | None = None
         try:
-            found = await self._arrive(fresh)
+            await self._arrive(fresh)
+            self._adoption.begin()
             desk = self._open(context)
             await self._recall()
             with _signals(self._interrupted):
-                if not (found and await self._adopt(found)):
+                if not await self._go_on():
                     await self._deployments.take_up(self._config)
                     await self._start(*await self._first_release())
                 if self._stopping is None:
@@ -159,31 +160,16 @@ class _Daemon:
             if not self._bot.roster.alive():
                 arrival.sweep(self._home.run)
 
-    async def _arrive(self, fresh: bool) -> list[Survivor]:
-        """Look what is there; return the workers that are alive."""
+    async def _arrive(self, fresh: bool) -> None:
         known = await self._archive.ask(lambda history: history.remaining())
-        found = await asyncio.to_thread(arrival.survivors, self._home, known)
-        bots = await self._archive.ask(lambda history: history.bots())
-        if found and bots and self._config.name not in bots:
-            raise HomeInUse(
-                self._home.path,
-                found,
-                f"They run bot {bots[0]}, and this configuration is that of {self._config.name}: use another home",
-            )
-        if found and fresh:
-            raise HomeInUse(
-                self._home.path,
-                found,
-                "`up --fresh` would set their state aside: run `neverblink up`, which adopts them, and then "
-                "`neverblink down`",
-            )
+        await self._adoption.look(known, fresh=fresh)
+        alive = self._adoption.alive
         left = await asyncio.to_thread(arrival.journal_left, self._home.journal)
         if left is not None and fresh:
             aside = await asyncio.to_thread(arrival.set_aside, self._home)
             self._log.say(f"set the journal of the earlier run aside: {aside}")
-        elif left is not None and not found:
+        elif left is not None and not alive:
             self._log.say(f"going on from the earlier run, which {left}")
-        alive = {one.worker for one in found}
         arrival.sweep(self._home.run, alive)
         self._news.subscribe(self._archive.note)
         for one in (one for one in known if one.worker not in alive):
@@ -198,7 +184,6 @@ class _Daemon:
                     reason="ended while no supervisor looked",
                 )
             )
-        return found
 
     def _open(self, context: zmq.Context[zmq.Socket[bytes]]) -> Desk:
         try:
@@ -234,11 +219,12 @@ class _Daemon:
             self._log.say(f"the code in {source} is not what led last: that was release {before}")
         return release, await asyncio.to_thread(load, release.path, source)
 
-    async def _adopt(self, found: list[Survivor]) -> bool:
+    async def _go_on(self) -> bool:
+        """Adopt the workers that are alive, if there are any; return whether the bot goes on with them."""
+        if not self._adoption.alive:
+            return False
         self._log.say(f"home {self._home.path}: the bot is alive, and a supervisor comes back to it")
-        return await adopt(
-            found, self._home, self._config, self._bot, self._deployments, self._archive, self._log.say
-        )
+        return await self._adoption.complete()
 
     async def _start(self, release: Release, config: Config) -> None:
         self._log.say(f"home {self._home.path}, release {release.id} of {release.origin}")

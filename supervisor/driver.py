@@ -154,6 +154,17 @@ class Driver:
     def ended(self) -> bool:
         return not machine.RULES[self.handoff.phase]
 
+    @property
+    def _ordered(self) -> int:
+        """The order that is out now, 0 when none is."""
+        match self.handoff.phase:
+            case Phase.WAITING | Phase.CANCELLING:
+                return self.handoff.order
+            case Phase.REVERTING:
+                return self.handoff.order + 1
+            case _:
+                return 0
+
     # what happens
 
     def begin(self) -> None:
@@ -178,6 +189,10 @@ class Driver:
         )
         if self.phase not in (Phase.PREPARING, Phase.REHEARSING):
             self._hands.free(self.handoff.new)
+        for member in (old, new):
+            holding = member.holding if member is not None else None
+            if holding is not None and holding.order == self._ordered:
+                self.holding = holding.reason
 
     def abort(self, reason: str) -> None:
         """The operator cancels the deployment."""
