@@ -508,6 +508,8 @@ class Handoff(msgspec.Struct):
 
     def _found_led_by_old(self, old: Seen, new: Seen | None, settled: int) -> list[HandoffCommand]:
         if self.phase in _NEW_LEADS or self.came_between(old.epoch):
+            if new is None:
+                self.reason = self.reason or f"the new worker {_UNSEEN}"
             return self._rolled_back()
         self.granted = old.epoch
         phase = self.phase

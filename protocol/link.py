@@ -23,6 +23,7 @@ __all__ = [
     "Cancelled",
     "DecisionClosed",
     "DecisionOpened",
+    "Doubt",
     "Failed",
     "Follow",
     "Handed",
@@ -119,7 +120,7 @@ class Rehearsed(msgspec.Struct, frozen=True, tag="rehearsed"):
 
 
 class Holding(msgspec.Struct, frozen=True, tag="holding"):
-    """The order to yield waits for this: `decision enter`, `window 5m`, `slack`, `the new worker`."""
+    """The order to yield waits for this: a decision, a window, the time before the next tick, or the new worker."""
 
     order: int
     reason: str
@@ -138,6 +139,14 @@ class Suspect(msgspec.Struct, frozen=True, tag="suspect"):
     reason: str
 
 
+class Doubt(msgspec.Struct, frozen=True):
+    """A decision that a dead leader left open: what became of it is not known. `at` is when it was opened."""
+
+    id: str
+    name: str
+    at: int
+
+
 class Handed(msgspec.Struct, frozen=True, tag="handed"):
     """My first tick as the leader ran: `seq`, how late, and the blackout before it (ns; 0 when unknown)."""
 
@@ -148,6 +157,9 @@ class Handed(msgspec.Struct, frozen=True, tag="handed"):
     late: int
     blackout: int
     missed: int
+    """Grid indices before it that nobody ran."""
+    in_doubt: tuple[Doubt, ...] = ()
+    """Decisions that a dead leader left open, as the bot was told."""
 
 
 class Failed(msgspec.Struct, frozen=True, tag="failed"):

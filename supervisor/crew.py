@@ -213,7 +213,6 @@ class Crew:
         self._courtesies.pop(worker, None)
         reason = self._reason(member, code)
         member.ended = Ended(code, reason, self._outside.wall())
-        member.decisions.clear()
         self._news.tell(
             WorkerExited(
                 bot=self._news.bot,
@@ -226,6 +225,7 @@ class Crew:
             )
         )
         self._tell_ended(member)
+        member.decisions.clear()
 
     def _reason(self, member: Member, code: int | None) -> str:
         killed = self._killed.pop(member.worker, "")

@@ -19,7 +19,7 @@ from typing import Any, TextIO
 import zmq
 
 from ..protocol.errors import NeverblinkError
-from ..protocol.events import SupervisorStopping, WorkerExited
+from ..protocol.events import Event, LeaderChanged, SupervisorStopping, WorkerExited
 from . import arrival
 from .adoption import Adoption
 from .archive import Archive
@@ -33,7 +33,9 @@ from .home import Home, Sockets
 from .log import Log
 from .news import News
 from .outside import Child, Launch, Outside
+from .privacy import privately
 from .process import Adopted
+from .records import WINDOWS
 from .releases import Release, Releases
 from .roster import Member
 from .spawn import spawn
@@ -69,10 +71,10 @@ async def run(
     `fresh` is asked for beside a bot that is alive, `JournalError` when an earlier run's cannot be read, `StartFailed`
     when the first worker does not come to lead, and what `Releases.make` and `History.open` raise.
     """
-    with home.claim(config.name), home.sockets() as sockets:
+    with privately() as umask, home.claim(config.name), home.sockets() as sockets:
         log = Log(home.logs / "supervisor.log", screen, time.time_ns)
         try:
-            return await _Daemon(config, home, sockets, log, environment or os.environ).run(fresh)
+            return await _Daemon(config, home, sockets, log, environment or os.environ, umask).run(fresh)
         except NeverblinkError as problem:
             # The screen's copy is said by whoever called us.
             log.file_only(problem.message)
@@ -83,7 +85,13 @@ async def run(
 
 class _Daemon:
     def __init__(
-        self, config: Config, home: Home, sockets: Sockets, log: Log, environment: Mapping[str, str]
+        self,
+        config: Config,
+        home: Home,
+        sockets: Sockets,
+        log: Log,
+        environment: Mapping[str, str],
+        umask: int,
     ) -> None:
         loop = asyncio.get_running_loop()
         loop.set_exception_handler(self._bug)
@@ -96,11 +104,14 @@ class _Daemon:
         self._stopped = asyncio.Event()
         self._stopping: asyncio.Task[str] | None = None
         self._workers = 0
+        self._left: arrival.Left | None = None
+        """Where the earlier run ended that this one goes on from."""
         self._archive = Archive(loop, log.say)
         self._news = News(config.name, time.time_ns, log.say)
 
         def start(launch: Launch, on_exit: Callable[[int], None]) -> Child:
-            return spawn(launch, environment, on_exit, loop)
+            # What the bot makes is the bot's affair: it gets the umask that we were started with.
+            return spawn(launch, environment, on_exit, loop, umask)
 
         def watch(pid: int, started: int, on_exit: Callable[[None], None]) -> Child:
             return Adopted(pid, started, on_exit, loop)
@@ -170,6 +181,7 @@ class _Daemon:
             self._log.say(f"set the journal of the earlier run aside: {aside}")
         elif left is not None and not alive:
             self._log.say(f"going on from the earlier run, which {left}")
+            self._left = left
         arrival.sweep(self._home.run, alive)
         self._news.subscribe(self._archive.note)
         for one in (one for one in known if one.worker not in alive):
@@ -202,6 +214,7 @@ class _Daemon:
                 "is the disk full, or the directory not yours?"
             ) from None
         self._news.subscribe(self._log.note)
+        self._news.subscribe(self._keep_windows)
         self._news.subscribe(desk.publish)
         return desk
 
@@ -209,6 +222,18 @@ class _Daemon:
         self._workers = await self._archive.ask(lambda history: history.kept(_WORKERS, int)) or 0
         await self._freeze.recall()
         await self._deployments.recall()
+        await self._bot.outages.recall(self._archive)
+        await self._note_outage()
+
+    async def _note_outage(self) -> None:
+        """A bot that ended without having been stopped was out from then on."""
+        left = self._left
+        if left is not None and not left.stopped:
+            leaders = await self._archive.ask(
+                lambda history: [one for one in history.leaders(20) if one.worker]
+            )
+            worker, release = (leaders[0].worker, leaders[0].release) if leaders else ("", "")
+            self._bot.outages.found(left.at, worker, release, "it ended while no supervisor looked")
 
     async def _first_release(self) -> tuple[Release, Config]:
         source = self._config.directory
@@ -290,6 +315,13 @@ class _Daemon:
         worker, release, pid, started = member.worker, member.release, member.pid, member.started
         log, at = member.log, member.since
         self._archive.write(lambda history: history.started(worker, release, pid, started, log, at))
+
+    def _keep_windows(self, event: Event) -> None:
+        """Whoever looks back one day wants to know in which windows the bot had to tick."""
+        leader = self._bot.leading
+        if isinstance(event, LeaderChanged) and leader is not None and leader.hello is not None:
+            windows = list(leader.hello.windows)
+            self._archive.write(lambda history: history.keep(WINDOWS, windows))
 
     def _status(self) -> Status:
         return status_of(

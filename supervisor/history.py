@@ -23,11 +23,13 @@ from ..protocol.events import (
     DeploymentEnded,
     Event,
     LeaderChanged,
+    Outage,
+    OutageChanged,
     PhaseChanged,
     Step,
     WorkerExited,
 )
-from .records import SCHEMA, TABLES, Command, Deployment, Kind, Leader, PhaseNote, StepNote, Worker
+from .records import SCHEMA, STEPS, Command, Deployment, Kind, Leader, PhaseNote, StepNote, Worker
 
 __all__ = ["History", "HistoryError", "NoSuchDeployment"]
 
@@ -161,6 +163,10 @@ class History:
                 )
             case LeaderChanged():
                 self._put("leaders", **_fields(event, *Leader.__struct_fields__))
+            case OutageChanged(outage=outage):
+                said = msgspec.structs.asdict(outage)
+                lists = {name: msgspec.json.encode(said[name]).decode() for name in ("windows", "in_doubt")}
+                self._put("outages", bot=event.bot, **{**said, **lists})
             case Commanded():
                 self._put("commands", **_fields(event, *Command.__struct_fields__))
             case _:
@@ -222,6 +228,11 @@ class History:
             Worker, "from workers where bot = ? and ended is null order by begun, rowid", self.bot
         )
 
+    def reason(self, worker: str) -> str:
+        """Why a worker ended, "" when it has not, or is not known."""
+        rows = self._run("select reason from workers where bot = ? and worker = ?", self.bot, worker)
+        return rows[0]["reason"] if rows else ""
+
     def leaders(self, limit: int = 20) -> list[Leader]:
         """The last changes of leadership, newest first."""
         return self._get(
@@ -232,6 +243,13 @@ class History:
         """The last commands, newest first."""
         return self._get(
             Command, "from commands where bot = ? order by at desc, rowid desc limit ?", self.bot, limit
+        )
+
+    def outages(self, limit: int = 20, *, unacknowledged: bool = False) -> list[Outage]:
+        """The last outages, newest first; or the last of those that nobody has acknowledged."""
+        which = "and acknowledged is null " if unacknowledged else ""
+        return self._get(
+            Outage, f"from outages where bot = ? {which}order by id desc limit ?", self.bot, limit
         )
 
     def bots(self) -> list[str]:
@@ -250,9 +268,10 @@ class History:
             # Two that open a fresh one at once: one makes the tables, the other waits and finds them.
             self._connection.execute("begin" if read_only else "begin immediate")
             version: int = self._connection.execute("pragma user_version").fetchone()[0]
-            if version == 0 and not read_only:
-                for statement in TABLES.split(";\n"):
-                    self._connection.execute(statement)
+            if version < SCHEMA and not read_only:
+                for step in STEPS[version:]:
+                    for statement in step.split(";\n"):
+                        self._connection.execute(statement)
                 self._connection.execute(f"pragma user_version = {SCHEMA}")
                 version = SCHEMA
             self._connection.execute("commit")
@@ -260,7 +279,12 @@ class History:
             raise HistoryError(
                 self.path, f"can't be read ({problem}): move it away, and a new one is begun at the next `up`"
             ) from None
-        if version != SCHEMA:
+        if version < SCHEMA:
+            raise HistoryError(
+                self.path,
+                f"has schema {version}, this neverblink knows {SCHEMA}: `neverblink up` brings it up to date",
+            )
+        if version > SCHEMA:
             raise HistoryError(
                 self.path,
                 f"has schema {version}, this neverblink knows {SCHEMA}: use the version that wrote it, or move it away",
@@ -294,12 +318,15 @@ class History:
             raise HistoryError(self.path, f"can't be used: {problem}") from None
 
 
+_JSON = frozenset(("facts", "windows", "in_doubt"))
+
+
 def _fields(event: Event, *names: str) -> dict[str, Any]:
     return {name: getattr(event, name) for name in names}
 
 
 def _as(row: type[Row], found: sqlite3.Row) -> Row:
     values: dict[str, Any] = dict(zip(found.keys(), found, strict=True))
-    if "facts" in values:
-        values["facts"] = msgspec.json.decode(values["facts"])
+    for name in _JSON & values.keys():
+        values[name] = msgspec.json.decode(values[name])
     return msgspec.convert(values, row, strict=False)

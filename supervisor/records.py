@@ -11,14 +11,25 @@ import msgspec
 
 from ..protocol.events import Outcome
 
-__all__ = ["SCHEMA", "TABLES", "Command", "Deployment", "Kind", "Leader", "PhaseNote", "StepNote", "Worker"]
+__all__ = [
+    "SCHEMA",
+    "STEPS",
+    "WINDOWS",
+    "Command",
+    "Deployment",
+    "Kind",
+    "Leader",
+    "PhaseNote",
+    "StepNote",
+    "Worker",
+]
 
 Kind = Literal["deploy", "rollback"]
 
-SCHEMA = 1
-"""The version of the tables below. Raise it with every change, and add the step from the one before."""
+WINDOWS = "windows"
+"""Under this key the leader's windows are kept (a list of `WindowSpec`)."""
 
-TABLES = """
+_TABLES = """
 create table deployments (
     id integer primary key autoincrement,
     bot text not null,
@@ -68,6 +79,21 @@ create table commands (
 create index commands_of on commands (bot, at);
 create table kept (bot text not null, key text not null, value text not null, primary key (bot, key)) strict;
 """
+
+_OUTAGES = """
+create table outages (
+    bot text not null, id integer not null, since integer not null, until integer,
+    worker text not null, release text not null, cause text not null, deaths integer not null, missed integer not null,
+    windows text not null, in_doubt text not null, successor text not null, epoch integer not null,
+    acknowledged integer, who text not null, why text not null, primary key (bot, id)
+) strict;
+"""
+
+STEPS = (_TABLES, _OUTAGES)
+"""What makes the tables: each step leads from one version of them to the next. Only ever add to it."""
+
+SCHEMA = len(STEPS)
+"""The version of the tables."""
 
 
 class PhaseNote(msgspec.Struct, frozen=True):

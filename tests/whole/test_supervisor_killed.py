@@ -266,7 +266,7 @@ def test_no_tick_is_missed_whenever_the_supervisor_is_killed(
     tick: str,
     phases: tuple[Callable[[Gates], None], ...],
     times: int,
-    capsys: pytest.CaptureFixture[str],
+    say: Callable[[str], None],
 ) -> None:
     bot = Gates(live, tick)
     bot.up()
@@ -277,6 +277,5 @@ def test_no_tick_is_missed_whenever_the_supervisor_is_killed(
     live.down()
     report = live.audit()
     assert (report["missed"], report["doubled"]) == (0, 0)
-    with capsys.disabled():
-        for name, count in bot.tried.items():
-            print(f"\n  killed while {name}: {count} times, no tick missed", end="")
+    for name, count in bot.tried.items():
+        say(f"supervisor killed, {name.replace('_', ' ')}: {count} times, no tick missed")
