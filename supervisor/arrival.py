@@ -5,6 +5,7 @@ The workers are adopted (see `adoption`); where none is left, the state is gone 
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 from collections.abc import Iterable
@@ -18,6 +19,7 @@ from ..protocol import lease
 from ..protocol.errors import NeverblinkError
 from ..protocol.frame import decode_frame
 from ..protocol.journal import RecordKind, Torn
+from .history import History, HistoryError
 from .home import Home
 from .process import alive
 from .records import Worker
@@ -26,8 +28,10 @@ __all__ = [
     "HomeInUse",
     "Left",
     "Survivor",
+    "alive_in",
     "journal_left",
     "last_leader",
+    "named",
     "set_aside",
     "survivors",
     "sweep",
@@ -67,10 +71,7 @@ class HomeInUse(NeverblinkError):
     """Workers of an earlier run are alive in the home, and in the way of what was asked; `mend` says what to do."""
 
     def __init__(self, home: Path, found: list[Survivor], mend: str) -> None:
-        who = ", ".join(
-            f"{one.worker or 'a worker'} (pid {one.pid}{', it leads' if one.leads else ''})" for one in found
-        )
-        super().__init__(f"home {home}: workers of an earlier run are alive: {who}. {mend}")
+        super().__init__(f"home {home}: workers of an earlier run are alive: {named(found)}. {mend}")
         self.home = home
         self.survivors = found
 
@@ -95,6 +96,23 @@ def survivors(home: Home, known: Iterable[Worker]) -> list[Survivor]:
         log = home.logs / f"{holder.holder}.log"
         found.append(Survivor(holder.holder, holder.pid, holder.started, True, log))
     return found
+
+
+def alive_in(home: Home) -> list[Survivor]:
+    """The workers that are alive in a home, as far as anybody can tell without owning it."""
+    known: list[Worker] = []
+    with contextlib.suppress(HistoryError), History.open(home.database, "", read_only=True) as history:
+        for bot in history.bots():
+            with History.open(home.database, bot, read_only=True) as of_bot:
+                known += of_bot.remaining()
+    return survivors(home, known)
+
+
+def named(found: Iterable[Survivor]) -> str:
+    """The workers in one line."""
+    return ", ".join(
+        f"{one.worker or 'a worker'} (pid {one.pid}{', it leads' if one.leads else ''})" for one in found
+    )
 
 
 def last_leader(home: Home) -> lease.Holder | None:

@@ -36,6 +36,7 @@ from .outside import Child, Launch, Outside
 from .privacy import privately
 from .process import Adopted
 from .records import WINDOWS
+from .refusal import Refusal
 from .releases import Release, Releases
 from .roster import Member
 from .spawn import spawn
@@ -137,6 +138,7 @@ class _Daemon:
             self._freeze,
             status=self._status,
             down=self._down,
+            leave=self._leave,
         )
 
     async def run(self, fresh: bool) -> int:
@@ -156,8 +158,7 @@ class _Daemon:
                 if self._stopping is None:
                     self._log.say("up: Ctrl-C stops the bot at its next boundary, and this supervisor")
                 await self._stopped.wait()
-            assert self._stopping is not None
-            return 1 if await self._stopping else 0
+            return 1 if self._stopping is not None and await self._stopping else 0
         finally:
             self._bot.close()
             await self._deployments.close()
@@ -291,6 +292,19 @@ class _Daemon:
             return problem
         finally:
             self._stopped.set()
+
+    async def _leave(self, why: str) -> list[str]:
+        """End, and leave the workers to themselves; return which they are."""
+        if self._stopping is not None:
+            raise Refusal("busy", "the bot is being stopped")
+        self._news.tell(SupervisorStopping(bot=self._news.bot, at=self._news.now(), reason=why))
+        await self._deployments.leave(why)
+        left = [member.worker for member in self._bot.roster.alive()]
+        self._log.say(
+            f"{why}: {', '.join(left) or 'no worker'} runs on, and the next `neverblink up` comes back to it"
+        )
+        self._stopped.set()
+        return left
 
     # what the parts are given
 

@@ -81,6 +81,7 @@ class Deployments:
         self._archive = archive
         self._freeze = freeze
         self._newest = 0
+        self._leaving = ""
         self._left: tuple[Left, Deployment] | None = None
         """What an earlier supervisor left under way."""
         self._tasks: set[asyncio.Task[object]] = set()
@@ -204,6 +205,24 @@ class Deployments:
             self._cancel(underway, why)
             await asyncio.wait([underway.ended])
 
+    async def leave(self, why: str) -> None:
+        """Begin nothing any more. What has not begun yet is cancelled; what has goes on without us, and who waits for
+        it is told so."""
+        self._leaving = why
+        await self.settle(why)
+        underway = self.underway
+        if underway is not None and not underway.ended.done():
+            underway.ended.set_exception(
+                Refusal(
+                    "failed",
+                    f"the supervisor leaves, and deployment {underway.deployment} goes on without it: ask for "
+                    f"`neverblink history {underway.deployment}` when another one is up",
+                    deployment=underway.deployment,
+                )
+            )
+            # Or it would be said to be lost when nobody waits.
+            underway.ended.exception()
+
     async def close(self) -> None:
         """Wait for what is still being tidied up."""
         if self._tasks:
@@ -215,6 +234,8 @@ class Deployments:
         bot, lock = self._bot, self._freeze.lock
         if bot.stopping:
             raise Refusal("busy", "the bot is being stopped")
+        if self._leaving:
+            raise Refusal("busy", "the supervisor is leaving: try again when another one is up")
         if bot.starting:
             raise Refusal(
                 "busy", "the bot is still being started: try again when `neverblink status` says running"
@@ -339,7 +360,8 @@ class Deployments:
         self.underway = None
         self._bot.news.tell(ended)
         self._archive.write(lambda history: history.drop(_LEFT))
-        underway.ended.set_result(ended)
+        if not underway.ended.done():
+            underway.ended.set_result(ended)
         self._prune(config.keep.releases)
 
     async def _through(self, underway: Underway, begun: Begun, wait: bool) -> Begun | DeploymentEnded:

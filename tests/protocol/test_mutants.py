@@ -114,6 +114,15 @@ class GoesOnWhereItWas(Handoff):
         return [h.Arm("repeat")] if isinstance(event, h.Found) else super().step(event)
 
 
+class TrustsWhatWasKept(Handoff):
+    """Found in the rehearsal, is sure that no order was given."""
+
+    def step(self, event: HandoffEvent) -> list[HandoffCommand]:
+        commands = super().step(event)
+        self.doubt = False
+        return commands
+
+
 @pytest.mark.parametrize(
     ("seat", "handoff", "budget", "told"),
     [
@@ -139,6 +148,12 @@ class GoesOnWhereItWas(Handoff):
         (NeverTakesBack, Handoff, (1, 0, 0), ["(nobody leads)", "old yielding", "hang new"]),
         (LeavesWhileItLeads, Handoff, (1, 0, 0), ["retired while it led", "Retire"]),
         (Seat, GoesOnWhereItWas, (1, 0, 0, 1), ["return supervisor", "for ever"]),
+        (
+            Seat,
+            TrustsWhatWasKept,
+            (1, 1, 0, 1),
+            ["saying that old leads, but new does", "kill supervisor unwritten", "stale new"],
+        ),
         (Seat, BelievesOldReports, (0, 0, 0), ["saying that old leads, but new does", "rolled_back"]),
         (Seat, EndsBeforeItKnows, (0, 0, 0), ["saying that old leads, but new does", "CancelYield(10)"]),
         (Seat, WaitsForTheOldWorker, (1, 1, 0), ["the deployment stays transferring for ever", "hang old"]),
