@@ -19,6 +19,7 @@ import msgspec
 
 from ..protocol import duration
 from ..protocol.errors import NeverblinkError
+from .watchdog import Bounds
 
 __all__ = ["FILE_NAME", "Config", "ConfigError", "Durability", "Handoff", "Keep", "NoConfig", "load"]
 
@@ -88,6 +89,7 @@ class Config(msgspec.Struct, frozen=True):
     durability: Durability = "process"
     handoff: Handoff = Handoff()
     keep: Keep = Keep()
+    watchdog: Bounds = Bounds()
 
     @property
     def directory(self) -> Path:
@@ -105,7 +107,7 @@ def load(directory: Path, project: Path | None = None) -> Config:
     project = (project or directory).absolute()
     path, table = _read(directory)
     said = _Table(path, "", table)
-    said.allow("name", "bot", "python", "durability", "handoff", "keep")
+    said.allow("name", "bot", "python", "durability", "handoff", "keep", "watchdog")
     handoff = _handoff(said.table("handoff"))
     keep = said.table("keep")
     keep.allow("releases")
@@ -117,6 +119,7 @@ def load(directory: Path, project: Path | None = None) -> Config:
         durability=_durability(said),
         handoff=handoff,
         keep=Keep(keep.integer("releases", Keep().releases, 1, _MOST_RELEASES)),
+        watchdog=_watchdog(said.table("watchdog")),
     )
 
 
@@ -256,6 +259,12 @@ def _handoff(said: _Table) -> Handoff:
     said.allow(*Handoff.__struct_fields__)
     usual = Handoff()
     return Handoff(**{key: said.span(key, getattr(usual, key)) for key in Handoff.__struct_fields__})
+
+
+def _watchdog(said: _Table) -> Bounds:
+    said.allow(*Bounds.__struct_fields__)
+    usual = Bounds()
+    return Bounds(**{key: said.span(key, getattr(usual, key)) for key in Bounds.__struct_fields__})
 
 
 def _shown(value: object) -> str:

@@ -15,6 +15,7 @@ import msgspec
 
 from ..protocol.assignment import Assignment
 from .alarms import Scheduler
+from .doing import Doing, doing
 
 __all__ = ["Child", "Launch", "Outside"]
 
@@ -44,7 +45,8 @@ class Outside(msgspec.Struct, frozen=True):
     """`wall` and `mono` tell ns. `spawn` starts a worker and calls back with its exit status, negative for a signal.
 
     `adopt(pid, started, on_exit)` watches one that runs already, and calls back when it has ended (how, is not known);
-    it raises ProcessLookupError when that very process does not run.
+    it raises ProcessLookupError when that very process does not run. `doing` tells what the process with a pid is
+    doing.
     """
 
     wall: Callable[[], int]
@@ -52,3 +54,4 @@ class Outside(msgspec.Struct, frozen=True):
     scheduler: Scheduler
     spawn: Callable[[Launch, Callable[[int], None]], Child]
     adopt: Callable[[int, int, Callable[[None], None]], Child]
+    doing: Callable[[int], Doing | None] = doing

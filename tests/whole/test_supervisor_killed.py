@@ -64,10 +64,9 @@ class Gates:
         self.first = self.code("v0")
         self.supervisor: Verb
 
-    def code(self, name: str, **handoff: str) -> Path:
-        bounds = {"lease_within": "2s", **handoff}
+    def code(self, name: str, probation: str = "100ms") -> Path:
         source = bot(SOURCE.format(gates=self.gates, release=name), tick=self.tick)
-        return self.live.code(name, source, **bounds)
+        return self.live.code(name, source, lease_within="2s", probation=probation)
 
     def up(self) -> None:
         """Start a supervisor."""
@@ -83,13 +82,13 @@ class Gates:
         """Wait until the release waits there."""
         self.live.says("waits", lambda said: f"{release} {name}" in said)
 
-    def deploy(self, *closed: str, **handoff: str) -> tuple[str, int]:
+    def deploy(self, *closed: str, probation: str = "100ms") -> tuple[str, int]:
         """Begin to deploy a new release, with these gates closed; return its name and the deployment's number."""
         self._made += 1
         new = f"v{self._made}"
         for name in closed:
             self.close(new, name)
-        return new, self.live.begin(self.code(new, **handoff))
+        return new, self.live.begin(self.code(new, probation))
 
     def waiting(self) -> tuple[str, int]:
         """A deployment that waits for the leader's decision."""
