@@ -29,6 +29,7 @@ __all__ = [
     "Left",
     "Survivor",
     "alive_in",
+    "holder_of",
     "journal_left",
     "last_leader",
     "named",
@@ -78,7 +79,7 @@ class HomeInUse(NeverblinkError):
 
 def survivors(home: Home, known: Iterable[Worker]) -> list[Survivor]:
     """The workers of an earlier run that are alive: those that are known, and whoever has the lease."""
-    holder = _holder(home.lease)
+    holder = holder_of(home.lease)
     found = [
         Survivor(
             one.worker,
@@ -172,7 +173,7 @@ def _end_of(segment: Path) -> Left | None:
     return Left(last.seq, last.timing.ended, last.kind == "stop")
 
 
-def _holder(path: Path) -> lease.Holder | None:
+def holder_of(path: Path) -> lease.Holder | None:
     """Who has the lease now. (We have no lock on the file, so that closing it again costs nobody anything.)"""
     try:
         file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
