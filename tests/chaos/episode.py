@@ -301,6 +301,7 @@ class _Stage:
         """Wait until somebody leads and ticks; return the status."""
         status: dict[str, Any] = {}
         ticks: list[int] = []
+        ends: list[tuple[str, int]] = []
 
         def runs() -> bool:
             nonlocal status
@@ -314,7 +315,9 @@ class _Stage:
             book = self._command("book")
             if book:
                 ticks.append(book["ticks"])
-            return len(ticks) > 1 and ticks[-1] > ticks[0]
+                ends.append(_end_of(self._live.home / "journal"))
+            # A journal that could not be written has to be whole again too.
+            return len(ticks) > 1 and ticks[-1] > ticks[0] and ends[-1] != ends[0]
 
         self._until(runs, "the bot runs")
         return status
@@ -385,3 +388,9 @@ class _Stage:
             with suppress(OSError):
                 os.kill(pid, signal.SIGCONT)
         self._context.destroy(linger=0)
+
+
+def _end_of(journal: Path) -> tuple[str, int]:
+    """The newest segment and how long it is."""
+    newest = max(journal.glob("*.journal"), default=None)
+    return ("", 0) if newest is None else (newest.name, newest.stat().st_size)

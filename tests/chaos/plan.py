@@ -88,7 +88,10 @@ def _move(chance: random.Random, possible: list[tuple[Kind, Target]], *, first: 
     )
     flaw = chance.choice(("", "", "", "", *FLAWS[1:])) if action == "deploy" else ""
     count = chance.choice((1, 1, 1, 2))
-    return Move(action, flaw, tuple(_fault(chance, possible, action) for _ in range(count)))
+    faults = tuple(_fault(chance, possible, action) for _ in range(count))
+    # What a bot does while its disk is full is in its process and in its followers: whoever takes those too has it all.
+    starved = next((fault for fault in faults if fault.kind == "full"), None)
+    return Move(action, flaw, (starved,) if starved is not None else faults)
 
 
 def _fault(chance: random.Random, possible: list[tuple[Kind, Target]], action: Action) -> Fault:

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from neverblink.protocol.frame import Led, decode_frame
-from neverblink.protocol.journal import Entry, RecordKind, decode_opened
+from neverblink.protocol.journal import Entry, RecordKind, decode_opened, decode_snapshot
 from neverblink.supervisor.audit import audit
 from neverblink.supervisor.audit_report import Report
 from neverblink.supervisor.demo.ledger import Confirmed, Filled, Record, Reserved
@@ -44,6 +44,8 @@ class Journaled(msgspec.Struct, frozen=True):
     leaders: Mapping[int, str]
     doubts: frozenset[str]
     """Decisions that a successor was told of."""
+    unwritten: Sequence[tuple[int, int]] = ()
+    """Spans that are in no file because the journal could not be written: from this wall ns on, up to this tick."""
 
 
 class Evidence(msgspec.Struct, frozen=True):
@@ -63,11 +65,16 @@ def read(journal: Path) -> Journaled:
     decisions: dict[str, int] = {}
     leaders: dict[int, str] = {}
     doubts: set[str] = set()
+    unwritten: list[tuple[int, int]] = []
     for found in read_journal(journal):
         match found:
             case Entry(kind=RecordKind.OPENED, payload=payload):
                 opened = decode_opened(payload)
                 decisions[opened.id] = opened.epoch
+            case Entry(kind=RecordKind.SNAPSHOT, payload=payload):
+                snapshot = decode_snapshot(payload)
+                if snapshot.unwritten is not None:
+                    unwritten.append((snapshot.unwritten.since, snapshot.seq + 1))
             case Entry(kind=RecordKind.FRAME, payload=payload):
                 frame = decode_frame(payload)
                 if isinstance(frame.about, Led):
@@ -75,7 +82,7 @@ def read(journal: Path) -> Journaled:
                     doubts |= set(frame.about.in_doubt)
             case _:
                 pass
-    return Journaled(audit(read_journal(journal)), decisions, leaders, frozenset(doubts))
+    return Journaled(audit(read_journal(journal)), decisions, leaders, frozenset(doubts), unwritten)
 
 
 def violations(evidence: Evidence) -> list[str]:
@@ -114,6 +121,8 @@ def _of_the_lease(evidence: Evidence) -> list[str]:
     journal = evidence.journal
     for sent in evidence.sent:
         epoch = journal.decisions.get(sent.client_id)
+        if epoch is None and _unwritten(sent, journal.unwritten):
+            continue
         if epoch is None:
             found.append(f"order {sent.client_id} is no decision in the journal")
             continue
@@ -122,6 +131,12 @@ def _of_the_lease(evidence: Evidence) -> list[str]:
         if worker and sent.pid != evidence.pids.get(worker) and sent.client_id not in journal.doubts:
             found.append(f"order {sent.client_id} of {worker} came from pid {sent.pid}")
     return found
+
+
+def _unwritten(sent: Sent, spans: Sequence[tuple[int, int]]) -> bool:
+    """Whether the bot decided it while its journal could not be written, and said so afterwards."""
+    seq = int(sent.client_id.split("-")[1])
+    return any(since <= sent.at and seq <= last for since, last in spans)
 
 
 def _of_the_state(evidence: Evidence) -> list[str]:
