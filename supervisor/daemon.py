@@ -202,9 +202,15 @@ class _Daemon:
         release = await asyncio.to_thread(self._releases.make, source, self._config.bot)
         before = self._releases.current()
         self._releases.promote(release.id)
-        if before is not None and _content(before) != _content(release.id):
+        if before is not None and self._digest(before) != release.digest:
             self._log.say(f"the code in {source} is not what led last: that was release {before}")
         return release, await asyncio.to_thread(load, release.path, source)
+
+    def _digest(self, release: str) -> str:
+        try:
+            return self._releases.get(release).digest
+        except NeverblinkError:
+            return ""
 
     async def _start(self, release: Release, config: Config) -> None:
         self._log.say(f"home {self._home.path}, release {release.id} of {release.origin}")
@@ -298,11 +304,6 @@ class _signals:
     def __exit__(self, *_: object) -> None:
         for number in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().remove_signal_handler(number)
-
-
-def _content(release: str) -> str:
-    """The part of a release's id that is its content's."""
-    return release.rpartition("-")[2]
 
 
 def _version() -> str:

@@ -1,4 +1,4 @@
-"""Deployments: from a directory to a handoff, one at a time.
+"""Deployments: from a directory or a commit to a handoff, one at a time.
 
 A deployment is first checked and made a release of, on a thread, while the bot and everybody else goes on; then it has
 a number and a driver; and when it has ended, the links say what leads, and old releases are pruned. A rollback is a
@@ -15,17 +15,20 @@ import msgspec
 
 from ..protocol.commands import Abort, Deploy, Rollback
 from ..protocol.errors import NeverblinkError
-from ..protocol.events import DeploymentEnded, DeploymentStarted, Outcome
+from ..protocol.events import MAX_OUTPUT, DeploymentEnded, DeploymentStarted, Outcome, Output
 from ..protocol.handoff import NO_BOUNDARY, Phase
 from .archive import Archive
 from .bot import Bot
 from .config import Config, ConfigError, load
+from .disk import DiskFull
 from .driver import Finished
 from .freeze import Freeze
+from .git import GitError
 from .history import HistoryError
 from .records import Deployment, Kind
 from .refusal import Refusal
 from .releases import AmbiguousRelease, NoSuchRelease, Release, ReleaseError, Releases
+from .source import Kept, release_of, source_of
 
 __all__ = ["Begun", "Deployments", "Underway", "fault_of"]
 
@@ -85,31 +88,34 @@ class Deployments:
 
     async def deploy(self, command: Deploy) -> Begun | DeploymentEnded:
         """Begin a deployment, and with `wait` see it through. Raises `Refusal`."""
-        source = Path(command.path)
-        if not source.is_absolute():
-            raise Refusal(
-                "bad-input", f'path "{command.path}": expected an absolute one, as I stand elsewhere'
-            )
+        source = source_of(command)
         self._check(frozen=True)
         await self._make_way(replace=command.replace)
         # Between the way being free and this line nothing is awaited: two can't both be let through.
         self._check(frozen=True)
         underway = self._claim(command)
+        warnings: list[str] = []
         try:
-            config = await asyncio.to_thread(load, source)
-            release = await asyncio.to_thread(self.releases.make, source, config.bot)
-            config = await asyncio.to_thread(load, release.path, source)
+            release, config = await asyncio.to_thread(release_of, source, self.releases, warnings.append)
             if command.python:
                 config = msgspec.structs.replace(config, python=command.python)
                 self._archive.write(lambda history: history.keep(_python_key(release.id), command.python))
+            elif isinstance(source, Kept):
+                config = await self._as_before(release, config)
             else:
                 # The same code, deployed twice in a second, is the same release.
                 self._archive.write(lambda history: history.drop(_python_key(release.id)))
             begun = await self._begin(underway, "deploy", release, config, force=command.force)
-        except (ConfigError, ReleaseError) as problem:
+        except NoSuchRelease as problem:
+            raise Refusal("not-found", problem.message) from None
+        except (ConfigError, GitError, ReleaseError) as problem:
             raise Refusal("bad-input", problem.message) from None
+        except DiskFull as problem:
+            raise Refusal("failed", problem.message) from None
         finally:
             self._unclaim(underway)
+        for warning in warnings:
+            self._print(underway, "release", f"warning: {warning}")
         return await self._through(underway, begun, command.wait)
 
     async def rollback(self, command: Rollback) -> Begun | DeploymentEnded:
@@ -125,9 +131,7 @@ class Deployments:
         underway = self._claim(command)
         try:
             config = await asyncio.to_thread(load, release.path, Path(release.origin))
-            python = await self._archive.ask(lambda history: history.kept(_python_key(release.id), str))
-            if python:
-                config = msgspec.structs.replace(config, python=python)
+            config = await self._as_before(release, config)
             begun = await self._begin(underway, "rollback", release, config, force=command.force)
         except ConfigError as problem:
             raise Refusal("bad-input", problem.message) from None
@@ -238,6 +242,7 @@ class Deployments:
                     who=command.who,
                     why=command.why,
                     dry_run=underway.dry_run,
+                    note=release.note,
                 )
             )
         except HistoryError as problem:
@@ -256,6 +261,10 @@ class Deployments:
                 who=command.who,
                 why=command.why,
                 dry_run=underway.dry_run,
+                commit=release.commit,
+                subject=release.subject,
+                author=release.author,
+                ref=release.ref,
             )
         )
         # Meanwhile it may have been cancelled, or the leader may have gone.
@@ -274,6 +283,23 @@ class Deployments:
                 finished=lambda how: self._finish(underway, config, how),
             )
         return Begun(deployment, release.id, previous)
+
+    def _print(self, underway: Underway, step: str, text: str) -> None:
+        news = self._bot.news
+        news.tell(
+            Output(
+                bot=news.bot,
+                at=news.now(),
+                deployment=underway.deployment,
+                step=step,
+                text=text[:MAX_OUTPUT],
+            )
+        )
+
+    async def _as_before(self, release: Release, config: Config) -> Config:
+        """The configuration with the interpreter that the release was deployed with, if that was another."""
+        python = await self._archive.ask(lambda history: history.kept(_python_key(release.id), str))
+        return msgspec.structs.replace(config, python=python) if python else config
 
     def _finish(self, underway: Underway, config: Config, how: Finished) -> None:
         leader = self._bot.roster.get(how.leader)

@@ -11,14 +11,22 @@ import msgspec
 
 from ..protocol.events import Outcome
 
-__all__ = ["SCHEMA", "TABLES", "Command", "Deployment", "Kind", "Leader", "PhaseNote", "StepNote", "Worker"]
+__all__ = [
+    "SCHEMA",
+    "STEPS",
+    "Command",
+    "CommitNote",
+    "Deployment",
+    "Kind",
+    "Leader",
+    "PhaseNote",
+    "StepNote",
+    "Worker",
+]
 
 Kind = Literal["deploy", "rollback"]
 
-SCHEMA = 1
-"""The version of the tables below. Raise it with every change, and add the step from the one before."""
-
-TABLES = """
+_TABLES = """
 create table deployments (
     id integer primary key autoincrement,
     bot text not null,
@@ -69,6 +77,19 @@ create index commands_of on commands (bot, at);
 create table kept (bot text not null, key text not null, value text not null, primary key (bot, key)) strict;
 """
 
+_COMMITS = """
+alter table deployments add column "commit" text not null default '';
+alter table deployments add column subject text not null default '';
+alter table deployments add column author text not null default '';
+alter table deployments add column ref text not null default '';
+"""
+
+STEPS = (_TABLES, _COMMITS)
+"""What makes the tables: each step leads from one version of them to the next. Only ever add to it."""
+
+SCHEMA = len(STEPS)
+"""The version of the tables."""
+
 
 class PhaseNote(msgspec.Struct, frozen=True):
     """The deployment entered `phase` at wall ns `at`, after `took` ns in the phase before."""
@@ -87,6 +108,15 @@ class StepNote(msgspec.Struct, frozen=True):
     text: str
     took: int
     facts: dict[str, Any]
+
+
+class CommitNote(msgspec.Struct, frozen=True):
+    """What git says of a commit, and `ref`: what it was called by whoever asked for it."""
+
+    commit: str
+    subject: str = ""
+    author: str = ""
+    ref: str = ""
 
 
 class Deployment(msgspec.Struct, frozen=True):
@@ -112,6 +142,11 @@ class Deployment(msgspec.Struct, frozen=True):
     late: int | None
     missed: int
     rollback: str
+    commit: str = ""
+    """The commit that was deployed, "" when it was a directory; the rest is what git says of it."""
+    subject: str = ""
+    author: str = ""
+    ref: str = ""
     phases: tuple[PhaseNote, ...] = ()
     steps: tuple[StepNote, ...] = ()
 

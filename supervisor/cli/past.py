@@ -38,7 +38,7 @@ def releases(here: Here) -> Done:
             release.id,
             ago(release.made_at, now),
             size(release.bytes),
-            release.origin,
+            f"{release.ref or release.commit[:8]}: {release.subject}" if release.commit else release.origin,
         )
         for release in found
     ]
@@ -85,8 +85,13 @@ def _line(screen: Screen, row: Deployment) -> tuple[str, ...]:
         row.kind if row.kind != "deploy" or not row.dry_run else "dry run",
         row.release,
         row.who,
-        row.why or (row.reason if row.outcome not in ("done", "rehearsed") else ""),
+        row.commit[:8],
+        "; ".join(filter(None, (row.subject, row.why, _failure(row)))),
     )
+
+
+def _failure(row: Deployment) -> str:
+    return row.reason if row.outcome not in ("done", "rehearsed", None) else ""
 
 
 def _outcome(screen: Screen, row: Deployment) -> str:
@@ -104,6 +109,9 @@ def _story(screen: Screen, row: Deployment) -> None:
         f"{screen.style(f'deployment {row.id}', bold=True)}  {_outcome(screen, row)}  {row.reason}".rstrip()
     )
     screen.line(f"  {row.release} to take over from {row.previous or 'nobody'}")
+    if row.commit:
+        screen.line(f"  commit {row.commit}{f' ({row.ref})' if row.ref else ''} by {row.author}")
+        screen.line(f"    {row.subject}")
     screen.line(f"  begun {clock(row.begun)} by {row.who or 'unknown'}" + (f": {row.why}" if row.why else ""))
     notes = [(note.at, f"[{note.phase}]", "", note.took) for note in row.phases]
     notes += [(note.at, note.step, note.text, note.took) for note in row.steps]
