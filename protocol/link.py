@@ -118,7 +118,7 @@ class Rehearsed(msgspec.Struct, frozen=True, tag="rehearsed"):
 
 
 class Holding(msgspec.Struct, frozen=True, tag="holding"):
-    """The order to yield waits for this: `decision enter`, `window 5m`, `slack`, `the new worker`."""
+    """The order to yield waits for this: a decision, a window, the time before the next tick, or the new worker."""
 
     order: int
     reason: str

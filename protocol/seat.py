@@ -509,7 +509,7 @@ def _what_holds(boundary: Boundary, order: YieldTo) -> str:
     if boundary.window and not order.force:
         return f"window {boundary.window}"
     if not boundary.slack:
-        return "slack"
+        return "too little time before the next tick"
     return ""
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import getpass
 import itertools
+import os
 import socket
 import time
 from types import TracebackType
@@ -31,6 +32,7 @@ from ..protocol.commands import (
 from ..protocol.errors import NeverblinkError
 from ..protocol.events import Event, decode_event
 from .home import Home
+from .privacy import user_name
 
 __all__ = ["ANSWER_WITHIN", "Client", "Events", "Refused", "Unreachable", "who_asks"]
 
@@ -122,6 +124,11 @@ class Client:
         owner = self.home.owner()
         if owner is None:
             problem = "no supervisor runs here" if self.home.path.is_dir() else "there is no such home"
+            if os.path.exists(self.home.path) and not os.access(self.home.path, os.X_OK):
+                them = user_name(self.home.path.stat().st_uid)
+                raise Unreachable(
+                    str(self.home.path), f"it belongs to {them}, and is closed to others: ask as {them}"
+                )
             raise Unreachable(
                 str(self.home.path), f"{problem}: start it with `neverblink up`, or name another --home"
             )

@@ -32,6 +32,7 @@ from .home import Home, Sockets
 from .log import Log
 from .news import News
 from .outside import Child, Launch, Outside
+from .privacy import privately
 from .releases import Release, Releases
 from .roster import Member
 from .spawn import spawn
@@ -65,10 +66,10 @@ async def run(
     `JournalError` when its journal cannot be read, `StartFailed` when the first worker does not come to lead, and what
     `Releases.make` and `History.open` raise.
     """
-    with home.claim(config.name), home.sockets() as sockets:
+    with privately() as umask, home.claim(config.name), home.sockets() as sockets:
         log = Log(home.logs / "supervisor.log", screen, time.time_ns)
         try:
-            return await _Daemon(config, home, sockets, log, environment or os.environ).run(fresh)
+            return await _Daemon(config, home, sockets, log, environment or os.environ, umask).run(fresh)
         except NeverblinkError as problem:
             # The screen's copy is said by whoever called us.
             log.file_only(problem.message)
@@ -79,7 +80,13 @@ async def run(
 
 class _Daemon:
     def __init__(
-        self, config: Config, home: Home, sockets: Sockets, log: Log, environment: Mapping[str, str]
+        self,
+        config: Config,
+        home: Home,
+        sockets: Sockets,
+        log: Log,
+        environment: Mapping[str, str],
+        umask: int,
     ) -> None:
         loop = asyncio.get_running_loop()
         loop.set_exception_handler(self._bug)
@@ -96,7 +103,8 @@ class _Daemon:
         self._news = News(config.name, time.time_ns, log.say)
 
         def start(launch: Launch, on_exit: Callable[[int], None]) -> Child:
-            return spawn(launch, environment, on_exit, loop)
+            # What the bot makes is the bot's affair: it gets the umask that we were started with.
+            return spawn(launch, environment, on_exit, loop, umask)
 
         outside = Outside(time.time_ns, time.monotonic_ns, loop, start)
         self._switchboard: Switchboard | None = None

@@ -31,6 +31,7 @@ import msgspec
 from ..protocol.endpoint import endpoint
 from ..protocol.errors import NeverblinkError
 from ..protocol.lease import lock_owner, lock_query
+from .privacy import NotOurs, close_to_others
 from .process import started_at
 
 __all__ = ["DIRECTORY", "VARIABLE", "Claim", "Home", "HomeBusy", "HomeError", "Owner", "Sockets", "home_path"]
@@ -87,14 +88,19 @@ class Home:
 
     @classmethod
     def open(cls, path: Path) -> Home:
-        """The home at `path`, made if it isn't there, for this user alone. Raises `HomeError`."""
+        """The home at `path`, made if it isn't there, and closed to everybody but this user. Raises `HomeError`."""
         home = cls(path)
         try:
             home.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            # Before anything is put into it: it may be a directory that others can write to.
+            close_to_others(home.path)
             for directory in (home.journal, home.run, home.releases, home.logs):
                 directory.mkdir(mode=0o700, exist_ok=True)
-            # Who can reach a socket commands the bot, so this holds also for a directory somebody else made.
-            home.run.chmod(0o700)
+                if directory.is_symlink():
+                    # A journal may lie on a disk of its own.
+                    close_to_others(directory)
+        except NotOurs as problem:
+            raise HomeError(home.path, problem.message) from None
         except (FileExistsError, NotADirectoryError):
             raise HomeError(home.path, "a file is in its place: move it away, or name another home") from None
         except OSError as problem:

@@ -247,7 +247,7 @@ class Releases:
         path = self.directory / f"{stamp}-{(said.commit or said.digest)[:_SHOWN]}"
         manifest = building / MANIFEST
         manifest.write_bytes(msgspec.json.format(msgspec.json.encode(said)) + b"\n")
-        manifest.chmod(0o444)
+        manifest.chmod(0o400)
         with self._lock:
             there = self._read(path)
             if there is not None and there.digest == said.digest:

@@ -32,8 +32,12 @@ def spawn(
     environment: Mapping[str, str],
     on_exit: Callable[[int], None],
     loop: asyncio.AbstractEventLoop,
+    umask: int = -1,
 ) -> Process:
-    """Start the worker; raise `SpawnError` with the mend when the interpreter or the directory is not there."""
+    """Start the worker, with this umask (-1: ours).
+
+    Raises `SpawnError` with the mend when the interpreter or the directory is not there.
+    """
     directory = launch.directory.resolve()
     python = _interpreter(launch.python, environment)
     if not directory.is_dir():
@@ -55,6 +59,7 @@ def spawn(
                 stderr=log,
                 pass_fds=(readable,),
                 start_new_session=True,
+                umask=umask,
             )
     except OSError as problem:
         raise SpawnError(f"worker {launch.assignment.worker} cannot be started: {problem}") from None

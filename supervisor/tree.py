@@ -23,6 +23,8 @@ __all__ = ["LEFT_OUT", "MANIFEST", "MOST_BYTES", "Copied", "TreeError", "copy_tr
 MANIFEST = ".release.json"
 """What a release says of itself: not part of the code, and not to be inherited by a release made of a release."""
 
+_COMPILED = "__pycache__"
+
 LEFT_OUT = frozenset(
     {
         ".git",
@@ -37,7 +39,7 @@ LEFT_OUT = frozenset(
         ".tox",
         ".venv",
         MANIFEST,
-        "__pycache__",
+        _COMPILED,
         "node_modules",
     }
 )
@@ -64,7 +66,7 @@ class Copied(msgspec.Struct, frozen=True):
 def copy_tree(
     source: Path, target: Path, leave_out: Collection[Path] = (), most_bytes: int = MOST_BYTES
 ) -> Copied:
-    """Copy `source` to the new directory `target`, with read-only files, and digest it on the way.
+    """Copy `source` to the new directory `target`, read-only and for this user alone, and digest it on the way.
 
     `leave_out` are further directories, by their real paths. Raises `TreeError` for a link that leads out, for more
     than `most_bytes`, and for a file that went away meanwhile; `OSError` for what the system refuses.
@@ -72,7 +74,7 @@ def copy_tree(
     digest = hashlib.sha256()
     files = size = 0
     root = source.resolve()
-    target.mkdir()
+    target.mkdir(0o700)
     for name, entry in _walk(root, leave_out):
         copy = target / name
         if entry.is_symlink():
@@ -80,7 +82,7 @@ def copy_tree(
             _take_in(digest, name, copy)
             continue
         if entry.is_dir():
-            copy.mkdir()
+            copy.mkdir(0o700)
             continue
         size += entry.stat().st_size
         if size > most_bytes:
@@ -91,7 +93,10 @@ def copy_tree(
             shutil.copy2(entry.path, copy)
         except FileNotFoundError:
             raise TreeError(name, "went away while it was copied: deploy again") from None
-        copy.chmod(0o555 if entry.stat().st_mode & stat.S_IXUSR else 0o444)
+        if entry.name.endswith(".py"):
+            # Or a worker's Python makes it, by the bot's umask, and open to others.
+            (copy.parent / _COMPILED).mkdir(0o700, exist_ok=True)
+        copy.chmod(0o500 if entry.stat().st_mode & stat.S_IXUSR else 0o400)
         # Of the copy, and not of a source that may change between two looks.
         _take_in(digest, name, copy)
         files += 1

@@ -66,12 +66,7 @@ class Link:
         # A follower that is not there is an answer, and one that reconnects displaces its own dead connection.
         self._followers.setsockopt(zmq.ROUTER_MANDATORY, 1)
         self._followers.setsockopt(zmq.ROUTER_HANDOVER, 1)
-        try:
-            self._followers.bind(self._address(f"{me.worker}.sock"))
-        except zmq.ZMQError as problem:
-            raise LinkError(
-                f"socket {me.worker}.sock in {me.run} can't be made: {problem.strerror}"
-            ) from None
+        self._bind(f"{me.worker}.sock")
         self._leader: zmq.Socket[bytes] | None = None
         self._watched: dict[str, int] = {}
         self._listener: Listener | None = None
@@ -173,6 +168,16 @@ class Link:
         socket.setsockopt(zmq.RECONNECT_IVL, _RECONNECT_MS)
         socket.setsockopt(zmq.LINGER, 0)
         return socket
+
+    def _bind(self, name: str) -> None:
+        # ZeroMQ leaves the socket's mode to the umask, which is the whole process's; nothing of the bot's runs yet.
+        before = os.umask(0o177)
+        try:
+            self._followers.bind(self._address(name))
+        except zmq.ZMQError as problem:
+            raise LinkError(f"socket {name} in {self._me.run} can't be made: {problem.strerror}") from None
+        finally:
+            os.umask(before)
 
     def _address(self, name: str) -> str:
         return endpoint(self._me.run, name, self._open_directory)

@@ -170,9 +170,21 @@ ORDER = YieldTo(5, "heir", 2)
             L,
             [Hold(5, "window 5m")],
         ),
-        ("waits for slack", seat(L, order=ORDER), Boundary(slack=False), L, [Hold(5, "slack")]),
+        (
+            "waits for slack",
+            seat(L, order=ORDER),
+            Boundary(slack=False),
+            L,
+            [Hold(5, "too little time before the next tick")],
+        ),
         ("waits for its heir", seat(L, order=ORDER), Boundary(heir=False), L, [Hold(5, "the new worker")]),
-        ("says once what holds it", seat(L, order=ORDER, held="slack"), Boundary(slack=False), L, []),
+        (
+            "says once what holds it",
+            seat(L, order=ORDER, held="too little time before the next tick"),
+            Boundary(slack=False),
+            L,
+            [],
+        ),
         (
             "yields at a boundary: the lease first",
             seat(L, order=ORDER),

@@ -49,10 +49,36 @@ def test_a_home_is_made_for_its_user_alone(tmp_path: Path) -> None:
     assert Home.open(home.path).path == home.path
 
 
-def test_a_run_directory_that_others_can_enter_is_closed(tmp_path: Path) -> None:
-    (tmp_path / "run").mkdir(mode=0o777)
-    (tmp_path / "run").chmod(0o777)
-    assert stat.S_IMODE(Home.open(tmp_path).run.stat().st_mode) == 0o700
+def test_a_home_that_others_can_enter_is_closed_with_all_that_is_in_it(tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    path = tmp_path / "home"
+    (path / "releases" / "r1").mkdir(parents=True)
+    disk.mkdir()
+    (path / "journal").symlink_to(disk)
+    files = (path / "supervisor.db", path / "releases" / "r1" / "run.sh", disk / "00000001.journal")
+    outside = tmp_path / "outside"
+    for file in (*files, outside):
+        file.write_text("")
+        file.chmod(0o777)
+    (path / "releases" / "r1" / "link").symlink_to(outside)
+    for directory in (path, path / "releases", path / "releases" / "r1", disk):
+        directory.chmod(0o777)
+    Home.open(path)
+    for closed in (*files, path, path / "releases", path / "releases" / "r1", disk, path / "run"):
+        assert stat.S_IMODE(closed.stat().st_mode) == 0o700, closed
+    assert stat.S_IMODE(outside.stat().st_mode) == 0o777, "where a link leads to is not ours"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
+@pytest.mark.parametrize("foreign", [".", "logs", "logs/w1.log"])
+def test_a_home_in_which_something_belongs_to_another_user_is_refused(tmp_path: Path, foreign: str) -> None:
+    home = Home.open(tmp_path / "home")
+    (home.logs / "w1.log").write_text("")
+    os.chown(home.path / foreign, 12345, -1)
+    with pytest.raises(
+        HomeError, match="belongs to user 12345, and this is root: run neverblink as user 12345"
+    ):
+        Home.open(home.path)
 
 
 def test_a_file_in_its_place_is_named(tmp_path: Path) -> None:

@@ -50,7 +50,8 @@ def make(releases: Releases, clock: Clock, source: Path, version: int) -> Releas
 
 
 def names(directory: Path) -> set[str]:
-    return {str(path.relative_to(directory)) for path in directory.rglob("*")}
+    found = (path for path in directory.rglob("*") if path.name != "__pycache__")
+    return {str(path.relative_to(directory)) for path in found}
 
 
 def test_a_release_is_a_copy_named_by_time_and_content(releases: Releases, source: Path) -> None:
@@ -64,12 +65,21 @@ def test_a_release_is_a_copy_named_by_time_and_content(releases: Releases, sourc
     assert releases.get(release.id) == release
 
 
-def test_its_files_are_read_only_and_programs_stay_programs(releases: Releases, source: Path) -> None:
+def test_its_files_are_for_its_user_alone_and_read_only_and_programs_stay_programs(
+    releases: Releases, source: Path
+) -> None:
     (source / "run.sh").write_text("#!/bin/sh\n")
     (source / "run.sh").chmod(0o700)
-    release = releases.make(source, "bot:Foresight")
-    assert stat.S_IMODE((release.path / "bot.py").stat().st_mode) == 0o444
-    assert stat.S_IMODE((release.path / "run.sh").stat().st_mode) == 0o555
+    before = os.umask(0)
+    try:
+        release = releases.make(source, "bot:Foresight")
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((release.path / "bot.py").stat().st_mode) == 0o400
+    assert stat.S_IMODE((release.path / "run.sh").stat().st_mode) == 0o500
+    for directory in (release.path, release.path / "lib", release.path / "lib" / "__pycache__"):
+        # Python keeps what it has compiled there.
+        assert stat.S_IMODE(directory.stat().st_mode) == 0o700
 
 
 def test_what_is_not_code_stays_behind(releases: Releases, source: Path) -> None:
@@ -203,7 +213,6 @@ def test_a_crash_half_way_leaves_only_what_the_next_call_sweeps_away(
 def test_what_was_changed_or_spoilt_afterwards_is_not_intact(releases: Releases, source: Path) -> None:
     release = releases.make(source, "bot:Foresight")
     assert releases.intact(release)
-    (release.path / "__pycache__").mkdir()
     (release.path / "__pycache__" / "bot.pyc").write_text("")
     assert releases.intact(release)
     (release.path / "bot.py").unlink()

@@ -50,7 +50,9 @@ class Ended(NamedTuple):
 class Verb:
     """A command that runs. What it prints can be waited for."""
 
-    def __init__(self, argv: tuple[str, ...], where: Path, environment: Mapping[str, str]) -> None:
+    def __init__(
+        self, argv: tuple[str, ...], where: Path, environment: Mapping[str, str], umask: int = -1
+    ) -> None:
         self._argv = argv
         self._process = subprocess.Popen(
             [*NEVERBLINK, *argv],
@@ -61,6 +63,7 @@ class Verb:
             stderr=subprocess.PIPE,
             text=True,
             start_new_session=True,
+            umask=umask,
         )
         self.pid = self._process.pid
         self._more = Condition()
@@ -142,6 +145,8 @@ class Live:
             "NO_COLOR": "1",
             "COLUMNS": "200",
         }
+        self.umask = -1
+        """With which commands are started; -1: the tests' own."""
         self.events: list[Event] = []
         """All that were told since `up`."""
         self._up: Verb | None = None
@@ -170,7 +175,7 @@ class Live:
 
     def start(self, *argv: str | Path) -> Verb:
         """Start `neverblink ARGV`."""
-        verb = Verb(tuple(map(str, argv)), self.tmp, self.environment)
+        verb = Verb(tuple(map(str, argv)), self.tmp, self.environment, self.umask)
         self._verbs.append(verb)
         return verb
 

@@ -1,0 +1,90 @@
+"""A home is for its user alone: nobody else can enter it, or read or write anything in it, whatever the umask was.
+
+The home's own mode (0700) is what keeps others out. What is in it is closed all the same, because a directory is
+copied, mounted or shared more easily than one thinks, and then each file stands for itself. It is closed from the top
+down: once a directory is closed, nobody else can put anything into it while we look.
+
+What another user owns is not made ours: that user can open it again, and a supervisor that is root would write into
+what somebody else can move. So that is refused.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import stat
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ..protocol.errors import NeverblinkError
+
+__all__ = ["NotOurs", "close_to_others", "privately", "user_name"]
+
+_OTHERS = 0o077
+
+
+class NotOurs(NeverblinkError):
+    """`path` belongs to the user with the number `owner`."""
+
+    def __init__(self, path: Path, owner: int) -> None:
+        me, them = user_name(os.geteuid()), user_name(owner)
+        super().__init__(
+            f"{path} belongs to {them}, and this is {me}: run neverblink as {them}, name another home, or make all of "
+            f"it {me}'s with `chown -R`"
+        )
+        self.path = path
+        self.owner = owner
+
+
+def close_to_others(root: Path) -> None:
+    """Take every right of the group and of others from the directory `root` and all that is in it.
+
+    Links stay as they are, and where they lead to is not looked at. Raises `NotOurs` for what belongs to another user,
+    and `OSError`.
+    """
+    _close(root, root.stat())
+    waiting = [root]
+    while waiting:
+        directory = waiting.pop()
+        with os.scandir(directory) as entries:
+            for entry in entries:
+                if entry.is_symlink():
+                    continue
+                path = Path(entry.path)
+                try:
+                    _close(path, entry.stat(follow_symlinks=False))
+                except FileNotFoundError:
+                    # A worker that is alive goes on writing its journal, and leaves.
+                    continue
+                if entry.is_dir():
+                    waiting.append(path)
+
+
+@contextmanager
+def privately(umask: int = _OTHERS) -> Generator[int]:
+    """While entered, what this process makes is for its user alone; gives the umask that was in force before.
+
+    The umask is the whole process's, all its threads included.
+    """
+    before = os.umask(umask)
+    try:
+        yield before
+    finally:
+        os.umask(before)
+
+
+def user_name(number: int) -> str:
+    """The name of the user with this number, as far as it has one here."""
+    try:
+        return pwd.getpwuid(number).pw_name
+    except KeyError:
+        return f"user {number}"
+
+
+def _close(path: Path, found: os.stat_result) -> None:
+    if found.st_uid != os.geteuid():
+        raise NotOurs(path, found.st_uid)
+    mode = stat.S_IMODE(found.st_mode)
+    if mode & _OTHERS:
+        path.chmod(mode & ~_OTHERS)
