@@ -20,6 +20,7 @@ __all__ = [
     "MAX_REQUEST",
     "REQUEST_SOCKET",
     "Abort",
+    "Acknowledge",
     "Answer",
     "BadRequest",
     "Code",
@@ -146,12 +147,18 @@ class Send(Request, frozen=True, tag="send"):
     args: dict[str, Any] = {}
 
 
+class Acknowledge(Request, frozen=True, tag="acknowledge"):
+    """Say that somebody knows of outage `outage` (0: of all that are over): `status` shows it no more."""
+
+    outage: int = 0
+
+
 class Releases(Request, frozen=True, tag="releases"):
     """The releases kept, newest first."""
 
 
 class History(Request, frozen=True, tag="history"):
-    """The last `limit` deployments, newest first, or the whole story of `deployment`."""
+    """The last `limit` deployments and outages, newest first, or the whole story of `deployment`."""
 
     deployment: int = 0
     limit: int = 20
@@ -162,7 +169,19 @@ class Down(Request, frozen=True, tag="down"):
 
 
 Command = (
-    Status | Deploy | Abort | Rollback | Pause | Resume | Lock | Unlock | Send | Releases | History | Down
+    Status
+    | Deploy
+    | Abort
+    | Rollback
+    | Pause
+    | Resume
+    | Lock
+    | Unlock
+    | Send
+    | Acknowledge
+    | Releases
+    | History
+    | Down
 )
 
 

@@ -12,6 +12,7 @@ from typing import Any, Literal
 import msgspec
 
 from .errors import NeverblinkError
+from .link import Doubt
 from .wire import UNDECODABLE
 
 __all__ = [
@@ -21,11 +22,14 @@ __all__ = [
     "DeploymentStarted",
     "Event",
     "LeaderChanged",
+    "Outage",
+    "OutageChanged",
     "Output",
     "PhaseChanged",
     "Pulse",
     "Step",
     "SupervisorStopping",
+    "WindowMissed",
     "WorkerExited",
     "WorkerStarted",
     "decode_event",
@@ -157,6 +161,49 @@ class Pulse(_Event, frozen=True, tag="pulse"):
     paused: bool
 
 
+class WindowMissed(msgspec.Struct, frozen=True):
+    """A protected window in which ticks were missed: in how many of its occurrences, from when to when (wall ns)."""
+
+    window: str
+    times: int
+    opens: int
+    closes: int
+
+
+class Outage(msgspec.Struct, frozen=True):
+    """A leader died, and until the next tick of a successor nobody ticked."""
+
+    id: int
+    since: int
+    until: int | None = None
+    """When the first tick after it ran; None as long as none has."""
+    worker: str = ""
+    """Who died; "" when that is not known."""
+    release: str = ""
+    cause: str = ""
+    """How it ended, as far as known."""
+    deaths: int = 1
+    """Leaders that died in it: one may die before its first tick."""
+    missed: int = 0
+    """Ticks that nobody ran."""
+    windows: tuple[WindowMissed, ...] = ()
+    in_doubt: tuple[Doubt, ...] = ()
+    """Decisions that were open."""
+    successor: str = ""
+    epoch: int = 0
+    """Under which the successor leads, 0 as long as there is none."""
+    acknowledged: int | None = None
+    """When somebody said that they know of it; who, and why."""
+    who: str = ""
+    why: str = ""
+
+
+class OutageChanged(_Event, frozen=True, tag="outage"):
+    """An outage began, went on, was over, or was acknowledged: all that is known of it now."""
+
+    outage: Outage
+
+
 class SupervisorStopping(_Event, frozen=True, tag="supervisor-stopping"):
     reason: str
 
@@ -172,6 +219,7 @@ Event = (
     | WorkerExited
     | Commanded
     | Pulse
+    | OutageChanged
     | SupervisorStopping
 )
 

@@ -101,7 +101,7 @@ class Led(msgspec.Struct, frozen=True, tag="led", array_like=True):
     release: str
     cause: Cause
     before: str = ""
-    """The worker that led before."""
+    """The worker that led before. With the cause `first`: the one that died, "" when the bot was stopped, or is new."""
     order: int = 0
     deployment: int = 0
     """The number of the deployment this transfer belongs to, 0 without one."""

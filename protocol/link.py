@@ -22,6 +22,7 @@ __all__ = [
     "Cancelled",
     "DecisionClosed",
     "DecisionOpened",
+    "Doubt",
     "Failed",
     "Follow",
     "Handed",
@@ -137,6 +138,14 @@ class Suspect(msgspec.Struct, frozen=True, tag="suspect"):
     reason: str
 
 
+class Doubt(msgspec.Struct, frozen=True):
+    """A decision that a dead leader left open: what became of it is not known. `at` is when it was opened."""
+
+    id: str
+    name: str
+    at: int
+
+
 class Handed(msgspec.Struct, frozen=True, tag="handed"):
     """My first tick as the leader ran: `seq`, how late, and the blackout before it (ns; 0 when unknown)."""
 
@@ -147,6 +156,9 @@ class Handed(msgspec.Struct, frozen=True, tag="handed"):
     late: int
     blackout: int
     missed: int
+    """Grid indices before it that nobody ran."""
+    in_doubt: tuple[Doubt, ...] = ()
+    """Decisions that a dead leader left open, as the bot was told."""
 
 
 class Failed(msgspec.Struct, frozen=True, tag="failed"):

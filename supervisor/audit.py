@@ -120,6 +120,8 @@ class _Auditor:
             skipped_total=ticks.skipped,
             handoffs=leads.transfers,
             handoffs_total=leads.total,
+            deaths=leads.deaths,
+            deaths_total=leads.deaths_total,
             starts=leads.starts,
             chain=Chain(self._chain_ok, self._frames, self._first, self._last, self._last_digest.hex()),
             events=events,

@@ -8,7 +8,7 @@ yielded, and on the host's monotonic clock no turn begins before the turn before
 from __future__ import annotations
 
 from ..protocol.frame import Frame, Led, Yielded
-from .audit_report import MOST, SchemaChange, Transfer
+from .audit_report import MOST, Death, SchemaChange, Transfer
 from .audit_scope import Scope
 
 __all__ = ["Leads"]
@@ -21,6 +21,8 @@ class Leads:
         self.transfers: list[Transfer] = []
         self.total = 0
         self.starts = 0
+        self.deaths: list[Death] = []
+        self.deaths_total = 0
         self.resets: list[int] = []
         self.schemas: list[SchemaChange] = []
         self.epochs: tuple[int, int] | None = None
@@ -35,7 +37,8 @@ class Leads:
         self._ended = ""
         """How the epoch ended, "" while it goes on."""
         self._first: Transfer | None = None
-        """The transfer that waits for its first tick."""
+        """The transfer that waits for its first tick; the same below."""
+        self._death: Death | None = None
         self._mono: int | None = None
         self._schema: tuple[int, str] | None = None
 
@@ -94,6 +97,10 @@ class Leads:
 
     def tick(self, frame: Frame, missed: int) -> None:
         """Take in a tick: after a transfer, the first one shows how well that went."""
+        death = self._death
+        if death is not None and frame.epoch == death.epoch:
+            death.seq, death.missed = frame.seq, missed
+            self._death = None
         transfer = self._first
         if transfer is not None and frame.epoch == transfer.epoch:
             transfer.seq = frame.seq
@@ -110,6 +117,9 @@ class Leads:
             scope.breaks(
                 5, f"epoch {epoch} was opened by {led.worker or 'somebody'} when it had been opened before"
             )
+        self._death = None
+        if scope.open and (led.cause == "failover" or (led.cause == "first" and led.before)):
+            self._bury(frame, led)
         if led.cause == "first":
             # Perhaps the host was started anew, and its monotonic clock with it.
             self._mono = None
@@ -141,6 +151,21 @@ class Leads:
             )
         elif led.cause == "takeback" and self._leader and led.worker != self._leader:
             scope.breaks(1, f"{led.worker} took back what {self._leader} had yielded")
+
+    def _bury(self, frame: Frame, led: Led) -> None:
+        self.deaths_total += 1
+        worker = led.before or self._leader
+        self._death = Death(
+            worker=worker,
+            release=self._releases.get(worker, ""),
+            epoch=frame.epoch,
+            number=frame.number,
+            successor=led.worker,
+            cause=led.cause,
+            in_doubt=list(led.in_doubt),
+        )
+        if len(self.deaths) < MOST:
+            self.deaths.append(self._death)
 
     def _note(self, frame: Frame, led: Led) -> None:
         self._first = None

@@ -18,6 +18,7 @@ __all__ = [
     "Broken",
     "Chain",
     "ClockChange",
+    "Death",
     "DecisionsFound",
     "EventsFound",
     "Invariant",
@@ -84,6 +85,27 @@ class Transfer(msgspec.Struct):
     """None when it is not known: the old leader was killed."""
     missed: int = 0
     """Indices that nobody ran because of it."""
+
+
+class Death(msgspec.Struct):
+    """A leader died, and another worker went on: as a follower that took the lease, or anew from the journal."""
+
+    worker: str
+    release: str
+    epoch: int
+    """The successor's; `number` is its first frame."""
+    number: int
+    successor: str
+    cause: Cause
+    """How the successor came to lead: `failover`, or `first` when it went on from the journal."""
+    in_doubt: list[str]
+    """Decisions that were open."""
+    seq: int | None = None
+    """The successor's first tick, None when it ran none before the span's end."""
+    missed: int = 0
+    """Indices that nobody ran because of it."""
+    reason: str = ""
+    """How the worker ended. A journal does not know: it is said by whoever has the history too."""
 
 
 class Chain(msgspec.Struct, frozen=True):
@@ -202,6 +224,9 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     handoffs: list[Transfer]
     """Every transfer of the lease, `cause` tells planned ones from the others."""
     handoffs_total: int
+    deaths: list[Death]
+    """Leaders that died and were succeeded."""
+    deaths_total: int
     starts: int
     """How often a first worker took the lease."""
     chain: Chain

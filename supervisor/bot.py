@@ -17,13 +17,14 @@ from ..protocol import duration
 from ..protocol.errors import NeverblinkError
 from ..protocol.events import LeaderChanged, Pulse
 from ..protocol.handoff import Handoff, Phase
-from ..protocol.link import Answered, Failed, Lead, Report, Stop, SupervisorMessage, WorkerMessage
+from ..protocol.link import Answered, Failed, Handed, Lead, Report, Stop, SupervisorMessage, WorkerMessage
 from .config import Config
 from .crew import Crew, Line
 from .driver import Driver, Finished
 from .errands import Errands
 from .home import Home
 from .news import News
+from .outages import Outages
 from .outside import Outside
 from .releases import Release
 from .restarts import Restarts
@@ -69,6 +70,7 @@ class Bot:
     ) -> None:
         self.news = news
         self.roster = Roster()
+        self.outages = Outages(news)
         self.leader = ""
         self.starting = True
         self.stopping = ""
@@ -224,6 +226,8 @@ class Bot:
             case Report():
                 self._pulse(member, message)
                 self._judge(member, message)
+            case Handed():
+                self.outages.ticked(member, message)
             case Answered():
                 self.errands.answered(message)
             case _:
@@ -234,9 +238,12 @@ class Bot:
 
     def _ended(self, member: Member) -> None:
         reason = member.ended.reason if member.ended else ""
+        self.outages.explained(member)
         if member.worker == self.leader:
             self.leader = ""
             self._lost = member
+            if member.report is not None and member.report.role == "leading" and not self.stopping:
+                self.outages.lost(member)
         if self.driver is not None:
             self.driver.exited(member.worker, reason)
         self._look_for_leader()
@@ -248,6 +255,7 @@ class Bot:
             return
         if member.worker == self.leader and report.epoch == self._epoch:
             return
+        self.outages.succeeded(self._lost or self.leading, member, report)
         self.leader = member.worker
         self._epoch = report.epoch
         self.down = ""

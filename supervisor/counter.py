@@ -14,6 +14,7 @@ import msgspec
 
 from ..protocol.commands import (
     Abort,
+    Acknowledge,
     Answer,
     Command,
     Deploy,
@@ -106,6 +107,8 @@ class Counter:
                 return await self._lock(command)
             case Unlock():
                 return await self._unlock()
+            case Acknowledge():
+                return self._acknowledge(command)
             case Releases():
                 return await self._releases()
             case History():
@@ -143,6 +146,9 @@ class Counter:
         await self._freeze.take_off()
         return {"was": there}
 
+    def _acknowledge(self, command: Acknowledge) -> dict[str, Any]:
+        return {"acknowledged": self._bot.outages.acknowledge(command.outage, command.who, command.why)}
+
     async def _releases(self) -> dict[str, Any]:
         found = await asyncio.to_thread(self._deployments.releases.list)
         current = self._deployments.releases.current()
@@ -157,7 +163,10 @@ class Counter:
                 raise Refusal("not-found", problem.message) from None
         if not 1 <= command.limit <= _MOST_ROWS:
             raise Refusal("bad-input", f"limit {command.limit}: expected 1 to {_MOST_ROWS}")
-        return {"deployments": await self._archive.ask(lambda history: history.deployments(command.limit))}
+        deployments, outages = await self._archive.ask(
+            lambda history: (history.deployments(command.limit), history.outages(command.limit))
+        )
+        return {"deployments": deployments, "outages": outages}
 
     async def _stop(self, command: Down) -> dict[str, Any]:
         if self._bot.starting:
@@ -192,6 +201,8 @@ def _detail(command: Command) -> str:
             return command.path or command.ref or command.commit or command.release
         case Rollback():
             return command.release
+        case Acknowledge():
+            return f"outage {command.outage}" if command.outage else ""
         case _:
             return ""
 

@@ -196,7 +196,6 @@ class Crew:
         self._courtesies.pop(worker, None)
         reason = self._reason(member, code)
         member.ended = Ended(code, reason, self._outside.wall())
-        member.decisions.clear()
         self._news.tell(
             WorkerExited(
                 bot=self._news.bot,
@@ -209,6 +208,7 @@ class Crew:
             )
         )
         self._tell_ended(member)
+        member.decisions.clear()
 
     def _reason(self, member: Member, code: int) -> str:
         killed = self._killed.pop(member.worker, "")

@@ -19,7 +19,7 @@ from typing import Any, TextIO
 import zmq
 
 from ..protocol.errors import NeverblinkError
-from ..protocol.events import SupervisorStopping, WorkerExited
+from ..protocol.events import Event, LeaderChanged, SupervisorStopping, WorkerExited
 from . import arrival
 from .archive import Archive
 from .bot import Bot, StartFailed
@@ -33,6 +33,7 @@ from .log import Log
 from .news import News
 from .outside import Child, Launch, Outside
 from .privacy import privately
+from .records import WINDOWS
 from .releases import Release, Releases
 from .roster import Member
 from .spawn import spawn
@@ -99,6 +100,8 @@ class _Daemon:
         self._stopped = asyncio.Event()
         self._stopping: asyncio.Task[str] | None = None
         self._workers = 0
+        self._left: arrival.Left | None = None
+        """Where the earlier run ended that this one goes on from."""
         self._archive = Archive(loop, log.say)
         self._news = News(config.name, time.time_ns, log.say)
 
@@ -165,6 +168,7 @@ class _Daemon:
             self._log.say(f"set the journal of the earlier run aside: {aside}")
         elif left is not None:
             self._log.say(f"going on from the earlier run, which {left}")
+            self._left = left
         arrival.sweep(self._home.run)
         self._news.subscribe(self._archive.note)
         for one in known:
@@ -197,6 +201,7 @@ class _Daemon:
                 "is the disk full, or the directory not yours?"
             ) from None
         self._news.subscribe(self._log.note)
+        self._news.subscribe(self._keep_windows)
         self._news.subscribe(desk.publish)
         return desk
 
@@ -204,6 +209,18 @@ class _Daemon:
         self._workers = await self._archive.ask(lambda history: history.kept(_WORKERS, int)) or 0
         await self._freeze.recall()
         await self._deployments.recall()
+        await self._bot.outages.recall(self._archive)
+        await self._note_outage()
+
+    async def _note_outage(self) -> None:
+        """A bot that ended without having been stopped was out from then on."""
+        left = self._left
+        if left is not None and not left.stopped:
+            leaders = await self._archive.ask(
+                lambda history: [one for one in history.leaders(20) if one.worker]
+            )
+            worker, release = (leaders[0].worker, leaders[0].release) if leaders else ("", "")
+            self._bot.outages.found(left.at, worker, release, "it ended while no supervisor looked")
 
     async def _first_release(self) -> tuple[Release, Config]:
         source = self._config.directory
@@ -286,6 +303,13 @@ class _Daemon:
         worker, release, pid, started = member.worker, member.release, member.pid, member.started
         log, at = member.log, member.since
         self._archive.write(lambda history: history.started(worker, release, pid, started, log, at))
+
+    def _keep_windows(self, event: Event) -> None:
+        """Whoever looks back one day wants to know in which windows the bot had to tick."""
+        leader = self._bot.leading
+        if isinstance(event, LeaderChanged) and leader is not None and leader.hello is not None:
+            windows = list(leader.hello.windows)
+            self._archive.write(lambda history: history.keep(WINDOWS, windows))
 
     def _status(self) -> Status:
         return status_of(

@@ -23,6 +23,8 @@ from ..protocol.events import (
     DeploymentEnded,
     Event,
     LeaderChanged,
+    Outage,
+    OutageChanged,
     PhaseChanged,
     Step,
     WorkerExited,
@@ -163,6 +165,10 @@ class History:
                 )
             case LeaderChanged():
                 self._put("leaders", **_fields(event, *Leader.__struct_fields__))
+            case OutageChanged(outage=outage):
+                said = msgspec.structs.asdict(outage)
+                lists = {name: msgspec.json.encode(said[name]).decode() for name in ("windows", "in_doubt")}
+                self._put("outages", bot=event.bot, **{**said, **lists})
             case Commanded():
                 self._put("commands", **_fields(event, *Command.__struct_fields__))
             case _:
@@ -224,6 +230,11 @@ class History:
             Worker, "from workers where bot = ? and ended is null order by begun, rowid", self.bot
         )
 
+    def reason(self, worker: str) -> str:
+        """Why a worker ended, "" when it has not, or is not known."""
+        rows = self._run("select reason from workers where bot = ? and worker = ?", self.bot, worker)
+        return rows[0]["reason"] if rows else ""
+
     def leaders(self, limit: int = 20) -> list[Leader]:
         """The last changes of leadership, newest first."""
         return self._get(
@@ -234,6 +245,13 @@ class History:
         """The last commands, newest first."""
         return self._get(
             Command, "from commands where bot = ? order by at desc, rowid desc limit ?", self.bot, limit
+        )
+
+    def outages(self, limit: int = 20, *, unacknowledged: bool = False) -> list[Outage]:
+        """The last outages, newest first; or the last of those that nobody has acknowledged."""
+        which = "and acknowledged is null " if unacknowledged else ""
+        return self._get(
+            Outage, f"from outages where bot = ? {which}order by id desc limit ?", self.bot, limit
         )
 
     def bots(self) -> list[str]:
@@ -311,12 +329,15 @@ def _quoted(name: str) -> str:
     return f'"{name}"'
 
 
+_JSON = frozenset(("facts", "windows", "in_doubt"))
+
+
 def _fields(event: Event, *names: str) -> dict[str, Any]:
     return {name: getattr(event, name) for name in names}
 
 
 def _as(row: type[Row], found: sqlite3.Row) -> Row:
     values: dict[str, Any] = dict(zip(found.keys(), found, strict=True))
-    if "facts" in values:
-        values["facts"] = msgspec.json.decode(values["facts"])
+    for name in _JSON & values.keys():
+        values[name] = msgspec.json.decode(values[name])
     return msgspec.convert(values, row, strict=False)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TextIO
 
 from ..protocol import duration, events
+from .outages import told
 
 __all__ = ["Log", "line_of"]
 
@@ -88,6 +89,8 @@ def line_of(event: events.Event) -> str:
             by = f" by {event.who}" if event.who else ""
             detail = f": {event.detail}" if event.detail else ""
             return f"{event.op}{by}: {event.outcome}{detail}"
+        case events.OutageChanged(outage=outage):
+            return told(outage, event.at)
         case events.SupervisorStopping():
             return f"supervisor stops: {event.reason}"
         case events.Pulse():

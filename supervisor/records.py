@@ -14,6 +14,7 @@ from ..protocol.events import Outcome
 __all__ = [
     "SCHEMA",
     "STEPS",
+    "WINDOWS",
     "Command",
     "CommitNote",
     "Deployment",
@@ -25,6 +26,9 @@ __all__ = [
 ]
 
 Kind = Literal["deploy", "rollback"]
+
+WINDOWS = "windows"
+"""Under this key the leader's windows are kept (a list of `WindowSpec`)."""
 
 _TABLES = """
 create table deployments (
@@ -77,6 +81,15 @@ create index commands_of on commands (bot, at);
 create table kept (bot text not null, key text not null, value text not null, primary key (bot, key)) strict;
 """
 
+_OUTAGES = """
+create table outages (
+    bot text not null, id integer not null, since integer not null, until integer,
+    worker text not null, release text not null, cause text not null, deaths integer not null, missed integer not null,
+    windows text not null, in_doubt text not null, successor text not null, epoch integer not null,
+    acknowledged integer, who text not null, why text not null, primary key (bot, id)
+) strict;
+"""
+
 _COMMITS = """
 alter table deployments add column "commit" text not null default '';
 alter table deployments add column subject text not null default '';
@@ -84,7 +97,7 @@ alter table deployments add column author text not null default '';
 alter table deployments add column ref text not null default '';
 """
 
-STEPS = (_TABLES, _COMMITS)
+STEPS = (_TABLES, _OUTAGES, _COMMITS)
 """What makes the tables: each step leads from one version of them to the next. Only ever add to it."""
 
 SCHEMA = len(STEPS)

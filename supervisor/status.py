@@ -12,7 +12,7 @@ from typing import Literal
 
 import msgspec
 
-from ..protocol.events import DeploymentEnded
+from ..protocol.events import DeploymentEnded, Outage
 from ..protocol.link import Report
 from .bot import Bot
 from .deployments import Underway
@@ -20,6 +20,9 @@ from .freeze import Locked
 from .roster import Member
 
 __all__ = ["Status", "Supervisor", "status_of", "this_supervisor"]
+
+_OUTAGES = 50
+_TRACEBACK = 8192
 
 State = Literal["starting", "running", "paused", "recovering", "down", "stopping"]
 
@@ -85,13 +88,14 @@ class DeploymentSeen(msgspec.Struct, frozen=True):
 
 
 class Failure(msgspec.Struct, frozen=True):
-    """The worker that last ended badly."""
+    """The worker that last ended badly. `traceback` is the end of what it said of that, "" when it said nothing."""
 
     worker: str
     release: str
     reason: str
     at: int
     log: str
+    traceback: str = ""
 
 
 class Supervisor(msgspec.Struct, frozen=True):
@@ -137,6 +141,8 @@ class Status(msgspec.Struct, frozen=True):
     """How the last deployment ended; its `at` is when."""
     lock: Locked | None
     failure: Failure | None
+    outages: tuple[Outage, ...]
+    """Those that nobody has acknowledged, oldest first; of many, the newest."""
     supervisor: Supervisor
 
 
@@ -188,6 +194,7 @@ def status_of(
         last=last,
         lock=lock,
         failure=_failure(bot.roster.last_failure()),
+        outages=bot.outages.unacknowledged[-_OUTAGES:],
         supervisor=supervisor,
     )
 
@@ -257,4 +264,7 @@ def _deployment(bot: Bot, underway: Underway) -> DeploymentSeen:
 def _failure(member: Member | None) -> Failure | None:
     if member is None or member.ended is None:
         return None
-    return Failure(member.worker, member.release, member.ended.reason, member.ended.at, str(member.log))
+    trace = member.failed.traceback.strip()[-_TRACEBACK:] if member.failed is not None else ""
+    return Failure(
+        member.worker, member.release, member.ended.reason, member.ended.at, str(member.log), trace
+    )

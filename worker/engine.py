@@ -347,6 +347,7 @@ class Engine:
             if cause == "first":
                 if outside.journal.newest():
                     resume(replica, outside.journal)
+                    self._before = replica.led_by
                 else:
                     begin(replica, outside.journal)
                 self._hooks.append(self._load_step())

@@ -11,7 +11,7 @@ from typing import Any
 from ..protocol import seat, stream
 from ..protocol.assignment import Assignment
 from ..protocol.frame import Cause, Led, Yielded
-from ..protocol.link import YieldTo
+from ..protocol.link import Doubt, YieldTo
 from ..protocol.seat import SeatEvent
 from .answers import Answers
 from .decision_log import DecisionLog
@@ -90,8 +90,8 @@ class Leading:
             blackout=blackout,
             in_doubt=tuple(doubt.id for doubt in doubts),
         )
-        self._tally.took_over(order, blackout)
-        self.turns.begin_leading(_CAUSES[cause].format(before or "the leader"))
+        self._tally.took_over(order, blackout, tuple(Doubt(one.id, one.name, one.at) for one in doubts))
+        self.turns.begin_leading(_cause(cause, before))
         turn = self.turns.lead_turn(about, lambda: self._bot.call_lead(doubts))
         return Step("on_lead", turn.call, turn)
 
@@ -213,9 +213,14 @@ class Leading:
         return self._replica.seq or 0
 
 
-_CAUSES: dict[Cause, str] = {
-    "first": "the bot was down",
-    "handoff": "the handoff",
-    "takeback": "the handoff, which was taken back",
-    "failover": "{} died",
-}
+def _cause(cause: Cause, before: str) -> str:
+    """What ticks that nobody ran are put down to."""
+    match cause:
+        case "handoff":
+            return "the handoff"
+        case "takeback":
+            return "the handoff, which was taken back"
+        case "first" if not before:
+            return "the bot was down"
+        case _:
+            return f"{before or 'the leader'} died"

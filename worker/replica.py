@@ -47,6 +47,8 @@ class Replica:
         self.position = Position(0, 0)
         self.open: dict[str, Opened] = {}
         self.frozen = ""
+        self.led_by = ""
+        """Who led last, as far as the frames that were seen say; "" when the bot was stopped in order."""
         self.last: Frame | None = None
         """The frame applied or made last."""
         self.leaders = schema
@@ -182,7 +184,10 @@ class Replica:
         if frame.kind == "tick":
             self.seq = frame.seq
             self.due = frame.timing.due
+        elif frame.kind == "stop":
+            self.led_by = ""
         elif isinstance(frame.about, Led):
+            self.led_by = frame.about.worker
             # Its leader was told of them, once.
             for id in frame.about.in_doubt:
                 self.open.pop(id, None)

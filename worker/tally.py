@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..protocol.frame import Frame
-from ..protocol.link import Handed, Report
+from ..protocol.link import Doubt, Handed, Report
 from ..protocol.seat import Seat
 from .publisher import Publisher
 from .replica import Replica
@@ -24,15 +24,16 @@ class Tally:
         self._cause = ""
         self._blackout = 0
         self._order = 0
+        self._in_doubt: tuple[Doubt, ...] = ()
         self._first = False
 
     def leads(self, cause: str) -> None:
         """This worker leads now."""
         self._cause = cause
 
-    def took_over(self, order: int, blackout: int) -> None:
+    def took_over(self, order: int, blackout: int, in_doubt: tuple[Doubt, ...]) -> None:
         """It is able to tick; its next tick is the first."""
-        self._order, self._blackout = order, blackout
+        self._order, self._blackout, self._in_doubt = order, blackout, in_doubt
         self._first = True
 
     def ticked(self, frame: Frame) -> Handed | None:
@@ -50,7 +51,9 @@ class Tally:
         if not self._first:
             return None
         self._first = False
-        return Handed(frame.epoch, self._order, self._cause, frame.seq, late, self._blackout, missed)
+        return Handed(
+            frame.epoch, self._order, self._cause, frame.seq, late, self._blackout, missed, self._in_doubt
+        )
 
     def report(self) -> Report:
         """Where this worker stands now."""

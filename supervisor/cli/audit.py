@@ -18,10 +18,11 @@ from ...protocol.duration import DurationError
 from ...protocol.journal import Entry
 from ...protocol.window import Window, WindowError, WindowSpec
 from ..audit import audit as judge
-from ..audit_report import INVARIANTS, Missing, Report, Transfer
+from ..audit_report import INVARIANTS, Death, Missing, Report, Transfer
 from ..audit_scope import Bound, Moment, Seq
 from ..history import History
 from ..journal_reader import Found, Segment, read_journal, segments
+from ..records import WINDOWS
 from .errors import BadInput
 from .exits import Exit
 from .here import Here
@@ -30,9 +31,6 @@ from .verb import Done, verb
 from .words import clock, count, last
 
 __all__ = ["audit", "bound", "show"]
-
-KEPT_WINDOWS = "windows"
-"""The key in the history under which the supervisor keeps the leader's windows (a list of `WindowSpec`)."""
 
 _LINES = 10
 _OFTEN = 1 << 15
@@ -65,6 +63,7 @@ def audit(here: Here, since: str, until: str, said: tuple[str, ...]) -> Done:
         since=bound("--since", since, now),
         until=bound("--until", until, now),
     )
+    _explain(here, report.deaths)
     show(report, here.screen)
     return Done(msgspec.to_builtins(report, str_keys=True), Exit.DONE if report.ok else Exit.BROKEN)
 
@@ -131,6 +130,10 @@ def _facts(report: Report, screen: Screen) -> Iterator[tuple[str, str]]:
     yield from (("" if at else "handoffs", line.rstrip()) for at, line in enumerate(lines))
     if report.handoffs_total > len(lines):
         yield "", f"{report.handoffs_total - len(lines):,} before these"
+    lines = columns([_death(death, screen) for death in report.deaths[-_LINES:]])
+    yield from (("" if at else "deaths", line.rstrip()) for at, line in enumerate(lines))
+    if report.deaths_total > len(lines):
+        yield "", f"{report.deaths_total - len(lines):,} before these"
     for name, window in report.windows.items():
         told = f"{window.covered:,} of {count(window.total, 'time')} covered"
         yield "window", f"{name}: {told if window.covered == window.total else screen.warn(told)}"
@@ -201,6 +204,18 @@ def _transfer(transfer: Transfer, screen: Screen) -> tuple[str, ...]:
     )
 
 
+def _death(death: Death, screen: Screen) -> tuple[str, ...]:
+    how = "took over" if death.cause == "failover" else "went on from the journal"
+    return (
+        f"tick {'-' if death.seq is None else death.seq}",
+        screen.warn(f"{death.worker or 'the leader'} died"),
+        death.reason,
+        f"{death.successor} {how}",
+        f"{death.missed:,} missed" if death.missed else "none missed",
+        f"in doubt: {', '.join(death.in_doubt)}" if death.in_doubt else "",
+    )
+
+
 def _window(text: str) -> Window:
     """A window as written on the command line."""
     parts = [part.strip() for part in text.split(",")]
@@ -212,16 +227,32 @@ def _window(text: str) -> Window:
         raise BadInput(f"--window {text}: {problem.message}") from None
 
 
+def _explain(here: Here, deaths: Iterable[Death]) -> None:
+    """Say how each of them ended, as far as the history knows."""
+    past = _past(here) if deaths else None
+    if past is None:
+        return
+    with past:
+        for death in deaths:
+            death.reason = past.reason(death.worker)
+
+
 def _known_windows(here: Here) -> Iterable[Window]:
     """The windows of the bot that leads or led last, as far as the history knows."""
-    if not here.home.database.is_file():
+    past = _past(here)
+    if past is None:
         return ()
+    with past:
+        return [Window.of(spec) for spec in past.kept(WINDOWS, list[WindowSpec]) or ()]
+
+
+def _past(here: Here) -> History | None:
+    """The history of the bot that ran here last, None when there is none."""
+    if not here.home.database.is_file():
+        return None
     with History.open(here.home.database, "", read_only=True) as file:
         bots = file.bots()
-    if not bots:
-        return ()
-    with History.open(here.home.database, bots[0], read_only=True) as past:
-        return [Window.of(spec) for spec in past.kept(KEPT_WINDOWS, list[WindowSpec]) or ()]
+    return History.open(here.home.database, bots[0], read_only=True) if bots else None
 
 
 def _watched(found: Iterable[Found], directory: Path, screen: Screen) -> Iterator[Found]:

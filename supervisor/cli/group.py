@@ -36,6 +36,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "lock": ("steer", "Refuse deployments until `unlock`."),
     "unlock": ("steer", "Allow deployments again."),
     "send": ("steer", "Run the bot's on_command and show its answer."),
+    "acknowledge": ("steer", "Say that you know of an outage: `status` shows it no more."),
     "down": ("steer", "Stop the bot for good at its next boundary, then the supervisor."),
     "demo": ("demo", "A small market, a live bot, and seven deploys that try to hurt it."),
     "completion": ("completion", "Print the completion script for a shell."),

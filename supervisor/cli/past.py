@@ -7,7 +7,9 @@ import time
 import click
 import msgspec
 
+from ...protocol.events import Outage
 from ..history import History
+from ..outages import told
 from ..records import Deployment
 from ..releases import Releases
 from .errors import BadInput
@@ -56,16 +58,21 @@ def releases(here: Here) -> Done:
     "-n", "--limit", type=click.IntRange(1, 10_000), default=20, show_default=True, help="How many."
 )
 def history(here: Here, deployment: int, limit: int) -> Done:
-    """The deployments so far, newest first, or the whole story of DEPLOYMENT."""
+    """The deployments and outages so far, newest first, or the whole story of DEPLOYMENT."""
     with open_history(here) as past:
         if deployment:
             row = past.deployment(deployment)
             _story(here.screen, row)
             return Done(msgspec.to_builtins(row))
         rows = past.deployments(limit)
+        outages = past.outages(limit)
     for line in columns([_line(here.screen, row) for row in rows]) if rows else ["no deployments yet"]:
         here.screen.line(line)
-    return Done({"deployments": msgspec.to_builtins(rows)})
+    if outages:
+        here.screen.line()
+    for line in columns([_outage(here.screen, one) for one in outages]):
+        here.screen.line(line)
+    return Done({"deployments": msgspec.to_builtins(rows), "outages": msgspec.to_builtins(outages)})
 
 
 def open_history(here: Here) -> History:
@@ -92,6 +99,14 @@ def _line(screen: Screen, row: Deployment) -> tuple[str, ...]:
 
 def _failure(row: Deployment) -> str:
     return row.reason if row.outcome not in ("done", "rehearsed", None) else ""
+
+
+def _outage(screen: Screen, one: Outage) -> tuple[str, ...]:
+    if one.acknowledged is None:
+        known = screen.warn("not acknowledged")
+    else:
+        known = f"acknowledged by {one.who or 'unknown'}" + (f": {one.why}" if one.why else "")
+    return (clock(one.since), told(one, time.time_ns()), known)
 
 
 def _outcome(screen: Screen, row: Deployment) -> str:

@@ -6,6 +6,7 @@ import msgspec
 
 from ...protocol import commands, duration
 from ...protocol.events import DeploymentEnded
+from ..outages import told
 from ..status import Status
 from .exits import Exit
 from .here import Here
@@ -16,6 +17,8 @@ from .words import ago, count, last
 __all__ = ["picture", "status"]
 
 _SECOND = 1_000_000_000
+_OUTAGES = 5
+_TRACEBACK = 30
 
 
 @verb
@@ -45,6 +48,7 @@ def picture(status: Status, screen: Screen) -> list[str]:
         ),
         *_under_way(status, screen),
         *_ended(status.last, status.at, screen),
+        *_outages(status, screen),
         *_lock(status, screen),
         *_failure(status),
     ]
@@ -114,6 +118,15 @@ def _ended(one: DeploymentEnded | None, now: int, screen: Screen) -> list[tuple[
     return [("last", told)]
 
 
+def _outages(status: Status, screen: Screen) -> list[tuple[str, str]]:
+    rows = [("outage", told(one, status.at)) for one in status.outages[-_OUTAGES:]]
+    if len(status.outages) > len(rows):
+        rows.insert(0, ("outages", f"{len(status.outages) - len(rows)} more before these: see `history`"))
+    if any(one.until is not None for one in status.outages):
+        rows.append(("", f"{screen.warn('until you have seen them')}: `neverblink acknowledge [ID]`"))
+    return rows
+
+
 def _lock(status: Status, screen: Screen) -> list[tuple[str, str]]:
     lock = status.lock
     if lock is None:
@@ -126,7 +139,8 @@ def _failure(status: Status) -> list[tuple[str, str]]:
     one = status.failure
     if one is None or status.worker:
         return []
-    return [("failed", f"{one.worker} {ago(one.at, status.at)}: {one.reason} (log: {one.log})")]
+    rows = [("failed", f"{one.worker} {ago(one.at, status.at)}: {one.reason} (log: {one.log})")]
+    return rows + [("", line) for line in one.traceback.splitlines()[-_TRACEBACK:]]
 
 
 def _workers(status: Status) -> list[str]:

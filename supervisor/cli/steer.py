@@ -1,4 +1,4 @@
-"""pause, resume, lock, unlock, send, down: one request, one answer."""
+"""pause, resume, lock, unlock, send, acknowledge, down: one request, one answer."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import click
 import msgspec
 
 from ...protocol import duration
-from ...protocol.commands import Down, Lock, Pause, Resume, Send, Unlock
+from ...protocol.commands import Acknowledge, Down, Lock, Pause, Resume, Send, Unlock
 from .errors import BadInput
 from .here import Here
 from .verb import Done, verb
 
-__all__ = ["down", "lock", "pause", "resume", "send", "unlock"]
+__all__ = ["acknowledge", "down", "lock", "pause", "resume", "send", "unlock"]
 
 _why = click.option("-m", "--why", default="", metavar="WHY", help="Why, for the history.")
 
@@ -81,6 +81,22 @@ def send(here: Here, name: str, pairs: tuple[str, ...], args_json: str, within: 
     value = answer.get("value")
     here.screen.line(value if isinstance(value, str) else _pretty(value))
     return Done(answer)
+
+
+@verb
+@click.argument("outage", type=click.IntRange(min=0), default=0, metavar="[ID]")
+@_why
+def acknowledge(here: Here, outage: int, why: str) -> Done:
+    """Say that you know of outage ID, or without one of all that are over: `status` shows them no more.
+
+    The history keeps them, with who acknowledged them and why.
+    """
+    with here.client() as client:
+        result = _object(client.ask(Acknowledge(outage=outage, why=why)))
+    ids = [str(one["id"]) for one in cast("list[dict[str, Any]]", result["acknowledged"])]
+    said = f"outage {', '.join(ids)}" if ids else "there was nothing to acknowledge"
+    here.screen.line(f"{here.screen.good('acknowledged')}  {said}")
+    return Done(result)
 
 
 @verb

@@ -7,6 +7,7 @@ its numbers are how many processes may fail, how many messages may be lost and h
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given, settings
@@ -32,18 +33,16 @@ MISFORTUNES = ("kill", "hang", "fell", "unreadable", "stale", "drop", "repeat", 
     ids=["calm", "a failure", "a loss", "a wish", "all together"],
 )
 def test_no_interleaving_breaks_a_rule(
-    crashes: int, losses: int, wishes: int, depth: int, what: str, capsys: pytest.CaptureFixture[str]
+    crashes: int, losses: int, wishes: int, depth: int, what: str, say: Callable[[str], None]
 ) -> None:
     model = Model(Machines(plain=True))
     began = time.monotonic()
     seen = explore(model, model.start(crashes, losses, wishes), depth)
     took = time.monotonic() - began
-    with capsys.disabled():
-        print(
-            f"\n  {what}: {seen.states} states, {seen.moves} moves, {seen.depth} deep, "
-            f"{seen.at_rest} ways to end, {took:.1f} s",
-            end="",
-        )
+    say(
+        f"explorer, {what}: {seen.states} states, {seen.moves} moves, {seen.depth} deep, "
+        f"{seen.at_rest} ways to end, {took:.1f} s"
+    )
     assert seen.states > 1_000
 
 

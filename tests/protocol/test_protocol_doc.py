@@ -48,6 +48,7 @@ MESSAGES = [
 PARTS = [
     *(versions.VersionRange, changes.Schema, changes.Changes, window.WindowSpec, grid.Gap, grid.ClockStep),
     *(frame.Item, frame.Timing, frame.Traffic, frame.Armed, frame.Led, frame.Yielded, frame.Vitals),
+    link.Doubt,
     *(journal.Position, journal.Snapshot, journal.Rows, journal.Opened, journal.Closed),
 ]
 

@@ -305,3 +305,19 @@ def test_a_scope_clips_by_its_own_kind_of_bound() -> None:
     assert Scope(Seq(5), Seq(9)).clip(1, 20, SECOND) == (5, 9)
     assert Scope(Moment(4 * SECOND + 1), Moment(9 * SECOND)).clip(1, 20, SECOND) == (5, 9)
     assert Scope(Seq(5)).clip(1, 4, SECOND) is None
+
+
+def test_a_leader_that_died_and_was_succeeded_is_listed() -> None:
+    life = Life().begin("w1", "v1")
+    life.ticks(3)
+    doubt = life.decide("enter")
+    life.lead("w2", "failover", release="v1")
+    life.tick(Gap(life.seq + 1, life.seq + 2, "missed", "w1 died"))
+    life.lead("w3", "first", release="v1").tick()
+    report = audit(life.found())
+    assert report.ok, report.broken
+    first, second = report.deaths
+    assert (first.worker, first.successor, first.cause, first.missed) == ("w1", "w2", "failover", 2)
+    assert (first.in_doubt, first.release, first.epoch) == ([doubt], "v1", 2)
+    assert (second.worker, second.successor, second.cause, second.missed) == ("w2", "w3", "first", 0)
+    assert report.deaths_total == 2

@@ -14,12 +14,13 @@ from neverblink.protocol.frame import GENESIS
 from neverblink.protocol.grid import Gap
 from neverblink.protocol.window import WindowSpec
 from neverblink.supervisor.audit_scope import Moment, Seq
-from neverblink.supervisor.cli.audit import KEPT_WINDOWS, bound
+from neverblink.supervisor.cli.audit import bound
 from neverblink.supervisor.cli.errors import BadInput
 from neverblink.supervisor.cli.exits import Exit
 from neverblink.supervisor.cli.group import neverblink
 from neverblink.supervisor.history import History
 from neverblink.supervisor.home import Home
+from neverblink.supervisor.records import WINDOWS
 
 from .lives import SECOND, Life
 
@@ -110,7 +111,7 @@ def test_windows_are_the_bots_own_or_those_asked_for(home: Home) -> None:
     assert told(home)["windows"] == {}
     with History.open(home.database, "foresight") as past:
         past.started("w1", "v1", 1, 1, home.logs / "w1.log", 1)
-        past.keep(KEPT_WINDOWS, [WindowSpec("1m", "-20s", "-5s", name="minute")])
+        past.keep(WINDOWS, [WindowSpec("1m", "-20s", "-5s", name="minute")])
     found = told(home)["windows"]
     assert (found["minute"]["total"], found["minute"]["covered"]) == (3, 3)
     found = told(home, "--window", "2m,0s,10s", "--window", "1m,12s,21s")["windows"]

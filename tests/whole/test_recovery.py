@@ -59,10 +59,21 @@ def test_a_leader_that_dies_in_a_decision_is_succeeded_and_the_decision_is_in_do
     assert after["events"] == 1
     (doomed,) = live.said("dies")
     assert f"('{doomed}', 'enter'" in live.said("leads")[1]
+    (outage,) = live.status()["outages"]
+    assert (outage["worker"], outage["successor"], outage["deaths"]) == ("w1", "w2", 1)
+    assert [(doubt["id"], doubt["name"]) for doubt in outage["in_doubt"]] == [(doomed, "enter")]
+    assert outage["missed"] >= 1
+    assert "went on after" in live.run("status").out
+    assert live.ask("acknowledge", who="anna", why="seen")["acknowledged"][0]["id"] == 1
+    assert live.status()["outages"] == []
     live.down()
     report = live.audit()
     assert report["doubled"] == 0
     assert report["ok"], report
+    (death,) = live.run("audit", "--json").json["deaths"]
+    assert (death["worker"], death["missed"]) == ("w1", outage["missed"])
+    assert death["reason"] == outage["cause"]
+    assert report["missing"][0]["cause"] == "w1 died"
 
 
 def test_a_leader_that_is_killed_between_two_turns_is_succeeded_at_once(live: Live) -> None:
