@@ -9,6 +9,7 @@ from __future__ import annotations
 import msgspec
 
 from .errors import NeverblinkError
+from .keys import Keys
 from .wire import UNDECODABLE
 
 __all__ = ["VARIABLE", "Assignment", "AssignmentError", "decode_assignment", "encode_assignment"]
@@ -39,6 +40,8 @@ class Assignment(msgspec.Struct, frozen=True):
     """After yielding, how long until it takes the lease back if nobody has."""
     hang_after: int = 2_000_000_000
     """In probation, how long past a due tick the leader may be silent."""
+    keys: Keys | None = None
+    """By which it proves itself. The pipe is the only way they go: no argument and no environment has them."""
 
 
 def encode_assignment(assignment: Assignment) -> bytes:

@@ -20,6 +20,7 @@ from neverblink.protocol import (
     frame,
     grid,
     journal,
+    keys,
     lease,
     link,
     stream,
@@ -46,6 +47,7 @@ MESSAGES = [
     for kind in kinds(union)
 ]
 PARTS = [
+    keys.Keys,
     *(versions.VersionRange, changes.Schema, changes.Changes, window.WindowSpec, grid.Gap, grid.ClockStep),
     *(frame.Item, frame.Timing, frame.Traffic, frame.Armed, frame.Led, frame.Yielded, frame.Vitals),
     link.Doubt,

@@ -30,6 +30,7 @@ from neverblink.protocol.journal import (
     pack_header,
     pack_record,
 )
+from neverblink.protocol.keys import Keys
 from neverblink.protocol.lease import Holder, encode_record, slot_of
 from neverblink.protocol.link import YieldTo, supervisor_codec
 
@@ -68,6 +69,7 @@ def assignment_example() -> str:
         run="/srv/foresight/.neverblink/run",
         lease="/srv/foresight/.neverblink/lease",
         journal="/srv/foresight/.neverblink/journal",
+        keys=Keys(bytes(range(32)), bytes(range(32, 64)), bytes(range(64, 96))),
     )
     return msgspec.json.format(encode_assignment(told), indent=2).decode()
 

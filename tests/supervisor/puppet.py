@@ -31,6 +31,7 @@ from neverblink.protocol.seat import Role, Seat, SeatEvent
 from neverblink.protocol.versions import PROTOCOL, VersionRange
 from neverblink.protocol.window import WindowSpec
 from neverblink.supervisor.home import Sockets
+from neverblink.supervisor.keyring import public_of
 from neverblink.worker.lease import Lease
 
 
@@ -41,7 +42,10 @@ class Puppet:
         self.interval = self.script.get("tick_ms", 20) * 1_000_000
         context = zmq.Context[zmq.Socket[bytes]]()
         self.supervisor = context.socket(zmq.DEALER)
-        self.supervisor.setsockopt(zmq.IDENTITY, self.me.worker.encode())
+        assert self.me.keys is not None
+        self.supervisor.setsockopt(zmq.CURVE_SERVERKEY, self.me.keys.supervisor)
+        self.supervisor.setsockopt(zmq.CURVE_PUBLICKEY, public_of(self.me.keys.own))
+        self.supervisor.setsockopt(zmq.CURVE_SECRETKEY, self.me.keys.own)
         self.sockets = Sockets(Path(self.me.run))
         self.supervisor.connect(self.sockets.endpoint("supervisor.sock"))
         self.inbox = context.socket(zmq.PULL)
