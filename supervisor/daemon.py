@@ -34,6 +34,7 @@ from .keyring import Keyring
 from .log import Log
 from .news import News
 from .outside import Child, Launch, Outside
+from .prepare import Preparer
 from .privacy import privately
 from .records import WINDOWS
 from .releases import Release, Releases
@@ -125,7 +126,10 @@ class _Daemon:
         )
         self._releases = Releases(home.releases)
         self._freeze = Freeze(self._archive)
-        self._deployments = Deployments(self._bot, self._releases, self._archive, self._freeze)
+        self._preparer = Preparer(home.environments, environment, self._leading_pid)
+        self._deployments = Deployments(
+            self._bot, self._releases, self._archive, self._freeze, self._preparer, home.logs
+        )
         self._counter = Counter(
             self._bot,
             self._deployments,
@@ -178,6 +182,10 @@ class _Daemon:
         arrival.sweep(self._home.run)
         # Nobody who has the old keys is left.
         self._keyring = Keyring.renew(self._home.key)
+        ended = await asyncio.to_thread(self._preparer.arrive)
+        if ended:
+            self._log.say(ended)
+        await asyncio.to_thread(self._releases.sweep)
         self._news.subscribe(self._archive.note)
         for one in known:
             self._news.tell(
@@ -240,7 +248,20 @@ class _Daemon:
         self._releases.promote(release.id)
         if before is not None and self._digest(before) != release.digest:
             self._log.say(f"the code in {source} is not what led last: that was release {before}")
-        return release, await asyncio.to_thread(load, release.path, source)
+        config = await asyncio.to_thread(load, release.path, source)
+        return release, await self._prepared(release, config)
+
+    async def _prepared(self, release: Release, config: Config) -> Config:
+        """How the first release is run: in its environment, which may have to be built now. It is not checked."""
+        ready = await asyncio.to_thread(self._preparer.ready, release.id, release.path, config, check=False)
+        if ready is not None:
+            return ready
+        self._log.say("building the environment")
+        try:
+            voice = _Spoken(self._log.say)
+            return await self._preparer.prepare(release.id, release.path, config, voice, check=False)
+        except NeverblinkError as problem:
+            raise StartFailed(self._news.bot, problem.message, "") from None
 
     def _digest(self, release: str) -> str:
         try:
@@ -293,6 +314,10 @@ class _Daemon:
 
     # what the parts are given
 
+    def _leading_pid(self) -> int:
+        leading = self._bot.leading
+        return leading.pid if leading is not None and leading.alive else 0
+
     def _line(self) -> Switchboard:
         assert self._switchboard is not None
         return self._switchboard
@@ -336,6 +361,19 @@ class _Daemon:
             lock=self._freeze.lock,
             supervisor=this_supervisor(self._version, self._since),
         )
+
+
+class _Spoken:
+    """A voice that says everything on the screen."""
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self._say = say
+
+    def line(self, step: str, text: str) -> None:
+        self._say(f"{step}: {text}")
+
+    def step(self, step: str, text: str, took: int, facts: dict[str, Any]) -> None:
+        self._say(f"{step}: {text}")
 
 
 class _signals:

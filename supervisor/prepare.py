@@ -40,7 +40,7 @@ class Voice(Protocol):
 
 
 class Preparer:
-    """Prepares releases: environments are made in `directory`, and `note` is for what runs (see `Chores`).
+    """Prepares releases: environments are made in `directory`.
 
     `environment` are the variables that programs see; `leader()` is the pid to keep out of the way of, or 0.
     """
@@ -48,12 +48,11 @@ class Preparer:
     def __init__(
         self,
         directory: Path,
-        note: Path,
         environment: Mapping[str, str],
         leader: Callable[[], int] = lambda: 0,
     ) -> None:
         self.environments = Environments(directory, environment)
-        self._chores = Chores(note, leader)
+        self._chores = Chores(directory / ".running", leader)
 
     def arrive(self) -> str:
         """Clear away what a killed supervisor left: a build that runs, half an environment. Returns what was ended."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 import click
 import msgspec
 
 from ...protocol.events import Outage
+from ..account import log_of
 from ..history import History
 from ..outages import told
 from ..records import Deployment
@@ -62,8 +64,9 @@ def history(here: Here, deployment: int, limit: int) -> Done:
     with open_history(here) as past:
         if deployment:
             row = past.deployment(deployment)
-            _story(here.screen, row)
-            return Done(msgspec.to_builtins(row))
+            printed = _printed(log_of(here.home.logs, deployment))
+            _story(here.screen, row, printed)
+            return Done({**msgspec.to_builtins(row), "log": printed})
         rows = past.deployments(limit)
         outages = past.outages(limit)
     for line in columns([_line(here.screen, row) for row in rows]) if rows else ["no deployments yet"]:
@@ -119,7 +122,15 @@ def _outcome(screen: Screen, row: Deployment) -> str:
             return screen.bad(row.outcome.replace("_", " "))
 
 
-def _story(screen: Screen, row: Deployment) -> None:
+def _printed(log: Path) -> list[str]:
+    """What was printed while the release was made ready, line by line."""
+    try:
+        return log.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return []
+
+
+def _story(screen: Screen, row: Deployment, printed: list[str]) -> None:
     screen.line(
         f"{screen.style(f'deployment {row.id}', bold=True)}  {_outcome(screen, row)}  {row.reason}".rstrip()
     )
@@ -137,6 +148,10 @@ def _story(screen: Screen, row: Deployment) -> None:
         ]
     ):
         screen.line(line.rstrip())
+    if printed:
+        screen.line("  what its build printed:")
+        for line in printed:
+            screen.line(f"    {screen.faint(line)}")
     if row.ended is not None:
         outcome = of_row(row)
         seq = f", tick {outcome.seq}" if outcome.seq is not None else ""
