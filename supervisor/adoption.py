@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable
 from ..protocol.errors import NeverblinkError
 from ..protocol.events import WorkerAdopted
 from ..protocol.lease import Holder
+from ..protocol.link import Report
 from . import arrival
 from .archive import Archive
 from .arrival import HomeInUse, Survivor
@@ -111,6 +112,7 @@ class Adoption:
         await bot.waiting.until(
             lambda: bot.stopping or all(map(_has_answered, self._members)), _ANSWER_WITHIN
         )
+        self._believe_the_lease()
         self._refuse_strangers()
         await self._know_releases()
         if bot.stopping:
@@ -130,6 +132,13 @@ class Adoption:
                 deployments.lead_now(leading.release)
         bot.adopted()
         return True
+
+    def _believe_the_lease(self) -> None:
+        """Who has the lease leads, also when it is busy, or stopped, and says nothing."""
+        holder = arrival.holder_of(self._home.lease)
+        for member in self._members:
+            if holder is not None and member.report is None and member.pid == holder.pid:
+                member.report = Report("leading", holder.epoch, True, member.worker, 0, 0, 0, False)
 
     def _refuse_strangers(self) -> None:
         for member in self._members:

@@ -14,13 +14,13 @@ from pathlib import Path
 
 import msgspec
 
-from ..protocol import journal as layout
 from ..protocol import lease
 from ..protocol.errors import NeverblinkError
 from ..protocol.frame import decode_frame
-from ..protocol.journal import RecordKind, Torn
+from ..protocol.journal import Entry, RecordKind, decode_snapshot
 from .history import History, HistoryError
 from .home import Home
+from .journal_reader import check_formats, read_segment, segments
 from .process import alive
 from .records import Worker
 
@@ -29,6 +29,7 @@ __all__ = [
     "Left",
     "Survivor",
     "alive_in",
+    "holder_of",
     "journal_left",
     "last_leader",
     "named",
@@ -78,7 +79,7 @@ class HomeInUse(NeverblinkError):
 
 def survivors(home: Home, known: Iterable[Worker]) -> list[Survivor]:
     """The workers of an earlier run that are alive: those that are known, and whoever has the lease."""
-    holder = _holder(home.lease)
+    holder = holder_of(home.lease)
     found = [
         Survivor(
             one.worker,
@@ -124,8 +125,13 @@ def last_leader(home: Home) -> lease.Holder | None:
 
 
 def journal_left(directory: Path) -> Left | None:
-    """Where the journal in `directory` ends, None when there is no frame in it. Raises `JournalError`."""
-    for segment in sorted(directory.glob("*.journal"), reverse=True):
+    """Where the journal in `directory` ends, None when there is no frame in it.
+
+    Raises `JournalError`, and `JournalTooNew` when any of it was written by a later release.
+    """
+    found = segments(directory)
+    check_formats(directory)
+    for _, segment in reversed(found):
         left = _end_of(segment)
         if left is not None:
             return left
@@ -151,20 +157,14 @@ def sweep(run: Path, living: Iterable[str] = ()) -> None:
 
 
 def _end_of(segment: Path) -> Left | None:
-    data = segment.read_bytes()
-    if len(data) < layout.HEADER_SIZE:
-        return None
-    layout.unpack_header(data, segment.name)
     left: Left | None = None
     frame: bytes | None = None
-    for entry in layout.scan(data):
-        if isinstance(entry, Torn):
-            break
+    for entry in read_segment(segment):
+        if not isinstance(entry, Entry):
+            continue
         if entry.kind is RecordKind.FRAME:
             frame = entry.payload
-        elif (
-            entry.kind is RecordKind.SNAPSHOT and (copy := layout.decode_snapshot(entry.payload)).number >= 0
-        ):
+        elif entry.kind is RecordKind.SNAPSHOT and (copy := decode_snapshot(entry.payload)).number >= 0:
             left = Left(copy.seq, segment.stat().st_mtime_ns, False)
     if frame is None:
         return left
@@ -172,7 +172,7 @@ def _end_of(segment: Path) -> Left | None:
     return Left(last.seq, last.timing.ended, last.kind == "stop")
 
 
-def _holder(path: Path) -> lease.Holder | None:
+def holder_of(path: Path) -> lease.Holder | None:
     """Who has the lease now. (We have no lock on the file, so that closing it again costs nobody anything.)"""
     try:
         file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)

@@ -130,6 +130,7 @@ class Bot:
     def adopted(self) -> None:
         """The bot goes on with workers that were found."""
         self.starting = False
+        self.guard.begin()
         self._look_for_leader()
 
     async def _bring_up(self, release: Release, config: Config) -> None:
@@ -176,7 +177,7 @@ class Bot:
 
     def take_up(self, kept: Kept, release: Release, config: Config, told: Told) -> None:
         """Go on with a handoff that an earlier supervisor began."""
-        self._drive(kept.handoff, release, config, told).take_up(kept, self.leader, self._epoch)
+        self._drive(kept.handoff, release, config, told).take_up(kept)
 
     def _drive(self, handoff: Handoff, release: Release, config: Config, told: Told) -> Driver:
         def done(how: Finished) -> None:

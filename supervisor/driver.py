@@ -171,9 +171,8 @@ class Driver:
     def begin(self) -> None:
         self._feed(machine.Begin())
 
-    def take_up(self, kept: Kept, holder: str, epoch: int) -> None:
-        """Go on with what an earlier supervisor began. The workers have told again what they are and what they did;
-        of one that can't it is known whether it is the `holder` of the lease, of this `epoch`."""
+    def take_up(self, kept: Kept) -> None:
+        """Go on with what an earlier supervisor began. The workers have told again what they are and what they did."""
         self._took_over = kept.took_over
         self.since = kept.since
         self._entered -= max(0, self._news.now() - kept.since)
@@ -185,9 +184,7 @@ class Driver:
             self._handed = new.handed
             self._ticked = new.report is not None and new.report.ticks > 0
         settled = old.report.order if old is not None and old.report is not None else 0
-        self._feed(
-            machine.Found(self._found(old, holder, epoch), self._found(new, holder, epoch), settled=settled)
-        )
+        self._feed(machine.Found(self._found(old), self._found(new), settled))
         if self.phase not in (Phase.PREPARING, Phase.REHEARSING):
             self._hands.free(self.handoff.new)
         for member in (old, new):
@@ -375,13 +372,11 @@ class Driver:
 
     # from the world to the machine
 
-    def _found(self, member: Member | None, holder: str, epoch: int) -> machine.Seen | None:
+    def _found(self, member: Member | None) -> machine.Seen | None:
         if member is None or not member.alive:
             return None
         if member.report is not None:
             return self._seen(member.worker, member.report)
-        if member.worker == holder:
-            return machine.Seen(holder, "leading", True, True, epoch)
         return machine.Seen(member.worker, "joining", False, False)
 
     def _seen(self, worker: str, report: Report) -> machine.Seen:
