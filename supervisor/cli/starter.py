@@ -19,7 +19,8 @@ _CONFIG = """\
 name = "{name}"
 bot = "bot:Starter"           # MODULE:NAME
 
-# python = "python3.13"       # the bot's interpreter; it needs neverblink installed
+# python = "python3.13"       # an interpreter to use as it is; else the bot gets what its pyproject.toml,
+                              # uv.lock or requirements.txt asks for
 # durability = "process"      # process: survives a killed process | interval, always: a power loss too
 
 [handoff]
