@@ -104,6 +104,7 @@ class Bot:
         """Start the first worker and have it lead. Raises `StartFailed`, and then no worker is left."""
         await self._bring_up(release, config)
         self.starting = False
+        self.waiting.stir()
 
     async def _bring_up(self, release: Release, config: Config) -> None:
         self._runs[release.id] = release, config
