@@ -38,6 +38,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "send": ("steer", "Run the bot's on_command and show its answer."),
     "acknowledge": ("steer", "Say that you know of an outage: `status` shows it no more."),
     "down": ("steer", "Stop the bot for good at its next boundary, then the supervisor."),
+    "hook": ("hook", "Deploy what is pushed to a git repository: `git push live main`."),
     "demo": ("demo", "A small market, a live bot, and seven deploys that try to hurt it."),
     "completion": ("completion", "Print the completion script for a shell."),
 }
