@@ -27,6 +27,7 @@ __all__ = [
     "Output",
     "PhaseChanged",
     "Pulse",
+    "Slow",
     "Step",
     "SupervisorStopping",
     "WindowMissed",
@@ -137,6 +138,15 @@ class WorkerExited(_Event, frozen=True, tag="worker-exited"):
     reason: str
 
 
+class Slow(_Event, frozen=True, tag="slow"):
+    """The leader does not do its work, for `lasts` ns so far; `reason` is "" when it does again."""
+
+    worker: str
+    release: str
+    reason: str
+    lasts: int
+
+
 class Commanded(_Event, frozen=True, tag="command"):
     """A command was carried out or refused (`outcome` is "ok" or the fault's code)."""
 
@@ -217,6 +227,7 @@ Event = (
     | LeaderChanged
     | WorkerStarted
     | WorkerExited
+    | Slow
     | Commanded
     | Pulse
     | OutageChanged

@@ -20,6 +20,7 @@ import msgspec
 
 from ..protocol import duration
 from ..protocol.errors import NeverblinkError
+from .watchdog import Bounds
 
 __all__ = [
     "AUTO",
@@ -117,6 +118,7 @@ class Config(msgspec.Struct, frozen=True):
     handoff: Handoff = Handoff()
     deploy: Deploying = Deploying()
     keep: Keep = Keep()
+    watchdog: Bounds = Bounds()
 
     @property
     def directory(self) -> Path:
@@ -134,7 +136,7 @@ def load(directory: Path, project: Path | None = None) -> Config:
     project = (project or directory).absolute()
     path, table = _read(directory)
     said = _Table(path, "", table)
-    said.allow("name", "bot", "python", "environment", "durability", "handoff", "deploy", "keep")
+    said.allow("name", "bot", "python", "environment", "durability", "handoff", "deploy", "keep", "watchdog")
     handoff = _handoff(said.table("handoff"))
     keep = said.table("keep")
     keep.allow("releases")
@@ -149,6 +151,7 @@ def load(directory: Path, project: Path | None = None) -> Config:
         handoff=handoff,
         deploy=_deploying(said.table("deploy")),
         keep=Keep(keep.integer("releases", Keep().releases, 1, _MOST_RELEASES)),
+        watchdog=_watchdog(said.table("watchdog")),
     )
 
 
@@ -303,6 +306,12 @@ def _deploying(said: _Table) -> Deploying:
         check_within=said.span("check_within", usual.check_within),
         build_within=said.span("build_within", usual.build_within),
     )
+
+
+def _watchdog(said: _Table) -> Bounds:
+    said.allow(*Bounds.__struct_fields__)
+    usual = Bounds()
+    return Bounds(**{key: said.span(key, getattr(usual, key)) for key in Bounds.__struct_fields__})
 
 
 def _shown(value: object) -> str:

@@ -392,6 +392,9 @@ class Engine:
             return
         self._leave = command
         self._hooks.clear()
+        if command.how == "stop":
+            # From here on no tick is due, however long `on_stop` takes.
+            self._announce()
 
     def _last_step(self, leave: seat.Leave) -> Step | None:
         if leave.how == "stop":

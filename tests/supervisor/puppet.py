@@ -7,7 +7,7 @@ is three words over a socket, which is all that the supervisor could notice of i
 Keys of the script: `tick_ms`, `windows`, `import_error`, `fail` (phase: reason), `hang` (`start` or `all`),
 `unreadable` (reason), `hold` (reason; `hold_ms` for a while only), `crash_ms` (after it began to lead), `protocol` (a
 pair), `decision` (a name, open while it leads), `garbage`, `stops_with` (a file: its stop takes until that is there),
-`exit_code` (of `stop`), `suspect` (reason).
+`exit_code` (of `stop`), `suspect` (reason), `still` (leads and does not tick).
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ class Puppet:
             self.watch()
             return
         seq = time.time_ns() // self.interval
-        if seq > self.seq:
+        if seq > self.seq and not ("still" in self.script and self.ticks):
             self.seq = seq
             self.ticks += 1
             if self.first:

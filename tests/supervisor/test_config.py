@@ -121,7 +121,7 @@ def test_a_place_that_is_no_directory_is_named(project: Path) -> None:
         (
             'colour = "red"',
             "colour",
-            "expected one of name, bot, python, environment, durability, handoff, deploy, keep",
+            "expected one of name, bot, python, environment, durability, handoff, deploy, keep, watchdog",
         ),
         ('[handoff]\nprobaton = "5s"', "handoff.probaton", 'did you mean "probation"?'),
         ('[handoff]\nstart-within = "5s"', "handoff.start-within", 'did you mean "start_within"?'),
