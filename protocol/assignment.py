@@ -34,6 +34,12 @@ class Assignment(msgspec.Struct, frozen=True):
     lease: str
     journal: str
     durability: str = "process"
+    journal_segment: int = 16 * 1024 * 1024
+    """Bytes after which a new segment is begun."""
+    journal_keep: int = 1024 * 1024 * 1024
+    """Bytes that all segments together may have."""
+    journal_keep_for: int = 30 * 86_400_000_000_000
+    """How long a segment is kept after its last record."""
     pulse: int = 200_000_000
     """How often the worker reports to the supervisor when nothing happens."""
     lease_within: int = 250_000_000

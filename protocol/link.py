@@ -2,7 +2,8 @@
 
 The worker speaks of its state, not of its history: a `Report` says what it is now, is sent on every change and again
 at a steady pace, and so a lost one does no harm. What happened once (`Ready`, `Handed`, `Failed`) is told once, for
-the operator's eyes, and nothing that keeps the bot safe depends on it.
+the operator's eyes, and nothing that keeps the bot safe depends on it; it is told again when a supervisor asks with
+`Identify`, because that is one which has not heard it.
 """
 
 from __future__ import annotations
@@ -29,8 +30,10 @@ __all__ = [
     "Hello",
     "Holding",
     "Identify",
+    "Journaled",
     "Lead",
     "Ready",
+    "Recovered",
     "Rehearsed",
     "Rejected",
     "Report",
@@ -76,6 +79,20 @@ class Ready(msgspec.Struct, frozen=True, tag="ready"):
     started: int
 
 
+class Journaled(msgspec.Struct, frozen=True, array_like=True):
+    """Where the leader's journal stands."""
+
+    segment: int
+    size: int
+    """Bytes in that segment."""
+    failing: str = ""
+    """Why it cannot be written, and the bot goes on without it; "" when it can."""
+    since: int = 0
+    """Since when it cannot be written, wall clock, ns."""
+    unwritten: int = 0
+    """Frames made since, which are in no file yet."""
+
+
 class Report(msgspec.Struct, frozen=True, tag="report"):
     """What I am now."""
 
@@ -103,6 +120,8 @@ class Report(msgspec.Struct, frozen=True, tag="report"):
     followers: int = 0
     cause: str = ""
     """How it came to lead, when it leads."""
+    journal: Journaled | None = None
+    """When it leads."""
 
 
 class Rehearsed(msgspec.Struct, frozen=True, tag="rehearsed"):
@@ -161,6 +180,20 @@ class Handed(msgspec.Struct, frozen=True, tag="handed"):
     """Decisions that a dead leader left open, as the bot was told."""
 
 
+class Recovered(msgspec.Struct, frozen=True, tag="recovered"):
+    """I lead, and the journal was not as a leader leaves it. This is how far I go on from it."""
+
+    number: int
+    seq: int
+    at: int
+    """Wall clock at that frame's boundary, ns; 0 when it is not known."""
+    segment: int
+    left: int
+    """Bytes after the last whole record of that segment."""
+    problem: str
+    """What is damaged or missing; "" for what a killed process leaves half written."""
+
+
 class Failed(msgspec.Struct, frozen=True, tag="failed"):
     """I am about to exit: in what I failed (`import`, `start`, `load`, `read`, `tick`, …), one line, and the rest."""
 
@@ -202,7 +235,8 @@ class Rejected(msgspec.Struct, frozen=True, tag="rejected"):
 
 
 class Identify(msgspec.Struct, frozen=True, tag="identify"):
-    """I do not know you (any more): say `Hello` again."""
+    """I do not know you (any more): say `Hello` again, and then all that a supervisor has to know which did not start
+    you: `Ready`, `Rehearsed`, `Report`, the decisions that are open, `Handed`, `Holding`, as far as there is any."""
 
 
 class Follow(msgspec.Struct, frozen=True, tag="follow"):
@@ -255,6 +289,7 @@ WorkerMessage = (
     | Cancelled
     | Suspect
     | Handed
+    | Recovered
     | Failed
     | DecisionOpened
     | DecisionClosed

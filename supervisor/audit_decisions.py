@@ -36,6 +36,13 @@ class Decisions:
         """Records before this one are missing."""
         self._severed = True
 
+    def has_opened(self, id: str) -> bool:
+        """Whether the record of its opening was seen lately."""
+        return id in self._ids or id in self._open
+
+    def is_open(self, id: str) -> bool:
+        return id in self._open or id in self._doubted
+
     def opened(self, record: Opened, epoch: int) -> None:
         if self._scope.open:
             self._counts[0] += 1

@@ -31,6 +31,7 @@ from ..protocol.commands import (
 )
 from ..protocol.errors import NeverblinkError
 from ..protocol.events import Event, decode_event
+from .arrival import alive_in, named
 from .home import Home
 from .privacy import user_name
 
@@ -153,6 +154,14 @@ class Client:
                 them = user_name(self.home.path.stat().st_uid)
                 raise Unreachable(
                     str(self.home.path), f"it belongs to {them}, and is closed to others: ask as {them}"
+                )
+            found = alive_in(self.home)
+            if found:
+                pids = " ".join(str(one.pid) for one in found)
+                raise Unreachable(
+                    str(self.home.path),
+                    f"{problem}, and the bot is alive without one: {named(found)}. `neverblink up` comes back to it; "
+                    f"after that `neverblink down` stops it in order. `kill {pids}` would end it where it stands",
                 )
             raise Unreachable(
                 str(self.home.path), f"{problem}: start it with `neverblink up`, or name another --home"

@@ -84,6 +84,8 @@ class Environments:
 
     def get(self, name: str) -> Built | None:
         """The environment of this name; None when there is none that is complete and whose Python is there."""
+        if not name:
+            return None
         place = self.directory / name
         try:
             said = msgspec.json.decode((place / _STAMP).read_bytes(), type=_Stamp)

@@ -20,7 +20,7 @@ import msgspec
 
 from ..protocol.errors import NeverblinkError
 from .chore import Chores, Cut
-from .config import Config
+from .config import NO_ENVIRONMENT, Config
 from .environments import Environments
 from .process import describe_exit
 from .wanted import wanted
@@ -75,6 +75,13 @@ class Preparer:
             self.environments.assign(release, name)
         built = self.environments.get(name)
         return None if built is None else msgspec.structs.replace(config, python=str(built.python))
+
+    def as_assigned(self, release: str, config: Config) -> Config:
+        """The configuration to run a release with that has run already: in the environment it had, if that is there."""
+        if config.environment == NO_ENVIRONMENT:
+            return config
+        built = self.environments.get(self.environments.of(release))
+        return msgspec.structs.replace(config, python=str(built.python)) if built is not None else config
 
     async def prepare(
         self, release: str, directory: Path, config: Config, voice: Voice, *, check: bool = True

@@ -22,7 +22,7 @@ from .disk import need
 from .refusal import Refusal
 from .releases import Release, Releases
 
-__all__ = ["Commit", "Directory", "Kept", "Source", "release_of", "source_of"]
+__all__ = ["Commit", "Directory", "KeptRelease", "Source", "release_of", "source_of"]
 
 
 class Directory(msgspec.Struct, frozen=True):
@@ -51,13 +51,13 @@ class Commit(msgspec.Struct, frozen=True):
         return f"commit {self.id[:8]}{called}"
 
 
-class Kept(msgspec.Struct, frozen=True):
+class KeptRelease(msgspec.Struct, frozen=True):
     """A release that is kept, by what a person calls it."""
 
     said: str
 
 
-Source = Directory | Commit | Kept
+Source = Directory | Commit | KeptRelease
 
 
 def source_of(command: Deploy) -> Source:
@@ -67,7 +67,7 @@ def source_of(command: Deploy) -> Source:
         meant = f"{' and '.join(said)} are said" if said else "nothing is said to deploy"
         raise Refusal("bad-input", f"{meant}: expected one of path, commit (with repository) and release")
     if command.release:
-        return Kept(command.release)
+        return KeptRelease(command.release)
     if command.path:
         return Directory(_absolute("path", command.path))
     inside = PurePosixPath(command.directory or ".")
@@ -95,7 +95,7 @@ def release_of(
         case Directory(path=path):
             release = releases.make(path, load(path).bot)
             return release, load(release.path, path)
-        case Kept(said=said):
+        case KeptRelease(said=said):
             release = releases.find(said)
             return release, load(release.path, Path(release.origin))
         case Commit():

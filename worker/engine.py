@@ -23,14 +23,16 @@ from ..protocol.frame import Cause
 from ..protocol.seat import Role, Seat, SeatCommand, SeatEvent
 from .following import Following
 from .inbox import Inbox
+from .keeper import Keeper
 from .leading import Leading
 from .migration import Migrations
 from .outside import Outside
 from .publisher import Publisher
 from .replica import Replica
+from .retention import Limits
 from .state import Cells
 from .steps import Step
-from .takeover import begin, catch_up, resume
+from .takeover import catch_up, from_journal
 from .tally import Tally
 from .turns import Bot
 
@@ -57,8 +59,10 @@ class Engine:
         self.seat = Seat(me.worker)
         self.replica = Replica(cells, cells.schema, migrations, inbox)
         publisher = Publisher(self.replica, outside.to_follower)
-        self._tally = Tally(self.seat, self.replica, publisher)
-        self.leading = Leading(me, bot, self.replica, self._tally, publisher, outside)
+        limits = Limits(me.journal_segment, me.journal_keep, me.journal_keep_for)
+        keeper = Keeper(self.replica, outside, limits, self._announce)
+        self._tally = Tally(self.seat, self.replica, publisher, keeper)
+        self.leading = Leading(me, bot, self.replica, self._tally, publisher, outside, keeper)
         self.following = Following(me, hello.pid, self.replica, outside)
         cells.guard_by(self.leading.turns)
         self.left: seat.Leave | None = None
@@ -70,6 +74,7 @@ class Engine:
         self._hooks: deque[Step] = deque()
         self._running: Step | None = None
         self._started = False
+        self._ready: link.Ready | None = None
         self._imported = 0
         self._began = 0
         self._resume: Cause | None = None
@@ -107,8 +112,7 @@ class Engine:
             case link.Welcome():
                 self._outside.tell(self._tally.report())
             case link.Identify():
-                self._outside.tell(self._hello)
-                self._outside.tell(self._tally.report())
+                self._introduce()
             case link.Rejected(reason=reason):
                 # Whoever sits there now: a bot that ticks is not ended by a message.
                 if self.role not in (Role.LEADING, Role.YIELDING):
@@ -188,7 +192,8 @@ class Engine:
         match step.name:
             case "on_start":
                 self._started = True
-                self._outside.tell(link.Ready(self._imported, self._clock.mono() - self._began))
+                self._ready = link.Ready(self._imported, self._clock.mono() - self._began)
+                self._outside.tell(self._ready)
                 self.feed(seat.Started())
             case "on_load":
                 self._outside.collect_garbage()
@@ -324,6 +329,21 @@ class Engine:
             case seat.Leave():
                 self._begin_leaving(command)
 
+    def _introduce(self) -> None:
+        """Tell a supervisor that does not know us all there is to know: it may not be the one that started us."""
+        seat, told = self.seat, self._outside.tell
+        told(self._hello)
+        for once in (self._ready, self.following.rehearsed):
+            if once is not None:
+                told(once)
+        told(self._tally.report())
+        for decision in self.leading.decisions.mine():
+            told(decision)
+        if self.leading.handed is not None:
+            told(self.leading.handed)
+        if seat.order is not None and seat.held:
+            told(link.Holding(seat.order.order, seat.held))
+
     def _announce(self) -> None:
         self._outside.tell(self._tally.report())
         self._alarms["pulse"] = self._clock.mono() + self._me.pulse
@@ -345,16 +365,19 @@ class Engine:
                 self.feed(seat.LeaseRefused(holder.holder if holder is not None else "", cause))
                 return
             if cause == "first":
-                if outside.journal.newest():
-                    resume(replica, outside.journal)
-                    self._before = replica.led_by
-                else:
-                    begin(replica, outside.journal)
-                self._hooks.append(self._load_step())
+                found = from_journal(replica, outside.journal)
+                self._before = replica.led_by
+                if epoch <= replica.epoch:
+                    # The lease's file was lost, and its count with it. The journal knows.
+                    outside.lease.drop()
+                    epoch = outside.lease.take(self._me.worker, replica.epoch)
+                    if epoch is None:
+                        self.feed(seat.LeaseRefused("", cause))
+                        return
             else:
                 self._before = self.following.leader if self.role is Role.FOLLOWING else ""
                 number = replica.number
-                catch_up(replica, outside.journal)
+                found = catch_up(replica, outside.journal)
                 if cause == "takeback" and replica.number > number:
                     # The heir took over, and died before we had heard of it.
                     cause, self._before = "failover", self.seat.leader
@@ -362,7 +385,12 @@ class Engine:
             outside.lease.drop()
             self.fail("lead", problem.message)
             return
+        if found.reloaded:
+            self._hooks.append(self._load_step())
+        if found.worth_telling:
+            self._outside.tell(found.report(replica))
         replica.epoch = epoch
+        self.leading.keeper.begin_leading(found.problem, found.written)
         self._order = self.seat.heard
         self.feed(seat.LeaseTaken(epoch, cause))
 
@@ -373,6 +401,7 @@ class Engine:
         except NeverblinkError as problem:
             self.fail("yield", problem.message)
         finally:
+            self.leading.keeper.let_go()
             self._outside.lease.drop()
 
     def _pulse(self, now: int) -> None:
@@ -408,4 +437,5 @@ class Engine:
     def _leave_now(self) -> None:
         if self.left is None:
             self.left = self._leave
+            self.leading.keeper.let_go()
             self._outside.lease.drop()

@@ -29,7 +29,7 @@ from ..protocol.link import LINK_LIMIT, Rejected, WorkerMessage, supervisor_code
 from ..protocol.stream import FollowerMessage, follower_codec, leader_codec
 from ..protocol.wire import MAX_MESSAGE, WireError
 from .clock import SystemClock
-from .journal import JournalFile
+from .journal_file import JournalFile
 from .lease import Lease
 from .place import Listener
 from .proof import Unwelcome, close_by, keys_of, knock, public_of

@@ -19,6 +19,7 @@ from neverblink.protocol.handoff import (
     Dismiss,
     Exited,
     Finish,
+    Found,
     Handoff,
     HandoffCommand,
     HandoffEvent,
@@ -45,6 +46,7 @@ EVENTS: list[HandoffEvent] = [
     Abort("cancelled"),
     Revert("rolled back"),
     RungOut("repeat"),
+    Found(Seen("old", "following", True, epoch=2), Seen("new", "leading", True, epoch=2)),
 ]
 ENDED = [P.DONE, P.ABORTED, P.ROLLED_BACK]
 

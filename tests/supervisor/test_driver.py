@@ -19,7 +19,7 @@ from neverblink.protocol.link import (
     WorkerMessage,
 )
 from neverblink.supervisor.config import Handoff as Patience
-from neverblink.supervisor.driver import Driver, Finished
+from neverblink.supervisor.driver import Driver, Finished, Kept, Told
 
 from .stage import Hands, Stage, hello, report
 
@@ -33,6 +33,7 @@ class Drive:
         self.stage = Stage()
         self.hands = Hands(self.stage.roster)
         self.told: list[str] = []
+        self.kept: list[Kept] = []
         self.ends: list[Finished] = []
         self.hands.start("old")
         self.driver = Driver(
@@ -42,9 +43,12 @@ class Drive:
             self.stage.roster,
             self.stage.news,
             self.stage.outside,
-            committed=lambda: self.told.append("committed"),
-            reverted=lambda: self.told.append("reverted"),
-            finished=self.ends.append,
+            Told(
+                kept=self.kept.append,
+                committed=lambda: self.told.append("committed"),
+                reverted=lambda: self.told.append("reverted"),
+                finished=self.ends.append,
+            ),
         )
         self.hands.take()
 
