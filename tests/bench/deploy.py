@@ -53,6 +53,7 @@ def _one(tmp: Path, imports: str, deploys: int) -> tuple[float, float, float, li
     commits: list[float] = []
     rehearsals: list[float] = []
     starts: list[float] = []
+    at = 0
     try:
         live.up(live.code("v0", bot(first=imports), start_within="25s"))
         for version in range(1, deploys + 1):

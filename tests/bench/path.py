@@ -59,7 +59,8 @@ def _paths(place: Path) -> list[dict[str, int]]:
         for at, _, name in (line.partition(" ") for line in file.read_text(encoding="ascii").splitlines())
     )
     paths: list[dict[str, int]] = []
-    began, path = 0, None
+    began = 0
+    path: dict[str, int] | None = None
     for at, name in marks:
         if name == "boundary":
             began, path = at, {}
