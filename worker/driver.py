@@ -146,11 +146,17 @@ class Driver:
         self._stirred = True
         sleeper = self._sleeper
         if sleeper is not None and not sleeper.done():
+            problem = None
+            asleep = False
             try:
-                if not self._done_here():
-                    sleeper.set_result(None)
-            except Exception as problem:
+                asleep = self._done_here()
+            except Exception as raised:
+                problem = raised
+            # What was called may have cancelled the coroutine.
+            if problem is not None and not sleeper.done():
                 sleeper.set_exception(problem)
+            elif not asleep and not sleeper.done():
+                sleeper.set_result(None)
         if self._awaiting:
             self._place.set_alarm()
             if self._starting is not None and self._engine.leaves:
