@@ -146,7 +146,7 @@ class Chores:
     def _keep_away(self, pid: int) -> None:
         """Set what everything it starts will have too. A courtesy: where the kernel refuses, it runs as it is."""
         with contextlib.suppress(OSError):
-            os.setpriority(os.PRIO_PROCESS, pid, NICE)
+            os.setpriority(os.PRIO_PROCESS, pid, max(NICE, os.getpriority(os.PRIO_PROCESS, pid)))
         with contextlib.suppress(OSError, psutil.Error):
             psutil.Process(pid).ionice(psutil.IOPRIO_CLASS_IDLE)
         leader = self._leader()

@@ -350,6 +350,8 @@ def test_whatever_comes_the_table_is_honest_and_the_end_is_told_once(
     rehearse_only: bool, coming: list[HandoffEvent]
 ) -> None:
     deployment = Handoff(1, "old", "new", 10, rehearse_only=rehearse_only)
+    # A new worker that is found leading, if never by our order, is the bot: who is told what then is another matter.
+    led = any(isinstance(event, Found) and event.new and event.new.role == "leading" for event in coming)
     finished: list[Finish] = []
     for event in coming:
         before = copy(deployment)
@@ -359,7 +361,7 @@ def test_whatever_comes_the_table_is_honest_and_the_end_is_told_once(
         assert deployment.order >= before.order
         assert deployment.epoch >= before.epoch
         finished += [command for command in commands if isinstance(command, Finish)]
-        if rehearse_only:
+        if rehearse_only and not led:
             assert not any(isinstance(command, Send) and command.worker == "old" for command in commands)
     assert len(finished) == (deployment.phase in ENDED)
     for end in finished:
