@@ -57,10 +57,10 @@ class Notify:
             case events.LeaderChanged(worker=""):
                 self._say(f"STATUS=no worker leads: {event.cause}")
             case events.LeaderChanged():
-                self._leads = f"{event.worker} leads: release {event.release}, epoch {event.epoch}"
-                ready = [] if self._ready else ["READY=1"]
-                self._ready = True
-                self._say(*ready, f"STATUS={self._leads}")
+                self._leader(event.worker, event.release, event.epoch)
+            case events.Pulse(role="leading") if not self._ready:
+                # It led before we came, so nothing has changed.
+                self._leader(event.worker, event.release, event.epoch)
             case events.DeploymentStarted():
                 now = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
                 what = f"STATUS=deployment {event.deployment}: {event.release}"
@@ -83,6 +83,12 @@ class Notify:
         if self._socket is not None:
             self._socket.close()
             self._socket = None
+
+    def _leader(self, worker: str, release: str, epoch: int) -> None:
+        self._leads = f"{worker} leads: release {release}, epoch {epoch}"
+        ready = [] if self._ready else ["READY=1"]
+        self._ready = True
+        self._say(*ready, f"STATUS={self._leads}")
 
     def _ping_now(self) -> None:
         if not self._unsent:
