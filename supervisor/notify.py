@@ -57,10 +57,12 @@ class Notify:
             case events.LeaderChanged(worker=""):
                 self._say(f"STATUS=no worker leads: {event.cause}")
             case events.LeaderChanged():
-                self._leader(event.worker, event.release, event.epoch)
-            case events.Pulse(role="leading") if not self._ready:
-                # It led before we came, so nothing has changed.
-                self._leader(event.worker, event.release, event.epoch)
+                self._leads = f"{event.worker} leads: release {event.release}, epoch {event.epoch}"
+                self._say_ready()
+            case events.WorkerAdopted(leads=True):
+                # It has led all the time, so that is no news, but this supervisor is ready.
+                self._leads = f"{event.worker} leads: release {event.release}"
+                self._say_ready()
             case events.DeploymentStarted():
                 now = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
                 what = f"STATUS=deployment {event.deployment}: {event.release}"
@@ -75,6 +77,11 @@ class Notify:
             case _:
                 pass
 
+    def _say_ready(self) -> None:
+        ready = [] if self._ready else ["READY=1"]
+        self._ready = True
+        self._say(*ready, f"STATUS={self._leads}")
+
     def close(self) -> None:
         """Say nothing more."""
         for timer in (self._ping, self._again):
@@ -83,12 +90,6 @@ class Notify:
         if self._socket is not None:
             self._socket.close()
             self._socket = None
-
-    def _leader(self, worker: str, release: str, epoch: int) -> None:
-        self._leads = f"{worker} leads: release {release}, epoch {epoch}"
-        ready = [] if self._ready else ["READY=1"]
-        self._ready = True
-        self._say(*ready, f"STATUS={self._leads}")
 
     def _ping_now(self) -> None:
         if not self._unsent:

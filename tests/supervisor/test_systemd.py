@@ -107,27 +107,13 @@ def test_a_supervisor_that_takes_over_a_bot_that_ticks_is_ready_too(manage: Mana
         manager = manage()
         notify = Notify(manager.environment)
 
-        def pulse(role: str) -> events.Pulse:
-            return events.Pulse(
-                bot="fox",
-                at=1,
-                worker="w3",
-                release="r1",
-                role=role,
-                epoch=3,
-                seq=7,
-                ticks=1,
-                skipped=0,
-                late_max=0,
-                paused=False,
-            )
+        def adopted(leads: bool) -> events.WorkerAdopted:
+            return events.WorkerAdopted(bot="fox", at=1, worker="w3", release="r1", pid=7, leads=leads)
 
-        notify.note(pulse("following"))
+        notify.note(adopted(leads=False))
         assert manager.silent()
-        notify.note(pulse("leading"))
-        assert manager.hears() == ["READY=1", "STATUS=w3 leads: release r1, epoch 3"]
-        notify.note(pulse("leading"))
-        assert manager.silent(), "ready only once"
+        notify.note(adopted(leads=True))
+        assert manager.hears() == ["READY=1", "STATUS=w3 leads: release r1"]
         notify.close()
 
     asyncio.run(asyncio.wait_for(scenario(), WITHIN))
