@@ -15,6 +15,7 @@ import os
 import re
 import stat
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import zmq
@@ -47,6 +48,9 @@ class ClientKey(msgspec.Struct, frozen=True):
 
     def __repr__(self) -> str:
         return f"ClientKey({self.name}, …)"
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        return [("name", self.name)]
 
     def write(self, path: Path) -> None:
         """Keep it at `path`, for this user alone; nothing that is there is written over. Raises `AccessError`."""

@@ -20,6 +20,12 @@ from ..protocol.keys import NO_CURVE, SIZE, Keys, derive
 __all__ = ["Keyring", "KeyringError", "public_of"]
 
 
+_LOST = (
+    "and without it the workers that are alive can't be spoken to: put it back, or end them and run "
+    "`neverblink up` again"
+)
+
+
 class KeyringError(NeverblinkError):
     """The home's keys can't be read or made; `path` is the file."""
 
@@ -59,14 +65,14 @@ class Keyring:
 
     @classmethod
     def load(cls, path: Path) -> Keyring:
-        """The keyring of the supervisor before. Raises `KeyringError`."""
+        """The keyring of the supervisor before, whose workers are alive. Raises `KeyringError`."""
         _check(path)
         try:
             secret = path.read_bytes()
         except OSError as problem:
-            raise KeyringError(path, f"can't be read: {problem.strerror}") from None
+            raise KeyringError(path, f"can't be read ({problem.strerror}), {_LOST}") from None
         if len(secret) != SIZE:
-            raise KeyringError(path, f"has {len(secret)} bytes, expected {SIZE}: it is no key")
+            raise KeyringError(path, f"has {len(secret)} bytes and not {SIZE}, {_LOST}")
         return cls(secret)
 
     def of(self, worker: str) -> Keys:

@@ -163,6 +163,7 @@ def _system_sandbox(project: Path, home: Path) -> list[str]:
         *_ANYWHERE,
         "# What no bot has any business with. Left out on purpose: PrivateDevices, for bots that compute",
         "# on a GPU, and MemoryDenyWriteExecute, for those that compile at run time.",
+        "# Should the unit end with 226/NAMESPACE, as in some containers, leave out what that host can't do.",
         "ProtectKernelTunables=yes",
         "ProtectKernelModules=yes",
         "ProtectKernelLogs=yes",

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import zmq
+from rich import pretty
 
 from neverblink.protocol.commands import Answer, Command, Status
 from neverblink.protocol.events import SupervisorStopping
@@ -231,7 +232,9 @@ def test_keys_are_for_their_user_alone_and_in_nothing_that_is_printed(tmp_path: 
     for path in (tmp_path / "anna.key", *(tmp_path / "keys").rglob("*")):
         assert stat.S_IMODE(path.stat().st_mode) == (0o700 if path.is_dir() else 0o600)
     assert ClientKey.read(tmp_path / "anna.key") == key
-    assert key.secret.hex() not in f"{key!r} {key} {[key]}"
+    shown = f"{key!r} {key} {[key]} {pretty.pretty_repr(key)}"
+    assert key.secret.hex() not in shown
+    assert repr(key.secret)[2:-1] not in shown
     assert access.clients() == {"anna": key.public}
     assert public_of(access.server() or b"") == public
     assert access.generate(replace=True) != public

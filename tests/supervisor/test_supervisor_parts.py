@@ -29,7 +29,7 @@ from neverblink.supervisor.courtesy import Courtesy
 from neverblink.supervisor.errands import Errands, NoAnswer
 from neverblink.supervisor.gate import Gate
 from neverblink.supervisor.home import Home
-from neverblink.supervisor.keyring import Keyring
+from neverblink.supervisor.keyring import Keyring, KeyringError
 from neverblink.supervisor.log import Log, line_of
 from neverblink.supervisor.outside import Launch
 from neverblink.supervisor.process import alive, describe_exit, started_at
@@ -397,6 +397,16 @@ def test_what_is_printed_of_keys_has_none(tmp_path: Path) -> None:
             assert repr(secret)[2:-1] not in text
             assert secret.hex() not in text
     assert "Keys(…)" in shown[2]
+
+
+@pytest.mark.parametrize("spoilt", [None, b"", b"short"])
+def test_a_key_that_is_lost_while_workers_live_is_said_with_the_mend(
+    tmp_path: Path, spoilt: bytes | None
+) -> None:
+    if spoilt is not None:
+        (tmp_path / "key").write_bytes(spoilt)
+    with pytest.raises(KeyringError, match="put it back, or end them and run `neverblink up` again"):
+        Keyring.load(tmp_path / "key")
 
 
 # --- waiting, and commands on their way -----------------------------------------------------------------------------

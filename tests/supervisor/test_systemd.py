@@ -102,6 +102,23 @@ def test_the_manager_is_told_what_happens(manage: Manage, kind: str) -> None:
     asyncio.run(asyncio.wait_for(scenario(), WITHIN))
 
 
+def test_a_supervisor_that_takes_over_a_bot_that_ticks_is_ready_too(manage: Manage) -> None:
+    async def scenario() -> None:
+        manager = manage()
+        notify = Notify(manager.environment)
+
+        def adopted(leads: bool) -> events.WorkerAdopted:
+            return events.WorkerAdopted(bot="fox", at=1, worker="w3", release="r1", pid=7, leads=leads)
+
+        notify.note(adopted(leads=False))
+        assert manager.silent()
+        notify.note(adopted(leads=True))
+        assert manager.hears() == ["READY=1", "STATUS=w3 leads: release r1"]
+        notify.close()
+
+    asyncio.run(asyncio.wait_for(scenario(), WITHIN))
+
+
 def test_the_watchdog_is_pinged_by_the_loop_and_not_while_it_hangs(manage: Manage) -> None:
     async def scenario() -> None:
         manager = manage(WATCHDOG_USEC="30000")
