@@ -17,6 +17,7 @@ from pathlib import Path
 from ..protocol.errors import NeverblinkError
 from .chore import Chores
 from .config import Config
+from .process import describe_exit
 from .tree import copy_tree
 from .wanted import Wanted
 from .wheels import DISTRIBUTION, supply
@@ -163,13 +164,15 @@ class Building:
 
 def _words(lines: list[str], code: int) -> str:
     """What uv said last that is an error, as one line."""
+    if code < 0:
+        return f"uv was {describe_exit(code)}"
     begins = next(
         (at for at, line in enumerate(lines) if line.lstrip().startswith(("×", "error:", "Caused by"))), None
     )
     told = lines[begins:] if begins is not None else lines[-3:]
     text = " ".join(" ".join(line.strip(" ×╰─▶│├") for line in told).split())
     if not text:
-        return f"uv ended with {'signal' if code < 0 else 'exit'} {abs(code)}"
+        return f"uv ended with exit {code}"
     return text if len(text) <= _WORDS else f"{text[:_WORDS]}…"
 
 

@@ -40,7 +40,7 @@ class Voice(Protocol):
 
 
 class Preparer:
-    """Prepares releases: environments are made in `directory`.
+    """Prepares releases: environments are made in `directory`, where `note` says what runs.
 
     `environment` are the variables that programs see; `leader()` is the pid to keep out of the way of, or 0.
     """
@@ -50,9 +50,10 @@ class Preparer:
         directory: Path,
         environment: Mapping[str, str],
         leader: Callable[[], int] = lambda: 0,
+        note: str = ".running",
     ) -> None:
         self.environments = Environments(directory, environment)
-        self._chores = Chores(directory / ".running", leader)
+        self._chores = Chores(directory / note, leader)
 
     def arrive(self) -> str:
         """Clear away what a killed supervisor left: a build that runs, half an environment. Returns what was ended."""

@@ -27,7 +27,7 @@ import msgspec
 from ..protocol.errors import NeverblinkError
 from .disk import need
 from .records import CommitNote
-from .tree import MANIFEST, TreeError, copy_tree, digest_of, size_of
+from .tree import LED, MANIFEST, TreeError, copy_tree, digest_of, size_of
 
 __all__ = [
     "AmbiguousRelease",
@@ -212,7 +212,8 @@ class Releases:
 
     def promote(self, id: str) -> None:
         """Say that the release leads now; the one before becomes `previous`. Raises `NoSuchRelease`."""
-        self.get(id)
+        release = self.get(id)
+        (release.path / LED).touch(0o600)
         before = self.current()
         if before == id:
             return
@@ -221,12 +222,18 @@ class Releases:
         self._link("current", id)
 
     def prune(self, keep: int, in_use: Collection[str] = ()) -> list[str]:
-        """Remove all but the newest `keep` releases, oldest first; return the ids.
+        """Remove all but the newest `keep` releases that have led, oldest first; return the ids.
 
-        Never removes one that is in use, nor the current and the previous one.
+        As many that never did are kept beside them: failed ones, and those that were only rehearsed. Never removes one
+        that is in use, nor the current and the previous one.
         """
         safe = {*in_use, self.current(), self.previous()}
-        gone = [release for release in self.list()[keep:] if release.id not in safe]
+        kept: list[Release] = []
+        idle: list[Release] = []
+        for release in self.list():
+            (kept if (release.path / LED).exists() else idle).append(release)
+        old = {release.id for release in (*kept[keep:], *idle[keep:])} - safe
+        gone = [release for release in self.list() if release.id in old]
         for release in reversed(gone):
             # Out of sight by one rename, so that no half-removed release can be started.
             leaving = self.directory / f"{_OLD}{release.id}"

@@ -18,10 +18,23 @@ import msgspec
 
 from ..protocol.errors import NeverblinkError
 
-__all__ = ["LEFT_OUT", "MANIFEST", "MOST_BYTES", "Copied", "TreeError", "copy_tree", "digest_of", "size_of"]
+__all__ = [
+    "LED",
+    "LEFT_OUT",
+    "MANIFEST",
+    "MOST_BYTES",
+    "Copied",
+    "TreeError",
+    "copy_tree",
+    "digest_of",
+    "size_of",
+]
 
 MANIFEST = ".release.json"
 """What a release says of itself: not part of the code, and not to be inherited by a release made of a release."""
+
+LED = ".release.led"
+"""Beside it, empty: the release has led."""
 
 _COMPILED = "__pycache__"
 
@@ -38,6 +51,7 @@ LEFT_OUT = frozenset(
         ".svn",
         ".tox",
         ".venv",
+        LED,
         MANIFEST,
         _COMPILED,
         "node_modules",

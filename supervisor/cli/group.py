@@ -24,6 +24,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "up": ("up", "Start the bot and its supervisor, in the foreground."),
     "check": ("check", "Find out whether the bot could run and be deployed, before it matters."),
     "deploy": ("deploy", "Hand the bot over to new code between two ticks."),
+    "diff": ("diff", "The commits between what runs and what would be deployed."),
     "abort": ("deploy", "Cancel the deployment that runs; the bot goes on."),
     "rollback": ("deploy", "Hand the bot back to the release before, with its state as it is now."),
     "status": ("status", "What runs, what comes next, and how the last deployment ended."),

@@ -218,6 +218,25 @@ def retiring(bot: Gates) -> None:
     bot.leads = new
 
 
+def three_generations(bot: Gates) -> None:
+    """One that was dismissed has not left yet, one leads, one is being prepared."""
+    first, _ = bot.deploy("load", "retire")
+    bot.waits(first, "load")
+    bot.live.ask("abort")
+    bot.waits(first, "retire")
+    new, number = bot.deploy("start")
+    bot.waits(new, "start")
+    bot.comes_back("preparing")
+    roles = {one["role"]: one["leaving"] for one in bot.live.status()["workers"]}
+    assert (
+        roles.get("retired", "an earlier supervisor left it behind") == "an earlier supervisor left it behind"
+    )
+    bot.open(first, "retire")
+    bot.open(new, "start")
+    bot.ends(number, "done")
+    bot.leads = new
+
+
 def transferring(bot: Gates) -> None:
     """The new worker is stopped for a moment in which its supervisor sees that the old one has yielded."""
     new, number = bot.waiting()
@@ -255,6 +274,7 @@ QUICK = (
     reverting,
     reverted_unseen,
     retiring,
+    three_generations,
 )
 SLOW = (transferring, cancelling)
 
@@ -278,3 +298,47 @@ def test_no_tick_is_missed_whenever_the_supervisor_is_killed(
     assert (report["missed"], report["doubled"]) == (0, 0)
     for name, count in bot.tried.items():
         say(f"supervisor killed, {name.replace('_', ' ')}: {count} times, no tick missed")
+
+
+def test_a_supervisor_killed_while_the_bot_starts_is_followed_by_one_that_starts_it(
+    live: Live, times: int, say: Callable[[str], None]
+) -> None:
+    bot = Gates(live, "10ms")
+    for number in range(times):
+        # The one before has said so too.
+        bot.close("v0", "start")
+        up = live.start("up", "--project", bot.first)
+        live.says("waits", lambda said: said.count("v0 start") > number)  # noqa: B023
+        end(up)
+        bot.open("v0", "start")
+        bot.up()
+        live.ticks_on()
+        live.down()
+    report = live.audit()
+    assert report["doubled"] == 0
+    # Between two runs nobody ticks, as after any `down`.
+    assert report["missed"] == 0 or times > 1
+    say(f"supervisor killed, starting: {times} times, the bot started")
+
+
+def test_a_supervisor_killed_while_a_dead_leader_is_succeeded_is_followed_by_one_that_does_it(
+    live: Live, times: int, say: Callable[[str], None]
+) -> None:
+    bot = Gates(live, "10ms")
+    bot.up()
+    for number in range(times):
+        leader = live.book()
+        bot.close("v0", "start")
+        os.kill(leader["pid"], signal.SIGKILL)
+        live.says("waits", lambda said: said.count("v0 start") > number)  # noqa: B023
+        bot.kill()
+        bot.open("v0", "start")
+        bot.up()
+        assert live.book()["ticks"] > leader["ticks"]
+        live.ticks_on()
+    live.down()
+    report = live.audit()
+    assert report["doubled"] == 0
+    # The dead leader's, and no other: they end with the first tick of its successor.
+    assert report["missed"] > 0
+    say(f"supervisor killed, recovering: {times} times, the bot went on from its journal")
