@@ -131,11 +131,12 @@ class WorkerStarted(_Event, frozen=True, tag="worker-started"):
 
 
 class WorkerAdopted(_Event, frozen=True, tag="worker-adopted"):
-    """A worker that an earlier supervisor started is looked after by this one."""
+    """A worker that an earlier supervisor started is looked after by this one. `leads`: it has the lease."""
 
     worker: str
     release: str
     pid: int
+    leads: bool
 
 
 class WorkerExited(_Event, frozen=True, tag="worker-exited"):

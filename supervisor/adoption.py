@@ -49,6 +49,7 @@ class Adoption:
         self._archive = archive
         self._say = say
         self._members: list[Member] = []
+        self._leads = ""
         self._last: Holder | None = None
         self._noted = False
         """The history knows of the last leader already."""
@@ -77,6 +78,7 @@ class Adoption:
                 "`neverblink down`",
             )
         self._members = [_member(one) for one in found]
+        self._leads = next((one.worker for one in found if one.leads), "")
         self._last = last = arrival.last_leader(home)
         noted = await self._archive.ask(lambda history: history.leaders(1))
         if last is not None and noted:
@@ -107,6 +109,7 @@ class Adoption:
                     worker=member.worker,
                     release=member.release,
                     pid=member.pid,
+                    leads=member.worker == self._leads,
                 )
             )
         await bot.waiting.until(

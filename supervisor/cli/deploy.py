@@ -57,15 +57,10 @@ def deploy(
 
     Ctrl-C cancels the deployment, never the bot.
     """
-    if here.server:
-        # What lies there only the supervisor can look at.
-        shown, words = target, {"path" if Path(target).is_absolute() else "release": target}
-    else:
-        found = find_target(here, target)
-        here.look_near(found.near)
-        shown, words = found.shown, found.words
-        if found.commit is not None and found.commit.dirty:
-            here.screen.line(here.screen.warn(f"what is not committed is not part of {shown}"))
+    found = find_target(here, target)
+    here.look_near(found.near)
+    if found.commit is not None and found.commit.dirty:
+        here.screen.line(here.screen.warn(f"what is not committed is not part of {found.shown}"))
     command = Deploy(
         why=why,
         force=force,
@@ -73,8 +68,8 @@ def deploy(
         replace=replace,
         python=_interpreter(here, python),
     )
-    command = msgspec.structs.replace(command, **words)
-    return _carry_out(here, command, wait=not no_wait, doing=f"deploying {shown}")
+    command = msgspec.structs.replace(command, **found.words)
+    return _carry_out(here, command, wait=not no_wait, doing=f"deploying {found.shown}")
 
 
 @verb
