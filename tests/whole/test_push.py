@@ -40,6 +40,10 @@ def test_a_push_deploys_and_ends_with_the_tick_at_which_the_new_code_took_over(l
     report = live.audit()
     assert report["doubled"] == 0, report
     assert report["handoffs_total"] == 2
+    # The machine comes up again: what was pushed goes on, and not what lies in the project.
+    live.up(code)
+    assert live.status()["release"].endswith(second[:8])
+    live.down()
 
 
 def test_a_new_user_has_a_bot_that_deploys_by_git_push_in_three_commands(live: Live) -> None:
