@@ -106,6 +106,9 @@ class Deploy(Request, frozen=True, tag="deploy"):
     """Rehearse on the real state, then stop: nothing is handed over."""
     replace: bool = False
     """Supersede the deployment that runs, instead of being refused."""
+    queue: bool = False
+    """Wait for the deployment that runs, and for a bot that is being started, instead of being refused. One that waits
+    makes room for a later one of the same `repository` and `ref`: only the newest is deployed."""
     python: str = ""
     """The interpreter for this deployment, instead of the configured one."""
 

@@ -29,6 +29,7 @@ from .freeze import Freeze
 from .git import GitError
 from .history import HistoryError
 from .prepare import Preparer
+from .queueing import Queue
 from .records import Deployment, Kind
 from .refusal import Refusal
 from .releases import AmbiguousRelease, NoSuchRelease, Release, ReleaseError, Releases
@@ -101,6 +102,7 @@ class Deployments:
         self._preparer = preparer
         self._logs = logs
         self._newest = 0
+        self._queue = Queue()
         self._leaving = ""
         self._left: tuple[Left, Deployment] | None = None
         """What an earlier supervisor left under way."""
@@ -149,8 +151,11 @@ class Deployments:
     async def deploy(self, command: Deploy) -> Begun | DeploymentEnded:
         """Begin a deployment, and with `wait` see it through. Raises `Refusal`."""
         source = source_of(command)
-        self._check(frozen=True)
-        await self._make_way(replace=command.replace)
+        if command.queue:
+            await self._in_turn(command)
+        else:
+            self._check(frozen=True)
+            await self._make_way(replace=command.replace)
         # Between the way being free and this line nothing is awaited: two can't both be let through.
         self._check(frozen=True)
         underway = self._claim(command)
@@ -230,6 +235,7 @@ class Deployments:
         """Begin nothing any more. What has not begun yet is cancelled; what has goes on without us, and who waits for
         it is told so."""
         self._leaving = why
+        self._bot.waiting.stir()
         await self.settle(why)
         underway = self.underway
         if underway is not None and not underway.ended.done():
@@ -286,6 +292,40 @@ class Deployments:
             self._cancel(underway, "replaced by another deployment")
             await asyncio.wait([underway.ended])
 
+    async def _in_turn(self, command: Deploy) -> None:
+        """Wait until nothing is in the way of `command` any more, and it is its turn."""
+        bot, queue = self._bot, self._queue
+        queue.enter(command)
+        try:
+            await bot.waiting.until(
+                lambda: (
+                    bot.stopping
+                    or bot.down
+                    or self._leaving
+                    or queue.replaced_by(command)
+                    or self._is_free_for(command)
+                )
+            )
+            later = queue.replaced_by(command)
+        finally:
+            queue.leave(command)
+            bot.waiting.stir()
+        if later is not None:
+            raise Refusal(
+                "busy",
+                f"{later.commit[:8]} was pushed to {later.ref} after it, and is deployed in its place",
+                commit=later.commit,
+            )
+
+    def _is_free_for(self, command: Deploy) -> bool:
+        bot = self._bot
+        return (
+            self.underway is None
+            and not bot.starting
+            and not bot.recovering
+            and self._queue.is_first(command)
+        )
+
     def _cancel(self, underway: Underway, reason: str) -> None:
         underway.cancelled = underway.cancelled or reason
         if self._bot.driver is not None:
@@ -303,6 +343,7 @@ class Deployments:
         if not underway.release:
             self.underway = None
             underway.ended.set_result(None)
+            self._bot.waiting.stir()
 
     # how it goes
 
@@ -464,6 +505,7 @@ class Deployments:
         self._archive.write(lambda history: history.drop(_LEFT))
         if not underway.ended.done():
             underway.ended.set_result(ended)
+        self._bot.waiting.stir()
         self._prune(config.keep.releases)
 
     async def _through(self, underway: Underway, begun: Begun, wait: bool) -> Begun | DeploymentEnded:

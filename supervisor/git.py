@@ -22,7 +22,7 @@ import msgspec
 from ..protocol.errors import NeverblinkError
 from .records import CommitNote
 
-__all__ = ["Contents", "Found", "GitError", "contents_of", "describe", "export", "log", "resolve"]
+__all__ = ["Contents", "Found", "GitError", "ask", "contents_of", "describe", "export", "log", "resolve"]
 
 _FULL_ID = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _POINTER = b"version https://git-lfs.github.com/spec/"
@@ -61,9 +61,9 @@ class Contents(msgspec.Struct, frozen=True):
 def resolve(place: Path, said: str) -> Found | None:
     """The commit that `said` means in the repository around `place`; None when it means none, or there is none."""
     try:
-        where = _ask(place, "rev-parse", "--path-format=absolute", "--git-common-dir", "--show-prefix")
-        commit = _ask(place, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{said}^{{commit}}")
-        branch = _ask(place, "rev-parse", "--abbrev-ref", "HEAD") if said in ("HEAD", "@") else said
+        where = ask(place, "rev-parse", "--path-format=absolute", "--git-common-dir", "--show-prefix")
+        commit = ask(place, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{said}^{{commit}}")
+        branch = ask(place, "rev-parse", "--abbrev-ref", "HEAD") if said in ("HEAD", "@") else said
     except GitError:
         return None
     directory, inside = [*where.split("\n"), ""][:2]
@@ -134,7 +134,7 @@ def export(repository: Path, commit: str, target: Path, directory: str = "", obj
 
 def _is_dirty(place: Path) -> bool:
     try:
-        return bool(_ask(place, "status", "--porcelain", "--", "."))
+        return bool(ask(place, "status", "--porcelain", "--", "."))
     except GitError:
         # A bare repository has no working tree.
         return False
@@ -158,7 +158,8 @@ class _Git:
         return _run(self._cwd, self._environment, words)
 
 
-def _ask(place: Path, *words: str) -> str:
+def ask(place: Path, *words: str) -> str:
+    """What `git WORDS` prints in the directory `place`, without the last line's end. Raises `GitError`."""
     return _run(place, _clean(), words)
 
 
@@ -192,7 +193,17 @@ def _clean() -> dict[str, str]:
 
 
 _KEPT = frozenset(
-    {"GIT_CONFIG_GLOBAL", "GIT_CONFIG_SYSTEM", "GIT_CONFIG_NOSYSTEM", "GIT_EXEC_PATH", "GIT_SSH_COMMAND"}
+    {
+        "GIT_AUTHOR_EMAIL",
+        "GIT_AUTHOR_NAME",
+        "GIT_COMMITTER_EMAIL",
+        "GIT_COMMITTER_NAME",
+        "GIT_CONFIG_GLOBAL",
+        "GIT_CONFIG_NOSYSTEM",
+        "GIT_CONFIG_SYSTEM",
+        "GIT_EXEC_PATH",
+        "GIT_SSH_COMMAND",
+    }
 )
 
 

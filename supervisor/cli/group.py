@@ -41,6 +41,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "down": ("steer", "Stop the bot for good at its next boundary, then the supervisor."),
     "keys": ("keys", "Who may ask over TCP: the server's key, and those of its clients."),
     "systemd": ("systemd", "Print the systemd unit that runs the supervisor."),
+    "hook": ("hook", "Deploy what is pushed to a git repository: `git push live main`."),
     "demo": ("demo", "A small market, a live bot, and seven deploys that try to hurt it."),
     "completion": ("completion", "Print the completion script for a shell."),
 }

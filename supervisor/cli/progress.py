@@ -13,7 +13,7 @@ from ...protocol.events import DeploymentEnded, DeploymentStarted, Event, Output
 from .screen import Screen
 from .words import count, last, size
 
-__all__ = ["Progress"]
+__all__ = ["Progress", "told"]
 
 _WAITS = {
     "building": "making it ready to run",
@@ -98,7 +98,7 @@ class Progress:
                 self._probation = _spent(step.facts) or self._probation
                 self.refresh()
             case _:
-                self._line(_NAMES.get(step.step, step.step), _told(step), step.took)
+                self._line(_NAMES.get(step.step, step.step), told(step), step.took)
 
     def _line(self, name: str, text: str, took: int) -> None:
         screen = self._screen
@@ -109,7 +109,7 @@ class Progress:
         )
 
 
-def _told(step: Step) -> str:
+def told(step: Step) -> str:
     """The step's text with the numbers people want to see."""
     facts = step.facts
     parts: list[str] = [step.text] if step.text and step.text != step.step else []
