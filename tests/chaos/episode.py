@@ -132,7 +132,7 @@ class _Stage:
     def _deploy(
         self, number: int, move: Move, episode: Episode, before: dict[str, Any], waiting: list[Fault]
     ) -> None:
-        if move.action == "deploy":
+        if move.action != "rollback":
             code = self._code(number, move.flaw, episode.standby)
             begun = self._ask("deploy", path=str(code), why=f"move {number}")
         else:
@@ -148,6 +148,8 @@ class _Stage:
             for event in self._events[self._seen :]:
                 self._seen += 1
                 self._meet(event, waiting)
+                if move.action == "undo" and event.get("phase") == "probation":
+                    self._send("rollback", why="undo")
             if self._restarts and self._deployment not in self._ended:
                 # Its end may have been told when nobody listened.
                 known = self._ask("history", deployment=self._deployment)
@@ -328,14 +330,19 @@ class _Stage:
 
     def _ask(self, op: str, within: float = 10.0, **more: Any) -> dict[str, Any] | None:
         """The result of a request; None when it was refused, or nobody answered in time."""
-        assert self._desk is not None
-        self._asked += 1
-        id = f"c{self._asked}"
-        self._desk.send_json({"id": id, "op": op, **more})
+        id = self._send(op, **more)
         with suppress(Stuck):
             self._until(lambda: id in self._answers or self._struck_down, op, within)
         answer = self._answers.pop(id, {})
         return answer.get("result") if answer.get("status") == "ok" else None
+
+    def _send(self, op: str, **more: Any) -> str:
+        """Send a request and wait for nothing; return its id."""
+        assert self._desk is not None
+        self._asked += 1
+        id = f"c{self._asked}"
+        self._desk.send_json({"id": id, "op": op, **more})
+        return id
 
     # time
 
