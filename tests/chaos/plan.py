@@ -76,7 +76,9 @@ def plan(
     """The episode of a seed, of these kinds of fault and those they may befall."""
     chance = random.Random(seed)
     blows: list[tuple[Kind, Target]] = [(kind, target) for kind, whom in KINDS.items() for target in whom]
-    possible = [(kind, target) for kind, target in blows if kind in kinds and target in targets]
+    possible: list[tuple[Kind, Target]] = [
+        (kind, target) for kind, target in blows if kind in kinds and target in targets
+    ]
     standby = "standby" in targets and chance.random() < 0.5
     moves = tuple(_move(chance, possible, first=number == 0) for number in range(chance.choice((1, 2, 2))))
     return Episode(seed, standby, moves)
