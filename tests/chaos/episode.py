@@ -36,7 +36,7 @@ BOUNDS = {
 WATCHDOG = {"hang_after": "1s", "stuck_after": "3s"}
 _WITHIN = 60.0
 _LOOK = 0.01
-_ASK_EVERY = 0.1
+_ASK_EVERY = 0.02
 
 
 class Found(msgspec.Struct):
@@ -325,6 +325,8 @@ class _Stage:
         return status
 
     def _command(self, name: str) -> dict[str, Any] | None:
+        # A refusal comes at once, and is asked for again.
+        time.sleep(_ASK_EVERY)
         answer = self._ask("send", name=name)
         return answer["value"] if answer else None
 
