@@ -23,6 +23,7 @@ from pathlib import Path
 import msgspec
 
 from ..protocol.errors import NeverblinkError
+from ..protocol.wire import UNDECODABLE
 from .tree import MANIFEST, TreeError, copy_tree, digest_of
 
 __all__ = [
@@ -226,7 +227,7 @@ class Releases:
             return None
         try:
             return _release(path, msgspec.json.decode((path / MANIFEST).read_bytes(), type=_Manifest))
-        except (OSError, msgspec.MsgspecError):
+        except (OSError, *UNDECODABLE):
             return None
 
     def _linked(self, name: str) -> str | None:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import msgspec
-
 from ...protocol import commands, duration
 from ...protocol.events import DeploymentEnded
+from ..client import convert
 from ..outages import told
 from ..status import Status
 from .exits import Exit
@@ -29,7 +28,7 @@ def status(here: Here) -> Done:
     """
     with here.client() as client:
         answer = client.ask(commands.Status())
-    seen = msgspec.convert(answer, Status)
+    seen = convert(answer, Status)
     for line in picture(seen, here.screen):
         here.screen.line(line)
     return Done(answer, Exit.DOWN if seen.state == "down" else Exit.DONE)
