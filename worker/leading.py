@@ -81,7 +81,7 @@ class Leading:
         if cause == "handoff":
             outside.to_leader(stream.Took(replica.epoch, order))
         doubts = tuple(
-            InDoubt(opened.id, opened.name, opened.args, opened.at) for opened in replica.open.values()
+            InDoubt(opened.id, opened.name, opened.args, opened.at) for opened in replica.in_doubt()
         )
         about = Led(
             worker=self._me.worker,
