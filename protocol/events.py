@@ -20,6 +20,8 @@ __all__ = [
     "DeploymentEnded",
     "DeploymentStarted",
     "Event",
+    "JournalChanged",
+    "JournalState",
     "LeaderChanged",
     "Outage",
     "OutageChanged",
@@ -36,6 +38,7 @@ __all__ = [
     "topic_of",
 ]
 
+JournalState = Literal["failing", "written", "recovered"]
 Outcome = Literal["done", "rehearsed", "aborted", "rolled_back"]
 
 
@@ -124,6 +127,16 @@ class Slow(_Event, frozen=True, tag="slow"):
     lasts: int
 
 
+class JournalChanged(_Event, frozen=True, tag="journal"):
+    """The journal cannot be written any more, is written again, or was recovered by a worker that comes to lead."""
+
+    worker: str
+    release: str
+    state: JournalState
+    text: str
+    segment: int
+
+
 class Commanded(_Event, frozen=True, tag="command"):
     """A command was carried out or refused (`outcome` is "ok" or the fault's code)."""
 
@@ -204,6 +217,7 @@ Event = (
     | WorkerStarted
     | WorkerExited
     | Slow
+    | JournalChanged
     | Commanded
     | Pulse
     | OutageChanged

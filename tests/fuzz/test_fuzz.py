@@ -98,7 +98,7 @@ def test_every_codec_and_every_public_decoder_is_a_target_by_name() -> None:
     table = (ROOT / "tests" / "fuzz" / "targets.py").read_text(encoding="utf-8")
     for path in (ROOT / "protocol").glob("*.py"):
         for found in named.finditer(path.read_text(encoding="utf-8")):
-            name = found["codec"] or found["bound"] or found["function"]
+            name = str(found[1] or found[2] or found[3])
             if not name.startswith("_"):
                 assert re.search(rf"\b{name}\b", table), f"{path.name}: {name} is in no target"
 
