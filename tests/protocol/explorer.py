@@ -276,4 +276,4 @@ def walk_fairly(model: Model, state: State) -> str:
 
 if __name__ == "__main__":
     shipped = Model(Machines(plain=True))
-    print(explore(shipped, shipped.start(*map(int, sys.argv[1:4]))))
+    print(explore(shipped, shipped.start(*map(int, sys.argv[1:5]))))
