@@ -410,6 +410,7 @@ FILES: dict[str, tuple[str, ...] | str] = {
     "protocol/link.py": ("worker's message", "supervisor's message"),
     "protocol/stream.py": ("follower's message", "leader's message"),
     "protocol/wire.py": "the codecs themselves, of which each is a target",
+    "supervisor/access.py": "a key that it has just made",
     "supervisor/cli/audit.py": ("bound of an audit",),
     "supervisor/cli/check.py": ("check's finding",),
     "supervisor/cli/steer.py": ("arguments",),
