@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from ..protocol.frame import Frame, Led
+from ..protocol.frame import COMMAND, Frame, Led
 from ..protocol.journal import Closed, Opened
 from .audit_report import MOST, DecisionsFound
 from .audit_scope import Scope
@@ -30,13 +30,20 @@ class Decisions:
 
     def resume(self, open: Iterable[Opened]) -> None:
         """The state goes on from a snapshot with these open."""
-        self._open = {opened.id: opened for opened in open if opened.id not in self._doubted}
+        self._open = {
+            opened.id: opened
+            for opened in open
+            if opened.id not in self._doubted and not opened.id.startswith(COMMAND)
+        }
 
     def severed(self) -> None:
         """Records before this one are missing."""
         self._severed = True
 
     def opened(self, record: Opened, epoch: int) -> None:
+        if record.id.startswith(COMMAND):
+            # An operator's command was begun: that is no decision of the bot's.
+            return
         if self._scope.open:
             self._counts[0] += 1
         of = (record.epoch, record.seq)

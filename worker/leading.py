@@ -10,7 +10,7 @@ from typing import Any
 
 from ..protocol import seat, stream
 from ..protocol.assignment import Assignment
-from ..protocol.frame import Cause, Led, Yielded
+from ..protocol.frame import COMMAND, Cause, Led, Yielded
 from ..protocol.link import Doubt, YieldTo
 from ..protocol.seat import SeatEvent
 from .answers import Answers
@@ -78,7 +78,9 @@ class Leading:
         if cause == "handoff":
             outside.to_leader(stream.Took(replica.epoch, order))
         doubts = tuple(
-            InDoubt(opened.id, opened.name, opened.args, opened.at) for opened in replica.open.values()
+            InDoubt(opened.id, opened.name, opened.args, opened.at)
+            for opened in replica.open.values()
+            if not opened.id.startswith(COMMAND)
         )
         about = Led(
             worker=self._me.worker,
@@ -135,9 +137,11 @@ class Leading:
         return Step(f"on_{turn.kind}", turn.call, turn) if turn is not None else None
 
     def begin(self, turn: Turn) -> None:
-        """Open a turn. Raises `StateError` when the state was changed since the last one."""
+        """Open a turn. Raises `StateError` when the state was changed since the last one, and `JournalError`."""
         self.turns.begin(turn)
         self._turn = turn
+        for item, name, args in turn.commands:
+            self.decisions.note_begun(item, name, args)
 
     def finish(self, turn: Turn, value: Any) -> None:
         """Close a turn whose handler returned `value`. Raises `StateError` and `JournalError`."""
@@ -148,8 +152,12 @@ class Leading:
             if handed is not None:
                 self._outside.tell(handed)
             for item in turn.items:
-                if item.kind == "command":
+                if item.key in turn.cut:
+                    self.answers.cut_off(item)
+                elif item.kind == "command":
                     self.answers.give(item, turn.tick.answers.get(item.key))
+        elif turn.cut:
+            self.answers.cut_off(turn.items[0])
         elif turn.kind == "command" and value is not _REFUSED:
             self.answers.give(turn.items[0], value)
         if turn.pause is not None:

@@ -13,7 +13,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..protocol.changes import Changes, Schema
-from ..protocol.frame import GENESIS, Frame, Led, Vitals, digest_of
+from ..protocol.frame import COMMAND, GENESIS, Frame, Led, Vitals, digest_of
 from ..protocol.journal import Closed, Opened, Position, Snapshot
 from .inbox import Inbox
 from .migration import MigrationError, Migrations, Translator
@@ -46,7 +46,10 @@ class Replica:
         self.digest = GENESIS
         self.position = Position(0, 0)
         self.open: dict[str, Opened] = {}
+        """Decisions that are open, and commands that were begun (by their key in the inbox)."""
         self.frozen = ""
+        self.lag = 0
+        """The worst time from a frame's boundary to its being applied here, since it was last asked for; ns."""
         self.led_by = ""
         """Who led last, as far as the frames that were seen say; "" when the bot was stopped in order."""
         self.last: Frame | None = None
@@ -181,6 +184,9 @@ class Replica:
         self.position = position
         self.last = frame
         self.epoch = max(self.epoch, frame.epoch)
+        for key in frame.traffic.applied:
+            if key.startswith(COMMAND):
+                self.open.pop(key, None)
         if frame.kind == "tick":
             self.seq = frame.seq
             self.due = frame.timing.due
