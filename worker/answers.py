@@ -62,8 +62,8 @@ class Answers:
     def cut_off(self, item: Item) -> None:
         """The worker that ran the command died in its turn: it is not run again."""
         said = (
-            "the worker that ran it died before it had ended, so it is not run again: see what it has done, and send it "
-            "once more if that is what you want"
+            "the worker that ran it died before it had ended, so it is not run again: see what it has done, and send "
+            "it once more if that is what you want"
         )
         self._say(Answered(item.key.removeprefix(command_key("")), self._seq, None, said))
 

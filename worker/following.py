@@ -32,7 +32,7 @@ class Following:
         self._me = me
         self._seat = seat
         self._free_since = 0
-        """Since when nobody has had the lease, each time that it was looked at; CLOCK_MONOTONIC, 0 when somebody has."""
+        """Since when nobody was seen to have the lease, CLOCK_MONOTONIC; 0 when somebody has it."""
         self._replica = replica
         self._outside = outside
         self._follower = Follower(me.worker, pid, replica, outside)

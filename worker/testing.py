@@ -179,9 +179,13 @@ class Simulation(Generic[S]):
         """Run an operator's command; return what the bot answered. Raises `CommandFailed`."""
         self._commands += 1
         key = f"simulated-{self._commands}"
-        self._leading.engine.ordered(Run(key, name, args))
-        self._settle()
+        asked = ""
         while True:
+            if self._world.holder != asked:
+                # As the supervisor does: under its key it runs once.
+                asked = self._leading.worker
+                self._leading.engine.ordered(Run(key, name, args))
+                self._settle()
             for process in self._processes.values():
                 if key in process.answers:
                     answer = process.answers[key]
