@@ -9,6 +9,7 @@ from __future__ import annotations
 import msgspec
 
 from .errors import NeverblinkError
+from .keys import Keys
 from .wire import UNDECODABLE
 
 __all__ = ["VARIABLE", "Assignment", "AssignmentError", "decode_assignment", "encode_assignment"]
@@ -33,12 +34,20 @@ class Assignment(msgspec.Struct, frozen=True):
     lease: str
     journal: str
     durability: str = "process"
+    journal_segment: int = 16 * 1024 * 1024
+    """Bytes after which a new segment is begun."""
+    journal_keep: int = 1024 * 1024 * 1024
+    """Bytes that all segments together may have."""
+    journal_keep_for: int = 30 * 86_400_000_000_000
+    """How long a segment is kept after its last record."""
     pulse: int = 200_000_000
     """How often the worker reports to the supervisor when nothing happens."""
     lease_within: int = 250_000_000
     """After yielding, how long until it takes the lease back if nobody has."""
     hang_after: int = 2_000_000_000
     """In probation, how long past a due tick the leader may be silent."""
+    keys: Keys | None = None
+    """By which it proves itself. The pipe is the only way they go: no argument and no environment has them."""
 
 
 def encode_assignment(assignment: Assignment) -> bytes:

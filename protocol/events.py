@@ -25,6 +25,7 @@ __all__ = [
     "OutageChanged",
     "PhaseChanged",
     "Pulse",
+    "Slow",
     "Step",
     "SupervisorStopping",
     "WindowMissed",
@@ -114,6 +115,15 @@ class WorkerExited(_Event, frozen=True, tag="worker-exited"):
     reason: str
 
 
+class Slow(_Event, frozen=True, tag="slow"):
+    """The leader does not do its work, for `lasts` ns so far; `reason` is "" when it does again."""
+
+    worker: str
+    release: str
+    reason: str
+    lasts: int
+
+
 class Commanded(_Event, frozen=True, tag="command"):
     """A command was carried out or refused (`outcome` is "ok" or the fault's code)."""
 
@@ -193,6 +203,7 @@ Event = (
     | LeaderChanged
     | WorkerStarted
     | WorkerExited
+    | Slow
     | Commanded
     | Pulse
     | OutageChanged

@@ -1,17 +1,24 @@
 """The journal's bytes: the state stream as it lies on disk. No I/O here: buffers in, entries out.
 
-A segment is a header and then records. A record is `length, crc32, kind` (13 bytes little-endian: u32, u32, u8, and
-u32 the complement of the length, so that a torn length is told from a long record) and a payload. Records are only
-ever appended. What a killed process left half written fails its length or its CRC, and everything before it is whole.
+A segment is a header (magic, format, the format's complement, the segment's number) and then records. A record is
+`length, crc32, kind` (13 bytes little-endian: u32, u32, u8, and u32 the complement of the length, so that a torn length
+is told from a long record) and a payload. Records are only ever appended. What a killed process left half written fails
+its length or its CRC, and everything before it is whole.
 
-The first segment opens with a snapshot (`SNAPSHOT`, then `ROWS`); after it come frames, and between frames the records
-of decisions. The reader needs nothing but the bytes.
+A segment opens with a snapshot (`SNAPSHOT`, then `ROWS`, then `WHOLE`), so that it can be gone on from without those
+before it; after that come frames, and between frames the records of decisions. The snapshot is written while the bot
+goes on: a row is as it was when its turn came, and the frames and decisions of that time lie between the rows. Whoever
+reads it applies those frames after the last row; at `WHOLE` the state is that of the newest of them. The same frames
+are in the segment before, which is written on until the new one is whole.
+
+The version in the header says which kinds of record there may be. Format 1 had no `WHOLE`: its snapshots were written
+in one go, and are whole when all of their rows are there.
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from enum import IntEnum
 from typing import Any
 from zlib import crc32
@@ -24,29 +31,39 @@ from .frame import Vitals
 from .wire import Codec
 
 __all__ = [
+    "FORMAT",
     "HEADER_SIZE",
     "MAX_RECORD",
+    "NOWHERE",
+    "READS",
     "Closed",
     "Entry",
+    "Header",
     "JournalError",
+    "JournalTooNew",
     "Opened",
     "Position",
     "RecordKind",
     "Rows",
     "Snapshot",
     "Torn",
+    "Unwritten",
+    "Whole",
     "decode_closed",
     "decode_opened",
     "decode_rows",
     "decode_snapshot",
+    "decode_whole",
     "encode_payload",
     "pack_header",
     "pack_record",
+    "read_header",
+    "records",
     "scan",
-    "unpack_header",
 ]
 
-FORMAT = 1
+FORMAT = 2
+"""What is written. What is read is in `READS`."""
 MAGIC = b"NBLINKJ\n"
 MAX_RECORD = 256 * 1024 * 1024
 
@@ -61,6 +78,14 @@ class RecordKind(IntEnum):
     FRAME = 3
     OPENED = 4
     CLOSED = 5
+    WHOLE = 6
+
+
+READS: dict[int, frozenset[int]] = {
+    1: frozenset(range(RecordKind.SNAPSHOT, RecordKind.CLOSED + 1)),
+    2: frozenset(range(RecordKind.SNAPSHOT, RecordKind.WHOLE + 1)),
+}
+"""The formats that are read, and the kinds of record that each has."""
 
 
 class JournalError(NeverblinkError):
@@ -72,11 +97,35 @@ class JournalError(NeverblinkError):
         self.problem = problem
 
 
+class JournalTooNew(JournalError):
+    """A journal that a later release wrote."""
+
+
+class Header(msgspec.Struct, frozen=True):
+    """What a segment says of itself at its beginning."""
+
+    segment: int
+    format: int
+
+
 class Position(msgspec.Struct, frozen=True, array_like=True):
     """A place in the journal: the end of a record in a segment."""
 
     segment: int
     offset: int
+
+
+NOWHERE = Position(0, 0)
+"""The position of what is not in the journal."""
+
+
+class Unwritten(msgspec.Struct, frozen=True, array_like=True):
+    """Frames that are missing in the journal because it could not be written: those after frame `after`."""
+
+    after: int
+    since: int
+    """Wall clock, ns."""
+    why: str
 
 
 class Opened(msgspec.Struct, frozen=True, array_like=True):
@@ -115,6 +164,10 @@ class Snapshot(msgspec.Struct, frozen=True, array_like=True):
     vitals: Vitals
     open: tuple[Opened, ...] = ()
     """Decisions that are open."""
+    unwritten: Unwritten | None = None
+    """Frames before this one that are in no segment."""
+    led_by: str = ""
+    """The worker that leads, or led last; "" when the bot was stopped in order, or never led."""
 
 
 class Rows(msgspec.Struct, frozen=True, array_like=True):
@@ -122,6 +175,15 @@ class Rows(msgspec.Struct, frozen=True, array_like=True):
 
     table: str
     rows: list[tuple[bytes, bytes]]
+
+
+class Whole(msgspec.Struct, frozen=True, array_like=True):
+    """All rows of the snapshot are written. With the frames among them, the state is that of frame `number`."""
+
+    number: int
+    digest: bytes
+    rows: dict[str, int]
+    """How many of each table."""
 
 
 class Entry(msgspec.Struct, frozen=True):
@@ -138,44 +200,55 @@ class Torn(msgspec.Struct, frozen=True):
     offset: int
     problem: str
 
+    @property
+    def cut_off(self) -> bool:
+        """Whether more bytes could make it a record, as at the end of a file that a killed process wrote."""
+        return self.problem.endswith("cut off")
+
 
 _encoder = msgspec.msgpack.Encoder()
 _snapshot: Codec[Snapshot] = Codec(Snapshot, "a journal snapshot", MAX_RECORD)
 _rows: Codec[Rows] = Codec(Rows, "journal rows", MAX_RECORD)
 _opened: Codec[Opened] = Codec(Opened, "a decision's record", MAX_RECORD)
 _closed: Codec[Closed] = Codec(Closed, "a decision's record", MAX_RECORD)
+_whole: Codec[Whole] = Codec(Whole, "the end of a snapshot", MAX_RECORD)
 
 decode_snapshot = _snapshot.decode
 decode_rows = _rows.decode
 decode_opened = _opened.decode
 decode_closed = _closed.decode
+decode_whole = _whole.decode
 
 
-def encode_payload(payload: Snapshot | Rows | Opened | Closed) -> bytes:
+def encode_payload(payload: Snapshot | Rows | Opened | Closed | Whole) -> bytes:
     return _encoder.encode(payload)
 
 
 def pack_header(segment: int) -> bytes:
     """Return the bytes a segment file begins with."""
-    return _HEADER.pack(MAGIC, FORMAT, 0, segment)
+    return _HEADER.pack(MAGIC, FORMAT, FORMAT ^ 0xFFFF, segment)
 
 
-def unpack_header(data: bytes | memoryview, where: str) -> int:
-    """Return the segment's number; raise `JournalError` when `data` is no segment or one of another format."""
+def read_header(data: bytes | memoryview, where: str) -> Header:
+    """Return what a segment says of itself.
+
+    Raises `JournalTooNew` when it is of a later format, `JournalError` when it is no segment or a damaged one.
+    """
     if len(data) < HEADER_SIZE:
         raise JournalError(where, "shorter than a header: it was never written whole")
-    magic, version, reserved, segment = _HEADER.unpack_from(data)
+    magic, version, check, segment = _HEADER.unpack_from(data)
     if magic != MAGIC:
         raise JournalError(where, "not a neverblink journal")
-    if version == 0 or (version == FORMAT and reserved):
+    # Format 1 had no check yet. With it, a flipped bit is not taken for a later release's format.
+    if check != (version ^ 0xFFFF if version > 1 else 0) or version == 0:
         raise JournalError(where, "its header is damaged: restore the file, or set the journal aside")
-    if version > FORMAT:
-        raise JournalError(
+    if version not in READS:
+        raise JournalTooNew(
             where,
             f"written in format {version}, this release reads up to {FORMAT}: "
             "start it with the release that wrote it, or a newer one",
         )
-    return segment
+    return Header(segment, version)
 
 
 def pack_record(kind: RecordKind, payload: bytes) -> bytes:
@@ -184,10 +257,17 @@ def pack_record(kind: RecordKind, payload: bytes) -> bytes:
     return _RECORD.pack(size, crc32(payload, kind), kind, size ^ 0xFFFFFFFF) + payload
 
 
-def scan(data: bytes | memoryview, offset: int = HEADER_SIZE) -> Iterator[Entry | Torn]:
-    """Yield the whole records of a segment from `offset` on, and at the end a `Torn` when bytes are left over."""
+def scan(
+    data: bytes | memoryview, offset: int = HEADER_SIZE, format: int = FORMAT, *, past_damage: bool = False
+) -> Iterator[Entry | Torn]:
+    """Yield the whole records of a segment from `offset` on, and at the end a `Torn` when bytes are left over.
+
+    With `past_damage` a record that is whole in length and not in content is a `Torn` too, and the next one is tried:
+    whoever reads on has to find out what is missing.
+    """
     view = memoryview(data)
     size = len(view)
+    kinds = READS[format]
     while offset < size:
         start = offset + _RECORD.size
         if start > size:
@@ -202,11 +282,55 @@ def scan(data: bytes | memoryview, offset: int = HEADER_SIZE) -> Iterator[Entry 
             yield Torn(offset, "a record is cut off")
             return
         payload = bytes(view[start:end])
-        if crc32(payload, kind) != crc or kind not in _KINDS:
+        if crc32(payload, kind) != crc or kind not in kinds:
             yield Torn(offset, "a record's checksum does not match")
-            return
+            if not past_damage:
+                return
+            offset = end
+            continue
         yield Entry(RecordKind(kind), payload, end)
         offset = end
 
 
-_KINDS = frozenset(int(kind) for kind in RecordKind)
+def records(
+    read: Callable[[int, int], bytes],
+    offset: int = HEADER_SIZE,
+    format: int = FORMAT,
+    *,
+    past_damage: bool = False,
+) -> Iterator[Entry | Torn]:
+    """As `scan`, of a segment that is read piece by piece: `read(offset, size)` returns what is there, at most `size`.
+
+    No more is held than a piece, or the longest record.
+    """
+    data = b""
+    while True:
+        at, torn = 0, None
+        for found in scan(data, 0, format, past_damage=past_damage):
+            if torn is not None:
+                yield Torn(offset + torn.offset, torn.problem)
+                torn = None
+            if isinstance(found, Torn):
+                torn = found
+                at = found.offset
+            else:
+                at = found.end
+                yield Entry(found.kind, found.payload, offset + at)
+        rest = data[at:]
+        offset += at
+        ended = torn is not None and not torn.cut_off and not (past_damage and _has_length(rest))
+        more = b"" if ended else read(offset + len(rest), max(_PIECE, len(rest)))
+        if not more:
+            if torn is not None:
+                yield Torn(offset, torn.problem)
+            return
+        data = rest + more
+
+
+def _has_length(data: bytes) -> bool:
+    """Whether a record that is damaged says how long it is."""
+    length, _, _, check = _RECORD.unpack_from(data)
+    return length ^ check == 0xFFFFFFFF and length <= MAX_RECORD
+
+
+_PIECE = 1 << 20

@@ -29,8 +29,10 @@ __all__ = [
     "Hello",
     "Holding",
     "Identify",
+    "Journaled",
     "Lead",
     "Ready",
+    "Recovered",
     "Rehearsed",
     "Rejected",
     "Report",
@@ -76,6 +78,20 @@ class Ready(msgspec.Struct, frozen=True, tag="ready"):
     started: int
 
 
+class Journaled(msgspec.Struct, frozen=True, array_like=True):
+    """Where the leader's journal stands."""
+
+    segment: int
+    size: int
+    """Bytes in that segment."""
+    failing: str = ""
+    """Why it cannot be written, and the bot goes on without it; "" when it can."""
+    since: int = 0
+    """Since when it cannot be written, wall clock, ns."""
+    unwritten: int = 0
+    """Frames made since, which are in no file yet."""
+
+
 class Report(msgspec.Struct, frozen=True, tag="report"):
     """What I am now."""
 
@@ -107,6 +123,8 @@ class Report(msgspec.Struct, frozen=True, tag="report"):
     """It follows, and takes the lease without being told when its leader is gone."""
     lag: int = 0
     """How long after its boundary a frame was applied by this follower: the worst since the report before, ns."""
+    journal: Journaled | None = None
+    """When it leads."""
 
 
 class Rehearsed(msgspec.Struct, frozen=True, tag="rehearsed"):
@@ -163,6 +181,20 @@ class Handed(msgspec.Struct, frozen=True, tag="handed"):
     """Grid indices before it that nobody ran."""
     in_doubt: tuple[Doubt, ...] = ()
     """Decisions that a dead leader left open, as the bot was told."""
+
+
+class Recovered(msgspec.Struct, frozen=True, tag="recovered"):
+    """I lead, and the journal was not as a leader leaves it. This is how far I go on from it."""
+
+    number: int
+    seq: int
+    at: int
+    """Wall clock at that frame's boundary, ns; 0 when it is not known."""
+    segment: int
+    left: int
+    """Bytes after the last whole record of that segment."""
+    problem: str
+    """What is damaged or missing; "" for what a killed process leaves half written."""
 
 
 class Failed(msgspec.Struct, frozen=True, tag="failed"):
@@ -259,6 +291,7 @@ WorkerMessage = (
     | Cancelled
     | Suspect
     | Handed
+    | Recovered
     | Failed
     | DecisionOpened
     | DecisionClosed

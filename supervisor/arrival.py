@@ -14,12 +14,12 @@ from pathlib import Path
 
 import msgspec
 
-from ..protocol import journal as layout
 from ..protocol import lease
 from ..protocol.errors import NeverblinkError
 from ..protocol.frame import decode_frame
-from ..protocol.journal import RecordKind, Torn
+from ..protocol.journal import Entry, RecordKind, decode_snapshot
 from .home import Home
+from .journal_reader import check_formats, read_segment, segments
 from .process import alive
 from .records import Worker
 
@@ -94,8 +94,13 @@ def survivors(home: Home, known: Iterable[Worker]) -> list[Survivor]:
 
 
 def journal_left(directory: Path) -> Left | None:
-    """Where the journal in `directory` ends, None when there is no frame in it. Raises `JournalError`."""
-    for segment in sorted(directory.glob("*.journal"), reverse=True):
+    """Where the journal in `directory` ends, None when there is no frame in it.
+
+    Raises `JournalError`, and `JournalTooNew` when any of it was written by a later release.
+    """
+    found = segments(directory)
+    check_formats(directory)
+    for _, segment in reversed(found):
         left = _end_of(segment)
         if left is not None:
             return left
@@ -120,20 +125,14 @@ def sweep(run: Path) -> None:
 
 
 def _end_of(segment: Path) -> Left | None:
-    data = segment.read_bytes()
-    if len(data) < layout.HEADER_SIZE:
-        return None
-    layout.unpack_header(data, segment.name)
     left: Left | None = None
     frame: bytes | None = None
-    for entry in layout.scan(data):
-        if isinstance(entry, Torn):
-            break
+    for entry in read_segment(segment):
+        if not isinstance(entry, Entry):
+            continue
         if entry.kind is RecordKind.FRAME:
             frame = entry.payload
-        elif (
-            entry.kind is RecordKind.SNAPSHOT and (copy := layout.decode_snapshot(entry.payload)).number >= 0
-        ):
+        elif entry.kind is RecordKind.SNAPSHOT and (copy := decode_snapshot(entry.payload)).number >= 0:
             left = Left(copy.seq, segment.stat().st_mtime_ns, False)
     if frame is None:
         return left

@@ -9,7 +9,7 @@ so that one fault is told once.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from ..protocol.frame import GENESIS, Frame, decode_frame, digest_of
 from ..protocol.journal import (
@@ -20,12 +20,13 @@ from ..protocol.journal import (
     decode_opened,
     decode_rows,
     decode_snapshot,
+    decode_whole,
 )
 from ..protocol.window import Window
 from ..protocol.wire import WireError
 from .audit_decisions import Decisions
 from .audit_leads import Leads
-from .audit_report import MOST, Chain, Report, TornTail
+from .audit_report import MOST, Chain, Report, TornTail, UnwrittenFrames
 from .audit_scope import Bound, Scope
 from .audit_ticks import Ticks
 from .audit_traffic import Events, Timers
@@ -73,7 +74,14 @@ class _Auditor:
         self._segment: int | None = None
         self._torn: list[TornTail] = []
         self._rows: dict[str, int] = {}
-        """Rows of the snapshot at hand that are still to come, by table."""
+        """Rows of the snapshot at hand that are still to come, by table; below 0 where they are counted at its end."""
+        self._marked = True
+        self._opened = -1
+        self._opening = False
+        """The snapshot at hand has not been found to be whole yet."""
+        self._repeat: tuple[int, bytes] | None = None
+        """In a segment's beginning: up to which frame, with which digest, it repeats the segment before."""
+        self._unwritten: list[UnwrittenFrames] = []
         self._closing = False
         """The span is over, and the next tick is looked at only for what it records of the time before."""
 
@@ -90,7 +98,10 @@ class _Auditor:
             case Segment():
                 if self._segment is not None and item.number != self._segment + 1:
                     self._sever(f"segment {item.number} comes after segment {self._segment}: one is missing")
+                self._count_rows()
+                self._end_repeat()
                 self._segment = item.number
+                self._marked = item.format > 1
             case Tail():
                 if item.rest and len(self._torn) < MOST:
                     self._torn.append(TornTail(item.segment, item.offset, item.rest))
@@ -101,6 +112,7 @@ class _Auditor:
     def report(self) -> Report:
         scope, ticks, leads = self._scope, self._ticks, self._leads
         self._count_rows(final=True)
+        self._end_repeat()
         events = self._events.found()
         return Report(
             ok=not scope.total,
@@ -132,6 +144,7 @@ class _Auditor:
             schemas=leads.schemas,
             clock=ticks.clock,
             torn=self._torn,
+            unwritten=self._unwritten,
             epochs=leads.epochs,
         )
 
@@ -142,11 +155,21 @@ class _Auditor:
         if self._closing:
             return True
         if kind is RecordKind.OPENED:
-            self._decisions.opened(decode_opened(entry.payload), self._leads.epoch)
+            opened = decode_opened(entry.payload)
+            if not self._repeats(lambda: self._decisions.has_opened(opened.id)):
+                self._decisions.opened(opened, self._leads.epoch)
         elif kind is RecordKind.CLOSED:
-            self._decisions.closed(decode_closed(entry.payload))
+            closed = decode_closed(entry.payload)
+            if not self._repeats(lambda: not self._decisions.is_open(closed.id)):
+                self._decisions.closed(closed)
         elif kind is RecordKind.SNAPSHOT:
             self._snapshot(decode_snapshot(entry.payload))
+        elif kind is RecordKind.WHOLE:
+            if self._opening:
+                for table, count in decode_whole(entry.payload).rows.items():
+                    self._rows[table] = self._rows.get(table, 0) + count
+                self._opening = False
+                self._count_rows()
         else:
             rows = decode_rows(entry.payload)
             self._rows[rows.table] = self._rows.get(rows.table, 0) - len(rows.rows)
@@ -160,8 +183,13 @@ class _Auditor:
                 return True
             self._ticks.close(frame)
             return False
+        if self._repeat is not None:
+            if self._number is not None and frame.number <= self._number:
+                self._repeated(frame, body)
+                return True
+            self._end_repeat(at_end=False)
         scope.enter(frame)
-        if self._rows:
+        if self._rows and not self._opening:
             self._count_rows()
         if self._number is None:
             self._base(frame)
@@ -220,7 +248,24 @@ class _Auditor:
     def _snapshot(self, snapshot: Snapshot) -> None:
         """The state is written whole at the head of a segment, and must be the one that the frames led to."""
         self._count_rows()
-        if self._number is not None and (snapshot.number, snapshot.digest) != (self._number, self._digest):
+        self._opening = self._marked
+        self._opened = snapshot.number
+        self._repeat = snapshot.number, snapshot.digest
+        self._rows = {} if self._marked else dict(snapshot.tables)
+        number = self._number
+        if number is not None and snapshot.number < number and self._marked:
+            # It was begun before the last frames of the segment before, and repeats them.
+            return
+        if number is not None and _explains(snapshot, number):
+            assert snapshot.unwritten is not None
+            if self._scope.open:
+                self._unwritten.append(
+                    UnwrittenFrames(
+                        number + 1, snapshot.number, snapshot.unwritten.since, snapshot.unwritten.why
+                    )
+                )
+            self._forget_thread()
+        elif number is not None and (snapshot.number, snapshot.digest) != (number, self._digest):
             self._sever(
                 f"segment {self._segment} opens with the state as of frame {snapshot.number}, "
                 f"and the frames before it end with {self._number}"
@@ -228,7 +273,8 @@ class _Auditor:
             )
         self._number = snapshot.number
         self._digest = snapshot.digest
-        self._rows = dict(snapshot.tables)
+        if self._marked and snapshot.number == number:
+            return
         self._ticks.resume(snapshot.seq)
         self._leads.resume(snapshot.epoch, snapshot.number)
         self._decisions.resume(snapshot.open)
@@ -240,9 +286,42 @@ class _Auditor:
         # At the very end a leader may still be writing them: then the file ends in a record that is cut off.
         lacking = {table: rows for table, rows in self._rows.items() if rows}
         self._rows = {}
+        opening, self._opening = self._opening, False
+        if opening:
+            if not (final and self._torn):
+                self._break(f"the snapshot that segment {self._segment} opens with is not complete")
+            return
         if lacking and not (final and self._torn):
             told = ", ".join(f"{table}: {rows} rows" for table, rows in lacking.items())
             self._break(f"a snapshot is not complete ({told} more than there are)")
+
+    def _repeats(self, known: Callable[[], bool]) -> bool:
+        """Whether a record between the frames is one of those that the segment before has too."""
+        if self._repeat is None or self._number is None:
+            return False
+        return self._repeat[0] < self._number or known()
+
+    def _repeated(self, frame: Frame, body: bytes) -> None:
+        """A frame that the segment before has too."""
+        assert self._repeat is not None
+        number, digest = self._repeat
+        self._repeat = frame.number, digest_of(body)
+        if frame.number != number + 1 or frame.prev != digest:
+            self._break(f"frame {frame.number} does not continue the snapshot before it")
+        elif frame.number == self._number and self._repeat[1] != self._digest:
+            self._sever(f"frame {frame.number} is another one in segment {self._segment} than before it")
+
+    def _end_repeat(self, *, at_end: bool = True) -> None:
+        """The segment goes on beyond the one before, or has ended: it must have come as far."""
+        repeat, self._repeat = self._repeat, None
+        if repeat is None or self._number is None or repeat[0] >= self._number:
+            return
+        self._sever(
+            f"segment {self._segment} opens with the state as of frame {self._opened}, goes on to frame {repeat[0]}, "
+            f"and the frames before it end with {self._number}"
+        )
+        if at_end:
+            self._number, self._digest = repeat
 
     def _sever(self, text: str) -> None:
         self._break(text)
@@ -256,6 +335,12 @@ class _Auditor:
     def _forget_thread(self) -> None:
         self._leads.severed()
         self._decisions.severed()
+
+
+def _explains(snapshot: Snapshot, number: int) -> bool:
+    """Whether a segment says why there are no frames between `number` and its snapshot."""
+    unwritten = snapshot.unwritten
+    return unwritten is not None and unwritten.after <= number < snapshot.number
 
 
 _ENDINGS = frozenset(("yield", "stop"))

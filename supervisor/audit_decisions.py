@@ -40,6 +40,13 @@ class Decisions:
         """Records before this one are missing."""
         self._severed = True
 
+    def has_opened(self, id: str) -> bool:
+        """Whether the record of its opening was seen lately."""
+        return id in self._ids or id in self._open
+
+    def is_open(self, id: str) -> bool:
+        return id in self._open or id in self._doubted
+
     def opened(self, record: Opened, epoch: int) -> None:
         if record.id.startswith(COMMAND):
             # An operator's command was begun: that is no decision of the bot's.

@@ -29,6 +29,7 @@ __all__ = [
     "TornTail",
     "Transfer",
     "Uncovered",
+    "UnwrittenFrames",
     "WindowFound",
 ]
 
@@ -194,6 +195,18 @@ class TornTail(msgspec.Struct, frozen=True):
     bytes: int
 
 
+class UnwrittenFrames(msgspec.Struct, frozen=True):
+    """Frames `first` to `last` are in no file, because the journal could not be written: `why`, and since when (ns).
+
+    The state that the journal goes on with has what they did. What happened in them cannot be proven.
+    """
+
+    first: int
+    last: int
+    since: int
+    why: str
+
+
 class Report(msgspec.Struct, frozen=True, kw_only=True):
     """See the module. `ok` when nothing is broken."""
 
@@ -239,5 +252,6 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     schemas: list[SchemaChange]
     clock: list[ClockChange]
     torn: list[TornTail]
+    unwritten: list[UnwrittenFrames]
     epochs: tuple[int, int] | None
     """The lowest and the highest."""

@@ -22,6 +22,7 @@ from .config import Config
 from .crew import Crew, Line
 from .driver import Driver, Finished
 from .errands import Errands
+from .guard import Guard
 from .home import Home
 from .news import News
 from .outages import Outages
@@ -31,6 +32,7 @@ from .restarts import Restarts
 from .roster import Member, Roster
 from .spawn import SpawnError, last_line
 from .waiting import Waiting
+from .watchdog import Bounds
 
 __all__ = ["Bot", "StartFailed"]
 
@@ -83,6 +85,15 @@ class Bot:
         self.waiting = Waiting(outside.scheduler)
         self.errands = Errands(outside.scheduler, lambda: self.leader, self._send)
         self.crew = Crew(home, self.roster, news, outside, line=line, started=started, ended=self._ended)
+        self.guard = Guard(
+            news,
+            outside,
+            home.journal,
+            leader=lambda: self.leading,
+            bounds=self._bounds,
+            drain=lambda: line().drain(),
+            kill=self.crew.kill,
+        )
         self._outside = outside
         self._next_worker = next_worker
         self._epoch = 0
@@ -102,6 +113,7 @@ class Bot:
 
     async def start(self, release: Release, config: Config) -> None:
         """Start the first worker and have it lead. Raises `StartFailed`, and then no worker is left."""
+        self.guard.begin()
         await self._bring_up(release, config)
         self.starting = False
 
@@ -206,6 +218,7 @@ class Bot:
     def close(self) -> None:
         """Look after nothing any more. Workers that are alive run on."""
         self.errands.close()
+        self.guard.close()
         if self._revival is not None:
             self._revival.cancel()
         if self.driver is not None:
@@ -340,6 +353,10 @@ class Bot:
                 paused=report.paused,
             )
         )
+
+    def _bounds(self, member: Member) -> Bounds:
+        run = self._runs.get(member.release)
+        return run[1].watchdog if run is not None else Bounds()
 
     def _send(self, worker: str, message: SupervisorMessage) -> bool:
         return self.crew.send(worker, message)

@@ -17,10 +17,21 @@ from typing import Any, Literal, cast
 
 import msgspec
 
-from ..protocol import duration
+from ..protocol import duration, size
 from ..protocol.errors import NeverblinkError
+from .watchdog import Bounds
 
-__all__ = ["FILE_NAME", "Config", "ConfigError", "Durability", "Handoff", "Keep", "NoConfig", "load"]
+__all__ = [
+    "FILE_NAME",
+    "Config",
+    "ConfigError",
+    "Durability",
+    "Handoff",
+    "Journal",
+    "Keep",
+    "NoConfig",
+    "load",
+]
 
 FILE_NAME = "neverblink.toml"
 
@@ -30,6 +41,9 @@ _DURABILITIES: tuple[Durability, ...] = ("process", "interval", "always")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _BOT = re.compile(r"(?:[^\W\d]\w*\.)*[^\W\d]\w*:[^\W\d]\w*")
 _MOST_RELEASES = 10_000
+_LEAST_SEGMENT = 64 * 1024
+_MOST_SEGMENT = 1024**3
+_MOST_KEPT = 1024**5
 
 
 class ConfigError(NeverblinkError):
@@ -75,6 +89,17 @@ class Keep(msgspec.Struct, frozen=True):
     releases: int = 5
 
 
+class Journal(msgspec.Struct, frozen=True):
+    """How the journal is kept within bounds. Sizes in bytes, times in ns."""
+
+    segment: int = 16 * 1024 * 1024
+    """With so many bytes after its snapshot a segment is followed by a new one."""
+    keep: int = 1024 * 1024 * 1024
+    """What all segments together may have. The newest two stay, however large they are."""
+    keep_for: int = 30 * 86_400_000_000_000
+    """How long a segment is kept after its last record."""
+
+
 class Config(msgspec.Struct, frozen=True):
     """How one bot is run."""
 
@@ -88,6 +113,8 @@ class Config(msgspec.Struct, frozen=True):
     durability: Durability = "process"
     handoff: Handoff = Handoff()
     keep: Keep = Keep()
+    journal: Journal = Journal()
+    watchdog: Bounds = Bounds()
 
     @property
     def directory(self) -> Path:
@@ -105,7 +132,7 @@ def load(directory: Path, project: Path | None = None) -> Config:
     project = (project or directory).absolute()
     path, table = _read(directory)
     said = _Table(path, "", table)
-    said.allow("name", "bot", "python", "durability", "handoff", "keep")
+    said.allow("name", "bot", "python", "durability", "handoff", "journal", "keep", "watchdog")
     handoff = _handoff(said.table("handoff"))
     keep = said.table("keep")
     keep.allow("releases")
@@ -117,6 +144,8 @@ def load(directory: Path, project: Path | None = None) -> Config:
         durability=_durability(said),
         handoff=handoff,
         keep=Keep(keep.integer("releases", Keep().releases, 1, _MOST_RELEASES)),
+        journal=_journal(said.table("journal")),
+        watchdog=_watchdog(said.table("watchdog")),
     )
 
 
@@ -175,6 +204,32 @@ class _Table:
         if ns <= 0:
             raise self.error(key, f'is "{value}": expected more than nothing, as "{usual}"')
         return ns
+
+    def amount(self, key: str, default: int, least: int, most: int) -> int:
+        """A size within bounds, bytes."""
+        value = self._values.get(key)
+        if value is None:
+            return default
+        usual = size.show(default)
+        if isinstance(value, (int, float)) and not isinstance(value, bool):
+            raise self.error(key, f'is {value}: expected a size with its unit, in quotes, as "{usual}"')
+        if not isinstance(value, str):
+            raise self.error(key, f'is {_shown(value)}: expected a size, as "{usual}"')
+        try:
+            found = size.parse(value)
+        except size.SizeError as problem:
+            raise self.error(key, problem.message) from None
+        if not least <= found <= most:
+            raise self.error(key, f'is "{value}": expected {size.show(least)} to {size.show(most)}')
+        return found
+
+
+def _journal(said: _Table) -> Journal:
+    said.allow(*Journal.__struct_fields__)
+    usual = Journal()
+    segment = said.amount("segment", usual.segment, _LEAST_SEGMENT, _MOST_SEGMENT)
+    keep = said.amount("keep", max(usual.keep, 2 * segment), 2 * segment, _MOST_KEPT)
+    return Journal(segment, keep, said.span("keep_for", usual.keep_for))
 
 
 def _read(directory: Path) -> tuple[Path, dict[str, Any]]:
@@ -256,6 +311,12 @@ def _handoff(said: _Table) -> Handoff:
     said.allow(*Handoff.__struct_fields__)
     usual = Handoff()
     return Handoff(**{key: said.span(key, getattr(usual, key)) for key in Handoff.__struct_fields__})
+
+
+def _watchdog(said: _Table) -> Bounds:
+    said.allow(*Bounds.__struct_fields__)
+    usual = Bounds()
+    return Bounds(**{key: said.span(key, getattr(usual, key)) for key in Bounds.__struct_fields__})
 
 
 def _shown(value: object) -> str:

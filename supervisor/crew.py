@@ -163,6 +163,9 @@ class Crew:
             lease=str(self._home.lease),
             journal=str(self._home.journal),
             durability=config.durability,
+            journal_segment=config.journal.segment,
+            journal_keep=config.journal.keep,
+            journal_keep_for=config.journal.keep_for,
             lease_within=config.handoff.lease_within,
             hang_after=config.handoff.hang_after,
         )

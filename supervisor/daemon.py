@@ -28,7 +28,9 @@ from .counter import Counter
 from .deployments import Deployments
 from .desk import Desk
 from .freeze import Freeze
+from .gate import Gate
 from .home import Home, Sockets
+from .keyring import Keyring
 from .log import Log
 from .news import News
 from .outside import Child, Launch, Outside
@@ -107,9 +109,11 @@ class _Daemon:
 
         def start(launch: Launch, on_exit: Callable[[int], None]) -> Child:
             # What the bot makes is the bot's affair: it gets the umask that we were started with.
-            return spawn(launch, environment, on_exit, loop, umask)
+            return spawn(launch, self._keys().of(launch.assignment.worker), environment, on_exit, loop, umask)
 
         outside = Outside(time.time_ns, time.monotonic_ns, loop, start)
+        self._keyring: Keyring | None = None
+        self._gate: Gate | None = None
         self._switchboard: Switchboard | None = None
         self._bot = Bot(
             home,
@@ -153,6 +157,8 @@ class _Daemon:
                 await desk.close()
             if self._switchboard is not None:
                 self._switchboard.close(_LINGER_MS)
+            if self._gate is not None:
+                self._gate.close()
             await self._archive.close()
             # Waits for what is on its way out, as long as the sockets linger.
             await asyncio.to_thread(context.term)
@@ -170,6 +176,8 @@ class _Daemon:
             self._log.say(f"going on from the earlier run, which {left}")
             self._left = left
         arrival.sweep(self._home.run)
+        # Nobody who has the old keys is left.
+        self._keyring = Keyring.renew(self._home.key)
         self._news.subscribe(self._archive.note)
         for one in known:
             self._news.tell(
@@ -186,9 +194,12 @@ class _Daemon:
 
     def _open(self, context: zmq.Context[zmq.Socket[bytes]]) -> Desk:
         try:
+            self._gate = Gate(context)
             self._switchboard = Switchboard(
                 context,
                 self._sockets.endpoint(SOCKET),
+                gate=self._gate,
+                keyring=self._keys(),
                 bot=self._config.name,
                 admit=self._bot.crew.admit,
                 hear=self._bot.heard,
@@ -279,6 +290,10 @@ class _Daemon:
     def _line(self) -> Switchboard:
         assert self._switchboard is not None
         return self._switchboard
+
+    def _keys(self) -> Keyring:
+        assert self._keyring is not None
+        return self._keyring
 
     def _next_worker(self) -> str:
         self._workers += 1

@@ -15,6 +15,7 @@ import msgspec
 
 from ..protocol import handoff as machine
 from ..protocol.events import PhaseChanged, Step
+from ..protocol.grid import Grid
 from ..protocol.handoff import NO_BOUNDARY, Handoff, HandoffCommand, HandoffEvent, Phase
 from ..protocol.link import (
     Cancelled,
@@ -182,6 +183,9 @@ class Driver:
                 self._held(worker, message)
             case Cancelled():
                 self._feed(machine.Withdrawn(worker, message.order))
+            case Suspect() if self._works(message.leader):
+                # The follower has lost sight of it, or was itself stopped: the leader has ticked since.
+                pass
             case Suspect():
                 leader = self._roster.get(message.leader)
                 decision = leader.open_decision if leader is not None else ""
@@ -332,6 +336,14 @@ class Driver:
             and handoff.new_lives
             and not handoff.reason
         )
+
+    def _works(self, worker: str) -> bool:
+        """Whether a leader does its work, by its own word."""
+        member = self._roster.get(worker)
+        if member is None or member.report is None or member.hello is None or not member.hello.interval:
+            return False
+        due = Grid(member.hello.interval).due(member.report.seq + 1)
+        return self._outside.wall() - due <= self._patience.hang_after
 
     def _explain(self) -> None:
         """Let the machine know that the old worker leads again: what there is to know of why, it knows."""

@@ -7,6 +7,7 @@
         releases/           immutable code
         logs/               one file a worker
         supervisor.db       history
+        key                 the secret of the supervisors: see `keyring`
         lock                held by the `up` that runs
 
 One supervisor owns a home, and the kernel says which: it holds a lock on `lock` for as long as its process lives, so a
@@ -85,6 +86,7 @@ class Home:
         self.logs = self.path / "logs"
         self.database = self.path / "supervisor.db"
         self.lock = self.path / "lock"
+        self.key = self.path / "key"
 
     @classmethod
     def open(cls, path: Path) -> Home:

@@ -17,9 +17,18 @@ from pathlib import Path
 
 import msgspec
 
-from ..protocol.journal import HEADER_SIZE, Entry, JournalError, Torn, scan, unpack_header
+from ..protocol.journal import (
+    FORMAT,
+    HEADER_SIZE,
+    Entry,
+    JournalError,
+    JournalTooNew,
+    Torn,
+    read_header,
+    scan,
+)
 
-__all__ = ["Damage", "Found", "Segment", "Tail", "read_journal", "segments"]
+__all__ = ["Damage", "Found", "Segment", "Tail", "check_formats", "read_journal", "read_segment", "segments"]
 
 _CHUNK = 1 << 20
 _TRIES = 3
@@ -31,6 +40,7 @@ class Segment(msgspec.Struct, frozen=True):
 
     number: int
     size: int
+    format: int = FORMAT
 
 
 class Tail(msgspec.Struct, frozen=True):
@@ -67,8 +77,33 @@ def read_journal(directory: Path) -> Iterator[Found]:
         if not later:
             return
         number, path = later[0]
-        yield from _Reader(directory, number, path).read()
+        try:
+            yield from read_segment(path)
+        except _Gone:
+            # The leader has just removed it, because it was the oldest.
+            continue
         done = number
+
+
+def read_segment(path: Path) -> Iterator[Found]:
+    """Yield all that one segment holds. Raises `JournalError`."""
+    yield from _Reader(path.parent, int(path.stem), path).read()
+
+
+def check_formats(directory: Path) -> None:
+    """Raise `JournalTooNew` when a later release wrote any of the segments. What is damaged is another matter."""
+    for _, path in segments(directory):
+        try:
+            with path.open("rb") as file:
+                read_header(file.read(HEADER_SIZE), path.name)
+        except JournalTooNew:
+            raise
+        except (JournalError, OSError):
+            continue
+
+
+class _Gone(JournalError):
+    """A segment that was there a moment ago."""
 
 
 class _Reader:
@@ -83,13 +118,17 @@ class _Reader:
         self._at = 0
         self._tries = 0
         self._last_chance = False
+        self._format = FORMAT
 
     def read(self) -> Iterator[Found]:
         try:
             with self._path.open("rb", buffering=0) as file:
                 descriptor = file.fileno()
-                yield Segment(self._number, os.fstat(descriptor).st_size)
-                yield from self._header(descriptor) or self._records(descriptor)
+                wrong = self._header(descriptor)
+                yield Segment(self._number, os.fstat(descriptor).st_size, self._format)
+                yield from wrong or self._records(descriptor)
+        except FileNotFoundError:
+            raise _Gone(self._path.name, "it is not there") from None
         except OSError as problem:
             raise JournalError(self._path.name, f"cannot be read ({problem.strerror})") from None
 
@@ -99,18 +138,21 @@ class _Reader:
         if len(self._data) < HEADER_SIZE:
             return [Tail(self._number, 0, len(self._data), "its header was never written whole")]
         try:
-            told = unpack_header(self._data, self._path.name)
+            header = read_header(self._data, self._path.name)
+        except JournalTooNew:
+            raise
         except JournalError as problem:
             return [Damage(self._number, 0, problem.problem)]
-        if told != self._number:
-            return [Damage(self._number, 0, f"it says that it is segment {told}")]
+        if header.segment != self._number:
+            return [Damage(self._number, 0, f"it says that it is segment {header.segment}")]
+        self._format = header.format
         self._at = HEADER_SIZE
         return []
 
     def _records(self, descriptor: int) -> Iterator[Found]:
         while True:
             torn: Torn | None = None
-            for found in scan(self._data, self._at):
+            for found in scan(self._data, self._at, self._format):
                 if isinstance(found, Torn):
                     torn = found
                     break
@@ -161,4 +203,4 @@ class _Reader:
 
 def _is_cut_off(torn: Torn) -> bool:
     """Whether more bytes could make it whole."""
-    return torn.problem.endswith("cut off")
+    return torn.cut_off

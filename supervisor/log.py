@@ -80,6 +80,10 @@ def line_of(event: events.Event) -> str:
             blackout = f", blackout {_last(event.blackout)}" if event.blackout else ""
             outcome = event.outcome.replace("_", " ")
             return f"deployment {event.deployment} {outcome}{at}{blackout}{said}; {event.release or 'nothing'} leads"
+        case events.Slow(reason=""):
+            return f"worker {event.worker} does its work again"
+        case events.Slow():
+            return f"worker {event.worker}, which leads, is slow: {event.reason}"
         case events.Commanded(outcome="ok", op="status" | "history" | "releases"):
             return ""
         case events.Commanded():

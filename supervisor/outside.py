@@ -15,6 +15,7 @@ import msgspec
 
 from ..protocol.assignment import Assignment
 from .alarms import Scheduler
+from .doing import Doing, doing
 
 __all__ = ["Child", "Launch", "Outside"]
 
@@ -41,9 +42,13 @@ class Child(Protocol):
 
 
 class Outside(msgspec.Struct, frozen=True):
-    """`wall` and `mono` tell ns. `spawn` starts a worker and calls back with its exit status, negative for a signal."""
+    """`wall` and `mono` tell ns. `spawn` starts a worker and calls back with its exit status, negative for a signal.
+
+    `doing` tells what the process with a pid is doing.
+    """
 
     wall: Callable[[], int]
     mono: Callable[[], int]
     scheduler: Scheduler
     spawn: Callable[[Launch, Callable[[int], None]], Child]
+    doing: Callable[[int], Doing | None] = doing

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 
 import zmq
 
-__all__ = ["Postbox"]
+__all__ = ["GuardedPostbox", "Postbox"]
 
 _BITE = 64
 
@@ -90,3 +90,32 @@ class Postbox:
             return False
         self._receive(frames)
         return True
+
+
+class GuardedPostbox(Postbox):
+    """A postbox whose socket has a gate: each message comes with the name under which its sender was let in."""
+
+    def __init__(
+        self,
+        socket: zmq.Socket[bytes],
+        receive: Callable[[list[bytes], str], None],
+        loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        self._receive_from = receive
+        super().__init__(socket, _nothing, loop)
+
+    def _read_one(self) -> bool:
+        try:
+            frames = self._socket.recv_multipart(zmq.NOBLOCK, copy=False)
+        except zmq.ZMQError:
+            return False
+        try:
+            name = str(frames[-1].get("User-Id"))
+        except zmq.ZMQError:
+            name = ""
+        self._receive_from([frame.bytes for frame in frames], name)
+        return True
+
+
+def _nothing(frames: list[bytes]) -> None:
+    """Never called: only says that the socket is to be read."""

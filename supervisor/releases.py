@@ -195,8 +195,10 @@ class Releases:
         for release in reversed(gone):
             # Out of sight by one rename, so that no half-removed release can be started.
             leaving = self.directory / f"{_OLD}{release.id}"
-            release.path.rename(leaving)
-            _remove(leaving)
+            # One that is made meanwhile sweeps away what it finds half removed.
+            with self._lock:
+                release.path.rename(leaving)
+                _remove(leaving)
         return [release.id for release in reversed(gone)]
 
     def _fill(self, building: Path, source: Path) -> Release:

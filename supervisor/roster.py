@@ -49,6 +49,8 @@ class Member:
         self.pid = 0
         self.started = 0
         """The process's start time in clock ticks since boot."""
+        self.words = 0
+        """How many messages have come from it."""
         self.hello: Hello | None = None
         self.ready: Ready | None = None
         self.report: Report | None = None
@@ -93,6 +95,7 @@ class Member:
 
     def take(self, message: WorkerMessage, at: int) -> None:
         """Take in what the worker says."""
+        self.words += 1
         match message:
             case Hello():
                 self.hello = message

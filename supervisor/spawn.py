@@ -15,8 +15,11 @@ import subprocess
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import msgspec
+
 from ..protocol.assignment import VARIABLE, encode_assignment
 from ..protocol.errors import NeverblinkError
+from ..protocol.keys import Keys
 from .outside import Launch
 from .process import Process
 
@@ -29,12 +32,13 @@ class SpawnError(NeverblinkError):
 
 def spawn(
     launch: Launch,
+    keys: Keys | None,
     environment: Mapping[str, str],
     on_exit: Callable[[int], None],
     loop: asyncio.AbstractEventLoop,
     umask: int = -1,
 ) -> Process:
-    """Start the worker, with this umask (-1: ours).
+    """Start the worker, and give it `keys` on the way, and this umask (-1: ours).
 
     Raises `SpawnError` with the mend when the interpreter or the directory is not there.
     """
@@ -42,7 +46,8 @@ def spawn(
     python = _interpreter(launch.python, environment)
     if not directory.is_dir():
         raise SpawnError(f"release directory {directory} is gone: deploy again")
-    told = encode_assignment(launch.assignment)
+    # Only the pipe has them: neither arguments nor environment, and nothing that is kept here.
+    told = encode_assignment(msgspec.structs.replace(launch.assignment, keys=keys))
     readable, writable = os.pipe()
     try:
         os.set_blocking(writable, False)

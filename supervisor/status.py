@@ -131,6 +131,8 @@ class Status(msgspec.Struct, frozen=True):
     skipped: int
     late_max: int
     paused: bool
+    slow: str
+    """What keeps it from its work, "" when nothing does."""
     inbox: Inbox | None
     windows: tuple[WindowSeen, ...]
     decisions: tuple[DecisionSeen, ...]
@@ -180,6 +182,7 @@ def status_of(
         skipped=report.skipped,
         late_max=leader.late_max if leader else 0,
         paused=report.paused,
+        slow=bot.guard.slow,
         inbox=Inbox(report.inbox, report.remembered, report.remember_limit, report.dropped)
         if leader
         else None,

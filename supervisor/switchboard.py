@@ -1,8 +1,11 @@
 """The switchboard: the socket all workers are connected to.
 
-A worker introduces itself with `Hello` and is known from then on; whoever speaks without that is asked to. What comes
-is untrusted: garbage is counted and dropped, and can't do more than that. A worker that can't be one of ours (another
-protocol, another bot, another process under a worker's name) is told why and leaves.
+A worker is let in by its keys, introduces itself with `Hello`, and is known from then on; whoever speaks before it did
+is asked to. Two things are not its word alone: which key it has is proven by the handshake, and which process it is by
+the kernel, so a secret that got into other hands is of no use there. A worker that can't be one of ours (another
+protocol, another bot, another process under a worker's name) is told why and leaves; it never was in the way of the one
+whose name it used, since each process has an identity of its own on this socket. What comes is untrusted all the same:
+garbage is counted and dropped, and can't do more than that.
 """
 
 from __future__ import annotations
@@ -26,7 +29,10 @@ from ..protocol.link import (
 )
 from ..protocol.versions import ProtocolMismatch, negotiate
 from ..protocol.wire import WireError
-from .postbox import Postbox
+from .doorstep import Doorstep
+from .gate import Gate, Visitor
+from .keyring import Keyring
+from .postbox import GuardedPostbox
 
 __all__ = ["SOCKET", "Switchboard"]
 
@@ -34,6 +40,7 @@ SOCKET = "supervisor.sock"
 """The name of the socket in the home's `run/`, known to workers."""
 
 _QUEUE = 1000
+_DOMAIN = "workers"
 
 
 class Switchboard:
@@ -48,6 +55,8 @@ class Switchboard:
         context: zmq.Context[zmq.Socket[bytes]],
         endpoint: str,
         *,
+        gate: Gate,
+        keyring: Keyring,
         bot: str,
         admit: Callable[[Hello], str],
         hear: Callable[[str, WorkerMessage], None],
@@ -58,11 +67,19 @@ class Switchboard:
         self._admit = admit
         self._hear = hear
         self._puzzled = puzzled
-        self._introduced: set[str] = set()
+        self._keyring = keyring
+        self._known: dict[bytes, str] = {}
+        """The workers by the identities of their connections, and the other way round."""
+        self._identities: dict[str, bytes] = {}
         self.garbage = 0
         """Messages that were none, so far."""
+        gate.open(_DOMAIN, _name_of)
         socket = context.socket(zmq.ROUTER)
         socket.setsockopt(zmq.LINGER, 0)
+        socket.setsockopt(zmq.CURVE_SERVER, 1)
+        socket.setsockopt(zmq.CURVE_SECRETKEY, keyring.supervisor)
+        socket.setsockopt(zmq.ZAP_DOMAIN, _DOMAIN.encode())
+        socket.setsockopt(zmq.ZAP_ENFORCE_DOMAIN, 1)
         socket.setsockopt(zmq.SNDHWM, _QUEUE)
         socket.setsockopt(zmq.MAXMSGSIZE, LINK_LIMIT)
         # Unknown peers are an answer (False), and a worker that reconnects displaces its own dead connection.
@@ -73,11 +90,13 @@ class Switchboard:
         except zmq.ZMQError:
             socket.close(0)
             raise
-        self._box = Postbox(socket, self._received, loop)
+        self._doorstep = Doorstep(socket, "the workers' socket", puzzled, loop)
+        self._box = GuardedPostbox(socket, self._received, loop)
 
     def send(self, worker: str, message: SupervisorMessage) -> bool:
         """Send to a worker; False when it is not connected."""
-        return self._box.send([worker.encode(), supervisor_codec.encode(message)])
+        identity = self._identities.get(worker)
+        return identity is not None and self._answer(identity, message)
 
     def drain(self) -> None:
         """Take in what has arrived: what a worker said before it ended should be known before its end is."""
@@ -85,15 +104,20 @@ class Switchboard:
 
     def forget(self, worker: str) -> None:
         """The worker's process has ended."""
-        self._introduced.discard(worker)
+        identity = self._identities.pop(worker, None)
+        if identity is not None:
+            del self._known[identity]
 
     def close(self, linger: int = 0) -> None:
+        self._doorstep.close()
         self._box.close(linger)
 
-    def _received(self, frames: list[bytes]) -> None:
+    def _answer(self, identity: bytes, message: SupervisorMessage) -> bool:
+        return self._box.send([identity, supervisor_codec.encode(message)])
+
+    def _received(self, frames: list[bytes], name: str) -> None:
         try:
             identity, body = frames
-            worker = identity.decode("ascii")
             message = worker_codec.decode(body)
         except (ValueError, WireError) as problem:
             self.garbage += 1
@@ -101,32 +125,46 @@ class Switchboard:
                 self._puzzled(f"dropped a message on the workers' socket that is none ({problem})")
             return
         if isinstance(message, Hello):
-            self._meet(worker, message)
-        elif worker in self._introduced:
+            self._meet(identity, name, message)
+        elif (worker := self._known.get(identity)) is not None:
             self._hear(worker, message)
         else:
-            self.send(worker, Identify())
+            self._answer(identity, Identify())
 
-    def _meet(self, worker: str, hello: Hello) -> None:
-        problem = self._problem(worker, hello)
+    def _meet(self, identity: bytes, name: str, hello: Hello) -> None:
+        worker = hello.worker
+        problem = self._problem(name, hello)
         if problem:
             self._puzzled(f"turned worker {worker} (pid {hello.pid}) away: {problem}")
-            self.send(worker, Rejected(problem))
+            self._answer(identity, Rejected(problem))
             return
         try:
             version = negotiate(f"worker {worker}", hello.protocol)
         except ProtocolMismatch as mismatch:
-            self.send(worker, Rejected(mismatch.message))
+            self._answer(identity, Rejected(mismatch.message))
             # One of ours, that is of no use: as if it had said so itself.
             self._hear(worker, Failed("protocol", mismatch.message, ""))
             return
-        self._introduced.add(worker)
-        self.send(worker, Welcome(version))
+        self.forget(worker)
+        self._known[identity] = worker
+        self._identities[worker] = identity
+        self._answer(identity, Welcome(version))
         self._hear(worker, hello)
 
-    def _problem(self, worker: str, hello: Hello) -> str:
-        if hello.worker != worker:
-            return f"it connected as {worker!r} and calls itself {hello.worker!r}"
+    def _problem(self, name: str, hello: Hello) -> str:
         if hello.bot != self._bot:
             return f"it runs bot {hello.bot!r}, this supervisor runs {self._bot!r}: use another home"
-        return self._admit(hello)
+        problem = self._admit(hello)
+        if problem:
+            return problem
+        key, pid = name.split(" ")
+        if key != self._keyring.public(hello.worker).hex():
+            return f"its secret is not the one that worker {hello.worker!r} was started with"
+        if pid not in ("0", str(hello.pid)):
+            return f"it calls itself pid {hello.pid}, and is pid {pid}"
+        return ""
+
+
+def _name_of(visitor: Visitor) -> str:
+    """Under which name a visitor is let in. Who has come this far was told the key of this socket by a supervisor."""
+    return f"{visitor.key.hex()} {visitor.pid}"

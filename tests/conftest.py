@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
+_SAID = "said"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -36,3 +38,24 @@ def other_python() -> str:
     if not found:
         pytest.skip("no second Python here: install a 3.12 or 3.13 and run bin/test, which sets it up")
     return str(found[0])
+
+
+@pytest.fixture
+def say(record_property: Callable[[str, object], None]) -> Callable[[str], None]:
+    """Prints a line below the results: what was measured or counted, also where tests run side by side."""
+    return lambda line: record_property(_SAID, line)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    reports = [report for found in terminalreporter.stats.values() for report in found]
+    lines = [
+        str(value)
+        for report in reports
+        if isinstance(report, pytest.TestReport) and report.when == "call"
+        for name, value in report.user_properties
+        if name == _SAID
+    ]
+    if lines:
+        terminalreporter.section("what was counted and measured")
+        for line in lines:
+            terminalreporter.line(line)

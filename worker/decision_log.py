@@ -9,6 +9,7 @@ from ..protocol.frame import Item
 from ..protocol.journal import Closed, Opened, RecordKind, encode_payload
 from ..protocol.link import DecisionClosed, DecisionOpened
 from .decision import NotLeading, encodable
+from .keeper import Keeper
 from .outside import Outside
 from .publisher import Publisher
 from .replica import Replica
@@ -20,11 +21,17 @@ class DecisionLog:
     """Opens and closes decisions. `turn()` is the grid index of the turn that is open, None when none is."""
 
     def __init__(
-        self, replica: Replica, publisher: Publisher, outside: Outside, turn: Callable[[], int | None]
+        self,
+        replica: Replica,
+        publisher: Publisher,
+        outside: Outside,
+        keeper: Keeper,
+        turn: Callable[[], int | None],
     ) -> None:
         self._replica = replica
         self._publisher = publisher
         self._outside = outside
+        self._keeper = keeper
         self._turn = turn
         self._of = (0, 0)
         self._ordinal = 0
@@ -36,7 +43,7 @@ class DecisionLog:
         return next(iter(self._mine.values()), "")
 
     def open_decision(self, name: str, args: dict[str, Any]) -> Opened:
-        """Open one; its record is in the journal when this returns.
+        """Open one; its record is in the journal when this returns, unless the journal cannot be written.
 
         Raises `NotLeading` outside a turn, and in a process that has lost the lease; `DecisionError` for arguments that
         cannot be recorded.
@@ -58,7 +65,7 @@ class DecisionLog:
             self._outside.clock.wall(),
         )
         self._ordinal += 1
-        self._outside.journal.append(RecordKind.OPENED, encode_payload(opened))
+        self._keeper.append(RecordKind.OPENED, encode_payload(opened))
         replica.note(opened, "")
         self._mine[opened.id] = name
         self._publisher.noted(opened)
@@ -70,7 +77,7 @@ class DecisionLog:
         replica = self._replica
         seq = 0 if replica.seq is None else replica.seq
         opened = Opened(command.key, replica.epoch, seq, name, args, self._outside.clock.wall())
-        self._outside.journal.append(RecordKind.OPENED, encode_payload(opened))
+        self._keeper.append(RecordKind.OPENED, encode_payload(opened))
         replica.note(opened, "")
         self._publisher.noted(opened)
 
@@ -78,7 +85,7 @@ class DecisionLog:
         """Close one: `outcome` is "done", or what its body raised."""
         self._mine.pop(opened.id, None)
         closed = Closed(opened.id, self._replica.epoch, outcome, self._outside.clock.wall())
-        self._outside.journal.append(RecordKind.CLOSED, encode_payload(closed))
+        self._keeper.append(RecordKind.CLOSED, encode_payload(closed))
         self._replica.note(None, closed)
         self._publisher.noted(None, opened.id)
         self._outside.tell(DecisionClosed(opened.id))

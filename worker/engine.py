@@ -23,14 +23,16 @@ from ..protocol.frame import Cause
 from ..protocol.seat import Role, Seat, SeatCommand, SeatEvent
 from .following import Following
 from .inbox import Inbox
+from .keeper import Keeper
 from .leading import Leading
 from .migration import Migrations
 from .outside import Outside
 from .publisher import Publisher
 from .replica import Replica
+from .retention import Limits
 from .state import Cells
 from .steps import Step
-from .takeover import begin, catch_up, resume
+from .takeover import catch_up, from_journal
 from .tally import Tally
 from .turns import Bot
 
@@ -57,8 +59,10 @@ class Engine:
         self.seat = Seat(me.worker)
         self.replica = Replica(cells, cells.schema, migrations, inbox)
         publisher = Publisher(self.replica, outside.to_follower)
-        self._tally = Tally(self.seat, self.replica, publisher)
-        self.leading = Leading(me, bot, self.replica, self._tally, publisher, outside)
+        limits = Limits(me.journal_segment, me.journal_keep, me.journal_keep_for)
+        keeper = Keeper(self.replica, outside, limits, self._announce)
+        self._tally = Tally(self.seat, self.replica, publisher, keeper)
+        self.leading = Leading(me, bot, self.replica, self._tally, publisher, outside, keeper)
         self.following = Following(me, hello.pid, self.seat, self.replica, outside)
         cells.guard_by(self.leading.turns)
         self.left: seat.Leave | None = None
@@ -347,16 +351,19 @@ class Engine:
                 self.feed(seat.LeaseRefused(holder.holder if holder is not None else "", cause))
                 return
             if cause == "first":
-                if outside.journal.newest():
-                    resume(replica, outside.journal)
-                    self._before = replica.led_by
-                else:
-                    begin(replica, outside.journal)
-                self._hooks.append(self._load_step())
+                found = from_journal(replica, outside.journal)
+                self._before = replica.led_by
+                if epoch <= replica.epoch:
+                    # The lease's file was lost, and its count with it. The journal knows.
+                    outside.lease.drop()
+                    epoch = outside.lease.take(self._me.worker, replica.epoch)
+                    if epoch is None:
+                        self.feed(seat.LeaseRefused("", cause))
+                        return
             else:
                 self._before = self.following.leader if self.role is Role.FOLLOWING else ""
                 number = replica.number
-                catch_up(replica, outside.journal)
+                found = catch_up(replica, outside.journal)
                 if cause == "takeback" and replica.number > number:
                     # The heir took over, and died before we had heard of it.
                     cause, self._before = "failover", self.seat.leader
@@ -364,7 +371,12 @@ class Engine:
             outside.lease.drop()
             self.fail("lead", problem.message)
             return
+        if found.reloaded:
+            self._hooks.append(self._load_step())
+        if found.worth_telling:
+            self._outside.tell(found.report(replica))
         replica.epoch = epoch
+        self.leading.keeper.begin_leading(found.problem, found.written)
         self._order = self.seat.heard
         self.feed(seat.LeaseTaken(epoch, cause))
 
@@ -375,6 +387,7 @@ class Engine:
         except NeverblinkError as problem:
             self.fail("yield", problem.message)
         finally:
+            self.leading.keeper.let_go()
             self._outside.lease.drop()
 
     def _pulse(self, now: int) -> None:
@@ -394,6 +407,9 @@ class Engine:
             return
         self._leave = command
         self._hooks.clear()
+        if command.how == "stop":
+            # From here on no tick is due, however long `on_stop` takes.
+            self._announce()
 
     def _last_step(self, leave: seat.Leave) -> Step | None:
         if leave.how == "stop":
@@ -407,4 +423,5 @@ class Engine:
     def _leave_now(self) -> None:
         if self.left is None:
             self.left = self._leave
+            self.leading.keeper.let_go()
             self._outside.lease.drop()

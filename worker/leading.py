@@ -15,6 +15,7 @@ from ..protocol.link import Doubt, YieldTo
 from ..protocol.seat import SeatEvent
 from .answers import Answers
 from .decision_log import DecisionLog
+from .keeper import Keeper
 from .moments import InDoubt
 from .outside import Outside
 from .publisher import Publisher
@@ -44,10 +45,12 @@ class Leading:
         tally: Tally,
         publisher: Publisher,
         outside: Outside,
+        keeper: Keeper,
     ) -> None:
+        self.keeper = keeper
         self.answers = Answers(replica, outside)
-        self.turns = Turns(bot, replica, publisher, outside)
-        self.decisions = DecisionLog(replica, publisher, outside, self._turn_seq)
+        self.turns = Turns(bot, replica, publisher, outside, keeper)
+        self.decisions = DecisionLog(replica, publisher, outside, keeper, self._turn_seq)
         self._me = me
         self._bot = bot
         self._replica = replica
@@ -107,7 +110,7 @@ class Leading:
         return seat.Boundary(
             decision=self.decisions.open_name,
             window=self.turns.window_open(),
-            slack=in_a_hurry or self.turns.slack(),
+            slack=not self.keeper.busy and (in_a_hurry or self.turns.slack()),
             heir=order is None or self._publisher.caught_up(order.to),
         )
 
@@ -127,12 +130,14 @@ class Leading:
         """Another worker leads."""
         self._publisher.forget()
         self._deferred.clear()
+        self.keeper.let_go()
 
     # turns
 
     def next(self) -> Step | None:
         """The turn that is due, None when none is."""
         self.serve()
+        self.keeper.hurry()
         turn = self.turns.next()
         return Step(f"on_{turn.kind}", turn.call, turn) if turn is not None else None
 
@@ -208,9 +213,11 @@ class Leading:
             self._publisher.subscribe(self._deferred.pop(next(iter(self._deferred))))
 
     def pump(self, now: int) -> bool:
-        """Use the time until something is due for copies under way; return whether more could be sent at once."""
+        """Use the time until something is due for copies under way, the followers' first; return whether more could be
+        done at once."""
         until = min(now + _PUMP_FOR, self.wake_at(now, None) - _PUMP_STOPS)
-        return self._publisher.pump(self._clock.mono, until)
+        busy = self._publisher.pump(self._clock.mono, until)
+        return self.keeper.pump(self._clock.mono, until) or busy
 
     def _turn_seq(self) -> int | None:
         """The grid index of the turn that is open, or after which it is; None when none is open."""

@@ -1,8 +1,9 @@
 """The link: what a real worker has of the world outside. Sockets, the lease, the journal, and a clock that wakes it.
 
 Three sockets. A DEALER to the supervisor, a ROUTER of this worker's own that its followers come to, and a DEALER to the
-leader it follows. ZeroMQ reconnects by itself, so whoever is gone for a while is simply there again; and no send ever
-waits: what does not fit into a queue is lost, and everything said on these sockets may be lost.
+leader it follows, each of them closed to strangers (see `protocol.keys`). ZeroMQ reconnects by itself, so whoever is
+gone for a while is simply there again; and no send ever waits: what does not fit into a queue is lost, and everything
+said on these sockets may be lost.
 
 ZeroMQ's descriptors ring once when something arrives, and sending may use that ring up. So each socket is looked at
 whenever its descriptor rings, and all of them before this worker goes to sleep.
@@ -16,19 +17,22 @@ import select
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from socket import AF_UNIX
+from socket import socket as UnixSocket
 
 import zmq
 
 from ..protocol.assignment import Assignment
 from ..protocol.endpoint import endpoint
 from ..protocol.errors import NeverblinkError
-from ..protocol.link import LINK_LIMIT, WorkerMessage, supervisor_codec, worker_codec
+from ..protocol.link import LINK_LIMIT, Rejected, WorkerMessage, supervisor_codec, worker_codec
 from ..protocol.stream import FollowerMessage, follower_codec, leader_codec
 from ..protocol.wire import MAX_MESSAGE, WireError
 from .clock import SystemClock
-from .journal import JournalFile
+from .journal_file import JournalFile
 from .lease import Lease
 from .place import Listener
+from .proof import Unwelcome, close_by, keys_of, knock, public_of
 from .waker import Reactor, Waker
 
 __all__ = ["SUPERVISOR", "Link"]
@@ -48,10 +52,11 @@ class LinkError(NeverblinkError):
 class Link:
     """The place of the worker that `me` describes; see `place.Place` and `outside.Outside` for the methods.
 
-    Raises what `Lease`, `Waker` and `endpoint` raise, and `LinkError` when its socket can't be made.
+    Raises what `Lease`, `Waker` and `endpoint` raise, and `LinkError` when its socket can't be made or it has no keys.
     """
 
     def __init__(self, me: Assignment) -> None:
+        self._keys = keys_of(me)
         self.clock = SystemClock()
         self.lease = Lease(me.lease)
         self.journal = JournalFile(Path(me.journal), me.durability)
@@ -60,9 +65,13 @@ class Link:
         self._waker = Waker()
         self.wake = self._waker.wake
         self._context = zmq.Context[zmq.Socket[bytes]](1)
-        self._supervisor = self._socket(zmq.DEALER, LINK_LIMIT)
+        # A second process under this worker's name must not be in its way, so the identity is the process's.
+        self._supervisor = self._socket(zmq.DEALER, LINK_LIMIT, f"{me.worker}.{os.urandom(8).hex()}")
+        knock(self._supervisor, self._keys.own, self._keys.supervisor)
+        self._unwelcome: Unwelcome | None = Unwelcome(self._supervisor)
         self._supervisor.connect(self._address(SUPERVISOR))
-        self._followers = self._socket(zmq.ROUTER, MAX_MESSAGE)
+        self._followers = self._socket(zmq.ROUTER, MAX_MESSAGE, me.worker)
+        close_by(self._followers, self._keys.leader(me.worker))
         # A follower that is not there is an answer, and one that reconnects displaces its own dead connection.
         self._followers.setsockopt(zmq.ROUTER_MANDATORY, 1)
         self._followers.setsockopt(zmq.ROUTER_HANDOVER, 1)
@@ -81,7 +90,8 @@ class Link:
 
     def connect(self, leader: str) -> None:
         self._disconnect()
-        self._leader = self._socket(zmq.DEALER, MAX_MESSAGE)
+        self._leader = self._socket(zmq.DEALER, MAX_MESSAGE, self._me.worker)
+        knock(self._leader, self._keys.own, public_of(self._keys.leader(leader)))
         self._leader.connect(self._address(f"{leader}.sock"))
         self._listen(self._leader)
 
@@ -121,6 +131,8 @@ class Link:
         self._waker.open(reactor, self._rang, self._look_and_stir)
         self._listen(self._supervisor)
         self._listen(self._followers)
+        if self._unwelcome is not None:
+            reactor.add_reader(self._unwelcome.fd, self._look_and_stir)
         # What came before somebody listened has used up its ring.
         self.look()
 
@@ -129,12 +141,14 @@ class Link:
         while busy:
             busy = self._take_orders() | self._take_followers() | self._take_leader()
         self._look_for_deaths()
+        self._look_whether_welcome()
 
     def set_alarm(self) -> None:
         assert self._listener is not None
         self._waker.arm(self._listener.wake_at())
 
     def close(self) -> None:
+        self._welcomed()
         reactor = self._reactor
         sockets = [self._supervisor, self._followers]
         if self._leader is not None:
@@ -159,9 +173,9 @@ class Link:
 
     # --- sockets ----------------------------------------------------------------------------------------------------
 
-    def _socket(self, kind: int, largest: int) -> zmq.Socket[bytes]:
+    def _socket(self, kind: int, largest: int, identity: str) -> zmq.Socket[bytes]:
         socket = self._context.socket(kind)
-        socket.setsockopt(zmq.IDENTITY, self._me.worker.encode())
+        socket.setsockopt(zmq.IDENTITY, identity.encode())
         socket.setsockopt(zmq.SNDHWM, _QUEUE)
         socket.setsockopt(zmq.RCVHWM, _QUEUE)
         socket.setsockopt(zmq.MAXMSGSIZE, largest)
@@ -170,10 +184,16 @@ class Link:
         return socket
 
     def _bind(self, name: str) -> None:
+        address = self._address(name)
+        if _in_use(address):
+            # ZeroMQ would put ours in its place.
+            raise LinkError(
+                f"worker {self._me.worker} runs already: somebody listens on {name} in {self._me.run}"
+            )
         # ZeroMQ leaves the socket's mode to the umask, which is the whole process's; nothing of the bot's runs yet.
         before = os.umask(0o177)
         try:
-            self._followers.bind(self._address(name))
+            self._followers.bind(address)
         except zmq.ZMQError as problem:
             raise LinkError(f"socket {name} in {self._me.run} can't be made: {problem.strerror}") from None
         finally:
@@ -212,6 +232,7 @@ class Link:
         found = False
         while listener is not None and _has_come(socket):
             found = True
+            self._welcomed()
             with suppress(WireError):
                 listener.ordered(supervisor_codec.decode(socket.recv(zmq.NOBLOCK)))
         return found
@@ -236,6 +257,22 @@ class Link:
             with suppress(WireError):
                 listener.from_leader(leader_codec.decode(socket.recv(zmq.NOBLOCK)))
         return found
+
+    def _look_whether_welcome(self) -> None:
+        if self._unwelcome is not None and self._listener is not None and self._unwelcome.look():
+            self._listener.ordered(
+                Rejected(
+                    f"the supervisor in {self._me.run} does not let worker {self._me.worker} in: its keys are of "
+                    "another run, or of another home"
+                )
+            )
+
+    def _welcomed(self) -> None:
+        unwelcome, self._unwelcome = self._unwelcome, None
+        if unwelcome is not None:
+            if self._reactor is not None:
+                self._reactor.remove_reader(unwelcome.fd)
+            unwelcome.close()
 
     # --- time, deaths, and being woken ------------------------------------------------------------------------------
 
@@ -262,6 +299,19 @@ class Link:
 
 def _nothing() -> None:
     """Nobody is there to be stirred."""
+
+
+def _in_use(address: str) -> bool:
+    with UnixSocket(AF_UNIX) as probe:
+        probe.setblocking(False)
+        try:
+            probe.connect(address.removeprefix("ipc://"))
+        except BlockingIOError:
+            # It is there, and has much to do.
+            return True
+        except OSError:
+            return False
+        return True
 
 
 def _has_come(socket: zmq.Socket[bytes]) -> bool:

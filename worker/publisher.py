@@ -10,12 +10,11 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator
 from itertools import islice
-from typing import Any
 
 import msgspec
 
 from ..protocol.frame import Frame, Item
-from ..protocol.journal import Opened, Position
+from ..protocol.journal import Opened, Position, Rows
 from ..protocol.stream import (
     Ack,
     Begin,
@@ -31,6 +30,7 @@ from ..protocol.stream import (
     leader_codec,
 )
 from ..protocol.versions import ProtocolMismatch, negotiate
+from .copying import copy_rows
 from .migration import MigrationError, Translator
 from .replica import Replica
 
@@ -38,8 +38,6 @@ __all__ = ["Publisher"]
 
 MEMORY_FRAMES = 4096
 MEMORY_BYTES = 8 * 1024 * 1024
-CHUNK_ROWS = 256
-CHUNK_BYTES = 128 * 1024
 CHUNKS_ON_THE_WAY = 8
 LAG_ALLOWED = 32
 """How many frames an heir may not have confirmed yet. They are ahead of the final frame in its queue; followers
@@ -183,27 +181,16 @@ class Publisher:
         if translator is not None:
             head = msgspec.structs.replace(head, schema=translator.target, cells=translator.load(head.cells))
         follower.acked = -1
-        # The keys are those of the snapshot, listed now and not when the first chunk goes: frames that come in between
-        # are applied to it afterwards, and a key that one of them adds must not be there before, in another place.
-        cells, state = self._replica.cells, self._replica.state
-        keys = {table: cells.keys(state, table) for table, size in cells.sizes(state).items() if size}
-        follower.copy = self._chunks(follower, keys)
+        follower.copy = self._chunks(follower, copy_rows(self._replica))
         self._put(follower, leader_codec.encode(Begin(head, self._replica.position)))
 
-    def _chunks(self, follower: _Follower, keys: dict[str, list[Any]]) -> Iterator[RowsSent | End]:
-        cells, state = self._replica.cells, self._replica.state
-        for table, listed in keys.items():
-            left = iter(listed)
-            at_once = 16
-            while some := list(islice(left, at_once)):
-                follower.chunk += 1
-                rows = cells.rows(state, table, some)
-                if follower.translator is not None:
-                    rows = follower.translator.rows(table, rows)
-                # Small enough to fit between two ticks: a table's rows are about as large as those before them.
-                size = sum(len(key) + len(row) for key, row in rows) // len(some)
-                at_once = max(1, min(CHUNK_ROWS, CHUNK_BYTES // max(1, size)))
-                yield RowsSent(follower.chunk, table, rows)
+    def _chunks(self, follower: _Follower, copy: Iterator[Rows]) -> Iterator[RowsSent | End]:
+        for chunk in copy:
+            rows = chunk.rows
+            if follower.translator is not None:
+                rows = follower.translator.rows(chunk.table, rows)
+            follower.chunk += 1
+            yield RowsSent(follower.chunk, chunk.table, rows)
         yield End(self._replica.number)
 
     def _send_chunk(self, follower: _Follower, copy: Iterator[RowsSent | End]) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 from ..protocol.changes import Changes, Schema
 from ..protocol.frame import COMMAND, GENESIS, Frame, Led, Vitals, digest_of
-from ..protocol.journal import Closed, Opened, Position, Snapshot
+from ..protocol.journal import Closed, Opened, Position, Snapshot, Unwritten, Whole
 from .inbox import Inbox
 from .migration import MigrationError, Migrations, Translator
 from .state import Cells, StateUnreadable
@@ -66,7 +66,7 @@ class Replica:
         self.leaders = self.schema
         self.frozen = ""
 
-    def snapshot(self) -> Snapshot:
+    def snapshot(self, unwritten: Unwritten | None = None) -> Snapshot:
         """Return everything but the rows of the tables."""
         return Snapshot(
             epoch=self.epoch,
@@ -80,7 +80,13 @@ class Replica:
                 self.timers.all(), self.paused, self.inbox.memory(), self.due, tuple(self.inbox.pending())
             ),
             open=tuple(self.open.values()),
+            unwritten=unwritten,
+            led_by=self.led_by,
         )
+
+    def whole(self, rows: dict[str, int]) -> Whole:
+        """Return what says that a snapshot with so many rows, and the frames since, is this state."""
+        return Whole(self.number, self.digest, rows)
 
     # the follower's side
 
@@ -92,6 +98,7 @@ class Replica:
         self.paused = head.vitals.paused
         self.open = {opened.id: opened for opened in head.open}
         self.epoch, self.number, self.digest = head.epoch, head.number, head.digest
+        self.led_by = head.led_by
         self.seq = None if head.seq < 0 else head.seq
         self.due = head.vitals.due
         self.position = position

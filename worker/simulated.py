@@ -8,11 +8,13 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator
 
-from ..protocol.journal import Entry, Position, RecordKind
+from ..protocol.journal import FORMAT, Entry, Position, RecordKind
 from ..protocol.lease import Holder
 from ..protocol.link import WorkerMessage
 from ..protocol.stream import FollowerMessage, LeaderMessage, leader_codec
 from .engine import Engine
+from .journal import End, Journal
+from .retention import Stored
 
 __all__ = ["HandClock", "SimulatedPlace", "SimulatedWorld"]
 
@@ -101,38 +103,65 @@ class SimulatedLease:
 
 
 class SimulatedJournal:
-    """One process's view of the journal: a list. A position's offset counts its records."""
+    """One process's view of the journal: one segment, a list. A position's offset counts its records."""
 
     def __init__(self, place: SimulatedPlace) -> None:
         self._place = place
         self._records = place.world.records
 
-    def newest(self) -> int:
-        return 1 if self._records else 0
+    @property
+    def position(self) -> Position:
+        return Position(1, len(self._records))
 
-    def begin(self, records: list[tuple[RecordKind, bytes]]) -> Position:
-        self._records.extend(records)
-        return self._end()
+    def stored(self) -> list[Stored]:
+        return [Stored(1, len(self._records), 0)] if self._records else []
+
+    def read(self, number: int, offset: int = 0, *, past_damage: bool = False) -> Iterator[Entry | End]:
+        for at in range(offset, len(self._records)):
+            kind, payload = self._records[at]
+            yield Entry(kind, payload, at + 1)
+        yield End(len(self._records))
+
+    def format_of(self, number: int) -> int:
+        return FORMAT
 
     def attach(self, position: Position) -> bool:
-        return position == self._end()
+        return position == self.position
 
-    def read_on(self, position: Position) -> Iterator[Entry]:
-        for number in range(position.offset, len(self._records)):
-            kind, payload = self._records[number]
-            yield Entry(kind, payload, number + 1)
-
-    def mend(self) -> None: ...
+    def settle(self, position: Position) -> None: ...
 
     def append(self, kind: RecordKind, payload: bytes) -> Position:
         if self._place.alive:
             self._records.append((kind, payload))
-        return self._end()
+        return self.position
+
+    def in_place(self) -> bool:
+        return True
+
+    def begin(self) -> SimulatedSegment:
+        return SimulatedSegment(self)
+
+    def remove(self, numbers: list[int]) -> None: ...
 
     def close(self) -> None: ...
 
-    def _end(self) -> Position:
-        return Position(1, len(self._records))
+
+class SimulatedSegment:
+    """The snapshot that the one segment opens with."""
+
+    end = 0
+
+    def __init__(self, journal: SimulatedJournal) -> None:
+        self._journal = journal
+
+    def append(self, kind: RecordKind, payload: bytes) -> None:
+        self._journal.append(kind, payload)
+
+    def publish(self) -> bool:
+        return True
+
+    def settle(self) -> None: ...
+    def discard(self) -> None: ...
 
 
 class SimulatedPlace:
@@ -145,7 +174,7 @@ class SimulatedPlace:
         self.watched: set[str] = set()
         self.clock = world.clock
         self.lease = SimulatedLease(world, worker)
-        self.journal = SimulatedJournal(self)
+        self.journal: Journal = SimulatedJournal(self)
         self.engine: Engine | None = None
         self._leader = ""
         world.places[worker] = self

@@ -1,112 +1,212 @@
 """Taking over: what a worker does between holding the lease and being able to lead.
 
-Whoever leads has every frame that was ever journaled. In a handoff that is so already, and one look at the journal's
-length confirms it; after a death the rest is read from the file, and what the dead leader left half written is cut off.
+Whoever leads has every frame that can be had. In a handoff that is so already, and one look at the journal's length
+confirms it; after a death the rest is read from the journal, and what the dead leader left half written is cut off.
+
+A worker that comes with nothing goes on from the newest segment whose snapshot is whole, and from there as far as
+records are whole and continue each other. Where that is not the journal's end, what lies behind it is left as it is,
+for those who want to look, and the journal goes on in a new segment. The chain of digests decides what continues what,
+so damage can make the state older, never wrong.
 """
 
 from __future__ import annotations
 
-from itertools import islice
+import msgspec
 
-from ..protocol.frame import decode_frame
 from ..protocol.journal import (
-    Entry,
+    NOWHERE,
     JournalError,
+    JournalTooNew,
     Position,
     RecordKind,
-    Rows,
-    decode_closed,
-    decode_opened,
-    decode_rows,
-    decode_snapshot,
     encode_payload,
 )
+from ..protocol.link import Recovered
 from ..protocol.wire import WireError
+from .copying import copy_rows
 from .journal import Journal
-from .migration import MigrationError
+from .reading import Reading, restore
 from .replica import ChainBroken, Replica
-from .state import StateUnreadable
 
-__all__ = ["begin", "catch_up", "resume"]
-
-_ROWS = 4096
+__all__ = ["Found", "begin", "catch_up", "from_journal", "resume"]
 
 
-def begin(replica: Replica, journal: Journal) -> None:
+class Found(msgspec.Struct):
+    """What the journal had for a new leader.
+
+    `problem` says why it cannot go on where it ends, "" when it can; then the replica is `NOWHERE` in it, and the
+    journal needs a new segment.
+    """
+
+    written: int
+    """The last frame that is in the journal."""
+    problem: str = ""
+    segment: int = 0
+    """Where the whole records end."""
+    left: int = 0
+    """How many bytes there were after them."""
+    damaged: tuple[str, ...] = ()
+    """What is damaged in what was read, whether it kept anything from being taken or not."""
+    reloaded: bool = False
+    """The state is another object than before."""
+    resumed: bool = False
+    """It was taken from the journal alone."""
+
+    @property
+    def worth_telling(self) -> bool:
+        """Whether the journal was more than a look at its length."""
+        return bool(self.resumed or self.left or self.problem or self.damaged)
+
+    def report(self, replica: Replica) -> Recovered:
+        """What the supervisor is told of it. `replica` is what has become of it."""
+        last = replica.last
+        return Recovered(
+            number=replica.number,
+            seq=-1 if replica.seq is None else replica.seq,
+            at=last.timing.ended if last is not None else 0,
+            segment=self.segment,
+            left=self.left,
+            problem="; ".join(dict.fromkeys((*self.damaged, *filter(None, [self.problem])))),
+        )
+
+
+def from_journal(replica: Replica, journal: Journal) -> Found:
+    """Give a worker that comes with nothing the bot's state: the journal's, or the first there is.
+
+    Raises what `begin` and `resume` raise.
+    """
+    if not journal.stored():
+        return begin(replica, journal)
+    found = resume(replica, journal)
+    if found.problem:
+        try:
+            _open_anew(replica, journal)
+        except JournalError as problem:
+            found.problem = problem.message
+        else:
+            found.problem = ""
+    return found
+
+
+def begin(replica: Replica, journal: Journal) -> Found:
     """Give the bot its first state, and open the journal with it. Raises `StateError` and `JournalError`."""
-    cells = replica.cells
-    replica.state = state = cells.fresh()
-    records = [(RecordKind.SNAPSHOT, encode_payload(replica.snapshot()))]
-    for table in cells.sizes(state):
-        keys = iter(cells.keys(state, table))
-        while some := list(islice(keys, _ROWS)):
-            rows = Rows(table, cells.rows(state, table, some))
-            records.append((RecordKind.ROWS, encode_payload(rows)))
-    replica.position = journal.begin(records)
+    replica.state = replica.cells.fresh()
+    _open_anew(replica, journal)
+    return Found(replica.number, segment=replica.position.segment, reloaded=True)
 
 
-def resume(replica: Replica, journal: Journal) -> None:
+def _open_anew(replica: Replica, journal: Journal) -> None:
+    """Go on in a new segment that opens with the state as it is. Takes its time. Raises `JournalError`."""
+    new = journal.begin()
+    counts: dict[str, int] = {}
+    try:
+        new.append(RecordKind.SNAPSHOT, encode_payload(replica.snapshot()))
+        for rows in copy_rows(replica):
+            new.append(RecordKind.ROWS, encode_payload(rows))
+            counts[rows.table] = counts.get(rows.table, 0) + len(rows.rows)
+        new.append(RecordKind.WHOLE, encode_payload(replica.whole(counts)))
+        while not new.publish():
+            new.settle()
+    except JournalError:
+        new.discard()
+        raise
+    replica.position = journal.position
+
+
+def resume(replica: Replica, journal: Journal) -> Found:
     """Go on from where the journal ends: the bot as its last leader left it.
 
-    Raises `JournalError`, and `StateUnreadable` or `MigrationError` when this code cannot read the state.
+    Raises `JournalError` when there is nothing to go on from or a later release wrote it, and `StateUnreadable` or
+    `MigrationError` when this code cannot read the state.
     """
-    segment = journal.newest()
-    begun = False
-    for entry in journal.read_on(Position(segment, 0)):
-        match entry.kind:
-            case RecordKind.SNAPSHOT:
-                begun = True
-                replica.restore(decode_snapshot(entry.payload), Position(segment, entry.end))
-            case RecordKind.ROWS if begun:
-                rows = decode_rows(entry.payload)
-                replica.add_rows(rows.table, rows.rows)
-            case _ if begun:
-                _apply(replica, entry, strict=True)
-            case _:
-                break
-    if not begun:
-        raise JournalError(
-            f"segment {segment}", "it does not open with a snapshot, so there is nothing to go on from"
-        )
-    journal.mend()
-
-
-def catch_up(replica: Replica, journal: Journal) -> None:
-    """Apply what the journal has beyond `replica`. Raises `JournalError` when it cannot be read, or is another bot's.
-
-    Frames that this code cannot read freeze the replica: their effects are lost to it, the chain is not.
-    """
-    if journal.attach(replica.position):
-        return
-    for entry in journal.read_on(replica.position):
+    numbers = [one.number for one in journal.stored()]
+    why = "there is no segment"
+    damaged: list[str] = []
+    for at in reversed(range(len(numbers))):
+        number = numbers[at]
         try:
-            _apply(replica, entry)
-        except (WireError, ChainBroken) as problem:
-            raise JournalError(
-                f"at byte {entry.end}",
-                f"it does not continue what this worker followed ({problem or 'another chain'}): "
-                "start the bot anew with `neverblink up --fresh`, and look at it with `neverblink audit`",
-            ) from None
-    journal.mend()
+            offset = restore(replica, journal, number, strict=True)
+        except JournalTooNew:
+            raise
+        except (JournalError, WireError) as problem:
+            why = problem.problem
+            damaged.append(f"segment {number}: {why}")
+            continue
+        reading = Reading(replica, journal, strict=True)
+        reading.read(numbers[at:], offset)
+        return _found(replica, journal, reading, tuple(damaged), reloaded=True)
+    raise JournalError(
+        f"segment {numbers[-1]}" if numbers else "of this home",
+        f"it does not open with a whole snapshot, and no segment before it does, so there is nothing to go on from "
+        f"({why}): restore it, or begin anew with `neverblink up --fresh`",
+    )
 
 
-def _apply(replica: Replica, entry: Entry, *, strict: bool = False) -> None:
-    match entry.kind:
-        case RecordKind.FRAME:
-            frame = decode_frame(entry.payload)
-            if frame.number <= replica.number:
-                return
-            position = Position(replica.position.segment, entry.end)
-            try:
-                replica.apply(frame, entry.payload, position)
-            except (StateUnreadable, MigrationError) as problem:
-                if strict:
-                    raise
-                replica.freeze(str(problem))
-                replica.apply(frame, entry.payload, position)
-        case RecordKind.OPENED:
-            replica.note(decode_opened(entry.payload), "")
-        case RecordKind.CLOSED:
-            replica.note(None, decode_closed(entry.payload))
-        case _:
-            pass
+def catch_up(replica: Replica, journal: Journal) -> Found:
+    """Apply what the journal has beyond `replica`.
+
+    A journal that cannot be read does not keep this worker from leading with what it has followed. Frames that this
+    code cannot read freeze the replica: their effects are lost to it, the chain is not.
+
+    Raises `JournalTooNew`, and what `resume` raises where the state has to be taken from the journal.
+    """
+    try:
+        if journal.attach(replica.position):
+            return Found(replica.number, segment=replica.position.segment)
+    except JournalError:
+        # The segment may be gone, or another be in its place: what is there now is looked at below.
+        pass
+    try:
+        numbers = [one.number for one in journal.stored()]
+        reading = Reading(replica, journal)
+        position = replica.position
+        if position.segment in numbers and reading.fits(position):
+            reading.read([number for number in numbers if number >= position.segment], position.offset)
+        if not reading.segment or reading.damaged:
+            # Where it has what is missing here, is found by looking at all of it.
+            reading = Reading(replica, journal)
+            reading.read(numbers, 0)
+    except ChainBroken:
+        # Others went on from something else than what we have, and wrote it down: that is the bot now.
+        return resume(replica, journal)
+    except JournalTooNew:
+        raise
+    except JournalError as problem:
+        replica.position = NOWHERE
+        return Found(-1, problem.message)
+    return _found(replica, journal, reading)
+
+
+def _found(
+    replica: Replica,
+    journal: Journal,
+    reading: Reading,
+    damaged: tuple[str, ...] = (),
+    *,
+    reloaded: bool = False,
+) -> Found:
+    found = Found(
+        reading.written,
+        reading.problem,
+        reading.segment,
+        reading.left,
+        (*damaged, *reading.damaged),
+        reloaded or reading.reloaded,
+        reloaded,
+    )
+    if not found.problem and reading.last < replica.number:
+        found.problem = (
+            f"it ends with frame {reading.last}, and this worker has followed to frame {replica.number}"
+        )
+    if not found.problem and damaged:
+        found.problem = damaged[0]
+    replica.position = NOWHERE
+    if not found.problem:
+        end = Position(reading.segment, reading.end)
+        try:
+            journal.settle(end)
+        except JournalError as problem:
+            found.problem = problem.message
+        else:
+            replica.position = end
+    return found

@@ -5,6 +5,7 @@ from __future__ import annotations
 from ..protocol.frame import Frame
 from ..protocol.link import Doubt, Handed, Report
 from ..protocol.seat import Seat
+from .keeper import Keeper
 from .publisher import Publisher
 from .replica import Replica
 
@@ -14,10 +15,11 @@ __all__ = ["Tally"]
 class Tally:
     """Counts ticks, and makes the messages that say where this worker stands."""
 
-    def __init__(self, seat: Seat, replica: Replica, publisher: Publisher) -> None:
+    def __init__(self, seat: Seat, replica: Replica, publisher: Publisher, keeper: Keeper) -> None:
         self._seat = seat
         self._replica = replica
         self._publisher = publisher
+        self._keeper = keeper
         self._ticks = 0
         self._skipped = 0
         self._late_max = 0
@@ -81,4 +83,5 @@ class Tally:
             cause=self._cause,
             guard=seat.guard,
             lag=lag,
+            journal=self._keeper.report(),
         )

@@ -19,6 +19,7 @@ from ..protocol.grid import ClockStep, Gap, GapKind, Grid, Plan, Policy, Reading
 from ..protocol.journal import RecordKind
 from ..protocol.window import Window, first_open
 from ..protocol.wire import MAX_MESSAGE
+from .keeper import Keeper
 from .moments import Command, Event, Tick, Timer
 from .outside import Outside
 from .publisher import Publisher
@@ -84,13 +85,15 @@ class Turn(msgspec.Struct):
 class Turns:
     """Makes the leader's turns. It is also the guard of the state: `open` while a turn runs."""
 
-    def __init__(self, bot: Bot, replica: Replica, publisher: Publisher, outside: Outside) -> None:
+    def __init__(
+        self, bot: Bot, replica: Replica, publisher: Publisher, outside: Outside, keeper: Keeper
+    ) -> None:
         self.open = False
         self.last_tick: Frame | None = None
         self._bot = bot
         self._replica = replica
         self._publisher = publisher
-        self._outside = outside
+        self._keeper = keeper
         self._clock = outside.clock
         self._grid = Grid(bot.interval)
         self._reading: Reading | None = None
@@ -388,7 +391,7 @@ class Turns:
         body = encode_frame(frame)
         if len(body) > MAX_FRAME:
             raise self._too_large(frame, len(body))
-        position = self._outside.journal.append(RecordKind.FRAME, body)
+        position = self._keeper.append(RecordKind.FRAME, body)
         replica.commit(frame, body, position)
         if kind == "yield":
             self._publisher.keep_final(frame, body, position)

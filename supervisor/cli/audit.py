@@ -145,6 +145,12 @@ def _facts(report: Report, screen: Screen) -> Iterator[tuple[str, str]]:
         ("schema", f"version {change.before} to {change.after} after tick {change.seq}")
         for change in report.schemas
     )
+    for one in report.unwritten:
+        frames = f"frame {one.first}" if one.first == one.last else f"frames {one.first:,} to {one.last:,}"
+        yield (
+            "unproven",
+            screen.warn(f"{frames}, from {clock(one.since)}, could not be written: {one.why}"),
+        )
     for torn in report.torn:
         yield (
             "torn",

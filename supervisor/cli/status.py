@@ -76,7 +76,8 @@ def _leader(status: Status) -> list[tuple[str, str]]:
         *inbox,
     ]
     who = f"{status.worker}, pid {status.pid}, python {status.python}, epoch {status.epoch}, leads for {last(led)}"
-    return [("leader", who), ("tick", ", ".join(tick))]
+    slow = [("slow", status.slow)] if status.slow else []
+    return [("leader", who), ("tick", ", ".join(tick)), *slow]
 
 
 def _windows(status: Status, screen: Screen) -> list[str]:

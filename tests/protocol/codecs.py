@@ -66,6 +66,8 @@ def _values(info: inspect.Type) -> st.SearchStrategy[Any]:
             return st.lists(_values(found.item_type), max_size=3).map(tuple)
         case inspect.TupleType():
             return st.tuples(*(_values(part) for part in found.item_types))
+        case inspect.BytesType(min_length=int()):
+            return st.binary(min_size=found.min_length, max_size=found.max_length)
         case inspect.DictType():
             return st.dictionaries(_values(found.key_type), _values(found.value_type), max_size=3)
         case _:

@@ -8,6 +8,7 @@ if need be, how deep to go. With the word `spare` there is a standby: `… spare
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given, settings
@@ -33,24 +34,22 @@ MISFORTUNES = ("kill", "hang", "fell", "unreadable", "stale", "drop", "repeat", 
     ids=["calm", "a failure", "a loss", "a wish", "all together"],
 )
 def test_no_interleaving_breaks_a_rule(
-    crashes: int, losses: int, wishes: int, depth: int, what: str, capsys: pytest.CaptureFixture[str]
+    crashes: int, losses: int, wishes: int, depth: int, what: str, say: Callable[[str], None]
 ) -> None:
-    look(Model(Machines(plain=True)), (crashes, losses, wishes), depth, what, capsys)
+    look(Model(Machines(plain=True)), (crashes, losses, wishes), depth, what, say)
 
 
 def look(
-    model: Model, budget: tuple[int, int, int], depth: int, what: str, capsys: pytest.CaptureFixture[str]
+    model: Model, budget: tuple[int, int, int], depth: int, what: str, say: Callable[[str], None]
 ) -> None:
     """Explore, and say how far that was."""
     began = time.monotonic()
     seen = explore(model, model.start(*budget), depth)
     took = time.monotonic() - began
-    with capsys.disabled():
-        print(
-            f"\n  {what}: {seen.states} states, {seen.moves} moves, {seen.depth} deep, "
-            f"{seen.at_rest} ways to end, {took:.1f} s",
-            end="",
-        )
+    say(
+        f"explorer, {what}: {seen.states} states, {seen.moves} moves, {seen.depth} deep, "
+        f"{seen.at_rest} ways to end, {took:.1f} s"
+    )
     assert seen.states > 1_000
 
 
@@ -65,10 +64,10 @@ def look(
     ids=["calm", "two failures", "a failure and a loss", "two losses"],
 )
 def test_no_interleaving_breaks_a_rule_with_a_standby(
-    crashes: int, losses: int, wishes: int, depth: int, what: str, capsys: pytest.CaptureFixture[str]
+    crashes: int, losses: int, wishes: int, depth: int, what: str, say: Callable[[str], None]
 ) -> None:
     """Three workers: the leader, the follower of a deployment, and a standby. It fails by dying, or by hanging."""
-    look(Model(Machines(plain=True), spare=True), (crashes, losses, wishes), depth, what, capsys)
+    look(Model(Machines(plain=True), spare=True), (crashes, losses, wishes), depth, what, say)
 
 
 @pytest.mark.parametrize("spare", [False, True], ids=["two workers", "three workers"])

@@ -2,36 +2,46 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from neverblink.protocol.changes import Schema
 from neverblink.protocol.errors import NeverblinkError
+from neverblink.protocol.frame import Vitals
 from neverblink.protocol.journal import (
     FORMAT,
     HEADER_SIZE,
     MAX_RECORD,
+    READS,
     Closed,
     Entry,
+    Header,
     JournalError,
+    JournalTooNew,
     Opened,
     RecordKind,
     Rows,
     Snapshot,
     Torn,
+    Whole,
     decode_closed,
     decode_opened,
     decode_rows,
     decode_snapshot,
+    decode_whole,
     encode_payload,
     pack_header,
     pack_record,
+    read_header,
+    records,
     scan,
-    unpack_header,
 )
 from neverblink.protocol.wire import WireError
 
@@ -51,8 +61,15 @@ payloads: list[tuple[type[Any], Callable[[bytes], Any]]] = [
     (Rows, decode_rows),
     (Opened, decode_opened),
     (Closed, decode_closed),
+    (Whole, decode_whole),
 ]
 each = pytest.mark.parametrize(("kind", "decode"), payloads, ids=[kind.__name__ for kind, _ in payloads])
+
+
+def in_format(version: int) -> bytes:
+    """The header of a segment 1 of this format."""
+    check = version ^ 0xFFFF if version > 1 else 0
+    return b"NBLINKJ\n" + struct.pack("<HHI", version, check, 1)
 
 
 def whole() -> list[Entry]:
@@ -62,7 +79,7 @@ def whole() -> list[Entry]:
 
 
 def test_a_segment_gives_back_its_records() -> None:
-    assert unpack_header(SEGMENT, "here") == 7
+    assert read_header(SEGMENT, "here") == Header(7, FORMAT)
     assert [(entry.kind, entry.payload) for entry in whole()] == RECORDS
     assert whole()[-1].end == len(SEGMENT)
     assert list(scan(memoryview(SEGMENT))) == whole()
@@ -108,11 +125,11 @@ def test_a_flipped_bit_in_the_header_is_detected_or_makes_it_another_segment() -
         changed[bit // 8] ^= 1 << bit % 8
         if bit // 8 >= 12:
             assert (
-                unpack_header(bytes(changed), "here") != 7
+                read_header(bytes(changed), "here").segment != 7
             )  # who opens the file knows its number by its name
             continue
         with pytest.raises(JournalError):
-            unpack_header(bytes(changed), "here")
+            read_header(bytes(changed), "here")
 
 
 @given(st.binary(max_size=200))
@@ -149,13 +166,17 @@ def test_a_kind_of_a_later_format_is_no_record() -> None:
         (b"", "never written whole"),
         (pack_header(1)[:-1], "never written whole"),
         (b"SQLite format 3\0", "not a neverblink journal"),
-        (pack_header(1)[:8] + (FORMAT + 1).to_bytes(2, "little") + pack_header(1)[10:], "or a newer one"),
+        (in_format(FORMAT + 1), "written in format 3, this release reads up to 2: .* or a newer one"),
         (pack_header(1)[:8] + b"\0\0" + pack_header(1)[10:], "its header is damaged"),
+        (
+            pack_header(1)[:8] + (FORMAT + 1).to_bytes(2, "little") + pack_header(1)[10:],
+            "its header is damaged",
+        ),
     ],
 )
 def test_what_is_no_segment_is_refused_with_its_place(data: bytes, why: str) -> None:
     with pytest.raises(JournalError, match=why) as caught:
-        unpack_header(data, "00000001.journal")
+        read_header(data, "00000001.journal")
     assert isinstance(caught.value, NeverblinkError)
     assert caught.value.message.startswith("journal 00000001.journal: ")
 
@@ -164,7 +185,73 @@ def test_what_is_no_segment_is_refused_with_its_place(data: bytes, why: str) -> 
 def test_a_header_says_its_number(segment: int) -> None:
     header = pack_header(segment)
     assert len(header) == HEADER_SIZE
-    assert unpack_header(header, "here") == segment
+    assert read_header(header, "here") == Header(segment, FORMAT)
+
+
+# --- formats ---
+
+OLDEST = bytes.fromhex(
+    "4e424c494e4b4a0a 0100 0000 07000000"  # the magic, format 1, segment 7
+    "05000000 e7c711af 01 faffffff 6669727374"  # a snapshot: "first"
+    "00000000 03000000 03 ffffffff"  # an empty frame
+)
+
+
+def test_a_segment_of_the_oldest_format_is_read() -> None:
+    assert read_header(OLDEST, "here") == Header(7, 1)
+    assert [(e.kind, e.payload) for e in scan(OLDEST, format=1) if isinstance(e, Entry)] == RECORDS[:2]
+
+
+def test_every_format_up_to_what_is_written_is_read_and_none_beyond() -> None:
+    assert list(READS) == list(range(1, FORMAT + 1))
+    for version in READS:
+        assert read_header(in_format(version), "here") == Header(1, version)
+    with pytest.raises(JournalTooNew):
+        read_header(in_format(FORMAT + 1), "here")
+
+
+def test_a_kind_of_record_that_a_format_has_not_is_none_in_it() -> None:
+    record = pack_record(RecordKind.WHOLE, b"x")
+    assert list(scan(record, 0, 1)) == [Torn(0, "a record's checksum does not match")]
+    assert list(scan(record, 0, 2)) == [Entry(RecordKind.WHOLE, b"x", len(record))]
+
+
+def test_a_snapshot_without_what_later_releases_added_is_read() -> None:
+    """A snapshot is an array: fields at its end that an older release did not write have their defaults."""
+    snapshot = Snapshot(1, 2, 3, bytes(16), Schema(1, ""), {}, {}, Vitals())
+    fields = msgspec.msgpack.decode(encode_payload(snapshot))
+    for known in (8, 9):
+        assert decode_snapshot(msgspec.msgpack.encode(fields[:known])) == snapshot
+
+
+# --- read piece by piece ---
+
+
+@settings(max_examples=50)
+@given(st.lists(st.integers(1, 30), max_size=12), st.integers(HEADER_SIZE, len(SEGMENT)), st.booleans())
+def test_however_the_pieces_come_the_records_are_the_same(sizes: list[int], end: int, flip: bool) -> None:
+    data = bytearray(SEGMENT[:end])
+    if flip:
+        data[-1] ^= 1
+    pieces = iter(sizes)
+
+    def read(offset: int, size: int) -> bytes:
+        return bytes(data[offset : offset + min(size, next(pieces, size))])
+
+    assert list(records(read)) == list(scan(bytes(data)))
+
+
+def test_past_damage_what_can_be_found_is_found() -> None:
+    for at in range(len(RECORDS)):
+        data = bytearray(SEGMENT)
+        end = whole()[at].end
+        if not RECORDS[at][1]:
+            continue
+        data[end - 1] ^= 1
+        expected: list[Entry | Torn] = list(whole())
+        expected[at] = Torn(end - HEAD - len(RECORDS[at][1]), "a record's checksum does not match")
+        assert list(scan(bytes(data), past_damage=True)) == expected
+        assert list(records(lambda o, s, d=data: bytes(d[o : o + s]), past_damage=True)) == expected
 
 
 @each

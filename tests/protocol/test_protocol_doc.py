@@ -20,6 +20,7 @@ from neverblink.protocol import (
     frame,
     grid,
     journal,
+    keys,
     lease,
     link,
     stream,
@@ -46,10 +47,12 @@ MESSAGES = [
     for kind in kinds(union)
 ]
 PARTS = [
+    keys.Keys,
     *(versions.VersionRange, changes.Schema, changes.Changes, window.WindowSpec, grid.Gap, grid.ClockStep),
     *(frame.Item, frame.Timing, frame.Traffic, frame.Armed, frame.Led, frame.Yielded, frame.Vitals),
     link.Doubt,
     *(journal.Position, journal.Snapshot, journal.Rows, journal.Opened, journal.Closed),
+    *(journal.Whole, journal.Unwritten, link.Journaled),
 ]
 
 
@@ -187,8 +190,8 @@ def test_a_journal_can_be_read_by_the_page_alone() -> None:
     data = bytes.fromhex(
         "".join(line[:48] for line in EXAMPLES["journal"]().splitlines()).replace(" ", "").strip()
     )
-    magic, form, reserved, segment = struct.unpack_from("<8sHHI", data)
-    assert (magic, form, reserved, segment) == (b"NBLINKJ\n", 1, 0, 1)
+    magic, form, check, segment = struct.unpack_from("<8sHHI", data)
+    assert (magic, form, form ^ check, segment) == (b"NBLINKJ\n", 2, 0xFFFF, 1)
     found: list[tuple[int, Any]] = []
     at, payload = 16, b""
     while at < len(data):
@@ -198,8 +201,9 @@ def test_a_journal_can_be_read_by_the_page_alone() -> None:
         assert zlib.crc32(payload, kind) == crc
         found.append((kind, msgspec.msgpack.decode(payload)))
         at += 13 + length
-    (_, head), (_, opened), (_, closed), (_, tick) = found
-    assert [kind for kind, _ in found] == [1, 4, 5, 3]
+    (_, head), (_, whole), (_, opened), (_, closed), (_, tick) = found
+    assert [kind for kind, _ in found] == [1, 6, 4, 5, 3]
+    assert whole == [-1, bytes(16), {}]
     assert head[:4] == [3, -1, -1, bytes(16)]
     assert opened[:4] == ["3-1795533244-0", 3, 1795533244, "enter"]
     assert closed[:3] == ["3-1795533244-0", 3, "done"]

@@ -26,10 +26,12 @@ from neverblink.protocol.journal import (
     Opened,
     RecordKind,
     Snapshot,
+    Whole,
     encode_payload,
     pack_header,
     pack_record,
 )
+from neverblink.protocol.keys import Keys
 from neverblink.protocol.lease import Holder, encode_record, slot_of
 from neverblink.protocol.link import YieldTo, supervisor_codec
 
@@ -68,6 +70,7 @@ def assignment_example() -> str:
         run="/srv/foresight/.neverblink/run",
         lease="/srv/foresight/.neverblink/lease",
         journal="/srv/foresight/.neverblink/journal",
+        keys=Keys(bytes(range(32)), bytes(range(32, 64)), bytes(range(64, 96))),
     )
     return msgspec.json.format(encode_assignment(told), indent=2).decode()
 
@@ -95,10 +98,11 @@ def journal_example() -> str:
     head = Snapshot(3, -1, -1, GENESIS, _SCHEMA, {"positions": b"\x80"}, {"candles": 0}, Vitals())
     opened = Opened("3-1795533244-0", 3, 1795533244, "enter", {"market": "BTC"}, 1795533244000100000)
     closed = Closed(opened.id, 3, "done", 1795533244000400000)
-    lines = list(_fields(pack_header(1), [("magic", 8), ("format", 2), ("reserved, 0", 2), ("segment", 4)]))
+    lines = list(_fields(pack_header(1), [("magic", 8), ("format", 2), ("~format", 2), ("segment", 4)]))
     assert len(pack_header(1)) == HEADER_SIZE
     for kind, payload in (
         (RecordKind.SNAPSHOT, encode_payload(head)),
+        (RecordKind.WHOLE, encode_payload(Whole(-1, GENESIS, {}))),
         (RecordKind.OPENED, encode_payload(opened)),
         (RecordKind.CLOSED, encode_payload(closed)),
         (RecordKind.FRAME, body),

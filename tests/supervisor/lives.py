@@ -33,6 +33,7 @@ from neverblink.protocol.journal import (
     RecordKind,
     Rows,
     Snapshot,
+    Whole,
     encode_payload,
     pack_header,
     pack_record,
@@ -96,6 +97,12 @@ class Life:
         snapshot = Snapshot(**{**facts, **lies})
         self.segments.append([(RecordKind.SNAPSHOT, encode_payload(snapshot))])
         self.records.extend((RecordKind.ROWS, encode_payload(table)) for table in rows)
+        self.records.append(
+            (
+                RecordKind.WHOLE,
+                encode_payload(Whole(snapshot.number, snapshot.digest, {t.table: len(t.rows) for t in rows})),
+            )
+        )
         return self
 
     def lead(

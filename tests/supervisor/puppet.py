@@ -7,7 +7,7 @@ is three words over a socket, which is all that the supervisor could notice of i
 Keys of the script: `tick_ms`, `windows`, `import_error`, `fail` (phase: reason), `hang` (`start` or `all`),
 `unreadable` (reason), `hold` (reason; `hold_ms` for a while only), `crash_ms` (after it began to lead), `protocol` (a
 pair), `decision` (a name, open while it leads), `garbage`, `stops_with` (a file: its stop takes until that is there),
-`exit_code` (of `stop`), `suspect` (reason).
+`exit_code` (of `stop`), `suspect` (reason), `still` (leads and does not tick).
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from neverblink.protocol.seat import Role, Seat, SeatEvent
 from neverblink.protocol.versions import PROTOCOL, VersionRange
 from neverblink.protocol.window import WindowSpec
 from neverblink.supervisor.home import Sockets
+from neverblink.supervisor.keyring import public_of
 from neverblink.worker.lease import Lease
 
 
@@ -41,7 +42,10 @@ class Puppet:
         self.interval = self.script.get("tick_ms", 20) * 1_000_000
         context = zmq.Context[zmq.Socket[bytes]]()
         self.supervisor = context.socket(zmq.DEALER)
-        self.supervisor.setsockopt(zmq.IDENTITY, self.me.worker.encode())
+        assert self.me.keys is not None
+        self.supervisor.setsockopt(zmq.CURVE_SERVERKEY, self.me.keys.supervisor)
+        self.supervisor.setsockopt(zmq.CURVE_PUBLICKEY, public_of(self.me.keys.own))
+        self.supervisor.setsockopt(zmq.CURVE_SECRETKEY, self.me.keys.own)
         self.sockets = Sockets(Path(self.me.run))
         self.supervisor.connect(self.sockets.endpoint("supervisor.sock"))
         self.inbox = context.socket(zmq.PULL)
@@ -94,7 +98,7 @@ class Puppet:
             self.watch()
             return
         seq = time.time_ns() // self.interval
-        if seq > self.seq:
+        if seq > self.seq and not ("still" in self.script and self.ticks):
             self.seq = seq
             self.ticks += 1
             if self.first:

@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from neverblink.protocol.changes import Schema
 from neverblink.protocol.events import Event
-from neverblink.protocol.link import Report, SupervisorMessage
+from neverblink.protocol.link import Hello, Report, SupervisorMessage
+from neverblink.protocol.versions import PROTOCOL
+from neverblink.supervisor.doing import Doing
 from neverblink.supervisor.news import News
 from neverblink.supervisor.outside import Child, Launch, Outside
 from neverblink.supervisor.roster import Member, Roster
 from neverblink.supervisor.spawn import SpawnError
 
-__all__ = ["Hands", "Hour", "Stage", "report"]
+__all__ = ["Hands", "Hour", "Stage", "hello", "report"]
 
 
 class Hour:
@@ -100,11 +103,19 @@ class Stage:
         self.roster = Roster()
         self.news = News("fox", lambda: self.hour.now, self.troubles.append)
         self.news.subscribe(self.events.append)
-        self.outside = Outside(lambda: self.hour.now, lambda: self.hour.now, self.hour, _no_spawn)
+        self.doing: Doing | None = Doing("S")
+        """What any process is doing."""
+        self.outside = Outside(
+            lambda: self.hour.now, lambda: self.hour.now, self.hour, _no_spawn, lambda pid: self.doing
+        )
 
 
 def _no_spawn(launch: Launch, on_exit: Callable[[int], None]) -> Child:
     raise SpawnError("nothing is started here")
+
+
+def hello(*, interval: int = 0) -> Hello:
+    return Hello("fox", "new", 4711, 1, PROTOCOL, "r2", Schema(1, ""), interval, (), "3.11", "1")
 
 
 def report(role: str, *, loaded: bool = False, epoch: int = 1, late: int = 0, paused: bool = False) -> Report:

@@ -59,6 +59,10 @@ def test_everything_can_be_said(project: Path) -> None:
             hang_after = "1.5s"
             [keep]
             releases = 9
+            [journal]
+            segment = "1MiB"
+            keep = "1.5GB"
+            keep_for = "2d"
             """,
         )
     )
@@ -71,6 +75,12 @@ def test_everything_can_be_said(project: Path) -> None:
     )
     assert msgspec.structs.astuple(config.handoff) == (120 * s, 90 * s, 600 * s, s // 2, 5 * s, s * 3 // 2)
     assert config.keep.releases == 9
+    assert msgspec.structs.astuple(config.journal) == (2**20, 1_500_000_000, 2 * 86_400 * s)
+
+
+def test_a_journal_of_large_segments_keeps_two_of_them(project: Path) -> None:
+    config = load(write(project, BOT + '[journal]\nsegment = "1GiB"'))
+    assert (config.journal.segment, config.journal.keep) == (2**30, 2**31)
 
 
 def test_it_can_stand_in_pyproject(project: Path) -> None:
@@ -111,7 +121,11 @@ def test_a_place_that_is_no_directory_is_named(project: Path) -> None:
     ("line", "key", "mend"),
     [
         ('bto = "bot:B"', "bto", 'did you mean "bot"?'),
-        ('colour = "red"', "colour", "expected one of name, bot, python, durability, handoff, keep"),
+        (
+            'colour = "red"',
+            "colour",
+            "expected one of name, bot, python, durability, handoff, journal, keep, watchdog",
+        ),
         ('[handoff]\nprobaton = "5s"', "handoff.probaton", 'did you mean "probation"?'),
         ('[handoff]\nstart-within = "5s"', "handoff.start-within", 'did you mean "start_within"?'),
         ("[keep]\nrelease = 3", "keep.release", 'did you mean "releases"?'),
@@ -128,6 +142,21 @@ def test_a_place_that_is_no_directory_is_named(project: Path) -> None:
         ('[keep]\nreleases = "5"', "keep.releases", "expected a whole number from 1"),
         ("[keep]\nreleases = true", "keep.releases", "is true: expected a whole number"),
         ("[keep]\nreleases = 0", "keep.releases", "is 0: expected a whole number from 1"),
+        ('[journal]\nkeeps = "1GB"', "journal.keeps", 'did you mean "keep"?'),
+        (
+            "[journal]\nsegment = 64",
+            "journal.segment",
+            'is 64: expected a size with its unit, in quotes, as "16MiB"',
+        ),
+        ("[journal]\nsegment = true", "journal.segment", 'is true: expected a size, as "16MiB"'),
+        ('[journal]\nsegment = "big"', "journal.segment", '"big" is no size: write something like "16MiB"'),
+        ('[journal]\nsegment = "1kB"', "journal.segment", 'is "1kB": expected 64KiB to 1GiB'),
+        ('[journal]\nkeep = "16MiB"', "journal.keep", 'is "16MiB": expected 32MiB to 1024TiB'),
+        (
+            "[journal]\nkeep_for = 30",
+            "journal.keep_for",
+            'expected a duration with its unit, in quotes, as "30d"',
+        ),
         ('durability = "maybe"', "durability", 'is "maybe": expected one of process, interval, always'),
         ("name = 5", "name", "is 5: expected a text in quotes"),
         ('name = "../etc"', "name", "expected up to 64 letters"),

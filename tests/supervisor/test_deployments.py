@@ -24,11 +24,19 @@ from neverblink.protocol.commands import (
     Send,
     Unlock,
 )
-from neverblink.protocol.events import Commanded, DeploymentEnded, LeaderChanged, WorkerExited, WorkerStarted
+from neverblink.protocol.events import (
+    Commanded,
+    DeploymentEnded,
+    LeaderChanged,
+    Pulse,
+    WorkerExited,
+    WorkerStarted,
+)
 
 from .world import World
 
 LONG: dict[str, str] = {"probation": "1h"}
+IMPATIENT = {**LONG, "hang_after": "100ms"}
 
 
 @pytest.fixture
@@ -258,7 +266,7 @@ def test_new_code_that_crashes_in_its_probation_is_rolled_back(world: World) -> 
 def test_a_suspected_leader_is_killed_and_rolled_back(world: World) -> None:
     async def scenario(world: World) -> None:
         await world.running()
-        code, message = refused(await world.deploy(world.code("v2", bounds=LONG)))
+        code, message = refused(await world.deploy(world.code("v2", bounds=IMPATIENT, still=True)))
         assert (code, "silent for 2s" in message) == ("rolled-back", True), message
         exited = await world.event(lambda event: isinstance(event, WorkerExited))
         assert (exited.worker, exited.code, exited.reason) == ("w2", -9, "silent for 2s")
@@ -266,10 +274,25 @@ def test_a_suspected_leader_is_killed_and_rolled_back(world: World) -> None:
     assert world.play(scenario, world.code("v1", suspect="silent for 2s")) == 0
 
 
+def test_a_suspected_leader_that_has_ticked_since_is_left_alone(world: World) -> None:
+    async def scenario(world: World) -> None:
+        await world.running()
+        await world.ask(Deploy(path=str(world.code("v2", bounds=LONG))))
+        await in_phase(world, "probation")
+        # It is suspected from 0.2 s on, at each turn of the old worker.
+        await world.event(
+            lambda event: isinstance(event, Pulse) and event.worker == "w2" and event.ticks > 40
+        )
+        await in_phase(world, "probation")
+
+    assert world.play(scenario, world.code("v1", suspect="silent for 2s")) == 0
+    assert [event.outcome for event in world.told(DeploymentEnded)] == ["done"]
+
+
 def test_a_suspected_leader_with_a_decision_open_is_left_alone(world: World) -> None:
     async def scenario(world: World) -> None:
         await world.running()
-        await world.ask(Deploy(path=str(world.code("v2", bounds=LONG, decision="enter"))))
+        await world.ask(Deploy(path=str(world.code("v2", bounds=IMPATIENT, still=True, decision="enter"))))
         status = await world.until(lambda status: status["worker"] == "w2" and status["decisions"])
         assert status["decisions"][0]["name"] == "enter"
         assert status["decisions"][0]["worker"] == "w2"

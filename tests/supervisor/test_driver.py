@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from neverblink.protocol.events import PhaseChanged, Step
@@ -20,7 +21,7 @@ from neverblink.protocol.link import (
 from neverblink.supervisor.config import Handoff as Patience
 from neverblink.supervisor.driver import Driver, Finished
 
-from .stage import Hands, Stage, report
+from .stage import Hands, Stage, hello, report
 
 SECOND = 1_000_000_000
 
@@ -190,6 +191,19 @@ def test_a_suspicion_counts_unless_a_decision_is_open(drive: Drive) -> None:
         "silent for 2s",
         "old",
     )
+
+
+def test_a_suspicion_of_a_leader_that_has_ticked_since_is_dropped(drive: Drive) -> None:
+    drive.to_probation()
+    drive.hear("new", hello(interval=SECOND // 10))
+    tick = drive.stage.hour.now * 10 // SECOND
+    drive.hear("new", msgspec.structs.replace(report("leading", epoch=2), seq=tick))
+    drive.hear("old", Suspect("new", "silent for 2s"))
+    assert drive.hands.take() == []
+    # By its own word it has not ticked for longer than `hang_after` now.
+    drive.stage.hour.pass_by(3 * SECOND)
+    drive.hear("old", Suspect("new", "silent for 5s"))
+    assert drive.hands.take() == [("kill", "new", "silent for 5s")]
 
 
 def test_an_abort_in_the_probation_goes_back(drive: Drive) -> None:

@@ -5,17 +5,21 @@ from __future__ import annotations
 import asyncio
 import io
 import os
+import stat
 import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
 import pytest
 import zmq
+from rich import console, pretty
 
 from neverblink.protocol import events, link
 from neverblink.protocol.assignment import VARIABLE, Assignment, decode_assignment
 from neverblink.protocol.changes import Schema
 from neverblink.protocol.events import Event
+from neverblink.protocol.keys import Keys
 from neverblink.protocol.link import Answered, DecisionOpened, Hello, Run, SupervisorMessage, supervisor_codec
 from neverblink.protocol.versions import VersionRange
 from neverblink.protocol.window import WindowSpec
@@ -23,7 +27,9 @@ from neverblink.supervisor import courtesy
 from neverblink.supervisor.arrival import journal_left, survivors
 from neverblink.supervisor.courtesy import Courtesy
 from neverblink.supervisor.errands import Errands, NoAnswer
+from neverblink.supervisor.gate import Gate
 from neverblink.supervisor.home import Home
+from neverblink.supervisor.keyring import Keyring
 from neverblink.supervisor.log import Log, line_of
 from neverblink.supervisor.outside import Launch
 from neverblink.supervisor.process import alive, describe_exit, started_at
@@ -32,6 +38,7 @@ from neverblink.supervisor.roster import Ended, Member, Roster
 from neverblink.supervisor.spawn import SpawnError, last_line, spawn, why_it_ended
 from neverblink.supervisor.switchboard import Switchboard
 from neverblink.supervisor.waiting import Waiting
+from neverblink.worker.proof import Unwelcome, knock
 
 from .stage import Hour, Stage, report
 
@@ -44,7 +51,7 @@ def hello(**changes: object) -> Hello:
     known: dict[str, object] = {
         "bot": "fox",
         "worker": "w1",
-        "pid": 1,
+        "pid": os.getpid(),
         "started": 1,
         "protocol": VersionRange(1, 1),
         "release": "r1",
@@ -73,7 +80,7 @@ def launched(tmp_path: Path, program: str) -> tuple[int, str, Path]:
     async def run() -> int:
         loop = asyncio.get_running_loop()
         ended: asyncio.Future[int] = loop.create_future()
-        spawn(launch, {**os.environ, "PYTHONSAFEPATH": "1"}, ended.set_result, loop)
+        spawn(launch, None, {**os.environ, "PYTHONSAFEPATH": "1"}, ended.set_result, loop)
         return await asyncio.wait_for(ended, 20)
 
     return asyncio.run(run()), launch.log.read_text(), release
@@ -109,7 +116,7 @@ def test_the_end_of_a_process_is_told_by_its_signal(tmp_path: Path) -> None:
 def test_a_release_that_is_gone_and_an_interpreter_that_is_none(tmp_path: Path) -> None:
     async def start(python: str, directory: Path) -> None:
         launch = Launch(python, directory, "bot:Fox", tmp_path / "w1.log", ASSIGNMENT)
-        spawn(launch, os.environ, lambda code: None, asyncio.get_running_loop())
+        spawn(launch, None, os.environ, lambda code: None, asyncio.get_running_loop())
 
     with pytest.raises(SpawnError, match="is gone: deploy again"):
         asyncio.run(start(sys.executable, tmp_path / "nowhere"))
@@ -218,28 +225,45 @@ class Called:
         self.heard: list[tuple[str, link.WorkerMessage]] = []
         self.puzzles: list[str] = []
         self.sockets = Home.open(sockets_of).sockets()
-        at = self.sockets.endpoint("supervisor.sock")
+        self.at = self.sockets.endpoint("supervisor.sock")
+        self.keyring = Keyring.renew(sockets_of / "key")
+        self.gate = Gate(self.context)
         self.board = Switchboard(
             self.context,
-            at,
+            self.at,
+            gate=self.gate,
+            keyring=self.keyring,
             bot="fox",
             admit=lambda hello: refuse,
             hear=lambda worker, message: self.heard.append((worker, message)),
             puzzled=self.puzzles.append,
         )
-        self.worker = self.context.socket(zmq.DEALER)
-        self.worker.setsockopt(zmq.IDENTITY, b"w1")
-        self.worker.setsockopt(zmq.RCVTIMEO, 5000)
-        self.worker.connect(at)
+        self.others: list[zmq.Socket[bytes]] = []
+        self.worker = self.connect(self.keyring.of("w1"))
 
-    async def say(self, message: link.WorkerMessage) -> SupervisorMessage:
+    def connect(self, keys: Keys | None, supervisor: bytes = b"") -> zmq.Socket[bytes]:
+        """The socket of a worker that has these keys; None: of anybody."""
+        socket = self.context.socket(zmq.DEALER)
+        socket.setsockopt(zmq.RCVTIMEO, 5000)
+        if keys is not None:
+            knock(socket, keys.own, supervisor or keys.supervisor)
+        socket.connect(self.at)
+        self.others.append(socket)
+        return socket
+
+    async def say(
+        self, message: link.WorkerMessage, by: zmq.Socket[bytes] | None = None
+    ) -> SupervisorMessage:
         """Say something, and return the answer."""
-        self.worker.send(link.worker_codec.encode(message))
-        return supervisor_codec.decode(await asyncio.to_thread(self.worker.recv))
+        socket = by or self.worker
+        socket.send(link.worker_codec.encode(message))
+        return supervisor_codec.decode(await asyncio.to_thread(socket.recv))
 
     def close(self) -> None:
-        self.worker.close(0)
+        for socket in self.others:
+            socket.close(0)
         self.board.close()
+        self.gate.close()
         self.context.term()
         self.sockets.close()
 
@@ -271,7 +295,8 @@ def test_a_worker_introduces_itself_before_it_is_heard(tmp_path: Path) -> None:
     ("said", "refuse", "reason"),
     [
         (hello(bot="hen"), "", "it runs bot 'hen', this supervisor runs 'fox'"),
-        (hello(worker="w2"), "", "it connected as 'w1' and calls itself 'w2'"),
+        (hello(worker="w2"), "", "its secret is not the one that worker 'w2' was started with"),
+        (hello(pid=1), "", f"it calls itself pid 1, and is pid {os.getpid()}"),
         (hello(), "worker 'w1' is pid 3", "worker 'w1' is pid 3"),
         (hello(protocol=VersionRange(7, 9)), "", "worker w1 speaks neverblink protocol 7 to 9"),
     ],
@@ -287,6 +312,90 @@ def test_who_is_none_of_ours_is_told_why(tmp_path: Path, said: Hello, refuse: st
         called.close()
 
     asyncio.run(asyncio.wait_for(scenario(), 20))
+
+
+async def heard_of(unwelcome: Unwelcome) -> None:
+    """Wait until it is certain that this one is not let in."""
+    rang = asyncio.Event()
+    asyncio.get_running_loop().add_reader(unwelcome.fd, rang.set)
+    while not unwelcome.look():
+        await rang.wait()
+        rang.clear()
+    asyncio.get_running_loop().remove_reader(unwelcome.fd)
+
+
+def test_a_second_process_under_a_workers_name_is_not_in_the_way_of_the_first(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        called = Called(tmp_path)
+        assert await called.say(hello()) == link.Welcome(1)
+        second = called.connect(called.keyring.of("w2"))
+        answer = await called.say(hello(), by=second)
+        assert isinstance(answer, link.Rejected)
+        assert await called.say(report("following"), by=second) == link.Identify()
+        # What is said to the worker goes to the worker, and what it says is heard.
+        assert called.board.send("w1", link.Stop())
+        assert supervisor_codec.decode(await asyncio.to_thread(called.worker.recv)) == link.Stop()
+        assert await called.say(hello()) == link.Welcome(1)
+        assert [worker for worker, _ in called.heard] == ["w1", "w1"]
+        called.close()
+
+    asyncio.run(asyncio.wait_for(scenario(), 20))
+
+
+@pytest.mark.parametrize("stranger", ["without keys", "with keys of another home"])
+def test_a_stranger_gets_nothing_and_is_counted_and_a_worker_hears_that_it_is_one(
+    tmp_path: Path, stranger: str
+) -> None:
+    async def scenario() -> None:
+        called = Called(tmp_path)
+        other = Keyring.renew(tmp_path / "other").of("w1")
+        socket = called.connect(None if stranger == "without keys" else other)
+        unwelcome = Unwelcome(socket)
+        socket.send(link.worker_codec.encode(hello()))
+        await heard_of(unwelcome)
+        # Whoever is not a stranger is served all the same.
+        assert await called.say(hello()) == link.Welcome(1)
+        assert [worker for worker, _ in called.heard] == ["w1"]
+        assert len(called.puzzles) == 1
+        assert called.puzzles[0].startswith("turned a connection to the workers' socket away: it")
+        unwelcome.close()
+        called.close()
+
+    asyncio.run(asyncio.wait_for(scenario(), 20))
+
+
+def test_nobody_else_can_be_the_supervisor(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        called = Called(tmp_path)
+        keys = called.keyring.of("w1")
+        # It expects another supervisor than the one that sits there.
+        expects = called.connect(keys, Keyring.renew(tmp_path / "other").of("w1").supervisor)
+        unwelcome = Unwelcome(expects)
+        expects.send(link.worker_codec.encode(hello()))
+        await heard_of(unwelcome)
+        assert called.heard == []
+        unwelcome.close()
+        called.close()
+
+    asyncio.run(asyncio.wait_for(scenario(), 20))
+
+
+def test_what_is_printed_of_keys_has_none(tmp_path: Path) -> None:
+    keyring = Keyring.renew(tmp_path / "key")
+    keys = keyring.of("w1")
+    assert stat.S_IMODE((tmp_path / "key").stat().st_mode) == 0o600
+    assert Keyring.load(tmp_path / "key").of("w1") == keys, "a supervisor that comes later has the same"
+    assert Keyring.renew(tmp_path / "key").of("w1") != keys
+    assert len({keys.own, keys.links, keyring.of("w2").own, keys.leader("w1"), keys.leader("w2")}) == 5
+    told = msgspec.structs.replace(ASSIGNMENT, keys=keys)
+    printed = io.StringIO()
+    console.Console(file=printed, width=500).print(told, keys, pretty.pretty_repr(told))
+    shown = [repr(keyring), repr(keys), repr(told), str(told), f"{[told]}", printed.getvalue()]
+    for secret in (keys.own, keys.links, keys.supervisor, (tmp_path / "key").read_bytes()):
+        for text in shown:
+            assert repr(secret)[2:-1] not in text
+            assert secret.hex() not in text
+    assert "Keys(…)" in shown[2]
 
 
 # --- waiting, and commands on their way -----------------------------------------------------------------------------

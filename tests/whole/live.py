@@ -159,7 +159,16 @@ class Live:
 
     # code, commands
 
-    def code(self, name: str, source: str, *, target: str = "Bot", python: str = "", **handoff: str) -> Path:
+    def code(
+        self,
+        name: str,
+        source: str,
+        *,
+        target: str = "Bot",
+        python: str = "",
+        watchdog: Mapping[str, str] | None = None,
+        **handoff: str,
+    ) -> Path:
         """A project: `source` as bot.py, and its configuration; `handoff` goes into [handoff]."""
         place = self.tmp / name
         place.mkdir()
@@ -170,6 +179,8 @@ class Live:
             + (f'python = "{python}"\n' if python else "")
             + "[handoff]\n"
             + "".join(f'{key} = "{value}"\n' for key, value in bounds.items())
+            + "[watchdog]\n"
+            + "".join(f'{key} = "{value}"\n' for key, value in (watchdog or {}).items())
         )
         return place
 

@@ -2,11 +2,29 @@
 
 from __future__ import annotations
 
+import base64
+import os
 import stat
+import subprocess
+import sys
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 
+import zmq
+from zmq.utils import z85
+
+from neverblink.protocol.assignment import VARIABLE, Assignment, encode_assignment
+from neverblink.protocol.changes import Schema
+from neverblink.protocol.frame import GENESIS
+from neverblink.protocol.keys import Keys
+from neverblink.protocol.stream import Begin, Subscribe, follower_codec, leader_codec
+from neverblink.protocol.versions import PROTOCOL
+from neverblink.supervisor.keyring import Keyring
+from neverblink.worker.proof import Unwelcome, knock, public_of
+
 from .bots import COUNTER, bot
-from .live import Live
+from .live import WITHIN, Live
 
 WRITES = """
 def on_start(self):
@@ -24,12 +42,132 @@ def test_everything_in_a_home_is_for_its_user_alone_whatever_the_umask(live: Liv
     found = [live.home, *live.home.rglob("*")]
     kinds = {path.suffix for path in found}
     assert {".sock", ".db", ".db-wal", ".db-shm", ".journal", ".log", ".pyc"} <= kinds
-    assert {"lease", "lock"} <= {path.name for path in found}
+    assert {"lease", "lock", "key"} <= {path.name for path in found}
     opened = [path for path in found if not path.is_symlink() and _mode(path) & 0o077]
     assert opened == []
     assert _mode(live.tmp / "bots-file") == 0o666, "what a bot makes elsewhere is its own affair"
     live.down()
 
 
+def test_secrets_are_in_no_file_but_the_key_and_in_nothing_that_is_told(live: Live) -> None:
+    live.up(live.code("v0", COUNTER), "--fresh")
+    live.begin(live.code("v1", COUNTER, probation="30s"))
+    live.phase(1, "probation")
+    said = live.run("status", "--json").out + live.run("history", "1", "--json").out
+    said += repr(live.status()) + live.story()
+    written = [path for path in live.home.rglob("*") if path.is_file() and path != live.home / "key"]
+    assert {"supervisor.log", "supervisor.db", "w1.log", "w2.log"} <= {path.name for path in written}
+    seen = {path: path.read_bytes() for path in written}
+    processes = [process.pid for process in live.processes()]
+    assert len(processes) == 3, "the supervisor and two workers"
+    for pid in processes:
+        seen |= {
+            path: path.read_bytes() for path in map(Path, (f"/proc/{pid}/environ", f"/proc/{pid}/cmdline"))
+        }
+    seen[Path("what was told")] = said.encode()
+    for secret in _secrets(live):
+        for written_as in (secret, secret.hex().encode(), z85.encode(secret), base64.b64encode(secret)):
+            assert [path for path, content in seen.items() if written_as in content] == []
+    live.down()
+    assert _key(live) in (live.home / "key").read_bytes()
+
+
+def test_a_worker_that_was_not_started_by_the_supervisor_cannot_join_and_hears_why(live: Live) -> None:
+    code = live.code("v0", COUNTER)
+    live.up(code)
+    ours = Keyring(_key(live))
+    theirs = Keyring(bytes(32))
+    w1 = live.book()["pid"]
+    tries = {
+        "there is no worker 'w9' here": _begin(live, code, "w9", ours.of("w9")),
+        "worker w1 runs already": _begin(live, code, "w1", ours.of("w1")),
+        "does not let worker w8 in: its keys are of another run, or of another home": _begin(
+            live, code, "w8", theirs.of("w8")
+        ),
+        "worker w7 was given no keys: only a supervisor starts workers": _begin(live, code, "w7", None),
+        "is what the supervisor runs; start a bot with `neverblink up`": _begin(live, code, "", None),
+    }
+    for why, process in tries.items():
+        _, err = process.communicate(timeout=WITHIN)
+        assert process.returncode == 1
+        assert why in err
+    status = live.status()
+    assert [worker["pid"] for worker in status["workers"]] == [w1]
+    # Nobody noticed: not the leader, and not those who follow it.
+    live.deploy(live.code("v1", COUNTER))
+    live.ticks_on()
+    live.down()
+    assert list(live.audit()["epochs"]) == [1, 2]
+
+
+def test_who_was_not_started_in_this_home_gets_no_state_from_a_leader(live: Live) -> None:
+    live.up(live.code("v0", COUNTER))
+    ours, theirs = Keyring(_key(live)), Keyring(bytes(32))
+    for strangers in (None, theirs.of("w9")):
+        with _follower(live, strangers) as follower:
+            unwelcome = Unwelcome(follower)
+            while not unwelcome.look():
+                assert follower.poll(10) == 0
+            unwelcome.close()
+    with _follower(live, ours.of("w9")) as follower:
+        # So it was the keys, and nothing else.
+        assert follower.poll(int(WITHIN * 1000))
+        assert isinstance(leader_codec.decode(follower.recv()), Begin)
+    live.ticks_on()
+    live.down()
+
+
 def _mode(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
+
+
+def _key(live: Live) -> bytes:
+    return (live.home / "key").read_bytes()
+
+
+def _secrets(live: Live) -> list[bytes]:
+    keyring = Keyring(_key(live))
+    w1, w2 = keyring.of("w1"), keyring.of("w2")
+    return [_key(live), keyring.supervisor, w1.own, w2.own, w1.links, w1.supervisor, w1.leader("w1")]
+
+
+def _begin(live: Live, code: Path, worker: str, keys: Keys | None) -> subprocess.Popen[str]:
+    """Begin a worker as the supervisor would, but with these keys; "": as somebody would who tries it by hand."""
+    home = live.home
+    environment = dict(live.environment)
+    readable, writable = os.pipe()
+    if worker:
+        told = Assignment(
+            *("fox", worker, "r1", str(home / "run"), str(home / "lease"), str(home / "journal")), keys=keys
+        )
+        os.write(writable, encode_assignment(told))
+        environment[VARIABLE] = str(readable)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "neverblink.worker", "bot:Bot"],
+        cwd=code,
+        env=environment,
+        pass_fds=(readable,),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    os.close(readable)
+    os.close(writable)
+    return process
+
+
+@contextmanager
+def _follower(live: Live, keys: Keys | None) -> Generator[zmq.Socket[bytes]]:
+    """A socket that asks the leader for its state."""
+    context = zmq.Context[zmq.Socket[bytes]]()
+    socket = context.socket(zmq.DEALER)
+    socket.setsockopt(zmq.LINGER, 0)
+    socket.setsockopt(zmq.IDENTITY, b"w9")
+    if keys is not None:
+        knock(socket, keys.own, public_of(keys.leader("w1")))
+    socket.connect(live.endpoint("w1"))
+    socket.send(follower_codec.encode(Subscribe("w9", PROTOCOL, Schema(1, ""), -1, GENESIS)))
+    try:
+        yield socket
+    finally:
+        context.destroy(0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 import pytest
 import zmq
@@ -154,7 +155,7 @@ def test_no_boundary_in_time_ends_with_6_and_the_window_and_force_passes_it(live
     assert report["handoffs_total"] == 1
 
 
-def test_status_answers_in_the_middle_of_a_handoff(live: Live, capsys: pytest.CaptureFixture[str]) -> None:
+def test_status_answers_in_the_middle_of_a_handoff(live: Live, say: Callable[[str], None]) -> None:
     live.up(live.code("v0", bot().replace("tick =", f"{ALWAYS}\n    tick =")))
     gate = live.tmp / "gate"
     source = waits("on_load", gate)
@@ -173,8 +174,7 @@ def test_status_answers_in_the_middle_of_a_handoff(live: Live, capsys: pytest.Ca
     second = live.begin(live.code("v2", source, probation="20s"), force=True)
     live.phase(second, "probation")
     _ask_status(live, took, "probation")
-    with capsys.disabled():
-        print("\nstatus in the middle of a handoff:", {phase: f"{ms:.1f} ms" for phase, ms in took.items()})
+    say(f"status in a handoff: {', '.join(f'{phase} {ms:.1f} ms' for phase, ms in took.items())}")
     live.down()
 
 

@@ -1,0 +1,38 @@
+"""Figures 1 and 2: the blackout of many handoffs in a row, with a small state and with a large one.
+
+It is what the new leader writes into the frame that opens its epoch: from the last boundary of the old one, when that
+can no longer tick, to the moment in which the new one can; both read CLOCK_MONOTONIC, which processes share.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from .crew import Crew
+from .figure import Figure, Scale, microseconds, row
+from .lived import lived
+from .spread import spread
+
+__all__ = ["alternate", "measure"]
+
+
+def measure(scale: Scale, tmp: Path) -> Figure:
+    with Crew(tmp, {"BENCH_TICK": "10ms", "BENCH_ROWS": "10", "BENCH_TOUCHED": "1"}) as crew:
+        crew.lead(crew.start())
+        crew.follow(crew.start())
+        alternate(crew, scale.handoffs)
+        crew.stop()
+    found = spread(lived(crew.journal).blackouts)
+    return Figure(
+        f"Blackout of {scale.handoffs} handoffs in a row, small state, 100 ticks a second, µs",
+        ("p50", "p99", "max"),
+        [row("blackout", found, 1000)],
+        {"blackout_us": {"small": microseconds(found)}},
+    )
+
+
+def alternate(crew: Crew, handoffs: int) -> None:
+    """Have the two workers hand over back and forth."""
+    first, second = crew.processes
+    for _ in range(handoffs):
+        crew.hand_over(second if crew.leader == first else first)

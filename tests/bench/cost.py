@@ -1,0 +1,70 @@
+"""Figure 4: what a tick costs with neverblink, over the same bot in a bare loop.
+
+It is processor time, of all threads of the process and of the kernel on its behalf, at 1 000 ticks a second, with the
+journal on and 2 KB of state beside the table: `(neverblink's - the bare loop's) / ticks`. Both run at the same time, so
+what the machine does to one it does to the other.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from .cpu import cpu_of
+from .crew import BOTS, Crew
+from .figure import Figure, Scale, number
+
+__all__ = ["measure"]
+
+_ROWS = 10_000
+_INTERVAL = 1_000_000
+
+
+def measure(scale: Scale, tmp: Path) -> Figure:
+    figure = Figure(
+        "What a tick costs, µs of processor time (2 KB of state, journal on, 1 000 ticks a second)",
+        ("neverblink", "bare loop", "over it"),
+    )
+    costs: dict[str, float] = {}
+    for touched in (0, 10, 100):
+        ours, bare = _both(tmp / str(touched), touched, scale.seconds)
+        costs[str(touched)] = round(ours - bare, 2)
+        figure.rows.append((f"{touched} keys touched", number(ours), number(bare), number(ours - bare)))
+    figure.data = {"tick_cost_us": costs}
+    return figure
+
+
+def _both(tmp: Path, touched: int, seconds: float) -> tuple[float, float]:
+    """Processor time per tick in µs, with neverblink and without."""
+    told = {
+        "BENCH_TICK": f"{_INTERVAL // 1000}us",
+        "BENCH_INTERVAL": str(_INTERVAL),
+        "BENCH_ROWS": str(_ROWS),
+        "BENCH_TOUCHED": str(touched),
+        "BENCH_FIELDS": "2048",
+    }
+    with Crew(tmp, told) as crew:
+        leader = crew.start()
+        crew.lead(leader)
+        crew.until(lambda: crew.ask("rows") == _ROWS, "a full table")
+        bare = subprocess.Popen([sys.executable, "bare.py"], cwd=BOTS, env={**os.environ, **told})
+        try:
+            # Until caches are warm and imports are over.
+            crew.listen(0.5)
+            pid = crew.processes[leader].pid
+            ran, ours, theirs, began = _now(crew, leader, pid, bare.pid)
+            crew.listen(seconds)
+            ticks, ours_then, theirs_then, ended = _now(crew, leader, pid, bare.pid)
+        finally:
+            bare.kill()
+            bare.wait()
+    bare_ticks = (ended - began) / _INTERVAL
+    return (ours_then - ours) / (ticks - ran) / 1000, (theirs_then - theirs) / bare_ticks / 1000
+
+
+def _now(crew: Crew, leader: str, ours: int, bare: int) -> tuple[int, int, int, int]:
+    """Ticks so far, the processor time of both, and the time."""
+    return crew.report(leader).ticks, cpu_of(ours), cpu_of(bare), time.monotonic_ns()

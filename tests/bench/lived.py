@@ -1,0 +1,50 @@
+"""What a bot's journal says of its life: by the audit's own code, and every tick's lateness."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from neverblink.protocol.frame import Frame, Led, decode_frame
+from neverblink.protocol.journal import Entry, RecordKind
+from neverblink.supervisor.audit import audit
+from neverblink.supervisor.audit_report import Report
+from neverblink.supervisor.journal_reader import read_journal
+
+__all__ = ["Lived", "lived"]
+
+
+class Lived(msgspec.Struct, frozen=True):
+    """`late` are the ticks' in order, `(due, how late)`; `blackouts` those of the handoffs. All in ns."""
+
+    report: Report
+    late: list[tuple[int, int]]
+    blackouts: list[int]
+
+
+def lived(journal: Path, *, after: int = 0) -> Lived:
+    """Read a journal. Ticks due before `after` (wall ns) are left out of the lateness, not of the audit.
+
+    Raises RuntimeError when the audit finds that something is broken: then no number of this run means anything.
+    """
+    report = audit(read_journal(journal))
+    if not report.ok:
+        told = "; ".join(broken.text for broken in report.broken)
+        raise RuntimeError(f"the audit of {journal} finds something broken: {told}")
+    late: list[tuple[int, int]] = []
+    blackouts: list[int] = []
+    for frame in frames(journal):
+        if frame.kind == "tick" and frame.timing.due >= after:
+            late.append((frame.timing.due, frame.timing.late))
+        elif isinstance(frame.about, Led) and frame.about.cause == "handoff":
+            blackouts.append(frame.about.blackout)
+    return Lived(report, late, blackouts)
+
+
+def frames(journal: Path) -> Iterator[Frame]:
+    """Every frame of a journal, in order."""
+    for found in read_journal(journal):
+        if isinstance(found, Entry) and found.kind is RecordKind.FRAME:
+            yield decode_frame(found.payload)

@@ -1,0 +1,46 @@
+"""The benchmark measures what it says: few repeats, real workers, and nothing that depends on how fast they are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from . import ticks
+from .__main__ import KEYS
+from .figure import Figure, Scale, merged, number, show
+from .spread import spread
+
+_SMALLEST = Scale(quick=True, handoffs=12, handoffs_large=4, rows=5000, seconds=0.2, restarts=1, deploys=1)
+
+
+def test_handoffs_in_a_row_are_counted_from_the_journal(tmp_path: Path) -> None:
+    found = ticks.measure(_SMALLEST, tmp_path).data["ticks_1khz"]
+    assert found["handoffs"] == 12
+    assert found["doubled"] == 0
+    assert 0 < found["late_us"]["p50"] <= found["late_us"]["p99"] <= found["late_us"]["max"]
+
+
+def test_a_spread_is_the_median_the_99th_percentile_and_the_worst() -> None:
+    found = spread(range(1000))
+    assert (found.p50, found.p99, found.max) == (500, 990, 999)
+    assert spread([7]).p99 == 7
+
+
+def test_two_figures_may_have_a_part_each_of_one_key() -> None:
+    figures = [Figure("", (), data={"blackout_us": {name: 1}}) for name in ("small", "table_1m")]
+    assert merged(figures) == {"blackout_us": {"small": 1, "table_1m": 1}}
+    assert "blackout_us" in KEYS
+
+
+def test_a_table_is_aligned_and_says_what_was_left_out() -> None:
+    shown = show(
+        Figure(
+            "A title, µs", ("p50",), [("long name", number(1234.5)), ("n", number(0.25))], notes=["no erl"]
+        )
+    )
+    assert shown.splitlines() == [
+        "A title, µs",
+        "               p50",
+        "  long name  1,234",
+        "  n           0.25",
+        "  (no erl)",
+    ]

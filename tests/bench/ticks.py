@@ -1,0 +1,50 @@
+"""Figure 3: a thousand ticks a second, and a handoff every few of them: is any missed, or run twice, and how late?"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from .blackout import alternate
+from .crew import Crew
+from .figure import Figure, Scale, microseconds, number, row
+from .lived import lived
+from .spread import spread
+
+__all__ = ["measure"]
+
+
+def measure(scale: Scale, tmp: Path) -> Figure:
+    with Crew(tmp, {"BENCH_TICK": "1ms", "BENCH_ROWS": "10", "BENCH_TOUCHED": "1"}) as crew:
+        crew.lead(crew.start())
+        crew.follow(crew.start())
+        began = time.time_ns()
+        alternate(crew, scale.handoffs)
+        ended = time.time_ns()
+        crew.stop()
+    found = lived(crew.journal, after=began)
+    report = found.report
+    late = spread(late for due, late in found.late if due <= ended)
+    blackout = spread(found.blackouts)
+    return Figure(
+        f"{scale.handoffs} handoffs in a row at 1 000 ticks a second, µs",
+        ("p50", "p99", "max"),
+        [
+            row("ticks' lateness", late, 1000),
+            row("blackout", blackout, 1000),
+            ("missed", str(report.missed), "", ""),
+            ("doubled", str(report.doubled), "", ""),
+        ],
+        {
+            "ticks_1khz": {
+                "handoffs": len(found.blackouts),
+                "missed": report.missed,
+                "doubled": report.doubled,
+                "late_us": microseconds(late),
+            }
+        },
+        [
+            f"{len(found.late)} ticks ran, {report.skipped_total} were skipped by processes that got no core in time",
+            f"{number(scale.handoffs / ((ended - began) / 1e9))} handoffs a second",
+        ],
+    )

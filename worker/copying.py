@@ -1,0 +1,42 @@
+"""Copying the state while the bot goes on: the root at once, and the rows of its tables in small chunks between turns.
+
+A row is copied as it is when its turn comes. So a copy is no state of any moment, until the frames that were made since
+it was begun have been applied to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import islice
+from typing import Any
+
+from ..protocol.journal import Rows
+from .replica import Replica
+
+__all__ = ["copy_rows"]
+
+CHUNK_ROWS = 256
+CHUNK_BYTES = 128 * 1024
+_FIRST_ROWS = 16
+
+
+def copy_rows(replica: Replica) -> Iterator[Rows]:
+    """The rows of all tables as of now, each chunk small enough to fit between two ticks."""
+    # The keys are listed now and not when the first chunk goes: frames that come in between are applied to the copy
+    # afterwards, and a key that one of them adds must not be there before, in another place.
+    cells, state = replica.cells, replica.state
+    keys = {table: cells.keys(state, table) for table, size in cells.sizes(state).items() if size}
+    return _chunks(replica, keys)
+
+
+def _chunks(replica: Replica, keys: dict[str, list[Any]]) -> Iterator[Rows]:
+    cells, state = replica.cells, replica.state
+    for table, listed in keys.items():
+        left = iter(listed)
+        at_once = _FIRST_ROWS
+        while some := list(islice(left, at_once)):
+            rows = cells.rows(state, table, some)
+            # A table's rows are about as large as those before them.
+            size = sum(len(key) + len(row) for key, row in rows) // len(some)
+            at_once = max(1, min(CHUNK_ROWS, CHUNK_BYTES // max(1, size)))
+            yield Rows(table, rows)
