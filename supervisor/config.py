@@ -111,6 +111,8 @@ class Config(msgspec.Struct, frozen=True):
     python: str
     """The interpreter: an absolute path, or a name to look up on PATH."""
     durability: Durability = "process"
+    standby: int = 0
+    """How many spare workers follow the leader and take over when it dies: 0 or 1."""
     handoff: Handoff = Handoff()
     keep: Keep = Keep()
     journal: Journal = Journal()
@@ -132,7 +134,7 @@ def load(directory: Path, project: Path | None = None) -> Config:
     project = (project or directory).absolute()
     path, table = _read(directory)
     said = _Table(path, "", table)
-    said.allow("name", "bot", "python", "durability", "handoff", "journal", "keep", "watchdog")
+    said.allow("name", "bot", "python", "durability", "standby", "handoff", "journal", "keep", "watchdog")
     handoff = _handoff(said.table("handoff"))
     keep = said.table("keep")
     keep.allow("releases")
@@ -142,6 +144,7 @@ def load(directory: Path, project: Path | None = None) -> Config:
         bot=_bot(said),
         python=_python(said, project),
         durability=_durability(said),
+        standby=said.integer("standby", 0, 0, 1),
         handoff=handoff,
         keep=Keep(keep.integer("releases", Keep().releases, 1, _MOST_RELEASES)),
         journal=_journal(said.table("journal")),

@@ -9,16 +9,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Coroutine
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
 from ..protocol.commands import Abort, Deploy, Rollback
 from ..protocol.errors import NeverblinkError
-from ..protocol.events import DeploymentEnded, DeploymentStarted, Outcome
+from ..protocol.events import DeploymentEnded, DeploymentStarted, Outcome, Step
 from ..protocol.handoff import NO_BOUNDARY, Phase
 from .archive import Archive
-from .bot import Bot
+from .bot import Bot, StartFailed
 from .config import Config, ConfigError, load
 from .driver import Finished
 from .freeze import Freeze
@@ -91,6 +93,8 @@ class Deployments:
                 "bad-input", f'path "{command.path}": expected an absolute one, as I stand elsewhere'
             )
         self._check(frozen=True)
+        if command.dry_run:
+            self._check_leader()
         await self._make_way(replace=command.replace)
         # Between the way being free and this line nothing is awaited: two can't both be let through.
         self._check(frozen=True)
@@ -189,10 +193,12 @@ class Deployments:
             raise Refusal(
                 "busy", f"the bot is being started again ({bot.recovering}): try again when it leads"
             )
-        if bot.down:
+
+    def _check_leader(self) -> None:
+        if self._bot.down:
             raise Refusal(
                 "down",
-                f"no worker leads, so there is nobody to take over from: {bot.down}. See `neverblink logs`",
+                f"no worker leads, so there is nobody to rehearse beside: {self._bot.down}. See `neverblink logs`",
             )
 
     async def _make_way(self, *, replace: bool) -> None:
@@ -259,7 +265,9 @@ class Deployments:
             )
         )
         # Meanwhile it may have been cancelled, or the leader may have gone.
-        if underway.cancelled or bot.stopping or not bot.leader:
+        if bot.down and not (underway.cancelled or bot.stopping):
+            self._in_background(self._start_again(underway, release, config))
+        elif underway.cancelled or bot.stopping or not bot.leader:
             self._finish(underway, config, _never(underway.cancelled or bot.stopping or bot.down, bot.leader))
         else:
             before = self.releases.previous()
@@ -274,6 +282,30 @@ class Deployments:
                 finished=lambda how: self._finish(underway, config, how),
             )
         return Begun(deployment, release.id, previous)
+
+    async def _start_again(self, underway: Underway, release: Release, config: Config) -> None:
+        """Nobody leads, so nobody can hand over: the new code starts from the journal."""
+        bot = self._bot
+        text = "the bot is down: it starts from its journal"
+        bot.news.tell(
+            Step(
+                bot=bot.news.bot,
+                at=bot.news.now(),
+                deployment=underway.deployment,
+                step="restarting",
+                text=text,
+            )
+        )
+        try:
+            await bot.start_again(
+                release, config, f"deployment {underway.deployment} starts it from its journal"
+            )
+        except StartFailed as problem:
+            how = Finished(Phase.ABORTED, problem.reason, "", took_over=False)
+        else:
+            self._promote(release.id)
+            how = Finished(Phase.DONE, "", bot.leader, took_over=True)
+        self._finish(underway, config, how)
 
     def _finish(self, underway: Underway, config: Config, how: Finished) -> None:
         leader = self._bot.roster.get(how.leader)
@@ -371,7 +403,10 @@ class Deployments:
             except OSError as problem:
                 self._bot.news.trouble(f"old releases could not be removed: {problem}")
 
-        task = asyncio.get_running_loop().create_task(prune())
+        self._in_background(prune())
+
+    def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 

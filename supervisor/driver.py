@@ -40,6 +40,8 @@ __all__ = ["Driver", "Finished", "Hands"]
 
 _REPEAT = 500_000_000
 _RETIRE_WITHIN = 10_000_000_000
+_SUCCEED_WITHIN = 2_000_000_000
+"""A standby that has not taken the lease by then never will."""
 _WHY_WITHIN = 300_000_000
 """The old worker sees the new one die sooner than we know how it died."""
 _SHOWN_TIMES = 20
@@ -129,6 +131,7 @@ class Driver:
                 "repeat": _REPEAT,
                 "probation": patience.probation,
                 "retire": _RETIRE_WITHIN,
+                "succeed": _SUCCEED_WITHIN,
                 "why": _WHY_WITHIN,
                 "show": max(_SHOWN_EVERY[0], min(_SHOWN_EVERY[1], patience.probation // _SHOWN_TIMES)),
             },
@@ -164,6 +167,9 @@ class Driver:
     def heard(self, worker: str, message: WorkerMessage) -> None:
         """A worker, one of the two or any other, said something; the roster knows of it already."""
         if worker not in (self.handoff.old, self.handoff.new):
+            if isinstance(message, Report) and message.role == "leading":
+                # The standby has taken over.
+                self._feed(self._seen(worker, message))
             return
         match message:
             case Ready():
@@ -205,6 +211,13 @@ class Driver:
         elif worker == self.handoff.new:
             self._feed(machine.Exited(worker, reason))
             self._explain()
+        else:
+            self._feed(machine.Exited(worker, reason))
+
+    def stands_by(self, worker: str) -> None:
+        """This third worker takes the lease when the leader dies; "": nobody does."""
+        if worker != self.handoff.standby and not self.ended:
+            self._feed(machine.StandsBy(worker))
 
     def close(self) -> None:
         """Drive no further."""
@@ -291,7 +304,7 @@ class Driver:
         if self._leads_now(event, self.handoff.new) and not self._took_over:
             self._took_over = True
             self._committed()
-        elif self._took_over and phase is Phase.ROLLED_BACK and self._leads_now(event, self.handoff.old):
+        elif self._took_over and phase is Phase.ROLLED_BACK and not self._leads_now(event, self.handoff.new):
             self._reverted()
 
     def _leads_now(self, event: HandoffEvent, worker: str) -> bool:

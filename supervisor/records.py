@@ -89,7 +89,15 @@ create table outages (
 ) strict;
 """
 
-STEPS = (_TABLES, _OUTAGES)
+_STANDBYS = """
+create table standbys (
+    bot text not null, at integer not null, worker text not null, release text not null,
+    state text not null, reason text not null
+) strict;
+create index standbys_of on standbys (bot, at);
+"""
+
+STEPS = (_TABLES, _OUTAGES, _STANDBYS)
 """What makes the tables: each step leads from one version of them to the next. Only ever add to it."""
 
 SCHEMA = len(STEPS)
