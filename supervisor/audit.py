@@ -200,6 +200,7 @@ class _Auditor:
         if leads.frame(frame):
             self._ticks.led()
             self._decisions.led(frame)
+        self._decisions.settled(frame)
         if frame.kind == "tick":
             leads.tick(frame, self._ticks.tick(frame))
         if frame.timers or frame.kind == "timer":

@@ -20,6 +20,8 @@ class Decisions:
         self._open: dict[str, Opened] = {}
         self._doubted: dict[str, Opened] = {}
         """Left open by a dead leader; whether they are ever closed is the bot's business."""
+        self._unsettled: dict[str, Opened] = {}
+        """Closed in a turn that has no frame yet: should its leader die in it, nobody knows what came of them."""
         self._ids: set[str] = set()
         self._of = (0, 0)
         """The epoch and tick that `_ids` are of: an id names both, so older ones can't come again unnoticed."""
@@ -35,6 +37,7 @@ class Decisions:
             for opened in open
             if opened.id not in self._doubted and not opened.id.startswith(COMMAND)
         }
+        self._unsettled = {}
 
     def severed(self) -> None:
         """Records before this one are missing."""
@@ -78,9 +81,16 @@ class Decisions:
         elif record.epoch > opened.epoch:
             # The successor of the one that opened it: it was told, which its lead frame will say.
             self._doubted[record.id] = opened
+        else:
+            self._unsettled[record.id] = opened
         if self._scope.open:
             self._counts[1] += 1
             self._counts[2] += record.outcome != "done"
+
+    def settled(self, frame: Frame) -> None:
+        """A turn has ended: the outcome of its decisions is in the state."""
+        if self._unsettled:
+            self._unsettled = {id: one for id, one in self._unsettled.items() if one.epoch < frame.epoch}
 
     def ended(self, frame: Frame) -> None:
         """The leader yielded or stopped: nothing of its may be open."""
@@ -98,12 +108,14 @@ class Decisions:
         """Another leader: what is still open is in doubt, and it must have been told so."""
         led = frame.about
         told = set(led.in_doubt) if isinstance(led, Led) else set[str]()
-        left = {id: opened for id, opened in self._open.items() if opened.epoch < frame.epoch}
+        candidates = {**self._unsettled, **self._open}
+        left = {id: opened for id, opened in candidates.items() if opened.epoch < frame.epoch}
         for id, opened in left.items():
             if id not in told:
                 self._scope.breaks(
                     3,
-                    f"decision {id} ({opened.name}) was left open by a dead leader, and its successor not told",
+                    f"decision {id} ({opened.name}) was {'left open by' if id in self._open else 'in the last turn of'}"
+                    " a dead leader, and its successor not told",
                 )
         for id in told - left.keys() - self._doubted.keys():
             if not self._severed:
@@ -112,6 +124,7 @@ class Decisions:
             self._in_doubt += sorted(told & left.keys())[: MOST - len(self._in_doubt)]
         for id, opened in left.items():
             self._doubted[id] = self._open.pop(id, opened)
+            self._unsettled.pop(id, None)
 
     def found(self) -> DecisionsFound:
         opened, closed, raised = self._counts

@@ -1,16 +1,15 @@
 """Asking the supervisor: one request, one answer, and the events as they happen.
 
-Synchronous, because its user is a command line. Nothing here hangs: whether a supervisor owns the home is asked of the
-kernel first, so one that is not there is known at once, and one that is there but does not answer meets a time-out.
-Both are `Unreachable`. The socket is a DEALER and not a REQ, so that an answer that comes too late is told from the
-next one by its id.
+Synchronous, because its user is a command line. Where the supervisor is, is a `place`: a home, or a server elsewhere.
+Nothing here hangs: that nobody is there is known at once, as far as the place can tell, and one that does not answer
+meets a time-out. Both are `Unreachable`. The socket is a DEALER and not a REQ, so that an answer that comes too late is
+told from the next one by its id.
 """
 
 from __future__ import annotations
 
 import getpass
 import itertools
-import os
 import socket
 import time
 from types import TracebackType
@@ -32,7 +31,7 @@ from ..protocol.commands import (
 from ..protocol.errors import NeverblinkError
 from ..protocol.events import Event, decode_event
 from .home import Home
-from .privacy import user_name
+from .places import InHome, Place, Unreachable
 
 __all__ = ["ANSWER_WITHIN", "Client", "Events", "Refused", "Unreachable", "who_asks"]
 
@@ -41,15 +40,6 @@ ANSWER_WITHIN = 5.0
 
 _LOOK_EVERY_MS = 250
 _CONNECT_MS = 1000
-
-
-class Unreachable(NeverblinkError):
-    """Nobody answers in `home`; `pid` is the supervisor's when there is one all the same, else 0."""
-
-    def __init__(self, home: str, problem: str, pid: int = 0) -> None:
-        super().__init__(f"home {home}: {problem}")
-        self.home = home
-        self.pid = pid
 
 
 class Refused(NeverblinkError):
@@ -61,14 +51,13 @@ class Refused(NeverblinkError):
 
 
 class Client:
-    """Asks the supervisor of `home`. Connects with the first question; to be closed, or used with `with`."""
+    """Asks the supervisor at a place. Connects with the first question; to be closed, or used with `with`."""
 
-    def __init__(self, home: Home, who: str = "") -> None:
-        self.home = home
+    def __init__(self, place: Home | Place, who: str = "") -> None:
+        self._place: Place = InHome(place) if isinstance(place, Home) else place
         self._who = who or who_asks()
         self._context: zmq.Context[zmq.Socket[bytes]] | None = None
         self._requests: zmq.Socket[bytes] | None = None
-        self._sockets = home.sockets()
         self._ids = map(str, itertools.count(1))
 
     def ask(self, command: Command, within: float = ANSWER_WITHIN) -> Any:
@@ -76,14 +65,14 @@ class Client:
 
         Raises `Refused` with the supervisor's fault, and `Unreachable` when there is none or no answer from it.
         """
-        pid = self._supervisor()
+        pid = self._place.supervisor()
         requests = self._connected()
         id = next(self._ids)
         requests.send(encode_command(msgspec.structs.replace(command, id=id, who=command.who or self._who)))
         until = time.monotonic() + within
         while (left := until - time.monotonic()) > 0:
             if not requests.poll(min(_LOOK_EVERY_MS, int(left * 1000) + 1)):
-                self._supervisor()
+                self._place.supervisor()
                 continue
             answer = _read(requests)
             if answer is not None and answer.id == id:
@@ -92,24 +81,19 @@ class Client:
                 return answer.result
         # What was asked may still be carried out; only the answer is given up.
         self._forget()
-        raise Unreachable(
-            str(self.home.path),
-            f"the supervisor (pid {pid}) has not answered in {within:g}s: look at it, or end that process and run "
-            "`neverblink up`; the bot goes on without it",
-            pid,
-        )
+        raise self._place.silent(within, pid)
 
     def events(self) -> Events:
         """Subscribe to all events from now on. Raises `Unreachable` when there is no supervisor."""
-        self._supervisor()
-        return Events(self._own_context(), self._sockets.endpoint(EVENT_SOCKET))
+        self._place.supervisor()
+        return Events(self._own_context(), self._place)
 
     def close(self) -> None:
         self._forget()
+        self._place.close()
         if self._context is not None:
             self._context.destroy(linger=0)
             self._context = None
-        self._sockets.close()
 
     def __enter__(self) -> Client:
         return self
@@ -119,26 +103,11 @@ class Client:
     ) -> None:
         self.close()
 
-    def _supervisor(self) -> int:
-        """The pid of the supervisor; raise `Unreachable` when there is none."""
-        owner = self.home.owner()
-        if owner is None:
-            problem = "no supervisor runs here" if self.home.path.is_dir() else "there is no such home"
-            if os.path.exists(self.home.path) and not os.access(self.home.path, os.X_OK):
-                them = user_name(self.home.path.stat().st_uid)
-                raise Unreachable(
-                    str(self.home.path), f"it belongs to {them}, and is closed to others: ask as {them}"
-                )
-            raise Unreachable(
-                str(self.home.path), f"{problem}: start it with `neverblink up`, or name another --home"
-            )
-        return owner.pid
-
     def _connected(self) -> zmq.Socket[bytes]:
         if self._requests is None:
             self._requests = self._own_context().socket(zmq.DEALER)
             self._requests.setsockopt(zmq.LINGER, 0)
-            self._requests.connect(self._sockets.endpoint(REQUEST_SOCKET))
+            self._place.connect(self._requests, REQUEST_SOCKET)
         return self._requests
 
     def _own_context(self) -> zmq.Context[zmq.Socket[bytes]]:
@@ -155,14 +124,14 @@ class Client:
 class Events:
     """A subscription. It is in force when the constructor returns, as far as the supervisor can be reached."""
 
-    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], endpoint: str) -> None:
+    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], place: Place) -> None:
         self._socket = context.socket(zmq.SUB)
         self._socket.setsockopt(zmq.LINGER, 0)
         self._socket.setsockopt(zmq.RCVHWM, 100_000)
         self._socket.setsockopt(zmq.RECONNECT_IVL, 50)
         monitor = self._socket.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED)
         self._socket.setsockopt(zmq.SUBSCRIBE, b"")
-        self._socket.connect(endpoint)
+        place.connect(self._socket, EVENT_SOCKET)
         # A PUB sends nothing to those whose subscription it has not read. Past the handshake ours is on its way ahead
         # of anything we ask next.
         if monitor.poll(_CONNECT_MS):

@@ -19,6 +19,7 @@ import msgspec
 
 from ..protocol import duration, size
 from ..protocol.errors import NeverblinkError
+from .listen import Listen
 from .watchdog import Bounds
 
 __all__ = [
@@ -117,6 +118,8 @@ class Config(msgspec.Struct, frozen=True):
     keep: Keep = Keep()
     journal: Journal = Journal()
     watchdog: Bounds = Bounds()
+    listen: Listen | None = None
+    """Where operators may ask from elsewhere."""
 
     @property
     def directory(self) -> Path:
@@ -134,7 +137,9 @@ def load(directory: Path, project: Path | None = None) -> Config:
     project = (project or directory).absolute()
     path, table = _read(directory)
     said = _Table(path, "", table)
-    said.allow("name", "bot", "python", "durability", "standby", "handoff", "journal", "keep", "watchdog")
+    said.allow(
+        "name", "bot", "python", "durability", "standby", "handoff", "journal", "keep", "listen", "watchdog"
+    )
     handoff = _handoff(said.table("handoff"))
     keep = said.table("keep")
     keep.allow("releases")
@@ -149,6 +154,7 @@ def load(directory: Path, project: Path | None = None) -> Config:
         keep=Keep(keep.integer("releases", Keep().releases, 1, _MOST_RELEASES)),
         journal=_journal(said.table("journal")),
         watchdog=_watchdog(said.table("watchdog")),
+        listen=_listen(said.table("listen")),
     )
 
 
@@ -225,6 +231,17 @@ class _Table:
         if not least <= found <= most:
             raise self.error(key, f'is "{value}": expected {size.show(least)} to {size.show(most)}')
         return found
+
+
+def _listen(said: _Table) -> Listen | None:
+    said.allow("tcp")
+    value = said.text("tcp")
+    if value is None:
+        return None
+    listen = Listen.parse(value)
+    if listen is None:
+        raise said.error("tcp", f'is {_shown(value)}: expected ADDRESS:PORT, as in "127.0.0.1:7777"')
+    return listen
 
 
 def _journal(said: _Table) -> Journal:

@@ -21,6 +21,7 @@ import zmq
 from ..protocol.errors import NeverblinkError
 from ..protocol.events import Event, LeaderChanged, SupervisorStopping, WorkerExited
 from . import arrival
+from .access import Access
 from .archive import Archive
 from .bot import Bot, StartFailed
 from .config import Config, load
@@ -33,10 +34,12 @@ from .home import Home, Sockets
 from .keyring import Keyring
 from .log import Log
 from .news import News
+from .notify import Notify
 from .outside import Child, Launch, Outside
 from .privacy import privately
 from .records import WINDOWS
 from .releases import Release, Releases
+from .remote import Remote
 from .roster import Member
 from .spawn import spawn
 from .status import Status, status_of, this_supervisor
@@ -106,6 +109,8 @@ class _Daemon:
         """Where the earlier run ended that this one goes on from."""
         self._archive = Archive(loop, log.say)
         self._news = News(config.name, time.time_ns, log.say)
+        self._notify = Notify(environment, loop)
+        self._news.subscribe(self._notify.note)
 
         def start(launch: Launch, on_exit: Callable[[int], None]) -> Child:
             # What the bot makes is the bot's affair: it gets the umask that we were started with.
@@ -160,6 +165,7 @@ class _Daemon:
             if self._gate is not None:
                 self._gate.close()
             await self._archive.close()
+            self._notify.close()
             # Waits for what is on its way out, as long as the sockets linger.
             await asyncio.to_thread(context.term)
             if not self._bot.roster.alive():
@@ -205,7 +211,11 @@ class _Daemon:
                 hear=self._bot.heard,
                 puzzled=self._log.say,
             )
-            desk = Desk(context, self._sockets, self._counter.carry_out)
+            remote = None
+            if (listen := self._config.listen) is not None:
+                access = Access(self._home.keys)
+                remote = Remote(context, self._gate, access, listen, self._counter.carry_out, self._log.say)
+            desk = Desk(context, self._sockets, self._counter.carry_out, remote)
         except zmq.ZMQError as problem:
             raise DaemonError(
                 f"home {self._home.path}: a socket can't be made in {self._home.run} ({problem.strerror}): "

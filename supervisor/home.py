@@ -8,6 +8,7 @@
         logs/               one file a worker
         supervisor.db       history
         key                 the secret of the supervisors: see `keyring`
+        keys/               who may ask over TCP: see `access`
         lock                held by the `up` that runs
 
 One supervisor owns a home, and the kernel says which: it holds a lock on `lock` for as long as its process lives, so a
@@ -87,6 +88,7 @@ class Home:
         self.database = self.path / "supervisor.db"
         self.lock = self.path / "lock"
         self.key = self.path / "key"
+        self.keys = self.path / "keys"
 
     @classmethod
     def open(cls, path: Path) -> Home:

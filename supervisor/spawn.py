@@ -20,6 +20,7 @@ import msgspec
 from ..protocol.assignment import VARIABLE, encode_assignment
 from ..protocol.errors import NeverblinkError
 from ..protocol.keys import Keys
+from .notify import VARIABLES
 from .outside import Launch
 from .process import Process
 
@@ -101,7 +102,7 @@ def last_line(log: Path) -> str:
 
 def _environment(ours: Mapping[str, str], assignment: int) -> dict[str, str]:
     # With PYTHONSAFEPATH set, -m would leave the release's directory out of sys.path, and nothing would be found.
-    theirs = {name: value for name, value in ours.items() if name != "PYTHONSAFEPATH"}
+    theirs = {name: value for name, value in ours.items() if name not in {"PYTHONSAFEPATH", *VARIABLES}}
     return {**theirs, VARIABLE: str(assignment), "PYTHONUNBUFFERED": "1"}
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from ..protocol import seat, stream
 from ..protocol.assignment import Assignment
-from ..protocol.frame import COMMAND, Cause, Led, Yielded
+from ..protocol.frame import Cause, Led, Yielded
 from ..protocol.link import Doubt, YieldTo
 from ..protocol.seat import SeatEvent
 from .answers import Answers
@@ -81,9 +81,7 @@ class Leading:
         if cause == "handoff":
             outside.to_leader(stream.Took(replica.epoch, order))
         doubts = tuple(
-            InDoubt(opened.id, opened.name, opened.args, opened.at)
-            for opened in replica.open.values()
-            if not opened.id.startswith(COMMAND)
+            InDoubt(opened.id, opened.name, opened.args, opened.at) for opened in replica.in_doubt()
         )
         about = Led(
             worker=self._me.worker,

@@ -47,6 +47,8 @@ class Replica:
         self.position = Position(0, 0)
         self.open: dict[str, Opened] = {}
         """Decisions that are open, and commands that were begun (by their key in the inbox)."""
+        self._unsettled: dict[str, Opened] = {}
+        """Decisions that were closed in a turn that has no frame yet: what came of them is in no state."""
         self.frozen = ""
         self.lag = 0
         """The worst time from a frame's boundary to its being applied here, since it was last asked for; ns."""
@@ -97,6 +99,7 @@ class Replica:
         self.inbox.restore(head.vitals.applied, head.vitals.waiting)
         self.paused = head.vitals.paused
         self.open = {opened.id: opened for opened in head.open}
+        self._unsettled = {}
         self.epoch, self.number, self.digest = head.epoch, head.number, head.digest
         self.led_by = head.led_by
         self.seq = None if head.seq < 0 else head.seq
@@ -138,7 +141,17 @@ class Replica:
         if opened is not None:
             self.open[opened.id] = opened
         elif closed:
-            self.open.pop(closed if isinstance(closed, str) else closed.id, None)
+            decision = self.open.pop(closed if isinstance(closed, str) else closed.id, None)
+            if decision is not None:
+                self._unsettled[decision.id] = decision
+
+    def in_doubt(self) -> list[Opened]:
+        """The decisions of a leader that has died: those it left open, and those whose outcome died with their turn."""
+        left = [*self._unsettled.values(), *self.open.values()]
+        return sorted(
+            (decision for decision in left if not decision.id.startswith(COMMAND)),
+            key=lambda decision: decision.at,
+        )
 
     def try_read(self, schema: Schema, changes: Changes) -> str:
         """Say why this code could not read `changes`, "" when it could. Nothing is kept."""
@@ -204,3 +217,9 @@ class Replica:
             # Its leader was told of them, once.
             for id in frame.about.in_doubt:
                 self.open.pop(id, None)
+                self._unsettled.pop(id, None)
+        if self._unsettled:
+            # The outcome of its own leader's decisions is in the state now. A successor's frames have it of nobody's.
+            self._unsettled = {
+                id: decision for id, decision in self._unsettled.items() if decision.epoch < frame.epoch
+            }

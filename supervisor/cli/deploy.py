@@ -56,9 +56,15 @@ def deploy(
 
     Ctrl-C cancels the deployment, never the bot.
     """
-    source = here.path(path)
-    _check_source(source)
-    here.look_near(source)
+    if here.server:
+        # It is a directory there, and only the supervisor can look.
+        source = path
+        if not path.is_absolute():
+            raise BadInput(f"{path} is a directory on the server: name it by its full path")
+    else:
+        source = here.path(path)
+        _check_source(source)
+        here.look_near(source)
     command = Deploy(
         path=str(source),
         why=why,

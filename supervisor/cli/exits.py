@@ -12,6 +12,7 @@ from enum import IntEnum
 from ...protocol.commands import Code
 from ...protocol.duration import DurationError
 from ...protocol.errors import NeverblinkError
+from ..access import AccessError
 from ..arrival import HomeInUse
 from ..bot import StartFailed
 from ..client import Refused, Unreachable
@@ -100,5 +101,6 @@ _ERRORS: tuple[tuple[type[NeverblinkError], Exit], ...] = (
     (ReleaseError, Exit.BAD_INPUT),
     (NoSuchDeployment, Exit.BAD_INPUT),
     (DurationError, Exit.BAD_INPUT),
+    (AccessError, Exit.BAD_INPUT),
 )
 """Anything else that neverblink raises on purpose is its own failure to do what was asked: `BROKEN`."""

@@ -38,6 +38,8 @@ VERBS: dict[str, tuple[str, str]] = {
     "send": ("steer", "Run the bot's on_command and show its answer."),
     "acknowledge": ("steer", "Say that you know of an outage: `status` shows it no more."),
     "down": ("steer", "Stop the bot for good at its next boundary, then the supervisor."),
+    "keys": ("keys", "Who may ask over TCP: the server's key, and those of its clients."),
+    "systemd": ("systemd", "Print the systemd unit that runs the supervisor."),
     "demo": ("demo", "A small market, a live bot, and seven deploys that try to hurt it."),
     "completion": ("completion", "Print the completion script for a shell."),
 }
@@ -82,7 +84,7 @@ class Group(click.Group):
     cls=Group,
     invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="Every verb takes --json, --home and --project. More: docs/operators.md",
+    epilog="Every verb takes --json, --home and --project; and --server with --key. More: docs/operators.md",
 )
 @click.version_option(package_name="neverblink", message="neverblink %(version)s")
 @click.pass_context

@@ -14,6 +14,8 @@ from pathlib import Path
 from ..client import Client
 from ..config import FILE_NAME, Config, NoConfig, load
 from ..home import DIRECTORY, VARIABLE, Home, home_path
+from ..places import OnServer
+from .errors import BadInput
 from .screen import Screen
 
 __all__ = ["Here", "NoProject"]
@@ -42,11 +44,16 @@ class Here:
         environment: Mapping[str, str],
         cwd: Path,
         screen: Screen,
+        server: str = "",
+        key: Path | None = None,
     ) -> None:
         self.as_json = as_json
         self.environment = environment
         self.cwd = cwd
         self.screen = screen
+        self.server = server
+        """The supervisor elsewhere that is to be asked, "" for the one in the home."""
+        self._key = key
         self._home_option = home_option
         self._project_option = project_option
         self._also: tuple[Path, ...] = ()
@@ -73,6 +80,10 @@ class Here:
     @functools.cached_property
     def home(self) -> Home:
         """The home's paths; whether there is one is not looked at. Raises `NoProject` when nothing says where it is."""
+        if self.server:
+            raise BadInput(
+                f"this is read from the files of the home, and {self.server} has it: ask there, or leave --server out"
+            )
         if self._home_option is not None:
             return Home(self.path(self._home_option))
         if self.environment.get(VARIABLE):
@@ -83,8 +94,14 @@ class Here:
         raise NoProject(self.cwd)
 
     def client(self) -> Client:
-        """A client of the home's supervisor; close it, or use it with `with`."""
-        return Client(self.home)
+        """A client of the home's supervisor, or of the server's; close it, or use it with `with`."""
+        if not self.server:
+            return Client(self.home)
+        if self._key is None:
+            raise BadInput(
+                f"--server {self.server} needs a key: name its file with --key, or in NEVERBLINK_KEY"
+            )
+        return Client(OnServer(self.server, self.path(self._key)))
 
     def path(self, path: Path) -> Path:
         """`path` as the user meant it: relative to where they stand."""

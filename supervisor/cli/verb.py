@@ -1,4 +1,4 @@
-"""What every verb has in common: `--json`, `--home`, `--project`, and one way to answer.
+"""What every verb has in common: `--json`, `--home`, `--project`, `--server` with its `--key`, and one way to answer.
 
 A verb is a function that takes a `Here` (where it was called: the project, its home, the screen) and its own options,
 and returns a `Done`. What people read goes through `here.screen`; the JSON object and the exit code are made from what
@@ -40,12 +40,15 @@ def verb(act: Callable[Concatenate[Here, P], Done]) -> click.Command:
     @functools.wraps(act)
     def run(*args: P.args, **options: P.kwargs) -> None:
         as_json, home, project = (options.pop(name) for name in ("as_json", "home", "project"))
+        server, key = options.pop("server"), options.pop("key")
         assert isinstance(as_json, bool)
         here = Here(
             as_json=as_json,
             home_option=home if isinstance(home, Path) else None,
             project_option=project if isinstance(project, Path) else None,
             environment=dict(os.environ),
+            server=server if isinstance(server, str) else "",
+            key=key if isinstance(key, Path) else None,
             cwd=Path.cwd(),
             screen=Screen(sys.stderr if as_json else sys.stdout),
         )
@@ -61,6 +64,18 @@ def verb(act: Callable[Concatenate[Here, P], Done]) -> click.Command:
         ),
         click.option(
             "--project", type=click.Path(path_type=Path), help="The project directory, else found from here."
+        ),
+        click.option(
+            "--server",
+            metavar="TCP",
+            envvar="NEVERBLINK_SERVER",
+            help="Ask a supervisor elsewhere, at tcp://HOST:PORT.",
+        ),
+        click.option(
+            "--key",
+            type=click.Path(path_type=Path),
+            envvar="NEVERBLINK_KEY",
+            help="The key file to do so with (see `keys`).",
         ),
     )
     command: Any = run

@@ -60,6 +60,8 @@ class Life:
         self.worker = ""
         self.order = 0
         self.open: dict[str, Opened] = {}
+        self.unsettled: list[str] = []
+        """Closed since the last frame."""
         self.timers: dict[str, Armed] = {}
         self.applied: list[str] = []
         self.received: list[str] = []
@@ -118,7 +120,7 @@ class Life:
         epoch: int | None = None,
     ) -> Life:
         self.epoch = self.epoch + 1 if epoch is None else epoch
-        doubts = tuple(self.open) if in_doubt is None else tuple(in_doubt)
+        doubts = (*self.unsettled, *self.open) if in_doubt is None else tuple(in_doubt)
         self.open.clear()
         order = self.order if order is None else order
         led = Led(worker, release, cause, self.worker, order, deployment, blackout, doubts)
@@ -181,7 +183,8 @@ class Life:
 
     def conclude(self, id: str, outcome: str = "done") -> Life:
         """Close a decision."""
-        self.open.pop(id, None)
+        if self.open.pop(id, None) is not None:
+            self.unsettled.append(id)
         self.records.append((RecordKind.CLOSED, encode_payload(Closed(id, self.epoch, outcome, self.wall))))
         return self
 
@@ -212,7 +215,7 @@ class Life:
             "traffic": Traffic(tuple(self.received), tuple(applied)),
             "timers": self.arming,
         }
-        self.received, self.arming = [], {}
+        self.received, self.arming, self.unsettled = [], {}, []
         made = Frame(**{**said, **facts})
         body = encode_frame(made)
         self.records.append((RecordKind.FRAME, body))

@@ -186,6 +186,15 @@ def test_decisions_a_dead_leader_left_are_told_to_its_successor() -> None:
     assert sound(life).decisions.in_doubt == [left]
 
 
+def test_decisions_whose_turn_died_are_told_to_the_successor() -> None:
+    life = Life().begin().tick()
+    settled = life.decide()
+    life.conclude(settled).tick()
+    lost = life.decide()
+    life.conclude(lost).lead("w2", "failover", in_doubt=[lost]).tick()
+    assert sound(life).decisions.in_doubt == [lost]
+
+
 def test_decisions_of_on_lead_come_before_the_frame_that_opens_the_epoch() -> None:
     life = Life().begin().tick().give("w2")
     id = life.decide("reconcile", epoch=2)

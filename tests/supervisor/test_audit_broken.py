@@ -129,6 +129,11 @@ def successor_not_told(life: Life) -> None:
     life.lead("w2", "failover", in_doubt=())
 
 
+def successor_not_told_of_the_last_turn(life: Life) -> None:
+    life.conclude(life.decide("exit"))
+    life.lead("w2", "failover", in_doubt=())
+
+
 def successor_told_too_much(life: Life) -> None:
     life.lead("w2", "failover", in_doubt=("1-1-1",))
 
@@ -251,6 +256,11 @@ BROKEN: list[tuple[Callable[[Life], None], int, str]] = [
     (yields_in_a_decision, 3, "(exit) was open when its worker yielded"),
     (stops_in_a_decision, 3, "(exit) was open when its worker stopped the bot"),
     (successor_not_told, 3, "(exit) was left open by a dead leader, and its successor not told"),
+    (
+        successor_not_told_of_the_last_turn,
+        3,
+        "(exit) was in the last turn of a dead leader, and its successor not told",
+    ),
     (successor_told_too_much, 3, "decision 1-1-1 is called in doubt and was not open"),
     (closes_what_was_not_open, 3, "decision 1-1-1 was closed and not open"),
     (opens_twice, 3, "decision 1-1003-0 was opened twice"),

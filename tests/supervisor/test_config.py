@@ -124,7 +124,7 @@ def test_a_place_that_is_no_directory_is_named(project: Path) -> None:
         (
             'colour = "red"',
             "colour",
-            "expected one of name, bot, python, durability, handoff, journal, keep, watchdog",
+            "expected one of name, bot, python, durability, handoff, journal, keep, listen, watchdog",
         ),
         ('[handoff]\nprobaton = "5s"', "handoff.probaton", 'did you mean "probation"?'),
         ('[handoff]\nstart-within = "5s"', "handoff.start-within", 'did you mean "start_within"?'),
@@ -157,6 +157,8 @@ def test_a_place_that_is_no_directory_is_named(project: Path) -> None:
             "journal.keep_for",
             'expected a duration with its unit, in quotes, as "30d"',
         ),
+        ('[listen]\ntcp = "7777"', "listen.tcp", 'is "7777": expected ADDRESS:PORT, as in "127.0.0.1:7777"'),
+        ("[listen]\nport = 7777", "listen.port", "there is no such key"),
         ('durability = "maybe"', "durability", 'is "maybe": expected one of process, interval, always'),
         ("name = 5", "name", "is 5: expected a text in quotes"),
         ('name = "../etc"', "name", "expected up to 64 letters"),

@@ -41,7 +41,8 @@ def test_every_verb_is_in_it() -> None:
 
 def test_every_key_of_the_configuration_is_in_it_with_its_default() -> None:
     found = {row[0].strip("`"): row[1].strip("`") for row in rows("key")}
-    keys = set(Config.__struct_fields__) - {"path", "handoff", "keep", "journal", "watchdog"}
+    keys = set(Config.__struct_fields__) - {"path", "handoff", "keep", "journal", "listen", "watchdog"}
+    keys |= {"listen.tcp"}
     keys |= {f"handoff.{key}" for key in Handoff.__struct_fields__}
     keys |= {f"journal.{key}" for key in Journal.__struct_fields__}
     keys |= {f"watchdog.{key}" for key in Bounds.__struct_fields__}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -220,18 +221,56 @@ def test_the_tick_whose_turn_was_killed_is_run_by_the_successor() -> None:
         assert len(bot.state.ticks) == 5
 
 
-def test_a_decision_that_ended_by_raising_is_not_in_doubt() -> None:
+def test_a_decision_whose_outcome_died_with_its_turn_is_in_doubt() -> None:
+    class Killed(Bot):
+        def on_event(self, event: Event) -> None:
+            with self.decision("enter") as d:
+                self.state.orders.append(d.id)
+            # It is closed, and that is in the journal; what came of it is in no state yet.
+            bot.kill()
+
+    with Simulation(Bot) as bot:
+        bot.hand_over(Killed)
+        bot.ticks(2)
+        bot.put("go", {})
+        assert type(bot.leader) is Bot
+        assert [decision.id for decision in bot.state.doubts] == [f"2-{bot.state.ticks[-1]}-0"]
+        assert bot.state.orders == []
+        bot.hand_over(New)
+        bot.ticks(1)
+        assert len(bot.state.doubts) == 1
+
+
+def test_a_decision_whose_turn_has_ended_is_not_in_doubt() -> None:
+    class Killed(Bot):
+        def on_event(self, event: Event) -> None:
+            if event.key == "die":
+                bot.kill()
+                return
+            with suppress(RuntimeError), self.decision("enter"):
+                raise RuntimeError("rejected")
+
+    with Simulation(Bot) as bot:
+        bot.hand_over(Killed)
+        bot.put("go", {})
+        bot.put("die", {})
+        assert type(bot.leader) is Bot
+        assert bot.state.doubts == []
+
+
+def test_a_decision_that_raised_and_ended_its_worker_is_in_doubt() -> None:
     class Raises(Bot):
         def on_event(self, event: Event) -> None:
             with self.decision("enter"):
-                raise RuntimeError("rejected")
+                raise RuntimeError("no answer")
 
     with Simulation(Bot) as bot:
         bot.hand_over(Raises)
         bot.put("go", {})
         assert type(bot.leader) is Bot
-        assert bot.rolled_back == "on_event raised RuntimeError: rejected"
-        assert bot.state.doubts == []
+        assert bot.rolled_back == "on_event raised RuntimeError: no answer"
+        # Whoever was there and knew what happened is gone, with all its turn had learnt.
+        assert [decision.name for decision in bot.state.doubts] == ["enter"]
 
 
 def test_the_ids_of_decisions_never_come_again() -> None:

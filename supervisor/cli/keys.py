@@ -1,0 +1,114 @@
+"""keys: who may ask over TCP."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from ..access import Access, ClientKey, key_of, new_secret
+from ..home import Home
+from ..keyring import public_of
+from .errors import BadInput
+from .here import Here
+from .verb import Done, verb
+
+__all__ = ["keys"]
+
+
+@verb
+@click.argument("action", type=click.Choice(["list", "generate", "add", "remove"]), default="list")
+@click.argument("name", default="")
+@click.argument("public", metavar="[KEY]", default="")
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="generate: the client's key file, else NAME.key."
+)
+@click.option(
+    "--for-server", default="", metavar="KEY", help="generate: a key for the server with this public key."
+)
+@click.option(
+    "--replace", is_flag=True, help="generate: another key for the server; all clients need it anew."
+)
+def keys(
+    here: Here, action: str, name: str, public: str, out: Path | None, for_server: str, replace: bool
+) -> Done:
+    """Show the server's public key and the clients that may ask over TCP, or change who may.
+
+    \b
+    keys                    shows them
+    keys generate           makes the server's key pair
+    keys generate NAME      makes a client's key file, and lets that client in
+    keys add NAME KEY       lets in a client that has made its own key file, with
+                            keys generate NAME --for-server KEY, on its own machine
+    keys remove NAME        lets it in no more
+
+    Where to listen is [listen] in the configuration. All of it takes effect at once, also while the bot runs.
+    """
+    if for_server:
+        return _for_server(here, name, key_of(for_server), out)
+    # To change something, the home is made and closed, as `up` does it.
+    home = here.home if action == "list" else Home.open(here.home.path)
+    access = Access(home.keys)
+    told = ""
+    match action:
+        case "generate" if name:
+            secret = access.server()
+            server = access.generate() if secret is None else _public(access)
+            told = _client(here, ClientKey(name, new_secret(), server), out, access)
+        case "generate":
+            access.generate(replace=replace)
+        case "add":
+            if not name or not public:
+                raise BadInput(
+                    "keys add takes a client's name and its public key: neverblink keys add NAME KEY"
+                )
+            access.add(name, key_of(public))
+        case "remove":
+            if not name:
+                raise BadInput("keys remove takes a client's name: neverblink keys remove NAME")
+            access.remove(name)
+        case _:
+            pass
+    return _shown(here, access, told)
+
+
+def _for_server(here: Here, name: str, server: bytes, out: Path | None) -> Done:
+    if not name:
+        raise BadInput("a client has a name: neverblink keys generate NAME --for-server KEY")
+    key = ClientKey(name, new_secret(), server)
+    file = _client(here, key, out, None)
+    here.screen.line(f"and on the server:  neverblink keys add {name} {key.public.hex()}")
+    return Done({"client": name, "public": key.public.hex(), "file": file})
+
+
+def _client(here: Here, key: ClientKey, out: Path | None, access: Access | None) -> str:
+    file = here.path(out or Path(f"{key.name}.key"))
+    if access is not None:
+        access.add(key.name, key.public)
+    try:
+        key.write(file)
+    except BaseException:
+        if access is not None:
+            access.remove(key.name)
+        raise
+    here.screen.line(
+        f"{here.screen.good('made')}  {file}: whoever has it may do all that you may, so keep it closed"
+    )
+    return str(file)
+
+
+def _shown(here: Here, access: Access, file: str) -> Done:
+    server = _public(access).hex() if access.server() is not None else ""
+    clients = {name: key.hex() for name, key in access.clients().items()}
+    here.screen.line(f"server   {server or 'has no key yet: neverblink keys generate'}")
+    for name, key in clients.items():
+        here.screen.line(f"client   {key}  {name}")
+    if not clients:
+        here.screen.line("no client may ask over TCP: neverblink keys generate NAME")
+    return Done({"server": server, "clients": clients, **({"file": file} if file else {})})
+
+
+def _public(access: Access) -> bytes:
+    secret = access.server()
+    assert secret is not None
+    return public_of(secret)

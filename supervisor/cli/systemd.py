@@ -1,0 +1,45 @@
+"""systemd: print the unit that runs the supervisor, with the reasons for what is in it."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import sys
+from pathlib import Path
+
+import click
+import msgspec
+
+from ..unit import unit_of
+from .here import Here
+from .verb import Done, verb
+
+__all__ = ["systemd"]
+
+
+@verb
+@click.option("--user", is_flag=True, help="For your own manager (systemctl --user), not for the system's.")
+def systemd(here: Here, user: bool) -> Done:
+    """Print a systemd unit for the bot's supervisor, and in it how to install it.
+
+    The bot ticks on when the unit is restarted, and when its supervisor crashes. The unit runs as whoever prints it.
+    """
+    unit = unit_of(
+        here.config,
+        here.home.path,
+        _command(),
+        account=getpass.getuser(),
+        user=user,
+        search=here.environment.get("PATH", ""),
+    )
+    if not here.as_json:
+        sys.stdout.write(unit.text)
+    return Done(msgspec.to_builtins(unit))
+
+
+def _command() -> list[str]:
+    """How neverblink is called, from anywhere."""
+    script = Path(sys.executable).with_name("neverblink")
+    return (
+        [str(script)] if os.access(script, os.X_OK) else [sys.executable, "-m", "neverblink.supervisor.cli"]
+    )

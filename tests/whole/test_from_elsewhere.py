@@ -1,0 +1,57 @@
+"""Asking a live bot from elsewhere, with a key: from the first key to its end."""
+
+from __future__ import annotations
+
+import socket
+
+from .bots import COUNTER
+from .live import Live, one_line
+
+HOST = "127.0.0.1"
+
+
+def test_a_bot_is_asked_and_deployed_over_tcp_by_those_who_have_a_key(live: Live) -> None:
+    code = live.code("v0", COUNTER)
+    port = _free_port()
+    config = code / "neverblink.toml"
+    config.write_text(f'{config.read_text()}\n[listen]\ntcp = "{HOST}:{port}"\n')
+    up = live.up(code)
+    up.prints(f"not listening on tcp://{HOST}:{port}: there is no server's key: `neverblink keys generate`")
+    anna = live.tmp / "anna.key"
+    made = live.run("keys", "generate", "anna", "--out", anna, "--json")
+    assert (made.code, list(made.json["clients"]), made.json["file"]) == (0, ["anna"], str(anna))
+    up.prints(f"listening on tcp://{HOST}:{port} for anna")
+    # From here on nothing says where the home is.
+    live.environment.pop("NEVERBLINK_HOME")
+    there = ("--server", f"tcp://{HOST}:{port}", "--key", anna)
+    assert live.run("status", *there, "--json").json["bot"] == "fox"
+    deployed = live.run("deploy", live.code("v1", COUNTER), *there, "--json")
+    assert (deployed.code, deployed.json["outcome"]) == (0, "done")
+    assert one_line(live.run("logs", *there)).endswith("ask there, or leave --server out")
+    # One who has made a key and was not let in.
+    eve = live.tmp / "eve.key"
+    live.run("keys", "generate", "eve", "--for-server", made.json["server"], "--out", eve)
+    refused = live.run("status", *there[:-1], eve)
+    assert refused.code == 7
+    assert "key 'eve' is not let in" in one_line(refused)
+    up.prints("turned a connection to tcp://")
+    started = live.event(type="deployment-started")
+    assert started["who"].endswith("(key anna)")
+    live.ticks_on()
+    secret = next(line for line in anna.read_text().splitlines() if line.startswith("secret")).split()[1]
+    for path in live.home.rglob("*"):
+        assert not path.is_file() or secret.encode() not in path.read_bytes()
+    live.down()
+
+
+def _free_port() -> int:
+    """A port that is free, and the next one too."""
+    while True:
+        with socket.socket() as first, socket.socket() as second:
+            first.bind((HOST, 0))
+            port: int = first.getsockname()[1]
+            try:
+                second.bind((HOST, port + 1))
+            except (OSError, OverflowError):
+                continue
+            return port
