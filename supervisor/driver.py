@@ -304,11 +304,17 @@ class Driver:
         if self._leads_now(event, self.handoff.new) and not self._took_over:
             self._took_over = True
             self._committed()
-        elif self._took_over and phase is Phase.ROLLED_BACK and not self._leads_now(event, self.handoff.new):
+        elif self._took_over and phase is Phase.ROLLED_BACK and self._other_leads(event):
             self._reverted()
 
     def _leads_now(self, event: HandoffEvent, worker: str) -> bool:
         return isinstance(event, machine.Seen) and event.worker == worker and event.role == "leading"
+
+    def _other_leads(self, event: HandoffEvent) -> bool:
+        """The old worker leads, or a standby, which runs the same code."""
+        return (
+            isinstance(event, machine.Seen) and event.role == "leading" and event.worker != self.handoff.new
+        )
 
     def _finish(self, command: machine.Finish) -> None:
         self._alarms.close()
