@@ -154,6 +154,9 @@ class History(Request, frozen=True, tag="history"):
 class Down(Request, frozen=True, tag="down"):
     """Stop the bot for good at its next boundary, then the supervisor."""
 
+    leave_workers: bool = False
+    """End only the supervisor, whatever is under way: the workers run on, and the next `up` adopts them."""
+
 
 Command = (
     Status

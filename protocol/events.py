@@ -30,6 +30,7 @@ __all__ = [
     "Step",
     "SupervisorStopping",
     "WindowMissed",
+    "WorkerAdopted",
     "WorkerExited",
     "WorkerStarted",
     "decode_event",
@@ -107,12 +108,21 @@ class WorkerStarted(_Event, frozen=True, tag="worker-started"):
     pid: int
 
 
+class WorkerAdopted(_Event, frozen=True, tag="worker-adopted"):
+    """A worker that an earlier supervisor started is looked after by this one. `leads`: it has the lease."""
+
+    worker: str
+    release: str
+    pid: int
+    leads: bool
+
+
 class WorkerExited(_Event, frozen=True, tag="worker-exited"):
     worker: str
     release: str
     pid: int
     code: int | None
-    """Exit status, negative for a signal, None when it is not known."""
+    """Exit status, negative for a signal; None when it is not known, as of a worker that was adopted."""
     reason: str
 
 
@@ -212,6 +222,7 @@ Event = (
     | DeploymentEnded
     | LeaderChanged
     | WorkerStarted
+    | WorkerAdopted
     | WorkerExited
     | Slow
     | Commanded

@@ -16,6 +16,11 @@ A third worker, the standby, may take the lease when the leader dies (`StandsBy`
 deployment is over, whatever it was waiting for: one that reports LEADING is the truth, whoever it is. When everybody
 else is dead the machine waits for the standby rather than to say that nobody leads.
 
+A supervisor can end and another one come back to the deployment. The machine is data, and kept; what it missed is not
+told again, so it is `Found` with what the two workers are by then, and goes to the phase that this speaks for. What
+was kept last may be behind what was done last, by the one step that was not written any more: an order can be out that
+the machine does not know of.
+
 The one thing it never does is to conclude that somebody may lead. It kills, and the kernel frees the lease, and a
 worker takes it.
 
@@ -46,6 +51,7 @@ __all__ = [
     "Dismiss",
     "Exited",
     "Finish",
+    "Found",
     "Handoff",
     "HandoffCommand",
     "HandoffEvent",
@@ -165,8 +171,17 @@ class StandsBy(msgspec.Struct, frozen=True):
     worker: str
 
 
+class Found(msgspec.Struct, frozen=True):
+    """A supervisor has come back to the deployment: what its workers are now, None for one whose process has ended."""
+
+    old: Seen | None
+    new: Seen | None
+    settled: int = 0
+    """The highest order that the old worker has carried out or cancelled."""
+
+
 HandoffEvent = (
-    Begin | Seen | CannotRead | Exited | Suspected | Withdrawn | Abort | Revert | RungOut | StandsBy
+    Begin | Seen | CannotRead | Exited | Suspected | Withdrawn | Abort | Revert | RungOut | StandsBy | Found
 )
 
 
@@ -251,6 +266,8 @@ class Handoff(msgspec.Struct):
     """The new worker has led."""
     granted: int = 0
     """The epoch in which the old worker was ordered to yield; 0 when that is not known."""
+    doubt: bool = False
+    """The order may be out, though the machine has not given it as far as it knows."""
 
     def step(self, event: HandoffEvent) -> list[HandoffCommand]:
         rule = RULES[self.phase].get(type(event))
@@ -288,7 +305,11 @@ class Handoff(msgspec.Struct):
         if event.epoch == self.epoch:
             return []
         # A taking of the lease that nobody reported was the new worker's.
-        led = self.committed or (self.phase not in _AT_FIRST and self.came_between(event.epoch))
+        led = (
+            self.committed
+            or self.phase in _NEW_LEADS
+            or (self.phase not in _BEFORE and self.came_between(event.epoch))
+        )
         reason = self.reason or f"the leader died, and {event.worker} went on"
         self.epoch = event.epoch
         return [
@@ -334,6 +355,9 @@ class Handoff(msgspec.Struct):
         return [Disarm("start"), Send(self.new, Follow(self.old)), Arm("rehearse"), Arm("repeat")]
 
     def _seen_rehearsing(self, event: Seen) -> list[HandoffCommand]:
+        if self.doubt and _is_under_way(event, self.old, self.new):
+            self.phase = Phase.WAITING
+            return [Disarm("rehearse"), *self._seen_waiting(event)]
         if event.worker != self.new or not event.loaded or event.role != "following":
             return []
         if self.rehearse_only:
@@ -354,6 +378,10 @@ class Handoff(msgspec.Struct):
                 pass
         if not self.old_lives and self.standby:
             return self._wait_for_standby(_why(event, self.phase))
+        if self.doubt and self.old_lives:
+            self.reason = _why(event, self.phase)
+            self.phase = Phase.CANCELLING
+            return [Disarm("rehearse"), Send(self.old, CancelYield(self.order)), Arm("repeat")]
         return [Dismiss(self.new), *self._finish(Phase.ABORTED, _why(event, self.phase))]
 
     # the order is out
@@ -538,6 +566,86 @@ class Handoff(msgspec.Struct):
             *self._finish(Phase.ROLLED_BACK, self.reason or "the old worker took the lease back"),
         ]
 
+    # found again
+
+    def _found(self, event: Found) -> list[HandoffCommand]:
+        """Go to the phase that the workers' reports speak for. They were made one after the other, not at once."""
+        old, new = event.old, event.new
+        self.old_lives, self.new_lives = _stays(old), _stays(new)
+        leading = [seen for seen in (old, new) if seen is not None and seen.role == "leading"]
+        leader = max(leading, key=lambda seen: seen.epoch, default=None)
+        self.epoch = max([self.epoch, *(seen.epoch for seen in leading)])
+        if leader is None:
+            return self._found_without_a_leader(old, new)
+        if leader is new:
+            return self._found_led_by_new(old)
+        return self._found_led_by_old(leader, new, event.settled)
+
+    def _found_led_by_new(self, old: Seen | None) -> list[HandoffCommand]:
+        if old is None:
+            retired = self.phase is Phase.RETIRING
+            return self._finish(Phase.DONE, self.reason if retired else f"the old worker {_UNSEEN}")
+        if not self.old_lives or self.phase is Phase.RETIRING:
+            self.phase = Phase.RETIRING
+            return [Send(self.old, Retire()), Arm("retire"), Arm("repeat")]
+        if self.phase is Phase.REVERTING:
+            return self._revert(Revert(self.reason))
+        return self._enter_probation()
+
+    def _found_led_by_old(self, old: Seen, new: Seen | None, settled: int) -> list[HandoffCommand]:
+        if self.phase in _NEW_LEADS or self.came_between(old.epoch):
+            if new is None:
+                self.reason = self.reason or f"the new worker {_UNSEEN}"
+            return self._rolled_back()
+        self.granted = old.epoch
+        phase = self.phase
+        if phase is Phase.CANCELLING:
+            return [Send(self.old, CancelYield(self.order)), Arm("repeat")]
+        if phase is Phase.TRANSFERRING or settled >= self.order:
+            reason = self.reason or "the new worker did not take over"
+            return [Dismiss(self.new), *self._finish(Phase.ABORTED, reason)]
+        if new is None or not self.new_lives:
+            self.reason = f"the new worker {_UNSEEN}"
+            self.phase = Phase.CANCELLING
+            return [Send(self.old, CancelYield(self.order)), Arm("repeat")]
+        if phase is Phase.WAITING:
+            return [self._yield_to_new(), Arm("boundary"), Arm("repeat")]
+        if new.role == "joining":
+            return [Arm("start"), *self._seen_preparing(new)]
+        self.phase = Phase.REHEARSING
+        self.doubt = not self.rehearse_only
+        return [Arm("rehearse"), Send(self.new, Follow(self.old)), Arm("repeat"), *self._seen_rehearsing(new)]
+
+    def _found_without_a_leader(self, old: Seen | None, new: Seen | None) -> list[HandoffCommand]:
+        led = self.phase in _NEW_LEADS
+        if not self.old_lives and not self.new_lives:
+            ended = (
+                Phase.DONE if self.phase is Phase.RETIRING else Phase.ROLLED_BACK if led else Phase.ABORTED
+            )
+            return self._finish(ended, f"both workers {_UNSEEN}")
+        if not self.old_lives:
+            return self._found_without_the_old(new, led)
+        if not self.new_lives:
+            led = led or (old is not None and old.role == "following")
+            self.phase = Phase.REVERTING if led else Phase.TRANSFERRING
+            self.reason = self.reason or f"the new worker {_UNSEEN}"
+            return [Send(self.old, Lead()), Arm("repeat")]
+        if self.phase is Phase.RETIRING:
+            return [Send(self.old, Retire()), Arm("retire"), Arm("repeat")]
+        if led or (new is not None and new.role == "yielding"):
+            self.phase = Phase.REVERTING
+            return [Arm("boundary"), Arm("repeat")]
+        self.phase = Phase.TRANSFERRING
+        return [Arm("repeat")]
+
+    def _found_without_the_old(self, new: Seen | None, led: bool) -> list[HandoffCommand]:
+        if led:
+            return self._finish(Phase.DONE, f"the old worker {_UNSEEN}")
+        if self.phase in _BEFORE or new is None or not new.loaded:
+            return [Dismiss(self.new), *self._finish(Phase.ABORTED, f"the old worker {_UNSEEN}")]
+        self.phase = Phase.TRANSFERRING
+        return [Send(self.new, Lead()), Arm("repeat")]
+
     # helpers
 
     def _note_death(self, event: Exited) -> None:
@@ -565,10 +673,23 @@ class Handoff(msgspec.Struct):
         return [*alarms, Finish(phase, reason, leader if alive else "")]
 
 
-_AT_FIRST = (Phase.PREPARING, Phase.REHEARSING)
-_OLD_LEADS = (Phase.PREPARING, Phase.REHEARSING, Phase.WAITING)
+_BEFORE = (Phase.PREPARING, Phase.REHEARSING)
+_OLD_LEADS = (*_BEFORE, Phase.WAITING)
+_NEW_LEADS = (Phase.PROBATION, Phase.REVERTING, Phase.RETIRING)
+_UNSEEN = "ended while no supervisor looked"
 _ALARMS = ("start", "rehearse", "boundary", "repeat", "probation", "retire", "succeed")
 _PATIENCE = {Phase.PREPARING: "start", Phase.REHEARSING: "rehearse"}
+
+
+def _stays(seen: Seen | None) -> bool:
+    return seen is not None and seen.role != "retired"
+
+
+def _is_under_way(event: Seen, old: str, new: str) -> bool:
+    """Whether the report is one of a handoff that was ordered."""
+    return (event.worker, event.role) == (new, "leading") or (
+        event.worker == old and event.role in ("yielding", "following")
+    )
 
 
 def _why(event: HandoffEvent, phase: Phase) -> str:
@@ -607,11 +728,14 @@ RULES: dict[Phase, dict[type, Rule]] = {
     },
     Phase.REHEARSING: {
         StandsBy: Rule(Handoff._stands_by, (_P.REHEARSING,)),
-        Seen: Rule(Handoff._seen_rehearsing, (_P.REHEARSING, _P.WAITING, _P.DONE, _P.ABORTED)),
-        CannotRead: Rule(Handoff._give_up, (_P.REHEARSING, _P.ABORTED)),
-        Exited: Rule(Handoff._give_up, (_P.REHEARSING, _P.ABORTED, _P.SUCCEEDING)),
-        Abort: Rule(Handoff._give_up, (_P.ABORTED,)),
-        RungOut: Rule(Handoff._give_up, (_P.REHEARSING, _P.ABORTED)),
+        Seen: Rule(
+            Handoff._seen_rehearsing,
+            (_P.REHEARSING, _P.WAITING, _P.TRANSFERRING, _P.PROBATION, _P.DONE, _P.ABORTED, _P.ROLLED_BACK),
+        ),
+        CannotRead: Rule(Handoff._give_up, (_P.REHEARSING, _P.CANCELLING, _P.ABORTED)),
+        Exited: Rule(Handoff._give_up, (_P.REHEARSING, _P.CANCELLING, _P.ABORTED, _P.SUCCEEDING)),
+        Abort: Rule(Handoff._give_up, (_P.CANCELLING, _P.ABORTED)),
+        RungOut: Rule(Handoff._give_up, (_P.REHEARSING, _P.CANCELLING, _P.ABORTED)),
     },
     Phase.WAITING: {
         StandsBy: Rule(Handoff._stands_by, (_P.WAITING,)),
@@ -681,3 +805,7 @@ RULES: dict[Phase, dict[type, Rule]] = {
     Phase.ABORTED: {},
     Phase.ROLLED_BACK: {},
 }
+
+for _rules in RULES.values():
+    if _rules:
+        _rules[Found] = Rule(Handoff._found, tuple(Phase))

@@ -2,7 +2,8 @@
 
 The worker speaks of its state, not of its history: a `Report` says what it is now, is sent on every change and again
 at a steady pace, and so a lost one does no harm. What happened once (`Ready`, `Handed`, `Failed`) is told once, for
-the operator's eyes, and nothing that keeps the bot safe depends on it.
+the operator's eyes, and nothing that keeps the bot safe depends on it; it is told again when a supervisor asks with
+`Identify`, because that is one which has not heard it.
 """
 
 from __future__ import annotations
@@ -238,7 +239,8 @@ class Rejected(msgspec.Struct, frozen=True, tag="rejected"):
 
 
 class Identify(msgspec.Struct, frozen=True, tag="identify"):
-    """I do not know you (any more): say `Hello` again."""
+    """I do not know you (any more): say `Hello` again, and then all that a supervisor has to know which did not start
+    you: `Ready`, `Rehearsed`, `Report`, the decisions that are open, `Handed`, `Holding`, as far as there is any."""
 
 
 class Follow(msgspec.Struct, frozen=True, tag="follow"):

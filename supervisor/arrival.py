@@ -1,11 +1,11 @@
 """What is found in a home on arrival: workers of an earlier run that are alive, and the state it left.
 
-The state is gone on from. Adopting the workers comes later; until then the honest answer is to refuse, to say which
-they are, and how to end them.
+The workers are adopted (see `adoption`); where none is left, the state is gone on from.
 """
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 from collections.abc import Iterable
@@ -18,6 +18,7 @@ from ..protocol import lease
 from ..protocol.errors import NeverblinkError
 from ..protocol.frame import decode_frame
 from ..protocol.journal import Entry, RecordKind, decode_snapshot
+from .history import History, HistoryError
 from .home import Home
 from .journal_reader import check_formats, read_segment, segments
 from .process import alive
@@ -27,8 +28,11 @@ __all__ = [
     "HomeInUse",
     "Left",
     "Survivor",
+    "alive_in",
+    "holder_of",
     "journal_left",
-    "refuse",
+    "last_leader",
+    "named",
     "set_aside",
     "survivors",
     "sweep",
@@ -36,11 +40,18 @@ __all__ = [
 
 
 class Survivor(msgspec.Struct, frozen=True):
-    """A worker of an earlier run that is alive."""
+    """A worker of an earlier run that is alive. `release` is "" when only the lease knows of it, `since` is 0 then.
+
+    `leads`: it has the lease, by the kernel's word.
+    """
 
     worker: str
     pid: int
+    started: int
     leads: bool
+    log: Path
+    release: str = ""
+    since: int = 0
 
 
 class Left(msgspec.Struct, frozen=True):
@@ -58,39 +69,59 @@ class Left(msgspec.Struct, frozen=True):
 
 
 class HomeInUse(NeverblinkError):
-    """Workers of an earlier run are alive in the home."""
+    """Workers of an earlier run are alive in the home, and in the way of what was asked; `mend` says what to do."""
 
-    def __init__(self, home: Path, found: list[Survivor]) -> None:
-        who = ", ".join(
-            f"{one.worker or 'a worker'} (pid {one.pid}{', it leads' if one.leads else ''})" for one in found
-        )
-        pids = " ".join(str(one.pid) for one in found)
-        super().__init__(
-            f"home {home}: workers of an earlier run are alive: {who}. They can't be taken over yet: end them with "
-            f"`kill {pids}` and run `neverblink up` again, or use another home"
-        )
+    def __init__(self, home: Path, found: list[Survivor], mend: str) -> None:
+        super().__init__(f"home {home}: workers of an earlier run are alive: {named(found)}. {mend}")
         self.home = home
         self.survivors = found
 
 
-def refuse(home: Home, known: Iterable[Worker]) -> None:
-    """Raise `HomeInUse` when a bot cannot be started in the home. `known` are the workers that nobody saw end."""
-    found = survivors(home, known)
-    if found:
-        raise HomeInUse(home.path, found)
-
-
 def survivors(home: Home, known: Iterable[Worker]) -> list[Survivor]:
     """The workers of an earlier run that are alive: those that are known, and whoever has the lease."""
-    holder = _holder(home.lease)
+    holder = holder_of(home.lease)
     found = [
-        Survivor(one.worker, one.pid, holder is not None and one.pid == holder.pid)
+        Survivor(
+            one.worker,
+            one.pid,
+            one.started,
+            holder is not None and one.pid == holder.pid,
+            Path(one.log),
+            one.release,
+            one.begun,
+        )
         for one in known
         if alive(one.pid, one.started)
     ]
     if holder is not None and not any(one.leads for one in found):
-        found.append(Survivor(holder.holder, holder.pid, True))
+        log = home.logs / f"{holder.holder}.log"
+        found.append(Survivor(holder.holder, holder.pid, holder.started, True, log))
     return found
+
+
+def alive_in(home: Home) -> list[Survivor]:
+    """The workers that are alive in a home, as far as anybody can tell without owning it."""
+    known: list[Worker] = []
+    with contextlib.suppress(HistoryError), History.open(home.database, "", read_only=True) as history:
+        for bot in history.bots():
+            with History.open(home.database, bot, read_only=True) as of_bot:
+                known += of_bot.remaining()
+    return survivors(home, known)
+
+
+def named(found: Iterable[Survivor]) -> str:
+    """The workers in one line."""
+    return ", ".join(
+        f"{one.worker or 'a worker'} (pid {one.pid}{', it leads' if one.leads else ''})" for one in found
+    )
+
+
+def last_leader(home: Home) -> lease.Holder | None:
+    """Who took the lease last, dead or alive; None when nobody did, or nobody can tell."""
+    try:
+        return lease.decode_file(home.lease.read_bytes())
+    except (OSError, lease.LeaseCorrupt):
+        return None
 
 
 def journal_left(directory: Path) -> Left | None:
@@ -116,11 +147,12 @@ def set_aside(home: Home) -> Path:
     return aside
 
 
-def sweep(run: Path) -> None:
-    """Remove the sockets of workers that are gone."""
+def sweep(run: Path, living: Iterable[str] = ()) -> None:
+    """Remove the sockets of workers that are gone, which are all but those `living`."""
+    kept = set(living)
     for socket in run.glob("*.sock"):
         # What is no socket is not ours to remove: binding will say that it is in the way.
-        if socket.is_socket():
+        if socket.stem not in kept and socket.is_socket():
             socket.unlink(missing_ok=True)
 
 
@@ -140,7 +172,7 @@ def _end_of(segment: Path) -> Left | None:
     return Left(last.seq, last.timing.ended, last.kind == "stop")
 
 
-def _holder(path: Path) -> lease.Holder | None:
+def holder_of(path: Path) -> lease.Holder | None:
     """Who has the lease now. (We have no lock on the file, so that closing it again costs nobody anything.)"""
     try:
         file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)

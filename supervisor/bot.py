@@ -30,7 +30,7 @@ from ..protocol.link import (
 )
 from .config import Config
 from .crew import Crew, Line
-from .driver import Driver, Finished
+from .driver import Driver, Finished, Kept, Told
 from .errands import Errands
 from .guard import Guard
 from .home import Home
@@ -164,6 +164,23 @@ class Bot:
         # It may have died since.
         self._look_for_leader()
 
+    def recall(self, leader: str, epoch: int) -> None:
+        """This worker led last, as far as is known; a report of a higher epoch is news."""
+        member = self.roster.get(leader)
+        self.leader = leader if member is not None and member.alive else ""
+        self._epoch = epoch
+
+    def know(self, release: Release, config: Config) -> None:
+        """What a release is run as, of which workers were found running."""
+        self._runs[release.id] = release, config
+
+    def adopted(self) -> None:
+        """The bot goes on with workers that were found."""
+        self.starting = False
+        self.guard.begin()
+        self._look_for_leader()
+        self.standby.look()
+
     async def _bring_up(self, release: Release, config: Config) -> None:
         self._runs[release.id] = release, config
         worker = self._next_worker()
@@ -198,38 +215,38 @@ class Bot:
         *,
         force: bool,
         rehearse_only: bool,
-        committed: Callable[[], None],
-        reverted: Callable[[], None],
-        finished: Callable[[Finished], None],
-    ) -> Driver:
-        """Begin a handoff from the leader to a new worker on `release`; the callbacks are those of `Driver`."""
+        told: Told,
+    ) -> None:
+        """Begin a handoff from the leader to a new worker on `release`."""
+        new = self._next_worker()
+        handoff = Handoff(deployment, self.leader, new, deployment * _ORDERS, force, rehearse_only)
+        handoff.granted = self._epoch
+        self._drive(handoff, release, config, told).begin()
 
+    def take_up(self, kept: Kept, release: Release, config: Config, told: Told) -> None:
+        """Go on with a handoff that an earlier supervisor began."""
+        self._drive(kept.handoff, release, config, told).take_up(kept)
+
+    def _drive(self, handoff: Handoff, release: Release, config: Config, told: Told) -> Driver:
         def done(how: Finished) -> None:
             self.driver = None
-            finished(how)
+            told.finished(how)
             self._look_for_leader()
             self.standby.look()
             self.waiting.stir()
 
         self._runs[release.id] = release, config
-        new = self._next_worker()
-        driver = Driver(
-            Handoff(
-                deployment, self.leader, new, deployment * _ORDERS, force, rehearse_only, epoch=self._epoch
-            ),
+        self.driver = Driver(
+            handoff,
             config.handoff,
-            _Hands(self.crew, release, config, self.leader),
+            _Hands(self.crew, release, config, handoff.old),
             self.roster,
             self.news,
             self._outside,
-            committed=committed,
-            reverted=reverted,
-            finished=done,
+            msgspec.structs.replace(told, finished=done),
         )
-        self.driver = driver
         self.standby.look()
-        driver.begin()
-        return driver
+        return self.driver
 
     async def stop(self, why: str) -> str:
         """Stop the bot for good, at a boundary: its `on_stop` runs. Returns what went wrong, "" when nothing did.
@@ -260,7 +277,9 @@ class Bot:
             for member in leaders:
                 self.crew.send(member.worker, Stop())
             await self.waiting.until(lambda: not any(member.alive for member in leaders), _REPEAT)
-        return "; ".join(member.ended.reason for member in leaders if member.ended and member.ended.code)
+        return "; ".join(
+            member.ended.reason for member in leaders if member.ended is not None and member.ended_badly
+        )
 
     def kill(self, why: str) -> None:
         """End every worker where it stands. What it was about to do is cut off."""
@@ -362,9 +381,12 @@ class Bot:
 
     async def _revive(self, lost: Member) -> None:
         """Have the bot go on: its standby takes over, or it is started again from its journal."""
-        release, config = self._runs[lost.release]
         if await self._succeeded():
             return
+        if lost.release not in self._runs:
+            self._give_up(f"{self.recovering}; its release {lost.release} can't be started again")
+            return
+        release, config = self._runs[lost.release]
         pause = self._pause
         while True:
             if pause is None:

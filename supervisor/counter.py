@@ -47,7 +47,8 @@ _MOST_ROWS = 10_000
 
 
 class Counter:
-    """Carries out commands for one bot. `status()` makes the status; `down(why)` stops the bot, then the supervisor."""
+    """Carries out commands for one bot. `status()` makes the status; `down(why)` stops the bot, then the supervisor;
+    `leave(why)` ends the supervisor alone, and names the workers that run on."""
 
     def __init__(
         self,
@@ -58,6 +59,7 @@ class Counter:
         *,
         status: Callable[[], StatusSeen],
         down: Callable[[str], Awaitable[str]],
+        leave: Callable[[str], Awaitable[list[str]]],
     ) -> None:
         self._bot = bot
         self._deployments = deployments
@@ -65,6 +67,7 @@ class Counter:
         self._freeze = freeze
         self._status = status
         self._down = down
+        self._leave = leave
 
     async def carry_out(self, command: Command) -> Answer:
         """Do what is asked, and say what came of it. Never raises."""
@@ -176,7 +179,10 @@ class Counter:
         if self._bot.starting:
             raise Refusal("busy", "the bot is still being started: end `neverblink up` with Ctrl-C instead")
         by = f" by {command.who}" if command.who else ""
-        problem = await self._down(f"down{by}" + (f": {command.why}" if command.why else ""))
+        because = f": {command.why}" if command.why else ""
+        if command.leave_workers:
+            return {"stopped": False, "left": await self._leave(f"asked to leave{by}{because}")}
+        problem = await self._down(f"down{by}{because}")
         if problem:
             raise Refusal("failed", f"the bot has stopped, and failed at it: {problem}")
         return {"stopped": True}

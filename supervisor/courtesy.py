@@ -32,6 +32,20 @@ class Courtesy:
         except (OSError, ValueError, IndexError):
             pass
 
+    @classmethod
+    def found(cls, pid: int) -> Courtesy:
+        """The courtesy that an earlier supervisor may have kept process `pid` by; to be freed."""
+        found = cls.__new__(cls)
+        found._pid, found._kept = pid, None
+        try:
+            kept, allowed = os.sched_getaffinity(pid), os.sched_getaffinity(0)
+        except OSError:
+            return found
+        # It leaves out one core, the leader's.
+        if kept < allowed and len(allowed - kept) == 1:
+            found._allowed, found._kept = allowed, kept
+        return found
+
     @property
     def restricted(self) -> bool:
         return self._kept is not None

@@ -97,6 +97,23 @@ class Crew:
         )
         return member
 
+    def adopt(self, member: Member) -> bool:
+        """Look after a worker that an earlier supervisor started; return False when its process has ended."""
+        try:
+            child = self._outside.adopt(member.pid, member.started, lambda code: self._exited(member, code))
+        except ProcessLookupError:
+            return False
+        self._children[member.worker] = child
+        self._courtesies[member.worker] = Courtesy.found(member.pid)
+        self._roster.add(member)
+        return True
+
+    def forget(self, worker: str) -> None:
+        """Stop looking after a worker; it runs on."""
+        child = self._children.pop(worker, None)
+        if child is not None:
+            child.let_go()
+
     def admit(self, hello: Hello) -> str:
         """Why a worker that introduces itself is none of ours, "" when it is."""
         member = self._roster.get(hello.worker)
@@ -180,16 +197,16 @@ class Crew:
         self.send(member.worker, Retire())
         self._alarms[member.worker].arm("repeat")
 
-    def _exited(self, member: Member, code: int) -> None:
+    def _exited(self, member: Member, code: int | None) -> None:
         self._children.pop(member.worker, None)
         self._line().drain()
-        if code > 0 and member.failed is None:
+        if (code is None or code > 0) and member.failed is None:
             alarms = Alarms(self._outside.scheduler, {"word": _LAST_WORD}, lambda _: self._gone(member, code))
             alarms.arm("word")
             return
         self._gone(member, code)
 
-    def _gone(self, member: Member, code: int) -> None:
+    def _gone(self, member: Member, code: int | None) -> None:
         worker = member.worker
         self._line().drain()
         alarms = self._alarms.pop(worker, None)
@@ -213,12 +230,14 @@ class Crew:
         self._tell_ended(member)
         member.decisions.clear()
 
-    def _reason(self, member: Member, code: int) -> str:
+    def _reason(self, member: Member, code: int | None) -> str:
         killed = self._killed.pop(member.worker, "")
-        launch = self._launches.pop(member.worker)
+        launch = self._launches.pop(member.worker, None)
         if killed:
             return killed
         if member.failed is not None:
             return member.failed.reason
+        if code is None or launch is None:
+            return "it ended, and how is not known: an earlier supervisor started it"
         status = describe_exit(code)
         return status if code == 0 else why_it_ended(launch, status)

@@ -22,6 +22,7 @@ from ..protocol.errors import NeverblinkError
 from ..protocol.events import Event, LeaderChanged, SupervisorStopping, WorkerExited
 from . import arrival
 from .access import Access
+from .adoption import Adoption
 from .archive import Archive
 from .bot import Bot, StartFailed
 from .config import Config, load
@@ -37,7 +38,9 @@ from .news import News
 from .notify import Notify
 from .outside import Child, Launch, Outside
 from .privacy import privately
+from .process import Adopted
 from .records import WINDOWS
+from .refusal import Refusal
 from .releases import Release, Releases
 from .remote import Remote
 from .roster import Member
@@ -68,9 +71,11 @@ async def run(
     The bot goes on from where an earlier run's journal ends; `fresh` sets that aside instead. Progress goes to
     `screen`, line by line. SIGINT and SIGTERM stop the bot as `down` does; a second one ends it where it stands.
 
-    Raises `HomeBusy` when a supervisor owns the home, `HomeInUse` when workers of an earlier run are in the way,
-    `JournalError` when its journal cannot be read, `StartFailed` when the first worker does not come to lead, and what
-    `Releases.make` and `History.open` raise.
+    Workers of an earlier run that are alive are adopted, and the bot goes on with them.
+
+    Raises `HomeBusy` when a supervisor owns the home, `HomeInUse` when it is in use by what cannot be adopted, or
+    `fresh` is asked for beside a bot that is alive, `JournalError` when an earlier run's cannot be read, `StartFailed`
+    when the first worker does not come to lead, and what `Releases.make` and `History.open` raise.
     """
     with privately() as umask, home.claim(config.name), home.sockets() as sockets:
         log = Log(home.logs / "supervisor.log", screen, time.time_ns)
@@ -116,7 +121,10 @@ class _Daemon:
             # What the bot makes is the bot's affair: it gets the umask that we were started with.
             return spawn(launch, self._keys().of(launch.assignment.worker), environment, on_exit, loop, umask)
 
-        outside = Outside(time.time_ns, time.monotonic_ns, loop, start)
+        def watch(pid: int, started: int, on_exit: Callable[[None], None]) -> Child:
+            return Adopted(pid, started, on_exit, loop)
+
+        outside = Outside(time.time_ns, time.monotonic_ns, loop, start, watch)
         self._keyring: Keyring | None = None
         self._gate: Gate | None = None
         self._switchboard: Switchboard | None = None
@@ -131,6 +139,7 @@ class _Daemon:
         self._releases = Releases(home.releases)
         self._freeze = Freeze(self._archive)
         self._deployments = Deployments(self._bot, self._releases, self._archive, self._freeze)
+        self._adoption = Adoption(home, config, self._bot, self._deployments, self._archive, log.say)
         self._counter = Counter(
             self._bot,
             self._deployments,
@@ -138,6 +147,7 @@ class _Daemon:
             self._freeze,
             status=self._status,
             down=self._down,
+            leave=self._leave,
         )
 
     async def run(self, fresh: bool) -> int:
@@ -147,14 +157,17 @@ class _Daemon:
         desk: Desk | None = None
         try:
             await self._arrive(fresh)
+            self._adoption.begin()
             desk = self._open(context)
             await self._recall()
-            release, config = await self._first_release()
             with _signals(self._interrupted):
-                await self._start(release, config)
+                if not await self._go_on():
+                    await self._deployments.take_up(self._config)
+                    await self._start(*await self._first_release())
+                if self._stopping is None:
+                    self._log.say("up: Ctrl-C stops the bot at its next boundary, and this supervisor")
                 await self._stopped.wait()
-            assert self._stopping is not None
-            return 1 if await self._stopping else 0
+            return 1 if self._stopping is not None and await self._stopping else 0
         finally:
             self._bot.close()
             await self._deployments.close()
@@ -173,19 +186,20 @@ class _Daemon:
 
     async def _arrive(self, fresh: bool) -> None:
         known = await self._archive.ask(lambda history: history.remaining())
-        await asyncio.to_thread(arrival.refuse, self._home, known)
+        await self._adoption.look(known, fresh=fresh)
+        alive = self._adoption.alive
         left = await asyncio.to_thread(arrival.journal_left, self._home.journal)
         if left is not None and fresh:
             aside = await asyncio.to_thread(arrival.set_aside, self._home)
             self._log.say(f"set the journal of the earlier run aside: {aside}")
-        elif left is not None:
+        elif left is not None and not alive:
             self._log.say(f"going on from the earlier run, which {left}")
             self._left = left
-        arrival.sweep(self._home.run)
-        # Nobody who has the old keys is left.
-        self._keyring = Keyring.renew(self._home.key)
+        arrival.sweep(self._home.run, alive)
+        # Without them nobody who has the old keys is left.
+        self._keyring = Keyring.load(self._home.key) if alive else Keyring.renew(self._home.key)
         self._news.subscribe(self._archive.note)
-        for one in known:
+        for one in (one for one in known if one.worker not in alive):
             self._news.tell(
                 WorkerExited(
                     bot=self._news.bot,
@@ -252,6 +266,13 @@ class _Daemon:
             self._log.say(f"the code in {source} is not what led last: that was release {before}")
         return release, await asyncio.to_thread(load, release.path, source)
 
+    async def _go_on(self) -> bool:
+        """Adopt the workers that are alive, if there are any; return whether the bot goes on with them."""
+        if not self._adoption.alive:
+            return False
+        self._log.say(f"home {self._home.path}: the bot is alive, and a supervisor comes back to it")
+        return await self._adoption.complete()
+
     async def _start(self, release: Release, config: Config) -> None:
         self._log.say(f"home {self._home.path}, release {release.id} of {release.origin}")
         try:
@@ -260,8 +281,6 @@ class _Daemon:
             if self._stopping is None:
                 raise
             # Somebody ended it before it had begun: that is no failure.
-            return
-        self._log.say("up: Ctrl-C stops the bot at its next boundary, and this supervisor")
 
     # being asked to leave
 
@@ -294,6 +313,19 @@ class _Daemon:
             return problem
         finally:
             self._stopped.set()
+
+    async def _leave(self, why: str) -> list[str]:
+        """End, and leave the workers to themselves; return which they are."""
+        if self._stopping is not None:
+            raise Refusal("busy", "the bot is being stopped")
+        self._news.tell(SupervisorStopping(bot=self._news.bot, at=self._news.now(), reason=why))
+        await self._deployments.leave(why)
+        left = [member.worker for member in self._bot.roster.alive()]
+        self._log.say(
+            f"{why}: {', '.join(left) or 'no worker'} runs on, and the next `neverblink up` comes back to it"
+        )
+        self._stopped.set()
+        return left
 
     # what the parts are given
 

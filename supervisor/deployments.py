@@ -22,7 +22,7 @@ from ..protocol.handoff import NO_BOUNDARY, Phase
 from .archive import Archive
 from .bot import Bot, StartFailed
 from .config import Config, ConfigError, load
-from .driver import Finished
+from .driver import Finished, Kept, Told
 from .freeze import Freeze
 from .history import HistoryError
 from .records import Deployment, Kind
@@ -31,6 +31,7 @@ from .releases import AmbiguousRelease, NoSuchRelease, Release, ReleaseError, Re
 
 __all__ = ["Begun", "Deployments", "Underway", "fault_of"]
 
+_LEFT = "deployment under way"
 _TOO_LATE = (Phase.REVERTING, Phase.RETIRING)
 
 
@@ -54,6 +55,14 @@ class Underway:
         return isinstance(self.command, Deploy) and self.command.dry_run
 
 
+class Left(msgspec.Struct, frozen=True):
+    """What is kept of a deployment under way, for a supervisor that comes after this one. `before` is the release that
+    was `previous` when it began."""
+
+    kept: Kept
+    before: str | None
+
+
 class Begun(msgspec.Struct, frozen=True):
     """The answer to a deployment that was begun."""
 
@@ -74,16 +83,50 @@ class Deployments:
         self._archive = archive
         self._freeze = freeze
         self._newest = 0
+        self._leaving = ""
+        self._left: tuple[Left, Deployment] | None = None
+        """What an earlier supervisor left under way."""
         self._tasks: set[asyncio.Task[object]] = set()
 
     async def recall(self) -> None:
-        """Read what earlier supervisors left: how the last deployment ended. One they left unfinished is ended."""
-        for left in await self._archive.ask(lambda history: history.unfinished()):
-            self._bot.news.tell(_ended_unseen(left, self._bot.news.now()))
+        """Read what earlier supervisors left: how the last deployment ended.
+
+        One that they left unfinished is to be taken up; one that had not begun yet, as far as is known, is ended.
+        """
+        left = await self._archive.ask(lambda history: history.kept(_LEFT, Left))
+        for row in await self._archive.ask(lambda history: history.unfinished()):
+            if left is not None and row.id == left.kept.handoff.deployment:
+                self._left = left, row
+            else:
+                self._bot.news.tell(_ended_unseen(row, self._bot.news.now()))
         rows = await self._archive.ask(lambda history: history.deployments(1))
         if rows:
             self._newest = rows[0].id
             self.last = _ended_event(rows[0])
+
+    async def take_up(self, otherwise: Config) -> None:
+        """Go on with the deployment that an earlier supervisor left under way, where there is one.
+
+        All workers that are alive are known, and have said what they are. If its own configuration can't be read any
+        more, that of the bot, `otherwise`, has to do.
+        """
+        if self._left is None:
+            return
+        (left, row), self._left = self._left, None
+        try:
+            release, config = await self.run_of(row.release)
+        except NeverblinkError as problem:
+            self._bot.news.trouble(f"deployment {row.id}: {problem.message}")
+            path = self.releases.directory / row.release
+            release, config = Release(row.release, path, 0, "", "", 0, 0), otherwise
+        command: Deploy | Rollback = (
+            Rollback(release=row.release, who=row.who, why=row.why)
+            if row.kind == "rollback"
+            else Deploy(path=release.origin, who=row.who, why=row.why, dry_run=row.dry_run)
+        )
+        self.underway = underway = Underway(command, row.id, row.begun)
+        underway.release, underway.previous = row.release, row.previous
+        self._bot.take_up(left.kept, release, config, self._told(underway, config, left.before))
 
     async def deploy(self, command: Deploy) -> Begun | DeploymentEnded:
         """Begin a deployment, and with `wait` see it through. Raises `Refusal`."""
@@ -128,10 +171,7 @@ class Deployments:
             raise _busy(self.underway)
         underway = self._claim(command)
         try:
-            config = await asyncio.to_thread(load, release.path, Path(release.origin))
-            python = await self._archive.ask(lambda history: history.kept(_python_key(release.id), str))
-            if python:
-                config = msgspec.structs.replace(config, python=python)
+            _, config = await self.run_of(release.id)
             begun = await self._begin(underway, "rollback", release, config, force=command.force)
         except ConfigError as problem:
             raise Refusal("bad-input", problem.message) from None
@@ -169,6 +209,24 @@ class Deployments:
             self._cancel(underway, why)
             await asyncio.wait([underway.ended])
 
+    async def leave(self, why: str) -> None:
+        """Begin nothing any more. What has not begun yet is cancelled; what has goes on without us, and who waits for
+        it is told so."""
+        self._leaving = why
+        await self.settle(why)
+        underway = self.underway
+        if underway is not None and not underway.ended.done():
+            underway.ended.set_exception(
+                Refusal(
+                    "failed",
+                    f"the supervisor leaves, and deployment {underway.deployment} goes on without it: ask for "
+                    f"`neverblink history {underway.deployment}` when another one is up",
+                    deployment=underway.deployment,
+                )
+            )
+            # Or it would be said to be lost when nobody waits.
+            underway.ended.exception()
+
     async def close(self) -> None:
         """Wait for what is still being tidied up."""
         if self._tasks:
@@ -180,6 +238,8 @@ class Deployments:
         bot, lock = self._bot, self._freeze.lock
         if bot.stopping:
             raise Refusal("busy", "the bot is being stopped")
+        if self._leaving:
+            raise Refusal("busy", "the supervisor is leaving: try again when another one is up")
         if bot.starting:
             raise Refusal(
                 "busy", "the bot is still being started: try again when `neverblink status` says running"
@@ -271,16 +331,8 @@ class Deployments:
             self._finish(underway, config, _never(underway.cancelled or bot.stopping or bot.down, bot.leader))
         else:
             before = self.releases.previous()
-            bot.hand_over(
-                deployment,
-                release,
-                config,
-                force=force,
-                rehearse_only=underway.dry_run,
-                committed=lambda: self._promote(release.id),
-                reverted=lambda: self._put_back(previous, before),
-                finished=lambda how: self._finish(underway, config, how),
-            )
+            told = self._told(underway, config, before)
+            bot.hand_over(deployment, release, config, force=force, rehearse_only=underway.dry_run, told=told)
         return Begun(deployment, release.id, previous)
 
     async def _start_again(self, underway: Underway, release: Release, config: Config) -> None:
@@ -307,6 +359,19 @@ class Deployments:
             how = Finished(Phase.DONE, "", bot.leader, took_over=True)
         self._finish(underway, config, how)
 
+    def _told(self, underway: Underway, config: Config, before: str | None) -> Told:
+        """What is to be done as it goes on. `before` is the release that was `previous` until then."""
+
+        def keep(kept: Kept) -> None:
+            self._archive.write(lambda history: history.keep(_LEFT, Left(kept, before)))
+
+        return Told(
+            kept=keep,
+            committed=lambda: self._promote(underway.release),
+            reverted=lambda: self._put_back(underway.previous, before),
+            finished=lambda how: self._finish(underway, config, how),
+        )
+
     def _finish(self, underway: Underway, config: Config, how: Finished) -> None:
         leader = self._bot.roster.get(how.leader)
         ended = DeploymentEnded(
@@ -326,7 +391,9 @@ class Deployments:
         self.last = ended
         self.underway = None
         self._bot.news.tell(ended)
-        underway.ended.set_result(ended)
+        self._archive.write(lambda history: history.drop(_LEFT))
+        if not underway.ended.done():
+            underway.ended.set_result(ended)
         self._prune(config.keep.releases)
 
     async def _through(self, underway: Underway, begun: Begun, wait: bool) -> Begun | DeploymentEnded:
@@ -376,7 +443,18 @@ class Deployments:
             )
         return release
 
+    async def run_of(self, id: str) -> tuple[Release, Config]:
+        """The release, and how it is run. Raises `ReleaseError` and `ConfigError`."""
+        release = await asyncio.to_thread(self.releases.get, id)
+        config = await asyncio.to_thread(load, release.path, Path(release.origin))
+        python = await self._archive.ask(lambda history: history.kept(_python_key(id), str))
+        return release, msgspec.structs.replace(config, python=python) if python else config
+
     # the links, and old releases
+
+    def lead_now(self, release: str) -> None:
+        """Have the links say that this release leads."""
+        self._promote(release)
 
     def _promote(self, release: str) -> None:
         try:

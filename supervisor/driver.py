@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from copy import copy
 from typing import Any, Protocol
 
 import msgspec
@@ -36,7 +37,7 @@ from .outside import Outside
 from .roster import Member, Roster
 from .spawn import SpawnError
 
-__all__ = ["Driver", "Finished", "Hands"]
+__all__ = ["Driver", "Finished", "Hands", "Kept", "Told"]
 
 _REPEAT = 500_000_000
 _RETIRE_WITHIN = 10_000_000_000
@@ -75,11 +76,27 @@ class Finished(msgspec.Struct, frozen=True):
     rollback: str = ""
 
 
-class Driver:
-    """Drives `handoff` within the bounds of `patience`.
+class Kept(msgspec.Struct, frozen=True):
+    """What a driver knows that a later one has to: the machine, since when (wall ns) it is in its phase, and whether
+    the new worker has led."""
 
-    `committed()` is called when the new worker leads, `reverted()` when the old one leads again, `finished` once, last.
-    """
+    handoff: Handoff
+    since: int
+    took_over: bool
+
+
+class Told(msgspec.Struct, frozen=True):
+    """Who is told how it goes: `kept(what)` whenever that has changed, before anything is done about it; `committed()`
+    when the new worker leads, `reverted()` when the old one leads again, `finished` once, last."""
+
+    kept: Callable[[Kept], None]
+    committed: Callable[[], None]
+    reverted: Callable[[], None]
+    finished: Callable[[Finished], None]
+
+
+class Driver:
+    """Drives `handoff` within the bounds of `patience`. It begins with `begin`, or with `take_up`."""
 
     def __init__(
         self,
@@ -89,10 +106,7 @@ class Driver:
         roster: Roster,
         news: News,
         outside: Outside,
-        *,
-        committed: Callable[[], None],
-        reverted: Callable[[], None],
-        finished: Callable[[Finished], None],
+        told: Told,
     ) -> None:
         self.handoff = handoff
         self.since = news.now()
@@ -104,9 +118,7 @@ class Driver:
         self._roster = roster
         self._news = news
         self._outside = outside
-        self._committed = committed
-        self._reverted = reverted
-        self._finished = finished
+        self._told = told
         self._begun = outside.mono()
         self._entered = self._begun
         self._handed: Handed | None = None
@@ -146,10 +158,42 @@ class Driver:
     def ended(self) -> bool:
         return not machine.RULES[self.handoff.phase]
 
+    @property
+    def _ordered(self) -> int:
+        """The order that is out now, 0 when none is."""
+        match self.handoff.phase:
+            case Phase.WAITING | Phase.CANCELLING:
+                return self.handoff.order
+            case Phase.REVERTING:
+                return self.handoff.order + 1
+            case _:
+                return 0
+
     # what happens
 
     def begin(self) -> None:
         self._feed(machine.Begin())
+
+    def take_up(self, kept: Kept) -> None:
+        """Go on with what an earlier supervisor began. The workers have told again what they are and what they did."""
+        self._took_over = kept.took_over
+        self.since = kept.since
+        self._entered -= max(0, self._news.now() - kept.since)
+        old, new = self._roster.get(self.handoff.old), self._roster.get(self.handoff.new)
+        if new is not None:
+            self._rehearsed = new.rehearsed
+            if new.handed is not None and not kept.took_over:
+                self._first_tick(new.worker, new.handed)
+            self._handed = new.handed
+            self._ticked = new.report is not None and new.report.ticks > 0
+        settled = old.report.order if old is not None and old.report is not None else 0
+        self._feed(machine.Found(self._found(old), self._found(new), settled))
+        if self.phase not in (Phase.PREPARING, Phase.REHEARSING):
+            self._hands.free(self.handoff.new)
+        for member in (old, new):
+            holding = member.holding if member is not None else None
+            if holding is not None and holding.order == self._ordered:
+                self.holding = holding.reason
 
     def abort(self, reason: str) -> None:
         """The operator cancels the deployment."""
@@ -233,10 +277,12 @@ class Driver:
         self._stepping = True
         try:
             while self._events:
-                before = self.handoff.phase
+                before, kept = self.handoff.phase, copy(self.handoff)
                 event = self._events.popleft()
                 commands = self.handoff.step(event)
                 self._moved(before, event)
+                if self.handoff != kept and not self.ended:
+                    self._told.kept(Kept(copy(self.handoff), self.since, self._took_over))
                 for command in commands:
                     self._carry_out(command)
         finally:
@@ -303,18 +349,27 @@ class Driver:
             self._step("holding", "the way back found no boundary in time: the probation begins again")
         if self._leads_now(event, self.handoff.new) and not self._took_over:
             self._took_over = True
-            self._committed()
+            self._told.committed()
         elif self._took_over and phase is Phase.ROLLED_BACK and self._other_leads(event):
-            self._reverted()
+            self._told.reverted()
 
     def _leads_now(self, event: HandoffEvent, worker: str) -> bool:
-        return isinstance(event, machine.Seen) and event.worker == worker and event.role == "leading"
+        match event:
+            case machine.Seen():
+                return event.worker == worker and event.role == "leading"
+            case machine.Found():
+                leading = [seen for seen in (event.old, event.new) if seen and seen.role == "leading"]
+                return bool(leading) and max(leading, key=lambda seen: seen.epoch).worker == worker
+            case _:
+                return False
 
     def _other_leads(self, event: HandoffEvent) -> bool:
         """The old worker leads, or a standby, which runs the same code."""
-        return (
-            isinstance(event, machine.Seen) and event.role == "leading" and event.worker != self.handoff.new
-        )
+        match event:
+            case machine.Seen(role="leading", worker=worker):
+                return worker != self.handoff.new
+            case _:
+                return self._leads_now(event, self.handoff.old)
 
     def _finish(self, command: machine.Finish) -> None:
         self._alarms.close()
@@ -322,7 +377,7 @@ class Driver:
         if reason == NO_BOUNDARY and self.holding:
             reason = f"{reason}: held by {self.holding}"
         handed = self._handed
-        self._finished(
+        self._told.finished(
             Finished(
                 phase=command.phase,
                 reason=reason,
@@ -337,6 +392,13 @@ class Driver:
         )
 
     # from the world to the machine
+
+    def _found(self, member: Member | None) -> machine.Seen | None:
+        if member is None or not member.alive:
+            return None
+        if member.report is not None:
+            return self._seen(member.worker, member.report)
+        return machine.Seen(member.worker, "joining", False, False)
 
     def _seen(self, worker: str, report: Report) -> machine.Seen:
         member = self._roster.get(worker)

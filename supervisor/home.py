@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -130,6 +131,15 @@ class Home:
             os.close(file)
             raise
         return Claim(file, left_by)
+
+    def wait_until_free(self, within: float) -> None:
+        """Wait, at most `within` seconds, until no supervisor owns the home. Raises `HomeBusy`."""
+        until = time.monotonic() + within
+        while (owner := self.owner()) is not None:
+            if time.monotonic() > until:
+                raise HomeBusy(self.path, owner.pid)
+            # The kernel tells nobody who only looks; a claim is dropped some milliseconds after the last answer.
+            time.sleep(0.005)
 
     def owner(self) -> Owner | None:
         """The supervisor that owns the home now, None when there is none. Its pid is 0 while it is just starting."""

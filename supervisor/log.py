@@ -54,6 +54,9 @@ def line_of(event: events.Event) -> str:
     match event:
         case events.WorkerStarted():
             return f"worker {event.worker} started: release {event.release}, pid {event.pid}"
+        case events.WorkerAdopted():
+            release = f"release {event.release}, " if event.release else ""
+            return f"worker {event.worker} is alive and adopted: {release}pid {event.pid}"
         case events.WorkerExited():
             return f"worker {event.worker} ended: {event.reason}"
         case events.LeaderChanged(worker=""):

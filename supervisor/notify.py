@@ -58,9 +58,11 @@ class Notify:
                 self._say(f"STATUS=no worker leads: {event.cause}")
             case events.LeaderChanged():
                 self._leads = f"{event.worker} leads: release {event.release}, epoch {event.epoch}"
-                ready = [] if self._ready else ["READY=1"]
-                self._ready = True
-                self._say(*ready, f"STATUS={self._leads}")
+                self._say_ready()
+            case events.WorkerAdopted(leads=True):
+                # It has led all the time, so that is no news, but this supervisor is ready.
+                self._leads = f"{event.worker} leads: release {event.release}"
+                self._say_ready()
             case events.DeploymentStarted():
                 now = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
                 what = f"STATUS=deployment {event.deployment}: {event.release}"
@@ -74,6 +76,11 @@ class Notify:
                 self._say("STOPPING=1", f"STATUS=stopping: {event.reason}")
             case _:
                 pass
+
+    def _say_ready(self) -> None:
+        ready = [] if self._ready else ["READY=1"]
+        self._ready = True
+        self._say(*ready, f"STATUS={self._leads}")
 
     def close(self) -> None:
         """Say nothing more."""

@@ -31,7 +31,7 @@ class Launch(msgspec.Struct, frozen=True):
 
 
 class Child(Protocol):
-    """A worker's process: see `process.Process`."""
+    """A worker's process: see `process.Process` and `process.Adopted`."""
 
     @property
     def pid(self) -> int: ...
@@ -44,11 +44,14 @@ class Child(Protocol):
 class Outside(msgspec.Struct, frozen=True):
     """`wall` and `mono` tell ns. `spawn` starts a worker and calls back with its exit status, negative for a signal.
 
-    `doing` tells what the process with a pid is doing.
+    `adopt(pid, started, on_exit)` watches one that runs already, and calls back when it has ended (how, is not known);
+    it raises ProcessLookupError when that very process does not run. `doing` tells what the process with a pid is
+    doing.
     """
 
     wall: Callable[[], int]
     mono: Callable[[], int]
     scheduler: Scheduler
     spawn: Callable[[Launch, Callable[[int], None]], Child]
+    adopt: Callable[[int, int, Callable[[None], None]], Child]
     doing: Callable[[int], Doing | None] = doing

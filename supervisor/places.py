@@ -17,6 +17,7 @@ from zmq.utils.monitor import parse_monitor_message
 from ..protocol.commands import REQUEST_SOCKET
 from ..protocol.errors import NeverblinkError
 from .access import AccessError, ClientKey
+from .arrival import alive_in, named
 from .home import Home
 from .privacy import user_name
 
@@ -74,6 +75,14 @@ class InHome:
             them = user_name(path.stat().st_uid)
             raise Unreachable(self._where, f"it belongs to {them}, and is closed to others: ask as {them}")
         problem = "no supervisor runs here" if path.is_dir() else "there is no such home"
+        found = alive_in(self._home)
+        if found:
+            pids = " ".join(str(one.pid) for one in found)
+            raise Unreachable(
+                self._where,
+                f"{problem}, and the bot is alive without one: {named(found)}. `neverblink up` comes back to it; "
+                f"after that `neverblink down` stops it in order. `kill {pids}` would end it where it stands",
+            )
         raise Unreachable(self._where, f"{problem}: start it with `neverblink up`, or name another --home")
 
     def connect(self, socket: zmq.Socket[bytes], name: str) -> None:

@@ -1,8 +1,9 @@
-"""A process that we started: who it is, and the news that it has ended.
+"""A worker's process: who it is, and the news that it has ended.
 
 A pid alone can be another process by now; with its start time it is one process for as long as the host is up. The
 end comes through a pidfd, which becomes readable the moment the process is gone: no SIGCHLD handler, no polling, and
-nobody else's child is ever reaped.
+nobody else's child is ever reaped. A process that an earlier supervisor started ends in the same way, but only its
+parent may ask how, so its exit status stays unknown.
 """
 
 from __future__ import annotations
@@ -16,28 +17,18 @@ from pathlib import Path
 
 from ..protocol.lease import started_of
 
-__all__ = ["Process", "alive", "describe_exit", "started_at"]
+__all__ = ["Adopted", "Process", "alive", "describe_exit", "started_at"]
 
 
-class Process:
-    """Watches a child. `on_exit(code)` is called once from the loop: the exit status, negative for a signal."""
+class _Watched:
+    """A process behind a pidfd."""
 
-    def __init__(
-        self, child: subprocess.Popen[bytes], on_exit: Callable[[int], None], loop: asyncio.AbstractEventLoop
-    ) -> None:
-        self.pid = child.pid
-        self.code: int | None = None
-        self._child = child
-        self._on_exit = on_exit
+    def __init__(self, pid: int, started: int, fd: int, loop: asyncio.AbstractEventLoop) -> None:
+        self.pid = pid
+        self.started = started
+        self._fd = fd
         self._loop = loop
-        # Not reaped before we do it, so the pid is ours and the pidfd can't be somebody else's.
-        self._fd = os.pidfd_open(child.pid)
-        self.started = started_at(child.pid) or 0
-        loop.add_reader(self._fd, self._ended)
-
-    @property
-    def running(self) -> bool:
-        return self.code is None
+        loop.add_reader(fd, self._ended)
 
     def signal(self, number: signal.Signals) -> bool:
         """Send a signal; return False when the process is gone. Never reaches another process with the same pid."""
@@ -57,6 +48,27 @@ class Process:
             self._fd = -1
 
     def _ended(self) -> None:
+        raise NotImplementedError
+
+
+class Process(_Watched):
+    """Watches a child. `on_exit(code)` is called once from the loop: the exit status, negative for a signal."""
+
+    def __init__(
+        self, child: subprocess.Popen[bytes], on_exit: Callable[[int], None], loop: asyncio.AbstractEventLoop
+    ) -> None:
+        self.code: int | None = None
+        self._child = child
+        self._on_exit = on_exit
+        # Not reaped before we do it, so the pid is ours and the pidfd can't be somebody else's.
+        fd = os.pidfd_open(child.pid)
+        super().__init__(child.pid, started_at(child.pid) or 0, fd, loop)
+
+    @property
+    def running(self) -> bool:
+        return self.code is None
+
+    def _ended(self) -> None:
         found = os.waitid(os.P_PIDFD, self._fd, os.WEXITED | os.WNOHANG)
         if found is None:
             return
@@ -66,6 +78,28 @@ class Process:
         self._child.returncode = code
         self.code = code
         self._on_exit(code)
+
+
+class Adopted(_Watched):
+    """Watches a process that somebody else started. `on_exit(None)` is called once from the loop, when it has ended.
+
+    Raises ProcessLookupError when this very process does not run any more.
+    """
+
+    def __init__(
+        self, pid: int, started: int, on_exit: Callable[[None], None], loop: asyncio.AbstractEventLoop
+    ) -> None:
+        self._on_exit = on_exit
+        fd = os.pidfd_open(pid)
+        # In this order: what the pidfd names can't change any more, and by now it is what we look for, or it is not.
+        if not alive(pid, started):
+            os.close(fd)
+            raise ProcessLookupError(pid)
+        super().__init__(pid, started, fd, loop)
+
+    def _ended(self) -> None:
+        self.let_go()
+        self._on_exit(None)
 
 
 def started_at(pid: int) -> int | None:

@@ -31,7 +31,7 @@ _REMEMBERED = 16
 
 
 class Ended(msgspec.Struct, frozen=True):
-    """How a worker ended: exit status (negative for a signal; None when it never started), and why, in one line."""
+    """How a worker ended: exit status (negative for a signal; None when nobody can know it), and why, in one line."""
 
     code: int | None
     reason: str
@@ -88,6 +88,13 @@ class Member:
         return self.report.epoch if self.report is not None else 0
 
     @property
+    def ended_badly(self) -> bool:
+        """It has ended, and not as it should. Of one that was adopted only its own word tells."""
+        if self.ended is None:
+            return False
+        return self.failed is not None if self.ended.code is None else bool(self.ended.code)
+
+    @property
     def open_decision(self) -> str:
         """The name of the decision it has had open for longest, "" when there is none."""
         oldest = min(self.decisions.values(), key=lambda decision: decision.at, default=None)
@@ -99,6 +106,8 @@ class Member:
         match message:
             case Hello():
                 self.hello = message
+                # One that was found by its lease alone says itself what it runs.
+                self.release = self.release or message.release
                 self.windows = _windows(message)
             case Report():
                 if message.role == "leading" and not self.leads:
@@ -147,9 +156,7 @@ class Roster:
 
     def last_failure(self) -> Member | None:
         """The worker that ended last of those that ended badly."""
-        failed = [
-            member for member in self._members.values() if member.ended is not None and member.ended.code
-        ]
+        failed = [member for member in self._members.values() if member.ended_badly]
         return max(failed, key=lambda member: member.ended.at if member.ended else 0, default=None)
 
 

@@ -41,6 +41,8 @@ SOCKET = "supervisor.sock"
 
 _QUEUE = 1000
 _DOMAIN = "workers"
+_ASK_EVERY = 0.2
+"""Seconds."""
 
 
 class Switchboard:
@@ -71,8 +73,11 @@ class Switchboard:
         self._known: dict[bytes, str] = {}
         """The workers by the identities of their connections, and the other way round."""
         self._identities: dict[str, bytes] = {}
+        self._asked: dict[bytes, float] = {}
+        """Who was asked to introduce itself, and when."""
         self.garbage = 0
         """Messages that were none, so far."""
+        self._now = (loop or asyncio.get_running_loop()).time
         gate.open(_DOMAIN, _name_of)
         socket = context.socket(zmq.ROUTER)
         socket.setsockopt(zmq.LINGER, 0)
@@ -107,6 +112,7 @@ class Switchboard:
         identity = self._identities.pop(worker, None)
         if identity is not None:
             del self._known[identity]
+            self._asked.pop(identity, None)
 
     def close(self, linger: int = 0) -> None:
         self._doorstep.close()
@@ -129,6 +135,13 @@ class Switchboard:
         elif (worker := self._known.get(identity)) is not None:
             self._hear(worker, message)
         else:
+            self._ask(identity)
+
+    def _ask(self, identity: bytes) -> None:
+        """Ask who it is. Once for all that has queued up in a worker whose supervisor was away."""
+        now = self._now()
+        if now - self._asked.get(identity, -_ASK_EVERY) >= _ASK_EVERY:
+            self._asked[identity] = now
             self._answer(identity, Identify())
 
     def _meet(self, identity: bytes, name: str, hello: Hello) -> None:
@@ -148,6 +161,7 @@ class Switchboard:
         self.forget(worker)
         self._known[identity] = worker
         self._identities[worker] = identity
+        self._asked.pop(identity, None)
         self._answer(identity, Welcome(version))
         self._hear(worker, hello)
 

@@ -18,6 +18,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="renew the expected parts of tests/scenarios/*.txt from what happens now; review the diff",
     )
+    parser.addoption(
+        "--times",
+        type=int,
+        default=1,
+        help="how often each phase is tried in tests/whole/test_supervisor_killed.py; the issue asks for 20",
+    )
+
+
+@pytest.fixture
+def times(request: pytest.FixtureRequest) -> int:
+    """How often to try what is tried once in an ordinary run."""
+    return int(str(request.config.getoption("--times")))
 
 
 @pytest.fixture

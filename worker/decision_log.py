@@ -42,6 +42,11 @@ class DecisionLog:
         """The name of the decision that this process has had open for longest, "" without one."""
         return next(iter(self._mine.values()), "")
 
+    def mine(self) -> list[DecisionOpened]:
+        """Those that this process has open, as they were told of."""
+        opened = (self._replica.open.get(id) for id in self._mine)
+        return [DecisionOpened(each.id, each.name, each.at) for each in opened if each is not None]
+
     def open_decision(self, name: str, args: dict[str, Any]) -> Opened:
         """Open one; its record is in the journal when this returns, unless the journal cannot be written.
 

@@ -74,6 +74,7 @@ class Engine:
         self._hooks: deque[Step] = deque()
         self._running: Step | None = None
         self._started = False
+        self._ready: link.Ready | None = None
         self._imported = 0
         self._began = 0
         self._resume: Cause | None = None
@@ -111,8 +112,7 @@ class Engine:
             case link.Welcome():
                 self._outside.tell(self._tally.report())
             case link.Identify():
-                self._outside.tell(self._hello)
-                self._outside.tell(self._tally.report())
+                self._introduce()
             case link.Rejected(reason=reason):
                 # Whoever sits there now: a bot that ticks is not ended by a message.
                 if self.role not in (Role.LEADING, Role.YIELDING):
@@ -192,7 +192,8 @@ class Engine:
         match step.name:
             case "on_start":
                 self._started = True
-                self._outside.tell(link.Ready(self._imported, self._clock.mono() - self._began))
+                self._ready = link.Ready(self._imported, self._clock.mono() - self._began)
+                self._outside.tell(self._ready)
                 self.feed(seat.Started())
             case "on_load":
                 self._outside.collect_garbage()
@@ -327,6 +328,21 @@ class Engine:
                 self._alarms.pop(name, None)
             case seat.Leave():
                 self._begin_leaving(command)
+
+    def _introduce(self) -> None:
+        """Tell a supervisor that does not know us all there is to know: it may not be the one that started us."""
+        seat, told = self.seat, self._outside.tell
+        told(self._hello)
+        for once in (self._ready, self.following.rehearsed):
+            if once is not None:
+                told(once)
+        told(self._tally.report())
+        for decision in self.leading.decisions.mine():
+            told(decision)
+        if self.leading.handed is not None:
+            told(self.leading.handed)
+        if seat.order is not None and seat.held:
+            told(link.Holding(seat.order.order, seat.held))
 
     def _announce(self) -> None:
         self._outside.tell(self._tally.report())

@@ -43,6 +43,11 @@ class Following:
         """Whom this worker follows, or followed last."""
         return self._follower.leader
 
+    @property
+    def rehearsed(self) -> link.Rehearsed | None:
+        """What the last rehearsal found, None before there was one."""
+        return self._rehearsal.found
+
     def connect(self, leader: str) -> bool:
         """Follow `leader`.
 

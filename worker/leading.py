@@ -11,7 +11,7 @@ from typing import Any
 from ..protocol import seat, stream
 from ..protocol.assignment import Assignment
 from ..protocol.frame import Cause, Led, Yielded
-from ..protocol.link import Doubt, YieldTo
+from ..protocol.link import Doubt, Handed, YieldTo
 from ..protocol.seat import SeatEvent
 from .answers import Answers
 from .decision_log import DecisionLog
@@ -58,6 +58,8 @@ class Leading:
         self._publisher = publisher
         self._outside = outside
         self._clock = outside.clock
+        self.handed: Handed | None = None
+        """What was told of the first tick since this worker leads, or led last."""
         self._turn: Turn | None = None
         self._waiting = (0, 0)
         """The order that waits for a boundary, and since when."""
@@ -153,6 +155,7 @@ class Leading:
         if turn.tick is not None:
             handed = self._tally.ticked(frame)
             if handed is not None:
+                self.handed = handed
                 self._outside.tell(handed)
             for item in turn.items:
                 if item.key in turn.cut:

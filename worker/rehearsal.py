@@ -35,6 +35,8 @@ class Rehearsal:
         self._copied: Copied | None = None
         self._trial: Trial | None = None
         self._problem = ""
+        self.found: Rehearsed | None = None
+        """What it found, None as long as it has not."""
 
     @property
     def open(self) -> bool:
@@ -67,7 +69,8 @@ class Rehearsal:
         copied, self._copied = self._copied, None
         if copied is None:
             return False
-        self._outside.tell(Rehearsed(copied.bytes, copied.rows, copied.took, problem or NEWEST))
+        self.found = Rehearsed(copied.bytes, copied.rows, copied.took, problem or NEWEST)
+        self._outside.tell(self.found)
         return True
 
     def _sample(self) -> Changes:

@@ -104,15 +104,26 @@ def acknowledge(here: Here, outage: int, why: str) -> Done:
 @click.option(
     "--within", default="60s", show_default=True, help="How long to wait for the bot's last boundary."
 )
-def down(here: Here, why: str, within: str) -> Done:
+@click.option(
+    "--leave-workers",
+    is_flag=True,
+    help="End only the supervisor: the bot ticks on, and `up` comes back to it.",
+)
+def down(here: Here, why: str, within: str, leave_workers: bool) -> Done:
     """Stop the bot for good at its next boundary (its on_stop runs), then the supervisor.
 
     A decision that is open is finished first. Ctrl-C in the terminal of `up` does the same.
     """
     with here.client() as client:
-        result = client.ask(Down(why=why), within=_seconds(within))
-    here.screen.line(f"{here.screen.good('down')}  the bot has stopped")
-    return Done(_object(result))
+        result = _object(client.ask(Down(why=why, leave_workers=leave_workers), within=_seconds(within)))
+    if leave_workers:
+        left = ", ".join(result.get("left", ())) or "no worker"
+        here.screen.line(
+            f"{here.screen.warn('left')}  the supervisor ends, {left} runs on; `neverblink up` comes back to it"
+        )
+    else:
+        here.screen.line(f"{here.screen.good('down')}  the bot has stopped")
+    return Done(result)
 
 
 def _arguments(pairs: tuple[str, ...], args_json: str) -> dict[str, Any]:

@@ -79,6 +79,12 @@ class State(NamedTuple):
     """How many processes may still fail; the same below."""
     losses: int = 0
     wishes: int = 0
+    returns: int = 0
+    """How often a supervisor may come back."""
+    kept: int = -1
+    """The handoff as it was before its last phase, which is what a supervisor may find; -1 when none will come back."""
+    looked: tuple[tuple[str, h.Seen | None, int], ...] = ()
+    """What workers have told a supervisor that comes back: who, what it is, and the highest order it settled."""
     excused: bool = False
     """The leader failed when there was nobody to take over: before there was a follower, or when it had just left."""
     wrong: str = ""
@@ -104,7 +110,9 @@ class Model:
         self.road = {road: at for at, road in enumerate(self.roads)}
         self.to_supervisor = [self.road[name, SUPERVISOR] for name in self.names]
 
-    def start(self, crashes: int = 0, losses: int = 0, wishes: int = 0, *, force: bool = False) -> State:
+    def start(
+        self, crashes: int = 0, losses: int = 0, wishes: int = 0, returns: int = 0, *, force: bool = False
+    ) -> State:
         """Return the state in which `old` leads under epoch 1 and the handoff has just begun."""
         machines = self.machines
         handoff = machines.handoff(1, "old", "new", FIRST_ORDER, force)
@@ -124,6 +132,7 @@ class Model:
             crashes=crashes,
             losses=losses,
             wishes=wishes,
+            returns=returns,
         )
         world = World(self, state)
         world.decide(h.Begin())
@@ -171,6 +180,7 @@ class World:
         self.alarms = state.alarms
         self.claim = state.claim
         self.crashes, self.losses, self.wishes = state.crashes, state.losses, state.wishes
+        self.returns, self.kept, self.looked = state.returns, state.kept, state.looked
         self.excused = state.excused
         self.wrong = state.wrong
         self.done = 0
@@ -193,6 +203,9 @@ class World:
             self.crashes,
             self.losses,
             self.wishes,
+            self.returns,
+            self.kept if self.returns and (self.crashes or not self.supervised) else -1,
+            self.looked,
             self.excused,
             self.wrong,
         )
@@ -255,10 +268,11 @@ class World:
 
     def decide(self, event: HandoffEvent) -> None:
         """Feed the handoff, and carry out what it decides."""
-        before = self.machines.handoff_of(self.handoff).phase
+        kept, before = self.handoff, self.machines.handoff_of(self.handoff).phase
         self.handoff, commands = self.machines.step_handoff(self.handoff, event)
         phase = self.machines.handoff_of(self.handoff).phase
         if phase is not before:
+            self.kept = kept
             self.tell(f"handoff: {before.value} -> {phase.value}")
         for command in commands:
             match command:
@@ -346,9 +360,13 @@ class World:
             case s.Leave(how=how, reason=reason):
                 self.leave(name, how, reason)
 
-    def report(self, name: str) -> None:
+    def seen(self, name: str) -> h.Seen:
+        """What a worker says that it is."""
         worker, seat = self.worker(name), self.seat(name)
-        self.push(name, SUPERVISOR, h.Seen(name, seat.role.value, seat.loaded, worker.ready, seat.epoch))
+        return h.Seen(name, seat.role.value, seat.loaded, worker.ready, seat.epoch)
+
+    def report(self, name: str) -> None:
+        self.push(name, SUPERVISOR, self.seen(name))
 
     def take(self, name: str, cause: Cause) -> None:
         """Ask the kernel; whoever gets the lease then reads the rest of the journal."""

@@ -289,4 +289,4 @@ def walk_fairly(model: Model, state: State) -> str:
 if __name__ == "__main__":
     shipped = Model(Machines(plain=True), spare="spare" in sys.argv)
     bounds = [int(word) for word in sys.argv[1:] if word.isdecimal()]
-    print(explore(shipped, shipped.start(*bounds[:3]), *bounds[3:]))
+    print(explore(shipped, shipped.start(*bounds[:4]), *bounds[4:]))

@@ -97,7 +97,9 @@ def _reachable(phase: Phase) -> set[Phase]:
     """The phases that may follow, and `phase` itself, by the table."""
     reached, todo = {phase}, [phase]
     while todo:
-        for rule in rules.RULES[todo.pop()].values():
+        # What a supervisor finds that comes back is no matter of reports: none is on its way then.
+        answers = rules.RULES[todo.pop()].items()
+        for rule in (rule for event, rule in answers if event is not rules.Found):
             new = set(rule.leads_to) - reached
             reached |= new
             todo += new

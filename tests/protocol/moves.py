@@ -45,6 +45,7 @@ def moves(model: Model, state: State) -> Iterator[Move]:
     for name in model.names:
         yield from _of_worker(model, state, name, may_fail=state.crashes > 0 and not ended)
     if not state.supervised:
+        yield from _of_who_comes_back(model, state)
         return
     for alarm in state.alarms:
         dead_unseen = any(worker.life == "dead" and not worker.noticed for worker in state.workers)
@@ -55,6 +56,20 @@ def moves(model: Model, state: State) -> Iterator[Move]:
         yield Move("rollback", SUPERVISOR)
     if state.crashes > 0 and not ended:
         yield Move("kill", SUPERVISOR)
+        if state.kept >= 0:
+            yield Move("kill", SUPERVISOR, "unwritten")
+
+
+def _of_who_comes_back(model: Model, state: State) -> Iterator[Move]:
+    """A supervisor hears from one worker after the other, and then knows where the deployment is."""
+    if not state.returns:
+        return
+    heard = [name for name, _, _ in state.looked]
+    for name in ("old", "new"):
+        if name not in heard:
+            yield Move("hear", SUPERVISOR, name)
+    if len(heard) == 2:
+        yield Move("return", SUPERVISOR)
 
 
 def _deliveries(model: Model, state: State, *, may_lose: bool) -> Iterator[Move]:
@@ -164,8 +179,9 @@ def make(model: Model, state: State, move: Move, log: Callable[[str], None] | No
     """Make a move."""
     world = World(model, state, log, move.cut)
     _MAKE[move.kind](world, move)
-    if move.cut and move.kind != "fell":
-        world.crashes -= 1
+    if move.cut:
+        # What falls and is killed in that has failed once.
+        world.crashes = state.crashes - 1
     return _judged(model, world)
 
 
@@ -253,6 +269,8 @@ def _kill(world: World, move: Move) -> None:
     world.crashes -= 1
     if move.who == SUPERVISOR:
         world.supervised = False
+        if move.what:
+            world.handoff = world.kept
         world.alarms = frozenset()
         for at, (_, receiver) in enumerate(world.model.roads):
             if receiver == SUPERVISOR:
@@ -263,6 +281,29 @@ def _kill(world: World, move: Move) -> None:
             if sender == move.who:
                 world.queues[at] = ()
     world.die(move.who)
+
+
+def _hear_again(world: World, move: Move) -> None:
+    """A worker tells a supervisor that comes back what it is; one that hangs, only the kernel tells of."""
+    name = move.what
+    worker = world.worker(name)
+    seen: h.Seen | None = None
+    if worker.life in ("dead", "unborn"):
+        world.change(name, noticed=True)
+    elif worker.life == "alive":
+        seen = world.seen(name)
+    else:
+        holds = world.holder == name
+        seen = h.Seen(name, "leading" if holds else "joining", False, False, world.epoch if holds else 0)
+    world.looked = (*world.looked, (name, seen, world.seat(name).settled if worker.life == "alive" else 0))
+
+
+def _return(world: World, move: Move) -> None:
+    found = {name: (seen, settled) for name, seen, settled in world.looked}
+    world.supervised = True
+    world.returns -= 1
+    world.looked = ()
+    world.decide(h.Found(found["old"][0], found["new"][0], found["old"][1]))
 
 
 def _notice(world: World, move: Move) -> None:
@@ -380,6 +421,8 @@ _MAKE: dict[str, Callable[[World, Move], None]] = {
     "drop": _drop,
     "repeat": _repeat,
     "kill": _kill,
+    "hear": _hear_again,
+    "return": _return,
     "end": lambda world, move: world.die(move.what),
     "notice": _notice,
     "alarm": _alarm,

@@ -18,6 +18,7 @@ A line that is not indented is a command, an indented one is what came of it, an
     look WORKER                   WORKER asks the kernel who has the lease
     suspect WORKER                WORKER's leader has been silent for too long
     raise WORKER, hang WORKER, kill WORKER, kill supervisor
+    return                        another supervisor comes, hears from both workers what they are, and goes on
     abort, rollback               the operator does
     roles                         show who is what
 """
@@ -63,7 +64,7 @@ class _Stage:
 
     def problem(self) -> str:
         return self._state.wrong or walk_fairly(
-            self._model, self._state._replace(crashes=0, losses=0, wishes=0)
+            self._model, self._state._replace(crashes=0, losses=0, wishes=0, returns=0)
         )
 
     def command(self, line: str) -> list[str]:
@@ -89,6 +90,7 @@ class _Stage:
             "raise": lambda who: self._make("fell", who),
             "hang": lambda who: self._make("hang", who),
             "kill": lambda who: self._make("kill", who),
+            "return": lambda _: self._return(),
             "abort": lambda _: self._make("abort", SUPERVISOR),
             "rollback": lambda _: self._make("rollback", SUPERVISOR),
             "roles": lambda _: self._log.append(roles(self._model, self._state)),
@@ -110,7 +112,7 @@ class _Stage:
         if problem:
             raise ValueError(f"from where the one before ends: {problem}")
         self._model = Model(Machines(), spare=how == "beside a standby")
-        self._state = self._model.start(_PLENTY, _PLENTY, _PLENTY, force=how == "force")
+        self._state = self._model.start(_PLENTY, _PLENTY, _PLENTY, _PLENTY, force=how == "force")
         self._log.append("new is started")
 
     def _deliver(self, road: str) -> None:
@@ -123,6 +125,11 @@ class _Stage:
                 return
             move = min(possible, key=lambda move: _BY_ITSELF.index(move.kind))
             self._make(move.kind, move.who, move.what)
+
+    def _return(self) -> None:
+        for name in ("old", "new"):
+            self._make("hear", SUPERVISOR, name)
+        self._make("return", SUPERVISOR)
 
     def _on_road(self, kind: str, road: str) -> None:
         sender, _, receiver = road.partition("->")

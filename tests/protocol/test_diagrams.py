@@ -28,6 +28,9 @@ def draw(rules: Mapping[State, Mapping[type, Rule]], start: State) -> str:
     for state, answers in rules.items():
         ways: dict[Enum, list[str]] = {}
         for event, rule in answers.items():
+            if event is handoff.Found:
+                # From anywhere to anywhere: the page says it in words.
+                continue
             for after in rule.leads_to:
                 if after is not state:
                     ways.setdefault(after, []).append(event.__name__)

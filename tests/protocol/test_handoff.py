@@ -19,6 +19,7 @@ from neverblink.protocol.handoff import (
     Dismiss,
     Exited,
     Finish,
+    Found,
     Handoff,
     HandoffCommand,
     HandoffEvent,
@@ -47,6 +48,7 @@ EVENTS: list[HandoffEvent] = [
     Revert("rolled back"),
     RungOut("repeat"),
     StandsBy("spare"),
+    Found(Seen("old", "following", True, epoch=2), Seen("new", "leading", True, epoch=2)),
 ]
 ENDED = [P.DONE, P.ABORTED, P.ROLLED_BACK]
 
@@ -416,3 +418,141 @@ def test_whatever_comes_the_table_is_honest_and_the_end_is_told_once(
     assert len(finished) == (deployment.phase in ENDED)
     for end in finished:
         assert end.phase is deployment.phase
+
+
+OLD_LEADS, NEW_LEADS = Seen("old", "leading", True, epoch=1), Seen("new", "leading", True, epoch=2)
+OLD_FOLLOWS, NEW_FOLLOWS = Seen("old", "following", True, epoch=2), Seen("new", "following", True, epoch=1)
+
+
+@pytest.mark.parametrize(
+    ("what", "before", "event", "phase", "commands"),
+    [
+        (
+            "waits on for one that starts",
+            handoff(P.PREPARING),
+            Found(OLD_LEADS, Seen("new", "joining", ready=False)),
+            P.PREPARING,
+            [Arm("start")],
+        ),
+        (
+            "gives the order again, which may have been lost",
+            handoff(P.WAITING),
+            Found(OLD_LEADS, NEW_FOLLOWS),
+            P.WAITING,
+            [YIELD, Arm("boundary"), Arm("repeat")],
+        ),
+        (
+            "takes the order back again",
+            handoff(P.CANCELLING, reason="cancelled"),
+            Found(OLD_LEADS, NEW_FOLLOWS),
+            P.CANCELLING,
+            [CANCEL, Arm("repeat")],
+        ),
+        (
+            "sees that a transfer failed",
+            handoff(P.WAITING),
+            Found(OLD_LEADS, NEW_FOLLOWS, settled=10),
+            P.ABORTED,
+            [Dismiss("new"), Finish(P.ABORTED, "the new worker did not take over", "old")],
+        ),
+        (
+            "sees by the epoch that the new one led in between",
+            handoff(P.WAITING, granted=1),
+            Found(Seen("old", "leading", True, epoch=3), None, settled=10),
+            P.ROLLED_BACK,
+            [
+                Dismiss("new"),
+                Finish(P.ROLLED_BACK, "the new worker ended while no supervisor looked", "old"),
+            ],
+        ),
+        (
+            "begins the probation that nobody saw begin",
+            handoff(P.WAITING),
+            Found(OLD_FOLLOWS, NEW_LEADS, settled=10),
+            P.PROBATION,
+            [Disarm("boundary"), Disarm("repeat"), Arm("probation")],
+        ),
+        (
+            "believes the higher epoch when both say that they lead",
+            handoff(P.WAITING),
+            Found(OLD_LEADS, NEW_LEADS),
+            P.PROBATION,
+            [Disarm("boundary"), Disarm("repeat"), Arm("probation")],
+        ),
+        (
+            "goes on with the way back",
+            handoff(P.REVERTING, reason="rolled back"),
+            Found(OLD_FOLLOWS, NEW_LEADS),
+            P.REVERTING,
+            [Disarm("probation"), BACK, Arm("boundary"), Arm("repeat")],
+        ),
+        (
+            "goes on with the farewell",
+            handoff(P.RETIRING),
+            Found(OLD_FOLLOWS, NEW_LEADS),
+            P.RETIRING,
+            [Send("old", Retire()), Arm("retire"), Arm("repeat")],
+        ),
+        (
+            "sees that the old one has left",
+            handoff(P.RETIRING),
+            Found(None, NEW_LEADS),
+            P.DONE,
+            [Finish(P.DONE, "", "new")],
+        ),
+        (
+            "follows a transfer that is on its way",
+            handoff(P.WAITING),
+            Found(Seen("old", "yielding", True, epoch=1), NEW_FOLLOWS),
+            P.TRANSFERRING,
+            [Arm("repeat")],
+        ),
+        (
+            "asks the old one to lead when the new one died in its probation",
+            handoff(P.PROBATION),
+            Found(OLD_FOLLOWS, None),
+            P.REVERTING,
+            [Send("old", Lead()), Arm("repeat")],
+        ),
+        (
+            "asks the new one to lead when the old one died with the order",
+            handoff(P.WAITING),
+            Found(None, NEW_FOLLOWS),
+            P.TRANSFERRING,
+            [Send("new", Lead()), Arm("repeat")],
+        ),
+        (
+            "lets unproven code go when the old one died before the order",
+            handoff(P.REHEARSING),
+            Found(None, NEW_FOLLOWS),
+            P.ABORTED,
+            [Dismiss("new"), Finish(P.ABORTED, "the old worker ended while no supervisor looked", "")],
+        ),
+        (
+            "ends when nobody is left",
+            handoff(P.PROBATION),
+            Found(None, None),
+            P.ROLLED_BACK,
+            [Finish(P.ROLLED_BACK, "both workers ended while no supervisor looked", "")],
+        ),
+    ],
+    ids=lambda value: value.replace(" ", "-") if isinstance(value, str) else "",
+)
+def test_what_a_handoff_makes_of_being_found_again(
+    what: str, before: Handoff, event: Found, phase: Phase, commands: list[HandoffCommand]
+) -> None:
+    after = copy(before)
+    assert essence(after.step(event)) == commands, what
+    assert after.phase is phase
+
+
+def test_found_in_the_rehearsal_it_takes_back_an_order_that_may_be_out() -> None:
+    after = handoff(P.REHEARSING)
+    after.step(Found(OLD_LEADS, Seen("new", "following", False, epoch=1)))
+    assert after.phase is P.REHEARSING
+    assert CANCEL in after.step(RungOut("rehearse"))
+    assert after.phase is P.CANCELLING
+    after = handoff(P.REHEARSING)
+    after.step(Found(OLD_LEADS, Seen("new", "following", False, epoch=1)))
+    after.step(NEW_LEADS)
+    assert after.phase is P.PROBATION

@@ -143,6 +143,22 @@ class WaitsForTheOldWorker(Handoff):
         return super().step(event)
 
 
+class GoesOnWhereItWas(Handoff):
+    """Found again, believes what was kept of it and not what the workers say."""
+
+    def step(self, event: HandoffEvent) -> list[HandoffCommand]:
+        return [h.Arm("repeat")] if isinstance(event, h.Found) else super().step(event)
+
+
+class TrustsWhatWasKept(Handoff):
+    """Found in the rehearsal, is sure that no order was given."""
+
+    def step(self, event: HandoffEvent) -> list[HandoffCommand]:
+        commands = super().step(event)
+        self.doubt = False
+        return commands
+
+
 @pytest.mark.parametrize(
     ("seat", "handoff", "budget", "told"),
     [
@@ -167,6 +183,13 @@ class WaitsForTheOldWorker(Handoff):
         ),
         (NeverTakesBack, Handoff, (1, 0, 0), ["(nobody leads)", "old yielding", "hang new"]),
         (LeavesWhileItLeads, Handoff, (1, 0, 0), ["retired while it led", "Retire"]),
+        (Seat, GoesOnWhereItWas, (1, 0, 0, 1), ["return supervisor", "for ever"]),
+        (
+            Seat,
+            TrustsWhatWasKept,
+            (1, 1, 0, 1),
+            ["saying that old leads, but new does", "kill supervisor unwritten", "stale new"],
+        ),
         (Seat, BelievesOldReports, (0, 0, 0), ["saying that old leads, but new does", "rolled_back"]),
         (Seat, EndsBeforeItKnows, (0, 0, 0), ["saying that old leads, but new does", "CancelYield(10)"]),
         (Seat, WaitsForTheOldWorker, (1, 1, 0), ["the deployment stays transferring for ever", "hang old"]),
@@ -174,7 +197,7 @@ class WaitsForTheOldWorker(Handoff):
     ids=lambda value: value.__name__ if isinstance(value, type) else "",
 )
 def test_the_explorer_finds_it(
-    seat: type[Seat], handoff: type[Handoff], budget: tuple[int, int, int], told: list[str]
+    seat: type[Seat], handoff: type[Handoff], budget: tuple[int, ...], told: list[str]
 ) -> None:
     model = Model(Machines(seat, handoff, plain=True))
     with pytest.raises(Violation) as caught:

@@ -60,6 +60,8 @@ class Puppet:
         self.paused = False
         self.answered: set[str] = set()
         self.first = False
+        self.handed: link.Handed | None = None
+        self.rehearsed: link.Rehearsed | None = None
         self.led_at = 0.0
         self.held_at = 0.0
         self.guard_at = 0.0
@@ -103,9 +105,10 @@ class Puppet:
             self.ticks += 1
             if self.first:
                 self.first = False
-                self.tell(
-                    link.Handed(self.seat.epoch, self.seat.settled, self.cause, seq, 50_000, 240_000, 0)
+                self.handed = link.Handed(
+                    self.seat.epoch, self.seat.settled, self.cause, seq, 50_000, 240_000, 0
                 )
+                self.tell(self.handed)
         if "crash_ms" in self.script and time.monotonic() - self.led_at > self.script["crash_ms"] / 1000:
             sys.stderr.write("Traceback (most recent call last):\n  …\nZeroDivisionError: it broke\n")
             self.leave(1, "tick", "on_tick raised ZeroDivisionError: it broke")
@@ -139,7 +142,7 @@ class Puppet:
                         self.supervisor.send(junk)
                     self.supervisor.send_multipart([b"a", b"b", b"c"])
             case link.Identify():
-                self.hello()
+                self.introduce()
             case link.Rejected():
                 self.leave(1, "link", message.reason)
             case link.Run():
@@ -187,7 +190,8 @@ class Puppet:
             case seat.Connect():
                 if "unreadable" in self.script:
                     self.leave(1, "read", self.script["unreadable"])
-                self.tell(link.Rehearsed(bytes=312, rows=3, took=1_000_000, rollback="newest"))
+                self.rehearsed = link.Rehearsed(bytes=312, rows=3, took=1_000_000, rollback="newest")
+                self.tell(self.rehearsed)
                 self.feed(seat.CaughtUp())
             case seat.TakeLease(cause=cause):
                 self.take(cause)
@@ -248,6 +252,19 @@ class Puppet:
                 neverblink="0",
             )
         )
+
+    def introduce(self) -> None:
+        """All that a supervisor has to know which did not start us."""
+        self.hello()
+        if self.script.get("hang") != "start":
+            self.tell(link.Ready(imported=1_000_000, started=2_000_000))
+        if self.rehearsed is not None:
+            self.tell(self.rehearsed)
+        self.report()
+        if self.handed is not None:
+            self.tell(self.handed)
+        if self.seat.order is not None and self.seat.held:
+            self.tell(link.Holding(self.seat.order.order, self.seat.held))
 
     def report(self) -> None:
         role = self.seat

@@ -106,12 +106,21 @@ class Stage:
         self.doing: Doing | None = Doing("S")
         """What any process is doing."""
         self.outside = Outside(
-            lambda: self.hour.now, lambda: self.hour.now, self.hour, _no_spawn, lambda pid: self.doing
+            lambda: self.hour.now,
+            lambda: self.hour.now,
+            self.hour,
+            _no_spawn,
+            _no_adopt,
+            lambda pid: self.doing,
         )
 
 
 def _no_spawn(launch: Launch, on_exit: Callable[[int], None]) -> Child:
     raise SpawnError("nothing is started here")
+
+
+def _no_adopt(pid: int, started: int, on_exit: Callable[[None], None]) -> Child:
+    raise ProcessLookupError(pid)
 
 
 def hello(*, interval: int = 0) -> Hello:

@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +17,8 @@ from neverblink.protocol.events import LeaderChanged, SupervisorStopping, Worker
 from neverblink.protocol.frame import GENESIS, Frame, Timing, encode_frame
 from neverblink.protocol.journal import RecordKind, pack_header, pack_record
 from neverblink.supervisor import daemon
-from neverblink.supervisor.arrival import HomeInUse
 from neverblink.supervisor.bot import StartFailed
 from neverblink.supervisor.config import load
-from neverblink.supervisor.history import History
 from neverblink.supervisor.home import Home, HomeBusy
 
 from .world import World, gone
@@ -226,38 +222,6 @@ def test_a_journal_of_an_earlier_run_is_gone_on_from_and_set_aside_only_when_ask
     aside = [path for path in home.path.iterdir() if path.name.startswith("journal.")]
     assert len(aside) == 1
     assert len(list(aside[0].iterdir())) == 2
-
-
-def test_workers_of_a_killed_supervisor_live_on_and_are_named(world: World) -> None:
-    code = world.code("v1")
-    program = (
-        "import asyncio, pathlib\nfrom neverblink.supervisor import daemon\n"
-        "from neverblink.supervisor.config import load\n"
-        "from neverblink.supervisor.home import Home\n"
-        f"asyncio.run(daemon.run(load(pathlib.Path({str(code)!r})), Home.open(pathlib.Path({str(world.home.path)!r}))))"
-    )
-    with subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.PIPE, text=True) as supervisor:
-        assert supervisor.stderr is not None
-        for line in supervisor.stderr:
-            if " up: " in line:
-                break
-        supervisor.kill()
-    with History.open(world.home.database, "fox") as history:
-        (worker,) = history.remaining()
-    assert not gone(worker.pid)
-    try:
-        with pytest.raises(HomeInUse) as in_use:
-            world.play(lambda world: asyncio.wait_for(asyncio.shield(world.exit), 10), code)
-        assert f"kill {worker.pid}" in in_use.value.message
-        assert "it leads" in in_use.value.message
-    finally:
-        os.kill(worker.pid, signal.SIGKILL)
-    until = time.monotonic() + 5
-    while not gone(worker.pid) and time.monotonic() < until:
-        os.sched_yield()
-    assert world.play(nothing, code) == 0
-    with History.open(world.home.database, "fox") as history:
-        assert [one.reason for one in history.workers()] == ["exit 0", "ended while no supervisor looked"]
 
 
 def test_a_home_with_a_long_path_works(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from neverblink.protocol.link import (
     WorkerMessage,
 )
 from neverblink.supervisor.config import Handoff as Patience
-from neverblink.supervisor.driver import Driver, Finished
+from neverblink.supervisor.driver import Driver, Finished, Kept, Told
 
 from .stage import Hands, Stage, hello, report
 
@@ -33,6 +33,9 @@ class Drive:
         self.stage = Stage()
         self.hands = Hands(self.stage.roster)
         self.told: list[str] = []
+        self.kept: list[Kept] = []
+        self.kept_after: list[int] = []
+        """How much had been done by then."""
         self.ends: list[Finished] = []
         self.hands.start("old")
         self.driver = Driver(
@@ -42,11 +45,18 @@ class Drive:
             self.stage.roster,
             self.stage.news,
             self.stage.outside,
-            committed=lambda: self.told.append("committed"),
-            reverted=lambda: self.told.append("reverted"),
-            finished=self.ends.append,
+            Told(
+                kept=self.keep,
+                committed=lambda: self.told.append("committed"),
+                reverted=lambda: self.told.append("reverted"),
+                finished=self.ends.append,
+            ),
         )
         self.hands.take()
+
+    def keep(self, kept: Kept) -> None:
+        self.kept.append(kept)
+        self.kept_after.append(len(self.hands.did))
 
     def hear(self, worker: str, *messages: WorkerMessage) -> None:
         for message in messages:
@@ -280,3 +290,51 @@ def test_both_dead_leaves_nobody(drive: Drive) -> None:
     drive.driver.exited("old", "exit 1")
     assert drive.end.leader == ""
     assert drive.told == ["committed"]
+
+
+def test_what_is_kept_is_kept_before_it_is_done(drive: Drive) -> None:
+    drive.to_waiting()
+    assert [kept.handoff.phase for kept in drive.kept][-2:] == [Phase.REHEARSING, Phase.WAITING]
+    drive.hands.take()
+    drive.driver.abort("cancelled")
+    assert (drive.kept[-1].handoff.phase, drive.kept_after[-1]) == (Phase.CANCELLING, 0)
+    assert drive.hands.take() == [("cancel", "old")]
+
+
+def test_another_driver_goes_on_where_one_was_left(drive: Drive) -> None:
+    drive.to_waiting()
+    kept = drive.kept[-1]
+    drive.driver.close()
+    # Nobody looks while the new worker takes over.
+    roster = drive.stage.roster
+    old, new = roster.get("old"), roster.get("new")
+    assert old is not None
+    assert new is not None
+    old.take(report("following", epoch=2), 0)
+    new.take(report("leading", loaded=True, epoch=2), 0)
+    new.take(Handed(2, 7000, "handoff", 11, 60, 250, 0), 0)
+    drive.stage.hour.pass_by(5 * SECOND)
+    other = Driver(
+        kept.handoff,
+        Patience(probation=SECOND),
+        drive.hands,
+        roster,
+        drive.stage.news,
+        drive.stage.outside,
+        Told(
+            kept=drive.kept.append,
+            committed=lambda: drive.told.append("committed"),
+            reverted=lambda: drive.told.append("reverted"),
+            finished=drive.ends.append,
+        ),
+    )
+    other.take_up(kept)
+    assert other.phase is Phase.PROBATION
+    assert drive.told == ["committed"]
+    moved = [event for event in drive.stage.events if isinstance(event, PhaseChanged)][-1]
+    assert (moved.before, moved.phase, moved.took) == ("waiting", "probation", 5 * SECOND)
+    assert drive.kept[-1].took_over
+    drive.hear("new", msgspec.structs.replace(report("leading", loaded=True, epoch=2), ticks=3))
+    drive.stage.hour.pass_by(SECOND)
+    other.exited("old", "exit 0")
+    assert (drive.end.phase, drive.end.seq, drive.end.blackout) == (Phase.DONE, 11, 250)

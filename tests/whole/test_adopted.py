@@ -1,0 +1,45 @@
+"""A supervisor that comes back to a live bot: it knows all that the one before it knew, and no tick has noticed."""
+
+from __future__ import annotations
+
+from .bots import COUNTER
+from .live import Live, Verb
+from .test_killed import decides, end, ticking
+
+
+def test_a_supervisor_that_comes_back_knows_all_there_is_to_know(live: Live) -> None:
+    code = live.code("v0", decides(live))
+    up = live.up(code)
+    (live.tmp / "decide").touch()
+    live.says("deciding")
+    before = live.status()
+    end(up)
+    live.up(code)
+    after = live.status()
+    same = ("worker", "pid", "release", "epoch", "interval", "python", "decisions", "state")
+    assert {key: after[key] for key in same if key != "decisions"} == {
+        key: before[key] for key in same if key != "decisions"
+    }
+    assert [decision["name"] for decision in after["decisions"]] == ["enter"]
+    assert [decision["at"] for decision in after["decisions"]] == [one["at"] for one in before["decisions"]]
+    (live.tmp / "decided").touch()
+    live.ticks_on()
+    assert live.status()["decisions"] == []
+    live.down()
+    assert live.audit()["missed"] == 0
+
+
+def test_a_bot_that_was_without_a_supervisor_for_a_while_is_deployed_to(live: Live) -> None:
+    code = live.code("v0", COUNTER)
+    up: Verb = live.up(code)
+    live.deploy(live.code("v1", f"{COUNTER}# 1\n"))
+    end(up)
+    ticking(live)
+    # The project's code is the first one's; what runs is the second one's, and goes on.
+    live.up(code)
+    assert live.status()["release"] == (live.home / "releases" / "current").readlink().name
+    live.deploy(live.code("v2", f"{COUNTER}# 2\n"))
+    live.ask("rollback", wait=True)
+    live.down()
+    report = live.audit()
+    assert (report["missed"], report["doubled"]) == (0, 0)

@@ -1,0 +1,344 @@
+"""The supervisor is killed in each phase of a deployment, and another one comes back: no tick is missed in any.
+
+Each phase is tried once in an ordinary run. The whole table:
+
+    .venv/bin/python -m pytest tests/whole/test_supervisor_killed.py --times 20
+
+prints how often each was tried, and what became of it.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from .bots import bot
+from .live import Live, Verb
+from .test_killed import end, ticking
+
+SOURCE = """
+    async def gate(self, name):
+        closed = "{gates}/{release}." + name
+        if os.path.exists(closed):
+            say(f"waits {release} {{name}}")
+            while os.path.exists(closed):
+                await asyncio.sleep(0.005)
+
+    async def on_start(self):
+        await self.gate("start")
+
+    async def on_load(self, state):
+        await self.gate("load")
+
+    async def on_retire(self):
+        await self.gate("retire")
+
+    async def on_tick(self, tick):
+        self.state.ticks += 1
+        say(f"tick {{tick.seq}}")
+        if os.path.exists("{gates}/{release}.decide"):
+            with self.decision("enter"):
+                await self.gate("decide")
+                while os.path.exists("{gates}/{release}.block"):
+                    time.sleep(0.005)
+    """
+
+
+class Gates:
+    """A bot whose releases wait where a test wants them to, and the supervisors that come and go beside it."""
+
+    def __init__(self, live: Live, tick: str) -> None:
+        self.live = live
+        self.tick = tick
+        self.gates = live.tmp / "gates"
+        self.gates.mkdir()
+        self.tried: Counter[str] = Counter()
+        self.leads = "v0"
+        """The release that leads."""
+        self._made = 0
+        self.first = self.code("v0")
+        self.supervisor: Verb
+
+    def code(self, name: str, probation: str = "100ms") -> Path:
+        source = bot(SOURCE.format(gates=self.gates, release=name), tick=self.tick)
+        return self.live.code(name, source, lease_within="2s", probation=probation)
+
+    def up(self) -> None:
+        """Start a supervisor."""
+        self.supervisor = self.live.up(self.first)
+
+    def close(self, release: str, name: str) -> None:
+        (self.gates / f"{release}.{name}").touch()
+
+    def open(self, release: str, name: str) -> None:
+        (self.gates / f"{release}.{name}").unlink()
+
+    def waits(self, release: str, name: str) -> None:
+        """Wait until the release waits there."""
+        self.live.says("waits", lambda said: f"{release} {name}" in said)
+
+    def deploy(self, *closed: str, probation: str = "100ms") -> tuple[str, int]:
+        """Begin to deploy a new release, with these gates closed; return its name and the deployment's number."""
+        self._made += 1
+        new = f"v{self._made}"
+        for name in closed:
+            self.close(new, name)
+        return new, self.live.begin(self.code(new, probation))
+
+    def waiting(self) -> tuple[str, int]:
+        """A deployment that waits for the leader's decision."""
+        new, number = self.deploy("load")
+        self.waits(new, "load")
+        self.close(self.leads, "decide")
+        self.waits(self.leads, "decide")
+        self.open(new, "load")
+        self.live.event(type="step", step="holding", text="decision enter")
+        return new, number
+
+    def reverting(self) -> tuple[str, int]:
+        """A deployment that is rolled back, and waits for the new leader's decision."""
+        new, number = self.deploy(probation="30s")
+        self.live.phase(number, "probation")
+        self.close(new, "decide")
+        self.waits(new, "decide")
+        self.live.ask("rollback")
+        self.live.event(type="step", step="holding", text="decision enter")
+        return new, number
+
+    def kill(self) -> None:
+        end(self.supervisor)
+
+    def comes_back(self, phase: str = "") -> None:
+        """Kill the supervisor, see the bot tick without one, and start another, which finds it in this phase."""
+        self.kill()
+        if self.tick == "10ms":
+            ticking(self.live)
+        self.up()
+        underway = self.live.status()["deployment"]
+        assert (underway["phase"] if underway else "") == phase, underway
+
+    def ends(self, number: int, outcome: str) -> None:
+        """See how the deployment ends, and that the history says so."""
+        row = self.live.ask("history", deployment=number)
+        if row["outcome"] is None:
+            self.live.ended(number)
+            row = self.live.ask("history", deployment=number)
+        assert row["outcome"] == outcome, row
+        current = (self.live.home / "releases" / "current").readlink().name
+        assert row["runs"] == current == self.live.status()["release"]
+        self.live.ticks_on()
+
+
+# --- the phases -----------------------------------------------------------------------------------------------------
+
+
+def idle(bot: Gates) -> None:
+    bot.comes_back()
+
+
+def preparing(bot: Gates) -> None:
+    new, number = bot.deploy("start")
+    bot.waits(new, "start")
+    bot.comes_back("preparing")
+    bot.open(new, "start")
+    bot.ends(number, "done")
+    bot.leads = new
+
+
+def rehearsing(bot: Gates) -> None:
+    new, number = bot.deploy("load")
+    bot.waits(new, "load")
+    bot.comes_back("rehearsing")
+    bot.open(new, "load")
+    bot.ends(number, "done")
+    bot.leads = new
+
+
+def waiting(bot: Gates) -> None:
+    new, number = bot.waiting()
+    bot.kill()
+    bot.up()
+    underway = bot.live.status()["deployment"]
+    assert (underway["phase"], underway["holding"]) == ("waiting", "decision enter")
+    bot.open(bot.leads, "decide")
+    bot.ends(number, "done")
+    bot.leads = new
+
+
+def transferred_unseen(bot: Gates) -> None:
+    new, number = bot.waiting()
+    bot.kill()
+    bot.open(bot.leads, "decide")
+    ticking(bot.live)
+    bot.up()
+    bot.ends(number, "done")
+    bot.leads = new
+
+
+def probation(bot: Gates) -> None:
+    new, number = bot.deploy(probation="500ms")
+    bot.live.phase(number, "probation")
+    bot.kill()
+    ticking(bot.live)
+    bot.up()
+    bot.ends(number, "done")
+    bot.leads = new
+
+
+def reverting(bot: Gates) -> None:
+    new, number = bot.reverting()
+    bot.kill()
+    bot.up()
+    assert bot.live.status()["deployment"]["phase"] == "reverting"
+    bot.open(new, "decide")
+    bot.ends(number, "rolled_back")
+
+
+def reverted_unseen(bot: Gates) -> None:
+    new, number = bot.reverting()
+    bot.kill()
+    bot.open(new, "decide")
+    ticking(bot.live)
+    bot.up()
+    bot.ends(number, "rolled_back")
+
+
+def retiring(bot: Gates) -> None:
+    bot.close(bot.leads, "retire")
+    new, number = bot.deploy()
+    bot.waits(bot.leads, "retire")
+    bot.comes_back("retiring")
+    bot.open(bot.leads, "retire")
+    bot.ends(number, "done")
+    bot.leads = new
+
+
+def three_generations(bot: Gates) -> None:
+    """One that was dismissed has not left yet, one leads, one is being prepared."""
+    first, _ = bot.deploy("load", "retire")
+    bot.waits(first, "load")
+    bot.live.ask("abort")
+    bot.waits(first, "retire")
+    new, number = bot.deploy("start")
+    bot.waits(new, "start")
+    bot.comes_back("preparing")
+    roles = {one["role"]: one["leaving"] for one in bot.live.status()["workers"]}
+    assert (
+        roles.get("retired", "an earlier supervisor left it behind") == "an earlier supervisor left it behind"
+    )
+    bot.open(first, "retire")
+    bot.open(new, "start")
+    bot.ends(number, "done")
+    bot.leads = new
+
+
+def transferring(bot: Gates) -> None:
+    """The new worker is stopped for a moment in which its supervisor sees that the old one has yielded."""
+    new, number = bot.waiting()
+    pid = next(one["pid"] for one in bot.live.status()["workers"] if one["role"] == "following")
+    os.kill(pid, signal.SIGSTOP)
+    bot.open(bot.leads, "decide")
+    bot.live.phase(number, "transferring")
+    bot.kill()
+    os.kill(pid, signal.SIGCONT)
+    bot.up()
+    bot.ends(number, "done")
+    bot.leads = new
+
+
+def cancelling(bot: Gates) -> None:
+    """The leader is in a handler that blocks, and hears nothing."""
+    _, number = bot.waiting()
+    bot.close(bot.leads, "block")
+    bot.open(bot.leads, "decide")
+    bot.live.ask("abort")
+    bot.live.phase(number, "cancelling")
+    bot.kill()
+    bot.open(bot.leads, "block")
+    bot.up()
+    bot.ends(number, "aborted")
+
+
+QUICK = (
+    idle,
+    preparing,
+    rehearsing,
+    waiting,
+    transferred_unseen,
+    probation,
+    reverting,
+    reverted_unseen,
+    retiring,
+    three_generations,
+)
+SLOW = (transferring, cancelling)
+
+
+@pytest.mark.parametrize(("tick", "phases"), [("10ms", QUICK), ("500ms", SLOW)], ids=["10ms", "500ms"])
+def test_no_tick_is_missed_whenever_the_supervisor_is_killed(
+    live: Live,
+    tick: str,
+    phases: tuple[Callable[[Gates], None], ...],
+    times: int,
+    say: Callable[[str], None],
+) -> None:
+    bot = Gates(live, tick)
+    bot.up()
+    for _ in range(times):
+        for phase in phases:
+            phase(bot)
+            bot.tried[phase.__name__] += 1
+    live.down()
+    report = live.audit()
+    assert (report["missed"], report["doubled"]) == (0, 0)
+    for name, count in bot.tried.items():
+        say(f"supervisor killed, {name.replace('_', ' ')}: {count} times, no tick missed")
+
+
+def test_a_supervisor_killed_while_the_bot_starts_is_followed_by_one_that_starts_it(
+    live: Live, times: int, say: Callable[[str], None]
+) -> None:
+    bot = Gates(live, "10ms")
+    for number in range(times):
+        # The one before has said so too.
+        bot.close("v0", "start")
+        up = live.start("up", "--project", bot.first)
+        live.says("waits", lambda said: said.count("v0 start") > number)  # noqa: B023
+        end(up)
+        bot.open("v0", "start")
+        bot.up()
+        live.ticks_on()
+        live.down()
+    report = live.audit()
+    assert report["doubled"] == 0
+    # Between two runs nobody ticks, as after any `down`.
+    assert report["missed"] == 0 or times > 1
+    say(f"supervisor killed, starting: {times} times, the bot started")
+
+
+def test_a_supervisor_killed_while_a_dead_leader_is_succeeded_is_followed_by_one_that_does_it(
+    live: Live, times: int, say: Callable[[str], None]
+) -> None:
+    bot = Gates(live, "10ms")
+    bot.up()
+    for number in range(times):
+        leader = live.book()
+        bot.close("v0", "start")
+        os.kill(leader["pid"], signal.SIGKILL)
+        live.says("waits", lambda said: said.count("v0 start") > number)  # noqa: B023
+        bot.kill()
+        bot.open("v0", "start")
+        bot.up()
+        assert live.book()["ticks"] > leader["ticks"]
+        live.ticks_on()
+    live.down()
+    report = live.audit()
+    assert report["doubled"] == 0
+    # The dead leader's, and no other: they end with the first tick of its successor.
+    assert report["missed"] > 0
+    say(f"supervisor killed, recovering: {times} times, the bot went on from its journal")

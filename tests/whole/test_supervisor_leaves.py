@@ -1,0 +1,65 @@
+"""A supervisor that is asked to leave its workers, and one that takes over from it."""
+
+from __future__ import annotations
+
+from .live import Live, ends, one_line
+from .test_killed import holder, ticking
+from .test_supervisor_killed import Gates
+
+
+def test_a_supervisor_is_replaced_in_the_middle_of_a_deployment_and_no_tick_is_missed(live: Live) -> None:
+    bot = Gates(live, "10ms")
+    bot.up()
+    bot.close("v1", "load")
+    deploy = live.start("deploy", bot.code("v1"), "--json", "-m", "earlier exits")
+    bot.waits("v1", "load")
+    bot.close("v0", "decide")
+    bot.waits("v0", "decide")
+    bot.open("v1", "load")
+    live.event(type="step", step="holding", text="decision enter")
+    before = bot.supervisor
+    leader, pid = holder(live), live.status()["supervisor"]["pid"]
+    bot.supervisor = live.up(bot.first, "--replace")
+    left = before.ends()
+    assert left.code == 0, left
+    assert "runs on, and the next `neverblink up` comes back to it" in left.out
+    status = live.status()
+    assert status["supervisor"]["pid"] != pid
+    assert status["pid"] == leader
+    assert (status["deployment"]["phase"], status["deployment"]["why"]) == ("waiting", "earlier exits")
+    bot.open("v0", "decide")
+    # Whoever followed the deployment still does.
+    done = deploy.ends()
+    assert done.code == 0, done
+    assert done.json["outcome"] == "done"
+    live.down()
+    report = live.audit()
+    assert (report["missed"], report["doubled"]) == (0, 0)
+
+
+def test_a_supervisor_leaves_and_says_what_is_left(live: Live) -> None:
+    bot = Gates(live, "10ms")
+    # There is none to be replaced: that is an ordinary start.
+    bot.supervisor = live.up(bot.first, "--replace")
+    leader = holder(live)
+    new, number = bot.deploy("load")
+    bot.waits(new, "load")
+    left = live.run("down", "--leave-workers", "--json", "-m", "a new kernel")
+    assert left.code == 0, left
+    assert left.json == {"stopped": False, "left": ["w1", "w2"]}
+    assert bot.supervisor.ends().code == 0
+    ticking(live)
+    for verb in ("down", "status"):
+        nobody = live.run(verb)
+        assert nobody.code == 7
+        assert f"w1 (pid {leader}, it leads), w2 (pid " in one_line(nobody)
+        assert "`neverblink up` comes back to it" in one_line(nobody)
+    bot.up()
+    assert live.status()["deployment"]["phase"] == "rehearsing"
+    bot.open(new, "load")
+    bot.ends(number, "done")
+    new_leader = holder(live)
+    live.down()
+    ends(new_leader)
+    report = live.audit()
+    assert (report["missed"], report["doubled"]) == (0, 0)
