@@ -30,6 +30,7 @@ __all__ = [
     "PhaseChanged",
     "Pulse",
     "Slow",
+    "StandbyChanged",
     "Step",
     "SupervisorStopping",
     "WindowMissed",
@@ -194,6 +195,15 @@ class Pulse(_Event, frozen=True, tag="pulse"):
     paused: bool
 
 
+class StandbyChanged(_Event, frozen=True, tag="standby"):
+    """How it is with the standby now: `none` (with the reason), `starting`, `ready`, `behind` or `given-up`."""
+
+    worker: str
+    release: str
+    state: str
+    reason: str
+
+
 class WindowMissed(msgspec.Struct, frozen=True):
     """A protected window in which ticks were missed: in how many of its occurrences, from when to when (wall ns)."""
 
@@ -256,6 +266,7 @@ Event = (
     | Commanded
     | Pulse
     | OutageChanged
+    | StandbyChanged
     | SupervisorStopping
 )
 

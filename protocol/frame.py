@@ -19,6 +19,7 @@ from .grid import ClockStep, Gap
 from .wire import Codec
 
 __all__ = [
+    "COMMAND",
     "GENESIS",
     "Armed",
     "Cause",
@@ -42,6 +43,9 @@ it), `yield` closes one, `stop` ends the bot, and `reset` carries the whole stat
 Cause = Literal["first", "handoff", "takeback", "failover"]
 """How a worker came to lead: as the first, by a planned transfer, because nobody took what it had yielded, or because
 the leader before it died."""
+
+COMMAND = "command/"
+"""What the key of an operator's command begins with in the inbox, and in the journal the record that it was begun."""
 
 GENESIS = bytes(16)
 """The digest before the first frame."""

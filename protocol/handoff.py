@@ -12,6 +12,10 @@ that is why a lost message, a late cancellation or a supervisor that was away en
 workers can overtake each other; of two that lead, the one with the higher epoch is the truth. Orders are
 repeated until the reports show that they were carried out, which is safe because a worker settles each order once.
 
+A third worker, the standby, may take the lease when the leader dies (`StandsBy` says that there is one). Then the
+deployment is over, whatever it was waiting for: one that reports LEADING is the truth, whoever it is. When everybody
+else is dead the machine waits for the standby rather than to say that nobody leads.
+
 A supervisor can end and another one come back to the deployment. The machine is data, and kept; what it missed is not
 told again, so it is `Found` with what the two workers are by then, and goes to the phase that this speaks for. What
 was kept last may be behind what was done last, by the one step that was not written any more: an order can be out that
@@ -59,6 +63,7 @@ __all__ = [
     "Seen",
     "Send",
     "Spawn",
+    "StandsBy",
     "Suspected",
     "Withdrawn",
 ]
@@ -85,6 +90,8 @@ class Phase(Enum):
     """The new worker was ordered to yield back."""
     RETIRING = "retiring"
     """The deployment stands; the old worker is leaving."""
+    SUCCEEDING = "succeeding"
+    """Nobody is left but the standby, which is about to lead."""
     DONE = "done"
     ABORTED = "aborted"
     ROLLED_BACK = "rolled_back"
@@ -158,6 +165,12 @@ class RungOut(msgspec.Struct, frozen=True):
     name: str
 
 
+class StandsBy(msgspec.Struct, frozen=True):
+    """This third worker has the state and takes the lease when its leader dies; "": there is none (any more)."""
+
+    worker: str
+
+
 class Found(msgspec.Struct, frozen=True):
     """A supervisor has come back to the deployment: what its workers are now, None for one whose process has ended."""
 
@@ -167,7 +180,9 @@ class Found(msgspec.Struct, frozen=True):
     """The highest order that the old worker has carried out or cancelled."""
 
 
-HandoffEvent = Begin | Seen | CannotRead | Exited | Suspected | Withdrawn | Abort | Revert | RungOut | Found
+HandoffEvent = (
+    Begin | Seen | CannotRead | Exited | Suspected | Withdrawn | Abort | Revert | RungOut | StandsBy | Found
+)
 
 
 # --- commands -------------------------------------------------------------------------------------------------------
@@ -200,7 +215,7 @@ class Kill(msgspec.Struct, frozen=True):
 
 
 class Arm(msgspec.Struct, frozen=True):
-    """Feed `RungOut(name)` after its time: start, rehearse, boundary, repeat, probation or retire."""
+    """Feed `RungOut(name)` after its time: start, rehearse, boundary, repeat, probation, retire or succeed."""
 
     name: str
 
@@ -245,6 +260,10 @@ class Handoff(msgspec.Struct):
     """The operator cancelled: if the transfer happened all the same, undo it."""
     epoch: int = 0
     """The highest epoch under which a worker has reported to lead."""
+    standby: str = ""
+    """A third worker that guards."""
+    committed: bool = False
+    """The new worker has led."""
     granted: int = 0
     """The epoch in which the old worker was ordered to yield; 0 when that is not known."""
     doubt: bool = False
@@ -256,19 +275,73 @@ class Handoff(msgspec.Struct):
             return []
         match event:
             case Exited(worker=worker):
-                if worker not in (self.old, self.new):
+                if worker not in (self.old, self.new, self.standby):
                     return []
                 self._note_death(event)
+                if worker not in (self.old, self.new):
+                    return self._alone() if self.phase is Phase.SUCCEEDING else []
             case Seen(role="leading", epoch=epoch) if epoch:
                 if epoch < self.epoch:
                     # Two workers' reports arrive in any order: this one was sent before the newer leader took over.
                     return []
+                if event.worker not in (self.old, self.new):
+                    return self._succeeded(event)
                 self.epoch = epoch
                 if event.worker == self.old and self.phase in _OLD_LEADS:
                     self.granted = epoch
             case _:
                 pass
         return rule.act(self, event)
+
+    # a third worker
+
+    def _stands_by(self, event: StandsBy) -> list[HandoffCommand]:
+        if self.phase is not Phase.SUCCEEDING:
+            self.standby = event.worker
+        return []
+
+    def _succeeded(self, event: Seen) -> list[HandoffCommand]:
+        """A worker that is none of the two leads: it took the lease when its leader had died."""
+        if event.epoch == self.epoch:
+            return []
+        # A taking of the lease that nobody reported was the new worker's.
+        led = (
+            self.committed
+            or self.phase in _NEW_LEADS
+            or (self.phase not in _BEFORE and self.came_between(event.epoch))
+        )
+        reason = self.reason or f"the leader died, and {event.worker} went on"
+        self.epoch = event.epoch
+        return [
+            Dismiss(self.new),
+            *self._finish(Phase.ROLLED_BACK if led else Phase.ABORTED, reason, event.worker),
+        ]
+
+    def _wait_for_standby(self, reason: str) -> list[HandoffCommand]:
+        self.phase = Phase.SUCCEEDING
+        self.reason = reason
+        alarms: list[HandoffCommand] = [Disarm(name) for name in _ALARMS]
+        return [*alarms, Dismiss(self.new), Send(self.standby, Lead()), Arm("repeat"), Arm("succeed")]
+
+    def _succeeding_alarm(self, event: RungOut) -> list[HandoffCommand]:
+        match event.name:
+            case "repeat":
+                return [Send(self.standby, Lead()), Arm("repeat")]
+            case "succeed":
+                return [Kill(self.standby, "it did not take the lease in time"), Disarm("repeat")]
+            case _:
+                return []
+
+    def _alone(self) -> list[HandoffCommand]:
+        return self._finish(Phase.ROLLED_BACK if self.committed else Phase.ABORTED, self.reason)
+
+    def _seen_succeeding(self, event: Seen) -> list[HandoffCommand]:
+        """Reports of the two are old news; that the standby leads is seen before the table is asked."""
+        return []
+
+    def _still(self, event: Exited) -> list[HandoffCommand]:
+        """The new worker, which was dismissed, has ended: the standby is what we wait for."""
+        return []
 
     # before anything is at stake
 
@@ -303,6 +376,8 @@ class Handoff(msgspec.Struct):
                 return []
             case _:
                 pass
+        if not self.old_lives and self.standby:
+            return self._wait_for_standby(_why(event, self.phase))
         if self.doubt and self.old_lives:
             self.reason = _why(event, self.phase)
             self.phase = Phase.CANCELLING
@@ -370,6 +445,8 @@ class Handoff(msgspec.Struct):
 
     def _died_in_transfer(self, event: Exited) -> list[HandoffCommand]:
         if not self.old_lives and not self.new_lives:
+            if self.standby:
+                return self._wait_for_standby("both workers ended")
             return self._finish(Phase.ABORTED, "both workers ended")
         if event.worker == self.new:
             self.reason = self.reason or _why(event, self.phase)
@@ -377,8 +454,12 @@ class Handoff(msgspec.Struct):
                 self.phase = Phase.CANCELLING
                 return [Disarm("boundary"), Send(self.old, CancelYield(self.order)), Arm("repeat")]
             return []
-        # The old worker died with the state in the new one's hands and in the journal: go forward.
         self.phase = Phase.TRANSFERRING
+        if self.standby:
+            # One of the two takes the lease by itself; the standby's code is the proven one.
+            self.reason = self.reason or _why(event, self.phase)
+            return [Disarm("boundary"), Arm("repeat")]
+        # The old worker died with the state in the new one's hands and in the journal: go forward.
         return [Disarm("boundary"), Send(self.new, Lead()), Arm("repeat")]
 
     def _ask_to_lead(self, event: RungOut) -> list[HandoffCommand]:
@@ -399,6 +480,7 @@ class Handoff(msgspec.Struct):
 
     def _enter_probation(self) -> list[HandoffCommand]:
         self.phase = Phase.PROBATION
+        self.committed = True
         settled: list[HandoffCommand] = [Disarm("boundary"), Disarm("repeat")]
         if not self.old_lives:
             return [*settled, *self._finish(Phase.DONE, "the old worker ended during the transfer")]
@@ -415,6 +497,8 @@ class Handoff(msgspec.Struct):
 
     def _died_in_probation(self, event: Exited) -> list[HandoffCommand]:
         if not self.old_lives and not self.new_lives:
+            if self.standby:
+                return self._wait_for_standby("both workers ended")
             return self._finish(Phase.ROLLED_BACK, "both workers ended")
         if event.worker == self.new:
             # The old one guards: it takes the lease as soon as the kernel frees it, and reports.
@@ -472,6 +556,8 @@ class Handoff(msgspec.Struct):
     def _retired(self, event: Exited) -> list[HandoffCommand]:
         if self.old_lives:
             return []
+        if not self.new_lives and self.standby:
+            return self._wait_for_standby(self.reason or "both workers ended")
         return self._finish(Phase.DONE, self.reason)
 
     def _rolled_back(self) -> list[HandoffCommand]:
@@ -567,6 +653,8 @@ class Handoff(msgspec.Struct):
             self.old_lives = False
         elif event.worker == self.new:
             self.new_lives = False
+        else:
+            self.standby = ""
 
     def _yield_to_new(self) -> Send:
         return Send(self.old, YieldTo(self.order, self.new, self.deployment, self.force))
@@ -575,12 +663,12 @@ class Handoff(msgspec.Struct):
         # Past a protected window only when the deployment was allowed to: a rollback is a handoff too.
         return Send(self.new, YieldTo(self.order + 1, self.old, self.deployment, self.force))
 
-    def _finish(self, phase: Phase, reason: str) -> list[HandoffCommand]:
+    def _finish(self, phase: Phase, reason: str, third: str = "") -> list[HandoffCommand]:
         self.phase = phase
         self.reason = reason
         new_leads = phase is Phase.DONE and not self.rehearse_only
-        leader = self.new if new_leads else self.old
-        alive = self.new_lives if new_leads else self.old_lives
+        leader = third or (self.new if new_leads else self.old)
+        alive = third or (self.new_lives if new_leads else self.old_lives)
         alarms: list[HandoffCommand] = [Disarm(name) for name in _ALARMS]
         return [*alarms, Finish(phase, reason, leader if alive else "")]
 
@@ -589,7 +677,7 @@ _BEFORE = (Phase.PREPARING, Phase.REHEARSING)
 _OLD_LEADS = (*_BEFORE, Phase.WAITING)
 _NEW_LEADS = (Phase.PROBATION, Phase.REVERTING, Phase.RETIRING)
 _UNSEEN = "ended while no supervisor looked"
-_ALARMS = ("start", "rehearse", "boundary", "repeat", "probation", "retire")
+_ALARMS = ("start", "rehearse", "boundary", "repeat", "probation", "retire", "succeed")
 _PATIENCE = {Phase.PREPARING: "start", Phase.REHEARSING: "rehearse"}
 
 
@@ -630,68 +718,88 @@ class Rule(msgspec.Struct, frozen=True):
 _P = Phase
 RULES: dict[Phase, dict[type, Rule]] = {
     Phase.PREPARING: {
+        StandsBy: Rule(Handoff._stands_by, (_P.PREPARING,)),
         Begin: Rule(Handoff._begin, (_P.PREPARING,)),
-        Seen: Rule(Handoff._seen_preparing, (_P.PREPARING, _P.REHEARSING)),
+        Seen: Rule(Handoff._seen_preparing, (_P.PREPARING, _P.REHEARSING, _P.ABORTED)),
         CannotRead: Rule(Handoff._give_up, (_P.PREPARING, _P.ABORTED)),
-        Exited: Rule(Handoff._give_up, (_P.ABORTED,)),
+        Exited: Rule(Handoff._give_up, (_P.PREPARING, _P.ABORTED, _P.SUCCEEDING)),
         Abort: Rule(Handoff._give_up, (_P.ABORTED,)),
         RungOut: Rule(Handoff._give_up, (_P.PREPARING, _P.ABORTED)),
     },
     Phase.REHEARSING: {
+        StandsBy: Rule(Handoff._stands_by, (_P.REHEARSING,)),
         Seen: Rule(
             Handoff._seen_rehearsing,
-            (_P.REHEARSING, _P.WAITING, _P.TRANSFERRING, _P.PROBATION, _P.DONE),
+            (_P.REHEARSING, _P.WAITING, _P.TRANSFERRING, _P.PROBATION, _P.DONE, _P.ABORTED, _P.ROLLED_BACK),
         ),
         CannotRead: Rule(Handoff._give_up, (_P.REHEARSING, _P.CANCELLING, _P.ABORTED)),
-        Exited: Rule(Handoff._give_up, (_P.CANCELLING, _P.ABORTED)),
+        Exited: Rule(Handoff._give_up, (_P.REHEARSING, _P.CANCELLING, _P.ABORTED, _P.SUCCEEDING)),
         Abort: Rule(Handoff._give_up, (_P.CANCELLING, _P.ABORTED)),
         RungOut: Rule(Handoff._give_up, (_P.REHEARSING, _P.CANCELLING, _P.ABORTED)),
     },
     Phase.WAITING: {
-        Seen: Rule(Handoff._seen_waiting, (_P.WAITING, _P.TRANSFERRING, _P.PROBATION)),
+        StandsBy: Rule(Handoff._stands_by, (_P.WAITING,)),
+        Seen: Rule(
+            Handoff._seen_waiting,
+            (_P.WAITING, _P.TRANSFERRING, _P.PROBATION, _P.ABORTED, _P.ROLLED_BACK),
+        ),
         CannotRead: Rule(Handoff._cancel, (_P.WAITING, _P.CANCELLING)),
-        Exited: Rule(Handoff._died_in_transfer, (_P.CANCELLING, _P.TRANSFERRING)),
+        Exited: Rule(Handoff._died_in_transfer, (_P.WAITING, _P.CANCELLING, _P.TRANSFERRING)),
         Abort: Rule(Handoff._cancel, (_P.CANCELLING,)),
         RungOut: Rule(Handoff._cancel, (_P.WAITING, _P.CANCELLING)),
     },
     Phase.CANCELLING: {
-        Seen: Rule(Handoff._seen_waiting, (_P.CANCELLING, _P.TRANSFERRING, _P.PROBATION, _P.REVERTING)),
+        StandsBy: Rule(Handoff._stands_by, (_P.CANCELLING,)),
+        Seen: Rule(
+            Handoff._seen_waiting,
+            (_P.CANCELLING, _P.TRANSFERRING, _P.PROBATION, _P.REVERTING, _P.ABORTED, _P.ROLLED_BACK),
+        ),
         Withdrawn: Rule(Handoff._withdrawn, (_P.CANCELLING, _P.ABORTED)),
-        Exited: Rule(Handoff._died_in_transfer, (_P.CANCELLING, _P.TRANSFERRING, _P.ABORTED)),
+        Exited: Rule(Handoff._died_in_transfer, (_P.CANCELLING, _P.TRANSFERRING, _P.ABORTED, _P.SUCCEEDING)),
         Abort: Rule(Handoff._revoke, (_P.CANCELLING,)),
         RungOut: Rule(Handoff._cancel_again, (_P.CANCELLING,)),
     },
     Phase.TRANSFERRING: {
+        StandsBy: Rule(Handoff._stands_by, (_P.TRANSFERRING,)),
         Seen: Rule(
             Handoff._seen_transferring,
             (_P.TRANSFERRING, _P.PROBATION, _P.REVERTING, _P.ABORTED, _P.ROLLED_BACK, _P.DONE),
         ),
-        Exited: Rule(Handoff._died_in_transfer, (_P.TRANSFERRING, _P.ABORTED)),
+        Exited: Rule(Handoff._died_in_transfer, (_P.TRANSFERRING, _P.ABORTED, _P.SUCCEEDING)),
         # The old worker may know before we do that the new one took over, and then hung.
         Suspected: Rule(Handoff._suspected, (_P.TRANSFERRING,)),
         Abort: Rule(Handoff._revoke, (_P.TRANSFERRING,)),
         RungOut: Rule(Handoff._ask_to_lead, (_P.TRANSFERRING,)),
     },
     Phase.PROBATION: {
+        StandsBy: Rule(Handoff._stands_by, (_P.PROBATION,)),
         Seen: Rule(Handoff._seen_probation, (_P.PROBATION, _P.ROLLED_BACK)),
         CannotRead: Rule(Handoff._failed_in_probation, (_P.PROBATION,)),
-        Exited: Rule(Handoff._died_in_probation, (_P.REVERTING, _P.DONE, _P.ROLLED_BACK)),
+        Exited: Rule(Handoff._died_in_probation, (_P.PROBATION, _P.REVERTING, _P.DONE)),
         Suspected: Rule(Handoff._suspected, (_P.PROBATION,)),
         Abort: Rule(Handoff._revert, (_P.REVERTING,)),
         Revert: Rule(Handoff._revert, (_P.REVERTING,)),
         RungOut: Rule(Handoff._conclude, (_P.PROBATION, _P.RETIRING)),
     },
     Phase.REVERTING: {
+        StandsBy: Rule(Handoff._stands_by, (_P.REVERTING,)),
         Seen: Rule(Handoff._seen_probation, (_P.REVERTING, _P.ROLLED_BACK)),
         CannotRead: Rule(Handoff._failed_in_probation, (_P.REVERTING,)),
-        Exited: Rule(Handoff._died_in_probation, (_P.REVERTING, _P.DONE, _P.ROLLED_BACK)),
+        Exited: Rule(Handoff._died_in_probation, (_P.REVERTING, _P.DONE, _P.ROLLED_BACK, _P.SUCCEEDING)),
         Suspected: Rule(Handoff._suspected, (_P.REVERTING,)),
         RungOut: Rule(Handoff._revert_alarm, (_P.REVERTING, _P.PROBATION)),
     },
     Phase.RETIRING: {
+        StandsBy: Rule(Handoff._stands_by, (_P.RETIRING,)),
         Seen: Rule(Handoff._seen_probation, (_P.RETIRING, _P.ROLLED_BACK)),
-        Exited: Rule(Handoff._retired, (_P.RETIRING, _P.DONE)),
+        Exited: Rule(Handoff._retired, (_P.RETIRING, _P.DONE, _P.SUCCEEDING)),
         RungOut: Rule(Handoff._retiring_alarm, (_P.RETIRING,)),
+    },
+    Phase.SUCCEEDING: {
+        StandsBy: Rule(Handoff._stands_by, (_P.SUCCEEDING,)),
+        Seen: Rule(Handoff._seen_succeeding, (_P.SUCCEEDING, _P.ABORTED, _P.ROLLED_BACK)),
+        Exited: Rule(Handoff._still, (_P.SUCCEEDING, _P.ABORTED, _P.ROLLED_BACK)),
+        RungOut: Rule(Handoff._succeeding_alarm, (_P.SUCCEEDING,)),
     },
     Phase.DONE: {},
     Phase.ABORTED: {},

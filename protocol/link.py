@@ -120,6 +120,10 @@ class Report(msgspec.Struct, frozen=True, tag="report"):
     followers: int = 0
     cause: str = ""
     """How it came to lead, when it leads."""
+    guard: bool = False
+    """It follows, and takes the lease without being told when its leader is gone."""
+    lag: int = 0
+    """How long after its boundary a frame was applied by this follower: the worst since the report before, ns."""
     journal: Journaled | None = None
     """When it leads."""
 

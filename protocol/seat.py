@@ -14,7 +14,10 @@ kernel decides between them: the heir takes the lease, or nobody does within the
 back. Whoever asks second is refused and follows the winner, so a late message can cost time but never safety.
 
 A follower with `guard` set takes the lease itself when its leader is gone: that is the old worker in probation, and
-any spare. One without it waits to be told (`Lead`), because a worker on unproven code does not promote itself.
+the standby. Both may guard at once: the kernel gives the lease to one of them, and the other follows it. A follower
+without `guard` waits to be told (`Lead`), because a worker on unproven code does not promote itself. Whom to follow is
+the supervisor's to say, but not only: a follower that learns from the kernel that somebody else has the lease turns to
+that one (`LedBy`), so that it loses nobody while the supervisor is away.
 
 Orders carry numbers that only grow; one that was carried out or cancelled is settled, and a copy of it that arrives
 later changes nothing. The same holds for any event that has no place in the current role: it is stale news, which is
@@ -57,6 +60,7 @@ __all__ = [
     "LeaseRefused",
     "LeaseTaken",
     "Leave",
+    "LedBy",
     "Received",
     "Resume",
     "Role",
@@ -160,6 +164,12 @@ class LeaderGone(msgspec.Struct, frozen=True):
     leader: str
 
 
+class LedBy(msgspec.Struct, frozen=True):
+    """The kernel says that `leader` has the lease."""
+
+    leader: str
+
+
 class Silent(msgspec.Struct, frozen=True):
     """The leader's tick is overdue by more than the bound."""
 
@@ -190,6 +200,7 @@ SeatEvent = (
     | LeaseTaken
     | LeaseRefused
     | LeaderGone
+    | LedBy
     | Silent
     | Fell
     | Alarm
@@ -323,6 +334,9 @@ class Seat(msgspec.Struct):
     epoch: int = 0
     loaded: bool = False
     guard: bool = False
+    """When the leader is gone we take the lease, without being told."""
+    keeps: bool = False
+    """We led before, and are the way back: rather keep an old state than leave."""
     order: YieldTo | None = None
     """What we were told to do at the next boundary."""
     settled: int = 0
@@ -348,6 +362,7 @@ class Seat(msgspec.Struct):
         self.role = Role.FOLLOWING
         self.leader = event.leader
         self.guard = event.guard
+        self.keeps = False
         return [Connect(event.leader), Announce()]
 
     def _caught_up(self, event: CaughtUp) -> list[SeatCommand]:
@@ -361,7 +376,7 @@ class Seat(msgspec.Struct):
         return [Announce()]
 
     def _broken(self, event: Broken) -> list[SeatCommand]:
-        if self.guard:
+        if self.keeps:
             # In probation we are the way back: keep the state of the handoff rather than leave.
             return []
         self.role = Role.RETIRED
@@ -383,6 +398,12 @@ class Seat(msgspec.Struct):
             return []
         return [TakeLease("failover")] if self.guard and self.loaded else [Announce()]
 
+    def _led_by(self, event: LedBy) -> list[SeatCommand]:
+        if event.leader in (self.leader, self.me):
+            return []
+        self.leader = event.leader
+        return [Connect(event.leader), Announce()]
+
     def _retry(self, event: Alarm) -> list[SeatCommand]:
         if event.name != "retry" or not (self.guard and self.loaded):
             return []
@@ -400,7 +421,7 @@ class Seat(msgspec.Struct):
         self.leader = self.me
         self.epoch = event.epoch
         self.loaded = True
-        self.guard = False
+        self.guard = self.keeps = False
         self.held = ""
         told: list[SeatCommand] = [SendTook(before, order)] if event.cause == "handoff" else []
         return [Disarm("lease"), Disarm("retry"), *told, Resume(event.cause), Announce()]
@@ -483,7 +504,7 @@ class Seat(msgspec.Struct):
         self.role = Role.FOLLOWING
         self.leader = leader
         self.epoch = max(self.epoch, epoch)
-        self.guard = True
+        self.guard = self.keeps = True
         return [Disarm("lease"), Connect(leader), Announce()]
 
     # the end
@@ -541,6 +562,7 @@ RULES: dict[Role, dict[type, Rule]] = {
         Received: Rule(Seat._received, (_F,)),
         Lead: Rule(Seat._lead, (_F,)),
         LeaderGone: Rule(Seat._leader_gone, (_F,)),
+        LedBy: Rule(Seat._led_by, (_F,)),
         Silent: Rule(Seat._silent, (_F,)),
         Alarm: Rule(Seat._retry, (_F,)),
         LeaseTaken: Rule(Seat._taken, (_L,)),

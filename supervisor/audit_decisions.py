@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from ..protocol.frame import Frame, Led
+from ..protocol.frame import COMMAND, Frame, Led
 from ..protocol.journal import Closed, Opened
 from .audit_report import MOST, DecisionsFound
 from .audit_scope import Scope
@@ -32,7 +32,11 @@ class Decisions:
 
     def resume(self, open: Iterable[Opened]) -> None:
         """The state goes on from a snapshot with these open."""
-        self._open = {opened.id: opened for opened in open if opened.id not in self._doubted}
+        self._open = {
+            opened.id: opened
+            for opened in open
+            if opened.id not in self._doubted and not opened.id.startswith(COMMAND)
+        }
         self._unsettled = {}
 
     def severed(self) -> None:
@@ -47,6 +51,9 @@ class Decisions:
         return id in self._open or id in self._doubted
 
     def opened(self, record: Opened, epoch: int) -> None:
+        if record.id.startswith(COMMAND):
+            # An operator's command was begun: that is no decision of the bot's.
+            return
         if self._scope.open:
             self._counts[0] += 1
         of = (record.epoch, record.seq)

@@ -22,6 +22,7 @@ from ..protocol.link import (
     Failed,
     Handed,
     Lead,
+    Ready,
     Recovered,
     Report,
     Stop,
@@ -42,6 +43,7 @@ from .releases import Release
 from .restarts import Restarts
 from .roster import Member, Roster
 from .spawn import SpawnError, last_line
+from .standby import Standby
 from .waiting import Waiting
 from .watchdog import Bounds
 
@@ -52,6 +54,9 @@ _ORDERS = 1000
 """Order numbers that a deployment has for itself: it counts up by two with each way back it tries."""
 
 _REASON = 500
+
+_SUCCEED_WITHIN = 2_000_000_000
+"""A standby that has not taken the lease by then never will."""
 
 _NOT_YET = (Phase.PREPARING, Phase.REHEARSING, Phase.WAITING)
 
@@ -105,13 +110,27 @@ class Bot:
             drain=lambda: line().drain(),
             kill=self.crew.kill,
         )
+        self.standby = Standby(
+            self.crew,
+            self.roster,
+            news,
+            outside,
+            leader=lambda: self.leading,
+            driver=lambda: self.driver,
+            runs=lambda release: self._runs.get(release),
+            next_worker=next_worker,
+        )
         self._outside = outside
         self._journal = JournalWatch(news)
         self._next_worker = next_worker
         self._epoch = 0
         self._lost: Member | None = None
         """The leader that was lost and has no successor yet."""
+        self._starting_again = False
+        """Somebody has it started while it is down."""
         self._restarts = Restarts()
+        self._pause: int | None = 0
+        """How long to wait before the bot is started again after the last death; None: not at all."""
         self._revival: asyncio.Task[None] | None = None
         self._runs: dict[str, tuple[Release, Config]] = {}
         """What each release is run as."""
@@ -129,6 +148,25 @@ class Bot:
         await self._bring_up(release, config)
         self.starting = False
         self.waiting.stir()
+        self.standby.look()
+
+    async def start_again(self, release: Release, config: Config, why: str) -> None:
+        """Start a bot that is down from its journal. Raises `StartFailed`, and then it is down as before."""
+        down, self.down, self.recovering = self.down, "", why
+        self._starting_again = True
+        self._restarts = Restarts()
+        try:
+            await self._bring_up(release, config)
+        except StartFailed:
+            self.down, self._lost = down, None
+            raise
+        finally:
+            self._starting_again = False
+            self.recovering = ""
+            self.waiting.stir()
+        self.standby.look()
+        # It may have died since.
+        self._look_for_leader()
 
     def recall(self, leader: str, epoch: int) -> None:
         """This worker led last, as far as is known; a report of a higher epoch is news."""
@@ -145,6 +183,7 @@ class Bot:
         self.starting = False
         self.guard.begin()
         self._look_for_leader()
+        self.standby.look()
 
     async def _bring_up(self, release: Release, config: Config) -> None:
         self._runs[release.id] = release, config
@@ -205,6 +244,7 @@ class Bot:
             self.driver = None
             told.finished(how)
             self._look_for_leader()
+            self.standby.look()
             self.waiting.stir()
 
         self._runs[release.id] = release, config
@@ -217,6 +257,7 @@ class Bot:
             self._outside,
             msgspec.structs.replace(told, finished=done),
         )
+        self.standby.look()
         return self.driver
 
     async def stop(self, why: str) -> str:
@@ -225,6 +266,7 @@ class Bot:
         A handoff under way is given up, or concluded when the new worker leads already. Takes as long as the bot does.
         """
         self.stopping = why
+        self.standby.close()
         self.waiting.stir()
         await self.waiting.until(lambda: not self.recovering)
         self.errands.give_up("the bot is being stopped")
@@ -260,6 +302,7 @@ class Bot:
         """Look after nothing any more. Workers that are alive run on."""
         self.errands.close()
         self.guard.close()
+        self.standby.close()
         if self._revival is not None:
             self._revival.cancel()
         if self.driver is not None:
@@ -292,20 +335,32 @@ class Bot:
                 pass
         if self.driver is not None:
             self.driver.heard(worker, message)
+        if isinstance(message, Report | Ready):
+            self.standby.look()
         self.waiting.stir()
 
     def _ended(self, member: Member) -> None:
         reason = member.ended.reason if member.ended else ""
         self.outages.explained(member)
+        self.standby.ended(member)
+        if member.report is not None and member.report.role == "leading" and not self.stopping:
+            self._leader_died(member)
+        elif member.worker == self.leader:
+            self._pause = 0
         if member.worker == self.leader:
             self.leader = ""
             self._lost = member
-            if member.report is not None and member.report.role == "leading" and not self.stopping:
-                self.outages.lost(member)
         if self.driver is not None:
             self.driver.exited(member.worker, reason)
         self._look_for_leader()
         self.waiting.stir()
+
+    def _leader_died(self, member: Member) -> None:
+        lived = self._outside.wall() - member.leads_since if member.leads_since else 0
+        self._pause = self._restarts.pause(lived, member.report.ticks if member.report is not None else 0)
+        self.standby.leader_died(self._pause)
+        if member.worker == self.leader:
+            self.outages.lost(member)
 
     def _judge(self, member: Member, report: Report) -> None:
         """Note who leads now."""
@@ -316,7 +371,7 @@ class Bot:
         self.outages.succeeded(self._lost or self.leading, member, report)
         self.leader = member.worker
         self._epoch = report.epoch
-        self.down = ""
+        self.down = self.recovering = ""
         self._lost = None
         self._changed(member.worker, member.release, report.cause, report.seq + 1)
         self.errands.resend()
@@ -326,31 +381,37 @@ class Bot:
         lost = self._lost
         if self.leader or self.driver is not None or self.starting or lost is None:
             return
+        if self._starting_again or (self._revival is not None and not self._revival.done()):
+            # It looks again when it has ended.
+            return
         self._lost = None
         reason = f"worker {lost.worker} ended: {lost.ended.reason if lost.ended else ''}"
         if self.stopping:
             self._give_up(self.stopping)
             return
-        self._changed("", "", reason, 0)
-        if self._revival is None or self._revival.done():
-            self.recovering = reason
-            self._revival = asyncio.get_running_loop().create_task(self._revive(lost))
+        if self.standby.guarding is None:
+            self._changed("", "", reason, 0)
+        self.recovering = reason
+        self._revival = asyncio.get_running_loop().create_task(self._revive(lost))
+        self._revival.add_done_callback(lambda _: self._look_for_leader())
 
     async def _revive(self, lost: Member) -> None:
-        """Start the bot again, from its journal, on the release that led."""
+        """Have the bot go on: its standby takes over, or it is started again from its journal."""
+        if await self._succeeded():
+            return
         if lost.release not in self._runs:
             self._give_up(f"{self.recovering}; its release {lost.release} can't be started again")
             return
         release, config = self._runs[lost.release]
-        lived = self._outside.wall() - lost.leads_since if lost.leads_since else 0
-        ticks = lost.report.ticks if lost.report is not None else 0
+        pause = self._pause
         while True:
-            pause = self._restarts.pause(lived, ticks)
             if pause is None:
                 times = self._restarts.in_a_row
                 self._give_up(f"it died {times} times in a row, and is not started again: {self.recovering}")
                 return
-            await self.waiting.until(lambda: self.stopping, pause)
+            await self.waiting.until(lambda: self.stopping or self.leader, pause)
+            if self.leader:
+                return
             if self.stopping:
                 self._give_up(self.stopping)
                 return
@@ -360,12 +421,28 @@ class Bot:
             try:
                 await self._bring_up(release, config)
             except StartFailed as problem:
+                if self.leader:
+                    return
                 self.recovering = problem.reason
-                lived = ticks = 0
+                pause = self._restarts.pause(0, 0)
             else:
                 self.recovering = ""
                 self.waiting.stir()
                 return
+
+    async def _succeeded(self) -> bool:
+        """Wait for the standby to take the lease; return whether it, or anybody, leads."""
+        until = self._outside.mono() + _SUCCEED_WITHIN
+        while (standby := self.standby.guarding) is not None and not self.leader and not self.stopping:
+            if self._outside.mono() >= until:
+                self.crew.kill(standby.worker, "it did not take the lease when the leader had died")
+                break
+            # It knows by itself; should it not, it is told.
+            self.crew.send(standby.worker, Lead())
+            await self.waiting.until(
+                lambda standby=standby: self.leader or not standby.alive or self.stopping, _REPEAT
+            )
+        return bool(self.leader)
 
     def _give_up(self, why: str) -> None:
         """Nobody leads, and nothing is being done about it."""
@@ -416,7 +493,8 @@ class Bot:
         return self.leading is not None and self.leader != worker
 
     def _hopeless(self, member: Member) -> bool:
-        return not member.alive or member.failed is not None or bool(self.stopping)
+        other = self.leader not in ("", member.worker)
+        return not member.alive or member.failed is not None or bool(self.stopping) or other
 
 
 def _in_one_line(reason: str) -> str:

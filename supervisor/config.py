@@ -133,6 +133,8 @@ class Config(msgspec.Struct, frozen=True):
     environment: str = AUTO
     """Where its environment comes from: "auto", by the files it has; "none", `python` as it is; or requirements."""
     durability: Durability = "process"
+    standby: int = 0
+    """How many spare workers follow the leader and take over when it dies: 0 or 1."""
     handoff: Handoff = Handoff()
     deploy: Deploying = Deploying()
     keep: Keep = Keep()
@@ -163,6 +165,7 @@ def load(directory: Path, project: Path | None = None) -> Config:
         "python",
         "environment",
         "durability",
+        "standby",
         "handoff",
         "deploy",
         "journal",
@@ -181,6 +184,7 @@ def load(directory: Path, project: Path | None = None) -> Config:
         # Who names an interpreter means that one, with what is installed in it.
         environment=said.text("environment") or (NO_ENVIRONMENT if said.text("python") else AUTO),
         durability=_durability(said),
+        standby=said.integer("standby", 0, 0, 1),
         handoff=handoff,
         deploy=_deploying(said.table("deploy")),
         keep=Keep(keep.integer("releases", Keep().releases, 1, _MOST_RELEASES)),

@@ -166,10 +166,14 @@ class Counter:
                 raise Refusal("not-found", problem.message) from None
         if not 1 <= command.limit <= _MOST_ROWS:
             raise Refusal("bad-input", f"limit {command.limit}: expected 1 to {_MOST_ROWS}")
-        deployments, outages = await self._archive.ask(
-            lambda history: (history.deployments(command.limit), history.outages(command.limit))
+        deployments, outages, standbys = await self._archive.ask(
+            lambda history: (
+                history.deployments(command.limit),
+                history.outages(command.limit),
+                history.standbys(command.limit),
+            )
         )
-        return {"deployments": deployments, "outages": outages}
+        return {"deployments": deployments, "outages": outages, "standbys": standbys}
 
     async def _stop(self, command: Down) -> dict[str, Any]:
         if self._bot.starting:

@@ -17,11 +17,11 @@ import msgspec
 
 from ..protocol.commands import Abort, Deploy, Rollback
 from ..protocol.errors import NeverblinkError
-from ..protocol.events import DeploymentEnded, DeploymentStarted, Outcome, PhaseChanged
+from ..protocol.events import DeploymentEnded, DeploymentStarted, Outcome, PhaseChanged, Step
 from ..protocol.handoff import NO_BOUNDARY, Phase
 from .account import Account
 from .archive import Archive
-from .bot import Bot
+from .bot import Bot, StartFailed
 from .config import NO_ENVIRONMENT, Config, ConfigError, load
 from .disk import DiskFull
 from .driver import Finished, Kept, Told
@@ -160,6 +160,8 @@ class Deployments:
             await self._in_turn(command)
         else:
             self._check(frozen=True)
+            if command.dry_run:
+                self._check_leader()
             await self._make_way(replace=command.replace)
         # Between the way being free and this line nothing is awaited: two can't both be let through.
         self._check(frozen=True)
@@ -283,10 +285,12 @@ class Deployments:
             raise Refusal(
                 "busy", f"the bot is being started again ({bot.recovering}): try again when it leads"
             )
-        if bot.down:
+
+    def _check_leader(self) -> None:
+        if self._bot.down:
             raise Refusal(
                 "down",
-                f"no worker leads, so there is nobody to take over from: {bot.down}. See `neverblink logs`",
+                f"no worker leads, so there is nobody to rehearse beside: {self._bot.down}. See `neverblink logs`",
             )
 
     async def _make_way(self, *, replace: bool) -> None:
@@ -456,6 +460,9 @@ class Deployments:
     def _hand_over(self, underway: Underway, release: Release, config: Config, *, force: bool) -> None:
         bot = self._bot
         # Meanwhile it may have been cancelled, or the leader may have gone.
+        if bot.down and not (underway.cancelled or bot.stopping):
+            self._spawn(self._start_again(underway, release, config))
+            return
         if underway.cancelled or bot.stopping or not bot.leader:
             self._finish(underway, config, _never(underway.cancelled or bot.stopping or bot.down, bot.leader))
             return
@@ -474,6 +481,30 @@ class Deployments:
         """The configuration with the interpreter that the release was deployed with, if that was another."""
         python = await self._archive.ask(lambda history: history.kept(_python_key(release.id), str))
         return _on(python, config) if python else config
+
+    async def _start_again(self, underway: Underway, release: Release, config: Config) -> None:
+        """Nobody leads, so nobody can hand over: the new code starts from the journal."""
+        bot = self._bot
+        text = "the bot is down: it starts from its journal"
+        bot.news.tell(
+            Step(
+                bot=bot.news.bot,
+                at=bot.news.now(),
+                deployment=underway.deployment,
+                step="restarting",
+                text=text,
+            )
+        )
+        try:
+            await bot.start_again(
+                release, config, f"deployment {underway.deployment} starts it from its journal"
+            )
+        except StartFailed as problem:
+            how = Finished(Phase.ABORTED, problem.reason, "", took_over=False)
+        else:
+            self._promote(release.id)
+            how = Finished(Phase.DONE, "", bot.leader, took_over=True)
+        self._finish(underway, config, how)
 
     def _told(self, underway: Underway, config: Config, before: str | None) -> Told:
         """What is to be done as it goes on. `before` is the release that was `previous` until then."""

@@ -41,6 +41,8 @@ __all__ = ["Driver", "Finished", "Hands", "Kept", "Told"]
 
 _REPEAT = 500_000_000
 _RETIRE_WITHIN = 10_000_000_000
+_SUCCEED_WITHIN = 2_000_000_000
+"""A standby that has not taken the lease by then never will."""
 _WHY_WITHIN = 300_000_000
 """The old worker sees the new one die sooner than we know how it died."""
 _LINGER = 100_000_000
@@ -145,6 +147,7 @@ class Driver:
                 "probation": patience.probation,
                 "retire": _RETIRE_WITHIN,
                 "linger": _LINGER,
+                "succeed": _SUCCEED_WITHIN,
                 "why": _WHY_WITHIN,
                 "show": max(_SHOWN_EVERY[0], min(_SHOWN_EVERY[1], patience.probation // _SHOWN_TIMES)),
             },
@@ -212,6 +215,9 @@ class Driver:
     def heard(self, worker: str, message: WorkerMessage) -> None:
         """A worker, one of the two or any other, said something; the roster knows of it already."""
         if worker not in (self.handoff.old, self.handoff.new):
+            if isinstance(message, Report) and message.role == "leading":
+                # The standby has taken over.
+                self._feed(self._seen(worker, message))
             return
         match message:
             case Ready():
@@ -253,6 +259,13 @@ class Driver:
         elif worker == self.handoff.new:
             self._feed(machine.Exited(worker, reason))
             self._explain()
+        else:
+            self._feed(machine.Exited(worker, reason))
+
+    def stands_by(self, worker: str) -> None:
+        """This third worker takes the lease when the leader dies; "": nobody does."""
+        if worker != self.handoff.standby and not self.ended:
+            self._feed(machine.StandsBy(worker))
 
     def close(self) -> None:
         """Drive no further."""
@@ -342,7 +355,7 @@ class Driver:
         if self._leads_now(event, self.handoff.new) and not self._took_over:
             self._took_over = True
             self._told.committed()
-        elif self._took_over and phase is Phase.ROLLED_BACK and self._leads_now(event, self.handoff.old):
+        elif self._took_over and phase is Phase.ROLLED_BACK and self._other_leads(event):
             self._told.reverted()
 
     def _leads_now(self, event: HandoffEvent, worker: str) -> bool:
@@ -354,6 +367,14 @@ class Driver:
                 return bool(leading) and max(leading, key=lambda seen: seen.epoch).worker == worker
             case _:
                 return False
+
+    def _other_leads(self, event: HandoffEvent) -> bool:
+        """The old worker leads, or a standby, which runs the same code."""
+        match event:
+            case machine.Seen(role="leading", worker=worker):
+                return worker != self.handoff.new
+            case _:
+                return self._leads_now(event, self.handoff.old)
 
     def _finish(self, command: machine.Finish) -> None:
         self._alarms.close()

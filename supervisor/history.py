@@ -26,6 +26,7 @@ from ..protocol.events import (
     Outage,
     OutageChanged,
     PhaseChanged,
+    StandbyChanged,
     Step,
     WorkerExited,
 )
@@ -170,6 +171,8 @@ class History:
                 said = msgspec.structs.asdict(outage)
                 lists = {name: msgspec.json.encode(said[name]).decode() for name in ("windows", "in_doubt")}
                 self._put("outages", bot=event.bot, **{**said, **lists})
+            case StandbyChanged():
+                self._put("standbys", **_fields(event, "bot", "at", "worker", "release", "state", "reason"))
             case Commanded():
                 self._put("commands", **_fields(event, *Command.__struct_fields__))
             case _:
@@ -254,6 +257,16 @@ class History:
         return self._get(
             Outage, f"from outages where bot = ? {which}order by id desc limit ?", self.bot, limit
         )
+
+    def standbys(self, limit: int = 20) -> list[StandbyChanged]:
+        """How it was with the standby lately, newest first."""
+        rows = self._run(
+            "select bot, at, worker, release, state, reason from standbys where bot = ? "
+            "order by at desc, rowid desc limit ?",
+            self.bot,
+            limit,
+        )
+        return [StandbyChanged(**dict(row)) for row in rows]
 
     def bots(self) -> list[str]:
         """The bots that this file knows of, the latest first. A home holds one, and its name may not be at hand."""

@@ -98,6 +98,9 @@ def line_of(event: events.Event) -> str:
             by = f" by {event.who}" if event.who else ""
             detail = f": {event.detail}" if event.detail else ""
             return f"{event.op}{by}: {event.outcome}{detail}"
+        case events.StandbyChanged(worker=worker, state=state):
+            reason = f": {event.reason}" if event.reason else ""
+            return f"standby {worker} is {state}{reason}" if worker else f"standby: {state}{reason}"
         case events.OutageChanged(outage=outage):
             return told(outage, event.at)
         case events.SupervisorStopping():

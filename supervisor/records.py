@@ -97,7 +97,15 @@ alter table deployments add column author text not null default '';
 alter table deployments add column ref text not null default '';
 """
 
-STEPS = (_TABLES, _OUTAGES, _COMMITS)
+_STANDBYS = """
+create table standbys (
+    bot text not null, at integer not null, worker text not null, release text not null,
+    state text not null, reason text not null
+) strict;
+create index standbys_of on standbys (bot, at);
+"""
+
+STEPS = (_TABLES, _OUTAGES, _COMMITS, _STANDBYS)
 """What makes the tables: each step leads from one version of them to the next. Only ever add to it."""
 
 SCHEMA = len(STEPS)

@@ -6,7 +6,7 @@ in the end no more: a bot that dies each time at the same tick does not get bett
 
 from __future__ import annotations
 
-__all__ = ["Restarts"]
+__all__ = ["Restarts", "settled"]
 
 _SECOND = 1_000_000_000
 _PAUSES = (0, _SECOND // 4, _SECOND, 2 * _SECOND, 5 * _SECOND)
@@ -22,7 +22,12 @@ class Restarts:
 
     def pause(self, lived: int, ticks: int) -> int | None:
         """It died after it had led for `lived` ns and `ticks` ticks. How long to wait (ns); None: leave it down."""
-        if lived >= _SETTLED_FOR and ticks >= _SETTLED_TICKS:
+        if settled(lived, ticks):
             self.in_a_row = 0
         self.in_a_row += 1
         return _PAUSES[self.in_a_row - 1] if self.in_a_row <= len(_PAUSES) else None
+
+
+def settled(lived: int, ticks: int) -> bool:
+    """Whether one that lived for `lived` ns and ran so many ticks did well, so that its death is the first in a row."""
+    return lived >= _SETTLED_FOR and ticks >= _SETTLED_TICKS

@@ -19,6 +19,7 @@ from .deployments import Underway
 from .freeze import Locked
 from .journal_watch import JournalSeen, journal_of
 from .roster import Member
+from .standby import State as StandbyState
 
 __all__ = ["Status", "Supervisor", "status_of", "this_supervisor"]
 
@@ -71,6 +72,15 @@ class WorkerSeen(msgspec.Struct, frozen=True):
     reported: int
     leaving: str
     log: str
+
+
+class StandbySeen(msgspec.Struct, frozen=True):
+    """The spare worker that takes over when the leader dies; `lag` is how late it applied a frame, at the worst."""
+
+    worker: str
+    state: StandbyState
+    reason: str
+    lag: int
 
 
 class DeploymentSeen(msgspec.Struct, frozen=True):
@@ -141,6 +151,8 @@ class Status(msgspec.Struct, frozen=True):
     # beside it
     workers: tuple[WorkerSeen, ...]
     deployment: DeploymentSeen | None
+    standby: StandbySeen | None
+    """None when there is to be none."""
     last: DeploymentEnded | None
     """How the last deployment ended; its `at` is when."""
     lock: Locked | None
@@ -197,6 +209,7 @@ def status_of(
         ),
         workers=tuple(_worker(member) for member in bot.roster.alive()),
         deployment=_deployment(bot, underway) if underway else None,
+        standby=_standby(bot),
         last=last,
         lock=lock,
         failure=_failure(bot.roster.last_failure()),
@@ -265,6 +278,15 @@ def _deployment(bot: Bot, underway: Underway) -> DeploymentSeen:
         why=command.why,
         at=underway.at,
     )
+
+
+def _standby(bot: Bot) -> StandbySeen | None:
+    standby = bot.standby
+    if standby.state == "none" and not standby.reason:
+        return None
+    member = bot.roster.get(standby.worker)
+    lag = member.report.lag if member is not None and member.report is not None else 0
+    return StandbySeen(standby.worker, standby.state, standby.reason, lag)
 
 
 def _failure(member: Member | None) -> Failure | None:

@@ -59,6 +59,14 @@ class Answers:
         traceback.print_exception(problem)
         self._say(Answered(item.key.removeprefix(command_key("")), self._seq, None, said))
 
+    def cut_off(self, item: Item) -> None:
+        """The worker that ran the command died in its turn: it is not run again."""
+        said = (
+            "the worker that ran it died before it had ended, so it is not run again: see what it has done, and send "
+            "it once more if that is what you want"
+        )
+        self._say(Answered(item.key.removeprefix(command_key("")), self._seq, None, said))
+
     @property
     def _seq(self) -> int:
         return self._replica.seq or 0

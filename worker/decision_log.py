@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from ..protocol.frame import Item
 from ..protocol.journal import Closed, Opened, RecordKind, encode_payload
 from ..protocol.link import DecisionClosed, DecisionOpened
 from .decision import NotLeading, encodable
@@ -75,6 +76,15 @@ class DecisionLog:
         self._publisher.noted(opened)
         self._outside.tell(DecisionOpened(opened.id, name, opened.at))
         return opened
+
+    def note_begun(self, command: Item, name: str, args: dict[str, Any]) -> None:
+        """An operator's command is about to run: should this process die of it, its successor knows."""
+        replica = self._replica
+        seq = 0 if replica.seq is None else replica.seq
+        opened = Opened(command.key, replica.epoch, seq, name, args, self._outside.clock.wall())
+        self._keeper.append(RecordKind.OPENED, encode_payload(opened))
+        replica.note(opened, "")
+        self._publisher.noted(opened)
 
     def close_decision(self, opened: Opened, outcome: str) -> None:
         """Close one: `outcome` is "done", or what its body raised."""

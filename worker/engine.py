@@ -63,7 +63,7 @@ class Engine:
         keeper = Keeper(self.replica, outside, limits, self._announce)
         self._tally = Tally(self.seat, self.replica, publisher, keeper)
         self.leading = Leading(me, bot, self.replica, self._tally, publisher, outside, keeper)
-        self.following = Following(me, hello.pid, self.replica, outside)
+        self.following = Following(me, hello.pid, self.seat, self.replica, outside)
         cells.guard_by(self.leading.turns)
         self.left: seat.Leave | None = None
         """How this worker has left: nothing more is to be done, and its process may end."""
@@ -355,7 +355,9 @@ class Engine:
         if self._led:
             self._led = False
             self._hooks.append(Step("on_yield", self.bot.call_yield))
-        if not self.following.connect(leader, guard=self.seat.guard):
+        if not self.following.connect(leader) and self.seat.keeps:
+            # We have just stepped aside for it, and it is gone. Any other follower may have come in the middle of a
+            # transfer, when nobody has the lease for a moment.
             self.died(leader)
 
     def _take_lease(self, cause: Cause) -> None:

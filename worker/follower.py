@@ -83,14 +83,14 @@ News = Copied | Lost | Unreadable | TakeOver | Gone | Judged
 
 
 class Follower:
-    """Keeps `replica` up with a leader. `guard` (set by the engine): rather freeze than give up."""
+    """Keeps `replica` up with a leader. `keeps` (set by the engine): rather freeze than give up."""
 
     def __init__(self, me: str, pid: int, replica: Replica, outside: Outside) -> None:
         self._me = me
         self._pid = pid
         self._replica = replica
         self._outside = outside
-        self.guard = False
+        self.keeps = False
         self.leader = ""
         self.live = False
         """The state is the leader's, up to the last frame received."""
@@ -174,7 +174,7 @@ class Follower:
 
     def _begin(self, message: Begin) -> list[News]:
         replica = self._replica
-        if self.guard and replica.frozen:
+        if self.keeps and replica.frozen:
             return []
         lost: list[News] = [Lost()] if self.live else []
         self.live = False
@@ -254,18 +254,21 @@ class Follower:
             return lost
         except (StateError, StateUnreadable, MigrationError) as problem:
             news = self._unreadable(str(problem))
-            if self.guard:
+            if self.keeps:
                 replica.apply(frame, body, position)
             return news
         else:
             self._asked = False
+            if message is not None and self.live:
+                behind = self._outside.clock.wall() - frame.timing.ended
+                replica.lag = max(replica.lag, behind)
             if not self.live:
                 # The leader resumed where we were: no copy was needed.
                 self.live = True
         return []
 
     def _unreadable(self, reason: str) -> list[News]:
-        if self.guard:
+        if self.keeps:
             self._replica.freeze(reason)
         return [Unreadable(reason)]
 

@@ -1,15 +1,14 @@
 """Following: a worker's part while another one leads.
 
 It keeps the replica up with the leader's stream, has the real state loaded and judged (the rehearsal), passes on what
-came in here, and, as the way back of a handoff, watches whether the leader does its work. What it finds out are events
-for the seat.
+came in here, and, as a guard, watches whether the leader does its work. What it finds out are events for the seat.
 """
 
 from __future__ import annotations
 
 from ..protocol import link, seat, stream
 from ..protocol.assignment import Assignment
-from ..protocol.seat import SeatEvent
+from ..protocol.seat import Seat, SeatEvent
 from .follower import PATIENCE, Copied, Follower, Gone, Judged, Lost, TakeOver, Unreadable
 from .outside import Outside
 from .rehearsal import Rehearsal
@@ -17,11 +16,13 @@ from .replica import Replica
 
 __all__ = ["Following"]
 
+_FREE_FOR = 2
+
 
 class Following:
     """See the module. `pid` is this worker's process."""
 
-    def __init__(self, me: Assignment, pid: int, replica: Replica, outside: Outside) -> None:
+    def __init__(self, me: Assignment, pid: int, seat: Seat, replica: Replica, outside: Outside) -> None:
         self.to_load = False
         """The state is here anew, and the bot's `on_load` has to see it."""
         self._seen = False
@@ -29,6 +30,9 @@ class Following:
         self.deployment = 0
         """Which deployment the last handoff to this worker belonged to."""
         self._me = me
+        self._seat = seat
+        self._free_since = 0
+        """Since when nobody was seen to have the lease, CLOCK_MONOTONIC; 0 when somebody has it."""
         self._replica = replica
         self._outside = outside
         self._follower = Follower(me.worker, pid, replica, outside)
@@ -44,13 +48,14 @@ class Following:
         """What the last rehearsal found, None before there was one."""
         return self._rehearsal.found
 
-    def connect(self, leader: str, *, guard: bool) -> bool:
-        """Follow `leader`; as its `guard`, rather keep an old state than give up.
+    def connect(self, leader: str) -> bool:
+        """Follow `leader`.
 
         Returns whether somebody has the lease: a leader that died before we turned to it is not one to wait for.
         """
         outside, follower = self._outside, self._follower
-        follower.guard = guard
+        follower.keeps = self._seat.keeps
+        self._free_since = 0
         holder = outside.lease.holder()
         if holder is not None and holder.holder == leader:
             outside.watch(leader, holder.pid)
@@ -70,7 +75,7 @@ class Following:
                     self.to_load, self._seen = False, False
                     events.append(seat.Stale())
                 case Unreadable(reason=reason):
-                    if not self._follower.guard:
+                    if not self._follower.keeps:
                         self._outside.tell(link.Failed("read", reason, ""))
                     events.append(seat.Broken(reason))
                 case TakeOver(order=order, deployment=deployment):
@@ -91,7 +96,7 @@ class Following:
             # Another copy has come meanwhile.
             return []
         self._seen = True
-        if self._rehearsal.open and not self._follower.guard:
+        if self._rehearsal.open and not self._follower.keeps:
             return self._ask()
         return [seat.CaughtUp()] if self._follower.live else []
 
@@ -109,15 +114,27 @@ class Following:
             # An offer may be lost; the leader knows by the key what it has.
             self._follower.offer(waiting)
         asked: list[SeatEvent] = self._ask() if self._rehearsal.open and self._seen else []
-        return asked + self._watch(now, tick_due)
+        return asked + self._look_at_lease(now) + self._watch(now, tick_due)
 
     def _ask(self) -> list[SeatEvent]:
         """Ask the leader whether it could go on with what we would write; repeated until it has answered."""
         return [] if self._rehearsal.ask() else [seat.CaughtUp()]
 
+    def _look_at_lease(self, now: int) -> list[SeatEvent]:
+        """Whoever has the lease is the one to follow; and nobody keeps a bot waiting that has been free for long."""
+        holder = self._outside.lease.holder()
+        if holder is not None:
+            self._free_since = 0
+            return [seat.LedBy(holder.holder)] if holder.holder else []
+        self._free_since = self._free_since or now
+        # Longer than a transfer may take, so that it is not cut short.
+        if not self._seat.guard or now - self._free_since <= _FREE_FOR * self._me.lease_within:
+            return []
+        return [seat.LeaderGone(self.leader)]
+
     def _watch(self, now: int, tick_due: int) -> list[SeatEvent]:
         follower, bound = self._follower, self._me.hang_after
-        if not (tick_due and follower.guard):
+        if not (tick_due and self._seat.guard):
             return []
         if not follower.live:
             # It may hang since before it has answered us at all. Or our question was lost: we ask once more.

@@ -18,7 +18,7 @@ from typing import Any
 import msgspec
 
 from ..protocol.errors import NeverblinkError
-from ..protocol.frame import Item, Traffic
+from ..protocol.frame import COMMAND, Item, Traffic
 from .culprit import NOT_ENCODABLE
 
 __all__ = ["EventError", "Inbox", "command_key"]
@@ -61,8 +61,8 @@ class Inbox:
         `key` names the event in the world outside (a fill's id, say): the same key put again, here or in another
         process, is dropped. Raises `EventError` when the key is no text or the event cannot be encoded.
         """
-        if type(key) is not str or not key or key.startswith(_COMMAND):
-            raise EventError(key, f"a key is a non-empty str that does not begin with {_COMMAND!r}")
+        if type(key) is not str or not key or key.startswith(COMMAND):
+            raise EventError(key, f"a key is a non-empty str that does not begin with {COMMAND!r}")
         try:
             data = _encoder.encode(event)
         except NOT_ENCODABLE as problem:
@@ -175,9 +175,6 @@ class Inbox:
             self.forgotten += 1
 
 
-_COMMAND = "command/"
-
-
 def command_key(key: str) -> str:
     """The key under which the operator's command `key` is in the inbox."""
-    return _COMMAND + key
+    return COMMAND + key

@@ -143,9 +143,11 @@ class Leading:
         return Step(f"on_{turn.kind}", turn.call, turn) if turn is not None else None
 
     def begin(self, turn: Turn) -> None:
-        """Open a turn. Raises `StateError` when the state was changed since the last one."""
+        """Open a turn. Raises `StateError` when the state was changed since the last one, and `JournalError`."""
         self.turns.begin(turn)
         self._turn = turn
+        for item, name, args in turn.commands:
+            self.decisions.note_begun(item, name, args)
 
     def finish(self, turn: Turn, value: Any) -> None:
         """Close a turn whose handler returned `value`. Raises `StateError` and `JournalError`."""
@@ -157,8 +159,12 @@ class Leading:
                 self.handed = handed
                 self._outside.tell(handed)
             for item in turn.items:
-                if item.kind == "command":
+                if item.key in turn.cut:
+                    self.answers.cut_off(item)
+                elif item.kind == "command":
                     self.answers.give(item, turn.tick.answers.get(item.key))
+        elif turn.cut:
+            self.answers.cut_off(turn.items[0])
         elif turn.kind == "command" and value is not _REFUSED:
             self.answers.give(turn.items[0], value)
         if turn.pause is not None:

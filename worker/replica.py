@@ -13,7 +13,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..protocol.changes import Changes, Schema
-from ..protocol.frame import GENESIS, Frame, Led, Vitals, digest_of
+from ..protocol.frame import COMMAND, GENESIS, Frame, Led, Vitals, digest_of
 from ..protocol.journal import Closed, Opened, Position, Snapshot, Unwritten, Whole
 from .inbox import Inbox
 from .migration import MigrationError, Migrations, Translator
@@ -46,9 +46,12 @@ class Replica:
         self.digest = GENESIS
         self.position = Position(0, 0)
         self.open: dict[str, Opened] = {}
+        """Decisions that are open, and commands that were begun (by their key in the inbox)."""
         self._unsettled: dict[str, Opened] = {}
         """Decisions that were closed in a turn that has no frame yet: what came of them is in no state."""
         self.frozen = ""
+        self.lag = 0
+        """The worst time from a frame's boundary to its being applied here, since it was last asked for; ns."""
         self.led_by = ""
         """Who led last, as far as the frames that were seen say; "" when the bot was stopped in order."""
         self.last: Frame | None = None
@@ -144,7 +147,11 @@ class Replica:
 
     def in_doubt(self) -> list[Opened]:
         """The decisions of a leader that has died: those it left open, and those whose outcome died with their turn."""
-        return sorted([*self._unsettled.values(), *self.open.values()], key=lambda decision: decision.at)
+        left = [*self._unsettled.values(), *self.open.values()]
+        return sorted(
+            (decision for decision in left if not decision.id.startswith(COMMAND)),
+            key=lambda decision: decision.at,
+        )
 
     def try_read(self, schema: Schema, changes: Changes) -> str:
         """Say why this code could not read `changes`, "" when it could. Nothing is kept."""
@@ -197,6 +204,9 @@ class Replica:
         self.position = position
         self.last = frame
         self.epoch = max(self.epoch, frame.epoch)
+        for key in frame.traffic.applied:
+            if key.startswith(COMMAND):
+                self.open.pop(key, None)
         if frame.kind == "tick":
             self.seq = frame.seq
             self.due = frame.timing.due

@@ -62,6 +62,7 @@ class Tally:
         seat, replica = self._seat, self._replica
         inbox = replica.inbox
         late_max, self._late_max = self._late_max, 0
+        lag, replica.lag = replica.lag, 0
         return Report(
             role=seat.role.value,
             epoch=seat.epoch,
@@ -80,5 +81,7 @@ class Tally:
             dropped=inbox.forgotten,
             followers=len(self._publisher),
             cause=self._cause,
+            guard=seat.guard,
+            lag=lag,
             journal=self._keeper.report(),
         )

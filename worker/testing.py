@@ -30,7 +30,7 @@ from ..protocol.errors import NeverblinkError
 from ..protocol.frame import Frame, decode_frame
 from ..protocol.handoff import Phase
 from ..protocol.journal import RecordKind
-from ..protocol.link import Lead, Run, Stop
+from ..protocol.link import Follow, Lead, Run, Stop
 from ..protocol.seat import Role
 from .simulated import HandClock, SimulatedWorld
 from .simulated_handoff import SimulatedHandoff, SimulatedProcess
@@ -80,6 +80,7 @@ class Simulation(Generic[S]):
         self._processes: dict[str, SimulatedProcess] = {}
         self._handoff: SimulatedHandoff | None = None
         self._deployments = 0
+        self._standbys = 0
         self._commands = 0
         self._ticks = 0
         self._ended = ""
@@ -98,11 +99,13 @@ class Simulation(Generic[S]):
 
     @property
     def follower(self) -> Worker[Any]:
-        """The bot object in the old process, which follows through the probation."""
+        """The bot object in the process that follows: the old one in the probation, or a standby."""
         for process in self._alive():
             if process.worker != self._world.holder:
                 return process.bot.worker
-        raise SimulationError("nobody follows: there is one only between hand_over() and conclude()")
+        raise SimulationError(
+            "nobody follows: there is one only between hand_over() and conclude(), and after stand_by()"
+        )
 
     @property
     def state(self) -> S:
@@ -176,9 +179,13 @@ class Simulation(Generic[S]):
         """Run an operator's command; return what the bot answered. Raises `CommandFailed`."""
         self._commands += 1
         key = f"simulated-{self._commands}"
-        self._leading.engine.ordered(Run(key, name, args))
-        self._settle()
+        asked = ""
         while True:
+            if self._world.holder != asked:
+                # As the supervisor does: under its key it runs once.
+                asked = self._leading.worker
+                self._leading.engine.ordered(Run(key, name, args))
+                self._settle()
             for process in self._processes.values():
                 if key in process.answers:
                     answer = process.answers[key]
@@ -229,6 +236,15 @@ class Simulation(Generic[S]):
             raise HandoverFailed(handoff.reason)
         return handoff.rollback
 
+    def stand_by(self) -> None:
+        """Start a standby on the leader's code, as with `standby = 1`: `crash()` and a `kill()` are survived then."""
+        self._standbys += 1
+        worker = f"s{self._standbys}"
+        self._spawn(worker, type(self.leader))
+        self._settle()
+        self._processes[worker].engine.ordered(Follow(self._world.holder, guard=True))
+        self._settle()
+
     def conclude(self) -> None:
         """End the probation: the old process retires."""
         if self._handoff is not None and self._handoff.phase is Phase.PROBATION:
@@ -248,10 +264,10 @@ class Simulation(Generic[S]):
             self._pass(self._next_moment())
 
     def crash(self) -> None:
-        """Kill the leader's process between two turns; the old code takes the bot back."""
+        """Kill the leader's process between two turns; the old code takes the bot back, or a standby goes on."""
         if len(list(self._alive())) < 2:
             raise SimulationError(
-                "nobody follows, so nobody could go on: crash between hand_over() and conclude()"
+                "nobody follows, so nobody could go on: crash between hand_over() and conclude(), or after stand_by()"
             )
         self._end(self._leading, "killed")
         self._settle()
@@ -365,9 +381,9 @@ class Simulation(Generic[S]):
             busy = True
             self._carry_out(process, step)
         if process.place.alive and process.engine.left is not None:
-            underway = self._underway
+            survived = self._survived(process)
             self._gone(process, process.engine.left.how)
-            if process.failed and not underway:
+            if process.failed and not survived:
                 raise SimulationError(process.failed)
             return True
         while process.place.alive and process.engine.idle():
@@ -394,7 +410,7 @@ class Simulation(Generic[S]):
         except (Exception, SystemExit, asyncio.CancelledError) as problem:
             process.engine.raised(step, problem)
             command = step.turn is not None and step.turn.kind == "command"
-            if not (command or self._underway):
+            if not (command or self._survived(process)):
                 # Nobody is there to go on: it is the test that has to know.
                 self._gone(process, "fail")
                 raise
@@ -406,9 +422,11 @@ class Simulation(Generic[S]):
         finally:
             self._running = None
 
-    @property
-    def _underway(self) -> bool:
-        return self._handoff is not None and not self._handoff.ended
+    def _survived(self, process: SimulatedProcess) -> bool:
+        """Whether somebody goes on when this process ends."""
+        others = [each.engine.seat for each in self._alive() if each is not process]
+        underway = self._handoff is not None and not self._handoff.ended
+        return underway or any(seat.guard and seat.loaded for seat in others)
 
     def _gone(self, process: SimulatedProcess, how: str) -> None:
         """A process has left by itself."""

@@ -71,6 +71,10 @@ class Turn(msgspec.Struct):
     tick: Tick[Any] | None = None
     gaps: tuple[Gap, ...] = ()
     items: tuple[Item, ...] = ()
+    commands: tuple[tuple[Item, str, dict[str, Any]], ...] = ()
+    """Those of the items that are commands for the bot's own code."""
+    cut: tuple[str, ...] = ()
+    """Keys of commands that a worker died of: they are answered, and do not run."""
     timers: tuple[tuple[str, Armed], ...] = ()
     about: Led | None = None
     began: int = 0
@@ -325,7 +329,10 @@ class Turns:
         turn = Turn("command", f"command {name}", item.at, lambda: None, items=(item,))
         if name in _PAUSE:
             turn.pause = _PAUSE[name]
+        elif item.key in self._replica.open:
+            turn.cut = (item.key,)
         else:
+            turn.commands = ((item, name, args),)
             turn.call = lambda: self._bot.call_command(name, args)
         return turn
 
@@ -342,8 +349,11 @@ class Turns:
             name, args = decode_command(item)
             if name in _PAUSE:
                 turn.pause = _PAUSE[name]
+            elif item.key in replica.open:
+                turn.cut = (*turn.cut, item.key)
             else:
                 commands.append(Command(item.key, name, args))
+                turn.commands = (*turn.commands, (item, name, args))
         timers = tuple((name, armed) for name, armed in replica.timers.all().items() if armed.due <= wall)
         turn.items = tuple(items)
         turn.timers = timers

@@ -69,13 +69,26 @@ def history(here: Here, deployment: int, limit: int) -> Done:
             return Done({**msgspec.to_builtins(row), "log": printed})
         rows = past.deployments(limit)
         outages = past.outages(limit)
+        standbys = past.standbys(limit)
     for line in columns([_line(here.screen, row) for row in rows]) if rows else ["no deployments yet"]:
         here.screen.line(line)
     if outages:
         here.screen.line()
     for line in columns([_outage(here.screen, one) for one in outages]):
         here.screen.line(line)
-    return Done({"deployments": msgspec.to_builtins(rows), "outages": msgspec.to_builtins(outages)})
+    if standbys:
+        here.screen.line()
+    for line in columns(
+        [(clock(one.at), "standby", one.worker, one.state, one.release, one.reason) for one in standbys]
+    ):
+        here.screen.line(line)
+    return Done(
+        {
+            "deployments": msgspec.to_builtins(rows),
+            "outages": msgspec.to_builtins(outages),
+            "standbys": msgspec.to_builtins(standbys),
+        }
+    )
 
 
 def open_history(here: Here) -> History:

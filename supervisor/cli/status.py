@@ -47,6 +47,7 @@ def picture(status: Status, screen: Screen) -> list[str]:
         ),
         *_under_way(status, screen),
         *_ended(status.last, status.at, screen),
+        *_standby(status, screen),
         *_outages(status, screen),
         *_lock(status, screen),
         *_failure(status),
@@ -132,6 +133,16 @@ def _ended(one: DeploymentEnded | None, now: int, screen: Screen) -> list[tuple[
     if one.reason and not well:
         told += f": {one.reason}"
     return [("last", told)]
+
+
+def _standby(status: Status, screen: Screen) -> list[tuple[str, str]]:
+    one = status.standby
+    if one is None:
+        return []
+    colour = screen.good if one.state == "ready" else screen.warn
+    told = f"{one.worker} is {colour(one.state)}" if one.worker else colour(one.state)
+    lag = f", at most {last(one.lag)} behind" if one.state == "ready" else ""
+    return [("standby", told + lag + (f": {one.reason}" if one.reason else ""))]
 
 
 def _outages(status: Status, screen: Screen) -> list[tuple[str, str]]:

@@ -18,7 +18,6 @@ import zmq
 
 from neverblink.protocol.errors import NeverblinkError
 from neverblink.protocol.lease import decode_file
-from neverblink.supervisor.config import Config
 from neverblink.supervisor.demo.ledger import Confirmed
 
 from ..whole.live import Live, Verb
@@ -296,10 +295,9 @@ class _Stage:
 
     def _code(self, number: int, flaw: str, standby: bool) -> Path:
         source = f"{BOT}\n\n# move {number}\n"
-        code = self._live.code(f"v{number}", source, target="Trader", watchdog=WATCHDOG, **BOUNDS)
-        if standby and "standby" in Config.__struct_fields__:
-            settings = code / "neverblink.toml"
-            settings.write_text(f"standby = 1\n{settings.read_text()}")
+        code = self._live.code(
+            f"v{number}", source, target="Trader", standby=int(standby), watchdog=WATCHDOG, **BOUNDS
+        )
         (code / "flaw.py").write_text(f'FLAW = "{flaw}"\n')
         return code
 

@@ -19,7 +19,7 @@ from neverblink.protocol import handoff as h
 from neverblink.protocol import seat as s
 from neverblink.protocol.frame import Cause
 from neverblink.protocol.handoff import Handoff, HandoffEvent, Phase
-from neverblink.protocol.link import Retire
+from neverblink.protocol.link import Follow, Retire
 from neverblink.protocol.seat import Role, Seat, SeatEvent
 
 from .machines import Machines
@@ -92,10 +92,15 @@ class State(NamedTuple):
 
 
 class Model:
-    """A bot that `old` leads and a handoff to `new` that is about to begin; with `spare`, a third worker stands by."""
+    """A bot that `old` leads and a handoff to `new` that is about to begin; with `spare`, a third worker stands by.
+
+    With a spare, what does not depend on it is left out: decisions, ticks, and the frames that it follows by. (It takes
+    the lease with what it has, and the rest from the journal; that it can lose the thread is a loss of its own.)
+    """
 
     def __init__(self, machines: Machines, *, spare: bool = False) -> None:
         self.machines = machines
+        self.spare = spare
         self.names = ("old", "new", "spare") if spare else ("old", "new")
         self.index = {name: at for at, name in enumerate(self.names)}
         self.roads: list[tuple[str, str]] = []
@@ -111,6 +116,7 @@ class Model:
         """Return the state in which `old` leads under epoch 1 and the handoff has just begun."""
         machines = self.machines
         handoff = machines.handoff(1, "old", "new", FIRST_ORDER, force)
+        handoff.standby = "spare" if self.spare else ""
         old = machines.seat("old", Role.LEADING, "old", 1, True)
         spare = machines.seat("spare", Role.FOLLOWING, "old", 1, True, True)
         workers = [
@@ -253,6 +259,13 @@ class World:
 
     # the supervisor
 
+    def keep_standby(self, report: h.Seen) -> None:
+        """What the supervisor does about the standby when a worker says that it leads: it is to follow that one."""
+        if not self.model.spare or report.worker == "spare":
+            return
+        if report.epoch >= self.machines.handoff_of(self.handoff).epoch:
+            self.push(SUPERVISOR, "spare", Follow(report.worker, guard=True))
+
     def decide(self, event: HandoffEvent) -> None:
         """Feed the handoff, and carry out what it decides."""
         kept, before = self.handoff, self.machines.handoff_of(self.handoff).phase
@@ -325,7 +338,10 @@ class World:
                 self.counted(name)
             case s.Connect(leader=leader):
                 watch = leader if self.holder == leader else self.worker(name).watch
-                self.change(name, live=False, number=FAR, watch=watch)
+                if name == "spare":
+                    self.change(name, watch=watch)
+                else:
+                    self.change(name, live=False, number=FAR, watch=watch)
             case s.Cancel(order=order):
                 self.push(name, SUPERVISOR, h.Withdrawn(name, order))
             case s.Hold(order=order, reason=reason):
@@ -410,6 +426,9 @@ class World:
 
     def fails(self, name: str) -> None:
         """Note when the leader fails while the bot has but one worker, or only the supervisor has yet to hear of it."""
+        if self.model.spare:
+            self.excused = self.excused or not self.covered(name)
+            return
         phase = self.machines.handoff_of(self.handoff).phase
         others = [self.seat(other) for other in self.model.names if other != name]
         alone = phase in (Phase.PREPARING, Phase.REHEARSING, Phase.RETIRING) or not any(
@@ -418,6 +437,26 @@ class World:
         over = name == "old" and self.seat(name).settled >= FIRST_ORDER
         if self.holder == name and (alone or over):
             self.excused = True
+
+    def covered(self, name: str) -> bool:
+        """Whether somebody else leads, or will take the lease or can be told to, when `name` is no more.
+
+        When not, the supervisor starts the bot anew from its journal, which is not in the model.
+        """
+        others = [
+            (other, self.seat(other))
+            for other in self.model.names
+            if other != name and self.worker(other).life == "alive"
+        ]
+        return any(
+            seat.role in (Role.LEADING, Role.YIELDING)
+            or (seat.role is Role.FOLLOWING and seat.loaded and (seat.guard or self.is_heir(other)))
+            for other, seat in others
+        )
+
+    def is_heir(self, name: str) -> bool:
+        phase = self.machines.handoff_of(self.handoff).phase
+        return name == "new" and phase in (Phase.WAITING, Phase.CANCELLING, Phase.TRANSFERRING)
 
     def followers(self, name: str) -> list[str]:
         """Whom this leader serves."""
@@ -436,11 +475,11 @@ class World:
         if self.worker(name).number != 0:
             self.broken(f"{name} made a frame without having every frame before it")
         for at, worker in enumerate(self.workers):
-            if self.model.names[at] != name:
+            if self.model.names[at] not in (name, "spare"):
                 self.workers[at] = worker._replace(number=max(FAR, worker.number - 1))
         self.queues = [tuple(_older(message) for message in queue) for queue in self.queues]
         for other in self.followers(name):
-            if other != except_to:
+            if other not in (except_to, "spare"):
                 self.push(name, other, Frame(0))
 
 

@@ -75,7 +75,7 @@ def _explore(model: Model, start: State, depth: int, most: int) -> Explored:
 def successors(model: Model, state: State) -> Iterator[State]:
     for move in moves(model, state):
         yield make(model, state, move)
-        if state.crashes:
+        if state.crashes > 0:
             for cut in cuts(model, state, move):
                 yield make(model, state, cut)
 
@@ -160,7 +160,9 @@ class Fair:
         return best
 
     def _alarm(self, state: State) -> Move | None:
-        waiting = [move for move in moves(self._model, state) if move.kind in ("pulse", "alarm", "silent")]
+        waiting = [
+            move for move in moves(self._model, state) if move.kind in ("pulse", "alarm", "silent", "vacant")
+        ]
         for move in sorted(waiting, key=lambda move: _ALARMS.index(move.what or move.kind)):
             if self.calm(make(self._model, state, move)) != state:
                 return move
@@ -170,7 +172,7 @@ class Fair:
 _URGENT = {
     kind: at
     for at, kind in enumerate(
-        ("exit", "end", "notice", "deliver", "gone", "start", "sync", "close", "boundary")
+        ("exit", "end", "notice", "deliver", "gone", "start", "look", "sync", "close", "boundary")
     )
 }
 _ALARMS = [
@@ -178,9 +180,11 @@ _ALARMS = [
     "silent",
     "retry",
     "lease",
+    "vacant",
     "repeat",
     "start",
     "rehearse",
+    "succeed",
     "boundary",
     "probation",
     "retire",
@@ -201,7 +205,7 @@ def at_rest(model: Model, state: State) -> str:
     outrun = bool(state.claim) and model.worker(state, state.claim or "").life != "alive"
     if state.claim is not None and not outrun and leaders != [state.claim][: len(state.claim)]:
         return f"the deployment ended {phase.value} saying that {state.claim or 'nobody'} leads, but {names} does"
-    if not leaders and not excused(model, state):
+    if not leaders and not excused(model, state) and not _unjudged(model, state):
         return "nobody leads, and nobody ever will"
     return ""
 
@@ -215,6 +219,14 @@ def excused(model: Model, state: State) -> bool:
 def _hung_leader(model: Model, state: State) -> bool:
     """A hung process holds the lease and nobody may judge it: the operator has to."""
     return bool(state.holder) and model.worker(state, state.holder).life == "hung"
+
+
+def _unjudged(model: Model, state: State) -> bool:
+    """The hung process is none that the old worker, in the probation, may have killed. (A standby may not.)"""
+    if not _hung_leader(model, state):
+        return False
+    watched = state.supervised and not model.ended(state) and model.worker(state, "old").life == "alive"
+    return state.holder != "new" or not watched
 
 
 # --- telling ----------------------------------------------------------------------------------------------------------
@@ -275,5 +287,6 @@ def walk_fairly(model: Model, state: State) -> str:
 
 
 if __name__ == "__main__":
-    shipped = Model(Machines(plain=True))
-    print(explore(shipped, shipped.start(*map(int, sys.argv[1:5]))))
+    shipped = Model(Machines(plain=True), spare="spare" in sys.argv)
+    bounds = [int(word) for word in sys.argv[1:] if word.isdecimal()]
+    print(explore(shipped, shipped.start(*bounds[:4]), *bounds[4:]))

@@ -113,11 +113,11 @@ def _of_worker(model: Model, state: State, name: str, *, may_fail: bool) -> Iter
         if seat.role is not Role.LEADING or _guarded(model, state, name):
             yield Move("hang", name)
     if seat.role is Role.LEADING:
-        if _followed(model, state, name):
+        if not model.spare and _followed(model, state, name):
             yield Move("tick", name)
         if worker.decision:
             yield Move("close", name)
-        elif seat.order is not None:
+        elif seat.order is not None and not model.spare:
             yield Move("open", name)
         if seat.order is not None and _serves(model, state, name, seat.order.to):
             yield Move("boundary", name)
@@ -126,6 +126,10 @@ def _of_worker(model: Model, state: State, name: str, *, may_fail: bool) -> Iter
             yield Move("sync", name)
             if may_fail:
                 yield Move("unreadable", name)
+        if state.holder and state.holder not in (name, seat.leader):
+            yield Move("look", name, state.holder)
+        elif not state.holder and seat.guard and seat.loaded:
+            yield Move("vacant", name)
         if seat.leader in model.index and model.worker(state, seat.leader).life == "hung":
             yield Move("silent", name)
         if state.losses and worker.live and not model.ended(state) and seat.leader in model.leaders(state):
@@ -191,7 +195,7 @@ def cuts(model: Model, state: State, move: Move) -> Iterator[Move]:
         yield move._replace(cut=cut)
 
 
-_CAN_BE_CUT = ("deliver", "alarm", "boundary", "gone", "fell")
+_CAN_BE_CUT = ("deliver", "alarm", "boundary", "gone", "vacant", "fell")
 
 
 def _judged(model: Model, world: World) -> State:
@@ -211,6 +215,8 @@ def _deliver(world: World, move: Move) -> None:
     message = world.pop(world.model.road[move.what, move.who])
     if move.who == SUPERVISOR:
         world.decide(message)
+        if isinstance(message, h.Seen) and message.role == "leading":
+            world.keep_standby(message)
     elif move.what == SUPERVISOR:
         world.feed(move.who, message)
     else:
@@ -303,7 +309,8 @@ def _return(world: World, move: Move) -> None:
 def _notice(world: World, move: Move) -> None:
     at = world.model.road[move.what, SUPERVISOR]
     while world.queues[at]:
-        world.decide(world.pop(at))
+        message = world.pop(at)
+        world.decide(message)
     world.change(move.what, noticed=True)
     world.decide(h.Exited(move.what, f"{move.what} ended"))
 
@@ -332,6 +339,15 @@ def _leader_gone(world: World, move: Move) -> None:
     world.feed(move.who, s.LeaderGone(move.what))
 
 
+def _look(world: World, move: Move) -> None:
+    world.feed(move.who, s.LedBy(move.what))
+
+
+def _vacant(world: World, move: Move) -> None:
+    """It has seen for a while that nobody has the lease."""
+    world.feed(move.who, s.LeaderGone(world.seat(move.who).leader))
+
+
 def _boundary(world: World, move: Move) -> None:
     seat, worker = world.seat(move.who), world.worker(move.who)
     heir = seat.order is None or seat.order.to in world.followers(move.who)
@@ -350,8 +366,8 @@ def _fell(world: World, move: Move) -> None:
 
 def _unreadable(world: World, move: Move) -> None:
     world.crashes -= 1
-    guard = world.seat(move.who).guard
-    world.change(move.who, live=guard, number=0 if guard else FAR)
+    keeps = world.seat(move.who).keeps
+    world.change(move.who, live=keeps, number=0 if keeps else FAR)
     world.feed(move.who, s.Broken("positions: expected int, got str"))
 
 
@@ -413,6 +429,8 @@ _MAKE: dict[str, Callable[[World, Move], None]] = {
     "start": _start,
     "sync": _sync,
     "gone": _leader_gone,
+    "look": _look,
+    "vacant": _vacant,
     "boundary": _boundary,
     "fell": _fell,
     "unreadable": _unreadable,

@@ -3,6 +3,7 @@
 A line that is not indented is a command, an indented one is what came of it, and `#` begins a comment. The commands:
 
     deploy [force]                the operator deploys: `new` is to take over from `old`, which leads; begins anew
+    deploy beside a standby       the same, and `spare` stands by
     ready                         the new worker's code is imported and its `on_start` is done
     copy WORKER                   WORKER has caught up with its leader
     unreadable WORKER             WORKER could not read the state it was sent
@@ -14,6 +15,7 @@ A line that is not indented is a command, an indented one is what came of it, an
     boundary [in a window | without slack]
     alarm NAME                    an alarm rings, with the supervisor or the worker that armed it
     pulse WORKER                  WORKER reports what it is, as it does at a steady pace
+    look WORKER                   WORKER asks the kernel who has the lease
     suspect WORKER                WORKER's leader has been silent for too long
     raise WORKER, hang WORKER, kill WORKER, kill supervisor
     return                        another supervisor comes, hears from both workers what they are, and goes on
@@ -83,6 +85,7 @@ class _Stage:
             "boundary": self._boundary,
             "alarm": self._alarm,
             "pulse": lambda who: self._make("pulse", who),
+            "look": lambda who: self._make("look", who, self._state.holder),
             "suspect": lambda who: self._make("silent", who),
             "raise": lambda who: self._make("fell", who),
             "hang": lambda who: self._make("hang", who),
@@ -108,6 +111,7 @@ class _Stage:
         problem = self.problem()
         if problem:
             raise ValueError(f"from where the one before ends: {problem}")
+        self._model = Model(Machines(), spare=how == "beside a standby")
         self._state = self._model.start(_PLENTY, _PLENTY, _PLENTY, _PLENTY, force=how == "force")
         self._log.append("new is started")
 

@@ -2,7 +2,8 @@
 
 The bounds below are what an ordinary run of the tests affords. `python -m tests.protocol.explorer 1 1 1 1` walks
 further: its numbers are how many processes may fail, how many messages may be lost, how often the operator may
-interfere, and how often a supervisor that is gone is followed by another.
+interfere, and how often a supervisor that is gone is followed by another; then,
+if need be, how deep to go. With the word `spare` there is a standby: `… spare 2 0 0 0 14` is any two failures in a row.
 """
 
 from __future__ import annotations
@@ -40,7 +41,11 @@ MISFORTUNES = ("kill", "hang", "fell", "unreadable", "stale", "drop", "repeat", 
 def test_no_interleaving_breaks_a_rule(
     budget: tuple[int, ...], depth: int, what: str, say: Callable[[str], None]
 ) -> None:
-    model = Model(Machines(plain=True))
+    look(Model(Machines(plain=True)), budget, depth, what, say)
+
+
+def look(model: Model, budget: tuple[int, ...], depth: int, what: str, say: Callable[[str], None]) -> None:
+    """Explore, and say how far that was."""
     began = time.monotonic()
     seen = explore(model, model.start(*budget), depth)
     took = time.monotonic() - began
@@ -49,6 +54,23 @@ def test_no_interleaving_breaks_a_rule(
         f"{seen.at_rest} ways to end, {took:.1f} s"
     )
     assert seen.states > 1_000
+
+
+@pytest.mark.parametrize(
+    ("crashes", "losses", "wishes", "depth", "what"),
+    [
+        (0, 0, 0, 99, "a standby, and nothing fails"),
+        (2, 0, 0, 10, "a standby, and any two parties fail one after the other"),
+        (1, 1, 0, 10, "a standby, and one party fails and one message is lost"),
+        (0, 2, 0, 13, "a standby, and two messages are lost"),
+    ],
+    ids=["calm", "two failures", "a failure and a loss", "two losses"],
+)
+def test_no_interleaving_breaks_a_rule_with_a_standby(
+    crashes: int, losses: int, wishes: int, depth: int, what: str, say: Callable[[str], None]
+) -> None:
+    """Three workers: the leader, the follower of a deployment, and a standby. It fails by dying, or by hanging."""
+    look(Model(Machines(plain=True), spare=True), (crashes, losses, wishes), depth, what, say)
 
 
 @pytest.mark.parametrize("spare", [False, True], ids=["two workers", "three workers"])

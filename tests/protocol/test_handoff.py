@@ -30,6 +30,7 @@ from neverblink.protocol.handoff import (
     Seen,
     Send,
     Spawn,
+    StandsBy,
     Suspected,
     Withdrawn,
 )
@@ -46,6 +47,7 @@ EVENTS: list[HandoffEvent] = [
     Abort("cancelled"),
     Revert("rolled back"),
     RungOut("repeat"),
+    StandsBy("spare"),
     Found(Seen("old", "following", True, epoch=2), Seen("new", "leading", True, epoch=2)),
 ]
 ENDED = [P.DONE, P.ABORTED, P.ROLLED_BACK]
@@ -87,6 +89,9 @@ def test_an_event_without_a_place_in_the_phase_changes_nothing(phase: Phase, eve
         assert (commands, after) == ([], before)
 
 
+QUIET = [
+    Disarm(name) for name in ("start", "rehearse", "boundary", "repeat", "probation", "retire", "succeed")
+]
 YIELD, BACK, CANCEL = (
     Send("old", YieldTo(10, "new", 1)),
     Send("new", YieldTo(11, "old", 1)),
@@ -125,6 +130,55 @@ YIELD, BACK, CANCEL = (
             Exited("old", "killed"),
             P.ABORTED,
             [Dismiss("new"), Finish(P.ABORTED, "killed", "")],
+        ),
+        (
+            "waits for the standby when the old one dies before the order",
+            handoff(P.REHEARSING, standby="spare"),
+            Exited("old", "killed"),
+            P.SUCCEEDING,
+            [*QUIET, Dismiss("new"), Send("spare", Lead()), Arm("repeat"), Arm("succeed")],
+        ),
+        (
+            "is over when the standby leads",
+            handoff(P.SUCCEEDING, standby="spare", reason="killed", epoch=1),
+            Seen("spare", "leading", epoch=2),
+            P.ABORTED,
+            [Dismiss("new"), Finish(P.ABORTED, "killed", "spare")],
+        ),
+        (
+            "is rolled back when the standby leads after the new one did",
+            handoff(P.PROBATION, standby="spare", committed=True, epoch=2),
+            Seen("spare", "leading", epoch=3),
+            P.ROLLED_BACK,
+            [Dismiss("new"), Finish(P.ROLLED_BACK, "the leader died, and spare went on", "spare")],
+        ),
+        (
+            "does not believe what the standby said before the new one led",
+            handoff(P.PROBATION, standby="spare", committed=True, epoch=2),
+            Seen("spare", "leading", epoch=1),
+            P.PROBATION,
+            [],
+        ),
+        (
+            "says that nobody leads when the standby dies too",
+            handoff(P.SUCCEEDING, standby="spare", reason="killed", old_lives=False),
+            Exited("spare", "killed"),
+            P.ABORTED,
+            [Finish(P.ABORTED, "killed", "")],
+        ),
+        (
+            "ends a standby that does not take the lease",
+            handoff(P.SUCCEEDING, standby="spare"),
+            RungOut("succeed"),
+            P.SUCCEEDING,
+            [Kill("spare", "it did not take the lease in time"), Disarm("repeat")],
+        ),
+        (
+            "leaves it to the standby first when the old one dies in the transfer",
+            handoff(P.TRANSFERRING, standby="spare"),
+            Exited("old", "killed"),
+            P.TRANSFERRING,
+            [Disarm("boundary"), Arm("repeat")],
         ),
         (
             "orders to yield when the new one has the state",

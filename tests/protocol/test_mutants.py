@@ -78,6 +78,42 @@ class LeavesWhileItLeads(Seat):
         return super().step(event)
 
 
+class StandbyTakesItsTurn(Seat):
+    """Leads when its leader is gone, and does not ask the kernel."""
+
+    def step(self, event: SeatEvent) -> list[SeatCommand]:
+        if self.me == "spare" and self.role is Role.FOLLOWING and isinstance(event, s.LeaderGone):
+            self.role = Role.LEADING
+            return [s.Resume("failover")]
+        return super().step(event)
+
+
+class StandbyWaitsToBeTold(Seat):
+    """Does not guard."""
+
+    def step(self, event: SeatEvent) -> list[SeatCommand]:
+        if self.me == "spare" and isinstance(event, s.LeaderGone | s.Alarm):
+            return []
+        return super().step(event)
+
+
+class KnowsTwoWorkersOnly(Handoff):
+    """Takes no notice of a third worker that leads."""
+
+    def step(self, event: HandoffEvent) -> list[HandoffCommand]:
+        if isinstance(event, h.Seen) and event.worker not in (self.old, self.new):
+            return []
+        return super().step(event)
+
+
+class DoesNotWaitForTheStandby(Handoff):
+    """Says that nobody leads as soon as its own two workers are dead."""
+
+    def step(self, event: HandoffEvent) -> list[HandoffCommand]:
+        self.standby = ""
+        return super().step(event)
+
+
 class BelievesOldReports(Handoff):
     """Takes any report of a leader for news, as if the reports of two workers came in order."""
 
@@ -170,3 +206,29 @@ def test_the_explorer_finds_it(
     for words in told:
         assert words in trace, trace
     assert "  1 " in trace
+
+
+@pytest.mark.parametrize(
+    ("seat", "handoff", "budget", "told"),
+    [
+        (StandbyTakesItsTurn, Handoff, (1, 0, 0), ["spare leads without the lease", "gone spare old"]),
+        (StandbyWaitsToBeTold, Handoff, (2, 0, 0), ["nobody leads, and nobody ever will", "gone spare old"]),
+        (
+            Seat,
+            KnowsTwoWorkersOnly,
+            (1, 0, 0),
+            ["the same things happen for ever", "spare leads under epoch 2"],
+        ),
+        (Seat, DoesNotWaitForTheStandby, (1, 0, 0), ["saying that nobody leads, but spare does"]),
+    ],
+    ids=lambda value: value.__name__ if isinstance(value, type) else "",
+)
+def test_the_explorer_finds_it_with_a_standby(
+    seat: type[Seat], handoff: type[Handoff], budget: tuple[int, int, int], told: list[str]
+) -> None:
+    model = Model(Machines(seat, handoff, plain=True), spare=True)
+    with pytest.raises(Violation) as caught:
+        explore(model, model.start(*budget))
+    trace = str(caught.value)
+    for words in told:
+        assert words in trace, trace

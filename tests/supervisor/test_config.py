@@ -166,6 +166,7 @@ def test_a_place_that_is_no_directory_is_named(project: Path) -> None:
         ),
         ('[listen]\ntcp = "7777"', "listen.tcp", 'is "7777": expected ADDRESS:PORT, as in "127.0.0.1:7777"'),
         ("[listen]\nport = 7777", "listen.port", "there is no such key"),
+        ("standby = 2", "standby", "is 2: expected a whole number from 0 to 1"),
         ('durability = "maybe"', "durability", 'is "maybe": expected one of process, interval, always'),
         ("name = 5", "name", "is 5: expected a text in quotes"),
         ('name = "../etc"', "name", "expected up to 64 letters"),

@@ -147,7 +147,7 @@ def test_a_report_that_comes_before_ready_is_not_taken_for_it(drive: Drive) -> N
 def test_of_others_nothing_is_believed(drive: Drive) -> None:
     drive.driver.begin()
     drive.hands.start("third")
-    drive.hear("third", Ready(1, 1), report("leading", epoch=9), Failed("tick", "it broke", ""))
+    drive.hear("third", Ready(1, 1), report("following", epoch=9), Failed("tick", "it broke", ""))
     drive.driver.exited("third", "exit 1")
     assert drive.driver.phase is Phase.PREPARING
 
@@ -291,6 +291,16 @@ def test_a_rehearsal_ends_where_the_order_would_be_given() -> None:
     assert (drive.end.phase, drive.end.leader, drive.end.rollback) == (Phase.DONE, "old", "newest")
     assert "yield" not in {did[0] for did in drive.hands.take()}
     assert drive.stage.hour.waiting == 0
+
+
+def test_a_standby_that_leads_ends_the_deployment(drive: Drive) -> None:
+    drive.to_probation()
+    drive.driver.stands_by("third")
+    drive.hands.start("third")
+    drive.driver.exited("new", "exit 1")
+    drive.hear("third", report("leading", epoch=9))
+    assert (drive.end.phase, drive.end.leader) == (Phase.ROLLED_BACK, "third")
+    assert drive.told == ["committed", "reverted"]
 
 
 def test_both_dead_leaves_nobody(drive: Drive) -> None:

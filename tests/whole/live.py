@@ -166,6 +166,7 @@ class Live:
         *,
         target: str = "Bot",
         python: str = "",
+        standby: int = 0,
         watchdog: Mapping[str, str] | None = None,
         **handoff: str,
     ) -> Path:
@@ -177,6 +178,7 @@ class Live:
         (place / "neverblink.toml").write_text(
             f'name = "fox"\nbot = "bot:{target}"\n'
             + (f'python = "{python}"\n' if python else "")
+            + (f"standby = {standby}\n" if standby else "")
             + "[handoff]\n"
             + "".join(f'{key} = "{value}"\n' for key, value in bounds.items())
             + "[watchdog]\n"

@@ -1,0 +1,263 @@
+"""The standby: a spare worker on the leading release that is always caught up, and takes over when the leader dies.
+
+It is a follower with `guard`: it sees the leader's death itself and asks the kernel for the lease, so nothing here is
+in a failover's path. What is done here is to have one. It is started beside the leader, turned to whoever leads, kept
+through a deployment, replaced by one on the new release when the deployment stands, and started again, more and more
+slowly, when it dies. `look` does all of that: it compares what there is with what there should be, and is called
+whenever either may have changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+from ..protocol.events import StandbyChanged
+from ..protocol.handoff import Phase
+from ..protocol.link import Follow
+from .alarms import Alarms
+from .config import Config
+from .crew import Crew
+from .driver import Driver
+from .news import News
+from .outside import Outside
+from .releases import Release
+from .restarts import Restarts, settled
+from .roster import Member, Roster
+from .spawn import SpawnError
+
+__all__ = ["Standby", "State"]
+
+State = Literal["none", "starting", "ready", "behind", "given-up"]
+
+_REPEAT = 500_000_000
+_BEHIND = 500_000_000
+"""A standby that applies a frame so long after its boundary cannot keep up."""
+_UNTOUCHED = (Phase.PREPARING, Phase.REHEARSING, Phase.WAITING)
+
+
+class Standby:
+    """Keeps the standby of one bot. `leader()` and `driver()` are the bot's; `runs(release)` says how a release is run.
+
+    `worker`, `state` and `reason` are what there is to tell.
+    """
+
+    def __init__(
+        self,
+        crew: Crew,
+        roster: Roster,
+        news: News,
+        outside: Outside,
+        *,
+        leader: Callable[[], Member | None],
+        driver: Callable[[], Driver | None],
+        runs: Callable[[str], tuple[Release, Config] | None],
+        next_worker: Callable[[], str],
+    ) -> None:
+        self.worker = ""
+        self.state: State = "none"
+        self.reason = ""
+        self._crew = crew
+        self._roster = roster
+        self._news = news
+        self._outside = outside
+        self._leader = leader
+        self._driver = driver
+        self._runs = runs
+        self._next_worker = next_worker
+        self._closed = False
+        self._ours: set[str] = set()
+        self._asked: dict[str, tuple[str, int]] = {}
+        """Whom each was told to follow last, and when."""
+        self._loaded_at: dict[str, int] = {}
+        self._restarts = Restarts()
+        self._not_before = 0
+        """CLOCK_MONOTONIC; no standby is started before."""
+        self._unsettled = False
+        """Leaders died in a row: none is started before one has settled."""
+        self._given_up = ("", "")
+        """On which release no standby is started any more, and why."""
+        self._alarms = Alarms(outside.scheduler, {"look": _REPEAT}, lambda _: self.look())
+
+    @property
+    def guarding(self) -> Member | None:
+        """The standby that takes the lease when the leader dies, None when there is none."""
+        return next((member for member in self._spares() if _guards(member)), None)
+
+    # what happens
+
+    def leader_died(self, pause: int | None) -> None:
+        """A leader has died; `pause` is what the rules about deaths in a row say (ns; None: no more)."""
+        self._unsettled = pause is None
+        self._not_before = max(self._not_before, self._outside.mono() + (pause or 0))
+
+    def ended(self, member: Member) -> None:
+        """A worker's process has ended."""
+        if member.worker not in self._ours:
+            return
+        self._ours.discard(member.worker)
+        self._asked.pop(member.worker, None)
+        loaded = self._loaded_at.pop(member.worker, 0)
+        led = member.report is not None and member.report.role == "leading"
+        leader = self._leader()
+        if led or member.leaving or self._closed or leader is None or leader.release != member.release:
+            # It led and that is told of elsewhere, it was not needed, or it could not read what other code writes.
+            return
+        lived = self._outside.mono() - loaded if loaded else 0
+        pause = self._restarts.pause(lived, 10 if loaded else 0)
+        reason = member.ended.reason if member.ended is not None else ""
+        if pause is None:
+            self._given_up = (member.release, f"it died {self._restarts.in_a_row} times in a row: {reason}")
+        else:
+            self._not_before = max(self._not_before, self._outside.mono() + pause)
+        self.reason = reason
+
+    def look(self) -> None:
+        """Do what is to be done about the standby now."""
+        leader = self._leader()
+        if self._closed or leader is None or not leader.alive:
+            return
+        run, driver = self._runs(leader.release), self._driver()
+        if run is None:
+            return
+        wanted = run[1].standby
+        spares = self._spares()
+        if driver is not None:
+            self._tell_driver(driver)
+        if wanted:
+            for member in spares:
+                self._guide(member, leader)
+        right = [member for member in spares if member.release == leader.release]
+        if driver is None:
+            self._thin_out(spares, right, wanted)
+        if (
+            wanted
+            and not right
+            and (driver is None or driver.phase in _UNTOUCHED)
+            and self._may_start(leader)
+        ):
+            self._start(*run, leader)
+            right = [member for member in self._spares() if member.release == leader.release]
+        self._tell(leader, wanted, right[0] if right else None)
+
+    def close(self) -> None:
+        """Keep none any more. One that is alive runs on."""
+        self._closed = True
+        self._alarms.close()
+
+    # parts
+
+    def _spares(self) -> list[Member]:
+        """Workers that neither lead nor are part of a deployment: ours, and whoever is left over from one."""
+        leader, driver = self._leader(), self._driver()
+        taken = {driver.handoff.old, driver.handoff.new} if driver is not None else set[str]()
+        if leader is not None:
+            taken.add(leader.worker)
+        return [
+            member
+            for member in self._roster.alive()
+            if member.worker not in taken
+            and not member.leaving
+            and member.role in ("joining", "following")
+            and (member.worker in self._ours or (member.report is not None and member.report.loaded))
+        ]
+
+    def _guide(self, member: Member, leader: Member) -> None:
+        """Have it follow the leader, and guard it."""
+        self._ours.add(member.worker)
+        report = member.report
+        if member.ready is None and member.role == "joining":
+            return
+        if report is not None and _guards(member) and report.leader == leader.worker:
+            if member.worker not in self._loaded_at:
+                self._loaded_at[member.worker] = self._outside.mono()
+                self._crew.free(member.worker)
+            return
+        if report is not None and report.guard and report.leader == leader.worker:
+            # It copies; it will say when it is here.
+            return
+        whom, at = self._asked.get(member.worker, ("", 0))
+        now = self._outside.mono()
+        if whom != leader.worker or now - at >= _REPEAT:
+            self._asked[member.worker] = (leader.worker, now)
+            self._crew.send(member.worker, Follow(leader.worker, guard=True))
+        self._alarms.arm("look")
+
+    def _thin_out(self, spares: list[Member], right: list[Member], wanted: int) -> None:
+        """Dismiss whoever is one too many. One on an earlier release stays until there is one to replace it."""
+        ready = [member for member in right if _guards(member)]
+        keep = (ready or right)[:wanted]
+        for member in spares:
+            if member in keep or (wanted and not ready and member not in right):
+                continue
+            self._crew.dismiss(member.worker, "it is not needed as a standby")
+
+    def _may_start(self, leader: Member) -> bool:
+        if self._given_up[0] == leader.release:
+            return False
+        report, now = leader.report, self._outside.mono()
+        if self._unsettled:
+            led = self._outside.wall() - leader.leads_since if leader.leads_since else 0
+            if not settled(led, report.ticks if report is not None else 0):
+                return False
+            self._unsettled = False
+        if now < self._not_before:
+            self._alarms.arm("look")
+            return False
+        return True
+
+    def _start(self, release: Release, config: Config, leader: Member) -> None:
+        worker = self._next_worker()
+        self._ours.add(worker)
+        try:
+            self._crew.start(worker, release, config, leader.worker)
+        except SpawnError as problem:
+            self._ours.discard(worker)
+            self._given_up = (release.id, problem.message)
+
+    def _tell_driver(self, driver: Driver) -> None:
+        # Between two leaders it may still follow the one before: it will turn to the one that leads.
+        guarding = self.guarding
+        driver.stands_by(guarding.worker if guarding is not None else "")
+
+    def _tell(self, leader: Member, wanted: int, member: Member | None) -> None:
+        """Say how it is with the standby, when that has changed."""
+        lag = member.report.lag if member is not None and member.report is not None else 0
+        state: State = "none"
+        reason = ""
+        if not wanted:
+            pass
+        elif member is None:
+            state, reason = "starting", self.reason
+            if self._given_up[0] == leader.release:
+                state, reason = "given-up", self._given_up[1]
+            elif self._driver() is not None:
+                state, reason = "none", "a deployment is under way"
+        elif not _guards(member):
+            was_there = member.worker in self._loaded_at
+            state = "behind" if was_there else "starting"
+            reason = "it has lost the thread and copies the state anew" if was_there else ""
+        elif lag > (_BEHIND // 2 if self.state == "behind" else _BEHIND):
+            state, reason = "behind", f"it applies frames {lag / 1e9:.1f} s after they were made"
+        else:
+            state = "ready"
+        worker = member.worker if member is not None else ""
+        before = (self.worker, self.state)
+        self.worker, self.state, self.reason = worker, state, reason
+        if (worker, state) != before:
+            self._news.tell(
+                StandbyChanged(
+                    bot=self._news.bot,
+                    at=self._news.now(),
+                    worker=worker,
+                    release=leader.release,
+                    state=state,
+                    reason=reason,
+                )
+            )
+
+
+def _guards(member: Member) -> bool:
+    """Whether it has the state and takes the lease when its leader dies."""
+    report = member.report
+    return report is not None and report.role == "following" and report.loaded and report.guard

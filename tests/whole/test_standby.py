@@ -1,0 +1,164 @@
+"""A standby: the leader dies, in whatever way, and the bot goes on as if nothing had been."""
+
+from __future__ import annotations
+
+import os
+import signal
+from typing import Any
+
+import pytest
+
+from .bots import COUNTER, bot
+from .live import Live, ends
+
+DIES = {
+    "is killed": "os.kill(os.getpid(), signal.SIGKILL)",
+    "aborts": "os.abort()",
+    "raises": "raise RuntimeError('no price')",
+}
+
+MORTAL = """
+    def on_lead(self, in_doubt):
+        say(f"leads {{os.getpid()}} {{[(d.id, d.name) for d in in_doubt]}}")
+
+    def on_tick(self, tick):
+        import signal
+        self.state.ticks += 1
+        say(f"tick {{tick.seq}}")
+        if os.path.exists("{gate}"):
+            os.unlink("{gate}")
+            decision = self.decision("enter", market="BTC").__enter__()
+            say(f"dies {{decision.id}}")
+            {how}
+    """
+
+
+def ready(live: Live, since: int = 0) -> str:
+    """Wait until a standby is ready, from event number `since` on; return which worker it is."""
+    return str(live.event(type="standby", state="ready", since=since)["worker"])
+
+
+def pid_of(live: Live, worker: str) -> int:
+    return next(one["pid"] for one in live.status()["workers"] if one["worker"] == worker)
+
+
+@pytest.mark.parametrize("how", DIES)
+def test_it_goes_on_when_the_leader_dies_and_the_next_one_is_there_soon(live: Live, how: str) -> None:
+    gate = live.tmp / "gate"
+    live.up(live.code("v0", bot(MORTAL.format(how=DIES[how], gate=gate), tick="20ms"), standby=1))
+    assert ready(live) == "w2"
+    before = live.book()
+    seen = len(live.events)
+    gate.touch()
+    live.event(type="leader", worker="w2", cause="failover")
+    assert ready(live, seen) == "w3"
+    live.ticks_on()
+    after = live.book()
+    assert after["pid"] == pid_of(live, "w2") != before["pid"]
+    assert after["ticks"] > before["ticks"]
+    (doomed,) = live.said("dies")
+    assert f"('{doomed}', 'enter')" in live.said("leads")[1]
+    status = live.status()
+    (outage,) = status["outages"]
+    assert (outage["worker"], outage["successor"]) == ("w1", "w2")
+    assert outage["until"] is not None
+    assert [doubt["id"] for doubt in outage["in_doubt"]] == [doomed]
+    assert outage["cause"]
+    assert (status["standby"]["worker"], status["standby"]["state"]) == ("w3", "ready")
+    assert "standby" in live.run("status").out
+    live.down()
+    report = live.audit()
+    assert (report["doubled"], report["deaths_total"]) == (0, 1)
+
+
+def test_it_is_kept_through_a_deployment_and_replaced_when_that_stands(live: Live) -> None:
+    live.up(live.code("v0", COUNTER, standby=1))
+    first = ready(live)
+    seen = len(live.events)
+    live.deploy(live.code("v1", COUNTER, standby=1))
+    release = live.status()["release"]
+    second = str(
+        live.event(lambda event: event["release"] == release, type="standby", state="ready", since=seen)[
+            "worker"
+        ]
+    )
+    assert second != first
+    live.event(type="worker-exited", worker=first)
+    assert [one["role"] for one in live.status()["workers"]].count("following") == 1
+    leader = live.book()["pid"]
+    os.kill(leader, signal.SIGKILL)
+    live.event(type="leader", worker=second, cause="failover")
+    live.ticks_on()
+    assert live.status()["release"] == release
+    live.down()
+    assert live.audit()["doubled"] == 0
+
+
+def test_a_leader_that_dies_in_a_deployment_is_succeeded_by_it_and_the_deployment_is_over(live: Live) -> None:
+    live.up(live.code("v0", COUNTER, standby=1))
+    standby = ready(live)
+    old = live.book()["pid"]
+    gate = live.tmp / "never"
+    slow = bot(f"""
+        async def on_load(self, state):
+            say("loading now")
+            while not os.path.exists("{gate}"):
+                await asyncio.sleep(0.01)
+
+        def on_tick(self, tick):
+            self.state.ticks += 1
+        """)
+    deployment = live.begin(live.code("v1", slow, standby=1))
+    live.says("loading")
+    os.kill(old, signal.SIGKILL)
+    ended = live.ended(deployment)
+    assert (ended["outcome"], ended["leader"]) == ("aborted", standby)
+    live.ticks_on()
+    live.down()
+    assert live.audit()["doubled"] == 0
+
+
+def test_it_takes_over_without_a_supervisor(live: Live) -> None:
+    up = live.up(live.code("v0", COUNTER, standby=1))
+    standby = pid_of(live, ready(live))
+    old = live.book()["pid"]
+    up.kill()
+    up.ends()
+    os.kill(old, signal.SIGKILL)
+    ends(old)
+    latest = max(map(int, live.said("tick")))
+    live.says("tick", lambda said: max(map(int, said)) > latest + 5)
+    os.kill(standby, signal.SIGKILL)
+
+
+def test_one_that_dies_is_started_again(live: Live) -> None:
+    live.up(live.code("v0", COUNTER, standby=1))
+    first = ready(live)
+    seen = len(live.events)
+    os.kill(pid_of(live, first), signal.SIGKILL)
+    assert ready(live, seen) != first
+    assert live.status()["outages"] == []
+    live.down()
+    assert live.audit()["missed"] == 0
+
+
+def test_a_bot_that_is_down_starts_from_its_journal_on_the_code_that_is_deployed(live: Live) -> None:
+    deadly: dict[str, Any] = {"how": "raise RuntimeError('no price')", "gate": live.tmp / "gate"}
+    source = bot(MORTAL.format(**deadly).replace("os.unlink", "os.path.exists"))
+    live.up(live.code("v0", source))
+    live.ticks_on()
+    before = live.book()["ticks"]
+    (live.tmp / "gate").touch()
+    live.event(lambda event: "6 times in a row" in event["cause"], type="leader", worker="")
+    status = live.status()
+    assert status["state"] == "down"
+    assert "RuntimeError: no price" in status["failure"]["traceback"]
+    assert status["outages"][0]["deaths"] == 6
+    ended = live.deploy(live.code("v1", COUNTER))
+    assert ended["outcome"] == "done"
+    live.ticks_on()
+    assert live.book()["ticks"] > before
+    (outage,) = live.status()["outages"]
+    assert outage["until"] is not None
+    live.down()
+    assert live.audit()["doubled"] == 0
