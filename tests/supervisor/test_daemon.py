@@ -244,10 +244,17 @@ def test_a_bot_that_dies_in_a_row_is_down_with_the_reason_and_the_supervisor_up(
         assert "worker w6 ended: on_tick raised ZeroDivisionError: it broke" in status["reason"]
         assert status["failure"]["worker"] == "w6"
         assert (status["worker"], status["workers"]) == ("", [])
-        for command in (Deploy(path=str(world.code("v2"))), Send(name="size")):
+        for command in (Deploy(path=str(world.code("v2")), dry_run=True), Send(name="size")):
             answer = await world.ask(command)
             assert answer.error is not None
             assert answer.error.code == "down"
+        # What can't start leaves it as it was, and what can leads.
+        answer = await world.deploy(world.code("v2", import_error="no module named fox"))
+        assert answer.error is not None
+        assert answer.error.code == "down"
+        assert (await world.status())["state"] == "down"
+        assert (await world.deploy(world.code("v3"))).error is None
+        assert (await world.status())["state"] == "running"
         assert (await world.ask(Down())).result == {"stopped": True}
 
     assert world.play(scenario, world.code("v1", crash_ms=50)) == 0
