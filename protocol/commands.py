@@ -80,19 +80,35 @@ class Status(Request, frozen=True, tag="status"):
 
 
 class Deploy(Request, frozen=True, tag="deploy"):
-    """Make a release of the directory `path` (absolute) and hand over to it.
+    """Hand over to new code: that in a directory, that of a commit, or that of a release which is kept.
 
-    Answered at once with the deployment's id; its progress goes out as events, and `wait` holds the answer back until
-    it has ended.
+    Exactly one of `path`, `commit` and `release` says which. Answered at once with the deployment's id; its progress
+    goes out as events, and `wait` holds the answer back until it has ended.
     """
 
-    path: str
+    path: str = ""
+    """A directory, absolute: a release is made of what lies in it."""
+    repository: str = ""
+    """With `commit`: the absolute path of a git directory, bare or a working tree's `.git`."""
+    commit: str = ""
+    """The full id of a commit in `repository`: a release is made of what was committed."""
+    ref: str = ""
+    """What the commit was called when it was asked for, as in `main`: for the history."""
+    directory: str = ""
+    """Where in the commit the bot's directory is; "" for its root."""
+    objects: str = ""
+    """A further directory of git objects to look into: the quarantine of a push that is not accepted yet."""
+    release: str = ""
+    """A release that is kept: its id, the beginning of it, "current" or "previous"."""
     wait: bool = False
     force: bool = False
     dry_run: bool = False
     """Rehearse on the real state, then stop: nothing is handed over."""
     replace: bool = False
     """Supersede the deployment that runs, instead of being refused."""
+    queue: bool = False
+    """Wait for the deployment that runs, and for a bot that is being started, instead of being refused. One that waits
+    makes room for a later one of the same `repository` and `ref`: only the newest is deployed."""
     python: str = ""
     """The interpreter for this deployment, instead of the configured one."""
 

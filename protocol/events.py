@@ -16,6 +16,7 @@ from .link import Doubt
 from .wire import UNDECODABLE
 
 __all__ = [
+    "MAX_OUTPUT",
     "Commanded",
     "DeploymentEnded",
     "DeploymentStarted",
@@ -25,6 +26,7 @@ __all__ = [
     "LeaderChanged",
     "Outage",
     "OutageChanged",
+    "Output",
     "PhaseChanged",
     "Pulse",
     "Slow",
@@ -42,6 +44,9 @@ __all__ = [
 JournalState = Literal["failing", "written", "recovered"]
 Outcome = Literal["done", "rehearsed", "aborted", "rolled_back"]
 
+MAX_OUTPUT = 1000
+"""The longest line an `Output` carries, in characters."""
+
 
 class _Event(msgspec.Struct, frozen=True, tag_field="type", kw_only=True):
     bot: str
@@ -55,6 +60,12 @@ class DeploymentStarted(_Event, frozen=True, tag="deployment-started"):
     who: str
     why: str
     dry_run: bool = False
+    commit: str = ""
+    """The commit that `release` was made of, "" when it was made of a directory; the rest is what git says of it."""
+    subject: str = ""
+    author: str = ""
+    ref: str = ""
+    """What it was called by whoever asked."""
 
 
 class PhaseChanged(_Event, frozen=True, tag="phase"):
@@ -75,6 +86,18 @@ class Step(_Event, frozen=True, tag="step"):
     text: str
     took: int = 0
     facts: dict[str, Any] = {}
+
+
+class Output(_Event, frozen=True, tag="output"):
+    """One line that `step` of a deployment printed: `environment`, `check`, or `release` for a warning of our own.
+
+    `text` is cut at `MAX_OUTPUT` characters. A build that prints without end is told of in its first lines only; the
+    last one of them says so. `history N` has them all, as far as its log goes.
+    """
+
+    deployment: int
+    step: str
+    text: str
 
 
 class DeploymentEnded(_Event, frozen=True, tag="deployment-ended"):
@@ -222,6 +245,7 @@ Event = (
     DeploymentStarted
     | PhaseChanged
     | Step
+    | Output
     | DeploymentEnded
     | LeaderChanged
     | WorkerStarted

@@ -52,6 +52,7 @@ OFD_GETLK = 36
 # short l_type, short l_whence, off_t l_start, off_t l_len, pid_t l_pid, with the C compiler's padding (LP64).
 _FLOCK = struct.Struct("@hhqqi4x")
 _F_WRLCK, _F_UNLCK = 1, 2
+_QUERY = _FLOCK.pack(_F_WRLCK, 0, LOCK_AT, 1, 0)
 
 
 class LeaseCorrupt(NeverblinkError):
@@ -127,7 +128,7 @@ def decode_file(data: bytes) -> Holder | None:
 
 def lock_query() -> bytes:
     """The struct flock to hand to `fcntl(fd, GETLK or OFD_GETLK, …)`: who is in the way of a write lock?"""
-    return _FLOCK.pack(_F_WRLCK, 0, LOCK_AT, 1, 0)
+    return _QUERY
 
 
 def lock_owner(answer: bytes) -> int | None:

@@ -128,6 +128,7 @@ class Bot:
         self.guard.begin()
         await self._bring_up(release, config)
         self.starting = False
+        self.waiting.stir()
 
     def recall(self, leader: str, epoch: int) -> None:
         """This worker led last, as far as is known; a report of a higher epoch is news."""

@@ -66,29 +66,54 @@ class Client:
         self._context: zmq.Context[zmq.Socket[bytes]] | None = None
         self._requests: zmq.Socket[bytes] | None = None
         self._ids = map(str, itertools.count(1))
+        self._answers: dict[str, Answer] = {}
+        """Those that came while another one was waited for."""
 
     def ask(self, command: Command, within: float = ANSWER_WITHIN) -> Any:
         """Return the result of `command`; wait `within` seconds for it.
 
         Raises `Refused` with the supervisor's fault, and `Unreachable` when there is none or no answer from it.
         """
-        pid = self._place.supervisor()
-        requests = self._connected()
-        id = next(self._ids)
-        requests.send(encode_command(msgspec.structs.replace(command, id=id, who=command.who or self._who)))
+        id = self.send(command)
         until = time.monotonic() + within
         while (left := until - time.monotonic()) > 0:
-            if not requests.poll(min(_LOOK_EVERY_MS, int(left * 1000) + 1)):
-                self._place.supervisor()
-                continue
-            answer = _read(requests)
-            if answer is not None and answer.id == id:
-                if answer.error is not None:
-                    raise Refused(answer.error)
-                return answer.result
+            if (answer := self.answer(id, left)) is not None:
+                return answer
         # What was asked may still be carried out; only the answer is given up.
+        pid = self._place.supervisor()
         self._forget()
         raise self._place.silent(within, pid)
+
+    def send(self, command: Command) -> str:
+        """Send `command`; return its id, by which `answer` knows it. Raises `Unreachable`."""
+        self._place.supervisor()
+        id = next(self._ids)
+        self._connected().send(
+            encode_command(msgspec.structs.replace(command, id=id, who=command.who or self._who))
+        )
+        return id
+
+    def answer(self, id: str, within: float) -> Any:
+        """The result of the command that was sent with this id, once; None when none comes within so many seconds.
+
+        Raises `Refused` with the supervisor's fault, and `Unreachable` when it is gone.
+        """
+        until = time.monotonic() + within
+        while id not in self._answers:
+            requests = self._connected()
+            left = max(0.0, until - time.monotonic())
+            if requests.poll(min(_LOOK_EVERY_MS, int(left * 1000) + 1)):
+                answer = _read(requests)
+                if answer is not None:
+                    self._answers[answer.id] = answer
+                continue
+            self._place.supervisor()
+            if not left:
+                return None
+        answer = self._answers.pop(id)
+        if answer.error is not None:
+            raise Refused(answer.error)
+        return answer.result
 
     def events(self) -> Events:
         """Subscribe to all events from now on. Raises `Unreachable` when there is no supervisor."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import difflib
 import os
 import re
+import shlex
 import sys
 import tomllib
 from pathlib import Path
@@ -23,18 +24,25 @@ from .listen import Listen
 from .watchdog import Bounds
 
 __all__ = [
+    "AUTO",
     "FILE_NAME",
+    "NO_ENVIRONMENT",
     "Config",
     "ConfigError",
+    "Deploying",
     "Durability",
     "Handoff",
     "Journal",
     "Keep",
     "NoConfig",
     "load",
+    "read_toml",
 ]
 
 FILE_NAME = "neverblink.toml"
+
+AUTO = "auto"
+NO_ENVIRONMENT = "none"
 
 Durability = Literal["process", "interval", "always"]
 
@@ -42,7 +50,7 @@ _DURABILITIES: tuple[Durability, ...] = ("process", "interval", "always")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _BOT = re.compile(r"(?:[^\W\d]\w*\.)*[^\W\d]\w*:[^\W\d]\w*")
 _MOST_RELEASES = 10_000
-_LARGEST = 4 * 1024 * 1024
+_LARGEST = 64 * 1024 * 1024
 _DEEPEST_KEY = 100
 _LEAST_SEGMENT = 64 * 1024
 _MOST_SEGMENT = 1024**3
@@ -86,6 +94,16 @@ class Handoff(msgspec.Struct, frozen=True):
     """A leader in probation that is silent this long past a due tick is rolled back."""
 
 
+class Deploying(msgspec.Struct, frozen=True):
+    """What is done with a release before a worker is started on it; ns."""
+
+    check: str = ""
+    """A command that has to succeed in the release, with its environment."""
+    check_within: int = 120_000_000_000
+    build_within: int = 600_000_000_000
+    """For making the environment."""
+
+
 class Keep(msgspec.Struct, frozen=True):
     """What is kept of the past."""
 
@@ -113,8 +131,11 @@ class Config(msgspec.Struct, frozen=True):
     """MODULE:NAME."""
     python: str
     """The interpreter: an absolute path, or a name to look up on PATH."""
+    environment: str = AUTO
+    """Where its environment comes from: "auto", by the files it has; "none", `python` as it is; or requirements."""
     durability: Durability = "process"
     handoff: Handoff = Handoff()
+    deploy: Deploying = Deploying()
     keep: Keep = Keep()
     journal: Journal = Journal()
     watchdog: Bounds = Bounds()
@@ -137,7 +158,19 @@ def load(directory: Path, project: Path | None = None) -> Config:
     project = (project or directory).absolute()
     path, table = _read(directory)
     said = _Table(path, "", table)
-    said.allow("name", "bot", "python", "durability", "handoff", "journal", "keep", "listen", "watchdog")
+    said.allow(
+        "name",
+        "bot",
+        "python",
+        "environment",
+        "durability",
+        "handoff",
+        "deploy",
+        "journal",
+        "keep",
+        "listen",
+        "watchdog",
+    )
     handoff = _handoff(said.table("handoff"))
     keep = said.table("keep")
     keep.allow("releases")
@@ -146,8 +179,11 @@ def load(directory: Path, project: Path | None = None) -> Config:
         name=_name(said, project),
         bot=_bot(said),
         python=_python(said, project),
+        # Who names an interpreter means that one, with what is installed in it.
+        environment=said.text("environment") or (NO_ENVIRONMENT if said.text("python") else AUTO),
         durability=_durability(said),
         handoff=handoff,
+        deploy=_deploying(said.table("deploy")),
         keep=Keep(keep.integer("releases", Keep().releases, 1, _MOST_RELEASES)),
         journal=_journal(said.table("journal")),
         watchdog=_watchdog(said.table("watchdog")),
@@ -255,8 +291,8 @@ def _read(directory: Path) -> tuple[Path, dict[str, Any]]:
         raise ConfigError(directory, "", f"{problem}: expected the bot's directory")
     own = directory / FILE_NAME
     shared = directory / "pyproject.toml"
-    table = _parse(own)
-    tools: Any = (_parse(shared) or {}).get("tool", {})
+    table = read_toml(own)
+    tools: Any = (read_toml(shared) or {}).get("tool", {})
     inside: Any = cast("dict[str, Any]", tools).get("neverblink") if isinstance(tools, dict) else None
     if table is not None and inside is not None:
         raise ConfigError(own, "", "pyproject.toml has a [tool.neverblink] too: keep one of the two")
@@ -269,7 +305,8 @@ def _read(directory: Path) -> tuple[Path, dict[str, Any]]:
     return shared, cast("dict[str, Any]", inside)
 
 
-def _parse(path: Path) -> dict[str, Any] | None:
+def read_toml(path: Path) -> dict[str, Any] | None:
+    """What a TOML file says, None when there is none. Raises `ConfigError`."""
     try:
         with path.open("rb") as file:
             text = file.read(_LARGEST + 1).decode()
@@ -342,6 +379,21 @@ def _handoff(said: _Table) -> Handoff:
     said.allow(*Handoff.__struct_fields__)
     usual = Handoff()
     return Handoff(**{key: said.span(key, getattr(usual, key)) for key in Handoff.__struct_fields__})
+
+
+def _deploying(said: _Table) -> Deploying:
+    said.allow(*Deploying.__struct_fields__)
+    usual = Deploying()
+    check = said.text("check") or ""
+    try:
+        shlex.split(check)
+    except ValueError as problem:
+        raise said.error("check", f"is {_shown(check)}: {problem}") from None
+    return Deploying(
+        check=check,
+        check_within=said.span("check_within", usual.check_within),
+        build_within=said.span("build_within", usual.build_within),
+    )
 
 
 def _watchdog(said: _Table) -> Bounds:

@@ -204,7 +204,7 @@ def _detail(command: Command) -> str:
         case Send():
             return command.name
         case Deploy():
-            return command.path
+            return command.path or command.ref or command.commit or command.release
         case Rollback():
             return command.release
         case Acknowledge():

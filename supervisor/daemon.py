@@ -37,6 +37,7 @@ from .log import Log
 from .news import News
 from .notify import Notify
 from .outside import Child, Launch, Outside
+from .prepare import Preparer
 from .privacy import privately
 from .process import Adopted
 from .records import WINDOWS
@@ -138,7 +139,10 @@ class _Daemon:
         )
         self._releases = Releases(home.releases)
         self._freeze = Freeze(self._archive)
-        self._deployments = Deployments(self._bot, self._releases, self._archive, self._freeze)
+        self._preparer = Preparer(home.environments, environment, self._leading_pid)
+        self._deployments = Deployments(
+            self._bot, self._releases, self._archive, self._freeze, self._preparer, home.logs
+        )
         self._adoption = Adoption(home, config, self._bot, self._deployments, self._archive, log.say)
         self._counter = Counter(
             self._bot,
@@ -163,7 +167,9 @@ class _Daemon:
             with _signals(self._interrupted):
                 if not await self._go_on():
                     await self._deployments.take_up(self._config)
-                    await self._start(*await self._first_release())
+                    release, config = await self._first_release()
+                    if self._stopping is None:
+                        await self._start(release, config)
                 if self._stopping is None:
                     self._log.say("up: Ctrl-C stops the bot at its next boundary, and this supervisor")
                 await self._stopped.wait()
@@ -198,6 +204,10 @@ class _Daemon:
         arrival.sweep(self._home.run, alive)
         # Without them nobody who has the old keys is left.
         self._keyring = Keyring.load(self._home.key) if alive else Keyring.renew(self._home.key)
+        ended = await asyncio.to_thread(self._preparer.arrive)
+        if ended:
+            self._log.say(ended)
+        await asyncio.to_thread(self._releases.sweep)
         self._news.subscribe(self._archive.note)
         for one in (one for one in known if one.worker not in alive):
             self._news.tell(
@@ -262,9 +272,30 @@ class _Daemon:
         release = await asyncio.to_thread(self._releases.make, source, self._config.bot)
         before = self._releases.current()
         self._releases.promote(release.id)
-        if before is not None and _content(before) != _content(release.id):
+        if before is not None and self._digest(before) != release.digest:
             self._log.say(f"the code in {source} is not what led last: that was release {before}")
-        return release, await asyncio.to_thread(load, release.path, source)
+        config = await asyncio.to_thread(load, release.path, source)
+        return release, await self._prepared(release, config)
+
+    async def _prepared(self, release: Release, config: Config) -> Config:
+        """How the first release is run: in its environment, which may have to be built now. It is not checked."""
+        ready = await asyncio.to_thread(self._preparer.ready, release.id, release.path, config, check=False)
+        if ready is not None:
+            return ready
+        self._log.say("building the environment")
+        try:
+            voice = _Spoken(self._log.say)
+            return await self._preparer.prepare(release.id, release.path, config, voice, check=False)
+        except NeverblinkError as problem:
+            if self._stopping is not None:
+                return config
+            raise StartFailed(self._news.bot, problem.message, "") from None
+
+    def _digest(self, release: str) -> str:
+        try:
+            return self._releases.get(release).digest
+        except NeverblinkError:
+            return ""
 
     async def _go_on(self) -> bool:
         """Adopt the workers that are alive, if there are any; return whether the bot goes on with them."""
@@ -307,6 +338,7 @@ class _Daemon:
             # Before it is told: whoever hears of it and asks for the status must see it there.
             self._bot.stopping = why
             self._news.tell(SupervisorStopping(bot=self._news.bot, at=self._news.now(), reason=why))
+            self._preparer.cancel(why)
             await self._deployments.settle(why)
             problem = await self._bot.stop(why)
             self._log.say(f"the bot has stopped{', badly: ' + problem if problem else ''}")
@@ -328,6 +360,10 @@ class _Daemon:
         return left
 
     # what the parts are given
+
+    def _leading_pid(self) -> int:
+        leading = self._bot.leading
+        return leading.pid if leading is not None and leading.alive else 0
 
     def _line(self) -> Switchboard:
         assert self._switchboard is not None
@@ -374,6 +410,19 @@ class _Daemon:
         )
 
 
+class _Spoken:
+    """A voice that says everything on the screen."""
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self._say = say
+
+    def line(self, step: str, text: str) -> None:
+        self._say(f"{step}: {text}")
+
+    def step(self, step: str, text: str, took: int, facts: dict[str, Any]) -> None:
+        self._say(f"{step}: {text}")
+
+
 class _signals:
     """While entered, SIGINT and SIGTERM call `act` from the loop."""
 
@@ -387,11 +436,6 @@ class _signals:
     def __exit__(self, *_: object) -> None:
         for number in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().remove_signal_handler(number)
-
-
-def _content(release: str) -> str:
-    """The part of a release's id that is its content's."""
-    return release.rpartition("-")[2]
 
 
 def _version() -> str:

@@ -1,4 +1,4 @@
-"""Deployments: from a directory to a handoff, one at a time.
+"""Deployments: from a directory or a commit to a handoff, one at a time.
 
 A deployment is first checked and made a release of, on a thread, while the bot and everybody else goes on; then it has
 a number and a driver; and when it has ended, the links say what leads, and old releases are pruned. A rollback is a
@@ -9,23 +9,31 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
+from collections.abc import Coroutine
 from pathlib import Path
 
 import msgspec
 
 from ..protocol.commands import Abort, Deploy, Rollback
 from ..protocol.errors import NeverblinkError
-from ..protocol.events import DeploymentEnded, DeploymentStarted, Outcome
+from ..protocol.events import DeploymentEnded, DeploymentStarted, Outcome, PhaseChanged
 from ..protocol.handoff import NO_BOUNDARY, Phase
+from .account import Account
 from .archive import Archive
 from .bot import Bot
-from .config import Config, ConfigError, load
+from .config import NO_ENVIRONMENT, Config, ConfigError, load
+from .disk import DiskFull
 from .driver import Finished, Kept, Told
 from .freeze import Freeze
+from .git import GitError
 from .history import HistoryError
+from .prepare import Preparer
+from .queueing import Queue
 from .records import Deployment, Kind
 from .refusal import Refusal
 from .releases import AmbiguousRelease, NoSuchRelease, Release, ReleaseError, Releases
+from .source import KeptRelease, release_of, source_of
 
 __all__ = ["Begun", "Deployments", "Underway", "fault_of"]
 
@@ -43,6 +51,9 @@ class Underway:
         self.at = at
         self.release = ""
         self.previous = ""
+        self.doing = "copying"
+        """What is done before its driver begins: copying, building."""
+        self.warnings: list[str] = []
         self.cancelled = ""
         """Why it is not to begin."""
         self.ended: asyncio.Future[DeploymentEnded | None] = asyncio.get_running_loop().create_future()
@@ -72,7 +83,15 @@ class Begun(msgspec.Struct, frozen=True):
 class Deployments:
     """Carries out `deploy`, `rollback` and `abort` for `bot`. Everything it raises is a `Refusal`."""
 
-    def __init__(self, bot: Bot, releases: Releases, archive: Archive, freeze: Freeze) -> None:
+    def __init__(
+        self,
+        bot: Bot,
+        releases: Releases,
+        archive: Archive,
+        freeze: Freeze,
+        preparer: Preparer,
+        logs: Path,
+    ) -> None:
         self.releases = releases
         self.underway: Underway | None = None
         self.last: DeploymentEnded | None = None
@@ -80,7 +99,10 @@ class Deployments:
         self._bot = bot
         self._archive = archive
         self._freeze = freeze
+        self._preparer = preparer
+        self._logs = logs
         self._newest = 0
+        self._queue = Queue()
         self._leaving = ""
         self._left: tuple[Left, Deployment] | None = None
         """What an earlier supervisor left under way."""
@@ -128,29 +150,33 @@ class Deployments:
 
     async def deploy(self, command: Deploy) -> Begun | DeploymentEnded:
         """Begin a deployment, and with `wait` see it through. Raises `Refusal`."""
-        source = Path(command.path)
-        if not source.is_absolute():
-            raise Refusal(
-                "bad-input", f'path "{command.path}": expected an absolute one, as I stand elsewhere'
-            )
-        self._check(frozen=True)
-        await self._make_way(replace=command.replace)
+        source = source_of(command)
+        if command.queue:
+            await self._in_turn(command)
+        else:
+            self._check(frozen=True)
+            await self._make_way(replace=command.replace)
         # Between the way being free and this line nothing is awaited: two can't both be let through.
         self._check(frozen=True)
         underway = self._claim(command)
         try:
-            config = await asyncio.to_thread(load, source)
-            release = await asyncio.to_thread(self.releases.make, source, config.bot)
-            config = await asyncio.to_thread(load, release.path, source)
+            warn = underway.warnings.append
+            release, config = await asyncio.to_thread(release_of, source, self.releases, warn)
             if command.python:
-                config = msgspec.structs.replace(config, python=command.python)
+                config = _on(command.python, config)
                 self._archive.write(lambda history: history.keep(_python_key(release.id), command.python))
+            elif isinstance(source, KeptRelease):
+                config = await self._as_before(release, config)
             else:
                 # The same code, deployed twice in a second, is the same release.
                 self._archive.write(lambda history: history.drop(_python_key(release.id)))
             begun = await self._begin(underway, "deploy", release, config, force=command.force)
-        except (ConfigError, ReleaseError) as problem:
+        except NoSuchRelease as problem:
+            raise Refusal("not-found", problem.message) from None
+        except (ConfigError, GitError, ReleaseError) as problem:
             raise Refusal("bad-input", problem.message) from None
+        except DiskFull as problem:
+            raise Refusal("failed", problem.message) from None
         finally:
             self._unclaim(underway)
         return await self._through(underway, begun, command.wait)
@@ -167,7 +193,7 @@ class Deployments:
             raise _busy(self.underway)
         underway = self._claim(command)
         try:
-            _, config = await self.run_of(release.id)
+            config = await self._config_of(release)
             begun = await self._begin(underway, "rollback", release, config, force=command.force)
         except ConfigError as problem:
             raise Refusal("bad-input", problem.message) from None
@@ -209,6 +235,7 @@ class Deployments:
         """Begin nothing any more. What has not begun yet is cancelled; what has goes on without us, and who waits for
         it is told so."""
         self._leaving = why
+        self._bot.waiting.stir()
         await self.settle(why)
         underway = self.underway
         if underway is not None and not underway.ended.done():
@@ -224,7 +251,9 @@ class Deployments:
             underway.ended.exception()
 
     async def close(self) -> None:
-        """Wait for what is still being tidied up."""
+        """End what is being built, and wait for what is still being tidied up."""
+        if self.underway is not None and self._bot.driver is None:
+            self._cancel(self.underway, "the supervisor ends")
         if self._tasks:
             await asyncio.wait(self._tasks)
 
@@ -263,10 +292,47 @@ class Deployments:
             self._cancel(underway, "replaced by another deployment")
             await asyncio.wait([underway.ended])
 
+    async def _in_turn(self, command: Deploy) -> None:
+        """Wait until nothing is in the way of `command` any more, and it is its turn."""
+        bot, queue = self._bot, self._queue
+        queue.enter(command)
+        try:
+            await bot.waiting.until(
+                lambda: (
+                    bot.stopping
+                    or bot.down
+                    or self._leaving
+                    or queue.replaced_by(command)
+                    or self._is_free_for(command)
+                )
+            )
+            later = queue.replaced_by(command)
+        finally:
+            queue.leave(command)
+            bot.waiting.stir()
+        if later is not None:
+            raise Refusal(
+                "busy",
+                f"{later.commit[:8]} was pushed to {later.ref} after it, and is deployed in its place",
+                commit=later.commit,
+            )
+
+    def _is_free_for(self, command: Deploy) -> bool:
+        bot = self._bot
+        return (
+            self.underway is None
+            and not bot.starting
+            and not bot.recovering
+            and self._queue.is_first(command)
+        )
+
     def _cancel(self, underway: Underway, reason: str) -> None:
         underway.cancelled = underway.cancelled or reason
         if self._bot.driver is not None:
             self._bot.driver.abort(reason)
+        else:
+            self._preparer.cancel(reason)
+            self._bot.waiting.stir()
 
     def _claim(self, command: Deploy | Rollback) -> Underway:
         self.underway = Underway(command, self._newest + 1, self._bot.news.now())
@@ -277,6 +343,7 @@ class Deployments:
         if not underway.release:
             self.underway = None
             underway.ended.set_result(None)
+            self._bot.waiting.stir()
 
     # how it goes
 
@@ -284,6 +351,9 @@ class Deployments:
         self, underway: Underway, kind: Kind, release: Release, config: Config, *, force: bool
     ) -> Begun:
         bot, command = self._bot, underway.command
+        ready = await asyncio.to_thread(
+            self._preparer.ready, release.id, release.path, config, check=kind == "deploy"
+        )
         leading = bot.leading
         previous = leading.release if leading is not None else ""
         at = bot.news.now()
@@ -298,6 +368,7 @@ class Deployments:
                     who=command.who,
                     why=command.why,
                     dry_run=underway.dry_run,
+                    note=release.note,
                 )
             )
         except HistoryError as problem:
@@ -316,16 +387,88 @@ class Deployments:
                 who=command.who,
                 why=command.why,
                 dry_run=underway.dry_run,
+                commit=release.commit,
+                subject=release.subject,
+                author=release.author,
+                ref=release.ref,
             )
         )
+        account = Account(bot.news, deployment, self._logs)
+        for warning in underway.warnings:
+            account.line("release", f"warning: {warning}")
+        if ready is not None:
+            self._hand_over(underway, release, ready, force=force)
+        else:
+            self._spawn(self._prepare(underway, release, config, account, kind=kind, force=force))
+        return Begun(deployment, release.id, previous)
+
+    async def _prepare(
+        self,
+        underway: Underway,
+        release: Release,
+        config: Config,
+        account: Account,
+        *,
+        kind: Kind,
+        force: bool,
+    ) -> None:
+        """Build and check the release, then hand over to it; the bot goes on meanwhile."""
+        bot = self._bot
+        begun = time.monotonic_ns()
+        self._enter(underway, "building", "", 0)
+        reason = underway.cancelled
+        if not reason:
+            try:
+                check = kind == "deploy"
+                config = await self._preparer.prepare(release.id, release.path, config, account, check=check)
+            except NeverblinkError as problem:
+                reason = problem.message
+            except Exception as bug:
+                bot.news.trouble(f"the build failed: {bug!r}")
+                reason = f"the supervisor failed at building it ({bug!r})"
+        if reason:
+            self._finish(underway, config, _never(underway.cancelled or reason, bot.leader))
+            return
+        self._enter(underway, "preparing", "building", time.monotonic_ns() - begun)
+        # A leader that died while it was built is being started again: that is no reason to begin anew.
+        await bot.waiting.until(lambda: not bot.recovering or bool(underway.cancelled or bot.stopping))
+        self._hand_over(underway, release, config, force=force)
+
+    def _enter(self, underway: Underway, phase: str, before: str, took: int) -> None:
+        underway.doing = phase
+        news = self._bot.news
+        news.tell(
+            PhaseChanged(
+                bot=news.bot,
+                at=news.now(),
+                deployment=underway.deployment,
+                phase=phase,
+                before=before,
+                took=took,
+            )
+        )
+
+    def _hand_over(self, underway: Underway, release: Release, config: Config, *, force: bool) -> None:
+        bot = self._bot
         # Meanwhile it may have been cancelled, or the leader may have gone.
         if underway.cancelled or bot.stopping or not bot.leader:
             self._finish(underway, config, _never(underway.cancelled or bot.stopping or bot.down, bot.leader))
-        else:
-            before = self.releases.previous()
-            told = self._told(underway, config, before)
-            bot.hand_over(deployment, release, config, force=force, rehearse_only=underway.dry_run, told=told)
-        return Begun(deployment, release.id, previous)
+            return
+        told = self._told(underway, config, self.releases.previous())
+        bot.hand_over(
+            underway.deployment, release, config, force=force, rehearse_only=underway.dry_run, told=told
+        )
+
+    async def _config_of(self, release: Release) -> Config:
+        """How the release is to be run, but for its environment. Raises `ConfigError`."""
+        return await self._as_before(
+            release, await asyncio.to_thread(load, release.path, Path(release.origin))
+        )
+
+    async def _as_before(self, release: Release, config: Config) -> Config:
+        """The configuration with the interpreter that the release was deployed with, if that was another."""
+        python = await self._archive.ask(lambda history: history.kept(_python_key(release.id), str))
+        return _on(python, config) if python else config
 
     def _told(self, underway: Underway, config: Config, before: str | None) -> Told:
         """What is to be done as it goes on. `before` is the release that was `previous` until then."""
@@ -362,6 +505,7 @@ class Deployments:
         self._archive.write(lambda history: history.drop(_LEFT))
         if not underway.ended.done():
             underway.ended.set_result(ended)
+        self._bot.waiting.stir()
         self._prune(config.keep.releases)
 
     async def _through(self, underway: Underway, begun: Begun, wait: bool) -> Begun | DeploymentEnded:
@@ -412,11 +556,10 @@ class Deployments:
         return release
 
     async def run_of(self, id: str) -> tuple[Release, Config]:
-        """The release, and how it is run. Raises `ReleaseError` and `ConfigError`."""
+        """The release, and how it is run, in the environment it has. Raises `ReleaseError` and `ConfigError`."""
         release = await asyncio.to_thread(self.releases.get, id)
-        config = await asyncio.to_thread(load, release.path, Path(release.origin))
-        python = await self._archive.ask(lambda history: history.kept(_python_key(id), str))
-        return release, msgspec.structs.replace(config, python=python) if python else config
+        config = await self._config_of(release)
+        return release, self._preparer.as_assigned(id, config)
 
     # the links, and old releases
 
@@ -441,15 +584,23 @@ class Deployments:
                 (self.releases.directory / "previous").unlink(missing_ok=True)
 
     def _prune(self, keep: int) -> None:
-        in_use = {member.release for member in self._bot.roster.alive()}
+        alive = self._bot.roster.alive()
+        in_use, pids = {member.release for member in alive}, [member.pid for member in alive]
 
-        async def prune() -> None:
+        def prune() -> None:
+            self.releases.prune(keep, in_use)
+            self._preparer.prune(self.releases.directory, pids)
+
+        async def tidy() -> None:
             try:
-                await asyncio.to_thread(self.releases.prune, keep, in_use)
+                await asyncio.to_thread(prune)
             except OSError as problem:
                 self._bot.news.trouble(f"old releases could not be removed: {problem}")
 
-        task = asyncio.get_running_loop().create_task(prune())
+        self._spawn(tidy())
+
+    def _spawn(self, work: Coroutine[object, object, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -516,6 +667,11 @@ def _ended_unseen(row: Deployment, at: int) -> DeploymentEnded:
 
 def _of(what: msgspec.Struct) -> dict[str, object]:
     return msgspec.to_builtins(what)
+
+
+def _on(python: str, config: Config) -> Config:
+    """The configuration with another interpreter, which is taken as it is."""
+    return msgspec.structs.replace(config, python=python, environment=NO_ENVIRONMENT)
 
 
 def _python_key(release: str) -> str:

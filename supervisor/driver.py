@@ -43,6 +43,9 @@ _REPEAT = 500_000_000
 _RETIRE_WITHIN = 10_000_000_000
 _WHY_WITHIN = 300_000_000
 """The old worker sees the new one die sooner than we know how it died."""
+_LINGER = 100_000_000
+_FALTERS_AFTER = 300_000_000
+"""A leader whose tick is overdue for so long, by its last word, may hang. It speaks five times a second."""
 _SHOWN_TIMES = 20
 _SHOWN_EVERY = (100_000_000, 1_000_000_000)
 """The probation is shown this many times, but not more often and not more seldom than so."""
@@ -141,6 +144,7 @@ class Driver:
                 "repeat": _REPEAT,
                 "probation": patience.probation,
                 "retire": _RETIRE_WITHIN,
+                "linger": _LINGER,
                 "why": _WHY_WITHIN,
                 "show": max(_SHOWN_EVERY[0], min(_SHOWN_EVERY[1], patience.probation // _SHOWN_TIMES)),
             },
@@ -288,6 +292,7 @@ class Driver:
             case machine.Arm(name=name):
                 if name == "probation":
                     self._overdue = False
+                    self._alarms.disarm("linger")
                 self._alarms.arm(name)
             case machine.Disarm(name=name):
                 self._alarms.disarm(name)
@@ -399,11 +404,25 @@ class Driver:
 
     def _works(self, worker: str) -> bool:
         """Whether a leader does its work, by its own word."""
+        overdue = self._overdue_of(worker)
+        return overdue is not None and overdue <= self._patience.hang_after
+
+    def _falters(self) -> bool:
+        """Whether the new worker, which leads in its probation, may be hanging at this moment."""
+        overdue = self._overdue_of(self.handoff.new)
+        return (
+            self.handoff.phase is Phase.PROBATION
+            and self.handoff.old_lives
+            and overdue is not None
+            and overdue > _FALTERS_AFTER
+        )
+
+    def _overdue_of(self, worker: str) -> int | None:
+        """How long the tick after the last one a worker told of has been due, ns; None when that is not known."""
         member = self._roster.get(worker)
         if member is None or member.report is None or member.hello is None or not member.hello.interval:
-            return False
-        due = Grid(member.hello.interval).due(member.report.seq + 1)
-        return self._outside.wall() - due <= self._patience.hang_after
+            return None
+        return self._outside.wall() - Grid(member.hello.interval).due(member.report.seq + 1)
 
     def _explain(self) -> None:
         """Let the machine know that the old worker leads again: what there is to know of why, it knows."""
@@ -491,6 +510,11 @@ class Driver:
                 # A tick can be further apart than the probation is long. New code that has never ticked has proven
                 # nothing; that it does tick when it is due is the old worker's to watch.
                 self._overdue = True
+            case "probation" | "linger" if self._falters():
+                # Nobody has proven anything who ends the probation in silence: soon it ticks, or is found to hang.
+                self._alarms.arm("linger")
+            case "linger":
+                self._feed(machine.RungOut("probation"))
             case "why":
                 self._explain()
             case _:

@@ -30,7 +30,7 @@ from ..protocol.events import (
     WorkerExited,
 )
 from ..protocol.wire import UNDECODABLE
-from .records import SCHEMA, STEPS, Command, Deployment, Kind, Leader, PhaseNote, StepNote, Worker
+from .records import SCHEMA, STEPS, Command, CommitNote, Deployment, Kind, Leader, PhaseNote, StepNote, Worker
 
 __all__ = ["History", "HistoryError", "NoSuchDeployment"]
 
@@ -109,8 +109,9 @@ class History:
         who: str = "",
         why: str = "",
         dry_run: bool = False,
+        note: CommitNote | None = None,
     ) -> int:
-        """Open a deployment and return its number, which no other will ever have."""
+        """Open a deployment and return its number, which no other will ever have. `note` is what git says of it."""
         row = self._put(
             "deployments",
             bot=self.bot,
@@ -121,6 +122,7 @@ class History:
             why=why,
             dry_run=dry_run,
             begun=at,
+            **(msgspec.structs.asdict(note) if note is not None else {}),
         )
         assert row is not None
         return row
@@ -295,28 +297,37 @@ class History:
         marks = ", ".join("?" * len(values))
         try:
             return self._connection.execute(
-                f"insert or replace into {table} ({', '.join(values)}) values ({marks})", (*values.values(),)
+                f"insert or replace into {table} ({', '.join(map(_quoted, values))}) values ({marks})",
+                (*values.values(),),
             ).lastrowid
         except sqlite3.Error as problem:
             raise HistoryError(self.path, f"can't be written: {problem}") from None
 
     def _change(self, table: str, values: dict[str, object], where: dict[str, object]) -> None:
         self._run(
-            f"update {table} set {', '.join(f'{name} = ?' for name in values)}"
-            f" where {' and '.join(f'{name} = ?' for name in where)}",
+            f"update {table} set {', '.join(f'{_quoted(name)} = ?' for name in values)}"
+            f" where {' and '.join(f'{_quoted(name)} = ?' for name in where)}",
             *values.values(),
             *where.values(),
         )
 
     def _get(self, row: type[Row], rest: str, *values: object) -> list[Row]:
         wanted = [name for name in row.__struct_fields__ if name not in ("phases", "steps")]
-        return [_as(row, found) for found in self._run(f"select {', '.join(wanted)} {rest}", *values)]
+        return [
+            _as(row, found)
+            for found in self._run(f"select {', '.join(map(_quoted, wanted))} {rest}", *values)
+        ]
 
     def _run(self, statement: str, *values: object) -> list[sqlite3.Row]:
         try:
             return self._connection.execute(statement, values).fetchall()
         except sqlite3.Error as problem:
             raise HistoryError(self.path, f"can't be used: {problem}") from None
+
+
+def _quoted(name: str) -> str:
+    # `commit` is a word of SQL's own.
+    return f'"{name}"'
 
 
 _JSON = frozenset(("facts", "windows", "in_doubt"))

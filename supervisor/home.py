@@ -5,6 +5,7 @@
         journal/            the stream of frames
         run/                sockets, for this user alone
         releases/           immutable code
+        environments/       what it runs with
         logs/               one file a worker
         supervisor.db       history
         key                 the secret of the supervisors: see `keyring`
@@ -86,6 +87,7 @@ class Home:
         self.journal = self.path / "journal"
         self.run = self.path / "run"
         self.releases = self.path / "releases"
+        self.environments = self.path / "environments"
         self.logs = self.path / "logs"
         self.database = self.path / "supervisor.db"
         self.lock = self.path / "lock"
@@ -99,8 +101,9 @@ class Home:
         try:
             home.path.mkdir(mode=0o700, parents=True, exist_ok=True)
             # Before anything is put into it: it may be a directory that others can write to.
-            close_to_others(home.path)
-            for directory in (home.journal, home.run, home.releases, home.logs):
+            # An environment's files are links into uv's cache, and their modes are the cache's; nobody gets to them.
+            close_to_others(home.path, but_not_in=home.environments)
+            for directory in (home.journal, home.run, home.releases, home.environments, home.logs):
                 directory.mkdir(mode=0o700, exist_ok=True)
                 if directory.is_symlink():
                     # A journal may lie on a disk of its own.

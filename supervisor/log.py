@@ -69,7 +69,8 @@ def line_of(event: events.Event) -> str:
             how = "rehearses" if event.dry_run else "takes over"
             by = f", asked by {event.who}" if event.who else ""
             why = f": {event.why}" if event.why else ""
-            return f"deployment {event.deployment}: {event.release} {how} from {event.previous}{by}{why}"
+            what = f"{event.release} ({event.subject})" if event.subject else event.release
+            return f"deployment {event.deployment}: {what} {how} from {event.previous}{by}{why}"
         case events.PhaseChanged():
             return f"deployment {event.deployment}: {event.phase} ({event.before} took {_last(event.took)})"
         case events.Step(step="probation"):
@@ -77,6 +78,8 @@ def line_of(event: events.Event) -> str:
         case events.Step():
             took = f" in {_last(event.took)}" if event.took else ""
             return f"deployment {event.deployment}: {event.step} {event.text}{took}".rstrip()
+        case events.Output():
+            return f"deployment {event.deployment}: {event.step}: {event.text}"
         case events.DeploymentEnded():
             said = f": {event.reason}" if event.reason else ""
             at = f" at tick {event.seq}" if event.seq is not None else ""

@@ -37,8 +37,10 @@ class NotOurs(NeverblinkError):
         self.owner = owner
 
 
-def close_to_others(root: Path) -> None:
+def close_to_others(root: Path, but_not_in: Path | None = None) -> None:
     """Take every right of the group and of others from the directory `root` and all that is in it.
+
+    The directory `but_not_in` is closed, and what is in it is left as it is.
 
     Links stay as they are, and where they lead to is not looked at. Raises `NotOurs` for what belongs to another user,
     and `OSError`.
@@ -57,7 +59,7 @@ def close_to_others(root: Path) -> None:
                 except FileNotFoundError:
                     # A worker that is alive goes on writing its journal, and leaves.
                     continue
-                if entry.is_dir():
+                if entry.is_dir() and path != but_not_in:
                     waiting.append(path)
 
 

@@ -16,6 +16,7 @@ __all__ = [
     "STEPS",
     "WINDOWS",
     "Command",
+    "CommitNote",
     "Deployment",
     "Kind",
     "Leader",
@@ -89,7 +90,14 @@ create table outages (
 ) strict;
 """
 
-STEPS = (_TABLES, _OUTAGES)
+_COMMITS = """
+alter table deployments add column "commit" text not null default '';
+alter table deployments add column subject text not null default '';
+alter table deployments add column author text not null default '';
+alter table deployments add column ref text not null default '';
+"""
+
+STEPS = (_TABLES, _OUTAGES, _COMMITS)
 """What makes the tables: each step leads from one version of them to the next. Only ever add to it."""
 
 SCHEMA = len(STEPS)
@@ -115,6 +123,15 @@ class StepNote(msgspec.Struct, frozen=True):
     facts: dict[str, Any]
 
 
+class CommitNote(msgspec.Struct, frozen=True):
+    """What git says of a commit, and `ref`: what it was called by whoever asked for it."""
+
+    commit: str
+    subject: str = ""
+    author: str = ""
+    ref: str = ""
+
+
 class Deployment(msgspec.Struct, frozen=True):
     """One deployment. Times are ns; `begun` and `ended` wall clock, `ended` and `outcome` None while it runs."""
 
@@ -138,6 +155,11 @@ class Deployment(msgspec.Struct, frozen=True):
     late: int | None
     missed: int
     rollback: str
+    commit: str = ""
+    """The commit that was deployed, "" when it was a directory; the rest is what git says of it."""
+    subject: str = ""
+    author: str = ""
+    ref: str = ""
     phases: tuple[PhaseNote, ...] = ()
     steps: tuple[StepNote, ...] = ()
 

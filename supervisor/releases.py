@@ -1,7 +1,8 @@
 """Releases: immutable copies of the code, one directory each, named by when they were made and what is in them.
 
     releases/
-        20261124T151404Z-1a2b3c4d/      the copy; its files are read-only, .release.json says where it came from
+        20261124T151404Z-1a2b3c4d/      the copy; its files are read-only, .release.json says where it came from.
+                                        The second half is of the commit's id, or of the content's digest
         current -> 2026…                what leads, and what did before: links for people and scripts,
         previous -> 2026…               moved atomically
         .new-…                          one that is being copied; left behind only by a crash, and then swept away
@@ -12,11 +13,12 @@ release appears by one rename, so it is whole or not there.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import threading
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Generator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -24,7 +26,9 @@ import msgspec
 
 from ..protocol.errors import NeverblinkError
 from ..protocol.wire import UNDECODABLE
-from .tree import MANIFEST, TreeError, copy_tree, digest_of
+from .disk import need
+from .records import CommitNote
+from .tree import LED, MANIFEST, TreeError, copy_tree, digest_of, size_of
 
 __all__ = [
     "AmbiguousRelease",
@@ -36,7 +40,7 @@ __all__ = [
 
 _NEW = ".new-"
 _OLD = ".old-"
-_DIGEST_SHOWN = 8
+_SHOWN = 8
 
 
 class ReleaseError(NeverblinkError):
@@ -70,7 +74,7 @@ class AmbiguousRelease(ReleaseError):
 
 class Release(msgspec.Struct, frozen=True):
     """One release. `made_at` is wall ns, `digest` the hexadecimal SHA-256 of what is in it, `origin` the directory it
-    was made of."""
+    was made of, or that of the repository; the last four are "" when it was not made of a commit."""
 
     id: str
     path: Path
@@ -79,6 +83,15 @@ class Release(msgspec.Struct, frozen=True):
     origin: str
     files: int
     bytes: int
+    commit: str = ""
+    subject: str = ""
+    author: str = ""
+    ref: str = ""
+
+    @property
+    def note(self) -> CommitNote | None:
+        """What git says of the commit it was made of; None when it was made of a directory."""
+        return CommitNote(self.commit, self.subject, self.author, self.ref) if self.commit else None
 
 
 class _Manifest(msgspec.Struct, frozen=True):
@@ -89,6 +102,10 @@ class _Manifest(msgspec.Struct, frozen=True):
     origin: str
     files: int
     bytes: int
+    commit: str = ""
+    subject: str = ""
+    author: str = ""
+    ref: str = ""
 
 
 class Releases:
@@ -98,13 +115,17 @@ class Releases:
         self.directory = directory.resolve()
         self._clock = clock
         self._making: set[str] = set()
+        self._made = 0
         self._lock = threading.Lock()
 
-    def make(self, source: Path, bot: str) -> Release:
+    def make(
+        self, source: Path, bot: str, note: CommitNote | None = None, origin: Path | None = None
+    ) -> Release:
         """Make a release of the directory `source`, in which the bot MODULE:NAME has to be.
 
-        Left out are version control, environments, caches and neverblink's home. Slow for large trees: call it in a
-        thread. Raises `ReleaseError`, and then leaves nothing behind.
+        Left out are version control, environments, caches and neverblink's home. When `source` is what a commit was
+        exported to, `note` says which, and `origin` the directory that its relative words are relative to. Slow for
+        large trees: call it in a thread. Raises `ReleaseError` and `DiskFull`, and then leaves nothing behind.
         """
         source = source.absolute()
         if not source.is_dir():
@@ -114,19 +135,33 @@ class Releases:
         if source.resolve() == self.directory.parent:
             raise ReleaseError(source, "is the home itself: keep the bot's code and its home apart")
         _check_bot(source, bot)
-        with self._lock:
-            self._sweep()
-            name = f"{_NEW}{os.getpid()}-{threading.get_ident()}"
-            self._making.add(name)
-        building = self.directory / name
         try:
-            return self._fill(building, source)
+            need(self.directory, size_of(source, {self.directory, self.directory.parent}), "a release")
+            with self.workspace() as building:
+                return self._fill(building, source, note, origin or source)
         except OSError as problem:
             raise ReleaseError(source, f"can't be copied: {problem.strerror}: {problem.filename}") from None
+
+    @contextlib.contextmanager
+    def workspace(self) -> Generator[Path]:
+        """A path beside the releases to make something at; what lies there afterwards, or after a crash, is removed."""
+        with self._lock:
+            self._sweep()
+            self._made += 1
+            name = f"{_NEW}{os.getpid()}-{self._made}"
+            self._making.add(name)
+        place = self.directory / name
+        try:
+            yield place
         finally:
-            _remove(building)
+            _remove(place)
             with self._lock:
                 self._making.discard(name)
+
+    def sweep(self) -> None:
+        """Remove what a killed process left half made."""
+        with self._lock:
+            self._sweep()
 
     def list(self) -> list[Release]:
         """Every release, newest first."""
@@ -141,7 +176,7 @@ class Releases:
         return release
 
     def find(self, said: str) -> Release:
-        """The release a person means: an id or its beginning, the beginning of its digest, "current" or "previous".
+        """The release a person means: an id, a digest or a commit, or the beginning of one; "current" or "previous".
 
         Raises `NoSuchRelease` or `AmbiguousRelease`.
         """
@@ -153,7 +188,7 @@ class Releases:
         matches = exact or [
             release
             for release in known
-            if said and (release.id.startswith(said) or release.digest.startswith(said))
+            if said and any(name.startswith(said) for name in (release.id, release.digest, release.commit))
         ]
         if len(matches) > 1:
             raise AmbiguousRelease(self.directory, said, [release.id for release in matches])
@@ -178,7 +213,8 @@ class Releases:
 
     def promote(self, id: str) -> None:
         """Say that the release leads now; the one before becomes `previous`. Raises `NoSuchRelease`."""
-        self.get(id)
+        release = self.get(id)
+        (release.path / LED).touch(0o600)
         before = self.current()
         if before == id:
             return
@@ -187,12 +223,18 @@ class Releases:
         self._link("current", id)
 
     def prune(self, keep: int, in_use: Collection[str] = ()) -> list[str]:
-        """Remove all but the newest `keep` releases, oldest first; return the ids.
+        """Remove all but the newest `keep` releases that have led, oldest first; return the ids.
 
-        Never removes one that is in use, nor the current and the previous one.
+        As many that never did are kept beside them: failed ones, and those that were only rehearsed. Never removes one
+        that is in use, nor the current and the previous one.
         """
         safe = {*in_use, self.current(), self.previous()}
-        gone = [release for release in self.list()[keep:] if release.id not in safe]
+        kept: list[Release] = []
+        idle: list[Release] = []
+        for release in self.list():
+            (kept if (release.path / LED).exists() else idle).append(release)
+        old = {release.id for release in (*kept[keep:], *idle[keep:])} - safe
+        gone = [release for release in self.list() if release.id in old]
         for release in reversed(gone):
             # Out of sight by one rename, so that no half-removed release can be started.
             leaving = self.directory / f"{_OLD}{release.id}"
@@ -202,23 +244,27 @@ class Releases:
                 _remove(leaving)
         return [release.id for release in reversed(gone)]
 
-    def _fill(self, building: Path, source: Path) -> Release:
+    def _fill(self, building: Path, source: Path, note: CommitNote | None, origin: Path) -> Release:
         _remove(building)
         try:
             copied = copy_tree(source, building, leave_out={self.directory, self.directory.parent})
         except TreeError as problem:
             raise ReleaseError(source, problem.message) from None
-        origin = os.fsencode(source).decode(errors="replace")
-        said = _Manifest(self._clock(), copied.digest, origin, copied.files, copied.bytes)
+        came_from = os.fsencode(origin).decode(errors="replace")
+        git = msgspec.structs.asdict(note) if note is not None else {}
+        said = _Manifest(self._clock(), copied.digest, came_from, copied.files, copied.bytes, **git)
         stamp = datetime.fromtimestamp(said.made_at // 1_000_000_000, UTC).strftime("%Y%m%dT%H%M%SZ")
-        path = self.directory / f"{stamp}-{said.digest[:_DIGEST_SHOWN]}"
+        path = self.directory / f"{stamp}-{(said.commit or said.digest)[:_SHOWN]}"
         manifest = building / MANIFEST
         manifest.write_bytes(msgspec.json.format(msgspec.json.encode(said)) + b"\n")
         manifest.chmod(0o400)
         with self._lock:
             there = self._read(path)
-            if there is not None:
+            if there is not None and there.digest == said.digest:
                 return there
+            if there is not None:
+                # Two directories of one commit, in one second.
+                path = path.with_name(f"{path.name}-{said.digest[:_SHOWN]}")
             building.rename(path)
         return _release(path, said)
 
@@ -249,7 +295,7 @@ class Releases:
 
 
 def _release(path: Path, said: _Manifest) -> Release:
-    return Release(path.name, path, said.made_at, said.digest, said.origin, said.files, said.bytes)
+    return Release(path.name, path, **msgspec.structs.asdict(said))
 
 
 def _is_id(name: str) -> bool:

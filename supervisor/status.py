@@ -255,7 +255,7 @@ def _deployment(bot: Bot, underway: Underway) -> DeploymentSeen:
     driver, command = bot.driver, underway.command
     return DeploymentSeen(
         deployment=underway.deployment,
-        phase=driver.phase.value if driver else "copying",
+        phase=driver.phase.value if driver else underway.doing,
         since=driver.since if driver else underway.at,
         holding=driver.holding if driver else "",
         release=underway.release,

@@ -18,10 +18,23 @@ import msgspec
 
 from ..protocol.errors import NeverblinkError
 
-__all__ = ["LEFT_OUT", "MANIFEST", "MOST_BYTES", "Copied", "TreeError", "copy_tree", "digest_of"]
+__all__ = [
+    "LED",
+    "LEFT_OUT",
+    "MANIFEST",
+    "MOST_BYTES",
+    "Copied",
+    "TreeError",
+    "copy_tree",
+    "digest_of",
+    "size_of",
+]
 
 MANIFEST = ".release.json"
 """What a release says of itself: not part of the code, and not to be inherited by a release made of a release."""
+
+LED = ".release.led"
+"""Beside it, empty: the release has led."""
 
 _COMPILED = "__pycache__"
 
@@ -38,6 +51,7 @@ LEFT_OUT = frozenset(
         ".svn",
         ".tox",
         ".venv",
+        LED,
         MANIFEST,
         _COMPILED,
         "node_modules",
@@ -113,6 +127,17 @@ def digest_of(directory: Path) -> str:
         if entry.is_symlink() or not entry.is_dir():
             _take_in(digest, name, Path(entry.path))
     return digest.hexdigest()
+
+
+def size_of(source: Path, leave_out: Collection[Path] = ()) -> int:
+    """How many bytes the files have that a copy of `source` would have. Raises `OSError`."""
+    root = source.resolve()
+    sizes = (
+        entry.stat(follow_symlinks=False).st_size
+        for _, entry in _walk(root, leave_out)
+        if entry.is_file(follow_symlinks=False)
+    )
+    return sum(sizes)
 
 
 def _walk(

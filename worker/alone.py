@@ -54,7 +54,8 @@ class Alone:
 
         self._waker.open(reactor, rang, stir)
 
-    def look(self) -> None: ...
+    def look(self) -> bool:
+        return False
 
     def set_alarm(self) -> None:
         assert self._listener is not None

@@ -115,7 +115,7 @@ class Engine:
                 self._introduce()
             case link.Rejected(reason=reason):
                 # Whoever sits there now: a bot that ticks is not ended by a message.
-                if self.role not in (Role.LEADING, Role.YIELDING):
+                if self.seat.role not in (Role.LEADING, Role.YIELDING):
                     self.fail("link", reason)
             case link.Run():
                 self.leading.answers.asked(message)
@@ -126,7 +126,7 @@ class Engine:
 
     def from_leader(self, message: stream.LeaderMessage) -> None:
         """The leader we follow said something."""
-        if self.role in (Role.JOINING, Role.FOLLOWING):
+        if self.seat.role in (Role.JOINING, Role.FOLLOWING):
             self._feed_all(self.following.receive(message, loaded=self.seat.loaded))
 
     def from_follower(self, worker: str, message: stream.FollowerMessage) -> None:
@@ -142,6 +142,8 @@ class Engine:
     def on_time(self) -> None:
         """Look at the alarms; also while a step runs."""
         now = self._clock.mono()
+        if now < min(self._alarms.values()):
+            return
         for name, at in list(self._alarms.items()):
             if at > now:
                 continue
@@ -165,7 +167,7 @@ class Engine:
     def next_step(self) -> Step | None:
         """What the bot's code has to do now, None when there is nothing. Only when no step runs."""
         self.on_time()
-        if self.role is Role.FOLLOWING:
+        if self.seat.role is Role.FOLLOWING:
             self.following.pass_on()
         while self.left is None:
             try:
@@ -197,7 +199,7 @@ class Engine:
                 self.feed(seat.Started())
             case "on_load":
                 self._outside.collect_garbage()
-                if self.role is Role.FOLLOWING:
+                if self.seat.role is Role.FOLLOWING:
                     self._feed_all(self.following.loaded())
             case "on_retire" | "on_stop":
                 self._leave_now()
@@ -234,14 +236,14 @@ class Engine:
 
     def idle(self) -> bool:
         """Nothing is due: use the time. Returns whether there is more of it to be used at once."""
-        if self.role is not Role.LEADING or self._running is not None:
+        if self.seat.role is not Role.LEADING or self._running is not None:
             return False
         return self.leading.pump(self._clock.mono())
 
     def wake_at(self) -> int:
         """When something is due next, CLOCK_MONOTONIC ns; messages may come before."""
         at = min(self._alarms.values())
-        if self.role is not Role.LEADING or self._running is not None:
+        if self.seat.role is not Role.LEADING or self._running is not None:
             return at
         return min(at, self.leading.wake_at(self._clock.mono(), self.seat.order))
 
@@ -253,14 +255,14 @@ class Engine:
             self._hooks.append(self._load_step())
         if self._hooks:
             return self._hooks.popleft()
-        if self.role is Role.LEADING and self._resume is not None:
+        if self.seat.role is Role.LEADING and self._resume is not None:
             return self._begin_leading(self._resume)
-        if self.role is Role.LEADING and (self.seat.order is not None or self.seat.stopping):
+        if self.seat.role is Role.LEADING and (self.seat.order is not None or self.seat.stopping):
             self.leading.serve()
             self.feed(self.leading.boundary(self.seat.order))
             if self._leave is not None:
                 return self._last_step(self._leave)
-        if self.role is not Role.LEADING:
+        if self.seat.role is not Role.LEADING:
             return None
         step = self.leading.next()
         if step is not None and not self._outside.lease.held:
@@ -375,7 +377,7 @@ class Engine:
                         self.feed(seat.LeaseRefused("", cause))
                         return
             else:
-                self._before = self.following.leader if self.role is Role.FOLLOWING else ""
+                self._before = self.following.leader if self.seat.role is Role.FOLLOWING else ""
                 number = replica.number
                 found = catch_up(replica, outside.journal)
                 if cause == "takeback" and replica.number > number:
@@ -396,7 +398,7 @@ class Engine:
 
     def _drop_lease(self) -> None:
         try:
-            if self.role is Role.YIELDING:
+            if self.seat.role is Role.YIELDING:
                 self.leading.turns.yield_frame(self.seat.leader, self.seat.settled)
         except NeverblinkError as problem:
             self.fail("yield", problem.message)
@@ -406,7 +408,7 @@ class Engine:
 
     def _pulse(self, now: int) -> None:
         self._announce()
-        if self.role is Role.FOLLOWING:
+        if self.seat.role is Role.FOLLOWING:
             self._feed_all(self.following.pulse(now, self.leading.turns.tick_due()))
         elif self.seat.order is not None and self._running is not None and self._running.turn is not None:
             # In the middle of a turn there is no boundary, but there is something to tell.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import difflib
 import importlib
 import inspect
@@ -90,14 +91,16 @@ def find(target: str) -> type[Worker[Any]] | Callable[[], Any]:
 def _run_class(cls: type[Worker[Any]], seat: Seating) -> int:
     bot = WorkerBot(cls)
     engine = seat.engine(bot)
+    context = contextvars.copy_context()
 
     async def run() -> None:
-        driver = Driver(engine, seat.place)
+        driver = Driver(engine, seat.place, context)
         if not seat.supervised:
             _stop_on_signals(lambda: (engine.ordered(Stop()), seat.place.wake()))
         await driver.run()
 
-    asyncio.run(run())
+    with asyncio.Runner() as runner:
+        runner.run(run(), context=context)
     assert engine.left is not None
     return 1 if engine.left.how == "fail" else 0
 

@@ -152,6 +152,8 @@ class Loop(Generic[S]):
         self._poller: Poller | None = None
         self._driver: Driver | None = None
         self._stop_asked = False
+        self._waited = False
+        """The poller was asked since the last tick."""
 
     @property
     def state(self) -> S:
@@ -212,6 +214,10 @@ class Loop(Generic[S]):
         assert self._poller is not None
         self._end_turn()
         engine, place, poller = self._engine, self._place, self._poller
+        if not self._waited:
+            # However busy the loop is, what comes in must be noticed.
+            poller.wait(0)
+        self._waited = False
         while True:
             place.look()
             if self._stop_asked:
@@ -229,9 +235,11 @@ class Loop(Generic[S]):
                 raise StopIteration
             elif engine.idle():
                 poller.wait(0)
-            else:
+            elif not place.look():
+                # Or else something came whose ring was used up by sending.
                 place.set_alarm()
                 poller.wait()
+                self._waited = True
 
     # --- async for --------------------------------------------------------------------------------------------------
 

@@ -135,6 +135,11 @@ class Keeper:
         self._leads = False
         self._drop_new()
 
+    def tidy(self) -> None:
+        """Free what is left of a segment that was given up. Not while anybody waits for this worker."""
+        if self._new is None:
+            self._rows = iter(())
+
     def report(self) -> Journaled | None:
         """Where the journal stands, None while it is not written by this worker."""
         if not self._leads:
@@ -147,8 +152,8 @@ class Keeper:
     # parts
 
     def _drop_new(self) -> None:
+        # Its rows stay until `tidy`: they hold a list of all keys, and freeing a million takes longer than a handoff.
         new, self._new = self._new, None
-        self._rows = iter(())
         if new is not None:
             try:
                 new.discard()

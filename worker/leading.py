@@ -131,6 +131,7 @@ class Leading:
         self._publisher.forget()
         self._deferred.clear()
         self.keeper.let_go()
+        self.keeper.tidy()
 
     # turns
 

@@ -78,6 +78,8 @@ class Lease:
         except OSError as problem:
             raise LeaseError(f"cannot be opened: {problem.strerror}", self.path) from None
         self._identity = (0, 0)
+        self._read_last: tuple[bytes, Holder | None] = (b"", None)
+        """What was in the file when it was last read, and what that says."""
         self._myself()
 
     @property
@@ -124,7 +126,7 @@ class Lease:
 
     def epoch(self) -> int:
         """The highest epoch in the file, 0 when nobody ever had it. Raises `LeaseCorrupt`."""
-        last = layout.decode_file(self._read())
+        last = self._last()
         return last.epoch if last else 0
 
     def holder(self) -> Holder | None:
@@ -137,7 +139,7 @@ class Lease:
         if pid is None:
             return None
         try:
-            last = layout.decode_file(self._read())
+            last = self._last()
         except LeaseCorrupt:
             last = None
         # 0: a process of another pid namespace, whose number means nothing here. Then the line is all there
@@ -169,8 +171,13 @@ class Lease:
     def _owner(self) -> int | None:
         return layout.lock_owner(fcntl.fcntl(self._fd, layout.OFD_GETLK, layout.lock_query()))
 
-    def _read(self) -> bytes:
-        return os.pread(self._fd, layout.FILE_SIZE, 0)
+    def _last(self) -> Holder | None:
+        """Who took it last, by the file. Raises `LeaseCorrupt`."""
+        data = os.pread(self._fd, layout.FILE_SIZE, 0)
+        # Mostly it is what a follower has read when it turned to its leader: an heir need not make sense of it again.
+        if data != self._read_last[0]:
+            self._read_last = data, layout.decode_file(data)
+        return self._read_last[1]
 
     def _last_epoch(self, at_least: int | None) -> int:
         try:

@@ -4,9 +4,6 @@ Three sockets. A DEALER to the supervisor, a ROUTER of this worker's own that it
 leader it follows, each of them closed to strangers (see `protocol.keys`). ZeroMQ reconnects by itself, so whoever is
 gone for a while is simply there again; and no send ever waits: what does not fit into a queue is lost, and everything
 said on these sockets may be lost.
-
-ZeroMQ's descriptors ring once when something arrives, and sending may use that ring up. So each socket is looked at
-whenever its descriptor rings, and all of them before this worker goes to sleep.
 """
 
 from __future__ import annotations
@@ -28,6 +25,7 @@ from ..protocol.errors import NeverblinkError
 from ..protocol.link import LINK_LIMIT, Rejected, WorkerMessage, supervisor_codec, worker_codec
 from ..protocol.stream import FollowerMessage, follower_codec, leader_codec
 from ..protocol.wire import MAX_MESSAGE, WireError
+from .channel import Channel
 from .clock import SystemClock
 from .journal_file import JournalFile
 from .lease import Lease
@@ -40,9 +38,7 @@ __all__ = ["SUPERVISOR", "Link"]
 SUPERVISOR = "supervisor.sock"
 """The supervisor's socket in the home's `run/`."""
 
-_QUEUE = 4096
 _LINGER_MS = 500
-_RECONNECT_MS = 20
 
 
 class LinkError(NeverblinkError):
@@ -66,17 +62,16 @@ class Link:
         self.wake = self._waker.wake
         self._context = zmq.Context[zmq.Socket[bytes]](1)
         # A second process under this worker's name must not be in its way, so the identity is the process's.
-        self._supervisor = self._socket(zmq.DEALER, LINK_LIMIT, f"{me.worker}.{os.urandom(8).hex()}")
-        knock(self._supervisor, self._keys.own, self._keys.supervisor)
-        self._unwelcome: Unwelcome | None = Unwelcome(self._supervisor)
+        self._supervisor = self._channel(zmq.DEALER, LINK_LIMIT, f"{me.worker}.{os.urandom(8).hex()}")
+        knock(self._supervisor.socket, self._keys.own, self._keys.supervisor)
+        self._unwelcome: Unwelcome | None = Unwelcome(self._supervisor.socket)
         self._supervisor.connect(self._address(SUPERVISOR))
-        self._followers = self._socket(zmq.ROUTER, MAX_MESSAGE, me.worker)
-        close_by(self._followers, self._keys.leader(me.worker))
-        # A follower that is not there is an answer, and one that reconnects displaces its own dead connection.
-        self._followers.setsockopt(zmq.ROUTER_MANDATORY, 1)
-        self._followers.setsockopt(zmq.ROUTER_HANDOVER, 1)
+        self._followers = self._channel(zmq.ROUTER, MAX_MESSAGE, me.worker)
+        close_by(self._followers.socket, self._keys.leader(me.worker))
         self._bind(f"{me.worker}.sock")
-        self._leader: zmq.Socket[bytes] | None = None
+        self._leader: Channel | None = None
+        self._deaths = False
+        """A process that is watched may have ended."""
         self._watched: dict[str, int] = {}
         self._listener: Listener | None = None
         self._reactor: Reactor | None = None
@@ -85,27 +80,21 @@ class Link:
     # --- as the engine's `Outside` ----------------------------------------------------------------------------------
 
     def tell(self, message: WorkerMessage) -> None:
-        with suppress(zmq.ZMQError):
-            self._supervisor.send(worker_codec.encode(message), zmq.NOBLOCK)
+        self._supervisor.send(worker_codec.encode(message))
 
     def connect(self, leader: str) -> None:
         self._disconnect()
-        self._leader = self._socket(zmq.DEALER, MAX_MESSAGE, self._me.worker)
-        knock(self._leader, self._keys.own, public_of(self._keys.leader(leader)))
+        self._leader = self._channel(zmq.DEALER, MAX_MESSAGE, self._me.worker)
+        knock(self._leader.socket, self._keys.own, public_of(self._keys.leader(leader)))
         self._leader.connect(self._address(f"{leader}.sock"))
         self._listen(self._leader)
 
     def to_leader(self, message: FollowerMessage) -> None:
         if self._leader is not None:
-            with suppress(zmq.ZMQError):
-                self._leader.send(follower_codec.encode(message), zmq.NOBLOCK)
+            self._leader.send(follower_codec.encode(message))
 
     def to_follower(self, worker: str, data: bytes) -> bool:
-        try:
-            self._followers.send_multipart((worker.encode(), data), zmq.NOBLOCK)
-        except zmq.ZMQError:
-            return False
-        return True
+        return self._followers.send_to(worker.encode(), data)
 
     def watch(self, worker: str, pid: int) -> None:
         self._unwatch(worker)
@@ -113,11 +102,12 @@ class Link:
             fd = os.pidfd_open(pid)
         except OSError:
             self._watched[worker] = -1
+            self._deaths = True
             self.wake()
             return
         self._watched[worker] = fd
         if self._reactor is not None:
-            self._reactor.add_reader(fd, self._look_and_stir)
+            self._reactor.add_reader(fd, self._on_death)
 
     def collect_garbage(self) -> None:
         gc.collect()
@@ -136,12 +126,15 @@ class Link:
         # What came before somebody listened has used up its ring.
         self.look()
 
-    def look(self) -> None:
-        busy = True
-        while busy:
-            busy = self._take_orders() | self._take_followers() | self._take_leader()
-        self._look_for_deaths()
+    def look(self) -> bool:
+        came = False
+        while self._take_orders() | self._take_followers() | self._take_leader():
+            came = True
+        if self._deaths:
+            came = True
+            self._look_for_deaths()
         self._look_whether_welcome()
+        return came
 
     def set_alarm(self) -> None:
         assert self._listener is not None
@@ -150,13 +143,13 @@ class Link:
     def close(self) -> None:
         self._welcomed()
         reactor = self._reactor
-        sockets = [self._supervisor, self._followers]
+        channels = [self._supervisor, self._followers]
         if self._leader is not None:
-            sockets.append(self._leader)
-        for socket in sockets:
+            channels.append(self._leader)
+        for channel in channels:
             if reactor is not None:
-                reactor.remove_reader(int(socket.getsockopt(zmq.FD)))
-            socket.close(_LINGER_MS)
+                reactor.remove_reader(channel.fileno())
+            channel.close(_LINGER_MS)
         for worker in list(self._watched):
             self._unwatch(worker)
         self._reactor = None
@@ -173,15 +166,8 @@ class Link:
 
     # --- sockets ----------------------------------------------------------------------------------------------------
 
-    def _socket(self, kind: int, largest: int, identity: str) -> zmq.Socket[bytes]:
-        socket = self._context.socket(kind)
-        socket.setsockopt(zmq.IDENTITY, identity.encode())
-        socket.setsockopt(zmq.SNDHWM, _QUEUE)
-        socket.setsockopt(zmq.RCVHWM, _QUEUE)
-        socket.setsockopt(zmq.MAXMSGSIZE, largest)
-        socket.setsockopt(zmq.RECONNECT_IVL, _RECONNECT_MS)
-        socket.setsockopt(zmq.LINGER, 0)
-        return socket
+    def _channel(self, kind: int, largest: int, identity: str) -> Channel:
+        return Channel(self._context, kind, identity.encode(), largest)
 
     def _bind(self, name: str) -> None:
         address = self._address(name)
@@ -212,14 +198,20 @@ class Link:
                 ) from None
         return self._directory
 
-    def _listen(self, socket: zmq.Socket[bytes]) -> None:
-        if self._reactor is not None:
-            self._reactor.add_reader(int(socket.getsockopt(zmq.FD)), self._look_and_stir)
+    def _listen(self, channel: Channel) -> None:
+        if self._reactor is None:
+            return
+
+        def on_ring() -> None:
+            channel.rang()
+            self._look_and_stir()
+
+        self._reactor.add_reader(channel.fileno(), on_ring)
 
     def _disconnect(self) -> None:
         if self._leader is not None:
             if self._reactor is not None:
-                self._reactor.remove_reader(int(self._leader.getsockopt(zmq.FD)))
+                self._reactor.remove_reader(self._leader.fileno())
             self._leader.close(_LINGER_MS)
             self._leader = None
 
@@ -228,23 +220,22 @@ class Link:
         self._stir()
 
     def _take_orders(self) -> bool:
-        socket, listener = self._supervisor, self._listener
+        channel, listener = self._supervisor, self._listener
         found = False
-        while listener is not None and _has_come(socket):
+        while listener is not None and (body := channel.receive()) is not None:
             found = True
             self._welcomed()
             with suppress(WireError):
-                listener.ordered(supervisor_codec.decode(socket.recv(zmq.NOBLOCK)))
+                listener.ordered(supervisor_codec.decode(body))
         return found
 
     def _take_followers(self) -> bool:
-        socket, listener = self._followers, self._listener
+        channel, listener = self._followers, self._listener
         found = False
-        while listener is not None and _has_come(socket):
+        while listener is not None and (parts := channel.receive_from()) is not None:
             found = True
-            frames = socket.recv_multipart(zmq.NOBLOCK)
             with suppress(WireError, ValueError):
-                worker, body = frames
+                worker, body = parts
                 listener.from_follower(worker.decode("ascii"), follower_codec.decode(body))
         return found
 
@@ -252,10 +243,14 @@ class Link:
         listener = self._listener
         found = False
         # It may change under our hands: what a message leads to can be another leader.
-        while listener is not None and (socket := self._leader) is not None and _has_come(socket):
+        while (
+            listener is not None
+            and (channel := self._leader) is not None
+            and (body := channel.receive()) is not None
+        ):
             found = True
             with suppress(WireError):
-                listener.from_leader(leader_codec.decode(socket.recv(zmq.NOBLOCK)))
+                listener.from_leader(leader_codec.decode(body))
         return found
 
     def _look_whether_welcome(self) -> None:
@@ -281,7 +276,12 @@ class Link:
             self._listener.on_time()
         self._stir()
 
+    def _on_death(self) -> None:
+        self._deaths = True
+        self._look_and_stir()
+
     def _look_for_deaths(self) -> None:
+        self._deaths = False
         # What it said last is taken in first: it may be the final frame.
         for worker, fd in list(self._watched.items()):
             if fd < 0 or _ended(fd):
@@ -312,10 +312,6 @@ def _in_use(address: str) -> bool:
         except OSError:
             return False
         return True
-
-
-def _has_come(socket: zmq.Socket[bytes]) -> bool:
-    return bool(int(socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN)
 
 
 def _ended(pidfd: int) -> bool:

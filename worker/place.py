@@ -31,8 +31,8 @@ class Place(Outside, Protocol):
         """Listen, by `reactor`. Whenever something came in, `listener` has been told of it and `stir()` is called."""
         ...
 
-    def look(self) -> None:
-        """Take in everything that has arrived."""
+    def look(self) -> bool:
+        """Take in everything that has rung, or arrived while something was sent; return whether anything had."""
         ...
 
     def set_alarm(self) -> None:

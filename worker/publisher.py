@@ -172,6 +172,9 @@ class Publisher:
     def forget(self) -> None:
         """This worker does not lead any more."""
         self._followers.clear()
+        # Now, and not when it leads again: thousands of frames take a while to be freed, and then somebody waits.
+        self._memory.clear()
+        self._memory_bytes = 0
 
     # a copy
 

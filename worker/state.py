@@ -12,6 +12,7 @@ field, and nothing of a change is applied unless all of it can be.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from typing import Any, NoReturn, cast
 
 import msgspec
@@ -281,7 +282,12 @@ class Cells:
                 rows += [(encode(key), None) for key in held.keys() | held.touched.keys()]
                 rows += [(encode(key), encode(row)) for key, row in table.items()]
                 return rows
-            for key, deleted in table.touched.items():
+            touched = table.touched
+            if True not in touched.values():
+                # None was deleted, so all of them are there. Below it is found which cannot be encoded.
+                with suppress(*NOT_ENCODABLE):
+                    return [(encode(key), encode(table[key])) for key in touched]
+            for key, deleted in touched.items():
                 name = encode(key)
                 if deleted:
                     rows.append((name, None))

@@ -16,7 +16,7 @@ rewritten one goes to the end.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from typing import Any, Final, Protocol, TypeVar, cast, final, overload
 
 from msgspec import inspect
@@ -100,20 +100,21 @@ class Table(dict[K, V]):
         return touched
 
     def __setitem__(self, key: K, row: V) -> None:
-        if self.guard is not None and not self.guard.open:
+        guard, expected, touched = self.guard, self.row, self.touched
+        if guard is not None and not guard.open:
             raise self._closed()
-        if self.row is not None and type(row) is not self.row:
+        if expected is not None and type(row) is not expected:
             raise StateError(
                 f"table {self.name}: the row for {key!r} is of type {type(row).__name__}, "
-                f"expected {self.row.__name__}",
+                f"expected {expected.__name__}",
                 self.name,
             )
         if key not in self:
             # A new key goes to the end here, so it has to come last elsewhere too.
-            self.touched[key] = self.touched.pop(key, False)
-        elif key not in self.touched:
-            self.touched[key] = False
-        super().__setitem__(key, row)
+            touched[key] = touched.pop(key, False)
+        elif key not in touched:
+            touched[key] = False
+        _write(self, key, row)
 
     def __delitem__(self, key: K) -> None:
         if self.guard is not None and not self.guard.open:
@@ -186,6 +187,9 @@ class Table(dict[K, V]):
             "on_event, on_timer, on_command or on_lead; from anywhere else put an event into the inbox",
             self.name,
         )
+
+
+_write: Callable[[Any, Any, Any], None] = dict[Any, Any].__setitem__
 
 
 def check_row_type(row_type: Any, table: str = "", part: str = "row") -> None:

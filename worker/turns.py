@@ -137,7 +137,8 @@ class Turns:
 
     def next_due(self) -> int:
         """When the next turn is due, wall clock."""
-        due = self._plan(self._clock.wall(), self._bot.overrun).due
+        wall = self._clock.wall()
+        due = self._still_to_come(wall) or self._plan(wall, self._bot.overrun).due
         timer = self._replica.timers.next
         return due if timer is None or self._bot.gathers else min(due, timer)
 
@@ -158,8 +159,9 @@ class Turns:
 
     def slack(self) -> bool:
         """Whether there is time enough before the next tick for another process to take over."""
-        planned = self._plan(self._clock.wall(), self._bot.overrun)
-        return planned.due - self._clock.wall() >= min(_SLACK, self._bot.interval // 4)
+        wall = self._clock.wall()
+        due = self._still_to_come(wall) or self._plan(wall, self._bot.overrun).due
+        return due - wall >= min(_SLACK, self._bot.interval // 4)
 
     def lead_turn(self, about: Led, call: Callable[[], Any]) -> Turn:
         return Turn("lead", "on_lead", self._clock.wall(), call, about=about)
@@ -251,6 +253,8 @@ class Turns:
 
     def _tick(self, wall: int) -> Turn | None:
         replica, bot = self._replica, self._bot
+        if self._still_to_come(wall):
+            return None
         planned = self._plan(wall, bot.overrun)
         if planned.due > wall:
             return None
@@ -278,6 +282,12 @@ class Turns:
         if bot.gathers:
             self._gather(turn, wall)
         return turn
+
+    def _still_to_come(self, wall: int) -> int:
+        """When the next tick is due, if that is after `wall`, else 0: mostly there is nothing to plan."""
+        seq = self._replica.seq
+        due = 0 if seq is None else self._grid.due(seq + 1)
+        return due if due > wall else 0
 
     def _plan(self, wall: int, policy: Policy) -> Plan:
         return plan(

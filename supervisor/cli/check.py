@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import io
 import os
 import shutil
 import subprocess
+import tempfile
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,6 +22,7 @@ from ...protocol.errors import NeverblinkError
 from ...protocol.wire import UNDECODABLE
 from ..client import Refused, Unreachable
 from ..config import Config, ConfigError, load
+from ..prepare import CheckFailed, Preparer
 from .exits import Exit
 from .follow import follow
 from .here import Here
@@ -44,8 +49,9 @@ class Finding(msgspec.Struct, frozen=True, omit_defaults=True):
 def check(here: Here, path: Path | None, no_rehearsal: bool) -> Done:
     """Find out whether the bot in PATH (default: the project) could run and be deployed.
 
-    The configuration is read, the bot is imported by its own interpreter, its state is encoded and decoded; and when
-    the bot runs, the code rehearses on its live state, exactly as in `deploy --dry-run`.
+    The configuration is read, the environment built and the check in [deploy] run, the bot imported by its own
+    interpreter, its state encoded and decoded; and when the bot runs, the code rehearses on its live state, exactly as
+    in `deploy --dry-run`.
     """
     directory = here.project if path is None else here.path(path)
     here.look_near(directory)
@@ -62,12 +68,51 @@ def check(here: Here, path: Path | None, no_rehearsal: bool) -> Done:
         found("config", False, problem.message)
     else:
         found("config", True, f"{config.path}: bot {config.bot}, python {config.python}")
-        bot = _import(config, here)
-        if found("bot", bot.ok, bot.detail) and not no_rehearsal:
+        with _environments(here) as place:
+            ready = _prepare(here, directory, config, place, found)
+            bot = _import(ready, here) if ready is not None else None
+        if bot is not None and found("bot", bot.ok, bot.detail) and not no_rehearsal:
             rehearsal = _rehearse(here, directory)
             found("rehearsal", rehearsal.ok, rehearsal.detail)
     ok = all(finding.ok is not False for finding in findings)
     return Done({"ok": ok, "checks": msgspec.to_builtins(findings)}, Exit.DONE if ok else Exit.BROKEN)
+
+
+@contextlib.contextmanager
+def _environments(here: Here) -> Generator[Path]:
+    """Where environments are made: those of the home, so that a deployment finds them; else of no longer use."""
+    if here.home.environments.is_dir():
+        yield here.home.environments
+    else:
+        with tempfile.TemporaryDirectory(prefix="neverblink-check-") as place:
+            yield Path(place)
+
+
+def _prepare(
+    here: Here, directory: Path, config: Config, place: Path, found: Callable[[str, bool | None, str], object]
+) -> Config | None:
+    """Make the project ready as a deployment would; None when that failed."""
+    preparer = Preparer(place, here.environment, note=f".running-{os.getpid()}")
+    voice = _Voice(here.screen, found)
+    try:
+        return asyncio.run(preparer.prepare("", directory, config, voice))
+    except NeverblinkError as problem:
+        found("check" if isinstance(problem, CheckFailed) else "environment", False, problem.message)
+        return None
+
+
+class _Voice:
+    """Shows what is printed, and makes a finding of each step."""
+
+    def __init__(self, screen: Screen, found: Callable[[str, bool | None, str], object]) -> None:
+        self._screen = screen
+        self._found = found
+
+    def line(self, step: str, text: str) -> None:
+        self._screen.line(f"    {self._screen.faint(text)}")
+
+    def step(self, step: str, text: str, took: int, facts: dict[str, Any]) -> None:
+        self._found(step, True, text)
 
 
 def _import(config: Config, here: Here) -> Finding:

@@ -9,8 +9,6 @@ import click
 import msgspec
 
 from ...protocol.commands import Abort, Deploy, Rollback
-from ..config import load
-from .errors import BadInput
 from .exits import Exit
 from .follow import follow
 from .here import Here
@@ -18,6 +16,7 @@ from .interrupts import Interrupts
 from .outcome import Outcome
 from .screen import Screen
 from .shell import complete_release
+from .target import find_target
 from .verb import Done, verb
 from .words import last
 
@@ -28,7 +27,7 @@ RELEASE_WITHIN = 120.0
 
 
 @verb
-@click.argument("path", type=click.Path(path_type=Path))
+@click.argument("target", metavar="REF|PATH|RELEASE", shell_complete=complete_release)
 @click.option("-m", "--why", default="", metavar="WHY", help="Why, for the history.")
 @click.option("--no-wait", is_flag=True, help="Return with the deployment's number at once.")
 @click.option(
@@ -41,7 +40,7 @@ RELEASE_WITHIN = 120.0
 @click.option("--python", default="", metavar="PYTHON", help="Run this release on another interpreter.")
 def deploy(
     here: Here,
-    path: Path,
+    target: str,
     why: str,
     no_wait: bool,
     dry_run: bool,
@@ -49,31 +48,28 @@ def deploy(
     replace: bool,
     python: str,
 ) -> Done:
-    """Hand the bot over to the code in the directory PATH, between two of its ticks.
+    """Hand the bot over to new code, between two of its ticks.
 
-    Makes an immutable release of PATH, starts a worker on it, lets it rehearse on the live state, and hands over at
-    the next boundary. The old worker follows along until the probation is over, ready to take the bot back.
+    The code is a directory (PATH), a commit of the git repository around you (REF: what was committed, whatever lies
+    in the working tree), or a RELEASE that is kept. An immutable release is made of it, with the environment its files
+    ask for; a worker starts on that, rehearses on the live state, and takes over at the next boundary. The old worker
+    follows along until the probation is over, ready to take the bot back.
 
     Ctrl-C cancels the deployment, never the bot.
     """
-    if here.server:
-        # It is a directory there, and only the supervisor can look.
-        source = path
-        if not path.is_absolute():
-            raise BadInput(f"{path} is a directory on the server: name it by its full path")
-    else:
-        source = here.path(path)
-        _check_source(source)
-        here.look_near(source)
+    found = find_target(here, target)
+    here.look_near(found.near)
+    if found.commit is not None and found.commit.dirty:
+        here.screen.line(here.screen.warn(f"what is not committed is not part of {found.shown}"))
     command = Deploy(
-        path=str(source),
         why=why,
         force=force,
         dry_run=dry_run,
         replace=replace,
         python=_interpreter(here, python),
     )
-    return _carry_out(here, command, wait=not no_wait, doing=f"deploying {path}")
+    command = msgspec.structs.replace(command, **found.words)
+    return _carry_out(here, command, wait=not no_wait, doing=f"deploying {found.shown}")
 
 
 @verb
@@ -121,14 +117,6 @@ def _carry_out(here: Here, command: Deploy | Rollback, *, wait: bool, doing: str
     )
     _conclude(screen, outcome, wanted)
     return Done(msgspec.to_builtins(outcome), Exit.DONE if wanted else outcome.exit)
-
-
-def _check_source(source: Path) -> None:
-    """Find out here what a look can find out, so that the mend is said in the caller's words."""
-    if not source.is_dir():
-        problem = "is a file: name the directory it is in" if source.exists() else "is not there"
-        raise BadInput(f"{source} {problem}; `neverblink deploy` takes a directory with the bot's code")
-    load(source)
 
 
 def _interpreter(here: Here, python: str) -> str:

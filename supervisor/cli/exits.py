@@ -17,8 +17,10 @@ from ..arrival import HomeInUse
 from ..bot import StartFailed
 from ..client import Refused, Unreachable
 from ..config import ConfigError
+from ..git import GitError
 from ..history import NoSuchDeployment
 from ..home import HomeBusy, HomeError
+from ..hook.install import HookError
 from ..releases import ReleaseError
 from .errors import BadInput
 
@@ -99,6 +101,8 @@ _ERRORS: tuple[tuple[type[NeverblinkError], Exit], ...] = (
     (ConfigError, Exit.BAD_INPUT),
     (HomeError, Exit.BAD_INPUT),
     (ReleaseError, Exit.BAD_INPUT),
+    (GitError, Exit.BAD_INPUT),
+    (HookError, Exit.BAD_INPUT),
     (NoSuchDeployment, Exit.BAD_INPUT),
     (DurationError, Exit.BAD_INPUT),
     (AccessError, Exit.BAD_INPUT),

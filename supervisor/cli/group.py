@@ -24,6 +24,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "up": ("up", "Start the bot and its supervisor, in the foreground."),
     "check": ("check", "Find out whether the bot could run and be deployed, before it matters."),
     "deploy": ("deploy", "Hand the bot over to new code between two ticks."),
+    "diff": ("diff", "The commits between what runs and what would be deployed."),
     "abort": ("deploy", "Cancel the deployment that runs; the bot goes on."),
     "rollback": ("deploy", "Hand the bot back to the release before, with its state as it is now."),
     "status": ("status", "What runs, what comes next, and how the last deployment ended."),
@@ -41,6 +42,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "down": ("steer", "Stop the bot for good at its next boundary, then the supervisor."),
     "keys": ("keys", "Who may ask over TCP: the server's key, and those of its clients."),
     "systemd": ("systemd", "Print the systemd unit that runs the supervisor."),
+    "hook": ("hook", "Deploy what is pushed to a git repository: `git push live main`."),
     "demo": ("demo", "A small market, a live bot, and seven deploys that try to hurt it."),
     "completion": ("completion", "Print the completion script for a shell."),
 }

@@ -93,6 +93,12 @@ class Here:
                 return Home(directory / DIRECTORY)
         raise NoProject(self.cwd)
 
+    def home_of(self, project: Path) -> Home:
+        """The home that the bot in `project` has, or will have: where this was called does not count."""
+        if self._home_option is not None:
+            return Home(self.path(self._home_option))
+        return Home(home_path(project, self.environment))
+
     def client(self) -> Client:
         """A client of the home's supervisor, or of the server's; close it, or use it with `with`."""
         if not self.server:

@@ -1,9 +1,10 @@
-"""init: where a bot begins."""
+"""init: where a bot begins, and with --git where pushes to it begin."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -18,10 +19,14 @@ __all__ = ["init"]
 @verb
 @click.argument("directory", type=click.Path(path_type=Path), default=Path())
 @click.option("--name", default="", help="The bot's name; by default the directory's.")
-def init(here: Here, directory: Path, name: str) -> Done:
-    """Write a bot that runs into DIRECTORY (default: here): bot.py, a test, neverblink.toml and a README.
+@click.option(
+    "--git", "with_git", is_flag=True, help="Also a git repository, and one to push to that deploys."
+)
+def init(here: Here, directory: Path, name: str, with_git: bool) -> Done:
+    """Write a bot that runs into DIRECTORY (default: here): bot.py, a test, pyproject.toml, neverblink.toml, a README.
 
-    Writes nothing over anything.
+    Writes nothing over anything. With --git the bot is committed, and its home gets a bare repository with a hook:
+    `git push live main` deploys, from here and from any other machine.
     """
     place = here.path(directory)
     name = name or re.sub(r"[^A-Za-z0-9]+", "-", place.name).strip("-")[:64] or "bot"
@@ -37,6 +42,26 @@ def init(here: Here, directory: Path, name: str) -> Done:
         raise BadInput(
             f"{place} has {', '.join(there)} already, and init writes over nothing: name another directory"
         )
+    if with_git:
+        # Its git is needed for nothing else.
+        from .init_git import check_place
+
+        check_place(place)
+    _write(place, wanted)
+    for file in wanted:
+        here.screen.line(f"  wrote {place / file}")
+    told: dict[str, Any] = {"directory": str(place), "name": name, "files": list(wanted)}
+    go = "" if place == here.cwd else f"cd {directory} && "
+    if with_git:
+        from .init_git import begin
+
+        told["repository"] = begin(here, place, name, go)
+    else:
+        here.screen.line(f"next: {here.screen.style(f'{go}neverblink up', bold=True)}")
+    return Done(told)
+
+
+def _write(place: Path, wanted: dict[str, str]) -> None:
     try:
         place.mkdir(parents=True, exist_ok=True)
         for file, text in wanted.items():
@@ -44,8 +69,3 @@ def init(here: Here, directory: Path, name: str) -> Done:
                 out.write(text)
     except OSError as problem:
         raise BadInput(f"{place} can't be written: {problem.strerror}") from None
-    for file in wanted:
-        here.screen.line(f"  wrote {place / file}")
-    go = "" if place == here.cwd else f"cd {directory} && "
-    here.screen.line(f"next: {here.screen.style(f'{go}neverblink up', bold=True)}")
-    return Done({"directory": str(place), "name": name, "files": list(wanted)})

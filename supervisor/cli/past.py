@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 import click
 import msgspec
 
 from ...protocol.events import Outage
+from ..account import log_of
 from ..history import History
 from ..outages import told
 from ..records import Deployment
@@ -40,7 +42,7 @@ def releases(here: Here) -> Done:
             release.id,
             ago(release.made_at, now),
             size(release.bytes),
-            release.origin,
+            f"{release.ref or release.commit[:8]}: {release.subject}" if release.commit else release.origin,
         )
         for release in found
     ]
@@ -62,8 +64,9 @@ def history(here: Here, deployment: int, limit: int) -> Done:
     with open_history(here) as past:
         if deployment:
             row = past.deployment(deployment)
-            _story(here.screen, row)
-            return Done(msgspec.to_builtins(row))
+            printed = _printed(log_of(here.home.logs, deployment))
+            _story(here.screen, row, printed)
+            return Done({**msgspec.to_builtins(row), "log": printed})
         rows = past.deployments(limit)
         outages = past.outages(limit)
     for line in columns([_line(here.screen, row) for row in rows]) if rows else ["no deployments yet"]:
@@ -92,8 +95,13 @@ def _line(screen: Screen, row: Deployment) -> tuple[str, ...]:
         row.kind if row.kind != "deploy" or not row.dry_run else "dry run",
         row.release,
         row.who,
-        row.why or (row.reason if row.outcome not in ("done", "rehearsed") else ""),
+        row.commit[:8],
+        "; ".join(filter(None, (row.subject, row.why, _failure(row)))),
     )
+
+
+def _failure(row: Deployment) -> str:
+    return row.reason if row.outcome not in ("done", "rehearsed", None) else ""
 
 
 def _outage(screen: Screen, one: Outage) -> tuple[str, ...]:
@@ -114,11 +122,22 @@ def _outcome(screen: Screen, row: Deployment) -> str:
             return screen.bad(row.outcome.replace("_", " "))
 
 
-def _story(screen: Screen, row: Deployment) -> None:
+def _printed(log: Path) -> list[str]:
+    """What was printed while the release was made ready, line by line."""
+    try:
+        return log.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return []
+
+
+def _story(screen: Screen, row: Deployment, printed: list[str]) -> None:
     screen.line(
         f"{screen.style(f'deployment {row.id}', bold=True)}  {_outcome(screen, row)}  {row.reason}".rstrip()
     )
     screen.line(f"  {row.release} to take over from {row.previous or 'nobody'}")
+    if row.commit:
+        screen.line(f"  commit {row.commit}{f' ({row.ref})' if row.ref else ''} by {row.author}")
+        screen.line(f"    {row.subject}")
     screen.line(f"  begun {clock(row.begun)} by {row.who or 'unknown'}" + (f": {row.why}" if row.why else ""))
     notes = [(note.at, f"[{note.phase}]", "", note.took) for note in row.phases]
     notes += [(note.at, note.step, note.text, note.took) for note in row.steps]
@@ -129,6 +148,10 @@ def _story(screen: Screen, row: Deployment) -> None:
         ]
     ):
         screen.line(line.rstrip())
+    if printed:
+        screen.line("  what its build printed:")
+        for line in printed:
+            screen.line(f"    {screen.faint(line)}")
     if row.ended is not None:
         outcome = of_row(row)
         seq = f", tick {outcome.seq}" if outcome.seq is not None else ""

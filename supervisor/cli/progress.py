@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ...protocol.events import DeploymentEnded, Event, PhaseChanged, Step
+from ...protocol.events import DeploymentEnded, DeploymentStarted, Event, Output, PhaseChanged, Step
 from .screen import Screen
 from .words import count, last, size
 
-__all__ = ["Progress"]
+__all__ = ["Progress", "told"]
 
 _WAITS = {
+    "building": "making it ready to run",
     "preparing": "starting the new worker",
     "rehearsing": "rehearsing on the live state",
     "waiting": "waiting for a boundary",
@@ -54,6 +55,10 @@ class Progress:
         if getattr(event, "deployment", self.deployment) != self.deployment:
             return
         match event:
+            case DeploymentStarted() if event.commit:
+                self._line("commit", f"{event.commit[:8]} {event.subject}, by {event.author}", 0)
+            case Output():
+                self._screen.line(f"    {self._screen.faint(event.text)}")
             case Step():
                 self._step(event)
             case PhaseChanged():
@@ -93,7 +98,7 @@ class Progress:
                 self._probation = _spent(step.facts) or self._probation
                 self.refresh()
             case _:
-                self._line(_NAMES.get(step.step, step.step), _told(step), step.took)
+                self._line(_NAMES.get(step.step, step.step), told(step), step.took)
 
     def _line(self, name: str, text: str, took: int) -> None:
         screen = self._screen
@@ -104,7 +109,7 @@ class Progress:
         )
 
 
-def _told(step: Step) -> str:
+def told(step: Step) -> str:
     """The step's text with the numbers people want to see."""
     facts = step.facts
     parts: list[str] = [step.text] if step.text and step.text != step.step else []

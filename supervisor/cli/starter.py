@@ -9,9 +9,11 @@ def files(name: str) -> dict[str, str]:
     """The files of a new project for the bot `name`: path to text."""
     return {
         "neverblink.toml": _CONFIG.format(name=name),
+        "pyproject.toml": _PYPROJECT.format(name=name.lower().strip("._-")),
         "bot.py": _BOT,
         "test_bot.py": _TEST,
         "README.md": _README.format(name=name, underline="=" * len(name)),
+        ".gitignore": _IGNORE,
     }
 
 
@@ -19,13 +21,33 @@ _CONFIG = """\
 name = "{name}"
 bot = "bot:Starter"           # MODULE:NAME
 
-# python = "python3.13"       # the bot's interpreter; it needs neverblink installed
+# python = "python3.13"       # an interpreter to use as it is; else the bot gets what its pyproject.toml,
+                              # uv.lock or requirements.txt asks for
 # durability = "process"      # process: survives a killed process | interval, always: a power loss too
 
 [handoff]
-probation = "20s"             # how long the old worker follows along, ready to take the bot back
+probation = "2s"              # how long the old worker follows along, ready to take the bot back: with money, minutes
 
 # Every key there is: docs/operators.md
+"""
+
+_PYPROJECT = """\
+# What the bot needs: each release gets an environment of its own with this in it, and with neverblink.
+[project]
+name = "{name}"
+version = "0.1.0"
+requires-python = ">=3.11"
+dependencies = ["msgspec"]
+
+[dependency-groups]
+dev = ["pytest"]
+"""
+
+_IGNORE = """\
+.neverblink/
+.venv/
+__pycache__/
+.pytest_cache/
 """
 
 _BOT = '''\

@@ -7,6 +7,7 @@ the supervisor is left out, which is not in the path of a handoff, so that a tho
 from __future__ import annotations
 
 import os
+import secrets
 import subprocess
 import sys
 import time
@@ -17,6 +18,7 @@ from types import TracebackType
 import zmq
 
 from neverblink.protocol.assignment import VARIABLE, Assignment, encode_assignment
+from neverblink.protocol.keys import SIZE
 from neverblink.protocol.link import (
     Answered,
     Failed,
@@ -36,6 +38,7 @@ from neverblink.protocol.link import (
     supervisor_codec,
     worker_codec,
 )
+from neverblink.supervisor.keyring import Keyring
 
 __all__ = ["BOTS", "Crew", "Stalled"]
 
@@ -75,7 +78,12 @@ class Crew:
         self.journal.mkdir(parents=True)
         self._run.mkdir()
         self._context = zmq.Context[zmq.Socket[bytes]](1)
+        self._keyring = Keyring(secrets.token_bytes(SIZE))
+        self._identities: dict[str, bytes] = {}
+        """The workers' connections."""
         self._socket = self._context.socket(zmq.ROUTER)
+        self._socket.setsockopt(zmq.CURVE_SERVER, 1)
+        self._socket.setsockopt(zmq.CURVE_SECRETKEY, self._keyring.supervisor)
         self._socket.bind(f"ipc://{self._run}/supervisor.sock")
 
     # what they are told
@@ -91,6 +99,7 @@ class Crew:
             lease=str(self._home / "lease"),
             journal=str(self.journal),
             lease_within=self._lease_within,
+            keys=self._keyring.of(worker),
         )
         readable, writable = os.pipe()
         os.write(writable, encode_assignment(me))
@@ -151,7 +160,7 @@ class Crew:
         return self.reports[worker]
 
     def send(self, worker: str, message: SupervisorMessage) -> None:
-        self._socket.send_multipart((worker.encode(), supervisor_codec.encode(message)))
+        self._socket.send_multipart((self._identities[worker], supervisor_codec.encode(message)))
 
     # what they say
 
@@ -172,8 +181,11 @@ class Crew:
         left = max(0, int((end - time.monotonic()) * 1000))
         if not self._socket.poll(left):
             return False
-        worker, body = self._socket.recv_multipart()
-        self._said(worker.decode(), worker_codec.decode(body))
+        identity, body = self._socket.recv_multipart()
+        message = worker_codec.decode(body)
+        if isinstance(message, Hello):
+            self._identities[message.worker] = identity
+        self._said(identity.decode().partition(".")[0], message)
         return True
 
     def _said(self, worker: str, message: WorkerMessage) -> None:

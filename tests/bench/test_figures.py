@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from xml.etree import ElementTree
 
-from . import ticks
+from . import path, ticks
 from .__main__ import KEYS
 from .figure import Figure, Scale, merged, number, show
+from .plot import Series, picture
 from .spread import spread
 
 _SMALLEST = Scale(quick=True, handoffs=12, handoffs_large=4, rows=5000, seconds=0.2, restarts=1, deploys=1)
@@ -17,6 +19,21 @@ def test_handoffs_in_a_row_are_counted_from_the_journal(tmp_path: Path) -> None:
     assert found["handoffs"] == 12
     assert found["doubled"] == 0
     assert 0 < found["late_us"]["p50"] <= found["late_us"]["p99"] <= found["late_us"]["max"]
+
+
+def test_the_steps_of_a_handoff_follow_one_another_to_its_end(tmp_path: Path) -> None:
+    figure = path.measure(_SMALLEST, tmp_path)
+    ends = [float(cells[-1].replace(",", "")) for cells in figure.rows]
+    assert ends == sorted(ends)
+    assert ends[0] > 0
+
+
+def test_a_picture_has_every_point_and_names_what_it_shows() -> None:
+    drawn = picture("late & early", "s", "µs", [Series("<ticks>", [(0, 1), (1, 10), (2, 0)], dots=True)])
+    root = ElementTree.fromstring(drawn)
+    names = [element.text for element in root.iter("{http://www.w3.org/2000/svg}text")]
+    assert {"late & early", "s", "µs", "<ticks>"} <= set(names)
+    assert len(list(root.iter("{http://www.w3.org/2000/svg}circle"))) == 3
 
 
 def test_a_spread_is_the_median_the_99th_percentile_and_the_worst() -> None:

@@ -67,7 +67,7 @@ def test_garbage_is_no_answer(data: bytes) -> None:
         (b'{"op": "reload"}', "Invalid value 'reload'"),
         (b'{"id": "1"}', "missing required field `op`"),
         (b'{"op": "status", "verbose": true}', "unknown field `verbose`"),
-        (b'{"op": "deploy"}', "missing required field `path`"),
+        (b'{"op": "send"}', "missing required field `name`"),
         (b'{"op": "history", "limit": "all"}', r"Expected `int`, got `str` - at `\$.limit`"),
         (b'{"op": "status"} {"op": "down"}', "trailing"),
         (b'{"op": "send", "name": "\xff"}', "utf-8"),

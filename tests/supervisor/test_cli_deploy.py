@@ -20,6 +20,7 @@ from neverblink.protocol.events import (
     DeploymentEnded,
     DeploymentStarted,
     Event,
+    Output,
     PhaseChanged,
     Step,
     SupervisorStopping,
@@ -29,8 +30,11 @@ from neverblink.supervisor.cli.exits import Exit
 from neverblink.supervisor.cli.group import neverblink
 from neverblink.supervisor.cli.progress import Progress
 from neverblink.supervisor.cli.screen import Screen
+from neverblink.supervisor.home import Home
 from neverblink.supervisor.records import Deployment, PhaseNote, StepNote
+from neverblink.supervisor.releases import Releases
 
+from .repository import Repository
 from .scripted import Scripted
 
 MS = 1_000_000
@@ -222,6 +226,40 @@ def test_what_cannot_be_deployed_is_said_before_anybody_is_asked(tmp_path: Path,
             assert result.exit_code == Exit.BAD_INPUT
             assert said in result.stderr
         assert supervisor.asked == []
+
+
+def test_a_commit_is_named_as_git_names_it(tmp_path: Path, code: Path) -> None:
+    repository = Repository(code)
+    id = repository.commit("earlier exits")
+    told_of = DeploymentStarted(
+        bot=BOT, at=1, deployment=4, release="v2", previous="v1", who="anna", why="",
+        commit=id, subject="earlier exits", author="Anna",
+    )  # fmt: skip
+    printed = Output(bot=BOT, at=2, deployment=4, step="environment", text=" + msgspec==0.22.0")
+    with Scripted(tmp_path / "home", {"deploy": begun}, story(told_of, printed, ended("done"))) as supervisor:
+        result = run("deploy", "HEAD", "--project", code, "--home", tmp_path / "home")
+        asked = supervisor.asked[0]
+    assert result.exit_code == Exit.DONE
+    assert asked == Deploy(id="1", who=asked.who, repository=str(repository.directory), commit=id, ref="main")
+    assert f"commit       {id[:8]} earlier exits, by Anna" in result.stdout
+    assert "     + msgspec==0.22.0\n" in result.stdout
+
+
+def test_a_release_is_named_by_the_beginning_of_its_id(tmp_path: Path, code: Path) -> None:
+    home = Home.open(tmp_path / "home")
+    store = Releases(home.releases)
+    first = store.make(code, "bot:Bot")
+    (code / "bot.py").write_text("v = 2\n")
+    second = store.make(code, "bot:Bot")
+    store.promote(first.id)
+    with Scripted(home.path, {"deploy": begun}) as supervisor:
+        for said in (first.id, "current"):
+            assert run("deploy", said, "--home", home.path, "--no-wait").exit_code == Exit.DONE
+        result = run("deploy", second.id[:4], "--home", home.path, "--no-wait")
+        asked = [command.release for command in supervisor.asked if isinstance(command, Deploy)]
+    assert asked == [first.id, first.id]
+    assert result.exit_code == Exit.BAD_INPUT
+    assert "say more of it" in result.stderr
 
 
 def test_rollback_is_done_when_the_old_code_leads_again(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from neverblink.supervisor.config import Config, ConfigError, Handoff, NoConfig, load
+from neverblink.supervisor.config import Config, ConfigError, Deploying, Handoff, NoConfig, load
 
 BOT = 'bot = "bot:Foresight"\n'
 
@@ -49,7 +49,12 @@ def test_everything_can_be_said(project: Path) -> None:
             name = "sniper.2"
             bot = "bots.sniper:make"
             python = "python3.13"
+            environment = "requirements-live.txt"
             durability = "always"
+            [deploy]
+            check = "pytest -q tests/smoke"
+            check_within = "30s"
+            build_within = "1h"
             [handoff]
             start_within = "2m"
             rehearse_within = "1m30s"
@@ -67,6 +72,8 @@ def test_everything_can_be_said(project: Path) -> None:
         )
     )
     s = 1_000_000_000
+    assert config.environment == "requirements-live.txt"
+    assert config.deploy == Deploying("pytest -q tests/smoke", 30_000_000_000, 3_600_000_000_000)
     assert (config.name, config.bot, config.python, config.durability) == (
         "sniper.2",
         "bots.sniper:make",
@@ -124,7 +131,7 @@ def test_a_place_that_is_no_directory_is_named(project: Path) -> None:
         (
             'colour = "red"',
             "colour",
-            "expected one of name, bot, python, durability, handoff, journal, keep, listen, watchdog",
+            "expected one of name, bot, python",
         ),
         ('[handoff]\nprobaton = "5s"', "handoff.probaton", 'did you mean "probation"?'),
         ('[handoff]\nstart-within = "5s"', "handoff.start-within", 'did you mean "start_within"?'),
@@ -162,6 +169,8 @@ def test_a_place_that_is_no_directory_is_named(project: Path) -> None:
         ('durability = "maybe"', "durability", 'is "maybe": expected one of process, interval, always'),
         ("name = 5", "name", "is 5: expected a text in quotes"),
         ('name = "../etc"', "name", "expected up to 64 letters"),
+        ('[deploy]\ncheck = "say \'no"', "deploy.check", "No closing quotation"),
+        ('[deploy]\nchecks = "x"', "deploy.checks", 'did you mean "check"?'),
         ('python = ""', "python", 'is "": expected a text in quotes'),
         ("python = []", "python", "is a list: expected a text in quotes"),
     ],
@@ -213,3 +222,16 @@ def test_a_release_has_the_name_of_its_project(project: Path, tmp_path: Path) ->
     release = tmp_path / "20260101T000000Z-00000000"
     release.mkdir()
     assert load(write(release, BOT), project).name == "foresight"
+
+
+@pytest.mark.parametrize(
+    ("said", "environment"),
+    [
+        ("", "auto"),
+        ('python = "python3.13"', "none"),
+        ('python = "python3.13"\nenvironment = "auto"', "auto"),
+        ('environment = "none"', "none"),
+    ],
+)
+def test_who_names_an_interpreter_means_that_one(project: Path, said: str, environment: str) -> None:
+    assert load(write(project, BOT + said)).environment == environment

@@ -27,12 +27,14 @@ from neverblink.protocol.commands import (
 from neverblink.protocol.events import (
     Commanded,
     DeploymentEnded,
+    DeploymentStarted,
     LeaderChanged,
     Pulse,
     WorkerExited,
     WorkerStarted,
 )
 
+from .repository import Repository
 from .world import World
 
 LONG: dict[str, str] = {"probation": "1h"}
@@ -90,6 +92,46 @@ def test_a_deployment_hands_over_and_tells_each_step(world: World) -> None:
     ]
     assert ("deploy", "ok", "anna") in [(told.op, told.outcome, told.who) for told in world.told(Commanded)]
     assert [event.reason for event in world.told(WorkerExited)] == ["exit 0", "exit 0"]
+
+
+def test_a_commit_is_deployed_and_the_history_knows_it(world: World) -> None:
+    repository = Repository(world.code("v2"))
+    id = repository.commit("earlier exits")
+    # What is not committed is not deployed.
+    world.code("v2", import_error="not committed")
+
+    async def scenario(world: World) -> None:
+        await world.running()
+        where = {"repository": str(repository.directory), "commit": id, "ref": "main"}
+        answer = await world.ask(Deploy(**where, wait=True))  # pyright: ignore[reportArgumentType]
+        assert answer.error is None, answer
+        assert answer.result["release"].endswith(f"-{id[:8]}")
+        row = (await world.ask(History())).result["deployments"][0]
+        assert (row["commit"], row["subject"], row["ref"]) == (id, "earlier exits", "main")
+        kept = (await world.ask(Releases())).result["releases"]
+        assert [(one["commit"], one["author"]) for one in kept if one["commit"]] == [
+            (id, "Anna <anna@example.org>")
+        ]
+        missing = await world.ask(Deploy(repository=str(repository.directory), commit="0" * 40))
+        assert refused(missing)[0] == "bad-input"
+        assert (await world.status())["deployment"] is None
+
+    assert world.play(scenario) == 0
+    started = world.told(DeploymentStarted)
+    assert [(event.commit, event.subject) for event in started] == [(id, "earlier exits")]
+
+
+def test_a_release_that_is_kept_is_deployed_again(world: World) -> None:
+    async def scenario(world: World) -> None:
+        first = await world.running()
+        assert (await world.deploy(world.code("v2"))).error is None
+        again = await world.ask(Deploy(release=first["release"], wait=True))
+        assert again.result["release"] == first["release"]
+        assert refused(await world.ask(Deploy(release="nope")))[0] == "not-found"
+        rows = (await world.ask(History())).result["deployments"]
+        assert [row["kind"] for row in rows] == ["deploy", "deploy"]
+
+    assert world.play(scenario) == 0
 
 
 def test_without_wait_the_answer_comes_at_once_and_the_rest_as_events(world: World) -> None:

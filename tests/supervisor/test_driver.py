@@ -203,6 +203,25 @@ def test_a_suspicion_counts_unless_a_decision_is_open(drive: Drive) -> None:
     )
 
 
+def test_a_probation_does_not_end_in_favour_of_a_leader_that_is_silent(drive: Drive) -> None:
+    drive.to_probation()
+    drive.hear("new", hello(interval=SECOND // 10))
+
+    def ticks() -> None:
+        seq = drive.stage.hour.now * 10 // SECOND
+        drive.hear("new", msgspec.structs.replace(report("leading", epoch=2), seq=seq, ticks=seq))
+
+    ticks()
+    drive.stage.hour.pass_by(19 * SECOND)
+    ticks()
+    # It hangs in the last second, which is less than `hang_after`.
+    drive.stage.hour.pass_by(3 * SECOND // 2)
+    assert drive.driver.phase is Phase.PROBATION
+    ticks()
+    drive.stage.hour.pass_by(SECOND // 2)
+    assert drive.driver.phase is Phase.RETIRING
+
+
 def test_a_suspicion_of_a_leader_that_has_ticked_since_is_dropped(drive: Drive) -> None:
     drive.to_probation()
     drive.hear("new", hello(interval=SECOND // 10))

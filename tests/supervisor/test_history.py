@@ -17,7 +17,7 @@ from neverblink.protocol.events import (
     WorkerExited,
 )
 from neverblink.supervisor.history import History, HistoryError, NoSuchDeployment
-from neverblink.supervisor.records import SCHEMA, PhaseNote, StepNote
+from neverblink.supervisor.records import SCHEMA, STEPS, CommitNote, PhaseNote, StepNote
 
 BOT = "foresight"
 LOG = Path("/home/logs/w1.log")
@@ -232,6 +232,26 @@ def test_a_newer_schema_is_refused_with_the_way_back(path: Path) -> None:
             HistoryError, match=f"has schema {SCHEMA + 1}, this neverblink knows {SCHEMA}: use"
         ):
             History.open(path, BOT, read_only)
+
+
+def test_an_older_schema_is_brought_up_to_date(path: Path) -> None:
+    with sqlite3.connect(path) as raw:
+        for statement in STEPS[0].split(";\n"):
+            raw.execute(statement)
+        raw.execute(
+            "insert into deployments (bot, kind, release, previous, who, why, dry_run, begun)"
+            " values ('foresight', 'deploy', 'r2', 'r1', 'ann', '', 0, 1)"
+        )
+        raw.execute("pragma user_version = 1")
+    raw.close()
+    with pytest.raises(HistoryError, match="`neverblink up` brings it up to date"):
+        History.open(path, BOT, read_only=True)
+    with History.open(path, BOT) as history:
+        assert (history.deployment(1).release, history.deployment(1).commit) == ("r2", "")
+        id = history.begin("deploy", "r3", "r2", 2, note=CommitNote("c0ffee", "exits", "Ann", "main"))
+    with History.open(path, BOT, read_only=True) as history:
+        row = history.deployment(id)
+        assert (row.commit, row.subject, row.author, row.ref) == ("c0ffee", "exits", "Ann", "main")
 
 
 def test_what_is_no_database_is_refused_with_the_way_out(path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import get_args
 from neverblink.protocol import commands, duration, events, size
 from neverblink.supervisor.cli.exits import MEANING, Exit, exit_of_fault
 from neverblink.supervisor.cli.group import VERBS
-from neverblink.supervisor.config import Config, Handoff, Journal, Keep
+from neverblink.supervisor.config import Config, Deploying, Handoff, Journal, Keep
 from neverblink.supervisor.watchdog import Bounds
 
 GUIDE = (Path(__file__).resolve().parents[2] / "docs" / "operators.md").read_text(encoding="utf-8")
@@ -41,15 +41,26 @@ def test_every_verb_is_in_it() -> None:
 
 def test_every_key_of_the_configuration_is_in_it_with_its_default() -> None:
     found = {row[0].strip("`"): row[1].strip("`") for row in rows("key")}
-    keys = set(Config.__struct_fields__) - {"path", "handoff", "keep", "journal", "listen", "watchdog"}
+    keys = set(Config.__struct_fields__) - {
+        "path",
+        "handoff",
+        "deploy",
+        "journal",
+        "keep",
+        "listen",
+        "watchdog",
+    }
     keys |= {"listen.tcp"}
     keys |= {f"handoff.{key}" for key in Handoff.__struct_fields__}
+    keys |= {f"deploy.{key}" for key in Deploying.__struct_fields__}
     keys |= {f"journal.{key}" for key in Journal.__struct_fields__}
     keys |= {f"watchdog.{key}" for key in Bounds.__struct_fields__}
     keys |= {f"keep.{key}" for key in Keep.__struct_fields__}
     assert set(found) == keys
     for key in Handoff.__struct_fields__:
         assert duration.parse(found[f"handoff.{key}"].strip('"')) == getattr(Handoff(), key)
+    for key in ("check_within", "build_within"):
+        assert duration.parse(found[f"deploy.{key}"].strip('"')) == getattr(Deploying(), key)
     assert size.parse(found["journal.segment"].strip('"')) == Journal().segment
     assert size.parse(found["journal.keep"].strip('"')) == Journal().keep
     assert duration.parse(found["journal.keep_for"].strip('"')) == Journal().keep_for

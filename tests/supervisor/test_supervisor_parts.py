@@ -300,6 +300,7 @@ def test_a_worker_introduces_itself_before_it_is_heard(tmp_path: Path) -> None:
         (hello(), "worker 'w1' is pid 3", "worker 'w1' is pid 3"),
         (hello(protocol=VersionRange(7, 9)), "", "worker w1 speaks neverblink protocol 7 to 9"),
     ],
+    ids=["bot", "secret", "process", "unknown", "protocol"],
 )
 def test_who_is_none_of_ours_is_told_why(tmp_path: Path, said: Hello, refuse: str, reason: str) -> None:
     async def scenario() -> None:

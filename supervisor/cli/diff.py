@@ -1,0 +1,78 @@
+"""diff: which commits a deployment would bring, and which it would take back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from .. import git
+from ..records import CommitNote
+from ..releases import NoSuchRelease, Release, Releases
+from .errors import BadInput
+from .here import Here
+from .shell import complete_release
+from .target import Target, find_target
+from .verb import Done, verb
+from .words import count
+
+__all__ = ["diff"]
+
+
+@verb
+@click.argument("target", metavar="[REF|RELEASE]", default="HEAD", shell_complete=complete_release)
+def diff(here: Here, target: str) -> Done:
+    """Show the commits between what runs and what would be deployed (default: HEAD), newest first."""
+    running = _running(here)
+    there, repository = _commit_of(find_target(here, target), running)
+    came = git.log(repository, running.commit, there)
+    undone = git.log(repository, there, running.commit)
+    screen = here.screen
+    screen.line(f"release {running.id} runs, of commit {running.commit[:8]}; {target} is commit {there[:8]}")
+    for mark, notes in ((screen.good("+"), came), (screen.bad("-"), undone)):
+        for note in notes:
+            screen.line(f"{mark} {note.commit[:8]} {note.subject}  {screen.faint(note.author)}")
+    if not came and not undone:
+        screen.line("nothing between them")
+    elif undone:
+        screen.line(screen.warn(f"{count(len(undone), 'commit')} that runs now would be taken back"))
+    told: dict[str, Any] = {
+        "release": running.id,
+        "from": running.commit,
+        "to": there,
+        "commits": _plain(came),
+        "undone": _plain(undone),
+    }
+    return Done(told)
+
+
+def _running(here: Here) -> Release:
+    try:
+        release = Releases(here.home.releases).find("current")
+    except (NoSuchRelease, OSError):
+        raise BadInput(
+            f"home {here.home.path}: no release has led here yet: start with `neverblink up`"
+        ) from None
+    if not release.commit:
+        raise BadInput(
+            f"release {release.id} runs, and it was made of the directory {release.origin} and not of a commit: deploy "
+            "a commit first, as in `neverblink deploy HEAD`"
+        )
+    return release
+
+
+def _commit_of(target: Target, running: Release) -> tuple[str, Path]:
+    """The commit that is meant, and a repository that has it."""
+    if target.commit is not None:
+        return target.commit.commit, target.commit.repository
+    if target.release is None or not target.release.commit:
+        raise BadInput(f"{target.shown} is of no commit: name one, or a release that was made of one")
+    found = git.resolve(target.near, target.release.commit) or git.resolve(Path(running.origin), "HEAD")
+    if found is None:
+        raise BadInput(f"there is no git repository around {target.near}: go to the bot's")
+    return target.release.commit, found.repository
+
+
+def _plain(notes: list[CommitNote]) -> list[dict[str, str]]:
+    return [{name: getattr(note, name) for name in ("commit", "subject", "author")} for note in notes]

@@ -1,0 +1,72 @@
+"""init --git: the bot as a first commit, and a bare repository in its home that deploys what is pushed to it."""
+
+from __future__ import annotations
+
+import getpass
+import socket
+from pathlib import Path
+
+from ..git import GitError, ask
+from ..home import Home
+from ..hook.install import install
+from .errors import BadInput
+from .here import Here
+
+__all__ = ["BRANCH", "REMOTE", "begin", "check_place"]
+
+BRANCH = "main"
+REMOTE = "live"
+_BARE = "live.git"
+
+
+def check_place(place: Path) -> None:
+    """Raise `BadInput` when `place` is in a repository already: whose commit the bot is to be is not ours to say."""
+    nearest = next(there for there in (place, *place.parents) if there.is_dir())
+    try:
+        top = ask(nearest, "rev-parse", "--absolute-git-dir")
+    except GitError as problem:
+        if "no git here" in problem.message:
+            raise
+        return
+    raise BadInput(
+        f"{place} is in the git repository {top}: run `neverblink init` without --git, make a repository to push "
+        "to with `git init --bare`, and give it the hook with `neverblink hook install`"
+    )
+
+
+def begin(here: Here, place: Path, name: str, go: str) -> str:
+    """Make both repositories of the bot in `place`, and say how to push; return the path of the one to push to."""
+    home = Home.open(here.home_of(place).path)
+    bare = home.path / _BARE
+    ask(place, "init", "--quiet")
+    ask(place, "symbolic-ref", "HEAD", f"refs/heads/{BRANCH}")
+    ask(place, "add", "--all")
+    ask(place, *_identity(place), "commit", "--quiet", "--message", f"Begin {name}")
+    if not bare.exists():
+        ask(place, "init", "--quiet", "--bare", str(bare))
+        ask(bare, "symbolic-ref", "HEAD", f"refs/heads/{BRANCH}")
+    ask(place, "remote", "add", REMOTE, str(bare))
+    install(bare, home.path, branch=BRANCH, gate=False)
+    screen, account = here.screen, f"{getpass.getuser()}@{socket.gethostname()}"
+    screen.line(f"  committed, and {bare} deploys what is pushed to its branch {BRANCH}")
+    screen.line(f"next: {screen.style(f'{go}neverblink up', bold=True)}")
+    screen.line(
+        f"then, in another terminal, after each commit: {screen.style(f'git push {REMOTE} {BRANCH}', bold=True)}"
+    )
+    screen.line("or from a laptop, once it may log in here by ssh:")
+    for line in (
+        f"git clone {account}:{place} {name} && cd {name}",
+        f"git remote add {REMOTE} {account}:{bare}",
+        f"git push {REMOTE} {BRANCH}",
+    ):
+        screen.line(f"  {screen.style(line, bold=True)}")
+    return str(bare)
+
+
+def _identity(place: Path) -> list[str]:
+    """A name for the first commit, where git was told none yet: a server often has nobody's."""
+    try:
+        ask(place, "var", "GIT_AUTHOR_IDENT")
+    except GitError:
+        return ["-c", "user.name=neverblink", "-c", f"user.email=neverblink@{socket.gethostname()}"]
+    return []

@@ -1,0 +1,99 @@
+"""What a person names to deploy: a directory, a release that is kept, or a commit.
+
+A directory that is there wins, because `deploy .` and `deploy foresight` have always meant that; a release comes before
+a commit, because its id looks like nothing else. What is found is said, so that a mistake is seen.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+from .. import git
+from ..config import load
+from ..releases import AmbiguousRelease, Release, Releases
+from .errors import BadInput
+from .here import Here, NoProject
+
+__all__ = ["Target", "find_target"]
+
+
+class Target(msgspec.Struct, frozen=True):
+    """What was named: exactly one of the three. `near` is where to look for the home too."""
+
+    shown: str
+    near: Path
+    path: Path | None = None
+    commit: git.Found | None = None
+    release: Release | None = None
+
+    @property
+    def words(self) -> dict[str, str]:
+        """The fields of a `Deploy` that say it."""
+        if self.path is not None:
+            return {"path": str(self.path)}
+        if self.release is not None:
+            return {"release": self.release.id}
+        assert self.commit is not None
+        found = self.commit
+        return {
+            "repository": str(found.repository),
+            "commit": found.commit,
+            "ref": found.ref,
+            "directory": found.directory,
+        }
+
+
+def find_target(here: Here, said: str) -> Target:
+    """What `said` means, seen from `here`. Raises `BadInput`, `ConfigError` and `AmbiguousRelease`."""
+    if here.server:
+        # It is there, and only the supervisor can look.
+        if not said.startswith("/"):
+            raise BadInput(f"{said}: on a server, name the directory with the code by its full path there")
+        return Target(said, here.cwd, path=Path(said))
+    place = here.path(Path(said))
+    if place.is_dir():
+        # Find out here what a look can find out, so that the mend is said in the caller's words.
+        load(place)
+        return Target(said, place, path=place)
+    release = _release(here, said)
+    if release is not None:
+        return Target(f"release {release.id}", here.cwd, release=release)
+    stand = _stand(here)
+    found = git.resolve(stand, said)
+    if found is not None:
+        called = f" ({found.ref})" if not found.commit.startswith(found.ref) else ""
+        return Target(f"commit {found.commit[:8]}{called}", stand, commit=found)
+    if place.exists():
+        raise BadInput(
+            f"{place} is a file: name the directory it is in; `neverblink deploy` takes a directory with the bot's "
+            "code, a commit, or a release"
+        )
+    raise BadInput(
+        f"{said}: {place} is not there, no release is called so (see `neverblink releases`), and it is no commit in "
+        f"a git repository around {stand}"
+    )
+
+
+def _stand(here: Here) -> Path:
+    """The directory in whose repository a commit is looked for: the project's, when it is around the caller."""
+    try:
+        project = here.project
+    except NoProject:
+        return here.cwd
+    return project
+
+
+def _release(here: Here, said: str) -> Release | None:
+    try:
+        store = Releases(here.home.releases)
+        known = store.list()
+    except (NoProject, OSError):
+        return None
+    linked = {"current": store.current, "previous": store.previous}.get(said)
+    id = (linked() if linked else None) or said
+    matches = [one for one in known if one.id == id] or [one for one in known if id and one.id.startswith(id)]
+    if len(matches) > 1:
+        raise AmbiguousRelease(store.directory, said, [one.id for one in matches])
+    return matches[0] if matches else None

@@ -1,0 +1,119 @@
+"""What somebody pushed, and what they want done with it: a hook's lines and push options, understood.
+
+No git and no file is asked here: the lines and the environment go in, what they mean comes out.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+
+import msgspec
+
+from ...protocol.errors import NeverblinkError
+
+__all__ = ["OPTIONS", "OptionError", "Update", "Wishes", "passed_over", "updates", "wishes"]
+
+OPTIONS = {
+    "no-wait": "do not wait for the deployment's end",
+    "force": "hand over inside a protected window too",
+    "replace": "supersede the deployment that is under way",
+    "message=WHY": "why, for the history",
+}
+
+_BRANCH = "refs/heads/"
+_TAG = "refs/tags/"
+
+
+class OptionError(NeverblinkError):
+    """A push option that is none; the message says which there are."""
+
+
+class Update(msgspec.Struct, frozen=True):
+    """One ref that a push moves from commit `old` to commit `new`."""
+
+    old: str
+    new: str
+    ref: str
+
+    @property
+    def deletes(self) -> bool:
+        return not self.new.strip("0")
+
+    @property
+    def creates(self) -> bool:
+        return not self.old.strip("0")
+
+    def is_branch(self, branch: str) -> bool:
+        return self.ref == _BRANCH + branch
+
+
+class Wishes(msgspec.Struct, frozen=True):
+    """What the push options ask for."""
+
+    wait: bool = True
+    force: bool = False
+    replace: bool = False
+    why: str = ""
+    unknown: tuple[str, ...] = ()
+    """A sentence on each option that is none."""
+
+
+def updates(lines: str) -> list[Update]:
+    """The refs that a push moves, from the lines that git gives a hook."""
+    return [Update(*fields) for line in lines.splitlines() if len(fields := line.split(" ", 2)) == 3]
+
+
+def wishes(environment: Mapping[str, str]) -> Wishes:
+    """What the push options in a hook's environment ask for."""
+    count = environment.get("GIT_PUSH_OPTION_COUNT", "")
+    said = [
+        environment.get(f"GIT_PUSH_OPTION_{n}", "") for n in range(int(count) if count.isdecimal() else 0)
+    ]
+    unknown: list[str] = []
+    flags: set[str] = set()
+    why = ""
+    for option in said:
+        name, equals, value = option.partition("=")
+        if name == "message" and equals:
+            why = value.strip()
+        elif option in ("no-wait", "force", "replace"):
+            flags.add(option)
+        else:
+            unknown.append(_unknown(option))
+    return Wishes("no-wait" not in flags, "force" in flags, "replace" in flags, why, tuple(unknown))
+
+
+def passed_over(update: Update, branch: str) -> str:
+    """Why this ref is no matter of ours, as whoever pushed it reads it: only `branch` deploys."""
+    if update.ref.startswith(_TAG):
+        return f"tag {update.ref.removeprefix(_TAG)}: tags deploy nothing, only branch {branch} does"
+    if not update.ref.startswith(_BRANCH):
+        return f"{update.ref}: deploys nothing, only branch {branch} does"
+    name = update.ref.removeprefix(_BRANCH)
+    if name == branch:
+        return f"branch {branch} was deleted: the bot goes on with the code it runs"
+    if update.deletes:
+        return f"branch {name} was deleted: that changes nothing, only branch {branch} deploys"
+    told = f"branch {name}: deploys nothing, only branch {branch} does"
+    if {name, branch} <= {"main", "master"}:
+        told += f" (to deploy this: git push live {name}:{branch})"
+    return told
+
+
+def _unknown(option: str) -> str:
+    name = option.partition("=")[0]
+    near = difflib.get_close_matches(
+        name.lower().replace("_", "-"), [*map(_name, OPTIONS), "no-wait"], 1, 0.6
+    )
+    known = ", ".join(f"-o {option}" for option in OPTIONS)
+    mend = (
+        f"did you mean -o {next(one for one in OPTIONS if _name(one) == near[0])}?"
+        if near
+        else f"there are {known}"
+    )
+    return f'there is no push option "{option}": {mend}'
+
+
+def _name(option: str) -> str:
+    return option.partition("=")[0]

@@ -1,0 +1,171 @@
+"""What runs in a push: pre-receive may refuse it, post-receive deploys it.
+
+Behind a gate a push is built, checked and rehearsed while its objects are still in quarantine, and only then does the
+ref move; then the release that was found good is handed over to. Without one the ref has moved already, and git
+gives no way to fail a push any more: what went wrong is said so that nobody can miss it.
+
+Of several pushes at once each deploys what the branch is *then*: the repository is locked from looking at the branch
+until the supervisor has the request, so a push that is slow can't bring back what a later one has replaced.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import time
+from collections.abc import Generator, Mapping
+from pathlib import Path
+from typing import TextIO
+
+import msgspec
+
+from ...protocol.commands import Deploy, Releases
+from ...protocol.errors import NeverblinkError
+from ..client import Client, who_asks
+from ..git import ask
+from ..home import Home
+from .install import HookError, Settings, settings
+from .problems import of_home
+from .pushed import Update, Wishes, passed_over, updates, wishes
+from .story import conclude
+from .voice import Voice
+from .watch import Watch
+
+__all__ = ["receive"]
+
+_LOCK_WITHIN = 10.0
+_GATE = "pre-receive"
+
+
+def receive(name: str, lines: str, repository: Path, environment: Mapping[str, str], out: TextIO) -> int:
+    """Do what the hook `name` is there for; return its exit code.
+
+    `lines` are git's, a ref each; `environment` is the one git gave; `out` leads to whoever pushes.
+    """
+    voice = Voice(out)
+    gate = name == _GATE
+    try:
+        told = settings(repository)
+        if told is None:
+            raise HookError(
+                repository, f"has lost its settings: run `neverblink hook install {repository}` again"
+            )
+        asked = wishes(environment)
+        pushed = updates(lines)
+        return _Push(repository, told, asked, environment, voice).run(pushed, gate=gate)
+    except NeverblinkError as problem:
+        return _fail(voice, gate, problem.message)
+    except Exception as problem:
+        # A bug of ours: the pusher can't mend it, but has to know what it means for the bot.
+        return _fail(voice, gate, f"unexpected {type(problem).__name__}: {problem}")
+
+
+class _Push:
+    def __init__(
+        self, repository: Path, told: Settings, asked: Wishes, environment: Mapping[str, str], voice: Voice
+    ) -> None:
+        self._repository = repository
+        self._told = told
+        self._asked = asked
+        self._environment = environment
+        self._voice = voice
+
+    def run(self, pushed: list[Update], *, gate: bool) -> int:
+        branch = self._told.branch
+        ours = [update for update in pushed if update.is_branch(branch) and not update.deletes]
+        if not gate:
+            for update in pushed:
+                if update not in ours:
+                    self._voice.detail(passed_over(update, branch))
+        if not ours:
+            return 0
+        if gate and self._asked.unknown:
+            raise NeverblinkError("; ".join(self._asked.unknown))
+        if not self._told.gate or gate:
+            for unknown in self._asked.unknown:
+                self._voice.warn(unknown)
+        for problem in of_home(self._told):
+            raise NeverblinkError(problem)
+        with Client(Home(self._told.home), self._who()) as client, client.events() as events:
+            watch = Watch(client, events, self._voice)
+            return self._rehearse(watch, ours[0]) if gate else self._deploy(watch, client, ours[0])
+
+    def _rehearse(self, watch: Watch, update: Update) -> int:
+        quarantine = self._environment.get("GIT_QUARANTINE_PATH", "")
+        objects = os.path.abspath(quarantine) if quarantine else ""
+        watch.begin(self._command(update.new, dry_run=True, objects=objects), update.new)
+        row = watch.end(watch.number())
+        return 0 if conclude(self._voice, row, self._told.branch, gate=True) else 1
+
+    def _deploy(self, watch: Watch, client: Client, update: Update) -> int:
+        with _locked(self._repository):
+            now = ask(self._repository, "rev-parse", "--verify", "--quiet", update.ref)
+            if now != update.new:
+                self._voice.step(f"{self._told.branch} has moved on to {now[:8]}, and that push deploys it")
+                return 0
+            watch.begin(self._handed_over(client, self._command(update.new)), update.new)
+        number = watch.number()
+        if not self._asked.wait:
+            self._voice.verdict(f"deployment {number} goes on by itself: see `neverblink history {number}`")
+            return 0
+        row = watch.end(number)
+        return 0 if conclude(self._voice, row, self._told.branch, gate=False) else 1
+
+    def _handed_over(self, client: Client, command: Deploy) -> Deploy:
+        """The command, for the very release that the gate has found good, where there was one."""
+        if not self._told.gate:
+            return command
+        made: list[dict[str, str]] = client.ask(Releases())["releases"]
+        of_commit = [one["id"] for one in made if one.get("commit") == command.commit]
+        if not of_commit:
+            return command
+        return msgspec.structs.replace(command, release=of_commit[0], repository="", commit="")
+
+    def _command(self, commit: str, *, dry_run: bool = False, objects: str = "") -> Deploy:
+        return Deploy(
+            repository=str(self._repository),
+            commit=commit,
+            ref=self._told.branch,
+            objects=objects,
+            why=self._asked.why,
+            force=self._asked.force,
+            replace=self._asked.replace,
+            queue=not self._asked.replace,
+            dry_run=dry_run,
+        )
+
+    def _who(self) -> str:
+        """Who pushed, by what an access layer (gitolite, a web server) says, or the account."""
+        return self._environment.get("GL_USER") or self._environment.get("REMOTE_USER") or who_asks()
+
+
+def _fail(voice: Voice, gate: bool, problem: str) -> int:
+    if gate:
+        voice.banner(
+            "REFUSED: nothing was changed, and the bot runs the code it ran before", f"error: {problem}"
+        )
+    else:
+        voice.banner(
+            "NOT DEPLOYED: the push arrived, but the bot runs the code it ran before", f"error: {problem}"
+        )
+    return 1
+
+
+@contextlib.contextmanager
+def _locked(repository: Path) -> Generator[None]:
+    """Hold the repository against other pushes. The lock dies with its process, and leaves nothing behind."""
+    directory = os.open(repository, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    until = time.monotonic() + _LOCK_WITHIN
+    try:
+        while True:
+            try:
+                fcntl.flock(directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > until:
+                    break
+                time.sleep(0.02)
+        yield
+    finally:
+        os.close(directory)

@@ -1,0 +1,166 @@
+"""Making a release ready for a worker: the environment it asks for, then the check.
+
+Most deployments find both done: `ready` says so without running anything. Where there is something to do, `prepare`
+does it, and tells each line and each step to a `Voice`. What it comes to is the configuration to run the release with,
+in which `python` is the environment's interpreter.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shlex
+import shutil
+import time
+from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import msgspec
+
+from ..protocol.errors import NeverblinkError
+from .chore import Chores, Cut
+from .config import NO_ENVIRONMENT, Config
+from .environments import Environments
+from .process import describe_exit
+from .wanted import wanted
+
+__all__ = ["CheckFailed", "Preparer", "Voice"]
+
+
+class CheckFailed(NeverblinkError):
+    """The check of a release did not succeed."""
+
+
+class Voice(Protocol):
+    """Who is told of it: each line that a step prints, and each step when it is done (`took` in ns)."""
+
+    def line(self, step: str, text: str) -> None: ...
+    def step(self, step: str, text: str, took: int, facts: dict[str, Any]) -> None: ...
+
+
+class Preparer:
+    """Prepares releases: environments are made in `directory`, where `note` says what runs.
+
+    `environment` are the variables that programs see; `leader()` is the pid to keep out of the way of, or 0.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        environment: Mapping[str, str],
+        leader: Callable[[], int] = lambda: 0,
+        note: str = ".running",
+    ) -> None:
+        self.environments = Environments(directory, environment)
+        self._chores = Chores(directory / note, leader)
+
+    def arrive(self) -> str:
+        """Clear away what a killed supervisor left: a build that runs, half an environment. Returns what was ended."""
+        ended = self._chores.end_left()
+        self.environments.sweep()
+        return ended
+
+    def ready(self, release: str, directory: Path, config: Config, *, check: bool = True) -> Config | None:
+        """The configuration to run the release in `directory` with, None when something has to be done first.
+
+        `release` is its id, "" for a directory that is none. Raises `ConfigError`.
+        """
+        if check and config.deploy.check:
+            return None
+        asked = wanted(directory, config)
+        if asked is None:
+            return config
+        name = self.environments.name_of(asked, config)
+        if release:
+            self.environments.assign(release, name)
+        built = self.environments.get(name)
+        return None if built is None else msgspec.structs.replace(config, python=str(built.python))
+
+    def as_assigned(self, release: str, config: Config) -> Config:
+        """The configuration to run a release with that has run already: in the environment it had, if that is there."""
+        if config.environment == NO_ENVIRONMENT:
+            return config
+        built = self.environments.get(self.environments.of(release))
+        return msgspec.structs.replace(config, python=str(built.python)) if built is not None else config
+
+    async def prepare(
+        self, release: str, directory: Path, config: Config, voice: Voice, *, check: bool = True
+    ) -> Config:
+        """Do what has to be done, and return the configuration to run the release with.
+
+        Raises `BuildFailed`, `CheckFailed`, `Cut` when it was cancelled, `DiskFull` and `ConfigError`.
+        """
+        self._chores.open()
+        place: Path | None = None
+        asked = await asyncio.to_thread(wanted, directory, config)
+        if asked is not None:
+            name = await asyncio.to_thread(self.environments.name_of, asked, config)
+            if release:
+                self.environments.assign(release, name)
+            built = await asyncio.to_thread(self.environments.get, name)
+            begun = time.monotonic_ns()
+            new = built is None
+            if built is None:
+                try:
+                    built = await self.environments.build(
+                        directory, asked, config, self._chores, lambda line: voice.line("environment", line)
+                    )
+                except Cut as cut:
+                    raise Cut(f"the environment was not built: {cut.message}") from None
+            place = built.python.parent.parent
+            config = msgspec.structs.replace(config, python=str(built.python))
+            how = "built" if new else "was there"
+            text = f"{built.name} {how}: Python {built.version}, {built.packages} packages by {asked.file}"
+            facts = {"name": built.name, "python": built.version, "packages": built.packages, "new": new}
+            voice.step("environment", text, time.monotonic_ns() - begun if new else 0, facts)
+        if check and config.deploy.check:
+            await self._check(directory, config, place, voice)
+        return config
+
+    def cancel(self, why: str) -> None:
+        """End what runs."""
+        self._chores.cancel(why)
+
+    def prune(self, releases: Path, pids: Collection[int]) -> None:
+        """Remove environments that no kept release asks for and none of these processes runs in. Raises `OSError`."""
+        self.environments.prune(releases, {self._runs_in(pid) for pid in pids})
+
+    def _runs_in(self, pid: int) -> str:
+        try:
+            program = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[0].decode(errors="replace")
+            return Path(program).relative_to(self.environments.directory).parts[0]
+        except (OSError, ValueError, IndexError):
+            return ""
+
+    async def _check(self, directory: Path, config: Config, place: Path | None, voice: Voice) -> None:
+        said = config.deploy.check
+        variables = self.environments.variables(place)
+        if place is None:
+            beside = os.path.dirname(shutil.which(config.python, path=variables.get("PATH")) or config.python)
+            variables["PATH"] = f"{beside}{os.pathsep}{variables.get('PATH', os.defpath)}"
+        begun = time.monotonic_ns()
+        last = ""
+
+        def heard(line: str) -> None:
+            nonlocal last
+            last = line
+            voice.line("check", line)
+
+        command = shlex.split(said)
+        program = shutil.which(command[0], path=variables["PATH"]) if "/" not in command[0] else command[0]
+        if program is None:
+            raise CheckFailed(f'check "{said}": there is no {command[0]} in its environment')
+        try:
+            code = await self._chores.run(
+                [program, *command[1:]],
+                cwd=directory,
+                environment=variables,
+                within=config.deploy.check_within,
+                say=heard,
+            )
+        except Cut as cut:
+            raise Cut(f'check "{said}": {cut.message}') from None
+        if code:
+            raise CheckFailed(f'check "{said}" failed ({describe_exit(code)}){f": {last}" if last else ""}')
+        voice.step("check", said, time.monotonic_ns() - begun, {})

@@ -1,0 +1,85 @@
+"""Figure 6: how long a deploy takes from the command to the commit, beside the start of the bot's own program.
+
+The command is a request over the supervisor's socket, as a pipeline sends it; the commit is the moment from which the
+new code leads. The time in which the state is rehearsed is taken out, because it depends on the state; it is shown.
+"""
+
+from __future__ import annotations
+
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from ..whole.bots import bot
+from ..whole.live import Live
+from .figure import Figure, Scale, number
+from .lived import lived
+
+__all__ = ["measure"]
+
+_BEFORE = 500_000_000
+_IMPORTS = {"nothing": "", "numpy and pandas": "import numpy\nimport pandas\n"}
+
+
+def measure(scale: Scale, tmp: Path) -> Figure:
+    figure = Figure(
+        "A deploy from the command to the commit, ms (medians)",
+        ("commit", "of it rehearsal", "the program's start", "ratio"),
+        notes=["ratio: commit without rehearsal, over an interpreter that imports the bot and ends"],
+    )
+    worst = 0.0
+    for name, imports in _IMPORTS.items():
+        place = tmp / name.replace(" ", "-")
+        place.mkdir()
+        commit, rehearsal, start, late = _one(place, imports, scale.deploys)
+        figure.marks[f"late: imports {name}"] = late
+        ratio = (commit - rehearsal) / start
+        worst = max(worst, ratio)
+        figure.rows.append(
+            (f"imports {name}", number(commit), number(rehearsal), number(start), number(ratio))
+        )
+    figure.data = {"deploy_over_import_ratio": round(worst, 2)}
+    return figure
+
+
+def _one(tmp: Path, imports: str, deploys: int) -> tuple[float, float, float, list[tuple[float, float]]]:
+    """Medians in ms: command to commit, the rehearsal in it, and the program's own start.
+
+    And through the last deploy, the ticks: when (s from the command) and how late (µs).
+    """
+    live = Live(tmp)
+    commits: list[float] = []
+    rehearsals: list[float] = []
+    starts: list[float] = []
+    at = 0
+    try:
+        live.up(live.code("v0", bot(first=imports), start_within="25s"))
+        for version in range(1, deploys + 1):
+            place = live.code(
+                f"v{version}", bot(first=imports) + f"# version {version}\n", start_within="25s"
+            )
+            # Compiled before, as a release's directory is after its first start: both then read the same caches.
+            _start(place)
+            starts.append(_start(place))
+            began, at = time.monotonic(), time.time_ns()
+            number = live.begin(place)
+            live.phase(number, "probation")
+            commits.append((time.monotonic() - began) * 1000)
+            live.ended(number)
+            rehearsals.append(live.phase(number, "waiting")["took"] / 1e6)
+        live.down()
+        late = [
+            ((due - at) / 1e9, late / 1000)
+            for due, late in lived(live.home / "journal", after=at - _BEFORE).late
+        ]
+    finally:
+        live.close()
+    return statistics.median(commits), statistics.median(rehearsals), statistics.median(starts), late
+
+
+def _start(place: Path) -> float:
+    began = time.monotonic()
+    subprocess.run([sys.executable, "-c", "import bot"], cwd=place, check=True)
+    return (time.monotonic() - began) * 1000

@@ -1,0 +1,70 @@
+"""Figures 2, 3 and 7 for a large state: a Table of a million entries (about 50 MB), 100 of which change each tick.
+
+How late ticks are while all of it is first copied to a new worker, the blackout of handoffs after that, what the
+processes hold of memory, and how long the journal takes to give it back when nobody is left who has it.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from .blackout import alternate
+from .cpu import memory_of
+from .crew import Crew
+from .figure import Figure, Scale, microseconds, number, row
+from .lived import lived
+from .spread import spread
+
+__all__ = ["measure"]
+
+
+def measure(scale: Scale, tmp: Path) -> Figure:
+    told = {"BENCH_TICK": "10ms", "BENCH_ROWS": str(scale.rows), "BENCH_TOUCHED": "100"}
+    with Crew(tmp, told) as crew:
+        crew.lead(crew.start())
+        crew.until(lambda: crew.ask("rows") == scale.rows, "a full table")
+        crew.listen(0.5)
+        heir = crew.start()
+        copied = time.time_ns()
+        crew.follow(heir)
+        began = time.time_ns()
+        alternate(crew, scale.handoffs_large)
+        ended = time.time_ns()
+        crew.listen(0.5)
+        memory = {name: memory_of(process.pid) for name, process in crew.processes.items()}
+        leader = memory.pop(crew.leader)
+        [follower] = memory.values()
+        for process in crew.processes.values():
+            process.kill()
+            process.wait()
+        heir = crew.start()
+        asked = time.monotonic()
+        crew.lead(heir)
+        recovered = time.monotonic() - asked
+        crew.stop()
+        said = crew.rehearsed
+    found = lived(crew.journal, after=copied)
+    report = found.report
+    while_copied = spread(late for due, late in found.late if due <= began)
+    in_handoffs = spread(late for due, late in found.late if began < due <= ended)
+    blackout = spread(found.blackouts)
+    missed = sum(transfer.missed for transfer in report.handoffs if transfer.cause == "handoff")
+    copy = next(iter(said.values()))
+    return Figure(
+        f"A table of {scale.rows:,} entries ({copy.bytes / 1e6:.0f} MB encoded), 100 changed each tick, "
+        f"100 ticks a second, µs",
+        ("p50", "p99", "max"),
+        [
+            row(f"blackout of {len(found.blackouts)} handoffs", blackout, 1000),
+            row("ticks' lateness while it is copied", while_copied, 1000),
+            row("ticks' lateness in the handoffs", in_handoffs, 1000),
+        ],
+        {"blackout_us": {"table_1m": microseconds(blackout)}},
+        [
+            f"missed in handoffs: {missed}; doubled: {report.doubled}",
+            f"copied in {(began - copied) / 1e9:.1f} s; the journal gives it back in {recovered:.1f} s",
+            f"memory: leader {number(leader)} MB, follower {number(follower)} MB",
+        ],
+        {"neverblink": [(scale.rows, blackout.p50 / 1000)]},
+    )

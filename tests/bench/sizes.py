@@ -1,0 +1,32 @@
+"""For the picture: the blackout against the size of the state."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from .blackout import alternate
+from .crew import Crew
+from .figure import Figure, Scale, row
+from .lived import lived
+from .spread import spread
+
+__all__ = ["measure"]
+
+
+def measure(scale: Scale, tmp: Path) -> Figure:
+    handoffs = 20 if scale.quick else 100
+    figure = Figure(f"Blackout of {handoffs} handoffs, by entries in the table, µs", ("p50", "p99", "max"))
+    medians: list[tuple[float, float]] = []
+    for rows in (100, 1000, 10_000, 100_000):
+        told = {"BENCH_TICK": "10ms", "BENCH_ROWS": str(rows), "BENCH_TOUCHED": "100"}
+        with Crew(tmp / str(rows), told) as crew:
+            crew.lead(crew.start())
+            crew.until(lambda crew=crew, rows=rows: crew.ask("rows") == rows, "a full table")
+            crew.follow(crew.start())
+            alternate(crew, handoffs)
+            crew.stop()
+        found = spread(lived(crew.journal).blackouts)
+        figure.rows.append(row(f"{rows:,} entries", found, 1000))
+        medians.append((rows, found.p50 / 1000))
+    figure.marks = {"neverblink": medians}
+    return figure

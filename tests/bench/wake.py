@@ -1,0 +1,64 @@
+"""Figure 5: how late the ticks begin, beside a bare loop that runs in the same seconds."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from .crew import BOTS, Crew
+from .figure import Figure, Scale, number
+from .lived import lived
+from .spread import Spread, spread
+
+__all__ = ["measure"]
+
+_FEW = 100
+"""A 99th percentile of fewer ticks than this is one tick's lateness, and says nothing."""
+
+
+def measure(scale: Scale, tmp: Path) -> Figure:
+    figure = Figure(
+        "How late ticks begin, µs", ("p50", "p99", "bare p50", "bare p99", "ratio p50", "ratio p99")
+    )
+    ratios: list[float] = []
+    for interval in (1_000_000, 10_000_000, 100_000_000):
+        ours, bare, ticks = _both(tmp / str(interval), interval, scale.seconds)
+        ratio = ours.p99 / bare.p99
+        if ticks >= _FEW:
+            ratios.append(ratio)
+        figure.rows.append(
+            (
+                f"every {interval // 1_000_000} ms ({ticks} ticks)",
+                *(number(value / 1000) for value in (ours.p50, ours.p99, bare.p50, bare.p99)),
+                number(ours.p50 / bare.p50),
+                number(ratio),
+            )
+        )
+    figure.data = {"wake_late_ratio_p99": round(max(ratios), 2) if ratios else None}
+    return figure
+
+
+def _both(tmp: Path, interval: int, seconds: float) -> tuple[Spread, Spread, int]:
+    told = {"BENCH_TICK": f"{interval // 1000}us", "BENCH_INTERVAL": str(interval)}
+    with Crew(tmp, told) as crew:
+        leader = crew.start()
+        crew.lead(leader)
+        bare = subprocess.Popen(
+            [sys.executable, "bare.py"], cwd=BOTS, env={**os.environ, **told}, stdout=subprocess.PIPE
+        )
+        try:
+            crew.listen(0.3)
+            began = time.time_ns()
+            crew.listen(seconds)
+            bare.terminate()
+            said, _ = bare.communicate(timeout=10)
+        finally:
+            bare.kill()
+        crew.stop()
+    late = [late for _, late in lived(crew.journal, after=began).late]
+    theirs: list[int] = json.loads(said)[-len(late) :]
+    return spread(late), spread(theirs), len(late)

@@ -1,0 +1,87 @@
+"""bin/chaos: play episodes, and say what was found.
+
+bin/chaos                        20 episodes, from seed 1 on
+bin/chaos --episodes 500         the long run
+bin/chaos --seed 17              that episode again
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import msgspec
+
+from .episode import Found, play
+from .plan import KINDS, TARGETS, Episode, plan
+from .report import line_of, summary, table
+
+__all__ = ["main"]
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Play; return 0 when nothing was violated, else 1."""
+    asked = _parser().parse_args(arguments)
+    kinds, targets = frozenset(asked.kind or KINDS), frozenset(asked.target or TARGETS)
+    first = asked.seed if asked.seed is not None else 1
+    count = asked.episodes or (20 if asked.seed is None else 1)
+    began = time.monotonic()
+    found: list[Found] = []
+    try:
+        for seed in range(first, first + count):
+            episode = plan(seed, kinds=kinds, targets=targets)
+            found.append(_play(episode, asked.keep, verbose=asked.seed is not None))
+            sys.stderr.write(line_of(found[-1]) + "\n")
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted\n")
+    said = summary(found)
+    if not asked.json:
+        sys.stdout.write(table(found) + f"\n{len(found)} episodes in {time.monotonic() - began:.0f} s\n")
+    sys.stdout.write(msgspec.json.encode(said).decode() + "\n")
+    return 1 if said["violations"] else 0
+
+
+def _play(episode: Episode, keep: Path | None, *, verbose: bool) -> Found:
+    if verbose:
+        sys.stderr.write(msgspec.json.format(msgspec.json.encode(episode), indent=1).decode() + "\n")
+    place = Path(tempfile.mkdtemp(prefix=f"chaos-{episode.seed}-"))
+    found = play(episode, place)
+    if found.violations and keep is not None:
+        shutil.rmtree(keep / f"seed-{episode.seed}", ignore_errors=True)
+        keep.mkdir(parents=True, exist_ok=True)
+        shutil.move(place, keep / f"seed-{episode.seed}")
+    shutil.rmtree(place, ignore_errors=True)
+    return found
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="chaos",
+        description="A real bot, a seeded nemesis, and an exchange that judges. The seed decides what is done to whom "
+        "and at which step; not what the scheduler makes of it.",
+    )
+    parser.add_argument("--episodes", type=int, default=0, help="how many (default: 20, or 1 with --seed)")
+    parser.add_argument(
+        "--seed", type=int, help="of the first episode; alone, it replays that one (default: 1)"
+    )
+    parser.add_argument(
+        "--kind", action="append", choices=sorted(KINDS), help="only this kind of fault; may be repeated"
+    )
+    parser.add_argument(
+        "--target", action="append", choices=sorted(TARGETS), help="only these victims; may be repeated"
+    )
+    parser.add_argument(
+        "--keep", type=Path, metavar="DIR", help="keep the homes of episodes that failed in DIR"
+    )
+    parser.add_argument(
+        "--json", action="store_true", help="nothing on stdout but the last line, which is JSON"
+    )
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

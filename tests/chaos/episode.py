@@ -1,0 +1,396 @@
+"""One episode: a bot of its own in a directory of its own, deployments, blows, and what was found in the end."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import json
+import os
+import signal
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import zmq
+
+from neverblink.protocol.errors import NeverblinkError
+from neverblink.protocol.lease import decode_file
+from neverblink.supervisor.demo.ledger import Confirmed
+
+from ..whole.live import Live, Verb
+from .market import ACCOUNT, Market
+from .nemesis import Nemesis, Victim
+from .plan import Episode, Fault, Move
+from .verdict import Deployed, Evidence, Journaled, read, violations
+
+__all__ = ["Found", "play"]
+
+BOT = (Path(__file__).with_name("bot") / "bot.py").read_text(encoding="utf-8")
+BOUNDS = {
+    "probation": "400ms", "start_within": "20s", "rehearse_within": "15s", "boundary_within": "5s",
+    "hang_after": "500ms",
+}  # fmt: skip
+WATCHDOG = {"hang_after": "1s", "stuck_after": "3s"}
+_WITHIN = 60.0
+_LOOK = 0.01
+_ASK_EVERY = 0.1
+
+
+class Found(msgspec.Struct):
+    """What came of an episode."""
+
+    seed: int
+    violations: list[str] = []
+    struck: list[tuple[str, str, str]] = []
+    """The blows that befell somebody: kind, target and step."""
+    outcomes: list[str] = []
+    missed: list[int] = []
+    """Ticks that nobody ran, for each death of a leader."""
+    took: float = 0.0
+
+
+class Stuck(Exception):
+    """What had to come did not come."""
+
+
+def play(episode: Episode, place: Path) -> Found:
+    """Play an episode in the empty directory `place`; leaves no process behind."""
+    began = time.monotonic()
+    found = Found(episode.seed)
+    live = Live(place)
+    live.home.mkdir(parents=True)
+    market = Market(place / "exchange.sock", live.home / "lease", episode.seed)
+    live.environment["CHAOS_EXCHANGE"] = str(place / "exchange.sock")
+    stage = _Stage(live, market, found)
+    try:
+        stage.play(episode)
+    except (Stuck, AssertionError, NeverblinkError, zmq.ZMQError) as problem:
+        found.violations.append(str(problem) or repr(problem))
+    finally:
+        stage.close()
+        live.close()
+        market.close()
+    found.took = time.monotonic() - began
+    return found
+
+
+class _Stage:
+    def __init__(self, live: Live, market: Market, found: Found) -> None:
+        self._live = live
+        self._market = market
+        self._found = found
+        self._nemesis = Nemesis(live.home, market.hang_up)
+        self._context = zmq.Context[zmq.Socket[bytes]]()
+        self._told: zmq.Socket[bytes] | None = None
+        self._desk: zmq.Socket[bytes] | None = None
+        self._supervisor: Verb | None = None
+        self._asked = 0
+        self._answers: dict[str, dict[str, Any]] = {}
+        self._agenda: list[tuple[float, int, Callable[[], object]]] = []
+        self._put = itertools.count()
+        self._undone: list[Callable[[], object]] = []
+        """What is to be undone yet."""
+        self._events: list[dict[str, Any]] = []
+        self._seen = 0
+        self._pids: dict[str, int] = {}
+        self._gone: set[str] = set()
+        self._old = self._new = ""
+        self._deployment = 0
+        self._ended: dict[int, str] = {}
+        self._code_first = Path()
+        self._struck_down = False
+        """The supervisor was killed by us, and the next one is not there yet."""
+        self._restarts = 0
+        self._deployed: list[Deployed] = []
+
+    # the play
+
+    def play(self, episode: Episode) -> None:
+        self._code_first = self._code(0, "", episode.standby)
+        self._start()
+        self._running()
+        for number, move in enumerate(episode.moves, 1):
+            self._move(number, move, episode)
+        self._settle()
+
+    def _move(self, number: int, move: Move, episode: Episode) -> None:
+        before = self._running()
+        self._old, self._new, self._deployment = before["worker"], "", 0
+        self._seen = len(self._events)
+        for fault in move.faults:
+            if fault.step == "random":
+                self._in(fault.after / 1000, lambda fault=fault: self._strike(fault))
+        waiting = [fault for fault in move.faults if fault.step != "random"]
+        if move.action == "idle":
+            self._until(lambda: not self._agenda, "the blows are over")
+        else:
+            self._deploy(number, move, episode, before, waiting)
+
+    def _deploy(
+        self, number: int, move: Move, episode: Episode, before: dict[str, Any], waiting: list[Fault]
+    ) -> None:
+        if move.action == "deploy":
+            code = self._code(number, move.flaw, episode.standby)
+            begun = self._ask("deploy", path=str(code), why=f"move {number}")
+        else:
+            begun = self._ask("rollback", why=f"move {number}")
+        if begun is None:
+            # Refused, or its supervisor was killed while we asked: nothing was promised.
+            self._until(lambda: not self._agenda, "the blows are over")
+            return
+        self._deployment = begun["deployment"]
+        wanted = begun["release"]
+
+        def over() -> bool:
+            for event in self._events[self._seen :]:
+                self._seen += 1
+                self._meet(event, waiting)
+            if self._restarts and self._deployment not in self._ended:
+                # Its end may have been told when nobody listened.
+                known = self._ask("history", deployment=self._deployment)
+                if known and known["outcome"]:
+                    self._ended[self._deployment] = known["outcome"]
+            return self._deployment in self._ended and not self._agenda
+
+        self._until(over, f"deployment {self._deployment} ends")
+        after = self._running()
+        self._deployed.append(
+            Deployed(
+                self._deployment, before["release"], wanted, self._ended[self._deployment], after["release"]
+            )
+        )
+        self._found.outcomes.append(self._ended[self._deployment])
+
+    def _meet(self, event: dict[str, Any], waiting: list[Fault]) -> None:
+        """Strike what is to be struck at this step."""
+        if event.get("deployment") != self._deployment:
+            return
+        phase = {"deployment-started": "preparing", "phase": event.get("phase")}.get(event["type"])
+        for fault in [fault for fault in waiting if fault.step == phase]:
+            waiting.remove(fault)
+            self._in(fault.after / 1000, lambda fault=fault: self._strike(fault))
+
+    def _strike(self, fault: Fault) -> None:
+        victim = self._victim(fault)
+        undo = self._nemesis.strike(fault, victim)
+        if undo is None:
+            return
+        self._found.struck.append((fault.kind, fault.target, fault.step))
+        if fault.target == "supervisor" and fault.kind == "kill":
+            self._struck_down = True
+        if fault.lasts:
+            self._undone.append(undo)
+            self._in(fault.lasts / 1000, lambda: self._undo(undo))
+
+    def _undo(self, undo: Callable[[], object]) -> None:
+        self._undone.remove(undo)
+        undo()
+
+    def _victim(self, fault: Fault) -> Victim | None:
+        match fault.target:
+            case "supervisor":
+                return Victim(self._supervisor.pid, "") if self._supervisor else None
+            case "leader":
+                return self._leader()
+            case "old":
+                return self._worker(self._old)
+            case "new":
+                return self._worker(self._new)
+            case "standby":
+                leader = self._leader()
+                others = {self._old, self._new, leader.worker if leader else ""}
+                spare = [worker for worker in self._pids if worker not in others | self._gone]
+                return self._worker(spare[-1]) if spare else None
+            case _:
+                return None
+
+    def _worker(self, worker: str) -> Victim | None:
+        pid = self._pids.get(worker, 0)
+        return Victim(pid, worker) if pid and worker not in self._gone else None
+
+    def _leader(self) -> Victim | None:
+        """Whoever took the lease last."""
+        with suppress(OSError, NeverblinkError):
+            last = decode_file((self._live.home / "lease").read_bytes())
+            if last is not None:
+                return Victim(last.pid, last.holder)
+        return None
+
+    # the end
+
+    def _settle(self) -> None:
+        """Let the bot finish what it is about, compare what everybody knows, and stop it."""
+        self._running()
+        self._command("quiet")
+        book: dict[str, Any] = {}
+
+        def agreed() -> bool:
+            nonlocal book
+            book = self._command("book") or {}
+            return bool(book) and self._agree(book)
+
+        with suppress(Stuck):
+            # When they don't, the verdict says in what.
+            self._until(agreed, "the bot and the exchange agree", 15.0)
+        assert self._supervisor is not None
+        self._ask("down", within=30.0)
+        ended = self._supervisor.ends()
+        if ended.code:
+            self._found.violations.append(f"the supervisor ended with {ended.code}: {ended.err[-300:]}")
+        left = self._live.processes()
+        if left:
+            self._found.violations.append(f"processes are left: {left}")
+        journal = read(self._live.home / "journal")
+        self._judge(journal, book)
+
+    def _agree(self, book: dict[str, Any]) -> bool:
+        """Whether every order is known to both and filled, and every fill known to both."""
+        ledger = self._market.ledger
+        orders = [record.order for record in list(ledger.records) if isinstance(record, Confirmed)]
+        fills = len(ledger.fills(ACCOUNT))
+        wanted = sum(ledger.order(order).size for order in orders)
+        return len(book["orders"]) == len(orders) and len(book["fills"]) == fills == wanted
+
+    def _judge(self, journal: Journaled, book: dict[str, Any]) -> None:
+        market = self._market
+        self._found.violations += violations(
+            Evidence(
+                journal=journal,
+                ledger=market.ledger.records,
+                sent=market.sent,
+                unleased=market.unleased,
+                pids=self._pids,
+                book=book or {"orders": {}, "fills": {}, "held": 0},
+                deployed=self._deployed,
+            )
+        )
+        self._found.missed += [death.missed for death in journal.report.deaths]
+
+    # the supervisor
+
+    def _start(self) -> None:
+        self._struck_down = False
+        self._supervisor = self._live.start("up", "--project", self._code_first)
+        if self._told is None:
+            told = self._told = self._context.socket(zmq.SUB)
+            told.setsockopt(zmq.RCVHWM, 0)
+            told.setsockopt(zmq.SUBSCRIBE, b"")
+            told.setsockopt(zmq.RECONNECT_IVL, 20)
+            told.connect(self._live.endpoint("events"))
+            self._desk = self._context.socket(zmq.DEALER)
+            self._desk.setsockopt(zmq.RECONNECT_IVL, 20)
+            self._desk.connect(self._live.endpoint("requests"))
+
+    def _revive(self, dead: Verb) -> None:
+        """Have another supervisor in the place of one that was killed."""
+        if not self._struck_down:
+            raise Stuck(f"the supervisor ended by itself: {dead.ends()}")
+        self._restarts += 1
+        self._start()
+
+    def _code(self, number: int, flaw: str, standby: bool) -> Path:
+        source = f"{BOT}\n\n# move {number}\n"
+        code = self._live.code(f"v{number}", source, target="Trader", watchdog=WATCHDOG, **BOUNDS)
+        (code / "flaw.py").write_text(f'FLAW = "{flaw}"\n')
+        return code
+
+    def _running(self) -> dict[str, Any]:
+        """Wait until somebody leads and ticks; return the status."""
+        status: dict[str, Any] = {}
+        ticks: list[int] = []
+        ends: list[tuple[str, int]] = []
+
+        def runs() -> bool:
+            nonlocal status
+            status = self._ask("status") or {}
+            if status.get("state") == "down":
+                raise Stuck(f"the bot is down: {status['reason']}")
+            if status.get("state") != "running" or status.get("deployment"):
+                return False
+            for worker in status["workers"]:
+                self._pids.setdefault(worker["worker"], worker["pid"])
+            book = self._command("book")
+            if book:
+                ticks.append(book["ticks"])
+                ends.append(_end_of(self._live.home / "journal"))
+            # A journal that could not be written has to be whole again too.
+            return len(ticks) > 1 and ticks[-1] > ticks[0] and ends[-1] != ends[0]
+
+        self._until(runs, "the bot runs")
+        return status
+
+    def _command(self, name: str) -> dict[str, Any] | None:
+        answer = self._ask("send", name=name)
+        return answer["value"] if answer else None
+
+    def _ask(self, op: str, within: float = 10.0, **more: Any) -> dict[str, Any] | None:
+        """The result of a request; None when it was refused, or nobody answered in time."""
+        assert self._desk is not None
+        self._asked += 1
+        id = f"c{self._asked}"
+        self._desk.send_json({"id": id, "op": op, **more})
+        with suppress(Stuck):
+            self._until(lambda: id in self._answers or self._struck_down, op, within)
+        answer = self._answers.pop(id, {})
+        return answer.get("result") if answer.get("status") == "ok" else None
+
+    # time
+
+    def _in(self, seconds: float, what: Callable[[], object]) -> None:
+        heapq.heappush(self._agenda, (time.monotonic() + seconds, next(self._put), what))
+
+    def _until(self, condition: Callable[[], object], what: str, within: float = _WITHIN) -> None:
+        """Do what is due and hear what is told until it is so. Raises `Stuck`."""
+        until = time.monotonic() + within
+        while True:
+            self._hear()
+            if self._supervisor is not None and not self._supervisor.running:
+                self._revive(self._supervisor)
+            while self._agenda and self._agenda[0][0] <= time.monotonic():
+                heapq.heappop(self._agenda)[2]()
+            if condition():
+                return
+            if time.monotonic() > until:
+                raise Stuck(f"it has not come to this in {within:g} s: {what}")
+            assert self._told is not None
+            self._told.poll(int(_LOOK * 1000))
+
+    def _hear(self) -> None:
+        assert self._told is not None
+        assert self._desk is not None
+        while self._told.poll(0):
+            event = json.loads(self._told.recv_multipart()[1])
+            self._events.append(event)
+            match event["type"]:
+                case "worker-started":
+                    self._pids[event["worker"]] = event["pid"]
+                case "worker-exited":
+                    self._gone.add(event["worker"])
+                case "step" if event["step"] == "spawned":
+                    self._new = event["facts"]["worker"]
+                case "deployment-ended":
+                    self._ended[event["deployment"]] = event["outcome"]
+                case _:
+                    pass
+        while self._desk.poll(0):
+            answer: Any = self._desk.recv_json()
+            self._answers[answer["id"]] = answer
+
+    def close(self) -> None:
+        for undo in self._undone:
+            with suppress(OSError):
+                undo()
+        for pid in self._pids.values():
+            # A stopped process is continued, or nothing could end it in order.
+            with suppress(OSError):
+                os.kill(pid, signal.SIGCONT)
+        self._context.destroy(linger=0)
+
+
+def _end_of(journal: Path) -> tuple[str, int]:
+    """The newest segment and how long it is."""
+    newest = max(journal.glob("*.journal"), default=None)
+    return ("", 0) if newest is None else (newest.name, newest.stat().st_size)

@@ -1,0 +1,200 @@
+"""The nemesis: does real harm to real processes, and undoes what can be undone.
+
+Nothing here needs privileges beyond being the processes' owner, and root is hindered by it as anybody else is: a full
+disk is a limit on the size of files (RLIMIT_FSIZE of the process), a connection is shut down through a duplicate of its
+descriptor (`pidfd_getfd`), a socket is unplugged by renaming it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import resource
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+from neverblink.protocol.journal import RecordKind, pack_record
+
+from .plan import Fault
+
+__all__ = ["Nemesis", "Victim"]
+
+_PIDFD_GETFD = 438
+_TORN = (1, 7, 13, 21)
+"""How much of a record is left by a leader that is killed while it writes."""
+
+
+class Victim:
+    """One process that something is done to; `worker` is "" for a supervisor."""
+
+    def __init__(self, pid: int, worker: str) -> None:
+        self.pid = pid
+        self.worker = worker
+
+
+class Nemesis:
+    """Strikes in `home`. `hang_up()` has the exchange drop its connections."""
+
+    def __init__(self, home: Path, hang_up: Callable[[], object]) -> None:
+        self._home = home
+        self._hang_up = hang_up
+        self._struck = 0
+
+    def strike(self, fault: Fault, victim: Victim | None) -> Callable[[], object] | None:
+        """Do it; return how to undo it, or None when there was nobody to do it to."""
+        if fault.target == "exchange":
+            self._hang_up()
+            return _nothing
+        if victim is None or not _alive(victim.pid):
+            return None
+        self._struck += 1
+        try:
+            return self._do(fault, victim)
+        except ProcessLookupError:
+            return None
+
+    def _do(self, fault: Fault, victim: Victim) -> Callable[[], object] | None:
+        match fault.kind:
+            case "kill":
+                os.kill(victim.pid, signal.SIGKILL)
+                return _nothing
+            case "stop":
+                os.kill(victim.pid, signal.SIGSTOP)
+                return lambda: _send(victim.pid, signal.SIGCONT)
+            case "delay":
+                return _delay(victim.pid)
+            case "torn":
+                return self._tear(victim.pid)
+            case "full":
+                return self._fill(victim)
+            case "hang-up":
+                return _nothing if _shut_down(victim.pid, str(self._home / "run")) else None
+            case "unplug":
+                return self._unplug(victim.worker or "supervisor")
+
+    def _tear(self, pid: int) -> Callable[[], object]:
+        """Kill the leader, and leave the beginning of a record where it wrote."""
+        os.kill(pid, signal.SIGSTOP)
+        until = time.monotonic() + 5
+        while _state(pid) not in "TZX" and time.monotonic() < until:
+            time.sleep(0.0005)
+        segment = max((self._home / "journal").glob("*.journal"), default=None)
+        if segment is not None:
+            record = pack_record(RecordKind.FRAME, b"never written whole")
+            rest = b"\0" * 64 if self._struck % 5 == 0 else record[: _TORN[self._struck % len(_TORN)]]
+            with segment.open("ab") as file:
+                file.write(rest)
+        os.kill(pid, signal.SIGKILL)
+        return _nothing
+
+    def _fill(self, victim: Victim) -> Callable[[], object]:
+        """Let no file of the process grow beyond what the journal has now."""
+        sizes = [path.stat().st_size for path in (self._home / "journal").glob("*.journal")]
+        before = resource.prlimit(victim.pid, resource.RLIMIT_FSIZE)
+        limit = max(sizes, default=0) if victim.worker else 0
+        resource.prlimit(victim.pid, resource.RLIMIT_FSIZE, (limit, before[1]))
+
+        def free() -> None:
+            with suppress(OSError):
+                resource.prlimit(victim.pid, resource.RLIMIT_FSIZE, before)
+
+        return free
+
+    def _unplug(self, name: str) -> Callable[[], object] | None:
+        here = self._home / "run" / f"{name}.sock"
+        away = here.with_suffix(".unplugged")
+        try:
+            here.rename(away)
+        except OSError:
+            return None
+
+        def plug() -> None:
+            # Whoever came to life meanwhile has a socket of its own there.
+            with suppress(OSError):
+                os.link(away, here)
+            away.unlink(missing_ok=True)
+
+        return plug
+
+
+def _nothing() -> None:
+    """There is nothing to undo."""
+
+
+def _delay(pid: int) -> Callable[[], object]:
+    """Let the process run only half of the time, in slices of some milliseconds."""
+    over = threading.Event()
+
+    def slow_down() -> None:
+        while not over.wait(0.015) and _send(pid, signal.SIGSTOP):
+            over.wait(0.025)
+            _send(pid, signal.SIGCONT)
+        _send(pid, signal.SIGCONT)
+
+    thread = threading.Thread(target=slow_down)
+    thread.start()
+
+    def stop() -> None:
+        over.set()
+        thread.join()
+
+    return stop
+
+
+def _shut_down(pid: int, directory: str) -> int:
+    """Shut down every connection of the process that goes through a socket in `directory`; return how many."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    pidfd = os.pidfd_open(pid)
+    shut = 0
+    try:
+        for name in os.listdir(f"/proc/{pid}/fd"):
+            with suppress(OSError):
+                if not os.readlink(f"/proc/{pid}/fd/{name}").startswith("socket:"):
+                    continue
+                descriptor = libc.syscall(_PIDFD_GETFD, pidfd, int(name), 0)
+                if descriptor < 0:
+                    continue
+                with socket.socket(fileno=descriptor) as ours:
+                    if ours.family == socket.AF_UNIX and _goes_through(ours, directory):
+                        ours.shutdown(socket.SHUT_RDWR)
+                        shut += 1
+    finally:
+        os.close(pidfd)
+    return shut
+
+
+def _goes_through(connection: socket.socket, directory: str) -> bool:
+    if connection.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+        return False
+    ends = [connection.getsockname(), connection.getpeername()]
+    return any(isinstance(end, str) and end.endswith(".sock") and _within(end, directory) for end in ends)
+
+
+def _within(path: str, directory: str) -> bool:
+    # A long home is reached through /proc/self/fd/N: then only the name is left to go by.
+    return path.startswith((directory, "/proc/self/fd/")) or os.path.realpath(path).startswith(directory)
+
+
+def _send(pid: int, number: signal.Signals) -> bool:
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def _state(pid: int) -> str:
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return "X"
+    return stat[stat.rindex(")") + 2]
+
+
+def _alive(pid: int) -> bool:
+    return _state(pid) not in "ZX"

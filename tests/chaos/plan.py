@@ -1,0 +1,110 @@
+"""What an episode is to be: which deployments, and what the nemesis does to whom at which step. A function of the seed.
+
+The seed decides the plan, not what the machine's scheduler makes of it: the same plan can meet the bot a millisecond
+earlier or later. A failure that hangs on such a millisecond comes back after some replays, not surely at the first.
+"""
+
+from __future__ import annotations
+
+import random
+from typing import Literal
+
+import msgspec
+
+__all__ = ["KINDS", "STEPS", "TARGETS", "Episode", "Fault", "Move", "plan"]
+
+Kind = Literal["kill", "stop", "delay", "full", "torn", "hang-up", "unplug"]
+Target = Literal["leader", "new", "old", "supervisor", "standby", "exchange"]
+Action = Literal["deploy", "rollback", "idle"]
+
+KINDS: dict[Kind, tuple[Target, ...]] = {
+    "kill": ("leader", "new", "old", "supervisor", "standby"),
+    "stop": ("leader", "new", "old", "supervisor", "standby"),
+    "delay": ("leader", "new", "old", "supervisor"),
+    "full": ("leader", "new", "old", "supervisor"),
+    "torn": ("leader",),
+    "hang-up": ("leader", "new", "old", "exchange"),
+    "unplug": ("leader", "new", "old", "supervisor"),
+}
+"""Each kind of fault, and whom it can befall.
+
+kill: SIGKILL. stop: SIGSTOP, and SIGCONT later. delay: many short stops. full: no file may grow, as on a full disk.
+torn: a half record at the journal's end, as of a leader killed while it writes. hang-up: every connection is shut down.
+unplug: its socket's name is away for a while, so that nobody new can connect.
+"""
+
+TARGETS: tuple[Target, ...] = ("leader", "new", "old", "supervisor", "standby", "exchange")
+
+STEPS = (
+    "preparing", "rehearsing", "waiting", "transferring", "probation", "reverting", "retiring", "random",
+)  # fmt: skip
+"""When: as the deployment enters this phase, or at a random moment of the episode."""
+
+FLAWS = ("", "start", "tick", "hang")
+"""What is wrong with the new code: nothing, it raises in `on_start`, it raises or hangs in its third tick."""
+
+_STOPS = (30, 300, 1500)
+
+
+class Fault(msgspec.Struct, frozen=True):
+    """One blow: `after` ms after the step it is struck, and `lasts` ms long."""
+
+    kind: Kind
+    target: Target
+    step: str
+    after: int
+    lasts: int = 0
+
+
+class Move(msgspec.Struct, frozen=True):
+    """What the operator does, and what happens to them meanwhile."""
+
+    action: Action
+    flaw: str
+    faults: tuple[Fault, ...]
+
+
+class Episode(msgspec.Struct, frozen=True):
+    seed: int
+    standby: bool
+    moves: tuple[Move, ...]
+
+
+def plan(
+    seed: int, *, kinds: frozenset[str] = frozenset(KINDS), targets: frozenset[str] = frozenset(TARGETS)
+) -> Episode:
+    """The episode of a seed, of these kinds of fault and those they may befall."""
+    chance = random.Random(seed)
+    blows: list[tuple[Kind, Target]] = [(kind, target) for kind, whom in KINDS.items() for target in whom]
+    possible: list[tuple[Kind, Target]] = [
+        (kind, target) for kind, target in blows if kind in kinds and target in targets
+    ]
+    standby = "standby" in targets and chance.random() < 0.5
+    moves = tuple(_move(chance, possible, first=number == 0) for number in range(chance.choice((1, 2, 2))))
+    return Episode(seed, standby, moves)
+
+
+def _move(chance: random.Random, possible: list[tuple[Kind, Target]], *, first: bool) -> Move:
+    action: Action = chance.choice(
+        ("deploy", "deploy", "deploy", "idle") if first else ("deploy", "rollback")
+    )
+    flaw = chance.choice(("", "", "", "", *FLAWS[1:])) if action == "deploy" else ""
+    count = chance.choice((1, 1, 1, 2))
+    faults = tuple(_fault(chance, possible, action) for _ in range(count))
+    # What a bot does while its disk is full is in its process and in its followers: whoever takes those too has it all.
+    starved = next((fault for fault in faults if fault.kind == "full"), None)
+    return Move(action, flaw, (starved,) if starved is not None else faults)
+
+
+def _fault(chance: random.Random, possible: list[tuple[Kind, Target]], action: Action) -> Fault:
+    # Kills are what a leader must survive most of all.
+    kind, target = chance.choice(possible + [one for one in possible if one[0] == "kill"])
+    if action == "idle" and target in ("new", "old"):
+        target = "leader"
+    step = "random" if action == "idle" else chance.choice(STEPS)
+    after = chance.randrange(0, 1500) if step == "random" else chance.choice((0, 0, 1, 5, 20, 60, 150))
+    lasts = {
+        "kill": 0, "torn": 0, "hang-up": 0, "stop": chance.choice(_STOPS), "delay": chance.choice((200, 600)),
+        "full": chance.choice((50, 400)), "unplug": chance.choice((100, 400)),
+    }[kind]  # fmt: skip
+    return Fault(kind, target, step, after, lasts)

@@ -1,0 +1,47 @@
+"""What a run of the chaos found, for people and for programs."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from statistics import median
+from typing import Any
+
+from .episode import Found
+from .plan import KINDS, STEPS
+
+__all__ = ["line_of", "summary", "table"]
+
+
+def summary(found: Sequence[Found]) -> dict[str, Any]:
+    """The last line: what was done, and what came of it."""
+    kinds = Counter(kind for one in found for kind, _, _ in one.struck)
+    outcomes = Counter(outcome for one in found for outcome in one.outcomes)
+    missed = [count for one in found for count in one.missed]
+    return {
+        "episodes": len(found),
+        "violations": sum(len(one.violations) for one in found),
+        "failed_seeds": [one.seed for one in found if one.violations],
+        "faults": dict(sorted(kinds.items())),
+        "deploys": {outcome: outcomes[outcome] for outcome in ("done", "aborted", "rolled_back")},
+        "missed_by_failover": {"p50": round(median(missed)), "max": max(missed)}
+        if missed
+        else {"p50": 0, "max": 0},
+    }
+
+
+def line_of(found: Found) -> str:
+    """One episode in a line, and each violation in one of its own."""
+    struck = ", ".join(f"{kind} {target} in {step}" for kind, target, step in found.struck) or "nobody struck"
+    outcomes = " ".join(found.outcomes) or "no deployment"
+    head = f"seed {found.seed}: {struck}; {outcomes}; {found.took:.1f} s"
+    wrong = [f"  VIOLATION: {violation}" for violation in found.violations]
+    return "\n".join([head, *wrong, *([f"  replay: bin/chaos --seed {found.seed}"] if wrong else [])])
+
+
+def table(found: Sequence[Found]) -> str:
+    """Faults by kind and step."""
+    counts = Counter((kind, step) for one in found for kind, _, step in one.struck)
+    rows = [f"{'':10}" + "".join(f"{step:>14}" for step in STEPS)]
+    rows += [f"{kind:10}" + "".join(f"{counts[kind, step]:>14}" for step in STEPS) for kind in KINDS]
+    return "\n".join(rows)

@@ -1,0 +1,163 @@
+"""The referee is not blind: whatever must not be is found, in an episode that is otherwise in order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from neverblink.supervisor.demo.ledger import Ledger
+
+from ..supervisor.lives import Life
+from .market import ACCOUNT, Sent
+from .plan import KINDS, STEPS, TARGETS, plan
+from .verdict import Deployed, Evidence, read, violations
+
+
+def in_order(tmp_path: Path) -> tuple[Life, dict[str, Any]]:
+    """A life with one order of the first leader and, after its death, one more; and all that goes with it."""
+    ledger = Ledger()
+    life = Life().begin().tick()
+    first = life.decide()
+    life.conclude(first).tick()
+    doubted = life.decide()
+    life.lead("w2", "failover").ticks(2)
+    for number, id in enumerate((first, doubted)):
+        buy(ledger, id, f"BTC-c-{number}")
+    return life, {
+        "ledger": ledger.records,
+        "sent": [Sent(first, 101, 1), Sent(doubted, 101, 2), Sent(doubted, 102, 3)],
+        "unleased": [],
+        "pids": {"w1": 101, "w2": 102},
+        "book": {"orders": {first: "BTC-c-0", doubted: "BTC-c-1"}, "fills": {"f-1": 2, "f-2": 2}, "held": 4},
+        "deployed": [Deployed(1, "v1", "v2", "aborted", "v1"), Deployed(2, "v1", "v2", "done", "v2")],
+    }
+
+
+def buy(ledger: Ledger, id: str, contract: str, *, whole: bool = True) -> None:
+    order = ledger.reserve(
+        at=1, account=ACCOUNT, client_id=id, contract=contract, side="buy", direction="up", size=2, price=0.5
+    )
+    if whole:
+        ledger.confirm(order.order, 2)
+        ledger.fill(order, 2, 3)
+
+
+def found(tmp_path: Path, life: Life, facts: dict[str, Any]) -> list[str]:
+    life.write(tmp_path / "journal")
+    return violations(Evidence(journal=read(tmp_path / "journal"), **facts))
+
+
+def test_an_episode_in_order_has_no_violation(tmp_path: Path) -> None:
+    assert found(tmp_path, *in_order(tmp_path)) == []
+
+
+def _again(life: Life, facts: dict[str, Any]) -> None:
+    ledger = Ledger()
+    id = next(iter(facts["book"]["orders"]))
+    buy(ledger, id, "BTC-c-0")
+    with pytest.raises(Exception, match="taken"):
+        buy(ledger, id, "BTC-c-0")
+    facts["ledger"] = [*facts["ledger"], ledger.records[-1]]
+
+
+def _half(life: Life, facts: dict[str, Any]) -> None:
+    ledger = Ledger()
+    buy(ledger, "x", "BTC-c-9", whole=False)
+    facts["ledger"] = [*facts["ledger"], msgspec.structs.replace(ledger.records[0], order="o-9")]
+
+
+def _contract_twice(life: Life, facts: dict[str, Any]) -> None:
+    ledger = Ledger()
+    buy(ledger, "x", "BTC-c-0", whole=False)
+    facts["ledger"] = [*facts["ledger"], msgspec.structs.replace(ledger.records[0], order="o-9")]
+
+
+def _unknown(life: Life, facts: dict[str, Any]) -> None:
+    facts["sent"].append(Sent("9-9-9", 101, 5))
+
+
+def _stranger(life: Life, facts: dict[str, Any]) -> None:
+    facts["sent"].append(Sent(facts["sent"][0].client_id, 102, 5))
+
+
+def _unleased(life: Life, facts: dict[str, Any]) -> None:
+    facts["unleased"].append("order 1-1-0 by pid 7, while pid 8 had the lease")
+
+
+def _forgotten(life: Life, facts: dict[str, Any]) -> None:
+    facts["book"]["orders"].popitem()
+
+
+def _invented(life: Life, facts: dict[str, Any]) -> None:
+    facts["book"]["orders"]["7-7-7"] = "BTC-c-7"
+
+
+def _fill_lost(life: Life, facts: dict[str, Any]) -> None:
+    facts["book"]["fills"].popitem()
+
+
+def _fill_twice(life: Life, facts: dict[str, Any]) -> None:
+    facts["book"]["held"] += 2
+
+
+def _wrong_code(life: Life, facts: dict[str, Any]) -> None:
+    facts["deployed"].append(Deployed(3, "v2", "v3", "aborted", "v3"))
+
+
+def _unfinished(life: Life, facts: dict[str, Any]) -> None:
+    facts["deployed"].append(Deployed(3, "v2", "v3", "", "v2"))
+
+
+def _tick_twice(life: Life, facts: dict[str, Any]) -> None:
+    life.tick(seq=life.seq)
+
+
+def _not_told(life: Life, facts: dict[str, Any]) -> None:
+    life.decide()
+    life.lead("w3", "failover", in_doubt=()).tick()
+
+
+@pytest.mark.parametrize(
+    ("harm", "said"),
+    [
+        (_again, "was sent twice"),
+        (_half, "was left in half"),
+        (_contract_twice, "BTC-c-0 was bought 2 times"),
+        (_unknown, "order 9-9-9 is no decision in the journal"),
+        (_stranger, "came from pid 102"),
+        (_unleased, "while pid 8 had the lease"),
+        (_forgotten, "is not in the state"),
+        (_invented, "order 7-7-7 is in the state and not in the ledger"),
+        (_fill_lost, "fill f-2 is not in the state"),
+        (_fill_twice, "the bot holds 6, and was filled 4"),
+        (_wrong_code, "deployment 3 is aborted, and v3 leads instead of v2"),
+        (_unfinished, "deployment 3 has not ended"),
+        (_tick_twice, "ticks ran twice"),
+        (_not_told, "its successor not told"),
+    ],
+)
+def test_whatever_must_not_be_is_found(
+    tmp_path: Path, harm: Callable[[Life, dict[str, Any]], None], said: str
+) -> None:
+    life, facts = in_order(tmp_path)
+    harm(life, facts)
+    assert any(said in one for one in found(tmp_path, life, facts)), found(tmp_path, life, facts)
+
+
+def test_a_seed_is_a_plan_and_all_kinds_befall_all_their_victims() -> None:
+    assert plan(17) == plan(17)
+    faults = [fault for seed in range(500) for move in plan(seed).moves for fault in move.faults]
+    assert {(fault.kind, fault.target) for fault in faults} == {
+        (kind, target) for kind, whom in KINDS.items() for target in whom
+    }
+    assert {fault.step for fault in faults} == set(STEPS)
+
+
+def test_only_what_is_wanted_is_planned() -> None:
+    wanted = plan(3, kinds=frozenset({"kill"}), targets=frozenset(TARGETS) - {"supervisor", "standby"})
+    assert not wanted.standby
+    assert {fault.kind for move in wanted.moves for fault in move.faults} == {"kill"}

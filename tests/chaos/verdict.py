@@ -1,0 +1,173 @@
+"""The verdict on one episode: what the exchange's ledger, the journal and the events say together.
+
+Each violation is one line. An empty list is what `bin/chaos` is for.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from neverblink.protocol.frame import Led, decode_frame
+from neverblink.protocol.journal import Entry, RecordKind, decode_opened, decode_snapshot
+from neverblink.supervisor.audit import audit
+from neverblink.supervisor.audit_report import Report
+from neverblink.supervisor.demo.ledger import Confirmed, Filled, Record, Reserved
+from neverblink.supervisor.demo.verdict import judge
+from neverblink.supervisor.journal_reader import read_journal
+
+from .market import TIMEFRAMES, Sent
+
+__all__ = ["Deployed", "Evidence", "Journaled", "read", "violations"]
+
+
+class Deployed(msgspec.Struct, frozen=True):
+    """One deployment: what led before, what was to lead, how it ended and what led then ("" for nobody)."""
+
+    number: int
+    before: str
+    wanted: str
+    outcome: str
+    led: str
+
+
+class Journaled(msgspec.Struct, frozen=True):
+    """What the journal says: the epoch in which each decision was opened, and the worker that led in each epoch."""
+
+    report: Report
+    decisions: Mapping[str, int]
+    leaders: Mapping[int, str]
+    doubts: frozenset[str]
+    """Decisions that a successor was told of."""
+    unwritten: Sequence[tuple[int, int]] = ()
+    """Spans that are in no file because the journal could not be written: from this wall ns on, up to this tick."""
+
+
+class Evidence(msgspec.Struct, frozen=True):
+    journal: Journaled
+    ledger: Sequence[Record]
+    sent: Sequence[Sent]
+    unleased: Sequence[str]
+    pids: Mapping[str, int]
+    """Each worker's process."""
+    book: Mapping[str, Any]
+    """The bot's state in the end, when it had stopped buying and everything was filled."""
+    deployed: Sequence[Deployed]
+
+
+def read(journal: Path) -> Journaled:
+    """Read and audit a journal. Raises `JournalError`."""
+    decisions: dict[str, int] = {}
+    leaders: dict[int, str] = {}
+    doubts: set[str] = set()
+    unwritten: list[tuple[int, int]] = []
+    for found in read_journal(journal):
+        match found:
+            case Entry(kind=RecordKind.OPENED, payload=payload):
+                opened = decode_opened(payload)
+                decisions[opened.id] = opened.epoch
+            case Entry(kind=RecordKind.SNAPSHOT, payload=payload):
+                snapshot = decode_snapshot(payload)
+                if snapshot.unwritten is not None:
+                    unwritten.append((snapshot.unwritten.since, snapshot.seq + 1))
+            case Entry(kind=RecordKind.FRAME, payload=payload):
+                frame = decode_frame(payload)
+                if isinstance(frame.about, Led):
+                    leaders[frame.epoch] = frame.about.worker
+                    doubts |= set(frame.about.in_doubt)
+            case _:
+                pass
+    return Journaled(audit(read_journal(journal)), decisions, leaders, frozenset(doubts), unwritten)
+
+
+def violations(evidence: Evidence) -> list[str]:
+    """Everything that must not be, in words."""
+    return [
+        *_of_the_journal(evidence.journal.report),
+        *_of_the_exchange(evidence),
+        *_of_the_lease(evidence),
+        *_of_the_state(evidence),
+        *_of_the_deployments(evidence.deployed),
+    ]
+
+
+def _of_the_journal(report: Report) -> list[str]:
+    found = [f"invariant {one.invariant}: {one.text}" for one in report.broken]
+    if report.doubled:
+        found.append(f"{report.doubled} ticks ran twice")
+    if report.decisions.open:
+        found.append(f"decisions are open at the end: {report.decisions.open}")
+    return found
+
+
+def _of_the_exchange(evidence: Evidence) -> list[str]:
+    """No order twice, no contract twice, none left in half."""
+    verdict = judge(evidence.ledger, time.time_ns(), 0, 0, ("BTC",), TIMEFRAMES)
+    found = [f"order {client_id} was sent twice" for client_id in verdict.duplicates]
+    found += [f"order {client_id} was left in half" for client_id in verdict.halves]
+    bought = Counter(record.contract for record in evidence.ledger if isinstance(record, Reserved))
+    found += [f"{contract} was bought {times} times" for contract, times in bought.items() if times > 1]
+    return found
+
+
+def _of_the_lease(evidence: Evidence) -> list[str]:
+    """Every order is a decision of whoever led in its epoch, and came from there, or from a successor told of it."""
+    found = list(evidence.unleased)
+    journal = evidence.journal
+    for sent in evidence.sent:
+        epoch = journal.decisions.get(sent.client_id)
+        if epoch is None and _unwritten(sent, journal.unwritten):
+            continue
+        if epoch is None:
+            found.append(f"order {sent.client_id} is no decision in the journal")
+            continue
+        worker = journal.leaders.get(epoch, "")
+        # A leader that died before its first frame is in no journal but by its decisions.
+        if worker and sent.pid != evidence.pids.get(worker) and sent.client_id not in journal.doubts:
+            found.append(f"order {sent.client_id} of {worker} came from pid {sent.pid}")
+    return found
+
+
+def _unwritten(sent: Sent, spans: Sequence[tuple[int, int]]) -> bool:
+    """Whether the bot decided it while its journal could not be written, and said so afterwards."""
+    seq = int(sent.client_id.split("-")[1])
+    return any(since <= sent.at and seq <= last for since, last in spans)
+
+
+def _of_the_state(evidence: Evidence) -> list[str]:
+    """The bot knows of every order and of every fill, once."""
+    reserved = {record.order: record for record in evidence.ledger if isinstance(record, Reserved)}
+    confirmed = [record.order for record in evidence.ledger if isinstance(record, Confirmed)]
+    orders = {reserved[order].client_id: reserved[order].contract for order in confirmed}
+    fills = {record.fill: record.size for record in evidence.ledger if isinstance(record, Filled)}
+    book = evidence.book
+    found = [
+        f"order {id} ({contract}) is not in the state"
+        for id, contract in orders.items()
+        if id not in book["orders"]
+    ]
+    found += [
+        f"order {id} is in the state and not in the ledger" for id in book["orders"] if id not in orders
+    ]
+    found += [f"fill {fill} is not in the state" for fill in fills if fill not in book["fills"]]
+    if book["held"] != sum(fills.values()):
+        found.append(f"the bot holds {book['held']}, and was filled {sum(fills.values())}")
+    return found
+
+
+def _of_the_deployments(deployed: Sequence[Deployed]) -> list[str]:
+    found: list[str] = []
+    for one in deployed:
+        leads = one.wanted if one.outcome == "done" else one.before
+        if one.outcome not in ("done", "aborted", "rolled_back"):
+            found.append(f"deployment {one.number} has not ended")
+        elif one.led != leads:
+            found.append(
+                f"deployment {one.number} is {one.outcome}, and {one.led or 'nobody'} leads instead of {leads}"
+            )
+    return found

@@ -1,0 +1,154 @@
+"""Environments built with uv while a real bot ticks, and checks, with no network: every wheel is the test's own."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+import zipfile
+from pathlib import Path
+
+from ..supervisor.repository import Repository
+from .bots import bot
+from .live import WITHIN, Live, ends, one_line, unbroken
+
+HANDLERS = """
+    def on_lead(self, in_doubt):
+        say(f"prices {prices.VERSION}")
+
+    def on_tick(self, tick):
+        self.state.ticks += 1
+        say(f"tick {tick.seq}")
+    """
+VERSION = bot(HANDLERS, first="import prices")
+HANGS = """
+import os, pathlib, time
+def build_wheel(directory, settings=None, metadata=None):
+    pathlib.Path("BACKEND").write_text(str(os.getpid()))
+    time.sleep(1000)
+def prepare_metadata_for_build_wheel(directory, settings=None):
+    return build_wheel(directory)
+"""
+
+
+def wheel(directory: Path, version: str) -> None:
+    """Write a wheel of the library `prices`."""
+    directory.mkdir(exist_ok=True)
+    info = f"prices-{version}.dist-info"
+    with zipfile.ZipFile(directory / f"prices-{version}-py3-none-any.whl", "w") as archive:
+        archive.writestr("prices.py", f'VERSION = "{version}"\n')
+        archive.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: prices\nVersion: {version}\n")
+        archive.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        archive.writestr(
+            f"{info}/RECORD", f"prices.py,,\n{info}/METADATA,,\n{info}/WHEEL,,\n{info}/RECORD,,\n"
+        )
+
+
+def needs(live: Live, place: Path, what: str, **deploy: str) -> None:
+    """Have the project ask for `what`, from the test's wheels alone."""
+    for version in ("1.0", "2.0"):
+        wheel(live.tmp / "wheels", version)
+    (place / "requirements.txt").write_text(f"--no-index\n--find-links {live.tmp / 'wheels'}\n{what}\n")
+    config = (place / "neverblink.toml").read_text().partition("[deploy]")[0]
+    words = "".join(f"{key} = {json.dumps(value)}\n" for key, value in deploy.items())
+    (place / "neverblink.toml").write_text(f"{config}[deploy]\n{words}")
+
+
+def test_a_commit_with_another_version_of_a_library_takes_over_with_no_tick_missed(live: Live) -> None:
+    repository = Repository(live.code("fox", VERSION))
+    needs(live, repository.path, "prices==1.0")
+    repository.commit("first")
+    live.up(repository.path)
+    live.says("prices", lambda said: said == ["1.0"])
+    check = """python -c 'import prices, neverblink.worker; print("checked", prices.VERSION)'"""
+    needs(live, repository.path, "prices==2.0", check=check)
+    id = repository.commit("newer prices")
+    shown = live.run("deploy", "main", "--project", repository.path)
+    assert shown.code == 0, shown
+    assert f"{id[:8]} newer prices" in shown.out
+    assert "+ prices==2.0" in shown.out
+    assert "checked 2.0" in shown.out
+    live.says("prices", lambda said: said == ["1.0", "2.0"])
+    # Another commit that asks for the same costs no build.
+    (repository.path / "bot.py").write_text(f"{VERSION}# again\n")
+    repository.commit("another exit")
+    same = live.run("deploy", "main", "--project", repository.path, "--json")
+    assert same.code == 0, same
+    kept = [entry for entry in (live.home / "environments").iterdir() if not entry.name.startswith(".")]
+    assert len(kept) == 2
+    told = live.run("history", "1", "--json").json
+    assert (told["commit"], told["subject"]) == (id, "newer prices")
+    assert "environment: + prices==2.0" in [" ".join(line.split()) for line in told["log"]]
+    assert [note["step"] for note in told["steps"]][:2] == ["environment", "check"]
+    live.down()
+    report = live.audit()
+    assert report["missed"] == report["doubled"] == 0, report
+    unbroken(live.said("tick"), report)
+
+
+def test_what_cannot_be_built_or_fails_its_check_is_aborted_with_the_words(live: Live) -> None:
+    place = live.code("fox", VERSION)
+    needs(live, place, "prices==1.0")
+    live.up(place)
+    needs(live, place, "prices==3.0")
+    refused = live.run("deploy", place)
+    assert refused.code == 3, refused
+    assert "there is no version of prices==3.0" in " ".join(refused.out.split())
+    needs(live, place, "prices==2.0", check="python -c 'raise SystemExit(\"no exits\")'")
+    refused = live.run("deploy", place, "--json")
+    assert refused.code == 3, refused
+    assert refused.json["reason"].startswith("check ")
+    assert refused.json["reason"].endswith("failed (exit 1): no exits")
+    needs(live, place, "prices==1.0", check="sh -c 'echo hanging; sleep 1000'")
+    deploy = live.start("deploy", place)
+    deploy.prints("hanging")
+    deploy.interrupt()
+    cancelled = deploy.ends()
+    assert cancelled.code == 3, cancelled
+    live.ticks_on()
+    assert live.status()["worker"] == "w1"
+    live.down()
+    assert live.audit()["missed"] == 0
+
+
+def test_a_killed_uv_ends_the_deployment_and_leaves_nothing(live: Live) -> None:
+    place = live.code("fox", VERSION)
+    needs(live, place, "prices==1.0")
+    live.up(place)
+    slow, backend = place / "slow", live.tmp / "backend.pid"
+    slow.mkdir()
+    (slow / "pyproject.toml").write_text(
+        '[project]\nname = "slow"\nversion = "1"\n'
+        '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n'
+    )
+    (slow / "backend.py").write_text(HANGS.replace("BACKEND", str(backend)))
+    needs(live, place, "prices==1.0\n./slow")
+    number = live.begin(place)
+    building = _pid_in(backend)
+    running = json.loads((live.home / "environments" / ".running").read_bytes())["pid"]
+    os.kill(running, signal.SIGKILL)
+    ended = live.ended(number)
+    assert ended["outcome"] == "aborted"
+    assert "uv was killed by SIGKILL" in ended["reason"]
+    ends(building)
+    left = {entry.name for entry in (live.home / "environments").iterdir() if entry.name.startswith(".")}
+    assert left <= {".of", ".wheels"}
+    live.ticks_on()
+    live.down()
+
+
+def test_an_environment_that_cannot_be_built_keeps_the_bot_from_starting(live: Live) -> None:
+    place = live.code("fox", VERSION)
+    needs(live, place, "prices==3.0")
+    refused = live.run("up", "--project", place)
+    assert refused.code == 8, refused
+    assert "there is no version of prices==3.0" in one_line(refused)
+
+
+def _pid_in(file: Path) -> int:
+    until = time.monotonic() + WITHIN
+    while not (file.exists() and file.read_text()):
+        assert time.monotonic() < until, f"nobody wrote {file}"
+        time.sleep(0.01)
+    return int(file.read_text())

@@ -1,0 +1,277 @@
+"""`git push live main`, with real git: what whoever pushes sees, and what the bot does."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+from pathlib import Path
+
+import psutil
+
+from .bots import COUNTER, bot, waits
+from .live import Live, ends
+from .pushing import Pushing
+
+HANDED = re.compile(r"=====> handed over at tick (\d+) in \S+ ms, (\d+) missed")
+
+
+def test_a_push_deploys_and_ends_with_the_tick_at_which_the_new_code_took_over(live: Live) -> None:
+    code = live.code("v0", COUNTER)
+    live.up(code)
+    pushing = Pushing(live)
+    first = pushing.commit(code, "Begin")
+    pushed = pushing.push()
+    assert pushed.code == 0, pushed
+    handed = HANDED.search(pushed.err)
+    assert handed, pushed.err
+    ended = live.ended(1)
+    assert (ended["outcome"], ended["seq"], ended["missed"]) == ("done", int(handed[1]), int(handed[2]))
+    assert f"{first[:8]} (Begin)" in pushed.err
+    assert pushed.err.index("rehearsing") < pushed.err.index("waiting for a boundary") < handed.start()
+    # What was pushed runs, and it is told apart by who and why.
+    second = pushing.change("Earlier exits")
+    assert HANDED.search(pushing.push("-o", "message=they were late", "live", "main").err)
+    told = live.run("history", "2", "--json").json
+    assert (told["commit"], told["subject"], told["ref"]) == (second, "Earlier exits", "main")
+    assert told["why"] == "they were late"
+    assert live.status()["release"].endswith(second[:8])
+    live.down()
+    report = live.audit()
+    assert report["doubled"] == 0, report
+    assert report["handoffs_total"] == 2
+
+
+def test_only_the_chosen_branch_deploys_and_everything_else_is_told_why_not(live: Live) -> None:
+    code = live.code("v0", COUNTER)
+    live.up(code)
+    pushing = Pushing(live, "--branch", "trunk")
+    pushing.commit(code, "Begin")
+    assert "branch main: deploys nothing, only branch trunk does" in pushing.push().err
+    pushing.git("tag", "v1")
+    several = pushing.push("-o", "no-wait", "live", "main:trunk", "main:feature", "v1")
+    assert several.code == 0, several
+    assert "branch feature: deploys nothing" in several.err
+    assert "tag v1: tags deploy nothing" in several.err
+    assert "deployment 1 goes on by itself" in several.err
+    assert live.ended(1)["outcome"] == "done"
+    assert "branch feature was deleted" in pushing.push("live", ":feature").err
+    # Back to nothing, and to other commits than before.
+    pushing.git("--git-dir", str(pushing.bare), "config", "receive.denyDeleteCurrent", "ignore")
+    gone = pushing.push("live", ":trunk")
+    assert "the bot goes on with the code it runs" in gone.err, gone
+    pushing.push("-o", "nowait", "live", "main:trunk")
+    pushing.git("commit", "--quiet", "--amend", "--message", "Begin again")
+    forced = pushing.push("-o", "forse", "--force", "live", "main:trunk")
+    assert 'no push option "forse": did you mean -o force?' in forced.err
+    assert HANDED.search(forced.err), forced
+    assert [row["outcome"] for row in live.run("history", "--json").json["deployments"]] == ["done"] * 3
+    live.down()
+    assert live.audit()["doubled"] == 0
+
+
+def test_what_fails_after_the_push_is_a_banner_and_the_old_code_ticks_on(live: Live) -> None:
+    code = live.code("v0", COUNTER)
+    pushing = Pushing(live)
+    pushing.commit(code, "Begin")
+    off = pushing.push()
+    assert "error: NOT DEPLOYED" in off.err
+    assert "start the bot with `neverblink up`" in off.err
+    live.up(code)
+    before = live.status()["release"]
+    pushing.commit(live.code("broken", "def\n"), "Broken")
+    broken = pushing.push()
+    assert "error: NOT DEPLOYED" in broken.err
+    assert "SyntaxError" in broken.err
+    assert f"{before} leads, and noticed nothing." in broken.err
+    grown = bot(state="limit: int\nticks: int = 0")
+    pushing.commit(live.code("grown", grown), "Unreadable")
+    assert "limit" in pushing.push().err
+    crash = bot('def on_lead(self, in_doubt):\n    raise ValueError("sold twice")')
+    pushing.commit(live.code("crash", crash), "Crash")
+    crashed = pushing.push()
+    assert "sold twice" in crashed.err
+    assert "error: ROLLED BACK" in crashed.err or "error: NOT DEPLOYED" in crashed.err
+    live.ask("lock", why="release freeze")
+    pushing.commit(code, "Mended")
+    locked = pushing.push()
+    assert "release freeze" in locked.err
+    live.ask("unlock")
+    live.ticks_on()
+    assert live.status()["release"] == before
+    live.down()
+    assert live.audit()["doubled"] == 0
+
+
+def test_a_gate_refuses_what_can_not_run_and_hands_over_what_it_rehearsed(live: Live) -> None:
+    code = live.code("v0", COUNTER)
+    pushing = Pushing(live, "--gate")
+    first = pushing.commit(code, "Begin")
+    off = pushing.push()
+    assert off.code != 0
+    assert "error: REFUSED" in off.err
+    live.up(code)
+    well = pushing.push()
+    assert well.code == 0, well
+    assert "rehearsed: this code can take over" in well.err
+    assert HANDED.search(well.err), well
+    assert pushing.tip() == first
+    # What was rehearsed is what was handed over to, and not made anew.
+    rows = live.run("history", "--json").json["deployments"]
+    assert [(row["outcome"], row["release"]) for row in rows] == [
+        ("done", rows[1]["release"]),
+        ("rehearsed", rows[1]["release"]),
+    ]
+    pushing.commit(live.code("broken", "def\n"), "Broken")
+    refused = pushing.push()
+    assert refused.code != 0
+    assert "error: REFUSED: main stays where it was" in refused.err
+    assert "SyntaxError" in refused.err
+    assert pushing.tip() == first
+    misspelt = pushing.push("-o", "now", "live", "main:other", "main")
+    assert 'no push option "now"' in misspelt.err
+    assert (pushing.tip(), pushing.tip("other")) == (first, "")
+    # The gate is for the branch that deploys.
+    assert pushing.push("live", "main:other").code == 0
+    live.down()
+    assert live.audit()["doubled"] == 0
+
+
+def test_a_push_waits_for_the_deployment_before_it_and_the_newest_is_deployed(live: Live) -> None:
+    code = live.code("v0", COUNTER)
+    gate = live.tmp / "gate"
+    live.up(code)
+    pushing = Pushing(live)
+    pushing.commit(live.code("slow", waits("on_start", gate)), "Slow")
+    first = pushing.start("live", "main")
+    live.event(type="step", step="spawned")
+    pushing.commit(code, "Second")
+    second = pushing.start("live", "main")
+    second.prints("waiting for the end of deployment 1")
+    newest = pushing.change("Third")
+    third = pushing.start("live", "main")
+    third.prints("waiting for the end of deployment 1")
+    assert "is deployed in its place" in second.ends().err
+    gate.touch()
+    assert HANDED.search(first.ends().err)
+    assert HANDED.search(third.ends().err)
+    assert live.status()["release"].endswith(newest[:8])
+    # A push in a probation lets it come to its end, and then takes its turn.
+    pushing.commit(live.code("long", COUNTER, probation="1s"), "Long")
+    long = pushing.start("live", "main")
+    live.phase(3, "probation")
+    pushing.change("Next")
+    assert HANDED.search(pushing.push().err)
+    assert HANDED.search(long.ends().err)
+    live.down()
+    report = live.audit()
+    assert report["doubled"] == 0, report
+
+
+def test_neither_a_killed_pusher_nor_a_killed_hook_cancels_the_deployment(live: Live) -> None:
+    code = live.code("v0", COUNTER)
+    live.up(code)
+    pushing = Pushing(live)
+    for number, end in enumerate((_end_pusher, _end_hook, _hang_up), start=1):
+        gate = live.tmp / f"gate{number}"
+        pushing.commit(live.code(f"v{number}", waits("on_start", gate)), f"Push {number}")
+        push = pushing.start("live", "main")
+        live.event(type="step", step="spawned", deployment=number)
+        push.prints("starting a worker")
+        hook = _hook_of(pushing.bare)
+        end(push.pid, hook)
+        push.ends()
+        gate.touch()
+        assert live.ended(number)["outcome"] == "done", live.story()
+        ends(hook.pid)
+    live.down()
+    assert live.audit()["doubled"] == 0
+
+
+def test_a_hook_that_was_there_runs_first_with_the_same_lines_and_may_refuse(live: Live) -> None:
+    code = live.code("v0", COUNTER)
+    live.up(code)
+    pushing = Pushing(live)
+    live.run("hook", "remove", pushing.bare)
+    for name in ("pre-receive", "post-receive"):
+        hook = pushing.bare / "hooks" / name
+        hook.write_text(
+            f"#!/bin/sh\ncat > {live.tmp}/{name}.seen\n! grep -q refs/heads/no {live.tmp}/{name}.seen\n"
+        )
+        hook.chmod(0o755)
+    pushing.install("--gate")
+    commit = pushing.commit(code, "Begin")
+    assert HANDED.search(pushing.push().err)
+    line = f"{'0' * 40} {commit} refs/heads/main\n"
+    assert {(live.tmp / f"{name}.seen").read_text() for name in ("pre-receive", "post-receive")} == {line}
+    pushing.change("Next")
+    refused = pushing.push("live", "main", "main:no")
+    assert refused.code != 0
+    assert "deployment" not in refused.err
+    assert pushing.tip() == commit
+
+
+def test_a_neverblink_that_is_gone_is_a_banner_or_behind_the_gate_a_refusal(live: Live) -> None:
+    pushing = Pushing(live)
+    pushing.commit(live.code("v0", COUNTER), "Begin")
+    pushing.git("--git-dir", str(pushing.bare), "config", "neverblink.python", str(live.tmp / "gone"))
+    gone = pushing.push()
+    assert gone.code == 0
+    assert "error: NOT DEPLOYED" in gone.err
+    assert f"is gone: {live.tmp}/gone" in gone.err
+    pushing.install("--gate")
+    pushing.git("--git-dir", str(pushing.bare), "config", "neverblink.python", str(live.tmp / "gone"))
+    pushing.change("Next")
+    refused = pushing.push()
+    assert refused.code != 0
+    assert "error: REFUSED" in refused.err
+
+
+def test_many_pushes_leave_nothing_behind(live: Live) -> None:
+    pushes = int(os.environ.get("NEVERBLINK_TEST_PUSHES", "6"))
+    code = live.code("v0", COUNTER)
+    live.up(code)
+    pushing = Pushing(live)
+    pushing.commit(code, "Begin")
+    assert HANDED.search(pushing.push().err)
+    supervisor = live.status()["supervisor"]["pid"]
+    before, counts = None, set[int]()
+    for number in range(pushes):
+        pushing.change(f"Push {number}")
+        assert HANDED.search(pushing.push("live", "main").err)
+        live.event(type="worker-exited", worker=f"w{number + 2}")
+        open_files = len(os.listdir(f"/proc/{supervisor}/fd"))
+        before = before or open_files
+        counts.add(len(os.listdir(f"/proc/{live.status()['workers'][0]['pid']}/fd")))
+        assert open_files <= before, f"{open_files} open files after {number + 2} pushes, {before} after one"
+    assert len(counts) == 1, counts
+    assert len([one for one in (live.home / "releases").iterdir() if not one.is_symlink()]) <= 5 + 2
+    workers = [p for p in live.processes() if "neverblink.worker" in " ".join(p.cmdline())]
+    assert len(workers) == 1, workers
+    live.down()
+    report = live.audit()
+    assert report["doubled"] == 0, report
+    assert report["handoffs_total"] == pushes + 1
+
+
+def _hook_of(bare: Path) -> psutil.Process:
+    """The hook's own process, the one that watches."""
+    for process in psutil.process_iter():
+        try:
+            if "neverblink.supervisor.hook" in process.cmdline() and Path(process.cwd()) == bare:
+                return process
+        except (psutil.Error, OSError):
+            continue
+    raise AssertionError("no hook runs")
+
+
+def _end_pusher(pusher: int, hook: psutil.Process) -> None:
+    os.killpg(pusher, signal.SIGKILL)
+
+
+def _end_hook(pusher: int, hook: psutil.Process) -> None:
+    hook.kill()
+
+
+def _hang_up(pusher: int, hook: psutil.Process) -> None:
+    os.killpg(pusher, signal.SIGHUP)
