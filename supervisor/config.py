@@ -36,6 +36,7 @@ __all__ = [
     "Keep",
     "NoConfig",
     "load",
+    "read_toml",
 ]
 
 FILE_NAME = "neverblink.toml"
@@ -49,7 +50,7 @@ _DURABILITIES: tuple[Durability, ...] = ("process", "interval", "always")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _BOT = re.compile(r"(?:[^\W\d]\w*\.)*[^\W\d]\w*:[^\W\d]\w*")
 _MOST_RELEASES = 10_000
-_LARGEST = 4 * 1024 * 1024
+_LARGEST = 64 * 1024 * 1024
 _DEEPEST_KEY = 100
 _LEAST_SEGMENT = 64 * 1024
 _MOST_SEGMENT = 1024**3
@@ -294,8 +295,8 @@ def _read(directory: Path) -> tuple[Path, dict[str, Any]]:
         raise ConfigError(directory, "", f"{problem}: expected the bot's directory")
     own = directory / FILE_NAME
     shared = directory / "pyproject.toml"
-    table = _parse(own)
-    tools: Any = (_parse(shared) or {}).get("tool", {})
+    table = read_toml(own)
+    tools: Any = (read_toml(shared) or {}).get("tool", {})
     inside: Any = cast("dict[str, Any]", tools).get("neverblink") if isinstance(tools, dict) else None
     if table is not None and inside is not None:
         raise ConfigError(own, "", "pyproject.toml has a [tool.neverblink] too: keep one of the two")
@@ -308,7 +309,8 @@ def _read(directory: Path) -> tuple[Path, dict[str, Any]]:
     return shared, cast("dict[str, Any]", inside)
 
 
-def _parse(path: Path) -> dict[str, Any] | None:
+def read_toml(path: Path) -> dict[str, Any] | None:
+    """What a TOML file says, None when there is none. Raises `ConfigError`."""
     try:
         with path.open("rb") as file:
             text = file.read(_LARGEST + 1).decode()
