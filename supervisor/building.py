@@ -7,6 +7,7 @@ and the user's.
 
 from __future__ import annotations
 
+import importlib
 import os
 import re
 import shutil
@@ -177,15 +178,14 @@ def _words(lines: list[str], code: int) -> str:
 
 
 def _uv() -> str:
+    """The program that the package uv has brought."""
     try:
-        from uv import find_uv_bin
+        return str(importlib.import_module("uv").find_uv_bin())
     except ImportError:
         raise BuildFailed(
             'there is no uv here, which builds environments: install neverblink with "neverblink[supervisor]", or say '
             'environment = "none" in neverblink.toml'
         ) from None
-    try:
-        return find_uv_bin()
     except FileNotFoundError as problem:
         raise BuildFailed(f"uv is not where it was installed: {problem}") from None
 

@@ -67,13 +67,13 @@ class Client:
 
         Raises `Refused` with the supervisor's fault, and `Unreachable` when there is none or no answer from it.
         """
+        pid = self._place.supervisor()
         id = self.send(command)
         until = time.monotonic() + within
         while (left := until - time.monotonic()) > 0:
-            if (answer := self.answer(id, left)) is not None:
-                return answer
+            if (answer := self._taken(id, left)) is not None:
+                return answer.result
         # What was asked may still be carried out; only the answer is given up.
-        pid = self._place.supervisor()
         self._forget()
         raise self._place.silent(within, pid)
 
@@ -91,22 +91,8 @@ class Client:
 
         Raises `Refused` with the supervisor's fault, and `Unreachable` when it is gone.
         """
-        until = time.monotonic() + within
-        while id not in self._answers:
-            requests = self._connected()
-            left = max(0.0, until - time.monotonic())
-            if requests.poll(min(_LOOK_EVERY_MS, int(left * 1000) + 1)):
-                answer = _read(requests)
-                if answer is not None:
-                    self._answers[answer.id] = answer
-                continue
-            self._place.supervisor()
-            if not left:
-                return None
-        answer = self._answers.pop(id)
-        if answer.error is not None:
-            raise Refused(answer.error)
-        return answer.result
+        answer = self._taken(id, within)
+        return None if answer is None else answer.result
 
     def events(self) -> Events:
         """Subscribe to all events from now on. Raises `Unreachable` when there is no supervisor."""
@@ -127,6 +113,24 @@ class Client:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _taken(self, id: str, within: float) -> Answer | None:
+        until = time.monotonic() + within
+        while id not in self._answers:
+            requests = self._connected()
+            left = max(0.0, until - time.monotonic())
+            if requests.poll(min(_LOOK_EVERY_MS, int(left * 1000) + 1)):
+                answer = _read(requests)
+                if answer is not None:
+                    self._answers[answer.id] = answer
+                continue
+            self._place.supervisor()
+            if not left:
+                return None
+        answer = self._answers.pop(id)
+        if answer.error is not None:
+            raise Refused(answer.error)
+        return answer
 
     def _connected(self) -> zmq.Socket[bytes]:
         if self._requests is None:

@@ -14,6 +14,7 @@ import time
 import traceback
 from collections.abc import Callable, Mapping
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any, TextIO
 
 import zmq
@@ -269,6 +270,14 @@ class _Daemon:
 
     async def _first_release(self) -> tuple[Release, Config]:
         source = self._config.directory
+        pushed = self._pushed(source)
+        if pushed is not None:
+            self._log.say(
+                f"going on with the commit that led last: {pushed.ref} {pushed.commit[:8]} "
+                f"({pushed.subject}). For the code in {source}: `neverblink deploy {source}`"
+            )
+            config = await asyncio.to_thread(load, pushed.path, Path(pushed.origin))
+            return pushed, await self._prepared(pushed, config)
         release = await asyncio.to_thread(self._releases.make, source, self._config.bot)
         before = self._releases.current()
         self._releases.promote(release.id)
@@ -290,6 +299,17 @@ class _Daemon:
             if self._stopping is not None:
                 return config
             raise StartFailed(self._news.bot, problem.message, "") from None
+
+    def _pushed(self, project: Path) -> Release | None:
+        """What led last, when it came by a push: then the project's directory is not what the bot is to run."""
+        current = self._releases.current()
+        try:
+            release = self._releases.get(current) if current else None
+        except NeverblinkError:
+            return None
+        if release is None or not release.commit or project.is_relative_to(release.origin):
+            return None
+        return release
 
     def _digest(self, release: str) -> str:
         try:

@@ -113,7 +113,12 @@ class Deployments:
 
         One that they left unfinished is to be taken up; one that had not begun yet, as far as is known, is ended.
         """
-        left = await self._archive.ask(lambda history: history.kept(_LEFT, Left))
+        left: Left | None = None
+        try:
+            left = await self._archive.ask(lambda history: history.kept(_LEFT, Left))
+        except HistoryError as problem:
+            # Of a neverblink that keeps it in another way: the workers finish or undo it without us.
+            self._bot.news.trouble(problem.message)
         for row in await self._archive.ask(lambda history: history.unfinished()):
             if left is not None and row.id == left.kept.handoff.deployment:
                 self._left = left, row

@@ -4,7 +4,7 @@
         3f9c0d1e2a4b5c6d/       one environment, named by a hash of what went in; .neverblink.json says what that was
         .of/RELEASE -> ../3f…   which release runs in which
         .wheels/                our own worker, packed from this installation
-        .new-PID-N/             one that is being built; left behind only by a crash, and then swept away
+        .new-PID-N-…/           one that is being built; left behind only by a crash, and then swept away
 
 An environment is built under another name and moved into place by one rename, so it is whole or not there. Environments
 can't be moved in general; a relocatable one can: its programs find their interpreter beside themselves, and Python
@@ -104,7 +104,7 @@ class Environments:
         name = self.name_of(wanted, config)
         self.directory.mkdir(mode=0o700, exist_ok=True)
         need(self.directory, _ROOM, "an environment")
-        place = self._place()
+        place = self._place(name)
         variables = self.variables(None)
         try:
             place.mkdir(mode=0o700)
@@ -175,10 +175,11 @@ class Environments:
             seen["PATH"] = f"{place / 'bin'}{os.pathsep}{seen.get('PATH', os.defpath)}"
         return {**seen, "NO_COLOR": "1", "PYTHONUNBUFFERED": "1"}
 
-    def _place(self) -> Path:
+    def _place(self, name: str) -> Path:
+        # With the name of what is built in it: uv knows a library in a directory by its path.
         with self._lock:
             self._count += 1
-            return self.directory / f"{_NEW}{os.getpid()}-{self._count}"
+            return self.directory / f"{_NEW}{os.getpid()}-{self._count}-{name}"
 
     def _settle(self, built: Path, name: str, file: str) -> Built:
         stamp = _Stamp(version_of(built), len(installed_in(built)), file, time.time_ns())

@@ -25,7 +25,7 @@ __all__ = ["diff"]
 def diff(here: Here, target: str) -> Done:
     """Show the commits between what runs and what would be deployed (default: HEAD), newest first."""
     running = _running(here)
-    there, repository = _commit_of(find_target(here, target), running)
+    there, repository = _commit_of(find_target(here, target), Releases(here.home.releases))
     came = git.log(repository, running.commit, there)
     undone = git.log(repository, there, running.commit)
     screen = here.screen
@@ -62,16 +62,19 @@ def _running(here: Here) -> Release:
     return release
 
 
-def _commit_of(target: Target, running: Release) -> tuple[str, Path]:
+def _commit_of(target: Target, releases: Releases) -> tuple[str, Path]:
     """The commit that is meant, and a repository that has it."""
     if target.commit is not None:
         return target.commit.commit, target.commit.repository
-    if target.release is None or not target.release.commit:
+    release = releases.get(target.release) if target.release else None
+    if release is None or not release.commit:
         raise BadInput(f"{target.shown} is of no commit: name one, or a release that was made of one")
-    found = git.resolve(target.near, target.release.commit) or git.resolve(Path(running.origin), "HEAD")
+    found = git.resolve(target.near, release.commit)
     if found is None:
-        raise BadInput(f"there is no git repository around {target.near}: go to the bot's")
-    return target.release.commit, found.repository
+        raise BadInput(
+            f"there is no git repository with {release.commit[:8]} around {target.near}: go to the bot's"
+        )
+    return release.commit, found.repository
 
 
 def _plain(notes: list[CommitNote]) -> list[dict[str, str]]:

@@ -26,15 +26,15 @@ class Target(msgspec.Struct, frozen=True):
     near: Path
     path: Path | None = None
     commit: git.Found | None = None
-    release: Release | None = None
+    release: str = ""
 
     @property
     def words(self) -> dict[str, str]:
         """The fields of a `Deploy` that say it."""
         if self.path is not None:
             return {"path": str(self.path)}
-        if self.release is not None:
-            return {"release": self.release.id}
+        if self.release:
+            return {"release": self.release}
         assert self.commit is not None
         found = self.commit
         return {
@@ -46,12 +46,16 @@ class Target(msgspec.Struct, frozen=True):
 
 
 def find_target(here: Here, said: str) -> Target:
-    """What `said` means, seen from `here`. Raises `BadInput`, `ConfigError` and `AmbiguousRelease`."""
+    """What `said` means, seen from `here`. Raises `BadInput`, `ConfigError` and `AmbiguousRelease`.
+
+    For a server elsewhere it is a directory or a release there, and only the supervisor can look.
+    """
     if here.server:
-        # It is there, and only the supervisor can look.
-        if not said.startswith("/"):
-            raise BadInput(f"{said}: on a server, name the directory with the code by its full path there")
-        return Target(said, here.cwd, path=Path(said))
+        if Path(said).is_absolute():
+            return Target(said, here.cwd, path=Path(said))
+        if "/" in said or said in (".", ".."):
+            raise BadInput(f"{said} is a directory on the server: name it by its full path")
+        return Target(f"release {said}", here.cwd, release=said)
     place = here.path(Path(said))
     if place.is_dir():
         # Find out here what a look can find out, so that the mend is said in the caller's words.
@@ -59,7 +63,7 @@ def find_target(here: Here, said: str) -> Target:
         return Target(said, place, path=place)
     release = _release(here, said)
     if release is not None:
-        return Target(f"release {release.id}", here.cwd, release=release)
+        return Target(f"release {release.id}", here.cwd, release=release.id)
     stand = _stand(here)
     found = git.resolve(stand, said)
     if found is not None:

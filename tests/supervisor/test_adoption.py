@@ -202,3 +202,17 @@ def test_down_ends_an_adopted_bot(world: World) -> None:
     (pid,) = left(world)
     assert world.play(scenario, code) == 0
     ends(pid)
+
+
+def test_what_another_neverblink_has_kept_of_a_deployment_is_no_reason_not_to_come_back(world: World) -> None:
+    code = world.code("v1")
+    with earlier(world, code):
+        pass
+    with History.open(world.home.database, "fox") as history:
+        number = history.begin("deploy", "r2", "r1", 1)
+        history.keep("deployment under way", {"kept": {"handoff": {"phase": "hovering"}}})
+    assert world.play(nothing, code) == 0
+    with History.open(world.home.database, "fox") as history:
+        ended = history.deployment(number)
+    assert (ended.outcome, ended.reason) == ("aborted", "the supervisor ended before it did")
+    assert "deployment under way" in world.screen.getvalue()

@@ -128,7 +128,7 @@ def test_msgpack_is_answered_in_msgpack(play: Play) -> None:
         (b"{", "", "not a request"),
         (b'{"id": "3"}', "3", "not a request"),
         (b'{"id": "3", "op": "reload"}', "3", "reload"),
-        (b'{"id": "3", "op": "deploy"}', "3", "path"),
+        (b'{"id": "3", "op": "send"}', "3", "name"),
         (b'{"id": "3", "op": "status", "verbose": true}', "3", "verbose"),
         (b'{"id": "3", "op": "send", "name": "x", "args": []}', "3", "args"),
         (b'{"id": 3, "op": "status"}', "", "id"),

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from .bots import COUNTER
+from .bots import bot
 from .live import Live, Verb
 from .test_killed import decides, end, ticking
+
+COUNTER = bot(tick="50ms")
 
 
 def test_a_supervisor_that_comes_back_knows_all_there_is_to_know(live: Live) -> None:

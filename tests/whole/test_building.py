@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
+import subprocess
 import time
 import zipfile
 from pathlib import Path
+
+import pytest
+
+from neverblink.supervisor.building import BuildFailed
+from neverblink.supervisor.chore import Chores
+from neverblink.supervisor.config import load
+from neverblink.supervisor.environments import Environments
+from neverblink.supervisor.wanted import wanted
 
 from ..supervisor.repository import Repository
 from .bots import bot
@@ -29,6 +39,63 @@ def build_wheel(directory, settings=None, metadata=None):
     time.sleep(1000)
 def prepare_metadata_for_build_wheel(directory, settings=None):
     return build_wheel(directory)
+"""
+
+BUILDS = """
+import pathlib, zipfile
+def build_wheel(directory, settings=None, metadata=None):
+    name, info = "tide-1-py3-none-any.whl", "tide-1.dist-info"
+    with zipfile.ZipFile(pathlib.Path(directory, name), "w") as archive:
+        archive.writestr("tide.py", f"VERSION = {pathlib.Path('tide.txt').read_text()!r}")
+        archive.writestr(f"{info}/METADATA", "Metadata-Version: 2.1\\nName: tide\\nVersion: 1\\n")
+        archive.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n")
+        archive.writestr(f"{info}/RECORD", "")
+    return name
+"""
+PROJECT = """
+[project]
+name = "fox"
+version = "1"
+requires-python = ">=3.11"
+dependencies = ["prices", "tide"]
+[tool.uv]
+find-links = ["{wheels}"]
+no-index = true
+[tool.uv.sources]
+tide = {{ path = "libs/tide" }}
+"""
+LOCK = """
+version = 1
+revision = 3
+requires-python = ">=3.11"
+
+[[package]]
+name = "fox"
+version = "1"
+source = {{ virtual = "." }}
+dependencies = [
+    {{ name = "prices" }},
+    {{ name = "tide" }},
+]
+
+[package.metadata]
+requires-dist = [
+    {{ name = "prices" }},
+    {{ name = "tide", directory = "libs/tide" }},
+]
+
+[[package]]
+name = "prices"
+version = "1.0"
+source = {{ registry = "{wheels}" }}
+wheels = [
+    {{ path = "{wheels}/prices-1.0-py3-none-any.whl" }},
+]
+
+[[package]]
+name = "tide"
+version = "1"
+source = {{ directory = "libs/tide" }}
 """
 
 
@@ -144,6 +211,41 @@ def test_an_environment_that_cannot_be_built_keeps_the_bot_from_starting(live: L
     refused = live.run("up", "--project", place)
     assert refused.code == 8, refused
     assert "there is no version of prices==3.0" in one_line(refused)
+
+
+def test_a_locked_project_gets_what_is_locked_and_its_library_as_it_is_now(tmp_path: Path) -> None:
+    wheels, place = tmp_path / "wheels", tmp_path / "fox"
+    wheel(wheels, "1.0")
+    library = place / "libs" / "tide"
+    library.mkdir(parents=True)
+    (library / "pyproject.toml").write_text(
+        '[project]\nname = "tide"\nversion = "1"\n'
+        '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n'
+    )
+    (library / "backend.py").write_text(BUILDS)
+    (place / "neverblink.toml").write_text('name = "fox"\nbot = "bot:Fox"\n')
+    (place / "pyproject.toml").write_text(PROJECT.format(wheels=wheels))
+    (place / "uv.lock").write_text(LOCK.format(wheels=wheels))
+    environments = Environments(tmp_path / "environments", os.environ)
+    said: list[str] = []
+
+    def built() -> str:
+        config = load(place)
+        asked = wanted(place, config)
+        assert asked is not None
+        chores = Chores(tmp_path / "running")
+        made = asyncio.run(environments.build(place, asked, config, chores, said.append))
+        code = "import neverblink.worker, prices, tide; print(prices.VERSION, tide.VERSION, tide.__file__)"
+        return subprocess.run([made.python, "-c", code], capture_output=True, text=True, check=True).stdout
+
+    (library / "tide.txt").write_text("ebb")
+    assert built().startswith(f"1.0 ebb {tmp_path / 'environments'}")
+    # Nothing but the library's own code changes, and no file that a cache would look at.
+    (library / "tide.txt").write_text("flow")
+    assert built().startswith("1.0 flow ")
+    (place / "pyproject.toml").write_text(PROJECT.format(wheels=wheels).replace('"prices"', '"prices>=1"'))
+    with pytest.raises(BuildFailed, match="needs to be updated"):
+        built()
 
 
 def _pid_in(file: Path) -> int:

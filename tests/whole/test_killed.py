@@ -1,4 +1,7 @@
-"""What is left when somebody is killed: the bot ticks on, whoever it was."""
+"""What is left when somebody is killed: the bot ticks on, whoever it was.
+
+A supervisor that is killed and followed by another: see `test_supervisor_killed`.
+"""
 
 from __future__ import annotations
 
@@ -52,40 +55,6 @@ def test_the_lease_does_not_live_on_in_a_child_that_the_bot_forked(live: Live, h
     assert live.audit()["doubled"] == 0
 
 
-def test_a_supervisor_killed_in_the_preparation_leaves_the_bot_as_it_was(live: Live) -> None:
-    up = live.up(live.code("v0", COUNTER))
-    old = holder(live)
-    live.begin(live.code("v1", waits("on_start", live.tmp / "start")))
-    live.says("waits")
-    end(up)
-    ticking(live)
-    (live.tmp / "start").touch()
-    ticking(live)
-    assert holder(live) == old
-
-
-def test_a_supervisor_killed_in_the_rehearsal_leaves_the_bot_as_it_was(live: Live) -> None:
-    up = live.up(live.code("v0", COUNTER))
-    old = holder(live)
-    live.begin(live.code("v1", waits("on_load", live.tmp / "load")))
-    live.says("waits")
-    end(up)
-    ticking(live)
-    (live.tmp / "load").touch()
-    ticking(live)
-    assert holder(live) == old
-
-
-def test_a_handoff_whose_supervisor_is_killed_while_it_waits_is_finished_by_the_workers(live: Live) -> None:
-    up = live.up(live.code("v0", decides(live)))
-    waiting(live)
-    end(up)
-    (live.tmp / "decided").touch()
-    ticking(live)
-    assert holder(live) == int(live.said("waits")[0])
-    assert live.audit()["missed"] == 0
-
-
 def test_a_handoff_whose_supervisor_is_killed_in_the_transfer_is_undone_by_the_workers(live: Live) -> None:
     up = live.up(live.code("v0", decides(live)))
     old = holder(live)
@@ -121,21 +90,6 @@ def test_a_supervisor_killed_in_the_probation_leaves_the_new_worker_and_the_old_
     ticking(live)
     assert holder(live) == old
     assert live.audit()["doubled"] == 0
-
-
-def test_a_rollback_whose_supervisor_is_killed_is_finished_by_the_workers(live: Live) -> None:
-    up = live.up(live.code("v0", COUNTER))
-    old = holder(live)
-    live.phase(live.begin(live.code("v1", decides(live), probation="30s")), "probation")
-    (live.tmp / "decide").touch()
-    live.says("deciding")
-    live.ask("rollback")
-    live.event(type="step", step="holding", text="decision enter")
-    end(up)
-    (live.tmp / "decided").touch()
-    ticking(live)
-    assert holder(live) == old
-    assert live.audit()["missed"] == 0
 
 
 def test_a_supervisor_killed_while_the_old_worker_leaves_does_not_keep_it(live: Live) -> None:

@@ -40,6 +40,35 @@ def test_a_push_deploys_and_ends_with_the_tick_at_which_the_new_code_took_over(l
     report = live.audit()
     assert report["doubled"] == 0, report
     assert report["handoffs_total"] == 2
+    # The machine comes up again: what was pushed goes on, and not what lies in the project.
+    live.up(code)
+    assert live.status()["release"].endswith(second[:8])
+    live.down()
+
+
+def test_a_new_user_has_a_bot_that_deploys_by_git_push_in_three_commands(live: Live) -> None:
+    pushing = Pushing(live)
+    place = live.tmp / "fox"
+    begun = live.run("init", "--git", place, "--json")
+    assert begun.code == 0, begun
+    bare = live.home / "live.git"
+    assert begun.json["repository"] == str(bare)
+    assert f":{place} fox && cd fox" in begun.err, "three lines for a laptop"
+    pushing.work = place
+    assert pushing.git("log", "--format=%s") == "Begin fox"
+    assert pushing.git("status", "--porcelain") == ""
+    live.up(place)
+    # Whatever the minute is: the starter has a window near its end.
+    first = pushing.push("-o", "force", "live", "main")
+    assert HANDED.search(first.err), first.err
+    pushing.change("An edit")
+    second = pushing.push("-o", "force", "live", "main")
+    assert HANDED.search(second.err), second.err
+    again = live.run("init", "--git", place / "deeper")
+    assert again.code == 2
+    assert "is in the git repository" in again.err
+    live.down()
+    assert live.audit()["doubled"] == 0
 
 
 def test_only_the_chosen_branch_deploys_and_everything_else_is_told_why_not(live: Live) -> None:

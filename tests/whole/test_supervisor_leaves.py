@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from .live import Live, ends, one_line
-from .test_killed import holder, ticking
+from .test_killed import holder
 from .test_supervisor_killed import Gates
 
 
 def test_a_supervisor_is_replaced_in_the_middle_of_a_deployment_and_no_tick_is_missed(live: Live) -> None:
-    bot = Gates(live, "10ms")
+    bot = Gates(live, "50ms")
     bot.up()
     bot.close("v1", "load")
     deploy = live.start("deploy", bot.code("v1"), "--json", "-m", "earlier exits")
@@ -38,7 +38,7 @@ def test_a_supervisor_is_replaced_in_the_middle_of_a_deployment_and_no_tick_is_m
 
 
 def test_a_supervisor_leaves_and_says_what_is_left(live: Live) -> None:
-    bot = Gates(live, "10ms")
+    bot = Gates(live, "50ms")
     # There is none to be replaced: that is an ordinary start.
     bot.supervisor = live.up(bot.first, "--replace")
     leader = holder(live)
@@ -48,7 +48,7 @@ def test_a_supervisor_leaves_and_says_what_is_left(live: Live) -> None:
     assert left.code == 0, left
     assert left.json == {"stopped": False, "left": ["w1", "w2"]}
     assert bot.supervisor.ends().code == 0
-    ticking(live)
+    bot.ticks_alone()
     for verb in ("down", "status"):
         nobody = live.run(verb)
         assert nobody.code == 7
