@@ -21,6 +21,8 @@ __all__ = [
     "DeploymentEnded",
     "DeploymentStarted",
     "Event",
+    "JournalChanged",
+    "JournalState",
     "LeaderChanged",
     "Outage",
     "OutageChanged",
@@ -39,6 +41,7 @@ __all__ = [
     "topic_of",
 ]
 
+JournalState = Literal["failing", "written", "recovered"]
 Outcome = Literal["done", "rehearsed", "aborted", "rolled_back"]
 
 MAX_OUTPUT = 1000
@@ -157,6 +160,16 @@ class Slow(_Event, frozen=True, tag="slow"):
     lasts: int
 
 
+class JournalChanged(_Event, frozen=True, tag="journal"):
+    """The journal cannot be written any more, is written again, or was recovered by a worker that comes to lead."""
+
+    worker: str
+    release: str
+    state: JournalState
+    text: str
+    segment: int
+
+
 class Commanded(_Event, frozen=True, tag="command"):
     """A command was carried out or refused (`outcome` is "ok" or the fault's code)."""
 
@@ -239,6 +252,7 @@ Event = (
     | WorkerAdopted
     | WorkerExited
     | Slow
+    | JournalChanged
     | Commanded
     | Pulse
     | OutageChanged

@@ -17,13 +17,24 @@ from ..protocol import duration
 from ..protocol.errors import NeverblinkError
 from ..protocol.events import LeaderChanged, Pulse
 from ..protocol.handoff import Handoff, Phase
-from ..protocol.link import Answered, Failed, Handed, Lead, Report, Stop, SupervisorMessage, WorkerMessage
+from ..protocol.link import (
+    Answered,
+    Failed,
+    Handed,
+    Lead,
+    Recovered,
+    Report,
+    Stop,
+    SupervisorMessage,
+    WorkerMessage,
+)
 from .config import Config
 from .crew import Crew, Line
 from .driver import Driver, Finished, Kept, Told
 from .errands import Errands
 from .guard import Guard
 from .home import Home
+from .journal_watch import JournalWatch
 from .news import News
 from .outages import Outages
 from .outside import Outside
@@ -95,6 +106,7 @@ class Bot:
             kill=self.crew.kill,
         )
         self._outside = outside
+        self._journal = JournalWatch(news)
         self._next_worker = next_worker
         self._epoch = 0
         self._lost: Member | None = None
@@ -269,6 +281,9 @@ class Bot:
                 self._pulse(member, message)
                 self._judge(member, message)
                 self.crew.remind(member)
+                self._journal.reported(member, message)
+            case Recovered():
+                self._journal.recovered(member, message)
             case Handed():
                 self.outages.ticked(member, message)
             case Answered():

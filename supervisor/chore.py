@@ -23,6 +23,7 @@ import psutil
 
 from ..protocol import duration
 from ..protocol.errors import NeverblinkError
+from ..protocol.wire import UNDECODABLE
 from .courtesy import last_core
 from .process import alive, started_at
 
@@ -123,7 +124,7 @@ class Chores:
         """End what a killed supervisor left running; return what was done, "" for nothing."""
         try:
             left = msgspec.json.decode(self._note.read_bytes(), type=_Left)
-        except (OSError, msgspec.MsgspecError):
+        except (OSError, *UNDECODABLE):
             return ""
         self._note.unlink(missing_ok=True)
         if not alive(left.pid, left.started):

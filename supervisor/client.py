@@ -13,7 +13,7 @@ import itertools
 import socket
 import time
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 import zmq
@@ -30,10 +30,13 @@ from ..protocol.commands import (
 )
 from ..protocol.errors import NeverblinkError
 from ..protocol.events import Event, decode_event
+from ..protocol.wire import UNDECODABLE
 from .home import Home
 from .places import InHome, Place, Unreachable
 
-__all__ = ["ANSWER_WITHIN", "Client", "Events", "Refused", "Unreachable", "who_asks"]
+__all__ = ["ANSWER_WITHIN", "BadAnswer", "Client", "Events", "Refused", "Unreachable", "convert", "who_asks"]
+
+T = TypeVar("T")
 
 ANSWER_WITHIN = 5.0
 """Seconds a supervisor has for an answer that it can give at once."""
@@ -48,6 +51,10 @@ class Refused(NeverblinkError):
     def __init__(self, fault: Fault) -> None:
         super().__init__(fault.message)
         self.fault = fault
+
+
+class BadAnswer(NeverblinkError):
+    """The supervisor answered something that this release does not understand."""
 
 
 class Client:
@@ -191,6 +198,16 @@ class Events:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def convert(answer: Any, kind: type[T]) -> T:
+    """The result of a command as what it should be; raise `BadAnswer` when it is something else."""
+    try:
+        return msgspec.convert(answer, kind)
+    except UNDECODABLE as problem:
+        raise BadAnswer(
+            f"the supervisor's answer is no {kind.__name__} ({problem}): is it of another version than this command?"
+        ) from None
 
 
 def who_asks() -> str:

@@ -36,6 +36,7 @@ __all__ = [
     "Keep",
     "NoConfig",
     "load",
+    "read_toml",
 ]
 
 FILE_NAME = "neverblink.toml"
@@ -49,6 +50,8 @@ _DURABILITIES: tuple[Durability, ...] = ("process", "interval", "always")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _BOT = re.compile(r"(?:[^\W\d]\w*\.)*[^\W\d]\w*:[^\W\d]\w*")
 _MOST_RELEASES = 10_000
+_LARGEST = 64 * 1024 * 1024
+_DEEPEST_KEY = 100
 _LEAST_SEGMENT = 64 * 1024
 _MOST_SEGMENT = 1024**3
 _MOST_KEPT = 1024**5
@@ -288,8 +291,8 @@ def _read(directory: Path) -> tuple[Path, dict[str, Any]]:
         raise ConfigError(directory, "", f"{problem}: expected the bot's directory")
     own = directory / FILE_NAME
     shared = directory / "pyproject.toml"
-    table = _parse(own)
-    tools: Any = (_parse(shared) or {}).get("tool", {})
+    table = read_toml(own)
+    tools: Any = (read_toml(shared) or {}).get("tool", {})
     inside: Any = cast("dict[str, Any]", tools).get("neverblink") if isinstance(tools, dict) else None
     if table is not None and inside is not None:
         raise ConfigError(own, "", "pyproject.toml has a [tool.neverblink] too: keep one of the two")
@@ -302,16 +305,31 @@ def _read(directory: Path) -> tuple[Path, dict[str, Any]]:
     return shared, cast("dict[str, Any]", inside)
 
 
-def _parse(path: Path) -> dict[str, Any] | None:
+def read_toml(path: Path) -> dict[str, Any] | None:
+    """What a TOML file says, None when there is none. Raises `ConfigError`."""
     try:
         with path.open("rb") as file:
-            return tomllib.load(file)
+            text = file.read(_LARGEST + 1).decode()
+        if len(text) > _LARGEST:
+            raise ConfigError(path, "", f"is larger than {size.show(_LARGEST)}: is it the right file?")
+        if any(_depth(line) > _DEEPEST_KEY for line in text.splitlines()):
+            # A key of thousands of parts takes more memory than a machine has.
+            raise RecursionError
+        return tomllib.loads(text)
     except FileNotFoundError:
         return None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as problem:
+    except RecursionError:
+        raise ConfigError(path, "", "is nested too deeply") from None
+    except ValueError as problem:
+        # tomllib's own error is one; others are text that is no UTF-8, and a number with more digits than Python takes.
         raise ConfigError(path, "", f"is no TOML: {problem}") from None
     except OSError as problem:
         raise ConfigError(path, "", f"can't be read: {problem.strerror}") from None
+
+
+def _depth(line: str) -> int:
+    """Of how many parts the key is that a line begins with, if it begins with one."""
+    return re.split("[\"'=#,{]", line, maxsplit=1)[0].count(".")
 
 
 def _name(said: _Table, project: Path) -> str:

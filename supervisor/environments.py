@@ -27,6 +27,7 @@ from pathlib import Path
 
 import msgspec
 
+from ..protocol.wire import UNDECODABLE
 from .building import BuildFailed, Building, installed_in, version_of
 from .chore import Chores
 from .config import Config
@@ -89,7 +90,7 @@ class Environments:
         place = self.directory / name
         try:
             said = msgspec.json.decode((place / _STAMP).read_bytes(), type=_Stamp)
-        except (OSError, msgspec.MsgspecError):
+        except (OSError, *UNDECODABLE):
             return None
         python = place / "bin" / "python"
         return Built(name, python, **msgspec.structs.asdict(said)) if os.access(python, os.X_OK) else None

@@ -29,6 +29,7 @@ from ..protocol.events import (
     Step,
     WorkerExited,
 )
+from ..protocol.wire import UNDECODABLE
 from .records import SCHEMA, STEPS, Command, CommitNote, Deployment, Kind, Leader, PhaseNote, StepNote, Worker
 
 __all__ = ["History", "HistoryError", "NoSuchDeployment"]
@@ -195,7 +196,7 @@ class History:
         rows = self._run("select value from kept where bot = ? and key = ?", self.bot, key)
         try:
             return msgspec.json.decode(rows[0]["value"], type=type) if rows else None
-        except msgspec.MsgspecError as problem:
+        except UNDECODABLE as problem:
             raise HistoryError(self.path, f'what was kept as "{key}" can\'t be read: {problem}') from None
 
     def deployments(self, limit: int = 20) -> list[Deployment]:

@@ -35,6 +35,7 @@ import msgspec
 from ..protocol.endpoint import endpoint
 from ..protocol.errors import NeverblinkError
 from ..protocol.lease import lock_owner, lock_query
+from ..protocol.wire import UNDECODABLE
 from .privacy import NotOurs, close_to_others
 from .process import started_at
 
@@ -233,7 +234,7 @@ _NOBODY = Owner(0, 0)
 def _record(file: int) -> Owner | None:
     try:
         return msgspec.json.decode(os.pread(file, _LARGEST_RECORD, 0), type=Owner)
-    except msgspec.MsgspecError:
+    except UNDECODABLE:
         # Empty after a run that ended well, half a line after a full disk: nothing depends on it.
         return None
 

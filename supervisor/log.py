@@ -90,6 +90,8 @@ def line_of(event: events.Event) -> str:
             return f"worker {event.worker} does its work again"
         case events.Slow():
             return f"worker {event.worker}, which leads, is slow: {event.reason}"
+        case events.JournalChanged():
+            return f"the journal of worker {event.worker}: {event.text}"
         case events.Commanded(outcome="ok", op="status" | "history" | "releases"):
             return ""
         case events.Commanded():

@@ -25,6 +25,7 @@ from pathlib import Path
 import msgspec
 
 from ..protocol.errors import NeverblinkError
+from ..protocol.wire import UNDECODABLE
 from .disk import need
 from .records import CommitNote
 from .tree import LED, MANIFEST, TreeError, copy_tree, digest_of, size_of
@@ -272,7 +273,7 @@ class Releases:
             return None
         try:
             return _release(path, msgspec.json.decode((path / MANIFEST).read_bytes(), type=_Manifest))
-        except (OSError, msgspec.MsgspecError):
+        except (OSError, *UNDECODABLE):
             return None
 
     def _linked(self, name: str) -> str | None:

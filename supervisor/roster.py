@@ -18,6 +18,7 @@ from ..protocol.link import (
     Hello,
     Holding,
     Ready,
+    Recovered,
     Rehearsed,
     Report,
     WorkerMessage,
@@ -58,6 +59,7 @@ class Member:
         self.rehearsed: Rehearsed | None = None
         self.holding: Holding | None = None
         self.handed: Handed | None = None
+        self.recovered: Recovered | None = None
         self.failed: Failed | None = None
         self.decisions: dict[str, DecisionOpened] = {}
         self.windows: tuple[Window, ...] = ()
@@ -124,6 +126,8 @@ class Member:
                 self.rehearsed = message
             case Holding():
                 self.holding = message
+            case Recovered():
+                self.recovered = message
             case Handed():
                 self.handed = message
             case Failed():

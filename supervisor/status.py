@@ -17,6 +17,7 @@ from ..protocol.link import Report
 from .bot import Bot
 from .deployments import Underway
 from .freeze import Locked
+from .journal_watch import JournalSeen, journal_of
 from .roster import Member
 
 __all__ = ["Status", "Supervisor", "status_of", "this_supervisor"]
@@ -133,6 +134,7 @@ class Status(msgspec.Struct, frozen=True):
     paused: bool
     slow: str
     """What keeps it from its work, "" when nothing does."""
+    journal: JournalSeen | None
     inbox: Inbox | None
     windows: tuple[WindowSeen, ...]
     decisions: tuple[DecisionSeen, ...]
@@ -183,6 +185,7 @@ def status_of(
         late_max=leader.late_max if leader else 0,
         paused=report.paused,
         slow=bot.guard.slow,
+        journal=journal_of(leader),
         inbox=Inbox(report.inbox, report.remembered, report.remember_limit, report.dropped)
         if leader
         else None,

@@ -13,14 +13,13 @@ from __future__ import annotations
 
 import hashlib
 import re
-import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal, cast
 
 import msgspec
 
-from .config import AUTO, NO_ENVIRONMENT, Config, ConfigError
+from .config import AUTO, NO_ENVIRONMENT, Config, ConfigError, read_toml
 from .tree import digest_of
 from .wheels import DISTRIBUTION
 
@@ -67,7 +66,7 @@ def wanted(directory: Path, config: Config) -> Wanted | None:
                 f'there is no "{config.environment}" here: expected a file of requirements',
             )
         return _requirements(directory, config.environment)
-    project = _table(directory / "pyproject.toml")
+    project = read_toml(directory / "pyproject.toml")
     if project is not None and (directory / "uv.lock").is_file():
         return _locked(directory, project)
     if project is not None and isinstance(project.get("project"), dict):
@@ -86,7 +85,7 @@ def wanted(directory: Path, config: Config) -> Wanted | None:
 
 def _locked(directory: Path, project: dict[str, Any]) -> Wanted:
     lock = directory / "uv.lock"
-    table = _table(lock) or {}
+    table = read_toml(lock) or {}
     packages = [_dict(one) for one in _list(table.get("package"))]
     paths = [
         str(source[key])
@@ -139,7 +138,7 @@ def _requirements(directory: Path, name: str) -> Wanted:
         for line in text.splitlines()
     )
     said = [text.encode() for text in texts]
-    project = _table(directory / "pyproject.toml") or {}
+    project = read_toml(directory / "pyproject.toml") or {}
     return _made(directory, "requirements", name, tuple(files), tree, project, _worker(lines), said)
 
 
@@ -254,15 +253,3 @@ def _dict(value: object) -> dict[str, Any]:
 
 def _list(value: object) -> list[Any]:
     return cast("list[Any]", value) if isinstance(value, list) else []
-
-
-def _table(path: Path) -> dict[str, Any] | None:
-    try:
-        with path.open("rb") as file:
-            return tomllib.load(file)
-    except FileNotFoundError:
-        return None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as problem:
-        raise ConfigError(path, "", f"is no TOML: {problem}") from None
-    except OSError as problem:
-        raise ConfigError(path, "", f"can't be read: {problem.strerror}") from None

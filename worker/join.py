@@ -166,6 +166,11 @@ class Loop(Generic[S]):
         return self._session.inbox
 
     @property
+    def durable(self) -> bool:
+        """Whether the journal can be written; see `Worker.durable`."""
+        return self._session.durable
+
+    @property
     def paused(self) -> bool:
         """An operator wants nothing new entered; exits go on."""
         return self._session.paused

@@ -34,6 +34,7 @@ import msgspec
 
 from ..protocol.changes import Changes, Schema
 from ..protocol.errors import NeverblinkError
+from ..protocol.wire import UNDECODABLE
 
 __all__ = [
     "MigrationError",
@@ -203,7 +204,7 @@ class Translator:
         self._raw: dict[str, bytes] = {}
         self._out: dict[str, bytes] = {}
         self._encode = msgspec.msgpack.Encoder().encode
-        self._decode = msgspec.msgpack.Decoder().decode
+        self._decoder = msgspec.msgpack.Decoder()
 
     @property
     def idle(self) -> bool:
@@ -288,6 +289,14 @@ class Translator:
             return {"": self._encoded(last, root)}
         fields = cast("dict[object, Any]", root)
         return {self._name(last, name): self._encoded(last, value) for name, value in fields.items()}
+
+    def _decode(self, data: bytes) -> Any:
+        try:
+            return self._decoder.decode(data)
+        except UNDECODABLE as problem:
+            raise MigrationError(
+                f"the state in schema {self.source.version} cannot be read, so it cannot be migrated: {problem}"
+            ) from None
 
     def _name(self, step: Step, name: object) -> str:
         if not isinstance(name, str):

@@ -34,6 +34,10 @@ class Session:
         return self._engine.replica.paused
 
     @property
+    def durable(self) -> bool:
+        return self._engine.leading.keeper.failing is None
+
+    @property
     def leading(self) -> bool:
         return self._engine.role is Role.LEADING
 

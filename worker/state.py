@@ -18,6 +18,7 @@ from typing import Any, NoReturn, cast
 import msgspec
 
 from ..protocol.changes import NOTHING, Changes, Schema
+from ..protocol.wire import UNDECODABLE
 from .culprit import NOT_ENCODABLE, find_culprit
 from .shape import CellField, Shape, StateTypeError, TableField
 from .table import Guard, RowTypeError, StateError, Table
@@ -373,7 +374,7 @@ class Cells:
         raise StateError(f"the state cannot be encoded: {problem}") from None
 
 
-_NOT_DECODABLE = (msgspec.MsgspecError, ValueError, RecursionError)
+_NOT_DECODABLE = UNDECODABLE
 
 
 def _array_head(size: int) -> bytes:

@@ -18,7 +18,7 @@ from ..protocol.frame import Armed, Frame, Item, Kind, Led, Timing, Traffic, Yie
 from ..protocol.grid import ClockStep, Gap, GapKind, Grid, Plan, Policy, Reading, detect_step, plan
 from ..protocol.journal import RecordKind
 from ..protocol.window import Window, first_open
-from ..protocol.wire import MAX_MESSAGE
+from ..protocol.wire import MAX_MESSAGE, UNDECODABLE, WireError
 from .keeper import Keeper
 from .moments import Command, Event, Tick, Timer
 from .outside import Outside
@@ -422,5 +422,8 @@ _command: msgspec.msgpack.Decoder[tuple[str, dict[str, Any]]] = msgspec.msgpack.
 
 
 def decode_command(item: Item) -> tuple[str, dict[str, Any]]:
-    """The name and arguments in a command's item."""
-    return _command.decode(item.data)
+    """The name and arguments in a command's item. Raises `WireError`."""
+    try:
+        return _command.decode(item.data)
+    except UNDECODABLE as problem:
+        raise WireError(f"command {item.key}", str(problem)) from None

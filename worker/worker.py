@@ -87,6 +87,17 @@ class Worker(Generic[S]):
         return self._live.inbox
 
     @property
+    def durable(self) -> bool:
+        """Whether what this process does as the leader is journaled.
+
+        False while the journal cannot be written, because the disk is full or gone. The bot goes on: decisions are told
+        to the followers and the supervisor, and are in the journal again as soon as it can be written. Should this
+        process die before that, what was not written is known to a follower only. So enter nothing new, if you would
+        rather not risk that; exits go on.
+        """
+        return self._live.durable
+
+    @property
     def paused(self) -> bool:
         """An operator wants nothing new entered; exits go on."""
         return self._live.paused

@@ -30,9 +30,10 @@ from .screen import Screen, columns
 from .verb import Done, verb
 from .words import clock, count, last
 
-__all__ = ["audit", "bound", "show"]
+__all__ = ["audit", "bound", "show", "watched"]
 
 _LINES = 10
+_DIGITS = 19
 _OFTEN = 1 << 15
 
 
@@ -58,7 +59,7 @@ def audit(here: Here, since: str, until: str, said: tuple[str, ...]) -> Done:
         raise BadInput(f"home {here.home.path}: there is no journal here yet: it begins with `neverblink up`")
     now = time.time_ns()
     report = judge(
-        _watched(read_journal(directory), directory, here.screen),
+        watched(read_journal(directory), directory, here.screen),
         windows=[_window(text) for text in said] if said else _known_windows(here),
         since=bound("--since", since, now),
         until=bound("--until", until, now),
@@ -73,7 +74,7 @@ def bound(option: str, text: str, now: int) -> Bound | None:
     text = text.strip()
     if not text:
         return None
-    if text.isdecimal():
+    if text.isdecimal() and len(text) <= _DIGITS:
         return Seq(int(text))
     try:
         return Moment(now - duration.parse(text))
@@ -261,7 +262,7 @@ def _past(here: Here) -> History | None:
     return History.open(here.home.database, bots[0], read_only=True) if bots else None
 
 
-def _watched(found: Iterable[Found], directory: Path, screen: Screen) -> Iterator[Found]:
+def watched(found: Iterable[Found], directory: Path, screen: Screen) -> Iterator[Found]:
     """Pass on what is read, with a word now and then on how far it is: a long journal takes a while."""
     if not screen.lively:
         yield from found

@@ -19,6 +19,7 @@ import msgspec
 from ...protocol import duration
 from ...protocol.commands import Deploy
 from ...protocol.errors import NeverblinkError
+from ...protocol.wire import UNDECODABLE
 from ..client import Refused, Unreachable
 from ..config import Config, ConfigError, load
 from ..prepare import CheckFailed, Preparer
@@ -29,7 +30,7 @@ from .interrupts import Interrupts
 from .screen import Screen
 from .verb import Done, verb
 
-__all__ = ["check"]
+__all__ = ["check", "read_finding"]
 
 _REHEARSE_WITHIN = 120.0
 
@@ -138,14 +139,14 @@ def _import(config: Config, here: Here) -> Finding:
         return Finding("bot", False, f"{told}: move slow work into on_start, or raise it in [handoff]")
     except OSError as problem:
         return Finding("bot", False, f"{python} cannot be run: {problem.strerror}")
-    return _read(config, done)
+    return read_finding(config, done)
 
 
-def _read(config: Config, done: subprocess.CompletedProcess[bytes]) -> Finding:
-    """Make a finding of what `neverblink.worker --check` printed."""
+def read_finding(config: Config, done: subprocess.CompletedProcess[bytes]) -> Finding:
+    """What `neverblink.worker --check` printed, as a finding. A bot may print anything."""
     try:
         said: dict[str, Any] = msgspec.json.decode(_last_line(done.stdout), type=dict[str, Any])
-    except msgspec.MsgspecError:
+    except UNDECODABLE:
         last = _last_line(done.stderr).decode(errors="replace")
         if "No module named" in last and "neverblink" in last:
             last = f"{config.python} has no neverblink: {config.python} -m pip install neverblink"

@@ -10,10 +10,8 @@ from __future__ import annotations
 
 import time
 
-import msgspec
-
 from ...protocol.commands import Abort, History
-from ..client import Client, Events, Refused, Unreachable
+from ..client import Client, Events, Refused, Unreachable, convert
 from ..records import Deployment
 from .interrupts import Interrupts
 from .outcome import Outcome, of_event, of_row
@@ -56,7 +54,7 @@ def follow(
             continue
         asked = now
         try:
-            row = msgspec.convert(client.ask(History(deployment=deployment)), Deployment)
+            row = convert(client.ask(History(deployment=deployment)), Deployment)
             gone = None
         except Unreachable:
             gone = now if gone is None else gone

@@ -32,6 +32,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "releases": ("past", "The releases kept, newest first."),
     "history": ("past", "The deployments so far, or the whole story of one."),
     "audit": ("audit", "Prove from the journal that no tick was missed or doubled."),
+    "journal": ("journal", "Show, verify or export what the bot's journal holds."),
     "pause": ("steer", "Tell the bot to enter nothing new."),
     "resume": ("steer", "Tell the bot that it may enter again."),
     "lock": ("steer", "Refuse deployments until `unlock`."),

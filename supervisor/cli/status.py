@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import msgspec
-
 from ...protocol import commands, duration
 from ...protocol.events import DeploymentEnded
+from ..client import convert
 from ..outages import told
 from ..status import Status
 from .exits import Exit
@@ -29,7 +28,7 @@ def status(here: Here) -> Done:
     """
     with here.client() as client:
         answer = client.ask(commands.Status())
-    seen = msgspec.convert(answer, Status)
+    seen = convert(answer, Status)
     for line in picture(seen, here.screen):
         here.screen.line(line)
     return Done(answer, Exit.DOWN if seen.state == "down" else Exit.DONE)
@@ -40,7 +39,7 @@ def picture(status: Status, screen: Screen) -> list[str]:
     colour = {"running": screen.good, "paused": screen.warn}.get(status.state, screen.bad)
     title = f"{screen.style(status.bot, bold=True)}  {colour(status.state)}"
     rows = [
-        *_leader(status),
+        *_leader(status, screen),
         *(("window", line) for line in _windows(status, screen)),
         *(
             ("decision", f"{one.name} ({one.id}) has been open for {last(one.age)}")
@@ -59,7 +58,7 @@ def picture(status: Status, screen: Screen) -> list[str]:
     ]
 
 
-def _leader(status: Status) -> list[tuple[str, str]]:
+def _leader(status: Status, screen: Screen) -> list[tuple[str, str]]:
     if not status.worker:
         return [("leader", "none: no worker leads")]
     led = max(0, status.at - status.since) // _SECOND * _SECOND
@@ -77,7 +76,23 @@ def _leader(status: Status) -> list[tuple[str, str]]:
     ]
     who = f"{status.worker}, pid {status.pid}, python {status.python}, epoch {status.epoch}, leads for {last(led)}"
     slow = [("slow", status.slow)] if status.slow else []
-    return [("leader", who), ("tick", ", ".join(tick)), *slow]
+    return [("leader", who), ("tick", ", ".join(tick)), *slow, *_journal(status, screen)]
+
+
+def _journal(status: Status, screen: Screen) -> list[tuple[str, str]]:
+    """The journal is worth a line when it is not as it should be."""
+    one = status.journal
+    if one is None:
+        return []
+    told: list[str] = []
+    if one.failing:
+        lasts = last(max(0, status.at - one.since))
+        told.append(
+            f"{screen.bad('cannot be written')} for {lasts}, {count(one.unwritten, 'frame')} in no file: {one.failing}"
+        )
+    if one.recovered:
+        told.append(screen.warn(one.recovered))
+    return [("journal", text) for text in told]
 
 
 def _windows(status: Status, screen: Screen) -> list[str]:

@@ -9,11 +9,12 @@ import msgspec
 
 from ...protocol import duration
 from ...protocol.commands import Acknowledge, Down, Lock, Pause, Resume, Send, Unlock
+from ...protocol.wire import UNDECODABLE
 from .errors import BadInput
 from .here import Here
 from .verb import Done, verb
 
-__all__ = ["acknowledge", "down", "lock", "pause", "resume", "send", "unlock"]
+__all__ = ["acknowledge", "arguments", "down", "lock", "pause", "resume", "send", "unlock"]
 
 _why = click.option("-m", "--why", default="", metavar="WHY", help="Why, for the history.")
 
@@ -74,7 +75,7 @@ def send(here: Here, name: str, pairs: tuple[str, ...], args_json: str, within: 
 
     A VALUE that is JSON is taken as such (3, true, [1,2]), anything else as text: neverblink send size pct=2.5
     """
-    args = _arguments(pairs, args_json)
+    args = arguments(pairs, args_json)
     with here.client() as client:
         result = client.ask(Send(name=name, args=args), within=_seconds(within))
     answer = _object(result)
@@ -126,11 +127,12 @@ def down(here: Here, why: str, within: str, leave_workers: bool) -> Done:
     return Done(result)
 
 
-def _arguments(pairs: tuple[str, ...], args_json: str) -> dict[str, Any]:
+def arguments(pairs: tuple[str, ...], args_json: str) -> dict[str, Any]:
+    """What somebody gave as a command's arguments; raise `BadInput` when they are none."""
     if args_json:
         try:
             args = msgspec.json.decode(args_json, type=dict[str, Any])
-        except msgspec.MsgspecError as problem:
+        except UNDECODABLE as problem:
             raise BadInput(
                 f"--args is no JSON object: {problem}; expected one such as '{{\"pct\": 2.5}}'"
             ) from None
@@ -147,7 +149,7 @@ def _arguments(pairs: tuple[str, ...], args_json: str) -> dict[str, Any]:
 def _value(text: str) -> Any:
     try:
         return msgspec.json.decode(text)
-    except msgspec.MsgspecError:
+    except UNDECODABLE:
         return text
 
 

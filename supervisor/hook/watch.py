@@ -9,11 +9,9 @@ from __future__ import annotations
 import time
 from typing import Any
 
-import msgspec
-
 from ...protocol.commands import Deploy, History, Status
 from ...protocol.events import DeploymentEnded, DeploymentStarted, Event, Pulse
-from ..client import Client, Events, Unreachable
+from ..client import Client, Events, Unreachable, convert
 from ..records import Deployment
 from .story import Story
 from .voice import Voice
@@ -89,7 +87,7 @@ class Watch:
                 continue
             asked = now
             try:
-                row = msgspec.convert(self._client.ask(History(deployment=deployment)), Deployment)
+                row = convert(self._client.ask(History(deployment=deployment)), Deployment)
             except Unreachable:
                 gone = now if gone is None else gone
                 if now - gone > _RETURN_WITHIN:

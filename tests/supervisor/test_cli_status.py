@@ -13,6 +13,7 @@ from neverblink.supervisor.cli.group import neverblink
 from neverblink.supervisor.cli.screen import Screen
 from neverblink.supervisor.cli.status import picture
 from neverblink.supervisor.freeze import Locked
+from neverblink.supervisor.journal_watch import JournalSeen
 from neverblink.supervisor.status import (
     DecisionSeen,
     DeploymentSeen,
@@ -31,8 +32,8 @@ NOW = 1_795_532_400 * S
 QUIET = Status(
     version=1, bot="foresight", state="running", reason="", at=NOW, home="/srv/.neverblink",
     worker="w5", release="v2", pid=4321, epoch=7, python="3.13.1", since=NOW - 192 * S, seq=1795532399, reported=NOW,
-    interval=S, ticks=192, skipped=0, late_max=80_000, paused=False, slow="", inbox=None, windows=(), decisions=(),
-    workers=(), deployment=None, last=None, lock=None, failure=None, outages=(),
+    interval=S, ticks=192, skipped=0, late_max=80_000, paused=False, slow="", journal=None,
+    inbox=None, windows=(), decisions=(), workers=(), deployment=None, last=None, lock=None, failure=None, outages=(),
     supervisor=Supervisor(1, "0.1.0", NOW - 3600 * S),
 )  # fmt: skip
 
@@ -51,6 +52,18 @@ def test_a_quiet_bot() -> None:
         "leader w5, pid 4321, python 3.13.1, epoch 7, leads for 3m12s",
         "tick 1795532399, one every 1s, 192 ticks run by this worker, 0 skipped, latest 0.08 ms late",
     ]
+
+
+def test_a_journal_that_cannot_be_written_is_told_and_so_is_one_that_was_damaged() -> None:
+    failing = JournalSeen(3, 4711, "the disk is full: free some space", NOW - 90 * S, 9000, "")
+    assert shown(seen(journal=failing))[3:] == [
+        "journal cannot be written for 1m30s, 9,000 frames in no file: the disk is full: free some space"
+    ]
+    mended = JournalSeen(3, 4711, "", 0, 0, "it goes to frame 7, tick 5; segment 2 is damaged at byte 99")
+    assert shown(seen(journal=mended))[3:] == [
+        "journal it goes to frame 7, tick 5; segment 2 is damaged at byte 99"
+    ]
+    assert len(shown(seen(journal=JournalSeen(3, 4711, "", 0, 0, "")))) == 3
 
 
 def test_a_bot_in_the_middle_of_everything() -> None:

@@ -115,7 +115,9 @@ class Filed:
             journal_keep=keep,
             journal_keep_for=keep_for,
         )
-        self.engine: Engine = seat_bot(me, WorkerBot(bot), place, imported=0)
+        made = WorkerBot(bot)
+        self.engine: Engine = seat_bot(me, made, place, imported=0)
+        self.worker = made.worker
         place.engine = self.engine
         self._go_on()
         self.engine.ordered(Lead())

@@ -1,0 +1,134 @@
+"""journal: what lies in the bot's journal, whether it is whole, and all of it as JSON lines.
+
+Reads the files alone, so it needs no supervisor, and a leader that is writing is not disturbed.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import click
+import msgspec
+
+from ..export import export as exported
+from ..journal_reader import check_formats, read_journal, segments
+from ..survey import Check, Checked, Covered, survey
+from .audit import bound, watched
+from .ending import say_json
+from .errors import BadInput
+from .exits import Exit
+from .here import Here
+from .screen import Screen, columns
+from .verb import Done, verb
+from .words import clock, count, size
+
+__all__ = ["journal"]
+
+_LINES = 20
+
+
+@click.group()
+def journal() -> None:
+    """What lies in the bot's journal, whether it is whole, and all of it as JSON lines."""
+
+
+@verb
+def show(here: Here) -> Done:
+    """The segments there are, oldest first: what each of them covers, how large it is, and in which state."""
+    found = list(survey(_there(here)))
+    _show(found, here.screen)
+    return Done({"segments": msgspec.to_builtins(found), "bytes": sum(one.size for one in found)})
+
+
+@verb
+def verify(here: Here) -> Done:
+    """Check every record: that it is whole, that it can be read, and that each frame continues the one before.
+
+    Ends with 1 when something is wrong, and says in which segment, at which byte, and what.
+    """
+    directory = _there(here)
+    checked = Check().take_all(watched(read_journal(directory), directory, here.screen))
+    _tell(checked, here.screen)
+    return Done(msgspec.to_builtins(checked), Exit.DONE if checked.ok else Exit.BROKEN)
+
+
+@verb
+@click.option(
+    "--since", metavar="SEQ|TIME", default="", help="From this tick on, or this time, or this long ago."
+)
+@click.option("--until", metavar="SEQ|TIME", default="", help="Up to this tick, this time, or this long ago.")
+@click.option("--snapshots", is_flag=True, help="With the whole state, as each segment opens with it.")
+def export(here: Here, since: str, until: str, snapshots: bool) -> Done:
+    """Write what the journal holds as JSON lines: frames with their changes, decisions, events and timers.
+
+    One object a line, each with its `kind`: frame, opened, closed (decisions), snapshot, rows, damage. SEQ and TIME are
+    as in `audit`.
+    """
+    directory = _there(here)
+    now = time.time_ns()
+    lines = exported(
+        read_journal(directory),
+        since=bound("--since", since, now),
+        until=bound("--until", until, now),
+        snapshots=snapshots,
+    )
+    for line in lines:
+        if not say_json(line):
+            break
+    return Done()
+
+
+for _verb in (show, verify, export):
+    journal.add_command(_verb)
+
+
+def _there(here: Here) -> Path:
+    directory = here.home.journal
+    if not segments(directory):
+        raise BadInput(f"home {here.home.path}: there is no journal here yet: it begins with `neverblink up`")
+    check_formats(directory)
+    return directory
+
+
+def _show(found: list[Covered], screen: Screen) -> None:
+    rows = [("segment", "size", "frames", "ticks", "from", "to", "state")]
+    rows += [
+        (
+            f"{one.segment}",
+            size(one.size),
+            "-" if one.first is None else f"{one.first} to {one.last}",
+            "-" if one.first_seq is None else f"{one.first_seq} to {one.last_seq}",
+            "-" if one.began is None else clock(one.began),
+            "-" if one.ended is None else clock(one.ended),
+            _state(one, screen),
+        )
+        for one in found
+    ]
+    for line in columns(rows):
+        screen.line(line.rstrip())
+    total = sum(one.size for one in found)
+    screen.line(screen.faint(f"{count(len(found), 'segment')}, {size(total)}"))
+
+
+def _state(one: Covered, screen: Screen) -> str:
+    colour = {"damaged": screen.bad, "torn": screen.warn}.get(one.state, str)
+    told = colour(one.state) + (f" ({one.problem})" if one.problem else "")
+    return told + (screen.warn(", frames before it could not be written") if one.unwritten else "")
+
+
+def _tell(checked: Checked, screen: Screen) -> None:
+    mark = screen.good("whole") if checked.ok else screen.bad("broken")
+    frames = "" if checked.first is None else f" ({checked.first} to {checked.last})"
+    screen.line(
+        f"{mark}  {count(checked.records, 'record')} in {count(checked.segments, 'segment')}, {size(checked.bytes)}, "
+        f"{count(checked.frames, 'frame')}{frames}"
+    )
+    for one in checked.torn[:_LINES]:
+        screen.line(f"{screen.faint('torn')}  segment {one.segment} at byte {one.offset}: {one.problem}")
+    for one in checked.unwritten[:_LINES]:
+        screen.line(f"{screen.warn('lost')}  segment {one.segment}: not written: {one.problem}")
+    for one in checked.problems[:_LINES]:
+        screen.line(f"{screen.bad('wrong')}  segment {one.segment} at byte {one.offset}: {one.problem}")
+    if checked.problems_total > _LINES:
+        screen.line(f"{checked.problems_total - _LINES:,} more; --json lists up to {len(checked.problems):,}")

@@ -1,0 +1,440 @@
+"""Every decoder that reads a socket, a file or a journal, in one table; and the files of ours that decode anything.
+
+A target is given bytes. It returns, or raises one of its documented errors; anything else is a fault, and so is a long
+time or much memory. `bin/fuzz` runs the table under a coverage-guided fuzzer, `test_fuzz.py` under Hypothesis; and a
+file of the three packages that decodes something and is not in `FILES` fails a test.
+"""
+
+from __future__ import annotations
+
+import atexit
+import shutil
+import sqlite3
+import subprocess
+import tempfile
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from hypothesis import strategies as st
+
+from neverblink.protocol import (
+    assignment,
+    commands,
+    duration,
+    events,
+    frame,
+    journal,
+    lease,
+    link,
+    size,
+    stream,
+    window,
+)
+from neverblink.protocol.changes import Changes, Schema
+from neverblink.protocol.errors import NeverblinkError
+from neverblink.protocol.journal import RecordKind
+from neverblink.protocol.wire import Codec, WireError
+from neverblink.supervisor import config
+from neverblink.supervisor.arrival import journal_left
+from neverblink.supervisor.audit import audit
+from neverblink.supervisor.cli.audit import bound
+from neverblink.supervisor.cli.check import read_finding
+from neverblink.supervisor.cli.errors import BadInput
+from neverblink.supervisor.cli.steer import arguments
+from neverblink.supervisor.client import BadAnswer, convert
+from neverblink.supervisor.export import export
+from neverblink.supervisor.history import History, HistoryError
+from neverblink.supervisor.home import Home
+from neverblink.supervisor.journal_reader import read_journal
+from neverblink.supervisor.records import Deployment
+from neverblink.supervisor.releases import Releases
+from neverblink.supervisor.status import Status
+from neverblink.supervisor.survey import Check, survey
+from neverblink.supervisor.tree import MANIFEST
+from neverblink.worker import migration
+from neverblink.worker.journal_file import JournalFile
+from neverblink.worker.migration import MigrationError, Migrations, Translator
+from neverblink.worker.state import Cells, StateUnreadable
+from neverblink.worker.takeover import resume
+from neverblink.worker.turns import decode_command
+
+from ..protocol.codecs import messages
+from ..worker.filed import Book, bare
+
+__all__ = ["FILES", "TARGETS", "Target"]
+
+
+class Target:
+    """`run(data)` may raise `errors`. `whole` makes data that is what it should be, or nearly."""
+
+    def __init__(
+        self,
+        run: Callable[[bytes], object],
+        errors: tuple[type[Exception], ...],
+        whole: st.SearchStrategy[bytes],
+    ) -> None:
+        self.run = run
+        self.errors = errors
+        self.whole = whole
+
+
+# --- where files are read -------------------------------------------------------------------------------------------
+
+
+@cache
+def _place() -> Path:
+    """A directory of this process's own."""
+    root = Path(tempfile.mkdtemp(prefix="neverblink-fuzz-"))
+    atexit.register(shutil.rmtree, root, ignore_errors=True)
+    return root
+
+
+def _file(name: str, data: bytes, read: Callable[[Path], object]) -> object:
+    """What `read` makes of the directory of the file `name` that holds `data`."""
+    path = _place() / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.unlink(missing_ok=True)
+    path.write_bytes(data)
+    return read(path.parent)
+
+
+def _releases(root: Path) -> object:
+    return Releases(root.parent).list()
+
+
+def _read_lock(root: Path) -> object:
+    with Home(root).claim() as claim:
+        return claim.left_by
+
+
+def _read_journal(root: Path) -> object:
+    list(read_journal(root))
+    return audit(read_journal(root))
+
+
+def _export(root: Path) -> object:
+    return [msgspec.json.encode(line) for line in export(read_journal(root), snapshots=True)]
+
+
+def _survey(root: Path) -> object:
+    return list(survey(root)), Check().take_all(read_journal(root))
+
+
+def _recover(root: Path) -> object:
+    file = JournalFile(root, "process")
+    try:
+        return resume(bare(), file)
+    finally:
+        file.close()
+
+
+@cache
+def _history() -> History:
+    return History.open(_place() / "supervisor.db", "bot")
+
+
+def _kept(data: bytes) -> object:
+    history = _history()
+    history.keep("windows", None)
+    with sqlite3.connect(history.path, isolation_level=None) as file:
+        file.execute("update kept set value = ?", (data.decode("latin-1"),))
+    return history.kept("windows", list[window.WindowSpec])
+
+
+# --- journals, of records that are whole and may say anything --------------------------------------------------------
+
+
+def _segment(records: list[tuple[RecordKind, bytes]]) -> bytes:
+    return journal.pack_header(1) + b"".join(journal.pack_record(*record) for record in records)
+
+
+_payloads: dict[RecordKind, st.SearchStrategy[bytes]] = {
+    RecordKind.SNAPSHOT: messages(journal.Snapshot).map(journal.encode_payload),
+    RecordKind.ROWS: messages(journal.Rows).map(journal.encode_payload),
+    RecordKind.FRAME: messages(frame.Frame).map(frame.encode_frame),
+    RecordKind.OPENED: messages(journal.Opened).map(journal.encode_payload),
+    RecordKind.CLOSED: messages(journal.Closed).map(journal.encode_payload),
+    RecordKind.WHOLE: messages(journal.Whole).map(journal.encode_payload),
+}
+_records = st.sampled_from(RecordKind).flatmap(lambda kind: st.tuples(st.just(kind), _payloads[kind]))
+_openings = st.tuples(_payloads[RecordKind.SNAPSHOT], _payloads[RecordKind.WHOLE]).map(
+    lambda two: [(RecordKind.SNAPSHOT, two[0]), (RecordKind.WHOLE, two[1])]
+)
+_segments = st.tuples(_openings, st.lists(_records, max_size=5)).map(lambda two: _segment(two[0] + two[1]))
+
+
+def _as_records(data: bytes) -> bytes:
+    """A segment of whole records, whatever `data` is: the fuzzer need not guess checksums."""
+    records = [(RecordKind.SNAPSHOT, _plain_snapshot), (RecordKind.WHOLE, _plain_whole)]
+    kinds = list(RecordKind)
+    data = data[:4096]
+    while data:
+        kind, length, data = kinds[data[0] % len(kinds)], int.from_bytes(data[1:3], "little"), data[3:]
+        records.append((kind, data[:length]))
+        data = data[length:]
+    return _segment(records)
+
+
+_plain_snapshot = journal.encode_payload(
+    journal.Snapshot(0, -1, -1, frame.GENESIS, Schema(1, ""), {}, {}, frame.Vitals())
+)
+_plain_whole = journal.encode_payload(journal.Whole(-1, frame.GENESIS, {}))
+_as_payloads = st.lists(
+    _records.map(lambda one: bytes([one[0] - 1]) + len(one[1]).to_bytes(2, "little") + one[1]), max_size=5
+).map(b"".join)
+
+
+# --- the rest --------------------------------------------------------------------------------------------------------
+
+
+def _scan(data: bytes) -> None:
+    for version in journal.READS:
+        for past in (False, True):
+            list(journal.scan(data, 0, version, past_damage=past))
+    list(journal.records(lambda offset, size: data[offset : offset + size], 0, past_damage=True))
+
+
+def _cells(data: bytes) -> object:
+    cells = Cells(Book, 1)
+    state = cells.load({"count": data})
+    cells.apply(state, Changes({"notes": data}, {"rows": [(data[:4], data[4:]), (data, None)]}))
+    return cells.load({"rows": data})
+
+
+@migration(1, 2)
+def _lots(root: dict[str, Any]) -> dict[str, Any]:
+    return {"lots": root.pop("sizes")}
+
+
+_migrations = Migrations([vars(_lots)["__neverblink_migrations__"][0]])
+
+
+def _translate(data: bytes) -> object:
+    return Translator(_migrations, Schema(1, ""), Schema(2, "")).load({"sizes": data})
+
+
+_spec: Codec[window.WindowSpec] = Codec(window.WindowSpec, "a window")
+
+
+def _window(data: bytes) -> object:
+    spec = _spec.decode(data)
+    made = window.Window.of(spec)
+    return made.next(1_795_533_244_000_000_000)
+
+
+def _texts(read: Callable[[str], object]) -> Callable[[bytes], object]:
+    return lambda data: read(data.decode("utf-8", "surrogateescape"))
+
+
+def _encoded(kind: Any) -> st.SearchStrategy[bytes]:
+    return messages(kind).map(msgspec.msgpack.Encoder().encode)
+
+
+def _json(kind: Any) -> st.SearchStrategy[bytes]:
+    # What a message holds as bytes is base64 in JSON.
+    return messages(kind).map(msgspec.json.Encoder().encode)
+
+
+def _said(*texts: str) -> st.SearchStrategy[bytes]:
+    return st.sampled_from([text.encode() for text in texts])
+
+
+_CONFIG = """
+name = "sniper.2"
+bot = "bots.sniper:make"
+python = "python3.13"
+durability = "always"
+[handoff]
+probation = "1h30m"
+[keep]
+releases = 9
+[journal]
+segment = "1.5MiB"
+keep_for = "2d"
+"""
+_PYPROJECT = '[tool.neverblink]\nbot = "bot:B"\n[tool.neverblink.keep]\nreleases = 2\n'
+_LEASE = lease.encode_record(lease.Holder(2, 4650, 890001, "w-1")) + lease.encode_record(
+    lease.Holder(3, 4711, 900123, "w-2")
+)
+
+_CHECKED = config.Config(Path("/p/neverblink.toml"), "b", "bot:B", "python3")
+
+TARGETS: dict[str, Target] = {
+    # sockets
+    "worker's message": Target(link.worker_codec.decode, (WireError,), _encoded(link.WorkerMessage)),
+    "supervisor's message": Target(
+        link.supervisor_codec.decode, (WireError,), _encoded(link.SupervisorMessage)
+    ),
+    "follower's message": Target(
+        stream.follower_codec.decode, (WireError,), _encoded(stream.FollowerMessage)
+    ),
+    "leader's message": Target(stream.leader_codec.decode, (WireError,), _encoded(stream.LeaderMessage)),
+    "operator's command": Target(
+        lambda data: decode_command(frame.Item("command/1", "command", data, 0)),
+        (WireError,),
+        st.just(msgspec.msgpack.encode(("pause", {"a": [1]}))),
+    ),
+    "request": Target(
+        commands.decode_command, (commands.BadRequest,), _json(commands.Command) | _encoded(commands.Command)
+    ),
+    "answer": Target(commands.decode_answer, (commands.BadRequest,), _json(commands.Answer)),
+    "status answered": Target(
+        lambda data: convert(commands.decode_answer(data).result, Status),
+        (commands.BadRequest, BadAnswer),
+        messages(Status).map(lambda seen: commands.encode_answer(commands.Answer("1", "ok", 1, seen))),
+    ),
+    "deployment answered": Target(
+        lambda data: convert(commands.decode_answer(data).result, Deployment),
+        (commands.BadRequest, BadAnswer),
+        messages(Deployment).map(lambda row: commands.encode_answer(commands.Answer("1", "ok", 1, row))),
+    ),
+    "event": Target(events.decode_event, (NeverblinkError,), _json(events.Event)),
+    "assignment": Target(
+        assignment.decode_assignment, (assignment.AssignmentError,), _json(assignment.Assignment)
+    ),
+    # the state
+    "frame": Target(frame.decode_frame, (WireError,), messages(frame.Frame).map(frame.encode_frame)),
+    "state": Target(_cells, (StateUnreadable,), _said("\x05", "\x80", "\x81\xa1r\x82")),
+    "migration": Target(_translate, (MigrationError,), _said("\x05", "\x81\xa1r\x05")),
+    # the journal
+    "segment's header": Target(
+        lambda data: journal.read_header(data, "here"),
+        (journal.JournalError,),
+        st.just(journal.pack_header(7)),
+    ),
+    "records": Target(_scan, (), _segments.map(lambda data: data[journal.HEADER_SIZE :])),
+    "snapshot": Target(journal.decode_snapshot, (WireError,), _payloads[RecordKind.SNAPSHOT]),
+    "rows": Target(journal.decode_rows, (WireError,), _payloads[RecordKind.ROWS]),
+    "decision opened": Target(journal.decode_opened, (WireError,), _payloads[RecordKind.OPENED]),
+    "decision closed": Target(journal.decode_closed, (WireError,), _payloads[RecordKind.CLOSED]),
+    "end of a snapshot": Target(journal.decode_whole, (WireError,), _payloads[RecordKind.WHOLE]),
+    "audit": Target(
+        lambda data: _file("audit/00000001.journal", data, _read_journal),
+        (journal.JournalError,),
+        _segments,
+    ),
+    "audit of whole records": Target(
+        lambda data: _file("whole/00000001.journal", _as_records(data), _read_journal),
+        (journal.JournalError,),
+        _as_payloads,
+    ),
+    "export": Target(
+        lambda data: _file("export/00000001.journal", data, _export), (journal.JournalError,), _segments
+    ),
+    "export of whole records": Target(
+        lambda data: _file("lines/00000001.journal", _as_records(data), _export),
+        (journal.JournalError,),
+        _as_payloads,
+    ),
+    "survey and check": Target(
+        lambda data: _file("survey/00000001.journal", data, _survey), (journal.JournalError,), _segments
+    ),
+    "check of whole records": Target(
+        lambda data: _file("check/00000001.journal", _as_records(data), _survey),
+        (journal.JournalError,),
+        _as_payloads,
+    ),
+    "arrival": Target(
+        lambda data: _file("arrival/00000001.journal", data, journal_left),
+        (journal.JournalError, WireError),
+        _segments,
+    ),
+    "recovery": Target(
+        lambda data: _file("recovery/00000001.journal", data, _recover),
+        (journal.JournalError, StateUnreadable, MigrationError),
+        _segments,
+    ),
+    "recovery of whole records": Target(
+        lambda data: _file("again/00000001.journal", _as_records(data), _recover),
+        (journal.JournalError, StateUnreadable, MigrationError),
+        _as_payloads,
+    ),
+    # files
+    "lease": Target(lease.decode_file, (lease.LeaseCorrupt,), st.just(_LEASE)),
+    "configuration": Target(
+        lambda data: _file("own/neverblink.toml", data, config.load), (config.ConfigError,), _said(_CONFIG)
+    ),
+    "pyproject": Target(
+        lambda data: _file("shared/pyproject.toml", data, config.load),
+        (config.ConfigError,),
+        _said(_PYPROJECT),
+    ),
+    "home's record": Target(
+        lambda data: _file("home/lock", data, _read_lock), (), _said('{"pid":1,"started":2,"bot":"b"}\n')
+    ),
+    "release's manifest": Target(
+        lambda data: _file(f"releases/20261124T151404Z-1a2b3c4d/{MANIFEST}", data, _releases),
+        (),
+        _said('{"made_at":1,"digest":"d","origin":"/","files":1,"bytes":2}'),
+    ),
+    "history": Target(_kept, (HistoryError,), _json(list[window.WindowSpec])),
+    "check's finding": Target(
+        lambda data: read_finding(_CHECKED, subprocess.CompletedProcess((), 0, data, b"")),
+        (),
+        _said('{"ok":true,"interval":5,"windows":[],"state":"B","schema":1}\n'),
+    ),
+    # what people write
+    "window": Target(_window, (window.WindowError, WireError), _encoded(window.WindowSpec)),
+    "duration": Target(_texts(duration.parse), (duration.DurationError,), _said("1h30m", "-2.5s", "7µs")),
+    "size": Target(_texts(size.parse), (size.SizeError,), _said("16MiB", "1.5GB", "3B")),
+    "bound of an audit": Target(
+        _texts(lambda text: bound("--since", text, 1_795_533_244_000_000_000)),
+        (BadInput,),
+        _said("10m", "17", "14:05:09", "2026-11-24T14:05:09"),
+    ),
+    "arguments": Target(
+        _texts(lambda text: (arguments((text,), ""), arguments((), text))),
+        (BadInput,),
+        _said("a=1", '{"a":[1]}'),
+    ),
+}
+
+FILES: dict[str, tuple[str, ...] | str] = {
+    "protocol/assignment.py": ("assignment",),
+    "protocol/commands.py": ("request", "answer"),
+    "protocol/events.py": ("event",),
+    "protocol/frame.py": ("frame",),
+    "protocol/journal.py": (
+        "segment's header",
+        "records",
+        "snapshot",
+        "rows",
+        "decision opened",
+        "decision closed",
+        "end of a snapshot",
+    ),
+    "protocol/lease.py": ("lease",),
+    "protocol/link.py": ("worker's message", "supervisor's message"),
+    "protocol/stream.py": ("follower's message", "leader's message"),
+    "protocol/wire.py": "the codecs themselves, of which each is a target",
+    "supervisor/access.py": "a key that it has just made",
+    "supervisor/chore.py": "its own note, of which it believes nothing that cannot be decoded",
+    "supervisor/cli/audit.py": ("bound of an audit",),
+    "supervisor/cli/check.py": ("check's finding",),
+    "supervisor/cli/steer.py": ("arguments",),
+    "supervisor/client.py": ("answer", "status answered", "deployment answered"),
+    "supervisor/config.py": ("configuration", "pyproject"),
+    "supervisor/demo/bots/sniper/exchange.py": "the demo's bot listens to the demo's exchange",
+    "supervisor/demo/ledger.py": "the demo's ledger is written and read by the demo alone",
+    "supervisor/demo/venue.py": "the demo's exchange is asked by the demo's bot alone",
+    "supervisor/demo/world.py": "the demo reads what the demo's processes say",
+    "supervisor/environments.py": "its own stamp, without which an environment counts as not there",
+    "supervisor/export.py": ("export", "export of whole records"),
+    "supervisor/history.py": ("history",),
+    "supervisor/home.py": ("home's record",),
+    "supervisor/keyring.py": "a key of 32 bytes, of any value",
+    "supervisor/releases.py": ("release's manifest",),
+    "supervisor/switchboard.py": ("worker's message",),
+    "worker/decision.py": "decodes what it has encoded in the same breath",
+    "worker/link.py": ("supervisor's message", "follower's message", "leader's message"),
+    "worker/migration.py": ("migration",),
+    "worker/proof.py": "a key of 32 bytes, of any value",
+    "worker/shape.py": ("state",),
+    "worker/simulated.py": "a simulation of what is encoded in the same process",
+    "worker/state.py": ("state",),
+    "worker/turns.py": ("operator's command",),
+}
+"""Each file that decodes: the targets in which it is reached, or why there is none."""
