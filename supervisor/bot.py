@@ -154,12 +154,20 @@ class Bot:
         except SpawnError as problem:
             raise StartFailed(self.news.bot, problem.message, "") from None
         within = config.handoff.start_within
-        here = await self.waiting.until(lambda: member.ready or self._hopeless(member), within)
+
+        def settled() -> bool:
+            return self._hopeless(member) or self._led_by_another(worker)
+
+        here = await self.waiting.until(lambda: member.ready or settled(), within)
         until = self._outside.mono() + within
-        while not self._hopeless(member) and not member.leads and self._outside.mono() < until and here:
+        while not settled() and not member.leads and self._outside.mono() < until and here:
             self.crew.send(worker, Lead())
-            await self.waiting.until(lambda: member.leads or self._hopeless(member), _REPEAT)
+            await self.waiting.until(lambda: member.leads or settled(), _REPEAT)
         if member.leads and member.alive:
+            return
+        if self._led_by_another(worker):
+            # A follower was still there, and the kernel gave it the lease: it is the bot now.
+            self.crew.dismiss(worker, f"worker {self.leader} leads")
             return
         if not self._hopeless(member):
             said = last_line(member.log)
@@ -272,6 +280,7 @@ class Bot:
             case Report():
                 self._pulse(member, message)
                 self._judge(member, message)
+                self.crew.remind(member)
                 self._journal.reported(member, message)
             case Recovered():
                 self._journal.recovered(member, message)
@@ -345,6 +354,9 @@ class Bot:
             if self.stopping:
                 self._give_up(self.stopping)
                 return
+            if self.leading is not None:
+                self.recovering = ""
+                return
             try:
                 await self._bring_up(release, config)
             except StartFailed as problem:
@@ -399,6 +411,9 @@ class Bot:
 
     def _send(self, worker: str, message: SupervisorMessage) -> bool:
         return self.crew.send(worker, message)
+
+    def _led_by_another(self, worker: str) -> bool:
+        return self.leading is not None and self.leader != worker
 
     def _hopeless(self, member: Member) -> bool:
         return not member.alive or member.failed is not None or bool(self.stopping)

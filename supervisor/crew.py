@@ -152,6 +152,11 @@ class Crew:
         alarms.arm("leave")
         self._not_left(member, "repeat")
 
+    def remind(self, member: Member) -> None:
+        """A worker has reported what it is. One that yields hears nobody: as soon as it follows, it may leave."""
+        if member.leaving and member.role == "following":
+            self.send(member.worker, Retire())
+
     def kill(self, worker: str, reason: str) -> None:
         """End the worker's process now; `reason` is why it will have ended."""
         child = self._children.get(worker)
@@ -188,10 +193,12 @@ class Crew:
         )
 
     def _not_left(self, member: Member, alarm: str) -> None:
+        if self._roster.leader() is member:
+            # It was not to lead, and the kernel gave it the lease all the same: then it is the bot now.
+            member.leaving = ""
+            self._alarms.pop(member.worker).close()
+            return
         if alarm == "leave":
-            if member.leads:
-                # It was not to lead, and the kernel gave it the lease all the same: then it is the bot now.
-                return
             self.kill(member.worker, f"{member.leaving}; it did not leave in time")
             return
         self.send(member.worker, Retire())

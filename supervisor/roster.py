@@ -158,6 +158,10 @@ class Roster:
     def alive(self) -> list[Member]:
         return [member for member in self._members.values() if member.alive]
 
+    def leader(self) -> Member | None:
+        """Who leads, by what they last said: of two that say so, the one with the higher epoch."""
+        return max((m for m in self.alive() if m.leads), key=lambda member: member.epoch, default=None)
+
     def last_failure(self) -> Member | None:
         """The worker that ended last of those that ended badly."""
         failed = [member for member in self._members.values() if member.ended_badly]

@@ -18,6 +18,7 @@ import zmq
 
 from neverblink.protocol.errors import NeverblinkError
 from neverblink.protocol.lease import decode_file
+from neverblink.supervisor.config import Config
 from neverblink.supervisor.demo.ledger import Confirmed
 
 from ..whole.live import Live, Verb
@@ -36,7 +37,7 @@ BOUNDS = {
 WATCHDOG = {"hang_after": "1s", "stuck_after": "3s"}
 _WITHIN = 60.0
 _LOOK = 0.01
-_ASK_EVERY = 0.1
+_ASK_EVERY = 0.02
 
 
 class Found(msgspec.Struct):
@@ -132,7 +133,7 @@ class _Stage:
     def _deploy(
         self, number: int, move: Move, episode: Episode, before: dict[str, Any], waiting: list[Fault]
     ) -> None:
-        if move.action == "deploy":
+        if move.action != "rollback":
             code = self._code(number, move.flaw, episode.standby)
             begun = self._ask("deploy", path=str(code), why=f"move {number}")
         else:
@@ -148,6 +149,8 @@ class _Stage:
             for event in self._events[self._seen :]:
                 self._seen += 1
                 self._meet(event, waiting)
+                if move.action == "undo" and event.get("phase") == "probation":
+                    self._send("rollback", why="undo")
             if self._restarts and self._deployment not in self._ended:
                 # Its end may have been told when nobody listened.
                 known = self._ask("history", deployment=self._deployment)
@@ -294,6 +297,9 @@ class _Stage:
     def _code(self, number: int, flaw: str, standby: bool) -> Path:
         source = f"{BOT}\n\n# move {number}\n"
         code = self._live.code(f"v{number}", source, target="Trader", watchdog=WATCHDOG, **BOUNDS)
+        if standby and "standby" in Config.__struct_fields__:
+            settings = code / "neverblink.toml"
+            settings.write_text(f"standby = 1\n{settings.read_text()}")
         (code / "flaw.py").write_text(f'FLAW = "{flaw}"\n')
         return code
 
@@ -323,19 +329,26 @@ class _Stage:
         return status
 
     def _command(self, name: str) -> dict[str, Any] | None:
+        # A refusal comes at once, and is asked for again.
+        time.sleep(_ASK_EVERY)
         answer = self._ask("send", name=name)
         return answer["value"] if answer else None
 
     def _ask(self, op: str, within: float = 10.0, **more: Any) -> dict[str, Any] | None:
         """The result of a request; None when it was refused, or nobody answered in time."""
-        assert self._desk is not None
-        self._asked += 1
-        id = f"c{self._asked}"
-        self._desk.send_json({"id": id, "op": op, **more})
+        id = self._send(op, **more)
         with suppress(Stuck):
             self._until(lambda: id in self._answers or self._struck_down, op, within)
         answer = self._answers.pop(id, {})
         return answer.get("result") if answer.get("status") == "ok" else None
+
+    def _send(self, op: str, **more: Any) -> str:
+        """Send a request and wait for nothing; return its id."""
+        assert self._desk is not None
+        self._asked += 1
+        id = f"c{self._asked}"
+        self._desk.send_json({"id": id, "op": op, **more})
+        return id
 
     # time
 

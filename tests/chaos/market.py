@@ -25,7 +25,7 @@ from neverblink.protocol.lease import OFD_GETLK, lock_owner, lock_query
 from neverblink.supervisor.demo.ledger import DuplicateId, Filled, Ledger, Reserved
 from neverblink.supervisor.doing import doing
 
-__all__ = ["ACCOUNT", "TIMEFRAMES", "Market", "Sent"]
+__all__ = ["ACCOUNT", "TIMEFRAMES", "Market", "Sent", "holder"]
 
 ACCOUNT = "chaos"
 TIMEFRAMES = {"c": 100_000_000}
@@ -154,16 +154,16 @@ class Market:
     def _note(self, pid: int, client_id: str) -> None:
         """Keep who asks, and look whether it may."""
         self.sent.append(Sent(client_id, pid, time.time_ns()))
-        holder = _holder(self._lease)
-        if holder != pid:
-            self._start(self._dies(pid, client_id, holder))
+        leads = holder(self._lease)
+        if leads != pid:
+            self._start(self._dies(pid, client_id, leads))
 
-    async def _dies(self, pid: int, client_id: str, holder: int) -> None:
+    async def _dies(self, pid: int, client_id: str, leads: int) -> None:
         """Whoever asks and then dies has asked in time. One that lives, without the lease, has no right to ask."""
         until = time.monotonic() + _DIES_WITHIN
         while (seen := doing(pid)) is not None and seen.state not in "ZX":
             if time.monotonic() > until:
-                self.unleased.append(f"order {client_id} by pid {pid}, while pid {holder} had the lease")
+                self.unleased.append(f"order {client_id} by pid {pid}, while pid {leads} had the lease")
                 return
             await asyncio.sleep(0.01)
 
@@ -197,7 +197,7 @@ def _peer(connection: socket.socket) -> int:
     return struct.unpack("3i", told)[0]
 
 
-def _holder(lease: Path) -> int:
+def holder(lease: Path) -> int:
     """The process that has the lease, by the kernel's word; 0 when nobody has it."""
     try:
         file = os.open(lease, os.O_RDONLY | os.O_CLOEXEC)

@@ -20,6 +20,7 @@ from pathlib import Path
 
 from neverblink.protocol.journal import RecordKind, pack_record
 
+from .market import holder
 from .plan import Fault
 
 __all__ = ["Nemesis", "Victim"]
@@ -84,7 +85,8 @@ class Nemesis:
         while _state(pid) not in "TZX" and time.monotonic() < until:
             time.sleep(0.0005)
         segment = max((self._home / "journal").glob("*.journal"), default=None)
-        if segment is not None:
+        # Nobody but a leader leaves half a record, and as long as this one is not dead, nobody else writes.
+        if segment is not None and holder(self._home / "lease") == pid:
             record = pack_record(RecordKind.FRAME, b"never written whole")
             rest = b"\0" * 64 if self._struck % 5 == 0 else record[: _TORN[self._struck % len(_TORN)]]
             with segment.open("ab") as file:

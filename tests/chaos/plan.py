@@ -15,7 +15,7 @@ __all__ = ["KINDS", "STEPS", "TARGETS", "Episode", "Fault", "Move", "plan"]
 
 Kind = Literal["kill", "stop", "delay", "full", "torn", "hang-up", "unplug"]
 Target = Literal["leader", "new", "old", "supervisor", "standby", "exchange"]
-Action = Literal["deploy", "rollback", "idle"]
+Action = Literal["deploy", "undo", "rollback", "idle"]
 
 KINDS: dict[Kind, tuple[Target, ...]] = {
     "kill": ("leader", "new", "old", "supervisor", "standby"),
@@ -57,7 +57,7 @@ class Fault(msgspec.Struct, frozen=True):
 
 
 class Move(msgspec.Struct, frozen=True):
-    """What the operator does, and what happens to them meanwhile."""
+    """What the operator does, and what happens meanwhile. `undo` deploys, and goes back in the probation."""
 
     action: Action
     flaw: str
@@ -86,9 +86,13 @@ def plan(
 
 def _move(chance: random.Random, possible: list[tuple[Kind, Target]], *, first: bool) -> Move:
     action: Action = chance.choice(
-        ("deploy", "deploy", "deploy", "idle") if first else ("deploy", "rollback")
+        ("deploy", "deploy", "undo", "idle") if first else ("deploy", "undo", "rollback")
     )
     flaw = chance.choice(("", "", "", "", *FLAWS[1:])) if action == "deploy" else ""
+    if flaw in ("tick", "hang"):
+        # Code that cannot tick is gone back from by a worker on the old code: with that one gone, the bot is down, and
+        # says so. That is how it is meant, and nothing to find.
+        possible = [one for one in possible if one[1] not in ("leader", "old")] or possible
     count = chance.choice((1, 1, 1, 2))
     faults = tuple(_fault(chance, possible, action) for _ in range(count))
     # What a bot does while its disk is full is in its process and in its followers: whoever takes those too has it all.
@@ -101,7 +105,9 @@ def _fault(chance: random.Random, possible: list[tuple[Kind, Target]], action: A
     kind, target = chance.choice(possible + [one for one in possible if one[0] == "kill"])
     if action == "idle" and target in ("new", "old"):
         target = "leader"
-    step = "random" if action == "idle" else chance.choice(STEPS)
+    # Deaths in a probation revert it too; planned for is the way back that is asked for.
+    steps = (*STEPS, "reverting") if action == "undo" else [step for step in STEPS if step != "reverting"]
+    step = "random" if action == "idle" else chance.choice(steps)
     after = chance.randrange(0, 1500) if step == "random" else chance.choice((0, 0, 1, 5, 20, 60, 150))
     lasts = {
         "kill": 0, "torn": 0, "hang-up": 0, "stop": chance.choice(_STOPS), "delay": chance.choice((200, 600)),

@@ -9,12 +9,12 @@ import pytest
 from .episode import play
 from .plan import TARGETS, plan
 
-SEEDS = (3, 4, 16, 18)
-"""Leader and new worker killed, stopped, slowed down, without disk, cut off from each other, in five phases."""
+SEEDS = (16, 30, 36)
+"""Leader, new worker and supervisor killed, a torn journal, a full disk, connections that are shut down."""
 
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_an_episode_violates_nothing(seed: int, tmp_path: Path) -> None:
-    found = play(plan(seed, targets=frozenset(TARGETS) - {"supervisor", "standby"}), tmp_path)
+    found = play(plan(seed, targets=frozenset(TARGETS) - {"standby"}), tmp_path)
     assert found.violations == []
     assert found.struck

@@ -7,7 +7,8 @@ is three words over a socket, which is all that the supervisor could notice of i
 Keys of the script: `tick_ms`, `windows`, `import_error`, `fail` (phase: reason), `hang` (`start` or `all`),
 `unreadable` (reason), `hold` (reason; `hold_ms` for a while only), `crash_ms` (after it began to lead), `protocol` (a
 pair), `decision` (a name, open while it leads), `garbage`, `stops_with` (a file: its stop takes until that is there),
-`exit_code` (of `stop`), `suspect` (reason), `still` (leads and does not tick).
+`exit_code` (of `stop`), `suspect` (reason), `still` (leads and does not tick), `stays` (when it is told
+to retire).
 """
 
 from __future__ import annotations
@@ -147,6 +148,8 @@ class Puppet:
                 self.leave(1, "link", message.reason)
             case link.Run():
                 self.command(message)
+            case link.Retire() if "stays" in self.script:
+                pass
             case _:
                 self.feed(message)
 

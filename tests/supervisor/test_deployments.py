@@ -305,6 +305,33 @@ def test_new_code_that_crashes_in_its_probation_is_rolled_back(world: World) -> 
     assert causes == ["first", "handoff", "failover", "down"]
 
 
+def test_a_follower_that_takes_the_lease_when_the_leader_dies_ends_the_search_for_a_new_one(
+    world: World,
+) -> None:
+    async def scenario(world: World) -> None:
+        await world.running()
+        await world.ask(Deploy(path=str(world.code("v2", bounds=LONG, stays=True))))
+        await in_phase(world, "probation")
+        await world.ask(Rollback(wait=True))
+        # It was told to leave, and has not heard of it.
+        status = await world.until(lambda status: status["worker"] == "w1" and status["deployment"] is None)
+        os.kill(status["pid"], signal.SIGKILL)
+        await world.until(
+            lambda status: (
+                status["worker"] == "w2" and status["state"] == "running" and len(status["workers"]) == 1
+            )
+        )
+        assert await in_peace(world)
+
+    assert world.play(scenario) == 0
+
+
+async def in_peace(world: World) -> bool:
+    """Whether the leader is not asked to leave any more."""
+    (worker,) = (await world.status())["workers"]
+    return not worker["leaving"]
+
+
 def test_a_suspected_leader_is_killed_and_rolled_back(world: World) -> None:
     async def scenario(world: World) -> None:
         await world.running()
