@@ -313,8 +313,9 @@ def read_toml(path: Path) -> dict[str, Any] | None:
     """What a TOML file says, None when there is none. Raises `ConfigError`."""
     try:
         with path.open("rb") as file:
-            text = file.read(_LARGEST + 1).decode()
-        if len(text) > _LARGEST:
+            large = os.fstat(file.fileno()).st_size > _LARGEST
+            text = "" if large else file.read().decode()
+        if large:
             raise ConfigError(path, "", f"is larger than {size.show(_LARGEST)}: is it the right file?")
         if any(_depth(line) > _DEEPEST_KEY for line in text.splitlines()):
             # A key of thousands of parts takes more memory than a machine has.
