@@ -258,8 +258,9 @@ def frames(live: Live) -> int:
 
 
 def decided(live: Live) -> list[str]:
-    """The ids of all decisions in the journal."""
-    return [decode_opened(payload).id for payload in records(live, RecordKind.OPENED)]
+    """The ids of all decisions of the bot in the journal, where operators' commands are kept beside them."""
+    opened = [decode_opened(payload).id for payload in records(live, RecordKind.OPENED)]
+    return [id for id in opened if not id.startswith("command/")]
 
 
 def in_order(live: Live) -> bool:
