@@ -27,6 +27,7 @@ from ..protocol.link import (
     Report,
     Stop,
     SupervisorMessage,
+    Suspect,
     WorkerMessage,
 )
 from .config import Config
@@ -325,6 +326,9 @@ class Bot:
                 self._judge(member, message)
                 self.crew.remind(member)
                 self._journal.reported(member, message)
+            case Suspect():
+                # What the suspected leader has said meanwhile comes first: we may have been stopped ourselves.
+                self.crew.drain()
             case Recovered():
                 self._journal.recovered(member, message)
             case Handed():

@@ -130,6 +130,10 @@ class Crew:
         """Send to a worker; False when it is not connected, and the message is lost."""
         return self._line().send(worker, message)
 
+    def drain(self) -> None:
+        """Take in what workers have said and nobody has read yet."""
+        self._line().drain()
+
     def free(self, worker: str) -> None:
         """The worker has done its heavy work: it may use the leader's core too."""
         courtesy = self._courtesies.pop(worker, None)
