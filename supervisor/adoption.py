@@ -169,7 +169,9 @@ class Adoption:
         if bot.driver is not None:
             needed |= {bot.driver.handoff.old, bot.driver.handoff.new}
         for member in bot.roster.alive():
-            if member.worker not in needed:
+            # Who guards the leader is its standby, and comes to lead when that is dead: `Standby` keeps it or not.
+            guards = member.role == "following" and member.report is not None and member.report.guard
+            if member.worker not in needed and not guards:
                 bot.crew.dismiss(member.worker, "an earlier supervisor left it behind")
 
 

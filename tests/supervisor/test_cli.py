@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import get_args
 
+import click
 import msgspec
 import pytest
 from click.testing import CliRunner, Result
@@ -37,9 +38,11 @@ def test_help_names_every_verb() -> None:
 
 @pytest.mark.parametrize("verb", VERBS)
 def test_every_verb_has_its_help_and_the_options_all_share(verb: str) -> None:
-    result = run(verb, "--help")
-    assert result.exit_code == 0
-    assert all(option in result.stdout for option in ("--json", "--home", "--project"))
+    command = neverblink.get_command(click.Context(neverblink), verb)
+    for parts in command.commands if isinstance(command, click.Group) else [""]:
+        result = run(verb, *parts.split(), "--help")
+        assert result.exit_code == 0
+        assert all(option in result.stdout for option in ("--json", "--home", "--project"))
 
 
 def test_a_verb_that_is_none_is_answered_with_the_one_that_was_meant() -> None:

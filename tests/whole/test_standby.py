@@ -10,6 +10,7 @@ import pytest
 
 from .bots import COUNTER, bot
 from .live import Live, ends
+from .test_killed import end
 
 DIES = {
     "is killed": "os.kill(os.getpid(), signal.SIGKILL)",
@@ -69,6 +70,23 @@ def test_it_goes_on_when_the_leader_dies_and_the_next_one_is_there_soon(live: Li
     live.down()
     report = live.audit()
     assert (report["doubled"], report["deaths_total"]) == (0, 1)
+
+
+def test_a_supervisor_that_comes_back_keeps_it(live: Live) -> None:
+    code = live.code("v0", COUNTER, standby=1)
+    up = live.up(code)
+    assert ready(live) == "w2"
+    leader, spare = pid_of(live, "w1"), pid_of(live, "w2")
+    end(up)
+    live.up(code)
+    standby = live.status()["standby"]
+    assert (standby["worker"], standby["state"]) == ("w2", "ready")
+    os.kill(leader, signal.SIGKILL)
+    live.event(type="leader", worker="w2", cause="failover")
+    live.ticks_on()
+    assert live.book()["pid"] == spare
+    live.down()
+    assert live.audit()["doubled"] == 0
 
 
 def test_it_is_kept_through_a_deployment_and_replaced_when_that_stands(live: Live) -> None:
