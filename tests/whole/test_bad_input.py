@@ -249,18 +249,20 @@ def test_a_socket_that_cannot_be_made_is_told_in_one_line(live: Live) -> None:
     assert live.processes() == []
 
 
-def test_a_home_of_a_killed_run_is_not_taken_from_its_worker_and_goes_on_when_that_is_gone(
-    live: Live,
-) -> None:
+def test_a_home_of_a_killed_run_goes_on_with_its_worker_and_without_it_from_the_journal(live: Live) -> None:
     project = live.code("v0", COUNTER)
     up = live.up(project)
     before = live.book()
     up.kill()
     up.ends()
-    alive = live.run("up", "--project", project)
-    assert alive.code == BUSY, alive
-    assert f"pid {before['pid']}, it leads" in one_line(alive)
-    assert f"kill {before['pid']}" in one_line(alive)
+    # What is alive is gone on with, and nothing of it is set aside.
+    anew = live.run("up", "--project", project, "--fresh")
+    assert anew.code == BUSY, anew
+    assert f"pid {before['pid']}, it leads" in one_line(anew)
+    up = live.up(project)
+    assert live.book()["pid"] == before["pid"]
+    up.kill()
+    up.ends()
     os.kill(before["pid"], signal.SIGKILL)
     ends(before["pid"])
     live.up(project)

@@ -67,7 +67,7 @@ class Gates:
 
     def code(self, name: str, probation: str = "100ms") -> Path:
         source = bot(SOURCE.format(gates=self.gates, release=name), tick=self.tick)
-        return self.live.code(name, source, lease_within="2s", probation=probation)
+        return self.live.code(name, source, lease_within="2s", hang_after="10s", probation=probation)
 
     def up(self) -> None:
         """Start a supervisor."""
@@ -123,6 +123,8 @@ class Gates:
 
     def comes_back(self, phase: str = "") -> None:
         """Kill the supervisor, see the bot tick without one, and start another, which finds it in this phase."""
+        # Where a deployment stands is written beside the loop, and this is answered from there, after it.
+        self.live.ask("history")
         self.kill()
         self.ticks_alone()
         self.up()
