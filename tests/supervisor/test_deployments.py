@@ -313,8 +313,14 @@ def test_a_follower_that_takes_the_lease_when_the_leader_dies_ends_the_search_fo
         await world.ask(Deploy(path=str(world.code("v2", bounds=LONG, stays=True))))
         await in_phase(world, "probation")
         await world.ask(Rollback(wait=True))
-        # It was told to leave, and has not heard of it.
-        status = await world.until(lambda status: status["worker"] == "w1" and status["deployment"] is None)
+        # It was told to leave, and has not heard of it; it follows, and guards.
+        status = await world.until(
+            lambda status: (
+                status["worker"] == "w1"
+                and status["deployment"] is None
+                and [one["role"] for one in status["workers"]] == ["leading", "following"]
+            )
+        )
         os.kill(status["pid"], signal.SIGKILL)
         await world.until(
             lambda status: (
