@@ -285,7 +285,7 @@ class Driver:
                 event = self._events.popleft()
                 commands = self.handoff.step(event)
                 self._moved(before, event)
-                if self.handoff != kept and not self.ended:
+                if (self.handoff != kept or isinstance(event, machine.Begin)) and not self.ended:
                     self._told.kept(Kept(copy(self.handoff), self.since, self._took_over))
                 for command in commands:
                     self._carry_out(command)

@@ -172,7 +172,9 @@ def waiting(bot: Gates) -> None:
     new, number = bot.waiting()
     bot.kill()
     bot.up()
-    underway = bot.live.status()["deployment"]
+    status = bot.live.status()
+    underway = status["deployment"]
+    assert underway, status
     assert (underway["phase"], underway["holding"]) == ("waiting", "decision enter")
     bot.open(bot.leads, "decide")
     bot.ends(number, "done")
