@@ -149,7 +149,7 @@ class Bot:
         await self._bring_up(release, config)
         self.starting = False
         self.waiting.stir()
-        self.standby.look()
+        self.standby.begin()
 
     async def start_again(self, release: Release, config: Config, why: str) -> None:
         """Start a bot that is down from its journal. Raises `StartFailed`, and then it is down as before."""
@@ -184,7 +184,7 @@ class Bot:
         self.starting = False
         self.guard.begin()
         self._look_for_leader()
-        self.standby.look()
+        self.standby.begin()
 
     async def _bring_up(self, release: Release, config: Config) -> None:
         self._runs[release.id] = release, config

@@ -65,6 +65,7 @@ class Standby:
         self._driver = driver
         self._runs = runs
         self._next_worker = next_worker
+        self._begun = False
         self._closed = False
         self._ours: set[str] = set()
         self._asked: dict[str, tuple[str, int]] = {}
@@ -85,6 +86,11 @@ class Standby:
         return next((member for member in self._spares() if _guards(member)), None)
 
     # what happens
+
+    def begin(self) -> None:
+        """The bot runs. Before, nobody can tell a spare from a worker of a deployment that is yet to be picked up."""
+        self._begun = True
+        self.look()
 
     def leader_died(self, pause: int | None) -> None:
         """A leader has died; `pause` is what the rules about deaths in a row say (ns; None: no more)."""
@@ -115,7 +121,7 @@ class Standby:
     def look(self) -> None:
         """Do what is to be done about the standby now."""
         leader = self._leader()
-        if self._closed or leader is None or not leader.alive:
+        if not self._begun or self._closed or leader is None or not leader.alive:
             return
         run, driver = self._runs(leader.release), self._driver()
         if run is None:
