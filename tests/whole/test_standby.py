@@ -93,7 +93,7 @@ def test_it_is_kept_through_a_deployment_and_replaced_when_that_stands(live: Liv
     live.up(live.code("v0", COUNTER, standby=1))
     first = ready(live)
     seen = len(live.events)
-    live.deploy(live.code("v1", COUNTER, standby=1))
+    live.deploy(live.code("v1", f"{COUNTER}# 1\n", standby=1))
     release = live.status()["release"]
     second = str(
         live.event(lambda event: event["release"] == release, type="standby", state="ready", since=seen)[
