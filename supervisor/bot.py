@@ -32,7 +32,7 @@ from ..protocol.link import (
 )
 from .config import Config
 from .crew import Crew, Line
-from .driver import Driver, Finished, Kept, Told
+from .driver import SUCCEED_WITHIN, Driver, Finished, Kept, Told
 from .errands import Errands
 from .guard import Guard
 from .home import Home
@@ -55,9 +55,6 @@ _ORDERS = 1000
 """Order numbers that a deployment has for itself: it counts up by two with each way back it tries."""
 
 _REASON = 500
-
-_SUCCEED_WITHIN = 2_000_000_000
-"""A standby that has not taken the lease by then never will."""
 
 _NOT_YET = (Phase.PREPARING, Phase.REHEARSING, Phase.WAITING)
 
@@ -436,7 +433,7 @@ class Bot:
 
     async def _succeeded(self) -> bool:
         """Wait for the standby to take the lease; return whether it, or anybody, leads."""
-        until = self._outside.mono() + _SUCCEED_WITHIN
+        until = self._outside.mono() + SUCCEED_WITHIN
         while (standby := self.standby.guarding) is not None and not self.leader and not self.stopping:
             if self._outside.mono() >= until:
                 self.crew.kill(standby.worker, "it did not take the lease when the leader had died")

@@ -37,11 +37,11 @@ from .outside import Outside
 from .roster import Member, Roster
 from .spawn import SpawnError
 
-__all__ = ["Driver", "Finished", "Hands", "Kept", "Told"]
+__all__ = ["SUCCEED_WITHIN", "Driver", "Finished", "Hands", "Kept", "Told"]
 
 _REPEAT = 500_000_000
 _RETIRE_WITHIN = 10_000_000_000
-_SUCCEED_WITHIN = 2_000_000_000
+SUCCEED_WITHIN = 2_000_000_000
 """A standby that has not taken the lease by then never will."""
 _WHY_WITHIN = 300_000_000
 """The old worker sees the new one die sooner than we know how it died."""
@@ -147,7 +147,7 @@ class Driver:
                 "probation": patience.probation,
                 "retire": _RETIRE_WITHIN,
                 "linger": _LINGER,
-                "succeed": _SUCCEED_WITHIN,
+                "succeed": SUCCEED_WITHIN,
                 "why": _WHY_WITHIN,
                 "show": max(_SHOWN_EVERY[0], min(_SHOWN_EVERY[1], patience.probation // _SHOWN_TIMES)),
             },
@@ -511,9 +511,7 @@ class Driver:
 
     def _is_of_ours(self, handed: Handed) -> bool:
         """Whether the old worker's first tick is one after this handoff. The one it began with may be told late."""
-        if self.handoff.granted:
-            return handed.epoch > self.handoff.granted
-        return self.handoff.phase not in (Phase.PREPARING, Phase.REHEARSING, Phase.WAITING)
+        return handed.epoch > self.handoff.granted
 
     def _has_ticked(self) -> None:
         self._ticked = True

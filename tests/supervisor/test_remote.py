@@ -25,21 +25,9 @@ from neverblink.supervisor.listen import Listen
 from neverblink.supervisor.places import OnServer
 from neverblink.supervisor.remote import Remote
 
-HOST = "127.0.0.1"
+from ..ports import HOST, free_port
+
 WITHIN = 30.0
-
-
-def free_port() -> int:
-    """A port that is free, and the next one too."""
-    while True:
-        with socket.socket() as first, socket.socket() as second:
-            first.bind((HOST, 0))
-            port: int = first.getsockname()[1]
-            try:
-                second.bind((HOST, port + 1))
-            except (OSError, OverflowError):
-                continue
-            return port
 
 
 class Listening:

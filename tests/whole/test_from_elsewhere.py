@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import socket
-
+from ..ports import HOST, free_port
 from .bots import COUNTER
 from .live import Live, one_line
-
-HOST = "127.0.0.1"
 
 
 def test_a_bot_is_asked_and_deployed_over_tcp_by_those_who_have_a_key(live: Live) -> None:
     code = live.code("v0", COUNTER)
-    port = _free_port()
+    port = free_port()
     config = code / "neverblink.toml"
     config.write_text(f'{config.read_text()}\n[listen]\ntcp = "{HOST}:{port}"\n')
     up = live.up(code)
@@ -42,16 +39,3 @@ def test_a_bot_is_asked_and_deployed_over_tcp_by_those_who_have_a_key(live: Live
     for path in live.home.rglob("*"):
         assert not path.is_file() or secret.encode() not in path.read_bytes()
     live.down()
-
-
-def _free_port() -> int:
-    """A port that is free, and the next one too."""
-    while True:
-        with socket.socket() as first, socket.socket() as second:
-            first.bind((HOST, 0))
-            port: int = first.getsockname()[1]
-            try:
-                second.bind((HOST, port + 1))
-            except (OSError, OverflowError):
-                continue
-            return port
