@@ -29,8 +29,8 @@ KINDS: dict[Kind, tuple[Target, ...]] = {
 """Each kind of fault, and whom it can befall.
 
 kill: SIGKILL. stop: SIGSTOP, and SIGCONT later. delay: many short stops. full: no file may grow, as on a full disk.
-torn: a half record at the journal's end, as of a leader killed while it writes. hang-up: every connection is shut down.
-unplug: its socket's name is away for a while, so that nobody new can connect.
+torn: a record at the journal's end that is half, zeros or has a bit flipped, as of a leader killed while it writes.
+hang-up: every connection is shut down. unplug: its socket's name is away for a while, so that nobody new can connect.
 """
 
 TARGETS: tuple[Target, ...] = ("leader", "new", "old", "supervisor", "standby", "exchange")
