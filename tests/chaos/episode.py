@@ -267,6 +267,7 @@ class _Stage:
                 pids=self._pids,
                 book=book or {"orders": {}, "fills": {}, "held": 0},
                 deployed=self._deployed,
+                spoilt=self._nemesis.spoilt,
             )
         )
         self._found.missed += [death.missed for death in journal.report.deaths]

@@ -28,14 +28,9 @@ __all__ = ["Nemesis", "Victim"]
 
 _PIDFD_GETFD = 438
 _RECORD = pack_record(RecordKind.FRAME, b"never written whole")
-_TORN = (
-    _RECORD[:1],
-    _RECORD[:7],
-    _RECORD[:13],
-    _RECORD[:21],
-    b"\0" * 64,
-    bytes((*_RECORD[:-1], _RECORD[-1] ^ 0x10)),
-)
+_SPOILT = bytes((*_RECORD[:-1], _RECORD[-1] ^ 0x10))
+"""A bit of it has flipped. No process that is killed leaves that: it has to be told as damage."""
+_TORN = (_RECORD[:1], _RECORD[:7], _RECORD[:13], _RECORD[:21], b"\0" * 64, _SPOILT)
 """What is left by a leader that is killed while it writes: a part, blocks that never got their bytes, a flipped bit."""
 
 
@@ -51,6 +46,8 @@ class Nemesis:
     """Strikes in `home`, as the seed has it. `hang_up()` has the exchange drop its connections."""
 
     def __init__(self, home: Path, hang_up: Callable[[], object], seed: int) -> None:
+        self.spoilt: set[tuple[int, int]] = set()
+        """Where a bit was flipped: segment and byte."""
         self._home = home
         self._hang_up = hang_up
         self._chance = random.Random(seed)
@@ -95,8 +92,11 @@ class Nemesis:
         segment = max((self._home / "journal").glob("*.journal"), default=None)
         # Nobody but a leader leaves half a record, and as long as this one is not dead, nobody else writes.
         if segment is not None and holder(self._home / "lease") == pid:
+            rest = self._chance.choice(_TORN)
+            if rest is _SPOILT:
+                self.spoilt.add((int(segment.stem), segment.stat().st_size))
             with segment.open("ab") as file:
-                file.write(self._chance.choice(_TORN))
+                file.write(rest)
         os.kill(pid, signal.SIGKILL)
         return _nothing
 
