@@ -32,7 +32,7 @@ from ..protocol.link import (
 )
 from .config import Config
 from .crew import Crew, Line
-from .driver import SUCCEED_WITHIN, Driver, Finished, Kept, Told
+from .driver import SUCCEED_WITHIN, Driver
 from .errands import Errands
 from .guard import Guard
 from .home import Home
@@ -40,6 +40,7 @@ from .journal_watch import JournalWatch
 from .news import News
 from .outages import Outages
 from .outside import Outside
+from .ports import Finished, Kept, Told
 from .releases import Release
 from .restarts import Restarts
 from .roster import Member, Roster

@@ -24,10 +24,10 @@ from .archive import Archive
 from .bot import Bot, StartFailed
 from .config import NO_ENVIRONMENT, Config, ConfigError, load
 from .disk import DiskFull
-from .driver import Finished, Kept, Told
 from .freeze import Freeze
 from .git import GitError
 from .history import HistoryError
+from .ports import Finished, Kept, Told
 from .prepare import Preparer
 from .queueing import Queue
 from .records import Deployment, Kind

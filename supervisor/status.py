@@ -269,8 +269,8 @@ def _deployment(bot: Bot, underway: Underway) -> DeploymentSeen:
     return DeploymentSeen(
         deployment=underway.deployment,
         phase=driver.phase.value if driver else underway.doing,
-        since=driver.since if driver else underway.at,
-        holding=driver.holding if driver else "",
+        since=driver.progress.since if driver else underway.at,
+        holding=driver.progress.holding if driver else "",
         release=underway.release,
         previous=underway.previous,
         dry_run=underway.dry_run,
