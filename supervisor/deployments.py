@@ -21,7 +21,7 @@ from ..protocol.events import DeploymentEnded, DeploymentStarted, Outcome, Phase
 from ..protocol.handoff import NO_BOUNDARY, Phase
 from .account import Account
 from .archive import Archive
-from .bot import Bot, StartFailed
+from .bot import Bot
 from .config import NO_ENVIRONMENT, Config, ConfigError, load
 from .disk import DiskFull
 from .freeze import Freeze
@@ -34,6 +34,7 @@ from .records import Deployment, Kind
 from .refusal import Refusal
 from .releases import AmbiguousRelease, NoSuchRelease, Release, ReleaseError, Releases
 from .source import KeptRelease, release_of, source_of
+from .starter import StartFailed
 
 __all__ = ["Begun", "Deployments", "Underway", "fault_of"]
 
