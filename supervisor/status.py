@@ -15,11 +15,11 @@ import msgspec
 from ..protocol.events import DeploymentEnded, Outage
 from ..protocol.link import Report
 from .bot import Bot
-from .deployments import Underway
 from .freeze import Locked
 from .journal_watch import JournalSeen, journal_of
 from .roster import Member
 from .standby import State as StandbyState
+from .underway import Underway
 
 __all__ = ["Status", "Supervisor", "status_of", "this_supervisor"]
 
