@@ -81,7 +81,8 @@ class Replica:
             vitals=Vitals(
                 self.timers.all(), self.paused, self.inbox.memory(), self.due, tuple(self.inbox.pending())
             ),
-            open=tuple(self.open.values()),
+            # Those whose outcome died with their turn too: whoever goes on from here has to be told of them.
+            open=(*self._unsettled.values(), *self.open.values()),
             unwritten=unwritten,
             led_by=self.led_by,
         )

@@ -82,7 +82,7 @@ class _Stage:
         self._live = live
         self._market = market
         self._found = found
-        self._nemesis = Nemesis(live.home, market.hang_up)
+        self._nemesis = Nemesis(live.home, market.hang_up, found.seed)
         self._context = zmq.Context[zmq.Socket[bytes]]()
         self._told: zmq.Socket[bytes] | None = None
         self._desk: zmq.Socket[bytes] | None = None
