@@ -11,6 +11,7 @@
         key                 the secret of the supervisors: see `keyring`
         keys/               who may ask over TCP: see `access`
         repositories/       links to those whose pushes deploy here: see `hook.known`
+        tokens              who may ask over HTTP: see `web.tokens`
         lock                held by the `up` that runs
 
 One supervisor owns a home, and the kernel says which: it holds a lock on `lock` for as long as its process lives, so a
@@ -95,6 +96,7 @@ class Home:
         self.key = self.path / "key"
         self.keys = self.path / "keys"
         self.repositories = self.path / "repositories"
+        self.tokens = self.path / "tokens"
 
     @classmethod
     def open(cls, path: Path) -> Home:
