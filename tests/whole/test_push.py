@@ -134,6 +134,10 @@ def test_what_fails_after_the_push_is_a_banner_and_the_old_code_ticks_on(live: L
 
 def test_a_gate_refuses_what_can_not_run_and_hands_over_what_it_rehearsed(live: Live) -> None:
     code = live.code("v0", COUNTER)
+    checked = live.tmp / "checked"
+    check = f"sh -c 'echo checked >> {checked}'"
+    config = code / "neverblink.toml"
+    config.write_text(f'{config.read_text()}[deploy]\ncheck = "{check}"\n')
     pushing = Pushing(live, "--gate")
     first = pushing.commit(code, "Begin")
     off = pushing.push()
@@ -145,6 +149,8 @@ def test_a_gate_refuses_what_can_not_run_and_hands_over_what_it_rehearsed(live: 
     assert "rehearsed: this code can take over" in well.err
     assert HANDED.search(well.err), well
     assert pushing.tip() == first
+    assert "not run again, it succeeded in this release" in well.err
+    assert checked.read_text().count("checked") == 1
     # What was rehearsed is what was handed over to, and not made anew.
     rows = live.run("history", "--json").json["deployments"]
     assert [(row["outcome"], row["release"]) for row in rows] == [
