@@ -27,7 +27,7 @@ import msgspec
 
 from .changes import Schema
 from .errors import NeverblinkError
-from .frame import Vitals
+from .frame import Frame, Vitals, decode_frame
 from .wire import Codec
 
 __all__ = [
@@ -43,12 +43,14 @@ __all__ = [
     "JournalTooNew",
     "Opened",
     "Position",
+    "Record",
     "RecordKind",
     "Rows",
     "Snapshot",
     "Torn",
     "Unwritten",
     "Whole",
+    "decode",
     "decode_closed",
     "decode_opened",
     "decode_rows",
@@ -163,7 +165,7 @@ class Snapshot(msgspec.Struct, frozen=True, array_like=True):
     """Each table with its number of rows."""
     vitals: Vitals
     open: tuple[Opened, ...] = ()
-    """Decisions that are open."""
+    """Decisions that are open, and those that were closed in a turn whose frame is lost."""
     unwritten: Unwritten | None = None
     """Frames before this one that are in no segment."""
     led_by: str = ""
@@ -218,6 +220,23 @@ decode_rows = _rows.decode
 decode_opened = _opened.decode
 decode_closed = _closed.decode
 decode_whole = _whole.decode
+
+
+Record = Snapshot | Rows | Frame | Opened | Closed | Whole
+
+_DECODERS: dict[RecordKind, Callable[[bytes], Record]] = {
+    RecordKind.SNAPSHOT: decode_snapshot,
+    RecordKind.ROWS: decode_rows,
+    RecordKind.FRAME: decode_frame,
+    RecordKind.OPENED: decode_opened,
+    RecordKind.CLOSED: decode_closed,
+    RecordKind.WHOLE: decode_whole,
+}
+
+
+def decode(entry: Entry) -> Record:
+    """Return what a record says; raise `WireError` when its payload is not of its kind."""
+    return _DECODERS[entry.kind](entry.payload)
 
 
 def encode_payload(payload: Snapshot | Rows | Opened | Closed | Whole) -> bytes:

@@ -33,12 +33,44 @@ The diagram in docs/protocol.md is drawn from it.
 from __future__ import annotations
 
 from collections.abc import Callable
-from enum import Enum
 
 import msgspec
 
-from .frame import Cause
 from .link import CancelYield, Follow, Lead, Retire, Stop, YieldTo
+from .seat_terms import (
+    Alarm,
+    Announce,
+    Arm,
+    Boundary,
+    Broken,
+    Cancel,
+    CaughtUp,
+    Connect,
+    Disarm,
+    DropLease,
+    Fell,
+    HeirDeclined,
+    HeirTook,
+    Hold,
+    LeaderGone,
+    LeaseRefused,
+    LeaseTaken,
+    Leave,
+    LedBy,
+    Received,
+    Resume,
+    Role,
+    SeatCommand,
+    SeatEvent,
+    SendFailing,
+    SendFinal,
+    SendTook,
+    Silent,
+    Stale,
+    Started,
+    Suspects,
+    TakeLease,
+)
 
 __all__ = [
     "RULES",
@@ -79,248 +111,6 @@ __all__ = [
 ]
 
 
-class Role(Enum):
-    JOINING = "joining"
-    FOLLOWING = "following"
-    LEADING = "leading"
-    YIELDING = "yielding"
-    RETIRED = "retired"
-
-
-# --- events ---------------------------------------------------------------------------------------------------------
-# The supervisor's messages Follow, Lead, YieldTo, CancelYield, Retire and Stop are events too, as they come.
-
-
-class Started(msgspec.Struct, frozen=True):
-    """The user's code is imported and `on_start` is done."""
-
-
-class CaughtUp(msgspec.Struct, frozen=True):
-    """This follower has the leader's whole state, in its own schema."""
-
-
-class Stale(msgspec.Struct, frozen=True):
-    """This follower has lost the thread of the stream and needs a new copy."""
-
-
-class Broken(msgspec.Struct, frozen=True):
-    """This follower cannot read the stream at all; why."""
-
-    reason: str
-
-
-class Boundary(msgspec.Struct, frozen=True):
-    """A turn has ended, or time passed between two turns. What might keep the leader from yielding here:"""
-
-    decision: str = ""
-    """The name of an open decision."""
-    window: str = ""
-    """The name of a protected window that is open now."""
-    slack: bool = True
-    """There is time enough before the next tick."""
-    heir: bool = True
-    """The worker named in the order follows and has applied all but the last frames."""
-    turn: str = ""
-    """It is no boundary yet: a turn of this name still runs."""
-
-
-class Received(msgspec.Struct, frozen=True):
-    """The final frame arrived, continues the chain, and is applied."""
-
-    order: int
-    leader: str
-
-
-class HeirTook(msgspec.Struct, frozen=True):
-    """The heir says that it has the lease."""
-
-    heir: str
-    epoch: int
-
-
-class HeirDeclined(msgspec.Struct, frozen=True):
-    """The heir says that it could not apply the final frame."""
-
-    order: int
-
-
-class LeaseTaken(msgspec.Struct, frozen=True):
-    """The kernel gave us the lease; we have every frame that was ever journaled."""
-
-    epoch: int
-    cause: Cause
-
-
-class LeaseRefused(msgspec.Struct, frozen=True):
-    """`holder` has the lease ("" when that is not known)."""
-
-    holder: str
-    cause: Cause
-
-
-class LeaderGone(msgspec.Struct, frozen=True):
-    """The process of `leader` has died, or it said that it leaves."""
-
-    leader: str
-
-
-class LedBy(msgspec.Struct, frozen=True):
-    """The kernel says that `leader` has the lease."""
-
-    leader: str
-
-
-class Silent(msgspec.Struct, frozen=True):
-    """The leader's tick is overdue by more than the bound."""
-
-    reason: str
-
-
-class Fell(msgspec.Struct, frozen=True):
-    """A handler of the bot raised, or the state could not be encoded: this process cannot go on."""
-
-    reason: str
-
-
-class Alarm(msgspec.Struct, frozen=True):
-    """An alarm that was armed has run out."""
-
-    name: str
-
-
-SeatEvent = (
-    Started
-    | CaughtUp
-    | Stale
-    | Broken
-    | Boundary
-    | Received
-    | HeirTook
-    | HeirDeclined
-    | LeaseTaken
-    | LeaseRefused
-    | LeaderGone
-    | LedBy
-    | Silent
-    | Fell
-    | Alarm
-    | Follow
-    | Lead
-    | YieldTo
-    | CancelYield
-    | Retire
-    | Stop
-)
-
-
-# --- commands -------------------------------------------------------------------------------------------------------
-
-
-class Connect(msgspec.Struct, frozen=True):
-    """Follow the stream of `leader` from the last applied frame on."""
-
-    leader: str
-
-
-class TakeLease(msgspec.Struct, frozen=True):
-    """Ask the kernel for the lease, then catch up with the journal; answer `LeaseTaken` or `LeaseRefused`."""
-
-    cause: Cause
-
-
-class DropLease(msgspec.Struct, frozen=True):
-    """Journal what has to be journaled, then give the lease up."""
-
-
-class SendFinal(msgspec.Struct, frozen=True):
-    """Send the final frame, made before the lease was dropped."""
-
-    to: str
-    order: int
-    deployment: int
-
-
-class SendTook(msgspec.Struct, frozen=True):
-    """Tell the old leader that we have the lease."""
-
-    to: str
-    order: int
-
-
-class SendFailing(msgspec.Struct, frozen=True):
-    """Tell all followers that we leave without an heir."""
-
-    reason: str
-
-
-class Resume(msgspec.Struct, frozen=True):
-    """We lead: run `on_lead`, then tick."""
-
-    cause: Cause
-
-
-class Announce(msgspec.Struct, frozen=True):
-    """Send a `Report` to the supervisor."""
-
-
-class Hold(msgspec.Struct, frozen=True):
-    """Tell the supervisor what the order waits for."""
-
-    order: int
-    reason: str
-
-
-class Cancel(msgspec.Struct, frozen=True):
-    """Tell the supervisor that the order will not be carried out."""
-
-    order: int
-
-
-class Suspects(msgspec.Struct, frozen=True):
-    """Tell the supervisor that the leader does not do its work."""
-
-    leader: str
-    reason: str
-
-
-class Arm(msgspec.Struct, frozen=True):
-    """Feed `Alarm(name)` after its time: `lease` (back to us if nobody took it) or `retry`."""
-
-    name: str
-
-
-class Disarm(msgspec.Struct, frozen=True):
-    name: str
-
-
-class Leave(msgspec.Struct, frozen=True):
-    """Exit: `retire` (the bot goes on), `stop` (the bot ends here) or `fail`."""
-
-    how: str
-    reason: str = ""
-
-
-SeatCommand = (
-    Connect
-    | TakeLease
-    | DropLease
-    | SendFinal
-    | SendTook
-    | SendFailing
-    | Resume
-    | Announce
-    | Hold
-    | Cancel
-    | Suspects
-    | Arm
-    | Disarm
-    | Leave
-)
-
-
-# --- the machine ----------------------------------------------------------------------------------------------------
-
-
 class Seat(msgspec.Struct):
     """A worker's role and what it must remember to move between roles.
 
@@ -345,6 +135,9 @@ class Seat(msgspec.Struct):
     """The order of the final frame we are taking over by, 0 when there is none."""
     held: str = ""
     stopping: bool = False
+    """The bot stops for good: as soon as we lead, and are at a boundary."""
+    dismissed: bool = False
+    """We leave as soon as it is certain that another one leads."""
 
     def step(self, event: SeatEvent) -> list[SeatCommand]:
         rule = RULES[self.role].get(type(event))
@@ -421,7 +214,7 @@ class Seat(msgspec.Struct):
         self.leader = self.me
         self.epoch = event.epoch
         self.loaded = True
-        self.guard = self.keeps = False
+        self.guard = self.keeps = self.dismissed = False
         self.held = ""
         told: list[SeatCommand] = [SendTook(before, order)] if event.cause == "handoff" else []
         return [Disarm("lease"), Disarm("retry"), *told, Resume(event.cause), Announce()]
@@ -500,10 +293,18 @@ class Seat(msgspec.Struct):
             return [Arm("lease")]
         return self._step_aside(event.holder, self.epoch)
 
+    def _dismiss(self, event: Retire) -> list[SeatCommand]:
+        """Not before it is certain that another one leads: should the heir never take the lease, it is ours again."""
+        self.dismissed = True
+        return []
+
     def _step_aside(self, leader: str, epoch: int) -> list[SeatCommand]:
-        self.role = Role.FOLLOWING
         self.leader = leader
         self.epoch = max(self.epoch, epoch)
+        if self.dismissed or self.stopping:
+            self.role = Role.RETIRED
+            return [Disarm("lease"), Leave("retire")]
+        self.role = Role.FOLLOWING
         self.guard = self.keeps = True
         return [Disarm("lease"), Connect(leader), Announce()]
 
@@ -579,12 +380,14 @@ RULES: dict[Role, dict[type, Rule]] = {
         Fell: Rule(Seat._fell, (_R,)),
     },
     Role.YIELDING: {
-        HeirTook: Rule(Seat._heir_took, (_F,)),
+        HeirTook: Rule(Seat._heir_took, (_Y, _F, _R)),
         HeirDeclined: Rule(Seat._heir_declined, (_Y,)),
         LeaderGone: Rule(Seat._heir_gone, (_Y,)),
         Alarm: Rule(Seat._nobody_took, (_Y,)),
         LeaseTaken: Rule(Seat._taken, (_L,)),
-        LeaseRefused: Rule(Seat._heir_was_first, (_Y, _F)),
+        LeaseRefused: Rule(Seat._heir_was_first, (_Y, _F, _R)),
+        Retire: Rule(Seat._dismiss, (_Y,)),
+        Stop: Rule(Seat._stop, (_Y,)),
         Fell: Rule(Seat._fell, (_R,)),
     },
     Role.RETIRED: {},

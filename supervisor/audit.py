@@ -11,17 +11,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from ..protocol.frame import GENESIS, Frame, decode_frame, digest_of
-from ..protocol.journal import (
-    Entry,
-    RecordKind,
-    Snapshot,
-    decode_closed,
-    decode_opened,
-    decode_rows,
-    decode_snapshot,
-    decode_whole,
-)
+from ..protocol.frame import GENESIS, Frame, digest_of
+from ..protocol.journal import Closed, Entry, Opened, RecordKind, Rows, Snapshot, Whole, decode
 from ..protocol.window import Window
 from ..protocol.wire import WireError
 from .audit_decisions import Decisions
@@ -149,30 +140,28 @@ class _Auditor:
         )
 
     def _entry(self, entry: Entry) -> bool:
-        kind = entry.kind
-        if kind is RecordKind.FRAME:
-            return self._frame(decode_frame(entry.payload), entry.payload)
-        if self._closing:
+        if self._closing and entry.kind is not RecordKind.FRAME:
             return True
-        if kind is RecordKind.OPENED:
-            opened = decode_opened(entry.payload)
-            if not self._repeats(lambda: self._decisions.has_opened(opened.id)):
-                self._decisions.opened(opened, self._leads.epoch)
-        elif kind is RecordKind.CLOSED:
-            closed = decode_closed(entry.payload)
-            if not self._repeats(lambda: not self._decisions.is_open(closed.id)):
-                self._decisions.closed(closed)
-        elif kind is RecordKind.SNAPSHOT:
-            self._snapshot(decode_snapshot(entry.payload))
-        elif kind is RecordKind.WHOLE:
-            if self._opening:
-                for table, count in decode_whole(entry.payload).rows.items():
+        match decode(entry):
+            case Frame() as frame:
+                return self._frame(frame, entry.payload)
+            case Opened() as opened:
+                if not self._repeats(lambda: self._decisions.has_opened(opened.id)):
+                    self._decisions.opened(opened, self._leads.epoch)
+            case Closed() as closed:
+                if not self._repeats(lambda: not self._decisions.is_open(closed.id)):
+                    self._decisions.closed(closed)
+            case Snapshot() as head:
+                self._snapshot(head)
+            case Rows(table=table, rows=rows):
+                self._rows[table] = self._rows.get(table, 0) - len(rows)
+            case Whole(rows=rows) if self._opening:
+                for table, count in rows.items():
                     self._rows[table] = self._rows.get(table, 0) + count
                 self._opening = False
                 self._count_rows()
-        else:
-            rows = decode_rows(entry.payload)
-            self._rows[rows.table] = self._rows.get(rows.table, 0) - len(rows.rows)
+            case Whole():
+                pass
         return True
 
     def _frame(self, frame: Frame, body: bytes) -> bool:

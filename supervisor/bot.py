@@ -229,8 +229,8 @@ class Bot:
     ) -> None:
         """Begin a handoff from the leader to a new worker on `release`."""
         new = self._next_worker()
-        handoff = Handoff(deployment, self.leader, new, deployment * _ORDERS, force, rehearse_only)
-        handoff.granted = self._epoch
+        order = deployment * _ORDERS
+        handoff = Handoff(deployment, self.leader, new, order, force, rehearse_only, granted=self._epoch)
         self._drive(handoff, release, config, told).begin()
 
     def take_up(self, kept: Kept, release: Release, config: Config, told: Told) -> None:

@@ -10,16 +10,8 @@ from typing import Any, cast
 
 import msgspec
 
-from ..protocol.frame import Frame, Item, decode_frame, digest_of
-from ..protocol.journal import (
-    Entry,
-    RecordKind,
-    Snapshot,
-    decode_closed,
-    decode_opened,
-    decode_rows,
-    decode_snapshot,
-)
+from ..protocol.frame import Frame, Item, digest_of
+from ..protocol.journal import Closed, Entry, Opened, RecordKind, Rows, Snapshot, Whole, decode
 from ..protocol.wire import UNDECODABLE, WireError
 from .audit_scope import Bound, Scope
 from .journal_reader import Damage, Found, Segment
@@ -88,34 +80,31 @@ class _Exporter:
 
     def _entry(self, entry: Entry) -> Iterator[Exported]:
         where = {"segment": self._segment, "end": entry.end}
-        match entry.kind:
-            case RecordKind.FRAME:
-                frame = decode_frame(entry.payload)
+        if entry.kind is RecordKind.ROWS and not self._snapshots:
+            return
+        match decode(entry):
+            case Frame() as frame:
                 self._local = frame.number
                 if self._number is None or frame.number > self._number:
                     yield from self._frame(frame, entry.payload, where)
-            case RecordKind.SNAPSHOT:
-                head = decode_snapshot(entry.payload)
+            case Snapshot() as head:
                 self._local = head.number
                 wanted = self._snapshots or self._number is None
                 self._number = head.number if self._number is None else max(self._number, head.number)
                 if wanted and self._scope.open:
                     yield _snapshot(head) | where
-            case RecordKind.ROWS:
-                if self._snapshots and self._scope.open:
-                    rows = decode_rows(entry.payload)
+            case Rows(table=table, rows=rows):
+                if self._scope.open:
                     yield {
                         "kind": "rows",
-                        "table": rows.table,
-                        "rows": [[_plain(key), _plain(row)] for key, row in rows.rows],
+                        "table": table,
+                        "rows": [[_plain(key), _plain(row)] for key, row in rows],
                     } | where
-            case RecordKind.OPENED:
-                opened = decode_opened(entry.payload)
+            case Opened() as opened:
                 self._decision("opened", opened.id, {"kind": "opened"} | _builtins(opened) | where)
-            case RecordKind.CLOSED:
-                closed = decode_closed(entry.payload)
+            case Closed() as closed:
                 self._decision("closed", closed.id, {"kind": "closed"} | _builtins(closed) | where)
-            case _:
+            case Whole():
                 pass
 
     def _decision(self, word: str, id: str, said: Exported) -> None:

@@ -18,12 +18,11 @@ from ..protocol.journal import (
     HEADER_SIZE,
     Entry,
     RecordKind,
+    Rows,
     Snapshot,
-    decode_closed,
-    decode_opened,
-    decode_rows,
+    Whole,
+    decode,
     decode_snapshot,
-    decode_whole,
 )
 from ..protocol.wire import WireError
 from .journal_reader import Damage, Found, Segment, Tail, read_segment, segments
@@ -222,21 +221,18 @@ class Check:
         return bool(self._torn) and self._torn[-1].segment == self._segment
 
     def _entry(self, entry: Entry) -> None:
-        match entry.kind:
-            case RecordKind.FRAME:
-                self._frame(decode_frame(entry.payload), entry.payload)
-            case RecordKind.SNAPSHOT:
-                self._begin(decode_snapshot(entry.payload))
-            case RecordKind.ROWS:
-                rows = decode_rows(entry.payload)
-                self._rows[rows.table] = self._rows.get(rows.table, 0) + len(rows.rows)
+        match decode(entry):
+            case Frame() as frame:
+                self._frame(frame, entry.payload)
+            case Snapshot() as head:
+                self._begin(head)
+            case Rows(table=table, rows=rows):
+                self._rows[table] = self._rows.get(table, 0) + len(rows)
                 self._complete(None)
-            case RecordKind.WHOLE:
-                self._complete(decode_whole(entry.payload).rows)
-            case RecordKind.OPENED:
-                decode_opened(entry.payload)
-            case RecordKind.CLOSED:
-                decode_closed(entry.payload)
+            case Whole(rows=rows):
+                self._complete(rows)
+            case _:
+                pass
 
     def _begin(self, head: Snapshot) -> None:
         self._snapshot, self._rows = head, {}

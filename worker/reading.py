@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from ..protocol.frame import Frame, decode_frame, digest_of
+from ..protocol.frame import Frame, digest_of
 from ..protocol.journal import (
+    Closed,
     Entry,
     JournalError,
     JournalTooNew,
+    Opened,
     Position,
     RecordKind,
-    decode_closed,
-    decode_opened,
-    decode_rows,
-    decode_snapshot,
-    decode_whole,
+    Rows,
+    Snapshot,
+    Whole,
+    decode,
 )
 from ..protocol.wire import WireError
 from .journal import End, Journal
@@ -31,22 +32,21 @@ def restore(replica: Replica, journal: Journal, number: int, *, strict: bool) ->
     read; and, when `strict`, `StateUnreadable` or `MigrationError`.
     """
     end = _end_of_snapshot(journal, number)
-    held: list[Entry] = []
+    held: list[tuple[Entry, Frame | Opened | Closed]] = []
     for entry in journal.read(number):
         if isinstance(entry, End) or entry.end > end:
             break
-        match entry.kind:
-            case RecordKind.SNAPSHOT:
-                replica.restore(decode_snapshot(entry.payload), Position(number, entry.end))
-            case RecordKind.ROWS:
-                rows = decode_rows(entry.payload)
-                replica.add_rows(rows.table, rows.rows)
-            case RecordKind.WHOLE:
+        match decode(entry):
+            case Snapshot() as head:
+                replica.restore(head, Position(number, entry.end))
+            case Rows(table=table, rows=rows):
+                replica.add_rows(table, rows)
+            case Whole():
                 pass
-            case _:
-                held.append(entry)
-    for entry in held:
-        _apply(replica, number, entry, strict=strict)
+            case since:
+                held.append((entry, since))
+    for entry, since in held:
+        _apply(replica, number, entry, since, strict=strict)
     replica.position = Position(number, end)
     return end
 
@@ -111,28 +111,28 @@ class Reading:
 
     def _entry(self, number: int, entry: Entry) -> None:
         replica = self._replica
-        match entry.kind:
-            case RecordKind.FRAME:
-                frame = decode_frame(entry.payload)
+        if entry.kind in (RecordKind.ROWS, RecordKind.WHOLE):
+            return
+        match decode(entry):
+            case Frame() as frame:
                 self._frame(number, entry, frame)
                 self._local = frame.number
                 self.written = max(self.written, frame.number)
-            case RecordKind.SNAPSHOT:
-                head = decode_snapshot(entry.payload)
+            case Snapshot() as head:
                 if head.number > replica.number:
                     restore(replica, self._journal, number, strict=self._strict)
                     self.reloaded = True
                 self._local = head.number
                 self.written = max(self.written, head.number)
-            case RecordKind.OPENED | RecordKind.CLOSED if self._local >= replica.number:
-                _apply(replica, number, entry, strict=self._strict)
+            case Opened() | Closed() as decision if self._local >= replica.number:
+                _apply(replica, number, entry, decision, strict=self._strict)
             case _:
                 pass
 
     def _frame(self, number: int, entry: Entry, frame: Frame) -> None:
         replica = self._replica
         if frame.number > replica.number:
-            _apply(replica, number, entry, strict=self._strict)
+            _apply(replica, number, entry, frame, strict=self._strict)
             return
         same = frame.number < replica.number or digest_of(entry.payload) == replica.digest
         if frame.epoch > replica.epoch or not same:
@@ -151,25 +151,29 @@ def _end_of_snapshot(journal: Journal, number: int) -> int:
     for entry in journal.read(number):
         if isinstance(entry, End):
             break
-        if entry.kind is RecordKind.WHOLE:
-            if lacking < 0 or sum(decode_whole(entry.payload).rows.values()) != rows:
+        match decode(entry):
+            case Whole(rows=counts):
+                if lacking < 0 or sum(counts.values()) != rows:
+                    break
+                return entry.end
+            case Snapshot(tables=tables):
+                lacking = sum(tables.values())
+            case _ if lacking < 0:
                 break
-            return entry.end
-        if entry.kind is RecordKind.SNAPSHOT:
-            lacking = sum(decode_snapshot(entry.payload).tables.values())
-        elif lacking < 0:
-            break
-        elif entry.kind is RecordKind.ROWS:
-            rows += len(decode_rows(entry.payload).rows)
+            case Rows(rows=some):
+                rows += len(some)
+            case _:
+                pass
         if lacking == rows and not marked:
             return entry.end
     raise JournalError(f"segment {number}", "it does not open with a whole snapshot")
 
 
-def _apply(replica: Replica, number: int, entry: Entry, *, strict: bool) -> None:
-    match entry.kind:
-        case RecordKind.FRAME:
-            frame = decode_frame(entry.payload)
+def _apply(
+    replica: Replica, number: int, entry: Entry, record: Frame | Opened | Closed, *, strict: bool
+) -> None:
+    match record:
+        case Frame() as frame:
             if frame.number <= replica.number:
                 return
             position = Position(number, entry.end)
@@ -180,7 +184,7 @@ def _apply(replica: Replica, number: int, entry: Entry, *, strict: bool) -> None
                     raise
                 replica.freeze(str(problem))
                 replica.apply(frame, entry.payload, position)
-        case RecordKind.OPENED:
-            replica.note(decode_opened(entry.payload), "")
-        case _:
-            replica.note(None, decode_closed(entry.payload))
+        case Opened() as opened:
+            replica.note(opened, "")
+        case Closed() as closed:
+            replica.note(None, closed)

@@ -95,7 +95,8 @@ class Replica:
                 tuple(self.inbox.pending()),
                 self.settings.packed,
             ),
-            open=tuple(self.open.values()),
+            # Those whose outcome died with their turn too: whoever goes on from here has to be told of them.
+            open=(*self._unsettled.values(), *self.open.values()),
             unwritten=unwritten,
             led_by=self.led_by,
         )

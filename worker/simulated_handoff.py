@@ -152,7 +152,7 @@ class SimulatedHandoff:
                 self._processes[worker].place.hear(lambda engine: engine.ordered(message))
             case machine.Dismiss(worker=worker):
                 if worker in self._processes:
-                    self._dismiss(worker)
+                    self._processes[worker].place.hear(lambda engine: engine.ordered(Retire()))
             case machine.Kill(worker=worker, reason=reason):
                 process = self._processes[worker]
                 process.failed = process.failed or reason
@@ -166,8 +166,3 @@ class SimulatedHandoff:
                 self.alarms.clear()
             case _:
                 pass
-
-    def _dismiss(self, worker: str) -> None:
-        # Behind what is on its way already: a worker that yields has no use for an order to leave.
-        place = self._processes[worker].place
-        place.world.wires.append(lambda: place.hear(lambda engine: engine.ordered(Retire())))

@@ -30,7 +30,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "status": ("status", "What runs, what comes next, and how the last deployment ended."),
     "logs": ("logs", "The workers' output, each line marked with its release."),
     "releases": ("past", "The releases kept, newest first."),
-    "history": ("past", "The deployments so far, or the whole story of one."),
+    "history": ("history", "The deployments so far, or the whole story of one."),
     "audit": ("audit", "Prove from the journal that no tick was missed or doubled."),
     "journal": ("journal", "Show, verify or export what the bot's journal holds."),
     "pause": ("steer", "Tell the bot to enter nothing new."),

@@ -168,13 +168,13 @@ class Crew:
         """Take in what the workers say until the condition holds."""
         end = time.monotonic() + within
         while not condition():
-            if not self._take(end):
+            if time.monotonic() >= end or not self._take(end):
                 raise Stalled(f"waited {within:.0f} s for {what}; {self._told()}")
 
     def listen(self, seconds: float) -> None:
         """Take in what the workers say for so long."""
         end = time.monotonic() + seconds
-        while self._take(end):
+        while time.monotonic() < end and self._take(end):
             pass
 
     def _take(self, end: float) -> bool:

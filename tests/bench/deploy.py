@@ -20,6 +20,7 @@ from .lived import lived
 __all__ = ["measure"]
 
 _BEFORE = 500_000_000
+_WITHIN = 60.0
 _IMPORTS = {"nothing": "", "numpy and pandas": "import numpy\nimport pandas\n"}
 
 
@@ -81,5 +82,5 @@ def _one(tmp: Path, imports: str, deploys: int) -> tuple[float, float, float, li
 
 def _start(place: Path) -> float:
     began = time.monotonic()
-    subprocess.run([sys.executable, "-c", "import bot"], cwd=place, check=True)
+    subprocess.run([sys.executable, "-c", "import bot"], cwd=place, check=True, timeout=_WITHIN)
     return (time.monotonic() - began) * 1000

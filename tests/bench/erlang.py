@@ -13,6 +13,7 @@ __all__ = ["measure"]
 
 _SOURCES = Path(__file__).parent / "otp"
 _LARGE = 100_000
+_WITHIN = 120.0
 
 
 def measure(scale: Scale, tmp: Path) -> Figure:
@@ -27,6 +28,7 @@ def measure(scale: Scale, tmp: Path) -> Figure:
         capture_output=True,
         text=True,
         check=True,
+        timeout=_WITHIN,
     ).stdout
     figure.notes.append(f"OTP {release}")
     for version in ("1", "2"):
@@ -46,7 +48,7 @@ def measure(scale: Scale, tmp: Path) -> Figure:
 
 
 def _compile(place: Path, source: str, *options: str) -> None:
-    subprocess.run(["erlc", *options, "-o", str(place), str(_SOURCES / source)], check=True)
+    subprocess.run(["erlc", *options, "-o", str(place), str(_SOURCES / source)], check=True, timeout=_WITHIN)
 
 
 def _swap(tmp: Path, entries: int, times: int) -> Spread:
@@ -56,5 +58,6 @@ def _swap(tmp: Path, entries: int, times: int) -> Spread:
         capture_output=True,
         text=True,
         check=True,
+        timeout=_WITHIN,
     ).stdout
     return spread(int(line) for line in said.split())

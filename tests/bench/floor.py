@@ -19,6 +19,7 @@ __all__ = ["measure", "message", "wakes"]
 
 _SIZE = 400
 """About what the last frame of a small state weighs."""
+_WITHIN_MS = 10_000
 
 
 def measure(scale: Scale, tmp: Path) -> Figure:
@@ -39,6 +40,7 @@ def message(tmp: Path, count: int) -> Spread:
     address = f"ipc://{tmp}/floor.sock"
     context = zmq.Context[zmq.Socket[bytes]](1)
     socket = context.socket(zmq.PAIR)
+    socket.setsockopt(zmq.RCVTIMEO, _WITHIN_MS)
     socket.bind(address)
     spawn = multiprocessing.get_context("spawn")
     other = spawn.Process(target=_answer, args=(address, count))
@@ -62,6 +64,7 @@ def message(tmp: Path, count: int) -> Spread:
 def _answer(address: str, count: int) -> None:
     context = zmq.Context[zmq.Socket[bytes]](1)
     socket = context.socket(zmq.PAIR)
+    socket.setsockopt(zmq.RCVTIMEO, _WITHIN_MS)
     socket.connect(address)
     socket.send(b"")
     for _ in range(count):

@@ -75,9 +75,7 @@ startsecs=0
     )
     control = [str(_TOOLS / "supervisorctl"), "-c", f"{place}/conf", "restart", "bot"]
     with _Running(place, [str(_TOOLS / "supervisord"), "-c", f"{place}/conf"]) as running:
-        return running.gaps(
-            times, lambda: subprocess.run(control, check=True, cwd=place, stdout=subprocess.DEVNULL)
-        )
+        return running.gaps(times, lambda: _told(control, place))
 
 
 def _circus(place: Path, times: int) -> Spread:
@@ -96,14 +94,16 @@ graceful_timeout = 10
     )
     control = [str(_TOOLS / "circusctl"), "--endpoint", endpoint, "restart", "bot"]
     with _Running(place, [str(_TOOLS / "circusd"), f"{place}/conf"]) as running:
-        return running.gaps(
-            times, lambda: subprocess.run(control, check=True, cwd=place, stdout=subprocess.DEVNULL)
-        )
+        return running.gaps(times, lambda: _told(control, place))
 
 
 def _signalled(place: Path, times: int, number: int) -> Spread:
     with _Running(place, _bot(place)) as running:
         return running.gaps(times, lambda: os.kill(running.pid(), number))
+
+
+def _told(control: list[str], place: Path) -> None:
+    subprocess.run(control, check=True, cwd=place, stdout=subprocess.DEVNULL, timeout=_WITHIN)
 
 
 def _bot(place: Path) -> list[str]:

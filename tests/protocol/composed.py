@@ -115,7 +115,7 @@ class Model:
     ) -> State:
         """Return the state in which `old` leads under epoch 1 and the handoff has just begun."""
         machines = self.machines
-        handoff = machines.handoff(1, "old", "new", FIRST_ORDER, force)
+        handoff = machines.handoff(1, "old", "new", FIRST_ORDER, force, granted=1)
         handoff.standby = "spare" if self.spare else ""
         old = machines.seat("old", Role.LEADING, "old", 1, True)
         spare = machines.seat("spare", Role.FOLLOWING, "old", 1, True, True)

@@ -255,6 +255,21 @@ ORDER = YieldTo(5, "heir", 2)
             [Disarm("lease"), Connect("heir"), Announce()],
         ),
         ("asks again while nobody is known", seat(Y), LeaseRefused("", "takeback"), Y, [Arm("lease")]),
+        ("does not leave before another one leads", seat(Y), Retire(), Y, []),
+        (
+            "leaves, when it was told to, once its heir leads",
+            seat(Y, dismissed=True),
+            HeirTook("heir", 4),
+            R,
+            [Disarm("lease"), Leave("retire")],
+        ),
+        (
+            "leaves, when the bot is to stop, once its heir leads",
+            seat(Y, stopping=True),
+            LeaseRefused("heir", "takeback"),
+            R,
+            [Disarm("lease"), Leave("retire")],
+        ),
     ],
     ids=lambda value: value.replace(" ", "_") if isinstance(value, str) else "",
 )
@@ -269,6 +284,20 @@ def test_one_that_steps_aside_is_a_guard_until_it_leads() -> None:
     assert (worker.guard, worker.epoch) == (True, 4)
     worker.step(LeaseTaken(5, "failover"))
     assert (worker.guard, worker.epoch) == (False, 5)
+
+
+def test_one_that_was_told_to_leave_and_leads_again_stays() -> None:
+    worker = seat(Y)
+    assert worker.step(Retire()) == []
+    worker.step(LeaseTaken(4, "takeback"))
+    assert (worker.role, worker.dismissed) == (L, False)
+
+
+def test_one_that_was_told_to_stop_and_leads_again_stops_the_bot() -> None:
+    worker = seat(Y)
+    assert worker.step(Stop()) == []
+    worker.step(LeaseTaken(4, "takeback"))
+    assert worker.step(Boundary()) == [Leave("stop")]
 
 
 orders = st.integers(1, 6)

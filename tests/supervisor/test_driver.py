@@ -39,7 +39,7 @@ class Drive:
         self.ends: list[Finished] = []
         self.hands.start("old")
         self.driver = Driver(
-            Handoff(7, "old", "new", 7000, rehearse_only=rehearse_only),
+            Handoff(7, "old", "new", 7000, rehearse_only=rehearse_only, granted=1),
             Patience(),
             self.hands,
             self.stage.roster,

@@ -308,9 +308,10 @@ class Live:
     def ticks_on(self) -> None:
         """See that the bot is alive: somebody leads, and runs ticks from here on."""
         ticks = self.book()["ticks"]
+        until = time.monotonic() + WITHIN
         while self.book()["ticks"] == ticks:
             # Each answer takes a turn of the bot's, so this goes on as fast as it does.
-            pass
+            assert time.monotonic() < until, f"the bot answers, and has not ticked since tick {ticks}"
 
     def story(self) -> str:
         """The events so far, for people."""

@@ -200,5 +200,6 @@ def same(one: Replica, other: Replica) -> bool:
         and one.timers.all() == other.timers.all()
         and one.inbox.memory() == other.inbox.memory()
         and one.paused == other.paused
-        and one.open == other.open
+        and {each.id: each for each in one.snapshot().open}
+        == {each.id: each for each in other.snapshot().open}
     )

@@ -18,11 +18,14 @@ from neverblink.protocol.frame import decode_frame
 from neverblink.protocol.journal import (
     HEADER_SIZE,
     NOWHERE,
+    Closed,
     Entry,
     JournalError,
     JournalTooNew,
+    Opened,
     RecordKind,
     decode_snapshot,
+    encode_payload,
     pack_record,
     scan,
 )
@@ -225,6 +228,23 @@ def test_a_segment_of_a_later_format_is_refused_and_nothing_is_touched(
         with pytest.raises(JournalTooNew, match="written in format 3, this release reads up to 2"):
             go_on(home)
     assert {path.name: path.read_bytes() for path in home.iterdir()} == before
+
+
+def test_a_decision_whose_outcome_died_with_its_turn_stays_in_doubt_when_recovery_begins_a_new_segment(
+    past: Past, tmp_path: Path
+) -> None:
+    """The successor may die too, before it has led: what it wrote down first must name the decision as well."""
+    opened = Opened("9-1-0", 9, 1, "enter", {"market": "BTC"}, 5)
+    records = pack_record(RecordKind.OPENED, encode_payload(opened))
+    records += pack_record(RecordKind.CLOSED, encode_payload(Closed(opened.id, 9, "done", 6)))
+    home = past.put(
+        tmp_path / "journal", {past.newest: past.bytes[past.newest] + records + b"no record at all"}
+    )
+    replica, found = go_on(home, from_journal)
+    assert (replica.position.segment, found.problem) == (int(past.newest[:8]) + 1, "")
+    assert [one.id for one in replica.in_doubt()] == [opened.id]
+    successor, _ = go_on(home)
+    assert [one.id for one in successor.in_doubt()] == [opened.id]
 
 
 # --- an older format ---

@@ -4,7 +4,8 @@
 
 It ticks every 10 ms. SIGTERM: it saves its state and ends. SIGUSR1: it saves and executes itself again in place
 (`execv`). SIGUSR2: its handler's module is read again (`importlib.reload`), with the state where it is. DIRECTORY/marks
-says, on the clock that processes share, `stops NS` when it can no longer tick and `able NS` when it can.
+says, on the clock that processes share, `stops NS` when it can no longer tick and `able NS` when it can. Whatever
+becomes of whoever started it, it ends after ten minutes.
 """
 
 from __future__ import annotations
@@ -53,6 +54,7 @@ def main() -> None:
     asked: list[int] = []
     for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(number, lambda number, _frame: asked.append(number))
+    signal.alarm(600)
     book, strategy = load(), handler()
     mark("able", time.monotonic_ns())
     (PLACE / "pid").write_text(str(os.getpid()), encoding="ascii")
