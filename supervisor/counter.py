@@ -188,7 +188,7 @@ class Counter:
         """The tick at which a command took effect: as the bot said, else the last one that is known."""
         if _reads(command):
             return None
-        said: object = cast("dict[str, Any]", result).get("seq") if isinstance(result, dict) else None
+        said: object = _object(result).get("seq")
         if isinstance(said, int):
             return said
         leader = self._bot.leading
@@ -198,7 +198,7 @@ class Counter:
         if _reads(command):
             return
         fault = answer.error
-        result = cast("dict[str, Any]", answer.result) if isinstance(answer.result, dict) else {}
+        result = _object(answer.result)
         self._bot.news.tell(
             Commanded(
                 bot=self._bot.news.bot,
@@ -212,6 +212,10 @@ class Counter:
                 facts=_kept(command, result),
             )
         )
+
+
+def _object(result: Any) -> dict[str, Any]:
+    return cast("dict[str, Any]", result) if isinstance(result, dict) else {}
 
 
 def _reads(command: Command) -> bool:

@@ -23,7 +23,7 @@ import msgspec
 from ..protocol.errors import NeverblinkError
 from ..protocol.link import OWN_COMMANDS, Offered
 from ..protocol.wire import UNDECODABLE
-from .schemas import schema_of
+from .schemas import not_plain, schema_of
 
 __all__ = ["CommandError", "CommandRefused", "Declared", "command", "declared_in", "unknown"]
 
@@ -54,6 +54,8 @@ class Declared:
     """One command of a bot. Raises `CommandError` when its signature is none that can be validated."""
 
     def __init__(self, name: str, function: Callable[..., Any]) -> None:
+        parameters = inspect.signature(function).parameters.values()
+        self._defaults = {one.name: one.default for one in parameters if one.default is not one.empty}
         self.name = name
         self.help = next(iter((inspect.getdoc(function) or "").splitlines()), "")
         self._arguments = _arguments(name, function)
@@ -61,7 +63,8 @@ class Declared:
     @property
     def offered(self) -> Offered:
         """What an operator is told of it."""
-        return Offered(self.name, self.help, schema_of(self._arguments))
+        defaults = msgspec.to_builtins(self._defaults, str_keys=True, enc_hook=repr)
+        return Offered(self.name, self.help, schema_of(self._arguments, defaults))
 
     def read(self, args: dict[str, Any]) -> dict[str, Any]:
         """The arguments for the method, of the types it wants. Raises `CommandRefused`."""
@@ -124,7 +127,11 @@ def _arguments(name: str, function: Callable[..., Any]) -> type[msgspec.Struct]:
             )
     try:
         arguments = msgspec.defstruct(name, fields, kw_only=True, forbid_unknown_fields=True)
-        msgspec.json.Decoder(arguments)
+        custom = not_plain(arguments)
     except TypeError as problem:
         raise CommandError(f"command {name}: {problem}") from None
+    if custom:
+        raise CommandError(
+            f"command {name}: it takes a {custom}, which no operator can write: take plain data"
+        )
     return arguments

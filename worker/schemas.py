@@ -5,8 +5,19 @@ from __future__ import annotations
 from typing import Any, cast
 
 import msgspec
+from msgspec import inspect
 
-__all__ = ["schema_of"]
+from .shape import every_type
+
+__all__ = ["not_plain", "schema_of"]
+
+
+def not_plain(kind: Any) -> str:
+    """The name of a type within `kind` that can't be made of plain data, "" when there is none."""
+    for part in every_type(inspect.type_info(kind), set()):
+        if isinstance(part, inspect.CustomType) and part.cls is not object:
+            return part.cls.__name__
+    return ""
 
 
 def schema_of(kind: Any, defaults: dict[str, Any] | None = None) -> dict[str, Any]:

@@ -21,7 +21,7 @@ import msgspec
 from ..protocol.errors import NeverblinkError
 from ..protocol.link import SettingsNow
 from ..protocol.wire import UNDECODABLE
-from .schemas import schema_of
+from .schemas import not_plain, schema_of
 from .state import StateUnreadable
 
 __all__ = ["Change", "Settings", "SettingsError", "SettingsRefused", "SettingsUnreadable"]
@@ -212,6 +212,10 @@ def _check(defaults: Any) -> None:
     if config.array_like or config.tag is not None:
         raise SettingsError(
             f"settings {kind.__name__}: a plain msgspec.Struct is expected, no array and no tag"
+        )
+    if custom := not_plain(kind):
+        raise SettingsError(
+            f"settings {kind.__name__} hold a {custom}, which no operator can write: keep plain data"
         )
     try:
         again: Any = msgspec.convert(_plain(defaults), kind)

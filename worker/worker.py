@@ -46,9 +46,10 @@ class Worker(Generic[S]):
                     order = await exchange.place(..., client_order_id=d.id)
                     self.state.positions["BTC"] = Position(order)
 
-    The state changes in a *turn* only: `on_tick`, `on_event`, `on_timer`, `on_command`, `on_lead` and `on_stop`, one
-    after another. A handler that raises ends the process, except `on_command`, whose error goes to the operator. Do not
-    define `__init__` with arguments.
+    The state changes in a *turn* only: `on_tick`, `on_event`, `on_timer`, an operator's commands (methods marked with
+    `@command`, `on_command`, `on_halt`, `on_settings`), `on_lead` and `on_stop`, one after another. A handler that
+    raises ends the process, except for a command, whose error goes to the operator. Do not define `__init__` with
+    arguments.
     """
 
     tick: ClassVar[str] = "1s"
