@@ -15,11 +15,11 @@ import msgspec
 from ..protocol.events import DeploymentEnded, Outage
 from ..protocol.link import Report, SettingsNow
 from .bot import Bot
-from .deployments import Underway
 from .freeze import Locked
 from .journal_watch import JournalSeen, journal_of
 from .roster import Member
 from .standby import State as StandbyState
+from .underway import Underway
 
 __all__ = ["Status", "Supervisor", "status_of", "this_supervisor"]
 
@@ -275,8 +275,8 @@ def _deployment(bot: Bot, underway: Underway) -> DeploymentSeen:
     return DeploymentSeen(
         deployment=underway.deployment,
         phase=driver.phase.value if driver else underway.doing,
-        since=driver.since if driver else underway.at,
-        holding=driver.holding if driver else "",
+        since=driver.progress.since if driver else underway.at,
+        holding=driver.progress.holding if driver else "",
         release=underway.release,
         previous=underway.previous,
         dry_run=underway.dry_run,
