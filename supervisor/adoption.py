@@ -132,7 +132,7 @@ class Adoption:
                 f"adopted the bot: worker {leading.worker} (pid {leading.pid}) leads on release {leading.release}"
             )
             if bot.driver is None:
-                deployments.lead_now(leading.release)
+                deployments.shelf.promote(leading.release)
         bot.adopted()
         return True
 
@@ -159,7 +159,7 @@ class Adoption:
         bot = self._bot
         for release in {member.release for member in bot.roster.alive()}:
             try:
-                bot.know(*await self._deployments.run_of(release))
+                bot.know(*await self._deployments.runs.of(release))
             except NeverblinkError as problem:
                 bot.news.trouble(f"release {release} runs, and could not be started again: {problem.message}")
 

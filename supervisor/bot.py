@@ -8,20 +8,16 @@ Who leads is believed from reports alone, and of two that say so the one with th
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 
 import msgspec
 
-from ..protocol import duration
-from ..protocol.errors import NeverblinkError
 from ..protocol.events import LeaderChanged, Pulse
 from ..protocol.handoff import Handoff, Phase
 from ..protocol.link import (
     Answered,
     Failed,
     Handed,
-    Lead,
     Ready,
     Recovered,
     Report,
@@ -32,7 +28,7 @@ from ..protocol.link import (
 )
 from .config import Config
 from .crew import Crew, Line
-from .driver import SUCCEED_WITHIN, Driver, Finished, Kept, Told
+from .driver import Driver
 from .errands import Errands
 from .guard import Guard
 from .home import Home
@@ -40,11 +36,12 @@ from .journal_watch import JournalWatch
 from .news import News
 from .outages import Outages
 from .outside import Outside
+from .ports import Finished, Kept, Told
 from .releases import Release
-from .restarts import Restarts
+from .revival import Revival
 from .roster import Member, Roster
-from .spawn import SpawnError, last_line
 from .standby import Standby
+from .starter import Starter, StartFailed
 from .waiting import Waiting
 from .watchdog import Bounds
 
@@ -57,15 +54,6 @@ _ORDERS = 1000
 _REASON = 500
 
 _NOT_YET = (Phase.PREPARING, Phase.REHEARSING, Phase.WAITING)
-
-
-class StartFailed(NeverblinkError):
-    """The first worker did not come to lead; `log` is where it wrote."""
-
-    def __init__(self, bot: str, reason: str, log: str) -> None:
-        super().__init__(f"bot {bot} could not be started: {reason}")
-        self.reason = reason
-        self.log = log
 
 
 class Bot:
@@ -91,10 +79,6 @@ class Bot:
         self.starting = True
         self.stopping = ""
         """Why it is being stopped, "" when it is not."""
-        self.down = ""
-        """Why nobody leads, "" when somebody does or is about to."""
-        self.recovering = ""
-        """Why the bot is being started again from its journal, "" when it is not."""
         self.driver: Driver | None = None
         self.waiting = Waiting(outside.scheduler)
         self.errands = Errands(outside.scheduler, lambda: self.leader, self._send)
@@ -124,12 +108,26 @@ class Bot:
         self._epoch = 0
         self._lost: Member | None = None
         """The leader that was lost and has no successor yet."""
-        self._starting_again = False
-        """Somebody has it started while it is down."""
-        self._restarts = Restarts()
-        self._pause: int | None = 0
-        """How long to wait before the bot is started again after the last death; None: not at all."""
-        self._revival: asyncio.Task[None] | None = None
+        self._starter = Starter(
+            self.crew,
+            news,
+            outside,
+            self.waiting,
+            leader=lambda: self.leader,
+            stopping=lambda: self.stopping,
+            next_worker=next_worker,
+        )
+        self._revival = Revival(
+            self._starter,
+            self.standby,
+            self.crew,
+            outside,
+            self.waiting,
+            leader=lambda: self.leader,
+            stopping=lambda: self.stopping,
+            runs=lambda release: self._runs.get(release),
+            gave_up=self._gave_up,
+        )
         self._runs: dict[str, tuple[Release, Config]] = {}
         """What each release is run as."""
 
@@ -138,30 +136,35 @@ class Bot:
         """The worker that leads, as far as is known."""
         return self.roster.get(self.leader)
 
+    @property
+    def down(self) -> str:
+        """Why nobody leads, "" when somebody does or is about to."""
+        return self._revival.down
+
+    @property
+    def recovering(self) -> str:
+        """Why the bot is being started again from its journal, "" when it is not."""
+        return self._revival.recovering
+
     # starting, handing over, stopping
 
     async def start(self, release: Release, config: Config) -> None:
         """Start the first worker and have it lead. Raises `StartFailed`, and then no worker is left."""
         self.guard.begin()
-        await self._bring_up(release, config)
+        self._runs[release.id] = release, config
+        await self._starter.bring_up(release, config)
         self.starting = False
         self.waiting.stir()
         self.standby.begin()
 
     async def start_again(self, release: Release, config: Config, why: str) -> None:
         """Start a bot that is down from its journal. Raises `StartFailed`, and then it is down as before."""
-        down, self.down, self.recovering = self.down, "", why
-        self._starting_again = True
-        self._restarts = Restarts()
+        self._runs[release.id] = release, config
         try:
-            await self._bring_up(release, config)
+            await self._revival.start_again(release, config, why)
         except StartFailed:
-            self.down, self._lost = down, None
+            self._lost = None
             raise
-        finally:
-            self._starting_again = False
-            self.recovering = ""
-            self.waiting.stir()
         self.standby.look()
         # It may have died since.
         self._look_for_leader()
@@ -182,40 +185,6 @@ class Bot:
         self.guard.begin()
         self._look_for_leader()
         self.standby.begin()
-
-    async def _bring_up(self, release: Release, config: Config) -> None:
-        self._runs[release.id] = release, config
-        worker = self._next_worker()
-        try:
-            member = self.crew.start(worker, release, config)
-        except SpawnError as problem:
-            raise StartFailed(self.news.bot, problem.message, "") from None
-        within = config.handoff.start_within
-
-        def settled() -> bool:
-            return self._hopeless(member) or self._led_by_another(worker)
-
-        here = await self.waiting.until(lambda: member.ready or settled(), within)
-        until = self._outside.mono() + within
-        while not settled() and not member.leads and self._outside.mono() < until and here:
-            self.crew.send(worker, Lead())
-            await self.waiting.until(lambda: member.leads or settled(), _REPEAT)
-        if member.leads and member.alive:
-            return
-        if self._led_by_another(worker):
-            # A follower was still there, and the kernel gave it the lease: it is the bot now.
-            self.crew.dismiss(worker, f"worker {self.leader} leads")
-            return
-        if not self._hopeless(member):
-            said = last_line(member.log)
-            doing = "did not take the lease" if here else "was not ready"
-            wait = f"worker {worker} {doing} within start_within = {duration.show(within)}"
-            self.crew.kill(worker, f"{wait}; the last it said: {said}" if said else wait)
-        elif member.alive:
-            self.crew.dismiss(worker, member.failed.reason if member.failed else self.stopping)
-        await self.waiting.until(lambda: not member.alive)
-        reason = member.ended.reason if member.ended else ""
-        raise StartFailed(self.news.bot, self.stopping or reason, str(member.log))
 
     def hand_over(
         self,
@@ -301,8 +270,7 @@ class Bot:
         self.errands.close()
         self.guard.close()
         self.standby.close()
-        if self._revival is not None:
-            self._revival.cancel()
+        self._revival.close()
         if self.driver is not None:
             self.driver.close()
         self.crew.let_go()
@@ -347,7 +315,7 @@ class Bot:
         if member.report is not None and member.report.role == "leading" and not self.stopping:
             self._leader_died(member)
         elif member.worker == self.leader:
-            self._pause = 0
+            self._revival.left()
         if member.worker == self.leader:
             self.leader = ""
             self._lost = member
@@ -357,9 +325,7 @@ class Bot:
         self.waiting.stir()
 
     def _leader_died(self, member: Member) -> None:
-        lived = self._outside.wall() - member.leads_since if member.leads_since else 0
-        self._pause = self._restarts.pause(lived, member.report.ticks if member.report is not None else 0)
-        self.standby.leader_died(self._pause)
+        self._revival.died(member)
         if member.worker == self.leader:
             self.outages.lost(member)
 
@@ -372,7 +338,7 @@ class Bot:
         self.outages.succeeded(self._lost or self.leading, member, report)
         self.leader = member.worker
         self._epoch = report.epoch
-        self.down = self.recovering = ""
+        self._revival.led()
         self._lost = None
         self._changed(member.worker, member.release, report.cause, report.seq + 1)
         self.errands.resend()
@@ -380,78 +346,16 @@ class Bot:
     def _look_for_leader(self) -> None:
         """Say so when nobody leads, and nothing is under way that would change it."""
         lost = self._lost
-        if self.leader or self.driver is not None or self.starting or lost is None:
-            return
-        if self._starting_again or (self._revival is not None and not self._revival.done()):
-            # It looks again when it has ended.
+        if self.leader or self.driver is not None or self.starting or lost is None or self._revival.busy:
             return
         self._lost = None
         reason = f"worker {lost.worker} ended: {lost.ended.reason if lost.ended else ''}"
         if self.stopping:
-            self._give_up(self.stopping)
+            self._revival.give_up(self.stopping)
             return
         if self.standby.guarding is None:
             self._changed("", "", reason, 0)
-        self.recovering = reason
-        self._revival = asyncio.get_running_loop().create_task(self._revive(lost))
-        self._revival.add_done_callback(lambda _: self._look_for_leader())
-
-    async def _revive(self, lost: Member) -> None:
-        """Have the bot go on: its standby takes over, or it is started again from its journal."""
-        if await self._succeeded():
-            return
-        if lost.release not in self._runs:
-            self._give_up(f"{self.recovering}; its release {lost.release} can't be started again")
-            return
-        release, config = self._runs[lost.release]
-        pause = self._pause
-        while True:
-            if pause is None:
-                times = self._restarts.in_a_row
-                self._give_up(f"it died {times} times in a row, and is not started again: {self.recovering}")
-                return
-            await self.waiting.until(lambda: self.stopping or self.leader, pause)
-            if self.leader:
-                return
-            if self.stopping:
-                self._give_up(self.stopping)
-                return
-            if self.leading is not None:
-                self.recovering = ""
-                return
-            try:
-                await self._bring_up(release, config)
-            except StartFailed as problem:
-                if self.leader:
-                    return
-                self.recovering = problem.reason
-                pause = self._restarts.pause(0, 0)
-            else:
-                self.recovering = ""
-                self.waiting.stir()
-                return
-
-    async def _succeeded(self) -> bool:
-        """Wait for the standby to take the lease; return whether it, or anybody, leads."""
-        until = self._outside.mono() + SUCCEED_WITHIN
-        while (standby := self.standby.guarding) is not None and not self.leader and not self.stopping:
-            if self._outside.mono() >= until:
-                self.crew.kill(standby.worker, "it did not take the lease when the leader had died")
-                break
-            # It knows by itself; should it not, it is told.
-            self.crew.send(standby.worker, Lead())
-            await self.waiting.until(
-                lambda standby=standby: self.leader or not standby.alive or self.stopping, _REPEAT
-            )
-        return bool(self.leader)
-
-    def _give_up(self, why: str) -> None:
-        """Nobody leads, and nothing is being done about it."""
-        self.recovering = ""
-        self.down = why
-        self.errands.give_up(f"the bot is down: {why}")
-        self._changed("", "", why, 0)
-        self.waiting.stir()
+        self._revival.begin(lost, reason, self._look_for_leader)
 
     def _changed(self, worker: str, release: str, cause: str, seq: int) -> None:
         self.news.tell(
@@ -490,12 +394,10 @@ class Bot:
     def _send(self, worker: str, message: SupervisorMessage) -> bool:
         return self.crew.send(worker, message)
 
-    def _led_by_another(self, worker: str) -> bool:
-        return self.leading is not None and self.leader != worker
-
-    def _hopeless(self, member: Member) -> bool:
-        other = self.leader not in ("", member.worker)
-        return not member.alive or member.failed is not None or bool(self.stopping) or other
+    def _gave_up(self, why: str) -> None:
+        self.errands.give_up(f"the bot is down: {why}")
+        self._changed("", "", why, 0)
+        self.waiting.stir()
 
 
 def _in_one_line(reason: str) -> str:

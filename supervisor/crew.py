@@ -158,7 +158,9 @@ class Crew:
 
     def remind(self, member: Member) -> None:
         """A worker has reported what it is. One that yields hears nobody: as soon as it follows, it may leave."""
-        if member.leaving and member.role == "following":
+        if member.leaving and self._roster.leader() is member:
+            self._stay(member)
+        elif member.leaving and member.role == "following":
             self.send(member.worker, Retire())
 
     def kill(self, worker: str, reason: str) -> None:
@@ -198,15 +200,18 @@ class Crew:
 
     def _not_left(self, member: Member, alarm: str) -> None:
         if self._roster.leader() is member:
-            # It was not to lead, and the kernel gave it the lease all the same: then it is the bot now.
-            member.leaving = ""
-            self._alarms.pop(member.worker).close()
+            self._stay(member)
             return
         if alarm == "leave":
             self.kill(member.worker, f"{member.leaving}; it did not leave in time")
             return
         self.send(member.worker, Retire())
         self._alarms[member.worker].arm("repeat")
+
+    def _stay(self, member: Member) -> None:
+        """It was not to lead, and the kernel gave it the lease all the same: then it is the bot now."""
+        member.leaving = ""
+        self._alarms.pop(member.worker).close()
 
     def _exited(self, member: Member, code: int | None) -> None:
         self._children.pop(member.worker, None)

@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import os
-import signal
 import sys
 import time
 import traceback
 from collections.abc import Callable, Mapping
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Any, TextIO
 
 import zmq
@@ -25,11 +23,12 @@ from . import arrival
 from .access import Access
 from .adoption import Adoption
 from .archive import Archive
-from .bot import Bot, StartFailed
-from .config import Config, load
+from .bot import Bot
+from .config import Config
 from .counter import Counter
 from .deployments import Deployments
 from .desk import Desk
+from .first_release import FirstRelease
 from .freeze import Freeze
 from .gate import Gate
 from .home import Home, Sockets
@@ -46,9 +45,12 @@ from .refusal import Refusal
 from .releases import Release, Releases
 from .remote import Remote
 from .roster import Member
+from .signals import interrupts
 from .spawn import spawn
+from .starter import StartFailed
 from .status import Status, status_of, this_supervisor
 from .switchboard import SOCKET, Switchboard
+from .web.keeper import Keeper
 
 __all__ = ["DaemonError", "run"]
 
@@ -144,6 +146,9 @@ class _Daemon:
         self._deployments = Deployments(
             self._bot, self._releases, self._archive, self._freeze, self._preparer, home.logs
         )
+        self._first = FirstRelease(
+            config, self._releases, self._preparer, log.say, lambda: self._stopping is not None
+        )
         self._adoption = Adoption(home, config, self._bot, self._deployments, self._archive, log.say)
         self._counter = Counter(
             self._bot,
@@ -160,15 +165,17 @@ class _Daemon:
         # One I/O thread is all there is: it moves bytes, and only when there are some.
         context = zmq.Context[zmq.Socket[bytes]](1)
         desk: Desk | None = None
+        page: Keeper | None = None
         try:
             await self._arrive(fresh)
             self._adoption.begin()
             desk = self._open(context)
+            page = self._page()
             await self._recall()
-            with _signals(self._interrupted):
+            with interrupts(self._interrupted):
                 if not await self._go_on():
                     await self._deployments.take_up(self._config)
-                    release, config = await self._first_release()
+                    release, config = await self._first.choose()
                     if self._stopping is None:
                         await self._start(release, config)
                 if self._stopping is None:
@@ -178,6 +185,8 @@ class _Daemon:
         finally:
             self._bot.close()
             await self._deployments.close()
+            if page is not None:
+                await page.close()
             if desk is not None:
                 await desk.close()
             if self._switchboard is not None:
@@ -251,6 +260,12 @@ class _Daemon:
         self._news.subscribe(desk.publish)
         return desk
 
+    def _page(self) -> Keeper | None:
+        settings = self._config.web
+        if settings is None:
+            return None
+        return Keeper(settings, self._home, self._config.name, self._version, self._log.say)
+
     async def _recall(self) -> None:
         self._workers = await self._archive.ask(lambda history: history.kept(_WORKERS, int)) or 0
         await self._freeze.recall()
@@ -267,55 +282,6 @@ class _Daemon:
             )
             worker, release = (leaders[0].worker, leaders[0].release) if leaders else ("", "")
             self._bot.outages.found(left.at, worker, release, "it ended while no supervisor looked")
-
-    async def _first_release(self) -> tuple[Release, Config]:
-        source = self._config.directory
-        pushed = self._pushed(source)
-        if pushed is not None:
-            self._log.say(
-                f"going on with the commit that led last: {pushed.ref} {pushed.commit[:8]} "
-                f"({pushed.subject}). For the code in {source}: `neverblink deploy {source}`"
-            )
-            config = await asyncio.to_thread(load, pushed.path, Path(pushed.origin))
-            return pushed, await self._prepared(pushed, config)
-        release = await asyncio.to_thread(self._releases.make, source, self._config.bot)
-        before = self._releases.current()
-        self._releases.promote(release.id)
-        if before is not None and self._digest(before) != release.digest:
-            self._log.say(f"the code in {source} is not what led last: that was release {before}")
-        config = await asyncio.to_thread(load, release.path, source)
-        return release, await self._prepared(release, config)
-
-    async def _prepared(self, release: Release, config: Config) -> Config:
-        """How the first release is run: in its environment, which may have to be built now. It is not checked."""
-        ready = await asyncio.to_thread(self._preparer.ready, release.id, release.path, config, check=False)
-        if ready is not None:
-            return ready
-        self._log.say("building the environment")
-        try:
-            voice = _Spoken(self._log.say)
-            return await self._preparer.prepare(release.id, release.path, config, voice, check=False)
-        except NeverblinkError as problem:
-            if self._stopping is not None:
-                return config
-            raise StartFailed(self._news.bot, problem.message, "") from None
-
-    def _pushed(self, project: Path) -> Release | None:
-        """What led last, when it came by a push: then the project's directory is not what the bot is to run."""
-        current = self._releases.current()
-        try:
-            release = self._releases.get(current) if current else None
-        except NeverblinkError:
-            return None
-        if release is None or not release.commit or project.is_relative_to(release.origin):
-            return None
-        return release
-
-    def _digest(self, release: str) -> str:
-        try:
-            return self._releases.get(release).digest
-        except NeverblinkError:
-            return ""
 
     async def _go_on(self) -> bool:
         """Adopt the workers that are alive, if there are any; return whether the bot goes on with them."""
@@ -428,34 +394,6 @@ class _Daemon:
             lock=self._freeze.lock,
             supervisor=this_supervisor(self._version, self._since),
         )
-
-
-class _Spoken:
-    """A voice that says everything on the screen."""
-
-    def __init__(self, say: Callable[[str], None]) -> None:
-        self._say = say
-
-    def line(self, step: str, text: str) -> None:
-        self._say(f"{step}: {text}")
-
-    def step(self, step: str, text: str, took: int, facts: dict[str, Any]) -> None:
-        self._say(f"{step}: {text}")
-
-
-class _signals:
-    """While entered, SIGINT and SIGTERM call `act` from the loop."""
-
-    def __init__(self, act: Callable[[], None]) -> None:
-        self._act = act
-
-    def __enter__(self) -> None:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            asyncio.get_running_loop().add_signal_handler(number, self._act)
-
-    def __exit__(self, *_: object) -> None:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            asyncio.get_running_loop().remove_signal_handler(number)
 
 
 def _version() -> str:

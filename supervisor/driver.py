@@ -8,16 +8,10 @@ alarms, and tells the world of each phase and step. One driver drives one deploy
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
 from copy import copy
-from typing import Any, Protocol
-
-import msgspec
 
 from ..protocol import handoff as machine
-from ..protocol.events import PhaseChanged, Step
-from ..protocol.grid import Grid
-from ..protocol.handoff import NO_BOUNDARY, Handoff, HandoffCommand, HandoffEvent, Phase
+from ..protocol.handoff import Handoff, HandoffCommand, HandoffEvent, Phase
 from ..protocol.link import (
     Cancelled,
     Failed,
@@ -26,7 +20,6 @@ from ..protocol.link import (
     Ready,
     Rehearsed,
     Report,
-    SupervisorMessage,
     Suspect,
     WorkerMessage,
 )
@@ -34,10 +27,12 @@ from .alarms import Alarms
 from .config import Handoff as Patience
 from .news import News
 from .outside import Outside
+from .ports import Hands, Kept, Told
+from .progress import Progress
 from .roster import Member, Roster
 from .spawn import SpawnError
 
-__all__ = ["SUCCEED_WITHIN", "Driver", "Finished", "Hands", "Kept", "Told"]
+__all__ = ["SUCCEED_WITHIN", "Driver"]
 
 _REPEAT = 500_000_000
 _RETIRE_WITHIN = 10_000_000_000
@@ -51,51 +46,6 @@ _FALTERS_AFTER = 300_000_000
 _SHOWN_TIMES = 20
 _SHOWN_EVERY = (100_000_000, 1_000_000_000)
 """The probation is shown this many times, but not more often and not more seldom than so."""
-
-
-class Hands(Protocol):
-    """What the driver does things with: see `crew.Crew`. `start` may raise `SpawnError`."""
-
-    def start(self, worker: str) -> Member: ...
-    def send(self, worker: str, message: SupervisorMessage) -> bool: ...
-    def free(self, worker: str) -> None: ...
-    def dismiss(self, worker: str, why: str) -> None: ...
-    def kill(self, worker: str, reason: str) -> None: ...
-
-
-class Finished(msgspec.Struct, frozen=True):
-    """How a handoff ended. `seq`, `blackout`, `late` and `missed` are of the new worker's first tick, if it had one."""
-
-    phase: Phase
-    reason: str
-    leader: str
-    """Who leads, "" when nobody does."""
-    took_over: bool
-    """The new worker led, if only for a while."""
-    seq: int | None = None
-    blackout: int | None = None
-    late: int | None = None
-    missed: int = 0
-    rollback: str = ""
-
-
-class Kept(msgspec.Struct, frozen=True):
-    """What a driver knows that a later one has to: the machine, since when (wall ns) it is in its phase, and whether
-    the new worker has led."""
-
-    handoff: Handoff
-    since: int
-    took_over: bool
-
-
-class Told(msgspec.Struct, frozen=True):
-    """Who is told how it goes: `kept(what)` whenever that has changed, before anything is done about it; `committed()`
-    when the new worker leads, `reverted()` when the old one leads again, `finished` once, last."""
-
-    kept: Callable[[Kept], None]
-    committed: Callable[[], None]
-    reverted: Callable[[], None]
-    finished: Callable[[Finished], None]
 
 
 class Driver:
@@ -112,20 +62,13 @@ class Driver:
         told: Told,
     ) -> None:
         self.handoff = handoff
-        self.since = news.now()
-        """Wall ns at which the present phase began."""
-        self.holding = ""
-        """What the handoff waits for in its present phase, as far as a worker said."""
+        self.progress = Progress(handoff.deployment, news, outside)
         self._patience = patience
         self._hands = hands
         self._roster = roster
         self._news = news
         self._outside = outside
         self._told = told
-        self._begun = outside.mono()
-        self._entered = self._begun
-        self._handed: Handed | None = None
-        self._rehearsed: Rehearsed | None = None
         self._took_over = False
         self._ticked = False
         """The new worker has run a tick as the leader."""
@@ -181,14 +124,13 @@ class Driver:
     def take_up(self, kept: Kept) -> None:
         """Go on with what an earlier supervisor began. The workers have told again what they are and what they did."""
         self._took_over = kept.took_over
-        self.since = kept.since
-        self._entered -= max(0, self._news.now() - kept.since)
+        self.progress.resume(kept.since)
         old, new = self._roster.get(self.handoff.old), self._roster.get(self.handoff.new)
         if new is not None:
-            self._rehearsed = new.rehearsed
+            self.progress.rehearsed = new.rehearsed
             if new.handed is not None and not kept.took_over:
                 self._first_tick(new.worker, new.handed)
-            self._handed = new.handed
+            self.progress.handed = new.handed
             self._ticked = new.report is not None and new.report.ticks > 0
         settled = old.report.order if old is not None and old.report is not None else 0
         self._feed(machine.Found(self._found(old), self._found(new), settled))
@@ -197,7 +139,7 @@ class Driver:
         for member in (old, new):
             holding = member.holding if member is not None else None
             if holding is not None and holding.order == self._ordered:
-                self.holding = holding.reason
+                self.progress.holding = holding.reason
 
     def abort(self, reason: str) -> None:
         """The operator cancels the deployment."""
@@ -232,7 +174,8 @@ class Driver:
                 if worker == self.handoff.new and message.ticks:
                     self._has_ticked()
             case Rehearsed() if worker == self.handoff.new:
-                self._restored(message)
+                if self.progress.rehearsed is None:
+                    self.progress.restored(message)
             case Holding():
                 self._held(worker, message)
             case Cancelled():
@@ -286,7 +229,7 @@ class Driver:
                 commands = self.handoff.step(event)
                 self._moved(before, event)
                 if (self.handoff != kept or isinstance(event, machine.Begin)) and not self.ended:
-                    self._told.kept(Kept(copy(self.handoff), self.since, self._took_over))
+                    self._told.kept(Kept(copy(self.handoff), self.progress.since, self._took_over))
                 for command in commands:
                     self._carry_out(command)
         finally:
@@ -318,8 +261,7 @@ class Driver:
         except SpawnError as problem:
             self._feed(machine.Exited(worker, problem.message))
             return
-        took = self._outside.mono() - self._begun
-        self._step("spawned", f"worker {worker}", took, {"worker": worker, "pid": member.pid})
+        self.progress.spawned(member)
 
     def _moved(self, before: Phase, event: HandoffEvent) -> None:
         """The machine has taken a step: tell of a new phase, and do what belongs to it."""
@@ -328,30 +270,18 @@ class Driver:
             return
         if before is Phase.REHEARSING and phase is Phase.ABORTED:
             # The copy had to wait for a boundary too.
-            self._no_boundary = event == machine.RungOut("rehearse") and bool(self.holding)
-        now = self._outside.mono()
-        took, self._entered = now - self._entered, now
-        self.since = self._news.now()
+            self._no_boundary = event == machine.RungOut("rehearse") and bool(self.progress.holding)
         if phase is Phase.WAITING:
             # Its heavy work is done, and it must have every core before it can lead.
             self._hands.free(self.handoff.new)
-        if phase not in (Phase.CANCELLING, Phase.ABORTED):
-            self.holding = ""
         self._alarms.disarm("show")
-        self._news.tell(
-            PhaseChanged(
-                bot=self._news.bot,
-                at=self.since,
-                deployment=self.handoff.deployment,
-                phase=phase.value,
-                before=before.value,
-                took=took,
-            )
-        )
+        self.progress.entered(phase, before)
         if phase is Phase.PROBATION:
             self._rung("show")
         if before is Phase.REVERTING and phase is Phase.PROBATION:
-            self._step("holding", "the way back found no boundary in time: the probation begins again")
+            self.progress.step(
+                "holding", "the way back found no boundary in time: the probation begins again"
+            )
         if self._leads_now(event, self.handoff.new) and not self._took_over:
             self._took_over = True
             self._told.committed()
@@ -378,22 +308,8 @@ class Driver:
 
     def _finish(self, command: machine.Finish) -> None:
         self._alarms.close()
-        reason = NO_BOUNDARY if self._no_boundary else command.reason
-        if reason == NO_BOUNDARY and self.holding:
-            reason = f"{reason}: held by {self.holding}"
-        handed = self._handed
         self._told.finished(
-            Finished(
-                phase=command.phase,
-                reason=reason,
-                leader=command.leader,
-                took_over=self._took_over,
-                seq=handed.seq if handed else None,
-                blackout=(handed.blackout or None) if handed else None,
-                late=handed.late if handed else None,
-                missed=handed.missed if handed else 0,
-                rollback=self._rehearsed.rollback if self._rehearsed else "",
-            )
+            self.progress.finished(command, no_boundary=self._no_boundary, took_over=self._took_over)
         )
 
     # from the world to the machine
@@ -439,11 +355,8 @@ class Driver:
         )
 
     def _overdue_of(self, worker: str) -> int | None:
-        """How long the tick after the last one a worker told of has been due, ns; None when that is not known."""
         member = self._roster.get(worker)
-        if member is None or member.report is None or member.hello is None or not member.hello.interval:
-            return None
-        return self._outside.wall() - Grid(member.hello.interval).due(member.report.seq + 1)
+        return member.overdue(self._outside.wall()) if member is not None else None
 
     def _explain(self) -> None:
         """Let the machine know that the old worker leads again: what there is to know of why, it knows."""
@@ -454,30 +367,12 @@ class Driver:
 
     def _ready(self, worker: str, ready: Ready) -> None:
         if worker == self.handoff.new and self.handoff.phase is Phase.PREPARING:
-            self._step("imported", "", ready.imported)
-            self._step("ready", "on_start is done", ready.started)
+            self.progress.ready(ready)
         self._feed(machine.Seen(worker, "joining", ready=True))
-
-    def _restored(self, rehearsed: Rehearsed) -> None:
-        if self._rehearsed is not None:
-            return
-        self._rehearsed = rehearsed
-        facts = {"bytes": rehearsed.bytes, "rows": rehearsed.rows, "rollback": rehearsed.rollback}
-        text = (
-            "a rollback keeps the newest state"
-            if rehearsed.rollback in ("", "newest")
-            else f"a rollback returns to the state of the handoff ({rehearsed.rollback})"
-        )
-        self._step("rehearsed", text, rehearsed.took, facts)
 
     def _held(self, worker: str, holding: Holding) -> None:
         if holding.order in (self.handoff.order, self.handoff.order + 1):
-            self._note_holding(worker, holding.reason)
-
-    def _note_holding(self, worker: str, reason: str) -> None:
-        self.holding = reason
-        facts = {"reason": reason, "worker": worker}
-        self._step("holding", reason, self._outside.mono() - self._entered, facts)
+            self.progress.held(worker, holding.reason)
 
     def _look_for_decision(self) -> None:
         """See what keeps the old worker from a boundary when it can't say so itself.
@@ -486,26 +381,19 @@ class Driver:
         asked for. And a handler that blocks hears no order and no question.
         """
         old = self._roster.get(self.handoff.old)
-        if self.holding or old is None or not old.open_decision:
+        if self.progress.holding or old is None or not old.open_decision:
             return
         since = min(decision.at for decision in old.decisions.values())
         deaf = self._news.now() - old.reported_at > _REPEAT
-        if deaf or (self.handoff.phase is Phase.REHEARSING and since <= self.since):
-            self._note_holding(old.worker, f"decision {old.open_decision}")
+        if deaf or (self.handoff.phase is Phase.REHEARSING and since <= self.progress.since):
+            self.progress.held(old.worker, f"decision {old.open_decision}")
 
     def _first_tick(self, worker: str, handed: Handed) -> None:
         if worker == self.handoff.old and not self._is_of_ours(handed):
             return
         if worker == self.handoff.new:
-            self._handed = handed
-        facts: dict[str, Any] = {
-            "worker": worker,
-            "epoch": handed.epoch,
-            "cause": handed.cause,
-            "seq": handed.seq,
-        }
-        self._step("handed", f"to {worker}", 0, {**facts, "blackout": handed.blackout})
-        self._step("first-tick", "", 0, {**facts, "late": handed.late, "missed": handed.missed})
+            self.progress.handed = handed
+        self.progress.ticked(worker, handed)
         if worker == self.handoff.new:
             self._has_ticked()
 
@@ -522,8 +410,8 @@ class Driver:
     def _rung(self, name: str) -> None:
         match name:
             case "show":
-                elapsed = self._outside.mono() - self._entered
-                self._step("probation", "", 0, {"elapsed": elapsed, "total": self._patience.probation})
+                facts = {"elapsed": self.progress.elapsed, "total": self._patience.probation}
+                self.progress.step("probation", "", 0, facts)
                 self._alarms.arm("show")
             case "probation" if not self._ticked:
                 # A tick can be further apart than the probation is long. New code that has never ticked has proven
@@ -540,16 +428,3 @@ class Driver:
                 if name == "repeat" and self.handoff.phase in (Phase.REHEARSING, Phase.WAITING):
                     self._look_for_decision()
                 self._feed(machine.RungOut(name))
-
-    def _step(self, step: str, text: str, took: int = 0, facts: dict[str, Any] | None = None) -> None:
-        self._news.tell(
-            Step(
-                bot=self._news.bot,
-                at=self._news.now(),
-                deployment=self.handoff.deployment,
-                step=step,
-                text=text,
-                took=took,
-                facts=facts or {},
-            )
-        )

@@ -174,7 +174,8 @@ class History:
             case StandbyChanged():
                 self._put("standbys", **_fields(event, "bot", "at", "worker", "release", "state", "reason"))
             case Commanded():
-                self._put("commands", **_fields(event, *Command.__struct_fields__))
+                said = _fields(event, *Command.__struct_fields__)
+                self._put("commands", **{**said, "facts": msgspec.json.encode(event.facts).decode()})
             case _:
                 pass
 
@@ -203,10 +204,21 @@ class History:
             raise HistoryError(self.path, f'what was kept as "{key}" can\'t be read: {problem}') from None
 
     def deployments(self, limit: int = 20) -> list[Deployment]:
-        """The last deployments, newest first, without their phases and steps."""
-        return self._get(
+        """The last deployments, newest first, with their phases and without their steps."""
+        rows = self._get(
             Deployment, "from deployments where bot = ? order by id desc limit ?", self.bot, limit
         )
+        phases: dict[int, list[PhaseNote]] = {}
+        if rows:
+            for found in self._run(
+                "select deployment, at, phase, before, took from phases where deployment between ? and ? "
+                "order by at, rowid",
+                rows[-1].id,
+                rows[0].id,
+            ):
+                deployment, *note = found
+                phases.setdefault(deployment, []).append(PhaseNote(*note))
+        return [msgspec.structs.replace(row, phases=tuple(phases.get(row.id, ()))) for row in rows]
 
     def deployment(self, id: int) -> Deployment:
         """The whole story of one deployment. Raises `NoSuchDeployment`."""

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import msgspec
 
+from ..protocol.grid import Grid
 from ..protocol.link import (
     DecisionClosed,
     DecisionOpened,
@@ -101,6 +102,12 @@ class Member:
         """The name of the decision it has had open for longest, "" when there is none."""
         oldest = min(self.decisions.values(), key=lambda decision: decision.at, default=None)
         return oldest.name or oldest.id if oldest is not None else ""
+
+    def overdue(self, now: int) -> int | None:
+        """How long the tick after the last one that it told of has been due, ns; None when that is not known."""
+        if self.report is None or self.hello is None or not self.hello.interval:
+            return None
+        return now - Grid(self.hello.interval).due(self.report.seq + 1)
 
     def take(self, message: WorkerMessage, at: int) -> None:
         """Take in what the worker says."""

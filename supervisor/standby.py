@@ -33,7 +33,8 @@ State = Literal["none", "starting", "ready", "behind", "given-up"]
 _REPEAT = 500_000_000
 _BEHIND = 500_000_000
 """A standby that applies a frame so long after its boundary cannot keep up."""
-_UNTOUCHED = (Phase.PREPARING, Phase.REHEARSING, Phase.WAITING)
+_SETTLED = (Phase.PREPARING, Phase.REHEARSING, Phase.WAITING, Phase.PROBATION, Phase.RETIRING)
+"""The phases in which it is known who leads, and stays so for a while."""
 
 
 class Standby:
@@ -68,8 +69,8 @@ class Standby:
         self._begun = False
         self._closed = False
         self._ours: set[str] = set()
-        self._asked: dict[str, tuple[str, int]] = {}
-        """Whom each was told to follow last, and when."""
+        self._asked: dict[str, tuple[Follow, int]] = {}
+        """What each was told last, and when."""
         self._loaded_at: dict[str, int] = {}
         self._restarts = Restarts()
         self._not_before = 0
@@ -132,16 +133,11 @@ class Standby:
             self._tell_driver(driver)
         if wanted:
             for member in spares:
-                self._guide(member, leader)
+                self._guide(member, leader, guard=self._proven(member.release))
         right = [member for member in spares if member.release == leader.release]
-        if driver is None:
+        if driver is None or driver.phase is Phase.RETIRING:
             self._thin_out(spares, right, wanted)
-        if (
-            wanted
-            and not right
-            and (driver is None or driver.phase in _UNTOUCHED)
-            and self._may_start(leader)
-        ):
+        if wanted and not right and (driver is None or driver.phase in _SETTLED) and self._may_start(leader):
             self._start(*run, leader)
             right = [member for member in self._spares() if member.release == leader.release]
         self._tell(leader, wanted, right[0] if right else None)
@@ -168,35 +164,40 @@ class Standby:
             and (member.worker in self._ours or (member.report is not None and member.report.loaded))
         ]
 
-    def _guide(self, member: Member, leader: Member) -> None:
-        """Have it follow the leader, and guard it."""
+    def _proven(self, release: str) -> bool:
+        """Whether this code may take the bot by itself: until a deployment stands, that is the old worker's."""
+        driver = self._driver()
+        if driver is None or driver.phase is Phase.RETIRING:
+            return True
+        old = self._roster.get(driver.handoff.old)
+        return old is None or old.release == release
+
+    def _guide(self, member: Member, leader: Member, *, guard: bool) -> None:
+        """Have it follow the leader, and guard it if it may."""
         self._ours.add(member.worker)
         report = member.report
         if member.ready is None and member.role == "joining":
             return
-        if report is not None and _guards(member) and report.leader == leader.worker:
-            if member.worker not in self._loaded_at:
+        if report is not None and report.leader == leader.worker and report.guard >= guard:
+            if report.loaded and report.guard and member.worker not in self._loaded_at:
                 self._loaded_at[member.worker] = self._outside.mono()
                 self._crew.free(member.worker)
+            # Else it copies; it will say when it is here.
             return
-        if report is not None and report.guard and report.leader == leader.worker:
-            # It copies; it will say when it is here.
-            return
-        whom, at = self._asked.get(member.worker, ("", 0))
-        now = self._outside.mono()
-        if whom != leader.worker or now - at >= _REPEAT:
-            self._asked[member.worker] = (leader.worker, now)
-            self._crew.send(member.worker, Follow(leader.worker, guard=True))
+        asked, at = self._asked.get(member.worker, (None, 0))
+        wish, now = Follow(leader.worker, guard=guard), self._outside.mono()
+        if asked != wish or now - at >= _REPEAT:
+            self._asked[member.worker] = (wish, now)
+            self._crew.send(member.worker, wish)
         self._alarms.arm("look")
 
     def _thin_out(self, spares: list[Member], right: list[Member], wanted: int) -> None:
-        """Dismiss whoever is one too many. One on an earlier release stays until there is one to replace it."""
+        """Dismiss whoever is one too many, and whoever is on other code than the leader's: see the module's text."""
         ready = [member for member in right if _guards(member)]
         keep = (ready or right)[:wanted]
         for member in spares:
-            if member in keep or (wanted and not ready and member not in right):
-                continue
-            self._crew.dismiss(member.worker, "it is not needed as a standby")
+            if member not in keep:
+                self._crew.dismiss(member.worker, "it is not needed as a standby")
 
     def _may_start(self, leader: Member) -> bool:
         if self._given_up[0] == leader.release:

@@ -14,7 +14,6 @@ from ...protocol.duration import DurationError
 from ...protocol.errors import NeverblinkError
 from ..access import AccessError
 from ..arrival import HomeInUse
-from ..bot import StartFailed
 from ..client import Refused, Unreachable
 from ..config import ConfigError
 from ..git import GitError
@@ -22,6 +21,7 @@ from ..history import NoSuchDeployment
 from ..home import HomeBusy, HomeError
 from ..hook.install import HookError
 from ..releases import ReleaseError
+from ..starter import StartFailed
 from .errors import BadInput
 
 __all__ = ["MEANING", "Exit", "exit_of_error", "exit_of_fault", "exit_of_outcome"]

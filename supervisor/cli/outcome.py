@@ -5,12 +5,15 @@ from __future__ import annotations
 import msgspec
 
 from ...protocol.events import DeploymentEnded
-from ...protocol.handoff import NO_BOUNDARY
+from ...protocol.handoff import NO_BOUNDARY, Phase
 from ..records import Deployment
 from .exits import Exit, exit_of_outcome
 from .progress import Progress
 
-__all__ = ["Outcome", "of_event", "of_row"]
+__all__ = ["ENDS", "Outcome", "of_event", "of_row", "phases_of"]
+
+ENDS = frozenset(phase.value for phase in (Phase.DONE, Phase.ABORTED, Phase.ROLLED_BACK))
+"""The phases in which nothing happens any more."""
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -40,9 +43,6 @@ class Outcome(msgspec.Struct, frozen=True):
 
 def of_row(row: Deployment) -> Outcome:
     """The outcome of a deployment that has ended, from the history."""
-    phases: dict[str, int] = {}
-    for note in row.phases:
-        phases[note.before] = phases.get(note.before, 0) + note.took
     holds = [str(note.facts.get("reason") or note.text) for note in row.steps if note.step == "holding"]
     return _outcome(
         DeploymentEnded(
@@ -60,8 +60,21 @@ def of_row(row: Deployment) -> Outcome:
             rollback=row.rollback,
         ),
         holds[-1] if holds else "",
-        phases,
+        phases_of(row),
     )
+
+
+def phases_of(row: Deployment) -> dict[str, int]:
+    """How long a deployment was in each of its phases, ns, in their order."""
+    spent: dict[str, int] = {}
+    for note in row.phases:
+        if note.before:
+            spent[note.before] = spent.get(note.before, 0) + note.took
+    if row.phases and row.ended is not None and row.phases[-1].phase not in ENDS:
+        # What is never begun ends in the middle of a phase.
+        unended = row.phases[-1]
+        spent[unended.phase] = spent.get(unended.phase, 0) + max(0, row.ended - unended.at)
+    return spent
 
 
 def of_event(event: DeploymentEnded, progress: Progress) -> Outcome:

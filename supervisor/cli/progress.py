@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ...protocol.events import DeploymentEnded, DeploymentStarted, Event, Output, PhaseChanged, Step
+from ..records import StepNote
 from .screen import Screen
 from .words import count, last, size
 
@@ -109,7 +110,7 @@ class Progress:
         )
 
 
-def told(step: Step) -> str:
+def told(step: Step | StepNote) -> str:
     """The step's text with the numbers people want to see."""
     facts = step.facts
     parts: list[str] = [step.text] if step.text and step.text != step.step else []

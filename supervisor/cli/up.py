@@ -8,10 +8,10 @@ import sys
 import click
 
 from ...protocol.commands import Down
-from ..bot import StartFailed
 from ..client import ANSWER_WITHIN
 from ..daemon import run
 from ..home import Home
+from ..starter import StartFailed
 from .errors import BadInput
 from .exits import Exit
 from .here import Here

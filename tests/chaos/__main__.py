@@ -34,7 +34,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         for seed in range(first, first + count):
             episode = plan(seed, kinds=kinds, targets=targets)
-            found.append(_play(episode, asked.keep, verbose=asked.seed is not None))
+            found.append(_play(episode, asked.keep, verbose=count == 1))
             sys.stderr.write(line_of(found[-1]) + "\n")
     except KeyboardInterrupt:
         sys.stderr.write("interrupted\n")

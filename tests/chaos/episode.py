@@ -82,7 +82,7 @@ class _Stage:
         self._live = live
         self._market = market
         self._found = found
-        self._nemesis = Nemesis(live.home, market.hang_up)
+        self._nemesis = Nemesis(live.home, market.hang_up, found.seed)
         self._context = zmq.Context[zmq.Socket[bytes]]()
         self._told: zmq.Socket[bytes] | None = None
         self._desk: zmq.Socket[bytes] | None = None
@@ -267,6 +267,7 @@ class _Stage:
                 pids=self._pids,
                 book=book or {"orders": {}, "fills": {}, "held": 0},
                 deployed=self._deployed,
+                spoilt=self._nemesis.spoilt,
             )
         )
         self._found.missed += [death.missed for death in journal.report.deaths]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import random
 import resource
 import signal
 import socket
@@ -26,8 +27,11 @@ from .plan import Fault
 __all__ = ["Nemesis", "Victim"]
 
 _PIDFD_GETFD = 438
-_TORN = (1, 7, 13, 21)
-"""How much of a record is left by a leader that is killed while it writes."""
+_RECORD = pack_record(RecordKind.FRAME, b"never written whole")
+_SPOILT = bytes((*_RECORD[:-1], _RECORD[-1] ^ 0x10))
+"""A bit of it has flipped. No process that is killed leaves that: it has to be told as damage."""
+_TORN = (_RECORD[:1], _RECORD[:7], _RECORD[:13], _RECORD[:21], b"\0" * 64, _SPOILT)
+"""What is left by a leader that is killed while it writes: a part, blocks that never got their bytes, a flipped bit."""
 
 
 class Victim:
@@ -39,12 +43,14 @@ class Victim:
 
 
 class Nemesis:
-    """Strikes in `home`. `hang_up()` has the exchange drop its connections."""
+    """Strikes in `home`, as the seed has it. `hang_up()` has the exchange drop its connections."""
 
-    def __init__(self, home: Path, hang_up: Callable[[], object]) -> None:
+    def __init__(self, home: Path, hang_up: Callable[[], object], seed: int) -> None:
+        self.spoilt: set[tuple[int, int]] = set()
+        """Where a bit was flipped: segment and byte."""
         self._home = home
         self._hang_up = hang_up
-        self._struck = 0
+        self._chance = random.Random(seed)
 
     def strike(self, fault: Fault, victim: Victim | None) -> Callable[[], object] | None:
         """Do it; return how to undo it, or None when there was nobody to do it to."""
@@ -53,7 +59,6 @@ class Nemesis:
             return _nothing
         if victim is None or not _alive(victim.pid):
             return None
-        self._struck += 1
         try:
             return self._do(fault, victim)
         except ProcessLookupError:
@@ -87,8 +92,9 @@ class Nemesis:
         segment = max((self._home / "journal").glob("*.journal"), default=None)
         # Nobody but a leader leaves half a record, and as long as this one is not dead, nobody else writes.
         if segment is not None and holder(self._home / "lease") == pid:
-            record = pack_record(RecordKind.FRAME, b"never written whole")
-            rest = b"\0" * 64 if self._struck % 5 == 0 else record[: _TORN[self._struck % len(_TORN)]]
+            rest = self._chance.choice(_TORN)
+            if rest is _SPOILT:
+                self.spoilt.add((int(segment.stem), segment.stat().st_size))
             with segment.open("ab") as file:
                 file.write(rest)
         os.kill(pid, signal.SIGKILL)

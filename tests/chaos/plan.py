@@ -29,8 +29,8 @@ KINDS: dict[Kind, tuple[Target, ...]] = {
 """Each kind of fault, and whom it can befall.
 
 kill: SIGKILL. stop: SIGSTOP, and SIGCONT later. delay: many short stops. full: no file may grow, as on a full disk.
-torn: a half record at the journal's end, as of a leader killed while it writes. hang-up: every connection is shut down.
-unplug: its socket's name is away for a while, so that nobody new can connect.
+torn: a record at the journal's end that is half, zeros or has a bit flipped, as of a leader killed while it writes.
+hang-up: every connection is shut down. unplug: its socket's name is away for a while, so that nobody new can connect.
 """
 
 TARGETS: tuple[Target, ...] = ("leader", "new", "old", "supervisor", "standby", "exchange")
@@ -79,14 +79,18 @@ def plan(
     possible: list[tuple[Kind, Target]] = [
         (kind, target) for kind, target in blows if kind in kinds and target in targets
     ]
-    standby = "standby" in targets and chance.random() < 0.5
-    moves = tuple(_move(chance, possible, first=number == 0) for number in range(chance.choice((1, 2, 2))))
-    return Episode(seed, standby, moves)
+    standby = "standby" in targets and (chance.random() < 0.5 or len(targets) == 1)
+    if not standby:
+        possible = [one for one in possible if one[1] != "standby"]
+    moves: list[Move] = []
+    for _ in range(chance.choice((1, 2, 2, 3))):
+        moves.append(_move(chance, possible, deployed=any(move.action != "idle" for move in moves)))
+    return Episode(seed, standby, tuple(moves))
 
 
-def _move(chance: random.Random, possible: list[tuple[Kind, Target]], *, first: bool) -> Move:
+def _move(chance: random.Random, possible: list[tuple[Kind, Target]], *, deployed: bool) -> Move:
     action: Action = chance.choice(
-        ("deploy", "deploy", "undo", "idle") if first else ("deploy", "undo", "rollback")
+        ("deploy", "undo", "rollback") if deployed else ("deploy", "deploy", "undo", "idle")
     )
     flaw = chance.choice(("", "", "", "", *FLAWS[1:])) if action == "deploy" else ""
     if flaw in ("tick", "hang"):

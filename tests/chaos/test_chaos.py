@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 
 from .episode import play
-from .plan import TARGETS, plan
+from .plan import plan
 
-SEEDS = (16, 30, 36)
-"""Leader, new worker and supervisor killed, a torn journal, a full disk, connections that are shut down."""
+SEEDS = (14, 24, 34)
+"""Leader and supervisor killed, a torn journal, a full disk, an unplugged socket; with a standby and without."""
 
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_an_episode_violates_nothing(seed: int, tmp_path: Path) -> None:
-    found = play(plan(seed, targets=frozenset(TARGETS) - {"standby"}), tmp_path)
+    found = play(plan(seed), tmp_path)
     assert found.violations == []
     assert found.struck

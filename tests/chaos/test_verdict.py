@@ -121,6 +121,10 @@ def _not_told(life: Life, facts: dict[str, Any]) -> None:
     life.lead("w3", "failover", in_doubt=()).tick()
 
 
+def _flip_unseen(life: Life, facts: dict[str, Any]) -> None:
+    facts["spoilt"] = {(1, 99)}
+
+
 @pytest.mark.parametrize(
     ("harm", "said"),
     [
@@ -138,6 +142,7 @@ def _not_told(life: Life, facts: dict[str, Any]) -> None:
         (_unfinished, "deployment 3 has not ended"),
         (_tick_twice, "ticks ran twice"),
         (_not_told, "its successor not told"),
+        (_flip_unseen, "a bit was flipped in segment 1 at byte 99, and nobody says so"),
     ],
 )
 def test_whatever_must_not_be_is_found(

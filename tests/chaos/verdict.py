@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +58,8 @@ class Evidence(msgspec.Struct, frozen=True):
     book: Mapping[str, Any]
     """The bot's state in the end, when it had stopped buying and everything was filled."""
     deployed: Sequence[Deployed]
+    spoilt: Set[tuple[int, int]] = frozenset()
+    """Where in the journal a bit was flipped: segment and byte."""
 
 
 def read(journal: Path) -> Journaled:
@@ -88,7 +90,7 @@ def read(journal: Path) -> Journaled:
 def violations(evidence: Evidence) -> list[str]:
     """Everything that must not be, in words."""
     return [
-        *_of_the_journal(evidence.journal.report),
+        *_of_the_journal(evidence.journal.report, evidence.spoilt),
         *_of_the_exchange(evidence),
         *_of_the_lease(evidence),
         *_of_the_state(evidence),
@@ -96,8 +98,13 @@ def violations(evidence: Evidence) -> list[str]:
     ]
 
 
-def _of_the_journal(report: Report) -> list[str]:
+def _of_the_journal(report: Report, spoilt: Set[tuple[int, int]]) -> list[str]:
     found = [f"invariant {one.invariant}: {one.text}" for one in report.broken]
+    for segment, byte in sorted(spoilt):
+        told = [one for one in found if f"segment {segment} is damaged at byte {byte}:" in one]
+        found = [one for one in found if one not in told]
+        if not told:
+            found.append(f"a bit was flipped in segment {segment} at byte {byte}, and nobody says so")
     if report.doubled:
         found.append(f"{report.doubled} ticks ran twice")
     if report.decisions.open:

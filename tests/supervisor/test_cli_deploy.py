@@ -191,7 +191,7 @@ def test_a_lost_event_does_not_hang_it(tmp_path: Path, code: Path) -> None:
     assert History(id="2", who=supervisor.asked[1].who, deployment=4) == supervisor.asked[1]
     assert result.exit_code == Exit.BOUNDARY
     assert told(result)["held"] == "window 5m"
-    assert told(result)["phases"] == {"preparing": 5.0}
+    assert told(result)["phases"] == {"preparing": 5.0, "waiting": 0.0}
 
 
 def test_no_wait_returns_with_the_number(tmp_path: Path, code: Path) -> None:

@@ -22,6 +22,7 @@ from neverblink.supervisor.cli.group import neverblink
 from neverblink.supervisor.config import load
 from neverblink.supervisor.history import History
 from neverblink.supervisor.home import Home
+from neverblink.supervisor.records import CommitNote
 from neverblink.supervisor.releases import Releases
 
 from .scripted import Scripted
@@ -89,6 +90,70 @@ def test_history_without_a_supervisor(home: Home, past: History) -> None:
     missing = run("history", "99", "--home", home.path)
     assert missing.exit_code == Exit.BAD_INPUT
     assert f"the newest is {id}" in missing.stderr
+
+
+def test_history_says_of_each_deployment_who_when_what_how_long_and_why(home: Home, past: History) -> None:
+    past.started("w1", "v1", 1, 1, home.logs / "w1.log", 1)
+    long = "a subject that goes on and on, " * 5 + "and ends"
+    note = CommitNote("1a2b3c4d" * 5, long, "Anna <anna@example.org>", "main")
+    who = "a-user-with-a-long-name@a-host-with-a-long-name"
+    id = past.begin("deploy", "v2", "v1", 1_000_000_000, who=who, why="they were late", note=note)
+
+    def entered(at: int, phase: str, before: str, took: int) -> None:
+        past.record(PhaseChanged(bot=BOT, at=at, deployment=id, phase=phase, before=before, took=took))
+
+    entered(1_000_000_000, "building", "", 0)
+    entered(2_200_000_000, "preparing", "building", 1_200_000_000)
+    entered(2_612_000_000, "rehearsing", "preparing", 412_000_000)
+    reason = "sold twice, " * 12 + "and died"
+    past.record(
+        DeploymentEnded(
+            bot=BOT,
+            at=2_630_000_000,
+            deployment=id,
+            outcome="rolled_back",
+            reason=reason,
+            leader="w1",
+            release="v1",
+            seq=7,
+            blackout=210_000,
+            missed=1,
+        )
+    )
+    other = past.begin("rollback", "v1", "v2", 3_000_000_000, who="anna")
+    past.record(
+        PhaseChanged(bot=BOT, at=3_000_000_000, deployment=other, phase="building", before="", took=0)
+    )
+    past.record(
+        DeploymentEnded(
+            bot=BOT,
+            at=3_500_000_000,
+            deployment=other,
+            outcome="aborted",
+            reason="no uv",
+            leader="w1",
+            release="v1",
+        )
+    )
+    lines = run("history", "--home", home.path).stdout.splitlines()
+    assert max(map(len, lines)) <= 100, lines
+    at = next(at for at, line in enumerate(lines) if line.lstrip().startswith(f"{id} "))
+    head, below = lines[at], " ".join(" ".join(lines[at + 1 :]).split())
+    assert ["rolled back" in head, "a-user-with" in head, "0.21 ms" in head, head.endswith(" 1")] == [
+        True
+    ] * 4
+    assert f"1a2b3c4d {long}: they were late" in below
+    assert "building 1.2 s, preparing 412 ms, rehearsing 18 ms" in below
+    assert "sold twice, sold twice" in below
+    # What ended in the middle of a phase was in it until then.
+    assert "building 500 ms" in lines[3]
+    assert lines[4].strip() == "no uv"
+    rows = told(run("history", "--home", home.path, "--json"))["deployments"]
+    assert [row["id"] for row in rows] == [other, id]
+    assert [note["phase"] for note in rows[1]["phases"]] == ["building", "preparing", "rehearsing"]
+    assert (rows[1]["who"], rows[1]["author"], rows[1]["blackout"]) == (who, note.author, 210_000)
+    story = run("history", str(id), "--home", home.path).stdout
+    assert "[rehearsing] 18 ms" in " ".join(story.split())
 
 
 @pytest.mark.parametrize("verb", ["history", "releases", "logs"])

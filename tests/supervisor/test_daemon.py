@@ -17,9 +17,9 @@ from neverblink.protocol.events import LeaderChanged, SupervisorStopping, Worker
 from neverblink.protocol.frame import GENESIS, Frame, Timing, encode_frame
 from neverblink.protocol.journal import RecordKind, pack_header, pack_record
 from neverblink.supervisor import daemon
-from neverblink.supervisor.bot import StartFailed
 from neverblink.supervisor.config import load
 from neverblink.supervisor.home import Home, HomeBusy
+from neverblink.supervisor.starter import StartFailed
 
 from .world import World, gone
 

@@ -19,7 +19,8 @@ from neverblink.protocol.link import (
     WorkerMessage,
 )
 from neverblink.supervisor.config import Handoff as Patience
-from neverblink.supervisor.driver import Driver, Finished, Kept, Told
+from neverblink.supervisor.driver import Driver
+from neverblink.supervisor.ports import Finished, Kept, Told
 
 from .stage import Hands, Stage, hello, report
 
@@ -173,7 +174,7 @@ def test_no_boundary_names_what_held_it_last(drive: Drive) -> None:
         Holding(6000, "an older order's reason"),
         Holding(7000, "decision enter"),
     )
-    assert drive.driver.holding == "decision enter"
+    assert drive.driver.progress.holding == "decision enter"
     drive.stage.hour.pass_by(60 * SECOND)
     assert drive.driver.phase is Phase.CANCELLING
     drive.hear("old", Cancelled(7000))

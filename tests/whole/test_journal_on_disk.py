@@ -5,12 +5,28 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import subprocess
+from collections.abc import Generator
 from pathlib import Path
 
 import pytest
 
 from .bots import COUNTER
 from .live import Live
+
+
+@pytest.fixture
+def disk(live: Live) -> Generator[Path]:
+    """The journal's directory on a disk of its own, of 2 MB."""
+    journal = live.home / "journal"
+    journal.mkdir(parents=True, mode=0o700)
+    mount = ["mount", "-t", "tmpfs", "-o", "size=2m,mode=0700", "neverblink-test", str(journal)]
+    done = subprocess.run(mount, capture_output=True, text=True, check=False)
+    if done.returncode:
+        pytest.skip(f"no disk can be mounted here: {done.stderr.strip()}")
+    yield journal
+    live.close()
+    subprocess.run(["umount", str(journal)], check=True)
 
 
 def segments(live: Live) -> list[Path]:
@@ -56,3 +72,51 @@ def test_a_journal_that_was_cut_off_is_gone_on_from_at_its_last_whole_frame(live
     whole = live.run("journal", "verify", "--json")
     assert (whole.code, whole.json["ok"]) == (0, True)
     assert whole.json["last"] > torn["last"]
+
+
+def test_a_disk_that_is_really_full_stops_no_tick_and_is_told_until_there_is_room(
+    live: Live, disk: Path
+) -> None:
+    live.up(live.code("v0", COUNTER))
+    live.ticks_on()
+    filler = disk / "filler"
+    with pytest.raises(OSError, match="No space left"):
+        filler.write_bytes(bytes(4 << 20))
+    failing = live.event(type="journal", state="failing")
+    assert "the disk is full: free some space" in failing["text"]
+    live.ticks_on()
+    told = live.run("status")
+    assert "the disk is full: free some space" in told.out
+    filler.unlink()
+    live.event(type="journal", state="written")
+    before = live.book()
+    os.kill(before["pid"], signal.SIGKILL)
+    live.ticks_on()
+    assert live.book()["ticks"] >= before["ticks"]
+    live.down()
+    report = live.audit()
+    assert (report["ok"], report["doubled"], report["deaths_total"]) == (True, 0, 1), report
+
+
+def test_a_directory_that_becomes_read_only_stops_no_handoff_and_no_tick(live: Live, disk: Path) -> None:
+    live.up(live.code("v0", COUNTER))
+    live.ticks_on()
+    # What is open stays writable, as the kernel has it; whoever opens it from here on is told.
+    for how in (["--bind", str(disk), str(disk)], ["-o", "remount,bind,ro", str(disk)]):
+        subprocess.run(["mount", *how], check=True)
+    try:
+        ended = live.deploy(live.code("v1", f"{COUNTER}# 1\n"))
+        assert ended["outcome"] == "done"
+        failing = live.event(type="journal", state="failing")
+        assert "its file system is read-only: mount it writable, or move the home" in failing["text"]
+        live.ticks_on()
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+    live.event(type="journal", state="written")
+    before = live.book()
+    os.kill(before["pid"], signal.SIGKILL)
+    live.ticks_on()
+    assert live.book()["ticks"] >= before["ticks"]
+    live.down()
+    report = live.audit()
+    assert (report["ok"], report["doubled"], report["deaths_total"]) == (True, 0, 1), report

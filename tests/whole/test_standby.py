@@ -112,6 +112,66 @@ def test_it_is_kept_through_a_deployment_and_replaced_when_that_stands(live: Liv
     assert live.audit()["doubled"] == 0
 
 
+def test_in_a_probation_a_spare_on_the_new_code_never_takes_the_bot(live: Live) -> None:
+    live.up(live.code("v0", COUNTER, standby=1))
+    ready(live)
+    proven = live.status()["release"]
+    loads = bot("""
+        def on_load(self, state):
+            say(f"loads {os.getpid()}")
+
+        def on_tick(self, tick):
+            self.state.ticks += 1
+        """)
+    deployment = live.begin(live.code("v1", loads, standby=1, probation="60s"))
+    live.phase(deployment, "probation")
+    new = live.event(type="step", step="spawned")["facts"]["worker"]
+    spare = live.event(
+        lambda event: event["release"] != proven and event["worker"] != new, type="worker-started"
+    )
+    live.says("loads", lambda said: str(spare["pid"]) in said)
+    os.kill(pid_of(live, new), signal.SIGKILL)
+    ended = live.ended(deployment)
+    assert ended["outcome"] == "rolled_back"
+    assert ended["leader"] not in (new, spare["worker"])
+    live.ticks_on()
+    assert live.status()["release"] == proven
+    live.down()
+    assert live.audit()["doubled"] == 0
+
+
+def test_code_that_was_replaced_for_good_does_not_come_back_when_the_leader_dies(live: Live) -> None:
+    live.up(live.code("v0", COUNTER, standby=1))
+    ready(live)
+    gate = live.tmp / "gate"
+    gate.touch()
+    # No spare on the new code comes up before the leader is dead.
+    slow = bot(f"""
+        async def on_start(self):
+            if os.path.exists("{gate}.later"):
+                while os.path.exists("{gate}"):
+                    await asyncio.sleep(0.005)
+
+        def on_tick(self, tick):
+            self.state.ticks += 1
+            say(f"tick {{tick.seq}}")
+        """)
+    deployment = live.begin(live.code("v1", slow, standby=1))
+    live.phase(deployment, "rehearsing")
+    (live.tmp / "gate.later").touch()
+    ended = live.ended(deployment)
+    assert ended["outcome"] == "done"
+    release = live.status()["release"]
+    seen = len(live.events)
+    os.kill(live.book()["pid"], signal.SIGKILL)
+    gate.unlink()
+    live.event(lambda event: event["worker"], type="leader", since=seen)
+    live.ticks_on()
+    assert live.status()["release"] == release
+    live.down()
+    assert live.audit()["doubled"] == 0
+
+
 def test_a_leader_that_dies_in_a_deployment_is_succeeded_by_it_and_the_deployment_is_over(live: Live) -> None:
     live.up(live.code("v0", COUNTER, standby=1))
     standby = ready(live)

@@ -1,0 +1,177 @@
+"""history: who deployed what, when and why, how long each part took and what came of it; and the story of one.
+
+Read from the home itself, so it needs no running supervisor. The list is made for a terminal of 100 columns: a line of
+facts for each deployment, and below it what it was, where its time went, and why it failed.
+"""
+
+from __future__ import annotations
+
+import shutil
+import textwrap
+import time
+from pathlib import Path
+
+import click
+import msgspec
+
+from ...protocol.events import Outage
+from ..account import log_of
+from ..outages import told
+from ..records import Deployment
+from .here import Here
+from .outcome import ENDS, phases_of
+from .past import open_history
+from .progress import told as with_numbers
+from .screen import Screen, columns
+from .verb import Done, verb
+from .words import clock, count, last
+
+__all__ = ["history"]
+
+_WIDTH = 100
+_WHO = 26
+_INDENT = " " * 6
+
+
+@verb
+@click.argument("deployment", type=int, default=0)
+@click.option(
+    "-n", "--limit", type=click.IntRange(1, 10_000), default=20, show_default=True, help="How many."
+)
+def history(here: Here, deployment: int, limit: int) -> Done:
+    """The deployments and outages so far, newest first, or the whole story of DEPLOYMENT.
+
+    Each deployment: its number, when, what came of it, who asked, for how long nobody could tick; then the commit and
+    why, how long each phase took, and the reason when it failed.
+    """
+    with open_history(here) as past:
+        if deployment:
+            row = past.deployment(deployment)
+            printed = _printed(log_of(here.home.logs, deployment))
+            _story(here.screen, row, printed)
+            return Done({**msgspec.to_builtins(row), "log": printed})
+        rows = past.deployments(limit)
+        outages = past.outages(limit)
+        standbys = past.standbys(limit)
+    screen, width = here.screen, min(_WIDTH, shutil.get_terminal_size((_WIDTH, 24)).columns)
+    heads = columns([_TITLES, *(_head(screen, row) for row in rows)])
+    for line in [screen.faint(heads[0])] if rows else ["no deployments yet"]:
+        screen.line(line)
+    for head, row in zip(heads[1:], rows, strict=True):
+        screen.line(head.rstrip())
+        for line in _below(screen, row, width):
+            screen.line(line)
+    if outages:
+        screen.line()
+    for line in columns([_outage(screen, one) for one in outages]):
+        screen.line(line)
+    if standbys:
+        screen.line()
+    for line in columns(
+        [(clock(one.at), "standby", one.worker, one.state, one.release, one.reason) for one in standbys]
+    ):
+        screen.line(line)
+    return Done(
+        {
+            "deployments": msgspec.to_builtins(rows),
+            "outages": msgspec.to_builtins(outages),
+            "standbys": msgspec.to_builtins(standbys),
+        }
+    )
+
+
+_TITLES = ("  N", "WHEN", "OUTCOME", "WHAT", "WHO", "BLACKOUT", "MISSED")
+
+
+def _head(screen: Screen, row: Deployment) -> tuple[str, ...]:
+    who = row.who if len(row.who) <= _WHO else f"{row.who[: _WHO - 1]}…"
+    handed = row.seq is not None
+    return (
+        f"{row.id:>3}",
+        clock(row.begun),
+        _outcome(screen, row),
+        row.kind if not row.dry_run else "dry run",
+        who,
+        last(row.blackout) if row.blackout is not None else "",
+        f"{row.missed:,}" if handed else "",
+    )
+
+
+def _below(screen: Screen, row: Deployment, width: int) -> list[str]:
+    """What it was, where its time went, and why it failed."""
+    what = f"{row.commit[:8]} {row.subject}" if row.commit else row.release
+    spent = ", ".join(f"{phase} {last(took)}" for phase, took in phases_of(row).items())
+    lines = [*_wrapped(f"{what}: {row.why}" if row.why else what, width)]
+    lines += [screen.faint(line) for line in _wrapped(spent, width)]
+    if row.outcome not in ("done", "rehearsed", None):
+        lines += [screen.bad(line) for line in _wrapped(row.reason, width)]
+    return [f"{_INDENT}{line}" for line in lines]
+
+
+def _wrapped(text: str, width: int) -> list[str]:
+    return textwrap.wrap(text, max(20, width - len(_INDENT)))
+
+
+def _outage(screen: Screen, one: Outage) -> tuple[str, ...]:
+    if one.acknowledged is None:
+        known = screen.warn("not acknowledged")
+    else:
+        known = f"acknowledged by {one.who or 'unknown'}" + (f": {one.why}" if one.why else "")
+    return (clock(one.since), told(one, time.time_ns()), known)
+
+
+def _outcome(screen: Screen, row: Deployment) -> str:
+    match row.outcome:
+        case None:
+            return screen.warn("under way")
+        case "done" | "rehearsed":
+            return screen.good(row.outcome)
+        case _:
+            return screen.bad(row.outcome.replace("_", " "))
+
+
+def _printed(log: Path) -> list[str]:
+    """What was printed while the release was made ready, line by line."""
+    try:
+        return log.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return []
+
+
+def _story(screen: Screen, row: Deployment, printed: list[str]) -> None:
+    screen.line(
+        f"{screen.style(f'deployment {row.id}', bold=True)}  {_outcome(screen, row)}  {row.reason}".rstrip()
+    )
+    screen.line(f"  {row.release} to take over from {row.previous or 'nobody'}")
+    if row.commit:
+        screen.line(f"  commit {row.commit}{f' ({row.ref})' if row.ref else ''} by {row.author}")
+        screen.line(f"    {row.subject}")
+    screen.line(f"  begun {clock(row.begun)} by {row.who or 'unknown'}" + (f": {row.why}" if row.why else ""))
+    for line in columns(_notes(row)):
+        screen.line(line.rstrip())
+    if printed:
+        screen.line("  what its build printed:")
+        for line in printed:
+            screen.line(f"    {screen.faint(line)}")
+    if row.ended is not None:
+        seq = f", tick {row.seq}" if row.seq is not None else ""
+        blackout = f", blackout {last(row.blackout)}" if row.blackout is not None else ""
+        screen.line(
+            f"  ended {clock(row.ended)}{seq}{blackout}, {count(row.missed, 'tick')} missed; runs {row.runs}"
+        )
+
+
+def _notes(row: Deployment) -> list[tuple[str, ...]]:
+    """Its phases, each with how long it lasted, and the steps in them, as they came."""
+    begins = [(row.begun, row.phases[0].before)] if row.phases and row.phases[0].before else []
+    begins += [(note.at, note.phase) for note in row.phases]
+    ends = [*(at for at, _ in begins[1:]), row.ended]
+    notes = [
+        (at, f"[{phase}]", "", 0 if end is None or phase in ENDS else end - at)
+        for (at, phase), end in zip(begins, ends, strict=False)
+    ]
+    notes += [(note.at, note.step, with_numbers(note), note.took) for note in row.steps]
+    return [
+        (f"  +{(at - row.begun) / 1e9:.3f}s", name, text, last(took) if took else "")
+        for at, name, text, took in sorted(notes, key=lambda note: note[0])
+    ]

@@ -1,0 +1,258 @@
+"""The course of a deployment: from a release to its end.
+
+It gets its number, is built and checked on a thread while the bot and everybody else goes on, and then handed over to;
+when nobody leads, the new code starts from the journal instead. When it has ended, everybody is told how.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+
+from ..protocol.errors import NeverblinkError
+from ..protocol.events import DeploymentEnded, DeploymentStarted, PhaseChanged, Step
+from ..protocol.handoff import Phase
+from .account import Account
+from .archive import Archive
+from .bot import Bot
+from .config import Config
+from .ended import never, outcome_of
+from .history import HistoryError
+from .ports import Finished, Kept, Told
+from .prepare import Preparer
+from .records import Kind
+from .refusal import Refusal
+from .releases import Release
+from .shelf import Shelf
+from .starter import StartFailed
+from .underway import Begun, Left, Underway
+
+__all__ = ["LEFT", "Course"]
+
+LEFT = "deployment under way"
+"""Under what a `Left` is kept in the history."""
+
+
+class Course:
+    """Sees deployments of `bot` through. `ended(underway, how)` is called when one has ended."""
+
+    def __init__(
+        self,
+        bot: Bot,
+        shelf: Shelf,
+        archive: Archive,
+        preparer: Preparer,
+        logs: Path,
+        ended: Callable[[Underway, DeploymentEnded], None],
+    ) -> None:
+        self._bot = bot
+        self._shelf = shelf
+        self._archive = archive
+        self._preparer = preparer
+        self._logs = logs
+        self._ended = ended
+        self._tasks: set[asyncio.Task[object]] = set()
+
+    async def begin(
+        self, underway: Underway, kind: Kind, release: Release, config: Config, *, force: bool
+    ) -> Begun:
+        """Give it its number, and see to the rest. Raises `Refusal` when it can't be noted."""
+        bot, command = self._bot, underway.command
+        ready = await asyncio.to_thread(
+            self._preparer.ready, release.id, release.path, config, check=kind == "deploy"
+        )
+        leading = bot.leading
+        previous = leading.release if leading is not None else ""
+        at = bot.news.now()
+
+        try:
+            deployment = await self._archive.ask(
+                lambda history: history.begin(
+                    kind,
+                    release.id,
+                    previous,
+                    at,
+                    who=command.who,
+                    why=command.why,
+                    dry_run=underway.dry_run,
+                    note=release.note,
+                )
+            )
+        except HistoryError as problem:
+            raise Refusal(
+                "failed", f"the deployment can't be noted, so it is not begun: {problem.message}"
+            ) from None
+        underway.deployment = deployment
+        underway.release, underway.previous = release.id, previous
+        bot.news.tell(
+            DeploymentStarted(
+                bot=bot.news.bot,
+                at=at,
+                deployment=deployment,
+                release=release.id,
+                previous=previous,
+                who=command.who,
+                why=command.why,
+                dry_run=underway.dry_run,
+                commit=release.commit,
+                subject=release.subject,
+                author=release.author,
+                ref=release.ref,
+            )
+        )
+        account = Account(bot.news, deployment, self._logs)
+        for warning in underway.warnings:
+            account.line("release", f"warning: {warning}")
+        if ready is not None:
+            self._hand_over(underway, release, ready, force=force)
+        else:
+            self._spawn(self._prepare(underway, release, config, account, kind=kind, force=force))
+        return Begun(deployment, release.id, previous)
+
+    def take_up(self, underway: Underway, left: Left, release: Release, config: Config) -> None:
+        """Go on with one that an earlier supervisor left."""
+        underway.release = release.id
+        self._bot.take_up(left.kept, release, config, self._told(underway, config, left.before))
+
+    def cancel(self, underway: Underway, reason: str) -> None:
+        """Have it end, and the old code lead."""
+        underway.cancelled = underway.cancelled or reason
+        if self._bot.driver is not None:
+            self._bot.driver.abort(reason)
+        else:
+            self._preparer.cancel(reason)
+            self._bot.waiting.stir()
+
+    async def close(self) -> None:
+        """Wait for what is still being built or tidied up."""
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+
+    # parts
+
+    async def _prepare(
+        self,
+        underway: Underway,
+        release: Release,
+        config: Config,
+        account: Account,
+        *,
+        kind: Kind,
+        force: bool,
+    ) -> None:
+        """Build and check the release, then hand over to it; the bot goes on meanwhile."""
+        bot = self._bot
+        begun = time.monotonic_ns()
+        self._enter(underway, "building", "", 0)
+        reason = underway.cancelled
+        if not reason:
+            try:
+                check = kind == "deploy"
+                config = await self._preparer.prepare(release.id, release.path, config, account, check=check)
+            except NeverblinkError as problem:
+                reason = problem.message
+            except Exception as bug:
+                bot.news.trouble(f"the build failed: {bug!r}")
+                reason = f"the supervisor failed at building it ({bug!r})"
+        if reason:
+            self._finish(underway, config, never(underway.cancelled or reason, bot.leader))
+            return
+        self._enter(underway, "preparing", "building", time.monotonic_ns() - begun)
+        # A leader that died while it was built is being started again: that is no reason to begin anew.
+        await bot.waiting.until(lambda: not bot.recovering or bool(underway.cancelled or bot.stopping))
+        self._hand_over(underway, release, config, force=force)
+
+    def _enter(self, underway: Underway, phase: str, before: str, took: int) -> None:
+        underway.doing = phase
+        news = self._bot.news
+        news.tell(
+            PhaseChanged(
+                bot=news.bot,
+                at=news.now(),
+                deployment=underway.deployment,
+                phase=phase,
+                before=before,
+                took=took,
+            )
+        )
+
+    def _hand_over(self, underway: Underway, release: Release, config: Config, *, force: bool) -> None:
+        bot = self._bot
+        # Meanwhile it may have been cancelled, or the leader may have gone.
+        if bot.down and not (underway.cancelled or bot.stopping):
+            self._spawn(self._start_again(underway, release, config))
+            return
+        if underway.cancelled or bot.stopping or not bot.leader:
+            self._finish(underway, config, never(underway.cancelled or bot.stopping or bot.down, bot.leader))
+            return
+        told = self._told(underway, config, self._shelf.releases.previous())
+        bot.hand_over(
+            underway.deployment, release, config, force=force, rehearse_only=underway.dry_run, told=told
+        )
+
+    async def _start_again(self, underway: Underway, release: Release, config: Config) -> None:
+        """Nobody leads, so nobody can hand over: the new code starts from the journal."""
+        bot = self._bot
+        text = "the bot is down: it starts from its journal"
+        bot.news.tell(
+            Step(
+                bot=bot.news.bot,
+                at=bot.news.now(),
+                deployment=underway.deployment,
+                step="restarting",
+                text=text,
+            )
+        )
+        try:
+            await bot.start_again(
+                release, config, f"deployment {underway.deployment} starts it from its journal"
+            )
+        except StartFailed as problem:
+            how = Finished(Phase.ABORTED, problem.reason, "", took_over=False)
+        else:
+            self._shelf.promote(release.id)
+            how = Finished(Phase.DONE, "", bot.leader, took_over=True)
+        self._finish(underway, config, how)
+
+    def _told(self, underway: Underway, config: Config, before: str | None) -> Told:
+        """What is to be done as it goes on. `before` is the release that was `previous` until then."""
+
+        def keep(kept: Kept) -> None:
+            self._archive.write(lambda history: history.keep(LEFT, Left(kept, before)))
+
+        return Told(
+            kept=keep,
+            committed=lambda: self._shelf.promote(underway.release),
+            reverted=lambda: self._shelf.put_back(underway.previous, before),
+            finished=lambda how: self._finish(underway, config, how),
+        )
+
+    def _finish(self, underway: Underway, config: Config, how: Finished) -> None:
+        leader = self._bot.roster.get(how.leader)
+        ended = DeploymentEnded(
+            bot=self._bot.news.bot,
+            at=self._bot.news.now(),
+            deployment=underway.deployment,
+            outcome=outcome_of(how, dry_run=underway.dry_run),
+            reason="" if how.phase is Phase.DONE and underway.dry_run else how.reason,
+            leader=how.leader,
+            release=leader.release if leader is not None else "",
+            seq=how.seq,
+            blackout=how.blackout,
+            late=how.late,
+            missed=how.missed,
+            rollback=how.rollback,
+        )
+        self._bot.news.tell(ended)
+        self._archive.write(lambda history: history.drop(LEFT))
+        self._ended(underway, ended)
+        alive = self._bot.roster.alive()
+        in_use, pids = {member.release for member in alive}, [member.pid for member in alive]
+        self._spawn(self._shelf.prune(config.keep.releases, in_use, pids))
+
+    def _spawn(self, work: Coroutine[object, object, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)

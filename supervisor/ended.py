@@ -1,0 +1,69 @@
+"""How deployments end: the event that says so, and the answer to whoever waited for one."""
+
+from __future__ import annotations
+
+import msgspec
+
+from ..protocol.events import DeploymentEnded, Outcome
+from ..protocol.handoff import NO_BOUNDARY, Phase
+from .ports import Finished
+from .records import Deployment
+from .refusal import Refusal
+
+__all__ = ["ended_of", "ended_unseen", "fault_of", "never", "outcome_of"]
+
+
+def never(reason: str, leader: str) -> Finished:
+    """It ended before anybody was asked to hand over."""
+    return Finished(Phase.ABORTED, reason or "nobody leads", leader, took_over=False)
+
+
+def outcome_of(how: Finished, *, dry_run: bool) -> Outcome:
+    """The one word for it."""
+    if how.phase is Phase.DONE:
+        return "rehearsed" if dry_run else "done"
+    return "rolled_back" if how.phase is Phase.ROLLED_BACK else "aborted"
+
+
+def fault_of(ended: DeploymentEnded) -> Refusal | None:
+    """What to answer when a deployment did not do what was asked; None when it did."""
+    if ended.outcome in ("done", "rehearsed"):
+        return None
+    facts = msgspec.to_builtins(ended)
+    if ended.outcome == "rolled_back":
+        return Refusal("rolled-back", f"rolled back: {ended.reason}", **facts)
+    code = "boundary" if ended.reason.startswith(NO_BOUNDARY) else "aborted"
+    return Refusal("down" if not ended.leader else code, f"aborted: {ended.reason}", **facts)
+
+
+def ended_of(row: Deployment) -> DeploymentEnded | None:
+    """How it ended, by the history; None when it has not."""
+    if row.outcome is None:
+        return None
+    return DeploymentEnded(
+        bot=row.bot,
+        at=row.ended or 0,
+        deployment=row.id,
+        outcome=row.outcome,
+        reason=row.reason,
+        leader=row.leader,
+        release=row.runs,
+        seq=row.seq,
+        blackout=row.blackout,
+        late=row.late,
+        missed=row.missed,
+        rollback=row.rollback,
+    )
+
+
+def ended_unseen(row: Deployment, at: int) -> DeploymentEnded:
+    """It had not begun, as far as is known, when its supervisor ended."""
+    return DeploymentEnded(
+        bot=row.bot,
+        at=at,
+        deployment=row.id,
+        outcome="aborted",
+        reason="the supervisor ended before it did",
+        leader="",
+        release="",
+    )

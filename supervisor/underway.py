@@ -1,0 +1,63 @@
+"""A deployment under way: what is known of it before, and beside, its driver."""
+
+from __future__ import annotations
+
+import asyncio
+
+import msgspec
+
+from ..protocol.commands import Deploy, Rollback
+from ..protocol.events import DeploymentEnded
+from .ports import Kept
+from .refusal import Refusal
+
+__all__ = ["Begun", "Left", "Underway", "busy"]
+
+
+class Underway:
+    """The deployment that `command` asked for, at wall time `at`."""
+
+    def __init__(self, command: Deploy | Rollback, deployment: int, at: int) -> None:
+        self.command = command
+        self.deployment = deployment
+        """Its number; until it has begun, the one it is going to have."""
+        self.at = at
+        self.release = ""
+        self.previous = ""
+        self.doing = "copying"
+        """What is done before its driver begins: copying, building."""
+        self.warnings: list[str] = []
+        self.cancelled = ""
+        """Why it is not to begin."""
+        self.ended: asyncio.Future[DeploymentEnded | None] = asyncio.get_running_loop().create_future()
+        """How it ended; None when it never began."""
+
+    @property
+    def dry_run(self) -> bool:
+        return isinstance(self.command, Deploy) and self.command.dry_run
+
+
+class Left(msgspec.Struct, frozen=True):
+    """What is kept of a deployment under way, for a supervisor that comes after this one. `before` is the release that
+    was `previous` when it began."""
+
+    kept: Kept
+    before: str | None
+
+
+class Begun(msgspec.Struct, frozen=True):
+    """The answer to a deployment that was begun."""
+
+    deployment: int
+    release: str
+    previous: str
+
+
+def busy(underway: Underway) -> Refusal:
+    """What to answer to somebody in whose way it is."""
+    return Refusal(
+        "busy",
+        f"deployment {underway.deployment} is under way: wait for it, cancel it with `neverblink abort`, "
+        "or supersede it with `deploy --replace`",
+        deployment=underway.deployment,
+    )
