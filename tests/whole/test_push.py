@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import signal
 from pathlib import Path
 
@@ -11,9 +10,7 @@ import psutil
 
 from .bots import COUNTER, bot, waits
 from .live import Live, ends, written
-from .pushing import Pushing
-
-HANDED = re.compile(r"=====> handed over at tick (\d+) in \S+ ms, (\d+) missed")
+from .pushing import HANDED, Pushing
 
 
 def test_a_push_deploys_and_ends_with_the_tick_at_which_the_new_code_took_over(live: Live) -> None:
