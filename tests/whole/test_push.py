@@ -319,6 +319,11 @@ def test_a_neverblink_that_is_gone_is_a_banner_or_behind_the_gate_a_refusal(live
     assert gone.code == 0
     assert "error: NOT DEPLOYED" in gone.err
     assert f"is gone: {live.tmp}/gone" in gone.err
+    # One that lies in somebody's private directory is there, and not for everybody.
+    (live.tmp / "gone").write_text("")
+    pushing.change("Not mine")
+    assert "may not run the neverblink that installed this hook" in pushing.push().err
+    (live.tmp / "gone").unlink()
     pushing.install("--gate")
     pushing.git("--git-dir", str(pushing.bare), "config", "neverblink.python", str(live.tmp / "gone"))
     pushing.change("Next")
