@@ -45,7 +45,7 @@ def history(here: Here, deployment: int, limit: int, commands: bool) -> Done:
     Each deployment: its number, when, what came of it, who asked, for how long nobody could tick; then the commit and
     why, how long each phase took, and the reason when it failed.
     """
-    with open_history(here) as past:
+    with open_history(here.home) as past:
         if commands:
             asked = past.commands(limit)
             for line in columns([_ASKED, *(_command(here.screen, one) for one in asked)]):

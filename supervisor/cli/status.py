@@ -6,6 +6,7 @@ import json
 
 from ...protocol import commands, duration
 from ...protocol.events import DeploymentEnded
+from ..branches import told as undeployed
 from ..client import convert
 from ..outages import told
 from ..status import Status
@@ -54,6 +55,7 @@ def picture(status: Status, screen: Screen) -> list[str]:
         *_standby(status, screen),
         *_outages(status, screen),
         *_lock(status, screen),
+        *(("pushed", text) for one in status.branches if (text := undeployed(one))),
         *_failure(status),
     ]
     return [
