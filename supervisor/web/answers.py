@@ -8,8 +8,8 @@ import msgspec
 
 from ...protocol.events import Outage, StandbyChanged
 from ..records import Command, Deployment
+from .ticks import Lead, Tick
 from .tokens import Role
-from .trail import Lead, Tick
 
 __all__ = [
     "Acknowledged",
