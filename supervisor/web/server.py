@@ -85,6 +85,8 @@ class _Server:
                 "/api/history": self._history,
                 "/api/history/{deployment}": self._deployment,
                 "/api/releases": self._releases,
+                "/api/settings": self._settings_now,
+                "/api/commands": self._commands,
                 "/api/audit": self._audit,
                 "/api/logs": self._logs,
                 "/metrics": self._numbers,
@@ -229,6 +231,18 @@ class _Server:
     ) -> web.StreamResponse:
         wanted(request, operation.query)
         return json_answer(await self._line.look(commands.Releases()))
+
+    async def _settings_now(
+        self, request: web.Request, operation: Operation, token: Token | None
+    ) -> web.StreamResponse:
+        wanted(request, operation.query)
+        return json_answer(await self._line.look(commands.Settings()))
+
+    async def _commands(
+        self, request: web.Request, operation: Operation, token: Token | None
+    ) -> web.StreamResponse:
+        wanted(request, operation.query)
+        return json_answer(await self._line.look(commands.Commands()))
 
     async def _audit(
         self, request: web.Request, operation: Operation, token: Token | None

@@ -64,7 +64,6 @@ export function controls(me) {
         h("h3", {}, "The bot"),
         h("div", { class: "buttons" }, buttons.pause, buttons.resume, buttons.halt),
       ),
-      form.element,
     ),
   );
 
@@ -98,7 +97,10 @@ export function controls(me) {
         ),
       ),
     );
-    which.value = kept.some((one) => one.id === chosen) ? chosen : (got.previous ?? got.current ?? "");
+    // What leads is what nobody means to deploy.
+    const good = chosen !== got.current && kept.some((one) => one.id === chosen);
+    const other = kept.find((one) => !one.current)?.id;
+    which.value = good ? chosen : (got.previous || other || got.current || "");
   }
 
   function show(now) {
@@ -149,5 +151,5 @@ export function controls(me) {
     );
   }
 
-  return { element, show };
+  return { element, settings: form.element, show };
 }

@@ -42,7 +42,7 @@ function open(me) {
       { id: "main", tabindex: "-1" },
       parts.now.element,
       parts.strip.element,
-      h("div", { class: "pair" }, parts.deployment.element, parts.controls.element),
+      h("div", { class: "pair" }, h("div", { class: "column" }, parts.deployment.element, parts.controls.settings), parts.controls.element),
       before.element,
     ),
   );

@@ -1,10 +1,12 @@
 // The bot's settings: a form made from their schema, which the bot's own type says.
 
 import { get, post } from "./api.js";
-import { field, h, put } from "./dom.js";
+import { field, h, put, sheet } from "./dom.js";
 
 export function settings(operator, act) {
-  const element = h("section", { "aria-label": "Settings", hidden: true });
+  const body = h("div");
+  const element = sheet("Settings", { id: "settings" }, body);
+  element.hidden = true;
   let schema = null;
   let values = {};
   let chosen = [];
@@ -52,8 +54,8 @@ export function settings(operator, act) {
     });
     const save = h("button", { class: "button", disabled: !operator, "data-do": "settings" }, "Change settings");
     const reset = h("button", { type: "button", class: "button plain", disabled: !operator || !chosen.length, onclick: giveBack }, "As the code says");
-    const form = h("form", { class: "stack", onsubmit: submit }, fields, h("div", { class: "buttons" }, save, reset));
-    put(element, h("h3", {}, "Settings"), form);
+    const form = h("form", { class: "stack", onsubmit: submit }, h("div", { class: "fields" }, fields), h("div", { class: "buttons" }, save, reset));
+    put(body, form);
   }
 
   async function submit(event) {
