@@ -15,6 +15,7 @@ import msgspec
 from ..protocol.events import DeploymentEnded, Outage
 from ..protocol.link import Report, SettingsNow
 from .bot import Bot
+from .branches import BranchSeen
 from .freeze import Locked
 from .journal_watch import JournalSeen, journal_of
 from .roster import Member
@@ -164,6 +165,8 @@ class Status(msgspec.Struct, frozen=True):
     outages: tuple[Outage, ...]
     """Those that nobody has acknowledged, oldest first; of many, the newest."""
     supervisor: Supervisor
+    branches: tuple[BranchSeen, ...] = ()
+    """Those that deploy by a push."""
 
 
 def status_of(
@@ -174,6 +177,7 @@ def status_of(
     underway: Underway | None,
     last: DeploymentEnded | None,
     lock: Locked | None,
+    branches: tuple[BranchSeen, ...],
     supervisor: Supervisor,
 ) -> Status:
     """The status of `bot` as of wall time `now`."""
@@ -220,6 +224,7 @@ def status_of(
         lock=lock,
         failure=_failure(bot.roster.last_failure()),
         outages=bot.outages.unacknowledged[-_OUTAGES:],
+        branches=branches,
         supervisor=supervisor,
     )
 
