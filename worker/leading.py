@@ -10,10 +10,11 @@ from typing import Any
 
 from ..protocol import seat, stream
 from ..protocol.assignment import Assignment
-from ..protocol.frame import Cause, Led, Yielded
+from ..protocol.frame import Cause, Item, Led, Yielded
 from ..protocol.link import Doubt, Handed, YieldTo
 from ..protocol.seat import SeatEvent
 from .answers import Answers
+from .commanding import Asked
 from .decision_log import DecisionLog
 from .keeper import Keeper
 from .moments import InDoubt
@@ -146,8 +147,9 @@ class Leading:
         """Open a turn. Raises `StateError` when the state was changed since the last one, and `JournalError`."""
         self.turns.begin(turn)
         self._turn = turn
-        for item, name, args in turn.commands:
-            self.decisions.note_begun(item, name, args)
+        if turn.asked is not None:
+            for item, name, args in turn.asked.begun:
+                self.decisions.note_begun(item, name, args)
 
     def finish(self, turn: Turn, value: Any) -> None:
         """Close a turn whose handler returned `value`. Raises `StateError` and `JournalError`."""
@@ -158,22 +160,31 @@ class Leading:
             if handed is not None:
                 self.handed = handed
                 self._outside.tell(handed)
+        if turn.asked is not None:
             for item in turn.items:
-                if item.key in turn.cut:
-                    self.answers.cut_off(item)
-                elif item.kind == "command":
-                    self.answers.give(item, turn.tick.answers.get(item.key))
-        elif turn.cut:
-            self.answers.cut_off(turn.items[0])
-        elif turn.kind == "command" and value is not _REFUSED:
-            self.answers.give(turn.items[0], value)
-        if turn.pause is not None:
-            self._outside.tell(self._tally.report())
+                if item.kind == "command":
+                    self._answer(item, turn, turn.asked, value)
+            if turn.asked.pause is not None or turn.asked.change is not None:
+                self._outside.tell(self._tally.report())
 
     def refuse(self, turn: Turn, problem: BaseException, said: str) -> None:
         """Close the turn of a command whose handler raised."""
+        self.turns.keep_settings(turn)
         self.answers.refuse(turn.items[0], problem, said)
         self.finish(turn, _REFUSED)
+
+    def _answer(self, item: Item, turn: Turn, asked: Asked, value: Any) -> None:
+        key = item.key
+        if key in asked.cut:
+            self.answers.cut_off(item)
+        elif key in asked.refused:
+            self.answers.turn_away(item, asked.refused[key])
+        elif value is _REFUSED:
+            pass  # answered with what it raised
+        elif key in asked.told:
+            self.answers.give(item, asked.told[key])
+        else:
+            self.answers.give(item, turn.tick.answers.get(key) if turn.tick is not None else value)
 
     def abandon(self) -> None:
         """The handler raised: the turn has no frame."""
