@@ -19,6 +19,7 @@ from .freeze import Locked
 from .journal_watch import JournalSeen, journal_of
 from .roster import Member
 from .standby import State as StandbyState
+from .telling.teller import TargetSeen
 from .underway import Underway
 
 __all__ = ["Status", "Supervisor", "status_of", "this_supervisor"]
@@ -164,6 +165,8 @@ class Status(msgspec.Struct, frozen=True):
     outages: tuple[Outage, ...]
     """Those that nobody has acknowledged, oldest first; of many, the newest."""
     supervisor: Supervisor
+    notify: tuple[TargetSeen, ...] = ()
+    """Who is told of what happens, and whether it arrives."""
 
 
 def status_of(
@@ -175,6 +178,7 @@ def status_of(
     last: DeploymentEnded | None,
     lock: Locked | None,
     supervisor: Supervisor,
+    notify: tuple[TargetSeen, ...] = (),
 ) -> Status:
     """The status of `bot` as of wall time `now`."""
     leader = bot.leading
@@ -221,6 +225,7 @@ def status_of(
         failure=_failure(bot.roster.last_failure()),
         outages=bot.outages.unacknowledged[-_OUTAGES:],
         supervisor=supervisor,
+        notify=notify,
     )
 
 

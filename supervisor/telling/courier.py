@@ -28,8 +28,9 @@ WITHIN = 30
 
 COMMAND = (sys.executable, "-P", "-m", "neverblink.supervisor.telling.sender")
 
-_GRACE = 3.0
-_IDLE = 20.0
+_GRACE = 150.0
+"""A process that cannot even end itself is killed so much later."""
+_IDLE = 60.0
 _READ = 64 * 1024
 
 

@@ -189,9 +189,9 @@ class Outbox:
             note = notes[0]
             text = "\n".join(line for line in (note.text, gone) if line)
             return Message(note.title, text, note.level, 1, since)
-        level = next(level for level in _LEVELS if any(note.level == level for note in notes))
         # What went wrong comes first.
         shown = sorted(notes, key=lambda note: _LEVELS.index(note.level))[:_SHOWN]
+        level = shown[0].level
         lines = [_titled(note) for note in shown]
         rest = len(notes) - len(shown)
         if rest:

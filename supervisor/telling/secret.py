@@ -85,7 +85,7 @@ def _filled(text: str, environment: Mapping[str, str]) -> str:
     def value(match: re.Match[str]) -> str:
         found = environment.get(match[1], "")
         if not found:
-            raise Unresolved(f"{match[1]} is not set in the environment of the supervisor")
+            raise Unresolved(f"{match[1]} is not set in the environment")
         return found
 
     return _VARIABLE.sub(value, text)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import signal
 import sys
 from typing import Any
@@ -27,8 +28,12 @@ NO_LIBRARY = "apprise is not installed beside the supervisor: pip install 'never
 
 _NICE = 10
 _LONGEST_REASON = 300
-_CAUSE = "Exception"
-"""What is in the lines by which apprise says, for debugging, what went wrong with a connection."""
+_LOAD_WITHIN = 120
+"""Seconds for loading the library: on a machine that is busy with better things that can take a while."""
+_CAUSE = re.compile(r"Exception: (.*)", re.DOTALL)
+"""How apprise says, for debugging, what went wrong with a connection,"""
+_ERRNO = re.compile(r"\[Errno -?\d+\] ([\w ]+)")
+"""and what of that a person wants to read."""
 
 
 class Order(msgspec.Struct, frozen=True):
@@ -59,7 +64,7 @@ def main() -> None:
     os.dup2(2, 1)
     for line in sys.stdin.buffer:
         order = msgspec.json.decode(line, type=Order)
-        signal.alarm(order.within)
+        signal.alarm(_LOAD_WITHIN)
         receipt = _send(order)
         signal.alarm(0)
         try:
@@ -86,6 +91,7 @@ def _send(order: Order) -> Receipt:
         if not told.add(order.url):
             kind = scheme_of(order.url) or "no scheme"
             return Receipt(False, f"apprise does not know what to do with this URL ({kind})", for_good=True)
+        signal.alarm(order.within)
         if told.notify(body=order.text or order.title, title=order.title, notify_type=order.level):
             return Receipt(True)
         reason = said.reason() or "it was not accepted, and nothing said why"
@@ -107,8 +113,9 @@ class _Said(logging.Handler):
         text = record.getMessage()
         if record.levelno >= logging.WARNING:
             self._warned.append(text)
-        elif _CAUSE in text:
-            self._causes.append(text)
+        elif (cause := _CAUSE.search(text)) is not None:
+            short = _ERRNO.search(cause[1])
+            self._causes.append(short[1] if short else cause[1])
 
     def reason(self) -> str:
         return ": ".join([*self._warned[:1], *self._causes[:1]])
