@@ -116,6 +116,8 @@ class Position(msgspec.Struct, frozen=True, array_like=True):
 
     segment: int
     offset: int
+    opening: int = 0
+    """Where the snapshot ends that the segment opens with, 0 when that is not known."""
 
 
 NOWHERE = Position(0, 0)

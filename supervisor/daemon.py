@@ -35,6 +35,7 @@ from .gate import Gate
 from .home import Home, Sockets
 from .keyring import Keyring
 from .log import Log
+from .lookout import Lookout
 from .news import News
 from .notify import Notify
 from .outside import Child, Launch, Outside
@@ -154,6 +155,7 @@ class _Daemon:
             config, self._releases, self._preparer, log.say, lambda: self._stopping is not None
         )
         self._adoption = Adoption(home, config, self._bot, self._deployments, self._archive, log.say)
+        self._lookout = Lookout(home, self._releases, self._archive, self._leading_release, log.say)
         self._counter = Counter(
             self._bot,
             self._deployments,
@@ -162,6 +164,7 @@ class _Daemon:
             status=self._status,
             down=self._down,
             leave=self._leave,
+            asked=self._lookout.asked,
         )
 
     async def run(self, fresh: bool) -> int:
@@ -184,10 +187,12 @@ class _Daemon:
                     if self._stopping is None:
                         await self._start(release, config)
                 if self._stopping is None:
+                    self._lookout.begin()
                     self._log.say("up: Ctrl-C stops the bot at its next boundary, and this supervisor")
                 await self._stopped.wait()
             return 1 if self._stopping is not None and await self._stopping else 0
         finally:
+            self._lookout.close()
             self._bot.close()
             await self._deployments.close()
             if page is not None:
@@ -263,6 +268,7 @@ class _Daemon:
             ) from None
         self._news.subscribe(self._log.note)
         self._news.subscribe(self._keep_windows)
+        self._news.subscribe(self._lookout.note)
         self._news.subscribe(desk.publish)
         return desk
 
@@ -370,6 +376,10 @@ class _Daemon:
 
     # what the parts are given
 
+    def _leading_release(self) -> str:
+        leading = self._bot.leading
+        return leading.release if leading is not None else ""
+
     def _leading_pid(self) -> int:
         leading = self._bot.leading
         return leading.pid if leading is not None and leading.alive else 0
@@ -415,6 +425,7 @@ class _Daemon:
             underway=self._deployments.underway,
             last=self._deployments.last,
             lock=self._freeze.lock,
+            branches=self._lookout.seen,
             supervisor=this_supervisor(self._version, self._since),
             notify=self._teller.seen,
         )

@@ -15,6 +15,7 @@ import msgspec
 from ..protocol.events import DeploymentEnded, Outage
 from ..protocol.link import Report, SettingsNow
 from .bot import Bot
+from .branches import BranchSeen
 from .freeze import Locked
 from .journal_watch import JournalSeen, journal_of
 from .roster import Member
@@ -165,6 +166,8 @@ class Status(msgspec.Struct, frozen=True):
     outages: tuple[Outage, ...]
     """Those that nobody has acknowledged, oldest first; of many, the newest."""
     supervisor: Supervisor
+    branches: tuple[BranchSeen, ...] = ()
+    """Those that deploy by a push."""
     notify: tuple[TargetSeen, ...] = ()
     """Who is told of what happens, and whether it arrives."""
 
@@ -177,6 +180,7 @@ def status_of(
     underway: Underway | None,
     last: DeploymentEnded | None,
     lock: Locked | None,
+    branches: tuple[BranchSeen, ...],
     supervisor: Supervisor,
     notify: tuple[TargetSeen, ...] = (),
 ) -> Status:
@@ -224,6 +228,7 @@ def status_of(
         lock=lock,
         failure=_failure(bot.roster.last_failure()),
         outages=bot.outages.unacknowledged[-_OUTAGES:],
+        branches=branches,
         supervisor=supervisor,
         notify=notify,
     )

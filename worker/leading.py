@@ -30,6 +30,8 @@ __all__ = ["Leading"]
 _PUMP_FOR = 2_000_000
 _PUMP_STOPS = 500_000
 """Copies are sent for this long at a time, and not in the last moment before a tick."""
+_WITHOUT_PAUSE = 8
+"""After so many turns one after the other, a copy goes on in the turns' time, a chunk each."""
 _SLACK_WITHIN = 1_000_000_000
 _REFUSED = object()
 """What a command has returned that raised: its answer was given."""
@@ -65,6 +67,8 @@ class Leading:
         self._waiting = (0, 0)
         """The order that waits for a boundary, and since when."""
         self._deferred: dict[str, stream.Subscribe] = {}
+        self._without_pause = 0
+        """Turns since there was time for anything else."""
 
     # beginning and ending an epoch
 
@@ -132,16 +136,21 @@ class Leading:
         self._publisher.forget()
         self._deferred.clear()
         self.keeper.let_go()
-        self.keeper.tidy()
 
     # turns
 
     def next(self) -> Step | None:
         """The turn that is due, None when none is."""
         self.serve()
-        self.keeper.hurry()
         turn = self.turns.next()
-        return Step(f"on_{turn.kind}", turn.call, turn) if turn is not None else None
+        if turn is None:
+            return None
+        self._without_pause += 1
+        if self._without_pause > _WITHOUT_PAUSE:
+            # There is no time left between its turns, and still there have to be followers, and a journal that ends.
+            self._publisher.hurry()
+            self.keeper.hurry()
+        return Step(f"on_{turn.kind}", turn.call, turn)
 
     def begin(self, turn: Turn) -> None:
         """Open a turn. Raises `StateError` when the state was changed since the last one, and `JournalError`."""
@@ -229,6 +238,9 @@ class Leading:
         """Use the time until something is due for copies under way, the followers' first; return whether more could be
         done at once."""
         until = min(now + _PUMP_FOR, self.wake_at(now, None) - _PUMP_STOPS)
+        if until <= now:
+            return False
+        self._without_pause = 0
         busy = self._publisher.pump(self._clock.mono, until)
         return self.keeper.pump(self._clock.mono, until) or busy
 

@@ -44,7 +44,7 @@ def history(here: Here, deployment: int, limit: int) -> Done:
     Each deployment: its number, when, what came of it, who asked, for how long nobody could tick; then the commit and
     why, how long each phase took, and the reason when it failed.
     """
-    with open_history(here) as past:
+    with open_history(here.home) as past:
         if deployment:
             row = past.deployment(deployment)
             printed = _printed(log_of(here.home.logs, deployment))

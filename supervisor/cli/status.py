@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ...protocol import commands, duration
 from ...protocol.events import DeploymentEnded
+from ..branches import told as undeployed
 from ..client import convert
 from ..outages import told
 from ..status import Status
@@ -50,6 +51,7 @@ def picture(status: Status, screen: Screen) -> list[str]:
         *_standby(status, screen),
         *_outages(status, screen),
         *_lock(status, screen),
+        *(("pushed", text) for one in status.branches if (text := undeployed(one))),
         *_unheard(status, screen),
         *_failure(status),
     ]

@@ -7,7 +7,6 @@ import json
 import os
 import signal
 import subprocess
-import time
 import zipfile
 from pathlib import Path
 
@@ -21,7 +20,7 @@ from neverblink.supervisor.wanted import wanted
 
 from ..supervisor.repository import Repository
 from .bots import bot
-from .live import WITHIN, Live, ends, one_line, unbroken
+from .live import Live, ends, one_line, unbroken, written
 
 HANDLERS = """
     def on_lead(self, in_doubt):
@@ -192,7 +191,7 @@ def test_a_killed_uv_ends_the_deployment_and_leaves_nothing(live: Live) -> None:
     (slow / "backend.py").write_text(HANGS.replace("BACKEND", str(backend)))
     needs(live, place, "prices==1.0\n./slow")
     number = live.begin(place)
-    building = _pid_in(backend)
+    building = int(written(backend))
     running = json.loads((live.home / "environments" / ".running").read_bytes())["pid"]
     os.kill(running, signal.SIGKILL)
     ended = live.ended(number)
@@ -246,11 +245,3 @@ def test_a_locked_project_gets_what_is_locked_and_its_library_as_it_is_now(tmp_p
     (place / "pyproject.toml").write_text(PROJECT.format(wheels=wheels).replace('"prices"', '"prices>=1"'))
     with pytest.raises(BuildFailed, match="needs to be updated"):
         built()
-
-
-def _pid_in(file: Path) -> int:
-    until = time.monotonic() + WITHIN
-    while not (file.exists() and file.read_text()):
-        assert time.monotonic() < until, f"nobody wrote {file}"
-        time.sleep(0.01)
-    return int(file.read_text())

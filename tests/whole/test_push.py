@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 
 from .bots import COUNTER, bot, waits
-from .live import Live, ends
+from .live import Live, ends, written
 from .pushing import Pushing
 
 HANDED = re.compile(r"=====> handed over at tick (\d+) in \S+ ms, (\d+) missed")
@@ -134,6 +134,10 @@ def test_what_fails_after_the_push_is_a_banner_and_the_old_code_ticks_on(live: L
 
 def test_a_gate_refuses_what_can_not_run_and_hands_over_what_it_rehearsed(live: Live) -> None:
     code = live.code("v0", COUNTER)
+    checked = live.tmp / "checked"
+    check = f"sh -c 'echo checked >> {checked}'"
+    config = code / "neverblink.toml"
+    config.write_text(f'{config.read_text()}[deploy]\ncheck = "{check}"\n')
     pushing = Pushing(live, "--gate")
     first = pushing.commit(code, "Begin")
     off = pushing.push()
@@ -145,6 +149,8 @@ def test_a_gate_refuses_what_can_not_run_and_hands_over_what_it_rehearsed(live: 
     assert "rehearsed: this code can take over" in well.err
     assert HANDED.search(well.err), well
     assert pushing.tip() == first
+    assert "not run again, it succeeded in this release" in well.err
+    assert checked.read_text().count("checked") == 1
     # What was rehearsed is what was handed over to, and not made anew.
     rows = live.run("history", "--json").json["deployments"]
     assert [(row["outcome"], row["release"]) for row in rows] == [
@@ -213,6 +219,74 @@ def test_neither_a_killed_pusher_nor_a_killed_hook_cancels_the_deployment(live: 
         gate.touch()
         assert live.ended(number)["outcome"] == "done", live.story()
         ends(hook.pid)
+    live.down()
+    assert live.audit()["doubled"] == 0
+
+
+def test_what_was_pushed_and_not_deployed_is_seen_and_one_command_deploys_it(live: Live) -> None:
+    code = live.code("v0", COUNTER)
+    up = live.up(code)
+    pushing = Pushing(live)
+    pushing.commit(code, "Begin")
+    assert HANDED.search(pushing.push().err)
+    deploy = f"neverblink hook deploy {pushing.bare}"
+    # A push under a lock arrives, and git would not call the hook for it again.
+    live.ask("lock", why="release freeze")
+    locked = pushing.change("Under a lock")
+    assert deploy in pushing.push().err
+    assert pushing.push().err.strip() == "Everything up-to-date"
+    up.prints(f"main of {pushing.bare} is 1 commit ahead of what runs ({locked[:8]} Under a lock)")
+    seen = live.status()["branches"]
+    assert [(one["commit"], one["ahead"], one["behind"], one["deployment"]) for one in seen] == [
+        (locked, 1, 0, 0)
+    ]
+    assert deploy in live.run("status").out
+    live.ask("unlock")
+    deployed = live.run("hook", "deploy", pushing.bare, "-m", "the freeze is over", "--json")
+    assert (deployed.code, deployed.json["outcome"]) == (0, "done"), deployed
+    row = live.run("history", "2", "--json").json
+    assert (row["commit"], row["ref"], row["why"]) == (locked, "main", "the freeze is over")
+    seen = live.status()["branches"]
+    assert [(one["ahead"], one["deployment"], one["outcome"]) for one in seen] == [(0, 2, "done")]
+    # So does one that came while nobody was there, and the next `up` says so.
+    live.down()
+    off = pushing.change("Nobody is there")
+    assert deploy in pushing.push().err
+    assert f"is 1 commit ahead of what runs ({off[:8]}" in live.run("hook", "status", pushing.bare).out
+    live.up(code).prints(f"is 1 commit ahead of what runs ({off[:8]} Nobody is there)")
+    assert live.status()["release"].endswith(locked[:8])
+    live.down()
+    assert live.audit()["doubled"] == 0
+
+
+def test_a_hook_that_is_killed_before_it_has_asked_is_noticed(live: Live) -> None:
+    code = live.code("v0", COUNTER)
+    up = live.up(code)
+    pushing = Pushing(live)
+    pushing.commit(code, "Begin")
+    assert HANDED.search(pushing.push().err)
+    pid = live.tmp / "pid"
+    slow = live.tmp / "slow-python"
+    slow.write_text(f"#!/bin/sh\necho $$ $PPID > {pid}.new && mv {pid}.new {pid}\nexec sleep 1000\n")
+    slow.chmod(0o755)
+    pushing.git("--git-dir", str(pushing.bare), "config", "neverblink.python", str(slow))
+    commits: list[str] = []
+    for number, victims in enumerate(((0,), (1, 0))):
+        pid.unlink(missing_ok=True)
+        commit = pushing.change(f"Killed {number}")
+        commits.append(commit)
+        push = pushing.start("live", "main")
+        found = written(pid).split()
+        for victim in victims:
+            os.kill(int(found[victim]), signal.SIGKILL)
+        ended = push.ends()
+        # The script that is left can say it; when that is gone too, git still reports no failure.
+        assert ("THE HOOK WAS KILLED (signal 9)" in ended.err) == (victims == (0,)), ended
+        assert pushing.tip() == commit
+        up.prints(f"({commit[:8]} Killed {number}): deploy it with `neverblink hook deploy {pushing.bare}`")
+    pushing.install()
+    assert live.run("hook", "deploy", pushing.bare).code == 0
+    assert live.status()["release"].endswith(commits[-1][:8])
     live.down()
     assert live.audit()["doubled"] == 0
 
