@@ -86,7 +86,7 @@ def _events(said: Table, usual: tuple[Kind, ...]) -> tuple[Kind, ...]:
         return usual
     wanted: list[Kind] = []
     for text in said.texts("events"):
-        kinds = [kind for kind in KINDS if kind == text]
+        kinds: list[Kind] = [kind for kind in KINDS if kind == text]
         if not kinds:
             near = difflib.get_close_matches(text, KINDS, 1)
             mend = f'did you mean "{near[0]}"?' if near else f"expected some of {', '.join(KINDS)}"
