@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import signal
 from pathlib import Path
 
@@ -11,9 +10,7 @@ import psutil
 
 from .bots import COUNTER, bot, waits
 from .live import Live, ends, written
-from .pushing import Pushing
-
-HANDED = re.compile(r"=====> handed over at tick (\d+) in \S+ ms, (\d+) missed")
+from .pushing import HANDED, Pushing
 
 
 def test_a_push_deploys_and_ends_with_the_tick_at_which_the_new_code_took_over(live: Live) -> None:
@@ -322,6 +319,11 @@ def test_a_neverblink_that_is_gone_is_a_banner_or_behind_the_gate_a_refusal(live
     assert gone.code == 0
     assert "error: NOT DEPLOYED" in gone.err
     assert f"is gone: {live.tmp}/gone" in gone.err
+    # One that lies in somebody's private directory is there, and not for everybody.
+    (live.tmp / "gone").write_text("")
+    pushing.change("Not mine")
+    assert "may not run the neverblink that installed this hook" in pushing.push().err
+    (live.tmp / "gone").unlink()
     pushing.install("--gate")
     pushing.git("--git-dir", str(pushing.bare), "config", "neverblink.python", str(live.tmp / "gone"))
     pushing.change("Next")
