@@ -28,6 +28,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "abort": ("deploy", "Cancel the deployment that runs; the bot goes on."),
     "rollback": ("deploy", "Hand the bot back to the release before, with its state as it is now."),
     "status": ("status", "What runs, what comes next, and how the last deployment ended."),
+    "top": ("top", "Watch the bot: who leads, what comes next, every tick, a deployment as it happens."),
     "logs": ("logs", "The workers' output, each line marked with its release."),
     "releases": ("past", "The releases kept, newest first."),
     "history": ("history", "The deployments so far, or the whole story of one."),
