@@ -120,7 +120,7 @@ def _decisions(status: Status, now: int) -> list[Text]:
         _row("decision", f"{one.name} ({one.id}) is open for {_whole(now - one.at)}")
         for one in status.decisions[:_MOST_DECISIONS]
     ]
-    if len(status.decisions) > len(rows):
+    if rows and len(status.decisions) > len(rows):
         rows[-1].append(f", and {len(status.decisions) - len(rows)} more")
     return rows
 

@@ -13,6 +13,7 @@ from threading import Lock
 import msgspec
 
 from ...protocol import events
+from ...protocol.frame import Cause
 from ..records import Deployment
 from ..status import Status
 from ..strip import MOST, Change, Seen, Tick
@@ -22,6 +23,7 @@ from .words import last
 __all__ = ["Line", "Picture", "View"]
 
 _KEPT_LINES = 40
+_CAUSES: dict[str, Cause] = {"handoff": "handoff", "takeback": "takeback", "failover": "failover"}
 _SHOWN_AFTER = 60_000_000_000
 """How long a deployment that has ended is shown, ns."""
 
@@ -182,9 +184,7 @@ class View:
             )
 
     def _changed(self, event: events.LeaderChanged) -> None:
-        cause = next(
-            (known for known in ("first", "handoff", "takeback", "failover") if known == event.cause), "first"
-        )
+        cause = _CAUSES.get(event.cause, "first")
         self._seen.append(
             Change(
                 event.epoch,
