@@ -131,9 +131,10 @@ def _warnings(status: Status, now: int) -> list[Text]:
         found.append(("slow", status.slow))
     if status.journal is not None and status.journal.failing:
         found.append(("journal", f"cannot be written: {status.journal.failing}"))
-    if status.outages:
-        more = f" (and {len(status.outages) - 1} before it)" if len(status.outages) > 1 else ""
-        found.append(("outage", told_outage(status.outages[-1], now) + more))
+    *before, newest = status.outages or (None,)
+    if newest is not None:
+        more = f" (and {len(before)} before it)" if before else ""
+        found.append(("outage", told_outage(newest, now) + more))
     if status.lock is not None:
         found.append(("locked", f"{status.lock.why}, by {status.lock.who or 'unknown'}"))
     found += [
