@@ -22,6 +22,7 @@ from .journal_watch import JournalSeen, journal_of
 from .queueing import Waiter
 from .roster import Member
 from .standby import State as StandbyState
+from .telling.teller import TargetSeen
 from .underway import Underway
 
 __all__ = ["Status", "Supervisor", "status_of", "this_supervisor"]
@@ -183,6 +184,8 @@ class Status(msgspec.Struct, frozen=True):
     """Those that deploy by a push."""
     waiting: tuple[WaitingSeen, ...] = ()
     """Deployments that wait for their turn, the next one first."""
+    notify: tuple[TargetSeen, ...] = ()
+    """Who is told of what happens, and whether it arrives."""
 
 
 def status_of(
@@ -196,6 +199,7 @@ def status_of(
     lock: Locked | None,
     branches: tuple[BranchSeen, ...],
     supervisor: Supervisor,
+    notify: tuple[TargetSeen, ...] = (),
 ) -> Status:
     """The status of `bot` as of wall time `now`."""
     leader = bot.leading
@@ -244,6 +248,7 @@ def status_of(
         outages=bot.outages.unacknowledged[-_OUTAGES:],
         branches=branches,
         supervisor=supervisor,
+        notify=notify,
     )
 
 
