@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 import signal
 import sys
 from pathlib import Path
@@ -21,6 +22,8 @@ from .keeper import Told
 __all__ = ["main"]
 
 _NICE = 10
+_MOST_FILES = 1024
+"""The last bound on connections: also those that are still shaking hands count."""
 
 
 def main() -> int:
@@ -52,6 +55,9 @@ def _step_back() -> None:
         os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
     except OSError:
         pass
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    least = _MOST_FILES if most == resource.RLIM_INFINITY else min(_MOST_FILES, most)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (least, most))
 
 
 if __name__ == "__main__":
