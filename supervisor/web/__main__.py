@@ -11,13 +11,14 @@ import os
 import resource
 import signal
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
 
 from ..home import Home
 from ..privacy import privately
-from .keeper import Told
+from .keeper import ALIVE_EVERY, Told
 
 __all__ = ["main"]
 
@@ -37,6 +38,7 @@ def main() -> int:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, until.set)
         loop.add_reader(0, lambda: os.read(0, 4096) or until.set())
+        loop.call_soon(_alive, loop)
         await serve(Home(Path(told.home)), told.bot, told.settings, told.version, until)
 
     try:
@@ -46,6 +48,14 @@ def main() -> int:
         print(problem.message, file=sys.stderr)
         return 2
     return 0
+
+
+def _alive(loop: asyncio.AbstractEventLoop) -> None:
+    """Whoever started us wants to hear now and then that this loop turns."""
+    # When nobody listens any more, the end of standard input says so.
+    with suppress(OSError):
+        os.write(1, b".")
+    loop.call_later(ALIVE_EVERY, _alive, loop)
 
 
 def _step_back() -> None:
