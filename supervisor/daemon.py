@@ -28,6 +28,7 @@ from .config import Config
 from .counter import Counter
 from .deployments import Deployments
 from .desk import Desk
+from .files import Files
 from .first_release import FirstRelease
 from .freeze import Freeze
 from .gate import Gate
@@ -162,6 +163,16 @@ class _Daemon:
             leave=self._leave,
             asked=self._lookout.asked,
         )
+        self._files = Files(
+            home.path,
+            config.files,
+            self._archive,
+            status=self._status,
+            carry_out=self._counter.carry_out,
+            now=time.time_ns,
+            say=log.say,
+        )
+        self._news.subscribe(self._files.note)
 
     async def run(self, fresh: bool) -> int:
         await self._archive.open(self._home.database, self._config.name)
@@ -175,6 +186,7 @@ class _Daemon:
             desk = self._open(context)
             page = self._page()
             await self._recall()
+            await self._files.begin()
             with interrupts(self._interrupted):
                 if not await self._go_on():
                     await self._deployments.take_up(self._config)
@@ -190,6 +202,7 @@ class _Daemon:
             self._lookout.close()
             self._bot.close()
             await self._deployments.close()
+            await self._files.close()
             if page is not None:
                 await page.close()
             if desk is not None:

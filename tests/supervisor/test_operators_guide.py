@@ -9,7 +9,7 @@ from typing import get_args
 from neverblink.protocol import commands, duration, events, size
 from neverblink.supervisor.cli.exits import MEANING, Exit, exit_of_fault
 from neverblink.supervisor.cli.group import VERBS
-from neverblink.supervisor.config import Config, Deploying, Handoff, Journal, Keep
+from neverblink.supervisor.config import Config, Deploying, FileLayer, Handoff, Journal, Keep
 from neverblink.supervisor.watchdog import Bounds
 
 GUIDE = (Path(__file__).resolve().parents[2] / "docs" / "operators.md").read_text(encoding="utf-8")
@@ -49,6 +49,7 @@ def test_every_key_of_the_configuration_is_in_it_with_its_default() -> None:
         "keep",
         "listen",
         "watchdog",
+        "files",
         "web",
     }
     keys |= {"listen.tcp", "web.listen", "web.cert", "web.key", "web.plain", "web.names"}
@@ -56,6 +57,7 @@ def test_every_key_of_the_configuration_is_in_it_with_its_default() -> None:
     keys |= {f"deploy.{key}" for key in Deploying.__struct_fields__}
     keys |= {f"journal.{key}" for key in Journal.__struct_fields__}
     keys |= {f"watchdog.{key}" for key in Bounds.__struct_fields__}
+    keys |= {f"files.{key}" for key in FileLayer.__struct_fields__}
     keys |= {f"keep.{key}" for key in Keep.__struct_fields__}
     assert set(found) == keys
     for key in Handoff.__struct_fields__:
@@ -67,6 +69,8 @@ def test_every_key_of_the_configuration_is_in_it_with_its_default() -> None:
     assert duration.parse(found["journal.keep_for"].strip('"')) == Journal().keep_for
     for key in Bounds.__struct_fields__:
         assert duration.parse(found[f"watchdog.{key}"].strip('"')) == getattr(Bounds(), key)
+    for key in ("pace", "poll"):
+        assert duration.parse(found[f"files.{key}"].strip('"')) == getattr(FileLayer(), key)
     assert int(found["keep.releases"]) == Keep().releases
 
 
