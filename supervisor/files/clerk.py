@@ -38,6 +38,9 @@ _PATIENCE_S = 1.0
 _FINISH_S = 1.0
 _MOST_KNOWN = 100_000
 
+_BEGUN = "control.json"
+"""Under this key it is kept that ids are being remembered."""
+
 _AGAIN = frozenset(
     ("status", "pause", "resume", "halt", "settings", "send", "unlock", "acknowledge", "commands")
 ) | {"releases", "history"}
@@ -46,6 +49,11 @@ _AGAIN = frozenset(
 _IN_DOUBT = (
     "the supervisor ended while it did this, and it is not done again: see `neverblink history`, and ask once more "
     "under another id if it was not done"
+)
+
+_OLDER = (
+    "it was there before this history of what was carried out, so perhaps it was done already: it is not done now, ask "
+    "once more under another id"
 )
 
 CarryOut = Callable[[Command, str], Awaitable[Answer]]
@@ -88,6 +96,8 @@ class Clerk:
         """Of the file as it is: what is no command, and has an id."""
         self._running: dict[str, None] = {}
         self._answers: dict[str, AnswerSeen] = {}
+        self._older = False
+        """The file is older than the history of ids: it was put there before anything was remembered."""
         self._known: dict[str, str] = {}
         """Ids that were carried out, with the digest of what they asked for: those that were met in this run."""
 
@@ -126,7 +136,12 @@ class Clerk:
             rung = self._rung.is_set()
             self._rung.clear()
             try:
-                await self._look_at_it(rung)
+                # Who writes more than can be carried out is not read on until it is.
+                if len(self._running) < MOST_COMMANDS:
+                    await self._look_at_it(rung)
+                    self._older = False
+                else:
+                    self._look = None
             except NeverblinkError as problem:
                 # What could not be remembered is not carried out, and tried again.
                 self._look = None
@@ -195,7 +210,10 @@ class Clerk:
         if found is not None:
             self._remember(found)
             return found.digest
-        self._begin(one.id, one.command)
+        if self._older:
+            await self._answered(refused_seen(one.id, one.op, self._now(), "failed", _OLDER))
+        else:
+            self._begin(one.id, one.command)
         return None
 
     def _know(self, id: str, digest: str) -> None:
@@ -268,9 +286,15 @@ class Clerk:
 
     async def _recall(self) -> None:
         """What was answered before, and what was not."""
-        answers, opened = await self._archive.ask(
-            lambda history: (history.settled(MOST_COMMANDS), history.claimed())
+        answers, opened, begun = await self._archive.ask(
+            lambda history: (
+                history.settled(MOST_COMMANDS),
+                history.claimed(),
+                history.kept(_BEGUN, bool),
+            )
         )
+        self._older = not begun and look(self._path) is not None
+        self._archive.write(lambda history: history.keep(_BEGUN, True))
         for one in answers:
             self._remember(one)
         for one in opened:

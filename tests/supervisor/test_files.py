@@ -19,7 +19,7 @@ import msgspec
 import pytest
 
 from neverblink.protocol.commands import MAX_REQUEST, Answer, Command, Deploy, Pause, Status, op_of
-from neverblink.protocol.control import ControlError, parse
+from neverblink.protocol.control import MOST_COMMANDS, ControlError, parse
 from neverblink.supervisor.archive import Archive
 from neverblink.supervisor.config import FileLayer
 from neverblink.supervisor.files import Files, control_schema, status_schema
@@ -166,6 +166,43 @@ def test_ids_are_remembered_across_restarts_and_so_are_answers(tmp_path: Path) -
 
     tried(tmp_path, first)
     tried(tmp_path, second)
+
+
+def test_a_file_that_is_older_than_the_history_of_ids_is_not_carried_out(tmp_path: Path) -> None:
+    """Somebody set the history aside: what is in the file may have been done long ago."""
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / "control.json").write_text('{"id": "1", "op": "halt", "confirm": "foresight"}')
+
+    async def first(desk: Desk) -> None:
+        seen = await desk.answered("1")
+        assert "perhaps it was done already" in seen.error.message
+        desk.write({"id": "2", "op": "pause"})
+        await desk.answered("2")
+
+    async def second(desk: Desk) -> None:
+        # Written while nobody looked, and the ids are known: it is new.
+        assert (await desk.answered("3")).status == "ok"
+        assert [one.id for one in desk.asked] == ["3"]
+
+    tried(tmp_path, first)
+    (home / "control.json").write_text('[{"id": "1", "op": "pause"}, {"id": "3", "op": "resume"}]')
+    tried(tmp_path, second)
+
+
+def test_more_than_can_be_carried_out_is_not_read_on(tmp_path: Path) -> None:
+    async def act(desk: Desk) -> None:
+        desk.gate = asyncio.Event()
+        desk.write([{"id": f"a{n}", "op": "deploy", "path": "/x"} for n in range(MOST_COMMANDS)])
+        await desk.sees(lambda status: len(status.control.running) == MOST_COMMANDS)
+        desk.write([{"id": f"b{n}", "op": "pause"} for n in range(MOST_COMMANDS)])
+        await asyncio.sleep(0.2)
+        assert len(desk.status().control.running) == MOST_COMMANDS
+        desk.gate.set()
+        await desk.answered(f"b{MOST_COMMANDS - 1}")
+        assert len(desk.asked) == 2 * MOST_COMMANDS
+
+    tried(tmp_path, act)
 
 
 def test_an_id_that_was_another_command_is_named_and_not_carried_out(tmp_path: Path) -> None:

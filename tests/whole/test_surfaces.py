@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import json
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 from neverblink.supervisor.cli.exits import Exit, exit_of_fault
 from neverblink.supervisor.client import who_asks
 from neverblink.supervisor.history import History
 
-from .bots import bot
+from ..ports import HOST, free_port
+from .bots import bot, loop
 from .live import WITHIN, Live
 
 SOURCE = """
@@ -88,6 +91,40 @@ def by_cli(live: Live, command: dict[str, Any]) -> Heard:
     return ended.code, said["error"]["message"] if "error" in said else ""
 
 
+class ByHttp:
+    """As a program with an operator's token does."""
+
+    def __init__(self, live: Live) -> None:
+        self.port = free_port()
+        self.token = live.run("token", "add", "anna", "--role", "operator", "--json").json["token"]
+
+    @property
+    def table(self) -> str:
+        """What the configuration says of it."""
+        return f'[web]\nlisten = "{HOST}:{self.port}"\n'
+
+    def __call__(self, live: Live, command: dict[str, Any]) -> Heard:
+        rest = {key: value for key, value in command.items() if key != "op"}
+        asked = urllib.request.Request(
+            f"http://{HOST}:{self.port}/api/{command['op']}",
+            json.dumps(rest).encode(),
+            {"Authorization": f"Bearer {self.token}", "Content-Type": "application/json"},
+        )
+        until = time.monotonic() + WITHIN
+        while True:
+            try:
+                with urllib.request.urlopen(asked, timeout=WITHIN) as answer:
+                    answer.read()
+                return 0, ""
+            except urllib.error.HTTPError as refused:
+                said: Any = json.loads(refused.read())
+                return heard(cast("dict[str, Any]", said))
+            except urllib.error.URLError:
+                # It may be starting.
+                assert time.monotonic() < until
+                time.sleep(0.05)
+
+
 SURFACES: dict[str, Asks] = {"zmq": by_socket, "control.json": by_file, "cli": by_cli}
 
 COMMANDS: list[dict[str, Any]] = [
@@ -121,17 +158,22 @@ def test_the_same_commands_through_every_surface_are_the_same(live: Live) -> Non
     source = bot(SOURCE, state="ticks: int = 0\nsum: int = 0", first=FIRST).replace(
         "def on_command", "def on_nothing"
     )
-    live.up(live.code("v1", source))
+    by_http = ByHttp(live)
+    code = live.code("v1", source)
+    with (code / "neverblink.toml").open("a") as config:
+        config.write(by_http.table)
+    live.up(code)
+    surfaces: dict[str, Asks] = {**SURFACES, "http": by_http}
     answers: dict[str, list[Heard]] = {}
     rows: dict[str, list[dict[str, Any]]] = {}
-    for name, ask in SURFACES.items():
+    for name, ask in surfaces.items():
         # The command line says itself who asks.
         answers[name] = [ask(live, {**command, "who": who_asks()}) for command in COMMANDS]
         rows[name] = live.ask("history", commands=True, limit=len(COMMANDS))["commands"][::-1]
-    first = next(iter(SURFACES))
-    for name in SURFACES:
+    first = next(iter(surfaces))
+    for name in surfaces:
         assert answers[name] == answers[first], name
-        for mine, other in zip(rows[name], rows[first], strict=True):
+        for mine, other in zip(map(asked_by, rows[name]), rows[first], strict=True):
             assert {**mine, "at": 0, "seq": 0} == {**other, "at": 0, "seq": 0}, name
             # When it took effect is a fact of its own.
             assert (mine["seq"] is None) == (other["seq"] is None) == (mine["outcome"] != "ok")
@@ -144,7 +186,12 @@ def test_the_same_commands_through_every_surface_are_the_same(live: Live) -> Non
     assert changed["why"] == "a wide one"
     live.down()
     with History.open(live.home / "supervisor.db", "fox", read_only=True) as history:
-        assert len(history.commands(1000)) == len(SURFACES) * len(COMMANDS) + 1
+        assert len(history.commands(1000)) == len(surfaces) * len(COMMANDS) + 1
+
+
+def asked_by(row: dict[str, Any]) -> dict[str, Any]:
+    """A row without the token that the web process adds to who asks: a fact that the others don't have."""
+    return {**row, "who": row["who"].removesuffix(" (token anna)")}
 
 
 def test_what_is_no_command_is_refused_in_the_same_words(live: Live) -> None:
@@ -204,4 +251,33 @@ def test_a_setting_and_a_pause_outlive_deployments_kills_and_supervisors(live: L
     live.up(code)
     assert live.status()["settings"]["values"]["mode"] == "fast"
     assert live.status()["paused"]
+    live.down()
+
+
+LOOP = """
+    class Limits(msgspec.Struct, frozen=True):
+        most: int = 5
+
+
+    def main():
+        loop = join(Book, settings=Limits(), tick="10ms")
+        for tick in loop:
+            tick.state.ticks += 1
+            if tick.halt:
+                say(f"halted {loop.paused}")
+            for command in tick.commands:
+                tick.answers[command.key] = {"most": loop.settings.most, "paused": loop.paused}
+    """
+
+
+def test_a_loop_has_settings_and_is_halted_like_the_class(live: Live) -> None:
+    live.up(live.code("v1", loop(LOOP), target="main"))
+    assert live.ask("send", name="look")["value"] == {"most": 5, "paused": False}
+    assert live.ask("settings", set={"most": 7})["changes"] == {"most": {"old": 5, "new": 7}}
+    refused = live.answer(live.send("settings", set={"most": "x"}))
+    assert refused["error"]["code"] == "bad-input"
+    assert live.ask("halt", confirm="fox")["paused"]
+    assert live.deploy(live.code("v2", loop(LOOP) + "# 2\n", target="main"))["outcome"] == "done"
+    assert live.ask("send", name="look")["value"] == {"most": 7, "paused": True}
+    assert live.said("halted") == ["True"]
     live.down()
