@@ -199,10 +199,11 @@ class _Daemon:
                 await self._stopped.wait()
             return 1 if self._stopping is not None and await self._stopping else 0
         finally:
+            # First: what has no answer yet is for the next supervisor to take up, and not to be given up.
+            await self._files.close()
             self._lookout.close()
             self._bot.close()
             await self._deployments.close()
-            await self._files.close()
             if page is not None:
                 await page.close()
             if desk is not None:

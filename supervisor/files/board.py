@@ -20,6 +20,8 @@ from .shapes import StatusFile
 __all__ = ["Board"]
 
 _FINISH_S = 2.0
+_GAP_S = 0.01
+"""Between two writes, however much happens."""
 
 
 class Board:
@@ -35,6 +37,9 @@ class Board:
         self._say = say
         self._due = asyncio.Event()
         self._trouble = ""
+        self._closing = False
+        self._last = False
+        """The last word is written."""
         self._task: asyncio.Task[None] | None = None
 
     def begin(self) -> None:
@@ -48,27 +53,32 @@ class Board:
 
     async def close(self) -> None:
         """Write it once more, as that of a supervisor that has ended."""
-        if self._task is None:
-            return
-        self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
-        self._task = None
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._write(alive=False), _FINISH_S)
+        task, self._task = self._task, None
+        if task is not None:
+            self._closing = True
+            self._due.set()
+            # A write that has begun is finished first: two would meet.
+            _, late = await asyncio.wait({task}, timeout=_FINISH_S)
+            for slow in late:
+                slow.cancel()
 
     async def _write_on(self) -> None:
-        while True:
+        while not self._closing:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._pace):
                     await self._due.wait()
             # First, so that what happens from here on is not missed.
             self._due.clear()
-            await self._write(alive=True)
+            await self._write(alive=not self._closing)
+            if not self._closing:
+                await asyncio.sleep(_GAP_S)
+        if not self._last:
+            await self._write(alive=False)
 
     async def _write(self, *, alive: bool) -> None:
+        self._last = not alive
         data = msgspec.json.encode(self._make(alive), enc_hook=repr)
-        # A write that has begun is finished, or the next one would meet it.
-        trouble = await asyncio.shield(asyncio.to_thread(self._replace, data))
+        trouble = await asyncio.to_thread(self._replace, data)
         if trouble != self._trouble:
             self._trouble = trouble
             self._say(f"{self._path.name} {trouble or 'is written again'}")

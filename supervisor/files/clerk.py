@@ -35,6 +35,7 @@ _SETTLED = 2_000_000_000
 _HALF_WRITTEN = 250_000_000
 """What can't be read may be in the middle of being written: it is looked at again before anything is said."""
 _PATIENCE_S = 1.0
+_SOON_S = 0.05
 _FINISH_S = 1.0
 _MOST_KNOWN = 100_000
 
@@ -248,7 +249,8 @@ class Clerk:
     def _begin(self, id: str, command: Command) -> None:
         self._running[id] = None
         self._waiting.put_nowait((id, command))
-        self._changed()
+        # Most are answered by then, and need not be told of twice.
+        asyncio.get_running_loop().call_later(_SOON_S, self._changed)
 
     async def _work(self) -> None:
         while True:
