@@ -147,6 +147,10 @@ class Clerk:
                 # What could not be remembered is not carried out, and tried again.
                 self._look = None
                 self._complain([problem.message])
+            except Exception as bug:
+                # A file of others' making must never be able to end its reading.
+                self._look = None
+                self._complain([f"the supervisor failed at it ({bug!r}), and tries again"])
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._poll if self._doubtful is None else _HALF_WRITTEN / 1e9):
                     await self._rung.wait()
