@@ -77,8 +77,13 @@ class Board:
 
     async def _write(self, *, alive: bool) -> None:
         self._last = not alive
-        data = msgspec.json.encode(self._make(alive), enc_hook=repr)
-        trouble = await asyncio.to_thread(self._replace, data)
+        try:
+            data = msgspec.json.encode(self._make(alive), enc_hook=repr)
+        except Exception as bug:
+            # It is a fault of ours, and must not be the end of the board.
+            trouble = f"can't be made: {bug!r}"
+        else:
+            trouble = await asyncio.to_thread(self._replace, data)
         if trouble != self._trouble:
             self._trouble = trouble
             self._say(f"{self._path.name} {trouble or 'is written again'}")

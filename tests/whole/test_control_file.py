@@ -134,7 +134,9 @@ def test_nor_do_supervisors_that_are_killed_lose_or_repeat_one(live: Live, times
         at += 1
     counted(live, at)
     say(f"control.json: {at} commands beside {2 * times} killed supervisors, each once")
-    live.down()
+    writer.write(json.dumps({"id": "the end", "op": "down", "why": "enough"}).encode())
+    assert up.ends().code == 0
     status = json.loads((live.home / "status.json").read_text())
     assert not status["alive"]
     assert status["status"]["state"] == "stopping"
+    assert writer.answers()["the end"]["result"] == {"stopped": True}
