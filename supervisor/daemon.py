@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 import sys
 import time
 import traceback
@@ -18,7 +19,7 @@ from typing import Any, TextIO
 import zmq
 
 from ..protocol.errors import NeverblinkError
-from ..protocol.events import Event, LeaderChanged, SupervisorStopping, WorkerExited
+from ..protocol.events import Event, LeaderChanged, SupervisorStarted, SupervisorStopping, WorkerExited
 from . import arrival
 from .access import Access
 from .adoption import Adoption
@@ -51,6 +52,7 @@ from .spawn import spawn
 from .starter import StartFailed
 from .status import Status, status_of, this_supervisor
 from .switchboard import SOCKET, Switchboard
+from .telling.teller import Teller
 from .web.keeper import Keeper
 
 __all__ = ["DaemonError", "run"]
@@ -121,6 +123,8 @@ class _Daemon:
         self._news = News(config.name, time.time_ns, log.say)
         self._notify = Notify(environment, loop)
         self._news.subscribe(self._notify.note)
+        self._teller = Teller(config.notify, config.name, socket.gethostname(), environment, log.say)
+        self._news.subscribe(self._teller.note)
 
         def start(launch: Launch, on_exit: Callable[[int], None]) -> Child:
             # What the bot makes is the bot's affair: it gets the umask that we were started with.
@@ -175,6 +179,7 @@ class _Daemon:
             desk = self._open(context)
             page = self._page()
             await self._recall()
+            self._tell_started()
             with interrupts(self._interrupted):
                 if not await self._go_on():
                     await self._deployments.take_up(self._config)
@@ -200,6 +205,7 @@ class _Daemon:
                 self._gate.close()
             await self._archive.close()
             self._notify.close()
+            await self._teller.close()
             # Waits for what is on its way out, as long as the sockets linger.
             await asyncio.to_thread(context.term)
             if not self._bot.roster.alive():
@@ -288,6 +294,23 @@ class _Daemon:
             )
             worker, release = (leaders[0].worker, leaders[0].release) if leaders else ("", "")
             self._bot.outages.found(left.at, worker, release, "it ended while no supervisor looked")
+
+    def _tell_started(self) -> None:
+        left = self._left
+        found = (
+            "alive"
+            if self._adoption.alive
+            else "new"
+            if left is None
+            else "stopped"
+            if left.stopped
+            else "dead"
+        )
+        self._news.tell(
+            SupervisorStarted(
+                bot=self._news.bot, at=self._news.now(), pid=os.getpid(), version=self._version, found=found
+            )
+        )
 
     async def _go_on(self) -> bool:
         """Adopt the workers that are alive, if there are any; return whether the bot goes on with them."""
@@ -404,6 +427,7 @@ class _Daemon:
             lock=self._freeze.lock,
             branches=self._lookout.seen,
             supervisor=this_supervisor(self._version, self._since),
+            notify=self._teller.seen,
         )
 
 

@@ -20,6 +20,7 @@ from .freeze import Locked
 from .journal_watch import JournalSeen, journal_of
 from .roster import Member
 from .standby import State as StandbyState
+from .telling.teller import TargetSeen
 from .underway import Underway
 
 __all__ = ["Status", "Supervisor", "status_of", "this_supervisor"]
@@ -167,6 +168,8 @@ class Status(msgspec.Struct, frozen=True):
     supervisor: Supervisor
     branches: tuple[BranchSeen, ...] = ()
     """Those that deploy by a push."""
+    notify: tuple[TargetSeen, ...] = ()
+    """Who is told of what happens, and whether it arrives."""
 
 
 def status_of(
@@ -179,6 +182,7 @@ def status_of(
     lock: Locked | None,
     branches: tuple[BranchSeen, ...],
     supervisor: Supervisor,
+    notify: tuple[TargetSeen, ...] = (),
 ) -> Status:
     """The status of `bot` as of wall time `now`."""
     leader = bot.leading
@@ -226,6 +230,7 @@ def status_of(
         outages=bot.outages.unacknowledged[-_OUTAGES:],
         branches=branches,
         supervisor=supervisor,
+        notify=notify,
     )
 
 

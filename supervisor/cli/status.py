@@ -56,6 +56,7 @@ def picture(status: Status, screen: Screen) -> list[str]:
         *_outages(status, screen),
         *_lock(status, screen),
         *(("pushed", text) for one in status.branches if (text := undeployed(one))),
+        *_unheard(status, screen),
         *_failure(status),
     ]
     return [
@@ -185,6 +186,16 @@ def _lock(status: Status, screen: Screen) -> list[tuple[str, str]]:
     if lock is None:
         return []
     return [("locked", f"{screen.warn(lock.why)}, by {lock.who or 'unknown'} {ago(lock.at, status.at)}")]
+
+
+def _unheard(status: Status, screen: Screen) -> list[tuple[str, str]]:
+    """Who would be told of what happens, and is not."""
+    rows: list[tuple[str, str]] = []
+    for one in status.notify:
+        if one.state == "failing":
+            what = f"{one.name} {screen.bad('has heard nothing')} for {last(max(0, status.at - one.since))}"
+            rows.append(("notify", f"{what}: {one.reason} ({one.waiting} waiting, {one.lost} lost)"))
+    return rows
 
 
 def _failure(status: Status) -> list[tuple[str, str]]:

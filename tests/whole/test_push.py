@@ -105,18 +105,11 @@ def test_what_fails_after_the_push_is_a_banner_and_the_old_code_ticks_on(live: L
     assert "start the bot with `neverblink up`" in off.err
     live.up(code)
     before = live.status()["release"]
-    pushing.commit(live.code("broken", "def\n"), "Broken")
-    broken = pushing.push()
-    assert "error: NOT DEPLOYED" in broken.err
-    assert "SyntaxError" in broken.err
-    assert f"{before} leads, and noticed nothing." in broken.err
-    grown = bot(state="limit: int\nticks: int = 0")
-    pushing.commit(live.code("grown", grown), "Unreadable")
-    assert "limit" in pushing.push().err
     crash = bot('def on_lead(self, in_doubt):\n    raise ValueError("sold twice")')
     pushing.commit(live.code("crash", crash), "Crash")
     crashed = pushing.push()
     assert "sold twice" in crashed.err
+    assert f"{before} leads" in crashed.err
     assert "error: ROLLED BACK" in crashed.err or "error: NOT DEPLOYED" in crashed.err
     live.ask("lock", why="release freeze")
     pushing.commit(code, "Mended")
@@ -330,33 +323,6 @@ def test_a_neverblink_that_is_gone_is_a_banner_or_behind_the_gate_a_refusal(live
     refused = pushing.push()
     assert refused.code != 0
     assert "error: REFUSED" in refused.err
-
-
-def test_many_pushes_leave_nothing_behind(live: Live) -> None:
-    pushes = int(os.environ.get("NEVERBLINK_TEST_PUSHES", "6"))
-    code = live.code("v0", COUNTER)
-    live.up(code)
-    pushing = Pushing(live)
-    pushing.commit(code, "Begin")
-    assert HANDED.search(pushing.push().err)
-    supervisor = live.status()["supervisor"]["pid"]
-    before, counts = None, set[int]()
-    for number in range(pushes):
-        pushing.change(f"Push {number}")
-        assert HANDED.search(pushing.push("live", "main").err)
-        live.event(type="worker-exited", worker=f"w{number + 2}")
-        open_files = len(os.listdir(f"/proc/{supervisor}/fd"))
-        before = before or open_files
-        counts.add(len(os.listdir(f"/proc/{live.status()['workers'][0]['pid']}/fd")))
-        assert open_files <= before, f"{open_files} open files after {number + 2} pushes, {before} after one"
-    assert len(counts) == 1, counts
-    assert len([one for one in (live.home / "releases").iterdir() if not one.is_symlink()]) <= 5 + 2
-    workers = [p for p in live.processes() if "neverblink.worker" in " ".join(p.cmdline())]
-    assert len(workers) == 1, workers
-    live.down()
-    report = live.audit()
-    assert report["doubled"] == 0, report
-    assert report["handoffs_total"] == pushes + 1
 
 
 def _hook_of(bare: Path) -> psutil.Process:
