@@ -302,3 +302,16 @@ def test_the_test_message_says_who_would_hear_it(tmp_path: Path) -> None:
     assert unknown.exit_code == Exit.BAD_INPUT
     assert "expected one of hook, nobody, phone" in unknown.stderr
     assert run(tmp_path, "list", "hook").exit_code == Exit.BAD_INPUT
+
+
+def test_check_says_who_could_not_be_told(tmp_path: Path) -> None:
+    toml = tmp_path / "neverblink.toml"
+    head = f'name = "fox"\nbot = "bot:Fox"\npython = "{sys.executable}"\n'
+    toml.write_text(f'{head}[notify.targets.phone]\nurl = "${{NOT_SET_ANYWHERE}}"\n')
+    words = ["check", str(tmp_path), "--no-rehearsal", "--home", str(tmp_path / "home")]
+    missing = CliRunner().invoke(neverblink, words).stdout
+    assert "- notify     phone: NOT_SET_ANYWHERE is not set in the environment" in missing
+    toml.write_text(f'{head}[notify.targets.phone]\nurl = "json://127.0.0.1/s3cret"\n')
+    there = CliRunner().invoke(neverblink, words).stdout
+    assert "✓ notify     phone: `neverblink notify test` finds out whether it arrives" in there
+    assert "s3cret" not in there
