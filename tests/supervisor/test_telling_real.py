@@ -242,7 +242,7 @@ def test_a_secret_is_shown_nowhere(tmp_path: Path) -> None:
 # --- the supervisor, and the verb
 
 
-def test_a_supervisor_tells_of_a_deployment_and_of_its_own_end(tmp_path: Path) -> None:
+def test_a_supervisor_tells_of_a_deployment_of_a_death_and_of_its_own_end(tmp_path: Path) -> None:
     world = World(tmp_path)
     # What sends is meant to yield to everybody, and on a busy machine it does.
     world.within = WITHIN
@@ -256,14 +256,19 @@ def test_a_supervisor_tells_of_a_deployment_and_of_its_own_end(tmp_path: Path) -
             await world.running()
             await world.deploy(world.code("v2"))
             await asyncio.to_thread(hook.until, bool)
-            [seen] = (await world.status())["notify"]
+            status = await world.running()
+            [seen] = status["notify"]
             assert (seen["name"], seen["scheme"]) == ("hook", "json")
+            os.kill(status["pid"], signal.SIGKILL)
+            await asyncio.to_thread(hook.until, lambda told: len(told) == 2)
 
         assert world.play(scenario, code) == 0
-        told = hook.until(lambda told: len(told) == 2)
+        told = hook.until(lambda told: len(told) == 3)
     assert "deployment 1 done" in told[0]["title"]
     assert told[0]["title"].startswith("fox on ")
-    assert "the supervisor leaves" in told[1]["title"]
+    assert "w2 died; w3 went on after " in told[1]["title"]
+    assert "killed by SIGKILL" in told[1]["message"]
+    assert "the supervisor leaves" in told[2]["title"]
 
 
 def run(project: Path, *args: str) -> Result:
