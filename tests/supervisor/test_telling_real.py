@@ -190,7 +190,9 @@ def test_a_target_that_hangs_or_refuses_neither_delays_nor_loses_what_the_others
             assert (seen["fine"].state, seen["fine"].sent) == ("ready", 5)
             assert (seen["nobody"].state, seen["nobody"].waiting) == ("failing", 5)
             assert "refused" in seen["nobody"].reason
-            assert (seen["hangs"].state, seen["hangs"].waiting) == ("sending", 5)
+            # On a slow machine it may have been given up already, and be tried again.
+            assert seen["hangs"].state in ("sending", "failing")
+            assert (seen["hangs"].waiting, seen["hangs"].sent) == (5, 0)
             began = asyncio.get_running_loop().time()
             await told.teller.close()
             # Measured on the loop's own clock, which the closing must not hold up either.
