@@ -350,7 +350,7 @@ def test_a_hook_that_is_killed_before_it_has_asked_is_noticed(live: Live) -> Non
         # The script that is left can say it; when that is gone too, git still reports no failure.
         assert ("THE HOOK WAS KILLED (signal 9)" in ended.err) == (victims == (0,)), ended
         assert pushing.tip() == commit
-        up.prints(f"({commit[:8]} Killed {number}): deploy it with `neverblink hook deploy {pushing.bare}`")
+    up.prints(f"({commits[-1][:8]} Killed 1): deploy it with `neverblink hook deploy {pushing.bare}`")
     pushing.install()
     assert live.run("hook", "deploy", pushing.bare).code == 0
     assert live.status()["release"].endswith(commits[-1][:8])
