@@ -1,13 +1,14 @@
 """What an operator can ask, and how it is answered.
 
-Every surface (the CLI, a bare ZeroMQ socket, later files and HTTP) builds one of these commands and hands it to one
-place, so whatever a human can do a pipeline can do, with the same safety. On the wire a command is one JSON (or
-msgpack) object: `{"id": "1", "op": "status"}`; the answer carries the same id, the API's version, and a status.
+Every surface (the CLI, a bare ZeroMQ socket, a file, HTTP) builds one of these commands and hands it to one place, so
+whatever a human can do a pipeline can do, with the same safety. On the wire a command is one JSON (or msgpack) object:
+`{"id": "1", "op": "status"}`; the answer carries the same id, the API's version, and a status.
 """
 
 from __future__ import annotations
 
-from typing import Any, Literal
+import difflib
+from typing import Any, Literal, get_args
 
 import msgspec
 
@@ -18,6 +19,7 @@ from .wire import UNDECODABLE
 __all__ = [
     "EVENT_SOCKET",
     "MAX_REQUEST",
+    "READS",
     "REQUEST_SOCKET",
     "Abort",
     "Acknowledge",
@@ -25,9 +27,11 @@ __all__ = [
     "BadRequest",
     "Code",
     "Command",
+    "Commands",
     "Deploy",
     "Down",
     "Fault",
+    "Halt",
     "History",
     "Lock",
     "Pause",
@@ -36,12 +40,14 @@ __all__ = [
     "Resume",
     "Rollback",
     "Send",
+    "Settings",
     "Status",
     "Unlock",
     "decode_answer",
     "decode_command",
     "encode_answer",
     "encode_command",
+    "op_of",
 ]
 
 REQUEST_SOCKET = "requests.sock"
@@ -135,6 +141,25 @@ class Resume(Request, frozen=True, tag="resume"):
     """Clear `paused`."""
 
 
+class Halt(Request, frozen=True, tag="halt"):
+    """Set `paused`, and run the bot's `on_halt` in a turn of its own, which flattens: it gives up what it holds."""
+
+    confirm: str = ""
+    """The bot's name: whoever halts a bot says which. Anything else is refused."""
+
+
+class Settings(Request, frozen=True, tag="settings"):
+    """Change the bot's settings at a boundary, all that are named or none; with nothing to change, say what they are.
+
+    They are validated against the bot's own type before the bot sees them.
+    """
+
+    set: dict[str, Any] = {}
+    """New values, by the setting's name."""
+    reset: tuple[str, ...] = ()
+    """Settings that are to be what the bot's code says, from now on."""
+
+
 class Lock(Request, frozen=True, tag="lock"):
     """Refuse deployments until `unlock`; `why` is required."""
 
@@ -144,7 +169,11 @@ class Unlock(Request, frozen=True, tag="unlock"):
 
 
 class Send(Request, frozen=True, tag="send"):
-    """Run the bot's `on_command(name, args)` in a turn of its own and answer with what it returned."""
+    """Run one of the bot's own commands in a turn of its own, and answer with what it returned.
+
+    The arguments of a command that the bot has declared (see `Commands`) are validated before it runs; any other goes
+    to the bot's `on_command`.
+    """
 
     name: str
     args: dict[str, Any] = {}
@@ -156,6 +185,10 @@ class Acknowledge(Request, frozen=True, tag="acknowledge"):
     outage: int = 0
 
 
+class Commands(Request, frozen=True, tag="commands"):
+    """The commands that the bot has declared, with what they take."""
+
+
 class Releases(Request, frozen=True, tag="releases"):
     """The releases kept, newest first."""
 
@@ -165,6 +198,8 @@ class History(Request, frozen=True, tag="history"):
 
     deployment: int = 0
     limit: int = 20
+    commands: bool = False
+    """The last `limit` commands instead: who asked for what, why, and what became of it."""
 
 
 class Down(Request, frozen=True, tag="down"):
@@ -181,14 +216,21 @@ Command = (
     | Rollback
     | Pause
     | Resume
+    | Halt
+    | Settings
     | Lock
     | Unlock
     | Send
     | Acknowledge
+    | Commands
     | Releases
     | History
     | Down
 )
+
+
+READS = (Status, Commands, Releases, History)
+"""Those that change nothing, and so are no part of the history. `Settings` with nothing to change is one too."""
 
 
 class Fault(msgspec.Struct, frozen=True):
@@ -205,6 +247,9 @@ class Answer(msgspec.Struct, frozen=True, omit_defaults=True):
     id: str
     status: Literal["ok", "error"]
     api: int = msgspec.field(default_factory=lambda: API)
+    seq: int | None = None
+    """The tick after which it took effect (the last one known, for what is not the bot's to do); None for what changed
+    nothing, and before the first tick."""
     result: Any = None
     error: Fault | None = None
 
@@ -220,6 +265,10 @@ class BadRequest(NeverblinkError):
 
 class _Id(msgspec.Struct):
     id: str = ""
+
+
+class _Op(msgspec.Struct):
+    op: str = ""
 
 
 _commands: msgspec.json.Decoder[Command] = msgspec.json.Decoder(Command)
@@ -240,10 +289,16 @@ def decode_command(data: bytes | memoryview) -> Command:
     except RecursionError:
         raise BadRequest("nested too deeply") from None
     except UNDECODABLE as problem:
+        id, op = _named(data, packed)
         raise BadRequest(
-            f'not a request: {problem}; expected one JSON object such as {{"id": "1", "op": "status"}}',
-            _id_of(data, packed),
+            f'not a request: {problem}{_meant(op)}; expected one JSON object such as {{"id": "1", "op": "status"}}',
+            id,
         ) from None
+
+
+def op_of(command: Command) -> str:
+    """What the command is called on the wire."""
+    return str(type(command).__struct_config__.tag)
 
 
 def encode_answer(answer: Answer) -> bytes:
@@ -265,8 +320,22 @@ def decode_answer(data: bytes | memoryview) -> Answer:
         raise BadRequest(f"not an answer: {problem}") from None
 
 
-def _id_of(data: bytes | memoryview, packed: bool) -> str:
-    try:
-        return (msgspec.msgpack if packed else msgspec.json).decode(data, type=_Id).id
-    except UNDECODABLE:
-        return ""
+def _named(data: bytes | memoryview, packed: bool) -> tuple[str, str]:
+    """The id and the op of what is no request, as far as they can be read."""
+    language = msgspec.msgpack if packed else msgspec.json
+    found: list[str] = []
+    for kind in (_Id, _Op):
+        try:
+            one = language.decode(data, type=kind)
+        except UNDECODABLE:
+            found.append("")
+        else:
+            found.append(one.id if isinstance(one, _Id) else one.op)
+    return found[0], found[1]
+
+
+def _meant(op: str) -> str:
+    """A hint for an op that there is not."""
+    known = [str(kind.__struct_config__.tag) for kind in get_args(Command)]
+    near = difflib.get_close_matches(op.lower(), known, 1) if op and op not in known else []
+    return f' (did you mean "{near[0]}"?)' if near else ""

@@ -179,6 +179,10 @@ class Commanded(_Event, frozen=True, tag="command"):
     why: str
     outcome: str
     detail: str = ""
+    seq: int | None = None
+    """The tick after which it took effect; None when it did not, or before the first tick."""
+    facts: dict[str, Any] = {}
+    """For programs: what settings were and are (`changes`), what was sent (`name`, `args`)."""
 
 
 class Pulse(_Event, frozen=True, tag="pulse"):

@@ -143,6 +143,8 @@ class Frame(msgspec.Struct, frozen=True, array_like=True):
     paused: bool | None = None
     """The new value when it changed."""
     about: Led | Yielded | None = None
+    settings: bytes | None = None
+    """All that operators have set, when it changed: a msgpack map from a setting's name to its value."""
 
 
 class Vitals(msgspec.Struct, frozen=True, array_like=True):
@@ -156,6 +158,8 @@ class Vitals(msgspec.Struct, frozen=True, array_like=True):
     """When the last tick was due, wall ns, 0 when none ever ran: the next release may tick on another grid."""
     waiting: tuple[Item, ...] = ()
     """What the inbox holds."""
+    settings: bytes = b""
+    """What operators have set, as in a frame; empty when nothing ever was."""
 
 
 _codec: Codec[Frame] = Codec(Frame, "a frame")

@@ -57,6 +57,7 @@ __all__ = [
     "decode_snapshot",
     "decode_whole",
     "encode_payload",
+    "first_whole",
     "pack_header",
     "pack_record",
     "read_header",
@@ -115,6 +116,8 @@ class Position(msgspec.Struct, frozen=True, array_like=True):
 
     segment: int
     offset: int
+    opening: int = 0
+    """Where the snapshot ends that the segment opens with, 0 when that is not known."""
 
 
 NOWHERE = Position(0, 0)
@@ -309,6 +312,23 @@ def scan(
             continue
         yield Entry(RecordKind(kind), payload, end)
         offset = end
+
+
+def first_whole(data: bytes | memoryview, format: int = FORMAT) -> int | None:
+    """The offset of the first whole record in bytes from the middle of a segment, None when there is none.
+
+    Length, complement, kind and checksum together let nothing else pass for a record.
+    """
+    view = memoryview(data)
+    kinds = READS[format]
+    for offset in range(len(view) - _RECORD.size + 1):
+        length, crc, kind, check = _RECORD.unpack_from(view, offset)
+        if length ^ check != 0xFFFFFFFF or kind not in kinds:
+            continue
+        start = offset + _RECORD.size
+        if start + length <= len(view) and crc32(view[start : start + length], kind) == crc:
+            return offset
+    return None
 
 
 def records(

@@ -18,6 +18,7 @@ from .window import WindowSpec
 from .wire import Codec
 
 __all__ = [
+    "OWN_COMMANDS",
     "Answered",
     "CancelYield",
     "Cancelled",
@@ -32,6 +33,8 @@ __all__ = [
     "Identify",
     "Journaled",
     "Lead",
+    "Offered",
+    "Offers",
     "Ready",
     "Recovered",
     "Rehearsed",
@@ -39,6 +42,7 @@ __all__ = [
     "Report",
     "Retire",
     "Run",
+    "SettingsNow",
     "Stop",
     "SupervisorMessage",
     "Suspect",
@@ -51,8 +55,38 @@ __all__ = [
 
 LINK_LIMIT = 8 * 1024 * 1024
 
+OWN_COMMANDS = ("pause", "resume", "halt", "settings")
+"""The names in a `Run` that a worker carries out itself; any other is for the bot's own code."""
+
 
 # --- a worker to the supervisor -------------------------------------------------------------------------------------
+
+
+class Offered(msgspec.Struct, frozen=True):
+    """A command that the bot has declared: its name, a line of help, and the JSON Schema of its arguments."""
+
+    name: str
+    help: str
+    args: dict[str, Any]
+
+
+class Offers(msgspec.Struct, frozen=True):
+    """What an operator can ask of this bot."""
+
+    commands: tuple[Offered, ...] = ()
+    settings: dict[str, Any] | None = None
+    """The JSON Schema of its settings, None when it has none."""
+    halts: bool = False
+    """It says itself what to do when it is halted."""
+    listens: bool = False
+    """It takes commands that it has not declared, too."""
+
+
+class SettingsNow(msgspec.Struct, frozen=True):
+    """The bot's settings as they are in force, and which of them an operator has set."""
+
+    values: dict[str, Any]
+    chosen: tuple[str, ...] = ()
 
 
 class Hello(msgspec.Struct, frozen=True, tag="hello"):
@@ -70,6 +104,8 @@ class Hello(msgspec.Struct, frozen=True, tag="hello"):
     windows: tuple[WindowSpec, ...]
     python: str
     neverblink: str
+    offers: Offers | None = None
+    """None from a release that cannot say it."""
 
 
 class Ready(msgspec.Struct, frozen=True, tag="ready"):
@@ -126,6 +162,8 @@ class Report(msgspec.Struct, frozen=True, tag="report"):
     """How long after its boundary a frame was applied by this follower: the worst since the report before, ns."""
     journal: Journaled | None = None
     """When it leads."""
+    settings: SettingsNow | None = None
+    """When it leads, and has any."""
 
 
 class Rehearsed(msgspec.Struct, frozen=True, tag="rehearsed"):
@@ -223,6 +261,8 @@ class Answered(msgspec.Struct, frozen=True, tag="answered"):
     seq: int
     value: Any
     error: str = ""
+    fault: Literal["", "bad-input", "not-found"] = ""
+    """It was refused, and the bot's code never saw it: its arguments do not fit, or there is no such command."""
 
 
 # --- the supervisor to a worker -------------------------------------------------------------------------------------
@@ -277,7 +317,10 @@ class Stop(msgspec.Struct, frozen=True, tag="stop"):
 
 
 class Run(msgspec.Struct, frozen=True, tag="run"):
-    """A command for the bot, to be run once in a turn of its own. `key` makes it once across handoffs."""
+    """A command for the bot, to be run once in a turn of its own. `key` makes it once across handoffs.
+
+    `pause`, `resume` and `halt` take no arguments; `settings` takes `set` (a map) and `reset` (a list of names).
+    """
 
     key: str
     name: str

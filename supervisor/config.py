@@ -22,6 +22,7 @@ from ..protocol import duration, size
 from ..protocol.errors import NeverblinkError
 from .listen import Listen
 from .watchdog import Bounds
+from .web import settings as web
 
 __all__ = [
     "AUTO",
@@ -143,6 +144,8 @@ class Config(msgspec.Struct, frozen=True):
     watchdog: Bounds = Bounds()
     listen: Listen | None = None
     """Where operators may ask from elsewhere."""
+    web: web.Settings | None = None
+    """Where the web page is, if there is to be one."""
 
     @property
     def directory(self) -> Path:
@@ -173,6 +176,7 @@ def load(directory: Path, project: Path | None = None) -> Config:
         "keep",
         "listen",
         "watchdog",
+        "web",
     )
     handoff = _handoff(said.table("handoff"))
     keep = said.table("keep")
@@ -192,6 +196,7 @@ def load(directory: Path, project: Path | None = None) -> Config:
         journal=_journal(said.table("journal")),
         watchdog=_watchdog(said.table("watchdog")),
         listen=_listen(said.table("listen")),
+        web=_web(said.table("web"), project),
     )
 
 
@@ -232,6 +237,22 @@ class _Table:
         if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
             raise self.error(key, f"is {_shown(value)}: expected a whole number from {least} to {most}")
         return value
+
+    def flag(self, key: str, default: bool) -> bool:
+        value = self._values.get(key, default)
+        if not isinstance(value, bool):
+            raise self.error(key, f"is {_shown(value)}: expected true or false")
+        return value
+
+    def texts(self, key: str) -> tuple[str, ...]:
+        value = cast("object", self._values.get(key, []))
+        texts = list(cast("list[object]", value)) if isinstance(value, list) else [None]
+        found = tuple(text for text in texts if isinstance(text, str) and text.strip())
+        if len(found) != len(texts):
+            raise self.error(
+                key, f'is {_shown(cast("object", value))}: expected a list of texts, as in ["bots.example"]'
+            )
+        return found
 
     def span(self, key: str, default: int) -> int:
         """A duration of more than nothing, ns."""
@@ -279,6 +300,25 @@ def _listen(said: _Table) -> Listen | None:
     if listen is None:
         raise said.error("tcp", f'is {_shown(value)}: expected ADDRESS:PORT, as in "127.0.0.1:7777"')
     return listen
+
+
+def _web(said: _Table, project: Path) -> web.Settings | None:
+    said.allow("listen", "cert", "key", "plain", "names")
+    value = said.text("listen")
+    if value is None:
+        return None
+    listen = web.Settings.parse(value)
+    if listen is None:
+        raise said.error("listen", f'is {_shown(value)}: expected ADDRESS:PORT, as in "127.0.0.1:8780"')
+    files = [said.text(key) for key in ("cert", "key")]
+    cert, key = (os.path.normpath(project / Path(file).expanduser()) if file else "" for file in files)
+    settings = msgspec.structs.replace(
+        listen, cert=cert, key=key, plain=said.flag("plain", False), names=said.texts("names")
+    )
+    problem = web.trouble(settings)
+    if problem is not None:
+        raise said.error(*problem)
+    return settings
 
 
 def _journal(said: _Table) -> Journal:

@@ -8,18 +8,21 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
 from ..protocol.commands import (
+    READS,
     Abort,
     Acknowledge,
     Answer,
     Command,
+    Commands,
     Deploy,
     Down,
     Fault,
+    Halt,
     History,
     Lock,
     Pause,
@@ -27,15 +30,17 @@ from ..protocol.commands import (
     Resume,
     Rollback,
     Send,
+    Settings,
     Status,
     Unlock,
+    op_of,
 )
 from ..protocol.errors import NeverblinkError
 from ..protocol.events import Commanded
 from .archive import Archive
+from .asking import Asking, changes_of
 from .bot import Bot
 from .deployments import Deployments
-from .errands import NoAnswer
 from .freeze import Freeze, Locked
 from .history import NoSuchDeployment
 from .refusal import Refusal
@@ -44,6 +49,8 @@ from .status import Status as StatusSeen
 __all__ = ["Counter"]
 
 _MOST_ROWS = 10_000
+_MOST_FACTS = 4096
+"""Arguments with more bytes than these are not kept in the history."""
 
 
 class Counter:
@@ -68,15 +75,19 @@ class Counter:
         self._status = status
         self._down = down
         self._leave = leave
+        self._asking = Asking(bot)
 
-    async def carry_out(self, command: Command) -> Answer:
-        """Do what is asked, and say what came of it. Never raises."""
+    async def carry_out(self, command: Command, once: str = "") -> Answer:
+        """Do what is asked, and say what came of it. Never raises.
+
+        `once` is a key of the caller's: what is for the bot to do runs once under it, also when an earlier supervisor
+        was asked for it before.
+        """
         try:
-            result = await self._do(command)
+            result = await self._do(command, once)
             # Here, where it can still be said: what a bot answered may be more than JSON can say.
-            answer = Answer(
-                command.id, "ok", result=msgspec.to_builtins(result, str_keys=True, enc_hook=repr)
-            )
+            plain = msgspec.to_builtins(result, str_keys=True, enc_hook=repr)
+            answer = Answer(command.id, "ok", seq=self._seq(command, plain), result=plain)
         except Refusal as refusal:
             answer = Answer(command.id, "error", error=refusal.fault)
         except NeverblinkError as problem:
@@ -90,7 +101,7 @@ class Counter:
         self._note(command, answer)
         return answer
 
-    async def _do(self, command: Command) -> Any:
+    async def _do(self, command: Command, once: str) -> Any:
         match command:
             case Status():
                 return self._status()
@@ -100,12 +111,8 @@ class Counter:
                 return await self._deployments.rollback(command)
             case Abort():
                 return self._deployments.abort(command)
-            case Pause():
-                return await self._run("pause", {}, {"paused": True})
-            case Resume():
-                return await self._run("resume", {}, {"paused": False})
-            case Send():
-                return await self._run(command.name, command.args, {})
+            case Pause() | Resume() | Halt() | Settings() | Send() | Commands():
+                return await self._asking.carry_out(command, once)
             case Lock():
                 return await self._lock(command)
             case Unlock():
@@ -118,19 +125,6 @@ class Counter:
                 return await self._history(command)
             case Down():
                 return await self._stop(command)
-
-    async def _run(self, name: str, args: dict[str, Any], told: dict[str, Any]) -> dict[str, Any]:
-        if self._bot.stopping:
-            raise Refusal("busy", "the bot is being stopped")
-        if self._bot.down:
-            raise Refusal("down", f"no worker leads, so nobody can do it: {self._bot.down}")
-        try:
-            answered = await self._bot.errands.run(name, args)
-        except NoAnswer as problem:
-            raise Refusal("boundary" if problem.late else "down", problem.message) from None
-        if answered.error:
-            raise Refusal("failed", f"the bot's {name} failed: {answered.error}", seq=answered.seq)
-        return {**told, "value": answered.value, "seq": answered.seq}
 
     async def _lock(self, command: Lock) -> Locked:
         there = self._freeze.lock
@@ -166,6 +160,9 @@ class Counter:
                 raise Refusal("not-found", problem.message) from None
         if not 1 <= command.limit <= _MOST_ROWS:
             raise Refusal("bad-input", f"limit {command.limit}: expected 1 to {_MOST_ROWS}")
+        if command.commands:
+            rows = await self._archive.ask(lambda history: history.commands(command.limit))
+            return {"commands": rows}
         deployments, outages, standbys = await self._archive.ask(
             lambda history: (
                 history.deployments(command.limit),
@@ -187,26 +184,69 @@ class Counter:
             raise Refusal("failed", f"the bot has stopped, and failed at it: {problem}")
         return {"stopped": True}
 
+    def _seq(self, command: Command, result: Any) -> int | None:
+        """The tick at which a command took effect: as the bot said, else the last one that is known."""
+        if _reads(command):
+            return None
+        said: object = _object(result).get("seq")
+        if isinstance(said, int):
+            return said
+        leader = self._bot.leading
+        return leader.report.seq if leader is not None and leader.report is not None else None
+
     def _note(self, command: Command, answer: Answer) -> None:
-        if isinstance(command, Status | Releases | History):
+        if _reads(command):
             return
+        fault = answer.error
+        result = _object(answer.result)
         self._bot.news.tell(
             Commanded(
                 bot=self._bot.news.bot,
                 at=self._bot.news.now(),
-                op=str(type(command).__struct_config__.tag),
+                op=op_of(command),
                 who=command.who,
                 why=command.why,
-                outcome=answer.error.code if answer.error is not None else "ok",
-                detail=answer.error.message if answer.error is not None else _detail(command),
+                outcome=fault.code if fault is not None else "ok",
+                detail=fault.message if fault is not None else _detail(command, result),
+                seq=fault.facts.get("seq") if fault is not None else answer.seq,
+                facts=_kept(command, result),
             )
         )
 
 
-def _detail(command: Command) -> str:
+def _object(result: Any) -> dict[str, Any]:
+    return cast("dict[str, Any]", result) if isinstance(result, dict) else {}
+
+
+def _reads(command: Command) -> bool:
+    nothing_to_change = isinstance(command, Settings) and not (command.set or command.reset)
+    return isinstance(command, READS) or nothing_to_change
+
+
+def _kept(command: Command, result: dict[str, Any]) -> dict[str, Any]:
+    """What the history keeps of a command, beside the line that says it."""
+    facts: dict[str, Any]
+    match command:
+        case Settings():
+            facts = {"changes": result.get("changes", {}), "set": command.set, "reset": list(command.reset)}
+        case Send():
+            facts = {"name": command.name, "args": command.args}
+        case _:
+            return {}
+    try:
+        plain = cast("dict[str, Any]", msgspec.to_builtins(facts, str_keys=True, enc_hook=repr))
+        large = len(msgspec.json.encode(plain)) > _MOST_FACTS
+    except (TypeError, ValueError, OverflowError, RecursionError):
+        return {}
+    return {"left_out": f"more than {_MOST_FACTS} bytes"} if large else plain
+
+
+def _detail(command: Command, result: dict[str, Any]) -> str:
     match command:
         case Send():
             return command.name
+        case Settings():
+            return changes_of(result)
         case Deploy():
             return command.path or command.ref or command.commit or command.release
         case Rollback():

@@ -50,6 +50,7 @@ from .spawn import spawn
 from .starter import StartFailed
 from .status import Status, status_of, this_supervisor
 from .switchboard import SOCKET, Switchboard
+from .web.keeper import Keeper
 
 __all__ = ["DaemonError", "run"]
 
@@ -164,10 +165,12 @@ class _Daemon:
         # One I/O thread is all there is: it moves bytes, and only when there are some.
         context = zmq.Context[zmq.Socket[bytes]](1)
         desk: Desk | None = None
+        page: Keeper | None = None
         try:
             await self._arrive(fresh)
             self._adoption.begin()
             desk = self._open(context)
+            page = self._page()
             await self._recall()
             with interrupts(self._interrupted):
                 if not await self._go_on():
@@ -182,6 +185,8 @@ class _Daemon:
         finally:
             self._bot.close()
             await self._deployments.close()
+            if page is not None:
+                await page.close()
             if desk is not None:
                 await desk.close()
             if self._switchboard is not None:
@@ -254,6 +259,12 @@ class _Daemon:
         self._news.subscribe(self._keep_windows)
         self._news.subscribe(desk.publish)
         return desk
+
+    def _page(self) -> Keeper | None:
+        settings = self._config.web
+        if settings is None:
+            return None
+        return Keeper(settings, self._home, self._config.name, self._version, self._log.say)
 
     async def _recall(self) -> None:
         self._workers = await self._archive.ask(lambda history: history.kept(_WORKERS, int)) or 0

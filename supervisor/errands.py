@@ -47,9 +47,12 @@ class Errands:
         self._waiting: dict[str, tuple[Run, asyncio.Future[Answered]]] = {}
         self._alarms = Alarms(scheduler, {"repeat": _REPEAT}, lambda _: self.resend())
 
-    async def run(self, name: str, args: dict[str, Any]) -> Answered:
-        """Run the command in a turn of the bot's; return what it answered. Raises `NoAnswer`."""
-        command = Run(f"cmd-{secrets.token_hex(8)}", name, args)
+    async def run(self, name: str, args: dict[str, Any], key: str = "") -> Answered:
+        """Run the command in a turn of the bot's; return what it answered. Raises `NoAnswer`.
+
+        Under a `key` of the caller's it runs once, even when another supervisor has asked for it before.
+        """
+        command = Run(key or f"cmd-{secrets.token_hex(8)}", name, args)
         answer: asyncio.Future[Answered] = asyncio.get_running_loop().create_future()
         self._waiting[command.key] = (command, answer)
         self._send_one(command)

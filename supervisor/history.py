@@ -174,7 +174,8 @@ class History:
             case StandbyChanged():
                 self._put("standbys", **_fields(event, "bot", "at", "worker", "release", "state", "reason"))
             case Commanded():
-                self._put("commands", **_fields(event, *Command.__struct_fields__))
+                said = _fields(event, *Command.__struct_fields__)
+                self._put("commands", **{**said, "facts": msgspec.json.encode(event.facts).decode()})
             case _:
                 pass
 

@@ -10,6 +10,7 @@
         supervisor.db       history
         key                 the secret of the supervisors: see `keyring`
         keys/               who may ask over TCP: see `access`
+        tokens              who may ask over HTTP: see `web.tokens`
         lock                held by the `up` that runs
 
 One supervisor owns a home, and the kernel says which: it holds a lock on `lock` for as long as its process lives, so a
@@ -93,6 +94,7 @@ class Home:
         self.lock = self.path / "lock"
         self.key = self.path / "key"
         self.keys = self.path / "keys"
+        self.tokens = self.path / "tokens"
 
     @classmethod
     def open(cls, path: Path) -> Home:

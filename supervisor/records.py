@@ -105,7 +105,12 @@ create table standbys (
 create index standbys_of on standbys (bot, at);
 """
 
-STEPS = (_TABLES, _OUTAGES, _COMMITS, _STANDBYS)
+_COMMANDED = """
+alter table commands add column seq integer;
+alter table commands add column facts text not null default '{}';
+"""
+
+STEPS = (_TABLES, _OUTAGES, _COMMITS, _STANDBYS, _COMMANDED)
 """What makes the tables: each step leads from one version of them to the next. Only ever add to it."""
 
 SCHEMA = len(STEPS)
@@ -210,3 +215,6 @@ class Command(msgspec.Struct, frozen=True):
     why: str
     outcome: str
     detail: str
+    seq: int | None = None
+    """The tick after which it took effect."""
+    facts: dict[str, Any] = {}

@@ -13,7 +13,7 @@ from typing import Literal
 import msgspec
 
 from ..protocol.events import DeploymentEnded, Outage
-from ..protocol.link import Report
+from ..protocol.link import Report, SettingsNow
 from .bot import Bot
 from .freeze import Locked
 from .journal_watch import JournalSeen, journal_of
@@ -142,6 +142,10 @@ class Status(msgspec.Struct, frozen=True):
     skipped: int
     late_max: int
     paused: bool
+    settings: SettingsNow | None
+    """None when the bot has none."""
+    commands: tuple[str, ...]
+    """Those that the bot has declared, for `send`."""
     slow: str
     """What keeps it from its work, "" when nothing does."""
     journal: JournalSeen | None
@@ -196,6 +200,8 @@ def status_of(
         skipped=report.skipped,
         late_max=leader.late_max if leader else 0,
         paused=report.paused,
+        settings=report.settings,
+        commands=tuple(one.name for one in hello.offers.commands) if hello and hello.offers else (),
         slow=bot.guard.slow,
         journal=journal_of(leader),
         inbox=Inbox(report.inbox, report.remembered, report.remember_limit, report.dropped)

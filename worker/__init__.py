@@ -16,6 +16,7 @@ A bot that is a plain loop uses `join` instead; its tests use `neverblink.worker
 """
 
 from ..protocol.window import Window
+from .commands import command
 from .decision import Decision, NotLeading
 from .join import join
 from .migration import migration
@@ -33,6 +34,7 @@ __all__ = [
     "Timer",
     "Window",
     "Worker",
+    "command",
     "join",
     "migration",
 ]

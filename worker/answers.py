@@ -7,7 +7,9 @@ it once; the answer is kept for a while, for whoever asks again.
 from __future__ import annotations
 
 import traceback
-from typing import Any
+from typing import Any, Literal
+
+import msgspec
 
 from ..protocol.frame import Item
 from ..protocol.link import LINK_LIMIT, Answered, Run, worker_codec
@@ -16,9 +18,16 @@ from .inbox import command_key
 from .outside import Outside
 from .replica import Replica
 
-__all__ = ["Answers"]
+__all__ = ["Answers", "Refused"]
 
 _REMEMBERED = 256
+
+
+class Refused(msgspec.Struct, frozen=True):
+    """Why a command is not carried out, as `Answered` says it."""
+
+    problem: str
+    fault: Literal["bad-input", "not-found"] = "bad-input"
 
 
 class Answers:
@@ -58,6 +67,12 @@ class Answers:
         """The command's handler raised: that is the operator's to know, and ends nothing."""
         traceback.print_exception(problem)
         self._say(Answered(item.key.removeprefix(command_key("")), self._seq, None, said))
+
+    def turn_away(self, item: Item, refused: Refused) -> None:
+        """The command does not fit, and no code of the bot's has seen it."""
+        self._say(
+            Answered(item.key.removeprefix(command_key("")), self._seq, None, refused.problem, refused.fault)
+        )
 
     def cut_off(self, item: Item) -> None:
         """The worker that ran the command died in its turn: it is not run again."""

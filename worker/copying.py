@@ -7,11 +7,10 @@ it was begun have been applied to it.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import islice
-from typing import Any
 
 from ..protocol.journal import Rows
 from .replica import Replica
+from .walk import Walk
 
 __all__ = ["copy_rows"]
 
@@ -22,19 +21,19 @@ _FIRST_ROWS = 16
 
 def copy_rows(replica: Replica) -> Iterator[Rows]:
     """The rows of all tables as of now, each chunk small enough to fit between two ticks."""
-    # The keys are listed now and not when the first chunk goes: frames that come in between are applied to the copy
+    # The walks begin now and not when the first chunk goes: frames that come in between are applied to the copy
     # afterwards, and a key that one of them adds must not be there before, in another place.
     cells, state = replica.cells, replica.state
-    keys = {table: cells.keys(state, table) for table, size in cells.sizes(state).items() if size}
-    return _chunks(replica, keys)
+    return _chunks(
+        replica, {table: cells.walk(state, table) for table, size in cells.sizes(state).items() if size}
+    )
 
 
-def _chunks(replica: Replica, keys: dict[str, list[Any]]) -> Iterator[Rows]:
+def _chunks(replica: Replica, walks: dict[str, Walk]) -> Iterator[Rows]:
     cells, state = replica.cells, replica.state
-    for table, listed in keys.items():
-        left = iter(listed)
+    for table, walk in walks.items():
         at_once = _FIRST_ROWS
-        while some := list(islice(left, at_once)):
+        while some := walk.take(at_once):
             rows = cells.rows(state, table, some)
             # A table's rows are about as large as those before them.
             size = sum(len(key) + len(row) for key, row in rows) // len(some)

@@ -57,7 +57,7 @@ class Engine:
         self.bot = bot
         self.inbox = inbox
         self.seat = Seat(me.worker)
-        self.replica = Replica(cells, cells.schema, migrations, inbox)
+        self.replica = Replica(cells, cells.schema, migrations, inbox, bot.settings)
         publisher = Publisher(self.replica, outside.to_follower)
         limits = Limits(me.journal_segment, me.journal_keep, me.journal_keep_for)
         keeper = Keeper(self.replica, outside, limits, self._announce)

@@ -15,15 +15,16 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, overload
 
 from ..protocol import duration
 from ..protocol.errors import NeverblinkError
 from ..protocol.grid import Policy
-from ..protocol.link import Stop
+from ..protocol.link import Offers, Stop
 from ..protocol.window import Window
+from .commands import Declared
 from .decision import Decision
 from .driver import Driver
 from .engine import Engine
@@ -35,11 +36,12 @@ from .seating import Seating, alone
 from .session import Session
 from .state import Cells
 from .steps import Step
-from .worker import interval_of, overrun_of, state_home, windows_of
+from .worker import interval_of, offers_of, overrun_of, settings_of, state_home, windows_of
 
 __all__ = ["Loop", "LoopFailed", "join", "seating"]
 
 S = TypeVar("S")
+L = TypeVar("L")
 
 seating: ContextVar[Joining | None] = ContextVar("neverblink.seating", default=None)
 """Where the function that is being run may join; not set for a bot that runs alone."""
@@ -58,9 +60,10 @@ class Joining:
 
     def __init__(self, seating: Seating) -> None:
         self.seating = seating
-        self.loop: Loop[Any] | None = None
+        self.loop: Loop[Any, Any] | None = None
 
 
+@overload
 def join(
     state: type[S],
     *,
@@ -72,19 +75,52 @@ def join(
     event_type: Any = None,
     remember: int = 100_000,
     remember_for: str = "1d",
-) -> Loop[S]:
+) -> Loop[S, None]: ...
+
+
+@overload
+def join(
+    state: type[S],
+    *,
+    settings: L,
+    tick: str = "1s",
+    windows: Sequence[Window] = (),
+    overrun: Policy = "skip",
+    schema: int = 1,
+    migrations: Migrations | None = None,
+    event_type: Any = None,
+    remember: int = 100_000,
+    remember_for: str = "1d",
+) -> Loop[S, L]: ...
+
+
+def join(
+    state: type[S],
+    *,
+    settings: Any = None,
+    tick: str = "1s",
+    windows: Sequence[Window] = (),
+    overrun: Policy = "skip",
+    schema: int = 1,
+    migrations: Migrations | None = None,
+    event_type: Any = None,
+    remember: int = 100_000,
+    remember_for: str = "1d",
+) -> Loop[S, Any]:
     """Join the bot: as the leader that ticks, or as the follower that will.
 
     The arguments are those of a `Worker`'s class attributes; migrations are found in the module of `state`, or given.
     Iterate over what is returned. Raises `BotError`, or what a state's type raises.
     """
-    bot = LoopBot(state, tick, windows, overrun, schema, migrations, event_type, remember, remember_for)
+    bot = LoopBot(
+        state, tick, windows, overrun, schema, migrations, event_type, remember, remember_for, settings
+    )
     here = seating.get()
     if here is None:
         return Loop(bot, alone(bot.name))
     if here.loop is not None:
         raise JoinError("join() was called a second time: one process is one worker, and runs one loop")
-    loop: Loop[S] = Loop(bot, here.seating)
+    loop: Loop[S, Any] = Loop(bot, here.seating)
     here.loop = loop
     return loop
 
@@ -93,6 +129,9 @@ class LoopBot:
     """A `join` loop as the engine sees it: its handlers are empty, because what they are for comes with the tick."""
 
     gathers = True
+    commands: Mapping[str, Declared] = {}
+    listens = True
+    halts = True
 
     def __init__(
         self,
@@ -105,6 +144,7 @@ class LoopBot:
         event_type: Any,
         remember: int,
         remember_for: str,
+        settings: Any = None,
     ) -> None:
         self.name = "loop"
         self.interval = interval_of(self.name, tick)
@@ -115,11 +155,15 @@ class LoopBot:
         self.state_type = state
         self.migrations = migrations or Migrations.of(*state_home(state))
         self.remember = (remember, duration.parse(remember_for))
+        self.settings = settings_of(self.name, settings)
         self.in_doubt: tuple[InDoubt, ...] = ()
         self.session: Session | None = None
 
     def cells(self) -> Cells:
         return Cells(self.state_type, self.schema)
+
+    def offers(self) -> Offers:
+        return offers_of(self.commands, self.settings, self.halts, self.listens)
 
     def attach(self, session: Session) -> None:
         self.session = session
@@ -130,6 +174,9 @@ class LoopBot:
     def call_event(self, event: Any) -> None: ...
     def call_timer(self, timer: Any) -> None: ...
     def call_command(self, name: str, args: dict[str, Any]) -> None: ...
+    def call_declared(self, name: str, args: dict[str, Any]) -> None: ...
+    def call_halt(self) -> None: ...
+    def call_settings(self, old: Any, new: Any) -> None: ...
     def call_yield(self) -> None: ...
     def call_retire(self) -> None: ...
     def call_stop(self) -> None: ...
@@ -138,7 +185,7 @@ class LoopBot:
         self.in_doubt = in_doubt
 
 
-class Loop(Generic[S]):
+class Loop(Generic[S, L]):
     """Iterate over it, once, with `for` or `async for`: each tick is a turn, which ends where the next is asked for."""
 
     def __init__(self, bot: LoopBot, here: Seating) -> None:
@@ -176,6 +223,14 @@ class Loop(Generic[S]):
         return self._session.paused
 
     @property
+    def settings(self) -> L:
+        """The settings in force: those that were given to `join`, but for what an operator has set since.
+
+        They change where a tick begins, and nowhere else.
+        """
+        return self._bot.settings.current
+
+    @property
     def in_doubt(self) -> tuple[InDoubt, ...]:
         """Decisions that a dead leader left open when this process came to lead: ask the exchange."""
         return self._bot.in_doubt
@@ -201,7 +256,7 @@ class Loop(Generic[S]):
 
     # --- for ------------------------------------------------------------------------------------------------------
 
-    def __iter__(self) -> Loop[S]:
+    def __iter__(self) -> Loop[S, L]:
         if self._poller is None:
             self._poller = Poller()
             self._place.open(self._poller, self._engine, _nothing)
@@ -243,7 +298,7 @@ class Loop(Generic[S]):
 
     # --- async for --------------------------------------------------------------------------------------------------
 
-    def __aiter__(self) -> Loop[S]:
+    def __aiter__(self) -> Loop[S, L]:
         if self._driver is None:
             self._driver = Driver(self._engine, self._place)
             if not self._here.supervised:

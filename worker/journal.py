@@ -37,8 +37,6 @@ class End(msgspec.Struct, frozen=True):
 class NewSegment(Protocol):
     """A segment that is being written and is not one of the journal's yet."""
 
-    @property
-    def end(self) -> int: ...
     def append(self, kind: RecordKind, payload: bytes) -> None: ...
     def publish(self) -> bool:
         """Make it the newest one, in which the journal goes on; True when that is done, else call again."""
@@ -134,8 +132,6 @@ class NoJournal:
 
 
 class _Nothing:
-    end = 0
-
     def append(self, kind: RecordKind, payload: bytes) -> None: ...
 
     def publish(self) -> bool:

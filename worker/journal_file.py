@@ -53,7 +53,7 @@ class JournalFile:
     @property
     def position(self) -> Position:
         file = self._file
-        return Position(file.number, file.end) if file is not None else NOWHERE
+        return file.position if file is not None else NOWHERE
 
     def stored(self) -> list[Stored]:
         found: list[Stored] = []
@@ -99,6 +99,7 @@ class JournalFile:
         else:
             # Another worker may have written since we did.
             file.end = _size(file)
+        file.opening = position.opening
         return file.end == position.offset and self._newest() == position.segment
 
     def settle(self, position: Position) -> None:
@@ -114,7 +115,7 @@ class JournalFile:
                 str(self._directory), "it is not open for writing: attach to a segment, or begin one"
             )
         file.append(kind, payload)
-        return Position(file.number, file.end)
+        return file.position
 
     def in_place(self) -> bool:
         return self._file is not None and self._file.is_in_place(self._path(self._file.number))

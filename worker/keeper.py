@@ -73,8 +73,6 @@ class Keeper:
         self._rows: Iterator[Rows] = iter(())
         self._counts: dict[str, int] = {}
         self._copied = False
-        self._opening = 0
-        """How many bytes of the segment at hand are its snapshot, 0 when that is not known."""
         self._try_at = 0
         self._wait = _TRY_AFTER
         self._look_at = 0
@@ -84,7 +82,6 @@ class Keeper:
         self._leads = True
         self.failing = None
         self.unwritten = 0
-        self._opening = 0
         self._wait, self._try_at = _TRY_AFTER, 0
         self._look_at = self._outside.clock.mono() + _LOOK_EVERY
         if problem:
@@ -114,14 +111,14 @@ class Keeper:
     def pump(self, clock: Callable[[], int], until: int) -> bool:
         """Between two turns: work on a new segment until `clock()` (ns) is at `until`; return whether to go on."""
         while self._due():
-            if clock() >= until:
-                return True
             if not self._advance():
                 return False
+            if clock() >= until:
+                return True
         return False
 
     def hurry(self) -> None:
-        """Between two turns of a leader that is never idle: do a little of what is overdue."""
+        """Between two turns of a leader that has no time in between: do a little of what is overdue."""
         if self._due() and (self._new is not None or self.failing is not None or self._full(_OVERDUE)):
             self._advance()
 
@@ -135,11 +132,6 @@ class Keeper:
         self._leads = False
         self._drop_new()
 
-    def tidy(self) -> None:
-        """Free what is left of a segment that was given up. Not while anybody waits for this worker."""
-        if self._new is None:
-            self._rows = iter(())
-
     def report(self) -> Journaled | None:
         """Where the journal stands, None while it is not written by this worker."""
         if not self._leads:
@@ -152,8 +144,8 @@ class Keeper:
     # parts
 
     def _drop_new(self) -> None:
-        # Its rows stay until `tidy`: they hold a list of all keys, and freeing a million takes longer than a handoff.
         new, self._new = self._new, None
+        self._rows = iter(())
         if new is not None:
             try:
                 new.discard()
@@ -166,8 +158,8 @@ class Keeper:
         return (self.failing is not None or self._full(1)) and self._outside.clock.mono() >= self._try_at
 
     def _full(self, times: int) -> bool:
-        end = self._outside.journal.position.offset
-        return end - self._opening >= times * max(self._limits.segment, self._opening)
+        position = self._outside.journal.position
+        return position.offset - position.opening >= times * max(self._limits.segment, position.opening)
 
     def _advance(self) -> bool:
         """Do one small piece of work; return whether there is more to be done at once."""
@@ -182,7 +174,6 @@ class Keeper:
                 return True
             if not self._copied:
                 self._new.append(RecordKind.WHOLE, encode_payload(self._replica.whole(self._counts)))
-                self._opening = self._new.end
                 self._copied = True
             if self._new.publish():
                 self._published()

@@ -10,10 +10,11 @@ from typing import Any
 
 from ..protocol import seat, stream
 from ..protocol.assignment import Assignment
-from ..protocol.frame import Cause, Led, Yielded
+from ..protocol.frame import Cause, Item, Led, Yielded
 from ..protocol.link import Doubt, Handed, YieldTo
 from ..protocol.seat import SeatEvent
 from .answers import Answers
+from .commanding import Asked
 from .decision_log import DecisionLog
 from .keeper import Keeper
 from .moments import InDoubt
@@ -29,6 +30,8 @@ __all__ = ["Leading"]
 _PUMP_FOR = 2_000_000
 _PUMP_STOPS = 500_000
 """Copies are sent for this long at a time, and not in the last moment before a tick."""
+_WITHOUT_PAUSE = 8
+"""After so many turns one after the other, a copy goes on in the turns' time, a chunk each."""
 _SLACK_WITHIN = 1_000_000_000
 _REFUSED = object()
 """What a command has returned that raised: its answer was given."""
@@ -64,6 +67,8 @@ class Leading:
         self._waiting = (0, 0)
         """The order that waits for a boundary, and since when."""
         self._deferred: dict[str, stream.Subscribe] = {}
+        self._without_pause = 0
+        """Turns since there was time for anything else."""
 
     # beginning and ending an epoch
 
@@ -131,23 +136,29 @@ class Leading:
         self._publisher.forget()
         self._deferred.clear()
         self.keeper.let_go()
-        self.keeper.tidy()
 
     # turns
 
     def next(self) -> Step | None:
         """The turn that is due, None when none is."""
         self.serve()
-        self.keeper.hurry()
         turn = self.turns.next()
-        return Step(f"on_{turn.kind}", turn.call, turn) if turn is not None else None
+        if turn is None:
+            return None
+        self._without_pause += 1
+        if self._without_pause > _WITHOUT_PAUSE:
+            # There is no time left between its turns, and still there have to be followers, and a journal that ends.
+            self._publisher.hurry()
+            self.keeper.hurry()
+        return Step(f"on_{turn.kind}", turn.call, turn)
 
     def begin(self, turn: Turn) -> None:
         """Open a turn. Raises `StateError` when the state was changed since the last one, and `JournalError`."""
         self.turns.begin(turn)
         self._turn = turn
-        for item, name, args in turn.commands:
-            self.decisions.note_begun(item, name, args)
+        if turn.asked is not None:
+            for item, name, args in turn.asked.begun:
+                self.decisions.note_begun(item, name, args)
 
     def finish(self, turn: Turn, value: Any) -> None:
         """Close a turn whose handler returned `value`. Raises `StateError` and `JournalError`."""
@@ -158,22 +169,31 @@ class Leading:
             if handed is not None:
                 self.handed = handed
                 self._outside.tell(handed)
+        if turn.asked is not None:
             for item in turn.items:
-                if item.key in turn.cut:
-                    self.answers.cut_off(item)
-                elif item.kind == "command":
-                    self.answers.give(item, turn.tick.answers.get(item.key))
-        elif turn.cut:
-            self.answers.cut_off(turn.items[0])
-        elif turn.kind == "command" and value is not _REFUSED:
-            self.answers.give(turn.items[0], value)
-        if turn.pause is not None:
-            self._outside.tell(self._tally.report())
+                if item.kind == "command":
+                    self._answer(item, turn, turn.asked, value)
+            if turn.asked.pause is not None or turn.asked.change is not None:
+                self._outside.tell(self._tally.report())
 
     def refuse(self, turn: Turn, problem: BaseException, said: str) -> None:
         """Close the turn of a command whose handler raised."""
+        self.turns.keep_settings(turn)
         self.answers.refuse(turn.items[0], problem, said)
         self.finish(turn, _REFUSED)
+
+    def _answer(self, item: Item, turn: Turn, asked: Asked, value: Any) -> None:
+        key = item.key
+        if key in asked.cut:
+            self.answers.cut_off(item)
+        elif key in asked.refused:
+            self.answers.turn_away(item, asked.refused[key])
+        elif value is _REFUSED:
+            pass  # answered with what it raised
+        elif key in asked.told:
+            self.answers.give(item, asked.told[key])
+        else:
+            self.answers.give(item, turn.tick.answers.get(key) if turn.tick is not None else value)
 
     def abandon(self) -> None:
         """The handler raised: the turn has no frame."""
@@ -218,6 +238,9 @@ class Leading:
         """Use the time until something is due for copies under way, the followers' first; return whether more could be
         done at once."""
         until = min(now + _PUMP_FOR, self.wake_at(now, None) - _PUMP_STOPS)
+        if until <= now:
+            return False
+        self._without_pause = 0
         busy = self._publisher.pump(self._clock.mono, until)
         return self.keeper.pump(self._clock.mono, until) or busy
 

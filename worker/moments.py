@@ -57,8 +57,8 @@ class InDoubt(msgspec.Struct, frozen=True):
 class Tick(msgspec.Struct, Generic[S]):
     """One step on the grid. Times are wall-clock ns.
 
-    `gaps` are the indices before this one that did not run, with the cause. `events`, `timers` and `commands` are
-    filled in `join` loops only; a `Worker` has a handler for each.
+    `gaps` are the indices before this one that did not run, with the cause. `events`, `timers`, `commands` and `halt`
+    are filled in `join` loops only; a `Worker` has a handler for each.
     """
 
     seq: int
@@ -72,6 +72,8 @@ class Tick(msgspec.Struct, Generic[S]):
     timers: tuple[Timer, ...] = ()
     commands: tuple[Command, ...] = ()
     answers: dict[str, Any] = {}
+    halt: bool = False
+    """An operator halts the bot: give up what it holds, now. Said once, and the bot is paused from here on."""
 
     @property
     def windows(self) -> tuple[str, ...]:

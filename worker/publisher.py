@@ -162,12 +162,18 @@ class Publisher:
             for follower in tuple(self._followers.values()):
                 if follower.copy is None or follower.chunk - follower.chunks_acked >= CHUNKS_ON_THE_WAY:
                     continue
-                if clock() >= until:
-                    return True
                 self._send_chunk(follower, follower.copy)
                 sent = True
+                if clock() >= until:
+                    return True
             if not sent:
                 return False
+
+    def hurry(self) -> None:
+        """Send a chunk of each copy under way, though there is no time for it."""
+        for follower in tuple(self._followers.values()):
+            if follower.copy is not None and follower.chunk - follower.chunks_acked < CHUNKS_ON_THE_WAY:
+                self._send_chunk(follower, follower.copy)
 
     def forget(self) -> None:
         """This worker does not lead any more."""

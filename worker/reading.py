@@ -38,7 +38,7 @@ def restore(replica: Replica, journal: Journal, number: int, *, strict: bool) ->
             break
         match decode(entry):
             case Snapshot() as head:
-                replica.restore(head, Position(number, entry.end))
+                replica.restore(head, Position(number, entry.end, end))
             case Rows(table=table, rows=rows):
                 replica.add_rows(table, rows)
             case Whole():
@@ -47,7 +47,7 @@ def restore(replica: Replica, journal: Journal, number: int, *, strict: bool) ->
                 held.append((entry, since))
     for entry, since in held:
         _apply(replica, number, entry, since, strict=strict)
-    replica.position = Position(number, end)
+    replica.position = Position(number, end, end)
     return end
 
 
@@ -61,6 +61,8 @@ class Reading:
         """The last frame that the newest segment has."""
         self.segment = 0
         self.end = 0
+        self.opening = 0
+        """Where the snapshot of that segment ends, 0 when it is not known."""
         self.left = 0
         self.problem = ""
         """Why the newest segment is not one to go on in."""
@@ -88,6 +90,7 @@ class Reading:
             self._local = self._replica.number if at == 0 and offset else -1
             self.problem = ""
             self.last = -1
+            self.opening = self._replica.position.opening if at == 0 and offset else 0
             try:
                 self._segment(number, offset if at == 0 else 0, after=at > 0)
             except ChainBroken:
@@ -111,7 +114,10 @@ class Reading:
 
     def _entry(self, number: int, entry: Entry) -> None:
         replica = self._replica
-        if entry.kind in (RecordKind.ROWS, RecordKind.WHOLE):
+        if entry.kind is RecordKind.ROWS:
+            return
+        if entry.kind is RecordKind.WHOLE:
+            self.opening = entry.end
             return
         match decode(entry):
             case Frame() as frame:
@@ -120,7 +126,7 @@ class Reading:
                 self.written = max(self.written, frame.number)
             case Snapshot() as head:
                 if head.number > replica.number:
-                    restore(replica, self._journal, number, strict=self._strict)
+                    self.opening = restore(replica, self._journal, number, strict=self._strict)
                     self.reloaded = True
                 self._local = head.number
                 self.written = max(self.written, head.number)

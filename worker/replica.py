@@ -1,8 +1,8 @@
 """The replica: what the bot is as of a frame.
 
 A leader and a follower hold the same thing and change it by the same frames; they differ only in who makes them. Next
-to the bot's own state it is the timers, the pause, the memory of applied events, the open decisions, and the place in
-the stream: frame number, chain digest, last tick, epoch, journal position.
+to the bot's own state it is the timers, the pause, the settings, the memory of applied events, the open decisions, and
+the place in the stream: frame number, chain digest, last tick, epoch, journal position.
 
 A follower on other code reads through a translator (its migrations). One that stays behind as the way back and cannot
 read what the new code writes is *frozen*: it keeps the state of the handoff and follows only the chain.
@@ -17,6 +17,7 @@ from ..protocol.frame import COMMAND, GENESIS, Frame, Led, Vitals, digest_of
 from ..protocol.journal import Closed, Opened, Position, Snapshot, Unwritten, Whole
 from .inbox import Inbox
 from .migration import MigrationError, Migrations, Translator
+from .settings import Settings
 from .state import Cells, StateUnreadable
 from .timers import Timers
 
@@ -30,12 +31,20 @@ class ChainBroken(Exception):
 class Replica:
     """See the module. `seq` is None before the first tick, `number` is -1 before the first frame."""
 
-    def __init__(self, cells: Cells, schema: Schema, migrations: Migrations, inbox: Inbox) -> None:
+    def __init__(
+        self,
+        cells: Cells,
+        schema: Schema,
+        migrations: Migrations,
+        inbox: Inbox,
+        settings: Settings | None = None,
+    ) -> None:
         self.cells = cells
         self.schema = schema
         self.migrations = migrations
         self.inbox = inbox
         self.timers = Timers()
+        self.settings = settings or Settings()
         self.state: Any = None
         self.paused = False
         self.epoch = 0
@@ -79,7 +88,12 @@ class Replica:
             cells=self.cells.root(self.state),
             tables=self.cells.sizes(self.state),
             vitals=Vitals(
-                self.timers.all(), self.paused, self.inbox.memory(), self.due, tuple(self.inbox.pending())
+                self.timers.all(),
+                self.paused,
+                self.inbox.memory(),
+                self.due,
+                tuple(self.inbox.pending()),
+                self.settings.packed,
             ),
             # Those whose outcome died with their turn too: whoever goes on from here has to be told of them.
             open=(*self._unsettled.values(), *self.open.values()),
@@ -95,7 +109,9 @@ class Replica:
 
     def restore(self, head: Snapshot, position: Position) -> None:
         """Begin anew from a snapshot; its rows come by `add_rows`. Raises `StateUnreadable` or `MigrationError`."""
+        settings = self.settings.read(head.vitals.settings)
         self._load(head.schema, head.cells)
+        self.settings.take(settings)
         self.timers.restore(head.vitals.timers)
         self.inbox.restore(head.vitals.applied, head.vitals.waiting)
         self.paused = head.vitals.paused
@@ -120,6 +136,13 @@ class Replica:
         """
         if frame.number != self.number + 1 or frame.prev != self.digest:
             raise ChainBroken
+        settings = None
+        if frame.settings is not None and (frame.kind == "reset" or not self.frozen):
+            try:
+                settings = self.settings.read(frame.settings)
+            except StateUnreadable:
+                if not self.frozen:
+                    raise
         if frame.kind == "reset":
             self._reset(frame)
         elif not self.frozen:
@@ -130,6 +153,8 @@ class Replica:
         self._advance(frame, body, position)
         self.timers.absorb(frame.timers)
         self.inbox.absorb(frame.traffic, frame.timing.ended)
+        if settings is not None:
+            self.settings.take(settings)
         if frame.paused is not None:
             self.paused = frame.paused
 

@@ -11,7 +11,7 @@ from typing import Protocol
 from ..protocol.assignment import Assignment
 from ..protocol.changes import Schema
 from ..protocol.lease import started_of
-from ..protocol.link import Hello
+from ..protocol.link import Hello, Offers
 from ..protocol.versions import PROTOCOL
 from ..protocol.window import Window
 from .alone import Alone
@@ -36,6 +36,7 @@ class Runnable(Bot, Protocol):
     """How many applied keys are remembered, and for how long (ns)."""
 
     def cells(self) -> Cells: ...
+    def offers(self) -> Offers: ...
     def attach(self, session: Session) -> None: ...
 
 
@@ -58,7 +59,7 @@ def seat_bot(me: Assignment, bot: Runnable, outside: Outside, *, imported: int) 
     limit, age = bot.remember
     inbox = Inbox(outside.clock.wall, outside.wake, limit, age)
     cells = bot.cells()
-    hello = hello_of(me, cells.schema, bot.interval, bot.windows)
+    hello = hello_of(me, cells.schema, bot.interval, bot.windows, bot.offers())
     engine = Engine(me, hello, bot, cells, bot.migrations, inbox, outside)
     bot.attach(Session(engine, outside))
     engine.start(imported)
@@ -72,7 +73,13 @@ def alone(name: str) -> Seating:
     return Seating(me, place, began=place.clock.mono(), supervised=False)
 
 
-def hello_of(me: Assignment, schema: Schema, interval: int, windows: tuple[Window, ...]) -> Hello:
+def hello_of(
+    me: Assignment,
+    schema: Schema,
+    interval: int,
+    windows: tuple[Window, ...],
+    offers: Offers | None = None,
+) -> Hello:
     """How this process introduces itself."""
     try:
         installed = version("neverblink")
@@ -90,4 +97,5 @@ def hello_of(me: Assignment, schema: Schema, interval: int, windows: tuple[Windo
         windows=tuple(window.spec for window in windows),
         python=platform.python_version(),
         neverblink=installed,
+        offers=offers,
     )

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from ..protocol.journal import HEADER_SIZE, JournalError, RecordKind, pack_header, pack_record
+from ..protocol.journal import HEADER_SIZE, JournalError, Position, RecordKind, pack_header, pack_record
 from .disk import check_size, fail, write_all
 from .syncer import Syncer
 
@@ -31,6 +31,8 @@ class SegmentFile:
         self.path = path
         self.number = number
         self.end = end
+        self.opening = 0
+        """Where its snapshot ends, 0 while that is not known."""
         self.durability = durability
         self._fd = fd
         self._torn = False
@@ -63,6 +65,11 @@ class SegmentFile:
         return cls(path, number, fd, end, durability)
 
     @property
+    def position(self) -> Position:
+        """Where the next record will be."""
+        return Position(self.number, self.end, self.opening)
+
+    @property
     def fd(self) -> int:
         return self._fd
 
@@ -87,6 +94,8 @@ class SegmentFile:
             fail(self.path, "cannot be written", problem)
         self._torn = False
         self.end += len(record)
+        if kind is RecordKind.WHOLE:
+            self.opening = self.end
         if self._syncer is not None:
             self._syncer.written = True
 

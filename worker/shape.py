@@ -22,7 +22,7 @@ from msgspec import inspect
 from ..protocol.changes import Schema
 from .table import StateError, Table, check_row_type
 
-__all__ = ["CellField", "Shape", "StateTypeError", "TableField"]
+__all__ = ["CellField", "Shape", "StateTypeError", "TableField", "every_type"]
 
 
 class StateTypeError(StateError, TypeError):
@@ -149,7 +149,7 @@ class Shape:
 
     def _travels(self, info: inspect.Type, field: str) -> None:
         """Raise unless msgspec can encode, and decode, what `info` describes."""
-        for part in _walk(info, set()):
+        for part in every_type(info, set()):
             if _table_class(part):
                 raise StateTypeError(
                     f"state type {self.name}: field {field!r} has a Table inside: "
@@ -206,7 +206,7 @@ def _table_class(info: inspect.Type) -> bool:
     return isinstance(info, inspect.CustomType) and issubclass(info.cls, Table)
 
 
-def _walk(info: inspect.Type, seen: set[type]) -> Iterator[inspect.Type]:
+def every_type(info: inspect.Type, seen: set[type]) -> Iterator[inspect.Type]:
     """Every type within a type, itself first; each record once."""
     yield info
     cls = getattr(info, "cls", None)
@@ -218,7 +218,7 @@ def _walk(info: inspect.Type, seen: set[type]) -> Iterator[inspect.Type]:
         for part in cast("Iterable[object]", value) if isinstance(value, tuple) else (value,):
             inner = part.type if isinstance(part, inspect.Field) else part
             if isinstance(inner, inspect.Type):
-                yield from _walk(inner, seen)
+                yield from every_type(inner, seen)
 
 
 def _describe(info: inspect.Type, above: tuple[type, ...]) -> str:

@@ -149,8 +149,6 @@ class SimulatedJournal:
 class SimulatedSegment:
     """The snapshot that the one segment opens with."""
 
-    end = 0
-
     def __init__(self, journal: SimulatedJournal) -> None:
         self._journal = journal
 

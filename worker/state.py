@@ -11,7 +11,7 @@ field, and nothing of a change is applied unless all of it can be.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from typing import Any, NoReturn, cast
 
@@ -22,6 +22,7 @@ from ..protocol.wire import UNDECODABLE
 from .culprit import NOT_ENCODABLE, find_culprit
 from .shape import CellField, Shape, StateTypeError, TableField
 from .table import Guard, RowTypeError, StateError, Table
+from .walk import Walk
 
 __all__ = ["Cells", "RowTypeError", "Shape", "StateError", "StateTypeError", "StateUnreadable"]
 
@@ -175,9 +176,13 @@ class Cells:
         """Each table with its number of rows."""
         return {field.name: len(getattr(state, field.attr)) for field in self.shape.tables}
 
-    def keys(self, state: Any, table: str) -> list[Any]:
-        """The keys of a table, in order."""
-        return list(getattr(state, self._tables[table].attr))
+    def keys(self, state: Any, table: str) -> Iterator[Any]:
+        """The keys of a table, in order, as long as it does not change."""
+        return iter(getattr(state, self._tables[table].attr))
+
+    def walk(self, state: Any, table: str) -> Walk:
+        """The keys of a table as of now, in order, while it goes on changing."""
+        return self._table(state, self._tables[table]).walk()
 
     def rows(self, state: Any, table: str, keys: Iterable[Any]) -> list[tuple[bytes, bytes]]:
         """Some rows of a table, encoded, as they are now; keys that are no longer there are left out."""

@@ -18,10 +18,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from typing import Any, Final, Protocol, TypeVar, cast, final, overload
+from weakref import ref
 
 from msgspec import inspect
 
 from ..protocol.errors import NeverblinkError
+from .walk import Walk
 
 __all__ = ["Guard", "RowTypeError", "StateError", "Table", "check_row_type"]
 
@@ -67,7 +69,7 @@ class Table(dict[K, V]):
     `StateError` at once, and so does a row that is not of the table's row type.
     """
 
-    __slots__ = ("guard", "name", "row", "touched")
+    __slots__ = ("_walks", "guard", "name", "row", "touched")
 
     guard: Guard | None
     """Who says whether writing is allowed; None allows it. Set by the engine."""
@@ -91,6 +93,8 @@ class Table(dict[K, V]):
         self.name = ""
         self.row = None
         self.touched = {}
+        self._walks: tuple[ref[Walk], ...] = ()
+        """Those who walk through it, and have to know what is added and deleted."""
         self.update(rows)
 
     def take(self) -> dict[K, bool]:
@@ -98,6 +102,12 @@ class Table(dict[K, V]):
         touched = self.touched
         self.touched = {}
         return touched
+
+    def walk(self) -> Walk:
+        """Begin to walk through the keys that there are now, while it goes on changing."""
+        walk = Walk(self)
+        self._walks = (*self._walks, ref(walk, self._walked))
+        return walk
 
     def __setitem__(self, key: K, row: V) -> None:
         guard, expected, touched = self.guard, self.row, self.touched
@@ -112,6 +122,9 @@ class Table(dict[K, V]):
         if key not in self:
             # A new key goes to the end here, so it has to come last elsewhere too.
             touched[key] = touched.pop(key, False)
+            for walking in self._walks:
+                if (walk := walking()) is not None:
+                    walk.added(key)
         elif key not in touched:
             touched[key] = False
         _write(self, key, row)
@@ -121,6 +134,9 @@ class Table(dict[K, V]):
             raise self._closed()
         super().__delitem__(key)
         self.touched[key] = True
+        for walking in self._walks:
+            if (walk := walking()) is not None:
+                walk.deleted(key)
 
     @overload
     def pop(self, key: K, /) -> V: ...
@@ -180,6 +196,9 @@ class Table(dict[K, V]):
 
     def __repr__(self) -> str:
         return f"Table({super().__repr__()})"
+
+    def _walked(self, over: ref[Walk]) -> None:
+        self._walks = tuple(walking for walking in self._walks if walking is not over)
 
     def _closed(self) -> StateError:
         return StateError(

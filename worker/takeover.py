@@ -202,7 +202,7 @@ def _found(
         found.problem = damaged[0]
     replica.position = NOWHERE
     if not found.problem:
-        end = Position(reading.segment, reading.end)
+        end = Position(reading.segment, reading.end, reading.opening)
         try:
             journal.settle(end)
         except JournalError as problem:

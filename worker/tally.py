@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..protocol.frame import Frame
 from ..protocol.link import Doubt, Handed, Report
-from ..protocol.seat import Seat
+from ..protocol.seat import Role, Seat
 from .keeper import Keeper
 from .publisher import Publisher
 from .replica import Replica
@@ -84,4 +84,5 @@ class Tally:
             guard=seat.guard,
             lag=lag,
             journal=self._keeper.report(),
+            settings=replica.settings.now() if seat.role is Role.LEADING else None,
         )

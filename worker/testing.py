@@ -55,7 +55,7 @@ class HandoverFailed(NeverblinkError):
 
 
 class CommandFailed(NeverblinkError):
-    """The bot's `on_command` raised; the message is what it raised."""
+    """A command's handler raised, and the message is what; or it was refused, and the message is why."""
 
 
 class Killed(BaseException):
@@ -111,6 +111,11 @@ class Simulation(Generic[S]):
     def state(self) -> S:
         """The state, as the leader has it."""
         return self.leader.state
+
+    @property
+    def settings(self) -> Any:
+        """The settings in force in the leader, of the bot's own type."""
+        return self._leading.bot.settings.current
 
     @property
     def now(self) -> int:
@@ -194,6 +199,18 @@ class Simulation(Generic[S]):
                     return answer.value
             _ = self._leading
             self._pass(self._next_moment())
+
+    def set(self, **values: Any) -> None:
+        """Change settings, as `neverblink settings` does. Raises `CommandFailed` when they do not fit."""
+        self.send("settings", set=values)
+
+    def reset(self, *names: str) -> None:
+        """Let settings be as the bot's class says, as `neverblink settings --reset` does."""
+        self.send("settings", reset=names)
+
+    def halt(self) -> Any:
+        """Halt the bot, as `neverblink halt` does; return what its `on_halt` answered. Raises `CommandFailed`."""
+        return self.send("halt")
 
     def pause(self) -> None:
         """Set `paused`, as `neverblink pause` does."""

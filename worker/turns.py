@@ -18,12 +18,14 @@ from ..protocol.frame import Armed, Frame, Item, Kind, Led, Timing, Traffic, Yie
 from ..protocol.grid import ClockStep, Gap, GapKind, Grid, Plan, Policy, Reading, detect_step, plan
 from ..protocol.journal import RecordKind
 from ..protocol.window import Window, first_open
-from ..protocol.wire import MAX_MESSAGE, UNDECODABLE, WireError
+from ..protocol.wire import MAX_MESSAGE
+from .commanding import Asked, Commanded, Commanding, decode_command
 from .keeper import Keeper
 from .moments import Command, Event, Tick, Timer
 from .outside import Outside
 from .publisher import Publisher
 from .replica import Replica
+from .settings import Settings
 from .table import StateError
 
 __all__ = ["Bot", "Turn", "Turns"]
@@ -39,7 +41,7 @@ _SLACK = 2_000_000
 """Many times what a handoff takes, so that it seldom makes a tick late; and at most a quarter of an interval."""
 
 
-class Bot(Protocol):
+class Bot(Commanded, Protocol):
     """The user's code, as the engine sees it: a `Worker` or a `join` loop."""
 
     interval: int
@@ -48,6 +50,7 @@ class Bot(Protocol):
     event_type: Any
     gathers: bool
     """Events, timers and commands come with the tick, not in turns of their own."""
+    settings: Settings
 
     def call_start(self) -> Any: ...
     def call_load(self, state: Any) -> Any: ...
@@ -55,7 +58,6 @@ class Bot(Protocol):
     def call_tick(self, tick: Tick[Any]) -> Any: ...
     def call_event(self, event: Event) -> Any: ...
     def call_timer(self, timer: Timer) -> Any: ...
-    def call_command(self, name: str, args: dict[str, Any]) -> Any: ...
     def call_yield(self) -> Any: ...
     def call_retire(self) -> Any: ...
     def call_stop(self) -> Any: ...
@@ -71,15 +73,12 @@ class Turn(msgspec.Struct):
     tick: Tick[Any] | None = None
     gaps: tuple[Gap, ...] = ()
     items: tuple[Item, ...] = ()
-    commands: tuple[tuple[Item, str, dict[str, Any]], ...] = ()
-    """Those of the items that are commands for the bot's own code."""
-    cut: tuple[str, ...] = ()
-    """Keys of commands that a worker died of: they are answered, and do not run."""
+    asked: Asked | None = None
+    """What those of the items ask for that are commands."""
     timers: tuple[tuple[str, Armed], ...] = ()
     about: Led | None = None
     began: int = 0
     late: int = 0
-    pause: bool | None = None
 
 
 class Turns:
@@ -96,6 +95,7 @@ class Turns:
         self._keeper = keeper
         self._clock = outside.clock
         self._grid = Grid(bot.interval)
+        self._commanding = Commanding(bot, replica)
         self._reading: Reading | None = None
         self._step: ClockStep | None = None
         self._gap_kind: GapKind = "missed"
@@ -180,6 +180,8 @@ class Turns:
         self.check_untouched()
         turn.began = self._clock.mono()
         turn.late = max(0, self._clock.wall() - turn.due)
+        if turn.asked is not None and turn.asked.change is not None:
+            self._replica.settings.adopt(turn.asked.change)
         self.open = True
 
     def finish(self, turn: Turn, value: Any) -> Frame:
@@ -192,8 +194,13 @@ class Turns:
                 replica.timers.spend(name, wall)
         for item in turn.items:
             replica.inbox.apply(item.key, wall)
-        if turn.pause is not None:
-            replica.paused = turn.pause
+        asked = turn.asked
+        pause = settings = None
+        if asked is not None:
+            pause = asked.pause
+            settings = asked.change.packed if asked.change is not None else None
+        if pause is not None:
+            replica.paused = pause
         seq = turn.tick.seq if turn.tick is not None else (-1 if replica.seq is None else replica.seq)
         timing = Timing(
             due=turn.due,
@@ -205,7 +212,7 @@ class Turns:
             step=self._step if turn.tick is not None else None,
         )
         frame = self._emit(
-            turn.kind, seq, timing, tuple(item.key for item in turn.items), turn.about, turn.pause
+            turn.kind, seq, timing, tuple(item.key for item in turn.items), turn.about, pause, settings
         )
         self._after_tick = turn.kind == "tick"
         if turn.tick is not None:
@@ -217,6 +224,13 @@ class Turns:
         elif turn.tick is not None:
             self._gap_cause = "the process was not scheduled in time"
         return frame
+
+    def keep_settings(self, turn: Turn) -> None:
+        """The bot would not have the new settings: they are as they were."""
+        asked = turn.asked
+        if asked is not None and asked.change is not None:
+            self._replica.settings.undo(asked.change, asked.before)
+            asked.change = None
 
     def abandon(self) -> None:
         """The handler raised: the turn has no frame."""
@@ -234,7 +248,13 @@ class Turns:
         self._replica.cells.forget()
         seq = -1 if self._replica.seq is None else self._replica.seq
         return self._emit(
-            "reset", seq, Timing(ended=self._clock.wall(), mono=self._clock.mono()), (), None, None
+            "reset",
+            seq,
+            Timing(ended=self._clock.wall(), mono=self._clock.mono()),
+            (),
+            None,
+            None,
+            self._replica.settings.packed,
         )
 
     def check_untouched(self) -> None:
@@ -325,16 +345,10 @@ class Turns:
                 lambda: self._bot.call_event(self._event(item)),
                 items=(item,),
             )
-        name, args = decode_command(item)
-        turn = Turn("command", f"command {name}", item.at, lambda: None, items=(item,))
-        if name in _PAUSE:
-            turn.pause = _PAUSE[name]
-        elif item.key in self._replica.open:
-            turn.cut = (item.key,)
-        else:
-            turn.commands = ((item, name, args),)
-            turn.call = lambda: self._bot.call_command(name, args)
-        return turn
+        asked = Asked()
+        self._commanding.take(item, asked)
+        name, _ = decode_command(item)
+        return Turn("command", f"command {name}", item.at, asked.call or _nothing, items=(item,), asked=asked)
 
     def _gather(self, turn: Turn, wall: int) -> None:
         assert turn.tick is not None
@@ -346,14 +360,10 @@ class Turns:
             if item.kind == "event":
                 events.append(self._event(item))
                 continue
-            name, args = decode_command(item)
-            if name in _PAUSE:
-                turn.pause = _PAUSE[name]
-            elif item.key in replica.open:
-                turn.cut = (*turn.cut, item.key)
-            else:
-                commands.append(Command(item.key, name, args))
-                turn.commands = (*turn.commands, (item, name, args))
+            turn.asked = turn.asked or Asked()
+            own = self._commanding.take(item, turn.asked)
+            if own is not None:
+                commands.append(Command(item.key, *own))
         timers = tuple((name, armed) for name, armed in replica.timers.all().items() if armed.due <= wall)
         turn.items = tuple(items)
         turn.timers = timers
@@ -363,6 +373,7 @@ class Turns:
             timers=tuple(Timer(name, armed.due, wall - armed.due, armed.every) for name, armed in timers),
             commands=tuple(commands),
             answers={},
+            halt=turn.asked is not None and turn.asked.halt,
         )
 
     def _event(self, item: Item) -> Event:
@@ -382,6 +393,7 @@ class Turns:
         applied: tuple[str, ...],
         about: Led | Yielded | None,
         paused: bool | None,
+        settings: bytes | None = None,
     ) -> Frame:
         replica = self._replica
         frame = Frame(
@@ -397,6 +409,7 @@ class Turns:
             timers=replica.timers.take_changes(),
             paused=paused,
             about=about,
+            settings=settings,
         )
         body = encode_frame(frame)
         if len(body) > MAX_FRAME:
@@ -425,15 +438,7 @@ class Turns:
 
 
 _QUIET = Traffic()
-_PAUSE = {"pause": True, "resume": False}
-_command: msgspec.msgpack.Decoder[tuple[str, dict[str, Any]]] = msgspec.msgpack.Decoder(
-    tuple[str, dict[str, Any]]
-)
 
 
-def decode_command(item: Item) -> tuple[str, dict[str, Any]]:
-    """The name and arguments in a command's item. Raises `WireError`."""
-    try:
-        return _command.decode(item.data)
-    except UNDECODABLE as problem:
-        raise WireError(f"command {item.key}", str(problem)) from None
+def _nothing() -> None:
+    """A command that needs none of the bot's code."""

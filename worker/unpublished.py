@@ -35,10 +35,6 @@ class Unpublished:
         self._adopt = adopt
         self._naming: Chore | None = None
 
-    @property
-    def end(self) -> int:
-        return self._file.end
-
     def append(self, kind: RecordKind, payload: bytes) -> None:
         self._file.append(kind, payload)
 

@@ -7,18 +7,21 @@ A bot author subclasses it with the state's type, and writes the handlers that a
 from __future__ import annotations
 
 import typing
-from collections.abc import Sequence
-from typing import Any, ClassVar, Generic, NoReturn, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, NoReturn, TypeVar
 
 from ..protocol import duration
 from ..protocol.errors import NeverblinkError
 from ..protocol.grid import Policy
+from ..protocol.link import Offers
 from ..protocol.window import Window
+from .commands import CommandError, Declared, declared_in, unknown
 from .decision import Decision
 from .inbox import Inbox
 from .migration import Migrations
 from .moments import Event, InDoubt, Tick, Timer
 from .session import Session
+from .settings import Settings, SettingsError
 from .state import Cells, StateError
 
 __all__ = ["BotError", "Worker", "WorkerBot"]
@@ -43,9 +46,10 @@ class Worker(Generic[S]):
                     order = await exchange.place(..., client_order_id=d.id)
                     self.state.positions["BTC"] = Position(order)
 
-    The state changes in a *turn* only: `on_tick`, `on_event`, `on_timer`, `on_command`, `on_lead` and `on_stop`, one
-    after another. A handler that raises ends the process, except `on_command`, whose error goes to the operator. Do not
-    define `__init__` with arguments.
+    The state changes in a *turn* only: `on_tick`, `on_event`, `on_timer`, an operator's commands (methods marked with
+    `@command`, `on_command`, `on_halt`, `on_settings`), `on_lead` and `on_stop`, one after another. A handler that
+    raises ends the process, except for a command, whose error goes to the operator. Do not define `__init__` with
+    arguments.
     """
 
     tick: ClassVar[str] = "1s"
@@ -62,6 +66,14 @@ class Worker(Generic[S]):
     """How many keys of applied events are remembered, so that the same one is not applied twice."""
     remember_for: ClassVar[str] = "1d"
     """For how long."""
+    if not TYPE_CHECKING:
+        # Not for type checkers, so that `self.settings` is of the type that a subclass assigns.
+        settings = None
+        """What an operator may change while the bot runs: an object of a frozen `msgspec.Struct`, with its defaults.
+
+        In the bot `self.settings` is what is in force: as the class says, but for what an operator has set with
+        `neverblink settings max_position=3`. It changes between two turns only.
+        """
 
     _session: Session | None = None
 
@@ -173,8 +185,24 @@ class Worker(Generic[S]):
         """A timer has gone off."""
 
     def on_command(self, name: str, args: dict[str, Any]) -> Any:
-        """An operator's `neverblink send NAME`. What it returns is shown to them, and so is what it raises."""
-        raise ValueError(f"unknown command {name!r}: this bot has no on_command")
+        """An operator's `neverblink send NAME`, where NAME is no method marked with `@command`.
+
+        What it returns is shown to them, and so is what it raises.
+        """
+        raise ValueError(unknown(name, {}))
+
+    def on_halt(self) -> Any:
+        """An operator halts the bot: give up what it holds, now. It is paused already, and stays so until `resume`.
+
+        What it returns is shown to them, and so is what it raises; the bot ticks on.
+        """
+
+    def on_settings(self, old: Any, new: Any) -> Any:
+        """An operator has changed the settings: `self.settings` is `new` from here on, and was `old` until now.
+
+        Both are of the bot's own type, and fit it. If it raises, the change is refused, the settings are as they were,
+        and the operator is told why.
+        """
 
     def on_yield(self) -> Any:
         """Another process leads now. Let go of nothing yet: this one may have to take the bot back at any moment."""
@@ -212,6 +240,14 @@ class WorkerBot:
         self.remember = (cls.remember, duration.parse(cls.remember_for))
         self.worker = cls()
         bot = self.worker
+        self.commands: Mapping[str, Declared] = _commands_of(cls)
+        self.listens = _has_own(cls, "on_command")
+        self.halts = _has_own(cls, "on_halt")
+        self.settings = settings_of(
+            self.name, getattr(cls, "settings", None), lambda now: setattr(bot, "settings", now)
+        )
+        self.call_halt = bot.on_halt
+        self.call_settings = bot.on_settings
         self.call_start = bot.on_start
         self.call_load = bot.on_load
         self.call_lead = bot.on_lead
@@ -225,6 +261,12 @@ class WorkerBot:
 
     def cells(self) -> Cells:
         return Cells(self.state_type, self.schema)
+
+    def call_declared(self, name: str, args: dict[str, Any]) -> Any:
+        return getattr(self.worker, name)(**args)
+
+    def offers(self) -> Offers:
+        return offers_of(self.commands, self.settings, self.halts, self.listens)
 
     def attach(self, session: Session) -> None:
         self.worker._session = session  # pyright: ignore[reportPrivateUsage]
@@ -266,6 +308,31 @@ def overrun_of(name: str, overrun: Any) -> Policy:
     if overrun not in ("skip", "catch-up"):
         raise BotError(f'bot {name}: overrun = {overrun!r}: expected "skip" or "catch-up"')
     return overrun
+
+
+def settings_of(name: str, defaults: Any, show: Callable[[Any], None] = lambda _: None) -> Settings:
+    """The settings of a bot. Raises `BotError`."""
+    try:
+        return Settings(defaults, show)
+    except SettingsError as problem:
+        raise BotError(f"bot {name}: {problem.message}") from None
+
+
+def offers_of(commands: Mapping[str, Declared], settings: Settings, halts: bool, listens: bool) -> Offers:
+    """What an operator can ask of a bot."""
+    offered = tuple(commands[name].offered for name in sorted(commands))
+    return Offers(offered, settings.schema(), halts, listens)
+
+
+def _has_own(cls: type[Worker[Any]], handler: str) -> bool:
+    return getattr(cls, handler) is not getattr(Worker, handler)
+
+
+def _commands_of(cls: type[Worker[Any]]) -> dict[str, Declared]:
+    try:
+        return declared_in(cls)
+    except CommandError as problem:
+        raise BotError(f"bot {cls.__name__}: {problem.message}") from None
 
 
 def _state_type(cls: type[Worker[Any]]) -> Any:

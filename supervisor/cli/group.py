@@ -41,6 +41,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "acknowledge": ("steer", "Say that you know of an outage: `status` shows it no more."),
     "down": ("steer", "Stop the bot for good at its next boundary, then the supervisor."),
     "keys": ("keys", "Who may ask over TCP: the server's key, and those of its clients."),
+    "token": ("token", "Who may ask over HTTP, and open the web page."),
     "systemd": ("systemd", "Print the systemd unit that runs the supervisor."),
     "hook": ("hook", "Deploy what is pushed to a git repository: `git push live main`."),
     "demo": ("demo", "A small market, a live bot, and seven deploys that try to hurt it."),

@@ -10,21 +10,21 @@ import click
 import msgspec
 
 from ...protocol.errors import NeverblinkError
+from ..tail import Tail, last_lines
 from .ending import say_json
 from .errors import BadInput
 from .here import Here
 from .past import open_history
 from .screen import Screen
 from .shell import complete_release
-from .tail import Tail, last_lines
 from .verb import Done, verb
 
 __all__ = ["logs"]
 
 _LOOK_EVERY = 0.2
 _KNOWN_WITHIN = 2.0
-_OURS = "supervisor.log"
-"""The supervisor's own log lies beside the workers'."""
+_OURS = ("supervisor.log", "http.log")
+"""The supervisor's own logs lie beside the workers'."""
 _COLOURS = ("cyan", "magenta", "yellow", "blue", "green")
 
 
@@ -103,7 +103,9 @@ class _Book:
         A file is there a moment before the history knows whose it is: `patient` leaves such a one for the next look.
         """
         there = {
-            path: path.stat().st_ctime for path in self._here.home.logs.glob("*.log") if path.name != _OURS
+            path: path.stat().st_ctime
+            for path in self._here.home.logs.glob("*.log")
+            if path.name not in _OURS
         }
         if any(path.name not in self._owners for path in there):
             self._learn()

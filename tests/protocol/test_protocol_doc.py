@@ -50,7 +50,7 @@ PARTS = [
     keys.Keys,
     *(versions.VersionRange, changes.Schema, changes.Changes, window.WindowSpec, grid.Gap, grid.ClockStep),
     *(frame.Item, frame.Timing, frame.Traffic, frame.Armed, frame.Led, frame.Yielded, frame.Vitals),
-    link.Doubt,
+    *(link.Doubt, link.Offers, link.Offered, link.SettingsNow),
     *(journal.Position, journal.Snapshot, journal.Rows, journal.Opened, journal.Closed),
     *(journal.Whole, journal.Unwritten, link.Journaled),
 ]

@@ -32,7 +32,7 @@ NOW = 1_795_532_400 * S
 QUIET = Status(
     version=1, bot="foresight", state="running", reason="", at=NOW, home="/srv/.neverblink",
     worker="w5", release="v2", pid=4321, epoch=7, python="3.13.1", since=NOW - 192 * S, seq=1795532399, reported=NOW,
-    interval=S, ticks=192, skipped=0, late_max=80_000, paused=False, slow="", journal=None,
+    interval=S, ticks=192, skipped=0, late_max=80_000, paused=False, settings=None, commands=(), slow="", journal=None,
     inbox=None, windows=(), decisions=(), workers=(), deployment=None, last=None, lock=None, failure=None, outages=(),
     standby=None,
     supervisor=Supervisor(1, "0.1.0", NOW - 3600 * S),

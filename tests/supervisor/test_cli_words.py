@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from neverblink.supervisor.cli.screen import Screen, columns
-from neverblink.supervisor.cli.tail import Tail, last_lines
 from neverblink.supervisor.cli.words import ago, count, last, size
+from neverblink.supervisor.tail import Tail, last_lines
 
 S = 1_000_000_000
 

@@ -49,8 +49,9 @@ def test_every_key_of_the_configuration_is_in_it_with_its_default() -> None:
         "keep",
         "listen",
         "watchdog",
+        "web",
     }
-    keys |= {"listen.tcp"}
+    keys |= {"listen.tcp", "web.listen", "web.cert", "web.key", "web.plain", "web.names"}
     keys |= {f"handoff.{key}" for key in Handoff.__struct_fields__}
     keys |= {f"deploy.{key}" for key in Deploying.__struct_fields__}
     keys |= {f"journal.{key}" for key in Journal.__struct_fields__}

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from neverblink.protocol.stream import FrameSent, leader_codec
 from neverblink.supervisor.audit import audit
 from neverblink.supervisor.journal_reader import read_journal
 from neverblink.worker.journal_file import JournalFile
@@ -77,6 +78,40 @@ def test_a_leader_goes_on_in_the_segment_that_it_found(tmp_path: Path) -> None:
     assert report.ticks == second.replica.state.count
 
 
+class Large(Keeps):
+    rows = 4000
+
+
+def test_a_leader_that_goes_on_in_a_segment_knows_how_much_of_it_is_the_snapshot(tmp_path: Path) -> None:
+    """Else each one that takes over a large state would begin by writing all of it anew."""
+    first = Filed(tmp_path, Large, segment=4096)
+    while len(numbers(tmp_path)) < 3:
+        first.ticks(10)
+    first.ticks(5)
+    first.stop()
+    there = first.journal.stored()[-1].size
+    assert there > 10 * 4096
+    second = Filed(tmp_path, Large, segment=4096, at=first.clock.wall(), worker="w2").ticks(50)
+    second.stop()
+    assert numbers(tmp_path)[-1] == 3
+    assert second.journal.stored()[-1].size > there
+
+
+def test_a_follower_that_takes_over_knows_it_from_the_stream(tmp_path: Path) -> None:
+    first = Filed(tmp_path, Large, segment=4096)
+    while len(numbers(tmp_path)) < 3:
+        first.ticks(10)
+    frame = FrameSent(b"", first.replica.position)
+    followed = leader_codec.decode(leader_codec.encode(frame))
+    assert isinstance(followed, FrameSent)
+    first.stop()
+    journal = JournalFile(tmp_path, "process")
+    journal.settle(followed.position)
+    assert followed.position.opening > 10 * 4096
+    assert journal.position.opening == followed.position.opening
+    journal.close()
+
+
 def test_old_segments_go_by_size_and_what_is_left_is_a_journal(tmp_path: Path) -> None:
     bot = Filed(tmp_path / "journal", keep=120_000)
     most = 0
@@ -99,9 +134,6 @@ def test_old_segments_go_by_size_and_what_is_left_is_a_journal(tmp_path: Path) -
 
 def test_a_segment_has_as_much_after_its_snapshot_as_the_snapshot_has(tmp_path: Path) -> None:
     """Else a bot with a large state would write little but snapshots."""
-
-    class Large(Keeps):
-        rows = 4000
 
     bot = Filed(tmp_path, Large, segment=4096).ticks(1500)
     bot.stop()

@@ -199,7 +199,10 @@ def test_a_bot_without_commands_says_so() -> None:
     class Mute(Worker[Book]):
         pass
 
-    with Simulation(Mute) as bot, pytest.raises(CommandFailed, match="this bot has no on_command"):
+    with (
+        Simulation(Mute) as bot,
+        pytest.raises(CommandFailed, match="it declares none, and has no on_command"),
+    ):
         bot.send("book")
 
 

@@ -115,6 +115,21 @@ def test_a_timer_that_came_due_in_a_slow_turn_says_how_late_it_is() -> None:
         assert bot.state.order[:2] == ["tick", f"exit {2 * SECOND}"]
 
 
+def test_a_bot_that_is_always_late_can_be_handed_over_all_the_same() -> None:
+    """There is never time between two of its turns, and the copy for the new worker takes a little of theirs."""
+
+    class AlwaysLate(Bot):
+        def on_tick(self, tick: Tick[Book]) -> None:
+            super().on_tick(tick)
+            clock().spend("1200ms")
+
+    with simulated(AlwaysLate) as bot:
+        bot.ticks(3)
+        bot.hand_over(Bot)
+        bot.ticks(2)
+        assert bot.state.lates[-1] == 0
+
+
 # --- a clock that is stepped ------------------------------------------------------------------------------------------
 
 

@@ -24,6 +24,11 @@ class Tail:
         self._offset = offset
         self._rest = b""
 
+    @property
+    def place(self) -> int:
+        """The byte after the lines that were given so far: another `Tail` can go on from there."""
+        return self._offset - len(self._rest)
+
     def look(self) -> Iterator[str]:
         """The lines that are complete by now. A file that was cut short is read from its start."""
         try:

@@ -1,0 +1,61 @@
+"""token: who may ask over HTTP."""
+
+from __future__ import annotations
+
+import click
+
+from ..home import Home
+from ..web.tokens import ROLES, Role, Tokens
+from .errors import BadInput
+from .here import Here
+from .verb import Done, verb
+
+__all__ = ["token"]
+
+
+@verb
+@click.argument("action", type=click.Choice(["list", "add", "remove"]), default="list")
+@click.argument("name", default="")
+@click.option(
+    "--role",
+    type=click.Choice(ROLES),
+    default="viewer",
+    show_default=True,
+    help="add: a viewer sees everything, an operator may do all that you may.",
+)
+def token(here: Here, action: str, name: str, role: Role) -> Done:
+    """Show who may ask over HTTP and open the web page, or change who may.
+
+    \b
+    token                            shows names and roles
+    token add NAME                   makes a viewer's token, and shows it this once
+    token add NAME --role operator   makes one that may deploy, pause and stop
+    token remove NAME                lets whoever has it in no more
+
+    Where to listen is [web] in the configuration. All of it takes effect at once, also while the bot runs.
+    """
+    # To change something, the home is made and closed, as `up` does it.
+    home = here.home if action == "list" else Home.open(here.home.path)
+    tokens = Tokens(home.tokens)
+    if action != "list" and not name:
+        raise BadInput(f"token {action} takes a name: neverblink token {action} NAME")
+    made: dict[str, str] = {}
+    match action:
+        case "add":
+            secret = tokens.add(name, role)
+            here.screen.line(f"{here.screen.good('made')}  {secret}")
+            here.screen.line(
+                f"      the token of {name}, {role}: shown this once, so keep it as you keep a password"
+            )
+            made = {"name": name, "role": role, "token": secret}
+        case "remove":
+            tokens.remove(name)
+        case _:
+            pass
+    known = tokens.list()
+    if action == "list":
+        for one in known:
+            here.screen.line(f"{one.role:<9} {one.name}")
+        if not known:
+            here.screen.line("nobody may ask over HTTP: neverblink token add NAME --role operator")
+    return Done({**made, "tokens": [{"name": one.name, "role": one.role, "made": one.made} for one in known]})

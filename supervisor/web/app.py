@@ -1,0 +1,226 @@
+"""The application: each request is judged, answered, and in the end counted.
+
+Whatever happens, what goes out is JSON with a code and a sentence, carries the headers that keep a browser from harm,
+and, if it is a refusal, is in the log.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+import msgspec
+from aiohttp import web
+
+from ...protocol import commands
+from ...protocol.commands import Command
+from ...protocol.errors import NeverblinkError
+from ...protocol.wire import UNDECODABLE
+from .admission import Admission
+from .book import Book
+from .door import Door
+from .metrics import Metrics
+from .operations import OPERATIONS, Operation
+from .pages import Part, parts
+from .refused import Refused
+from .tokens import Token
+
+__all__ = ["Answering", "application"]
+
+Answering = Callable[[web.Request, Operation, Token | None], Awaitable[web.StreamResponse]]
+
+LARGEST_BODY = 64 * 1024
+_BODY_WITHIN = 10.0
+_ANSWER_WITHIN = 30.0
+_ENDED_WITHIN = 1800.0
+"""Seconds for a command, and for one that waits for the end of a deployment."""
+
+_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; "
+    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+_HEADERS = {
+    "Content-Security-Policy": _POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
+    "Server": "neverblink",
+}
+
+
+def application(
+    admission: Admission,
+    answering: Mapping[str, Answering],
+    ask: Callable[[Command, float], Awaitable[Any]],
+    metrics: Metrics,
+    book: Book,
+    *,
+    encrypted: bool,
+) -> web.Application:
+    """All routes. `answering` answers what is looked at, by its path; `ask` has a command carried out."""
+    app = web.Application(middlewares=[_Gate(metrics, book, admission)], client_max_size=LARGEST_BODY)
+    for operation in OPERATIONS:
+        if operation.changes:
+            app.router.add_post(operation.path, _command(operation, admission, ask, book))
+        else:
+            app.router.add_get(operation.path, _look(operation, admission, answering[operation.path]))
+    for path, part in parts().items():
+        app.router.add_get(path, _page(part))
+    secure = {**_HEADERS, **({"Strict-Transport-Security": "max-age=31536000"} if encrypted else {})}
+
+    async def dress(request: web.Request, response: web.StreamResponse) -> None:
+        response.headers.update(secure)
+        response.headers.setdefault("Cache-Control", "no-store")
+
+    app.on_response_prepare.append(dress)
+    return app
+
+
+DOOR: web.AppKey[Door] = web.AppKey("door", Door)
+
+
+def json_answer(value: Any) -> web.Response:
+    return web.Response(body=msgspec.json.encode(value, enc_hook=str), content_type="application/json")
+
+
+def wanted(request: web.Request, kind: type[Any]) -> Any:
+    """The query as `kind`. Raises `Refused`."""
+    query: dict[str, str] = {}
+    for key, value in request.query.items():
+        if key in query:
+            raise Refused("bad-input", f"{key!r} is in the query twice")
+        query[key] = value
+    try:
+        return msgspec.convert(query, kind, strict=False)
+    except UNDECODABLE as problem:
+        raise Refused("bad-input", f"the query can't be used: {problem}") from None
+
+
+class _Gate:
+    """The outermost: what comes out of the rest is made presentable here."""
+
+    # aiohttp looks for this on what it calls with the handler.
+    __middleware_version__ = 1
+
+    def __init__(self, metrics: Metrics, book: Book, admission: Admission) -> None:
+        self._metrics = metrics
+        self._book = book
+        self._admission = admission
+
+    async def __call__(
+        self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+    ) -> web.StreamResponse:
+        door = request.app.get(DOOR)
+        if door is not None:
+            door.has_asked(request.protocol)
+        try:
+            self._admission.host(request.headers)
+            response = await handler(request)
+        except Refused as refused:
+            response = self._refuse(request, refused)
+        except web.HTTPException as problem:
+            response = self._refuse(request, _of_http(problem, request))
+        except (asyncio.CancelledError, ConnectionError):
+            raise
+        except NeverblinkError as problem:
+            response = self._refuse(request, Refused("failed", problem.message))
+        except Exception as bug:
+            self._book.say(f"a fault at {request.method} {request.path}: {bug!r}")
+            response = web.Response(
+                status=500,
+                body=Refused(
+                    "fault", "the web process failed at this; the bot is not touched by that"
+                ).body(),
+                content_type="application/json",
+            )
+        self._metrics.requests[response.status] += 1
+        return response
+
+    def _refuse(self, request: web.Request, refused: Refused) -> web.Response:
+        self._metrics.refusals[refused.code] += 1
+        who = request.get("who") or request.remote or "somebody"
+        self._book.say(
+            f"refused {who}: {request.method} {request.path_qs[:200]}: {refused.code}: {refused.message}"
+        )
+        headers: dict[str, str] = {}
+        if refused.status == 401:
+            headers["WWW-Authenticate"] = 'Bearer realm="neverblink"'
+        if refused.status == 429:
+            headers["Retry-After"] = str(max(1, round(refused.facts.get("wait", 1))))
+        return web.Response(
+            status=refused.status, body=refused.body(), content_type="application/json", headers=headers
+        )
+
+
+def _look(
+    operation: Operation, admission: Admission, answer: Answering
+) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+    async def look(request: web.Request) -> web.StreamResponse:
+        token = admission.admit(operation, request.headers)
+        request["who"] = token.name if token is not None else ""
+        return await answer(request, operation, token)
+
+    return look
+
+
+def _command(
+    operation: Operation,
+    admission: Admission,
+    ask: Callable[[Command, float], Awaitable[Any]],
+    book: Book,
+) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+    kind: Any = operation.command
+    decoder = msgspec.json.Decoder(kind)
+
+    async def carry_out(request: web.Request) -> web.StreamResponse:
+        token = admission.admit(operation, request.headers)
+        assert token is not None
+        request["who"] = token.name
+        if request.content_type != "application/json":
+            raise Refused("not-json", "the body must be JSON, and say so: Content-Type: application/json")
+        try:
+            async with asyncio.timeout(_BODY_WITHIN):
+                body = await request.read()
+        except TimeoutError:
+            raise Refused("bad-request", f"the body has not come in {_BODY_WITHIN:g}s") from None
+        try:
+            command: Any = decoder.decode(body or b"{}")
+        except RecursionError:
+            raise Refused("bad-request", "nested too deeply") from None
+        except UNDECODABLE as problem:
+            raise Refused("bad-request", f"the body is no {kind.__name__.lower()}: {problem}") from None
+        # Who it says it is is a courtesy, and which token it has a fact.
+        command = msgspec.structs.replace(command, who=f"{command.who} (token {token.name})".strip())
+        waits = isinstance(command, commands.Deploy | commands.Rollback) and command.wait
+        result = await ask(command, _ENDED_WITHIN if waits else _ANSWER_WITHIN)
+        book.say(f"done for {token.name}: {operation.name}")
+        return json_answer(result)
+
+    return carry_out
+
+
+def _page(part: Part) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+    headers = {"Content-Type": part.type, "ETag": part.tag, "Cache-Control": "no-cache"}
+
+    async def page(request: web.Request) -> web.StreamResponse:
+        if request.headers.get("If-None-Match") == part.tag:
+            return web.Response(status=304, headers={"ETag": part.tag, "Cache-Control": "no-cache"})
+        return web.Response(body=part.body, headers=headers)
+
+    return page
+
+
+def _of_http(problem: web.HTTPException, request: web.Request) -> Refused:
+    match problem.status:
+        case 404:
+            return Refused("not-found", f"there is no {request.path[:200]} here: /docs shows what there is")
+        case 405:
+            return Refused("method", f"{request.path[:200]} is not to be asked with {request.method[:20]}")
+        case 413:
+            return Refused("too-large", f"the body is larger than {LARGEST_BODY} bytes")
+        case _:
+            return Refused("bad-request", problem.reason)

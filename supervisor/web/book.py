@@ -1,0 +1,55 @@
+"""What the web process writes down: each refusal and each command, a line in the home's logs.
+
+Whoever is refused a million times must not fill the disk: lines are limited in number, and the file in size.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+from .limits import Bucket
+
+__all__ = ["Book"]
+
+_LINES_A_SECOND = 10.0
+_AT_ONCE = 200.0
+_LARGEST = 4 * 1024 * 1024
+
+
+class Book:
+    """Appends to the file at `path`; when that is full it becomes `path` with `.1`, and the one before goes."""
+
+    def __init__(self, path: Path, clock: Callable[[], float] = time.monotonic) -> None:
+        self._path = path
+        self._clock = clock
+        self._bucket = Bucket(_LINES_A_SECOND, _AT_ONCE, clock())
+        self._left_out = 0
+
+    def say(self, text: str) -> None:
+        """Write one line. Never raises."""
+        if self._bucket.take(self._clock()):
+            self._left_out += 1
+            return
+        left_out, self._left_out = self._left_out, 0
+        if left_out:
+            self._write(f"({left_out} lines like these were left out)")
+        self._write(text)
+
+    def _write(self, text: str) -> None:
+        stamp = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        line = " ".join(text.split())
+        try:
+            if self._path.exists() and self._path.stat().st_size > _LARGEST:
+                self._path.replace(self._path.with_name(f"{self._path.name}.1"))
+            with self._path.open("a", encoding="utf-8", errors="backslashreplace") as file:
+                file.write(f"{stamp} {_printable(line)}\n")
+        except OSError:
+            pass
+
+
+def _printable(line: str) -> str:
+    """What a stranger sent may be anything; a terminal that shows the log must not obey it."""
+    return "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in line[:1000])

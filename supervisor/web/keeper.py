@@ -1,0 +1,133 @@
+"""The supervisor's side of the web process: starts it, starts it again when it ends, and takes it along when it leaves.
+
+The two share nothing but a pipe that says nothing: when it is closed, by us or by our death, the other one leaves.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+
+import msgspec
+
+from ..home import Home
+from ..process import Process, describe_exit
+from ..spawn import last_line
+from .settings import Settings
+
+__all__ = ["Keeper", "Told"]
+
+_PAUSES = (0.2, 0.5, 1.0, 2.0, 5.0, 15.0)
+_SETTLED = 30.0
+_LEAVE_WITHIN = 2.0
+LIBRARY = "aiohttp"
+
+
+class Told(msgspec.Struct, frozen=True):
+    """What the process is told on its command line; nothing of it is a secret."""
+
+    home: str
+    bot: str
+    version: str
+    settings: Settings
+
+
+class Keeper:
+    """Keeps a web process with these `settings`; `tell` is told what people should know. To be closed."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        home: Home,
+        bot: str,
+        version: str,
+        tell: Callable[[str], None],
+        command: tuple[str, ...] = (sys.executable, "-P", "-m", "neverblink.supervisor.web"),
+    ) -> None:
+        self._settings = settings
+        self._log = home.logs / "http.err"
+        self._told = Told(str(home.path), bot, version, settings)
+        self._tell = tell
+        self._command = command
+        self._loop = asyncio.get_running_loop()
+        self._child: subprocess.Popen[bytes] | None = None
+        self._process: Process | None = None
+        self._gone = asyncio.Event()
+        self._again: asyncio.TimerHandle | None = None
+        self._failures = 0
+        self._since = 0.0
+        self._closed = False
+        if importlib.util.find_spec(LIBRARY) is None:
+            # A page must never be what keeps a bot from running.
+            self._tell(
+                "no web page: [web] is configured, and its library is missing: `pip install 'neverblink[web]'`"
+            )
+            return
+        self._start()
+        self._tell(
+            f"web page on {settings.url} (`neverblink token add NAME --role operator` lets somebody in)"
+        )
+
+    @property
+    def pid(self) -> int:
+        """The process's, 0 when there is none."""
+        return self._process.pid if self._process is not None and self._process.running else 0
+
+    async def close(self) -> None:
+        """End the process, and wait until it has."""
+        self._closed = True
+        if self._again is not None:
+            self._again.cancel()
+        process, child = self._process, self._child
+        if process is None or child is None or not process.running:
+            return
+        assert child.stdin is not None
+        child.stdin.close()
+        try:
+            async with asyncio.timeout(_LEAVE_WITHIN):
+                await self._gone.wait()
+        except TimeoutError:
+            process.signal(signal.SIGKILL)
+            await self._gone.wait()
+
+    def _start(self) -> None:
+        self._again = None
+        self._gone.clear()
+        self._since = self._loop.time()
+        try:
+            with self._log.open("wb") as log:
+                child = subprocess.Popen(
+                    [*self._command, msgspec.json.encode(self._told).decode()],
+                    cwd=self._log.parent,
+                    stdin=subprocess.PIPE,
+                    stdout=log,
+                    stderr=log,
+                    start_new_session=True,
+                )
+        except OSError as problem:
+            self._failed(f"it can't be started: {problem}")
+            return
+        self._child = child
+        self._process = Process(child, self._ended, self._loop)
+
+    def _ended(self, code: int) -> None:
+        self._gone.set()
+        if self._child is not None and self._child.stdin is not None:
+            self._child.stdin.close()
+        if self._closed:
+            return
+        if self._loop.time() - self._since > _SETTLED:
+            self._failures = 0
+        said = last_line(self._log)
+        self._failed(f"{describe_exit(code)}{f': {said}' if said else ''}")
+
+    def _failed(self, why: str) -> None:
+        pause = _PAUSES[min(self._failures, len(_PAUSES) - 1)]
+        if not self._failures or pause == _PAUSES[-1]:
+            self._tell(f"the web process ended ({why}), and is started again; the bot is not touched by that")
+        self._failures += 1
+        self._again = self._loop.call_later(pause, self._start)

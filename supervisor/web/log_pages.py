@@ -1,0 +1,97 @@
+"""The logs, a page at a time: the end of each file to begin with, and then what came since.
+
+Where a reader stands is told to the reader, who brings it along: nothing is kept here for anybody.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from ...protocol.errors import NeverblinkError
+from ..history import History
+from ..home import Home
+from ..tail import Tail, last_lines
+from .answers import LogLine, Logs, LogsWanted
+from .refused import Refused
+
+__all__ = ["LogPages"]
+
+_FILE = re.compile(r"w\d{1,9}")
+_SUPERVISOR = "supervisor"
+_MOST_FILES = 20
+_MOST_LINES = 2000
+_LONGEST_LINE = 4000
+_MOST_BEHIND = 512 * 1024
+"""Bytes; whoever is further behind begins anew at the end."""
+
+
+class LogPages:
+    """The logs of the bot in `home`. Reads files, and is to be called from one thread at a time."""
+
+    def __init__(self, home: Home, bot: str) -> None:
+        self._home = home
+        self._bot = bot
+        self._releases: dict[str, str] = {}
+        """Each worker's."""
+
+    def page(self, wanted: LogsWanted) -> Logs:
+        """What is wanted of them. Raises `Refused`."""
+        files = self._files()
+        if wanted.worker:
+            if wanted.worker not in files:
+                raise Refused(
+                    "not-found", f"there is no log of {wanted.worker!r} (logs of: {', '.join(files)})"
+                )
+            files = {wanted.worker: files[wanted.worker]}
+        places = _places(wanted.after)
+        lines: list[LogLine] = []
+        after: list[str] = []
+        for worker, path in files.items():
+            texts, place = _read(path, places.get(worker, 0) if wanted.after else None, wanted.lines)
+            release = self._release(worker)
+            lines += [LogLine(worker, release, text[:_LONGEST_LINE]) for text in texts]
+            after.append(f"{worker}:{place}")
+        most = _MOST_LINES if wanted.after else wanted.lines
+        return Logs(lines[-most:] if most else [], ",".join(after))
+
+    def _files(self) -> dict[str, Path]:
+        """Those there are, in the order of their workers, the supervisor's last."""
+        there = [path for path in self._home.logs.glob("w*.log") if _FILE.fullmatch(path.stem)]
+        there.sort(key=lambda path: int(path.stem[1:]))
+        files = {path.stem: path for path in there[-_MOST_FILES:]}
+        return {**files, _SUPERVISOR: self._home.logs / "supervisor.log"}
+
+    def _release(self, worker: str) -> str:
+        if worker == _SUPERVISOR:
+            return ""
+        if worker not in self._releases:
+            try:
+                with History.open(self._home.database, self._bot, read_only=True) as history:
+                    for one in history.workers(1000):
+                        self._releases[one.worker] = one.release
+            except NeverblinkError:
+                return ""
+        return self._releases.get(worker, "")
+
+
+def _read(path: Path, place: int | None, count: int) -> tuple[list[str], int]:
+    if place is None:
+        return last_lines(path, count)
+    try:
+        if path.stat().st_size - place > _MOST_BEHIND:
+            return last_lines(path, _MOST_LINES)
+    except OSError:
+        return [], place
+    tail = Tail(path, place)
+    return list(tail.look()), tail.place
+
+
+def _places(after: str) -> dict[str, int]:
+    places: dict[str, int] = {}
+    for part in after.split(",") if after else ():
+        worker, _, place = part.rpartition(":")
+        if not place.isdecimal() or len(place) > 18 or not place.isascii():
+            raise Refused("bad-input", "after: expected the `next` of an answer before")
+        places[worker] = int(place)
+    return places

@@ -1,0 +1,107 @@
+"""The description of all operations, for programs: OpenAPI 3.1, made from the table and the types."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import msgspec
+
+from .operations import OPERATIONS, Operation
+from .refused import STATUS, Told
+
+__all__ = ["describe"]
+
+_REFERENCE = "#/components/schemas/{name}"
+_OWN = ("id", "op")
+"""Of a command's fields: the path says which it is, and HTTP has its own way to match answers."""
+
+
+class _Failed(msgspec.Struct, frozen=True):
+    error: Told
+
+
+def describe(version: str, operations: tuple[Operation, ...] = OPERATIONS) -> dict[str, Any]:
+    """The OpenAPI document."""
+    types: list[Any] = [_Failed, *(one.answer for one in operations)]
+    types += [one.query for one in operations] + [one.command for one in operations if one.changes]
+    schemas, components = msgspec.json.schema_components(types, ref_template=_REFERENCE)
+    failed, rest = schemas[0], schemas[1:]
+    answers = dict(zip((one.path for one in operations), rest, strict=False))
+    for one in operations:
+        if one.changes and one.command is not None:
+            _as_body(components[one.command.__name__])
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "neverblink",
+            "version": version,
+            "description": "One bot: what it does, and what an operator may do with it. Times are nanoseconds.",
+        },
+        "security": [{"token": []}],
+        "paths": {
+            one.path: {
+                "post" if one.changes else "get": _operation(one, answers[one.path], failed, components)
+            }
+            for one in operations
+        },
+        "components": {
+            "schemas": components,
+            "securitySchemes": {
+                "token": {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "description": "`neverblink token add NAME` makes one.",
+                }
+            },
+        },
+    }
+
+
+def _operation(
+    one: Operation, answer: dict[str, Any], failed: dict[str, Any], components: dict[str, Any]
+) -> dict[str, Any]:
+    told: dict[str, Any] = {
+        "operationId": one.name,
+        "summary": one.summary,
+        "responses": {
+            "200": {"description": "Done.", "content": {one.media: {"schema": answer}}},
+            **{
+                str(status): {
+                    "description": ", ".join(code for code, its in STATUS.items() if its == status),
+                    "content": {"application/json": {"schema": failed}},
+                }
+                for status in sorted(set(STATUS.values()))
+            },
+        },
+    }
+    if one.role is None:
+        told["security"] = []
+    else:
+        told["x-role"] = one.role
+    if one.changes and one.command is not None:
+        schema = {"$ref": _REFERENCE.format(name=one.command.__name__)}
+        told["requestBody"] = {"required": True, "content": {"application/json": {"schema": schema}}}
+    parameters = [
+        {
+            "name": name,
+            "in": "path",
+            "required": True,
+            "schema": {"type": "integer", "minimum": 1, "maximum": 2**53},
+        }
+        for name in re.findall(r"{(\w+)}", one.path)
+    ]
+    query = components[one.query.__name__]
+    parameters += [
+        {"name": name, "in": "query", "required": False, "schema": schema}
+        for name, schema in query["properties"].items()
+    ]
+    if parameters:
+        told["parameters"] = parameters
+    return told
+
+
+def _as_body(schema: dict[str, Any]) -> None:
+    for name in _OWN:
+        schema["properties"].pop(name, None)
+    schema["required"] = [name for name in schema.get("required", []) if name not in _OWN]

@@ -1,0 +1,100 @@
+"""What can be asked over HTTP: one table, from which the routes and their description are made.
+
+An operation that changes something is a command of `protocol.commands`, and its body is that very struct; there is no
+second definition of anything.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+from ...protocol import commands
+from ...protocol.commands import Request
+from ..records import Deployment
+from ..status import Status
+from . import answers
+from .tokens import Role
+
+__all__ = ["OPERATIONS", "Operation"]
+
+Kind = Literal["command", "look", "own"]
+
+
+class Operation(msgspec.Struct, frozen=True):
+    """`POST path` carries out a command, `GET path` looks at something."""
+
+    path: str
+    summary: str
+    answer: Any
+    """The type of what is answered."""
+    command: type[Request] | None = None
+    """What the supervisor is asked; None for what this process knows by itself."""
+    query: type[msgspec.Struct] = answers.Nothing
+    """What may be in the query."""
+    role: Role | None = "viewer"
+    """What it takes; None: nothing at all."""
+    changes: bool = False
+    media: str = "application/json"
+
+    @property
+    def name(self) -> str:
+        """Unique."""
+        return self.path.replace("/api/", "").strip("/").replace("/", "-").replace("{", "").replace("}", "")
+
+
+def _command(op: type[Request], answer: Any) -> Operation:
+    tag = str(op.__struct_config__.tag)
+    summary = " ".join((op.__doc__ or "").split("\n\n")[0].split())
+    return Operation(f"/api/{tag}", summary, answer, command=op, role="operator", changes=True)
+
+
+OPERATIONS: tuple[Operation, ...] = (
+    Operation("/api/me", "Who asks, and of which bot.", answers.Me),
+    Operation(
+        "/api/status",
+        "What runs, what comes next, and how the last deployment ended.",
+        Status,
+        commands.Status,
+    ),
+    Operation(
+        "/api/ticks",
+        "The recent ticks: how late each began and how long it ran.",
+        answers.TicksSeen,
+        query=answers.TicksWanted,
+    ),
+    Operation(
+        "/api/events",
+        "Everything that happens, as it happens: server-sent events.",
+        str,
+        query=answers.StreamWanted,
+        media="text/event-stream",
+    ),
+    Operation(
+        "/api/history",
+        "The deployments and outages so far.",
+        answers.Past,
+        commands.History,
+        query=answers.Paging,
+    ),
+    Operation(
+        "/api/history/{deployment}", "The whole story of one deployment.", Deployment, commands.History
+    ),
+    Operation("/api/releases", "The releases kept, newest first.", answers.Kept, commands.Releases),
+    Operation(
+        "/api/audit", "Who asked for what, and what became of it.", answers.Audit, query=answers.Paging
+    ),
+    Operation("/api/logs", "What the workers print.", answers.Logs, query=answers.LogsWanted),
+    _command(commands.Deploy, answers.Begun),
+    _command(commands.Abort, answers.Begun),
+    _command(commands.Rollback, answers.Begun),
+    _command(commands.Pause, answers.Said),
+    _command(commands.Resume, answers.Said),
+    _command(commands.Send, answers.Said),
+    _command(commands.Lock, dict[str, Any]),
+    _command(commands.Unlock, dict[str, Any]),
+    _command(commands.Acknowledge, answers.Acknowledged),
+    Operation("/metrics", "The same in numbers, for Prometheus.", str, media="text/plain"),
+    Operation("/openapi.json", "This description.", dict[str, Any], role=None),
+)

@@ -1,0 +1,64 @@
+"""What whoever asks over HTTP gets instead of an answer: a status, a code for programs, and a sentence for people."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from ...protocol.commands import Fault
+from ...protocol.errors import NeverblinkError
+
+__all__ = ["STATUS", "Refused", "Told", "of_fault"]
+
+STATUS: dict[str, int] = {
+    "bad-request": 400,
+    "bad-input": 422,
+    "not-found": 404,
+    "busy": 409,
+    "locked": 423,
+    "aborted": 409,
+    "rolled-back": 409,
+    "boundary": 409,
+    "down": 409,
+    "failed": 424,
+    # ours
+    "no-token": 401,
+    "bad-token": 401,
+    "role": 403,
+    "origin": 403,
+    "host": 421,
+    "method": 405,
+    "too-large": 413,
+    "not-json": 415,
+    "too-many": 429,
+    "unreachable": 503,
+    "silent": 504,
+}
+"""Each code, and the HTTP status that it comes with."""
+
+
+class Told(msgspec.Struct, frozen=True):
+    """The error in a body."""
+
+    code: str
+    message: str
+    facts: dict[str, Any] = {}
+
+
+class Refused(NeverblinkError):
+    """A request is not answered."""
+
+    def __init__(self, code: str, message: str, facts: dict[str, Any] | None = None) -> None:
+        super().__init__(message)
+        self.code = code
+        self.status = STATUS.get(code, 400)
+        self.facts = facts or {}
+
+    def body(self) -> bytes:
+        return msgspec.json.encode({"error": Told(self.code, self.message, self.facts)}, enc_hook=repr)
+
+
+def of_fault(fault: Fault) -> Refused:
+    """What the supervisor refused."""
+    return Refused(fault.code, fault.message, fault.facts)

@@ -1,0 +1,141 @@
+"""A live bot with its web process, and what a program has to do with that: plain HTTP over a socket of its own."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import time
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from tests.ports import HOST, free_port
+from tests.whole.bots import bot
+from tests.whole.live import WITHIN, Live
+
+__all__ = ["Served", "Told"]
+
+SOURCE = bot(tick="50ms")
+
+
+class Told(NamedTuple):
+    """An answer."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+    @property
+    def code(self) -> str:
+        """Of the error."""
+        return self.json["error"]["code"]
+
+
+class Served:
+    """`live` with a web process, and a token for each role. Start it with `up`."""
+
+    def __init__(self, live: Live) -> None:
+        self.live = live
+        self.port = free_port()
+        self.tokens: dict[str, str] = {}
+        for role in ("viewer", "operator"):
+            self.tokens[role] = live.run("token", "add", f"a-{role}", "--role", role, "--json").json["token"]
+
+    @property
+    def url(self) -> str:
+        return f"http://{HOST}:{self.port}"
+
+    def code(self, name: str, source: str = SOURCE, **how: Any) -> Path:
+        """As `Live.code`, with a web page."""
+        place = self.live.code(name, source, **how)
+        with (place / "neverblink.toml").open("a") as file:
+            file.write(f'[web]\nlisten = "{HOST}:{self.port}"\n')
+        return place
+
+    def up(self, code: Path) -> None:
+        self.live.up(code)
+        self.answers()
+
+    def answers(self) -> None:
+        """Wait until the web process listens. Nothing tells of that from outside, so it is tried again and again."""
+        until = time.monotonic() + WITHIN
+        while True:
+            try:
+                assert self.ask("GET", "/api/status").status == 200
+            except OSError:
+                assert time.monotonic() < until, self.log()
+                time.sleep(0.05)
+            else:
+                return
+
+    def ask(
+        self,
+        method: str,
+        path: str,
+        body: bytes | None = None,
+        role: str = "operator",
+        **headers: str,
+    ) -> Told:
+        """Send a request; headers by their names with _ for -, and "" for one that is to be left out."""
+        connection = http.client.HTTPConnection(HOST, self.port, timeout=WITHIN)
+        said = {"Content-Type": "application/json"} if body is not None else {}
+        if role:
+            said["Authorization"] = f"Bearer {self.tokens[role]}"
+        said |= {name.replace("_", "-"): value for name, value in headers.items()}
+        try:
+            connection.request(method, path, body, {name: value for name, value in said.items() if value})
+            answer = connection.getresponse()
+            return Told(answer.status, dict(answer.headers), answer.read())
+        finally:
+            connection.close()
+
+    def get(self, path: str, **how: Any) -> Any:
+        """What is answered to a question that is answered well."""
+        told = self.ask("GET", path, **how)
+        assert told.status == 200, told
+        return told.json
+
+    def do(self, op: str, **more: Any) -> Any:
+        """The result of a command that is carried out."""
+        told = self.ask("POST", f"/api/{op}", json.dumps(more).encode())
+        assert told.status == 200, told
+        return told.json
+
+    @contextmanager
+    def events(self, query: str = "", **headers: str) -> Generator[Iterator[tuple[str, str, Any]]]:
+        """Listen: (type, id, data) of each event."""
+        connection = http.client.HTTPConnection(HOST, self.port, timeout=WITHIN)
+        said = {"Authorization": f"Bearer {self.tokens['viewer']}"}
+        connection.request("GET", f"/api/events{query}", headers=said | headers)
+        try:
+            yield _events(connection.getresponse())
+        finally:
+            connection.close()
+
+    def log(self) -> str:
+        """What the web process has written down."""
+        return "".join(path.read_text() for path in sorted((self.live.home / "logs").glob("http.*")))
+
+    def notes(self, text: str) -> None:
+        """See that the web process has written this down."""
+        until = time.monotonic() + WITHIN
+        while text not in self.log():
+            assert time.monotonic() < until, f"nobody wrote {text!r}:\n{self.log()}"
+            time.sleep(0.01)
+
+
+def _events(answer: http.client.HTTPResponse) -> Iterator[tuple[str, str, Any]]:
+    assert answer.status == 200, answer.read()
+    told: dict[str, str] = {}
+    while line := answer.readline().decode():
+        if line.strip():
+            name, _, value = line.rstrip("\n").partition(": ")
+            told[name] = value
+        elif "event" in told:
+            yield told["event"], told["id"], json.loads(told["data"])
+            told = {}

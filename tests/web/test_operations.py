@@ -1,0 +1,162 @@
+"""What a program can do over HTTP, and how the web process comes and goes."""
+
+from __future__ import annotations
+
+import os
+import signal
+from itertools import pairwise
+from typing import Any
+
+import pytest
+
+from tests.whole.live import Live, ends
+
+from .served import SOURCE, Served
+
+
+def web_process(live: Live) -> int:
+    found = [one for one in live_processes(live) if "neverblink.supervisor.web" in one[1]]
+    assert len(found) == 1, found
+    return found[0][0]
+
+
+def live_processes(live: Live) -> list[tuple[int, list[str]]]:
+    return [(process.pid, process.cmdline()) for process in live.processes()]
+
+
+def test_a_command_is_the_same_whichever_way_it_comes(served: Served) -> None:
+    done = served.do("pause", why="lunch", who="anna")
+    assert done["paused"] is True
+    assert done["seq"] > 0
+    assert served.get("/api/status")["state"] == "paused"
+    served.do("resume")
+    newest = served.get("/api/audit?limit=2")["commands"]
+    assert [one["op"] for one in newest] == ["resume", "pause"]
+    assert newest[1]["who"] == "anna (token a-operator)"
+    assert newest[1]["why"] == "lunch"
+    assert served.do("send", name="book")["value"]["ticks"] > 0
+
+
+def test_a_refusal_of_the_supervisor_comes_through(served: Served) -> None:
+    served.do("lock", why="release freeze")
+    try:
+        told = served.ask("POST", "/api/deploy", b'{"release":"current"}')
+        assert (told.status, told.code) == (423, "locked")
+        assert "release freeze" in told.json["error"]["message"]
+    finally:
+        served.do("unlock")
+
+
+def test_a_deployment_from_afar_leaves_no_hole(served: Served) -> None:
+    code = served.live.code("v2", SOURCE + "\n# new\n")
+    with served.events() as told:
+        assert next(told)[0] == "begin"
+        begun = served.do("deploy", path=str(code), why="over http")
+        phases: list[str] = []
+        leads: list[dict[str, Any]] = []
+        ended: dict[str, Any] = {}
+        while not (ended and leads):
+            kind, _, data = next(told)
+            if kind == "phase":
+                phases.append(data["phase"])
+            if kind == "lead":
+                leads.append(data)
+            if kind == "deployment-ended":
+                ended = data
+    assert (ended["deployment"], ended["outcome"]) == (begun["deployment"], "done")
+    assert phases[:3] == ["rehearsing", "waiting", "transferring"]
+    seen = served.get("/api/ticks?limit=1000")
+    assert [lead["deployment"] for lead in seen["leads"]][-1] == begun["deployment"]
+    assert leads == [seen["leads"][-1]]
+    ticks = seen["ticks"]
+    assert {tick[5] for tick in ticks} == {1, 2}
+    for before, after in pairwise(ticks):
+        # A slow machine may make the bot skip a tick; then the journal says so, and the strip shows it.
+        assert after[0] - after[6] == before[0] + 1
+    story = served.get(f"/api/history/{begun['deployment']}")
+    assert story["outcome"] == "done"
+    assert story["why"] == "over http"
+    assert served.get("/api/releases")["current"] == begun["release"]
+
+
+def test_events_go_on_where_they_were_left(served: Served) -> None:
+    with served.events("?topics=command") as told:
+        assert next(told)[0] == "begin"
+        served.do("pause")
+        kind, first, data = next(told)
+        assert (kind, data["op"]) == ("command", "pause")
+    served.do("resume")
+    with served.events("?topics=command", **{"Last-Event-ID": first}) as told:
+        assert next(told)[0] == "begin"
+        assert next(told)[2]["op"] == "resume"
+    with served.events(**{"Last-Event-ID": "somebody-else-1"}) as told:
+        assert next(told)[0] == "reset"
+
+
+def test_listeners_of_a_token_that_is_removed_are_cut_off(served: Served) -> None:
+    served.tokens["viewer"], kept = (
+        served.live.run("token", "add", "gone", "--json").json["token"],
+        served.tokens["viewer"],
+    )
+    try:
+        with served.events() as told:
+            assert next(told)[0] == "begin"
+            served.live.run("token", "remove", "gone")
+            # It ends by itself: were it not cut off, this would go on for ever.
+            for _ in told:
+                pass
+    finally:
+        served.tokens["viewer"] = kept
+
+
+def test_logs_come_in_pages(served: Served) -> None:
+    page = served.get("/api/logs?worker=w1&lines=3")
+    assert len(page["lines"]) == 3
+    assert {line["worker"] for line in page["lines"]} == {"w1"}
+    supervisor = served.get("/api/logs?worker=supervisor&lines=1000")
+    assert any("leads (first)" in line["text"] for line in supervisor["lines"])
+    served.do("send", name="book")
+    after = served.get(f"/api/logs?worker=supervisor&after={supervisor['next']}")
+    assert [line for line in after["lines"] if "send by" in line["text"]]
+    refused = served.ask("GET", "/api/logs?after=nonsense")
+    assert (refused.status, refused.code) == (422, "bad-input")
+
+
+def test_a_web_process_that_dies_is_started_again_and_no_tick_notices(served: Served) -> None:
+    died = web_process(served.live)
+    leader = served.get("/api/status")["worker"]
+    os.kill(died, signal.SIGKILL)
+    ends(died)
+    served.answers()
+    assert web_process(served.live) != died
+    assert served.get("/api/status")["worker"] == leader
+    # Who comes back to another process has to look at everything anew.
+    with served.events(**{"Last-Event-ID": "0-1"}) as told:
+        assert next(told)[0] == "reset"
+
+
+def test_it_goes_with_a_supervisor_that_is_killed_and_comes_with_the_next(apart: Served) -> None:
+    live = apart.live
+    code = apart.code("v1")
+    up = live.up(code)
+    apart.answers()
+    died = web_process(live)
+    up.kill()
+    up.ends()
+    ends(died)
+    with pytest.raises(ConnectionRefusedError):
+        apart.ask("GET", "/api/status")
+    live.start("up", "--project", code)
+    apart.answers()
+    # It has the ticks from before, too: they are in the journal.
+    ticks = apart.get("/api/ticks?limit=20000")["ticks"]
+    again = web_process(live)
+    assert ticks[0][0] < ticks[-1][0]
+    replaced = live.up(code, "--replace")
+    ends(again)
+    apart.answers()
+    live.audit()
+    last = web_process(live)
+    assert live.ask("down")["stopped"]
+    assert replaced.ends().code == 0
+    ends(last)

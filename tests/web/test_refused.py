@@ -1,0 +1,165 @@
+"""Whoever may not is told so, with a code and a sentence, and it is in the log."""
+
+from __future__ import annotations
+
+import json
+import socket
+import stat
+
+import pytest
+
+from tests.ports import HOST
+
+from .served import Served, Told
+
+
+def refused(served: Served, told: Told, status: int, code: str) -> None:
+    assert (told.status, told.code) == (status, code), told
+    assert told.json["error"]["message"]
+    assert told.headers["Content-Type"] == "application/json"
+    served.notes(f": {code}: ")
+
+
+def test_nobody_without_a_token(served: Served) -> None:
+    for path in ("/api/status", "/api/events", "/api/logs", "/metrics", "/api/history/1"):
+        told = served.ask("GET", path, role="")
+        refused(served, told, 401, "no-token")
+        assert told.headers["WWW-Authenticate"].startswith("Bearer")
+    refused(served, served.ask("POST", "/api/pause", b"{}", role=""), 401, "no-token")
+
+
+@pytest.mark.parametrize("said", ["Bearer nbt_wrong", "Basic YTpi", "Bearer", "Bearer " + "x" * 5000])
+def test_nobody_with_another_token(served: Served, said: str) -> None:
+    told = served.ask("GET", "/api/status", role="", Authorization=said)
+    refused(served, told, 401, "bad-token")
+
+
+def test_a_viewer_changes_nothing(served: Served) -> None:
+    for op in ("pause", "deploy", "send", "abort", "lock"):
+        refused(served, served.ask("POST", f"/api/{op}", b"{}", role="viewer"), 403, "role")
+    assert not served.get("/api/status", role="viewer")["paused"]
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Origin": "https://evil.example"},
+        {"Origin": "null"},
+        {"Origin": "http://127.0.0.1:1"},
+        {"Sec_Fetch_Site": "cross-site"},
+        {"Sec_Fetch_Site": "same-site"},
+    ],
+)
+def test_no_page_elsewhere_changes_anything(served: Served, headers: dict[str, str]) -> None:
+    refused(served, served.ask("POST", "/api/pause", b"{}", **headers), 403, "origin")
+
+
+def test_our_own_page_may(served: Served) -> None:
+    headers = {"Origin": served.url, "Sec_Fetch_Site": "same-origin"}
+    assert served.ask("POST", "/api/pause", b"{}", **headers).status == 200
+    assert served.ask("POST", "/api/resume", b"{}", **headers).status == 200
+
+
+@pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example:80", "[::2]", "169.254.169.254"])
+def test_a_name_that_is_not_ours_is_not_answered(served: Served, host: str) -> None:
+    refused(served, served.ask("GET", "/", Host=host), 421, "host")
+
+
+def test_another_port_in_the_name_is_a_tunnel(served: Served) -> None:
+    assert served.ask("GET", "/api/status", Host="localhost:9000").status == 200
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/static/../../tokens",
+        "/static/%2e%2e/%2e%2e/settings.py",
+        "/static/..%2f..%2fapp.py",
+        "/..%2f..%2fetc/passwd",
+        "//etc/passwd",
+        "/static//etc/passwd",
+        "/static/page.js%00.html",
+        "/api/../.neverblink/key",
+    ],
+)
+def test_a_path_leads_nowhere_else(served: Served, path: str) -> None:
+    told = served.ask("GET", path)
+    refused(served, told, 404, "not-found")
+
+
+@pytest.mark.parametrize("worker", ["../../key", "w1.log", "/etc/passwd", "w1%00", "http"])
+def test_no_file_but_a_log_is_read(served: Served, worker: str) -> None:
+    refused(served, served.ask("GET", f"/api/logs?worker={worker}"), 404, "not-found")
+
+
+def test_a_large_body_is_not_read(served: Served) -> None:
+    body = json.dumps({"why": "x" * 100_000}).encode()
+    refused(served, served.ask("POST", "/api/pause", body), 413, "too-large")
+
+
+@pytest.mark.parametrize(
+    "body", [b"{", b"[]", b'{"paused":true}', b"\xff", b'{"why":1}', b"[" * 5000, b'{"op":"down"}']
+)
+def test_a_body_that_is_no_command(served: Served, body: bytes) -> None:
+    refused(served, served.ask("POST", "/api/pause", body), 400, "bad-request")
+
+
+def test_a_form_is_no_command(served: Served) -> None:
+    told = served.ask("POST", "/api/pause", b"{}", Content_Type="text/plain")
+    refused(served, told, 415, "not-json")
+
+
+def test_a_method_that_is_none(served: Served) -> None:
+    refused(served, served.ask("GET", "/api/pause"), 405, "method")
+    refused(served, served.ask("DELETE", "/api/status"), 405, "method")
+    told = served.ask("OPTIONS", "/api/pause", Origin="https://evil.example")
+    refused(served, told, 405, "method")
+    assert not [name for name in told.headers if name.lower().startswith("access-control-")]
+
+
+@pytest.mark.parametrize("query", ["limit=0", "limit=x", "limit=99999", "limit=1&limit=2", "nope=1"])
+def test_a_query_that_can_not_be_used(served: Served, query: str) -> None:
+    refused(served, served.ask("GET", f"/api/history?{query}"), 422, "bad-input")
+
+
+def test_what_is_no_http_is_not_answered_with_more_than_a_refusal(served: Served) -> None:
+    with socket.create_connection((HOST, served.port)) as wire:
+        wire.sendall(b"\x16\x03\x01 nonsense\r\n\r\n")
+        assert wire.recv(100).startswith(b"HTTP/1.") is True
+    assert served.get("/api/status")["state"] == "running"
+
+
+def test_every_answer_carries_what_keeps_a_browser_from_harm(served: Served) -> None:
+    for told in (served.ask("GET", "/"), served.ask("GET", "/api/status"), served.ask("GET", "/nope")):
+        policy = told.headers["Content-Security-Policy"]
+        assert "frame-ancestors 'none'" in policy
+        assert "unsafe" not in policy
+        assert told.headers["X-Content-Type-Options"] == "nosniff"
+        assert told.headers["Referrer-Policy"] == "no-referrer"
+        assert "Access-Control-Allow-Origin" not in told.headers
+        assert told.headers["Server"] == "neverblink"
+
+
+def test_who_asks_too_often_is_asked_to_wait(served: Served) -> None:
+    told = [served.ask("POST", "/api/abort", b'{"deployment":1}') for _ in range(40)]
+    late = [one for one in told if one.status == 429]
+    assert late
+    refused(served, late[-1], 429, "too-many")
+    assert int(late[-1].headers["Retry-After"]) >= 1
+    # Commands are few and looks are many: each has a measure of its own.
+    assert served.ask("GET", "/api/status").status == 200
+
+
+def test_tokens_are_kept_as_hashes_for_this_user_alone(served: Served) -> None:
+    file = served.live.home / "tokens"
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert not any(secret in file.read_text() for secret in served.tokens.values())
+    assert not any(secret in served.log() for secret in served.tokens.values())
+
+
+def test_a_token_that_is_removed_is_worth_nothing_at_once(served: Served) -> None:
+    secret = served.live.run("token", "add", "short", "--json").json["token"]
+    served.tokens["short"] = secret
+    assert served.ask("GET", "/api/me", role="short").json["name"] == "short"
+    assert served.live.run("token", "remove", "short").code == 0
+    refused(served, served.ask("GET", "/api/me", role="short"), 401, "bad-token")
