@@ -133,7 +133,7 @@ class Handoff(msgspec.Struct):
     after: int = 0
     """The deployment that is in its probation and has to end before this one may hand over; 0: there is none."""
     asked: int = 0
-    """The epoch under which the new worker was ordered to yield back; 0 when it is not."""
+    """The epoch under which the new worker was ordered to yield back; 0 when it is not, or not once more."""
 
     def step(self, event: HandoffEvent) -> list[HandoffCommand]:
         rule = RULES[self.phase].get(type(event))
@@ -401,16 +401,18 @@ class Handoff(msgspec.Struct):
     def _seen_reverting(self, event: Seen) -> list[HandoffCommand]:
         if (event.worker, event.role) == (self.new, "leading") and 0 < self.asked < self.epoch:
             # It yielded, nobody took over, and it took the lease back: that order is settled, so it takes another one.
+            # Once: a frame that was lost comes through then, and beside an old worker that hangs each try costs ticks.
             self.order += 2
-            self.asked = self.epoch
+            self.asked = 0
             return [self._yield_back(), Arm("repeat")]
         return self._seen_probation(event)
 
     def _died_in_probation(self, event: Exited) -> list[HandoffCommand]:
         if not self.old_lives and not self.new_lives:
+            reason = self.reason or "both workers ended"
             if self.standby:
-                return self._wait_for_standby("both workers ended")
-            return self._finish(Phase.ROLLED_BACK, "both workers ended")
+                return self._wait_for_standby(reason)
+            return self._finish(Phase.ROLLED_BACK, reason)
         if event.worker == self.new:
             # The old one guards: it takes the lease as soon as the kernel frees it, and reports.
             self.reason = _why(event, self.phase) if not self.reason else self.reason

@@ -390,6 +390,7 @@ class _Daemon:
             now=time.time_ns(),
             home=str(self._home.path),
             underway=self._deployments.underway,
+            proving=self._deployments.proving,
             last=self._deployments.last,
             lock=self._freeze.lock,
             supervisor=this_supervisor(self._version, self._since),

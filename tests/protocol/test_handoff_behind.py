@@ -213,7 +213,10 @@ def test_a_way_back_that_was_lost_is_tried_again_with_another_order() -> None:
         Send("new", YieldTo(7003, "old", 7)), Arm("repeat"),
     ]  # fmt: skip
     assert made.step(RungOut("repeat")) == [Send("new", YieldTo(7003, "old", 7)), Arm("repeat")]
-    made.step(Seen("old", "leading", True, epoch=4))
+    made.step(Seen("new", "yielding", True, epoch=3))
+    # But not again and again: each time costs ticks.
+    assert made.step(Seen("new", "leading", True, epoch=4)) == []
+    made.step(Seen("old", "leading", True, epoch=5))
     assert made.phase is P.ROLLED_BACK
 
 
