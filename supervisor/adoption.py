@@ -168,10 +168,15 @@ class Adoption:
         needed = {bot.leader}
         for driver in bot.drivers:
             needed |= {driver.handoff.old, driver.handoff.new}
+        leads = bot.leading.release if bot.leading is not None else ""
         for member in bot.roster.alive():
-            # Who guards the leader is its standby, and comes to lead when that is dead: `Standby` keeps it or not.
+            if member.worker in needed:
+                continue
+            # `Standby` keeps them, or not: who guards the leader comes to lead when that is dead.
             guards = member.role == "following" and member.report is not None and member.report.guard
-            if member.worker not in needed and not guards:
+            if guards or (leads and member.release == leads and member.role in ("joining", "following")):
+                bot.standby.adopt(member)
+            else:
                 bot.crew.dismiss(member.worker, "an earlier supervisor left it behind")
 
 

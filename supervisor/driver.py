@@ -140,6 +140,8 @@ class Driver:
         self._feed(machine.Found(self._found(old), self._found(new), settled, self._found(third), cleared))
         if self.phase not in (Phase.PREPARING, Phase.REHEARSING):
             self._hands.free(self.handoff.new)
+        if self.phase is Phase.PREPARED and not self.progress.holding:
+            self._waits_its_turn()
         for member in (old, new):
             holding = member.holding if member is not None else None
             if holding is not None and holding.order == self._ordered:
@@ -293,7 +295,7 @@ class Driver:
         self._alarms.disarm("show")
         self.progress.entered(phase, before)
         if phase is Phase.PREPARED:
-            self.progress.held("", f"the probation of deployment {self.handoff.after}")
+            self._waits_its_turn()
         if phase is Phase.PROBATION:
             self._rung("show")
         if before is Phase.REVERTING and phase is Phase.PROBATION:
@@ -305,6 +307,9 @@ class Driver:
             self._told.committed()
         elif self._took_over and phase is Phase.ROLLED_BACK and self._other_leads(event):
             self._told.reverted()
+
+    def _waits_its_turn(self) -> None:
+        self.progress.held("", f"the probation of deployment {self.handoff.after}")
 
     def _leads_now(self, event: HandoffEvent, worker: str) -> bool:
         match event:

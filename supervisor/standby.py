@@ -93,6 +93,10 @@ class Standby:
         self._begun = True
         self.look()
 
+    def adopt(self, member: Member) -> None:
+        """An earlier supervisor started this one beside the leader, and it may not be ready yet."""
+        self._ours.add(member.worker)
+
     def leader_died(self, pause: int | None) -> None:
         """A leader has died; `pause` is what the rules about deaths in a row say (ns; None: no more)."""
         self._unsettled = pause is None

@@ -7,7 +7,7 @@ is three words over a socket, which is all that the supervisor could notice of i
 Keys of the script: `tick_ms`, `windows`, `import_error`, `fail` (phase: reason), `hang` (`start` or `all`),
 `unreadable` (reason), `hold` (reason; `hold_ms` for a while only), `crash_ms` (after it began to lead), `protocol` (a
 pair), `decision` (a name, open while it leads), `garbage`, `stops_with` (a file: its stop takes until that is there),
-`exit_code` (of `stop`), `suspect` (reason), `still` (leads and does not tick), `stays` (when it is told
+`retires_with` (the same of its retirement), `exit_code` (of `stop`), `suspect` (reason), `still` (leads and does not tick), `stays` (when it is told
 to retire).
 """
 
@@ -215,6 +215,9 @@ class Puppet:
             case seat.Disarm(name=name):
                 self.alarms.pop(name, None)
             case seat.Leave(how=how, reason=reason):
+                if how == "retire":
+                    while "retires_with" in self.script and not Path(self.script["retires_with"]).exists():
+                        time.sleep(0.005)
                 if how == "stop":
                     while "stops_with" in self.script and not Path(self.script["stops_with"]).exists():
                         time.sleep(0.005)

@@ -45,9 +45,8 @@ async def prepared(world: World, name: str = "v3", **script: Any) -> asyncio.Fut
 def test_the_next_one_prepares_in_a_probation_and_hands_over_when_that_has_ended(world: World) -> None:
     async def scenario(world: World) -> None:
         await world.running()
-        bounds = {"probation": "2s"}
-        first = asyncio.ensure_future(world.deploy(world.code("v2", bounds=bounds)))
-        await world.deploying("phase", "probation")
+        first = asyncio.ensure_future(world.deploy(world.code("v2")))
+        await world.deploying("phase", "retiring")
         second = await prepared(world)
         status = await world.status()
         assert (status["worker"], status["probation"]["deployment"]) == ("w2", 1)
@@ -59,6 +58,7 @@ def test_the_next_one_prepares_in_a_probation_and_hands_over_when_that_has_ended
         # Three generations are alive, and there is room for no more.
         code, message = refused(await world.deploy(world.code("v4")))
         assert (code, "deployment 2 is under way" in message) == ("busy", True), message
+        gone.touch()
         assert (await first).result["leader"] == "w2"
         assert (await second).result["leader"] == "w3"
         story = (await world.ask(History(deployment=2))).result
@@ -68,7 +68,8 @@ def test_the_next_one_prepares_in_a_probation_and_hands_over_when_that_has_ended
         ]
         assert story["previous"] == status["release"]
 
-    assert world.play(scenario) == 0
+    gone = world.tmp / "gone"
+    assert world.play(scenario, world.code("v1", retires_with=str(gone))) == 0
     assert [(event.deployment, event.outcome) for event in world.told(DeploymentEnded)] == [
         (1, "done"),
         (2, "done"),
