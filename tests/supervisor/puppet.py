@@ -7,8 +7,8 @@ is three words over a socket, which is all that the supervisor could notice of i
 Keys of the script: `tick_ms`, `windows`, `import_error`, `fail` (phase: reason), `hang` (`start` or `all`),
 `unreadable` (reason), `hold` (reason; `hold_ms` for a while only), `crash_ms` (after it began to lead), `protocol` (a
 pair), `decision` (a name, open while it leads), `garbage`, `stops_with` (a file: its stop takes until that is there),
-`retires_with` (the same of its retirement), `exit_code` (of `stop`), `suspect` (reason), `still` (leads and does not tick), `stays` (when it is told
-to retire).
+`retires_with` (the same of its retirement), `exit_code` (of `stop`), `suspect` (reason), `still` (leads and does not
+tick), `stays` (when it is told to retire).
 """
 
 from __future__ import annotations
