@@ -32,6 +32,7 @@ __all__ = [
     "Slow",
     "StandbyChanged",
     "Step",
+    "SupervisorStarted",
     "SupervisorStopping",
     "WindowMissed",
     "WorkerAdopted",
@@ -251,6 +252,15 @@ class OutageChanged(_Event, frozen=True, tag="outage"):
     outage: Outage
 
 
+class SupervisorStarted(_Event, frozen=True, tag="supervisor-started"):
+    """A supervisor looks after the bot from here on. It found a `new` bot, or one that had been `stopped`; one that was
+    `alive`, without a supervisor; or one that was `dead`: it had ended without having been stopped."""
+
+    pid: int
+    version: str
+    found: Literal["new", "stopped", "alive", "dead"]
+
+
 class SupervisorStopping(_Event, frozen=True, tag="supervisor-stopping"):
     reason: str
 
@@ -271,6 +281,7 @@ Event = (
     | Pulse
     | OutageChanged
     | StandbyChanged
+    | SupervisorStarted
     | SupervisorStopping
 )
 

@@ -165,9 +165,8 @@ class Vitals(msgspec.Struct, frozen=True, array_like=True):
 _codec: Codec[Frame] = Codec(Frame, "a frame")
 
 
-def encode_frame(frame: Frame) -> bytes:
-    """Return the bytes that are sent, journaled and digested."""
-    return _codec.encode(frame)
+encode_frame = _codec.encode
+"""Return the bytes of a frame, which are sent, journaled and digested."""
 
 
 def decode_frame(body: bytes | memoryview) -> Frame:

@@ -21,7 +21,18 @@ import msgspec
 from . import duration
 from .errors import NeverblinkError
 
-__all__ = ["ClockStep", "Gap", "Grid", "GridError", "Plan", "Policy", "Reading", "detect_step", "plan"]
+__all__ = [
+    "STEP_THRESHOLD",
+    "ClockStep",
+    "Gap",
+    "Grid",
+    "GridError",
+    "Plan",
+    "Policy",
+    "Reading",
+    "detect_step",
+    "plan",
+]
 
 Policy = Literal["skip", "catch-up"]
 """What a bot does about slots it was too late for: leave them out, or run each of them, late."""

@@ -8,6 +8,7 @@ validated a second time.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
 import msgspec
@@ -43,13 +44,10 @@ class Codec(Generic[M]):
     """
 
     def __init__(self, messages: Any, what: str, limit: int = MAX_MESSAGE) -> None:
-        self._encoder = msgspec.msgpack.Encoder()
+        self.encode: Callable[[M], bytes] = msgspec.msgpack.Encoder().encode
         self._decoder: msgspec.msgpack.Decoder[M] = msgspec.msgpack.Decoder(messages)
         self._what = what
         self._limit = limit
-
-    def encode(self, message: M) -> bytes:
-        return self._encoder.encode(message)
 
     def decode(self, data: bytes | memoryview) -> M:
         """Return the message in `data`; raise `WireError` when it is too large, malformed or of an unknown tag."""

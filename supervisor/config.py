@@ -7,7 +7,6 @@ key and the mend. All of that is found out here, before anything is spawned.
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 import shlex
@@ -18,9 +17,10 @@ from typing import Any, Literal, cast
 
 import msgspec
 
-from ..protocol import duration, size
-from ..protocol.errors import NeverblinkError
+from ..protocol import size
 from .listen import Listen
+from .table import ConfigError, Table, shown
+from .telling import settings as telling
 from .watchdog import Bounds
 from .web import settings as web
 
@@ -56,15 +56,6 @@ _DEEPEST_KEY = 100
 _LEAST_SEGMENT = 64 * 1024
 _MOST_SEGMENT = 1024**3
 _MOST_KEPT = 1024**5
-
-
-class ConfigError(NeverblinkError):
-    """The configuration can't be used. `path` is its file, `key` the dotted key ("" when it isn't about one)."""
-
-    def __init__(self, path: Path, key: str, problem: str) -> None:
-        super().__init__(f"{path}: {key}: {problem}" if key else f"{path}: {problem}")
-        self.path = path
-        self.key = key
 
 
 class NoConfig(ConfigError):
@@ -146,6 +137,8 @@ class Config(msgspec.Struct, frozen=True):
     """Where operators may ask from elsewhere."""
     web: web.Settings | None = None
     """Where the web page is, if there is to be one."""
+    notify: telling.Settings = telling.Settings()
+    """Who is told of what happens."""
 
     @property
     def directory(self) -> Path:
@@ -162,7 +155,7 @@ def load(directory: Path, project: Path | None = None) -> Config:
     directory = directory.absolute()
     project = (project or directory).absolute()
     path, table = _read(directory)
-    said = _Table(path, "", table)
+    said = Table(path, "", table)
     said.allow(
         "name",
         "bot",
@@ -175,6 +168,7 @@ def load(directory: Path, project: Path | None = None) -> Config:
         "journal",
         "keep",
         "listen",
+        "notify",
         "watchdog",
         "web",
     )
@@ -197,119 +191,29 @@ def load(directory: Path, project: Path | None = None) -> Config:
         watchdog=_watchdog(said.table("watchdog")),
         listen=_listen(said.table("listen")),
         web=_web(said.table("web"), project),
+        notify=telling.read(said.table("notify"), project),
     )
 
 
-class _Table:
-    """One table of the file: takes values out of it by key and type, with errors that name the key."""
-
-    def __init__(self, path: Path, prefix: str, values: dict[str, Any]) -> None:
-        self.path = path
-        self._prefix = prefix
-        self._values = values
-
-    def allow(self, *keys: str) -> None:
-        for key in self._values:
-            if key not in keys:
-                near = difflib.get_close_matches(key.replace("-", "_").lower(), keys, n=1, cutoff=0.6)
-                mend = f'did you mean "{near[0]}"?' if near else f"expected one of {', '.join(keys)}"
-                raise self.error(key, f"there is no such key: {mend}")
-
-    def error(self, key: str, problem: str) -> ConfigError:
-        return ConfigError(self.path, self._prefix + key, problem)
-
-    def table(self, key: str) -> _Table:
-        value = self._values.get(key, {})
-        if not isinstance(value, dict):
-            raise self.error(key, f"is {_shown(value)}: expected a table, [{self._prefix}{key}]")
-        return _Table(self.path, f"{self._prefix}{key}.", cast("dict[str, Any]", value))
-
-    def text(self, key: str) -> str | None:
-        value = self._values.get(key)
-        if value is None:
-            return None
-        if not isinstance(value, str) or not value.strip():
-            raise self.error(key, f"is {_shown(value)}: expected a text in quotes")
-        return value.strip()
-
-    def integer(self, key: str, default: int, least: int, most: int) -> int:
-        value = self._values.get(key, default)
-        if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
-            raise self.error(key, f"is {_shown(value)}: expected a whole number from {least} to {most}")
-        return value
-
-    def flag(self, key: str, default: bool) -> bool:
-        value = self._values.get(key, default)
-        if not isinstance(value, bool):
-            raise self.error(key, f"is {_shown(value)}: expected true or false")
-        return value
-
-    def texts(self, key: str) -> tuple[str, ...]:
-        value = cast("object", self._values.get(key, []))
-        texts = list(cast("list[object]", value)) if isinstance(value, list) else [None]
-        found = tuple(text for text in texts if isinstance(text, str) and text.strip())
-        if len(found) != len(texts):
-            raise self.error(
-                key, f'is {_shown(cast("object", value))}: expected a list of texts, as in ["bots.example"]'
-            )
-        return found
-
-    def span(self, key: str, default: int) -> int:
-        """A duration of more than nothing, ns."""
-        value = self._values.get(key)
-        if value is None:
-            return default
-        usual = duration.show(default)
-        if isinstance(value, (int, float)) and not isinstance(value, bool):
-            raise self.error(key, f'is {value}: expected a duration with its unit, in quotes, as "{usual}"')
-        if not isinstance(value, str):
-            raise self.error(key, f'is {_shown(value)}: expected a duration, as "{usual}"')
-        try:
-            ns = duration.parse(value)
-        except duration.DurationError as problem:
-            raise self.error(key, problem.message) from None
-        if ns <= 0:
-            raise self.error(key, f'is "{value}": expected more than nothing, as "{usual}"')
-        return ns
-
-    def amount(self, key: str, default: int, least: int, most: int) -> int:
-        """A size within bounds, bytes."""
-        value = self._values.get(key)
-        if value is None:
-            return default
-        usual = size.show(default)
-        if isinstance(value, (int, float)) and not isinstance(value, bool):
-            raise self.error(key, f'is {value}: expected a size with its unit, in quotes, as "{usual}"')
-        if not isinstance(value, str):
-            raise self.error(key, f'is {_shown(value)}: expected a size, as "{usual}"')
-        try:
-            found = size.parse(value)
-        except size.SizeError as problem:
-            raise self.error(key, problem.message) from None
-        if not least <= found <= most:
-            raise self.error(key, f'is "{value}": expected {size.show(least)} to {size.show(most)}')
-        return found
-
-
-def _listen(said: _Table) -> Listen | None:
+def _listen(said: Table) -> Listen | None:
     said.allow("tcp")
     value = said.text("tcp")
     if value is None:
         return None
     listen = Listen.parse(value)
     if listen is None:
-        raise said.error("tcp", f'is {_shown(value)}: expected ADDRESS:PORT, as in "127.0.0.1:7777"')
+        raise said.error("tcp", f'is {shown(value)}: expected ADDRESS:PORT, as in "127.0.0.1:7777"')
     return listen
 
 
-def _web(said: _Table, project: Path) -> web.Settings | None:
+def _web(said: Table, project: Path) -> web.Settings | None:
     said.allow("listen", "cert", "key", "plain", "names")
     value = said.text("listen")
     if value is None:
         return None
     listen = web.Settings.parse(value)
     if listen is None:
-        raise said.error("listen", f'is {_shown(value)}: expected ADDRESS:PORT, as in "127.0.0.1:8780"')
+        raise said.error("listen", f'is {shown(value)}: expected ADDRESS:PORT, as in "127.0.0.1:8780"')
     files = [said.text(key) for key in ("cert", "key")]
     cert, key = (os.path.normpath(project / Path(file).expanduser()) if file else "" for file in files)
     settings = msgspec.structs.replace(
@@ -321,7 +225,7 @@ def _web(said: _Table, project: Path) -> web.Settings | None:
     return settings
 
 
-def _journal(said: _Table) -> Journal:
+def _journal(said: Table) -> Journal:
     said.allow(*Journal.__struct_fields__)
     usual = Journal()
     segment = said.amount("segment", usual.segment, _LEAST_SEGMENT, _MOST_SEGMENT)
@@ -345,7 +249,7 @@ def _read(directory: Path) -> tuple[Path, dict[str, Any]]:
     if inside is None:
         raise NoConfig(directory)
     if not isinstance(inside, dict):
-        raise ConfigError(shared, "tool.neverblink", f"is {_shown(inside)}: expected a table")
+        raise ConfigError(shared, "tool.neverblink", f"is {shown(inside)}: expected a table")
     return shared, cast("dict[str, Any]", inside)
 
 
@@ -377,7 +281,7 @@ def _depth(line: str) -> int:
     return re.split("[\"'=#,{]", line, maxsplit=1)[0].count(".")
 
 
-def _name(said: _Table, project: Path) -> str:
+def _name(said: Table, project: Path) -> str:
     name = said.text("name")
     if name is None:
         name = project.name
@@ -388,21 +292,21 @@ def _name(said: _Table, project: Path) -> str:
             )
     elif not _NAME.fullmatch(name):
         raise said.error(
-            "name", f"is {_shown(name)}: expected up to 64 letters, digits, dots, dashes and underscores"
+            "name", f"is {shown(name)}: expected up to 64 letters, digits, dots, dashes and underscores"
         )
     return name
 
 
-def _bot(said: _Table) -> str:
+def _bot(said: Table) -> str:
     bot = said.text("bot")
     if bot is None:
         raise said.error("bot", 'is missing: say where the bot is, as in bot = "bot:Foresight" (MODULE:NAME)')
     if not _BOT.fullmatch(bot):
-        raise said.error("bot", f'is {_shown(bot)}: expected MODULE:NAME, as in "bot:Foresight"')
+        raise said.error("bot", f'is {shown(bot)}: expected MODULE:NAME, as in "bot:Foresight"')
     return bot
 
 
-def _python(said: _Table, project: Path) -> str:
+def _python(said: Table, project: Path) -> str:
     python = said.text("python")
     if python is None:
         return sys.executable
@@ -412,28 +316,28 @@ def _python(said: _Table, project: Path) -> str:
     return os.path.normpath(project / Path(python).expanduser())
 
 
-def _durability(said: _Table) -> Durability:
+def _durability(said: Table) -> Durability:
     value = said.text("durability") or "process"
     for known in _DURABILITIES:
         if value == known:
             return known
-    raise said.error("durability", f"is {_shown(value)}: expected one of {', '.join(_DURABILITIES)}")
+    raise said.error("durability", f"is {shown(value)}: expected one of {', '.join(_DURABILITIES)}")
 
 
-def _handoff(said: _Table) -> Handoff:
+def _handoff(said: Table) -> Handoff:
     said.allow(*Handoff.__struct_fields__)
     usual = Handoff()
     return Handoff(**{key: said.span(key, getattr(usual, key)) for key in Handoff.__struct_fields__})
 
 
-def _deploying(said: _Table) -> Deploying:
+def _deploying(said: Table) -> Deploying:
     said.allow(*Deploying.__struct_fields__)
     usual = Deploying()
     check = said.text("check") or ""
     try:
         shlex.split(check)
     except ValueError as problem:
-        raise said.error("check", f"is {_shown(check)}: {problem}") from None
+        raise said.error("check", f"is {shown(check)}: {problem}") from None
     return Deploying(
         check=check,
         check_within=said.span("check_within", usual.check_within),
@@ -441,22 +345,7 @@ def _deploying(said: _Table) -> Deploying:
     )
 
 
-def _watchdog(said: _Table) -> Bounds:
+def _watchdog(said: Table) -> Bounds:
     said.allow(*Bounds.__struct_fields__)
     usual = Bounds()
     return Bounds(**{key: said.span(key, getattr(usual, key)) for key in Bounds.__struct_fields__})
-
-
-def _shown(value: object) -> str:
-    if isinstance(value, dict):
-        return "a table"
-    if isinstance(value, list):
-        return "a list"
-    text = (
-        f'"{value}"'
-        if isinstance(value, str)
-        else str(value).lower()
-        if isinstance(value, bool)
-        else str(value)
-    )
-    return text if len(text) <= 64 else text[:64] + "…"

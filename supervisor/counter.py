@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager
 from typing import Any, cast
 
 import msgspec
@@ -55,7 +56,8 @@ _MOST_FACTS = 4096
 
 class Counter:
     """Carries out commands for one bot. `status()` makes the status; `down(why)` stops the bot, then the supervisor;
-    `leave(why)` ends the supervisor alone, and names the workers that run on."""
+    `leave(why)` ends the supervisor alone, and names the workers that run on; `asked(command)` is entered while a
+    deployment is asked for that has no number yet."""
 
     def __init__(
         self,
@@ -67,6 +69,7 @@ class Counter:
         status: Callable[[], StatusSeen],
         down: Callable[[str], Awaitable[str]],
         leave: Callable[[str], Awaitable[list[str]]],
+        asked: Callable[[Deploy], AbstractContextManager[None]],
     ) -> None:
         self._bot = bot
         self._deployments = deployments
@@ -75,6 +78,7 @@ class Counter:
         self._status = status
         self._down = down
         self._leave = leave
+        self._asked = asked
         self._asking = Asking(bot)
 
     async def carry_out(self, command: Command, once: str = "") -> Answer:
@@ -106,7 +110,8 @@ class Counter:
             case Status():
                 return self._status()
             case Deploy():
-                return await self._deployments.deploy(command)
+                with self._asked(command):
+                    return await self._deployments.deploy(command)
             case Rollback():
                 return await self._deployments.rollback(command)
             case Abort():

@@ -101,7 +101,7 @@ class Course:
         )
         account = Account(bot.news, deployment, self._logs)
         for warning in underway.warnings:
-            account.line("release", f"warning: {warning}")
+            account.line("release", warning)
         if ready is not None and bot.calm:
             self._hand_over(underway, release, ready, force=force)
         else:

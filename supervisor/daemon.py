@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 import sys
 import time
 import traceback
@@ -18,7 +19,7 @@ from typing import Any, TextIO
 import zmq
 
 from ..protocol.errors import NeverblinkError
-from ..protocol.events import Event, LeaderChanged, SupervisorStopping, WorkerExited
+from ..protocol.events import Event, LeaderChanged, SupervisorStarted, SupervisorStopping, WorkerExited
 from . import arrival
 from .access import Access
 from .adoption import Adoption
@@ -34,6 +35,7 @@ from .gate import Gate
 from .home import Home, Sockets
 from .keyring import Keyring
 from .log import Log
+from .lookout import Lookout
 from .news import News
 from .notify import Notify
 from .outside import Child, Launch, Outside
@@ -50,6 +52,7 @@ from .spawn import spawn
 from .starter import StartFailed
 from .status import Status, status_of, this_supervisor
 from .switchboard import SOCKET, Switchboard
+from .telling.teller import Teller
 from .web.keeper import Keeper
 
 __all__ = ["DaemonError", "run"]
@@ -120,6 +123,8 @@ class _Daemon:
         self._news = News(config.name, time.time_ns, log.say)
         self._notify = Notify(environment, loop)
         self._news.subscribe(self._notify.note)
+        self._teller = Teller(config.notify, config.name, socket.gethostname(), environment, log.say)
+        self._news.subscribe(self._teller.note)
 
         def start(launch: Launch, on_exit: Callable[[int], None]) -> Child:
             # What the bot makes is the bot's affair: it gets the umask that we were started with.
@@ -150,6 +155,7 @@ class _Daemon:
             config, self._releases, self._preparer, log.say, lambda: self._stopping is not None
         )
         self._adoption = Adoption(home, config, self._bot, self._deployments, self._archive, log.say)
+        self._lookout = Lookout(home, self._releases, self._archive, self._leading_release, log.say)
         self._counter = Counter(
             self._bot,
             self._deployments,
@@ -158,6 +164,7 @@ class _Daemon:
             status=self._status,
             down=self._down,
             leave=self._leave,
+            asked=self._lookout.asked,
         )
 
     async def run(self, fresh: bool) -> int:
@@ -172,6 +179,7 @@ class _Daemon:
             desk = self._open(context)
             page = self._page()
             await self._recall()
+            self._tell_started()
             with interrupts(self._interrupted):
                 if not await self._go_on():
                     await self._deployments.take_up(self._config)
@@ -179,10 +187,12 @@ class _Daemon:
                     if self._stopping is None:
                         await self._start(release, config)
                 if self._stopping is None:
+                    self._lookout.begin()
                     self._log.say("up: Ctrl-C stops the bot at its next boundary, and this supervisor")
                 await self._stopped.wait()
             return 1 if self._stopping is not None and await self._stopping else 0
         finally:
+            self._lookout.close()
             self._bot.close()
             await self._deployments.close()
             if page is not None:
@@ -195,6 +205,7 @@ class _Daemon:
                 self._gate.close()
             await self._archive.close()
             self._notify.close()
+            await self._teller.close()
             # Waits for what is on its way out, as long as the sockets linger.
             await asyncio.to_thread(context.term)
             if not self._bot.roster.alive():
@@ -257,6 +268,7 @@ class _Daemon:
             ) from None
         self._news.subscribe(self._log.note)
         self._news.subscribe(self._keep_windows)
+        self._news.subscribe(self._lookout.note)
         self._news.subscribe(desk.publish)
         return desk
 
@@ -282,6 +294,23 @@ class _Daemon:
             )
             worker, release = (leaders[0].worker, leaders[0].release) if leaders else ("", "")
             self._bot.outages.found(left.at, worker, release, "it ended while no supervisor looked")
+
+    def _tell_started(self) -> None:
+        left = self._left
+        found = (
+            "alive"
+            if self._adoption.alive
+            else "new"
+            if left is None
+            else "stopped"
+            if left.stopped
+            else "dead"
+        )
+        self._news.tell(
+            SupervisorStarted(
+                bot=self._news.bot, at=self._news.now(), pid=os.getpid(), version=self._version, found=found
+            )
+        )
 
     async def _go_on(self) -> bool:
         """Adopt the workers that are alive, if there are any; return whether the bot goes on with them."""
@@ -347,6 +376,10 @@ class _Daemon:
 
     # what the parts are given
 
+    def _leading_release(self) -> str:
+        leading = self._bot.leading
+        return leading.release if leading is not None else ""
+
     def _leading_pid(self) -> int:
         leading = self._bot.leading
         return leading.pid if leading is not None and leading.alive else 0
@@ -393,7 +426,9 @@ class _Daemon:
             proving=self._deployments.proving,
             last=self._deployments.last,
             lock=self._freeze.lock,
+            branches=self._lookout.seen,
             supervisor=this_supervisor(self._version, self._since),
+            notify=self._teller.seen,
         )
 
 

@@ -27,6 +27,10 @@ __all__ = ["Contents", "Found", "GitError", "ask", "contents_of", "describe", "e
 _FULL_ID = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _POINTER = b"version https://git-lfs.github.com/spec/"
 _POINTER_SIZE = 1024
+_LFS_MEND = (
+    "bring its files to this repository with `git lfs push` or `git lfs fetch`, or keep them outside of it"
+)
+_SMUDGE = re.compile(r"Error downloading object: (.+?) \([0-9a-f]+\): Smudge error")
 _SUBMODULE = "160000"
 _WITHIN_S = 300.0
 _MOST_WORDS = 2000
@@ -121,6 +125,12 @@ def export(repository: Path, commit: str, target: Path, directory: str = "", obj
     try:
         git.ask("read-tree", _tree(commit, directory))
         git.ask("checkout-index", "--all", "--quiet", f"--prefix={target}/")
+    except GitError as problem:
+        # git-lfs is asked by git for each of its files, and has a lot to say when it can't get one.
+        smudged = _SMUDGE.search(problem.message)
+        if smudged is None:
+            raise
+        raise GitError(f"{smudged[1]}: git-lfs can't get it: {_LFS_MEND}") from None
     finally:
         index.unlink(missing_ok=True)
     pointers = [str(path.relative_to(target)) for path in sorted(target.rglob("*")) if _is_pointer(path)]
@@ -128,7 +138,7 @@ def export(repository: Path, commit: str, target: Path, directory: str = "", obj
         more = f" and {len(pointers) - 1} more" if len(pointers) > 1 else ""
         raise GitError(
             f"{pointers[0]}{more}: only a pointer of Git LFS is here, and not the file: install git-lfs where the "
-            "supervisor runs and fetch there (`git lfs fetch`), or keep the file outside of the repository"
+            f"supervisor runs (`git lfs install`); {_LFS_MEND}"
         )
 
 

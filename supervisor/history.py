@@ -230,6 +230,16 @@ class History:
         steps = self._get(StepNote, "from steps where deployment = ? order by at, rowid", id)
         return msgspec.structs.replace(found[0], phases=tuple(phases), steps=tuple(steps))
 
+    def last_of(self, commit: str) -> tuple[int, str]:
+        """The number of the last deployment of a commit and its outcome, "" while it runs; 0 when there was none."""
+        rows = self._run(
+            'select id, outcome from deployments where bot = ? and "commit" = ? and not dry_run '
+            "order by id desc limit 1",
+            self.bot,
+            commit,
+        )
+        return (rows[0]["id"], rows[0]["outcome"] or "") if rows else (0, "")
+
     def unfinished(self) -> list[Deployment]:
         """Deployments that nobody has ended, oldest first: after a start, what a killed supervisor left."""
         return self._get(Deployment, "from deployments where bot = ? and ended is null order by id", self.bot)

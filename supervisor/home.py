@@ -10,6 +10,7 @@
         supervisor.db       history
         key                 the secret of the supervisors: see `keyring`
         keys/               who may ask over TCP: see `access`
+        repositories/       links to those whose pushes deploy here: see `hook.known`
         tokens              who may ask over HTTP: see `web.tokens`
         lock                held by the `up` that runs
 
@@ -94,6 +95,7 @@ class Home:
         self.lock = self.path / "lock"
         self.key = self.path / "key"
         self.keys = self.path / "keys"
+        self.repositories = self.path / "repositories"
         self.tokens = self.path / "tokens"
 
     @classmethod

@@ -103,6 +103,9 @@ def line_of(event: events.Event) -> str:
             return f"standby {worker} is {state}{reason}" if worker else f"standby: {state}{reason}"
         case events.OutageChanged(outage=outage):
             return told(outage, event.at)
+        case events.SupervisorStarted():
+            # What it found is said by whoever found it.
+            return ""
         case events.SupervisorStopping():
             return f"supervisor stops: {event.reason}"
         case events.Pulse():

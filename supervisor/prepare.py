@@ -20,12 +20,16 @@ import msgspec
 
 from ..protocol.errors import NeverblinkError
 from .chore import Chores, Cut
+from .cli.words import last
 from .config import NO_ENVIRONMENT, Config
 from .environments import Environments
 from .process import describe_exit
 from .wanted import wanted
 
 __all__ = ["CheckFailed", "Preparer", "Voice"]
+
+_STILL_GOOD = 10 * 60 * 1_000_000_000
+"""For so long after a check has succeeded the deployment of that very release need not run it again."""
 
 
 class CheckFailed(NeverblinkError):
@@ -42,7 +46,8 @@ class Voice(Protocol):
 class Preparer:
     """Prepares releases: environments are made in `directory`, where `note` says what runs.
 
-    `environment` are the variables that programs see; `leader()` is the pid to keep out of the way of, or 0.
+    `environment` are the variables that programs see; `leader()` is the pid to keep out of the way of, or 0; `now()`
+    tells ns that only grow.
     """
 
     def __init__(
@@ -51,7 +56,11 @@ class Preparer:
         environment: Mapping[str, str],
         leader: Callable[[], int] = lambda: 0,
         note: str = ".running",
+        now: Callable[[], int] = time.monotonic_ns,
     ) -> None:
+        self._now = now
+        self._passed: dict[str, tuple[tuple[str, str], int]] = {}
+        """The releases whose check has succeeded and that nobody has deployed since: what was run, and when."""
         self.environments = Environments(directory, environment)
         self._chores = Chores(directory / note, leader)
 
@@ -89,6 +98,9 @@ class Preparer:
     ) -> Config:
         """Do what has to be done, and return the configuration to run the release with.
 
+        A check that has succeeded in this release a moment ago, for a rehearsal, is not run once more: a push behind a
+        gate is rehearsed and then deployed.
+
         Raises `BuildFailed`, `CheckFailed`, `Cut` when it was cancelled, `DiskFull` and `ConfigError`.
         """
         self._chores.open()
@@ -115,7 +127,16 @@ class Preparer:
             facts = {"name": built.name, "python": built.version, "packages": built.packages, "new": new}
             voice.step("environment", text, time.monotonic_ns() - begun if new else 0, facts)
         if check and config.deploy.check:
-            await self._check(directory, config, place, voice)
+            what = (config.deploy.check, config.python)
+            passed, at = self._passed.pop(release, (("", ""), 0))
+            since = self._now() - at
+            if passed == what and since < _STILL_GOOD:
+                told = f"{config.deploy.check}: not run again, it succeeded in this release {last(since)} ago"
+                voice.step("check", told, 0, {"skipped": True})
+            else:
+                await self._check(directory, config, place, voice)
+                if release:
+                    self._passed[release] = (what, self._now())
         return config
 
     def cancel(self, why: str) -> None:
@@ -125,6 +146,7 @@ class Preparer:
     def prune(self, releases: Path, pids: Collection[int]) -> None:
         """Remove environments that no kept release asks for and none of these processes runs in. Raises `OSError`."""
         self.environments.prune(releases, {self._runs_in(pid) for pid in pids})
+        self._passed = {id: one for id, one in self._passed.items() if (releases / id).is_dir()}
 
     def _runs_in(self, pid: int) -> str:
         try:
@@ -140,11 +162,11 @@ class Preparer:
             beside = os.path.dirname(shutil.which(config.python, path=variables.get("PATH")) or config.python)
             variables["PATH"] = f"{beside}{os.pathsep}{variables.get('PATH', os.defpath)}"
         begun = time.monotonic_ns()
-        last = ""
+        final = ""
 
         def heard(line: str) -> None:
-            nonlocal last
-            last = line
+            nonlocal final
+            final = line
             voice.line("check", line)
 
         command = shlex.split(said)
@@ -162,5 +184,5 @@ class Preparer:
         except Cut as cut:
             raise Cut(f'check "{said}": {cut.message}') from None
         if code:
-            raise CheckFailed(f'check "{said}" failed ({describe_exit(code)}){f": {last}" if last else ""}')
+            raise CheckFailed(f'check "{said}" failed ({describe_exit(code)}){f": {final}" if final else ""}')
         voice.step("check", said, time.monotonic_ns() - begun, {})

@@ -15,10 +15,12 @@ import msgspec
 from ..protocol.events import DeploymentEnded, Outage
 from ..protocol.link import Report, SettingsNow
 from .bot import Bot
+from .branches import BranchSeen
 from .freeze import Locked
 from .journal_watch import JournalSeen, journal_of
 from .roster import Member
 from .standby import State as StandbyState
+from .telling.teller import TargetSeen
 from .underway import Underway
 
 __all__ = ["Status", "Supervisor", "status_of", "this_supervisor"]
@@ -167,6 +169,10 @@ class Status(msgspec.Struct, frozen=True):
     outages: tuple[Outage, ...]
     """Those that nobody has acknowledged, oldest first; of many, the newest."""
     supervisor: Supervisor
+    branches: tuple[BranchSeen, ...] = ()
+    """Those that deploy by a push."""
+    notify: tuple[TargetSeen, ...] = ()
+    """Who is told of what happens, and whether it arrives."""
 
 
 def status_of(
@@ -178,7 +184,9 @@ def status_of(
     proving: Underway | None,
     last: DeploymentEnded | None,
     lock: Locked | None,
+    branches: tuple[BranchSeen, ...],
     supervisor: Supervisor,
+    notify: tuple[TargetSeen, ...] = (),
 ) -> Status:
     """The status of `bot` as of wall time `now`."""
     leader = bot.leading
@@ -225,7 +233,9 @@ def status_of(
         lock=lock,
         failure=_failure(bot.roster.last_failure()),
         outages=bot.outages.unacknowledged[-_OUTAGES:],
+        branches=branches,
         supervisor=supervisor,
+        notify=notify,
     )
 
 

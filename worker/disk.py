@@ -9,7 +9,7 @@ from typing import NoReturn
 
 from ..protocol.journal import MAX_RECORD, JournalError
 
-__all__ = ["check_size", "fail", "sync_directory", "write_all"]
+__all__ = ["fail", "sync_directory", "too_large", "write_all"]
 
 _MENDS = {
     errno.ENOSPC: "the disk is full: free some space",
@@ -38,14 +38,13 @@ def write_all(fd: int, data: bytes) -> None:
         written += os.write(fd, memoryview(data)[written:])
 
 
-def check_size(path: Path, payload: bytes) -> None:
-    """Raise `JournalError` for a record that could not be read back."""
-    if len(payload) > MAX_RECORD:
-        raise JournalError(
-            str(path),
-            f"a record of {len(payload)} bytes, at most {MAX_RECORD} can be read back: "
-            "keep what is large in a Table, which travels by rows",
-        )
+def too_large(path: Path, payload: bytes) -> NoReturn:
+    """Raise the error for a record that could not be read back."""
+    raise JournalError(
+        str(path),
+        f"a record of {len(payload)} bytes, at most {MAX_RECORD} can be read back: "
+        "keep what is large in a Table, which travels by rows",
+    )
 
 
 def sync_directory(directory: Path) -> None:

@@ -93,7 +93,7 @@ class Driver:
         self._fresh = False
         try:
             value = step.call()
-            if inspect.isawaitable(value):
+            if value is not None and inspect.isawaitable(value):
                 return value
         except (Exception, SystemExit, asyncio.CancelledError) as problem:
             self._raised(step, problem)

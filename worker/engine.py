@@ -86,6 +86,8 @@ class Engine:
         self._led = False
         """This worker has led, and `on_yield` has not run since."""
         self._alarms: dict[str, int] = {"pulse": 0}
+        self._alarm_at = 0
+        """When the first of them rings."""
         self._waits = {"lease": me.lease_within, "retry": _RETRY}
 
     @property
@@ -142,7 +144,7 @@ class Engine:
     def on_time(self) -> None:
         """Look at the alarms; also while a step runs."""
         now = self._clock.mono()
-        if now < min(self._alarms.values()):
+        if now < self._alarm_at:
             return
         for name, at in list(self._alarms.items()):
             if at > now:
@@ -152,6 +154,7 @@ class Engine:
                 self._pulse(now)
             else:
                 self.feed(seat.Alarm(name))
+        self._alarm_at = min(self._alarms.values())
 
     def fail(self, phase: str, reason: str, problem: BaseException | None = None) -> None:
         """This worker cannot go on: say so, and leave."""
@@ -166,7 +169,8 @@ class Engine:
 
     def next_step(self) -> Step | None:
         """What the bot's code has to do now, None when there is nothing. Only when no step runs."""
-        self.on_time()
+        if self._clock.mono() >= self._alarm_at:
+            self.on_time()
         if self.seat.role is Role.FOLLOWING:
             self.following.pass_on()
         while self.left is None:
@@ -191,6 +195,8 @@ class Engine:
                 self.leading.finish(step.turn, value)
             except NeverblinkError as problem:
                 self.fail("state", problem.message)
+            if step.turn.kind != "stop":
+                return
         match step.name:
             case "on_start":
                 self._started = True
@@ -242,7 +248,7 @@ class Engine:
 
     def wake_at(self) -> int:
         """When something is due next, CLOCK_MONOTONIC ns; messages may come before."""
-        at = min(self._alarms.values())
+        at = self._alarm_at
         if self.seat.role is not Role.LEADING or self._running is not None:
             return at
         return min(at, self.leading.wake_at(self._clock.mono(), self.seat.order))
@@ -324,10 +330,11 @@ class Engine:
             case seat.Suspects(leader=leader, reason=reason):
                 outside.tell(link.Suspect(leader, reason))
             case seat.Arm(name=name):
-                self._alarms[name] = self._clock.mono() + self._waits[name]
+                self._arm(name, self._waits[name])
                 self._waits["lease"] = self._me.lease_within
             case seat.Disarm(name=name):
                 self._alarms.pop(name, None)
+                self._alarm_at = min(self._alarms.values(), default=0)
             case seat.Leave():
                 self._begin_leaving(command)
 
@@ -348,7 +355,11 @@ class Engine:
 
     def _announce(self) -> None:
         self._outside.tell(self._tally.report())
-        self._alarms["pulse"] = self._clock.mono() + self._me.pulse
+        self._arm("pulse", self._me.pulse)
+
+    def _arm(self, name: str, within: int) -> None:
+        self._alarms[name] = self._clock.mono() + within
+        self._alarm_at = min(self._alarms.values())
 
     def _connect(self, leader: str) -> None:
         self.leading.step_aside()
@@ -414,7 +425,7 @@ class Engine:
             self._feed_all(self.following.pulse(now, self.leading.turns.tick_due()))
         elif self.seat.order is not None and self._running is not None and self._running.turn is not None:
             # In the middle of a turn there is no boundary, but there is something to tell.
-            turn = self._running.turn.name
+            turn = self._running.turn.title
             self.feed(seat.Boundary(decision=self.leading.decisions.open_name, turn=turn))
 
     # --- the end ----------------------------------------------------------------------------------------------------

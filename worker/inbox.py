@@ -47,7 +47,8 @@ class Inbox:
         self._wall = wall
         self._wake = wake
         self._age = age
-        self._arrivals: deque[Item] = deque()
+        self.arrived: deque[Item] = deque()
+        """What was put and is not in line yet."""
         self._pending: OrderedDict[str, Item] = OrderedDict()
         self._applied: OrderedDict[str, int] = OrderedDict()
         self._received: dict[str, None] = {}
@@ -69,7 +70,7 @@ class Inbox:
             raise EventError(
                 key, f"{problem}; put something msgspec can encode, such as a dict or a Struct"
             ) from None
-        self._arrivals.append(Item(key, "event", data, self._wall()))
+        self.arrived.append(Item(key, "event", data, self._wall()))
         self._wake()
 
     # for the engine
@@ -80,11 +81,11 @@ class Inbox:
 
     @property
     def waiting(self) -> int:
-        return len(self._pending) + len(self._arrivals)
+        return len(self._pending) + len(self.arrived)
 
     def command(self, key: str, name: str, args: dict[str, Any]) -> None:
         """Put an operator's command in line."""
-        self._arrivals.append(Item(command_key(key), "command", _encoder.encode((name, args)), self._wall()))
+        self.arrived.append(Item(command_key(key), "command", _encoder.encode((name, args)), self._wall()))
 
     def knows_applied(self, key: str) -> bool:
         """Whether the item is remembered as applied."""
@@ -93,8 +94,8 @@ class Inbox:
     def sort_in(self) -> list[Item]:
         """Take in what was put since, and return what of it is new."""
         new: list[Item] = []
-        while self._arrivals:
-            item = self._arrivals.popleft()
+        while self.arrived:
+            item = self.arrived.popleft()
             if self._admit(item):
                 new.append(item)
         return new

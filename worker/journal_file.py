@@ -114,8 +114,7 @@ class JournalFile:
             raise JournalError(
                 str(self._directory), "it is not open for writing: attach to a segment, or begin one"
             )
-        file.append(kind, payload)
-        return file.position
+        return file.append(kind, payload)
 
     def in_place(self) -> bool:
         return self._file is not None and self._file.is_in_place(self._path(self._file.number))

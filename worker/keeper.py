@@ -65,6 +65,8 @@ class Keeper:
         self._leads = False
         self.unwritten = 0
         """Frames made since the journal cannot be written."""
+        self._position = NOWHERE
+        """Where the journal stands."""
         self._replica = replica
         self._outside = outside
         self._limits = limits
@@ -84,6 +86,7 @@ class Keeper:
         self.unwritten = 0
         self._wait, self._try_at = _TRY_AFTER, 0
         self._look_at = self._outside.clock.mono() + _LOOK_EVERY
+        self._position = self._outside.journal.position
         if problem:
             self._fails(problem, written)
 
@@ -101,7 +104,7 @@ class Keeper:
                 self._drop(problem)
         if self.failing is None:
             try:
-                position = outside.journal.append(kind, payload)
+                position = self._position = outside.journal.append(kind, payload)
             except JournalError as problem:
                 self._fails(problem.message, self._replica.number)
         if self.failing is not None and kind is RecordKind.FRAME:
@@ -121,6 +124,11 @@ class Keeper:
         """Between two turns of a leader that has no time in between: do a little of what is overdue."""
         if self._due() and (self._new is not None or self.failing is not None or self._full(_OVERDUE)):
             self._advance()
+
+    @property
+    def has_work(self) -> bool:
+        """There may be something for `pump` to do."""
+        return self._new is not None or self.failing is not None or self._full(1)
 
     @property
     def busy(self) -> bool:
@@ -158,7 +166,7 @@ class Keeper:
         return (self.failing is not None or self._full(1)) and self._outside.clock.mono() >= self._try_at
 
     def _full(self, times: int) -> bool:
-        position = self._outside.journal.position
+        position = self._position
         return position.offset - position.opening >= times * max(self._limits.segment, position.opening)
 
     def _advance(self) -> bool:
@@ -196,7 +204,7 @@ class Keeper:
     def _published(self) -> None:
         self._new = None
         journal = self._outside.journal
-        self._replica.position = journal.position
+        self._replica.position = self._position = journal.position
         self._wait, self._try_at = _TRY_AFTER, 0
         if self.failing is not None:
             self.failing = None

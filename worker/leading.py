@@ -10,7 +10,7 @@ from typing import Any
 
 from ..protocol import seat, stream
 from ..protocol.assignment import Assignment
-from ..protocol.frame import Cause, Item, Led, Yielded
+from ..protocol.frame import Cause, Item, Kind, Led, Yielded
 from ..protocol.link import Doubt, Handed, YieldTo
 from ..protocol.seat import SeatEvent
 from .answers import Answers
@@ -33,6 +33,8 @@ _PUMP_STOPS = 500_000
 _WITHOUT_PAUSE = 8
 """After so many turns one after the other, a copy goes on in the turns' time, a chunk each."""
 _SLACK_WITHIN = 1_000_000_000
+_KINDS: tuple[Kind, ...] = ("tick", "event", "timer", "command")
+_STEPS = {kind: f"on_{kind}" for kind in _KINDS}
 _REFUSED = object()
 """What a command has returned that raised: its answer was given."""
 
@@ -141,7 +143,8 @@ class Leading:
 
     def next(self) -> Step | None:
         """The turn that is due, None when none is."""
-        self.serve()
+        if self._deferred:
+            self.serve()
         turn = self.turns.next()
         if turn is None:
             return None
@@ -150,7 +153,7 @@ class Leading:
             # There is no time left between its turns, and still there have to be followers, and a journal that ends.
             self._publisher.hurry()
             self.keeper.hurry()
-        return Step(f"on_{turn.kind}", turn.call, turn)
+        return Step(_STEPS[turn.kind], turn.call, turn)
 
     def begin(self, turn: Turn) -> None:
         """Open a turn. Raises `StateError` when the state was changed since the last one, and `JournalError`."""
@@ -203,7 +206,7 @@ class Leading:
     def wake_at(self, now: int, order: YieldTo | None) -> int:
         """When something is due next, CLOCK_MONOTONIC ns."""
         wall = self._clock.wall()
-        due = self.turns.next_due()
+        due = self.turns.next_due(wall)
         if order is not None:
             # Perhaps it waits for this.
             due = min(due, self.turns.window_closes() or due)
@@ -237,6 +240,9 @@ class Leading:
     def pump(self, now: int) -> bool:
         """Use the time until something is due for copies under way, the followers' first; return whether more could be
         done at once."""
+        if not (self._publisher.copying or self.keeper.has_work):
+            self._without_pause = 0
+            return False
         until = min(now + _PUMP_FOR, self.wake_at(now, None) - _PUMP_STOPS)
         if until <= now:
             return False

@@ -56,6 +56,9 @@ from ..protocol.lease import Holder, LeaseCorrupt
 __all__ = ["Holder", "Lease", "LeaseCorrupt", "LeaseError"]
 
 
+_QUERY = layout.lock_query()
+
+
 class LeaseError(NeverblinkError):
     """The lease cannot be used as asked; `path` is its file."""
 
@@ -78,6 +81,8 @@ class Lease:
         except OSError as problem:
             raise LeaseError(f"cannot be opened: {problem.strerror}", self.path) from None
         self._identity = (0, 0)
+        self._ours = b""
+        """What the kernel says when this process has the lock."""
         self._read_last: tuple[bytes, Holder | None] = (b"", None)
         """What was in the file when it was last read, and what that says."""
         self._myself()
@@ -85,7 +90,13 @@ class Lease:
     @property
     def held(self) -> bool:
         """Whether this very process holds the lease, asked of the kernel. False in a forked child."""
-        return self._fd >= 0 and self._owner() == os.getpid()
+        if self._fd < 0:
+            return False
+        told = fcntl.fcntl(self._fd, layout.OFD_GETLK, _QUERY)
+        # The answer is the same each time, and in a forked child it is the parent's.
+        if told != self._ours and layout.lock_owner(told) == os.getpid():
+            self._ours = told
+        return told == self._ours and os.getpid() == self._identity[0]
 
     def take(self, holder: str, at_least: int | None = None) -> int | None:
         """Take the lease if it is free, without waiting; return its new epoch, None when another process
@@ -169,7 +180,7 @@ class Lease:
         return self._identity
 
     def _owner(self) -> int | None:
-        return layout.lock_owner(fcntl.fcntl(self._fd, layout.OFD_GETLK, layout.lock_query()))
+        return layout.lock_owner(fcntl.fcntl(self._fd, layout.OFD_GETLK, _QUERY))
 
     def _last(self) -> Holder | None:
         """Who took it last, by the file. Raises `LeaseCorrupt`."""

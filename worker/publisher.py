@@ -76,6 +76,11 @@ class Publisher:
     def __len__(self) -> int:
         return len(self._followers)
 
+    @property
+    def copying(self) -> bool:
+        """A copy is under way."""
+        return bool(self._followers) and any(one.copy is not None for one in self._followers.values())
+
     def begin_leading(self) -> None:
         """This worker leads from now on: the next frame is its first."""
         self._memory.clear()

@@ -11,8 +11,16 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from ..protocol.journal import HEADER_SIZE, JournalError, Position, RecordKind, pack_header, pack_record
-from .disk import check_size, fail, write_all
+from ..protocol.journal import (
+    HEADER_SIZE,
+    MAX_RECORD,
+    JournalError,
+    Position,
+    RecordKind,
+    pack_header,
+    pack_record,
+)
+from .disk import fail, too_large, write_all
 from .syncer import Syncer
 
 __all__ = ["SegmentFile"]
@@ -73,12 +81,14 @@ class SegmentFile:
     def fd(self) -> int:
         return self._fd
 
-    def append(self, kind: RecordKind, payload: bytes) -> None:
-        """Append one record. When it could not be written whole, none of it is there."""
+    def append(self, kind: RecordKind, payload: bytes) -> Position:
+        """Append one record; return where it ends. When it could not be written whole, none of it is there."""
         if self._fd < 0:
             raise JournalError(str(self.path), "it is not open for writing: attach to it first")
-        check_size(self.path, payload)
-        self._check_syncer()
+        if len(payload) > MAX_RECORD:
+            too_large(self.path, payload)
+        if self._syncer is not None:
+            self._check_syncer(self._syncer)
         record = pack_record(kind, payload)
         try:
             if self.durability == "interval" and self._syncer is None:
@@ -98,6 +108,7 @@ class SegmentFile:
             self.opening = self.end
         if self._syncer is not None:
             self._syncer.written = True
+        return Position(self.number, self.end, self.opening)
 
     def cut(self, end: int) -> None:
         """Cut off what is after `end`."""
@@ -150,9 +161,9 @@ class SegmentFile:
         except JournalError as problem:
             raise OSError(problem.message) from None
 
-    def _check_syncer(self) -> None:
-        if self._syncer is not None and self._syncer.problem is not None:
-            fail(self.path, "cannot be forced to the disk", self._syncer.problem)
+    def _check_syncer(self, syncer: Syncer) -> None:
+        if syncer.problem is not None:
+            fail(self.path, "cannot be forced to the disk", syncer.problem)
 
     def _cut_back(self) -> None:
         try:

@@ -8,6 +8,7 @@ always due, one turn after each tick, so that a fill is never starved by ticks.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Protocol
 
 import msgspec
@@ -15,7 +16,18 @@ import msgspec
 from ..protocol import duration
 from ..protocol.changes import NOTHING
 from ..protocol.frame import Armed, Frame, Item, Kind, Led, Timing, Traffic, Yielded, encode_frame
-from ..protocol.grid import ClockStep, Gap, GapKind, Grid, Plan, Policy, Reading, detect_step, plan
+from ..protocol.grid import (
+    STEP_THRESHOLD,
+    ClockStep,
+    Gap,
+    GapKind,
+    Grid,
+    Plan,
+    Policy,
+    Reading,
+    detect_step,
+    plan,
+)
 from ..protocol.journal import RecordKind
 from ..protocol.window import Window, first_open
 from ..protocol.wire import MAX_MESSAGE
@@ -80,6 +92,11 @@ class Turn(msgspec.Struct):
     began: int = 0
     late: int = 0
 
+    @property
+    def title(self) -> str:
+        """What reports call it."""
+        return self.name if self.tick is None else f"tick {self.tick.seq}"
+
 
 class Turns:
     """Makes the leader's turns. It is also the guard of the state: `open` while a turn runs."""
@@ -96,7 +113,12 @@ class Turns:
         self._clock = outside.clock
         self._grid = Grid(bot.interval)
         self._commanding = Commanding(bot, replica)
-        self._reading: Reading | None = None
+        self._apart: int | None = None
+        """How far apart the two clocks were at the last tick."""
+        self._looked = 0
+        """When that was, CLOCK_MONOTONIC."""
+        self._due = 0
+        """When the tick after the last one is due, wall clock; 0 when none ever ran."""
         self._step: ClockStep | None = None
         self._gap_kind: GapKind = "missed"
         self._gap_cause = ""
@@ -110,7 +132,7 @@ class Turns:
 
     def begin_leading(self, cause: str) -> None:
         """This process leads from now on; ticks before its first were nobody's, because of `cause`."""
-        self._reading = None
+        self._apart = None
         self._step = None
         self._gap_kind = "missed"
         self._gap_cause = cause
@@ -121,28 +143,30 @@ class Turns:
         if replica.due:
             # The release before may have ticked on another grid: where that one stood, on this one.
             replica.seq = self._grid.seq_at(replica.due)
+        self._due = self.tick_due()
 
     def next(self) -> Turn | None:
         """Return the turn that is due now, None when none is."""
         replica = self._replica
-        replica.inbox.sort_in()
+        inbox = replica.inbox
+        if inbox.arrived:
+            inbox.sort_in()
         wall = self._clock.wall()
-        if not (self._after_tick and self._others_wait(wall)):
+        timer = item = None
+        if not self._bot.gathers:
+            timer = replica.timers.due(wall)
+            item = inbox.peek()
+        if self._due <= wall and not (self._after_tick and (timer is not None or item is not None)):
             turn = self._tick(wall)
             if turn is not None:
                 return turn
-        if self._bot.gathers:
-            return None
-        timer = replica.timers.due(wall)
         if timer is not None:
             return self._timer_turn(*timer, wall)
-        item = replica.inbox.peek()
         return self._item_turn(item) if item is not None else None
 
-    def next_due(self) -> int:
-        """When the next turn is due, wall clock."""
-        wall = self._clock.wall()
-        due = self._still_to_come(wall) or self._plan(wall, self._bot.overrun).due
+    def next_due(self, wall: int) -> int:
+        """When the next turn is due, wall clock, as of `wall`."""
+        due = self._due if self._due > wall else self._plan(wall, self._bot.overrun).due
         timer = self._replica.timers.next
         return due if timer is None or self._bot.gathers else min(due, timer)
 
@@ -164,7 +188,7 @@ class Turns:
     def slack(self) -> bool:
         """Whether there is time enough before the next tick for another process to take over."""
         wall = self._clock.wall()
-        due = self._still_to_come(wall) or self._plan(wall, self._bot.overrun).due
+        due = self._due if self._due > wall else self._plan(wall, self._bot.overrun).due
         return due - wall >= min(_SLACK, self._bot.interval // 4)
 
     def lead_turn(self, about: Led, call: Callable[[], Any]) -> Turn:
@@ -211,16 +235,16 @@ class Turns:
             gaps=turn.gaps,
             step=self._step if turn.tick is not None else None,
         )
-        frame = self._emit(
-            turn.kind, seq, timing, tuple(item.key for item in turn.items), turn.about, pause, settings
-        )
+        applied = tuple(item.key for item in turn.items) if turn.items else ()
+        frame = self._emit(turn.kind, seq, timing, applied, turn.about, pause, settings)
         self._after_tick = turn.kind == "tick"
         if turn.tick is not None:
             self._step = None
             self._gap_kind = "skipped"
+            self._due = self._grid.due(seq + 1)
             self.last_tick = frame
         if timing.took >= self._bot.interval:
-            self._gap_cause = f"{turn.name} took {duration.show(timing.took // 1_000_000 * 1_000_000)}"
+            self._gap_cause = f"{turn.title} took {duration.show(timing.took // 1_000_000 * 1_000_000)}"
         elif turn.tick is not None:
             self._gap_cause = "the process was not scheduled in time"
         return frame
@@ -269,49 +293,47 @@ class Turns:
 
     # parts
 
-    def _others_wait(self, wall: int) -> bool:
-        if self._bot.gathers:
-            return False
-        replica = self._replica
-        return replica.timers.due(wall) is not None or replica.inbox.peek() is not None
-
     def _tick(self, wall: int) -> Turn | None:
         replica, bot = self._replica, self._bot
-        if self._still_to_come(wall):
-            return None
-        planned = self._plan(wall, bot.overrun)
-        if planned.due > wall:
-            return None
+        last = replica.seq
         self._look_for_step()
-        if self._step is not None:
-            planned = self._plan(wall, bot.overrun)
-        if self._taken_over:
-            self._taken_over = False
-            first = planned.gaps[0].first if planned.gaps else planned.seq
-            if planned.seq - first == 1 or wall - self._grid.due(first) <= _OWED_FOR:
-                self._owed = planned.seq
-        if (replica.seq or 0) + 1 < self._owed:
-            planned = self._plan(wall, "catch-up")
-        seq, due = planned.seq, planned.due
+        if last is None or self._step is not None or self._taken_over or wall >= self._due + bot.interval:
+            planned = self._planned(wall)
+            if planned is None:
+                return None
+            seq, due, gaps = planned.seq, planned.due, planned.gaps
+        else:
+            # Its slot is the present one, as mostly.
+            seq, due, gaps = last + 1, self._due, ()
         tick = Tick(
             seq=seq,
             due=due,
             late=max(0, wall - due),
             interval=bot.interval,
             state=replica.state,
-            gaps=planned.gaps,
-            open_windows=tuple(window for window in bot.windows if window.open_at(due)),
+            gaps=gaps,
+            open_windows=tuple(window for window in bot.windows if window.open_at(due))
+            if bot.windows
+            else (),
         )
-        turn = Turn("tick", f"tick {seq}", due, lambda: bot.call_tick(turn.tick or tick), tick, planned.gaps)
+        turn = Turn("tick", "", due, partial(bot.call_tick, tick), tick, gaps)
         if bot.gathers:
             self._gather(turn, wall)
         return turn
 
-    def _still_to_come(self, wall: int) -> int:
-        """When the next tick is due, if that is after `wall`, else 0: mostly there is nothing to plan."""
-        seq = self._replica.seq
-        due = 0 if seq is None else self._grid.due(seq + 1)
-        return due if due > wall else 0
+    def _planned(self, wall: int) -> Plan | None:
+        """The tick that is due, None when none is."""
+        planned = self._plan(wall, self._bot.overrun)
+        if planned.due > wall:
+            return None
+        if self._taken_over:
+            self._taken_over = False
+            first = planned.gaps[0].first if planned.gaps else planned.seq
+            if planned.seq - first == 1 or wall - self._grid.due(first) <= _OWED_FOR:
+                self._owed = planned.seq
+        if (self._replica.seq or 0) + 1 < self._owed:
+            planned = self._plan(wall, "catch-up")
+        return planned
 
     def _plan(self, wall: int, policy: Policy) -> Plan:
         return plan(
@@ -325,10 +347,15 @@ class Turns:
         )
 
     def _look_for_step(self) -> None:
-        reading = Reading(self._clock.wall(), self._clock.mono())
-        before, self._reading = self._reading, reading
+        wall, mono = self._clock.wall(), self._clock.mono()
+        before, apart = self._apart, wall - mono
+        if before is not None and -STEP_THRESHOLD < apart - before < STEP_THRESHOLD:
+            self._apart, self._looked = apart, mono
+            return
         if before is not None:
-            self._step = detect_step(before, reading) or self._step
+            last = Reading(before + self._looked, self._looked)
+            self._step = detect_step(last, Reading(wall, mono)) or self._step
+        self._apart, self._looked = apart, mono
 
     def _timer_turn(self, name: str, armed: Armed, wall: int) -> Turn:
         timer = Timer(name, armed.due, wall - armed.due, armed.every)
@@ -367,7 +394,7 @@ class Turns:
         timers = tuple((name, armed) for name, armed in replica.timers.all().items() if armed.due <= wall)
         turn.items = tuple(items)
         turn.timers = timers
-        turn.tick = msgspec.structs.replace(
+        turn.tick = tick = msgspec.structs.replace(
             turn.tick,
             events=tuple(events),
             timers=tuple(Timer(name, armed.due, wall - armed.due, armed.every) for name, armed in timers),
@@ -375,6 +402,7 @@ class Turns:
             answers={},
             halt=turn.asked is not None and turn.asked.halt,
         )
+        turn.call = partial(self._bot.call_tick, tick)
 
     def _event(self, item: Item) -> Event:
         kind = self._bot.event_type

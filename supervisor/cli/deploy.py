@@ -3,27 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import click
 import msgspec
 
 from ...protocol.commands import Abort, Deploy, Rollback
-from .exits import Exit
-from .follow import follow
 from .here import Here
-from .interrupts import Interrupts
-from .outcome import Outcome
-from .screen import Screen
+from .see_through import see_through
 from .shell import complete_release
 from .target import find_target
 from .verb import Done, verb
-from .words import last
 
 __all__ = ["abort", "deploy", "rollback"]
-
-RELEASE_WITHIN = 120.0
-"""Seconds until a deployment has its number: a large directory takes a while to copy."""
 
 
 @verb
@@ -69,7 +60,8 @@ def deploy(
         python=_interpreter(here, python),
     )
     command = msgspec.structs.replace(command, **found.words)
-    return _carry_out(here, command, wait=not no_wait, doing=f"deploying {found.shown}")
+    with here.client() as client:
+        return see_through(here.screen, client, command, wait=not no_wait, doing=f"deploying {found.shown}")
 
 
 @verb
@@ -85,7 +77,9 @@ def rollback(here: Here, release: str, why: str, no_wait: bool, force: bool) -> 
     During a probation this is one message: the old worker is still there and up to date.
     """
     doing = f"rolling back to {release or 'the previous release'}"
-    return _carry_out(here, Rollback(release=release, why=why, force=force), wait=not no_wait, doing=doing)
+    command = Rollback(release=release, why=why, force=force)
+    with here.client() as client:
+        return see_through(here.screen, client, command, wait=not no_wait, doing=doing)
 
 
 @verb
@@ -99,56 +93,5 @@ def abort(here: Here, deployment: int, why: str) -> Done:
     return Done(result)
 
 
-def _carry_out(here: Here, command: Deploy | Rollback, *, wait: bool, doing: str) -> Done:
-    screen = here.screen
-    # Listen first and ask then: the other way round, what happens between the two would be missed.
-    with here.client() as client, Interrupts() as interrupts, client.events() as events:
-        screen.live(screen.faint(f"{doing} …"), gist="")
-        begun: dict[str, Any] = client.ask(command, within=RELEASE_WITHIN)
-        screen.live("")
-        deployment: int = begun["deployment"]
-        screen.line(f"{screen.style(f'deployment {deployment}', bold=True)}  {_headline(begun)}")
-        if not wait:
-            return Done(begun)
-        outcome = follow(client, events, deployment, screen, interrupts)
-    # A rollback in a probation ends the deployment that is under way as rolled back, and that is what was wanted.
-    wanted = (
-        isinstance(command, Rollback) and bool(outcome.release) and outcome.release == begun.get("release")
-    )
-    _conclude(screen, outcome, wanted)
-    return Done(msgspec.to_builtins(outcome), Exit.DONE if wanted else outcome.exit)
-
-
 def _interpreter(here: Here, python: str) -> str:
     return str(here.cwd / Path(python).expanduser()) if "/" in python else python
-
-
-def _headline(begun: dict[str, Any]) -> str:
-    release, previous = begun.get("release", ""), begun.get("previous", "")
-    return f"{release} takes over from {previous}" if release and previous else str(release)
-
-
-def _conclude(screen: Screen, outcome: Outcome, wanted: bool) -> None:
-    """Say in one or two lines what has become of it, and what leads now; `wanted` when a way back was asked for."""
-    leads = f"{outcome.release} leads" if outcome.release else "no worker leads"
-    match outcome.outcome:
-        case "done":
-            told = [f"at tick {outcome.seq}"] if outcome.seq is not None else []
-            if outcome.blackout_us is not None:
-                told.append(f"blackout {last(int(outcome.blackout_us * 1000))}")
-            if outcome.late_us is not None:
-                told.append(f"first tick {last(int(outcome.late_us * 1000))} late")
-            told.append(f"{outcome.missed} missed")
-            screen.line(f"{screen.good('done')}  {leads}: {', '.join(told)}")
-        case "rehearsed":
-            screen.line(
-                f"{screen.good('rehearsed')}  the new code can take over; nothing was handed over, {leads}"
-            )
-        case "rolled_back":
-            colour = screen.good if wanted else screen.bad
-            screen.line(f"{colour('rolled back')}  {outcome.reason}")
-            screen.line(f"  {outcome.release} leads again" if outcome.release else f"  {leads}")
-        case _:
-            held = f" (held by {outcome.held})" if outcome.held and outcome.held not in outcome.reason else ""
-            screen.line(f"{screen.bad('aborted')}  {outcome.reason}{held}")
-            screen.line(f"  {leads}" + ("; it noticed nothing" if outcome.release else ""))

@@ -17,7 +17,7 @@ import msgspec
 from ...protocol.events import Outage
 from ..account import log_of
 from ..outages import told
-from ..records import Deployment
+from ..records import Command, Deployment
 from .here import Here
 from .outcome import ENDS, phases_of
 from .past import open_history
@@ -38,13 +38,19 @@ _INDENT = " " * 6
 @click.option(
     "-n", "--limit", type=click.IntRange(1, 10_000), default=20, show_default=True, help="How many."
 )
-def history(here: Here, deployment: int, limit: int) -> Done:
+@click.option("--commands", is_flag=True, help="Who asked for what, why, and what became of it.")
+def history(here: Here, deployment: int, limit: int, commands: bool) -> Done:
     """The deployments and outages so far, newest first, or the whole story of DEPLOYMENT.
 
     Each deployment: its number, when, what came of it, who asked, for how long nobody could tick; then the commit and
     why, how long each phase took, and the reason when it failed.
     """
-    with open_history(here) as past:
+    with open_history(here.home) as past:
+        if commands:
+            asked = past.commands(limit)
+            for line in columns([_ASKED, *(_command(here.screen, one) for one in asked)]):
+                here.screen.line(line.rstrip())
+            return Done({"commands": msgspec.to_builtins(asked)})
         if deployment:
             row = past.deployment(deployment)
             printed = _printed(log_of(here.home.logs, deployment))
@@ -78,6 +84,16 @@ def history(here: Here, deployment: int, limit: int) -> Done:
             "standbys": msgspec.to_builtins(standbys),
         }
     )
+
+
+_ASKED = ("WHEN", "COMMAND", "OUTCOME", "TICK", "WHO", "WHAT")
+
+
+def _command(screen: Screen, one: Command) -> tuple[str, ...]:
+    outcome = screen.good(one.outcome) if one.outcome == "ok" else screen.bad(one.outcome)
+    seq = "" if one.seq is None else str(one.seq)
+    what = f"{one.detail} ({one.why})" if one.detail and one.why else one.detail or one.why
+    return (clock(one.at), one.op, outcome, seq, one.who or "unknown", what)
 
 
 _TITLES = ("  N", "WHEN", "OUTCOME", "WHAT", "WHO", "BLACKOUT", "MISSED")

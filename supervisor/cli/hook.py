@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Any
 
 import click
 import msgspec
 
+from ...protocol.commands import Deploy
+from ...protocol.errors import NeverblinkError
+from ..branches import BranchSeen, look
+from ..branches import told as undeployed
+from ..client import Client
+from ..home import Home
 from ..hook import install as hooks
 from ..hook.install import git_dir
-from ..hook.problems import of_repository
+from ..hook.problems import of_home, of_repository
+from ..releases import Releases
 from .exits import Exit
 from .here import Here
+from .past import open_history
 from .screen import Screen
+from .see_through import see_through
 from .verb import Done, verb
 
 __all__ = ["hook"]
@@ -81,6 +91,41 @@ def remove(here: Here, repository: Path) -> Done:
 
 @verb
 @_repository
+@click.option("-m", "--why", default="", metavar="WHY", help="Why, for the history.")
+@click.option("--no-wait", is_flag=True, help="Return with the deployment's number at once.")
+@click.option(
+    "--force", is_flag=True, help="Hand over inside a protected window too. Never inside a decision."
+)
+@click.option("--replace", is_flag=True, help="Supersede a deployment that is under way.")
+def deploy(here: Here, repository: Path, why: str, no_wait: bool, force: bool, replace: bool) -> Done:
+    """Deploy what the branch of REPO.git is at, as a push of it would.
+
+    For a push that arrived and was not deployed: deployments were locked, the bot was down, or the hook was killed.
+    git calls no hook for a commit that is there already.
+
+    Ctrl-C cancels the deployment, never the bot.
+    """
+    where = git_dir(here.path(repository))
+    told = hooks.settings(where)
+    if told is None:
+        raise hooks.HookError(
+            where, f"has no hook of neverblink's: put one there with `neverblink hook install {where}`"
+        )
+    for problem in of_home(told):
+        raise hooks.HookError(where, problem)
+    seen = look(where, "")
+    if seen is None or not seen.commit:
+        raise hooks.HookError(where, f"has no branch {told.branch}: push to it first")
+    command = Deploy(
+        repository=str(where), commit=seen.commit, ref=told.branch, why=why, force=force, replace=replace
+    )
+    doing = f"deploying {told.branch}, {seen.commit[:8]} ({seen.subject})"
+    with Client(Home(told.home)) as client:
+        return see_through(here.screen, client, command, wait=not no_wait, doing=doing)
+
+
+@verb
+@_repository
 def status(here: Here, repository: Path) -> Done:
     """Say what a push to REPO.git would do, and what is in its way. Ends with 1 when something is."""
     where = here.path(repository)
@@ -102,9 +147,30 @@ def status(here: Here, repository: Path) -> Done:
             "other": "somebody else's",
         }
         _row(screen, one.name, words[one.state] + (", after the hook that was there" if one.chained else ""))
+    seen = _pushed(where, settings)
+    told["pushed"] = None if seen is None else msgspec.to_builtins(seen)
+    if seen is not None and seen.commit:
+        _row(screen, "pushed", undeployed(seen) or f"{seen.commit[:8]} {seen.subject}")
     for problem in problems:
         screen.line(f"{screen.bad('✗')} {problem}")
     return Done(told, Exit.BROKEN if problems else Exit.DONE)
+
+
+def _pushed(where: Path, settings: hooks.Settings | None) -> BranchSeen | None:
+    """The branch that deploys, beside what led last: read from the home's files, as far as they may be read."""
+    if settings is None:
+        return None
+    home = Home(settings.home)
+    running = ""
+    with contextlib.suppress(NeverblinkError, OSError):
+        running = Releases(home.releases).find("current").commit
+    seen = look(git_dir(where), running)
+    if seen is None or not seen.commit:
+        return seen
+    with contextlib.suppress(NeverblinkError, OSError), open_history(home) as past:
+        number, outcome = past.last_of(seen.commit)
+        seen = msgspec.structs.replace(seen, deployment=number, outcome=outcome)
+    return seen
 
 
 def _row(screen: Screen, name: str, text: str) -> None:
@@ -120,5 +186,5 @@ def _told(where: Path, found: list[hooks.Hook]) -> dict[str, Any]:
     }
 
 
-for command in (install, remove, status):
+for command in (install, remove, status, deploy):
     hook.add_command(command)

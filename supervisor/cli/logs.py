@@ -125,7 +125,7 @@ class _Book:
 
     def _learn(self) -> None:
         try:
-            with open_history(self._here) as past:
+            with open_history(self._here.home) as past:
                 known = past.workers(limit=10_000)
         except NeverblinkError:
             return

@@ -7,6 +7,7 @@ import time
 import msgspec
 
 from ..history import History
+from ..home import Home
 from ..releases import Releases
 from .errors import BadInput
 from .here import Here
@@ -47,10 +48,10 @@ def releases(here: Here) -> Done:
     return Done({"releases": told, "current": current, "previous": previous})
 
 
-def open_history(here: Here) -> History:
+def open_history(home: Home) -> History:
     """The home's history, to read; of the bot that last ran there, whatever directory this was called from."""
-    if not here.home.database.is_file():
-        raise BadInput(f"home {here.home.path}: there is no history here yet: it begins with `neverblink up`")
-    with History.open(here.home.database, "", read_only=True) as file:
+    if not home.database.is_file():
+        raise BadInput(f"home {home.path}: there is no history here yet: it begins with `neverblink up`")
+    with History.open(home.database, "", read_only=True) as file:
         bots = file.bots()
-    return History.open(here.home.database, bots[0] if bots else "", read_only=True)
+    return History.open(home.database, bots[0] if bots else "", read_only=True)

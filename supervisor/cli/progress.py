@@ -59,6 +59,8 @@ class Progress:
         match event:
             case DeploymentStarted() if event.commit:
                 self._line("commit", f"{event.commit[:8]} {event.subject}, by {event.author}", 0)
+            case Output(step="release"):
+                self._screen.line(f"    {self._screen.warn(f'warning: {event.text}')}")
             case Output():
                 self._screen.line(f"    {self._screen.faint(event.text)}")
             case Step():

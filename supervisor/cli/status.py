@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+
 from ...protocol import commands, duration
 from ...protocol.events import DeploymentEnded
+from ..branches import told as undeployed
 from ..client import convert
 from ..outages import told
 from ..status import Status
@@ -40,6 +43,8 @@ def picture(status: Status, screen: Screen) -> list[str]:
     title = f"{screen.style(status.bot, bold=True)}  {colour(status.state)}"
     rows = [
         *_leader(status, screen),
+        *_paused(status, screen),
+        *_settings(status, screen),
         *(("window", line) for line in _windows(status, screen)),
         *(
             ("decision", f"{one.name} ({one.id}) has been open for {last(one.age)}")
@@ -50,6 +55,8 @@ def picture(status: Status, screen: Screen) -> list[str]:
         *_standby(status, screen),
         *_outages(status, screen),
         *_lock(status, screen),
+        *(("pushed", text) for one in status.branches if (text := undeployed(one))),
+        *_unheard(status, screen),
         *_failure(status),
     ]
     return [
@@ -78,6 +85,26 @@ def _leader(status: Status, screen: Screen) -> list[tuple[str, str]]:
     who = f"{status.worker}, pid {status.pid}, python {status.python}, epoch {status.epoch}, leads for {last(led)}"
     slow = [("slow", status.slow)] if status.slow else []
     return [("leader", who), ("tick", ", ".join(tick)), *slow, *_journal(status, screen)]
+
+
+def _paused(status: Status, screen: Screen) -> list[tuple[str, str]]:
+    if not status.paused:
+        return []
+    return [("paused", f"{screen.warn('it enters nothing new')}, its exits go on, until `neverblink resume`")]
+
+
+def _settings(status: Status, screen: Screen) -> list[tuple[str, str]]:
+    now = status.settings
+    rows: list[tuple[str, str]] = []
+    if now is not None and now.values:
+        told = [
+            f"{name} = {screen.warn(json.dumps(value)) if name in now.chosen else json.dumps(value)}"
+            for name, value in now.values.items()
+        ]
+        rows.append(("settings", ", ".join(told)))
+    if status.commands:
+        rows.append(("commands", f"{', '.join(status.commands)}: see `neverblink commands`"))
+    return rows
 
 
 def _journal(status: Status, screen: Screen) -> list[tuple[str, str]]:
@@ -162,6 +189,16 @@ def _lock(status: Status, screen: Screen) -> list[tuple[str, str]]:
     if lock is None:
         return []
     return [("locked", f"{screen.warn(lock.why)}, by {lock.who or 'unknown'} {ago(lock.at, status.at)}")]
+
+
+def _unheard(status: Status, screen: Screen) -> list[tuple[str, str]]:
+    """Who would be told of what happens, and is not."""
+    rows: list[tuple[str, str]] = []
+    for one in status.notify:
+        if one.state == "failing":
+            what = f"{one.name} {screen.bad('has heard nothing')} for {last(max(0, status.at - one.since))}"
+            rows.append(("notify", f"{what}: {one.reason} ({one.waiting} waiting, {one.lost} lost)"))
+    return rows
 
 
 def _failure(status: Status) -> list[tuple[str, str]]:

@@ -14,7 +14,7 @@ from .errors import BadInput
 from .here import Here
 from .verb import Done, verb
 
-__all__ = ["acknowledge", "arguments", "down", "lock", "pause", "resume", "send", "unlock"]
+__all__ = ["acknowledge", "arguments", "down", "lock", "pause", "resume", "seconds", "send", "unlock"]
 
 _why = click.option("-m", "--why", default="", metavar="WHY", help="Why, for the history.")
 
@@ -71,13 +71,16 @@ def unlock(here: Here, why: str) -> Done:
 @click.option("--args", "args_json", default="", metavar="JSON", help="The arguments as one JSON object.")
 @click.option("--within", default="60s", show_default=True, help="How long to wait for the bot's answer.")
 def send(here: Here, name: str, pairs: tuple[str, ...], args_json: str, within: str) -> Done:
-    """Run the bot's on_command(NAME, args) in a turn of its own, and show what it returns.
+    """Run one of the bot's commands in a turn of its own, and show what it returns.
+
+    `neverblink commands` lists those that it declares, whose arguments are validated before they run; any other goes
+    to its on_command.
 
     A VALUE that is JSON is taken as such (3, true, [1,2]), anything else as text: neverblink send size pct=2.5
     """
     args = arguments(pairs, args_json)
     with here.client() as client:
-        result = client.ask(Send(name=name, args=args), within=_seconds(within))
+        result = client.ask(Send(name=name, args=args), within=seconds(within))
     answer = _object(result)
     value = answer.get("value")
     here.screen.line(value if isinstance(value, str) else _pretty(value))
@@ -116,7 +119,7 @@ def down(here: Here, why: str, within: str, leave_workers: bool) -> Done:
     A decision that is open is finished first. Ctrl-C in the terminal of `up` does the same.
     """
     with here.client() as client:
-        result = _object(client.ask(Down(why=why, leave_workers=leave_workers), within=_seconds(within)))
+        result = _object(client.ask(Down(why=why, leave_workers=leave_workers), within=seconds(within)))
     if leave_workers:
         left = ", ".join(result.get("left", ())) or "no worker"
         here.screen.line(
@@ -127,14 +130,14 @@ def down(here: Here, why: str, within: str, leave_workers: bool) -> Done:
     return Done(result)
 
 
-def arguments(pairs: tuple[str, ...], args_json: str) -> dict[str, Any]:
-    """What somebody gave as a command's arguments; raise `BadInput` when they are none."""
+def arguments(pairs: tuple[str, ...], args_json: str, option: str = "--args") -> dict[str, Any]:
+    """What somebody gave as KEY=VALUE, or as JSON with `option`; raise `BadInput` when it is neither."""
     if args_json:
         try:
             args = msgspec.json.decode(args_json, type=dict[str, Any])
         except UNDECODABLE as problem:
             raise BadInput(
-                f"--args is no JSON object: {problem}; expected one such as '{{\"pct\": 2.5}}'"
+                f"{option} is no JSON object: {problem}; expected one such as '{{\"pct\": 2.5}}'"
             ) from None
     else:
         args = {}
@@ -153,7 +156,8 @@ def _value(text: str) -> Any:
         return text
 
 
-def _seconds(text: str) -> float:
+def seconds(text: str) -> float:
+    """A duration as somebody wrote it. Raises `DurationError`."""
     return max(duration.parse(text), 0) / 1e9
 
 

@@ -15,6 +15,7 @@ import msgspec
 
 from ...protocol.errors import NeverblinkError
 from ..git import GitError, ask
+from .known import forget, remember
 
 __all__ = [
     "BEFORE",
@@ -101,6 +102,10 @@ def install(where: Path, home: Path, *, branch: str, gate: bool) -> list[Hook]:
             _put(hook)
         else:
             _take(hook)
+    try:
+        remember(home.absolute(), repository)
+    except OSError as problem:
+        raise HookError(home, f"can't be written: {problem.strerror}") from None
     return find(where)
 
 
@@ -113,6 +118,9 @@ def remove(where: Path) -> list[Hook]:
     repository = git_dir(where)
     found = find(where)
     options = git_config(repository, f"{_SECTION}.pushOptionsWere")
+    told = settings(where)
+    if told is not None:
+        forget(told.home, repository)
     if options is None and not any(hook.state in ("ours", "old") for hook in found):
         raise HookError(repository, "has no hook of neverblink's")
     for hook in found:
@@ -129,10 +137,18 @@ def remove(where: Path) -> list[Hook]:
 def settings(where: Path) -> Settings | None:
     """What the hooks of the bare repository `where` were told; None when there are none. Raises `GitError`."""
     repository = git_dir(where)
+    try:
+        said = ask(repository, "config", "--local", "-z", "--get-regexp", rf"^{_SECTION}\.")
+    except GitError:
+        # That is how it says that there is none.
+        return None
+    told: dict[str, str] = {}
+    for entry in said.split("\0"):
+        name, _, told[name] = entry.partition("\n")
     home, python, branch, gate = (
-        git_config(repository, f"{_SECTION}.{name}") for name in ("home", "python", "branch", "gate")
+        told.get(f"{_SECTION}.{name}", "") for name in ("home", "python", "branch", "gate")
     )
-    if home is None or python is None:
+    if not home or not python:
         return None
     return Settings(Path(home), branch or "main", gate == "true", Path(python))
 

@@ -22,7 +22,7 @@ import msgspec
 
 from ...protocol.commands import Deploy, Releases
 from ...protocol.errors import NeverblinkError
-from ..client import Client, who_asks
+from ..client import Client, Refused, who_asks
 from ..git import ask
 from ..home import Home
 from .install import HookError, Settings, settings
@@ -54,11 +54,15 @@ def receive(name: str, lines: str, repository: Path, environment: Mapping[str, s
         asked = wishes(environment)
         pushed = updates(lines)
         return _Push(repository, told, asked, environment, voice).run(pushed, gate=gate)
+    except Refused as refused:
+        # A later push is deployed in the place of this one: there is nothing to do again.
+        again = None if "commit" in refused.fault.facts else repository
+        return _fail(voice, gate, refused.message, again)
     except NeverblinkError as problem:
-        return _fail(voice, gate, problem.message)
+        return _fail(voice, gate, problem.message, repository)
     except Exception as problem:
         # A bug of ours: the pusher can't mend it, but has to know what it means for the bot.
-        return _fail(voice, gate, f"unexpected {type(problem).__name__}: {problem}")
+        return _fail(voice, gate, f"unexpected {type(problem).__name__}: {problem}", repository)
 
 
 class _Push:
@@ -96,7 +100,7 @@ class _Push:
         objects = os.path.abspath(quarantine) if quarantine else ""
         watch.begin(self._command(update.new, dry_run=True, objects=objects), update.new)
         row = watch.end(watch.number())
-        return 0 if conclude(self._voice, row, self._told.branch, gate=True) else 1
+        return 0 if conclude(self._voice, row, self._told.branch, self._repository, gate=True) else 1
 
     def _deploy(self, watch: Watch, client: Client, update: Update) -> int:
         with _locked(self._repository):
@@ -110,7 +114,7 @@ class _Push:
             self._voice.verdict(f"deployment {number} goes on by itself: see `neverblink history {number}`")
             return 0
         row = watch.end(number)
-        return 0 if conclude(self._voice, row, self._told.branch, gate=False) else 1
+        return 0 if conclude(self._voice, row, self._told.branch, self._repository, gate=False) else 1
 
     def _handed_over(self, client: Client, command: Deploy) -> Deploy:
         """The command, for the very release that the gate has found good, where there was one."""
@@ -140,14 +144,20 @@ class _Push:
         return self._environment.get("GL_USER") or self._environment.get("REMOTE_USER") or who_asks()
 
 
-def _fail(voice: Voice, gate: bool, problem: str) -> int:
+def _fail(voice: Voice, gate: bool, problem: str, again: Path | None) -> int:
+    """Say that nothing came of it. git calls no hook for a commit that has arrived, so `again` needs a command."""
     if gate:
         voice.banner(
             "REFUSED: nothing was changed, and the bot runs the code it ran before", f"error: {problem}"
         )
     else:
+        mend = (
+            () if again is None else (f"  Then, on the machine of the bot: neverblink hook deploy {again}",)
+        )
         voice.banner(
-            "NOT DEPLOYED: the push arrived, but the bot runs the code it ran before", f"error: {problem}"
+            "NOT DEPLOYED: the push arrived, but the bot runs the code it ran before",
+            f"error: {problem}",
+            *mend,
         )
     return 1
 

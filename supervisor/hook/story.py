@@ -5,6 +5,8 @@ Each phase is a step, and what happens in it are lines below it; what a build or
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from ...protocol.events import DeploymentEnded, DeploymentStarted, Event, Output, PhaseChanged, Step
 from ...protocol.handoff import NO_BOUNDARY
 from ..cli.progress import told
@@ -110,8 +112,11 @@ def _what(started: DeploymentStarted) -> str:
     return f"deployment {started.deployment}: {'rehearsal' if started.dry_run else 'release'}{commit}"
 
 
-def conclude(voice: Voice, row: Deployment, branch: str, *, gate: bool) -> bool:
-    """Say what became of the deployment in `row`, which has ended; return whether it was well."""
+def conclude(voice: Voice, row: Deployment, branch: str, repository: Path, *, gate: bool) -> bool:
+    """Say what became of the deployment in `row`, which has ended; return whether it was well.
+
+    It was of what `branch` of `repository` is at, or with `gate` is to be at.
+    """
     leads = f"{row.runs} leads" if row.runs else "no worker leads"
     story = f"  The whole story, on the machine of the bot: neverblink history {row.id}"
     match row.outcome:
@@ -149,5 +154,6 @@ def conclude(voice: Voice, row: Deployment, branch: str, *, gate: bool) -> bool:
                     noticed,
                     f"  Mend it and push again to {branch}.",
                     story,
+                    f"  To try the same commit again, there: neverblink hook deploy {repository}",
                 )
     return False

@@ -7,14 +7,17 @@ from typing import Annotated, Any
 import msgspec
 
 from ...protocol.events import Outage, StandbyChanged
+from ...protocol.link import Offered
 from ..records import Command, Deployment
+from .ticks import Lead, Tick
 from .tokens import Role
-from .trail import Lead, Tick
 
 __all__ = [
     "Acknowledged",
     "Audit",
     "Begun",
+    "CommandsSeen",
+    "Halted",
     "Kept",
     "LogLine",
     "Logs",
@@ -24,6 +27,8 @@ __all__ = [
     "Paging",
     "Past",
     "Said",
+    "SettingsChanged",
+    "SettingsSeen",
     "StreamWanted",
     "TicksSeen",
     "TicksWanted",
@@ -127,6 +132,39 @@ class Said(msgspec.Struct, frozen=True):
 
     seq: int
     value: Any = None
+
+
+class Halted(msgspec.Struct, frozen=True):
+    """`halted`: the bot's own `on_halt` ran, and answered `value`; else it is only paused."""
+
+    paused: bool
+    halted: bool
+    seq: int
+    value: Any = None
+
+
+class SettingsSeen(msgspec.Struct, frozen=True):
+    """The settings in force, those of them that an operator has set, and their JSON Schema (null: it has none)."""
+
+    values: dict[str, Any]
+    chosen: list[str]
+    schema: dict[str, Any] | None
+
+
+class SettingsChanged(msgspec.Struct, frozen=True):
+    """What was changed, from what to what, and the tick it took effect after."""
+
+    values: dict[str, Any]
+    seq: int | None = None
+    changes: dict[str, dict[str, Any]] = {}
+    chosen: list[str] = []
+
+
+class CommandsSeen(msgspec.Struct, frozen=True):
+    """`listens`: it takes commands that it has not declared, too."""
+
+    commands: list[Offered]
+    listens: bool
 
 
 class Acknowledged(msgspec.Struct, frozen=True):

@@ -19,7 +19,7 @@ from ...protocol.events import (
     WorkerStarted,
 )
 from ..status import Status
-from .trail import Lead, Tick
+from .ticks import Lead, Tick
 
 __all__ = ["CONTENT_TYPE", "Metrics"]
 

@@ -27,10 +27,14 @@ def describe(version: str, operations: tuple[Operation, ...] = OPERATIONS) -> di
     types += [one.query for one in operations] + [one.command for one in operations if one.changes]
     schemas, components = msgspec.json.schema_components(types, ref_template=_REFERENCE)
     failed, rest = schemas[0], schemas[1:]
-    answers = dict(zip((one.path for one in operations), rest, strict=False))
+    answers = dict(zip((one.name for one in operations), rest, strict=False))
+    paths: dict[str, dict[str, Any]] = {}
     for one in operations:
         if one.changes and one.command is not None:
             _as_body(components[one.command.__name__])
+    for one in operations:
+        method = "post" if one.changes else "get"
+        paths.setdefault(one.path, {})[method] = _operation(one, answers[one.name], failed, components)
     return {
         "openapi": "3.1.0",
         "info": {
@@ -39,12 +43,7 @@ def describe(version: str, operations: tuple[Operation, ...] = OPERATIONS) -> di
             "description": "One bot: what it does, and what an operator may do with it. Times are nanoseconds.",
         },
         "security": [{"token": []}],
-        "paths": {
-            one.path: {
-                "post" if one.changes else "get": _operation(one, answers[one.path], failed, components)
-            }
-            for one in operations
-        },
+        "paths": paths,
         "components": {
             "schemas": components,
             "securitySchemes": {

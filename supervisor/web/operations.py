@@ -6,7 +6,7 @@ second definition of anything.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 
@@ -19,7 +19,7 @@ from .tokens import Role
 
 __all__ = ["OPERATIONS", "Operation"]
 
-Kind = Literal["command", "look", "own"]
+_IN_NAMES = str.maketrans({"/": "-", "{": None, "}": None})
 
 
 class Operation(msgspec.Struct, frozen=True):
@@ -41,7 +41,8 @@ class Operation(msgspec.Struct, frozen=True):
     @property
     def name(self) -> str:
         """Unique."""
-        return self.path.replace("/api/", "").strip("/").replace("/", "-").replace("{", "").replace("}", "")
+        path = self.path.removeprefix("/api").strip("/").translate(_IN_NAMES)
+        return f"{'do' if self.changes else 'see'}-{path}"
 
 
 def _command(op: type[Request], answer: Any) -> Operation:
@@ -86,11 +87,22 @@ OPERATIONS: tuple[Operation, ...] = (
         "/api/audit", "Who asked for what, and what became of it.", answers.Audit, query=answers.Paging
     ),
     Operation("/api/logs", "What the workers print.", answers.Logs, query=answers.LogsWanted),
+    Operation(
+        "/api/settings",
+        "The bot's settings: their values and their schema.",
+        answers.SettingsSeen,
+        commands.Settings,
+    ),
+    Operation(
+        "/api/commands", "The commands that the bot has declared.", answers.CommandsSeen, commands.Commands
+    ),
     _command(commands.Deploy, answers.Begun),
     _command(commands.Abort, answers.Begun),
     _command(commands.Rollback, answers.Begun),
     _command(commands.Pause, answers.Said),
     _command(commands.Resume, answers.Said),
+    _command(commands.Halt, answers.Halted),
+    _command(commands.Settings, answers.SettingsChanged),
     _command(commands.Send, answers.Said),
     _command(commands.Lock, dict[str, Any]),
     _command(commands.Unlock, dict[str, Any]),

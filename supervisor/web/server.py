@@ -20,6 +20,7 @@ from ...protocol.events import Event, Pulse
 from ..history import History
 from ..home import Home
 from ..status import Status
+from ..strip import Strip
 from . import answers
 from .admission import Admission
 from .app import DOOR, application, json_answer, wanted
@@ -34,9 +35,8 @@ from .operations import Operation
 from .refused import Refused
 from .settings import Settings
 from .stream import Dropped, stream
-from .ticks import Ticks, together
+from .ticks import MOST, Lead, Tick, Ticks, together
 from .tokens import Token, Tokens
-from .trail import Lead, Tick, Trail
 
 __all__ = ["CannotListen", "serve"]
 
@@ -67,7 +67,7 @@ class _Server:
         self._tokens = Tokens(home.tokens)
         self._admission = Admission(settings, self._tokens)
         self._line = Line(home, self._heard)
-        self._ticks = Ticks(Trail(home.journal), self._ticked)
+        self._ticks = Ticks(Strip(home.journal, MOST), self._ticked)
         self._log_pages = LogPages(home, bot)
         self._reading = asyncio.Lock()
         self._changed = asyncio.Event()
@@ -85,6 +85,8 @@ class _Server:
                 "/api/history": self._history,
                 "/api/history/{deployment}": self._deployment,
                 "/api/releases": self._releases,
+                "/api/settings": self._settings_now,
+                "/api/commands": self._commands,
                 "/api/audit": self._audit,
                 "/api/logs": self._logs,
                 "/metrics": self._numbers,
@@ -204,9 +206,10 @@ class _Server:
         self, request: web.Request, operation: Operation, token: Token | None
     ) -> web.StreamResponse:
         query: answers.TicksWanted = wanted(request, operation.query)
-        seen = self._ticks.seen(query.limit)
-        ticks = together(seen.ticks, query.pieces) if query.pieces else seen.ticks
-        return json_answer(answers.TicksSeen(ticks, seen.leads))
+        ticks, leads = self._ticks.seen(query.limit)
+        if query.pieces:
+            ticks = together(ticks, query.pieces)
+        return json_answer(answers.TicksSeen(ticks, leads))
 
     async def _history(
         self, request: web.Request, operation: Operation, token: Token | None
@@ -228,6 +231,18 @@ class _Server:
     ) -> web.StreamResponse:
         wanted(request, operation.query)
         return json_answer(await self._line.look(commands.Releases()))
+
+    async def _settings_now(
+        self, request: web.Request, operation: Operation, token: Token | None
+    ) -> web.StreamResponse:
+        wanted(request, operation.query)
+        return json_answer(await self._line.look(commands.Settings()))
+
+    async def _commands(
+        self, request: web.Request, operation: Operation, token: Token | None
+    ) -> web.StreamResponse:
+        wanted(request, operation.query)
+        return json_answer(await self._line.look(commands.Commands()))
 
     async def _audit(
         self, request: web.Request, operation: Operation, token: Token | None

@@ -1,76 +1,109 @@
-"""The recent ticks: a bounded ring of them, told on as they come."""
+"""The recent ticks, told on as they come. The journal has them, so nobody is asked for them: see `supervisor.strip`."""
 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from itertools import islice
 
 import msgspec
 
-from .trail import Lead, Tick, Trail
+from ..strip import Change, Place, Seen, Strip
+from ..strip import Tick as Found
 
-__all__ = ["Seen", "Ticks", "together"]
+__all__ = ["MOST", "Lead", "Tick", "Ticks", "sorted_out", "together"]
 
-_MOST = 20_000
-_MOST_LEADS = 500
+MOST = 20_000
 _LOOK_EVERY = 0.2
 _AT_ONCE = 40
 """Of more ticks than this at a time, neighbours are put together before they are told."""
 
 
-class Seen(msgspec.Struct, frozen=True):
-    """The ticks that are remembered, oldest first, and who led when."""
+class Tick(msgspec.Struct, frozen=True, array_like=True):
+    """One tick that ran, or several in a row of one leader, of which the worst is told. Times in ns."""
 
-    ticks: list[Tick]
-    leads: list[Lead]
+    seq: int
+    """The (last) one's index."""
+    count: int
+    """How many."""
+    due: int
+    """When the last one was due, wall clock."""
+    late: int
+    """How much later it began."""
+    took: int
+    """How long it ran."""
+    epoch: int
+    """Under which lease."""
+    lost: int
+    """Indices before the (first) one that did not run: skipped or missed."""
+
+
+class Lead(msgspec.Struct, frozen=True):
+    """From here on `worker` leads."""
+
+    epoch: int
+    at: int
+    """Wall clock, ns; 0 when it was before all that is remembered."""
+    seq: int
+    """The last tick before."""
+    worker: str
+    release: str
+    cause: str
+    before: str
+    deployment: int
+    blackout: int
+    """How long nobody could tick, ns; 0 when that is not known."""
 
 
 class Ticks:
-    """Follows `trail` for as long as it runs; `tell(ticks, leads)` is told what is new."""
+    """Follows `strip` for as long as it runs; `tell(ticks, leads)` is told what is new."""
 
-    def __init__(self, trail: Trail, tell: Callable[[list[Tick], list[Lead]], None]) -> None:
-        self._trail = trail
+    def __init__(self, strip: Strip, tell: Callable[[list[Tick], list[Lead]], None]) -> None:
+        self._strip = strip
         self._tell = tell
-        self._ticks: deque[Tick] = deque(maxlen=_MOST)
-        self._leads: deque[Lead] = deque(maxlen=_MOST_LEADS)
 
-    def seen(self, limit: int) -> Seen:
+    def seen(self, limit: int) -> tuple[list[Tick], list[Lead]]:
         """The last `limit` ticks, and all who led in them or since."""
-        ticks = list(islice(self._ticks, max(0, len(self._ticks) - limit), None))
-        epochs = {tick.epoch for tick in ticks}
-        oldest = min(epochs, default=0)
-        return Seen(ticks, [lead for lead in self._leads if lead.epoch >= oldest])
+        ticks, leads = sorted_out(self._strip.since())
+        ticks = ticks[-limit:]
+        oldest = min((tick.epoch for tick in ticks), default=0)
+        return ticks, [lead for lead in leads if lead.epoch >= oldest]
 
     async def run(self) -> None:
         """Never returns."""
-        try:
-            ticks, leads = await asyncio.to_thread(self._read)
-            self._keep(ticks, leads)
-            while True:
-                await asyncio.sleep(_LOOK_EVERY)
-                ticks, leads = await asyncio.to_thread(self._read)
-                if ticks or leads:
-                    self._keep(ticks, leads)
-                    self._tell(ticks, leads)
-        finally:
-            self._trail.close()
+        await asyncio.to_thread(self._strip.look)
+        place = _end(self._strip.since(), (-1, -1))
+        while True:
+            await asyncio.sleep(_LOOK_EVERY)
+            if not await asyncio.to_thread(self._strip.look):
+                continue
+            found = self._strip.since(place)
+            place = _end(found, place)
+            ticks, leads = sorted_out(found)
+            self._tell(ticks, [lead for lead in leads if lead.at])
 
-    def _read(self) -> tuple[list[Tick], list[Lead]]:
-        # A journal may hold far more than is remembered.
-        ticks: deque[Tick] = deque(maxlen=_MOST)
-        leads: deque[Lead] = deque(maxlen=_MOST_LEADS)
-        for found in self._trail.read():
-            if isinstance(found, Tick):
-                ticks.append(found)
-            else:
-                leads.append(found)
-        return list(ticks), list(leads)
 
-    def _keep(self, ticks: Iterable[Tick], leads: Iterable[Lead]) -> None:
-        self._ticks.extend(ticks)
-        self._leads.extend(leads)
+def sorted_out(found: Iterable[Seen]) -> tuple[list[Tick], list[Lead]]:
+    """The ticks, and who led in them: also who came to lead before the first of them."""
+    ticks: list[Tick] = []
+    leads: dict[int, Lead] = {}
+    for one in found:
+        if isinstance(one, Change):
+            leads[one.epoch] = Lead(
+                one.epoch,
+                one.at,
+                one.seq,
+                one.worker,
+                one.release,
+                one.cause,
+                one.before,
+                one.deployment,
+                one.blackout,
+            )
+        else:
+            ticks.append(_row(one))
+            if one.epoch not in leads:
+                leads[one.epoch] = Lead(one.epoch, 0, one.seq, one.worker, one.release, "", "", 0, 0)
+    return ticks, list(leads.values())
 
 
 def together(ticks: Sequence[Tick], most: int = _AT_ONCE) -> list[Tick]:
@@ -95,3 +128,11 @@ def together(ticks: Sequence[Tick], most: int = _AT_ONCE) -> list[Tick]:
                 last.lost,
             )
     return told
+
+
+def _row(one: Found) -> Tick:
+    return Tick(one.seq, 1, one.due, one.late, one.took, one.epoch, one.skipped + one.missed)
+
+
+def _end(found: Sequence[Seen], place: Place) -> Place:
+    return (found[-1].epoch, found[-1].number) if found else place

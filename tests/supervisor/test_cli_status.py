@@ -8,6 +8,7 @@ import msgspec
 from click.testing import CliRunner
 
 from neverblink.protocol.events import DeploymentEnded
+from neverblink.protocol.link import SettingsNow
 from neverblink.supervisor.cli.exits import Exit
 from neverblink.supervisor.cli.group import neverblink
 from neverblink.supervisor.cli.screen import Screen
@@ -65,6 +66,17 @@ def test_a_journal_that_cannot_be_written_is_told_and_so_is_one_that_was_damaged
         "journal it goes to frame 7, tick 5; segment 2 is damaged at byte 99"
     ]
     assert len(shown(seen(journal=JournalSeen(3, 4711, "", 0, 0, "")))) == 3
+
+
+def test_a_pause_the_settings_and_the_commands_are_told() -> None:
+    now = SettingsNow({"max_position": 3, "mode": "slow"}, ("max_position",))
+    told = shown(seen(state="paused", paused=True, settings=now, commands=("buy", "close")))
+    assert told[0] == "foresight paused v2"
+    assert told[3:] == [
+        "paused it enters nothing new, its exits go on, until `neverblink resume`",
+        'settings max_position = 3, mode = "slow"',
+        "commands buy, close: see `neverblink commands`",
+    ]
 
 
 def test_a_bot_in_the_middle_of_everything() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -117,6 +118,25 @@ def test_a_pointer_in_place_of_a_file_is_refused(repository: Repository, release
         release_of(commit(repository, repository.commit("a model")), releases)
     said = problem.value.message
     assert re.match(r"commit \w{8} \(main\): model\.bin: only a pointer of Git LFS", said)
+    assert os.listdir(releases.directory) == []
+
+
+def test_a_file_that_git_lfs_can_not_get_is_named_with_the_mend(
+    repository: Repository, releases: Releases
+) -> None:
+    if shutil.which("git-lfs") is None:
+        pytest.skip("no git-lfs here: install it to see what it says when a file is missing")
+    repository.write(model_bin=POINTER.replace("oid sha256:00", f"oid sha256:{'0' * 64}"))
+    (repository.path / ".gitattributes").write_text("*.bin filter=lfs -text\n")
+    id = repository.commit("a model")
+    for key in ("smudge", "clean"):
+        repository.git("config", f"filter.lfs.{key}", f"git-lfs {key} -- %f")
+    repository.git("config", "filter.lfs.process", "git-lfs filter-process")
+    repository.git("config", "filter.lfs.required", "true")
+    with pytest.raises(GitError) as problem:
+        release_of(commit(repository, id), releases)
+    said = problem.value.message
+    assert re.match(r"commit \w{8} \(main\): model\.bin: git-lfs can't get it: bring its files", said), said
     assert os.listdir(releases.directory) == []
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -74,6 +75,9 @@ def row(outcome: str, reason: str = "", **more: Any) -> Deployment:
     return msgspec.convert(told, Deployment)
 
 
+BARE = Path("/srv/fox.git")
+
+
 def test_each_thing_that_happens_is_a_step_and_what_is_said_of_it_below() -> None:
     out = io.StringIO()
     story = Story(Voice(out), 4)
@@ -121,7 +125,7 @@ def test_a_long_silence_is_broken_with_what_is_waited_for() -> None:
 def test_the_verdict_names_the_tick_at_which_the_new_code_took_over() -> None:
     out = io.StringIO()
     done = row("done", seq=48211, blackout=210_000, missed=0, runs="r4")
-    assert conclude(Voice(out), done, "main", gate=False)
+    assert conclude(Voice(out), done, "main", BARE, gate=False)
     assert out.getvalue().startswith("=====> handed over at tick 48211 in 0.21 ms, 0 missed\n")
 
 
@@ -130,14 +134,14 @@ def test_the_verdict_names_the_tick_at_which_the_new_code_took_over() -> None:
     [
         (row("aborted", "no module named ccxt"), False, ["NOT DEPLOYED", "aborted: no module named ccxt", "r3 leads"]),
         (row("aborted", "no module named ccxt"), True, ["REFUSED: main stays where it was", "no module named ccxt"]),
-        (row("aborted", f"{NO_BOUNDARY}: held by window 5m"), False, ["NOT DEPLOYED", "held by window 5m"]),
+        (row("aborted", f"{NO_BOUNDARY}: held by window 5m"), False, ["window 5m", "hook deploy /srv/fox.git"]),
         (row("aborted", "both workers ended", runs=""), False, ["no worker leads."]),
         (row("rolled_back", "exit 1", seq=7, missed=1), False, ["ROLLED BACK", "error: exit 1", "1 tick missed"]),
     ],
 )  # fmt: skip
 def test_what_did_not_go_well_is_a_banner(ended: Deployment, gate: bool, said: list[str]) -> None:
     out = io.StringIO()
-    assert not conclude(Voice(out), ended, "main", gate=gate)
+    assert not conclude(Voice(out), ended, "main", BARE, gate=gate)
     lines = out.getvalue().splitlines()
     assert lines[1] == lines[-2] == "=" * 75
     assert lines[2].startswith("error: ")

@@ -10,6 +10,8 @@ from neverblink.protocol import commands, duration, events, size
 from neverblink.supervisor.cli.exits import MEANING, Exit, exit_of_fault
 from neverblink.supervisor.cli.group import VERBS
 from neverblink.supervisor.config import Config, Deploying, Handoff, Journal, Keep
+from neverblink.supervisor.telling.note import KINDS
+from neverblink.supervisor.telling.outbox import Pace
 from neverblink.supervisor.watchdog import Bounds
 
 GUIDE = (Path(__file__).resolve().parents[2] / "docs" / "operators.md").read_text(encoding="utf-8")
@@ -48,10 +50,13 @@ def test_every_key_of_the_configuration_is_in_it_with_its_default() -> None:
         "journal",
         "keep",
         "listen",
+        "notify",
         "watchdog",
         "web",
     }
     keys |= {"listen.tcp", "web.listen", "web.cert", "web.key", "web.plain", "web.names"}
+    keys |= {f"notify.{key}" for key in ("events", "burst", "per", "retry_for")}
+    keys |= {f"notify.targets.NAME.{key}" for key in ("url", "url_file", "events")}
     keys |= {f"handoff.{key}" for key in Handoff.__struct_fields__}
     keys |= {f"deploy.{key}" for key in Deploying.__struct_fields__}
     keys |= {f"journal.{key}" for key in Journal.__struct_fields__}
@@ -67,7 +72,14 @@ def test_every_key_of_the_configuration_is_in_it_with_its_default() -> None:
     assert duration.parse(found["journal.keep_for"].strip('"')) == Journal().keep_for
     for key in Bounds.__struct_fields__:
         assert duration.parse(found[f"watchdog.{key}"].strip('"')) == getattr(Bounds(), key)
+    for key in ("per", "retry_for"):
+        assert duration.parse(found[f"notify.{key}"].strip('"')) == getattr(Pace(), key)
+    assert int(found["notify.burst"]) == Pace().burst
     assert int(found["keep.releases"]) == Keep().releases
+
+
+def test_everything_that_people_are_told_of_is_in_it() -> None:
+    assert {row[0].strip("`"): row[1] for row in rows("told of")} == {**KINDS}
 
 
 def test_every_request_is_in_it() -> None:

@@ -62,6 +62,7 @@ class World:
         self.stir = asyncio.Event()
         self.answers: dict[str, asyncio.Future[Answer]] = {}
         self._asked = 0
+        self.within = WITHIN
 
     def code(
         self, name: str, *, python: str = "", bounds: dict[str, str] | None = None, **script: Any
@@ -104,7 +105,7 @@ class World:
                 self.last_events()
             return await self.exit
 
-        return asyncio.run(asyncio.wait_for(played(), WITHIN))
+        return asyncio.run(asyncio.wait_for(played(), self.within))
 
     async def ask(self, command: Command) -> Answer:
         """The supervisor's answer."""

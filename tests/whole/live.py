@@ -373,6 +373,15 @@ def unbroken(ticks: list[str], report: dict[str, Any]) -> None:
     assert ran == [seq for seq in range(ran[0], ran[-1] + 1) if seq not in skipped]
 
 
+def written(file: Path) -> str:
+    """What is in a file, once somebody has written it. A file rings no bell, so it is looked at again and again."""
+    until = time.monotonic() + WITHIN
+    while not (file.exists() and (text := file.read_text())):
+        assert time.monotonic() < until, f"nobody wrote {file}"
+        time.sleep(0.01)
+    return text
+
+
 def ends(pid: int) -> None:
     """Wait until there is no process with this pid any more (or only its corpse)."""
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 from pathlib import Path
@@ -10,7 +11,10 @@ from threading import Condition, Thread
 
 from .live import WITHIN, Ended, Live
 
-__all__ = ["Push", "Pushing"]
+__all__ = ["HANDED", "Push", "Pushing"]
+
+HANDED = re.compile(r"=====> handed over at tick (\d+) in \S+ ms, (\d+) missed")
+"""What a push ends with that went well: the tick, and how many were missed."""
 
 
 class Push:
@@ -87,6 +91,10 @@ class Pushing:
         self.git("init", "--quiet", "--bare", str(self.bare))
         self.git("remote", "add", "live", str(self.bare))
         self.install(*options)
+
+    def use(self, variable: str, value: str) -> None:
+        """Have git see this variable from now on."""
+        self._environment[variable] = value
 
     def install(self, *options: str) -> None:
         done = self.live.run("hook", "install", self.bare, *options)

@@ -7,8 +7,6 @@ import json
 import os
 import signal
 import subprocess
-import time
-import zipfile
 from pathlib import Path
 
 import pytest
@@ -20,18 +18,9 @@ from neverblink.supervisor.environments import Environments
 from neverblink.supervisor.wanted import wanted
 
 from ..supervisor.repository import Repository
-from .bots import bot
-from .live import WITHIN, Live, ends, one_line, unbroken
+from .live import Live, ends, one_line, unbroken, written
+from .wheels import LIBRARY, needs, wheel
 
-HANDLERS = """
-    def on_lead(self, in_doubt):
-        say(f"prices {prices.VERSION}")
-
-    def on_tick(self, tick):
-        self.state.ticks += 1
-        say(f"tick {tick.seq}")
-    """
-VERSION = bot(HANDLERS, first="import prices")
 HANGS = """
 import os, pathlib, time
 def build_wheel(directory, settings=None, metadata=None):
@@ -99,31 +88,8 @@ source = {{ directory = "libs/tide" }}
 """
 
 
-def wheel(directory: Path, version: str) -> None:
-    """Write a wheel of the library `prices`."""
-    directory.mkdir(exist_ok=True)
-    info = f"prices-{version}.dist-info"
-    with zipfile.ZipFile(directory / f"prices-{version}-py3-none-any.whl", "w") as archive:
-        archive.writestr("prices.py", f'VERSION = "{version}"\n')
-        archive.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: prices\nVersion: {version}\n")
-        archive.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
-        archive.writestr(
-            f"{info}/RECORD", f"prices.py,,\n{info}/METADATA,,\n{info}/WHEEL,,\n{info}/RECORD,,\n"
-        )
-
-
-def needs(live: Live, place: Path, what: str, **deploy: str) -> None:
-    """Have the project ask for `what`, from the test's wheels alone."""
-    for version in ("1.0", "2.0"):
-        wheel(live.tmp / "wheels", version)
-    (place / "requirements.txt").write_text(f"--no-index\n--find-links {live.tmp / 'wheels'}\n{what}\n")
-    config = (place / "neverblink.toml").read_text().partition("[deploy]")[0]
-    words = "".join(f"{key} = {json.dumps(value)}\n" for key, value in deploy.items())
-    (place / "neverblink.toml").write_text(f"{config}[deploy]\n{words}")
-
-
 def test_a_commit_with_another_version_of_a_library_takes_over_with_no_tick_missed(live: Live) -> None:
-    repository = Repository(live.code("fox", VERSION))
+    repository = Repository(live.code("fox", LIBRARY))
     needs(live, repository.path, "prices==1.0")
     repository.commit("first")
     live.up(repository.path)
@@ -138,7 +104,7 @@ def test_a_commit_with_another_version_of_a_library_takes_over_with_no_tick_miss
     assert "checked 2.0" in shown.out
     live.says("prices", lambda said: said == ["1.0", "2.0"])
     # Another commit that asks for the same costs no build.
-    (repository.path / "bot.py").write_text(f"{VERSION}# again\n")
+    (repository.path / "bot.py").write_text(f"{LIBRARY}# again\n")
     repository.commit("another exit")
     same = live.run("deploy", "main", "--project", repository.path, "--json")
     assert same.code == 0, same
@@ -155,7 +121,7 @@ def test_a_commit_with_another_version_of_a_library_takes_over_with_no_tick_miss
 
 
 def test_what_cannot_be_built_or_fails_its_check_is_aborted_with_the_words(live: Live) -> None:
-    place = live.code("fox", VERSION)
+    place = live.code("fox", LIBRARY)
     needs(live, place, "prices==1.0")
     live.up(place)
     needs(live, place, "prices==3.0")
@@ -180,7 +146,7 @@ def test_what_cannot_be_built_or_fails_its_check_is_aborted_with_the_words(live:
 
 
 def test_a_killed_uv_ends_the_deployment_and_leaves_nothing(live: Live) -> None:
-    place = live.code("fox", VERSION)
+    place = live.code("fox", LIBRARY)
     needs(live, place, "prices==1.0")
     live.up(place)
     slow, backend = place / "slow", live.tmp / "backend.pid"
@@ -192,7 +158,7 @@ def test_a_killed_uv_ends_the_deployment_and_leaves_nothing(live: Live) -> None:
     (slow / "backend.py").write_text(HANGS.replace("BACKEND", str(backend)))
     needs(live, place, "prices==1.0\n./slow")
     number = live.begin(place)
-    building = _pid_in(backend)
+    building = int(written(backend))
     running = json.loads((live.home / "environments" / ".running").read_bytes())["pid"]
     os.kill(running, signal.SIGKILL)
     ended = live.ended(number)
@@ -206,7 +172,7 @@ def test_a_killed_uv_ends_the_deployment_and_leaves_nothing(live: Live) -> None:
 
 
 def test_an_environment_that_cannot_be_built_keeps_the_bot_from_starting(live: Live) -> None:
-    place = live.code("fox", VERSION)
+    place = live.code("fox", LIBRARY)
     needs(live, place, "prices==3.0")
     refused = live.run("up", "--project", place)
     assert refused.code == 8, refused
@@ -246,11 +212,3 @@ def test_a_locked_project_gets_what_is_locked_and_its_library_as_it_is_now(tmp_p
     (place / "pyproject.toml").write_text(PROJECT.format(wheels=wheels).replace('"prices"', '"prices>=1"'))
     with pytest.raises(BuildFailed, match="needs to be updated"):
         built()
-
-
-def _pid_in(file: Path) -> int:
-    until = time.monotonic() + WITHIN
-    while not (file.exists() and file.read_text()):
-        assert time.monotonic() < until, f"nobody wrote {file}"
-        time.sleep(0.01)
-    return int(file.read_text())

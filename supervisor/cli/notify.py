@@ -1,0 +1,117 @@
+"""notify: who is told of what happens, and whether it would arrive."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import time
+from typing import Literal
+
+import click
+import msgspec
+
+from ..telling.courier import Courier
+from ..telling.outbox import Message
+from ..telling.secret import Unresolved, scheme_of, url_of
+from ..telling.sender import Receipt
+from ..telling.settings import Target
+from .errors import BadInput
+from .exits import Exit
+from .here import Here
+from .screen import columns
+from .verb import Done, verb
+from .words import last
+
+__all__ = ["notify"]
+
+
+class _Tried(msgspec.Struct, frozen=True):
+    name: str
+    scheme: str
+    arrived: bool
+    reason: str
+    took: int
+
+
+@verb
+@click.argument("action", type=click.Choice(["list", "test"]), default="list")
+@click.argument("target", default="")
+def notify(here: Here, action: Literal["list", "test"], target: str) -> Done:
+    """Show who is told of what happens, or send a message to find out whether it arrives.
+
+    \b
+    notify                  shows the targets, and what each is told
+    notify test             sends a message to each of them, and says which arrived
+    notify test TARGET      sends one to this target alone
+
+    The targets are in [notify.targets] of the project's configuration. The test needs no supervisor; what it takes from
+    the environment it takes from yours. Ends with 1 when a message did not arrive.
+    """
+    settings = here.config.notify
+    if not settings.targets:
+        raise BadInput(
+            f"{here.config.path}: nobody is told of anything: add [notify.targets.NAME] with a url or a url_file"
+        )
+    if action == "list":
+        if target:
+            raise BadInput(f"to send a message: neverblink notify test {target}")
+        return _list(here, settings.targets)
+    chosen = [one for one in settings.targets if target in ("", one.name)]
+    if not chosen:
+        names = ", ".join(one.name for one in settings.targets)
+        raise BadInput(f"there is no target {target!r} in [notify.targets]: expected one of {names}")
+    tried = asyncio.run(_try_all(here, chosen))
+    screen = here.screen
+    for line in columns(
+        [
+            (
+                screen.good("✓") if one.arrived else screen.bad("✗"),
+                one.name,
+                one.scheme,
+                f"arrived in {last(one.took)}" if one.arrived else one.reason,
+            )
+            for one in tried
+        ]
+    ):
+        screen.line(line)
+    told = {"targets": msgspec.to_builtins(tried)}
+    return Done(told, Exit.DONE if all(one.arrived for one in tried) else Exit.BROKEN)
+
+
+def _list(here: Here, targets: tuple[Target, ...]) -> Done:
+    rows: list[tuple[str, str, str]] = []
+    told: list[dict[str, object]] = []
+    for target in targets:
+        try:
+            scheme, problem = scheme_of(url_of(target, here.environment)), ""
+        except Unresolved as unresolved:
+            scheme, problem = "", unresolved.message
+        rows.append((target.name, scheme or "?", problem or ", ".join(target.events)))
+        told.append({"name": target.name, "scheme": scheme, "problem": problem, "events": target.events})
+    for line in columns(rows):
+        here.screen.line(line)
+    return Done({"targets": told})
+
+
+async def _try_all(here: Here, targets: list[Target]) -> list[_Tried]:
+    """Send to all of them at once: one that hangs keeps nobody from the others."""
+    where = f"{here.config.name} on {socket.gethostname()}"
+    message = Message(
+        f"{where}: a test", "If you can read this, neverblink can tell you.", "info", 1, time.monotonic_ns()
+    )
+    return await asyncio.gather(*(_try(here, target, message) for target in targets))
+
+
+async def _try(here: Here, target: Target, message: Message) -> _Tried:
+    try:
+        url = url_of(target, here.environment)
+    except Unresolved as problem:
+        return _Tried(target.name, "", False, problem.message, 0)
+    began = time.monotonic_ns()
+    done = asyncio.get_running_loop().create_future()
+    courier = Courier(here.environment, done.set_result)
+    courier.send(message, url)
+    receipt: Receipt = await done
+    took = time.monotonic_ns() - began
+    await courier.close(None, "", 1.0)
+    return _Tried(target.name, scheme_of(url), receipt.arrived, receipt.reason, took)

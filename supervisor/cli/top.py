@@ -1,0 +1,148 @@
+"""top: the bot in a terminal, as it goes on."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import sys
+import termios
+import tty
+from collections.abc import Generator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+import click
+import msgspec
+from rich.console import Console, Group
+from rich.live import Live
+
+from ...protocol.commands import Pause, Resume
+from .exits import Exit
+from .here import Here
+from .top_screen import KEYS, draw
+from .top_source import Source, look_once
+from .top_view import Picture, View
+from .verb import Done, verb
+
+__all__ = ["top"]
+
+_DRAW_EVERY = 0.25
+_SHOWN = 24
+_TICKS = 600
+"""In the answer of `--json`."""
+
+
+@verb
+@click.option("--once", is_flag=True, help="Print one picture, and end.")
+def top(here: Here, once: bool) -> Done:
+    """Watch the bot: who leads, what comes next, every tick, and a deployment as it happens.
+
+    Keys: q ends it, p pauses and resumes the bot. It goes on while the supervisor is away, and says so. Without a
+    terminal, or with --once, it prints one picture; with --json all that is in one, with the last ticks.
+    """
+    terminal = sys.stdin.isatty() and sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
+    first = look_once(here)
+    if here.as_json:
+        return _answer(first.picture())
+    if once or not terminal:
+        picture = first.picture()
+        console = Console(highlight=False)
+        for line in draw(picture, console.width, _SHOWN, bottom=""):
+            console.print(line, no_wrap=True, crop=True)
+        return Done(exit=_exit(picture))
+    _watch(here)
+    return Done()
+
+
+def _watch(here: Here) -> None:
+    view = View(measured=not here.server)
+    source = Source(here, view)
+    console = Console(highlight=False)
+    asks = ""
+    try:
+        with _keys() as key, Live(console=console, screen=True, auto_refresh=False) as live:
+            while True:
+                picture = view.picture()
+                lines = draw(picture, console.width, console.height, f"{asks}? y/n" if asks else KEYS)
+                live.update(Group(*lines), refresh=True)
+                match key(_DRAW_EVERY):
+                    case "q" | "\x04" | None:
+                        return
+                    case "y" if asks:
+                        command = Resume(why="top") if asks.startswith("resume") else Pause(why="top")
+                        source.ask(command, "done")
+                        view.say(f"{asks}: asked")
+                        asks = ""
+                    case "p" if not asks:
+                        paused = picture.status is not None and picture.status.paused
+                        asks = "resume the bot" if paused else "pause the bot"
+                    case "d":
+                        view.say("in another terminal:  neverblink deploy PATH")
+                    case "r":
+                        view.say("in another terminal:  neverblink rollback")
+                    case "":
+                        pass
+                    case _:
+                        asks = ""
+    except KeyboardInterrupt:
+        return
+    finally:
+        source.close()
+
+
+@contextmanager
+def _keys() -> Generator[Any]:
+    """A function that waits so many seconds for a key: "" for none, None when there will be none any more.
+
+    The terminal is as it was when this is left, however that happens.
+    """
+    keyboard = sys.stdin.fileno()
+    before = termios.tcgetattr(keyboard)
+    ended: list[int] = []
+
+    def end(number: int, _: FrameType | None) -> None:
+        ended.append(number)
+
+    def go_on(_: int, __: FrameType | None) -> None:
+        # The shell has set the terminal its own way while we were stopped.
+        tty.setcbreak(keyboard)
+
+    handlers = {signal.SIGTERM: end, signal.SIGHUP: end, signal.SIGCONT: go_on}
+    previous = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+
+    def key(seconds: float) -> str | None:
+        if ended:
+            return None
+        readable, _, _ = select.select([keyboard], [], [], seconds)
+        if not readable:
+            return None if ended else ""
+        try:
+            # A pasted text, or an arrow key, is more than one: the first one counts.
+            return os.read(keyboard, 1024).decode(errors="replace")[:1] or None
+        except OSError:
+            return None
+
+    try:
+        tty.setcbreak(keyboard)
+        yield key
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+        termios.tcsetattr(keyboard, termios.TCSADRAIN, before)
+
+
+def _answer(picture: Picture) -> Done:
+    told = {
+        "status": picture.status,
+        "ticks": picture.seen[-_TICKS:],
+        "deployment": {"number": picture.deployment, "phase": picture.phase, "lines": picture.lines}
+        if picture.deployment
+        else None,
+    }
+    return Done(msgspec.to_builtins(told, enc_hook=str), _exit(picture))
+
+
+def _exit(picture: Picture) -> Exit:
+    return Exit.DOWN if picture.status is not None and picture.status.state == "down" else Exit.DONE

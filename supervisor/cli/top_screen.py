@@ -1,0 +1,264 @@
+"""A picture of the bot in a terminal's lines: nothing is read or asked in here, so it can be drawn of anything."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.cells import cell_len
+from rich.text import Text
+
+from ...protocol import duration
+from ..outages import told as told_outage
+from ..status import Status
+from ..strip import Tick
+from .chart import Column, chart, level, mark_of
+from .top_view import Line, Picture
+from .words import ago, count, last
+
+__all__ = ["KEYS", "draw"]
+
+KEYS = "q quit   p pause, resume   d deploy   r roll back"
+
+_BLOCKS = "▁▂▃▄▅▆▇█"
+_COLOURS = ("cyan", "magenta", "yellow", "blue", "green")
+_STATES = {"running": "bold green", "paused": "bold yellow", "starting": "yellow", "stopping": "yellow"}
+_MOST_DECISIONS = 3
+_MOST_WARNINGS = 3
+_LABEL = 10
+
+
+def draw(picture: Picture, width: int, height: int, bottom: str = KEYS) -> list[Text]:
+    """The lines of a screen, at most `height` of them, and none wider than `width`."""
+    if picture.status is None:
+        why = picture.away or "asking the supervisor"
+        lines = [Text(why, "bold red" if picture.away else "")]
+    else:
+        lines = _rows(picture, picture.status)
+        left = height - 1 - len(lines)
+        tall = 2 if left >= 10 else 1
+        lines += _strip(picture, picture.status, width, tall)
+        lines += _deployment(picture, width, height - 1 - len(lines))
+    del lines[max(0, height - 1) :]
+    if bottom:
+        lines += [Text() for _ in range(height - 1 - len(lines))]
+        lines.append(Text(picture.said or bottom, "bold yellow" if picture.said else "dim"))
+    for line in lines:
+        line.truncate(width, overflow="ellipsis")
+    return lines
+
+
+def _rows(picture: Picture, status: Status) -> list[Text]:
+    now = picture.now
+    title = Text.assemble(
+        (status.bot, "bold"),
+        "  ",
+        (status.state, _STATES.get(status.state, "bold red")),
+        f"  {status.release or status.reason}",
+    )
+    rows = [title]
+    if picture.away:
+        away = Text.assemble(
+            ("the supervisor can't be asked", "bold red"), f" for {_whole(picture.away_for)}"
+        )
+        rows.append(_row("away", away.append("; the bot ticks on without it")))
+    if status.worker:
+        rows.append(
+            _row(
+                "leader",
+                f"{status.worker}, epoch {status.epoch}, pid {status.pid}, leads for {_whole(now - status.since)}",
+            )
+        )
+        rows.append(_row("tick", _tick(picture, status)))
+    else:
+        rows.append(_row("leader", Text.assemble(("none", "bold red"), f": {status.reason}")))
+    if status.windows:
+        rows.append(_row("windows", _windows(status, now)))
+    rows += _decisions(status, now)
+    if status.paused:
+        rows.append(_row("paused", Text("it enters nothing new; its exits go on", "yellow")))
+    rows += _warnings(status, now)
+    if status.standby is not None:
+        one = status.standby
+        lag = f", {last(one.lag)} behind" if one.state == "ready" else f": {one.reason}" if one.reason else ""
+        rows.append(
+            _row(
+                "standby",
+                Text.assemble(
+                    f"{one.worker} ", (one.state, "green" if one.state == "ready" else "yellow"), lag
+                ),
+            )
+        )
+    rows.append(_row("last", _last(status, now)))
+    return rows
+
+
+def _tick(picture: Picture, status: Status) -> str:
+    newest = next((one for one in reversed(picture.seen) if isinstance(one, Tick)), None)
+    seq = max(status.seq, newest.seq) if newest is not None else status.seq
+    skipped = f", {count(status.skipped, 'tick')} skipped" if status.skipped else ""
+    waiting = (
+        f", {count(status.inbox.waiting, 'event')} waiting" if status.inbox and status.inbox.waiting else ""
+    )
+    return f"{seq}, one every {duration.show(status.interval)}{skipped}{waiting}"
+
+
+def _windows(status: Status, now: int) -> Text:
+    told = Text()
+    for window in status.windows:
+        if told:
+            told.append("   ")
+        told.append(f"{window.name} ")
+        if window.opens <= now < window.closes:
+            told.append(f"OPEN, closes in {_whole(window.closes - now)}", "bold yellow")
+        else:
+            told.append(f"opens in {_whole(max(0, window.opens - now))}")
+    return told
+
+
+def _decisions(status: Status, now: int) -> list[Text]:
+    rows = [
+        _row("decision", f"{one.name} ({one.id}) is open for {_whole(now - one.at)}")
+        for one in status.decisions[:_MOST_DECISIONS]
+    ]
+    if rows and len(status.decisions) > len(rows):
+        rows[-1].append(f", and {len(status.decisions) - len(rows)} more")
+    return rows
+
+
+def _warnings(status: Status, now: int) -> list[Text]:
+    found: list[tuple[str, str]] = []
+    if status.slow:
+        found.append(("slow", status.slow))
+    if status.journal is not None and status.journal.failing:
+        found.append(("journal", f"cannot be written: {status.journal.failing}"))
+    *before, newest = status.outages or (None,)
+    if newest is not None:
+        more = f" (and {len(before)} before it)" if before else ""
+        found.append(("outage", told_outage(newest, now) + more))
+    if status.lock is not None:
+        found.append(("locked", f"{status.lock.why}, by {status.lock.who or 'unknown'}"))
+    found += [
+        ("notify", f"{one.name} has heard nothing for {_whole(now - one.since)}: {one.reason}")
+        for one in status.notify
+        if one.state == "failing"
+    ]
+    return [_row(name, Text(text, "yellow")) for name, text in found[:_MOST_WARNINGS]]
+
+
+def _last(status: Status, now: int) -> Text | str:
+    one = status.last
+    if one is None:
+        return "no deployment yet"
+    well = one.outcome in ("done", "rehearsed")
+    told = Text.assemble(
+        f"deployment {one.deployment} ",
+        (one.outcome.replace("_", " "), "green" if well else "red"),
+        f" {ago(one.at, now)}",
+    )
+    if one.blackout:
+        told.append(f", blackout {last(one.blackout)}")
+    if one.reason and not well:
+        told.append(f": {one.reason}")
+    return told
+
+
+# --- the strip
+
+
+def _strip(picture: Picture, status: Status, width: int, tall: int) -> list[Text]:
+    columns = chart(picture.seen, status.interval, max(1, width - _LABEL))
+    if not columns:
+        return [_heading("ticks: none have been seen yet", width)]
+    interval = status.interval
+    late, took = max(one.late for one in columns), max(one.took for one in columns)
+    missed = sum(not one.worker for one in columns)
+    lost = f", {missed} missed" if missed else ""
+    if picture.measured:
+        head = f"ticks: at worst {last(late)} late, {last(took)} long{lost}"
+    else:
+        head = f"ticks, as reported now and then: at worst {last(late)} late"
+    rows = [_heading(head, width)]
+    rows += _bars("late", columns, [one.late for one in columns], interval, tall)
+    if picture.measured:
+        rows += _bars("took", columns, [one.took for one in columns], interval, 1)
+    rows.append(_marks(columns))
+    return rows
+
+
+def _bars(
+    name: str, columns: Sequence[Column], values: Sequence[int], interval: int, tall: int
+) -> list[Text]:
+    rows: list[Text] = []
+    for row in reversed(range(tall)):
+        line = _row(name if row == 0 else "", "")
+        for column, value in zip(columns, values, strict=True):
+            if not column.worker:
+                line.append("×" if row == 0 else " ", "bold red")
+                continue
+            height = level(value, interval, tall * len(_BLOCKS)) - row * len(_BLOCKS)
+            block = " " if height <= 0 else _BLOCKS[min(height, len(_BLOCKS)) - 1]
+            line.append(block, "bold red" if column.skipped else _colour(column.worker))
+        rows.append(line)
+    return rows
+
+
+def _marks(columns: Sequence[Column]) -> Text:
+    """Who leads, below where that begins."""
+    line = _row("", "")
+    for place, column in enumerate(columns):
+        written = cell_len(line.plain) - _LABEL
+        if written > place:
+            continue
+        line.append(" " * (place - written))
+        if column.change is not None:
+            style = "bold" if column.change.cause == "handoff" else "bold red"
+            line.append(mark_of(column.change), style)
+        elif place == 0 and column.worker:
+            line.append(column.worker, _colour(column.worker))
+    return line
+
+
+def _colour(worker: str) -> str:
+    number = worker.lstrip("w")
+    return _COLOURS[int(number) % len(_COLOURS)] if number.isdecimal() else _COLOURS[0]
+
+
+# --- a deployment
+
+
+def _deployment(picture: Picture, width: int, height: int) -> list[Text]:
+    if not picture.deployment or height < 2:
+        return []
+    number = picture.deployment
+    if picture.phase:
+        holding = picture.status.deployment.holding if picture.status and picture.status.deployment else ""
+        held = f", held by {holding}" if holding else ""
+        head = f"deployment {number}: {picture.phase}{held}, for {_whole(picture.now - picture.since)}"
+    else:
+        head = f"deployment {number} has ended"
+    return [_heading(head, width), *(_event(line) for line in picture.lines[-(height - 1) :])]
+
+
+def _event(line: Line) -> Text:
+    mark = ("✗ ", "bold red") if line.bad else ("✓ ", "green")
+    took = last(line.took) if line.took else ""
+    text = f"{line.text}  " if line.text and took else line.text
+    return Text.assemble(mark, f"{line.name:<12} {text}", (took, "dim"))
+
+
+# --- parts
+
+
+def _row(name: str, text: str | Text) -> Text:
+    row = Text(no_wrap=True)
+    row.append(f"{name:<{_LABEL}}", "dim")
+    return row.append(text) if isinstance(text, str) else row.append_text(text)
+
+
+def _heading(text: str, width: int) -> Text:
+    return Text(f"── {text} ".ljust(width, "─"), "dim")
+
+
+def _whole(ns: int) -> str:
+    """A stretch of time that is seen to run: in whole seconds."""
+    return last(max(0, ns) // 1_000_000_000 * 1_000_000_000) if ns >= 1_000_000_000 else "0 s"

@@ -1,0 +1,127 @@
+"""Where `top` gets what it shows: the supervisor, asked now and then, its events, and the journal's files.
+
+In a thread of its own, because an answer can be long in coming, and keys must not be. The journal is read where the
+home is, so the ticks go on being shown while the supervisor is away.
+"""
+
+from __future__ import annotations
+
+import queue
+import time
+from threading import Event, Thread
+
+from ...protocol.commands import Command, History, Status
+from ...protocol.errors import NeverblinkError
+from ..client import Client, Events, Refused, Unreachable, convert
+from ..records import Deployment
+from ..status import Status as Seen
+from ..strip import Place, Strip
+from .here import Here
+from .top_view import View
+
+__all__ = ["Source", "look_once"]
+
+_ASK_EVERY = 0.5
+_LOOK_EVERY = 0.2
+_ANSWER_WITHIN = 2.0
+_COMMAND_WITHIN = 30.0
+_AGAIN_AFTER = 0.5
+
+
+def look_once(here: Here) -> View:
+    """What there is to show now. Raises `Unreachable`."""
+    view = View(measured=not here.server)
+    with here.client() as client:
+        view.answered(convert(client.ask(Status()), Seen))
+        _catch_up(client, view)
+    if not here.server:
+        strip = Strip(here.home.journal)
+        strip.look()
+        view.add(strip.since())
+    return view
+
+
+class Source:
+    """Fills `view` until it is closed."""
+
+    def __init__(self, here: Here, view: View) -> None:
+        self._here = here
+        self._view = view
+        self._strip = None if here.server else Strip(here.home.journal)
+        self._place: Place | None = None
+        self._asked: queue.SimpleQueue[tuple[Command, str]] = queue.SimpleQueue()
+        self._closing = Event()
+        self._thread = Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def ask(self, command: Command, done: str) -> None:
+        """Have a command carried out; `done` is what to say when it was."""
+        self._asked.put((command, done))
+
+    def close(self) -> None:
+        self._closing.set()
+        self._thread.join(_ANSWER_WITHIN + 1)
+
+    def _run(self) -> None:
+        while not self._closing.is_set():
+            try:
+                with self._here.client() as client, client.events() as events:
+                    self._attend(client, events)
+            except NeverblinkError as problem:
+                self._view.unreachable(problem.message)
+            until = time.monotonic() + _AGAIN_AFTER
+            while time.monotonic() < until and not self._closing.wait(_LOOK_EVERY):
+                self._look()
+
+    def _attend(self, client: Client, events: Events) -> None:
+        """As long as the supervisor can be asked."""
+        asked = looked = 0.0
+        while not self._closing.is_set():
+            event = events.next(0.1)
+            while event is not None:
+                self._view.told(event)
+                event = events.next(0)
+            now = time.monotonic()
+            if now - looked >= _LOOK_EVERY:
+                looked = now
+                self._look()
+            self._carry_out(client)
+            if now - asked >= _ASK_EVERY:
+                asked = now
+                self._view.answered(convert(client.ask(Status(), within=_ANSWER_WITHIN), Seen))
+                _catch_up(client, self._view)
+
+    def _carry_out(self, client: Client) -> None:
+        try:
+            command, done = self._asked.get_nowait()
+        except queue.Empty:
+            return
+        try:
+            client.ask(command, within=_COMMAND_WITHIN)
+        except Refused as refused:
+            self._view.say(refused.message)
+        else:
+            self._view.say(done)
+
+    def _look(self) -> None:
+        if self._strip is None or not self._strip.look():
+            return
+        seen = self._strip.since(self._place)
+        if self._place is not None and seen and (seen[0].epoch, seen[0].number) <= self._place:
+            self._view.restart_ticks()
+        self._view.add(seen)
+        if seen:
+            self._place = (seen[-1].epoch, seen[-1].number)
+
+
+def _catch_up(client: Client, view: View) -> None:
+    """Learn what became of a deployment so far that was begun before anybody listened."""
+    status = view.picture().status
+    now = status.deployment if status is not None else None
+    if now is None or now.deployment == view.deployment:
+        return
+    try:
+        view.caught_up(convert(client.ask(History(deployment=now.deployment)), Deployment))
+        view.answered(convert(client.ask(Status()), Seen))
+    except (Refused, Unreachable):
+        return

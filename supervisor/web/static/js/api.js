@@ -1,0 +1,99 @@
+// Speaks to the web process: questions, commands, and the stream of what happens.
+//
+// The token lies in sessionStorage and goes out in a header. There is no cookie, so no other page can use it.
+
+const KEY = "neverblink-token";
+
+export class Refused extends Error {
+  constructor(status, error) {
+    super(error?.message ?? `the server answered ${status}`);
+    this.status = status;
+    this.code = error?.code ?? "";
+  }
+}
+
+export const token = {
+  get: () => sessionStorage.getItem(KEY) ?? "",
+  set: (value) => sessionStorage.setItem(KEY, value),
+  drop: () => sessionStorage.removeItem(KEY),
+};
+
+const headers = (more = {}) => ({ Authorization: `Bearer ${token.get()}`, ...more });
+
+export async function get(path) {
+  return answer(await fetch(path, { headers: headers(), cache: "no-store" }));
+}
+
+export async function post(op, body = {}) {
+  const said = { method: "POST", headers: headers({ "Content-Type": "application/json" }), body: JSON.stringify(body) };
+  return answer(await fetch(`/api/${op}`, said));
+}
+
+async function answer(response) {
+  let body = null;
+  try {
+    body = await response.json();
+  } catch {
+    // What is no JSON is told by its status.
+  }
+  if (!response.ok) throw new Refused(response.status, body?.error);
+  return body;
+}
+
+// Calls hear(type, data) for each event, for as long as the page lives. After a break it goes on where it was;
+// hear("reset") says that something was missed, and hear("lost", error) that nothing comes at the moment.
+export function listen(hear) {
+  let last = "";
+  let stopped = false;
+  const control = new AbortController();
+
+  async function once() {
+    const response = await fetch("/api/events", {
+      headers: headers(last ? { "Last-Event-ID": last } : {}),
+      cache: "no-store",
+      signal: control.signal,
+    });
+    if (!response.ok) throw new Refused(response.status, (await response.json().catch(() => null))?.error);
+    const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
+    let rest = "";
+    for (;;) {
+      const { done, value } = await reader.read();
+      if (done) return;
+      const blocks = (rest + value).split("\n\n");
+      rest = blocks.pop();
+      for (const block of blocks) tell(block);
+    }
+  }
+
+  function tell(block) {
+    let type = "";
+    let data = "";
+    for (const line of block.split("\n")) {
+      if (line.startsWith("event: ")) type = line.slice(7);
+      else if (line.startsWith("data: ")) data = line.slice(6);
+      else if (line.startsWith("id: ")) last = line.slice(4);
+    }
+    if (type) hear(type, JSON.parse(data));
+  }
+
+  (async () => {
+    for (let pause = 500; !stopped; pause = Math.min(pause * 2, 8000)) {
+      const since = performance.now();
+      try {
+        await once();
+        hear("lost", null);
+      } catch (error) {
+        if (stopped) return;
+        hear("lost", error);
+        if (error.status === 401 || error.status === 403) return;
+      }
+      if (performance.now() - since > 5000) pause = 500;
+      await new Promise((resolve) => setTimeout(resolve, pause));
+    }
+  })();
+
+  return () => {
+    stopped = true;
+    control.abort();
+  };
+}

@@ -1,0 +1,155 @@
+// What an operator can do. Each button says what it will do, and what came of it.
+
+import { get, post } from "./api.js";
+import { field, h, put, say, sheet } from "./dom.js";
+import { confirmHalt } from "./halt.js";
+import { settings } from "./settings.js";
+import { release, when } from "./words.js";
+
+export function controls(me) {
+  const said = h("p", { class: "notice", role: "status", hidden: true });
+  const operator = me.role === "operator";
+  const which = h("select", { class: "mono", disabled: !operator });
+  const why = h("input", { type: "text", maxlength: "200", disabled: !operator });
+  const outages = h("div", { hidden: true });
+  const form = settings(operator, act);
+  let status = null;
+  let kept = [];
+
+  const button = (name, words, kind, run) =>
+    h("button", { type: "button", class: `button ${kind}`, disabled: !operator, "data-do": name, onclick: run }, words);
+  const buttons = {
+    deploy: button("deploy", "Deploy", "first", () =>
+      act(() => post("deploy", { release: which.value, why: why.value }), (got) => `Deployment ${got.deployment} has begun.`),
+    ),
+    rollback: button("rollback", "Roll back", "", () =>
+      act(() => post("rollback", { why: why.value }), (got) => `Rolling back to ${release(got.release)}.`),
+    ),
+    abort: button("abort", "Abort the deployment", "", () =>
+      act(() => post("abort", { why: why.value }), () => "It is being cancelled; the bot goes on."),
+    ),
+    pause: button("pause", "Pause", "", () =>
+      act(() => post("pause", { why: why.value }), (got) => `Paused at tick ${got.seq}: nothing new is entered, exits go on.`),
+    ),
+    resume: button("resume", "Resume", "", () =>
+      act(() => post("resume", { why: why.value }), (got) => `Resumed at tick ${got.seq}.`),
+    ),
+    halt: button("halt", "Halt…", "grave", async () => {
+      if (await confirmHalt(me.bot)) {
+        act(
+          () => post("halt", { confirm: me.bot, why: why.value }),
+          (got) => `Halted at tick ${got.seq}: ${got.halted ? "it gave up what it held" : "it is paused; it has no on_halt"}.`,
+        );
+      }
+    }),
+  };
+
+  const element = sheet(
+    "Controls",
+    { id: "controls", aside: h("p", { class: "aside small soft" }, operator ? "" : "You see all of it; to change something takes an operator's token.") },
+    h(
+      "div",
+      { class: "stack" },
+      said,
+      outages,
+      h(
+        "section",
+        {},
+        h("h3", {}, "Deploy a release that is kept"),
+        h("div", { class: "stack" }, field("Release", which), field("Why (for the history)", why), h("div", { class: "buttons" }, buttons.deploy, buttons.rollback, buttons.abort)),
+      ),
+      h(
+        "section",
+        {},
+        h("h3", {}, "The bot"),
+        h("div", { class: "buttons" }, buttons.pause, buttons.resume, buttons.halt),
+      ),
+    ),
+  );
+
+  async function act(run, words) {
+    try {
+      tell("", words(await run()));
+      return true;
+    } catch (error) {
+      tell("bad", error.message);
+      return false;
+    }
+  }
+
+  function tell(tone, text) {
+    said.hidden = !text;
+    said.dataset.tone = tone;
+    say(said, text);
+  }
+
+  async function releases() {
+    const got = await get("/api/releases");
+    kept = got.releases;
+    const chosen = which.value;
+    put(
+      which,
+      kept.map((one) =>
+        h(
+          "option",
+          { value: one.id },
+          `${release(one.id)}, ${when(one.made_at)}${one.subject ? `, ${one.subject}` : ""}${one.current ? " (leads)" : one.id === got.previous ? " (before)" : ""}`,
+        ),
+      ),
+    );
+    // What leads is what nobody means to deploy.
+    const good = chosen !== got.current && kept.some((one) => one.id === chosen);
+    const other = kept.find((one) => !one.current)?.id;
+    which.value = good ? chosen : (got.previous || other || got.current || "");
+  }
+
+  function show(now) {
+    const before = status;
+    status = now;
+    const busy = Boolean(now.deployment);
+    buttons.deploy.disabled = !operator || busy || Boolean(now.lock);
+    buttons.rollback.disabled = !operator || (busy && now.deployment.phase !== "probation");
+    buttons.abort.hidden = !busy;
+    buttons.pause.disabled = !operator || now.paused || !now.worker;
+    buttons.resume.disabled = !operator || !now.paused;
+    buttons.halt.disabled = !operator || !now.worker;
+    if (!before || before.release !== now.release || Boolean(before.deployment) !== busy) {
+      releases().catch(() => {});
+      form.load();
+    }
+    form.status(now);
+    showOutages(now.outages);
+  }
+
+  function showOutages(list) {
+    const text = JSON.stringify(list);
+    if (outages.dataset.text === text) return;
+    outages.dataset.text = text;
+    outages.hidden = !list.length;
+    put(
+      outages,
+      list.map((one) =>
+        h(
+          "div",
+          { class: "notice", "data-tone": one.until ? "warn" : "bad" },
+          h("p", {}, `Outage ${one.id}, ${when(one.since)}: ${one.cause || "the leader died"}; ${one.missed} ticks missed`),
+          one.in_doubt.length ? h("p", {}, `In doubt: ${one.in_doubt.map((doubt) => `${doubt.name} ${doubt.id}`).join(", ")}`) : null,
+          one.until
+            ? h(
+                "button",
+                {
+                  type: "button",
+                  class: "button",
+                  disabled: !operator,
+                  onclick: () => act(() => post("acknowledge", { outage: one.id, why: why.value }), () => `Outage ${one.id} is acknowledged.`),
+                },
+                "I know of it",
+              )
+            : null,
+        ),
+      ),
+    );
+  }
+
+  return { element, settings: form.element, show };
+}

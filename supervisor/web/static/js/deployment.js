@@ -1,0 +1,135 @@
+// A deployment as it happens: its phases, what it waits for, and each step with a line of its own.
+
+import { get } from "./api.js";
+import { h, put, say, sheet } from "./dom.js";
+import { clock, long, outcome, release, span } from "./words.js";
+
+const USUAL = ["preparing", "rehearsing", "waiting", "transferring", "probation"];
+// A probation tells of itself a few times a second: its phase shows that already.
+const worthALine = (step) => step.step !== "probation";
+const TONES = { done: "good", rehearsed: "good", aborted: "warn", rolled_back: "bad" };
+
+export function deployment() {
+  const title = h("p", { class: "aside small soft" });
+  const phases = h("ol", { class: "phases", "aria-label": "Phases" });
+  const holding = h("p", { class: "notice", "data-tone": "warn", role: "status", hidden: true });
+  const ended = h("p", { class: "notice", role: "status", hidden: true });
+  const steps = h("ol", { class: "steps", "aria-label": "Steps" });
+  const none = h("p", { class: "soft" }, "No deployment so far. What the bot runs is what it was started with.");
+  const element = sheet("Deployment", { id: "deployment", aside: title }, none, phases, holding, ended, steps);
+
+  let number = 0;
+  let seen = []; // {phase, since, took}
+  let lines = [];
+  let result = null;
+  let about = "";
+  let ahead = 0;
+
+  async function load(id) {
+    const story = await get(`/api/history/${id}`);
+    if (number && number > id) return;
+    number = id;
+    about = what(story.kind ?? "deploy", story.release, story.who, story.why);
+    const first = story.phases[0];
+    seen = first ? [{ phase: first.before, since: first.at - first.took, took: first.took }] : [{ phase: "preparing", since: story.begun, took: 0 }];
+    story.phases.forEach((one, place) => seen.push({ phase: one.phase, since: one.at, took: story.phases[place + 1]?.took ?? 0 }));
+    lines = story.steps.filter(worthALine).map((one) => ({ at: one.at, step: one.step, text: one.text, took: one.took }));
+    result = story.outcome ? story : null;
+    show();
+  }
+
+  function hear(type, event) {
+    if (type === "deployment-started") {
+      number = event.deployment;
+      seen = [{ phase: "preparing", since: event.at, took: 0 }];
+      lines = [];
+      result = null;
+      about = what("", event.release, event.who, event.why);
+    } else if (event.deployment !== number) return;
+    else if (type === "phase") {
+      const before = seen.at(-1);
+      if (before) before.took = event.took;
+      seen.push({ phase: event.phase, since: event.at, took: 0 });
+    } else if (type === "step") {
+      if (worthALine(event)) lines.push({ at: event.at, step: event.step, text: event.text, took: event.took });
+    } else if (type === "output") lines.push({ at: event.at, step: event.step, text: event.text, took: 0 });
+    else if (type === "deployment-ended") result = event;
+    show();
+  }
+
+  function status(now) {
+    ahead = now.at / 1e6 - Date.now();
+    const under = now.deployment;
+    if (under && under.deployment === number && !under.holding !== holding.hidden) {
+      holding.hidden = !under.holding;
+    }
+    if (under?.holding) say(holding, `Waits for: ${under.holding}`);
+    if (under && under.deployment !== number) load(under.deployment).catch(() => {});
+    else if (!under && !number && now.last) load(now.last.deployment).catch(() => {});
+  }
+
+  function what(kind, id, who, why) {
+    return `${kind === "rollback" ? "rollback" : "release"} ${release(id)}${who ? ` by ${who}` : ""}${why ? `: ${why}` : ""}`;
+  }
+
+  function show() {
+    none.hidden = number > 0;
+    say(title, number ? `Number ${number}, ${about}` : "");
+    element.dataset.number = number;
+    element.dataset.outcome = result?.outcome ?? "";
+    const last = seen.at(-1);
+    const over = new Set(["done", "aborted", "rolled_back", "rehearsed"]);
+    const there = seen.filter((one) => !over.has(one.phase));
+    const names = there.map((one) => one.phase);
+    const coming = result ? [] : USUAL.slice(USUAL.indexOf(names.findLast((name) => USUAL.includes(name)) ?? "") + 1);
+    put(
+      phases,
+      there.map((one) => {
+        const is = one === last && !result ? "now" : "over";
+        const took = one.took ? span(one.took) : "";
+        return h(
+          "li",
+          { "data-is": is, "data-phase": one.phase, "aria-current": is === "now" ? "step" : null },
+          one.phase,
+          h("span", { class: "mono" }, took),
+        );
+      }),
+      number ? coming.map((phase) => h("li", {}, phase, h("span", { class: "mono" }))) : null,
+    );
+    ended.hidden = !result;
+    if (result) {
+      holding.hidden = true;
+      ended.dataset.tone = TONES[result.outcome] === "good" ? "" : TONES[result.outcome];
+      say(ended, verdict(result));
+    }
+    put(
+      steps,
+      lines.slice(-14).map((line) =>
+        h(
+          "li",
+          {},
+          h("span", { class: "at mono" }, clock(line.at)),
+          h("span", {}, `${line.step} ${line.text}`.trim()),
+          h("span", { class: "mono soft" }, line.took ? span(line.took) : ""),
+        ),
+      ),
+    );
+    tick();
+  }
+
+  function verdict(one) {
+    const parts = [outcome(one.outcome)[0].toUpperCase() + outcome(one.outcome).slice(1)];
+    if (one.seq !== null && one.seq !== undefined) parts.push(`first tick ${one.seq}`);
+    if (one.blackout) parts.push(`nobody could tick for ${span(one.blackout)}`);
+    if (one.blackout) parts.push(`${one.missed} missed`);
+    return parts.join(", ") + (one.reason ? `: ${one.reason}` : ".");
+  }
+
+  function tick() {
+    const now = phases.querySelector('[data-is="now"] .mono');
+    const last = seen.at(-1);
+    if (now && last) say(now, long((Date.now() + ahead - last.since / 1e6) / 1e3));
+  }
+
+  return { element, hear, status, tick, load };
+}

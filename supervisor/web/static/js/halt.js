@@ -1,0 +1,32 @@
+// Halting flattens a bot: whoever does it types its name first.
+
+import { field, h } from "./dom.js";
+
+export function confirmHalt(bot) {
+  return new Promise((resolve) => {
+    const name = h("input", { type: "text", class: "mono", autocomplete: "off", spellcheck: "false" });
+    const go = h("button", { class: "button grave", value: "halt", disabled: true, "data-do": "confirm-halt" }, "Halt it");
+    name.addEventListener("input", () => {
+      go.disabled = name.value !== bot;
+    });
+    const dialog = h(
+      "dialog",
+      { "aria-labelledby": "halt-title" },
+      h("h2", { id: "halt-title" }, `Halt ${bot}?`),
+      h(
+        "form",
+        { method: "dialog" },
+        h("p", { class: "soft" }, "It is paused, and told to give up what it holds. That costs what the market makes of it."),
+        field(`Type ${bot} to confirm`, name),
+        h("div", { class: "buttons" }, go, h("button", { class: "button", value: "", formnovalidate: true }, "Leave it")),
+      ),
+    );
+    dialog.addEventListener("close", () => {
+      dialog.remove();
+      resolve(dialog.returnValue === "halt");
+    });
+    document.body.append(dialog);
+    dialog.showModal();
+    name.focus();
+  });
+}

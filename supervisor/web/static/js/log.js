@@ -1,0 +1,53 @@
+// The log, live: the end of it first, then what comes. Asked for only while somebody looks.
+
+import { get } from "./api.js";
+import { h, put } from "./dom.js";
+
+const KEEP = 1500;
+const EVERY = 1500;
+
+export function log(wanted) {
+  const element = h("div", { class: "log", "aria-label": "Log" });
+  let lines = [];
+  let after = "";
+  let timer = 0;
+  let looking = false;
+  let shown = "";
+
+  async function look() {
+    if (looking || document.hidden) return;
+    looking = true;
+    try {
+      const page = await get(after ? `/api/logs?after=${encodeURIComponent(after)}` : "/api/logs?lines=300");
+      after = page.next;
+      if (page.lines.length) {
+        lines = [...lines, ...page.lines].slice(-KEEP);
+        show();
+      }
+    } catch {
+      // The next look may do better; that nothing comes is said at the top of the page.
+    } finally {
+      looking = false;
+    }
+  }
+
+  function on(is) {
+    clearInterval(timer);
+    if (!is) return;
+    look();
+    timer = setInterval(look, EVERY);
+  }
+
+  function show() {
+    const word = wanted();
+    const found = lines.filter((line) => !word || `${line.worker} ${line.release} ${line.text}`.toLowerCase().includes(word));
+    const text = `${word}\n${lines.length}\n${lines.at(-1)?.text}`;
+    if (text === shown && element.childElementCount) return;
+    shown = text;
+    const atEnd = element.scrollHeight - element.scrollTop - element.clientHeight < 40;
+    put(element, found.length ? found.map((line) => h("p", {}, h("b", {}, line.worker), h("span", {}, line.text))) : h("span", { class: "soft" }, "No line has that in it."));
+    if (atEnd) element.scrollTop = element.scrollHeight;
+  }
+
+  return { element, on, show };
+}

@@ -1,0 +1,131 @@
+// What is now: the state, the leader, the next windows, open decisions, and how the last deployment ended.
+
+import { h, put, sheet } from "./dom.js";
+import { count, long, outcome, release, span, when } from "./words.js";
+
+const TONES = { running: "good", paused: "warn", starting: "warn", recovering: "warn", stopping: "warn", down: "bad" };
+
+export const tone = (state) => TONES[state] ?? "";
+
+export function now() {
+  const figures = {};
+  const figure = (key, label, word = false) => {
+    figures[key] = { value: h("dd", { class: word ? "word" : "" }), note: h("span", { class: "note" }) };
+    return h("div", { class: "figure" }, h("dt", {}, label), figures[key].value);
+  };
+  const windows = h("ul", { class: "rows" });
+  const decisions = h("ul", { class: "rows" });
+  const last = h("ul", { class: "rows" });
+  const notices = h("div", { class: "notices", role: "status" });
+  const element = sheet(
+    "Now",
+    { id: "now" },
+    notices,
+    h(
+      "dl",
+      { class: "figures" },
+      figure("tick", "Tick"),
+      figure("late", "Worst lateness so far"),
+      figure("leader", "Leader"),
+      figure("epoch", "Epoch"),
+      figure("release", "Release"),
+      figure("inbox", "Events waiting"),
+    ),
+    h(
+      "div",
+      { class: "lists" },
+      h("div", {}, h("h3", {}, "Windows"), windows),
+      h("div", {}, h("h3", {}, "Open decisions"), decisions),
+      h("div", {}, h("h3", {}, "Last deployment"), last),
+    ),
+  );
+
+  let status = null;
+  let ahead = 0;
+
+  function set(key, value, note = "") {
+    const { value: dd, note: small } = figures[key];
+    const text = String(value);
+    if (dd.dataset.value === text && small.textContent === note) return;
+    dd.dataset.value = text;
+    small.textContent = note;
+    put(dd, text, note ? small : null);
+  }
+
+  function show(next) {
+    status = next;
+    ahead = status.at / 1e6 - Date.now();
+    set("tick", status.seq ? count(status.seq) : "none yet", status.interval ? `one every ${span(status.interval)}` : "");
+    set("late", span(status.late_max), status.skipped ? `${count(status.skipped)} skipped` : "none skipped");
+    set("leader", status.worker || "nobody", status.pid ? `pid ${status.pid}, Python ${status.python}` : status.reason);
+    set("epoch", status.epoch, status.since ? `since ${when(status.since)}` : "");
+    set("release", status.release ? release(status.release) : "none", status.release);
+    set("inbox", count(status.inbox?.waiting ?? 0), status.journal?.failing ? "" : "journal is written");
+    showNotices();
+    showLast();
+    countDown();
+  }
+
+  function showNotices() {
+    const told = [];
+    if (status.reason) told.push(["bad", `${status.state}: ${status.reason}`]);
+    if (status.slow) told.push(["bad", `The leader is slow: ${status.slow}`]);
+    if (status.journal?.failing) told.push(["bad", `The journal cannot be written: ${status.journal.failing}`]);
+    if (status.halted) told.push(["warn", "Halted: the bot gave up what it held, and enters nothing new."]);
+    if (status.lock) told.push(["warn", `Deployments are locked by ${status.lock.who || "somebody"}: ${status.lock.why}`]);
+    if (status.standby?.reason) told.push(["warn", `Standby ${status.standby.state}: ${status.standby.reason}`]);
+    const text = JSON.stringify(told);
+    if (notices.dataset.text === text) return;
+    notices.dataset.text = text;
+    put(notices, told.map(([tone, line]) => h("p", { class: "notice", "data-tone": tone }, line)));
+  }
+
+  function showLast() {
+    const ended = status.last;
+    if (!ended) {
+      put(last, h("li", { class: "soft" }, "none so far"));
+      return;
+    }
+    const row = (label, value) => h("li", {}, h("span", {}, label), h("span", { class: "value" }, value));
+    put(
+      last,
+      row(`Number ${ended.deployment}`, outcome(ended.outcome)),
+      row("Ended", when(ended.at)),
+      ended.blackout ? row("Nobody could tick for", span(ended.blackout)) : null,
+      ended.blackout ? row("Ticks missed", String(ended.missed)) : null,
+      ended.reason ? h("li", { class: "soft" }, ended.reason) : null,
+    );
+  }
+
+  // Once a second, whether anything has come or not.
+  function countDown() {
+    if (!status) return;
+    const at = (Date.now() + ahead) * 1e6;
+    list(
+      windows,
+      status.windows.map((window) => {
+        const open = at >= window.opens && at < window.closes;
+        const left = (open ? window.closes - at : window.opens - at) / 1e9;
+        const words = left < 0 ? "…" : open ? `open, ${long(left)} left` : `in ${long(left)}`;
+        return [window.name + (window.protected ? "" : " (not protected)"), words];
+      }),
+      "none",
+    );
+    list(
+      decisions,
+      status.decisions.map((one) => [`${one.name} ${one.id}`, `${long((at - one.at) / 1e9)}`]),
+      "none",
+    );
+  }
+
+  function list(element, rows, none) {
+    const text = JSON.stringify(rows);
+    if (element.dataset.text === text) return;
+    element.dataset.text = text;
+    const items = rows.map(([label, value]) => h("li", {}, h("span", {}, label), h("span", { class: "value" }, value)));
+    put(element, items.length ? items : h("li", { class: "soft" }, none));
+  }
+
+  return { element, show, countDown };
+}
+

@@ -1,0 +1,164 @@
+// What was: deployments and outages, and the commands that were given. And the log, as it is written.
+
+import { get } from "./api.js";
+import { h, put, sheet } from "./dom.js";
+import { log } from "./log.js";
+import { outcome, release, span, when } from "./words.js";
+
+const TABS = [
+  ["history", "History"],
+  ["commands", "Commands"],
+  ["log", "Log"],
+];
+
+export function past(open) {
+  const filter = h("input", { type: "search", class: "filter", placeholder: "Filter", "aria-label": "Filter what is shown" });
+  const tail = log(() => filter.value.toLowerCase());
+  const panels = {
+    history: h("div", { class: "table" }),
+    commands: h("div", { class: "table" }),
+    log: tail.element,
+  };
+  let chosen = "history";
+  let rows = { history: [], commands: [] };
+  const tabs = TABS.map(([name, words]) =>
+    h(
+      "button",
+      {
+        type: "button",
+        role: "tab",
+        class: "tab",
+        id: `tab-${name}`,
+        "aria-controls": `panel-${name}`,
+        onclick: () => choose(name),
+        onkeydown: (event) => {
+          const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
+          if (!step) return;
+          const place = (TABS.findIndex(([other]) => other === name) + step + TABS.length) % TABS.length;
+          choose(TABS[place][0]);
+          tabs[place].focus();
+        },
+      },
+      words,
+    ),
+  );
+  for (const [name] of TABS) {
+    panels[name].id = `panel-${name}`;
+    panels[name].setAttribute("role", "tabpanel");
+    panels[name].setAttribute("aria-labelledby", `tab-${name}`);
+    panels[name].tabIndex = 0;
+  }
+  const element = sheet(
+    "The past",
+    { id: "past", aside: [h("div", { class: "tabs", role: "tablist", "aria-label": "The past" }, tabs), filter] },
+    Object.values(panels),
+  );
+  filter.addEventListener("input", show);
+
+  async function load() {
+    const [history, audit] = await Promise.all([get("/api/history?limit=100"), get("/api/audit?limit=200")]);
+    rows.history = [...history.deployments.map(deploymentRow), ...history.outages.map(outageRow)].sort((a, b) => b.at - a.at);
+    rows.commands = audit.commands.map(commandRow);
+    show();
+  }
+
+  function choose(name) {
+    chosen = name;
+    tail.on(name === "log");
+    show();
+  }
+
+  function show() {
+    TABS.forEach(([name], place) => {
+      tabs[place].setAttribute("aria-selected", String(name === chosen));
+      tabs[place].tabIndex = name === chosen ? 0 : -1;
+      panels[name].hidden = name !== chosen;
+    });
+    if (chosen === "log") tail.show();
+    else table(chosen);
+  }
+
+  function table(name) {
+    const heads = { history: ["When", "What", "Release", "Outcome", "Blackout", "Why"], commands: ["When", "Command", "Who", "Outcome", "Why"] }[name];
+    const wanted = filter.value.toLowerCase();
+    const found = rows[name].filter((row) => !wanted || row.cells.some((cell) => String(cell).toLowerCase().includes(wanted)));
+    const text = JSON.stringify(found);
+    if (panels[name].dataset.text === text) return;
+    panels[name].dataset.text = text;
+    if (!found.length) {
+      put(panels[name], h("p", { class: "soft" }, wanted ? "Nothing here has that in it." : "Nothing so far."));
+      return;
+    }
+    put(
+      panels[name],
+      h(
+        "table",
+        { class: "cards" },
+        h("thead", {}, h("tr", {}, heads.map((head) => h("th", { scope: "col" }, head)))),
+        h(
+          "tbody",
+          {},
+          found.map((row) =>
+            h(
+              "tr",
+              {},
+              row.cells.map((cell, place) =>
+                h(
+                  "td",
+                  { "data-label": heads[place], class: place === 0 ? "tight mono" : "", "data-tone": heads[place] === "Outcome" ? row.tone : null },
+                  place === 1 && row.deployment
+                    ? h("button", { type: "button", class: "inline", onclick: () => open(row.deployment) }, cell)
+                    : cell,
+                ),
+              ),
+            ),
+          ),
+        ),
+      ),
+    );
+  }
+
+  show();
+  return { element, load };
+}
+
+function deploymentRow(one) {
+  const told = one.outcome ? outcome(one.outcome) : "under way";
+  const from = one.subject || one.commit.slice(0, 8);
+  return {
+    at: one.begun,
+    deployment: one.id,
+    tone: { done: "good", rolled_back: "bad", aborted: "bad" }[one.outcome] ?? null,
+    cells: [
+      when(one.begun),
+      `${one.kind} ${one.id}`,
+      `${release(one.release)}${from ? ` ${from}` : ""}`,
+      told,
+      one.blackout ? `${span(one.blackout)}, ${one.missed} missed` : "",
+      [one.who, one.why, one.reason].filter(Boolean).join(": "),
+    ],
+  };
+}
+
+function outageRow(one) {
+  return {
+    at: one.since,
+    tone: "bad",
+    cells: [
+      when(one.since),
+      `outage ${one.id}`,
+      release(one.release),
+      one.until ? "over" : "goes on",
+      one.until ? `${span(one.until - one.since)}, ${one.missed} missed` : "",
+      [one.cause, one.acknowledged ? `known to ${one.who || "somebody"}` : "", one.why].filter(Boolean).join(": "),
+    ],
+  };
+}
+
+function commandRow(one) {
+  return {
+    at: one.at,
+    tone: one.outcome === "ok" ? "good" : "bad",
+    cells: [when(one.at), `${one.op}${one.outcome === "ok" && one.detail ? ` ${one.detail}` : ""}`, one.who, one.outcome === "ok" ? "done" : `${one.outcome}: ${one.detail}`, one.why],
+  };
+}

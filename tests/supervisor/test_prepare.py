@@ -1,0 +1,88 @@
+"""Making a release ready: the check, and when it need not be run."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from neverblink.supervisor.config import Config, load
+from neverblink.supervisor.prepare import CheckFailed, Preparer
+
+MINUTE = 60_000_000_000
+
+
+class Heard:
+    """A voice that keeps the steps."""
+
+    def __init__(self) -> None:
+        self.steps: list[str] = []
+
+    def line(self, step: str, text: str) -> None:
+        pass
+
+    def step(self, step: str, text: str, took: int, facts: dict[str, Any]) -> None:
+        self.steps.append(text)
+
+
+class Bench:
+    """A release whose check leaves a line for each time that it ran."""
+
+    def __init__(self, tmp: Path) -> None:
+        self.now = 0
+        self.ran = tmp / "ran"
+        self.code = tmp / "code"
+        self.code.mkdir()
+        (self.code / "neverblink.toml").write_text(
+            f'bot = "bot:Bot"\nenvironment = "none"\n[deploy]\ncheck = "sh -c \'echo ran >> {self.ran}\'"\n'
+        )
+        self.preparer = Preparer(tmp / "environments", os.environ, now=lambda: self.now)
+        (tmp / "environments").mkdir()
+        self.heard = Heard()
+
+    def prepare(self, release: str, config: Config | None = None) -> int:
+        """Prepare, and return how often the check has run so far."""
+        config = config or load(self.code)
+        asyncio.run(self.preparer.prepare(release, self.code, config, self.heard))
+        return self.ran.read_text().count("ran")
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    return Bench(tmp_path)
+
+
+def test_a_check_that_has_just_succeeded_in_a_release_is_not_run_again_for_its_deployment(
+    bench: Bench,
+) -> None:
+    assert bench.prepare("r1") == 1
+    bench.now += 3_000_000_000
+    assert bench.prepare("r1") == 1
+    assert bench.heard.steps[-1].endswith("not run again, it succeeded in this release 3 s ago")
+    # Once: whoever deploys it later on has it checked as it is then.
+    assert bench.prepare("r1") == 2
+
+
+def test_another_release_another_check_or_a_later_time_is_checked(bench: Bench) -> None:
+    assert bench.prepare("r1") == 1
+    assert bench.prepare("r2") == 2
+    config = load(bench.code)
+    other = msgspec.structs.replace(config.deploy, check=f"sh -c 'echo ran ran >> {bench.ran}'")
+    assert bench.prepare("r1", msgspec.structs.replace(config, deploy=other)) == 4
+    bench.now += 11 * MINUTE
+    assert bench.prepare("r2") == 5
+    # A directory is no release: it may have changed.
+    assert (bench.prepare(""), bench.prepare("")) == (6, 7)
+
+
+def test_a_check_that_failed_is_run_again(bench: Bench) -> None:
+    config = load(bench.code)
+    fails = msgspec.structs.replace(config.deploy, check=f"sh -c 'echo ran >> {bench.ran}; exit 3'")
+    for _ in range(2):
+        with pytest.raises(CheckFailed, match="exit 3"):
+            bench.prepare("r1", msgspec.structs.replace(config, deploy=fails))
+    assert bench.ran.read_text().count("ran") == 2

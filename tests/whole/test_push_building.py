@@ -1,0 +1,91 @@
+"""Pushes that need something built or checked: what it costs the live bot, and what a pusher reads when it fails."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from neverblink.supervisor.audit import audit
+from neverblink.supervisor.audit_scope import Moment
+from neverblink.supervisor.journal_reader import read_journal
+
+from .bots import bot
+from .live import Live, unbroken
+from .pushing import HANDED, Pushing
+from .wheels import LIBRARY, needs
+
+
+def test_a_push_with_another_version_of_a_library_costs_no_tick(
+    live: Live, say: Callable[[str], None]
+) -> None:
+    code = live.code("fox", LIBRARY)
+    needs(live, code, "prices==1.0")
+    live.up(code)
+    pushing = Pushing(live)
+    pushing.commit(code, "Begin")
+    assert HANDED.search(pushing.push().err)
+    needs(live, pushing.work, "prices==2.0")
+    pushing.change("Newer prices")
+    pushed = pushing.push()
+    assert "-----> building environment" in pushed.err
+    assert "+ prices==2.0" in pushed.err
+    handed = HANDED.search(pushed.err)
+    assert handed, pushed
+    assert handed[2] == "0"
+    live.says("prices", lambda said: said[-1] == "2.0")
+    entered = {note["phase"]: note["at"] for note in live.run("history", "2", "--json").json["phases"]}
+    live.down()
+    report = live.audit()
+    assert report["missed"] == report["doubled"] == 0, report
+    unbroken(live.said("tick"), report)
+    built = audit(
+        read_journal(live.home / "journal"),
+        since=Moment(entered["building"]),
+        until=Moment(entered["preparing"]),
+    )
+    assert built.ticks, "the build was over between two ticks"
+    say(
+        f"a push that builds an environment, at 100 Hz: {built.ticks} ticks while it was built, {built.missed} missed, "
+        f"the worst {built.late_us / 1000:.2f} ms late; {report['late_us'] / 1000:.2f} ms in the whole run"
+    )
+
+
+@pytest.mark.parametrize("gate", [False, True], ids=["after the push", "behind a gate"])
+def test_what_can_not_run_leaves_the_old_code_ticking_and_the_pusher_reads_why(
+    gate: bool, live: Live
+) -> None:
+    code = live.code("fox", LIBRARY)
+    needs(live, code, "prices==1.0")
+    live.up(code)
+    before = live.status()["release"]
+    pushing = Pushing(live, *(["--gate"] if gate else []))
+    first = pushing.commit(code, "Begin")
+    pushing.git("push", "--quiet", str(pushing.bare), "main:refs/heads/elsewhere")
+    pushing.git("--git-dir", str(pushing.bare), "update-ref", "refs/heads/main", first)
+
+    def refused(commit: str, *words: str) -> None:
+        pushed = pushing.push()
+        assert pushed.code == (1 if gate else 0), pushed
+        banner = "error: REFUSED: main stays where it was" if gate else "error: NOT DEPLOYED"
+        said = " ".join(pushed.err.split())
+        assert [
+            word for word in (banner, f"{before} leads, and noticed nothing", *words) if word not in said
+        ] == []
+        assert pushing.tip() == (first if gate else commit)
+
+    (pushing.work / "bot.py").write_text("def\n")
+    refused(pushing.change("A syntax error"), "SyntaxError")
+    (pushing.work / "bot.py").write_text(bot(state="limit: int\nticks: int = 0"))
+    refused(pushing.change("A state that can't be read"), "limit")
+    (pushing.work / "bot.py").write_text(LIBRARY)
+    needs(live, pushing.work, "prices==3.0")
+    refused(pushing.change("What nobody has"), "there is no version of prices==3.0")
+    needs(live, pushing.work, "prices==1.0", check="python -c 'raise SystemExit(\"no exits\")'")
+    refused(pushing.change("A check that fails"), "failed (exit 1): no exits")
+    live.ticks_on()
+    assert live.status()["release"] == before
+    assert [row["outcome"] for row in live.ask("history")["deployments"]] == ["aborted"] * 4
+    live.down()
+    report = live.audit()
+    assert report["missed"] == report["doubled"] == 0, report
