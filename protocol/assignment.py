@@ -10,6 +10,7 @@ import msgspec
 
 from .errors import NeverblinkError
 from .keys import Keys
+from .logline import Format
 from .wire import UNDECODABLE
 
 __all__ = ["VARIABLE", "Assignment", "AssignmentError", "decode_assignment", "encode_assignment"]
@@ -46,6 +47,10 @@ class Assignment(msgspec.Struct, frozen=True):
     """After yielding, how long until it takes the lease back if nobody has."""
     hang_after: int = 2_000_000_000
     """In probation, how long past a due tick the leader may be silent."""
+    deployment: int = 0
+    """The number of the deployment that it was started for, 0 without one."""
+    log: Format = "text"
+    """How what it prints is written: as it is, or as JSON lines."""
     keys: Keys | None = None
     """By which it proves itself. The pipe is the only way they go: no argument and no environment has them."""
 

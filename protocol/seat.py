@@ -207,6 +207,10 @@ class Seat(msgspec.Struct):
         return [Suspects(self.leader, event.reason)] if self.guard and self.loaded else []
 
     def _taken(self, event: LeaseTaken) -> list[SeatCommand]:
+        if self.dismissed and event.epoch > self.epoch + 1:
+            # Our heir led, and died before we heard of it. We were told to leave, so our code is not to lead again.
+            self.role = Role.RETIRED
+            return [Disarm("lease"), DropLease(), Leave("retire")]
         before = self.leader
         order, self.heard = self.heard, 0
         self.settled = max(self.settled, order)
@@ -384,7 +388,7 @@ RULES: dict[Role, dict[type, Rule]] = {
         HeirDeclined: Rule(Seat._heir_declined, (_Y,)),
         LeaderGone: Rule(Seat._heir_gone, (_Y,)),
         Alarm: Rule(Seat._nobody_took, (_Y,)),
-        LeaseTaken: Rule(Seat._taken, (_L,)),
+        LeaseTaken: Rule(Seat._taken, (_L, _R)),
         LeaseRefused: Rule(Seat._heir_was_first, (_Y, _F, _R)),
         Retire: Rule(Seat._dismiss, (_Y,)),
         Stop: Rule(Seat._stop, (_Y,)),

@@ -242,7 +242,7 @@ class Bot:
         driver = Driver(
             handoff,
             config.handoff,
-            _Hands(self.crew, release, config, handoff.old),
+            _Hands(self.crew, release, config, handoff),
             self.roster,
             self.news,
             self._outside,
@@ -436,14 +436,15 @@ def _in_one_line(reason: str) -> str:
 class _Hands:
     """The crew, as far as one driver needs it: it knows what the new worker runs."""
 
-    def __init__(self, crew: Crew, release: Release, config: Config, leader: str) -> None:
+    def __init__(self, crew: Crew, release: Release, config: Config, handoff: Handoff) -> None:
         self._crew = crew
         self._release = release
         self._config = config
-        self._leader = leader
+        self._handoff = handoff
 
     def start(self, worker: str) -> Member:
-        return self._crew.start(worker, self._release, self._config, self._leader)
+        handoff = self._handoff
+        return self._crew.start(worker, self._release, self._config, handoff.old, handoff.deployment)
 
     def send(self, worker: str, message: SupervisorMessage) -> bool:
         return self._crew.send(worker, message)

@@ -13,11 +13,12 @@ import shlex
 import sys
 import tomllib
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal, cast, get_args
 
 import msgspec
 
 from ..protocol import size
+from ..protocol.logline import Format
 from .listen import Listen
 from .table import ConfigError, Table, shown
 from .telling import settings as telling
@@ -35,6 +36,7 @@ __all__ = [
     "Handoff",
     "Journal",
     "Keep",
+    "Logging",
     "NoConfig",
     "load",
     "read_toml",
@@ -113,6 +115,13 @@ class Journal(msgspec.Struct, frozen=True):
     """How long a segment is kept after its last record."""
 
 
+class Logging(msgspec.Struct, frozen=True):
+    """How logs are written."""
+
+    format: Format = "text"
+    """As they are printed, or a JSON object a line."""
+
+
 class Config(msgspec.Struct, frozen=True):
     """How one bot is run."""
 
@@ -137,6 +146,7 @@ class Config(msgspec.Struct, frozen=True):
     """Where operators may ask from elsewhere."""
     web: web.Settings | None = None
     """Where the web page is, if there is to be one."""
+    log: Logging = Logging()
     notify: telling.Settings = telling.Settings()
     """Who is told of what happens."""
 
@@ -168,6 +178,7 @@ def load(directory: Path, project: Path | None = None) -> Config:
         "journal",
         "keep",
         "listen",
+        "log",
         "notify",
         "watchdog",
         "web",
@@ -191,6 +202,7 @@ def load(directory: Path, project: Path | None = None) -> Config:
         watchdog=_watchdog(said.table("watchdog")),
         listen=_listen(said.table("listen")),
         web=_web(said.table("web"), project),
+        log=_logging(said.table("log")),
         notify=telling.read(said.table("notify"), project),
     )
 
@@ -322,6 +334,15 @@ def _durability(said: Table) -> Durability:
         if value == known:
             return known
     raise said.error("durability", f"is {shown(value)}: expected one of {', '.join(_DURABILITIES)}")
+
+
+def _logging(said: Table) -> Logging:
+    said.allow("format")
+    value = said.text("format") or "text"
+    for known in get_args(Format):
+        if value == known:
+            return Logging(known)
+    raise said.error("format", f"is {shown(value)}: expected one of {', '.join(get_args(Format))}")
 
 
 def _handoff(said: Table) -> Handoff:

@@ -75,6 +75,7 @@ class Course:
                     why=command.why,
                     dry_run=underway.dry_run,
                     note=release.note,
+                    id=underway.deployment,
                 )
             )
         except HistoryError as problem:

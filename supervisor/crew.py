@@ -74,11 +74,17 @@ class Crew:
         self._killed: dict[str, str] = {}
         self._alarms: dict[str, Alarms] = {}
 
-    def start(self, worker: str, release: Release, config: Config, leader: str = "") -> Member:
-        """Start `worker` on `release`, out of the way of `leader`. Raises `SpawnError`."""
+    def start(
+        self, worker: str, release: Release, config: Config, leader: str = "", deployment: int = 0
+    ) -> Member:
+        """Start `worker` on `release`, for `deployment`, out of the way of `leader`. Raises `SpawnError`."""
         log = self._home.logs / f"{worker}.log"
         launch = Launch(
-            config.python, release.path, config.bot, log, self._assignment(worker, release, config)
+            config.python,
+            release.path,
+            config.bot,
+            log,
+            self._assignment(worker, release, config, deployment),
         )
         member = Member(worker, release.id, log, self._outside.wall())
         child = self._outside.spawn(launch, lambda code: self._exited(member, code))
@@ -182,7 +188,7 @@ class Crew:
         """Where the workers that are alive write."""
         return (launch.log for launch in self._launches.values())
 
-    def _assignment(self, worker: str, release: Release, config: Config) -> Assignment:
+    def _assignment(self, worker: str, release: Release, config: Config, deployment: int) -> Assignment:
         return Assignment(
             bot=self._news.bot,
             worker=worker,
@@ -196,6 +202,8 @@ class Crew:
             journal_keep_for=config.journal.keep_for,
             lease_within=config.handoff.lease_within,
             hang_after=config.handoff.hang_after,
+            deployment=deployment,
+            log=config.log.format,
         )
 
     def _not_left(self, member: Member, alarm: str) -> None:

@@ -85,7 +85,8 @@ async def run(
     when the first worker does not come to lead, and what `Releases.make` and `History.open` raise.
     """
     with privately() as umask, home.claim(config.name), home.sockets() as sockets:
-        log = Log(home.logs / "supervisor.log", screen, time.time_ns)
+        path = home.logs / "supervisor.log"
+        log = Log(path, screen, time.time_ns, bot=config.name, format=config.log.format)
         try:
             return await _Daemon(config, home, sockets, log, environment or os.environ, umask).run(fresh)
         except NeverblinkError as problem:
@@ -424,6 +425,7 @@ class _Daemon:
             home=str(self._home.path),
             underway=self._deployments.underway,
             proving=self._deployments.proving,
+            waiting=self._deployments.waiting,
             last=self._deployments.last,
             lock=self._freeze.lock,
             branches=self._lookout.seen,

@@ -31,12 +31,13 @@ from .freeze import Freeze
 from .git import GitError
 from .history import HistoryError
 from .prepare import Preparer
+from .queueing import Waiter
 from .records import Deployment
 from .refusal import Refusal
 from .releases import NoSuchRelease, Release, ReleaseError, Releases
 from .runs import Runs
 from .shelf import Shelf
-from .source import KeptRelease, release_of, source_of
+from .source import KeptRelease, Source, release_of, source_of
 from .underway import Begun, Left, Underway, busy
 
 __all__ = ["Deployments"]
@@ -70,7 +71,7 @@ class Deployments:
         self._newest = 0
         self._underway: list[Underway] = []
         """The one that began first before the other."""
-        self._admission = Admission(bot, freeze, self._is_free)
+        self._admission = Admission(bot, freeze, archive, self._is_free)
         self._course = Course(bot, self.shelf, archive, preparer, logs, self._ended)
         self._left: list[tuple[Left, Deployment]] = []
         """What an earlier supervisor left under way."""
@@ -84,6 +85,11 @@ class Deployments:
     def proving(self) -> Underway | None:
         """The one in its probation, while the next one prepares."""
         return self._underway[0] if len(self._underway) > 1 else None
+
+    @property
+    def waiting(self) -> tuple[Waiter, ...]:
+        """Those that wait for their turn."""
+        return self._admission.waiting
 
     async def recall(self) -> None:
         """Read what earlier supervisors left: how the last deployment ended.
@@ -112,6 +118,8 @@ class Deployments:
         All workers that are alive are known, and have said what they are. If a deployment's own configuration can't be
         read any more, that of the bot, `otherwise`, has to do.
         """
+        # The one in its probation first: it may have waited less long, and so have the higher number.
+        self._left.sort(key=lambda pair: bool(pair[0].kept.handoff.after))
         found = [(left, row, *await self._run_of(row, otherwise)) for left, row in self._left]
         self._left.clear()
         # At once: each of them has to know of the one before it, and nothing may be heard in between.
@@ -128,33 +136,19 @@ class Deployments:
     async def deploy(self, command: Deploy) -> Begun | DeploymentEnded:
         """Begin a deployment, and with `wait` see it through. Raises `Refusal`."""
         source = source_of(command)
-        if command.queue:
-            await self._admission.in_turn(command)
-        else:
+        if not command.queue:
             self._admission.check(frozen=True)
             if command.dry_run:
                 self._admission.check_leader()
             await self._make_way(replace=command.replace)
-        # Between the way being free and this line nothing is awaited: two can't both be let through.
-        self._admission.check(frozen=True)
-        underway = self._claim(command)
+            return await self._deploy(command, source, 0)
+        number = await self._admission.in_turn(command, self._next)
         try:
-            warn = underway.warnings.append
-            release, config = await asyncio.to_thread(release_of, source, self.releases, warn)
-            if isinstance(source, KeptRelease) and not command.python:
-                config = await self.runs.as_before(release, config)
-            else:
-                config = self.runs.choose(release, config, command.python)
-            begun = await self._course.begin(underway, "deploy", release, config, force=command.force)
-        except NoSuchRelease as problem:
-            raise Refusal("not-found", problem.message) from None
-        except (ConfigError, GitError, ReleaseError) as problem:
-            raise Refusal("bad-input", problem.message) from None
-        except DiskFull as problem:
-            raise Refusal("failed", problem.message) from None
-        finally:
-            self._unclaim(underway)
-        return await self._through(underway, begun, command.wait)
+            return await self._deploy(command, source, number)
+        except Refusal as refusal:
+            if number and refusal.fault.facts.get("deployment") != number:
+                self._admission.turn_away(number, refusal.message)
+            raise
 
     async def rollback(self, command: Rollback) -> Begun | DeploymentEnded:
         """Hand over to an earlier release. In the probation of a newer one that is one message. Raises `Refusal`."""
@@ -177,7 +171,14 @@ class Deployments:
         return await self._through(underway, begun, command.wait)
 
     def abort(self, command: Abort) -> Begun:
-        """Cancel the deployment that is named, or the one that began last. Raises `Refusal` when it is too late."""
+        """Cancel the deployment that began last, or the one with this number, also when that waits for its turn.
+
+        Raises `Refusal` when there is none, or it is past that.
+        """
+        by = f" by {command.who}" if command.who else ""
+        reason = f"cancelled{by}" + (f": {command.why}" if command.why else "")
+        if self._admission.cancel(command.deployment, reason):
+            return Begun(command.deployment, "", "")
         underway = self.underway
         if underway is None:
             raise Refusal("not-found", "no deployment is under way: there is nothing to abort")
@@ -200,8 +201,7 @@ class Deployments:
                 else "stands: use `neverblink rollback`"
             )
             raise Refusal("busy", f"deployment {underway.deployment} {told}", deployment=underway.deployment)
-        by = f" by {command.who}" if command.who else ""
-        self._course.cancel(underway, f"cancelled{by}" + (f": {command.why}" if command.why else ""))
+        self._course.cancel(underway, reason)
         return Begun(underway.deployment, underway.release, underway.previous)
 
     async def settle(self, why: str) -> None:
@@ -237,6 +237,29 @@ class Deployments:
 
     # parts
 
+    async def _deploy(self, command: Deploy, source: Source, number: int) -> Begun | DeploymentEnded:
+        """`number` is the one that it has waited under, 0 when it has not."""
+        # Between the way being free and this line nothing is awaited: two can't both be let through.
+        self._admission.check(frozen=True)
+        underway = self._claim(command, number)
+        try:
+            warn = underway.warnings.append
+            release, config = await asyncio.to_thread(release_of, source, self.releases, warn)
+            if isinstance(source, KeptRelease) and not command.python:
+                config = await self.runs.as_before(release, config)
+            else:
+                config = self.runs.choose(release, config, command.python)
+            begun = await self._course.begin(underway, "deploy", release, config, force=command.force)
+        except NoSuchRelease as problem:
+            raise Refusal("not-found", problem.message) from None
+        except (ConfigError, GitError, ReleaseError) as problem:
+            raise Refusal("bad-input", problem.message) from None
+        except DiskFull as problem:
+            raise Refusal("failed", problem.message) from None
+        finally:
+            self._unclaim(underway, number)
+        return await self._through(underway, begun, command.wait)
+
     def _is_free(self) -> bool:
         """Whether there is room for one more: nothing is under way but one that is in its probation, or past it."""
         if not self._underway:
@@ -264,14 +287,21 @@ class Deployments:
             path = self.releases.directory / row.release
             return Release(row.release, path, 0, "", "", 0, 0), otherwise
 
-    def _claim(self, command: Deploy | Rollback) -> Underway:
-        underway = Underway(command, self._newest + 1, self._bot.news.now())
+    def _next(self) -> int:
+        """The number of the next deployment."""
+        self._newest += 1
+        return self._newest
+
+    def _claim(self, command: Deploy | Rollback, number: int = 0) -> Underway:
+        underway = Underway(command, number or self._next(), self._bot.news.now())
         self._underway.append(underway)
         return underway
 
-    def _unclaim(self, underway: Underway) -> None:
-        """It could not begin: somebody else may."""
+    def _unclaim(self, underway: Underway, number: int = 0) -> None:
+        """It could not begin: somebody else may, under its number, if it has not waited under that."""
         if not underway.release:
+            if not number and underway.deployment == self._newest:
+                self._newest -= 1
             self._underway.remove(underway)
             underway.ended.set_result(None)
             self._bot.waiting.stir()
@@ -286,7 +316,6 @@ class Deployments:
             self._course.tidy(config.keep.releases)
 
     async def _through(self, underway: Underway, begun: Begun, wait: bool) -> Begun | DeploymentEnded:
-        self._newest = begun.deployment
         if not wait:
             return begun
         ended = await asyncio.shield(underway.ended)

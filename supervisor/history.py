@@ -111,10 +111,15 @@ class History:
         why: str = "",
         dry_run: bool = False,
         note: CommitNote | None = None,
+        id: int = 0,
     ) -> int:
-        """Open a deployment and return its number, which no other will ever have. `note` is what git says of it."""
+        """Open a deployment and return its number, which no other will ever have. `note` is what git says of it.
+
+        `id` is its number, where it has one already: because it has waited, and is opened anew when it begins.
+        """
         row = self._put(
             "deployments",
+            **({"id": id} if id else {}),
             bot=self.bot,
             kind=kind,
             release=release,

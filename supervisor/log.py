@@ -1,7 +1,7 @@
 """The supervisor's own log: one line for each thing that happened, on the terminal of `up` and in a file.
 
 Made from the events that everybody gets, plus the few things that are no event. The file's lines begin with the time
-in UTC, the terminal's with the local time of day.
+in UTC, or are JSON where the configuration says so; the terminal's begin with the local time of day.
 """
 
 from __future__ import annotations
@@ -13,40 +13,112 @@ from pathlib import Path
 from typing import TextIO
 
 from ..protocol import duration, events
+from ..protocol.logline import Format, Level, LogLine, encode_line
 from .outages import told
 
-__all__ = ["Log", "line_of"]
+__all__ = ["Log", "level_of_event", "line_of"]
 
 
 class Log:
-    """Writes lines to `screen` (None: nowhere) and to the end of the file at `path`."""
+    """Writes lines to `screen` (None: nowhere) and to the end of the file at `path`; `bot` is named in each in JSON."""
 
-    def __init__(self, path: Path, screen: TextIO | None, wall: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        path: Path,
+        screen: TextIO | None,
+        wall: Callable[[], int],
+        *,
+        bot: str = "",
+        format: Format = "text",
+    ) -> None:
         self._screen = screen
         self._wall = wall
+        self._bot = bot
+        self._json = format == "json"
         self._file = path.open("a", encoding="utf-8", errors="replace", buffering=1)
+        self._deployment = 0
+        """The one under way."""
+        self._epoch = 0
+        self._seq: int | None = None
 
-    def say(self, text: str) -> None:
+    def say(self, text: str, level: Level = "info") -> None:
         """Write one line. Never raises: nobody may be looking, and the disk may be full."""
-        self.file_only(text)
+        self._say(text, level, None)
+
+    def file_only(self, text: str, level: Level = "error") -> None:
+        """Write one line that somebody else says on the screen."""
+        self._write_file(text, level, None)
+
+    def note(self, event: events.Event) -> None:
+        """Write the event's line, when it has one."""
+        match event:
+            case events.Pulse(role="leading"):
+                self._epoch, self._seq = event.epoch, event.seq
+                return
+            case events.LeaderChanged():
+                self._epoch = event.epoch
+            case events.DeploymentStarted():
+                self._deployment = event.deployment
+            case _:
+                pass
+        text = line_of(event)
+        if text:
+            self._say(text, level_of_event(event), event)
+        if isinstance(event, events.DeploymentEnded):
+            self._deployment = 0
+
+    def close(self) -> None:
+        self._file.close()
+
+    def _say(self, text: str, level: Level, event: events.Event | None) -> None:
+        self._write_file(text, level, event)
         if self._screen is not None:
             stamp = time.strftime("%H:%M:%S", time.localtime(self._wall() / 1e9))
             _write(self._screen, f"{stamp} {_one_line(text)}\n")
 
-    def file_only(self, text: str) -> None:
-        """Write one line that somebody else says on the screen."""
+    def _write_file(self, text: str, level: Level, event: events.Event | None) -> None:
         now = datetime.fromtimestamp(self._wall() / 1e9, UTC)
         stamp = now.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        _write(self._file, f"{stamp} {_one_line(text)}\n")
+        if not self._json:
+            _write(self._file, f"{stamp} {_one_line(text)}\n")
+            return
+        seq = getattr(event, "seq", None)
+        line = LogLine(
+            stamp,
+            level,
+            self._bot,
+            _one_line(text),
+            worker=getattr(event, "worker", ""),
+            release=getattr(event, "release", ""),
+            deployment=getattr(event, "deployment", 0) or self._deployment,
+            epoch=getattr(event, "epoch", 0) or self._epoch,
+            seq=seq if seq is not None else self._seq,
+            event=events.topic_of(event).decode() if event is not None else "",
+        )
+        _write(self._file, encode_line(line).decode())
 
-    def note(self, event: events.Event) -> None:
-        """Write the event's line, when it has one."""
-        text = line_of(event)
-        if text:
-            self.say(text)
 
-    def close(self) -> None:
-        self._file.close()
+def level_of_event(event: events.Event) -> Level:
+    """How grave an event is."""
+    match event:
+        case events.DeploymentEnded(outcome="rolled_back"):
+            return "error"
+        case events.DeploymentEnded():
+            return "warning" if event.outcome == "aborted" or event.missed else "info"
+        case events.LeaderChanged(worker=""):
+            return "error"
+        case events.OutageChanged(outage=outage):
+            return "info" if outage.acknowledged is not None else "error"
+        case events.Slow(reason=reason):
+            return "warning" if reason else "info"
+        case events.JournalChanged(state=state):
+            return "error" if state == "failing" else "warning" if state == "recovered" else "info"
+        case events.StandbyChanged(state="behind" | "given-up"):
+            return "warning"
+        case events.Commanded(outcome=outcome):
+            return "info" if outcome == "ok" else "warning"
+        case _:
+            return "info"
 
 
 def line_of(event: events.Event) -> str:

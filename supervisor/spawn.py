@@ -20,6 +20,7 @@ import msgspec
 from ..protocol.assignment import VARIABLE, encode_assignment
 from ..protocol.errors import NeverblinkError
 from ..protocol.keys import Keys
+from ..protocol.logline import decode_line
 from .notify import VARIABLES
 from .outside import Launch
 from .process import Process
@@ -97,7 +98,9 @@ def last_line(log: Path) -> str:
             lines = file.read().decode(errors="replace").split("\n")
     except OSError:
         return ""
-    return next((line.strip()[:500] for line in reversed(lines) if line.strip()), "")
+    last = next((line.strip() for line in reversed(lines) if line.strip()), "")
+    said = decode_line(last)
+    return (said.text if said is not None else last)[:500]
 
 
 def _environment(ours: Mapping[str, str], assignment: int) -> dict[str, str]:

@@ -23,6 +23,7 @@ from ..protocol.link import Failed, Stop
 from .driver import Driver
 from .join import Joining, LoopFailed, seating
 from .link import Link
+from .said import say_in_json
 from .seating import Seating, alone, hello_of
 from .worker import BotError, Worker, WorkerBot
 
@@ -35,11 +36,12 @@ def run_assigned(target: str) -> int:
     """Run the bot `target` ("MODULE:NAME") as the worker that the supervisor started; return the exit status."""
     began = time.monotonic_ns()
     me = _assignment()
+    said = say_in_json(me) if me.log == "json" else None
     link = Link(me)
     try:
         try:
             found = find(target)
-            seat = Seating(me, link, began=began, supervised=True)
+            seat = Seating(me, link, began=began, supervised=True, said=said)
             if isinstance(found, type):
                 return _run_class(found, seat)
         except NeverblinkError as problem:

@@ -72,6 +72,12 @@ class Leading:
         self._without_pause = 0
         """Turns since there was time for anything else."""
 
+    @property
+    def seq(self) -> int | None:
+        """The grid index of the tick that runs, or else of the last one that ran; None before the first."""
+        turn = self._turn
+        return turn.tick.seq if turn is not None and turn.tick is not None else self._replica.seq
+
     # beginning and ending an epoch
 
     def take_over(self, cause: Cause, before: str, order: int, deployment: int) -> Step:

@@ -20,6 +20,7 @@ from .inbox import Inbox
 from .migration import Migrations
 from .outside import Outside
 from .place import Place
+from .said import Said
 from .session import Session
 from .state import Cells
 from .turns import Bot
@@ -43,15 +44,21 @@ class Runnable(Bot, Protocol):
 class Seating:
     """A place, and who runs there. `began` is when the process began to import the bot, CLOCK_MONOTONIC ns."""
 
-    def __init__(self, me: Assignment, place: Place, *, began: int, supervised: bool) -> None:
+    def __init__(
+        self, me: Assignment, place: Place, *, began: int, supervised: bool, said: Said | None = None
+    ) -> None:
         self.me = me
+        self._said = said
         self.place = place
         self.supervised = supervised
         self._began = began
 
     def engine(self, bot: Runnable) -> Engine:
         """Make the engine of `bot`, introduced and about to start. Raises what a bad state type raises."""
-        return seat_bot(self.me, bot, self.place, imported=self.place.clock.mono() - self._began)
+        engine = seat_bot(self.me, bot, self.place, imported=self.place.clock.mono() - self._began)
+        if self._said is not None:
+            self._said.stands = lambda: (engine.replica.epoch, engine.leading.seq)
+        return engine
 
 
 def seat_bot(me: Assignment, bot: Runnable, outside: Outside, *, imported: int) -> Engine:

@@ -1,19 +1,24 @@
-"""logs: what the workers print, old and new ones in one picture."""
+"""logs: what the workers and the supervisor write, old and new ones in one picture."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import get_args
 
 import click
 import msgspec
 
 from ...protocol.errors import NeverblinkError
+from ...protocol.logline import Level
+from ..audit_scope import Moment
 from ..tail import Tail, last_lines
+from .audit import bound
 from .ending import say_json
 from .errors import BadInput
 from .here import Here
+from .log_reading import SUPERVISOR, Line, Reader, Wanted
 from .past import open_history
 from .screen import Screen
 from .shell import complete_release
@@ -23,15 +28,11 @@ __all__ = ["logs"]
 
 _LOOK_EVERY = 0.2
 _KNOWN_WITHIN = 2.0
-_OURS = ("supervisor.log", "http.log")
-"""The supervisor's own logs lie beside the workers'."""
+_OURS = f"{SUPERVISOR}.log"
+"""The supervisor's own log lies beside the workers'."""
 _COLOURS = ("cyan", "magenta", "yellow", "blue", "green")
-
-
-class Line(msgspec.Struct, frozen=True):
-    release: str
-    worker: str
-    text: str
+_LOOKED_THROUGH = 200_000
+"""Of the lines of a file so many are looked at to find those that are wanted."""
 
 
 @verb
@@ -45,6 +46,20 @@ class Line(msgspec.Struct, frozen=True):
     help="Only this release: its id, or a part of it.",
 )
 @click.option(
+    "-w", "--worker", default="", metavar="WORKER", help="Only this worker, as w3; or `supervisor`."
+)
+@click.option(
+    "--level", type=click.Choice(get_args(Level)), default=None, help="Only lines that are at least so grave."
+)
+@click.option(
+    "--deployment",
+    type=click.IntRange(min=1),
+    default=None,
+    metavar="N",
+    help="Only what is of deployment N.",
+)
+@click.option("--since", metavar="TIME", default="", help="Only since this time, or this long ago.")
+@click.option(
     "-n",
     "--lines",
     default=50,
@@ -52,21 +67,43 @@ class Line(msgspec.Struct, frozen=True):
     type=click.IntRange(0, 1_000_000),
     help="How many to begin with.",
 )
-def logs(here: Here, follow: bool, release: str, lines: int) -> Done:
+def logs(
+    here: Here,
+    follow: bool,
+    release: str,
+    worker: str,
+    level: Level | None,
+    deployment: int | None,
+    since: str,
+    lines: int,
+) -> Done:
     """The workers' output, each line marked with its release and worker.
+
+    Lines in text and in JSON (`log.format`) are read alike. One that does not say how grave it is goes by the level's
+    name near its beginning, and a traceback is an error. One that does not say when it was written counts as the line
+    before it, else as the last of its file. With --deployment the supervisor's own lines are among them, and else with
+    `--worker supervisor`.
 
     With --json one object with all the lines; with -f one object a line.
     """
     if not here.home.logs.is_dir():
         raise BadInput(f"home {here.home.path}: there are no logs yet: they begin with `neverblink up`")
-    book = _Book(here, release)
+    wanted = Wanted(level, deployment or 0, _since(since))
+    book = _Book(here, release, worker, wanted)
+    if worker and not book.files():
+        raise BadInput(
+            f"there is no log of {worker!r} in {here.home.logs}: name a worker as `status` does, as w3"
+        )
     show = _Show(here.screen)
     tails: dict[Path, Tail] = {}
     found: list[Line] = []
     for path in book.files():
-        texts, offset = last_lines(path, lines)
+        texts, offset = last_lines(path, lines if wanted.all else _LOOKED_THROUGH)
         tails[path] = Tail(path, offset)
         found += book.lines(path, texts)
+    if all(line.time for line in found):
+        # What several wrote at a time is shown in the order of time, where all of it says when it was.
+        found.sort(key=lambda line: line.time)
     found = found[-lines:] if lines else []
     if not follow:
         for line in found:
@@ -88,25 +125,35 @@ def logs(here: Here, follow: bool, release: str, lines: int) -> Done:
         return Done()
 
 
-class _Book:
-    """Which log file is whose."""
+def _since(text: str) -> int | None:
+    found = bound("--since", text, time.time_ns())
+    if found is None:
+        return None
+    if not isinstance(found, Moment):
+        raise BadInput(f"--since {text}: expected a time such as 14:05:09, or a duration such as 10m")
+    return found.value
 
-    def __init__(self, here: Here, wanted: str) -> None:
+
+class _Book:
+    """Which log file is whose, and what in it is wanted."""
+
+    def __init__(self, here: Here, release: str, worker: str, wanted: Wanted) -> None:
         self._here = here
+        self._release = release
+        self._worker = worker
         self._wanted = wanted
         self._owners: dict[str, tuple[str, str]] = {}
         """Release and worker by file name, in the order the workers began."""
+        self._readers: dict[Path, Reader] = {}
+        self._started: str | None = None
+        """The worker that the wanted deployment started, once it is known."""
 
     def files(self, *, patient: bool = False) -> list[Path]:
         """The log files that are wanted, in the order their workers began.
 
         A file is there a moment before the history knows whose it is: `patient` leaves such a one for the next look.
         """
-        there = {
-            path: path.stat().st_ctime
-            for path in self._here.home.logs.glob("*.log")
-            if path.name not in _OURS
-        }
+        there = {path: path.stat().st_ctime for path in self._here.home.logs.glob("w*.log")}
         if any(path.name not in self._owners for path in there):
             self._learn()
         order = {name: place for place, name in enumerate(self._owners)}
@@ -117,11 +164,39 @@ class _Book:
             if self._is_wanted(path)
             and not (patient and path.name not in order and now - since < _KNOWN_WITHIN)
         ]
-        return sorted(wanted, key=lambda path: (order.get(path.name, len(order)), there[path]))
+        wanted.sort(key=lambda path: (order.get(path.name, len(order)), there[path]))
+        ours = self._here.home.logs / _OURS
+        if (self._worker == SUPERVISOR or (self._wanted.deployment and not self._worker)) and ours.is_file():
+            wanted.append(ours)
+        return wanted
 
     def lines(self, path: Path, texts: Iterator[str] | list[str]) -> Iterator[Line]:
-        release, worker = self._owner(path)
-        return (Line(release, worker, text) for text in texts)
+        reader = self._readers.get(path)
+        if reader is None:
+            release, worker = self._owner(path)
+            reader = self._readers[path] = Reader(worker, release, self._deployment_of(worker))
+        try:
+            written = path.stat().st_mtime_ns
+        except OSError:
+            written = time.time_ns()
+        for text in texts:
+            line = reader.read(text)
+            if self._wanted.has(line, reader.at, written):
+                yield line
+
+    def _deployment_of(self, worker: str) -> int:
+        """The wanted deployment, if it started this worker: a line in text does not say."""
+        wanted = self._wanted.deployment
+        if not wanted:
+            return 0
+        if self._started is None:
+            try:
+                with open_history(self._here.home) as past:
+                    steps = past.deployment(wanted).steps
+            except NeverblinkError:
+                steps = ()
+            self._started = next((str(s.facts.get("worker")) for s in steps if s.step == "spawned"), "")
+        return wanted if worker == self._started else 0
 
     def _learn(self) -> None:
         try:
@@ -133,22 +208,26 @@ class _Book:
             self._owners.setdefault(Path(worker.log).name, (worker.release, worker.worker))
 
     def _owner(self, path: Path) -> tuple[str, str]:
+        if path.name == _OURS:
+            return "", SUPERVISOR
         return self._owners.get(path.name, ("?", path.stem))
 
     def _is_wanted(self, path: Path) -> bool:
-        release, _ = self._owner(path)
-        return not self._wanted or self._wanted in release
+        release, worker = self._owner(path)
+        return self._worker in ("", worker) and (not self._release or self._release in release)
 
 
 class _Show:
-    """Writes lines with their mark, a colour for each release."""
+    """Writes lines with their mark, a colour for each release; what is grave is seen."""
 
     def __init__(self, screen: Screen) -> None:
         self._screen = screen
         self._colours: dict[str, str] = {}
 
     def line(self, line: Line) -> bool:
+        screen = self._screen
         colour = self._colours.setdefault(line.release, _COLOURS[len(self._colours) % len(_COLOURS)])
-        return self._screen.line(
-            f"{self._screen.style(f'{line.release} {line.worker} |', colour)} {line.text}"
-        )
+        # A line in text has its time in its text, if it has one.
+        when = f"{screen.faint(line.time[11:23])} " if line.time else ""
+        text = {"error": screen.bad, "warning": screen.warn}.get(line.level, str)(line.text)
+        return screen.line(f"{when}{screen.style(f'{line.release} {line.worker} |'.lstrip(), colour)} {text}")

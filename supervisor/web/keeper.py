@@ -1,12 +1,14 @@
 """The supervisor's side of the web process: starts it, starts it again when it ends, and takes it along when it leaves.
 
-The two share nothing but a pipe that says nothing: when it is closed, by us or by our death, the other one leaves.
+The two share nothing but two pipes. One says nothing, and when it is closed, by us or by our death, the other process
+leaves. On the other comes a dot every few seconds: a process that is there and does not do its work is ended too.
 """
 
 from __future__ import annotations
 
 import asyncio
 import importlib.util
+import os
 import signal
 import subprocess
 import sys
@@ -19,11 +21,14 @@ from ..process import Process, describe_exit
 from ..spawn import last_line
 from .settings import Settings
 
-__all__ = ["Keeper", "Told"]
+__all__ = ["ALIVE_EVERY", "Keeper", "Told"]
 
 _PAUSES = (0.2, 0.5, 1.0, 2.0, 5.0, 15.0)
 _SETTLED = 30.0
 _LEAVE_WITHIN = 2.0
+ALIVE_EVERY = 2.0
+"""Seconds between two signs of life."""
+_SILENT_FOR = 30.0
 LIBRARY = "aiohttp"
 
 
@@ -47,6 +52,7 @@ class Keeper:
         version: str,
         tell: Callable[[str], None],
         command: tuple[str, ...] = (sys.executable, "-P", "-m", "neverblink.supervisor.web"),
+        silent_for: float = _SILENT_FOR,
     ) -> None:
         self._settings = settings
         self._log = home.logs / "http.err"
@@ -58,6 +64,8 @@ class Keeper:
         self._process: Process | None = None
         self._gone = asyncio.Event()
         self._again: asyncio.TimerHandle | None = None
+        self._silent_for = silent_for
+        self._silence: asyncio.TimerHandle | None = None
         self._failures = 0
         self._since = 0.0
         self._closed = False
@@ -104,7 +112,7 @@ class Keeper:
                     [*self._command, msgspec.json.encode(self._told).decode()],
                     cwd=self._log.parent,
                     stdin=subprocess.PIPE,
-                    stdout=log,
+                    stdout=subprocess.PIPE,
                     stderr=log,
                     start_new_session=True,
                 )
@@ -113,11 +121,35 @@ class Keeper:
             return
         self._child = child
         self._process = Process(child, self._ended, self._loop)
+        assert child.stdout is not None
+        os.set_blocking(child.stdout.fileno(), False)
+        self._loop.add_reader(child.stdout.fileno(), self._heard, child.stdout.fileno())
+        self._listen()
+
+    def _heard(self, pipe: int) -> None:
+        if os.read(pipe, 4096):
+            self._listen()
+        else:
+            self._loop.remove_reader(pipe)
+
+    def _listen(self) -> None:
+        if self._silence is not None:
+            self._silence.cancel()
+        self._silence = self._loop.call_later(self._silent_for, self._hung)
+
+    def _hung(self) -> None:
+        if self._process is not None:
+            self._process.signal(signal.SIGKILL)
 
     def _ended(self, code: int) -> None:
         self._gone.set()
-        if self._child is not None and self._child.stdin is not None:
-            self._child.stdin.close()
+        if self._silence is not None:
+            self._silence.cancel()
+        child = self._child
+        if child is not None and child.stdin is not None and child.stdout is not None:
+            self._loop.remove_reader(child.stdout.fileno())
+            child.stdin.close()
+            child.stdout.close()
         if self._closed:
             return
         if self._loop.time() - self._since > _SETTLED:

@@ -56,6 +56,8 @@ class Metrics:
         """Listeners that are there now."""
         self.dropped = 0
         """Listeners that were cut off."""
+        self.turned_away = 0
+        """Connections for which there was no room."""
 
     def ticked(self, ticks: Iterable[Tick], leads: Iterable[Lead]) -> None:
         for tick in ticks:
@@ -116,6 +118,8 @@ class Metrics:
             "Listeners that were cut off: they did not read.",
             self.dropped,
         )
+        away = "Connections for which there was no room."
+        page.add("http_turned_away_total", "counter", away, self.turned_away)
         page.add("http_memory_bytes", "gauge", "Resident memory of the web process.", memory)
         page.head("build_info", "gauge", "Always 1; which version this is.")
         page.line("build_info", 1, version=self._version)

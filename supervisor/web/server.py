@@ -44,6 +44,8 @@ _STATUS_EVERY = 1.0
 _MOST_STREAMS = 256
 _LOOK_AT_TOKENS = 1.0
 _KEEP_ALIVE = 30.0
+_BACKLOG = 32
+"""So many are let in at once: by so many may the door be wrong about how many there are."""
 
 
 class CannotListen(NeverblinkError):
@@ -126,6 +128,7 @@ class _Server:
                 door,
                 settings.host,
                 settings.port,
+                backlog=_BACKLOG,
                 ssl=context,
                 ssl_handshake_timeout=10 if context is not None else None,
             )
@@ -269,6 +272,9 @@ class _Server:
             status = msgspec.convert(await self._line.look(commands.Status()), Status)
         except (Refused, msgspec.ValidationError):
             status = None
+        door = request.app.get(DOOR)
+        if door is not None:
+            self._metrics.turned_away = door.turned_away
         text = self._metrics.render(status, _memory())
         return web.Response(body=text.encode(), headers={"Content-Type": CONTENT_TYPE})
 

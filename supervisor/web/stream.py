@@ -20,7 +20,7 @@ _PACE = 0.1
 """Seconds: what comes within that is written in one piece."""
 _ALIVE_EVERY = 15.0
 _UNREAD_FOR = 10.0
-_BUFFER = 64 * 1024
+_BUFFER = 32 * 1024
 """Of the kernel's memory for what is on its way to one listener, and of ours."""
 
 

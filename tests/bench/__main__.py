@@ -19,6 +19,7 @@ from . import (
     floor,
     idle,
     large,
+    listeners,
     path,
     restarts,
     sizes,
@@ -49,6 +50,7 @@ FIGURES: dict[str, Callable[[Scale, Path], Figure]] = {
     "deploy": deploy.measure,
     "failover": failover.measure,
     "idle": idle.measure,
+    "listeners": listeners.measure,
 }
 
 KEYS = (
@@ -61,6 +63,7 @@ KEYS = (
     "deploy_over_import_ratio",
     "failover_ms",
     "memory_mb",
+    "listeners",
 )
 """The keys of the object that `--json` ends with; what was not measured is null."""
 
@@ -94,7 +97,7 @@ def _wanted(name: str, asked: argparse.Namespace) -> bool:
     if name == "sizes":
         # They make a picture, and no number that is asked for.
         return bool(asked.plot)
-    return name != "path" or not asked.quick
+    return name not in ("path", "listeners") or not asked.quick
 
 
 def _plot(figures: list[Figure], place: Path) -> list[Path]:

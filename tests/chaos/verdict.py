@@ -45,7 +45,7 @@ class Journaled(msgspec.Struct, frozen=True):
     doubts: frozenset[str]
     """Decisions that a successor was told of."""
     unwritten: Sequence[tuple[int, int]] = ()
-    """Spans that are in no file because the journal could not be written: from this wall ns on, up to this tick."""
+    """Spans that are in no file because the journal could not be written: the ticks from one to another."""
 
 
 class Evidence(msgspec.Struct, frozen=True):
@@ -68,6 +68,7 @@ def read(journal: Path) -> Journaled:
     leaders: dict[int, str] = {}
     doubts: set[str] = set()
     unwritten: list[tuple[int, int]] = []
+    seqs: dict[int, int] = {}
     for found in read_journal(journal):
         match found:
             case Entry(kind=RecordKind.OPENED, payload=payload):
@@ -76,9 +77,11 @@ def read(journal: Path) -> Journaled:
             case Entry(kind=RecordKind.SNAPSHOT, payload=payload):
                 snapshot = decode_snapshot(payload)
                 if snapshot.unwritten is not None:
-                    unwritten.append((snapshot.unwritten.since, snapshot.seq + 1))
+                    unwritten.append((seqs.get(snapshot.unwritten.after, snapshot.seq), snapshot.seq + 1))
+                seqs[snapshot.number] = snapshot.seq
             case Entry(kind=RecordKind.FRAME, payload=payload):
                 frame = decode_frame(payload)
+                seqs[frame.number] = frame.seq
                 if isinstance(frame.about, Led):
                     leaders[frame.epoch] = frame.about.worker
                     doubts |= set(frame.about.in_doubt)
@@ -143,7 +146,7 @@ def _of_the_lease(evidence: Evidence) -> list[str]:
 def _unwritten(sent: Sent, spans: Sequence[tuple[int, int]]) -> bool:
     """Whether the bot decided it while its journal could not be written, and said so afterwards."""
     seq = int(sent.client_id.split("-")[1])
-    return any(since <= sent.at and seq <= last for since, last in spans)
+    return any(first <= seq <= last for first, last in spans)
 
 
 def _of_the_state(evidence: Evidence) -> list[str]:

@@ -264,6 +264,20 @@ ORDER = YieldTo(5, "heir", 2)
             [Disarm("lease"), Leave("retire")],
         ),
         (
+            "leads again, when it was told to leave, if nobody led in between",
+            seat(Y, dismissed=True),
+            LeaseTaken(4, "takeback"),
+            L,
+            [*TAKEN, Resume("takeback"), Announce()],
+        ),
+        (
+            "leaves, when it was told to, although its heir led and died before it could say so",
+            seat(Y, dismissed=True),
+            LeaseTaken(5, "takeback"),
+            R,
+            [Disarm("lease"), DropLease(), Leave("retire")],
+        ),
+        (
             "leaves, when the bot is to stop, once its heir leads",
             seat(Y, stopping=True),
             LeaseRefused("heir", "takeback"),

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -176,34 +173,6 @@ def test_releases_mark_what_leads(home: Home, tmp_path: Path) -> None:
     assert (answer["current"], answer["previous"]) == (second.id, first.id)
     marks = {line.split()[1]: line[0] for line in run("releases", "--home", home.path).stdout.splitlines()}
     assert marks == {second.id: "*", first.id: "-"}
-
-
-def test_logs_mark_each_line_with_its_release(home: Home, past: History) -> None:
-    worker(home, past, "w1", "v1", "one\ntwo\n")
-    worker(home, past, "w2", "v2", "three\nunfinished")
-    shown = run("logs", "--home", home.path).stdout
-    assert shown.splitlines() == ["v1 w1 | one", "v1 w1 | two", "v2 w2 | three"]
-    assert run("logs", "--home", home.path, "-n", "2").stdout.splitlines() == ["v1 w1 | two", "v2 w2 | three"]
-    answer = told(run("logs", "--home", home.path, "-R", "v2", "--json"))
-    assert answer == {"lines": [{"release": "v2", "worker": "w2", "text": "three"}]}
-
-
-def test_logs_follow_across_a_handoff(home: Home, past: History) -> None:
-    old = worker(home, past, "w1", "v1", "one\n")
-    process = subprocess.Popen(
-        [*CLI, "logs", "-f", "--home", home.path, "--json"], stdout=subprocess.PIPE, env={**os.environ}
-    )
-    assert process.stdout is not None
-    assert json.loads(process.stdout.readline())["text"] == "one"
-    worker(home, past, "w2", "v2", "three\n")
-    assert json.loads(process.stdout.readline()) == {"release": "v2", "worker": "w2", "text": "three"}
-    with old.open("a") as file:
-        file.write("last words\n")
-    assert json.loads(process.stdout.readline()) == {"release": "v1", "worker": "w1", "text": "last words"}
-    process.send_signal(signal.SIGINT)
-    assert process.stdout.read() == b""
-    process.stdout.close()
-    assert process.wait(30) == 0
 
 
 def test_send_takes_arguments_as_json_or_as_text(tmp_path: Path) -> None:

@@ -50,11 +50,13 @@ def test_every_key_of_the_configuration_is_in_it_with_its_default() -> None:
         "journal",
         "keep",
         "listen",
+        "log",
         "notify",
         "watchdog",
         "web",
     }
     keys |= {"listen.tcp", "web.listen", "web.cert", "web.key", "web.plain", "web.names"}
+    keys |= {"log.format"}
     keys |= {f"notify.{key}" for key in ("events", "burst", "per", "retry_for")}
     keys |= {f"notify.targets.NAME.{key}" for key in ("url", "url_file", "events")}
     keys |= {f"handoff.{key}" for key in Handoff.__struct_fields__}

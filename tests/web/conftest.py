@@ -1,4 +1,4 @@
-"""What the tests of the web process share: one bot that is alive for a whole file of them."""
+"""What the tests of the web process share: one bot that is alive for all of them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def apart(tmp_path: Path) -> Iterator[Served]:
         live.close()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """A bot that is alive, with its web process."""
     live = Live(tmp_path_factory.mktemp("served"))

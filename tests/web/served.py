@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from neverblink.supervisor.web.tokens import ROLES, Tokens
 from tests.ports import HOST, free_port
 from tests.whole.bots import bot
 from tests.whole.live import WITHIN, Live
@@ -43,8 +44,9 @@ class Served:
         self.live = live
         self.port = free_port()
         self.tokens: dict[str, str] = {}
-        for role in ("viewer", "operator"):
-            self.tokens[role] = live.run("token", "add", f"a-{role}", "--role", role, "--json").json["token"]
+        for role in ROLES:
+            live.home.mkdir(mode=0o700, exist_ok=True)
+            self.tokens[role] = Tokens(live.home / "tokens").add(f"a-{role}", role)
 
     @property
     def url(self) -> str:

@@ -177,6 +177,12 @@ def test_a_push_waits_for_the_deployment_before_it_and_the_newest_is_deployed(li
     third = pushing.start("live", "main")
     third.prints("waiting for the end of deployment 1")
     assert "is deployed in its place" in second.ends().err
+    # Who waits has a number already, and is in the history with what became of it.
+    waiting = [(one["deployment"], one["commit"]) for one in live.status()["waiting"]]
+    assert waiting == [(3, newest)]
+    row = live.ask("history", deployment=2)
+    assert (row["outcome"], row["subject"]) == ("aborted", "Second")
+    assert "is deployed in its place" in row["reason"]
     gate.touch()
     assert HANDED.search(first.ends().err)
     assert HANDED.search(third.ends().err)
@@ -184,13 +190,42 @@ def test_a_push_waits_for_the_deployment_before_it_and_the_newest_is_deployed(li
     # A push in a probation lets it come to its end, and then takes its turn.
     pushing.commit(live.code("long", COUNTER, probation="1s"), "Long")
     long = pushing.start("live", "main")
-    live.phase(3, "probation")
+    live.phase(4, "probation")
     pushing.change("Next")
     assert HANDED.search(pushing.push().err)
     assert HANDED.search(long.ends().err)
     live.down()
     report = live.audit()
     assert report["doubled"] == 0, report
+
+
+def test_a_push_that_waits_can_be_cancelled_by_its_number(live: Live) -> None:
+    code = live.code("v0", COUNTER)
+    gate = live.tmp / "gate"
+    live.up(code)
+    pushing = Pushing(live)
+    slow = pushing.commit(live.code("slow", waits("on_start", gate)), "Slow")
+    first = pushing.start("live", "main")
+    live.event(type="step", step="spawned")
+    waits_on = pushing.commit(code, "Waits")
+    second = pushing.start("live", "main")
+    second.prints("waiting for the end of deployment 1")
+    none = live.answer(live.send("abort", deployment=9))
+    assert none["error"]["code"] == "not-found"
+    assert live.run("abort", "2", "-m", "not today").code == 0
+    said = second.ends().err
+    assert "NOT DEPLOYED" in said
+    assert ": not today" in said
+    gate.touch()
+    assert HANDED.search(first.ends().err)
+    assert live.status()["release"].endswith(slow[:8])
+    told = live.ask("history")["deployments"]
+    assert [(row["id"], row["outcome"], row["commit"]) for row in told] == [
+        (2, "aborted", waits_on),
+        (1, "done", slow),
+    ]
+    live.down()
+    assert live.audit()["doubled"] == 0
 
 
 def test_neither_a_killed_pusher_nor_a_killed_hook_cancels_the_deployment(live: Live) -> None:

@@ -115,7 +115,7 @@ export function controls(me) {
     buttons.halt.disabled = !operator || !now.worker;
     if (!before || before.release !== now.release || Boolean(before.deployment) !== busy) {
       releases().catch(() => {});
-      form.load();
+      if (now.worker) form.load();
     }
     form.status(now);
     showOutages(now.outages);

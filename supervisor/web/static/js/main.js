@@ -56,12 +56,13 @@ function open(me) {
     document.title = `${status.state === "running" ? "" : `${status.state}: `}${me.bot}`;
     for (const part of [parts.now, parts.controls]) part.show(status);
     parts.deployment.status(status);
+    parts.strip.paced(status.interval);
   }
 
   function look() {
     waiting = [];
     get("/api/status").then(show, () => {});
-    get("/api/ticks?limit=4000")
+    get("/api/ticks?limit=20000&pieces=4000")
       .then((seen) => {
         const come = waiting ?? [];
         waiting = null;

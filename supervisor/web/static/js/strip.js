@@ -3,10 +3,15 @@
 // one has left no hole.
 
 import { h, put, say, sheet } from "./dom.js";
-import { draw, index } from "./strip_draw.js";
+import { draw, grouped, index, room } from "./strip_draw.js";
 import { clock, count, span } from "./words.js";
 
-const KEEP = 4000;
+const KEEP = 6000;
+const SPANS = [
+  ["each", "Each tick", 0],
+  ["minute", "1 minute", 60],
+  ["long", "10 minutes", 600],
+];
 
 export function strip() {
   let ticks = [];
@@ -17,9 +22,11 @@ export function strip() {
   const legend = h("ul", { class: "legend small soft" });
   const caption = h("p", { class: "small mono" });
   const summary = h("p", { class: "small soft" });
+  const zoom = h("select", { class: "span", "aria-label": "How much the strip shows" }, SPANS.map(([value, words]) => h("option", { value }, words)));
+  let interval = 0;
   const element = sheet(
     "Every tick",
-    { id: "strip", aside: summary },
+    { id: "strip", aside: [summary, zoom] },
     h("figure", { class: "strip" }, canvas, h("figcaption", { class: "caption" }, legend, caption)),
   );
 
@@ -51,7 +58,9 @@ export function strip() {
   }
 
   function show() {
-    const shown = draw(canvas, ticks, leads, cursor);
+    const seconds = SPANS.find(([value]) => value === zoom.value)[2];
+    const size = interval ? Math.ceil((seconds * 1e9) / interval / room(canvas)) : 1;
+    const shown = draw(canvas, grouped(ticks, size), leads, cursor);
     const workers = [...new Map(shown.map((tick) => [tick[5], by(tick[5])])).entries()];
     const text = JSON.stringify(workers.map(([epoch, one]) => [epoch, one?.worker]));
     if (legend.dataset.text !== text) {
@@ -95,6 +104,15 @@ export function strip() {
     redraw();
   }
 
+  // So fast that each tick would be gone in seconds: then a minute of them is what somebody wants to see.
+  function paced(ns) {
+    if (!ns || ns === interval) return;
+    if (!interval && (ns * room(canvas)) / 1e9 < 30) zoom.value = "minute";
+    interval = ns;
+    redraw();
+  }
+
+  zoom.addEventListener("change", redraw);
   canvas.addEventListener("pointermove", point);
   canvas.addEventListener("pointerdown", point);
   canvas.addEventListener("pointerleave", () => {
@@ -113,5 +131,5 @@ export function strip() {
   new ResizeObserver(redraw).observe(canvas);
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
 
-  return { element, begin, more, lead };
+  return { element, begin, more, lead, paced };
 }

@@ -5,7 +5,7 @@ import { clock } from "./words.js";
 const WORKERS = 4;
 const LEFT = 52;
 const FOOT = 18;
-const HEAD = 20;
+const HEAD = 28;
 const LEAST = 1e4; // 10 µs is the base line
 const MARKS = [
   [1e5, "0.1 ms"],
@@ -16,6 +16,32 @@ const MARKS = [
 
 // Which of the colours a leader's ticks have: neighbours in time differ.
 export const index = (epoch) => epoch % WORKERS;
+
+// Ticks put together by `size`, with the worst of each: always the same ones, so that bars stand still while more come.
+// What did not run, and a change of the leader, begin a bar of their own.
+export function grouped(ticks, size) {
+  if (size <= 1) return ticks;
+  const bars = [];
+  for (const tick of ticks) {
+    const last = bars.at(-1);
+    const same = last && last[5] === tick[5] && !tick[6] && Math.floor(last[0] / size) === Math.floor(tick[0] / size);
+    if (!same) bars.push([...tick]);
+    else {
+      last[0] = tick[0];
+      last[1] += tick[1];
+      last[2] = tick[2];
+      last[3] = Math.max(last[3], tick[3]);
+      last[4] = Math.max(last[4], tick[4]);
+    }
+  }
+  return bars;
+}
+
+// How many bars there is room for.
+export function room(canvas) {
+  const step = canvas.clientWidth > 700 ? 4 : 3;
+  return Math.max(1, Math.floor((canvas.clientWidth - LEFT - 6) / step));
+}
 
 // Draws as many of the newest ticks as there is room for, and returns them.
 export function draw(canvas, ticks, leads, cursor) {
@@ -33,10 +59,10 @@ export function draw(canvas, ticks, leads, cursor) {
   const style = getComputedStyle(canvas);
   const colour = (name) => style.getPropertyValue(`--${name}`).trim();
   const step = width > 700 ? 4 : 3;
-  const room = Math.floor((width - LEFT - 6) / step);
-  const shown = ticks.slice(-room);
+  const places = room(canvas);
+  const shown = ticks.slice(-places);
   // The newest is at the right edge, where an instrument has it.
-  const left = LEFT + (room - shown.length) * step;
+  const left = LEFT + (places - shown.length) * step;
   canvas.bars = { left, step, count: shown.length };
 
   const middle = HEAD + (height - HEAD - FOOT) * 0.58;
@@ -124,7 +150,7 @@ export function draw(canvas, ticks, leads, cursor) {
     pen.font = `11px ${style.getPropertyValue("--sans")}`;
     pen.fillStyle = colour("soft");
     pen.textAlign = "right";
-    pen.fillText("late ↑", LEFT - 8, HEAD - 8);
+    pen.fillText("late ↑", LEFT - 8, 9);
     pen.fillText("ran ↓", LEFT - 8, height - FOOT - 4);
     if (!shown.length) return;
     pen.textAlign = "left";

@@ -1,0 +1,104 @@
+"""A line of a log in JSON: what every line has, and how it is found out where nothing says so.
+
+Workers and the supervisor write these where the configuration says `log.format = "json"`, and whoever reads a log takes
+lines of either form. What a program printed without a level has one all the same: the word that it begins with in
+nearly every format, or else what a traceback looks like.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Literal
+
+import msgspec
+
+from .wire import UNDECODABLE
+
+__all__ = ["LEVELS", "Format", "Level", "LogLine", "decode_line", "encode_line", "level_named", "level_of"]
+
+Format = Literal["text", "json"]
+Level = Literal["debug", "info", "warning", "error"]
+
+LEVELS: dict[Level, int] = {"debug": 0, "info": 1, "warning": 2, "error": 3}
+"""The levels, and how grave they are."""
+
+_WORDS: dict[str, Level] = {
+    "trace": "debug",
+    "debug": "debug",
+    "info": "info",
+    "notice": "info",
+    "warn": "warning",
+    "warning": "warning",
+    "error": "error",
+    "err": "error",
+    "critical": "error",
+    "fatal": "error",
+    "exception": "error",
+}
+_WORD = re.compile(
+    r"\b(TRACE|DEBUG|INFO|NOTICE|WARN|WARNING|ERROR|CRITICAL|FATAL)\b"
+    r"|\[(debug|info|warning|error|critical|exception) *\]"
+)
+_LOOKED_AT = 80
+"""Where a level stands, if it does, is not far from the beginning."""
+_TRACEBACK = re.compile(r"Traceback \(most recent call last\)|Fatal Python error|neverblink: ")
+_RAISED = re.compile(r"[A-Za-z_][\w.]*(Error|Exception|Interrupt|Exit|Warning|ExceptionGroup)\b")
+
+
+class LogLine(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One line. What does not exist is left out: a bot that has never ticked has no `seq`."""
+
+    time: str
+    """ISO 8601, in UTC."""
+    level: Level
+    bot: str
+    text: str
+    worker: str = ""
+    release: str = ""
+    deployment: int = 0
+    """The one that the worker was started for, or that the supervisor's line is about."""
+    epoch: int = 0
+    seq: int | None = None
+    """The tick that ran when it was written, or the last one that had run."""
+    event: str = ""
+    """The type of the supervisor's event that it tells of."""
+    fields: dict[str, Any] = {}
+    """What the bot printed, where that was a JSON object."""
+
+
+_decoder = msgspec.json.Decoder(LogLine)
+
+
+def encode_line(line: LogLine) -> bytes:
+    """The line as JSON, with its newline."""
+    return msgspec.json.encode(line) + b"\n"
+
+
+def decode_line(text: str) -> LogLine | None:
+    """The line in `text`, None when it is of another form."""
+    if not text.startswith('{"time":'):
+        return None
+    try:
+        return _decoder.decode(text)
+    except UNDECODABLE:
+        return None
+
+
+def level_of(text: str, before: Level = "info") -> Level:
+    """The level of a line that somebody printed; `before`: of the line before, which a traceback's lines share."""
+    said = _WORD.search(text, 0, _LOOKED_AT)
+    if said is not None:
+        return _WORDS[(said[1] or said[2]).lower()]
+    return "error" if _is_traceback(text, before) else "info"
+
+
+def level_named(name: object) -> Level | None:
+    """A level by any of the names that it goes by, None when it is none."""
+    return _WORDS.get(name.lower()) if isinstance(name, str) else None
+
+
+def _is_traceback(text: str, before: Level) -> bool:
+    """Whether a line begins a traceback, is indented below one, or says what was raised."""
+    if _TRACEBACK.match(text):
+        return True
+    return before == "error" and (text[:1] in (" ", "\t", "") or bool(_RAISED.match(text)))

@@ -1,0 +1,103 @@
+"""Lines of logs, of either form, as what they say; and which of them somebody wants."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+from ...protocol.logline import LEVELS, Level, decode_line, level_of
+
+__all__ = ["SUPERVISOR", "Line", "Reader", "Wanted"]
+
+SUPERVISOR = "supervisor"
+"""As a worker's name: whose log the supervisor's is."""
+
+_STAMP = re.compile(r"(\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d)(?:[.,](\d{1,6})\d*)?(Z|[+-]\d\d:?\d\d)?\b")
+
+
+class Line(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One line. What is not known of it is left out."""
+
+    release: str
+    worker: str
+    text: str
+    level: Level
+    time: str = ""
+    """ISO 8601, as the line says it."""
+    deployment: int = 0
+    epoch: int = 0
+    seq: int | None = None
+    event: str = ""
+    fields: dict[str, Any] = {}
+
+
+class Reader:
+    """The lines of one worker's file. What a line does not say is as in the line before it."""
+
+    def __init__(self, worker: str, release: str, deployment: int = 0) -> None:
+        self._worker = worker
+        self._release = release
+        self._deployment = deployment
+        self._level: Level = "info"
+        self.at: int | None = None
+        """When the last line was written, wall ns, as far as it or one before it says so."""
+
+    def read(self, text: str) -> Line:
+        said = decode_line(text)
+        if said is not None:
+            self.at, self._level = _moment(said.time), said.level
+            return Line(
+                said.release or self._release,
+                said.worker or self._worker,
+                said.text,
+                said.level,
+                said.time,
+                said.deployment,
+                said.epoch,
+                said.seq,
+                said.event,
+                said.fields,
+            )
+        self._level = level_of(text, self._level)
+        stamp = _STAMP.match(text)
+        if stamp is not None:
+            self.at = _moment(stamp[0].replace(",", "."))
+        return Line(self._release, self._worker, text, self._level, deployment=self._deployment)
+
+
+class Wanted(msgspec.Struct, frozen=True):
+    """Which lines are wanted; what is "", 0 or None leaves nothing out."""
+
+    level: Level | None = None
+    deployment: int = 0
+    since: int | None = None
+    """Wall ns."""
+
+    @property
+    def all(self) -> bool:
+        return self == Wanted()
+
+    def has(self, line: Line, at: int | None, written: int) -> bool:
+        """Whether a line is. `at` is when it was written; one that does not say counts as the last of its file."""
+        if self.level is not None and LEVELS[line.level] < LEVELS[self.level]:
+            return False
+        if self.since is not None and (at if at is not None else written) < self.since:
+            return False
+        return not self.deployment or line.deployment == self.deployment or self._tells_of_it(line)
+
+    def _tells_of_it(self, line: Line) -> bool:
+        """In the text form of the supervisor's log a deployment's lines begin with its number."""
+        return line.worker == SUPERVISOR and bool(re.search(rf"\bdeployment {self.deployment}\b", line.text))
+
+
+def _moment(text: str) -> int | None:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    # A time without a zone is that of the machine on which it was written, which is most often this one.
+    seconds = moment.timestamp() if moment.tzinfo is None else moment.astimezone(UTC).timestamp()
+    return int(seconds * 1_000_000) * 1000

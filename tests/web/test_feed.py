@@ -1,0 +1,71 @@
+"""The feed: bounded, whoever listens and however."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from neverblink.supervisor.web.feed import Feed, Missed
+
+
+class Everything:
+    def __contains__(self, topic: object) -> bool:
+        return True
+
+
+ALL = Everything()
+
+
+def test_a_listener_is_told_what_came_since_and_no_more() -> None:
+    async def test() -> None:
+        feed = Feed("a")
+        feed.tell("phase", b"1")
+        place = feed.now
+        feed.tell("phase", b"2")
+        feed.tell("pulse", b"3")
+        text, place = feed.since(place, {"phase"})
+        assert text == b"event: phase\nid: a-2\ndata: 2\n\n"
+        assert feed.since(place, ALL) == (b"", place)
+        waiting = asyncio.create_task(feed.news(place))
+        await asyncio.sleep(0)
+        assert not waiting.done()
+        feed.tell("phase", b"4")
+        await waiting
+
+    asyncio.run(test())
+
+
+def test_it_is_bounded_by_count_and_by_bytes_and_who_is_too_late_is_told() -> None:
+    async def test() -> None:
+        feed = Feed("a", most=10, most_bytes=100_000)
+        for number in range(25):
+            feed.tell("phase", b"%d" % number)
+        with pytest.raises(Missed):
+            feed.since(15, ALL)
+        assert feed.since(16, ALL)[0].count(b"event:") == 10
+        for _ in range(9):
+            feed.tell("output", b"x" * 40_000)
+        assert feed.bytes <= 100_000
+        # One that is larger than all of it is told all the same.
+        place = feed.now
+        feed.tell("output", b"x" * 300_000)
+        assert len(feed.since(place, ALL)[0]) > 300_000
+        feed.tell("phase", b"1")
+        assert feed.bytes < 1000
+
+    asyncio.run(test())
+
+
+def test_an_id_is_gone_on_from_only_where_nothing_is_missing() -> None:
+    async def test() -> None:
+        feed = Feed("a-b", most=3)
+        for number in range(5):
+            feed.tell("phase", b"%d" % number)
+        assert feed.place_of("a-b-5") == 6
+        assert feed.place_of("a-b-2") == 3
+        for other in ("a-b-1", "a-b-6", "c-3", "a-b-", "a-b-x", "", "a-b-" + "9" * 30, "a-b-²"):
+            with pytest.raises(Missed):
+                feed.place_of(other)
+
+    asyncio.run(test())

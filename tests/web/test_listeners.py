@@ -1,0 +1,108 @@
+"""Many listeners, slow ones, and one that never reads: bounded, dropped, and none of the bot's business."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import resource
+import time
+from collections.abc import Callable, Generator, Iterator
+
+import pytest
+from aiohttp import web
+
+from neverblink.supervisor.web.door import Door
+from tests.ports import HOST
+from tests.whole.live import WITHIN
+
+from .crowd import Crowd
+from .served import Served
+
+
+@contextlib.contextmanager
+def crowd(served: Served) -> Generator[Crowd]:
+    here = Crowd(served.port, served.tokens["viewer"])
+    try:
+        yield here
+    finally:
+        here.close()
+
+
+@pytest.fixture(autouse=True)
+def files() -> Iterator[None]:
+    """Two hundred connections are more files than some shells allow."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(4096, before[1]), before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+def number(served: Served, name: str) -> float:
+    text = served.ask("GET", "/metrics", role="viewer").body.decode()
+    return float(
+        next(line for line in text.splitlines() if line.startswith(f"neverblink_{name}{{")).split()[-1]
+    )
+
+
+def until(condition: Callable[[], bool], served: Served) -> None:
+    end = time.monotonic() + WITHIN
+    while not condition():
+        assert time.monotonic() < end, served.log()
+        time.sleep(0.1)
+
+
+def test_two_hundred_listeners_and_some_that_do_not_read(served: Served) -> None:
+    memory = number(served, "http_memory_bytes")
+    gone = number(served, "http_streams_dropped_total")
+    with crowd(served) as here:
+        here.come(256)
+        until(lambda: number(served, "http_streams") == 256, served)
+        told = served.ask("GET", "/api/events", role="viewer")
+        assert (told.status, told.code) == (429, "too-many")
+        reading, silent = here.wires[:200], here.wires[200:]
+        # Something to say, so that what nobody reads piles up.
+        got = dict.fromkeys(reading, 0)
+        for _ in range(10):
+            served.do("lock", why="x" * 20_000)
+            served.do("unlock")
+            got = here.read(reading, time.monotonic() + 0.4)
+        assert min(got.values()) > 0
+        until(lambda: number(served, "http_streams_dropped_total") == gone + len(silent), served)
+        assert number(served, "http_streams") == len(reading)
+        # 64 KiB for each is more than is kept for anybody.
+        assert number(served, "http_memory_bytes") - memory < 256 * 64 * 1024 + 16 * 1024 * 1024
+        served.notes("dropped a listener of a-viewer: it has read nothing for 10s")
+    until(lambda: number(served, "http_streams") == 0, served)
+    served.live.audit()
+
+
+def test_there_is_an_end_to_how_many_are_let_in_and_to_how_long_one_may_say_nothing() -> None:
+    async def test() -> None:
+        runner = web.AppRunner(web.Application())
+        await runner.setup()
+        assert runner.server is not None
+        door = Door(runner.server, most=5, first_word=0.5)
+        listening = await asyncio.get_running_loop().create_server(door, HOST, 0, backlog=1)
+        port = listening.sockets[0].getsockname()[1]
+        come = [await asyncio.open_connection(HOST, port) for _ in range(8)]
+        try:
+            # All of them are cut off: the last three at once, and the others after half a second of silence.
+            ended = await asyncio.gather(*(_ended(reader) for reader, _ in come))
+            assert ended == [True] * 8
+            assert door.turned_away == 3
+            assert runner.server.connections == []
+        finally:
+            for _, writer in come:
+                writer.close()
+            listening.close()
+            await runner.cleanup()
+
+    asyncio.run(test())
+
+
+async def _ended(reader: asyncio.StreamReader) -> bool:
+    async with asyncio.timeout(WITHIN):
+        try:
+            return await reader.read() == b""
+        except ConnectionError:
+            return True
