@@ -45,7 +45,7 @@ from .starter import Starter, StartFailed
 from .waiting import Waiting
 from .watchdog import Bounds
 
-__all__ = ["Bot", "StartFailed"]
+__all__ = ["Bot"]
 
 _REPEAT = 500_000_000
 _ORDERS = 1000
@@ -211,7 +211,10 @@ class Bot:
     ) -> None:
         """Begin a handoff from the leader to a new worker on `release`; behind the one that is in its probation."""
         new = self._next_worker()
-        order = deployment * _ORDERS
+        # A worker settles orders in their sequence, and deployments that waited begin out of theirs.
+        given = [member.report.order for member in self.roster.alive() if member.report is not None]
+        given += [driver.handoff.order for driver in self.drivers]
+        order = max(deployment, max(given, default=0) // _ORDERS + 1) * _ORDERS
         handoff = Handoff(deployment, self.leader, new, order, force, rehearse_only, granted=self._epoch)
         handoff.after = self.drivers[-1].handoff.deployment if self.drivers else 0
         self._drive(handoff, release, config, told).begin()

@@ -236,6 +236,8 @@ class Course:
         def keep(kept: Kept) -> None:
             left = Left(kept, underway.previous, underway.before)
             self._archive.write(lambda history: history.keep(left_key(underway.deployment), left))
+            # Its phase may have changed by itself, with time.
+            self._bot.waiting.stir()
 
         def turned(worker: str) -> None:
             member = self._bot.roster.get(worker)

@@ -19,7 +19,7 @@ import msgspec
 from ..protocol.commands import Abort, Deploy, Rollback
 from ..protocol.errors import NeverblinkError
 from ..protocol.events import DeploymentEnded
-from ..protocol.handoff import Phase
+from ..protocol.handoff import NO_BOUNDARY, Phase
 from .admission import Admission
 from .archive import Archive
 from .bot import Bot
@@ -335,9 +335,16 @@ class Deployments:
             raise busy(underway)
         by = f" by {command.who}" if command.who else ""
         driver.revert(f"rolled back{by}" + (f": {command.why}" if command.why else ""))
-        begun = Begun(underway.deployment, underway.previous, underway.release)
         if not command.wait:
-            return begun
+            return Begun(underway.deployment, underway.previous, underway.release)
+        await self._bot.waiting.until(lambda: underway.ended.done() or driver.phase is Phase.PROBATION)
+        if not underway.ended.done():
+            raise Refusal(
+                "boundary",
+                f"not rolled back: {NO_BOUNDARY}. Deployment {underway.deployment} leads on, and its probation has "
+                "begun anew",
+                deployment=underway.deployment,
+            )
         ended = await asyncio.shield(underway.ended)
         assert ended is not None
         if ended.release != underway.previous:

@@ -35,6 +35,9 @@ from neverblink.supervisor.home import Sockets
 from neverblink.supervisor.keyring import public_of
 from neverblink.worker.lease import Lease
 
+_LEASE_WITHIN = 1.0
+"""Seconds after which a puppet takes back the lease that nobody took: longer than a busy machine keeps one waiting."""
+
 
 class Puppet:
     def __init__(self) -> None:
@@ -211,7 +214,7 @@ class Puppet:
             case seat.Cancel(order=order):
                 self.tell(link.Cancelled(order))
             case seat.Arm(name=name):
-                self.alarms[name] = time.monotonic() + (0.25 if name == "lease" else 0.02)
+                self.alarms[name] = time.monotonic() + (_LEASE_WITHIN if name == "lease" else 0.02)
             case seat.Disarm(name=name):
                 self.alarms.pop(name, None)
             case seat.Leave(how=how, reason=reason):
