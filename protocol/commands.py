@@ -120,7 +120,10 @@ class Deploy(Request, frozen=True, tag="deploy"):
 
 
 class Abort(Request, frozen=True, tag="abort"):
-    """Cancel the deployment that runs (or only `deployment`). The bot is not touched."""
+    """Cancel the deployment that runs, or only `deployment`, also when that waits for its turn.
+
+    The bot is not touched.
+    """
 
     deployment: int = 0
 

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from collections.abc import Callable
+from pathlib import Path
 
 import msgspec
 
 from ..protocol.commands import Deploy
+from ..protocol.events import DeploymentEnded
+from .archive import Archive
 from .bot import Bot
 from .freeze import Freeze
-from .queueing import Queue
+from .git import GitError, describe
+from .history import HistoryError
+from .queueing import Queue, Waiter
+from .records import CommitNote
 from .refusal import Refusal
 
 __all__ = ["Admission"]
@@ -18,8 +26,9 @@ __all__ = ["Admission"]
 class Admission:
     """Lets deployments of `bot` in, one at a time. `free()`: there is room for one. All it raises is `Refusal`."""
 
-    def __init__(self, bot: Bot, freeze: Freeze, free: Callable[[], bool]) -> None:
+    def __init__(self, bot: Bot, freeze: Freeze, archive: Archive, free: Callable[[], bool]) -> None:
         self._bot = bot
+        self._archive = archive
         self._freeze = freeze
         self._free = free
         self._queue = Queue()
@@ -61,31 +70,95 @@ class Admission:
                 f"no worker leads, so there is nobody to rehearse beside: {self._bot.down}. See `neverblink logs`",
             )
 
-    async def in_turn(self, command: Deploy) -> None:
-        """Wait until nothing is in the way of `command` any more, and it is its turn."""
+    @property
+    def waiting(self) -> tuple[Waiter, ...]:
+        """Those that wait, the first of them first."""
+        return tuple(self._queue.waiting)
+
+    async def in_turn(self, command: Deploy, number: Callable[[], int]) -> int:
+        """Wait until nothing is in the way of `command` any more, and it is its turn.
+
+        One that has to wait gets a `number()` for it, and is in the history under that from then on; it is returned,
+        and 0 when it did not wait. See `turn_away`.
+        """
         bot, queue = self._bot, self._queue
-        queue.enter(command)
+        waiter = Waiter(command, 0, bot.news.now())
+        queue.enter(waiter)
         try:
+            if self._is_free_for(waiter):
+                return 0
+            waiter.deployment = number()
+            await self._note(waiter)
             await bot.waiting.until(
                 lambda: (
                     bot.stopping
                     or bot.down
                     or self._leaving
-                    or queue.replaced_by(command)
-                    or self._is_free_for(command)
+                    or waiter.cancelled
+                    or queue.replaced_by(waiter)
+                    or self._is_free_for(waiter)
                 )
             )
-            later = queue.replaced_by(command)
+            later = queue.replaced_by(waiter)
         finally:
-            queue.leave(command)
+            queue.leave(waiter)
             bot.waiting.stir()
+        if waiter.cancelled:
+            self.turn_away(waiter.deployment, waiter.cancelled)
+            raise Refusal("aborted", f"aborted: {waiter.cancelled}", deployment=waiter.deployment)
         if later is not None:
-            raise Refusal(
-                "busy",
-                f"{later.commit[:8]} was pushed to {later.ref} after it, and is deployed in its place",
-                commit=later.commit,
+            why = f"{later.commit[:8]} was pushed to {later.ref} after it, and is deployed in its place"
+            self.turn_away(waiter.deployment, why)
+            raise Refusal("busy", why, commit=later.commit)
+        return waiter.deployment
+
+    def cancel(self, deployment: int, reason: str) -> bool:
+        """Have the one that waits under this number wait no longer; return whether there was one."""
+        waiter = self._queue.find(deployment)
+        if waiter is None:
+            return False
+        waiter.cancelled = waiter.cancelled or reason
+        self._bot.waiting.stir()
+        return True
+
+    def turn_away(self, deployment: int, reason: str) -> None:
+        """Tell that one which has waited is not deployed after all."""
+        bot = self._bot
+        bot.news.tell(
+            DeploymentEnded(
+                bot=bot.news.bot,
+                at=bot.news.now(),
+                deployment=deployment,
+                outcome="aborted",
+                reason=reason,
+                leader=bot.leader,
+                release=bot.leading.release if bot.leading is not None else "",
+            )
+        )
+
+    async def _note(self, waiter: Waiter) -> None:
+        """So that everybody sees who waits with what, and what became of it."""
+        command = waiter.command
+        note = CommitNote(command.commit, ref=command.ref) if command.commit else None
+        with contextlib.suppress(GitError):
+            where = Path(command.repository), command.commit, command.ref, command.objects
+            note = await asyncio.to_thread(describe, *where) if note is not None else None
+        with contextlib.suppress(HistoryError):
+            # What can't be noted waits all the same, and is refused when it comes to begin.
+            await self._archive.ask(
+                lambda history: history.begin(
+                    "deploy",
+                    "",
+                    "",
+                    waiter.at,
+                    who=command.who,
+                    why=command.why,
+                    dry_run=command.dry_run,
+                    note=note,
+                    id=waiter.deployment,
+                )
             )
 
-    def _is_free_for(self, command: Deploy) -> bool:
+    def _is_free_for(self, waiter: Waiter) -> bool:
         bot = self._bot
-        return self._free() and not bot.starting and not bot.recovering and self._queue.is_first(command)
+        return self._free() and not bot.starting and not bot.recovering and self._queue.is_first(waiter)

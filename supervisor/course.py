@@ -78,6 +78,7 @@ class Course:
                     why=command.why,
                     dry_run=underway.dry_run,
                     note=release.note,
+                    id=underway.deployment,
                 )
             )
         except HistoryError as problem:

@@ -27,12 +27,13 @@ from .freeze import Freeze
 from .git import GitError
 from .history import HistoryError
 from .prepare import Preparer
+from .queueing import Waiter
 from .records import Deployment
 from .refusal import Refusal
 from .releases import NoSuchRelease, Release, ReleaseError, Releases
 from .runs import Runs
 from .shelf import Shelf
-from .source import KeptRelease, release_of, source_of
+from .source import KeptRelease, Source, release_of, source_of
 from .underway import Begun, Left, Underway, busy
 
 __all__ = ["Deployments"]
@@ -62,10 +63,15 @@ class Deployments:
         self._archive = archive
         self._preparer = preparer
         self._newest = 0
-        self._admission = Admission(bot, freeze, free=lambda: self.underway is None)
+        self._admission = Admission(bot, freeze, archive, free=lambda: self.underway is None)
         self._course = Course(bot, self.shelf, archive, preparer, logs, self._ended)
         self._left: tuple[Left, Deployment] | None = None
         """What an earlier supervisor left under way."""
+
+    @property
+    def waiting(self) -> tuple[Waiter, ...]:
+        """Those that wait for their turn."""
+        return self._admission.waiting
 
     async def recall(self) -> None:
         """Read what earlier supervisors left: how the last deployment ended.
@@ -115,33 +121,19 @@ class Deployments:
     async def deploy(self, command: Deploy) -> Begun | DeploymentEnded:
         """Begin a deployment, and with `wait` see it through. Raises `Refusal`."""
         source = source_of(command)
-        if command.queue:
-            await self._admission.in_turn(command)
-        else:
+        if not command.queue:
             self._admission.check(frozen=True)
             if command.dry_run:
                 self._admission.check_leader()
             await self._make_way(replace=command.replace)
-        # Between the way being free and this line nothing is awaited: two can't both be let through.
-        self._admission.check(frozen=True)
-        underway = self._claim(command)
+            return await self._deploy(command, source, 0)
+        number = await self._admission.in_turn(command, self._next)
         try:
-            warn = underway.warnings.append
-            release, config = await asyncio.to_thread(release_of, source, self.releases, warn)
-            if isinstance(source, KeptRelease) and not command.python:
-                config = await self.runs.as_before(release, config)
-            else:
-                config = self.runs.choose(release, config, command.python)
-            begun = await self._course.begin(underway, "deploy", release, config, force=command.force)
-        except NoSuchRelease as problem:
-            raise Refusal("not-found", problem.message) from None
-        except (ConfigError, GitError, ReleaseError) as problem:
-            raise Refusal("bad-input", problem.message) from None
-        except DiskFull as problem:
-            raise Refusal("failed", problem.message) from None
-        finally:
-            self._unclaim(underway)
-        return await self._through(underway, begun, command.wait)
+            return await self._deploy(command, source, number)
+        except Refusal as refusal:
+            if number and refusal.fault.facts.get("deployment") != number:
+                self._admission.turn_away(number, refusal.message)
+            raise
 
     async def rollback(self, command: Rollback) -> Begun | DeploymentEnded:
         """Hand over to an earlier release. In the probation of a newer one that is one message. Raises `Refusal`."""
@@ -165,7 +157,12 @@ class Deployments:
         return await self._through(underway, begun, command.wait)
 
     def abort(self, command: Abort) -> Begun:
-        """Cancel the deployment that runs. Raises `Refusal` when there is none, or it is past that."""
+        """Cancel the deployment that runs, or the one that waits under its number. Raises `Refusal` when there is none,
+        or it is past that."""
+        by = f" by {command.who}" if command.who else ""
+        reason = f"cancelled{by}" + (f": {command.why}" if command.why else "")
+        if self._admission.cancel(command.deployment, reason):
+            return Begun(command.deployment, "", "")
         underway = self.underway
         if underway is None:
             raise Refusal("not-found", "no deployment is under way: there is nothing to abort")
@@ -183,8 +180,7 @@ class Deployments:
                 else "stands: use `neverblink rollback`"
             )
             raise Refusal("busy", f"deployment {underway.deployment} {told}", deployment=underway.deployment)
-        by = f" by {command.who}" if command.who else ""
-        self._course.cancel(underway, f"cancelled{by}" + (f": {command.why}" if command.why else ""))
+        self._course.cancel(underway, reason)
         return Begun(underway.deployment, underway.release, underway.previous)
 
     async def settle(self, why: str) -> None:
@@ -220,6 +216,29 @@ class Deployments:
 
     # parts
 
+    async def _deploy(self, command: Deploy, source: Source, number: int) -> Begun | DeploymentEnded:
+        """`number` is the one that it has waited under, 0 when it has not."""
+        # Between the way being free and this line nothing is awaited: two can't both be let through.
+        self._admission.check(frozen=True)
+        underway = self._claim(command, number)
+        try:
+            warn = underway.warnings.append
+            release, config = await asyncio.to_thread(release_of, source, self.releases, warn)
+            if isinstance(source, KeptRelease) and not command.python:
+                config = await self.runs.as_before(release, config)
+            else:
+                config = self.runs.choose(release, config, command.python)
+            begun = await self._course.begin(underway, "deploy", release, config, force=command.force)
+        except NoSuchRelease as problem:
+            raise Refusal("not-found", problem.message) from None
+        except (ConfigError, GitError, ReleaseError) as problem:
+            raise Refusal("bad-input", problem.message) from None
+        except DiskFull as problem:
+            raise Refusal("failed", problem.message) from None
+        finally:
+            self._unclaim(underway, number)
+        return await self._through(underway, begun, command.wait)
+
     async def _make_way(self, *, replace: bool) -> None:
         """Wait for the deployment that runs to end, having cancelled it; or refuse."""
         while (underway := self.underway) is not None:
@@ -228,13 +247,20 @@ class Deployments:
             self._course.cancel(underway, "replaced by another deployment")
             await asyncio.wait([underway.ended])
 
-    def _claim(self, command: Deploy | Rollback) -> Underway:
-        self.underway = Underway(command, self._newest + 1, self._bot.news.now())
+    def _next(self) -> int:
+        """The number of the next deployment."""
+        self._newest += 1
+        return self._newest
+
+    def _claim(self, command: Deploy | Rollback, number: int = 0) -> Underway:
+        self.underway = Underway(command, number or self._next(), self._bot.news.now())
         return self.underway
 
-    def _unclaim(self, underway: Underway) -> None:
-        """It could not begin: somebody else may."""
+    def _unclaim(self, underway: Underway, number: int = 0) -> None:
+        """It could not begin: somebody else may, under its number, if it has not waited under that."""
         if not underway.release:
+            if not number and underway.deployment == self._newest:
+                self._newest -= 1
             self.underway = None
             underway.ended.set_result(None)
             self._bot.waiting.stir()
@@ -247,7 +273,6 @@ class Deployments:
         self._bot.waiting.stir()
 
     async def _through(self, underway: Underway, begun: Begun, wait: bool) -> Begun | DeploymentEnded:
-        self._newest = begun.deployment
         if not wait:
             return begun
         ended = await asyncio.shield(underway.ended)

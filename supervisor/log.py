@@ -40,6 +40,7 @@ class Log:
         """The one under way."""
         self._epoch = 0
         self._seq: int | None = None
+        self._stopping = False
 
     def say(self, text: str, level: Level = "info") -> None:
         """Write one line. Never raises: nobody may be looking, and the disk may be full."""
@@ -59,11 +60,14 @@ class Log:
                 self._epoch = event.epoch
             case events.DeploymentStarted():
                 self._deployment = event.deployment
+            case events.SupervisorStopping():
+                self._stopping = True
             case _:
                 pass
         text = line_of(event)
         if text:
-            self._say(text, level_of_event(event), event)
+            meant = self._stopping and isinstance(event, events.LeaderChanged)
+            self._say(text, "info" if meant else level_of_event(event), event)
         if isinstance(event, events.DeploymentEnded):
             self._deployment = 0
 
@@ -82,7 +86,6 @@ class Log:
         if not self._json:
             _write(self._file, f"{stamp} {_one_line(text)}\n")
             return
-        seq = getattr(event, "seq", None)
         line = LogLine(
             stamp,
             level,
@@ -92,7 +95,7 @@ class Log:
             release=getattr(event, "release", ""),
             deployment=getattr(event, "deployment", 0) or self._deployment,
             epoch=getattr(event, "epoch", 0) or self._epoch,
-            seq=seq if seq is not None else self._seq,
+            seq=getattr(event, "seq", None) or self._seq,
             event=events.topic_of(event).decode() if event is not None else "",
         )
         _write(self._file, encode_line(line).decode())

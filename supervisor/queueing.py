@@ -10,35 +10,51 @@ from __future__ import annotations
 from ..protocol.commands import Deploy
 from .refusal import Refusal
 
-__all__ = ["Queue"]
+__all__ = ["Queue", "Waiter"]
 
 _MOST = 64
+
+
+class Waiter:
+    """A command that waits since wall time `at`; `deployment` is the number it is going to have, 0 before it waits."""
+
+    def __init__(self, command: Deploy, deployment: int, at: int) -> None:
+        self.command = command
+        self.deployment = deployment
+        self.at = at
+        self.cancelled = ""
+        """Why it is to wait no longer, and not to be deployed."""
 
 
 class Queue:
     """The commands that wait. Nothing in here takes time: who waits asks again when something has changed."""
 
     def __init__(self) -> None:
-        self._waiting: list[Deploy] = []
+        self.waiting: list[Waiter] = []
 
-    def enter(self, command: Deploy) -> None:
+    def enter(self, waiter: Waiter) -> None:
         """Stand at the end. Raises `Refusal` when too many wait."""
-        if len(self._waiting) >= _MOST:
+        if len(self.waiting) >= _MOST:
             raise Refusal("busy", f"{_MOST} deployments are waiting already: try again later")
-        self._waiting.append(command)
+        self.waiting.append(waiter)
 
-    def leave(self, command: Deploy) -> None:
-        self._waiting = [other for other in self._waiting if other is not command]
+    def leave(self, waiter: Waiter) -> None:
+        self.waiting.remove(waiter)
 
-    def is_first(self, command: Deploy) -> bool:
-        return self._waiting[0] is command
+    def is_first(self, waiter: Waiter) -> bool:
+        return self.waiting[0] is waiter
 
-    def replaced_by(self, command: Deploy) -> Deploy | None:
+    def replaced_by(self, waiter: Waiter) -> Deploy | None:
         """The later one that deploys the same branch, further on; a rehearsal only makes room for a rehearsal."""
+        command = waiter.command
         if not command.ref:
             return None
-        at = next(at for at, other in enumerate(self._waiting) if other is command)
-        return next((later for later in self._waiting[at + 1 :] if _what(later) == _what(command)), None)
+        later = self.waiting[self.waiting.index(waiter) + 1 :]
+        return next((one.command for one in later if _what(one.command) == _what(command)), None)
+
+    def find(self, deployment: int) -> Waiter | None:
+        """The one that waits under this number."""
+        return next((one for one in self.waiting if deployment and one.deployment == deployment), None)
 
 
 def _what(command: Deploy) -> tuple[str, str, str, bool]:

@@ -8,6 +8,7 @@ and `version` grows when one changes its meaning. Times are ns, wall clock where
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from typing import Literal
 
 import msgspec
@@ -18,6 +19,7 @@ from .bot import Bot
 from .branches import BranchSeen
 from .freeze import Locked
 from .journal_watch import JournalSeen, journal_of
+from .queueing import Waiter
 from .roster import Member
 from .standby import State as StandbyState
 from .telling.teller import TargetSeen
@@ -100,6 +102,18 @@ class DeploymentSeen(msgspec.Struct, frozen=True):
     at: int
 
 
+class WaitingSeen(msgspec.Struct, frozen=True):
+    """A deployment that waits for its turn since `at`. `commit` and `ref` are "" when it is not of a commit."""
+
+    deployment: int
+    commit: str
+    ref: str
+    dry_run: bool
+    who: str
+    why: str
+    at: int
+
+
 class Failure(msgspec.Struct, frozen=True):
     """The worker that last ended badly. `traceback` is the end of what it said of that, "" when it said nothing."""
 
@@ -168,6 +182,8 @@ class Status(msgspec.Struct, frozen=True):
     supervisor: Supervisor
     branches: tuple[BranchSeen, ...] = ()
     """Those that deploy by a push."""
+    waiting: tuple[WaitingSeen, ...] = ()
+    """Deployments that wait for their turn, the next one first."""
     notify: tuple[TargetSeen, ...] = ()
     """Who is told of what happens, and whether it arrives."""
 
@@ -178,6 +194,7 @@ def status_of(
     now: int,
     home: str,
     underway: Underway | None,
+    waiting: Iterable[Waiter],
     last: DeploymentEnded | None,
     lock: Locked | None,
     branches: tuple[BranchSeen, ...],
@@ -223,6 +240,7 @@ def status_of(
         ),
         workers=tuple(_worker(member) for member in bot.roster.alive()),
         deployment=_deployment(bot, underway) if underway else None,
+        waiting=tuple(_waiting(one) for one in waiting),
         standby=_standby(bot),
         last=last,
         lock=lock,
@@ -293,6 +311,13 @@ def _deployment(bot: Bot, underway: Underway) -> DeploymentSeen:
         who=command.who,
         why=command.why,
         at=underway.at,
+    )
+
+
+def _waiting(one: Waiter) -> WaitingSeen:
+    command = one.command
+    return WaitingSeen(
+        one.deployment, command.commit, command.ref, command.dry_run, command.who, command.why, one.at
     )
 
 

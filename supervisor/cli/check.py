@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import importlib.util
 import io
 import os
 import shutil
@@ -23,6 +24,8 @@ from ...protocol.wire import UNDECODABLE
 from ..client import Refused, Unreachable
 from ..config import Config, ConfigError, load
 from ..prepare import CheckFailed, Preparer
+from ..telling.secret import Unresolved, url_of
+from ..telling.sender import NO_LIBRARY
 from .exits import Exit
 from .follow import follow
 from .here import Here
@@ -68,6 +71,9 @@ def check(here: Here, path: Path | None, no_rehearsal: bool) -> Done:
         found("config", False, problem.message)
     else:
         found("config", True, f"{config.path}: bot {config.bot}, python {config.python}")
+        if config.notify.targets:
+            told = _notify(config, here)
+            found("notify", told.ok, told.detail)
         with _environments(here) as place:
             ready = _prepare(here, directory, config, place, found)
             bot = _import(ready, here) if ready is not None else None
@@ -162,6 +168,20 @@ def read_finding(config: Config, done: subprocess.CompletedProcess[bytes]) -> Fi
     return Finding(
         "bot", True, ", ".join([*parts, f"its state encodes (schema {_version(said.get('schema'))})"])
     )
+
+
+def _notify(config: Config, here: Here) -> Finding:
+    """Whether those who are to be told of what happens could be; nothing is sent."""
+    if importlib.util.find_spec("apprise") is None:
+        return Finding("notify", False, NO_LIBRARY)
+    for target in config.notify.targets:
+        try:
+            url_of(target, here.environment)
+        except Unresolved as problem:
+            # The supervisor's environment may have what this one has not.
+            return Finding("notify", None, f"{target.name}: {problem.message}")
+    names = ", ".join(target.name for target in config.notify.targets)
+    return Finding("notify", True, f"{names}: `neverblink notify test` finds out whether it arrives")
 
 
 def _rehearse(here: Here, directory: Path) -> Finding:

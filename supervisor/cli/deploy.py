@@ -86,7 +86,7 @@ def rollback(here: Here, release: str, why: str, no_wait: bool, force: bool) -> 
 @click.argument("deployment", type=int, default=0)
 @click.option("-m", "--why", default="", metavar="WHY", help="Why, for the history.")
 def abort(here: Here, deployment: int, why: str) -> Done:
-    """Cancel the deployment that runs (or only DEPLOYMENT). The bot goes on."""
+    """Cancel the deployment that runs, or DEPLOYMENT, also when it waits for its turn. The bot goes on."""
     with here.client() as client:
         result = client.ask(Abort(deployment=deployment, why=why))
     here.screen.line(f"deployment {result.get('deployment', deployment)} is being cancelled; the bot goes on")

@@ -31,6 +31,8 @@ class Line(msgspec.Struct, frozen=True, omit_defaults=True):
     epoch: int = 0
     seq: int | None = None
     event: str = ""
+    about: str = ""
+    """In the supervisor's log: the worker that it tells of."""
     fields: dict[str, Any] = {}
 
 
@@ -49,9 +51,10 @@ class Reader:
         said = decode_line(text)
         if said is not None:
             self.at, self._level = _moment(said.time), said.level
+            ours = self._worker == SUPERVISOR
             return Line(
-                said.release or self._release,
-                said.worker or self._worker,
+                self._release if ours else said.release or self._release,
+                self._worker if ours else said.worker or self._worker,
                 said.text,
                 said.level,
                 said.time,
@@ -59,6 +62,7 @@ class Reader:
                 said.epoch,
                 said.seq,
                 said.event,
+                said.worker if ours else "",
                 said.fields,
             )
         self._level = level_of(text, self._level)

@@ -51,6 +51,7 @@ def picture(status: Status, screen: Screen) -> list[str]:
             for one in status.decisions
         ),
         *_under_way(status, screen),
+        *_waiting(status),
         *_ended(status.last, status.at, screen),
         *_standby(status, screen),
         *_outages(status, screen),
@@ -143,6 +144,18 @@ def _under_way(status: Status, screen: Screen) -> list[tuple[str, str]]:
     held = f", held by {one.holding}" if one.holding else ""
     what = f"deployment {one.deployment} is {screen.warn(one.phase)}{held}, for {last(max(0, status.at - one.since))}"
     return [("under way", f"{what}: {'rehearses ' if one.dry_run else ''}{one.release}".rstrip(": "))]
+
+
+def _waiting(status: Status) -> list[tuple[str, str]]:
+    rows: list[tuple[str, str]] = []
+    for one in status.waiting:
+        of = f" of {one.commit[:8]} ({one.ref})" if one.commit else ""
+        lasts = last(max(0, status.at - one.at))
+        mend = f"`neverblink abort {one.deployment}` cancels it"
+        rows.append(
+            ("waiting", f"deployment {one.deployment}{of}, by {one.who or 'unknown'}, for {lasts}: {mend}")
+        )
+    return rows
 
 
 def _ended(one: DeploymentEnded | None, now: int, screen: Screen) -> list[tuple[str, str]]:

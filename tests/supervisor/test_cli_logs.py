@@ -115,11 +115,17 @@ def test_only_what_is_grave_or_of_one_worker(home: Home, past: History) -> None:
 
 def test_the_supervisors_own_lines_are_there_when_they_are_asked_for(home: Home, past: History) -> None:
     worker(home, past, "w1", "v1", "one\n")
-    (home.logs / "supervisor.log").write_text(f"{NOON} worker w1 leads (first): release v1, epoch 1\n")
+    (home.logs / "supervisor.log").write_text(
+        f"{NOON} worker w1 leads (first): release v1, epoch 1\n" + said("w1 ended", event="worker-exited")
+    )
     assert texts(logs(home, "--json")) == ["one"]
+    # Whoever a line is about, it is the supervisor's.
     assert logs(home, "-w", "supervisor").stdout.splitlines() == [
-        f"supervisor | {NOON} worker w1 leads (first): release v1, epoch 1"
+        f"supervisor | {NOON} worker w1 leads (first): release v1, epoch 1",
+        "12:00:00.000 supervisor | w1 ended",
     ]
+    _, ended = told(logs(home, "-w", "supervisor", "--json"))["lines"]
+    assert (ended["worker"], ended["release"], ended["about"]) == ("supervisor", "", "w1")
 
 
 def test_a_deployment_is_the_lines_of_its_worker_and_what_the_supervisor_says_of_it(

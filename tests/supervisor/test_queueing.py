@@ -5,21 +5,22 @@ from __future__ import annotations
 import pytest
 
 from neverblink.protocol.commands import Deploy
-from neverblink.supervisor.queueing import Queue
+from neverblink.supervisor.queueing import Queue, Waiter
 from neverblink.supervisor.refusal import Refusal
 
 
-def push(commit: str, ref: str = "main", *, dry_run: bool = False) -> Deploy:
-    return Deploy(repository="/srv/fox.git", commit=commit, ref=ref, dry_run=dry_run)
+def push(commit: str, ref: str = "main", *, dry_run: bool = False) -> Waiter:
+    return Waiter(Deploy(repository="/srv/fox.git", commit=commit, ref=ref, dry_run=dry_run), 1, 0)
 
 
 def test_who_came_first_goes_first() -> None:
     queue = Queue()
-    first, second = Deploy(path="/a"), Deploy(path="/a")
+    first, second = Waiter(Deploy(path="/a"), 1, 0), Waiter(Deploy(path="/a"), 2, 0)
     queue.enter(first)
     queue.enter(second)
     assert (queue.is_first(first), queue.is_first(second)) == (True, False)
     assert queue.replaced_by(first) is None
+    assert (queue.find(2), queue.find(3)) == (second, None)
     queue.leave(first)
     assert queue.is_first(second)
 
@@ -29,7 +30,7 @@ def test_a_later_push_of_the_same_branch_takes_the_place_of_an_earlier_one() -> 
     first, other, later = push("a"), push("b", "trial"), push("c")
     for command in (first, other, later):
         queue.enter(command)
-    assert queue.replaced_by(first) is later
+    assert queue.replaced_by(first) is later.command
     assert queue.replaced_by(other) is None
     assert queue.replaced_by(later) is None
 

@@ -560,6 +560,66 @@ def test_the_log_survives_a_screen_that_is_gone(tmp_path: Path) -> None:
     ]
 
 
+def test_in_json_each_line_of_the_log_says_how_grave_it_is_and_where_the_bot_stood(tmp_path: Path) -> None:
+    screen = io.StringIO()
+    log = Log(tmp_path / "log", screen, lambda: 1_795_533_244 * SECOND, bot="fox", format="json")
+
+    def leads(worker: str) -> events.LeaderChanged:
+        return events.LeaderChanged(
+            bot="fox",
+            at=1,
+            worker=worker,
+            release="r1" if worker else "",
+            epoch=4,
+            cause="why",
+            seq=9 if worker else 0,
+        )
+
+    log.note(leads("w1"))
+    log.note(
+        events.Pulse(
+            bot="fox",
+            at=1,
+            worker="w1",
+            release="r1",
+            role="leading",
+            epoch=4,
+            seq=12,
+            ticks=1,
+            skipped=0,
+            late_max=1,
+            paused=False,
+        )
+    )
+    log.say("something")
+    log.note(
+        events.DeploymentStarted(bot="fox", at=1, deployment=7, release="r2", previous="r1", who="", why="")
+    )
+    log.say("in the middle of it")
+    log.note(
+        events.DeploymentEnded(
+            bot="fox", at=1, deployment=7, outcome="rolled_back", reason="it broke", leader="w1", release="r1"
+        )
+    )
+    log.note(leads(""))
+    log.note(events.SupervisorStopping(bot="fox", at=1, reason="down"))
+    log.note(leads(""))
+    log.close()
+    lines = [msgspec.json.decode(line) for line in (tmp_path / "log").read_text().splitlines()]
+    assert {line["bot"] for line in lines} == {"fox"}
+    assert lines[0] == {
+        "time": "2026-11-24T15:14:04.000Z", "level": "info", "bot": "fox", "worker": "w1", "release": "r1",
+        "text": "worker w1 leads (why): release r1, epoch 4", "epoch": 4, "seq": 9, "event": "leader",
+    }  # fmt: skip
+    told = [(line["level"], line.get("deployment"), line["seq"]) for line in lines[1:]]
+    assert told == [
+        ("info", None, 12), ("info", 7, 12), ("info", 7, 12), ("error", 7, 12), ("error", None, 12), ("info", None, 12),
+        ("info", None, 12),
+    ]  # fmt: skip
+    # People read the screen.
+    assert screen.getvalue().splitlines()[1].endswith(" something")
+
+
 def test_a_listener_that_fails_is_no_trouble_for_the_others() -> None:
     stage = Stage()
 

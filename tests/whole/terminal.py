@@ -11,7 +11,7 @@ import struct
 import subprocess
 import termios
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from .live import NEVERBLINK, WITHIN
@@ -44,11 +44,21 @@ class Terminal:
 
     def shows(self, *texts: str) -> str:
         """Wait until it has drawn all of these since the last call; return what it has drawn."""
+        return self._draws(lambda drawn: all(text in drawn for text in texts), f"{texts}")
+
+    def shows_no_more(self, text: str, last: str) -> None:
+        """Wait until it has drawn a whole screen, which ends in `last`, without this."""
+        self._draws(
+            lambda drawn: drawn.count(last) > 1 and text not in drawn.split(last)[-2],
+            f"a screen without {text!r}",
+        )
+
+    def _draws(self, wanted: Callable[[str], bool], what: str) -> str:
         drawn = ""
         until = time.monotonic() + WITHIN
-        while not all(text in drawn for text in texts):
+        while not wanted(drawn):
             left = until - time.monotonic()
-            assert left > 0, f"not drawn: {[text for text in texts if text not in drawn]}\n{drawn[-4000:]}"
+            assert left > 0, f"not drawn: {what}\n{drawn[-4000:]}"
             if select.select([self._ours], [], [], left)[0]:
                 self.raw += os.read(self._ours, 65536).decode(errors="replace")
                 drawn = _ESCAPE.sub("", self.raw)

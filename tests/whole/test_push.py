@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -43,10 +45,20 @@ def test_a_push_deploys_and_ends_with_the_tick_at_which_the_new_code_took_over(l
     live.down()
 
 
-def test_a_new_user_has_a_bot_that_deploys_by_git_push_in_three_commands(live: Live) -> None:
+def test_a_new_user_has_a_bot_that_deploys_by_git_push_in_three_commands(
+    live: Live, say: Callable[[str], None]
+) -> None:
     pushing = Pushing(live)
     place = live.tmp / "fox"
+    took: dict[str, float] = {}
+    since = time.monotonic()
+
+    def done(step: str) -> None:
+        nonlocal since
+        took[step], since = time.monotonic() - since, time.monotonic()
+
     begun = live.run("init", "--git", place, "--json")
+    done("init --git")
     assert begun.code == 0, begun
     bare = live.home / "live.git"
     assert begun.json["repository"] == str(bare)
@@ -54,13 +66,21 @@ def test_a_new_user_has_a_bot_that_deploys_by_git_push_in_three_commands(live: L
     pushing.work = place
     assert pushing.git("log", "--format=%s") == "Begin fox"
     assert pushing.git("status", "--porcelain") == ""
+    since = time.monotonic()
     live.up(place)
+    done("up")
     # Whatever the minute is: the starter has a window near its end.
     first = pushing.push("-o", "force", "live", "main")
+    done("push")
     assert HANDED.search(first.err), first.err
     pushing.change("An edit")
+    since = time.monotonic()
     second = pushing.push("-o", "force", "live", "main")
-    assert HANDED.search(second.err), second.err
+    done("edit and push, with 2 s of probation")
+    handed = HANDED.search(second.err)
+    assert handed, second.err
+    assert handed[2] == "0"
+    say("a new user: " + ", ".join(f"{step} {seconds:.1f} s" for step, seconds in took.items()))
     again = live.run("init", "--git", place / "deeper")
     assert again.code == 2
     assert "is in the git repository" in again.err
@@ -134,8 +154,13 @@ def test_a_gate_refuses_what_can_not_run_and_hands_over_what_it_rehearsed(live: 
     assert off.code != 0
     assert "error: REFUSED" in off.err
     live.up(code)
-    well = pushing.push()
+    # Several refs in one push: one is rehearsed, and all of them arrive.
+    pushing.git("tag", "v1")
+    well = pushing.push("live", "main", "main:feature", "v1")
     assert well.code == 0, well
+    assert "branch feature: deploys nothing" in well.err
+    assert "tag v1: tags deploy nothing" in well.err
+    assert pushing.tip("feature") == first
     assert "rehearsed: this code can take over" in well.err
     assert HANDED.search(well.err), well
     assert pushing.tip() == first
@@ -156,8 +181,15 @@ def test_a_gate_refuses_what_can_not_run_and_hands_over_what_it_rehearsed(live: 
     misspelt = pushing.push("-o", "now", "live", "main:other", "main")
     assert 'no push option "now"' in misspelt.err
     assert (pushing.tip(), pushing.tip("other")) == (first, "")
-    # The gate is for the branch that deploys.
+    # The gate is for the branch that deploys, and a deletion has nothing that could run.
     assert pushing.push("live", "main:other").code == 0
+    pushing.git("--git-dir", str(pushing.bare), "config", "receive.denyDeleteCurrent", "ignore")
+    pushing.git("reset", "--quiet", "--hard", first)
+    pushing.git("commit", "--quiet", "--amend", "--message", "Begin again")
+    assert HANDED.search(pushing.push("--force", "live", "main").err)
+    gone = pushing.push("live", ":main")
+    assert (gone.code, pushing.tip()) == (0, ""), gone
+    assert "the bot goes on with the code it runs" in gone.err
     live.down()
     assert live.audit()["doubled"] == 0
 
@@ -177,6 +209,12 @@ def test_a_push_waits_for_the_deployment_before_it_and_the_newest_is_deployed(li
     third = pushing.start("live", "main")
     third.prints("waiting for the end of deployment 1")
     assert "is deployed in its place" in second.ends().err
+    # Who waits has a number already, and is in the history with what became of it.
+    waiting = [(one["deployment"], one["commit"]) for one in live.status()["waiting"]]
+    assert waiting == [(3, newest)]
+    row = live.ask("history", deployment=2)
+    assert (row["outcome"], row["subject"]) == ("aborted", "Second")
+    assert "is deployed in its place" in row["reason"]
     gate.touch()
     assert HANDED.search(first.ends().err)
     assert HANDED.search(third.ends().err)
@@ -184,13 +222,42 @@ def test_a_push_waits_for_the_deployment_before_it_and_the_newest_is_deployed(li
     # A push in a probation lets it come to its end, and then takes its turn.
     pushing.commit(live.code("long", COUNTER, probation="1s"), "Long")
     long = pushing.start("live", "main")
-    live.phase(3, "probation")
+    live.phase(4, "probation")
     pushing.change("Next")
     assert HANDED.search(pushing.push().err)
     assert HANDED.search(long.ends().err)
     live.down()
     report = live.audit()
     assert report["doubled"] == 0, report
+
+
+def test_a_push_that_waits_can_be_cancelled_by_its_number(live: Live) -> None:
+    code = live.code("v0", COUNTER)
+    gate = live.tmp / "gate"
+    live.up(code)
+    pushing = Pushing(live)
+    slow = pushing.commit(live.code("slow", waits("on_start", gate)), "Slow")
+    first = pushing.start("live", "main")
+    live.event(type="step", step="spawned")
+    waits_on = pushing.commit(code, "Waits")
+    second = pushing.start("live", "main")
+    second.prints("waiting for the end of deployment 1")
+    none = live.answer(live.send("abort", deployment=9))
+    assert none["error"]["code"] == "not-found"
+    assert live.run("abort", "2", "-m", "not today").code == 0
+    said = second.ends().err
+    assert "NOT DEPLOYED" in said
+    assert ": not today" in said
+    gate.touch()
+    assert HANDED.search(first.ends().err)
+    assert live.status()["release"].endswith(slow[:8])
+    told = live.ask("history")["deployments"]
+    assert [(row["id"], row["outcome"], row["commit"]) for row in told] == [
+        (2, "aborted", waits_on),
+        (1, "done", slow),
+    ]
+    live.down()
+    assert live.audit()["doubled"] == 0
 
 
 def test_neither_a_killed_pusher_nor_a_killed_hook_cancels_the_deployment(live: Live) -> None:

@@ -38,9 +38,7 @@ def test_a_bot_is_watched_through_a_deployment_a_pause_and_the_death_of_its_supe
         away = top.shows("the supervisor can't be asked", "the bot ticks on without it")
         assert "leader    w2" in away
         live.up(second)
-        top.shows("leads for")
-        while "away      " in top.shows("fox  paused", "q quit"):
-            pass
+        top.shows_no_more("away      ", "q quit")
         top.press("p")
         top.shows("resume the bot? y/n")
         top.press("y")
