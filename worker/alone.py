@@ -61,6 +61,9 @@ class Alone:
         assert self._listener is not None
         self._waker.arm(self._listener.wake_at())
 
+    def ring_at(self, at: int) -> None:
+        self._waker.arm(at)
+
     def close(self) -> None:
         self._waker.close()
 

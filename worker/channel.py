@@ -30,7 +30,8 @@ class Channel:
     ) -> None:
         self.socket = socket = context.socket(kind)
         """To be set up by; what comes and goes is this channel's."""
-        self._look = True
+        self.may_have = True
+        """Something may have come that was not received."""
         socket.setsockopt(zmq.IDENTITY, identity)
         socket.setsockopt(zmq.SNDHWM, _QUEUE)
         socket.setsockopt(zmq.RCVHWM, _QUEUE)
@@ -50,11 +51,11 @@ class Channel:
 
     def rang(self) -> None:
         """Something may have come."""
-        self._look = True
+        self.may_have = True
 
     def send(self, data: bytes) -> bool:
         """Send a message; return whether it was taken."""
-        self._look = True
+        self.may_have = True
         try:
             self.socket.send(data, _NOBLOCK)
         except zmq.ZMQError:
@@ -63,7 +64,7 @@ class Channel:
 
     def send_to(self, peer: bytes, data: bytes) -> bool:
         """Send a message to one peer of a ROUTER; return whether it was taken."""
-        self._look = True
+        self.may_have = True
         try:
             self.socket.send(peer, _NOBLOCK_MORE)
             self.socket.send(data, _NOBLOCK)
@@ -73,23 +74,23 @@ class Channel:
 
     def receive(self) -> bytes | None:
         """The next message that has come, None when there is none."""
-        if not self._look:
+        if not self.may_have:
             return None
         try:
             return self.socket.recv(_NOBLOCK)
         except zmq.ZMQError:
             # Finding nothing takes in all that rang before: what comes from here on rings anew.
-            self._look = False
+            self.may_have = False
             return None
 
     def receive_from(self) -> list[bytes] | None:
         """The parts of the next message that has come to a ROUTER, the peer first; None when there is none."""
-        if not self._look:
+        if not self.may_have:
             return None
         try:
             return self.socket.recv_multipart(_NOBLOCK)
         except zmq.ZMQError:
-            self._look = False
+            self.may_have = False
             return None
 
     def close(self, linger_ms: int) -> None:

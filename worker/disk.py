@@ -31,7 +31,7 @@ def fail(path: Path, what: str, problem: OSError) -> NoReturn:
     raise JournalError(str(path), f"{what}: {mend}" if mend else f"{what} ({said})") from None
 
 
-def write_all(fd: int, data: bytes) -> None:
+def write_all(fd: int, data: bytes | memoryview) -> None:
     """Write `data`, in one write where the kernel lets us; what is left of a short one says why it was short."""
     written = os.write(fd, data)
     while written < len(data):

@@ -175,6 +175,12 @@ class Driver:
             if value is not None:
                 self._waits = step, value
                 return False
+            at = engine.rests_until()
+            if at and not place.look():
+                place.ring_at(at)
+                self._stirred = False
+                self._fresh = True
+                return True
         else:
             # The rest is the coroutine's, which gives way in between.
             return False

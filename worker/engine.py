@@ -253,6 +253,30 @@ class Engine:
             return at
         return min(at, self.leading.wake_at(self._clock.mono(), self.seat.order))
 
+    def rests_until(self) -> int:
+        """When to look again (CLOCK_MONOTONIC, ns), of a leader that has nothing at all to do until then; else 0.
+
+        It is what `next_step`, `idle` and `wake_at` come to after an ordinary tick, at once.
+        """
+        seat = self.seat
+        if (
+            seat.role is not Role.LEADING
+            or seat.order is not None
+            or seat.stopping
+            or self._running is not None
+            or self._hooks
+            or self.left is not None
+            or self._leave is not None
+            or self._resume is not None
+            or self.following.to_load
+        ):
+            return 0
+        now = self._clock.mono()
+        if now >= self._alarm_at:
+            return 0
+        at = self.leading.rests_until(now)
+        return min(at, self._alarm_at)
+
     def _next(self) -> Step | None:
         if self._leave is not None:
             return self._last_step(self._leave)

@@ -23,6 +23,7 @@ from ..protocol.link import Failed, Stop
 from .driver import Driver
 from .join import Joining, LoopFailed, seating
 from .link import Link
+from .loop import Loop, runs_in_ours
 from .said import say_in_json
 from .seating import Seating, alone, hello_of
 from .worker import BotError, Worker, WorkerBot
@@ -101,7 +102,7 @@ def _run_class(cls: type[Worker[Any]], seat: Seating) -> int:
             _stop_on_signals(lambda: (engine.ordered(Stop()), seat.place.wake()))
         await driver.run()
 
-    with asyncio.Runner() as runner:
+    with asyncio.Runner(loop_factory=_new_loop if runs_in_ours() else None) as runner:
         runner.run(run(), context=context)
     assert engine.left is not None
     return 1 if engine.left.how == "fail" else 0
@@ -131,6 +132,12 @@ def _run_function(function: Callable[[], Any], seat: Seating) -> int:
         )
         return _give_up(seat.me, seat.place, said, "")
     return joining.loop.returned()
+
+
+def _new_loop() -> Loop:
+    loop = Loop()
+    asyncio.set_event_loop(loop)
+    return loop
 
 
 def _give_up(me: Assignment, place: Any, reason: str, trace: str) -> int:

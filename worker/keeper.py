@@ -128,7 +128,10 @@ class Keeper:
     @property
     def has_work(self) -> bool:
         """There may be something for `pump` to do."""
-        return self._new is not None or self.failing is not None or self._full(1)
+        if self._new is not None or self.failing is not None:
+            return True
+        position = self._position
+        return position.offset - position.opening >= max(self._limits.segment, position.opening)
 
     @property
     def busy(self) -> bool:

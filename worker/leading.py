@@ -218,6 +218,17 @@ class Leading:
             due = min(due, self.turns.window_closes() or due)
         return now + due - wall
 
+    def rests_until(self, now: int) -> int:
+        """When something is due next, when nothing can be done until then; 0 when something can."""
+        if self._deferred or self._publisher.copying or self.keeper.has_work:
+            return 0
+        wall = self._clock.wall()
+        due = self.turns.rests_until(wall)
+        if not due:
+            return 0
+        self._without_pause = 0
+        return now + due - wall
+
     # followers
 
     def from_follower(self, worker: str, message: stream.FollowerMessage) -> SeatEvent | None:

@@ -127,6 +127,16 @@ class Link:
         self.look()
 
     def look(self) -> bool:
+        leader = self._leader
+        if not (
+            self._supervisor.may_have
+            or self._followers.may_have
+            or (leader is not None and leader.may_have)
+            or self._deaths
+            or self._unwelcome is not None
+        ):
+            # As mostly in a tick.
+            return False
         came = False
         while self._take_orders() | self._take_followers() | self._take_leader():
             came = True
@@ -139,6 +149,9 @@ class Link:
     def set_alarm(self) -> None:
         assert self._listener is not None
         self._waker.arm(self._listener.wake_at())
+
+    def ring_at(self, at: int) -> None:
+        self._waker.arm(at)
 
     def close(self) -> None:
         self._welcomed()

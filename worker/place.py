@@ -39,6 +39,10 @@ class Place(Outside, Protocol):
         """Ring when the listener wants to be woken."""
         ...
 
+    def ring_at(self, at: int) -> None:
+        """Ring at this moment, CLOCK_MONOTONIC ns."""
+        ...
+
     def close(self) -> None:
         """Say what is still to be said, and let go of everything; the lease last."""
         ...

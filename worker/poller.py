@@ -6,6 +6,8 @@ import selectors
 from collections.abc import Callable
 from contextlib import suppress
 
+from .loop import AlarmSelector
+
 __all__ = ["Poller"]
 
 
@@ -13,7 +15,7 @@ class Poller:
     """Calls back for readable descriptors, as an asyncio loop does, but only while somebody is in `wait`."""
 
     def __init__(self) -> None:
-        self._selector = selectors.EpollSelector()
+        self.alarm = self._selector = AlarmSelector()
 
     def add_reader(self, fd: int, callback: Callable[[], object], /) -> None:
         self.remove_reader(fd)

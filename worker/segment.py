@@ -96,7 +96,10 @@ class SegmentFile:
             if self._torn:
                 os.ftruncate(self._fd, self.end)
             self._torn = True
-            write_all(self._fd, record)
+            # In one write, where the kernel lets us.
+            written = os.write(self._fd, record)
+            if written < len(record):
+                write_all(self._fd, memoryview(record)[written:])
             if self.durability == "always":
                 os.fdatasync(self._fd)
         except OSError as problem:

@@ -18,6 +18,7 @@ class Session:
     """What a bot may ask of the worker it runs in."""
 
     def __init__(self, engine: Engine, outside: Outside) -> None:
+        self.replica = engine.replica
         self._engine = engine
         self._outside = outside
 

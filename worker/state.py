@@ -62,6 +62,7 @@ class Cells:
         self._last: list[bytes] = []
         self._whole = bytearray()
         self._buffer = bytearray()
+        self._array = _array_head(len(self._names))
         self._held: list[tuple[TableField, AnyTable]] = []
 
     def guard_by(self, guard: Guard) -> None:
@@ -143,7 +144,7 @@ class Cells:
         except NOT_ENCODABLE as problem:
             self._blame(state, problem)
         if not self._whole:
-            self._whole = bytearray(_array_head(len(self._last)) + b"".join(self._last))
+            self._whole = bytearray(self._array + b"".join(self._last))
         names: list[str] = []
         if self._buffer != self._whole:
             cells = self._encoded(state)

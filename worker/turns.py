@@ -14,7 +14,6 @@ from typing import Any, Protocol
 import msgspec
 
 from ..protocol import duration
-from ..protocol.changes import NOTHING
 from ..protocol.frame import Armed, Frame, Item, Kind, Led, Timing, Traffic, Yielded, encode_frame
 from ..protocol.grid import (
     STEP_THRESHOLD,
@@ -170,6 +169,16 @@ class Turns:
         timer = self._replica.timers.next
         return due if timer is None or self._bot.gathers else min(due, timer)
 
+    def rests_until(self, wall: int) -> int:
+        """When the next turn is due, wall clock; 0 when that is by now, or may be."""
+        inbox, due = self._replica.inbox, self._due
+        if due <= wall or inbox.arrived or inbox.peek() is not None:
+            return 0
+        timer = self._replica.timers.next
+        if timer is None or self._bot.gathers:
+            return due
+        return min(due, timer) if timer > wall else 0
+
     def tick_due(self) -> int:
         """When the tick after the last one is due, wall clock; 0 when none ever ran."""
         return 0 if self._replica.seq is None else self._grid.due(self._replica.seq + 1)
@@ -201,11 +210,17 @@ class Turns:
 
     def begin(self, turn: Turn) -> None:
         """Open the turn. Raises `StateError` when the state was changed since the last one."""
-        self.check_untouched()
+        touched = self._replica.cells.differing(self._replica.state)
+        if touched:
+            raise self._changed_outside(touched)
         turn.began = self._clock.mono()
         turn.late = max(0, self._clock.wall() - turn.due)
-        if turn.asked is not None and turn.asked.change is not None:
-            self._replica.settings.adopt(turn.asked.change)
+        if turn.asked is not None:
+            # The bot's own code, which may run in this turn, is to see them.
+            if turn.asked.change is not None:
+                self._replica.settings.adopt(turn.asked.change)
+            if turn.asked.pause is not None:
+                self._replica.paused = turn.asked.pause
         self.open = True
 
     def finish(self, turn: Turn, value: Any) -> Frame:
@@ -223,8 +238,6 @@ class Turns:
         if asked is not None:
             pause = asked.pause
             settings = asked.change.packed if asked.change is not None else None
-        if pause is not None:
-            replica.paused = pause
         seq = turn.tick.seq if turn.tick is not None else (-1 if replica.seq is None else replica.seq)
         timing = Timing(
             due=turn.due,
@@ -285,13 +298,16 @@ class Turns:
         """Raise `StateError` when the state differs from the last boundary."""
         touched = self._replica.cells.differing(self._replica.state)
         if touched:
-            raise StateError(
-                f"state field {', '.join(touched)} was changed outside a turn: change the state in on_tick, "
-                "on_event, on_timer or on_command only, and let background tasks use self.inbox.put",
-                touched[0],
-            )
+            raise self._changed_outside(touched)
 
     # parts
+
+    def _changed_outside(self, touched: tuple[str, ...]) -> StateError:
+        return StateError(
+            f"state field {', '.join(touched)} was changed outside a turn: change the state in on_tick, "
+            "on_event, on_timer or on_command only, and let background tasks use self.inbox.put",
+            touched[0],
+        )
 
     def _tick(self, wall: int) -> Turn | None:
         replica, bot = self._replica, self._bot
@@ -432,7 +448,7 @@ class Turns:
             schema=replica.schema,
             prev=replica.digest,
             timing=timing,
-            changes=replica.cells.collect(replica.state) or NOTHING,
+            changes=replica.cells.collect(replica.state),
             traffic=replica.inbox.traffic(applied) or _QUIET,
             timers=replica.timers.take_changes(),
             paused=paused,

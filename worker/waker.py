@@ -8,6 +8,7 @@ from contextlib import suppress
 from typing import Protocol
 
 from .clock import Alarm
+from .loop import AlarmSelector
 
 __all__ = ["Reactor", "Waker"]
 
@@ -26,6 +27,7 @@ class Waker:
         self._alarm = Alarm()
         self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._reactor: Reactor | None = None
+        self._selector: AlarmSelector | None = None
         self.arm = self._alarm.arm
 
     def open(self, reactor: Reactor, rang: Callable[[], None], woken: Callable[[], None]) -> None:
@@ -41,8 +43,14 @@ class Waker:
             woken()
 
         self._reactor = reactor
-        reactor.add_reader(self._alarm.fileno(), on_alarm)
         reactor.add_reader(self._bell, on_bell)
+        selector = getattr(reactor, "alarm", None)
+        if isinstance(selector, AlarmSelector) and selector.can_ring:
+            self._selector = selector
+            selector.rings = rang
+            self.arm = selector.arm
+        else:
+            reactor.add_reader(self._alarm.fileno(), on_alarm)
 
     def wake(self) -> None:
         """Ring the bell; from any thread, and from a signal handler."""
@@ -51,8 +59,11 @@ class Waker:
 
     def close(self) -> None:
         if self._reactor is not None:
-            self._reactor.remove_reader(self._alarm.fileno())
             self._reactor.remove_reader(self._bell)
+            if self._selector is not None:
+                self._selector.disarm()
+            else:
+                self._reactor.remove_reader(self._alarm.fileno())
             self._reactor = None
         self._alarm.close()
         bell, self._bell = self._bell, -1

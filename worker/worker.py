@@ -82,7 +82,8 @@ class Worker(Generic[S]):
     @property
     def state(self) -> S:
         """The state. In a follower it is the leader's, to be read. Raises `StateError` before there is one."""
-        state = self._live.state
+        session = self._session
+        state = (session if session is not None else self._live).replica.state
         if state is None:
             raise StateError(
                 "there is no state yet: on_start comes before it, on_load is the first to see it"

@@ -1,0 +1,97 @@
+"""The loop of a worker rings on time, and is an asyncio loop in everything else."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+
+import pytest
+
+from neverblink.worker.loop import AlarmSelector, Loop
+
+MS = 1_000_000
+
+
+@pytest.fixture
+def selector() -> AlarmSelector:
+    return AlarmSelector()
+
+
+def test_it_rings_when_it_is_time_and_not_before(selector: AlarmSelector) -> None:
+    rang: list[int] = []
+    selector.rings = lambda: rang.append(time.monotonic_ns())
+    for wait in (MS, 30 * MS):
+        at = time.monotonic_ns() + wait
+        selector.arm(at)
+        while not rang:
+            assert selector.select(10) == []
+        assert rang.pop() >= at
+    selector.close()
+
+
+def test_it_rings_once_an_arming(selector: AlarmSelector) -> None:
+    rang: list[int] = []
+    selector.rings = lambda: rang.append(1)
+    selector.arm(1)
+    selector.select(0)
+    selector.select(0)
+    selector.arm(1)
+    selector.disarm()
+    selector.select(0)
+    assert rang == [1]
+    selector.close()
+
+
+def test_what_is_ready_is_found_however_late_the_alarm_is(selector: AlarmSelector) -> None:
+    reads, writes = os.pipe()
+    selector.register(reads, 1)
+    selector.rings = lambda: selector.arm(1)
+    selector.arm(1)
+    assert selector.select(1) == []
+    os.write(writes, b"x")
+    assert [key.fd for key, _ in selector.select(1)] == [reads]
+    selector.arm(time.monotonic_ns() + 10_000 * MS)
+    assert [key.fd for key, _ in selector.select(10)] == [reads]
+    selector.close()
+    os.close(reads)
+    os.close(writes)
+
+
+def test_a_time_out_of_the_loops_own_is_kept_while_an_alarm_waits(selector: AlarmSelector) -> None:
+    selector.arm(time.monotonic_ns() + 10_000 * MS)
+    began = time.monotonic_ns()
+    assert selector.select(0.002) == []
+    assert time.monotonic_ns() - began >= 2 * MS
+    selector.close()
+
+
+def test_a_ring_may_start_tasks_and_what_it_raises_is_told() -> None:
+    done: list[str] = []
+    told: list[str] = []
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, Loop)
+        loop.set_exception_handler(lambda _, said: told.append(str(said["exception"])))
+        over = loop.create_future()
+
+        async def task() -> None:
+            done.append("task")
+            over.set_result(None)
+
+        def first() -> None:
+            loop.alarm.rings = lambda: tasks.append(asyncio.ensure_future(task()))
+            loop.alarm.arm(time.monotonic_ns() + MS)
+            raise RuntimeError("no price")
+
+        tasks: list[asyncio.Future[None]] = []
+        loop.alarm.rings = first
+        loop.alarm.arm(time.monotonic_ns() + MS)
+        await over
+        loop.call_later(0.001, done.append, "later")
+        await asyncio.sleep(0.002)
+
+    with asyncio.Runner(loop_factory=Loop) as runner:
+        runner.run(main())
+    assert (done, told) == (["task", "later"], ["no price"])
