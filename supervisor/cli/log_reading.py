@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -99,9 +99,8 @@ class Wanted(msgspec.Struct, frozen=True):
 
 def _moment(text: str) -> int | None:
     try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
+        # A time without a zone is that of the machine on which it was written, which is most often this one.
+        seconds = datetime.fromisoformat(text).timestamp()
+    except (ValueError, OverflowError):
         return None
-    # A time without a zone is that of the machine on which it was written, which is most often this one.
-    seconds = moment.timestamp() if moment.tzinfo is None else moment.astimezone(UTC).timestamp()
     return int(seconds * 1_000_000) * 1000

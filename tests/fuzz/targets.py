@@ -8,6 +8,7 @@ file of the three packages that decodes something and is not in `FILES` fails a 
 from __future__ import annotations
 
 import atexit
+import os
 import shutil
 import sqlite3
 import subprocess
@@ -30,6 +31,7 @@ from neverblink.protocol import (
     journal,
     lease,
     link,
+    logline,
     size,
     stream,
     window,
@@ -44,6 +46,7 @@ from neverblink.supervisor.audit import audit
 from neverblink.supervisor.cli.audit import bound
 from neverblink.supervisor.cli.check import read_finding
 from neverblink.supervisor.cli.errors import BadInput
+from neverblink.supervisor.cli.log_reading import Reader
 from neverblink.supervisor.cli.steer import arguments
 from neverblink.supervisor.client import BadAnswer, convert
 from neverblink.supervisor.export import export
@@ -53,13 +56,16 @@ from neverblink.supervisor.journal_reader import read_journal
 from neverblink.supervisor.records import Deployment
 from neverblink.supervisor.releases import Releases
 from neverblink.supervisor.status import Status
+from neverblink.supervisor.strip import Strip
 from neverblink.supervisor.survey import Check, survey
 from neverblink.supervisor.tree import MANIFEST
+from neverblink.supervisor.web.tokens import Token, TokenError, Tokens
 from neverblink.worker import migration
 from neverblink.worker.commanding import decode_command
 from neverblink.worker.commands import CommandRefused, Declared
 from neverblink.worker.journal_file import JournalFile
 from neverblink.worker.migration import MigrationError, Migrations, Translator
+from neverblink.worker.said import Said
 from neverblink.worker.settings import Settings, SettingsRefused, SettingsUnreadable
 from neverblink.worker.state import Cells, StateUnreadable
 from neverblink.worker.takeover import resume
@@ -124,6 +130,12 @@ def _export(root: Path) -> object:
 
 def _survey(root: Path) -> object:
     return list(survey(root)), Check().take_all(read_journal(root))
+
+
+def _strip(root: Path) -> object:
+    strip = Strip(root)
+    strip.look()
+    return strip.since()
 
 
 def _recover(root: Path) -> object:
@@ -247,6 +259,15 @@ _declared = Declared("close", _close)
 def _plain_map(data: bytes) -> dict[str, Any]:
     """A command's arguments, as they come to a worker."""
     return decode_command(frame.Item("command/1", "command", b"\x92\xa1x" + data, 0))[1]
+
+
+def _read_log(text: str) -> object:
+    reader = Reader("w1", "r")
+    return [(logline.decode_line(line), reader.read(line)) for line in text.split("\n")]
+
+
+_nowhere = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
+_said_by = Said(assignment.Assignment("b", "w1", "r", "/run", "/lease", "/journal"))
 
 
 _spec: Codec[window.WindowSpec] = Codec(window.WindowSpec, "a window")
@@ -381,6 +402,10 @@ TARGETS: dict[str, Target] = {
         (journal.JournalError,),
         _as_payloads,
     ),
+    "strip": Target(lambda data: _file("strip/00000001.journal", data, _strip), (), _segments),
+    "strip of whole records": Target(
+        lambda data: _file("ticks/00000001.journal", _as_records(data), _strip), (), _as_payloads
+    ),
     "survey and check": Target(
         lambda data: _file("survey/00000001.journal", data, _survey), (journal.JournalError,), _segments
     ),
@@ -422,6 +447,19 @@ TARGETS: dict[str, Target] = {
         (),
         _said('{"made_at":1,"digest":"d","origin":"/","files":1,"bytes":2}'),
     ),
+    "line of a log": Target(
+        _texts(_read_log), (), _json(logline.LogLine) | _said("2026-11-24 15:14:04,123 WARNING x")
+    ),
+    "what a bot prints": Target(
+        _texts(lambda text: _said_by.line(_nowhere, text)),
+        (),
+        _said('{"level":"info","msg":"bought","n":[1]}'),
+    ),
+    "tokens": Target(
+        lambda data: _file("web/tokens", data, lambda root: Tokens(root / "tokens").list()),
+        (TokenError,),
+        _json(list[Token]),
+    ),
     "history": Target(_kept, (HistoryError,), _json(list[window.WindowSpec])),
     "check's finding": Target(
         lambda data: read_finding(_CHECKED, subprocess.CompletedProcess((), 0, data, b"")),
@@ -461,12 +499,14 @@ FILES: dict[str, tuple[str, ...] | str] = {
     ),
     "protocol/lease.py": ("lease",),
     "protocol/link.py": ("worker's message", "supervisor's message"),
+    "protocol/logline.py": ("line of a log",),
     "protocol/stream.py": ("follower's message", "leader's message"),
     "protocol/wire.py": "the codecs themselves, of which each is a target",
     "supervisor/access.py": "a key that it has just made",
     "supervisor/chore.py": "its own note, of which it believes nothing that cannot be decoded",
     "supervisor/cli/audit.py": ("bound of an audit",),
     "supervisor/cli/check.py": ("check's finding",),
+    "supervisor/cli/log_reading.py": ("line of a log",),
     "supervisor/cli/steer.py": ("arguments",),
     "supervisor/client.py": ("answer", "status answered", "deployment answered"),
     "supervisor/config.py": ("configuration", "pyproject"),
@@ -481,7 +521,14 @@ FILES: dict[str, tuple[str, ...] | str] = {
     "supervisor/home.py": ("home's record",),
     "supervisor/keyring.py": "a key of 32 bytes, of any value",
     "supervisor/releases.py": ("release's manifest",),
+    "supervisor/strip.py": ("strip", "strip of whole records"),
     "supervisor/switchboard.py": ("worker's message",),
+    "supervisor/telling/courier.py": "what its own process answers, of which it believes nothing that is no receipt",
+    "supervisor/telling/sender.py": "what the supervisor that started it says",
+    "supervisor/web/__main__.py": "what the supervisor that started it says",
+    "supervisor/web/app.py": "every route is asked with whatever its description allows, and more, in tests/web",
+    "supervisor/web/looks.py": ("status answered",),
+    "supervisor/web/tokens.py": ("tokens",),
     "worker/commanding.py": ("operator's command",),
     "worker/commands.py": ("arguments of a declared command",),
     "worker/decision.py": "decodes what it has encoded in the same breath",
@@ -491,6 +538,7 @@ FILES: dict[str, tuple[str, ...] | str] = {
     "worker/shape.py": ("state",),
     "worker/simulated.py": "a simulation of what is encoded in the same process",
     "worker/state.py": ("state",),
+    "worker/said.py": ("what a bot prints",),
     "worker/settings.py": ("settings set", "change of settings"),
     "worker/turns.py": ("operator's command",),
 }

@@ -14,7 +14,9 @@ def test_a_supervisor_that_comes_back_knows_all_there_is_to_know(live: Live) -> 
     up = live.up(code)
     (live.tmp / "decide").touch()
     live.says("deciding")
-    before = live.status()
+    # It opened the decision, and has told nobody yet: its next report does.
+    while not (before := live.status())["decisions"]:
+        live.event(type="pulse", since=len(live.events))
     end(up)
     live.up(code)
     after = live.status()
