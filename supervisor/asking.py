@@ -53,18 +53,19 @@ class Asking:
                 f"a halt is confirmed with the bot's name: confirm is {json.dumps(command.confirm)}, "
                 f'expected "{name}"',
             )
-        offers = self._offers()
+        self._check_version()
         answered = await self._run("halt", {}, once)
-        return {"paused": True, "halted": offers.halts, "value": answered.value, "seq": answered.seq}
+        return {"paused": True, "halted": self._offers().halts, "value": answered.value, "seq": answered.seq}
 
     async def _settings(self, command: Settings, once: str) -> dict[str, Any]:
-        offers = self._offers()
         if not (command.set or command.reset):
+            offers = self._offers()
             leader = self._bot.leading
             now = leader.report.settings if leader is not None and leader.report is not None else None
             if offers.settings is None or now is None:
                 return {"values": {}, "chosen": [], "schema": None}
             return {"values": now.values, "chosen": now.chosen, "schema": offers.settings}
+        self._check_version()
         answered = await self._run("settings", {"set": command.set, "reset": list(command.reset)}, once)
         return {**answered.value, "seq": answered.seq}
 
@@ -91,18 +92,23 @@ class Asking:
         return answered
 
     def _offers(self) -> Offers:
+        """What the bot has said of itself."""
         self._look_for_leader()
+        self._check_version()
         leader = self._bot.leading
-        hello = leader.hello if leader is not None else None
-        if hello is None:
+        if leader is None or leader.hello is None or leader.hello.offers is None:
             raise Refusal("busy", "nobody leads at this moment: ask again")
-        if hello.offers is None:
+        return leader.hello.offers
+
+    def _check_version(self) -> None:
+        """A worker of an earlier release would take what it does not know for a command of the bot's own."""
+        leader = self._bot.leading
+        if leader is not None and leader.hello is not None and leader.hello.offers is None:
             raise Refusal(
                 "failed",
-                f"the worker that leads runs neverblink {hello.neverblink}, which does not know this: deploy the bot "
-                "with this version first",
+                f"the worker that leads runs neverblink {leader.hello.neverblink}, which does not know this: deploy "
+                "the bot with this version first",
             )
-        return hello.offers
 
     def _look_for_leader(self) -> None:
         if self._bot.stopping:

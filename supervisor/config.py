@@ -33,6 +33,7 @@ __all__ = [
     "ConfigError",
     "Deploying",
     "Durability",
+    "FileLayer",
     "Handoff",
     "Journal",
     "Keep",
@@ -53,6 +54,8 @@ _DURABILITIES: tuple[Durability, ...] = ("process", "interval", "always")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _BOT = re.compile(r"(?:[^\W\d]\w*\.)*[^\W\d]\w*:[^\W\d]\w*")
 _MOST_RELEASES = 10_000
+_FASTEST = 20_000_000
+"""No file is written, or looked at, more often than so."""
 _LARGEST = 64 * 1024 * 1024
 _DEEPEST_KEY = 100
 _LEAST_SEGMENT = 64 * 1024
@@ -115,6 +118,19 @@ class Journal(msgspec.Struct, frozen=True):
     """How long a segment is kept after its last record."""
 
 
+class FileLayer(msgspec.Struct, frozen=True):
+    """The two files of the home; times in ns."""
+
+    status: bool = True
+    """Whether status.json is written."""
+    control: bool = True
+    """Whether control.json is obeyed."""
+    pace: int = 1_000_000_000
+    """How old status.json gets at most."""
+    poll: int = 1_000_000_000
+    """How often control.json is looked at, should the kernel not tell."""
+
+
 class Logging(msgspec.Struct, frozen=True):
     """How logs are written."""
 
@@ -142,6 +158,7 @@ class Config(msgspec.Struct, frozen=True):
     keep: Keep = Keep()
     journal: Journal = Journal()
     watchdog: Bounds = Bounds()
+    files: FileLayer = FileLayer()
     listen: Listen | None = None
     """Where operators may ask from elsewhere."""
     web: web.Settings | None = None
@@ -181,6 +198,7 @@ def load(directory: Path, project: Path | None = None) -> Config:
         "log",
         "notify",
         "watchdog",
+        "files",
         "web",
     )
     handoff = _handoff(said.table("handoff"))
@@ -200,10 +218,22 @@ def load(directory: Path, project: Path | None = None) -> Config:
         keep=Keep(keep.integer("releases", Keep().releases, 1, _MOST_RELEASES)),
         journal=_journal(said.table("journal")),
         watchdog=_watchdog(said.table("watchdog")),
+        files=_files(said.table("files")),
         listen=_listen(said.table("listen")),
         web=_web(said.table("web"), project),
         log=_logging(said.table("log")),
         notify=telling.read(said.table("notify"), project),
+    )
+
+
+def _files(said: Table) -> FileLayer:
+    said.allow(*FileLayer.__struct_fields__)
+    usual = FileLayer()
+    return FileLayer(
+        status=said.flag("status", usual.status),
+        control=said.flag("control", usual.control),
+        pace=max(said.span("pace", usual.pace), _FASTEST),
+        poll=max(said.span("poll", usual.poll), _FASTEST),
     )
 
 

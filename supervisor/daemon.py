@@ -29,6 +29,7 @@ from .config import Config
 from .counter import Counter
 from .deployments import Deployments
 from .desk import Desk
+from .files import Files
 from .first_release import FirstRelease
 from .freeze import Freeze
 from .gate import Gate
@@ -167,6 +168,16 @@ class _Daemon:
             leave=self._leave,
             asked=self._lookout.asked,
         )
+        self._files = Files(
+            home.path,
+            config.files,
+            self._archive,
+            status=self._status,
+            carry_out=self._counter.carry_out,
+            now=time.time_ns,
+            say=log.say,
+        )
+        self._news.subscribe(self._files.note)
 
     async def run(self, fresh: bool) -> int:
         await self._archive.open(self._home.database, self._config.name)
@@ -180,6 +191,7 @@ class _Daemon:
             desk = self._open(context)
             page = self._page()
             await self._recall()
+            await self._files.begin()
             self._tell_started()
             with interrupts(self._interrupted):
                 if not await self._go_on():
@@ -193,6 +205,8 @@ class _Daemon:
                 await self._stopped.wait()
             return 1 if self._stopping is not None and await self._stopping else 0
         finally:
+            # First: what has no answer yet is for the next supervisor to take up, and not to be given up.
+            await self._files.close()
             self._lookout.close()
             self._bot.close()
             await self._deployments.close()

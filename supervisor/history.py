@@ -31,9 +31,26 @@ from ..protocol.events import (
     WorkerExited,
 )
 from ..protocol.wire import UNDECODABLE
-from .records import SCHEMA, STEPS, Command, CommitNote, Deployment, Kind, Leader, PhaseNote, StepNote, Worker
+from .records import (
+    SCHEMA,
+    STEPS,
+    Claim,
+    Command,
+    CommitNote,
+    Deployment,
+    Kind,
+    Leader,
+    PhaseNote,
+    StepNote,
+    Worker,
+)
 
 __all__ = ["History", "HistoryError", "NoSuchDeployment"]
+
+MOST_IDS = 100_000
+"""So many commands of control.json are remembered, so that none is carried out twice."""
+MOST_ANSWERS = 4096
+"""So many of their answers are kept."""
 
 T = TypeVar("T")
 Row = TypeVar("Row", bound=msgspec.Struct)
@@ -197,6 +214,45 @@ class History:
     def drop(self, key: str) -> None:
         """Keep nothing under the key any more."""
         self._run("delete from kept where bot = ? and key = ?", self.bot, key)
+
+    # --- control.json -----------------------------------------------------------------------------------------------
+
+    def claim(
+        self, id: str, op: str, digest: str, command: str, at: int, *, most: int = MOST_IDS
+    ) -> Claim | None:
+        """Remember that a command is being carried out; return what is known of its id when it was before.
+
+        The last `most` are remembered.
+        """
+        found = self._get(Claim, "from control where bot = ? and id = ?", self.bot, id)
+        if found:
+            return found[0]
+        row = self._put("control", bot=self.bot, id=id, at=at, op=op, digest=digest, command=command)
+        self._run("delete from control where rowid <= ? and answered is not null", (row or 0) - most)
+        return None
+
+    def settle(self, id: str, answer: str, at: int, *, answers: int = MOST_ANSWERS) -> None:
+        """Keep the answer to a command that was claimed; those of the last `answers` are kept."""
+        self._change(
+            "control", {"answered": at, "answer": answer, "command": ""}, {"bot": self.bot, "id": id}
+        )
+        # Only those that have become too old with this one: nobody looks through all there are.
+        self._run(
+            "with last (row) as (select max(rowid) from control) update control set answer = '' "
+            "where rowid between (select row from last) - ? and (select row from last) - ?",
+            2 * answers,
+            answers,
+        )
+
+    def claimed(self) -> list[Claim]:
+        """The commands that have no answer, oldest first: after a start, what a killed supervisor left."""
+        return self._get(Claim, "from control where bot = ? and answered is null order by rowid", self.bot)
+
+    def settled(self, limit: int) -> list[Claim]:
+        """The last commands whose answers are kept, oldest first."""
+        return self._get(
+            Claim, "from control where bot = ? and answer <> '' order by rowid desc limit ?", self.bot, limit
+        )[::-1]
 
     # --- reading ----------------------------------------------------------------------------------------------------
 

@@ -15,6 +15,7 @@ __all__ = [
     "SCHEMA",
     "STEPS",
     "WINDOWS",
+    "Claim",
     "Command",
     "CommitNote",
     "Deployment",
@@ -110,7 +111,14 @@ alter table commands add column seq integer;
 alter table commands add column facts text not null default '{}';
 """
 
-STEPS = (_TABLES, _OUTAGES, _COMMITS, _STANDBYS, _COMMANDED)
+_CONTROL = """
+create table control (
+    bot text not null, id text not null, at integer not null, op text not null, digest text not null,
+    command text not null, answered integer, answer text not null default '', primary key (bot, id)
+) strict;
+"""
+
+STEPS = (_TABLES, _OUTAGES, _COMMITS, _STANDBYS, _COMMANDED, _CONTROL)
 """What makes the tables: each step leads from one version of them to the next. Only ever add to it."""
 
 SCHEMA = len(STEPS)
@@ -203,6 +211,20 @@ class Leader(msgspec.Struct, frozen=True):
     epoch: int
     cause: str
     seq: int
+
+
+class Claim(msgspec.Struct, frozen=True):
+    """A command of control.json that is, or was, carried out: `command` as long as it has no answer, then `answer`."""
+
+    id: str
+    at: int
+    op: str
+    digest: str
+    """Of what it asks for."""
+    command: str
+    answered: int | None
+    answer: str
+    """"" as long as there is none, and again when it is not kept any more."""
 
 
 class Command(msgspec.Struct, frozen=True):

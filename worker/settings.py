@@ -137,11 +137,12 @@ class Settings:
             new: Any = msgspec.convert(
                 {**before, **{name: defaults[name] for name in names}, **wanted}, self._kind
             )
+            values = _plain(new)
+            chosen |= {name: values[name] for name in wanted}
+            size = len(msgspec.msgpack.encode(chosen))
         except UNDECODABLE as problem:
             raise SettingsRefused(_said(str(problem))) from None
-        values = _plain(new)
-        chosen |= {name: values[name] for name in wanted}
-        if len(msgspec.msgpack.encode(chosen)) > LARGEST:
+        if size > LARGEST:
             raise SettingsRefused(
                 f"settings have at most {LARGEST} bytes: what is large belongs into the state"
             )

@@ -215,8 +215,12 @@ class Turns:
             raise self._changed_outside(touched)
         turn.began = self._clock.mono()
         turn.late = max(0, self._clock.wall() - turn.due)
-        if turn.asked is not None and turn.asked.change is not None:
-            self._replica.settings.adopt(turn.asked.change)
+        if turn.asked is not None:
+            # The bot's own code, which may run in this turn, is to see them.
+            if turn.asked.change is not None:
+                self._replica.settings.adopt(turn.asked.change)
+            if turn.asked.pause is not None:
+                self._replica.paused = turn.asked.pause
         self.open = True
 
     def finish(self, turn: Turn, value: Any) -> Frame:
@@ -234,8 +238,6 @@ class Turns:
         if asked is not None:
             pause = asked.pause
             settings = asked.change.packed if asked.change is not None else None
-        if pause is not None:
-            replica.paused = pause
         seq = turn.tick.seq if turn.tick is not None else (-1 if replica.seq is None else replica.seq)
         timing = Timing(
             due=turn.due,

@@ -44,6 +44,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "send": ("steer", "Run one of the bot's commands and show its answer."),
     "acknowledge": ("steer", "Say that you know of an outage: `status` shows it no more."),
     "down": ("steer", "Stop the bot for good at its next boundary, then the supervisor."),
+    "schema": ("schema", "Print the JSON Schema of status.json or control.json."),
     "keys": ("keys", "Who may ask over TCP: the server's key, and those of its clients."),
     "token": ("token", "Who may ask over HTTP, and open the web page."),
     "notify": ("notify", "Who is told of what happens; `notify test` finds out whether it arrives."),

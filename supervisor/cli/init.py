@@ -34,7 +34,7 @@ def init(here: Here, directory: Path, name: str, with_git: bool) -> Done:
         raise BadInput(
             f"{name!r} is no bot's name: use up to 64 letters, digits, dots, dashes and underscores"
         )
-    wanted = files(name)
+    wanted = files(name, pushed=with_git)
     if place.exists() and not place.is_dir():
         raise BadInput(f"{place} is a file: name a directory")
     there = [file for file in wanted if (place / file).exists()]

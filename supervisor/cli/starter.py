@@ -5,14 +5,15 @@ from __future__ import annotations
 __all__ = ["files"]
 
 
-def files(name: str) -> dict[str, str]:
-    """The files of a new project for the bot `name`: path to text."""
+def files(name: str, *, pushed: bool = False) -> dict[str, str]:
+    """The files of a new project for the bot `name`: path to text. `pushed`: it has a repository to push to."""
+    deploys = _PUSH if pushed else _DEPLOY
     return {
         "neverblink.toml": _CONFIG.format(name=name),
         "pyproject.toml": _PYPROJECT.format(name=name.lower().strip("._-")),
         "bot.py": _BOT,
         "test_bot.py": _TEST,
-        "README.md": _README.format(name=name, underline="=" * len(name)),
+        "README.md": _README.format(name=name, underline="=" * len(name), deploys=deploys),
         ".gitignore": _IGNORE,
     }
 
@@ -171,6 +172,11 @@ def test_it_shows_its_book():
         assert bot.send("book")["bought"] == 1
 '''
 
+_DEPLOY = "    neverblink deploy .       # hand the bot over to the new code, between two ticks"
+_PUSH = """\
+    git commit -am "..."
+    git push live main        # hand the bot over to the new code, between two ticks"""
+
 _README = """\
 {name}
 {underline}
@@ -185,7 +191,7 @@ and in a second terminal, with the bot running:
     neverblink status
     neverblink send book      # what it has in its book
     $EDITOR bot.py            # change something
-    neverblink deploy .       # hand the bot over to the new code, between two ticks
+{deploys}
     neverblink rollback       # and back, with the state as it is now
     neverblink logs -f
     neverblink down           # stop the bot for good

@@ -23,6 +23,7 @@ from hypothesis import strategies as st
 from neverblink.protocol import (
     assignment,
     commands,
+    control,
     duration,
     events,
     frame,
@@ -55,11 +56,13 @@ from neverblink.supervisor.status import Status
 from neverblink.supervisor.survey import Check, survey
 from neverblink.supervisor.tree import MANIFEST
 from neverblink.worker import migration
+from neverblink.worker.commanding import decode_command
+from neverblink.worker.commands import CommandRefused, Declared
 from neverblink.worker.journal_file import JournalFile
 from neverblink.worker.migration import MigrationError, Migrations, Translator
+from neverblink.worker.settings import Settings, SettingsRefused, SettingsUnreadable
 from neverblink.worker.state import Cells, StateUnreadable
 from neverblink.worker.takeover import resume
-from neverblink.worker.turns import decode_command
 
 from ..protocol.codecs import messages
 from ..worker.filed import Book, bare
@@ -216,6 +219,36 @@ def _translate(data: bytes) -> object:
     return Translator(_migrations, Schema(1, ""), Schema(2, "")).load({"sizes": data})
 
 
+class _Limits(msgspec.Struct, frozen=True):
+    most: int = 3
+    names: tuple[str, ...] = ()
+    more: Any = None
+
+
+def _settings(data: bytes) -> object:
+    settings = Settings(_Limits())
+    settings.take(settings.read(data))
+    return settings.now()
+
+
+def _change(data: bytes) -> object:
+    change = Settings(_Limits()).plan({"set": _plain_map(data)})
+    return change.packed, msgspec.msgpack.encode(change.told)
+
+
+def _close(
+    self: object, market: str, part: float = 1.0, legs: tuple[int, ...] = (), more: Any = None
+) -> None: ...
+
+
+_declared = Declared("close", _close)
+
+
+def _plain_map(data: bytes) -> dict[str, Any]:
+    """A command's arguments, as they come to a worker."""
+    return decode_command(frame.Item("command/1", "command", b"\x92\xa1x" + data, 0))[1]
+
+
 _spec: Codec[window.WindowSpec] = Codec(window.WindowSpec, "a window")
 
 
@@ -276,6 +309,25 @@ TARGETS: dict[str, Target] = {
         lambda data: decode_command(frame.Item("command/1", "command", data, 0)),
         (WireError,),
         st.just(msgspec.msgpack.encode(("pause", {"a": [1]}))),
+    ),
+    "settings set": Target(
+        _settings, (SettingsUnreadable,), st.just(msgspec.msgpack.encode({"most": 7, "gone": 1}))
+    ),
+    "change of settings": Target(
+        _change,
+        (SettingsRefused, WireError),
+        st.just(msgspec.msgpack.encode({"most": 7, "names": ["a"], "more": {"a": [1]}})),
+    ),
+    "arguments of a declared command": Target(
+        lambda data: _declared.read(_plain_map(data)),
+        (CommandRefused, WireError),
+        st.just(msgspec.msgpack.encode({"market": "BTC", "legs": [1], "more": {"a": [1]}})),
+    ),
+    "control.json": Target(
+        control.parse,
+        (control.ControlError,),
+        st.lists(_json(commands.Command), max_size=3).map(lambda some: b"[" + b",".join(some) + b"]")
+        | _json(commands.Command),
     ),
     "request": Target(
         commands.decode_command, (commands.BadRequest,), _json(commands.Command) | _encoded(commands.Command)
@@ -395,6 +447,7 @@ TARGETS: dict[str, Target] = {
 FILES: dict[str, tuple[str, ...] | str] = {
     "protocol/assignment.py": ("assignment",),
     "protocol/commands.py": ("request", "answer"),
+    "protocol/control.py": ("control.json",),
     "protocol/events.py": ("event",),
     "protocol/frame.py": ("frame",),
     "protocol/journal.py": (
@@ -422,12 +475,15 @@ FILES: dict[str, tuple[str, ...] | str] = {
     "supervisor/demo/venue.py": "the demo's exchange is asked by the demo's bot alone",
     "supervisor/demo/world.py": "the demo reads what the demo's processes say",
     "supervisor/environments.py": "its own stamp, without which an environment counts as not there",
+    "supervisor/files/clerk.py": "its own answers, of which it believes nothing that cannot be decoded",
     "supervisor/export.py": ("export", "export of whole records"),
     "supervisor/history.py": ("history",),
     "supervisor/home.py": ("home's record",),
     "supervisor/keyring.py": "a key of 32 bytes, of any value",
     "supervisor/releases.py": ("release's manifest",),
     "supervisor/switchboard.py": ("worker's message",),
+    "worker/commanding.py": ("operator's command",),
+    "worker/commands.py": ("arguments of a declared command",),
     "worker/decision.py": "decodes what it has encoded in the same breath",
     "worker/link.py": ("supervisor's message", "follower's message", "leader's message"),
     "worker/migration.py": ("migration",),
@@ -435,6 +491,7 @@ FILES: dict[str, tuple[str, ...] | str] = {
     "worker/shape.py": ("state",),
     "worker/simulated.py": "a simulation of what is encoded in the same process",
     "worker/state.py": ("state",),
+    "worker/settings.py": ("settings set", "change of settings"),
     "worker/turns.py": ("operator's command",),
 }
 """Each file that decodes: the targets in which it is reached, or why there is none."""

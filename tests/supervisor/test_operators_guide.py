@@ -9,7 +9,7 @@ from typing import get_args
 from neverblink.protocol import commands, duration, events, size
 from neverblink.supervisor.cli.exits import MEANING, Exit, exit_of_fault
 from neverblink.supervisor.cli.group import VERBS
-from neverblink.supervisor.config import Config, Deploying, Handoff, Journal, Keep
+from neverblink.supervisor.config import Config, Deploying, FileLayer, Handoff, Journal, Keep
 from neverblink.supervisor.telling.note import KINDS
 from neverblink.supervisor.telling.outbox import Pace
 from neverblink.supervisor.watchdog import Bounds
@@ -53,6 +53,7 @@ def test_every_key_of_the_configuration_is_in_it_with_its_default() -> None:
         "log",
         "notify",
         "watchdog",
+        "files",
         "web",
     }
     keys |= {"listen.tcp", "web.listen", "web.cert", "web.key", "web.plain", "web.names"}
@@ -63,6 +64,7 @@ def test_every_key_of_the_configuration_is_in_it_with_its_default() -> None:
     keys |= {f"deploy.{key}" for key in Deploying.__struct_fields__}
     keys |= {f"journal.{key}" for key in Journal.__struct_fields__}
     keys |= {f"watchdog.{key}" for key in Bounds.__struct_fields__}
+    keys |= {f"files.{key}" for key in FileLayer.__struct_fields__}
     keys |= {f"keep.{key}" for key in Keep.__struct_fields__}
     assert set(found) == keys
     for key in Handoff.__struct_fields__:
@@ -74,6 +76,8 @@ def test_every_key_of_the_configuration_is_in_it_with_its_default() -> None:
     assert duration.parse(found["journal.keep_for"].strip('"')) == Journal().keep_for
     for key in Bounds.__struct_fields__:
         assert duration.parse(found[f"watchdog.{key}"].strip('"')) == getattr(Bounds(), key)
+    for key in ("pace", "poll"):
+        assert duration.parse(found[f"files.{key}"].strip('"')) == getattr(FileLayer(), key)
     for key in ("per", "retry_for"):
         assert duration.parse(found[f"notify.{key}"].strip('"')) == getattr(Pace(), key)
     assert int(found["notify.burst"]) == Pace().burst

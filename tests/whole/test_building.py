@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
-import signal
 import subprocess
 from pathlib import Path
 
@@ -18,17 +16,8 @@ from neverblink.supervisor.environments import Environments
 from neverblink.supervisor.wanted import wanted
 
 from ..supervisor.repository import Repository
-from .live import Live, ends, one_line, unbroken, written
+from .live import Live, one_line, unbroken
 from .wheels import LIBRARY, needs, wheel
-
-HANGS = """
-import os, pathlib, time
-def build_wheel(directory, settings=None, metadata=None):
-    pathlib.Path("BACKEND").write_text(str(os.getpid()))
-    time.sleep(1000)
-def prepare_metadata_for_build_wheel(directory, settings=None):
-    return build_wheel(directory)
-"""
 
 BUILDS = """
 import pathlib, zipfile
@@ -143,32 +132,6 @@ def test_what_cannot_be_built_or_fails_its_check_is_aborted_with_the_words(live:
     assert live.status()["worker"] == "w1"
     live.down()
     assert live.audit()["missed"] == 0
-
-
-def test_a_killed_uv_ends_the_deployment_and_leaves_nothing(live: Live) -> None:
-    place = live.code("fox", LIBRARY)
-    needs(live, place, "prices==1.0")
-    live.up(place)
-    slow, backend = place / "slow", live.tmp / "backend.pid"
-    slow.mkdir()
-    (slow / "pyproject.toml").write_text(
-        '[project]\nname = "slow"\nversion = "1"\n'
-        '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n'
-    )
-    (slow / "backend.py").write_text(HANGS.replace("BACKEND", str(backend)))
-    needs(live, place, "prices==1.0\n./slow")
-    number = live.begin(place)
-    building = int(written(backend))
-    running = json.loads((live.home / "environments" / ".running").read_bytes())["pid"]
-    os.kill(running, signal.SIGKILL)
-    ended = live.ended(number)
-    assert ended["outcome"] == "aborted"
-    assert "uv was killed by SIGKILL" in ended["reason"]
-    ends(building)
-    left = {entry.name for entry in (live.home / "environments").iterdir() if entry.name.startswith(".")}
-    assert left <= {".of", ".wheels"}
-    live.ticks_on()
-    live.down()
 
 
 def test_an_environment_that_cannot_be_built_keeps_the_bot_from_starting(live: Live) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -43,10 +45,20 @@ def test_a_push_deploys_and_ends_with_the_tick_at_which_the_new_code_took_over(l
     live.down()
 
 
-def test_a_new_user_has_a_bot_that_deploys_by_git_push_in_three_commands(live: Live) -> None:
+def test_a_new_user_has_a_bot_that_deploys_by_git_push_in_three_commands(
+    live: Live, say: Callable[[str], None]
+) -> None:
     pushing = Pushing(live)
     place = live.tmp / "fox"
+    took: dict[str, float] = {}
+    since = time.monotonic()
+
+    def done(step: str) -> None:
+        nonlocal since
+        took[step], since = time.monotonic() - since, time.monotonic()
+
     begun = live.run("init", "--git", place, "--json")
+    done("init --git")
     assert begun.code == 0, begun
     bare = live.home / "live.git"
     assert begun.json["repository"] == str(bare)
@@ -54,13 +66,21 @@ def test_a_new_user_has_a_bot_that_deploys_by_git_push_in_three_commands(live: L
     pushing.work = place
     assert pushing.git("log", "--format=%s") == "Begin fox"
     assert pushing.git("status", "--porcelain") == ""
+    since = time.monotonic()
     live.up(place)
+    done("up")
     # Whatever the minute is: the starter has a window near its end.
     first = pushing.push("-o", "force", "live", "main")
+    done("push")
     assert HANDED.search(first.err), first.err
     pushing.change("An edit")
+    since = time.monotonic()
     second = pushing.push("-o", "force", "live", "main")
-    assert HANDED.search(second.err), second.err
+    done("edit and push, with 2 s of probation")
+    handed = HANDED.search(second.err)
+    assert handed, second.err
+    assert handed[2] == "0"
+    say("a new user: " + ", ".join(f"{step} {seconds:.1f} s" for step, seconds in took.items()))
     again = live.run("init", "--git", place / "deeper")
     assert again.code == 2
     assert "is in the git repository" in again.err
@@ -134,8 +154,13 @@ def test_a_gate_refuses_what_can_not_run_and_hands_over_what_it_rehearsed(live: 
     assert off.code != 0
     assert "error: REFUSED" in off.err
     live.up(code)
-    well = pushing.push()
+    # Several refs in one push: one is rehearsed, and all of them arrive.
+    pushing.git("tag", "v1")
+    well = pushing.push("live", "main", "main:feature", "v1")
     assert well.code == 0, well
+    assert "branch feature: deploys nothing" in well.err
+    assert "tag v1: tags deploy nothing" in well.err
+    assert pushing.tip("feature") == first
     assert "rehearsed: this code can take over" in well.err
     assert HANDED.search(well.err), well
     assert pushing.tip() == first
@@ -156,8 +181,15 @@ def test_a_gate_refuses_what_can_not_run_and_hands_over_what_it_rehearsed(live: 
     misspelt = pushing.push("-o", "now", "live", "main:other", "main")
     assert 'no push option "now"' in misspelt.err
     assert (pushing.tip(), pushing.tip("other")) == (first, "")
-    # The gate is for the branch that deploys.
+    # The gate is for the branch that deploys, and a deletion has nothing that could run.
     assert pushing.push("live", "main:other").code == 0
+    pushing.git("--git-dir", str(pushing.bare), "config", "receive.denyDeleteCurrent", "ignore")
+    pushing.git("reset", "--quiet", "--hard", first)
+    pushing.git("commit", "--quiet", "--amend", "--message", "Begin again")
+    assert HANDED.search(pushing.push("--force", "live", "main").err)
+    gone = pushing.push("live", ":main")
+    assert (gone.code, pushing.tip()) == (0, ""), gone
+    assert "the bot goes on with the code it runs" in gone.err
     live.down()
     assert live.audit()["doubled"] == 0
 

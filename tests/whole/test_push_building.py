@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import os
+import signal
 from collections.abc import Callable
 
 import pytest
@@ -11,9 +14,18 @@ from neverblink.supervisor.audit_scope import Moment
 from neverblink.supervisor.journal_reader import read_journal
 
 from .bots import bot
-from .live import Live, unbroken
+from .live import Live, ends, unbroken, written
 from .pushing import HANDED, Pushing
 from .wheels import LIBRARY, needs
+
+HANGS = """
+import os, pathlib, time
+def build_wheel(directory, settings=None, metadata=None):
+    pathlib.Path("BACKEND").write_text(str(os.getpid()))
+    time.sleep(1000)
+def prepare_metadata_for_build_wheel(directory, settings=None):
+    return build_wheel(directory)
+"""
 
 
 def test_a_push_with_another_version_of_a_library_costs_no_tick(
@@ -89,3 +101,33 @@ def test_what_can_not_run_leaves_the_old_code_ticking_and_the_pusher_reads_why(
     live.down()
     report = live.audit()
     assert report["missed"] == report["doubled"] == 0, report
+
+
+def test_a_killed_uv_ends_the_deployment_and_leaves_nothing(live: Live) -> None:
+    code = live.code("fox", LIBRARY)
+    needs(live, code, "prices==1.0")
+    live.up(code)
+    before = live.status()["release"]
+    pushing = Pushing(live)
+    slow, backend = pushing.work / "slow", live.tmp / "backend.pid"
+    slow.mkdir()
+    (slow / "pyproject.toml").write_text(
+        '[project]\nname = "slow"\nversion = "1"\n'
+        '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n'
+    )
+    (slow / "backend.py").write_text(HANGS.replace("BACKEND", str(backend)))
+    needs(live, code, "prices==1.0\n./slow")
+    pushing.commit(code, "Something to build")
+    push = pushing.start("live", "main")
+    building = int(written(backend))
+    os.kill(json.loads((live.home / "environments" / ".running").read_bytes())["pid"], signal.SIGKILL)
+    said = push.ends().err
+    assert "error: NOT DEPLOYED" in said
+    assert "uv was killed by SIGKILL" in said
+    assert f"{before} leads, and noticed nothing." in said
+    ends(building)
+    left = {entry.name for entry in (live.home / "environments").iterdir() if entry.name.startswith(".")}
+    assert left <= {".of", ".wheels"}
+    live.ticks_on()
+    live.down()
+    assert live.audit()["missed"] == 0

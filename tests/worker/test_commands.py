@@ -35,6 +35,7 @@ class Trading(Worker[Holdings]):
 
     async def on_halt(self) -> dict[str, float]:
         await asyncio.sleep(0)
+        assert self.paused
         held = dict(self.state.held)
         if "JAM" in held:
             raise RuntimeError("the exchange does not answer")

@@ -1,0 +1,119 @@
+"""What `control.json` may say: one command, or a list of them, each with an id of its own.
+
+A file is not a message. It is read as often as somebody looks, it can be rewritten, touched and copied, and it is still
+there after a restart. So what is carried out is the *id*, once, however often it is read; a command without one is
+refused, and an id that comes again with another command names a mistake. Nothing here reads a file: bytes in, commands
+and complaints out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from hashlib import blake2b
+
+import msgspec
+
+from .commands import BadRequest, Command, decode_command, encode_command, op_of
+from .errors import NeverblinkError
+from .wire import UNDECODABLE
+
+__all__ = ["LONGEST_ID", "MOST_COMMANDS", "ControlError", "Refused", "Said", "Wanted", "parse"]
+
+MOST_COMMANDS = 256
+"""How many commands a file may hold: as many as are answered in `status.json`."""
+LONGEST_ID = 128
+
+
+class ControlError(NeverblinkError):
+    """A file that says nothing that can be understood."""
+
+
+class Wanted(msgspec.Struct, frozen=True):
+    """A command to be carried out once. `digest` is of what it asks for, however it was written."""
+
+    id: str
+    command: Command
+    digest: str
+
+    @property
+    def op(self) -> str:
+        return op_of(self.command)
+
+
+class Refused(msgspec.Struct, frozen=True):
+    """Something in the file that is no command, and why; `id` is "" when it has none to be answered by."""
+
+    id: str
+    problem: str
+
+
+class Said(msgspec.Struct, frozen=True):
+    """What a file says, in order."""
+
+    wanted: tuple[Wanted, ...] = ()
+    refused: tuple[Refused, ...] = ()
+
+
+def parse(data: bytes) -> Said:
+    """Return what the file asks for. Raises `ControlError` when it is no JSON, or neither a command nor a list of them.
+
+    An empty file asks for nothing.
+    """
+    wanted: dict[str, Wanted] = {}
+    refused: list[Refused] = []
+    raws = _parts(data)
+    for at, raw in enumerate(raws, 1):
+        found = _read(raw, f"command {at} of {len(raws)}" if len(raws) > 1 else "the command")
+        if isinstance(found, Refused):
+            refused.append(found)
+        elif found.id not in wanted:
+            wanted[found.id] = found
+        elif wanted[found.id].digest != found.digest:
+            refused.append(
+                Refused("", f"id {found.id!r} is there twice, for two commands: the first one counts")
+            )
+    return Said(tuple(wanted.values()), tuple(refused))
+
+
+def _parts(data: bytes) -> Sequence[bytes]:
+    text = data.strip()
+    if not text:
+        return ()
+    try:
+        data.decode()
+        if text[:1] == b"[":
+            parts = [bytes(part).strip() for part in msgspec.json.decode(text, type=list[msgspec.Raw])]
+        elif text[:1] == b"{":
+            msgspec.json.decode(text)
+            parts = [text]
+        else:
+            raise ControlError(
+                'it is no command: expected an object such as {"id": "1", "op": "pause"}, or a list'
+            )
+    except RecursionError:
+        raise ControlError("it is nested too deeply") from None
+    except UNDECODABLE as problem:
+        raise ControlError(f"it is no JSON: {problem}") from None
+    if len(parts) > MOST_COMMANDS:
+        raise ControlError(
+            f"it holds {len(parts)} commands, at most {MOST_COMMANDS} are read: drop those that are answered"
+        )
+    return parts
+
+
+def _read(raw: bytes, which: str) -> Wanted | Refused:
+    try:
+        command = decode_command(raw)
+    except BadRequest as problem:
+        id = problem.id if 0 < len(problem.id) <= LONGEST_ID else ""
+        return Refused(id, problem.message if id else f"{which}: {problem.message}")
+    if not command.id:
+        return Refused(
+            "", f'{which} ({op_of(command)}) has no id: give it one of its own, as in "id": "2026-11-26/1"'
+        )
+    if len(command.id) > LONGEST_ID:
+        return Refused(
+            "", f"{which} ({op_of(command)}) has an id of {len(command.id)} characters: at most {LONGEST_ID}"
+        )
+    asked = encode_command(msgspec.structs.replace(command, id=""))
+    return Wanted(command.id, command, blake2b(asked, digest_size=16).hexdigest())

@@ -1,0 +1,21 @@
+"""schema: what the two files of a home look like, for those who check them before they write or read."""
+
+from __future__ import annotations
+
+import click
+import msgspec
+
+from ..files.shapes import control_schema, status_schema
+from .here import Here
+from .verb import Done, verb
+
+__all__ = ["schema"]
+
+
+@verb
+@click.argument("which", type=click.Choice(["status", "control"]))
+def schema(here: Here, which: str) -> Done:
+    """Print the JSON Schema of status.json, which says what is, or of control.json, which says what you want."""
+    found = status_schema() if which == "status" else control_schema()
+    here.screen.line(msgspec.json.format(msgspec.json.encode(found)).decode())
+    return Done(found)

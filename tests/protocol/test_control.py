@@ -1,0 +1,99 @@
+"""What a control.json says: commands with ids, and everything else named."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from neverblink.protocol.commands import Pause, Send
+from neverblink.protocol.control import LONGEST_ID, MOST_COMMANDS, ControlError, parse
+
+from .codecs import damaged, garbage
+
+PAUSE = b'{"id": "1", "op": "pause", "why": "thin"}'
+
+
+def test_one_command_or_a_list_of_them() -> None:
+    [one] = parse(b" \n" + PAUSE + b"\n").wanted
+    assert one.command == Pause(id="1", why="thin")
+    said = parse(b"[" + PAUSE + b', {"id": "2", "op": "send", "name": "buy", "args": {"n": 1}} ]')
+    assert [wanted.id for wanted in said.wanted] == ["1", "2"]
+    assert said.wanted[1].command == Send(id="2", name="buy", args={"n": 1})
+    assert not said.refused
+
+
+@pytest.mark.parametrize("empty", [b"", b" \n", b"[]"])
+def test_an_empty_file_asks_for_nothing(empty: bytes) -> None:
+    assert not parse(empty).wanted
+    assert not parse(empty).refused
+
+
+@pytest.mark.parametrize(
+    ("data", "why"),
+    [
+        (b'{"id": "1", "op": "pau', "it is no JSON: .*truncated"),
+        (PAUSE + b"}", "it is no JSON: .*trailing"),
+        (b'"pause"', "it is no command: expected an object such as"),
+        (b"pause", "it is no command"),
+        (b"[" + PAUSE, "it is no JSON"),
+        (b'{"id": "\xff"}', "it is no JSON: .*utf-8"),
+        (b"[" * 5000, "it is no(JSON| JSON)|nested too deeply"),
+        (b'{"a":' * 100_000, "nested too deeply|no JSON"),
+        (
+            b"[" + b",".join([PAUSE] * (MOST_COMMANDS + 1)) + b"]",
+            "it holds 257 commands, at most 256 are read",
+        ),
+    ],
+    ids=lambda value: repr(value[:16]) if isinstance(value, bytes) else None,
+)
+def test_what_is_no_file_of_commands_is_refused_whole(data: bytes, why: str) -> None:
+    with pytest.raises(ControlError, match=why):
+        parse(data)
+
+
+def test_a_bad_command_is_refused_alone_by_its_id() -> None:
+    said = parse(
+        b'[{"id": "0", "op": "puase"}, ' + PAUSE + b', {"id": "2", "op": "send"}, 7, {"op": "pause"}]'
+    )
+    assert [wanted.id for wanted in said.wanted] == ["1"]
+    assert [refused.id for refused in said.refused] == ["0", "2", "", ""]
+    problems = [refused.problem for refused in said.refused]
+    assert '(did you mean "pause"?)' in problems[0]
+    assert "missing required field `name`" in problems[1]
+    assert problems[2].startswith("command 4 of 5: not a request")
+    assert problems[3].startswith("command 5 of 5 (pause) has no id")
+
+
+def test_an_id_has_a_bound() -> None:
+    long = "x" * (LONGEST_ID + 1)
+    [refused] = parse(msgspec.json.encode({"id": long, "op": "pause"})).refused
+    assert refused.id == ""
+    assert "an id of 129 characters: at most 128" in refused.problem
+
+
+def test_an_id_that_is_there_twice_is_one_command() -> None:
+    again = parse(b"[" + PAUSE + b', {"why":"thin","op":"pause","id":"1"}]')
+    assert len(again.wanted) == 1
+    assert not again.refused
+    other = parse(b"[" + PAUSE + b', {"op":"resume","id":"1"}]')
+    assert [wanted.op for wanted in other.wanted] == ["pause"]
+    assert "id '1' is there twice, for two commands" in other.refused[0].problem
+
+
+def test_what_a_command_asks_for_is_known_however_it_was_written() -> None:
+    [one] = parse(PAUSE).wanted
+    [same] = parse(b'{"why":"thin", "id":"other", "op":"pause"}').wanted
+    assert one.digest == same.digest
+    assert parse(b'{"id":"1","op":"pause"}').wanted[0].digest != one.digest
+
+
+@settings(max_examples=150)
+@given(garbage | damaged(st.just(b"[" + PAUSE + b"," + PAUSE + b"]")) | st.text(max_size=30).map(str.encode))
+def test_garbage_is_refused_and_never_raises_anything_else(data: bytes) -> None:
+    try:
+        said = parse(data)
+    except ControlError:
+        return
+    assert all(wanted.id for wanted in said.wanted)
