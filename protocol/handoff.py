@@ -16,6 +16,11 @@ A third worker, the standby, may take the lease when the leader dies (`StandsBy`
 deployment is over, whatever it was waiting for: one that reports LEADING is the truth, whoever it is. When everybody
 else is dead the machine waits for the standby rather than to say that nobody leads.
 
+A deployment can begin while the one before it is in its probation (`after`). It prepares and rehearses beside whoever
+leads, and orders nothing until the one before has ended (`Cleared`): until then who leads is for that one to find out,
+so the death of the leader, or another one, changes nothing here. When somebody else leads in the end, the rehearsal is
+repeated on that one's state.
+
 A supervisor can end and another one come back to the deployment. The machine is data, and kept; what it missed is not
 told again, so it is `Found` with what the two workers are by then, and goes to the phase that this speaks for. What
 was kept last may be behind what was done last, by the one step that was not written any more: an order can be out that
@@ -34,6 +39,7 @@ event without a place in the current phase changes nothing. The diagram in docs/
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TypeGuard
 
 import msgspec
 
@@ -43,6 +49,7 @@ from .handoff_terms import (
     Arm,
     Begin,
     CannotRead,
+    Cleared,
     Disarm,
     Dismiss,
     Exited,
@@ -70,6 +77,7 @@ __all__ = [
     "Arm",
     "Begin",
     "CannotRead",
+    "Cleared",
     "Disarm",
     "Dismiss",
     "Exited",
@@ -122,6 +130,10 @@ class Handoff(msgspec.Struct):
     """The epoch under which the old worker leads as the deployment begins; 0 when that is not known."""
     doubt: bool = False
     """The order may be out, though the machine has not given it as far as it knows."""
+    after: int = 0
+    """The deployment that is in its probation and has to end before this one may hand over; 0: there is none."""
+    asked: int = 0
+    """The epoch under which the new worker was ordered to yield back; 0 when it is not, or not once more."""
 
     def step(self, event: HandoffEvent) -> list[HandoffCommand]:
         rule = RULES[self.phase].get(type(event))
@@ -139,7 +151,7 @@ class Handoff(msgspec.Struct):
                     # Two workers' reports arrive in any order: this one was sent before the newer leader took over.
                     return []
                 if event.worker not in (self.old, self.new):
-                    return self._succeeded(event)
+                    return self._succeeded(event) if not self.after else []
                 self.epoch = epoch
             case _:
                 pass
@@ -180,7 +192,7 @@ class Handoff(msgspec.Struct):
             case "repeat":
                 return [Send(self.standby, Lead()), Arm("repeat")]
             case "succeed":
-                return [Kill(self.standby, "it did not take the lease in time"), Disarm("repeat")]
+                return [Kill(self.standby, _STOPPED), Disarm("repeat")]
             case _:
                 return []
 
@@ -204,30 +216,62 @@ class Handoff(msgspec.Struct):
         if event.worker != self.new or not event.ready:
             return []
         self.phase = Phase.REHEARSING
-        return [Disarm("start"), Send(self.new, Follow(self.old)), Arm("rehearse"), Arm("repeat")]
+        return [Disarm("start"), *self._have_it_follow(), Arm("rehearse"), Arm("repeat")]
 
     def _seen_rehearsing(self, event: Seen) -> list[HandoffCommand]:
-        if self.doubt and _is_under_way(event, self.old, self.new):
+        if self.doubt and _is_under_way(event, self.old if not self.after else "", self.new):
             self.phase = Phase.WAITING
             return [Disarm("rehearse"), *self._seen_waiting(event)]
         if event.worker != self.new or not event.loaded or event.role != "following":
             return []
         if self.rehearse_only:
             return [Dismiss(self.new), *self._finish(Phase.DONE, "rehearsed")]
+        if self.after:
+            self.phase = Phase.PREPARED
+            return [Disarm("rehearse"), Disarm("repeat")]
+        return [Disarm("rehearse"), *self._order_the_old()]
+
+    def _seen_prepared(self, event: Seen) -> list[HandoffCommand]:
+        leads = (event.worker, event.role) == (self.new, "leading")
+        return self._enter_probation() if leads else []
+
+    def _order_the_old(self) -> list[HandoffCommand]:
         self.phase = Phase.WAITING
-        return [Disarm("rehearse"), self._yield_to_new(), Arm("boundary"), Arm("repeat")]
+        return [self._yield_to_new(), Arm("boundary"), Arm("repeat")]
+
+    def _cleared(self, event: Cleared) -> list[HandoffCommand]:
+        """The deployment before this one has ended: whoever leads now is the one to take over from."""
+        self.after = 0
+        if not event.leader:
+            return [Dismiss(self.new), *self._finish(Phase.ABORTED, "nobody leads to take over from")]
+        self.epoch = max(self.epoch, event.epoch)
+        if event.leader == self.new:
+            return self._enter_probation()
+        as_before = event.leader == self.old and self.old_lives
+        self.old, self.old_lives, self.granted = event.leader, True, event.epoch
+        self.standby = "" if self.standby == self.old else self.standby
+        if self.phase is Phase.PREPARING or (self.phase is Phase.REHEARSING and as_before):
+            return []
+        if as_before:
+            return self._order_the_old()
+        self.phase = Phase.REHEARSING
+        return [Send(self.new, Follow(self.old)), Arm("rehearse"), Arm("repeat")]
 
     def _give_up(self, event: CannotRead | Exited | Abort | RungOut) -> list[HandoffCommand]:
         """Nothing was ordered yet: the old worker leads and knows nothing of this."""
         match event:
             case RungOut("repeat") if self.phase is Phase.REHEARSING:
-                return [Send(self.new, Follow(self.old)), Arm("repeat")]
+                return [*self._have_it_follow(), Arm("repeat")]
             case RungOut(name) if name != _PATIENCE[self.phase]:
                 return []
             case CannotRead(worker=worker) if worker != self.new:
                 return []
+            case Exited(worker=worker) if worker == self.old and self.after:
+                return [Disarm("rehearse"), Disarm("repeat")]
             case _:
                 pass
+        if self.after:
+            return [Dismiss(self.new), *self._finish(Phase.ABORTED, _why(event, self.phase))]
         if not self.old_lives and self.standby:
             return self._wait_for_standby(_why(event, self.phase))
         if self.doubt and self.old_lives:
@@ -305,23 +349,29 @@ class Handoff(msgspec.Struct):
             if self.phase is Phase.WAITING:
                 self.phase = Phase.CANCELLING
                 return [Disarm("boundary"), Send(self.old, CancelYield(self.order)), Arm("repeat")]
-            return []
+            # The old one takes the lease back by itself, unless it does nothing any more.
+            return [Arm("succeed")] if self.phase is Phase.TRANSFERRING else []
         self.phase = Phase.TRANSFERRING
         if self.standby:
             # One of the two takes the lease by itself; the standby's code is the proven one.
             self.reason = self.reason or _why(event, self.phase)
             return [Disarm("boundary"), Arm("repeat")]
         # The old worker died with the state in the new one's hands and in the journal: go forward.
-        return [Disarm("boundary"), Send(self.new, Lead()), Arm("repeat")]
+        return [Disarm("boundary"), Send(self.new, Lead()), Arm("repeat"), Arm("succeed")]
 
     def _ask_to_lead(self, event: RungOut) -> list[HandoffCommand]:
         """Nobody has led for a while: whoever is left may. The kernel refuses one that comes too late.
 
         The old worker takes the lease back by itself when the new one does not come, but not when it hangs.
         """
-        if event.name != "repeat":
-            return []
-        return [Send(self.new if self.new_lives else self.old, Lead()), Arm("repeat")]
+        left = self.new if self.new_lives else self.old
+        match event.name:
+            case "repeat":
+                return [Send(left, Lead()), Arm("repeat")]
+            case "succeed":
+                return [Kill(left, _STOPPED)]
+            case _:
+                return []
 
     def _revoke(self, event: Abort) -> list[HandoffCommand]:
         self.revoked = True
@@ -333,6 +383,7 @@ class Handoff(msgspec.Struct):
     def _enter_probation(self) -> list[HandoffCommand]:
         self.phase = Phase.PROBATION
         self.committed = True
+        self.after = 0
         settled: list[HandoffCommand] = [Disarm("boundary"), Disarm("repeat")]
         if not self.old_lives:
             return [*settled, *self._finish(Phase.DONE, "the old worker ended during the transfer")]
@@ -347,16 +398,26 @@ class Handoff(msgspec.Struct):
             return []
         return self._rolled_back()
 
+    def _seen_reverting(self, event: Seen) -> list[HandoffCommand]:
+        if (event.worker, event.role) == (self.new, "leading") and 0 < self.asked < self.epoch:
+            # It yielded, nobody took over, and it took the lease back: that order is settled, so it takes another one.
+            # Once: a frame that was lost comes through then, and beside an old worker that hangs each try costs ticks.
+            self.order += 2
+            self.asked = 0
+            return [self._yield_back(), Arm("repeat")]
+        return self._seen_probation(event)
+
     def _died_in_probation(self, event: Exited) -> list[HandoffCommand]:
         if not self.old_lives and not self.new_lives:
+            reason = self.reason or "both workers ended"
             if self.standby:
-                return self._wait_for_standby("both workers ended")
-            return self._finish(Phase.ROLLED_BACK, "both workers ended")
+                return self._wait_for_standby(reason)
+            return self._finish(Phase.ROLLED_BACK, reason)
         if event.worker == self.new:
             # The old one guards: it takes the lease as soon as the kernel frees it, and reports.
             self.reason = _why(event, self.phase) if not self.reason else self.reason
             self.phase = Phase.REVERTING
-            return [Disarm("probation"), Send(self.old, Lead()), Arm("repeat")]
+            return [Disarm("probation"), Send(self.old, Lead()), Arm("repeat"), Arm("succeed")]
         return self._finish(Phase.DONE, "the old worker ended in probation: there was no instant way back")
 
     def _failed_in_probation(self, event: CannotRead) -> list[HandoffCommand]:
@@ -373,6 +434,7 @@ class Handoff(msgspec.Struct):
     def _revert(self, event: Revert | Abort) -> list[HandoffCommand]:
         self.reason = event.reason
         self.phase = Phase.REVERTING
+        self.asked = self.epoch
         return [Disarm("probation"), self._yield_back(), Arm("boundary"), Arm("repeat")]
 
     def _revert_alarm(self, event: RungOut) -> list[HandoffCommand]:
@@ -381,10 +443,13 @@ class Handoff(msgspec.Struct):
                 return [self._yield_back(), Arm("repeat")]
             case "repeat":
                 return [Send(self.old, Lead()), Arm("repeat")]
+            case "succeed":
+                return [Kill(self.old, _STOPPED)]
             case "boundary" if self.new_lives:
                 # The new worker reached no boundary in time. It goes on leading, and its probation begins again.
                 self.phase = Phase.PROBATION
                 self.reason = ""
+                self.asked = 0
                 self.order += 2
                 return [Disarm("repeat"), Send(self.new, CancelYield(self.order - 1)), Arm("probation")]
             case _:
@@ -422,10 +487,19 @@ class Handoff(msgspec.Struct):
 
     def _found(self, event: Found) -> list[HandoffCommand]:
         """Go to the phase that the workers' reports speak for. They were made one after the other, not at once."""
-        old, new = event.old, event.new
+        old, new, third = event.old, event.new, event.third
+        if self.after and event.cleared and _leads(third):
+            # The deployment before this one was rolled back.
+            old, third, self.old = third, None, third.worker
+        self.after = 0 if event.cleared else self.after
         self.old_lives, self.new_lives = _stays(old), _stays(new)
-        leading = [seen for seen in (old, new) if seen is not None and seen.role == "leading"]
+        leading = [seen for seen in (old, new, third) if _leads(seen)]
         leader = max(leading, key=lambda seen: seen.epoch, default=None)
+        if self.after and (leader is None or leader is not new):
+            return self._found_behind(new)
+        self.standby = third.worker if third is not None and not _leads(third) else ""
+        if leader is not None and leader is third:
+            return self._succeeded(leader)
         self.epoch = max([self.epoch, *(seen.epoch for seen in leading)])
         if leader is None:
             return self._found_without_a_leader(old, new)
@@ -441,8 +515,23 @@ class Handoff(msgspec.Struct):
             self.phase = Phase.RETIRING
             return [Send(self.old, Retire()), Arm("retire"), Arm("repeat")]
         if self.phase is Phase.REVERTING:
+            self.order += 2 if self.asked < self.epoch else 0
             return self._revert(Revert(self.reason))
         return self._enter_probation()
+
+    def _found_behind(self, new: Seen | None) -> list[HandoffCommand]:
+        """Who leads is for the deployment before this one to find out."""
+        if new is None or not self.new_lives:
+            return [Dismiss(self.new), *self._finish(Phase.ABORTED, f"the new worker {_UNSEEN}")]
+        return self._found_preparing(new)
+
+    def _found_preparing(self, new: Seen) -> list[HandoffCommand]:
+        if new.role == "joining":
+            self.phase = Phase.PREPARING
+            return [Arm("start"), *self._seen_preparing(new)]
+        self.phase = Phase.REHEARSING
+        self.doubt = not self.rehearse_only
+        return [Arm("rehearse"), *self._have_it_follow(), Arm("repeat"), *self._seen_rehearsing(new)]
 
     def _found_led_by_old(self, old: Seen, new: Seen | None, settled: int) -> list[HandoffCommand]:
         if self.phase in _NEW_LEADS or self.came_between(old.epoch):
@@ -461,15 +550,13 @@ class Handoff(msgspec.Struct):
             return [Send(self.old, CancelYield(self.order)), Arm("repeat")]
         if phase is Phase.WAITING:
             return [self._yield_to_new(), Arm("boundary"), Arm("repeat")]
-        if new.role == "joining":
-            return [Arm("start"), *self._seen_preparing(new)]
-        self.phase = Phase.REHEARSING
-        self.doubt = not self.rehearse_only
-        return [Arm("rehearse"), Send(self.new, Follow(self.old)), Arm("repeat"), *self._seen_rehearsing(new)]
+        return self._found_preparing(new)
 
     def _found_without_a_leader(self, old: Seen | None, new: Seen | None) -> list[HandoffCommand]:
         led = self.phase in _NEW_LEADS
         if not self.old_lives and not self.new_lives:
+            if self.standby:
+                return self._wait_for_standby(f"both workers {_UNSEEN}")
             ended = (
                 Phase.DONE if self.phase is Phase.RETIRING else Phase.ROLLED_BACK if led else Phase.ABORTED
             )
@@ -480,7 +567,7 @@ class Handoff(msgspec.Struct):
             led = led or (old is not None and old.role == "following")
             self.phase = Phase.REVERTING if led else Phase.TRANSFERRING
             self.reason = self.reason or f"the new worker {_UNSEEN}"
-            return [Send(self.old, Lead()), Arm("repeat")]
+            return [Send(self.old, Lead()), Arm("repeat"), Arm("succeed")]
         if self.phase is Phase.RETIRING:
             return [Send(self.old, Retire()), Arm("retire"), Arm("repeat")]
         if led or (new is not None and new.role == "yielding"):
@@ -493,9 +580,11 @@ class Handoff(msgspec.Struct):
         if led:
             return self._finish(Phase.DONE, f"the old worker {_UNSEEN}")
         if self.phase in _BEFORE or new is None or not new.loaded:
+            if self.standby:
+                return self._wait_for_standby(f"the old worker {_UNSEEN}")
             return [Dismiss(self.new), *self._finish(Phase.ABORTED, f"the old worker {_UNSEEN}")]
         self.phase = Phase.TRANSFERRING
-        return [Send(self.new, Lead()), Arm("repeat")]
+        return [Send(self.new, Lead()), Arm("repeat"), Arm("succeed")]
 
     # helpers
 
@@ -506,6 +595,10 @@ class Handoff(msgspec.Struct):
             self.new_lives = False
         else:
             self.standby = ""
+
+    def _have_it_follow(self) -> list[HandoffCommand]:
+        # Beside a leader that died, the new worker finds the next one by itself.
+        return [Send(self.new, Follow(self.old))] if self.old_lives else []
 
     def _yield_to_new(self) -> Send:
         return Send(self.old, YieldTo(self.order, self.new, self.deployment, self.force))
@@ -524,11 +617,16 @@ class Handoff(msgspec.Struct):
         return [*alarms, Finish(phase, reason, leader if alive else "")]
 
 
-_BEFORE = (Phase.PREPARING, Phase.REHEARSING)
+_BEFORE = (Phase.PREPARING, Phase.REHEARSING, Phase.PREPARED)
 _NEW_LEADS = (Phase.PROBATION, Phase.REVERTING, Phase.RETIRING)
 _UNSEEN = "ended while no supervisor looked"
+_STOPPED = "it did not take the lease in time"
 _ALARMS = ("start", "rehearse", "boundary", "repeat", "probation", "retire", "succeed")
 _PATIENCE = {Phase.PREPARING: "start", Phase.REHEARSING: "rehearse"}
+
+
+def _leads(seen: Seen | None) -> TypeGuard[Seen]:
+    return seen is not None and seen.role == "leading"
 
 
 def _stays(seen: Seen | None) -> bool:
@@ -570,6 +668,7 @@ RULES: dict[Phase, dict[type, Rule]] = {
     Phase.PREPARING: {
         StandsBy: Rule(Handoff._stands_by, (_P.PREPARING,)),
         Begin: Rule(Handoff._begin, (_P.PREPARING,)),
+        Cleared: Rule(Handoff._cleared, (_P.PREPARING, _P.ABORTED)),
         Seen: Rule(Handoff._seen_preparing, (_P.PREPARING, _P.REHEARSING, _P.ABORTED)),
         CannotRead: Rule(Handoff._give_up, (_P.PREPARING, _P.ABORTED)),
         Exited: Rule(Handoff._give_up, (_P.PREPARING, _P.ABORTED, _P.SUCCEEDING)),
@@ -578,14 +677,35 @@ RULES: dict[Phase, dict[type, Rule]] = {
     },
     Phase.REHEARSING: {
         StandsBy: Rule(Handoff._stands_by, (_P.REHEARSING,)),
+        Cleared: Rule(Handoff._cleared, (_P.REHEARSING, _P.PROBATION, _P.REVERTING, _P.DONE, _P.ABORTED)),
         Seen: Rule(
             Handoff._seen_rehearsing,
-            (_P.REHEARSING, _P.WAITING, _P.TRANSFERRING, _P.PROBATION, _P.DONE, _P.ABORTED, _P.ROLLED_BACK),
+            (
+                _P.REHEARSING,
+                _P.PREPARED,
+                _P.WAITING,
+                _P.TRANSFERRING,
+                _P.PROBATION,
+                _P.DONE,
+                _P.ABORTED,
+                _P.ROLLED_BACK,
+            ),
         ),
         CannotRead: Rule(Handoff._give_up, (_P.REHEARSING, _P.CANCELLING, _P.ABORTED)),
         Exited: Rule(Handoff._give_up, (_P.REHEARSING, _P.CANCELLING, _P.ABORTED, _P.SUCCEEDING)),
         Abort: Rule(Handoff._give_up, (_P.CANCELLING, _P.ABORTED)),
         RungOut: Rule(Handoff._give_up, (_P.REHEARSING, _P.CANCELLING, _P.ABORTED)),
+    },
+    Phase.PREPARED: {
+        StandsBy: Rule(Handoff._stands_by, (_P.PREPARED,)),
+        Cleared: Rule(
+            Handoff._cleared,
+            (_P.WAITING, _P.REHEARSING, _P.PROBATION, _P.REVERTING, _P.DONE, _P.ABORTED),
+        ),
+        Seen: Rule(Handoff._seen_prepared, (_P.PREPARED, _P.PROBATION, _P.REVERTING, _P.DONE)),
+        CannotRead: Rule(Handoff._give_up, (_P.PREPARED, _P.ABORTED)),
+        Exited: Rule(Handoff._give_up, (_P.PREPARED, _P.ABORTED)),
+        Abort: Rule(Handoff._give_up, (_P.ABORTED,)),
     },
     Phase.WAITING: {
         StandsBy: Rule(Handoff._stands_by, (_P.WAITING,)),
@@ -633,7 +753,7 @@ RULES: dict[Phase, dict[type, Rule]] = {
     },
     Phase.REVERTING: {
         StandsBy: Rule(Handoff._stands_by, (_P.REVERTING,)),
-        Seen: Rule(Handoff._seen_probation, (_P.REVERTING, _P.ROLLED_BACK)),
+        Seen: Rule(Handoff._seen_reverting, (_P.REVERTING, _P.ROLLED_BACK)),
         CannotRead: Rule(Handoff._failed_in_probation, (_P.REVERTING,)),
         Exited: Rule(Handoff._died_in_probation, (_P.REVERTING, _P.DONE, _P.ROLLED_BACK, _P.SUCCEEDING)),
         Suspected: Rule(Handoff._suspected, (_P.REVERTING,)),

@@ -14,6 +14,7 @@ __all__ = [
     "Arm",
     "Begin",
     "CannotRead",
+    "Cleared",
     "Disarm",
     "Dismiss",
     "Exited",
@@ -42,6 +43,8 @@ class Phase(Enum):
     """The new worker starts: interpreter, imports, `on_start`."""
     REHEARSING = "rehearsing"
     """The new worker copies, migrates and loads the real state."""
+    PREPARED = "prepared"
+    """The new worker has caught up, and the deployment before this one is still in its probation."""
     WAITING = "waiting"
     """The old worker was ordered to yield at its next boundary."""
     CANCELLING = "cancelling"
@@ -129,6 +132,13 @@ class RungOut(msgspec.Struct, frozen=True):
     name: str
 
 
+class Cleared(msgspec.Struct, frozen=True):
+    """The deployment before this one has ended. `leader` leads now, under `epoch`; "": nobody does."""
+
+    leader: str
+    epoch: int
+
+
 class StandsBy(msgspec.Struct, frozen=True):
     """This third worker has the state and takes the lease when its leader dies; "": there is none (any more)."""
 
@@ -142,10 +152,25 @@ class Found(msgspec.Struct, frozen=True):
     new: Seen | None
     settled: int = 0
     """The highest order that the old worker has carried out or cancelled."""
+    third: Seen | None = None
+    """A worker beside the two that leads, or else one that guards."""
+    cleared: bool = True
+    """The deployment before this one, if there was one, has ended too."""
 
 
 HandoffEvent = (
-    Begin | Seen | CannotRead | Exited | Suspected | Withdrawn | Abort | Revert | RungOut | StandsBy | Found
+    Begin
+    | Seen
+    | CannotRead
+    | Cleared
+    | Exited
+    | Suspected
+    | Withdrawn
+    | Abort
+    | Revert
+    | RungOut
+    | StandsBy
+    | Found
 )
 
 

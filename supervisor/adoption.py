@@ -123,15 +123,15 @@ class Adoption:
         await deployments.take_up(self._config)
         self._dismiss_the_rest()
         # Who follows without being part of a deployment does not come to lead; so this ends, one way or the other.
-        await bot.waiting.until(lambda: bot.stopping or bot.driver or bot.leading or not bot.roster.alive())
+        await bot.waiting.until(lambda: bot.stopping or bot.drivers or bot.leading or not bot.roster.alive())
         leading = bot.leading
-        if leading is None and bot.driver is None:
+        if leading is None and not bot.drivers:
             return bool(bot.stopping)
         if leading is not None:
             self._say(
                 f"adopted the bot: worker {leading.worker} (pid {leading.pid}) leads on release {leading.release}"
             )
-            if bot.driver is None:
+            if not bot.drivers:
                 deployments.shelf.promote(leading.release)
         bot.adopted()
         return True
@@ -166,12 +166,17 @@ class Adoption:
     def _dismiss_the_rest(self) -> None:
         bot = self._bot
         needed = {bot.leader}
-        if bot.driver is not None:
-            needed |= {bot.driver.handoff.old, bot.driver.handoff.new}
+        for driver in bot.drivers:
+            needed |= {driver.handoff.old, driver.handoff.new}
+        leads = bot.leading.release if bot.leading is not None else ""
         for member in bot.roster.alive():
-            # Who guards the leader is its standby, and comes to lead when that is dead: `Standby` keeps it or not.
+            if member.worker in needed:
+                continue
+            # `Standby` keeps them, or not: who guards the leader comes to lead when that is dead.
             guards = member.role == "following" and member.report is not None and member.report.guard
-            if member.worker not in needed and not guards:
+            if guards or (leads and member.release == leads and member.role in ("joining", "following")):
+                bot.standby.adopt(member)
+            else:
                 bot.crew.dismiss(member.worker, "an earlier supervisor left it behind")
 
 

@@ -45,7 +45,7 @@ from .starter import Starter, StartFailed
 from .waiting import Waiting
 from .watchdog import Bounds
 
-__all__ = ["Bot", "StartFailed"]
+__all__ = ["Bot"]
 
 _REPEAT = 500_000_000
 _ORDERS = 1000
@@ -53,7 +53,8 @@ _ORDERS = 1000
 
 _REASON = 500
 
-_NOT_YET = (Phase.PREPARING, Phase.REHEARSING, Phase.WAITING)
+_NOT_YET = (Phase.PREPARING, Phase.REHEARSING, Phase.PREPARED, Phase.WAITING)
+_CALM = (Phase.PROBATION, Phase.RETIRING)
 
 
 class Bot:
@@ -79,7 +80,8 @@ class Bot:
         self.starting = True
         self.stopping = ""
         """Why it is being stopped, "" when it is not."""
-        self.driver: Driver | None = None
+        self.drivers: list[Driver] = []
+        """Of the deployments under way, the one that began first before the other."""
         self.waiting = Waiting(outside.scheduler)
         self.errands = Errands(outside.scheduler, lambda: self.leader, self._send)
         self.crew = Crew(home, self.roster, news, outside, line=line, started=started, ended=self._ended)
@@ -98,7 +100,7 @@ class Bot:
             news,
             outside,
             leader=lambda: self.leading,
-            driver=lambda: self.driver,
+            drivers=lambda: self.drivers,
             runs=lambda release: self._runs.get(release),
             next_worker=next_worker,
         )
@@ -108,6 +110,8 @@ class Bot:
         self._epoch = 0
         self._lost: Member | None = None
         """The leader that was lost and has no successor yet."""
+        self._goes_on_with = ""
+        """The release to succeed it, when that is not its own: the new one was rolled back, and nobody leads."""
         self._starter = Starter(
             self.crew,
             news,
@@ -145,6 +149,15 @@ class Bot:
     def recovering(self) -> str:
         """Why the bot is being started again from its journal, "" when it is not."""
         return self._revival.recovering
+
+    @property
+    def calm(self) -> bool:
+        """Somebody leads, as far as is known, and nothing is under way that is about to change it."""
+        return not self.recovering and all(driver.phase in _CALM for driver in self.drivers)
+
+    def driver_of(self, deployment: int) -> Driver | None:
+        """The driver of a deployment under way, None when it has none yet, or no more."""
+        return next((driver for driver in self.drivers if driver.handoff.deployment == deployment), None)
 
     # starting, handing over, stopping
 
@@ -196,26 +209,40 @@ class Bot:
         rehearse_only: bool,
         told: Told,
     ) -> None:
-        """Begin a handoff from the leader to a new worker on `release`."""
+        """Begin a handoff from the leader to a new worker on `release`; behind the one that is in its probation."""
         new = self._next_worker()
-        order = deployment * _ORDERS
+        # A worker settles orders in their sequence, and deployments that waited begin out of theirs.
+        given = [member.report.order for member in self.roster.alive() if member.report is not None]
+        given += [driver.handoff.order for driver in self.drivers]
+        order = max(deployment, max(given, default=0) // _ORDERS + 1) * _ORDERS
         handoff = Handoff(deployment, self.leader, new, order, force, rehearse_only, granted=self._epoch)
+        handoff.after = self.drivers[-1].handoff.deployment if self.drivers else 0
         self._drive(handoff, release, config, told).begin()
 
     def take_up(self, kept: Kept, release: Release, config: Config, told: Told) -> None:
         """Go on with a handoff that an earlier supervisor began."""
-        self._drive(kept.handoff, release, config, told).take_up(kept)
+        handoff = kept.handoff
+        cleared = self.driver_of(handoff.after) is None
+        driver = self._drive(handoff, release, config, told)
+        leader = self.roster.leader()
+        beside = leader is not None and leader.worker not in (handoff.old, handoff.new)
+        driver.take_up(kept, leader if beside else self.standby.guarding, cleared=cleared)
 
     def _drive(self, handoff: Handoff, release: Release, config: Config, told: Told) -> Driver:
         def done(how: Finished) -> None:
-            self.driver = None
+            self.drivers.remove(driver)
+            old = self.roster.get(handoff.old)
+            if how.back and not how.leader and old is not None:
+                self._goes_on_with = old.release
             told.finished(how)
+            for other in [one for one in self.drivers if one.handoff.after == handoff.deployment]:
+                other.cleared(self.leader, self._epoch)
             self._look_for_leader()
             self.standby.look()
             self.waiting.stir()
 
         self._runs[release.id] = release, config
-        self.driver = Driver(
+        driver = Driver(
             handoff,
             config.handoff,
             _Hands(self.crew, release, config, handoff),
@@ -224,8 +251,9 @@ class Bot:
             self._outside,
             msgspec.structs.replace(told, finished=done),
         )
+        self.drivers.append(driver)
         self.standby.look()
-        return self.driver
+        return driver
 
     async def stop(self, why: str) -> str:
         """Stop the bot for good, at a boundary: its `on_stop` runs. Returns what went wrong, "" when nothing did.
@@ -237,7 +265,9 @@ class Bot:
         self.waiting.stir()
         await self.waiting.until(lambda: not self.recovering)
         self.errands.give_up("the bot is being stopped")
-        while (driver := self.driver) is not None:
+        while self.drivers:
+            # One that is behind another is given up first.
+            driver = self.drivers[-1]
             phase = driver.phase
             if phase in _NOT_YET:
                 driver.abort(why)
@@ -271,8 +301,8 @@ class Bot:
         self.guard.close()
         self.standby.close()
         self._revival.close()
-        if self.driver is not None:
-            self.driver.close()
+        for driver in self.drivers:
+            driver.close()
         self.crew.let_go()
 
     # what is heard
@@ -302,8 +332,8 @@ class Bot:
                 self.errands.answered(message)
             case _:
                 pass
-        if self.driver is not None:
-            self.driver.heard(worker, message)
+        for driver in list(self.drivers):
+            driver.heard(worker, message)
         if isinstance(message, Report | Ready):
             self.standby.look()
         self.waiting.stir()
@@ -319,8 +349,8 @@ class Bot:
         if member.worker == self.leader:
             self.leader = ""
             self._lost = member
-        if self.driver is not None:
-            self.driver.exited(member.worker, reason)
+        for driver in list(self.drivers):
+            driver.exited(member.worker, reason)
         self._look_for_leader()
         self.waiting.stir()
 
@@ -339,14 +369,14 @@ class Bot:
         self.leader = member.worker
         self._epoch = report.epoch
         self._revival.led()
-        self._lost = None
+        self._lost, self._goes_on_with = None, ""
         self._changed(member.worker, member.release, report.cause, report.seq + 1)
         self.errands.resend()
 
     def _look_for_leader(self) -> None:
         """Say so when nobody leads, and nothing is under way that would change it."""
         lost = self._lost
-        if self.leader or self.driver is not None or self.starting or lost is None or self._revival.busy:
+        if self.leader or self.drivers or self.starting or lost is None or self._revival.busy:
             return
         self._lost = None
         reason = f"worker {lost.worker} ended: {lost.ended.reason if lost.ended else ''}"
@@ -355,7 +385,7 @@ class Bot:
             return
         if self.standby.guarding is None:
             self._changed("", "", reason, 0)
-        self._revival.begin(lost, reason, self._look_for_leader)
+        self._revival.begin(self._goes_on_with or lost.release, reason, self._look_for_leader)
 
     def _changed(self, worker: str, release: str, cause: str, seq: int) -> None:
         self.news.tell(

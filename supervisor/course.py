@@ -29,14 +29,11 @@ from .shelf import Shelf
 from .starter import StartFailed
 from .underway import Begun, Left, Underway
 
-__all__ = ["LEFT", "Course"]
-
-LEFT = "deployment under way"
-"""Under what a `Left` is kept in the history."""
+__all__ = ["Course", "left_key"]
 
 
 class Course:
-    """Sees deployments of `bot` through. `ended(underway, how)` is called when one has ended."""
+    """Sees deployments of `bot` through. `ended(underway, how, config)` is called when one has ended."""
 
     def __init__(
         self,
@@ -45,7 +42,7 @@ class Course:
         archive: Archive,
         preparer: Preparer,
         logs: Path,
-        ended: Callable[[Underway, DeploymentEnded], None],
+        ended: Callable[[Underway, DeploymentEnded, Config], None],
     ) -> None:
         self._bot = bot
         self._shelf = shelf
@@ -106,25 +103,32 @@ class Course:
         account = Account(bot.news, deployment, self._logs)
         for warning in underway.warnings:
             account.line("release", warning)
-        if ready is not None:
+        if ready is not None and bot.calm:
             self._hand_over(underway, release, ready, force=force)
         else:
-            self._spawn(self._prepare(underway, release, config, account, kind=kind, force=force))
+            self._spawn(self._prepare(underway, release, config, ready, account, kind=kind, force=force))
         return Begun(deployment, release.id, previous)
 
     def take_up(self, underway: Underway, left: Left, release: Release, config: Config) -> None:
         """Go on with one that an earlier supervisor left."""
-        underway.release = release.id
-        self._bot.take_up(left.kept, release, config, self._told(underway, config, left.before))
+        underway.release, underway.previous, underway.before = release.id, left.previous, left.before
+        self._bot.take_up(left.kept, release, config, self._told(underway, config))
 
     def cancel(self, underway: Underway, reason: str) -> None:
         """Have it end, and the old code lead."""
         underway.cancelled = underway.cancelled or reason
-        if self._bot.driver is not None:
-            self._bot.driver.abort(reason)
+        driver = self._bot.driver_of(underway.deployment)
+        if driver is not None:
+            driver.abort(reason)
         else:
             self._preparer.cancel(reason)
             self._bot.waiting.stir()
+
+    def tidy(self, keep: int) -> None:
+        """Remove old releases but the newest `keep`. Nothing may be under way: it could be one of them."""
+        alive = self._bot.roster.alive()
+        in_use, pids = {member.release for member in alive}, [member.pid for member in alive]
+        self._spawn(self._shelf.prune(keep, in_use, pids))
 
     async def close(self) -> None:
         """Wait for what is still being built or tidied up."""
@@ -138,32 +142,40 @@ class Course:
         underway: Underway,
         release: Release,
         config: Config,
+        ready: Config | None,
         account: Account,
         *,
         kind: Kind,
         force: bool,
     ) -> None:
-        """Build and check the release, then hand over to it; the bot goes on meanwhile."""
+        """Build and check the release, when it is not ready, and hand over to it; the bot goes on meanwhile."""
         bot = self._bot
+        if ready is None:
+            try:
+                ready = await self._build(underway, release, config, account, check=kind == "deploy")
+            except NeverblinkError as problem:
+                self._finish(underway, config, never(underway.cancelled or problem.message, bot.leader))
+                return
+        # A leader that died meanwhile is being succeeded, or started again: that is no reason to begin anew.
+        await bot.waiting.until(lambda: bot.calm or bool(underway.cancelled or bot.stopping))
+        self._hand_over(underway, release, ready, force=force)
+
+    async def _build(
+        self, underway: Underway, release: Release, config: Config, account: Account, *, check: bool
+    ) -> Config:
         begun = time.monotonic_ns()
         self._enter(underway, "building", "", 0)
-        reason = underway.cancelled
-        if not reason:
-            try:
-                check = kind == "deploy"
-                config = await self._preparer.prepare(release.id, release.path, config, account, check=check)
-            except NeverblinkError as problem:
-                reason = problem.message
-            except Exception as bug:
-                bot.news.trouble(f"the build failed: {bug!r}")
-                reason = f"the supervisor failed at building it ({bug!r})"
-        if reason:
-            self._finish(underway, config, never(underway.cancelled or reason, bot.leader))
-            return
+        if underway.cancelled:
+            raise NeverblinkError(underway.cancelled)
+        try:
+            ready = await self._preparer.prepare(release.id, release.path, config, account, check=check)
+        except NeverblinkError:
+            raise
+        except Exception as bug:
+            self._bot.news.trouble(f"the build failed: {bug!r}")
+            raise NeverblinkError(f"the supervisor failed at building it ({bug!r})") from bug
         self._enter(underway, "preparing", "building", time.monotonic_ns() - begun)
-        # A leader that died while it was built is being started again: that is no reason to begin anew.
-        await bot.waiting.until(lambda: not bot.recovering or bool(underway.cancelled or bot.stopping))
-        self._hand_over(underway, release, config, force=force)
+        return ready
 
     def _enter(self, underway: Underway, phase: str, before: str, took: int) -> None:
         underway.doing = phase
@@ -188,7 +200,8 @@ class Course:
         if underway.cancelled or bot.stopping or not bot.leader:
             self._finish(underway, config, never(underway.cancelled or bot.stopping or bot.down, bot.leader))
             return
-        told = self._told(underway, config, self._shelf.releases.previous())
+        underway.before = self._shelf.releases.previous()
+        told = self._told(underway, config)
         bot.hand_over(
             underway.deployment, release, config, force=force, rehearse_only=underway.dry_run, told=told
         )
@@ -217,16 +230,25 @@ class Course:
             how = Finished(Phase.DONE, "", bot.leader, took_over=True)
         self._finish(underway, config, how)
 
-    def _told(self, underway: Underway, config: Config, before: str | None) -> Told:
-        """What is to be done as it goes on. `before` is the release that was `previous` until then."""
+    def _told(self, underway: Underway, config: Config) -> Told:
+        """What is to be done as it goes on."""
 
         def keep(kept: Kept) -> None:
-            self._archive.write(lambda history: history.keep(LEFT, Left(kept, before)))
+            left = Left(kept, underway.previous, underway.before)
+            self._archive.write(lambda history: history.keep(left_key(underway.deployment), left))
+            # Its phase may have changed by itself, with time.
+            self._bot.waiting.stir()
+
+        def turned(worker: str) -> None:
+            member = self._bot.roster.get(worker)
+            underway.previous = member.release if member is not None else ""
+            underway.before = self._shelf.releases.previous()
 
         return Told(
             kept=keep,
+            turned=turned,
             committed=lambda: self._shelf.promote(underway.release),
-            reverted=lambda: self._shelf.put_back(underway.previous, before),
+            reverted=lambda: self._shelf.put_back(underway.previous, underway.before),
             finished=lambda how: self._finish(underway, config, how),
         )
 
@@ -247,13 +269,15 @@ class Course:
             rollback=how.rollback,
         )
         self._bot.news.tell(ended)
-        self._archive.write(lambda history: history.drop(LEFT))
-        self._ended(underway, ended)
-        alive = self._bot.roster.alive()
-        in_use, pids = {member.release for member in alive}, [member.pid for member in alive]
-        self._spawn(self._shelf.prune(config.keep.releases, in_use, pids))
+        self._archive.write(lambda history: history.drop(left_key(underway.deployment)))
+        self._ended(underway, ended, config)
 
     def _spawn(self, work: Coroutine[object, object, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+def left_key(deployment: int) -> str:
+    """Under what a `Left` of this deployment is kept in the history."""
+    return f"deployment {deployment} under way"

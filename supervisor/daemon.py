@@ -438,6 +438,7 @@ class _Daemon:
             now=time.time_ns(),
             home=str(self._home.path),
             underway=self._deployments.underway,
+            proving=self._deployments.proving,
             waiting=self._deployments.waiting,
             last=self._deployments.last,
             lock=self._freeze.lock,

@@ -1,4 +1,8 @@
-"""Deployments: carries out `deploy`, `rollback` and `abort`, one deployment at a time.
+"""Deployments: carries out `deploy`, `rollback` and `abort`.
+
+One deployment prepares at a time, and it may do so while the one before it is in its probation: then three generations
+are alive, and the new one hands over when the probation has ended. `abort` is about the one that prepares, `rollback`
+about the one in its probation.
 
 A deployment is first let in (`admission`), then a release is made of the directory or the commit, on a thread, and then
 it has a number and goes its way (`course`). A rollback is a deployment of an earlier release, or, in a probation, one
@@ -15,12 +19,12 @@ import msgspec
 from ..protocol.commands import Abort, Deploy, Rollback
 from ..protocol.errors import NeverblinkError
 from ..protocol.events import DeploymentEnded
-from ..protocol.handoff import Phase
+from ..protocol.handoff import NO_BOUNDARY, Phase
 from .admission import Admission
 from .archive import Archive
 from .bot import Bot
 from .config import Config, ConfigError
-from .course import LEFT, Course
+from .course import Course, left_key
 from .disk import DiskFull
 from .ended import ended_of, ended_unseen, fault_of
 from .freeze import Freeze
@@ -39,6 +43,9 @@ from .underway import Begun, Left, Underway, busy
 __all__ = ["Deployments"]
 
 _TOO_LATE = (Phase.REVERTING, Phase.RETIRING)
+_PROVING = (Phase.PROBATION, Phase.RETIRING)
+_GENERATIONS = 3
+"""So many are alive at once, at most: the old one and the new one of a probation, and one that prepares."""
 
 
 class Deployments:
@@ -56,17 +63,28 @@ class Deployments:
         self.releases = releases
         self.shelf = Shelf(releases, preparer, bot.news.trouble)
         self.runs = Runs(releases, archive, preparer)
-        self.underway: Underway | None = None
         self.last: DeploymentEnded | None = None
         """How the last one ended."""
         self._bot = bot
         self._archive = archive
         self._preparer = preparer
         self._newest = 0
-        self._admission = Admission(bot, freeze, archive, free=lambda: self.underway is None)
+        self._underway: list[Underway] = []
+        """The one that began first before the other."""
+        self._admission = Admission(bot, freeze, archive, self._is_free)
         self._course = Course(bot, self.shelf, archive, preparer, logs, self._ended)
-        self._left: tuple[Left, Deployment] | None = None
+        self._left: list[tuple[Left, Deployment]] = []
         """What an earlier supervisor left under way."""
+
+    @property
+    def underway(self) -> Underway | None:
+        """The one under way that began last."""
+        return self._underway[-1] if self._underway else None
+
+    @property
+    def proving(self) -> Underway | None:
+        """The one in its probation, while the next one prepares."""
+        return self._underway[0] if len(self._underway) > 1 else None
 
     @property
     def waiting(self) -> tuple[Waiter, ...]:
@@ -78,15 +96,15 @@ class Deployments:
 
         One that they left unfinished is to be taken up; one that had not begun yet, as far as is known, is ended.
         """
-        left: Left | None = None
-        try:
-            left = await self._archive.ask(lambda history: history.kept(LEFT, Left))
-        except HistoryError as problem:
-            # Of a neverblink that keeps it in another way: the workers finish or undo it without us.
-            self._bot.news.trouble(problem.message)
         for row in await self._archive.ask(lambda history: history.unfinished()):
-            if left is not None and row.id == left.kept.handoff.deployment:
-                self._left = left, row
+            left: Left | None = None
+            try:
+                left = await self._archive.ask(lambda history, row=row: history.kept(left_key(row.id), Left))
+            except HistoryError as problem:
+                # Of a neverblink that keeps it in another way: the workers finish or undo it without us.
+                self._bot.news.trouble(problem.message)
+            if left is not None:
+                self._left.append((left, row))
             else:
                 self._bot.news.tell(ended_unseen(row, self._bot.news.now()))
         rows = await self._archive.ask(lambda history: history.deployments(1))
@@ -95,28 +113,25 @@ class Deployments:
             self.last = ended_of(rows[0])
 
     async def take_up(self, otherwise: Config) -> None:
-        """Go on with the deployment that an earlier supervisor left under way, where there is one.
+        """Go on with the deployments that an earlier supervisor left under way.
 
-        All workers that are alive are known, and have said what they are. If its own configuration can't be read any
-        more, that of the bot, `otherwise`, has to do.
+        All workers that are alive are known, and have said what they are. If a deployment's own configuration can't be
+        read any more, that of the bot, `otherwise`, has to do.
         """
-        if self._left is None:
-            return
-        (left, row), self._left = self._left, None
-        try:
-            release, config = await self.runs.of(row.release)
-        except NeverblinkError as problem:
-            self._bot.news.trouble(f"deployment {row.id}: {problem.message}")
-            path = self.releases.directory / row.release
-            release, config = Release(row.release, path, 0, "", "", 0, 0), otherwise
-        command: Deploy | Rollback = (
-            Rollback(release=row.release, who=row.who, why=row.why)
-            if row.kind == "rollback"
-            else Deploy(path=release.origin, who=row.who, why=row.why, dry_run=row.dry_run)
-        )
-        self.underway = underway = Underway(command, row.id, row.begun)
-        underway.previous = row.previous
-        self._course.take_up(underway, left, release, config)
+        # The one in its probation first: it may have waited less long, and so have the higher number.
+        self._left.sort(key=lambda pair: bool(pair[0].kept.handoff.after))
+        found = [(left, row, *await self._run_of(row, otherwise)) for left, row in self._left]
+        self._left.clear()
+        # At once: each of them has to know of the one before it, and nothing may be heard in between.
+        for left, row, release, config in found:
+            command: Deploy | Rollback = (
+                Rollback(release=row.release, who=row.who, why=row.why)
+                if row.kind == "rollback"
+                else Deploy(path=release.origin, who=row.who, why=row.why, dry_run=row.dry_run)
+            )
+            underway = Underway(command, row.id, row.begun)
+            self._underway.append(underway)
+            self._course.take_up(underway, left, release, config)
 
     async def deploy(self, command: Deploy) -> Begun | DeploymentEnded:
         """Begin a deployment, and with `wait` see it through. Raises `Refusal`."""
@@ -138,14 +153,13 @@ class Deployments:
     async def rollback(self, command: Rollback) -> Begun | DeploymentEnded:
         """Hand over to an earlier release. In the probation of a newer one that is one message. Raises `Refusal`."""
         self._admission.check(frozen=False)
-        underway = self.underway
-        if underway is not None:
-            return await self._revert(underway, command)
+        if self._underway:
+            return await self._revert(self._underway[0], command)
         leads = self._bot.leading.release if self._bot.leading is not None else ""
         release = await self.shelf.earlier(command.release, leads)
         self._admission.check(frozen=False)
-        if self.underway is not None:
-            raise busy(self.underway)
+        if self._underway:
+            raise busy(self._underway[0])
         underway = self._claim(command)
         try:
             config = await self.runs.config_of(release)
@@ -157,8 +171,10 @@ class Deployments:
         return await self._through(underway, begun, command.wait)
 
     def abort(self, command: Abort) -> Begun:
-        """Cancel the deployment that runs, or the one that waits under its number. Raises `Refusal` when there is none,
-        or it is past that."""
+        """Cancel the deployment that began last, or the one with this number, also when that waits for its turn.
+
+        Raises `Refusal` when there is none, or it is past that.
+        """
         by = f" by {command.who}" if command.who else ""
         reason = f"cancelled{by}" + (f": {command.why}" if command.why else "")
         if self._admission.cancel(command.deployment, reason):
@@ -166,13 +182,18 @@ class Deployments:
         underway = self.underway
         if underway is None:
             raise Refusal("not-found", "no deployment is under way: there is nothing to abort")
-        if command.deployment not in (0, underway.deployment):
+        if command.deployment:
+            underway = next((one for one in self._underway if one.deployment == command.deployment), None)
+        if underway is None:
+            numbers = [one.deployment for one in self._underway]
+            are = f"{' and '.join(map(str, numbers))} {'are' if len(numbers) > 1 else 'is'}"
             raise Refusal(
                 "not-found",
-                f"deployment {command.deployment} is not under way, {underway.deployment} is: see `neverblink status`",
-                deployment=underway.deployment,
+                f"deployment {command.deployment} is not under way, {are}: see `neverblink status`",
+                deployment=numbers[-1],
             )
-        phase = self._bot.driver.phase if self._bot.driver is not None else None
+        driver = self._bot.driver_of(underway.deployment)
+        phase = driver.phase if driver is not None else None
         if phase in _TOO_LATE:
             told = (
                 "is being rolled back already"
@@ -185,8 +206,7 @@ class Deployments:
 
     async def settle(self, why: str) -> None:
         """Cancel what has not begun yet, and wait until it has gone."""
-        underway = self.underway
-        if underway is not None and self._bot.driver is None:
+        for underway in self._without_driver():
             self._course.cancel(underway, why)
             await asyncio.wait([underway.ended])
 
@@ -195,8 +215,9 @@ class Deployments:
         it is told so."""
         self._admission.leave()
         await self.settle(why)
-        underway = self.underway
-        if underway is not None and not underway.ended.done():
+        for underway in self._underway:
+            if underway.ended.done():
+                continue
             underway.ended.set_exception(
                 Refusal(
                     "failed",
@@ -210,8 +231,8 @@ class Deployments:
 
     async def close(self) -> None:
         """End what is being built, and wait for what is still being tidied up."""
-        if self.underway is not None and self._bot.driver is None:
-            self._course.cancel(self.underway, "the supervisor ends")
+        for underway in self._without_driver():
+            self._course.cancel(underway, "the supervisor ends")
         await self._course.close()
 
     # parts
@@ -239,13 +260,32 @@ class Deployments:
             self._unclaim(underway, number)
         return await self._through(underway, begun, command.wait)
 
+    def _is_free(self) -> bool:
+        """Whether there is room for one more: nothing is under way but one that is in its probation, or past it."""
+        if not self._underway:
+            return True
+        driver = self._bot.driver_of(self._underway[-1].deployment)
+        return len(self._underway) < _GENERATIONS - 1 and driver is not None and driver.phase in _PROVING
+
+    def _without_driver(self) -> list[Underway]:
+        return [one for one in self._underway if self._bot.driver_of(one.deployment) is None]
+
     async def _make_way(self, *, replace: bool) -> None:
-        """Wait for the deployment that runs to end, having cancelled it; or refuse."""
-        while (underway := self.underway) is not None:
+        """See that there is room for one more: `replace` has everything end that is under way. Or refuse."""
+        while self._underway and (replace or not self._is_free()):
+            underway = self._underway[-1]
             if not replace:
                 raise busy(underway)
             self._course.cancel(underway, "replaced by another deployment")
             await asyncio.wait([underway.ended])
+
+    async def _run_of(self, row: Deployment, otherwise: Config) -> tuple[Release, Config]:
+        try:
+            return await self.runs.of(row.release)
+        except NeverblinkError as problem:
+            self._bot.news.trouble(f"deployment {row.id}: {problem.message}")
+            path = self.releases.directory / row.release
+            return Release(row.release, path, 0, "", "", 0, 0), otherwise
 
     def _next(self) -> int:
         """The number of the next deployment."""
@@ -253,24 +293,27 @@ class Deployments:
         return self._newest
 
     def _claim(self, command: Deploy | Rollback, number: int = 0) -> Underway:
-        self.underway = Underway(command, number or self._next(), self._bot.news.now())
-        return self.underway
+        underway = Underway(command, number or self._next(), self._bot.news.now())
+        self._underway.append(underway)
+        return underway
 
     def _unclaim(self, underway: Underway, number: int = 0) -> None:
         """It could not begin: somebody else may, under its number, if it has not waited under that."""
         if not underway.release:
             if not number and underway.deployment == self._newest:
                 self._newest -= 1
-            self.underway = None
+            self._underway.remove(underway)
             underway.ended.set_result(None)
             self._bot.waiting.stir()
 
-    def _ended(self, underway: Underway, ended: DeploymentEnded) -> None:
+    def _ended(self, underway: Underway, ended: DeploymentEnded, config: Config) -> None:
         self.last = ended
-        self.underway = None
+        self._underway.remove(underway)
         if not underway.ended.done():
             underway.ended.set_result(ended)
         self._bot.waiting.stir()
+        if not self._underway:
+            self._course.tidy(config.keep.releases)
 
     async def _through(self, underway: Underway, begun: Begun, wait: bool) -> Begun | DeploymentEnded:
         if not wait:
@@ -283,7 +326,7 @@ class Deployments:
         return ended
 
     async def _revert(self, underway: Underway, command: Rollback) -> Begun | DeploymentEnded:
-        driver = self._bot.driver
+        driver = self._bot.driver_of(underway.deployment)
         if (
             driver is None
             or driver.phase is not Phase.PROBATION
@@ -292,9 +335,16 @@ class Deployments:
             raise busy(underway)
         by = f" by {command.who}" if command.who else ""
         driver.revert(f"rolled back{by}" + (f": {command.why}" if command.why else ""))
-        begun = Begun(underway.deployment, underway.previous, underway.release)
         if not command.wait:
-            return begun
+            return Begun(underway.deployment, underway.previous, underway.release)
+        await self._bot.waiting.until(lambda: underway.ended.done() or driver.phase is Phase.PROBATION)
+        if not underway.ended.done():
+            raise Refusal(
+                "boundary",
+                f"not rolled back: {NO_BOUNDARY}. Deployment {underway.deployment} leads on, and its probation has "
+                "begun anew",
+                deployment=underway.deployment,
+            )
         ended = await asyncio.shield(underway.ended)
         assert ended is not None
         if ended.release != underway.previous:

@@ -121,8 +121,12 @@ class Driver:
     def begin(self) -> None:
         self._feed(machine.Begin())
 
-    def take_up(self, kept: Kept) -> None:
-        """Go on with what an earlier supervisor began. The workers have told again what they are and what they did."""
+    def take_up(self, kept: Kept, third: Member | None, *, cleared: bool) -> None:
+        """Go on with what an earlier supervisor began. The workers have told again what they are and what they did.
+
+        `third` is a worker beside the two that leads, or else one that guards. `cleared`: the deployment before this
+        one has ended.
+        """
         self._took_over = kept.took_over
         self.progress.resume(kept.since)
         old, new = self._roster.get(self.handoff.old), self._roster.get(self.handoff.new)
@@ -133,13 +137,19 @@ class Driver:
             self.progress.handed = new.handed
             self._ticked = new.report is not None and new.report.ticks > 0
         settled = old.report.order if old is not None and old.report is not None else 0
-        self._feed(machine.Found(self._found(old), self._found(new), settled))
+        self._feed(machine.Found(self._found(old), self._found(new), settled, self._found(third), cleared))
         if self.phase not in (Phase.PREPARING, Phase.REHEARSING):
             self._hands.free(self.handoff.new)
+        if self.phase is Phase.PREPARED and not self.progress.holding:
+            self._waits_its_turn()
         for member in (old, new):
             holding = member.holding if member is not None else None
             if holding is not None and holding.order == self._ordered:
                 self.progress.holding = holding.reason
+
+    def cleared(self, leader: str, epoch: int) -> None:
+        """The deployment before this one has ended, and `leader` leads, "" for nobody."""
+        self._feed(machine.Cleared(leader, epoch))
 
     def abort(self, reason: str) -> None:
         """The operator cancels the deployment."""
@@ -227,6 +237,8 @@ class Driver:
                 before, kept = self.handoff.phase, copy(self.handoff)
                 event = self._events.popleft()
                 commands = self.handoff.step(event)
+                if self.handoff.old != kept.old and not self.ended:
+                    self._turned()
                 self._moved(before, event)
                 if (self.handoff != kept or isinstance(event, machine.Begin)) and not self.ended:
                     self._told.kept(Kept(copy(self.handoff), self.progress.since, self._took_over))
@@ -263,6 +275,12 @@ class Driver:
             return
         self.progress.spawned(member)
 
+    def _turned(self) -> None:
+        """The deployment before this one was rolled back: another worker is the one to take over from."""
+        old = self.handoff.old
+        self._told.turned(old)
+        self.progress.step("turned", f"worker {old} leads: it goes on beside that one", 0, {"worker": old})
+
     def _moved(self, before: Phase, event: HandoffEvent) -> None:
         """The machine has taken a step: tell of a new phase, and do what belongs to it."""
         phase = self.handoff.phase
@@ -276,6 +294,8 @@ class Driver:
             self._hands.free(self.handoff.new)
         self._alarms.disarm("show")
         self.progress.entered(phase, before)
+        if phase is Phase.PREPARED:
+            self._waits_its_turn()
         if phase is Phase.PROBATION:
             self._rung("show")
         if before is Phase.REVERTING and phase is Phase.PROBATION:
@@ -287,6 +307,9 @@ class Driver:
             self._told.committed()
         elif self._took_over and phase is Phase.ROLLED_BACK and self._other_leads(event):
             self._told.reverted()
+
+    def _waits_its_turn(self) -> None:
+        self.progress.held("", f"the probation of deployment {self.handoff.after}")
 
     def _leads_now(self, event: HandoffEvent, worker: str) -> bool:
         match event:
@@ -308,9 +331,10 @@ class Driver:
 
     def _finish(self, command: machine.Finish) -> None:
         self._alarms.close()
-        self._told.finished(
-            self.progress.finished(command, no_boundary=self._no_boundary, took_over=self._took_over)
-        )
+        how = self.progress.finished(command, no_boundary=self._no_boundary, took_over=self._took_over)
+        if self._took_over and how.back and not how.leader:
+            self._told.reverted()
+        self._told.finished(how)
 
     # from the world to the machine
 
@@ -399,7 +423,7 @@ class Driver:
 
     def _is_of_ours(self, handed: Handed) -> bool:
         """Whether the old worker's first tick is one after this handoff. The one it began with may be told late."""
-        return handed.epoch > self.handoff.granted
+        return not self.handoff.after and handed.epoch > self.handoff.granted
 
     def _has_ticked(self) -> None:
         self._ticked = True

@@ -39,6 +39,11 @@ class Finished(msgspec.Struct, frozen=True):
     missed: int = 0
     rollback: str = ""
 
+    @property
+    def back(self) -> bool:
+        """It was rolled back, and the old code can go on: it leads, or is able to read what the new one wrote."""
+        return self.phase is Phase.ROLLED_BACK and (bool(self.leader) or self.rollback in ("", "newest"))
+
 
 class Kept(msgspec.Struct, frozen=True):
     """What a driver knows that a later one has to: the machine, since when (wall ns) it is in its phase, and whether
@@ -50,10 +55,12 @@ class Kept(msgspec.Struct, frozen=True):
 
 
 class Told(msgspec.Struct, frozen=True):
-    """Who is told how it goes: `kept(what)` whenever that has changed, before anything is done about it; `committed()`
-    when the new worker leads, `reverted()` when the old one leads again, `finished` once, last."""
+    """Who is told how it goes: `kept(what)` whenever that has changed, before anything is done about it;
+    `turned(worker)` when it is from another worker that it is going to take over, `committed()` when the new worker
+    leads, `reverted()` when the old one leads again, `finished` once, last."""
 
     kept: Callable[[Kept], None]
+    turned: Callable[[str], None]
     committed: Callable[[], None]
     reverted: Callable[[], None]
     finished: Callable[[Finished], None]

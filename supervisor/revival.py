@@ -1,8 +1,8 @@
 """The revival: a bot whose leader has died goes on, or is left down.
 
-Its standby takes over, where there is one. Else it is started again from its journal, on the release that led: at once
-after one death, more and more slowly after deaths in a row, and in the end no more. A bot that is down stays so until
-somebody names the code to start it with.
+Its standby takes over, where there is one. Else it starts again from its journal, on the release that led, or on the
+one before when that was rolled back: at once after one death, more and more slowly after deaths in a row, and in the
+end no more. A bot that is down stays so until somebody names the code to start it with.
 """
 
 from __future__ import annotations
@@ -84,10 +84,10 @@ class Revival:
         """Somebody leads."""
         self.down = self.recovering = ""
 
-    def begin(self, lost: Member, reason: str, done: Callable[[], None]) -> None:
-        """Have the bot go on after `lost`. `done` is called when that has ended, one way or the other."""
+    def begin(self, release: str, reason: str, done: Callable[[], None]) -> None:
+        """Have the bot go on, on this release. `done` is called when that has ended, one way or the other."""
         self.recovering = reason
-        self._task = asyncio.get_running_loop().create_task(self._revive(lost))
+        self._task = asyncio.get_running_loop().create_task(self._revive(release))
         self._task.add_done_callback(lambda _: done())
 
     async def start_again(self, release: Release, config: Config, why: str) -> None:
@@ -115,12 +115,12 @@ class Revival:
         if self._task is not None:
             self._task.cancel()
 
-    async def _revive(self, lost: Member) -> None:
+    async def _revive(self, release: str) -> None:
         if await self._succeeded():
             return
-        run = self._runs(lost.release)
+        run = self._runs(release)
         if run is None:
-            self.give_up(f"{self.recovering}; its release {lost.release} can't be started again")
+            self.give_up(f"{self.recovering}; its release {release} can't be started again")
             return
         pause = self._pause
         while True:

@@ -33,12 +33,12 @@ State = Literal["none", "starting", "ready", "behind", "given-up"]
 _REPEAT = 500_000_000
 _BEHIND = 500_000_000
 """A standby that applies a frame so long after its boundary cannot keep up."""
-_SETTLED = (Phase.PREPARING, Phase.REHEARSING, Phase.WAITING, Phase.PROBATION, Phase.RETIRING)
+_SETTLED = (Phase.PREPARING, Phase.REHEARSING, Phase.PREPARED, Phase.WAITING, Phase.PROBATION, Phase.RETIRING)
 """The phases in which it is known who leads, and stays so for a while."""
 
 
 class Standby:
-    """Keeps the standby of one bot. `leader()` and `driver()` are the bot's; `runs(release)` says how a release is run.
+    """Keeps the standby of one bot. `leader()` and `drivers()` are the bot's; `runs(release)`: how a release is run.
 
     `worker`, `state` and `reason` are what there is to tell.
     """
@@ -51,7 +51,7 @@ class Standby:
         outside: Outside,
         *,
         leader: Callable[[], Member | None],
-        driver: Callable[[], Driver | None],
+        drivers: Callable[[], list[Driver]],
         runs: Callable[[str], tuple[Release, Config] | None],
         next_worker: Callable[[], str],
     ) -> None:
@@ -63,7 +63,7 @@ class Standby:
         self._news = news
         self._outside = outside
         self._leader = leader
-        self._driver = driver
+        self._drivers = drivers
         self._runs = runs
         self._next_worker = next_worker
         self._begun = False
@@ -92,6 +92,10 @@ class Standby:
         """The bot runs. Before, nobody can tell a spare from a worker of a deployment that is yet to be picked up."""
         self._begun = True
         self.look()
+
+    def adopt(self, member: Member) -> None:
+        """An earlier supervisor started this one beside the leader, and it may not be ready yet."""
+        self._ours.add(member.worker)
 
     def leader_died(self, pause: int | None) -> None:
         """A leader has died; `pause` is what the rules about deaths in a row say (ns; None: no more)."""
@@ -124,20 +128,21 @@ class Standby:
         leader = self._leader()
         if not self._begun or self._closed or leader is None or not leader.alive:
             return
-        run, driver = self._runs(leader.release), self._driver()
+        run, drivers = self._runs(leader.release), self._drivers()
         if run is None:
             return
         wanted = run[1].standby
         spares = self._spares()
-        if driver is not None:
+        for driver in list(drivers):
             self._tell_driver(driver)
         if wanted:
             for member in spares:
                 self._guide(member, leader, guard=self._proven(member.release))
         right = [member for member in spares if member.release == leader.release]
-        if driver is None or driver.phase is Phase.RETIRING:
+        if all(driver.phase is Phase.RETIRING for driver in drivers):
             self._thin_out(spares, right, wanted)
-        if wanted and not right and (driver is None or driver.phase in _SETTLED) and self._may_start(leader):
+        calm = all(driver.phase in _SETTLED for driver in drivers)
+        if wanted and not right and calm and self._may_start(leader):
             self._start(*run, leader)
             right = [member for member in self._spares() if member.release == leader.release]
         self._tell(leader, wanted, right[0] if right else None)
@@ -151,8 +156,8 @@ class Standby:
 
     def _spares(self) -> list[Member]:
         """Workers that neither lead nor are part of a deployment: ours, and whoever is left over from one."""
-        leader, driver = self._leader(), self._driver()
-        taken = {driver.handoff.old, driver.handoff.new} if driver is not None else set[str]()
+        leader = self._leader()
+        taken = {worker for driver in self._drivers() for worker in (driver.handoff.old, driver.handoff.new)}
         if leader is not None:
             taken.add(leader.worker)
         return [
@@ -166,8 +171,8 @@ class Standby:
 
     def _proven(self, release: str) -> bool:
         """Whether this code may take the bot by itself: until a deployment stands, that is the old worker's."""
-        driver = self._driver()
-        if driver is None or driver.phase is Phase.RETIRING:
+        driver = next((one for one in self._drivers() if one.phase is not Phase.RETIRING), None)
+        if driver is None:
             return True
         old = self._roster.get(driver.handoff.old)
         return old is None or old.release == release
@@ -238,7 +243,7 @@ class Standby:
             state, reason = "starting", self.reason
             if self._given_up[0] == leader.release:
                 state, reason = "given-up", self._given_up[1]
-            elif self._driver() is not None:
+            elif self._drivers():
                 state, reason = "none", "a deployment is under way"
         elif not _guards(member):
             was_there = member.worker in self._loaded_at

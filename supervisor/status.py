@@ -171,6 +171,9 @@ class Status(msgspec.Struct, frozen=True):
     # beside it
     workers: tuple[WorkerSeen, ...]
     deployment: DeploymentSeen | None
+    """The one that began last, when several are under way: `abort` cancels it."""
+    probation: DeploymentSeen | None
+    """The one in its probation, while the next one prepares: `rollback` goes back from it."""
     standby: StandbySeen | None
     """None when there is to be none."""
     last: DeploymentEnded | None
@@ -194,6 +197,7 @@ def status_of(
     now: int,
     home: str,
     underway: Underway | None,
+    proving: Underway | None,
     waiting: Iterable[Waiter],
     last: DeploymentEnded | None,
     lock: Locked | None,
@@ -240,6 +244,7 @@ def status_of(
         ),
         workers=tuple(_worker(member) for member in bot.roster.alive()),
         deployment=_deployment(bot, underway) if underway else None,
+        probation=_deployment(bot, proving) if proving else None,
         waiting=tuple(_waiting(one) for one in waiting),
         standby=_standby(bot),
         last=last,
@@ -299,7 +304,7 @@ def _worker(member: Member) -> WorkerSeen:
 
 
 def _deployment(bot: Bot, underway: Underway) -> DeploymentSeen:
-    driver, command = bot.driver, underway.command
+    driver, command = bot.driver_of(underway.deployment), underway.command
     return DeploymentSeen(
         deployment=underway.deployment,
         phase=driver.phase.value if driver else underway.doing,

@@ -24,6 +24,9 @@ class Underway:
         self.at = at
         self.release = ""
         self.previous = ""
+        """The release that it takes over from."""
+        self.before: str | None = None
+        """The release that was led by before that one."""
         self.doing = "copying"
         """What is done before its driver begins: copying, building."""
         self.warnings: list[str] = []
@@ -38,10 +41,10 @@ class Underway:
 
 
 class Left(msgspec.Struct, frozen=True):
-    """What is kept of a deployment under way, for a supervisor that comes after this one. `before` is the release that
-    was `previous` when it began."""
+    """What is kept of a deployment under way, for a supervisor that comes after this one."""
 
     kept: Kept
+    previous: str
     before: str | None
 
 
@@ -55,9 +58,10 @@ class Begun(msgspec.Struct, frozen=True):
 
 def busy(underway: Underway) -> Refusal:
     """What to answer to somebody in whose way it is."""
+    number = underway.deployment
     return Refusal(
         "busy",
-        f"deployment {underway.deployment} is under way: wait for it, cancel it with `neverblink abort`, "
+        f"deployment {number} is under way: wait for it, cancel it with `neverblink abort {number}`, "
         "or supersede it with `deploy --replace`",
-        deployment=underway.deployment,
+        deployment=number,
     )

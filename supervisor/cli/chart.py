@@ -79,4 +79,6 @@ def mark_of(change: Change) -> str:
     # Whoever went on from a dead leader's journal is a first one that knows who was before.
     cause = "failover" if change.cause == "first" and change.before else change.cause
     sign = {"handoff": "▲", "takeback": "↩", "failover": "✖", "first": "●"}[cause]
-    return f"{sign}{change.worker}" + (f" #{change.deployment}" if change.deployment else "")
+    # Else the number would be that of the deployment that once brought this worker.
+    number = f" #{change.deployment}" if cause == "handoff" and change.deployment else ""
+    return f"{sign}{change.worker}{number}"

@@ -20,6 +20,7 @@ _WAITS = {
     "building": "making it ready to run",
     "preparing": "starting the new worker",
     "rehearsing": "rehearsing on the live state",
+    "prepared": "waiting for its turn",
     "waiting": "waiting for a boundary",
     "cancelling": "cancelling",
     "transferring": "handing over",
@@ -67,8 +68,8 @@ class Progress:
             case PhaseChanged():
                 self.phases[event.before] = self.phases.get(event.before, 0) + event.took
                 self._phase, self._since = event.phase, event.at
-                if event.before == "rehearsing" and event.phase == "waiting":
-                    # What held up the copy is over.
+                if event.before in ("rehearsing", "prepared") and event.phase in ("prepared", "waiting"):
+                    # What held up the copy, or kept it waiting for its turn, is over.
                     self.held = ""
                 self.refresh()
             case DeploymentEnded():
@@ -83,7 +84,7 @@ class Progress:
             self._screen.live("")
             return
         doing = _WAITS[self._phase]
-        if self._phase in ("rehearsing", "waiting") and self.held:
+        if self._phase in ("rehearsing", "prepared", "waiting") and self.held:
             doing += f": held by {self.held}"
         elapsed = max(0, self._now() - self._since)
         told = last(elapsed // 100_000_000 * 100_000_000)

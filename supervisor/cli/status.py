@@ -138,12 +138,15 @@ def _windows(status: Status, screen: Screen) -> list[str]:
 
 
 def _under_way(status: Status, screen: Screen) -> list[tuple[str, str]]:
-    one = status.deployment
-    if one is None:
-        return []
-    held = f", held by {one.holding}" if one.holding else ""
-    what = f"deployment {one.deployment} is {screen.warn(one.phase)}{held}, for {last(max(0, status.at - one.since))}"
-    return [("under way", f"{what}: {'rehearses ' if one.dry_run else ''}{one.release}".rstrip(": "))]
+    rows: list[tuple[str, str]] = []
+    for one in (status.probation, status.deployment):
+        if one is None:
+            continue
+        held = f", held by {one.holding}" if one.holding else ""
+        lasts = last(max(0, status.at - one.since))
+        what = f"deployment {one.deployment} is {screen.warn(one.phase)}{held}, for {lasts}"
+        rows.append(("under way", f"{what}: {'rehearses ' if one.dry_run else ''}{one.release}".rstrip(": ")))
+    return rows
 
 
 def _waiting(status: Status) -> list[tuple[str, str]]:

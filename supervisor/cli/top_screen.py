@@ -235,7 +235,7 @@ def _deployment(picture: Picture, width: int, height: int) -> list[Text]:
         held = f", held by {holding}" if holding else ""
         head = f"deployment {number}: {picture.phase}{held}, for {_whole(picture.now - picture.since)}"
     else:
-        head = f"deployment {number} has ended"
+        head = f"deployment {number}: {picture.lines[-1].name if picture.lines else 'over'}"
     return [_heading(head, width), *(_event(line) for line in picture.lines[-(height - 1) :])]
 
 

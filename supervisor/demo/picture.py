@@ -29,6 +29,7 @@ _ROWS = 6
 _PHASES = {
     "preparing": "starting the new process",
     "rehearsing": "rehearsing on the live state",
+    "prepared": "waiting for its turn",
     "waiting": "waiting for a boundary",
     "cancelling": "cancelling",
     "transferring": "handing over",

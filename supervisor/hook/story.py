@@ -18,6 +18,7 @@ __all__ = ["Story", "conclude"]
 
 _PHASES = {
     "rehearsing": "rehearsing on the live state",
+    "prepared": "waiting for its turn",
     "waiting": "waiting for a boundary",
     "cancelling": "cancelling",
     "reverting": "going back to the code of before",

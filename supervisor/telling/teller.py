@@ -45,7 +45,10 @@ class TargetSeen(msgspec.Struct, frozen=True):
 
 
 class Teller:
-    """Tells the targets of `settings` what happens to `bot`. `say` is for the log. To be closed."""
+    """Tells the targets of `settings` what happens to `bot`. `say` is for the log. To be closed.
+
+    Without apprise (`can_send`) nobody is told of anything, and that is said.
+    """
 
     def __init__(
         self,
@@ -54,11 +57,15 @@ class Teller:
         host: str,
         environment: Mapping[str, str],
         say: Callable[[str], None],
+        *,
+        can_send: bool | None = None,
     ) -> None:
         self._wording = Wording(bot, host)
         self._lines = [_Line(target, settings, bot, environment, say) for target in settings.targets]
-        if self._lines and importlib.util.find_spec("apprise") is None:
-            say(f"nobody is told of anything: {NO_LIBRARY}")
+        self._can_send = importlib.util.find_spec("apprise") is not None if can_send is None else can_send
+        if not self._can_send:
+            for line in self._lines:
+                line.trouble(NO_LIBRARY)
 
     @property
     def seen(self) -> tuple[TargetSeen, ...]:
@@ -66,7 +73,7 @@ class Teller:
 
     def note(self, event: events.Event) -> None:
         """Tell of the event, if it is worth that."""
-        if self._lines and not isinstance(event, events.Pulse):
+        if self._lines and self._can_send and not isinstance(event, events.Pulse):
             for note in self._wording.of(event):
                 for line in self._lines:
                     line.put(note)
@@ -102,7 +109,7 @@ class _Line:
         try:
             self._scheme = scheme_of(url_of(target, environment))
         except Unresolved as problem:
-            self._trouble(problem.message)
+            self.trouble(problem.message)
 
     @property
     def seen(self) -> TargetSeen:
@@ -171,12 +178,13 @@ class _Line:
                 lost = f", {self._outbox.lost} so far were lost" if self._outbox.lost else ""
                 self._say(f"notify {self._target.name}: messages arrive again{lost}")
         else:
-            self._trouble(receipt.reason)
+            self.trouble(receipt.reason)
             if self._outbox.failed(now, for_good=receipt.for_good):
                 self._say(f"notify {self._target.name}: a message is lost: {receipt.reason}")
         self._look()
 
-    def _trouble(self, reason: str) -> None:
+    def trouble(self, reason: str) -> None:
+        """Nothing arrives, and this is why."""
         if not self._failing:
             self._since = time.time_ns()
             self._say(f"notify {self._target.name}: nothing arrives: {reason}")

@@ -8,6 +8,7 @@ import msgspec
 
 from ...protocol.events import Outage, StandbyChanged
 from ...protocol.link import Offered
+from ...protocol.logline import Level
 from ..records import Command, Deployment
 from .ticks import Lead, Tick
 from .tokens import Role
@@ -101,7 +102,7 @@ class Audit(msgspec.Struct, frozen=True):
 
 
 class TicksSeen(msgspec.Struct, frozen=True):
-    """Ticks, oldest first, each as [seq, count, due, late, took, epoch, lost]; and who led in them."""
+    """Ticks, oldest first, each as [seq, count, due, late, took, epoch, skipped, missed]; and who led in them."""
 
     ticks: list[Tick]
     leads: list[Lead]
@@ -110,7 +111,10 @@ class TicksSeen(msgspec.Struct, frozen=True):
 class LogLine(msgspec.Struct, frozen=True):
     worker: str
     release: str
+    level: Level
     text: str
+    time: str = ""
+    """As the line itself says it, "" when it does not."""
 
 
 class Logs(msgspec.Struct, frozen=True):

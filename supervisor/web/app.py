@@ -26,9 +26,10 @@ from .pages import Part, parts
 from .refused import Refused
 from .tokens import Token
 
-__all__ = ["Answering", "application"]
+__all__ = ["DOOR", "LARGEST_BODY", "Answering", "application", "json_answer"]
 
-Answering = Callable[[web.Request, Operation, Token | None], Awaitable[web.StreamResponse]]
+Answering = Callable[[web.Request, Any, Token | None], Awaitable[web.StreamResponse]]
+"""Answers a request with this query, of whoever has the token."""
 
 LARGEST_BODY = 64 * 1024
 _BODY_WITHIN = 10.0
@@ -87,7 +88,7 @@ def json_answer(value: Any) -> web.Response:
     return web.Response(body=msgspec.json.encode(value, enc_hook=str), content_type="application/json")
 
 
-def wanted(request: web.Request, kind: type[Any]) -> Any:
+def _wanted(request: web.Request, kind: type[Any]) -> Any:
     """The query as `kind`. Raises `Refused`."""
     query: dict[str, str] = {}
     for key, value in request.query.items():
@@ -162,7 +163,7 @@ def _look(
     async def look(request: web.Request) -> web.StreamResponse:
         token = admission.admit(operation, request.headers)
         request["who"] = token.name if token is not None else ""
-        return await answer(request, operation, token)
+        return await answer(request, _wanted(request, operation.query), token)
 
     return look
 

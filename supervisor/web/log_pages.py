@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 
 from ...protocol.errors import NeverblinkError
-from ...protocol.logline import decode_line
+from ...protocol.logline import decode_line, level_of
 from ..history import History
 from ..home import Home
 from ..tail import Tail, last_lines
@@ -51,7 +51,7 @@ class LogPages:
         for worker, path in files.items():
             texts, place = _read(path, places.get(worker, 0) if wanted.after else None, wanted.lines)
             release = self._release(worker)
-            lines += [LogLine(worker, release, _said(text)[:_LONGEST_LINE]) for text in texts]
+            lines += [_line(worker, release, text) for text in texts]
             after.append(f"{worker}:{place}")
         most = _MOST_LINES if wanted.after else wanted.lines
         return Logs(lines[-most:] if most else [], ",".join(after))
@@ -76,10 +76,11 @@ class LogPages:
         return self._releases.get(worker, "")
 
 
-def _said(text: str) -> str:
-    """What a line says, in whichever form it is written."""
-    line = decode_line(text)
-    return text if line is None else f"{line.time} {line.text}"
+def _line(worker: str, release: str, text: str) -> LogLine:
+    said = decode_line(text)
+    if said is None:
+        return LogLine(worker, release, level_of(text), text[:_LONGEST_LINE])
+    return LogLine(worker, said.release or release, said.level, said.text[:_LONGEST_LINE], said.time)
 
 
 def _read(path: Path, place: int | None, count: int) -> tuple[list[str], int]:

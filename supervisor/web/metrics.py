@@ -40,7 +40,8 @@ class Metrics:
         self._late = _Histogram(_LATE)
         self._took = _Histogram(_TOOK)
         self._blackout = _Histogram(_BLACKOUT)
-        self._lost = 0
+        self._skipped = 0
+        self._missed = 0
         self._leads: Counter[str] = Counter({"handoff": 0, "failover": 0, "takeback": 0, "first": 0})
         self._deployments: Counter[str] = Counter(
             dict.fromkeys(("done", "rehearsed", "aborted", "rolled_back"), 0)
@@ -63,7 +64,8 @@ class Metrics:
         for tick in ticks:
             self._late.add(tick.late / 1e9)
             self._took.add(tick.took / 1e9)
-            self._lost += tick.lost
+            self._skipped += tick.skipped
+            self._missed += tick.missed
         for lead in leads:
             self._leads[lead.cause] += 1
             if lead.blackout:
@@ -92,7 +94,8 @@ class Metrics:
             _state(page, status)
         page.histogram("tick_late_seconds", "How much later than due ticks began.", self._late)
         page.histogram("tick_duration_seconds", "How long ticks ran.", self._took)
-        page.add("ticks_lost_total", "counter", "Ticks that were skipped or missed.", self._lost)
+        page.add("ticks_skipped_total", "counter", "Ticks left out by the bot's own overrun.", self._skipped)
+        page.add("ticks_missed_total", "counter", "Ticks that nobody could run.", self._missed)
         page.many("leads_total", "counter", "Changes of the leader, by cause.", "cause", self._leads)
         page.histogram(
             "blackout_seconds", "How long nobody could tick at a change of the leader.", self._blackout

@@ -84,7 +84,11 @@ OPERATIONS: tuple[Operation, ...] = (
     ),
     Operation("/api/releases", "The releases kept, newest first.", answers.Kept, commands.Releases),
     Operation(
-        "/api/audit", "Who asked for what, and what became of it.", answers.Audit, query=answers.Paging
+        "/api/audit",
+        "Who asked for what, and what became of it.",
+        answers.Audit,
+        commands.History,
+        answers.Paging,
     ),
     Operation("/api/logs", "What the workers print.", answers.Logs, query=answers.LogsWanted),
     Operation(

@@ -33,8 +33,10 @@ class Tick(msgspec.Struct, frozen=True, array_like=True):
     """How long it ran."""
     epoch: int
     """Under which lease."""
-    lost: int
-    """Indices before the (first) one that did not run: skipped or missed."""
+    skipped: int
+    """Indices before the (first) one that did not run, by the bot's own overrun,"""
+    missed: int
+    """and because nobody could run them."""
 
 
 class Lead(msgspec.Struct, frozen=True):
@@ -115,7 +117,7 @@ def together(ticks: Sequence[Tick], most: int = _AT_ONCE) -> list[Tick]:
     told: list[Tick] = []
     for tick in ticks:
         last = told[-1] if told else None
-        if last is None or last.count >= size or tick.lost or tick.epoch != last.epoch:
+        if last is None or last.count >= size or tick.skipped or tick.missed or tick.epoch != last.epoch:
             told.append(tick)
         else:
             told[-1] = Tick(
@@ -125,13 +127,14 @@ def together(ticks: Sequence[Tick], most: int = _AT_ONCE) -> list[Tick]:
                 max(last.late, tick.late),
                 max(last.took, tick.took),
                 tick.epoch,
-                last.lost,
+                last.skipped,
+                last.missed,
             )
     return told
 
 
 def _row(one: Found) -> Tick:
-    return Tick(one.seq, 1, one.due, one.late, one.took, one.epoch, one.skipped + one.missed)
+    return Tick(one.seq, 1, one.due, one.late, one.took, one.epoch, one.skipped, one.missed)
 
 
 def _end(found: Sequence[Seen], place: Place) -> Place:

@@ -5,8 +5,9 @@ which message arrives first, whether one is lost, when an alarm rings, when a pr
 are counted by the state's budget and end with the deployment, after which the bot is as it was before one.
 
 Two things are taken from how the real parts work. A process's end comes to the supervisor after everything that has
-arrived from that process; and to a worker only when it watches. The supervisor's last alarm, at which it kills an old
-worker that does not retire (10 s), does not overtake the news that a process has ended (microseconds).
+arrived from that process; and to a worker only when it watches. The supervisor's last alarms, at which it kills an old
+worker that does not retire (10 s), or the only one that is left and does not lead (2 s), do not overtake the news that
+a process has ended, nor one that does its work (microseconds).
 """
 
 from __future__ import annotations
@@ -48,8 +49,7 @@ def moves(model: Model, state: State) -> Iterator[Move]:
         yield from _of_who_comes_back(model, state)
         return
     for alarm in state.alarms:
-        dead_unseen = any(worker.life == "dead" and not worker.noticed for worker in state.workers)
-        if not (alarm == "retire" and dead_unseen):
+        if _may_ring(model, state, alarm):
             yield Move("alarm", SUPERVISOR, alarm)
     if state.wishes and not ended:
         yield Move("abort", SUPERVISOR)
@@ -70,6 +70,16 @@ def _of_who_comes_back(model: Model, state: State) -> Iterator[Move]:
             yield Move("hear", SUPERVISOR, name)
     if len(heard) == 2:
         yield Move("return", SUPERVISOR)
+
+
+def _may_ring(model: Model, state: State, alarm: str) -> bool:
+    match alarm:
+        case "retire":
+            return not any(worker.life == "dead" and not worker.noticed for worker in state.workers)
+        case "succeed" if model.handoff(state).phase is not Phase.SUCCEEDING:
+            return any(worker.life == "hung" for worker in state.workers)
+        case _:
+            return True
 
 
 def _deliveries(model: Model, state: State, *, may_lose: bool) -> Iterator[Move]:

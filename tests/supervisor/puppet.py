@@ -7,8 +7,8 @@ is three words over a socket, which is all that the supervisor could notice of i
 Keys of the script: `tick_ms`, `windows`, `import_error`, `fail` (phase: reason), `hang` (`start` or `all`),
 `unreadable` (reason), `hold` (reason; `hold_ms` for a while only), `crash_ms` (after it began to lead), `protocol` (a
 pair), `decision` (a name, open while it leads), `garbage`, `stops_with` (a file: its stop takes until that is there),
-`exit_code` (of `stop`), `suspect` (reason), `still` (leads and does not tick), `stays` (when it is told
-to retire).
+`retires_with` (the same of its retirement), `exit_code` (of `stop`), `suspect` (reason), `still` (leads and does not
+tick), `stays` (when it is told to retire).
 """
 
 from __future__ import annotations
@@ -34,6 +34,9 @@ from neverblink.protocol.window import WindowSpec
 from neverblink.supervisor.home import Sockets
 from neverblink.supervisor.keyring import public_of
 from neverblink.worker.lease import Lease
+
+_LEASE_WITHIN = 1.0
+"""Seconds after which a puppet takes back the lease that nobody took: longer than a busy machine keeps one waiting."""
 
 
 class Puppet:
@@ -211,10 +214,13 @@ class Puppet:
             case seat.Cancel(order=order):
                 self.tell(link.Cancelled(order))
             case seat.Arm(name=name):
-                self.alarms[name] = time.monotonic() + (0.25 if name == "lease" else 0.02)
+                self.alarms[name] = time.monotonic() + (_LEASE_WITHIN if name == "lease" else 0.02)
             case seat.Disarm(name=name):
                 self.alarms.pop(name, None)
             case seat.Leave(how=how, reason=reason):
+                if how == "retire":
+                    while "retires_with" in self.script and not Path(self.script["retires_with"]).exists():
+                        time.sleep(0.005)
                 if how == "stop":
                     while "stops_with" in self.script and not Path(self.script["stops_with"]).exists():
                         time.sleep(0.005)

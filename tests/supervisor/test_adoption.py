@@ -210,9 +210,9 @@ def test_what_another_neverblink_has_kept_of_a_deployment_is_no_reason_not_to_co
         pass
     with History.open(world.home.database, "fox") as history:
         number = history.begin("deploy", "r2", "r1", 1)
-        history.keep("deployment under way", {"kept": {"handoff": {"phase": "hovering"}}})
+        history.keep(f"deployment {number} under way", {"kept": {"handoff": {"phase": "hovering"}}})
     assert world.play(nothing, code) == 0
     with History.open(world.home.database, "fox") as history:
         ended = history.deployment(number)
     assert (ended.outcome, ended.reason) == ("aborted", "the supervisor ended before it did")
-    assert "deployment under way" in world.screen.getvalue()
+    assert "deployment 1 under way" in world.screen.getvalue()

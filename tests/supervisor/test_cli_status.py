@@ -34,8 +34,8 @@ QUIET = Status(
     version=1, bot="foresight", state="running", reason="", at=NOW, home="/srv/.neverblink",
     worker="w5", release="v2", pid=4321, epoch=7, python="3.13.1", since=NOW - 192 * S, seq=1795532399, reported=NOW,
     interval=S, ticks=192, skipped=0, late_max=80_000, paused=False, settings=None, commands=(), slow="", journal=None,
-    inbox=None, windows=(), decisions=(), workers=(), deployment=None, last=None, lock=None, failure=None, outages=(),
-    standby=None,
+    inbox=None, windows=(), decisions=(), workers=(), deployment=None, probation=None, last=None,
+    lock=None, failure=None, outages=(), standby=None,
     supervisor=Supervisor(1, "0.1.0", NOW - 3600 * S),
 )  # fmt: skip
 
@@ -112,6 +112,16 @@ def test_a_bot_in_the_middle_of_everything() -> None:
         "locked release freeze, by anna 5m00s ago",
         "worker w5 leading pid 4321 v2",
         "worker w6 following pid 4322 v3",
+    ]
+
+
+def test_two_deployments_under_way_are_told_the_one_in_its_probation_first() -> None:
+    proving = DeploymentSeen(6, "probation", NOW - 4 * S, "", "v3", "v2", False, "anna", "", NOW - 9 * S)
+    held = "the probation of deployment 6"
+    next_ = DeploymentSeen(7, "prepared", NOW - S, held, "v4", "v3", False, "ben", "", NOW - 3 * S)
+    assert shown(seen(deployment=next_, probation=proving))[3:] == [
+        "under way deployment 6 is probation, for 4 s: v3",
+        "under way deployment 7 is prepared, held by the probation of deployment 6, for 1 s: v4",
     ]
 
 

@@ -107,11 +107,11 @@ def test_how_high_a_time_is_drawn_goes_by_its_order_of_magnitude(ns: int, high: 
 
 def test_each_change_of_leader_has_its_mark() -> None:
     assert mark_of(change("w2", 2)) == "▲w2 #7"
-    assert mark_of(change("w2", 2, cause="takeback", deployment=0)) == "↩w2"
-    assert mark_of(change("w2", 2, cause="failover", deployment=0)) == "✖w2"
+    assert mark_of(change("w2", 2, cause="takeback")) == "↩w2"
+    assert mark_of(change("w2", 2, cause="failover")) == "✖w2"
     assert mark_of(change("w1", 1, cause="first", before="", deployment=0)) == "●w1"
     # From the journal of one that died.
-    assert mark_of(change("w2", 1, cause="first", before="w1", deployment=0)) == "✖w2"
+    assert mark_of(change("w2", 1, cause="first", before="w1")) == "✖w2"
 
 
 # --- the picture

@@ -393,6 +393,19 @@ def test_rollback_in_the_probation_is_one_message(world: World) -> None:
     assert [event.worker for event in world.told(WorkerStarted) if event.worker != "w1"] == ["w2"]
 
 
+def test_a_rollback_that_finds_no_boundary_says_so_and_the_probation_begins_anew(world: World) -> None:
+    async def scenario(world: World) -> None:
+        await world.running()
+        bounds = {**LONG, "boundary_within": "300ms"}
+        await world.ask(Deploy(path=str(world.code("v2", bounds=bounds, hold="enter"))))
+        await in_phase(world, "probation")
+        code, message = refused(await world.ask(Rollback(wait=True)))
+        assert (code, "its probation has begun anew" in message) == ("boundary", True), message
+        assert (await in_phase(world, "probation"))["worker"] == "w2"
+
+    assert world.play(scenario) == 0
+
+
 def test_rollback_afterwards_is_a_deployment_of_the_release_before(world: World) -> None:
     async def scenario(world: World) -> None:
         first = await world.running()

@@ -48,6 +48,7 @@ class Drive:
             self.stage.outside,
             Told(
                 kept=self.keep,
+                turned=lambda worker: self.told.append(f"turned to {worker}"),
                 committed=lambda: self.told.append("committed"),
                 reverted=lambda: self.told.append("reverted"),
                 finished=self.ends.append,
@@ -308,8 +309,9 @@ def test_both_dead_leaves_nobody(drive: Drive) -> None:
     drive.to_probation()
     drive.driver.exited("new", "exit 1")
     drive.driver.exited("old", "exit 1")
-    assert drive.end.leader == ""
-    assert drive.told == ["committed"]
+    assert (drive.end.leader, drive.end.reason) == ("", "exit 1")
+    # The old code goes on from the journal: it can read what is in there.
+    assert drive.told == ["committed", "reverted"]
 
 
 def test_what_is_kept_is_kept_before_it_is_done(drive: Drive) -> None:
@@ -343,12 +345,13 @@ def test_another_driver_goes_on_where_one_was_left(drive: Drive) -> None:
         drive.stage.outside,
         Told(
             kept=drive.kept.append,
+            turned=lambda worker: drive.told.append(f"turned to {worker}"),
             committed=lambda: drive.told.append("committed"),
             reverted=lambda: drive.told.append("reverted"),
             finished=drive.ends.append,
         ),
     )
-    other.take_up(kept)
+    other.take_up(kept, None, cleared=True)
     assert other.phase is Phase.PROBATION
     assert drive.told == ["committed"]
     moved = [event for event in drive.stage.events if isinstance(event, PhaseChanged)][-1]

@@ -213,6 +213,21 @@ def test_a_message_is_tried_for_as_long_as_is_said_and_then_told_as_lost() -> No
     play(scenario)
 
 
+def test_without_apprise_nobody_is_told_and_that_is_said_once() -> None:
+    async def scenario() -> None:
+        said: list[str] = []
+        settings = Settings((Target("a", url="json://127.0.0.1"),))
+        teller = Teller(settings, "fox", "den", {}, said.append, can_send=False)
+        for number in range(5):
+            teller.note(ended(number))
+        await teller.close()
+        assert said == [f"notify a: nothing arrives: {NO_LIBRARY}"]
+        [seen] = teller.seen
+        assert (seen.state, seen.reason, seen.waiting) == ("failing", NO_LIBRARY, 0)
+
+    play(scenario)
+
+
 def test_a_secret_is_shown_nowhere(tmp_path: Path) -> None:
     async def scenario() -> None:
         port = refused_port()

@@ -51,10 +51,10 @@ def test_the_dashboard_uses_them_and_no_others(served: Served) -> None:
 
 def test_ticks_are_counted_where_they_belong_and_texts_are_escaped() -> None:
     counted = Metrics('f"o\\x', "1")
-    counted.ticked([Tick(7, 1, 0, 250_000, 2_000_000, 1, 3), Tick(8, 1, 0, 250_001, 0, 1, 0)], [])
+    counted.ticked([Tick(7, 1, 0, 250_000, 2_000_000, 1, 0, 3), Tick(8, 1, 0, 250_001, 0, 1, 2, 0)], [])
     page = counted.render(None, 0)
     bot = 'bot="f\\"o\\\\x"'
     assert f"neverblink_up{{{bot}}} 0\n" in page
     assert f'neverblink_tick_late_seconds_bucket{{{bot},le="0.00025"}} 1\n' in page
     assert f'neverblink_tick_late_seconds_bucket{{{bot},le="+Inf"}} 2\n' in page
-    assert f"neverblink_ticks_lost_total{{{bot}}} 3\n" in page
+    assert f"neverblink_ticks_missed_total{{{bot}}} 3\n" in page

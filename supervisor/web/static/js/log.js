@@ -45,7 +45,7 @@ export function log(wanted) {
     if (text === shown && element.childElementCount) return;
     shown = text;
     const atEnd = element.scrollHeight - element.scrollTop - element.clientHeight < 40;
-    put(element, found.length ? found.map((line) => h("p", {}, h("b", {}, line.worker), h("span", {}, line.text))) : h("span", { class: "soft" }, "No line has that in it."));
+    put(element, found.length ? found.map((line) => h("p", { "data-level": line.level }, h("b", {}, line.worker), h("span", {}, `${line.time} ${line.text}`.trim()))) : h("span", { class: "soft" }, "No line has that in it."));
     if (atEnd) element.scrollTop = element.scrollHeight;
   }
 

@@ -3,7 +3,7 @@
 // one has left no hole.
 
 import { h, put, say, sheet } from "./dom.js";
-import { draw, grouped, index, room } from "./strip_draw.js";
+import { COUNT, DUE, EPOCH, LATE, MISSED, SEQ, SKIPPED, TOOK, draw, grouped, index, room } from "./strip_draw.js";
 import { clock, count, span } from "./words.js";
 
 const KEEP = 6000;
@@ -37,8 +37,8 @@ export function strip() {
   }
 
   function more(rows) {
-    const newest = ticks.length ? ticks[ticks.length - 1][0] : -1;
-    ticks.push(...rows.filter((row) => row[0] > newest));
+    const newest = ticks.length ? ticks[ticks.length - 1][SEQ] : -1;
+    ticks.push(...rows.filter((row) => row[SEQ] > newest));
     if (ticks.length > KEEP + 500) ticks.splice(0, ticks.length - KEEP);
     redraw();
   }
@@ -59,9 +59,9 @@ export function strip() {
 
   function show() {
     const seconds = SPANS.find(([value]) => value === zoom.value)[2];
-    const size = interval ? Math.ceil((seconds * 1e9) / interval / room(canvas)) : 1;
+    const size = interval ? Math.max(1, Math.ceil((seconds * 1e9) / interval / room(canvas))) : 1;
     const shown = draw(canvas, grouped(ticks, size), leads, cursor);
-    const workers = [...new Map(shown.map((tick) => [tick[5], by(tick[5])])).entries()];
+    const workers = [...new Map(shown.map((tick) => [tick[EPOCH], by(tick[EPOCH])])).entries()];
     const text = JSON.stringify(workers.map(([epoch, one]) => [epoch, one?.worker]));
     if (legend.dataset.text !== text) {
       legend.dataset.text = text;
@@ -72,19 +72,16 @@ export function strip() {
         ),
       );
     }
-    const ran = shown.reduce((sum, tick) => sum + tick[1], 0);
-    const lost = shown.slice(1).reduce((sum, tick) => sum + tick[6], 0);
-    const worst = shown.reduce((most, tick) => Math.max(most, tick[3]), 0);
+    const sum = (at) => shown.filter((tick) => tick[COUNT]).reduce((all, tick, place) => all + (place || at === COUNT ? tick[at] : 0), 0);
+    const [ran, skipped, missed] = [COUNT, SKIPPED, MISSED].map(sum);
+    const worst = shown.reduce((most, tick) => Math.max(most, tick[LATE]), 0);
     const changes = workers.length - 1;
-    say(
-      summary,
-      ran
-        ? `${count(ran)} ticks, ${lost ? `${count(lost)} did not run` : "no hole"}, worst ${span(worst)} late` +
-            (changes > 0 ? `, ${changes} ${changes === 1 ? "handoff" : "handoffs"} in view` : "")
-        : "no tick yet",
-    );
+    const words = [`${count(ran)} ticks`, missed ? `${count(missed)} missed` : "no hole", `worst ${span(worst)} late`];
+    if (skipped) words.push(`${count(skipped)} skipped by the bot`);
+    if (changes > 0) words.push(`${changes} ${changes === 1 ? "change" : "changes"} of leader`);
+    say(summary, ran ? words.join(", ") : "no tick yet");
     canvas.setAttribute("aria-label", `Ticks: ${summary.textContent}`);
-    Object.assign(element.dataset, { ticks: ran, lost, epochs: workers.length, leads: leads.length });
+    Object.assign(element.dataset, { ticks: ran, skipped, missed, epochs: workers.length, leads: leads.length });
     const at = cursor < 0 ? null : shown[Math.min(cursor, shown.length - 1)];
     say(caption, at ? wordsOf(at) : "");
   }
@@ -92,9 +89,10 @@ export function strip() {
   const by = (epoch) => leads.findLast((lead) => lead.epoch === epoch);
 
   function wordsOf(tick) {
-    const many = tick[1] > 1 ? ` (worst of ${tick[1]})` : "";
-    const lost = tick[6] ? `, ${tick[6]} before it did not run` : "";
-    return `${clock(tick[2])}  tick ${count(tick[0])}${many}  ${by(tick[5])?.worker ?? "?"}  ${span(tick[3])} late  ran ${span(tick[4])}${lost}`;
+    if (!tick[COUNT]) return `${count(tick[MISSED])} ticks before ${clock(tick[DUE])} that nobody could run`;
+    const many = tick[COUNT] > 1 ? ` (worst of ${tick[COUNT]})` : "";
+    const lost = tick[SKIPPED] ? `, skipped ${tick[SKIPPED]} before it` : "";
+    return `${clock(tick[DUE])}, tick ${count(tick[SEQ])}${many}, ${by(tick[EPOCH])?.worker ?? "?"}: ${span(tick[LATE])} late, ran ${span(tick[TOOK])}${lost}`;
   }
 
   function point(event) {

@@ -2,7 +2,11 @@
 
 import { clock } from "./words.js";
 
+// A tick is an array: see `Tick` in ticks.py.
+export const [SEQ, COUNT, DUE, LATE, TOOK, EPOCH, SKIPPED, MISSED] = [0, 1, 2, 3, 4, 5, 6, 7];
+
 const WORKERS = 4;
+const MOST_HOLES = 40;
 const LEFT = 52;
 const FOOT = 18;
 const HEAD = 28;
@@ -17,25 +21,31 @@ const MARKS = [
 // Which of the colours a leader's ticks have: neighbours in time differ.
 export const index = (epoch) => epoch % WORKERS;
 
-// Ticks put together by `size`, with the worst of each: always the same ones, so that bars stand still while more come.
-// What did not run, and a change of the leader, begin a bar of their own.
+// Ticks as bars: put together by `size`, with the worst of each, and always the same ones, so that bars stand still
+// while more come. What nobody could run is a bar with no tick in it, one for each `size` of them.
 export function grouped(ticks, size) {
-  if (size <= 1) return ticks;
   const bars = [];
   for (const tick of ticks) {
     const last = bars.at(-1);
-    const same = last && last[5] === tick[5] && !tick[6] && Math.floor(last[0] / size) === Math.floor(tick[0] / size);
-    if (!same) bars.push([...tick]);
-    else {
-      last[0] = tick[0];
-      last[1] += tick[1];
-      last[2] = tick[2];
-      last[3] = Math.max(last[3], tick[3]);
-      last[4] = Math.max(last[4], tick[4]);
+    const alone = tick[SKIPPED] || tick[MISSED];
+    if (last && !alone && last[EPOCH] === tick[EPOCH] && part(last, size) === part(tick, size)) {
+      last[SEQ] = tick[SEQ];
+      last[COUNT] += tick[COUNT];
+      last[DUE] = tick[DUE];
+      last[LATE] = Math.max(last[LATE], tick[LATE]);
+      last[TOOK] = Math.max(last[TOOK], tick[TOOK]);
+      continue;
     }
+    if (last && tick[MISSED]) {
+      const holes = Math.min(MOST_HOLES, Math.ceil(tick[MISSED] / size));
+      for (let hole = 0; hole < holes; hole++) bars.push([tick[SEQ], 0, tick[DUE], 0, 0, tick[EPOCH], 0, tick[MISSED]]);
+    }
+    bars.push([...tick]);
   }
   return bars;
 }
+
+const part = (tick, size) => Math.floor(tick[SEQ] / size);
 
 // How many bars there is room for.
 export function room(canvas) {
@@ -68,8 +78,8 @@ export function draw(canvas, ticks, leads, cursor) {
   const middle = HEAD + (height - HEAD - FOOT) * 0.58;
   const up = middle - HEAD;
   const down = height - FOOT - middle;
-  const most = Math.max(1e7, ...shown.map((tick) => Math.max(tick[3], tick[4])));
-  const part = (ns) => Math.max(0, Math.log10(Math.max(ns, LEAST) / LEAST) / Math.log10(most / LEAST));
+  const most = Math.max(1e7, ...shown.map((tick) => Math.max(tick[LATE], tick[TOOK])));
+  const share = (ns) => Math.max(0, Math.log10(Math.max(ns, LEAST) / LEAST) / Math.log10(most / LEAST));
 
   grid();
   shown.forEach(bar);
@@ -84,12 +94,12 @@ export function draw(canvas, ticks, leads, cursor) {
     pen.strokeStyle = colour("line");
     pen.lineWidth = 1;
     for (const [ns, label] of MARKS) {
-      const lift = part(ns) * up;
+      const lift = share(ns) * up;
       if (ns > most) break;
       line(middle - lift);
       pen.fillStyle = colour("soft");
       pen.fillText(label, LEFT - 8, middle - lift);
-      line(middle + part(ns) * down);
+      line(middle + share(ns) * down);
     }
     pen.strokeStyle = colour("edge");
     line(middle);
@@ -105,27 +115,35 @@ export function draw(canvas, ticks, leads, cursor) {
 
   function bar(tick, place) {
     const x = left + place * step;
-    if (tick[6] && place) {
-      // What did not run is to be seen from across the room.
+    if (!tick[COUNT]) {
+      // What nobody could run is to be seen from across the room.
       pen.fillStyle = colour("bad");
-      pen.fillRect(x - 1, HEAD, 2, height - HEAD - FOOT);
+      pen.globalAlpha = cursor === place ? 0.9 : 0.6;
+      pen.fillRect(x - 1, HEAD, step, height - HEAD - FOOT);
+      pen.globalAlpha = 1;
+      return;
     }
-    pen.fillStyle = colour(`worker-${index(tick[5])}`);
+    if (tick[SKIPPED] && place) {
+      pen.fillStyle = colour("warn");
+      pen.fillRect(x - 1, HEAD, 1, height - HEAD - FOOT);
+    }
+    pen.fillStyle = colour(`worker-${index(tick[EPOCH])}`);
     pen.globalAlpha = cursor === place ? 1 : cursor < 0 ? 0.95 : 0.5;
-    const lift = Math.max(2, part(tick[3]) * up);
+    const lift = Math.max(2, share(tick[LATE]) * up);
     pen.fillRect(x, middle - lift, step - 1, lift);
     pen.globalAlpha *= 0.55;
-    pen.fillRect(x, middle + 1, step - 1, Math.max(1.5, part(tick[4]) * down));
+    pen.fillRect(x, middle + 1, step - 1, Math.max(1.5, share(tick[TOOK]) * down));
     pen.globalAlpha = 1;
   }
 
   function changes() {
     let free = LEFT;
     for (const lead of leads) {
-      const place = shown.findIndex((tick) => tick[5] === lead.epoch);
-      if (place < 1 || shown[place - 1][5] === lead.epoch || !lead.at) continue;
+      const place = shown.findIndex((tick) => tick[EPOCH] === lead.epoch);
+      if (place < 1 || !lead.at) continue;
       const x = left + place * step - 1;
-      const failed = lead.cause === "failover" || lead.cause === "takeback";
+      // The first of all has nobody before it; with somebody, it was started again after a death.
+      const failed = lead.cause !== "handoff";
       pen.strokeStyle = colour(failed ? "bad" : "ink");
       pen.setLineDash(failed ? [] : [3, 3]);
       pen.beginPath();
@@ -133,7 +151,7 @@ export function draw(canvas, ticks, leads, cursor) {
       pen.lineTo(x + 0.5, height - FOOT + 4);
       pen.stroke();
       pen.setLineDash([]);
-      const name = lead.deployment ? `deploy ${lead.deployment}` : lead.cause;
+      const name = lead.deployment ? `deploy ${lead.deployment}` : lead.cause === "first" ? "restart" : lead.cause;
       const label = `${name}: ${lead.before || "?"} → ${lead.worker}`;
       pen.font = `600 11.5px ${style.getPropertyValue("--sans")}`;
       const wide = pen.measureText(label).width;
@@ -154,8 +172,8 @@ export function draw(canvas, ticks, leads, cursor) {
     pen.fillText("ran ↓", LEFT - 8, height - FOOT - 4);
     if (!shown.length) return;
     pen.textAlign = "left";
-    if (shown.length * step > 160) pen.fillText(clock(shown[0][2]), left, height - 7);
+    if (shown.length * step > 160) pen.fillText(clock(shown[0][DUE]), left, height - 7);
     pen.textAlign = "right";
-    pen.fillText(clock(shown.at(-1)[2]), left + shown.length * step, height - 7);
+    pen.fillText(clock(shown.at(-1)[DUE]), left + shown.length * step, height - 7);
   }
 }

@@ -1,0 +1,122 @@
+"""Three generations of a bot alive at once: one leads in its probation, one guards it, one prepares."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .bots import bot as code_of
+from .live import Live
+from .test_supervisor_killed import SOURCE, Gates
+
+
+class Generations(Gates):
+    """The same bot; with `standby`, a spare worker follows along too."""
+
+    def in_probation(self, probation: str = "60s") -> tuple[str, int]:
+        """A deployment in its probation."""
+        new, number = self.deploy(probation=probation)
+        self.live.phase(number, "probation")
+        return new, number
+
+    def prepared(self) -> tuple[str, int]:
+        """Another one, which is prepared behind it."""
+        new, number = self.deploy()
+        self.live.phase(number, "prepared")
+        return new, number
+
+    def alive(self) -> dict[str, int]:
+        """Who is alive, and its pid."""
+        return {one["worker"]: one["pid"] for one in self.live.status()["workers"]}
+
+    def outcomes(self, *numbers: int) -> list[str]:
+        """How they ended, by the history, when the last of them has."""
+        if self.live.ask("history", deployment=numbers[-1])["outcome"] is None:
+            self.live.ended(numbers[-1])
+        rows: list[dict[str, Any]] = [self.live.ask("history", deployment=number) for number in numbers]
+        # The history is written beside the loop, in order.
+        return [row["outcome"] for row in rows]
+
+
+def audited(live: Live) -> None:
+    live.down()
+    report = live.audit()
+    assert (report["missed"], report["doubled"]) == (0, 0), report["missing"]
+
+
+def test_the_next_one_takes_over_when_the_probation_ends_and_a_killed_supervisor_changes_nothing(
+    live: Live,
+) -> None:
+    bot = Generations(live, "50ms")
+    bot.up()
+    # Its probation is over when the old worker has left, and that waits for us.
+    bot.close("v0", "retire")
+    _, one = bot.in_probation("100ms")
+    bot.waits("v0", "retire")
+    _, two = bot.prepared()
+    before = bot.alive()
+    assert len(before) == 3
+    bot.comes_back("prepared")
+    status = live.status()
+    assert (status["probation"]["deployment"], status["probation"]["phase"]) == (one, "retiring")
+    assert status["deployment"]["holding"] == f"the probation of deployment {one}"
+    assert bot.alive() == before
+    bot.open("v0", "retire")
+    assert bot.outcomes(one, two) == ["done", "done"]
+    release = live.ask("history", deployment=two)["release"]
+    assert (live.home / "releases" / "current").readlink().name == live.status()["release"] == release
+    audited(live)
+
+
+def test_the_first_is_rolled_back_while_the_next_rehearses_and_one_more_while_no_supervisor_looks(
+    live: Live,
+) -> None:
+    bot = Generations(live, "50ms")
+    bot.up()
+    _, one = bot.in_probation()
+    new, two = bot.deploy("load")
+    bot.waits(new, "load")
+    live.ask("rollback", wait=True)
+    bot.open(new, "load")
+    assert bot.outcomes(one, two) == ["rolled_back", "done"]
+    assert live.event(type="step", step="turned", deployment=two)["facts"] == {"worker": "w1"}
+    # And now with both prepared, and the way back begun: the workers go it by themselves.
+    leads, three = bot.in_probation()
+    _, four = bot.prepared()
+    bot.close(leads, "decide")
+    bot.waits(leads, "decide")
+    live.ask("rollback")
+    live.event(type="step", step="holding", deployment=three, text="decision enter")
+    bot.kill()
+    bot.open(leads, "decide")
+    bot.ticks_alone()
+    bot.up()
+    assert bot.outcomes(three, four) == ["rolled_back", "done"]
+    audited(live)
+
+
+def test_a_supervisor_that_comes_back_finds_the_standby_beside_the_three(live: Live) -> None:
+    bot = Generations(live, "50ms")
+
+    def code(name: str, probation: str) -> Any:
+        source = code_of(SOURCE.format(gates=bot.gates, release=name), tick="50ms")
+        return live.code(name, source, standby=1, probation=probation, lease_within="2s", hang_after="10s")
+
+    bot.first = code("s0", "100ms")
+    bot.up()
+    live.event(type="standby", state="ready")
+    one = live.begin(code("s1", "60s"))
+    live.phase(one, "probation")
+    two = live.begin(code("s2", "100ms"))
+    live.phase(two, "prepared")
+    before = bot.alive()
+    assert len(before) >= 4
+    bot.comes_back("prepared")
+    assert bot.alive() == before
+    live.ask("rollback", wait=True)
+    assert bot.outcomes(one, two) == ["rolled_back", "done"]
+    release = live.status()["release"]
+    live.event(type="standby", state="ready", release=release)
+    # In the end there is a leader and its standby, and nobody else.
+    while len(bot.alive()) > 2:
+        live.event(type="worker-exited", since=len(live.events))
+    audited(live)
