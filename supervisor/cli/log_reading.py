@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -99,8 +99,10 @@ class Wanted(msgspec.Struct, frozen=True):
 
 def _moment(text: str) -> int | None:
     try:
+        moment = datetime.fromisoformat(text)
         # A time without a zone is that of the machine on which it was written, which is most often this one.
-        seconds = datetime.fromisoformat(text).timestamp()
+        seconds = moment.timestamp() if moment.tzinfo is None else moment.astimezone(UTC).timestamp()
     except (ValueError, OverflowError):
+        # In the year 1 or 9999 there are moments that another zone cannot name.
         return None
     return int(seconds * 1_000_000) * 1000

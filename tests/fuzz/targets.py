@@ -8,7 +8,6 @@ file of the three packages that decodes something and is not in `FILES` fails a 
 from __future__ import annotations
 
 import atexit
-import os
 import shutil
 import sqlite3
 import subprocess
@@ -59,13 +58,12 @@ from neverblink.supervisor.status import Status
 from neverblink.supervisor.strip import Strip
 from neverblink.supervisor.survey import Check, survey
 from neverblink.supervisor.tree import MANIFEST
-from neverblink.supervisor.web.tokens import Token, TokenError, Tokens
+from neverblink.supervisor.web.tokens import TokenError, Tokens
 from neverblink.worker import migration
 from neverblink.worker.commanding import decode_command
 from neverblink.worker.commands import CommandRefused, Declared
 from neverblink.worker.journal_file import JournalFile
 from neverblink.worker.migration import MigrationError, Migrations, Translator
-from neverblink.worker.said import Said
 from neverblink.worker.settings import Settings, SettingsRefused, SettingsUnreadable
 from neverblink.worker.state import Cells, StateUnreadable
 from neverblink.worker.takeover import resume
@@ -134,8 +132,7 @@ def _survey(root: Path) -> object:
 
 def _strip(root: Path) -> object:
     strip = Strip(root)
-    strip.look()
-    return strip.since()
+    return strip.look(), msgspec.json.encode(strip.since())
 
 
 def _recover(root: Path) -> object:
@@ -259,15 +256,6 @@ _declared = Declared("close", _close)
 def _plain_map(data: bytes) -> dict[str, Any]:
     """A command's arguments, as they come to a worker."""
     return decode_command(frame.Item("command/1", "command", b"\x92\xa1x" + data, 0))[1]
-
-
-def _read_log(text: str) -> object:
-    reader = Reader("w1", "r")
-    return [(logline.decode_line(line), reader.read(line)) for line in text.split("\n")]
-
-
-_nowhere = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
-_said_by = Said(assignment.Assignment("b", "w1", "r", "/run", "/lease", "/journal"))
 
 
 _spec: Codec[window.WindowSpec] = Codec(window.WindowSpec, "a window")
@@ -402,10 +390,6 @@ TARGETS: dict[str, Target] = {
         (journal.JournalError,),
         _as_payloads,
     ),
-    "strip": Target(lambda data: _file("strip/00000001.journal", data, _strip), (), _segments),
-    "strip of whole records": Target(
-        lambda data: _file("ticks/00000001.journal", _as_records(data), _strip), (), _as_payloads
-    ),
     "survey and check": Target(
         lambda data: _file("survey/00000001.journal", data, _survey), (journal.JournalError,), _segments
     ),
@@ -413,6 +397,10 @@ TARGETS: dict[str, Target] = {
         lambda data: _file("check/00000001.journal", _as_records(data), _survey),
         (journal.JournalError,),
         _as_payloads,
+    ),
+    "strip": Target(lambda data: _file("strip/00000001.journal", data, _strip), (), _segments),
+    "strip of whole records": Target(
+        lambda data: _file("strips/00000001.journal", _as_records(data), _strip), (), _as_payloads
     ),
     "arrival": Target(
         lambda data: _file("arrival/00000001.journal", data, journal_left),
@@ -447,18 +435,16 @@ TARGETS: dict[str, Target] = {
         (),
         _said('{"made_at":1,"digest":"d","origin":"/","files":1,"bytes":2}'),
     ),
-    "line of a log": Target(
-        _texts(_read_log), (), _json(logline.LogLine) | _said("2026-11-24 15:14:04,123 WARNING x")
-    ),
-    "what a bot prints": Target(
-        _texts(lambda text: _said_by.line(_nowhere, text)),
-        (),
-        _said('{"level":"info","msg":"bought","n":[1]}'),
-    ),
     "tokens": Target(
-        lambda data: _file("web/tokens", data, lambda root: Tokens(root / "tokens").list()),
+        lambda data: _file("http/tokens", data, lambda root: Tokens(root / "tokens").list()),
         (TokenError,),
-        _json(list[Token]),
+        _said('[{"name":"anna","role":"viewer","digest":"d","made":1}]'),
+    ),
+    "log line": Target(
+        _texts(lambda text: (logline.decode_line(text), Reader("w1", "v1").read(text))),
+        (),
+        _json(logline.LogLine)
+        | _said('{"time":"0001-01-01T00:00:00+23:00","level":"info","text":"x"}', "2026-11-26 12:00:00,5 x"),
     ),
     "history": Target(_kept, (HistoryError,), _json(list[window.WindowSpec])),
     "check's finding": Target(
@@ -499,14 +485,14 @@ FILES: dict[str, tuple[str, ...] | str] = {
     ),
     "protocol/lease.py": ("lease",),
     "protocol/link.py": ("worker's message", "supervisor's message"),
-    "protocol/logline.py": ("line of a log",),
     "protocol/stream.py": ("follower's message", "leader's message"),
+    "protocol/logline.py": ("log line",),
     "protocol/wire.py": "the codecs themselves, of which each is a target",
     "supervisor/access.py": "a key that it has just made",
     "supervisor/chore.py": "its own note, of which it believes nothing that cannot be decoded",
     "supervisor/cli/audit.py": ("bound of an audit",),
     "supervisor/cli/check.py": ("check's finding",),
-    "supervisor/cli/log_reading.py": ("line of a log",),
+    "supervisor/cli/log_reading.py": ("log line",),
     "supervisor/cli/steer.py": ("arguments",),
     "supervisor/client.py": ("answer", "status answered", "deployment answered"),
     "supervisor/config.py": ("configuration", "pyproject"),
@@ -523,11 +509,11 @@ FILES: dict[str, tuple[str, ...] | str] = {
     "supervisor/releases.py": ("release's manifest",),
     "supervisor/strip.py": ("strip", "strip of whole records"),
     "supervisor/switchboard.py": ("worker's message",),
-    "supervisor/telling/courier.py": "what its own process answers, of which it believes nothing that is no receipt",
-    "supervisor/telling/sender.py": "what the supervisor that started it says",
-    "supervisor/web/__main__.py": "what the supervisor that started it says",
-    "supervisor/web/app.py": "every route is asked with whatever its description allows, and more, in tests/web",
-    "supervisor/web/looks.py": ("status answered",),
+    "supervisor/telling/courier.py": "what the process that it has started says",
+    "supervisor/telling/sender.py": "what the process that has started it says",
+    "supervisor/web/__main__.py": "what the process that has started it says",
+    "supervisor/web/app.py": "each route is tried from its own description: tests/web/test_every_route.py",
+    "supervisor/web/server.py": ("status answered",),
     "supervisor/web/tokens.py": ("tokens",),
     "worker/commanding.py": ("operator's command",),
     "worker/commands.py": ("arguments of a declared command",),
@@ -538,7 +524,7 @@ FILES: dict[str, tuple[str, ...] | str] = {
     "worker/shape.py": ("state",),
     "worker/simulated.py": "a simulation of what is encoded in the same process",
     "worker/state.py": ("state",),
-    "worker/said.py": ("what a bot prints",),
+    "worker/said.py": "what the bot itself prints; what is no JSON is a line of text",
     "worker/settings.py": ("settings set", "change of settings"),
     "worker/turns.py": ("operator's command",),
 }
