@@ -116,7 +116,7 @@ class Revival:
             self._task.cancel()
 
     async def _revive(self, release: str) -> None:
-        if await self._succeeded():
+        if await self._succeeded(release):
             return
         run = self._runs(release)
         if run is None:
@@ -147,14 +147,17 @@ class Revival:
                 self._waiting.stir()
                 return
 
-    async def _succeeded(self) -> bool:
+    async def _succeeded(self, release: str) -> bool:
         """Wait for the standby to take the lease; return whether it, or anybody, leads."""
         until = self._outside.mono() + SUCCEED_WITHIN
-        while (standby := self._standby.guarding) is not None and not self._leader() and not self._stopping():
+        while not self._leader() and not self._stopping():
+            standby = self._standby.successor(release)
+            if standby is None:
+                break
             if self._outside.mono() >= until:
                 self._crew.kill(standby.worker, "it did not take the lease when the leader had died")
                 break
-            # It knows by itself; should it not, it is told.
+            # It knows by itself, if it guards; should it not, it is told.
             self._crew.send(standby.worker, Lead())
             await self._waiting.until(
                 lambda standby=standby: self._leader() or not standby.alive or self._stopping(), _REPEAT

@@ -86,6 +86,12 @@ class Standby:
         """The standby that takes the lease when the leader dies, None when there is none."""
         return next((member for member in self._spares() if _guards(member)), None)
 
+    def successor(self, release: str) -> Member | None:
+        """Who is to lead when the leader has died: the standby, or a spare on this release that has only to be told."""
+        if (guarding := self.guarding) is not None:
+            return guarding
+        return next((one for one in self._spares() if one.release == release and _follows(one)), None)
+
     # what happens
 
     def begin(self) -> None:
@@ -170,8 +176,8 @@ class Standby:
         ]
 
     def _proven(self, release: str) -> bool:
-        """Whether this code may take the bot by itself: until a deployment stands, that is the old worker's."""
-        driver = next((one for one in self._drivers() if one.phase is not Phase.RETIRING), None)
+        """Whether this code may take the bot by itself: until a deployment has ended, that is the old worker's."""
+        driver = next(iter(self._drivers()), None)
         if driver is None:
             return True
         old = self._roster.get(driver.handoff.old)
@@ -269,7 +275,12 @@ class Standby:
             )
 
 
+def _follows(member: Member) -> bool:
+    """Whether it has the state."""
+    report = member.report
+    return report is not None and report.role == "following" and report.loaded
+
+
 def _guards(member: Member) -> bool:
     """Whether it has the state and takes the lease when its leader dies."""
-    report = member.report
-    return report is not None and report.role == "following" and report.loaded and report.guard
+    return _follows(member) and member.report is not None and member.report.guard
