@@ -33,6 +33,7 @@ from .errands import Errands
 from .guard import Guard
 from .home import Home
 from .journal_watch import JournalWatch
+from .new_worker import NewWorker
 from .news import News
 from .outages import Outages
 from .outside import Outside
@@ -245,7 +246,7 @@ class Bot:
         driver = Driver(
             handoff,
             config.handoff,
-            _Hands(self.crew, release, config, handoff),
+            NewWorker(self.crew, release, config, handoff),
             self.roster,
             self.news,
             self._outside,
@@ -434,29 +435,3 @@ def _in_one_line(reason: str) -> str:
     """Why a worker failed, as it said. An exception's text can be of any length; its log has it whole."""
     line = " ".join(reason.split())
     return line if len(line) <= _REASON else f"{line[:_REASON]}…"
-
-
-class _Hands:
-    """The crew, as far as one driver needs it: it knows what the new worker runs."""
-
-    def __init__(self, crew: Crew, release: Release, config: Config, handoff: Handoff) -> None:
-        self._crew = crew
-        self._release = release
-        self._config = config
-        self._handoff = handoff
-
-    def start(self, worker: str) -> Member:
-        handoff = self._handoff
-        return self._crew.start(worker, self._release, self._config, handoff.old, handoff.deployment)
-
-    def send(self, worker: str, message: SupervisorMessage) -> bool:
-        return self._crew.send(worker, message)
-
-    def free(self, worker: str) -> None:
-        self._crew.free(worker)
-
-    def dismiss(self, worker: str, why: str) -> None:
-        self._crew.dismiss(worker, why)
-
-    def kill(self, worker: str, reason: str) -> None:
-        self._crew.kill(worker, reason)
