@@ -513,7 +513,7 @@ FILES: dict[str, tuple[str, ...] | str] = {
     "supervisor/telling/sender.py": "what the process that has started it says",
     "supervisor/web/__main__.py": "what the process that has started it says",
     "supervisor/web/app.py": "each route is tried from its own description: tests/web/test_every_route.py",
-    "supervisor/web/server.py": ("status answered",),
+    "supervisor/web/looks.py": ("status answered",),
     "supervisor/web/tokens.py": ("tokens",),
     "worker/commanding.py": ("operator's command",),
     "worker/commands.py": ("arguments of a declared command",),
