@@ -5,6 +5,7 @@ Whoever is refused a million times must not fill the disk: lines are limited in 
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -12,7 +13,7 @@ from pathlib import Path
 
 from .limits import Bucket
 
-__all__ = ["Book"]
+__all__ = ["Book", "logger_into"]
 
 _LINES_A_SECOND = 10.0
 _AT_ONCE = 200.0
@@ -48,6 +49,26 @@ class Book:
                 file.write(f"{stamp} {_printable(line)}\n")
         except OSError:
             pass
+
+
+def logger_into(book: Book) -> logging.Logger:
+    """A logger for the server's library: what was no HTTP request, and so met none of our checks, is written down."""
+    logger = logging.getLogger("neverblink.web")
+    logger.setLevel(logging.DEBUG)
+    logger.propagate = False
+    logger.handlers = [_Scribe(book)]
+    return logger
+
+
+class _Scribe(logging.Handler):
+    def __init__(self, book: Book) -> None:
+        super().__init__()
+        self._book = book
+
+    def emit(self, record: logging.LogRecord) -> None:
+        problem = record.exc_info[1] if record.exc_info else None
+        if problem is not None:
+            self._book.say(f"refused, as it is no request: {record.getMessage()}: {problem!r}")
 
 
 def _printable(line: str) -> str:

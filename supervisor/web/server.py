@@ -20,7 +20,7 @@ from ..home import Home
 from ..strip import Strip
 from .admission import Admission
 from .app import DOOR, application
-from .book import Book
+from .book import Book, logger_into
 from .door import Door
 from .feed import Feed
 from .line import Line
@@ -84,7 +84,12 @@ class _Server:
             encrypted=self._settings.encrypted,
         )
         runner = web.AppRunner(
-            app, access_log=None, keepalive_timeout=_KEEP_ALIVE, max_line_size=8190, max_field_size=8190
+            app,
+            access_log=None,
+            logger=logger_into(self._book),
+            keepalive_timeout=_KEEP_ALIVE,
+            max_line_size=8190,
+            max_field_size=8190,
         )
         await runner.setup()
         assert runner.server is not None

@@ -123,10 +123,12 @@ def test_a_query_that_can_not_be_used(served: Served, query: str) -> None:
     refused(served, served.ask("GET", f"/api/history?{query}"), 422, "bad-input")
 
 
-def test_what_is_no_http_is_not_answered_with_more_than_a_refusal(served: Served) -> None:
+@pytest.mark.parametrize("said", [b"\x16\x03\x01 nonsense", b"GET / HTTP/1.1\r\nno colon"])
+def test_what_is_no_request_is_refused_and_in_the_log(served: Served, said: bytes) -> None:
     with socket.create_connection((HOST, served.port)) as wire:
-        wire.sendall(b"\x16\x03\x01 nonsense\r\n\r\n")
-        assert wire.recv(100).startswith(b"HTTP/1.") is True
+        wire.sendall(said + b"\r\n\r\n")
+        assert b" 400 " in wire.recv(100)
+    served.notes("refused, as it is no request: ")
     assert served.get("/api/status")["state"] == "running"
 
 
