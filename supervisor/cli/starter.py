@@ -181,7 +181,7 @@ _README = """\
 {name}
 {underline}
 
-A bot that [neverblink](https://pypi.org/project/neverblink/) keeps running while its code changes.
+A bot that neverblink keeps running while its code changes.
 
     neverblink check          # could it run?
     neverblink up             # start it; it runs in this terminal
