@@ -57,7 +57,7 @@ class Starter:
         self._next_worker = next_worker
 
     async def bring_up(self, release: Release, config: Config) -> None:
-        """Start a worker and see it, or anybody, lead. Raises `StartFailed`, and then the worker has ended."""
+        """Start a worker and see it, or anybody, lead. Raises `StartFailed` when it never led, and has ended."""
         worker = self._next_worker()
         try:
             member = self._crew.start(worker, release, config)
@@ -73,7 +73,8 @@ class Starter:
         while not settled() and not member.leads and self._outside.mono() < until and here:
             self._crew.send(worker, Lead())
             await self._waiting.until(lambda: member.leads or settled(), _REPEAT)
-        if member.leads and member.alive:
+        if member.leads_since:
+            # Should it be dead already, then that is a leader's death, and counted and answered as one.
             return
         if self._led_by_another(worker):
             # A follower was still there, and the kernel gave it the lease: it is the bot now.
