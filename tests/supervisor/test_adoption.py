@@ -11,6 +11,7 @@ import select
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -53,9 +54,19 @@ def earlier(world: World, code: Path) -> Generator[subprocess.Popen[str]]:
         else:
             raise AssertionError("".join(said))
         try:
+            _wait_for_the_history(world)
             yield supervisor
         finally:
             supervisor.kill()
+
+
+def _wait_for_the_history(world: World) -> None:
+    """It is written beside the supervisor's loop: what is not in it yet is news to the next supervisor."""
+    until = time.monotonic() + WITHIN
+    with History.open(world.home.database, "fox") as history:
+        while not history.leaders(1):
+            assert time.monotonic() < until
+            time.sleep(0.005)
 
 
 def left(world: World) -> list[int]:
