@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from ..home import Home
-from ..web.tokens import ROLES, Role, Tokens
+from ..web.tokens import ROLES, NoSuchToken, Role, Tokens
 from .errors import BadInput
 from .here import Here
 from .verb import Done, verb
@@ -40,16 +40,19 @@ def token(here: Here, action: str, name: str, role: Role) -> Done:
     if action != "list" and not name:
         raise BadInput(f"token {action} takes a name: neverblink token {action} NAME")
     made: dict[str, str] = {}
+    try:
+        secret = tokens.add(name, role) if action == "add" else ""
+        if action == "remove":
+            tokens.remove(name)
+    except NoSuchToken as problem:
+        raise BadInput(problem.message) from None
     match action:
         case "add":
-            secret = tokens.add(name, role)
             here.screen.line(f"{here.screen.good('made')}  {secret}")
             here.screen.line(
                 f"      the token of {name}, {role}: shown this once, so keep it as you keep a password"
             )
             made = {"name": name, "role": role, "token": secret}
-        case "remove":
-            tokens.remove(name)
         case _:
             pass
     known = tokens.list()

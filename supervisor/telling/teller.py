@@ -47,7 +47,7 @@ class TargetSeen(msgspec.Struct, frozen=True):
 class Teller:
     """Tells the targets of `settings` what happens to `bot`. `say` is for the log. To be closed.
 
-    Without apprise (`can_send`) nobody is told of anything, and that is said.
+    Without apprise (`can_send`) nobody is told of anything: that is said and counted, until it is there.
     """
 
     def __init__(
@@ -58,12 +58,12 @@ class Teller:
         environment: Mapping[str, str],
         say: Callable[[str], None],
         *,
-        can_send: bool | None = None,
+        can_send: Callable[[], bool] | None = None,
     ) -> None:
         self._wording = Wording(bot, host)
         self._lines = [_Line(target, settings, bot, environment, say) for target in settings.targets]
-        self._can_send = importlib.util.find_spec("apprise") is not None if can_send is None else can_send
-        if not self._can_send:
+        self._can_send = can_send or _library_is_there
+        if self._lines and not self._can_send():
             for line in self._lines:
                 line.trouble(NO_LIBRARY)
 
@@ -73,14 +73,25 @@ class Teller:
 
     def note(self, event: events.Event) -> None:
         """Tell of the event, if it is worth that."""
-        if self._lines and self._can_send and not isinstance(event, events.Pulse):
-            for note in self._wording.of(event):
-                for line in self._lines:
+        if not self._lines or isinstance(event, events.Pulse):
+            return
+        for note in self._wording.of(event):
+            # It may have been installed since.
+            can_send = self._can_send()
+            for line in self._lines:
+                if can_send:
                     line.put(note)
+                else:
+                    line.lose(note)
 
     async def close(self) -> None:
         """Send what is left to send, as far as that takes no longer than a moment."""
         await asyncio.gather(*(line.close() for line in self._lines))
+
+
+def _library_is_there() -> bool:
+    importlib.invalidate_caches()
+    return importlib.util.find_spec("apprise") is not None
 
 
 class _Line:
@@ -130,6 +141,12 @@ class _Line:
         if self._target.wants(note.kinds):
             self._outbox.put(note, time.monotonic_ns())
             self._look()
+
+    def lose(self, note: Note) -> None:
+        """There is nothing to send it with."""
+        if self._target.wants(note.kinds):
+            self._outbox.lost += 1
+            self.trouble(NO_LIBRARY)
 
     async def close(self) -> None:
         self._closed = True

@@ -195,7 +195,8 @@ def _command(
         except UNDECODABLE as problem:
             raise Refused("bad-request", f"the body is no {kind.__name__.lower()}: {problem}") from None
         # Who it says it is is a courtesy, and which token it has a fact.
-        command = msgspec.structs.replace(command, who=f"{command.who} (token {token.name})".strip())
+        who = f"{command.who} (token {token.name})" if command.who else f"{token.name} (token)"
+        command = msgspec.structs.replace(command, who=who)
         waits = isinstance(command, commands.Deploy | commands.Rollback) and command.wait
         result = await ask(command, _ENDED_WITHIN if waits else _ANSWER_WITHIN)
         book.say(f"done for {token.name}: {operation.name}")

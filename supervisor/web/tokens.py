@@ -23,7 +23,7 @@ import msgspec
 from ...protocol.errors import NeverblinkError
 from ...protocol.wire import UNDECODABLE
 
-__all__ = ["ROLES", "Role", "Token", "TokenError", "Tokens"]
+__all__ = ["ROLES", "NoSuchToken", "Role", "Token", "TokenError", "Tokens"]
 
 Role = Literal["viewer", "operator"]
 
@@ -38,6 +38,10 @@ _LONGEST = 200
 
 class TokenError(NeverblinkError):
     """A token can't be made, removed or read."""
+
+
+class NoSuchToken(TokenError):
+    """A name that is none, is taken, or is nobody's."""
 
 
 class Token(msgspec.Struct, frozen=True):
@@ -71,27 +75,29 @@ class Tokens:
         return self._by_digest.get(_digest(secret)) if len(secret) <= _LONGEST else None
 
     def add(self, name: str, role: Role) -> str:
-        """Make a token, and return it: it is not kept. Raises `TokenError` for a name that is taken or is none."""
+        """Make a token, and return it: it is not kept. Raises `NoSuchToken` for a name that is taken or is none."""
         if not _NAME.fullmatch(name):
-            raise TokenError(
+            raise NoSuchToken(
                 f"token {name!r}: expected up to 64 letters, digits, dots, dashes and underscores"
             )
         with self._locked():
             there = self.list()
             if any(token.name == name for token in there):
-                raise TokenError(f"there is a token {name!r} already: `neverblink token remove {name}` first")
+                raise NoSuchToken(
+                    f"there is a token {name!r} already: `neverblink token remove {name}` first"
+                )
             secret = _PREFIX + secrets.token_urlsafe(32)
             self._write([*there, Token(name, role, _digest(secret), time.time_ns())])
         return secret
 
     def remove(self, name: str) -> None:
-        """Let whoever has this token in no more. Raises `TokenError`."""
+        """Let whoever has this token in no more. Raises `NoSuchToken`."""
         with self._locked():
             there = self.list()
             left = [token for token in there if token.name != name]
             if len(left) == len(there):
                 known = ", ".join(token.name for token in there) or "there are none"
-                raise TokenError(f"there is no token {name!r} (tokens: {known})")
+                raise NoSuchToken(f"there is no token {name!r} (tokens: {known})")
             self._write(left)
 
     def _look(self) -> None:

@@ -213,17 +213,17 @@ def test_a_message_is_tried_for_as_long_as_is_said_and_then_told_as_lost() -> No
     play(scenario)
 
 
-def test_without_apprise_nobody_is_told_and_that_is_said_once() -> None:
+def test_without_apprise_nobody_is_told_and_that_is_said_once_and_counted() -> None:
     async def scenario() -> None:
         said: list[str] = []
         settings = Settings((Target("a", url="json://127.0.0.1"),))
-        teller = Teller(settings, "fox", "den", {}, said.append, can_send=False)
+        teller = Teller(settings, "fox", "den", {}, said.append, can_send=lambda: False)
         for number in range(5):
             teller.note(ended(number))
         await teller.close()
         assert said == [f"notify a: nothing arrives: {NO_LIBRARY}"]
         [seen] = teller.seen
-        assert (seen.state, seen.reason, seen.waiting) == ("failing", NO_LIBRARY, 0)
+        assert (seen.state, seen.reason, seen.waiting, seen.lost) == ("failing", NO_LIBRARY, 0, 5)
 
     play(scenario)
 

@@ -81,6 +81,8 @@ export function controls(me) {
     said.hidden = !text;
     said.dataset.tone = tone;
     say(said, text);
+    // On a phone what was pressed and what is said of it are a long way apart.
+    if (tone === "bad") said.scrollIntoView({ block: "nearest" });
   }
 
   async function releases() {
