@@ -230,6 +230,11 @@ class Bot:
         driver.take_up(kept, leader if beside else self.standby.guarding, cleared=cleared)
 
     def _drive(self, handoff: Handoff, release: Release, config: Config, told: Told) -> Driver:
+        def kept(what: Kept) -> None:
+            told.kept(what)
+            # Who may guard hangs on the phase. Not now: the machine is in the middle of a step.
+            self._outside.scheduler.call_later(0, self.standby.look)
+
         def done(how: Finished) -> None:
             self.drivers.remove(driver)
             old = self.roster.get(handoff.old)
@@ -250,7 +255,7 @@ class Bot:
             self.roster,
             self.news,
             self._outside,
-            msgspec.structs.replace(told, finished=done),
+            msgspec.structs.replace(told, kept=kept, finished=done),
         )
         self.drivers.append(driver)
         self.standby.look()
