@@ -159,12 +159,20 @@ class _Stage:
 
         self._until(over, f"deployment {self._deployment} ends")
         after = self._running()
-        self._deployed.append(
-            Deployed(
-                self._deployment, before["release"], wanted, self._ended[self._deployment], after["release"]
-            )
-        )
-        self._found.outcomes.append(self._ended[self._deployment])
+        led, number = after["release"], self._deployment
+        self._found.outcomes.append(self._ended[number])
+        undone = next((event for event in self._events if self._begins_after(number, event)), None)
+        if undone is not None:
+            # It ended before the rollback came, which so became a deployment of its own: that one says who leads.
+            stood = wanted if self._ended[number] == "done" else before["release"]
+            back = undone["deployment"]
+            self._until(lambda: back in self._ended, f"deployment {back} ends")
+            self._deployed.append(Deployed(back, stood, undone["release"], self._ended[back], led))
+            led = stood
+        self._deployed.append(Deployed(number, before["release"], wanted, self._ended[number], led))
+
+    def _begins_after(self, number: int, event: dict[str, Any]) -> bool:
+        return event["type"] == "deployment-started" and event["deployment"] > number
 
     def _meet(self, event: dict[str, Any], waiting: list[Fault]) -> None:
         """Strike what is to be struck at this step."""
