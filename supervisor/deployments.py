@@ -26,13 +26,13 @@ from .bot import Bot
 from .config import Config, ConfigError
 from .course import Course, left_key
 from .disk import DiskFull
-from .ended import ended_of, ended_unseen, fault_of
+from .ended import ended_unseen, fault_of
 from .freeze import Freeze
 from .git import GitError
 from .history import HistoryError
 from .prepare import Preparer
 from .queueing import Waiter
-from .records import Deployment
+from .records import Deployment, ended_of
 from .refusal import Refusal
 from .releases import NoSuchRelease, Release, ReleaseError, Releases
 from .runs import Runs

@@ -10,7 +10,7 @@ from .ports import Finished
 from .records import Deployment
 from .refusal import Refusal
 
-__all__ = ["ended_of", "ended_unseen", "fault_of", "never", "outcome_of"]
+__all__ = ["ended_unseen", "fault_of", "never", "outcome_of"]
 
 
 def never(reason: str, leader: str) -> Finished:
@@ -34,26 +34,6 @@ def fault_of(ended: DeploymentEnded) -> Refusal | None:
         return Refusal("rolled-back", f"rolled back: {ended.reason}", **facts)
     code = "boundary" if ended.reason.startswith(NO_BOUNDARY) else "aborted"
     return Refusal("down" if not ended.leader else code, f"aborted: {ended.reason}", **facts)
-
-
-def ended_of(row: Deployment) -> DeploymentEnded | None:
-    """How it ended, by the history; None when it has not."""
-    if row.outcome is None:
-        return None
-    return DeploymentEnded(
-        bot=row.bot,
-        at=row.ended or 0,
-        deployment=row.id,
-        outcome=row.outcome,
-        reason=row.reason,
-        leader=row.leader,
-        release=row.runs,
-        seq=row.seq,
-        blackout=row.blackout,
-        late=row.late,
-        missed=row.missed,
-        rollback=row.rollback,
-    )
 
 
 def ended_unseen(row: Deployment, at: int) -> DeploymentEnded:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from ..protocol.events import Outcome
+from ..protocol.events import DeploymentEnded, Outcome
 
 __all__ = [
     "SCHEMA",
@@ -24,6 +24,7 @@ __all__ = [
     "PhaseNote",
     "StepNote",
     "Worker",
+    "ended_of",
 ]
 
 Kind = Literal["deploy", "rollback"]
@@ -240,3 +241,23 @@ class Command(msgspec.Struct, frozen=True):
     seq: int | None = None
     """The tick after which it took effect."""
     facts: dict[str, Any] = {}
+
+
+def ended_of(row: Deployment) -> DeploymentEnded | None:
+    """How it ended, by the history; None when it has not."""
+    if row.outcome is None:
+        return None
+    return DeploymentEnded(
+        bot=row.bot,
+        at=row.ended or 0,
+        deployment=row.id,
+        outcome=row.outcome,
+        reason=row.reason,
+        leader=row.leader,
+        release=row.runs,
+        seq=row.seq,
+        blackout=row.blackout,
+        late=row.late,
+        missed=row.missed,
+        rollback=row.rollback,
+    )

@@ -62,9 +62,10 @@ def follow(
                 raise
             screen.live(screen.warn("  … the supervisor is away; the handoff goes on without it"))
             continue
-        if row.outcome is not None:
+        outcome = of_row(row)
+        if outcome is not None:
             screen.live("")
-            return of_row(row)
+            return outcome
     return of_event(progress.ended, progress)
 
 

@@ -6,7 +6,7 @@ import msgspec
 
 from ...protocol.events import DeploymentEnded
 from ...protocol.handoff import NO_BOUNDARY, Phase
-from ..records import Deployment
+from ..records import Deployment, ended_of
 from .exits import Exit, exit_of_outcome
 from .progress import Progress
 
@@ -41,27 +41,13 @@ class Outcome(msgspec.Struct, frozen=True):
         return exit_of_outcome(self.outcome, no_boundary=self.reason.startswith(NO_BOUNDARY))
 
 
-def of_row(row: Deployment) -> Outcome:
-    """The outcome of a deployment that has ended, from the history."""
+def of_row(row: Deployment) -> Outcome | None:
+    """The outcome of a deployment, from the history; None when it has not ended."""
+    ended = ended_of(row)
+    if ended is None:
+        return None
     holds = [str(note.facts.get("reason") or note.text) for note in row.steps if note.step == "holding"]
-    return _outcome(
-        DeploymentEnded(
-            bot=row.bot,
-            at=row.ended or 0,
-            deployment=row.id,
-            outcome=row.outcome or "aborted",
-            reason=row.reason,
-            leader=row.leader,
-            release=row.runs,
-            seq=row.seq,
-            blackout=row.blackout,
-            late=row.late,
-            missed=row.missed,
-            rollback=row.rollback,
-        ),
-        holds[-1] if holds else "",
-        phases_of(row),
-    )
+    return _outcome(ended, holds[-1] if holds else "", phases_of(row))
 
 
 def phases_of(row: Deployment) -> dict[str, int]:

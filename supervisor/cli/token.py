@@ -46,15 +46,12 @@ def token(here: Here, action: str, name: str, role: Role) -> Done:
             tokens.remove(name)
     except NoSuchToken as problem:
         raise BadInput(problem.message) from None
-    match action:
-        case "add":
-            here.screen.line(f"{here.screen.good('made')}  {secret}")
-            here.screen.line(
-                f"      the token of {name}, {role}: shown this once, so keep it as you keep a password"
-            )
-            made = {"name": name, "role": role, "token": secret}
-        case _:
-            pass
+    if secret:
+        here.screen.line(f"{here.screen.good('made')}  {secret}")
+        here.screen.line(
+            f"      the token of {name}, {role}: shown this once, so keep it as you keep a password"
+        )
+        made = {"name": name, "role": role, "token": secret}
     known = tokens.list()
     if action == "list":
         for one in known:
