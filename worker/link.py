@@ -25,6 +25,7 @@ from ..protocol.errors import NeverblinkError
 from ..protocol.link import LINK_LIMIT, Rejected, WorkerMessage, supervisor_codec, worker_codec
 from ..protocol.stream import FollowerMessage, follower_codec, leader_codec
 from ..protocol.wire import MAX_MESSAGE, WireError
+from .baton import Baton
 from .channel import Channel
 from .clock import SystemClock
 from .journal_file import JournalFile
@@ -56,6 +57,7 @@ class Link:
         self.clock = SystemClock()
         self.lease = Lease(me.lease)
         self.journal = JournalFile(Path(me.journal), me.durability)
+        self.baton = Baton(me.worker, self._path)
         self._me = me
         self._directory = -1
         self._waker = Waker()
@@ -72,6 +74,8 @@ class Link:
         self._leader: Channel | None = None
         self._deaths = False
         """A process that is watched may have ended."""
+        self._baton_fd = -1
+        """Which of the baton's is listened to."""
         self._watched: dict[str, int] = {}
         self._listener: Listener | None = None
         self._reactor: Reactor | None = None
@@ -134,6 +138,7 @@ class Link:
             or (leader is not None and leader.may_have)
             or self._deaths
             or self._unwelcome is not None
+            or self.baton.expected
         ):
             # As mostly in a tick.
             return False
@@ -144,6 +149,9 @@ class Link:
             came = True
             self._look_for_deaths()
         self._look_whether_welcome()
+        if self.baton.expected:
+            came = True
+            self._await_baton()
         return came
 
     def set_alarm(self) -> None:
@@ -165,6 +173,8 @@ class Link:
             channel.close(_LINGER_MS)
         for worker in list(self._watched):
             self._unwatch(worker)
+        self._forget_baton()
+        self.baton.close()
         self._reactor = None
         self._waker.close()
         self._context.term()
@@ -201,6 +211,10 @@ class Link:
     def _address(self, name: str) -> str:
         return endpoint(self._me.run, name, self._open_directory)
 
+    def _path(self, name: str) -> str:
+        """Where a socket of that name is, short enough to be bound."""
+        return self._address(name).removeprefix("ipc://")
+
     def _open_directory(self, directory: str) -> int:
         if self._directory < 0:
             try:
@@ -227,6 +241,7 @@ class Link:
                 self._reactor.remove_reader(self._leader.fileno())
             self._leader.close(_LINGER_MS)
             self._leader = None
+        self._forget_baton()
 
     def _look_and_stir(self) -> None:
         self.look()
@@ -265,6 +280,29 @@ class Link:
             with suppress(WireError):
                 listener.from_leader(leader_codec.decode(body))
         return found
+
+    def _await_baton(self) -> None:
+        self._take_baton(self.baton.wait())
+        fd = self.baton.fileno()
+        if self._reactor is not None and fd != self._baton_fd:
+            # It may come later, too.
+            self._reactor.add_reader(fd, self._on_baton)
+            self._baton_fd = fd
+
+    def _on_baton(self) -> None:
+        self._take_baton(self.baton.receive())
+        self._look_and_stir()
+
+    def _take_baton(self, data: bytes | None) -> None:
+        if data is not None and self._listener is not None:
+            with suppress(WireError):
+                self._listener.from_leader(leader_codec.decode(data))
+
+    def _forget_baton(self) -> None:
+        if self._reactor is not None and self._baton_fd >= 0:
+            self._reactor.remove_reader(self._baton_fd)
+        self._baton_fd = -1
+        self.baton.forget()
 
     def _look_whether_welcome(self) -> None:
         if self._unwelcome is not None and self._listener is not None and self._unwelcome.look():

@@ -12,6 +12,7 @@ from ..protocol.journal import FORMAT, Entry, Position, RecordKind
 from ..protocol.lease import Holder
 from ..protocol.link import WorkerMessage
 from ..protocol.stream import FollowerMessage, LeaderMessage, leader_codec
+from .baton import NoBaton
 from .engine import Engine
 from .journal import End, Journal
 from .retention import Stored
@@ -93,6 +94,8 @@ class SimulatedLease:
         world.epoch = max(world.epoch, at_least or 0) + 1
         return world.epoch
 
+    def prepare(self, holder: str, epoch: int) -> None: ...
+
     def drop(self) -> None:
         if self.held:
             self._world.holder = ""
@@ -173,6 +176,7 @@ class SimulatedPlace:
         self.clock = world.clock
         self.lease = SimulatedLease(world, worker)
         self.journal: Journal = SimulatedJournal(self)
+        self.baton = NoBaton()
         self.engine: Engine | None = None
         self._leader = ""
         world.places[worker] = self
