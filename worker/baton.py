@@ -13,8 +13,9 @@ again and again, which would only be in the leader's way there, and is woken by 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
+from select import POLLIN, poll
 from socket import AF_UNIX, SOCK_DGRAM, SOCK_NONBLOCK, socket
 from time import monotonic_ns, sleep
 from typing import Protocol
@@ -35,6 +36,7 @@ class BatonLike(Protocol):
     """See `Baton`."""
 
     def expect(self) -> None: ...
+    def relax(self) -> None: ...
     def reach(self, worker: str) -> None: ...
     def hand(self, data: bytes) -> bool: ...
 
@@ -43,6 +45,7 @@ class NoBaton:
     """For who has nobody to hand over to, or no such way to it."""
 
     def expect(self) -> None: ...
+    def relax(self) -> None: ...
     def reach(self, worker: str) -> None: ...
 
     def hand(self, data: bytes) -> bool:
@@ -71,33 +74,39 @@ class Baton:
         if self._ours is not None and self._spins:
             self._until = monotonic_ns() + _LOOKS_FOR
 
+    def relax(self) -> None:
+        """It need not be looked for any more."""
+        self._until = 0
+
     @property
     def expected(self) -> bool:
-        """`wait` is due."""
+        """It is to be looked for, by `wait`."""
         return self._until != 0
 
-    def wait(self) -> bytes | None:
-        """Look for what is handed over until the moment is over; None when nothing was."""
-        until, self._until = self._until, 0
-        ours = self._ours
-        if ours is None:
-            return None
-        buffer, receive = self._buffer, ours.recv_into
+    def wait(self, others: Iterable[int]) -> bool:
+        """Look, without sleeping, until it has come or one of the descriptors `others` is readable.
+
+        False when the moment is over, in which it is looked for.
+        """
+        look = poll()
+        for fd in (self.fileno(), *others):
+            look.register(fd, POLLIN)
+        until, found = self._until, look.poll
         while monotonic_ns() < until:
-            try:
-                return bytes(memoryview(buffer)[: receive(buffer)])
-            except BlockingIOError:
-                continue
-            except OSError:
-                return None
-        return None
+            if found(0):
+                return True
+        self._until = 0
+        return False
 
     def receive(self) -> bytes | None:
         """What was handed over, None when nothing was."""
-        if self._ours is not None:
-            with suppress(OSError):
-                return bytes(memoryview(self._buffer)[: self._ours.recv_into(self._buffer)])
-        return None
+        if self._ours is None:
+            return None
+        try:
+            size = self._ours.recv_into(self._buffer)
+        except OSError:
+            return None
+        return bytes(memoryview(self._buffer)[:size])
 
     def fileno(self) -> int:
         """The descriptor that is readable when something was; -1 while there is none."""

@@ -85,6 +85,8 @@ class Following:
                 case AboutTo(order=order):
                     self._brace(order)
                 case TakeOver(order=order, deployment=deployment):
+                    # However it came.
+                    self._outside.baton.relax()
                     self.deployment = deployment
                     if not loaded:
                         self._outside.to_leader(stream.Declined(order, "it has not loaded the state"))

@@ -142,16 +142,14 @@ class Link:
         ):
             # As mostly in a tick.
             return False
-        came = False
-        while self._take_orders() | self._take_followers() | self._take_leader():
-            came = True
+        came = self._take()
         if self._deaths:
             came = True
             self._look_for_deaths()
         self._look_whether_welcome()
-        if self.baton.expected:
+        while self.baton.expected:
             came = True
-            self._await_baton()
+            self._watch_baton()
         return came
 
     def set_alarm(self) -> None:
@@ -247,6 +245,12 @@ class Link:
         self.look()
         self._stir()
 
+    def _take(self) -> bool:
+        came = False
+        while self._take_orders() | self._take_followers() | self._take_leader():
+            came = True
+        return came
+
     def _take_orders(self) -> bool:
         channel, listener = self._supervisor, self._listener
         found = False
@@ -281,8 +285,15 @@ class Link:
                 listener.from_leader(leader_codec.decode(body))
         return found
 
-    def _await_baton(self) -> None:
-        self._take_baton(self.baton.wait())
+    def _watch_baton(self) -> None:
+        """Look for the baton, and take in what comes meanwhile."""
+        channels = [self._supervisor] if self._leader is None else [self._supervisor, self._leader]
+        if self.baton.wait(channel.fileno() for channel in channels):
+            self._take_baton()
+            for channel in channels:
+                channel.rang()
+            self._take()
+            return
         fd = self.baton.fileno()
         if self._reactor is not None and fd != self._baton_fd:
             # It may come later, too.
@@ -290,10 +301,11 @@ class Link:
             self._baton_fd = fd
 
     def _on_baton(self) -> None:
-        self._take_baton(self.baton.receive())
+        self._take_baton()
         self._look_and_stir()
 
-    def _take_baton(self, data: bytes | None) -> None:
+    def _take_baton(self) -> None:
+        data = self.baton.receive()
         if data is not None and self._listener is not None:
             with suppress(WireError):
                 self._listener.from_leader(leader_codec.decode(data))
