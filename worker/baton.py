@@ -62,7 +62,6 @@ class Baton:
         self._theirs: socket | None = None
         self._buffer = bytearray()
         self._until = 0
-        self._spins = len(os.sched_getaffinity(0)) > 1
 
     # the heir's end
 
@@ -71,8 +70,10 @@ class Baton:
         if self._ours is None:
             self._ours = self._bound()
             self._buffer = bytearray(_LARGEST)
-        if self._ours is not None and self._spins:
-            self._until = monotonic_ns() + _LOOKS_FOR
+        if self._ours is not None:
+            # Now, because a process that only just started may have been kept to some of the cores.
+            alone = len(os.sched_getaffinity(0)) == 1
+            self._until = monotonic_ns() + (0 if alone else _LOOKS_FOR)
 
     def relax(self) -> None:
         """It need not be looked for any more."""

@@ -9,9 +9,11 @@ knows nothing of it or because it is busy, gets the final frame as it gets any o
 
 from __future__ import annotations
 
+from typing import Protocol
+
 from ..protocol.link import YieldTo
-from .outside import Outside
-from .publisher import Publisher
+from .baton import BatonLike
+from .clock import Clock
 
 __all__ = ["Bracing"]
 
@@ -21,14 +23,22 @@ _GOOD_FOR = 4_000_000
 _TIMES = 3
 
 
-class Bracing:
-    """See the module."""
+class Speaks(Protocol):
+    """What is asked of the publisher."""
 
-    def __init__(self, publisher: Publisher, outside: Outside) -> None:
+    def brace(self, worker: str, order: int) -> None: ...
+    def said_to(self, worker: str) -> int: ...
+
+
+class Bracing:
+    """See the module. The heir is asked by `publisher`, and reached by `baton`."""
+
+    def __init__(self, publisher: Speaks, clock: Clock, baton: BatonLike) -> None:
         self.until = 0
         """When to look again if there is no answer, CLOCK_MONOTONIC ns; 0 when none is awaited."""
         self._publisher = publisher
-        self._outside = outside
+        self._clock = clock
+        self._baton = baton
         self._order = 0
         self._asked = 0
         """How often, for this order."""
@@ -59,13 +69,13 @@ class Bracing:
         """The heir has answered."""
         if order == self._order and self.until:
             self.until = 0
-            self._answered = self._outside.clock.mono()
-            self._outside.baton.reach(worker)
+            self._answered = self._clock.mono()
+            self._baton.reach(worker)
 
     def hand(self, order: int, to: str, final: bytes) -> bool:
         """Hand the final frame straight to the heir; return whether it has it."""
         ready = self._answered and order == self._order and self._publisher.said_to(to) == self._said
-        return bool(ready) and self._outside.baton.hand(final)
+        return bool(ready) and self._baton.hand(final)
 
     def _ask(self, order: YieldTo, now: int) -> None:
         self._asked += 1

@@ -58,7 +58,7 @@ class Leading:
         self.answers = Answers(replica, outside)
         self.turns = Turns(bot, replica, publisher, outside, keeper)
         self.decisions = DecisionLog(replica, publisher, outside, keeper, self._turn_seq)
-        self._bracing = Bracing(publisher, outside)
+        self._bracing = Bracing(publisher, outside.clock, outside.baton)
         self._me = me
         self._bot = bot
         self._replica = replica
