@@ -16,6 +16,8 @@ from .verb import Done, verb
 
 __all__ = ["acknowledge", "arguments", "down", "lock", "pause", "resume", "seconds", "send", "unlock"]
 
+_LEAVES_WITHIN = 10.0
+"""Seconds for a supervisor to end its page and send its last messages, when the bot is stopped already."""
 _why = click.option("-m", "--why", default="", metavar="WHY", help="Why, for the history.")
 
 
@@ -116,10 +118,12 @@ def acknowledge(here: Here, outage: int, why: str) -> Done:
 def down(here: Here, why: str, within: str, leave_workers: bool) -> Done:
     """Stop the bot for good at its next boundary (its on_stop runs), then the supervisor.
 
-    A decision that is open is finished first. Ctrl-C in the terminal of `up` does the same.
+    A decision that is open is finished first. Ctrl-C in the terminal of `up` does the same. When this returns, `up` may
+    be said again.
     """
     with here.client() as client:
         result = _object(client.ask(Down(why=why, leave_workers=leave_workers), within=seconds(within)))
+        gone = client.wait_gone(_LEAVES_WITHIN)
     if leave_workers:
         left = ", ".join(result.get("left", ())) or "no worker"
         here.screen.line(
@@ -127,6 +131,10 @@ def down(here: Here, why: str, within: str, leave_workers: bool) -> Done:
         )
     else:
         here.screen.line(f"{here.screen.good('down')}  the bot has stopped")
+    if not gone:
+        here.screen.line(
+            f"its supervisor has not ended in {_LEAVES_WITHIN:g}s, and until it has `up` is refused: see supervisor.log"
+        )
     return Done(result)
 
 
