@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from neverblink.protocol.commands import Fault, Halt, Send, Settings
+from neverblink.protocol.commands import Command, Fault, Halt, Send, Settings
 from neverblink.protocol.events import Commanded
 from neverblink.supervisor.cli.exits import Exit
 from neverblink.supervisor.cli.group import neverblink
@@ -101,7 +101,7 @@ def test_a_value_is_taken_as_the_setting_or_the_command_wants_it(
 ) -> None:
     schema = {"properties": TYPED, "$defs": {"Deep": {"anyOf": [{"type": "null"}, {"type": "string"}]}}}
     script: dict[str, Any] = {
-        "settings": lambda command: {"schema": schema, "changes": {}},
+        "settings": {"schema": schema, "changes": {}},
         "commands": {"commands": [{"name": "close", "help": "", "args": schema}], "listens": False},
         "send": {"value": None, "seq": 7},
     }
@@ -145,11 +145,13 @@ def test_what_a_bot_takes_need_not_be_known_to_send_it(tmp_path: Path) -> None:
 
 
 def test_a_name_that_nobody_answered_to_is_told_with_the_declared_one_that_was_meant(tmp_path: Path) -> None:
-    close = {"name": "close", "help": "", "args": {}}
-    script = {
-        "commands": {"commands": [close], "listens": True},
-        "send": lambda command: {"value": "x" if command.name == "cloze" else None, "seq": 7},
-    }
+
+    def send(command: Command) -> dict[str, Any]:
+        assert isinstance(command, Send)
+        return {"value": "x" if command.name == "cloze" else None, "seq": 7}
+
+    close: dict[str, Any] = {"name": "close", "help": "", "args": {}}
+    script: dict[str, Any] = {"commands": {"commands": [close], "listens": True}, "send": send}
     with Scripted(tmp_path / "home", script) as there:
         assert "did you mean its command close?" in run(there.home.path, "send", "clse").stdout
         for name in ("cloze", "close", "other"):
@@ -184,7 +186,7 @@ def test_a_setting_that_does_not_fit_is_bad_input(tmp_path: Path) -> None:
 
 
 def test_declared_commands_are_listed_with_what_they_take(tmp_path: Path) -> None:
-    close = {
+    close: dict[str, Any] = {
         "name": "close",
         "help": "Sell.",
         "args": {
@@ -249,7 +251,7 @@ def test_the_history_of_commands_has_who_why_when_and_the_change(tmp_path: Path)
                     facts=sent,
                 )
             )
-        refused = {"changes": {}, "set": {"max_position": -1}, "reset": []}
+        refused: dict[str, Any] = {"changes": {}, "set": {"max_position": -1}, "reset": []}
         history.record(
             Commanded(
                 bot="foresight", at=2, op="settings", who="bo", why="", outcome="bad-input", detail="it is >= 0",
