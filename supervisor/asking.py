@@ -6,6 +6,7 @@ What can be told without the bot (what its settings are, which commands it has) 
 
 from __future__ import annotations
 
+import difflib
 import json
 from typing import Any, cast
 
@@ -88,8 +89,19 @@ class Asking:
         if answered.fault:
             raise Refusal(answered.fault, answered.error)
         if answered.error:
-            raise Refusal("failed", f"the bot's {name} failed: {answered.error}", seq=answered.seq)
+            meant = self._meant(name)
+            raise Refusal("failed", f"the bot's {name} failed: {answered.error}{meant}", seq=answered.seq)
         return answered
+
+    def _meant(self, name: str) -> str:
+        """A hint for a name that the bot has not declared, and that went to its `on_command`."""
+        leader = self._bot.leading
+        offers = leader.hello.offers if leader is not None and leader.hello is not None else None
+        known = [one.name for one in offers.commands] if offers is not None else []
+        if name in known or name in OWN_COMMANDS:
+            return ""
+        near = difflib.get_close_matches(name, known, 1)
+        return f" (did you mean its command {near[0]}?)" if near else ""
 
     def _offers(self) -> Offers:
         """What the bot has said of itself."""

@@ -104,7 +104,7 @@ class _Auditor:
         scope, ticks, leads = self._scope, self._ticks, self._leads
         self._count_rows(final=True)
         self._end_repeat()
-        events = self._events.found()
+        events, commands = self._events.found()
         return Report(
             ok=not scope.total,
             broken=scope.broken,
@@ -128,6 +128,7 @@ class _Auditor:
             starts=leads.starts,
             chain=Chain(self._chain_ok, self._frames, self._first, self._last, self._last_digest.hex()),
             events=events,
+            commands=commands,
             timers=self._timers.found(),
             decisions=self._decisions.found(),
             windows=ticks.windows(),

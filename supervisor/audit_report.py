@@ -18,6 +18,7 @@ __all__ = [
     "Broken",
     "Chain",
     "ClockChange",
+    "CommandsFound",
     "Death",
     "DecisionsFound",
     "EventsFound",
@@ -119,18 +120,23 @@ class Chain(msgspec.Struct, frozen=True):
     digest: str
 
 
-class EventsFound(msgspec.Struct, frozen=True):
-    """Events and operators' commands, by key. `waiting` were received and their turn had not come at the end."""
+class CommandsFound(msgspec.Struct, frozen=True):
+    """Operators' commands, by key. `waiting` were received and their turn had not come at the end."""
 
     received: int
     applied: int
-    repeated: int
-    """Came again and were dropped."""
     twice: list[str]
     never: list[str]
     waiting: list[str]
     stopped: int
     """Were waiting when the bot was stopped for good."""
+
+
+class EventsFound(CommandsFound, frozen=True):
+    """The same of events."""
+
+    repeated: int
+    """Events and commands that came again and were dropped."""
 
 
 class TimersFound(msgspec.Struct, frozen=True):
@@ -244,6 +250,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     """How often a first worker took the lease."""
     chain: Chain
     events: EventsFound
+    commands: CommandsFound
     timers: TimersFound
     decisions: DecisionsFound
     windows: dict[str, WindowFound]

@@ -9,15 +9,20 @@ from __future__ import annotations
 
 from itertools import islice
 
-from ..protocol.frame import Armed, Frame, Traffic, Vitals
-from .audit_report import MOST, EventsFound, TimersFound
+import msgspec
+
+from ..protocol.frame import COMMAND, Armed, Frame, Vitals
+from .audit_report import MOST, CommandsFound, EventsFound, TimersFound
 from .audit_scope import Scope
 
 __all__ = ["Events", "Timers"]
 
 
 class Events:
-    """Follows the inbox. It remembers each key ever applied, because a second time may come at any time."""
+    """Follows the inbox. It remembers each key ever applied, because a second time may come at any time.
+
+    Operators' commands come through the same inbox, in one order with the events, and are counted apart.
+    """
 
     def __init__(self, scope: Scope) -> None:
         self._scope = scope
@@ -26,8 +31,9 @@ class Events:
         """Received and not yet applied: the last frame that said so, its tick, and whether that was in the span."""
         self._newest = -1
         """The latest receipt, by frame, of a key that was applied."""
-        self._twice: list[str] = []
-        self._counts = [0, 0, 0, 0]
+        self._counts = {False: _Counts(), True: _Counts()}
+        """Of events, and of commands."""
+        self._repeated = 0
 
     def resume(self, vitals: Vitals) -> None:
         """The state goes on from a snapshot."""
@@ -35,13 +41,14 @@ class Events:
 
     def frame(self, frame: Frame) -> None:
         """Take in what the inbox saw in a frame."""
-        traffic, scope, waiting = frame.traffic, self._scope, self._waiting
+        traffic, scope, waiting, counts = frame.traffic, self._scope, self._waiting, self._counts
         applied = self._applied
-        new = 0
+        inside = scope.open
         for key in traffic.received:
             if key not in applied:
-                new += key not in waiting
-                waiting[key] = (frame.number, frame.seq, scope.open)
+                if inside and key not in waiting:
+                    counts[_is_command(key)].received += 1
+                waiting[key] = (frame.number, frame.seq, inside)
         for key in traffic.applied:
             receipt = waiting.pop(key, None)
             if receipt is not None and receipt[0] > self._newest:
@@ -49,16 +56,19 @@ class Events:
             if key in applied:
                 self._again(key)
             applied.add(key)
-        if scope.open:
-            self._count(traffic, new)
+            if inside:
+                counts[_is_command(key)].applied += 1
+        if inside:
+            self._repeated += traffic.repeated
 
     def stopped(self) -> None:
         """The bot was stopped for good: what waited will not be applied, and nobody expects it."""
         if self._scope.open:
-            self._counts[3] += len(self._waiting)
+            for key in self._waiting:
+                self._counts[_is_command(key)].stopped += 1
         self._waiting.clear()
 
-    def found(self) -> EventsFound:
+    def found(self) -> tuple[EventsFound, CommandsFound]:
         """Say what became of all keys, and blame those that were lost."""
         lost = [key for key, receipt in self._waiting.items() if receipt[0] < self._newest]
         never: list[str] = []
@@ -70,28 +80,35 @@ class Events:
                     7, f"{_named(key)} was received and never applied, and later ones were", number, seq
                 )
         gone = set(lost)
-        waiting = (key for key in self._waiting if key not in gone)
-        received, applied, repeated, stopped = self._counts
-        return EventsFound(
-            received=received,
-            applied=applied,
-            repeated=repeated,
-            twice=self._twice,
-            never=never[:MOST],
-            waiting=list(islice(waiting, MOST)),
-            stopped=stopped,
-        )
+        waiting = [key for key in self._waiting if key not in gone]
+
+        def of(commands: bool) -> CommandsFound:
+            mine = self._counts[commands]
+            return CommandsFound(
+                received=mine.received,
+                applied=mine.applied,
+                twice=mine.twice,
+                never=list(islice((key for key in never if _is_command(key) is commands), MOST)),
+                waiting=list(islice((key for key in waiting if _is_command(key) is commands), MOST)),
+                stopped=mine.stopped,
+            )
+
+        return EventsFound(**msgspec.structs.asdict(of(False)), repeated=self._repeated), of(True)
 
     def _again(self, key: str) -> None:
-        if self._scope.open and len(self._twice) < MOST:
-            self._twice.append(key)
+        twice = self._counts[_is_command(key)].twice
+        if self._scope.open and len(twice) < MOST:
+            twice.append(key)
         self._scope.breaks(7, f"{_named(key)} was applied twice")
 
-    def _count(self, traffic: Traffic, new: int) -> None:
-        counts = self._counts
-        counts[0] += new
-        counts[1] += len(traffic.applied)
-        counts[2] += traffic.repeated
+
+class _Counts(msgspec.Struct):
+    """What became of one sort of them, in the span."""
+
+    received: int = 0
+    applied: int = 0
+    stopped: int = 0
+    twice: list[str] = []
 
 
 class Timers:
@@ -141,4 +158,8 @@ class Timers:
 
 
 def _named(key: str) -> str:
-    return f"event {key!r}" if not key.startswith("command/") else f"operator's {key!r}"
+    return f"operator's {key!r}" if _is_command(key) else f"event {key!r}"
+
+
+def _is_command(key: str) -> bool:
+    return key.startswith(COMMAND)

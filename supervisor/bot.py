@@ -81,6 +81,8 @@ class Bot:
         self.starting = True
         self.stopping = ""
         """Why it is being stopped, "" when it is not."""
+        self.stopped = False
+        """It was, and no worker is left."""
         self.drivers: list[Driver] = []
         """Of the deployments under way, the one that began first before the other."""
         self.waiting = Waiting(outside.scheduler)
@@ -292,6 +294,7 @@ class Bot:
             for member in leaders:
                 self.crew.send(member.worker, Stop())
             await self.waiting.until(lambda: not any(member.alive for member in leaders), _REPEAT)
+        self.stopped = True
         return "; ".join(
             member.ended.reason for member in leaders if member.ended is not None and member.ended_badly
         )

@@ -242,6 +242,10 @@ class Command(msgspec.Struct, frozen=True):
     """The tick after which it took effect."""
     facts: dict[str, Any] = {}
 
+    @property
+    def ok(self) -> bool:
+        return self.outcome == "ok"
+
 
 def ended_of(row: Deployment) -> DeploymentEnded | None:
     """How it ended, by the history; None when it has not."""

@@ -267,7 +267,8 @@ _NOTHING = Report("joining", 0, False, "", 0, 0, 0, False)
 
 def _state(bot: Bot, report: Report) -> State:
     if bot.stopping:
-        return "stopping"
+        # A supervisor is there for a moment longer than its bot.
+        return "down" if bot.stopped else "stopping"
     if bot.starting:
         return "starting"
     if bot.down:

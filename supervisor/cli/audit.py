@@ -161,11 +161,14 @@ def _facts(report: Report, screen: Screen) -> Iterator[tuple[str, str]]:
 
 def _dealings(report: Report) -> Iterator[tuple[str, str]]:
     events, timers, decisions = report.events, report.timers, report.decisions
-    if events.received or events.applied or events.repeated:
-        told = (
-            f"{events.received:,} received, {events.applied:,} applied, {events.repeated:,} repeats dropped"
-        )
-        yield "events", f"{told}, {len(events.waiting):,} waiting"
+    for name, one in (("events", events), ("commands", report.commands)):
+        if one.received or one.applied:
+            yield (
+                name,
+                f"{one.received:,} received, {one.applied:,} applied, {len(one.waiting):,} waiting",
+            )
+    if events.repeated:
+        yield "repeats", f"{events.repeated:,} came again, and were dropped"
     if timers.fired or timers.armed:
         late = f", at most {last(round(timers.late_us * 1000))} late" if timers.fired else ""
         yield "timers", f"{timers.fired:,} went off{late}; {timers.armed:,} armed"

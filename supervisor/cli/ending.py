@@ -6,6 +6,7 @@ With `--json` the same is also one object on stdout, so that a program never has
 
 from __future__ import annotations
 
+import difflib
 import os
 import sys
 import tempfile
@@ -80,10 +81,27 @@ def _tell(code: Exit, message: str, facts: dict[str, Any], as_json: bool) -> Exi
 
 def _usage(error: click.ClickException) -> str:
     told = error.format_message()
+    if isinstance(error, click.BadParameter) and error.param is not None:
+        told = f"{told.rstrip('.')}{_meant(error.message, error.param)}"
     if isinstance(error, click.UsageError) and error.ctx is not None and error.ctx.info_name:
         path = error.ctx.command_path
         return f"{told.rstrip('.')} (see {path} --help)" if "--help" not in told else told
     return told
+
+
+def _meant(message: str, param: click.Parameter) -> str:
+    """A hint for a word that is none of those which are expected."""
+    if not isinstance(param.type, click.Choice):
+        return ""
+    known = [str(one) for one in param.type.choices]
+    said = message[1:].partition("'")[0].lower()
+    near = _ELSEWHERE.get(said, said)
+    close = [near] if near in known else difflib.get_close_matches(near, known, 1)
+    return f": did you mean {close[0]}?" if close else ""
+
+
+_ELSEWHERE = {"warn": "warning", "err": "error", "critical": "error", "fatal": "error", "trace": "debug"}
+"""What others call the levels of a log."""
 
 
 def _facts(error: NeverblinkError) -> dict[str, Any]:

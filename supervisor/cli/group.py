@@ -16,6 +16,7 @@ import click
 
 from .ending import end, wants_json
 from .exits import Exit
+from .verb import SHARED
 
 __all__ = ["VERBS", "neverblink"]
 
@@ -79,12 +80,30 @@ class Group(click.Group):
         with formatter.section("Verbs"):
             formatter.write_dl([(name, line) for name, (_, line) in VERBS.items()])
 
+    def _in_their_place(self, args: list[str]) -> list[str]:
+        """The same arguments with what all verbs take behind the verb: who says it first means the same."""
+        early, rest = _early(args)
+        if not early:
+            return args
+        if not rest:
+            raise click.UsageError(
+                f"{early[0]} goes with a verb, as in `neverblink status {' '.join(early)}`"
+            )
+        if rest[0].startswith("-"):
+            # What is asked of neverblink itself has no use for them.
+            return rest
+        many = isinstance(self.get_command(click.Context(self), rest[0]), click.Group)
+        if many and len(rest) == 1:
+            return rest
+        verb = 2 if many else 1
+        return [*rest[:verb], *early, *rest[verb:]]
+
     def main(self, args: Sequence[str] | None = None, *more: Any, **options: Any) -> Any:
         """Run and exit; every way out of the program goes through here."""
         given = list(sys.argv[1:] if args is None else args)
         options["standalone_mode"] = False
         try:
-            code: int | None = super().main(given, *more, **options)
+            code: int | None = super().main(self._in_their_place(given), *more, **options)
         except BaseException as ending:
             code = end(ending, as_json=wants_json(given))
         sys.exit(int(code or Exit.DONE))
@@ -94,7 +113,8 @@ class Group(click.Group):
     cls=Group,
     invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="Every verb takes --json, --home and --project; and --server with --key. More: docs/operators.md",
+    epilog="Every verb takes --json, --home and --project; and --server with --key; before the verb or after it. "
+    "More: docs/operators.md",
 )
 @click.version_option(package_name="neverblink", message="neverblink %(version)s")
 @click.pass_context
@@ -110,6 +130,17 @@ def unknown_verb(name: str) -> str:
 
     close = _ELSEWHERE.get(name) or next(iter(get_close_matches(name, VERBS, 1)), "")
     return f"there is no verb {name!r}" + (f": did you mean `neverblink {close}`?" if close else "")
+
+
+def _early(args: list[str]) -> tuple[list[str], list[str]]:
+    """The arguments that come before the verb and are of every verb, and the rest."""
+    at = 0
+    while at < len(args):
+        option, equals, _ = args[at].partition("=")
+        if option not in SHARED:
+            break
+        at += 2 if SHARED[option] and not equals else 1
+    return args[:at], args[at:]
 
 
 _ELSEWHERE = {

@@ -6,10 +6,12 @@ facts for each deployment, and below it what it was, where its time went, and wh
 
 from __future__ import annotations
 
+import json
 import shutil
 import textwrap
 import time
 from pathlib import Path
+from typing import Any, cast
 
 import click
 import msgspec
@@ -31,6 +33,8 @@ __all__ = ["history"]
 _WIDTH = 100
 _WHO = 26
 _INDENT = " " * 6
+_CALL = 200
+"""What was given with a command is cut off after so many characters; --json has it whole."""
 
 
 @verb
@@ -90,10 +94,24 @@ _ASKED = ("WHEN", "COMMAND", "OUTCOME", "TICK", "WHO", "WHAT")
 
 
 def _command(screen: Screen, one: Command) -> tuple[str, ...]:
-    outcome = screen.good(one.outcome) if one.outcome == "ok" else screen.bad(one.outcome)
+    outcome = screen.good(one.outcome) if one.ok else screen.bad(one.outcome)
     seq = "" if one.seq is None else str(one.seq)
-    what = f"{one.detail} ({one.why})" if one.detail and one.why else one.detail or one.why
-    return (clock(one.at), one.op, outcome, seq, one.who or "unknown", what)
+    what = _asked_for(one)
+    told = f"{what} ({one.why})" if what and one.why else what or one.why
+    return (clock(one.at), one.op, outcome, seq, one.who or "unknown", told)
+
+
+def _asked_for(one: Command) -> str:
+    """What a command was about, with what was given along, and why it was refused when it was."""
+    name = str(one.facts.get("name", ""))
+    given = one.facts.get("args") if one.op == "send" else one.facts.get("set") if not one.ok else None
+    if not isinstance(given, dict):
+        return one.detail
+    pairs = [f"{key}={json.dumps(value)}" for key, value in cast("dict[str, Any]", given).items()]
+    call = " ".join([name, *pairs]).strip()
+    if len(call) > _CALL:
+        call = f"{call[:_CALL]}…"
+    return call if one.ok else f"{call}: {one.detail.removeprefix(f'{name}: ')}".removeprefix(": ")
 
 
 _TITLES = ("  N", "WHEN", "OUTCOME", "WHAT", "WHO", "BLACKOUT", "MISSED")

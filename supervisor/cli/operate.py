@@ -15,6 +15,7 @@ from .errors import BadInput
 from .here import Here
 from .screen import Screen, columns
 from .steer import arguments, seconds
+from .typed import kind
 from .verb import Done, verb
 from .words import count
 
@@ -62,11 +63,12 @@ def settings(
 ) -> Done:
     """Show the bot's settings, or change them between two of its turns: neverblink settings max_position=3
 
-    All that is named is validated against the bot's own type before the bot sees any of it. A VALUE that is JSON is
-    taken as such (3, true, [1,2]), anything else as text.
+    All that is named is validated against the bot's own type before the bot sees any of it. A VALUE is taken as the
+    setting wants it: as JSON (3, true, [1,2]) or, where that does not fit, as text.
     """
-    wanted = Settings(set=arguments(pairs, set_json, "--set"), reset=reset, why=why)
     with here.client() as client:
+        schema = client.ask(Settings()).get("schema") if pairs else None
+        wanted = Settings(set=arguments(pairs, set_json, schema, "--set"), reset=reset, why=why)
         result: dict[str, Any] = client.ask(wanted, within=seconds(within))
     screen = here.screen
     if wanted.set or wanted.reset:
@@ -121,7 +123,7 @@ def _list(screen: Screen, result: dict[str, Any]) -> list[str]:
         about = properties.get(name, {})
         default = json.dumps(about.get("default"))
         told = screen.warn(f"set, else {default}") if name in chosen else ""
-        rows.append((name, json.dumps(value), told, _kind(about)))
+        rows.append((name, json.dumps(value), told, kind(about, schema)))
     return [*columns(rows), screen.faint(f"{count(len(chosen), 'setting')} set by an operator")]
 
 
@@ -130,21 +132,9 @@ def _parameters(schema: dict[str, Any]) -> list[str]:
     required = cast("list[str]", schema.get("required", []))
     told: list[str] = []
     for name, about in cast("dict[str, dict[str, Any]]", schema.get("properties", {})).items():
-        word = f"{name}={_kind(about)}"
+        word = f"{name}={kind(about, schema)}"
         told.append(word if name in required else f"[{word}, else {json.dumps(about.get('default'))}]")
     return told
-
-
-_BOUNDS = {"minimum": ">=", "exclusiveMinimum": ">", "maximum": "<=", "exclusiveMaximum": "<"}
-
-
-def _kind(about: dict[str, Any]) -> str:
-    """The type in a JSON Schema, in a word or two."""
-    if "enum" in about:
-        return "|".join(json.dumps(one) for one in cast("list[Any]", about["enum"]))
-    kind = str(about.get("type") or ("|".join(_kind(one) for one in about.get("anyOf", ())) or "any"))
-    bounds = " ".join(f"{sign}{about[key]}" for key, sign in _BOUNDS.items() if key in about)
-    return f"{kind} {bounds}".strip()
 
 
 def _shown(value: Any) -> str:

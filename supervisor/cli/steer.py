@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import difflib
 from typing import Any, cast
 
 import click
 import msgspec
 
 from ...protocol import duration
-from ...protocol.commands import Acknowledge, Down, Lock, Pause, Resume, Send, Unlock
+from ...protocol.commands import Acknowledge, Commands, Down, Lock, Pause, Resume, Send, Unlock
+from ...protocol.link import Offered
 from ...protocol.wire import UNDECODABLE
+from ..client import Client, Refused, convert
 from .errors import BadInput
 from .here import Here
+from .typed import Schema, read
 from .verb import Done, verb
 
 __all__ = ["acknowledge", "arguments", "down", "lock", "pause", "resume", "seconds", "send", "unlock"]
 
+_LEAVES_WITHIN = 10.0
+"""Seconds for a supervisor to end its page and send its last messages, when the bot is stopped already."""
 _why = click.option("-m", "--why", default="", metavar="WHY", help="Why, for the history.")
 
 
@@ -76,14 +82,21 @@ def send(here: Here, name: str, pairs: tuple[str, ...], args_json: str, within: 
     `neverblink commands` lists those that it declares, whose arguments are validated before they run; any other goes
     to its on_command.
 
-    A VALUE that is JSON is taken as such (3, true, [1,2]), anything else as text: neverblink send size pct=2.5
+    A VALUE is taken as the command wants it: as JSON (3, true, [1,2]) or, where that does not fit, as text. What is not
+    declared is taken as JSON where it is some: neverblink send size pct=2.5
     """
-    args = arguments(pairs, args_json)
     with here.client() as client:
+        declared = _declared(client)
+        args = arguments(pairs, args_json, declared.get(name))
         result = client.ask(Send(name=name, args=args), within=seconds(within))
     answer = _object(result)
     value = answer.get("value")
     here.screen.line(value if isinstance(value, str) else _pretty(value))
+    near = difflib.get_close_matches(name, declared, 1) if value is None and name not in declared else []
+    if near:
+        here.screen.line(
+            here.screen.faint(f"(the bot's on_command got {name!r}: did you mean its command {near[0]}?)")
+        )
     return Done(answer)
 
 
@@ -116,10 +129,12 @@ def acknowledge(here: Here, outage: int, why: str) -> Done:
 def down(here: Here, why: str, within: str, leave_workers: bool) -> Done:
     """Stop the bot for good at its next boundary (its on_stop runs), then the supervisor.
 
-    A decision that is open is finished first. Ctrl-C in the terminal of `up` does the same.
+    A decision that is open is finished first. Ctrl-C in the terminal of `up` does the same. When this returns, `up` may
+    be said again.
     """
     with here.client() as client:
         result = _object(client.ask(Down(why=why, leave_workers=leave_workers), within=seconds(within)))
+        gone = client.wait_gone(_LEAVES_WITHIN)
     if leave_workers:
         left = ", ".join(result.get("left", ())) or "no worker"
         here.screen.line(
@@ -127,11 +142,21 @@ def down(here: Here, why: str, within: str, leave_workers: bool) -> Done:
         )
     else:
         here.screen.line(f"{here.screen.good('down')}  the bot has stopped")
+    if not gone:
+        here.screen.line(
+            f"its supervisor has not ended in {_LEAVES_WITHIN:g}s, and until it has `up` is refused: see supervisor.log"
+        )
     return Done(result)
 
 
-def arguments(pairs: tuple[str, ...], args_json: str, option: str = "--args") -> dict[str, Any]:
-    """What somebody gave as KEY=VALUE, or as JSON with `option`; raise `BadInput` when it is neither."""
+def arguments(
+    pairs: tuple[str, ...], args_json: str, wants: Schema | None = None, option: str = "--args"
+) -> dict[str, Any]:
+    """What somebody gave as KEY=VALUE, or as JSON with `option`; raise `BadInput` when it is neither.
+
+    `wants` is the JSON Schema of what is expected, where it is known.
+    """
+    args: dict[str, Any] = {}
     if args_json:
         try:
             args = msgspec.json.decode(args_json, type=dict[str, Any])
@@ -139,21 +164,17 @@ def arguments(pairs: tuple[str, ...], args_json: str, option: str = "--args") ->
             raise BadInput(
                 f"{option} is no JSON object: {problem}; expected one such as '{{\"pct\": 2.5}}'"
             ) from None
-    else:
-        args = {}
-    for pair in pairs:
-        key, equals, value = pair.partition("=")
-        if not equals or not key:
-            raise BadInput(f"{pair!r} is no argument: expected KEY=VALUE, as in pct=2.5")
-        args[key] = _value(value)
-    return args
+    return args | read(pairs, wants)
 
 
-def _value(text: str) -> Any:
+def _declared(client: Client) -> dict[str, Schema]:
+    """What the bot's declared commands take, by name, as far as that can be known."""
     try:
-        return msgspec.json.decode(text)
-    except UNDECODABLE:
-        return text
+        answer = _object(client.ask(Commands()))
+    except Refused:
+        # What is sent may get through all the same: to whoever leads next, or to a worker that can't say what it takes.
+        return {}
+    return {one.name: one.args for one in convert(answer.get("commands", ()), tuple[Offered, ...])}
 
 
 def seconds(text: str) -> float:

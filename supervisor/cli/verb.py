@@ -22,7 +22,10 @@ from .exits import Exit
 from .here import Here
 from .screen import Screen
 
-__all__ = ["Done", "verb"]
+__all__ = ["SHARED", "Done", "verb"]
+
+SHARED = {"--json": False, "--home": True, "--project": True, "--server": True, "--key": True}
+"""What every verb takes, and whether a value comes with it."""
 
 P = ParamSpec("P")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from neverblink.protocol.changes import Schema
-from neverblink.protocol.frame import Timing, Traffic
+from neverblink.protocol.frame import COMMAND, Timing, Traffic
 from neverblink.protocol.grid import ClockStep, Gap
 from neverblink.protocol.journal import Rows
 from neverblink.protocol.window import Window
@@ -132,6 +132,16 @@ def test_events_and_what_became_of_them() -> None:
     assert (report.events.received, report.events.applied, report.events.repeated) == (4, 3, 3)
     assert report.events.waiting == ["d"]
     assert (report.events.twice, report.events.never) == ([], [])
+
+
+def test_operators_commands_are_no_events() -> None:
+    first, second = f"{COMMAND}cmd-1", f"{COMMAND}cmd-2"
+    life = Life().begin().receive("a", first, second).tick().event("a").event(first)
+    report = sound(life)
+    assert (report.events.received, report.events.applied, report.events.waiting) == (1, 1, [])
+    assert (report.commands.received, report.commands.applied, report.commands.waiting) == (2, 1, [second])
+    stopped = sound(life.frame("stop"))
+    assert (stopped.events.stopped, stopped.commands.stopped, stopped.commands.waiting) == (0, 1, [])
 
 
 def test_what_the_old_worker_still_had_is_applied_by_the_new_one() -> None:

@@ -16,6 +16,7 @@ from click.testing import CliRunner, Result
 from neverblink.protocol.commands import Code, Fault
 from neverblink.supervisor.cli.exits import Exit, exit_of_fault
 from neverblink.supervisor.cli.group import VERBS, neverblink
+from neverblink.supervisor.cli.verb import SHARED
 
 from .scripted import Scripted
 
@@ -50,6 +51,41 @@ def test_a_verb_that_is_none_is_answered_with_the_one_that_was_meant() -> None:
         result = run(wrong)
         assert result.exit_code == Exit.BAD_INPUT
         assert f"did you mean `neverblink {right}`?" in result.stderr
+
+
+def test_what_every_verb_takes_may_be_said_before_it(tmp_path: Path) -> None:
+    with Scripted(tmp_path, {"pause": {"paused": True}}):
+        for early in (["--home", tmp_path, "--json"], ["--json", f"--home={tmp_path}"]):
+            assert told(run(*early, "pause", "-m", "thin market")) == {"paused": True}
+        assert run("--home", "/nowhere", "pause", "--home", tmp_path).exit_code == Exit.DONE
+    # `journal show` is a verb of two words.
+    assert f"home {tmp_path}" in run("--home", tmp_path, "journal", "show").stderr
+    assert run("--home", tmp_path, "--help").stdout == run("--help").stdout
+    alone = run("--home", "x")
+    assert alone.exit_code == Exit.BAD_INPUT
+    assert "--home goes with a verb, as in `neverblink status --home x`" in alone.stderr
+    assert "No such option '--frce'" in run("--frce", "pause").stderr
+
+
+def test_the_options_that_may_come_first_are_those_of_every_verb() -> None:
+    for verb in ("status", "deploy"):
+        command = neverblink.get_command(click.Context(neverblink), verb)
+        assert command is not None
+        options = {name: one for one in command.params for name in one.opts}
+        assert all(getattr(options[name], "is_flag", False) is not valued for name, valued in SHARED.items())
+
+
+@pytest.mark.parametrize(
+    ("said", "meant"),
+    [("warn", "warning"), ("WARNING", "warning"), ("err", "error"), ("fatal", "error"), ("inf", "info")],
+)
+def test_a_word_that_is_none_of_those_expected_is_answered_with_the_one_that_was_meant(
+    said: str, meant: str
+) -> None:
+    result = run("logs", "--level", said)
+    assert result.exit_code == Exit.BAD_INPUT
+    assert f"did you mean {meant}?" in result.stderr
+    assert "did you mean" not in run("logs", "--level", "purple").stderr
 
 
 def test_a_wrong_option_is_one_line() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from neverblink.protocol.frame import GENESIS
+from neverblink.protocol.frame import COMMAND, GENESIS, Traffic
 from neverblink.protocol.grid import Gap
 from neverblink.protocol.window import WindowSpec
 from neverblink.supervisor.audit_scope import Moment, Seq
@@ -57,6 +57,16 @@ def test_a_sound_journal_is_done_and_says_what_it_proves(home: Home) -> None:
     assert "202 (1200 to 1406): none missed, none doubled, 5 skipped" in result.stdout
     assert "skipped 1400 to 1404: tick 1399 took 5s" in result.stdout
     assert "v1 -> v2  blackout 0.24 ms" in result.stdout
+
+
+def test_commands_and_repeats_have_lines_of_their_own(home: Home) -> None:
+    made = Life().begin().receive("a", f"{COMMAND}cmd-1").tick().event("a")
+    made.event(f"{COMMAND}cmd-1").tick(traffic=Traffic((), (), 3))
+    made.write(home.journal)
+    shown = [" ".join(line.split()) for line in run(home).stdout.splitlines()]
+    assert "events 1 received, 1 applied, 0 waiting" in shown
+    assert "commands 1 received, 1 applied, 0 waiting" in shown
+    assert "repeats 3 came again, and were dropped" in shown
 
 
 def test_the_object_for_programs(home: Home) -> None:

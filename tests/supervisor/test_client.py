@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+import threading
 from pathlib import Path
 
 import pytest
@@ -73,6 +74,19 @@ def test_a_supervisor_that_ends_in_the_middle_is_noticed_long_before_the_time_ou
         claim.drop()
         with pytest.raises(Unreachable, match="no supervisor runs here"):
             client.ask(Status(), within=3600)
+
+
+def test_the_end_of_a_supervisor_can_be_waited_for(tmp_path: Path) -> None:
+    home = Home.open(tmp_path)
+    claim = home.claim("foresight")
+    with Client(home) as client:
+        assert not client.wait_gone(0.0)
+        leaving = threading.Timer(0.1, claim.drop)
+        leaving.start()
+        assert client.wait_gone(3600)
+        assert home.owner() is None
+        leaving.join()
+        assert client.wait_gone(3600)
 
 
 def test_events_after_a_subscription_arrive(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from neverblink.protocol.changes import NOTHING, Schema
@@ -68,6 +69,14 @@ def test_a_home_is_used_again_after_the_bot_was_stopped(world: World) -> None:
     assert world.play(nothing) == 0
     assert world.play(nothing) == 0
     assert [event.worker for event in world.told(LeaderChanged)] == ["w1", "", "w2", ""]
+
+
+def test_a_bot_that_has_stopped_is_down_and_no_longer_stopping(world: World) -> None:
+    """Its supervisor is there for a moment longer, and what it says last stays in the file."""
+    assert world.play(nothing) == 0
+    last = msgspec.json.decode((world.home.path / "status.json").read_bytes())
+    assert (last["alive"], last["status"]["state"], last["status"]["workers"]) == (False, "down", [])
+    assert last["status"]["reason"].startswith("down")
 
 
 def test_a_bot_that_fails_while_it_stops_is_no_success(world: World) -> None:

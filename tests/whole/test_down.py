@@ -36,6 +36,17 @@ def test_nothing_is_left_behind_after_deployments_of_every_ending(live: Live) ->
     assert len(live.said("retired")) == 2
 
 
+def test_when_down_returns_nothing_runs_and_the_bot_can_be_started_again(live: Live) -> None:
+    code = live.code("v0", STOPS)
+    for leave in ([], ["--leave-workers"], []):
+        live.up(code)
+        assert live.run("down", *leave).code == 0
+        after = live.run("status")
+        assert after.code == 7, after
+        assert "no supervisor runs here" in after.err
+    assert live.processes() == []
+
+
 @pytest.mark.parametrize("phase", ["preparing", "rehearsing", "probation"])
 def test_down_in_the_middle_of_a_deployment_stops_the_bot_once_and_leaves_nothing(
     live: Live, phase: str

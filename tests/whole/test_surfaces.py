@@ -19,7 +19,7 @@ from neverblink.supervisor.history import History
 
 from ..ports import HOST, free_port
 from .bots import bot, loop
-from .live import WITHIN, Live
+from .live import WITHIN, Live, one_line
 
 SOURCE = """
     settings = Limits()
@@ -207,6 +207,31 @@ def test_what_is_no_command_is_refused_in_the_same_words(live: Live) -> None:
         )
         assert ask(live, {"op": "send", "name": "halt"})[0] == Exit.BAD_INPUT
     live.down()
+
+
+def test_a_value_is_what_the_bot_wants_and_a_name_that_is_not_declared_is_hinted_at(live: Live) -> None:
+    """On the command line; what goes to `on_command` fails in the bot's own words, with the hint behind them."""
+    source = (
+        SOURCE
+        + """
+    @command
+    def note(self, text: str) -> str:
+        return text
+
+    def on_command(self, name, args):
+        if name == "book":
+            return {"pid": os.getpid(), **msgspec.to_builtins(self.state)}
+        raise ValueError(f"no {name} here")
+    """
+    )
+    live.up(live.code("v0", bot(source, first=FIRST, state="ticks: int = 0\nsum: int = 0")))
+    assert live.run("send", "note", "text=7").out == "7\n"
+    assert live.run("settings", "mode=7").out == 'mode  "slow" -> "7"\n'
+    wrong = live.run("send", "ntoe", "text=7")
+    assert wrong.code == 1
+    assert "no ntoe here (did you mean its command note?)" in one_line(wrong)
+    assert one_line(live.run("send", "wholly-other")).endswith("no wholly-other here")
+    assert 'note text="7"' in live.run("history", "--commands").out
 
 
 def test_a_setting_and_a_pause_outlive_deployments_kills_and_supervisors(live: Live) -> None:

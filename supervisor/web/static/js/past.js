@@ -156,9 +156,20 @@ function outageRow(one) {
 }
 
 function commandRow(one) {
+  const well = one.outcome === "ok";
+  const what = called(one, well);
   return {
     at: one.at,
-    tone: one.outcome === "ok" ? "good" : "bad",
-    cells: [when(one.at), `${one.op}${one.outcome === "ok" && one.detail ? ` ${one.detail}` : ""}`, one.who, one.outcome === "ok" ? "done" : `${one.outcome}: ${one.detail}`, one.why],
+    tone: well ? "good" : "bad",
+    cells: [when(one.at), `${one.op}${what ? ` ${what}` : ""}`, one.who, well ? "done" : `${one.outcome}: ${one.detail}`, one.why],
   };
+}
+
+// What a command was about, with what was given along.
+function called(one, well) {
+  const given = one.op === "send" ? one.facts?.args : well ? null : one.facts?.set;
+  if (!given) return well ? one.detail : (one.facts?.name ?? "");
+  const pairs = Object.entries(given).map(([name, value]) => `${name}=${JSON.stringify(value)}`);
+  const call = [one.facts.name ?? "", ...pairs].join(" ").trim();
+  return call.length > 200 ? `${call.slice(0, 200)}…` : call;
 }
