@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
+import platform
 import sys
-import tempfile
-import time
-from collections.abc import Callable
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from . import (
     blackout,
@@ -26,8 +27,10 @@ from . import (
     ticks,
     wake,
 )
-from .figure import Figure, Scale, merged, show
-from .plot import Series, picture
+from .figure import Scale, merged, show
+from .goals import compared, table
+from .pictures import pictures
+from .run import Measure, Run, run
 
 _QUICK = Scale(
     quick=True, handoffs=200, handoffs_large=50, rows=1_000_000, seconds=0.8, restarts=2, deploys=1
@@ -36,7 +39,7 @@ _WHOLE = Scale(
     quick=False, handoffs=1000, handoffs_large=300, rows=1_000_000, seconds=10.0, restarts=15, deploys=7
 )
 
-FIGURES: dict[str, Callable[[Scale, Path], Figure]] = {
+FIGURES: dict[str, Measure] = {
     "floor": floor.measure,
     "blackout": blackout.measure,
     "path": path.measure,
@@ -58,37 +61,60 @@ KEYS = (
     "erlang_us",
     "restart_ms",
     "ticks_1khz",
+    "ticks_table_1m",
     "tick_cost_us",
     "wake_late_ratio_p99",
     "deploy_over_import_ratio",
     "failover_ms",
     "memory_mb",
+    "supervisor_idle_percent",
     "listeners",
 )
-"""The keys of the object that `--json` ends with; what was not measured is null."""
+"""What is measured in the object that `--json` ends with; beside it: `goals`, `failed` (name: why) and `machine`."""
+
+_EXIT = (
+    "Exit codes: 0, everything was measured (what is not installed here is left out by name); 1, a figure could not be "
+    "measured: it is named with the reason, and null in the object; 2, it could not begin; 130, interrupted."
+)
 
 
-def main() -> int:
-    asked = _arguments()
-    scale = _QUICK if asked.quick else _WHOLE
+def main(argv: Sequence[str] | None = None, figures: Mapping[str, Measure] = FIGURES) -> int:
+    """Do what the command line says; return the exit code, which `--help` lists."""
+    asked = _arguments(argv, figures)
     # With --json there is nothing on stdout but the object.
     said = sys.stderr if asked.json else sys.stdout
-    figures: list[Figure] = []
-    for name, measure in FIGURES.items():
-        if not _wanted(name, asked):
-            continue
-        began = time.monotonic()
-        with tempfile.TemporaryDirectory(prefix="neverblink-bench-") as tmp:
-            figure = measure(scale, Path(tmp))
-        figures.append(figure)
-        print(f"{show(figure)}\n  [{name}, {time.monotonic() - began:.1f} s]\n", file=said, flush=True)
+    wanted = {name: measure for name, measure in figures.items() if _wanted(name, asked)}
+    print(f"{machine()}\n", file=said, flush=True)
+    try:
+        done = run(wanted, _QUICK if asked.quick else _WHOLE, said, trace=asked.trace)
+    except KeyboardInterrupt:
+        print("bin/bench: interrupted", file=sys.stderr)
+        return 130
     if asked.plot:
-        for file in _plot(figures, Path(asked.plot)):
+        for file in pictures(done.figures, Path(asked.plot)):
             print(f"wrote {file}", file=said)
-    found = merged(figures)
+    found = whole(done)
+    print(show(table(found)), file=said)
     if asked.json:
-        print(json.dumps({key: found.get(key) for key in KEYS}), flush=True)
-    return 0
+        print(json.dumps(found), flush=True)
+    return 1 if done.failed else 0
+
+
+def whole(done: Run) -> dict[str, Any]:
+    """The object that `--json` ends with: each of KEYS, and null for what was not measured."""
+    found = merged(done.figures)
+    values = {key: found.get(key) for key in KEYS}
+    return {**values, "goals": compared(found), "failed": done.failed, "machine": machine()}
+
+
+def machine() -> str:
+    """What this is measured on, and how much it has to do already."""
+    cores = len(os.sched_getaffinity(0))
+    load = f"{os.getloadavg()[0]:.1f}"
+    return (
+        f"{cores} {'core' if cores == 1 else 'cores'}, load {load}; {platform.system()} {platform.release()}, "
+        f"{platform.python_implementation()} {platform.python_version()}"
+    )
 
 
 def _wanted(name: str, asked: argparse.Namespace) -> bool:
@@ -100,43 +126,23 @@ def _wanted(name: str, asked: argparse.Namespace) -> bool:
     return name not in ("path", "listeners") or not asked.quick
 
 
-def _plot(figures: list[Figure], place: Path) -> list[Path]:
-    """Write the pictures for which there are points; return where they are."""
-    place.mkdir(parents=True, exist_ok=True)
-    marks: dict[str, list[tuple[float, float]]] = {}
-    for figure in figures:
-        for name, points in figure.marks.items():
-            marks.setdefault(name, []).extend(points)
-    late = [
-        Series(name.removeprefix("late: "), points, dots=True)
-        for name, points in marks.items()
-        if name.startswith("late: ")
-    ]
-    by_size = [Series(name, marks[name]) for name in ("neverblink", "Erlang/OTP") if name in marks]
-    written: list[Path] = []
-    if late:
-        title = "How late ticks begin through a deploy (command at 0)"
-        written.append(place / "lateness.svg")
-        written[-1].write_text(picture(title, "s", "µs late", late), encoding="utf-8")
-    if by_size:
-        title = "Nobody can tick, by the size of the state"
-        written.append(place / "blackout.svg")
-        written[-1].write_text(picture(title, "entries", "µs", by_size, log_across=True), encoding="utf-8")
-    return written
-
-
-def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="bin/bench", description=__doc__)
-    parser.add_argument("figures", nargs="*", help=f"only these, of: {', '.join(FIGURES)}")
-    parser.add_argument("--quick", action="store_true", help="fewer repeats, within 50 seconds")
+def _arguments(argv: Sequence[str] | None, figures: Mapping[str, Measure]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="bin/bench", description=__doc__, epilog=_EXIT)
+    parser.add_argument("figures", nargs="*", help=f"only these, of: {', '.join(figures)}")
+    parser.add_argument(
+        "--quick", action="store_true", help="fewer repeats, within 50 seconds; without path and listeners"
+    )
     parser.add_argument("--json", action="store_true", help="tables to stderr, one object to stdout")
     parser.add_argument(
         "--plot", metavar="DIR", nargs="?", const="bench-pictures", help="write pictures (SVG) into DIR"
     )
-    asked = parser.parse_args()
-    unknown = [name for name in asked.figures if name not in FIGURES]
+    parser.add_argument(
+        "--trace", action="store_true", help="show where a figure failed that could not be measured"
+    )
+    asked = parser.parse_args(argv)
+    unknown = [name for name in asked.figures if name not in figures]
     if unknown:
-        parser.error(f"there is no figure {', '.join(unknown)}: expected some of {', '.join(FIGURES)}")
+        parser.error(f"there is no figure {', '.join(unknown)}: expected some of {', '.join(figures)}")
     return asked
 
 

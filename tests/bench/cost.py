@@ -29,38 +29,38 @@ def measure(scale: Scale, tmp: Path) -> Figure:
         ("neverblink", "bare loop", "over it"),
     )
     costs: dict[str, float] = {}
-    for touched in (0, 10, 100):
-        ours, bare = _both(tmp / str(touched), touched, scale.seconds)
-        costs[str(touched)] = round(ours - bare, 2)
-        figure.rows.append((f"{touched} keys touched", number(ours), number(bare), number(ours - bare)))
-    figure.data = {"tick_cost_us": costs}
-    return figure
-
-
-def _both(tmp: Path, touched: int, seconds: float) -> tuple[float, float]:
-    """Processor time per tick in µs, with neverblink and without."""
     told = {
         "BENCH_TICK": f"{_INTERVAL // 1000}us",
         "BENCH_INTERVAL": str(_INTERVAL),
         "BENCH_ROWS": str(_ROWS),
-        "BENCH_TOUCHED": str(touched),
         "BENCH_FIELDS": "2048",
     }
     with Crew(tmp, told) as crew:
         leader = crew.start()
         crew.lead(leader)
         crew.until(lambda: crew.ask("rows") == _ROWS, "a full table")
-        bare = subprocess.Popen([sys.executable, "bare.py"], cwd=BOTS, env={**os.environ, **told})
-        try:
-            # Until caches are warm and imports are over.
-            crew.listen(0.5)
-            pid = crew.processes[leader].pid
-            ran, ours, theirs, began = _now(crew, leader, pid, bare.pid)
-            crew.listen(seconds)
-            ticks, ours_then, theirs_then, ended = _now(crew, leader, pid, bare.pid)
-        finally:
-            bare.kill()
-            bare.wait()
+        for touched in (0, 10, 100):
+            crew.ask("touch", {"keys": touched})
+            ours, bare = _both(crew, leader, {**told, "BENCH_TOUCHED": str(touched)}, scale)
+            costs[str(touched)] = round(ours - bare, 2)
+            figure.rows.append((f"{touched} keys touched", number(ours), number(bare), number(ours - bare)))
+    figure.data = {"tick_cost_us": costs}
+    return figure
+
+
+def _both(crew: Crew, leader: str, told: dict[str, str], scale: Scale) -> tuple[float, float]:
+    """Processor time per tick in µs, with neverblink and without."""
+    bare = subprocess.Popen([sys.executable, "bare.py"], cwd=BOTS, env={**os.environ, **told})
+    try:
+        # Until caches are warm and imports are over.
+        crew.listen(0.4 if scale.quick else 1.0)
+        pid = crew.processes[leader].pid
+        ran, ours, theirs, began = _now(crew, leader, pid, bare.pid)
+        crew.listen(scale.seconds)
+        ticks, ours_then, theirs_then, ended = _now(crew, leader, pid, bare.pid)
+    finally:
+        bare.kill()
+        bare.wait()
     bare_ticks = (ended - began) / _INTERVAL
     return (ours_then - ours) / (ticks - ran) / 1000, (theirs_then - theirs) / bare_ticks / 1000
 

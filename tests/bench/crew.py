@@ -145,10 +145,10 @@ class Crew:
         self.leader = to
         return handed
 
-    def ask(self, name: str) -> object:
+    def ask(self, name: str, args: Mapping[str, object] | None = None) -> object:
         """Have the leader's bot answer a command."""
         self._answer = None
-        self.send(self.leader, Run(f"bench-{time.monotonic_ns()}", name, {}))
+        self.send(self.leader, Run(f"bench-{time.monotonic_ns()}", name, dict(args or {})))
         self.until(lambda: self._answer is not None, "an answer")
         assert self._answer is not None
         return self._answer.value

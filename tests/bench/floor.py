@@ -23,7 +23,7 @@ _WITHIN_MS = 10_000
 
 
 def measure(scale: Scale, tmp: Path) -> Figure:
-    messages = message(tmp, 300 if scale.quick else 2000)
+    messages = message(tmp, 200 if scale.quick else 2000)
     loop = wakes(10_000_000, scale.seconds)
     return Figure(
         "The floor of this machine, µs",
@@ -36,7 +36,7 @@ def measure(scale: Scale, tmp: Path) -> Figure:
 
 
 def message(tmp: Path, count: int) -> Spread:
-    """How long a message takes from a process's send to another's receipt, ns, one every 5 ms."""
+    """How long a message takes from a process's send to another's receipt, ns, one every 2 ms."""
     address = f"ipc://{tmp}/floor.sock"
     context = zmq.Context[zmq.Socket[bytes]](1)
     socket = context.socket(zmq.PAIR)
@@ -50,7 +50,7 @@ def message(tmp: Path, count: int) -> Spread:
         samples: list[int] = []
         body = bytes(_SIZE)
         for _ in range(count):
-            time.sleep(0.005)
+            time.sleep(0.002)
             sent = time.monotonic_ns()
             socket.send(body)
             samples.append(int(socket.recv()) - sent)

@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 
 from neverblink.protocol.frame import Frame, Led, decode_frame
+from neverblink.protocol.grid import GapKind
 from neverblink.protocol.journal import Entry, RecordKind
 from neverblink.supervisor.audit import audit
 from neverblink.supervisor.audit_report import Report
@@ -17,15 +18,23 @@ __all__ = ["Lived", "lived"]
 
 
 class Lived(msgspec.Struct, frozen=True):
-    """`late` are the ticks' in order, `(due, how late)`; `blackouts` those of the handoffs. All in ns."""
+    """`late` are the ticks' in order, `(due, how late)`; `blackouts` those of the handoffs. All in ns.
+
+    `gaps` are the ticks that did not run: when the next one was due, of which kind, how many.
+    """
 
     report: Report
     late: list[tuple[int, int]]
     blackouts: list[int]
+    gaps: list[tuple[int, GapKind, int]]
+
+    def absent(self, kind: GapKind, until: int) -> int:
+        """How many ticks were `missed`, or `skipped`, up to a tick due at `until` (wall ns)."""
+        return sum(count for due, what, count in self.gaps if what == kind and due <= until)
 
 
 def lived(journal: Path, *, after: int = 0) -> Lived:
-    """Read a journal. Ticks due before `after` (wall ns) are left out of the lateness, not of the audit.
+    """Read a journal. Ticks due before `after` (wall ns) are left out of the lateness and the gaps, not of the audit.
 
     Raises RuntimeError when the audit finds that something is broken: then no number of this run means anything.
     """
@@ -35,12 +44,14 @@ def lived(journal: Path, *, after: int = 0) -> Lived:
         raise RuntimeError(f"the audit of {journal} finds something broken: {told}")
     late: list[tuple[int, int]] = []
     blackouts: list[int] = []
+    gaps: list[tuple[int, GapKind, int]] = []
     for frame in frames(journal):
         if frame.kind == "tick" and frame.timing.due >= after:
             late.append((frame.timing.due, frame.timing.late))
+            gaps.extend((frame.timing.due, gap.kind, len(gap)) for gap in frame.timing.gaps)
         elif isinstance(frame.about, Led) and frame.about.cause == "handoff":
             blackouts.append(frame.about.blackout)
-    return Lived(report, late, blackouts)
+    return Lived(report, late, blackouts, gaps)
 
 
 def frames(journal: Path) -> Iterator[Frame]:

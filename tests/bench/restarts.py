@@ -8,13 +8,12 @@ can.
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
-from importlib.util import find_spec
+from contextlib import ExitStack
 from pathlib import Path
 
 from .crew import BOTS
@@ -24,7 +23,11 @@ from .spread import Spread, spread
 __all__ = ["measure"]
 
 _WITHIN = 30.0
-_TOOLS = Path(sys.executable).parent
+_INSTALLED = Path(sys.executable).parent
+_TOOLS = {"supervisord": ("supervisord", "supervisorctl"), "circus": ("circusd", "circusctl")}
+_Process = subprocess.Popen[bytes]
+_Way = tuple[list[str], Callable[[_Process], object]]
+"""What keeps the bot running, and what has it begin again."""
 _STRATEGY = "def on_tick(book):\n    book[0] = (book[0][0] + 1, 101.5, 102.25, 99.75, 100.0)\n"
 
 
@@ -33,28 +36,25 @@ def measure(scale: Scale, tmp: Path) -> Figure:
         "A restart with the state in a file (10 000 entries), ms nobody could tick", ("p50", "p99", "max")
     )
     found: dict[str, float] = {}
-    ways: dict[str, Callable[[Path, int], Spread]] = {
-        "supervisord": _supervisord,
-        "circus": _circus,
-        "execv": lambda place, times: _signalled(place, times, signal.SIGUSR1),
-        "importlib.reload": lambda place, times: _signalled(place, times, signal.SIGUSR2),
-    }
-    for name, way in ways.items():
-        package = {"supervisord": "supervisor", "circus": "circus"}.get(name)
-        if package and not (_TOOLS / f"{package}ctl").exists() and find_spec("circus") is None:
-            figure.notes.append(f"{name} is left out: it is not installed here")
-            continue
-        place = tmp / name
-        place.mkdir()
-        (place / "strategy.py").write_text(_STRATEGY, encoding="ascii")
-        taken = way(place, scale.restarts)
-        figure.rows.append(row(name, taken, 1e6))
-        found[name] = round(taken.p50 / 1e6, 3)
-    figure.data = {"restart_ms": {name: ms for name, ms in found.items() if name != "importlib.reload"}}
+    with ExitStack() as running:
+        for name, way in _WAYS.items():
+            missing = [tool for tool in _TOOLS.get(name, ()) if not (_INSTALLED / tool).exists()]
+            if missing:
+                figure.notes.append(f"{name} is left out: {' and '.join(missing)} not in {_INSTALLED}")
+                continue
+            place = tmp / name
+            place.mkdir()
+            (place / "strategy.py").write_text(_STRATEGY, encoding="ascii")
+            one = running.enter_context(_Running(place, *way(place)))
+            taken = one.gaps(scale.restarts)
+            one.end()
+            figure.rows.append(row(name, taken, 1e6))
+            found[name] = round(taken.p50 / 1e6, 3)
+    figure.data = {"restart_ms": {name: found.get(name) for name in ("supervisord", "circus", "execv")}}
     return figure
 
 
-def _supervisord(place: Path, times: int) -> Spread:
+def _supervisord(place: Path) -> _Way:
     (place / "conf").write_text(
         f"""[supervisord]
 nodaemon=true
@@ -73,17 +73,17 @@ startsecs=0
 """,
         encoding="utf-8",
     )
-    control = [str(_TOOLS / "supervisorctl"), "-c", f"{place}/conf", "restart", "bot"]
-    with _Running(place, [str(_TOOLS / "supervisord"), "-c", f"{place}/conf"]) as running:
-        return running.gaps(times, lambda: _told(control, place))
+    control = [str(_INSTALLED / "supervisorctl"), "-c", f"{place}/conf", "restart", "bot"]
+    return [str(_INSTALLED / "supervisord"), "-c", f"{place}/conf"], lambda _: _told(control, place)
 
 
-def _circus(place: Path, times: int) -> Spread:
+def _circus(place: Path) -> _Way:
     endpoint, told = f"ipc://{place}/ctl.sock", f"ipc://{place}/told.sock"
     (place / "conf").write_text(
         f"""[circus]
 endpoint = {endpoint}
 pubsub_endpoint = {told}
+check_delay = -1
 [watcher:bot]
 cmd = {" ".join(_bot(place))}
 numprocesses = 1
@@ -92,14 +92,26 @@ graceful_timeout = 10
 """,
         encoding="utf-8",
     )
-    control = [str(_TOOLS / "circusctl"), "--endpoint", endpoint, "restart", "bot"]
-    with _Running(place, [str(_TOOLS / "circusd"), f"{place}/conf"]) as running:
-        return running.gaps(times, lambda: _told(control, place))
+    # It refuses a command while it is busy with another, its own look after the bot among them: that one is off, and
+    # the command waits for its end.
+    control = [str(_INSTALLED / "circusctl"), "--endpoint", endpoint, "restart", "bot", "--waiting"]
+    return [str(_INSTALLED / "circusd"), f"{place}/conf"], lambda _: _told(control, place)
 
 
-def _signalled(place: Path, times: int, number: int) -> Spread:
-    with _Running(place, _bot(place)) as running:
-        return running.gaps(times, lambda: os.kill(running.pid(), number))
+def _execv(place: Path) -> _Way:
+    return _bot(place), lambda bot: bot.send_signal(signal.SIGUSR1)
+
+
+def _reload(place: Path) -> _Way:
+    return _bot(place), lambda bot: bot.send_signal(signal.SIGUSR2)
+
+
+_WAYS: dict[str, Callable[[Path], _Way]] = {
+    "supervisord": _supervisord,
+    "circus": _circus,
+    "execv": _execv,
+    "importlib.reload": _reload,
+}
 
 
 def _told(control: list[str], place: Path) -> None:
@@ -111,30 +123,31 @@ def _bot(place: Path) -> list[str]:
 
 
 class _Running:
-    """A program that keeps the bot running; ended with the bot."""
+    """A program that keeps the bot running, or is the bot, and what has the bot begin again. It ends with its bot."""
 
-    def __init__(self, place: Path, command: list[str]) -> None:
+    def __init__(self, place: Path, command: list[str], again: Callable[[_Process], object]) -> None:
         self._place = place
+        self._again = again
         with open(place / "said", "wb") as said:
             self._process = subprocess.Popen(
                 command, cwd=place, stdout=said, stderr=said, start_new_session=True
             )
 
-    def gaps(self, times: int, again: Callable[[], object]) -> Spread:
-        """Have the bot begin `again` so often; return how long nobody could tick, ns."""
+    def gaps(self, times: int) -> Spread:
+        """Have the bot begin again so often; return how long nobody could tick, ns."""
         self._wait("able", 1)
         for number in range(times):
-            again()
+            # It ticks before it looks at what it was asked, so it has ticked in between, however soon this comes.
+            self._again(self._process)
             self._wait("able", number + 2)
-            # It shall have ticked in between.
-            time.sleep(0.05)
         marks = self._marks()
         stops = [at for word, at in marks if word == "stops"]
         able = [at for word, at in marks if word == "able"][1:]
         return spread(began - ended for ended, began in zip(stops, able, strict=True))
 
-    def pid(self) -> int:
-        return int((self._place / "pid").read_text())
+    def end(self) -> None:
+        """Tell it to end, and do not wait for that: supervisord takes a second."""
+        self._process.terminate()
 
     def _wait(self, word: str, count: int) -> None:
         end = time.monotonic() + _WITHIN
@@ -146,17 +159,18 @@ class _Running:
 
     def _marks(self) -> list[tuple[str, int]]:
         try:
-            lines = (self._place / "marks").read_text().splitlines()
+            text = (self._place / "marks").read_text()
         except FileNotFoundError:
             return []
-        return [(word, int(at)) for word, at in (line.split() for line in lines)]
+        # What comes after the last end of a line is still being written.
+        whole = text[: text.rfind("\n") + 1]
+        return [(word, int(at)) for word, at in (line.split() for line in whole.splitlines())]
 
     def __enter__(self) -> _Running:
         return self
 
     def __exit__(self, *_: object) -> None:
-        # Its session: whatever it started is in it, or ends with it.
-        self._process.terminate()
+        self.end()
         try:
             self._process.wait(10)
         except subprocess.TimeoutExpired:

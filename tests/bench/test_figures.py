@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
+from io import StringIO
 from pathlib import Path
 from xml.etree import ElementTree
 
+import pytest
+
 from . import path, ticks
-from .__main__ import KEYS
+from .__main__ import KEYS, main, whole
 from .figure import Figure, Scale, merged, number, show
+from .goals import compared, table
 from .plot import Series, picture
+from .run import Measure, Run, run
 from .spread import spread
 
 _SMALLEST = Scale(quick=True, handoffs=12, handoffs_large=4, rows=5000, seconds=0.2, restarts=1, deploys=1)
@@ -40,6 +48,62 @@ def test_a_spread_is_the_median_the_99th_percentile_and_the_worst() -> None:
     found = spread(range(1000))
     assert (found.p50, found.p99, found.max) == (500, 990, 999)
     assert spread([7]).p99 == 7
+
+
+def test_a_figure_that_fails_is_named_and_the_others_are_measured(tmp_path: Path) -> None:
+    def broken(scale: Scale, tmp: Path) -> Figure:
+        subprocess.run(
+            [sys.executable, "-c", "import sys; sys.exit('no\\nroom left')"],
+            check=True,
+            stderr=subprocess.PIPE,
+        )
+        raise AssertionError("that failed")
+
+    def good(scale: Scale, tmp: Path) -> Figure:
+        return Figure("Good", ("",), data={"failover_ms": {"standby": 1}})
+
+    said = StringIO()
+    done = run({"first": good, "second": broken, "third": good}, _SMALLEST, said)
+    assert [figure.title for figure in done.figures] == ["Good", "Good"]
+    assert list(done.failed) == ["second"]
+    [line] = [line for line in said.getvalue().splitlines() if "could not be measured" in line]
+    assert line.startswith("second could not be measured: CalledProcessError: ")
+    assert line.endswith("It said: room left")
+    found = whole(done)
+    assert found["failed"] == done.failed
+    assert found["failover_ms"] == {"standby": 1}
+    assert found["blackout_us"] is None
+    assert "second could not be measured" in show(table(found))
+
+
+def test_the_exit_code_tells_whether_something_is_missing(capsys: pytest.CaptureFixture[str]) -> None:
+    def broken(scale: Scale, tmp: Path) -> Figure:
+        raise OSError("no such device")
+
+    def fine(scale: Scale, tmp: Path) -> Figure:
+        return Figure("Fine", ())
+
+    figures: dict[str, Measure] = {"fine": fine, "broken": broken}
+    assert main(["--json", "fine"], figures) == 0
+    assert main(["--json"], figures) == 1
+    out, err = capsys.readouterr()
+    assert json.loads(out.splitlines()[-1])["failed"] == {"broken": "OSError: no such device"}
+    assert "Traceback" not in err
+
+
+def test_a_goal_is_reached_or_missed_or_was_not_measured() -> None:
+    small = {"p50": 250, "p99": 1001}
+    found = whole(
+        Run([Figure("", (), data={"blackout_us": {"small": small}, "memory_mb": {"supervisor": 40}})])
+    )
+    goals = compared(found)
+    assert goals["1: blackout, small state, p50"]["verdict"] == "reached"
+    assert goals["1: blackout, small state, p99"]["verdict"] == "missed"
+    assert goals["1: Erlang's with 100 entries, over it"]["verdict"] == "not measured"
+    assert goals["7: supervisor, memory"]["verdict"] == "missed"
+    shown = show(table({**found, "erlang_us": {"100": {"p50": 750}}})).splitlines()
+    [line] = [line for line in shown if "Erlang" in line]
+    assert " ".join(line.split()) == "1: Erlang's with 100 entries, over it ≥ 3 times 3.00 reached"
 
 
 def test_two_figures_may_have_a_part_each_of_one_key() -> None:

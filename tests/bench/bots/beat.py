@@ -1,7 +1,7 @@
 """The bot that is measured: it does nearly nothing, so that what is left is neverblink's.
 
 Told by the environment: BENCH_TICK, the interval; BENCH_ROWS, entries in its table; BENCH_TOUCHED, how many of them
-change each tick; BENCH_FIELDS, bytes of state beside the table.
+change each tick, until the command `touch` says otherwise; BENCH_FIELDS, bytes of state beside the table.
 """
 
 from __future__ import annotations
@@ -44,6 +44,7 @@ class Book(msgspec.Struct):
 
 class Beat(Worker[Book]):
     tick = os.environ.get("BENCH_TICK", "10ms")
+    touched = TOUCHED
 
     def on_tick(self, tick: Tick[Book]) -> None:
         state = self.state
@@ -52,8 +53,8 @@ class Beat(Worker[Book]):
         if len(candles) < ROWS or not state.positions:
             self.fill()
             return
-        first = state.ticks * TOUCHED
-        for touched in range(first, first + TOUCHED):
+        first = state.ticks * self.touched
+        for touched in range(first, first + self.touched):
             candles[touched % ROWS] = Candle(touched, 101.5, 102.25, 99.75, 100.0)
 
     def fill(self) -> None:
@@ -66,5 +67,7 @@ class Beat(Worker[Book]):
         for row in range(at, min(ROWS, at + _A_TICK)):
             state.candles[row] = Candle(row, 101.5, 102.25, 99.75, 100.0)
 
-    def on_command(self, name: str, args: dict[str, object]) -> int:
+    def on_command(self, name: str, args: dict[str, int]) -> int:
+        if name == "touch":
+            self.touched = args["keys"]
         return len(self.state.candles)

@@ -57,7 +57,6 @@ def main() -> None:
     signal.alarm(600)
     book, strategy = load(), handler()
     mark("able", time.monotonic_ns())
-    (PLACE / "pid").write_text(str(os.getpid()), encoding="ascii")
     due = time.time_ns() // INTERVAL * INTERVAL
     while True:
         due = max(due + INTERVAL, time.time_ns() // INTERVAL * INTERVAL)

@@ -1,0 +1,69 @@
+"""A run of the benchmark: one figure after the other, and what becomes of one that cannot be measured.
+
+A figure that fails must not take the others with it, nor pass for one that was not asked for: it is named with one
+line of why, what it would have shown is null in the object, and the run's exit code says that something is missing.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import tempfile
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TextIO
+
+import msgspec
+
+from .figure import Figure, Scale, show
+
+__all__ = ["Measure", "Run", "run"]
+
+Measure = Callable[[Scale, Path], Figure]
+"""Measures a figure; the directory is its own, empty, and gone afterwards."""
+
+_LONGEST = 300
+"""Of a reason, characters."""
+
+
+class Run(msgspec.Struct):
+    """What was measured, and `failed`: the names of the figures that could not be, and why."""
+
+    figures: list[Figure] = []
+    failed: dict[str, str] = {}
+
+
+def run(wanted: Mapping[str, Measure], scale: Scale, said: TextIO, *, trace: bool = False) -> Run:
+    """Measure the wanted figures, by name, and write each to `said` as soon as it is there."""
+    done = Run()
+    for name, measure in wanted.items():
+        began = time.monotonic()
+        try:
+            # Whatever a process that was killed still writes is the next boot's to clear away, and no failure.
+            with tempfile.TemporaryDirectory(prefix="neverblink-bench-", ignore_cleanup_errors=True) as tmp:
+                figure = measure(scale, Path(tmp))
+        except Exception as error:
+            done.failed[name] = _why(error)
+            print(f"{name} could not be measured: {done.failed[name]}", file=said)
+            if trace:
+                traceback.print_exception(error, file=said)
+        else:
+            done.figures.append(figure)
+            print(show(figure), file=said)
+        print(f"  [{name}, {time.monotonic() - began:.1f} s]\n", file=said, flush=True)
+    return done
+
+
+def _why(error: Exception) -> str:
+    """One line for people: what went wrong, and the last that a program said which failed."""
+    kind = type(error).__name__
+    words = " ".join(str(error).split())
+    said: bytes | str | None = None
+    if isinstance(error, subprocess.CalledProcessError | subprocess.TimeoutExpired):
+        said = error.stderr or error.output
+    if said:
+        text = said.decode(errors="replace") if isinstance(said, bytes) else said
+        words += f" It said: {text.strip().splitlines()[-1]}"
+    line = f"{kind}: {words}" if words else kind
+    return line if len(line) <= _LONGEST else line[: _LONGEST - 1] + "…"
