@@ -26,6 +26,8 @@ __all__ = ["Baton", "BatonLike", "NoBaton", "baton_name"]
 
 _LOOKS_FOR = 5_000_000
 """Several times what it takes a leader to hear that its heir is ready, and to come to a boundary."""
+_GOES_OUT_WITHIN = 200_000
+"""The thread that sends the leader the answer it waits for may be on the core on which the heir looks, and needs it."""
 _STANDS_STILL = 500e-6
 """What an old leader still has to do can wait until the heir leads: they share caches and cores."""
 _LARGEST = 1 << 18
@@ -84,20 +86,28 @@ class Baton:
         """It is to be looked for, by `wait`."""
         return self._until != 0
 
-    def wait(self, others: Iterable[int]) -> bool:
-        """Look, without sleeping, until it has come or one of the descriptors `others` is readable.
+    def wait(self, others: Iterable[int]) -> bytes | None:
+        """Look for it, without sleeping; return it.
 
-        False when the moment is over, in which it is looked for.
+        Empty when one of the descriptors `others` is readable before it has come, None when the moment is over in which
+        it is looked for.
         """
-        look = poll()
-        for fd in (self.fileno(), *others):
-            look.register(fd, POLLIN)
-        until, found = self._until, look.poll
-        while monotonic_ns() < until:
+        elsewhere = poll()
+        for fd in others:
+            elsewhere.register(fd, POLLIN)
+        until, found, receive = self._until, elsewhere.poll, self.receive
+        gone_out = until - _LOOKS_FOR + _GOES_OUT_WITHIN
+        now = monotonic_ns()
+        while now < until:
+            if data := receive():
+                return data
             if found(0):
-                return True
+                return b""
+            if now < gone_out:
+                os.sched_yield()
+            now = monotonic_ns()
         self._until = 0
-        return False
+        return None
 
     def receive(self) -> bytes | None:
         """What was handed over, None when nothing was."""

@@ -127,14 +127,14 @@ class Following:
     def _brace(self, order: int) -> None:
         """Be ready to take over: what comes of it is a shorter blackout, and nothing else."""
         outside, replica = self._outside, self._replica
-        outside.baton.expect()
-        outside.to_leader(stream.Braced(order))
-        # While the leader hears of it: all of it is done once more when it counts, and finds everything at hand.
+        # All of it is done once more when it counts, and finds everything at hand.
         outside.lease.prepare(self._me.worker, replica.epoch + 1)
         with suppress(JournalError):
             outside.journal.attach(replica.position)
         with suppress(StateError):
             replica.cells.differing(replica.state)
+        outside.baton.expect()
+        outside.to_leader(stream.Braced(order))
 
     def _ask(self) -> list[SeatEvent]:
         """Ask the leader whether it could go on with what we would write; repeated until it has answered."""

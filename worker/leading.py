@@ -138,7 +138,11 @@ class Leading:
         )
         if order is None or seat.what_holds(boundary, order):
             return boundary
-        return boundary if self._bracing.ready(order, now) else None
+        if not self._bracing.ready(order, now):
+            return None
+        # As before each turn: the heir should not be given what nobody may have changed.
+        self.turns.check_untouched()
+        return boundary
 
     def send_final(self, to: str, order: int, deployment: int) -> bool:
         """Send the heir the frame that closed the epoch; return False when it cannot be reached."""

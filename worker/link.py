@@ -287,8 +287,11 @@ class Link:
     def _watch_baton(self) -> None:
         """Look for the baton, and take in what comes meanwhile."""
         channels = [self._supervisor] if self._leader is None else [self._supervisor, self._leader]
-        if self.baton.wait(channel.fileno() for channel in channels):
-            self._take_baton()
+        data = self.baton.wait(channel.fileno() for channel in channels)
+        if data:
+            self._take_baton(data)
+            return
+        if data is not None:
             for channel in channels:
                 channel.rang()
             self._take()
@@ -300,12 +303,11 @@ class Link:
             self._baton_fd = fd
 
     def _on_baton(self) -> None:
-        self._take_baton()
+        self._take_baton(self.baton.receive())
         self._look_and_stir()
 
-    def _take_baton(self) -> None:
-        data = self.baton.receive()
-        if data is not None and self._listener is not None:
+    def _take_baton(self, data: bytes | None) -> None:
+        if data and self._listener is not None:
             with suppress(WireError):
                 self._listener.from_leader(leader_codec.decode(data))
 

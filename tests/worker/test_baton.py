@@ -56,8 +56,7 @@ def test_an_heir_that_looks_finds_it_without_sleeping(
     hands = "import sys; from neverblink.worker.baton import Baton; old = Baton('w1', sys.argv[1].__add__); "
     hands += "old.reach('w2'); assert old.hand(b'final')"
     old = subprocess.Popen([sys.executable, "-c", hands, path_of("")])
-    assert heir.wait(())
-    assert heir.receive() == b"final"
+    assert heir.wait(()) == b"final"
     assert old.wait(30) == 0
 
 
@@ -67,15 +66,14 @@ def test_an_heir_that_looks_sees_what_comes_elsewhere_too(
     monkeypatch.setattr(_LOOKS_FOR, _LONG)
     heir.expect()
     other = os.eventfd(1)
-    assert heir.wait((other,))
-    assert heir.receive() is None
+    assert heir.wait((other,)) == b""
     assert heir.expected
     os.close(other)
 
 
 def test_an_heir_looks_for_a_moment_only(heir: Baton) -> None:
     heir.expect()
-    assert not heir.wait(())
+    assert heir.wait(()) is None
     assert not heir.expected
 
 
@@ -87,7 +85,7 @@ def test_with_one_core_an_heir_does_not_look_and_can_still_be_woken(
     heir.expect()
     # Whoever runs it learns from this that there is a descriptor to listen to.
     assert heir.expected
-    assert not heir.wait(())
+    assert heir.wait(()) is None
     leader.reach("w2")
     assert leader.hand(b"final")
     assert heir.fileno() >= 0
