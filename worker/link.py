@@ -117,9 +117,11 @@ class Link:
 
     # --- for whoever runs the engine --------------------------------------------------------------------------------
 
-    def open(self, reactor: Reactor, listener: Listener, stir: Callable[[], None]) -> None:
+    def open(
+        self, reactor: Reactor, listener: Listener, stir: Callable[[], None], nears: Callable[[], None]
+    ) -> None:
         self._reactor, self._listener, self._stir = reactor, listener, stir
-        self._waker.open(reactor, stir, self._look_and_stir)
+        self._waker.open(reactor, stir, self._look_and_stir, nears)
         self.ring_at = self._waker.arm
         self._listen(self._supervisor)
         self._listen(self._followers)
@@ -147,10 +149,6 @@ class Link:
             self._look_for_deaths()
         self._look_whether_welcome()
         return came
-
-    def set_alarm(self) -> None:
-        assert self._listener is not None
-        self._waker.arm(self._listener.wake_at())
 
     def close(self) -> None:
         self._welcomed()
