@@ -44,15 +44,12 @@ class Alone:
         self._waker = Waker()
         self._listener: Listener | None = None
         self.wake = self._waker.wake
+        self.ring_at = self._waker.arm
 
     def open(self, reactor: Reactor, listener: Listener, stir: Callable[[], None]) -> None:
         self._listener = listener
-
-        def rang() -> None:
-            listener.on_time()
-            stir()
-
-        self._waker.open(reactor, rang, stir)
+        self._waker.open(reactor, stir, stir)
+        self.ring_at = self._waker.arm
 
     def look(self) -> bool:
         return False
@@ -60,9 +57,6 @@ class Alone:
     def set_alarm(self) -> None:
         assert self._listener is not None
         self._waker.arm(self._listener.wake_at())
-
-    def ring_at(self, at: int) -> None:
-        self._waker.arm(at)
 
     def close(self) -> None:
         self._waker.close()

@@ -59,7 +59,8 @@ class Driver:
             if self._waits is not None:
                 (step, value), self._waits = self._waits, None
                 await self._finish(step, value)
-            step = self._due()
+            place.look()
+            step = engine.next_step()
             if step is not None:
                 return step
             if engine.left is not None:
@@ -74,10 +75,6 @@ class Driver:
             await self._sleep()
 
     # --- a step -----------------------------------------------------------------------------------------------------
-
-    def _due(self) -> Step | None:
-        self._place.look()
-        return self._engine.next_step()
 
     async def _carry_out(self, step: Step) -> None:
         """Do what the bot's code has to do."""
@@ -143,6 +140,7 @@ class Driver:
         self._fresh = True
 
     def _stir(self) -> None:
+        """Something came in, or the alarm rang."""
         self._stirred = True
         sleeper = self._sleeper
         if sleeper is not None and not sleeper.done():
@@ -158,6 +156,7 @@ class Driver:
             elif not asleep and not sleeper.done():
                 sleeper.set_result(None)
         if self._awaiting:
+            self._engine.on_time()
             self._place.set_alarm()
             if self._starting is not None and self._engine.leaves:
                 self._starting.cancel()
@@ -168,7 +167,7 @@ class Driver:
             return False
         engine, place = self._engine, self._place
         for _ in range(_AT_ONCE):
-            step = self._due()
+            step = engine.next_step()
             if step is None:
                 break
             value = self._context.run(self._call, step)

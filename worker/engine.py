@@ -24,7 +24,7 @@ from ..protocol.seat import Role, Seat, SeatCommand, SeatEvent
 from .following import Following
 from .inbox import Inbox
 from .keeper import Keeper
-from .leading import Leading
+from .leading import Leading, LeaseLost
 from .migration import Migrations
 from .outside import Outside
 from .publisher import Publisher
@@ -70,9 +70,11 @@ class Engine:
         self._me = me
         self._hello = hello
         self._outside = outside
-        self._clock = outside.clock
+        self._mono = outside.clock.mono
         self._hooks: deque[Step] = deque()
         self._running: Step | None = None
+        self._resting = False
+        """A leader with nothing but turns to come: so `rests_until` found, and the machine has seen no event since."""
         self._started = False
         self._ready: link.Ready | None = None
         self._imported = 0
@@ -104,7 +106,7 @@ class Engine:
     def start(self, imported: int) -> None:
         """Introduce this worker; the bot's `on_start` comes first. `imported`: how long importing it took, ns."""
         self._imported = imported
-        self._began = self._clock.mono()
+        self._began = self._mono()
         self._outside.tell(self._hello)
         self._hooks.append(Step("on_start", self.bot.call_start))
 
@@ -143,7 +145,7 @@ class Engine:
 
     def on_time(self) -> None:
         """Look at the alarms; also while a step runs."""
-        now = self._clock.mono()
+        now = self._mono()
         if now < self._alarm_at:
             return
         for name, at in list(self._alarms.items()):
@@ -169,17 +171,23 @@ class Engine:
 
     def next_step(self) -> Step | None:
         """What the bot's code has to do now, None when there is nothing. Only when no step runs."""
-        if self._clock.mono() >= self._alarm_at:
+        if self._mono() >= self._alarm_at:
             self.on_time()
-        if self.seat.role is Role.FOLLOWING:
+        if not self._resting and self.seat.role is Role.FOLLOWING:
             self.following.pass_on()
         while self.left is None:
             try:
-                step = self._next()
+                step = self.leading.next() if self._resting else self._next()
                 if step is None:
                     return None
-                if step.turn is not None:
-                    self.leading.begin(step.turn)
+                turn = step.turn
+                if turn is not None:
+                    self.leading.turns.begin(turn)
+                    if turn.asked is not None:
+                        self.leading.note_begun(turn.asked)
+            except LeaseLost as problem:
+                self.fail("lease", problem.message)
+                continue
             except NeverblinkError as problem:
                 self.fail("state", problem.message)
                 continue
@@ -200,7 +208,7 @@ class Engine:
         match step.name:
             case "on_start":
                 self._started = True
-                self._ready = link.Ready(self._imported, self._clock.mono() - self._began)
+                self._ready = link.Ready(self._imported, self._mono() - self._began)
                 self._outside.tell(self._ready)
                 self.feed(seat.Started())
             case "on_load":
@@ -244,37 +252,36 @@ class Engine:
         """Nothing is due: use the time. Returns whether there is more of it to be used at once."""
         if self.seat.role is not Role.LEADING or self._running is not None:
             return False
-        return self.leading.pump(self._clock.mono())
+        return self.leading.pump(self._mono())
 
     def wake_at(self) -> int:
         """When something is due next, CLOCK_MONOTONIC ns; messages may come before."""
         at = self._alarm_at
         if self.seat.role is not Role.LEADING or self._running is not None:
             return at
-        return min(at, self.leading.wake_at(self._clock.mono(), self.seat.order))
+        return min(at, self.leading.wake_at(self._mono(), self.seat.order))
 
     def rests_until(self) -> int:
         """When to look again (CLOCK_MONOTONIC, ns), of a leader that has nothing at all to do until then; else 0.
 
         It is what `next_step`, `idle` and `wake_at` come to after an ordinary tick, at once.
         """
-        seat = self.seat
-        if (
-            seat.role is not Role.LEADING
-            or seat.order is not None
-            or seat.stopping
-            or self._running is not None
-            or self._hooks
-            or self.left is not None
-            or self._leave is not None
-            or self._resume is not None
-            or self.following.to_load
-        ):
+        if self._running is not None or self.left is not None:
             return 0
-        now = self._clock.mono()
-        if now >= self._alarm_at:
-            return 0
-        at = self.leading.rests_until(now)
+        if not self._resting:
+            seat = self.seat
+            self._resting = (
+                seat.role is Role.LEADING
+                and seat.order is None
+                and not seat.stopping
+                and not self._hooks
+                and self._leave is None
+                and self._resume is None
+                and not self.following.to_load
+            )
+            if not self._resting:
+                return 0
+        at = self.leading.rests_until()
         return min(at, self._alarm_at)
 
     def _next(self) -> Step | None:
@@ -292,13 +299,7 @@ class Engine:
             self.feed(self.leading.boundary(self.seat.order))
             if self._leave is not None:
                 return self._last_step(self._leave)
-        if self.seat.role is not Role.LEADING:
-            return None
-        step = self.leading.next()
-        if step is not None and not self._outside.lease.held:
-            self.fail("lease", "the lease was lost without having been dropped: something closed its file")
-            return None
-        return step
+        return self.leading.next() if self.seat.role is Role.LEADING else None
 
     def _begin_leading(self, cause: Cause) -> Step:
         self._resume = None
@@ -315,6 +316,7 @@ class Engine:
 
     def feed(self, event: SeatEvent) -> None:
         """Let the machine see an event, and carry out what it commands."""
+        self._resting = False
         for command in self.seat.step(event):
             if self.left is not None:
                 return
@@ -382,7 +384,7 @@ class Engine:
         self._arm("pulse", self._me.pulse)
 
     def _arm(self, name: str, within: int) -> None:
-        self._alarms[name] = self._clock.mono() + within
+        self._alarms[name] = self._mono() + within
         self._alarm_at = min(self._alarms.values())
 
     def _connect(self, leader: str) -> None:

@@ -49,10 +49,13 @@ class Inbox:
         self._age = age
         self.arrived: deque[Item] = deque()
         """What was put and is not in line yet."""
-        self._pending: OrderedDict[str, Item] = OrderedDict()
+        self.line: OrderedDict[str, Item] = OrderedDict()
+        """What waits for its turn, by key."""
+        self.received: dict[str, None] = {}
+        """The keys received since `traffic` was asked."""
+        self.repeated = 0
+        """How often one that was known came again, since then."""
         self._applied: OrderedDict[str, int] = OrderedDict()
-        self._received: dict[str, None] = {}
-        self._repeated = 0
 
     # for the bot
 
@@ -81,7 +84,7 @@ class Inbox:
 
     @property
     def waiting(self) -> int:
-        return len(self._pending) + len(self.arrived)
+        return len(self.line) + len(self.arrived)
 
     def command(self, key: str, name: str, args: dict[str, Any]) -> None:
         """Put an operator's command in line."""
@@ -108,27 +111,27 @@ class Inbox:
     def put_in_order(self) -> None:
         """This worker leads from now on, and applies what waits in the order of its receipt, wherever that was."""
         self.sort_in()
-        self._pending = OrderedDict(sorted(self._pending.items(), key=lambda pair: pair[1].at))
+        self.line = OrderedDict(sorted(self.line.items(), key=lambda pair: pair[1].at))
         # Its first frame says of all of it that it is here: the order of these reports is that of the turns to come.
-        self._received = dict.fromkeys(self._pending)
+        self.received = dict.fromkeys(self.line)
 
     def peek(self) -> Item | None:
         """Return the next item to apply."""
-        return next(iter(self._pending.values())) if self._pending else None
+        return next(iter(self.line.values())) if self.line else None
 
     def apply(self, key: str, at: int) -> None:
         """Note that the item was applied in the turn at `at`; it is still in line until then."""
-        self._pending.pop(key, None)
+        self.line.pop(key, None)
         self._remember(key, at)
 
     def traffic(self, applied: tuple[str, ...]) -> Traffic | None:
         """Return what a frame says of the inbox since the one before, None when that is nothing."""
-        if not (applied or self._received or self._repeated):
+        if not (applied or self.received or self.repeated):
             return None
-        waiting = tuple(self._pending[key] for key in self._received if key in self._pending)
-        traffic = Traffic(tuple(self._received), applied, self._repeated, waiting)
-        self._received.clear()
-        self._repeated = 0
+        waiting = tuple(self.line[key] for key in self.received if key in self.line)
+        traffic = Traffic(tuple(self.received), applied, self.repeated, waiting)
+        self.received.clear()
+        self.repeated = 0
         return traffic
 
     def absorb(self, traffic: Traffic, at: int) -> None:
@@ -138,13 +141,13 @@ class Inbox:
         self.admit(traffic.waiting)
         # What the leader has reported need not be reported by its successor, and its repeats are not ours.
         for key in (*traffic.received, *traffic.applied):
-            self._received.pop(key, None)
-        self._repeated = 0
+            self.received.pop(key, None)
+        self.repeated = 0
 
     def pending(self) -> list[Item]:
         """Return everything that waits, in order."""
         self.sort_in()
-        return list(self._pending.values())
+        return list(self.line.values())
 
     def memory(self) -> tuple[tuple[str, int], ...]:
         """Return the keys remembered, oldest first, with the wall clock of their turn."""
@@ -154,16 +157,16 @@ class Inbox:
         """Begin with another worker's memory and what waits there; what waits here and is remembered was applied."""
         self._applied = OrderedDict(memory)
         self.admit(waiting)
-        for key in [key for key in self._pending if key in self._applied]:
-            del self._pending[key]
-            self._received.pop(key, None)
+        for key in [key for key in self.line if key in self._applied]:
+            del self.line[key]
+            self.received.pop(key, None)
 
     def _admit(self, item: Item) -> bool:
-        if item.key in self._applied or item.key in self._pending:
-            self._repeated += 1
+        if item.key in self._applied or item.key in self.line:
+            self.repeated += 1
             return False
-        self._pending[item.key] = item
-        self._received[item.key] = None
+        self.line[item.key] = item
+        self.received[item.key] = None
         return True
 
     def _remember(self, key: str, at: int) -> None:

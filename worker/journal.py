@@ -9,7 +9,7 @@ Whatever the disk does comes out as a `JournalError`, which names the file and t
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Protocol
 
 import msgspec
@@ -82,7 +82,11 @@ class Journal(Protocol):
         """Make ready to append at `position`, in the newest segment; what is after it is cut off. Needs the lease."""
         ...
 
-    def append(self, kind: RecordKind, payload: bytes) -> Position: ...
+    @property
+    def append(self) -> Callable[[RecordKind, bytes], Position]:
+        """Appends one record, and returns where it ends. Which function that is changes with the segment."""
+        ...
+
     def in_place(self) -> bool:
         """Whether what is appended can be found by a successor."""
         ...

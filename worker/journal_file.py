@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NoReturn
 
 from ..protocol.journal import (
     HEADER_SIZE,
@@ -49,6 +50,8 @@ class JournalFile:
         self._durability = durability
         self._file: SegmentFile | None = None
         self._chores = Chores()
+        self.append: Callable[[RecordKind, bytes], Position] = self._not_open
+        """Append one record; return where it ends. When it could not be written whole, none of it is there."""
 
     @property
     def position(self) -> Position:
@@ -107,15 +110,6 @@ class JournalFile:
         assert self._file is not None
         self._file.cut(position.offset)
 
-    def append(self, kind: RecordKind, payload: bytes) -> Position:
-        """Append one record; return where it ends. When it could not be written whole, none of it is there."""
-        file = self._file
-        if file is None:
-            raise JournalError(
-                str(self._directory), "it is not open for writing: attach to a segment, or begin one"
-            )
-        return file.append(kind, payload)
-
     def in_place(self) -> bool:
         return self._file is not None and self._file.is_in_place(self._path(self._file.number))
 
@@ -144,6 +138,7 @@ class JournalFile:
     def close(self) -> None:
         """Force to the disk what `durability` promises to, and close the file. Harmless when it is closed."""
         file, self._file = self._file, None
+        self.append = self._not_open
         try:
             if file is not None:
                 file.close()
@@ -151,6 +146,11 @@ class JournalFile:
             self._chores.close()
 
     # parts
+
+    def _not_open(self, kind: RecordKind, payload: bytes) -> NoReturn:
+        raise JournalError(
+            str(self._directory), "it is not open for writing: attach to a segment, or begin one"
+        )
 
     def _path(self, number: int) -> Path:
         return self._directory / f"{number:08d}{_SUFFIX}"
@@ -187,6 +187,7 @@ class JournalFile:
     def _use(self, file: SegmentFile) -> None:
         """Append to `file` from now on."""
         before, self._file = self._file, file
+        self.append = file.append
         if before is not None:
             # Its last sync may take a while. What of it did not get to the disk comes before a whole snapshot.
             self._chores.do(before.shut)

@@ -65,10 +65,16 @@ class Keeper:
         self._leads = False
         self.unwritten = 0
         """Frames made since the journal cannot be written."""
+        self.has_work = False
+        """There may be something for `pump` to do."""
         self._position = NOWHERE
         """Where the journal stands."""
+        self._full_at = 0
+        """How long the segment may grow before it is rolled."""
         self._replica = replica
         self._outside = outside
+        self._journal = outside.journal
+        self._mono = outside.clock.mono
         self._limits = limits
         self._told = told
         self._new: NewSegment | None = None
@@ -85,16 +91,15 @@ class Keeper:
         self.failing = None
         self.unwritten = 0
         self._wait, self._try_at = _TRY_AFTER, 0
-        self._look_at = self._outside.clock.mono() + _LOOK_EVERY
-        self._position = self._outside.journal.position
+        self._look_at = self._mono() + _LOOK_EVERY
+        self._stands(self._journal.position)
         if problem:
             self._fails(problem, written)
 
     def append(self, kind: RecordKind, payload: bytes) -> Position:
         """Append one record, where that can be done; return where it ends, `NOWHERE` when it is in no segment."""
-        outside = self._outside
         position = NOWHERE
-        if self.failing is None and outside.clock.mono() >= self._look_at:
+        if self.failing is None and self._mono() >= self._look_at:
             self._look()
         if self._new is not None:
             # First into this one: should it get its name now, and we be killed, then nothing may be missing in it.
@@ -104,9 +109,12 @@ class Keeper:
                 self._drop(problem)
         if self.failing is None:
             try:
-                position = self._position = outside.journal.append(kind, payload)
+                position = self._position = self._journal.append(kind, payload)
             except JournalError as problem:
                 self._fails(problem.message, self._replica.number)
+            else:
+                if position.offset >= self._full_at:
+                    self.has_work = True
         if self.failing is not None and kind is RecordKind.FRAME:
             self.unwritten += 1
         return position
@@ -115,23 +123,16 @@ class Keeper:
         """Between two turns: work on a new segment until `clock()` (ns) is at `until`; return whether to go on."""
         while self._due():
             if not self._advance():
-                return False
+                break
             if clock() >= until:
                 return True
+        self.has_work = self._new is not None or self.failing is not None or self._full(1)
         return False
 
     def hurry(self) -> None:
         """Between two turns of a leader that has no time in between: do a little of what is overdue."""
         if self._due() and (self._new is not None or self.failing is not None or self._full(_OVERDUE)):
             self._advance()
-
-    @property
-    def has_work(self) -> bool:
-        """There may be something for `pump` to do."""
-        if self._new is not None or self.failing is not None:
-            return True
-        position = self._position
-        return position.offset - position.opening >= max(self._limits.segment, position.opening)
 
     @property
     def busy(self) -> bool:
@@ -147,12 +148,18 @@ class Keeper:
         """Where the journal stands, None while it is not written by this worker."""
         if not self._leads:
             return None
-        position, failing = self._outside.journal.position, self.failing
+        position, failing = self._journal.position, self.failing
         if failing is None:
             return Journaled(position.segment, position.offset)
         return Journaled(position.segment, position.offset, failing.why, failing.since, self.unwritten)
 
     # parts
+
+    def _stands(self, position: Position) -> None:
+        """From here on the journal goes on at `position`."""
+        self._position = position
+        self._full_at = position.opening + max(self._limits.segment, position.opening)
+        self.has_work = position.offset >= self._full_at
 
     def _drop_new(self) -> None:
         new, self._new = self._new, None
@@ -166,7 +173,7 @@ class Keeper:
     def _due(self) -> bool:
         if self._new is not None:
             return True
-        return (self.failing is not None or self._full(1)) and self._outside.clock.mono() >= self._try_at
+        return (self.failing is not None or self._full(1)) and self._mono() >= self._try_at
 
     def _full(self, times: int) -> bool:
         position = self._position
@@ -198,7 +205,7 @@ class Keeper:
         if failing is not None and failing.after < self._replica.number:
             unwritten = Unwritten(failing.after, failing.since, failing.why)
         # The number may be one that was given to a segment before: where this fails, nothing was begun.
-        self._new = self._outside.journal.begin()
+        self._new = self._journal.begin()
         self._copied = False
         self._counts = {}
         self._rows = copy_rows(self._replica)
@@ -206,8 +213,9 @@ class Keeper:
 
     def _published(self) -> None:
         self._new = None
-        journal = self._outside.journal
-        self._replica.position = self._position = journal.position
+        journal = self._journal
+        self._stands(journal.position)
+        self._replica.position = journal.position
         self._wait, self._try_at = _TRY_AFTER, 0
         if self.failing is not None:
             self.failing = None
@@ -227,17 +235,18 @@ class Keeper:
             _say(
                 f"a new segment of the journal cannot be begun, and the one at hand goes on: {problem.message}"
             )
-        self._try_at = self._outside.clock.mono() + self._wait
+        self._try_at = self._mono() + self._wait
         self._wait = min(2 * self._wait, _TRY_AT_MOST)
 
     def _fails(self, why: str, after: int) -> None:
         self.failing = Failing(why, self._outside.clock.wall(), after)
+        self.has_work = True
         _say(f"the journal cannot be written, and the bot goes on without it: {why}")
         self._told()
 
     def _look(self) -> None:
-        journal = self._outside.journal
-        self._look_at = self._outside.clock.mono() + _LOOK_EVERY
+        journal = self._journal
+        self._look_at = self._mono() + _LOOK_EVERY
         if not journal.in_place():
             self._fails(
                 f"segment {journal.position.segment} is not where it was: it, or its directory, was moved or removed",

@@ -10,6 +10,7 @@ from typing import Any
 
 from ..protocol import seat, stream
 from ..protocol.assignment import Assignment
+from ..protocol.errors import NeverblinkError
 from ..protocol.frame import Cause, Item, Kind, Led, Yielded
 from ..protocol.link import Doubt, Handed, YieldTo
 from ..protocol.seat import SeatEvent
@@ -25,7 +26,7 @@ from .steps import Step
 from .tally import Tally
 from .turns import Bot, Turn, Turns
 
-__all__ = ["Leading"]
+__all__ = ["Leading", "LeaseLost"]
 
 _PUMP_FOR = 2_000_000
 _PUMP_STOPS = 500_000
@@ -37,6 +38,10 @@ _KINDS: tuple[Kind, ...] = ("tick", "event", "timer", "command")
 _STEPS = {kind: f"on_{kind}" for kind in _KINDS}
 _REFUSED = object()
 """What a command has returned that raised: its answer was given."""
+
+
+class LeaseLost(NeverblinkError):
+    """A turn is due, and this process may not make it."""
 
 
 class Leading:
@@ -65,7 +70,6 @@ class Leading:
         self._clock = outside.clock
         self.handed: Handed | None = None
         """What was told of the first tick since this worker leads, or led last."""
-        self._turn: Turn | None = None
         self._waiting = (0, 0)
         """The order that waits for a boundary, and since when."""
         self._deferred: dict[str, stream.Subscribe] = {}
@@ -75,7 +79,7 @@ class Leading:
     @property
     def seq(self) -> int | None:
         """The grid index of the tick that runs, or else of the last one that ran; None before the first."""
-        turn = self._turn
+        turn = self.turns.current
         return turn.tick.seq if turn is not None and turn.tick is not None else self._replica.seq
 
     # beginning and ending an epoch
@@ -148,7 +152,7 @@ class Leading:
     # turns
 
     def next(self) -> Step | None:
-        """The turn that is due, None when none is."""
+        """The turn that is due, None when none is. Raises `LeaseLost`."""
         if self._deferred:
             self.serve()
         turn = self.turns.next()
@@ -159,19 +163,17 @@ class Leading:
             # There is no time left between its turns, and still there have to be followers, and a journal that ends.
             self._publisher.hurry()
             self.keeper.hurry()
+        if not self._outside.lease.held:
+            raise LeaseLost("the lease was lost without having been dropped: something closed its file")
         return Step(_STEPS[turn.kind], turn.call, turn)
 
-    def begin(self, turn: Turn) -> None:
-        """Open a turn. Raises `StateError` when the state was changed since the last one, and `JournalError`."""
-        self.turns.begin(turn)
-        self._turn = turn
-        if turn.asked is not None:
-            for item, name, args in turn.asked.begun:
-                self.decisions.note_begun(item, name, args)
+    def note_begun(self, asked: Asked) -> None:
+        """A turn with commands has begun: should this process die of one, its successor knows."""
+        for item, name, args in asked.begun:
+            self.decisions.note_begun(item, name, args)
 
     def finish(self, turn: Turn, value: Any) -> None:
         """Close a turn whose handler returned `value`. Raises `StateError` and `JournalError`."""
-        self._turn = None
         frame = self.turns.finish(turn, value)
         if turn.tick is not None:
             handed = self._tally.ticked(frame)
@@ -206,7 +208,6 @@ class Leading:
 
     def abandon(self) -> None:
         """The handler raised: the turn has no frame."""
-        self._turn = None
         self.turns.abandon()
 
     def wake_at(self, now: int, order: YieldTo | None) -> int:
@@ -218,16 +219,17 @@ class Leading:
             due = min(due, self.turns.window_closes() or due)
         return now + due - wall
 
-    def rests_until(self, now: int) -> int:
-        """When something is due next, when nothing can be done until then; 0 when something can."""
+    def rests_until(self) -> int:
+        """When something is due next (CLOCK_MONOTONIC, ns), when nothing can be done until then; 0 when something can.
+
+        Right after a turn.
+        """
         if self._deferred or self._publisher.copying or self.keeper.has_work:
             return 0
-        wall = self._clock.wall()
-        due = self.turns.rests_until(wall)
-        if not due:
-            return 0
-        self._without_pause = 0
-        return now + due - wall
+        at = self.turns.rests_until
+        if at:
+            self._without_pause = 0
+        return at
 
     # followers
 
@@ -271,9 +273,8 @@ class Leading:
         """The grid index of the turn that is open, or after which it is; None when none is open."""
         if not self.turns.open:
             return None
-        if self._turn is not None and self._turn.tick is not None:
-            return self._turn.tick.seq
-        return self._replica.seq or 0
+        turn = self.turns.current
+        return turn.tick.seq if turn is not None and turn.tick is not None else self._replica.seq or 0
 
 
 def _cause(cause: Cause, before: str) -> str:

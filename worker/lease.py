@@ -37,7 +37,11 @@ A lease with a time limit
 
 The trap: a process loses a record lock when it closes *any* descriptor of the file, also one that some other
 code opened only to read it. So a `Lease` opens its file once and keeps it open, one process makes one `Lease`
-of a path, and whoever else wants to know asks through it. Were it lost all the same, `held` would say so.
+of a path, and whoever else wants to know asks through it. Were it lost all the same, `held` would say so, and
+a leader asks before each turn. That is one system call, and nothing cheaper knows: what is remembered is what
+the loss makes wrong, a look at the descriptor (`fstat`) costs as much and says nothing of the lock, and asking
+only now and then would leave turns that two workers make. In a forked child the kernel's answer is the parent's;
+Python says when that was forked (`os.register_at_fork`), so nobody has to compare pids each time.
 
 The file must be on a local disk: over NFS, record locks depend on a server and its clock.
 """
@@ -48,6 +52,7 @@ import fcntl
 import os
 from pathlib import Path
 from types import TracebackType
+from weakref import WeakMethod
 
 from ..protocol import lease as layout
 from ..protocol.errors import NeverblinkError
@@ -86,6 +91,8 @@ class Lease:
         self._read_last: tuple[bytes, Holder | None] = (b"", None)
         """What was in the file when it was last read, and what that says."""
         self._myself()
+        ours = WeakMethod(self._forked)
+        os.register_at_fork(after_in_child=lambda: (forked := ours()) and forked())
 
     @property
     def held(self) -> bool:
@@ -93,10 +100,12 @@ class Lease:
         if self._fd < 0:
             return False
         told = fcntl.fcntl(self._fd, layout.OFD_GETLK, _QUERY)
-        # The answer is the same each time, and in a forked child it is the parent's.
-        if told != self._ours and layout.lock_owner(told) == os.getpid():
-            self._ours = told
-        return told == self._ours and os.getpid() == self._identity[0]
+        if told == self._ours:
+            return True
+        if layout.lock_owner(told) != os.getpid():
+            return False
+        self._ours = told
+        return True
 
     def take(self, holder: str, at_least: int | None = None) -> int | None:
         """Take the lease if it is free, without waiting; return its new epoch, None when another process
@@ -172,6 +181,10 @@ class Lease:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _forked(self) -> None:
+        # This is a child: what the kernel says of its parent is not said of it.
+        self._ours = b""
 
     def _myself(self) -> tuple[int, int]:
         # Read once: `take` stands in a handoff's blackout. The pid tells whether a fork lies between.

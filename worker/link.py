@@ -60,6 +60,7 @@ class Link:
         self._directory = -1
         self._waker = Waker()
         self.wake = self._waker.wake
+        self.ring_at = self._waker.arm
         self._context = zmq.Context[zmq.Socket[bytes]](1)
         # A second process under this worker's name must not be in its way, so the identity is the process's.
         self._supervisor = self._channel(zmq.DEALER, LINK_LIMIT, f"{me.worker}.{os.urandom(8).hex()}")
@@ -118,7 +119,8 @@ class Link:
 
     def open(self, reactor: Reactor, listener: Listener, stir: Callable[[], None]) -> None:
         self._reactor, self._listener, self._stir = reactor, listener, stir
-        self._waker.open(reactor, self._rang, self._look_and_stir)
+        self._waker.open(reactor, stir, self._look_and_stir)
+        self.ring_at = self._waker.arm
         self._listen(self._supervisor)
         self._listen(self._followers)
         if self._unwelcome is not None:
@@ -149,9 +151,6 @@ class Link:
     def set_alarm(self) -> None:
         assert self._listener is not None
         self._waker.arm(self._listener.wake_at())
-
-    def ring_at(self, at: int) -> None:
-        self._waker.arm(at)
 
     def close(self) -> None:
         self._welcomed()
@@ -283,11 +282,6 @@ class Link:
             unwelcome.close()
 
     # --- time, deaths, and being woken ------------------------------------------------------------------------------
-
-    def _rang(self) -> None:
-        if self._listener is not None:
-            self._listener.on_time()
-        self._stir()
 
     def _on_death(self) -> None:
         self._deaths = True

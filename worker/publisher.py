@@ -13,7 +13,8 @@ from itertools import islice
 
 import msgspec
 
-from ..protocol.frame import Frame, Item
+from ..protocol.changes import Changes
+from ..protocol.frame import Frame, Item, decode_frame
 from ..protocol.journal import Opened, Position, Rows
 from ..protocol.stream import (
     Ack,
@@ -45,9 +46,13 @@ confirm every 16th frame, or after 20 ms."""
 
 
 class _Kept(msgspec.Struct, frozen=True):
-    frame: Frame
+    """A frame that is remembered: its bytes, in which there are no objects to be kept and freed, and what is asked of
+    each of them."""
+
     body: bytes
     position: Position
+    prev: bytes
+    cells: dict[str, bytes]
 
 
 class _Follower(msgspec.Struct):
@@ -67,6 +72,8 @@ class Publisher:
     def __init__(self, replica: Replica, send: Callable[[str, bytes], bool]) -> None:
         self._replica = replica
         self._send = send
+        self.copying = False
+        """A copy may be under way."""
         self._followers: dict[str, _Follower] = {}
         self._memory: deque[_Kept] = deque()
         self._memory_bytes = 0
@@ -75,11 +82,6 @@ class Publisher:
 
     def __len__(self) -> int:
         return len(self._followers)
-
-    @property
-    def copying(self) -> bool:
-        """A copy is under way."""
-        return bool(self._followers) and any(one.copy is not None for one in self._followers.values())
 
     def begin_leading(self) -> None:
         """This worker leads from now on: the next frame is its first."""
@@ -129,12 +131,19 @@ class Publisher:
     # what the leader sends
 
     def publish(self, frame: Frame, body: bytes, position: Position) -> None:
-        """Send a frame to every follower, and remember it for a while."""
-        kept = self._remember(frame, body, position)
-        if self._followers:
+        """Send a frame to every follower, and remember it for a while. The last one of an epoch goes by `final`."""
+        memory = self._memory
+        kept = _Kept(body, position, frame.prev, frame.changes.cells)
+        memory.append(kept)
+        self._memory_bytes += len(body)
+        while len(memory) > MEMORY_FRAMES or (self._memory_bytes > MEMORY_BYTES and len(memory) > 1):
+            oldest = memory.popleft()
+            self._memory_bytes -= len(oldest.body)
+            self._base.update(oldest.cells)
+        if self._followers and frame.kind != "yield":
             plain = leader_codec.encode(FrameSent(body, position))
             for follower in tuple(self._followers.values()):
-                self._deliver(follower, kept, plain)
+                self._deliver(follower, kept, frame.changes, plain)
 
     def noted(self, opened: Opened | None, closed: str = "") -> None:
         """Tell the followers of a decision."""
@@ -153,10 +162,6 @@ class Publisher:
                 self._deliver(follower, kept)
         return sent
 
-    def keep_final(self, frame: Frame, body: bytes, position: Position) -> None:
-        """Remember the final frame before it is sent."""
-        self._remember(frame, body, position)
-
     def failing(self, reason: str) -> None:
         self._broadcast(Failing(reason))
 
@@ -172,6 +177,7 @@ class Publisher:
                 if clock() >= until:
                     return True
             if not sent:
+                self.copying = any(follower.copy is not None for follower in self._followers.values())
                 return False
 
     def hurry(self) -> None:
@@ -196,6 +202,7 @@ class Publisher:
             head = msgspec.structs.replace(head, schema=translator.target, cells=translator.load(head.cells))
         follower.acked = -1
         follower.copy = self._chunks(follower, copy_rows(self._replica))
+        self.copying = True
         self._put(follower, leader_codec.encode(Begin(head, self._replica.position)))
 
     def _chunks(self, follower: _Follower, copy: Iterator[Rows]) -> Iterator[RowsSent | End]:
@@ -220,10 +227,14 @@ class Publisher:
 
     # frames
 
-    def _deliver(self, follower: _Follower, kept: _Kept, plain: bytes | None = None) -> None:
-        if follower.translator is not None and kept.frame.changes:
+    def _deliver(
+        self, follower: _Follower, kept: _Kept, changes: Changes | None = None, plain: bytes | None = None
+    ) -> None:
+        if follower.translator is not None:
+            changes = decode_frame(kept.body).changes if changes is None else changes
+        if follower.translator is not None and changes:
             try:
-                translated = follower.translator.translate(kept.frame.changes)
+                translated = follower.translator.translate(changes)
             except MigrationError:
                 # It will find that it cannot read the frame as it is, and keep the state it has.
                 follower.translator = None
@@ -243,18 +254,6 @@ class Publisher:
             for follower in tuple(self._followers.values()):
                 self._put(follower, data)
 
-    def _remember(self, frame: Frame, body: bytes, position: Position) -> _Kept:
-        kept = _Kept(frame, body, position)
-        self._memory.append(kept)
-        self._memory_bytes += len(body)
-        while len(self._memory) > MEMORY_FRAMES or (
-            self._memory_bytes > MEMORY_BYTES and len(self._memory) > 1
-        ):
-            oldest = self._memory.popleft()
-            self._memory_bytes -= len(oldest.body)
-            self._base.update(oldest.frame.changes.cells)
-        return kept
-
     def _after(self, number: int, digest: bytes) -> list[_Kept] | None:
         """The frames after `number`, None when they are not remembered or the chain is another one."""
         if number == self._replica.number:
@@ -263,7 +262,7 @@ class Publisher:
         if number < 0 or not 0 < behind <= len(self._memory):
             return None
         missing = list(islice(self._memory, len(self._memory) - behind, None))
-        return missing if missing[0].frame.prev == digest else None
+        return missing if missing[0].prev == digest else None
 
     def _translator_for(self, asked: Subscribe, missing: list[_Kept] | None) -> Translator | None:
         """What turns frames into the schema of a follower on older code, beginning with those it lacks."""
@@ -272,7 +271,7 @@ class Publisher:
             return None
         root = dict(self._base)
         for kept in islice(self._memory, len(self._memory) - len(missing or ())):
-            root.update(kept.frame.changes.cells)
+            root.update(kept.cells)
         try:
             translator = Translator(replica.migrations, replica.schema, asked.schema)
             translator.load(root)

@@ -71,11 +71,38 @@ class Replica:
 
     # the leader's side
 
-    def commit(self, frame: Frame, body: bytes, position: Position) -> None:
-        """Take over a frame that this process made; its effects are in the state already."""
-        self._advance(frame, body, position)
+    def lead(self) -> None:
+        """From here on this process makes the frames, from its own state and in its own schema."""
         self.leaders = self.schema
         self.frozen = ""
+
+    def advance(self, frame: Frame, body: bytes, position: Position) -> None:
+        """Go on by a frame whose effects are in the state already: one that this process made, or has applied."""
+        self.number = frame.number
+        self.digest = digest_of(body)
+        self.position = position
+        self.last = frame
+        if frame.epoch > self.epoch:
+            self.epoch = frame.epoch
+        for key in frame.traffic.applied:
+            if key.startswith(COMMAND):
+                self.open.pop(key, None)
+        if frame.kind == "tick":
+            self.seq = frame.seq
+            self.due = frame.timing.due
+        elif frame.kind == "stop":
+            self.led_by = ""
+        elif isinstance(frame.about, Led):
+            self.led_by = frame.about.worker
+            # Its leader was told of them, once.
+            for id in frame.about.in_doubt:
+                self.open.pop(id, None)
+                self._unsettled.pop(id, None)
+        if self._unsettled:
+            # The outcome of its own leader's decisions is in the state now. A successor's frames have it of nobody's.
+            self._unsettled = {
+                id: decision for id, decision in self._unsettled.items() if decision.epoch < frame.epoch
+            }
 
     def snapshot(self, unwritten: Unwritten | None = None) -> Snapshot:
         """Return everything but the rows of the tables."""
@@ -150,7 +177,7 @@ class Replica:
             if changes:
                 self.cells.apply(self.state, self._readable(frame.schema, changes, translated is not None))
             self.leaders = frame.schema
-        self._advance(frame, body, position)
+        self.advance(frame, body, position)
         self.timers.absorb(frame.timers)
         self.inbox.absorb(frame.traffic, frame.timing.ended)
         if settings is not None:
@@ -223,29 +250,3 @@ class Replica:
                 f"the stream changed to state version {schema.version}, this code reads {self.schema.version}"
             )
         return self._translator.translate(changes)
-
-    def _advance(self, frame: Frame, body: bytes, position: Position) -> None:
-        self.number = frame.number
-        self.digest = digest_of(body)
-        self.position = position
-        self.last = frame
-        self.epoch = max(self.epoch, frame.epoch)
-        for key in frame.traffic.applied:
-            if key.startswith(COMMAND):
-                self.open.pop(key, None)
-        if frame.kind == "tick":
-            self.seq = frame.seq
-            self.due = frame.timing.due
-        elif frame.kind == "stop":
-            self.led_by = ""
-        elif isinstance(frame.about, Led):
-            self.led_by = frame.about.worker
-            # Its leader was told of them, once.
-            for id in frame.about.in_doubt:
-                self.open.pop(id, None)
-                self._unsettled.pop(id, None)
-        if self._unsettled:
-            # The outcome of its own leader's decisions is in the state now. A successor's frames have it of nobody's.
-            self._unsettled = {
-                id: decision for id, decision in self._unsettled.items() if decision.epoch < frame.epoch
-            }

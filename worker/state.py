@@ -12,7 +12,8 @@ field, and nothing of a change is applied unless all of it can be.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import suppress
+from itertools import compress
+from operator import ne
 from typing import Any, NoReturn, cast
 
 import msgspec
@@ -116,19 +117,23 @@ class Cells:
         if len(self._held) != len(self.shape.tables):
             return self._everything(state, cells)
         tables: dict[str, list[Row]] = {}
+        replaced = False
         for field, held in self._held:
             table = getattr(state, field.attr)
-            if table is not held or table.touched:
-                tables[field.name] = self._touched(self._table(state, field), held)
+            if table is not held:
+                tables[field.name] = self._exchanged(self._table(state, field), held)
+                replaced = True
+            elif held.touched:
+                tables[field.name] = self._touched(held)
         if tables:
-            self._held = [(field, getattr(state, field.attr)) for field in self.shape.tables]
+            # Only now: where a row cannot be encoded, nothing was taken.
+            if replaced:
+                self._held = [(field, getattr(state, field.attr)) for field in self.shape.tables]
             for _, table in self._held:
-                table.take()
+                table.touched = {}
         elif cells == self._last:
             return NOTHING
-        changed = {
-            name: new for name, new, old in zip(self._names, cells, self._last, strict=True) if new != old
-        }
+        changed = dict(compress(zip(self._names, cells, strict=True), map(ne, cells, self._last)))
         if changed:
             self._last = cells
             self._whole = bytearray()
@@ -278,34 +283,52 @@ class Cells:
         table.guard, table.name, table.row = self._guard, field.attr, field.row
         return table
 
-    def _touched(self, table: AnyTable, held: AnyTable) -> list[Row]:
-        """The rows to send so that another process has `table` where it had `held` at the last boundary."""
+    def _touched(self, table: AnyTable) -> list[Row]:
+        """The rows to send so that another process has `table` as it is, where it had it as of the last boundary."""
+        encode = self._encode
+        touched = table.touched
+        if True in touched.values():
+            return self._touched_in_order(table)
+        # None was deleted, so all of them are there.
+        try:
+            return list(zip(map(encode, touched), map(encode, map(table.__getitem__, touched)), strict=True))
+        except NOT_ENCODABLE:
+            # It finds which of them it is.
+            return self._touched_in_order(table)
+
+    def _touched_in_order(self, table: AnyTable) -> list[Row]:
         encode = self._encode
         rows: list[Row] = []
         key: Any = None
         try:
-            if table is not held:
-                rows += [(encode(key), None) for key in held.keys() | held.touched.keys()]
-                rows += [(encode(key), encode(row)) for key, row in table.items()]
-                return rows
-            touched = table.touched
-            if True not in touched.values():
-                # None was deleted, so all of them are there. Below it is found which cannot be encoded.
-                with suppress(*NOT_ENCODABLE):
-                    return [(encode(key), encode(table[key])) for key in touched]
-            for key, deleted in touched.items():
+            for key, deleted in table.touched.items():
                 name = encode(key)
                 if deleted:
                     rows.append((name, None))
                 if key in table:
                     rows.append((name, encode(table[key])))
         except NOT_ENCODABLE as problem:
-            raise StateError(
-                f"table {table.name}: the row for {key!r} cannot be encoded ({problem}): rows hold numbers, "
-                "text, tuples and frozen structs",
-                table.name,
-            ) from None
+            raise self._no_row(table, key, problem) from None
         return rows
+
+    def _exchanged(self, table: AnyTable, held: AnyTable) -> list[Row]:
+        """The rows to send so that another process has `table` where it had `held` as of the last boundary."""
+        encode = self._encode
+        rows: list[Row] = []
+        key: Any = None
+        try:
+            rows += [(encode(key), None) for key in held.keys() | held.touched.keys()]
+            rows += [(encode(key), encode(row)) for key, row in table.items()]
+        except NOT_ENCODABLE as problem:
+            raise self._no_row(table, key, problem) from None
+        return rows
+
+    def _no_row(self, table: AnyTable, key: Any, problem: Exception) -> StateError:
+        return StateError(
+            f"table {table.name}: the row for {key!r} cannot be encoded ({problem}): rows hold numbers, "
+            "text, tuples and frozen structs",
+            table.name,
+        )
 
     def _decoded(
         self, changes: Changes, source: int | None

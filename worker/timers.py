@@ -12,7 +12,10 @@ from ..protocol import duration
 from ..protocol.errors import NeverblinkError
 from ..protocol.frame import Armed
 
-__all__ = ["TimerError", "Timers"]
+__all__ = ["NEVER", "TimerError", "Timers"]
+
+NEVER = 2**63
+"""Later than any time that travels: those are 64-bit integers, up to the year 2262."""
 
 
 class TimerError(NeverblinkError):
@@ -23,9 +26,13 @@ class Timers:
     """The timers armed, and what changed since the last frame. All times are wall-clock ns."""
 
     def __init__(self) -> None:
+        self.soonest = NEVER
+        """When the first of them is due; 0 when they have changed and nobody has looked since."""
+        self.changes: dict[str, Armed | None] = {}
+        """What changed since `take_changes`."""
         self._armed: dict[str, Armed] = {}
-        self._changes: dict[str, Armed | None] = {}
-        self._next: tuple[int, str] | None = None
+        self._first = ""
+        """Which one that is."""
 
     def set(
         self, name: str, now: int, at: int | None, after: str | int | None, every: str | int | None
@@ -43,11 +50,11 @@ class Timers:
             at = now + (period if after is None else _span(name, "after", after))
         elif after is not None:
             raise TimerError(f"timer {name!r}: give either at= or after=, not both")
-        elif type(at) is not int or not 0 <= at < _END:
+        elif type(at) is not int or not 0 <= at < NEVER:
             raise TimerError(
                 f"timer {name!r}: at={at!r} is no time: expected whole nanoseconds since 1970, as in tick.due"
             )
-        armed = Armed(min(at, _END - 1), period)
+        armed = Armed(min(at, NEVER - 1), period)
         self._put(name, armed)
         return armed
 
@@ -60,19 +67,20 @@ class Timers:
 
     def due(self, now: int) -> tuple[str, Armed] | None:
         """Return the timer that is due longest, None when none is."""
-        when = self.next
-        if when is None or when > now:
+        if (self.soonest or self.look()) > now:
             return None
-        assert self._next is not None
-        name = self._next[1]
-        return name, self._armed[name]
+        return self._first, self._armed[self._first]
+
+    def look(self) -> int:
+        """Find which is due first; return `soonest`."""
+        first = min(((armed.due, name) for name, armed in self._armed.items()), default=(NEVER, ""))
+        self.soonest, self._first = first
+        return self.soonest
 
     @property
     def next(self) -> int | None:
         """When the next timer is due."""
-        if self._next is None and self._armed:
-            self._next = min((armed.due, name) for name, armed in self._armed.items())
-        return self._next[0] if self._next is not None else None
+        return (self.soonest or self.look()) if self._armed else None
 
     def spend(self, name: str, now: int) -> None:
         """Let `name` have gone off: remove it, or arm its next period that is still to come."""
@@ -85,34 +93,30 @@ class Timers:
 
     def take_changes(self) -> dict[str, Armed | None]:
         """Return what changed since the last call."""
-        changes, self._changes = self._changes, {}
+        changes, self.changes = self.changes, {}
         return changes
 
     def absorb(self, changes: Mapping[str, Armed | None]) -> None:
         """Follow the leader."""
         for name, armed in changes.items():
             self._put(name, armed)
-        self._changes = {}
+        self.changes = {}
 
     def all(self) -> dict[str, Armed]:
         return dict(self._armed)
 
     def restore(self, timers: Mapping[str, Armed]) -> None:
         self._armed = dict(timers)
-        self._changes = {}
-        self._next = None
+        self.changes = {}
+        self.soonest = 0
 
     def _put(self, name: str, armed: Armed | None) -> None:
         if armed is None:
             self._armed.pop(name, None)
         else:
             self._armed[name] = armed
-        self._changes[name] = armed
-        self._next = None
-
-
-_END = 2**63
-"""Times travel as 64-bit integers: up to the year 2262."""
+        self.changes[name] = armed
+        self.soonest = 0
 
 
 def _span(name: str, word: str, value: str | int) -> int:
@@ -121,7 +125,7 @@ def _span(name: str, word: str, value: str | int) -> int:
         span = duration.parse(value) if isinstance(value, str) else value
     except duration.DurationError as problem:
         raise TimerError(f"timer {name!r}: {word}={problem.message}") from None
-    if type(span) is not int or not 0 < span < _END:
+    if type(span) is not int or not 0 < span < NEVER:
         raise TimerError(
             f'timer {name!r}: {word}={value!r}: expected a positive duration such as "10s", or whole nanoseconds'
         )

@@ -104,12 +104,17 @@ class Turns:
         self, bot: Bot, replica: Replica, publisher: Publisher, outside: Outside, keeper: Keeper
     ) -> None:
         self.open = False
-        self.last_tick: Frame | None = None
+        self.current: Turn | None = None
+        """The turn that is open."""
+        self.rests_until = 0
+        """As of the end of the last turn: when the next one is due, CLOCK_MONOTONIC ns; 0 when that may be now."""
         self._bot = bot
+        self._gathers = bot.gathers
+        self._interval = bot.interval
         self._replica = replica
         self._publisher = publisher
         self._keeper = keeper
-        self._clock = outside.clock
+        self._wall, self._mono = outside.clock.wall, outside.clock.mono
         self._grid = Grid(bot.interval)
         self._commanding = Commanding(bot, replica)
         self._apart: int | None = None
@@ -139,6 +144,7 @@ class Turns:
         self._taken_over = True
         self._owed = 0
         replica = self._replica
+        replica.lead()
         if replica.due:
             # The release before may have ticked on another grid: where that one stood, on this one.
             replica.seq = self._grid.seq_at(replica.due)
@@ -147,16 +153,16 @@ class Turns:
     def next(self) -> Turn | None:
         """Return the turn that is due now, None when none is."""
         replica = self._replica
-        inbox = replica.inbox
+        inbox, timers = replica.inbox, replica.timers
         if inbox.arrived:
             inbox.sort_in()
-        wall = self._clock.wall()
+        wall = self._wall()
         timer = item = None
-        if not self._bot.gathers:
-            timer = replica.timers.due(wall)
+        if not self._gathers and (inbox.line or timers.soonest <= wall):
+            timer = timers.due(wall)
             item = inbox.peek()
         if self._due <= wall and not (self._after_tick and (timer is not None or item is not None)):
-            turn = self._tick(wall)
+            turn = self._tick()
             if turn is not None:
                 return turn
         if timer is not None:
@@ -167,17 +173,7 @@ class Turns:
         """When the next turn is due, wall clock, as of `wall`."""
         due = self._due if self._due > wall else self._plan(wall, self._bot.overrun).due
         timer = self._replica.timers.next
-        return due if timer is None or self._bot.gathers else min(due, timer)
-
-    def rests_until(self, wall: int) -> int:
-        """When the next turn is due, wall clock; 0 when that is by now, or may be."""
-        inbox, due = self._replica.inbox, self._due
-        if due <= wall or inbox.arrived or inbox.peek() is not None:
-            return 0
-        timer = self._replica.timers.next
-        if timer is None or self._bot.gathers:
-            return due
-        return min(due, timer) if timer > wall else 0
+        return due if timer is None or self._gathers else min(due, timer)
 
     def tick_due(self) -> int:
         """When the tick after the last one is due, wall clock; 0 when none ever ran."""
@@ -185,26 +181,26 @@ class Turns:
 
     def window_open(self) -> str:
         """The name of a protected window that is open now, "" without one."""
-        window = first_open(self._bot.windows, self._clock.wall())
+        window = first_open(self._bot.windows, self._wall())
         return window.name if window is not None else ""
 
     def window_closes(self) -> int:
         """When the protected window that is open now closes, wall clock; 0 without one."""
-        wall = self._clock.wall()
+        wall = self._wall()
         window = first_open(self._bot.windows, wall)
         return window.next(wall).closes if window is not None else 0
 
     def slack(self) -> bool:
         """Whether there is time enough before the next tick for another process to take over."""
-        wall = self._clock.wall()
+        wall = self._wall()
         due = self._due if self._due > wall else self._plan(wall, self._bot.overrun).due
         return due - wall >= min(_SLACK, self._bot.interval // 4)
 
     def lead_turn(self, about: Led, call: Callable[[], Any]) -> Turn:
-        return Turn("lead", "on_lead", self._clock.wall(), call, about=about)
+        return Turn("lead", "on_lead", self._wall(), call, about=about)
 
     def stop_turn(self, call: Callable[[], Any]) -> Turn:
-        return Turn("stop", "on_stop", self._clock.wall(), call)
+        return Turn("stop", "on_stop", self._wall(), call)
 
     # a turn
 
@@ -213,26 +209,29 @@ class Turns:
         touched = self._replica.cells.differing(self._replica.state)
         if touched:
             raise self._changed_outside(touched)
-        turn.began = self._clock.mono()
-        turn.late = max(0, self._clock.wall() - turn.due)
+        turn.began = self._mono()
+        turn.late = max(0, self._wall() - turn.due)
         if turn.asked is not None:
             # The bot's own code, which may run in this turn, is to see them.
             if turn.asked.change is not None:
                 self._replica.settings.adopt(turn.asked.change)
             if turn.asked.pause is not None:
                 self._replica.paused = turn.asked.pause
+        self.current = turn
         self.open = True
 
     def finish(self, turn: Turn, value: Any) -> Frame:
         """Close the turn with its frame. Raises `StateError` when the state cannot be encoded."""
         self.open = False
+        self.current = None
         replica = self._replica
-        wall, mono = self._clock.wall(), self._clock.mono()
+        inbox, timers = replica.inbox, replica.timers
+        wall, mono = self._wall(), self._mono()
         for name, _ in turn.timers:
-            if replica.timers.all().get(name) in [armed for named, armed in turn.timers if named == name]:
-                replica.timers.spend(name, wall)
+            if timers.all().get(name) in [armed for named, armed in turn.timers if named == name]:
+                timers.spend(name, wall)
         for item in turn.items:
-            replica.inbox.apply(item.key, wall)
+            inbox.apply(item.key, wall)
         asked = turn.asked
         pause = settings = None
         if asked is not None:
@@ -254,12 +253,15 @@ class Turns:
         if turn.tick is not None:
             self._step = None
             self._gap_kind = "skipped"
-            self._due = self._grid.due(seq + 1)
-            self.last_tick = frame
-        if timing.took >= self._bot.interval:
+            self._due = turn.due + self._interval
+        if timing.took >= self._interval:
             self._gap_cause = f"{turn.title} took {duration.show(timing.took // 1_000_000 * 1_000_000)}"
         elif turn.tick is not None:
             self._gap_cause = "the process was not scheduled in time"
+        due = self._due
+        if not self._gathers:
+            due = min(due, timers.soonest or timers.look())
+        self.rests_until = 0 if due <= wall or inbox.arrived or inbox.line else mono + due - wall
         return frame
 
     def keep_settings(self, turn: Turn) -> None:
@@ -272,11 +274,12 @@ class Turns:
     def abandon(self) -> None:
         """The handler raised: the turn has no frame."""
         self.open = False
+        self.current = None
 
     def yield_frame(self, to: str, order: int) -> Frame:
         """Close the epoch: the frame after which this process cannot tick."""
-        mono = self._clock.mono()
-        timing = Timing(ended=self._clock.wall(), mono=mono)
+        mono = self._mono()
+        timing = Timing(ended=self._wall(), mono=mono)
         seq = -1 if self._replica.seq is None else self._replica.seq
         return self._emit("yield", seq, timing, (), Yielded(to, order, mono), None)
 
@@ -287,7 +290,7 @@ class Turns:
         return self._emit(
             "reset",
             seq,
-            Timing(ended=self._clock.wall(), mono=self._clock.mono()),
+            Timing(ended=self._wall(), mono=self._mono()),
             (),
             None,
             None,
@@ -309,11 +312,15 @@ class Turns:
             touched[0],
         )
 
-    def _tick(self, wall: int) -> Turn | None:
+    def _tick(self) -> Turn | None:
         replica, bot = self._replica, self._bot
         last = replica.seq
-        self._look_for_step()
-        if last is None or self._step is not None or self._taken_over or wall >= self._due + bot.interval:
+        wall, mono = self._wall(), self._mono()
+        before, apart = self._apart, wall - mono
+        if before is not None and not -STEP_THRESHOLD < apart - before < STEP_THRESHOLD:
+            self._look_for_step(before, Reading(wall, mono))
+        self._apart, self._looked = apart, mono
+        if last is None or self._step is not None or self._taken_over or wall >= self._due + self._interval:
             planned = self._planned(wall)
             if planned is None:
                 return None
@@ -325,7 +332,7 @@ class Turns:
             seq=seq,
             due=due,
             late=max(0, wall - due),
-            interval=bot.interval,
+            interval=self._interval,
             state=replica.state,
             gaps=gaps,
             open_windows=tuple(window for window in bot.windows if window.open_at(due))
@@ -333,7 +340,7 @@ class Turns:
             else (),
         )
         turn = Turn("tick", "", due, partial(bot.call_tick, tick), tick, gaps)
-        if bot.gathers:
+        if self._gathers:
             self._gather(turn, wall)
         return turn
 
@@ -362,16 +369,10 @@ class Turns:
             cause=self._gap_cause,
         )
 
-    def _look_for_step(self) -> None:
-        wall, mono = self._clock.wall(), self._clock.mono()
-        before, apart = self._apart, wall - mono
-        if before is not None and -STEP_THRESHOLD < apart - before < STEP_THRESHOLD:
-            self._apart, self._looked = apart, mono
-            return
-        if before is not None:
-            last = Reading(before + self._looked, self._looked)
-            self._step = detect_step(last, Reading(wall, mono)) or self._step
-        self._apart, self._looked = apart, mono
+    def _look_for_step(self, before: int, now: Reading) -> None:
+        """The clocks were `before` apart at the last tick and are not now: one was stepped, or drifted for long."""
+        last = Reading(before + self._looked, self._looked)
+        self._step = detect_step(last, now) or self._step
 
     def _timer_turn(self, name: str, armed: Armed, wall: int) -> Turn:
         timer = Timer(name, armed.due, wall - armed.due, armed.every)
@@ -440,6 +441,7 @@ class Turns:
         settings: bytes | None = None,
     ) -> Frame:
         replica = self._replica
+        inbox, timers = replica.inbox, replica.timers
         frame = Frame(
             epoch=replica.epoch,
             number=replica.number + 1,
@@ -449,8 +451,10 @@ class Turns:
             prev=replica.digest,
             timing=timing,
             changes=replica.cells.collect(replica.state),
-            traffic=replica.inbox.traffic(applied) or _QUIET,
-            timers=replica.timers.take_changes(),
+            traffic=(inbox.traffic(applied) or _QUIET)
+            if applied or inbox.received or inbox.repeated
+            else _QUIET,
+            timers=timers.take_changes() if timers.changes else {},
             paused=paused,
             about=about,
             settings=settings,
@@ -459,11 +463,8 @@ class Turns:
         if len(body) > MAX_FRAME:
             raise self._too_large(frame, len(body))
         position = self._keeper.append(RecordKind.FRAME, body)
-        replica.commit(frame, body, position)
-        if kind == "yield":
-            self._publisher.keep_final(frame, body, position)
-        else:
-            self._publisher.publish(frame, body, position)
+        replica.advance(frame, body, position)
+        self._publisher.publish(frame, body, position)
         return frame
 
     def _too_large(self, frame: Frame, size: int) -> StateError:

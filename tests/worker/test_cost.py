@@ -171,7 +171,7 @@ def test_a_tick_is_one_write_and_one_question_to_the_kernel(tmp_path: Path) -> N
 
 
 def test_a_tick_calls_few_functions(tmp_path: Path) -> None:
-    assert a_tick(tmp_path, 0)["python"] / TICKS <= 65
+    assert a_tick(tmp_path, 0)["python"] / TICKS <= 40
 
 
 @pytest.mark.parametrize("touched", [10, 100])

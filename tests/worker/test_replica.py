@@ -99,6 +99,7 @@ class Leader:
             made.state = made.cells.fresh()
         made.epoch += 1
         self.frames: list[tuple[Frame, bytes, Position]] = []
+        self.replica.lead()
 
     @property
     def state(self) -> Any:
@@ -127,7 +128,7 @@ class Leader:
         )
         body = encode_frame(frame)
         position = Position(1, made.position.offset + len(body))
-        made.commit(frame, body, position)
+        made.advance(frame, body, position)
         self.frames.append((decode_frame(body), body, position))
         return self.frames[-1]
 
