@@ -8,6 +8,8 @@ whatever a human can do a pipeline can do, with the same safety. On the wire a c
 from __future__ import annotations
 
 import difflib
+import re
+from collections.abc import Iterable
 from typing import Any, Literal, get_args
 
 import msgspec
@@ -47,6 +49,7 @@ __all__ = [
     "decode_command",
     "encode_answer",
     "encode_command",
+    "field_hint",
     "op_of",
 ]
 
@@ -293,8 +296,9 @@ def decode_command(data: bytes | memoryview) -> Command:
         raise BadRequest("nested too deeply") from None
     except UNDECODABLE as problem:
         id, op = _named(data, packed)
+        hint = _meant(op, str(problem))
         raise BadRequest(
-            f'not a request: {problem}{_meant(op)}; expected one JSON object such as {{"id": "1", "op": "status"}}',
+            f'not a request: {problem}{hint}; expected one JSON object such as {{"id": "1", "op": "status"}}',
             id,
         ) from None
 
@@ -302,6 +306,22 @@ def decode_command(data: bytes | memoryview) -> Command:
 def op_of(command: Command) -> str:
     """What the command is called on the wire."""
     return str(type(command).__struct_config__.tag)
+
+
+def field_hint(problem: str, known: Iterable[str]) -> str:
+    """What to add to msgspec's complaint of an unknown field: the one that was meant, or all that are `known`.
+
+    "" for any other complaint.
+    """
+    found = _UNKNOWN.fullmatch(problem)
+    if found is None:
+        return ""
+    known = list(known)
+    near = difflib.get_close_matches(found[1].lower(), known, 1)
+    return f' (did you mean "{near[0]}"?)' if near else f" (expected {', '.join(known) or 'none'})"
+
+
+_UNKNOWN = re.compile("Object contains unknown field `(.*)`", re.DOTALL)
 
 
 def encode_answer(answer: Answer) -> bytes:
@@ -337,8 +357,10 @@ def _named(data: bytes | memoryview, packed: bool) -> tuple[str, str]:
     return found[0], found[1]
 
 
-def _meant(op: str) -> str:
-    """A hint for an op that there is not."""
-    known = [str(kind.__struct_config__.tag) for kind in get_args(Command)]
-    near = difflib.get_close_matches(op.lower(), known, 1) if op and op not in known else []
+def _meant(op: str, problem: str) -> str:
+    """A hint for an op that there is not, or a key that the op does not have."""
+    known = {str(kind.__struct_config__.tag): kind for kind in get_args(Command)}
+    if op in known:
+        return field_hint(problem, known[op].__struct_fields__)
+    near = difflib.get_close_matches(op.lower(), known, 1) if op else []
     return f' (did you mean "{near[0]}"?)' if near else ""

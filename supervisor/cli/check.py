@@ -25,7 +25,7 @@ from ..client import Refused, Unreachable
 from ..config import Config, ConfigError, load
 from ..prepare import CheckFailed, Preparer
 from ..telling.secret import Unresolved, url_of
-from ..telling.sender import NO_LIBRARY
+from ..telling.sender import NO_LIBRARY, not_usable
 from .exits import Exit
 from .follow import follow
 from .here import Here
@@ -174,12 +174,18 @@ def _notify(config: Config, here: Here) -> Finding:
     """Whether those who are to be told of what happens could be; nothing is sent."""
     if importlib.util.find_spec("apprise") is None:
         return Finding("notify", False, NO_LIBRARY)
+    unknown: list[str] = []
+    wrong: list[str] = []
     for target in config.notify.targets:
         try:
-            url_of(target, here.environment)
-        except Unresolved as problem:
+            problem = not_usable(url_of(target, here.environment))
+        except Unresolved as missing:
             # The supervisor's environment may have what this one has not.
-            return Finding("notify", None, f"{target.name}: {problem.message}")
+            unknown.append(f"{target.name}: {missing.message}")
+        else:
+            wrong += [f"{target.name}: {problem}"] if problem else []
+    if wrong or unknown:
+        return Finding("notify", False if wrong else None, "; ".join(wrong + unknown))
     names = ", ".join(target.name for target in config.notify.targets)
     return Finding("notify", True, f"{names}: `neverblink notify test` finds out whether it arrives")
 

@@ -15,6 +15,7 @@ import os
 import re
 import signal
 import sys
+import warnings
 from typing import Any
 
 import msgspec
@@ -22,7 +23,7 @@ import msgspec
 from .note import Level
 from .secret import redacted, scheme_of
 
-__all__ = ["NO_LIBRARY", "Order", "Receipt", "main"]
+__all__ = ["NO_LIBRARY", "Order", "Receipt", "main", "not_usable"]
 
 NO_LIBRARY = "apprise is not installed beside the supervisor: pip install 'neverblink[notify]'"
 
@@ -89,8 +90,7 @@ def _send(order: Order) -> Receipt:
         library: Any = apprise
         told = library.Apprise(asset=library.AppriseAsset(app_id="neverblink", async_mode=False))
         if not told.add(order.url):
-            kind = scheme_of(order.url) or "no scheme"
-            return Receipt(False, f"apprise does not know what to do with this URL ({kind})", for_good=True)
+            return Receipt(False, _not_known(order.url), for_good=True)
         signal.alarm(order.within)
         if told.notify(body=order.text or order.title, title=order.title, notify_type=order.level):
             return Receipt(True)
@@ -99,6 +99,30 @@ def _send(order: Order) -> Receipt:
         reason = f"{type(problem).__name__}: {problem}"
     shown = " ".join(redacted(reason, order.url).split())
     return Receipt(False, shown[:_LONGEST_REASON])
+
+
+def not_usable(url: str) -> str:
+    """Why nothing can ever be sent to `url`, "" when something might; nothing is sent."""
+    log = logging.getLogger("apprise")
+    before, log.disabled = log.disabled, True
+    try:
+        with warnings.catch_warnings():
+            # Of the libraries behind it: they are not about this URL.
+            warnings.simplefilter("ignore")
+            import apprise
+
+            library: Any = apprise
+            return "" if library.Apprise().add(url) else _not_known(url)
+    except ImportError:
+        return NO_LIBRARY
+    except Exception as problem:
+        return " ".join(redacted(f"{type(problem).__name__}: {problem}", url).split())[:_LONGEST_REASON]
+    finally:
+        log.disabled = before
+
+
+def _not_known(url: str) -> str:
+    return f"apprise does not know what to do with this URL ({scheme_of(url) or 'no scheme'})"
 
 
 class _Said(logging.Handler):

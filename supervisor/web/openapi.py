@@ -67,10 +67,12 @@ def _operation(
             "200": {"description": "Done.", "content": {one.media: {"schema": answer}}},
             **{
                 str(status): {
-                    "description": ", ".join(code for code, its in STATUS.items() if its == status),
+                    "description": ", ".join(
+                        code for code, its in STATUS.items() if its == status and code in one.codes
+                    ),
                     "content": {"application/json": {"schema": failed}},
                 }
-                for status in sorted(set(STATUS.values()))
+                for status in sorted({STATUS[code] for code in one.codes})
             },
         },
     }

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from ...protocol import commands
-from ...protocol.commands import Request
+from ...protocol.commands import Code, Request
 from ..records import Deployment
 from ..status import Status
 from . import answers
@@ -37,6 +37,20 @@ class Operation(msgspec.Struct, frozen=True):
     """What it takes; None: nothing at all."""
     changes: bool = False
     media: str = "application/json"
+    faults: tuple[str, ...] = ()
+    """What else it may be refused with, beside what `codes` says of all of its kind."""
+
+    @property
+    def codes(self) -> frozenset[str]:
+        """Every code that it can be refused with."""
+        found = {"host", *self.faults}
+        if self.role is not None:
+            found |= {"no-token", "bad-token", "too-many", "failed"}
+        if self.role == "operator":
+            found.add("role")
+        if self.command is not None:
+            found |= {"unreachable", "silent"}
+        return frozenset(found | (_OF_A_CHANGE if self.changes else {"bad-input"}))
 
     @property
     def name(self) -> str:
@@ -45,10 +59,16 @@ class Operation(msgspec.Struct, frozen=True):
         return f"{'do' if self.changes else 'see'}-{path}"
 
 
-def _command(op: type[Request], answer: Any) -> Operation:
+_OF_A_CHANGE = frozenset({"origin", "bad-request", "too-large", "not-json"})
+_OF_THE_BOT: tuple[Code, ...] = ("busy", "down", "boundary")
+"""What may keep the bot from answering. That it fails at it is `failed`, as is whatever else fails."""
+_OF_A_HANDOFF: tuple[Code, ...] = (*_OF_THE_BOT, "bad-input", "not-found", "aborted", "rolled-back")
+
+
+def _command(op: type[Request], answer: Any, *faults: Code) -> Operation:
     tag = str(op.__struct_config__.tag)
     summary = " ".join((op.__doc__ or "").split("\n\n")[0].split())
-    return Operation(f"/api/{tag}", summary, answer, command=op, role="operator", changes=True)
+    return Operation(f"/api/{tag}", summary, answer, command=op, role="operator", changes=True, faults=faults)
 
 
 OPERATIONS: tuple[Operation, ...] = (
@@ -80,7 +100,11 @@ OPERATIONS: tuple[Operation, ...] = (
         query=answers.Paging,
     ),
     Operation(
-        "/api/history/{deployment}", "The whole story of one deployment.", Deployment, commands.History
+        "/api/history/{deployment}",
+        "The whole story of one deployment.",
+        Deployment,
+        commands.History,
+        faults=("not-found",),
     ),
     Operation("/api/releases", "The releases kept, newest first.", answers.Kept, commands.Releases),
     Operation(
@@ -90,27 +114,34 @@ OPERATIONS: tuple[Operation, ...] = (
         commands.History,
         answers.Paging,
     ),
-    Operation("/api/logs", "What the workers print.", answers.Logs, query=answers.LogsWanted),
+    Operation(
+        "/api/logs", "What the workers print.", answers.Logs, query=answers.LogsWanted, faults=("not-found",)
+    ),
     Operation(
         "/api/settings",
         "The bot's settings: their values and their schema.",
         answers.SettingsSeen,
         commands.Settings,
+        faults=("busy", "down"),
     ),
     Operation(
-        "/api/commands", "The commands that the bot has declared.", answers.CommandsSeen, commands.Commands
+        "/api/commands",
+        "The commands that the bot has declared.",
+        answers.CommandsSeen,
+        commands.Commands,
+        faults=("busy", "down"),
     ),
-    _command(commands.Deploy, answers.Begun),
-    _command(commands.Abort, answers.Begun),
-    _command(commands.Rollback, answers.Begun),
-    _command(commands.Pause, answers.Said),
-    _command(commands.Resume, answers.Said),
-    _command(commands.Halt, answers.Halted),
-    _command(commands.Settings, answers.SettingsChanged),
-    _command(commands.Send, answers.Said),
-    _command(commands.Lock, dict[str, Any]),
+    _command(commands.Deploy, answers.Begun, *_OF_A_HANDOFF, "locked"),
+    _command(commands.Abort, answers.Begun, "not-found", "busy"),
+    _command(commands.Rollback, answers.Begun, *_OF_A_HANDOFF),
+    _command(commands.Pause, answers.Said, *_OF_THE_BOT),
+    _command(commands.Resume, answers.Said, *_OF_THE_BOT),
+    _command(commands.Halt, answers.Halted, *_OF_THE_BOT, "bad-input"),
+    _command(commands.Settings, answers.SettingsChanged, *_OF_THE_BOT, "bad-input"),
+    _command(commands.Send, answers.Said, *_OF_THE_BOT, "bad-input", "not-found"),
+    _command(commands.Lock, dict[str, Any], "bad-input", "locked"),
     _command(commands.Unlock, dict[str, Any]),
-    _command(commands.Acknowledge, answers.Acknowledged),
+    _command(commands.Acknowledge, answers.Acknowledged, "not-found", "busy"),
     Operation("/metrics", "The same in numbers, for Prometheus.", str, media="text/plain"),
     Operation("/openapi.json", "This description.", dict[str, Any], role=None),
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from pathlib import Path
 from typing import get_args
 
@@ -14,7 +15,8 @@ from neverblink.supervisor.telling.note import KINDS
 from neverblink.supervisor.telling.outbox import Pace
 from neverblink.supervisor.watchdog import Bounds
 
-GUIDE = (Path(__file__).resolve().parents[2] / "docs" / "operators.md").read_text(encoding="utf-8")
+GUIDE_AT = Path(__file__).resolve().parents[2] / "docs" / "operators.md"
+GUIDE = GUIDE_AT.read_text(encoding="utf-8")
 
 
 def rows(heading: str) -> list[list[str]]:
@@ -25,6 +27,21 @@ def rows(heading: str) -> list[list[str]]:
 
 def words(cell: str) -> list[str]:
     return re.findall(r"`([a-z-]+)", cell)
+
+
+def test_a_checkout_has_all_that_the_guide_tells_of() -> None:
+    """What `bin/neverblink` installs beside the command itself: every extra but those of whoever works on it."""
+    root = GUIDE_AT.parents[1]
+    extras = tomllib.loads((root / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    launcher = (root / "bin" / "neverblink").read_text()
+    said = re.search(r"^environment (\S+)", launcher, re.MULTILINE)
+    assert said is not None
+    ours = {"test", "bench", "fuzz", "browser", "dev"}
+    # Each of the others comes with the supervisor's.
+    assert set(said[1].split(",")) == set(extras) - ours - {"supervisor"}
+    assert all("neverblink[supervisor]" in extras[one] for one in said[1].split(","))
+    for extra in re.findall(r"neverblink\[([\w,]+)\]", (root / "README.md").read_text() + GUIDE):
+        assert set(extra.split(",")) <= set(said[1].split(","))
 
 
 def test_every_exit_code_is_in_it() -> None:

@@ -337,3 +337,15 @@ def test_check_says_who_could_not_be_told(tmp_path: Path) -> None:
     there = CliRunner().invoke(neverblink, words).stdout
     assert "✓ notify     phone: `neverblink notify test` finds out whether it arrives" in there
     assert "s3cret" not in there
+    toml.write_text(
+        f'{head}[notify.targets.desk]\nurl = "${{NOT_SET_ANYWHERE}}"\n'
+        '[notify.targets.phone]\nurl = "tgram://s3cret"\n[notify.targets.ops]\nurl = "carrier-pigeon://s3cret"\n'
+    )
+    useless = CliRunner().invoke(neverblink, words)
+    assert useless.exit_code == Exit.BROKEN
+    wrong = "apprise does not know what to do with this URL"
+    assert (
+        f"✗ notify     phone: {wrong} (tgram); ops: {wrong} (carrier-pigeon); desk: NOT_SET_ANYWHERE is not set"
+        in useless.stdout
+    )
+    assert "s3cret" not in useless.output

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, seed, settings
 
 from neverblink.protocol.commands import Code
+from neverblink.supervisor.web.openapi import describe
 from neverblink.supervisor.web.operations import OPERATIONS
 from neverblink.supervisor.web.refused import STATUS
 from neverblink.supervisor.web.tokens import Tokens
@@ -36,6 +37,35 @@ def test_the_description_is_of_what_is_there(served: Served) -> None:
     assert not {"op", "id"} & set(deploy)
 
 
+def test_the_description_has_of_each_operation_what_it_can_be_refused_with() -> None:
+    told = describe("1")["paths"]
+
+    def codes(path: str, method: str = "get") -> set[str]:
+        answers = told[path][method]["responses"]
+        assert answers.pop("200")["description"] == "Done."
+        for status, answer in answers.items():
+            assert {STATUS[code] for code in answer["description"].split(", ")} == {int(status)}
+        return {code for answer in answers.values() for code in answer["description"].split(", ")}
+
+    token = {"host", "no-token", "bad-token", "too-many", "failed"}
+    asked = token | {"unreachable", "silent"}
+    change = asked | {"role", "origin", "bad-request", "too-large", "not-json"}
+    bot = {"busy", "down", "boundary"}
+    assert codes("/openapi.json") == {"host", "bad-input"}
+    assert codes("/api/me") == codes("/api/ticks") == token | {"bad-input"}
+    assert codes("/api/status") == asked | {"bad-input"}
+    assert codes("/api/history/{deployment}") == asked | {"bad-input", "not-found"}
+    assert codes("/api/unlock", "post") == change
+    assert codes("/api/lock", "post") == change | {"bad-input", "locked"}
+    assert codes("/api/pause", "post") == change | bot
+    assert codes("/api/send", "post") == change | bot | {"bad-input", "not-found"}
+    handoff = change | bot | {"bad-input", "not-found", "aborted", "rolled-back"}
+    assert codes("/api/rollback", "post") == handoff
+    assert codes("/api/deploy", "post") == handoff | {"locked"}
+    # One that nothing can be refused with is not in use. The method is refused where there is no operation.
+    assert {"method"} == set(STATUS) - set().union(*(one.codes for one in OPERATIONS))
+
+
 def test_no_route_fails_whatever_is_asked(served: Served) -> None:
     schemathesis = pytest.importorskip("schemathesis", reason="no schemathesis here: bin/test installs it")
     generation = pytest.importorskip("schemathesis.generation")
@@ -47,6 +77,7 @@ def test_no_route_fails_whatever_is_asked(served: Served) -> None:
         schemathesis.checks.not_a_server_error,
         schemathesis.checks.content_type_conformance,
         schemathesis.checks.response_schema_conformance,
+        schemathesis.checks.status_code_conformance,
     ]
     schema = schemathesis.openapi.from_url(f"{served.url}/openapi.json")
     for found in schema.get_all_operations():

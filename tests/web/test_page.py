@@ -81,8 +81,17 @@ def test_a_bot_is_watched_deployed_paused_set_rolled_back_and_halted_on_the_page
         page.get_by_label("Why (for the history)").fill("calmer exits")
         page.get_by_role("button", name="Deploy", exact=True).click()
         expect(page, "document.querySelector('[data-phase=probation]')")
+        # what may be done meanwhile, and what that would mean, is said
+        expect(page, "document.querySelector('#deploy-note').textContent.includes('is in its probation')")
+        assert page.get_by_role("button", name="Deploy", exact=True).is_enabled()
         picture(page, "desk-light-probation")
         expect(page, "document.querySelector('#deployment').dataset.outcome === 'done'")
+        expect(page, "document.querySelector('#deploy-note').hidden")
+        # in words that need no glossary
+        steps = page.locator("#deployment .steps").inner_text()
+        assert "Handed over to w" in steps
+        assert "First tick, " in steps
+        assert not [name for name in ("first-tick", "handed to", "ready on_start") if name in steps]
         phases = page.evaluate("[...document.querySelectorAll('[data-phase]')].map(e => e.dataset.phase)")
         assert "probation" in phases
         # both leaders are in the strip, and between them is no hole
@@ -161,6 +170,99 @@ def test_it_fits_a_phone_and_the_dark(shown: Served, browser: Any) -> None:
             )
             assert faults(page) == []
             picture(page, name)
+        assert complaints == []
+
+
+def test_why_nothing_can_be_deployed_is_said(shown: Served, browser: Any) -> None:
+    with open_page(browser, 1280, 900, "light") as (page, complaints):
+        log_in(page, shown.url, shown.tokens["operator"])
+        shown.do("lock", why="release freeze")
+        try:
+            expect(
+                page,
+                "document.querySelector('#deploy-note').textContent.endsWith('a-operator (token): release freeze')",
+            )
+            assert page.get_by_role("button", name="Deploy", exact=True).is_disabled()
+        finally:
+            shown.do("unlock")
+        expect(page, "document.querySelector('#deploy-note').hidden")
+
+        def room(**status: Any) -> Any:
+            return page.evaluate(
+                "async (status) => (await import('/static/js/controls.js')).room(status)",
+                {"deployment": None, "probation": None, "lock": None, **status},
+            )
+
+        first = {"deployment": 4, "phase": "rehearsing"}
+        proven = {"deployment": 4, "phase": "probation"}
+        second = {"deployment": 5, "phase": "prepared"}
+        assert room() == {"deploy": True, "rollback": True, "words": ""}
+        busy = room(deployment=first)
+        assert (busy["deploy"], busy["rollback"]) == (False, False)
+        assert (
+            "Number 4 is under way (rehearsing): the next can begin when it is in its probation"
+            in busy["words"]
+        )
+        proving = room(deployment=proven)
+        assert (proving["deploy"], proving["rollback"]) == (True, True)
+        # A rollback is about the one in its probation, whatever prepares behind it.
+        full = room(deployment=second, probation=proven)
+        assert (full["deploy"], full["rollback"]) == (False, True)
+        assert "Number 5 is under way (prepared): number 4 is in its probation" in full["words"]
+        assert complaints == []
+
+
+def test_no_two_leaders_in_the_legend_look_alike(shown: Served, browser: Any) -> None:
+    with open_page(browser, 1280, 900, "light") as (page, complaints):
+        log_in(page, shown.url, shown.tokens["viewer"])
+        legend = page.evaluate(
+            """async () => {
+                const {strip} = await import('/static/js/strip.js');
+                const one = strip();
+                document.querySelector('main').replaceChildren(one.element);
+                const epochs = [1, 2, 3, 5, 6, 7, 8, 9, 10, 11];
+                const at = (epoch) => (1795533000 + epoch) * 1e9;
+                one.begin({
+                    ticks: epochs.map((epoch) => [epoch, 1, at(epoch), 1000, 1000, epoch, 0, 0]),
+                    leads: epochs.map((epoch) => ({epoch, worker: `w${epoch}`, at: at(epoch)})),
+                });
+                await new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)));
+                return [...one.element.querySelectorAll('.legend li')].map((item) => [
+                    item.textContent,
+                    item.firstElementChild ? getComputedStyle(item.firstElementChild).backgroundColor : '',
+                ]);
+            }"""
+        )
+        assert [words.partition(",")[0] for words, _ in legend] == [
+            "3 before these", "w5", "w6", "w7", "w8", "w9", "w10", "w11",
+        ]  # fmt: skip
+        assert "epoch 11, since " in legend[-1][0]
+        colours = [colour for _, colour in legend[1:]]
+        assert len(set(colours)) == len(colours)
+        assert complaints == []
+
+
+def test_who_would_be_told_and_is_not_is_said(shown: Served, browser: Any) -> None:
+    failing = {
+        "name": "phone", "scheme": "tgram", "state": "failing", "reason": "Connection refused",
+        "since": 1795533000 * 10**9, "waiting": 2, "sent": 0, "lost": 1,
+    }  # fmt: skip
+    with open_page(browser, 1280, 900, "light") as (page, complaints):
+        log_in(page, shown.url, shown.tokens["viewer"])
+        told = page.evaluate(
+            """async (failing) => {
+                const {get} = await import('/static/js/api.js');
+                const {now} = await import('/static/js/now.js');
+                const one = now();
+                const notify = [failing, {...failing, name: 'desk', state: 'ready'}];
+                one.show({...(await get('/api/status')), notify});
+                return [...one.element.querySelectorAll('.notice')].map((notice) => notice.textContent);
+            }""",
+            failing,
+        )
+        assert [text for text in told if "phone has heard nothing since " in text]
+        assert [text for text in told if text.endswith(": Connection refused (2 waiting, 1 lost)")]
+        assert not [text for text in told if "desk" in text]
         assert complaints == []
 
 

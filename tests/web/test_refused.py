@@ -123,6 +123,19 @@ def test_a_query_that_can_not_be_used(served: Served, query: str) -> None:
     refused(served, served.ask("GET", f"/api/history?{query}"), 422, "bad-input")
 
 
+def test_a_field_or_a_parameter_that_there_is_not_is_answered_with_those_that_there_are(
+    served: Served,
+) -> None:
+    def said(told: Told) -> str:
+        return told.json["error"]["message"]
+
+    assert said(served.ask("GET", "/api/ticks?count=7")).endswith("`count` (expected limit, pieces)")
+    assert said(served.ask("GET", "/api/ticks?limt=7")).endswith('`limt` (did you mean "limit"?)')
+    assert said(served.ask("GET", "/api/status?limit=7")).endswith("`limit` (expected none)")
+    assert said(served.ask("POST", "/api/rollback", b'{"relase":"x"}')).endswith('(did you mean "release"?)')
+    assert said(served.ask("POST", "/api/pause", b'{"paused":true}')).endswith("(expected who, why)")
+
+
 @pytest.mark.parametrize("said", [b"\x16\x03\x01 nonsense", b"GET / HTTP/1.1\r\nno colon"])
 def test_what_is_no_request_is_refused_and_in_the_log(served: Served, said: bytes) -> None:
     with socket.create_connection((HOST, served.port)) as wire:

@@ -12,6 +12,7 @@ export function controls(me) {
   const which = h("select", { class: "mono", disabled: !operator });
   const why = h("input", { type: "text", maxlength: "200", disabled: !operator });
   const outages = h("div", { hidden: true });
+  const note = h("p", { class: "small soft", id: "deploy-note", role: "status", hidden: true });
   const form = settings(operator, act);
   let status = null;
   let kept = [];
@@ -44,6 +45,8 @@ export function controls(me) {
     }),
   };
 
+  for (const one of [buttons.deploy, buttons.rollback]) one.setAttribute("aria-describedby", note.id);
+
   const element = sheet(
     "Controls",
     { id: "controls", aside: h("p", { class: "aside small soft" }, operator ? "" : "You see all of it; to change something takes an operator's token.") },
@@ -56,7 +59,7 @@ export function controls(me) {
         "section",
         {},
         h("h3", {}, "Deploy a release that is kept"),
-        h("div", { class: "stack" }, field("Release", which), field("Why (for the history)", why), h("div", { class: "buttons" }, buttons.deploy, buttons.rollback, buttons.abort)),
+        h("div", { class: "stack" }, field("Release", which), field("Why (for the history)", why), h("div", { class: "buttons" }, buttons.deploy, buttons.rollback, buttons.abort), note),
       ),
       h(
         "section",
@@ -109,9 +112,12 @@ export function controls(me) {
     const before = status;
     status = now;
     const busy = Boolean(now.deployment);
-    buttons.deploy.disabled = !operator || busy || Boolean(now.lock);
-    buttons.rollback.disabled = !operator || (busy && now.deployment.phase !== "probation");
+    const may = room(now);
+    buttons.deploy.disabled = !operator || !may.deploy;
+    buttons.rollback.disabled = !operator || !may.rollback;
     buttons.abort.hidden = !busy;
+    note.hidden = !operator || !may.words;
+    say(note, may.words);
     buttons.pause.disabled = !operator || now.paused || !now.worker;
     buttons.resume.disabled = !operator || !now.paused;
     buttons.halt.disabled = !operator || !now.worker;
@@ -154,4 +160,19 @@ export function controls(me) {
   }
 
   return { element, settings: form.element, show };
+}
+
+// What the supervisor would let begin now, and in words why it would not, or what would be different. As in
+// deployments.py: the next one may prepare while one is in its probation.
+export function room(now) {
+  const last = now.deployment;
+  const proving = now.probation ?? (["probation", "retiring"].includes(last?.phase) ? last : null);
+  const rollback = !last || proving?.phase === "probation";
+  if (now.lock) return { deploy: false, rollback, words: `Deployments are locked by ${now.lock.who || "somebody"}: ${now.lock.why}` };
+  if (!last) return { deploy: true, rollback, words: "" };
+  if (last === proving) {
+    return { deploy: true, rollback, words: `Number ${last.deployment} is in its probation: what is deployed now is prepared meanwhile, and takes over when that has ended.` };
+  }
+  const after = proving ? `number ${proving.deployment} is in its probation, and there is room for one more` : "the next can begin when it is in its probation";
+  return { deploy: false, rollback, words: `Number ${last.deployment} is under way (${last.phase}): ${after}. Abort it to deploy another.` };
 }

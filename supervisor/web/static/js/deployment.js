@@ -2,11 +2,12 @@
 
 import { get } from "./api.js";
 import { h, put, say, sheet } from "./dom.js";
+import { step } from "./steps.js";
 import { clock, long, outcome, release, span } from "./words.js";
 
 const USUAL = ["preparing", "rehearsing", "waiting", "transferring", "probation"];
 // A probation tells of itself a few times a second: its phase shows that already.
-const worthALine = (step) => step.step !== "probation";
+const worthALine = (one) => one.step !== "probation";
 const TONES = { done: "good", rehearsed: "good", aborted: "warn", rolled_back: "bad" };
 
 export function deployment() {
@@ -33,7 +34,7 @@ export function deployment() {
     const first = story.phases[0];
     seen = first ? [{ phase: first.before, since: first.at - first.took, took: first.took }] : [{ phase: "preparing", since: story.begun, took: 0 }];
     story.phases.forEach((one, place) => seen.push({ phase: one.phase, since: one.at, took: story.phases[place + 1]?.took ?? 0 }));
-    lines = story.steps.filter(worthALine).map((one) => ({ at: one.at, step: one.step, text: one.text, took: one.took }));
+    lines = story.steps.filter(worthALine);
     result = story.outcome ? story : null;
     show();
   }
@@ -51,8 +52,8 @@ export function deployment() {
       if (before) before.took = event.took;
       seen.push({ phase: event.phase, since: event.at, took: 0 });
     } else if (type === "step") {
-      if (worthALine(event)) lines.push({ at: event.at, step: event.step, text: event.text, took: event.took });
-    } else if (type === "output") lines.push({ at: event.at, step: event.step, text: event.text, took: 0 });
+      if (worthALine(event)) lines.push(event);
+    } else if (type === "output") lines.push(event);
     else if (type === "deployment-ended") result = event;
     show();
   }
@@ -109,7 +110,7 @@ export function deployment() {
           "li",
           {},
           h("span", { class: "at mono" }, clock(line.at)),
-          h("span", {}, `${line.step} ${line.text}`.trim()),
+          h("span", {}, step(line)),
           h("span", { class: "mono soft" }, line.took ? span(line.took) : ""),
         ),
       ),

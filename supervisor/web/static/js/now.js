@@ -71,9 +71,12 @@ export function now() {
     if (status.reason) told.push(["bad", `${status.state}: ${status.reason}`]);
     if (status.slow) told.push(["bad", `The leader is slow: ${status.slow}`]);
     if (status.journal?.failing) told.push(["bad", `The journal cannot be written: ${status.journal.failing}`]);
-    if (status.halted) told.push(["warn", "Halted: the bot gave up what it held, and enters nothing new."]);
     if (status.lock) told.push(["warn", `Deployments are locked by ${status.lock.who || "somebody"}: ${status.lock.why}`]);
     if (status.standby?.reason) told.push(["warn", `Standby ${status.standby.state}: ${status.standby.reason}`]);
+    for (const one of status.notify.filter((target) => target.state === "failing")) {
+      const rest = [one.waiting ? `${count(one.waiting)} waiting` : "", one.lost ? `${count(one.lost)} lost` : ""].filter(Boolean).join(", ");
+      told.push(["bad", `${one.name} has heard nothing since ${when(one.since)}: ${one.reason}${rest ? ` (${rest})` : ""}`]);
+    }
     const text = JSON.stringify(told);
     if (notices.dataset.text === text) return;
     notices.dataset.text = text;

@@ -61,17 +61,9 @@ export function strip() {
     const seconds = SPANS.find(([value]) => value === zoom.value)[2];
     const size = interval ? Math.max(1, Math.ceil((seconds * 1e9) / interval / room(canvas))) : 1;
     const shown = draw(canvas, grouped(ticks, size), leads, cursor);
-    const workers = [...new Map(shown.map((tick) => [tick[EPOCH], by(tick[EPOCH])])).entries()];
-    const text = JSON.stringify(workers.map(([epoch, one]) => [epoch, one?.worker]));
-    if (legend.dataset.text !== text) {
-      legend.dataset.text = text;
-      put(
-        legend,
-        workers.map(([epoch, one]) =>
-          h("li", {}, h("i", { class: `worker-${index(epoch)}` }), `${one?.worker || "?"}, epoch ${epoch}`),
-        ),
-      );
-    }
+    const at = cursor < 0 ? null : shown[Math.min(cursor, shown.length - 1)];
+    const workers = [...new Set(shown.map((tick) => tick[EPOCH]))];
+    showLegend(workers, at);
     const sum = (at) => shown.filter((tick) => tick[COUNT]).reduce((all, tick, place) => all + (place || at === COUNT ? tick[at] : 0), 0);
     const [ran, skipped, missed] = [COUNT, SKIPPED, MISSED].map(sum);
     const worst = shown.reduce((most, tick) => Math.max(most, tick[LATE]), 0);
@@ -82,8 +74,34 @@ export function strip() {
     say(summary, ran ? words.join(", ") : "no tick yet");
     canvas.setAttribute("aria-label", `Ticks: ${summary.textContent}`);
     Object.assign(element.dataset, { ticks: ran, skipped, missed, epochs: workers.length, leads: leads.length });
-    const at = cursor < 0 ? null : shown[Math.min(cursor, shown.length - 1)];
     say(caption, at ? wordsOf(at) : "");
+  }
+
+  // In the order of time, the newest last, and no two that look alike: those before are named when one points at
+  // their ticks.
+  function showLegend(workers, at) {
+    const named = [];
+    for (const epoch of workers.toReversed()) {
+      if (named.some((other) => index(other) === index(epoch))) break;
+      named.unshift(epoch);
+    }
+    const here = at?.[COUNT] ? at[EPOCH] : -1;
+    const told = named.map((epoch) => {
+      const one = by(epoch);
+      return [epoch, `${one?.worker || "?"}, epoch ${epoch}${one?.at ? `, since ${clock(one.at)}` : ""}`];
+    });
+    const text = JSON.stringify([told, workers.length, here]);
+    if (legend.dataset.text === text) return;
+    legend.dataset.text = text;
+    put(
+      legend,
+      workers.length > named.length
+        ? h("li", {}, `${count(workers.length - named.length)} before these`)
+        : null,
+      told.map(([epoch, words]) =>
+        h("li", { "aria-current": epoch === here ? "true" : null }, h("i", { class: `worker-${index(epoch)}` }), words),
+      ),
+    );
   }
 
   const by = (epoch) => leads.findLast((lead) => lead.epoch === epoch);

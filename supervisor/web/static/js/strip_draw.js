@@ -5,7 +5,7 @@ import { clock } from "./words.js";
 // A tick is an array: see `Tick` in ticks.py.
 export const [SEQ, COUNT, DUE, LATE, TOOK, EPOCH, SKIPPED, MISSED] = [0, 1, 2, 3, 4, 5, 6, 7];
 
-const WORKERS = 4;
+const COLOURS = 8;
 const MOST_HOLES = 40;
 const LEFT = 52;
 const FOOT = 18;
@@ -18,8 +18,8 @@ const MARKS = [
   [1e8, "100 ms"],
 ];
 
-// Which of the colours a leader's ticks have: neighbours in time differ.
-export const index = (epoch) => epoch % WORKERS;
+// Which of the colours a leader's ticks have: so many in a row differ.
+export const index = (epoch) => epoch % COLOURS;
 
 // Ticks as bars: put together by `size`, with the worst of each, and always the same ones, so that bars stand still
 // while more come. What nobody could run is a bar with no tick in it, one for each `size` of them.
