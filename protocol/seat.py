@@ -108,6 +108,7 @@ __all__ = [
     "Started",
     "Suspects",
     "TakeLease",
+    "what_holds",
 ]
 
 
@@ -264,7 +265,7 @@ class Seat(msgspec.Struct):
         order = self.order
         if order is None:
             return []
-        reason = _what_holds(event, order)
+        reason = what_holds(event, order)
         if reason:
             if reason == self.held:
                 return []
@@ -325,7 +326,8 @@ class Seat(msgspec.Struct):
         return [*told, Leave("fail", event.reason)]
 
 
-def _what_holds(boundary: Boundary, order: YieldTo) -> str:
+def what_holds(boundary: Boundary, order: YieldTo) -> str:
+    """What keeps a leader from carrying out `order` at this boundary, "" when nothing does."""
     if not boundary.heir:
         return "the new worker"
     if boundary.decision:

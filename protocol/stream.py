@@ -19,6 +19,8 @@ from .wire import Codec
 __all__ = [
     "Ack",
     "Begin",
+    "Brace",
+    "Braced",
     "DecisionNoted",
     "Declined",
     "End",
@@ -89,6 +91,12 @@ class Declined(msgspec.Struct, frozen=True, tag="declined"):
     reason: str
 
 
+class Braced(msgspec.Struct, frozen=True, tag="braced"):
+    """The heir: I have taken in all that you have said, and watch for the final frame of this order."""
+
+    order: int
+
+
 class Begin(msgspec.Struct, frozen=True, tag="begin"):
     """Leader: a copy of the state begins; `position` is where the journal stands."""
 
@@ -139,6 +147,15 @@ class Final(msgspec.Struct, frozen=True, tag="final"):
     pending: list[Item]
 
 
+class Brace(msgspec.Struct, frozen=True, tag="brace"):
+    """Leader: the next boundary may be the last of my epoch. Answer, and watch for the final frame.
+
+    Who does not know this message passes over it, and gets the final frame all the same.
+    """
+
+    order: int
+
+
 class Failing(msgspec.Struct, frozen=True, tag="failing"):
     """Leader: I am leaving without an heir; the lease is free."""
 
@@ -157,8 +174,10 @@ class Refused(msgspec.Struct, frozen=True, tag="refused"):
     reason: str
 
 
-FollowerMessage = Subscribe | Ack | Offer | Trial | Took | Declined
-LeaderMessage = Begin | RowsSent | End | FrameSent | DecisionNoted | Final | Failing | Verdict | Refused
+FollowerMessage = Subscribe | Ack | Offer | Trial | Took | Declined | Braced
+LeaderMessage = (
+    Begin | RowsSent | End | FrameSent | DecisionNoted | Final | Failing | Verdict | Refused | Brace
+)
 
 follower_codec: Codec[FollowerMessage] = Codec(FollowerMessage, "a follower's message")
 leader_codec: Codec[LeaderMessage] = Codec(LeaderMessage, "a leader's message")

@@ -152,7 +152,7 @@ def sweep(run: Path, living: Iterable[str] = ()) -> None:
     kept = set(living)
     for socket in run.glob("*.sock"):
         # What is no socket is not ours to remove: binding will say that it is in the way.
-        if socket.stem not in kept and socket.is_socket():
+        if socket.name.partition(".")[0] not in kept and socket.is_socket():
             socket.unlink(missing_ok=True)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from ..protocol.lease import Holder
 from ..protocol.link import Lead, Ready, WorkerMessage
 from ..protocol.stream import FollowerMessage
+from .baton import NoBaton
 from .clock import SystemClock
 from .journal import NoJournal
 from .place import Listener
@@ -27,6 +28,8 @@ class OwnLease:
         self._epoch = max(self._epoch, at_least or 0) + 1
         return self._epoch
 
+    def prepare(self, holder: str, epoch: int) -> None: ...
+
     def drop(self) -> None:
         self.held = False
 
@@ -41,6 +44,7 @@ class Alone:
         self.clock = SystemClock()
         self.lease = OwnLease()
         self.journal = NoJournal()
+        self.baton = NoBaton()
         self._waker = Waker()
         self._listener: Listener | None = None
         self.wake = self._waker.wake

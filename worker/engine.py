@@ -81,6 +81,8 @@ class Engine:
         self._began = 0
         self._resume: Cause | None = None
         """This worker has the lease and everything to lead with, and has not begun yet."""
+        self._first: Step | None = None
+        """The step with which it begins, made already: it is able to tick."""
         self._order = 0
         self._before = ""
         """Who led before this worker does."""
@@ -277,6 +279,7 @@ class Engine:
                 and not self._hooks
                 and self._leave is None
                 and self._resume is None
+                and self._first is None
                 and not self.following.to_load
             )
             if not self._resting:
@@ -293,21 +296,34 @@ class Engine:
         if self._hooks:
             return self._hooks.popleft()
         if self.seat.role is Role.LEADING and self._resume is not None:
-            return self._begin_leading(self._resume)
+            self._begin_leading(self._resume)
+        if self._first is not None:
+            step, self._first = self._first, None
+            return step
         if self.seat.role is Role.LEADING and (self.seat.order is not None or self.seat.stopping):
             self.leading.serve()
-            self.feed(self.leading.boundary(self.seat.order))
+            boundary = self.leading.boundary(self.seat.order)
+            if boundary is not None:
+                self.feed(boundary)
             if self._leave is not None:
                 return self._last_step(self._leave)
         return self.leading.next() if self.seat.role is Role.LEADING else None
 
-    def _begin_leading(self, cause: Cause) -> Step:
+    def _begin_leading(self, cause: Cause) -> None:
         self._resume = None
         self._led = True
-        step = self.leading.take_over(cause, self._before, self._order, self.following.deployment)
+        self._first = self.leading.take_over(cause, self._before, self._order, self.following.deployment)
         # Only now: until here it was in the blackout.
         self._announce()
-        return step
+
+    def _begin_at_once(self) -> None:
+        """Be able to tick now and not when somebody asks for the next step, unless the bot's code comes first."""
+        if self._resume is None or self._hooks or self.following.to_load or self._running is not None:
+            return
+        try:
+            self._begin_leading(self._resume)
+        except NeverblinkError as problem:
+            self.fail("state", problem.message)
 
     def _load_step(self) -> Step:
         return Step("on_load", lambda: self.bot.call_load(self.replica.state))
@@ -434,6 +450,7 @@ class Engine:
         self.leading.keeper.begin_leading(found.problem, found.written)
         self._order = self.seat.heard
         self.feed(seat.LeaseTaken(epoch, cause))
+        self._begin_at_once()
 
     def _drop_lease(self) -> None:
         try:

@@ -14,6 +14,7 @@ from ..protocol.journal import Position
 from ..protocol.stream import (
     Ack,
     Begin,
+    Brace,
     DecisionNoted,
     Declined,
     End,
@@ -34,7 +35,7 @@ from .outside import Outside
 from .replica import ChainBroken, Replica
 from .state import StateError, StateUnreadable
 
-__all__ = ["Copied", "Follower", "Gone", "Judged", "Lost", "News", "TakeOver", "Unreadable"]
+__all__ = ["AboutTo", "Copied", "Follower", "Gone", "Judged", "Lost", "News", "TakeOver", "Unreadable"]
 
 ACK_FRAMES = 16
 ACK_WITHIN = 20_000_000
@@ -67,6 +68,12 @@ class TakeOver(msgspec.Struct, frozen=True):
     deployment: int
 
 
+class AboutTo(msgspec.Struct, frozen=True):
+    """The leader is about to yield to us."""
+
+    order: int
+
+
 class Gone(msgspec.Struct, frozen=True):
     """The leader said that it leaves."""
 
@@ -79,7 +86,7 @@ class Judged(msgspec.Struct, frozen=True):
     problem: str
 
 
-News = Copied | Lost | Unreadable | TakeOver | Gone | Judged
+News = Copied | Lost | Unreadable | AboutTo | TakeOver | Gone | Judged
 
 
 class Follower:
@@ -163,6 +170,8 @@ class Follower:
                 case DecisionNoted(opened=opened, closed=closed):
                     self._replica.note(opened, closed)
                     return []
+                case Brace(order=order):
+                    return [AboutTo(order)] if self.live else []
                 case Failing(reason=reason):
                     return [Gone(reason)]
                 case Verdict(problem=problem):

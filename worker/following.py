@@ -6,13 +6,17 @@ came in here, and, as a guard, watches whether the leader does its work. What it
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from ..protocol import link, seat, stream
 from ..protocol.assignment import Assignment
+from ..protocol.journal import JournalError
 from ..protocol.seat import Seat, SeatEvent
-from .follower import PATIENCE, Copied, Follower, Gone, Judged, Lost, TakeOver, Unreadable
+from .follower import PATIENCE, AboutTo, Copied, Follower, Gone, Judged, Lost, TakeOver, Unreadable
 from .outside import Outside
 from .rehearsal import Rehearsal
 from .replica import Replica
+from .state import StateError
 
 __all__ = ["Following"]
 
@@ -78,7 +82,11 @@ class Following:
                     if not self._follower.keeps:
                         self._outside.tell(link.Failed("read", reason, ""))
                     events.append(seat.Broken(reason))
+                case AboutTo(order=order):
+                    self._brace(order)
                 case TakeOver(order=order, deployment=deployment):
+                    # However it came.
+                    self._outside.baton.relax()
                     self.deployment = deployment
                     if not loaded:
                         self._outside.to_leader(stream.Declined(order, "it has not loaded the state"))
@@ -115,6 +123,18 @@ class Following:
             self._follower.offer(waiting)
         asked: list[SeatEvent] = self._ask() if self._rehearsal.open and self._seen else []
         return asked + self._look_at_lease(now) + self._watch(now, tick_due)
+
+    def _brace(self, order: int) -> None:
+        """Be ready to take over: what comes of it is a shorter blackout, and nothing else."""
+        outside, replica = self._outside, self._replica
+        outside.baton.expect()
+        outside.to_leader(stream.Braced(order))
+        # While the leader hears of it: all of it is done once more when it counts, and finds everything at hand.
+        outside.lease.prepare(self._me.worker, replica.epoch + 1)
+        with suppress(JournalError):
+            outside.journal.attach(replica.position)
+        with suppress(StateError):
+            replica.cells.differing(replica.state)
 
     def _ask(self) -> list[SeatEvent]:
         """Ask the leader whether it could go on with what we would write; repeated until it has answered."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NoReturn
@@ -36,6 +37,8 @@ __all__ = ["Damaged", "JournalFile"]
 
 _SUFFIX = ".journal"
 _BLOCK = 1 << 20
+_SETTLES = 20_000_000
+"""Ticks of the clock that the kernel gives files their times by are at most 10 ms."""
 
 
 class Damaged(JournalError):
@@ -50,6 +53,8 @@ class JournalFile:
         self._durability = durability
         self._file: SegmentFile | None = None
         self._chores = Chores()
+        self._listed = (0, 0)
+        """When the directory was changed last, as of when it was listed, and its newest segment then."""
         self.append: Callable[[RecordKind, bytes], Position] = self._not_open
         """Append one record; return where it ends. When it could not be written whole, none of it is there."""
 
@@ -103,7 +108,7 @@ class JournalFile:
             # Another worker may have written since we did.
             file.end = _size(file)
         file.opening = position.opening
-        return file.end == position.offset and self._newest() == position.segment
+        return file.end == position.offset and self._is_newest(position.segment)
 
     def settle(self, position: Position) -> None:
         self.attach(position)
@@ -154,6 +159,19 @@ class JournalFile:
 
     def _path(self, number: int) -> Path:
         return self._directory / f"{number:08d}{_SUFFIX}"
+
+    def _is_newest(self, number: int) -> bool:
+        """Whether no segment comes after this one, and it is there. Lists the directory only if it was changed."""
+        try:
+            changed = os.stat(self._directory).st_mtime_ns
+        except OSError as problem:
+            fail(self._directory, "cannot be looked into", problem)
+        if self._listed[0] != changed:
+            newest = self._newest()
+            # A change within the same tick of the kernel's clock leaves the same time.
+            settled = time.time_ns() - changed > _SETTLES
+            self._listed = (changed if settled else 0), newest
+        return self._listed[1] == number
 
     def _newest(self) -> int:
         """The number of the newest segment, 0 without any."""

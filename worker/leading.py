@@ -6,6 +6,7 @@ which an epoch begins and ends.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from ..protocol import seat, stream
@@ -15,6 +16,7 @@ from ..protocol.frame import Cause, Item, Kind, Led, Yielded
 from ..protocol.link import Doubt, Handed, YieldTo
 from ..protocol.seat import SeatEvent
 from .answers import Answers
+from .bracing import Bracing
 from .commanding import Asked
 from .decision_log import DecisionLog
 from .keeper import Keeper
@@ -61,6 +63,7 @@ class Leading:
         self.answers = Answers(replica, outside)
         self.turns = Turns(bot, replica, publisher, outside, keeper)
         self.decisions = DecisionLog(replica, publisher, outside, keeper, self._turn_seq)
+        self._bracing = Bracing(publisher, outside.clock, outside.baton)
         self._me = me
         self._bot = bot
         self._replica = replica
@@ -117,24 +120,32 @@ class Leading:
         turn = self.turns.lead_turn(about, lambda: self._bot.call_lead(doubts))
         return Step("on_lead", turn.call, turn)
 
-    def boundary(self, order: YieldTo | None) -> seat.Boundary:
-        """This moment between two turns, and what keeps the leader from yielding in it."""
+    def boundary(self, order: YieldTo | None) -> seat.Boundary | None:
+        """This moment between two turns, and what keeps the leader from yielding in it.
+
+        None: nothing does, but the heir is just making ready for it.
+        """
         now = self._clock.mono()
         if order is not None and order.order != self._waiting[0]:
             self._waiting = order.order, now
         # A bot that is always late has no slack ever, and perhaps it is being deployed to cure that.
         in_a_hurry = now - self._waiting[1] > _SLACK_WITHIN
-        return seat.Boundary(
+        boundary = seat.Boundary(
             decision=self.decisions.open_name,
             window=self.turns.window_open(),
             slack=not self.keeper.busy and (in_a_hurry or self.turns.slack()),
             heir=order is None or self._publisher.caught_up(order.to),
         )
+        if order is None or seat.what_holds(boundary, order):
+            return boundary
+        return boundary if self._bracing.ready(order, now) else None
 
     def send_final(self, to: str, order: int, deployment: int) -> bool:
         """Send the heir the frame that closed the epoch; return False when it cannot be reached."""
         publisher = self._publisher
-        sent = publisher.final(to, order, deployment, self._replica.inbox.pending())
+        sent = publisher.final(
+            to, order, deployment, self._replica.inbox.pending(), partial(self._bracing.hand, order, to)
+        )
         if sent:
             self._outside.watch(to, publisher.pid_of(to))
         return sent
@@ -217,6 +228,8 @@ class Leading:
         if order is not None:
             # Perhaps it waits for this.
             due = min(due, self.turns.window_closes() or due)
+            if self._bracing.until:
+                return min(self._bracing.until, now + due - wall)
         return now + due - wall
 
     def rests_until(self) -> int:
@@ -249,6 +262,8 @@ class Leading:
                 return seat.HeirTook(worker, epoch)
             case stream.Declined(order=order):
                 return seat.HeirDeclined(order)
+            case stream.Braced(order=order):
+                self._bracing.answered(worker, order)
         return None
 
     def serve(self) -> None:

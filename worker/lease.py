@@ -50,6 +50,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from weakref import WeakMethod
@@ -88,6 +89,10 @@ class Lease:
         self._identity = (0, 0)
         self._ours = b""
         """What the kernel says when this process has the lock."""
+        self._taken = False
+        """It was taken, and not dropped since: whether it is still held is the kernel's to say."""
+        self._prepared: tuple[Holder | None, bytes] = (None, b"")
+        """What was written into the file last, or would be, and how it reads there."""
         self._read_last: tuple[bytes, Holder | None] = (b"", None)
         """What was in the file when it was last read, and what that says."""
         self._myself()
@@ -116,7 +121,7 @@ class Lease:
         process has it already, and `LeaseCorrupt` when the file is unreadable and there is no `at_least` to
         go by; the lease is free then.
         """
-        if self.held:
+        if self._taken and self.held:
             raise LeaseError("taken twice by one process: drop it first", self.path)
         try:
             fcntl.lockf(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, layout.LOCK_AT)
@@ -124,8 +129,7 @@ class Lease:
             return None
         try:
             epoch = max(self._last_epoch(at_least), at_least or 0) + 1
-            pid, started = self._myself()
-            record = layout.encode_record(Holder(epoch, pid, started, holder))
+            record = self._record(epoch, holder)
             written = os.pwrite(self._fd, record, layout.slot_of(epoch))
             if written != len(record):
                 raise LeaseError(
@@ -137,10 +141,18 @@ class Lease:
         except BaseException:
             self.drop()
             raise
+        self._taken = True
         return epoch
+
+    def prepare(self, holder: str, epoch: int) -> None:
+        """Do all of `take` that can be done before, for the case that this will be the epoch. Changes nothing."""
+        with suppress(LeaseCorrupt, OSError):
+            self._last()
+        self._record(epoch, holder)
 
     def drop(self) -> None:
         """Let go of the lease. Harmless when it isn't ours, so that any way out may call it."""
+        self._taken = False
         if self._fd >= 0:
             fcntl.lockf(self._fd, fcntl.LOCK_UN, 1, layout.LOCK_AT)
 
@@ -191,6 +203,12 @@ class Lease:
         if self._identity[0] != os.getpid():
             self._identity = os.getpid(), layout.started_of(Path("/proc/self/stat").read_bytes())
         return self._identity
+
+    def _record(self, epoch: int, holder: str) -> bytes:
+        said = Holder(epoch, *self._myself(), holder)
+        if said != self._prepared[0]:
+            self._prepared = said, layout.encode_record(said)
+        return self._prepared[1]
 
     def _owner(self) -> int | None:
         return layout.lock_owner(fcntl.fcntl(self._fd, layout.OFD_GETLK, _QUERY))

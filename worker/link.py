@@ -25,6 +25,7 @@ from ..protocol.errors import NeverblinkError
 from ..protocol.link import LINK_LIMIT, Rejected, WorkerMessage, supervisor_codec, worker_codec
 from ..protocol.stream import FollowerMessage, follower_codec, leader_codec
 from ..protocol.wire import MAX_MESSAGE, WireError
+from .baton import Baton
 from .channel import Channel
 from .clock import SystemClock
 from .journal_file import JournalFile
@@ -56,6 +57,7 @@ class Link:
         self.clock = SystemClock()
         self.lease = Lease(me.lease)
         self.journal = JournalFile(Path(me.journal), me.durability)
+        self.baton = Baton(me.worker, self._path)
         self._me = me
         self._directory = -1
         self._waker = Waker()
@@ -73,6 +75,8 @@ class Link:
         self._leader: Channel | None = None
         self._deaths = False
         """A process that is watched may have ended."""
+        self._baton_fd = -1
+        """Which of the baton's is listened to."""
         self._watched: dict[str, int] = {}
         self._listener: Listener | None = None
         self._reactor: Reactor | None = None
@@ -136,16 +140,18 @@ class Link:
             or (leader is not None and leader.may_have)
             or self._deaths
             or self._unwelcome is not None
+            or self.baton.expected
         ):
             # As mostly in a tick.
             return False
-        came = False
-        while self._take_orders() | self._take_followers() | self._take_leader():
-            came = True
+        came = self._take()
         if self._deaths:
             came = True
             self._look_for_deaths()
         self._look_whether_welcome()
+        while self.baton.expected:
+            came = True
+            self._watch_baton()
         return came
 
     def set_alarm(self) -> None:
@@ -164,6 +170,8 @@ class Link:
             channel.close(_LINGER_MS)
         for worker in list(self._watched):
             self._unwatch(worker)
+        self._forget_baton()
+        self.baton.close()
         self._reactor = None
         self._waker.close()
         self._context.term()
@@ -200,6 +208,10 @@ class Link:
     def _address(self, name: str) -> str:
         return endpoint(self._me.run, name, self._open_directory)
 
+    def _path(self, name: str) -> str:
+        """Where a socket of that name is, short enough to be bound."""
+        return self._address(name).removeprefix("ipc://")
+
     def _open_directory(self, directory: str) -> int:
         if self._directory < 0:
             try:
@@ -226,10 +238,17 @@ class Link:
                 self._reactor.remove_reader(self._leader.fileno())
             self._leader.close(_LINGER_MS)
             self._leader = None
+        self._forget_baton()
 
     def _look_and_stir(self) -> None:
         self.look()
         self._stir()
+
+    def _take(self) -> bool:
+        came = False
+        while self._take_orders() | self._take_followers() | self._take_leader():
+            came = True
+        return came
 
     def _take_orders(self) -> bool:
         channel, listener = self._supervisor, self._listener
@@ -264,6 +283,37 @@ class Link:
             with suppress(WireError):
                 listener.from_leader(leader_codec.decode(body))
         return found
+
+    def _watch_baton(self) -> None:
+        """Look for the baton, and take in what comes meanwhile."""
+        channels = [self._supervisor] if self._leader is None else [self._supervisor, self._leader]
+        if self.baton.wait(channel.fileno() for channel in channels):
+            self._take_baton()
+            for channel in channels:
+                channel.rang()
+            self._take()
+            return
+        fd = self.baton.fileno()
+        if self._reactor is not None and fd != self._baton_fd:
+            # It may come later, too.
+            self._reactor.add_reader(fd, self._on_baton)
+            self._baton_fd = fd
+
+    def _on_baton(self) -> None:
+        self._take_baton()
+        self._look_and_stir()
+
+    def _take_baton(self) -> None:
+        data = self.baton.receive()
+        if data is not None and self._listener is not None:
+            with suppress(WireError):
+                self._listener.from_leader(leader_codec.decode(data))
+
+    def _forget_baton(self) -> None:
+        if self._reactor is not None and self._baton_fd >= 0:
+            self._reactor.remove_reader(self._baton_fd)
+        self._baton_fd = -1
+        self.baton.forget()
 
     def _look_whether_welcome(self) -> None:
         if self._unwelcome is not None and self._listener is not None and self._unwelcome.look():

@@ -11,6 +11,7 @@ from typing import Protocol
 from ..protocol.lease import Holder
 from ..protocol.link import WorkerMessage
 from ..protocol.stream import FollowerMessage
+from .baton import BatonLike
 from .clock import Clock
 from .journal import Journal
 
@@ -23,12 +24,13 @@ class LeaseLike(Protocol):
     @property
     def held(self) -> bool: ...
     def take(self, holder: str, at_least: int | None = None) -> int | None: ...
+    def prepare(self, holder: str, epoch: int) -> None: ...
     def drop(self) -> None: ...
     def holder(self) -> Holder | None: ...
 
 
 class Outside(Protocol):
-    """Clock, lease, journal, and the ways to the others."""
+    """Clock, lease, journal, baton, and the ways to the others."""
 
     @property
     def clock(self) -> Clock: ...
@@ -36,6 +38,8 @@ class Outside(Protocol):
     def lease(self) -> LeaseLike: ...
     @property
     def journal(self) -> Journal: ...
+    @property
+    def baton(self) -> BatonLike: ...
 
     def tell(self, message: WorkerMessage) -> None:
         """Send to the supervisor. Never blocks; may be lost."""

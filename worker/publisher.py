@@ -19,6 +19,7 @@ from ..protocol.journal import Opened, Position, Rows
 from ..protocol.stream import (
     Ack,
     Begin,
+    Brace,
     DecisionNoted,
     End,
     Failing,
@@ -59,6 +60,8 @@ class _Follower(msgspec.Struct):
     worker: str
     pid: int
     acked: int = -1
+    said: int = 0
+    """How many messages of the stream it was sent."""
     chunk: int = 0
     chunks_acked: int = 0
     copy: Iterator[RowsSent | End] | None = None
@@ -119,6 +122,11 @@ class Publisher:
         follower = self._followers.get(worker)
         return follower.pid if follower is not None else 0
 
+    def said_to(self, worker: str) -> int:
+        """How many messages of the stream a follower was sent, -1 when it is none any more."""
+        follower = self._followers.get(worker)
+        return follower.said if follower is not None else -1
+
     def caught_up(self, worker: str) -> bool:
         """Say whether this follower has all but the last few frames."""
         follower = self._followers.get(worker)
@@ -149,14 +157,22 @@ class Publisher:
         """Tell the followers of a decision."""
         self._broadcast(DecisionNoted(opened, closed))
 
-    def final(self, to: str, order: int, deployment: int, pending: list[Item]) -> bool:
-        """Send the newest frame as the final one to the heir, and as any other to the rest.
+    def brace(self, worker: str, order: int) -> None:
+        """Have the heir be ready for the final frame of this order."""
+        follower = self._followers.get(worker)
+        if follower is not None:
+            self._put(follower, leader_codec.encode(Brace(order)))
+
+    def final(
+        self, to: str, order: int, deployment: int, pending: list[Item], hand: Callable[[bytes], bool]
+    ) -> bool:
+        """Give the newest frame as the final one to the heir, by `hand` if that can, and as any other to the rest.
 
         Returns False when the heir cannot be reached.
         """
         kept = self._memory[-1]
         final = leader_codec.encode(Final(order, deployment, kept.body, kept.position, pending))
-        sent = self._send(to, final)
+        sent = hand(final) or self._send(to, final)
         for follower in tuple(self._followers.values()):
             if follower.worker != to:
                 self._deliver(follower, kept)
@@ -245,6 +261,7 @@ class Publisher:
 
     def _put(self, follower: _Follower, data: bytes) -> None:
         # What is not queued is lost, and the follower with it: it notices the hole and subscribes again.
+        follower.said += 1
         if not self._send(follower.worker, data):
             self._followers.pop(follower.worker, None)
 

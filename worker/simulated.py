@@ -93,6 +93,8 @@ class SimulatedLease:
         world.epoch = max(world.epoch, at_least or 0) + 1
         return world.epoch
 
+    def prepare(self, holder: str, epoch: int) -> None: ...
+
     def drop(self) -> None:
         if self.held:
             self._world.holder = ""
@@ -162,6 +164,31 @@ class SimulatedSegment:
     def discard(self) -> None: ...
 
 
+class SimulatedBaton:
+    """One process's baton: what is handed over overtakes all that is on its way."""
+
+    def __init__(self, place: SimulatedPlace) -> None:
+        self._place = place
+        self._heir = ""
+        self.expected = False
+
+    def expect(self) -> None:
+        self.expected = True
+
+    def relax(self) -> None:
+        self.expected = False
+
+    def reach(self, worker: str) -> None:
+        self._heir = worker
+
+    def hand(self, data: bytes) -> bool:
+        heir = self._place.world.places.get(self._heir)
+        if not self._place.alive or heir is None or not heir.alive or not heir.baton.expected:
+            return False
+        self._place.world.wires.appendleft(self._place.to(heir, data))
+        return True
+
+
 class SimulatedPlace:
     """The world as one process sees it; see `outside.Outside` for the methods. A dead one does nothing any more."""
 
@@ -173,6 +200,7 @@ class SimulatedPlace:
         self.clock = world.clock
         self.lease = SimulatedLease(world, worker)
         self.journal: Journal = SimulatedJournal(self)
+        self.baton = SimulatedBaton(self)
         self.engine: Engine | None = None
         self._leader = ""
         world.places[worker] = self
@@ -198,14 +226,7 @@ class SimulatedPlace:
         follower = self.world.places.get(worker)
         if not self.alive or follower is None or not follower.alive:
             return False
-        message: LeaderMessage = leader_codec.decode(data)
-
-        def told(engine: Engine) -> None:
-            # It may have turned to another leader meanwhile; then this wire is cut.
-            if follower._leader == self.worker:
-                engine.from_leader(message)
-
-        self._send(follower, told)
+        self.world.wires.append(self.to(follower, data))
         return True
 
     def watch(self, worker: str, pid: int) -> None:
@@ -214,6 +235,17 @@ class SimulatedPlace:
     def wake(self) -> None: ...
 
     def collect_garbage(self) -> None: ...
+
+    def to(self, follower: SimulatedPlace, data: bytes) -> Callable[[], None]:
+        """The arrival of a leader's message there."""
+        message: LeaderMessage = leader_codec.decode(data)
+
+        def told(engine: Engine) -> None:
+            # It may have turned to another leader meanwhile; then this wire is cut.
+            if follower._leader == self.worker:
+                engine.from_leader(message)
+
+        return lambda: follower.hear(told)
 
     def _send(self, to: SimulatedPlace, told: Callable[[Engine], None]) -> None:
         self.world.wires.append(lambda: to.hear(told))

@@ -16,8 +16,8 @@ __all__ = ["measure"]
 _STEPS = (
     ("frame made", "old: the last frame, encoded, written and digested"),
     ("lease dropped", "old: the lease dropped"),
-    ("sent", "old: the frame given to ZeroMQ"),
-    ("received", "ZeroMQ and the kernel: two threads and one process woken"),
+    ("sent", "old: the frame given to the heir"),
+    ("received", "new: the frame found by the heir"),
     ("applied", "new: the frame decoded, checked and applied"),
     ("lease taken", "new: the lease taken, its epoch written"),
     ("journal attached", "new: the end of the journal found where it should be"),

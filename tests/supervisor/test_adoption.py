@@ -9,6 +9,7 @@ import asyncio
 import os
 import select
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -20,7 +21,7 @@ import pytest
 
 from neverblink.protocol.commands import Down, Send
 from neverblink.protocol.events import LeaderChanged, WorkerExited, WorkerStarted
-from neverblink.supervisor.arrival import HomeInUse
+from neverblink.supervisor.arrival import HomeInUse, sweep
 from neverblink.supervisor.history import History
 from neverblink.supervisor.process import alive
 
@@ -227,3 +228,14 @@ def test_what_another_neverblink_has_kept_of_a_deployment_is_no_reason_not_to_co
         ended = history.deployment(number)
     assert (ended.outcome, ended.reason) == ("aborted", "the supervisor ended before it did")
     assert "deployment 1 under way" in world.screen.getvalue()
+
+
+def test_the_sockets_of_the_dead_are_swept_and_those_of_the_living_kept(tmp_path: Path) -> None:
+    made: list[socket.socket] = []
+    for name in ("w1.sock", "w1.baton.sock", "w2.sock", "w2.baton.sock"):
+        made.append(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM))
+        made[-1].bind(str(tmp_path / name))
+    sweep(tmp_path, living=["w2"])
+    assert sorted(left.name for left in tmp_path.iterdir()) == ["w2.baton.sock", "w2.sock"]
+    for one in made:
+        one.close()

@@ -23,6 +23,7 @@ from neverblink.protocol.assignment import Assignment
 from neverblink.protocol.link import Lead, WorkerMessage
 from neverblink.protocol.stream import FollowerMessage
 from neverblink.worker import Table, Tick, Worker
+from neverblink.worker.baton import NoBaton
 from neverblink.worker.engine import Engine
 from neverblink.worker.journal_file import JournalFile
 from neverblink.worker.leading import Leading
@@ -84,6 +85,7 @@ class _Outside:
         self.clock = _Clock()
         self.lease = Lease(tmp / "lease")
         self.journal = JournalFile(tmp / "journal", "process")
+        self.baton = NoBaton()
 
     def tell(self, message: WorkerMessage) -> None: ...
     def connect(self, leader: str) -> None: ...

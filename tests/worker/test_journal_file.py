@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import time
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from itertools import count
@@ -35,6 +36,7 @@ FRAME, SNAPSHOT, OPENED, CLOSED = (
     RecordKind.CLOSED,
 )
 FIRST = "00000001.journal"
+SECOND = 1_000_000_000
 
 
 @pytest.fixture
@@ -446,3 +448,69 @@ def test_a_bot_that_runs_alone_writes_nothing() -> None:
     assert list(journal.read(1)) == []
     assert journal.stored() == []
     journal.close()
+
+
+# --- the end of the journal, looked for twice -------------------------------------------------------------------------
+
+
+def last_changed(path: Path, ago: int) -> None:
+    """As if something had been changed in it so long ago, ns."""
+    then = time.time_ns() - ago
+    os.utime(path, ns=(then, then))
+
+
+def listings(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Grows with each listing of a directory."""
+    done: list[str] = []
+    lists = os.listdir
+
+    def counted(path: str) -> list[str]:
+        done.append(str(path))
+        return lists(path)
+
+    monkeypatch.setattr(os, "listdir", counted)
+    return done
+
+
+def test_a_directory_that_was_not_changed_is_not_listed_again(
+    journal: JournalFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    end = begin(journal, [(SNAPSHOT, b"s")])
+    last_changed(tmp_path, SECOND)
+    heir = JournalFile(tmp_path, "process")
+    done = listings(monkeypatch)
+    assert heir.attach(end)
+    assert heir.attach(end)
+    assert len(done) == 1
+    heir.close()
+
+
+@pytest.mark.parametrize("settled", [True, False])
+def test_a_segment_that_came_since_the_directory_was_listed_is_found(
+    journal: JournalFile, tmp_path: Path, settled: bool
+) -> None:
+    end = begin(journal, [(SNAPSHOT, b"s")])
+    if settled:
+        last_changed(tmp_path, SECOND)
+    heir = JournalFile(tmp_path, "process")
+    assert heir.attach(end)
+    # Perhaps within the same tick of the clock by which files get their times.
+    before = tmp_path.stat().st_mtime_ns
+    newer = begin(journal, [(SNAPSHOT, b"t")])
+    if not settled:
+        os.utime(tmp_path, ns=(before, before))
+    assert not heir.attach(end)
+    assert heir.attach(newer)
+    heir.close()
+
+
+def test_a_segment_that_was_removed_since_the_directory_was_listed_is_missed(
+    journal: JournalFile, tmp_path: Path
+) -> None:
+    end = begin(journal, [(SNAPSHOT, b"s")])
+    last_changed(tmp_path, SECOND)
+    heir = JournalFile(tmp_path, "process")
+    assert heir.attach(end)
+    (tmp_path / FIRST).unlink()
+    assert not heir.attach(end)
+    heir.close()

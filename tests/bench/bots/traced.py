@@ -15,7 +15,7 @@ from typing import Any
 
 from beat import Beat  # pyright: ignore[reportMissingImports]
 
-from neverblink.worker import engine, follower, following, leading, lease, link, turns
+from neverblink.worker import baton, engine, follower, following, leading, lease, turns
 
 __all__ = ["Beat"]
 
@@ -40,7 +40,7 @@ def _wrap(owner: Any, name: str, before: str, after: str) -> None:
 # Some of them are the worker's own affair and have other names one day: then the figure says which is missing.
 _wrap(turns.Turns, "yield_frame", "boundary", "frame made")
 _wrap(lease.Lease, "drop", "", "lease dropped")
-_wrap(link.Link, "to_follower", "", "sent")
+_wrap(baton.socket, "send", "", "sent")
 _wrap(following.Following, "receive", "received", "")
 _wrap(follower.Follower, "_final", "", "applied")
 _wrap(lease.Lease, "take", "", "lease taken")

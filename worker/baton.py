@@ -1,0 +1,179 @@
+"""The baton: the shortest way for the final frame from the old leader to its heir.
+
+All that a leader says goes through ZeroMQ, and there each message wakes two threads and a process, which on many
+machines is the larger part of a blackout. So just before the boundary the leader has its heir brace itself: the heir
+makes a socket of its own and looks into it again and again, for a few milliseconds, while the leader still ticks. The
+final frame then goes straight from one process into the other, which is awake and finds it within microseconds.
+
+It is a unix datagram socket in the home's `run/`, of this user only. A datagram is a message, in full or not at all.
+What does not fit, and what finds nobody there, goes through ZeroMQ as ever. A process with but one core does not look
+again and again, which would only be in the leader's way there, and is woken by the socket.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from select import POLLIN, poll
+from socket import AF_UNIX, SOCK_DGRAM, SOCK_NONBLOCK, socket
+from time import monotonic_ns, sleep
+from typing import Protocol
+
+from ..protocol.endpoint import EndpointError
+
+__all__ = ["Baton", "BatonLike", "NoBaton", "baton_name"]
+
+_LOOKS_FOR = 5_000_000
+"""Several times what it takes a leader to hear that its heir is ready, and to come to a boundary."""
+_STANDS_STILL = 500e-6
+"""What an old leader still has to do can wait until the heir leads: they share caches and cores."""
+_LARGEST = 1 << 18
+"""Bytes; somewhat more than Linux lets a datagram have, unless it is told otherwise."""
+
+
+class BatonLike(Protocol):
+    """See `Baton`."""
+
+    def expect(self) -> None: ...
+    def relax(self) -> None: ...
+    def reach(self, worker: str) -> None: ...
+    def hand(self, data: bytes) -> bool: ...
+
+
+class NoBaton:
+    """For who has nobody to hand over to, or no such way to it."""
+
+    def expect(self) -> None: ...
+    def relax(self) -> None: ...
+    def reach(self, worker: str) -> None: ...
+
+    def hand(self, data: bytes) -> bool:
+        return False
+
+
+class Baton:
+    """Both ends of it, for worker `me`. `path_of(name)` is where a socket of that name is, short enough to be bound."""
+
+    def __init__(self, me: str, path_of: Callable[[str], str]) -> None:
+        self._me = me
+        self._path_of = path_of
+        self._ours: socket | None = None
+        self._theirs: socket | None = None
+        self._buffer = bytearray()
+        self._until = 0
+
+    # the heir's end
+
+    def expect(self) -> None:
+        """Be there for it, and look for it for a moment. Where that cannot be, it will not come this way."""
+        if self._ours is None:
+            self._ours = self._bound()
+            self._buffer = bytearray(_LARGEST)
+        if self._ours is not None:
+            # Now, because a process that only just started may have been kept to some of the cores.
+            alone = len(os.sched_getaffinity(0)) == 1
+            self._until = monotonic_ns() + (0 if alone else _LOOKS_FOR)
+
+    def relax(self) -> None:
+        """It need not be looked for any more."""
+        self._until = 0
+
+    @property
+    def expected(self) -> bool:
+        """It is to be looked for, by `wait`."""
+        return self._until != 0
+
+    def wait(self, others: Iterable[int]) -> bool:
+        """Look, without sleeping, until it has come or one of the descriptors `others` is readable.
+
+        False when the moment is over, in which it is looked for.
+        """
+        look = poll()
+        for fd in (self.fileno(), *others):
+            look.register(fd, POLLIN)
+        until, found = self._until, look.poll
+        while monotonic_ns() < until:
+            if found(0):
+                return True
+        self._until = 0
+        return False
+
+    def receive(self) -> bytes | None:
+        """What was handed over, None when nothing was."""
+        if self._ours is None:
+            return None
+        try:
+            size = self._ours.recv_into(self._buffer)
+        except OSError:
+            return None
+        return bytes(memoryview(self._buffer)[:size])
+
+    def fileno(self) -> int:
+        """The descriptor that is readable when something was; -1 while there is none."""
+        return self._ours.fileno() if self._ours is not None else -1
+
+    def forget(self) -> None:
+        """Nothing is to come this way any more; what has come and was not looked at was another leader's."""
+        self._until = 0
+        ours, self._ours = self._ours, None
+        self._buffer = bytearray()
+        if ours is not None:
+            ours.close()
+            with suppress(OSError):
+                os.unlink(self._path_of(baton_name(self._me)))
+
+    # the leader's end
+
+    def reach(self, worker: str) -> None:
+        """Make ready to hand it to `worker`."""
+        self._let_go()
+        theirs = socket(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK)
+        try:
+            theirs.connect(self._path_of(baton_name(worker)))
+        except (OSError, EndpointError):
+            theirs.close()
+        else:
+            self._theirs = theirs
+
+    def hand(self, data: bytes) -> bool:
+        """Hand `data` over to whom `reach` has reached, and leave the machine to it; return whether it has it."""
+        if self._theirs is None or len(data) > _LARGEST:
+            return False
+        try:
+            self._theirs.send(data)
+        except OSError:
+            return False
+        sleep(_STANDS_STILL)
+        return True
+
+    def close(self) -> None:
+        self._let_go()
+        self.forget()
+
+    def _let_go(self) -> None:
+        theirs, self._theirs = self._theirs, None
+        if theirs is not None:
+            theirs.close()
+
+    def _bound(self) -> socket | None:
+        ours = socket(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK)
+        # The mode of the file is the umask's to say, and the directory is this user's alone in any case.
+        before = os.umask(0o177)
+        try:
+            path = self._path_of(baton_name(self._me))
+            with suppress(FileNotFoundError):
+                # Of a worker of this name that was killed.
+                os.unlink(path)
+            ours.bind(path)
+        except (OSError, EndpointError):
+            ours.close()
+            return None
+        finally:
+            os.umask(before)
+        return ours
+
+
+def baton_name(worker: str) -> str:
+    """The name of a worker's socket in `run/`."""
+    return f"{worker}.baton.sock"
