@@ -37,7 +37,7 @@ def measure(scale: Scale, tmp: Path) -> Figure:
         taken = spread(took for count, took in lines if count == entries)
         figure.rows.append(row(f"{entries:,} entries", taken, 1000))
         found[str(entries)] = {"p50": taken.p50 / 1000}
-        figure.marks.setdefault("Erlang/OTP", []).append((entries, taken.p50 / 1000))
+        figure.marks.setdefault("size: Erlang/OTP", []).append((entries, taken.p50 / 1000))
     figure.data = {"erlang_us": found}
     return figure
 
