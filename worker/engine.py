@@ -218,7 +218,7 @@ class Engine:
         in the turn's frame, as what it changes during the turn is.
         """
         if self.seat.role is Role.LEADING and self._running is None:
-            self._untouched = self.leading.turns.untouched() and self._outside.lease.held
+            self._untouched = self.leading.turns.untouched()
 
     def done(self, step: Step, value: Any = None) -> None:
         """The step was carried out, and this is what it returned."""
