@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from neverblink.protocol import handoff as h
+from neverblink.protocol import handoff_terms as h
 from neverblink.protocol import seat as s
 
 __all__ = ["Declined", "Failing", "Final", "Frame", "Took", "show"]

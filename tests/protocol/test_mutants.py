@@ -8,9 +8,10 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from neverblink.protocol import handoff as h
+from neverblink.protocol import handoff_terms as h
 from neverblink.protocol import seat as s
-from neverblink.protocol.handoff import Handoff, HandoffCommand, HandoffEvent, Phase
+from neverblink.protocol.handoff import Handoff
+from neverblink.protocol.handoff_terms import HandoffCommand, HandoffEvent, Phase
 from neverblink.protocol.link import CancelYield, Retire
 from neverblink.protocol.seat import Role, Seat, SeatCommand, SeatEvent
 
