@@ -47,7 +47,7 @@ def test_a_picture_has_every_point_and_names_what_it_shows() -> None:
 
 
 def test_pictures_show_the_handoff_and_each_size(tmp_path: Path) -> None:
-    marks = {
+    marks: dict[str, list[tuple[float, float]]] = {
         "late: imports nothing": [(-0.5, 90.0), (0.5, 120.0)],
         "handoff: imports nothing": [(0.2, 310.0)],
         "size: neverblink": [(1_000_000, 420.0), (100, 400.0), (10_000, 410.0)],
