@@ -33,7 +33,7 @@ from .pictures import pictures
 from .run import Measure, Run, run
 
 _QUICK = Scale(
-    quick=True, handoffs=200, handoffs_large=50, rows=1_000_000, seconds=0.8, restarts=2, deploys=1
+    quick=True, handoffs=150, handoffs_large=50, rows=1_000_000, seconds=0.8, restarts=2, deploys=1
 )
 _WHOLE = Scale(
     quick=False, handoffs=1000, handoffs_large=300, rows=1_000_000, seconds=10.0, restarts=15, deploys=7

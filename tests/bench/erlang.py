@@ -27,7 +27,7 @@ def measure(scale: Scale, tmp: Path) -> Figure:
     figure.notes.append(f"OTP {release.strip()}")
     wanted = {
         100: 50 if scale.quick else 1000,
-        10_000: 50 if scale.quick else 1000,
+        10_000: 20 if scale.quick else 1000,
         scale.rows: 3 if scale.quick else 15,
     }
     said = _erl(tmp, "-pa", ".", "-run", "swap", "main", "1", "2", *(f"{n}:{t}" for n, t in wanted.items()))
