@@ -16,11 +16,13 @@ import traceback
 from collections import deque
 from typing import Any
 
-from ..protocol import link, seat, stream
+from ..protocol import link, stream
+from ..protocol import seat_terms as seat
 from ..protocol.assignment import Assignment
 from ..protocol.errors import NeverblinkError
 from ..protocol.frame import Cause
-from ..protocol.seat import Role, Seat, SeatCommand, SeatEvent
+from ..protocol.seat import Seat
+from ..protocol.seat_terms import Role, SeatCommand, SeatEvent
 from .following import Following
 from .inbox import Inbox
 from .keeper import Keeper

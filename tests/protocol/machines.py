@@ -14,7 +14,8 @@ import msgspec
 from neverblink.protocol import handoff_terms as terms
 from neverblink.protocol.handoff import RULES, Handoff
 from neverblink.protocol.handoff_terms import HandoffCommand, HandoffEvent, Phase, Seen
-from neverblink.protocol.seat import Seat, SeatCommand, SeatEvent
+from neverblink.protocol.seat import Seat
+from neverblink.protocol.seat_terms import SeatCommand, SeatEvent
 
 __all__ = ["Machines"]
 

@@ -9,7 +9,7 @@ from typing import Protocol, TypeVar
 
 import pytest
 
-from neverblink.protocol import handoff, handoff_terms, seat
+from neverblink.protocol import handoff, handoff_terms, seat, seat_terms
 
 PAGE = Path(__file__).parents[2] / "docs" / "protocol.md"
 
@@ -43,7 +43,7 @@ def draw(rules: Mapping[State, Mapping[type, Rule]], start: State) -> str:
 @pytest.mark.parametrize(
     ("name", "drawn"),
     [
-        ("seat", draw(seat.RULES, seat.Role.JOINING)),
+        ("seat", draw(seat.RULES, seat_terms.Role.JOINING)),
         ("handoff", draw(handoff.RULES, handoff_terms.Phase.PREPARING)),
     ],
     ids=["seat", "handoff"],
