@@ -128,6 +128,6 @@ def _written(directory: Path) -> tuple[str, int]:
     """The journal's newest segment, and how long it is."""
     try:
         newest = max((name for name in os.listdir(directory) if name.endswith(".journal")), default="")
-        return newest, (directory / newest).stat().st_size
+        return newest, os.stat(os.path.join(directory, newest)).st_size
     except OSError:
         return "", 0
