@@ -48,59 +48,24 @@ from . import handoff_transfer as transfer
 from .handoff_found import found
 from .handoff_state import HandoffState
 from .handoff_terms import (
-    NO_BOUNDARY,
     Abort,
-    Arm,
     Begin,
     CannotRead,
     Cleared,
-    Disarm,
-    Dismiss,
     Exited,
-    Finish,
     Found,
     HandoffCommand,
     HandoffEvent,
-    Kill,
     Phase,
     Revert,
     RungOut,
     Seen,
-    Send,
-    Spawn,
     StandsBy,
     Suspected,
     Withdrawn,
 )
 
-__all__ = [
-    "NO_BOUNDARY",
-    "RULES",
-    "Abort",
-    "Arm",
-    "Begin",
-    "CannotRead",
-    "Cleared",
-    "Disarm",
-    "Dismiss",
-    "Exited",
-    "Finish",
-    "Found",
-    "Handoff",
-    "HandoffCommand",
-    "HandoffEvent",
-    "Kill",
-    "Phase",
-    "Revert",
-    "Rule",
-    "RungOut",
-    "Seen",
-    "Send",
-    "Spawn",
-    "StandsBy",
-    "Suspected",
-    "Withdrawn",
-]
+__all__ = ["RULES", "Handoff", "Rule"]
 
 
 class Handoff(HandoffState):

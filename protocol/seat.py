@@ -72,44 +72,7 @@ from .seat_terms import (
     TakeLease,
 )
 
-__all__ = [
-    "RULES",
-    "Alarm",
-    "Announce",
-    "Arm",
-    "Boundary",
-    "Broken",
-    "Cancel",
-    "CaughtUp",
-    "Connect",
-    "Disarm",
-    "DropLease",
-    "Fell",
-    "HeirDeclined",
-    "HeirTook",
-    "Hold",
-    "LeaderGone",
-    "LeaseRefused",
-    "LeaseTaken",
-    "Leave",
-    "LedBy",
-    "Received",
-    "Resume",
-    "Role",
-    "Rule",
-    "Seat",
-    "SeatCommand",
-    "SeatEvent",
-    "SendFailing",
-    "SendFinal",
-    "SendTook",
-    "Silent",
-    "Stale",
-    "Started",
-    "Suspects",
-    "TakeLease",
-    "what_holds",
-]
+__all__ = ["RULES", "Rule", "Seat", "what_holds"]
 
 
 class Seat(msgspec.Struct):

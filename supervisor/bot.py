@@ -13,7 +13,8 @@ from collections.abc import Callable
 import msgspec
 
 from ..protocol.events import LeaderChanged, Pulse
-from ..protocol.handoff import Handoff, Phase
+from ..protocol.handoff import Handoff
+from ..protocol.handoff_terms import Phase
 from ..protocol.link import (
     Answered,
     Failed,

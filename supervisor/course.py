@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ..protocol.errors import NeverblinkError
 from ..protocol.events import DeploymentEnded, DeploymentStarted, PhaseChanged, Step
-from ..protocol.handoff import Phase
+from ..protocol.handoff_terms import Phase
 from .account import Account
 from .archive import Archive
 from .bot import Bot

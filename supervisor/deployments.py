@@ -19,7 +19,7 @@ import msgspec
 from ..protocol.commands import Abort, Deploy, Rollback
 from ..protocol.errors import NeverblinkError
 from ..protocol.events import DeploymentEnded
-from ..protocol.handoff import NO_BOUNDARY, Phase
+from ..protocol.handoff_terms import NO_BOUNDARY, Phase
 from .admission import Admission
 from .archive import Archive
 from .bot import Bot

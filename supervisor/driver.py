@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections import deque
 from copy import copy
 
-from ..protocol import handoff as machine
-from ..protocol.handoff import Handoff, HandoffCommand, HandoffEvent, Phase
+from ..protocol import handoff_terms as terms
+from ..protocol.handoff import RULES, Handoff
+from ..protocol.handoff_terms import HandoffCommand, HandoffEvent, Phase
 from ..protocol.link import (
     Cancelled,
     Failed,
@@ -76,7 +77,7 @@ class Driver:
         """The probation's time is up, and it has not ticked yet."""
         self._no_boundary = False
         """The rehearsal ran out of time because the old worker reached no boundary."""
-        self._unexplained: machine.Seen | None = None
+        self._unexplained: terms.Seen | None = None
         """The old worker leads again, and why is not known yet."""
         self._events: deque[HandoffEvent] = deque()
         self._stepping = False
@@ -103,7 +104,7 @@ class Driver:
 
     @property
     def ended(self) -> bool:
-        return not machine.RULES[self.handoff.phase]
+        return not RULES[self.handoff.phase]
 
     @property
     def _ordered(self) -> int:
@@ -119,7 +120,7 @@ class Driver:
     # what happens
 
     def begin(self) -> None:
-        self._feed(machine.Begin())
+        self._feed(terms.Begin())
 
     def take_up(self, kept: Kept, third: Member | None, *, cleared: bool) -> None:
         """Go on with what an earlier supervisor began. The workers have told again what they are and what they did.
@@ -137,7 +138,7 @@ class Driver:
             self.progress.handed = new.handed
             self._ticked = new.report is not None and new.report.ticks > 0
         settled = old.report.order if old is not None and old.report is not None else 0
-        self._feed(machine.Found(self._found(old), self._found(new), settled, self._found(third), cleared))
+        self._feed(terms.Found(self._found(old), self._found(new), settled, self._found(third), cleared))
         if self.phase not in (Phase.PREPARING, Phase.REHEARSING):
             self._hands.free(self.handoff.new)
         if self.phase is Phase.PREPARED and not self.progress.holding:
@@ -149,20 +150,20 @@ class Driver:
 
     def cleared(self, leader: str, epoch: int) -> None:
         """The deployment before this one has ended, and `leader` leads, "" for nobody."""
-        self._feed(machine.Cleared(leader, epoch))
+        self._feed(terms.Cleared(leader, epoch))
 
     def abort(self, reason: str) -> None:
         """The operator cancels the deployment."""
-        self._feed(machine.Abort(reason))
+        self._feed(terms.Abort(reason))
 
     def revert(self, reason: str) -> None:
         """The operator wants the old code back."""
-        self._feed(machine.Revert(reason))
+        self._feed(terms.Revert(reason))
 
     def conclude(self) -> None:
         """End the probation now, in favour of the new worker."""
         self._alarms.disarm("probation")
-        self._feed(machine.RungOut("probation"))
+        self._feed(terms.RungOut("probation"))
 
     def heard(self, worker: str, message: WorkerMessage) -> None:
         """A worker, one of the two or any other, said something; the roster knows of it already."""
@@ -189,18 +190,18 @@ class Driver:
             case Holding():
                 self._held(worker, message)
             case Cancelled():
-                self._feed(machine.Withdrawn(worker, message.order))
+                self._feed(terms.Withdrawn(worker, message.order))
             case Suspect() if self._works(message.leader):
                 # The follower has lost sight of it, or was itself stopped: the leader has ticked since.
                 pass
             case Suspect():
                 leader = self._roster.get(message.leader)
                 decision = leader.open_decision if leader is not None else ""
-                self._feed(machine.Suspected(worker, message.leader, message.reason, decision))
+                self._feed(terms.Suspected(worker, message.leader, message.reason, decision))
             case Handed():
                 self._first_tick(worker, message)
             case Failed():
-                self._feed(machine.CannotRead(worker, message.reason))
+                self._feed(terms.CannotRead(worker, message.reason))
                 self._explain()
             case _:
                 pass
@@ -208,17 +209,17 @@ class Driver:
     def exited(self, worker: str, reason: str) -> None:
         """The process of a worker has ended."""
         if worker == self.handoff.old:
-            self._feed(machine.Exited(worker, f"worker {worker} ended: {reason}"))
+            self._feed(terms.Exited(worker, f"worker {worker} ended: {reason}"))
         elif worker == self.handoff.new:
-            self._feed(machine.Exited(worker, reason))
+            self._feed(terms.Exited(worker, reason))
             self._explain()
         else:
-            self._feed(machine.Exited(worker, reason))
+            self._feed(terms.Exited(worker, reason))
 
     def stands_by(self, worker: str) -> None:
         """This third worker takes the lease when the leader dies; "": nobody does."""
         if worker != self.handoff.standby and not self.ended:
-            self._feed(machine.StandsBy(worker))
+            self._feed(terms.StandsBy(worker))
 
     def close(self) -> None:
         """Drive no further."""
@@ -240,7 +241,7 @@ class Driver:
                 if self.handoff.old != kept.old and not self.ended:
                     self._turned()
                 self._moved(before, event)
-                if (self.handoff != kept or isinstance(event, machine.Begin)) and not self.ended:
+                if (self.handoff != kept or isinstance(event, terms.Begin)) and not self.ended:
                     self._told.kept(Kept(copy(self.handoff), self.progress.since, self._took_over))
                 for command in commands:
                     self._carry_out(command)
@@ -249,29 +250,29 @@ class Driver:
 
     def _carry_out(self, command: HandoffCommand) -> None:
         match command:
-            case machine.Spawn(worker=worker):
+            case terms.Spawn(worker=worker):
                 self._start(worker)
-            case machine.Send(worker=worker, message=message):
+            case terms.Send(worker=worker, message=message):
                 self._hands.send(worker, message)
-            case machine.Dismiss(worker=worker):
+            case terms.Dismiss(worker=worker):
                 self._hands.dismiss(worker, self.handoff.reason)
-            case machine.Kill(worker=worker, reason=reason):
+            case terms.Kill(worker=worker, reason=reason):
                 self._hands.kill(worker, reason)
-            case machine.Arm(name=name):
+            case terms.Arm(name=name):
                 if name == "probation":
                     self._overdue = False
                     self._alarms.disarm("linger")
                 self._alarms.arm(name)
-            case machine.Disarm(name=name):
+            case terms.Disarm(name=name):
                 self._alarms.disarm(name)
-            case machine.Finish():
+            case terms.Finish():
                 self._finish(command)
 
     def _start(self, worker: str) -> None:
         try:
             member = self._hands.start(worker)
         except SpawnError as problem:
-            self._feed(machine.Exited(worker, problem.message))
+            self._feed(terms.Exited(worker, problem.message))
             return
         self.progress.spawned(member)
 
@@ -288,7 +289,7 @@ class Driver:
             return
         if before is Phase.REHEARSING and phase is Phase.ABORTED:
             # The copy had to wait for a boundary too.
-            self._no_boundary = event == machine.RungOut("rehearse") and bool(self.progress.holding)
+            self._no_boundary = event == terms.RungOut("rehearse") and bool(self.progress.holding)
         if phase is Phase.WAITING:
             # Its heavy work is done, and it must have every core before it can lead.
             self._hands.free(self.handoff.new)
@@ -313,9 +314,9 @@ class Driver:
 
     def _leads_now(self, event: HandoffEvent, worker: str) -> bool:
         match event:
-            case machine.Seen():
+            case terms.Seen():
                 return event.worker == worker and event.role == "leading"
-            case machine.Found():
+            case terms.Found():
                 leading = [seen for seen in (event.old, event.new) if seen and seen.role == "leading"]
                 return bool(leading) and max(leading, key=lambda seen: seen.epoch).worker == worker
             case _:
@@ -324,12 +325,12 @@ class Driver:
     def _other_leads(self, event: HandoffEvent) -> bool:
         """The old worker leads, or a standby, which runs the same code."""
         match event:
-            case machine.Seen(role="leading", worker=worker):
+            case terms.Seen(role="leading", worker=worker):
                 return worker != self.handoff.new
             case _:
                 return self._leads_now(event, self.handoff.old)
 
-    def _finish(self, command: machine.Finish) -> None:
+    def _finish(self, command: terms.Finish) -> None:
         self._alarms.close()
         how = self.progress.finished(command, no_boundary=self._no_boundary, took_over=self._took_over)
         if self._took_over and how.back and not how.leader:
@@ -338,19 +339,19 @@ class Driver:
 
     # from the world to the machine
 
-    def _found(self, member: Member | None) -> machine.Seen | None:
+    def _found(self, member: Member | None) -> terms.Seen | None:
         if member is None or not member.alive:
             return None
         if member.report is not None:
             return self._seen(member.worker, member.report)
-        return machine.Seen(member.worker, "joining", False, False)
+        return terms.Seen(member.worker, "joining", False, False)
 
-    def _seen(self, worker: str, report: Report) -> machine.Seen:
+    def _seen(self, worker: str, report: Report) -> terms.Seen:
         member = self._roster.get(worker)
         ready = report.role != "joining" or (member is not None and member.ready is not None)
-        return machine.Seen(worker, report.role, report.loaded, ready, report.epoch)
+        return terms.Seen(worker, report.role, report.loaded, ready, report.epoch)
 
-    def _is_unexplained(self, seen: machine.Seen) -> bool:
+    def _is_unexplained(self, seen: terms.Seen) -> bool:
         handoff = self.handoff
         had_led = handoff.phase in (Phase.PROBATION, Phase.RETIRING) or (
             handoff.phase is Phase.TRANSFERRING and handoff.came_between(seen.epoch)
@@ -392,7 +393,7 @@ class Driver:
     def _ready(self, worker: str, ready: Ready) -> None:
         if worker == self.handoff.new and self.handoff.phase is Phase.PREPARING:
             self.progress.ready(ready)
-        self._feed(machine.Seen(worker, "joining", ready=True))
+        self._feed(terms.Seen(worker, "joining", ready=True))
 
     def _held(self, worker: str, holding: Holding) -> None:
         if holding.order in (self.handoff.order, self.handoff.order + 1):
@@ -429,7 +430,7 @@ class Driver:
         self._ticked = True
         if self._overdue:
             self._overdue = False
-            self._feed(machine.RungOut("probation"))
+            self._feed(terms.RungOut("probation"))
 
     def _rung(self, name: str) -> None:
         match name:
@@ -445,10 +446,10 @@ class Driver:
                 # Nobody has proven anything who ends the probation in silence: soon it ticks, or is found to hang.
                 self._alarms.arm("linger")
             case "linger":
-                self._feed(machine.RungOut("probation"))
+                self._feed(terms.RungOut("probation"))
             case "why":
                 self._explain()
             case _:
                 if name == "repeat" and self.handoff.phase in (Phase.REHEARSING, Phase.WAITING):
                     self._look_for_decision()
-                self._feed(machine.RungOut(name))
+                self._feed(terms.RungOut(name))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from ..protocol.events import DeploymentEnded, Outcome
-from ..protocol.handoff import NO_BOUNDARY, Phase
+from ..protocol.handoff_terms import NO_BOUNDARY, Phase
 from .ports import Finished
 from .records import Deployment
 from .refusal import Refusal

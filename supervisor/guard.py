@@ -10,6 +10,8 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
+
 from ..protocol.events import Slow
 from .alarms import Handle
 from .news import News
@@ -81,18 +83,20 @@ class Guard:
         if self._watchdog is None or self._watched != who:
             self._watched, self._watchdog = who, Watchdog(bounds, every)
         report, hello = member.report, member.hello
-        verdict = self._watchdog.look(
-            Look(
-                mono=self._outside.mono(),
-                wall=self._outside.wall(),
-                words=member.words,
-                number=report.number if report is not None else 0,
-                written=_written(self._journal),
-                interval=hello.interval if hello is not None else 0,
-                decision=member.open_decision,
-                doing=self._outside.doing(member.pid),
-            )
+        look = Look(
+            mono=self._outside.mono(),
+            wall=self._outside.wall(),
+            words=member.words,
+            number=report.number if report is not None else 0,
+            written=_written(self._journal),
+            interval=hello.interval if hello is not None else 0,
+            decision=member.open_decision,
+            doing=None,
         )
+        if not self._watchdog.moves(look):
+            # That takes two files of /proc, and matters only now.
+            look = msgspec.structs.replace(look, doing=self._outside.doing(member.pid))
+        verdict = self._watchdog.look(look)
         self._tell(member, verdict.reason, verdict.lasts)
         if verdict.what == "dead":
             self._kill(member.worker, verdict.reason)
@@ -124,6 +128,6 @@ def _written(directory: Path) -> tuple[str, int]:
     """The journal's newest segment, and how long it is."""
     try:
         newest = max((name for name in os.listdir(directory) if name.endswith(".journal")), default="")
-        return newest, (directory / newest).stat().st_size
+        return newest, os.stat(os.path.join(directory, newest)).st_size
     except OSError:
         return "", 0

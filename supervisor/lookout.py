@@ -22,6 +22,7 @@ from .branches import BranchSeen, look, told, traces
 from .home import Home
 from .hook.known import repositories
 from .releases import Releases
+from .rounds import Rounds
 
 __all__ = ["Lookout"]
 
@@ -50,7 +51,7 @@ class Lookout:
         self._looked_at: object = None
         self._asked: list[str] = []
         self._since: dict[str, float] = {}
-        self._woken = asyncio.Event()
+        self._rounds = Rounds()
         self._task: asyncio.Task[None] | None = None
 
     def begin(self) -> None:
@@ -88,7 +89,7 @@ class Lookout:
             case _:
                 return
         self._looked_at = None
-        self._woken.set()
+        self._rounds.call()
 
     def _change(self, which: Callable[[BranchSeen], bool], **to: Any) -> None:
         self._found = [msgspec.structs.replace(one, **to) if which(one) else one for one in self._found]
@@ -96,7 +97,7 @@ class Lookout:
     async def _run(self) -> None:
         trouble = ""
         while True:
-            self._woken.clear()
+            self._rounds.begin()
             before, trouble = trouble, ""
             try:
                 await self._look()
@@ -106,11 +107,12 @@ class Lookout:
                 if trouble != before:
                     self._say(trouble)
             self._tell(time.monotonic())
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._woken.wait(), _EVERY_S)
+            await self._rounds.wait(_EVERY_S)
 
     async def _look(self) -> None:
-        places = await asyncio.to_thread(repositories, self._home)
+        # Most homes have none: then there is nothing that a thread would have to wait for.
+        there = self._home.repositories.exists()
+        places = await asyncio.to_thread(repositories, self._home) if there else []
         release = self._leading()
         key = (release, [(place, await asyncio.to_thread(traces, place)) for place in places])
         if key == self._looked_at:

@@ -7,7 +7,8 @@ from typing import Protocol
 
 import msgspec
 
-from ..protocol.handoff import Handoff, Phase
+from ..protocol.handoff import Handoff
+from ..protocol.handoff_terms import Phase
 from ..protocol.link import SupervisorMessage
 from .roster import Member
 

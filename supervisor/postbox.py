@@ -17,6 +17,7 @@ import zmq
 __all__ = ["GuardedPostbox", "Postbox"]
 
 _BITE = 64
+_THERE = int(zmq.POLLIN)
 
 
 class Postbox:
@@ -82,7 +83,7 @@ class Postbox:
         self._look_soon()
 
     def _read_one(self) -> bool:
-        if self._receive is None:
+        if self._receive is None or not self._is_there():
             return False
         try:
             frames = self._socket.recv_multipart(zmq.NOBLOCK)
@@ -90,6 +91,13 @@ class Postbox:
             return False
         self._receive(frames)
         return True
+
+    def _is_there(self) -> bool:
+        """Whether there is a message: to ask costs less than to be told that there is none by an exception."""
+        try:
+            return bool(int(self._socket.getsockopt(zmq.EVENTS)) & _THERE)
+        except zmq.ZMQError:
+            return False
 
 
 class GuardedPostbox(Postbox):
@@ -105,15 +113,22 @@ class GuardedPostbox(Postbox):
         super().__init__(socket, _nothing, loop)
 
     def _read_one(self) -> bool:
+        if not self._is_there():
+            return False
         try:
-            frames = self._socket.recv_multipart(zmq.NOBLOCK, copy=False)
+            frame = self._socket.recv(zmq.NOBLOCK, copy=False)
+            frames = [frame.bytes]
+            while frame.more:
+                # All of a message is there when its first part is.
+                frame = self._socket.recv(zmq.NOBLOCK, copy=False)
+                frames.append(frame.bytes)
         except zmq.ZMQError:
             return False
         try:
-            name = str(frames[-1].get("User-Id"))
+            name = str(frame.get("User-Id"))
         except zmq.ZMQError:
             name = ""
-        self._receive_from([frame.bytes for frame in frames], name)
+        self._receive_from(frames, name)
         return True
 
 

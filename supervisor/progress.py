@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..protocol.events import PhaseChanged, Step
-from ..protocol.handoff import NO_BOUNDARY, Finish, Phase
+from ..protocol.handoff_terms import NO_BOUNDARY, Finish, Phase
 from ..protocol.link import Handed, Ready, Rehearsed
 from .news import News
 from .outside import Outside

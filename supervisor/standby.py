@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Literal
 
 from ..protocol.events import StandbyChanged
-from ..protocol.handoff import Phase
+from ..protocol.handoff_terms import Phase
 from ..protocol.link import Follow
 from .alarms import Alarms
 from .config import Config

@@ -58,7 +58,7 @@ class Look(msgspec.Struct, frozen=True):
     decision: str
     """The name of a decision it has open, "" without one."""
     doing: Doing | None
-    """None when there is no such process."""
+    """None when there is no such process. Nobody has to look at one that `moves`."""
 
 
 class Verdict(msgspec.Struct, frozen=True):
@@ -83,6 +83,13 @@ class Watchdog:
         self._stalled = 0
         self._cpu: int | None = None
         """What it had computed when the trouble began."""
+
+    def moves(self, look: Look) -> bool:
+        """Whether it has both spoken and ended a turn since the last look: then it is well, whatever it is doing."""
+        last = self._last
+        return last is None or (
+            look.words != last.words and (look.number, look.written) != (last.number, last.written)
+        )
 
     def look(self, look: Look) -> Verdict:
         """Take a look in; return what to think of the leader."""

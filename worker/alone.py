@@ -50,17 +50,15 @@ class Alone:
         self.wake = self._waker.wake
         self.ring_at = self._waker.arm
 
-    def open(self, reactor: Reactor, listener: Listener, stir: Callable[[], None]) -> None:
+    def open(
+        self, reactor: Reactor, listener: Listener, stir: Callable[[], None], nears: Callable[[], None]
+    ) -> None:
         self._listener = listener
-        self._waker.open(reactor, stir, stir)
+        self._waker.open(reactor, stir, stir, nears)
         self.ring_at = self._waker.arm
 
     def look(self) -> bool:
         return False
-
-    def set_alarm(self) -> None:
-        assert self._listener is not None
-        self._waker.arm(self._listener.wake_at())
 
     def close(self) -> None:
         self._waker.close()

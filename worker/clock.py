@@ -86,8 +86,11 @@ class Alarm:
     def fileno(self) -> int:
         return self._fd
 
-    def arm(self, at: int) -> None:
-        """Ring at monotonic time `at` (ns), instead of any moment set before; at once when that is past."""
+    def arm(self, at: int, lead: int = 0) -> None:
+        """Ring at monotonic time `at` (ns), instead of any moment set before; at once when that is past.
+
+        `lead` is for alarms of other kinds: nobody is here to wake early and wait.
+        """
         # A zero would disarm.
         self._set(max(at, 1))
 

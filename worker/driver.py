@@ -45,7 +45,7 @@ class Driver:
         """The loop has had its turn since the last step."""
         self._waits: tuple[Step, Awaitable[Any]] | None = None
         """A step that was called and has to be awaited."""
-        place.open(asyncio.get_running_loop(), engine, self._stir)
+        place.open(asyncio.get_running_loop(), engine, self._stir, self._nears)
 
     async def run(self) -> None:
         """Run until this worker has left."""
@@ -71,7 +71,7 @@ class Driver:
             if place.look():
                 # Sending may use up the ring of what arrives meanwhile.
                 continue
-            place.set_alarm()
+            place.ring_at(engine.wake_at(), engine.lead)
             await self._sleep()
 
     # --- a step -----------------------------------------------------------------------------------------------------
@@ -101,7 +101,7 @@ class Driver:
     async def _finish(self, step: Step, value: Awaitable[Any]) -> None:
         """Await what a step returned."""
         self._awaiting = True
-        self._place.set_alarm()
+        self._place.ring_at(self._engine.wake_at(), 0)
         try:
             if step.name in ("on_start", "on_load"):
                 # It may wait for ever, and then be told to leave.
@@ -139,6 +139,11 @@ class Driver:
         self._stirred = False
         self._fresh = True
 
+    def _nears(self) -> None:
+        if self._sleeper is not None and self._context is not None:
+            # What is due will be done in the call-back, so that nothing comes in between.
+            self._engine.make_ready()
+
     def _stir(self) -> None:
         """Something came in, or the alarm rang."""
         self._stirred = True
@@ -157,7 +162,7 @@ class Driver:
                 sleeper.set_result(None)
         if self._awaiting:
             self._engine.on_time()
-            self._place.set_alarm()
+            self._place.ring_at(self._engine.wake_at(), 0)
             if self._starting is not None and self._engine.leaves:
                 self._starting.cancel()
 
@@ -176,7 +181,7 @@ class Driver:
                 return False
             at = engine.rests_until()
             if at and not place.look():
-                place.ring_at(at)
+                place.ring_at(at, engine.lead)
                 self._stirred = False
                 self._fresh = True
                 return True
@@ -185,7 +190,7 @@ class Driver:
             return False
         if engine.left is not None or engine.idle() or place.look():
             return False
-        place.set_alarm()
+        place.ring_at(engine.wake_at(), engine.lead)
         self._stirred = False
         self._fresh = True
         return True

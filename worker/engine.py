@@ -16,11 +16,13 @@ import traceback
 from collections import deque
 from typing import Any
 
-from ..protocol import link, seat, stream
+from ..protocol import link, stream
+from ..protocol import seat_terms as seat
 from ..protocol.assignment import Assignment
 from ..protocol.errors import NeverblinkError
 from ..protocol.frame import Cause
-from ..protocol.seat import Role, Seat, SeatCommand, SeatEvent
+from ..protocol.seat import Seat
+from ..protocol.seat_terms import Role, SeatCommand, SeatEvent
 from .following import Following
 from .inbox import Inbox
 from .keeper import Keeper
@@ -39,6 +41,10 @@ from .turns import Bot
 __all__ = ["Engine"]
 
 _RETRY = 20_000_000
+_LEAD_PART = 50
+_LEAD_AT_MOST = 500_000
+"""A leader is awake this long before a turn is due: so large a part of the interval, which is what it can cost of a
+core, and no longer than it takes to be woken and to make ready."""
 
 
 class Engine:
@@ -73,8 +79,12 @@ class Engine:
         self._mono = outside.clock.mono
         self._hooks: deque[Step] = deque()
         self._running: Step | None = None
+        self.lead = 0
+        """How long before the time of `wake_at` or `rests_until` to be awake, ns. Only a leader is."""
+        self._untouched = False
+        """The state was found so, at the end of `make_ready`."""
         self._resting = False
-        """A leader with nothing but turns to come: so `rests_until` found, and the machine has seen no event since."""
+        """Nothing but turns is to come: so it was after the last turn, and the machine has seen no event since."""
         self._started = False
         self._ready: link.Ready | None = None
         self._imported = 0
@@ -173,18 +183,23 @@ class Engine:
 
     def next_step(self) -> Step | None:
         """What the bot's code has to do now, None when there is nothing. Only when no step runs."""
-        if self._mono() >= self._alarm_at:
+        untouched, self._untouched = self._untouched, False
+        if not self._resting:
             self.on_time()
-        if not self._resting and self.seat.role is Role.FOLLOWING:
-            self.following.pass_on()
+            if self.seat.role is Role.FOLLOWING:
+                self.following.pass_on()
         while self.left is None:
             try:
                 step = self.leading.next() if self._resting else self._next()
                 if step is None:
+                    # Turns go first: what a report takes is not to make one late.
+                    if self._resting and self._mono() >= self._alarm_at:
+                        self.on_time()
+                        continue
                     return None
                 turn = step.turn
                 if turn is not None:
-                    self.leading.turns.begin(turn)
+                    self.leading.turns.begin(turn, untouched)
                     if turn.asked is not None:
                         self.leading.note_begun(turn.asked)
             except LeaseLost as problem:
@@ -197,6 +212,16 @@ class Engine:
             return step
         return None
 
+    def make_ready(self) -> None:
+        """Something is due in a moment, and then `next_step` is asked with nothing in between: do what can be done now.
+
+        That is to look whether the state is as the last turn left it, which the turn then need not do; and as it brings
+        the state into the processor's caches, the turn itself is shorter too. What a thread changes after this look is
+        in the turn's frame, as what it changes during the turn is.
+        """
+        if self.seat.role is Role.LEADING and self._running is None:
+            self._untouched = self.leading.turns.untouched()
+
     def done(self, step: Step, value: Any = None) -> None:
         """The step was carried out, and this is what it returned."""
         self._running = None
@@ -206,6 +231,10 @@ class Engine:
             except NeverblinkError as problem:
                 self.fail("state", problem.message)
             if step.turn.kind != "stop":
+                if not self._resting:
+                    self._resting = self._has_only_turns()
+                if self._mono() >= self._alarm_at:
+                    self.on_time()
                 return
         match step.name:
             case "on_start":
@@ -268,24 +297,22 @@ class Engine:
 
         It is what `next_step`, `idle` and `wake_at` come to after an ordinary tick, at once.
         """
-        if self._running is not None or self.left is not None:
-            return 0
-        if not self._resting:
-            seat = self.seat
-            self._resting = (
-                seat.role is Role.LEADING
-                and seat.order is None
-                and not seat.stopping
-                and not self._hooks
-                and self._leave is None
-                and self._resume is None
-                and self._first is None
-                and not self.following.to_load
-            )
-            if not self._resting:
-                return 0
-        at = self.leading.rests_until()
-        return min(at, self._alarm_at)
+        return min(self.leading.rests_until(), self._alarm_at) if self._resting else 0
+
+    def _has_only_turns(self) -> bool:
+        """A leader of whom nobody wants anything: what it does next is a turn."""
+        seat = self.seat
+        return (
+            seat.role is Role.LEADING
+            and seat.order is None
+            and not seat.stopping
+            and not self._hooks
+            and self.left is None
+            and self._leave is None
+            and self._resume is None
+            and self._first is None
+            and not self.following.to_load
+        )
 
     def _next(self) -> Step | None:
         if self._leave is not None:
@@ -312,6 +339,7 @@ class Engine:
     def _begin_leading(self, cause: Cause) -> None:
         self._resume = None
         self._led = True
+        self.lead = min(self.bot.interval // _LEAD_PART, _LEAD_AT_MOST)
         self._first = self.leading.take_over(cause, self._before, self._order, self.following.deployment)
         # Only now: until here it was in the blackout.
         self._announce()
@@ -404,6 +432,7 @@ class Engine:
         self._alarm_at = min(self._alarms.values())
 
     def _connect(self, leader: str) -> None:
+        self.lead = 0
         self.leading.step_aside()
         if self._led:
             self._led = False

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from contextlib import suppress
 
-from ..protocol import link, seat, stream
+from ..protocol import link, stream
+from ..protocol import seat_terms as seat
 from ..protocol.assignment import Assignment
 from ..protocol.journal import JournalError
-from ..protocol.seat import Seat, SeatEvent
+from ..protocol.seat import Seat
+from ..protocol.seat_terms import SeatEvent
 from .follower import PATIENCE, AboutTo, Copied, Follower, Gone, Judged, Lost, TakeOver, Unreadable
 from .outside import Outside
 from .rehearsal import Rehearsal

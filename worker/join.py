@@ -259,7 +259,7 @@ class Loop(Generic[S, L]):
     def __iter__(self) -> Loop[S, L]:
         if self._poller is None:
             self._poller = Poller()
-            self._place.open(self._poller, self._engine, _nothing)
+            self._place.open(self._poller, self._engine, _nothing, self._engine.make_ready)
             if not self._here.supervised:
                 for number in (signal.SIGINT, signal.SIGTERM):
                     signal.signal(number, self._noted)
@@ -292,7 +292,7 @@ class Loop(Generic[S, L]):
                 poller.wait(0)
             elif not place.look():
                 # Or else something came whose ring was used up by sending.
-                place.set_alarm()
+                place.ring_at(engine.wake_at(), engine.lead)
                 poller.wait()
                 self._waited = True
 

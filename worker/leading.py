@@ -9,12 +9,14 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from ..protocol import seat, stream
+from ..protocol import seat_terms as seat
+from ..protocol import stream
 from ..protocol.assignment import Assignment
 from ..protocol.errors import NeverblinkError
 from ..protocol.frame import Cause, Item, Kind, Led, Yielded
 from ..protocol.link import Doubt, Handed, YieldTo
-from ..protocol.seat import SeatEvent
+from ..protocol.seat import what_holds
+from ..protocol.seat_terms import SeatEvent
 from .answers import Answers
 from .bracing import Bracing
 from .commanding import Asked
@@ -136,7 +138,7 @@ class Leading:
             slack=not self.keeper.busy and (in_a_hurry or self.turns.slack()),
             heir=order is None or self._publisher.caught_up(order.to),
         )
-        if order is None or seat.what_holds(boundary, order):
+        if order is None or what_holds(boundary, order):
             return boundary
         if not self._bracing.ready(order, now):
             return None

@@ -121,9 +121,11 @@ class Link:
 
     # --- for whoever runs the engine --------------------------------------------------------------------------------
 
-    def open(self, reactor: Reactor, listener: Listener, stir: Callable[[], None]) -> None:
+    def open(
+        self, reactor: Reactor, listener: Listener, stir: Callable[[], None], nears: Callable[[], None]
+    ) -> None:
         self._reactor, self._listener, self._stir = reactor, listener, stir
-        self._waker.open(reactor, stir, self._look_and_stir)
+        self._waker.open(reactor, stir, self._look_and_stir, nears)
         self.ring_at = self._waker.arm
         self._listen(self._supervisor)
         self._listen(self._followers)
@@ -153,10 +155,6 @@ class Link:
             came = True
             self._watch_baton()
         return came
-
-    def set_alarm(self) -> None:
-        assert self._listener is not None
-        self._waker.arm(self._listener.wake_at())
 
     def close(self) -> None:
         self._welcomed()

@@ -5,6 +5,9 @@ and asyncio's way from a ready descriptor to a call-back. In a loop of our own t
 is due, and rings: one system call, and nothing in between. It waits with `select` for the descriptor of its epoll,
 which is readable when any of those in it is: the time-out of `epoll_wait` is in whole milliseconds, that of `select` is
 as exact as the kernel's timers, give or take a thousandth of the time.
+
+Being woken takes a while, and what runs then finds nothing in the processor's caches. So an alarm may be armed with a
+lead: the selector wakes that much earlier, has whoever rings make ready, and waits for the moment awake.
 """
 
 from __future__ import annotations
@@ -32,18 +35,26 @@ class AlarmSelector(EpollSelector):
         super().__init__()
         self.rings: Callable[[], None] = _nothing
         """Called when the alarm is due, within `select`."""
+        self.nears: Callable[[], None] = _nothing
+        """Called before that, when there is time: the alarm rings at once after it, and nothing runs in between."""
         self.failed: Callable[[Exception], None] | None = None
         """Told what that raised; without it, whoever waits is."""
         self._at = 0
+        self._early = 0
+        """When to wake for it."""
         self._fd = self.fileno()
         self.can_ring = self._fd < _FD_SETSIZE
         """`select` takes descriptors up to a bound."""
         if self.can_ring:
             _be_exact()
 
-    def arm(self, at: int) -> None:
-        """Ring at monotonic time `at` (ns), instead of any moment set before; at once when that is past."""
+    def arm(self, at: int, lead: int = 0) -> None:
+        """Ring at monotonic time `at` (ns), instead of any moment set before; at once when that is past.
+
+        Wake `lead` ns before, and wait for the moment awake: the loop does nothing else in that time.
+        """
         self._at = max(at, 1)
+        self._early = self._at - lead
 
     def disarm(self) -> None:
         """Do not ring."""
@@ -57,20 +68,24 @@ class AlarmSelector(EpollSelector):
             if at and monotonic_ns() >= at:
                 self._ring()
             return found
-        now = monotonic_ns()
-        end = None if timeout is None else now + int(timeout * 1e9)
+        now, until = monotonic_ns(), self._early
         if now >= at:
             # It was due before anybody waited: what is ready must have its turn too, however often that is so.
             self._ring()
             return super().select(0)
-        until = at if end is None or end > at else end
+        if timeout is not None:
+            until = min(until, now + int(timeout * 1e9))
         while now < until:
             left = until - now
             wait = left if left < _LONG else left - left // 100
             if select.select((self._fd,), (), (), wait / 1e9)[0]:
                 return super().select(0)
             now = monotonic_ns()
-        if now >= at:
+        if now >= self._early:
+            if now < at:
+                self.nears()
+                while monotonic_ns() < at:
+                    pass
             self._ring()
         return []
 

@@ -20,27 +20,27 @@ class Listener(Protocol):
     def from_leader(self, message: LeaderMessage) -> None: ...
     def from_follower(self, worker: str, message: FollowerMessage) -> None: ...
     def died(self, worker: str) -> None: ...
-    def wake_at(self) -> int: ...
 
 
 class Place(Outside, Protocol):
     """The world outside, from its opening to its end."""
 
-    def open(self, reactor: Reactor, listener: Listener, stir: Callable[[], None]) -> None:
-        """Listen, by `reactor`. Whenever something came in, `listener` has been told of it and `stir()` is called."""
+    def open(
+        self, reactor: Reactor, listener: Listener, stir: Callable[[], None], nears: Callable[[], None]
+    ) -> None:
+        """Listen, by `reactor`. Whenever something came in, `listener` has been told of it and `stir()` is called.
+
+        `nears()` is called when the alarm is about to ring; see `loop.AlarmSelector`.
+        """
         ...
 
     def look(self) -> bool:
         """Take in everything that has rung, or arrived while something was sent; return whether anything had."""
         ...
 
-    def set_alarm(self) -> None:
-        """Ring when the listener wants to be woken."""
-        ...
-
     @property
-    def ring_at(self) -> Callable[[int], None]:
-        """Has `stir()` called at a moment, CLOCK_MONOTONIC ns. Once it is open."""
+    def ring_at(self) -> Callable[[int, int], None]:
+        """Has `stir()` called at a moment (CLOCK_MONOTONIC, ns), with an alarm's lead (ns). Once it is open."""
         ...
 
     def close(self) -> None:

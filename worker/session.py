@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..protocol.seat import Role
+from ..protocol.seat_terms import Role
 from .decision import Recorder
 from .engine import Engine
 from .inbox import Inbox

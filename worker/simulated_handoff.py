@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from ..protocol import handoff as machine
+from ..protocol import handoff_terms as terms
 from ..protocol.assignment import Assignment
-from ..protocol.handoff import Handoff, HandoffCommand, HandoffEvent, Phase
+from ..protocol.handoff import RULES, Handoff
+from ..protocol.handoff_terms import HandoffCommand, HandoffEvent, Phase
 from ..protocol.link import (
     Answered,
     Cancelled,
@@ -91,52 +92,52 @@ class SimulatedHandoff:
 
     @property
     def ended(self) -> bool:
-        return not machine.RULES[self._machine.phase]
+        return not RULES[self._machine.phase]
 
     @property
     def reason(self) -> str:
         """Why it ended as it did."""
         reason = self._machine.reason
-        return f"{reason}: {self.holding} held it" if reason == machine.NO_BOUNDARY else reason
+        return f"{reason}: {self.holding} held it" if reason == terms.NO_BOUNDARY else reason
 
     def begin(self) -> None:
-        self._feed(machine.Begin())
+        self._feed(terms.Begin())
 
     def conclude(self) -> None:
         """The probation is over."""
-        self._feed(machine.RungOut("probation"))
+        self._feed(terms.RungOut("probation"))
 
     def revert(self, why: str) -> None:
-        self._feed(machine.Revert(why))
+        self._feed(terms.Revert(why))
 
     def exited(self, worker: str, reason: str) -> None:
-        self._feed(machine.Exited(worker, reason))
+        self._feed(terms.Exited(worker, reason))
 
     def ring(self) -> None:
         """Let ring what is due."""
         for name, at in list(self.alarms.items()):
             if at <= self._clock.mono():
                 self.alarms.pop(name, None)
-                self._feed(machine.RungOut(name))
+                self._feed(terms.RungOut(name))
 
     def heard(self, worker: str, message: WorkerMessage) -> None:
         """A worker said something."""
         match message:
             case Ready():
-                self._feed(machine.Seen(worker, "joining", ready=True))
+                self._feed(terms.Seen(worker, "joining", ready=True))
             case Report():
                 ready = message.role != "joining" or self._processes[worker].ready
-                self._feed(machine.Seen(worker, message.role, message.loaded, ready))
+                self._feed(terms.Seen(worker, message.role, message.loaded, ready))
             case Rehearsed(rollback=rollback):
                 self.rollback = rollback
             case Holding(reason=reason):
                 self.holding = reason
             case Cancelled(order=order):
-                self._feed(machine.Withdrawn(worker, order))
+                self._feed(terms.Withdrawn(worker, order))
             case Suspect(leader=leader, reason=reason):
-                self._feed(machine.Suspected(worker, leader, reason))
+                self._feed(terms.Suspected(worker, leader, reason))
             case Failed(reason=reason):
-                self._feed(machine.CannotRead(worker, reason))
+                self._feed(terms.CannotRead(worker, reason))
             case _:
                 pass
 
@@ -146,23 +147,23 @@ class SimulatedHandoff:
 
     def _carry_out(self, command: HandoffCommand) -> None:
         match command:
-            case machine.Spawn():
+            case terms.Spawn():
                 self._spawn()
-            case machine.Send(worker=worker, message=message):
+            case terms.Send(worker=worker, message=message):
                 self._processes[worker].place.hear(lambda engine: engine.ordered(message))
-            case machine.Dismiss(worker=worker):
+            case terms.Dismiss(worker=worker):
                 if worker in self._processes:
                     self._processes[worker].place.hear(lambda engine: engine.ordered(Retire()))
-            case machine.Kill(worker=worker, reason=reason):
+            case terms.Kill(worker=worker, reason=reason):
                 process = self._processes[worker]
                 process.failed = process.failed or reason
                 process.place.world.end(worker)
-                self._feed(machine.Exited(worker, reason))
-            case machine.Arm(name=name) if name in _WAITS:
+                self._feed(terms.Exited(worker, reason))
+            case terms.Arm(name=name) if name in _WAITS:
                 self.alarms[name] = self._clock.mono() + _WAITS[name]
-            case machine.Disarm(name=name):
+            case terms.Disarm(name=name):
                 self.alarms.pop(name, None)
-            case machine.Finish():
+            case terms.Finish():
                 self.alarms.clear()
             case _:
                 pass

@@ -12,8 +12,6 @@ field, and nothing of a change is applied unless all of it can be.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from itertools import compress
-from operator import ne
 from typing import Any, NoReturn, cast
 
 import msgspec
@@ -51,9 +49,7 @@ class Cells:
         self.shape = Shape(state_type)
         self.schema: Schema = self.shape.schema(version)
         self._guard = guard
-        encoder = msgspec.msgpack.Encoder()
-        self._encode: Callable[[Any], bytes] = encoder.encode
-        self._encode_into = encoder.encode_into
+        self._encode: Callable[[Any], bytes] = msgspec.msgpack.Encoder().encode
         self._values = self.shape.values()
         self._names = tuple(cell.name for cell in self.shape.cells)
         self._cells = {cell.name: cell for cell in self.shape.cells}
@@ -61,9 +57,6 @@ class Cells:
         self._tables = {table.name: table for table in self.shape.tables}
         self.table_names = frozenset(self._tables)
         self._last: list[bytes] = []
-        self._whole = bytearray()
-        self._buffer = bytearray()
-        self._array = _array_head(len(self._names))
         self._held: list[tuple[TableField, AnyTable]] = []
 
     def guard_by(self, guard: Guard) -> None:
@@ -94,7 +87,6 @@ class Cells:
         collected.
         """
         self._last = self._encoded(state)
-        self._whole = bytearray()
         self._held = [(field, self._table(state, field)) for field in self.shape.tables]
         for _, table in self._held:
             table.take()
@@ -102,7 +94,6 @@ class Cells:
     def forget(self) -> None:
         """Make the next `collect` return the whole state, in a form that replaces what a follower has."""
         self._last = [b""] * len(self._names)
-        self._whole = bytearray()
         self._held = []
 
     def collect(self, state: Any) -> Changes:
@@ -133,10 +124,12 @@ class Cells:
                 table.touched = {}
         elif cells == self._last:
             return NOTHING
-        changed = dict(compress(zip(self._names, cells, strict=True), map(ne, cells, self._last)))
-        if changed:
-            self._last = cells
-            self._whole = bytearray()
+        last, self._last = self._last, cells
+        changed: dict[str, bytes] = {}
+        for index, name in enumerate(self._names):
+            new = cells[index]
+            if new != last[index]:
+                changed[name] = new
         return Changes(changed, tables)
 
     def differing(self, state: Any) -> tuple[str, ...]:
@@ -144,18 +137,13 @@ class Cells:
         turn.
         """
         try:
-            # All cells at once into one buffer is half the price, and mostly there is nothing to find.
-            self._encode_into(self._values(state), self._buffer)
+            cells = list(map(self._encode, self._values(state)))
         except NOT_ENCODABLE as problem:
             self._blame(state, problem)
-        if not self._whole:
-            self._whole = bytearray(self._array + b"".join(self._last))
         names: list[str] = []
-        if self._buffer != self._whole:
-            cells = self._encoded(state)
-            names += [
-                name for name, new, old in zip(self._names, cells, self._last, strict=True) if new != old
-            ]
+        if cells != self._last:
+            pairs = zip(self._names, cells, self._last, strict=True)
+            names += [name for name, new, old in pairs if new != old]
         for field, held in self._held:
             table = getattr(state, field.attr)
             if table is not held or table.touched:
@@ -252,7 +240,6 @@ class Cells:
         } & self._index.keys():
             cell = self._cells[name]
             self._last[self._index[name]] = self._encode(getattr(state, cell.attr) if cell.attr else state)
-        self._whole = bytearray()
 
     # --- parts ---
 
@@ -404,11 +391,6 @@ class Cells:
 
 
 _NOT_DECODABLE = UNDECODABLE
-
-
-def _array_head(size: int) -> bytes:
-    """How msgpack begins an array of `size` parts."""
-    return bytes((0x90 | size,)) if size < 16 else b"\xdc" + size.to_bytes(2, "big")
 
 
 def _refill(state: Any, value: Any) -> None:

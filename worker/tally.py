@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from ..protocol.frame import Frame
 from ..protocol.link import Doubt, Handed, Report
-from ..protocol.seat import Role, Seat
+from ..protocol.seat import Seat
+from ..protocol.seat_terms import Role
 from .keeper import Keeper
 from .publisher import Publisher
 from .replica import Replica

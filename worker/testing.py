@@ -28,10 +28,10 @@ from typing import Any, Generic, Literal, TypeVar
 from ..protocol import duration
 from ..protocol.errors import NeverblinkError
 from ..protocol.frame import Frame, decode_frame
-from ..protocol.handoff import Phase
+from ..protocol.handoff_terms import Phase
 from ..protocol.journal import RecordKind
 from ..protocol.link import Follow, Lead, Run, Stop
-from ..protocol.seat import Role
+from ..protocol.seat_terms import Role
 from .simulated import HandClock, SimulatedWorld
 from .simulated_handoff import SimulatedHandoff, SimulatedProcess
 from .steps import Step

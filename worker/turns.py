@@ -204,11 +204,15 @@ class Turns:
 
     # a turn
 
-    def begin(self, turn: Turn) -> None:
-        """Open the turn. Raises `StateError` when the state was changed since the last one."""
-        touched = self._replica.cells.differing(self._replica.state)
-        if touched:
-            raise self._changed_outside(touched)
+    def begin(self, turn: Turn, untouched: bool = False) -> None:
+        """Open the turn. Raises `StateError` when the state was changed since the last one.
+
+        `untouched`: it was not, as `untouched()` has just found.
+        """
+        if not untouched:
+            touched = self._replica.cells.differing(self._replica.state)
+            if touched:
+                raise self._changed_outside(touched)
         turn.began = self._mono()
         turn.late = max(0, self._wall() - turn.due)
         if turn.asked is not None:
@@ -296,6 +300,13 @@ class Turns:
             None,
             self._replica.settings.packed,
         )
+
+    def untouched(self) -> bool:
+        """Whether the state is as the last turn left it."""
+        try:
+            return not self._replica.cells.differing(self._replica.state)
+        except StateError:
+            return False
 
     def check_untouched(self) -> None:
         """Raise `StateError` when the state differs from the last boundary."""

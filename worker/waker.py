@@ -30,8 +30,14 @@ class Waker:
         self._selector: AlarmSelector | None = None
         self.arm = self._alarm.arm
 
-    def open(self, reactor: Reactor, rang: Callable[[], None], woken: Callable[[], None]) -> None:
-        """From now on call `rang()` when the alarm rings, and `woken()` after `wake`."""
+    def open(
+        self,
+        reactor: Reactor,
+        rang: Callable[[], None],
+        woken: Callable[[], None],
+        nears: Callable[[], None],
+    ) -> None:
+        """From now on call `rang()` when the alarm rings, and `woken()` after `wake`; `nears()` as a selector's."""
 
         def on_alarm() -> None:
             self._alarm.drain()
@@ -48,6 +54,7 @@ class Waker:
         if isinstance(selector, AlarmSelector) and selector.can_ring:
             self._selector = selector
             selector.rings = rang
+            selector.nears = nears
             self.arm = selector.arm
         else:
             reactor.add_reader(self._alarm.fileno(), on_alarm)

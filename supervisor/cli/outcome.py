@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from ...protocol.events import DeploymentEnded
-from ...protocol.handoff import NO_BOUNDARY, Phase
+from ...protocol.handoff_terms import NO_BOUNDARY, Phase
 from ..records import Deployment, ended_of
 from .exits import Exit, exit_of_outcome
 from .progress import Progress

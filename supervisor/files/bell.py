@@ -9,12 +9,18 @@ from __future__ import annotations
 
 import asyncio
 import importlib
-from collections.abc import Callable
+import os
+import struct
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Protocol, cast
 
 __all__ = ["Bell"]
+
+_HEAD = struct.Struct("iIII")
+"""Of each event: which watch, what happened, a cookie, and the length of the name after it."""
+_MOST = 65536
+"""Bytes read at once; what is left rings again."""
 
 
 class Bell:
@@ -27,8 +33,9 @@ class Bell:
         self, directory: Path, name: str, ring: Callable[[], None], say: Callable[[str], None]
     ) -> None:
         self.heard = False
-        self._task: asyncio.Task[None] | None = None
+        self._inotify: _Inotify | None = None
         self._name = name
+        self._file = os.fsencode(name)
         self._ring = ring
         self._say = say
         try:
@@ -45,37 +52,45 @@ class Bell:
             say(f"{name} is looked at now and then, since its directory can't be watched: {problem.strerror}")
             return
         self.heard = True
-        self._task = asyncio.get_running_loop().create_task(self._listen(inotify))
+        self._inotify = inotify
+        asyncio.get_running_loop().add_reader(inotify.fd, self._listen, inotify)
 
     async def close(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        inotify, self._inotify = self._inotify, None
+        if inotify is not None:
+            asyncio.get_running_loop().remove_reader(inotify.fd)
+            inotify.close()
 
-    async def _listen(self, inotify: _Inotify) -> None:
+    def _listen(self, inotify: _Inotify) -> None:
+        """Read what has happened: each time that our own status is written something has, in the same directory."""
         try:
-            with inotify:
-                while True:
-                    event = await inotify.get()
-                    # Without a name: the queue has overflowed, or the directory is gone.
-                    if event.name is None or str(event.name) == self._name:
-                        self._ring()
+            data = os.read(inotify.fd, _MOST)
+        except BlockingIOError:
+            return
         except OSError as problem:
             self.heard = False
+            asyncio.get_running_loop().remove_reader(inotify.fd)
             self._say(f"{self._name} is looked at now and then from here on: {problem.strerror}")
+            return
+        # Without a name: the queue has overflowed, or the directory is gone.
+        if any(not name or name == self._file for name in _names(data)):
+            self._ring()
 
 
-class _Happened(Protocol):
-    name: Path | None
+def _names(data: bytes) -> Iterator[bytes]:
+    """The names in what the kernel tells, see inotify(7)."""
+    at = 0
+    while at < len(data):
+        *_, length = _HEAD.unpack_from(data, at)
+        at += _HEAD.size
+        yield data[at : at + length].rstrip(b"\0")
+        at += length
 
 
 class _Inotify(Protocol):
     """As much as we need of `asyncinotify.Inotify`."""
 
+    @property
+    def fd(self) -> int: ...
     def add_watch(self, path: Path, mask: Any) -> Any: ...
-    async def get(self) -> _Happened: ...
     def close(self) -> None: ...
-    def __enter__(self) -> Any: ...
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> Any: ...

@@ -8,17 +8,18 @@ into the next.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
 
+from ..rounds import Rounds
 from .shapes import StatusFile
 
 __all__ = ["Board"]
 
+_ANEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _FINISH_S = 2.0
 _GAP_S = 0.01
 """Between two writes, however much happens."""
@@ -35,7 +36,7 @@ class Board:
         self._make = make
         self._pace = pace / 1e9
         self._say = say
-        self._due = asyncio.Event()
+        self._rounds = Rounds()
         self._trouble = ""
         self._closing = False
         self._last = False
@@ -44,34 +45,36 @@ class Board:
 
     def begin(self) -> None:
         """Write it from here on."""
-        self._due.set()
+        self._rounds.call()
         self._task = asyncio.get_running_loop().create_task(self._write_on())
 
     def poke(self) -> None:
         """Something has happened: write it at once."""
-        self._due.set()
+        self._rounds.call()
 
     async def close(self) -> None:
         """Write it once more, as that of a supervisor that has ended."""
         task, self._task = self._task, None
         if task is not None:
             self._closing = True
-            self._due.set()
+            self._rounds.call()
             # A write that has begun is finished first: two would meet.
             _, late = await asyncio.wait({task}, timeout=_FINISH_S)
             for slow in late:
                 slow.cancel()
 
     async def _write_on(self) -> None:
+        now = asyncio.get_running_loop().time
+        written = 0.0
         while not self._closing:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self._pace):
-                    await self._due.wait()
+            await self._rounds.wait(self._pace)
+            early = written + _GAP_S - now()
+            if early > 0 and not self._closing:
+                await asyncio.sleep(early)
             # First, so that what happens from here on is not missed.
-            self._due.clear()
+            self._rounds.begin()
             await self._write(alive=not self._closing)
-            if not self._closing:
-                await asyncio.sleep(_GAP_S)
+            written = now()
         if not self._last:
             await self._write(alive=False)
 
@@ -91,11 +94,12 @@ class Board:
     def _replace(self, data: bytes) -> str:
         """Put it in the place of the one that is there; return why that is not possible."""
         try:
-            with contextlib.suppress(FileNotFoundError):
+            try:
+                file = os.open(self._new, _ANEW, 0o600)
+            except FileExistsError:
+                # Of a supervisor that was killed while it wrote.
                 self._new.unlink()
-            file = os.open(
-                self._new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
-            )
+                file = os.open(self._new, _ANEW, 0o600)
             with open(file, "wb") as stream:
                 stream.write(data)
                 stream.write(b"\n")

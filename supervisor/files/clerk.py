@@ -24,6 +24,7 @@ from ...protocol.errors import NeverblinkError
 from ...protocol.wire import UNDECODABLE
 from ..archive import Archive
 from ..records import Claim
+from ..rounds import Rounds
 from .bell import Bell
 from .reading import Look, look, read
 from .shapes import AnswerSeen, ControlSeen, ProblemSeen, answer_seen, refused_seen
@@ -82,7 +83,7 @@ class Clerk:
         self._now = now
         self._changed = changed
         self._say = say
-        self._rung = asyncio.Event()
+        self._rounds = Rounds()
         self._bell: Bell | None = None
         self._watching: asyncio.Task[None] | None = None
         self._working: asyncio.Task[None] | None = None
@@ -110,7 +111,7 @@ class Clerk:
     async def begin(self) -> None:
         """Take up what an earlier supervisor left, and look at the file from here on."""
         await self._recall()
-        self._bell = Bell(self._path.parent, self._path.name, self._rung.set, self._say)
+        self._bell = Bell(self._path.parent, self._path.name, self._rounds.call, self._say)
         loop = asyncio.get_running_loop()
         self._watching = loop.create_task(self._watch())
         self._working = loop.create_task(self._work())
@@ -134,8 +135,7 @@ class Clerk:
     async def _watch(self) -> None:
         while True:
             # First, so that what happens while the file is looked at is not missed.
-            rung = self._rung.is_set()
-            self._rung.clear()
+            rung = self._rounds.begin()
             try:
                 # Who writes more than can be carried out is not read on until it is.
                 if len(self._running) < MOST_COMMANDS:
@@ -151,9 +151,7 @@ class Clerk:
                 # A file of others' making must never be able to end its reading.
                 self._look = None
                 self._complain([f"the supervisor failed at it ({bug!r}), and tries again"])
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self._poll if self._doubtful is None else _HALF_WRITTEN / 1e9):
-                    await self._rung.wait()
+            await self._rounds.wait(self._poll if self._doubtful is None else _HALF_WRITTEN / 1e9)
 
     async def _look_at_it(self, rung: bool) -> None:
         there = look(self._path)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ...protocol.events import DeploymentEnded, DeploymentStarted, Event, Output, PhaseChanged, Step
-from ...protocol.handoff import NO_BOUNDARY
+from ...protocol.handoff_terms import NO_BOUNDARY
 from ..cli.progress import told
 from ..cli.words import count, last
 from ..records import Deployment

@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import platform
+import signal
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -33,7 +34,7 @@ from .pictures import pictures
 from .run import Measure, Run, run
 
 _QUICK = Scale(
-    quick=True, handoffs=200, handoffs_large=50, rows=1_000_000, seconds=0.8, restarts=2, deploys=1
+    quick=True, handoffs=150, handoffs_large=50, rows=1_000_000, seconds=0.8, restarts=2, deploys=1
 )
 _WHOLE = Scale(
     quick=False, handoffs=1000, handoffs_large=300, rows=1_000_000, seconds=10.0, restarts=15, deploys=7
@@ -73,8 +74,9 @@ KEYS = (
 """What is measured in the object that `--json` ends with; beside it: `goals`, `failed` (name: why) and `machine`."""
 
 _EXIT = (
-    "Exit codes: 0, everything was measured (what is not installed here is left out by name); 1, a figure could not be "
-    "measured: it is named with the reason, and null in the object; 2, it could not begin; 130, interrupted."
+    "Exit codes: 0, everything was measured (what is not installed here is left out by name); 1, a figure could not "
+    "be measured: it is named with the reason, and null in the object; 2, it could not begin; 130, interrupted or told "
+    "to end."
 )
 
 
@@ -94,7 +96,9 @@ def main(argv: Sequence[str] | None = None, figures: Mapping[str, Measure] = FIG
         for file in pictures(done.figures, Path(asked.plot)):
             print(f"wrote {file}", file=said)
     found = whole(done)
-    print(show(table(found)), file=said)
+    goals = table(found)
+    if goals.rows or done.failed:
+        print(show(goals), file=said)
     if asked.json:
         print(json.dumps(found), flush=True)
     return 1 if done.failed else 0
@@ -147,4 +151,6 @@ def _arguments(argv: Sequence[str] | None, figures: Mapping[str, Measure]) -> ar
 
 
 if __name__ == "__main__":
+    # Whoever ends a run by a signal is not to be left with a bot that ticks on.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     sys.exit(main())

@@ -53,7 +53,7 @@ def _both(crew: Crew, leader: str, told: dict[str, str], scale: Scale) -> tuple[
     bare = subprocess.Popen([sys.executable, "bare.py"], cwd=BOTS, env={**os.environ, **told})
     try:
         # Until caches are warm and imports are over.
-        crew.listen(0.4 if scale.quick else 1.0)
+        crew.listen(0.3 if scale.quick else 1.0)
         pid = crew.processes[leader].pid
         ran, ours, theirs, began = _now(crew, leader, pid, bare.pid)
         crew.listen(scale.seconds)

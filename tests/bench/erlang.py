@@ -27,7 +27,7 @@ def measure(scale: Scale, tmp: Path) -> Figure:
     figure.notes.append(f"OTP {release.strip()}")
     wanted = {
         100: 50 if scale.quick else 1000,
-        10_000: 50 if scale.quick else 1000,
+        10_000: 20 if scale.quick else 1000,
         scale.rows: 3 if scale.quick else 15,
     }
     said = _erl(tmp, "-pa", ".", "-run", "swap", "main", "1", "2", *(f"{n}:{t}" for n, t in wanted.items()))
@@ -37,7 +37,7 @@ def measure(scale: Scale, tmp: Path) -> Figure:
         taken = spread(took for count, took in lines if count == entries)
         figure.rows.append(row(f"{entries:,} entries", taken, 1000))
         found[str(entries)] = {"p50": taken.p50 / 1000}
-        figure.marks.setdefault("Erlang/OTP", []).append((entries, taken.p50 / 1000))
+        figure.marks.setdefault("size: Erlang/OTP", []).append((entries, taken.p50 / 1000))
     figure.data = {"erlang_us": found}
     return figure
 

@@ -50,7 +50,7 @@ def measure(scale: Scale, tmp: Path) -> Figure:
     alone = 2 if scale.quick else times
     journal = _many(tmp / "journal", alone, a_life=1, standby=0)
     (tmp / "bot.py").write_text(COUNTER)
-    imported = spread(start(tmp) for _ in range(3)).p50
+    imported = spread(start(tmp) for _ in range(1 if scale.quick else 5)).p50
     rows = {"a standby": standby, "nobody: a new process, from the journal": journal}
     return Figure(
         f"From the leader's death to the successor's first tick, ms (tick 10 ms, {times} and {alone} deaths)",

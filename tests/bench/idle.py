@@ -14,7 +14,7 @@ from .spread import spread
 
 __all__ = ["measure"]
 
-_SETTLED = 1.0
+_SETTLED = 0.5
 _LEAST = 2.0
 """Seconds: some of what a supervisor does when idle, it does once in a second."""
 _QUIET = """

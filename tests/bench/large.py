@@ -80,5 +80,5 @@ def measure(scale: Scale, tmp: Path) -> Figure:
             f"copied in {(began - copied) / 1e9:.1f} s; the journal gives it back in {recovered:.1f} s",
             f"memory: leader {number(leader)} MB, follower {number(follower)} MB",
         ],
-        {"neverblink": [(scale.rows, blackout.p50 / 1000)]},
+        {"size: neverblink": [(scale.rows, blackout.p50 / 1000)]},
     )

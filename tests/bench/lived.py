@@ -20,12 +20,14 @@ __all__ = ["Lived", "lived"]
 class Lived(msgspec.Struct, frozen=True):
     """`late` are the ticks' in order, `(due, how late)`; `blackouts` those of the handoffs. All in ns.
 
-    `gaps` are the ticks that did not run: when the next one was due, of which kind, how many.
+    `handed` is when they were, on the wall clock. `gaps` are the ticks that did not run: when the next one was due, of
+    which kind, how many.
     """
 
     report: Report
     late: list[tuple[int, int]]
     blackouts: list[int]
+    handed: list[int]
     gaps: list[tuple[int, GapKind, int]]
 
     def absent(self, kind: GapKind, until: int) -> int:
@@ -44,6 +46,7 @@ def lived(journal: Path, *, after: int = 0) -> Lived:
         raise RuntimeError(f"the audit of {journal} finds something broken: {told}")
     late: list[tuple[int, int]] = []
     blackouts: list[int] = []
+    handed: list[int] = []
     gaps: list[tuple[int, GapKind, int]] = []
     for frame in frames(journal):
         if frame.kind == "tick" and frame.timing.due >= after:
@@ -51,7 +54,8 @@ def lived(journal: Path, *, after: int = 0) -> Lived:
             gaps.extend((frame.timing.due, gap.kind, len(gap)) for gap in frame.timing.gaps)
         elif isinstance(frame.about, Led) and frame.about.cause == "handoff":
             blackouts.append(frame.about.blackout)
-    return Lived(report, late, blackouts, gaps)
+            handed.append(frame.timing.ended)
+    return Lived(report, late, blackouts, handed, gaps)
 
 
 def frames(journal: Path) -> Iterator[Frame]:

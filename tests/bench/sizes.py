@@ -28,5 +28,5 @@ def measure(scale: Scale, tmp: Path) -> Figure:
         found = spread(lived(crew.journal).blackouts)
         figure.rows.append(row(f"{rows:,} entries", found, 1000))
         medians.append((rows, found.p50 / 1000))
-    figure.marks = {"neverblink": medians}
+    figure.marks = {"size: neverblink": medians}
     return figure

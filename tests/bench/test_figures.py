@@ -15,10 +15,12 @@ from . import path, ticks
 from .__main__ import KEYS, main, whole
 from .figure import Figure, Scale, merged, number, show
 from .goals import compared, table
+from .pictures import pictures
 from .plot import Series, picture
 from .run import Measure, Run, run
 from .spread import spread
 
+_SVG = "{http://www.w3.org/2000/svg}"
 _SMALLEST = Scale(quick=True, handoffs=12, handoffs_large=4, rows=5000, seconds=0.2, restarts=1, deploys=1)
 
 
@@ -39,9 +41,42 @@ def test_the_steps_of_a_handoff_follow_one_another_to_its_end(tmp_path: Path) ->
 def test_a_picture_has_every_point_and_names_what_it_shows() -> None:
     drawn = picture("late & early", "s", "µs", [Series("<ticks>", [(0, 1), (1, 10), (2, 0)], dots=True)])
     root = ElementTree.fromstring(drawn)
-    names = [element.text for element in root.iter("{http://www.w3.org/2000/svg}text")]
+    names = [element.text for element in root.iter(f"{_SVG}text")]
     assert {"late & early", "s", "µs", "<ticks>"} <= set(names)
-    assert len(list(root.iter("{http://www.w3.org/2000/svg}circle"))) == 3
+    assert len(list(root.iter(f"{_SVG}circle"))) == 3
+
+
+def test_pictures_show_the_handoff_and_each_size(tmp_path: Path) -> None:
+    marks: dict[str, list[tuple[float, float]]] = {
+        "late: imports nothing": [(-0.5, 90.0), (0.5, 120.0)],
+        "handoff: imports nothing": [(0.2, 310.0)],
+        "size: neverblink": [(1_000_000, 420.0), (100, 400.0), (10_000, 410.0)],
+        "size: Erlang/OTP": [(100, 1200.0), (1_000_000, 400_000.0)],
+        "floor: a bare message": [(0, 150.0)],
+    }
+    lateness, blackout = pictures([Figure("", (), marks=marks)], tmp_path)
+    assert "a blackout of 310 µs" in lateness.read_text()
+    root = ElementTree.fromstring(blackout.read_text())
+    texts = [(element.text or "", float(element.get("x", "0"))) for element in root.iter(f"{_SVG}text")]
+    words = [text for text, _ in texts]
+    assert {"400", "410", "420", "1,200", "400,000", "Erlang/OTP", "a bare message"} <= set(words)
+    width = float(root.get("width", "0"))
+    # Nothing is cut off on the right: the legend is there to be read.
+    assert all(x + 6 * len(text) < width for text, x in texts if text in ("Erlang/OTP", "a bare message"))
+    line = next(root.iter(f"{_SVG}polyline")).get("points", "").split()
+    across = [float(point.split(",")[0]) for point in line]
+    assert across == sorted(across)
+
+
+def test_without_points_there_is_no_picture(tmp_path: Path) -> None:
+    assert pictures([Figure("", ())], tmp_path) == []
+
+
+def test_an_axis_has_values_that_can_be_told_apart() -> None:
+    drawn = picture("", "s", "µs", [Series("ticks", [(-0.4, 20), (1.1, 900)], dots=True)])
+    names = [element.text for element in ElementTree.fromstring(drawn).iter(f"{_SVG}text")]
+    assert {"-0.4", "0", "0.2", "1", "10", "100", "1,000"} <= set(names)
+    assert len(names) == len(set(names))
 
 
 def test_a_spread_is_the_median_the_99th_percentile_and_the_worst() -> None:

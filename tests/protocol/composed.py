@@ -15,12 +15,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from neverblink.protocol import handoff as h
-from neverblink.protocol import seat as s
+from neverblink.protocol import handoff_terms as h
+from neverblink.protocol import seat_terms as s
 from neverblink.protocol.frame import Cause
-from neverblink.protocol.handoff import Handoff, HandoffEvent, Phase
+from neverblink.protocol.handoff import RULES, Handoff
+from neverblink.protocol.handoff_terms import HandoffEvent, Phase
 from neverblink.protocol.link import Follow, Retire
-from neverblink.protocol.seat import Role, Seat, SeatEvent
+from neverblink.protocol.seat import Seat
+from neverblink.protocol.seat_terms import Role, SeatEvent
 
 from .machines import Machines
 from .said import Failing, Final, Frame, Took, show
@@ -148,7 +150,7 @@ class Model:
         return state.workers[self.index[name]]
 
     def ended(self, state: State) -> bool:
-        return not h.RULES[self.handoff(state).phase]
+        return not RULES[self.handoff(state).phase]
 
     def leaders(self, state: State) -> list[str]:
         """Who is in the leading role and does its work."""

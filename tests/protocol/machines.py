@@ -11,9 +11,11 @@ from copy import copy
 
 import msgspec
 
-from neverblink.protocol import handoff as rules
-from neverblink.protocol.handoff import Handoff, HandoffCommand, HandoffEvent, Phase, Seen
-from neverblink.protocol.seat import Seat, SeatCommand, SeatEvent
+from neverblink.protocol import handoff_terms as terms
+from neverblink.protocol.handoff import RULES, Handoff
+from neverblink.protocol.handoff_terms import HandoffCommand, HandoffEvent, Phase, Seen
+from neverblink.protocol.seat import Seat
+from neverblink.protocol.seat_terms import SeatCommand, SeatEvent
 
 __all__ = ["Machines"]
 
@@ -98,8 +100,8 @@ def _reachable(phase: Phase) -> set[Phase]:
     reached, todo = {phase}, [phase]
     while todo:
         # What a supervisor finds that comes back is no matter of reports: none is on its way then.
-        answers = rules.RULES[todo.pop()].items()
-        for rule in (rule for event, rule in answers if event is not rules.Found):
+        answers = RULES[todo.pop()].items()
+        for rule in (rule for event, rule in answers if event is not terms.Found):
             new = set(rule.leads_to) - reached
             reached |= new
             todo += new

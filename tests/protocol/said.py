@@ -6,8 +6,8 @@ from typing import Any
 
 import msgspec
 
-from neverblink.protocol import handoff as h
-from neverblink.protocol import seat as s
+from neverblink.protocol import handoff_terms as h
+from neverblink.protocol import seat_terms as s
 
 __all__ = ["Declined", "Failing", "Final", "Frame", "Took", "show"]
 

@@ -9,7 +9,7 @@ from typing import Protocol, TypeVar
 
 import pytest
 
-from neverblink.protocol import handoff, seat
+from neverblink.protocol import handoff, handoff_terms, seat, seat_terms
 
 PAGE = Path(__file__).parents[2] / "docs" / "protocol.md"
 
@@ -28,7 +28,7 @@ def draw(rules: Mapping[State, Mapping[type, Rule]], start: State) -> str:
     for state, answers in rules.items():
         ways: dict[Enum, list[str]] = {}
         for event, rule in answers.items():
-            if event is handoff.Found:
+            if event is handoff_terms.Found:
                 # From anywhere to anywhere: the page says it in words.
                 continue
             for after in rule.leads_to:
@@ -43,8 +43,8 @@ def draw(rules: Mapping[State, Mapping[type, Rule]], start: State) -> str:
 @pytest.mark.parametrize(
     ("name", "drawn"),
     [
-        ("seat", draw(seat.RULES, seat.Role.JOINING)),
-        ("handoff", draw(handoff.RULES, handoff.Phase.PREPARING)),
+        ("seat", draw(seat.RULES, seat_terms.Role.JOINING)),
+        ("handoff", draw(handoff.RULES, handoff_terms.Phase.PREPARING)),
     ],
     ids=["seat", "handoff"],
 )

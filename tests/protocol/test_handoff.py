@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from neverblink.protocol.handoff import (
+from neverblink.protocol.handoff import RULES, Handoff
+from neverblink.protocol.handoff_terms import (
     NO_BOUNDARY,
-    RULES,
     Abort,
     Arm,
     Begin,
@@ -21,7 +21,6 @@ from neverblink.protocol.handoff import (
     Exited,
     Finish,
     Found,
-    Handoff,
     HandoffCommand,
     HandoffEvent,
     Kill,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from neverblink.protocol.handoff import (
+from neverblink.protocol.handoff import Handoff
+from neverblink.protocol.handoff_terms import (
     Abort,
     Arm,
     CannotRead,
@@ -14,7 +15,6 @@ from neverblink.protocol.handoff import (
     Exited,
     Finish,
     Found,
-    Handoff,
     HandoffCommand,
     HandoffEvent,
     Kill,

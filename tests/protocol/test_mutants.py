@@ -8,11 +8,13 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from neverblink.protocol import handoff as h
-from neverblink.protocol import seat as s
-from neverblink.protocol.handoff import Handoff, HandoffCommand, HandoffEvent, Phase
+from neverblink.protocol import handoff_terms as h
+from neverblink.protocol import seat_terms as s
+from neverblink.protocol.handoff import Handoff
+from neverblink.protocol.handoff_terms import HandoffCommand, HandoffEvent, Phase
 from neverblink.protocol.link import CancelYield, Retire
-from neverblink.protocol.seat import Role, Seat, SeatCommand, SeatEvent
+from neverblink.protocol.seat import Seat
+from neverblink.protocol.seat_terms import Role, SeatCommand, SeatEvent
 
 from .composed import Model
 from .explorer import Violation, explore

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from neverblink.protocol.link import CancelYield, Follow, Lead, Retire, Stop, YieldTo
-from neverblink.protocol.seat import (
-    RULES,
+from neverblink.protocol.seat import RULES, Seat
+from neverblink.protocol.seat_terms import (
     Alarm,
     Announce,
     Arm,
@@ -33,7 +33,6 @@ from neverblink.protocol.seat import (
     Received,
     Resume,
     Role,
-    Seat,
     SeatCommand,
     SeatEvent,
     SendFailing,

@@ -23,12 +23,14 @@ from typing import Any
 import msgspec
 import zmq
 
-from neverblink.protocol import link, seat
+from neverblink.protocol import link
+from neverblink.protocol import seat_terms as seat
 from neverblink.protocol.assignment import VARIABLE, decode_assignment
 from neverblink.protocol.changes import Schema
 from neverblink.protocol.frame import Cause
 from neverblink.protocol.lease import started_of
-from neverblink.protocol.seat import Role, Seat, SeatEvent
+from neverblink.protocol.seat import Seat
+from neverblink.protocol.seat_terms import Role, SeatEvent
 from neverblink.protocol.versions import PROTOCOL, VersionRange
 from neverblink.protocol.window import WindowSpec
 from neverblink.supervisor.home import Sockets

@@ -25,7 +25,7 @@ from neverblink.protocol.events import (
     Step,
     SupervisorStopping,
 )
-from neverblink.protocol.handoff import NO_BOUNDARY
+from neverblink.protocol.handoff_terms import NO_BOUNDARY
 from neverblink.supervisor.cli.exits import Exit
 from neverblink.supervisor.cli.group import neverblink
 from neverblink.supervisor.cli.progress import Progress

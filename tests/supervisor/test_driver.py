@@ -6,7 +6,8 @@ import msgspec
 import pytest
 
 from neverblink.protocol.events import PhaseChanged, Step
-from neverblink.protocol.handoff import Handoff, Phase
+from neverblink.protocol.handoff import Handoff
+from neverblink.protocol.handoff_terms import Phase
 from neverblink.protocol.link import (
     Cancelled,
     DecisionOpened,

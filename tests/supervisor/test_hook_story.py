@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from neverblink.protocol.events import DeploymentStarted, Event, Output, PhaseChanged, Step
-from neverblink.protocol.handoff import NO_BOUNDARY
+from neverblink.protocol.handoff_terms import NO_BOUNDARY
 from neverblink.supervisor.hook.story import Story, conclude
 from neverblink.supervisor.hook.voice import ALIVE_EVERY, Voice
 from neverblink.supervisor.records import Deployment

@@ -47,13 +47,26 @@ class Life:
                 written=("1", now.written[1] + 100 * (ticks or writes)),
                 doing=doing,
             )
-            self.verdict = self.watchdog.look(self.next)
+            # Nobody looks at what one does that moves, and nothing else is to come of it for that.
+            unseen = msgspec.structs.replace(self.next, doing=None)
+            self.verdict = self.watchdog.look(unseen if self.watchdog.moves(self.next) else self.next)
             if self.verdict.what not in thought[-1:]:
                 thought.append(self.verdict.what)
         return thought
 
     def is_now(self, **so: object) -> None:
         self.next = msgspec.structs.replace(self.next, **so)
+
+
+def test_one_moves_that_has_spoken_and_ended_a_turn() -> None:
+    life = Life()
+    assert not life.watchdog.moves(life.next)
+    life.is_now(words=1)
+    assert not life.watchdog.moves(life.next)
+    life.is_now(number=1)
+    assert life.watchdog.moves(life.next)
+    life.is_now(words=0, written=("1", 100))
+    assert not life.watchdog.moves(life.next)
 
 
 def test_one_that_ticks_is_well() -> None:

@@ -138,5 +138,5 @@ def test_nor_do_supervisors_that_are_killed_lose_or_repeat_one(live: Live, times
     assert up.ends().code == 0
     status = json.loads((live.home / "status.json").read_text())
     assert not status["alive"]
-    assert status["status"]["state"] == "stopping"
+    assert status["status"]["state"] == "down"
     assert writer.answers()["the end"]["result"] == {"stopped": True}

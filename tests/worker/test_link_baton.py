@@ -53,7 +53,7 @@ class Heir:
         self.heard = Heard()
         self.poller = Poller()
         self.stirred = 0
-        self.link.open(self.poller, self.heard, self._stir)
+        self.link.open(self.poller, self.heard, self._stir, lambda: None)
         self.old = Baton("w1", lambda name: str(home / "run" / name))
 
     def _stir(self) -> None:

@@ -30,6 +30,46 @@ def test_it_rings_when_it_is_time_and_not_before(selector: AlarmSelector) -> Non
     selector.close()
 
 
+def test_with_a_lead_it_has_all_made_ready_and_still_rings_when_it_is_time(selector: AlarmSelector) -> None:
+    done: list[str] = []
+    rang: list[int] = []
+    selector.nears = lambda: done.append("nears")
+    selector.rings = lambda: rang.append(time.monotonic_ns())
+    at = time.monotonic_ns() + 100 * MS
+    # So long that it is awake in time, whatever else the machine does.
+    selector.arm(at, lead=90 * MS)
+    while not rang:
+        assert selector.select(10) == []
+    assert done == ["nears"]
+    assert rang.pop() >= at
+    selector.close()
+
+
+def test_where_it_is_late_there_is_nothing_to_make_ready(selector: AlarmSelector) -> None:
+    done: list[str] = []
+    selector.nears = lambda: done.append("nears")
+    selector.rings = lambda: done.append("rings")
+    selector.arm(time.monotonic_ns() - 1, lead=MS)
+    selector.select(1)
+    assert done == ["rings"]
+    selector.close()
+
+
+def test_what_is_ready_before_the_lead_comes_first(selector: AlarmSelector) -> None:
+    reads, writes = os.pipe()
+    selector.register(reads, 1)
+    done: list[str] = []
+    selector.nears = lambda: done.append("nears")
+    selector.rings = lambda: done.append("rings")
+    selector.arm(time.monotonic_ns() + 10_000 * MS, lead=MS)
+    os.write(writes, b"x")
+    assert [key.fd for key, _ in selector.select(10)] == [reads]
+    assert done == []
+    selector.close()
+    os.close(reads)
+    os.close(writes)
+
+
 def test_it_rings_once_an_arming(selector: AlarmSelector) -> None:
     rang: list[int] = []
     selector.rings = lambda: rang.append(1)

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from neverblink.protocol.link import Follow
-from neverblink.protocol.seat import Role
+from neverblink.protocol.seat_terms import Role
 from neverblink.worker import Event, InDoubt, Tick, Worker, migration
 from neverblink.worker.testing import CommandFailed, Simulation
 
