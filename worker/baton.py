@@ -6,8 +6,8 @@ makes a socket of its own and looks into it again and again, for a few milliseco
 final frame then goes straight from one process into the other, which is awake and finds it within microseconds.
 
 It is a unix datagram socket in the home's `run/`, of this user only. A datagram is a message, in full or not at all.
-What does not fit, and what finds nobody there, goes through ZeroMQ as ever. A process with but one core does not look
-again and again, which would only be in the leader's way there, and is woken by the socket.
+What does not fit, and what finds nobody there, goes through ZeroMQ as ever. Where no core is free an heir does not look
+again and again, which would only be in the leader's way, and is woken by the socket.
 """
 
 from __future__ import annotations
@@ -28,6 +28,9 @@ _LOOKS_FOR = 5_000_000
 """Several times what it takes a leader to hear that its heir is ready, and to come to a boundary."""
 _GOES_OUT_WITHIN = 200_000
 """The thread that sends the leader the answer it waits for may be on the core on which the heir looks, and needs it."""
+_SOMEBODY_ELSE = 1_000_000
+"""Who was kept from looking for so long shares its core, and sleeps: a process that is woken is preferred to one that
+has used up its time."""
 _STANDS_STILL = 500e-6
 """What an old leader still has to do can wait until the heir leads: they share caches and cores."""
 _LARGEST = 1 << 18
@@ -73,9 +76,7 @@ class Baton:
             self._ours = self._bound()
             self._buffer = bytearray(_LARGEST)
         if self._ours is not None:
-            # Now, because a process that only just started may have been kept to some of the cores.
-            alone = len(os.sched_getaffinity(0)) == 1
-            self._until = monotonic_ns() + (0 if alone else _LOOKS_FOR)
+            self._until = monotonic_ns() + (_LOOKS_FOR if _a_core_is_free() else 0)
 
     def relax(self) -> None:
         """It need not be looked for any more."""
@@ -97,15 +98,15 @@ class Baton:
             elsewhere.register(fd, POLLIN)
         until, found, receive = self._until, elsewhere.poll, self.receive
         gone_out = until - _LOOKS_FOR + _GOES_OUT_WITHIN
-        now = monotonic_ns()
-        while now < until:
+        now = before = monotonic_ns()
+        while now < until and now - before < _SOMEBODY_ELSE:
             if data := receive():
                 return data
             if found(0):
                 return b""
             if now < gone_out:
                 os.sched_yield()
-            now = monotonic_ns()
+            before, now = now, monotonic_ns()
         self._until = 0
         return None
 
@@ -182,6 +183,18 @@ class Baton:
         finally:
             os.umask(before)
         return ours
+
+
+def _a_core_is_free() -> bool:
+    """Whether this process can use a core all the time, and nobody waits for it. As of now: the supervisor keeps a new
+    worker to some of the cores until it has rehearsed."""
+    try:
+        with open("/proc/loadavg", encoding="ascii") as file:
+            # Field 4: those that run or could, of all there are (proc_loadavg(5)).
+            running = int(file.read().split()[3].partition("/")[0])
+    except (OSError, ValueError, IndexError):
+        return False
+    return running <= len(os.sched_getaffinity(0)) != 1
 
 
 def baton_name(worker: str) -> str:

@@ -80,14 +80,14 @@ def test_an_heir_that_looks_takes_it_in_at_once(heir: Heir) -> None:
     assert heir.heard.by_leader == [FINAL]
 
 
-@pytest.mark.parametrize("cores", [1, 2])
+@pytest.mark.parametrize("looks", [False, True])
 def test_an_heir_that_has_stopped_looking_is_woken_by_it(
-    heir: Heir, cores: int, monkeypatch: pytest.MonkeyPatch
+    heir: Heir, looks: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def affinity(pid: int) -> set[int]:
-        return set(range(cores))
+    def free() -> bool:
+        return looks
 
-    monkeypatch.setattr("os.sched_getaffinity", affinity)
+    monkeypatch.setattr("neverblink.worker.baton._a_core_is_free", free)
     heir.link.baton.expect()
     while heir.link.look():
         pass
