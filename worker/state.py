@@ -2,8 +2,9 @@
 
 At a boundary every cell is encoded and its bytes are compared with those of the boundary before. No write has
 to go through us, no proxy stands between the bot and its own objects, and a change in the depth of a nested
-dict is seen like any other. It costs an encoding of the root a turn (2 KB: under 4 µs); what is too large for
-that is a `Table`, which notes the keys it was written at. Tables are the only thing that watches writes.
+dict is seen like any other. It costs an encoding of the root after a turn, and one before it to find what was
+changed in between (2 KB: 5 µs together, 15 when the processor has slept); what is too large for that is a
+`Table`, which notes the keys it was written at. Tables are the only thing that watches writes.
 
 A follower does the reverse, with types: bytes that don't fit the state's type are an error that names the
 field, and nothing of a change is applied unless all of it can be.
