@@ -99,7 +99,7 @@ class Baton:
         until, found, receive = self._until, elsewhere.poll, self.receive
         gone_out = until - _LOOKS_FOR + _GOES_OUT_WITHIN
         now = before = monotonic_ns()
-        while now < until and now - before < _SOMEBODY_ELSE:
+        while True:
             if data := receive():
                 return data
             if found(0):
@@ -107,8 +107,9 @@ class Baton:
             if now < gone_out:
                 os.sched_yield()
             before, now = now, monotonic_ns()
-        self._until = 0
-        return None
+            if now >= until or now - before > _SOMEBODY_ELSE:
+                self._until = 0
+                return None
 
     def receive(self) -> bytes | None:
         """What was handed over, None when nothing was."""

@@ -484,7 +484,7 @@ class Engine:
     def _drop_lease(self) -> None:
         try:
             if self.seat.role is Role.YIELDING:
-                self.leading.turns.yield_frame(self.seat.leader, self.seat.settled)
+                self.leading.turns.close_epoch(self.seat.leader, self.seat.settled)
         except NeverblinkError as problem:
             self.fail("yield", problem.message)
         finally:

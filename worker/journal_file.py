@@ -50,6 +50,7 @@ class JournalFile:
 
     def __init__(self, directory: Path, durability: str) -> None:
         self._directory = directory
+        self._where = str(directory)
         self._durability = durability
         self._file: SegmentFile | None = None
         self._chores = Chores()
@@ -163,7 +164,7 @@ class JournalFile:
     def _is_newest(self, number: int) -> bool:
         """Whether no segment comes after this one, and it is there. Lists the directory only if it was changed."""
         try:
-            changed = os.stat(self._directory).st_mtime_ns
+            changed = os.stat(self._where).st_mtime_ns
         except OSError as problem:
             fail(self._directory, "cannot be looked into", problem)
         if self._listed[0] != changed:

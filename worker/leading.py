@@ -6,7 +6,6 @@ which an epoch begins and ends.
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 from ..protocol import seat_terms as seat
@@ -148,10 +147,14 @@ class Leading:
 
     def send_final(self, to: str, order: int, deployment: int) -> bool:
         """Send the heir the frame that closed the epoch; return False when it cannot be reached."""
-        publisher = self._publisher
-        sent = publisher.final(
-            to, order, deployment, self._replica.inbox.pending(), partial(self._bracing.hand, order, to)
+        publisher, closing = self._publisher, self.turns.closing
+        assert closing is not None
+        _, body, position = closing
+        final = stream.leader_codec.encode(
+            stream.Final(order, deployment, body, position, self._replica.inbox.pending())
         )
+        sent = self._bracing.hand(order, to, final) or self._outside.to_follower(to, final)
+        self.turns.closed(to)
         if sent:
             self._outside.watch(to, publisher.pid_of(to))
         return sent

@@ -91,8 +91,8 @@ class Lease:
         """What the kernel says when this process has the lock."""
         self._taken = False
         """It was taken, and not dropped since: whether it is still held is the kernel's to say."""
-        self._prepared: tuple[Holder | None, bytes] = (None, b"")
-        """What was written into the file last, or would be, and how it reads there."""
+        self._prepared: tuple[int, str, bytes] = (0, "", b"")
+        """An epoch and its holder, and what the file says of it."""
         self._read_last: tuple[bytes, Holder | None] = (b"", None)
         """What was in the file when it was last read, and what that says."""
         self._myself()
@@ -197,6 +197,7 @@ class Lease:
     def _forked(self) -> None:
         # This is a child: what the kernel says of its parent is not said of it.
         self._ours = b""
+        self._prepared = 0, "", b""
 
     def _myself(self) -> tuple[int, int]:
         # Read once: `take` stands in a handoff's blackout. The pid tells whether a fork lies between.
@@ -205,10 +206,10 @@ class Lease:
         return self._identity
 
     def _record(self, epoch: int, holder: str) -> bytes:
-        said = Holder(epoch, *self._myself(), holder)
-        if said != self._prepared[0]:
-            self._prepared = said, layout.encode_record(said)
-        return self._prepared[1]
+        if self._prepared[:2] != (epoch, holder):
+            record = layout.encode_record(Holder(epoch, *self._myself(), holder))
+            self._prepared = epoch, holder, record
+        return self._prepared[2]
 
     def _owner(self) -> int | None:
         return layout.lock_owner(fcntl.fcntl(self._fd, layout.OFD_GETLK, _QUERY))

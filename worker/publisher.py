@@ -14,7 +14,7 @@ from itertools import islice
 import msgspec
 
 from ..protocol.changes import Changes
-from ..protocol.frame import Frame, Item, decode_frame
+from ..protocol.frame import Frame, decode_frame
 from ..protocol.journal import Opened, Position, Rows
 from ..protocol.stream import (
     Ack,
@@ -23,7 +23,6 @@ from ..protocol.stream import (
     DecisionNoted,
     End,
     Failing,
-    Final,
     FrameSent,
     LeaderMessage,
     Refused,
@@ -138,8 +137,8 @@ class Publisher:
 
     # what the leader sends
 
-    def publish(self, frame: Frame, body: bytes, position: Position) -> None:
-        """Send a frame to every follower, and remember it for a while. The last one of an epoch goes by `final`."""
+    def publish(self, frame: Frame, body: bytes, position: Position, but_for: str = "") -> None:
+        """Send a frame to every follower but one, who has it already, and remember it for a while."""
         memory = self._memory
         kept = _Kept(body, position, frame.prev, frame.changes.cells)
         memory.append(kept)
@@ -148,10 +147,11 @@ class Publisher:
             oldest = memory.popleft()
             self._memory_bytes -= len(oldest.body)
             self._base.update(oldest.cells)
-        if self._followers and frame.kind != "yield":
+        if self._followers:
             plain = leader_codec.encode(FrameSent(body, position))
             for follower in tuple(self._followers.values()):
-                self._deliver(follower, kept, frame.changes, plain)
+                if follower.worker != but_for:
+                    self._deliver(follower, kept, frame.changes, plain)
 
     def noted(self, opened: Opened | None, closed: str = "") -> None:
         """Tell the followers of a decision."""
@@ -162,21 +162,6 @@ class Publisher:
         follower = self._followers.get(worker)
         if follower is not None:
             self._put(follower, leader_codec.encode(Brace(order)))
-
-    def final(
-        self, to: str, order: int, deployment: int, pending: list[Item], hand: Callable[[bytes], bool]
-    ) -> bool:
-        """Give the newest frame as the final one to the heir, by `hand` if that can, and as any other to the rest.
-
-        Returns False when the heir cannot be reached.
-        """
-        kept = self._memory[-1]
-        final = leader_codec.encode(Final(order, deployment, kept.body, kept.position, pending))
-        sent = hand(final) or self._send(to, final)
-        for follower in tuple(self._followers.values()):
-            if follower.worker != to:
-                self._deliver(follower, kept)
-        return sent
 
     def failing(self, reason: str) -> None:
         self._broadcast(Failing(reason))

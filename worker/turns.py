@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import msgspec
 
 from ..protocol import duration
+from ..protocol.changes import NOTHING
 from ..protocol.frame import Armed, Frame, Item, Kind, Led, Timing, Traffic, Yielded, encode_frame
 from ..protocol.grid import (
     STEP_THRESHOLD,
@@ -280,12 +281,36 @@ class Turns:
         self.open = False
         self.current = None
 
-    def yield_frame(self, to: str, order: int) -> Frame:
-        """Close the epoch: the frame after which this process cannot tick."""
-        mono = self._mono()
-        timing = Timing(ended=self._wall(), mono=mono)
-        seq = -1 if self._replica.seq is None else self._replica.seq
-        return self._emit("yield", seq, timing, (), Yielded(to, order, mono), None)
+    def close_epoch(self, to: str, order: int) -> None:
+        """Write the frame after which this process cannot tick. Nothing was changed since `check_untouched`.
+
+        What does not keep the heir waiting is done in `closed`.
+        """
+        replica, mono = self._replica, self._mono()
+        frame = Frame(
+            epoch=replica.epoch,
+            number=replica.number + 1,
+            seq=-1 if replica.seq is None else replica.seq,
+            kind="yield",
+            schema=replica.schema,
+            prev=replica.digest,
+            timing=Timing(ended=self._wall(), mono=mono),
+            changes=NOTHING,
+            traffic=replica.inbox.traffic(()) or _QUIET,
+            timers=replica.timers.take_changes(),
+            about=Yielded(to, order, mono),
+        )
+        body = encode_frame(frame)
+        if len(body) > MAX_FRAME:
+            raise self._too_large(frame, len(body))
+        self.closing = frame, body, self._keeper.append(RecordKind.FRAME, body)
+
+    def closed(self, heir: str) -> None:
+        """The frame of `close_epoch` is on its way to the heir."""
+        closing, self.closing = self.closing, None
+        if closing is not None:
+            self._replica.advance(*closing)
+            self._publisher.publish(*closing, but_for=heir)
 
     def reset_frame(self) -> Frame:
         """Say that the state is this process's own again, whole, whatever the frames before said."""
@@ -447,7 +472,7 @@ class Turns:
         seq: int,
         timing: Timing,
         applied: tuple[str, ...],
-        about: Led | Yielded | None,
+        about: Led | None,
         paused: bool | None,
         settings: bytes | None = None,
     ) -> Frame:

@@ -208,7 +208,7 @@ def _blocks() -> int:
 def a_blackout(rows: int) -> int:
     """Functions called from the old leader's last frame to the new one able to tick."""
     calls, open_ = 0, False
-    begin, end = Turns.yield_frame.__code__, Leading.take_over.__code__
+    begin, end = Turns.close_epoch.__code__, Leading.take_over.__code__
 
     def note(frame: Any, event: str, argument: Any) -> None:
         nonlocal calls, open_

@@ -38,7 +38,7 @@ def _wrap(owner: Any, name: str, before: str, after: str) -> None:
 
 
 # Some of them are the worker's own affair and have other names one day: then the figure says which is missing.
-_wrap(turns.Turns, "yield_frame", "boundary", "frame made")
+_wrap(turns.Turns, "close_epoch", "boundary", "frame made")
 _wrap(lease.Lease, "drop", "", "lease dropped")
 _wrap(baton.socket, "send", "", "sent")
 _wrap(following.Following, "receive", "received", "")
