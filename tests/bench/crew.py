@@ -29,6 +29,7 @@ from neverblink.protocol.link import (
     Ready,
     Rehearsed,
     Report,
+    Retire,
     Run,
     Stop,
     SupervisorMessage,
@@ -213,7 +214,11 @@ class Crew:
     # the end
 
     def stop(self) -> None:
-        """Stop the bot; then its journal is whole."""
+        """Stop the bot; then its journal is whole. The others leave first: one that guards would take the bot over."""
+        for worker, process in self.processes.items():
+            if worker != self.leader and process.poll() is None:
+                self.send(worker, Retire())
+                process.wait(WITHIN)
         self.send(self.leader, Stop())
         self.processes[self.leader].wait(WITHIN)
 

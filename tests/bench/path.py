@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from neverblink.protocol.link import Retire
-
 from .blackout import alternate
 from .crew import Crew
 from .figure import Figure, Scale, number
@@ -34,10 +32,6 @@ def measure(scale: Scale, tmp: Path) -> Figure:
         crew.lead(crew.start())
         crew.follow(crew.start())
         alternate(crew, handoffs)
-        for worker, process in crew.processes.items():
-            if worker != crew.leader:
-                crew.send(worker, Retire())
-                process.wait(10)
         crew.stop()
     paths = _paths(tmp)
     figure = Figure(
