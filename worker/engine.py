@@ -41,10 +41,10 @@ from .turns import Bot
 __all__ = ["Engine"]
 
 _RETRY = 20_000_000
-_LEAD_PART = 50
-_LEAD_AT_MOST = 500_000
-"""A leader is awake this long before a turn is due: so large a part of the interval, which is what it can cost of a
-core, and no longer than it takes to be woken and to make ready."""
+_LEAD_PART = 25
+_LEAD_AT_MOST = 5_000_000
+"""A leader is awake before a turn is due, as long as being woken and making ready takes, and no longer than this part of
+the interval, which is what it can cost of a core."""
 
 
 class Engine:

@@ -7,7 +7,8 @@ which is readable when any of those in it is: the time-out of `epoll_wait` is in
 as exact as the kernel's timers, give or take a thousandth of the time.
 
 Being woken takes a while, and what runs then finds nothing in the processor's caches. So an alarm may be armed with a
-lead: the selector wakes that much earlier, has whoever rings make ready, and waits for the moment awake.
+lead: the selector wakes that much earlier, or less where it is mostly woken sooner, has whoever rings make ready, and
+waits for the moment awake.
 """
 
 from __future__ import annotations
@@ -26,6 +27,9 @@ _PR_SET_TIMERSLACK = 29
 _LONG = 20_000_000
 """A wait longer than this is ended early and continued: a thousandth of what is left is exact enough."""
 _FD_SETSIZE = 1024
+_SLOW_AT_FIRST = 100_000
+_LEAD_FOR_SLOW = 2
+"""So many times what being woken takes lately is enough for it and for making ready."""
 
 
 class AlarmSelector(EpollSelector):
@@ -39,6 +43,8 @@ class AlarmSelector(EpollSelector):
         """Called before that, when there is time: the alarm rings at once after it, and nothing runs in between."""
         self.failed: Callable[[Exception], None] | None = None
         """Told what that raised; without it, whoever waits is."""
+        self.slow = _SLOW_AT_FIRST
+        """How long after it was to wake it has woken, ns: nearer to the worst than to the least of late."""
         self._at = 0
         self._early = 0
         """When to wake for it."""
@@ -51,10 +57,10 @@ class AlarmSelector(EpollSelector):
     def arm(self, at: int, lead: int = 0) -> None:
         """Ring at monotonic time `at` (ns), instead of any moment set before; at once when that is past.
 
-        Wake `lead` ns before, and wait for the moment awake: the loop does nothing else in that time.
+        Wake before, by at most `lead` ns, and wait for the moment awake: the loop does nothing else in that time.
         """
         self._at = max(at, 1)
-        self._early = self._at - lead
+        self._early = self._at - min(lead, _LEAD_FOR_SLOW * self.slow)
 
     def disarm(self) -> None:
         """Do not ring."""
@@ -81,6 +87,10 @@ class AlarmSelector(EpollSelector):
             if select.select((self._fd,), (), (), wait / 1e9)[0]:
                 return super().select(0)
             now = monotonic_ns()
+            if now >= until:
+                # Quickly up and slowly down again: it settles at what seven of eight stay below.
+                apart = now - until - self.slow
+                self.slow += apart // 4 if apart > 0 else apart // 32
         if now >= self._early:
             if now < at:
                 self.nears()

@@ -104,5 +104,5 @@ def test_a_report_comes_when_no_turn_is_due(bot: Filed) -> None:
     assert bot.engine.left is None
 
 
-def test_only_a_leader_has_a_lead_of_at_most_a_fiftieth_of_the_interval(bot: Filed) -> None:
-    assert 0 < bot.engine.lead <= INTERVAL // 50
+def test_only_a_leader_has_a_lead_of_at_most_a_25th_of_the_interval(bot: Filed) -> None:
+    assert 0 < bot.engine.lead <= INTERVAL // 25

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import select
 import time
 
 import pytest
@@ -37,6 +38,7 @@ def test_with_a_lead_it_has_all_made_ready_and_still_rings_when_it_is_time(selec
     selector.rings = lambda: rang.append(time.monotonic_ns())
     at = time.monotonic_ns() + 100 * MS
     # So long that it is awake in time, whatever else the machine does.
+    selector.slow = 45 * MS
     selector.arm(at, lead=90 * MS)
     while not rang:
         assert selector.select(10) == []
@@ -52,6 +54,51 @@ def test_where_it_is_late_there_is_nothing_to_make_ready(selector: AlarmSelector
     selector.arm(time.monotonic_ns() - 1, lead=MS)
     selector.select(1)
     assert done == ["rings"]
+    selector.close()
+
+
+def test_who_is_woken_soon_is_not_awake_long_before(selector: AlarmSelector) -> None:
+    woke: list[int] = []
+    rang: list[int] = []
+    selector.nears = lambda: woke.append(time.monotonic_ns())
+    selector.rings = lambda: rang.append(time.monotonic_ns())
+    selector.slow = MS // 10
+    at = time.monotonic_ns() + 20 * MS
+    selector.arm(at, lead=20 * MS)
+    while not rang:
+        selector.select(10)
+    assert all(at - when <= MS // 5 for when in woke)
+    selector.close()
+
+
+def test_how_long_being_woken_takes_is_learnt(
+    selector: AlarmSelector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [0]
+
+    def woken_late(late: int) -> None:
+        """Wait for an alarm, and be woken `late`."""
+
+        def wait(*_: object) -> tuple[list[int], list[int], list[int]]:
+            now[0] = at + late
+            return [], [], []
+
+        at = now[0] + 10 * MS
+        monkeypatch.setattr(select, "select", wait)
+        selector.arm(at)
+        selector.select(10)
+
+    monkeypatch.setattr("neverblink.worker.loop.monotonic_ns", lambda: now[0])
+    for _ in range(50):
+        woken_late(MS)
+    assert 0.9 * MS < selector.slow <= MS
+    for turn in range(400):
+        woken_late(MS if turn % 8 == 0 else MS // 10)
+    # Seven of eight are below it, and one is above.
+    assert MS // 10 < selector.slow < MS
+    for _ in range(400):
+        woken_late(MS // 10)
+    assert MS // 10 <= selector.slow < MS // 8
     selector.close()
 
 
