@@ -15,6 +15,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from pathlib import Path
 from select import POLLIN, poll
 from socket import AF_UNIX, SOCK_DGRAM, SOCK_NONBLOCK, socket
 from time import monotonic_ns, sleep
@@ -42,7 +43,7 @@ class BatonLike(Protocol):
 
     def expect(self) -> None: ...
     def relax(self) -> None: ...
-    def reach(self, worker: str) -> None: ...
+    def reach(self, worker: str, pid: int) -> None: ...
     def hand(self, data: bytes) -> bool: ...
 
 
@@ -51,7 +52,7 @@ class NoBaton:
 
     def expect(self) -> None: ...
     def relax(self) -> None: ...
-    def reach(self, worker: str) -> None: ...
+    def reach(self, worker: str, pid: int) -> None: ...
 
     def hand(self, data: bytes) -> bool:
         return False
@@ -137,9 +138,10 @@ class Baton:
 
     # the leader's end
 
-    def reach(self, worker: str) -> None:
-        """Make ready to hand it to `worker`."""
+    def reach(self, worker: str, pid: int) -> None:
+        """Make ready to hand it to `worker`, which is process `pid`."""
         self._let_go()
+        _leave_core_of(pid)
         theirs = socket(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK)
         try:
             theirs.connect(self._path_of(baton_name(worker)))
@@ -184,6 +186,21 @@ class Baton:
         finally:
             os.umask(before)
         return ours
+
+
+def _leave_core_of(pid: int) -> None:
+    """Go on on another core than the one where `pid` runs: it looks for what we are about to hand over."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_bytes()
+        # Field 39, the core it ran on last (proc_pid_stat(5)); the second one may hold anything but the last bracket.
+        core = int(stat[stat.rindex(b")") + 1 :].split()[36])
+        allowed = os.sched_getaffinity(0)
+        if others := allowed - {core}:
+            os.sched_setaffinity(0, others)
+            # It was moved, if need be, and does not move back by itself.
+            os.sched_setaffinity(0, allowed)
+    except (OSError, ValueError, IndexError):
+        pass
 
 
 def _a_core_is_free() -> bool:

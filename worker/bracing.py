@@ -28,6 +28,7 @@ class Speaks(Protocol):
 
     def brace(self, worker: str, order: int) -> None: ...
     def said_to(self, worker: str) -> int: ...
+    def pid_of(self, worker: str) -> int: ...
 
 
 class Bracing:
@@ -70,7 +71,7 @@ class Bracing:
         if order == self._order and self.until:
             self.until = 0
             self._answered = self._clock.mono()
-            self._baton.reach(worker)
+            self._baton.reach(worker, self._publisher.pid_of(worker))
 
     def hand(self, order: int, to: str, final: bytes) -> bool:
         """Hand the final frame straight to the heir; return whether it has it."""

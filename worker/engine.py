@@ -43,8 +43,8 @@ __all__ = ["Engine"]
 _RETRY = 20_000_000
 _LEAD_PART = 25
 _LEAD_AT_MOST = 5_000_000
-"""A leader is awake before a turn is due, as long as being woken and making ready takes, and no longer than this part of
-the interval, which is what it can cost of a core."""
+"""A leader is awake before a turn is due, as long as being woken and making ready takes, and no longer than this part
+of the interval, which is what it can cost of a core."""
 
 
 class Engine:

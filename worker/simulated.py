@@ -178,7 +178,7 @@ class SimulatedBaton:
     def relax(self) -> None:
         self.expected = False
 
-    def reach(self, worker: str) -> None:
+    def reach(self, worker: str, pid: int) -> None:
         self._heir = worker
 
     def hand(self, data: bytes) -> bool:

@@ -39,7 +39,7 @@ def leader(path_of: Callable[[str], str]) -> Iterator[Baton]:
 
 def test_what_is_handed_over_is_received_as_it_was(heir: Baton, leader: Baton) -> None:
     heir.expect()
-    leader.reach("w2")
+    leader.reach("w2", os.getpid())
     whole = os.urandom(100_000)
     assert leader.hand(b"first")
     assert leader.hand(whole)
@@ -56,8 +56,8 @@ def test_an_heir_that_looks_finds_it_without_sleeping(
     heir.expect()
     assert heir.expected
     hands = "import sys; from neverblink.worker.baton import Baton; old = Baton('w1', sys.argv[1].__add__); "
-    hands += "old.reach('w2'); assert old.hand(b'final')"
-    old = subprocess.Popen([sys.executable, "-c", hands, path_of("")])
+    hands += "old.reach('w2', int(sys.argv[2])); assert old.hand(b'final')"
+    old = subprocess.Popen([sys.executable, "-c", hands, path_of(""), str(os.getpid())])
     found: bytes | None = None
     while not found:
         # Whoever is kept from looking by others gives up, and would be woken.
@@ -94,7 +94,7 @@ def test_where_no_core_is_free_an_heir_does_not_look_and_can_still_be_woken(
     # Whoever runs it learns from this that there is a descriptor to listen to.
     assert heir.expected
     assert heir.wait(()) is None
-    leader.reach("w2")
+    leader.reach("w2", os.getpid())
     assert leader.hand(b"final")
     assert heir.fileno() >= 0
     assert heir.receive() == b"final"
@@ -102,24 +102,24 @@ def test_where_no_core_is_free_an_heir_does_not_look_and_can_still_be_woken(
 
 def test_an_heir_that_is_not_there_is_not_handed_anything(heir: Baton, leader: Baton) -> None:
     assert not leader.hand(b"final")
-    leader.reach("w2")
+    leader.reach("w2", os.getpid())
     assert not leader.hand(b"final")
     heir.expect()
-    leader.reach("w2")
+    leader.reach("w2", os.getpid())
     heir.forget()
     assert not leader.hand(b"final")
 
 
 def test_what_does_not_fit_into_a_datagram_is_refused(heir: Baton, leader: Baton) -> None:
     heir.expect()
-    leader.reach("w2")
+    leader.reach("w2", os.getpid())
     assert not leader.hand(bytes(300_000))
     assert heir.receive() is None
 
 
 def test_an_heir_that_takes_nothing_in_makes_nobody_wait(heir: Baton, leader: Baton) -> None:
     heir.expect()
-    leader.reach("w2")
+    leader.reach("w2", os.getpid())
     taken = 0
     while leader.hand(bytes(50_000)):
         taken += 1
@@ -128,7 +128,7 @@ def test_an_heir_that_takes_nothing_in_makes_nobody_wait(heir: Baton, leader: Ba
 
 def test_what_another_leader_has_left_there_is_forgotten(heir: Baton, leader: Baton) -> None:
     heir.expect()
-    leader.reach("w2")
+    leader.reach("w2", os.getpid())
     assert leader.hand(b"of the leader before")
     heir.forget()
     assert not heir.expected
@@ -143,9 +143,18 @@ def test_a_socket_that_a_killed_worker_has_left_is_not_in_the_way(
     left.bind(path_of("w2.baton.sock"))
     left.close()
     heir.expect()
-    leader.reach("w2")
+    leader.reach("w2", os.getpid())
     assert leader.hand(b"final")
     assert heir.receive() == b"final"
+
+
+def test_a_leader_may_use_the_cores_it_could_use_before(heir: Baton, leader: Baton) -> None:
+    before = os.sched_getaffinity(0)
+    heir.expect()
+    for pid in (os.getpid(), 0, 2**22 + 1):
+        leader.reach("w2", pid)
+        assert os.sched_getaffinity(0) == before
+        assert leader.hand(b"final")
 
 
 def test_it_is_this_users_alone_and_gone_in_the_end(heir: Baton, path_of: Callable[[str], str]) -> None:

@@ -25,6 +25,9 @@ class Said:
         self.braced.append(order)
         self.said += 1
 
+    def pid_of(self, worker: str) -> int:
+        return 77
+
     def said_to(self, worker: str) -> int:
         return self.said
 
@@ -34,7 +37,8 @@ class Hands(NoBaton):
         self.reached = ""
         self.handed: list[bytes] = []
 
-    def reach(self, worker: str) -> None:
+    def reach(self, worker: str, pid: int) -> None:
+        assert pid == 77
         self.reached = worker
 
     def hand(self, data: bytes) -> bool:

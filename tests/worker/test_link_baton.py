@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
@@ -74,7 +75,7 @@ def heir(tmp_path: Path) -> Iterator[Heir]:
 
 def test_an_heir_that_looks_takes_it_in_at_once(heir: Heir) -> None:
     heir.link.baton.expect()
-    heir.old.reach("w2")
+    heir.old.reach("w2", os.getpid())
     assert heir.old.hand(leader_codec.encode(FINAL))
     assert heir.link.look()
     assert heir.heard.by_leader == [FINAL]
@@ -92,7 +93,7 @@ def test_an_heir_that_has_stopped_looking_is_woken_by_it(
     while heir.link.look():
         pass
     assert not heir.link.baton.expected
-    heir.old.reach("w2")
+    heir.old.reach("w2", os.getpid())
     assert heir.old.hand(leader_codec.encode(FINAL))
     before = heir.stirred
     while not heir.heard.by_leader:
@@ -103,7 +104,7 @@ def test_an_heir_that_has_stopped_looking_is_woken_by_it(
 
 def test_what_is_no_message_is_passed_over(heir: Heir) -> None:
     heir.link.baton.expect()
-    heir.old.reach("w2")
+    heir.old.reach("w2", os.getpid())
     assert heir.old.hand(b"\xc1 nonsense")
     assert heir.old.hand(leader_codec.encode(FINAL))
     while not heir.heard.by_leader:
@@ -113,7 +114,7 @@ def test_what_is_no_message_is_passed_over(heir: Heir) -> None:
 
 def test_whoever_turns_to_another_leader_forgets_what_the_one_before_has_handed_over(heir: Heir) -> None:
     heir.link.baton.expect()
-    heir.old.reach("w2")
+    heir.old.reach("w2", os.getpid())
     while heir.link.look():
         pass
     assert heir.old.hand(leader_codec.encode(FINAL))
