@@ -42,6 +42,7 @@ from neverblink.protocol.wire import Codec, WireError
 from neverblink.supervisor import config
 from neverblink.supervisor.arrival import journal_left
 from neverblink.supervisor.audit import audit
+from neverblink.supervisor.cli import typed
 from neverblink.supervisor.cli.audit import bound
 from neverblink.supervisor.cli.check import read_finding
 from neverblink.supervisor.cli.errors import BadInput
@@ -302,6 +303,17 @@ _LEASE = lease.encode_record(lease.Holder(2, 4650, 890001, "w-1")) + lease.encod
     lease.Holder(3, 4711, 900123, "w-2")
 )
 
+_WANTED = {
+    "properties": {
+        "count": {"type": "integer"},
+        "note": {"type": "string"},
+        "on": {"type": "boolean"},
+        "some": {"type": "array", "items": {"type": "integer"}},
+        "by": {"type": "object"},
+        "of": {"enum": ["a", "b"]},
+        "either": {"anyOf": [{"type": "number"}, {"type": "null"}]},
+    }
+}
 _CHECKED = config.Config(Path("/p/neverblink.toml"), "b", "bot:B", "python3")
 
 TARGETS: dict[str, Target] = {
@@ -466,6 +478,20 @@ TARGETS: dict[str, Target] = {
         (BadInput,),
         _said("a=1", '{"a":[1]}'),
     ),
+    "typed value": Target(
+        _texts(lambda text: typed.read((text,), _WANTED)),
+        (BadInput,),
+        _said(
+            "count=7",
+            "on=true",
+            'note="text"',
+            "some=[1,2]",
+            'by={"a":null}',
+            "count=1e400",
+            "of=b",
+            "either=7",
+        ),
+    ),
 }
 
 FILES: dict[str, tuple[str, ...] | str] = {
@@ -494,6 +520,7 @@ FILES: dict[str, tuple[str, ...] | str] = {
     "supervisor/cli/check.py": ("check's finding",),
     "supervisor/cli/log_reading.py": ("log line",),
     "supervisor/cli/steer.py": ("arguments",),
+    "supervisor/cli/typed.py": ("typed value",),
     "supervisor/client.py": ("answer", "status answered", "deployment answered"),
     "supervisor/config.py": ("configuration", "pyproject"),
     "supervisor/demo/bots/sniper/exchange.py": "the demo's bot listens to the demo's exchange",
@@ -501,6 +528,7 @@ FILES: dict[str, tuple[str, ...] | str] = {
     "supervisor/demo/venue.py": "the demo's exchange is asked by the demo's bot alone",
     "supervisor/demo/world.py": "the demo reads what the demo's processes say",
     "supervisor/environments.py": "its own stamp, without which an environment counts as not there",
+    "supervisor/files/bell.py": "what the kernel says of a directory",
     "supervisor/files/clerk.py": "its own answers, of which it believes nothing that cannot be decoded",
     "supervisor/export.py": ("export", "export of whole records"),
     "supervisor/history.py": ("history",),
