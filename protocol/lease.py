@@ -19,6 +19,7 @@ from zlib import crc32
 import msgspec
 
 from .errors import NeverblinkError
+from .process_stat import field_of
 
 __all__ = [
     "FILE_SIZE",
@@ -140,10 +141,8 @@ def lock_owner(answer: bytes) -> int | None:
 
 
 def started_of(stat: bytes) -> int:
-    """The start time in the bytes of a /proc/PID/stat (whose second field may itself hold blanks and
-    brackets).
-    """
-    return int(stat[stat.rindex(b")") + 1 :].split()[19])
+    """The start time in the bytes of a /proc/PID/stat."""
+    return int(field_of(stat, 22))
 
 
 def _decode(slot: bytes, start: int) -> Holder:

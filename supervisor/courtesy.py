@@ -13,6 +13,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from ..protocol.process_stat import field_of
+
 __all__ = ["Courtesy", "last_core"]
 
 
@@ -68,6 +70,5 @@ class Courtesy:
 
 
 def last_core(pid: int) -> int:
-    """The core a process last ran on (field 39 of /proc/PID/stat). Raises OSError when there is no such process."""
-    stat = Path(f"/proc/{pid}/stat").read_bytes()
-    return int(stat[stat.rindex(b")") + 1 :].split()[36])
+    """The core a process last ran on. Raises OSError when there is no such process."""
+    return int(field_of(Path(f"/proc/{pid}/stat").read_bytes(), 39))

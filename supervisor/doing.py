@@ -11,6 +11,8 @@ from pathlib import Path
 
 import msgspec
 
+from ..protocol.process_stat import field_of
+
 __all__ = ["Doing", "doing"]
 
 _TICK = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
@@ -31,9 +33,9 @@ def doing(pid: int) -> Doing | None:
     """What process `pid` is doing, None when there is none."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_bytes()
-        fields = stat[stat.rindex(b")") + 1 :].split()
         status = Path(f"/proc/{pid}/status").read_bytes()
         tracer = status.partition(b"\nTracerPid:")[2].split()[0]
-        return Doing(fields[0].decode(), (int(fields[11]) + int(fields[12])) * _TICK, int(tracer))
+        ticks = int(field_of(stat, 14)) + int(field_of(stat, 15))
+        return Doing(field_of(stat, 3).decode(), ticks * _TICK, int(tracer))
     except (OSError, ValueError, IndexError):
         return None

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ..protocol.lease import started_of
+from ..protocol.process_stat import field_of
 
 __all__ = ["Adopted", "Process", "alive", "describe_exit", "started_at"]
 
@@ -114,8 +115,7 @@ def alive(pid: int, started: int) -> bool:
     """Whether this very process still runs: not only the number, and not a zombie that nobody has reaped."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_bytes()
-        state = stat[stat.rindex(b")") + 1 :].split()[0]
-        return started_of(stat) == started and state not in (b"Z", b"X")
+        return started_of(stat) == started and field_of(stat, 3) not in (b"Z", b"X")
     except (OSError, ValueError, IndexError):
         return False
 

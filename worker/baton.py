@@ -22,8 +22,9 @@ from time import monotonic_ns, sleep
 from typing import Protocol
 
 from ..protocol.endpoint import EndpointError
+from ..protocol.process_stat import field_of
 
-__all__ = ["Baton", "BatonLike", "NoBaton", "baton_name"]
+__all__ = ["Baton", "BatonLike", "NoBaton"]
 
 _LOOKS_FOR = 5_000_000
 """Several times what it takes a leader to hear that its heir is ready, and to come to a boundary."""
@@ -134,7 +135,7 @@ class Baton:
         if ours is not None:
             ours.close()
             with suppress(OSError):
-                os.unlink(self._path_of(baton_name(self._me)))
+                os.unlink(self._path_of(_name_of(self._me)))
 
     # the leader's end
 
@@ -144,7 +145,7 @@ class Baton:
         _leave_core_of(pid)
         theirs = socket(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK)
         try:
-            theirs.connect(self._path_of(baton_name(worker)))
+            theirs.connect(self._path_of(_name_of(worker)))
         except (OSError, EndpointError):
             theirs.close()
         else:
@@ -175,7 +176,7 @@ class Baton:
         # The mode of the file is the umask's to say, and the directory is this user's alone in any case.
         before = os.umask(0o177)
         try:
-            path = self._path_of(baton_name(self._me))
+            path = self._path_of(_name_of(self._me))
             with suppress(FileNotFoundError):
                 # Of a worker of this name that was killed.
                 os.unlink(path)
@@ -191,9 +192,8 @@ class Baton:
 def _leave_core_of(pid: int) -> None:
     """Go on on another core than the one where `pid` runs: it looks for what we are about to hand over."""
     try:
-        stat = Path(f"/proc/{pid}/stat").read_bytes()
-        # Field 39, the core it ran on last (proc_pid_stat(5)); the second one may hold anything but the last bracket.
-        core = int(stat[stat.rindex(b")") + 1 :].split()[36])
+        # The core it ran on last.
+        core = int(field_of(Path(f"/proc/{pid}/stat").read_bytes(), 39))
         allowed = os.sched_getaffinity(0)
         if others := allowed - {core}:
             os.sched_setaffinity(0, others)
@@ -215,6 +215,6 @@ def _a_core_is_free() -> bool:
     return running <= len(os.sched_getaffinity(0)) != 1
 
 
-def baton_name(worker: str) -> str:
+def _name_of(worker: str) -> str:
     """The name of a worker's socket in `run/`."""
     return f"{worker}.baton.sock"
