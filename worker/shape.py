@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import types
 import typing
 from collections.abc import Callable, Iterable, Iterator
 from operator import attrgetter
@@ -194,7 +195,7 @@ def _table_field(name: str, attr: str, key_type: Any, row_type: Any) -> TableFie
         row_type if _is_struct(row_type) else None,
         msgspec.msgpack.Decoder(key_type).decode,
         msgspec.msgpack.Decoder(row_type).decode,
-        msgspec.msgpack.Decoder(dict[key_type, row_type]).decode,
+        msgspec.msgpack.Decoder(types.GenericAlias(dict, (key_type, row_type))).decode,
     )
 
 
