@@ -10,7 +10,7 @@ A frame is encoded once. The same bytes go to the followers, into the journal an
 from __future__ import annotations
 
 from hashlib import blake2b
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -85,7 +85,7 @@ class Armed(msgspec.Struct, frozen=True, array_like=True):
     """A timer that waits: due at a wall-clock time (ns), and again each `every` ns when that is not zero."""
 
     due: int
-    every: int = 0
+    every: Annotated[int, msgspec.Meta(ge=0)] = 0
 
 
 class Traffic(msgspec.Struct, frozen=True, array_like=True):

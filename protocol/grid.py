@@ -14,6 +14,7 @@ Pure: times come in as `int` nanoseconds, wall times since the UTC epoch.
 
 from __future__ import annotations
 
+import sys
 from typing import Literal
 
 import msgspec
@@ -45,7 +46,7 @@ SLEW_PPM = 500
 
 
 class GridError(NeverblinkError, ValueError):
-    """An interval that makes no grid; `value` is what was given."""
+    """An interval that makes no grid, or a gap that is no range; `value` is what was given."""
 
     def __init__(self, message: str, value: object) -> None:
         super().__init__(message)
@@ -56,12 +57,22 @@ class Gap(msgspec.Struct, frozen=True):
     """Indices `first` to `last`, both included, that did not run.
 
     `skipped`: the bot's own overrun. `missed`: nobody could run them. `cause` is for people.
+
+    Raises `GridError` when `last` lies before `first`, or so far behind it that the length has no 64-bit integer. A
+    decoder reports that as data of the wrong type, so no reader of a frame meets such a gap.
     """
 
     first: int
     last: int
     kind: GapKind
     cause: str
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.last - self.first < sys.maxsize:
+            raise GridError(
+                f"a gap from {self.first} to {self.last}: expected the last index at or after the first",
+                (self.first, self.last),
+            )
 
     def __len__(self) -> int:
         return self.last - self.first + 1

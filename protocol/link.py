@@ -8,7 +8,7 @@ the operator's eyes, and nothing that keeps the bot safe depends on it; it is to
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -100,7 +100,7 @@ class Hello(msgspec.Struct, frozen=True, tag="hello"):
     protocol: VersionRange
     release: str
     schema: Schema
-    interval: int
+    interval: Annotated[int, msgspec.Meta(ge=0)]
     windows: tuple[WindowSpec, ...]
     python: str
     neverblink: str
@@ -216,7 +216,7 @@ class Handed(msgspec.Struct, frozen=True, tag="handed"):
     seq: int
     late: int
     blackout: int
-    missed: int
+    missed: Annotated[int, msgspec.Meta(ge=0)]
     """Grid indices before it that nobody ran."""
     in_doubt: tuple[Doubt, ...] = ()
     """Decisions that a dead leader left open, as the bot was told."""

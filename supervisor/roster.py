@@ -24,7 +24,7 @@ from ..protocol.link import (
     Report,
     WorkerMessage,
 )
-from ..protocol.window import Window, WindowError
+from ..protocol.window import Window, readable
 
 __all__ = ["Ended", "Member", "Roster"]
 
@@ -117,7 +117,7 @@ class Member:
                 self.hello = message
                 # One that was found by its lease alone says itself what it runs.
                 self.release = self.release or message.release
-                self.windows = _windows(message)
+                self.windows = tuple(readable(message.windows))
             case Report():
                 if message.role == "leading" and not self.leads:
                     self.leads_since = at
@@ -173,14 +173,3 @@ class Roster:
         """The worker that ended last of those that ended badly."""
         failed = [member for member in self._members.values() if member.ended_badly]
         return max(failed, key=lambda member: member.ended.at if member.ended else 0, default=None)
-
-
-def _windows(hello: Hello) -> tuple[Window, ...]:
-    found: list[Window] = []
-    for spec in hello.windows:
-        try:
-            found.append(Window.of(spec))
-        except WindowError:
-            # A window of a newer release, or nonsense: the worker guards it, we only can't show when it opens.
-            continue
-    return tuple(found)

@@ -16,7 +16,7 @@ import msgspec
 from ...protocol import duration
 from ...protocol.duration import DurationError
 from ...protocol.journal import Entry
-from ...protocol.window import Window, WindowError, WindowSpec
+from ...protocol.window import Window, WindowError, WindowSpec, readable
 from ..audit import audit as judge
 from ..audit_report import INVARIANTS, Death, Missing, Report, Transfer
 from ..audit_scope import Bound, Moment, Seq
@@ -30,7 +30,7 @@ from .screen import Screen, columns
 from .verb import Done, verb
 from .words import clock, count, last
 
-__all__ = ["audit", "bound", "show", "watched"]
+__all__ = ["audit", "bound", "show", "span", "watched"]
 
 _LINES = 10
 _DIGITS = 19
@@ -57,16 +57,26 @@ def audit(here: Here, since: str, until: str, said: tuple[str, ...]) -> Done:
     directory = here.home.journal
     if not segments(directory):
         raise BadInput(f"home {here.home.path}: there is no journal here yet: it begins with `neverblink up`")
-    now = time.time_ns()
+    first, last = span(since, until, time.time_ns())
     report = judge(
         watched(read_journal(directory), directory, here.screen),
         windows=[_window(text) for text in said] if said else _known_windows(here),
-        since=bound("--since", since, now),
-        until=bound("--until", until, now),
+        since=first,
+        until=last,
     )
     _explain(here, report.deaths)
     show(report, here.screen)
     return Done(msgspec.to_builtins(report, str_keys=True), Exit.DONE if report.ok else Exit.BROKEN)
+
+
+def span(since: str, until: str, now: int) -> tuple[Bound | None, Bound | None]:
+    """The two bounds as they were written; raise `BadInput` when one is none, or the first lies after the last."""
+    first, last = bound("--since", since, now), bound("--until", until, now)
+    if first is not None and last is not None and type(first) is type(last) and first.value > last.value:
+        raise BadInput(
+            f"--since {since} lies after --until {until}: there is nothing between them; exchange the two"
+        )
+    return first, last
 
 
 def bound(option: str, text: str, now: int) -> Bound | None:
@@ -253,7 +263,7 @@ def _known_windows(here: Here) -> Iterable[Window]:
     if past is None:
         return ()
     with past:
-        return [Window.of(spec) for spec in past.kept(WINDOWS, list[WindowSpec]) or ()]
+        return list(readable(past.kept(WINDOWS, list[WindowSpec]) or ()))
 
 
 def _past(here: Here) -> History | None:

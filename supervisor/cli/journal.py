@@ -14,7 +14,7 @@ import msgspec
 from ..export import export as exported
 from ..journal_reader import check_formats, read_journal, segments
 from ..survey import Check, Checked, Covered, survey
-from .audit import bound, watched
+from .audit import span, watched
 from .ending import say_json
 from .errors import BadInput
 from .exits import Exit
@@ -66,11 +66,11 @@ def export(here: Here, since: str, until: str, snapshots: bool) -> Done:
     as in `audit`.
     """
     directory = _there(here)
-    now = time.time_ns()
+    first, last = span(since, until, time.time_ns())
     lines = exported(
         read_journal(directory),
-        since=bound("--since", since, now),
-        until=bound("--until", until, now),
+        since=first,
+        until=last,
         snapshots=snapshots,
     )
     for line in lines:

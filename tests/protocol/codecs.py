@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import Any, cast, get_args
+from typing import Any, Literal, cast, get_args
 
 import msgspec
 from hypothesis import strategies as st
 from msgspec import inspect
+
+from neverblink.protocol.grid import Gap
 
 integers = st.integers(-(2**63), 2**64 - 1)
 anything = st.recursive(
@@ -50,9 +52,25 @@ def damaged(draw: st.DrawFn, whole: st.SearchStrategy[bytes]) -> bytes:
     return bytes(data)
 
 
+def _gap(first: int, more: int, kind: Literal["skipped", "missed"], cause: str) -> Gap:
+    return Gap(first, first + more, kind, cause)
+
+
+_gaps = st.builds(
+    _gap,
+    st.integers(-(2**63), 2**63 - 1),
+    st.integers(0, 2**62),
+    st.sampled_from(("skipped", "missed")),
+    st.text(max_size=12),
+)
+"""Not every pair of integers is a range."""
+
+
 def _values(info: inspect.Type) -> st.SearchStrategy[Any]:
     found: Any = info
     match info:
+        case inspect.StructType() if info.cls is Gap:
+            return _gaps
         case inspect.StructType():
             parts = {field.name: _values(field.type) for field in info.fields}
             return st.builds(info.cls, **parts)
@@ -66,6 +84,8 @@ def _values(info: inspect.Type) -> st.SearchStrategy[Any]:
             return st.lists(_values(found.item_type), max_size=3).map(tuple)
         case inspect.TupleType():
             return st.tuples(*(_values(part) for part in found.item_types))
+        case inspect.IntType(ge=int(least)):
+            return st.integers(least, 2**64 - 1)
         case inspect.BytesType(min_length=int()):
             return st.binary(min_size=found.min_length, max_size=found.max_length)
         case inspect.DictType():

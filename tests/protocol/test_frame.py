@@ -143,3 +143,25 @@ def test_a_removed_timer_is_told_from_one_that_did_not_change() -> None:
         {"gone": None, "on": Armed(5, 1)},
     )
     assert decode_frame(encode_frame(frame)).timers == {"gone": None, "on": Armed(5, 1)}
+
+
+# What msgpack can say of a gap: a range, or two integers that are none.
+bounds = st.integers(-(2**63), 2**64 - 1)
+
+
+@given(bounds, bounds)
+def test_no_reader_meets_a_gap_that_is_no_range(first: int, last: int) -> None:
+    gap = {"first": first, "last": last, "kind": "missed", "cause": ""}
+    plain: list[Any] = [1, 2, 3, "tick", [1, ""], GENESIS, [0, 0, 0, 0, 0, [gap]], [{}, {}]]
+    body = msgspec.msgpack.encode(plain)
+    if 0 <= last - first < 2**63 - 1:
+        assert len(decode_frame(body).timing.gaps[0]) == last - first + 1
+    else:
+        with pytest.raises(WireError, match="expected the last index at or after the first"):
+            decode_frame(body)
+
+
+def test_a_timer_with_a_negative_period_is_no_timer() -> None:
+    plain: list[Any] = [1, 2, 3, "tick", [1, ""], GENESIS, [], [{}, {}], [], {"exit": [5, -1]}]
+    with pytest.raises(WireError):
+        decode_frame(msgspec.msgpack.encode(plain))

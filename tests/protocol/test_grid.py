@@ -15,6 +15,12 @@ times = st.integers(-(2**61), 2**61)
 policies: st.SearchStrategy[Policy] = st.sampled_from(["skip", "catch-up"])
 
 
+@pytest.mark.parametrize(("first", "last"), [(5, 4), (0, -1), (-1, -(2**63)), (0, 2**63 - 1)])
+def test_a_gap_that_is_no_range_cannot_be_made(first: int, last: int) -> None:
+    with pytest.raises(GridError, match="the last index at or after the first"):
+        Gap(first, last, "missed", "gone")
+
+
 @given(grids, times)
 def test_every_moment_lies_in_exactly_one_slot(grid: Grid, t: int) -> None:
     seq = grid.seq_at(t)

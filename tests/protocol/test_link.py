@@ -85,6 +85,14 @@ def test_a_hello_of_another_protocol_can_be_read_and_answered() -> None:
     assert link.worker_codec.decode(msgspec.msgpack.encode(raw)) == hello
 
 
+@pytest.mark.parametrize("interval", [-1, -(2**63)])
+def test_a_hello_with_a_negative_interval_is_no_message(interval: int) -> None:
+    hello = link.Hello("b", "w", 1, 2, VersionRange(1, 1), "r", Schema(1, ""), 1, (), "3.11", "9.0")
+    raw: dict[str, Any] = msgspec.msgpack.decode(link.worker_codec.encode(hello))
+    with pytest.raises(WireError):
+        link.worker_codec.decode(msgspec.msgpack.encode(raw | {"interval": interval}))
+
+
 def test_more_than_the_limit_is_not_looked_at() -> None:
     with pytest.raises(WireError, match=f"at most {link.LINK_LIMIT}"):
         link.worker_codec.decode(bytes(link.LINK_LIMIT + 1))

@@ -116,12 +116,21 @@ def test_the_span_is_what_was_asked_for(home: Home) -> None:
     )
 
 
+@pytest.mark.parametrize("bounds", [("1259", "1250"), ("10m", "20m"), ("14:05:10", "14:05:09")])
+def test_a_span_that_ends_before_it_begins_is_refused(home: Home, bounds: tuple[str, str]) -> None:
+    life(home)
+    result = run(home, "--since", bounds[0], "--until", bounds[1])
+    assert result.exit_code == Exit.BAD_INPUT
+    assert result.stderr.startswith(f"neverblink: --since {bounds[0]} lies after --until {bounds[1]}: ")
+
+
 def test_windows_are_the_bots_own_or_those_asked_for(home: Home) -> None:
     life(home)
     assert told(home)["windows"] == {}
     with History.open(home.database, "foresight") as past:
         past.started("w1", "v1", 1, 1, home.logs / "w1.log", 1)
-        past.keep(WINDOWS, [WindowSpec("1m", "-20s", "-5s", name="minute")])
+        unreadable = WindowSpec("1m", "-90s", "-5s", name="of a later release")
+        past.keep(WINDOWS, [WindowSpec("1m", "-20s", "-5s", name="minute"), unreadable])
     found = told(home)["windows"]
     assert (found["minute"]["total"], found["minute"]["covered"]) == (3, 3)
     found = told(home, "--window", "2m,0s,10s", "--window", "1m,12s,21s")["windows"]

@@ -190,6 +190,7 @@ def test_export_takes_a_span_and_with_snapshots_the_state(home: Home, life: Life
     life.write(home.journal)
     found = lines(home, "--since", "1005", "--until", "1008")
     assert [one["seq"] for one in found if one["kind"] == "frame"] == [1005, 1006, 1007, 1008]
+    assert run(home, "export", "--since", "1008", "--until", "1005").exit_code == Exit.BAD_INPUT
     kinds = [one["kind"] for one in lines(home, "--snapshots")]
     assert kinds.count("snapshot") == 2
     (rows,) = [one for one in lines(home, "--snapshots") if one["kind"] == "rows"]
