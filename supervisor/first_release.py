@@ -48,7 +48,7 @@ class FirstRelease:
             )
             config = await asyncio.to_thread(load, pushed.path, Path(pushed.origin))
             return pushed, await self._prepared(pushed, config)
-        release = await asyncio.to_thread(self._releases.make, source, self._config.bot)
+        release = await asyncio.to_thread(self._releases.make, source, self._config.bot, warn=self._say)
         before = self._releases.current()
         self._releases.promote(release.id)
         if before is not None and self._digest(before) != release.digest:

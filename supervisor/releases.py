@@ -3,6 +3,7 @@
     releases/
         20261124T151404Z-1a2b3c4d/      the copy; its files are read-only, .release.json says where it came from.
                                         The second half is of the commit's id, or of the content's digest
+        .led/20261124T151404Z-1a2b3c4d  empty: the release has led
         current -> 2026…                what leads, and what did before: links for people and scripts,
         previous -> 2026…               moved atomically
         .new-…                          one that is being copied; left behind only by a crash, and then swept away
@@ -15,20 +16,21 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import threading
 import time
-from collections.abc import Callable, Collection, Generator
+from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
 
+from ..protocol import size
 from ..protocol.errors import NeverblinkError
 from ..protocol.wire import UNDECODABLE
 from .disk import need
 from .records import CommitNote
-from .tree import LED, MANIFEST, TreeError, copy_tree, digest_of, size_of
+from .release.ignore import FILE_NAME, Ignore, IgnoreError, Rule
+from .tree import LED, MANIFEST, Copied, TreeError, copy_tree, digest_of, remove_tree, size_of
 
 __all__ = [
     "AmbiguousRelease",
@@ -40,7 +42,9 @@ __all__ = [
 
 _NEW = ".new-"
 _OLD = ".old-"
+_LED = ".led"
 _SHOWN = 8
+_MOST_NAMED = 5
 
 
 class ReleaseError(NeverblinkError):
@@ -119,13 +123,19 @@ class Releases:
         self._lock = threading.Lock()
 
     def make(
-        self, source: Path, bot: str, note: CommitNote | None = None, origin: Path | None = None
+        self,
+        source: Path,
+        bot: str,
+        note: CommitNote | None = None,
+        origin: Path | None = None,
+        warn: Callable[[str], None] = lambda _: None,
     ) -> Release:
         """Make a release of the directory `source`, in which the bot MODULE:NAME has to be.
 
-        Left out are version control, environments, caches and neverblink's home. When `source` is what a commit was
-        exported to, `note` says which, and `origin` the directory that its relative words are relative to. Slow for
-        large trees: call it in a thread. Raises `ReleaseError` and `DiskFull`, and then leaves nothing behind.
+        Left out are version control, environments, caches, neverblink's home, and what `release.ignore` keeps out;
+        `warn` is called with a line for what a person should know of. When `source` is what a commit was exported to,
+        `note` says which, and `origin` the directory that its relative words are relative to. Slow for large trees:
+        call it in a thread. Raises `ReleaseError` and `DiskFull`, and then leaves nothing behind.
         """
         source = source.absolute()
         if not source.is_dir():
@@ -135,10 +145,20 @@ class Releases:
         if source.resolve() == self.directory.parent:
             raise ReleaseError(source, "is the home itself: keep the bot's code and its home apart")
         _check_bot(source, bot)
+        # An exported commit, and a release that is made of a release, lie within the home, of which git knows nothing.
+        working = note is None and not source.resolve().is_relative_to(self.directory)
         try:
-            need(self.directory, size_of(source, {self.directory, self.directory.parent}), "a release")
+            ignore = Ignore.of(source, ask_git=working)
+            leave_out = {self.directory, self.directory.parent}
+            need(self.directory, size_of(source, leave_out, ignore), "a release")
             with self.workspace() as building:
-                return self._fill(building, source, note, origin or source)
+                copied = self._copy(source, building, ignore)
+                _check_copied(building, bot, copied)
+                for line in _remarks(building, copied):
+                    warn(line)
+                return self._publish(building, copied, note, origin or source)
+        except IgnoreError as problem:
+            raise ReleaseError(source, problem.message) from None
         except OSError as problem:
             raise ReleaseError(source, f"can't be copied: {problem.strerror}: {problem.filename}") from None
 
@@ -213,8 +233,10 @@ class Releases:
 
     def promote(self, id: str) -> None:
         """Say that the release leads now; the one before becomes `previous`. Raises `NoSuchRelease`."""
-        release = self.get(id)
-        (release.path / LED).touch(0o600)
+        self.get(id)
+        led = self.directory / _LED
+        led.mkdir(0o700, exist_ok=True)
+        (led / id).touch(0o600)
         before = self.current()
         if before == id:
             return
@@ -232,7 +254,7 @@ class Releases:
         kept: list[Release] = []
         idle: list[Release] = []
         for release in self.list():
-            (kept if (release.path / LED).exists() else idle).append(release)
+            (kept if self._has_led(release) else idle).append(release)
         old = {release.id for release in (*kept[keep:], *idle[keep:])} - safe
         gone = [release for release in self.list() if release.id in old]
         for release in reversed(gone):
@@ -242,14 +264,20 @@ class Releases:
             with self._lock:
                 release.path.rename(leaving)
                 _remove(leaving)
+                (self.directory / _LED / release.id).unlink(missing_ok=True)
         return [release.id for release in reversed(gone)]
 
-    def _fill(self, building: Path, source: Path, note: CommitNote | None, origin: Path) -> Release:
+    def _has_led(self, release: Release) -> bool:
+        return (self.directory / _LED / release.id).exists() or (release.path / LED).exists()
+
+    def _copy(self, source: Path, building: Path, ignore: Ignore) -> Copied:
         _remove(building)
         try:
-            copied = copy_tree(source, building, leave_out={self.directory, self.directory.parent})
+            return copy_tree(source, building, {self.directory, self.directory.parent}, ignore=ignore)
         except TreeError as problem:
             raise ReleaseError(source, problem.message) from None
+
+    def _publish(self, building: Path, copied: Copied, note: CommitNote | None, origin: Path) -> Release:
         came_from = os.fsencode(origin).decode(errors="replace")
         git = msgspec.structs.asdict(note) if note is not None else {}
         said = _Manifest(self._clock(), copied.digest, came_from, copied.files, copied.bytes, **git)
@@ -258,6 +286,7 @@ class Releases:
         manifest = building / MANIFEST
         manifest.write_bytes(msgspec.json.format(msgspec.json.encode(said)) + b"\n")
         manifest.chmod(0o400)
+        building.chmod(0o500)
         with self._lock:
             there = self._read(path)
             if there is not None and there.digest == said.digest:
@@ -312,8 +341,48 @@ def _check_bot(source: Path, bot: str) -> None:
         )
 
 
+def _check_copied(release: Path, bot: str, copied: Copied) -> None:
+    """Raise `ReleaseError` when the rules keep out the bot itself."""
+    parts = bot.partition(":")[0].split(".")
+    names = {f"{'/'.join(parts)}.py", *(f"{'/'.join(parts[:end])}/" for end in range(1, len(parts) + 1))}
+    for left in copied.left_out:
+        if left.name in names and not (release / left.name).exists():
+            raise ReleaseError(
+                release,
+                f'{left.name} is kept out of releases by {_rule_text(left.rule)}, and bot = "{bot}" needs it',
+            )
+
+
+def _remarks(release: Path, copied: Copied) -> Iterator[str]:
+    """What a person should know of a new release: one line each."""
+    built_in = [left.name for left in copied.left_out if left.rule.built_in]
+    if built_in:
+        yield (
+            f"not in the release: {_named(built_in)}. Secrets, logs and databases stay out; the bot's own files belong "
+            f"into NEVERBLINK_DATA. To have a file in the release, write !{built_in[0]} into {FILE_NAME}"
+        )
+    large = [f"{name} ({size.show(bytes)})" for name, bytes in copied.large]
+    if large:
+        yield f"large files in the release: {_named(large)}. If they are data, name them in {FILE_NAME}"
+    secret = [f"{name}: {why}" for name, why in copied.secrets]
+    if secret:
+        yield (
+            f"this looks like a secret, and is in the release: {_named(secret)}. Keep it in env_file or outside of the "
+            f"project, or name it in {FILE_NAME}"
+        )
+
+
+def _named(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
+    return f"{', '.join(names[:_MOST_NAMED])}{more}"
+
+
+def _rule_text(rule: Rule) -> str:
+    return f"{rule.source} ({rule.pattern})" if rule.pattern else rule.source
+
+
 def _remove(path: Path) -> None:
     if path.is_symlink() or path.is_file():
         path.unlink()
     elif path.exists():
-        shutil.rmtree(path)
+        remove_tree(path)

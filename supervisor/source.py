@@ -85,21 +85,21 @@ def source_of(command: Deploy) -> Source:
 
 
 def release_of(
-    source: Source, releases: Releases, warn: Callable[[str], None] | None = None
+    source: Source, releases: Releases, warn: Callable[[str], None] = lambda _: None
 ) -> tuple[Release, Config]:
-    """The release of `source`, and its configuration; `warn` is told what is missing in it.
+    """The release of `source`, and its configuration; `warn` is called with a line for what a person should know of.
 
     Raises `ConfigError`, `ReleaseError`, `GitError` and `DiskFull`.
     """
     match source:
         case Directory(path=path):
-            release = releases.make(path, load(path).bot)
+            release = releases.make(path, load(path).bot, warn=warn)
             return release, load(release.path, path)
         case KeptRelease(said=said):
             release = releases.find(said)
             return release, load(release.path, Path(release.origin))
         case Commit():
-            return _release_of_commit(source, releases, warn or (lambda _: None))
+            return _release_of_commit(source, releases, warn)
 
 
 def _release_of_commit(
@@ -118,7 +118,7 @@ def _release_of_commit(
         try:
             git.export(*where, place, source.directory, source.objects)
             config = load(place, source.project)
-            release = releases.make(place, config.bot, note, source.project)
+            release = releases.make(place, config.bot, note, source.project, warn)
         except (ConfigError, git.GitError) as problem:
             problem.message = (
                 f"{source}: {problem.message.replace(f'{place}/', '').replace(str(place), 'it')}"

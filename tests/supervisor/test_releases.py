@@ -77,9 +77,10 @@ def test_its_files_are_for_its_user_alone_and_read_only_and_programs_stay_progra
         os.umask(before)
     assert stat.S_IMODE((release.path / "bot.py").stat().st_mode) == 0o400
     assert stat.S_IMODE((release.path / "run.sh").stat().st_mode) == 0o500
-    for directory in (release.path, release.path / "lib", release.path / "lib" / "__pycache__"):
+    for directory in (release.path, release.path / "lib"):
+        assert stat.S_IMODE(directory.stat().st_mode) == 0o500
         # Python keeps what it has compiled there.
-        assert stat.S_IMODE(directory.stat().st_mode) == 0o700
+        assert stat.S_IMODE((directory / "__pycache__").stat().st_mode) == 0o700
 
 
 def test_what_is_not_code_stays_behind(releases: Releases, source: Path) -> None:

@@ -1,0 +1,1 @@
+"""Releases: what one holds, and where its code comes from."""
