@@ -18,17 +18,22 @@ _DEEPEST = 50
 
 
 def find_culprit(
-    value: Any, path: str, encode: Callable[[Any], bytes], depth: int = 0
+    value: Any, path: str, encode: Callable[[Any], bytes], around: tuple[Any, ...] = ()
 ) -> tuple[str, Any, str] | None:
-    """The innermost part of `value` that can't be encoded: its path, itself, and why."""
+    """The innermost part of `value` that can't be encoded: its path, itself, and why.
+
+    `around` are the values that it is a part of, outermost first.
+    """
+    if any(value is outer for outer in around):
+        return path, value, "it contains itself"
     try:
         encode(value)
     except NOT_ENCODABLE as problem:
         why = str(problem)
     else:
         return None
-    for name, part in _parts(value) if depth < _DEEPEST else ():
-        if found := find_culprit(part, path + name, encode, depth + 1):
+    for name, part in _parts(value) if len(around) < _DEEPEST else ():
+        if found := find_culprit(part, path + name, encode, (*around, value)):
             return found
     return path, value, why
 

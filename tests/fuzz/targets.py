@@ -13,6 +13,7 @@ import sqlite3
 import subprocess
 import tempfile
 from collections.abc import Callable
+from contextlib import closing
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -152,7 +153,7 @@ def _history() -> History:
 def _kept(data: bytes) -> object:
     history = _history()
     history.keep("windows", None)
-    with sqlite3.connect(history.path, isolation_level=None) as file:
+    with closing(sqlite3.connect(history.path, isolation_level=None)) as file:
         file.execute("update kept set value = ?", (data.decode("latin-1"),))
     return history.kept("windows", list[window.WindowSpec])
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import msgspec
@@ -175,7 +176,7 @@ def test_a_history_of_an_earlier_version_is_brought_up_to_date(tmp_path: Path) -
     with History.open(path, "fox") as history:
         assert history.kept("workers", int) == 7
         assert history.outages() == []
-    with sqlite3.connect(path) as file:
+    with closing(sqlite3.connect(path)) as file:
         assert file.execute("pragma user_version").fetchone() == (SCHEMA,)
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import select
+import subprocess
+import sys
 import time
 
 import pytest
@@ -182,3 +184,20 @@ def test_a_ring_may_start_tasks_and_what_it_raises_is_told() -> None:
     with asyncio.Runner(loop_factory=Loop) as runner:
         runner.run(main())
     assert (done, told) == (["task", "later"], ["no price"])
+
+
+@pytest.mark.parametrize(("asked", "ours"), [("", "True"), ("set_event_loop_policy(Other())", "False")])
+def test_it_is_used_unless_another_policy_is_set_and_asking_warns_of_nothing(asked: str, ours: str) -> None:
+    if asked and sys.version_info >= (3, 16):
+        pytest.skip("asyncio has no policies from Python 3.16 on")
+    text = f"""
+import asyncio, warnings
+from neverblink.worker.loop import runs_in_ours
+if {asked!r}:
+    class Other(asyncio.DefaultEventLoopPolicy): pass
+    asyncio.{asked or "run"}
+warnings.simplefilter("error")
+print(runs_in_ours())
+"""
+    done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, check=True)
+    assert done.stdout == f"{ours}\n"

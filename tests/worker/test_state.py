@@ -234,7 +234,7 @@ def cycle(state: Any) -> None:
         (huge, ["count", "int"]),
         (deep, ["positions['BTC'].size", "object"]),
         (surrogate, ["note", "str"]),
-        (cycle, ["armed['self']", "recursion"]),
+        (cycle, ["armed['self']:", "it contains itself"]),
     ],
 )
 def test_what_cannot_be_encoded_is_named(change: Any, words: list[str]) -> None:
