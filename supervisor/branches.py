@@ -20,10 +20,12 @@ import msgspec
 from . import git
 from .cli.words import count
 from .hook.install import settings
+from .system.text import clean
 
 __all__ = ["BranchSeen", "look", "told", "traces"]
 
 _SHOWN = 8
+_MOST_WORDS = 2000
 
 
 class BranchSeen(msgspec.Struct, frozen=True):
@@ -57,24 +59,26 @@ def look(where: Path, running: str) -> BranchSeen | None:
     if deploys is None:
         return None
     try:
-        commit, subject = git.ask(
+        newest = git.ask_bytes(
             where,
             "log",
             "-1",
             "--no-show-signature",
+            "--encoding=UTF-8",
             "--format=%H%x00%s",
             f"refs/heads/{deploys.branch}",
             "--",
-        ).split("\0")
+        )
     except git.GitError:
-        return BranchSeen(str(where), deploys.branch, "", running=running)
+        return BranchSeen(clean(str(where)), deploys.branch, "", running=running)
+    commit, subject = (clean(part)[:_MOST_WORDS] for part in newest.split(b"\0", 1))
     ahead = behind = None
     if running:
         with contextlib.suppress(git.GitError):
             # What runs may have come from somewhere else, and then this repository can't compare.
             sides = git.ask(where, "rev-list", "--count", "--left-right", f"{commit}...{running}", "--")
             ahead, behind = map(int, sides.split())
-    return BranchSeen(str(where), deploys.branch, commit, subject, running, ahead, behind)
+    return BranchSeen(clean(str(where)), deploys.branch, commit, subject, running, ahead, behind)
 
 
 def told(seen: BranchSeen) -> str:

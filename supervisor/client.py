@@ -8,8 +8,8 @@ told from the next one by its id.
 
 from __future__ import annotations
 
-import getpass
 import itertools
+import os
 import socket
 import time
 from types import TracebackType
@@ -33,6 +33,8 @@ from ..protocol.events import Event, decode_event
 from ..protocol.wire import UNDECODABLE
 from .home import Home
 from .places import InHome, Place, Unreachable
+from .system.account import account_name
+from .system.text import clean
 
 __all__ = ["ANSWER_WITHIN", "BadAnswer", "Client", "Events", "Refused", "Unreachable", "convert", "who_asks"]
 
@@ -227,11 +229,7 @@ def convert(answer: Any, kind: type[T]) -> T:
 
 def who_asks() -> str:
     """Who is at the keyboard, as in `anna@host`: for locks and the history, not for rights."""
-    try:
-        user = getpass.getuser()
-    except (OSError, KeyError):
-        user = "unknown"
-    return f"{user}@{socket.gethostname()}"
+    return f"{account_name(f'uid{os.getuid()}')}@{clean(socket.gethostname())}"
 
 
 def _read(requests: zmq.Socket[bytes]) -> Answer | None:

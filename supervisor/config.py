@@ -20,6 +20,7 @@ import msgspec
 from ..protocol import size
 from ..protocol.logline import Format
 from .listen import Listen
+from .system.account import expanded
 from .table import ConfigError, Table, shown
 from .telling import settings as telling
 from .watchdog import Bounds
@@ -257,7 +258,7 @@ def _web(said: Table, project: Path) -> web.Settings | None:
     if listen is None:
         raise said.error("listen", f'is {shown(value)}: expected ADDRESS:PORT, as in "127.0.0.1:8780"')
     files = [said.text(key) for key in ("cert", "key")]
-    cert, key = (os.path.normpath(project / Path(file).expanduser()) if file else "" for file in files)
+    cert, key = (os.path.normpath(project / expanded(Path(file))) if file else "" for file in files)
     settings = msgspec.structs.replace(
         listen, cert=cert, key=key, plain=said.flag("plain", False), names=said.texts("names")
     )
@@ -355,7 +356,7 @@ def _python(said: Table, project: Path) -> str:
     if "/" not in python:
         return python
     # Not resolved: an environment's interpreter is a link, and only under its own name does it know its environment.
-    return os.path.normpath(project / Path(python).expanduser())
+    return os.path.normpath(project / expanded(Path(python)))
 
 
 def _durability(said: Table) -> Durability:

@@ -21,8 +21,20 @@ import msgspec
 
 from ..protocol.errors import NeverblinkError
 from .records import CommitNote
+from .system.text import clean
 
-__all__ = ["Contents", "Found", "GitError", "ask", "contents_of", "describe", "export", "log", "resolve"]
+__all__ = [
+    "Contents",
+    "Found",
+    "GitError",
+    "ask",
+    "ask_bytes",
+    "contents_of",
+    "describe",
+    "export",
+    "log",
+    "resolve",
+]
 
 _FULL_ID = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _POINTER = b"version https://git-lfs.github.com/spec/"
@@ -82,10 +94,10 @@ def describe(repository: Path, commit: str, ref: str = "", objects: str = "") ->
     if not repository.is_dir():
         raise GitError(f"{repository}: there is no such directory: expected a git repository")
     git = _Git(repository, objects)
-    told = git.ask(
+    told = git.bytes(
         "log", "-1", "--no-show-signature", "--encoding=UTF-8", "--format=%H%x00%an <%ae>%x00%s", commit
     )
-    id, author, subject = [*told.split("\0"), "", ""][:3]
+    id, author, subject = [*map(clean, told.split(b"\0")), "", ""][:3]
     if id != commit:
         raise GitError(f"{repository}: {commit} is no commit")
     return CommitNote(commit, subject[:_MOST_WORDS], author[:_MOST_WORDS], ref)
@@ -93,20 +105,22 @@ def describe(repository: Path, commit: str, ref: str = "", objects: str = "") ->
 
 def log(repository: Path, since: str, until: str, most: int = 1000) -> list[CommitNote]:
     """The commits that are in `until` and not in `since`, newest first. Raises `GitError`."""
-    told = _Git(repository).ask(
+    told = _Git(repository).bytes(
         *("log", f"--max-count={most}", "--no-show-signature", "--encoding=UTF-8"),
         *("--format=%H%x00%an <%ae>%x00%s", "--end-of-options", f"{since}..{until}"),
     )
-    rows = (line.split("\0") for line in told.split("\n") if line)
+    rows = ([clean(part) for part in line.split(b"\0")] for line in told.split(b"\n") if line)
     return [CommitNote(row[0], row[2], row[1]) for row in rows if len(row) == 3]
 
 
 def contents_of(repository: Path, commit: str, directory: str = "", objects: str = "") -> Contents:
     """What an export would bring. Raises `GitError`, also when the commit has no such directory."""
-    told = _Git(repository, objects).ask("ls-tree", "-r", "-l", "-z", "--full-tree", _tree(commit, directory))
+    told = _Git(repository, objects).bytes(
+        "ls-tree", "-r", "-l", "-z", "--full-tree", _tree(commit, directory)
+    )
     files = size = 0
     submodules: list[str] = []
-    for entry in filter(None, told.split("\0")):
+    for entry in map(clean, filter(None, told.split(b"\0"))):
         about, _, path = entry.partition("\t")
         mode, _, _, length = about.split()
         if mode == _SUBMODULE:
@@ -133,7 +147,9 @@ def export(repository: Path, commit: str, target: Path, directory: str = "", obj
         raise GitError(f"{smudged[1]}: git-lfs can't get it: {_LFS_MEND}") from None
     finally:
         index.unlink(missing_ok=True)
-    pointers = [str(path.relative_to(target)) for path in sorted(target.rglob("*")) if _is_pointer(path)]
+    pointers = [
+        clean(str(path.relative_to(target))) for path in sorted(target.rglob("*")) if _is_pointer(path)
+    ]
     if pointers:
         more = f" and {len(pointers) - 1} more" if len(pointers) > 1 else ""
         raise GitError(
@@ -165,15 +181,23 @@ class _Git:
         self._cwd = cwd or repository
 
     def ask(self, *words: str) -> str:
+        return clean(self.bytes(*words))
+
+    def bytes(self, *words: str) -> bytes:
         return _run(self._cwd, self._environment, words)
 
 
 def ask(place: Path, *words: str) -> str:
     """What `git WORDS` prints in the directory `place`, without the last line's end. Raises `GitError`."""
+    return clean(ask_bytes(place, *words))
+
+
+def ask_bytes(place: Path, *words: str) -> bytes:
+    """The same as git wrote it: for what is parted by NUL."""
     return _run(place, _clean(), words)
 
 
-def _run(cwd: Path, environment: Mapping[str, str], words: tuple[str, ...]) -> str:
+def _run(cwd: Path, environment: Mapping[str, str], words: tuple[str, ...]) -> bytes:
     try:
         done = subprocess.run(
             ["git", "-c", "core.hooksPath=/dev/null", "-c", "core.fsmonitor=false", *words],
@@ -191,9 +215,9 @@ def _run(cwd: Path, environment: Mapping[str, str], words: tuple[str, ...]) -> s
     except OSError as problem:
         raise GitError(f"git can't be run in {cwd}: {problem.strerror}") from None
     if done.returncode:
-        said = " ".join(done.stderr.decode(errors="replace").split())[:_MOST_WORDS]
+        said = " ".join(clean(done.stderr).split())[:_MOST_WORDS]
         raise GitError(f"git {words[0]}: {said or f'exit {done.returncode}'}")
-    return done.stdout.decode("utf-8", errors="surrogateescape").rstrip("\n")
+    return done.stdout.rstrip(b"\n")
 
 
 def _clean() -> dict[str, str]:

@@ -44,6 +44,7 @@ from .records import (
     StepNote,
     Worker,
 )
+from .system.text import clean
 
 __all__ = ["History", "HistoryError", "NoSuchDeployment"]
 
@@ -360,6 +361,8 @@ class History:
 
     def _prepare(self, read_only: bool) -> None:
         self._connection.row_factory = sqlite3.Row
+        # An earlier version may have written what is not UTF-8.
+        self._connection.text_factory = clean
         try:
             if not read_only:
                 self._connection.execute("pragma journal_mode = wal")

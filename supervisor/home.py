@@ -40,6 +40,7 @@ from ..protocol.lease import lock_owner, lock_query
 from ..protocol.wire import UNDECODABLE
 from .privacy import NotOurs, close_to_others
 from .process import started_at
+from .system.account import expanded
 
 __all__ = ["DIRECTORY", "VARIABLE", "Claim", "Home", "HomeBusy", "HomeError", "Owner", "Sockets", "home_path"]
 
@@ -77,7 +78,7 @@ class Owner(msgspec.Struct, frozen=True):
 def home_path(project: Path, environment: Mapping[str, str]) -> Path:
     """Where the home of the bot in `project` is: NEVERBLINK_HOME, or .neverblink beside its configuration."""
     said = environment.get(VARIABLE, "")
-    return Path(said).expanduser().absolute() if said else project.absolute() / DIRECTORY
+    return expanded(Path(said)).absolute() if said else project.absolute() / DIRECTORY
 
 
 class Home:

@@ -15,6 +15,7 @@ from typing import TextIO
 from ..protocol import duration, events
 from ..protocol.logline import Format, Level, LogLine, encode_line
 from .outages import told
+from .system.text import clean, visible
 
 __all__ = ["Log", "level_of_event", "line_of"]
 
@@ -78,13 +79,13 @@ class Log:
         self._write_file(text, level, event)
         if self._screen is not None:
             stamp = time.strftime("%H:%M:%S", time.localtime(self._wall() / 1e9))
-            _write(self._screen, f"{stamp} {_one_line(text)}\n")
+            _write(self._screen, f"{stamp} {visible(_one_line(text))}\n")
 
     def _write_file(self, text: str, level: Level, event: events.Event | None) -> None:
         now = datetime.fromtimestamp(self._wall() / 1e9, UTC)
         stamp = now.isoformat(timespec="milliseconds").replace("+00:00", "Z")
         if not self._json:
-            _write(self._file, f"{stamp} {_one_line(text)}\n")
+            _write(self._file, f"{stamp} {visible(_one_line(text))}\n")
             return
         line = LogLine(
             stamp,
@@ -188,7 +189,7 @@ def line_of(event: events.Event) -> str:
 
 
 def _one_line(text: str) -> str:
-    return " ".join(text.split())
+    return " ".join(clean(text).split())
 
 
 def _last(ns: int) -> str:

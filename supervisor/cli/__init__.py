@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import sys
 
+from ..system.streams import complete_streams
+
 __all__ = ["main"]
 
 
 def main() -> None:
     """The `neverblink` script. A worker's environment has the script too, but not what the supervisor is made of."""
+    complete_streams()
     try:
         from .group import neverblink
     except ModuleNotFoundError as missing:

@@ -8,6 +8,7 @@ import click
 import msgspec
 
 from ...protocol.commands import Abort, Deploy, Rollback
+from ..system.account import expanded
 from .here import Here
 from .see_through import see_through
 from .shell import complete_release
@@ -94,4 +95,4 @@ def abort(here: Here, deployment: int, why: str) -> Done:
 
 
 def _interpreter(here: Here, python: str) -> str:
-    return str(here.cwd / Path(python).expanduser()) if "/" in python else python
+    return str(here.cwd / expanded(Path(python))) if "/" in python else python

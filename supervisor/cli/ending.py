@@ -20,6 +20,7 @@ import click
 import msgspec
 
 from ...protocol.errors import NeverblinkError
+from ..system.text import clean, visible, visible_in_json
 from .exits import Exit, exit_of_error
 from .screen import put
 
@@ -68,12 +69,12 @@ def wants_json(args: Sequence[str]) -> bool:
 
 def say_json(value: Any) -> bool:
     """Print one line of JSON; return whether anybody still reads."""
-    return put(sys.stdout, msgspec.json.encode(value, enc_hook=str).decode() + "\n")
+    return put(sys.stdout, visible_in_json(msgspec.json.encode(value, enc_hook=str).decode()) + "\n")
 
 
 def _tell(code: Exit, message: str, facts: dict[str, Any], as_json: bool) -> Exit:
-    line = _one_line(message)
-    sys.stderr.write(f"neverblink: {line}\n")
+    line = clean(_one_line(message))
+    put(sys.stderr, f"neverblink: {visible(line)}\n")
     if as_json:
         say_json({"error": {"exit": int(code), "kind": code.name.lower(), "message": line, "facts": facts}})
     return code

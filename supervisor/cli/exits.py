@@ -22,6 +22,7 @@ from ..home import HomeBusy, HomeError
 from ..hook.install import HookError
 from ..releases import ReleaseError
 from ..starter import StartFailed
+from ..system.account import NoHomeDirectory
 from .errors import BadInput
 
 __all__ = ["MEANING", "Exit", "exit_of_error", "exit_of_fault", "exit_of_outcome"]
@@ -99,6 +100,7 @@ _ERRORS: tuple[tuple[type[NeverblinkError], Exit], ...] = (
     (HomeInUse, Exit.BUSY),
     (BadInput, Exit.BAD_INPUT),
     (ConfigError, Exit.BAD_INPUT),
+    (NoHomeDirectory, Exit.BAD_INPUT),
     (HomeError, Exit.BAD_INPUT),
     (ReleaseError, Exit.BAD_INPUT),
     (GitError, Exit.BAD_INPUT),

@@ -15,6 +15,8 @@ from ..client import Client
 from ..config import FILE_NAME, Config, NoConfig, load
 from ..home import DIRECTORY, VARIABLE, Home, home_path
 from ..places import OnServer
+from ..system.account import expanded
+from ..system.text import clean, is_encodable
 from .errors import BadInput
 from .screen import Screen
 
@@ -66,10 +68,10 @@ class Here:
     def project(self) -> Path:
         """The project directory. Raises `NoProject`."""
         if self._project_option is not None:
-            return self.path(self._project_option)
+            return _named(self.path(self._project_option))
         for directory in self._upwards():
             if _is_project(directory):
-                return directory
+                return _named(directory)
         raise NoProject(self.cwd)
 
     @functools.cached_property
@@ -85,19 +87,19 @@ class Here:
                 f"this is read from the files of the home, and {self.server} has it: ask there, or leave --server out"
             )
         if self._home_option is not None:
-            return Home(self.path(self._home_option))
+            return Home(_named(self.path(self._home_option)))
         if self.environment.get(VARIABLE):
-            return Home(home_path(self.cwd, self.environment))
+            return Home(_named(home_path(self.cwd, self.environment)))
         for directory in self._upwards():
             if (directory / DIRECTORY).is_dir() or _is_project(directory):
-                return Home(directory / DIRECTORY)
+                return Home(_named(directory / DIRECTORY))
         raise NoProject(self.cwd)
 
     def home_of(self, project: Path) -> Home:
         """The home that the bot in `project` has, or will have: where this was called does not count."""
         if self._home_option is not None:
-            return Home(self.path(self._home_option))
-        return Home(home_path(project, self.environment))
+            return Home(_named(self.path(self._home_option)))
+        return Home(_named(home_path(project, self.environment)))
 
     def client(self) -> Client:
         """A client of the home's supervisor, or of the server's; close it, or use it with `with`."""
@@ -111,7 +113,7 @@ class Here:
 
     def path(self, path: Path) -> Path:
         """`path` as the user meant it: relative to where they stand."""
-        return (self.cwd / path.expanduser()).resolve()
+        return (self.cwd / expanded(path)).resolve()
 
     def _upwards(self) -> Iterator[Path]:
         if self._project_option is not None:
@@ -119,6 +121,13 @@ class Here:
             return
         for start in (self.cwd, *self._also):
             yield from (start, *start.parents)
+
+
+def _named(path: Path) -> Path:
+    """`path`, which other processes will be told in JSON. Raises `BadInput` when it is not UTF-8."""
+    if not is_encodable(str(path)):
+        raise BadInput(f"{clean(str(path))}: the path is not UTF-8: give the directory another name")
+    return path
 
 
 def _is_project(directory: Path) -> bool:

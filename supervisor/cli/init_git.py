@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import getpass
 import socket
 from pathlib import Path
 
 from ..git import GitError, ask
 from ..home import Home
 from ..hook.install import install
+from ..system.account import account_name
 from .errors import BadInput
 from .here import Here
 
@@ -47,7 +47,7 @@ def begin(here: Here, place: Path, name: str, go: str) -> str:
         ask(bare, "symbolic-ref", "HEAD", f"refs/heads/{BRANCH}")
     ask(place, "remote", "add", REMOTE, str(bare))
     install(bare, home.path, branch=BRANCH, gate=False)
-    screen, account = here.screen, f"{getpass.getuser()}@{socket.gethostname()}"
+    screen, account = here.screen, f"{account_name()}@{socket.gethostname()}"
     screen.line(f"  committed, and {bare} deploys what is pushed to its branch {BRANCH}")
     screen.line(f"next: {screen.style(f'{go}neverblink up', bold=True)}")
     screen.line(

@@ -3,22 +3,37 @@
 On a terminal lines have colour and the live line is redrawn in place. Anywhere else (a pipe, a log, NO_COLOR) they are
 plain, and a live line is printed once for each thing it says, without the seconds that tick by. With `--json` all of it
 goes to stderr, because stdout then carries one JSON object and nothing else.
+
+Everything that is shown is escaped here, because others wrote much of it: a commit's subject, an exchange's error, a
+bot's output. Colours are added after that. Until then a style is a mark, one of Unicode's noncharacters, which text
+from outside cannot contain (see `system.text.clean`).
 """
 
 from __future__ import annotations
 
 import io
 import os
-import re
 import shutil
 from collections.abc import Mapping, Sequence
 from typing import TextIO
 
-import click
+from ..system.text import visible
 
 __all__ = ["Screen", "columns", "put"]
 
-_STYLE = re.compile(r"\x1b\[[0-9;]*m")
+_RESET = "\ufdd0"
+_STYLES = {
+    "bold": ("\ufdd1", "\x1b[1m"),
+    "dim": ("\ufdd2", "\x1b[2m"),
+    "red": ("\ufdd3", "\x1b[31m"),
+    "green": ("\ufdd4", "\x1b[32m"),
+    "yellow": ("\ufdd5", "\x1b[33m"),
+    "blue": ("\ufdd6", "\x1b[34m"),
+    "magenta": ("\ufdd7", "\x1b[35m"),
+    "cyan": ("\ufdd8", "\x1b[36m"),
+}
+_COLOURED = str.maketrans({_RESET: "\x1b[0m", **dict(_STYLES.values())})
+_PLAIN = str.maketrans({chr(mark): "" for mark in range(0xFDD0, 0xFDF0)})
 
 
 class Screen:
@@ -40,7 +55,7 @@ class Screen:
         """Print a line above the live one; return whether anybody still reads."""
         live = self._live
         self._wipe()
-        heard = put(self._out, f"{text}\n")
+        heard = put(self._out, f"{self._shown(text)}\n")
         if live:
             self._draw(live)
         return heard
@@ -54,14 +69,14 @@ class Screen:
             return
         said = text if gist is None else gist
         if said and said != self._said:
-            put(self._out, f"{said}\n")
+            put(self._out, f"{self._shown(said)}\n")
         self._said = said
 
     def style(self, text: object, colour: str | None = None, *, bold: bool = False, dim: bool = False) -> str:
-        """`text` in a colour where colours are shown, else as it is."""
-        if not self.colour:
-            return str(text)
-        return click.style(str(text), fg=colour, bold=bold or None, dim=dim or None)
+        """`text` in a colour where colours are shown, else as it is. For `line` and `live`, which know the marks."""
+        wanted = (colour, "bold" if bold else None, "dim" if dim else None)
+        marks = "".join(_STYLES[name][0] for name in wanted if name)
+        return f"{marks}{text}{_RESET}" if self.colour and marks else str(text)
 
     def good(self, text: object) -> str:
         return self.style(text, "green", bold=True)
@@ -75,14 +90,16 @@ class Screen:
     def faint(self, text: object) -> str:
         return self.style(text, dim=True)
 
+    def _shown(self, text: str) -> str:
+        return visible(text).translate(_COLOURED if self.colour else _PLAIN)
+
     def _draw(self, text: str) -> None:
         # A line longer than the terminal would wrap, and then it could not be wiped.
         width = shutil.get_terminal_size().columns - 1
         self._live = text
-        shown = (
-            text if len(_STYLE.sub("", text)) <= width else _STYLE.sub("", text)[: max(width - 1, 0)] + "…"
-        )
-        put(self._out, shown)
+        plain = visible(text, keep="").translate(_PLAIN)
+        fits = len(plain) <= width and "\n" not in text
+        put(self._out, self._shown(text) if fits else plain[: max(width - 1, 0)] + "…")
 
     def _wipe(self) -> None:
         if self._live:
@@ -91,25 +108,29 @@ class Screen:
 
 
 def put(out: TextIO, text: str) -> bool:
-    """Write and flush; return False when the reader has gone (`| head`), which is no reason to stop what we do."""
+    """Write and flush; return False when nobody reads any more (`| head`, a closed terminal), or the disk is full."""
     try:
         out.write(text)
         out.flush()
-    except BrokenPipeError:
+    except OSError:
         # From here on to nowhere, or the interpreter would complain at its last flush.
         os.dup2(os.open(os.devnull, os.O_WRONLY), out.fileno())
+        return False
+    except ValueError:
+        # The stream is closed.
         return False
     return True
 
 
 def columns(rows: Sequence[Sequence[str]], gap: int = 2) -> list[str]:
     """Lines of a table: each cell as wide as the widest of its column, styles not counted; the last one unpadded."""
-    width = [max(map(_width, column)) for column in zip(*rows, strict=True)] if rows else []
+    shown = [[visible(cell, keep="") for cell in row] for row in rows]
+    width = [max(map(_width, column)) for column in zip(*shown, strict=True)] if rows else []
     return [
         "".join(cell + " " * (width[i] - _width(cell) + gap) for i, cell in enumerate(row[:-1])) + row[-1]
-        for row in rows
+        for row in shown
     ]
 
 
 def _width(cell: str) -> int:
-    return len(_STYLE.sub("", cell))
+    return len(cell.translate(_PLAIN))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import os
 import sys
 from pathlib import Path
@@ -10,8 +9,11 @@ from pathlib import Path
 import click
 import msgspec
 
+from ..system.account import account_name
+from ..system.text import visible
 from ..unit import unit_of
 from .here import Here
+from .screen import put
 from .verb import Done, verb
 
 __all__ = ["systemd"]
@@ -28,12 +30,12 @@ def systemd(here: Here, user: bool) -> Done:
         here.config,
         here.home.path,
         _command(),
-        account=getpass.getuser(),
+        account=account_name(),
         user=user,
         search=here.environment.get("PATH", ""),
     )
     if not here.as_json:
-        sys.stdout.write(unit.text)
+        put(sys.stdout, visible(unit.text))
     return Done(msgspec.to_builtins(unit))
 
 

@@ -15,10 +15,11 @@ from typing import Any
 
 import click
 import msgspec
-from rich.console import Console, Group
+from rich.console import Group
 from rich.live import Live
 
 from ...protocol.commands import Pause, Resume
+from ..terminal.console import SafeConsole
 from .exits import Exit
 from .here import Here
 from .top_screen import KEYS, draw
@@ -48,7 +49,7 @@ def top(here: Here, once: bool) -> Done:
         return _answer(first.picture())
     if once or not terminal:
         picture = first.picture()
-        console = Console(highlight=False)
+        console = SafeConsole()
         for line in draw(picture, console.width, _SHOWN, bottom=""):
             console.print(line, no_wrap=True, crop=True)
         return Done(exit=_exit(picture))
@@ -59,7 +60,7 @@ def top(here: Here, once: bool) -> Done:
 def _watch(here: Here) -> None:
     view = View(measured=not here.server)
     source = Source(here, view)
-    console = Console(highlight=False)
+    console = SafeConsole()
     asks = ""
     try:
         with _keys() as key, Live(console=console, screen=True, auto_refresh=False) as live:

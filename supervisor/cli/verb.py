@@ -12,12 +12,14 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Concatenate, ParamSpec
+from typing import Any, Concatenate, ParamSpec, cast
 
 import click
 import msgspec
 
+from ..system.text import clean, is_encodable
 from .ending import Leave, say_json
+from .errors import BadInput
 from .exits import Exit
 from .here import Here
 from .screen import Screen
@@ -37,11 +39,34 @@ class Done(msgspec.Struct, frozen=True):
     exit: Exit = Exit.DONE
 
 
+_FREE_TEXT = frozenset(("why",))
+"""What is only read by people. Anything else that is not UTF-8 is refused, because another text means another thing."""
+
+
+def _refuse_unsayable(value: object) -> None:
+    """Raise `BadInput` for an argument, or one of several, that is not UTF-8."""
+    for part in cast("tuple[object, ...]", value) if isinstance(value, tuple) else (value,):
+        if isinstance(part, str | Path) and not is_encodable(str(part)):
+            raise BadInput(f'"{clean(str(part))}" is not UTF-8: write it in UTF-8, or rename what it names')
+
+
+def _cwd() -> Path:
+    try:
+        return Path.cwd()
+    except FileNotFoundError:
+        raise BadInput("the working directory was removed: go to one that is there") from None
+
+
 def verb(act: Callable[Concatenate[Here, P], Done]) -> click.Command:
     """The click command for `act`, named after it; its docstring is the help. Innermost options come first."""
 
     @functools.wraps(act)
     def run(*args: P.args, **options: P.kwargs) -> None:
+        for name, value in options.items():
+            if name in _FREE_TEXT and isinstance(value, str):
+                options[name] = clean(value)
+            else:
+                _refuse_unsayable(value)
         as_json, home, project = (options.pop(name) for name in ("as_json", "home", "project"))
         server, key = options.pop("server"), options.pop("key")
         assert isinstance(as_json, bool)
@@ -52,7 +77,7 @@ def verb(act: Callable[Concatenate[Here, P], Done]) -> click.Command:
             environment=dict(os.environ),
             server=server if isinstance(server, str) else "",
             key=key if isinstance(key, Path) else None,
-            cwd=Path.cwd(),
+            cwd=_cwd(),
             screen=Screen(sys.stderr if as_json else sys.stdout),
         )
         done = act(here, *args, **options)

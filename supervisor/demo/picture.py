@@ -17,6 +17,7 @@ from ...protocol.events import DeploymentEnded, DeploymentStarted, Event, PhaseC
 from ..cli.progress import Progress
 from ..cli.screen import Screen
 from ..cli.words import last
+from ..terminal.console import SafeConsole
 from .acts import ACTS, Act, Played
 from .strip import Cell, Strip
 
@@ -202,7 +203,7 @@ class Live(Picture):
 
 def picture_for(out: TextIO, acts: tuple[Act, ...] = ACTS) -> Picture:
     """The picture that `out` can show."""
-    console = Console(file=out)
+    console = SafeConsole(out)
     return Live(acts, console) if console.is_terminal and not console.is_dumb_terminal else Lines(acts, out)
 
 

@@ -6,6 +6,10 @@ import os
 import sys
 from pathlib import Path
 
+from ..system.streams import complete_streams
+from ..system.text import clean
 from .receive import receive
 
-sys.exit(receive(sys.argv[1], sys.stdin.read(), Path.cwd(), os.environ, sys.stdout))
+complete_streams()
+said = {name: clean(value) for name, value in os.environ.items()}
+sys.exit(receive(sys.argv[1], sys.stdin.buffer.read(), Path.cwd(), said, sys.stdout))

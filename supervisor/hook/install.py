@@ -14,7 +14,9 @@ from pathlib import Path
 import msgspec
 
 from ...protocol.errors import NeverblinkError
-from ..git import GitError, ask
+from ..git import GitError, ask, ask_bytes
+from ..system.account import expanded
+from ..system.text import clean, is_encodable
 from .known import forget, remember
 
 __all__ = [
@@ -138,12 +140,12 @@ def settings(where: Path) -> Settings | None:
     """What the hooks of the bare repository `where` were told; None when there are none. Raises `GitError`."""
     repository = git_dir(where)
     try:
-        said = ask(repository, "config", "--local", "-z", "--get-regexp", rf"^{_SECTION}\.")
+        said = ask_bytes(repository, "config", "--local", "-z", "--get-regexp", rf"^{_SECTION}\.")
     except GitError:
         # That is how it says that there is none.
         return None
     told: dict[str, str] = {}
-    for entry in said.split("\0"):
+    for entry in map(os.fsdecode, said.split(b"\0")):
         name, _, told[name] = entry.partition("\n")
     home, python, branch, gate = (
         told.get(f"{_SECTION}.{name}", "") for name in ("home", "python", "branch", "gate")
@@ -161,6 +163,8 @@ def find(where: Path) -> list[Hook]:
 
 def git_dir(where: Path) -> Path:
     """The git directory of the bare repository `where`. Raises `HookError` when it is none."""
+    if not is_encodable(str(where)):
+        raise HookError(Path(clean(str(where))), "its path is not UTF-8: give the directory another name")
     if not where.is_dir():
         problem = "is a file" if where.exists() else "is not there"
         raise HookError(where, f"{problem}: make a repository to push to with `git init --bare {where}`")
@@ -236,7 +240,7 @@ def _directory(repository: Path) -> Path:
     said = next(
         (path for scope in _SCOPES if (path := git_config(repository, "core.hooksPath", scope))), "hooks"
     )
-    directory = (repository / Path(said).expanduser()).resolve()
+    directory = (repository / expanded(Path(said))).resolve()
     if not directory.is_relative_to(repository.resolve()):
         raise HookError(
             repository,
@@ -247,6 +251,10 @@ def _directory(repository: Path) -> Path:
 
 
 def _check_branch(repository: Path, branch: str) -> None:
+    if not is_encodable(branch):
+        raise HookError(
+            repository, f'"{clean(branch)}" is not UTF-8: name another branch, as in --branch main'
+        )
     try:
         ask(repository, "check-ref-format", "--branch", branch)
     except GitError:

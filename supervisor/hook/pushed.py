@@ -11,6 +11,7 @@ from collections.abc import Mapping
 import msgspec
 
 from ...protocol.errors import NeverblinkError
+from ..system.text import clean
 
 __all__ = ["OPTIONS", "OptionError", "Update", "Wishes", "passed_over", "updates", "wishes"]
 
@@ -59,9 +60,10 @@ class Wishes(msgspec.Struct, frozen=True):
     """A sentence on each option that is none."""
 
 
-def updates(lines: str) -> list[Update]:
-    """The refs that a push moves, from the lines that git gives a hook."""
-    return [Update(*fields) for line in lines.splitlines() if len(fields := line.split(" ", 2)) == 3]
+def updates(lines: bytes) -> list[Update]:
+    """The refs that a push moves, from the lines that git gives a hook. A ref is bytes, in whatever encoding."""
+    rows = (line.split(b" ", 2) for line in lines.split(b"\n"))
+    return [Update(*map(clean, row)) for row in rows if len(row) == 3]
 
 
 def wishes(environment: Mapping[str, str]) -> Wishes:

@@ -38,7 +38,7 @@ _LOCK_WITHIN = 10.0
 _GATE = "pre-receive"
 
 
-def receive(name: str, lines: str, repository: Path, environment: Mapping[str, str], out: TextIO) -> int:
+def receive(name: str, lines: bytes, repository: Path, environment: Mapping[str, str], out: TextIO) -> int:
     """Do what the hook `name` is there for; return its exit code.
 
     `lines` are git's, a ref each; `environment` is the one git gave; `out` leads to whoever pushes.

@@ -16,6 +16,7 @@ from typing import TextIO
 
 from ..cli.screen import put
 from ..cli.words import last
+from ..system.text import visible
 
 __all__ = ["ALIVE_EVERY", "Voice"]
 
@@ -39,30 +40,32 @@ class Voice:
     def step(self, text: str) -> None:
         """The next thing that happens."""
         self._since = self._clock()
-        self._say(f"-----> {text}\n")
+        self._say(f"-----> {visible(text)}\n")
 
     def detail(self, text: str) -> None:
         """A line on it."""
-        self._say(f"{_INDENT}{text}\n")
+        self._say(f"{_INDENT}{visible(text)}\n")
 
     def warn(self, text: str) -> None:
         """A line that should be seen: git colours its first word."""
-        self._say(f"{' !     warning: '}{text}\n")
+        self._say(f"{' !     warning: '}{visible(text)}\n")
 
     def verdict(self, text: str) -> None:
         """What came of it."""
-        self._say(f"=====> {text}\n")
+        self._say(f"=====> {visible(text)}\n")
 
     def banner(self, what: str, *details: str) -> None:
         """What nobody may miss: the push itself looks as if all were well, whatever came of it."""
         lines = ["", _RULE, f"error: {what}", *details, _RULE, ""]
-        self._say("".join(f"{line}\n" for line in lines))
+        self._say("".join(f"{visible(line)}\n" for line in lines))
 
     def alive(self, doing: str) -> None:
         """Break a silence that has lasted `ALIVE_EVERY` with what is waited for."""
         now = self._clock()
         if now - self._spoke >= ALIVE_EVERY:
-            self._say(f"{_INDENT}… {doing}, {last(int(now - self._since) * 1_000_000_000)}\r")
+            self._say(
+                f"{_INDENT}… {visible(doing, keep='')}, {last(int(now - self._since) * 1_000_000_000)}\r"
+            )
 
     def _say(self, text: str) -> None:
         self._spoke = self._clock()

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import msgspec
 
+from ..system.account import expanded
 from ..table import Table
 from .note import KINDS, USUAL, Kind
 from .outbox import Pace
@@ -77,7 +78,7 @@ def _target(targets: Table, name: str, events: tuple[Kind, ...], project: Path) 
             'is no URL as apprise has them: expected one such as "tgram://TOKEN/CHAT", or "${NAME}" for a variable of '
             "the environment",
         )
-    path = os.path.normpath(project / Path(file).expanduser()) if file else ""
+    path = os.path.normpath(project / expanded(Path(file))) if file else ""
     return Target(name, url or "", path, _events(said, events))
 
 

@@ -42,10 +42,8 @@ def test_sizes_counts_and_the_past() -> None:
 
 
 def test_columns_are_as_wide_as_their_widest_cell() -> None:
-    assert columns([("a", "bb", "c"), ("\x1b[1maaa\x1b[0m", "b", "cc")]) == [
-        "a    bb  c",
-        "\x1b[1maaa\x1b[0m  b   cc",
-    ]
+    bold = Screen(io.StringIO(), {"FORCE_COLOR": "1"}).style("aaa", bold=True)
+    assert columns([("a", "bb", "c"), (bold, "b", "cc")]) == ["a    bb  c", f"{bold}  b   cc"]
     assert columns([]) == []
 
 

@@ -17,11 +17,11 @@ def environment(*options: str) -> dict[str, str]:
 
 
 def test_each_line_is_a_ref() -> None:
-    assert updates(f"{A} {B} refs/heads/main\n{NONE} {B} refs/tags/v 1\n") == [
+    assert updates(f"{A} {B} refs/heads/main\n{NONE} {B} refs/tags/v 1\n".encode()) == [
         Update(A, B, "refs/heads/main"),
         Update(NONE, B, "refs/tags/v 1"),
     ]
-    assert updates("") == []
+    assert updates(b"") == []
 
 
 def test_options_are_wishes() -> None:

@@ -1,0 +1,1 @@
+"""What the command line, the hook and the demo share in drawing."""
