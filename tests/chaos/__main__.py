@@ -17,6 +17,7 @@ from pathlib import Path
 import msgspec
 
 from .episode import Found, play
+from .machine import lacking
 from .plan import KINDS, TARGETS, Episode, plan
 from .report import line_of, summary, table
 
@@ -27,6 +28,11 @@ def main(arguments: list[str] | None = None) -> int:
     """Play; return 0 when nothing was violated, else 1."""
     asked = _parser().parse_args(arguments)
     kinds, targets = frozenset(asked.kind or KINDS), frozenset(asked.target or TARGETS)
+    for kind in sorted(kinds & lacking().keys()):
+        sys.stderr.write(f"left out: {kind}: {lacking()[kind]}\n")
+    kinds -= lacking().keys()
+    if not kinds:
+        return 2
     first = asked.seed if asked.seed is not None else 1
     count = asked.episodes or (20 if asked.seed is None else 1)
     began = time.monotonic()

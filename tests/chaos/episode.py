@@ -6,6 +6,7 @@ import heapq
 import itertools
 import json
 import os
+import shutil
 import signal
 import time
 from collections.abc import Callable
@@ -21,10 +22,11 @@ from neverblink.protocol.lease import decode_file
 from neverblink.supervisor.demo.ledger import Confirmed
 
 from ..whole.live import Live, Verb
+from .machine import Clock, Disk
 from .market import ACCOUNT, Market
 from .nemesis import Nemesis, Victim
-from .plan import Episode, Fault, Move
-from .verdict import Deployed, Evidence, Journaled, read, violations
+from .plan import GENTLE, UNFELT, Episode, Fault, Move
+from .verdict import Deployed, Died, Evidence, Journaled, read, violations
 
 __all__ = ["Found", "play"]
 
@@ -37,6 +39,8 @@ WATCHDOG = {"hang_after": "1s", "stuck_after": "3s"}
 _WITHIN = 60.0
 _LOOK = 0.01
 _ASK_EVERY = 0.02
+_SOCKETS_WITHIN = 15.0
+"""How long removed sockets may be away before somebody who comes new finds none."""
 
 
 class Found(msgspec.Struct):
@@ -61,10 +65,15 @@ def play(episode: Episode, place: Path) -> Found:
     began = time.monotonic()
     found = Found(episode.seed)
     live = Live(place)
+    kinds = {fault.kind for move in episode.moves for fault in move.faults}
     live.home.mkdir(parents=True)
+    disk = Disk(live.home) if "full" in kinds else None
+    clock = Clock(place) if "clock" in kinds else None
+    if clock is not None:
+        live.environment.update(clock.environment)
     market = Market(place / "exchange.sock", live.home / "lease", episode.seed)
     live.environment["CHAOS_EXCHANGE"] = str(place / "exchange.sock")
-    stage = _Stage(live, market, found)
+    stage = _Stage(live, market, found, disk, clock)
     try:
         stage.play(episode)
     except (Stuck, AssertionError, NeverblinkError, zmq.ZMQError) as problem:
@@ -73,16 +82,33 @@ def play(episode: Episode, place: Path) -> Found:
         stage.close()
         live.close()
         market.close()
+        if disk is not None:
+            if found.violations:
+                keep(live.home)
+            disk.close()
     found.took = time.monotonic() - began
     return found
 
 
+def keep(home: Path) -> None:
+    """Copy what is on a file system that is about to go, so that a failure can be looked into."""
+    shutil.copytree(
+        home, home.with_name("home-kept"), symlinks=True, ignore_dangling_symlinks=True, ignore=_no_sockets
+    )
+
+
+def _no_sockets(directory: str, names: list[str]) -> list[str]:
+    return [name for name in names if (Path(directory) / name).is_socket()]
+
+
 class _Stage:
-    def __init__(self, live: Live, market: Market, found: Found) -> None:
+    def __init__(
+        self, live: Live, market: Market, found: Found, disk: Disk | None, clock: Clock | None
+    ) -> None:
         self._live = live
         self._market = market
         self._found = found
-        self._nemesis = Nemesis(live.home, market.hang_up, found.seed)
+        self._nemesis = Nemesis(live, market.hang_up, found.seed, disk, clock)
         self._context = zmq.Context[zmq.Socket[bytes]]()
         self._told: zmq.Socket[bytes] | None = None
         self._desk: zmq.Socket[bytes] | None = None
@@ -105,6 +131,10 @@ class _Stage:
         """The supervisor was killed by us, and the next one is not there yet."""
         self._restarts = 0
         self._deployed: list[Deployed] = []
+        self._died: list[Died] = []
+        """Leaders that died while nothing was done to anybody that ends a process."""
+        self._moving: Move | None = None
+        self._sockets_gone = False
 
     # the play
 
@@ -120,6 +150,7 @@ class _Stage:
         before = self._running()
         self._old, self._new, self._deployment = before["worker"], "", 0
         self._seen = len(self._events)
+        self._moving = move
         for fault in move.faults:
             if fault.step == "random":
                 self._in(fault.after / 1000, lambda fault=fault: self._strike(fault))
@@ -128,6 +159,17 @@ class _Stage:
             self._until(lambda: not self._agenda, "the blows are over")
         else:
             self._deploy(number, move, episode, before, waiting)
+        if self._sockets_gone:
+            self._sockets_gone = False
+            self._until(self._lets_in, "the removed sockets are there again", _SOCKETS_WITHIN)
+
+    def _lets_in(self) -> bool:
+        """Whether somebody who comes new is answered."""
+        with self._context.socket(zmq.DEALER) as fresh:
+            fresh.setsockopt(zmq.LINGER, 0)
+            fresh.connect(self._live.endpoint("requests"))
+            fresh.send_json({"id": "new", "op": "status"})
+            return bool(fresh.poll(500))
 
     def _deploy(
         self, number: int, move: Move, episode: Episode, before: dict[str, Any], waiting: list[Fault]
@@ -169,7 +211,21 @@ class _Stage:
             self._until(lambda: back in self._ended, f"deployment {back} ends")
             self._deployed.append(Deployed(back, stood, undone["release"], self._ended[back], led))
             led = stood
-        self._deployed.append(Deployed(number, before["release"], wanted, self._ended[number], led))
+        self._deployed.append(
+            Deployed(
+                number,
+                before["release"],
+                wanted,
+                self._ended[number],
+                led,
+                unfelt=move.action == "deploy" and not move.flaw and self._only(move, UNFELT),
+                torn=frozenset(self._nemesis.torn),
+            )
+        )
+
+    def _only(self, move: Move, kinds: frozenset[str]) -> bool:
+        """Whether nothing else was done to anybody."""
+        return all(fault.kind in kinds for fault in move.faults)
 
     def _begins_after(self, number: int, event: dict[str, Any]) -> bool:
         return event["type"] == "deployment-started" and event["deployment"] > number
@@ -189,8 +245,11 @@ class _Stage:
         if undo is None:
             return
         self._found.struck.append((fault.kind, fault.target, fault.step))
-        if fault.target == "supervisor" and fault.kind == "kill":
+        self._sockets_gone = self._sockets_gone or fault.kind == "sockets"
+        if (fault.target == "supervisor" and fault.kind == "kill") or fault.kind == "power-cut":
             self._struck_down = True
+        if fault.kind == "power-cut":
+            self._gone.update(self._pids)
         if fault.lasts:
             self._undone.append(undo)
             self._in(fault.lasts / 1000, lambda: self._undo(undo))
@@ -203,7 +262,7 @@ class _Stage:
         match fault.target:
             case "supervisor":
                 return Victim(self._supervisor.pid, "") if self._supervisor else None
-            case "leader":
+            case "leader" | "home" | "all":
                 return self._leader()
             case "old":
                 return self._worker(self._old)
@@ -276,6 +335,7 @@ class _Stage:
                 book=book or {"orders": {}, "fills": {}, "held": 0},
                 deployed=self._deployed,
                 spoilt=self._nemesis.spoilt,
+                died=self._died,
             )
         )
         self._found.missed += [death.missed for death in journal.report.deaths]
@@ -389,6 +449,7 @@ class _Stage:
                     self._pids[event["worker"]] = event["pid"]
                 case "worker-exited":
                     self._gone.add(event["worker"])
+                    self._look_at_death(event)
                 case "step" if event["step"] == "spawned":
                     self._new = event["facts"]["worker"]
                 case "deployment-ended":
@@ -398,6 +459,14 @@ class _Stage:
         while self._desk.poll(0):
             answer: Any = self._desk.recv_json()
             self._answers[answer["id"]] = answer
+
+    def _look_at_death(self, event: dict[str, Any]) -> None:
+        """Note a process that ended itself, or was ended by its supervisor, in a move that ends none."""
+        move = self._moving
+        if event["code"] == 0 or move is None or move.flaw or not self._only(move, GENTLE):
+            return
+        if event["pid"] not in self._nemesis.ended:
+            self._died.append(Died(event["worker"], event["reason"]))
 
     def close(self) -> None:
         for undo in self._undone:

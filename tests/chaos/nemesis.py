@@ -1,8 +1,9 @@
 """The nemesis: does real harm to real processes, and undoes what can be undone.
 
-Nothing here needs privileges beyond being the processes' owner, and root is hindered by it as anybody else is: a full
-disk is a limit on the size of files (RLIMIT_FSIZE of the process), a connection is shut down through a duplicate of its
-descriptor (`pidfd_getfd`), a socket is unplugged by renaming it.
+What befalls one process needs no privileges beyond being its owner, and root is hindered by it as anybody else is: no
+file may grow by a limit on the size of files (RLIMIT_FSIZE of the process), a connection is shut down through a
+duplicate of its descriptor (`pidfd_getfd`), a socket is unplugged by renaming it. A full file system has to be mounted
+(`machine.Disk`).
 """
 
 from __future__ import annotations
@@ -21,6 +22,9 @@ from pathlib import Path
 
 from neverblink.protocol.journal import RecordKind, pack_record
 
+from ..whole.live import Live
+from . import nemesis_home as home
+from .machine import Clock, Disk
 from .market import holder
 from .plan import Fault
 
@@ -43,26 +47,69 @@ class Victim:
 
 
 class Nemesis:
-    """Strikes in `home`, as the seed has it. `hang_up()` has the exchange drop its connections."""
+    """Strikes in the home of `live`, as the seed has it. `hang_up()` has the exchange drop its connections.
 
-    def __init__(self, home: Path, hang_up: Callable[[], object], seed: int) -> None:
+    Without a `disk` nothing can be full, and without a `clock` none can be stepped.
+    """
+
+    def __init__(
+        self, live: Live, hang_up: Callable[[], object], seed: int, disk: Disk | None, clock: Clock | None
+    ) -> None:
         self.spoilt: set[tuple[int, int]] = set()
         """Where a bit was flipped: segment and byte."""
-        self._home = home
+        self.torn: set[str] = set()
+        """Releases of which a file was torn."""
+        self.ended: set[int] = set()
+        """Processes that were ended from here, or stopped so that a watchdog may end them."""
+        self._live = live
+        self._home = live.home
         self._hang_up = hang_up
         self._chance = random.Random(seed)
+        self._disk = disk
+        self._clock = clock
 
     def strike(self, fault: Fault, victim: Victim | None) -> Callable[[], object] | None:
         """Do it; return how to undo it, or None when there was nobody to do it to."""
         if fault.target == "exchange":
             self._hang_up()
             return _nothing
+        if fault.target in ("home", "all"):
+            return self._do_to_all(fault, victim)
         if victim is None or not _alive(victim.pid):
             return None
+        if fault.kind in ("kill", "torn", "stop", "delay"):
+            self.ended.add(victim.pid)
         try:
             return self._do(fault, victim)
         except ProcessLookupError:
             return None
+
+    def _do_to_all(self, fault: Fault, leader: Victim | None) -> Callable[[], object] | None:
+        match fault.kind:
+            case "full" if self._disk is not None:
+                return self._disk.fill(fault.how)
+            case "clock" if self._clock is not None:
+                return self._clock.step(home.STEPS_BY[fault.how])
+            case "sockets":
+                return _nothing if home.remove_sockets(self._home / "run") else None
+            case "logs-gone":
+                home.remove_logs(self._home / "logs")
+                return _nothing
+            case "power-cut":
+                self._cut_power(fault.how, leader)
+                return _nothing
+            case _:
+                return None
+
+    def _cut_power(self, torn: str, leader: Victim | None) -> None:
+        processes = self._live.processes()
+        self.ended.update(process.pid for process in processes)
+        release = _release_of(leader.pid, self._home) if leader is not None else None
+        home.cut_power(processes)
+        if torn == "journal":
+            self._leave_half_a_record()
+        elif torn == "release" and release is not None and home.tear_release(release, self._chance):
+            self.torn.add(release.name)
 
     def _do(self, fault: Fault, victim: Victim) -> Callable[[], object] | None:
         match fault.kind:
@@ -76,12 +123,16 @@ class Nemesis:
                 return _delay(victim.pid)
             case "torn":
                 return self._tear(victim.pid)
-            case "full":
-                return self._fill(victim)
+            case "file-limit":
+                return self._limit_files(victim)
+            case "descriptors":
+                return home.bare_of_descriptors(victim.pid)
             case "hang-up":
                 return _nothing if _shut_down(victim.pid, str(self._home / "run")) else None
             case "unplug":
                 return self._unplug(victim.worker or "supervisor")
+            case _:
+                return None
 
     def _tear(self, pid: int) -> Callable[[], object]:
         """Kill the leader, and leave the beginning of a record where it wrote."""
@@ -89,18 +140,23 @@ class Nemesis:
         until = time.monotonic() + 5
         while _state(pid) not in "TZX" and time.monotonic() < until:
             time.sleep(0.0005)
-        segment = max((self._home / "journal").glob("*.journal"), default=None)
         # Nobody but a leader leaves half a record, and as long as this one is not dead, nobody else writes.
-        if segment is not None and holder(self._home / "lease") == pid:
-            rest = self._chance.choice(_TORN)
-            if rest is _SPOILT:
-                self.spoilt.add((int(segment.stem), segment.stat().st_size))
-            with segment.open("ab") as file:
-                file.write(rest)
+        if holder(self._home / "lease") == pid:
+            self._leave_half_a_record()
         os.kill(pid, signal.SIGKILL)
         return _nothing
 
-    def _fill(self, victim: Victim) -> Callable[[], object]:
+    def _leave_half_a_record(self) -> None:
+        segment = max((self._home / "journal").glob("*.journal"), default=None)
+        if segment is None:
+            return
+        rest = self._chance.choice(_TORN)
+        if rest is _SPOILT:
+            self.spoilt.add((int(segment.stem), segment.stat().st_size))
+        with segment.open("ab") as file:
+            file.write(rest)
+
+    def _limit_files(self, victim: Victim) -> Callable[[], object]:
         """Let no file of the process grow beyond what the journal has now."""
         sizes = [path.stat().st_size for path in (self._home / "journal").glob("*.journal")]
         before = resource.prlimit(victim.pid, resource.RLIMIT_FSIZE)
@@ -128,6 +184,15 @@ class Nemesis:
             away.unlink(missing_ok=True)
 
         return plug
+
+
+def _release_of(pid: int, home: Path) -> Path | None:
+    """The directory of the release that a worker runs."""
+    with suppress(OSError):
+        found = Path(os.readlink(f"/proc/{pid}/cwd"))
+        if found.is_relative_to(home.resolve()):
+            return found
+    return None
 
 
 def _nothing() -> None:

@@ -11,29 +11,74 @@ from typing import Literal
 
 import msgspec
 
-__all__ = ["KINDS", "STEPS", "TARGETS", "Episode", "Fault", "Move", "plan"]
+__all__ = [
+    "GENTLE",
+    "HOW",
+    "KINDS",
+    "OF_A_PROCESS",
+    "STEPS",
+    "TARGETS",
+    "UNFELT",
+    "Episode",
+    "Fault",
+    "Kind",
+    "Move",
+    "Target",
+    "plan",
+]
 
-Kind = Literal["kill", "stop", "delay", "full", "torn", "hang-up", "unplug"]
-Target = Literal["leader", "new", "old", "supervisor", "standby", "exchange"]
+Kind = Literal[
+    "kill", "stop", "delay", "file-limit", "torn", "hang-up", "unplug",
+    "full", "descriptors", "clock", "sockets", "logs-gone", "power-cut",
+]  # fmt: skip
+Target = Literal["leader", "new", "old", "supervisor", "standby", "exchange", "home", "all"]
 Action = Literal["deploy", "undo", "rollback", "idle"]
 
 KINDS: dict[Kind, tuple[Target, ...]] = {
     "kill": ("leader", "new", "old", "supervisor", "standby"),
     "stop": ("leader", "new", "old", "supervisor", "standby"),
     "delay": ("leader", "new", "old", "supervisor"),
-    "full": ("leader", "new", "old", "supervisor"),
+    "file-limit": ("leader", "new", "old", "supervisor"),
     "torn": ("leader",),
     "hang-up": ("leader", "new", "old", "exchange"),
     "unplug": ("leader", "new", "old", "supervisor"),
+    "full": ("home",),
+    "descriptors": ("leader", "new", "old", "supervisor"),
+    "clock": ("all",),
+    "sockets": ("home",),
+    "logs-gone": ("home",),
+    "power-cut": ("all",),
 }
 """Each kind of fault, and whom it can befall.
 
-kill: SIGKILL. stop: SIGSTOP, and SIGCONT later. delay: many short stops. full: no file may grow, as on a full disk.
+kill: SIGKILL. stop: SIGSTOP, and SIGCONT later. delay: many short stops. file-limit: no file of the process may grow.
 torn: a record at the journal's end that is half, zeros or has a bit flipped, as of a leader killed while it writes.
 hang-up: every connection is shut down. unplug: its socket's name is away for a while, so that nobody new can connect.
+
+full: the file system of the whole home has no block, or no inode, left. descriptors: the process may open no further
+descriptor. clock: the wall clock is stepped, and stepped back or not. sockets: all sockets in the home are removed.
+logs-gone: the home's logs are removed. power-cut: every process is killed at once, and files are torn.
 """
 
-TARGETS: tuple[Target, ...] = ("leader", "new", "old", "supervisor", "standby", "exchange")
+OF_A_PROCESS: tuple[Kind, ...] = ("kill", "stop", "delay", "file-limit", "torn", "hang-up", "unplug")
+"""What befalls one process. The other kinds befall everything the bot has, or leave the process alive."""
+
+GENTLE: frozenset[Kind] = frozenset({"full", "descriptors", "clock", "sockets", "logs-gone"})
+"""What ends no process: a leader that dies of it, or of anything else meanwhile, is a violation."""
+
+UNFELT: frozenset[Kind] = frozenset({"clock", "sockets", "logs-gone"})
+"""What is no reason to refuse a deployment of good code, or to take it back."""
+
+HOW: dict[Kind, tuple[str, ...]] = {
+    "full": ("blocks", "inodes"),
+    "clock": ("+1h", "-1h", "+10y", "+2s", "-2s", "+300ms"),
+    "power-cut": ("", "journal", "release"),
+}
+"""The variants of a kind: what the file system lacks; by how much the clock is stepped; which files are torn."""
+
+TARGETS: tuple[Target, ...] = (
+    "leader", "new", "old", "supervisor", "standby", "exchange", "home", "all",
+)  # fmt: skip
 
 STEPS = (
     "preparing", "rehearsing", "waiting", "transferring", "probation", "reverting", "retiring", "random",
@@ -54,6 +99,8 @@ class Fault(msgspec.Struct, frozen=True):
     step: str
     after: int
     lasts: int = 0
+    how: str = ""
+    """Which of the kind's variants (`HOW`)."""
 
 
 class Move(msgspec.Struct, frozen=True):
@@ -73,8 +120,13 @@ class Episode(msgspec.Struct, frozen=True):
 def plan(
     seed: int, *, kinds: frozenset[str] = frozenset(KINDS), targets: frozenset[str] = frozenset(TARGETS)
 ) -> Episode:
-    """The episode of a seed, of these kinds of fault and those they may befall."""
+    """The episode of a seed, of these kinds of fault and those they may befall.
+
+    Of all kinds, an even seed has those that befall one process, and an odd seed any.
+    """
     chance = random.Random(seed)
+    if seed % 2 == 0 and not kinds.isdisjoint(OF_A_PROCESS):
+        kinds = kinds & set(OF_A_PROCESS)
     blows: list[tuple[Kind, Target]] = [(kind, target) for kind, whom in KINDS.items() for target in whom]
     possible: list[tuple[Kind, Target]] = [
         (kind, target) for kind, target in blows if kind in kinds and target in targets
@@ -96,25 +148,39 @@ def _move(chance: random.Random, possible: list[tuple[Kind, Target]], *, deploye
     if flaw in ("tick", "hang"):
         # Code that cannot tick is gone back from by a worker on the old code: with that one gone, the bot is down, and
         # says so. That is how it is meant, and nothing to find.
-        possible = [one for one in possible if one[1] not in ("leader", "old")] or possible
+        possible = [one for one in possible if one[1] not in ("leader", "old", "all")] or possible
     count = chance.choice((1, 1, 1, 2))
     faults = tuple(_fault(chance, possible, action) for _ in range(count))
-    # What a bot does while its disk is full is in its process and in its followers: whoever takes those too has it all.
-    starved = next((fault for fault in faults if fault.kind == "full"), None)
-    return Move(action, flaw, (starved,) if starved is not None else faults)
+    alone = next((fault for fault in faults if fault.kind in _ALONE), None)
+    return Move(action, flaw, (alone,) if alone is not None else faults)
+
+
+_ALONE: frozenset[Kind] = frozenset({"file-limit", "full", "power-cut"})
+"""What a bot does while it can't write is in its process and in its followers: whoever takes those too has it all. And
+a power cut leaves nothing for another fault to befall."""
 
 
 def _fault(chance: random.Random, possible: list[tuple[Kind, Target]], action: Action) -> Fault:
-    # Kills are what a leader must survive most of all.
-    kind, target = chance.choice(possible + [one for one in possible if one[0] == "kill"])
+    # Kills are what a leader must survive most of all; what befalls the whole home has one target, and not four.
+    again = [one for one in possible if one[0] == "kill"]
+    whole = [one for one in possible if one[1] in ("home", "all")]
+    kind, target = chance.choice(possible + again + whole * 3)
     if action == "idle" and target in ("new", "old"):
         target = "leader"
     # Deaths in a probation revert it too; planned for is the way back that is asked for.
     steps = (*STEPS, "reverting") if action == "undo" else [step for step in STEPS if step != "reverting"]
     step = "random" if action == "idle" else chance.choice(steps)
     after = chance.randrange(0, 1500) if step == "random" else chance.choice((0, 0, 1, 5, 20, 60, 150))
+    # In this order: the choices are drawn for each kind, so that a seed's plan stays what it was.
     lasts = {
         "kill": 0, "torn": 0, "hang-up": 0, "stop": chance.choice(_STOPS), "delay": chance.choice((200, 600)),
-        "full": chance.choice((50, 400)), "unplug": chance.choice((100, 400)),
-    }[kind]  # fmt: skip
-    return Fault(kind, target, step, after, lasts)
+        "file-limit": chance.choice((50, 400)), "unplug": chance.choice((100, 400)),
+    }.get(kind)  # fmt: skip
+    if lasts is not None:
+        return Fault(kind, target, step, after, lasts)
+    how = chance.choice(HOW.get(kind, ("",)))
+    lasts = {"full": chance.choice((400, 1500)), "descriptors": chance.choice((400, 1500))}.get(kind, 0)
+    if kind == "clock":
+        # A small step may stay; with a large one the bot would be in another year than its exchange.
+        lasts = chance.choice((300, 1500, 4000)) if how[-1] in "hy" else chance.choice((0, 300, 1500))
+    return Fault(kind, target, step, after, lasts, how)

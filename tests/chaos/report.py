@@ -42,6 +42,6 @@ def line_of(found: Found) -> str:
 def table(found: Sequence[Found]) -> str:
     """Faults by kind and step."""
     counts = Counter((kind, step) for one in found for kind, _, step in one.struck)
-    rows = [f"{'':10}" + "".join(f"{step:>14}" for step in STEPS)]
-    rows += [f"{kind:10}" + "".join(f"{counts[kind, step]:>14}" for step in STEPS) for kind in KINDS]
+    rows = [f"{'':12}" + "".join(f"{step:>14}" for step in STEPS)]
+    rows += [f"{kind:12}" + "".join(f"{counts[kind, step]:>14}" for step in STEPS) for kind in KINDS]
     return "\n".join(rows)

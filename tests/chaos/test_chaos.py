@@ -1,4 +1,5 @@
-"""A short run of the chaos: a few seeds whose plans have something of everything. `bin/chaos` is the long one."""
+"""A short run of the chaos: a few seeds whose plans have something of everything, and one episode for each kind of
+trouble that befalls the whole bot. `bin/chaos` is the long one."""
 
 from __future__ import annotations
 
@@ -7,10 +8,17 @@ from pathlib import Path
 import pytest
 
 from .episode import play
-from .plan import plan
+from .machine import lacking
+from .plan import Episode, Fault, Kind, Move, plan
 
 SEEDS = (14, 24, 34)
 """Leader and supervisor killed, a torn journal, a full disk, an unplugged socket; with a standby and without."""
+
+TROUBLE: dict[str, tuple[Fault, ...]] = {
+    "logs-gone": (Fault("logs-gone", "home", "preparing", 0),),
+    "power-cut": (Fault("power-cut", "all", "probation", 20, how="journal"),),
+}
+"""What happens during a deployment of good code."""
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -18,3 +26,14 @@ def test_an_episode_violates_nothing(seed: int, tmp_path: Path) -> None:
     found = play(plan(seed), tmp_path)
     assert found.violations == []
     assert found.struck
+
+
+@pytest.mark.parametrize("trouble", TROUBLE)
+def test_a_bot_outlives_trouble_that_befalls_all_of_it(trouble: str, tmp_path: Path) -> None:
+    faults = TROUBLE[trouble]
+    kinds: set[Kind] = {fault.kind for fault in faults}
+    for kind in sorted(kinds & lacking().keys()):
+        pytest.skip(f"{kind}: {lacking()[kind]}")
+    found = play(Episode(1, False, (Move("deploy", "", faults),)), tmp_path)
+    assert found.violations == []
+    assert len(found.struck) == len(faults)

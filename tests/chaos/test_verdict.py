@@ -13,8 +13,8 @@ from neverblink.supervisor.demo.ledger import Ledger
 
 from ..supervisor.lives import Life
 from .market import ACCOUNT, Sent
-from .plan import KINDS, STEPS, TARGETS, plan
-from .verdict import Deployed, Evidence, read, violations
+from .plan import HOW, KINDS, OF_A_PROCESS, STEPS, TARGETS, plan
+from .verdict import Deployed, Died, Evidence, read, violations
 
 
 def in_order(tmp_path: Path) -> tuple[Life, dict[str, Any]]:
@@ -125,6 +125,14 @@ def _flip_unseen(life: Life, facts: dict[str, Any]) -> None:
     facts["spoilt"] = {(1, 99)}
 
 
+def _taken_back(life: Life, facts: dict[str, Any]) -> None:
+    facts["deployed"].append(Deployed(3, "v2", "v3", "aborted", "v2", unfelt=True))
+
+
+def _died_of_trouble(life: Life, facts: dict[str, Any]) -> None:
+    facts["died"] = [Died("w2", "No space left on device")]
+
+
 @pytest.mark.parametrize(
     ("harm", "said"),
     [
@@ -140,6 +148,8 @@ def _flip_unseen(life: Life, facts: dict[str, Any]) -> None:
         (_fill_twice, "the bot holds 6, and was filled 4"),
         (_wrong_code, "deployment 3 is aborted, and v3 leads instead of v2"),
         (_unfinished, "deployment 3 has not ended"),
+        (_taken_back, "deployment 3 of good code is aborted"),
+        (_died_of_trouble, "w2, which led, died: No space left"),
         (_tick_twice, "ticks ran twice"),
         (_not_told, "its successor not told"),
         (_flip_unseen, "a bit was flipped in segment 1 at byte 99, and nobody says so"),
@@ -153,13 +163,34 @@ def test_whatever_must_not_be_is_found(
     assert any(said in one for one in found(tmp_path, life, facts)), found(tmp_path, life, facts)
 
 
+def test_what_a_power_cut_tore_need_not_lead_again(tmp_path: Path) -> None:
+    life, facts = in_order(tmp_path)
+    facts["deployed"].append(Deployed(3, "v2", "v3", "aborted", "v1", torn=frozenset({"v2"})))
+    assert found(tmp_path, life, facts) == []
+
+
+def test_nobody_dies_of_trouble_who_never_led(tmp_path: Path) -> None:
+    life, facts = in_order(tmp_path)
+    facts["died"] = [Died("w9", "No space left on device")]
+    assert found(tmp_path, life, facts) == []
+
+
 def test_a_seed_is_a_plan_and_all_kinds_befall_all_their_victims() -> None:
     assert plan(17) == plan(17)
-    faults = [fault for seed in range(500) for move in plan(seed).moves for fault in move.faults]
+    faults = [fault for seed in range(1500) for move in plan(seed).moves for fault in move.faults]
     assert {(fault.kind, fault.target) for fault in faults} == {
         (kind, target) for kind, whom in KINDS.items() for target in whom
     }
     assert {fault.step for fault in faults} == set(STEPS)
+    assert {(fault.kind, fault.how) for fault in faults if fault.how} == {
+        (kind, how) for kind, variants in HOW.items() for how in variants if how
+    }
+
+
+def test_what_befalls_one_process_has_the_even_seeds() -> None:
+    even = {fault.kind for seed in range(0, 500, 2) for move in plan(seed).moves for fault in move.faults}
+    assert even == set(OF_A_PROCESS)
+    assert plan(2, kinds=frozenset({"full"})).moves[0].faults[0].kind == "full"
 
 
 def test_only_what_is_wanted_is_planned() -> None:

@@ -23,7 +23,7 @@ from neverblink.supervisor.journal_reader import read_journal
 
 from .market import TIMEFRAMES, Sent
 
-__all__ = ["Deployed", "Evidence", "Journaled", "read", "violations"]
+__all__ = ["Deployed", "Died", "Evidence", "Journaled", "read", "violations"]
 
 
 class Deployed(msgspec.Struct, frozen=True):
@@ -34,6 +34,17 @@ class Deployed(msgspec.Struct, frozen=True):
     wanted: str
     outcome: str
     led: str
+    unfelt: bool = False
+    """It was of good code, and nothing happened that is a reason not to finish it."""
+    torn: frozenset[str] = frozenset()
+    """Releases of which a power cut had torn a file."""
+
+
+class Died(msgspec.Struct, frozen=True):
+    """A worker whose process ended, and not in order, while nothing was done that ends one."""
+
+    worker: str
+    reason: str
 
 
 class Journaled(msgspec.Struct, frozen=True):
@@ -60,6 +71,7 @@ class Evidence(msgspec.Struct, frozen=True):
     deployed: Sequence[Deployed]
     spoilt: Set[tuple[int, int]] = frozenset()
     """Where in the journal a bit was flipped: segment and byte."""
+    died: Sequence[Died] = ()
 
 
 def read(journal: Path) -> Journaled:
@@ -98,6 +110,7 @@ def violations(evidence: Evidence) -> list[str]:
         *_of_the_lease(evidence),
         *_of_the_state(evidence),
         *_of_the_deployments(evidence.deployed),
+        *_of_the_dead(evidence),
     ]
 
 
@@ -176,11 +189,24 @@ def _of_the_deployments(deployed: Sequence[Deployed]) -> list[str]:
         leads = one.wanted if one.outcome == "done" else one.before
         if one.outcome not in ("done", "aborted", "rolled_back"):
             found.append(f"deployment {one.number} has not ended")
+        elif one.unfelt and one.outcome != "done":
+            found.append(
+                f"deployment {one.number} of good code is {one.outcome}, and nothing spoke against it"
+            )
+        elif leads in one.torn:
+            # What a power cut tore is made again, or the release before it leads.
+            continue
         elif _code(one.led) != _code(leads):
             found.append(
                 f"deployment {one.number} is {one.outcome}, and {one.led or 'nobody'} leads instead of {leads}"
             )
     return found
+
+
+def _of_the_dead(evidence: Evidence) -> list[str]:
+    """Nobody who led died of what ends no process."""
+    led = set(evidence.journal.leaders.values())
+    return [f"{one.worker}, which led, died: {one.reason}" for one in evidence.died if one.worker in led]
 
 
 def _code(release: str) -> str:

@@ -107,6 +107,8 @@ class Trader(Worker[Book]):
     async def on_tick(self, tick: Tick[Book]) -> None:
         self.state.ticks += 1
         self.ran += 1
+        # As bots do: what becomes of the line is nothing that a tick may depend on.
+        print(f"tick {tick.seq}: {len(self.state.orders)} orders, holds {self.state.held}", flush=True)
         if self.ran == 3 and FLAW == "tick":
             raise RuntimeError("this code does not tick")
         if self.ran == 3 and FLAW == "hang":

@@ -1,0 +1,90 @@
+"""Harm to what all processes of a bot share: their disk, their clock, their sockets, their logs, their power."""
+
+from __future__ import annotations
+
+import os
+import random
+import resource
+import shutil
+import signal
+import time
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from pathlib import Path
+
+import psutil
+
+__all__ = ["STEPS_BY", "bare_of_descriptors", "cut_power", "remove_logs", "remove_sockets", "tear_release"]
+
+_SECOND = 1_000_000_000
+STEPS_BY = {
+    "+1h": 3600 * _SECOND,
+    "-1h": -3600 * _SECOND,
+    "+10y": 10 * 365 * 86_400 * _SECOND,
+    "+2s": 2 * _SECOND,
+    "-2s": -2 * _SECOND,
+    "+300ms": 300_000_000,
+}
+"""By how much each variant steps the wall clock, ns."""
+
+
+def bare_of_descriptors(pid: int) -> Callable[[], None]:
+    """Let the process open no descriptor beyond those it has; return how to let it again.
+
+    Its soft limit becomes the lowest number that is free, so that the next `open` fails as in a process that leaks.
+    """
+    before = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    used = {int(name) for name in os.listdir(f"/proc/{pid}/fd")}
+    free = next(number for number in range(before[1] + 1) if number not in used)
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (min(free, before[1]), before[1]))
+
+    def relent() -> None:
+        with suppress(OSError):
+            resource.prlimit(pid, resource.RLIMIT_NOFILE, before)
+
+    return relent
+
+
+def remove_sockets(run: Path) -> int:
+    """Remove every socket in `run`, as a cleaner of temporary files does; return how many."""
+    removed = 0
+    for path in list(run.iterdir()):
+        with suppress(OSError):
+            if path.is_socket():
+                path.unlink()
+                removed += 1
+    return removed
+
+
+def remove_logs(logs: Path) -> None:
+    """Remove the directory of the logs."""
+    shutil.rmtree(logs, ignore_errors=True)
+
+
+def cut_power(processes: Iterable[psutil.Process]) -> None:
+    """End all of them at one moment: none sees another one's death."""
+    there = list(processes)
+    for number in (signal.SIGSTOP, signal.SIGKILL):
+        for process in there:
+            with suppress(psutil.NoSuchProcess, ProcessLookupError):
+                os.kill(process.pid, number)
+    until = time.monotonic() + 10
+    for process in there:
+        with suppress(psutil.Error):
+            while process.status() != psutil.STATUS_ZOMBIE and time.monotonic() < until:
+                time.sleep(0.001)
+
+
+def tear_release(release: Path, chance: random.Random) -> Path | None:
+    """Cut off a file of the release, as when its blocks never got to the disk; return which one."""
+    files = sorted(path for path in release.glob("*.py") if path.stat().st_size)
+    if not files:
+        return None
+    torn = chance.choice(files)
+    size = torn.stat().st_size
+    with torn.open("r+b") as file:
+        file.truncate(chance.choice((0, size // 2)))
+        if chance.random() < 0.5:
+            # The length was on the disk and the blocks were not.
+            file.truncate(size)
+    return torn
