@@ -51,6 +51,8 @@ class Assignment(msgspec.Struct, frozen=True):
     """The number of the deployment that it was started for, 0 without one."""
     log: Format = "text"
     """How what it prints is written: as it is, or as JSON lines."""
+    home_key: str = ""
+    """Under which the worker marks its process with the kernel: see `presence`."""
     keys: Keys | None = None
     """By which it proves itself. The pipe is the only way they go: no argument and no environment has them."""
 

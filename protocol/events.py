@@ -21,6 +21,7 @@ __all__ = [
     "DeploymentEnded",
     "DeploymentStarted",
     "Event",
+    "HomeChanged",
     "JournalChanged",
     "JournalState",
     "LeaderChanged",
@@ -261,6 +262,14 @@ class SupervisorStarted(_Event, frozen=True, tag="supervisor-started"):
     found: Literal["new", "stopped", "alive", "dead"]
 
 
+class HomeChanged(_Event, frozen=True, tag="home"):
+    """The directory of the bot's files is not what it was. It is a copy of another one (`copied`); it was `removed` or
+    `moved` while the bot lived; or what was removed was made again (`remade`). `text` says what, and what to do."""
+
+    state: Literal["copied", "removed", "moved", "remade"]
+    text: str
+
+
 class SupervisorStopping(_Event, frozen=True, tag="supervisor-stopping"):
     reason: str
 
@@ -281,6 +290,7 @@ Event = (
     | Pulse
     | OutageChanged
     | StandbyChanged
+    | HomeChanged
     | SupervisorStarted
     | SupervisorStopping
 )

@@ -74,8 +74,8 @@ class Adoption:
             raise HomeInUse(
                 home.path,
                 found,
-                "`up --fresh` would set their state aside: run `neverblink up`, which adopts them, and then "
-                "`neverblink down`",
+                "`up --fresh` would set their state aside. `neverblink up` without --fresh goes on with them; only "
+                "`neverblink down`, which stops the bot for good and runs its on_stop, makes way for a fresh start",
             )
         self._members = [_member(one) for one in found]
         self._leads = next((one.worker for one in found if one.leads), "")

@@ -23,12 +23,15 @@ from .home import Home
 from .journal_reader import check_formats, read_segment, segments
 from .process import alive
 from .records import Worker
+from .store.orphans import files_of
+from .system.open_files import holds_any
 
 __all__ = [
     "HomeInUse",
     "Left",
     "Survivor",
     "alive_in",
+    "foreign",
     "holder_of",
     "journal_left",
     "last_leader",
@@ -78,8 +81,13 @@ class HomeInUse(NeverblinkError):
 
 
 def survivors(home: Home, known: Iterable[Worker]) -> list[Survivor]:
-    """The workers of an earlier run that are alive: those that are known, and whoever has the lease."""
+    """The workers of this home's earlier run that are alive: those that are known, and the one that has the lease.
+
+    That a process has the pid and start time of a known worker is no proof: the database may have been copied with the
+    home, and the worker be another home's. One of ours has files of this home open.
+    """
     holder = holder_of(home.lease)
+    ours = files_of(home)
     found = [
         Survivor(
             one.worker,
@@ -92,11 +100,18 @@ def survivors(home: Home, known: Iterable[Worker]) -> list[Survivor]:
         )
         for one in known
         if alive(one.pid, one.started)
+        and ((holder is not None and one.pid == holder.pid) or holds_any(one.pid, ours))
     ]
     if holder is not None and not any(one.leads for one in found):
         log = home.logs / f"{holder.holder}.log"
         found.append(Survivor(holder.holder, holder.pid, holder.started, True, log))
     return found
+
+
+def foreign(home: Home, known: Iterable[Worker]) -> list[Worker]:
+    """The known workers that are alive and another home's: this home's database was copied from there."""
+    ours = files_of(home)
+    return [one for one in known if alive(one.pid, one.started) and not holds_any(one.pid, ours)]
 
 
 def alive_in(home: Home) -> list[Survivor]:

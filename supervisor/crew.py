@@ -27,6 +27,7 @@ from .process import describe_exit
 from .releases import Release
 from .roster import Ended, Member, Roster
 from .spawn import why_it_ended
+from .system.presence import key_of
 
 __all__ = ["Crew", "Line"]
 
@@ -204,6 +205,7 @@ class Crew:
             hang_after=config.handoff.hang_after,
             deployment=deployment,
             log=config.log.format,
+            home_key=key_of(self._home.path),
         )
 
     def _not_left(self, member: Member, alarm: str) -> None:

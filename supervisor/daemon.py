@@ -19,7 +19,14 @@ from typing import Any, TextIO
 import zmq
 
 from ..protocol.errors import NeverblinkError
-from ..protocol.events import Event, LeaderChanged, SupervisorStarted, SupervisorStopping, WorkerExited
+from ..protocol.events import (
+    Event,
+    HomeChanged,
+    LeaderChanged,
+    SupervisorStarted,
+    SupervisorStopping,
+    WorkerExited,
+)
 from . import arrival
 from .access import Access
 from .adoption import Adoption
@@ -43,7 +50,7 @@ from .outside import Child, Launch, Outside
 from .prepare import Preparer
 from .privacy import privately
 from .process import Adopted
-from .records import WINDOWS
+from .records import WINDOWS, Worker
 from .refusal import Refusal
 from .releases import Release, Releases
 from .remote import Remote
@@ -52,6 +59,8 @@ from .signals import interrupts
 from .spawn import spawn
 from .starter import StartFailed
 from .status import Status, status_of, this_supervisor
+from .store.identity import recognise
+from .store.orphans import end_orphans, refuse_beside_orphans
 from .switchboard import SOCKET, Switchboard
 from .telling.teller import Teller
 from .web.keeper import Keeper
@@ -71,6 +80,7 @@ async def run(
     home: Home,
     *,
     fresh: bool = False,
+    rescue: bool = False,
     environment: Mapping[str, str] | None = None,
     screen: TextIO | None = sys.stderr,
 ) -> int:
@@ -82,13 +92,15 @@ async def run(
     Workers of an earlier run that are alive are adopted, and the bot goes on with them.
 
     Raises `HomeBusy` when a supervisor owns the home, `HomeInUse` when it is in use by what cannot be adopted, or
-    `fresh` is asked for beside a bot that is alive, `JournalError` when an earlier run's cannot be read, `StartFailed`
-    when the first worker does not come to lead, and what `Releases.make` and `History.open` raise.
+    `fresh` is asked for beside a bot that is alive, `HomeOrphaned` when a bot is alive whose home this was (unless
+    `rescue` says to end it, and to go on from its journal), `JournalError` when an earlier run's cannot be read,
+    `StartFailed` when the first worker does not come to lead, and what `Releases.make` and `History.open` raise.
     """
     with privately() as umask, home.claim(config.name), home.sockets() as sockets:
         path = home.logs / "supervisor.log"
         log = Log(path, screen, time.time_ns, bot=config.name, format=config.log.format)
         try:
+            _refuse_orphans(home, log, rescue)
             return await _Daemon(config, home, sockets, log, environment or os.environ, umask).run(fresh)
         except NeverblinkError as problem:
             # The screen's copy is said by whoever called us.
@@ -96,6 +108,12 @@ async def run(
             raise
         finally:
             log.close()
+
+
+def _refuse_orphans(home: Home, log: Log, rescue: bool) -> None:
+    for one in (found := refuse_beside_orphans(home, rescue=rescue)):
+        log.say(f"ending {one}, whose home was removed: the bot goes on from its journal", "warning")
+    end_orphans(found)
 
 
 class _Daemon:
@@ -119,6 +137,8 @@ class _Daemon:
         self._stopped = asyncio.Event()
         self._stopping: asyncio.Task[str] | None = None
         self._workers = 0
+        self._copied = ""
+        """What is to be said when this home turned out to be a copy, "" otherwise."""
         self._left: arrival.Left | None = None
         """Where the earlier run ended that this one goes on from."""
         self._archive = Archive(loop, log.say)
@@ -226,8 +246,28 @@ class _Daemon:
             if not self._bot.roster.alive():
                 arrival.sweep(self._home.run)
 
+    def _recognise(self, known: list[Worker]) -> None:
+        """Say so when this home is a copy of another one."""
+        try:
+            identity, copied = recognise(self._home)
+        except OSError as problem:
+            self._log.say(f"{self._home.identity} can't be written: {problem.strerror}", "warning")
+            return
+        others = arrival.foreign(self._home, known)
+        if not copied and not others:
+            return
+        text = (
+            f"this home is a copy{f' of home {identity.copy_of}' if identity.copy_of else ''}, or was restored from a "
+            "backup: it begins a life of its own, from the journal that is in it"
+        )
+        if others:
+            named = ", ".join(f"{one.worker} (pid {one.pid})" for one in others)
+            text += f". The bot that it was copied from is alive, trades as well, and is left alone: {named}"
+        self._copied = text
+
     async def _arrive(self, fresh: bool) -> None:
         known = await self._archive.ask(lambda history: history.remaining())
+        await asyncio.to_thread(self._recognise, known)
         await self._adoption.look(known, fresh=fresh)
         alive = self._adoption.alive
         left = await asyncio.to_thread(arrival.journal_left, self._home.journal)
@@ -303,7 +343,7 @@ class _Daemon:
     async def _note_outage(self) -> None:
         """A bot that ended without having been stopped was out from then on."""
         left = self._left
-        if left is not None and not left.stopped:
+        if left is not None and not left.stopped and not self._copied:
             leaders = await self._archive.ask(
                 lambda history: [one for one in history.leaders(20) if one.worker]
             )
@@ -311,12 +351,16 @@ class _Daemon:
             self._bot.outages.found(left.at, worker, release, "it ended while no supervisor looked")
 
     def _tell_started(self) -> None:
+        if self._copied:
+            self._news.tell(
+                HomeChanged(bot=self._news.bot, at=self._news.now(), state="copied", text=self._copied)
+            )
         left = self._left
         found = (
             "alive"
             if self._adoption.alive
             else "new"
-            if left is None
+            if left is None or self._copied
             else "stopped"
             if left.stopped
             else "dead"

@@ -13,6 +13,7 @@
         repositories/       links to those whose pushes deploy here: see `hook.known`
         tokens              who may ask over HTTP: see `web.tokens`
         lock                held by the `up` that runs
+        identity            a random id, and the directory it was given to: see `store.identity`
 
 One supervisor owns a home, and the kernel says which: it holds a lock on `lock` for as long as its process lives, so a
 killed one leaves no lock that anybody has to remove. The lock belongs to the open file and not, as the lease's does,
@@ -30,6 +31,7 @@ import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from socket import socket
 from types import TracebackType
 
 import msgspec
@@ -41,6 +43,7 @@ from ..protocol.wire import UNDECODABLE
 from .privacy import NotOurs, close_to_others
 from .process import started_at
 from .system.account import expanded
+from .system.presence import mark_supervisor
 
 __all__ = ["DIRECTORY", "VARIABLE", "Claim", "Home", "HomeBusy", "HomeError", "Owner", "Sockets", "home_path"]
 
@@ -62,7 +65,11 @@ class HomeBusy(HomeError):
 
     def __init__(self, path: Path, pid: int) -> None:
         who = f"pid {pid}" if pid else "a supervisor that is just starting"
-        super().__init__(path, f"already running: {who}. Stop it with `neverblink down`, or use another home")
+        super().__init__(
+            path,
+            f"already running: {who}. `neverblink status` shows the bot, `neverblink deploy .` hands it over to new "
+            "code, and `neverblink up --replace` puts a new supervisor in its place. None of them stops the bot",
+        )
         self.pid = pid
 
 
@@ -98,6 +105,7 @@ class Home:
         self.keys = self.path / "keys"
         self.repositories = self.path / "repositories"
         self.tokens = self.path / "tokens"
+        self.identity = self.path / "identity"
 
     @classmethod
     def open(cls, path: Path) -> Home:
@@ -125,12 +133,26 @@ class Home:
 
     def claim(self, bot: str = "") -> Claim:
         """Become the home's owner until the claim is dropped or this process ends; raise `HomeBusy` when it has one."""
+        # Before anything is looked at: of two that begin at once, at least one sees the other.
+        mark = mark_supervisor(self.path)
+        try:
+            return self._claim(bot, mark)
+        except BaseException:
+            if mark is not None:
+                mark.close()
+            raise
+
+    def _claim(self, bot: str, mark: socket | None) -> Claim:
         file = self._open_lock(os.O_RDWR | os.O_CREAT)
         try:
             try:
                 fcntl.fcntl(file, fcntl.F_OFD_SETLK, lock_query())
             except (BlockingIOError, PermissionError):
                 raise HomeBusy(self.path, (_record(file) or _NOBODY).pid) from None
+            if not self.holds(file):
+                raise HomeError(
+                    self.path, f"{self.lock.name} was removed while it was being locked: try again"
+                )
             left_by = _record(file)
             _write_record(file, Owner(os.getpid(), started_at(os.getpid()) or 0, bot))
         except OSError as problem:
@@ -139,7 +161,14 @@ class Home:
         except BaseException:
             os.close(file)
             raise
-        return Claim(file, left_by)
+        return Claim(file, left_by, mark)
+
+    def holds(self, file: int) -> bool:
+        """Whether the open file is the lock that is in this home now, and not one that was removed or replaced."""
+        try:
+            return os.path.samestat(os.fstat(file), os.lstat(self.lock))
+        except OSError:
+            return False
 
     def wait_until_free(self, within: float) -> None:
         """Wait, at most `within` seconds, until no supervisor owns the home. Raises `HomeBusy`."""
@@ -169,7 +198,7 @@ class Home:
 
     def _open_lock(self, how: int) -> int:
         try:
-            return os.open(self.lock, how | os.O_CLOEXEC, 0o600)
+            return os.open(self.lock, how | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         except OSError as problem:
             raise HomeError(self.path, f"{self.lock.name} can't be opened: {problem.strerror}") from None
 
@@ -177,13 +206,18 @@ class Home:
 class Claim:
     """Ownership of a home; let go by `drop`, by leaving its `with`, or by the end of the process."""
 
-    def __init__(self, file: int, left_by: Owner | None) -> None:
+    def __init__(self, file: int, left_by: Owner | None, mark: socket | None) -> None:
         self._file = file
+        self._mark = mark
         self.left_by = left_by
         """The owner before, if it ended without dropping its claim: killed, and its workers may be alive."""
 
     def drop(self) -> None:
         """Give the home up in good order. Harmless when it was done before."""
+        if self._mark is not None:
+            # First: a supervisor without its lock is taken for one whose home was removed.
+            self._mark.close()
+            self._mark = None
         if self._file >= 0:
             os.ftruncate(self._file, 0)
             os.close(self._file)

@@ -119,6 +119,8 @@ def level_of_event(event: events.Event) -> Level:
             return "error" if state == "failing" else "warning" if state == "recovered" else "info"
         case events.StandbyChanged(state="behind" | "given-up"):
             return "warning"
+        case events.HomeChanged(state=state):
+            return "info" if state == "remade" else "warning"
         case events.Commanded(outcome=outcome):
             return "info" if outcome == "ok" else "warning"
         case _:
@@ -179,6 +181,8 @@ def line_of(event: events.Event) -> str:
             return f"standby {worker} is {state}{reason}" if worker else f"standby: {state}{reason}"
         case events.OutageChanged(outage=outage):
             return told(outage, event.at)
+        case events.HomeChanged():
+            return event.text
         case events.SupervisorStarted():
             # What it found is said by whoever found it.
             return ""

@@ -20,6 +20,7 @@ from .access import AccessError, ClientKey
 from .arrival import alive_in, named
 from .home import Home
 from .privacy import user_name
+from .store.orphans import HomeOrphaned, orphans
 
 __all__ = ["InHome", "OnServer", "Place", "Unreachable"]
 
@@ -77,12 +78,13 @@ class InHome:
         problem = "no supervisor runs here" if path.is_dir() else "there is no such home"
         found = alive_in(self._home)
         if found:
-            pids = " ".join(str(one.pid) for one in found)
             raise Unreachable(
                 self._where,
-                f"{problem}, and the bot is alive without one: {named(found)}. `neverblink up` comes back to it; "
-                f"after that `neverblink down` stops it in order. `kill {pids}` would end it where it stands",
+                f"{problem}, and the bot is alive without one: {named(found)}. `neverblink up` comes back to it, and "
+                "the bot goes on as it runs",
             )
+        if lost := orphans(self._home):
+            raise Unreachable(self._where, HomeOrphaned(self._home, lost).problem)
         raise Unreachable(self._where, f"{problem}: start it with `neverblink up`, or name another --home")
 
     def connect(self, socket: zmq.Socket[bytes], name: str) -> None:

@@ -28,6 +28,7 @@ from ..protocol.wire import MAX_MESSAGE, WireError
 from .baton import Baton
 from .channel import Channel
 from .clock import SystemClock
+from .io.presence import mark_worker
 from .journal_file import JournalFile
 from .lease import Lease
 from .place import Listener
@@ -55,6 +56,8 @@ class Link:
     def __init__(self, me: Assignment) -> None:
         self._keys = keys_of(me)
         self.clock = SystemClock()
+        # First: a supervisor that looks for this process must see the mark before it sees the lease.
+        self._mark = mark_worker(me.home_key)
         self.lease = Lease(me.lease)
         self.journal = JournalFile(Path(me.journal), me.durability)
         self.baton = Baton(me.worker, self._path)
@@ -181,6 +184,8 @@ class Link:
             self.journal.close()
         finally:
             self.lease.close()
+            if self._mark is not None:
+                self._mark.close()
 
     # --- sockets ----------------------------------------------------------------------------------------------------
 

@@ -22,6 +22,7 @@ from ..home import HomeBusy, HomeError
 from ..hook.install import HookError
 from ..releases import ReleaseError
 from ..starter import StartFailed
+from ..store.orphans import HomeOrphaned
 from ..system.account import NoHomeDirectory
 from .errors import BadInput
 
@@ -98,6 +99,7 @@ _ERRORS: tuple[tuple[type[NeverblinkError], Exit], ...] = (
     (StartFailed, Exit.DOWN),
     (HomeBusy, Exit.BUSY),
     (HomeInUse, Exit.BUSY),
+    (HomeOrphaned, Exit.BUSY),
     (BadInput, Exit.BAD_INPUT),
     (ConfigError, Exit.BAD_INPUT),
     (NoHomeDirectory, Exit.BAD_INPUT),

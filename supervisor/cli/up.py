@@ -32,7 +32,12 @@ _GONE_WITHIN = 15.0
     is_flag=True,
     help="Take over from the supervisor that runs, which leaves its workers: to upgrade neverblink itself.",
 )
-def up(here: Here, fresh: bool, replace: bool) -> Done:
+@click.option(
+    "--rescue",
+    is_flag=True,
+    help="End a bot whose home was removed under it, and go on from its last tick.",
+)
+def up(here: Here, fresh: bool, replace: bool, rescue: bool) -> Done:
     """Start the bot and its supervisor, in the foreground, and say what happens.
 
     A bot that is alive without a supervisor is adopted as it runs.
@@ -43,6 +48,8 @@ def up(here: Here, fresh: bool, replace: bool) -> Done:
     config = here.config
     if fresh and replace:
         raise BadInput("--fresh sets the state aside, --replace goes on with it: say one of them")
+    if fresh and rescue:
+        raise BadInput("--fresh sets the state aside, --rescue goes on with it: say one of them")
     home = Home.open(here.home.path)
     if replace:
         _send_away(here, home)
@@ -52,6 +59,7 @@ def up(here: Here, fresh: bool, replace: bool) -> Done:
                 config,
                 home,
                 fresh=fresh,
+                rescue=rescue,
                 environment=here.environment,
                 screen=sys.stderr if here.as_json else sys.stdout,
             )

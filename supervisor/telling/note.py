@@ -37,7 +37,7 @@ KINDS: dict[Kind, str] = {
     "slow": "the leader does not do its work; it does again",
     "journal": "the journal cannot be written; it is written again; it was damaged",
     "standby": "the standby died too often, and is not started again",
-    "supervisor": "a supervisor came back to its bot, or leaves",
+    "supervisor": "a supervisor came back to its bot, or leaves; its files were removed, or are a copy",
     "halt": "somebody halted the bot",
     "settings": "somebody changed its settings",
     "pause": "somebody paused or resumed it",

@@ -48,6 +48,8 @@ class Wording:
                 return self._journal(event)
             case events.StandbyChanged(state="given-up"):
                 return [self._note(event, ("standby",), "warning", "no standby any more", event.reason)]
+            case events.HomeChanged():
+                return [self._home(event)]
             case events.SupervisorStarted():
                 return self._started(event)
             case events.SupervisorStopping():
@@ -125,6 +127,16 @@ class Wording:
         if event.state == "recovered":
             level = "warning"
         return [self._note(event, ("journal",), level, title, event.text)]
+
+    def _home(self, event: events.HomeChanged) -> Note:
+        level: Level = "success" if event.state == "remade" else "failure"
+        title = {
+            "copied": "the bot runs in a copy of another home",
+            "removed": "the bot's files were removed while it runs",
+            "moved": "the bot's home was moved while it runs",
+            "remade": "the bot's files were made again",
+        }[event.state]
+        return self._note(event, ("supervisor",), level, title, event.text)
 
     def _started(self, event: events.SupervisorStarted) -> list[Note]:
         match event.found:

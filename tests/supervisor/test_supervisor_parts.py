@@ -486,7 +486,9 @@ def test_survivors_are_known_workers_and_whoever_has_the_lease(tmp_path: Path) -
     home = Home.open(tmp_path)
     me = started_at(os.getpid()) or 0
     known = Worker("fox", "w1", "r1", os.getpid(), me, "", 0, None, None, "")
-    assert [(one.worker, one.leads) for one in survivors(home, [known])] == [("w1", False)]
+    assert survivors(home, [known]) == [], "a process without a file of this home is another home's"
+    with (home.logs / "w1.log").open("w"):
+        assert [(one.worker, one.leads) for one in survivors(home, [known])] == [("w1", False)]
     program = (
         "from neverblink.worker.lease import Lease\nimport sys\n"
         f"lease = Lease({str(home.lease)!r})\nlease.take('w9')\nprint(flush=True)\ninput()"

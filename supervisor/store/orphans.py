@@ -1,0 +1,158 @@
+"""Orphans: processes of the bot that lives at a home's path, which have none of that home's files.
+
+They come of a home that was removed, replaced or moved away under a living bot. Its lock and its lease went with it, so
+in the home that is there now both are free. A second bot beside the first would trade twice: `up` refuses, says what is
+alive, and what ends or rescues it.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import msgspec
+
+from ...protocol.errors import NeverblinkError
+from ..home import Home
+from ..process import alive, started_at
+from ..system.open_files import holders_of_removed, holds_any, lockers, where_is
+from ..system.presence import marked
+
+__all__ = ["HomeOrphaned", "Orphan", "end_orphans", "files_of", "orphans", "refuse_beside_orphans"]
+
+_ENDING_WITHIN = 1.0
+_JOURNAL_WITHIN = 12.0
+"""A leader that cannot write its journal tries again after 8 s at most."""
+_LOOK_EVERY = 0.05
+
+
+class Orphan(msgspec.Struct, frozen=True):
+    """A process without its home; `home` is where that was moved to, None when it was removed."""
+
+    pid: int
+    started: int
+    role: str
+    home: Path | None
+
+    def __str__(self) -> str:
+        return f"{self.role} pid {self.pid}"
+
+
+class HomeOrphaned(NeverblinkError):
+    """The bot is alive, and its home is not the one that is there now."""
+
+    def __init__(self, home: Home, found: list[Orphan], *, saved: bool = False) -> None:
+        workers = [one for one in found if one.role == "worker"] or found
+        named = ", ".join(map(str, found))
+        moved = next((one.home for one in found if one.home is not None), None)
+        if moved is not None:
+            how, mend = "was moved away", f"Move {moved} back, or name it with --home {moved}"
+        elif any(one.role == "supervisor" for one in found):
+            how = "was removed or replaced"
+            mend = (
+                "Its supervisor makes the home again within seconds: then `neverblink status` shows the bot, and "
+                "`neverblink down` stops it in order"
+            )
+        elif saved:
+            how = "was removed or replaced"
+            mend = (
+                "Its state is in the home's journal again. `neverblink up --rescue` ends that process as a crash "
+                "would, without on_stop, and goes on from its last tick"
+            )
+        else:
+            how = "was removed or replaced"
+            mend = (
+                f"Its state is only in the memory of pid {workers[0].pid}: leave it alive until its log says that the "
+                "journal is written again, and then run `neverblink up --rescue`"
+            )
+        self.problem = (
+            f"it {how} while the bot lived, and the bot ticks on without it: {named}. A second bot must not run "
+            f"beside it. {mend}"
+        )
+        super().__init__(f"home {home.path}: {self.problem}")
+        self.home = home.path
+        self.pids = [one.pid for one in found]
+        self.saved = saved
+
+
+def orphans(home: Home) -> list[Orphan]:
+    """The living processes that belong to a home at this path, and not to the one that is there now."""
+    files = files_of(home)
+    found = {one.pid: Orphan(one.pid, one.started, one.role, None) for one in marked(home.path)}
+    # Where the mark can't be seen: another network namespace, or a worker of an earlier release.
+    lead = lockers()
+    for pid, file in holders_of_removed([home.lock, home.lease]):
+        role = "supervisor" if file == home.lock else "worker"
+        if pid == os.getpid() or (role == "worker" and pid not in lead):
+            continue
+        if (started := started_at(pid)) is not None:
+            found.setdefault(pid, Orphan(pid, started, role, None))
+    return [
+        msgspec.structs.replace(one, home=_home_of(one))
+        for one in found.values()
+        if alive(one.pid, one.started) and not holds_any(one.pid, files)
+    ]
+
+
+def refuse_beside_orphans(home: Home, *, rescue: bool = False) -> list[Orphan]:
+    """Raise `HomeOrphaned` when the bot of another home at this path is alive.
+
+    With `rescue`, return its workers instead, as long as their state is in this home's journal, to be ended.
+    """
+    found = orphans(home)
+    until = time.monotonic() + _ENDING_WITHIN
+    while found and time.monotonic() < until:
+        # One that is just ending lets go of its files before its mark.
+        time.sleep(_LOOK_EVERY)
+        found = orphans(home)
+    if not found:
+        return []
+    saved = _is_saved(home, found)
+    if rescue and saved and all(one.role == "worker" and one.home is None for one in found):
+        return found
+    raise HomeOrphaned(home, found, saved=saved)
+
+
+def end_orphans(found: list[Orphan]) -> None:
+    """Kill them, and wait until the kernel says that they have ended."""
+    for one in found:
+        with suppress(ProcessLookupError):
+            process = os.pidfd_open(one.pid)
+            try:
+                if alive(one.pid, one.started):
+                    signal.pidfd_send_signal(process, signal.SIGKILL)
+                    select.select([process], [], [])
+            finally:
+                os.close(process)
+
+
+def files_of(home: Home) -> list[Path]:
+    """The files and directories of which each process of this home has one open: the supervisor has the lock."""
+    found = [home.lock, home.lease]
+    for directory in (home.logs, home.releases):
+        with suppress(OSError):
+            found += directory.iterdir()
+    return found
+
+
+def _is_saved(home: Home, found: list[Orphan]) -> bool:
+    """Whether one of them writes this home's journal, once it has had the time to begin."""
+    if not any(one.role == "worker" and one.home is None for one in found):
+        return False
+    until = time.monotonic() + _JOURNAL_WITHIN
+    while True:
+        segments = list(home.journal.glob("*.journal"))
+        if any(holds_any(one.pid, segments) for one in found):
+            return True
+        if time.monotonic() > until:
+            return False
+        time.sleep(_LOOK_EVERY)
+
+
+def _home_of(one: Orphan) -> Path | None:
+    file = where_is(one.pid, "lock" if one.role == "supervisor" else "lease")
+    return file.parent if file is not None else None
