@@ -151,6 +151,10 @@ class Config(msgspec.Struct, frozen=True):
     """The interpreter: an absolute path, or a name to look up on PATH."""
     environment: str = AUTO
     """Where its environment comes from: "auto", by the files it has; "none", `python` as it is; or requirements."""
+    env_file: Path | None = None
+    """A file with more of the bot's environment: see `workers.env_file`."""
+    data: Path | None = None
+    """Where the bot keeps files of its own; None: in the home."""
     durability: Durability = "process"
     standby: int = 0
     """How many spare workers follow the leader and take over when it dies: 0 or 1."""
@@ -189,6 +193,8 @@ def load(directory: Path, project: Path | None = None) -> Config:
         "bot",
         "python",
         "environment",
+        "env_file",
+        "data",
         "durability",
         "standby",
         "handoff",
@@ -212,6 +218,8 @@ def load(directory: Path, project: Path | None = None) -> Config:
         python=_python(said, project),
         # Who names an interpreter means that one, with what is installed in it.
         environment=said.text("environment") or (NO_ENVIRONMENT if said.text("python") else AUTO),
+        env_file=_path(said, "env_file", project),
+        data=_path(said, "data", project),
         durability=_durability(said),
         standby=said.integer("standby", 0, 0, 1),
         handoff=handoff,
@@ -357,6 +365,11 @@ def _python(said: Table, project: Path) -> str:
         return python
     # Not resolved: an environment's interpreter is a link, and only under its own name does it know its environment.
     return os.path.normpath(project / expanded(Path(python)))
+
+
+def _path(said: Table, key: str, project: Path) -> Path | None:
+    value = said.text(key)
+    return Path(os.path.normpath(project / Path(value).expanduser())) if value else None
 
 
 def _durability(said: Table) -> Durability:

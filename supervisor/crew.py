@@ -86,6 +86,8 @@ class Crew:
             config.bot,
             log,
             self._assignment(worker, release, config, deployment),
+            config.data or self._home.data,
+            config.env_file,
         )
         member = Member(worker, release.id, log, self._outside.wall())
         child = self._outside.spawn(launch, lambda code: self._exited(member, code))

@@ -7,6 +7,7 @@
         releases/           immutable code
         environments/       what it runs with
         logs/               one file a worker
+        data/               the bot's own files, kept across releases: NEVERBLINK_DATA
         supervisor.db       history
         key                 the secret of the supervisors: see `keyring`
         keys/               who may ask over TCP: see `access`
@@ -99,6 +100,7 @@ class Home:
         self.releases = self.path / "releases"
         self.environments = self.path / "environments"
         self.logs = self.path / "logs"
+        self.data = self.path / "data"
         self.database = self.path / "supervisor.db"
         self.lock = self.path / "lock"
         self.key = self.path / "key"

@@ -28,6 +28,10 @@ class Launch(msgspec.Struct, frozen=True):
     target: str
     log: Path
     assignment: Assignment
+    data: Path
+    """Where the bot keeps files of its own."""
+    env_file: Path | None = None
+    """The file with more of its environment."""
 
 
 class Child(Protocol):

@@ -358,8 +358,8 @@ def _remarks(release: Path, copied: Copied) -> Iterator[str]:
     built_in = [left.name for left in copied.left_out if left.rule.built_in]
     if built_in:
         yield (
-            f"not in the release: {_named(built_in)}. Secrets, logs and databases stay out; the bot's own files belong "
-            f"into NEVERBLINK_DATA. To have a file in the release, write !{built_in[0]} into {FILE_NAME}"
+            f"not in the release: {_named(built_in)}. Secrets belong in env_file, the bot's own files in "
+            f"NEVERBLINK_DATA. To have a file in the release, write !{built_in[0]} into {FILE_NAME}"
         )
     large = [f"{name} ({size.show(bytes)})" for name, bytes in copied.large]
     if large:

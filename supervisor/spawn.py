@@ -24,6 +24,7 @@ from ..protocol.logline import decode_line
 from .notify import VARIABLES
 from .outside import Launch
 from .process import Process
+from .workers.env_file import EnvFileError, worker_environment
 
 __all__ = ["SpawnError", "last_line", "spawn", "why_it_ended"]
 
@@ -42,7 +43,7 @@ def spawn(
 ) -> Process:
     """Start the worker, and give it `keys` on the way, and this umask (-1: ours).
 
-    Raises `SpawnError` with the mend when the interpreter or the directory is not there.
+    Raises `SpawnError` with the mend when the interpreter, the directory or the environment file is not there.
     """
     directory = launch.directory.resolve()
     python = _interpreter(launch.python, environment)
@@ -60,7 +61,7 @@ def spawn(
             child = subprocess.Popen(
                 [python, "-m", "neverblink.worker", launch.target],
                 cwd=directory,
-                env=_environment(environment, readable),
+                env=_environment(worker_environment(environment, launch.env_file, launch.data), readable),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -68,6 +69,8 @@ def spawn(
                 start_new_session=True,
                 umask=umask,
             )
+    except EnvFileError as problem:
+        raise SpawnError(f"worker {launch.assignment.worker} cannot be started: {problem.message}") from None
     except OSError as problem:
         raise SpawnError(f"worker {launch.assignment.worker} cannot be started: {problem}") from None
     finally:

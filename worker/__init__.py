@@ -18,6 +18,7 @@ A bot that is a plain loop uses `join` instead; its tests use `neverblink.worker
 from ..protocol.window import Window
 from .commands import command
 from .decision import Decision, NotLeading
+from .io.release_dir import data_directory
 from .join import join
 from .migration import migration
 from .moments import Event, InDoubt, Tick, Timer
@@ -35,6 +36,7 @@ __all__ = [
     "Window",
     "Worker",
     "command",
+    "data_directory",
     "join",
     "migration",
 ]

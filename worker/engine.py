@@ -25,6 +25,7 @@ from ..protocol.seat import Seat
 from ..protocol.seat_terms import Role, SeatCommand, SeatEvent
 from .following import Following
 from .inbox import Inbox
+from .io.release_dir import describe
 from .keeper import Keeper
 from .leading import Leading, LeaseLost
 from .migration import Migrations
@@ -258,7 +259,7 @@ class Engine:
     def raised(self, step: Step, problem: BaseException) -> None:
         """The step raised. A command's problem is the operator's; almost any other ends this worker."""
         self._running = None
-        said = f"{type(problem).__name__}: {problem}" if str(problem) else type(problem).__name__
+        said = describe(problem)
         turn = step.turn
         if turn is not None and turn.kind == "command":
             try:

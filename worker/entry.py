@@ -13,6 +13,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
+from pathlib import Path
 from types import ModuleType
 from typing import Any, NoReturn, cast
 
@@ -21,6 +22,7 @@ from ..protocol.changes import Schema
 from ..protocol.errors import NeverblinkError
 from ..protocol.link import Failed, Stop
 from .driver import Driver
+from .io.release_dir import describe, make_read_only
 from .join import Joining, LoopFailed, seating
 from .link import Link
 from .loop import Loop, runs_in_ours
@@ -37,7 +39,13 @@ def run_assigned(target: str) -> int:
     """Run the bot `target` ("MODULE:NAME") as the worker that the supervisor started; return the exit status."""
     began = time.monotonic_ns()
     me = _assignment()
+    not_read_only = make_read_only(Path.cwd())
     said = say_in_json(me) if me.log == "json" else None
+    if not_read_only:
+        print(
+            f"neverblink: this release is writable for root ({not_read_only}): files written here are lost",
+            file=sys.stderr,
+        )
     link = Link(me)
     try:
         try:
@@ -50,7 +58,7 @@ def run_assigned(target: str) -> int:
         except BaseException as problem:
             # What it raised while it was imported: anything, SystemExit included.
             traceback.print_exc()
-            said = f"importing {target.partition(':')[0]} failed: {_said(problem)}"
+            said = f"importing {target.partition(':')[0]} failed: {describe(problem)}"
             return _give_up(me, link, said, traceback.format_exc())
         return _run_function(found, seat)
     finally:
@@ -122,7 +130,7 @@ def _run_function(function: Callable[[], Any], seat: Seating) -> int:
             joining.loop.raised(problem)
             return 1
         traceback.print_exc()
-        said = f"{function.__qualname__} raised {_said(problem)}"
+        said = f"{function.__qualname__} raised {describe(problem)}"
         return _give_up(seat.me, seat.place, said, traceback.format_exc())
     finally:
         seating.reset(token)
@@ -200,7 +208,3 @@ def _hint(module: ModuleType, name: str) -> str:
     if near:
         return f"; did you mean {near[0]}?"
     return f"; it has {', '.join(sorted(bots))}" if bots else ""
-
-
-def _said(problem: BaseException) -> str:
-    return f"{type(problem).__name__}: {problem}" if str(problem) else type(problem).__name__

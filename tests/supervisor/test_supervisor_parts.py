@@ -75,7 +75,9 @@ def launched(tmp_path: Path, program: str) -> tuple[int, str, Path]:
     python = tmp_path / "python"
     python.write_text(f"#!{sys.executable}\n{program}")
     python.chmod(0o755)
-    launch = Launch(str(python), tmp_path / "link", "bot:Fox", tmp_path / "w1.log", ASSIGNMENT)
+    launch = Launch(
+        str(python), tmp_path / "link", "bot:Fox", tmp_path / "w1.log", ASSIGNMENT, tmp_path / "data"
+    )
 
     async def run() -> int:
         loop = asyncio.get_running_loop()
@@ -115,7 +117,7 @@ def test_the_end_of_a_process_is_told_by_its_signal(tmp_path: Path) -> None:
 
 def test_a_release_that_is_gone_and_an_interpreter_that_is_none(tmp_path: Path) -> None:
     async def start(python: str, directory: Path) -> None:
-        launch = Launch(python, directory, "bot:Fox", tmp_path / "w1.log", ASSIGNMENT)
+        launch = Launch(python, directory, "bot:Fox", tmp_path / "w1.log", ASSIGNMENT, tmp_path / "data")
         spawn(launch, None, os.environ, lambda code: None, asyncio.get_running_loop())
 
     with pytest.raises(SpawnError, match="is gone: deploy again"):
@@ -130,7 +132,7 @@ def test_a_release_that_is_gone_and_an_interpreter_that_is_none(tmp_path: Path) 
 
 
 def test_why_it_ended_is_the_last_line_it_wrote(tmp_path: Path) -> None:
-    launch = Launch("python3.13", tmp_path, "bot:Fox", tmp_path / "w1.log", ASSIGNMENT)
+    launch = Launch("python3.13", tmp_path, "bot:Fox", tmp_path / "w1.log", ASSIGNMENT, tmp_path / "data")
     assert why_it_ended(launch, "exit 1") == "exit 1"
     launch.log.write_bytes(b"x" * 20_000 + b"\nTraceback:\n  \xff\nValueError: 3\n\n  \n")
     assert why_it_ended(launch, "exit 1") == "exit 1: ValueError: 3"
