@@ -42,9 +42,8 @@ def run_assigned(target: str) -> int:
     not_read_only = make_read_only(Path.cwd())
     said = say_in_json(me) if me.log == "json" else None
     if not_read_only:
-        print(
-            f"neverblink: this release is writable for root ({not_read_only}): files written here are lost",
-            file=sys.stderr,
+        _complain(
+            f"this release is writable for root ({not_read_only}): the next one has no file written here"
         )
     link = Link(me)
     try:
