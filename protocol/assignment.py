@@ -50,7 +50,13 @@ class Assignment(msgspec.Struct, frozen=True):
     deployment: int = 0
     """The number of the deployment that it was started for, 0 without one."""
     log: Format = "text"
-    """How what it prints is written: as it is, or as JSON lines."""
+    """How the lines that it prints are written."""
+    log_file: str = ""
+    """The file that they go to, which its standard output and error lead to when it starts; "": no more is known."""
+    log_size: int = 16 * 1024 * 1024
+    """Bytes at which the worker rotates that file."""
+    log_keep: int = 4
+    """How many older ones are kept."""
     home_key: str = ""
     """Under which the worker marks its process with the kernel: see `presence`."""
     keys: Keys | None = None

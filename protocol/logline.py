@@ -1,8 +1,10 @@
-"""A line of a log in JSON: what every line has, and how it is found out where nothing says so.
+"""A line of a log, as text or as JSON: what every line has, and how it is found out where nothing says so.
 
-Workers and the supervisor write these where the configuration says `log.format = "json"`, and whoever reads a log takes
-lines of either form. What a program printed without a level has one all the same: the word that it begins with in
-nearly every format, or else what a traceback looks like.
+    2026-11-24T14:05:09.123456Z warning w3 20261124T140000Z-1a2b3c4d | low on funds
+
+Workers and the supervisor write lines as `log.format` in the configuration says, and readers take either form. The
+level of what a program printed is the word that it begins with in nearly every format, or else what a traceback looks
+like.
 """
 
 from __future__ import annotations
@@ -14,13 +16,27 @@ import msgspec
 
 from .wire import UNDECODABLE
 
-__all__ = ["LEVELS", "Format", "Level", "LogLine", "decode_line", "encode_line", "level_named", "level_of"]
+__all__ = [
+    "LEVELS",
+    "SUPERVISOR",
+    "Format",
+    "Level",
+    "LogLine",
+    "decode_line",
+    "encode_line",
+    "encode_text",
+    "level_named",
+    "level_of",
+]
 
 Format = Literal["text", "json"]
 Level = Literal["debug", "info", "warning", "error"]
 
 LEVELS: dict[Level, int] = {"debug": 0, "info": 1, "warning": 2, "error": 3}
 """The levels, and how grave they are."""
+
+SUPERVISOR = "supervisor"
+"""In a line of text: the name of the writer that is not a worker."""
 
 _WORDS: dict[str, Level] = {
     "trace": "debug",
@@ -39,9 +55,16 @@ _WORD = re.compile(
     r"\b(TRACE|DEBUG|INFO|NOTICE|WARN|WARNING|ERROR|CRITICAL|FATAL)\b"
     r"|\[(debug|info|warning|error|critical|exception) *\]"
 )
+_PERHAPS = re.compile(r"[A-Z]{4}|\[[dicwe]")
+"""What every line has that has one of these words; looking for it takes a fifth of the time."""
 _LOOKED_AT = 80
 """Where a level stands, if it does, is not far from the beginning."""
 _TRACEBACK = re.compile(r"Traceback \(most recent call last\)|Fatal Python error|neverblink: ")
+_TEXT = re.compile(
+    r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+Z) (debug|info|warning|error) +(\S+) (\S+) \| (.*)", re.DOTALL
+)
+_NONE = "-"
+"""In a line of text: the supervisor's lines are of no release."""
 _RAISED = re.compile(r"[A-Za-z_][\w.]*(Error|Exception|Interrupt|Exit|Warning|ExceptionGroup)\b")
 
 
@@ -74,21 +97,39 @@ def encode_line(line: LogLine) -> bytes:
     return msgspec.json.encode(line) + b"\n"
 
 
+def encode_text(time: str, level: Level, worker: str, release: str, text: str) -> bytes:
+    """A line as text, with its newline; `worker` and `release` are names without blanks, or ""."""
+    line = f"{time} {level:<7} {worker or _NONE} {release or _NONE} | {text}\n"
+    return line.encode(errors="backslashreplace")
+
+
 def decode_line(text: str) -> LogLine | None:
-    """The line in `text`, None when it is of another form."""
-    if not text.startswith('{"time":'):
+    """The line in `text`, in JSON or as text; None when it is of another form."""
+    if text.startswith('{"time":'):
+        try:
+            return _decoder.decode(text)
+        except UNDECODABLE:
+            return None
+    found = _TEXT.match(text)
+    if found is None:
         return None
-    try:
-        return _decoder.decode(text)
-    except UNDECODABLE:
-        return None
+    time, level, worker, release, said = found.groups()
+    return LogLine(
+        time,
+        _WORDS[level],
+        "",
+        said,
+        worker="" if worker == _NONE else worker,
+        release="" if release == _NONE else release,
+    )
 
 
 def level_of(text: str, before: Level = "info") -> Level:
     """The level of a line that somebody printed; `before`: of the line before, which a traceback's lines share."""
-    said = _WORD.search(text, 0, _LOOKED_AT)
-    if said is not None:
-        return _WORDS[(said[1] or said[2]).lower()]
+    if _PERHAPS.search(text, 0, _LOOKED_AT):
+        said = _WORD.search(text, 0, _LOOKED_AT)
+        if said is not None:
+            return _WORDS[(said[1] or said[2]).lower()]
     return "error" if _is_traceback(text, before) else "info"
 
 

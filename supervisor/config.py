@@ -62,6 +62,9 @@ _DEEPEST_KEY = 100
 _LEAST_SEGMENT = 64 * 1024
 _MOST_SEGMENT = 1024**3
 _MOST_KEPT = 1024**5
+_LEAST_LOG = 64 * 1024
+_MOST_LOG = 1024**4
+_MOST_LOGS = 1000
 
 
 class NoConfig(ConfigError):
@@ -133,10 +136,14 @@ class FileLayer(msgspec.Struct, frozen=True):
 
 
 class Logging(msgspec.Struct, frozen=True):
-    """How logs are written."""
+    """How logs are written and kept within bounds. Sizes in bytes."""
 
     format: Format = "text"
-    """As they are printed, or a JSON object a line."""
+    """A line of text, or a JSON object a line."""
+    size: int = 16 * 1024 * 1024
+    """At so many bytes a log file is rotated."""
+    keep: int = 4
+    """How many rotated files of each log are kept."""
 
 
 class Config(msgspec.Struct, frozen=True):
@@ -381,12 +388,17 @@ def _durability(said: Table) -> Durability:
 
 
 def _logging(said: Table) -> Logging:
-    said.allow("format")
-    value = said.text("format") or "text"
-    for known in get_args(Format):
-        if value == known:
-            return Logging(known)
-    raise said.error("format", f"is {shown(value)}: expected one of {', '.join(get_args(Format))}")
+    said.allow(*Logging.__struct_fields__)
+    usual = Logging()
+    value = said.text("format") or usual.format
+    formats = get_args(Format)
+    if value not in formats:
+        raise said.error("format", f"is {shown(value)}: expected one of {', '.join(formats)}")
+    return Logging(
+        format=formats[formats.index(value)],
+        size=said.amount("size", usual.size, _LEAST_LOG, _MOST_LOG),
+        keep=said.integer("keep", usual.keep, 1, _MOST_LOGS),
+    )
 
 
 def _handoff(said: Table) -> Handoff:

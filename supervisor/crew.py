@@ -85,7 +85,7 @@ class Crew:
             release.path,
             config.bot,
             log,
-            self._assignment(worker, release, config, deployment),
+            self._assignment(worker, release, config, deployment, log),
             config.data or self._home.data,
             config.env_file,
         )
@@ -191,7 +191,9 @@ class Crew:
         """Where the workers that are alive write."""
         return (launch.log for launch in self._launches.values())
 
-    def _assignment(self, worker: str, release: Release, config: Config, deployment: int) -> Assignment:
+    def _assignment(
+        self, worker: str, release: Release, config: Config, deployment: int, log: Path
+    ) -> Assignment:
         return Assignment(
             bot=self._news.bot,
             worker=worker,
@@ -207,6 +209,9 @@ class Crew:
             hang_after=config.handoff.hang_after,
             deployment=deployment,
             log=config.log.format,
+            log_file=str(log),
+            log_size=config.log.size,
+            log_keep=config.log.keep,
             home_key=key_of(self._home.path),
         )
 

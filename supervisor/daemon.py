@@ -62,6 +62,7 @@ from .status import Status, status_of, this_supervisor
 from .store.identity import recognise
 from .store.orphans import end_orphans, refuse_beside_orphans
 from .switchboard import SOCKET, Switchboard
+from .system.background_writer import in_background
 from .telling.teller import Teller
 from .web.keeper import Keeper
 
@@ -96,9 +97,14 @@ async def run(
     `rescue` says to end it, and to go on from its journal), `JournalError` when an earlier run's cannot be read,
     `StartFailed` when the first worker does not come to lead, and what `Releases.make` and `History.open` raise.
     """
-    with privately() as umask, home.claim(config.name), home.sockets() as sockets:
+    with (
+        privately() as umask,
+        home.claim(config.name),
+        home.sockets() as sockets,
+        in_background(screen) as out,
+    ):
         path = home.logs / "supervisor.log"
-        log = Log(path, screen, time.time_ns, bot=config.name, format=config.log.format)
+        log = Log(path, out, time.time_ns, bot=config.name, settings=config.log)
         try:
             _refuse_orphans(home, log, rescue)
             return await _Daemon(config, home, sockets, log, environment or os.environ, umask).run(fresh)
@@ -106,8 +112,6 @@ async def run(
             # The screen's copy is said by whoever called us.
             log.file_only(problem.message)
             raise
-        finally:
-            log.close()
 
 
 def _refuse_orphans(home: Home, log: Log, rescue: bool) -> None:
@@ -150,7 +154,9 @@ class _Daemon:
 
         def start(launch: Launch, on_exit: Callable[[int], None]) -> Child:
             # What the bot makes is the bot's affair: it gets the umask that we were started with.
-            return spawn(launch, self._keys().of(launch.assignment.worker), environment, on_exit, loop, umask)
+            return spawn(
+                launch, self._keys().of(launch.assignment.worker), environment, on_exit, loop, umask, log.say
+            )
 
         def watch(pid: int, started: int, on_exit: Callable[[None], None]) -> Child:
             return Adopted(pid, started, on_exit, loop)
@@ -331,7 +337,9 @@ class _Daemon:
         settings = self._config.web
         if settings is None:
             return None
-        return Keeper(settings, self._home, self._config.name, self._version, self._log.say)
+        return Keeper(
+            settings, self._home, self._config.name, self._version, self._log.say, log=self._config.log
+        )
 
     async def _recall(self) -> None:
         self._workers = await self._archive.ask(lambda history: history.kept(_WORKERS, int)) or 0

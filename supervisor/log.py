@@ -1,7 +1,8 @@
 """The supervisor's own log: one line for each thing that happened, on the terminal of `up` and in a file.
 
-Made from the events that everybody gets, plus the few things that are no event. The file's lines begin with the time
-in UTC, or are JSON where the configuration says so; the terminal's begin with the local time of day.
+Made from the events that all listeners get, plus a few lines that are not events. The file's lines are text or JSON, as
+the workers' are; the terminal's begin with the local time of day. Neither a full disk nor a terminal that is held or
+gone may stop the supervisor, so what cannot be written is lost.
 """
 
 from __future__ import annotations
@@ -10,33 +11,45 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TextIO
+from typing import Protocol
 
 from ..protocol import duration, events
-from ..protocol.logline import Format, Level, LogLine, encode_line
+from ..protocol.logline import SUPERVISOR, Level, LogLine, encode_line, encode_text
+from .config import Logging
 from .outages import told
+from .system.log_file import LogFile
 from .system.text import clean, visible
 
 __all__ = ["Log", "level_of_event", "line_of"]
 
 
+class Screen(Protocol):
+    """Where lines for people go; `write` does not block."""
+
+    def write(self, text: str, /) -> object: ...
+
+
 class Log:
-    """Writes lines to `screen` (None: nowhere) and to the end of the file at `path`; `bot` is named in each in JSON."""
+    """Writes lines to `screen` (None: nowhere) and to the file at `path`; `bot` is named in each in JSON.
+
+    The file is written and rotated as `settings` says.
+    """
 
     def __init__(
         self,
         path: Path,
-        screen: TextIO | None,
+        screen: Screen | None,
         wall: Callable[[], int],
         *,
         bot: str = "",
-        format: Format = "text",
+        settings: Logging | None = None,
     ) -> None:
+        settings = settings or Logging()
         self._screen = screen
         self._wall = wall
         self._bot = bot
-        self._json = format == "json"
-        self._file = path.open("a", encoding="utf-8", errors="replace", buffering=1)
+        self._json = settings.format == "json"
+        self._file = LogFile(path, settings.size, settings.keep, self._about_lost)
         self._deployment = 0
         """The one under way."""
         self._epoch = 0
@@ -72,21 +85,26 @@ class Log:
         if isinstance(event, events.DeploymentEnded):
             self._deployment = 0
 
-    def close(self) -> None:
-        self._file.close()
-
     def _say(self, text: str, level: Level, event: events.Event | None) -> None:
         self._write_file(text, level, event)
         if self._screen is not None:
             stamp = time.strftime("%H:%M:%S", time.localtime(self._wall() / 1e9))
-            _write(self._screen, f"{stamp} {visible(_one_line(text))}\n")
+            self._screen.write(f"{stamp} {visible(_one_line(text))}\n")
 
     def _write_file(self, text: str, level: Level, event: events.Event | None) -> None:
+        self._file.write(self._line(text, level, event))
+
+    def _about_lost(self, count: int, why: str) -> str:
+        return self._line(f"{count} lines before this one could not be written: {why}", "warning", None)
+
+    def _line(self, text: str, level: Level, event: events.Event | None) -> str:
         now = datetime.fromtimestamp(self._wall() / 1e9, UTC)
         stamp = now.isoformat(timespec="milliseconds").replace("+00:00", "Z")
         if not self._json:
-            _write(self._file, f"{stamp} {visible(_one_line(text))}\n")
-            return
+            release = getattr(event, "release", "")
+            return (
+                encode_text(stamp, level, SUPERVISOR, release, visible(_one_line(text))).decode().rstrip("\n")
+            )
         line = LogLine(
             stamp,
             level,
@@ -99,7 +117,7 @@ class Log:
             seq=getattr(event, "seq", None) or self._seq,
             event=events.topic_of(event).decode() if event is not None else "",
         )
-        _write(self._file, encode_line(line).decode())
+        return encode_line(line).decode().rstrip("\n")
 
 
 def level_of_event(event: events.Event) -> Level:
@@ -198,11 +216,3 @@ def _one_line(text: str) -> str:
 
 def _last(ns: int) -> str:
     return duration.show(round(ns, -3) if ns >= 1_000_000 else ns)
-
-
-def _write(file: TextIO, text: str) -> None:
-    try:
-        file.write(text)
-        file.flush()
-    except (OSError, ValueError):
-        pass

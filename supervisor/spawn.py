@@ -24,6 +24,7 @@ from ..protocol.logline import decode_line
 from .notify import VARIABLES
 from .outside import Launch
 from .process import Process
+from .system.log_file import open_for_child
 from .workers.env_file import EnvFileError, worker_environment
 
 __all__ = ["SpawnError", "last_line", "spawn", "why_it_ended"]
@@ -40,10 +41,12 @@ def spawn(
     on_exit: Callable[[int], None],
     loop: asyncio.AbstractEventLoop,
     umask: int = -1,
+    warn: Callable[[str], None] = lambda _: None,
 ) -> Process:
     """Start the worker, and give it `keys` on the way, and this umask (-1: ours).
 
-    Raises `SpawnError` with the mend when the interpreter, the directory or the environment file is not there.
+    When its log file cannot be opened it is started all the same, and `warn` gets the reason. The worker tries again by
+    itself. Raises `SpawnError` with the mend when the interpreter, the directory or the environment file is not there.
     """
     directory = launch.directory.resolve()
     python = _interpreter(launch.python, environment)
@@ -57,7 +60,7 @@ def spawn(
         # An assignment is a few hundred bytes and a pipe holds 64 KiB: this can't block, and needs no reader yet.
         if os.write(writable, told) != len(told):
             raise SpawnError(f"the assignment of worker {launch.assignment.worker} does not fit into a pipe")
-        with open(launch.log, "ab") as log:
+        with open_for_child(launch.log, warn) as log:
             child = subprocess.Popen(
                 [python, "-m", "neverblink.worker", launch.target],
                 cwd=directory,

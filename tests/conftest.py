@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,44 @@ def other_python() -> str:
     if not found:
         pytest.skip("no second Python here: install a 3.12 or 3.13 and run bin/test, which sets it up")
     return str(found[0])
+
+
+@pytest.fixture
+def disk() -> Iterator[Callable[[Path, str], Path]]:
+    """Mounts a small file system of its own at a directory: `disk(path, "size=256k")`, or "nr_inodes=4"."""
+    mounted: list[Path] = []
+
+    def mount(path: Path, options: str) -> Path:
+        path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        command = ["mount", "-t", "tmpfs", "-o", f"{options},mode=0700", "neverblink-test", str(path)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            pytest.skip(f"no file system can be mounted here: {done.stderr.strip()}")
+        mounted.append(path)
+        return path
+
+    yield mount
+    for path in mounted:
+        # Lazily: a process of the test's that is being ended may have a file open.
+        subprocess.run(["umount", "--lazy", str(path)], check=True)
+
+
+@pytest.fixture
+def fill() -> Callable[[Path], Path]:
+    """Takes what room is left in a directory's file system; the file that has it is returned, to be removed."""
+
+    def fill(directory: Path) -> Path:
+        filler = directory / "filler"
+        with filler.open("ab", buffering=0) as file:
+            for size in (65536, 4096, 1):
+                try:
+                    while True:
+                        file.write(bytes(size))
+                except OSError:
+                    continue
+        return filler
+
+    return fill
 
 
 @pytest.fixture

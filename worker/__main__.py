@@ -9,6 +9,7 @@ import msgspec
 from ..protocol.errors import NeverblinkError
 from .check import check
 from .entry import run_assigned
+from .io.output import report
 
 
 def main(arguments: list[str]) -> int:
@@ -21,10 +22,10 @@ def main(arguments: list[str]) -> int:
             try:
                 return run_assigned(target)
             except NeverblinkError as problem:
-                print(f"neverblink: {problem.message}", file=sys.stderr)
+                report(f"neverblink: {problem.message}")
                 return 1
         case _:
-            print("usage: python -m neverblink.worker [--check] MODULE:NAME", file=sys.stderr)
+            report("usage: python -m neverblink.worker [--check] MODULE:NAME")
             return 2
 
 

@@ -6,7 +6,6 @@ it once; the answer is kept for a while, for whoever asks again.
 
 from __future__ import annotations
 
-import traceback
 from typing import Any, Literal
 
 import msgspec
@@ -15,6 +14,7 @@ from ..protocol.frame import Item
 from ..protocol.link import LINK_LIMIT, Answered, Run, worker_codec
 from .culprit import NOT_ENCODABLE
 from .inbox import command_key
+from .io.output import report_exception
 from .outside import Outside
 from .replica import Replica
 
@@ -65,7 +65,7 @@ class Answers:
 
     def refuse(self, item: Item, problem: BaseException, said: str) -> None:
         """The command's handler raised: that is the operator's to know, and ends nothing."""
-        traceback.print_exception(problem)
+        report_exception(problem)
         self._say(Answered(item.key.removeprefix(command_key("")), self._seq, None, said))
 
     def turn_away(self, item: Item, refused: Refused) -> None:

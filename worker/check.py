@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import traceback
 from typing import Any
 
 import msgspec
@@ -11,6 +10,7 @@ from ..protocol.changes import Changes
 from ..protocol.errors import NeverblinkError
 from ..protocol.window import WindowSpec
 from .entry import find
+from .io.output import report_exception
 from .worker import WorkerBot
 
 __all__ = ["Checked", "check"]
@@ -39,7 +39,7 @@ def check(target: str) -> Checked:
     except NeverblinkError as problem:
         return Checked(False, problem.message)
     except BaseException as problem:
-        traceback.print_exc()
+        report_exception(problem)
         return Checked(
             False, f"importing {target.partition(':')[0]} failed: {type(problem).__name__}: {problem}"
         )

@@ -11,7 +11,6 @@ boundary, since only there it is a state.
 
 from __future__ import annotations
 
-import sys
 import traceback
 from collections import deque
 from typing import Any
@@ -25,6 +24,7 @@ from ..protocol.seat import Seat
 from ..protocol.seat_terms import Role, SeatCommand, SeatEvent
 from .following import Following
 from .inbox import Inbox
+from .io.output import report, report_exception
 from .io.release_dir import describe
 from .keeper import Keeper
 from .leading import Leading, LeaseLost
@@ -174,8 +174,10 @@ class Engine:
     def fail(self, phase: str, reason: str, problem: BaseException | None = None) -> None:
         """This worker cannot go on: say so, and leave."""
         trace = "".join(traceback.format_exception(problem)) if problem is not None else ""
-        sys.stderr.write(trace or f"{reason}\n")
-        sys.stderr.flush()
+        if problem is not None:
+            report_exception(problem)
+        else:
+            report(reason)
         # Before the lease is dropped: whoever takes it is heard of soon, and the reason should be there by then.
         self._outside.tell(link.Failed(phase, reason, trace))
         self.feed(seat.Fell(reason))
@@ -272,9 +274,9 @@ class Engine:
         match step.name:
             case "on_yield":
                 # It stays behind as the way back, and a clumsy hook must not take that away.
-                traceback.print_exception(problem)
+                report_exception(problem)
             case "on_retire":
-                traceback.print_exception(problem)
+                report_exception(problem)
                 self._leave_now()
             case _:
                 kind = turn.kind if turn is not None else step.name.removeprefix("on_")

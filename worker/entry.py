@@ -22,11 +22,11 @@ from ..protocol.changes import Schema
 from ..protocol.errors import NeverblinkError
 from ..protocol.link import Failed, Stop
 from .driver import Driver
+from .io.output import capture_output, report, report_exception
 from .io.release_dir import describe, make_read_only
 from .join import Joining, LoopFailed, seating
 from .link import Link
 from .loop import Loop, runs_in_ours
-from .said import say_in_json
 from .seating import Seating, alone, hello_of
 from .worker import BotError, Worker, WorkerBot
 
@@ -39,8 +39,8 @@ def run_assigned(target: str) -> int:
     """Run the bot `target` ("MODULE:NAME") as the worker that the supervisor started; return the exit status."""
     began = time.monotonic_ns()
     me = _assignment()
+    output = capture_output(me)
     not_read_only = make_read_only(Path.cwd())
-    said = say_in_json(me) if me.log == "json" else None
     if not_read_only:
         _complain(
             f"this release is writable for root ({not_read_only}): the next one has no file written here"
@@ -49,14 +49,14 @@ def run_assigned(target: str) -> int:
     try:
         try:
             found = find(target)
-            seat = Seating(me, link, began=began, supervised=True, said=said)
+            seat = Seating(me, link, began=began, supervised=True, output=output)
             if isinstance(found, type):
                 return _run_class(found, seat)
         except NeverblinkError as problem:
             return _give_up(me, link, problem.message, "")
         except BaseException as problem:
             # What it raised while it was imported: anything, SystemExit included.
-            traceback.print_exc()
+            report_exception(problem)
             said = f"importing {target.partition(':')[0]} failed: {describe(problem)}"
             return _give_up(me, link, said, traceback.format_exc())
         return _run_function(found, seat)
@@ -128,7 +128,7 @@ def _run_function(function: Callable[[], Any], seat: Seating) -> int:
         if joining.loop is not None:
             joining.loop.raised(problem)
             return 1
-        traceback.print_exc()
+        report_exception(problem)
         said = f"{function.__qualname__} raised {describe(problem)}"
         return _give_up(seat.me, seat.place, said, traceback.format_exc())
     finally:
@@ -155,7 +155,7 @@ def _give_up(me: Assignment, place: Any, reason: str, trace: str) -> int:
 
 
 def _complain(reason: str) -> int:
-    print(f"neverblink: {reason}", file=sys.stderr, flush=True)
+    report(f"neverblink: {reason}")
     return 1
 
 

@@ -11,7 +11,6 @@ whole, with what was decided meanwhile, and says which frames are in none.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator
 
 import msgspec
@@ -27,6 +26,7 @@ from ..protocol.journal import (
 )
 from ..protocol.link import Journaled
 from .copying import copy_rows
+from .io.output import report
 from .journal import NewSegment
 from .outside import Outside
 from .replica import Replica
@@ -168,7 +168,7 @@ class Keeper:
             try:
                 new.discard()
             except JournalError as problem:
-                _say(problem.message)
+                report(f"neverblink: {problem.message}")
 
     def _due(self) -> bool:
         if self._new is not None:
@@ -220,20 +220,21 @@ class Keeper:
         if self.failing is not None:
             self.failing = None
             self.unwritten = 0
-            _say(f"the journal is written again, in segment {journal.position.segment}")
+            report(f"neverblink: the journal is written again, in segment {journal.position.segment}")
             self._told()
         try:
             journal.remove(surplus(journal.stored(), self._limits, self._outside.clock.wall()))
         except JournalError as problem:
-            _say(problem.message)
+            report(f"neverblink: {problem.message}")
 
     def _drop(self, problem: JournalError) -> None:
         """The new segment cannot be written: try another one later."""
         self._drop_new()
         if self.failing is None:
             # The one at hand is written all the same; it only grows.
-            _say(
-                f"a new segment of the journal cannot be begun, and the one at hand goes on: {problem.message}"
+            report(
+                "neverblink: a new segment of the journal cannot be begun, and the one at hand goes on: "
+                f"{problem.message}"
             )
         self._try_at = self._mono() + self._wait
         self._wait = min(2 * self._wait, _TRY_AT_MOST)
@@ -241,7 +242,7 @@ class Keeper:
     def _fails(self, why: str, after: int) -> None:
         self.failing = Failing(why, self._outside.clock.wall(), after)
         self.has_work = True
-        _say(f"the journal cannot be written, and the bot goes on without it: {why}")
+        report(f"neverblink: the journal cannot be written, and the bot goes on without it: {why}")
         self._told()
 
     def _look(self) -> None:
@@ -252,8 +253,3 @@ class Keeper:
                 f"segment {journal.position.segment} is not where it was: it, or its directory, was moved or removed",
                 self._replica.number,
             )
-
-
-def _say(text: str) -> None:
-    sys.stderr.write(f"neverblink: {text}\n")
-    sys.stderr.flush()

@@ -17,10 +17,10 @@ from ..protocol.window import Window
 from .alone import Alone
 from .engine import Engine
 from .inbox import Inbox
+from .io.output import Output, unfailing_output
 from .migration import Migrations
 from .outside import Outside
 from .place import Place
-from .said import Said
 from .session import Session
 from .state import Cells
 from .turns import Bot
@@ -45,10 +45,10 @@ class Seating:
     """A place, and who runs there. `began` is when the process began to import the bot, CLOCK_MONOTONIC ns."""
 
     def __init__(
-        self, me: Assignment, place: Place, *, began: int, supervised: bool, said: Said | None = None
+        self, me: Assignment, place: Place, *, began: int, supervised: bool, output: Output | None = None
     ) -> None:
         self.me = me
-        self._said = said
+        self._output = output
         self.place = place
         self.supervised = supervised
         self._began = began
@@ -56,8 +56,8 @@ class Seating:
     def engine(self, bot: Runnable) -> Engine:
         """Make the engine of `bot`, introduced and about to start. Raises what a bad state type raises."""
         engine = seat_bot(self.me, bot, self.place, imported=self.place.clock.mono() - self._began)
-        if self._said is not None:
-            self._said.stands = lambda: (engine.replica.epoch, engine.leading.seq)
+        if self._output is not None:
+            self._output.position = lambda: (engine.replica.epoch, engine.leading.seq)
         return engine
 
 
@@ -74,7 +74,8 @@ def seat_bot(me: Assignment, bot: Runnable, outside: Outside, *, imported: int) 
 
 
 def alone(name: str) -> Seating:
-    """A seating without a supervisor."""
+    """A seating without a supervisor. From here on a print that cannot be written is no error."""
+    unfailing_output()
     place = Alone()
     me = Assignment(bot=name, worker="alone", release="", run="", lease="", journal="")
     return Seating(me, place, began=place.clock.mono(), supervised=False)

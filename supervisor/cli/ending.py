@@ -20,6 +20,7 @@ import click
 import msgspec
 
 from ...protocol.errors import NeverblinkError
+from ..system.streams import why_lost
 from ..system.text import clean, visible, visible_in_json
 from .exits import Exit, exit_of_error
 from .screen import put
@@ -65,6 +66,19 @@ def end(ending: BaseException, *, as_json: bool) -> Exit:
 def wants_json(args: Sequence[str]) -> bool:
     """Whether `--json` is among the arguments; needed also when they can't be parsed."""
     return "--json" in (args[: args.index("--")] if "--" in args else args)
+
+
+def exit_of_lost_output(exit: Exit, *, only_answers: bool) -> Exit:
+    """Say so when standard output could not be written; return the exit code that the run then has.
+
+    A reader that has left (`| head`) wanted no more, and is not a failure. What a verb did stays done, so only one that
+    `only_answers` fails.
+    """
+    problem = why_lost(sys.stdout)
+    if problem is None or isinstance(problem, BrokenPipeError):
+        return exit
+    put(sys.stderr, f"neverblink: the output could not be written: {problem.strerror}\n")
+    return Exit.BROKEN if only_answers and exit is Exit.DONE else exit
 
 
 def say_json(value: Any) -> bool:

@@ -14,7 +14,7 @@ from typing import Any
 
 import click
 
-from .ending import end, wants_json
+from .ending import end, exit_of_lost_output, wants_json
 from .exits import Exit
 from .verb import SHARED
 
@@ -55,6 +55,13 @@ VERBS: dict[str, tuple[str, str]] = {
     "completion": ("completion", "Print the completion script for a shell."),
 }
 """Each verb: the file it is in, and the line it has in `neverblink --help`, in the order shown there."""
+
+
+ANSWERS = frozenset({
+    "audit", "check", "commands", "completion", "diff", "history", "journal", "keys", "logs", "releases", "schema",
+    "status", "systemd", "token",
+})  # fmt: skip
+"""The verbs whose result is what they print: without it they have failed. What the others did is done."""
 
 
 class Group(click.Group):
@@ -106,7 +113,8 @@ class Group(click.Group):
             code: int | None = super().main(self._in_their_place(given), *more, **options)
         except BaseException as ending:
             code = end(ending, as_json=wants_json(given))
-        sys.exit(int(code or Exit.DONE))
+        exit = Exit(code or Exit.DONE)
+        sys.exit(int(exit_of_lost_output(exit, only_answers=verb_of(given) in ANSWERS)))
 
 
 @click.group(
@@ -130,6 +138,11 @@ def unknown_verb(name: str) -> str:
 
     close = _ELSEWHERE.get(name) or next(iter(get_close_matches(name, VERBS, 1)), "")
     return f"there is no verb {name!r}" + (f": did you mean `neverblink {close}`?" if close else "")
+
+
+def verb_of(args: list[str]) -> str:
+    """The verb among the arguments, "" when there is none."""
+    return next(iter(_early(args)[1]), "")
 
 
 def _early(args: list[str]) -> tuple[list[str], list[str]]:

@@ -8,12 +8,9 @@ from typing import Any
 
 import msgspec
 
-from ...protocol.logline import LEVELS, Level, decode_line, level_of
+from ...protocol.logline import LEVELS, SUPERVISOR, Level, decode_line, level_of
 
-__all__ = ["SUPERVISOR", "Line", "Reader", "Wanted"]
-
-SUPERVISOR = "supervisor"
-"""As a worker's name: whose log the supervisor's is."""
+__all__ = ["Line", "Reader", "Wanted"]
 
 _STAMP = re.compile(r"(\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d)(?:[.,](\d{1,6})\d*)?(Z|[+-]\d\d:?\d\d)?\b")
 
@@ -58,7 +55,7 @@ class Reader:
                 said.text,
                 said.level,
                 said.time,
-                said.deployment,
+                said.deployment or self._deployment,
                 said.epoch,
                 said.seq,
                 said.event,

@@ -11,14 +11,14 @@ import click
 import msgspec
 
 from ...protocol.errors import NeverblinkError
-from ...protocol.logline import Level
+from ...protocol.logline import SUPERVISOR, Level
 from ..audit_scope import Moment
 from ..tail import Tail, last_lines
 from .audit import bound
 from .ending import say_json
 from .errors import BadInput
 from .here import Here
-from .log_reading import SUPERVISOR, Line, Reader, Wanted
+from .log_reading import Line, Reader, Wanted
 from .past import open_history
 from .screen import Screen
 from .shell import complete_release

@@ -17,6 +17,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from typing import TextIO
 
+from ..system.streams import why_lost
 from ..system.text import visible
 
 __all__ = ["Screen", "columns", "put"]
@@ -108,18 +109,10 @@ class Screen:
 
 
 def put(out: TextIO, text: str) -> bool:
-    """Write and flush; return False when nobody reads any more (`| head`, a closed terminal), or the disk is full."""
-    try:
-        out.write(text)
-        out.flush()
-    except OSError:
-        # From here on to nowhere, or the interpreter would complain at its last flush.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), out.fileno())
-        return False
-    except ValueError:
-        # The stream is closed.
-        return False
-    return True
+    """Write and flush; return False when it cannot be read (`| head`, a full disk): no reason to stop what we do."""
+    out.write(text)
+    out.flush()
+    return why_lost(out) is None
 
 
 def columns(rows: Sequence[Sequence[str]], gap: int = 2) -> list[str]:

@@ -18,6 +18,7 @@ import msgspec
 
 from ..home import Home
 from ..privacy import privately
+from ..system.streams import complete_streams
 from .keeper import ALIVE_EVERY, Told
 
 __all__ = ["main"]
@@ -28,6 +29,7 @@ _MOST_FILES = 1024
 
 
 def main() -> int:
+    complete_streams()
     told = msgspec.json.decode(sys.argv[1], type=Told)
     _step_back()
     from .server import CannotListen, serve
@@ -39,7 +41,7 @@ def main() -> int:
             loop.add_signal_handler(number, until.set)
         loop.add_reader(0, lambda: os.read(0, 4096) or until.set())
         loop.call_soon(_alive, loop)
-        await serve(Home(Path(told.home)), told.bot, told.settings, told.version, until)
+        await serve(Home(Path(told.home)), told.bot, told.settings, told.version, until, told.log)
 
     try:
         with privately():

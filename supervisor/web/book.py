@@ -11,20 +11,24 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
+from ..config import Logging
+from ..system.log_file import LogFile
 from .limits import Bucket
 
 __all__ = ["Book", "logger_into"]
 
 _LINES_A_SECOND = 10.0
 _AT_ONCE = 200.0
-_LARGEST = 4 * 1024 * 1024
 
 
 class Book:
-    """Appends to the file at `path`; when that is full it becomes `path` with `.1`, and the one before goes."""
+    """Appends to the file at `path`, which is rotated as `log` says."""
 
-    def __init__(self, path: Path, clock: Callable[[], float] = time.monotonic) -> None:
-        self._path = path
+    def __init__(
+        self, path: Path, log: Logging | None = None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        log = log or Logging()
+        self._file = LogFile(path, log.size, log.keep, _about_lost)
         self._clock = clock
         self._bucket = Bucket(_LINES_A_SECOND, _AT_ONCE, clock())
         self._left_out = 0
@@ -40,15 +44,7 @@ class Book:
         self._write(text)
 
     def _write(self, text: str) -> None:
-        stamp = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        line = " ".join(text.split())
-        try:
-            if self._path.exists() and self._path.stat().st_size > _LARGEST:
-                self._path.replace(self._path.with_name(f"{self._path.name}.1"))
-            with self._path.open("a", encoding="utf-8", errors="backslashreplace") as file:
-                file.write(f"{stamp} {_printable(line)}\n")
-        except OSError:
-            pass
+        self._file.write(_stamped(_printable(" ".join(text.split()))))
 
 
 def logger_into(book: Book) -> logging.Logger:
@@ -69,6 +65,15 @@ class _Scribe(logging.Handler):
         problem = record.exc_info[1] if record.exc_info else None
         if problem is not None:
             self._book.say(f"refused, as it is no request: {record.getMessage()}: {problem!r}")
+
+
+def _about_lost(count: int, why: str) -> str:
+    return _stamped(f"({count} lines before this one could not be written: {why})")
+
+
+def _stamped(line: str) -> str:
+    stamp = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return f"{stamp} {line}"
 
 
 def _printable(line: str) -> str:

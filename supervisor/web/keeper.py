@@ -16,9 +16,11 @@ from collections.abc import Callable
 
 import msgspec
 
+from ..config import Logging
 from ..home import Home
 from ..process import Process, describe_exit
 from ..spawn import last_line
+from ..system.log_file import open_for_child
 from .settings import Settings
 
 __all__ = ["ALIVE_EVERY", "Keeper", "Told"]
@@ -39,6 +41,7 @@ class Told(msgspec.Struct, frozen=True):
     bot: str
     version: str
     settings: Settings
+    log: Logging = Logging()
 
 
 class Keeper:
@@ -53,10 +56,11 @@ class Keeper:
         tell: Callable[[str], None],
         command: tuple[str, ...] = (sys.executable, "-P", "-m", "neverblink.supervisor.web"),
         silent_for: float = _SILENT_FOR,
+        log: Logging | None = None,
     ) -> None:
         self._settings = settings
         self._log = home.logs / "http.err"
-        self._told = Told(str(home.path), bot, version, settings)
+        self._told = Told(str(home.path), bot, version, settings, log or Logging())
         self._tell = tell
         self._command = command
         self._loop = asyncio.get_running_loop()
@@ -107,10 +111,10 @@ class Keeper:
         self._gone.clear()
         self._since = self._loop.time()
         try:
-            with self._log.open("wb") as log:
+            with open_for_child(self._log, self._tell, fresh=True) as log:
                 child = subprocess.Popen(
                     [*self._command, msgspec.json.encode(self._told).decode()],
-                    cwd=self._log.parent,
+                    cwd=self._told.home,
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
                     stderr=log,

@@ -16,6 +16,7 @@ from ...protocol import commands
 from ...protocol.commands import Command
 from ...protocol.errors import NeverblinkError
 from ...protocol.events import Event, Pulse
+from ..config import Logging
 from ..home import Home
 from ..strip import Strip
 from .admission import Admission
@@ -43,18 +44,20 @@ class CannotListen(NeverblinkError):
     """The address can't be listened on, or the certificate can't be used."""
 
 
-async def serve(home: Home, bot: str, settings: Settings, version: str, until: asyncio.Event) -> None:
+async def serve(
+    home: Home, bot: str, settings: Settings, version: str, until: asyncio.Event, log: Logging
+) -> None:
     """Serve until `until` is set. Raises `CannotListen`."""
-    await _Server(home, bot, settings, version).run(until)
+    await _Server(home, bot, settings, version, log).run(until)
 
 
 class _Server:
-    def __init__(self, home: Home, bot: str, settings: Settings, version: str) -> None:
+    def __init__(self, home: Home, bot: str, settings: Settings, version: str, log: Logging) -> None:
         self._home = home
         self._bot = bot
         self._settings = settings
         self._version = version
-        self._book = Book(home.logs / "http.log")
+        self._book = Book(home.logs / "http.log", log)
         self._feed = Feed(f"{time.time_ns():x}")
         self._metrics = Metrics(bot, version)
         self._tokens = Tokens(home.tokens)

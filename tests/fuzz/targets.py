@@ -553,7 +553,7 @@ FILES: dict[str, tuple[str, ...] | str] = {
     "worker/shape.py": ("state",),
     "worker/simulated.py": "a simulation of what is encoded in the same process",
     "worker/state.py": ("state",),
-    "worker/said.py": "what the bot itself prints; what is no JSON is a line of text",
+    "worker/io/output.py": "what the bot itself prints; what is no JSON is a line of text",
     "worker/settings.py": ("settings set", "change of settings"),
     "worker/turns.py": ("operator's command",),
 }

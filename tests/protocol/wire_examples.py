@@ -70,6 +70,7 @@ def assignment_example() -> str:
         run="/srv/foresight/.neverblink/run",
         lease="/srv/foresight/.neverblink/lease",
         journal="/srv/foresight/.neverblink/journal",
+        log_file="/srv/foresight/.neverblink/logs/w-2.log",
         keys=Keys(bytes(range(32)), bytes(range(32, 64)), bytes(range(64, 96))),
     )
     return msgspec.json.format(encode_assignment(told), indent=2).decode()

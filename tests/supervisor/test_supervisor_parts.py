@@ -25,6 +25,7 @@ from neverblink.protocol.versions import VersionRange
 from neverblink.protocol.window import WindowSpec
 from neverblink.supervisor import courtesy
 from neverblink.supervisor.arrival import journal_left, survivors
+from neverblink.supervisor.config import Logging
 from neverblink.supervisor.courtesy import Courtesy
 from neverblink.supervisor.errands import Errands, NoAnswer
 from neverblink.supervisor.gate import Gate
@@ -550,23 +551,19 @@ def test_events_are_one_line_each(event: Event, line: str) -> None:
     assert line_of(event) == line
 
 
-def test_the_log_survives_a_screen_that_is_gone(tmp_path: Path) -> None:
-    screen = io.StringIO()
-    log = Log(tmp_path / "log", screen, lambda: 1_795_533_244 * SECOND)
+def test_each_line_of_the_log_has_time_level_writer_and_release(tmp_path: Path) -> None:
+    log = Log(tmp_path / "log", None, lambda: 1_795_533_244 * SECOND)
     log.say("two\nlines")
-    screen.close()
-    log.say("nobody looks")
-    log.close()
-    log.say("nor writes")
+    log.note(events.WorkerStarted(bot="fox", at=1, worker="w1", release="r1", pid=7))
     assert (tmp_path / "log").read_text().splitlines() == [
-        "2026-11-24T15:14:04.000Z two lines",
-        "2026-11-24T15:14:04.000Z nobody looks",
+        "2026-11-24T15:14:04.000Z info    supervisor - | two lines",
+        "2026-11-24T15:14:04.000Z info    supervisor r1 | worker w1 started: release r1, pid 7",
     ]
 
 
 def test_in_json_each_line_of_the_log_says_how_grave_it_is_and_where_the_bot_stood(tmp_path: Path) -> None:
     screen = io.StringIO()
-    log = Log(tmp_path / "log", screen, lambda: 1_795_533_244 * SECOND, bot="fox", format="json")
+    log = Log(tmp_path / "log", screen, lambda: 1_795_533_244 * SECOND, bot="fox", settings=Logging("json"))
 
     def leads(worker: str) -> events.LeaderChanged:
         return events.LeaderChanged(
@@ -608,7 +605,6 @@ def test_in_json_each_line_of_the_log_says_how_grave_it_is_and_where_the_bot_sto
     log.note(leads(""))
     log.note(events.SupervisorStopping(bot="fox", at=1, reason="down"))
     log.note(leads(""))
-    log.close()
     lines = [msgspec.json.decode(line) for line in (tmp_path / "log").read_text().splitlines()]
     assert {line["bot"] for line in lines} == {"fox"}
     assert lines[0] == {

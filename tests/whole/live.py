@@ -23,6 +23,7 @@ import msgspec
 import psutil
 import zmq
 
+from neverblink.protocol.logline import decode_line
 from neverblink.supervisor.audit import audit
 from neverblink.supervisor.journal_reader import read_journal
 
@@ -324,6 +325,7 @@ class Live:
         """What all workers, in the order of their birth, have printed after this word."""
         logs = sorted((self.home / "logs").glob("w*.log"), key=lambda log: int(log.stem[1:]))
         lines = "".join(log.read_text() for log in logs).splitlines()
+        lines = [line if (known := decode_line(line)) is None else known.text for line in lines]
         return [line.removeprefix(word).strip() for line in lines if line.split(" ")[0] == word]
 
     def says(self, word: str, condition: Callable[[list[str]], object] = bool) -> list[str]:
