@@ -1,0 +1,84 @@
+"""A log file of the supervisor's on real file systems: rotated, followed, and never a reason to fail."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from neverblink.supervisor.config import Logging
+from neverblink.supervisor.system.log_file import LogFile, open_for_child
+from neverblink.supervisor.web.book import Book
+
+
+def log(path: Path, size: int = 1 << 20, keep: int = 2) -> LogFile:
+    return LogFile(path, size, keep, lambda count, why: f"{count} lost: {why}")
+
+
+def test_it_is_rotated_by_size_and_only_so_many_are_kept(tmp_path: Path) -> None:
+    path = tmp_path / "supervisor.log"
+    file = log(path, size=100)
+    for n in range(100):
+        assert file.write(f"{n:02}")
+    older, newer, now = (path.with_name(name) for name in ("supervisor.log.2", "supervisor.log.1", path.name))
+    assert sorted(tmp_path.iterdir()) == sorted((older, newer, now))
+    lines = older.read_text() + newer.read_text() + now.read_text()
+    assert lines.split() == [f"{n:02}" for n in range(100)][-len(lines.split()) :]
+
+
+def test_a_file_that_was_moved_cut_short_or_removed_with_its_directory_is_written_on(tmp_path: Path) -> None:
+    path = tmp_path / "logs" / "supervisor.log"
+    path.parent.mkdir()
+    file = log(path)
+    file.write("one")
+    path.rename(path.with_name("moved"))
+    file.write("two")
+    assert (path.with_name("moved").read_text(), path.read_text()) == ("one\n", "two\n")
+    os.truncate(path, 0)
+    file.write("three")
+    assert path.read_text() == "three\n"
+    shutil.rmtree(path.parent)
+    file.write("four")
+    assert path.read_text() == "four\n"
+
+
+def test_a_full_disk_costs_lines_which_are_counted(
+    tmp_path: Path, disk: Callable[[Path, str], Path], fill: Callable[[Path], Path]
+) -> None:
+    logs = disk(tmp_path / "logs", "size=64k")
+    (logs / "supervisor.log").write_text("x" * 4090 + "\n")
+    filler = fill(logs)
+    file = log(logs / "supervisor.log")
+    assert not file.write("more than there is room for")
+    assert not file.write("none")
+    filler.unlink()
+    assert file.write("there is room")
+    _, cut, *rest = (logs / "supervisor.log").read_text().splitlines()
+    assert "more than there is room for".startswith(cut)
+    assert rest == ["2 lost: No space left on device", "there is room"]
+
+
+@pytest.mark.parametrize("options", ["size=64k,nr_inodes=1", "size=64k,ro"])
+def test_a_file_that_cannot_be_made_is_replaced_by_nothing_for_a_child(
+    tmp_path: Path, disk: Callable[[Path, str], Path], options: str
+) -> None:
+    logs = disk(tmp_path / "logs", options)
+    warnings: list[str] = []
+    with open_for_child(logs / "w1.log", warnings.append) as file:
+        subprocess.run(["echo", "lost"], stdout=file, check=True)
+    assert len(warnings) == 1
+    assert "w1.log cannot be opened" in warnings[0]
+    assert not log(logs / "supervisor.log").write("lost")
+
+
+def test_the_log_of_the_web_process_is_rotated_as_configured(tmp_path: Path) -> None:
+    path = tmp_path / "http.log"
+    book = Book(path, Logging(size=1000, keep=2))
+    for n in range(100):
+        book.say(f"refused {n}")
+    assert {file.name for file in tmp_path.iterdir()} == {"http.log", "http.log.1", "http.log.2"}
+    assert all(file.stat().st_size < 1100 for file in tmp_path.iterdir())

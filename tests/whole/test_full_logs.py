@@ -1,0 +1,83 @@
+"""A real bot that prints, while its logs cannot be written: the bot ticks on, and every start succeeds."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+from .bots import bot
+from .live import Live
+
+PRINTS = bot(
+    """
+    def on_tick(self, tick):
+        self.state.ticks += 1
+        print("tick", tick.seq)
+        print("careful", file=sys.stderr)
+        logging.warning("a log line")
+    """,
+    tick="20ms",
+    first="import logging",
+)
+
+
+def kill_leader(live: Live) -> None:
+    """Kill the leader and wait until another process of the bot ticks."""
+    before = live.book()["pid"]
+    os.kill(before, signal.SIGKILL)
+    live.ticks_on()
+    assert live.book()["pid"] != before
+
+
+def test_a_bot_that_prints_ticks_on_with_a_full_disk_under_logs_and_journal(
+    live: Live, disk: Callable[[Path, str], Path], fill: Callable[[Path], Path]
+) -> None:
+    logs = disk(live.home / "logs", "size=256k")
+    journal = disk(live.home / "journal", "size=2m")
+    live.up(live.code("v0", PRINTS))
+    live.ticks_on()
+    pid = live.book()["pid"]
+    fillers = [fill(logs), fill(journal)]
+    live.event(type="journal", state="failing")
+    live.ticks_on()
+    # Neither the bot's own prints nor our warnings about the journal have ended it.
+    assert live.book()["pid"] == pid
+    assert live.deploy(live.code("v1", f"{PRINTS}# 1\n"))["outcome"] == "done"
+    for filler in fillers:
+        filler.unlink()
+    live.event(type="journal", state="written")
+    live.says("tick")
+    live.down()
+    report = live.audit()
+    assert (report["ok"], report["doubled"], report["deaths_total"]) == (True, 0, 0), report
+    assert (
+        "lines before this one could not be written: No space left on device"
+        in live.run("logs", "-n", "1000").out
+    )
+
+
+def test_a_log_file_that_cannot_be_made_fails_no_start(live: Live, disk: Callable[[Path, str], Path]) -> None:
+    logs = disk(live.home / "logs", "size=256k,nr_inodes=1")
+    up = live.up(live.code("v0", PRINTS))
+    up.prints("w1.log cannot be opened, so output is lost until it can: No space left on device")
+    live.ticks_on()
+    kill_leader(live)
+    assert list(logs.iterdir()) == []
+    live.down()
+
+
+def test_logs_that_are_removed_are_made_again_and_count_as_no_death(live: Live) -> None:
+    live.up(live.code("v0", PRINTS))
+    live.ticks_on()
+    pid = live.book()["pid"]
+    shutil.rmtree(live.home / "logs")
+    live.says("tick")
+    assert live.book()["pid"] == pid
+    shutil.rmtree(live.home / "logs")
+    kill_leader(live)
+    live.says("tick")
+    live.down()
+    assert "supervisor stops" in (live.home / "logs" / "supervisor.log").read_text()
