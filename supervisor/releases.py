@@ -129,13 +129,14 @@ class Releases:
         note: CommitNote | None = None,
         origin: Path | None = None,
         warn: Callable[[str], None] = lambda _: None,
+        leave_out: Collection[Path] = (),
     ) -> Release:
         """Make a release of the directory `source`, in which the bot MODULE:NAME has to be.
 
-        Left out are version control, environments, caches, neverblink's home, and what `release.ignore` keeps out;
-        `warn` is called with a line for what a person should know of. When `source` is what a commit was exported to,
-        `note` says which, and `origin` the directory that its relative words are relative to. Slow for large trees:
-        call it in a thread. Raises `ReleaseError` and `DiskFull`, and then leaves nothing behind.
+        Left out are version control, environments, caches, neverblink's home, the directories `leave_out`, and what
+        `release.ignore` keeps out; `warn` is called with a line for what a person should know of. When `source` is what
+        a commit was exported to, `note` says which, and `origin` the directory that its relative words are relative to.
+        Slow for large trees: call it in a thread. Raises `ReleaseError` and `DiskFull`, and then leaves nothing behind.
         """
         source = source.absolute()
         if not source.is_dir():
@@ -149,10 +150,10 @@ class Releases:
         working = note is None and not source.resolve().is_relative_to(self.directory)
         try:
             ignore = Ignore.of(source, ask_git=working)
-            leave_out = {self.directory, self.directory.parent}
+            leave_out = {self.directory, self.directory.parent, *(path.resolve() for path in leave_out)}
             need(self.directory, size_of(source, leave_out, ignore), "a release")
             with self.workspace() as building:
-                copied = self._copy(source, building, ignore)
+                copied = self._copy(source, building, leave_out, ignore)
                 _check_copied(building, bot, copied)
                 for line in _remarks(building, copied):
                     warn(line)
@@ -270,10 +271,10 @@ class Releases:
     def _has_led(self, release: Release) -> bool:
         return (self.directory / _LED / release.id).exists() or (release.path / LED).exists()
 
-    def _copy(self, source: Path, building: Path, ignore: Ignore) -> Copied:
+    def _copy(self, source: Path, building: Path, leave_out: Collection[Path], ignore: Ignore) -> Copied:
         _remove(building)
         try:
-            return copy_tree(source, building, {self.directory, self.directory.parent}, ignore=ignore)
+            return copy_tree(source, building, leave_out, ignore=ignore)
         except TreeError as problem:
             raise ReleaseError(source, problem.message) from None
 

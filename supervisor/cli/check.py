@@ -17,15 +17,17 @@ from typing import Any, cast
 import click
 import msgspec
 
-from ...protocol import duration
+from ...protocol import duration, size
 from ...protocol.commands import Deploy
 from ...protocol.errors import NeverblinkError
 from ...protocol.wire import UNDECODABLE
 from ..client import Refused, Unreachable
 from ..config import Config, ConfigError, load
 from ..prepare import CheckFailed, Preparer
+from ..releases import Releases
 from ..telling.secret import Unresolved, url_of
 from ..telling.sender import NO_LIBRARY, not_usable
+from ..workers.env_file import read_env_file, readable_by_others
 from .exits import Exit
 from .follow import follow
 from .here import Here
@@ -74,6 +76,11 @@ def check(here: Here, path: Path | None, no_rehearsal: bool) -> Done:
         if config.notify.targets:
             told = _notify(config, here)
             found("notify", told.ok, told.detail)
+        if config.env_file is not None:
+            told = _env_file(config.env_file)
+            found("env_file", told.ok, told.detail)
+        contents = _release(directory, config, here.home.path)
+        found("release", contents.ok, contents.detail)
         with _environments(here) as place:
             ready = _prepare(here, directory, config, place, found)
             bot = _import(ready, here) if ready is not None else None
@@ -188,6 +195,30 @@ def _notify(config: Config, here: Here) -> Finding:
         return Finding("notify", False if wrong else None, "; ".join(wrong + unknown))
     names = ", ".join(target.name for target in config.notify.targets)
     return Finding("notify", True, f"{names}: `neverblink notify test` finds out whether it arrives")
+
+
+def _env_file(path: Path) -> Finding:
+    """Whether the bot's environment file can be read, and by this user alone."""
+    try:
+        names = read_env_file(path)
+    except NeverblinkError as problem:
+        return Finding("env_file", False, problem.message)
+    if readable_by_others(path):
+        return Finding("env_file", None, f"{path} can be read by other users: chmod 600 {path}")
+    return Finding("env_file", True, f"{path}: {len(names)} variables")
+
+
+def _release(directory: Path, config: Config, home: Path) -> Finding:
+    """What a release of the directory would hold."""
+    with tempfile.TemporaryDirectory(prefix="neverblink-check-") as place:
+        (releases := Path(place) / "releases").mkdir()
+        said: list[str] = []
+        try:
+            release = Releases(releases).make(directory, config.bot, warn=said.append, leave_out=(home,))
+        except NeverblinkError as problem:
+            return Finding("release", False, problem.message)
+        about = f"{release.files} files, {size.show(release.bytes)}"
+        return Finding("release", None if said else True, "; ".join([about, *said]))
 
 
 def _rehearse(here: Here, directory: Path) -> Finding:

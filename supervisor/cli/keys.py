@@ -21,7 +21,9 @@ __all__ = ["keys"]
 @click.argument("name", default="")
 @click.argument("public", metavar="[KEY]", default="")
 @click.option(
-    "--out", type=click.Path(path_type=Path), help="generate: the client's key file, else NAME.key."
+    "--out",
+    type=click.Path(path_type=Path),
+    help="generate: the client's key file. Default: NAME.key in ~/.config/neverblink/keys, outside of any project.",
 )
 @click.option(
     "--for-server", default="", metavar="KEY", help="generate: a key for the server with this public key."
@@ -82,7 +84,7 @@ def _for_server(here: Here, name: str, server: bytes, out: Path | None) -> Done:
 
 
 def _client(here: Here, key: ClientKey, out: Path | None, access: Access | None) -> str:
-    file = here.path(out or Path(f"{key.name}.key"))
+    file = here.path(out) if out is not None else _directory(here) / f"{key.name}.key"
     if access is not None:
         access.add(key.name, key.public)
     try:
@@ -95,6 +97,22 @@ def _client(here: Here, key: ClientKey, out: Path | None, access: Access | None)
         f"{here.screen.good('made')}  {file}: whoever has it may do all that you may, so keep it closed"
     )
     return str(file)
+
+
+def _directory(here: Here) -> Path:
+    """Where client keys are written: not into the project, where a commit or a release would take them along."""
+    home = here.environment.get("HOME", "")
+    config = here.environment.get("XDG_CONFIG_HOME") or (f"{home}/.config" if home else "")
+    if not config:
+        raise BadInput("neither HOME nor XDG_CONFIG_HOME is set: name the key's file with --out")
+    directory = Path(config) / "neverblink" / "keys"
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as problem:
+        raise BadInput(
+            f"{directory} can't be made ({problem.strerror}): name the key's file with --out"
+        ) from None
+    return directory
 
 
 def _shown(here: Here, access: Access, file: str) -> Done:

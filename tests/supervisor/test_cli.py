@@ -179,3 +179,38 @@ def test_completion_prints_the_script_of_a_shell(shell: str) -> None:
     result = run("completion", shell)
     assert result.exit_code == 0
     assert "_NEVERBLINK_COMPLETE" in result.stdout
+
+
+def test_a_clients_key_is_written_outside_of_the_project(tmp_path: Path) -> None:
+    project = tmp_path / "fox"
+    project.mkdir()
+    environment = {"HOME": str(tmp_path / "anna"), "XDG_CONFIG_HOME": ""}
+    words = ["keys", "generate", "anna", "--home", str(project / ".neverblink"), "--json"]
+    made = CliRunner().invoke(neverblink, words, env=environment)
+    assert made.exit_code == Exit.DONE, made.output
+    file = tmp_path / "anna" / ".config" / "neverblink" / "keys" / "anna.key"
+    assert json.loads(made.stdout)["file"] == str(file)
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert stat.S_IMODE(file.parent.stat().st_mode) == 0o700
+    assert [path.name for path in project.iterdir()] == [".neverblink"]
+    refused = CliRunner().invoke(neverblink, words, env={"HOME": "", "XDG_CONFIG_HOME": ""})
+    assert refused.exit_code == Exit.BAD_INPUT
+    assert "name the key's file with --out" in refused.stderr
+
+
+def test_check_says_what_a_release_would_hold_and_what_is_wrong_with_the_environment_file(tmp_path: Path) -> None:
+    (tmp_path / "bot.py").write_text("class Bot: ...\n")
+    (tmp_path / "trades.db").write_text("")
+    (tmp_path / "neverblink.toml").write_text('name = "fox"\nbot = "bot:Bot"\nenv_file = "keys.env"\n')
+    words = ["check", str(tmp_path), "--no-rehearsal", "--json"]
+    missing = json.loads(CliRunner().invoke(neverblink, words).stdout)
+    found = {check["check"]: check for check in missing["checks"]}
+    assert not found["env_file"]["ok"]
+    assert "is not there: create it" in found["env_file"]["detail"]
+    assert found["release"]["detail"].startswith("2 files, ")
+    assert "not in the release: trades.db" in found["release"]["detail"]
+    (tmp_path / "keys.env").write_text("A=1\n")
+    (tmp_path / "keys.env").chmod(0o644)
+    told = json.loads(CliRunner().invoke(neverblink, words).stdout)
+    found = {check["check"]: check for check in told["checks"]}
+    assert "chmod 600" in found["env_file"]["detail"]
