@@ -79,7 +79,10 @@ class Building:
             worker = ["--overrides", str(overrides), "--find-links", str(ours.directory)]
         match wanted.kind:
             case "lock":
-                await self._uv_does("sync", "--locked", "--no-install-project", "--no-editable")
+                # uv would install the group `dev` by itself.
+                groups = [word for group in wanted.groups for word in ("--group", group)]
+                sync = ("sync", "--locked", "--no-install-project", "--no-editable", "--no-default-groups")
+                await self._uv_does(*sync, *groups)
             case "project":
                 groups = [word for group in wanted.groups for word in ("--group", group)]
                 await self._install("--requirements", "pyproject.toml", *groups, *worker)

@@ -2,7 +2,7 @@
 
     environments/
         3f9c0d1e2a4b5c6d/       one environment, named by a hash of what went in; .neverblink.json says what that was
-        .of/RELEASE -> ../3f…   which release runs in which
+        .of/RELEASE -> ../3f…   which release runs in which; RELEASE+check: where its check runs
         .wheels/                our own worker, packed from this installation
         .new-PID-N-…/           one that is being built; left behind only by a crash, and then swept away
 
@@ -39,6 +39,7 @@ from .wheels import fingerprint
 __all__ = ["Built", "Environments"]
 
 _OF, _WHEELS, _NEW, _OLD = ".of", ".wheels", ".new-", ".old-"
+_CHECK = "+check"
 _STAMP = ".neverblink.json"
 _ROOM = 128 * 1024 * 1024
 """What an environment is expected to need; nobody knows before."""
@@ -119,8 +120,9 @@ class Environments:
         finally:
             shutil.rmtree(place, ignore_errors=True)
 
-    def assign(self, release: str, name: str) -> None:
-        """Note that the release runs in the environment `name`, which may still have to be built."""
+    def assign(self, release: str, name: str, *, check: bool = False) -> None:
+        """Note that the release, or its check, runs in the environment `name`, which may still have to be built."""
+        release += _CHECK if check else ""
         links = self.directory / _OF
         links.mkdir(mode=0o700, parents=True, exist_ok=True)
         with self._lock:
@@ -142,7 +144,7 @@ class Environments:
         with self._lock:
             needed = set(in_use)
             for link in _entries(self.directory / _OF):
-                if (releases / link.name).is_dir():
+                if (releases / link.name.removesuffix(_CHECK)).is_dir():
                     needed.add(self.of(link.name))
                 elif not link.name.startswith("."):
                     link.unlink(missing_ok=True)

@@ -22,9 +22,9 @@ from ..protocol.errors import NeverblinkError
 from .chore import Chores, Cut
 from .cli.words import last
 from .config import NO_ENVIRONMENT, Config
-from .environments import Environments
+from .environments import Built, Environments
 from .process import describe_exit
-from .wanted import wanted
+from .wanted import Wanted, wanted
 
 __all__ = ["CheckFailed", "Preparer", "Voice"]
 
@@ -104,28 +104,13 @@ class Preparer:
         Raises `BuildFailed`, `CheckFailed`, `Cut` when it was cancelled, `DiskFull` and `ConfigError`.
         """
         self._chores.open()
+        project = config
         place: Path | None = None
         asked = await asyncio.to_thread(wanted, directory, config)
         if asked is not None:
-            name = await asyncio.to_thread(self.environments.name_of, asked, config)
-            if release:
-                self.environments.assign(release, name)
-            built = await asyncio.to_thread(self.environments.get, name)
-            begun = time.monotonic_ns()
-            new = built is None
-            if built is None:
-                try:
-                    built = await self.environments.build(
-                        directory, asked, config, self._chores, lambda line: voice.line("environment", line)
-                    )
-                except Cut as cut:
-                    raise Cut(f"the environment was not built: {cut.message}") from None
+            built = await self._environment(release, directory, asked, config, voice)
             place = built.python.parent.parent
             config = msgspec.structs.replace(config, python=str(built.python))
-            how = "built" if new else "was there"
-            text = f"{built.name} {how}: Python {built.version}, {built.packages} packages by {asked.file}"
-            facts = {"name": built.name, "python": built.version, "packages": built.packages, "new": new}
-            voice.step("environment", text, time.monotonic_ns() - begun if new else 0, facts)
         if check and config.deploy.check:
             what = (config.deploy.check, config.python)
             passed, at = self._passed.pop(release, (("", ""), 0))
@@ -134,10 +119,46 @@ class Preparer:
                 told = f"{config.deploy.check}: not run again, it succeeded in this release {last(since)} ago"
                 voice.step("check", told, 0, {"skipped": True})
             else:
+                # With the tools that the bot itself has no use for.
+                tools = await asyncio.to_thread(wanted, directory, project, development=True)
+                if tools is not None and tools != asked:
+                    built = await self._environment(release, directory, tools, project, voice, check=True)
+                    place = built.python.parent.parent
                 await self._check(directory, config, place, voice)
                 if release:
                     self._passed[release] = (what, self._now())
         return config
+
+    async def _environment(
+        self,
+        release: str,
+        directory: Path,
+        asked: Wanted,
+        config: Config,
+        voice: Voice,
+        *,
+        check: bool = False,
+    ) -> Built:
+        """The environment that is asked for, built where it is not there."""
+        name = await asyncio.to_thread(self.environments.name_of, asked, config)
+        if release:
+            self.environments.assign(release, name, check=check)
+        built = await asyncio.to_thread(self.environments.get, name)
+        begun = time.monotonic_ns()
+        new = built is None
+        if built is None:
+            try:
+                built = await self.environments.build(
+                    directory, asked, config, self._chores, lambda line: voice.line("environment", line)
+                )
+            except Cut as cut:
+                raise Cut(f"the environment was not built: {cut.message}") from None
+        how = "built" if new else "was there"
+        what = f"{built.name} {how}{' for the check' if check else ''}"
+        text = f"{what}: Python {built.version}, {built.packages} packages by {asked.file}"
+        facts = {"name": built.name, "python": built.version, "packages": built.packages, "new": new}
+        voice.step("environment", text, time.monotonic_ns() - begun if new else 0, facts)
+        return built
 
     def cancel(self, why: str) -> None:
         """End what runs."""

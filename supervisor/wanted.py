@@ -54,8 +54,12 @@ class Wanted(msgspec.Struct, frozen=True):
     digest: str
 
 
-def wanted(directory: Path, config: Config) -> Wanted | None:
-    """What the release in `directory` asks for, None for nothing. Raises `ConfigError` for what can't be read."""
+def wanted(directory: Path, config: Config, *, development: bool = False) -> Wanted | None:
+    """What the release in `directory` asks for, None for nothing. Raises `ConfigError` for what can't be read.
+
+    The bot gets its dependencies, and the groups in `tool.uv.default-groups` where the project lists them itself. With
+    `development`, which is for the check, uv's own default is added: the group `dev`.
+    """
     if config.environment == NO_ENVIRONMENT:
         return None
     if config.environment != AUTO:
@@ -68,9 +72,9 @@ def wanted(directory: Path, config: Config) -> Wanted | None:
         return _requirements(directory, config.environment)
     project = read_toml(directory / "pyproject.toml")
     if project is not None and (directory / "uv.lock").is_file():
-        return _locked(directory, project)
+        return _locked(directory, project, development)
     if project is not None and isinstance(project.get("project"), dict):
-        return _declared(directory, project)
+        return _declared(directory, project, development)
     found = sorted(path.name for path in directory.glob("requirements*.txt") if path.is_file())
     if "requirements.txt" in found or len(found) == 1:
         return _requirements(directory, "requirements.txt" if "requirements.txt" in found else found[0])
@@ -83,7 +87,7 @@ def wanted(directory: Path, config: Config) -> Wanted | None:
     return None
 
 
-def _locked(directory: Path, project: dict[str, Any]) -> Wanted:
+def _locked(directory: Path, project: dict[str, Any], development: bool) -> Wanted:
     lock = directory / "uv.lock"
     table = read_toml(lock) or {}
     packages = [_dict(one) for one in _list(table.get("package"))]
@@ -106,12 +110,13 @@ def _locked(directory: Path, project: dict[str, Any]) -> Wanted:
         project,
         "pinned" if known else "ours",
         said,
+        _groups(project, development),
     )
 
 
-def _declared(directory: Path, project: dict[str, Any]) -> Wanted:
+def _declared(directory: Path, project: dict[str, Any], development: bool) -> Wanted:
     names = [str(line) for line in _list(_dict(project["project"]).get("dependencies"))]
-    groups = _groups(project)
+    groups = _groups(project, development)
     for group in groups:
         names += [
             str(line)
@@ -193,10 +198,9 @@ def _canonical(project: dict[str, Any]) -> bytes:
     return msgspec.json.encode(told, order="deterministic", enc_hook=str)
 
 
-def _groups(project: dict[str, Any]) -> tuple[str, ...]:
-    """The dependency groups that uv installs by itself."""
+def _groups(project: dict[str, Any], development: bool) -> tuple[str, ...]:
     there = _dict(project.get("dependency-groups"))
-    said = _tool(project).get("default-groups", ["dev"])
+    said = _tool(project).get("default-groups", ["dev"] if development else [])
     names = list(there) if said == "all" else [str(name) for name in _list(said)]
     return tuple(name for name in names if name in there)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -198,7 +200,9 @@ def test_a_clients_key_is_written_outside_of_the_project(tmp_path: Path) -> None
     assert "name the key's file with --out" in refused.stderr
 
 
-def test_check_says_what_a_release_would_hold_and_what_is_wrong_with_the_environment_file(tmp_path: Path) -> None:
+def test_check_says_what_a_release_would_hold_and_what_is_wrong_with_the_environment_file(
+    tmp_path: Path,
+) -> None:
     (tmp_path / "bot.py").write_text("class Bot: ...\n")
     (tmp_path / "trades.db").write_text("")
     (tmp_path / "neverblink.toml").write_text('name = "fox"\nbot = "bot:Bot"\nenv_file = "keys.env"\n')

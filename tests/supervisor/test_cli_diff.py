@@ -92,7 +92,13 @@ def test_check_runs_the_check_as_a_deployment_would(home: Home, repository: Repo
     result = run("check")
     assert result.exit_code == Exit.DONE, result.output
     assert "    1s\n" in result.stdout
-    assert [one["check"] for one in told("check")["checks"]] == ["config", "release", "check", "bot", "rehearsal"]
+    assert [one["check"] for one in told("check")["checks"]] == [
+        "config",
+        "release",
+        "check",
+        "bot",
+        "rehearsal",
+    ]
     config.write_text(f"{said}[deploy]\ncheck = \"python -c 'import no_such_module'\"\n")
     result = run("check")
     assert result.exit_code == Exit.BROKEN

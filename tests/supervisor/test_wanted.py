@@ -137,12 +137,31 @@ def quoted(line: str) -> str:
     return "" if "#" in line else f"'{line}'"
 
 
-def test_a_lock_with_a_neverblink_pins_it_and_groups_are_uvs_own(place: Path) -> None:
+def test_the_group_dev_is_for_the_check_and_groups_that_the_project_lists_are_for_the_bot(
+    place: Path,
+) -> None:
+    config = Path(place, "neverblink.toml")
+    config.write_text('bot = "bot:Fox"\nname = "fox"\n')
+    groups = f'{PROJECT}[dependency-groups]\ndev = ["pytest"]\nlive = ["neverblink==1"]\n'
+    for text, bots, checks in (
+        (groups, (), ("dev",)),
+        (f'{groups}[tool.uv]\ndefault-groups = ["live"]\n', ("live",), ("live",)),
+        (f'{groups}[tool.uv]\ndefault-groups = "all"\n', ("dev", "live"), ("dev", "live")),
+    ):
+        Path(place, "pyproject.toml").write_text(text)
+        for lock in ("", LOCK):
+            Path(place, "uv.lock").unlink(missing_ok=True)
+            if lock:
+                Path(place, "uv.lock").write_text(lock)
+            found = [wanted(place, load(place), development=check) for check in (False, True)]
+            assert [one.groups for one in found if one] == [bots, checks]
+
+
+def test_a_lock_with_a_neverblink_pins_it(place: Path) -> None:
     lock = f'{LOCK}[[package]]\nname = "neverblink"\nversion = "0.1.0"\nsource = {{ registry = "x" }}\n'
     assert said(place, pyproject_toml=PROJECT, uv_lock=lock).worker == "pinned"
     (place / "uv.lock").unlink()
     groups = f'{PROJECT}[dependency-groups]\ndev = ["pytest"]\nlive = ["neverblink==1"]\n'
-    assert said(place, pyproject_toml=groups).groups == ("dev",)
     more = said(place, pyproject_toml=f'{groups}[tool.uv]\ndefault-groups = ["live"]\n')
     assert (more.groups, more.worker) == (("live",), "pinned")
 

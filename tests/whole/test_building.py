@@ -16,6 +16,7 @@ from neverblink.supervisor.environments import Environments
 from neverblink.supervisor.wanted import wanted
 
 from ..supervisor.repository import Repository
+from .bots import COUNT, COUNTER, bot
 from .live import Live, one_line, unbroken
 from .wheels import LIBRARY, needs, wheel
 
@@ -107,6 +108,35 @@ def test_a_commit_with_another_version_of_a_library_takes_over_with_no_tick_miss
     report = live.audit()
     assert report["missed"] == report["doubled"] == 0, report
     unbroken(live.said("tick"), report)
+
+
+def test_what_only_the_check_needs_is_not_in_the_environment_of_the_bot(live: Live) -> None:
+    live.up(live.code("v0", COUNTER))
+    wheel(live.tmp / "wheels", "1.0")
+    source = bot(
+        f"""
+        def on_lead(self, in_doubt):
+            found = importlib.util.find_spec("prices")
+            say(f"prices {{found}}")
+        {COUNT}
+        """,
+        first="import importlib.util",
+    )
+    place = live.code("v1", source)
+    config = place / "neverblink.toml"
+    config.write_text(f"{config.read_text()}[deploy]\ncheck = \"python -c 'import prices'\"\n")
+    (place / "pyproject.toml").write_text(
+        '[project]\nname = "fox"\nversion = "1"\n[dependency-groups]\ndev = ["prices"]\n'
+        f'[tool.uv]\nno-index = true\nfind-links = ["{live.tmp / "wheels"}"]\n'
+    )
+    assert live.run("deploy", place).code == 0
+    live.says("prices", lambda said: said == ["None"])
+    (place / "bot.py").write_text(f"{source}# 1\n")
+    again = live.run("deploy", place)
+    assert again.code == 0
+    # The environments of the bot and of its check are both kept for the next deployment.
+    assert again.out.count("was there") == 2
+    live.down()
 
 
 def test_what_cannot_be_built_or_fails_its_check_is_aborted_with_the_words(live: Live) -> None:
