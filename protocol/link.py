@@ -164,6 +164,10 @@ class Report(msgspec.Struct, frozen=True, tag="report"):
     """When it leads."""
     settings: SettingsNow | None = None
     """When it leads, and has any."""
+    imported: int = 0
+    """While it joins, what its `Ready` said, so that a lost one does no harm: how long importing took, 0 before it,"""
+    prepared: int = 0
+    """and how long `on_start` took, ns."""
 
 
 class Rehearsed(msgspec.Struct, frozen=True, tag="rehearsed"):

@@ -16,7 +16,7 @@ from typing import Protocol
 
 from ..protocol.assignment import Assignment
 from ..protocol.events import WorkerExited, WorkerStarted
-from ..protocol.link import Hello, Retire, SupervisorMessage
+from ..protocol.link import Hello, Retire, Stop, SupervisorMessage
 from .alarms import Alarms
 from .config import Config
 from .courtesy import Courtesy
@@ -137,6 +137,9 @@ class Crew:
 
     def send(self, worker: str, message: SupervisorMessage) -> bool:
         """Send to a worker; False when it is not connected, and the message is lost."""
+        member = self._roster.get(worker)
+        if member is not None and isinstance(message, Retire | Stop):
+            member.asked_to_end = True
         return self._line().send(worker, message)
 
     def drain(self) -> None:
@@ -233,7 +236,7 @@ class Crew:
     def _exited(self, member: Member, code: int | None) -> None:
         self._children.pop(member.worker, None)
         self._line().drain()
-        if (code is None or code > 0) and member.failed is None:
+        if (code is None or code > 0 or _unasked(member, code)) and member.failed is None:
             alarms = Alarms(self._outside.scheduler, {"word": _LAST_WORD}, lambda _: self._gone(member, code))
             alarms.arm("word")
             return
@@ -272,5 +275,12 @@ class Crew:
             return member.failed.reason
         if code is None or launch is None:
             return "it ended, and how is not known: an earlier supervisor started it"
+        if _unasked(member, code):
+            return why_it_ended(launch, "it ended by itself with exit 0 and gave no reason")
         status = describe_exit(code)
         return status if code == 0 else why_it_ended(launch, status)
+
+
+def _unasked(member: Member, code: int | None) -> bool:
+    """Whether it ended as if all were well, without having been told to: the bot's code called `os._exit`, perhaps."""
+    return code == 0 and not member.asked_to_end

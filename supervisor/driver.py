@@ -176,6 +176,8 @@ class Driver:
             case Ready():
                 self._ready(worker, message)
             case Report():
+                if message.imported:
+                    self._ready(worker, Ready(message.imported, message.prepared))
                 seen = self._seen(worker, message)
                 if self._is_unexplained(seen):
                     self._unexplained = seen

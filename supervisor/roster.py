@@ -69,6 +69,8 @@ class Member:
         self.leads_since = 0
         self.leaving = ""
         """Why it was told to leave, "" when it was not."""
+        self.asked_to_end = False
+        """It was sent `Retire` or `Stop`, after which exit 0 is how it should end."""
         self.ended: Ended | None = None
 
     @property
@@ -95,7 +97,9 @@ class Member:
         """It has ended, and not as it should. Of one that was adopted only its own word tells."""
         if self.ended is None:
             return False
-        return self.failed is not None if self.ended.code is None else bool(self.ended.code)
+        if self.ended.code is None:
+            return self.failed is not None
+        return bool(self.ended.code) or not self.asked_to_end
 
     @property
     def open_decision(self) -> str:
@@ -126,6 +130,8 @@ class Member:
                     self.decisions.clear()
                 self.report = message
                 self.reported_at = at
+                if self.ready is None and message.imported:
+                    self.ready = Ready(message.imported, message.prepared)
                 self.late_max = max(self.late_max, message.late_max)
             case Ready():
                 self.ready = message

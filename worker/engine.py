@@ -243,6 +243,7 @@ class Engine:
             case "on_start":
                 self._started = True
                 self._ready = link.Ready(self._imported, self._mono() - self._began)
+                self._tally.ready = self._ready
                 self._outside.tell(self._ready)
                 self.feed(seat.Started())
             case "on_load":

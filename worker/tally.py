@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..protocol.frame import Frame
-from ..protocol.link import Doubt, Handed, Report
+from ..protocol.link import Doubt, Handed, Ready, Report
 from ..protocol.seat import Seat
 from ..protocol.seat_terms import Role
 from .keeper import Keeper
@@ -29,6 +29,8 @@ class Tally:
         self._order = 0
         self._in_doubt: tuple[Doubt, ...] = ()
         self._first = False
+        self.ready: Ready | None = None
+        """What this worker said when `on_start` was done, None before."""
 
     def leads(self, cause: str) -> None:
         """This worker leads now."""
@@ -64,6 +66,7 @@ class Tally:
         inbox = replica.inbox
         late_max, self._late_max = self._late_max, 0
         lag, replica.lag = replica.lag, 0
+        ready = self.ready if seat.role is Role.JOINING else None
         return Report(
             role=seat.role.value,
             epoch=seat.epoch,
@@ -86,4 +89,6 @@ class Tally:
             lag=lag,
             journal=self._keeper.report(),
             settings=replica.settings.now() if seat.role is Role.LEADING else None,
+            imported=ready.imported if ready is not None else 0,
+            prepared=ready.started if ready is not None else 0,
         )

@@ -162,6 +162,17 @@ def test_what_fails_is_told_by_its_reason(drive: Drive) -> None:
     assert drive.hands.take()[-1] == ("dismiss", "new", "no module named numpyy")
 
 
+def test_a_ready_that_was_lost_is_made_up_for_by_the_next_report(drive: Drive) -> None:
+    drive.driver.begin()
+    drive.hear("new", msgspec.structs.replace(report("joining"), imported=10, prepared=20))
+    assert drive.hands.take() == [("start", "new"), ("follow", "new")]
+    told = [(event.step, event.took) for event in drive.stage.events if isinstance(event, Step)]
+    assert told[1:] == [("imported", 10), ("ready", 20)]
+    # The message itself may come all the same, and once is enough.
+    drive.hear("new", Ready(10, 20))
+    assert drive.hands.take() == []
+
+
 def test_too_late_to_be_ready(drive: Drive) -> None:
     drive.driver.begin()
     drive.stage.hour.pass_by(60 * SECOND)
