@@ -32,6 +32,7 @@ __all__ = [
     "Pulse",
     "Slow",
     "StandbyChanged",
+    "StartPlanned",
     "Step",
     "SupervisorStarted",
     "SupervisorStopping",
@@ -163,6 +164,17 @@ class Slow(_Event, frozen=True, tag="slow"):
     lasts: int
 
 
+class StartPlanned(_Event, frozen=True, tag="start-planned"):
+    """No worker leads, and a start has failed or led to an early death: the next one is at `next`, wall clock, ns."""
+
+    release: str
+    failures: int
+    """Of this release, in a row."""
+    reason: str
+    """How the last one failed."""
+    next: int
+
+
 class JournalChanged(_Event, frozen=True, tag="journal"):
     """The journal cannot be written any more, is written again, or was recovered by a worker that comes to lead."""
 
@@ -202,7 +214,7 @@ class Pulse(_Event, frozen=True, tag="pulse"):
 
 
 class StandbyChanged(_Event, frozen=True, tag="standby"):
-    """How it is with the standby now: `none` (with the reason), `starting`, `ready`, `behind` or `given-up`."""
+    """How it is with the standby now: `none` (with the reason), `starting`, `ready`, `behind` or `failing`."""
 
     worker: str
     release: str
@@ -285,6 +297,7 @@ Event = (
     | WorkerAdopted
     | WorkerExited
     | Slow
+    | StartPlanned
     | JournalChanged
     | Commanded
     | Pulse

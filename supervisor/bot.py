@@ -8,7 +8,7 @@ Who leads is believed from reports alone, and of two that say so the one with th
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import msgspec
 
@@ -40,7 +40,7 @@ from .outages import Outages
 from .outside import Outside
 from .ports import Finished, Kept, Told
 from .releases import Release
-from .revival import Revival
+from .revival import NextStart, Revival
 from .roster import Member, Roster
 from .standby import Standby
 from .starter import Starter, StartFailed
@@ -62,7 +62,8 @@ _CALM = (Phase.PROBATION, Phase.RETIRING)
 class Bot:
     """The bot `news.bot` in `home`. `line()` is the way to its workers; `started` is told of each new worker.
 
-    `next_worker()` makes an id that no worker of the home has had.
+    `next_worker()` makes an id that no worker of the home has had. `find(release)` makes a release runnable that may be
+    damaged, and names another one when it is lost; it raises `NeverblinkError`.
     """
 
     def __init__(
@@ -74,6 +75,7 @@ class Bot:
         line: Callable[[], Line],
         next_worker: Callable[[], str],
         started: Callable[[Member], None],
+        find: Callable[[str], Awaitable[tuple[Release, Config]]],
     ) -> None:
         self.news = news
         self.roster = Roster()
@@ -111,6 +113,7 @@ class Bot:
         self._outside = outside
         self._journal = JournalWatch(news)
         self._next_worker = next_worker
+        self._find = find
         self._epoch = 0
         self._lost: Member | None = None
         """The leader that was lost and has no successor yet."""
@@ -129,12 +132,14 @@ class Bot:
             self._starter,
             self.standby,
             self.crew,
+            news,
             outside,
             self.waiting,
             leader=lambda: self.leader,
             stopping=lambda: self.stopping,
             runs=lambda release: self._runs.get(release),
-            gave_up=self._gave_up,
+            find=self._found,
+            down=self._is_down,
         )
         self._runs: dict[str, tuple[Release, Config]] = {}
         """What each release is run as."""
@@ -155,6 +160,11 @@ class Bot:
         return self._revival.recovering
 
     @property
+    def next_start(self) -> NextStart | None:
+        """The next attempt to start the bot, None when none is planned."""
+        return self._revival.next
+
+    @property
     def calm(self) -> bool:
         """Somebody leads, as far as is known, and nothing is under way that is about to change it."""
         return not self.recovering and all(driver.phase in _CALM for driver in self.drivers)
@@ -170,21 +180,29 @@ class Bot:
         self.guard.begin()
         self._runs[release.id] = release, config
         await self._starter.bring_up(release, config)
-        self.starting = False
-        self.waiting.stir()
-        self.standby.begin()
+        self._begun()
 
-    async def start_again(self, release: Release, config: Config, why: str) -> None:
-        """Start a bot that is down from its journal. Raises `StartFailed`, and then it is down as before."""
+    def keep_starting(self, release: str, reason: str) -> None:
+        """The first worker did not come to lead: start the release again and again, as after a death."""
+        self.guard.begin()
+        self._begun()
+        self._revival.begin(release, reason, self._look_for_leader, failed=True)
+
+    async def start_again(self, release: Release, config: Config, why: str) -> bool:
+        """Start a bot that is down from its journal. Raises `StartFailed`, and then it is down as before.
+
+        Returns False when another worker has come to lead meanwhile: then nothing was started.
+        """
         self._runs[release.id] = release, config
         try:
-            await self._revival.start_again(release, config, why)
+            started = await self._revival.start_again(release, config, why)
         except StartFailed:
             self._lost = None
             raise
         self.standby.look()
         # It may have died since.
         self._look_for_leader()
+        return started
 
     def recall(self, leader: str, epoch: int) -> None:
         """This worker led last, as far as is known; a report of a higher epoch is news."""
@@ -272,7 +290,7 @@ class Bot:
         self.stopping = why
         self.standby.close()
         self.waiting.stir()
-        await self.waiting.until(lambda: not self.recovering)
+        await self.waiting.until(lambda: not (self.recovering or self._revival.busy))
         self.errands.give_up("the bot is being stopped")
         while self.drivers:
             # One that is behind another is given up first.
@@ -434,7 +452,17 @@ class Bot:
     def _send(self, worker: str, message: SupervisorMessage) -> bool:
         return self.crew.send(worker, message)
 
-    def _gave_up(self, why: str) -> None:
+    def _begun(self) -> None:
+        self.starting = False
+        self.waiting.stir()
+        self.standby.begin()
+
+    async def _found(self, release: str) -> tuple[Release, Config]:
+        found = await self._find(release)
+        self._runs[found[0].id] = found
+        return found
+
+    def _is_down(self, why: str) -> None:
         self.errands.give_up(f"the bot is down: {why}")
         self._changed("", "", why, 0)
         self.waiting.stir()

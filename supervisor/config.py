@@ -20,6 +20,7 @@ import msgspec
 from ..protocol import size
 from ..protocol.logline import Format
 from .listen import Listen
+from .restarts import AT_MOST
 from .system.account import expanded
 from .table import ConfigError, Table, shown
 from .telling import settings as telling
@@ -40,6 +41,7 @@ __all__ = [
     "Keep",
     "Logging",
     "NoConfig",
+    "Restart",
     "load",
     "read_toml",
 ]
@@ -122,6 +124,13 @@ class Journal(msgspec.Struct, frozen=True):
     """How long a segment is kept after its last record."""
 
 
+class Restart(msgspec.Struct, frozen=True):
+    """How a bot is started again that does not stay up; ns."""
+
+    pause_at_most: int = AT_MOST
+    """The longest pause between two starts."""
+
+
 class FileLayer(msgspec.Struct, frozen=True):
     """The two files of the home; times in ns."""
 
@@ -170,6 +179,7 @@ class Config(msgspec.Struct, frozen=True):
     keep: Keep = Keep()
     journal: Journal = Journal()
     watchdog: Bounds = Bounds()
+    restart: Restart = Restart()
     files: FileLayer = FileLayer()
     listen: Listen | None = None
     """Where operators may ask from elsewhere."""
@@ -212,6 +222,7 @@ def load(directory: Path, project: Path | None = None) -> Config:
         "log",
         "notify",
         "watchdog",
+        "restart",
         "files",
         "web",
     )
@@ -234,6 +245,7 @@ def load(directory: Path, project: Path | None = None) -> Config:
         keep=Keep(keep.integer("releases", Keep().releases, 1, _MOST_RELEASES)),
         journal=_journal(said.table("journal")),
         watchdog=_watchdog(said.table("watchdog")),
+        restart=_restart(said.table("restart")),
         files=_files(said.table("files")),
         listen=_listen(said.table("listen")),
         web=_web(said.table("web"), project),
@@ -420,6 +432,11 @@ def _deploying(said: Table) -> Deploying:
         check_within=said.span("check_within", usual.check_within),
         build_within=said.span("build_within", usual.build_within),
     )
+
+
+def _restart(said: Table) -> Restart:
+    said.allow(*Restart.__struct_fields__)
+    return Restart(said.span("pause_at_most", Restart().pause_at_most))
 
 
 def _watchdog(said: Table) -> Bounds:

@@ -220,12 +220,16 @@ class Course:
             )
         )
         try:
-            await bot.start_again(
+            started = await bot.start_again(
                 release, config, f"deployment {underway.deployment} starts it from its journal"
             )
         except StartFailed as problem:
             how = Finished(Phase.ABORTED, problem.reason, "", took_over=False)
         else:
+            if not started:
+                # The release that was tried meanwhile leads.
+                self._hand_over(underway, release, config, force=False)
+                return
             self._shelf.promote(release.id)
             how = Finished(Phase.DONE, "", bot.leader, took_over=True)
         self._finish(underway, config, how)

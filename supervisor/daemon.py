@@ -172,6 +172,7 @@ class _Daemon:
             line=self._line,
             next_worker=self._next_worker,
             started=self._note_worker,
+            find=self._find,
         )
         self._releases = Releases(home.releases)
         self._freeze = Freeze(self._archive)
@@ -458,6 +459,9 @@ class _Daemon:
     def _keys(self) -> Keyring:
         assert self._keyring is not None
         return self._keyring
+
+    async def _find(self, release: str) -> tuple[Release, Config]:
+        return await self._deployments.runs.of(release)
 
     def _next_worker(self) -> str:
         self._workers += 1

@@ -135,10 +135,12 @@ def level_of_event(event: events.Event) -> Level:
             return "warning" if reason else "info"
         case events.JournalChanged(state=state):
             return "error" if state == "failing" else "warning" if state == "recovered" else "info"
-        case events.StandbyChanged(state="behind" | "given-up"):
+        case events.StandbyChanged(state="behind" | "failing"):
             return "warning"
         case events.HomeChanged(state=state):
             return "info" if state == "remade" else "warning"
+        case events.StartPlanned():
+            return "error"
         case events.Commanded(outcome=outcome):
             return "info" if outcome == "ok" else "warning"
         case _:
@@ -182,6 +184,10 @@ def line_of(event: events.Event) -> str:
             blackout = f", blackout {_last(event.blackout)}" if event.blackout else ""
             outcome = event.outcome.replace("_", " ")
             return f"deployment {event.deployment} {outcome}{at}{blackout}{said}; {event.release or 'nothing'} leads"
+        case events.StartPlanned(release=release, failures=failures, reason=reason):
+            times = f"{failures} times in a row" if failures > 1 else "once"
+            pause = _last(max(0, event.next - event.at))
+            return f"release {release} failed {times}, and is started again in {pause}: {reason}"
         case events.Slow(reason=""):
             return f"worker {event.worker} does its work again"
         case events.Slow():

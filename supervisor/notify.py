@@ -29,6 +29,8 @@ _PINGS = 3
 _LONGEST_STATUS = 500
 _MOST_UNSENT = 100
 _AGAIN = 0.05
+_PATIENCE = 600_000_000_000
+"""What the manager is asked for beyond the next start, ns."""
 
 
 class Notify:
@@ -54,6 +56,10 @@ class Notify:
     def note(self, event: events.Event) -> None:
         """Tell what has happened, if it is the manager's business."""
         match event:
+            case events.StartPlanned():
+                # The manager waits for a worker that leads, and a bot whose start fails for now is not given up.
+                patience = (max(0, event.next - event.at) + _PATIENCE) // 1000
+                self._say(f"EXTEND_TIMEOUT_USEC={patience}", f"STATUS=no worker leads: {event.reason}")
             case events.LeaderChanged(worker=""):
                 self._say(f"STATUS=no worker leads: {event.cause}")
             case events.LeaderChanged():

@@ -1,35 +1,57 @@
-"""The revival: a bot whose leader has died goes on, or is left down.
+"""The revival: a bot whose leader has died goes on.
 
 Its standby takes over, where there is one. Else it starts again from its journal, on the release that led, or on the
-one before when that was rolled back: at once after one death, more and more slowly after deaths in a row, and in the
-end no more. A bot that is down stays so until somebody names the code to start it with.
+one before when that was rolled back: at once after one death, more and more slowly when the starts fail or the leader
+dies soon again. That has no end: the pauses grow to a bound, and each of them is told with the time of the next start.
+After several failures the bot counts as down. A deployment or a rollback then starts the code that it names at once.
+
+Other code is never tried without an operator's word: the release before may not be able to read the state, and was
+replaced for a reason.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
+import msgspec
+
+from ..protocol.errors import NeverblinkError
+from ..protocol.events import StartPlanned
 from ..protocol.link import Lead
 from .config import Config
 from .crew import Crew
 from .driver import SUCCEED_WITHIN
+from .news import News
 from .outside import Outside
 from .releases import Release
-from .restarts import Restarts
+from .restarts import AT_MOST, Restarts
 from .roster import Member
 from .standby import Standby
 from .starter import Starter, StartFailed
 from .waiting import Waiting
 
-__all__ = ["Revival"]
+__all__ = ["NextStart", "Revival"]
 
 _REPEAT = 500_000_000
+_RECOVERING_FOR = 15_000_000_000
+"""A bot that has had no leader for this long is down, however often it was started meanwhile."""
+
+
+class NextStart(msgspec.Struct, frozen=True):
+    """The next attempt to start the bot: of which release, at what wall time (ns; 0: now), after how many failures."""
+
+    release: str
+    at: int
+    failures: int
 
 
 class Revival:
-    """Has one bot go on. `leader()` is who leads, "" for nobody; `stopping()` is why the bot is being stopped;
-    `runs(release)` says how a release is run. `gave_up(why)` is called when nobody leads and nothing is done about it.
+    """Has one bot go on. `leader()` is who leads, "" for nobody; `stopping()` is why the bot is being stopped.
+
+    `runs(release)` says how a release is run, as far as is known. `find(release)` makes it runnable again, and may
+    name another release when that one is lost; it raises `NeverblinkError`. `down(why)` is called when the bot is down
+    from now on.
     """
 
     def __init__(
@@ -37,115 +59,202 @@ class Revival:
         starter: Starter,
         standby: Standby,
         crew: Crew,
+        news: News,
         outside: Outside,
         waiting: Waiting,
         *,
         leader: Callable[[], str],
         stopping: Callable[[], str],
         runs: Callable[[str], tuple[Release, Config] | None],
-        gave_up: Callable[[str], None],
+        find: Callable[[str], Awaitable[tuple[Release, Config]]],
+        down: Callable[[str], None],
     ) -> None:
         self.down = ""
         """Why nobody leads, "" when somebody does or is about to."""
         self.recovering = ""
         """Why the bot is being started again from its journal, "" when it is not."""
+        self.next: NextStart | None = None
+        """The next start, None when none is planned."""
         self._starter = starter
         self._standby = standby
         self._crew = crew
+        self._news = news
         self._outside = outside
         self._waiting = waiting
         self._leader = leader
         self._stopping = stopping
         self._runs = runs
-        self._gave_up = gave_up
+        self._find = find
+        self._tell_down = down
         self._restarts = Restarts()
-        self._pause: int | None = 0
-        """How long to wait before the bot is started again after the last death; None: not at all."""
-        self._starting = False
-        """Somebody has it started while it is down."""
+        self._died: Member | None = None
+        """The leader whose death is to be answered."""
+        self._leads = 0
+        """How often a worker has come to lead."""
+        self._lost_at = 0
+        """CLOCK_MONOTONIC, when the bot lost its leader."""
+        self._asked = False
+        """An operator has named the code to start: nothing else is started meanwhile."""
+        self._trying = False
         self._task: asyncio.Task[None] | None = None
 
     @property
     def busy(self) -> bool:
-        """It is being done. Whoever began it looks again when it has ended."""
-        return self._starting or (self._task is not None and not self._task.done())
+        """It is being done. Its caller looks again when it has ended."""
+        return self._asked or (self._task is not None and not self._task.done())
 
     def died(self, member: Member) -> None:
         """A leader has died."""
-        lived = self._outside.wall() - member.leads_since if member.leads_since else 0
-        self._pause = self._restarts.pause(lived, member.report.ticks if member.report is not None else 0)
-        self._standby.leader_died(self._pause)
+        if self._leader() in ("", member.worker):
+            # Else its successor was heard of before its end.
+            self._died = member
+        self._standby.leader_died(member.release, *self._life(member))
 
     def left(self) -> None:
-        """Who was thought to lead has ended, and did not lead by its own word."""
-        self._pause = 0
+        """The worker that was thought to lead has ended, and did not lead by its own word: that is no death."""
+        self._died = None
 
     def led(self) -> None:
-        """Somebody leads."""
+        """A worker leads."""
+        self._leads += 1
+        self._died = None
         self.down = self.recovering = ""
+        self.next = None
 
-    def begin(self, release: str, reason: str, done: Callable[[], None]) -> None:
-        """Have the bot go on, on this release. `done` is called when that has ended, one way or the other."""
+    def begin(self, release: str, reason: str, done: Callable[[], None], *, failed: bool = False) -> None:
+        """Have the bot go on, on this release. `done` is called when that has ended, one way or the other.
+
+        `failed`: a start of it has failed already.
+        """
         self.recovering = reason
-        self._task = asyncio.get_running_loop().create_task(self._revive(release))
+        self._lost_at = self._outside.mono()
+        self._task = asyncio.get_running_loop().create_task(self._revive(release, failed=failed))
         self._task.add_done_callback(lambda _: done())
 
-    async def start_again(self, release: Release, config: Config, why: str) -> None:
-        """Start a bot that is down from its journal. Raises `StartFailed`, and then it is down as before."""
-        down, self.down, self.recovering = self.down, "", why
-        self._starting = True
-        self._restarts = Restarts()
+    async def start_again(self, release: Release, config: Config, why: str) -> bool:
+        """Start a bot that is down from its journal, instead of what would be started next.
+
+        Returns False when a worker has come to lead meanwhile: then nothing was started. Raises `StartFailed`, and
+        then the bot is down as before.
+        """
+        self._asked = True
         try:
-            await self._starter.bring_up(release, config)
-        except StartFailed:
-            self.down = down
-            raise
+            self._waiting.stir()
+            await self._waiting.until(lambda: not self._trying)
+            if self._leader():
+                return False
+            down, self.down, self.recovering = self.down, "", why
+            try:
+                await self._starter.bring_up(release, config)
+            except StartFailed:
+                self.down = down
+                raise
+            finally:
+                self.recovering = ""
+            self._restarts.forget()
+            return True
         finally:
-            self._starting = False
-            self.recovering = ""
+            self._asked = False
             self._waiting.stir()
 
     def give_up(self, why: str) -> None:
-        """Nobody leads, and nothing is being done about it."""
+        """No worker leads, and none is going to: the bot is being stopped."""
         self.recovering = ""
+        self.next = None
         self.down = why
-        self._gave_up(why)
+        self._tell_down(why)
 
     def close(self) -> None:
         if self._task is not None:
             self._task.cancel()
 
-    async def _revive(self, release: str) -> None:
+    # parts
+
+    def _life(self, member: Member) -> tuple[int, int]:
+        """How long it has led (ns), and how many ticks it has run."""
+        lived = self._outside.wall() - member.leads_since if member.leads_since else 0
+        return lived, member.report.ticks if member.report is not None else 0
+
+    async def _revive(self, release: str, *, failed: bool) -> None:
+        leads = self._leads
         if await self._succeeded(release):
             return
-        run = self._runs(release)
-        if run is None:
-            self.give_up(f"{self.recovering}; its release {release} can't be started again")
-            return
-        pause = self._pause
-        while True:
-            if pause is None:
-                times = self._restarts.in_a_row
-                self.give_up(f"it died {times} times in a row, and is not started again: {self.recovering}")
-                return
-            await self._waiting.until(lambda: self._stopping() or self._leader(), pause)
-            if self._leader():
-                self.recovering = ""
-                return
-            if self._stopping():
-                self.give_up(self._stopping())
-                return
+        if self._died is not None:
+            # Only now: a death that a standby answered does not count.
+            self._restarts.failed(self._died.release, *self._life(self._died))
+            self._died = None
+        elif failed:
+            self._restarts.failed(release)
+        reason = self.recovering
+        while not self._over(leads):
+            if pause := self._pause(release):
+                self._plan(release, reason, pause)
+            await self._waiting.until(lambda: self._over(leads) or self._asked, pause)
+            await self._waiting.until(lambda: not self._asked)
+            if self._over(leads):
+                break
+            if (planned := self.next) is not None:
+                self.next = NextStart(planned.release, 0, planned.failures)
             try:
-                await self._starter.bring_up(*run)
-            except StartFailed as problem:
-                if self._leader():
-                    return
-                self.recovering = problem.reason
-                pause = self._restarts.pause(0, 0)
+                await self._try(release, again=failed)
+            except NeverblinkError as problem:
+                # A start that made way for an operator's says nothing of the release.
+                if not (self._asked or self._over(leads)):
+                    self._restarts.failed(release)
+                    reason = problem.reason if isinstance(problem, StartFailed) else problem.message
+                    failed = True
             else:
-                self.recovering = ""
-                self._waiting.stir()
-                return
+                break
+        if self._stopping():
+            self.give_up(self._stopping())
+        self._waiting.stir()
+
+    def _over(self, leads: int) -> bool:
+        return bool(self._stopping()) or bool(self._leader()) or self._leads != leads
+
+    def _pause(self, release: str) -> int:
+        run = self._runs(release)
+        return self._restarts.pause(release, run[1].restart.pause_at_most if run is not None else AT_MOST)
+
+    async def _try(self, release: str, *, again: bool) -> None:
+        """Start a worker on the release. Raises `NeverblinkError`."""
+        run = self._runs(release)
+        self._trying = True
+        try:
+            if again or run is None:
+                # It may be the release itself that is broken, or what it runs in.
+                run = await self._find(release)
+            await self._starter.bring_up(
+                *run, unless=lambda: "an operator named other code" if self._asked else ""
+            )
+        finally:
+            self._trying = False
+            self._waiting.stir()
+
+    def _plan(self, release: str, reason: str, pause: int) -> None:
+        """Say why the bot has no leader, and when the next start is."""
+        failures = self._restarts.failures(release)
+        self.next = NextStart(release, self._outside.wall() + pause, failures)
+        lasts = self._outside.mono() - self._lost_at
+        if self.down or self._restarts.crash_loop(release) or lasts > _RECOVERING_FOR:
+            times = f"{failures} times in a row" if failures > 1 else "once"
+            known = bool(self.down)
+            self.recovering = ""
+            self.down = f"release {release} failed {times}: {reason}"
+            if not known:
+                self._tell_down(self.down)
+        else:
+            self.recovering = reason
+        self._news.tell(
+            StartPlanned(
+                bot=self._news.bot,
+                at=self._news.now(),
+                release=release,
+                failures=failures,
+                reason=reason,
+                next=self.next.at,
+            )
+        )
 
     async def _succeeded(self, release: str) -> bool:
         """Wait for the standby to take the lease; return whether it, or anybody, leads."""

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Literal
 
+from ..protocol import duration
 from ..protocol.events import StandbyChanged
 from ..protocol.handoff_terms import Phase
 from ..protocol.link import Follow
@@ -22,15 +23,17 @@ from .driver import Driver
 from .news import News
 from .outside import Outside
 from .releases import Release
-from .restarts import Restarts, settled
+from .restarts import AT_MOST, Restarts, settled
 from .roster import Member, Roster
 from .spawn import SpawnError
 
 __all__ = ["Standby", "State"]
 
-State = Literal["none", "starting", "ready", "behind", "given-up"]
+State = Literal["none", "starting", "ready", "behind", "failing"]
 
 _REPEAT = 500_000_000
+_MANY = 1000
+"""Ticks that a standby counts as having followed, once it had the state."""
 _BEHIND = 500_000_000
 """A standby that applies a frame so long after its boundary cannot keep up."""
 _SETTLED = (Phase.PREPARING, Phase.REHEARSING, Phase.PREPARED, Phase.WAITING, Phase.PROBATION, Phase.RETIRING)
@@ -58,6 +61,8 @@ class Standby:
         self.worker = ""
         self.state: State = "none"
         self.reason = ""
+        self._last = ""
+        """Why the last one ended that failed."""
         self._crew = crew
         self._roster = roster
         self._news = news
@@ -72,13 +77,12 @@ class Standby:
         self._asked: dict[str, tuple[Follow, int]] = {}
         """What each was told last, and when."""
         self._loaded_at: dict[str, int] = {}
-        self._restarts = Restarts()
+        self._failures = Restarts()
+        """Of standbys."""
+        self._deaths = Restarts()
+        """Of leaders."""
         self._not_before = 0
         """CLOCK_MONOTONIC; no standby is started before."""
-        self._unsettled = False
-        """Leaders died in a row: none is started before one has settled."""
-        self._given_up = ("", "")
-        """On which release no standby is started any more, and why."""
         self._alarms = Alarms(outside.scheduler, {"look": _REPEAT}, lambda _: self.look())
 
     @property
@@ -103,10 +107,10 @@ class Standby:
         """An earlier supervisor started this one beside the leader, and it may not be ready yet."""
         self._ours.add(member.worker)
 
-    def leader_died(self, pause: int | None) -> None:
-        """A leader has died; `pause` is what the rules about deaths in a row say (ns; None: no more)."""
-        self._unsettled = pause is None
-        self._not_before = max(self._not_before, self._outside.mono() + (pause or 0))
+    def leader_died(self, release: str, lived: int, ticks: int) -> None:
+        """A leader on the release has died, after it had led for `lived` ns and `ticks` ticks."""
+        self._deaths.failed(release, lived, ticks)
+        self._wait(self._deaths.pause(release, self._pause_at_most(release)))
 
     def ended(self, member: Member) -> None:
         """A worker's process has ended."""
@@ -121,13 +125,8 @@ class Standby:
             # It led and that is told of elsewhere, it was not needed, or it could not read what other code writes.
             return
         lived = self._outside.mono() - loaded if loaded else 0
-        pause = self._restarts.pause(lived, 10 if loaded else 0)
-        reason = member.ended.reason if member.ended is not None else ""
-        if pause is None:
-            self._given_up = (member.release, f"it died {self._restarts.in_a_row} times in a row: {reason}")
-        else:
-            self._not_before = max(self._not_before, self._outside.mono() + pause)
-        self.reason = reason
+        self._failures.failed(member.release, lived, _MANY if loaded else 0)
+        self._failed(member.release, member.ended.reason if member.ended is not None else "")
 
     def look(self) -> None:
         """Do what is to be done about the standby now."""
@@ -211,15 +210,14 @@ class Standby:
                 self._crew.dismiss(member.worker, "it is not needed as a standby")
 
     def _may_start(self, leader: Member) -> bool:
-        if self._given_up[0] == leader.release:
-            return False
-        report, now = leader.report, self._outside.mono()
-        if self._unsettled:
+        report = leader.report
+        if self._deaths.crash_loop(leader.release):
+            # Leaders die in a row: none is started before one has settled.
             led = self._outside.wall() - leader.leads_since if leader.leads_since else 0
             if not settled(led, report.ticks if report is not None else 0):
+                self._alarms.arm("look")
                 return False
-            self._unsettled = False
-        if now < self._not_before:
+        if self._outside.mono() < self._not_before:
             self._alarms.arm("look")
             return False
         return True
@@ -231,7 +229,28 @@ class Standby:
             self._crew.start(worker, release, config, leader.worker)
         except SpawnError as problem:
             self._ours.discard(worker)
-            self._given_up = (release.id, problem.message)
+            self._failures.failed(release.id)
+            self._failed(release.id, problem.message)
+
+    def _failed(self, release: str, reason: str) -> None:
+        """A standby on the release has failed; `reason` says how."""
+        self.reason = self._last = reason
+        self._wait(self._failures.pause(release, self._pause_at_most(release)))
+
+    def _failing(self, release: str) -> str:
+        times, pause = (
+            self._failures.failures(release),
+            self._failures.pause(release, self._pause_at_most(release)),
+        )
+        return f"it died {times} times in a row, and the next one is started after {duration.show(pause)}: {self._last}"
+
+    def _wait(self, pause: int) -> None:
+        """Start none for so long, ns."""
+        self._not_before = max(self._not_before, self._outside.mono() + pause)
+
+    def _pause_at_most(self, release: str) -> int:
+        run = self._runs(release)
+        return run[1].restart.pause_at_most if run is not None else AT_MOST
 
     def _tell_driver(self, driver: Driver) -> None:
         # Between two leaders it may still follow the one before: it will turn to the one that leads.
@@ -247,14 +266,16 @@ class Standby:
             pass
         elif member is None:
             state, reason = "starting", self.reason
-            if self._given_up[0] == leader.release:
-                state, reason = "given-up", self._given_up[1]
+            if self._failures.crash_loop(leader.release):
+                state, reason = "failing", self._failing(leader.release)
             elif self._drivers():
                 state, reason = "none", "a deployment is under way"
         elif not _guards(member):
             was_there = member.worker in self._loaded_at
             state = "behind" if was_there else "starting"
             reason = "it has lost the thread and copies the state anew" if was_there else ""
+            if not was_there and self._failures.crash_loop(leader.release):
+                state, reason = "failing", self._failing(leader.release)
         elif lag > (_BEHIND // 2 if self.state == "behind" else _BEHIND):
             state, reason = "behind", f"it applies frames {lag / 1e9:.1f} s after they were made"
         else:

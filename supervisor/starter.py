@@ -56,8 +56,14 @@ class Starter:
         self._stopping = stopping
         self._next_worker = next_worker
 
-    async def bring_up(self, release: Release, config: Config) -> None:
-        """Start a worker and see it, or anybody, lead. Raises `StartFailed` when it never led, and has ended."""
+    async def bring_up(
+        self, release: Release, config: Config, unless: Callable[[], str] = lambda: ""
+    ) -> None:
+        """Start a worker and wait until it, or another worker, leads.
+
+        `unless()` says why it is not wanted any more, "" while it is. Raises `StartFailed` when it never led, and has
+        ended.
+        """
         worker = self._next_worker()
         try:
             member = self._crew.start(worker, release, config)
@@ -66,7 +72,7 @@ class Starter:
         within = config.handoff.start_within
 
         def settled() -> bool:
-            return self._hopeless(member) or self._led_by_another(worker)
+            return self._hopeless(member) or self._led_by_another(worker) or bool(unless())
 
         here = await self._waiting.until(lambda: member.ready or settled(), within)
         until = self._outside.mono() + within
@@ -80,7 +86,9 @@ class Starter:
             # A follower was still there, and the kernel gave it the lease: it is the bot now.
             self._crew.dismiss(worker, f"worker {self._leader()} leads")
             return
-        if not self._hopeless(member):
+        if unless() and not self._hopeless(member):
+            self._crew.dismiss(worker, unless())
+        elif not self._hopeless(member):
             said = last_line(member.log)
             doing = "did not take the lease" if here else "was not ready"
             wait = f"worker {worker} {doing} within start_within = {duration.show(within)}"

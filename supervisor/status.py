@@ -13,6 +13,7 @@ from typing import Literal
 
 import msgspec
 
+from ..protocol import duration
 from ..protocol.events import DeploymentEnded, Outage
 from ..protocol.link import Report, SettingsNow
 from .bot import Bot
@@ -25,8 +26,9 @@ from .standby import State as StandbyState
 from .telling.teller import TargetSeen
 from .underway import Underway
 
-__all__ = ["Status", "Supervisor", "status_of", "this_supervisor"]
+__all__ = ["Status", "Supervisor", "start_told", "status_of", "this_supervisor"]
 
+_SECOND = 1_000_000_000
 _OUTAGES = 50
 _TRACEBACK = 8192
 
@@ -125,6 +127,14 @@ class Failure(msgspec.Struct, frozen=True):
     traceback: str = ""
 
 
+class NextStartSeen(msgspec.Struct, frozen=True):
+    """The next start of a bot that no worker leads: `at` is 0 while it is being tried, `failures` those in a row."""
+
+    release: str
+    at: int
+    failures: int
+
+
 class Supervisor(msgspec.Struct, frozen=True):
     pid: int
     version: str
@@ -189,6 +199,8 @@ class Status(msgspec.Struct, frozen=True):
     """Deployments that wait for their turn, the next one first."""
     notify: tuple[TargetSeen, ...] = ()
     """Who is told of what happens, and whether it arrives."""
+    next_start: NextStartSeen | None = None
+    """None when a worker leads, or the bot is being stopped."""
 
 
 def status_of(
@@ -254,7 +266,15 @@ def status_of(
         branches=branches,
         supervisor=supervisor,
         notify=notify,
+        next_start=_next_start(bot),
     )
+
+
+def start_told(start: NextStartSeen, now: int) -> str:
+    """When a bot that no worker leads is started again, seen from wall time `now`."""
+    if not start.at:
+        return f"now, on release {start.release}"
+    return f"in {duration.show(max(0, start.at - now) // _SECOND * _SECOND)}, on release {start.release}"
 
 
 def this_supervisor(version: str, since: int) -> Supervisor:
@@ -334,6 +354,11 @@ def _standby(bot: Bot) -> StandbySeen | None:
     member = bot.roster.get(standby.worker)
     lag = member.report.lag if member is not None and member.report is not None else 0
     return StandbySeen(standby.worker, standby.state, standby.reason, lag)
+
+
+def _next_start(bot: Bot) -> NextStartSeen | None:
+    planned = bot.next_start
+    return NextStartSeen(planned.release, planned.at, planned.failures) if planned is not None else None
 
 
 def _failure(member: Member | None) -> Failure | None:

@@ -9,7 +9,7 @@ from ...protocol.events import DeploymentEnded
 from ..branches import told as undeployed
 from ..client import convert
 from ..outages import told
-from ..status import Status
+from ..status import Status, start_told
 from .exits import Exit
 from .here import Here
 from .screen import Screen, columns
@@ -69,7 +69,7 @@ def picture(status: Status, screen: Screen) -> list[str]:
 
 def _leader(status: Status, screen: Screen) -> list[tuple[str, str]]:
     if not status.worker:
-        return [("leader", "none: no worker leads")]
+        return [("leader", "none: no worker leads"), *_next_start(status)]
     led = max(0, status.at - status.since) // _SECOND * _SECOND
     inbox = (
         [f"{count(status.inbox.waiting, 'event')} in the inbox"]
@@ -86,6 +86,18 @@ def _leader(status: Status, screen: Screen) -> list[tuple[str, str]]:
     who = f"{status.worker}, pid {status.pid}, python {status.python}, epoch {status.epoch}, leads for {last(led)}"
     slow = [("slow", status.slow)] if status.slow else []
     return [("leader", who), ("tick", ", ".join(tick)), *slow, *_journal(status, screen)]
+
+
+def _next_start(status: Status) -> list[tuple[str, str]]:
+    one = status.next_start
+    if one is None:
+        return []
+    others = (
+        ""
+        if status.state != "down"
+        else "; `neverblink deploy` or `rollback` starts the code that you name now"
+    )
+    return [("next start", f"{start_told(one, status.at)}{others}")]
 
 
 def _paused(status: Status, screen: Screen) -> list[tuple[str, str]]:

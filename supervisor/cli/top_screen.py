@@ -9,7 +9,7 @@ from rich.text import Text
 
 from ...protocol import duration
 from ..outages import told as told_outage
-from ..status import Status
+from ..status import Status, start_told
 from ..strip import Tick
 from .chart import Column, chart, level, mark_of
 from .top_view import Line, Picture
@@ -71,6 +71,8 @@ def _rows(picture: Picture, status: Status) -> list[Text]:
         rows.append(_row("tick", _tick(picture, status)))
     else:
         rows.append(_row("leader", Text.assemble(("none", "bold red"), f": {status.reason}")))
+        if status.next_start is not None:
+            rows.append(_row("start", start_told(status.next_start, now)))
     if status.windows:
         rows.append(_row("windows", _windows(status, now)))
     rows += _decisions(status, now)

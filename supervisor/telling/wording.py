@@ -32,6 +32,8 @@ class Wording:
         """How often nobody led, or the leader was slow, so far: what is over is known by its number."""
         self._down = ""
         self._slow = ""
+        self._no_standby = False
+        """The standby fails again and again, and that has been told."""
 
     def of(self, event: events.Event) -> list[Note]:
         """The notes that this event is worth: mostly none."""
@@ -46,10 +48,10 @@ class Wording:
                 return self._slowness(event)
             case events.JournalChanged():
                 return self._journal(event)
-            case events.StandbyChanged(state="given-up"):
-                return [self._note(event, ("standby",), "warning", "no standby any more", event.reason)]
             case events.HomeChanged():
                 return [self._home(event)]
+            case events.StandbyChanged():
+                return self._standby(event)
             case events.SupervisorStarted():
                 return self._started(event)
             case events.SupervisorStopping():
@@ -148,6 +150,12 @@ class Wording:
                 # That somebody starts a bot is no news to them.
                 return []
         return [self._note(event, ("supervisor",), "warning", title)]
+
+    def _standby(self, event: events.StandbyChanged) -> list[Note]:
+        known, self._no_standby = self._no_standby, event.state == "failing"
+        if known or not self._no_standby:
+            return []
+        return [self._note(event, ("standby",), "warning", "the standby does not stay up", event.reason)]
 
     def _commanded(self, event: events.Commanded) -> list[Note]:
         match event.op:

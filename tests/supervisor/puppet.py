@@ -6,7 +6,8 @@ is three words over a socket, which is all that the supervisor could notice of i
 
 Keys of the script: `tick_ms`, `windows`, `import_error`, `fail` (phase: reason), `hang` (`start` or `all`),
 `unreadable` (reason), `hold` (reason; `hold_ms` for a while only), `crash_ms` (after it began to lead), `protocol` (a
-pair), `decision` (a name, open while it leads), `garbage`, `stops_with` (a file: its stop takes until that is there),
+pair), `fails_while` (its start fails as long as this file is there), `decision` (a name, open while it leads),
+`garbage`, `stops_with` (a file: its stop takes until that is there),
 `retires_with` (the same of its retirement), `exit_code` (of `stop`), `suspect` (reason), `still` (leads and does not
 tick), `stays` (when it is told to retire).
 """
@@ -80,6 +81,8 @@ class Puppet:
         if self.script.get("hang") == "all":
             signal.pause()
         self.hello()
+        if (gate := self.script.get("fails_while")) and Path(gate).exists():
+            self.leave(1, "start", "on_start raised OSError: no exchange")
         for phase, reason in self.script.get("fail", {}).items():
             self.leave(1, phase, reason)
         if self.script.get("hang") != "start":

@@ -14,7 +14,7 @@ import pytest
 
 from neverblink.protocol.changes import NOTHING, Schema
 from neverblink.protocol.commands import Deploy, Down, Send
-from neverblink.protocol.events import LeaderChanged, SupervisorStopping, WorkerExited
+from neverblink.protocol.events import LeaderChanged, StartPlanned, SupervisorStopping, WorkerExited
 from neverblink.protocol.frame import GENESIS, Frame, Timing, encode_frame
 from neverblink.protocol.journal import RecordKind, pack_header, pack_record
 from neverblink.supervisor import daemon
@@ -23,6 +23,8 @@ from neverblink.supervisor.home import Home, HomeBusy
 from neverblink.supervisor.starter import StartFailed
 
 from .world import World, gone
+
+SECOND = 1_000_000_000
 
 
 @pytest.fixture
@@ -246,13 +248,20 @@ def test_a_home_with_a_long_path_works(tmp_path: Path) -> None:
 # --- a leader that dies ---------------------------------------------------------------------------------------------
 
 
-def test_a_bot_that_dies_in_a_row_is_down_with_the_reason_and_the_supervisor_up(world: World) -> None:
+def test_a_bot_that_dies_in_a_row_is_down_with_the_reason_and_the_time_of_the_next_start(
+    world: World,
+) -> None:
     async def scenario(world: World) -> None:
         status = await world.until(lambda status: status["state"] == "down")
-        assert "died 6 times in a row" in status["reason"]
+        assert "failed 6 times in a row" in status["reason"]
         assert "worker w6 ended: on_tick raised ZeroDivisionError: it broke" in status["reason"]
         assert status["failure"]["worker"] == "w6"
         assert (status["worker"], status["workers"]) == ("", [])
+        following = status["next_start"]
+        assert (following["release"], following["failures"]) == (status["failure"]["release"], 6)
+        assert 9 * SECOND < following["at"] - status["at"] <= 10 * SECOND
+        planned = world.told(StartPlanned)[-1]
+        assert (planned.failures, planned.next) == (6, following["at"])
         for command in (Deploy(path=str(world.code("v2")), dry_run=True), Send(name="size")):
             answer = await world.ask(command)
             assert answer.error is not None
@@ -261,13 +270,36 @@ def test_a_bot_that_dies_in_a_row_is_down_with_the_reason_and_the_supervisor_up(
         answer = await world.deploy(world.code("v2", import_error="no module named fox"))
         assert answer.error is not None
         assert answer.error.code == "down"
-        assert (await world.status())["state"] == "down"
+        after = await world.status()
+        assert (after["state"], after["next_start"]["release"]) == ("down", following["release"])
         assert (await world.deploy(world.code("v3"))).error is None
-        assert (await world.status())["state"] == "running"
+        after = await world.status()
+        assert (after["state"], after["next_start"]) == ("running", None)
         assert (await world.ask(Down())).result == {"stopped": True}
 
     assert world.play(scenario, world.code("v1", crash_ms=50)) == 0
     assert world.told(LeaderChanged)[-1].worker == ""
+
+
+def test_a_bot_whose_start_fails_for_a_reason_outside_is_tried_until_it_succeeds(
+    world: World, tmp_path: Path
+) -> None:
+    async def scenario(world: World) -> None:
+        status = await world.running()
+        (tmp_path / "away").touch()
+        os.kill(status["pid"], signal.SIGKILL)
+        down = await world.until(lambda status: status["state"] == "down")
+        assert "no exchange" in down["reason"]
+        # Seven and more: it used to end with the sixth.
+        await world.until(lambda status: (status["next_start"] or {"failures": 0})["failures"] > 8)
+        (tmp_path / "away").unlink()
+        status = await world.running()
+        assert (status["reason"], status["next_start"]) == ("", None)
+
+    code = world.code("v1", fails_while=str(tmp_path / "away"))
+    with (code / "neverblink.toml").open("a") as file:
+        file.write('[restart]\npause_at_most = "100ms"\n')
+    assert world.play(scenario, code) == 0
 
 
 def test_a_killed_leader_is_told_by_its_signal(world: World) -> None:

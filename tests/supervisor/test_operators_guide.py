@@ -10,7 +10,7 @@ from typing import get_args
 from neverblink.protocol import commands, duration, events, size
 from neverblink.supervisor.cli.exits import MEANING, Exit, exit_of_fault
 from neverblink.supervisor.cli.group import VERBS
-from neverblink.supervisor.config import Config, Deploying, FileLayer, Handoff, Journal, Keep
+from neverblink.supervisor.config import Config, Deploying, FileLayer, Handoff, Journal, Keep, Restart
 from neverblink.supervisor.telling.note import KINDS
 from neverblink.supervisor.telling.outbox import Pace
 from neverblink.supervisor.watchdog import Bounds
@@ -70,6 +70,7 @@ def test_every_key_of_the_configuration_is_in_it_with_its_default() -> None:
         "log",
         "notify",
         "watchdog",
+        "restart",
         "files",
         "web",
     }
@@ -81,6 +82,7 @@ def test_every_key_of_the_configuration_is_in_it_with_its_default() -> None:
     keys |= {f"deploy.{key}" for key in Deploying.__struct_fields__}
     keys |= {f"journal.{key}" for key in Journal.__struct_fields__}
     keys |= {f"watchdog.{key}" for key in Bounds.__struct_fields__}
+    keys |= {f"restart.{key}" for key in Restart.__struct_fields__}
     keys |= {f"files.{key}" for key in FileLayer.__struct_fields__}
     keys |= {f"keep.{key}" for key in Keep.__struct_fields__}
     assert set(found) == keys
@@ -93,6 +95,7 @@ def test_every_key_of_the_configuration_is_in_it_with_its_default() -> None:
     assert duration.parse(found["journal.keep_for"].strip('"')) == Journal().keep_for
     for key in Bounds.__struct_fields__:
         assert duration.parse(found[f"watchdog.{key}"].strip('"')) == getattr(Bounds(), key)
+    assert duration.parse(found["restart.pause_at_most"].strip('"')) == Restart().pause_at_most
     for key in ("pace", "poll"):
         assert duration.parse(found[f"files.{key}"].strip('"')) == getattr(FileLayer(), key)
     for key in ("per", "retry_for"):

@@ -131,7 +131,7 @@ def test_a_slow_leader_is_told_when_it_stays_slow() -> None:
     [
         (events.JournalChanged(bot="fox", at=1, worker="w1", release="v1", state="failing", text="full", segment=1),
          "journal"),
-        (events.StandbyChanged(bot="fox", at=1, worker="", release="v1", state="given-up", reason=""), "standby"),
+        (events.StandbyChanged(bot="fox", at=1, worker="", release="v1", state="failing", reason=""), "standby"),
         (events.SupervisorStarted(bot="fox", at=1, pid=1, version="1", found="alive"), "supervisor"),
         (events.SupervisorStarted(bot="fox", at=1, pid=1, version="1", found="dead"), "supervisor"),
         (events.Commanded(bot="fox", at=1, op="halt", who="anna", why="w", outcome="ok"), "halt"),

@@ -69,6 +69,10 @@ export function now() {
   function showNotices() {
     const told = [];
     if (status.reason) told.push(["bad", `${status.state}: ${status.reason}`]);
+    if (status.next_start) {
+      const { at, release: next } = status.next_start;
+      told.push(["warn", `Next start: ${at ? when(at) : "now"}, on release ${next}`]);
+    }
     if (status.slow) told.push(["bad", `The leader is slow: ${status.slow}`]);
     if (status.journal?.failing) told.push(["bad", `The journal cannot be written: ${status.journal.failing}`]);
     if (status.lock) told.push(["warn", `Deployments are locked by ${status.lock.who || "somebody"}: ${status.lock.why}`]);
