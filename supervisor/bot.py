@@ -309,13 +309,17 @@ class Bot:
                 self.crew.dismiss(member.worker, why)
         await self.waiting.until(lambda: all(member.leads for member in self.roster.alive()))
         leaders = self.roster.alive()
+        # Of two that said that they lead, the one with the lower epoch was replaced, and is just ending.
+        last = max((member.epoch for member in leaders), default=0)
         while any(member.alive for member in leaders):
             for member in leaders:
                 self.crew.send(member.worker, Stop())
             await self.waiting.until(lambda: not any(member.alive for member in leaders), _REPEAT)
         self.stopped = True
         return "; ".join(
-            member.ended.reason for member in leaders if member.ended is not None and member.ended_badly
+            member.ended.reason
+            for member in leaders
+            if member.ended is not None and member.ended_badly and member.epoch == last
         )
 
     def kill(self, why: str) -> None:
