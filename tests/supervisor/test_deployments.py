@@ -294,7 +294,7 @@ def test_new_code_that_crashes_in_its_probation_is_rolled_back(world: World) -> 
         assert (code, "on_tick raised ZeroDivisionError: it broke" in message) == ("rolled-back", True), (
             message
         )
-        status = await world.until(lambda status: status["epoch"] == 3)
+        status = await world.until(lambda status: status["epoch"] == 3 and status["failure"])
         assert (status["worker"], status["release"]) == ("w1", first["release"])
         assert status["failure"]["worker"] == "w2"
         links = (await world.ask(Releases())).result
