@@ -24,6 +24,7 @@ bot = "bot:Starter"           # MODULE:NAME
 
 # python = "python3.13"       # an interpreter to use as it is; else the bot gets what its pyproject.toml,
                               # uv.lock or requirements.txt asks for
+# env_file = ".env"           # NAME=VALUE lines for the bot: keys and passwords, never copied into a release
 # durability = "process"      # process: survives a killed process | interval, always: a power loss too
 
 [handoff]
@@ -45,6 +46,7 @@ dev = ["pytest"]
 """
 
 _IGNORE = """\
+.env
 .neverblink/
 .venv/
 __pycache__/
