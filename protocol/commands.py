@@ -15,8 +15,10 @@ from typing import Any, Literal, get_args
 import msgspec
 
 from .errors import NeverblinkError
+from .plain import DuplicateKey, refuse_duplicates
+from .text import cleaned
 from .versions import API
-from .wire import UNDECODABLE
+from .wire import NOT_ENCODABLE, UNDECODABLE
 
 __all__ = [
     "EVENT_SOCKET",
@@ -291,7 +293,12 @@ def decode_command(data: bytes | memoryview) -> Command:
         raise BadRequest(f"a request of {len(data)} bytes; at most {MAX_REQUEST} are accepted")
     packed = bytes(data[:1]) not in (b"{", b" ", b"\n", b"\t", b"\r")
     try:
-        return (_packed_commands if packed else _commands).decode(data)
+        command = (_packed_commands if packed else _commands).decode(data)
+        if not packed:
+            refuse_duplicates(bytes(data))
+        return command
+    except DuplicateKey as problem:
+        raise BadRequest(f"{problem}: say it once", *_named(data, packed)[:1]) from None
     except RecursionError:
         raise BadRequest("nested too deeply") from None
     except UNDECODABLE as problem:
@@ -324,13 +331,20 @@ def field_hint(problem: str, known: Iterable[str]) -> str:
 _UNKNOWN = re.compile("Object contains unknown field `(.*)`", re.DOTALL)
 
 
-def encode_answer(answer: Answer) -> bytes:
-    """Return `answer` as JSON. What a bot answered and JSON cannot say makes it the answer that says so."""
+def encode_answer(answer: Answer, *, packed: bool = False) -> bytes:
+    """Return `answer` as JSON, or `packed` as msgpack. If the language has no words for what a bot answered, that is
+    the answer."""
+    encode = msgspec.msgpack.encode if packed else msgspec.json.encode
     try:
-        return msgspec.json.encode(answer)
-    except (TypeError, ValueError, OverflowError, RecursionError) as problem:
-        said = f"the answer cannot be said in JSON ({problem}): ask in msgpack, or answer with plain data"
-        return msgspec.json.encode(Answer(answer.id, "error", error=Fault("failed", said)))
+        return encode(answer)
+    except UnicodeEncodeError:
+        return encode_answer(cleaned(answer), packed=packed)
+    except NOT_ENCODABLE as problem:
+        language, other = ("msgpack", "JSON") if packed else ("JSON", "msgpack")
+        said = (
+            f"the answer cannot be said in {language} ({problem}): ask in {other}, or answer with plain data"
+        )
+        return encode(Answer(answer.id, "error", error=Fault("failed", said)))
 
 
 def decode_answer(data: bytes | memoryview) -> Answer:

@@ -12,6 +12,7 @@ from typing import Any, Literal
 import msgspec
 
 from .errors import NeverblinkError
+from .text import cleaned
 from .link import Doubt
 from .wire import UNDECODABLE
 
@@ -319,7 +320,10 @@ def topic_of(event: Event) -> bytes:
 
 
 def encode_event(event: Event) -> bytes:
-    return msgspec.json.encode(event)
+    try:
+        return msgspec.json.encode(event)
+    except UnicodeEncodeError:
+        return msgspec.json.encode(cleaned(event))
 
 
 def decode_event(data: bytes) -> Event:

@@ -14,11 +14,15 @@ from typing import Any, Generic, TypeVar
 import msgspec
 
 from .errors import NeverblinkError
+from .text import cleaned
 
-__all__ = ["MAX_MESSAGE", "UNDECODABLE", "Codec", "WireError"]
+__all__ = ["MAX_MESSAGE", "NOT_ENCODABLE", "UNDECODABLE", "Codec", "WireError"]
 
 MAX_MESSAGE = 64 * 1024 * 1024
 """The largest message between workers, in bytes. A single row or cell has to fit."""
+
+NOT_ENCODABLE = (TypeError, ValueError, OverflowError, RecursionError)
+"""What msgspec raises for a value that it can't encode."""
 
 UNDECODABLE = (msgspec.MsgspecError, TypeError, ValueError, OverflowError, RecursionError)
 """What msgspec raises for bytes that are not of the type: text that is no UTF-8 is a ValueError, a map key that cannot
@@ -44,10 +48,17 @@ class Codec(Generic[M]):
     """
 
     def __init__(self, messages: Any, what: str, limit: int = MAX_MESSAGE) -> None:
-        self.encode: Callable[[M], bytes] = msgspec.msgpack.Encoder().encode
+        self._encode: Callable[[M], bytes] = msgspec.msgpack.Encoder().encode
         self._decoder: msgspec.msgpack.Decoder[M] = msgspec.msgpack.Decoder(messages)
         self._what = what
         self._limit = limit
+
+    def encode(self, message: M) -> bytes:
+        """Return the message as bytes. Text that can't be encoded is sent with escapes: it is for people."""
+        try:
+            return self._encode(message)
+        except UnicodeEncodeError:
+            return self._encode(cleaned(message))
 
     def decode(self, data: bytes | memoryview) -> M:
         """Return the message in `data`; raise `WireError` when it is too large, malformed or of an unknown tag."""

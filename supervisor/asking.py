@@ -13,7 +13,7 @@ from typing import Any, cast
 from ..protocol.commands import Commands, Halt, Pause, Resume, Send, Settings
 from ..protocol.link import OWN_COMMANDS, Answered, Offers
 from .bot import Bot
-from .errands import NoAnswer
+from .errands import NoAnswer, NotSendable
 from .refusal import Refusal
 
 __all__ = ["Asked", "Asking", "changes_of"]
@@ -84,6 +84,8 @@ class Asking:
         self._look_for_leader()
         try:
             answered = await self._bot.errands.run(name, args, once)
+        except NotSendable as problem:
+            raise Refusal("bad-input", f"{name} can't be sent to the bot: {problem.message}") from None
         except NoAnswer as problem:
             raise Refusal("boundary" if problem.late else "down", problem.message) from None
         if answered.fault:

@@ -13,10 +13,12 @@ from typing import Any
 
 from ..protocol import duration
 from ..protocol.errors import NeverblinkError
-from ..protocol.link import Answered, Run, SupervisorMessage
+from ..protocol.link import LINK_LIMIT, Answered, Run, SupervisorMessage, supervisor_codec
+from ..protocol.plain import problem_of
+from ..protocol.wire import NOT_ENCODABLE
 from .alarms import Alarms, Scheduler
 
-__all__ = ["ANSWER_WITHIN", "Errands", "NoAnswer"]
+__all__ = ["ANSWER_WITHIN", "Errands", "NoAnswer", "NotSendable"]
 
 ANSWER_WITHIN = 60_000_000_000
 _REPEAT = 500_000_000
@@ -28,6 +30,10 @@ class NoAnswer(NeverblinkError):
     def __init__(self, message: str, *, late: bool) -> None:
         super().__init__(message)
         self.late = late
+
+
+class NotSendable(NeverblinkError):
+    """No worker could read the command: the message names what in it, and why. Nothing was sent."""
 
 
 class Errands:
@@ -48,17 +54,20 @@ class Errands:
         self._alarms = Alarms(scheduler, {"repeat": _REPEAT}, lambda _: self.resend())
 
     async def run(self, name: str, args: dict[str, Any], key: str = "") -> Answered:
-        """Run the command in a turn of the bot's; return what it answered. Raises `NoAnswer`.
+        """Run the command in a turn of the bot's; return what it answered. Raises `NoAnswer` and `NotSendable`.
 
         Under a `key` of the caller's it runs once, even when another supervisor has asked for it before.
         """
         command = Run(key or f"cmd-{secrets.token_hex(8)}", name, args)
+        problem = _problem_of(command)
+        if problem:
+            raise NotSendable(problem)
         answer: asyncio.Future[Answered] = asyncio.get_running_loop().create_future()
         self._waiting[command.key] = (command, answer)
-        self._send_one(command)
-        self._alarms.arm("repeat")
         alarm = self._scheduler.call_later(self._within / 1e9, lambda: _fail(answer, name, self._within))
         try:
+            self._send_one(command)
+            self._alarms.arm("repeat")
             return await answer
         finally:
             alarm.cancel()
@@ -91,6 +100,18 @@ class Errands:
         leader = self._leader()
         if leader:
             self._send(leader, command)
+
+
+def _problem_of(command: Run) -> str:
+    """Why the command can't be sent, "" when it can. One that can't must never wait with the others."""
+    problem = problem_of(command.name, "the command's name") or problem_of(command.args)
+    if problem:
+        return problem
+    try:
+        size = len(supervisor_codec.encode(command))
+    except NOT_ENCODABLE as error:
+        return str(error)
+    return f"{size} bytes, at most {LINK_LIMIT} are sent" if size > LINK_LIMIT else ""
 
 
 def _fail(answer: asyncio.Future[Answered], name: str, within: int) -> None:

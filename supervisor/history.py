@@ -44,7 +44,7 @@ from .records import (
     StepNote,
     Worker,
 )
-from .system.text import clean
+from .system.text import clean, cleaned
 
 __all__ = ["History", "HistoryError", "NoSuchDeployment"]
 
@@ -170,7 +170,7 @@ class History:
             case PhaseChanged():
                 self._put("phases", **_fields(event, "bot", "deployment", "at", "phase", "before", "took"))
             case Step():
-                facts = msgspec.json.encode(event.facts).decode()
+                facts = _document(event.facts)
                 said = _fields(event, "bot", "deployment", "at", "step", "text", "took")
                 self._put("steps", **said, facts=facts)
             case DeploymentEnded():
@@ -192,19 +192,19 @@ class History:
                 self._put("leaders", **_fields(event, *Leader.__struct_fields__))
             case OutageChanged(outage=outage):
                 said = msgspec.structs.asdict(outage)
-                lists = {name: msgspec.json.encode(said[name]).decode() for name in ("windows", "in_doubt")}
+                lists = {name: _document(said[name]) for name in ("windows", "in_doubt")}
                 self._put("outages", bot=event.bot, **{**said, **lists})
             case StandbyChanged():
                 self._put("standbys", **_fields(event, "bot", "at", "worker", "release", "state", "reason"))
             case Commanded():
                 said = _fields(event, *Command.__struct_fields__)
-                self._put("commands", **{**said, "facts": msgspec.json.encode(event.facts).decode()})
+                self._put("commands", **{**said, "facts": _document(event.facts)})
             case _:
                 pass
 
     def keep(self, key: str, value: Any) -> None:
         """Keep something msgspec can encode under a key, instead of what was there: the lock, the handoff's place."""
-        text = msgspec.json.encode(value).decode()
+        text = _document(value)
         self._run(
             "insert into kept values (?, ?, ?) on conflict (bot, key) do update set value = excluded.value",
             self.bot,
@@ -397,7 +397,7 @@ class History:
         try:
             return self._connection.execute(
                 f"insert or replace into {table} ({', '.join(map(_quoted, values))}) values ({marks})",
-                (*values.values(),),
+                tuple(map(_storable, values.values())),
             ).lastrowid
         except sqlite3.Error as problem:
             raise HistoryError(self.path, f"can't be written: {problem}") from None
@@ -419,7 +419,7 @@ class History:
 
     def _run(self, statement: str, *values: object) -> list[sqlite3.Row]:
         try:
-            return self._connection.execute(statement, values).fetchall()
+            return self._connection.execute(statement, tuple(map(_storable, values))).fetchall()
         except sqlite3.Error as problem:
             raise HistoryError(self.path, f"can't be used: {problem}") from None
 
@@ -430,6 +430,22 @@ def _quoted(name: str) -> str:
 
 
 _JSON = frozenset(("facts", "windows", "in_doubt"))
+
+
+def _document(value: object) -> str:
+    try:
+        return msgspec.json.encode(value).decode()
+    except UnicodeEncodeError:
+        return msgspec.json.encode(cleaned(value)).decode()
+
+
+def _storable(value: object) -> object:
+    """`value` as SQLite takes it: text in UTF-8, and integers of 64 bits."""
+    if isinstance(value, str):
+        return clean(value)
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:
+        return 2**63 - 1 if value > 0 else -(2**63)
+    return value
 
 
 def _fields(event: Event, *names: str) -> dict[str, Any]:

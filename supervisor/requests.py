@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
-import msgspec
 import zmq
 
 from ..protocol.commands import (
@@ -93,5 +92,4 @@ class Requests:
         self._answer(route, packed, Answer(problem.id, "error", error=Fault("bad-request", problem.message)))
 
     def _answer(self, route: list[bytes], packed: bool, answer: Answer) -> None:
-        encoded = msgspec.msgpack.encode(answer) if packed else encode_answer(answer)
-        self._box.send([*route, encoded])
+        self._box.send([*route, encode_answer(answer, packed=packed)])

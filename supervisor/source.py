@@ -21,6 +21,7 @@ from .config import Config, ConfigError, load
 from .disk import need
 from .refusal import Refusal
 from .releases import Release, Releases
+from .system.text import clean
 
 __all__ = ["Commit", "Directory", "KeptRelease", "Source", "release_of", "source_of"]
 
@@ -71,6 +72,9 @@ def source_of(command: Deploy) -> Source:
     if command.path:
         return Directory(_absolute("path", command.path))
     inside = PurePosixPath(command.directory or ".")
+    for name, said in (("commit", command.commit), ("ref", command.ref), ("directory", command.directory)):
+        if "\0" in said:
+            raise Refusal("bad-input", f'{name} "{clean(said)}": no name has a NUL in it')
     if inside.is_absolute() or ".." in inside.parts:
         raise Refusal("bad-input", f'directory "{command.directory}": expected one inside the commit')
     if command.objects:
@@ -128,6 +132,8 @@ def _release_of_commit(
 
 
 def _absolute(name: str, said: str) -> Path:
+    if "\0" in said:
+        raise Refusal("bad-input", f'{name} "{clean(said)}": a path has no NUL in it')
     path = Path(said)
     if not path.is_absolute():
         raise Refusal("bad-input", f'{name} "{said}": expected an absolute one, as I stand elsewhere')

@@ -9,10 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any, cast
 
-__all__ = ["NOT_ENCODABLE", "find_culprit"]
+from ..protocol.wire import NOT_ENCODABLE
 
-NOT_ENCODABLE = (TypeError, ValueError, OverflowError, RecursionError)
-"""What msgspec raises for a value it cannot encode."""
+__all__ = ["NOT_ENCODABLE", "find_culprit"]
 
 _DEEPEST = 50
 

@@ -14,6 +14,7 @@ import msgspec
 
 from ..protocol.errors import NeverblinkError
 from ..protocol.journal import Opened
+from ..protocol.text import is_encodable
 from .culprit import NOT_ENCODABLE
 
 __all__ = ["Decision", "DecisionError", "NotLeading"]
@@ -90,6 +91,8 @@ def encodable(name: str, args: dict[str, Any]) -> dict[str, Any]:
     """Return `args` as it will be read from the journal; raise `DecisionError` when it cannot be written."""
     if type(name) is not str:
         raise DecisionError(f"decision {name!r}: a name is a str")
+    if not is_encodable(name):
+        raise DecisionError(f"decision {name!r}: a name has to be UTF-8")
     try:
         return msgspec.msgpack.decode(_encoder.encode(args))
     except (*NOT_ENCODABLE, msgspec.MsgspecError) as problem:

@@ -19,6 +19,7 @@ import msgspec
 
 from ..protocol.errors import NeverblinkError
 from ..protocol.frame import COMMAND, Item, Traffic
+from ..protocol.text import is_encodable
 from .culprit import NOT_ENCODABLE
 
 __all__ = ["EventError", "Inbox", "command_key"]
@@ -67,6 +68,8 @@ class Inbox:
         """
         if type(key) is not str or not key or key.startswith(COMMAND):
             raise EventError(key, f"a key is a non-empty str that does not begin with {COMMAND!r}")
+        if not is_encodable(key):
+            raise EventError(key, "a key has to be UTF-8, and this one has bytes or surrogates that are not")
         try:
             data = _encoder.encode(event)
         except NOT_ENCODABLE as problem:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from ..protocol import duration
 from ..protocol.errors import NeverblinkError
 from ..protocol.frame import Armed
+from ..protocol.text import is_encodable
 
 __all__ = ["NEVER", "TimerError", "Timers"]
 
@@ -43,6 +44,8 @@ class Timers:
         """
         if type(name) is not str or not name:
             raise TimerError(f"timer {name!r}: a name is a non-empty str")
+        if not is_encodable(name):
+            raise TimerError(f"timer {name!r}: a name has to be UTF-8")
         period = 0 if every is None else _span(name, "every", every)
         if at is None:
             if after is None and every is None:

@@ -21,7 +21,7 @@ import msgspec
 
 from ...protocol.errors import NeverblinkError
 from ..system.streams import why_lost
-from ..system.text import clean, visible, visible_in_json
+from ..system.text import clean, cleaned, visible, visible_in_json
 from .exits import Exit, exit_of_error
 from .screen import put
 
@@ -83,7 +83,11 @@ def exit_of_lost_output(exit: Exit, *, only_answers: bool) -> Exit:
 
 def say_json(value: Any) -> bool:
     """Print one line of JSON; return whether anybody still reads."""
-    return put(sys.stdout, visible_in_json(msgspec.json.encode(value, enc_hook=str).decode()) + "\n")
+    try:
+        document = msgspec.json.encode(value, enc_hook=str)
+    except UnicodeEncodeError:
+        document = msgspec.json.encode(cleaned(value), enc_hook=str)
+    return put(sys.stdout, visible_in_json(document.decode()) + "\n")
 
 
 def _tell(code: Exit, message: str, facts: dict[str, Any], as_json: bool) -> Exit:

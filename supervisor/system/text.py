@@ -1,9 +1,8 @@
-"""Text from outside: made encodable where it comes in, and made harmless where people see it.
+"""Text from outside, made harmless where people see it.
 
-`clean` is for every edge at which bytes become text (git's output, arguments, the environment, /proc, file names). What
-it returns can be encoded as UTF-8, so it fits into JSON, msgpack, SQLite and a socket. `visible` is for every edge at
-which text becomes a picture: it leaves nothing that a terminal would obey, or that would make text look like another
-text. Neither loses anything: what can't be shown is written as an escape.
+`protocol.text.clean` is for every edge at which bytes become text. `visible` is for every edge at which text becomes a
+picture: it leaves nothing that a terminal would obey, or that would make text look like another text. Neither loses
+anything: what can't be shown is written as an escape.
 """
 
 from __future__ import annotations
@@ -11,9 +10,10 @@ from __future__ import annotations
 import re
 import unicodedata
 
-__all__ = ["ansi_removed", "clean", "is_encodable", "visible", "visible_in_json", "visible_in_place"]
+from ...protocol.text import clean, cleaned, escaped, is_encodable
 
-_UNENCODABLE = re.compile("[\0\ud800-\udfff\ufdd0-\ufdef]")
+__all__ = ["ansi_removed", "clean", "cleaned", "is_encodable", "visible", "visible_in_json", "visible_in_place"]
+
 _INVISIBLE = frozenset(("Cc", "Cf", "Cs", "Zl", "Zp"))
 """Unicode's categories of controls, of format characters (bidirectional controls, zero widths, tags), of surrogates and
 of separators of lines and paragraphs."""
@@ -21,28 +21,11 @@ _ANSI = re.compile(r"\x1b(\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(\x07|\x1b\\)?|.)|\x
 _KEPT = "\n\t"
 
 
-def clean(raw: str | bytes) -> str:
-    r"""`raw` as text that can be encoded. Bytes that are not UTF-8 become `\xe9`, as do those that Python smuggled
-    into a string as surrogates (arguments, file names); other surrogates, NUL and noncharacters become escapes too.
-    """
-    text = raw.decode("utf-8", "backslashreplace") if isinstance(raw, bytes) else raw
-    return text if text.isprintable() else _UNENCODABLE.sub(lambda found: _escaped(found[0]), text)
-
-
-def is_encodable(text: str) -> bool:
-    """Whether `text` can be written as UTF-8: for names that must stay what they are, so that `clean` won't do."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return "\0" not in text
-
-
 def visible(text: str, keep: str = _KEPT) -> str:
     r"""`text` with everything that a terminal would obey or hide as an escape (`\x1b`, `\u202e`), but for `keep`."""
     if text.isprintable():
         return text
-    return "".join(_escaped(sign) if sign not in keep and _is_invisible(sign) else sign for sign in text)
+    return "".join(escaped(sign) if sign not in keep and _is_invisible(sign) else sign for sign in text)
 
 
 def visible_in_place(text: str) -> str:
@@ -68,20 +51,6 @@ def ansi_removed(text: str) -> str:
 
 def _is_invisible(sign: str) -> bool:
     return unicodedata.category(sign) in _INVISIBLE
-
-
-def _escaped(sign: str) -> str:
-    code = ord(sign)
-    if 0xDC80 <= code <= 0xDCFF:
-        # Python's own way to keep a byte that is not UTF-8 in a string.
-        return f"\\x{code - 0xDC00:02x}"
-    short = _SHORT.get(sign)
-    if short is not None:
-        return short
-    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
-
-
-_SHORT = {"\n": r"\n", "\r": r"\r", "\t": r"\t"}
 
 
 def _json_escaped(sign: str) -> str:

@@ -1,0 +1,196 @@
+"""What comes from outside is data: no value, no text and no encoding of it stops a command, or reaches a terminal."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import time
+import unicodedata
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+import zmq
+
+from .bots import bot
+from .live import WITHIN, Live, one_line
+from .pushing import HANDED, Pushing
+from .terminal import Terminal
+
+HALTS = bot(
+    """
+    def on_tick(self, tick):
+        self.state.ticks += 1
+
+    def on_halt(self):
+        self.state.halted += 1
+    """,
+    state="ticks: int = 0\nhalted: int = 0",
+)
+POISON = b"caf\xe9 \x1b]0;owned\x07\x1b[2J\rsafe \xc2\x9b31m \xe2\x80\xae\xe2\x80\x8b end"
+"""A commit's subject in Latin-1, with controls that a terminal obeys, a bidirectional one and a zero width."""
+OURS = re.compile(r"\x1b\[[0-9;]*m|\r\x1b\[2K|\r+\n|\x1b\[\?(25|1049)[hl]|\x1b\[H|\r$")
+"""Colours, and the moves that a live line makes."""
+
+
+def controls(raw: str) -> list[str]:
+    """What is left in a terminal's input that it would obey or hide, when our own is taken out."""
+    raw = OURS.sub("", raw)
+    return [
+        f"{sign!r} in {raw[max(0, at - 30) : at + 30]!r}"
+        for at, sign in enumerate(raw)
+        if sign not in "\n\t" and unicodedata.category(sign) in ("Cc", "Cf", "Cs", "Zl", "Zp")
+    ]
+
+
+def asked(live: Live, request: bytes) -> dict[str, Any]:
+    """The answer to a request of these bytes, in JSON or msgpack."""
+    with zmq.Context[zmq.Socket[bytes]]() as context, context.socket(zmq.DEALER) as socket:
+        socket.setsockopt(zmq.LINGER, 0)
+        socket.connect(live.endpoint("requests"))
+        socket.send(request)
+        assert socket.poll(int(WITHIN * 1000)), f"no answer to {request[:80]!r}"
+        answer = socket.recv()
+    return (msgspec.json if answer[:1] == b"{" else msgspec.msgpack).decode(answer)
+
+
+def test_a_value_that_no_worker_can_read_is_refused_and_holds_nothing_up(live: Live) -> None:
+    code = live.code("v1", HALTS)
+    live.up(code)
+    bad = [
+        b'{"id": "1", "op": "send", "name": "size", "args": {"n": 18446744073709551616}}',
+        b'{"id": "2", "op": "send", "name": "size", "args": {"n": [[-9223372036854775809]]}}',
+        b'{"id": "3", "op": "settings", "set": {"n": 99999999999999999999999}}',
+        b'{"id": "4", "op": "settings", "set": {"n": 1, "n": 2}}',
+        b'{"id": "5", "op": "send", "name": "size", "args": {"n": ' + b"[" * 500 + b"]" * 500 + b"}}",
+        msgspec.msgpack.encode({"id": "6", "op": "send", "name": "size", "args": {"n": float("nan")}}),
+        msgspec.msgpack.encode({"id": "7", "op": "settings", "set": {"n": float("inf")}}),
+        msgspec.msgpack.encode({"id": "8", "op": "send", "name": "size", "args": {"n": {(1, 2): 3}}}),
+        b'{"id": "9", "op": "deploy", "path": "/nowhere\\u0000"}',
+    ]
+    for request in bad:
+        answer = asked(live, request)
+        assert answer["status"] == "error", answer
+        assert answer["error"]["code"] in ("bad-input", "bad-request"), answer
+    ended = live.run("send", "size", "n=18446744073709551616")
+    assert ended.code == 2
+    assert "64 bits" in one_line(ended)
+    entries = [
+        {"id": "c1", "op": "send", "name": "size", "args": {"n": 2**64}},
+        {"id": "c2", "op": "pause"},
+    ]
+    (live.home / "control.new").write_text(json.dumps(entries))
+    (live.home / "control.new").rename(live.home / "control.json")
+    until = time.monotonic() + WITHIN
+    while len(answers := answers_of(live)) < 2:
+        assert time.monotonic() < until, answers
+        time.sleep(0.02)
+    assert answers["c1"]["error"]["code"] == "bad-input"
+    assert answers["c2"]["status"] == "ok"
+    live.deploy(code)
+    assert live.ask("halt", confirm="fox")["halted"]
+    assert live.book()["halted"] == 1
+    log = (live.home / "logs" / "supervisor.log").read_text()
+    assert "failed" not in log, log
+    live.down()
+
+
+def answers_of(live: Live) -> dict[str, Any]:
+    try:
+        status = json.loads((live.home / "status.json").read_bytes())
+    except FileNotFoundError:
+        return {}
+    return {answer["id"]: answer for answer in status["control"]["answers"]}
+
+
+@pytest.fixture
+def poisoned(live: Live) -> Pushing:
+    """A repository whose newest commit has a poisoned subject, author and file name."""
+    code = live.code(
+        "v1",
+        bot("def on_tick(self, tick):\n    self.state.ticks += 1\n    say('caf\\x1b[2J\\x9b31m\\r\\u202e')"),
+    )
+    live.up(code)
+    pushing = Pushing(live)
+    pushing.commit(code, "first")
+    assert HANDED.search(pushing.push().err)
+    (pushing.work / os.fsdecode(b"caf\xe9\x1b[2J.txt")).write_text("")
+    pushing.git("add", "--all")
+    # `git commit` mends what is not UTF-8; other programs write commits too.
+    lines = (
+        f"tree {pushing.git('write-tree')}\nparent {pushing.git('rev-parse', 'HEAD')}\n".encode(),
+        b"author Ren\xe9 \x1b[31m <r@example.org> 1700000000 +0000\n",
+        b"committer Ren\xe9 <r@example.org> 1700000000 +0000\n\n",
+        POISON,
+    )
+    made = subprocess.run(
+        ["git", "hash-object", "-t", "commit", "-w", "--literally", "--stdin"],
+        cwd=pushing.work,
+        input=b"".join(lines),
+        capture_output=True,
+        check=True,
+    )
+    pushing.git("reset", "--quiet", "--hard", made.stdout.decode().strip())
+    return pushing
+
+
+def test_a_poisoned_commit_breaks_no_command_and_reaches_no_terminal(live: Live, poisoned: Pushing) -> None:
+    pushed = poisoned.push("live", "main", "-o", "message=caf\udce9 \x1b[2J")
+    assert HANDED.search(pushed.err), pushed.err
+    assert "\\xe9" in pushed.err
+    hook = re.sub(r"\x1b\[K|\x1b\[[0-9;]*m", "", pushed.err)
+    assert not controls(hook), controls(hook)
+    for verb in (
+        ("status",),
+        ("top", "--once"),
+        ("history",),
+        ("history", "2"),
+        ("history", "--commands"),
+        ("releases",),
+        ("logs", "-n", "20"),
+        ("audit",),
+        ("diff", "HEAD", "--project", poisoned.work),
+        ("hook", "status", poisoned.bare),
+        ("settings",),
+        ("deploy", "nowhere-\x1b[2J\u202e"),
+        ("pause", "-m", os.fsdecode(b"caf\xe9 \x1b[2J")),
+        ("history", "--commands"),
+    ):
+        terminal = Terminal(*verb, where=poisoned.work, environment=live.environment)
+        code = terminal.ends()
+        raw = terminal.raw
+        terminal.close()
+        assert "Traceback" not in raw, raw
+        assert "unexpected" not in raw, raw
+        assert code == (2 if verb[0] == "deploy" else code and 1), (verb, code, raw)
+        assert not controls(raw), (verb, controls(raw))
+    for verb in ("status", "history", "releases", "logs", "top"):
+        ended = live.run(verb, "--json")
+        assert not controls(ended.out), verb
+        assert ended.json
+    json.loads((live.home / "status.json").read_bytes())
+    live.down()
+
+
+def test_a_branch_in_latin_1_beside_main_keeps_main_from_nothing(live: Live, poisoned: Pushing) -> None:
+    branch = os.fsdecode(b"refs/heads/caf\xe9")
+    pushed = poisoned.push("live", "HEAD:refs/heads/main", f"HEAD:{branch}")
+    assert HANDED.search(pushed.err), pushed.err
+    assert "branch caf\\xe9: deploys nothing" in pushed.err
+    live.down()
+
+
+def test_what_up_shows_holds_no_control_from_outside(live: Live, tmp_path: Path) -> None:
+    code = live.code("v1", HALTS)
+    terminal = Terminal("up", "--project", code, where=tmp_path, environment=live.environment)
+    terminal.shows("up: Ctrl-C stops the bot")
+    live.listen()
+    live.ask("pause", why="\u001b[2J \u202e caf", who="\u001b]0;owned\u0007")
+    drawn = terminal.raw + terminal.shows("pause by")
+    assert live.ask("down")["stopped"]
+    terminal.ends()
+    assert not controls(drawn + terminal.raw)
+    terminal.close()
