@@ -110,7 +110,6 @@ def test_neither_a_pusher_nor_a_log_nor_a_drawn_screen_gets_a_control(poison: st
     voice.banner("what", poison)
     log = Log(tmp_path / "supervisor.log", shown, lambda: 0)
     log.say(poison)
-    log.close()
     SafeConsole(drawn).print(poison, markup=False)
     for written in (pushed, shown, drawn):
         assert is_safe(written.getvalue()), repr(written.getvalue())
