@@ -29,19 +29,19 @@ def words(cell: str) -> list[str]:
     return re.findall(r"`([a-z-]+)", cell)
 
 
-def test_a_checkout_has_all_that_the_guide_tells_of() -> None:
-    """What `bin/neverblink` installs beside the command itself: every extra but those of whoever works on it."""
+def test_a_checkout_has_everything_that_the_guide_describes() -> None:
+    """What `bin/neverblink` installs beside the command itself: every extra but those for working on neverblink."""
     root = GUIDE_AT.parents[1]
     extras = tomllib.loads((root / "pyproject.toml").read_text())["project"]["optional-dependencies"]
-    launcher = (root / "bin" / "neverblink").read_text()
-    said = re.search(r"^environment (\S+)", launcher, re.MULTILINE)
-    assert said is not None
-    ours = {"test", "bench", "fuzz", "browser", "dev"}
+    assert re.search(r"^environment live ", (root / "bin" / "neverblink").read_text(), re.MULTILINE)
+    pinned = re.search(r"^pin live (.*)", (root / "bin" / "lock").read_text(), re.MULTILINE)
+    assert pinned is not None
+    live = set(re.findall(r"--extra (\w+)", pinned[1]))
     # Each of the others comes with the supervisor's.
-    assert set(said[1].split(",")) == set(extras) - ours - {"supervisor"}
-    assert all("neverblink[supervisor]" in extras[one] for one in said[1].split(","))
+    assert live == set(extras) - {"test", "bench", "fuzz", "browser", "dev"} - {"supervisor"}
+    assert all("neverblink[supervisor]" in extras[one] for one in live)
     for extra in re.findall(r"neverblink\[([\w,]+)\]", (root / "README.md").read_text() + GUIDE):
-        assert set(extra.split(",")) <= set(said[1].split(","))
+        assert set(extra.split(",")) <= live
 
 
 def test_every_exit_code_is_in_it() -> None:

@@ -172,6 +172,8 @@ def _in_child(lease: Lease, answers: IO[str]) -> None:
     lease.close()
 
 
+# Python warns of a fork beside threads, which tests before these may have left.
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_a_forked_child_neither_has_nor_loses_it(lease: Lease) -> None:
     lease.take("us")
     read, write = os.pipe()
@@ -187,6 +189,7 @@ def test_a_forked_child_neither_has_nor_loses_it(lease: Lease) -> None:
     assert lease.held
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
 def test_children_of_multiprocessing_do_not_lose_it(lease: Lease, path: Path, method: str) -> None:
     lease.take("us")
