@@ -12,8 +12,8 @@ from typing import Any, Literal
 import msgspec
 
 from .errors import NeverblinkError
-from .text import cleaned
 from .link import Doubt
+from .text import cleaned
 from .wire import UNDECODABLE
 
 __all__ = [

@@ -24,7 +24,9 @@ __all__ = [
     "Cancelled",
     "DecisionClosed",
     "DecisionOpened",
+    "DescriptorsLeft",
     "Doubt",
+    "ExpectFollower",
     "Failed",
     "Follow",
     "Handed",
@@ -129,6 +131,17 @@ class Journaled(msgspec.Struct, frozen=True, array_like=True):
     """Frames made since, which are in no file yet."""
 
 
+class DescriptorsLeft(msgspec.Struct, frozen=True, array_like=True):
+    """How many file descriptors a leader has left."""
+
+    left: int
+    """The bot can still open so many."""
+    limit: int
+    """So many may be open at once."""
+    reserve: int = 0
+    """So many more are held for neverblink's own use, such as a handoff."""
+
+
 class Report(msgspec.Struct, frozen=True, tag="report"):
     """What I am now."""
 
@@ -168,6 +181,8 @@ class Report(msgspec.Struct, frozen=True, tag="report"):
     """While it joins, what its `Ready` said, so that a lost one does no harm: how long importing took, 0 before it,"""
     prepared: int = 0
     """and how long `on_start` took, ns."""
+    descriptors: DescriptorsLeft | None = None
+    """When it leads. None from a release that cannot say it."""
 
 
 class Rehearsed(msgspec.Struct, frozen=True, tag="rehearsed"):
@@ -294,6 +309,15 @@ class Follow(msgspec.Struct, frozen=True, tag="follow"):
     guard: bool = False
 
 
+class ExpectFollower(msgspec.Struct, frozen=True, tag="expect"):
+    """`worker` is about to connect to you, and to follow you.
+
+    A leader that is short of descriptors accepts connections only then.
+    """
+
+    worker: str
+
+
 class Lead(msgspec.Struct, frozen=True, tag="lead"):
     """Take the lease: there is nobody to take it from."""
 
@@ -347,7 +371,17 @@ WorkerMessage = (
     | Answered
 )
 SupervisorMessage = (
-    Welcome | Rejected | Identify | Follow | Lead | YieldTo | CancelYield | Retire | Stop | Run
+    Welcome
+    | Rejected
+    | Identify
+    | Follow
+    | ExpectFollower
+    | Lead
+    | YieldTo
+    | CancelYield
+    | Retire
+    | Stop
+    | Run
 )
 
 worker_codec: Codec[WorkerMessage] = Codec(WorkerMessage, "a worker's message", LINK_LIMIT)

@@ -19,8 +19,13 @@ from .history import HistoryError
 from .queueing import Queue, Waiter
 from .records import CommitNote
 from .refusal import Refusal
+from .system.descriptors import left
 
 __all__ = ["Admission"]
+
+
+_HANDOFF_OPENS = 8
+_DEPLOYMENT_OPENS = 24
 
 
 class Admission:
@@ -60,6 +65,29 @@ class Admission:
         if bot.recovering:
             raise Refusal(
                 "busy", f"the bot is being started again ({bot.recovering}): try again when it leads"
+            )
+        self._check_descriptors()
+
+    def _check_descriptors(self) -> None:
+        """Whether the leader and this process can open what a handoff needs."""
+        leader = self._bot.leading
+        said = leader.report.descriptors if leader is not None and leader.report is not None else None
+        if leader is not None and said is not None and said.left + said.reserve < _HANDOFF_OPENS:
+            raise Refusal(
+                "busy",
+                f"worker {leader.worker}, which leads, has {said.left + said.reserve} of {said.limit} file descriptors "
+                f"left, and a handoff needs {_HANDOFF_OPENS}: have the bot close some and deploy again; else only "
+                "`neverblink down` and then `up` helps, which stops the bot for a moment",
+                left=said.left,
+                limit=said.limit,
+            )
+        ours = left()
+        if ours < _DEPLOYMENT_OPENS:
+            raise Refusal(
+                "busy",
+                f"the supervisor has {ours} file descriptors left, and a deployment needs {_DEPLOYMENT_OPENS}: close "
+                "what is connected to it, or `neverblink up --replace`, which costs no tick",
+                left=ours,
             )
 
     def check_leader(self) -> None:

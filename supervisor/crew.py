@@ -16,7 +16,7 @@ from typing import Protocol
 
 from ..protocol.assignment import Assignment
 from ..protocol.events import WorkerExited, WorkerStarted
-from ..protocol.link import Hello, Retire, Stop, SupervisorMessage
+from ..protocol.link import ExpectFollower, Follow, Hello, Retire, Stop, SupervisorMessage
 from .alarms import Alarms
 from .config import Config
 from .courtesy import Courtesy
@@ -140,6 +140,9 @@ class Crew:
         member = self._roster.get(worker)
         if member is not None and isinstance(message, Retire | Stop):
             member.asked_to_end = True
+        if isinstance(message, Follow):
+            # First: a leader that is short of descriptors accepts a connection only when it is announced.
+            self._line().send(message.leader, ExpectFollower(worker))
         return self._line().send(worker, message)
 
     def drain(self) -> None:

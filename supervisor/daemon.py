@@ -63,6 +63,7 @@ from .store.identity import recognise
 from .store.orphans import end_orphans, refuse_beside_orphans
 from .switchboard import SOCKET, Switchboard
 from .system.background_writer import in_background
+from .system.descriptors import raise_limit
 from .telling.teller import Teller
 from .web.keeper import Keeper
 
@@ -97,6 +98,7 @@ async def run(
     `rescue` says to end it, and to go on from its journal), `JournalError` when an earlier run's cannot be read,
     `StartFailed` when the first worker does not come to lead, and what `Releases.make` and `History.open` raise.
     """
+    descriptors = raise_limit()
     with (
         privately() as umask,
         home.claim(config.name),
@@ -107,7 +109,9 @@ async def run(
         log = Log(path, out, time.time_ns, bot=config.name, settings=config.log)
         try:
             _refuse_orphans(home, log, rescue)
-            return await _Daemon(config, home, sockets, log, environment or os.environ, umask).run(fresh)
+            return await _Daemon(
+                config, home, sockets, log, environment or os.environ, umask, descriptors
+            ).run(fresh)
         except NeverblinkError as problem:
             # The screen's copy is said by whoever called us.
             log.file_only(problem.message)
@@ -129,6 +133,7 @@ class _Daemon:
         log: Log,
         environment: Mapping[str, str],
         umask: int,
+        descriptors: int,
     ) -> None:
         loop = asyncio.get_running_loop()
         loop.set_exception_handler(self._bug)
@@ -154,9 +159,8 @@ class _Daemon:
 
         def start(launch: Launch, on_exit: Callable[[int], None]) -> Child:
             # What the bot makes is the bot's affair: it gets the umask that we were started with.
-            return spawn(
-                launch, self._keys().of(launch.assignment.worker), environment, on_exit, loop, umask, log.say
-            )
+            keys = self._keys().of(launch.assignment.worker)
+            return spawn(launch, keys, environment, on_exit, loop, umask, log.say, descriptors)
 
         def watch(pid: int, started: int, on_exit: Callable[[None], None]) -> Child:
             return Adopted(pid, started, on_exit, loop)

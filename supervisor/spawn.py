@@ -42,8 +42,11 @@ def spawn(
     loop: asyncio.AbstractEventLoop,
     umask: int = -1,
     warn: Callable[[str], None] = lambda _: None,
+    descriptors: int = 0,
 ) -> Process:
     """Start the worker, and give it `keys` on the way, and this umask (-1: ours).
+
+    `descriptors` is the limit on open files for what the bot forks; see `protocol.assignment`.
 
     When its log file cannot be opened it is started all the same, and `warn` gets the reason. The worker tries again by
     itself. Raises `SpawnError` with the mend when the interpreter, the directory or the environment file is not there.
@@ -53,7 +56,7 @@ def spawn(
     if not directory.is_dir():
         raise SpawnError(f"release directory {directory} is gone: deploy again")
     # Only the pipe has them: neither arguments nor environment, and nothing that is kept here.
-    told = encode_assignment(msgspec.structs.replace(launch.assignment, keys=keys))
+    told = encode_assignment(msgspec.structs.replace(launch.assignment, keys=keys, descriptors=descriptors))
     readable, writable = os.pipe()
     try:
         os.set_blocking(writable, False)

@@ -15,7 +15,7 @@ import msgspec
 
 from ..protocol import duration
 from ..protocol.events import DeploymentEnded, Outage
-from ..protocol.link import Report, SettingsNow
+from ..protocol.link import DescriptorsLeft, Report, SettingsNow
 from .bot import Bot
 from .branches import BranchSeen
 from .freeze import Locked
@@ -33,6 +33,16 @@ _OUTAGES = 50
 _TRACEBACK = 8192
 
 State = Literal["starting", "running", "paused", "recovering", "down", "stopping"]
+
+
+class DescriptorsSeen(msgspec.Struct, frozen=True):
+    """The file descriptors of the leader: the bot can still open `left` of `limit`, and `reserve` more are held for a
+    handoff. `short`: few are left."""
+
+    left: int
+    limit: int
+    reserve: int
+    short: bool
 
 
 class WindowSeen(msgspec.Struct, frozen=True):
@@ -201,6 +211,7 @@ class Status(msgspec.Struct, frozen=True):
     """Who is told of what happens, and whether it arrives."""
     next_start: NextStartSeen | None = None
     """None when a worker leads, or the bot is being stopped."""
+    descriptors: DescriptorsSeen | None = None
 
 
 def status_of(
@@ -267,6 +278,7 @@ def status_of(
         supervisor=supervisor,
         notify=notify,
         next_start=_next_start(bot),
+        descriptors=_descriptors(report.descriptors),
     )
 
 
@@ -282,6 +294,9 @@ def this_supervisor(version: str, since: int) -> Supervisor:
     return Supervisor(os.getpid(), version, since)
 
 
+DESCRIPTORS_SHORT = 32
+"""A bot that can open fewer than this is about to fail for want of one."""
+
 _NOTHING = Report("joining", 0, False, "", 0, 0, 0, False)
 
 
@@ -296,6 +311,12 @@ def _state(bot: Bot, report: Report) -> State:
     if bot.recovering:
         return "recovering"
     return "paused" if report.paused else "running"
+
+
+def _descriptors(said: DescriptorsLeft | None) -> DescriptorsSeen | None:
+    if said is None:
+        return None
+    return DescriptorsSeen(said.left, said.limit, said.reserve, said.left < DESCRIPTORS_SHORT)
 
 
 def _windows(leader: Member, now: int) -> tuple[WindowSeen, ...]:

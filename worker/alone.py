@@ -9,6 +9,7 @@ from ..protocol.link import Lead, Ready, WorkerMessage
 from ..protocol.stream import FollowerMessage
 from .baton import NoBaton
 from .clock import SystemClock
+from .io.descriptors import NoDescriptors
 from .journal import NoJournal
 from .place import Listener
 from .waker import Reactor, Waker
@@ -45,6 +46,7 @@ class Alone:
         self.lease = OwnLease()
         self.journal = NoJournal()
         self.baton = NoBaton()
+        self.descriptors = NoDescriptors()
         self._waker = Waker()
         self._listener: Listener | None = None
         self.wake = self._waker.wake

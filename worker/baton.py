@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 from select import POLLIN, poll
 from socket import AF_UNIX, SOCK_DGRAM, SOCK_NONBLOCK, socket
@@ -60,11 +60,20 @@ class NoBaton:
 
 
 class Baton:
-    """Both ends of it, for worker `me`. `path_of(name)` is where a socket of that name is, short enough to be bound."""
+    """Both ends of it, for worker `me`. `path_of(name)` is where a socket of that name is, short enough to be bound.
 
-    def __init__(self, me: str, path_of: Callable[[str], str]) -> None:
+    What is opened within `spare()` finds a descriptor that was kept for it.
+    """
+
+    def __init__(
+        self,
+        me: str,
+        path_of: Callable[[str], str],
+        spare: Callable[[], AbstractContextManager[None]] = nullcontext,
+    ) -> None:
         self._me = me
         self._path_of = path_of
+        self._spare = spare
         self._ours: socket | None = None
         self._theirs: socket | None = None
         self._buffer = bytearray()
@@ -143,7 +152,11 @@ class Baton:
         """Make ready to hand it to `worker`, which is process `pid`."""
         self._let_go()
         _leave_core_of(pid)
-        theirs = socket(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK)
+        try:
+            with self._spare():
+                theirs = socket(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK)
+        except OSError:
+            return
         try:
             theirs.connect(self._path_of(_name_of(worker)))
         except (OSError, EndpointError):
@@ -172,7 +185,11 @@ class Baton:
             theirs.close()
 
     def _bound(self) -> socket | None:
-        ours = socket(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK)
+        try:
+            with self._spare():
+                ours = socket(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK)
+        except OSError:
+            return None
         # The mode of the file is the umask's to say, and the directory is this user's alone in any case.
         before = os.umask(0o177)
         try:

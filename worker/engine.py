@@ -68,7 +68,7 @@ class Engine:
         publisher = Publisher(self.replica, outside.to_follower)
         limits = Limits(me.journal_segment, me.journal_keep, me.journal_keep_for)
         keeper = Keeper(self.replica, outside, limits, self._announce)
-        self._tally = Tally(self.seat, self.replica, publisher, keeper)
+        self._tally = Tally(self.seat, self.replica, publisher, keeper, outside.descriptors.report)
         self.leading = Leading(me, bot, self.replica, self._tally, publisher, outside, keeper)
         self.following = Following(me, hello.pid, self.seat, self.replica, outside)
         cells.guard_by(self.leading.turns)
@@ -77,6 +77,7 @@ class Engine:
         self._me = me
         self._hello = hello
         self._outside = outside
+        self._descriptors = outside.descriptors
         self._mono = outside.clock.mono
         self._hooks: deque[Step] = deque()
         self._running: Step | None = None
@@ -110,6 +111,11 @@ class Engine:
         return self.seat.role
 
     @property
+    def in_turn(self) -> bool:
+        """The bot's code is running, in a turn."""
+        return self._running is not None and self._running.turn is not None
+
+    @property
     def leaves(self) -> bool:
         """It is about to leave, or has left."""
         return self._leave is not None or self.left is not None
@@ -134,6 +140,8 @@ class Engine:
                 # Whoever sits there now: a bot that ticks is not ended by a message.
                 if self.seat.role not in (Role.LEADING, Role.YIELDING):
                     self.fail("link", reason)
+            case link.ExpectFollower():
+                self._descriptors.expect()
             case link.Run():
                 self.leading.answers.asked(message)
             case link.Lead() if not self._started:
@@ -202,6 +210,8 @@ class Engine:
                     return None
                 turn = step.turn
                 if turn is not None:
+                    if self._descriptors.watchful:
+                        self._descriptors.begin_turn()
                     self.leading.turns.begin(turn, untouched)
                     if turn.asked is not None:
                         self.leading.note_begun(turn.asked)
@@ -229,6 +239,8 @@ class Engine:
         """The step was carried out, and this is what it returned."""
         self._running = None
         if step.turn is not None:
+            if self._descriptors.watchful:
+                self._descriptors.end_turn()
             try:
                 self.leading.finish(step.turn, value)
             except NeverblinkError as problem:
@@ -264,6 +276,8 @@ class Engine:
         self._running = None
         said = describe(problem)
         turn = step.turn
+        if turn is not None and self._descriptors.watchful:
+            self._descriptors.end_turn()
         if turn is not None and turn.kind == "command":
             try:
                 self.leading.refuse(turn, problem, said)
@@ -346,6 +360,7 @@ class Engine:
         self.lead = min(self.bot.interval // _LEAD_PART, _LEAD_AT_MOST)
         self._first = self.leading.take_over(cause, self._before, self._order, self.following.deployment)
         # Only now: until here it was in the blackout.
+        self._descriptors.keep()
         self._announce()
 
     def _begin_at_once(self) -> None:
@@ -437,6 +452,7 @@ class Engine:
 
     def _connect(self, leader: str) -> None:
         self.lead = 0
+        self._descriptors.release()
         self.leading.step_aside()
         if self._led:
             self._led = False

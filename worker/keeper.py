@@ -183,7 +183,8 @@ class Keeper:
         """Do one small piece of work; return whether there is more to be done at once."""
         try:
             if self._new is None:
-                self._begin()
+                with self._outside.descriptors.spare():
+                    self._begin()
                 return True
             rows = next(self._rows, None)
             if rows is not None:
@@ -194,7 +195,8 @@ class Keeper:
                 self._new.append(RecordKind.WHOLE, encode_payload(self._replica.whole(self._counts)))
                 self._copied = True
             if self._new.publish():
-                self._published()
+                with self._outside.descriptors.spare():
+                    self._published()
         except JournalError as problem:
             self._drop(problem)
         return False

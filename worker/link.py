@@ -22,17 +22,25 @@ import zmq
 from ..protocol.assignment import Assignment
 from ..protocol.endpoint import endpoint
 from ..protocol.errors import NeverblinkError
-from ..protocol.link import LINK_LIMIT, Rejected, WorkerMessage, supervisor_codec, worker_codec
+from ..protocol.link import (
+    LINK_LIMIT,
+    Rejected,
+    WorkerMessage,
+    supervisor_codec,
+    worker_codec,
+)
 from ..protocol.stream import FollowerMessage, follower_codec, leader_codec
 from ..protocol.wire import MAX_MESSAGE, WireError
 from .baton import Baton
 from .channel import Channel
 from .clock import SystemClock
+from .io.descriptors import Descriptors, raise_limit
+from .io.follower_socket import FollowerSocket
 from .io.presence import mark_worker
 from .journal_file import JournalFile
 from .lease import Lease
 from .place import Listener
-from .proof import Unwelcome, close_by, keys_of, knock, public_of
+from .proof import SupervisorConnection, close_by, keys_of, knock, public_of
 from .waker import Reactor, Waker
 
 __all__ = ["SUPERVISOR", "Link"]
@@ -54,13 +62,15 @@ class Link:
     """
 
     def __init__(self, me: Assignment) -> None:
+        raise_limit(me.descriptors)
         self._keys = keys_of(me)
+        self._reserve = Descriptors()
         self.clock = SystemClock()
         # First: a supervisor that looks for this process must see the mark before it sees the lease.
         self._mark = mark_worker(me.home_key)
         self.lease = Lease(me.lease)
         self.journal = JournalFile(Path(me.journal), me.durability)
-        self.baton = Baton(me.worker, self._path)
+        self.baton = Baton(me.worker, self._path, self._reserve.spare)
         self._me = me
         self._directory = -1
         self._waker = Waker()
@@ -70,11 +80,11 @@ class Link:
         # A second process under this worker's name must not be in its way, so the identity is the process's.
         self._supervisor = self._channel(zmq.DEALER, LINK_LIMIT, f"{me.worker}.{os.urandom(8).hex()}")
         knock(self._supervisor.socket, self._keys.own, self._keys.supervisor)
-        self._unwelcome: Unwelcome | None = Unwelcome(self._supervisor.socket)
+        self._connection = SupervisorConnection(self._supervisor.socket, self._connected)
         self._supervisor.connect(self._address(SUPERVISOR))
         self._followers = self._channel(zmq.ROUTER, MAX_MESSAGE, me.worker)
         close_by(self._followers.socket, self._keys.leader(me.worker))
-        self._bind(f"{me.worker}.sock")
+        self.descriptors = self._bind(me.worker)
         self._leader: Channel | None = None
         self._deaths = False
         """A process that is watched may have ended."""
@@ -107,7 +117,8 @@ class Link:
     def watch(self, worker: str, pid: int) -> None:
         self._unwatch(worker)
         try:
-            fd = os.pidfd_open(pid)
+            with self._reserve.spare():
+                fd = os.pidfd_open(pid)
         except OSError:
             self._watched[worker] = -1
             self._deaths = True
@@ -128,12 +139,12 @@ class Link:
         self, reactor: Reactor, listener: Listener, stir: Callable[[], None], nears: Callable[[], None]
     ) -> None:
         self._reactor, self._listener, self._stir = reactor, listener, stir
+        self.descriptors.in_turn = lambda: listener.in_turn
         self._waker.open(reactor, stir, self._look_and_stir, nears)
         self.ring_at = self._waker.arm
         self._listen(self._supervisor)
         self._listen(self._followers)
-        if self._unwelcome is not None:
-            reactor.add_reader(self._unwelcome.fd, self._look_and_stir)
+        reactor.add_reader(self._connection.fd, self._on_connection)
         # What came before somebody listened has used up its ring.
         self.look()
 
@@ -144,7 +155,7 @@ class Link:
             or self._followers.may_have
             or (leader is not None and leader.may_have)
             or self._deaths
-            or self._unwelcome is not None
+            or self._connection.may_have
             or self.baton.expected
         ):
             # As mostly in a tick.
@@ -160,8 +171,10 @@ class Link:
         return came
 
     def close(self) -> None:
-        self._welcomed()
         reactor = self._reactor
+        if reactor is not None:
+            reactor.remove_reader(self._connection.fd)
+        self._connection.close()
         channels = [self._supervisor, self._followers]
         if self._leader is not None:
             channels.append(self._leader)
@@ -177,7 +190,9 @@ class Link:
         self._waker.close()
         self._context.term()
         # ZeroMQ leaves the file there.
-        Path(self._me.run, f"{self._me.worker}.sock").unlink(missing_ok=True)
+        for name in (f"{self._me.worker}.sock", f"{self._me.worker}.hidden.sock"):
+            Path(self._me.run, name).unlink(missing_ok=True)
+        self._reserve.close()
         if self._directory >= 0:
             os.close(self._directory)
         try:
@@ -192,7 +207,8 @@ class Link:
     def _channel(self, kind: int, largest: int, identity: str) -> Channel:
         return Channel(self._context, kind, identity.encode(), largest)
 
-    def _bind(self, name: str) -> None:
+    def _bind(self, worker: str) -> FollowerSocket:
+        name = f"{worker}.sock"
         address = self._address(name)
         if _in_use(address):
             # ZeroMQ would put ours in its place.
@@ -202,8 +218,10 @@ class Link:
         # ZeroMQ leaves the socket's mode to the umask, which is the whole process's; nothing of the bot's runs yet.
         before = os.umask(0o177)
         try:
-            self._followers.bind(address)
-        except zmq.ZMQError as problem:
+            return FollowerSocket(
+                self._followers.socket, self._path(name), self._path(f"{worker}.hidden.sock"), self._reserve
+            )
+        except (OSError, zmq.ZMQError) as problem:
             raise LinkError(f"socket {name} in {self._me.run} can't be made: {problem.strerror}") from None
         finally:
             os.umask(before)
@@ -258,7 +276,7 @@ class Link:
         found = False
         while listener is not None and (body := channel.receive()) is not None:
             found = True
-            self._welcomed()
+            self._connection.welcomed()
             with suppress(WireError):
                 listener.ordered(supervisor_codec.decode(body))
         return found
@@ -270,6 +288,7 @@ class Link:
             found = True
             with suppress(WireError, ValueError):
                 worker, body = parts
+                self.descriptors.arrived()
                 listener.from_follower(worker.decode("ascii"), follower_codec.decode(body))
         return found
 
@@ -321,7 +340,7 @@ class Link:
         self.baton.forget()
 
     def _look_whether_welcome(self) -> None:
-        if self._unwelcome is not None and self._listener is not None and self._unwelcome.look():
+        if self._connection.may_have and self._listener is not None and self._connection.look():
             self._listener.ordered(
                 Rejected(
                     f"the supervisor in {self._me.run} does not let worker {self._me.worker} in: its keys are of "
@@ -329,12 +348,12 @@ class Link:
                 )
             )
 
-    def _welcomed(self) -> None:
-        unwelcome, self._unwelcome = self._unwelcome, None
-        if unwelcome is not None:
-            if self._reactor is not None:
-                self._reactor.remove_reader(unwelcome.fd)
-            unwelcome.close()
+    def _on_connection(self) -> None:
+        self._connection.rang()
+        self._look_and_stir()
+
+    def _connected(self, there: bool) -> None:
+        self.descriptors.connection(there)
 
     # --- time, deaths, and being woken ------------------------------------------------------------------------------
 

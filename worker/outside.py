@@ -13,6 +13,7 @@ from ..protocol.link import WorkerMessage
 from ..protocol.stream import FollowerMessage
 from .baton import BatonLike
 from .clock import Clock
+from .io.descriptors import DescriptorsLike
 from .journal import Journal
 
 __all__ = ["LeaseLike", "Outside"]
@@ -30,7 +31,7 @@ class LeaseLike(Protocol):
 
 
 class Outside(Protocol):
-    """Clock, lease, journal, baton, and the ways to the others."""
+    """Clock, lease, journal, baton, descriptors, and the ways to the others."""
 
     @property
     def clock(self) -> Clock: ...
@@ -40,6 +41,8 @@ class Outside(Protocol):
     def journal(self) -> Journal: ...
     @property
     def baton(self) -> BatonLike: ...
+    @property
+    def descriptors(self) -> DescriptorsLike: ...
 
     def tell(self, message: WorkerMessage) -> None:
         """Send to the supervisor. Never blocks; may be lost."""

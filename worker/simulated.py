@@ -13,6 +13,7 @@ from ..protocol.lease import Holder
 from ..protocol.link import WorkerMessage
 from ..protocol.stream import FollowerMessage, LeaderMessage, leader_codec
 from .engine import Engine
+from .io.descriptors import NoDescriptors
 from .journal import End, Journal
 from .retention import Stored
 
@@ -201,6 +202,7 @@ class SimulatedPlace:
         self.lease = SimulatedLease(world, worker)
         self.journal: Journal = SimulatedJournal(self)
         self.baton = SimulatedBaton(self)
+        self.descriptors = NoDescriptors()
         self.engine: Engine | None = None
         self._leader = ""
         world.places[worker] = self

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from ..protocol.frame import Frame
-from ..protocol.link import Doubt, Handed, Ready, Report
+from ..protocol.link import DescriptorsLeft, Doubt, Handed, Ready, Report
 from ..protocol.seat import Seat
 from ..protocol.seat_terms import Role
 from .keeper import Keeper
@@ -16,11 +18,19 @@ __all__ = ["Tally"]
 class Tally:
     """Counts ticks, and makes the messages that say where this worker stands."""
 
-    def __init__(self, seat: Seat, replica: Replica, publisher: Publisher, keeper: Keeper) -> None:
+    def __init__(
+        self,
+        seat: Seat,
+        replica: Replica,
+        publisher: Publisher,
+        keeper: Keeper,
+        descriptors: Callable[[], DescriptorsLeft | None],
+    ) -> None:
         self._seat = seat
         self._replica = replica
         self._publisher = publisher
         self._keeper = keeper
+        self._descriptors = descriptors
         self._ticks = 0
         self._skipped = 0
         self._late_max = 0
@@ -91,4 +101,5 @@ class Tally:
             settings=replica.settings.now() if seat.role is Role.LEADING else None,
             imported=ready.imported if ready is not None else 0,
             prepared=ready.started if ready is not None else 0,
+            descriptors=self._descriptors(),
         )

@@ -85,7 +85,17 @@ def _leader(status: Status, screen: Screen) -> list[tuple[str, str]]:
     ]
     who = f"{status.worker}, pid {status.pid}, python {status.python}, epoch {status.epoch}, leads for {last(led)}"
     slow = [("slow", status.slow)] if status.slow else []
-    return [("leader", who), ("tick", ", ".join(tick)), *slow, *_journal(status, screen)]
+    short = _descriptors(status, screen)
+    return [("leader", who), ("tick", ", ".join(tick)), *slow, *short, *_journal(status, screen)]
+
+
+def _descriptors(status: Status, screen: Screen) -> list[tuple[str, str]]:
+    """Worth a line when the bot has hardly any left."""
+    one = status.descriptors
+    if one is None or not one.short:
+        return []
+    mend = "the bot opens files or connections and does not close them: deploy a release that does"
+    return [("files", f"{screen.bad(f'{one.left} of {one.limit} file descriptors left')}: {mend}")]
 
 
 def _next_start(status: Status) -> list[tuple[str, str]]:

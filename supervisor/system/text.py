@@ -12,7 +12,15 @@ import unicodedata
 
 from ...protocol.text import clean, cleaned, escaped, is_encodable
 
-__all__ = ["ansi_removed", "clean", "cleaned", "is_encodable", "visible", "visible_in_json", "visible_in_place"]
+__all__ = [
+    "ansi_removed",
+    "clean",
+    "cleaned",
+    "is_encodable",
+    "visible",
+    "visible_in_json",
+    "visible_in_place",
+]
 
 _INVISIBLE = frozenset(("Cc", "Cf", "Cs", "Zl", "Zp"))
 """Unicode's categories of controls, of format characters (bidirectional controls, zero widths, tags), of surrogates and

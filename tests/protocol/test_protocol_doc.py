@@ -47,6 +47,7 @@ MESSAGES = [
     for kind in kinds(union)
 ]
 PARTS = [
+    link.DescriptorsLeft,
     keys.Keys,
     *(versions.VersionRange, changes.Schema, changes.Changes, window.WindowSpec, grid.Gap, grid.ClockStep),
     *(frame.Item, frame.Timing, frame.Traffic, frame.Armed, frame.Led, frame.Yielded, frame.Vitals),

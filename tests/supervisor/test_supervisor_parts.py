@@ -39,7 +39,7 @@ from neverblink.supervisor.roster import Ended, Member, Roster
 from neverblink.supervisor.spawn import SpawnError, last_line, spawn, why_it_ended
 from neverblink.supervisor.switchboard import Switchboard
 from neverblink.supervisor.waiting import Waiting
-from neverblink.worker.proof import Unwelcome, knock
+from neverblink.worker.proof import SupervisorConnection, knock
 
 from .stage import Hour, Stage, report
 
@@ -319,7 +319,7 @@ def test_who_is_none_of_ours_is_told_why(tmp_path: Path, said: Hello, refuse: st
     asyncio.run(asyncio.wait_for(scenario(), 20))
 
 
-async def heard_of(unwelcome: Unwelcome) -> None:
+async def heard_of(unwelcome: SupervisorConnection) -> None:
     """Wait until it is certain that this one is not let in."""
     rang = asyncio.Event()
     asyncio.get_running_loop().add_reader(unwelcome.fd, rang.set)
@@ -355,7 +355,7 @@ def test_a_stranger_gets_nothing_and_is_counted_and_a_worker_hears_that_it_is_on
         called = Called(tmp_path)
         other = Keyring.renew(tmp_path / "other").of("w1")
         socket = called.connect(None if stranger == "without keys" else other)
-        unwelcome = Unwelcome(socket)
+        unwelcome = SupervisorConnection(socket, lambda there: None)
         socket.send(link.worker_codec.encode(hello()))
         await heard_of(unwelcome)
         # Whoever is not a stranger is served all the same.
@@ -375,7 +375,7 @@ def test_nobody_else_can_be_the_supervisor(tmp_path: Path) -> None:
         keys = called.keyring.of("w1")
         # It expects another supervisor than the one that sits there.
         expects = called.connect(keys, Keyring.renew(tmp_path / "other").of("w1").supervisor)
-        unwelcome = Unwelcome(expects)
+        unwelcome = SupervisorConnection(expects, lambda there: None)
         expects.send(link.worker_codec.encode(hello()))
         await heard_of(unwelcome)
         assert called.heard == []

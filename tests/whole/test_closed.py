@@ -21,7 +21,7 @@ from neverblink.protocol.keys import Keys
 from neverblink.protocol.stream import Begin, Subscribe, follower_codec, leader_codec
 from neverblink.protocol.versions import PROTOCOL
 from neverblink.supervisor.keyring import Keyring
-from neverblink.worker.proof import Unwelcome, knock, public_of
+from neverblink.worker.proof import SupervisorConnection, knock, public_of
 
 from .bots import COUNTER, bot
 from .live import WITHIN, Live
@@ -105,7 +105,7 @@ def test_who_was_not_started_in_this_home_gets_no_state_from_a_leader(live: Live
     ours, theirs = Keyring(_key(live)), Keyring(bytes(32))
     for strangers in (None, theirs.of("w9")):
         with _follower(live, strangers) as follower:
-            unwelcome = Unwelcome(follower)
+            unwelcome = SupervisorConnection(follower, lambda there: None)
             while not unwelcome.look():
                 assert follower.poll(10) == 0
             unwelcome.close()

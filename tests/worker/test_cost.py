@@ -27,6 +27,7 @@ from neverblink.protocol.stream import FollowerMessage
 from neverblink.worker import Table, Tick, Worker
 from neverblink.worker.baton import NoBaton
 from neverblink.worker.engine import Engine
+from neverblink.worker.io.descriptors import NoDescriptors
 from neverblink.worker.journal_file import JournalFile
 from neverblink.worker.leading import Leading
 from neverblink.worker.lease import Lease
@@ -87,6 +88,7 @@ class _Outside:
         self.lease = Lease(tmp / "lease")
         self.journal = JournalFile(tmp / "journal", "process")
         self.baton = NoBaton()
+        self.descriptors = NoDescriptors()
 
     def tell(self, message: WorkerMessage) -> None: ...
     def connect(self, leader: str) -> None: ...

@@ -1,0 +1,64 @@
+"""Bots that leak file descriptors: they tick on at their limit, and a deployment cures them."""
+
+from __future__ import annotations
+
+import pytest
+
+from .bots import COUNTER, bot
+from .live import Live
+
+GREEDY = """
+    kept = []
+
+    def on_start(self):
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_NOFILE, (128, 128))
+
+    def on_tick(self, tick):
+        self.state.ticks += 1
+        say(f"tick {tick.seq}")
+        try:
+            while self.state.ticks > 3:
+                self.kept.append(os.open("/dev/null", os.O_RDONLY))
+        except OSError:
+            pass
+    """
+"""At its limit from the fourth tick on, whatever is closed meanwhile."""
+
+
+def at_its_limit(live: Live) -> None:
+    while (seen := live.status()["descriptors"]) is None or seen["left"]:
+        live.ticks_on()
+
+
+@pytest.mark.parametrize("tick", ["10ms", pytest.param("250ms", marks=pytest.mark.deep)])
+def test_a_leader_without_descriptors_is_told_of_and_cured_by_a_deployment(live: Live, tick: str) -> None:
+    live.up(live.code("v0", bot(GREEDY, tick=tick)))
+    at_its_limit(live)
+    assert live.status()["descriptors"] == {"left": 0, "limit": 128, "reserve": 16, "short": True}
+    assert "0 of 128 file descriptors left" in live.run("status").out
+    old = live.book()
+    ended = live.deploy(live.code("v1", bot(tick=tick)))
+    assert ended["outcome"] == "done", ended
+    assert ended["missed"] == 0
+    assert live.book()["pid"] != old["pid"]
+    assert not any(event["code"] for event in live.events if event["type"] == "worker-exited")
+
+
+def test_a_supervisor_that_comes_back_finds_a_leader_without_descriptors(live: Live) -> None:
+    up = live.up(live.code("v0", bot(GREEDY)))
+    at_its_limit(live)
+    old = live.book()
+    up.kill()
+    live.up(live.tmp / "v0")
+    assert live.book()["pid"] == old["pid"]
+    assert live.deploy(live.code("v1", COUNTER))["outcome"] == "done"
+
+
+def test_a_release_that_leaks_in_its_probation_leads_and_is_cured_by_the_next_one(live: Live) -> None:
+    live.up(live.code("v0", COUNTER))
+    ended = live.deploy(live.code("v1", bot(GREEDY), probation="500ms"))
+    assert ended["outcome"] == "done", ended
+    at_its_limit(live)
+    assert live.deploy(live.code("v2", COUNTER))["outcome"] == "done"

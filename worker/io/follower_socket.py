@@ -1,0 +1,196 @@
+"""The socket on which a worker's followers connect, and the times at which they can.
+
+libzmq aborts the process when `accept` fails on a unix socket for want of a descriptor. So nobody must be able to
+connect while there may be none: the file of the listening socket is renamed, and a follower that tries then is
+refused and tries again within milliseconds. Three cases:
+
+- Nobody is expected, and the leader has descriptors to spare: the socket is in its place. (A supervisor of an older
+  release announces nobody.)
+- Nobody is expected, and the leader is short of descriptors: nobody can connect.
+- The supervisor has announced a follower, or the leader has just taken over and the old one will follow it: the socket
+  is in its place between two turns, when none of the bot's code runs that could take the last descriptor. If the leader
+  is short of descriptors, the reserve is empty then.
+
+The same holds for the connection to the supervisor: when that is lost, the reserve is empty between turns, so that
+libzmq can connect again.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import socket
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, suppress
+
+import zmq
+
+from ...protocol.link import DescriptorsLeft
+from .descriptors import Descriptors
+
+__all__ = ["FollowerSocket"]
+
+_EXPECTED_FOR = 2_000_000_000
+"""The supervisor repeats its announcement for as long as the follower has not rehearsed."""
+_WAITS_AFTER = 300_000_000
+_TRIES_WITHIN_MS = 50
+"""A follower that was refused tries again after 20 to 40 ms."""
+_ACCEPTED_WITHIN_MS = 20
+_BACKLOG = 16
+
+
+class FollowerSocket:
+    """Listens for followers on the unix socket `path`, for the ROUTER `router`; `descriptors` are this process's.
+
+    Raises `OSError` and `zmq.ZMQError` when that can't be done.
+    """
+
+    def __init__(
+        self,
+        router: zmq.Socket[bytes],
+        path: str,
+        hidden: str,
+        descriptors: Descriptors,
+        mono: Callable[[], int] = time.monotonic_ns,
+    ) -> None:
+        self._path = path
+        self._hidden = hidden
+        self._descriptors = descriptors
+        self._mono = mono
+        self._router = router
+        self._expected_until = 0
+        self._announced = False
+        """It is the supervisor who says that a follower is expected."""
+        self._wait_at = 0
+        self._leads = False
+        self._shown = True
+        self._connected = True
+        self.watchful = False
+        """`begin_turn` and `end_turn` are to be called."""
+        self.in_turn: Callable[[], bool] = lambda: False
+        """Whether the bot's code is running."""
+        listening = socket.socket(
+            socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
+        )
+        with listening:
+            with suppress(FileNotFoundError):
+                os.unlink(path)
+            listening.bind(path)
+            listening.listen(_BACKLOG)
+            # libzmq accepts on it, and closes it with the ROUTER.
+            router.setsockopt(zmq.USE_FD, listening.fileno())
+            router.bind(f"ipc://{path}")
+            router.setsockopt(zmq.USE_FD, -1)
+            self._pending = select.poll()
+            self._pending.register(listening.detach(), select.POLLIN)
+
+    # --- as the engine's `Outside.descriptors` ---------------------------------------------------------------------
+
+    def keep(self) -> None:
+        """This worker leads: hold a reserve. The worker that led before may connect."""
+        self._leads = True
+        self._expected_until = self._mono() + _EXPECTED_FOR
+        self._descriptors.keep()
+        self._adjust()
+
+    def release(self) -> None:
+        """This worker does not lead: no code of the bot's runs in turns that could take what a handoff needs."""
+        self._leads = False
+        self._descriptors.release()
+        self._adjust()
+
+    def spare(self) -> AbstractContextManager[None]:
+        """What is opened in here finds the reserve."""
+        return self._descriptors.spare()
+
+    def begin_turn(self) -> None:
+        """The bot's code is about to run."""
+        self._close()
+
+    def end_turn(self) -> None:
+        """The bot's code has run."""
+        self._adjust()
+        if self._announced and self._mono() >= self._wait_at:
+            self._wait()
+
+    def report(self) -> DescriptorsLeft | None:
+        """What is left, of a leader; None of any other worker."""
+        if not self._leads:
+            return None
+        self._adjust()
+        left, limit = self._descriptors.left()
+        return DescriptorsLeft(left, limit, self._descriptors.held)
+
+    def expect(self) -> None:
+        """The supervisor says that a follower is about to connect."""
+        now = self._mono()
+        self._expected_until = now + _EXPECTED_FOR
+        if not self._announced:
+            self._announced, self._wait_at = True, now + _WAITS_AFTER
+        self._adjust()
+
+    # --- what happens -----------------------------------------------------------------------------------------------
+
+    def arrived(self) -> None:
+        """A follower has connected."""
+        if self._expected_until:
+            self._expected_until = 0
+            self._announced = False
+            self._adjust()
+
+    def connection(self, there: bool) -> None:
+        """The connection to the supervisor is there, or lost."""
+        if there != self._connected:
+            self._connected = there
+            self._adjust()
+
+    # --- parts ------------------------------------------------------------------------------------------------------
+
+    def _adjust(self) -> None:
+        if not self._leads:
+            self.watchful = False
+            self._show()
+            return
+        if self._expected_until and self._mono() >= self._expected_until:
+            self._expected_until = 0
+            self._announced = False
+        expected = bool(self._expected_until)
+        short = self._descriptors.short()
+        self.watchful = expected or (short and not self._connected)
+        if not short and not (self.watchful and self.in_turn()):
+            self._descriptors.keep()
+            self._show()
+        elif not self.watchful or self.in_turn():
+            self._close()
+        else:
+            self._descriptors.release()
+            if expected:
+                self._show()
+
+    def _wait(self) -> None:
+        """Give a follower the time to connect that a bot does not leave which is always in a turn."""
+        self._wait_at = self._mono() + _WAITS_AFTER
+        self._router.poll(_TRIES_WITHIN_MS)
+
+    def _close(self) -> None:
+        self._hide()
+        self._descriptors.keep()
+
+    def _hide(self) -> None:
+        """Let nobody connect, and wait until those that have are accepted: it takes a descriptor for each."""
+        if not self._shown:
+            return
+        with suppress(OSError):
+            os.rename(self._path, self._hidden)
+        self._shown = False
+        until = self._mono() + _ACCEPTED_WITHIN_MS * 1_000_000
+        while self._pending.poll(0) and self._mono() < until:
+            time.sleep(50e-6)
+
+    def _show(self) -> None:
+        if self._shown:
+            return
+        with suppress(OSError):
+            os.rename(self._hidden, self._path)
+        self._shown = True
