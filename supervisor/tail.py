@@ -1,7 +1,11 @@
-"""Reading log files from their end, and on as they grow.
+"""Reading log files from their end, and on as they grow, across rotations.
 
 Workers write to files of their own, so following "the log" is following a directory: new files turn up with each
 worker, old ones fall silent. A look is one scan of the directory and one `stat` a file; what has not grown is not read.
+
+A log is the file at its path and older ones beside it: `w1.log.1` is what was `w1.log` before. A reader knows the file
+it is in by its inode, so it finds it again under its new name. Lines are cut where they are longer than `LONGEST_LINE`,
+and nothing that is read grows with the length of a line or of a file.
 """
 
 from __future__ import annotations
@@ -9,64 +13,180 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO, NamedTuple
 
-__all__ = ["Tail", "last_lines"]
+__all__ = ["LONGEST_LINE", "Place", "Tail", "last_lines", "older_files"]
 
-_BLOCK = 64 * 1024
-_LONGEST_LINE = 1024 * 1024
+LONGEST_LINE = 256 * 1024
+"""Bytes of a line that are read."""
+
+_BLOCK = 256 * 1024
+_MOST_BYTES = 256 * 1024 * 1024
+"""So far back from the end of a log is looked for its last lines."""
+_MOST_LINE_BYTES = 64 * 1024 * 1024
+"""What the lines that are returned at once may have together."""
+
+
+class Place(NamedTuple):
+    """A byte of a log: in the file with this inode; 0 is the one at the path."""
+
+    file: int
+    offset: int
 
 
 class Tail:
-    """Gives the whole lines that were added to `path` since the last look, beginning at byte `offset`."""
+    """Gives the whole lines that were added to the log at `path` since the last look, beginning at `place`."""
 
-    def __init__(self, path: Path, offset: int = 0) -> None:
+    def __init__(self, path: Path, place: Place = Place(0, 0)) -> None:  # noqa: B008
         self.path = path
-        self._offset = offset
+        self._file, self._offset = place
         self._rest = b""
+        self._cutting = False
+        """The rest of a line that was cut is skipped."""
 
     @property
-    def place(self) -> int:
+    def place(self) -> Place:
         """The byte after the lines that were given so far: another `Tail` can go on from there."""
-        return self._offset - len(self._rest)
+        return Place(self._file, self._offset - len(self._rest))
+
+    def behind(self) -> int:
+        """How many bytes there are to be read."""
+        try:
+            now = self.path.stat()
+        except OSError:
+            return 0
+        if self._file in (0, now.st_ino):
+            return max(now.st_size - self._offset, 0)
+        older = sum(path.stat().st_size for path in self._rotated(now.st_ino))
+        return now.st_size + max(older - self._offset, 0)
 
     def look(self) -> Iterator[str]:
         """The lines that are complete by now. A file that was cut short is read from its start."""
         try:
             with open(self.path, "rb") as file:
-                length = os.fstat(file.fileno()).st_size
-                if length < self._offset:
-                    self._offset, self._rest = 0, b""
-                file.seek(self._offset)
-                while self._offset < length and (block := file.read(min(_BLOCK, length - self._offset))):
-                    self._offset += len(block)
-                    *lines, self._rest = (self._rest + block).split(b"\n")
-                    yield from map(_text, lines)
-                    if len(self._rest) > _LONGEST_LINE:
-                        yield _text(self._rest)
-                        self._rest = b""
+                found = os.fstat(file.fileno())
+                if self._file not in (0, found.st_ino):
+                    for path in self._rotated(found.st_ino):
+                        with open(path, "rb") as older:
+                            yield from self._read(older)
+                            yield from self._end()
+                    self._offset = 0
+                self._file = found.st_ino
+                if found.st_size < self._offset:
+                    self._offset, self._rest, self._cutting = 0, b"", False
+                yield from self._read(file)
         except FileNotFoundError:
             return
 
+    def _rotated(self, now: int) -> list[Path]:
+        """The files to be read before the one at the path, whose inode is `now`, oldest first."""
+        waiting: list[Path] = []
+        for path in older_files(self.path):
+            inode = path.stat().st_ino
+            if inode != now:
+                waiting.append(path)
+            if inode == self._file:
+                return waiting[::-1]
+        # It was moved elsewhere, or removed.
+        return []
 
-def last_lines(path: Path, count: int) -> tuple[list[str], int]:
-    """The last `count` whole lines of a file and the offset after them, from which a `Tail` goes on."""
-    try:
-        with open(path, "rb") as file:
-            start = end = file.seek(0, os.SEEK_END)
-            data = b""
-            while start and data.count(b"\n") <= count:
-                step = min(_BLOCK, start)
-                start -= step
-                file.seek(start)
-                data = file.read(step) + data
-    except FileNotFoundError:
-        return [], 0
-    whole, newline, rest = data.rpartition(b"\n")
-    lines = whole.split(b"\n") if newline else []
-    if start:
-        lines = lines[1:]
-    return [_text(line) for line in lines[-count:] if count], end - len(rest)
+    def _read(self, file: BinaryIO) -> Iterator[str]:
+        length = os.fstat(file.fileno()).st_size
+        file.seek(self._offset)
+        while self._offset < length and (block := file.read(min(_BLOCK, length - self._offset))):
+            self._offset += len(block)
+            *lines, rest = block.split(b"\n")
+            for line in lines:
+                yield from self._line(line)
+            self._rest += rest
+            if len(self._rest) > LONGEST_LINE:
+                yield from self._cut()
+
+    def _line(self, end: bytes) -> Iterator[str]:
+        line, self._rest = self._rest + end, b""
+        if not self._cutting:
+            yield _text(line, len(line))
+        self._cutting = False
+
+    def _cut(self) -> Iterator[str]:
+        line, self._rest = self._rest, b""
+        if not self._cutting:
+            yield _text(line, len(line))
+        self._cutting = True
+
+    def _end(self) -> Iterator[str]:
+        """A file that is not written any more has ended, and so has its last line."""
+        if self._rest:
+            yield from self._line(b"")
+        self._offset, self._cutting = 0, False
 
 
-def _text(line: bytes) -> str:
-    return line.rstrip(b"\r").decode(errors="replace")
+def last_lines(path: Path, count: int) -> tuple[list[str], Place]:
+    """The last `count` whole lines of a log and the place after them, from which a `Tail` goes on.
+
+    A line at the end that has no newline yet is left for the `Tail`, unless it is longer than is read of a line.
+    """
+    found: list[str] = []
+    room = _MOST_LINE_BYTES
+    place = Place(0, 0)
+    for file_path in (path, *older_files(path)):
+        try:
+            with open(file_path, "rb") as file:
+                end = file.seek(0, os.SEEK_END)
+                lines = _backwards(file, end)
+                unfinished = next(lines)
+                if file_path == path:
+                    whole = end - (0 if unfinished.length > LONGEST_LINE else unfinished.length)
+                    place = Place(os.fstat(file.fileno()).st_ino, whole)
+                ended = file_path != path or unfinished.length > LONGEST_LINE
+                if unfinished.length and ended and len(found) < count:
+                    found.append(unfinished.text)
+                for line in lines:
+                    if len(found) >= count or room < 0:
+                        return found[::-1], place
+                    found.append(line.text)
+                    room -= len(line.text)
+        except FileNotFoundError:
+            continue
+        if len(found) >= count:
+            break
+    return found[::-1], place
+
+
+def older_files(path: Path) -> Iterator[Path]:
+    """The rotated files of a log, newest first."""
+    number = 1
+    while (older := path.with_name(f"{path.name}.{number}")).exists():
+        yield older
+        number += 1
+
+
+class _Line(NamedTuple):
+    start: bytes
+    length: int
+
+    @property
+    def text(self) -> str:
+        return _text(self.start, self.length)
+
+
+def _backwards(file: BinaryIO, end: int) -> Iterator[_Line]:
+    """What comes after the last newline before `end`, then the lines before it, the last first."""
+    start, length = b"", 0
+    position = end
+    while position and end - position < _MOST_BYTES:
+        step = min(_BLOCK, position)
+        position -= step
+        file.seek(position)
+        *before, last = file.read(step).split(b"\n")
+        start, length = (last + start)[:LONGEST_LINE], length + len(last)
+        # Each newline ends the line before it and begins the one that is known by now.
+        for piece in reversed(before):
+            yield _Line(start, length)
+            start, length = piece, len(piece)
+    yield _Line(start, length)
+
+
+def _text(start: bytes, length: int) -> str:
+    text = start[:LONGEST_LINE].rstrip(b"\r").decode(errors="replace")
+    return text if length <= LONGEST_LINE else f"{text}… (cut: {length:,} bytes or more)"

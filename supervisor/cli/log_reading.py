@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import heapq
 import re
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
 from ...protocol.logline import LEVELS, SUPERVISOR, Level, decode_line, level_of
 
-__all__ = ["Line", "Reader", "Wanted"]
+__all__ = ["Line", "Reader", "Timed", "Wanted", "merged", "shortened"]
+
+_SHOWN = 4000
+"""Characters of a line that are shown."""
 
 _STAMP = re.compile(r"(\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d)(?:[.,](\d{1,6})\d*)?(Z|[+-]\d\d:?\d\d)?\b")
 
@@ -67,6 +71,23 @@ class Reader:
         if stamp is not None:
             self.at = _moment(stamp[0].replace(",", "."))
         return Line(self._release, self._worker, text, self._level, deployment=self._deployment)
+
+
+class Timed(NamedTuple):
+    """A line and when it was written, wall ns, as far as that is known."""
+
+    at: int
+    line: Line
+
+
+def merged(of_each: list[list[Timed]]) -> list[Line]:
+    """The lines of several files in the order of time. Those of one file stay in theirs, whatever its clock did."""
+    return [timed.line for timed in heapq.merge(*of_each, key=lambda timed: timed.at)]
+
+
+def shortened(text: str) -> str:
+    """A line as a terminal shows it: long ones are cut."""
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}… (cut: {len(text):,} characters)"
 
 
 class Wanted(msgspec.Struct, frozen=True):

@@ -18,7 +18,7 @@ from .audit import bound
 from .ending import say_json
 from .errors import BadInput
 from .here import Here
-from .log_reading import Line, Reader, Wanted
+from .log_reading import Line, Reader, Timed, Wanted, merged, shortened
 from .past import open_history
 from .screen import Screen
 from .shell import complete_release
@@ -79,9 +79,10 @@ def logs(
 ) -> Done:
     """The workers' output, each line marked with its release and worker.
 
-    Lines in text and in JSON (`log.format`) are read alike. One that does not say how grave it is goes by the level's
-    name near its beginning, and a traceback is an error. One that does not say when it was written counts as the line
-    before it, else as the last of its file. With --deployment the supervisor's own lines are among them, and else with
+    Lines of several workers are shown in the order of time. Lines in text and in JSON (`log.format`) are read alike. A
+    line without a level (from C code or a child process) goes by the level's name near its beginning, and a traceback
+    is an error. A line without a time counts as the line before it, else as the one after it. Long lines are cut;
+    --json has more of them. With --deployment the supervisor's own lines are among them, and else with
     `--worker supervisor`.
 
     With --json one object with all the lines; with -f one object a line.
@@ -96,14 +97,12 @@ def logs(
         )
     show = _Show(here.screen)
     tails: dict[Path, Tail] = {}
-    found: list[Line] = []
+    of_each: list[list[Timed]] = []
     for path in book.files():
-        texts, offset = last_lines(path, lines if wanted.all else _LOOKED_THROUGH)
-        tails[path] = Tail(path, offset)
-        found += book.lines(path, texts)
-    if all(line.time for line in found):
-        # What several wrote at a time is shown in the order of time, where all of it says when it was.
-        found.sort(key=lambda line: line.time)
+        texts, place = last_lines(path, lines if wanted.all else _LOOKED_THROUGH)
+        tails[path] = Tail(path, place)
+        of_each.append(list(book.lines(path, texts)))
+    found = merged(of_each)
     found = found[-lines:] if lines else []
     if not follow:
         for line in found:
@@ -114,11 +113,13 @@ def logs(
         say(line)
     try:
         while True:
-            for path in book.files(patient=True):
-                tail = tails.setdefault(path, Tail(path))
-                for line in book.lines(path, tail.look()):
-                    if not say(line):
-                        return Done()
+            of_each = [
+                list(book.lines(path, tails.setdefault(path, Tail(path)).look()))
+                for path in book.files(patient=True)
+            ]
+            for line in merged(of_each):
+                if not say(line):
+                    return Done()
             time.sleep(_LOOK_EVERY)
     except KeyboardInterrupt:
         # The only way this ends, so it ends well.
@@ -170,7 +171,7 @@ class _Book:
             wanted.append(ours)
         return wanted
 
-    def lines(self, path: Path, texts: Iterator[str] | list[str]) -> Iterator[Line]:
+    def lines(self, path: Path, texts: Iterator[str] | list[str]) -> Iterator[Timed]:
         reader = self._readers.get(path)
         if reader is None:
             release, worker = self._owner(path)
@@ -179,10 +180,20 @@ class _Book:
             written = path.stat().st_mtime_ns
         except OSError:
             written = time.time_ns()
+        early: list[Line] = []
         for text in texts:
             line = reader.read(text)
-            if self._wanted.has(line, reader.at, written):
-                yield line
+            if reader.at is not None:
+                # Lines before the first one with a time count as that one.
+                yield from (Timed(reader.at, one) for one in early)
+                early.clear()
+            if not self._wanted.has(line, reader.at, written):
+                continue
+            if reader.at is None:
+                early.append(line)
+            else:
+                yield Timed(reader.at, line)
+        yield from (Timed(written, one) for one in early)
 
     def _deployment_of(self, worker: str) -> int:
         """The wanted deployment, if it started this worker: a line in text does not say."""
@@ -227,7 +238,6 @@ class _Show:
     def line(self, line: Line) -> bool:
         screen = self._screen
         colour = self._colours.setdefault(line.release, _COLOURS[len(self._colours) % len(_COLOURS)])
-        # A line in text has its time in its text, if it has one.
         when = f"{screen.faint(line.time[11:23])} " if line.time else ""
-        text = {"error": screen.bad, "warning": screen.warn}.get(line.level, str)(line.text)
+        text = {"error": screen.bad, "warning": screen.warn}.get(line.level, str)(shortened(line.text))
         return screen.line(f"{when}{screen.style(f'{line.release} {line.worker} |'.lstrip(), colour)} {text}")

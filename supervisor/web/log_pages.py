@@ -12,13 +12,14 @@ from ...protocol.errors import NeverblinkError
 from ...protocol.logline import decode_line, level_of
 from ..history import History
 from ..home import Home
-from ..tail import Tail, last_lines
+from ..tail import Place, Tail, last_lines
 from .answers import LogLine, Logs, LogsWanted
 from .refused import Refused
 
 __all__ = ["LogPages"]
 
 _FILE = re.compile(r"w\d{1,9}")
+_PLACE = re.compile(r"([0-9]{1,20})-([0-9]{1,18})")
 _SUPERVISOR = "supervisor"
 _MOST_FILES = 20
 _MOST_LINES = 2000
@@ -49,10 +50,12 @@ class LogPages:
         lines: list[LogLine] = []
         after: list[str] = []
         for worker, path in files.items():
-            texts, place = _read(path, places.get(worker, 0) if wanted.after else None, wanted.lines)
+            texts, place = _read(
+                path, places.get(worker, Place(0, 0)) if wanted.after else None, wanted.lines
+            )
             release = self._release(worker)
             lines += [_line(worker, release, text) for text in texts]
-            after.append(f"{worker}:{place}")
+            after.append(f"{worker}:{place.file}-{place.offset}")
         most = _MOST_LINES if wanted.after else wanted.lines
         return Logs(lines[-most:] if most else [], ",".join(after))
 
@@ -83,23 +86,21 @@ def _line(worker: str, release: str, text: str) -> LogLine:
     return LogLine(worker, said.release or release, said.level, said.text[:_LONGEST_LINE], said.time)
 
 
-def _read(path: Path, place: int | None, count: int) -> tuple[list[str], int]:
+def _read(path: Path, place: Place | None, count: int) -> tuple[list[str], Place]:
     if place is None:
         return last_lines(path, count)
-    try:
-        if path.stat().st_size - place > _MOST_BEHIND:
-            return last_lines(path, _MOST_LINES)
-    except OSError:
-        return [], place
     tail = Tail(path, place)
+    if tail.behind() > _MOST_BEHIND:
+        return last_lines(path, _MOST_LINES)
     return list(tail.look()), tail.place
 
 
-def _places(after: str) -> dict[str, int]:
-    places: dict[str, int] = {}
+def _places(after: str) -> dict[str, Place]:
+    places: dict[str, Place] = {}
     for part in after.split(",") if after else ():
         worker, _, place = part.rpartition(":")
-        if not place.isdecimal() or len(place) > 18 or not place.isascii():
+        found = _PLACE.fullmatch(place)
+        if found is None:
             raise Refused("bad-input", "after: expected the `next` of an answer before")
-        places[worker] = int(place)
+        places[worker] = Place(int(found[1]), int(found[2]))
     return places

@@ -15,7 +15,7 @@ import pytest
 from click.testing import Result
 
 from neverblink.protocol.events import Step
-from neverblink.protocol.logline import LogLine, encode_line
+from neverblink.protocol.logline import LogLine, encode_line, encode_text
 from neverblink.supervisor.cli.exits import Exit
 from neverblink.supervisor.history import History
 from neverblink.supervisor.home import Home
@@ -92,10 +92,25 @@ def test_lines_in_json_say_what_they_know(home: Home, past: History) -> None:
     }  # fmt: skip
 
 
-def test_lines_of_several_are_in_the_order_of_time_where_all_say_theirs(home: Home, past: History) -> None:
-    worker(home, past, "w1", "v1", said("1") + said("3", "2026-11-24T12:00:02.000Z"))
-    worker(home, past, "w2", "v2", said("2", "2026-11-24T12:00:01.000Z", worker="w2"))
+def test_lines_of_several_are_in_the_order_of_time(home: Home, past: History) -> None:
+    def text(second: int, worker: str, text: str) -> str:
+        return encode_text(f"2026-11-24T12:00:0{second}.000000Z", "info", worker, "v1", text).decode()
+
+    worker(home, past, "w1", "v1", said("1") + text(2, "w1", "3") + "C code after 3\n" + text(4, "w1", "5"))
+    worker(home, past, "w2", "v2", said("2", "2026-11-24T12:00:01.000Z", worker="w2") + text(3, "w2", "4"))
+    assert texts(logs(home, "--json")) == ["1", "2", "3", "C code after 3", "4", "5"]
+    assert logs(home, "-n", "1").stdout == "12:00:04.000 v1 w1 | 5\n"
+
+
+def test_a_clock_that_was_set_does_not_change_the_order_of_a_workers_lines(home: Home, past: History) -> None:
+    worker(home, past, "w1", "v1", said("1") + said("2", "2036-11-24T12:00:00.000Z") + said("3"))
     assert texts(logs(home, "--json")) == ["1", "2", "3"]
+
+
+def test_a_line_that_is_too_long_is_shown_cut(home: Home, past: History) -> None:
+    worker(home, past, "w1", "v1", "x" * 5000 + "\n")
+    assert logs(home).stdout == f"v1 w1 | {'x' * 4000}… (cut: 5,000 characters)\n"
+    assert texts(logs(home, "--json")) == ["x" * 5000]
 
 
 def test_only_what_is_grave_or_of_one_worker(home: Home, past: History) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import time
 from pathlib import Path
 
 import pytest
@@ -94,11 +95,58 @@ def test_the_last_lines_of_a_file_and_where_to_go_on(tmp_path: Path) -> None:
     lines = [f"line {n} {'x' * 50}" for n in range(5000)]
     path.write_text("\n".join(lines) + "\nunfinished")
     for wanted in (0, 1, 3, 4999, 5000, 9999):
-        found, offset = last_lines(path, wanted)
+        found, place = last_lines(path, wanted)
         assert found == lines[len(lines) - min(wanted, 5000) :]
         with path.open("ab") as file:
             file.write(b" now\n")
-        assert list(Tail(path, offset).look()) == ["unfinished now"]
+        assert list(Tail(path, place).look()) == ["unfinished now"]
         with path.open("r+b") as file:
             file.truncate(path.stat().st_size - 5)
-    assert last_lines(tmp_path / "none", 3) == ([], 0)
+    assert last_lines(tmp_path / "none", 3) == ([], (0, 0))
+
+
+def test_a_file_without_a_newline_is_read_in_a_moment_and_its_line_shown_cut(tmp_path: Path) -> None:
+    path = tmp_path / "w1.log"
+    with path.open("wb") as file:
+        for _ in range(45):
+            file.write(b"x" * 1_000_000)
+    began = time.monotonic()
+    (line,), place = last_lines(path, 5)
+    assert time.monotonic() - began < 2
+    assert line.startswith("xxx")
+    assert line.endswith("… (cut: 45,000,000 bytes or more)")
+    with path.open("ab") as file:
+        file.write(b"y\nnext\n")
+    assert list(Tail(path, place).look())[-1] == "next"
+    assert [len(line) < 300_000 for line in Tail(path).look()] == [True, True]
+
+
+def test_the_last_lines_reach_back_into_rotated_files(tmp_path: Path) -> None:
+    path = tmp_path / "w1.log"
+    (tmp_path / "w1.log.2").write_text("1\n2\n")
+    (tmp_path / "w1.log.1").write_text("3\n4")
+    path.write_text("5\n")
+    assert last_lines(path, 4)[0] == ["2", "3", "4", "5"]
+    assert last_lines(path, 99)[0] == ["1", "2", "3", "4", "5"]
+
+
+def test_a_tail_goes_on_in_the_new_file_after_rotations(tmp_path: Path) -> None:
+    path = tmp_path / "w1.log"
+    path.write_text("1\n")
+    tail = Tail(path)
+    assert list(tail.look()) == ["1"]
+    with path.open("a") as file:
+        file.write("2\n3")
+    path.rename(tmp_path / "w1.log.2")
+    (tmp_path / "w1.log.1").write_text("4\n")
+    path.write_text("5\n")
+    place = tail.place
+    assert tail.behind() == 3 + 2 + 2
+    assert list(tail.look()) == ["2", "3", "4", "5"]
+    # So does one that is told the place.
+    assert list(Tail(path, place).look()) == ["2", "3", "4", "5"]
+    # Moved to where it is not looked for.
+    path.rename(tmp_path / "elsewhere")
+    assert list(tail.look()) == []
+    path.write_text("6\n")
+    assert list(tail.look()) == ["6"]
