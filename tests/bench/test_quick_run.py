@@ -19,6 +19,8 @@ import pytest
 
 from .goals import GOALS
 
+pytestmark = pytest.mark.deep
+
 _ROOT = Path(__file__).resolve().parents[2]
 _WITHIN = 300.0
 

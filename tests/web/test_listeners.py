@@ -51,6 +51,7 @@ def until(condition: Callable[[], bool], served: Served) -> None:
         time.sleep(0.1)
 
 
+@pytest.mark.deep
 def test_two_hundred_listeners_and_some_that_do_not_read(served: Served) -> None:
     memory = number(served, "http_memory_bytes")
     gone = number(served, "http_streams_dropped_total")

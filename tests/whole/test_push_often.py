@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import psutil
+import pytest
 
 from .live import WITHIN, Live
 from .pushing import HANDED, Pushing
@@ -19,6 +20,7 @@ EVERY = 3
 """So often a push asks for another version of the library, and so for another environment."""
 
 
+@pytest.mark.deep
 def test_many_pushes_leave_nothing_behind(live: Live, say: Callable[[str], None]) -> None:
     pushes = int(os.environ.get("NEVERBLINK_TEST_PUSHES", "6"))
     code = live.code("v0", LIBRARY)
