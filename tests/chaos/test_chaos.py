@@ -15,6 +15,8 @@ SEEDS = (14, 24, 34)
 """Leader and supervisor killed, a torn journal, a full disk, an unplugged socket; with a standby and without."""
 
 TROUBLE: dict[str, tuple[Fault, ...]] = {
+    "full": (Fault("full", "home", "probation", 0, 800, "blocks"),),
+    "no inode": (Fault("full", "home", "probation", 0, 800, "inodes"),),
     "logs-gone": (Fault("logs-gone", "home", "preparing", 0),),
     "power-cut": (Fault("power-cut", "all", "probation", 20, how="journal"),),
 }
