@@ -117,8 +117,17 @@ class _Gate:
         self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
     ) -> web.StreamResponse:
         door = request.app.get(DOOR)
-        if door is not None:
-            door.has_asked(request.protocol)
+        if door is None:
+            return await self._answer(request, handler)
+        door.begins(request.protocol)
+        try:
+            return await self._answer(request, handler)
+        finally:
+            door.ends(request.protocol, trusted=bool(request.get("who")))
+
+    async def _answer(
+        self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+    ) -> web.StreamResponse:
         try:
             self._admission.host(request.headers)
             response = await handler(request)
@@ -146,7 +155,7 @@ class _Gate:
         self._metrics.refusals[refused.code] += 1
         who = request.get("who") or request.remote or "somebody"
         self._book.say(
-            f"refused {who}: {request.method} {request.path_qs[:200]}: {refused.code}: {refused.message}"
+            f"refused {who}: {request.method} {_shown(request)}: {refused.code}: {refused.message}"
         )
         headers: dict[str, str] = {}
         if refused.status == 401:
@@ -156,6 +165,12 @@ class _Gate:
         return web.Response(
             status=refused.status, body=refused.body(), content_type="application/json", headers=headers
         )
+
+
+def _shown(request: web.Request) -> str:
+    """What was asked for, without the values in its query: a browser's history and a script put tokens there."""
+    names = "&".join(f"{name}=…" for name in request.query)
+    return f"{request.path}{'?' if names else ''}{names}"[:200]
 
 
 def _look(

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from ..config import Logging
 from ..system.log_file import LogFile
+from ..system.secrets import without_secrets
 from .limits import Bucket
 
 __all__ = ["Book", "logger_into"]
@@ -44,7 +45,7 @@ class Book:
         self._write(text)
 
     def _write(self, text: str) -> None:
-        self._file.write(_stamped(_printable(" ".join(text.split()))))
+        self._file.write(_stamped(_printable(without_secrets(" ".join(text.split())))))
 
 
 def logger_into(book: Book) -> logging.Logger:
@@ -64,7 +65,8 @@ class _Scribe(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         problem = record.exc_info[1] if record.exc_info else None
         if problem is not None:
-            self._book.say(f"refused, as it is no request: {record.getMessage()}: {problem!r}")
+            # Its words quote what came, and that may be a header with a token.
+            self._book.say(f"refused, as it is no request: {record.getMessage()}: {type(problem).__name__}")
 
 
 def _about_lost(count: int, why: str) -> str:

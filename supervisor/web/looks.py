@@ -128,6 +128,7 @@ class Looks:
         door = request.app.get(DOOR)
         if door is not None:
             self._metrics.turned_away = door.turned_away
+            self._metrics.displaced = door.displaced
         text = self._metrics.render(status, _memory())
         return web.Response(body=text.encode(), headers={"Content-Type": CONTENT_TYPE})
 

@@ -59,6 +59,8 @@ class Metrics:
         """Listeners that were cut off."""
         self.turned_away = 0
         """Connections for which there was no room."""
+        self.displaced = 0
+        """Idle connections that were closed to make room for a newcomer."""
 
     def ticked(self, ticks: Iterable[Tick], leads: Iterable[Lead]) -> None:
         for tick in ticks:
@@ -123,6 +125,8 @@ class Metrics:
         )
         away = "Connections for which there was no room."
         page.add("http_turned_away_total", "counter", away, self.turned_away)
+        displaced = "Idle connections that were closed to make room for a newcomer."
+        page.add("http_displaced_total", "counter", displaced, self.displaced)
         page.add("http_memory_bytes", "gauge", "Resident memory of the web process.", memory)
         page.head("build_info", "gauge", "Always 1; which version this is.")
         page.line("build_info", 1, version=self._version)

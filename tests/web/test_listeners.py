@@ -93,14 +93,68 @@ def test_there_is_an_end_to_how_many_are_let_in_and_to_how_long_one_may_say_noth
         port = listening.sockets[0].getsockname()[1]
         come = [await asyncio.open_connection(HOST, port) for _ in range(8)]
         try:
-            # All of them are cut off: the last three at once, and the others after half a second of silence.
+            # All are cut off: the first three for the last three, the others after half a second of silence.
             ended = await asyncio.gather(*(_ended(reader) for reader, _ in come))
             assert ended == [True] * 8
-            assert door.turned_away == 3
+            assert (door.displaced, door.turned_away) == (3, 0)
             assert runner.server.connections == []
         finally:
             for _, writer in come:
                 writer.close()
+            listening.close()
+            await runner.cleanup()
+
+    asyncio.run(test())
+
+
+def test_who_is_answered_or_has_shown_a_token_makes_room_last() -> None:
+    async def test() -> None:
+        release, arrived = asyncio.Event(), asyncio.Queue[str]()
+
+        async def answer(request: web.Request) -> web.Response:
+            door.begins(request.protocol)
+            arrived.put_nowait(request.path)
+            if request.path == "/busy":
+                await release.wait()
+            door.ends(request.protocol, trusted=request.path == "/trusted")
+            return web.Response()
+
+        app = web.Application()
+        app.router.add_get("/{name}", answer)
+        runner = web.AppRunner(app)
+        await runner.setup()
+        assert runner.server is not None
+        door = Door(runner.server, most=4)
+        listening = await asyncio.get_running_loop().create_server(door, HOST, 0)
+        port = listening.sockets[0].getsockname()[1]
+        writers: list[asyncio.StreamWriter] = []
+
+        async def come(path: str = "") -> asyncio.StreamReader:
+            reader, writer = await asyncio.open_connection(HOST, port)
+            writers.append(writer)
+            if path:
+                writer.write(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+                assert await arrived.get() == path
+                if path != "/busy":
+                    await reader.readuntil(b"\r\n\r\n")
+            return reader
+
+        async with asyncio.timeout(WITHIN):
+            trusted, stranger = await come("/trusted"), await come("/stranger")
+            busy = [await come("/busy"), await come("/busy")]
+            busy.append(await come("/busy"))
+            assert await _ended(stranger)
+            assert not trusted.at_eof()
+            busy.append(await come("/busy"))
+            assert await _ended(trusted)
+            assert await _ended(await come())
+            assert (door.displaced, door.turned_away) == (2, 1)
+            release.set()
+            for reader in busy:
+                assert b"200" in await reader.readuntil(b"\r\n\r\n")
+            for writer in writers:
+                writer.close()
+            await asyncio.gather(*(writer.wait_closed() for writer in writers), return_exceptions=True)
             listening.close()
             await runner.cleanup()
 

@@ -179,3 +179,47 @@ def test_a_token_that_is_removed_is_worth_nothing_at_once(served: Served) -> Non
     assert served.ask("GET", "/api/me", role="short").json["name"] == "short"
     assert served.live.run("token", "remove", "short").code == 0
     refused(served, served.ask("GET", "/api/me", role="short"), 401, "bad-token")
+
+
+def test_no_token_reaches_a_log_in_whatever_way_it_comes(served: Served) -> None:
+    secret = served.tokens["operator"]
+    encoded = secret.replace("_", "%5F", 1)
+    for path in (
+        f"/api/status?token={secret}",
+        f"/api/status?{secret}=1",
+        f"/api/status?token={encoded}",
+        f"/nowhere/{secret}",
+        f"/nowhere/{encoded}",
+        f"/api/ticks?limit={secret}",
+    ):
+        assert served.ask("GET", path, Referer=f"{served.url}/?token={secret}").status >= 400
+    for headers in ({"Authorization": secret}, {"Host": secret}, {"Authorization": f"Basic {secret}"}):
+        assert served.ask("GET", "/api/status", None, "", **headers).status >= 400
+    for wire in (
+        f"GET /?token={secret} HTTP/9.9\r\n\r\n",
+        f"{secret}\r\n\r\n",
+        f"GET / HTTP/1.1\r\nAuthorization Bearer {secret}\r\n\r\n",
+        f"GET / HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {secret}\x00\r\n\r\n",
+        f"GET /{'x' * 9000}{secret} HTTP/1.1\r\n\r\n",
+        f"POST /api/pause HTTP/1.1\r\nHost: x\r\nContent-Length: {secret}\r\n\r\n",
+    ):
+        with socket.create_connection((HOST, served.port)) as connection:
+            connection.sendall(wire.encode())
+            assert b" 400 " in connection.recv(100)
+    assert served.ask("POST", "/api/pause", f'{{"{secret}": 1}}'.encode()).status == 400
+    served.notes("the body is no pause")
+    logs = "".join(path.read_text() for path in (served.live.home / "logs").iterdir())
+    assert "refused" in logs
+    for part in (secret, encoded, secret.partition("_")[2][:12]):
+        assert part not in logs
+
+
+def test_idle_connections_keep_no_operator_out(apart: Served) -> None:
+    apart.up(apart.code("v1"))
+    crowd = [socket.create_connection((HOST, apart.port)) for _ in range(600)]
+    try:
+        assert apart.do("pause")["paused"]
+        assert apart.get("/api/status")["paused"]
+    finally:
+        for one in crowd:
+            one.close()
