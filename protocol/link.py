@@ -18,6 +18,7 @@ from .window import WindowSpec
 from .wire import Codec
 
 __all__ = [
+    "EXIT_GRACE",
     "OWN_COMMANDS",
     "Answered",
     "CancelYield",
@@ -56,6 +57,9 @@ __all__ = [
 ]
 
 LINK_LIMIT = 8 * 1024 * 1024
+
+EXIT_GRACE = 2_000_000_000
+"""How long a worker's process may take to exit after its last word (a `Failed`, or a `Report` that is `done`), ns."""
 
 OWN_COMMANDS = ("pause", "resume", "halt", "settings")
 """The names in a `Run` that a worker carries out itself; any other is for the bot's own code."""
@@ -183,6 +187,8 @@ class Report(msgspec.Struct, frozen=True, tag="report"):
     """and how long `on_start` took, ns."""
     descriptors: DescriptorsLeft | None = None
     """When it leads. None from a release that cannot say it."""
+    done: bool = False
+    """It has left, its last handler has run, and its process exits within `EXIT_GRACE`."""
 
 
 class Rehearsed(msgspec.Struct, frozen=True, tag="rehearsed"):

@@ -346,6 +346,7 @@ class Bot:
             return
         if isinstance(message, Failed):
             message = msgspec.structs.replace(message, reason=_in_one_line(message.reason))
+        led = member.leads
         member.take(message, self._outside.wall())
         match message:
             case Report():
@@ -368,21 +369,39 @@ class Bot:
             driver.heard(worker, message)
         if isinstance(message, Report | Ready):
             self.standby.look()
+        if member.done:
+            self.crew.expect_exit(member)
+        if led and isinstance(message, Failed):
+            self._leader_failed(member)
         self.waiting.stir()
+
+    def _leader_failed(self, member: Member) -> None:
+        """The leader has dropped the lease and is about to exit: the bot goes on before its process has ended."""
+        if not self.stopping:
+            self._leader_died(member)
+        if member.worker == self.leader:
+            self.leader = ""
+            self._lost = member
+        for driver in list(self.drivers):
+            driver.exited(member.worker, member.failed.reason if member.failed is not None else "")
+        self._look_for_leader()
 
     def _ended(self, member: Member) -> None:
         reason = member.ended.reason if member.ended else ""
         self.outages.explained(member)
         self.standby.ended(member)
-        if member.report is not None and member.report.role == "leading" and not self.stopping:
+        if member.failed_as == "leading":
+            pass  # that was dealt with when it failed
+        elif member.report is not None and member.report.role == "leading" and not self.stopping:
             self._leader_died(member)
         elif member.worker == self.leader:
             self._revival.left()
         if member.worker == self.leader:
             self.leader = ""
             self._lost = member
-        for driver in list(self.drivers):
-            driver.exited(member.worker, reason)
+        if member.failed_as != "leading":
+            for driver in list(self.drivers):
+                driver.exited(member.worker, reason)
         self._look_for_leader()
         self.waiting.stir()
 
@@ -411,7 +430,10 @@ class Bot:
         if self.leader or self.drivers or self.starting or lost is None or self._revival.busy:
             return
         self._lost = None
-        reason = f"worker {lost.worker} ended: {lost.ended.reason if lost.ended else ''}"
+        if lost.failed is not None:
+            reason = f"worker {lost.worker} failed: {lost.failed.reason}"
+        else:
+            reason = f"worker {lost.worker} ended: {lost.ended.reason if lost.ended else ''}"
         if self.stopping:
             self._revival.give_up(self.stopping)
             return

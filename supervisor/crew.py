@@ -16,7 +16,7 @@ from typing import Protocol
 
 from ..protocol.assignment import Assignment
 from ..protocol.events import WorkerExited, WorkerStarted
-from ..protocol.link import ExpectFollower, Follow, Hello, Retire, Stop, SupervisorMessage
+from ..protocol.link import EXIT_GRACE, ExpectFollower, Follow, Hello, Retire, Stop, SupervisorMessage
 from .alarms import Alarms
 from .config import Config
 from .courtesy import Courtesy
@@ -35,6 +35,8 @@ _REPEAT = 500_000_000
 _LEAVE_WITHIN = 5_000_000_000
 """What `on_retire` has; a worker that is dismissed and still there after it is killed."""
 _LAST_WORD = 100_000_000
+_EXIT_WITHIN = EXIT_GRACE + 1_000_000_000
+"""A worker ends its own process within `EXIT_GRACE` of its last word; where it cannot, it is killed after this."""
 
 
 class Line(Protocol):
@@ -74,6 +76,7 @@ class Crew:
         self._courtesies: dict[str, Courtesy] = {}
         self._killed: dict[str, str] = {}
         self._alarms: dict[str, Alarms] = {}
+        self._exits: dict[str, Alarms] = {}
 
     def start(
         self, worker: str, release: Release, config: Config, leader: str = "", deployment: int = 0
@@ -178,16 +181,31 @@ class Crew:
         elif member.leaving and member.role == "following":
             self.send(member.worker, Retire())
 
+    def expect_exit(self, member: Member) -> None:
+        """A worker has said its last word. Its process ends soon, by itself or killed."""
+        if member.worker in self._exits or not member.alive:
+            return
+        reason = member.leaving or "it had left"
+        alarms = Alarms(
+            self._outside.scheduler,
+            {"exit": _EXIT_WITHIN},
+            lambda _: self.kill(member.worker, f"{reason}, and its process did not exit"),
+        )
+        self._exits[member.worker] = alarms
+        alarms.arm("exit")
+
     def kill(self, worker: str, reason: str) -> None:
-        """End the worker's process now; `reason` is why it will have ended."""
+        """End the worker's process now; `reason` is why it will have ended, unless it has said why itself."""
         child = self._children.get(worker)
         if child is not None:
-            self._killed.setdefault(worker, reason)
+            member = self._roster.get(worker)
+            if member is None or member.failed is None:
+                self._killed.setdefault(worker, reason)
             child.signal(signal.SIGKILL)
 
     def let_go(self) -> None:
         """Stop watching all of them; they run on."""
-        for alarms in self._alarms.values():
+        for alarms in (*self._alarms.values(), *self._exits.values()):
             alarms.close()
         for child in self._children.values():
             child.let_go()
@@ -248,9 +266,10 @@ class Crew:
     def _gone(self, member: Member, code: int | None) -> None:
         worker = member.worker
         self._line().drain()
-        alarms = self._alarms.pop(worker, None)
-        if alarms is not None:
-            alarms.close()
+        for pending in (self._alarms, self._exits):
+            alarms = pending.pop(worker, None)
+            if alarms is not None:
+                alarms.close()
         self._line().forget(worker)
         self._courtesies.pop(worker, None)
         reason = self._reason(member, code)

@@ -58,10 +58,11 @@ class Outages:
             self._begin(Outage(self._newest + 1, since, worker=worker, release=release, cause=cause))
 
     def lost(self, leader: Member) -> None:
-        """The leader's process has ended, and nobody had asked for that."""
-        ended = leader.ended
-        since = ended.at if ended is not None else self._news.now()
-        cause = ended.reason if ended is not None else ""
+        """The leader has failed, or its process has ended, and that was not asked for."""
+        ended, failed = leader.ended, leader.failed
+        # Since when no tick can run: its process may take a while to exit.
+        since = leader.failed_at or (ended.at if ended is not None else self._news.now())
+        cause = failed.reason if failed is not None else ended.reason if ended is not None else ""
         doubts = tuple(Doubt(one.id, one.name, one.at) for one in leader.decisions.values())
         current = self._known.get(self._current)
         if current is None:

@@ -62,6 +62,10 @@ class Member:
         self.handed: Handed | None = None
         self.recovered: Recovered | None = None
         self.failed: Failed | None = None
+        """What it said first of why it fails: its process is about to exit."""
+        self.failed_at = 0
+        self.failed_as = ""
+        """Its role until then."""
         self.decisions: dict[str, DecisionOpened] = {}
         self.windows: tuple[Window, ...] = ()
         self.late_max = 0
@@ -82,6 +86,9 @@ class Member:
         """As it last said, `joining` until it has said anything, `gone` when its process has ended."""
         if self.ended is not None:
             return "gone"
+        if self.failed is not None:
+            # It has dropped the lease, and applies no frame any more.
+            return "retired"
         return self.report.role if self.report is not None else "joining"
 
     @property
@@ -100,6 +107,11 @@ class Member:
         if self.ended.code is None:
             return self.failed is not None
         return bool(self.ended.code) or not self.asked_to_end
+
+    @property
+    def done(self) -> bool:
+        """Its last handler has run, and its process has only to exit."""
+        return self.failed is not None or (self.report is not None and self.report.done)
 
     @property
     def open_decision(self) -> str:
@@ -143,7 +155,8 @@ class Member:
                 self.recovered = message
             case Handed():
                 self.handed = message
-            case Failed():
+            case Failed() if self.failed is None:
+                self.failed_as, self.failed_at = self.role, at
                 self.failed = message
             case DecisionOpened():
                 self.decisions[message.id] = message

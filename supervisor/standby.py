@@ -119,7 +119,8 @@ class Standby:
         self._ours.discard(member.worker)
         self._asked.pop(member.worker, None)
         loaded = self._loaded_at.pop(member.worker, 0)
-        led = member.report is not None and member.report.role == "leading"
+        reported = member.report is not None and member.report.role == "leading"
+        led = reported or member.failed_as == "leading"
         leader = self._leader()
         if led or member.leaving or self._closed or leader is None or leader.release != member.release:
             # It led and that is told of elsewhere, it was not needed, or it could not read what other code writes.

@@ -12,6 +12,7 @@ import msgspec
 
 from ..protocol.frame import Item
 from ..protocol.link import LINK_LIMIT, Answered, Run, worker_codec
+from ..protocol.text import clean
 from .culprit import NOT_ENCODABLE
 from .inbox import command_key
 from .io.output import report_exception
@@ -66,7 +67,7 @@ class Answers:
     def refuse(self, item: Item, problem: BaseException, said: str) -> None:
         """The command's handler raised: that is the operator's to know, and ends nothing."""
         report_exception(problem)
-        self._say(Answered(item.key.removeprefix(command_key("")), self._seq, None, said))
+        self._say(Answered(item.key.removeprefix(command_key("")), self._seq, None, clean(said)))
 
     def turn_away(self, item: Item, refused: Refused) -> None:
         """The command does not fit, and no code of the bot's has seen it."""

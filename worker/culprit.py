@@ -11,9 +11,19 @@ from typing import Any, cast
 
 from ..protocol.wire import NOT_ENCODABLE
 
-__all__ = ["NOT_ENCODABLE", "find_culprit"]
+__all__ = ["NOT_ENCODABLE", "find_culprit", "reason_of"]
 
 _DEEPEST = 50
+
+
+def reason_of(problem: BaseException) -> str:
+    """An exception as its type and text."""
+    try:
+        text = str(problem)
+    except Exception:
+        # The exception's class may be the bot's own, and at fault too.
+        text = ""
+    return f"{type(problem).__name__}: {text}" if text else type(problem).__name__
 
 
 def find_culprit(

@@ -92,7 +92,7 @@ class Driver:
             value = step.call()
             if value is not None and inspect.isawaitable(value):
                 return value
-        except (Exception, SystemExit, asyncio.CancelledError) as problem:
+        except BaseException as problem:
             self._raised(step, problem)
         else:
             self._engine.done(step, value)
@@ -109,7 +109,7 @@ class Driver:
                 returned = await self._starting
             else:
                 returned = await value
-        except (Exception, SystemExit, asyncio.CancelledError) as problem:
+        except BaseException as problem:
             self._raised(step, problem)
         else:
             self._engine.done(step, returned)
@@ -126,6 +126,9 @@ class Driver:
             if task is not None and task.cancelling():
                 raise problem
         self._engine.raised(step, problem)
+        if isinstance(problem, GeneratorExit) and self._engine.left is None:
+            # This coroutine is being closed, and may await nothing more.
+            raise problem
 
     # --- sleeping, and being woken ----------------------------------------------------------------------------------
 

@@ -22,6 +22,7 @@ from ..protocol.errors import NeverblinkError
 from ..protocol.frame import Cause
 from ..protocol.seat import Seat
 from ..protocol.seat_terms import Role, SeatCommand, SeatEvent
+from ..protocol.text import clean
 from .following import Following
 from .inbox import Inbox
 from .io.output import report, report_exception
@@ -181,14 +182,23 @@ class Engine:
 
     def fail(self, phase: str, reason: str, problem: BaseException | None = None) -> None:
         """This worker cannot go on: say so, and leave."""
-        trace = "".join(traceback.format_exception(problem)) if problem is not None else ""
+        if self.left is not None:
+            # The first reason is the reason.
+            return
+        reason = clean(reason)
+        trace = clean("".join(traceback.format_exception(problem))) if problem is not None else ""
         if problem is not None:
             report_exception(problem)
         else:
             report(reason)
         # Before the lease is dropped: whoever takes it is heard of soon, and the reason should be there by then.
         self._outside.tell(link.Failed(phase, reason, trace))
+        if self.leading.turns.open:
+            # It may be in the middle of a turn, and end later: then it has no frame.
+            self.leading.abandon()
         self.feed(seat.Fell(reason))
+        # A bot that fails in its `on_stop` has retired before, and its seat answers to nothing any more.
+        self._leave_now(seat.Leave("fail", reason))
 
     # --- what the bot has to do -------------------------------------------------------------------------------------
 
@@ -221,6 +231,9 @@ class Engine:
             except NeverblinkError as problem:
                 self.fail("state", problem.message)
                 continue
+            except Exception as problem:
+                self.fail("state", describe(problem), problem)
+                continue
             self._running = step
             return step
         return None
@@ -238,6 +251,9 @@ class Engine:
     def done(self, step: Step, value: Any = None) -> None:
         """The step was carried out, and this is what it returned."""
         self._running = None
+        if self.left is not None:
+            # It failed meanwhile, and the lease is another's.
+            return
         if step.turn is not None:
             if self._descriptors.watchful:
                 self._descriptors.end_turn()
@@ -245,6 +261,10 @@ class Engine:
                 self.leading.finish(step.turn, value)
             except NeverblinkError as problem:
                 self.fail("state", problem.message)
+            except Exception as problem:
+                self.fail("state", f"{step.turn.title or step.name}: {describe(problem)}", problem)
+            if self.left is not None:
+                return
             if step.turn.kind != "stop":
                 if not self._resting:
                     self._resting = self._has_only_turns()
@@ -263,7 +283,7 @@ class Engine:
                 if self.seat.role is Role.FOLLOWING:
                     self._feed_all(self.following.loaded())
             case "on_retire" | "on_stop":
-                self._leave_now()
+                self._leave_now(self._leave)
             case _:
                 pass
 
@@ -274,15 +294,19 @@ class Engine:
     def raised(self, step: Step, problem: BaseException) -> None:
         """The step raised. A command's problem is the operator's; almost any other ends this worker."""
         self._running = None
+        if self.left is not None:
+            return
         said = describe(problem)
         turn = step.turn
         if turn is not None and self._descriptors.watchful:
             self._descriptors.end_turn()
-        if turn is not None and turn.kind == "command":
+        if turn is not None and turn.kind == "command" and not isinstance(problem, KeyboardInterrupt):
             try:
                 self.leading.refuse(turn, problem, said)
             except NeverblinkError as worse:
                 self.fail("state", worse.message)
+            except Exception as worse:
+                self.fail("state", f"{turn.title}: {describe(worse)}", worse)
             return
         if turn is not None:
             self.leading.abandon()
@@ -292,7 +316,7 @@ class Engine:
                 report_exception(problem)
             case "on_retire":
                 report_exception(problem)
-                self._leave_now()
+                self._leave_now(self._leave)
             case _:
                 kind = turn.kind if turn is not None else step.name.removeprefix("on_")
                 self.fail(kind, f"{step.name} raised {said}", problem)
@@ -524,7 +548,7 @@ class Engine:
 
     def _begin_leaving(self, command: seat.Leave) -> None:
         if command.how == "fail":
-            self.left = command
+            self._leave_now(command)
             return
         self._leave = command
         self._hooks.clear()
@@ -537,12 +561,16 @@ class Engine:
             turn = self.leading.turns.stop_turn(self.bot.call_stop)
             return Step("on_stop", turn.call, turn)
         if not self._started:
-            self._leave_now()
+            self._leave_now(leave)
             return None
         return Step("on_retire", self.bot.call_retire)
 
-    def _leave_now(self) -> None:
-        if self.left is None:
-            self.left = self._leave
-            self.leading.keeper.let_go()
-            self._outside.lease.drop()
+    def _leave_now(self, leave: seat.Leave | None) -> None:
+        """Nothing more is to be done: let go of everything at once, however long the process takes to exit."""
+        if self.left is not None or leave is None:
+            return
+        self.left = leave
+        self.leading.keeper.let_go()
+        self._outside.lease.drop()
+        self._outside.tell(self._tally.report(done=True))
+        self._outside.expect_exit(1 if leave.how == "fail" else 0)

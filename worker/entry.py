@@ -12,7 +12,7 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NoReturn, cast
@@ -21,6 +21,7 @@ from ..protocol.assignment import VARIABLE, Assignment, AssignmentError, decode_
 from ..protocol.changes import Schema
 from ..protocol.errors import NeverblinkError
 from ..protocol.link import Failed, Stop
+from ..protocol.text import clean
 from .driver import Driver
 from .io.output import capture_output, report, report_exception
 from .io.release_dir import describe, make_read_only
@@ -30,7 +31,7 @@ from .loop import Loop, runs_in_ours
 from .seating import Seating, alone, hello_of
 from .worker import BotError, Worker, WorkerBot
 
-__all__ = ["find", "run_alone", "run_assigned"]
+__all__ = ["find", "run_alone", "run_assigned", "run_found"]
 
 _LARGEST_ASSIGNMENT = 65536
 
@@ -49,17 +50,19 @@ def run_assigned(target: str) -> int:
     try:
         try:
             found = find(target)
-            seat = Seating(me, link, began=began, supervised=True, output=output)
-            if isinstance(found, type):
-                return _run_class(found, seat)
         except NeverblinkError as problem:
             return _give_up(me, link, problem.message, "")
         except BaseException as problem:
             # What it raised while it was imported: anything, SystemExit included.
             report_exception(problem)
-            said = f"importing {target.partition(':')[0]} failed: {describe(problem)}"
-            return _give_up(me, link, said, traceback.format_exc())
-        return _run_function(found, seat)
+            reason = f"importing {target.partition(':')[0]} failed: {describe(problem)}"
+            return _give_up(me, link, reason, traceback.format_exc())
+        seat = Seating(me, link, began=began, supervised=True, output=output)
+        try:
+            return run_found(found, seat)
+        except NeverblinkError as problem:
+            # What its class, or the arguments of its `join`, say cannot be run.
+            return _give_up(me, link, problem.message, "")
     finally:
         link.close()
 
@@ -95,6 +98,11 @@ def find(target: str) -> type[Worker[Any]] | Callable[[], Any]:
     )
 
 
+def run_found(found: type[Worker[Any]] | Callable[[], Any], seat: Seating) -> int:
+    """Run what `find` found until it has left; return the exit status. Raises what its declaration raises."""
+    return _run_class(found, seat) if isinstance(found, type) else _run_function(found, seat)
+
+
 # --- running --------------------------------------------------------------------------------------------------------
 
 
@@ -103,14 +111,24 @@ def _run_class(cls: type[Worker[Any]], seat: Seating) -> int:
     engine = seat.engine(bot)
     context = contextvars.copy_context()
 
+    running: asyncio.Task[Any] | None = None
+
     async def run() -> None:
+        nonlocal running
+        running = asyncio.current_task()
         driver = Driver(engine, seat.place, context)
         if not seat.supervised:
             _stop_on_signals(lambda: (engine.ordered(Stop()), seat.place.wake()))
         await driver.run()
 
     with asyncio.Runner(loop_factory=_new_loop if runs_in_ours() else None) as runner:
-        runner.run(run(), context=context)
+        try:
+            runner.run(run(), context=context)
+        except BaseException as problem:
+            if not seat.supervised:
+                raise
+            # Said here and not after the runner's own end, which waits for all of the bot's tasks.
+            engine.fail("run", _why_it_stopped(problem, running), problem)
     assert engine.left is not None
     return 1 if engine.left.how == "fail" else 0
 
@@ -121,24 +139,61 @@ def _run_function(function: Callable[[], Any], seat: Seating) -> int:
     try:
         returned = function()
         if inspect.iscoroutine(returned):
-            asyncio.run(returned)
-    except LoopFailed:
-        return 1
+            return _run_coroutine(function, returned, joining)
+        return _returned(function, joining)
     except BaseException as problem:
-        if joining.loop is not None:
-            joining.loop.raised(problem)
-            return 1
-        report_exception(problem)
-        said = f"{function.__qualname__} raised {describe(problem)}"
-        return _give_up(seat.me, seat.place, said, traceback.format_exc())
+        return _raised(function, problem, joining)
     finally:
         seating.reset(token)
+
+
+def _run_coroutine(function: Callable[[], Any], coroutine: Coroutine[Any, Any, Any], joining: Joining) -> int:
+    running: asyncio.Task[Any] | None = None
+
+    async def run() -> None:
+        nonlocal running
+        running = asyncio.current_task()
+        await coroutine
+
+    with asyncio.Runner() as runner:
+        try:
+            runner.run(run())
+        except BaseException as problem:
+            if running is not None and not running.done() and joining.loop is not None:
+                joining.loop.stopped_short(_why_it_stopped(problem, running))
+            return _raised(function, problem, joining)
+        return _returned(function, joining)
+
+
+def _returned(function: Callable[[], Any], joining: Joining) -> int:
+    """The function has returned: say so now, since what is left of its process may take a while to end."""
     if joining.loop is None:
-        said = (
+        reason = (
             f"{function.__qualname__} returned without having called join(): call it and loop over the ticks"
         )
-        return _give_up(seat.me, seat.place, said, "")
+        return _give_up(joining.seating.me, joining.seating.place, reason, "")
     return joining.loop.returned()
+
+
+def _raised(function: Callable[[], Any], problem: BaseException, joining: Joining) -> int:
+    if isinstance(problem, LoopFailed):
+        return 1
+    if joining.loop is not None:
+        return joining.loop.raised(problem)
+    report_exception(problem)
+    reason = f"{function.__qualname__} raised {describe(problem)}"
+    return _give_up(joining.seating.me, joining.seating.place, reason, traceback.format_exc())
+
+
+def _why_it_stopped(problem: BaseException, running: asyncio.Task[Any] | None) -> str:
+    """Why an event loop ended before the bot did, when no handler of the bot's has raised."""
+    match problem:
+        case KeyboardInterrupt():
+            return "it was interrupted (SIGINT, or a KeyboardInterrupt outside the bot's handlers)"
+        case RuntimeError() if running is not None and not running.done():
+            return "its event loop was stopped while the bot ran: do not call loop.stop()"
+        case _:
+            return f"{describe(problem)} was raised outside the bot's handlers while the bot ran"
 
 
 def _new_loop() -> Loop:
@@ -150,7 +205,8 @@ def _new_loop() -> Loop:
 def _give_up(me: Assignment, place: Any, reason: str, trace: str) -> int:
     """Tell the supervisor that there is no bot here, and leave."""
     place.tell(hello_of(me, Schema(0, ""), 0, ()))
-    place.tell(Failed("import", reason, trace))
+    place.tell(Failed("import", clean(reason), clean(trace)))
+    place.expect_exit(1)
     return _complain(reason)
 
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import traceback
 from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
 from typing import Any, Generic, TypeVar, overload
@@ -304,6 +305,10 @@ class Loop(Generic[S, L]):
             if not self._here.supervised:
                 for number in (signal.SIGINT, signal.SIGTERM):
                     asyncio.get_running_loop().add_signal_handler(number, self._interrupted)
+            task = asyncio.current_task()
+            if task is not None:
+                # A program that runs its own event loop is heard of here before that loop has ended all its tasks.
+                task.add_done_callback(self._ended)
         return self
 
     async def __anext__(self) -> Tick[S]:
@@ -324,21 +329,36 @@ class Loop(Generic[S, L]):
 
     # --- for whoever runs the function ------------------------------------------------------------------------------
 
-    def raised(self, problem: BaseException) -> None:
-        """The function that joined has raised."""
+    def raised(self, problem: BaseException) -> int:
+        """The function that joined has raised; return the exit status of its process."""
         step, self._step = self._step, None
-        if self._engine.left is None:
-            self._engine.raised(Step("the loop", _nothing, step.turn if step is not None else None), problem)
+        if self._engine.left is not None:
+            # It had nothing to do with the bot any more; `sys.exit()` is a usual way to end a program.
+            if not isinstance(problem, SystemExit):
+                traceback.print_exception(problem)
+                return 1
+            return 0 if not problem.code and not self._failed else 1
+        self._engine.raised(Step("the loop", _nothing, step.turn if step is not None else None), problem)
+        return 1
+
+    def stopped_short(self, reason: str) -> None:
+        """The event loop ended under the function that joined."""
+        self._step = None
+        self._engine.fail("loop", reason)
 
     def returned(self) -> int:
         """The function that joined has returned; return the exit status of its process."""
         self._end_turn()
         if self._engine.left is None:
             self._engine.fail("loop", "its function returned before the loop had ended: let the loop run out")
-        left = self._engine.left
-        return 1 if left is None or left.how == "fail" else 0
+        return 1 if self._failed else 0
 
     # --- parts ------------------------------------------------------------------------------------------------------
+
+    @property
+    def _failed(self) -> bool:
+        left = self._engine.left
+        return left is None or left.how == "fail"
 
     @property
     def _session(self) -> Session:
@@ -368,6 +388,20 @@ class Loop(Generic[S, L]):
         if left is not None and left.how == "fail":
             raise LoopFailed(left.reason)
 
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        """The task that iterated has ended."""
+        if self._here.supervised and self._engine.left is None:
+            problem = asyncio.CancelledError() if task.cancelled() else task.exception()
+            if problem is not None:
+                self.raised(problem)
+            else:
+                # By then a program that ends has cancelled its other tasks.
+                task.get_loop().call_soon(self._end_with_program, task.get_loop())
+
+    def _end_with_program(self, loop: asyncio.AbstractEventLoop) -> None:
+        if self._engine.left is None and not any(map(_goes_on, asyncio.all_tasks(loop))):
+            self.returned()
+
     def _noted(self, *_: object) -> None:
         """A signal, perhaps in the middle of the engine's own work: it is only noted here."""
         self._stop_asked = True
@@ -387,3 +421,9 @@ class Loop(Generic[S, L]):
 
 def _nothing() -> None:
     """Nobody is asleep here."""
+
+
+def _goes_on(task: asyncio.Task[Any]) -> bool:
+    """Whether a task is neither cancelled nor part of how asyncio ends a loop."""
+    name: str = getattr(task.get_coro(), "__qualname__", "")
+    return not task.cancelling() and not name.startswith("BaseEventLoop.shutdown_")

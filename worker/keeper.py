@@ -99,6 +99,9 @@ class Keeper:
     def append(self, kind: RecordKind, payload: bytes) -> Position:
         """Append one record, where that can be done; return where it ends, `NOWHERE` when it is in no segment."""
         position = NOWHERE
+        if not self._leads:
+            # What a failed worker's handlers still do, once the lease is another's, is in no journal.
+            return position
         if self.failing is None and self._mono() >= self._look_at:
             self._look()
         if self._new is not None:

@@ -23,6 +23,7 @@ from ..protocol.assignment import Assignment
 from ..protocol.endpoint import endpoint
 from ..protocol.errors import NeverblinkError
 from ..protocol.link import (
+    EXIT_GRACE,
     LINK_LIMIT,
     Rejected,
     WorkerMessage,
@@ -41,6 +42,7 @@ from .journal_file import JournalFile
 from .lease import Lease
 from .place import Listener
 from .proof import SupervisorConnection, close_by, keys_of, knock, public_of
+from .runtime.exit_deadline import ExitDeadline
 from .waker import Reactor, Waker
 
 __all__ = ["SUPERVISOR", "Link"]
@@ -94,6 +96,7 @@ class Link:
         self._listener: Listener | None = None
         self._reactor: Reactor | None = None
         self._stir: Callable[[], None] = _nothing
+        self._deadline = ExitDeadline(EXIT_GRACE, self._remove_socket)
 
     # --- as the engine's `Outside` ----------------------------------------------------------------------------------
 
@@ -127,6 +130,9 @@ class Link:
         self._watched[worker] = fd
         if self._reactor is not None:
             self._reactor.add_reader(fd, self._on_death)
+
+    def expect_exit(self, status: int) -> None:
+        self._deadline.arm(status)
 
     def collect_garbage(self) -> None:
         gc.collect()
@@ -189,9 +195,7 @@ class Link:
         self._reactor = None
         self._waker.close()
         self._context.term()
-        # ZeroMQ leaves the file there.
-        for name in (f"{self._me.worker}.sock", f"{self._me.worker}.hidden.sock"):
-            Path(self._me.run, name).unlink(missing_ok=True)
+        self._remove_socket()
         self._reserve.close()
         if self._directory >= 0:
             os.close(self._directory)
@@ -203,6 +207,11 @@ class Link:
                 self._mark.close()
 
     # --- sockets ----------------------------------------------------------------------------------------------------
+
+    def _remove_socket(self) -> None:
+        # ZeroMQ leaves the file there.
+        for name in (f"{self._me.worker}.sock", f"{self._me.worker}.hidden.sock"):
+            Path(self._me.run, name).unlink(missing_ok=True)
 
     def _channel(self, kind: int, largest: int, identity: str) -> Channel:
         return Channel(self._context, kind, identity.encode(), largest)

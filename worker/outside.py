@@ -68,6 +68,10 @@ class Outside(Protocol):
         """Have the engine looked after soon; callable from any thread and from a signal handler."""
         ...
 
+    def expect_exit(self, status: int) -> None:
+        """This worker has left. Its process exits by itself, with `status`; or is made to, after `EXIT_GRACE`."""
+        ...
+
     def collect_garbage(self) -> None:
         """The state was loaded: a good moment to tidy up the heap."""
         ...

@@ -70,8 +70,8 @@ class Tally:
             frame.epoch, self._order, self._cause, frame.seq, late, self._blackout, missed, self._in_doubt
         )
 
-    def report(self) -> Report:
-        """Where this worker stands now."""
+    def report(self, *, done: bool = False) -> Report:
+        """Where this worker stands now. `done`: nothing of it is to come but the end of its process."""
         seat, replica = self._seat, self._replica
         inbox = replica.inbox
         late_max, self._late_max = self._late_max, 0
@@ -102,4 +102,5 @@ class Tally:
             imported=ready.imported if ready is not None else 0,
             prepared=ready.started if ready is not None else 0,
             descriptors=self._descriptors(),
+            done=done,
         )

@@ -1,0 +1,98 @@
+"""A worker whose process does not exit by itself: the bot goes on at once, and the end comes within a bound."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from neverblink.protocol.link import EXIT_GRACE
+
+from .bots import bot, loop
+from .live import Live
+
+BOUND = EXIT_GRACE / 1e9 + 1
+"""Seconds within which the process of a worker has ended after its last word, by itself or killed."""
+
+THREAD = """
+    async def on_start(self):
+        import threading
+        threading.Thread(target=time.sleep, args=(3600,)).start()
+
+    def on_tick(self, tick):
+        self.state.ticks += 1
+        say(f"tick {tick.seq}")
+        if os.path.exists("FAIL"):
+            os.unlink("FAIL")
+            raise RuntimeError("boom")
+
+    def on_stop(self):
+        say("stopped")
+    """
+TASK = """
+    async def stubborn():
+        while True:
+            try:
+                await asyncio.sleep(3600)
+            except asyncio.CancelledError:
+                pass
+
+
+    async def main():
+        loop = join(Book, tick="10ms")
+        task = asyncio.create_task(stubborn())
+        async for tick in loop:
+            tick.state.ticks += 1
+            say(f"tick {tick.seq}")
+            for command in tick.commands:
+                tick.answers[command.key] = {"pid": os.getpid(), "ticks": tick.state.ticks}
+            if os.path.exists("FAIL"):
+                os.unlink("FAIL")
+                raise RuntimeError("boom")
+    """
+
+
+@pytest.mark.parametrize("shape", ["class", "async for"])
+def test_a_leader_that_fails_is_succeeded_before_its_process_has_ended(live: Live, shape: str) -> None:
+    fail = live.tmp / "fail"
+    source = bot(THREAD) if shape == "class" else loop(TASK)
+    code = source.replace("FAIL", str(fail))
+    live.up(live.code("v0", code, target="Bot" if shape == "class" else "main"))
+    fail.touch()
+    exited = live.event(type="worker-exited", worker="w1")
+    leads = live.event(type="leader", worker="w2")
+    assert leads["at"] < exited["at"]
+    # The first reason stays the reason, and the outage is timed from the failure.
+    assert exited["reason"].endswith("raised RuntimeError: boom")
+    began = live.event(type="outage")["outage"]
+    assert began["cause"] == exited["reason"]
+    assert exited["at"] - began["since"] >= EXIT_GRACE / 2
+    assert exited["at"] - began["since"] < EXIT_GRACE + 3_000_000_000
+    live.ticks_on()
+    before = time.monotonic()
+    live.down()
+    assert time.monotonic() - before < BOUND + 5
+    assert live.audit()["doubled"] == 0
+
+
+def test_a_worker_that_cannot_end_itself_is_killed_and_its_reason_stays_the_first(live: Live) -> None:
+    # The exit hook of a thread that holds the interpreter's lock: nothing in the process runs any more.
+    holds = bot(
+        """
+        def on_tick(self, tick):
+            self.state.ticks += 1
+            say(f"tick {tick.seq}")
+            if os.path.exists("FAIL"):
+                os.unlink("FAIL")
+                import atexit, ctypes
+                atexit.register(ctypes.PyDLL(None).sleep, 3600)
+                raise RuntimeError("boom")
+        """
+    )
+    fail = live.tmp / "fail"
+    live.up(live.code("v0", holds.replace("FAIL", str(fail))))
+    fail.touch()
+    exited = live.event(type="worker-exited", worker="w1")
+    assert exited["code"] == -9
+    assert exited["reason"] == "on_tick raised RuntimeError: boom"
+    live.down()

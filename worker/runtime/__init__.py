@@ -1,0 +1,1 @@
+"""How a worker's process begins and ends."""
