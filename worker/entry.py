@@ -160,7 +160,7 @@ def _run_coroutine(function: Callable[[], Any], coroutine: Coroutine[Any, Any, A
             runner.run(run())
         except BaseException as problem:
             if running is not None and not running.done() and joining.loop is not None:
-                joining.loop.stopped_short(_why_it_stopped(problem, running))
+                return joining.loop.raised(problem, stopped=_why_it_stopped(problem, running))
             return _raised(function, problem, joining)
         return _returned(function, joining)
 

@@ -329,8 +329,11 @@ class Loop(Generic[S, L]):
 
     # --- for whoever runs the function ------------------------------------------------------------------------------
 
-    def raised(self, problem: BaseException) -> int:
-        """The function that joined has raised; return the exit status of its process."""
+    def raised(self, problem: BaseException, stopped: str = "") -> int:
+        """The function that joined has raised; return the exit status of its process.
+
+        `stopped`: it has not, but its event loop has ended under it, and why.
+        """
         step, self._step = self._step, None
         if self._engine.left is not None:
             # It had nothing to do with the bot any more; `sys.exit()` is a usual way to end a program.
@@ -338,13 +341,11 @@ class Loop(Generic[S, L]):
                 traceback.print_exception(problem)
                 return 1
             return 0 if not problem.code and not self._failed else 1
+        if stopped:
+            self._engine.fail("loop", stopped)
+            return 1
         self._engine.raised(Step("the loop", _nothing, step.turn if step is not None else None), problem)
         return 1
-
-    def stopped_short(self, reason: str) -> None:
-        """The event loop ended under the function that joined."""
-        self._step = None
-        self._engine.fail("loop", reason)
 
     def returned(self) -> int:
         """The function that joined has returned; return the exit status of its process."""

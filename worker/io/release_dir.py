@@ -14,6 +14,8 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from ..culprit import reason_of
+
 __all__ = ["DATA", "data_directory", "describe", "make_read_only"]
 
 DATA = "NEVERBLINK_DATA"
@@ -70,7 +72,7 @@ def make_read_only(directory: Path) -> str:
 
 def describe(problem: BaseException) -> str:
     """An exception as one line, with the mend when it comes of writing into a release."""
-    text = f"{type(problem).__name__}: {problem}" if str(problem) else type(problem).__name__
+    text = reason_of(problem)
     seen: BaseException | None = problem
     while seen is not None:
         if _writes_into_release(seen):
