@@ -256,6 +256,7 @@ class Crew:
 
     def _exited(self, member: Member, code: int | None) -> None:
         self._children.pop(member.worker, None)
+        self._outside.end_group(member.worker, member.pid, member.started)
         self._line().drain()
         if (code is None or code > 0 or _unasked(member, code)) and member.failed is None:
             alarms = Alarms(self._outside.scheduler, {"word": _LAST_WORD}, lambda _: self._gone(member, code))

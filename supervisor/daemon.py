@@ -64,6 +64,7 @@ from .store.orphans import end_orphans, refuse_beside_orphans
 from .switchboard import SOCKET, Switchboard
 from .system.background_writer import in_background
 from .system.descriptors import raise_limit
+from .system.process_group import ProcessGroups, mark_of
 from .telling.teller import Teller
 from .web.keeper import Keeper
 
@@ -165,7 +166,8 @@ class _Daemon:
         def watch(pid: int, started: int, on_exit: Callable[[None], None]) -> Child:
             return Adopted(pid, started, on_exit, loop)
 
-        outside = Outside(time.time_ns, time.monotonic_ns, loop, start, watch)
+        self._groups = ProcessGroups(log.say)
+        outside = Outside(time.time_ns, time.monotonic_ns, loop, start, watch, end_group=self._groups.end)
         self._keyring: Keyring | None = None
         self._gate: Gate | None = None
         self._switchboard: Switchboard | None = None
@@ -254,6 +256,7 @@ class _Daemon:
             await self._teller.close()
             # Waits for what is on its way out, as long as the sockets linger.
             await asyncio.to_thread(context.term)
+            await self._groups.close()
             if not self._bot.roster.alive():
                 arrival.sweep(self._home.run)
 
@@ -297,6 +300,8 @@ class _Daemon:
         await asyncio.to_thread(self._releases.sweep)
         self._news.subscribe(self._archive.note)
         for one in (one for one in known if one.worker not in alive):
+            mark = mark_of(one.worker, str(self._home.run))
+            self._groups.end(one.worker, one.pid, one.started, mark)
             self._news.tell(
                 WorkerExited(
                     bot=self._news.bot,

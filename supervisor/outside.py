@@ -49,7 +49,8 @@ class Outside(msgspec.Struct, frozen=True):
     """`wall` and `mono` tell ns. `spawn` starts a worker and calls back with its exit status, negative for a signal.
 
     `adopt(pid, started, on_exit)` watches one that runs already, and calls back when it has ended (how, is not known);
-    it raises ProcessLookupError when that very process does not run. `doing` tells what the process with a pid is
+    it raises ProcessLookupError when that very process does not run. `end_group(worker, pid, started)` ends what a
+    worker that has ended left behind. `doing` tells what the process with a pid is
     doing.
     """
 
@@ -59,3 +60,4 @@ class Outside(msgspec.Struct, frozen=True):
     spawn: Callable[[Launch, Callable[[int], None]], Child]
     adopt: Callable[[int, int, Callable[[None], None]], Child]
     doing: Callable[[int], Doing | None] = doing
+    end_group: Callable[[str, int, int], None] = lambda worker, pid, started: None

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import msgspec
 
-from ..protocol.assignment import VARIABLE, encode_assignment
+from ..protocol.assignment import VARIABLE, Assignment, encode_assignment
 from ..protocol.errors import NeverblinkError
 from ..protocol.keys import Keys
 from ..protocol.logline import decode_line
@@ -25,6 +25,7 @@ from .notify import VARIABLES
 from .outside import Launch
 from .process import Process
 from .system.log_file import open_for_child
+from .system.process_group import MARK, mark_of
 from .workers.env_file import EnvFileError, worker_environment
 
 __all__ = ["SpawnError", "last_line", "spawn", "why_it_ended"]
@@ -67,7 +68,9 @@ def spawn(
             child = subprocess.Popen(
                 [python, "-m", "neverblink.worker", launch.target],
                 cwd=directory,
-                env=_environment(worker_environment(environment, launch.env_file, launch.data), readable),
+                env=_environment(
+                    worker_environment(environment, launch.env_file, launch.data), readable, launch.assignment
+                ),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -112,10 +115,11 @@ def last_line(log: Path) -> str:
     return (said.text if said is not None else last)[:500]
 
 
-def _environment(ours: Mapping[str, str], assignment: int) -> dict[str, str]:
+def _environment(ours: Mapping[str, str], pipe: int, assignment: Assignment) -> dict[str, str]:
     # With PYTHONSAFEPATH set, -m would leave the release's directory out of sys.path, and nothing would be found.
     theirs = {name: value for name, value in ours.items() if name not in {"PYTHONSAFEPATH", *VARIABLES}}
-    return {**theirs, VARIABLE: str(assignment), "PYTHONUNBUFFERED": "1"}
+    mark = mark_of(assignment.worker, assignment.run)
+    return {**theirs, VARIABLE: str(pipe), MARK: mark, "PYTHONUNBUFFERED": "1"}
 
 
 def _interpreter(python: str, environment: Mapping[str, str]) -> str:

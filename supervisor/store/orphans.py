@@ -21,6 +21,7 @@ from ..home import Home
 from ..process import alive, started_at
 from ..system.open_files import holders_of_removed, holds_any, lockers, where_is
 from ..system.presence import marked
+from ..system.process_group import end_group
 
 __all__ = ["HomeOrphaned", "Orphan", "end_orphans", "files_of", "orphans", "refuse_beside_orphans"]
 
@@ -118,7 +119,7 @@ def refuse_beside_orphans(home: Home, *, rescue: bool = False) -> list[Orphan]:
 
 
 def end_orphans(found: list[Orphan]) -> None:
-    """Kill them, and wait until the kernel says that they have ended."""
+    """Kill them and what they started, and wait until the kernel says that they have ended."""
     for one in found:
         with suppress(ProcessLookupError):
             process = os.pidfd_open(one.pid)
@@ -128,6 +129,7 @@ def end_orphans(found: list[Orphan]) -> None:
                     select.select([process], [], [])
             finally:
                 os.close(process)
+        end_group(one.pid, one.started)
 
 
 def files_of(home: Home) -> list[Path]:

@@ -1,0 +1,119 @@
+"""Ends what a worker started and left behind: the processes of its group.
+
+A worker leads a session and a process group of its own, and what it starts (a subprocess, a pool) is in it, unless it
+asked for a session of its own. When the worker has ended, in whatever way, the rest of the group gets SIGTERM, and
+SIGKILL a moment later.
+
+A number must not be trusted twice. While any process is in a group, the kernel gives the group's number to no new
+process, so a group that was the worker's stays the worker's for as long as the same member is seen in it. A process
+that has the worker's number and another start time is a stranger, and then nothing is ended. When no supervisor saw the
+worker's end, a member also has to carry the variable that the worker was started with.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+from ...protocol.lease import started_of
+from ...protocol.process_stat import field_of
+
+__all__ = ["GRACE", "MARK", "ProcessGroups", "end_group", "mark_of"]
+
+MARK = "NEVERBLINK_WORKER"
+"""The variable that says, to a process and to everything it starts, of which worker it is."""
+GRACE = 1.0
+"""Seconds between SIGTERM and SIGKILL."""
+_LOOK_EVERY = 0.05
+
+
+class ProcessGroups:
+    """Ends groups beside the loop. `say` is told of processes that had to be ended."""
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self._say = say
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def end(self, worker: str, pid: int, started: int, mark: str = "") -> None:
+        """The process `pid`, which was `worker`, has ended: end what is left of its group. See `end_group`."""
+        task = asyncio.get_running_loop().create_task(self._end(worker, pid, started, mark))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def close(self) -> None:
+        """Wait until all of them have ended."""
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+
+    async def _end(self, worker: str, pid: int, started: int, mark: str) -> None:
+        ended = await asyncio.to_thread(end_group, pid, started, mark)
+        if ended:
+            are = "a process" if ended == 1 else f"{ended} processes"
+            self._say(f"ended {are} that worker {worker} had started and left behind")
+
+
+def end_group(pid: int, started: int, mark: str = "") -> int:
+    """End the group that process `pid` led, which has ended; return how many processes were in it.
+
+    `started` is the start time of that process. With a `mark`, only when one of them carries it. Waits for `GRACE`
+    seconds at most.
+    """
+    known = first = _members(pid, started)
+    if not known or (mark and not any(_carries(one, mark) for one in known)):
+        return 0
+    _kill(pid, signal.SIGTERM)
+    until = time.monotonic() + GRACE
+    while time.monotonic() < until:
+        time.sleep(_LOOK_EVERY)
+        left = _members(pid, started)
+        if not left or not left.items() & known.items():
+            return len(first)
+        known = known | left
+    _kill(pid, signal.SIGKILL)
+    return len(first)
+
+
+def mark_of(worker: str, run: str) -> str:
+    """What `MARK` says in a worker whose home has its sockets in `run`."""
+    return f"{worker}@{run}"
+
+
+def _members(leader: int, started: int) -> dict[int, int]:
+    """The processes in the group that `leader` led, with their start times; none when its number is a stranger's."""
+    found: dict[int, int] = {}
+    number = str(leader).encode()
+    for name in os.listdir("/proc"):
+        if not name.isdecimal():
+            continue
+        try:
+            stat = Path("/proc", name, "stat").read_bytes()
+            # Fields 3, 5 and 6: the state, the group, the session (proc(5)).
+            if field_of(stat, 5) != number or field_of(stat, 6) != number:
+                continue
+            began = started_of(stat)
+            if int(name) == leader:
+                if began != started:
+                    return {}
+            elif field_of(stat, 3) not in (b"Z", b"X"):
+                found[int(name)] = began
+        except (OSError, ValueError, IndexError):
+            continue
+    return found
+
+
+def _carries(pid: int, mark: str) -> bool:
+    try:
+        variables = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    except OSError:
+        return False
+    return f"{MARK}={mark}".encode() in variables
+
+
+def _kill(group: int, number: signal.Signals) -> None:
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(group, number)
