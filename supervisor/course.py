@@ -27,6 +27,7 @@ from .refusal import Refusal
 from .releases import Release
 from .shelf import Shelf
 from .starter import StartFailed
+from .store.old_logs import remove_old_logs
 from .underway import Begun, Left, Underway
 
 __all__ = ["Course", "left_key"]
@@ -128,7 +129,19 @@ class Course:
         """Remove old releases but the newest `keep`. Nothing may be under way: it could be one of them."""
         alive = self._bot.roster.alive()
         in_use, pids = {member.release for member in alive}, [member.pid for member in alive]
-        self._spawn(self._shelf.prune(keep, in_use, pids))
+
+        async def tidy() -> None:
+            await self._shelf.prune(keep, in_use, pids)
+            self.tidy_logs()
+
+        self._spawn(tidy())
+
+    def tidy_logs(self) -> None:
+        """Remove logs of workers that are not kept any longer."""
+        releases = self._shelf.releases
+        self._archive.write(
+            lambda history: remove_old_logs(self._logs, {release.id for release in releases.list()}, history)
+        )
 
     async def close(self) -> None:
         """Wait for what is still being built or tidied up."""

@@ -339,6 +339,7 @@ class _Daemon:
             ) from None
         self._news.subscribe(self._log.note)
         self._news.subscribe(self._keep_windows)
+        self._news.subscribe(self._tidy_logs)
         self._news.subscribe(self._lookout.note)
         self._news.subscribe(desk.publish)
         return desk
@@ -489,6 +490,11 @@ class _Daemon:
         worker, release, pid, started = member.worker, member.release, member.pid, member.started
         log, at = member.log, member.since
         self._archive.write(lambda history: history.started(worker, release, pid, started, log, at))
+
+    def _tidy_logs(self, event: Event) -> None:
+        """A worker that dies again and again leaves many logs, also where nothing is deployed."""
+        if isinstance(event, WorkerExited):
+            self._deployments.tidy_logs()
 
     def _keep_windows(self, event: Event) -> None:
         """Whoever looks back one day wants to know in which windows the bot had to tick."""

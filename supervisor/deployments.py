@@ -297,6 +297,10 @@ class Deployments:
         self._underway.append(underway)
         return underway
 
+    def tidy_logs(self) -> None:
+        """Remove logs of workers that are not kept any longer."""
+        self._course.tidy_logs()
+
     def _unclaim(self, underway: Underway, number: int = 0) -> None:
         """It could not begin: somebody else may, under its number, if it has not waited under that."""
         if not underway.release:

@@ -169,6 +169,9 @@ class History:
         match event:
             case PhaseChanged():
                 self._put("phases", **_fields(event, "bot", "deployment", "at", "phase", "before", "took"))
+            case Step(step="probation"):
+                # How far it has come, for those who watch: its phase says how long it took.
+                pass
             case Step():
                 facts = _document(event.facts)
                 said = _fields(event, "bot", "deployment", "at", "step", "text", "took")
@@ -289,7 +292,9 @@ class History:
             newest = self.deployments(1)
             raise NoSuchDeployment(self.path, id, newest[0].id if newest else 0)
         phases = self._get(PhaseNote, "from phases where deployment = ? order by at, rowid", id)
-        steps = self._get(StepNote, "from steps where deployment = ? order by at, rowid", id)
+        steps = self._get(
+            StepNote, "from steps where deployment = ? and step != 'probation' order by at, rowid", id
+        )
         return msgspec.structs.replace(found[0], phases=tuple(phases), steps=tuple(steps))
 
     def last_of(self, commit: str) -> tuple[int, str]:

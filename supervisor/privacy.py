@@ -19,7 +19,7 @@ from pathlib import Path
 
 from ..protocol.errors import NeverblinkError
 
-__all__ = ["NotOurs", "close_to_others", "privately", "user_name"]
+__all__ = ["NotOurs", "close_to_others", "no_access", "privately", "user_name"]
 
 _OTHERS = 0o077
 
@@ -74,6 +74,21 @@ def privately(umask: int = _OTHERS) -> Generator[int]:
         yield before
     finally:
         os.umask(before)
+
+
+def no_access(path: Path) -> str:
+    """Why this process can't read the file or directory `path`, with the mend; "" when it can, or nothing is there."""
+    for place in (*reversed(path.parents), path):
+        try:
+            found = place.stat()
+        except OSError:
+            return ""
+        needed = os.X_OK if place != path else os.R_OK | os.X_OK if stat.S_ISDIR(found.st_mode) else os.R_OK
+        if not os.access(place, needed, effective_ids=os.access in os.supports_effective_ids):
+            them, me = user_name(found.st_uid), user_name(os.geteuid())
+            what = "it" if place == path else str(place)
+            return f"{what} belongs to {them} and is closed to {me}: run this as {them} (sudo -u {them} neverblink …)"
+    return ""
 
 
 def user_name(number: int) -> str:

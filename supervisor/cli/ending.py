@@ -7,6 +7,7 @@ With `--json` the same is also one object on stdout, so that a program never has
 from __future__ import annotations
 
 import difflib
+import errno
 import os
 import sys
 import tempfile
@@ -20,6 +21,7 @@ import click
 import msgspec
 
 from ...protocol.errors import NeverblinkError
+from ..privacy import no_access
 from ..system.streams import why_lost
 from ..system.text import clean, cleaned, visible, visible_in_json
 from .exits import Exit, exit_of_error
@@ -54,6 +56,13 @@ def end(ending: BaseException, *, as_json: bool) -> Exit:
             if _debug():
                 traceback.print_exception(ending)
             return _tell(code, ending.message, _facts(ending), as_json)
+        case OSError(filename=str(name)) if ending.errno in _ORDINARY:
+            if _debug():
+                traceback.print_exception(ending)
+            path = Path(name)
+            why = (ending.errno in _CLOSED and no_access(path)) or ending.strerror
+            code = Exit.BAD_INPUT if ending.errno in _CLOSED else Exit.BROKEN
+            return _tell(code, f"{path}: {why}", {"path": name}, as_json)
         case _:
             if _debug():
                 traceback.print_exception(ending)
@@ -61,6 +70,11 @@ def end(ending: BaseException, *, as_json: bool) -> Exit:
                 f"{type(ending).__name__}: {_one_line(str(ending))}" if str(ending) else type(ending).__name__
             )
             return _tell(Exit.BROKEN, f"unexpected {what} (details: {_keep(ending)})", {}, as_json)
+
+
+_CLOSED = (errno.EACCES, errno.EPERM)
+_ORDINARY = (*_CLOSED, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EIO)
+"""What can happen to any file, and is not a fault of neverblink."""
 
 
 def wants_json(args: Sequence[str]) -> bool:

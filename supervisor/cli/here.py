@@ -13,8 +13,9 @@ from pathlib import Path
 
 from ..client import Client
 from ..config import FILE_NAME, Config, NoConfig, load
-from ..home import DIRECTORY, VARIABLE, Home, home_path
+from ..home import DIRECTORY, VARIABLE, Home, HomeError, home_path
 from ..places import OnServer
+from ..privacy import no_access
 from ..system.account import expanded
 from ..system.text import clean, is_encodable
 from .errors import BadInput
@@ -81,18 +82,28 @@ class Here:
 
     @functools.cached_property
     def home(self) -> Home:
-        """The home's paths; whether there is one is not looked at. Raises `NoProject` when nothing says where it is."""
+        """The home, whose files are to be read. Raises `NoProject` when nothing says where it is, `HomeError` when it
+        is closed to this user; whether there is one is not looked at.
+        """
+        home = Home(self._home_path)
+        closed = no_access(home.path)
+        if closed:
+            raise HomeError(home.path, closed)
+        return home
+
+    @functools.cached_property
+    def _home_path(self) -> Path:
         if self.server:
             raise BadInput(
                 f"this is read from the files of the home, and {self.server} has it: ask there, or leave --server out"
             )
         if self._home_option is not None:
-            return Home(_named(self.path(self._home_option)))
+            return _named(self.path(self._home_option))
         if self.environment.get(VARIABLE):
-            return Home(_named(home_path(self.cwd, self.environment)))
+            return _named(home_path(self.cwd, self.environment))
         for directory in self._upwards():
             if (directory / DIRECTORY).is_dir() or _is_project(directory):
-                return Home(_named(directory / DIRECTORY))
+                return _named(directory / DIRECTORY)
         raise NoProject(self.cwd)
 
     def home_of(self, project: Path) -> Home:
@@ -104,7 +115,8 @@ class Here:
     def client(self) -> Client:
         """A client of the home's supervisor, or of the server's; close it, or use it with `with`."""
         if not self.server:
-            return Client(self.home)
+            # The supervisor's own answer to a closed home is another one.
+            return Client(Home(self._home_path))
         if self._key is None:
             raise BadInput(
                 f"--server {self.server} needs a key: name its file with --key, or in NEVERBLINK_KEY"
