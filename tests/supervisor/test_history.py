@@ -73,6 +73,8 @@ def test_a_deployment_is_told_from_beginning_to_end(history: History) -> None:
     history.record(
         Step(bot=BOT, at=210, deployment=id, step="rehearsed", text="rehearsed", took=10, facts={"bytes": 7})
     )
+    # How far a probation has come is for those who watch, and not remembered.
+    history.record(Step(bot=BOT, at=220, deployment=id, step="probation", text="", facts={"elapsed": 1}))
     history.record(
         PhaseChanged(bot=BOT, at=300, deployment=id, phase="waiting", before="rehearsing", took=100)
     )

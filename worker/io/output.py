@@ -65,7 +65,7 @@ class Output:
         self.lock = RLock()
         self._me = me
         self._format: Format = me.log
-        self._sinks = dict(zip((1, 2), sinks, strict=True))
+        self._sinks: dict[int, Sink] = dict(zip((1, 2), sinks, strict=True))
         self._before: Level = "info"
         self._lost = 0
         self._problem = ""
