@@ -46,7 +46,8 @@ def run_assigned(target: str) -> int:
         _complain(
             f"this release is writable for root ({not_read_only}): the next one has no file written here"
         )
-    link = Link(me)
+    # What children and C code write makes the log grow too, and the bot itself may print nothing.
+    link = Link(me, output.look)
     try:
         try:
             found = find(target)

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import traceback
 from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
 from typing import Any, Generic, TypeVar, overload
@@ -30,6 +29,7 @@ from .decision import Decision
 from .driver import Driver
 from .engine import Engine
 from .inbox import Inbox
+from .io.output import report_exception
 from .migration import Migrations
 from .moments import InDoubt, Tick
 from .poller import Poller
@@ -338,7 +338,7 @@ class Loop(Generic[S, L]):
         if self._engine.left is not None:
             # It had nothing to do with the bot any more; `sys.exit()` is a usual way to end a program.
             if not isinstance(problem, SystemExit):
-                traceback.print_exception(problem)
+                report_exception(problem)
                 return 1
             return 0 if not problem.code and not self._failed else 1
         if stopped:

@@ -26,6 +26,7 @@ from ..protocol.link import (
     EXIT_GRACE,
     LINK_LIMIT,
     Rejected,
+    Report,
     WorkerMessage,
     supervisor_codec,
     worker_codec,
@@ -60,10 +61,12 @@ class LinkError(NeverblinkError):
 class Link:
     """The place of the worker that `me` describes; see `place.Place` and `outside.Outside` for the methods.
 
+    `reported()` is called with each report to the supervisor, a few times a second.
+
     Raises what `Lease`, `Waker` and `endpoint` raise, and `LinkError` when its socket can't be made or it has no keys.
     """
 
-    def __init__(self, me: Assignment) -> None:
+    def __init__(self, me: Assignment, reported: Callable[[], None] | None = None) -> None:
         raise_limit(me.descriptors)
         self._keys = keys_of(me)
         self._reserve = Descriptors()
@@ -96,12 +99,15 @@ class Link:
         self._listener: Listener | None = None
         self._reactor: Reactor | None = None
         self._stir: Callable[[], None] = _nothing
+        self._reported = reported or _nothing
         self._deadline = ExitDeadline(EXIT_GRACE, self._remove_socket)
 
     # --- as the engine's `Outside` ----------------------------------------------------------------------------------
 
     def tell(self, message: WorkerMessage) -> None:
         self._supervisor.send(worker_codec.encode(message))
+        if isinstance(message, Report):
+            self._reported()
 
     def connect(self, leader: str) -> None:
         self._disconnect()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,6 +22,16 @@ PRINTS = bot(
     """,
     tick="20ms",
     first="import logging",
+)
+
+
+WRITES = bot(
+    """
+    def on_tick(self, tick):
+        self.state.ticks += 1
+        os.write(1, b"-" * 1000 + b"\\n")
+    """,
+    tick="10ms",
 )
 
 
@@ -81,3 +92,20 @@ def test_logs_that_are_removed_are_made_again_and_count_as_no_death(live: Live) 
     live.says("tick")
     live.down()
     assert "supervisor stops" in (live.home / "logs" / "supervisor.log").read_text()
+
+
+def test_the_log_of_a_bot_that_writes_past_python_is_rotated_too(live: Live) -> None:
+    code = live.code("v0", WRITES)
+    config = code / "neverblink.toml"
+    config.write_text(f'{config.read_text()}\n[log]\nsize = "64KiB"\nkeep = 2\n')
+    live.up(code)
+    logs = live.home / "logs"
+    until = time.monotonic() + 30
+    while not (logs / "w1.log.2").exists():
+        assert time.monotonic() < until
+        time.sleep(0.01)
+    live.ticks_on()
+    live.down()
+    files = {path.name for path in logs.glob("w1.log*")}
+    assert files == {"w1.log", "w1.log.1", "w1.log.2"}
+    assert live.run("logs", "-n", "100").out.count("w1 | ----") == 100
