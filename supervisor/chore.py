@@ -1,11 +1,11 @@
 """A program that is run for a deployment, out of the bot's way: uv while it builds, the check.
 
-It runs in a session of its own, so that all it starts is ended with it: when it has ended, when it is cancelled, when
-it takes too long. It is nice, asks for the disk last, and stays off the core where the leader ran, and so does
-everything it starts, because it is held back until all of that is set: a shell waits for a word and then becomes it.
+A runner starts it (see `system.runner`), so that all it starts is ended with it: when it has ended, when it is
+cancelled, when it takes too long, and when the supervisor is killed. It is nice, asks for the disk last, and stays off
+the core where the leader ran, and so does everything it starts, because the runner waits until all of that is set.
 
-What it prints is handed on line by line and not kept. A supervisor that is killed leaves it running; which process that
-was is noted in a file, and `end_left` ends it before the next supervisor makes anything.
+What it prints is handed on line by line and not kept. Which process it is is noted in a file: should the runner of a
+killed supervisor be there yet, `end_left` ends it before the next supervisor makes anything.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import contextlib
 import os
 import re
 import signal
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -32,7 +33,9 @@ __all__ = ["Chores", "Cut"]
 NICE = 10
 """Enough that a tick which is due does not wait, and not so much that a busy machine never builds."""
 
-_WAIT_FOR_THE_WORD = 'read -r _ && exec "$@"'
+_RUNNER = (sys.executable, "-I", "-S", str(Path(__file__).with_name("system") / "runner.py"))
+_END_WITHIN_S = 5.0
+"""What the runner has to end everything; then it is killed itself."""
 _ESCAPES = re.compile(r"\x1b(\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(\x07|\x1b\\)?|.)")
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 _LONGEST = 64 * 1024
@@ -69,7 +72,7 @@ class Chores:
         """End what runs, and let nothing more run until `open`."""
         self._cancelled = self._cancelled or why
         if self._running is not None:
-            _kill(self._running.pid)
+            _cancel(self._running)
 
     async def run(
         self,
@@ -88,7 +91,7 @@ class Chores:
             raise Cut(self._cancelled)
         try:
             process = await asyncio.create_subprocess_exec(
-                *("/bin/sh", "-c", _WAIT_FOR_THE_WORD, "sh", *command),
+                *(*_RUNNER, *command),
                 cwd=cwd,
                 env=dict(environment),
                 stdin=asyncio.subprocess.PIPE,
@@ -104,18 +107,15 @@ class Chores:
             self._write_note(process.pid)
             assert process.stdin is not None
             process.stdin.write(b"\n")
-            process.stdin.close()
             async with asyncio.timeout(within / 1e9):
                 code = await self._attend(process, say)
         except TimeoutError:
             raise Cut(f"it took longer than {duration.show(within)}") from None
         finally:
             self._running = None
-            # Whatever it has started and left behind, too.
-            _kill(process.pid)
+            await asyncio.shield(_end(process))
             with contextlib.suppress(OSError):
                 self._note.unlink(missing_ok=True)
-            await asyncio.shield(process.wait())
         if self._cancelled:
             raise Cut(self._cancelled)
         return code
@@ -180,6 +180,23 @@ def _say(line: bytes, say: Callable[[str], None]) -> None:
     text = _CONTROL.sub("", _ESCAPES.sub("", line.decode(errors="replace"))).rstrip()
     if text:
         say(text)
+
+
+def _cancel(process: asyncio.subprocess.Process) -> None:
+    """Have the runner end everything."""
+    assert process.stdin is not None
+    process.stdin.close()
+
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    """See to it that nothing of it is left."""
+    _cancel(process)
+    try:
+        async with asyncio.timeout(_END_WITHIN_S):
+            await process.wait()
+    except TimeoutError:
+        _kill(process.pid)
+        await process.wait()
 
 
 def _kill(pid: int) -> None:

@@ -22,6 +22,7 @@ from ..protocol.logline import Format
 from .listen import Listen
 from .restarts import AT_MOST
 from .system.account import expanded
+from .system.build_environment import is_name
 from .table import ConfigError, Table, shown
 from .telling import settings as telling
 from .watchdog import Bounds
@@ -105,6 +106,8 @@ class Deploying(msgspec.Struct, frozen=True):
     check_within: int = 120_000_000_000
     build_within: int = 600_000_000_000
     """For making the environment."""
+    build_env: tuple[str, ...] = ()
+    """Names of variables that a build sees beside the usual ones; `NAME_*` stands for all that begin so."""
 
 
 class Keep(msgspec.Struct, frozen=True):
@@ -427,8 +430,16 @@ def _deploying(said: Table) -> Deploying:
         shlex.split(check)
     except ValueError as problem:
         raise said.error("check", f"is {shown(check)}: {problem}") from None
+    build_env = said.texts("build_env")
+    for name in build_env:
+        if not is_name(name):
+            raise said.error(
+                "build_env",
+                f'has {shown(name)}: expected names of variables, as in ["PIP_INDEX_URL", "NPM_*"]',
+            )
     return Deploying(
         check=check,
+        build_env=build_env,
         check_within=said.span("check_within", usual.check_within),
         build_within=said.span("build_within", usual.build_within),
     )

@@ -33,6 +33,7 @@ from .chore import Chores
 from .config import Config
 from .disk import need
 from .process import started_at
+from .system.build_environment import build_environment
 from .wanted import Wanted
 from .wheels import fingerprint
 
@@ -45,6 +46,9 @@ _ROOM = 128 * 1024 * 1024
 """What an environment is expected to need; nobody knows before."""
 _NAME = 16
 _NOT_OURS = ("VIRTUAL_ENV", "CONDA_PREFIX", "PYTHONHOME", "PYTHONPATH", "UV_PYTHON", "UV_SYSTEM_PYTHON")
+
+
+_OURS = ("NO_COLOR", "PYTHONUNBUFFERED")
 
 
 class Built(msgspec.Struct, frozen=True):
@@ -108,6 +112,7 @@ class Environments:
         need(self.directory, _ROOM, "an environment")
         place = self._place(name)
         variables = self.variables(None)
+        variables = build_environment(variables, (*_OURS, *config.deploy.build_env))
         try:
             place.mkdir(mode=0o700)
             building = Building(

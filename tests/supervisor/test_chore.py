@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import select
+import subprocess
+import sys
 from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
@@ -75,6 +77,44 @@ def test_what_it_started_ends_with_it(chores: Chores) -> None:
         await is_gone(int(heard[0]))
 
     asyncio.run(asyncio.wait_for(scenario(), 20))
+
+
+def test_what_it_started_in_a_session_of_its_own_ends_with_it_too(chores: Chores) -> None:
+    async def scenario() -> None:
+        heard: list[str] = []
+        assert (
+            await run(
+                chores,
+                "exec 3>&1; (setsid sh -c 'echo $$ >&3; exec sleep 1000' >/dev/null &) | cat; sleep 0.2",
+                heard,
+                MINUTE,
+            )
+            == 0
+        )
+        await is_gone(int(heard[0]))
+
+    asyncio.run(asyncio.wait_for(scenario(), 20))
+
+
+def test_all_of_it_ends_with_a_supervisor_that_is_killed(tmp_path: Path) -> None:
+    source = f"""
+import asyncio, os
+from pathlib import Path
+from neverblink.supervisor.chore import Chores
+
+script = "setsid sh -c 'echo $$; exec sleep 1000' & sleep 1000"
+say = lambda line: print(line, flush=True)
+command, root = ["/bin/sh", "-c", script], Path("/")
+chores = Chores(Path("running"))
+asyncio.run(chores.run(command, cwd=root, environment=os.environ, within={MINUTE}, say=say))
+"""
+    with subprocess.Popen(
+        [sys.executable, "-c", source], cwd=tmp_path, stdout=subprocess.PIPE, text=True
+    ) as supervisor:
+        assert supervisor.stdout is not None
+        started = int(supervisor.stdout.readline())
+        supervisor.kill()
+    asyncio.run(asyncio.wait_for(is_gone(started), 20))
 
 
 def test_what_takes_too_long_is_ended(chores: Chores) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import subprocess
 from pathlib import Path
@@ -170,6 +171,34 @@ def test_an_environment_that_cannot_be_built_keeps_the_bot_from_starting(live: L
     refused = live.run("up", "--project", place)
     assert refused.code == 8, refused
     assert "there is no version of prices==3.0" in one_line(refused)
+
+
+def test_a_build_sees_no_secret_of_the_supervisor_s_and_what_the_configuration_names(tmp_path: Path) -> None:
+    place = tmp_path / "project"
+    library = place / "libs" / "tide"
+    library.mkdir(parents=True)
+    (library / "pyproject.toml").write_text(
+        '[project]\nname = "tide"\nversion = "1"\n'
+        '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n'
+    )
+    (library / "tide.txt").write_text("ebb")
+    seen = "import os, json; pathlib.Path('tide.txt').write_text(json.dumps(dict(os.environ)))"
+    (library / "backend.py").write_text(BUILDS.replace("def build_wheel", f"{seen}\ndef build_wheel"))
+    (place / "requirements.txt").write_text("./libs/tide\n")
+    (place / "neverblink.toml").write_text('name = "fox"\nbot = "bot:Bot"\ndeploy.build_env = ["ALLOWED"]\n')
+    secrets = {"EXCHANGE_SECRET": "s3cret", "UV_PUBLISH_TOKEN": "t0ken", "ALLOWED": "yes", "LC_TIME": "C"}
+    environments = Environments(tmp_path / "environments", {**os.environ, **secrets})
+    config = load(place)
+    asked = wanted(place, config)
+    assert asked is not None
+    built = environments.build(place, asked, config, Chores(tmp_path / "running"), lambda line: None)
+    code = "import tide; print(tide.VERSION)"
+    python = asyncio.run(built).python
+    told = subprocess.run([python, "-c", code], capture_output=True, text=True, check=True).stdout
+    variables = json.loads(told)
+    assert "EXCHANGE_SECRET" not in variables
+    assert "UV_PUBLISH_TOKEN" not in variables
+    assert (variables["ALLOWED"], variables["LC_TIME"]) == ("yes", "C")
 
 
 def test_a_locked_project_gets_what_is_locked_and_its_library_as_it_is_now(tmp_path: Path) -> None:
