@@ -31,9 +31,10 @@ class Freeze:
         self.lock = await self._archive.ask(lambda history: history.kept(_KEY, Locked))
 
     async def put_on(self, lock: Locked) -> None:
-        await self._archive.ask(lambda history: history.keep(_KEY, lock))
+        # It holds from now on, and is written when that is possible.
         self.lock = lock
+        await self._archive.keep(lambda history: history.keep(_KEY, lock))
 
     async def take_off(self) -> None:
-        await self._archive.ask(lambda history: history.drop(_KEY))
         self.lock = None
+        await self._archive.keep(lambda history: history.drop(_KEY))

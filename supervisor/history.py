@@ -10,7 +10,9 @@ it may be done from the daemon's loop. A power loss can take the last of them, a
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
+import time
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
@@ -53,6 +55,9 @@ MOST_IDS = 100_000
 MOST_ANSWERS = 4096
 """So many of their answers are kept."""
 
+_WAIT_S = 1.0
+"""How long a call waits for another process that writes."""
+
 T = TypeVar("T")
 Row = TypeVar("Row", bound=msgspec.Struct)
 
@@ -60,9 +65,25 @@ Row = TypeVar("Row", bound=msgspec.Struct)
 class HistoryError(NeverblinkError):
     """The history at `path` can't be read or written."""
 
-    def __init__(self, path: Path, problem: str) -> None:
+    def __init__(self, path: Path, problem: str, cause: sqlite3.Error | None = None) -> None:
         super().__init__(f"history {path}: {problem}")
         self.path = path
+        self._cause = cause
+
+    @property
+    def passing(self) -> bool:
+        """It may go well another time: the file is locked, the disk full, or the like."""
+        return isinstance(self._cause, sqlite3.OperationalError) or self.damaged
+
+    @property
+    def locked(self) -> bool:
+        """Another process writes to it."""
+        return _code(self._cause) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+
+    @property
+    def damaged(self) -> bool:
+        """The file is no database, or not a whole one."""
+        return _code(self._cause) in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
 class NoSuchDeployment(HistoryError):
@@ -82,6 +103,7 @@ class History:
         self.path = path
         self.bot = bot
         self._connection = connection
+        self._identity: tuple[int, int] | None = None
 
     @classmethod
     def open(cls, path: Path, bot: str, read_only: bool = False) -> History:
@@ -92,18 +114,52 @@ class History:
             connection = sqlite3.connect(
                 f"{path.absolute().as_uri()}?mode={'ro' if read_only else 'rwc'}",
                 uri=True,
-                timeout=2,
+                timeout=_WAIT_S,
                 isolation_level=None,
             )
         except sqlite3.Error as problem:
-            raise HistoryError(path, f"can't be opened: {problem}") from None
+            raise HistoryError(path, f"can't be opened: {problem}", problem) from None
         history = cls(connection, path, bot)
         try:
             history._prepare(read_only)
+            history._identity = _identity(path)
         except BaseException:
             connection.close()
             raise
         return history
+
+    @staticmethod
+    def set_aside(path: Path, why: str) -> Path:
+        """Give the file at `path`, with what SQLite keeps beside it, another name; return that. Raises `OSError`."""
+        stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+        aside = path.with_name(f"{path.name}.{why}-{stamp}")
+        for ending in ("", "-wal", "-shm"):
+            with contextlib.suppress(FileNotFoundError):
+                path.with_name(path.name + ending).rename(aside.with_name(aside.name + ending))
+        return aside
+
+    def restored(self) -> History:
+        """This history, or a copy of it at its path when somebody has removed or replaced the file there.
+
+        Raises `HistoryError`.
+        """
+        if _identity(self.path) == self._identity:
+            return self
+        try:
+            # What SQLite keeps beside a file belongs to that file: it must not be found beside another.
+            self.set_aside(self.path, "replaced")
+        except OSError as problem:
+            raise HistoryError(self.path, f"was removed or replaced: {problem.strerror}") from None
+        fresh = History.open(self.path, self.bot)
+        try:
+            self._connection.backup(fresh._connection)
+        except sqlite3.Error as problem:
+            fresh.close()
+            raise HistoryError(
+                self.path, f"was removed, and can't be written again: {problem}", problem
+            ) from None
+        self.close()
+        return fresh
 
     def close(self) -> None:
         self._connection.close()
@@ -382,9 +438,13 @@ class History:
                 self._connection.execute(f"pragma user_version = {SCHEMA}")
                 version = SCHEMA
             self._connection.execute("commit")
+        except sqlite3.OperationalError as problem:
+            raise HistoryError(self.path, f"can't be used: {problem}{_mend(problem)}", problem) from None
         except sqlite3.DatabaseError as problem:
             raise HistoryError(
-                self.path, f"can't be read ({problem}): move it away, and a new one is begun at the next `up`"
+                self.path,
+                f"can't be read ({problem}): the next `neverblink up` sets it aside, and begins another",
+                problem,
             ) from None
         if version < SCHEMA:
             raise HistoryError(
@@ -405,7 +465,7 @@ class History:
                 tuple(map(_storable, values.values())),
             ).lastrowid
         except sqlite3.Error as problem:
-            raise HistoryError(self.path, f"can't be written: {problem}") from None
+            raise HistoryError(self.path, f"can't be written: {problem}", problem) from None
 
     def _change(self, table: str, values: dict[str, object], where: dict[str, object]) -> None:
         self._run(
@@ -426,7 +486,34 @@ class History:
         try:
             return self._connection.execute(statement, tuple(map(_storable, values))).fetchall()
         except sqlite3.Error as problem:
-            raise HistoryError(self.path, f"can't be used: {problem}") from None
+            raise HistoryError(self.path, f"can't be used: {problem}", problem) from None
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Which file is at the path, None when there is none."""
+    try:
+        there = path.stat()
+    except OSError:
+        return None
+    return there.st_dev, there.st_ino
+
+
+def _code(problem: sqlite3.Error | None) -> int:
+    """SQLite's primary result code, 0 when there is none."""
+    code: int = getattr(problem, "sqlite_errorcode", 0)
+    return code & 0xFF
+
+
+def _mend(problem: sqlite3.OperationalError) -> str:
+    match _code(problem):
+        case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
+            return ": another process has it open for writing (see `fuser`): end that, and try again"
+        case sqlite3.SQLITE_READONLY | sqlite3.SQLITE_CANTOPEN:
+            return ": make the file and its directory writable"
+        case sqlite3.SQLITE_FULL:
+            return ": make room on the disk"
+        case _:
+            return ""
 
 
 def _quoted(name: str) -> str:

@@ -269,11 +269,9 @@ class Clerk:
 
     async def _answered(self, seen: AnswerSeen) -> None:
         text = msgspec.json.encode(seen).decode()
-        try:
-            # Before it is told: what was told must not be told otherwise by the next supervisor.
-            await self._archive.ask(lambda history: history.settle(seen.id, text, seen.at))
-        except NeverblinkError as problem:
-            self._say(f"{self._path.name}: {seen.id}: its answer is not kept: {problem.message}")
+        # Before it is told: what was told must not be told otherwise by the next supervisor.
+        if not await self._archive.keep(lambda history: history.settle(seen.id, text, seen.at)):
+            self._say(f"{self._path.name}: {seen.id}: its answer is not written yet")
         self._running.pop(seen.id, None)
         self._show(seen)
 

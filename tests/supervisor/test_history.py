@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import msgspec
@@ -258,8 +259,16 @@ def test_an_older_schema_is_brought_up_to_date(path: Path) -> None:
 
 def test_what_is_no_database_is_refused_with_the_way_out(path: Path) -> None:
     path.write_bytes(b"something else, and more than a header of a hundred bytes" * 9)
-    with pytest.raises(HistoryError, match="move it away"):
+    with pytest.raises(HistoryError, match="`neverblink up` sets it aside") as refused:
         History.open(path, BOT)
+    assert refused.value.damaged
+
+
+def test_text_of_an_earlier_version_that_is_not_utf_8_can_be_read(history: History, path: Path) -> None:
+    id = history.begin("deploy", "r1", "", 1, why="caf\udce9")
+    with closing(sqlite3.connect(path)) as raw, raw:
+        raw.execute("update deployments set release = cast(x'636166e9' as text)")
+    assert (history.deployment(id).release, history.deployment(id).why) == ("caf\\xe9", "caf\\xe9")
 
 
 def test_a_place_that_cannot_be_opened_is_named(tmp_path: Path) -> None:

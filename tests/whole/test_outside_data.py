@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 import re
+import sqlite3
 import subprocess
 import time
 import unicodedata
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -194,3 +196,25 @@ def test_what_up_shows_holds_no_control_from_outside(live: Live, tmp_path: Path)
     terminal.ends()
     assert not controls(drawn + terminal.raw)
     terminal.close()
+
+
+def test_a_history_that_another_process_has_locked_holds_nothing_up_and_loses_nothing(live: Live) -> None:
+    live.up(live.code("v1", HALTS))
+    with closing(sqlite3.connect(live.home / "supervisor.db", isolation_level=None)) as other:
+        other.execute("begin immediate")
+        for op, how in (("pause", {}), ("resume", {}), ("lock", {"why": "freeze"})):
+            begun = time.monotonic()
+            live.ask(op, **how)
+            assert time.monotonic() - begun < 4
+        assert live.ask("history", commands=True)["commands"] == []
+        assert live.status()["lock"]["why"] == "freeze"
+        other.execute("rollback")
+    until = time.monotonic() + WITHIN
+    while len(rows := live.ask("history", commands=True)["commands"]) < 3:
+        assert time.monotonic() < until, rows
+        time.sleep(0.05)
+    assert [row["op"] for row in rows] == ["lock", "resume", "pause"]
+    live.down()
+    log = (live.home / "logs" / "supervisor.log").read_text()
+    assert "kept in memory" in log
+    assert "the history is written again" in log
