@@ -48,9 +48,7 @@ _LOOKED_THROUGH = 200_000
 @click.option(
     "-w", "--worker", default="", metavar="WORKER", help="Only this worker, as w3; or `supervisor`."
 )
-@click.option(
-    "--level", type=click.Choice(get_args(Level)), default=None, help="Only lines that are at least so grave."
-)
+@click.option("--level", type=click.Choice(get_args(Level)), default=None, help="Only this level and above.")
 @click.option(
     "--deployment",
     type=click.IntRange(min=1),

@@ -6,7 +6,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from neverblink.supervisor.config import Config, ConfigError, Deploying, Handoff, NoConfig, load
+from neverblink.supervisor.config import Config, ConfigError, Deploying, Handoff, Logging, NoConfig, load
 
 BOT = 'bot = "bot:Foresight"\n'
 
@@ -68,6 +68,10 @@ def test_everything_can_be_said(project: Path) -> None:
             segment = "1MiB"
             keep = "1.5GB"
             keep_for = "2d"
+            [log]
+            format = "json"
+            size = "64KiB"
+            keep = 1
             """,
         )
     )
@@ -83,6 +87,7 @@ def test_everything_can_be_said(project: Path) -> None:
     assert msgspec.structs.astuple(config.handoff) == (120 * s, 90 * s, 600 * s, s // 2, 5 * s, s * 3 // 2)
     assert config.keep.releases == 9
     assert msgspec.structs.astuple(config.journal) == (2**20, 1_500_000_000, 2 * 86_400 * s)
+    assert config.log == Logging("json", 65_536, 1)
 
 
 def test_a_journal_of_large_segments_keeps_two_of_them(project: Path) -> None:
@@ -149,6 +154,9 @@ def test_a_place_that_is_no_directory_is_named(project: Path) -> None:
         ('[keep]\nreleases = "5"', "keep.releases", "expected a whole number from 1"),
         ("[keep]\nreleases = true", "keep.releases", "is true: expected a whole number"),
         ("[keep]\nreleases = 0", "keep.releases", "is 0: expected a whole number from 1"),
+        ('[log]\nsize = "1kB"', "log.size", 'is "1kB": expected 64KiB to 1TiB'),
+        ("[log]\nkeep = 0", "log.keep", "is 0: expected a whole number from 1 to 1000"),
+        ('[log]\nformat = "xml"', "log.format", 'is "xml": expected one of text, json'),
         ('[journal]\nkeeps = "1GB"', "journal.keeps", 'did you mean "keep"?'),
         (
             "[journal]\nsegment = 64",

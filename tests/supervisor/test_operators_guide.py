@@ -10,7 +10,16 @@ from typing import get_args
 from neverblink.protocol import commands, duration, events, size
 from neverblink.supervisor.cli.exits import MEANING, Exit, exit_of_fault
 from neverblink.supervisor.cli.group import VERBS
-from neverblink.supervisor.config import Config, Deploying, FileLayer, Handoff, Journal, Keep, Restart
+from neverblink.supervisor.config import (
+    Config,
+    Deploying,
+    FileLayer,
+    Handoff,
+    Journal,
+    Keep,
+    Logging,
+    Restart,
+)
 from neverblink.supervisor.telling.note import KINDS
 from neverblink.supervisor.telling.outbox import Pace
 from neverblink.supervisor.watchdog import Bounds
@@ -75,7 +84,7 @@ def test_every_key_of_the_configuration_is_in_it_with_its_default() -> None:
         "web",
     }
     keys |= {"listen.tcp", "web.listen", "web.cert", "web.key", "web.plain", "web.names"}
-    keys |= {"log.format"}
+    keys |= {f"log.{key}" for key in Logging.__struct_fields__}
     keys |= {f"notify.{key}" for key in ("events", "burst", "per", "retry_for")}
     keys |= {f"notify.targets.NAME.{key}" for key in ("url", "url_file", "events")}
     keys |= {f"handoff.{key}" for key in Handoff.__struct_fields__}
@@ -102,6 +111,8 @@ def test_every_key_of_the_configuration_is_in_it_with_its_default() -> None:
         assert duration.parse(found[f"notify.{key}"].strip('"')) == getattr(Pace(), key)
     assert int(found["notify.burst"]) == Pace().burst
     assert int(found["keep.releases"]) == Keep().releases
+    assert size.parse(found["log.size"].strip(chr(34))) == Logging().size
+    assert int(found["log.keep"]) == Logging().keep
 
 
 def test_everything_that_people_are_told_of_is_in_it() -> None:
