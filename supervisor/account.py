@@ -85,6 +85,7 @@ class Account:
         if self._written >= _MOST_WRITTEN:
             data += b"release: more was printed than is kept\n"
         with contextlib.suppress(OSError):
+            self._path.parent.mkdir(mode=0o700, exist_ok=True)
             with self._path.open("wb" if first else "ab") as file:
                 file.write(data)
             if first:

@@ -75,6 +75,12 @@ def test_they_are_followed_across_a_handoff(home: Home, past: History) -> None:
         file.write("last words\n")
     line = json.loads(process.stdout.readline())
     assert line == {"release": "v1", "worker": "w1", "text": "last words", "level": "info"}
+    with old.open("a") as file:
+        file.write("before the rotation\n")
+    old.rename(old.with_name("w1.log.1"))
+    old.write_text("after it\n")
+    for text in ("before the rotation", "after it"):
+        assert json.loads(process.stdout.readline())["text"] == text
     process.send_signal(signal.SIGINT)
     assert process.stdout.read() == b""
     process.stdout.close()

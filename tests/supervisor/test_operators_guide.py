@@ -111,7 +111,7 @@ def test_every_key_of_the_configuration_is_in_it_with_its_default() -> None:
         assert duration.parse(found[f"notify.{key}"].strip('"')) == getattr(Pace(), key)
     assert int(found["notify.burst"]) == Pace().burst
     assert int(found["keep.releases"]) == Keep().releases
-    assert size.parse(found["log.size"].strip(chr(34))) == Logging().size
+    assert size.parse(found["log.size"].strip('"')) == Logging().size
     assert int(found["log.keep"]) == Logging().keep
 
 
