@@ -18,7 +18,7 @@ from .errors import NeverblinkError
 from .plain import DuplicateKey, refuse_duplicates
 from .text import cleaned
 from .versions import API
-from .wire import NOT_ENCODABLE, UNDECODABLE
+from .wire import NOT_ENCODABLE, UNDECODABLE, reason
 
 __all__ = [
     "EVENT_SOCKET",
@@ -305,7 +305,7 @@ def decode_command(data: bytes | memoryview) -> Command:
         id, op = _named(data, packed)
         hint = _meant(op, str(problem))
         raise BadRequest(
-            f'not a request: {problem}{hint}; expected one JSON object such as {{"id": "1", "op": "status"}}',
+            f'not a request: {reason(problem)}{hint}; expected one JSON object such as {{"id": "1", "op": "status"}}',
             id,
         ) from None
 

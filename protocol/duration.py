@@ -10,7 +10,7 @@ import re
 
 from .errors import NeverblinkError
 
-__all__ = ["DurationError", "parse", "show"]
+__all__ = ["DurationError", "about", "parse", "show"]
 
 _NS = {
     "d": 86_400_000_000_000,
@@ -75,6 +75,13 @@ def show(ns: int) -> str:
         if count:
             text += f"{count}{unit}"
     return text + (_decimal(ns, "s") if ns else "")
+
+
+def about(ns: int) -> str:
+    """`ns` for people, in three digits, and in whole seconds from a minute on: "506us", "1.25s", "1h2m5s"."""
+    if abs(ns) >= _NS["m"]:
+        return show(round(ns / _NS["s"]) * _NS["s"])
+    return show(round(ns, min(0, 3 - len(str(abs(ns))))))
 
 
 def _nanoseconds(text: str, whole: str, fraction: str, unit: str) -> int:

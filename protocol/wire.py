@@ -8,6 +8,7 @@ validated a second time.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
@@ -16,7 +17,7 @@ import msgspec
 from .errors import NeverblinkError
 from .text import cleaned
 
-__all__ = ["MAX_MESSAGE", "NOT_ENCODABLE", "UNDECODABLE", "Codec", "WireError"]
+__all__ = ["MAX_MESSAGE", "NOT_ENCODABLE", "UNDECODABLE", "Codec", "WireError", "reason"]
 
 MAX_MESSAGE = 64 * 1024 * 1024
 """The largest message between workers, in bytes. A single row or cell has to fit."""
@@ -29,6 +30,31 @@ UNDECODABLE = (msgspec.MsgspecError, TypeError, ValueError, OverflowError, Recur
 be hashed a TypeError (in msgspec before 0.20)."""
 
 M = TypeVar("M")
+
+_TYPES = {
+    "array": "a list",
+    "bool": "true or false",
+    "bytes": "bytes",
+    "float": "a number",
+    "int": "a whole number",
+    "null": "null",
+    "object": 'an object such as {"name": 1}',
+    "str": "text",
+}
+_EXPECTED = re.compile(r"^Expected `([^`]+)`, got `([^`]+)`")
+
+
+def reason(problem: Exception) -> str:
+    """Why a value does not fit its type, in words for people: "expected a list, got text - at `$.markets`".
+
+    `problem` is one of `UNDECODABLE`. What is not about two types stays as msgspec words it.
+    """
+
+    def words(found: re.Match[str]) -> str:
+        wanted = " or ".join(_TYPES.get(kind, kind) for kind in found[1].split(" | "))
+        return f"expected {wanted}, got {_TYPES.get(found[2], found[2])}"
+
+    return _EXPECTED.sub(words, str(problem))
 
 
 class WireError(NeverblinkError):

@@ -15,6 +15,7 @@ import os
 import re
 import stat
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import msgspec
@@ -65,7 +66,9 @@ class ClientKey(msgspec.Struct, frozen=True):
         """The key in the file. Raises `AccessError`."""
         text = _read(path)
         if stat.S_IMODE(path.stat().st_mode) & 0o077:
-            raise AccessError(f"key {path} can be read by others: `chmod 600 {path}`, or make a new one")
+            raise AccessError(
+                f"key {path} can be read by others: `chmod 600 {quote(str(path))}`, or make a new one"
+            )
         said = dict(line.split(" ", 1) for line in text.splitlines() if " " in line and line[0] != "#")
         try:
             return cls(said["name"], key_of(said["secret"]), key_of(said["server"]))

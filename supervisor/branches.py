@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import os
 from pathlib import Path
+from shlex import quote
 
 import msgspec
 
@@ -99,7 +100,7 @@ def told(seen: BranchSeen) -> str:
         how = "is not what runs"
     what = f"{seen.branch} of {seen.repository} {how} ({seen.commit[:_SHOWN]} {seen.subject})"
     if not seen.deployment:
-        return f"{what}: deploy it with `neverblink hook deploy {seen.repository}`"
+        return f"{what}: deploy it with `neverblink hook deploy {quote(str(seen.repository))}`"
     ended = {"rolled_back": "was rolled back", "aborted": "was aborted"}.get(seen.outcome, "brought it once")
     return f"{what}: deployment {seen.deployment} {ended}"
 

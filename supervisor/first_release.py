@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from ..protocol.errors import NeverblinkError
@@ -44,7 +45,7 @@ class FirstRelease:
         if pushed is not None:
             self._say(
                 f"going on with the commit that led last: {pushed.ref} {pushed.commit[:8]} "
-                f"({pushed.subject}). For the code in {source}: `neverblink deploy {source}`"
+                f"({pushed.subject}). For the code in {source}: `neverblink deploy {quote(str(source))}`"
             )
             config = await asyncio.to_thread(load, pushed.path, Path(pushed.origin))
             return pushed, await self._prepared(pushed, config)

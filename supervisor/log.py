@@ -170,23 +170,23 @@ def line_of(event: events.Event) -> str:
             what = f"{event.release} ({event.subject})" if event.subject else event.release
             return f"deployment {event.deployment}: {what} {how} from {event.previous}{by}{why}"
         case events.PhaseChanged():
-            return f"deployment {event.deployment}: {event.phase} ({event.before} took {_last(event.took)})"
+            return f"deployment {event.deployment}: {event.phase} ({event.before} took {duration.about(event.took)})"
         case events.Step(step="probation"):
             return ""
         case events.Step():
-            took = f" in {_last(event.took)}" if event.took else ""
+            took = f" in {duration.about(event.took)}" if event.took else ""
             return f"deployment {event.deployment}: {event.step} {event.text}{took}".rstrip()
         case events.Output():
             return f"deployment {event.deployment}: {event.step}: {event.text}"
         case events.DeploymentEnded():
             said = f": {event.reason}" if event.reason else ""
             at = f" at tick {event.seq}" if event.seq is not None else ""
-            blackout = f", blackout {_last(event.blackout)}" if event.blackout else ""
+            blackout = f", blackout {duration.about(event.blackout)}" if event.blackout else ""
             outcome = event.outcome.replace("_", " ")
             return f"deployment {event.deployment} {outcome}{at}{blackout}{said}; {event.release or 'nothing'} leads"
         case events.StartPlanned(release=release, failures=failures, reason=reason):
             times = f"{failures} times in a row" if failures > 1 else "once"
-            pause = _last(max(0, event.next - event.at))
+            pause = duration.about(max(0, event.next - event.at))
             return f"release {release} failed {times}, and is started again in {pause}: {reason}"
         case events.Slow(reason=""):
             return f"worker {event.worker} does its work again"
@@ -218,7 +218,3 @@ def line_of(event: events.Event) -> str:
 
 def _one_line(text: str) -> str:
     return " ".join(clean(text).split())
-
-
-def _last(ns: int) -> str:
-    return duration.show(round(ns, -3) if ns >= 1_000_000 else ns)

@@ -190,20 +190,19 @@ def told(outage: Outage, now: int) -> str:
     died = f"{who} died{again}" + (f": {outage.cause}" if outage.cause else "")
     if outage.until is None:
         next_ = f"{outage.successor} leads, no tick has run yet" if outage.successor else "nobody leads"
-        parts = [f"{next_} since {_last(now - outage.since)}"]
+        parts = [f"{next_} since {duration.about(now - outage.since)}"]
     else:
         missed = f"{outage.missed:,} tick{'' if outage.missed == 1 else 's'}" if outage.missed else "no tick"
-        parts = [f"{outage.successor} went on after {_last(outage.until - outage.since)}", f"{missed} missed"]
+        parts = [
+            f"{outage.successor} went on after {duration.about(outage.until - outage.since)}",
+            f"{missed} missed",
+        ]
     parts += [
         f"window {one.window} missed" + (f" {one.times:,} times" if one.times > 1 else "")
         for one in outage.windows
     ]
     parts += [f"decision {one.name} ({one.id}) in doubt" for one in outage.in_doubt]
     return f"outage {outage.id}: {died}; {', '.join(parts)}"
-
-
-def _last(ns: int) -> str:
-    return duration.show(max(0, round(ns, -6) or round(ns, -3)))
 
 
 def _both(some: tuple[Doubt, ...], more: tuple[Doubt, ...]) -> tuple[Doubt, ...]:

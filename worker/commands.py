@@ -22,7 +22,7 @@ import msgspec
 
 from ..protocol.errors import NeverblinkError
 from ..protocol.link import OWN_COMMANDS, Offered
-from ..protocol.wire import UNDECODABLE
+from ..protocol.wire import UNDECODABLE, reason
 from .schemas import not_plain, schema_of
 
 __all__ = ["CommandError", "CommandRefused", "Declared", "command", "declared_in", "unknown"]
@@ -71,7 +71,7 @@ class Declared:
         try:
             found = msgspec.convert(args, self._arguments)
         except UNDECODABLE as problem:
-            said = str(problem).replace("Object ", "", 1).replace("- at `$.", "- at `")
+            said = reason(problem).replace("Object ", "", 1).replace("- at `$.", "- at `")
             wants = ", ".join(self._arguments.__struct_fields__) or "no arguments"
             raise CommandRefused(f"{self.name}: {said} ({self.name} takes {wants})") from None
         return {name: getattr(found, name) for name in self._arguments.__struct_fields__}

@@ -34,7 +34,7 @@ import msgspec
 
 from ..protocol.changes import Changes, Schema
 from ..protocol.errors import NeverblinkError
-from ..protocol.wire import UNDECODABLE
+from ..protocol.wire import UNDECODABLE, reason
 
 __all__ = [
     "MigrationError",
@@ -295,7 +295,7 @@ class Translator:
             return self._decoder.decode(data)
         except UNDECODABLE as problem:
             raise MigrationError(
-                f"the state in schema {self.source.version} cannot be read, so it cannot be migrated: {problem}"
+                f"the state in schema {self.source.version} cannot be read, so it cannot be migrated: {reason(problem)}"
             ) from None
 
     def _name(self, step: Step, name: object) -> str:

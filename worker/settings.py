@@ -20,7 +20,7 @@ import msgspec
 
 from ..protocol.errors import NeverblinkError
 from ..protocol.link import SettingsNow
-from ..protocol.wire import UNDECODABLE
+from ..protocol.wire import UNDECODABLE, reason
 from .schemas import not_plain, schema_of
 from .state import StateUnreadable
 
@@ -141,7 +141,7 @@ class Settings:
             chosen |= {name: values[name] for name in wanted}
             size = len(msgspec.msgpack.encode(chosen))
         except UNDECODABLE as problem:
-            raise SettingsRefused(_said(str(problem))) from None
+            raise SettingsRefused(_said(reason(problem))) from None
         if size > LARGEST:
             raise SettingsRefused(
                 f"settings have at most {LARGEST} bytes: what is large belongs into the state"
@@ -182,7 +182,7 @@ class Settings:
             current: Any = msgspec.convert({**values, **known}, self._kind)
             return current, chosen
         except UNDECODABLE as problem:
-            said = str(problem)
+            said = reason(problem)
             raise SettingsUnreadable(_field(said) or ", ".join(known), _without_path(said)) from None
 
     def take(self, read: tuple[Any, dict[str, Any]]) -> None:

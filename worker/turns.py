@@ -260,7 +260,7 @@ class Turns:
             self._gap_kind = "skipped"
             self._due = turn.due + self._interval
         if timing.took >= self._interval:
-            self._gap_cause = f"{turn.title} took {duration.show(timing.took // 1_000_000 * 1_000_000)}"
+            self._gap_cause = f"{turn.title} took {duration.about(timing.took)}"
         elif turn.tick is not None:
             self._gap_cause = "the process was not scheduled in time"
         due = self._due

@@ -12,6 +12,7 @@ import subprocess
 import tempfile
 from collections.abc import Callable, Generator
 from pathlib import Path
+from shlex import quote
 from typing import Any, cast
 
 import click
@@ -204,7 +205,7 @@ def _env_file(path: Path) -> Finding:
     except NeverblinkError as problem:
         return Finding("env_file", False, problem.message)
     if readable_by_others(path):
-        return Finding("env_file", None, f"{path} can be read by other users: chmod 600 {path}")
+        return Finding("env_file", None, f"{path} can be read by other users: chmod 600 {quote(str(path))}")
     return Finding("env_file", True, f"{path}: {len(names)} variables")
 
 

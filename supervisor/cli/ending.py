@@ -114,12 +114,24 @@ def _tell(code: Exit, message: str, facts: dict[str, Any], as_json: bool) -> Exi
 
 def _usage(error: click.ClickException) -> str:
     told = error.format_message()
+    if isinstance(error, click.NoSuchOption):
+        told = _no_option(error)
     if isinstance(error, click.BadParameter) and error.param is not None:
         told = f"{told.rstrip('.')}{_meant(error.message, error.param)}"
     if isinstance(error, click.UsageError) and error.ctx is not None and error.ctx.info_name:
         path = error.ctx.command_path
         return f"{told.rstrip('.')} (see {path} --help)" if "--help" not in told else told
     return told
+
+
+def _no_option(error: click.NoSuchOption) -> str:
+    """One line on an option that there is not, with the one that was probably meant."""
+    known = (
+        [name for param in error.ctx.command.params for name in param.opts] if error.ctx is not None else []
+    )
+    near = _OPTIONS_ELSEWHERE.get(error.option_name, error.option_name)
+    close = [near] if near in known else difflib.get_close_matches(near, known, 1, _CLOSE)
+    return f"there is no option {error.option_name}" + (f": did you mean {close[0]}?" if close else "")
 
 
 def _meant(message: str, param: click.Parameter) -> str:
@@ -129,9 +141,17 @@ def _meant(message: str, param: click.Parameter) -> str:
     known = [str(one) for one in param.type.choices]
     said = message[1:].partition("'")[0].lower()
     near = _ELSEWHERE.get(said, said)
-    close = [near] if near in known else difflib.get_close_matches(near, known, 1)
+    close = [near] if near in known else difflib.get_close_matches(near, known, 1, _CLOSE)
     return f": did you mean {close[0]}?" if close else ""
 
+
+_CLOSE = 0.7
+"""How much alike a word and the one that was meant have to be, of 1: `bsh` and `bash` are, `ksh` and `zsh` are not."""
+
+_OPTIONS_ELSEWHERE: dict[str, str] = dict.fromkeys(
+    ("--reason", "--message", "--msg", "--comment", "--because"), "--why"
+)
+"""What others call the options."""
 
 _ELSEWHERE = {"warn": "warning", "err": "error", "critical": "error", "fatal": "error", "trace": "debug"}
 """What others call the levels of a log."""

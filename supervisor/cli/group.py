@@ -90,6 +90,9 @@ class Group(click.Group):
     def _in_their_place(self, args: list[str]) -> list[str]:
         """The same arguments with what all verbs take behind the verb: who says it first means the same."""
         early, rest = _early(args)
+        if rest[:1] == ["help"]:
+            # As other commands have it.
+            return [*rest[1:], "--help"]
         if not early:
             return args
         if not rest:

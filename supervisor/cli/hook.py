@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import click
@@ -24,7 +25,7 @@ from .here import Here
 from .past import open_history
 from .screen import Screen
 from .see_through import see_through
-from .verb import Done, verb
+from .verb import Done, Subgroup, verb
 
 __all__ = ["hook"]
 
@@ -32,7 +33,8 @@ _repository = click.argument("repository", metavar="REPO.git", type=click.Path(p
 
 
 @click.group(
-    epilog="Each of these takes --json, --home and --project, as every verb does: neverblink hook install --help"
+    cls=Subgroup,
+    epilog="Each of these takes --json, --home and --project, as every verb does: neverblink hook install --help",
 )
 def hook() -> None:
     """Deploy what is pushed to a bare repository: `git push live main`.
@@ -66,9 +68,8 @@ def install(here: Here, repository: Path, branch: str, gate: bool) -> Done:
             screen.line(f"{screen.good('✓')} {one.name:<13} {one.path}{after}")
     what = "is built, checked and rehearsed, and then deploys" if gate else "deploys"
     screen.line(f"a push of {screen.style(branch, bold=True)} {what} to the bot in {home}")
-    screen.line(
-        f"next: {screen.style(f'git remote add live {git_dir(where)} && git push live {branch}', bold=True)}"
-    )
+    push = f"git remote add live {quote(str(git_dir(where)))} && git push live {quote(branch)}"
+    screen.line(f"next: {screen.style(push, bold=True)}")
     return Done(_told(where, found))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import click
@@ -51,7 +52,7 @@ def init(here: Here, directory: Path, name: str, with_git: bool) -> Done:
     for file in wanted:
         here.screen.line(f"  wrote {place / file}")
     told: dict[str, Any] = {"directory": str(place), "name": name, "files": list(wanted)}
-    go = "" if place == here.cwd else f"cd {directory} && "
+    go = "" if place == here.cwd else f"cd {quote(str(directory))} && "
     if with_git:
         from .init_git import begin
 

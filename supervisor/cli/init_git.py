@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from pathlib import Path
+from shlex import quote
 
 from ..git import GitError, ask
 from ..home import Home
@@ -55,8 +56,8 @@ def begin(here: Here, place: Path, name: str, go: str) -> str:
     )
     screen.line("or from a laptop, once it may log in here by ssh:")
     for line in (
-        f"git clone {account}:{place} {name} && cd {name}",
-        f"git remote add {REMOTE} {account}:{bare}",
+        f"git clone {quote(f'{account}:{place}')} {name} && cd {name}",
+        f"git remote add {REMOTE} {quote(f'{account}:{bare}')}",
         f"git push {REMOTE} {BRANCH}",
     ):
         screen.line(f"  {screen.style(line, bold=True)}")

@@ -20,7 +20,7 @@ from .errors import BadInput
 from .exits import Exit
 from .here import Here
 from .screen import Screen, columns
-from .verb import Done, verb
+from .verb import Done, Subgroup, verb
 from .words import clock, count, size
 
 __all__ = ["journal"]
@@ -28,7 +28,7 @@ __all__ = ["journal"]
 _LINES = 20
 
 
-@click.group()
+@click.group(cls=Subgroup)
 def journal() -> None:
     """What lies in the bot's journal, whether it is whole, and all of it as JSON lines."""
 

@@ -11,7 +11,7 @@ import msgspec
 from ...protocol import duration
 from ...protocol.commands import Acknowledge, Commands, Down, Lock, Pause, Resume, Send, Unlock
 from ...protocol.link import Offered
-from ...protocol.wire import UNDECODABLE
+from ...protocol.wire import UNDECODABLE, reason
 from ..client import Client, Refused, convert
 from .errors import BadInput
 from .here import Here
@@ -162,7 +162,7 @@ def arguments(
             args = msgspec.json.decode(args_json, type=dict[str, Any])
         except UNDECODABLE as problem:
             raise BadInput(
-                f"{option} is no JSON object: {problem}; expected one such as '{{\"pct\": 2.5}}'"
+                f"{option} is no JSON object: {reason(problem)}; expected one such as '{{\"pct\": 2.5}}'"
             ) from None
     return args | read(pairs, wants)
 

@@ -40,8 +40,15 @@ _TICKS = 600
 def top(here: Here, once: bool) -> Done:
     """Watch the bot: who leads, what comes next, every tick, and a deployment as it happens.
 
-    Keys: q ends it, p pauses and resumes the bot. It goes on while the supervisor is away, and says so. Without a
-    terminal, or with --once, it prints one picture; with --json all that is in one, with the last ticks.
+    \b
+    Keys:
+      q, Ctrl-C, Ctrl-D  quit
+      p                  pause the bot, or resume it; y confirms, any other key does not
+      d                  show the command that deploys
+      r                  show the command that rolls back
+
+    It goes on while the supervisor is away, and says so. Without a terminal, or with --once, it prints one picture;
+    with --json all that is in one, with the last ticks.
     """
     terminal = sys.stdin.isatty() and sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
     first = look_once(here)

@@ -16,6 +16,7 @@ from typing import Any, Concatenate, ParamSpec, cast
 
 import click
 import msgspec
+from click.core import ParameterSource
 
 from ..system.text import clean, is_encodable
 from .ending import Leave, say_json
@@ -24,7 +25,7 @@ from .exits import Exit
 from .here import Here
 from .screen import Screen
 
-__all__ = ["SHARED", "Done", "verb"]
+__all__ = ["SHARED", "Done", "Subgroup", "verb"]
 
 SHARED = {"--json": False, "--home": True, "--project": True, "--server": True, "--key": True}
 """What every verb takes, and whether a value comes with it."""
@@ -38,6 +39,16 @@ class Done(msgspec.Struct, frozen=True):
     result: dict[str, Any] | None = None
     exit: Exit = Exit.DONE
 
+
+class Subgroup(click.Group):
+    """A verb that has verbs of its own. By itself it shows its help."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, args or ["--help"])
+
+
+_HERE_ONLY = frozenset({"completion", "demo", "init", "schema", "systemd", "up"})
+"""The verbs that neither ask a supervisor nor read a home."""
 
 _FREE_TEXT = frozenset(("why",))
 """What is only read by people. Anything else that is not UTF-8 is refused, because another text means another thing."""
@@ -69,6 +80,9 @@ def verb(act: Callable[Concatenate[Here, P], Done]) -> click.Command:
                 _refuse_unsayable(value)
         as_json, home, project = (options.pop(name) for name in ("as_json", "home", "project"))
         server, key = options.pop("server"), options.pop("key")
+        source = click.get_current_context().get_parameter_source("server")
+        if server and act.__name__ in _HERE_ONLY and source is ParameterSource.COMMANDLINE:
+            raise BadInput(f"`{act.__name__}` works on this machine only: run it without --server")
         assert isinstance(as_json, bool)
         here = Here(
             as_json=as_json,

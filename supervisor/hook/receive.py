@@ -16,6 +16,7 @@ import os
 import time
 from collections.abc import Generator, Mapping
 from pathlib import Path
+from shlex import quote
 from typing import TextIO
 
 import msgspec
@@ -152,7 +153,9 @@ def _fail(voice: Voice, gate: bool, problem: str, again: Path | None) -> int:
         )
     else:
         mend = (
-            () if again is None else (f"  Then, on the machine of the bot: neverblink hook deploy {again}",)
+            ()
+            if again is None
+            else (f"  Then, on the machine of the bot: neverblink hook deploy {quote(str(again))}",)
         )
         voice.banner(
             "NOT DEPLOYED: the push arrived, but the bot runs the code it ran before",

@@ -6,6 +6,7 @@ Each phase is a step, and what happens in it are lines below it; what a build or
 from __future__ import annotations
 
 from pathlib import Path
+from shlex import quote
 
 from ...protocol.events import DeploymentEnded, DeploymentStarted, Event, Output, PhaseChanged, Step
 from ...protocol.handoff_terms import NO_BOUNDARY
@@ -154,6 +155,6 @@ def conclude(voice: Voice, row: Deployment, branch: str, repository: Path, *, ga
                     noticed,
                     f"  Mend it and push again to {branch}.",
                     story,
-                    f"  To try the same commit again, there: neverblink hook deploy {repository}",
+                    f"  To try the same commit again, there: neverblink hook deploy {quote(str(repository))}",
                 )
     return False

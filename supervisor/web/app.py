@@ -16,7 +16,7 @@ from aiohttp import web
 from ...protocol import commands
 from ...protocol.commands import Command, field_hint
 from ...protocol.errors import NeverblinkError
-from ...protocol.wire import UNDECODABLE
+from ...protocol.wire import UNDECODABLE, reason
 from .admission import Admission
 from .book import Book
 from .door import Door
@@ -99,7 +99,7 @@ def _wanted(request: web.Request, kind: type[Any]) -> Any:
         return msgspec.convert(query, kind, strict=False)
     except UNDECODABLE as problem:
         hint = field_hint(str(problem), kind.__struct_fields__)
-        raise Refused("bad-input", f"the query can't be used: {problem}{hint}") from None
+        raise Refused("bad-input", f"the query can't be used: {reason(problem)}{hint}") from None
 
 
 class _Gate:
@@ -210,7 +210,9 @@ def _command(
             raise Refused("bad-request", "nested too deeply") from None
         except UNDECODABLE as problem:
             hint = field_hint(str(problem), (name for name in kind.__struct_fields__ if name != "id"))
-            raise Refused("bad-request", f"the body is no {kind.__name__.lower()}: {problem}{hint}") from None
+            raise Refused(
+                "bad-request", f"the body is no {kind.__name__.lower()}: {reason(problem)}{hint}"
+            ) from None
         # Who it says it is is a courtesy, and which token it has a fact.
         who = f"{command.who} (token {token.name})" if command.who else f"{token.name} (token)"
         command = msgspec.structs.replace(command, who=who)

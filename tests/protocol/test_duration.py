@@ -87,6 +87,23 @@ def test_what_is_shown_reads_back_exactly(ns: int) -> None:
     assert duration.parse(duration.show(ns)) == ns
 
 
+@pytest.mark.parametrize(
+    ("ns", "text"),
+    [
+        (0, "0s"),
+        (7, "7ns"),
+        (505_779, "506us"),
+        (999_600, "1ms"),
+        (1_249_000_000, "1.25s"),
+        (59_999_999_999, "60s"),
+        (3_725_600_000_000, "1h2m6s"),
+        (-505_779, "-506us"),
+    ],
+)
+def test_a_duration_for_people_has_three_digits(ns: int, text: str) -> None:
+    assert duration.about(ns) == text.replace("60s", "1m")
+
+
 @given(st.text(alphabet="0123456789.-dhmsnuµ ", max_size=80))
 def test_any_text_is_a_duration_or_one_error(text: str) -> None:
     try:

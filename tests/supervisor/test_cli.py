@@ -66,7 +66,7 @@ def test_what_every_verb_takes_may_be_said_before_it(tmp_path: Path) -> None:
     alone = run("--home", "x")
     assert alone.exit_code == Exit.BAD_INPUT
     assert "--home goes with a verb, as in `neverblink status --home x`" in alone.stderr
-    assert "No such option '--frce'" in run("--frce", "pause").stderr
+    assert "there is no option --frce" in run("--frce", "pause").stderr
 
 
 def test_the_options_that_may_come_first_are_those_of_every_verb() -> None:
@@ -218,3 +218,67 @@ def test_check_says_what_a_release_would_hold_and_what_is_wrong_with_the_environ
     told = json.loads(CliRunner().invoke(neverblink, words).stdout)
     found = {check["check"]: check for check in told["checks"]}
     assert "chmod 600" in found["env_file"]["detail"]
+
+
+@pytest.mark.parametrize("group", ["hook", "journal"])
+def test_a_verb_of_several_verbs_shows_its_help_by_itself(group: str) -> None:
+    alone = run(group)
+    assert alone.exit_code == Exit.DONE
+    assert alone.stdout == run(group, "--help").stdout
+    assert "  status  " in alone.stdout or "  verify  " in alone.stdout
+    assert run(group, "nosuch").exit_code == Exit.BAD_INPUT
+
+
+def test_help_is_what_the_option_says() -> None:
+    assert run("help").stdout == run("--help").stdout
+    assert run("help", "deploy").stdout == run("deploy", "--help").stdout
+    assert run("help", "journal", "show").stdout == run("journal", "show", "--help").stdout
+    assert "did you mean `neverblink deploy`" in run("help", "deplo").stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (
+            ("pause", "--reason", "x"),
+            "there is no option --reason: did you mean --why? (see neverblink pause --help)",
+        ),
+        (("deploy", "--dryrun", "."), "there is no option --dryrun: did you mean --dry-run?"),
+        (("pause", "--xyz"), "there is no option --xyz (see neverblink pause --help)"),
+        (
+            ("completion", "ksh"),
+            "'ksh' is not one of 'bash', 'zsh', 'fish' (see neverblink completion --help)",
+        ),
+        (("completion", "bsh"), "did you mean bash?"),
+    ],
+)
+def test_a_hint_names_only_what_is_close(words: tuple[str, ...], said: str) -> None:
+    wrong = run(*words)
+    assert wrong.exit_code == Exit.BAD_INPUT
+    assert said in wrong.stderr
+
+
+@pytest.mark.parametrize("verb", ["init", "up", "schema", "systemd", "demo", "completion"])
+def test_a_verb_that_works_here_only_refuses_a_server(tmp_path: Path, verb: str) -> None:
+    more = {"schema": ["status"], "completion": ["bash"], "init": [tmp_path / "fox"]}.get(verb, [])
+    refused = run(verb, "--server", "tcp://127.0.0.1:1", *more)
+    assert refused.exit_code == Exit.BAD_INPUT
+    assert f"`{verb}` works on this machine only: run it without --server" in refused.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_server_of_the_environment_is_not_meant_for_what_works_here_only(tmp_path: Path) -> None:
+    environment = {"NEVERBLINK_SERVER": "tcp://127.0.0.1:1"}
+    made = CliRunner().invoke(neverblink, ["init", str(tmp_path / "fox")], env=environment)
+    assert made.exit_code == Exit.DONE, made.output
+
+
+def test_a_command_to_copy_is_quoted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert "next: cd 'my bot' && neverblink up" in run("init", "my bot").stdout
+
+
+def test_the_help_of_top_has_its_keys() -> None:
+    text = run("top", "--help").stdout
+    for key in ("q, Ctrl-C, Ctrl-D  quit", "p  ", "d  ", "r  "):
+        assert f"  {key}" in text

@@ -143,7 +143,7 @@ COMMANDS: list[dict[str, Any]] = [
 EXPECTED = [
     ("pause", "ok", ""),
     ("settings", "ok", "most 5 -> 9"),
-    ("settings", "bad-input", "setting 'most': Expected `int`, got `str`"),
+    ("settings", "bad-input", "setting 'most': expected a whole number, got text"),
     ("settings", "ok", "most 9 -> 5"),
     ("send", "ok", "add"),
     ("send", "bad-input", "add: contains unknown field `m` (add takes n)"),
@@ -269,7 +269,7 @@ def test_a_setting_and_a_pause_outlive_deployments_kills_and_supervisors(live: L
         )
     )
     assert refused["error"]["code"] == "aborted"
-    assert "setting 'mode': Expected `int`, got `str`" in refused["error"]["message"]
+    assert "setting 'mode': expected a whole number, got text" in refused["error"]["message"]
     live.down()
     live.audit()
 

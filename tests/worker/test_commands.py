@@ -61,7 +61,7 @@ def test_a_declared_command_gets_typed_arguments() -> None:
     ("name", "args", "why"),
     [
         ("buy", {}, "buy: missing required field `market`|buy: .*required field `market`"),
-        ("buy", {"market": 7}, r"buy: Expected `str`, got `int` - at `market`"),
+        ("buy", {"market": 7}, r"buy: expected text, got a whole number - at `market`"),
         ("buy", {"market": "BTC", "size": 0}, r"Expected `float` > 0.0 - at `size`"),
         ("buy", {"market": "BTC", "sise": 1}, r"unknown field `sise` \(buy takes market, size\)"),
         ("slowly", {"x": 1}, "slowly takes no arguments"),

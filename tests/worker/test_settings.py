@@ -54,12 +54,12 @@ def test_they_are_as_the_class_says_until_somebody_sets_them() -> None:
 @pytest.mark.parametrize(
     ("values", "why"),
     [
-        ({"max_position": "7"}, r"setting 'max_position': Expected `int`, got `str`"),
+        ({"max_position": "7"}, r"setting 'max_position': expected a whole number, got text"),
         ({"max_position": 101}, r"setting 'max_position': Expected `int` <= 100"),
         ({"max_posiiton": 7}, r"there is no setting 'max_posiiton': did you mean max_position\?"),
         ({"colour": 7}, r"there is no setting 'colour': this bot has max_position, pct, mode"),
         ({"mode": "fast", "pct": 0.95}, "too much"),
-        ({"mode": "fast", "max_position": None}, r"Expected `int`, got `null`"),
+        ({"mode": "fast", "max_position": None}, r"expected a whole number, got null"),
     ],
 )
 def test_what_does_not_fit_is_refused_whole_and_the_bot_never_sees_it(
@@ -149,7 +149,7 @@ def test_a_type_that_cannot_hold_what_is_set_is_refused_in_the_rehearsal() -> No
         bot.roll_back()
         bot.set(max_position=4)
         with pytest.raises(
-            HandoverFailed, match=r"setting 'max_position': Expected `str`, got `int`: keep a type"
+            HandoverFailed, match=r"setting 'max_position': expected text, got a whole number: keep a type"
         ):
             bot.hand_over(New)
         bot.ticks(1)
