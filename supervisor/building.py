@@ -19,6 +19,7 @@ from ..protocol.errors import NeverblinkError
 from .chore import Chores
 from .config import Config
 from .process import describe_exit
+from .system.interpreter import InterpreterError, find_interpreter
 from .tree import copy_tree
 from .wanted import Wanted
 from .wheels import DISTRIBUTION, supply
@@ -111,7 +112,12 @@ class Building:
 
     async def _make(self) -> None:
         wanted = self._wanted
-        python = shutil.which(self._config.python, path=self._variables.get("PATH")) or self._config.python
+        try:
+            python = find_interpreter(self._config.python, self._variables)
+        except InterpreterError as problem:
+            if not wanted.python:
+                raise BuildFailed(problem.message) from None
+            python = self._config.python
         also: dict[str, str] = {}
         if wanted.python:
             # The configured one, if it is what is asked for; else any that is here; else uv gets one.

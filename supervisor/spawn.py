@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shutil
 import subprocess
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -24,6 +23,7 @@ from ..protocol.logline import decode_line
 from .notify import VARIABLES
 from .outside import Launch
 from .process import Process
+from .system.interpreter import InterpreterError, find_interpreter
 from .system.log_file import open_for_child
 from .system.process_group import MARK, mark_of
 from .workers.env_file import EnvFileError, worker_environment
@@ -53,7 +53,10 @@ def spawn(
     itself. Raises `SpawnError` with the mend when the interpreter, the directory or the environment file is not there.
     """
     directory = launch.directory.resolve()
-    python = _interpreter(launch.python, environment)
+    try:
+        python = find_interpreter(launch.python, environment)
+    except InterpreterError as problem:
+        raise SpawnError(problem.message) from None
     if not directory.is_dir():
         raise SpawnError(f"release directory {directory} is gone: deploy again")
     # Only the pipe has them: neither arguments nor environment, and nothing that is kept here.
@@ -120,12 +123,3 @@ def _environment(ours: Mapping[str, str], pipe: int, assignment: Assignment) -> 
     theirs = {name: value for name, value in ours.items() if name not in {"PYTHONSAFEPATH", *VARIABLES}}
     mark = mark_of(assignment.worker, assignment.run)
     return {**theirs, VARIABLE: str(pipe), MARK: mark, "PYTHONUNBUFFERED": "1"}
-
-
-def _interpreter(python: str, environment: Mapping[str, str]) -> str:
-    found = shutil.which(python, path=environment.get("PATH", os.defpath))
-    if found is None:
-        raise SpawnError(
-            f"there is no interpreter {python!r}: install it, or set `python` in neverblink.toml to one that is here"
-        )
-    return os.path.abspath(found)

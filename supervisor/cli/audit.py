@@ -106,6 +106,7 @@ def show(report: Report, screen: Screen) -> None:
     if report.ok and not report.chain.frames:
         screen.line("there is nothing in this span, so nothing was proven")
         return
+    screen.line(_headline(report, screen))
     broken = {finding.invariant for finding in report.broken}
     for invariant, text in INVARIANTS.items():
         mark = screen.bad("broken") if invariant in broken else screen.good("proven")
@@ -114,6 +115,24 @@ def show(report: Report, screen: Screen) -> None:
     for name, text in _facts(report, screen):
         screen.line(f"{screen.faint(f'{name:<9}')}  {text}")
     _show_broken(report, screen)
+
+
+def _headline(report: Report, screen: Screen) -> str:
+    """What an operator wants to know first. The proofs below are about what is recorded, missed ticks included."""
+    ran = f"{count(report.ticks, 'tick')} ran"
+    faults = [
+        f"{number:,} {word}"
+        for number, word in (
+            (report.missed, "missed"),
+            (report.doubled, "doubled"),
+            (report.skipped_total, "skipped"),
+        )
+        if number
+    ]
+    if not faults:
+        return screen.good(f"{ran}, none missed, none doubled")
+    said = f"{ran}, {', '.join(faults)}"
+    return screen.bad(said) if report.missed or report.doubled else screen.warn(said)
 
 
 def _show_broken(report: Report, screen: Screen) -> None:

@@ -7,7 +7,6 @@ import contextlib
 import importlib.util
 import io
 import os
-import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable, Generator
@@ -26,6 +25,7 @@ from ..client import Refused, Unreachable
 from ..config import Config, ConfigError, load
 from ..prepare import CheckFailed, Preparer
 from ..releases import Releases
+from ..system.interpreter import InterpreterError, find_interpreter
 from ..telling.secret import Unresolved, url_of
 from ..telling.sender import NO_LIBRARY, not_usable
 from ..workers.env_file import read_env_file, readable_by_others
@@ -131,16 +131,14 @@ class _Voice:
 
 def _import(config: Config, here: Here) -> Finding:
     """Have the bot imported and its state tried, in a process of its own: it may hang, crash, or print."""
-    python = shutil.which(config.python, path=here.environment.get("PATH", os.defpath))
-    if python is None:
-        problem = (
-            f"there is no interpreter {config.python!r}: install it, or set `python` in {config.path.name}"
-        )
-        return Finding("bot", False, problem)
+    try:
+        python = find_interpreter(config.python, here.environment)
+    except InterpreterError as problem:
+        return Finding("bot", False, problem.message)
     within = config.handoff.start_within
     try:
         done = subprocess.run(
-            [os.path.abspath(python), "-m", "neverblink.worker", "--check", config.bot],
+            [python, "-m", "neverblink.worker", "--check", config.bot],
             cwd=config.directory,
             env={**here.environment, "PYTHONDONTWRITEBYTECODE": "1"},
             stdin=subprocess.DEVNULL,

@@ -12,6 +12,7 @@ A directory that is left out is not looked into, so a file in it can only come b
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Collection
 from pathlib import Path
@@ -20,7 +21,7 @@ import msgspec
 from pathspec import GitIgnoreSpec
 
 from ...protocol.errors import NeverblinkError
-from ..git import GitError, ask
+from ..git import GitError, ask, ask_bytes
 
 __all__ = ["FILE_NAME", "Ignore", "IgnoreError", "looks_secret"]
 
@@ -142,10 +143,10 @@ def _ignored_by_git(root: Path) -> list[str]:
     """
     try:
         ask(root, "rev-parse", "--is-inside-work-tree")
-        told = ask(root, "ls-files", "-z", "--others", "--ignored", "--exclude-standard", "--directory")
+        told = ask_bytes(root, "ls-files", "-z", "--others", "--ignored", "--exclude-standard", "--directory")
     except GitError:
         return []
-    names = [name for name in told.split("\0") if name]
+    names = [os.fsdecode(name) for name in told.split(b"\0") if name]
     return [] if "./" in names else names
 
 

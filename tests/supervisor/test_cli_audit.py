@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -53,6 +54,7 @@ def test_a_sound_journal_is_done_and_says_what_it_proves(home: Home) -> None:
     life(home)
     result = run(home)
     assert result.exit_code == Exit.DONE
+    assert result.stdout.startswith("202 ticks ran, 5 skipped\n")
     assert result.stdout.count("proven") == 6
     assert "202 (1200 to 1406): none missed, none doubled, 5 skipped" in result.stdout
     assert "skipped 1400 to 1404: tick 1399 took 5s" in result.stdout
@@ -160,3 +162,12 @@ def test_bounds_as_people_write_them() -> None:
     assert bound("--since", "2026-11-24T14:05:10Z", now) == Moment(1_795_529_110 * SECOND)
     with pytest.raises(BadInput, match="10m"):
         bound("--since", "25:00", now)
+
+
+def test_the_first_line_says_how_many_ticks_were_missed(home: Home) -> None:
+    made = life(home)
+    made.tick(Gap(made.seq + 1, made.seq + 60, "missed", "w2 died")).tick()
+    made.write(home.journal)
+    result = run(home)
+    assert result.exit_code == Exit.DONE
+    assert re.match(r"20\d ticks ran, 60 missed, 5 skipped\n", result.stdout), result.stdout

@@ -123,7 +123,7 @@ def test_a_release_that_is_gone_and_an_interpreter_that_is_none(tmp_path: Path) 
 
     with pytest.raises(SpawnError, match="is gone: deploy again"):
         asyncio.run(start(sys.executable, tmp_path / "nowhere"))
-    with pytest.raises(SpawnError, match="there is no interpreter 'nope'"):
+    with pytest.raises(SpawnError, match="python = 'nope': there is no such interpreter"):
         asyncio.run(start("nope", tmp_path))
     broken = tmp_path / "broken"
     broken.write_text("#!/nowhere/python\n")
@@ -525,7 +525,7 @@ def test_survivors_are_known_workers_and_whoever_has_the_lease(tmp_path: Path) -
         ),
         (
             events.Step(bot="fox", at=1, deployment=3, step="rehearsed", text="all", took=1_234_567),
-            "deployment 3: rehearsed all in 1.235ms",
+            "deployment 3: rehearsed all in 1.23ms",
         ),
         (
             events.Commanded(
