@@ -191,7 +191,7 @@ RULES: dict[Phase, dict[type, Rule]] = {
     },
     Phase.REVERTING: {
         StandsBy: Rule(standby.note, (_P.REVERTING,)),
-        Seen: Rule(probation.seen_reverting, (_P.REVERTING, _P.ROLLED_BACK)),
+        Seen: Rule(probation.seen_reverting, (_P.REVERTING, _P.DONE, _P.ROLLED_BACK)),
         CannotRead: Rule(probation.failed, (_P.REVERTING,)),
         Exited: Rule(probation.died, (_P.REVERTING, _P.DONE, _P.ROLLED_BACK, _P.SUCCEEDING)),
         Suspected: Rule(probation.suspected, (_P.REVERTING,)),

@@ -41,6 +41,10 @@ __all__ = [
 ]
 
 
+_SETTLED = -1
+"""As `asked`: the old worker died a while ago, so what the new one reports now, under whatever epoch, is true."""
+
+
 def enter(handoff: HandoffState) -> list[HandoffCommand]:
     """The new worker leads. What was asked for in the meantime, or happened, may end the probation at once."""
     handoff.phase = Phase.PROBATION
@@ -65,6 +69,10 @@ def seen(handoff: HandoffState, event: Seen) -> list[HandoffCommand]:
 
 def seen_reverting(handoff: HandoffState, event: Seen) -> list[HandoffCommand]:
     """The old worker leads again, or the new one does once more and needs another order."""
+    if not handoff.old_lives:
+        leads = (event.worker, event.role) == (handoff.new, "leading")
+        # A report from before it yielded can arrive after the news of the death. Later ones are true.
+        return handoff.finish(Phase.DONE, handoff.reason) if leads and event.epoch > handoff.asked else []
     if (event.worker, event.role) == (handoff.new, "leading") and 0 < handoff.asked < handoff.epoch:
         # It yielded, nobody took over, and it took the lease back: that order is settled, so it takes another one.
         # Once: a frame that was lost comes through then, and beside an old worker that hangs each try costs ticks.
@@ -86,6 +94,11 @@ def died(handoff: HandoffState, event: Exited) -> list[HandoffCommand]:
         handoff.reason = why(event, handoff.phase) if not handoff.reason else handoff.reason
         handoff.phase = Phase.REVERTING
         return [Disarm("probation"), Send(handoff.old, Lead()), Arm("repeat"), Arm("succeed")]
+    if handoff.phase is Phase.REVERTING:
+        # It may have led already, and then nobody does: the new worker has yielded, and does not promote itself.
+        handoff.reason = "the old worker ended while it was to lead again"
+        handoff.asked = handoff.asked or handoff.epoch
+        return [Disarm("boundary"), Send(handoff.new, Lead()), Arm("repeat"), Arm("succeed")]
     return handoff.finish(Phase.DONE, "the old worker ended in probation: there was no instant way back")
 
 
@@ -114,6 +127,11 @@ def revert(handoff: HandoffState, event: Revert | Abort) -> list[HandoffCommand]
 
 def revert_alarm(handoff: HandoffState, event: RungOut) -> list[HandoffCommand]:
     match event.name:
+        case "repeat" if not handoff.old_lives:
+            handoff.asked = _SETTLED
+            return [Send(handoff.new, Lead()), Arm("repeat")]
+        case "succeed" if not handoff.old_lives:
+            return [Kill(handoff.new, STOPPED)]
         case "repeat" if handoff.new_lives:
             return [handoff.yield_back(), Arm("repeat")]
         case "repeat":

@@ -94,7 +94,7 @@ class HandoffState(msgspec.Struct):
     def yield_back(self) -> Send:
         """The order that undoes it, with the next number."""
         # Past a protected window only when the deployment was allowed to: a rollback is a handoff too.
-        return Send(self.new, YieldTo(self.order + 1, self.old, self.deployment, self.force))
+        return Send(self.new, YieldTo(self.order + 1, self.old, self.deployment, self.force, back=True))
 
     def finish(self, phase: Phase, reason: str, third: str = "") -> list[HandoffCommand]:
         """End the deployment in `phase`. The leader is `third`, or the one of the two that the phase speaks for."""

@@ -336,6 +336,8 @@ class YieldTo(msgspec.Struct, frozen=True, tag="yield"):
     deployment: int = 0
     force: bool = False
     """Also inside a protected window. Never inside a decision."""
+    back: bool = False
+    """A rollback: the code that yields does not guard the new leader, and leads again only when told."""
 
 
 class CancelYield(msgspec.Struct, frozen=True, tag="cancel"):

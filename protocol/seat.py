@@ -15,7 +15,8 @@ back. Whoever asks second is refused and follows the winner, so a late message c
 
 A follower with `guard` set takes the lease itself when its leader is gone: that is the old worker in probation, and
 the standby. Both may guard at once: the kernel gives the lease to one of them, and the other follows it. A follower
-without `guard` waits to be told (`Lead`), because a worker on unproven code does not promote itself. Whom to follow is
+without `guard` waits to be told (`Lead`), because a worker on unproven code does not promote itself; nor does one whose
+code was rolled back, and so it yields without guarding (`YieldTo.back`). Whom to follow is
 the supervisor's to say, but not only: a follower that learns from the kernel that somebody else has the lease turns to
 that one (`LedBy`), so that it loses nobody while the supervisor is away.
 
@@ -91,6 +92,8 @@ class Seat(msgspec.Struct):
     """When the leader is gone we take the lease, without being told."""
     keeps: bool = False
     """We led before, and are the way back: rather keep an old state than leave."""
+    reverted: bool = False
+    """We yield because our code is rolled back: once another one leads, we do not promote ourselves."""
     order: YieldTo | None = None
     """What we were told to do at the next boundary."""
     settled: int = 0
@@ -182,7 +185,7 @@ class Seat(msgspec.Struct):
         self.leader = self.me
         self.epoch = event.epoch
         self.loaded = True
-        self.guard = self.keeps = self.dismissed = False
+        self.guard = self.keeps = self.dismissed = self.reverted = False
         self.held = ""
         told: list[SeatCommand] = [SendTook(before, order)] if event.cause == "handoff" else []
         return [Disarm("lease"), Disarm("retry"), *told, Resume(event.cause), Announce()]
@@ -238,6 +241,7 @@ class Seat(msgspec.Struct):
         self.leader = order.to
         self.order = None
         self.settled = order.order
+        self.reverted = order.back
         return [DropLease(), SendFinal(order.to, order.order, order.deployment), Arm("lease"), Announce()]
 
     # yielding
@@ -273,7 +277,7 @@ class Seat(msgspec.Struct):
             self.role = Role.RETIRED
             return [Disarm("lease"), Leave("retire")]
         self.role = Role.FOLLOWING
-        self.guard = self.keeps = True
+        self.guard = self.keeps = not self.reverted
         return [Disarm("lease"), Connect(leader), Announce()]
 
     # the end

@@ -51,8 +51,8 @@ def show(message: Any) -> str:
             return f"Final({order})"
         case Took(epoch=epoch, order=order):
             return f"Took(epoch {epoch}, order {order})"
-        case s.YieldTo(order=order, to=to, force=force):
-            return f"YieldTo({order}, {to}{', force' if force else ''})"
+        case s.YieldTo(order=order, to=to, force=force, back=back):
+            return f"YieldTo({order}, {to}{', force' if force else ''}{', back' if back else ''})"
         case s.CancelYield(order=order):
             return f"CancelYield({order})"
         case s.Follow(leader=leader, guard=guard):

@@ -95,7 +95,7 @@ QUIET = [
 ]
 YIELD, BACK, CANCEL = (
     Send("old", YieldTo(10, "new", 1)),
-    Send("new", YieldTo(11, "old", 1)),
+    Send("new", YieldTo(11, "old", 1, back=True)),
     Send("old", CancelYield(10)),
 )
 
@@ -124,6 +124,48 @@ YIELD, BACK, CANCEL = (
             Exited("new", "exit 1"),
             P.ABORTED,
             [Dismiss("new"), Finish(P.ABORTED, "exit 1", "old")],
+        ),
+        (
+            "tells the new one to lead when the old one dies while it was to lead again",
+            handoff(P.REVERTING, asked=2, epoch=2),
+            Exited("old", "killed"),
+            P.REVERTING,
+            [Disarm("boundary"), Send("new", Lead()), Arm("repeat"), Arm("succeed")],
+        ),
+        (
+            "tells it again",
+            handoff(P.REVERTING, old_lives=False, asked=2, epoch=2),
+            RungOut("repeat"),
+            P.REVERTING,
+            [Send("new", Lead()), Arm("repeat")],
+        ),
+        (
+            "does not believe a report from before it yielded",
+            handoff(P.REVERTING, old_lives=False, asked=2, epoch=2),
+            Seen("new", "leading", epoch=2),
+            P.REVERTING,
+            [],
+        ),
+        (
+            "stands when the new one leads anew",
+            handoff(P.REVERTING, old_lives=False, asked=2, epoch=2, reason="the old one died"),
+            Seen("new", "leading", epoch=4),
+            P.DONE,
+            [Finish(P.DONE, "the old one died", "new")],
+        ),
+        (
+            "stands when the new one leads on, and never yielded",
+            handoff(P.REVERTING, old_lives=False, asked=-1, epoch=2, reason="the old one died"),
+            Seen("new", "leading", epoch=2),
+            P.DONE,
+            [Finish(P.DONE, "the old one died", "new")],
+        ),
+        (
+            "ends a new one that does not lead in time, for then somebody else has to",
+            handoff(P.REVERTING, old_lives=False, asked=2, epoch=2),
+            RungOut("succeed"),
+            P.REVERTING,
+            [Kill("new", "it did not take the lease in time")],
         ),
         (
             "says that nobody leads when the old one dies before the order",

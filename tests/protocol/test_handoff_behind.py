@@ -205,14 +205,14 @@ def test_a_standby_that_is_not_found_is_forgotten() -> None:
 
 def test_a_way_back_that_was_lost_is_tried_again_with_another_order() -> None:
     made = Handoff(7, "old", "new", 7000, phase=P.PROBATION, epoch=2, committed=True)
-    assert Send("new", YieldTo(7001, "old", 7)) in made.step(Revert("rolled back"))
+    assert Send("new", YieldTo(7001, "old", 7, back=True)) in made.step(Revert("rolled back"))
     made.step(Seen("new", "yielding", True, epoch=2))
     assert made.step(Seen("new", "leading", True, epoch=2)) == []
     # Nobody took over, and it took the lease back.
     assert made.step(Seen("new", "leading", True, epoch=3)) == [
-        Send("new", YieldTo(7003, "old", 7)), Arm("repeat"),
+        Send("new", YieldTo(7003, "old", 7, back=True)), Arm("repeat"),
     ]  # fmt: skip
-    assert made.step(RungOut("repeat")) == [Send("new", YieldTo(7003, "old", 7)), Arm("repeat")]
+    assert made.step(RungOut("repeat")) == [Send("new", YieldTo(7003, "old", 7, back=True)), Arm("repeat")]
     made.step(Seen("new", "yielding", True, epoch=3))
     # But not again and again: each time costs ticks.
     assert made.step(Seen("new", "leading", True, epoch=4)) == []
@@ -223,7 +223,7 @@ def test_a_way_back_that_was_lost_is_tried_again_with_another_order() -> None:
 def test_found_on_a_way_back_that_was_lost_it_takes_another_order() -> None:
     made = Handoff(7, "old", "new", 7000, phase=P.REVERTING, epoch=2, asked=2)
     old = Seen("old", "following", True, epoch=2)
-    assert Send("new", YieldTo(7003, "old", 7)) in made.step(
+    assert Send("new", YieldTo(7003, "old", 7, back=True)) in made.step(
         Found(old, Seen("new", "leading", True, epoch=3))
     )
 

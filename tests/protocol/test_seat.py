@@ -291,6 +291,16 @@ def test_a_worker(what: str, before: Seat, event: SeatEvent, role: Role, command
     assert (after.step(event), after.role) == (commands, role)
 
 
+def test_one_whose_code_is_rolled_back_steps_aside_and_does_not_promote_itself() -> None:
+    worker = seat(L)
+    worker.step(YieldTo(5, "old", 2, back=True))
+    worker.step(Boundary(heir=True, slack=True))
+    worker.step(HeirTook("old", 4))
+    assert (worker.role, worker.guard, worker.keeps) == (F, False, False)
+    assert TakeLease("failover") not in worker.step(LeaderGone("old"))
+    assert worker.step(Lead()) == [TakeLease("failover")]
+
+
 def test_one_that_steps_aside_is_a_guard_until_it_leads() -> None:
     worker = seat(Y)
     worker.step(HeirTook("heir", 4))

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 
 import pytest
 
+from neverblink.protocol.lease import decode_file
+
 from .bots import COUNTER, bot
-from .live import Live, unbroken
+from .live import Live, ends, unbroken
 
 
 def test_a_rollback_in_the_probation_is_one_message_and_keeps_the_newest_state(live: Live) -> None:
@@ -108,3 +111,48 @@ def test_new_code_that_fails_in_its_probation_is_rolled_back(live: Live, how: st
     report = live.audit()
     assert report["doubled"] == 0
     assert all(gap["cause"] for gap in report["missing"]), report["missing"]
+
+
+SLOW = bot(
+    """
+    async def on_tick(self, tick):
+        say("begins")
+        await asyncio.sleep(0.6)
+        self.state.ticks += 1
+    """,
+    tick="1s",
+)
+"""Its boundaries are far apart: between the order to yield and the boundary there is time for a blow."""
+
+
+@pytest.mark.deep
+def test_code_that_was_rolled_back_does_not_lead_again_when_the_old_worker_dies_at_once(live: Live) -> None:
+    up = live.up(live.code("v0", SLOW, hang_after="30s"))
+    before = live.status()
+    code = live.code("v1", SLOW + "# v1\n", probation="30s", hang_after="30s")
+    number = live.begin(code)
+    live.phase(number, "probation")
+    begun = len(live.said("begins"))
+    live.says("begins", lambda lines: len(lines) > begun)
+    live.send("rollback")
+    live.phase(number, "reverting")
+    # The order is out. Nobody tells the new worker to leave before the old one has led, and died of it.
+    os.kill(up.pid, signal.SIGSTOP)
+    until = time.monotonic() + 30
+    while _epoch(live) < 3:
+        assert time.monotonic() < until, "the old worker does not lead again"
+    os.kill(before["pid"], signal.SIGKILL)
+    ends(before["pid"])
+    os.kill(up.pid, signal.SIGCONT)
+    outcome = live.ended(number)["outcome"]
+    live.event(lambda event: event["worker"] and event["epoch"] > 3, type="leader")
+    leads = live.status()["release"]
+    assert (leads == before["release"]) == (outcome == "rolled_back")
+    live.ticks_on()
+    live.down()
+
+
+def _epoch(live: Live) -> int:
+    holder = decode_file((live.home / "lease").read_bytes())
+    assert holder is not None
+    return holder.epoch
