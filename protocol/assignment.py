@@ -13,9 +13,12 @@ from .keys import Keys
 from .logline import Format
 from .wire import UNDECODABLE
 
-__all__ = ["VARIABLE", "Assignment", "AssignmentError", "decode_assignment", "encode_assignment"]
+__all__ = ["SOURCES", "VARIABLE", "Assignment", "AssignmentError", "decode_assignment", "encode_assignment"]
 
 VARIABLE = "NEVERBLINK_ASSIGNMENT"
+
+SOURCES = "src"
+"""Where in a release the bot's module may lie instead of at the top."""
 
 
 class AssignmentError(NeverblinkError):

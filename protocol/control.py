@@ -15,6 +15,7 @@ import msgspec
 
 from .commands import BadRequest, Command, decode_command, encode_command, op_of
 from .errors import NeverblinkError
+from .text import NotText, decode_file
 from .wire import UNDECODABLE
 
 __all__ = ["LONGEST_ID", "MOST_COMMANDS", "ControlError", "Refused", "Said", "Wanted", "parse"]
@@ -76,11 +77,13 @@ def parse(data: bytes) -> Said:
 
 
 def _parts(data: bytes) -> Sequence[bytes]:
-    text = data.strip()
+    try:
+        text = decode_file(data).strip().encode()
+    except NotText as problem:
+        raise ControlError(f"it {problem}") from None
     if not text:
         return ()
     try:
-        data.decode()
         if text[:1] == b"[":
             parts = [bytes(part).strip() for part in msgspec.json.decode(text, type=list[msgspec.Raw])]
         elif text[:1] == b"{":

@@ -7,12 +7,13 @@ came in. So it is cleaned at the edge, or refused where another text would mean 
 
 from __future__ import annotations
 
+import codecs
 import re
 from typing import Any, cast
 
 import msgspec
 
-__all__ = ["clean", "cleaned", "escaped", "is_encodable"]
+__all__ = ["NotText", "clean", "cleaned", "decode_file", "escaped", "is_encodable"]
 
 _UNENCODABLE = re.compile("[\0\ud800-\udfff\ufdd0-\ufdef]")
 
@@ -23,6 +24,36 @@ def clean(raw: str | bytes) -> str:
     """
     text = raw.decode("utf-8", "backslashreplace") if isinstance(raw, bytes) else raw
     return text if text.isprintable() else _UNENCODABLE.sub(lambda found: escaped(found[0]), text)
+
+
+class NotText(ValueError):
+    """The bytes of a file are not text in UTF-8; the message says what they are and what to do."""
+
+
+_MARKS = {
+    codecs.BOM_UTF32_LE: "UTF-32",
+    codecs.BOM_UTF32_BE: "UTF-32",
+    codecs.BOM_UTF16_LE: "UTF-16",
+    codecs.BOM_UTF16_BE: "UTF-16",
+}
+
+
+def decode_file(data: bytes) -> str:
+    """What is in a text file that somebody wrote by hand, wherever: a byte order mark of UTF-8 is no part of it, and
+    lines end in any way. Raises `NotText`.
+    """
+    for mark, name in _MARKS.items():
+        if data.startswith(mark):
+            raise NotText(f"is {name}: save it as UTF-8")
+    data = data.removeprefix(codecs.BOM_UTF8)
+    if b"\0" in data[:64]:
+        raise NotText("is UTF-16 or binary: save it as UTF-8")
+    try:
+        return data.decode()
+    except UnicodeDecodeError as problem:
+        line = data.count(b"\n", 0, problem.start) + 1
+        byte = f"byte 0x{data[problem.start]:02x} in line {line}"
+        raise NotText(f"is not UTF-8 ({byte}): save it as UTF-8") from None
 
 
 def cleaned(value: Any) -> Any:

@@ -19,6 +19,7 @@ import msgspec
 
 from ..protocol import size
 from ..protocol.logline import Format
+from ..protocol.text import NotText, decode_file
 from .listen import Listen
 from .restarts import AT_MOST
 from .system.account import expanded
@@ -331,7 +332,7 @@ def read_toml(path: Path) -> dict[str, Any] | None:
     try:
         with path.open("rb") as file:
             large = os.fstat(file.fileno()).st_size > _LARGEST
-            text = "" if large else file.read().decode()
+            text = "" if large else decode_file(file.read())
         if large:
             raise ConfigError(path, "", f"is larger than {size.show(_LARGEST)}: is it the right file?")
         if any(_depth(line) > _DEEPEST_KEY for line in text.splitlines()):
@@ -342,8 +343,10 @@ def read_toml(path: Path) -> dict[str, Any] | None:
         return None
     except RecursionError:
         raise ConfigError(path, "", "is nested too deeply") from None
+    except NotText as problem:
+        raise ConfigError(path, "", str(problem)) from None
     except ValueError as problem:
-        # tomllib's own error is one; others are text that is no UTF-8, and a number with more digits than Python takes.
+        # tomllib's own error is one; another is a number with more digits than Python takes.
         raise ConfigError(path, "", f"is no TOML: {problem}") from None
     except OSError as problem:
         raise ConfigError(path, "", f"can't be read: {problem.strerror}") from None

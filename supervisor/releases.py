@@ -25,6 +25,7 @@ from pathlib import Path
 import msgspec
 
 from ..protocol import size
+from ..protocol.assignment import SOURCES
 from ..protocol.errors import NeverblinkError
 from ..protocol.wire import UNDECODABLE
 from .disk import need
@@ -334,19 +335,28 @@ def _is_id(name: str) -> bool:
 
 def _check_bot(source: Path, bot: str) -> None:
     module = bot.partition(":")[0].split(".")
-    place = source.joinpath(*module)
-    if not place.is_dir() and not place.with_name(f"{place.name}.py").is_file():
-        file = "/".join(module) + ".py"
-        raise ReleaseError(
-            source, f'no {file} here, which bot = "{bot}" asks for: is it the right directory?'
-        )
+    if any(_is_at(root, module) for root in (source, source / SOURCES)):
+        return
+    file = "/".join(module) + ".py"
+    raise ReleaseError(
+        source,
+        f'no {file} here nor in {SOURCES}/, which bot = "{bot}" asks for: is it the right directory?',
+    )
+
+
+def _is_at(root: Path, parts: list[str]) -> bool:
+    place = root.joinpath(*parts)
+    return place.is_dir() or place.with_name(f"{place.name}.py").is_file()
 
 
 def _check_copied(release: Path, bot: str, copied: Copied) -> None:
     """Raise `ReleaseError` when the rules keep out the bot itself."""
     parts = bot.partition(":")[0].split(".")
     names = {f"{'/'.join(parts)}.py", *(f"{'/'.join(parts[:end])}/" for end in range(1, len(parts) + 1))}
+    names |= {f"{SOURCES}/", *(f"{SOURCES}/{name}" for name in names)}
     for left in copied.left_out:
+        if left.name == f"{SOURCES}/" and _is_at(release, parts):
+            continue
         if left.name in names and not (release / left.name).exists():
             raise ReleaseError(
                 release,

@@ -12,13 +12,16 @@ new environment, while a changed library that lies in the tree must. Reads files
 from __future__ import annotations
 
 import hashlib
+import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Literal, cast
+from urllib.parse import unquote, urlsplit
 
 import msgspec
 
+from ..protocol.text import NotText, decode_file
 from .config import AUTO, NO_ENVIRONMENT, Config, ConfigError, read_toml
 from .tree import digest_of
 from .wheels import DISTRIBUTION
@@ -98,6 +101,7 @@ def _locked(directory: Path, project: dict[str, Any], development: bool) -> Want
         for key in ("path", "directory", "editable", "virtual")
         if key in source and source[key] != "."
     ]
+    _refuse_outside(directory, "uv.lock", paths)
     tree = bool(paths or _local_sources(directory, project))
     known = any(one.get("name") == DISTRIBUTION for one in packages)
     said = [lock.read_bytes(), _canonical(project)]
@@ -123,6 +127,9 @@ def _declared(directory: Path, project: dict[str, Any], development: bool) -> Wa
             for line in _list(_dict(project["dependency-groups"]).get(group))
             if isinstance(line, str)
         ]
+    _refuse_outside(
+        directory, "pyproject.toml", [*_source_paths(project), *(p for n in names for p in _paths_in(n))]
+    )
     worker = "pinned" if DISTRIBUTION in _dict(_tool(project).get("sources")) else _worker(names)
     tree = bool(_local_sources(directory, project)) or "dependencies" in _list(
         _dict(project["project"]).get("dynamic")
@@ -135,7 +142,10 @@ def _declared(directory: Path, project: dict[str, Any], development: bool) -> Wa
 
 def _requirements(directory: Path, name: str) -> Wanted:
     files = list(_with_included(directory, name))
-    texts = [(directory / file).read_text(encoding="utf-8", errors="replace") for file in files]
+    texts = [_text(directory / file) for file in files]
+    for file, text in zip(files, texts, strict=True):
+        for line in text.splitlines():
+            _refuse_outside(directory, file, _paths_in(line))
     lines = [line for text in texts for line in text.splitlines()]
     tree = any(
         _is_local(directory, file, line)
@@ -174,7 +184,7 @@ def _made(
 
 def _python(directory: Path, project: dict[str, Any]) -> str:
     try:
-        lines = (directory / ".python-version").read_text(encoding="utf-8", errors="replace").splitlines()
+        lines = _text(directory / ".python-version").splitlines()
     except OSError:
         lines = []
     said = [line.strip() for line in lines if line.strip() and not line.strip().startswith("#")]
@@ -205,6 +215,47 @@ def _groups(project: dict[str, Any], development: bool) -> tuple[str, ...]:
     return tuple(name for name in names if name in there)
 
 
+def _source_paths(project: dict[str, Any]) -> list[str]:
+    """The paths in [tool.uv.sources]."""
+    sources = _dict(_tool(project).get("sources")).values()
+    each = [_dict(one) for source in sources for one in (_list(source) or [source])]
+    return [str(one["path"]) for one in each if "path" in one]
+
+
+def _paths_in(line: str) -> list[str]:
+    """What in a line of requirements is a path, and may lead out of the release."""
+    line = re.sub(r"(^|\s)#.*", "", line).partition(";")[0]
+    if re.match(r"\s*--?(?!e\b|editable\b|f\b|find-links\b|r\b|requirement\b|c\b|constraint\b)", line):
+        # Such as --index-url and --cert: no part of a release.
+        return []
+    words = [word.strip("\"'") for word in re.split(r"[\s=@,]+", line)]
+    return [word for word in words if word.startswith(("../", "./", "/", "file:")) or word == ".."]
+
+
+def _refuse_outside(directory: Path, file: str, paths: Iterable[str]) -> None:
+    """Raise `ConfigError` for a path in `file` that leads out of the release, which has to stand alone."""
+    for path in paths:
+        place = path.partition("[")[0]
+        if place.startswith("file:"):
+            place = unquote(urlsplit(place).path)
+        where = os.path.normpath(os.path.join(os.path.dirname(file), place))
+        if os.path.isabs(where) or where == ".." or where.startswith("../"):
+            raise ConfigError(
+                directory / file,
+                "",
+                f'"{path}" leads out of the release, which is a copy of {directory.name} alone: put that library into '
+                "the bot's directory (as libs/NAME), or name it by a version, a URL or a git repository",
+            )
+
+
+def _text(path: Path) -> str:
+    """What is in a file. Raises `ConfigError` for what is no text, and `OSError`."""
+    try:
+        return decode_file(path.read_bytes())
+    except NotText as problem:
+        raise ConfigError(path, "", str(problem)) from None
+
+
 def _local_sources(directory: Path, project: dict[str, Any]) -> list[str]:
     """What [tool.uv] points at within the release: libraries beside the bot, directories of wheels."""
     tool = _tool(project)
@@ -222,7 +273,7 @@ def _with_included(directory: Path, name: str, seen: frozenset[str] = frozenset(
     if name in seen:
         return
     yield name
-    text = (directory / name).read_text(encoding="utf-8", errors="replace")
+    text = _text(directory / name)
     for said in _INCLUDES.findall(text):
         inside = (Path(name).parent / said).as_posix()
         if (directory / inside).is_file() and ".." not in Path(inside).parts:

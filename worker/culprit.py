@@ -53,5 +53,7 @@ def _parts(value: Any) -> list[tuple[str, Any]]:
         return [(f" key {key!r}", key) for key, _ in items] + [(f"[{key!r}]", part) for key, part in items]
     if isinstance(value, (list, tuple, set, frozenset)):
         return [(f"[{index}]", part) for index, part in enumerate(cast("Iterable[Any]", value))]
-    names = getattr(value, "__struct_fields__", None) or getattr(value, "__dataclass_fields__", ())
+    names = getattr(value, "__struct_fields__", None) or getattr(value, "__dataclass_fields__", None)
+    if names is None:
+        names = [field.name for field in getattr(value, "__attrs_attrs__", ())]
     return [(f".{name}", getattr(value, name)) for name in names if hasattr(value, name)]

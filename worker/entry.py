@@ -17,7 +17,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, NoReturn, cast
 
-from ..protocol.assignment import VARIABLE, Assignment, AssignmentError, decode_assignment
+from ..protocol.assignment import SOURCES, VARIABLE, Assignment, AssignmentError, decode_assignment
 from ..protocol.changes import Schema
 from ..protocol.errors import NeverblinkError
 from ..protocol.link import Failed, Stop
@@ -246,12 +246,24 @@ def _assignment() -> Assignment:
 
 
 def _import(name: str, target: str) -> ModuleType:
+    _find_sources(name.partition(".")[0])
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as problem:
         if problem.name and (name == problem.name or name.startswith(problem.name + ".")):
             raise BotError(f"bot {target}: there is no module {problem.name} in {os.getcwd()}") from None
         raise
+
+
+def _find_sources(package: str) -> None:
+    """Have what lies in src/ found, for a project with that layout; what is beside it still comes first."""
+    here, sources = Path.cwd(), Path.cwd() / SOURCES
+    if not _has(here, package) and _has(sources, package) and str(sources) not in sys.path:
+        sys.path.insert(1, str(sources))
+
+
+def _has(place: Path, package: str) -> bool:
+    return (place / package).is_dir() or (place / f"{package}.py").is_file()
 
 
 def _hint(module: ModuleType, name: str) -> str:

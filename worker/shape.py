@@ -1,7 +1,7 @@
 """What a state type is made of: cells, tables, and a fingerprint.
 
-A state is a mutable `msgspec.Struct` or dataclass, each field of which is a *cell*, encoded whole, or a
-`Table`, which travels by rows. A plain dict, list or set is a state of one single cell, whose name is "".
+A state is a mutable `msgspec.Struct`, dataclass or class of attrs, each field of which is a *cell*, encoded whole, or
+a `Table`, which travels by rows. A plain dict, list or set is a state of one single cell, whose name is "".
 
 A type is read once, when the bot's class is, and everything that could go wrong with it later is said then: a
 row that can change in place, a Table where none may be, a field of a type that cannot travel.
@@ -21,7 +21,7 @@ import msgspec
 from msgspec import inspect
 
 from ..protocol.changes import Schema
-from .table import StateError, Table, check_row_type
+from .table import StateError, Table, check_row_type, is_frozen
 
 __all__ = ["CellField", "Shape", "StateTypeError", "TableField", "every_type"]
 
@@ -108,7 +108,7 @@ class Shape:
             raise StateTypeError(
                 f"state type {self.name} is frozen, and a state has to change: drop frozen=True"
             )
-        if isinstance(info, inspect.DataclassType) and cast(Any, cls).__dataclass_params__.frozen:
+        if isinstance(info, inspect.DataclassType) and is_frozen(info.cls):
             raise StateTypeError(
                 f"state type {self.name} is frozen, and a state has to change: drop frozen=True"
             )

@@ -25,7 +25,7 @@ from msgspec import inspect
 from ..protocol.errors import NeverblinkError
 from .walk import Walk
 
-__all__ = ["Guard", "RowTypeError", "StateError", "Table", "check_row_type"]
+__all__ = ["Guard", "RowTypeError", "StateError", "Table", "check_row_type", "is_frozen"]
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
@@ -281,6 +281,15 @@ def _mutable(info: inspect.Type, path: tuple[str, ...], seen: set[type]) -> _Fou
     return next((found for part in parts if (found := _mutable(part, path, seen))), None)
 
 
+def is_frozen(cls: type) -> bool:
+    """Whether a dataclass, or a class of attrs, which msgspec takes for one, can't change in place."""
+    parameters: Any = getattr(cls, "__dataclass_params__", None)
+    if parameters is not None:
+        return bool(parameters.frozen)
+    # All that tells, of every version of attrs: a frozen class has this method.
+    return getattr(cls.__setattr__, "__name__", "") == "_frozen_setattrs"
+
+
 def _mutable_record(
     info: inspect.StructType | inspect.DataclassType | inspect.NamedTupleType,
     path: tuple[str, ...],
@@ -293,7 +302,9 @@ def _mutable_record(
     name = cls.__name__
     if isinstance(info, inspect.StructType) and not cast(Any, cls).__struct_config__.frozen:
         return path, f"the struct {name}", f"write class {name}(msgspec.Struct, frozen=True)"
-    if isinstance(info, inspect.DataclassType) and not cast(Any, cls).__dataclass_params__.frozen:
+    if isinstance(info, inspect.DataclassType) and not is_frozen(cls):
+        if hasattr(cls, "__attrs_attrs__"):
+            return path, f"the attrs class {name}", f"write @attrs.frozen on {name}"
         return path, f"the dataclass {name}", f"write @dataclass(frozen=True) on {name}"
     for field in info.fields:
         if found := _mutable(field.type, (*path, field.name), seen):

@@ -38,7 +38,7 @@ def test_an_empty_file_asks_for_nothing(empty: bytes) -> None:
         (b'"pause"', "it is no command: expected an object such as"),
         (b"pause", "it is no command"),
         (b"[" + PAUSE, "it is no JSON"),
-        (b'{"id": "\xff"}', "it is no JSON: ."),
+        (b'{"id": "\xff"}', "it is not UTF-8"),
         (b"[" * 5000, "it is no(JSON| JSON)|nested too deeply"),
         (b'{"a":' * 100_000, "nested too deeply|no JSON"),
         (
@@ -97,3 +97,10 @@ def test_garbage_is_refused_and_never_raises_anything_else(data: bytes) -> None:
     except ControlError:
         return
     assert all(wanted.id for wanted in said.wanted)
+
+
+def test_a_byte_order_mark_is_no_part_of_the_file_and_another_encoding_is_named() -> None:
+    one = b'{"id": "1", "op": "pause"}\r\n'
+    assert parse(b"\xef\xbb\xbf" + one).wanted == parse(one).wanted
+    with pytest.raises(ControlError, match="it is UTF-16: save it as UTF-8"):
+        parse(one.decode().encode("utf-16"))

@@ -169,3 +169,73 @@ def test_a_lock_with_a_neverblink_pins_it(place: Path) -> None:
 def test_a_file_that_cannot_be_read_is_named(place: Path) -> None:
     with pytest.raises(ConfigError, match=r"pyproject\.toml: is no TOML"):
         asked(place, pyproject_toml="[project")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "../lib",
+        "-e ../lib",
+        "lib @ file:///opt/lib",
+        "/opt/lib.whl",
+        "-r ../base.txt",
+        "./a/../../lib",
+        "file:../lib",
+    ],
+)
+def test_a_requirement_that_leads_out_of_the_release_is_named_with_the_mend(place: Path, line: str) -> None:
+    with pytest.raises(ConfigError, match=r"requirements\.txt: .* leads out of the release.*libs/NAME"):
+        asked(place, requirements_txt=f"ccxt>=4\n{line}\n")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "--index-url https://example.org/simple",
+        "--cert /etc/ssl/cert.pem",
+        "lib @ https://example.org/lib.whl",
+        "lib @ git+https://example.org/lib.git",
+        "./libs/lib",
+        "-e libs/lib  # see ../README",
+        "a==1 ; python_version >= '3.11'",
+    ],
+)
+def test_a_requirement_that_stays_in_the_release_or_is_elsewhere_is_taken(place: Path, line: str) -> None:
+    (place / "libs" / "lib").mkdir(parents=True)
+    assert asked(place, requirements_txt=line) is not None
+
+
+def test_a_source_of_a_project_that_leads_out_of_the_release_is_named(place: Path) -> None:
+    for source in ('lib = { path = "../lib" }', 'lib = [{ path = "/opt/lib" }]'):
+        with pytest.raises(ConfigError, match=r"pyproject\.toml: .* leads out of the release"):
+            asked(place, pyproject_toml=f"{PROJECT}[tool.uv.sources]\n{source}\n")
+    with pytest.raises(ConfigError, match=r"pyproject\.toml: .* leads out of the release"):
+        asked(place, pyproject_toml=PROJECT.replace("ccxt>=4", "lib @ file:///opt/lib"))
+    lock = LOCK + '[[package]]\nname = "lib"\nversion = "1"\nsource = { directory = "../lib" }\n'
+    with pytest.raises(ConfigError, match=r"uv\.lock: .* leads out of the release"):
+        asked(place, pyproject_toml=PROJECT, uv_lock=lock)
+
+
+def test_a_byte_order_mark_and_line_ends_of_windows_make_no_difference(place: Path) -> None:
+    plain = said(place, requirements_txt="ccxt>=4\n")
+    (place / "requirements.txt").write_bytes(b"\xef\xbb\xbfneverblink\r\nccxt>=4\r\n")
+    assert said(place).worker == "named"
+    assert plain.worker == "ours"
+    (place / ".python-version").write_bytes(b"\xef\xbb\xbf3.12\r\n")
+    assert said(place).python == "3.12"
+    (place / "neverblink.toml").write_bytes(b'\xef\xbb\xbfname = "fox"\r\nbot = "bot:Fox"\r\n')
+    (place / "pyproject.toml").write_bytes(b"\xef\xbb\xbf" + PROJECT.replace("\n", "\r\n").encode())
+    assert said(place).kind == "project"
+
+
+@pytest.mark.parametrize("name", ["neverblink.toml", "pyproject.toml", "requirements.txt", ".python-version"])
+def test_a_file_in_another_encoding_is_named_for_what_it_is(place: Path, name: str) -> None:
+    (place / "requirements.txt").write_text("ccxt>=4\n")
+    for data, says in (
+        ("# ccxt".encode("utf-16"), "is UTF-16: save it as UTF-8"),
+        ("# ccxt".encode("utf-16-le"), "is UTF-16 or binary: save it as UTF-8"),
+        (b"# one\n# caf\xe9\n", r"is not UTF-8 \(byte 0xe9 in line 2\): save it as UTF-8"),
+    ):
+        (place / name).write_bytes(data)
+        with pytest.raises(ConfigError, match=rf"{name}: {says}"):
+            asked(place)
