@@ -125,6 +125,9 @@ class Nemesis:
                 return self._tear(victim.pid)
             case "file-limit":
                 return self._limit_files(victim)
+            case "descriptors" if not victim.worker:
+                # Nothing of the supervisor leaks by itself. Those who connect take its descriptors.
+                return home.crowd(victim.pid, self._live.tmp / "run")
             case "descriptors":
                 return home.bare_of_descriptors(victim.pid)
             case "hang-up":

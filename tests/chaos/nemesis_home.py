@@ -7,6 +7,8 @@ import random
 import resource
 import shutil
 import signal
+import socket
+import threading
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -14,9 +16,19 @@ from pathlib import Path
 
 import psutil
 
-__all__ = ["STEPS_BY", "bare_of_descriptors", "cut_power", "remove_logs", "remove_sockets", "tear_release"]
+__all__ = [
+    "STEPS_BY",
+    "bare_of_descriptors",
+    "crowd",
+    "cut_power",
+    "remove_logs",
+    "remove_sockets",
+    "tear_release",
+]
 
 _SECOND = 1_000_000_000
+_ROOM = 60
+_CROWD_EVERY = 0.002
 STEPS_BY = {
     "+1h": 3600 * _SECOND,
     "-1h": -3600 * _SECOND,
@@ -43,6 +55,39 @@ def bare_of_descriptors(pid: int) -> Callable[[], None]:
             resource.prlimit(pid, resource.RLIMIT_NOFILE, before)
 
     return relent
+
+
+def crowd(pid: int, sockets: Path) -> Callable[[], None]:
+    """Take the process's descriptors by idle connections to a socket in `sockets`; return how to hang up.
+
+    Its soft limit leaves it `_ROOM` more than it has, so that it takes a crowd and no thousands.
+    """
+    before = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    used = len(os.listdir(f"/proc/{pid}/fd"))
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (min(used + _ROOM, before[1]), before[1]))
+    over = threading.Event()
+    idle: list[socket.socket] = []
+
+    def connect() -> None:
+        while not over.wait(_CROWD_EVERY) and len(idle) < 2 * _ROOM:
+            with suppress(OSError):
+                one = socket.socket(socket.AF_UNIX)
+                idle.append(one)
+                one.setblocking(False)
+                one.connect(str(sockets / "requests.sock"))
+
+    thread = threading.Thread(target=connect)
+    thread.start()
+
+    def hang_up() -> None:
+        over.set()
+        thread.join()
+        for one in idle:
+            one.close()
+        with suppress(OSError):
+            resource.prlimit(pid, resource.RLIMIT_NOFILE, before)
+
+    return hang_up
 
 
 def remove_sockets(run: Path) -> int:

@@ -55,9 +55,10 @@ kill: SIGKILL. stop: SIGSTOP, and SIGCONT later. delay: many short stops. file-l
 torn: a record at the journal's end that is half, zeros or has a bit flipped, as of a leader killed while it writes.
 hang-up: every connection is shut down. unplug: its socket's name is away for a while, so that nobody new can connect.
 
-full: the file system of the whole home has no block, or no inode, left. descriptors: the process may open no further
-descriptor. clock: the wall clock is stepped, and stepped back or not. sockets: all sockets in the home are removed.
-logs-gone: the home's logs are removed. power-cut: every process is killed at once, and files are torn.
+full: the file system of the whole home has no block, or no inode, left. descriptors: a worker may open no further
+descriptor, and a supervisor has a crowd of idle connections. clock: the wall clock is stepped, and stepped back or not.
+sockets: all sockets in the home are removed. logs-gone: the home's logs are removed. power-cut: every process is killed
+at once, and files are torn.
 """
 
 OF_A_PROCESS: tuple[Kind, ...] = ("kill", "stop", "delay", "file-limit", "torn", "hang-up", "unplug")
