@@ -64,6 +64,8 @@ class Assignment(msgspec.Struct, frozen=True):
     """Under which the worker marks its process with the kernel: see `presence`."""
     descriptors: int = 0
     """The limit on open files (RLIMIT_NOFILE) that processes forked by the bot are given; 0 for the worker's own."""
+    home_id: str = ""
+    """The home's id: at the same path there may be another one by and by."""
     keys: Keys | None = None
     """By which it proves itself. The pipe is the only way they go: no argument and no environment has them."""
 

@@ -31,6 +31,8 @@ class Presence(msgspec.Struct, frozen=True):
     pid: int
     started: int
     role: Role
+    home: str = ""
+    """The id of the home that it was started in, "" for a supervisor: it may be another one at the same path by now."""
 
 
 def home_key(path: str, root: tuple[int, int]) -> str:
@@ -44,7 +46,9 @@ def home_key(path: str, root: tuple[int, int]) -> str:
 
 def address_of(key: str, presence: Presence) -> bytes:
     """Return the abstract address that marks `presence` in the home with this key."""
-    return f"\0{_PREFIX}/{key}/{presence.role}/{presence.pid}.{presence.started}".encode("ascii")
+    return f"\0{_PREFIX}/{key}/{presence.role}/{presence.pid}.{presence.started}.{presence.home}".encode(
+        "ascii"
+    )
 
 
 def presences(table: str, key: str) -> list[Presence]:
@@ -56,8 +60,9 @@ def presences(table: str, key: str) -> list[Presence]:
         if not address.startswith(before):
             continue
         role, _, process = address.removeprefix(before).partition("/")
-        pid, _, started = process.partition(".")
+        pid, _, rest = process.partition(".")
+        started, _, home = rest.partition(".")
         # Any user can bind such an address: what it says is checked, and used only to find a process.
         if role in _ROLES and pid.isascii() and pid.isdigit() and started.isascii() and started.isdigit():
-            found.append(Presence(int(pid), int(started), role))
+            found.append(Presence(int(pid), int(started), role, home))
     return found

@@ -150,8 +150,9 @@ class Adoption:
                 raise HomeInUse(
                     self._home.path,
                     [Survivor(member.worker, member.pid, member.started, True, member.log)],
-                    f"It has the lease, and does not answer as a worker of bot {self._config.name}: end it with "
-                    f"`kill {member.pid}`, or use another home",
+                    "It has the lease, and this home's history does not know it: the history was removed, or is older. "
+                    f"If it runs bot {self._config.name}, its state is in the journal, and `neverblink up --rescue` "
+                    "ends it as a crash would, without on_stop, and goes on from its last tick; else use another home",
                 )
 
     async def _know_releases(self) -> None:

@@ -5,7 +5,6 @@ The workers are adopted (see `adoption`); where none is left, the state is gone 
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import os
 from collections.abc import Iterable
@@ -18,12 +17,11 @@ from ..protocol import lease
 from ..protocol.errors import NeverblinkError
 from ..protocol.frame import decode_frame
 from ..protocol.journal import Entry, RecordKind, decode_snapshot
-from .history import History, HistoryError
 from .home import Home
 from .journal_reader import check_formats, read_segment, segments
 from .process import alive
 from .records import Worker
-from .store.orphans import files_of
+from .store.orphans import files_of, known_in
 from .system.open_files import holds_any
 
 __all__ = [
@@ -116,12 +114,7 @@ def foreign(home: Home, known: Iterable[Worker]) -> list[Worker]:
 
 def alive_in(home: Home) -> list[Survivor]:
     """The workers that are alive in a home, as far as anybody can tell without owning it."""
-    known: list[Worker] = []
-    with contextlib.suppress(HistoryError), History.open(home.database, "", read_only=True) as history:
-        for bot in history.bots():
-            with History.open(home.database, bot, read_only=True) as of_bot:
-                known += of_bot.remaining()
-    return survivors(home, known)
+    return survivors(home, known_in(home))
 
 
 def named(found: Iterable[Survivor]) -> str:

@@ -1,8 +1,9 @@
 """Asking the supervisor: one request, one answer, and the events as they happen.
 
 Synchronous, because its user is a command line. Where the supervisor is, is a `place`: a home, or a server elsewhere.
-Nothing here hangs: that nobody is there is known at once, as far as the place can tell, and one that does not answer
-meets a time-out. Both are `Unreachable`. The socket is a DEALER and not a REQ, so that an answer that comes too late is
+Nothing here hangs. That no supervisor is there is known at once, as far as the place can tell. One that can't be
+connected to, one that does not answer, and one that stops answering while something takes long meet a time-out. All of
+that is `Unreachable`. The socket is a DEALER and not a REQ, so that an answer that comes too late is
 told from the next one by its id.
 """
 
@@ -25,6 +26,7 @@ from ..protocol.commands import (
     BadRequest,
     Command,
     Fault,
+    Status,
     decode_answer,
     encode_command,
 )
@@ -43,6 +45,9 @@ T = TypeVar("T")
 ANSWER_WITHIN = 5.0
 """Seconds a supervisor has for an answer that it can give at once."""
 
+_PROBE_AFTER = 5.0
+"""Seconds without an answer after which it is asked whether the supervisor is alive."""
+_ALIVE_WITHIN = 10.0
 _LOOK_EVERY_MS = 250
 _CONNECT_MS = 1000
 _LOOK_FOR_ITS_END = 0.02
@@ -79,18 +84,23 @@ class Client:
         Raises `Refused` with the supervisor's fault, and `Unreachable` when there is none or no answer from it.
         """
         pid = self._place.supervisor()
-        id = self.send(command)
         until = time.monotonic() + within
+        id = self.send(command, within)
         while (left := until - time.monotonic()) > 0:
-            if (answer := self._taken(id, left)) is not None:
+            if (answer := self._taken(id, min(left, _PROBE_AFTER))) is not None:
                 return answer.result
+            if left > _PROBE_AFTER:
+                self._probe(pid)
         # What was asked may still be carried out; only the answer is given up.
         self._forget()
         raise self._place.silent(within, pid)
 
-    def send(self, command: Command) -> str:
-        """Send `command`; return its id, by which `answer` knows it. Raises `Unreachable`."""
-        self._place.supervisor()
+    def send(self, command: Command, within: float = ANSWER_WITHIN) -> str:
+        """Send `command`; return its id, by which `answer` knows it.
+
+        Raises `Unreachable`, also when the supervisor can't be connected to in so many seconds.
+        """
+        self._await_connection(min(within, ANSWER_WITHIN))
         id = next(self._ids)
         self._connected().send(
             encode_command(msgspec.structs.replace(command, id=id, who=command.who or self._who))
@@ -156,10 +166,32 @@ class Client:
             raise Refused(answer.error)
         return answer
 
+    def _await_connection(self, within: float) -> None:
+        until = time.monotonic() + within
+        while True:
+            pid = self._place.supervisor()
+            left = max(0.0, until - time.monotonic())
+            if self._connected().poll(min(_LOOK_EVERY_MS, int(left * 1000) + 1), zmq.POLLOUT):
+                return
+            if not left:
+                raise self._place.silent(within, pid, connected=False)
+
+    def _probe(self, pid: int) -> None:
+        """What was asked may take as long as it does, but the supervisor must be alive meanwhile."""
+        id = self.send(Status())
+        try:
+            answer = self._taken(id, _ALIVE_WITHIN)
+        except Refused:
+            return
+        if answer is None:
+            raise self._place.silent(_PROBE_AFTER + _ALIVE_WITHIN, pid)
+
     def _connected(self) -> zmq.Socket[bytes]:
         if self._requests is None:
             self._requests = self._own_context().socket(zmq.DEALER)
             self._requests.setsockopt(zmq.LINGER, 0)
+            # Nothing is queued for a supervisor that can't be reached: it would wait there for ever, in silence.
+            self._requests.setsockopt(zmq.IMMEDIATE, 1)
             self._place.connect(self._requests, REQUEST_SOCKET)
         return self._requests
 

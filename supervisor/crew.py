@@ -27,6 +27,7 @@ from .process import describe_exit
 from .releases import Release
 from .roster import Ended, Member, Roster
 from .spawn import why_it_ended
+from .store.identity import id_of
 from .system.presence import key_of
 
 __all__ = ["Crew", "Line"]
@@ -237,6 +238,7 @@ class Crew:
             log_size=config.log.size,
             log_keep=config.log.keep,
             home_key=key_of(self._home.path),
+            home_id=id_of(self._home),
         )
 
     def _not_left(self, member: Member, alarm: str) -> None:

@@ -14,7 +14,7 @@ import time
 import traceback
 from collections.abc import Callable, Mapping
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any, TextIO
+from typing import Any, Literal, TextIO
 
 import zmq
 
@@ -40,7 +40,7 @@ from .files import Files
 from .first_release import FirstRelease
 from .freeze import Freeze
 from .gate import Gate
-from .home import Home, Sockets
+from .home import Claim, Home, Sockets
 from .keyring import Keyring
 from .log import Log
 from .lookout import Lookout
@@ -56,11 +56,13 @@ from .releases import Release, Releases
 from .remote import Remote
 from .roster import Member
 from .signals import interrupts
+from .sockets.bindings import Bindings
 from .spawn import spawn
 from .starter import StartFailed
 from .status import Status, status_of, this_supervisor
-from .store.identity import recognise
-from .store.orphans import end_orphans, refuse_beside_orphans
+from .store.home_watch import HomeWatch
+from .store.identity import Identity, keep, recognise
+from .store.orphans import Orphan, end_orphans, refuse_beside_orphans
 from .switchboard import SOCKET, Switchboard
 from .system.background_writer import in_background
 from .system.descriptors import raise_limit
@@ -102,16 +104,25 @@ async def run(
     descriptors = raise_limit()
     with (
         privately() as umask,
-        home.claim(config.name),
+        home.claim(config.name) as claim,
         home.sockets() as sockets,
         in_background(screen) as out,
     ):
         path = home.logs / "supervisor.log"
         log = Log(path, out, time.time_ns, bot=config.name, settings=config.log)
         try:
+            identity, copied = _recognise(home, log)
             _refuse_orphans(home, log, rescue)
             return await _Daemon(
-                config, home, sockets, log, environment or os.environ, umask, descriptors
+                config,
+                home,
+                (identity, copied),
+                claim,
+                sockets,
+                log,
+                environment or os.environ,
+                umask,
+                descriptors,
             ).run(fresh)
         except NeverblinkError as problem:
             # The screen's copy is said by whoever called us.
@@ -119,8 +130,22 @@ async def run(
             raise
 
 
+def _recognise(home: Home, log: Log) -> tuple[Identity, bool]:
+    try:
+        return recognise(home)
+    except OSError as problem:
+        log.say(f"{home.identity} can't be written: {problem.strerror}", "warning")
+        return Identity("", 0, 0), False
+
+
 def _refuse_orphans(home: Home, log: Log, rescue: bool) -> None:
-    for one in (found := refuse_beside_orphans(home, rescue=rescue)):
+    found = refuse_beside_orphans(home, rescue=rescue)
+    if rescue:
+        # Whoever leads and is not in the history: that was removed, or is an older one.
+        found += [
+            Orphan(one.pid, one.started, "worker", None) for one in arrival.alive_in(home) if not one.release
+        ]
+    for one in found:
         log.say(f"ending {one}, whose home was removed: the bot goes on from its journal", "warning")
     end_orphans(found)
 
@@ -130,6 +155,8 @@ class _Daemon:
         self,
         config: Config,
         home: Home,
+        identity: tuple[Identity, bool],
+        claim: Claim,
         sockets: Sockets,
         log: Log,
         environment: Mapping[str, str],
@@ -140,7 +167,10 @@ class _Daemon:
         loop.set_exception_handler(self._bug)
         self._config = config
         self._home = home
-        self._sockets = sockets
+        self._identity, self._is_copy = identity
+        self._claim = claim
+        self._bindings = Bindings(sockets)
+        self._watch: HomeWatch | None = None
         self._log = log
         self._since = time.time_ns()
         self._version = _version()
@@ -159,6 +189,9 @@ class _Daemon:
         self._news.subscribe(self._teller.note)
 
         def start(launch: Launch, on_exit: Callable[[int], None]) -> Child:
+            if self._watch is not None:
+                # It could not reach us by a socket whose file is gone.
+                self._watch.check()
             # What the bot makes is the bot's affair: it gets the umask that we were started with.
             keys = self._keys().of(launch.assignment.worker)
             return spawn(launch, keys, environment, on_exit, loop, umask, log.say, descriptors)
@@ -223,6 +256,7 @@ class _Daemon:
             self._adoption.begin()
             desk = self._open(context)
             page = self._page()
+            self._watch = HomeWatch(self._home, self._claim, self._restore, self._home_changed)
             await self._recall()
             await self._files.begin()
             self._tell_started()
@@ -240,6 +274,8 @@ class _Daemon:
         finally:
             # First: what has no answer yet is for the next supervisor to take up, and not to be given up.
             await self._files.close()
+            if self._watch is not None:
+                self._watch.close()
             self._lookout.close()
             self._bot.close()
             await self._deployments.close()
@@ -260,13 +296,9 @@ class _Daemon:
             if not self._bot.roster.alive():
                 arrival.sweep(self._home.run)
 
-    def _recognise(self, known: list[Worker]) -> None:
+    def _say_copied(self, known: list[Worker]) -> None:
         """Say so when this home is a copy of another one."""
-        try:
-            identity, copied = recognise(self._home)
-        except OSError as problem:
-            self._log.say(f"{self._home.identity} can't be written: {problem.strerror}", "warning")
-            return
+        identity, copied = self._identity, self._is_copy
         others = arrival.foreign(self._home, known)
         if not copied and not others:
             return
@@ -281,7 +313,7 @@ class _Daemon:
 
     async def _arrive(self, fresh: bool) -> None:
         known = await self._archive.ask(lambda history: history.remaining())
-        await asyncio.to_thread(self._recognise, known)
+        await asyncio.to_thread(self._say_copied, known)
         await self._adoption.look(known, fresh=fresh)
         alive = self._adoption.alive
         left = await asyncio.to_thread(arrival.journal_left, self._home.journal)
@@ -319,7 +351,7 @@ class _Daemon:
             self._gate = Gate(context)
             self._switchboard = Switchboard(
                 context,
-                self._sockets.endpoint(SOCKET),
+                lambda socket: self._bindings.bind(socket, SOCKET),
                 gate=self._gate,
                 keyring=self._keys(),
                 bot=self._config.name,
@@ -331,7 +363,7 @@ class _Daemon:
             if (listen := self._config.listen) is not None:
                 access = Access(self._home.keys)
                 remote = Remote(context, self._gate, access, listen, self._counter.carry_out, self._log.say)
-            desk = Desk(context, self._sockets, self._counter.carry_out, remote)
+            desk = Desk(context, self._bindings, self._counter.carry_out, remote)
         except zmq.ZMQError as problem:
             raise DaemonError(
                 f"home {self._home.path}: a socket can't be made in {self._home.run} ({problem.strerror}): "
@@ -343,6 +375,22 @@ class _Daemon:
         self._news.subscribe(self._lookout.note)
         self._news.subscribe(desk.publish)
         return desk
+
+    def _restore(self) -> list[str]:
+        """Make again what is kept in the home and is gone; return what that was."""
+        made = [f"run/{name}" for name in self._bindings.restore()]
+        if self._identity.id and keep(self._home, self._identity):
+            made.append(self._home.identity.name)
+        if not self._home.key.exists():
+            self._keys().keep(self._home.key)
+            made.append(self._home.key.name)
+        if not self._home.database.exists():
+            # With the next note, which is that of this very change.
+            made.append(self._home.database.name)
+        return made
+
+    def _home_changed(self, state: Literal["removed", "moved", "remade"], text: str) -> None:
+        self._news.tell(HomeChanged(bot=self._news.bot, at=self._news.now(), state=state, text=text))
 
     def _page(self) -> Keeper | None:
         settings = self._config.web

@@ -12,9 +12,9 @@ import zmq
 
 from ..protocol.commands import EVENT_SOCKET, MAX_REQUEST, REQUEST_SOCKET, Answer, Command
 from ..protocol.events import Event, encode_event, topic_of
-from .home import Sockets
 from .remote import Remote
 from .requests import LOOKED_AT, Requests
+from .sockets.bindings import Bindings
 
 __all__ = ["Desk"]
 
@@ -28,7 +28,7 @@ class Desk:
     def __init__(
         self,
         context: zmq.Context[zmq.Socket[bytes]],
-        sockets: Sockets,
+        bindings: Bindings,
         carry_out: Callable[[Command], Awaitable[Answer]],
         remote: Remote | None = None,
     ) -> None:
@@ -38,11 +38,11 @@ class Desk:
         try:
             requests.setsockopt(zmq.MAXMSGSIZE, LOOKED_AT)
             requests.setsockopt(zmq.ROUTER_HANDOVER, 1)
-            requests.bind(sockets.endpoint(REQUEST_SOCKET))
+            bindings.bind(requests, REQUEST_SOCKET)
             events.setsockopt(zmq.SNDHWM, _EVENT_QUEUE)
             # What subscribers send are subscriptions.
             events.setsockopt(zmq.MAXMSGSIZE, MAX_REQUEST)
-            events.bind(sockets.endpoint(EVENT_SOCKET))
+            bindings.bind(events, EVENT_SOCKET)
         except zmq.ZMQError:
             requests.close(0)
             events.close(0)

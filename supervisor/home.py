@@ -138,13 +138,15 @@ class Home:
         # Before anything is looked at: of two that begin at once, at least one sees the other.
         mark = mark_supervisor(self.path)
         try:
-            return self._claim(bot, mark)
+            file, left_by = self.locked(bot)
+            return Claim(file, bot, left_by, mark)
         except BaseException:
             if mark is not None:
                 mark.close()
             raise
 
-    def _claim(self, bot: str, mark: socket | None) -> Claim:
+    def locked(self, bot: str) -> tuple[int, Owner | None]:
+        """The lock, taken, and the owner that it says had it before. Raises `HomeBusy` and `HomeError`."""
         file = self._open_lock(os.O_RDWR | os.O_CREAT)
         try:
             try:
@@ -163,7 +165,7 @@ class Home:
         except BaseException:
             os.close(file)
             raise
-        return Claim(file, left_by, mark)
+        return file, left_by
 
     def holds(self, file: int) -> bool:
         """Whether the open file is the lock that is in this home now, and not one that was removed or replaced."""
@@ -208,11 +210,20 @@ class Home:
 class Claim:
     """Ownership of a home; let go by `drop`, by leaving its `with`, or by the end of the process."""
 
-    def __init__(self, file: int, left_by: Owner | None, mark: socket | None) -> None:
+    def __init__(self, file: int, bot: str, left_by: Owner | None, mark: socket | None) -> None:
         self._file = file
+        self._bot = bot
         self._mark = mark
         self.left_by = left_by
         """The owner before, if it ended without dropping its claim: killed, and its workers may be alive."""
+
+    def renew(self, home: Home) -> bool:
+        """Lock the home again if its lock was removed; return whether it was. Raises `HomeBusy` and `HomeError`."""
+        if self._file < 0 or home.holds(self._file):
+            return False
+        before, self._file = self._file, home.locked(self._bot)[0]
+        os.close(before)
+        return True
 
     def drop(self) -> None:
         """Give the home up in good order. Harmless when it was done before."""
@@ -244,6 +255,10 @@ class Sockets:
     def endpoint(self, name: str) -> str:
         """The ZeroMQ endpoint of the socket `name`. Raises `EndpointError` and `HomeError`."""
         return endpoint(str(self.directory), name, self._open)
+
+    def refresh(self) -> None:
+        """The directory may be another one than it was: it was removed and made again."""
+        self.close()
 
     def close(self) -> None:
         if self._descriptor >= 0:

@@ -48,7 +48,13 @@ class Keyring:
     def renew(cls, path: Path) -> Keyring:
         """Make a new secret, and keep it at `path`. Nobody who is alive knows it yet. Raises `KeyringError`."""
         _check(path)
-        secret = secrets.token_bytes(SIZE)
+        made = cls(secrets.token_bytes(SIZE))
+        made.keep(path)
+        return made
+
+    def keep(self, path: Path) -> None:
+        """Write the secret to `path`, for the next supervisor. Raises `KeyringError`."""
+        secret = self._secret
         fresh = path.with_name(f"{path.name}.new")
         try:
             fresh.unlink(missing_ok=True)
@@ -61,7 +67,6 @@ class Keyring:
             fresh.replace(path)
         except OSError as problem:
             raise KeyringError(path, f"can't be written: {problem.strerror}") from None
-        return cls(secret)
 
     @classmethod
     def load(cls, path: Path) -> Keyring:

@@ -20,6 +20,7 @@ from .access import AccessError, ClientKey
 from .arrival import alive_in, named
 from .home import Home
 from .privacy import user_name
+from .process import is_stopped
 from .store.orphans import HomeOrphaned, orphans
 
 __all__ = ["InHome", "OnServer", "Place", "Unreachable"]
@@ -52,8 +53,8 @@ class Place(Protocol):
         """Connect to the socket of this name: see `protocol.commands`."""
         ...
 
-    def silent(self, within: float, pid: int) -> Unreachable:
-        """The error for no answer in so many seconds."""
+    def silent(self, within: float, pid: int, *, connected: bool = True) -> Unreachable:
+        """The error for no answer in so many seconds, or no connection."""
         ...
 
     def close(self) -> None: ...
@@ -90,13 +91,20 @@ class InHome:
     def connect(self, socket: zmq.Socket[bytes], name: str) -> None:
         socket.connect(self._sockets.endpoint(name))
 
-    def silent(self, within: float, pid: int) -> Unreachable:
-        return Unreachable(
-            self._where,
-            f"the supervisor (pid {pid}) has not answered in {within:g}s: look at it, or end that process and run "
-            "`neverblink up`; the bot goes on without it",
-            pid,
-        )
+    def silent(self, within: float, pid: int, *, connected: bool = True) -> Unreachable:
+        if is_stopped(pid):
+            problem = f"is stopped (by Ctrl-Z?), and the bot goes on without it: `kill -CONT {pid}` wakes it"
+        elif not connected:
+            problem = (
+                f"can't be connected to in {within:g}s, by its sockets in {self._home.run}: it makes them again when "
+                "they were removed, so try again; the bot goes on"
+            )
+        else:
+            problem = (
+                f"has not answered in {within:g}s, and the bot goes on without it. Should it hang, `kill -KILL {pid}` "
+                "ends it alone, where a plain `kill` would stop the bot, and `neverblink up` comes back to the bot"
+            )
+        return Unreachable(self._where, f"the supervisor (pid {pid}) {problem}", pid)
 
     def close(self) -> None:
         self._sockets.close()
@@ -150,7 +158,7 @@ class OnServer:
             self._monitor = socket.get_monitor_socket(_REFUSED | _CUT_OFF | _LET_IN | _CONNECTED)
         socket.connect(f"tcp://{self._host}:{port}")
 
-    def silent(self, within: float, pid: int) -> Unreachable:
+    def silent(self, within: float, pid: int, *, connected: bool = True) -> Unreachable:
         if not self._connected:
             return Unreachable(self._where, f"nobody listens there, or nothing gets through, in {within:g}s")
         return Unreachable(self._where, f"the supervisor has not answered in {within:g}s: look at it there")

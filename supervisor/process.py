@@ -18,7 +18,7 @@ from pathlib import Path
 from ..protocol.lease import started_of
 from ..protocol.process_stat import field_of
 
-__all__ = ["Adopted", "Process", "alive", "describe_exit", "started_at"]
+__all__ = ["Adopted", "Process", "alive", "describe_exit", "is_stopped", "started_at"]
 
 
 class _Watched:
@@ -116,6 +116,14 @@ def alive(pid: int, started: int) -> bool:
     try:
         stat = Path(f"/proc/{pid}/stat").read_bytes()
         return started_of(stat) == started and field_of(stat, 3) not in (b"Z", b"X")
+    except (OSError, ValueError, IndexError):
+        return False
+
+
+def is_stopped(pid: int) -> bool:
+    """Whether the process was stopped by a signal, as by Ctrl-Z."""
+    try:
+        return field_of(Path(f"/proc/{pid}/stat").read_bytes(), 3) in (b"T", b"t")
     except (OSError, ValueError, IndexError):
         return False
 

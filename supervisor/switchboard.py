@@ -46,16 +46,16 @@ _ASK_EVERY = 0.2
 
 
 class Switchboard:
-    """Binds `endpoint` and calls `hear(worker, message)` for every message of a worker that has introduced itself.
+    """Has `bind` bind its socket, and calls `hear(worker, message)` for every message of a worker that is known.
 
     `admit(hello)` says why this cannot be one of our workers, "" when it can. `puzzled(what)` is told the first time
-    that something odd arrives. Raises zmq.ZMQError when the endpoint can't be bound.
+    that something odd arrives. Raises what `bind` raises.
     """
 
     def __init__(
         self,
         context: zmq.Context[zmq.Socket[bytes]],
-        endpoint: str,
+        bind: Callable[[zmq.Socket[bytes]], object],
         *,
         gate: Gate,
         keyring: Keyring,
@@ -91,8 +91,8 @@ class Switchboard:
         socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
         socket.setsockopt(zmq.ROUTER_HANDOVER, 1)
         try:
-            socket.bind(endpoint)
-        except zmq.ZMQError:
+            bind(socket)
+        except BaseException:
             socket.close(0)
             raise
         self._doorstep = Doorstep(socket, "the workers' socket", puzzled, loop)

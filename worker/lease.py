@@ -43,6 +43,10 @@ the loss makes wrong, a look at the descriptor (`fstat`) costs as much and says 
 only now and then would leave turns that two workers make. In a forked child the kernel's answer is the parent's;
 Python says when that was forked (`os.register_at_fork`), so nobody has to compare pids each time.
 
+A file can be removed or replaced under a live leader, and whoever opens the path then finds a lease that is free. So
+`take` takes the lock of the file it has open and, where that is not the one at the path any more, that one's too; and a
+leader looks now and then, and has both (`restore`).
+
 The file must be on a local disk: over NFS, record locks depend on a server and its clock.
 """
 
@@ -83,9 +87,13 @@ class Lease:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = os.fspath(path)
         try:
-            self._fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            self._fd = self._open()
         except OSError as problem:
             raise LeaseError(f"cannot be opened: {problem.strerror}", self.path) from None
+        self._file = _file_of(self._fd)
+        """Which file that is."""
+        self._removed: list[int] = []
+        """Files that were at the path before. As long as we lead we have their locks too."""
         self._identity = (0, 0)
         self._ours = b""
         """What the kernel says when this process has the lock."""
@@ -127,6 +135,9 @@ class Lease:
             fcntl.lockf(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, layout.LOCK_AT)
         except (BlockingIOError, PermissionError):
             return None
+        if not self._is_in_place() and not self._lock_in_place():
+            self.drop()
+            return None
         try:
             epoch = max(self._last_epoch(at_least), at_least or 0) + 1
             record = self._record(epoch, holder)
@@ -150,11 +161,22 @@ class Lease:
             self._last()
         self._record(epoch, holder)
 
+    def restore(self) -> bool:
+        """Have the lease that is held in the file at the path again, if that was removed or replaced.
+
+        Otherwise whoever opens the path would find a lease that is free. Returns whether that was needed, and done.
+        """
+        if not self.held or self._is_in_place():
+            return False
+        return self._lock_in_place()
+
     def drop(self) -> None:
         """Let go of the lease. Harmless when it isn't ours, so that any way out may call it."""
         self._taken = False
         if self._fd >= 0:
             fcntl.lockf(self._fd, fcntl.LOCK_UN, 1, layout.LOCK_AT)
+        while self._removed:
+            os.close(self._removed.pop())
 
     def epoch(self) -> int:
         """The highest epoch in the file, 0 when nobody ever had it. Raises `LeaseCorrupt`."""
@@ -185,6 +207,8 @@ class Lease:
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
+        while self._removed:
+            os.close(self._removed.pop())
 
     def __enter__(self) -> Lease:
         return self
@@ -193,6 +217,40 @@ class Lease:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _open(self) -> int:
+        return os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+
+    def _is_in_place(self) -> bool:
+        """Whether the file that is open is the one at the path."""
+        try:
+            found = os.lstat(self.path)
+        except OSError:
+            return False
+        return (found.st_dev, found.st_ino) == self._file
+
+    def _lock_in_place(self) -> bool:
+        """Beside the lock of the file that is open, take that of the one at the path; False when it can't be had.
+
+        A directory that is gone is no hindrance: no other worker can open a lease there.
+        """
+        try:
+            fd = self._open()
+        except FileNotFoundError:
+            return True
+        except OSError:
+            return False
+        try:
+            fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, layout.LOCK_AT)
+            ours, theirs = os.pread(self._fd, layout.FILE_SIZE, 0), os.pread(fd, layout.FILE_SIZE, 0)
+            if _epoch_in(ours) > _epoch_in(theirs):
+                os.pwrite(fd, ours, 0)
+        except OSError:
+            os.close(fd)
+            return False
+        self._removed.append(self._fd)
+        self._fd, self._file, self._ours = fd, _file_of(fd), b""
+        return True
 
     def _forked(self) -> None:
         # This is a child: what the kernel says of its parent is not said of it.
@@ -229,3 +287,16 @@ class Lease:
             if at_least is None:
                 raise
             return 0
+
+
+def _file_of(fd: int) -> tuple[int, int]:
+    found = os.fstat(fd)
+    return found.st_dev, found.st_ino
+
+
+def _epoch_in(data: bytes) -> int:
+    try:
+        last = layout.decode_file(data)
+    except LeaseCorrupt:
+        return 0
+    return last.epoch if last is not None else 0

@@ -52,6 +52,8 @@ SUPERVISOR = "supervisor.sock"
 """The supervisor's socket in the home's `run/`."""
 
 _LINGER_MS = 500
+_LOOK_EVERY = 1_000_000_000
+"""How often it is looked whether the worker's files are still there, ns."""
 
 
 class LinkError(NeverblinkError):
@@ -72,7 +74,7 @@ class Link:
         self._reserve = Descriptors()
         self.clock = SystemClock()
         # First: a supervisor that looks for this process must see the mark before it sees the lease.
-        self._mark = mark_worker(me.home_key)
+        self._mark = mark_worker(me.home_key, me.home_id)
         self.lease = Lease(me.lease)
         self.journal = JournalFile(Path(me.journal), me.durability)
         self.baton = Baton(me.worker, self._path, self._reserve.spare)
@@ -87,6 +89,7 @@ class Link:
         knock(self._supervisor.socket, self._keys.own, self._keys.supervisor)
         self._connection = SupervisorConnection(self._supervisor.socket, self._connected)
         self._supervisor.connect(self._address(SUPERVISOR))
+        self._look_at = 0
         self._followers = self._channel(zmq.ROUTER, MAX_MESSAGE, me.worker)
         close_by(self._followers.socket, self._keys.leader(me.worker))
         self.descriptors = self._bind(me.worker)
@@ -108,6 +111,9 @@ class Link:
         self._supervisor.send(worker_codec.encode(message))
         if isinstance(message, Report):
             self._reported()
+            if self.clock.mono() >= self._look_at:
+                self._look_at = self.clock.mono() + _LOOK_EVERY
+                self._look_after_files()
 
     def connect(self, leader: str) -> None:
         self._disconnect()
@@ -211,6 +217,28 @@ class Link:
             self.lease.close()
             if self._mark is not None:
                 self._mark.close()
+
+    def _look_after_files(self) -> None:
+        """Be found again where files were removed: by followers at the socket, by the next leader at the lease."""
+        with suppress(OSError):
+            self.lease.restore()
+        before = os.umask(0o177)
+        try:
+            self._renew_directory()
+            self.descriptors.restore()
+        except (OSError, zmq.ZMQError):
+            # The supervisor makes the directory again, when there is one: looked at again soon.
+            pass
+        finally:
+            os.umask(before)
+
+    def _renew_directory(self) -> None:
+        """The directory of the sockets may have been removed and made again."""
+        if self._directory >= 0:
+            fresh = os.open(self._me.run, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+            # Under the same number: ZeroMQ connects again by what it was told.
+            os.dup2(fresh, self._directory, inheritable=False)
+            os.close(fresh)
 
     # --- sockets ----------------------------------------------------------------------------------------------------
 

@@ -16,7 +16,7 @@ import msgspec
 from ...protocol.wire import UNDECODABLE
 from ..home import Home
 
-__all__ = ["Identity", "recognise"]
+__all__ = ["Identity", "id_of", "keep", "recognise"]
 
 _LARGEST = 4096
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
@@ -56,6 +56,24 @@ def recognise(home: Home) -> tuple[Identity, bool]:
         record = msgspec.structs.replace(record, device=found.st_dev, boot=boot)
         _write(home.identity, record)
     return record, False
+
+
+def id_of(home: Home) -> str:
+    """The id that the home has, "" when it has none yet."""
+    record = _read(home.identity)
+    return record.id if record is not None else ""
+
+
+def keep(home: Home, identity: Identity) -> bool:
+    """Write the identity again if it is gone: the home was made again, and is the same one; return whether it was.
+
+    Raises `OSError`.
+    """
+    if id_of(home) == identity.id:
+        return False
+    found = home.path.stat()
+    _write(home.identity, msgspec.structs.replace(identity, device=found.st_dev, inode=found.st_ino))
+    return True
 
 
 def _boot() -> str:

@@ -11,19 +11,31 @@ import os
 import select
 import signal
 import time
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
 import msgspec
 
 from ...protocol.errors import NeverblinkError
+from ..history import History, HistoryError
 from ..home import Home
 from ..process import alive, started_at
+from ..records import Worker
 from ..system.open_files import holders_of_removed, holds_any, lockers, where_is
 from ..system.presence import marked
 from ..system.process_group import end_group
+from .identity import id_of
 
-__all__ = ["HomeOrphaned", "Orphan", "end_orphans", "files_of", "orphans", "refuse_beside_orphans"]
+__all__ = [
+    "HomeOrphaned",
+    "Orphan",
+    "end_orphans",
+    "files_of",
+    "known_in",
+    "orphans",
+    "refuse_beside_orphans",
+]
 
 _ENDING_WITHIN = 1.0
 _JOURNAL_WITHIN = 12.0
@@ -82,8 +94,13 @@ class HomeOrphaned(NeverblinkError):
 
 def orphans(home: Home) -> list[Orphan]:
     """The living processes that belong to a home at this path, and not to the one that is there now."""
-    files = files_of(home)
-    found = {one.pid: Orphan(one.pid, one.started, one.role, None) for one in marked(home.path)}
+    known = {(one.pid, one.started) for one in known_in(home)}
+    id = id_of(home)
+    found = {
+        one.pid: Orphan(one.pid, one.started, one.role, None)
+        for one in marked(home.path)
+        if not id or one.home != id
+    }
     # Where the mark can't be seen: another network namespace, or a worker of an earlier release.
     lead = lockers()
     for pid, file in holders_of_removed([home.lock, home.lease]):
@@ -93,9 +110,9 @@ def orphans(home: Home) -> list[Orphan]:
         if (started := started_at(pid)) is not None:
             found.setdefault(pid, Orphan(pid, started, role, None))
     return [
-        msgspec.structs.replace(one, home=_home_of(one))
+        msgspec.structs.replace(one, home=_moved_to(one, home))
         for one in found.values()
-        if alive(one.pid, one.started) and not holds_any(one.pid, files)
+        if alive(one.pid, one.started) and not _belongs(one, home, known)
     ]
 
 
@@ -118,7 +135,7 @@ def refuse_beside_orphans(home: Home, *, rescue: bool = False) -> list[Orphan]:
     raise HomeOrphaned(home, found, saved=saved)
 
 
-def end_orphans(found: list[Orphan]) -> None:
+def end_orphans(found: Iterable[Orphan]) -> None:
     """Kill them and what they started, and wait until the kernel says that they have ended."""
     for one in found:
         with suppress(ProcessLookupError):
@@ -132,6 +149,16 @@ def end_orphans(found: list[Orphan]) -> None:
         end_group(one.pid, one.started)
 
 
+def known_in(home: Home) -> list[Worker]:
+    """The workers that nobody has seen end, by the home's history, as far as there is one and it can be read."""
+    known: list[Worker] = []
+    with suppress(HistoryError), History.open(home.database, "", read_only=True) as history:
+        for bot in history.bots():
+            with History.open(home.database, bot, read_only=True) as of_bot:
+                known += of_bot.remaining()
+    return known
+
+
 def files_of(home: Home) -> list[Path]:
     """The files and directories of which each process of this home has one open: the supervisor has the lock."""
     found = [home.lock, home.lease]
@@ -139,6 +166,17 @@ def files_of(home: Home) -> list[Path]:
         with suppress(OSError):
             found += directory.iterdir()
     return found
+
+
+def _belongs(one: Orphan, home: Home, known: set[tuple[int, int]]) -> bool:
+    """Whether it is a process of the home that is there now, though it is not marked with that one's id.
+
+    A worker whose home was removed makes its log, journal and lease again in the next one. So a worker's files count
+    only where it is known.
+    """
+    if one.role == "supervisor":
+        return holds_any(one.pid, [home.lock])
+    return (one.pid, one.started) in known and holds_any(one.pid, files_of(home))
 
 
 def _is_saved(home: Home, found: list[Orphan]) -> bool:
@@ -155,6 +193,6 @@ def _is_saved(home: Home, found: list[Orphan]) -> bool:
         time.sleep(_LOOK_EVERY)
 
 
-def _home_of(one: Orphan) -> Path | None:
+def _moved_to(one: Orphan, home: Home) -> Path | None:
     file = where_is(one.pid, "lock" if one.role == "supervisor" else "lease")
-    return file.parent if file is not None else None
+    return file.parent if file is not None and file.parent != home.path else None

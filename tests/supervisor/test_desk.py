@@ -24,6 +24,7 @@ from neverblink.protocol.commands import (
 from neverblink.protocol.events import SupervisorStopping
 from neverblink.supervisor.desk import Desk
 from neverblink.supervisor.home import Home, Sockets
+from neverblink.supervisor.sockets.bindings import Bindings
 
 WITHIN_MS = 5000
 
@@ -36,7 +37,7 @@ class Desked:
         self.context = context
         self.let = asyncio.Event()
         self.asked: list[Command] = []
-        self.desk = Desk(context, sockets, self.carry_out)
+        self.desk = Desk(context, Bindings(sockets), self.carry_out)
 
     async def carry_out(self, command: Command) -> Answer:
         self.asked.append(command)

@@ -14,7 +14,7 @@ import pytest
 
 from neverblink.protocol.presence import Presence, address_of, home_key, presences
 from neverblink.supervisor.home import Home, HomeBusy, HomeError
-from neverblink.supervisor.store.identity import recognise
+from neverblink.supervisor.store.identity import id_of, recognise
 from neverblink.supervisor.store.orphans import HomeOrphaned, end_orphans, orphans, refuse_beside_orphans
 from neverblink.supervisor.system.open_files import holds_any
 from neverblink.supervisor.system.presence import key_of
@@ -23,7 +23,9 @@ WORKER = """
 import sys
 from neverblink.worker.io.presence import mark_worker
 from neverblink.worker.lease import Lease
-mark = mark_worker(sys.argv[2])
+from pathlib import Path
+log = Path(sys.argv[1]).with_name("logs").joinpath("w1.log").open("a")
+mark = mark_worker(sys.argv[2], sys.argv[3])
 lease = Lease(sys.argv[1])
 lease.take("w1")
 print("leads", flush=True)
@@ -61,7 +63,8 @@ def process(program: str, *argv: object) -> Generator[subprocess.Popen[str]]:
 
 @contextmanager
 def worker_of(home: Home, *, marked: bool = True) -> Generator[subprocess.Popen[str]]:
-    with process(WORKER, home.lease, key_of(home.path) if marked else "") as one:
+    recognise(home)
+    with process(WORKER, home.lease, key_of(home.path) if marked else "", id_of(home)) as one:
         yield one
 
 
@@ -130,7 +133,7 @@ def test_a_worker_belongs_to_the_home_whose_inodes_it_has_open(tmp_path: Path) -
 
 def test_marks_of_other_homes_and_nonsense_are_not_read(tmp_path: Path) -> None:
     key = home_key("/bots/fox/.neverblink", (1, 2))
-    here = Presence(7, 99, "worker")
+    here = Presence(7, 99, "worker", "abcd")
     lines = [
         address_of(key, here).decode().replace("\0", "@"),
         address_of(home_key("/bots/hen/.neverblink", (1, 2)), here).decode().replace("\0", "@"),
@@ -138,6 +141,7 @@ def test_marks_of_other_homes_and_nonsense_are_not_read(tmp_path: Path) -> None:
         f"@neverblink/{key}/worker/x.1",
         f"@neverblink/{key}/king/7.1",
         f"@neverblink/{key}/worker/7",
+        f"@neverblink/{key}/worker/7.x.abc",
         "/run/some.sock",
     ]
     table = "".join(f"0000: 00000002 00000000 00010000 0001 01 123 {line}\n" for line in lines)
@@ -193,7 +197,9 @@ def test_a_worker_whose_home_was_replaced_by_a_backup_is_found(tmp_path: Path) -
 def test_a_mark_ends_with_its_process_and_a_forked_child_does_not_keep_it(tmp_path: Path) -> None:
     home = Home.open(tmp_path / "home")
     child = "import os, sys\nif os.fork() == 0:\n    sys.stdin.read(); os._exit(0)\n"
-    with process(WORKER.replace('print("leads"', f"{child}print('leads'"), home.lease, key_of(home.path)):
+    with process(
+        WORKER.replace('print("leads"', f"{child}print('leads'"), home.lease, key_of(home.path), id_of(home)
+    ):
         shutil.rmtree(home.path)
         Home.open(home.path)
         assert len(orphans(home)) == 1, "a child's mark is its parent's"

@@ -24,6 +24,7 @@ from neverblink.supervisor.keyring import public_of
 from neverblink.supervisor.listen import Listen
 from neverblink.supervisor.places import OnServer
 from neverblink.supervisor.remote import Remote
+from neverblink.supervisor.sockets.bindings import Bindings
 
 from ..ports import HOST, free_port
 
@@ -42,7 +43,7 @@ class Listening:
         self.gate = Gate(context)
         listen = Listen(HOST, self.port)
         self.remote = Remote(context, self.gate, self.access, listen, self.carry_out, self.said.append)
-        self.desk = Desk(context, self.sockets, self.carry_out, self.remote)
+        self.desk = Desk(context, Bindings(self.sockets), self.carry_out, self.remote)
 
     async def carry_out(self, command: Command) -> Answer:
         return Answer(command.id, "ok", result={"who": command.who})

@@ -233,7 +233,7 @@ class Called:
         self.gate = Gate(self.context)
         self.board = Switchboard(
             self.context,
-            self.at,
+            lambda socket: socket.bind(self.at),
             gate=self.gate,
             keyring=self.keyring,
             bot="fox",

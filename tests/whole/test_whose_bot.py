@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
 import subprocess
 from pathlib import Path
 
@@ -19,6 +21,13 @@ def copy_of(live: Live, name: str) -> Live:
     subprocess.run(["cp", "-a", live.tmp, to], check=True)
     (to / "run").unlink(missing_ok=True)
     return Live(to)
+
+
+def remove(home: Path) -> None:
+    """As `rm -rf`, with nothing written into it meanwhile."""
+    gone = home.with_name("gone")
+    home.rename(gone)
+    shutil.rmtree(gone)
 
 
 def test_a_copy_of_a_live_bot_begins_a_life_of_its_own_and_leaves_the_original_alone(live: Live) -> None:
@@ -57,7 +66,7 @@ def test_a_home_removed_under_a_living_bot_lets_no_second_one_in_and_the_bot_can
     live.ticks_on()
     worker = live.book()["pid"]
     end(up)
-    shutil.rmtree(live.home)
+    remove(live.home)
     refused = live.run("up", "--project", code)
     assert refused.code == 5
     said = one_line(refused)
@@ -70,4 +79,69 @@ def test_a_home_removed_under_a_living_bot_lets_no_second_one_in_and_the_bot_can
     book = live.book()
     assert book["pid"] != worker
     assert book["ticks"] > 0, "the state was rescued from the living worker"
+    live.down()
+
+
+def test_sockets_that_were_removed_are_bound_again_and_nothing_hangs(live: Live) -> None:
+    code = live.code("v0", COUNTER)
+    live.up(code)
+    live.ticks_on()
+    for removed in ("sockets", "run"):
+        since = len(live.events)
+        if removed == "sockets":
+            for file in (live.home / "run").iterdir():
+                file.unlink()
+        else:
+            shutil.rmtree(live.home / "run")
+        live.event(type="home", state="remade", since=since)
+        assert live.run("status").code == 0
+        deployed = live.run("deploy", live.code(f"without-{removed}", f"{COUNTER}# {removed}\n"))
+        assert deployed.code == 0, deployed
+    shutil.rmtree(live.home / "run")
+    worker = live.book()["pid"]
+    os.kill(worker, signal.SIGKILL)
+    live.event(lambda event: event["worker"], type="leader", since=len(live.events))
+    ended = live.run("down")
+    assert ended.code == 0, (ended, live.story()[-3000:])
+
+
+def test_a_home_removed_under_a_living_supervisor_is_made_again_and_no_tick_is_missed(live: Live) -> None:
+    code = live.code("v0", COUNTER)
+    live.up(code)
+    live.ticks_on()
+    before = live.book()
+    remove(live.home)
+    live.event(lambda event: "lock" in event["text"], type="home", state="remade")
+    live.event(type="journal", state="written")
+    assert live.run("up", "--project", code).code == 5
+    deployed = live.run("deploy", live.code("v1", f"{COUNTER}# 1\n"))
+    assert deployed.code == 0, deployed
+    assert live.run("history").out.count("deploy") == 1
+    after = live.book()
+    assert after["pid"] != before["pid"]
+    assert after["ticks"] > before["ticks"]
+    ended = live.run("down")
+    assert ended.code == 0, (ended, live.story()[-3000:])
+    # What went on without a journal is known to the journal that was made again.
+    live.up(code)
+    assert live.book()["ticks"] >= after["ticks"]
+    live.down()
+
+
+def test_a_home_that_is_moved_under_a_living_bot_is_the_same_home(live: Live) -> None:
+    code = live.code("v0", COUNTER)
+    live.up(code)
+    live.ticks_on()
+    moved = live.tmp / "elsewhere"
+    live.home.rename(moved)
+    live.event(lambda event: str(moved) in event["text"], type="home", state="moved")
+    assert not live.home.exists(), "nothing is made again beside it"
+    assert live.run("status", "--home", moved).code == 0
+    refused = live.run("up", "--project", code)
+    assert refused.code == 5
+    assert str(moved) in one_line(refused)
+    remove(live.home)
+    moved.rename(live.home)
+    live.event(type="home", state="remade")
+    live.deploy(live.code("v1", f"{COUNTER}# 1\n"))
     live.down()

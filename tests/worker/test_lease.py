@@ -288,3 +288,71 @@ def test_closing_lets_go(lease: Lease, other: Other) -> None:
 
 def _started() -> int:
     return int(Path("/proc/self/stat").read_bytes().rsplit(b")", 1)[1].split()[19])
+
+
+# --- a file that is removed under a leader --------------------------------------------------------------------------
+
+
+def test_a_leader_whose_lease_file_was_removed_has_it_again_under_its_epoch(tmp_path: Path) -> None:
+    path = tmp_path / "lease"
+    with Lease(path) as leader:
+        epoch = leader.take("w1")
+        path.unlink()
+        assert leader.restore()
+        assert not leader.restore(), "it is in place"
+        assert leader.held
+        with Lease(path) as other:
+            assert other.epoch() == epoch
+            holder = other.holder()
+            assert holder is not None
+            assert (holder.holder, holder.epoch) == ("w1", epoch)
+
+
+def test_a_follower_from_before_the_removal_and_one_from_after_it_take_the_same_lease(tmp_path: Path) -> None:
+    path = tmp_path / "lease"
+    program = (
+        "from neverblink.worker.lease import Lease\nimport sys\n"
+        f"lease = Lease({str(path)!r})\nprint(flush=True)\n"
+        "for line in sys.stdin:\n    print(lease.take('other'), flush=True)"
+    )
+
+    def start() -> subprocess.Popen[str]:
+        other = subprocess.Popen(
+            [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        assert other.stdout is not None
+        other.stdout.readline()
+        return other
+
+    def takes(other: subprocess.Popen[str]) -> str:
+        assert other.stdin is not None
+        assert other.stdout is not None
+        other.stdin.write("\n")
+        other.stdin.flush()
+        return other.stdout.readline().strip()
+
+    with Lease(path) as leader:
+        assert leader.take("w1") == 1
+        before = start()
+        path.unlink()
+        leader.restore()
+        after = start()
+        with before, after:
+            assert (takes(before), takes(after)) == ("None", "None")
+            leader.drop()
+            assert takes(before) == "2"
+            assert takes(after) == "None", "one of them leads, whichever file it began with"
+            assert leader.take("w1") is None
+            before.kill()
+            before.wait()
+            assert takes(after) == "3"
+            after.kill()
+
+
+def test_a_lease_that_is_a_link_is_not_followed(tmp_path: Path) -> None:
+    precious = tmp_path / "precious"
+    precious.write_text("mine")
+    (tmp_path / "lease").symlink_to(precious)
+    with pytest.raises(LeaseError):
+        Lease(tmp_path / "lease")
+    assert precious.read_text() == "mine"

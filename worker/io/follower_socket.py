@@ -70,20 +70,17 @@ class FollowerSocket:
         """`begin_turn` and `end_turn` are to be called."""
         self.in_turn: Callable[[], bool] = lambda: False
         """Whether the bot's code is running."""
-        listening = socket.socket(
-            socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
-        )
-        with listening:
-            with suppress(FileNotFoundError):
-                os.unlink(path)
-            listening.bind(path)
-            listening.listen(_BACKLOG)
-            # libzmq accepts on it, and closes it with the ROUTER.
-            router.setsockopt(zmq.USE_FD, listening.fileno())
-            router.bind(f"ipc://{path}")
-            router.setsockopt(zmq.USE_FD, -1)
-            self._pending = select.poll()
-            self._pending.register(listening.detach(), select.POLLIN)
+        self._pending = select.poll()
+        self._listen()
+
+    def restore(self) -> None:
+        """Listen anew if the socket's file was removed: nobody could connect any more. Raises as the constructor."""
+        if _file_at(self._path if self._shown else self._hidden) == self._file:
+            return
+        with self._descriptors.spare():
+            self._listen()
+        if not self._shown:
+            os.rename(self._path, self._hidden)
 
     # --- as the engine's `Outside.descriptors` ---------------------------------------------------------------------
 
@@ -147,6 +144,22 @@ class FollowerSocket:
 
     # --- parts ------------------------------------------------------------------------------------------------------
 
+    def _listen(self) -> None:
+        listening = socket.socket(
+            socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
+        )
+        with listening:
+            with suppress(FileNotFoundError):
+                os.unlink(self._path)
+            listening.bind(self._path)
+            listening.listen(_BACKLOG)
+            # libzmq accepts on it, and closes it with the ROUTER.
+            self._router.setsockopt(zmq.USE_FD, listening.fileno())
+            self._router.bind(f"ipc://{self._path}")
+            self._router.setsockopt(zmq.USE_FD, -1)
+            self._pending.register(listening.detach(), select.POLLIN)
+        self._file = _file_at(self._path)
+
     def _adjust(self) -> None:
         if not self._leads:
             self.watchful = False
@@ -194,3 +207,11 @@ class FollowerSocket:
         with suppress(OSError):
             os.rename(self._hidden, self._path)
         self._shown = True
+
+
+def _file_at(path: str) -> tuple[int, int] | None:
+    try:
+        found = os.lstat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino

@@ -13,8 +13,8 @@ from ...protocol.presence import Presence, address_of
 __all__ = ["mark_worker"]
 
 
-def mark_worker(key: str) -> socket | None:
-    """Mark this process as a worker of the home with this key; the mark lasts until the socket is closed.
+def mark_worker(key: str, home: str = "") -> socket | None:
+    """Mark this process as a worker of the home with this key and id; the mark lasts until the socket is closed.
 
     Returns None without a key, and where the mark can't be made: the bot does not depend on it.
     """
@@ -23,7 +23,7 @@ def mark_worker(key: str) -> socket | None:
     mark = socket(AF_UNIX, SOCK_STREAM)
     with suppress(OSError, ValueError):
         started = started_of(Path("/proc/self/stat").read_bytes())
-        mark.bind(address_of(key, Presence(os.getpid(), started, "worker")))
+        mark.bind(address_of(key, Presence(os.getpid(), started, "worker", home)))
         return mark
     mark.close()
     return None

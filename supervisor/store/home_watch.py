@@ -1,0 +1,134 @@
+"""Watches the home of a running supervisor, and makes again what was removed of it.
+
+A home can be removed, moved or replaced under a living bot (`rm -rf .neverblink`, `git clean -fdx`, a cleaner of
+temporary files). The bot ticks on: it may hold a position, and no file is worth closing that. So nothing is stopped
+here. What was removed is made again: the directories, the lock, the sockets, the keys and the history; the leader makes
+its journal and lease again by itself. All of it is said loudly. A home that was moved is not made again at the old
+place: there would be two. It is said where it is, and is looked after again when it is back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Literal
+
+from ...protocol.errors import NeverblinkError
+from ..home import Claim, Home, HomeBusy, HomeError
+
+__all__ = ["HomeWatch"]
+
+_EVERY = 1.0
+"""Seconds between two looks."""
+
+
+class HomeWatch:
+    """Looks after `home`, which `claim` owns. `tell(state, text)` is told of each change, once.
+
+    `restore()` makes again what others keep in the home, and returns what that was; it may raise `OSError` and
+    `NeverblinkError`. To be closed.
+    """
+
+    def __init__(
+        self,
+        home: Home,
+        claim: Claim,
+        restore: Callable[[], list[str]],
+        tell: Callable[[Literal["removed", "moved", "remade"], str], None],
+    ) -> None:
+        self._home = home
+        self._claim = claim
+        self._restore = restore
+        self._tell = tell
+        self._directory = os.open(home.path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._told = ""
+        """What was told last, and is not over."""
+        self._loop = asyncio.get_running_loop()
+        self._next = self._loop.call_later(_EVERY, self._look)
+
+    def check(self) -> None:
+        """Look now."""
+        try:
+            self._check()
+        except (OSError, NeverblinkError) as problem:
+            why = problem.message if isinstance(problem, NeverblinkError) else problem.strerror
+            self._say("removed", f"files of the home can't be made again: {why}. The bot goes on")
+
+    def close(self) -> None:
+        self._next.cancel()
+        if self._directory >= 0:
+            os.close(self._directory)
+            self._directory = -1
+
+    def _look(self) -> None:
+        self.check()
+        self._next = self._loop.call_later(_EVERY, self._look)
+
+    def _check(self) -> None:
+        if not self._is_here():
+            moved = self._moved_to()
+            if moved is not None:
+                self._say(
+                    "moved",
+                    f"the home was moved to {moved} while the bot runs. The bot goes on, and nothing can be deployed: "
+                    f"move it back to {self._home.path}",
+                )
+                return
+            self._say(
+                "removed",
+                f"the home {self._home.path} was removed while the bot runs: releases, logs and history are lost. The "
+                "bot goes on, and what it needs is made again",
+            )
+        made = self._make_again()
+        if made or self._told:
+            self._told = ""
+            self._tell(
+                "remade",
+                f"made again in the home, as it was removed while the bot runs: {', '.join(made)}"
+                if made
+                else f"the home is at {self._home.path} again",
+            )
+
+    def _make_again(self) -> list[str]:
+        home = self._home
+        made = [
+            f"{one.name}/"
+            for one in (home.path, home.journal, home.run, home.releases, home.environments, home.logs)
+            if not one.is_dir()
+        ]
+        if made:
+            Home.open(home.path)
+        if not self._is_here():
+            fresh = os.open(home.path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+            os.close(self._directory)
+            self._directory = fresh
+        try:
+            if self._claim.renew(home):
+                made.append(home.lock.name)
+        except HomeBusy as busy:
+            raise HomeError(
+                home.path, f"another supervisor has its lock (pid {busy.pid}): end that one"
+            ) from None
+        return made + self._restore()
+
+    def _is_here(self) -> bool:
+        try:
+            return os.path.samestat(os.stat(self._home.path), os.fstat(self._directory))
+        except OSError:
+            return False
+
+    def _moved_to(self) -> Path | None:
+        """Where the directory is now that was this home; None when it was removed."""
+        with suppress(OSError):
+            path = Path(os.readlink(f"/proc/self/fd/{self._directory}"))
+            if path != self._home.path and os.path.samestat(path.stat(), os.fstat(self._directory)):
+                return path
+        return None
+
+    def _say(self, state: Literal["removed", "moved"], text: str) -> None:
+        if text != self._told:
+            self._told = text
+            self._tell(state, text)
