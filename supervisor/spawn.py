@@ -23,6 +23,7 @@ from ..protocol.logline import decode_line
 from .notify import VARIABLES
 from .outside import Launch
 from .process import Process
+from .system.install_hint import install_command
 from .system.interpreter import InterpreterError, find_interpreter
 from .system.log_file import open_for_child
 from .system.process_group import MARK, mark_of
@@ -96,7 +97,7 @@ def why_it_ended(launch: Launch, status: str) -> str:
     said = last_line(launch.log)
     if "No module named" in said and "neverblink" in said:
         return (
-            f"{launch.python} has no neverblink: install it there (`{launch.python} -m pip install neverblink`), "
+            f"{launch.python} has no neverblink: install it there (`{install_command(python=launch.python)}`), "
             "or set `python` in neverblink.toml to an interpreter that has it"
         )
     if status.startswith("killed by"):

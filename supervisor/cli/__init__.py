@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 
+from ..system.install_hint import install_command
 from ..system.streams import complete_streams
 
 __all__ = ["main"]
@@ -18,7 +19,7 @@ def main() -> None:
         if missing.name is None or missing.name.startswith("neverblink"):
             raise
         sys.stderr.write(
-            f"neverblink: {missing.name} is not installed here: python -m pip install 'neverblink[supervisor]'\n"
+            f"neverblink: {missing.name} is not installed here: {install_command('supervisor')}\n"
         )
         sys.exit(2)
     neverblink.main(prog_name="neverblink")

@@ -25,9 +25,10 @@ from ..client import Refused, Unreachable
 from ..config import Config, ConfigError, load
 from ..prepare import CheckFailed, Preparer
 from ..releases import Releases
+from ..system.install_hint import install_command
 from ..system.interpreter import InterpreterError, find_interpreter
 from ..telling.secret import Unresolved, url_of
-from ..telling.sender import NO_LIBRARY, not_usable
+from ..telling.sender import no_library, not_usable
 from ..workers.env_file import read_env_file, readable_by_others
 from .exits import Exit
 from .follow import follow
@@ -161,7 +162,7 @@ def read_finding(config: Config, done: subprocess.CompletedProcess[bytes]) -> Fi
     except UNDECODABLE:
         last = _last_line(done.stderr).decode(errors="replace")
         if "No module named" in last and "neverblink" in last:
-            last = f"{config.python} has no neverblink: {config.python} -m pip install neverblink"
+            last = f"{config.python} has no neverblink: {install_command(python=config.python)}"
         return Finding("bot", False, last or f"{config.bot} ended its check with exit {done.returncode}")
     if not said.get("ok"):
         return Finding("bot", False, str(said.get("problem") or "the check failed and does not say why"))
@@ -179,7 +180,7 @@ def read_finding(config: Config, done: subprocess.CompletedProcess[bytes]) -> Fi
 def _notify(config: Config, here: Here) -> Finding:
     """Whether those who are to be told of what happens could be; nothing is sent."""
     if importlib.util.find_spec("apprise") is None:
-        return Finding("notify", False, NO_LIBRARY)
+        return Finding("notify", False, no_library())
     unknown: list[str] = []
     wrong: list[str] = []
     for target in config.notify.targets:

@@ -8,6 +8,7 @@ import sys
 import click
 import msgspec
 
+from ..system.install_hint import install_command
 from .errors import BadInput
 from .exits import Exit
 from .here import Here
@@ -34,7 +35,7 @@ def demo(here: Here, seconds: float | None) -> Done:
     except ModuleNotFoundError as missing:
         if missing.name is None or missing.name.startswith("neverblink"):
             raise
-        raise BadInput(f"the demo needs {missing.name}: python -m pip install 'neverblink[demo]'") from None
+        raise BadInput(f"the demo needs {missing.name}: {install_command('demo')}") from None
     out = sys.stderr if here.as_json else sys.stdout
     finding = run(picture_for(out), SECONDS if seconds is None else seconds, os.environ)
     for line in closing_lines(finding, here.screen):

@@ -28,7 +28,7 @@ def find_interpreter(python: str, environment: Mapping[str, str]) -> str:
     """The absolute path of the interpreter `python`, a path or a name on the PATH of `environment`.
 
     A shim (pyenv, asdf) is a script on PATH that exists for every version, also for those that are switched off: it is
-    asked for the interpreter behind it. A script that is named by its path is a wrapper of the user's, and used as it is.
+    asked for the interpreter behind it. A script that is named by its path is the user's own wrapper, and stays.
     Raises `InterpreterError`.
     """
     found = shutil.which(python, path=environment.get("PATH", os.defpath))

@@ -20,12 +20,17 @@ from typing import Any
 
 import msgspec
 
+from ..system.install_hint import install_command
 from .note import Level
 from .secret import redacted, scheme_of
 
-__all__ = ["NO_LIBRARY", "Order", "Receipt", "main", "not_usable"]
+__all__ = ["Order", "Receipt", "main", "no_library", "not_usable"]
 
-NO_LIBRARY = "apprise is not installed beside the supervisor: pip install 'neverblink[notify]'"
+
+def no_library() -> str:
+    """Why nothing can be sent, and the command that mends it."""
+    return f"apprise is not installed beside the supervisor: {install_command('notify')}"
+
 
 _NICE = 10
 _LONGEST_REASON = 300
@@ -79,7 +84,7 @@ def _send(order: Order) -> Receipt:
     try:
         import apprise
     except ImportError:
-        return Receipt(False, NO_LIBRARY, for_good=True)
+        return Receipt(False, no_library(), for_good=True)
     said = _Said()
     log = logging.getLogger("apprise")
     log.setLevel(logging.DEBUG)
@@ -114,7 +119,7 @@ def not_usable(url: str) -> str:
             library: Any = apprise
             return "" if library.Apprise().add(url) else _not_known(url)
     except ImportError:
-        return NO_LIBRARY
+        return no_library()
     except Exception as problem:
         return " ".join(redacted(f"{type(problem).__name__}: {problem}", url).split())[:_LONGEST_REASON]
     finally:

@@ -20,7 +20,7 @@ from .courier import Courier
 from .note import Note
 from .outbox import Message, Outbox
 from .secret import Unresolved, scheme_of, url_of
-from .sender import NO_LIBRARY, Receipt
+from .sender import Receipt, no_library
 from .settings import Settings, Target
 from .wording import Wording
 
@@ -65,7 +65,7 @@ class Teller:
         self._can_send = can_send or _library_is_there
         if self._lines and not self._can_send():
             for line in self._lines:
-                line.trouble(NO_LIBRARY)
+                line.trouble(no_library())
 
     @property
     def seen(self) -> tuple[TargetSeen, ...]:
@@ -146,7 +146,7 @@ class _Line:
         """There is nothing to send it with."""
         if self._target.wants(note.kinds):
             self._outbox.lost += 1
-            self.trouble(NO_LIBRARY)
+            self.trouble(no_library())
 
     async def close(self) -> None:
         self._closed = True

@@ -20,6 +20,7 @@ from ..config import Logging
 from ..home import Home
 from ..process import Process, describe_exit
 from ..spawn import last_line
+from ..system.install_hint import install_command
 from ..system.log_file import open_for_child
 from .settings import Settings
 
@@ -76,7 +77,7 @@ class Keeper:
         if importlib.util.find_spec(LIBRARY) is None:
             # A page must never be what keeps a bot from running.
             self._tell(
-                "no web page: [web] is configured, and its library is missing: `pip install 'neverblink[web]'`"
+                f"no web page: [web] is configured, and its library is missing: `{install_command('web')}`"
             )
             return
         self._start()

@@ -19,7 +19,7 @@ from neverblink.supervisor.cli.group import neverblink
 from neverblink.supervisor.process import alive, started_at
 from neverblink.supervisor.telling.courier import Courier
 from neverblink.supervisor.telling.outbox import Message, Pace
-from neverblink.supervisor.telling.sender import NO_LIBRARY, Receipt
+from neverblink.supervisor.telling.sender import Receipt, no_library
 from neverblink.supervisor.telling.settings import Settings, Target
 from neverblink.supervisor.telling.teller import Teller
 
@@ -135,7 +135,7 @@ def test_without_apprise_and_with_a_url_it_does_not_know_nothing_is_tried_again(
 
     async def scenario() -> None:
         for environment, url, said in (
-            ({"PYTHONPATH": str(tmp_path)}, "json://127.0.0.1", NO_LIBRARY),
+            ({"PYTHONPATH": str(tmp_path)}, "json://127.0.0.1", no_library()),
             ({}, "nothing://s3cret", "apprise does not know what to do with this URL (nothing)"),
         ):
             receipt: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
@@ -221,9 +221,9 @@ def test_without_apprise_nobody_is_told_and_that_is_said_once_and_counted() -> N
         for number in range(5):
             teller.note(ended(number))
         await teller.close()
-        assert said == [f"notify a: nothing arrives: {NO_LIBRARY}"]
+        assert said == [f"notify a: nothing arrives: {no_library()}"]
         [seen] = teller.seen
-        assert (seen.state, seen.reason, seen.waiting, seen.lost) == ("failing", NO_LIBRARY, 0, 5)
+        assert (seen.state, seen.reason, seen.waiting, seen.lost) == ("failing", no_library(), 0, 5)
 
     play(scenario)
 

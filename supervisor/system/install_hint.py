@@ -1,0 +1,32 @@
+"""The command that installs neverblink, or one of its extras, where it is missing."""
+
+from __future__ import annotations
+
+import json
+import sys
+from importlib.metadata import distributions
+from shlex import quote
+from urllib.parse import unquote, urlsplit
+
+__all__ = ["install_command"]
+
+
+def install_command(extra: str = "", python: str = sys.executable) -> str:
+    """A command for the shell that installs neverblink with `extra` for the interpreter `python`.
+
+    It names the directory that this neverblink was installed from, where there is one: a clone, most often.
+    """
+    what = f"{_source() or 'neverblink'}{f'[{extra}]' if extra else ''}"
+    return f"{quote(python)} -m pip install {quote(what)}"
+
+
+def _source() -> str:
+    """The directory or file that this neverblink was installed from, "" when it came from an index."""
+    for found in distributions(name="neverblink"):
+        try:
+            url = urlsplit(str(json.loads(found.read_text("direct_url.json") or "{}")["url"]))
+        except (ValueError, KeyError, TypeError):
+            continue
+        if url.scheme == "file":
+            return unquote(url.path)
+    return ""
