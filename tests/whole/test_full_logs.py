@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from .bots import bot
-from .live import Live
+from .live import NEVERBLINK, Live
 
 PRINTS = bot(
     """
@@ -109,3 +112,26 @@ def test_the_log_of_a_bot_that_writes_past_python_is_rotated_too(live: Live) -> 
     files = {path.name for path in logs.glob("w1.log*")}
     assert files == {"w1.log", "w1.log.1", "w1.log.2"}
     assert live.run("logs", "-n", "100").out.count("w1 | ----") == 100
+
+
+@pytest.mark.parametrize("output", ["<&- >&- 2>&-", "2>&1 | head -n 1", "> /dev/full 2>&1"])
+def test_a_supervisor_without_a_terminal_that_takes_its_lines_runs_the_bot(live: Live, output: str) -> None:
+    code = live.code("v0", PRINTS)
+    command = f'"$@" up --project {code} {output}'
+    with subprocess.Popen(
+        ["sh", "-c", command, "sh", *NEVERBLINK],
+        cwd=live.tmp,
+        env=live.environment,
+        stdout=subprocess.DEVNULL,
+        start_new_session=True,
+    ):
+        try:
+            live.says("tick", lambda ticks: len(ticks) > 10)
+            assert live.run("status").code == 0
+            # Each of these is a line of the supervisor's.
+            for _ in range(3):
+                assert live.run("pause").code == live.run("resume").code == 0
+            said = len(live.said("tick"))
+            live.says("tick", lambda ticks: len(ticks) > said + 10)
+        finally:
+            assert live.run("down").code == 0
