@@ -256,6 +256,7 @@ class _Daemon:
             self._adoption.begin()
             desk = self._open(context)
             page = self._page()
+            self._bindings.keep_room(self._log.say)
             self._watch = HomeWatch(self._home, self._claim, self._restore, self._home_changed)
             await self._recall()
             await self._files.begin()
@@ -274,6 +275,7 @@ class _Daemon:
         finally:
             # First: what has no answer yet is for the next supervisor to take up, and not to be given up.
             await self._files.close()
+            self._bindings.close()
             if self._watch is not None:
                 self._watch.close()
             self._lookout.close()

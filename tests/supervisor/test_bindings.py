@@ -1,0 +1,101 @@
+"""The supervisor's unix sockets: nobody connects to them while it has hardly any descriptors left."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import zmq
+
+from neverblink.supervisor.home import Sockets
+from neverblink.supervisor.sockets.bindings import ROOM, Bindings
+
+WITHIN = 10.0
+
+
+@pytest.fixture
+def router() -> Iterator[zmq.Socket[bytes]]:
+    context = zmq.Context[zmq.Socket[bytes]]()
+    with context.socket(zmq.ROUTER) as made:
+        yield made
+    context.destroy(linger=0)
+
+
+def connects(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as one:
+        try:
+            one.connect(str(path))
+        except OSError:
+            return False
+        return True
+
+
+class Descriptors:
+    """Says how many are left, and can be waited for."""
+
+    def __init__(self, free: int) -> None:
+        self.free = free
+        self._looked = asyncio.Event()
+
+    def __call__(self) -> int:
+        self._looked.set()
+        return self.free
+
+    async def becomes(self, free: int) -> None:
+        """Have so many left, and wait until that has been looked at and acted upon."""
+        self.free = free
+        for _ in range(2):
+            self._looked.clear()
+            await asyncio.wait_for(self._looked.wait(), WITHIN)
+
+
+def test_nobody_connects_while_there_are_hardly_any_descriptors(
+    router: zmq.Socket[bytes], tmp_path: Path
+) -> None:
+    told = list[str]()
+    path = tmp_path / "requests.sock"
+
+    async def play() -> None:
+        descriptors = Descriptors(ROOM)
+        with Sockets(tmp_path) as sockets:
+            bindings = Bindings(sockets)
+            bindings.bind(router, "requests.sock")
+            bindings.keep_room(told.append, descriptors)
+            assert connects(path)
+            await descriptors.becomes(ROOM - 1)
+            assert f"only {ROOM - 1} file descriptors are left" in told[0]
+            assert not connects(path)
+            # It is not taken for one that somebody removed.
+            assert bindings.restore() == []
+            # A few more are no reason to let everybody in again.
+            await descriptors.becomes(ROOM + 1)
+            assert not connects(path)
+            await descriptors.becomes(2 * ROOM)
+            assert connects(path)
+            assert len(told) == 2
+            assert bindings.restore() == []
+            bindings.close()
+
+    asyncio.run(play())
+
+
+def test_a_socket_that_is_removed_meanwhile_is_bound_again(router: zmq.Socket[bytes], tmp_path: Path) -> None:
+    told = list[str]()
+
+    async def play() -> None:
+        descriptors = Descriptors(0)
+        with Sockets(tmp_path) as sockets:
+            bindings = Bindings(sockets)
+            bindings.bind(router, "requests.sock")
+            bindings.keep_room(told.append, descriptors)
+            for path in tmp_path.iterdir():
+                path.unlink()
+            await descriptors.becomes(2 * ROOM)
+            assert bindings.restore() == ["requests.sock"]
+            assert connects(tmp_path / "requests.sock")
+            bindings.close()
+
+    asyncio.run(play())
