@@ -28,7 +28,6 @@ from ..protocol.events import (
     WorkerExited,
 )
 from . import arrival
-from .access import Access
 from .adoption import Adoption
 from .archive import Archive
 from .bot import Bot
@@ -53,10 +52,10 @@ from .process import Adopted
 from .records import WINDOWS, Worker
 from .refusal import Refusal
 from .releases import Release, Releases
-from .remote import Remote
 from .roster import Member
 from .signals import interrupts
 from .sockets.bindings import Bindings
+from .sockets.listener import keep_listener
 from .spawn import spawn
 from .starter import StartFailed
 from .status import Status, status_of, this_supervisor
@@ -66,6 +65,7 @@ from .store.orphans import Orphan, end_orphans, refuse_beside_orphans
 from .switchboard import SOCKET, Switchboard
 from .system.background_writer import in_background
 from .system.descriptors import raise_limit
+from .system.helper_process import HelperProcess
 from .system.process_group import ProcessGroups, mark_of
 from .telling.teller import Teller
 from .web.keeper import Keeper
@@ -251,6 +251,7 @@ class _Daemon:
         context = zmq.Context[zmq.Socket[bytes]](1)
         desk: Desk | None = None
         page: Keeper | None = None
+        listener: HelperProcess | None = None
         try:
             await self._arrive(fresh)
             self._adoption.begin()
@@ -258,6 +259,7 @@ class _Daemon:
             page = self._page()
             self._bindings.keep_room(self._log.say)
             self._watch = HomeWatch(self._home, self._claim, self._restore, self._home_changed)
+            listener = self._listener()
             await self._recall()
             await self._files.begin()
             self._tell_started()
@@ -285,6 +287,9 @@ class _Daemon:
                 await page.close()
             if desk is not None:
                 await desk.close()
+            if listener is not None:
+                # After the desk: the last answers pass through it.
+                await listener.close()
             if self._switchboard is not None:
                 self._switchboard.close(_LINGER_MS)
             if self._gate is not None:
@@ -361,11 +366,7 @@ class _Daemon:
                 hear=self._bot.heard,
                 puzzled=self._log.say,
             )
-            remote = None
-            if (listen := self._config.listen) is not None:
-                access = Access(self._home.keys)
-                remote = Remote(context, self._gate, access, listen, self._counter.carry_out, self._log.say)
-            desk = Desk(context, self._bindings, self._counter.carry_out, remote)
+            desk = Desk(context, self._bindings, self._counter.carry_out)
         except zmq.ZMQError as problem:
             raise DaemonError(
                 f"home {self._home.path}: a socket can't be made in {self._home.run} ({problem.strerror}): "
@@ -401,6 +402,10 @@ class _Daemon:
         return Keeper(
             settings, self._home, self._config.name, self._version, self._log.say, log=self._config.log
         )
+
+    def _listener(self) -> HelperProcess | None:
+        listen = self._config.listen
+        return keep_listener(listen, self._home, self._log.say) if listen is not None else None
 
     async def _recall(self) -> None:
         self._workers = await self._archive.ask(lambda history: history.kept(_WORKERS, int)) or 0

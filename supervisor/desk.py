@@ -1,7 +1,8 @@
 """The desk: where operators and programs ask, and where they listen.
 
 Requests come to a ROUTER, where REQ and DEALER clients are served alike (see `requests`), and events go out on a PUB.
-Both are unix sockets in the home, for its user; where the configuration says so, others can ask over TCP (`remote`).
+Both are unix sockets in the home, for its user; where the configuration says so, a process beside the supervisor lets
+others ask over TCP (`sockets`).
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ import zmq
 
 from ..protocol.commands import EVENT_SOCKET, MAX_REQUEST, REQUEST_SOCKET, Answer, Command
 from ..protocol.events import Event, encode_event, topic_of
-from .remote import Remote
 from .requests import LOOKED_AT, Requests
 from .sockets.bindings import Bindings
 
@@ -30,9 +30,7 @@ class Desk:
         context: zmq.Context[zmq.Socket[bytes]],
         bindings: Bindings,
         carry_out: Callable[[Command], Awaitable[Answer]],
-        remote: Remote | None = None,
     ) -> None:
-        self._remote = remote
         requests = context.socket(zmq.ROUTER)
         events = context.socket(zmq.PUB)
         try:
@@ -54,13 +52,9 @@ class Desk:
         """Send the event to everyone who listens. Never waits; who is too slow misses some."""
         parts = [topic_of(event), encode_event(event)]
         self._events.send_multipart(parts, zmq.NOBLOCK)
-        if self._remote is not None:
-            self._remote.publish(parts)
 
     async def close(self) -> None:
         """Answer what has been asked so far, then close both sockets; what was sent last still goes out."""
         await self._requests.finish()
-        if self._remote is not None:
-            await self._remote.close()
         self._requests.close(_LINGER_MS)
         self._events.close(_LINGER_MS)

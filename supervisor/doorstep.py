@@ -14,6 +14,7 @@ import zmq
 from zmq.utils.monitor import parse_monitor_message
 
 from .postbox import Postbox
+from .sockets.connections import Connections
 
 __all__ = ["Doorstep"]
 
@@ -22,13 +23,15 @@ _FAILED = (
     | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
     | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
 )
+_CAME = zmq.EVENT_ACCEPTED
+_WENT = zmq.EVENT_DISCONNECTED
 _PLAIN = int(zmq.PROTOCOL_ERROR_ZMTP_MECHANISM_MISMATCH)
 
 
 class Doorstep:
     """Watches `socket`, which people know as `name`; `tell` is told of visitors that were turned away.
 
-    Close it before the socket.
+    Those that come and go are told to `connections`. Close it before the socket.
     """
 
     def __init__(
@@ -37,6 +40,7 @@ class Doorstep:
         name: str,
         tell: Callable[[str], None],
         loop: asyncio.AbstractEventLoop | None = None,
+        connections: Connections | None = None,
     ) -> None:
         self.turned_away = 0
         """Connections, so far."""
@@ -44,7 +48,9 @@ class Doorstep:
         self._name = name
         self._tell = tell
         self._tell_at = 1
-        self._box = Postbox(socket.get_monitor_socket(_FAILED), self._happened, loop)
+        self._connections = connections
+        events = _FAILED if connections is None else _FAILED | _CAME | _WENT
+        self._box = Postbox(socket.get_monitor_socket(events), self._happened, loop)
 
     def close(self) -> None:
         self._box.close()
@@ -54,6 +60,10 @@ class Doorstep:
     def _happened(self, frames: list[bytes]) -> None:
         what = parse_monitor_message(frames)
         event = what["event"]
+        if self._connections is not None and event & _CAME:
+            self._connections.came(what["value"])
+        elif self._connections is not None and event & _WENT:
+            self._connections.went(what["value"])
         if not event & _FAILED:
             return
         self.turned_away += 1

@@ -23,13 +23,14 @@ from .doorstep import Doorstep
 from .gate import Gate, Visitor
 from .listen import Listen
 from .requests import Requests
+from .sockets.connections import HANDSHAKE_MS, Connections
 
 __all__ = ["Remote"]
 
 _DOMAIN = "operators"
 _LOOK_EVERY = 1.0
 _EVENT_QUEUE = 10_000
-_HANDSHAKE_MS = 5000
+_BACKLOG = 32
 _LINGER_MS = 1000
 
 
@@ -143,13 +144,15 @@ class _Sockets:
                 socket.setsockopt(zmq.CURVE_SECRETKEY, secret)
                 socket.setsockopt(zmq.ZAP_DOMAIN, _DOMAIN.encode())
                 socket.setsockopt(zmq.ZAP_ENFORCE_DOMAIN, 1)
-                socket.setsockopt(zmq.HANDSHAKE_IVL, _HANDSHAKE_MS)
+                socket.setsockopt(zmq.HANDSHAKE_IVL, HANDSHAKE_MS)
                 socket.setsockopt(zmq.TCP_KEEPALIVE, 1)
                 socket.setsockopt(zmq.MAXMSGSIZE, 4 * MAX_REQUEST)
                 socket.setsockopt(zmq.SNDHWM, _EVENT_QUEUE)
+                socket.setsockopt(zmq.BACKLOG, _BACKLOG)
                 socket.setsockopt(zmq.IPV6, int(":" in listen.host))
                 socket.bind(listen.endpoint(port))
-                self._doorsteps.append(Doorstep(socket, listen.endpoint(port), tell))
+                limits = Connections(port, tell)
+                self._doorsteps.append(Doorstep(socket, listen.endpoint(port), tell, connections=limits))
         except BaseException:
             self._close_doorsteps()
             requests.close(0)

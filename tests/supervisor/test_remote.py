@@ -14,7 +14,7 @@ import zmq
 from rich import pretty
 
 from neverblink.protocol.commands import Answer, Command, Status
-from neverblink.protocol.events import SupervisorStopping
+from neverblink.protocol.events import Event, SupervisorStopping, encode_event, topic_of
 from neverblink.supervisor.access import Access, AccessError, ClientKey, key_of, new_secret
 from neverblink.supervisor.client import Client, Unreachable
 from neverblink.supervisor.desk import Desk
@@ -43,7 +43,10 @@ class Listening:
         self.gate = Gate(context)
         listen = Listen(HOST, self.port)
         self.remote = Remote(context, self.gate, self.access, listen, self.carry_out, self.said.append)
-        self.desk = Desk(context, Bindings(self.sockets), self.carry_out, self.remote)
+        self.desk = Desk(context, Bindings(self.sockets), self.carry_out)
+
+    def publish(self, event: Event) -> None:
+        self.remote.publish([topic_of(event), encode_event(event)])
 
     async def carry_out(self, command: Command) -> Answer:
         return Answer(command.id, "ok", result={"who": command.who})
@@ -83,6 +86,7 @@ def play(tmp_path: Path) -> Play:
             try:
                 await scenario(here)
             finally:
+                await here.remote.close()
                 await here.desk.close()
                 here.gate.close()
                 here.sockets.close()
@@ -150,7 +154,7 @@ def test_who_speaks_in_the_clear_gets_nothing_from_either_socket(play: Play) -> 
             assert await asyncio.to_thread(monitor.poll, int(WITHIN * 1000)), "it is turned away"
             one.disable_monitor()
             monitor.close(0)
-        here.desk.publish(SupervisorStopping(bot="fox", at=1, reason="down"))
+        here.publish(SupervisorStopping(bot="fox", at=1, reason="down"))
         assert await here.ask(anna), "and nobody else is"
         assert asks.poll(0) == listens.poll(0) == 0
         assert {text.split(" away")[0] for text in here.said if "turned" in text} == {
@@ -171,7 +175,7 @@ def test_events_come_to_a_client_and_no_more_when_its_key_is_removed(play: Play)
             got = asyncio.ensure_future(asyncio.to_thread(events.next, WITHIN))
             while not got.done():
                 # A PUB sends nothing to those whose subscription it has not read yet.
-                here.desk.publish(stopping)
+                here.publish(stopping)
                 await asyncio.sleep(0.005)
             assert await got == stopping
             assert await asyncio.to_thread(client.ask, Status(), WITHIN)

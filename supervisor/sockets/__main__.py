@@ -1,0 +1,50 @@
+"""`python -m neverblink.supervisor.sockets SETTINGS`: started by the supervisor, and gone with it.
+
+Lets operators elsewhere ask over TCP, and passes on what they ask to the supervisor's sockets in the home, and every
+event to them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+
+import msgspec
+import zmq
+
+from ..access import Access
+from ..gate import Gate
+from ..home import Home
+from ..remote import Remote
+from ..system.helper_main import run_helper, say
+from ..system.streams import complete_streams
+from .listener import ListenerTold
+from .relay import Relay
+
+__all__ = ["main"]
+
+
+def main() -> int:
+    complete_streams()
+    told = msgspec.json.decode(sys.argv[1], type=ListenerTold)
+    run_helper(lambda until: _serve(told, until))
+    return 0
+
+
+async def _serve(told: ListenerTold, until: asyncio.Event) -> None:
+    home = Home(Path(told.home))
+    context = zmq.Context[zmq.Socket[bytes]](1)
+    gate = Gate(context)
+    relay = Relay(context, home)
+    remote = Remote(context, gate, Access(home.keys), told.listen, relay.carry_out, say)
+    relay.listen(remote.publish)
+    await until.wait()
+    await remote.close()
+    relay.close()
+    gate.close()
+    await asyncio.to_thread(context.term)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
