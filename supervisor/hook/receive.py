@@ -29,6 +29,7 @@ from ..home import Home
 from .install import HookError, Settings, settings
 from .problems import of_home
 from .pushed import Update, Wishes, passed_over, updates, wishes
+from .standing import standing
 from .story import conclude
 from .voice import Voice
 from .watch import Watch
@@ -46,24 +47,26 @@ def receive(name: str, lines: bytes, repository: Path, environment: Mapping[str,
     """
     voice = Voice(out)
     gate = name == _GATE
+    home: Path | None = None
     try:
         told = settings(repository)
         if told is None:
             raise HookError(
                 repository, f"has lost its settings: run `neverblink hook install {repository}` again"
             )
+        home = told.home
         asked = wishes(environment)
         pushed = updates(lines)
         return _Push(repository, told, asked, environment, voice).run(pushed, gate=gate)
     except Refused as refused:
         # A later push is deployed in the place of this one: there is nothing to do again.
         again = None if "commit" in refused.fault.facts else repository
-        return _fail(voice, gate, refused.message, again)
+        return _fail(voice, gate, home, refused.message, again)
     except NeverblinkError as problem:
-        return _fail(voice, gate, problem.message, repository)
+        return _fail(voice, gate, home, problem.message, repository)
     except Exception as problem:
         # A bug of ours: the pusher can't mend it, but has to know what it means for the bot.
-        return _fail(voice, gate, f"unexpected {type(problem).__name__}: {problem}", repository)
+        return _fail(voice, gate, home, f"unexpected {type(problem).__name__}: {problem}", repository)
 
 
 class _Push:
@@ -145,12 +148,10 @@ class _Push:
         return self._environment.get("GL_USER") or self._environment.get("REMOTE_USER") or who_asks()
 
 
-def _fail(voice: Voice, gate: bool, problem: str, again: Path | None) -> int:
+def _fail(voice: Voice, gate: bool, home: Path | None, problem: str, again: Path | None) -> int:
     """Say that nothing came of it. git calls no hook for a commit that has arrived, so `again` needs a command."""
     if gate:
-        voice.banner(
-            "REFUSED: nothing was changed, and the bot runs the code it ran before", f"error: {problem}"
-        )
+        voice.banner(f"REFUSED: nothing was changed, and {standing(home)}", f"error: {problem}")
     else:
         mend = (
             ()
@@ -158,7 +159,7 @@ def _fail(voice: Voice, gate: bool, problem: str, again: Path | None) -> int:
             else (f"  Then, on the machine of the bot: neverblink hook deploy {quote(str(again))}",)
         )
         voice.banner(
-            "NOT DEPLOYED: the push arrived, but the bot runs the code it ran before",
+            f"NOT DEPLOYED: the push arrived, but {standing(home)}",
             f"error: {problem}",
             *mend,
         )

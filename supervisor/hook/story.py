@@ -13,6 +13,7 @@ from ...protocol.handoff_terms import NO_BOUNDARY
 from ..cli.progress import told
 from ..cli.words import count, last
 from ..records import Deployment
+from .standing import RUNS
 from .voice import Voice
 
 __all__ = ["Story", "conclude"]
@@ -119,6 +120,7 @@ def conclude(voice: Voice, row: Deployment, branch: str, repository: Path, *, ga
     It was of what `branch` of `repository` is at, or with `gate` is to be at.
     """
     leads = f"{row.runs} leads" if row.runs else "no worker leads"
+    bot = RUNS if row.runs else "no worker leads"
     story = f"  The whole story, on the machine of the bot: neverblink history {row.id}"
     match row.outcome:
         case "rehearsed":
@@ -131,7 +133,8 @@ def conclude(voice: Voice, row: Deployment, branch: str, repository: Path, *, ga
             return True
         case "rolled_back":
             voice.banner(
-                "ROLLED BACK: the new code led and did not pass its probation; the code of before leads again",
+                "ROLLED BACK: the new code led and did not pass its probation; "
+                + ("the code of before leads again" if row.runs else "no worker leads"),
                 f"error: {row.reason}",
                 f"  It led from tick {row.seq} on. {leads}; {count(row.missed, 'tick')} missed.",
                 f"  Mend it and push again to {branch}.",
@@ -143,14 +146,14 @@ def conclude(voice: Voice, row: Deployment, branch: str, repository: Path, *, ga
             noticed = f"  {leads}, and noticed nothing." if row.runs else f"  {leads}."
             if gate:
                 voice.banner(
-                    f"REFUSED: {branch} stays where it was, and the bot runs the code it ran before",
+                    f"REFUSED: {branch} stays where it was, and {bot}",
                     f"error: {reason}",
                     noticed,
                     story,
                 )
             else:
                 voice.banner(
-                    "NOT DEPLOYED: the push arrived, but the bot runs the code it ran before",
+                    f"NOT DEPLOYED: the push arrived, but {bot}",
                     f"error: {reason}",
                     noticed,
                     f"  Mend it and push again to {branch}.",

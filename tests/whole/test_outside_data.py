@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import sqlite3
 import subprocess
 import time
@@ -18,7 +19,7 @@ import pytest
 import zmq
 
 from .bots import bot
-from .live import WITHIN, Live, one_line
+from .live import NEVERBLINK, WITHIN, Live, ends, one_line
 from .pushing import HANDED, Pushing
 from .terminal import Terminal
 
@@ -218,3 +219,91 @@ def test_a_history_that_another_process_has_locked_holds_nothing_up_and_loses_no
     log = (live.home / "logs" / "supervisor.log").read_text()
     assert "kept in memory" in log
     assert "the history is written again" in log
+
+
+def test_a_push_says_that_the_bot_runs_only_where_it_does(live: Live) -> None:
+    code = live.code("v1", HALTS)
+    up = live.up(code)
+    pushing = Pushing(live)
+    pushing.commit(code, "first")
+    live.ask("lock", why="freeze")
+    assert "but the bot runs the code it ran before" in pushing.push().err
+    up.kill()
+    up.ends()
+    pushing.change("second")
+    assert "but the bot runs the code it ran before, without a supervisor" in pushing.push().err
+    for process in live.processes():
+        process.kill()
+        ends(process.pid)
+    pushing.change("third")
+    refused = pushing.push().err
+    assert "NOT DEPLOYED: the push arrived, but the bot does not run" in refused
+    pushing.install("--gate")
+    pushing.change("fourth")
+    gated = pushing.push()
+    assert "REFUSED: nothing was changed, and the bot does not run" in gated.err
+
+
+def test_a_bot_under_src_is_checked_deployed_and_led(live: Live) -> None:
+    code = live.code("v1", HALTS)
+    package = code / "src" / "pkg"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text("")
+    (code / "bot.py").rename(package / "bot.py")
+    (code / "neverblink.toml").write_text(
+        (code / "neverblink.toml").read_text().replace("bot:Bot", "pkg.bot:Bot")
+    )
+    checked = live.run("check", "--project", code)
+    assert checked.code == 0, checked
+    live.up(code)
+    live.deploy(code)
+    live.ticks_on()
+    live.down()
+
+
+NAMELESS = ("unshare", "--user", "--map-user=54321")
+"""Runs a program as a user whom no password file knows; its files are ours."""
+NO_INPUT = ("/bin/sh", "-c", 'exec "$@" <&-', "sh")
+NO_STREAMS = ("/bin/sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh")
+
+
+def test_a_user_without_a_name_and_without_a_home_has_all_commands(live: Live) -> None:
+    if shutil.which("unshare") is None or subprocess.run([*NAMELESS, "true"], check=False).returncode:
+        pytest.skip("no user namespace can be made here")
+    code = live.code("v1", HALTS)
+    names = ("HOME", "USER", "LOGNAME", "LNAME", "USERNAME")
+    environment = {key: value for key, value in live.environment.items() if key not in names}
+
+    def run(*argv: str) -> subprocess.CompletedProcess[str]:
+        command = [*NAMELESS, *NO_INPUT, *NEVERBLINK, *argv]
+        return subprocess.run(
+            command, cwd=code, env=environment, capture_output=True, text=True, timeout=WITHIN, check=False
+        )
+
+    up = subprocess.Popen([*NAMELESS, *NO_STREAMS, *NEVERBLINK, "up"], cwd=code, env=environment)
+    try:
+        until = time.monotonic() + WITHIN
+        while (asked := run("status")).returncode:
+            assert "Traceback" not in asked.stderr, asked
+            assert time.monotonic() < until, asked
+            assert up.poll() is None
+            time.sleep(0.1)
+        for argv in (
+            ("lock", "-m", "x"),
+            ("history", "--commands"),
+            ("systemd",),
+            ("send", "book"),
+            ("hook", "status", "~/live.git"),
+            ("deploy", "~/nowhere"),
+            ("init", "other"),
+            ("down",),
+        ):
+            done = run(*argv)
+            said = done.stdout + done.stderr
+            assert "Traceback" not in said, (argv, said)
+            assert "unexpected" not in said, (argv, said)
+            assert done.returncode == (2 if "~" in argv[-1] else 0), (argv, said)
+        assert up.wait(WITHIN) == 0
+    finally:
+        up.kill()
+        up.wait()
