@@ -15,6 +15,7 @@ from neverblink.protocol.handoff_terms import NO_BOUNDARY
 from neverblink.supervisor.hook.story import Story, conclude
 from neverblink.supervisor.hook.voice import ALIVE_EVERY, Voice
 from neverblink.supervisor.records import Deployment
+from neverblink.supervisor.system.streams import StandardStream
 
 MS = 1_000_000
 BOT = "foresight"
@@ -152,8 +153,10 @@ def test_what_did_not_go_well_is_a_banner(ended: Deployment, gate: bool, said: l
 def test_a_reader_that_has_gone_is_no_error() -> None:
     read, write = os.pipe()
     os.close(read)
-    with os.fdopen(write, "w") as out:
-        voice = Voice(out)
+    voice = Voice(StandardStream(write, "utf-8"))
+    try:
         voice.step("nobody reads this")
         voice.step("nor this")
         assert not voice.heard
+    finally:
+        os.close(write)
