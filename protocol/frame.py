@@ -68,6 +68,8 @@ class Timing(msgspec.Struct, frozen=True, array_like=True):
     """Grid indices before this tick that did not run."""
     step: ClockStep | None = None
     """The wall clock was found stepped before this turn."""
+    ahead: int = 0
+    """Of a tick: by how many indices the grid is ahead of the wall clock: `due` is `(seq - ahead)` intervals."""
 
 
 class Item(msgspec.Struct, frozen=True, array_like=True):
@@ -160,6 +162,8 @@ class Vitals(msgspec.Struct, frozen=True, array_like=True):
     """What the inbox holds."""
     settings: bytes = b""
     """What operators have set, as in a frame; empty when nothing ever was."""
+    ahead: int = 0
+    """By how many indices the grid is ahead of the wall clock, as in the last tick's frame."""
 
 
 _codec: Codec[Frame] = Codec(Frame, "a frame")

@@ -5,9 +5,10 @@ Nothing has to be remembered to know which tick it is, so the position in time s
 to be remembered is only the last index that ran, so that none runs twice.
 
 A wall clock may be stepped. Forward, the indices it jumped over never had a moment of their own: they become
-a gap whose cause says so. Backward, the wall shows times whose indices already ran: the loop holds until the
-grid reaches the next index. In both cases the step itself is recorded (`ClockStep`), never hidden. A clock
-that is merely slewed is no step: the grid follows it.
+a gap whose cause says so. Backward by no more than an interval, the wall shows times whose indices already ran: the
+loop holds until the grid reaches the next index. Backward by more, the grid is moved (`rebase`): the next index runs at
+the next moment that the grid has. In all cases the step itself is recorded (`ClockStep`), never hidden. A clock that is
+merely slewed is no step: the grid follows it. When a step is believed is said in `clock.py`.
 
 Pure: times come in as `int` nanoseconds, wall times since the UTC epoch.
 """
@@ -33,6 +34,7 @@ __all__ = [
     "Reading",
     "detect_step",
     "plan",
+    "rebase",
 ]
 
 Policy = Literal["skip", "catch-up"]
@@ -85,12 +87,16 @@ class ClockStep(msgspec.Struct, frozen=True):
 
     at: int
     by: int
+    suspended: bool = False
+    """The machine was suspended for so long: nobody has set the clock."""
 
     @property
     def cause(self) -> str:
         """The step in words, as it stands in a gap: "clock stepped +10s"."""
         unit = 1_000_000 if abs(self.by) >= 1_000_000 else 1
         by = round(abs(self.by) / unit) * unit
+        if self.suspended:
+            return f"the machine was suspended for {duration.show(by)}"
         return f"clock stepped {'-' if self.by < 0 else '+'}{duration.show(by)}"
 
 
@@ -178,6 +184,16 @@ def plan(
         resume = hole[1] + 1
         return Plan(resume, grid.due(resume), (Gap(seq, hole[1], "missed", step.cause),))
     return Plan(current, grid.due(current), tuple(_gaps(seq, current - 1, hole, step, kind, cause)))
+
+
+def rebase(interval: int, last: int, now: int) -> Grid:
+    """The grid on which the index after `last` is the first one due at `now` or later.
+
+    For a wall clock that shows a time long before `last` was due. Ticks stay where they are on the wall clock, and the
+    indices go on, so that none is used twice: from here on they are ahead of the wall clock.
+    """
+    ahead = last + 1 - Grid(interval).seq_from(now)
+    return Grid(interval, -ahead * interval)
 
 
 def detect_step(

@@ -189,6 +189,8 @@ class Report(msgspec.Struct, frozen=True, tag="report"):
     """When it leads. None from a release that cannot say it."""
     done: bool = False
     """It has left, its last handler has run, and its process exits within `EXIT_GRACE`."""
+    due: int = 0
+    """When it leads: when its next tick is or was due, CLOCK_MONOTONIC ns; 0 when that is not known."""
 
 
 class Rehearsed(msgspec.Struct, frozen=True, tag="rehearsed"):
@@ -245,6 +247,8 @@ class Handed(msgspec.Struct, frozen=True, tag="handed"):
     """Grid indices before it that nobody ran."""
     in_doubt: tuple[Doubt, ...] = ()
     """Decisions that a dead leader left open, as the bot was told."""
+    due: int = 0
+    """When that tick was due, wall clock; 0 from a release that cannot say it."""
 
 
 class Recovered(msgspec.Struct, frozen=True, tag="recovered"):

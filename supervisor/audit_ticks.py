@@ -36,6 +36,8 @@ class Ticks:
         self.overrun: list[Missing] = []
         self.clock: list[ClockChange] = []
         self.interval = 0
+        self._ahead = 0
+        """By how many indices the grid is ahead of the wall clock."""
         self._scope = scope
         self._ran: int | None = None
         """The highest index that ran or is accounted for."""
@@ -57,8 +59,14 @@ class Ticks:
     def tick(self, frame: Frame) -> int:
         """Take in a tick; return how many indices before it nobody ran."""
         seq, timing, scope = frame.seq, frame.timing, self._scope
-        if timing.due != seq * self.interval or not self.interval:
-            self._find_grid(seq, timing.due)
+        if timing.ahead != self._ahead:
+            if self.interval and timing.step is None and not self._regrid:
+                scope.breaks(
+                    2, f"tick {seq} lies on a grid that was moved, and no step of the clock says why"
+                )
+            self._ahead = timing.ahead
+        if timing.due != (seq - timing.ahead) * self.interval or not self.interval:
+            self._find_grid(seq - timing.ahead, timing.due)
         self._regrid = False
         missed = self._account(seq, timing.gaps) if timing.gaps or seq - 1 != self._ran else 0
         if self._ran is None or seq > self._ran:
@@ -171,15 +179,15 @@ class Ticks:
         """The span reaches from the first index looked at to the last one."""
         if self.first is None:
             self.first = first
-            self._begins = first * self.interval
+            self._begins = (first - self._ahead) * self.interval
         if self.last is None or last > self.last:
             self.last = last
-        self._ends = max(self._ends, (last + 1) * self.interval)
+        self._ends = max(self._ends, (last + 1 - self._ahead) * self.interval)
 
     def _uncover(self, first: int, last: int) -> None:
         if self.interval:
             for covered in self._windows:
-                covered.miss(first, last, self.interval)
+                covered.miss(first - self._ahead, last - self._ahead, self.interval)
 
 
 class _Covered:

@@ -383,7 +383,7 @@ class Driver:
 
     def _overdue_of(self, worker: str) -> int | None:
         member = self._roster.get(worker)
-        return member.overdue(self._outside.wall()) if member is not None else None
+        return member.overdue(self._outside.wall(), self._outside.mono()) if member is not None else None
 
     def _explain(self) -> None:
         """Let the machine know that the old worker leads again: what there is to know of why, it knows."""

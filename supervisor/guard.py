@@ -90,6 +90,7 @@ class Guard:
             number=report.number if report is not None else 0,
             written=_written(self._journal),
             interval=hello.interval if hello is not None else 0,
+            due=report.due if report is not None else 0,
             decision=member.open_decision,
             doing=None,
         )

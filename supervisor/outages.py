@@ -114,12 +114,14 @@ class Outages:
         if current is None:
             return
         interval = leader.hello.interval if leader.hello is not None else 0
+        due = handed.due or handed.seq * interval
+        slot = due // interval if interval else 0
         self._current = 0
         self._change(
             current,
-            until=max(current.since, handed.seq * interval + handed.late) if interval else self._news.now(),
+            until=max(current.since, due + handed.late) if interval else self._news.now(),
             missed=handed.missed,
-            windows=windows_missed(leader.windows, interval, handed.seq - handed.missed, handed.seq - 1),
+            windows=windows_missed(leader.windows, interval, slot - handed.missed, slot - 1),
             in_doubt=_both(current.in_doubt, handed.in_doubt),
             successor=leader.worker,
             epoch=handed.epoch,
@@ -166,7 +168,10 @@ class Outages:
 def windows_missed(
     windows: Iterable[Window], interval: int, first: int, last: int
 ) -> tuple[WindowMissed, ...]:
-    """The protected windows in which a tick of grid index `first` to `last` was due; `interval` in ns."""
+    """The protected windows that held one of the slots `first` to `last`, counted from the UTC epoch.
+
+    `interval` in ns.
+    """
     if interval <= 0 or last < first:
         return ()
     found: list[WindowMissed] = []

@@ -119,10 +119,15 @@ class Member:
         oldest = min(self.decisions.values(), key=lambda decision: decision.at, default=None)
         return oldest.name or oldest.id if oldest is not None else ""
 
-    def overdue(self, now: int) -> int | None:
-        """How long the tick after the last one that it told of has been due, ns; None when that is not known."""
+    def overdue(self, now: int, mono: int) -> int | None:
+        """How long the tick after the last one that it told of has been due, ns; None when that is not known.
+
+        By its own word, on CLOCK_MONOTONIC; an older release does not say it, and is judged by the wall clock.
+        """
         if self.report is None or self.hello is None or not self.hello.interval:
             return None
+        if self.report.due:
+            return mono - self.report.due
         return now - Grid(self.hello.interval).due(self.report.seq + 1)
 
     def take(self, message: WorkerMessage, at: int) -> None:

@@ -57,7 +57,9 @@ class Look(msgspec.Struct, frozen=True):
     """Between two ticks, ns; 0 when that is not known."""
     decision: str
     """The name of a decision it has open, "" without one."""
-    doing: Doing | None
+    due: int = 0
+    """When its next tick is due by its own report, as `mono`; 0 when that is not known."""
+    doing: Doing | None = None
     """None when there is no such process. Nobody has to look at one that `moves`."""
 
 
@@ -78,7 +80,9 @@ class Watchdog:
         self._noticed = min(_NOTICED, bounds.hang_after // 2)
         self._last: Look | None = None
         self._due = 0
-        """When the first tick after the last turn that ended was or is due, wall ns; 0 when that is not known."""
+        """When the first tick after the last turn that ended was or is due, mono ns; 0 when that is not known."""
+        self._due_by_wall = 0
+        """Likewise, wall ns: an older release does not report it, and waits for the wall clock."""
         self._silent = 0
         self._stalled = 0
         self._cpu: int | None = None
@@ -97,11 +101,16 @@ class Watchdog:
         passed = min(look.mono - last.mono, 2 * self._every) if last is not None else 0
         if last is None or (look.number, look.written) != (last.number, last.written):
             self._stalled = 0
-            self._due = (look.wall // look.interval + 1) * look.interval if look.interval else 0
-        elif self._due and look.wall >= self._due:
+            # Its report may be older than the turn. And it does not judge by our wall clock, which may be stepped.
+            until = look.interval - look.wall % look.interval if look.interval else 0
+            self._due, self._due_by_wall = until and look.mono + until, until and look.wall + until
+        elif self._due and self._is_due(look):
             self._stalled += passed
         self._silent = self._silent + passed if last is not None and look.words == last.words else 0
         return self._judge(look)
+
+    def _is_due(self, look: Look) -> bool:
+        return look.mono >= max(self._due, look.due) if look.due else look.wall >= self._due_by_wall
 
     def _judge(self, look: Look) -> Verdict:
         lasts, doing = max(self._silent, self._stalled), look.doing

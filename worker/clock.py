@@ -19,6 +19,7 @@ import time
 from types import TracebackType
 from typing import Protocol
 
+from ..protocol.clock import ClockDiscipline
 from ..protocol.errors import NeverblinkError
 
 __all__ = ["Alarm", "AlarmError", "Clock", "SystemClock"]
@@ -37,24 +38,54 @@ class AlarmError(NeverblinkError):
 
 
 class Clock(Protocol):
-    """What the engine asks for the time; tests turn one by hand. Both in ns."""
+    """What the engine asks for the time; tests turn one by hand. In ns."""
 
     def wall(self) -> int:
-        """UTC since the epoch. May be stepped either way."""
+        """The time that is believed, UTC since the epoch. May be stepped either way; see `protocol.clock`."""
         ...
 
     def mono(self) -> int:
         """CLOCK_MONOTONIC. Never goes back; comparable between the processes of a host."""
         ...
 
+    def suspended(self) -> int:
+        """How long the machine has been suspended since it was started: that long CLOCK_MONOTONIC stood still."""
+        ...
+
+    def follow(self, wall: int, mono: int) -> None:
+        """The leader believed this time when CLOCK_MONOTONIC showed `mono`: go by it."""
+        ...
+
+    def accept(self) -> None:
+        """Believe what the machine's wall clock shows now, however far it was stepped."""
+        ...
+
 
 class SystemClock:
-    """The host's clocks."""
+    """The host's clocks; a step of the wall clock is believed only when it has lasted."""
 
-    __slots__ = ()
+    __slots__ = ("_discipline",)
 
-    wall = staticmethod(time.time_ns)
     mono = staticmethod(time.monotonic_ns)
+
+    def __init__(self) -> None:
+        self._discipline = ClockDiscipline(time.time_ns(), _boot())
+
+    def wall(self) -> int:
+        return self._discipline.believe(time.time_ns(), _boot())
+
+    def suspended(self) -> int:
+        return _boot() - time.monotonic_ns()
+
+    def follow(self, wall: int, mono: int) -> None:
+        self._discipline.follow(wall - mono - self.suspended())
+
+    def accept(self) -> None:
+        self._discipline.accept(time.time_ns(), _boot())
+
+
+def _boot() -> int:
+    return time.clock_gettime_ns(time.CLOCK_BOOTTIME)
 
 
 class Alarm:

@@ -43,6 +43,7 @@ from .turns import Bot
 __all__ = ["Engine"]
 
 _RETRY = 20_000_000
+_SAME_CLOCK = 60_000_000_000
 _LEAD_PART = 25
 _LEAD_AT_MOST = 5_000_000
 """A leader is awake before a turn is due, as long as being woken and making ready takes, and no longer than this part
@@ -153,7 +154,15 @@ class Engine:
     def from_leader(self, message: stream.LeaderMessage) -> None:
         """The leader we follow said something."""
         if self.seat.role in (Role.JOINING, Role.FOLLOWING):
+            last = self.replica.last
             self._feed_all(self.following.receive(message, loaded=self.seat.loaded))
+            if (
+                self.seat.role is Role.FOLLOWING
+                and (now := self.replica.last) is not None
+                and now is not last
+            ):
+                # The two must not disagree about a step of the clock when one takes over from the other.
+                self._outside.clock.follow(now.timing.ended, now.timing.mono)
 
     def from_follower(self, worker: str, message: stream.FollowerMessage) -> None:
         """A follower of ours said something."""
@@ -515,6 +524,7 @@ class Engine:
             outside.lease.drop()
             self.fail("lead", problem.message)
             return
+        self._follow_last_clock()
         if found.reloaded:
             self._hooks.append(self._load_step())
         if found.worth_telling:
@@ -524,6 +534,14 @@ class Engine:
         self._order = self.seat.heard
         self.feed(seat.LeaseTaken(epoch, cause))
         self._begin_at_once()
+
+    def _follow_last_clock(self) -> None:
+        """The leader before may have been waiting whether a step of the clock lasts: go on with what it believed."""
+        last = self.replica.last
+        ago = self._mono() - last.timing.mono if last is not None else -1
+        # A reading of another boot of the machine says nothing; one that is so close is hardly of another boot.
+        if last is not None and 0 <= ago < _SAME_CLOCK:
+            self._outside.clock.follow(last.timing.ended, last.timing.mono)
 
     def _drop_lease(self) -> None:
         try:
@@ -536,6 +554,8 @@ class Engine:
             self._outside.lease.drop()
 
     def _pulse(self, now: int) -> None:
+        # However far apart its ticks are, a step of the clock is seen when it happens.
+        self._outside.clock.wall()
         self._announce()
         if self.seat.role is Role.FOLLOWING:
             self._feed_all(self.following.pulse(now, self.leading.turns.tick_due()))

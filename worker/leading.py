@@ -64,6 +64,7 @@ class Leading:
         self.answers = Answers(replica, outside)
         self.turns = Turns(bot, replica, publisher, outside, keeper)
         self.decisions = DecisionLog(replica, publisher, outside, keeper, self._turn_seq)
+        tally.next_tick = self.turns.next_tick
         self._bracing = Bracing(publisher, outside.clock, outside.baton)
         self._me = me
         self._bot = bot

@@ -51,6 +51,9 @@ class Replica:
         self.number = -1
         self.seq: int | None = None
         self.due = 0
+        """When that tick was due, wall clock."""
+        self.ahead = 0
+        """By how many indices the grid is ahead of the wall clock; see `grid.rebase`."""
         """When the last tick was due, wall ns."""
         self.digest = GENESIS
         self.position = Position(0, 0)
@@ -90,6 +93,7 @@ class Replica:
         if frame.kind == "tick":
             self.seq = frame.seq
             self.due = frame.timing.due
+            self.ahead = frame.timing.ahead
         elif frame.kind == "stop":
             self.led_by = ""
         elif isinstance(frame.about, Led):
@@ -121,6 +125,7 @@ class Replica:
                 self.due,
                 tuple(self.inbox.pending()),
                 self.settings.packed,
+                self.ahead,
             ),
             # Those whose outcome died with their turn too: whoever goes on from here has to be told of them.
             open=(*self._unsettled.values(), *self.open.values()),
@@ -148,6 +153,7 @@ class Replica:
         self.led_by = head.led_by
         self.seq = None if head.seq < 0 else head.seq
         self.due = head.vitals.due
+        self.ahead = head.vitals.ahead
         self.position = position
 
     def add_rows(self, table: str, rows: list[tuple[bytes, bytes]]) -> None:

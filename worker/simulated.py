@@ -26,6 +26,7 @@ class HandClock:
     def __init__(self, wall: int) -> None:
         self._wall = wall
         self._mono = 1_000_000_000
+        self._suspended = 0
 
     def wall(self) -> int:
         return self._wall
@@ -41,6 +42,17 @@ class HandClock:
     def step(self, ns: int) -> None:
         """Set the wall clock, forward or back, while no time passes."""
         self._wall += ns
+
+    def suspended(self) -> int:
+        return self._suspended
+
+    def suspend(self, ns: int) -> None:
+        """Let time pass while the machine is suspended."""
+        self._wall += ns
+        self._suspended += ns
+
+    def follow(self, wall: int, mono: int) -> None: ...
+    def accept(self) -> None: ...
 
 
 class SimulatedWorld:

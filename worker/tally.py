@@ -39,6 +39,8 @@ class Tally:
         self._order = 0
         self._in_doubt: tuple[Doubt, ...] = ()
         self._first = False
+        self.next_tick: Callable[[], int] = int
+        """When the leader's next tick is due, CLOCK_MONOTONIC ns."""
         self.ready: Ready | None = None
         """What this worker said when `on_start` was done, None before."""
 
@@ -67,7 +69,15 @@ class Tally:
             return None
         self._first = False
         return Handed(
-            frame.epoch, self._order, self._cause, frame.seq, late, self._blackout, missed, self._in_doubt
+            frame.epoch,
+            self._order,
+            self._cause,
+            frame.seq,
+            late,
+            self._blackout,
+            missed,
+            self._in_doubt,
+            frame.timing.due,
         )
 
     def report(self, *, done: bool = False) -> Report:
@@ -103,4 +113,5 @@ class Tally:
             prepared=ready.started if ready is not None else 0,
             descriptors=self._descriptors(),
             done=done,
+            due=self.next_tick() if seat.role is Role.LEADING else 0,
         )

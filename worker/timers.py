@@ -94,6 +94,14 @@ class Timers:
         else:
             self._put(name, None)
 
+    def rebase(self, now: int) -> None:
+        """The clock was set back to `now`: what recurs goes off within its period, and not when the old time comes."""
+        for name, armed in list(self._armed.items()):
+            if armed.every and armed.due - now > armed.every:
+                self._put(
+                    name, Armed(armed.due - (armed.due - now - 1) // armed.every * armed.every, armed.every)
+                )
+
     def take_changes(self) -> dict[str, Armed | None]:
         """Return what changed since the last call."""
         changes, self.changes = self.changes, {}

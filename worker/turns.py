@@ -15,6 +15,7 @@ import msgspec
 
 from ..protocol import duration
 from ..protocol.changes import NOTHING
+from ..protocol.clock import BELIEVED_AFTER
 from ..protocol.frame import Armed, Frame, Item, Kind, Led, Timing, Traffic, Yielded, encode_frame
 from ..protocol.grid import (
     STEP_THRESHOLD,
@@ -27,6 +28,7 @@ from ..protocol.grid import (
     Reading,
     detect_step,
     plan,
+    rebase,
 )
 from ..protocol.journal import RecordKind
 from ..protocol.window import Window, first_open
@@ -112,9 +114,12 @@ class Turns:
         self._bot = bot
         self._gathers = bot.gathers
         self._interval = bot.interval
+        self._farthest = 2 * bot.interval
+        """How far away the next tick may be; with a clock that goes back by up to an interval it is no further."""
         self._replica = replica
         self._publisher = publisher
         self._keeper = keeper
+        self._clock = outside.clock
         self._wall, self._mono = outside.clock.wall, outside.clock.mono
         self._grid = Grid(bot.interval)
         self._commanding = Commanding(bot, replica)
@@ -122,6 +127,10 @@ class Turns:
         """How far apart the two clocks were at the last tick."""
         self._looked = 0
         """When that was, CLOCK_MONOTONIC."""
+        self._suspended = 0
+        """How long the machine had been suspended by then."""
+        self._behind_since = 0
+        """Since when the clock shows a time before the last tick that another process ran, CLOCK_MONOTONIC."""
         self._due = 0
         """When the tick after the last one is due, wall clock; 0 when none ever ran."""
         self._step: ClockStep | None = None
@@ -146,6 +155,8 @@ class Turns:
         self._owed = 0
         replica = self._replica
         replica.lead()
+        self._behind_since = 0
+        self._grid = self._grid_of_state()
         if replica.due:
             # The release before may have ticked on another grid: where that one stood, on this one.
             replica.seq = self._grid.seq_at(replica.due)
@@ -158,6 +169,8 @@ class Turns:
         if inbox.arrived:
             inbox.sort_in()
         wall = self._wall()
+        if self._due - wall > self._farthest:
+            self._look_for_rebase(wall)
         timer = item = None
         if not self._gathers and (inbox.line or timers.soonest <= wall):
             timer = timers.due(wall)
@@ -178,7 +191,12 @@ class Turns:
 
     def tick_due(self) -> int:
         """When the tick after the last one is due, wall clock; 0 when none ever ran."""
-        return 0 if self._replica.seq is None else self._grid.due(self._replica.seq + 1)
+        seq = self._replica.seq
+        return 0 if seq is None else self._grid_of_state().due(seq + 1)
+
+    def next_tick(self) -> int:
+        """When the next tick is or was due, CLOCK_MONOTONIC ns; 0 when none ever ran."""
+        return max(1, self._mono() + self._due - self._wall()) if self._due else 0
 
     def window_open(self) -> str:
         """The name of a protected window that is open now, "" without one."""
@@ -251,6 +269,7 @@ class Turns:
             mono=mono,
             gaps=turn.gaps,
             step=self._step if turn.tick is not None else None,
+            ahead=replica.ahead if turn.tick is not None else 0,
         )
         applied = tuple(item.key for item in turn.items) if turn.items else ()
         frame = self._emit(turn.kind, seq, timing, applied, turn.about, pause, settings)
@@ -355,6 +374,8 @@ class Turns:
         before, apart = self._apart, wall - mono
         if before is not None and not -STEP_THRESHOLD < apart - before < STEP_THRESHOLD:
             self._look_for_step(before, Reading(wall, mono))
+        if before is None:
+            self._suspended = self._clock.suspended()
         self._apart, self._looked = apart, mono
         if last is None or self._step is not None or self._taken_over or wall >= self._due + self._interval:
             planned = self._planned(wall)
@@ -408,7 +429,53 @@ class Turns:
     def _look_for_step(self, before: int, now: Reading) -> None:
         """The clocks were `before` apart at the last tick and are not now: one was stepped, or drifted for long."""
         last = Reading(before + self._looked, self._looked)
+        suspended = self._clock.suspended()
+        asleep, self._suspended = suspended - self._suspended, suspended
+        if asleep >= STEP_THRESHOLD:
+            self._step = ClockStep(now.wall, asleep, suspended=True)
+            return
         self._step = detect_step(last, now) or self._step
+
+    def rebase(self) -> None:
+        """Believe the wall clock, and put the next tick at the next moment of the grid. For an operator."""
+        self._clock.accept()
+        wall = self._wall()
+        if self._replica.seq is not None and self._due - wall > self._farthest:
+            self._rebase(wall)
+
+    def _look_for_rebase(self, wall: int) -> None:
+        """The next tick is too far away: the clock went back, or the state is of a clock that was wrong.
+
+        What this process has ticked by is a step that has lasted. What another one left may be right, and the clock
+        wrong that we began with: that has to last too.
+        """
+        if self._taken_over:
+            self._behind_since = self._behind_since or self._mono()
+            if self._mono() - self._behind_since < BELIEVED_AFTER:
+                return
+        self._rebase(wall)
+
+    def _rebase(self, wall: int) -> None:
+        replica = self._replica
+        assert replica.seq is not None
+        by = wall - self._due
+        self._grid = rebase(self._interval, replica.seq, wall)
+        replica.ahead = -self._grid.origin // self._interval
+        self._due = self._grid.due(replica.seq + 1)
+        self._step = ClockStep(wall, by)
+        self._apart, self._looked, self._suspended = (
+            wall - self._mono(),
+            self._mono(),
+            self._clock.suspended(),
+        )
+        replica.timers.rebase(wall)
+
+    def _grid_of_state(self) -> Grid:
+        """The grid that the state's last tick is on, when that is one of this interval; else the plain one."""
+        replica, interval = self._replica, self._interval
+        if replica.seq is not None and replica.due == (replica.seq - replica.ahead) * interval:
+            return Grid(interval, -replica.ahead * interval)
+        return Grid(interval)
 
     def _timer_turn(self, name: str, armed: Armed, wall: int) -> Turn:
         timer = Timer(name, armed.due, wall - armed.due, armed.every)

@@ -163,12 +163,53 @@ def test_not_even_catch_up_runs_what_a_step_jumped_over() -> None:
 def test_a_step_back_runs_nothing_twice_and_goes_on_where_the_grid_does() -> None:
     with simulated(Quick) as bot:
         bot.ticks(5)
-        bot.step_clock("-3s")
-        bot.advance("2900ms")
+        bot.step_clock("-900ms")
+        bot.advance("1800ms")
         assert seconds(bot) == [0, 1, 2, 3, 4]
         bot.ticks(2)
         assert seconds(bot) == [0, 1, 2, 3, 4, 5, 6]
         assert bot.state.gaps == []
+
+
+@pytest.mark.parametrize("by", ["-3s", "-1h"])
+def test_after_a_large_step_back_the_indices_go_on_at_once_and_none_is_used_twice(by: str) -> None:
+    with simulated(Quick) as bot:
+        bot.ticks(5)
+        bot.step_clock(by)
+        bot.advance("5s")
+        assert len(bot.state.dues) >= 9
+        ticks = [frame for frame in bot.frames if frame.kind == "tick"]
+        assert [frame.seq for frame in ticks] == [FIRST + number for number in range(len(ticks))]
+        # They lie where they did on the wall clock, and each says how far its index is ahead of that.
+        assert all(frame.timing.due == (frame.seq - frame.timing.ahead) * SECOND for frame in ticks)
+        assert [frame.timing.step is not None for frame in ticks] == [
+            number == 5 for number in range(len(ticks))
+        ]
+        assert bot.state.gaps == []
+
+
+def test_a_grid_that_was_moved_stays_so_for_the_next_worker_and_through_a_snapshot() -> None:
+    class New(Quick):
+        pass
+
+    with simulated(Quick) as bot:
+        bot.ticks(3)
+        bot.step_clock("-1h")
+        bot.ticks(3)
+        bot.hand_over(New)
+        bot.ticks(3)
+        assert type(bot.leader) is New
+        ticks = [frame for frame in bot.frames if frame.kind == "tick"]
+        assert [frame.seq for frame in ticks] == [FIRST + number for number in range(len(ticks))]
+        assert bot.state.gaps == []
+
+
+def test_the_ticks_of_a_suspended_machine_are_missed_because_of_that() -> None:
+    with simulated(Quick) as bot:
+        bot.ticks(2)
+        bot.clock.suspend(3600 * SECOND)
+        bot.ticks(2)
+        assert bot.state.gaps == [Gap(FIRST + 2, FIRST + 3600, "missed", "the machine was suspended for 1h")]
 
 
 @pytest.mark.parametrize("by", ["5s", "-5s"])
@@ -184,7 +225,8 @@ def test_a_step_in_the_probation_is_no_reason_to_roll_back(by: str) -> None:
         bot.advance("15s")
         assert type(bot.leader) is New
         assert bot.rolled_back == ""
-        assert len(bot.state.dues) == len(set(bot.state.dues))
+        seqs = [frame.seq for frame in bot.frames if frame.kind == "tick"]
+        assert len(seqs) == len(set(seqs))
 
 
 # --- windows ----------------------------------------------------------------------------------------------------------

@@ -1,0 +1,110 @@
+"""A wall clock that is really stepped under a live bot, and a machine that really stands still."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+import pytest
+
+from tests.chaos.machine import Clock, lacking
+
+from .bots import COUNTER, bot
+from .live import Live
+
+SECOND = 1_000_000_000
+HOUR = 3600 * SECOND
+YEARS = 10 * 365 * 24 * HOUR
+WATCHDOG = {"hang_after": "1s", "stuck_after": "2s"}
+SLOW = bot(tick="100ms")
+
+
+@pytest.fixture
+def clock(live: Live) -> Clock:
+    if "clock" in lacking():
+        pytest.skip(lacking()["clock"])
+    clock = Clock(live.tmp)
+    live.environment.update(clock.environment)
+    return clock
+
+
+def ticks_for(live: Live, seconds: float) -> int:
+    """Let the bot tick for so long, at least; return how many ticks ran."""
+    before, until = len(live.said("tick")), time.monotonic() + seconds
+    while time.monotonic() < until:
+        live.ticks_on()
+    return len(live.said("tick")) - before
+
+
+@pytest.mark.parametrize("by", [HOUR, -HOUR, YEARS], ids=["+1h", "-1h", "+10y"])
+def test_a_step_that_is_taken_back_costs_no_tick_and_nobody(live: Live, clock: Clock, by: int) -> None:
+    live.up(live.code("v0", SLOW, watchdog=WATCHDOG))
+    pid = live.book()["pid"]
+    back = clock.step(by)
+    # Longer than the watchdog waits.
+    assert ticks_for(live, 3) > 20
+    # A handoff in the middle of it, and its probation, which is not rolled back.
+    live.deploy(live.code("v1", f"{SLOW}# 1\n", watchdog=WATCHDOG, probation="500ms"))
+    assert live.book()["pid"] != pid
+    back()
+    assert ticks_for(live, 3) > 20
+    assert [event for event in live.events if event["type"] in ("slow", "outage")] == []
+    live.down()
+    report = live.audit()
+    assert report["broken"] == []
+    assert (report["missed"], report["doubled"]) == (0, 0), (report["missing"], report["clock"], report["handoffs"])
+
+
+@pytest.mark.deep
+def test_a_step_that_lasts_moves_the_grid_and_one_back_goes_on_at_once(live: Live, clock: Clock) -> None:
+    live.up(live.code("v0", SLOW, watchdog=WATCHDOG))
+    back = clock.step(HOUR)
+    assert ticks_for(live, 18) > 150
+    back()
+    assert ticks_for(live, 18) > 150
+    assert [event for event in live.events if event["type"] in ("slow", "outage")] == []
+    live.down()
+    report = live.audit()
+    assert (report["broken"], report["doubled"]) == ([], 0), report
+    # The hour that never was.
+    assert abs(report["missed"] - 36000) < 100
+    assert [lost["cause"] for lost in report["missing"]] == ["clock stepped +1h"]
+    assert len(report["clock"]) == 2
+
+
+@pytest.mark.deep
+def test_a_state_of_a_clock_that_was_wrong_is_gone_on_with(live: Live, clock: Clock) -> None:
+    code = live.code("v0", SLOW, watchdog=WATCHDOG)
+    back = clock.step(YEARS)
+    live.up(code)
+    live.ticks_on()
+    live.down()
+    counted = len(live.said("tick"))
+    back()
+    live.up(code)
+    assert live.book()["ticks"] == counted
+    live.says("tick", lambda ticks: len(ticks) > counted + 20)
+    assert [event for event in live.events if event["type"] in ("slow", "outage")] == []
+    live.down()
+    report = live.audit()
+    assert (report["broken"], report["doubled"]) == ([], 0), report
+
+
+def test_supervisor_and_worker_that_stood_still_together_are_judged_by_nobody(live: Live) -> None:
+    up = live.up(live.code("v0", COUNTER, watchdog=WATCHDOG))
+    pid = live.book()["pid"]
+    both = (up.pid, pid)
+    for one in both:
+        os.kill(one, signal.SIGSTOP)
+    try:
+        time.sleep(3)
+    finally:
+        for one in both:
+            os.kill(one, signal.SIGCONT)
+    live.ticks_on()
+    assert live.book()["pid"] == pid
+    live.down()
+    report = live.audit()
+    assert (report["broken"], report["doubled"]) == ([], 0), report
+    assert report["skipped"], report
