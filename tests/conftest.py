@@ -8,6 +8,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# How long an example takes is up to the machine and what else runs on it.
+settings.register_profile("neverblink", deadline=None)
+settings.load_profile("neverblink")
 
 ROOT = Path(__file__).resolve().parent.parent
 _SAID = "said"

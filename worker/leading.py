@@ -104,6 +104,7 @@ class Leading:
         blackout = self._clock.mono() - left.mono if left is not None else 0
         if cause == "handoff":
             outside.to_leader(stream.Took(replica.epoch, order))
+            replica.forget_decisions()
         doubts = tuple(
             InDoubt(opened.id, opened.name, opened.args, opened.at) for opened in replica.in_doubt()
         )

@@ -204,6 +204,11 @@ class Replica:
             if decision is not None:
                 self._unsettled[decision.id] = decision
 
+    def forget_decisions(self) -> None:
+        """The leader has yielded, with no decision open: one that is still open here is for the want of a message."""
+        self.open = {id: opened for id, opened in self.open.items() if id.startswith(COMMAND)}
+        self._unsettled.clear()
+
     def in_doubt(self) -> list[Opened]:
         """The decisions of a leader that has died: those it left open, and those whose outcome died with their turn."""
         left = [*self._unsettled.values(), *self.open.values()]

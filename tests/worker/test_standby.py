@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from neverblink.protocol.journal import Opened
 from neverblink.protocol.link import Follow
 from neverblink.protocol.seat_terms import Role
 from neverblink.worker import Event, InDoubt, Tick, Worker, migration
@@ -201,3 +202,16 @@ def test_one_that_follows_a_worker_which_does_not_lead_turns_to_the_one_that_doe
         second.engine.ordered(Follow("s1", guard=True))
         bot.ticks(3)
         assert seats(bot)["s2"] == (Role.FOLLOWING, "w1", True)
+
+
+def test_what_a_lost_message_left_open_is_not_in_doubt_after_a_handoff() -> None:
+    with Simulation(Bot) as bot:
+        bot.ticks(2)
+        bot.hand_over(Other)
+        old = next(process for process in bot._alive() if process.worker == "w1")  # pyright: ignore[reportPrivateUsage]
+        # It was told that a decision began, and the word of its end was lost with a connection.
+        old.engine.replica.note(Opened("2-9-0", 2, 9, "enter", {}, 1), "")
+        bot.roll_back()
+        bot.ticks(2)
+        assert seats(bot) == {"w1": (Role.LEADING, "w1", False)}
+        assert bot.state.doubts == []
