@@ -293,6 +293,7 @@ class _Stage:
     def _settle(self) -> None:
         """Let the bot finish what it is about, compare what everybody knows, and stop it."""
         self._running()
+        self._moving = None
         self._command("quiet")
         book: dict[str, Any] = {}
 
@@ -463,7 +464,8 @@ class _Stage:
     def _look_at_death(self, event: dict[str, Any]) -> None:
         """Note a process that ended itself, or was ended by its supervisor, in a move that ends none."""
         move = self._moving
-        if event["code"] == 0 or move is None or move.flaw or not self._only(move, GENTLE):
+        # Of one that an earlier supervisor started nobody knows the code.
+        if event["code"] in (0, None) or move is None or move.flaw or not self._only(move, GENTLE):
             return
         if event["pid"] not in self._nemesis.ended:
             self._died.append(Died(event["worker"], event["reason"]))
