@@ -66,6 +66,7 @@ from .switchboard import SOCKET, Switchboard
 from .system.background_writer import in_background
 from .system.descriptors import raise_limit
 from .system.helper_process import HelperProcess
+from .system.orphan_reaper import OrphanReaper
 from .system.process_group import ProcessGroups, mark_of
 from .telling.teller import Teller
 from .web.keeper import Keeper
@@ -200,6 +201,7 @@ class _Daemon:
             return Adopted(pid, started, on_exit, loop)
 
         self._groups = ProcessGroups(log.say)
+        self._reaper = OrphanReaper()
         outside = Outside(time.time_ns, time.monotonic_ns, loop, start, watch, end_group=self._groups.end)
         self._keyring: Keyring | None = None
         self._gate: Gate | None = None
@@ -300,6 +302,7 @@ class _Daemon:
             # Waits for what is on its way out, as long as the sockets linger.
             await asyncio.to_thread(context.term)
             await self._groups.close()
+            self._reaper.close()
             if not self._bot.roster.alive():
                 arrival.sweep(self._home.run)
 
