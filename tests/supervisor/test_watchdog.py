@@ -201,3 +201,18 @@ def test_nobody_is_killed_sooner_than_was_looked_at_for_hang_after(
             assert what == "dead"
         if state == "S" and not decides and idle >= 5 * S + 2 * EVERY:
             assert what == "dead"
+
+
+def test_one_is_not_judged_before_its_next_tick_is_due_by_its_own_report() -> None:
+    life = Life()
+    # Whatever our wall clock shows: it is an hour ahead.
+    life.is_now(wall=life.next.wall + HOUR, due=life.next.mono + 600 * S)
+    assert life.goes_on(590, speaks=True) == ["well"]
+    # And when it is due, and nothing comes of it, it is.
+    assert "dead" in life.goes_on(120, speaks=True)
+
+
+def test_a_stepped_clock_of_ours_does_not_excuse_one_whose_tick_is_due() -> None:
+    life = Life()
+    life.is_now(wall=life.next.wall - HOUR, due=life.next.mono + S)
+    assert "dead" in life.goes_on(120, speaks=True)

@@ -53,7 +53,11 @@ def test_a_step_that_is_taken_back_costs_no_tick_and_nobody(live: Live, clock: C
     live.down()
     report = live.audit()
     assert report["broken"] == []
-    assert (report["missed"], report["doubled"]) == (0, 0), (report["missing"], report["clock"], report["handoffs"])
+    assert (report["missed"], report["doubled"]) == (0, 0), (
+        report["missing"],
+        report["clock"],
+        report["handoffs"],
+    )
 
 
 @pytest.mark.deep
@@ -83,12 +87,14 @@ def test_a_state_of_a_clock_that_was_wrong_is_gone_on_with(live: Live, clock: Cl
     counted = len(live.said("tick"))
     back()
     live.up(code)
-    assert live.book()["ticks"] == counted
-    live.says("tick", lambda ticks: len(ticks) > counted + 20)
+    assert live.book()["ticks"] >= counted
+    assert ticks_for(live, 18) > 150
     assert [event for event in live.events if event["type"] in ("slow", "outage")] == []
     live.down()
     report = live.audit()
     assert (report["broken"], report["doubled"]) == ([], 0), report
+    # The clock came back, and nothing waited for ten years.
+    assert report["clock"], report
 
 
 def test_supervisor_and_worker_that_stood_still_together_are_judged_by_nobody(live: Live) -> None:
