@@ -122,6 +122,8 @@ class Deploy(Request, frozen=True, tag="deploy"):
     makes room for a later one of the same `repository` and `ref`: only the newest is deployed."""
     python: str = ""
     """The interpreter for this deployment, instead of the configured one."""
+    change_bot: bool = False
+    """Hand over although the configuration names another bot than the one that runs: another `name` or `bot`."""
 
 
 class Abort(Request, frozen=True, tag="abort"):

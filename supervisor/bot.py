@@ -210,6 +210,11 @@ class Bot:
         self.leader = leader if member is not None and member.alive else ""
         self._epoch = epoch
 
+    def config_of(self, release: str) -> Config | None:
+        """What a release is run as, None when that is not known."""
+        run = self._runs.get(release)
+        return run[1] if run is not None else None
+
     def know(self, release: Release, config: Config) -> None:
         """What a release is run as, of which workers were found running."""
         self._runs[release.id] = release, config

@@ -18,6 +18,7 @@ from typing import Any, Literal, TextIO
 
 import zmq
 
+from ..protocol import duration
 from ..protocol.errors import NeverblinkError
 from ..protocol.events import (
     Event,
@@ -53,7 +54,6 @@ from .records import WINDOWS, Worker
 from .refusal import Refusal
 from .releases import Release, Releases
 from .roster import Member
-from .signals import interrupts
 from .sockets.bindings import Bindings
 from .sockets.listener import keep_listener
 from .spawn import spawn
@@ -68,6 +68,7 @@ from .system.descriptors import raise_limit
 from .system.helper_process import HelperProcess
 from .system.orphan_reaper import OrphanReaper
 from .system.process_group import ProcessGroups, mark_of
+from .system.signals import Signals
 from .telling.teller import Teller
 from .web.keeper import Keeper
 
@@ -177,6 +178,7 @@ class _Daemon:
         self._version = _version()
         self._stopped = asyncio.Event()
         self._stopping: asyncio.Task[str] | None = None
+        self._leaving: asyncio.Task[list[str]] | None = None
         self._workers = 0
         self._copied = ""
         """What is to be said when this home turned out to be a copy, "" otherwise."""
@@ -265,7 +267,7 @@ class _Daemon:
             await self._recall()
             await self._files.begin()
             self._tell_started()
-            with interrupts(self._interrupted):
+            with Signals(self._interrupted, self._hung_up, self._suspending, self._resumed):
                 if not await self._go_on():
                     await self._deployments.take_up(self._config)
                     release, config = await self._first.choose()
@@ -475,6 +477,26 @@ class _Daemon:
         cut = f", in decision {', '.join(open_ones)}" if open_ones else ""
         self._log.say(f"ending the bot where it stands{cut}")
         self._bot.kill("ended by a second interrupt")
+
+    def _hung_up(self) -> None:
+        """The terminal was closed: that ends the supervisor, and not the bot."""
+        if self._stopping is None and self._leaving is None:
+            why = "the terminal was closed (SIGHUP)"
+            self._leaving = asyncio.get_running_loop().create_task(self._leave(why))
+
+    def _suspending(self) -> None:
+        self._log.say(
+            "stopped by Ctrl-Z (SIGTSTP): the bot ticks on, and no supervisor looks after it. A leader that dies is "
+            f"not succeeded, and no command is answered. `fg`, or `kill -CONT {os.getpid()}`, goes on",
+            "warning",
+        )
+
+    def _resumed(self, seconds: float) -> None:
+        self._log.say(
+            f"the supervisor was stopped for {duration.show(round(seconds * 10) * 100_000_000)}, in which the bot had "
+            "none, and goes on",
+            "warning",
+        )
 
     async def _down(self, why: str) -> str:
         return await asyncio.shield(self._stop(why))

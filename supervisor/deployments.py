@@ -12,6 +12,7 @@ message.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -245,6 +246,7 @@ class Deployments:
         try:
             warn = underway.warnings.append
             release, config = await asyncio.to_thread(release_of, source, self.releases, warn)
+            self._check_bot(config, command, warn)
             if isinstance(source, KeptRelease) and not command.python:
                 config = await self.runs.as_before(release, config)
             else:
@@ -259,6 +261,32 @@ class Deployments:
         finally:
             self._unclaim(underway, number)
         return await self._through(underway, begun, command.wait)
+
+    def _check_bot(self, config: Config, command: Deploy, warn: Callable[[str], None]) -> None:
+        """Refuse what is another bot by its configuration, unless that is wanted; then say so in the history."""
+        leading = self._bot.leading
+        runs = self._bot.config_of(leading.release) if leading is not None else None
+        # The supervisor keeps its own name: which bot the code is for, only its configuration says.
+        now = (
+            runs.name if runs is not None else self._bot.news.bot,
+            runs.bot if runs is not None else config.bot,
+        )
+        changed = [
+            f"{key} {before!r} becomes {after!r}"
+            for key, before, after in zip(("name", "bot"), now, (config.name, config.bot), strict=True)
+            if before != after
+        ]
+        if not changed:
+            return
+        if command.change_bot:
+            warn(f"the bot changes, as was asked for: {', '.join(changed)}")
+            return
+        raise Refusal(
+            "bad-input",
+            f"this is another bot than the one that runs: {', '.join(changed)}. Is it the wrong directory? State that "
+            "only the old bot has would be lost. If it is meant: `neverblink deploy --change-bot`, or "
+            "`git push -o change-bot`",
+        )
 
     def _is_free(self) -> bool:
         """Whether there is room for one more: nothing is under way but one that is in its probation, or past it."""

@@ -29,6 +29,9 @@ __all__ = ["abort", "deploy", "rollback"]
     "--force", is_flag=True, help="Hand over inside a protected window too. Never inside a decision."
 )
 @click.option("--replace", is_flag=True, help="Supersede a deployment that is under way.")
+@click.option(
+    "--change-bot", is_flag=True, help="Hand over though the configuration has another `name` or `bot`."
+)
 @click.option("--python", default="", metavar="PYTHON", help="Run this release on another interpreter.")
 def deploy(
     here: Here,
@@ -38,6 +41,7 @@ def deploy(
     dry_run: bool,
     force: bool,
     replace: bool,
+    change_bot: bool,
     python: str,
 ) -> Done:
     """Hand the bot over to new code, between two of its ticks.
@@ -58,6 +62,7 @@ def deploy(
         force=force,
         dry_run=dry_run,
         replace=replace,
+        change_bot=change_bot,
         python=_interpreter(here, python),
     )
     command = msgspec.structs.replace(command, **found.words)

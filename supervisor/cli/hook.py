@@ -98,7 +98,12 @@ def remove(here: Here, repository: Path) -> Done:
     "--force", is_flag=True, help="Hand over inside a protected window too. Never inside a decision."
 )
 @click.option("--replace", is_flag=True, help="Supersede a deployment that is under way.")
-def deploy(here: Here, repository: Path, why: str, no_wait: bool, force: bool, replace: bool) -> Done:
+@click.option(
+    "--change-bot", is_flag=True, help="Hand over though the configuration has another `name` or `bot`."
+)
+def deploy(
+    here: Here, repository: Path, why: str, no_wait: bool, force: bool, replace: bool, change_bot: bool
+) -> Done:
     """Deploy what the branch of REPO.git is at, as a push of it would.
 
     For a push that arrived and was not deployed: deployments were locked, the bot was down, or the hook was killed.
@@ -118,7 +123,13 @@ def deploy(here: Here, repository: Path, why: str, no_wait: bool, force: bool, r
     if seen is None or not seen.commit:
         raise hooks.HookError(where, f"has no branch {told.branch}: push to it first")
     command = Deploy(
-        repository=str(where), commit=seen.commit, ref=told.branch, why=why, force=force, replace=replace
+        repository=str(where),
+        commit=seen.commit,
+        ref=told.branch,
+        why=why,
+        force=force,
+        replace=replace,
+        change_bot=change_bot,
     )
     doing = f"deploying {told.branch}, {seen.commit[:8]} ({seen.subject})"
     with Client(Home(told.home)) as client:

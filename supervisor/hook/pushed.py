@@ -18,6 +18,7 @@ __all__ = ["OPTIONS", "OptionError", "Update", "Wishes", "passed_over", "updates
 OPTIONS = {
     "no-wait": "do not wait for the deployment's end",
     "force": "hand over inside a protected window too",
+    "change-bot": "hand over though the configuration has another `name` or `bot`",
     "replace": "supersede the deployment that is under way",
     "message=WHY": "why, for the history",
 }
@@ -58,6 +59,7 @@ class Wishes(msgspec.Struct, frozen=True):
     why: str = ""
     unknown: tuple[str, ...] = ()
     """A sentence on each option that is none."""
+    change_bot: bool = False
 
 
 def updates(lines: bytes) -> list[Update]:
@@ -79,11 +81,18 @@ def wishes(environment: Mapping[str, str]) -> Wishes:
         name, equals, value = option.partition("=")
         if name == "message" and equals:
             why = value.strip()
-        elif option in ("no-wait", "force", "replace"):
+        elif option in ("no-wait", "force", "replace", "change-bot"):
             flags.add(option)
         else:
             unknown.append(_unknown(option))
-    return Wishes("no-wait" not in flags, "force" in flags, "replace" in flags, why, tuple(unknown))
+    return Wishes(
+        "no-wait" not in flags,
+        "force" in flags,
+        "replace" in flags,
+        why,
+        tuple(unknown),
+        change_bot="change-bot" in flags,
+    )
 
 
 def passed_over(update: Update, branch: str) -> str:

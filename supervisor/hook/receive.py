@@ -139,6 +139,7 @@ class _Push:
             why=self._asked.why,
             force=self._asked.force,
             replace=self._asked.replace,
+            change_bot=self._asked.change_bot,
             queue=not self._asked.replace,
             dry_run=dry_run,
         )

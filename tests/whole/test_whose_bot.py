@@ -6,11 +6,14 @@ import os
 import shutil
 import signal
 import subprocess
+import time
 from pathlib import Path
 
+from neverblink.supervisor.process import is_stopped
+
 from .bots import COUNT, bot
-from .live import Live, ends, one_line
-from .test_killed import end
+from .live import WITHIN, Live, ends, one_line
+from .test_killed import end, ticking
 
 COUNTER = bot(COUNT, tick="50ms")
 
@@ -144,4 +147,63 @@ def test_a_home_that_is_moved_under_a_living_bot_is_the_same_home(live: Live) ->
     moved.rename(live.home)
     live.event(type="home", state="remade")
     live.deploy(live.code("v1", f"{COUNTER}# 1\n"))
+    live.down()
+
+
+def test_code_of_another_bot_is_refused_unless_it_is_said_to_be_meant(live: Live) -> None:
+    code = live.code("v0", COUNTER)
+    live.up(code)
+    live.ticks_on()
+    other = live.code("other", COUNTER)
+    config = other / "neverblink.toml"
+    config.write_text(config.read_text().replace('"fox"', '"hen"'))
+    refused = live.run("deploy", other)
+    assert refused.code == 2
+    assert "name 'fox' becomes 'hen'" in one_line(refused)
+    assert "--change-bot" in refused.err
+    checked = live.run("check", other)
+    assert checked.code == 1
+    assert "name 'fox' becomes 'hen'" in checked.out + checked.err
+    another = live.code("class", COUNTER.replace("class Bot(", "class Hen("), target="Hen")
+    assert "bot 'bot:Bot' becomes 'bot:Hen'" in one_line(live.run("deploy", another))
+    assert live.run("deploy", other, "--change-bot").code == 0
+    assert "name 'fox' becomes 'hen'" in live.run("history", "1").out
+    # What ran before is no other bot: the way back is open.
+    assert live.run("rollback").code == 0
+    live.down()
+
+
+def test_a_closed_terminal_ends_the_supervisor_with_a_word_and_leaves_the_bot(live: Live) -> None:
+    code = live.code("v0", COUNTER)
+    up = live.up(code)
+    live.ticks_on()
+    worker = live.book()["pid"]
+    os.kill(up.pid, signal.SIGHUP)
+    live.event(lambda event: "SIGHUP" in event["reason"], type="supervisor-stopping")
+    ended = up.ends()
+    assert ended.code == 0
+    assert "the terminal was closed (SIGHUP): w1 runs on" in ended.out
+    assert "SIGHUP" in (live.home / "logs" / "supervisor.log").read_text()
+    live.up(code)
+    assert live.book()["pid"] == worker
+    live.down()
+    assert live.audit()["missed"] == 0
+
+
+def test_ctrl_z_says_that_the_bot_goes_on_alone_and_afterwards_for_how_long(live: Live) -> None:
+    code = live.code("v0", COUNTER)
+    up = live.up(code)
+    live.ticks_on()
+    os.kill(up.pid, signal.SIGTSTP)
+    up.prints("the bot ticks on, and no supervisor looks after it")
+    until = time.monotonic() + WITHIN
+    while not is_stopped(up.pid):
+        assert time.monotonic() < until, "it was not stopped"
+        time.sleep(0.01)
+    ticking(live)
+    said = one_line(live.run("pause"))
+    assert f"`kill -CONT {up.pid}`" in said
+    os.kill(up.pid, signal.SIGCONT)
+    up.prints("the supervisor was stopped for")
+    live.ticks_on()
     live.down()
