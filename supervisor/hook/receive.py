@@ -26,6 +26,7 @@ from ...protocol.errors import NeverblinkError
 from ..client import Client, Refused, who_asks
 from ..git import ask
 from ..home import Home
+from ..system.ownership import act_as_owner_of, give_to_owner
 from .install import HookError, Settings, settings
 from .problems import of_home
 from .pushed import Update, Wishes, passed_over, updates, wishes
@@ -55,6 +56,9 @@ def receive(name: str, lines: bytes, repository: Path, environment: Mapping[str,
                 repository, f"has lost its settings: run `neverblink hook install {repository}` again"
             )
         home = told.home
+        # What root has pushed would be root's, and the user of the bot could neither read nor push after that.
+        give_to_owner(repository)
+        act_as_owner_of(told.home)
         asked = wishes(environment)
         pushed = updates(lines)
         return _Push(repository, told, asked, environment, voice).run(pushed, gate=gate)
