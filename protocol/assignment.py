@@ -60,6 +60,8 @@ class Assignment(msgspec.Struct, frozen=True):
     """Bytes at which the worker rotates that file."""
     log_keep: int = 4
     """How many older ones are kept."""
+    known: int = -1
+    """The last frame that a leader is known to have made, -1 for none: a journal that ends before it lacks frames."""
     home_key: str = ""
     """Under which the worker marks its process with the kernel: see `presence`."""
     descriptors: int = 0

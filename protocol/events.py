@@ -46,7 +46,7 @@ __all__ = [
     "topic_of",
 ]
 
-JournalState = Literal["failing", "written", "recovered"]
+JournalState = Literal["failing", "written", "read", "recovered", "lost"]
 Outcome = Literal["done", "rehearsed", "aborted", "rolled_back"]
 
 MAX_OUTPUT = 1000
@@ -177,7 +177,11 @@ class StartPlanned(_Event, frozen=True, tag="start-planned"):
 
 
 class JournalChanged(_Event, frozen=True, tag="journal"):
-    """The journal cannot be written any more, is written again, or was recovered by a worker that comes to lead."""
+    """The journal cannot be written any more, is written again, or was read by a worker that comes to lead.
+
+    Then it is `read` when it was as a leader leaves it, killed or not; `recovered` when it is damaged and no frame is
+    missing; `lost` when frames are missing, or may be, and the bot is paused until an operator resumes it.
+    """
 
     worker: str
     release: str

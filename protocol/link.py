@@ -263,6 +263,10 @@ class Recovered(msgspec.Struct, frozen=True, tag="recovered"):
     """Bytes after the last whole record of that segment."""
     problem: str
     """What is damaged or missing; "" for what a killed process leaves half written."""
+    lost: int = 0
+    """How many frames are known to be missing."""
+    lossy: bool = False
+    """Frames are missing, or may be: I lead paused until an operator says `resume`."""
 
 
 class Failed(msgspec.Struct, frozen=True, tag="failed"):

@@ -25,6 +25,7 @@ from zmq.utils import z85
 from ..protocol.errors import NeverblinkError
 from ..protocol.keys import NO_CURVE, SIZE
 from .keyring import public_of
+from .system.durable import rename_durably
 
 __all__ = ["Access", "AccessError", "ClientKey", "key_of", "new_secret"]
 
@@ -163,7 +164,7 @@ def _write(path: Path, text: str, *, new: bool = False) -> None:
             os.link(fresh, path)
             fresh.unlink()
         else:
-            fresh.replace(path)
+            rename_durably(fresh, path)
     except FileExistsError:
         fresh.unlink(missing_ok=True)
         raise AccessError(f"{path} is there already: name another file with --out") from None

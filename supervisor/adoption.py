@@ -59,7 +59,7 @@ class Adoption:
         """The workers that were found alive."""
         return {member.worker for member in self._members}
 
-    async def look(self, known: Iterable[Worker], *, fresh: bool) -> None:
+    async def look(self, known: Iterable[Worker], *, fresh: bool, chosen: bool = False) -> None:
         """See who is alive; `known` are those that nobody has seen end. Raises `HomeInUse`."""
         home, name = self._home, self._config.name
         found = arrival.survivors(home, known)
@@ -76,6 +76,13 @@ class Adoption:
                 found,
                 "`up --fresh` would set their state aside. `neverblink up` without --fresh goes on with them; only "
                 "`neverblink down`, which stops the bot for good and runs its on_stop, makes way for a fresh start",
+            )
+        if found and chosen:
+            raise HomeInUse(
+                home.path,
+                found,
+                "The bot is alive, so `up` comes back to it as it runs: run `neverblink up`, and then `neverblink "
+                "deploy` for other code",
             )
         self._members = [_member(one) for one in found]
         self._leads = next((one.worker for one in found if one.leads), "")

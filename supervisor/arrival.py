@@ -34,6 +34,7 @@ __all__ = [
     "journal_left",
     "last_leader",
     "named",
+    "newest_worker",
     "set_aside",
     "survivors",
     "sweep",
@@ -144,6 +145,14 @@ def journal_left(directory: Path) -> Left | None:
         if left is not None:
             return left
     return None
+
+
+def newest_worker(home: Home) -> int:
+    """The highest number of a worker that left a log, or took the lease last; 0 when there was none."""
+    names = [log.stem for log in home.logs.glob("w*.log")]
+    last = last_leader(home)
+    names += [last.holder] if last is not None else []
+    return max((int(name[1:]) for name in names if name[:1] == "w" and name[1:].isdecimal()), default=0)
 
 
 def set_aside(home: Home) -> Path:

@@ -79,7 +79,7 @@ class Bot:
     ) -> None:
         self.news = news
         self.roster = Roster()
-        self.outages = Outages(news)
+        self.outages = Outages(news, self._deployment_of)
         self.leader = ""
         self.starting = True
         self.stopping = ""
@@ -475,6 +475,9 @@ class Bot:
                 paused=report.paused,
             )
         )
+
+    def _deployment_of(self, worker: str) -> int:
+        return next((one.handoff.deployment for one in self.drivers if one.handoff.new == worker), 0)
 
     def _bounds(self, member: Member) -> Bounds:
         run = self._runs.get(member.release)

@@ -233,6 +233,7 @@ class Crew:
             lease_within=config.handoff.lease_within,
             hang_after=config.handoff.hang_after,
             deployment=deployment,
+            known=self._roster.known_frame(),
             log=config.log.format,
             log_file=str(log),
             log_size=config.log.size,

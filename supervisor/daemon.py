@@ -37,10 +37,11 @@ from .counter import Counter
 from .deployments import Deployments
 from .desk import Desk
 from .files import Files
-from .first_release import FirstRelease
+from .first_release import Chosen, FirstRelease
 from .freeze import Freeze
 from .gate import Gate
 from .home import Claim, Home, Sockets
+from .hook.known import repositories
 from .keyring import Keyring
 from .log import Log
 from .lookout import Lookout
@@ -52,6 +53,7 @@ from .privacy import privately
 from .process import Adopted
 from .records import WINDOWS, Worker
 from .refusal import Refusal
+from .release.repair import Repair
 from .releases import Release, Releases
 from .roster import Member
 from .sockets.bindings import Bindings
@@ -62,6 +64,7 @@ from .status import Status, status_of, this_supervisor
 from .store.home_watch import HomeWatch
 from .store.identity import Identity, keep, recognise
 from .store.orphans import Orphan, end_orphans, refuse_beside_orphans
+from .store.pause import PauseNotes
 from .switchboard import SOCKET, Switchboard
 from .system.background_writer import in_background
 from .system.descriptors import raise_limit
@@ -87,6 +90,7 @@ async def run(
     home: Home,
     *,
     fresh: bool = False,
+    chosen: Chosen | None = None,
     rescue: bool = False,
     environment: Mapping[str, str] | None = None,
     screen: TextIO | None = sys.stderr,
@@ -115,7 +119,7 @@ async def run(
         try:
             identity, copied = _recognise(home, log)
             _refuse_orphans(home, log, rescue)
-            return await _Daemon(
+            daemon = _Daemon(
                 config,
                 home,
                 (identity, copied),
@@ -125,7 +129,9 @@ async def run(
                 environment or os.environ,
                 umask,
                 descriptors,
-            ).run(fresh)
+                chosen,
+            )
+            return await daemon.run(fresh)
         except NeverblinkError as problem:
             # The screen's copy is said by whoever called us.
             log.file_only(problem.message)
@@ -164,10 +170,12 @@ class _Daemon:
         environment: Mapping[str, str],
         umask: int,
         descriptors: int,
+        chosen: Chosen | None,
     ) -> None:
         loop = asyncio.get_running_loop()
         loop.set_exception_handler(self._bug)
         self._config = config
+        self._chosen = chosen
         self._home = home
         self._identity, self._is_copy = identity
         self._claim = claim
@@ -219,12 +227,21 @@ class _Daemon:
         )
         self._releases = Releases(home.releases)
         self._freeze = Freeze(self._archive)
+        self._pauses = PauseNotes(self._archive)
         self._preparer = Preparer(home.environments, environment, self._leading_pid)
         self._deployments = Deployments(
             self._bot, self._releases, self._archive, self._freeze, self._preparer, home.logs
         )
         self._first = FirstRelease(
-            config, self._releases, self._preparer, log.say, lambda: self._stopping is not None
+            config,
+            home,
+            self._releases,
+            Repair(self._releases, lambda: [config.directory, *repositories(home)], self._say_warning),
+            self._preparer,
+            self._deployments.runs,
+            self._archive,
+            log.say,
+            lambda: self._stopping is not None,
         )
         self._adoption = Adoption(home, config, self._bot, self._deployments, self._archive, log.say)
         self._lookout = Lookout(home, self._releases, self._archive, self._leading_release, log.say)
@@ -270,9 +287,7 @@ class _Daemon:
             with Signals(self._interrupted, self._hung_up, self._suspending, self._resumed):
                 if not await self._go_on():
                     await self._deployments.take_up(self._config)
-                    release, config = await self._first.choose()
-                    if self._stopping is None:
-                        await self._start(release, config)
+                    await self._start()
                 if self._stopping is None:
                     self._lookout.begin()
                     self._log.say("up: Ctrl-C stops the bot at its next boundary, and this supervisor")
@@ -326,7 +341,7 @@ class _Daemon:
     async def _arrive(self, fresh: bool) -> None:
         known = await self._archive.ask(lambda history: history.remaining())
         await asyncio.to_thread(self._say_copied, known)
-        await self._adoption.look(known, fresh=fresh)
+        await self._adoption.look(known, fresh=fresh, chosen=self._chosen is not None)
         alive = self._adoption.alive
         left = await asyncio.to_thread(arrival.journal_left, self._home.journal)
         if left is not None and fresh:
@@ -380,6 +395,8 @@ class _Daemon:
         self._news.subscribe(self._log.note)
         self._news.subscribe(self._keep_windows)
         self._news.subscribe(self._tidy_logs)
+        self._news.subscribe(self._note_leader)
+        self._news.subscribe(self._pauses.take)
         self._news.subscribe(self._lookout.note)
         self._news.subscribe(desk.publish)
         return desk
@@ -413,8 +430,11 @@ class _Daemon:
         return keep_listener(listen, self._home, self._log.say) if listen is not None else None
 
     async def _recall(self) -> None:
-        self._workers = await self._archive.ask(lambda history: history.kept(_WORKERS, int)) or 0
+        known = await self._archive.ask(lambda history: history.kept(_WORKERS, int)) or 0
+        # A power cut can take the history's last notes, and no worker's name may come twice.
+        self._workers = max(known, await asyncio.to_thread(arrival.newest_worker, self._home))
         await self._freeze.recall()
+        await self._pauses.recall()
         await self._deployments.recall()
         await self._bot.outages.recall(self._archive)
         await self._note_outage()
@@ -457,14 +477,32 @@ class _Daemon:
         self._log.say(f"home {self._home.path}: the bot is alive, and a supervisor comes back to it")
         return await self._adoption.complete()
 
-    async def _start(self, release: Release, config: Config) -> None:
-        self._log.say(f"home {self._home.path}, release {release.id} of {release.origin}")
+    async def _start(self) -> None:
+        """Start the bot: on what an operator has named, else on what led last, else on the project's directory.
+
+        A bot that has led before is tried until it leads, since an operator may not be there to see it fail. What is
+        new, or was named just now, is tried once. Raises `NeverblinkError`.
+        """
+        led = "" if self._chosen is not None else await self._first.led_last()
         try:
+            release, config = await (self._first.find(led) if led else self._first.make(self._chosen))
+            if self._stopping is not None:
+                return
+            self._log.say(f"home {self._home.path}, release {release.id} of {release.origin}")
+            if led:
+                await self._first.describe(release)
+                led = release.id
             await self._bot.start(release, config)
-        except StartFailed:
-            if self._stopping is None:
+        except NeverblinkError as problem:
+            if self._stopping is not None:
+                # An operator ended it before it had begun: that is no failure.
+                return
+            if not led:
+                if self._releases.current() is None and isinstance(problem, StartFailed):
+                    problem.message += "; this bot has never led, so it is not tried again"
                 raise
-            # Somebody ended it before it had begun: that is no failure.
+            reason = problem.reason if isinstance(problem, StartFailed) else problem.message
+            self._bot.keep_starting(led, reason)
 
     # being asked to leave
 
@@ -551,7 +589,15 @@ class _Daemon:
         return self._keyring
 
     async def _find(self, release: str) -> tuple[Release, Config]:
-        return await self._deployments.runs.of(release)
+        return await self._first.find(release)
+
+    def _say_warning(self, text: str) -> None:
+        self._log.say(text, "warning")
+
+    def _note_leader(self, event: Event) -> None:
+        """Outside of a deployment, which does so itself, have the links name the release that leads."""
+        if isinstance(event, LeaderChanged) and event.worker and self._deployments.underway is None:
+            self._deployments.shelf.promote(event.release)
 
     def _next_worker(self) -> str:
         self._workers += 1
@@ -596,6 +642,7 @@ class _Daemon:
             branches=self._lookout.seen,
             supervisor=this_supervisor(self._version, self._since),
             notify=self._teller.seen,
+            pause=self._pauses.note,
         )
 
 

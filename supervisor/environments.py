@@ -34,6 +34,7 @@ from .config import Config
 from .disk import need
 from .process import started_at
 from .system.build_environment import build_environment
+from .system.durable import sync_directory, sync_filesystem
 from .wanted import Wanted
 from .wheels import fingerprint
 
@@ -192,12 +193,15 @@ class Environments:
     def _settle(self, built: Path, name: str, file: str) -> Built:
         stamp = _Stamp(version_of(built), len(installed_in(built)), file, time.time_ns())
         (built / _STAMP).write_bytes(msgspec.json.encode(stamp) + b"\n")
+        # It has thousands of files. The name it gets says that it is whole.
+        sync_filesystem(built)
         with self._lock:
             there = self.get(name)
             if there is None:
                 # What is in its place is broken: its Python is gone.
                 shutil.rmtree(self.directory / name, ignore_errors=True)
                 built.rename(self.directory / name)
+                sync_directory(self.directory)
         found = there or self.get(name)
         if found is None:
             raise BuildFailed(f"the environment has no Python that can be run: {self.directory / name}")

@@ -53,7 +53,8 @@ class JournalWatch:
 
     def recovered(self, member: Member, message: Recovered) -> None:
         """A worker that comes to lead said what it found."""
-        self._tell(member, "recovered", _told(message), message.segment)
+        state: JournalState = "lost" if message.lossy else "recovered" if message.problem else "read"
+        self._tell(member, state, _told(message), message.segment)
 
     def _tell(self, member: Member, state: JournalState, text: str, segment: int) -> None:
         self._news.tell(
@@ -75,7 +76,7 @@ def journal_of(member: Member | None) -> JournalSeen | None:
     if member is None or journal is None:
         return None
     found = member.recovered
-    lossy = found is not None and (found.problem or found.left)
+    lossy = found is not None and (found.problem or found.lossy)
     return JournalSeen(
         journal.segment,
         journal.size,
@@ -93,4 +94,18 @@ def _told(found: Recovered) -> str:
     text = f"it goes to frame {found.number}, tick {found.seq}{when}"
     if found.left:
         text += f"; {found.left} bytes after it in segment {found.segment} are no whole records"
-    return f"{text}; {found.problem}" if found.problem else text
+    if found.problem:
+        text += f"; {found.problem}"
+    if found.lossy:
+        missing = (
+            f"{found.lost} frames"
+            if found.lost > 1
+            else "1 frame"
+            if found.lost
+            else "an unknown number of frames"
+        )
+        text += (
+            f"; {missing} after that {'is' if found.lost == 1 else 'are'} lost, with what the bot did in them: it is "
+            "paused. Compare its state with the exchange, and then run `neverblink resume`"
+        )
+    return text

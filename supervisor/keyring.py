@@ -16,6 +16,7 @@ from zmq.utils import z85
 
 from ..protocol.errors import NeverblinkError
 from ..protocol.keys import NO_CURVE, SIZE, Keys, derive
+from .system.durable import rename_durably
 
 __all__ = ["Keyring", "KeyringError", "public_of"]
 
@@ -64,7 +65,7 @@ class Keyring:
                     raise KeyringError(path, "can't be written whole: is the disk full?")
             finally:
                 os.close(file)
-            fresh.replace(path)
+            rename_durably(fresh, path)
         except OSError as problem:
             raise KeyringError(path, f"can't be written: {problem.strerror}") from None
 

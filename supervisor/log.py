@@ -134,7 +134,7 @@ def level_of_event(event: events.Event) -> Level:
         case events.Slow(reason=reason):
             return "warning" if reason else "info"
         case events.JournalChanged(state=state):
-            return "error" if state == "failing" else "warning" if state == "recovered" else "info"
+            return "error" if state in ("failing", "lost") else "warning" if state == "recovered" else "info"
         case events.StandbyChanged(state="behind" | "failing"):
             return "warning"
         case events.HomeChanged(state=state):

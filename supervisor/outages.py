@@ -7,7 +7,7 @@ first tick; which windows that touched is reckoned here. Each change is told as 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from itertools import islice
 
 import msgspec
@@ -31,8 +31,12 @@ _OCCURRENCES = 10_000
 class Outages:
     """The outages of one bot that nobody has acknowledged, oldest first in `unacknowledged`."""
 
-    def __init__(self, news: News) -> None:
+    def __init__(self, news: News, deployment: Callable[[str], int] = lambda _: 0) -> None:
+        """`deployment(worker)` is the deployment under way whose new code the worker runs, 0 for none."""
         self._news = news
+        self._deployment = deployment
+        self._on_probation = 0
+        """The deployment that the current outage belongs to, 0 for none."""
         self._known: dict[int, Outage] = {}
         self._newest = 0
         self._current = 0
@@ -117,14 +121,22 @@ class Outages:
         due = handed.due or handed.seq * interval
         slot = due // interval if interval else 0
         self._current = 0
+        windows = windows_missed(leader.windows, interval, slot - handed.missed, slot - 1)
+        in_doubt = _both(current.in_doubt, handed.in_doubt)
+        known: dict[str, object] = {}
+        if self._on_probation and current.deaths == 1 and not (handed.missed or windows or in_doubt):
+            # The deployment says that it was rolled back, and there is nothing else to know.
+            why = f"deployment {self._on_probation} was rolled back, and nothing was missed"
+            known = {"acknowledged": self._news.now(), "who": "neverblink", "why": why}
         self._change(
             current,
             until=max(current.since, due + handed.late) if interval else self._news.now(),
             missed=handed.missed,
-            windows=windows_missed(leader.windows, interval, slot - handed.missed, slot - 1),
-            in_doubt=_both(current.in_doubt, handed.in_doubt),
+            windows=windows,
+            in_doubt=in_doubt,
             successor=leader.worker,
             epoch=handed.epoch,
+            **known,
         )
 
     def acknowledge(self, outage: int, who: str, why: str) -> list[Outage]:
@@ -148,6 +160,7 @@ class Outages:
 
     def _begin(self, outage: Outage) -> None:
         self._newest = self._current = outage.id
+        self._on_probation = self._deployment(outage.worker)
         self._tell(outage)
 
     def _change(self, outage: Outage, **fields: object) -> Outage:

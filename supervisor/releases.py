@@ -31,6 +31,7 @@ from ..protocol.wire import UNDECODABLE
 from .disk import need
 from .records import CommitNote
 from .release.ignore import FILE_NAME, Ignore, IgnoreError, Rule
+from .system.durable import sync_directory, sync_tree
 from .tree import LED, MANIFEST, Copied, TreeError, copy_tree, digest_of, remove_tree, size_of
 
 __all__ = [
@@ -218,6 +219,60 @@ class Releases:
             raise NoSuchRelease(self.directory, said, [release.id for release in known])
         return matches[0]
 
+    def restore(
+        self,
+        id: str,
+        source: Path,
+        bot: str,
+        note: CommitNote | None,
+        origin: Path,
+        known: Release | None,
+    ) -> bool:
+        """Make the damaged release `id` again of `source`; return whether that is the code it was made of.
+
+        `known` is what its manifest still says, None when that is lost too: then `source` has to be its commit. Raises
+        `ReleaseError` and `DiskFull`.
+        """
+        working = note is None
+        ignore = Ignore.of(source, ask_git=working)
+        path = self.directory / id
+        try:
+            need(
+                self.directory, size_of(source, {self.directory, self.directory.parent}, ignore), "a release"
+            )
+            with self.workspace() as building:
+                copied = self._copy(source, building, {self.directory, self.directory.parent}, ignore)
+                if known is not None and copied.digest != known.digest:
+                    return False
+                if bot:
+                    _check_bot(building, bot)
+                made_at = known.made_at if known is not None else self._clock()
+                self._seal(building, copied, note, origin, made_at)
+                with self._lock:
+                    if path.exists():
+                        path.rename(self.directory / f"{_OLD}{id}")
+                    building.rename(path)
+                    sync_directory(self.directory)
+                    self._sweep()
+        except IgnoreError as problem:
+            raise ReleaseError(source, problem.message) from None
+        except OSError as problem:
+            raise ReleaseError(source, f"can't be copied: {problem.strerror}: {problem.filename}") from None
+        return True
+
+    def digest_of(self, source: Path) -> str:
+        """The digest that a release of the directory `source` would have. Raises `ReleaseError`."""
+        try:
+            return digest_of(source.resolve(), {self.directory, self.directory.parent}, Ignore.of(source))
+        except IgnoreError as problem:
+            raise ReleaseError(source, problem.message) from None
+        except OSError as problem:
+            raise ReleaseError(source, f"can't be read: {problem.strerror}: {problem.filename}") from None
+
+    def has_led(self, id: str) -> bool:
+        """Whether the release has ever led, as far as `promote` was told."""
+        return (self.directory / _LED / id).exists() or (self.directory / id / LED).exists()
+
     def intact(self, release: Release) -> bool:
         """Whether the release still is what was made: worth asking after a power loss, or before going far back."""
         try:
@@ -256,7 +311,7 @@ class Releases:
         kept: list[Release] = []
         idle: list[Release] = []
         for release in self.list():
-            (kept if self._has_led(release) else idle).append(release)
+            (kept if self.has_led(release.id) else idle).append(release)
         old = {release.id for release in (*kept[keep:], *idle[keep:])} - safe
         gone = [release for release in self.list() if release.id in old]
         for release in reversed(gone):
@@ -269,9 +324,6 @@ class Releases:
                 (self.directory / _LED / release.id).unlink(missing_ok=True)
         return [release.id for release in reversed(gone)]
 
-    def _has_led(self, release: Release) -> bool:
-        return (self.directory / _LED / release.id).exists() or (release.path / LED).exists()
-
     def _copy(self, source: Path, building: Path, leave_out: Collection[Path], ignore: Ignore) -> Copied:
         _remove(building)
         try:
@@ -280,15 +332,9 @@ class Releases:
             raise ReleaseError(source, problem.message) from None
 
     def _publish(self, building: Path, copied: Copied, note: CommitNote | None, origin: Path) -> Release:
-        came_from = os.fsencode(origin).decode(errors="replace")
-        git = msgspec.structs.asdict(note) if note is not None else {}
-        said = _Manifest(self._clock(), copied.digest, came_from, copied.files, copied.bytes, **git)
+        said = self._seal(building, copied, note, origin, self._clock())
         stamp = datetime.fromtimestamp(said.made_at // 1_000_000_000, UTC).strftime("%Y%m%dT%H%M%SZ")
         path = self.directory / f"{stamp}-{(said.commit or said.digest)[:_SHOWN]}"
-        manifest = building / MANIFEST
-        manifest.write_bytes(msgspec.json.format(msgspec.json.encode(said)) + b"\n")
-        manifest.chmod(0o400)
-        building.chmod(0o500)
         with self._lock:
             there = self._read(path)
             if there is not None and there.digest == said.digest:
@@ -297,7 +343,22 @@ class Releases:
                 # Two directories of one commit, in one second.
                 path = path.with_name(f"{path.name}-{said.digest[:_SHOWN]}")
             building.rename(path)
+            sync_directory(self.directory)
         return _release(path, said)
+
+    def _seal(
+        self, building: Path, copied: Copied, note: CommitNote | None, origin: Path, made_at: int
+    ) -> _Manifest:
+        """Write the manifest, and force all of the release to the disk before it gets its name."""
+        came_from = os.fsencode(origin).decode(errors="replace")
+        git = msgspec.structs.asdict(note) if note is not None else {}
+        said = _Manifest(made_at, copied.digest, came_from, copied.files, copied.bytes, **git)
+        manifest = building / MANIFEST
+        manifest.write_bytes(msgspec.json.format(msgspec.json.encode(said)) + b"\n")
+        manifest.chmod(0o400)
+        building.chmod(0o500)
+        sync_tree(building)
+        return said
 
     def _read(self, path: Path) -> Release | None:
         if not _is_id(path.name) or path.is_symlink():
@@ -318,6 +379,7 @@ class Releases:
         fresh.unlink(missing_ok=True)
         fresh.symlink_to(id)
         fresh.replace(self.directory / name)
+        sync_directory(self.directory)
 
     def _sweep(self) -> None:
         for entry in self.directory.iterdir():

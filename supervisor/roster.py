@@ -119,6 +119,13 @@ class Member:
         oldest = min(self.decisions.values(), key=lambda decision: decision.at, default=None)
         return oldest.name or oldest.id if oldest is not None else ""
 
+    def _note_first_tick(self, handed: Handed) -> None:
+        """It leads since its first tick at the latest, also when we come to it later."""
+        if self.hello is None or not self.hello.interval or handed.epoch != self.epoch or not self.leads:
+            return
+        first = handed.due or handed.seq * self.hello.interval
+        self.leads_since = min(self.leads_since or first, first)
+
     def overdue(self, now: int, mono: int) -> int | None:
         """How long the tick after the last one that it told of has been due, ns; None when that is not known.
 
@@ -160,6 +167,7 @@ class Member:
                 self.recovered = message
             case Handed():
                 self.handed = message
+                self._note_first_tick(message)
             case Failed() if self.failed is None:
                 self.failed_as, self.failed_at = self.role, at
                 self.failed = message
@@ -192,6 +200,13 @@ class Roster:
     def leader(self) -> Member | None:
         """Who leads, by what they last said: of two that say so, the one with the higher epoch."""
         return max((m for m in self.alive() if m.leads), key=lambda member: member.epoch, default=None)
+
+    def known_frame(self) -> int:
+        """The last frame that is known of the last leader, dead or alive; -1 when none is."""
+        led = [
+            m.report for m in self._members.values() if m.report is not None and m.report.role == "leading"
+        ]
+        return max(((one.epoch, one.number) for one in led), default=(0, -1))[1]
 
     def last_failure(self) -> Member | None:
         """The worker that ended last of those that ended badly."""

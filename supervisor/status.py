@@ -23,6 +23,7 @@ from .journal_watch import JournalSeen, journal_of
 from .queueing import Waiter
 from .roster import Member
 from .standby import State as StandbyState
+from .store.pause import PauseNote
 from .telling.teller import TargetSeen
 from .underway import Underway
 
@@ -212,6 +213,8 @@ class Status(msgspec.Struct, frozen=True):
     next_start: NextStartSeen | None = None
     """None when a worker leads, or the bot is being stopped."""
     descriptors: DescriptorsSeen | None = None
+    pause: PauseNote | None = None
+    """What paused the bot, None when it is not paused, or that is not known."""
 
 
 def status_of(
@@ -227,6 +230,7 @@ def status_of(
     branches: tuple[BranchSeen, ...],
     supervisor: Supervisor,
     notify: tuple[TargetSeen, ...] = (),
+    pause: PauseNote | None = None,
 ) -> Status:
     """The status of `bot` as of wall time `now`."""
     leader = bot.leading
@@ -279,6 +283,7 @@ def status_of(
         notify=notify,
         next_start=_next_start(bot),
         descriptors=_descriptors(report.descriptors),
+        pause=pause if report.paused else None,
     )
 
 

@@ -159,13 +159,13 @@ def copy_tree(
     return Copied(digest.hexdigest(), files, size, tuple(left_out), tuple(large), tuple(secrets))
 
 
-def digest_of(directory: Path) -> str:
-    """The digest of a copy, as `copy_tree` gave it.
+def digest_of(directory: Path, leave_out: Collection[Path] = (), ignore: Ignore | None = None) -> str:
+    """The digest of a copy, as `copy_tree` gave it; or, with its `leave_out` and `ignore`, that it would give.
 
     Covers names, links, contents and the right to execute; not times, owners or empty directories.
     """
     digest = hashlib.sha256()
-    for name, entry in _walk(directory, ()):
+    for name, entry in _walk(directory, leave_out, ignore):
         if entry.is_symlink() or not entry.is_dir():
             _take_in(digest, name, Path(entry.path))
     return digest.hexdigest()

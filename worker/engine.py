@@ -504,7 +504,7 @@ class Engine:
                 self.feed(seat.LeaseRefused(holder.holder if holder is not None else "", cause))
                 return
             if cause == "first":
-                found = from_journal(replica, outside.journal)
+                found = from_journal(replica, outside.journal, self._me.known)
                 self._before = replica.led_by
                 if epoch <= replica.epoch:
                     # The lease's file was lost, and its count with it. The journal knows.

@@ -51,6 +51,10 @@ class Found(msgspec.Struct):
     """The state is another object than before."""
     resumed: bool = False
     """It was taken from the journal alone."""
+    lost: int = 0
+    """How many frames are known to be missing."""
+    lossy: bool = False
+    """Frames may be missing: the bot comes back paused, since it may have been paused in them."""
 
     @property
     def worth_telling(self) -> bool:
@@ -67,18 +71,29 @@ class Found(msgspec.Struct):
             segment=self.segment,
             left=self.left,
             problem="; ".join(dict.fromkeys((*self.damaged, *filter(None, [self.problem])))),
+            lost=self.lost,
+            lossy=self.lossy,
         )
 
 
-def from_journal(replica: Replica, journal: Journal) -> Found:
+def from_journal(replica: Replica, journal: Journal, known: int = -1) -> Found:
     """Give a worker that comes with nothing the bot's state: the journal's, or the first there is.
 
-    Raises what `begin` and `resume` raise.
+    `known` is a frame that a leader is known to have made, -1 for none. A bot whose journal lacks frames is paused: it
+    may have been, in one of them, and nobody knows what else it did. Raises what `begin` and `resume` raise.
     """
     if not journal.stored():
-        return begin(replica, journal)
+        replica.paused = known >= 0
+        found = begin(replica, journal)
+        found.lost = known + 1
+        found.lossy = found.resumed = known >= 0
+        return found
     found = resume(replica, journal)
-    if found.problem:
+    found.lost = max(0, max(found.written, known) - replica.number)
+    found.lossy = found.lost > 0 or bool(found.damaged and found.left)
+    replica.paused = replica.paused or found.lossy
+    if found.problem or found.lossy:
+        # That it is paused stands in the segment's snapshot.
         try:
             _open_anew(replica, journal)
         except JournalError as problem:

@@ -15,7 +15,7 @@ from .shell import complete_release
 from .target import find_target
 from .verb import Done, verb
 
-__all__ = ["abort", "deploy", "rollback"]
+__all__ = ["abort", "deploy", "restart", "rollback"]
 
 
 @verb
@@ -86,6 +86,23 @@ def rollback(here: Here, release: str, why: str, no_wait: bool, force: bool) -> 
     command = Rollback(release=release, why=why, force=force)
     with here.client() as client:
         return see_through(here.screen, client, command, wait=not no_wait, doing=doing)
+
+
+@verb
+@click.option("-m", "--why", default="", metavar="WHY", help="Why, for the history.")
+@click.option("--no-wait", is_flag=True, help="Return with the deployment's number at once.")
+@click.option(
+    "--force", is_flag=True, help="Hand over inside a protected window too. Never inside a decision."
+)
+def restart(here: Here, why: str, no_wait: bool, force: bool) -> Done:
+    """Run the bot in a new process, on the release that it has, with its state.
+
+    While the bot runs this is a deployment of that release: a handoff, and no tick is missed. A bot that is down is
+    started at once. Unlike `down` and `up` it runs no `on_stop`, and the supervisor stays.
+    """
+    command = Deploy(release="current", why=why or "restart", force=force)
+    with here.client() as client:
+        return see_through(here.screen, client, command, wait=not no_wait, doing="restarting the bot")
 
 
 @verb

@@ -28,6 +28,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "diff": ("diff", "The commits between what runs and what would be deployed."),
     "abort": ("deploy", "Cancel the deployment that runs; the bot goes on."),
     "rollback": ("deploy", "Hand the bot back to the release before, with its state as it is now."),
+    "restart": ("deploy", "Run the bot in a new process on the same release, without missing a tick."),
     "status": ("status", "What runs, what comes next, and how the last deployment ended."),
     "top": ("top", "Watch the bot: who leads, what comes next, every tick, a deployment as it happens."),
     "logs": ("logs", "The workers' output, each line marked with its release."),

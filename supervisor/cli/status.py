@@ -10,13 +10,14 @@ from ..branches import told as undeployed
 from ..client import convert
 from ..outages import told
 from ..status import Status, start_told
+from ..store.pause import PauseNote
 from .exits import Exit
 from .here import Here
 from .screen import Screen, columns
 from .verb import Done, verb
 from .words import ago, count, last
 
-__all__ = ["picture", "status"]
+__all__ = ["pause_told", "picture", "status"]
 
 _SECOND = 1_000_000_000
 _OUTAGES = 5
@@ -98,6 +99,16 @@ def _descriptors(status: Status, screen: Screen) -> list[tuple[str, str]]:
     return [("files", f"{screen.bad(f'{one.left} of {one.limit} file descriptors left')}: {mend}")]
 
 
+def pause_told(pause: PauseNote, now: int) -> str:
+    """What paused the bot, in one line, seen from wall time `now`."""
+    if pause.op == "journal":
+        return f"{ago(pause.at, now)}, because its journal lacks frames: {pause.why}"
+    what = "halted" if pause.op == "halt" else "paused"
+    return f"{what} by {pause.who or 'unknown'} {ago(pause.at, now)}" + (
+        f": {pause.why}" if pause.why else ""
+    )
+
+
 def _next_start(status: Status) -> list[tuple[str, str]]:
     one = status.next_start
     if one is None:
@@ -113,7 +124,8 @@ def _next_start(status: Status) -> list[tuple[str, str]]:
 def _paused(status: Status, screen: Screen) -> list[tuple[str, str]]:
     if not status.paused:
         return []
-    return [("paused", f"{screen.warn('it enters nothing new')}, its exits go on, until `neverblink resume`")]
+    rows = [("paused", f"{screen.warn('it enters nothing new')}, its exits go on, until `neverblink resume`")]
+    return rows + [("", pause_told(one, status.at)) for one in (status.pause,) if one is not None]
 
 
 def _settings(status: Status, screen: Screen) -> list[tuple[str, str]]:

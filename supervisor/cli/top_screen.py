@@ -12,6 +12,7 @@ from ..outages import told as told_outage
 from ..status import Status, start_told
 from ..strip import Tick
 from .chart import Column, chart, level, mark_of
+from .status import pause_told
 from .top_view import Line, Picture
 from .words import ago, count, last
 
@@ -77,7 +78,8 @@ def _rows(picture: Picture, status: Status) -> list[Text]:
         rows.append(_row("windows", _windows(status, now)))
     rows += _decisions(status, now)
     if status.paused:
-        rows.append(_row("paused", Text("it enters nothing new; its exits go on", "yellow")))
+        told = f"; {pause_told(status.pause, now)}" if status.pause is not None else ""
+        rows.append(_row("paused", Text(f"it enters nothing new; its exits go on{told}", "yellow")))
     rows += _warnings(status, now)
     if status.standby is not None:
         one = status.standby

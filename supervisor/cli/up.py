@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from pathlib import Path
 
 import click
+import msgspec
 
 from ...protocol.commands import Down
 from ..client import ANSWER_WITHIN
+from ..config import FILE_NAME, Config, ConfigError, load
 from ..daemon import run
+from ..first_release import Chosen
 from ..home import Home
+from ..releases import Releases
 from ..starter import StartFailed
 from .errors import BadInput
 from .exits import Exit
 from .here import Here
+from .shell import complete_release
 from .verb import Done, verb
 
 __all__ = ["up"]
@@ -37,15 +43,33 @@ _GONE_WITHIN = 15.0
     is_flag=True,
     help="End a bot whose home was removed under it, and go on from its last tick.",
 )
-def up(here: Here, fresh: bool, replace: bool, rescue: bool) -> Done:
+@click.option(
+    "--from",
+    "directory",
+    type=click.Path(path_type=Path),
+    metavar="PATH",
+    help="Begin with the code in this directory, and not with the release that led last.",
+)
+@click.option(
+    "--release",
+    default="",
+    metavar="RELEASE",
+    shell_complete=complete_release,
+    help="Begin with this release, which is kept.",
+)
+def up(here: Here, fresh: bool, replace: bool, rescue: bool, directory: Path | None, release: str) -> Done:
     """Start the bot and its supervisor, in the foreground, and say what happens.
 
-    A bot that is alive without a supervisor is adopted as it runs.
+    A bot that is alive without a supervisor is adopted as it runs. One that has led before goes on with the release
+    that led last, and is tried until it leads; a new one begins with the project's directory.
 
     Ctrl-C stops the bot at its next boundary, as `down` does; a second one ends it where it stands. What the bot
     itself prints is in `neverblink logs -f`.
     """
-    config = here.config
+    chosen = _chosen(here, directory, release)
+    if chosen is not None and replace:
+        raise BadInput("--replace takes over the bot as it runs: use `neverblink deploy` for other code")
+    config = _config(here, chosen)
     if fresh and replace:
         raise BadInput("--fresh sets the state aside, --replace goes on with it: say one of them")
     if fresh and rescue:
@@ -60,6 +84,7 @@ def up(here: Here, fresh: bool, replace: bool, rescue: bool) -> Done:
                 home,
                 fresh=fresh,
                 rescue=rescue,
+                chosen=chosen,
                 environment=here.environment,
                 screen=sys.stderr if here.as_json else sys.stdout,
             )
@@ -69,6 +94,31 @@ def up(here: Here, fresh: bool, replace: bool, rescue: bool) -> Done:
             failed.message += f" (its log: {failed.log})"
         raise
     return Done({"bot": config.name, "home": str(home.path), "well": code == 0}, Exit(code))
+
+
+def _chosen(here: Here, directory: Path | None, release: str) -> Chosen | None:
+    if directory is not None and release:
+        raise BadInput("--from and --release name two codes to begin with: use one of them")
+    if directory is None and not release:
+        return None
+    return Chosen(here.path(directory) if directory is not None else None, release)
+
+
+def _config(here: Here, chosen: Chosen | None) -> Config:
+    """The project's configuration, or, when that can't be read, the one of the release that led last."""
+    try:
+        return here.config
+    except ConfigError as problem:
+        releases = Releases(here.home.releases) if here.home.releases.is_dir() else None
+        current = releases.current() if releases is not None else None
+        if chosen is not None or releases is None or current is None or not releases.has_led(current):
+            raise
+        release = releases.get(current)
+        here.screen.line(
+            here.screen.warn(f"{problem.message}; going on by the configuration of release {current}")
+        )
+        # Relative words in it mean the project.
+        return msgspec.structs.replace(load(release.path, here.project), path=here.project / FILE_NAME)
 
 
 def _send_away(here: Here, home: Home) -> None:

@@ -16,6 +16,7 @@ import msgspec
 from ...protocol.errors import NeverblinkError
 from ..git import GitError, ask, ask_bytes
 from ..system.account import expanded
+from ..system.durable import rename_durably
 from ..system.text import clean, is_encodable
 from .known import forget, remember
 
@@ -217,7 +218,7 @@ def _put(hook: Hook) -> None:
             os.link(hook.path, before, follow_symlinks=False)
         fresh.write_bytes(SCRIPT.read_bytes())
         fresh.chmod(0o755)
-        fresh.replace(hook.path)
+        rename_durably(fresh, hook.path)
     except OSError as problem:
         fresh.unlink(missing_ok=True)
         raise HookError(hook.path, f"can't be written: {problem.strerror}") from None

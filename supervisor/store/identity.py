@@ -15,6 +15,7 @@ import msgspec
 
 from ...protocol.wire import UNDECODABLE
 from ..home import Home
+from ..system.durable import rename_durably
 
 __all__ = ["Identity", "id_of", "keep", "recognise"]
 
@@ -105,4 +106,4 @@ def _write(path: Path, identity: Identity) -> None:
         os.fsync(file)
     finally:
         os.close(file)
-    new.replace(path)
+    rename_durably(new, path)

@@ -120,11 +120,15 @@ class Wording:
         return [_held(self._note(event, ("slow",), "warning", title, event.reason), self._slow, MOMENT)]
 
     def _journal(self, event: events.JournalChanged) -> list[Note]:
+        if event.state == "read":
+            # It is as it should be.
+            return []
         level: Level = "success" if event.state == "written" else "failure"
         title = {
             "failing": "the journal cannot be written",
             "written": "the journal is written again",
-            "recovered": "the journal was recovered",
+            "recovered": "the journal is damaged, and no frame is missing",
+            "lost": "the journal lost frames, and the bot is paused",
         }[event.state]
         if event.state == "recovered":
             level = "warning"

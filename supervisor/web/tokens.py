@@ -22,6 +22,7 @@ import msgspec
 
 from ...protocol.errors import NeverblinkError
 from ...protocol.wire import UNDECODABLE
+from ..system.durable import rename_durably
 
 __all__ = ["ROLES", "NoSuchToken", "Role", "Token", "TokenError", "Tokens"]
 
@@ -124,7 +125,7 @@ class Tokens:
             descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
             with open(descriptor, "wb") as file:
                 file.write(msgspec.json.encode(tokens) + b"\n")
-            fresh.replace(self.path)
+            rename_durably(fresh, self.path)
         except OSError as problem:
             raise TokenError(f"{self.path} can't be written: {problem.strerror}") from None
 

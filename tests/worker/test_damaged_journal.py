@@ -385,3 +385,55 @@ def test_a_state_that_this_code_cannot_read_is_said_and_not_gone_behind(past: Pa
     with pytest.raises(StateUnreadable, match="count"):
         resume(bare(Other), journal)
     journal.close()
+
+
+def _flip_in_frames(past: Past, back: int) -> bytes:
+    """The newest segment with a flipped bit in one of its last frames."""
+    data = bytearray(past.bytes[past.newest])
+    end, _ = past.frames[past.newest][-back]
+    data[end - 1] ^= 1
+    return bytes(data)
+
+
+def test_a_bot_whose_journal_lacks_frames_comes_back_paused_and_stays_so(past: Past, tmp_path: Path) -> None:
+    if not past.frames[past.newest]:
+        pytest.skip("the newest segment has no frame to lose here")
+    home = past.put(tmp_path / "journal", {past.newest: _flip_in_frames(past, 1)})
+    replica, found = go_on(home, from_journal)
+    assert (found.lossy, replica.paused) == (True, True)
+    assert found.report(replica).lossy
+    # Should that one die before it has led: the next one finds it in the journal.
+    again, found = go_on(home, from_journal)
+    assert (found.lossy, again.paused) == (False, True)
+
+
+def test_a_torn_last_record_of_a_killed_leader_pauses_nothing(past: Past, tmp_path: Path) -> None:
+    torn = past.bytes[past.newest] + b"\x07half"
+    home = past.put(tmp_path / "journal", {past.newest: torn})
+    replica, found = go_on(home, from_journal)
+    assert (replica.number, found.lossy, replica.paused) == (past.number, False, False)
+
+
+def test_damage_before_a_whole_snapshot_loses_nothing_and_pauses_nothing(past: Past, tmp_path: Path) -> None:
+    data = bytearray(past.bytes[past.newest])
+    rows = next(e for e in scan(bytes(data)) if isinstance(e, Entry) and e.kind is RecordKind.ROWS)
+    data[rows.end - 1] ^= 1
+    replica, found = go_on(past.put(tmp_path / "journal", {past.newest: bytes(data)}), from_journal)
+    assert (replica.number, found.lossy, replica.paused) == (past.number, False, False)
+
+
+def test_a_journal_that_ends_before_what_the_leader_is_known_to_have_done_pauses_the_bot(
+    past: Past, tmp_path: Path
+) -> None:
+    def take(replica: Replica, journal: Any) -> Found:
+        return from_journal(replica, journal, past.number + 3)
+
+    replica, found = go_on(past.put(tmp_path / "journal"), take)
+    assert (found.lost, replica.paused) == (3, True)
+    replica, found = go_on(tmp_path / "journal", from_journal)
+    assert (found.lossy, replica.paused) == (False, True)
+    # All of it is gone, and it is not the bot's first day.
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    replica, found = go_on(empty, take)
+    assert (found.lost, replica.paused) == (past.number + 4, True)

@@ -73,6 +73,10 @@ export function now() {
       const { at, release: next } = status.next_start;
       told.push(["warn", `Next start: ${at ? when(at) : "now"}, on release ${next}`]);
     }
+    if (status.pause) {
+      const { op, who, why, at } = status.pause;
+      told.push(["warn", op === "journal" ? `Paused since ${when(at)}: ${why}` : `${op === "halt" ? "Halted" : "Paused"} by ${who || "unknown"} since ${when(at)}${why ? `: ${why}` : ""}`]);
+    }
     if (status.slow) told.push(["bad", `The leader is slow: ${status.slow}`]);
     if (status.journal?.failing) told.push(["bad", `The journal cannot be written: ${status.journal.failing}`]);
     if (status.lock) told.push(["warn", `Deployments are locked by ${status.lock.who || "somebody"}: ${status.lock.why}`]);

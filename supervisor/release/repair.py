@@ -1,0 +1,87 @@
+"""Repairing a release that a power cut, a bad disk or a hand has damaged.
+
+A release is whole when its files have the digest in its manifest. One that is not is made again: of its commit, where
+a repository that has it is known, or of the directory it was made of, where that still holds the same code. It gets
+its old name, because the history and the interpreter it was deployed with go by that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from ...protocol.errors import NeverblinkError
+from .. import git
+from ..records import CommitNote
+from ..releases import NoSuchRelease, Release, ReleaseError, Releases
+
+__all__ = ["Repair"]
+
+
+class Repair:
+    """Repairs releases in `releases`. `repositories()` are git directories that may have a commit; `say` is told what
+    was found and done."""
+
+    def __init__(
+        self, releases: Releases, repositories: Callable[[], Iterable[Path]], say: Callable[[str], None]
+    ) -> None:
+        self._releases = releases
+        self._repositories = repositories
+        self._say = say
+
+    def whole(self, id: str, bot: str, note: CommitNote | None) -> Release:
+        """The release `id`, which runs `bot`, made again where it is damaged; `note` is what the history says of its
+        commit. Slow: call it in a thread. Raises `ReleaseError` when it can't be had."""
+        try:
+            release = self._releases.get(id)
+        except NoSuchRelease:
+            release = None
+        if release is not None and self._releases.intact(release):
+            return release
+        found = (
+            "its files are not what was deployed" if release is not None else "it is not there, or unreadable"
+        )
+        self._say(f"release {id} is damaged: {found}")
+        note = release.note if release is not None and release.note is not None else note
+        if note is not None:
+            for repository in self._where(release):
+                if self._of_commit(id, bot, note, release, repository):
+                    return self._made(id, f"commit {note.commit[:8]}")
+        elif release is not None and self._of_directory(release):
+            return self._made(id, release.origin)
+        raise ReleaseError(
+            self._releases.directory / id,
+            f"{found}, and it can't be made again: neither its commit nor the same code is to be found",
+        )
+
+    def _made(self, id: str, of: str) -> Release:
+        self._say(f"release {id} was made again of {of}")
+        return self._releases.get(id)
+
+    def _where(self, release: Release | None) -> list[Path]:
+        known = list(self._repositories())
+        if release is not None:
+            known[:0] = [Path(release.origin), Path(release.origin) / ".git"]
+        return [path for path in dict.fromkeys(known) if path.is_dir()]
+
+    def _of_commit(self, id: str, bot: str, note: CommitNote, release: Release | None, place: Path) -> bool:
+        found = git.resolve(place, note.commit)
+        if found is None or found.commit != note.commit:
+            return False
+        origin = Path(release.origin) if release is not None else place
+        try:
+            with self._releases.workspace() as exported:
+                git.export(found.repository, note.commit, exported, found.directory)
+                return self._releases.restore(id, exported, bot, note, origin, release)
+        except NeverblinkError as problem:
+            self._say(
+                f"release {id} can't be made again of commit {note.commit[:8]} in {place}: {problem.message}"
+            )
+            return False
+
+    def _of_directory(self, release: Release) -> bool:
+        source = Path(release.origin)
+        try:
+            return source.is_dir() and self._releases.restore(release.id, source, "", None, source, release)
+        except NeverblinkError:
+            return False

@@ -1,0 +1,54 @@
+"""Who paused the bot, when and why: kept in the history, so that a supervisor that comes later can tell it too."""
+
+from __future__ import annotations
+
+import msgspec
+
+from ...protocol.events import Commanded, Event, JournalChanged
+from ..archive import Archive
+
+__all__ = ["PauseNote", "PauseNotes"]
+
+_KEY = "paused"
+
+
+class PauseNote(msgspec.Struct, frozen=True):
+    """What paused the bot: the command (`pause` or `halt`) with who gave it, or `journal`, which lacks frames.
+
+    `at` is wall ns.
+    """
+
+    op: str
+    who: str
+    why: str
+    at: int
+
+
+class PauseNotes:
+    """Keeps the note of what paused the bot last. `note` is None when it was resumed since, or never paused."""
+
+    def __init__(self, archive: Archive) -> None:
+        self._archive = archive
+        self.note: PauseNote | None = None
+
+    async def recall(self) -> None:
+        """Read what an earlier supervisor left."""
+        self.note = await self._archive.ask(lambda history: history.kept(_KEY, PauseNote))
+
+    def take(self, event: Event) -> None:
+        """Take in what has happened."""
+        match event:
+            case Commanded(op="resume", outcome="ok"):
+                self.note = None
+                self._archive.write(lambda history: history.drop(_KEY))
+            case Commanded(op="pause", outcome="ok") | Commanded(op="halt", outcome="ok" | "failed"):
+                # A halt that failed leaves the bot paused.
+                self._keep(PauseNote(event.op, event.who, event.why, event.at))
+            case JournalChanged(state="lost", text=text):
+                self._keep(PauseNote("journal", "", text, event.at))
+            case _:
+                pass
+
+    def _keep(self, note: PauseNote) -> None:
+        self.note = note
+        self._archive.write(lambda history: history.keep(_KEY, note))
