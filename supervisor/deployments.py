@@ -70,6 +70,8 @@ class Deployments:
         self._archive = archive
         self._preparer = preparer
         self._newest = 0
+        self._rehearsed = (0, "")
+        """The number and the release of the deployment that ended last, when it was a rehearsal."""
         self._underway: list[Underway] = []
         """The one that began first before the other."""
         self._admission = Admission(bot, freeze, archive, self._is_free)
@@ -242,6 +244,7 @@ class Deployments:
         """`number` is the one that it has waited under, 0 when it has not."""
         # Between the way being free and this line nothing is awaited: two can't both be let through.
         self._admission.check(frozen=True)
+        number = number or self._number_of_rehearsal(command)
         underway = self._claim(command, number)
         try:
             warn = underway.warnings.append
@@ -320,6 +323,16 @@ class Deployments:
         self._newest += 1
         return self._newest
 
+    def _number_of_rehearsal(self, command: Deploy) -> int:
+        """The number of the rehearsal that this deployment completes, 0 when it completes none.
+
+        A push behind a gate is two commands: a rehearsal before the branch moves, and a deployment of the rehearsed release
+        after it. To the person who pushed they are one deployment.
+        """
+        number, release = self._rehearsed
+        completes = command.queue and not command.dry_run and command.release == release
+        return number if completes and number == self._newest else 0
+
     def _claim(self, command: Deploy | Rollback, number: int = 0) -> Underway:
         underway = Underway(command, number or self._next(), self._bot.news.now())
         self._underway.append(underway)
@@ -340,6 +353,7 @@ class Deployments:
 
     def _ended(self, underway: Underway, ended: DeploymentEnded, config: Config) -> None:
         self.last = ended
+        self._rehearsed = (ended.deployment, underway.release) if ended.outcome == "rehearsed" else (0, "")
         self._underway.remove(underway)
         if not underway.ended.done():
             underway.ended.set_result(ended)

@@ -178,10 +178,11 @@ def test_a_gate_refuses_what_can_not_run_and_hands_over_what_it_rehearsed(live: 
     assert checked.read_text().count("checked") == 1
     # What was rehearsed is what was handed over to, and not made anew.
     rows = live.run("history", "--json").json["deployments"]
-    assert [(row["outcome"], row["release"]) for row in rows] == [
-        ("done", rows[1]["release"]),
-        ("rehearsed", rows[1]["release"]),
-    ]
+    assert [(row["id"], row["outcome"], row["dry_run"]) for row in rows] == [(1, "done", False)]
+    # The whole of it stands under the one number.
+    phases = [phase["phase"] for phase in live.run("history", "1", "--json").json["phases"]]
+    assert phases.count("rehearsing") == 2, phases
+    assert phases[-1] == "done"
     pushing.commit(live.code("broken", "def\n"), "Broken")
     refused = pushing.push()
     assert refused.code != 0
