@@ -16,7 +16,11 @@ SEEDS = (14, 24, 34)
 
 TROUBLE: dict[str, tuple[Fault, ...]] = {
     "full": (Fault("full", "home", "probation", 0, 800, "blocks"),),
-    "no inode": (Fault("full", "home", "probation", 0, 800, "inodes"),),
+    "descriptors": (Fault("descriptors", "leader", "preparing", 0, 1500),),
+    "crowd": (Fault("descriptors", "supervisor", "probation", 0, 800),),
+    "clock forward": (Fault("clock", "all", "rehearsing", 0, 700, "+1h"),),
+    "clock back": (Fault("clock", "all", "probation", 0, 700, "-1h"),),
+    "sockets": (Fault("sockets", "home", "preparing", 0),),
     "logs-gone": (Fault("logs-gone", "home", "preparing", 0),),
     "power-cut": (Fault("power-cut", "all", "probation", 20, how="journal"),),
 }
@@ -30,7 +34,27 @@ def test_an_episode_violates_nothing(seed: int, tmp_path: Path) -> None:
     assert found.struck
 
 
-@pytest.mark.parametrize("trouble", TROUBLE)
+DEEP = ("crowd", "clock back")
+"""A kind has one episode in each run of the tests."""
+
+
+@pytest.mark.deep
+def test_a_bot_outlives_a_disk_without_an_inode_and_a_torn_release(tmp_path: Path) -> None:
+    if "full" in lacking():
+        pytest.skip(lacking()["full"])
+    faults = (
+        Fault("full", "home", "probation", 0, 800, "inodes"),
+        Fault("power-cut", "all", "random", 500, how="release"),
+    )
+    moves = (Move("deploy", "", faults[:1]), Move("idle", "", faults[1:]))
+    found = play(Episode(2, True, moves), tmp_path)
+    assert found.violations == []
+    assert len(found.struck) == len(faults)
+
+
+@pytest.mark.parametrize(
+    "trouble", [pytest.param(name, marks=[pytest.mark.deep] if name in DEEP else []) for name in TROUBLE]
+)
 def test_a_bot_outlives_trouble_that_befalls_all_of_it(trouble: str, tmp_path: Path) -> None:
     faults = TROUBLE[trouble]
     kinds: set[Kind] = {fault.kind for fault in faults}
