@@ -39,6 +39,7 @@ __all__ = [
     "History",
     "Lock",
     "Pause",
+    "RebaseClock",
     "Releases",
     "Request",
     "Resume",
@@ -151,6 +152,10 @@ class Resume(Request, frozen=True, tag="resume"):
     """Clear `paused`."""
 
 
+class RebaseClock(Request, frozen=True, tag="rebase-clock"):
+    """Believe the wall clock now, and run the next tick at its next moment. The state and the indices go on."""
+
+
 class Halt(Request, frozen=True, tag="halt"):
     """Set `paused`, and run the bot's `on_halt` in a turn of its own, which flattens: it gives up what it holds."""
 
@@ -226,6 +231,7 @@ Command = (
     | Rollback
     | Pause
     | Resume
+    | RebaseClock
     | Halt
     | Settings
     | Lock

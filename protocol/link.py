@@ -61,7 +61,7 @@ LINK_LIMIT = 8 * 1024 * 1024
 EXIT_GRACE = 2_000_000_000
 """How long a worker's process may take to exit after its last word (a `Failed`, or a `Report` that is `done`), ns."""
 
-OWN_COMMANDS = ("pause", "resume", "halt", "settings")
+OWN_COMMANDS = ("pause", "resume", "halt", "settings", "rebase-clock")
 """The names in a `Run` that a worker carries out itself; any other is for the bot's own code."""
 
 

@@ -10,7 +10,7 @@ import difflib
 import json
 from typing import Any, cast
 
-from ..protocol.commands import Commands, Halt, Pause, Resume, Send, Settings
+from ..protocol.commands import Commands, Halt, Pause, RebaseClock, Resume, Send, Settings
 from ..protocol.link import OWN_COMMANDS, Answered, Offers
 from .bot import Bot
 from .errands import NoAnswer, NotSendable
@@ -18,7 +18,7 @@ from .refusal import Refusal
 
 __all__ = ["Asked", "Asking", "changes_of"]
 
-Asked = Pause | Resume | Halt | Settings | Send | Commands
+Asked = Pause | Resume | RebaseClock | Halt | Settings | Send | Commands
 
 
 class Asking:
@@ -36,6 +36,9 @@ class Asking:
             case Resume():
                 answered = await self._run("resume", {}, once)
                 return {"paused": False, "seq": answered.seq}
+            case RebaseClock():
+                answered = await self._run("rebase-clock", {}, once)
+                return {"seq": answered.seq}
             case Halt():
                 return await self._halt(command, once)
             case Settings():

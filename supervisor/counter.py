@@ -27,6 +27,7 @@ from ..protocol.commands import (
     History,
     Lock,
     Pause,
+    RebaseClock,
     Releases,
     Resume,
     Rollback,
@@ -116,7 +117,7 @@ class Counter:
                 return await self._deployments.rollback(command)
             case Abort():
                 return self._deployments.abort(command)
-            case Pause() | Resume() | Halt() | Settings() | Send() | Commands():
+            case Pause() | Resume() | RebaseClock() | Halt() | Settings() | Send() | Commands():
                 return await self._asking.carry_out(command, once)
             case Lock():
                 return await self._lock(command)

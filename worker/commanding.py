@@ -50,6 +50,8 @@ class Asked(msgspec.Struct):
     told: dict[str, Any] = {}
     """Those that neverblink answers itself."""
     pause: bool | None = None
+    rebase: bool = False
+    """The wall clock is to be believed at once."""
     halt: bool = False
     change: Change | None = None
     """What the settings are from the beginning of the turn on."""
@@ -69,6 +71,10 @@ class Commanding:
         name, args = decode_command(item)
         if name in _PAUSE:
             asked.pause = _PAUSE[name]
+            asked.told[item.key] = None
+            return None
+        if name == "rebase-clock":
+            asked.rebase = True
             asked.told[item.key] = None
             return None
         if name == "halt":

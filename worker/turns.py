@@ -278,6 +278,8 @@ class Turns:
             self._step = None
             self._gap_kind = "skipped"
             self._due = turn.due + self._interval
+        if asked is not None and asked.rebase:
+            self.rebase()
         if timing.took >= self._interval:
             self._gap_cause = f"{turn.title} took {duration.about(timing.took)}"
         elif turn.tick is not None:

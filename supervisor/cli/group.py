@@ -38,6 +38,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "journal": ("journal", "Show, verify or export what the bot's journal holds."),
     "pause": ("steer", "Tell the bot to enter nothing new."),
     "resume": ("steer", "Tell the bot that it may enter again."),
+    "rebase-clock": ("steer", "Believe the wall clock at once, and go on ticking by it."),
     "halt": ("operate", "Pause the bot, and have it give up what it holds."),
     "settings": ("operate", "Show the bot's settings, or change them while it runs."),
     "commands": ("operate", "The commands that the bot has declared."),
@@ -72,7 +73,7 @@ class Group(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in VERBS:
             return None
-        found = getattr(importlib.import_module(f".{VERBS[cmd_name][0]}", __package__), cmd_name)
+        found = getattr(importlib.import_module(f".{VERBS[cmd_name][0]}", __package__), cmd_name.replace("-", "_"))
         assert isinstance(found, click.Command)
         return found
 

@@ -1,4 +1,4 @@
-"""pause, resume, lock, unlock, send, acknowledge, down: one request, one answer."""
+"""pause, resume, rebase-clock, lock, unlock, send, acknowledge, down: one request, one answer."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import click
 import msgspec
 
 from ...protocol import duration
-from ...protocol.commands import Acknowledge, Commands, Down, Lock, Pause, Resume, Send, Unlock
+from ...protocol.commands import Acknowledge, Commands, Down, Lock, Pause, RebaseClock, Resume, Send, Unlock
 from ...protocol.link import Offered
 from ...protocol.wire import UNDECODABLE, reason
 from ..client import Client, Refused, convert
@@ -18,7 +18,18 @@ from .here import Here
 from .typed import Schema, read
 from .verb import Done, verb
 
-__all__ = ["acknowledge", "arguments", "down", "lock", "pause", "resume", "seconds", "send", "unlock"]
+__all__ = [
+    "acknowledge",
+    "arguments",
+    "down",
+    "lock",
+    "pause",
+    "rebase_clock",
+    "resume",
+    "seconds",
+    "send",
+    "unlock",
+]
 
 _LEAVES_WITHIN = 10.0
 """Seconds for a supervisor to end its page and send its last messages, when the bot is stopped already."""
@@ -44,6 +55,19 @@ def resume(here: Here, why: str) -> Done:
     with here.client() as client:
         result = client.ask(Resume(why=why))
     here.screen.line(f"{here.screen.good('resumed')}  the bot may enter again")
+    return Done(_object(result))
+
+
+@verb
+@_why
+def rebase_clock(here: Here, why: str) -> Done:
+    """Believe the wall clock at once, and run the next tick at its next moment.
+
+    A step of the wall clock is believed by itself after 15 s. The state is kept, and no tick index is used twice.
+    """
+    with here.client() as client:
+        result = client.ask(RebaseClock(why=why))
+    here.screen.line(f"{here.screen.good('rebased')}  the bot ticks on by the wall clock")
     return Done(_object(result))
 
 

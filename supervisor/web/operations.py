@@ -136,6 +136,7 @@ OPERATIONS: tuple[Operation, ...] = (
     _command(commands.Rollback, answers.Begun, *_OF_A_HANDOFF),
     _command(commands.Pause, answers.Said, *_OF_THE_BOT),
     _command(commands.Resume, answers.Said, *_OF_THE_BOT),
+    _command(commands.RebaseClock, answers.Said, *_OF_THE_BOT),
     _command(commands.Halt, answers.Halted, *_OF_THE_BOT, "bad-input"),
     _command(commands.Settings, answers.SettingsChanged, *_OF_THE_BOT, "bad-input"),
     _command(commands.Send, answers.Said, *_OF_THE_BOT, "bad-input", "not-found"),

@@ -60,6 +60,22 @@ def test_a_step_that_is_taken_back_costs_no_tick_and_nobody(live: Live, clock: C
     )
 
 
+def test_an_operator_has_the_clock_believed_at_once_and_the_state_is_kept(live: Live, clock: Clock) -> None:
+    live.up(live.code("v0", SLOW, watchdog=WATCHDOG))
+    pid, counted = live.book()["pid"], live.book()["ticks"]
+    for by in (HOUR, -2 * HOUR):
+        clock.step(by)
+        assert live.run("rebase-clock", "-m", "the clock was set").code == 0
+        live.ticks_on()
+    after = live.book()
+    assert (after["pid"], after["ticks"] > counted) == (pid, True)
+    live.down()
+    report = live.audit()
+    assert (report["broken"], report["doubled"]) == ([], 0), report
+    assert [lost["cause"] for lost in report["missing"]] == ["clock stepped +1h"]
+    assert len(report["clock"]) == 2
+
+
 @pytest.mark.deep
 def test_a_step_that_lasts_moves_the_grid_and_one_back_goes_on_at_once(live: Live, clock: Clock) -> None:
     live.up(live.code("v0", SLOW, watchdog=WATCHDOG))
