@@ -153,6 +153,28 @@ def test_a_leader_without_any_left_accepts_an_announced_follower_between_two_tur
     assert said == ["False", "False", "False", "True", "15 False"]
 
 
+def test_a_worker_that_comes_to_lead_without_any_left_accepts_nobody_until_it_has_some(
+    tmp_path: Path,
+) -> None:
+    said = leader(
+        tmp_path,
+        """
+        door.release()
+        take_all()
+        door.keep()
+        print(connects())
+        door.expect()
+        door.begin_turn()
+        door.end_turn()
+        print(connects(), door.report().reserve)
+        for descriptor in taken:
+            os.close(descriptor)
+        print(door.report().left > 32, connects())
+        """,
+    )
+    assert said == ["False", "False 0", "True True"]
+
+
 def test_it_accepts_at_any_time_again_once_descriptors_are_free(tmp_path: Path) -> None:
     said = leader(
         tmp_path,

@@ -38,6 +38,8 @@ _TRIES_WITHIN_MS = 50
 """A follower that was refused tries again after 20 to 40 ms."""
 _ACCEPTED_WITHIN_MS = 20
 _BACKLOG = 16
+_ACCEPTS = 4
+"""Descriptors that have to be there before anybody may connect: each that does takes one."""
 
 
 class FollowerSocket:
@@ -178,7 +180,10 @@ class FollowerSocket:
             self._close()
         else:
             self._descriptors.release()
-            if expected:
+            if self._descriptors.left()[0] < _ACCEPTS:
+                # It had none left when it came to lead, so that the reserve is empty too.
+                self._hide()
+            elif expected:
                 self._show()
 
     def _wait(self) -> None:
