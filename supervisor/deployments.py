@@ -326,8 +326,8 @@ class Deployments:
     def _number_of_rehearsal(self, command: Deploy) -> int:
         """The number of the rehearsal that this deployment completes, 0 when it completes none.
 
-        A push behind a gate is two commands: a rehearsal before the branch moves, and a deployment of the rehearsed release
-        after it. To the person who pushed they are one deployment.
+        A push behind a gate is two commands: a rehearsal before the branch moves, and a deployment of the rehearsed
+        release after it. To the person who pushed they are one deployment.
         """
         number, release = self._rehearsed
         completes = command.queue and not command.dry_run and command.release == release
