@@ -73,7 +73,9 @@ class Group(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in VERBS:
             return None
-        found = getattr(importlib.import_module(f".{VERBS[cmd_name][0]}", __package__), cmd_name.replace("-", "_"))
+        found = getattr(
+            importlib.import_module(f".{VERBS[cmd_name][0]}", __package__), cmd_name.replace("-", "_")
+        )
         assert isinstance(found, click.Command)
         return found
 
