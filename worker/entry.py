@@ -28,6 +28,7 @@ from .io.release_dir import describe, make_read_only
 from .join import Joining, LoopFailed, seating
 from .link import Link
 from .loop import Loop, runs_in_ours
+from .runtime.early_failure import tell_early_failure
 from .seating import Seating, alone, hello_of
 from .worker import BotError, Worker, WorkerBot
 
@@ -47,7 +48,11 @@ def run_assigned(target: str) -> int:
             f"this release is writable for root ({not_read_only}): the next one has no file written here"
         )
     # What children and C code write makes the log grow too, and the bot itself may print nothing.
-    link = Link(me, output.look)
+    try:
+        link = Link(me, output.look)
+    except NeverblinkError as problem:
+        tell_early_failure(me, clean(problem.message))
+        return _complain(problem.message)
     try:
         try:
             found = find(target)

@@ -1,11 +1,11 @@
-"""Ends what a worker started and left behind: the processes of its group.
+"""Ends what a worker started and left behind: the processes of its session.
 
-A worker leads a session and a process group of its own, and what it starts (a subprocess, a pool) is in it, unless it
-asked for a session of its own. When the worker has ended, in whatever way, the rest of the group gets SIGTERM, and
-SIGKILL a moment later.
+A worker leads a session of its own, and what it starts (a subprocess, a pool, a pipeline in groups of its own) is in
+it, unless that asked for a session of its own. When the worker has ended, in whatever way, the rest of the session gets
+SIGTERM, and SIGKILL a moment later.
 
-A number must not be trusted twice. While any process is in a group, the kernel gives the group's number to no new
-process, so a group that was the worker's stays the worker's for as long as the same member is seen in it. A process
+A number must not be trusted twice. While any process is in a session, the kernel gives the session's number to no new
+process, so a session that was the worker's stays the worker's for as long as the same member is seen in it. A process
 that has the worker's number and another start time is a stranger, and then nothing is ended. When no supervisor saw the
 worker's end, a member also has to carry the variable that the worker was started with.
 """
@@ -58,23 +58,27 @@ class ProcessGroups:
 
 
 def end_group(pid: int, started: int, mark: str = "") -> int:
-    """End the group that process `pid` led, which has ended; return how many processes were in it.
+    """End the session that process `pid` led, which has ended; return how many processes were in it.
 
-    `started` is the start time of that process. With a `mark`, only when one of them carries it. Waits for `GRACE`
-    seconds at most.
+    `started` is the start time of that process. With a `mark`, only when one of them carries it. Waits for twice
+    `GRACE` seconds at most.
     """
     known = first = _members(pid, started)
     if not known or (mark and not any(_carries(one, mark) for one in known)):
         return 0
-    _kill(pid, signal.SIGTERM)
+    _signal(known, signal.SIGTERM)
     until = time.monotonic() + GRACE
-    while time.monotonic() < until:
+    number = signal.SIGTERM
+    while number != signal.SIGKILL or time.monotonic() < until:
         time.sleep(_LOOK_EVERY)
         left = _members(pid, started)
         if not left or not left.items() & known.items():
             return len(first)
+        if number != signal.SIGKILL and time.monotonic() >= until:
+            number, until = signal.SIGKILL, until + GRACE
+        # One that was started meanwhile has not been asked.
+        _signal(left if number == signal.SIGKILL else dict(left.items() - known.items()), number)
         known = known | left
-    _kill(pid, signal.SIGKILL)
     return len(first)
 
 
@@ -84,7 +88,7 @@ def mark_of(worker: str, run: str) -> str:
 
 
 def _members(leader: int, started: int) -> dict[int, int]:
-    """The processes in the group that `leader` led, with their start times; none when its number is a stranger's."""
+    """The processes in the session that `leader` led, with their start times; none when its number is a stranger's."""
     found: dict[int, int] = {}
     number = str(leader).encode()
     for name in os.listdir("/proc"):
@@ -92,8 +96,8 @@ def _members(leader: int, started: int) -> dict[int, int]:
             continue
         try:
             stat = Path("/proc", name, "stat").read_bytes()
-            # Fields 3, 5 and 6: the state, the group, the session (proc(5)).
-            if field_of(stat, 5) != number or field_of(stat, 6) != number:
+            # Fields 3 and 6: the state and the session (proc(5)).
+            if field_of(stat, 6) != number:
                 continue
             began = started_of(stat)
             if int(name) == leader:
@@ -114,6 +118,13 @@ def _carries(pid: int, mark: str) -> bool:
     return f"{MARK}={mark}".encode() in variables
 
 
-def _kill(group: int, number: signal.Signals) -> None:
-    with suppress(ProcessLookupError, PermissionError):
-        os.killpg(group, number)
+def _signal(members: dict[int, int], number: signal.Signals) -> None:
+    for pid, began in members.items():
+        with suppress(OSError):
+            pidfd = os.pidfd_open(pid)
+            try:
+                # The number may be another process's by now.
+                if started_of(Path(f"/proc/{pid}/stat").read_bytes()) == began:
+                    signal.pidfd_send_signal(pidfd, number)
+            finally:
+                os.close(pidfd)

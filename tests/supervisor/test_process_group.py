@@ -63,8 +63,9 @@ def worker() -> Iterator[Worker]:
         code = "import signal, time; {}; print('up', flush=True); time.sleep(600)"
         deaf = "signal.signal(signal.SIGTERM, signal.SIG_IGN)"
         children = [
-            subprocess.Popen([sys.executable, "-c", code.format(how)], stdout=subprocess.PIPE)
+            subprocess.Popen([sys.executable, "-c", code.format(how)], stdout=subprocess.PIPE, process_group=group)
             for how in ("pass", deaf)
+            for group in (None, 0)
         ]
         for child in children:
             child.stdout.readline()
@@ -76,15 +77,17 @@ def worker() -> Iterator[Worker]:
     one.close()
 
 
-def test_what_a_dead_worker_started_ends_also_when_it_ignores_sigterm(worker: Worker) -> None:
+def test_what_a_dead_worker_started_ends_also_in_a_group_of_its_own_and_when_it_ignores_sigterm(
+    worker: Worker,
+) -> None:
     worker.dies()
     assert all(map(lives, worker.children))
-    assert end_group(worker.pid, worker.started) == 2
+    assert end_group(worker.pid, worker.started) == 4
     for child in worker.children:
         gone(child)
 
 
-def test_the_group_of_a_stranger_with_the_same_number_is_left_alone(worker: Worker) -> None:
+def test_the_session_of_a_stranger_with_the_same_number_is_left_alone(worker: Worker) -> None:
     assert end_group(worker.pid, worker.started - 1) == 0
     assert all(map(lives, worker.children))
 
@@ -93,7 +96,7 @@ def test_unseen_processes_are_ended_only_when_they_carry_the_worker_s_mark(worke
     worker.dies()
     assert end_group(worker.pid, worker.started, mark_of("w1", "/another/run")) == 0
     assert all(map(lives, worker.children))
-    assert end_group(worker.pid, worker.started, mark_of("w1", "/home/run")) == 2
+    assert end_group(worker.pid, worker.started, mark_of("w1", "/home/run")) == 4
 
 
 def test_a_process_that_asked_for_a_session_of_its_own_goes_on() -> None:

@@ -17,6 +17,7 @@ libzmq can connect again.
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 import socket
@@ -38,12 +39,15 @@ _TRIES_WITHIN_MS = 50
 """A follower that was refused tries again after 20 to 40 ms."""
 _ACCEPTED_WITHIN_MS = 20
 _BACKLOG = 16
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 _ACCEPTS = 4
 """Descriptors that have to be there before anybody may connect: each that does takes one."""
 
 
 class FollowerSocket:
     """Listens for followers on the unix socket `path`, for the ROUTER `router`; `descriptors` are this process's.
+
+    A disk without room for the socket's file keeps no bot from leading: then `restore` makes it later.
 
     Raises `OSError` and `zmq.ZMQError` when that can't be done.
     """
@@ -73,11 +77,20 @@ class FollowerSocket:
         self.in_turn: Callable[[], bool] = lambda: False
         """Whether the bot's code is running."""
         self._pending = select.poll()
-        self._listen()
+        self._file: tuple[int, int] | None = None
+        """Device and inode of the socket's file, None when it could not be made."""
+        try:
+            self._listen()
+        except OSError as problem:
+            if problem.errno not in _NO_ROOM:
+                raise
 
     def restore(self) -> None:
-        """Listen anew if the socket's file was removed: nobody could connect any more. Raises as the constructor."""
-        if _file_at(self._path if self._shown else self._hidden) == self._file:
+        """Listen anew if the socket's file was removed, or could not be made: nobody could connect.
+
+        Raises as the constructor.
+        """
+        if self._file is not None and _file_at(self._path if self._shown else self._hidden) == self._file:
             return
         with self._descriptors.spare():
             self._listen()

@@ -1,0 +1,67 @@
+"""A home whose file system has no inode left: the next worker still leads, or says why it cannot."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from .bots import COUNTER
+from .live import Live
+
+
+def take_inodes(home: Path) -> list[Path]:
+    """Take every inode that is left; return the files, to be removed."""
+    taken: list[Path] = []
+    try:
+        while True:
+            path = home / f"taken-{os.urandom(8).hex()}"
+            path.touch()
+            taken.append(path)
+    except OSError:
+        return taken
+
+
+def test_a_successor_leads_without_an_inode_and_can_be_followed_once_there_are_some(
+    live: Live, disk: Callable[[Path, str], Path]
+) -> None:
+    home = disk(live.home, "size=300m,nr_inodes=200")
+    live.up(live.code("v0", COUNTER))
+    leader = live.book()["pid"]
+    taken = take_inodes(home)
+    os.kill(leader, signal.SIGKILL)
+    # Neither its log nor its socket could be made.
+    live.ticks_on()
+    assert live.book()["pid"] != leader
+    for path in taken:
+        path.unlink()
+    # Its socket is there by now, so that another worker can follow it.
+    assert live.deploy(live.code("v1", f"{COUNTER}# 1\n"))["outcome"] == "done"
+
+
+@pytest.mark.deep
+def test_a_worker_that_cannot_start_without_an_inode_tells_why_and_comes_back_by_itself(
+    live: Live, disk: Callable[[Path, str], Path]
+) -> None:
+    home = disk(live.home, "size=300m,nr_inodes=200")
+    live.up(live.code("v0", COUNTER))
+    leader = live.book()["pid"]
+    taken = take_inodes(home)
+    # What cannot be done without: the file of the lease. A leader that runs would make it again.
+    os.kill(leader, signal.SIGSTOP)
+    (home / "lease").unlink()
+    taken += take_inodes(home)
+    os.kill(leader, signal.SIGKILL)
+    live.event(
+        lambda event: "lease: cannot be opened: No space left on device" in event.get("reason", ""),
+        type="worker-exited",
+    )
+    said = live.run("status").out
+    assert "lease: cannot be opened: No space left on device" in said, said
+    for path in taken:
+        path.unlink()
+    live.ticks_on()
+    live.down()
