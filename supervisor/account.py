@@ -9,6 +9,7 @@ in its last line.
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -86,7 +87,10 @@ class Account:
             data += b"release: more was printed than is kept\n"
         with contextlib.suppress(OSError):
             self._path.parent.mkdir(mode=0o700, exist_ok=True)
-            with self._path.open("wb" if first else "ab") as file:
+            # What lies there is of a history that was lost, or a link that others have planted.
+            if first:
+                self._path.unlink(missing_ok=True)
+            with open(self._path, "ab", opener=_no_link) as file:
                 file.write(data)
             if first:
                 self._forget_old()
@@ -96,3 +100,7 @@ class Account:
             number = _NUMBER.fullmatch(path.name)
             if number and int(number[1]) <= self._deployment - KEPT_LOGS:
                 path.unlink(missing_ok=True)
+
+
+def _no_link(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NOFOLLOW, 0o600)

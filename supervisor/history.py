@@ -110,6 +110,10 @@ class History:
         """Open the history at `path`, and make it unless `read_only`. Raises `HistoryError`."""
         if read_only and not path.is_file():
             raise HistoryError(path, "there is none yet: it begins with `neverblink up`")
+        if path.is_symlink():
+            raise HistoryError(
+                path, "is a symbolic link, and is not followed: remove it, or put the file itself there"
+            )
         try:
             connection = sqlite3.connect(
                 f"{path.absolute().as_uri()}?mode={'ro' if read_only else 'rwc'}",

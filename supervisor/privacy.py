@@ -5,13 +5,16 @@ copied, mounted or shared more easily than one thinks, and then each file stands
 down: once a directory is closed, nobody else can put anything into it while we look.
 
 What another user owns is not made ours: that user can open it again, and a supervisor that is root would write into
-what somebody else can move. So that is refused.
+what somebody else can move. So that is refused. A symbolic link of another user's is refused too: it was planted while
+others could write here, and leads to where that user wants us to write. Our own links are followed as directories are
+(a journal may lie on a disk of its own); logs and the history never follow one.
 """
 
 from __future__ import annotations
 
 import os
 import pwd
+import shlex
 import stat
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -19,7 +22,7 @@ from pathlib import Path
 
 from ..protocol.errors import NeverblinkError
 
-__all__ = ["NotOurs", "close_to_others", "no_access", "privately", "user_name"]
+__all__ = ["ForeignLink", "NotOurs", "close_to_others", "no_access", "privately", "user_name"]
 
 _OTHERS = 0o077
 
@@ -37,25 +40,39 @@ class NotOurs(NeverblinkError):
         self.owner = owner
 
 
+class ForeignLink(NotOurs):
+    """`path` is a symbolic link of the user with the number `owner`."""
+
+    def __init__(self, path: Path, owner: int) -> None:
+        super().__init__(path, owner)
+        self.message = (
+            f"{path} is a symbolic link that {user_name(owner)} made, and this is {user_name(os.geteuid())}: it is not "
+            f"followed. Look where it leads, and remove the link (rm {shlex.quote(str(path))})"
+        )
+
+
 def close_to_others(root: Path, but_not_in: Path | None = None) -> None:
     """Take every right of the group and of others from the directory `root` and all that is in it.
 
     The directory `but_not_in` is closed, and what is in it is left as it is.
 
-    Links stay as they are, and where they lead to is not looked at. Raises `NotOurs` for what belongs to another user,
-    and `OSError`.
+    Links of this user stay as they are, and where they lead to is not looked at. Raises `NotOurs` for what belongs to
+    another user, links included, and `OSError`.
     """
+    _check_link(root, root.lstat())
     _close(root, root.stat())
     waiting = [root]
     while waiting:
         directory = waiting.pop()
         with os.scandir(directory) as entries:
             for entry in entries:
-                if entry.is_symlink():
-                    continue
                 path = Path(entry.path)
                 try:
-                    _close(path, entry.stat(follow_symlinks=False))
+                    found = entry.stat(follow_symlinks=False)
+                    if stat.S_ISLNK(found.st_mode):
+                        _check_link(path, found)
+                        continue
+                    _close(path, found)
                 except FileNotFoundError:
                     # A worker that is alive goes on writing its journal, and leaves.
                     continue
@@ -97,6 +114,11 @@ def user_name(number: int) -> str:
         return pwd.getpwuid(number).pw_name
     except KeyError:
         return f"user {number}"
+
+
+def _check_link(path: Path, found: os.stat_result) -> None:
+    if stat.S_ISLNK(found.st_mode) and found.st_uid != os.geteuid():
+        raise ForeignLink(path, found.st_uid)
 
 
 def _close(path: Path, found: os.stat_result) -> None:

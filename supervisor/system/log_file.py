@@ -2,11 +2,13 @@
 
 The file is opened for each line. So it does not matter when somebody has moved it, cut it short or removed it together
 with its directory, and no buffer holds lines that could not be written. (The standard library's handlers rotate or
-follow the path, not both, and write later what failed once.) Only one process may write to such a file.
+follow the path, not both, and write later what failed once.) Only one process may write to such a
+file. A symbolic link in its place is not followed: others may have planted it while they could write to the home.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +16,7 @@ from typing import BinaryIO
 
 __all__ = ["LogFile", "open_for_child"]
 
-_HOW = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOCTTY
+_HOW = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOCTTY | os.O_NOFOLLOW
 
 
 class LogFile:
@@ -37,7 +39,7 @@ class LogFile:
         try:
             descriptor = self._open()
         except OSError as problem:
-            return self._lose(problem.strerror or repr(problem))
+            return self._lose(_why(problem))
         try:
             if self._lost:
                 self._append(descriptor, self._line_about_lost(self._lost, self._why))
@@ -89,8 +91,13 @@ def open_for_child(path: Path, warn: Callable[[str], None], *, fresh: bool = Fal
     """The file that a child's output goes to, or /dev/null where it cannot be opened: then `warn` gets the reason."""
     try:
         path.parent.mkdir(mode=0o700, exist_ok=True)
-        return path.open("wb" if fresh else "ab")
+        return os.fdopen(os.open(path, _HOW | (os.O_TRUNC if fresh else 0), 0o600), "ab")
     except OSError as problem:
-        why = problem.strerror or repr(problem)
-        warn(f"{path} cannot be opened, so output is lost until it can: {why}")
+        warn(f"{path} cannot be opened, so output is lost until it can: {_why(problem)}")
         return open(os.devnull, "ab")
+
+
+def _why(problem: OSError) -> str:
+    if problem.errno == errno.ELOOP:
+        return "a symbolic link is in its place, and is not followed: remove it"
+    return problem.strerror or repr(problem)

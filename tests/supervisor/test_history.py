@@ -276,6 +276,14 @@ def test_a_place_that_cannot_be_opened_is_named(tmp_path: Path) -> None:
         History.open(tmp_path / "nowhere" / "supervisor.db", BOT)
 
 
+def test_a_link_in_its_place_is_not_followed(tmp_path: Path) -> None:
+    victim, path = tmp_path / "victim", tmp_path / "supervisor.db"
+    path.symlink_to(victim)
+    with pytest.raises(HistoryError, match="is a symbolic link, and is not followed"):
+        History.open(path, BOT)
+    assert not victim.exists()
+
+
 def test_a_strange_path_is_only_a_path(tmp_path: Path) -> None:
     path = tmp_path / "a?mode=memory#%20" / "supervisor.db"
     path.parent.mkdir()

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from neverblink.supervisor.history import History
-from neverblink.supervisor.home import Home
+from neverblink.supervisor.home import Home, HomeError
 from neverblink.supervisor.system.ownership import give_to_owner
 
 USER = 12345
@@ -42,6 +42,21 @@ def test_what_root_left_in_a_users_directory_is_given_to_the_user_and_links_are_
     assert precious.stat().st_uid == 0
     (repository / "hard").unlink()
     assert belonging(repository) == {USER}
+
+
+@pytest.mark.parametrize("name", ["journal", "logs/w1.log", "supervisor.log", "supervisor.db", "key"])
+def test_a_link_that_another_user_planted_in_an_open_home_is_refused(tmp_path: Path, name: str) -> None:
+    home, victim = tmp_path / "home", tmp_path / "victim"
+    (home / "logs").mkdir(parents=True)
+    home.chmod(0o777)
+    link = home / name
+    link.symlink_to(victim)
+    os.lchown(link, USER, USER)
+    with pytest.raises(HomeError, match=f"{link} is a symbolic link that user {USER} made"):
+        Home.open(home)
+    assert not victim.exists()
+    link.unlink()
+    Home.open(home)
 
 
 def test_roots_own_directory_stays_as_it_is(tmp_path: Path) -> None:

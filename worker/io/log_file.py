@@ -2,11 +2,12 @@
 
 Descriptors 1 and 2 of the process lead to the same file, for C code and child processes. So when the file is replaced,
 by our own rotation or because somebody moved or removed it, the new one is put in their place too. Only this process
-rotates the file; a forked child follows it.
+rotates the file; a forked child follows it. A symbolic link in the file's place is not followed.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from contextlib import suppress
@@ -18,7 +19,7 @@ _LOOK_EVERY = 100_000_000
 """How often the path is compared with the open file, ns."""
 _RETRY_AFTER = 1_000_000_000
 _MODE = 0o600
-_APPEND = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOCTTY
+_APPEND = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOCTTY | os.O_NOFOLLOW
 
 File = tuple[int, int]
 """Device and inode."""
@@ -73,7 +74,7 @@ class LogFile:
         """
         self._look_at = time.monotonic_ns() + _LOOK_EVERY
         try:
-            found = os.stat(self._path)
+            found = os.lstat(self._path)
             missing = (found.st_dev, found.st_ino) != self._file
         except OSError:
             found, missing = None, True
@@ -82,7 +83,11 @@ class LogFile:
                 self._path.parent.mkdir(mode=0o700, exist_ok=True)
                 self._replace(os.open(self._path, _APPEND, _MODE))
             except OSError as problem:
-                self.problem = problem.strerror or type(problem).__name__
+                self.problem = (
+                    "a symbolic link is in its place, and is not followed: remove it"
+                    if problem.errno == errno.ELOOP
+                    else problem.strerror or type(problem).__name__
+                )
         elif found is not None:
             # Children write to it too, and somebody may have cut it short.
             self._length = found.st_size

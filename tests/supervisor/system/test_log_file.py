@@ -82,3 +82,22 @@ def test_the_log_of_the_web_process_is_rotated_as_configured(tmp_path: Path) -> 
         book.say(f"refused {n}")
     assert {file.name for file in tmp_path.iterdir()} == {"http.log", "http.log.1", "http.log.2"}
     assert all(file.stat().st_size < 1100 for file in tmp_path.iterdir())
+
+
+def test_a_link_in_the_place_of_a_log_is_not_followed(tmp_path: Path) -> None:
+    victim, link = tmp_path / "victim", tmp_path / "supervisor.log"
+    victim.write_text("mine\n")
+    link.symlink_to(victim)
+    file = log(link)
+    assert not file.write("lost")
+    warnings: list[str] = []
+    for fresh in (False, True):
+        with open_for_child(link, warnings.append, fresh=fresh) as nothing:
+            subprocess.run(["echo", "lost"], stdout=nothing, check=True)
+    assert ["a symbolic link is in its place" in line for line in warnings] == [True, True]
+    assert victim.read_text() == "mine\n"
+    link.unlink()
+    assert file.write("found")
+    assert (
+        link.read_text() == "1 lost: a symbolic link is in its place, and is not followed: remove it\nfound\n"
+    )

@@ -90,6 +90,27 @@ os.write(2, b"raw three\\n")
     assert texts(log) == ["three", "raw three"]
 
 
+def test_a_link_in_its_place_is_not_followed(tmp_path: Path) -> None:
+    log, victim = tmp_path / "logs" / "w3.log", tmp_path / "victim"
+    log.parent.mkdir()
+    victim.write_text("mine")
+    run(
+        log,
+        f"""
+print("one")
+log.unlink()
+log.symlink_to({str(victim)!r})
+look_again()
+print("lost, or written where the file was")
+log.unlink()
+look_again()
+print("three")
+""",
+    )
+    assert victim.read_text() == "mine"
+    assert texts(log)[-1] == "three"
+
+
 def test_a_file_that_is_moved_keeps_what_it_had(tmp_path: Path) -> None:
     log = tmp_path / "w3.log"
     run(log, "print('one'); log.rename(log.with_name('moved')); look_again(); print('two')")
