@@ -44,7 +44,10 @@ _BEGUN = "control.json"
 """Under this key it is kept that ids are being remembered."""
 
 _AGAIN = frozenset(
-    ("status", "pause", "resume", "halt", "settings", "send", "unlock", "commands", "releases", "history")
+    (
+        *("status", "pause", "resume", "rebase-clock", "halt", "settings", "send"),
+        *("unlock", "commands", "releases", "history"),
+    )
 )
 """What can be asked again after a restart: the bot runs it once under its key, or it is the same done twice."""
 

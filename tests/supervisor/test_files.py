@@ -18,7 +18,16 @@ from typing import Any
 import msgspec
 import pytest
 
-from neverblink.protocol.commands import MAX_REQUEST, Answer, Command, Deploy, Pause, Status, op_of
+from neverblink.protocol.commands import (
+    MAX_REQUEST,
+    Answer,
+    Command,
+    Deploy,
+    Pause,
+    RebaseClock,
+    Status,
+    op_of,
+)
 from neverblink.protocol.control import MOST_COMMANDS, ControlError, parse
 from neverblink.supervisor.archive import Archive
 from neverblink.supervisor.config import FileLayer
@@ -228,6 +237,7 @@ def test_what_was_not_answered_is_taken_up_or_said_to_be_in_doubt(tmp_path: Path
         assert history.claim("1", "pause", "d1", pause, 1) is None
         assert history.claim("2", "deploy", "d2", '{"op":"deploy","id":"2","path":"/x"}', 2) is None
         assert history.claim("3", "pause", "d3", pause, 3) is None
+        assert history.claim("4", "rebase-clock", "d4", '{"op":"rebase-clock","id":"4"}', 4) is None
         history.settle("3", '{"id":"3","op":"pause","at":3,"status":"ok"}', 3)
 
     async def act(desk: Desk) -> None:
@@ -236,8 +246,9 @@ def test_what_was_not_answered_is_taken_up_or_said_to_be_in_doubt(tmp_path: Path
         assert doubt.error.code == "failed"
         assert "it is not done again" in doubt.error.message
         assert (await desk.answered("3")).at == 3
-        assert desk.asked == [Pause(id="1", who="control.json")]
-        assert desk.keys == ["file-1"]
+        assert (await desk.answered("4")).status == "ok"
+        assert desk.asked == [Pause(id="1", who="control.json"), RebaseClock(id="4", who="control.json")]
+        assert desk.keys == ["file-1", "file-4"]
 
     tried(tmp_path, act)
 
