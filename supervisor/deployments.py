@@ -12,6 +12,7 @@ message.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -248,8 +249,15 @@ class Deployments:
         underway = self._claim(command, number)
         try:
             warn = underway.warnings.append
+            before = {one.id for one in await asyncio.to_thread(self.releases.list)}
             release, config = await asyncio.to_thread(release_of, source, self.releases, warn)
-            self._check_bot(config, command, warn)
+            try:
+                self._check_bot(config, command, warn)
+            except Refusal:
+                if release.id not in before:
+                    with contextlib.suppress(OSError):
+                        await asyncio.to_thread(self.releases.remove, release)
+                raise
             if isinstance(source, KeptRelease) and not command.python:
                 config = await self.runs.as_before(release, config)
             else:

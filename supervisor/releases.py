@@ -315,14 +315,18 @@ class Releases:
         old = {release.id for release in (*kept[keep:], *idle[keep:])} - safe
         gone = [release for release in self.list() if release.id in old]
         for release in reversed(gone):
-            # Out of sight by one rename, so that no half-removed release can be started.
-            leaving = self.directory / f"{_OLD}{release.id}"
-            # One that is made meanwhile sweeps away what it finds half removed.
-            with self._lock:
-                release.path.rename(leaving)
-                _remove(leaving)
-                (self.directory / _LED / release.id).unlink(missing_ok=True)
+            self.remove(release)
         return [release.id for release in reversed(gone)]
+
+    def remove(self, release: Release) -> None:
+        """Remove a release that nothing uses. Raises `OSError`."""
+        # Out of sight by one rename, so that no half-removed release can be started.
+        leaving = self.directory / f"{_OLD}{release.id}"
+        # One that is made meanwhile sweeps away what it finds half removed.
+        with self._lock:
+            release.path.rename(leaving)
+            _remove(leaving)
+            (self.directory / _LED / release.id).unlink(missing_ok=True)
 
     def _copy(self, source: Path, building: Path, leave_out: Collection[Path], ignore: Ignore) -> Copied:
         _remove(building)
