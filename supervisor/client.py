@@ -13,8 +13,9 @@ import itertools
 import os
 import socket
 import time
+from collections.abc import Callable
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import msgspec
 import zmq
@@ -45,7 +46,7 @@ T = TypeVar("T")
 ANSWER_WITHIN = 5.0
 """Seconds a supervisor has for an answer that it can give at once."""
 
-_PROBE_AFTER = 5.0
+PROBE_AFTER = 5.0
 """Seconds without an answer after which it is asked whether the supervisor is alive."""
 _ALIVE_WITHIN = 10.0
 _LOOK_EVERY_MS = 250
@@ -78,19 +79,27 @@ class Client:
         self._answers: dict[str, Answer] = {}
         """Those that came while another one was waited for."""
 
-    def ask(self, command: Command, within: float = ANSWER_WITHIN) -> Any:
+    def ask(
+        self,
+        command: Command,
+        within: float = ANSWER_WITHIN,
+        meanwhile: Callable[[dict[str, Any]], None] | None = None,
+    ) -> Any:
         """Return the result of `command`; wait `within` seconds for it.
 
-        Raises `Refused` with the supervisor's fault, and `Unreachable` when there is none or no answer from it.
+        `meanwhile` gets the status each time that `PROBE_AFTER` seconds have passed without an answer. Raises `Refused`
+        with the supervisor's fault, and `Unreachable` when there is none or no answer from it.
         """
         pid = self._place.supervisor()
         until = time.monotonic() + within
         id = self.send(command, within)
         while (left := until - time.monotonic()) > 0:
-            if (answer := self._taken(id, min(left, _PROBE_AFTER))) is not None:
+            if (answer := self._taken(id, min(left, PROBE_AFTER))) is not None:
                 return answer.result
-            if left > _PROBE_AFTER:
-                self._probe(pid)
+            if left > PROBE_AFTER:
+                status = self._probe(pid)
+                if meanwhile is not None and status is not None:
+                    meanwhile(status)
         # What was asked may still be carried out; only the answer is given up.
         self._forget()
         raise self._place.silent(within, pid)
@@ -176,15 +185,17 @@ class Client:
             if not left:
                 raise self._place.silent(within, pid, connected=False)
 
-    def _probe(self, pid: int) -> None:
-        """What was asked may take as long as it does, but the supervisor must be alive meanwhile."""
+    def _probe(self, pid: int) -> dict[str, Any] | None:
+        """What was asked may take as long as it does, but the supervisor must be alive: return its status."""
         id = self.send(Status())
         try:
             answer = self._taken(id, _ALIVE_WITHIN)
         except Refused:
-            return
+            return None
         if answer is None:
-            raise self._place.silent(_PROBE_AFTER + _ALIVE_WITHIN, pid)
+            raise self._place.silent(PROBE_AFTER + _ALIVE_WITHIN, pid)
+        status: Any = answer.result
+        return cast("dict[str, Any]", status) if isinstance(status, dict) else None
 
     def _connected(self) -> zmq.Socket[bytes]:
         if self._requests is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import time
 from typing import Any, cast
 
 import click
@@ -156,8 +157,13 @@ def down(here: Here, why: str, within: str, leave_workers: bool) -> Done:
     A decision that is open is finished first. Ctrl-C in the terminal of `up` does the same. When this returns, `up` may
     be said again.
     """
+    begun = time.monotonic()
+
+    def meanwhile(status: dict[str, Any]) -> None:
+        here.screen.line(here.screen.faint(_still(status, time.monotonic() - begun)))
+
     with here.client() as client:
-        result = _object(client.ask(Down(why=why, leave_workers=leave_workers), within=seconds(within)))
+        result = _object(client.ask(Down(why=why, leave_workers=leave_workers), seconds(within), meanwhile))
         gone = client.wait_gone(_LEAVES_WITHIN)
     if leave_workers:
         left = ", ".join(result.get("left", ())) or "no worker"
@@ -204,6 +210,19 @@ def _declared(client: Client) -> dict[str, Schema]:
 def seconds(text: str) -> float:
     """A duration as somebody wrote it. Raises `DurationError`."""
     return max(duration.parse(text), 0) / 1e9
+
+
+def _still(status: dict[str, Any], waited: float) -> str:
+    """What a `down` still waits for, by the status of the bot."""
+    decisions = [str(one.get("name")) for one in status.get("decisions", ())]
+    retired = any(one.get("role") == "retired" for one in status.get("workers", ()))
+    if retired:
+        what = "the bot's on_stop still runs"
+    elif decisions:
+        what = f"decision {', '.join(decisions)} is still open, and is finished first"
+    else:
+        what = "the bot has not come to a boundary yet"
+    return f"waiting for {waited:.0f}s: {what}"
 
 
 def _object(result: Any) -> dict[str, Any]:

@@ -96,15 +96,20 @@ def orphans(home: Home) -> list[Orphan]:
     """The living processes that belong to a home at this path, and not to the one that is there now."""
     known = {(one.pid, one.started) for one in known_in(home)}
     id = id_of(home)
+    # The bot may have been started by a link to the home, and this command not, or the other way round.
+    paths = {home.path, home.path.resolve()}
     found = {
         one.pid: Orphan(one.pid, one.started, one.role, None)
-        for one in marked(home.path)
+        for path in paths
+        for one in marked(path)
         if not id or one.home != id
     }
     # Where the mark can't be seen: another network namespace, or a worker of an earlier release.
     lead = lockers()
-    for pid, file in holders_of_removed([home.lock, home.lease]):
-        role = "supervisor" if file == home.lock else "worker"
+    for pid, file in holders_of_removed(
+        [path / one.name for path in paths for one in (home.lock, home.lease)]
+    ):
+        role = "supervisor" if file.name == home.lock.name else "worker"
         if pid == os.getpid() or (role == "worker" and pid not in lead):
             continue
         if (started := started_at(pid)) is not None:

@@ -8,7 +8,7 @@ import pytest
 
 from neverblink.protocol.link import EXIT_GRACE
 
-from .bots import bot, loop
+from .bots import bot, loop, waits
 from .live import Live
 
 BOUND = EXIT_GRACE / 1e9 + 1
@@ -96,3 +96,14 @@ def test_a_worker_that_cannot_end_itself_is_killed_and_its_reason_stays_the_firs
     assert exited["code"] == -9
     assert exited["reason"] == "on_tick raised RuntimeError: boom"
     live.down()
+
+
+def test_down_tells_while_on_stop_still_runs_and_for_how_long(live: Live) -> None:
+    gate = live.tmp / "gate"
+    live.up(live.code("v0", waits("on_stop", gate)))
+    down = live.start("down")
+    down.prints("s: the bot's on_stop still runs")
+    gate.touch()
+    ended = down.ends()
+    assert ended.code == 0, ended
+    assert "waiting for 5s: the bot's on_stop still runs" in ended.out

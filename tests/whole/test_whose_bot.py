@@ -9,6 +9,8 @@ import subprocess
 import time
 from pathlib import Path
 
+import pytest
+
 from neverblink.supervisor.process import is_stopped
 
 from .bots import COUNT, bot
@@ -83,6 +85,26 @@ def test_a_home_removed_under_a_living_bot_lets_no_second_one_in_and_the_bot_can
     assert book["pid"] != worker
     assert book["ticks"] > 0, "the state was rescued from the living worker"
     live.down()
+
+
+@pytest.mark.parametrize("by", ["link", "directory"])
+def test_a_home_that_was_emptied_is_known_by_a_link_to_it_as_well(live: Live, by: str) -> None:
+    directory, link = live.tmp / "disk", live.tmp / "home"
+    directory.mkdir()
+    link.symlink_to(directory)
+    first, second = (link, directory) if by == "link" else (directory, link)
+    code = live.code("v0", COUNTER)
+    live.environment["NEVERBLINK_HOME"] = str(first)
+    up = live.up(code)
+    live.ticks_on()
+    worker = live.book()["pid"]
+    end(up)
+    for one in directory.iterdir():
+        shutil.rmtree(one) if one.is_dir() else one.unlink()
+    live.environment["NEVERBLINK_HOME"] = str(second)
+    refused = live.run("up", "--project", code)
+    assert refused.code == 5, refused
+    assert f"worker pid {worker}" in one_line(refused)
 
 
 def test_sockets_that_were_removed_are_bound_again_and_nothing_hangs(live: Live) -> None:
@@ -161,6 +183,9 @@ def test_code_of_another_bot_is_refused_unless_it_is_said_to_be_meant(live: Live
     assert refused.code == 2
     assert "name 'fox' becomes 'hen'" in one_line(refused)
     assert "--change-bot" in refused.err
+    kept = {one.name for one in (live.home / "releases").iterdir()}
+    assert live.run("deploy", other).code == 2
+    assert len(kept) == len(list((live.home / "releases").iterdir())), "nothing of it is left behind"
     checked = live.run("check", other)
     assert checked.code == 1
     assert "name 'fox' becomes 'hen'" in checked.out + checked.err
