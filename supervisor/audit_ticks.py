@@ -36,7 +36,7 @@ class Ticks:
         self.overrun: list[Missing] = []
         self.clock: list[ClockChange] = []
         self.interval = 0
-        self._ahead = 0
+        self._ahead: int = 0
         """By how many indices the grid is ahead of the wall clock."""
         self._scope = scope
         self._ran: int | None = None

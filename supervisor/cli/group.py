@@ -168,7 +168,6 @@ _ELSEWHERE = {
     "run": "up",
     "stop": "down",
     "reload": "deploy",
-    "restart": "deploy",
     "update": "deploy",
 }
 """What other supervisors call it."""

@@ -57,10 +57,12 @@ from neverblink.supervisor.journal_reader import read_journal
 from neverblink.supervisor.records import Deployment
 from neverblink.supervisor.releases import Releases
 from neverblink.supervisor.status import Status
+from neverblink.supervisor.store import identity
 from neverblink.supervisor.strip import Strip
 from neverblink.supervisor.survey import Check, survey
 from neverblink.supervisor.tree import MANIFEST
 from neverblink.supervisor.web.tokens import TokenError, Tokens
+from neverblink.supervisor.workers.env_file import EnvFileError, read_env_file
 from neverblink.worker import migration
 from neverblink.worker.commanding import decode_command
 from neverblink.worker.commands import CommandRefused, Declared
@@ -112,6 +114,10 @@ def _file(name: str, data: bytes, read: Callable[[Path], object]) -> object:
 
 def _releases(root: Path) -> object:
     return Releases(root.parent).list()
+
+
+def _read_identity(home: Path) -> object:
+    return identity.id_of(Home(home))
 
 
 def _read_lock(root: Path) -> object:
@@ -443,6 +449,16 @@ TARGETS: dict[str, Target] = {
     "home's record": Target(
         lambda data: _file("home/lock", data, _read_lock), (), _said('{"pid":1,"started":2,"bot":"b"}\n')
     ),
+    "home's identity": Target(
+        lambda data: _file("home/identity", data, _read_identity),
+        (),
+        _said('{"id":"4f1c","device":1,"inode":2,"boot":"b"}\n'),
+    ),
+    "environment file": Target(
+        lambda data: _file("keys/.env", data, lambda place: read_env_file(place / ".env")),
+        (EnvFileError,),
+        _said("A=1\nexport B='two words'\n"),
+    ),
     "release's manifest": Target(
         lambda data: _file(f"releases/20261124T151404Z-1a2b3c4d/{MANIFEST}", data, _releases),
         (),
@@ -514,6 +530,7 @@ FILES: dict[str, tuple[str, ...] | str] = {
     "protocol/link.py": ("worker's message", "supervisor's message"),
     "protocol/stream.py": ("follower's message", "leader's message"),
     "protocol/logline.py": ("log line",),
+    "protocol/plain.py": ("request",),
     "protocol/wire.py": "the codecs themselves, of which each is a target",
     "supervisor/access.py": "a key that it has just made",
     "supervisor/chore.py": "its own note, of which it believes nothing that cannot be decoded",
@@ -536,8 +553,11 @@ FILES: dict[str, tuple[str, ...] | str] = {
     "supervisor/home.py": ("home's record",),
     "supervisor/keyring.py": "a key of 32 bytes, of any value",
     "supervisor/releases.py": ("release's manifest",),
+    "supervisor/sockets/__main__.py": "what the process that has started it says",
+    "supervisor/store/identity.py": ("home's identity",),
     "supervisor/strip.py": ("strip", "strip of whole records"),
     "supervisor/switchboard.py": ("worker's message",),
+    "supervisor/system/install_hint.py": "the installer's own record, of which it believes nothing that cannot be read",
     "supervisor/telling/courier.py": "what the process that it has started says",
     "supervisor/telling/sender.py": "what the process that has started it says",
     "supervisor/web/__main__.py": "what the process that has started it says",

@@ -158,6 +158,8 @@ class Puppet:
                 self.command(message)
             case link.Retire() if "stays" in self.script:
                 pass
+            case link.ExpectFollower():
+                pass
             case _:
                 self.feed(message)
 

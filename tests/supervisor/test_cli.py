@@ -49,7 +49,7 @@ def test_every_verb_has_its_help_and_the_options_all_share(verb: str) -> None:
 
 
 def test_a_verb_that_is_none_is_answered_with_the_one_that_was_meant() -> None:
-    for wrong, right in (("statsu", "status"), ("restart", "deploy"), ("stop", "down")):
+    for wrong, right in (("statsu", "status"), ("reload", "deploy"), ("stop", "down")):
         result = run(wrong)
         assert result.exit_code == Exit.BAD_INPUT
         assert f"did you mean `neverblink {right}`?" in result.stderr

@@ -194,7 +194,7 @@ def test_a_first_worker_that_fails_is_one_line(world: World, script: dict[str, A
 @pytest.mark.parametrize(
     ("python", "mend"),
     [
-        ("python9.9", "there is no interpreter 'python9.9'"),
+        ("python9.9", "python = 'python9.9': there is no such interpreter"),
         ("/usr/bin/python3", "has no neverblink: install it there"),
     ],
 )

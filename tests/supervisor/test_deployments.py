@@ -232,7 +232,7 @@ def test_an_interpreter_that_is_not_there_aborts_with_the_mend(world: World) -> 
     async def scenario(world: World) -> None:
         await world.running()
         code, message = refused(await world.deploy(world.code("v2", python="python9.9")))
-        assert (code, "there is no interpreter 'python9.9'" in message) == ("aborted", True)
+        assert (code, "python = 'python9.9': there is no such interpreter" in message) == ("aborted", True)
 
     assert world.play(scenario) == 0
 

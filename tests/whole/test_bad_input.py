@@ -155,7 +155,7 @@ def test_an_interpreter_that_is_not_there_or_has_no_neverblink_is_named(lasting:
     code = lasting.code("pythons", COUNTER)
     absent = lasting.run("deploy", code, "--python", "python9.9", "--json")
     assert absent.code == ABORTED, absent
-    assert "there is no interpreter 'python9.9'" in absent.json["reason"]
+    assert "python = 'python9.9': there is no such interpreter" in absent.json["reason"]
     bare = lasting.tmp / "bare"
     bare.write_text("#!/bin/sh\necho 'No module named neverblink' >&2\nexit 1\n")
     bare.chmod(0o755)

@@ -26,6 +26,8 @@ _WITHIN = 30.0
 class Heard:
     """A worker that does nothing but listen."""
 
+    in_turn = False
+
     def __init__(self) -> None:
         self.by_leader: list[LeaderMessage] = []
 
