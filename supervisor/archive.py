@@ -20,6 +20,7 @@ from typing import TypeVar
 
 from ..protocol.events import Event, Pulse
 from .history import History, HistoryError
+from .records import Worker
 
 __all__ = ["Archive"]
 
@@ -63,6 +64,21 @@ class Archive:
         self._late = 0
         """Notes that were written since it failed."""
 
+    @property
+    def failing(self) -> str:
+        """Why the history can't be written, "" when it can."""
+        return self._failing
+
+    @property
+    def waiting(self) -> int:
+        """How many notes wait to be written."""
+        return len(self._notes)
+
+    @property
+    def lost(self) -> int:
+        """How many notes did not fit into memory since it failed."""
+        return self._dropped
+
     async def open(self, path: Path, bot: str) -> None:
         """Open the history; one that is damaged is set aside. Raises `HistoryError`."""
         self._path, self._bot = path, bot
@@ -99,6 +115,11 @@ class Archive:
         def answer() -> T:
             self._flush()
             assert self._history is not None
+            try:
+                return question(self._history)
+            except HistoryError as problem:
+                if not problem.damaged or not self._could_begin_anew():
+                    raise
             return question(self._history)
 
         return await self._loop.run_in_executor(self._thread, answer)
@@ -114,7 +135,7 @@ class Archive:
         until = time.monotonic() + _OPEN_WITHIN_S
         while True:
             try:
-                self._history = History.open(self._path, self._bot)
+                self._open_whole()
                 return
             except HistoryError as problem:
                 if problem.damaged:
@@ -123,12 +144,29 @@ class Archive:
                 if not problem.locked or time.monotonic() > until:
                     raise
 
+    def _open_whole(self) -> None:
+        if self._path.is_file() and self._path.stat().st_size == 0:
+            self._say(f"history {self._path} is empty: it begins anew")
+        self._history = History.open(self._path, self._bot)
+        # What is damaged in the middle would otherwise be found by whatever reads it first.
+        self._history.check()
+
     def _begin_anew(self) -> None:
+        living = self._remaining()
         if self._history is not None:
             self._history.close()
         aside = History.set_aside(self._path, "damaged")
         self._say(f"history {self._path} is damaged, and set aside as {aside.name}: another is begun")
         self._history = History.open(self._path, self._bot)
+        for one in living:
+            self._history.started(one.worker, one.release, one.pid, one.started, Path(one.log), one.begun)
+
+    def _remaining(self) -> list[Worker]:
+        """The workers that may be alive, as far as the damaged history still tells."""
+        try:
+            return self._history.remaining() if self._history is not None else []
+        except HistoryError:
+            return []
 
     def _flush(self) -> None:
         """Write the notes that wait, as far as that is possible now."""

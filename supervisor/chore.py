@@ -195,8 +195,11 @@ async def _end(process: asyncio.subprocess.Process) -> None:
         async with asyncio.timeout(_END_WITHIN_S):
             await process.wait()
     except TimeoutError:
+        pass
+    finally:
+        # The runner may have been killed before it could end what it started.
         _kill(process.pid)
-        await process.wait()
+    await process.wait()
 
 
 def _kill(pid: int) -> None:

@@ -60,7 +60,7 @@ from .sockets.bindings import Bindings
 from .sockets.listener import keep_listener
 from .spawn import spawn
 from .starter import StartFailed
-from .status import Status, status_of, this_supervisor
+from .status import HistorySeen, Status, status_of, this_supervisor
 from .store.home_watch import HomeWatch
 from .store.identity import Identity, keep, recognise
 from .store.orphans import Orphan, end_orphans, refuse_beside_orphans
@@ -643,7 +643,12 @@ class _Daemon:
             supervisor=this_supervisor(self._version, self._since),
             notify=self._teller.seen,
             pause=self._pauses.note,
+            history=_history_seen(self._archive),
         )
+
+
+def _history_seen(archive: Archive) -> HistorySeen | None:
+    return HistorySeen(archive.failing, archive.waiting, archive.lost) if archive.failing else None
 
 
 def _version() -> str:

@@ -65,10 +65,13 @@ Row = TypeVar("Row", bound=msgspec.Struct)
 class HistoryError(NeverblinkError):
     """The history at `path` can't be read or written."""
 
-    def __init__(self, path: Path, problem: str, cause: sqlite3.Error | None = None) -> None:
+    def __init__(
+        self, path: Path, problem: str, cause: sqlite3.Error | None = None, *, unreadable: bool = False
+    ) -> None:
         super().__init__(f"history {path}: {problem}")
         self.path = path
         self._cause = cause
+        self._unreadable = unreadable
 
     @property
     def passing(self) -> bool:
@@ -82,8 +85,8 @@ class HistoryError(NeverblinkError):
 
     @property
     def damaged(self) -> bool:
-        """The file is no database, or not a whole one."""
-        return _code(self._cause) in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+        """The file is not a database, is not whole, or holds what this program has not written."""
+        return self._unreadable or _code(self._cause) in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
 class NoSuchDeployment(HistoryError):
@@ -114,6 +117,8 @@ class History:
             raise HistoryError(
                 path, "is a symbolic link, and is not followed: remove it, or put the file itself there"
             )
+        if path.exists() and not path.is_file():
+            raise HistoryError(path, "is not a file", unreadable=True)
         try:
             connection = sqlite3.connect(
                 f"{path.absolute().as_uri()}?mode={'ro' if read_only else 'rwc'}",
@@ -141,6 +146,12 @@ class History:
             with contextlib.suppress(FileNotFoundError):
                 path.with_name(path.name + ending).rename(aside.with_name(aside.name + ending))
         return aside
+
+    def check(self) -> None:
+        """Read through the whole file. Raises `HistoryError` when it is damaged."""
+        found = self._run("pragma quick_check(1)")
+        if (problem := found[0][0] if found else "") != "ok":
+            raise HistoryError(self.path, f"is damaged: {problem}", unreadable=True)
 
     def restored(self) -> History:
         """This history, or a copy of it at its path when somebody has removed or replaced the file there.
@@ -326,7 +337,9 @@ class History:
         try:
             return msgspec.json.decode(rows[0]["value"], type=type) if rows else None
         except UNDECODABLE as problem:
-            raise HistoryError(self.path, f'what was kept as "{key}" can\'t be read: {problem}') from None
+            raise HistoryError(
+                self.path, f'what was kept as "{key}" can\'t be read: {problem}', unreadable=True
+            ) from None
 
     def deployments(self, limit: int = 20) -> list[Deployment]:
         """The last deployments, newest first, with their phases and without their steps."""
@@ -481,10 +494,13 @@ class History:
 
     def _get(self, row: type[Row], rest: str, *values: object) -> list[Row]:
         wanted = [name for name in row.__struct_fields__ if name not in ("phases", "steps")]
-        return [
-            _as(row, found)
-            for found in self._run(f"select {', '.join(map(_quoted, wanted))} {rest}", *values)
-        ]
+        rows = self._run(f"select {', '.join(map(_quoted, wanted))} {rest}", *values)
+        try:
+            return [_as(row, found) for found in rows]
+        except UNDECODABLE as problem:
+            raise HistoryError(
+                self.path, f"a row of a {row.__name__} can't be read: {problem}", unreadable=True
+            ) from None
 
     def _run(self, statement: str, *values: object) -> list[sqlite3.Row]:
         try:

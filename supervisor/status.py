@@ -146,6 +146,14 @@ class NextStartSeen(msgspec.Struct, frozen=True):
     failures: int
 
 
+class HistorySeen(msgspec.Struct, frozen=True):
+    """A history that can't be written: `reason` says why, `waiting` notes are kept in memory, `lost` are not."""
+
+    reason: str
+    waiting: int
+    lost: int
+
+
 class Supervisor(msgspec.Struct, frozen=True):
     pid: int
     version: str
@@ -215,6 +223,8 @@ class Status(msgspec.Struct, frozen=True):
     descriptors: DescriptorsSeen | None = None
     pause: PauseNote | None = None
     """What paused the bot, None when it is not paused, or that is not known."""
+    history: HistorySeen | None = None
+    """None as long as the history can be written."""
 
 
 def status_of(
@@ -231,6 +241,7 @@ def status_of(
     supervisor: Supervisor,
     notify: tuple[TargetSeen, ...] = (),
     pause: PauseNote | None = None,
+    history: HistorySeen | None = None,
 ) -> Status:
     """The status of `bot` as of wall time `now`."""
     leader = bot.leading
@@ -284,6 +295,7 @@ def status_of(
         next_start=_next_start(bot),
         descriptors=_descriptors(report.descriptors),
         pause=pause if report.paused else None,
+        history=history,
     )
 
 

@@ -59,6 +59,7 @@ def picture(status: Status, screen: Screen) -> list[str]:
         *_lock(status, screen),
         *(("pushed", text) for one in status.branches if (text := undeployed(one))),
         *_unheard(status, screen),
+        *_history(status, screen),
         *_failure(status),
     ]
     return [
@@ -229,6 +230,20 @@ def _outages(status: Status, screen: Screen) -> list[tuple[str, str]]:
     if any(one.until is not None for one in status.outages):
         rows.append(("", f"{screen.warn('until you have seen them')}: `neverblink acknowledge [ID]`"))
     return rows
+
+
+def _history(status: Status, screen: Screen) -> list[tuple[str, str]]:
+    """Worth a line when it can't be written."""
+    one = status.history
+    if one is None:
+        return []
+    lost = f", {one.lost} lost" if one.lost else ""
+    return [
+        (
+            "history",
+            f"{screen.bad('it cannot be written')}: {one.reason} ({count(one.waiting, 'note')} waiting{lost})",
+        )
+    ]
 
 
 def _lock(status: Status, screen: Screen) -> list[tuple[str, str]]:

@@ -7,7 +7,7 @@ import os
 import sqlite3
 import subprocess
 import time
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import asynccontextmanager, closing, contextmanager
 from pathlib import Path
 
@@ -205,3 +205,67 @@ def test_on_a_full_disk_notes_wait_until_there_is_room(tmp_path: Path) -> None:
             assert len(history.commands(1000)) == 200
     finally:
         subprocess.run(["umount", place], check=True)
+
+
+def damage_middle(path: Path) -> None:
+    with path.open("r+b") as file:
+        file.seek(2 * 4096)
+        file.write(os.urandom(8 * 4096))
+
+
+def store_nonsense(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as other, other:
+        other.execute("update kept set value = '{{{'")
+
+
+def replace_by_directory(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+@pytest.mark.parametrize("harm", [damage_middle, store_nonsense, replace_by_directory])
+def test_a_file_that_is_damaged_in_whatever_way_when_it_is_opened_ends_nothing(
+    tmp_path: Path, harm: Callable[[Path], None]
+) -> None:
+    path, said = tmp_path / "supervisor.db", list[str]()
+
+    async def scenario() -> None:
+        async with opened(path, []) as archive:
+            await archive.keep(lambda history: history.keep("lock", Locked("anna", "", 1)))
+        harm(path)
+        async with opened(path, said) as archive:
+            assert await archive.ask(lambda history: history.kept("lock", Locked)) is None
+            archive.note(commanded("pause", 1))
+
+    asyncio.run(scenario())
+    assert commands(path) == ["pause"]
+    assert len(said) == 1
+    assert "is damaged, and set aside as supervisor.db.damaged-" in said[0]
+    assert list(tmp_path.glob("supervisor.db.damaged-*"))
+
+
+def test_an_empty_file_is_told(tmp_path: Path) -> None:
+    path, said = tmp_path / "supervisor.db", list[str]()
+    path.touch()
+
+    async def scenario() -> None:
+        async with opened(path, said):
+            pass
+
+    asyncio.run(scenario())
+    assert said == [f"history {path} is empty: it begins anew"]
+
+
+def test_a_history_that_begins_anew_knows_the_workers_that_may_be_alive(tmp_path: Path) -> None:
+    path = tmp_path / "supervisor.db"
+
+    async def scenario() -> None:
+        async with opened(path, []) as archive:
+            await archive.keep(lambda history: history.started("w7", "r1", 70, 700, tmp_path / "w7.log", 7))
+            await archive.keep(lambda history: history.keep("lock", Locked("anna", "", 1)))
+            store_nonsense(path)
+            assert await archive.ask(lambda history: history.kept("lock", Locked)) is None
+            (row,) = await archive.ask(lambda history: history.remaining())
+            assert (row.worker, row.pid, row.started) == ("w7", 70, 700)
+
+    asyncio.run(scenario())

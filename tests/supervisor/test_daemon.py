@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import sqlite3
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ import msgspec
 import pytest
 
 from neverblink.protocol.changes import NOTHING, Schema
-from neverblink.protocol.commands import Deploy, Down, Send
+from neverblink.protocol.commands import Deploy, Down, Lock, Send
 from neverblink.protocol.events import LeaderChanged, StartPlanned, SupervisorStopping, WorkerExited
 from neverblink.protocol.frame import GENESIS, Frame, Timing, encode_frame
 from neverblink.protocol.journal import RecordKind, pack_header, pack_record
@@ -259,9 +261,10 @@ def test_a_bot_that_dies_in_a_row_is_down_with_the_reason_and_the_time_of_the_ne
     world: World,
 ) -> None:
     async def scenario(world: World) -> None:
-        status = await world.until(lambda status: status["state"] == "down")
+        # It says that it failed before it ends.
+        status = await world.until(lambda status: status["state"] == "down" and not status["workers"])
         assert "failed 6 times in a row" in status["reason"]
-        assert "worker w6 ended: on_tick raised ZeroDivisionError: it broke" in status["reason"]
+        assert "on_tick raised ZeroDivisionError: it broke" in status["reason"]
         assert status["failure"]["worker"] == "w6"
         assert (status["worker"], status["workers"]) == ("", [])
         following = status["next_start"]
@@ -318,3 +321,19 @@ def test_a_killed_leader_is_told_by_its_signal(world: World) -> None:
 
     assert world.play(scenario) == 0
     assert world.told(LeaderChanged)[1].cause == "worker w1 ended: killed by SIGKILL"
+
+
+def test_the_status_says_that_the_history_cannot_be_written(world: World) -> None:
+    async def scenario(world: World) -> None:
+        await world.running()
+        with closing(sqlite3.connect(world.home.database, isolation_level=None)) as other:
+            other.execute("begin immediate")
+            assert (await world.ask(Lock(why="market open"))).error is None
+            seen = (await world.until(lambda status: status["history"]))["history"]
+            assert "database is locked" in seen["reason"]
+            assert seen["waiting"] >= 1
+            assert seen["lost"] == 0
+            other.execute("rollback")
+        await world.until(lambda status: status["history"] is None)
+
+    assert world.play(scenario) == 0
