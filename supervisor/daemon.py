@@ -67,7 +67,7 @@ from .store.orphans import Orphan, end_orphans, refuse_beside_orphans
 from .store.pause import PauseNotes
 from .switchboard import SOCKET, Switchboard
 from .system.background_writer import in_background
-from .system.descriptors import raise_limit
+from .system.descriptors import limit, raise_limit
 from .system.helper_process import HelperProcess
 from .system.orphan_reaper import OrphanReaper
 from .system.process_group import ProcessGroups, mark_of
@@ -79,6 +79,8 @@ __all__ = ["DaemonError", "run"]
 
 _WORKERS = "workers"
 _LINGER_MS = 500
+_LEAST_DESCRIPTORS = 128
+"""About 30 for itself, 24 for a deployment, and room for clients."""
 
 
 class DaemonError(NeverblinkError):
@@ -108,6 +110,11 @@ async def run(
     `StartFailed` when the first worker does not come to lead, and what `Releases.make` and `History.open` raise.
     """
     descriptors = raise_limit()
+    if limit() < _LEAST_DESCRIPTORS:
+        raise DaemonError(
+            f"a supervisor needs {_LEAST_DESCRIPTORS} file descriptors, and this process may open {limit()}: raise the "
+            "hard limit (`ulimit -Hn`, or LimitNOFILE= in the unit)"
+        )
     with (
         privately() as umask,
         home.claim(config.name) as claim,
@@ -378,7 +385,7 @@ class _Daemon:
             self._gate = Gate(context)
             self._switchboard = Switchboard(
                 context,
-                lambda socket: self._bindings.bind(socket, SOCKET),
+                lambda socket: self._bindings.bind(socket, SOCKET, for_workers=True),
                 gate=self._gate,
                 keyring=self._keys(),
                 bot=self._config.name,

@@ -5,7 +5,8 @@ connected stay so, but nobody can connect any more: no command arrives, and a ne
 
 libzmq ends the process when it can't accept a connection on a unix socket for want of a descriptor. So while the
 supervisor is short of descriptors nobody can connect: the files of the sockets are renamed, and are in their place
-again when there is room. Who is connected stays so, and who tries is refused, and tries again.
+again when there is room. Who is connected stays so, and who tries is refused, and tries again. Clients are refused
+first: a worker that is started while a crowd of clients is connected must still reach its supervisor.
 """
 
 from __future__ import annotations
@@ -20,13 +21,16 @@ import msgspec
 import zmq
 
 from ..home import Sockets
-from ..system.descriptors import left
+from ..system.descriptors import left, limit
 
-__all__ = ["ROOM", "Bindings"]
+__all__ = ["Bindings", "room_within"]
 
-ROOM = 64
-"""With fewer descriptors left nobody can connect, until there are twice as many."""
-_LOOK_EVERY = 0.05
+_MOST_ROOM = 2048
+_ROOM_FOR_WORKERS = 16
+"""With fewer left no worker can connect either."""
+_LOOK_EVERY = 0.02
+_LOOK_OFTEN = 0.005
+"""With little room: clients can connect at a rate of some ten thousand a second."""
 _HIDDEN = ".full"
 """What is put behind the name of a socket to which nobody can connect."""
 
@@ -36,6 +40,13 @@ class _Bound(msgspec.Struct):
     name: str
     file: tuple[int, int] | None
     """Device and inode of its file, as it was bound last."""
+    for_workers: bool
+    hidden: bool = False
+
+
+def room_within(limit: int) -> int:
+    """With fewer descriptors left no client can connect, until there are a quarter more."""
+    return min(_MOST_ROOM, limit // 2)
 
 
 class Bindings:
@@ -44,30 +55,37 @@ class Bindings:
     def __init__(self, sockets: Sockets) -> None:
         self._sockets = sockets
         self._bound: list[_Bound] = []
-        self._hidden = False
         self._next: asyncio.TimerHandle | None = None
 
-    def bind(self, socket: zmq.Socket[bytes], name: str) -> None:
+    def bind(self, socket: zmq.Socket[bytes], name: str, *, for_workers: bool = False) -> None:
         """Bind `socket` to the name. Raises `zmq.ZMQError`, `EndpointError` and `HomeError`."""
         socket.bind(self._sockets.endpoint(name))
-        self._bound.append(_Bound(socket, name, self._file(name)))
+        self._bound.append(_Bound(socket, name, self._file(name), for_workers))
 
-    def keep_room(self, tell: Callable[[str], None], descriptors: Callable[[], int] = left) -> None:
-        """Let nobody connect while hardly any `descriptors` are left, from now on; `tell` says when that changes."""
+    def keep_room(
+        self,
+        tell: Callable[[str], None],
+        descriptors: Callable[[], int] = left,
+        most: Callable[[], int] = limit,
+    ) -> None:
+        """Let nobody connect while hardly any `descriptors` are left, from now on; `tell` says when that changes.
+
+        `most` is how many may be open at once.
+        """
         loop = asyncio.get_running_loop()
 
         def look() -> None:
-            self._next = loop.call_later(_LOOK_EVERY, look)
-            free = descriptors()
-            if free < ROOM and not self._hidden:
-                self._rename("", _HIDDEN)
-                tell(
-                    f"only {free} file descriptors are left: nobody can connect until clients have gone, or the limit "
-                    "is raised (LimitNOFILE= in the unit)"
-                )
-            elif free >= 2 * ROOM and self._hidden:
-                self._rename(_HIDDEN, "")
-                tell("there are file descriptors again: clients can connect")
+            free, room = descriptors(), room_within(most())
+            self._next = loop.call_later(_LOOK_OFTEN if room < _MOST_ROOM else _LOOK_EVERY, look)
+            for who, workers, least in (("client", False, room), ("worker", True, _ROOM_FOR_WORKERS)):
+                if free < least:
+                    if self._rename(workers, hidden=True):
+                        tell(
+                            f"only {free} file descriptors are left: no {who} can connect until clients have gone, or "
+                            "the limit is raised (LimitNOFILE= in the unit)"
+                        )
+                elif free >= least + least // 4 and self._rename(workers, hidden=False):
+                    tell(f"there are file descriptors again: {who}s can connect")
 
         look()
 
@@ -78,12 +96,12 @@ class Bindings:
 
     def restore(self) -> list[str]:
         """Bind those again whose files are gone; return their names. Raises what `bind` raises."""
-        if self._hidden:
-            return []
         lost = [
             one
             for one in self._bound
-            if not one.socket.closed and (one.file is None or self._file(one.name) != one.file)
+            if not one.socket.closed
+            and not one.hidden
+            and (one.file is None or self._file(one.name) != one.file)
         ]
         if lost:
             self._sockets.refresh()
@@ -93,13 +111,17 @@ class Bindings:
             one.file = self._file(one.name)
         return [one.name for one in lost]
 
-    def _rename(self, before: str, after: str) -> None:
-        for one in self._bound:
+    def _rename(self, for_workers: bool, *, hidden: bool) -> bool:
+        """Hide or show the sockets of workers, or those of clients; return whether one was not so before."""
+        changed = [one for one in self._bound if (one.for_workers, one.hidden) == (for_workers, not hidden)]
+        for one in changed:
+            one.hidden = hidden
             path = Path(self._sockets.directory, one.name)
+            names = path, path.with_name(one.name + _HIDDEN)
             # One that was removed meanwhile is bound again by `restore`.
             with suppress(OSError):
-                path.with_name(one.name + before).rename(path.with_name(one.name + after))
-        self._hidden = bool(after)
+                names[not hidden].rename(names[hidden])
+        return bool(changed)
 
     def _file(self, name: str) -> tuple[int, int] | None:
         try:

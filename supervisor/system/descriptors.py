@@ -6,7 +6,7 @@ import os
 import resource
 from contextlib import suppress
 
-__all__ = ["left", "raise_limit"]
+__all__ = ["left", "limit", "raise_limit"]
 
 _MOST = 1 << 20
 """Some container engines set a hard limit of 2^30, and programs that close every possible descriptor take hours."""
@@ -23,12 +23,16 @@ def raise_limit() -> int:
     return soft
 
 
+def limit() -> int:
+    """How many descriptors this process may have open at once."""
+    return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+
+
 def left() -> int:
     """How many descriptors this process can still open."""
-    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     try:
         # The kernel says the number from Linux 6.2 on.
         count = os.stat(_OPEN).st_size or len(os.listdir(_OPEN))
     except OSError:
         return 0
-    return max(0, limit - count)
+    return max(0, limit() - count)

@@ -11,9 +11,13 @@ import pytest
 import zmq
 
 from neverblink.supervisor.home import Sockets
-from neverblink.supervisor.sockets.bindings import ROOM, Bindings
+from neverblink.supervisor.sockets.bindings import Bindings, room_within
 
 WITHIN = 10.0
+
+
+LIMIT = 1024
+ROOM = room_within(LIMIT)
 
 
 @pytest.fixture
@@ -52,34 +56,46 @@ class Descriptors:
             await asyncio.wait_for(self._looked.wait(), WITHIN)
 
 
-def test_nobody_connects_while_there_are_hardly_any_descriptors(
+def test_clients_and_at_last_workers_cannot_connect_while_there_are_hardly_any_descriptors(
     router: zmq.Socket[bytes], tmp_path: Path
 ) -> None:
     told = list[str]()
     path = tmp_path / "requests.sock"
+    other = router.context.socket(zmq.ROUTER)
 
     async def play() -> None:
         descriptors = Descriptors(ROOM)
         with Sockets(tmp_path) as sockets:
             bindings = Bindings(sockets)
             bindings.bind(router, "requests.sock")
-            bindings.keep_room(told.append, descriptors)
+            bindings.keep_room(told.append, descriptors, lambda: LIMIT)
+            workers = tmp_path / "supervisor.sock"
+            bindings.bind(other, "supervisor.sock", for_workers=True)
             assert connects(path)
             await descriptors.becomes(ROOM - 1)
             assert f"only {ROOM - 1} file descriptors are left" in told[0]
             assert not connects(path)
+            # A worker that is started while a crowd is connected must reach its supervisor.
+            assert connects(workers)
+            await descriptors.becomes(15)
+            assert not connects(workers)
+            await descriptors.becomes(ROOM - 1)
+            assert connects(workers)
             # It is not taken for one that somebody removed.
             assert bindings.restore() == []
-            # A few more are no reason to let everybody in again.
+            # A few more are no reason to let them in again.
             await descriptors.becomes(ROOM + 1)
             assert not connects(path)
             await descriptors.becomes(2 * ROOM)
             assert connects(path)
-            assert len(told) == 2
+            assert len(told) == 4
             assert bindings.restore() == []
             bindings.close()
 
-    asyncio.run(play())
+    try:
+        asyncio.run(play())
+    finally:
+        other.close(0)
 
 
 def test_a_socket_that_is_removed_meanwhile_is_bound_again(router: zmq.Socket[bytes], tmp_path: Path) -> None:
@@ -90,7 +106,7 @@ def test_a_socket_that_is_removed_meanwhile_is_bound_again(router: zmq.Socket[by
         with Sockets(tmp_path) as sockets:
             bindings = Bindings(sockets)
             bindings.bind(router, "requests.sock")
-            bindings.keep_room(told.append, descriptors)
+            bindings.keep_room(told.append, descriptors, lambda: LIMIT)
             for path in tmp_path.iterdir():
                 path.unlink()
             await descriptors.becomes(2 * ROOM)

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import socket
-from contextlib import ExitStack
+import subprocess
+from contextlib import ExitStack, suppress
 
 import psutil
+import pytest
 
 from ..ports import HOST, free_port
 from .bots import COUNTER
-from .live import Live
+from .live import NEVERBLINK, WITHIN, Live
 
 
-def test_a_thousand_idle_connections_keep_nobody_with_a_key_out(live: Live) -> None:
+@pytest.mark.parametrize("to_each_port", [80, pytest.param(500, marks=pytest.mark.deep)])
+def test_idle_connections_keep_no_client_with_a_key_out(live: Live, to_each_port: int) -> None:
     code = live.code("v0", COUNTER)
     port = free_port()
     config = code / "neverblink.toml"
@@ -27,7 +31,7 @@ def test_a_thousand_idle_connections_keep_nobody_with_a_key_out(live: Live) -> N
     pid = live.status()["supervisor"]["pid"]
     with ExitStack() as held:
         for at in (port, port + 1):
-            for _ in range(500):
+            for _ in range(to_each_port):
                 idle = held.enter_context(socket.socket())
                 idle.connect((HOST, at))
         up.prints(f"too many connections to port {port}")
@@ -43,3 +47,40 @@ def test_a_thousand_idle_connections_keep_nobody_with_a_key_out(live: Live) -> N
     asked = live.run("status", "--server", f"tcp://{HOST}:{port}", "--key", anna, "--json")
     assert asked.code == 0, asked.err
     live.down()
+
+
+@pytest.mark.deep
+def test_a_crowd_of_local_connections_ends_no_supervisor_and_prevents_no_failover(live: Live) -> None:
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    live.up(live.code("v0", COUNTER))
+    pid, leader = live.status()["supervisor"]["pid"], live.book()["pid"]
+    # The supervisor raised its soft limit to the hard one.
+    assert resource.prlimit(pid, resource.RLIMIT_NOFILE)[0] == min(most, 1 << 20)
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (1024, 1024))
+    with ExitStack() as held:
+        for _ in range(900):
+            idle = held.enter_context(socket.socket(socket.AF_UNIX))
+            idle.setblocking(False)
+            with suppress(OSError):
+                idle.connect(str(live.tmp / "run" / "requests.sock"))
+        os.kill(leader, signal.SIGKILL)
+        live.ticks_on()
+        assert live.book()["pid"] != leader
+        assert live.deploy(live.code("v1", f"{COUNTER}# 1\n"))["outcome"] == "done"
+    assert live.status()["supervisor"]["pid"] == pid
+    live.down()
+
+
+def test_a_limit_on_descriptors_under_which_no_supervisor_works_is_refused_with_the_mend(live: Live) -> None:
+    code = live.code("v0", COUNTER)
+    done = subprocess.run(
+        ["sh", "-c", 'ulimit -n 64 && exec "$@"', "sh", *NEVERBLINK, "up", "--project", str(code)],
+        cwd=live.tmp,
+        env=live.environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=WITHIN,
+    )
+    assert done.returncode == 1
+    assert "a supervisor needs 128 file descriptors, and this process may open 64" in done.stderr
