@@ -125,8 +125,12 @@ class Home:
                     close_to_others(directory)
         except NotOurs as problem:
             raise HomeError(home.path, problem.message) from None
-        except (FileExistsError, NotADirectoryError):
-            raise HomeError(home.path, "a file is in its place: move it away, or name another home") from None
+        except (FileExistsError, NotADirectoryError) as problem:
+            inside = Path(problem.filename or home.path)
+            what = inside.name if inside.parent == home.path else "it"
+            raise HomeError(
+                home.path, f"{what} is not a directory: move what is there away, or name another home"
+            ) from None
         except OSError as problem:
             raise HomeError(
                 home.path, f"can't be made ({problem.strerror}): name another with {VARIABLE}"

@@ -152,7 +152,7 @@ class _Book:
 
         A file is there a moment before the history knows whose it is: `patient` leaves such a one for the next look.
         """
-        there = {path: path.stat().st_ctime for path in self._here.home.logs.glob("w*.log")}
+        there = {path: path.stat().st_ctime for path in self._here.home.logs.glob("w*.log") if path.is_file()}
         if any(path.name not in self._owners for path in there):
             self._learn()
         order = {name: place for place, name in enumerate(self._owners)}

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from ..process import Process, describe_exit
 from ..spawn import last_line
-from .log_file import open_for_child
+from .log_file import bound_file, open_for_child
 
 __all__ = ["ALIVE", "ALIVE_EVERY", "HelperProcess"]
 
@@ -30,6 +30,8 @@ ALIVE = b"."
 SILENT_FOR = 30.0
 """Seconds without a sign of life, after which a helper is ended and started again."""
 _LONGEST_LINE = 4096
+_LONGEST_LOG = 1024 * 1024
+"""Bytes of standard error that are kept."""
 
 
 class HelperProcess:
@@ -117,6 +119,7 @@ class HelperProcess:
             self._loop.remove_reader(pipe)
             return
         self._listen()
+        bound_file(self._log, _LONGEST_LOG)
         *lines, self._line = (self._line + data).split(b"\n")
         self._line = self._line.lstrip(ALIVE)[:_LONGEST_LINE]
         for line in lines:

@@ -11,12 +11,15 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
-__all__ = ["LogFile", "open_for_child"]
+__all__ = ["LogFile", "bound_file", "open_for_child"]
 
-_HOW = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOCTTY | os.O_NOFOLLOW
+_CAREFULLY = os.O_CLOEXEC | os.O_NOCTTY | os.O_NOFOLLOW | os.O_NONBLOCK
+"""Without waiting: in the file's place may be a named pipe that nothing reads."""
+_HOW = os.O_WRONLY | os.O_APPEND | os.O_CREAT | _CAREFULLY
 
 
 class LogFile:
@@ -95,6 +98,21 @@ def open_for_child(path: Path, warn: Callable[[str], None], *, fresh: bool = Fal
     except OSError as problem:
         warn(f"{path} cannot be opened, so output is lost until it can: {_why(problem)}")
         return open(os.devnull, "ab")
+
+
+def bound_file(path: Path, size: int) -> None:
+    """When the file at `path`, to which a child appends, is longer than `size`, keep only its end. Never raises.
+
+    The child goes on in the same file. What it writes at that very moment can be lost.
+    """
+    with suppress(OSError), os.fdopen(os.open(path, os.O_RDWR | _CAREFULLY), "r+b") as file:
+        length = os.fstat(file.fileno()).st_size
+        if length > size:
+            file.seek(length - size // 4)
+            last = file.read()
+            file.truncate(0)
+            file.seek(0)
+            file.write(last[last.find(b"\n") + 1 :])
 
 
 def _why(problem: OSError) -> str:

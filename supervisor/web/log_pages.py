@@ -61,7 +61,9 @@ class LogPages:
 
     def _files(self) -> dict[str, Path]:
         """Those there are, in the order of their workers, the supervisor's last."""
-        there = [path for path in self._home.logs.glob("w*.log") if _FILE.fullmatch(path.stem)]
+        there = [
+            path for path in self._home.logs.glob("w*.log") if _FILE.fullmatch(path.stem) and path.is_file()
+        ]
         there.sort(key=lambda path: int(path.stem[1:]))
         files = {path.stem: path for path in there[-_MOST_FILES:]}
         return {**files, _SUPERVISOR: self._home.logs / "supervisor.log"}

@@ -61,7 +61,8 @@ def test_clients_and_at_last_workers_cannot_connect_while_there_are_hardly_any_d
 ) -> None:
     told = list[str]()
     path = tmp_path / "requests.sock"
-    other = router.context.socket(zmq.ROUTER)
+    context = zmq.Context[zmq.Socket[bytes]]()
+    other = context.socket(zmq.ROUTER)
 
     async def play() -> None:
         descriptors = Descriptors(ROOM)
@@ -95,7 +96,7 @@ def test_clients_and_at_last_workers_cannot_connect_while_there_are_hardly_any_d
     try:
         asyncio.run(play())
     finally:
-        other.close(0)
+        context.destroy(linger=0)
 
 
 def test_a_socket_that_is_removed_meanwhile_is_bound_again(router: zmq.Socket[bytes], tmp_path: Path) -> None:

@@ -83,9 +83,19 @@ def test_a_home_in_which_something_belongs_to_another_user_is_refused(tmp_path: 
 
 def test_a_file_in_its_place_is_named(tmp_path: Path) -> None:
     (tmp_path / "home").write_text("")
-    with pytest.raises(HomeError, match="a file is in its place") as caught:
+    with pytest.raises(HomeError, match="it is not a directory: move what is there away") as caught:
         Home.open(tmp_path / "home")
     assert caught.value.path == tmp_path / "home"
+
+
+def test_a_file_or_a_dead_link_in_the_place_of_its_directories_is_named(tmp_path: Path) -> None:
+    (tmp_path / "one").mkdir()
+    (tmp_path / "one" / "logs").write_text("")
+    (tmp_path / "two").mkdir()
+    (tmp_path / "two" / "journal").symlink_to(tmp_path / "unmounted")
+    for home, name in (("one", "logs"), ("two", "journal")):
+        with pytest.raises(HomeError, match=f"{name} is not a directory"):
+            Home.open(tmp_path / home)
 
 
 def test_a_second_supervisor_is_told_the_first_ones_pid(tmp_path: Path) -> None:

@@ -19,7 +19,8 @@ _LOOK_EVERY = 100_000_000
 """How often the path is compared with the open file, ns."""
 _RETRY_AFTER = 1_000_000_000
 _MODE = 0o600
-_APPEND = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOCTTY | os.O_NOFOLLOW
+_APPEND = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOCTTY | os.O_NOFOLLOW | os.O_NONBLOCK
+"""Without waiting: in the file's place may be a named pipe that nothing reads."""
 
 File = tuple[int, int]
 """Device and inode."""

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from neverblink.supervisor.config import Logging
-from neverblink.supervisor.system.log_file import LogFile, open_for_child
+from neverblink.supervisor.system.log_file import LogFile, bound_file, open_for_child
 from neverblink.supervisor.web.book import Book
 
 
@@ -101,3 +101,35 @@ def test_a_link_in_the_place_of_a_log_is_not_followed(tmp_path: Path) -> None:
     assert (
         link.read_text() == "1 lost: a symbolic link is in its place, and is not followed: remove it\nfound\n"
     )
+
+
+def test_a_named_pipe_that_nothing_reads_holds_up_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "supervisor.log"
+    os.mkfifo(path)
+    assert not log(path).write("lost")
+    warnings: list[str] = []
+    with open_for_child(path, warnings.append):
+        assert len(warnings) == 1
+    bound_file(path, 1)
+
+
+def test_what_a_child_appends_is_kept_to_a_size_with_its_last_lines(tmp_path: Path) -> None:
+    path = tmp_path / "http.err"
+    with open_for_child(path, lambda _: None, fresh=True) as file:
+        for number in range(1000):
+            file.write(b"line %d\n" % number)
+        file.flush()
+        bound_file(path, 4000)
+        file.write(b"the end\n")
+    lines = path.read_text().splitlines()
+    assert lines[-2:] == ["line 999", "the end"]
+    assert lines[0].startswith("line ")
+    assert path.stat().st_size < 1100
+
+
+def test_a_link_in_the_place_of_what_a_child_appends_to_is_not_cut(tmp_path: Path) -> None:
+    victim, link = tmp_path / "victim", tmp_path / "http.err"
+    victim.write_text("mine\n" * 10)
+    link.symlink_to(victim)
+    bound_file(link, 10)
+    assert victim.read_text() == "mine\n" * 10

@@ -111,6 +111,25 @@ print("three")
     assert texts(log)[-1] == "three"
 
 
+def test_a_named_pipe_in_its_place_that_nothing_reads_holds_up_nothing(tmp_path: Path) -> None:
+    log = tmp_path / "logs" / "w3.log"
+    log.parent.mkdir()
+    run(
+        log,
+        """
+print("one")
+log.unlink()
+os.mkfifo(log)
+look_again()
+print("lost, or written where the file was")
+log.unlink()
+look_again()
+print("three")
+""",
+    )
+    assert texts(log)[-1] == "three"
+
+
 def test_a_file_that_is_moved_keeps_what_it_had(tmp_path: Path) -> None:
     log = tmp_path / "w3.log"
     run(log, "print('one'); log.rename(log.with_name('moved')); look_again(); print('two')")
