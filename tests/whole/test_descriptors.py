@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import resource
+
+import psutil
 import pytest
 
 from .bots import COUNTER, bot
-from .live import Live
+from .live import Live, one_line
 
 GREEDY = """
     kept = []
@@ -62,3 +65,41 @@ def test_a_release_that_leaks_in_its_probation_leads_and_is_cured_by_the_next_on
     assert ended["outcome"] == "done", ended
     at_its_limit(live)
     assert live.deploy(live.code("v2", COUNTER))["outcome"] == "done"
+
+
+def test_a_deployment_is_refused_with_its_reason_while_the_leader_cannot_open_what_it_needs(
+    live: Live,
+) -> None:
+    live.up(live.code("v0", COUNTER))
+    leader = live.book()["pid"]
+    before = resource.prlimit(leader, resource.RLIMIT_NOFILE)
+    code = live.code("v1", f"{COUNTER}# 1\n")
+    # Fewer than it has open: neither its own descriptors nor the reserve can be had again.
+    resource.prlimit(leader, resource.RLIMIT_NOFILE, (8, before[1]))
+    while (seen := live.status()["descriptors"]) is None or seen["reserve"]:
+        live.ticks_on()
+    refused = live.run("deploy", code)
+    assert refused.code == 5
+    line = one_line(refused)
+    assert "worker w1, which leads, has 0 of 8 file descriptors left, and a handoff needs 8" in line
+    assert "`neverblink down` and then `up`" in line
+    resource.prlimit(leader, resource.RLIMIT_NOFILE, before)
+    while live.status()["descriptors"] is not None and live.status()["descriptors"]["short"]:
+        live.ticks_on()
+    assert live.deploy(code)["outcome"] == "done"
+    assert live.book()["pid"] != leader
+
+
+def test_a_deployment_is_refused_with_its_reason_while_the_supervisor_has_no_descriptors(live: Live) -> None:
+    live.up(live.code("v0", COUNTER))
+    supervisor = live.status()["supervisor"]["pid"]
+    before = resource.prlimit(supervisor, resource.RLIMIT_NOFILE)
+    code = live.code("v1", f"{COUNTER}# 1\n")
+    most = psutil.Process(supervisor).num_fds() + 20
+    resource.prlimit(supervisor, resource.RLIMIT_NOFILE, (most, before[1]))
+    # Over the connection that is there already: no other client can connect now.
+    answer = live.answer(live.send("deploy", path=str(code), wait=True))
+    assert answer["error"]["code"] == "busy", answer
+    assert "file descriptors left, and a deployment needs 24" in answer["error"]["message"]
+    resource.prlimit(supervisor, resource.RLIMIT_NOFILE, before)
+    assert live.deploy(code)["outcome"] == "done"

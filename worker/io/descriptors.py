@@ -97,13 +97,13 @@ class Descriptors:
 
     @property
     def held(self) -> int:
-        """How many are in the reserve."""
-        return len(self._held)
+        """How many of the reserve could be opened again: fewer than it has when the limit was lowered meanwhile."""
+        return min(len(self._held), max(0, self._room()[0]))
 
     def left(self) -> tuple[int, int]:
         """How many can still be opened, the reserve not included, and how many may be open at once."""
-        limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-        return max(0, limit - _count_open()), limit
+        room, limit = self._room()
+        return max(0, room - len(self._held)), limit
 
     def short(self) -> bool:
         """The bot has hardly any left, or the reserve could not be filled."""
@@ -111,6 +111,11 @@ class Descriptors:
 
     def close(self) -> None:
         self.release()
+
+    def _room(self) -> tuple[int, int]:
+        """How many could be opened if the reserve were empty, and the limit."""
+        limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        return limit - _count_open() + len(self._held), limit
 
 
 def raise_limit(usual: int = 0) -> None:
