@@ -100,6 +100,13 @@ class Member:
         return self.report.epoch if self.report is not None else 0
 
     @property
+    def out_at(self) -> int:
+        """When it failed, or else when its process ended, wall ns; 0 while neither is so."""
+        if self.failed is not None:
+            return self.failed_at
+        return self.ended.at if self.ended is not None else 0
+
+    @property
     def ended_badly(self) -> bool:
         """It has ended, and not as it should. Of one that was adopted only its own word tells."""
         if self.ended is None:
@@ -209,6 +216,8 @@ class Roster:
         return max(((one.epoch, one.number) for one in led), default=(0, -1))[1]
 
     def last_failure(self) -> Member | None:
-        """The worker that ended last of those that ended badly."""
-        failed = [member for member in self._members.values() if member.ended_badly]
-        return max(failed, key=lambda member: member.ended.at if member.ended else 0, default=None)
+        """The worker that failed last, by its own word or by how its process ended."""
+        failed = [
+            member for member in self._members.values() if member.failed is not None or member.ended_badly
+        ]
+        return max(failed, key=lambda member: member.out_at, default=None)

@@ -400,9 +400,10 @@ def _next_start(bot: Bot) -> NextStartSeen | None:
 
 
 def _failure(member: Member | None) -> Failure | None:
-    if member is None or member.ended is None:
+    if member is None:
         return None
-    trace = member.failed.traceback.strip()[-_TRACEBACK:] if member.failed is not None else ""
-    return Failure(
-        member.worker, member.release, member.ended.reason, member.ended.at, str(member.log), trace
-    )
+    # Its own word comes before the end of its process, which may take a moment more.
+    failed, ended = member.failed, member.ended
+    reason = failed.reason if failed is not None else ended.reason if ended is not None else ""
+    trace = failed.traceback.strip()[-_TRACEBACK:] if failed is not None else ""
+    return Failure(member.worker, member.release, reason, member.out_at, str(member.log), trace)
