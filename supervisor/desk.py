@@ -11,9 +11,9 @@ from collections.abc import Awaitable, Callable
 
 import zmq
 
-from ..protocol.commands import EVENT_SOCKET, MAX_REQUEST, REQUEST_SOCKET, Answer, Command
+from ..protocol.commands import EVENT_SOCKET, REQUEST_SOCKET, Answer, Command
 from ..protocol.events import Event, encode_event, topic_of
-from .requests import LOOKED_AT, Requests
+from .requests import Requests, bound_events, bound_requests
 from .sockets.bindings import Bindings
 
 __all__ = ["Desk"]
@@ -34,12 +34,10 @@ class Desk:
         requests = context.socket(zmq.ROUTER)
         events = context.socket(zmq.PUB)
         try:
-            requests.setsockopt(zmq.MAXMSGSIZE, LOOKED_AT)
+            bound_requests(requests)
             requests.setsockopt(zmq.ROUTER_HANDOVER, 1)
             bindings.bind(requests, REQUEST_SOCKET)
-            events.setsockopt(zmq.SNDHWM, _EVENT_QUEUE)
-            # What subscribers send are subscriptions.
-            events.setsockopt(zmq.MAXMSGSIZE, MAX_REQUEST)
+            bound_events(events, _EVENT_QUEUE)
             bindings.bind(events, EVENT_SOCKET)
         except zmq.ZMQError:
             requests.close(0)

@@ -16,13 +16,13 @@ from collections.abc import Awaitable, Callable
 import msgspec
 import zmq
 
-from ..protocol.commands import MAX_REQUEST, Answer, Command
+from ..protocol.commands import Answer, Command
 from ..protocol.errors import NeverblinkError
 from .access import Access
 from .doorstep import Doorstep
 from .gate import Gate, Visitor
 from .listen import Listen
-from .requests import Requests
+from .requests import Requests, bound_events, bound_requests
 from .sockets.connections import HANDSHAKE_MS, Connections
 
 __all__ = ["Remote"]
@@ -137,6 +137,8 @@ class _Sockets:
         self._doorsteps: list[Doorstep] = []
         requests = context.socket(zmq.ROUTER)
         self.events = context.socket(zmq.PUB)
+        bound_requests(requests)
+        bound_events(self.events, _EVENT_QUEUE)
         try:
             for socket, port in ((requests, listen.port), (self.events, listen.port + 1)):
                 socket.setsockopt(zmq.LINGER, 0)
@@ -146,8 +148,6 @@ class _Sockets:
                 socket.setsockopt(zmq.ZAP_ENFORCE_DOMAIN, 1)
                 socket.setsockopt(zmq.HANDSHAKE_IVL, HANDSHAKE_MS)
                 socket.setsockopt(zmq.TCP_KEEPALIVE, 1)
-                socket.setsockopt(zmq.MAXMSGSIZE, 4 * MAX_REQUEST)
-                socket.setsockopt(zmq.SNDHWM, _EVENT_QUEUE)
                 socket.setsockopt(zmq.BACKLOG, _BACKLOG)
                 socket.setsockopt(zmq.IPV6, int(":" in listen.host))
                 socket.bind(listen.endpoint(port))

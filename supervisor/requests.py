@@ -23,12 +23,32 @@ from ..protocol.commands import (
 )
 from .postbox import GuardedPostbox, Postbox
 
-__all__ = ["LOOKED_AT", "Requests"]
+__all__ = ["LOOKED_AT", "Requests", "bound_events", "bound_requests"]
 
 LOOKED_AT = 4 * MAX_REQUEST
 """A request that is a little too large is worth an answer; a far larger one is not worth its memory."""
 _MOST_WAITING = 256
+_MOST_UNREAD = 64
+"""Requests of one client that are read ahead; then the client has to wait."""
+_LONGEST_SUBSCRIPTION = 4096
+"""Bytes. A topic has a few dozen; the messages of a handshake, which count too, a few hundred."""
 _FINISH_S = 1.0
+
+
+def bound_requests(socket: zmq.Socket[bytes]) -> None:
+    """Bound what one client can make this ROUTER hold: requests, and answers that it does not read."""
+    socket.setsockopt(zmq.MAXMSGSIZE, LOOKED_AT)
+    socket.setsockopt(zmq.RCVHWM, _MOST_UNREAD)
+    socket.setsockopt(zmq.SNDHWM, _MOST_WAITING)
+
+
+def bound_events(socket: zmq.Socket[bytes], events: int) -> None:
+    """Bound what one subscriber can make this PUB hold: its subscriptions, and so many events that it does not read.
+
+    An event is held once for all subscribers.
+    """
+    socket.setsockopt(zmq.MAXMSGSIZE, _LONGEST_SUBSCRIPTION)
+    socket.setsockopt(zmq.SNDHWM, events)
 
 
 class Requests:

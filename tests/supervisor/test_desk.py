@@ -205,6 +205,33 @@ def test_too_many_that_wait_are_told_so(play: Play) -> None:
     play(scenario)
 
 
+def test_a_client_cannot_fill_the_memory_of_a_supervisor_that_is_held_up(play: Play) -> None:
+    async def scenario(desked: Desked) -> None:
+        with desked.connect(zmq.DEALER) as dealer:
+            assert json.loads((await ask(dealer, b'{"op": "status"}'))[0])["status"] == "ok"
+            request = b'{"op": "status", "id": "' + b"x" * 100_000 + b'"}'
+            sent = 0
+            # The supervisor's loop does not run meanwhile: nothing is awaited.
+            while sent < 1500 and dealer.poll(300, zmq.POLLOUT):
+                dealer.send(request, zmq.NOBLOCK)
+                sent += 1
+            assert sent < 1500
+
+    play(scenario)
+
+
+def test_a_subscription_that_is_no_topic_is_not_kept(play: Play) -> None:
+    async def scenario(desked: Desked) -> None:
+        with desked.connect(zmq.SUB, EVENT_SOCKET) as events:
+            monitor = events.get_monitor_socket(zmq.EVENT_DISCONNECTED)
+            events.subscribe(b"x" * 100_000)
+            assert await asyncio.to_thread(monitor.poll, WITHIN_MS)
+            events.disable_monitor()
+            monitor.close(0)
+
+    play(scenario)
+
+
 def test_a_client_that_goes_away_before_its_answer_harms_nobody(play: Play) -> None:
     async def scenario(desked: Desked) -> None:
         with desked.connect(zmq.DEALER) as hasty, desked.connect(zmq.REQ) as req:
