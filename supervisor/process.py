@@ -53,7 +53,10 @@ class _Watched:
 
 
 class Process(_Watched):
-    """Watches a child. `on_exit(code)` is called once from the loop: the exit status, negative for a signal."""
+    """Watches a child. `on_exit(code)` is called once from the loop: the exit status, negative for a signal.
+
+    Raises `OSError` when it can't be watched, for want of a descriptor; then the child has been ended.
+    """
 
     def __init__(
         self, child: subprocess.Popen[bytes], on_exit: Callable[[int], None], loop: asyncio.AbstractEventLoop
@@ -62,7 +65,12 @@ class Process(_Watched):
         self._child = child
         self._on_exit = on_exit
         # Not reaped before we do it, so the pid is ours and the pidfd can't be somebody else's.
-        fd = os.pidfd_open(child.pid)
+        try:
+            fd = os.pidfd_open(child.pid)
+        except OSError:
+            child.kill()
+            child.wait()
+            raise
         super().__init__(child.pid, started_at(child.pid) or 0, fd, loop)
 
     @property

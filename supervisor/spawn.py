@@ -62,7 +62,10 @@ def spawn(
         raise SpawnError(f"release directory {directory} is gone: deploy again")
     # Only the pipe has them: neither arguments nor environment, and nothing that is kept here.
     told = encode_assignment(msgspec.structs.replace(launch.assignment, keys=keys, descriptors=descriptors))
-    readable, writable = os.pipe()
+    try:
+        readable, writable = os.pipe()
+    except OSError as problem:
+        raise SpawnError(f"worker {launch.assignment.worker} cannot be started: {problem}") from None
     try:
         os.set_blocking(writable, False)
         # An assignment is a few hundred bytes and a pipe holds 64 KiB: this can't block, and needs no reader yet.
@@ -82,6 +85,7 @@ def spawn(
                 start_new_session=True,
                 umask=umask,
             )
+        return Process(child, on_exit, loop)
     except EnvFileError as problem:
         raise SpawnError(f"worker {launch.assignment.worker} cannot be started: {problem.message}") from None
     except OSError as problem:
@@ -89,7 +93,6 @@ def spawn(
     finally:
         os.close(readable)
         os.close(writable)
-    return Process(child, on_exit, loop)
 
 
 def why_it_ended(launch: Launch, status: str) -> str:

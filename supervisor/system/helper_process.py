@@ -103,11 +103,12 @@ class HelperProcess:
                     stderr=log,
                     start_new_session=True,
                 )
+            process = Process(child, self._ended, self._loop)
         except OSError as problem:
             self._failed(f"it can't be started: {problem}")
             return
         self._child = child
-        self._process = Process(child, self._ended, self._loop)
+        self._process = process
         assert child.stdout is not None
         os.set_blocking(child.stdout.fileno(), False)
         self._loop.add_reader(child.stdout.fileno(), self._heard, child.stdout.fileno())

@@ -5,12 +5,16 @@ from __future__ import annotations
 import asyncio
 import io
 import os
+import resource
+import signal
 import stat
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
+import psutil
 import pytest
 import zmq
 from rich import console, pretty
@@ -130,6 +134,49 @@ def test_a_release_that_is_gone_and_an_interpreter_that_is_none(tmp_path: Path) 
     broken.chmod(0o755)
     with pytest.raises(SpawnError, match="cannot be started"):
         asyncio.run(start(str(broken), tmp_path))
+
+
+def test_a_worker_for_which_descriptors_are_missing_is_not_started_or_ended_and_the_reason_told(
+    tmp_path: Path,
+) -> None:
+    python = tmp_path / "python"
+    python.write_text("#!/bin/sh\nexec sleep 600\n")
+    python.chmod(0o755)
+    launch = Launch(str(python), tmp_path, "bot:Fox", tmp_path / "w1.log", ASSIGNMENT, tmp_path / "data")
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    outcomes: list[str] = []
+
+    async def start(spare: int) -> bool:
+        loop = asyncio.get_running_loop()
+        ended: asyncio.Future[int] = loop.create_future()
+        held: list[int] = []
+        resource.setrlimit(resource.RLIMIT_NOFILE, (256, before[1]))
+        try:
+            with suppress(OSError):
+                while True:
+                    held.append(os.dup(0))
+            for _ in range(spare):
+                os.close(held.pop())
+            process = spawn(launch, None, os.environ, ended.set_result, loop)
+        except SpawnError as problem:
+            outcomes.append(problem.message)
+            return False
+        finally:
+            for descriptor in held:
+                os.close(descriptor)
+            resource.setrlimit(resource.RLIMIT_NOFILE, before)
+        process.signal(signal.SIGKILL)
+        await asyncio.wait_for(ended, 20)
+        return True
+
+    for spare in range(30):
+        if asyncio.run(start(spare)):
+            break
+    else:
+        raise AssertionError(outcomes)
+    assert outcomes
+    assert all("worker w1 cannot be started: " in outcome for outcome in outcomes)
+    assert psutil.Process().children() == []
 
 
 def test_why_it_ended_is_the_last_line_it_wrote(tmp_path: Path) -> None:
