@@ -10,6 +10,7 @@ and nothing that is read grows with the length of a line or of a file.
 
 from __future__ import annotations
 
+import glob
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -53,11 +54,11 @@ class Tail:
         """How many bytes there are to be read."""
         try:
             now = self.path.stat()
+            if self._file in (0, now.st_ino):
+                return max(now.st_size - self._offset, 0)
+            older = sum(path.stat().st_size for path in self._rotated(now.st_ino))
         except OSError:
             return 0
-        if self._file in (0, now.st_ino):
-            return max(now.st_size - self._offset, 0)
-        older = sum(path.stat().st_size for path in self._rotated(now.st_ino))
         return now.st_size + max(older - self._offset, 0)
 
     def look(self) -> Iterator[str]:
@@ -154,11 +155,14 @@ def last_lines(path: Path, count: int) -> tuple[list[str], Place]:
 
 
 def older_files(path: Path) -> Iterator[Path]:
-    """The rotated files of a log, newest first."""
-    number = 1
-    while (older := path.with_name(f"{path.name}.{number}")).exists():
-        yield older
-        number += 1
+    """The rotated files of a log, newest first. A number can be missing: removed, or not made on a full disk."""
+    numbers = [
+        int(number)
+        for older in path.parent.glob(f"{glob.escape(path.name)}.*")
+        if (number := older.name.removeprefix(f"{path.name}.")).isdecimal()
+    ]
+    for number in sorted(numbers):
+        yield path.with_name(f"{path.name}.{number}")
 
 
 class _Line(NamedTuple):

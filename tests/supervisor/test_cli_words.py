@@ -128,6 +128,10 @@ def test_the_last_lines_reach_back_into_rotated_files(tmp_path: Path) -> None:
     path.write_text("5\n")
     assert last_lines(path, 4)[0] == ["2", "3", "4", "5"]
     assert last_lines(path, 99)[0] == ["1", "2", "3", "4", "5"]
+    # A full disk can end a rotation in the middle.
+    (tmp_path / "w1.log.1").unlink()
+    (tmp_path / "w1.log.new").write_text("")
+    assert last_lines(path, 99)[0] == ["1", "2", "5"]
 
 
 def test_a_tail_goes_on_in_the_new_file_after_rotations(tmp_path: Path) -> None:
