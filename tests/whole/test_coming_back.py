@@ -1,0 +1,120 @@
+"""What a bot comes back to: after `restart`, after its supervisor's end, with a damaged history or project."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from .bots import COUNTER, bot
+from .live import Live, ends
+
+
+def test_restart_replaces_the_process_and_no_tick_is_missed(live: Live) -> None:
+    live.up(live.code("fox", COUNTER))
+    before = live.status()
+    assert (restart := live.run("restart", "-m", "a leak")).code == 0, restart
+    after = live.status()
+    assert after["release"] == before["release"]
+    assert after["pid"] != before["pid"]
+    ends(before["pid"])
+    live.ticks_on()
+    live.down()
+    report = live.audit()
+    assert (report["missed"], report["doubled"]) == (0, 0)
+
+
+def test_leads_for_counts_from_the_first_tick_and_not_from_the_adoption(live: Live) -> None:
+    code = live.code("fox", COUNTER)
+    live.up(code)
+    before = live.status()
+    assert (left := live.run("down", "--leave-workers")).code == 0, left
+    live.up(code)
+    after = live.status()
+    assert (after["pid"], after["since"]) == (before["pid"], before["since"])
+    live.down()
+
+
+def test_the_status_says_who_paused_the_bot_and_why(live: Live) -> None:
+    code = live.code("fox", COUNTER)
+    live.up(code)
+    assert live.run("pause", "-m", "the exchange is in maintenance").code == 0
+    assert "paused by " in (shown := live.run("status").out)
+    assert ": the exchange is in maintenance" in shown
+    # A supervisor that comes later says it too.
+    assert live.run("down", "--leave-workers").code == 0
+    live.up(code)
+    assert ": the exchange is in maintenance" in live.run("status").out
+    assert live.run("resume").code == 0
+    assert "maintenance" not in live.run("status").out.partition("locked")[0]
+    live.down()
+
+
+@pytest.mark.parametrize("text", [b"name = ", b"\xff\xfe", b"", None])
+def test_up_goes_on_with_a_bot_whose_configuration_is_broken(live: Live, text: bytes | None) -> None:
+    code = live.code("fox", COUNTER)
+    live.up(code)
+    release = live.status()["release"]
+    live.down()
+    toml = code / "neverblink.toml"
+    if text is None:
+        toml.unlink()
+    else:
+        toml.write_bytes(text)
+    up = live.up(code)
+    up.prints(f"going on by the configuration of release {release}")
+    assert live.status()["release"] == release
+    live.down()
+
+
+def cut_short(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:9000])
+
+
+@pytest.mark.parametrize("harm", [cut_short, Path.unlink])
+def test_up_finds_a_living_bot_whose_history_is_damaged_or_gone(
+    live: Live, harm: Callable[[Path], object]
+) -> None:
+    code = live.code("fox", COUNTER, standby=1)
+    up = live.up(code)
+    live.event(type="standby", state="ready")
+    before = live.status()
+    os.kill(before["supervisor"]["pid"], signal.SIGKILL)
+    up.ends()
+    database = live.home / "supervisor.db"
+    for ending in ("-wal", "-shm"):
+        database.with_name(database.name + ending).unlink(missing_ok=True)
+    harm(database)
+    live.up(code)
+    after = live.status()
+    assert (after["worker"], after["pid"], after["release"]) == (
+        before["worker"],
+        before["pid"],
+        before["release"],
+    )
+    # The standby is known to nobody any more, and another takes its place.
+    (standby,) = (one["pid"] for one in before["workers"] if one["pid"] != before["pid"])
+    ends(standby)
+    live.event(type="standby", state="ready")
+    live.down()
+    report = live.audit()
+    assert (report["missed"], report["doubled"]) == (0, 0)
+
+
+def test_a_death_in_a_probation_that_cost_no_tick_is_nothing_to_acknowledge(live: Live) -> None:
+    live.up(live.code("v0", COUNTER, probation="30s"))
+    deployment = live.begin(live.code("v1", bot(tick="10ms"), probation="30s"))
+    live.phase(deployment, "probation")
+    live.ticks_on()
+    leader = live.status()
+    os.kill(leader["pid"], signal.SIGKILL)
+    live.ended(deployment)
+    live.ticks_on()
+    missed = live.status()["outages"]
+    assert all(one["missed"] for one in missed), missed
+    shown = live.run("history").out
+    assert ("outage" in shown) == bool(missed), shown
+    live.down()
