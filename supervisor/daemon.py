@@ -243,7 +243,12 @@ class _Daemon:
             config,
             home,
             self._releases,
-            Repair(self._releases, lambda: [config.directory, *repositories(home)], self._say_warning),
+            Repair(
+                self._releases,
+                config.directory,
+                lambda: [config.directory, *repositories(home)],
+                self._say_warning,
+            ),
             self._preparer,
             self._deployments.runs,
             self._archive,

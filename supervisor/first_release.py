@@ -84,14 +84,12 @@ class FirstRelease:
 
         Raises `NeverblinkError` when there is none, or its environment can't be made.
         """
-        problem: ReleaseError | None = None
         for candidate in await self._candidates(id):
             note = await self._archive.ask(lambda history, candidate=candidate: _note_of(history, candidate))
             try:
                 release = await asyncio.to_thread(self._repair.whole, candidate, self._config.bot, note)
             except ReleaseError as lost:
                 self._say(lost.message)
-                problem = problem or lost
                 continue
             if candidate != id:
                 self._say(
@@ -101,8 +99,8 @@ class FirstRelease:
             return release, await self._prepared(release, config)
         raise ReleaseError(
             self._releases.directory / id,
-            "it led last and can't be used, nor any release before it: `neverblink up --from DIRECTORY` starts other "
-            f"code ({problem.message if problem is not None else ''})",
+            "it led last and is lost, and so is each release before it: `neverblink deploy DIRECTORY` starts other "
+            "code",
         )
 
     async def make(self, chosen: Chosen | None) -> tuple[Release, Config]:

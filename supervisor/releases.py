@@ -230,8 +230,8 @@ class Releases:
     ) -> bool:
         """Make the damaged release `id` again of `source`; return whether that is the code it was made of.
 
-        `known` is what its manifest still says, None when that is lost too: then `source` has to be its commit. Raises
-        `ReleaseError` and `DiskFull`.
+        `known` is what its manifest still says, None when that is lost too: then `source` has to be its commit, or a
+        directory whose digest begins as the id says. Raises `ReleaseError` and `DiskFull`.
         """
         working = note is None
         ignore = Ignore.of(source, ask_git=working)
@@ -243,6 +243,8 @@ class Releases:
             with self.workspace() as building:
                 copied = self._copy(source, building, {self.directory, self.directory.parent}, ignore)
                 if known is not None and copied.digest != known.digest:
+                    return False
+                if known is None and working and f"-{copied.digest[:_SHOWN]}" not in id:
                     return False
                 if bot:
                     _check_bot(building, bot)

@@ -19,13 +19,21 @@ __all__ = ["Repair"]
 
 
 class Repair:
-    """Repairs releases in `releases`. `repositories()` are git directories that may have a commit; `say` is told what
-    was found and done."""
+    """Repairs releases in `releases`.
+
+    `project` may have the code of a release that is lost whole, `repositories()` are git directories that may have a
+    commit, and `say` is told what was found and done.
+    """
 
     def __init__(
-        self, releases: Releases, repositories: Callable[[], Iterable[Path]], say: Callable[[str], None]
+        self,
+        releases: Releases,
+        project: Path,
+        repositories: Callable[[], Iterable[Path]],
+        say: Callable[[str], None],
     ) -> None:
         self._releases = releases
+        self._project = project
         self._repositories = repositories
         self._say = say
 
@@ -47,8 +55,10 @@ class Repair:
             for repository in self._where(release):
                 if self._of_commit(id, bot, note, release, repository):
                     return self._made(id, f"commit {note.commit[:8]}")
-        elif release is not None and self._of_directory(release):
-            return self._made(id, release.origin)
+        else:
+            source = Path(release.origin) if release is not None else self._project
+            if self._of_directory(id, bot, source, release):
+                return self._made(id, str(source))
         raise ReleaseError(
             self._releases.directory / id,
             f"{found}, and it can't be made again: neither its commit nor the same code is to be found",
@@ -79,9 +89,9 @@ class Repair:
             )
             return False
 
-    def _of_directory(self, release: Release) -> bool:
-        source = Path(release.origin)
+    def _of_directory(self, id: str, bot: str, source: Path, release: Release | None) -> bool:
+        bot = bot if release is None else ""
         try:
-            return source.is_dir() and self._releases.restore(release.id, source, "", None, source, release)
+            return source.is_dir() and self._releases.restore(id, source, bot, None, source, release)
         except NeverblinkError:
             return False

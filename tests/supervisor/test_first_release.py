@@ -130,6 +130,16 @@ def test_a_damaged_release_is_made_again_of_the_directory_it_came_from(
     assert (world.home.releases / first / "bot.py").read_text() == (code / "bot.py").read_text()
 
 
+def test_a_release_that_is_gone_whole_is_made_again_of_a_project_with_its_code(world: World) -> None:
+    code = world.code("v1")
+    first = runs(world, code)
+    for path in world.home.releases.glob("*"):
+        path.chmod(0o700)
+    shutil.rmtree(world.home.releases)
+    assert runs(world, code) == first
+    assert f"release {first} was made again of {code}" in world.screen.getvalue()
+
+
 def test_a_damaged_release_that_can_not_be_made_again_is_replaced_by_the_one_before(world: World) -> None:
     code = world.code("v1")
     first, second = two_releases(world, code)
