@@ -26,7 +26,6 @@ from .system.text import clean
 __all__ = ["BranchSeen", "look", "told", "traces"]
 
 _SHOWN = 8
-_MOST_WORDS = 2000
 
 
 class BranchSeen(msgspec.Struct, frozen=True):
@@ -72,7 +71,7 @@ def look(where: Path, running: str) -> BranchSeen | None:
         )
     except git.GitError:
         return BranchSeen(clean(str(where)), deploys.branch, "", running=running)
-    commit, subject = (clean(part)[:_MOST_WORDS] for part in newest.split(b"\0", 1))
+    commit, subject = (git.shortened(clean(part)) for part in newest.split(b"\0", 1))
     ahead = behind = None
     if running:
         with contextlib.suppress(git.GitError):

@@ -247,6 +247,7 @@ class Deployments:
         self._admission.check(frozen=True)
         number = number or self._number_of_rehearsal(command)
         underway = self._claim(command, number)
+        release: Release | None = None
         try:
             warn = underway.warnings.append
             before = {one.id for one in await asyncio.to_thread(self.releases.list)}
@@ -266,7 +267,7 @@ class Deployments:
         except NoSuchRelease as problem:
             raise Refusal("not-found", problem.message) from None
         except (ConfigError, GitError, ReleaseError) as problem:
-            raise Refusal("bad-input", problem.message) from None
+            raise Refusal("bad-input", _in_source(problem.message, release)) from None
         except DiskFull as problem:
             raise Refusal("failed", problem.message) from None
         finally:
@@ -406,3 +407,12 @@ class Deployments:
                 "failed", f"not rolled back: {ended.reason or ended.outcome}", **msgspec.to_builtins(ended)
             )
         return ended
+
+
+def _in_source(message: str, release: Release | None) -> str:
+    """A message that names files where they can be mended, and not in the copy that was made of them."""
+    if release is None:
+        return message
+    return message.replace(
+        str(release.path), f"commit {release.commit[:8]}" if release.commit else release.origin
+    )

@@ -34,6 +34,7 @@ __all__ = [
     "export",
     "log",
     "resolve",
+    "shortened",
 ]
 
 _FULL_ID = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
@@ -46,6 +47,7 @@ _SMUDGE = re.compile(r"Error downloading object: (.+?) \([0-9a-f]+\): Smudge err
 _SUBMODULE = "160000"
 _WITHIN_S = 300.0
 _MOST_WORDS = 2000
+_LONGEST_SUBJECT = 200
 
 
 class GitError(NeverblinkError):
@@ -100,7 +102,12 @@ def describe(repository: Path, commit: str, ref: str = "", objects: str = "") ->
     id, author, subject = [*map(clean, told.split(b"\0")), "", ""][:3]
     if id != commit:
         raise GitError(f"{repository}: {commit} is no commit")
-    return CommitNote(commit, subject[:_MOST_WORDS], author[:_MOST_WORDS], ref)
+    return CommitNote(commit, shortened(subject), shortened(author), ref)
+
+
+def shortened(words: str) -> str:
+    """A subject or a name, as far as it is shown: it may be as long as a file."""
+    return words if len(words) <= _LONGEST_SUBJECT else f"{words[: _LONGEST_SUBJECT - 1]}…"
 
 
 def log(repository: Path, since: str, until: str, most: int = 1000) -> list[CommitNote]:
@@ -110,7 +117,7 @@ def log(repository: Path, since: str, until: str, most: int = 1000) -> list[Comm
         *("--format=%H%x00%an <%ae>%x00%s", "--end-of-options", f"{since}..{until}"),
     )
     rows = ([clean(part) for part in line.split(b"\0")] for line in told.split(b"\n") if line)
-    return [CommitNote(row[0], row[2], row[1]) for row in rows if len(row) == 3]
+    return [CommitNote(row[0], shortened(row[2]), shortened(row[1])) for row in rows if len(row) == 3]
 
 
 def contents_of(repository: Path, commit: str, directory: str = "", objects: str = "") -> Contents:

@@ -239,6 +239,19 @@ def test_an_interpreter_that_is_not_there_aborts_with_the_mend(world: World) -> 
     assert world.play(scenario) == 0
 
 
+def test_a_file_that_can_not_be_read_is_named_where_it_can_be_mended(world: World) -> None:
+    async def scenario(world: World) -> None:
+        await world.running()
+        code = world.code("v2", python=" ")
+        toml = code / "neverblink.toml"
+        toml.write_text(toml.read_text().replace('python = " "\n', ""))
+        (code / "requirements.txt").write_bytes("msgspec\n".encode("utf-16"))
+        refusal = refused(await world.deploy(code))
+        assert refusal == ("bad-input", f"{code}/requirements.txt: is UTF-16: save it as UTF-8")
+
+    assert world.play(scenario) == 0
+
+
 def test_no_boundary_in_time_names_what_held_it(world: World) -> None:
     async def scenario(world: World) -> None:
         await world.running()

@@ -211,3 +211,10 @@ def test_room_is_looked_for_before(tmp_path: Path) -> None:
     need(tmp_path, 1, "a release")
     with pytest.raises(DiskFull, match="no room for a release"):
         need(tmp_path, 1 << 60, "a release")
+
+
+def test_a_subject_as_long_as_a_file_is_shortened(repository: Repository) -> None:
+    first, id = repository.commit("first"), repository.commit("x" * 10_000)
+    (listed,) = git.log(repository.directory, first, id)
+    for note in (git.describe(repository.directory, id), listed):
+        assert note.subject == "x" * 199 + "…"
