@@ -114,7 +114,14 @@ def test_the_log_of_a_bot_that_writes_past_python_is_rotated_too(live: Live) -> 
     assert live.run("logs", "-n", "100").out.count("w1 | ----") == 100
 
 
-@pytest.mark.parametrize("output", ["<&- >&- 2>&-", "2>&1 | head -n 1", "> /dev/full 2>&1"])
+@pytest.mark.parametrize(
+    "output",
+    [
+        "<&- >&- 2>&-",
+        pytest.param("2>&1 | head -n 1", marks=pytest.mark.deep),
+        pytest.param("> /dev/full 2>&1", marks=pytest.mark.deep),
+    ],
+)
 def test_a_supervisor_without_a_terminal_that_takes_its_lines_runs_the_bot(live: Live, output: str) -> None:
     code = live.code("v0", PRINTS)
     command = f'"$@" up --project {code} {output}'
