@@ -42,7 +42,7 @@ def run_assigned(target: str) -> int:
     began = time.monotonic_ns()
     me = _assignment()
     output = capture_output(me)
-    not_read_only = make_read_only(Path.cwd())
+    not_read_only = make_read_only(Path.cwd(), Path(me.journal))
     if not_read_only:
         _complain(
             f"this release is writable for root ({not_read_only}): the next one has no file written here"

@@ -47,13 +47,21 @@ def data_directory() -> Path:
     return place
 
 
-def make_read_only(directory: Path) -> str:
+def make_read_only(directory: Path, written: Path) -> str:
     """Make the release in `directory`, the current one, read-only for this process; return why it is not, "" if it is.
 
-    Only root needs it; a directory that is not a release is left alone. Call it before any thread is started.
+    Only root needs it; a directory that is not a release is left alone. `written` is what the process itself has to
+    write. Call it before any thread is started.
     """
     if os.geteuid() != 0 or not (directory / MANIFEST).is_file():
         return ""
+    try:
+        if os.statvfs(written).f_flag & os.ST_RDONLY:
+            # The namespace would keep that for as long as this process lives, whatever an administrator mends.
+            return f"{written} is on a read-only file system now"
+    except OSError:
+        # It is not there yet, or anymore: that is reported by its own means.
+        pass
     place = os.fsencode(directory)
     libc = ctypes.CDLL(None, use_errno=True)
     try:
