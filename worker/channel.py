@@ -93,5 +93,10 @@ class Channel:
             self.may_have = False
             return None
 
+    def wait(self, within_ms: int) -> None:
+        """Wait until something has come, or for `within_ms`. What comes uses up its ring."""
+        self.may_have = True
+        self.socket.poll(within_ms)
+
     def close(self, linger_ms: int) -> None:
         self.socket.close(linger_ms)

@@ -262,7 +262,7 @@ class Link:
         before = os.umask(0o177)
         try:
             return FollowerSocket(
-                self._followers.socket, self._path(name), self._path(f"{worker}.hidden.sock"), self._reserve
+                self._followers, self._path(name), self._path(f"{worker}.hidden.sock"), self._reserve
             )
         except (OSError, zmq.ZMQError) as problem:
             raise LinkError(f"socket {name} in {self._me.run} can't be made: {problem.strerror}") from None

@@ -168,10 +168,14 @@ class Live:
         target: str = "Bot",
         python: str = "",
         standby: int = 0,
+        keep: int = 0,
         watchdog: Mapping[str, str] | None = None,
         **handoff: str,
     ) -> Path:
-        """A project: `source` as bot.py, and its configuration; `handoff` goes into [handoff]."""
+        """A project: `source` as bot.py, and its configuration; `handoff` goes into [handoff].
+
+        `keep` releases are kept, and the logs of their workers with them; 0: the default.
+        """
         place = self.tmp / name
         place.mkdir()
         (place / "bot.py").write_text(source)
@@ -182,6 +186,7 @@ class Live:
             + (f"standby = {standby}\n" if standby else "")
             + "[handoff]\n"
             + "".join(f'{key} = "{value}"\n' for key, value in bounds.items())
+            + (f"[keep]\nreleases = {keep}\n" if keep else "")
             + "[watchdog]\n"
             + "".join(f'{key} = "{value}"\n' for key, value in (watchdog or {}).items())
         )

@@ -124,7 +124,7 @@ def test_bad_code_is_turned_down_in_one_line_and_the_bot_ticks_on(lasting: Live,
     if bad.toml:
         (code / "neverblink.toml").write_text(bad.toml)
     before = lasting.book()
-    ended = lasting.run("deploy", code, "--json")
+    ended = lasting.run("deploy", code, "--change-bot", "--json")
     assert ended.code == bad.exit, ended
     assert "Traceback" not in ended.out + ended.err
     told: str = ended.json["error"]["message"] if bad.exit == BAD_INPUT else ended.json["reason"]

@@ -7,11 +7,11 @@ from .live import Live, unbroken
 
 
 def test_ten_deploys_in_a_row_at_a_10_ms_tick_miss_nothing_and_double_nothing(live: Live) -> None:
-    live.up(live.code("v0", COUNTER))
+    live.up(live.code("v0", COUNTER, keep=20))
     for version in range(1, 10):
-        done = live.deploy(live.code(f"v{version}", f"{COUNTER}# version {version}\n"))
+        done = live.deploy(live.code(f"v{version}", f"{COUNTER}# version {version}\n", keep=20))
         assert (done["outcome"], done["missed"]) == ("done", 0), done
-    tenth = live.run("deploy", live.code("v10", COUNTER), "--json")
+    tenth = live.run("deploy", live.code("v10", COUNTER, keep=20), "--json")
     assert tenth.code == 0, tenth
     assert (tenth.json["outcome"], tenth.json["missed"]) == ("done", 0), tenth
     counted = live.book()["ticks"]
@@ -40,9 +40,9 @@ def test_a_class_whose_handlers_block_for_half_a_tick_hands_over_with_nothing_mi
         """,
         tick="20ms",
     )
-    live.up(live.code("v0", slow))
+    live.up(live.code("v0", slow, keep=20))
     for version in range(1, 4):
-        live.deploy(live.code(f"v{version}", f"{slow}# version {version}\n"))
+        live.deploy(live.code(f"v{version}", f"{slow}# version {version}\n", keep=20))
     live.down()
     report = live.audit()
     assert report["missed"] == report["doubled"] == 0, report

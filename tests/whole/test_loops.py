@@ -32,10 +32,10 @@ def mistaken(file):
 @pytest.mark.parametrize("source", [PLAIN, ASYNC], ids=["for", "async for"])
 def test_a_loop_hands_over_like_the_class_and_knows_a_stop_from_a_retirement(live: Live, source: str) -> None:
     live.up(live.code("class0", COUNTER))
-    live.deploy(live.code("loop1", source, target="main"))
-    live.deploy(live.code("loop2", f"{source}# 2\n", target="main"))
-    live.deploy(live.code("class3", f"{COUNTER}# 3\n"))
-    live.deploy(live.code("loop4", f"{source}# 4\n", target="main"))
+    live.deploy(live.code("loop1", source, target="main"), change_bot=True)
+    live.deploy(live.code("loop2", f"{source}# 2\n", target="main"), change_bot=True)
+    live.deploy(live.code("class3", f"{COUNTER}# 3\n"), change_bot=True)
+    live.deploy(live.code("loop4", f"{source}# 4\n", target="main"), change_bot=True)
     counted = live.book()["ticks"]
     live.down()
     report = live.audit()
@@ -54,7 +54,7 @@ def test_an_exception_in_the_loops_body_is_a_failure(live: Live, source: str) ->
     first = source.replace(counts, f"{counts}; mistaken('{mistake}')") + MISTAKEN
     live.up(live.code("v0", first, target="main"))
     bad = source.replace(counts, "raise ZeroDivisionError('as new code does')")
-    rolled_back = live.run("deploy", live.code("bad", bad, target="main"), "--json")
+    rolled_back = live.run("deploy", live.code("bad", bad, target="main"), "--change-bot", "--json")
     assert rolled_back.code == 4, rolled_back
     assert "ZeroDivisionError: as new code does" in rolled_back.json["reason"]
     live.ticks_on()

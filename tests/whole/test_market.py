@@ -68,6 +68,7 @@ def test_200_fills_a_second_sent_to_both_processes_are_applied_once_each_and_tim
                 fills: Table[str, int] = msgspec.field(default_factory=Table)
                 """,
             ),
+            keep=20,
         )
 
     live.up(code(0))

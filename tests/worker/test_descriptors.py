@@ -76,15 +76,16 @@ def test_how_many_are_left_is_known_without_opening_one(tmp_path: Path) -> None:
 LEADER = """
     import os, resource, socket, sys, time
     import zmq
+    from neverblink.worker.channel import Channel
     from neverblink.worker.io.descriptors import Descriptors
     from neverblink.worker.io.follower_socket import FollowerSocket
 
     resource.setrlimit(resource.RLIMIT_NOFILE, (96, 96))
     path, hidden = sys.argv[1:]
     context = zmq.Context(1)
-    router = context.socket(zmq.ROUTER)
+    channel = Channel(context, zmq.ROUTER, b"leader", 1024)
     reserve = Descriptors()
-    door = FollowerSocket(router, path, hidden, reserve)
+    door = FollowerSocket(channel, path, hidden, reserve)
     follower = socket.socket(socket.AF_UNIX)
     door.keep()
     door.arrived()
@@ -221,7 +222,7 @@ def test_a_bot_that_is_always_in_a_turn_leaves_an_announced_follower_the_time_to
         client.connect(f"ipc://{path}")
         client.send(b"x")
         # One time is enough on a machine that is not busy.
-        while not router.poll(0):
+        while not channel.socket.poll(0):
             later += 1_000_000_000
             door.expect()
             door.end_turn()

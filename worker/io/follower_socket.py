@@ -28,6 +28,7 @@ from contextlib import AbstractContextManager, suppress
 import zmq
 
 from ...protocol.link import DescriptorsLeft
+from ..channel import Channel
 from .descriptors import Descriptors
 
 __all__ = ["FollowerSocket"]
@@ -45,7 +46,7 @@ _ACCEPTS = 4
 
 
 class FollowerSocket:
-    """Listens for followers on the unix socket `path`, for the ROUTER `router`; `descriptors` are this process's.
+    """Listens for followers on the unix socket `path`, for the ROUTER of `channel`; `descriptors` are this process's.
 
     A disk without room for the socket's file keeps no bot from leading: then `restore` makes it later.
 
@@ -54,7 +55,7 @@ class FollowerSocket:
 
     def __init__(
         self,
-        router: zmq.Socket[bytes],
+        channel: Channel,
         path: str,
         hidden: str,
         descriptors: Descriptors,
@@ -64,7 +65,7 @@ class FollowerSocket:
         self._hidden = hidden
         self._descriptors = descriptors
         self._mono = mono
-        self._router = router
+        self._channel = channel
         self._expected_until = 0
         self._announced = False
         """It is the supervisor who says that a follower is expected."""
@@ -169,9 +170,12 @@ class FollowerSocket:
             listening.bind(self._path)
             listening.listen(_BACKLOG)
             # libzmq accepts on it, and closes it with the ROUTER.
-            self._router.setsockopt(zmq.USE_FD, listening.fileno())
-            self._router.bind(f"ipc://{self._path}")
-            self._router.setsockopt(zmq.USE_FD, -1)
+            router = self._channel.socket
+            router.setsockopt(zmq.USE_FD, listening.fileno())
+            router.bind(f"ipc://{self._path}")
+            router.setsockopt(zmq.USE_FD, -1)
+            # Using the socket may have used up what rang before.
+            self._channel.rang()
             self._pending.register(listening.detach(), select.POLLIN)
         self._file = _file_at(self._path)
 
@@ -202,7 +206,7 @@ class FollowerSocket:
     def _wait(self) -> None:
         """Give a follower the time to connect that a bot does not leave which is always in a turn."""
         self._wait_at = self._mono() + _WAITS_AFTER
-        self._router.poll(_TRIES_WITHIN_MS)
+        self._channel.wait(_TRIES_WITHIN_MS)
 
     def _close(self) -> None:
         self._hide()
