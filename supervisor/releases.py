@@ -163,6 +163,12 @@ class Releases:
         except IgnoreError as problem:
             raise ReleaseError(source, problem.message) from None
         except OSError as problem:
+            if not self.directory.is_dir():
+                raise ReleaseError(
+                    self.directory,
+                    "is not there, so nothing can be deployed. If the home was moved, move it back; one that was "
+                    "removed is made again within seconds",
+                ) from None
             raise ReleaseError(source, f"can't be copied: {problem.strerror}: {problem.filename}") from None
 
     @contextlib.contextmanager
@@ -187,8 +193,12 @@ class Releases:
             self._sweep()
 
     def list(self) -> list[Release]:
-        """Every release, newest first."""
-        found = [release for entry in self.directory.iterdir() if (release := self._read(entry))]
+        """Every release, newest first; none while the home is away."""
+        try:
+            entries = [*self.directory.iterdir()]
+        except FileNotFoundError:
+            entries = []
+        found = [release for entry in entries if (release := self._read(entry))]
         return sorted(found, key=lambda release: (release.made_at, release.id), reverse=True)
 
     def get(self, id: str) -> Release:

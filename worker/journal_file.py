@@ -117,7 +117,11 @@ class JournalFile:
         self._file.cut(position.offset)
 
     def in_place(self) -> bool:
-        return self._file is not None and self._file.is_in_place(self._path(self._file.number))
+        file = self._file
+        if file is None:
+            return False
+        # A home that was moved has its journal with it, and goes on wherever it is; so what is written is not lost.
+        return file.is_in_place(self._path(file.number)) or (file.is_linked() and self._home_is_gone())
 
     def begin(self) -> Unpublished:
         try:
@@ -157,6 +161,16 @@ class JournalFile:
         raise JournalError(
             str(self._directory), "it is not open for writing: attach to a segment, or begin one"
         )
+
+    def _home_is_gone(self) -> bool:
+        """Whether there is nothing at the home's path: no other journal that a successor would find there."""
+        try:
+            os.lstat(self._directory.parent)
+        except FileNotFoundError:
+            return True
+        except OSError:
+            return False
+        return False
 
     def _path(self, number: int) -> Path:
         return self._directory / f"{number:08d}{_SUFFIX}"

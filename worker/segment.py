@@ -143,6 +143,13 @@ class SegmentFile:
             return False
         return (ours.st_dev, ours.st_ino) == (there.st_dev, there.st_ino)
 
+    def is_linked(self) -> bool:
+        """Whether the file that is written has a name anywhere: it was moved, and not removed."""
+        try:
+            return os.fstat(self._fd).st_nlink > 0
+        except OSError:
+            return False
+
     def close(self) -> None:
         """Force to the disk what `durability` promises to, and close the file. Harmless when it is closed."""
         fd, self._fd = self._fd, -1

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import stat
 from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
@@ -22,15 +23,15 @@ def give_to_owner(directory: Path, but_not_in: Collection[Path] = ()) -> None:
     if owner is None:
         return
     uid, gid = owner
-    for path, directories, files in os.walk(directory):
+    # By descriptors: the user may put a link in a directory's place while this goes on.
+    for path, directories, files, at in os.fwalk(directory):
         directories[:] = [name for name in directories if Path(path, name) not in but_not_in]
         for name in (*directories, *files):
             with suppress(OSError):
-                entry = os.path.join(path, name)
-                found = os.lstat(entry)
+                found = os.stat(name, dir_fd=at, follow_symlinks=False)
                 # A file with a second name may be anyone's: only what has one was made in here.
-                if found.st_uid == 0 and (os.path.isdir(entry) or found.st_nlink == 1):
-                    os.lchown(entry, uid, gid)
+                if found.st_uid == 0 and (stat.S_ISDIR(found.st_mode) or found.st_nlink == 1):
+                    os.chown(name, uid, gid, dir_fd=at, follow_symlinks=False)
 
 
 def act_as_owner_of(directory: Path) -> None:

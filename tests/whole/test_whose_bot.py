@@ -162,6 +162,10 @@ def test_a_home_that_is_moved_under_a_living_bot_is_the_same_home(live: Live) ->
     live.event(lambda event: str(moved) in event["text"], type="home", state="moved")
     assert not live.home.exists(), "nothing is made again beside it"
     assert live.run("status", "--home", moved).code == 0
+    refused = live.run("deploy", code, "--home", moved)
+    assert refused.code == 2
+    assert f"{live.home}/releases: is not there" in one_line(refused)
+    assert "move it back" in one_line(refused)
     refused = live.run("up", "--project", code)
     assert refused.code == 5
     assert str(moved) in one_line(refused)
@@ -169,6 +173,24 @@ def test_a_home_that_is_moved_under_a_living_bot_is_the_same_home(live: Live) ->
     moved.rename(live.home)
     live.event(type="home", state="remade")
     live.deploy(live.code("v1", f"{COUNTER}# 1\n"))
+    live.down()
+
+
+def test_a_bot_whose_home_was_moved_stops_in_order_and_goes_on_from_there_without_a_loss(live: Live) -> None:
+    code = live.code("v0", COUNTER)
+    up = live.up(code)
+    live.ticks_on()
+    moved = live.tmp / "elsewhere"
+    live.home.rename(moved)
+    live.event(type="home", state="moved")
+    for _ in range(10):
+        live.ticks_on()
+    ran = live.book()["ticks"]
+    assert live.run("down", "--home", moved).code == 0
+    assert up.ends().code == 0
+    moved.rename(live.home)
+    live.up(code)
+    assert live.book()["ticks"] >= ran, "what it did after the move is in the journal"
     live.down()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import shutil
 import time
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
@@ -400,6 +401,22 @@ def test_a_directory_that_vanished_is_made_again_and_a_home_is_not(tmp_path: Pat
     assert (tmp_path / "home" / "journal").stat().st_mode & 0o777 == 0o700
     assert journal.in_place()
     (tmp_path / "home" / "journal" / FIRST).unlink()
+    assert not journal.in_place()
+    journal.close()
+
+
+def test_the_journal_of_a_home_that_is_moved_goes_on_in_it_until_the_home_is_removed(tmp_path: Path) -> None:
+    home, moved = tmp_path / "home", tmp_path / "moved"
+    home.mkdir()
+    journal = JournalFile(home / "journal", "process")
+    begin(journal, [(SNAPSHOT, b"s")])
+    home.rename(moved)
+    assert journal.in_place()
+    (moved / "journal").rename(tmp_path / "elsewhere")
+    home.mkdir()
+    assert not journal.in_place(), "a successor looks into the home that is there"
+    home.rmdir()
+    shutil.rmtree(tmp_path / "elsewhere")
     assert not journal.in_place()
     journal.close()
 
