@@ -30,6 +30,7 @@ from ..protocol.commands import (
     Status,
     decode_answer,
     encode_command,
+    op_of,
 )
 from ..protocol.errors import NeverblinkError
 from ..protocol.events import Event, decode_event
@@ -39,7 +40,17 @@ from .places import InHome, Place, Unreachable
 from .system.account import account_name
 from .system.text import clean
 
-__all__ = ["ANSWER_WITHIN", "BadAnswer", "Client", "Events", "Refused", "Unreachable", "convert", "who_asks"]
+__all__ = [
+    "ANSWER_WITHIN",
+    "BadAnswer",
+    "Client",
+    "Events",
+    "Refused",
+    "Unfinished",
+    "Unreachable",
+    "convert",
+    "who_asks",
+]
 
 T = TypeVar("T")
 
@@ -49,6 +60,7 @@ ANSWER_WITHIN = 5.0
 PROBE_AFTER = 5.0
 """Seconds without an answer after which it is asked whether the supervisor is alive."""
 _ALIVE_WITHIN = 10.0
+_ALIVE_SHORTLY = 2.0
 _LOOK_EVERY_MS = 250
 _CONNECT_MS = 1000
 _LOOK_FOR_ITS_END = 0.02
@@ -61,6 +73,18 @@ class Refused(NeverblinkError):
     def __init__(self, fault: Fault) -> None:
         super().__init__(fault.message)
         self.fault = fault
+
+
+class Unfinished(Unreachable):
+    """The supervisor is alive, and has not done what was asked (`op`) within so many seconds."""
+
+    def __init__(self, where: str, op: str, within: float, pid: int) -> None:
+        super().__init__(
+            where,
+            f"{op} has not ended within {within:g}s. The supervisor is alive and goes on with it: see "
+            "`neverblink status`",
+            pid,
+        )
 
 
 class BadAnswer(NeverblinkError):
@@ -88,7 +112,8 @@ class Client:
         """Return the result of `command`; wait `within` seconds for it.
 
         `meanwhile` gets the status each time that `PROBE_AFTER` seconds have passed without an answer. Raises `Refused`
-        with the supervisor's fault, and `Unreachable` when there is none or no answer from it.
+        with the supervisor's fault, `Unreachable` when there is none or no answer from it, and `Unfinished` when it
+        answers, and not to this.
         """
         pid = self._place.supervisor()
         until = time.monotonic() + within
@@ -101,8 +126,14 @@ class Client:
                 if meanwhile is not None and status is not None:
                     meanwhile(status)
         # What was asked may still be carried out; only the answer is given up.
-        self._forget()
-        raise self._place.silent(within, pid)
+        silent = self._place.silent(within, pid)
+        try:
+            self._probe(pid, _ALIVE_SHORTLY)
+        except Unreachable:
+            raise silent from None
+        finally:
+            self._forget()
+        raise Unfinished(silent.where, op_of(command), within, pid)
 
     def send(self, command: Command, within: float = ANSWER_WITHIN) -> str:
         """Send `command`; return its id, by which `answer` knows it.
@@ -185,15 +216,15 @@ class Client:
             if not left:
                 raise self._place.silent(within, pid, connected=False)
 
-    def _probe(self, pid: int) -> dict[str, Any] | None:
+    def _probe(self, pid: int, within: float = _ALIVE_WITHIN) -> dict[str, Any] | None:
         """What was asked may take as long as it does, but the supervisor must be alive: return its status."""
         id = self.send(Status())
         try:
-            answer = self._taken(id, _ALIVE_WITHIN)
+            answer = self._taken(id, within)
         except Refused:
             return None
         if answer is None:
-            raise self._place.silent(PROBE_AFTER + _ALIVE_WITHIN, pid)
+            raise self._place.silent(PROBE_AFTER + within, pid)
         status: Any = answer.result
         return cast("dict[str, Any]", status) if isinstance(status, dict) else None
 

@@ -13,7 +13,7 @@ from ...protocol import duration
 from ...protocol.commands import Acknowledge, Commands, Down, Lock, Pause, RebaseClock, Resume, Send, Unlock
 from ...protocol.link import Offered
 from ...protocol.wire import UNDECODABLE, reason
-from ..client import Client, Refused, convert
+from ..client import Client, Refused, Unfinished, convert
 from .errors import BadInput
 from .here import Here
 from .typed import Schema, read
@@ -163,7 +163,14 @@ def down(here: Here, why: str, within: str, leave_workers: bool) -> Done:
         here.screen.line(here.screen.faint(_still(status, time.monotonic() - begun)))
 
     with here.client() as client:
-        result = _object(client.ask(Down(why=why, leave_workers=leave_workers), seconds(within), meanwhile))
+        try:
+            result = _object(
+                client.ask(Down(why=why, leave_workers=leave_workers), seconds(within), meanwhile)
+            )
+        except Unfinished as late:
+            if late.pid:
+                late.message += f". `kill -INT {late.pid}` ends the bot where it stands"
+            raise
         gone = client.wait_gone(_LEAVES_WITHIN)
     if leave_workers:
         left = ", ".join(result.get("left", ())) or "no worker"

@@ -9,7 +9,7 @@ import pytest
 from neverblink.protocol.link import EXIT_GRACE
 
 from .bots import bot, loop, waits
-from .live import Live
+from .live import Live, one_line
 
 BOUND = EXIT_GRACE / 1e9 + 1
 """Seconds within which the process of a worker has ended after its last word, by itself or killed."""
@@ -101,6 +101,10 @@ def test_a_worker_that_cannot_end_itself_is_killed_and_its_reason_stays_the_firs
 def test_down_tells_while_on_stop_still_runs_and_for_how_long(live: Live) -> None:
     gate = live.tmp / "gate"
     live.up(live.code("v0", waits("on_stop", gate)))
+    short = live.run("down", "--within", "1s")
+    assert short.code == 7
+    assert "down has not ended within 1s. The supervisor is alive and goes on with it" in one_line(short)
+    assert "kill -INT" in short.err
     down = live.start("down")
     down.prints("s: the bot's on_stop still runs")
     gate.touch()
