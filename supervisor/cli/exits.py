@@ -50,7 +50,7 @@ MEANING: dict[Exit, str] = {
     Exit.ROLLED_BACK: "rolled back: the new code led, and the old code leads again",
     Exit.BUSY: "busy or locked: a deployment runs, the home is in use, or somebody locked it",
     Exit.BOUNDARY: "no boundary in time: a decision or a window held the handoff; the old code still leads",
-    Exit.UNREACHABLE: "the supervisor cannot be reached",
+    Exit.UNREACHABLE: "the supervisor cannot be reached, or has not ended what was asked in the time given",
     Exit.DOWN: "the bot is down: no worker leads",
     Exit.INTERRUPTED: "interrupted with Ctrl-C",
 }

@@ -4,12 +4,15 @@ import re
 import threading
 from pathlib import Path
 
+import msgspec
 import pytest
+import zmq
 
-from neverblink.protocol.commands import Command, Fault, Pause, Send, Status
+from neverblink.protocol.commands import Answer, Command, Down, Fault, Pause, Send, Status, encode_answer
 from neverblink.protocol.events import SupervisorStopping
 from neverblink.supervisor.client import Client, Refused, Unreachable
 from neverblink.supervisor.home import Home
+from neverblink.supervisor.places import InHome
 
 from .scripted import Scripted, Silence
 
@@ -74,6 +77,30 @@ def test_a_supervisor_that_ends_in_the_middle_is_noticed_long_before_the_time_ou
         claim.drop()
         with pytest.raises(Unreachable, match="no supervisor runs here"):
             client.ask(Status(), within=3600)
+
+
+def test_an_answer_that_a_supervisor_sent_just_before_its_end_is_not_lost(tmp_path: Path) -> None:
+    context = zmq.Context[zmq.Socket[bytes]]()
+    answers = context.socket(zmq.ROUTER)
+    answers.bind(f"ipc://{tmp_path}/answers")
+
+    class Ending(InHome):
+        """Answers and ends between two looks of the client's."""
+
+        def supervisor(self) -> int:
+            if not answers.poll(0):
+                return 1
+            who, asked = answers.recv_multipart()
+            id = msgspec.json.decode(asked)["id"]
+            answers.send_multipart([who, encode_answer(Answer(id, "ok", result={"stopped": True}))])
+            raise Unreachable("home", "no supervisor runs here")
+
+        def connect(self, socket: zmq.Socket[bytes], name: str) -> None:
+            socket.connect(f"ipc://{tmp_path}/answers")
+
+    with Client(Ending(Home(tmp_path))) as client:
+        assert client.ask(Down()) == {"stopped": True}
+    context.destroy(linger=0)
 
 
 def test_the_end_of_a_supervisor_can_be_waited_for(tmp_path: Path) -> None:

@@ -186,8 +186,9 @@ def test_a_bot_whose_home_was_moved_stops_in_order_and_goes_on_from_there_withou
     for _ in range(10):
         live.ticks_on()
     ran = live.book()["ticks"]
-    assert live.run("down", "--home", moved).code == 0
-    assert up.ends().code == 0
+    stopped = live.run("down", "--home", moved)
+    ended = up.ends()
+    assert (stopped.code, ended.code) == (0, 0), (stopped, ended)
     moved.rename(live.home)
     live.up(code)
     assert live.book()["ticks"] >= ran, "what it did after the move is in the journal"
