@@ -124,6 +124,14 @@ class Archive:
 
         return await self._loop.run_in_executor(self._thread, answer)
 
+    async def recall(self, key: str, type: type[T]) -> T | None:
+        """What was kept under the key; None, and that is told, when this neverblink can't read it."""
+        try:
+            return await self.ask(lambda history: history.kept(key, type))
+        except HistoryError as problem:
+            self._trouble(f"{problem.message}: going on without it")
+            return None
+
     async def close(self) -> None:
         """Write what there is to write, for some seconds if need be, and close the file."""
         await self._loop.run_in_executor(self._thread, self._close)

@@ -63,6 +63,8 @@ class Left(msgspec.Struct, frozen=True):
     at: int
     """Wall ns of that frame's boundary."""
     stopped: bool
+    number: int
+    """The frame's own."""
 
     def __str__(self) -> str:
         when = datetime.fromtimestamp(self.at / 1e9, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
@@ -182,11 +184,11 @@ def _end_of(segment: Path) -> Left | None:
         if entry.kind is RecordKind.FRAME:
             frame = entry.payload
         elif entry.kind is RecordKind.SNAPSHOT and (copy := decode_snapshot(entry.payload)).number >= 0:
-            left = Left(copy.seq, segment.stat().st_mtime_ns, False)
+            left = Left(copy.seq, segment.stat().st_mtime_ns, False, copy.number)
     if frame is None:
         return left
     last = decode_frame(frame)
-    return Left(last.seq, last.timing.ended, last.kind == "stop")
+    return Left(last.seq, last.timing.ended, last.kind == "stop", last.number)
 
 
 def holder_of(path: Path) -> lease.Holder | None:

@@ -362,6 +362,10 @@ class _Daemon:
         elif left is not None and not alive:
             self._log.say(f"going on from the earlier run, which {left}")
             self._left = left
+            seq, at = await self._archive.ask(lambda history: history.last_effect())
+            if seq > left.seq and at > left.at:
+                # A command took effect in a frame that the journal does not have.
+                self._bot.roster.earlier_frame = left.number + 1
         arrival.sweep(self._home.run, alive)
         # Without them nobody who has the old keys is left.
         self._keyring = Keyring.load(self._home.key) if alive else Keyring.renew(self._home.key)
@@ -442,7 +446,7 @@ class _Daemon:
         return keep_listener(listen, self._home, self._log.say) if listen is not None else None
 
     async def _recall(self) -> None:
-        known = await self._archive.ask(lambda history: history.kept(_WORKERS, int)) or 0
+        known = await self._archive.recall(_WORKERS, int) or 0
         # A power cut can take the history's last notes, and no worker's name may come twice.
         self._workers = max(known, await asyncio.to_thread(arrival.newest_worker, self._home))
         await self._freeze.recall()

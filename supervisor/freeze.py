@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from .archive import Archive
+from .history import HistoryError
 
 __all__ = ["Freeze", "Locked"]
 
@@ -28,7 +29,11 @@ class Freeze:
 
     async def recall(self) -> None:
         """Read what an earlier supervisor left."""
-        self.lock = await self._archive.ask(lambda history: history.kept(_KEY, Locked))
+        try:
+            self.lock = await self._archive.ask(lambda history: history.kept(_KEY, Locked))
+        except HistoryError as problem:
+            # Someone has locked it; who and why is lost.
+            self.lock = Locked("", problem.message, 0)
 
     async def put_on(self, lock: Locked) -> None:
         # It holds from now on, and is written when that is possible.

@@ -337,9 +337,7 @@ class History:
         try:
             return msgspec.json.decode(rows[0]["value"], type=type) if rows else None
         except UNDECODABLE as problem:
-            raise HistoryError(
-                self.path, f'what was kept as "{key}" can\'t be read: {problem}', unreadable=True
-            ) from None
+            raise HistoryError(self.path, f'what was kept as "{key}" can\'t be read: {problem}') from None
 
     def deployments(self, limit: int = 20) -> list[Deployment]:
         """The last deployments, newest first, with their phases and without their steps."""
@@ -412,6 +410,15 @@ class History:
         return self._get(
             Command, "from commands where bot = ? order by at desc, rowid desc limit ?", self.bot, limit
         )
+
+    def last_effect(self) -> tuple[int, int]:
+        """The tick after which the last command took effect, and the wall time (ns) of its answer; (-1, 0) for none."""
+        rows = self._run(
+            "select seq, at from commands where bot = ? and outcome = 'ok' and seq is not null "
+            "order by at desc, rowid desc limit 1",
+            self.bot,
+        )
+        return (rows[0]["seq"], rows[0]["at"]) if rows else (-1, 0)
 
     def outages(self, limit: int = 20, *, unacknowledged: bool = False) -> list[Outage]:
         """The last outages, newest first; or the last of those that nobody has acknowledged."""
@@ -495,12 +502,8 @@ class History:
     def _get(self, row: type[Row], rest: str, *values: object) -> list[Row]:
         wanted = [name for name in row.__struct_fields__ if name not in ("phases", "steps")]
         rows = self._run(f"select {', '.join(map(_quoted, wanted))} {rest}", *values)
-        try:
-            return [_as(row, found) for found in rows]
-        except UNDECODABLE as problem:
-            raise HistoryError(
-                self.path, f"a row of a {row.__name__} can't be read: {problem}", unreadable=True
-            ) from None
+        # Another version may have written what this one can't read.
+        return [read for found in rows if (read := _as(row, found)) is not None]
 
     def _run(self, statement: str, *values: object) -> list[sqlite3.Row]:
         try:
@@ -564,8 +567,11 @@ def _fields(event: Event, *names: str) -> dict[str, Any]:
     return {name: getattr(event, name) for name in names}
 
 
-def _as(row: type[Row], found: sqlite3.Row) -> Row:
+def _as(row: type[Row], found: sqlite3.Row) -> Row | None:
     values: dict[str, Any] = dict(zip(found.keys(), found, strict=True))
-    for name in _JSON & values.keys():
-        values[name] = msgspec.json.decode(values[name])
-    return msgspec.convert(values, row, strict=False)
+    try:
+        for name in _JSON & values.keys():
+            values[name] = msgspec.json.decode(values[name])
+        return msgspec.convert(values, row, strict=False)
+    except UNDECODABLE:
+        return None

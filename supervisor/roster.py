@@ -191,6 +191,8 @@ class Roster:
 
     def __init__(self) -> None:
         self._members: dict[str, Member] = {}
+        self.earlier_frame = -1
+        """The last frame that is known of a leader of an earlier run, -1 when none is."""
 
     def add(self, member: Member) -> None:
         self._members[member.worker] = member
@@ -209,11 +211,11 @@ class Roster:
         return max((m for m in self.alive() if m.leads), key=lambda member: member.epoch, default=None)
 
     def known_frame(self) -> int:
-        """The last frame that is known of the last leader, dead or alive; -1 when none is."""
+        """The last frame that is known of the last leader, dead or alive, or of an earlier run; -1 when none is."""
         led = [
             m.report for m in self._members.values() if m.report is not None and m.report.role == "leading"
         ]
-        return max(((one.epoch, one.number) for one in led), default=(0, -1))[1]
+        return max(((one.epoch, one.number) for one in led), default=(0, self.earlier_frame))[1]
 
     def last_failure(self) -> Member | None:
         """The worker that failed last, by its own word or by how its process ended."""

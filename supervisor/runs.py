@@ -41,7 +41,7 @@ class Runs:
 
     async def as_before(self, release: Release, config: Config) -> Config:
         """The configuration with the interpreter that the release was deployed with, if that was another."""
-        python = await self._archive.ask(lambda history: history.kept(_key(release.id), str))
+        python = await self._archive.recall(_key(release.id), str)
         return _on(python, config) if python else config
 
     def choose(self, release: Release, config: Config, python: str) -> Config:

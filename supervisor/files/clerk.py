@@ -291,13 +291,13 @@ class Clerk:
 
     async def _recall(self) -> None:
         """What was answered before, and what was not."""
-        answers, opened, begun = await self._archive.ask(
+        answers, opened = await self._archive.ask(
             lambda history: (
                 history.settled(MOST_COMMANDS),
                 history.claimed(),
-                history.kept(_BEGUN, bool),
             )
         )
+        begun = await self._archive.recall(_BEGUN, bool)
         self._older = not begun and look(self._path) is not None
         self._archive.write(lambda history: history.keep(_BEGUN, True))
         for one in answers:

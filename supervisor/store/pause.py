@@ -33,7 +33,7 @@ class PauseNotes:
 
     async def recall(self) -> None:
         """Read what an earlier supervisor left."""
-        self.note = await self._archive.ask(lambda history: history.kept(_KEY, PauseNote))
+        self.note = await self._archive.recall(_KEY, PauseNote)
 
     def take(self, event: Event) -> None:
         """Take in what has happened."""

@@ -16,7 +16,7 @@ import pytest
 from neverblink.protocol.events import Commanded
 from neverblink.supervisor.archive import Archive
 from neverblink.supervisor.freeze import Freeze, Locked
-from neverblink.supervisor.history import History
+from neverblink.supervisor.history import History, HistoryError
 
 BOT = "fox"
 WITHIN = 20.0
@@ -213,17 +213,12 @@ def damage_middle(path: Path) -> None:
         file.write(os.urandom(8 * 4096))
 
 
-def store_nonsense(path: Path) -> None:
-    with closing(sqlite3.connect(path)) as other, other:
-        other.execute("update kept set value = '{{{'")
-
-
 def replace_by_directory(path: Path) -> None:
     path.unlink()
     path.mkdir()
 
 
-@pytest.mark.parametrize("harm", [damage_middle, store_nonsense, replace_by_directory])
+@pytest.mark.parametrize("harm", [damage_middle, replace_by_directory])
 def test_a_file_that_is_damaged_in_whatever_way_when_it_is_opened_ends_nothing(
     tmp_path: Path, harm: Callable[[Path], None]
 ) -> None:
@@ -256,16 +251,61 @@ def test_an_empty_file_is_told(tmp_path: Path) -> None:
     assert said == [f"history {path} is empty: it begins anew"]
 
 
-def test_a_history_that_begins_anew_knows_the_workers_that_may_be_alive(tmp_path: Path) -> None:
-    path = tmp_path / "supervisor.db"
+def test_a_row_that_can_not_be_read_hides_no_other(tmp_path: Path) -> None:
+    path, said = tmp_path / "supervisor.db", list[str]()
 
     async def scenario() -> None:
-        async with opened(path, []) as archive:
+        async with opened(path, said) as archive:
+            for at in (1, 2):
+                await archive.ask(lambda history, at=at: history.begin("deploy", f"r{at}", "", at))
+            with closing(sqlite3.connect(path)) as other, other:
+                other.execute("update deployments set kind = 'nonsense' where id = 2")
+            assert [row.release for row in await archive.ask(lambda history: history.deployments())] == ["r1"]
+
+    asyncio.run(scenario())
+    assert said == []
+
+
+def test_a_history_that_is_damaged_while_it_is_open_begins_anew_with_the_living_workers(
+    tmp_path: Path,
+) -> None:
+    path, said = tmp_path / "supervisor.db", list[str]()
+
+    async def scenario() -> None:
+        async with opened(path, said) as archive:
             await archive.keep(lambda history: history.started("w7", "r1", 70, 700, tmp_path / "w7.log", 7))
-            await archive.keep(lambda history: history.keep("lock", Locked("anna", "", 1)))
-            store_nonsense(path)
-            assert await archive.ask(lambda history: history.kept("lock", Locked)) is None
+            await archive.ask(damaged)
             (row,) = await archive.ask(lambda history: history.remaining())
             assert (row.worker, row.pid, row.started) == ("w7", 70, 700)
 
+    asked: list[History] = []
+
+    def damaged(history: History) -> None:
+        asked.append(history)
+        if len(asked) == 1:
+            raise HistoryError(path, "damaged", unreadable=True)
+
     asyncio.run(scenario())
+    assert len(asked) == 2
+    assert "set aside as supervisor.db.damaged-" in said[0]
+
+
+def test_what_was_kept_and_can_not_be_read_ends_nothing_and_a_lock_stays_on(tmp_path: Path) -> None:
+    path, said = tmp_path / "supervisor.db", list[str]()
+
+    async def scenario() -> None:
+        async with opened(path, said) as archive:
+            await archive.keep(lambda history: history.keep("lock", Locked("anna", "", 1)))
+            await archive.keep(lambda history: history.keep("workers", 7))
+            with closing(sqlite3.connect(path)) as other, other:
+                other.execute("update kept set value = '{{{'")
+            assert await archive.recall("workers", int) is None
+            freeze = Freeze(archive)
+            await freeze.recall()
+            assert freeze.lock is not None
+            assert "can't be read" in freeze.lock.why
+
+    asyncio.run(scenario())
+    assert len(said) == 1
+    assert "going on without it" in said[0]
+    assert path.is_file()

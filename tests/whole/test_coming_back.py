@@ -118,3 +118,27 @@ def test_a_death_in_a_probation_that_cost_no_tick_is_nothing_to_acknowledge(live
     shown = live.run("history").out
     assert ("outage" in shown) == bool(missed), shown
     live.down()
+
+
+def test_a_bot_whose_journal_lacks_the_pause_that_the_history_knows_comes_back_paused(live: Live) -> None:
+    """A power cut takes the end of a file: here of the journal, and not of the history."""
+    code = live.code("fox", bot(tick="200ms"))
+    up = live.up(code)
+    live.ticks_on()
+    (segment,) = (live.home / "journal").iterdir()
+    before = segment.stat().st_size
+    live.ticks_on()
+    assert live.run("pause", "-m", "maintenance").code == 0
+    status = live.status()
+    for pid in (status["supervisor"]["pid"], status["pid"]):
+        os.kill(pid, signal.SIGKILL)
+    up.ends()
+    ends(status["pid"])
+    os.truncate(segment, before)
+    live.up(code)
+    after = live.status()
+    assert after["state"] == "paused"
+    assert after["pause"]["op"] == "journal"
+    assert live.run("resume").code == 0
+    assert live.status()["state"] == "running"
+    live.down()
