@@ -90,7 +90,7 @@ class Environments:
         return hashlib.sha256("\0".join(said).encode()).hexdigest()[:_NAME]
 
     def get(self, name: str) -> Built | None:
-        """The environment of this name; None when there is none that is complete and whose Python is there."""
+        """The environment of this name; None when there is none that still has its Python and its libraries."""
         if not name:
             return None
         place = self.directory / name
@@ -99,7 +99,10 @@ class Environments:
         except (OSError, *UNDECODABLE):
             return None
         python = place / "bin" / "python"
-        return Built(name, python, **msgspec.structs.asdict(said)) if os.access(python, os.X_OK) else None
+        if not os.access(python, os.X_OK) or len(installed_in(place)) < said.packages:
+            # Its Python was removed, or a library: it is built again.
+            return None
+        return Built(name, python, **msgspec.structs.asdict(said))
 
     async def build(
         self, source: Path, wanted: Wanted, config: Config, chores: Chores, say: Callable[[str], None]

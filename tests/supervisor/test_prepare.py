@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import msgspec
 import pytest
 
 from neverblink.supervisor.config import Config, load
+from neverblink.supervisor.environments import Environments
 from neverblink.supervisor.prepare import CheckFailed, Preparer
 
 MINUTE = 60_000_000_000
@@ -86,3 +88,23 @@ def test_a_check_that_failed_is_run_again(bench: Bench) -> None:
         with pytest.raises(CheckFailed, match="exit 3"):
             bench.prepare("r1", msgspec.structs.replace(config, deploy=fails))
     assert bench.ran.read_text().count("ran") == 2
+
+
+def test_an_environment_that_has_lost_its_python_or_a_library_is_no_environment(tmp_path: Path) -> None:
+    environments = Environments(tmp_path, {})
+    place = tmp_path / "abc"
+    library = place / "lib" / "python3.11" / "site-packages" / "prices-1.0.dist-info"
+    library.mkdir(parents=True)
+    (place / "bin").mkdir()
+    python = place / "bin" / "python"
+    python.symlink_to(sys.executable)
+    stamp = {"version": "3.11.7", "packages": 1, "file": "requirements.txt", "made_at": 1}
+    (place / ".neverblink.json").write_bytes(msgspec.json.encode(stamp))
+    assert environments.get("abc") is not None
+    library.rename(library.with_name("away"))
+    assert environments.get("abc") is None
+    library.with_name("away").rename(library)
+    assert environments.get("abc") is not None
+    python.unlink()
+    python.symlink_to(tmp_path / "gone")
+    assert environments.get("abc") is None
