@@ -31,7 +31,7 @@ from .verdict import Deployed, Died, Evidence, Journaled, read, violations
 __all__ = ["Found", "play"]
 
 BOT = (Path(__file__).with_name("bot") / "bot.py").read_text(encoding="utf-8")
-BOUNDS = {
+BOUNDS: dict[str, Any] = {
     "probation": "400ms", "start_within": "20s", "rehearse_within": "15s", "boundary_within": "5s",
     "hang_after": "500ms",
 }  # fmt: skip
