@@ -346,7 +346,10 @@ class Live:
         found: list[psutil.Process] = []
         for process in psutil.process_iter():
             try:
-                if Path(process.cwd()).is_relative_to(self.tmp) and process.status() != psutil.STATUS_ZOMBIE:
+                # A worker of root's has mounts of its own, and its directory no path that is seen from here.
+                places = (process.cwd(), process.environ().get("NEVERBLINK_WORKER", "").partition("@")[2])
+                ours = any(place and Path(place).is_relative_to(self.tmp) for place in places)
+                if ours and process.status() != psutil.STATUS_ZOMBIE:
                     found.append(process)
             except (psutil.Error, OSError):
                 continue
