@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import multiprocessing
 import os
 import resource
 import signal
@@ -136,9 +137,8 @@ def test_a_release_that_is_gone_and_an_interpreter_that_is_none(tmp_path: Path) 
         asyncio.run(start(str(broken), tmp_path))
 
 
-def test_a_worker_for_which_descriptors_are_missing_is_not_started_or_ended_and_the_reason_told(
-    tmp_path: Path,
-) -> None:
+def start_without_descriptors(tmp_path: Path) -> None:
+    """Start a worker with no descriptor left, with one, with two, and so on until it can be started."""
     python = tmp_path / "python"
     python.write_text("#!/bin/sh\nexec sleep 600\n")
     python.chmod(0o755)
@@ -177,6 +177,20 @@ def test_a_worker_for_which_descriptors_are_missing_is_not_started_or_ended_and_
     assert outcomes
     assert all("worker w1 cannot be started: " in outcome for outcome in outcomes)
     assert psutil.Process().children() == []
+
+
+def test_a_worker_for_which_descriptors_are_missing_is_not_started_or_ended_and_the_reason_told(
+    tmp_path: Path,
+) -> None:
+    # In a process of its own: other tests have sockets and threads in this one, which need descriptors too.
+    starved = multiprocessing.get_context("spawn").Process(target=start_without_descriptors, args=(tmp_path,))
+    starved.start()
+    starved.join(60)
+    try:
+        assert starved.exitcode == 0
+    finally:
+        starved.kill()
+        starved.close()
 
 
 def test_why_it_ended_is_the_last_line_it_wrote(tmp_path: Path) -> None:
