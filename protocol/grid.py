@@ -88,7 +88,7 @@ class ClockStep(msgspec.Struct, frozen=True):
     at: int
     by: int
     suspended: bool = False
-    """The machine was suspended for so long: nobody has set the clock."""
+    """The machine was suspended for the time `by`; the clock was not set."""
 
     @property
     def cause(self) -> str:

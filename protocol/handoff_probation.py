@@ -95,7 +95,7 @@ def died(handoff: HandoffState, event: Exited) -> list[HandoffCommand]:
         handoff.phase = Phase.REVERTING
         return [Disarm("probation"), Send(handoff.old, Lead()), Arm("repeat"), Arm("succeed")]
     if handoff.phase is Phase.REVERTING:
-        # It may have led already, and then nobody does: the new worker has yielded, and does not promote itself.
+        # If it had led already, no worker leads: the new one has yielded, and does not promote itself.
         handoff.reason = "the old worker ended while it was to lead again"
         handoff.asked = handoff.asked or handoff.epoch
         return [Disarm("boundary"), Send(handoff.new, Lead()), Arm("repeat"), Arm("succeed")]

@@ -61,7 +61,7 @@ def refuse_duplicates(document: bytes) -> None:
     try:
         json.loads(document, object_pairs_hook=_unique, parse_int=str, parse_float=str)
     except (ValueError, RecursionError):
-        # Whoever reads it says what is wrong with it.
+        # The next reader reports what is wrong with it.
         return
 
 

@@ -5,7 +5,7 @@ living bot (`rm -rf .neverblink`, `git clean -fdx`). A supervisor that is starte
 lock and its lease free, and a second bot would tick. So supervisors and workers also bind an abstract unix socket. It
 has no file, and the kernel drops it when its process ends.
 
-The address of the socket says everything: the home's key, the process and its role. Nobody listens on it. To look for
+The address of the socket says everything: the home's key, the process and its role. No process listens. To look for
 the processes of a home is to read /proc/net/unix. Each process has an address of its own, so marks never conflict;
 whether a process found may go on beside the reader is the reader's decision.
 """

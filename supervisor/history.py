@@ -154,7 +154,7 @@ class History:
             raise HistoryError(self.path, f"is damaged: {problem}", unreadable=True)
 
     def restored(self) -> History:
-        """This history, or a copy of it at its path when somebody has removed or replaced the file there.
+        """This history, or a copy of it at its path when the file there was removed or replaced.
 
         Raises `HistoryError`.
         """

@@ -5,7 +5,7 @@ copied, mounted or shared more easily than one thinks, and then each file stands
 down: once a directory is closed, nobody else can put anything into it while we look.
 
 What another user owns is not made ours: that user can open it again, and a supervisor that is root would write into
-what somebody else can move. So that is refused. A symbolic link of another user's is refused too: it was planted while
+what another user can move. So that is refused. A symbolic link of another user's is refused too: it was planted while
 others could write here, and leads to where that user wants us to write. Our own links are followed as directories are
 (a journal may lie on a disk of its own); logs and the history never follow one.
 """

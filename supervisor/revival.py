@@ -47,7 +47,7 @@ class NextStart(msgspec.Struct, frozen=True):
 
 
 class Revival:
-    """Has one bot go on. `leader()` is who leads, "" for nobody; `stopping()` is why the bot is being stopped.
+    """Keeps one bot running. `leader()` is the worker that leads, "" for none; `stopping()` is why it is being stopped.
 
     `runs(release)` says how a release is run, as far as is known. `find(release)` makes it runnable again, and may
     name another release when that one is lost; it raises `NeverblinkError`. `down(why)` is called when the bot is down

@@ -10,7 +10,7 @@ from ..system.streams import complete_streams
 from ..system.text import clean
 from .receive import receive
 
-# Whoever pushed may leave; the deployment goes on.
+# The pusher may hang up; the deployment goes on.
 complete_streams()
 said = {name: clean(value) for name, value in os.environ.items()}
 sys.exit(receive(sys.argv[1], sys.stdin.buffer.read(), Path.cwd(), said, sys.stdout))

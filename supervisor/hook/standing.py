@@ -1,4 +1,4 @@
-"""What the bot does now, for whoever pushed. It is looked up, because a push also fails when the bot is down."""
+"""What the bot does now, for the pusher. It is looked up, because a push also fails when the bot is down."""
 
 from __future__ import annotations
 
