@@ -20,13 +20,14 @@ import zmq
 from neverblink.protocol.errors import NeverblinkError
 from neverblink.protocol.lease import decode_file
 from neverblink.supervisor.demo.ledger import Confirmed
+from neverblink.supervisor.store.pause import PauseNote
 
 from ..whole.live import Live, Verb
 from .machine import Clock, Disk
 from .market import ACCOUNT, Market
 from .nemesis import Nemesis, Victim
 from .plan import GENTLE, UNFELT, Episode, Fault, Move
-from .verdict import Deployed, Died, Evidence, Journaled, read, violations
+from .verdict import Deployed, Died, Evidence, Journaled, of_the_pauses, read, violations
 
 __all__ = ["Found", "play"]
 
@@ -133,6 +134,8 @@ class _Stage:
         self._deployed: list[Deployed] = []
         self._died: list[Died] = []
         """Leaders that died while nothing was done to anybody that ends a process."""
+        self._pauses: list[PauseNote] = []
+        """What paused the bot, once for each `resume` that it was sent."""
         self._moving: Move | None = None
         self._sockets_gone = False
 
@@ -337,6 +340,7 @@ class _Stage:
                 deployed=self._deployed,
                 spoilt=self._nemesis.spoilt,
                 died=self._died,
+                pauses=self._pauses,
             )
         )
         self._found.missed += [death.missed for death in journal.report.deaths]
@@ -382,6 +386,9 @@ class _Stage:
             status = self._ask("status") or {}
             if status.get("state") == "down":
                 raise Stuck(f"the bot is down: {status['reason']}")
+            if status.get("paused"):
+                self._resume(status["pause"])
+                return False
             if status.get("state") != "running" or status.get("deployment"):
                 return False
             for worker in status["workers"]:
@@ -395,6 +402,19 @@ class _Stage:
 
         self._until(runs, "the bot runs")
         return status
+
+    def _resume(self, noted: dict[str, Any] | None) -> None:
+        """Do as an operator does who reads in the status why the bot is paused. Raises `Stuck` without good reason."""
+        self._pauses.append(msgspec.convert(noted or {"op": "", "who": "", "why": "", "at": 0}, PauseNote))
+        wrong = of_the_pauses(self._pauses, self._nemesis.spoilt)
+        if wrong:
+            raise Stuck("; ".join(wrong))
+        if self._ask("resume") is None:
+            # Refused, or the supervisor was killed meanwhile: it is still the same pause.
+            self._pauses.pop()
+            return
+        # The status follows what the leader reports, and so comes after the answer.
+        self._until(lambda: (self._ask("status") or {}).get("paused") is False, "the bot is resumed", 10.0)
 
     def _command(self, name: str) -> dict[str, Any] | None:
         # A refusal comes at once, and is asked for again.

@@ -28,13 +28,13 @@ from .machine import Clock, Disk
 from .market import holder
 from .plan import Fault
 
-__all__ = ["Nemesis", "Victim"]
+__all__ = ["SPOILT", "Nemesis", "Victim"]
 
 _PIDFD_GETFD = 438
 _RECORD = pack_record(RecordKind.FRAME, b"never written whole")
-_SPOILT = bytes((*_RECORD[:-1], _RECORD[-1] ^ 0x10))
+SPOILT = bytes((*_RECORD[:-1], _RECORD[-1] ^ 0x10))
 """A bit of it has flipped. No process that is killed leaves that: it has to be told as damage."""
-_TORN = (_RECORD[:1], _RECORD[:7], _RECORD[:13], _RECORD[:21], b"\0" * 64, _SPOILT)
+_TORN = (_RECORD[:1], _RECORD[:7], _RECORD[:13], _RECORD[:21], b"\0" * 64, SPOILT)
 """What is left by a leader that is killed while it writes: a part, blocks that never got their bytes, a flipped bit."""
 
 
@@ -154,7 +154,7 @@ class Nemesis:
         if segment is None:
             return
         rest = self._chance.choice(_TORN)
-        if rest is _SPOILT:
+        if rest is SPOILT:
             self.spoilt.add((int(segment.stem), segment.stat().st_size))
         with segment.open("ab") as file:
             file.write(rest)

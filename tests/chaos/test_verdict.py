@@ -9,10 +9,13 @@ from typing import Any
 import msgspec
 import pytest
 
+from neverblink.protocol.frame import Vitals
 from neverblink.supervisor.demo.ledger import Ledger
+from neverblink.supervisor.store.pause import PauseNote
 
-from ..supervisor.lives import Life
+from ..supervisor.lives import Life, write_segment
 from .market import ACCOUNT, Sent
+from .nemesis import SPOILT
 from .plan import HOW, KINDS, OF_A_PROCESS, STEPS, TARGETS, plan
 from .verdict import Deployed, Died, Evidence, read, violations
 
@@ -44,6 +47,19 @@ def buy(ledger: Ledger, id: str, contract: str, *, whole: bool = True) -> None:
     if whole:
         ledger.confirm(order.order, 2)
         ledger.fill(order, 2, 3)
+
+
+def buy_more(facts: dict[str, Any], id: str, pid: int, worker: str) -> None:
+    """One more order of a further worker."""
+    ledger = Ledger()
+    for number in range(3):
+        buy(ledger, id if number == 2 else f"{number}", f"BTC-c-{number}")
+    facts["ledger"] = [*facts["ledger"], *ledger.records[len(facts["ledger"]) :]]
+    facts["sent"].append(Sent(id, pid, 4))
+    facts["pids"][worker] = pid
+    facts["book"]["orders"][id] = "BTC-c-2"
+    facts["book"]["fills"]["f-3"] = 2
+    facts["book"]["held"] += 2
 
 
 def found(tmp_path: Path, life: Life, facts: dict[str, Any]) -> list[str]:
@@ -129,6 +145,41 @@ def _taken_back(life: Life, facts: dict[str, Any]) -> None:
     facts["deployed"].append(Deployed(3, "v2", "v3", "aborted", "v2", unfelt=True))
 
 
+def _paused(life: Life, facts: dict[str, Any]) -> None:
+    facts["pauses"] = [_lacks_frames(1, 99)]
+
+
+def _paused_twice(life: Life, facts: dict[str, Any]) -> None:
+    facts["spoilt"] = {(1, 99)}
+    facts["pauses"] = [_lacks_frames(1, 99), _lacks_frames(1, 99)]
+
+
+def _paused_elsewhere(life: Life, facts: dict[str, Any]) -> None:
+    facts["spoilt"] = {(1, 99)}
+    facts["pauses"] = [_lacks_frames(1, 9)]
+
+
+def _paused_silently(life: Life, facts: dict[str, Any]) -> None:
+    facts["spoilt"] = {(1, 99)}
+    facts["pauses"] = [PauseNote("", "", "", 0)]
+
+
+def _paused_by_somebody(life: Life, facts: dict[str, Any]) -> None:
+    facts["spoilt"] = {(1, 99)}
+    facts["pauses"] = [PauseNote("pause", "kim", _lacks_frames(1, 99).why, 5)]
+
+
+def _entered_paused(life: Life, facts: dict[str, Any]) -> None:
+    life.segment(vitals=Vitals(paused=True)).lead("w3", "failover")
+    life.conclude(life.decide(id="3-9-9")).tick()
+
+
+def _lacks_frames(segment: int, byte: int) -> PauseNote:
+    return PauseNote(
+        "journal", "", f"it goes to frame 7; segment {segment} is damaged at byte {byte}: a record", 5
+    )
+
+
 def _died_of_trouble(life: Life, facts: dict[str, Any]) -> None:
     facts["died"] = [Died("w2", "No space left on device")]
 
@@ -149,6 +200,15 @@ def _died_of_trouble(life: Life, facts: dict[str, Any]) -> None:
         (_wrong_code, "deployment 3 is aborted, and v3 leads instead of v2"),
         (_unfinished, "deployment 3 has not ended"),
         (_taken_back, "deployment 3 of good code is aborted"),
+        (_paused, "the bot is paused, and nothing was done that is a reason for it: journal: "),
+        (_paused_twice, "the bot is paused, and nothing was done that is a reason for it: journal: "),
+        (_paused_elsewhere, "the bot is paused, and nothing was done that is a reason for it: journal: "),
+        (
+            _paused_silently,
+            "the bot is paused, and nothing was done that is a reason for it: unknown cause: ",
+        ),
+        (_paused_by_somebody, "the bot is paused, and nothing was done that is a reason for it: pause: "),
+        (_entered_paused, "3-9-9 was opened while the bot was paused"),
         (_died_of_trouble, "w2, which led, died: No space left"),
         (_tick_twice, "ticks ran twice"),
         (_not_told, "its successor not told"),
@@ -161,6 +221,31 @@ def test_whatever_must_not_be_is_found(
     life, facts = in_order(tmp_path)
     harm(life, facts)
     assert any(said in one for one in found(tmp_path, life, facts)), found(tmp_path, life, facts)
+
+
+def _flipped(tmp_path: Path, *, lost: int) -> list[str]:
+    """What is found when a bit flipped after the first two leaders, and the third came back paused until `resume`."""
+    life, facts = in_order(tmp_path)
+    life.segment(vitals=Vitals(paused=True)).lead("w3", "failover").ticks(2)
+    life.frame("command", paused=False).conclude(life.decide(id="3-9-9")).tick()
+    buy_more(facts, "3-9-9", 103, "w3")
+    first, _ = life.write(tmp_path / "journal")
+    if lost:
+        write_segment(tmp_path / "journal", 1, life.segments[0][:-lost])
+    facts["spoilt"] = {(1, first.stat().st_size)}
+    facts["pauses"] = [_lacks_frames(1, first.stat().st_size)]
+    with first.open("ab") as file:
+        file.write(SPOILT)
+    return violations(Evidence(journal=read(tmp_path / "journal"), **facts))
+
+
+def test_a_flipped_bit_pauses_the_bot_and_loses_nothing_that_was_written(tmp_path: Path) -> None:
+    assert _flipped(tmp_path, lost=0) == []
+
+
+def test_a_frame_that_is_lost_is_found_also_where_a_bit_was_flipped(tmp_path: Path) -> None:
+    found = _flipped(tmp_path, lost=1)
+    assert any("opens with the state as of frame" in one for one in found), found
 
 
 def test_what_a_power_cut_tore_need_not_lead_again(tmp_path: Path) -> None:

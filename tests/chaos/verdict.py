@@ -20,10 +20,11 @@ from neverblink.supervisor.audit_report import Report
 from neverblink.supervisor.demo.ledger import Confirmed, Filled, Record, Reserved
 from neverblink.supervisor.demo.verdict import judge
 from neverblink.supervisor.journal_reader import read_journal
+from neverblink.supervisor.store.pause import PauseNote
 
 from .market import TIMEFRAMES, Sent
 
-__all__ = ["Deployed", "Died", "Evidence", "Journaled", "read", "violations"]
+__all__ = ["Deployed", "Died", "Evidence", "Journaled", "of_the_pauses", "read", "violations"]
 
 
 class Deployed(msgspec.Struct, frozen=True):
@@ -55,6 +56,8 @@ class Journaled(msgspec.Struct, frozen=True):
     leaders: Mapping[int, str]
     doubts: frozenset[str]
     """Decisions that a successor was told of."""
+    entered_paused: Sequence[str] = ()
+    """Decisions to buy that were opened while the bot was paused."""
     unwritten: Sequence[tuple[int, int]] = ()
     """Spans that are in no file because the journal could not be written: the ticks from one to another."""
 
@@ -72,6 +75,8 @@ class Evidence(msgspec.Struct, frozen=True):
     spoilt: Set[tuple[int, int]] = frozenset()
     """Where in the journal a bit was flipped: segment and byte."""
     died: Sequence[Died] = ()
+    pauses: Sequence[PauseNote] = ()
+    """What `status` said had paused the bot, once for each `resume` that it was sent."""
 
 
 def read(journal: Path) -> Journaled:
@@ -80,26 +85,36 @@ def read(journal: Path) -> Journaled:
     leaders: dict[int, str] = {}
     doubts: set[str] = set()
     unwritten: list[tuple[int, int]] = []
+    entered_paused: list[str] = []
+    paused = False
     seqs: dict[int, int] = {}
     for found in read_journal(journal):
         match found:
             case Entry(kind=RecordKind.OPENED, payload=payload):
                 opened = decode_opened(payload)
+                if paused and opened.name == "enter" and opened.id not in decisions:
+                    entered_paused.append(opened.id)
                 decisions[opened.id] = opened.epoch
             case Entry(kind=RecordKind.SNAPSHOT, payload=payload):
                 snapshot = decode_snapshot(payload)
                 if snapshot.unwritten is not None:
                     unwritten.append((seqs.get(snapshot.unwritten.after, snapshot.seq), snapshot.seq + 1))
+                if snapshot.number >= max(seqs, default=-1):
+                    # One that was begun earlier repeats the frames that the segment before has too.
+                    paused = snapshot.vitals.paused
                 seqs[snapshot.number] = snapshot.seq
             case Entry(kind=RecordKind.FRAME, payload=payload):
                 frame = decode_frame(payload)
                 seqs[frame.number] = frame.seq
+                paused = paused if frame.paused is None else frame.paused
                 if isinstance(frame.about, Led):
                     leaders[frame.epoch] = frame.about.worker
                     doubts |= set(frame.about.in_doubt)
             case _:
                 pass
-    return Journaled(audit(read_journal(journal)), decisions, leaders, frozenset(doubts), unwritten)
+    return Journaled(
+        audit(read_journal(journal)), decisions, leaders, frozenset(doubts), entered_paused, unwritten
+    )
 
 
 def violations(evidence: Evidence) -> list[str]:
@@ -111,13 +126,34 @@ def violations(evidence: Evidence) -> list[str]:
         *_of_the_state(evidence),
         *_of_the_deployments(evidence.deployed),
         *_of_the_dead(evidence),
+        *of_the_pauses(evidence.pauses, evidence.spoilt),
+        *(f"{id} was opened while the bot was paused" for id in evidence.journal.entered_paused),
     ]
+
+
+def of_the_pauses(pauses: Sequence[PauseNote], spoilt: Set[tuple[int, int]]) -> list[str]:
+    """Only a flipped bit pauses the bot, once, and the reason names it. Half a record and zeros lose nothing."""
+    found: list[str] = []
+    left = set(spoilt)
+    for pause in pauses:
+        named = {(segment, byte) for segment, byte in left if _names(pause.why, segment, byte)}
+        if pause.op != "journal" or not named:
+            found.append(
+                f"the bot is paused, and nothing was done that is a reason for it: "
+                f"{pause.op or 'unknown cause'}: {pause.why}"
+            )
+        left -= named
+    return found
+
+
+def _names(text: str, segment: int, byte: int) -> bool:
+    return f"segment {segment} is damaged at byte {byte}:" in text
 
 
 def _of_the_journal(report: Report, spoilt: Set[tuple[int, int]]) -> list[str]:
     found = [f"invariant {one.invariant}: {one.text}" for one in report.broken]
     for segment, byte in sorted(spoilt):
-        told = [one for one in found if f"segment {segment} is damaged at byte {byte}:" in one]
+        told = [one for one in found if _names(one, segment, byte)]
         found = [one for one in found if one not in told]
         if not told:
             found.append(f"a bit was flipped in segment {segment} at byte {byte}, and nobody says so")

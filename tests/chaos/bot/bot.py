@@ -114,7 +114,7 @@ class Trader(Worker[Book]):
         if self.ran == 3 and FLAW == "hang":
             time.sleep(3600)  # noqa: ASYNC251
         period = tick.due // PERIOD
-        if period > self.state.entered and not self.state.quiet:
+        if period > self.state.entered and not self.state.quiet and not self.paused:
             contract = f"BTC-c-{period}"
             async with self.decision("enter", contract=contract) as decision:
                 await self.settle(decision.id, contract)
