@@ -14,6 +14,7 @@ from __future__ import annotations
 import os
 import re
 import stat
+from collections.abc import Mapping
 from pathlib import Path
 from shlex import quote
 from typing import Any
@@ -27,7 +28,7 @@ from ..protocol.keys import NO_CURVE, SIZE
 from .keyring import public_of
 from .system.durable import rename_durably
 
-__all__ = ["Access", "AccessError", "ClientKey", "key_of", "new_secret"]
+__all__ = ["Access", "AccessError", "ClientKey", "client_keys", "key_of", "new_secret"]
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
@@ -135,6 +136,16 @@ def key_of(text: str) -> bytes:
     if len(key) != SIZE:
         raise AccessError(f"that is no key: expected {2 * SIZE} hexadecimal digits")
     return key
+
+
+def client_keys(environment: Mapping[str, str]) -> list[Path]:
+    """The directory of this user's own key files, where client keys are written; empty without HOME.
+
+    It is not in the project, where a commit or a release would take them along.
+    """
+    home = environment.get("HOME", "")
+    config = environment.get("XDG_CONFIG_HOME") or (f"{home}/.config" if home else "")
+    return [Path(config) / "neverblink" / "keys"] if config else []
 
 
 def new_secret() -> bytes:

@@ -27,6 +27,7 @@ from ..protocol.errors import NeverblinkError
 from ..protocol.wire import UNDECODABLE
 from .courtesy import last_core
 from .process import alive, started_at
+from .system.hidden_files import HiddenFiles
 
 __all__ = ["Chores", "Cut"]
 
@@ -55,12 +56,18 @@ class _Left(msgspec.Struct, frozen=True):
 class Chores:
     """Runs one program at a time. `note` is the file for the next supervisor; `leader()` is whom to keep away from.
 
-    That is a pid, or 0 when nobody leads.
+    That is a pid, or 0 when nobody leads. `hidden` are the files that the programs cannot open.
     """
 
-    def __init__(self, note: Path, leader: Callable[[], int] = lambda: 0) -> None:
+    def __init__(
+        self,
+        note: Path,
+        leader: Callable[[], int] = lambda: 0,
+        hidden: HiddenFiles | None = None,
+    ) -> None:
         self._note = note
         self._leader = leader
+        self._hidden = hidden or HiddenFiles()
         self._cancelled = ""
         self._running: asyncio.subprocess.Process | None = None
 
@@ -87,11 +94,12 @@ class Chores:
 
         `within` is in ns. Raises `Cut` when it was cancelled or took too long, `NeverblinkError` when it can't be run.
         """
+        wrapped = await self._hidden.wrap(command, cwd)
         if self._cancelled:
             raise Cut(self._cancelled)
         try:
             process = await asyncio.create_subprocess_exec(
-                *(*_RUNNER, *command),
+                *(*_RUNNER, *wrapped),
                 cwd=cwd,
                 env=dict(environment),
                 stdin=asyncio.subprocess.PIPE,

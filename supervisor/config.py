@@ -46,6 +46,7 @@ __all__ = [
     "Restart",
     "load",
     "read_toml",
+    "secret_files",
 ]
 
 FILE_NAME = "neverblink.toml"
@@ -256,6 +257,14 @@ def load(directory: Path, project: Path | None = None) -> Config:
         log=_logging(said.table("log")),
         notify=telling.read(said.table("notify"), project),
     )
+
+
+def secret_files(config: Config) -> list[Path]:
+    """The files with secrets that the configuration names: the bot's keys, the web page's key, where messages go."""
+    named = [target.url_file for target in config.notify.targets]
+    if config.web is not None:
+        named.append(config.web.key)
+    return [*([config.env_file] if config.env_file is not None else []), *(Path(one) for one in named if one)]
 
 
 def _files(said: Table) -> FileLayer:

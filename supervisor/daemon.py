@@ -29,6 +29,7 @@ from ..protocol.events import (
     WorkerExited,
 )
 from . import arrival
+from .access import client_keys
 from .adoption import Adoption
 from .archive import Archive
 from .bot import Bot
@@ -69,6 +70,7 @@ from .switchboard import SOCKET, Switchboard
 from .system.background_writer import in_background
 from .system.descriptors import limit, raise_limit
 from .system.helper_process import HelperProcess
+from .system.hidden_files import HiddenFiles
 from .system.orphan_reaper import OrphanReaper
 from .system.process_group import ProcessGroups, mark_of
 from .system.signals import Signals
@@ -235,7 +237,12 @@ class _Daemon:
         self._releases = Releases(home.releases)
         self._freeze = Freeze(self._archive)
         self._pauses = PauseNotes(self._archive)
-        self._preparer = Preparer(home.environments, environment, self._leading_pid)
+        self._preparer = Preparer(
+            home.environments,
+            environment,
+            self._leading_pid,
+            hidden=HiddenFiles((*home.private, *client_keys(environment)), self._say_warning),
+        )
         self._deployments = Deployments(
             self._bot, self._releases, self._archive, self._freeze, self._preparer, home.logs
         )

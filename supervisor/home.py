@@ -109,6 +109,13 @@ class Home:
         self.tokens = self.path / "tokens"
         self.identity = self.path / "identity"
 
+    @property
+    def private(self) -> list[Path]:
+        """What the code of others must not open: keys and tokens, sockets, the journal, history, logs and data."""
+        history = [self.database.with_name(f"{self.database.name}{end}") for end in ("", "-wal", "-shm")]
+        ways_in = [self.key, self.keys, self.tokens, self.run]
+        return [*ways_in, self.journal, self.logs, self.data, *history]
+
     @classmethod
     def open(cls, path: Path) -> Home:
         """The home at `path`, made if it isn't there, and closed to everybody but this user. Raises `HomeError`."""

@@ -21,9 +21,10 @@ import msgspec
 from ..protocol.errors import NeverblinkError
 from .chore import Chores, Cut
 from .cli.words import last
-from .config import NO_ENVIRONMENT, Config
+from .config import NO_ENVIRONMENT, Config, secret_files
 from .environments import Built, Environments
 from .process import describe_exit
+from .system.hidden_files import HiddenFiles
 from .wanted import Wanted, wanted
 
 __all__ = ["CheckFailed", "Preparer", "Voice"]
@@ -47,7 +48,7 @@ class Preparer:
     """Prepares releases: environments are made in `directory`, where `note` says what runs.
 
     `environment` are the variables that programs see; `leader()` is the pid to keep out of the way of, or 0; `now()`
-    tells ns that only grow.
+    tells ns that only grow. Programs cannot open the `hidden` files, nor those of the configuration that are secret.
     """
 
     def __init__(
@@ -57,12 +58,14 @@ class Preparer:
         leader: Callable[[], int] = lambda: 0,
         note: str = ".running",
         now: Callable[[], int] = time.monotonic_ns,
+        hidden: HiddenFiles | None = None,
     ) -> None:
+        self._hidden = hidden or HiddenFiles()
         self._now = now
         self._passed: dict[str, tuple[tuple[str, str], int]] = {}
         """The releases whose check has succeeded and that nobody has deployed since: what was run, and when."""
         self.environments = Environments(directory, environment)
-        self._chores = Chores(directory / note, leader)
+        self._chores = Chores(directory / note, leader, self._hidden)
 
     def arrive(self) -> str:
         """Clear away what a killed supervisor left: a build that runs, half an environment. Returns what was ended."""
@@ -104,6 +107,7 @@ class Preparer:
         Raises `BuildFailed`, `CheckFailed`, `Cut` when it was cancelled, `DiskFull` and `ConfigError`.
         """
         self._chores.open()
+        self._hidden.add(secret_files(config))
         project = config
         place: Path | None = None
         asked = await asyncio.to_thread(wanted, directory, config)

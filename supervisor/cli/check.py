@@ -21,10 +21,12 @@ from ...protocol import duration, size
 from ...protocol.commands import Deploy
 from ...protocol.errors import NeverblinkError
 from ...protocol.wire import UNDECODABLE
+from ..access import client_keys
 from ..client import Refused, Unreachable
 from ..config import Config, ConfigError, load
 from ..prepare import CheckFailed, Preparer
 from ..releases import Releases
+from ..system.hidden_files import HiddenFiles
 from ..system.install_hint import install_command
 from ..system.interpreter import InterpreterError, find_interpreter
 from ..telling.secret import Unresolved, url_of
@@ -107,8 +109,14 @@ def _prepare(
     here: Here, directory: Path, config: Config, place: Path, found: Callable[[str, bool | None, str], object]
 ) -> Config | None:
     """Make the project ready as a deployment would; None when that failed."""
-    preparer = Preparer(place, here.environment, note=f".running-{os.getpid()}")
     voice = _Voice(here.screen, found)
+
+    def report(problem: str) -> None:
+        found("hidden", None, problem)
+
+    private = (*here.home.private, *client_keys(here.environment))
+    hidden = HiddenFiles(private, report)
+    preparer = Preparer(place, here.environment, note=f".running-{os.getpid()}", hidden=hidden)
     try:
         return asyncio.run(preparer.prepare("", directory, config, voice))
     except NeverblinkError as problem:

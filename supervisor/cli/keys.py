@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from ..access import Access, ClientKey, key_of, new_secret
+from ..access import Access, ClientKey, client_keys, key_of, new_secret
 from ..home import Home
 from ..keyring import public_of
 from .errors import BadInput
@@ -100,12 +100,11 @@ def _client(here: Here, key: ClientKey, out: Path | None, access: Access | None)
 
 
 def _directory(here: Here) -> Path:
-    """Where client keys are written: not into the project, where a commit or a release would take them along."""
-    home = here.environment.get("HOME", "")
-    config = here.environment.get("XDG_CONFIG_HOME") or (f"{home}/.config" if home else "")
-    if not config:
+    """Where client keys are written, which is made here."""
+    found = client_keys(here.environment)
+    if not found:
         raise BadInput("neither HOME nor XDG_CONFIG_HOME is set: name the key's file with --out")
-    directory = Path(config) / "neverblink" / "keys"
+    directory = found[0]
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as problem:
