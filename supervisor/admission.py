@@ -51,7 +51,7 @@ class Admission:
             raise Refusal("busy", "the bot is being stopped")
         if self._leaving:
             raise Refusal("busy", "the supervisor is leaving: try again when another one is up")
-        if bot.starting:
+        if not bot.arrived:
             raise Refusal(
                 "busy", "the bot is still being started: try again when `neverblink status` says running"
             )
@@ -61,10 +61,6 @@ class Admission:
                 "locked",
                 f"locked{by}: {lock.why}. `neverblink unlock` allows deployments again",
                 **msgspec.to_builtins(lock),
-            )
-        if bot.recovering:
-            raise Refusal(
-                "busy", f"the bot is being started again ({bot.recovering}): try again when it leads"
             )
         self._check_descriptors()
 
@@ -189,4 +185,5 @@ class Admission:
 
     def _is_free_for(self, waiter: Waiter) -> bool:
         bot = self._bot
-        return self._free() and not bot.starting and not bot.recovering and self._queue.is_first(waiter)
+        rehearsable = bot.calm or not waiter.command.dry_run
+        return self._free() and bot.arrived and rehearsable and self._queue.is_first(waiter)

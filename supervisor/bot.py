@@ -82,6 +82,8 @@ class Bot:
         self.outages = Outages(news, self._deployment_of)
         self.leader = ""
         self.starting = True
+        self.arrived = False
+        """What an earlier run left is known, and the bot is started or adopted: deployments can begin."""
         self.stopping = ""
         """Why it is being stopped, "" when it is not."""
         self.stopped = False
@@ -166,8 +168,18 @@ class Bot:
 
     @property
     def calm(self) -> bool:
-        """Somebody leads, as far as is known, and nothing is under way that is about to change it."""
-        return not self.recovering and all(driver.phase in _CALM for driver in self.drivers)
+        """Nothing is under way that is about to change who leads."""
+        beginning = self.starting or self.recovering
+        return not beginning and all(driver.phase in _CALM for driver in self.drivers)
+
+    @property
+    def replaceable(self) -> bool:
+        """No worker leads, and the next start may run code that an operator names."""
+        return not (self.starting or self.drivers) and self._revival.replaceable
+
+    def failing(self, release: str) -> bool:
+        """Whether workers of this release have failed several times in a row."""
+        return self._revival.failing(release)
 
     def driver_of(self, deployment: int) -> Driver | None:
         """The driver of a deployment under way, None when it has none yet, or no more."""
@@ -178,6 +190,7 @@ class Bot:
     async def start(self, release: Release, config: Config) -> None:
         """Start the first worker and have it lead. Raises `StartFailed`, and then no worker is left."""
         self.guard.begin()
+        self._arrive()
         self._runs[release.id] = release, config
         await self._starter.bring_up(release, config)
         self._begun()
@@ -189,9 +202,9 @@ class Bot:
         self._revival.begin(release, reason, self._look_for_leader, failed=True)
 
     async def start_again(self, release: Release, config: Config, why: str) -> bool:
-        """Start a bot that is down from its journal. Raises `StartFailed`, and then it is down as before.
+        """Start a bot without a leader from its journal. Raises `StartFailed`, and then it has none as before.
 
-        Returns False when another worker has come to lead meanwhile: then nothing was started.
+        Returns False when another worker has come to lead meanwhile.
         """
         self._runs[release.id] = release, config
         try:
@@ -222,6 +235,7 @@ class Bot:
     def adopted(self) -> None:
         """The bot goes on with workers that were found."""
         self.starting = False
+        self._arrive()
         self.guard.begin()
         self._look_for_leader()
         self.standby.begin()
@@ -486,9 +500,13 @@ class Bot:
     def _send(self, worker: str, message: SupervisorMessage) -> bool:
         return self.crew.send(worker, message)
 
+    def _arrive(self) -> None:
+        self.arrived = True
+        self.waiting.stir()
+
     def _begun(self) -> None:
         self.starting = False
-        self.waiting.stir()
+        self._arrive()
         self.standby.begin()
 
     async def _found(self, release: str) -> tuple[Release, Config]:

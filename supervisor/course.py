@@ -11,6 +11,8 @@ import time
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 
+import msgspec
+
 from ..protocol.errors import NeverblinkError
 from ..protocol.events import DeploymentEnded, DeploymentStarted, PhaseChanged, Step
 from ..protocol.handoff_terms import Phase
@@ -169,9 +171,27 @@ class Course:
             except NeverblinkError as problem:
                 self._finish(underway, config, never(underway.cancelled or problem.message, bot.leader))
                 return
-        # A leader that died meanwhile is being succeeded, or started again: that is no reason to begin anew.
-        await bot.waiting.until(lambda: bot.calm or bool(underway.cancelled or bot.stopping))
-        self._hand_over(underway, release, ready, force=force)
+        await self._when_possible(underway, release, ready, force=force)
+
+    async def _when_possible(
+        self, underway: Underway, release: Release, config: Config, *, force: bool
+    ) -> None:
+        """Wait until a worker leads that can hand over, or until the new code may be what the next start runs."""
+        bot = self._bot
+
+        def possible() -> bool:
+            over = bool(underway.cancelled or bot.stopping)
+            return over or bot.calm or (bot.replaceable and not underway.dry_run)
+
+        if not bot.leader and not possible():
+            why = f" ({bot.recovering})" if bot.recovering else ""
+            self._step(
+                underway,
+                "waiting",
+                f"no worker leads{why}: waiting for the start that is under way",
+            )
+        await bot.waiting.until(possible)
+        self._hand_over(underway, release, config, force=force)
 
     async def _build(
         self, underway: Underway, release: Release, config: Config, account: Account, *, check: bool
@@ -207,31 +227,37 @@ class Course:
     def _hand_over(self, underway: Underway, release: Release, config: Config, *, force: bool) -> None:
         bot = self._bot
         # Meanwhile it may have been cancelled, or the leader may have gone.
-        if bot.down and not (underway.cancelled or bot.stopping):
+        wanted = not (underway.cancelled or bot.stopping)
+        if wanted and bot.replaceable and not underway.dry_run:
             self._spawn(self._start_again(underway, release, config))
             return
-        if underway.cancelled or bot.stopping or not bot.leader:
+        if wanted and not (bot.calm or bot.down):
+            self._spawn(self._when_possible(underway, release, config, force=force))
+            return
+        if not wanted or not bot.leader:
             self._finish(underway, config, never(underway.cancelled or bot.stopping or bot.down, bot.leader))
             return
         underway.before = self._shelf.releases.previous()
-        told = self._told(underway, config)
+        old = bot.leading.release if bot.leading is not None else ""
+
+        def finished(how: Finished) -> None:
+            lost = how.phase is Phase.ABORTED and not how.leader and not underway.dry_run
+            if lost and not underway.cancelled and not bot.stopping and bot.failing(old):
+                # A leader in a crash loop does not live long enough to hand over. That is what the new code mends.
+                self._archive.write(lambda history: history.drop(left_key(underway.deployment)))
+                self._spawn(self._when_possible(underway, release, config, force=force))
+                return
+            self._finish(underway, config, how)
+
+        told = msgspec.structs.replace(self._told(underway, config), finished=finished)
         bot.hand_over(
             underway.deployment, release, config, force=force, rehearse_only=underway.dry_run, told=told
         )
 
     async def _start_again(self, underway: Underway, release: Release, config: Config) -> None:
-        """Nobody leads, so nobody can hand over: the new code starts from the journal."""
+        """No worker leads, so none can hand over: the new code starts from the journal."""
         bot = self._bot
-        text = "the bot is down: it starts from its journal"
-        bot.news.tell(
-            Step(
-                bot=bot.news.bot,
-                at=bot.news.now(),
-                deployment=underway.deployment,
-                step="restarting",
-                text=text,
-            )
-        )
+        self._step(underway, "restarting", "no worker leads: the new code starts from the journal")
         try:
             started = await bot.start_again(
                 release, config, f"deployment {underway.deployment} starts it from its journal"
@@ -246,6 +272,10 @@ class Course:
             self._shelf.promote(release.id)
             how = Finished(Phase.DONE, "", bot.leader, took_over=True)
         self._finish(underway, config, how)
+
+    def _step(self, underway: Underway, step: str, text: str) -> None:
+        news = self._bot.news
+        news.tell(Step(bot=news.bot, at=news.now(), deployment=underway.deployment, step=step, text=text))
 
     def _told(self, underway: Underway, config: Config) -> Told:
         """What is to be done as it goes on."""

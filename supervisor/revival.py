@@ -3,7 +3,8 @@
 Its standby takes over, where there is one. Else it starts again from its journal, on the release that led, or on the
 one before when that was rolled back: at once after one death, more and more slowly when the starts fail or the leader
 dies soon again. That has no end: the pauses grow to a bound, and each of them is told with the time of the next start.
-After several failures the bot counts as down. A deployment or a rollback then starts the code that it names at once.
+After several failures the bot counts as down. A deployment or a rollback names other code: once a start has failed, or
+is only planned, that code is what the next start runs.
 
 Other code is never tried without an operator's word: the release before may not be able to read the state, and was
 replaced for a reason.
@@ -96,7 +97,19 @@ class Revival:
         self._asked = False
         """An operator has named the code to start: nothing else is started meanwhile."""
         self._trying = False
+        """A successor is awaited, or being started."""
+        self._start_failed = False
+        """A start has failed since a worker led."""
         self._task: asyncio.Task[None] | None = None
+
+    @property
+    def replaceable(self) -> bool:
+        """No worker leads, and the next start may run other code: it is not the first one after a death."""
+        return not self._leader() and (bool(self.down) or self.next is not None or self._start_failed)
+
+    def failing(self, release: str) -> bool:
+        """Whether the release has failed several times in a row."""
+        return self._restarts.failures(release) > 1
 
     @property
     def busy(self) -> bool:
@@ -118,6 +131,7 @@ class Revival:
         """A worker leads."""
         self._leads += 1
         self._died = None
+        self._start_failed = False
         self.down = self.recovering = ""
         self.next = None
 
@@ -127,15 +141,16 @@ class Revival:
         `failed`: a start of it has failed already.
         """
         self.recovering = reason
+        self._start_failed = failed
         self._lost_at = self._outside.mono()
         self._task = asyncio.get_running_loop().create_task(self._revive(release, failed=failed))
         self._task.add_done_callback(lambda _: done())
 
     async def start_again(self, release: Release, config: Config, why: str) -> bool:
-        """Start a bot that is down from its journal, instead of what would be started next.
+        """Start a bot without a leader from its journal, on this release instead of the one that would be next.
 
-        Returns False when a worker has come to lead meanwhile: then nothing was started. Raises `StartFailed`, and
-        then the bot is down as before.
+        Returns False when another worker has come to lead meanwhile. Raises `StartFailed`, and then the bot is started
+        again as before.
         """
         self._asked = True
         try:
@@ -143,16 +158,17 @@ class Revival:
             await self._waiting.until(lambda: not self._trying)
             if self._leader():
                 return False
-            down, self.down, self.recovering = self.down, "", why
+            before = self.down, self.recovering
+            self.down, self.recovering = "", why
             try:
-                await self._starter.bring_up(release, config)
+                led = await self._starter.bring_up(release, config)
             except StartFailed:
-                self.down = down
+                self.down, self.recovering = before
                 raise
-            finally:
-                self.recovering = ""
-            self._restarts.forget()
-            return True
+            self.recovering = ""
+            if led:
+                self._restarts.forget()
+            return led
         finally:
             self._asked = False
             self._waiting.stir()
@@ -177,8 +193,13 @@ class Revival:
 
     async def _revive(self, release: str, *, failed: bool) -> None:
         leads = self._leads
-        if await self._succeeded(release):
-            return
+        self._trying = True
+        try:
+            if await self._succeeded(release):
+                return
+        finally:
+            self._trying = False
+            self._waiting.stir()
         if self._died is not None:
             # Only now: a death that a standby answered does not count.
             self._restarts.failed(self._died.release, *self._life(self._died))
@@ -202,7 +223,7 @@ class Revival:
                 if not (self._asked or self._over(leads)):
                     self._restarts.failed(release)
                     reason = problem.reason if isinstance(problem, StartFailed) else problem.message
-                    failed = True
+                    failed = self._start_failed = True
             else:
                 break
         if self._stopping():

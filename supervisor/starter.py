@@ -58,8 +58,8 @@ class Starter:
 
     async def bring_up(
         self, release: Release, config: Config, unless: Callable[[], str] = lambda: ""
-    ) -> None:
-        """Start a worker and wait until it, or another worker, leads.
+    ) -> bool:
+        """Start a worker and wait until it, or another worker, leads; return whether it is this one that does.
 
         `unless()` says why it is not wanted any more, "" while it is. Raises `StartFailed` when it never led, and has
         ended.
@@ -81,11 +81,11 @@ class Starter:
             await self._waiting.until(lambda: member.leads or settled(), _REPEAT)
         if member.leads_since:
             # Should it be dead already, then that is a leader's death, and counted and answered as one.
-            return
+            return True
         if self._led_by_another(worker):
             # A follower was still there, and the kernel gave it the lease: it is the bot now.
             self._crew.dismiss(worker, f"worker {self._leader()} leads")
-            return
+            return False
         if unless() and not self._hopeless(member):
             self._crew.dismiss(worker, unless())
         elif not self._hopeless(member):

@@ -81,9 +81,14 @@ def exit_of_fault(code: Code) -> Exit:
     return _FAULTS[code]
 
 
-def exit_of_outcome(outcome: str, *, no_boundary: bool = False) -> Exit:
-    """The exit code for how a deployment ended; `no_boundary` tells that abort from the others."""
+def exit_of_outcome(outcome: str, *, leads: bool = True, no_boundary: bool = False) -> Exit:
+    """The exit code for how a deployment ended.
+
+    `leads`: a worker leads after it. `no_boundary`: it was aborted because no boundary came in time.
+    """
     code = _OUTCOMES.get(outcome, Exit.BROKEN)
+    if code is Exit.ABORTED and not leads:
+        return Exit.DOWN
     return Exit.BOUNDARY if code is Exit.ABORTED and no_boundary else code
 
 

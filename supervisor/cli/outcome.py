@@ -38,7 +38,8 @@ class Outcome(msgspec.Struct, frozen=True):
 
     @property
     def exit(self) -> Exit:
-        return exit_of_outcome(self.outcome, no_boundary=self.reason.startswith(NO_BOUNDARY))
+        no_boundary = self.reason.startswith(NO_BOUNDARY)
+        return exit_of_outcome(self.outcome, leads=bool(self.release), no_boundary=no_boundary)
 
 
 def of_row(row: Deployment) -> Outcome | None:

@@ -24,7 +24,7 @@ from neverblink.supervisor.config import load
 from neverblink.supervisor.home import Home, HomeBusy
 from neverblink.supervisor.starter import StartFailed
 
-from .world import World, gone
+from .world import World, gone, refused
 
 SECOND = 1_000_000_000
 
@@ -311,6 +311,62 @@ def test_a_bot_whose_start_fails_for_a_reason_outside_is_tried_until_it_succeeds
     world.within *= 3
     code = world.code("v1", fails_while=str(tmp_path / "away"))
     assert world.play(scenario, patient(code, "100ms")) == 0
+
+
+def test_code_deployed_in_a_crash_loop_is_what_the_next_start_runs(world: World) -> None:
+    async def scenario(world: World) -> None:
+        status = await world.until(lambda status: status["state"] == "recovering" and status["next_start"])
+        # Code that does not start changes nothing.
+        code, message = refused(await world.deploy(world.code("v2", import_error="no module named fox")))
+        assert (code, "no module named fox" in message) == ("down", True), message
+        assert (await world.deploy(world.code("v3"))).error is None
+        after = await world.until(lambda status: status["state"] == "running")
+        assert after["release"] != status["next_start"]["release"]
+        assert after["next_start"] is None
+
+    world.within *= 2
+    assert world.play(scenario, world.code("v1", crash_ms=50)) == 0
+
+
+def test_code_deployed_while_the_first_start_fails_is_what_the_next_start_runs(
+    world: World, tmp_path: Path
+) -> None:
+    away = tmp_path / "away"
+    code = world.code("v1", fails_while=str(away))
+    assert world.play(nothing, code) == 0
+    away.touch()
+
+    async def scenario(world: World) -> None:
+        led = (await world.until(lambda status: status["next_start"]))["next_start"]["release"]
+        assert (await world.deploy(world.code("v2"))).error is None
+        after = await world.running()
+        assert (after["release"] != led, after["next_start"]) == (True, None)
+
+    world.within *= 2
+    assert world.play(scenario, code) == 0
+
+
+def test_a_rehearsal_starts_no_code_when_the_bot_goes_down_meanwhile(world: World, tmp_path: Path) -> None:
+    away, built = tmp_path / "away", tmp_path / "built"
+    second = world.code("v2")
+    with (second / "neverblink.toml").open("a") as file:
+        file.write(f"[deploy]\ncheck = \"sh -c 'until test -e {built}; do sleep 0.02; done'\"\n")
+
+    async def scenario(world: World) -> None:
+        first = await world.running()
+        rehearsing = asyncio.ensure_future(world.deploy(second, dry_run=True))
+        await world.until(lambda status: status["deployment"])
+        away.touch()
+        os.kill(first["pid"], signal.SIGKILL)
+        await world.until(lambda status: status["state"] == "down")
+        built.touch()
+        assert refused(await rehearsing)[0] == "down"
+        away.unlink()
+        assert (await world.running())["release"] == first["release"]
+
+    world.within *= 3
+    code = patient(world.code("v1", fails_while=str(away)), "100ms")
+    assert world.play(scenario, code) == 0
 
 
 def test_a_killed_leader_is_told_by_its_signal(world: World) -> None:

@@ -12,7 +12,6 @@ import pytest
 
 from neverblink.protocol.commands import (
     Abort,
-    Answer,
     Deploy,
     Down,
     History,
@@ -35,7 +34,7 @@ from neverblink.protocol.events import (
 )
 
 from .repository import Repository
-from .world import World
+from .world import World, refused
 
 LONG: dict[str, str] = {"probation": "1h"}
 IMPATIENT = {**LONG, "hang_after": "100ms"}
@@ -44,11 +43,6 @@ IMPATIENT = {**LONG, "hang_after": "100ms"}
 @pytest.fixture
 def world(tmp_path: Path) -> World:
     return World(tmp_path)
-
-
-def refused(answer: Answer) -> tuple[str, str]:
-    assert answer.error is not None, answer
-    return answer.error.code, answer.error.message
 
 
 async def in_phase(world: World, phase: str) -> dict[str, Any]:

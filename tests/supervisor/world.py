@@ -43,6 +43,12 @@ BOUNDS = {
 }
 
 
+def refused(answer: Answer) -> tuple[str, str]:
+    """The code and the message of a command that was refused."""
+    assert answer.error is not None, answer
+    return answer.error.code, answer.error.message
+
+
 class World:
     """One bot in `tmp`. Use `play` to run a scenario in it."""
 

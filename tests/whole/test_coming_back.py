@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from .bots import COUNTER, bot
+from .bots import COUNT, COUNTER, bot
 from .live import Live, ends
 
 
@@ -25,6 +25,47 @@ def test_restart_replaces_the_process_and_no_tick_is_missed(live: Live) -> None:
     live.down()
     report = live.audit()
     assert (report["missed"], report["doubled"]) == (0, 0)
+
+
+CRASH_LOOP = bot(
+    """
+    def on_tick(self, tick):
+        self.led = getattr(self, "led", 0) + 1
+        if self.led > 20:
+            raise ValueError("no price")
+    """,
+    tick="20ms",
+)
+"""Each leader runs 20 ticks, which takes less time than the new code needs to start."""
+SLOW_MEND = bot(
+    f"""
+    async def on_start(self):
+        await asyncio.sleep(1.5)
+    {COUNT}""",
+    tick="20ms",
+)
+
+
+def test_a_mend_is_deployed_in_a_crash_loop_though_no_leader_lives_long_enough_to_hand_over(
+    live: Live,
+) -> None:
+    live.up(live.code("crashes", CRASH_LOOP))
+    live.event(type="start-planned")
+    deployed = live.run("deploy", live.code("mended", SLOW_MEND))
+    assert deployed.code == 0, deployed
+    live.ticks_on()
+    assert live.status()["state"] == "running"
+    live.down()
+    assert live.audit()["doubled"] == 0
+
+
+def test_a_failed_deployment_of_a_bot_without_a_leader_exits_with_8(live: Live) -> None:
+    live.up(live.code("crashes", CRASH_LOOP))
+    live.event(type="start-planned")
+    failing = bot("def on_start(self):\n    raise ValueError('no key')")
+    failed = live.run("deploy", live.code("worse", failing))
+    assert (failed.code, "no key" in failed.out + failed.err) == (8, True), failed
+    live.down()
 
 
 def test_leads_for_counts_from_the_first_tick_and_not_from_the_adoption(live: Live) -> None:
