@@ -83,6 +83,8 @@ _WORKERS = "workers"
 _LINGER_MS = 500
 _LEAST_DESCRIPTORS = 128
 """About 30 for itself, 24 for a deployment, and room for clients."""
+_LEAST_TO_LISTEN = 512
+"""The listener's 256 connections, and as many for what else connects."""
 
 
 class DaemonError(NeverblinkError):
@@ -116,6 +118,11 @@ async def run(
         raise DaemonError(
             f"a supervisor needs {_LEAST_DESCRIPTORS} file descriptors, and this process may open {limit()}: raise the "
             "hard limit (`ulimit -Hn`, or LimitNOFILE= in the unit)"
+        )
+    if config.listen is not None and limit() < _LEAST_TO_LISTEN:
+        raise DaemonError(
+            f"[listen] needs {_LEAST_TO_LISTEN} file descriptors, and this process may open {limit()}: raise the hard "
+            "limit (`ulimit -Hn`, or LimitNOFILE= in the unit), or remove [listen]"
         )
     with (
         privately() as umask,

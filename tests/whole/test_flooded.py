@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 from contextlib import ExitStack, suppress
+from pathlib import Path
 
 import psutil
 import pytest
@@ -15,6 +16,19 @@ import pytest
 from ..ports import HOST, free_port
 from .bots import COUNTER
 from .live import NEVERBLINK, WITHIN, Live
+
+
+def up_within(live: Live, limit: int, code: Path) -> subprocess.CompletedProcess[str]:
+    """`neverblink up` in a process that may have so many open descriptors, to its end."""
+    return subprocess.run(
+        ["sh", "-c", f'ulimit -n {limit} && exec "$@"', "sh", *NEVERBLINK, "up", "--project", str(code)],
+        cwd=live.tmp,
+        env=live.environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=WITHIN,
+    )
 
 
 @pytest.mark.parametrize("to_each_port", [80, pytest.param(500, marks=pytest.mark.deep)])
@@ -50,15 +64,18 @@ def test_idle_connections_keep_no_client_with_a_key_out(live: Live, to_each_port
 
 
 @pytest.mark.deep
-def test_a_crowd_of_local_connections_ends_no_supervisor_and_prevents_no_failover(live: Live) -> None:
+@pytest.mark.parametrize(("limit", "crowd"), [(1024, 900), (256, 240)])
+def test_a_crowd_of_local_connections_ends_no_supervisor_and_prevents_no_failover(
+    live: Live, limit: int, crowd: int
+) -> None:
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     live.up(live.code("v0", COUNTER))
     pid, leader = live.status()["supervisor"]["pid"], live.book()["pid"]
     # The supervisor raised its soft limit to the hard one.
     assert resource.prlimit(pid, resource.RLIMIT_NOFILE)[0] == min(most, 1 << 20)
-    resource.prlimit(pid, resource.RLIMIT_NOFILE, (1024, 1024))
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (limit, limit))
     with ExitStack() as held:
-        for _ in range(900):
+        for _ in range(crowd):
             idle = held.enter_context(socket.socket(socket.AF_UNIX))
             idle.setblocking(False)
             with suppress(OSError):
@@ -71,16 +88,17 @@ def test_a_crowd_of_local_connections_ends_no_supervisor_and_prevents_no_failove
     live.down()
 
 
+def test_listen_is_refused_under_a_limit_on_descriptors_that_a_crowd_could_use_up(live: Live) -> None:
+    code = live.code("v0", COUNTER)
+    with (code / "neverblink.toml").open("a") as file:
+        file.write(f'[listen]\ntcp = "{HOST}:{free_port()}"\n')
+    done = up_within(live, 256, code)
+    assert done.returncode == 1
+    assert "[listen] needs 512 file descriptors, and this process may open 256" in done.stderr
+
+
 def test_a_limit_on_descriptors_under_which_no_supervisor_works_is_refused_with_the_mend(live: Live) -> None:
     code = live.code("v0", COUNTER)
-    done = subprocess.run(
-        ["sh", "-c", 'ulimit -n 64 && exec "$@"', "sh", *NEVERBLINK, "up", "--project", str(code)],
-        cwd=live.tmp,
-        env=live.environment,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=WITHIN,
-    )
+    done = up_within(live, 64, code)
     assert done.returncode == 1
     assert "a supervisor needs 128 file descriptors, and this process may open 64" in done.stderr
