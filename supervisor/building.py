@@ -119,13 +119,34 @@ class Building:
                 raise BuildFailed(problem.message) from None
             python = self._config.python
         also: dict[str, str] = {}
-        if wanted.python:
-            # The configured one, if it is what is asked for; else any that is here; else uv gets one.
+        if wanted.python and not await self._satisfies(python):
+            # Any that is here, or else uv gets one.
             also["PATH"] = f"{Path(python).parent}{os.pathsep}{self._variables.get('PATH', os.defpath)}"
             also["UV_PYTHON_PREFERENCE"] = "system"
             python = wanted.python
         words = ("venv", "--relocatable", "--no-project", "--python", python, str(self.result))
         await self._run(words, self._say, also)
+
+    async def _satisfies(self, python: str) -> bool:
+        """Whether the configured interpreter is a Python that the release asks for.
+
+        uv decides: it looks where nothing else is, because it prefers others to those of virtual environments.
+        """
+        alone = self._place / "interpreter"
+        alone.mkdir()
+        link = alone / "python3"
+        link.symlink_to(python)
+        also = {"PATH": str(alone), "UV_PYTHON_PREFERENCE": "only-system"}
+        found: list[str] = []
+        code = await self._chores.run(
+            (self._uv, "python", "find", "--no-project", "--system", self._wanted.python),
+            cwd=self._project,
+            environment={**self._variables, **also},
+            within=self._left(),
+            say=found.append,
+        )
+        # A path in `.python-version` names another interpreter, which is there all the same.
+        return code == 0 and str(link) in found
 
     async def _add_worker(self) -> None:
         ours = supply(self._wheels)
@@ -161,15 +182,18 @@ class Building:
             if not line.startswith(_NOISE):
                 say(line)
 
-        left = max(1, self._until - time.monotonic_ns())
         environment = {**self._variables, **(also or {})}
         code = await self._chores.run(
-            (self._uv, *words), cwd=self._project, environment=environment, within=left, say=heard
+            (self._uv, *words), cwd=self._project, environment=environment, within=self._left(), say=heard
         )
         if code:
             raise BuildFailed(
                 f"the environment could not be built ({self._wanted.file}): {_words(lines, code)}"
             )
+
+    def _left(self) -> int:
+        """How long the build may still take, in nanoseconds."""
+        return max(1, self._until - time.monotonic_ns())
 
 
 def _words(lines: list[str], code: int) -> str:

@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -203,6 +204,40 @@ def test_a_build_sees_no_secret_of_the_supervisor_s_and_what_the_configuration_n
     assert "EXCHANGE_SECRET" not in variables
     assert "UV_PUBLISH_TOKEN" not in variables
     assert (variables["ALLOWED"], variables["LC_TIME"]) == ("yes", "C")
+
+
+def version(python: str) -> str:
+    code = "import platform; print(platform.python_version())"
+    return subprocess.run([python, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+
+
+def test_the_supervisor_s_own_python_is_used_if_the_project_admits_it(
+    tmp_path: Path, other_python: str
+) -> None:
+    """It lies in a virtual environment, and another that would do comes first on PATH."""
+    place, programs = tmp_path / "fox", tmp_path / "programs"
+    place.mkdir()
+    programs.mkdir()
+    (programs / "python3").symlink_to(Path(other_python).resolve())
+    (place / "neverblink.toml").write_text('name = "fox"\nbot = "bot:Fox"\n')
+    path = f"{programs}{os.pathsep}{os.environ['PATH']}"
+    environments = Environments(tmp_path / "environments", {**os.environ, "PATH": path})
+
+    def built(asks: str) -> str:
+        (place / "pyproject.toml").write_text(
+            f'[project]\nname = "fox"\nversion = "1"\nrequires-python = "{asks}"\n'
+        )
+        config = load(place)
+        asked = wanted(place, config)
+        assert asked is not None
+        building = environments.build(place, asked, config, Chores(tmp_path / "running"), lambda line: None)
+        return version(str(asyncio.run(building).python))
+
+    ours = version(sys.executable)
+    assert version(other_python) != ours
+    assert built(">=3.11") == ours
+    (place / ".python-version").write_text(f"{ours}\n")
+    assert built(">=3.12") == ours
 
 
 def test_a_locked_project_gets_what_is_locked_and_its_library_as_it_is_now(tmp_path: Path) -> None:
