@@ -37,7 +37,7 @@ def found(handoff: HandoffState, event: Found) -> list[HandoffCommand]:
         return standby.succeeded(handoff, leader)
     handoff.epoch = max([handoff.epoch, *(seen.epoch for seen in leading)])
     if leader is None:
-        return _without_a_leader(handoff, old, new)
+        return _without_a_leader(handoff, old, new, event.last)
     if leader is new:
         return _led_by_new(handoff, old)
     return _led_by_old(handoff, leader, new, event.settled)
@@ -100,9 +100,12 @@ def _led_by_old(handoff: HandoffState, old: Seen, new: Seen | None, settled: int
     return _still_preparing(handoff, new)
 
 
-def _without_a_leader(handoff: HandoffState, old: Seen | None, new: Seen | None) -> list[HandoffCommand]:
-    """The lease is between the two, or whoever had it is dead."""
-    led = handoff.phase in NEW_LEADS
+def _without_a_leader(
+    handoff: HandoffState, old: Seen | None, new: Seen | None, last: str
+) -> list[HandoffCommand]:
+    """The lease is between the two, or the worker that had it is dead."""
+    # That a dead worker took the lease may not have been kept any more. The lease's file says it.
+    led = handoff.phase in NEW_LEADS or (not handoff.new_lives and last == handoff.new)
     if not handoff.old_lives and not handoff.new_lives:
         if handoff.standby:
             return standby.wait_for_it(handoff, f"both workers {_UNSEEN}")

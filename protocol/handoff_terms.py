@@ -156,6 +156,8 @@ class Found(msgspec.Struct, frozen=True):
     """A worker beside the two that leads, or else one that guards."""
     cleared: bool = True
     """The deployment before this one, if there was one, has ended too."""
+    last: str = ""
+    """The worker that took the lease last, dead or alive, as the lease's file says; "" when that is not known."""
 
 
 HandoffEvent = (

@@ -117,6 +117,8 @@ class Bot:
         self._next_worker = next_worker
         self._find = find
         self._epoch = 0
+        self._led_last = ""
+        """The worker that led last before this supervisor came, dead or alive."""
         self._lost: Member | None = None
         """The leader that was lost and has no successor yet."""
         self._goes_on_with = ""
@@ -222,6 +224,7 @@ class Bot:
         member = self.roster.get(leader)
         self.leader = leader if member is not None and member.alive else ""
         self._epoch = epoch
+        self._led_last = leader
 
     def config_of(self, release: str) -> Config | None:
         """What a release is run as, None when that is not known."""
@@ -267,7 +270,8 @@ class Bot:
         driver = self._drive(handoff, release, config, told)
         leader = self.roster.leader()
         beside = leader is not None and leader.worker not in (handoff.old, handoff.new)
-        driver.take_up(kept, leader if beside else self.standby.guarding, cleared=cleared)
+        third = leader if beside else self.standby.guarding
+        driver.take_up(kept, third, self._led_last, cleared=cleared)
 
     def _drive(self, handoff: Handoff, release: Release, config: Config, told: Told) -> Driver:
         def kept(what: Kept) -> None:

@@ -122,11 +122,11 @@ class Driver:
     def begin(self) -> None:
         self._feed(terms.Begin())
 
-    def take_up(self, kept: Kept, third: Member | None, *, cleared: bool) -> None:
+    def take_up(self, kept: Kept, third: Member | None, last: str, *, cleared: bool) -> None:
         """Go on with what an earlier supervisor began. The workers have told again what they are and what they did.
 
-        `third` is a worker beside the two that leads, or else one that guards. `cleared`: the deployment before this
-        one has ended.
+        `third` is a worker beside the two that leads, or else one that guards. `last` took the lease last, dead or
+        alive. `cleared`: the deployment before this one has ended.
         """
         self._took_over = kept.took_over
         self.progress.resume(kept.since)
@@ -138,7 +138,9 @@ class Driver:
             self.progress.handed = new.handed
             self._ticked = new.report is not None and new.report.ticks > 0
         settled = old.report.order if old is not None and old.report is not None else 0
-        self._feed(terms.Found(self._found(old), self._found(new), settled, self._found(third), cleared))
+        self._feed(
+            terms.Found(self._found(old), self._found(new), settled, self._found(third), cleared, last)
+        )
         if self.phase not in (Phase.PREPARING, Phase.REHEARSING):
             self._hands.free(self.handoff.new)
         if self.phase is Phase.PREPARED and not self.progress.holding:

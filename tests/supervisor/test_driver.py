@@ -363,7 +363,7 @@ def test_another_driver_goes_on_where_one_was_left(drive: Drive) -> None:
             finished=drive.ends.append,
         ),
     )
-    other.take_up(kept, None, cleared=True)
+    other.take_up(kept, None, "", cleared=True)
     assert other.phase is Phase.PROBATION
     assert drive.told == ["committed"]
     moved = [event for event in drive.stage.events if isinstance(event, PhaseChanged)][-1]

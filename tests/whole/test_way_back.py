@@ -10,6 +10,7 @@ import pytest
 
 from neverblink.protocol.lease import decode_file
 
+from ..chaos.nemesis_home import cut_power
 from .bots import COUNTER, bot
 from .live import Live, ends, unbroken
 
@@ -148,6 +149,30 @@ def test_code_that_was_rolled_back_does_not_lead_again_when_the_old_worker_dies_
     live.event(lambda event: event["worker"] and event["epoch"] > 3, type="leader")
     leads = live.status()["release"]
     assert (leads == before["release"]) == (outcome == "rolled_back")
+    live.ticks_on()
+    live.down()
+
+
+@pytest.mark.deep
+def test_code_that_led_when_the_power_went_in_its_probation_does_not_lead_again(live: Live) -> None:
+    code = live.code("v0", SLOW, hang_after="30s")
+    up = live.up(code)
+    before = live.status()
+    number = live.begin(live.code("v1", SLOW + "# v1\n", probation="30s", hang_after="30s"))
+    live.phase(number, "waiting")
+    # When this is answered, the order is out. The history never learns that the new worker has led.
+    live.status()
+    os.kill(up.pid, signal.SIGSTOP)
+    until = time.monotonic() + 30
+    while _epoch(live) < 2:
+        assert time.monotonic() < until, "the new worker does not lead"
+        time.sleep(0.001)
+    cut_power(live.processes())
+    up.ends()
+    live.up(code)
+    after = live.status()
+    assert after["release"] == before["release"]
+    assert live.ask("history", deployment=number)["outcome"] == "rolled_back"
     live.ticks_on()
     live.down()
 
