@@ -129,7 +129,9 @@ class Nemesis:
                 # Nothing of the supervisor leaks by itself. Those who connect take its descriptors.
                 return home.crowd(victim.pid, self._live.tmp / "run")
             case "descriptors":
-                return home.bare_of_descriptors(victim.pid)
+                leads = holder(self._home / "lease") == victim.pid
+                hidden = self._home / "run" / f"{victim.worker}.hidden.sock"
+                return home.bare_of_descriptors(victim.pid, hidden if leads else None)
             case "hang-up":
                 return _nothing if _shut_down(victim.pid, str(self._home / "run")) else None
             case "unplug":

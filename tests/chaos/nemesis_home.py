@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import random
 import resource
@@ -16,6 +17,8 @@ from pathlib import Path
 
 import psutil
 
+from neverblink.worker.io.descriptors import RESERVE
+
 __all__ = [
     "STEPS_BY",
     "bare_of_descriptors",
@@ -29,6 +32,8 @@ __all__ = [
 _SECOND = 1_000_000_000
 _ROOM = 60
 _CROWD_EVERY = 0.002
+_SHORT_OF = 8
+_NOTICED_WITHIN = 3.0
 STEPS_BY = {
     "+1h": 3600 * _SECOND,
     "-1h": -3600 * _SECOND,
@@ -40,21 +45,43 @@ STEPS_BY = {
 """By how much each variant steps the wall clock, ns."""
 
 
-def bare_of_descriptors(pid: int) -> Callable[[], None]:
+def bare_of_descriptors(pid: int, hidden: Path | None = None) -> Callable[[], None]:
     """Let the process open no descriptor beyond those it has; return how to let it again.
 
-    Its soft limit becomes the lowest number that is free, so that the next `open` fails as in a process that leaks.
+    Its soft limit leaves it no free number, so that the next `open` fails as in a process that leaks. A leader has its
+    reserve beyond that, and comes to its limit as a leak brings it there: only after a turn in which it was short.
+    `hidden` is the name under which its socket is away while it is in such a turn.
     """
     before = resource.prlimit(pid, resource.RLIMIT_NOFILE)
-    used = {int(name) for name in os.listdir(f"/proc/{pid}/fd")}
-    free = next(number for number in range(before[1] + 1) if number not in used)
-    resource.prlimit(pid, resource.RLIMIT_NOFILE, (min(free, before[1]), before[1]))
+
+    def leave(room: int) -> None:
+        used = {int(name) for name in os.listdir(f"/proc/{pid}/fd") if not _is_reserve(pid, name)}
+        numbers = (number for number in range(before[1] + 1) if number not in used)
+        free = next(itertools.islice(numbers, room, None), before[1])
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (min(free, before[1]), before[1]))
+
+    if hidden is None:
+        leave(0)
+    else:
+        leave(RESERVE + _SHORT_OF)
+        until = time.monotonic() + _NOTICED_WITHIN
+        while not hidden.exists() and time.monotonic() < until:
+            time.sleep(0.0002)
+        leave(RESERVE)
 
     def relent() -> None:
         with suppress(OSError):
             resource.prlimit(pid, resource.RLIMIT_NOFILE, before)
 
     return relent
+
+
+def _is_reserve(pid: int, name: str) -> bool:
+    """Whether a descriptor is one that a leader holds in reserve, or is gone."""
+    try:
+        return os.readlink(f"/proc/{pid}/fd/{name}") == "/"
+    except OSError:
+        return True
 
 
 def crowd(pid: int, sockets: Path) -> Callable[[], None]:
