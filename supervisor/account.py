@@ -17,7 +17,7 @@ from typing import Any
 from ..protocol.events import MAX_OUTPUT, Output, Step
 from .news import News
 
-__all__ = ["KEPT_LOGS", "Account", "log_of"]
+__all__ = ["KEPT_LOGS", "Account", "log_of", "newest_logged"]
 
 KEPT_LOGS = 100
 """So many deployments keep theirs."""
@@ -28,8 +28,14 @@ _NUMBER = re.compile(r"deployment-(\d+)\.log")
 
 
 def log_of(logs: Path, deployment: int) -> Path:
-    """Where the build of a deployment is written down; there is no such file when nothing was built."""
+    """Where the build of a deployment is written down; the file is empty when nothing was built."""
     return logs / f"deployment-{deployment}.log"
+
+
+def newest_logged(logs: Path) -> int:
+    """The highest number of a deployment that has a log; 0 when none has."""
+    named = (_NUMBER.fullmatch(path.name) for path in logs.glob("deployment-*.log"))
+    return max((int(number[1]) for number in named if number), default=0)
 
 
 class Account:
@@ -41,6 +47,10 @@ class Account:
         self._path = log_of(logs, deployment)
         self._written = 0
         self._told = 0
+
+    def begin(self) -> None:
+        """Begin the log: it shows that this number is taken, should the history be lost."""
+        self._append(b"", first=True)
 
     def line(self, step: str, text: str) -> None:
         """`step` has printed this line."""
@@ -85,6 +95,9 @@ class Account:
         self._written += len(data)
         if self._written >= _MOST_WRITTEN:
             data += b"release: more was printed than is kept\n"
+        self._append(data, first=first)
+
+    def _append(self, data: bytes, *, first: bool) -> None:
         with contextlib.suppress(OSError):
             self._path.parent.mkdir(mode=0o700, exist_ok=True)
             # What lies there is of a history that was lost, or a link that others have planted.

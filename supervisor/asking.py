@@ -74,6 +74,8 @@ class Asking:
         return {**answered.value, "seq": answered.seq}
 
     async def _send(self, command: Send, once: str) -> dict[str, Any]:
+        if not command.name.strip():
+            raise Refusal("bad-input", "a command has a name: the op commands lists those of the bot")
         if command.name in OWN_COMMANDS:
             raise Refusal(
                 "bad-input",

@@ -104,6 +104,7 @@ class Course:
             )
         )
         account = Account(bot.news, deployment, self._logs)
+        account.begin()
         for warning in underway.warnings:
             account.line("release", warning)
         if ready is not None and bot.calm:

@@ -674,7 +674,14 @@ class _Daemon:
             notify=self._teller.seen,
             pause=self._pauses.note,
             history=_history_seen(self._archive),
+            home_problem=self._home_problem(),
         )
+
+    def _home_problem(self) -> str:
+        if self._watch is None:
+            return ""
+        self._watch.check()
+        return self._watch.problem
 
 
 def _history_seen(archive: Archive) -> HistorySeen | None:

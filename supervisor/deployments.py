@@ -40,6 +40,7 @@ from .releases import NoSuchRelease, Release, ReleaseError, Releases
 from .runs import Runs
 from .shelf import Shelf
 from .source import KeptRelease, Source, release_of, source_of
+from .store.deployment_numbers import newest_deployment
 from .underway import Begun, Left, Underway, busy
 
 __all__ = ["Deployments"]
@@ -69,6 +70,7 @@ class Deployments:
         """How the last one ended."""
         self._bot = bot
         self._archive = archive
+        self._logs = logs
         self._preparer = preparer
         self._newest = 0
         self._rehearsed = (0, "")
@@ -111,9 +113,11 @@ class Deployments:
                 self._left.append((left, row))
             else:
                 self._bot.news.tell(ended_unseen(row, self._bot.news.now()))
+        self._newest = await self._archive.ask(
+            lambda history: newest_deployment(history.path, self._logs, history.bot)
+        )
         rows = await self._archive.ask(lambda history: history.deployments(1))
         if rows:
-            self._newest = rows[0].id
             self.last = ended_of(rows[0])
 
     async def take_up(self, otherwise: Config) -> None:

@@ -99,8 +99,8 @@ class FirstRelease:
             return release, await self._prepared(release, config)
         raise ReleaseError(
             self._releases.directory / id,
-            "it led last and is lost, and so is each release before it: `neverblink deploy DIRECTORY` starts other "
-            "code",
+            "it led last and is lost, and so is each release before it: `neverblink deploy "
+            f"{quote(str(self._config.directory))}` starts the code in the project's directory",
         )
 
     async def make(self, chosen: Chosen | None) -> tuple[Release, Config]:

@@ -225,6 +225,8 @@ class Status(msgspec.Struct, frozen=True):
     """What paused the bot, None when it is not paused, or that is not known."""
     history: HistorySeen | None = None
     """None as long as the history can be written."""
+    home_problem: str = ""
+    """Why the home is not where it was, or not whole; "" when it is."""
 
 
 def status_of(
@@ -242,6 +244,7 @@ def status_of(
     notify: tuple[TargetSeen, ...] = (),
     pause: PauseNote | None = None,
     history: HistorySeen | None = None,
+    home_problem: str = "",
 ) -> Status:
     """The status of `bot` as of wall time `now`."""
     leader = bot.leading
@@ -296,6 +299,7 @@ def status_of(
         descriptors=_descriptors(report.descriptors),
         pause=pause if report.paused else None,
         history=history,
+        home_problem=home_problem,
     )
 
 

@@ -59,6 +59,7 @@ def picture(status: Status, screen: Screen) -> list[str]:
         *_lock(status, screen),
         *(("pushed", text) for one in status.branches if (text := undeployed(one))),
         *_unheard(status, screen),
+        *([("home", screen.bad(status.home_problem))] if status.home_problem else []),
         *_history(status, screen),
         *_failure(status),
     ]

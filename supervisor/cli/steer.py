@@ -16,7 +16,7 @@ from ...protocol.wire import UNDECODABLE, reason
 from ..client import Client, Refused, Unfinished, convert
 from .errors import BadInput
 from .here import Here
-from .typed import Schema, read
+from .typed import Schema, read, refuse_equal_keys
 from .verb import Done, verb
 
 __all__ = [
@@ -110,6 +110,8 @@ def send(here: Here, name: str, pairs: tuple[str, ...], args_json: str, within: 
     A VALUE is taken as the command wants it: as JSON (3, true, [1,2]) or, where that does not fit, as text. What is not
     declared is taken as JSON where it is some: neverblink send size pct=2.5
     """
+    if not name.strip():
+        raise BadInput("a command has a name: `neverblink commands` lists those of the bot")
     with here.client() as client:
         declared = _declared(client)
         args = arguments(pairs, args_json, declared.get(name))
@@ -201,7 +203,12 @@ def arguments(
             raise BadInput(
                 f"{option} is no JSON object: {reason(problem)}; expected one such as '{{\"pct\": 2.5}}'"
             ) from None
-    return args | read(pairs, wants)
+        refuse_equal_keys(args_json, option)
+    given = read(pairs, wants)
+    twice = next((key for key in given if key in args), None)
+    if twice is not None:
+        raise BadInput(f"{twice} is given twice, in {option} and as {twice}=…: say it once")
+    return args | given
 
 
 def _declared(client: Client) -> dict[str, Schema]:

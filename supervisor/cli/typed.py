@@ -13,10 +13,11 @@ from typing import Any, cast
 
 import msgspec
 
+from ...protocol.plain import DuplicateKey, refuse_duplicates
 from ...protocol.wire import UNDECODABLE
 from .errors import BadInput
 
-__all__ = ["Schema", "kind", "read"]
+__all__ = ["Schema", "kind", "read", "refuse_equal_keys"]
 
 Schema = Mapping[str, Any]
 
@@ -32,8 +33,18 @@ def read(pairs: Iterable[str], wants: Schema | None = None) -> dict[str, Any]:
         key, equals, text = pair.partition("=")
         if not equals or not key:
             raise BadInput(f"{pair!r} is no argument: expected KEY=VALUE, as in pct=2.5")
+        if key in found:
+            raise BadInput(f"{key} is given twice: say it once")
         found[key] = _value(key, text, properties.get(key, _ANY), wants)
     return found
+
+
+def refuse_equal_keys(text: str, name: str) -> None:
+    """Raise `BadInput` when an object in this JSON, called `name`, has a key twice."""
+    try:
+        refuse_duplicates(text.encode())
+    except DuplicateKey as problem:
+        raise BadInput(f"{name}: {problem}: say it once") from None
 
 
 def kind(about: Schema, whole: Schema = _ANY) -> str:
@@ -77,6 +88,7 @@ def _value(name: str, text: str, about: Schema, whole: Schema) -> Any:
     except UNDECODABLE:
         value = text
     if _fits(value, about, whole):
+        refuse_equal_keys(text, name)
         return value
     if _fits(text, about, whole):
         return text

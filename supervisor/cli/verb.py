@@ -47,6 +47,30 @@ class Subgroup(click.Group):
         return super().parse_args(ctx, args or ["--help"])
 
 
+class _Verb(click.Command):
+    """A verb whose own options are given once: of two values click would take the last in silence.
+
+    What all verbs share may be given again, as after an alias.
+    """
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if not ctx.resilient_parsing:
+            _, _, given = self.make_parser(ctx).parse_args(list(args))
+            once = [one for one in given if _is_given_once(one)]
+            twice = next((one for one in once if once.count(one) > 1), None)
+            if twice is not None:
+                raise click.UsageError(f"{twice.opts[-1]} is given twice: say it once", ctx)
+        return super().parse_args(ctx, args)
+
+
+def _is_given_once(one: click.Parameter) -> bool:
+    return (
+        isinstance(one, click.Option)
+        and SHARED.keys().isdisjoint(one.opts)
+        and not (one.is_flag or one.multiple)
+    )
+
+
 _HERE_ONLY = frozenset({"completion", "demo", "init", "schema", "systemd", "up"})
 """The verbs that neither ask a supervisor nor read a home."""
 
@@ -123,4 +147,4 @@ def verb(act: Callable[Concatenate[Here, P], Done]) -> click.Command:
     command: Any = run
     for option in reversed(shared):
         command = option(command)
-    return click.command(name=act.__name__.rstrip("_"))(command)
+    return click.command(name=act.__name__.rstrip("_"), cls=_Verb)(command)

@@ -49,8 +49,15 @@ class HomeWatch:
         self._loop = asyncio.get_running_loop()
         self._next = self._loop.call_later(_EVERY, self._look)
 
+    @property
+    def problem(self) -> str:
+        """What is wrong with the home, "" when nothing is."""
+        return self._told
+
     def check(self) -> None:
         """Look now."""
+        if self._directory < 0:
+            return
         try:
             self._check()
         except (OSError, NeverblinkError) as problem:

@@ -16,6 +16,7 @@ from aiohttp import web
 from ...protocol import commands
 from ...protocol.commands import Command, field_hint
 from ...protocol.errors import NeverblinkError
+from ...protocol.plain import DuplicateKey, refuse_duplicates
 from ...protocol.wire import UNDECODABLE, reason
 from .admission import Admission
 from .book import Book
@@ -206,6 +207,9 @@ def _command(
             raise Refused("bad-request", f"the body has not come in {_BODY_WITHIN:g}s") from None
         try:
             command: Any = decoder.decode(body or b"{}")
+            refuse_duplicates(body)
+        except DuplicateKey as problem:
+            raise Refused("bad-request", f"{problem}: say it once") from None
         except RecursionError:
             raise Refused("bad-request", "nested too deeply") from None
         except UNDECODABLE as problem:

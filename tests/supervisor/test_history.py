@@ -19,6 +19,7 @@ from neverblink.protocol.events import (
 )
 from neverblink.supervisor.history import History, HistoryError, NoSuchDeployment
 from neverblink.supervisor.records import SCHEMA, STEPS, CommitNote, PhaseNote, StepNote
+from neverblink.supervisor.store.deployment_numbers import newest_deployment
 
 BOT = "foresight"
 LOG = Path("/home/logs/w1.log")
@@ -289,3 +290,21 @@ def test_a_strange_path_is_only_a_path(tmp_path: Path) -> None:
     path.parent.mkdir()
     History.open(path, BOT).close()
     assert path.is_file()
+
+
+def test_deployments_are_counted_on_when_the_history_begins_anew(path: Path, tmp_path: Path) -> None:
+    logs = tmp_path / "logs"
+    assert newest_deployment(path, logs, BOT) == 0
+    with History.open(path, BOT) as history:
+        for at in range(7):
+            history.begin("deploy", "r1", "", at)
+    assert newest_deployment(path, logs, BOT) == 7
+    History.set_aside(path, "damaged")
+    assert newest_deployment(path, logs, BOT) == 7
+    # The file that was set aside may be unreadable: the logs tell as well.
+    for aside in tmp_path.glob("supervisor.db.damaged-*"):
+        aside.write_bytes(b"no database")
+    assert newest_deployment(path, logs, BOT) == 0
+    logs.mkdir()
+    (logs / "deployment-9.log").touch()
+    assert newest_deployment(path, logs, BOT) == 9

@@ -149,6 +149,18 @@ def test_up_finds_a_living_bot_whose_history_is_damaged_or_gone(
     assert (report["missed"], report["doubled"]) == (0, 0)
 
 
+def test_the_number_of_a_deployment_is_not_given_again_when_the_history_is_lost(live: Live) -> None:
+    code = live.code("fox", COUNTER)
+    live.up(code)
+    first = live.deploy(live.code("v1", f"{COUNTER}# 1\n"))["deployment"]
+    live.down()
+    for file in live.home.glob("supervisor.db*"):
+        file.unlink()
+    live.up(code)
+    assert live.deploy(live.code("v2", f"{COUNTER}# 2\n"))["deployment"] == first + 1
+    live.down()
+
+
 def test_a_death_in_a_probation_that_cost_no_tick_is_nothing_to_acknowledge(live: Live) -> None:
     live.up(live.code("v0", COUNTER, probation="30s"))
     deployment = live.begin(live.code("v1", bot(tick="10ms"), probation="30s"))

@@ -182,7 +182,11 @@ def test_a_bot_whose_home_was_moved_stops_in_order_and_goes_on_from_there_withou
     live.ticks_on()
     moved = live.tmp / "elsewhere"
     live.home.rename(moved)
+    # The next ask says so, whether or not the supervisor has looked.
+    assert f"the home was moved to {moved}" in live.status()["home_problem"]
     live.event(type="home", state="moved")
+    status = live.run("status", "--home", moved)
+    assert f"the home was moved to {moved}" in status.out, status
     for _ in range(10):
         live.ticks_on()
     ran = live.book()["ticks"]
