@@ -172,9 +172,16 @@ def _led(history: History, last: Holder | None) -> list[str]:
     leaders = [one for one in history.leaders(_LOOKED_BACK) if one.worker]
     found = [one.release for one in leaders]
     if last is not None and leaders and last.epoch > leaders[0].epoch:
-        # It took the lease while no supervisor looked.
-        found[:0] = [one.release for one in history.workers(_LOOKED_BACK) if one.worker == last.holder]
+        # It took the lease while no supervisor looked. If its deployment is told as aborted, the code before it leads.
+        took = [one.release for one in history.workers(_LOOKED_BACK) if one.worker == last.holder]
+        found[:0] = [one for one in took if _outcome_of(history, one) != "aborted"]
     return list(dict.fromkeys(found))
+
+
+def _outcome_of(history: History, release: str) -> str | None:
+    """How the newest deployment of a release ended, None when there is none, or it has not ended."""
+    deployments = history.deployments(_LOOKED_BACK)
+    return next((one.outcome for one in deployments if one.release == release and not one.dry_run), None)
 
 
 def _withdrawn(history: History) -> set[str]:

@@ -11,8 +11,11 @@ from pathlib import Path
 import pytest
 
 from neverblink.protocol.commands import Deploy, Releases
+from neverblink.protocol.events import DeploymentEnded
+from neverblink.protocol.lease import Holder, encode_record, slot_of
 from neverblink.supervisor.config import ConfigError
 from neverblink.supervisor.first_release import Chosen
+from neverblink.supervisor.history import History
 from neverblink.supervisor.starter import StartFailed
 
 from .world import World
@@ -85,6 +88,27 @@ def test_a_rolled_back_release_does_not_lead_after_down_and_up(world: World) -> 
     said = world.screen.getvalue()
     assert f"going on with release {found[0]}, which led last" in said
     assert f"`neverblink up --from {code}` starts with it" in said
+
+
+def test_a_release_whose_deployment_is_told_as_aborted_does_not_lead_after_up(world: World) -> None:
+    """Its worker had taken the lease, and died before it could say so. So did the worker before it."""
+    code = world.code("v1")
+    first = runs(world, code)
+    with History.open(world.home.path / "supervisor.db", "fox") as history:
+        number = history.begin("deploy", "r9", first, 5)
+        history.started("w9", "r9", 1, 1, world.tmp / "w9.log", 5)
+        history.record(
+            DeploymentEnded(
+                bot="fox", at=6, deployment=number, outcome="aborted", reason="both workers ended", leader="",
+                release="", seq=None, blackout=None, late=None, missed=0, rollback="",
+            )
+        )  # fmt: skip
+    lease = world.home.lease
+    with lease.open("r+b") as file:
+        file.seek(slot_of(90))
+        file.write(encode_record(Holder(90, 1, 1, "w9")))
+    assert runs(world, code) == first
+    assert "which led last, is lost" not in world.screen.getvalue()
 
 
 def test_a_half_edited_project_keeps_no_bot_down_and_from_says_otherwise(world: World) -> None:
