@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from importlib.metadata import distributions
 from shlex import quote
 from urllib.parse import unquote, urlsplit
 
@@ -22,6 +21,9 @@ def install_command(extra: str = "", python: str = sys.executable) -> str:
 
 def _source() -> str:
     """The directory or file that this neverblink was installed from, "" when it came from an index."""
+    # Every command imports this file, and few need the hint: this import is a tenth of a command's start.
+    from importlib.metadata import distributions
+
     for found in distributions(name="neverblink"):
         try:
             url = urlsplit(str(json.loads(found.read_text("direct_url.json") or "{}")["url"]))

@@ -12,11 +12,13 @@ from pathlib import Path
 import psutil
 import pytest
 
+from ..matrix import cases
+
 _ROOT = Path(__file__).resolve().parents[2]
 _WITHIN = 30.0
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", cases([signal.SIGINT, signal.SIGTERM], signal.SIGINT))
 def test_a_run_that_is_told_to_end_takes_its_processes_along(number: int, tmp_path: Path) -> None:
     # Its directories are made in ours, and so whoever works in them can be found.
     environment = {**os.environ, "TMPDIR": str(tmp_path)}

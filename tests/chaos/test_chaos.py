@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from ..matrix import cases
 from .episode import play
 from .machine import lacking
 from .plan import Episode, Fault, Kind, Move, plan
@@ -27,15 +28,15 @@ TROUBLE: dict[str, tuple[Fault, ...]] = {
 """What happens during a deployment of good code."""
 
 
-@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("seed", cases(SEEDS, 24))
 def test_an_episode_violates_nothing(seed: int, tmp_path: Path) -> None:
     found = play(plan(seed), tmp_path)
     assert found.violations == []
     assert found.struck
 
 
-DEEP = ("crowd", "clock back")
-"""A kind has one episode in each run of the tests."""
+USUAL = ("full", "power-cut")
+"""The others' kinds have a quicker test of their own in tests/whole."""
 
 
 @pytest.mark.deep
@@ -52,9 +53,7 @@ def test_a_bot_outlives_a_disk_without_an_inode_and_a_torn_release(tmp_path: Pat
     assert len(found.struck) == len(faults)
 
 
-@pytest.mark.parametrize(
-    "trouble", [pytest.param(name, marks=[pytest.mark.deep] if name in DEEP else []) for name in TROUBLE]
-)
+@pytest.mark.parametrize("trouble", cases(TROUBLE, *USUAL))
 def test_a_bot_outlives_trouble_that_befalls_all_of_it(trouble: str, tmp_path: Path) -> None:
     faults = TROUBLE[trouble]
     kinds: set[Kind] = {fault.kind for fault in faults}

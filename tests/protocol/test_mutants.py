@@ -186,11 +186,12 @@ class TrustsWhatWasKept(Handoff):
         (NeverTakesBack, Handoff, (1, 0, 0), ["(nobody leads)", "old yielding", "hang new"]),
         (LeavesWhileItLeads, Handoff, (1, 0, 0), ["retired while it led", "Retire"]),
         (Seat, GoesOnWhereItWas, (1, 0, 0, 1), ["return supervisor", "for ever"]),
-        (
+        pytest.param(
             Seat,
             TrustsWhatWasKept,
             (1, 1, 0, 1),
             ["saying that old leads, but new does", "kill supervisor unwritten", "stale new"],
+            marks=pytest.mark.deep,
         ),
         (Seat, BelievesOldReports, (0, 0, 0), ["saying that old leads, but new does", "rolled_back"]),
         (Seat, EndsBeforeItKnows, (0, 0, 0), ["saying that old leads, but new does", "CancelYield(10)"]),

@@ -157,6 +157,7 @@ def test_a_dry_run_rehearses_and_hands_nothing_over(world: World) -> None:
     assert world.play(scenario) == 0
 
 
+@pytest.mark.deep
 def test_ten_deployments_in_a_row(world: World) -> None:
     async def scenario(world: World) -> None:
         await world.running()
@@ -199,7 +200,7 @@ def test_a_new_worker_stays_off_the_leaders_core_until_it_has_rehearsed(world: W
     [
         ({"import_error": "no module named numpyy"}, "exit 1: ModuleNotFoundError: no module named numpyy"),
         ({"fail": {"start": "on_start raised OSError: refused"}}, "on_start raised OSError: refused"),
-        ({"hang": "start"}, "the new worker was not ready in time"),
+        pytest.param({"hang": "start"}, "the new worker was not ready in time", marks=pytest.mark.deep),
         ({"hang": "all"}, "the new worker was not ready in time"),
         ({"unreadable": "Book.size: expected int, got str"}, "Book.size: expected int, got str"),
         ({"protocol": (7, 9)}, "worker w2 speaks neverblink protocol 7 to 9"),

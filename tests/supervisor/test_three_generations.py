@@ -13,6 +13,7 @@ import pytest
 from neverblink.protocol.commands import Abort, Answer, Deploy, History, Releases, Rollback
 from neverblink.protocol.events import DeploymentEnded, LeaderChanged, WorkerExited
 
+from ..matrix import cases
 from .world import World
 
 LONG: dict[str, str] = {"probation": "1h"}
@@ -77,7 +78,7 @@ def test_the_next_one_prepares_in_a_probation_and_hands_over_when_that_has_ended
     assert [event.cause for event in world.told(LeaderChanged)][-3:] == ["handoff", "handoff", "down"]
 
 
-@pytest.mark.parametrize("how", ["rollback", "crash"])
+@pytest.mark.parametrize("how", cases(["rollback", "crash"], "rollback"))
 def test_when_the_first_is_rolled_back_the_next_one_goes_on_beside_who_leads(world: World, how: str) -> None:
     async def scenario(world: World) -> None:
         one = await world.running()
@@ -214,6 +215,7 @@ def test_the_next_one_is_aborted_when_the_two_before_it_die(world: World) -> Non
     assert world.play(scenario) == 0
 
 
+@pytest.mark.deep
 def test_a_guard_that_is_stopped_when_the_leader_dies_is_killed_and_the_bot_goes_on(world: World) -> None:
     async def scenario(world: World) -> None:
         one = await world.running()

@@ -66,6 +66,7 @@ def test_the_description_has_of_each_operation_what_it_can_be_refused_with() -> 
     assert {"method"} == set(STATUS) - set().union(*(one.codes for one in OPERATIONS))
 
 
+@pytest.mark.deep
 def test_no_route_fails_whatever_is_asked(served: Served) -> None:
     schemathesis = pytest.importorskip("schemathesis", reason="no schemathesis here: bin/test installs it")
     generation = pytest.importorskip("schemathesis.generation")

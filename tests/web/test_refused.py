@@ -214,6 +214,7 @@ def test_no_token_reaches_a_log_in_whatever_way_it_comes(served: Served) -> None
         assert part not in logs
 
 
+@pytest.mark.deep
 def test_idle_connections_keep_no_operator_out(apart: Served) -> None:
     apart.up(apart.code("v1"))
     crowd = [socket.create_connection((HOST, apart.port)) for _ in range(600)]

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import pytest
 import zmq
 
+from ..matrix import cases
 from .bots import COUNT, COUNTER, bot, loop
 from .live import Live, ends, one_line, unbroken
 
@@ -99,6 +100,18 @@ BAD = {
     "a tick that is no duration": Bad(ABORTED, ("tick = 'often'",), bot(tick="often")),
 }
 
+USUAL = (
+    "a typo in the configuration",
+    "a name that is not there",
+    "a state that becomes what can't be encoded",
+    "a state that has grown a required field",
+    "another protocol",
+    "sys.exit while it is imported",
+    "an on_load that raises",
+    "a function without join",
+)
+"""One of each kind, in each run of the tests."""
+
 
 @pytest.fixture(scope="module")
 def lasting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
@@ -115,7 +128,7 @@ def lasting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
         here.close()
 
 
-@pytest.mark.parametrize("what", BAD)
+@pytest.mark.parametrize("what", cases(BAD, *USUAL))
 def test_bad_code_is_turned_down_in_one_line_and_the_bot_ticks_on(lasting: Live, what: str) -> None:
     bad = BAD[what]
     code = lasting.code(
@@ -226,7 +239,7 @@ UP = {
 }
 
 
-@pytest.mark.parametrize("what", UP)
+@pytest.mark.parametrize("what", cases(UP, "a typo in the configuration", "a name that is not there"))
 def test_a_bot_that_cannot_be_started_is_told_in_one_line(live: Live, what: str) -> None:
     toml, code, words = UP[what]
     project = live.code("v0", COUNTER)

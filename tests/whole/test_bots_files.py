@@ -28,13 +28,15 @@ KEEPS = bot(
     ("writes", "told"),
     [
         ('open("trades.csv", "a")', "'trades.csv'"),
-        ('open(os.path.abspath("lib_trades.csv"), "a")', "lib_trades.csv"),
-        ('os.mkdir("cache")', "'cache'"),
+        pytest.param(
+            'open(os.path.abspath("lib_trades.csv"), "a")', "lib_trades.csv", marks=pytest.mark.deep
+        ),
+        pytest.param('os.mkdir("cache")', "'cache'", marks=pytest.mark.deep),
         (
             '__import__("sqlite3").connect("trades.db").execute("create table t (x)")',
             "unable to open database file",
         ),
-        ('open("bot.py", "a")', "'bot.py'"),
+        pytest.param('open("bot.py", "a")', "'bot.py'", marks=pytest.mark.deep),
     ],
 )
 def test_a_bot_that_writes_into_its_release_ends_in_the_rehearsal_with_the_mend(

@@ -116,6 +116,7 @@ def test_a_commit_with_another_version_of_a_library_takes_over_with_no_tick_miss
     unbroken(live.said("tick"), report)
 
 
+@pytest.mark.deep
 def test_what_only_the_check_needs_is_not_in_the_environment_of_the_bot(live: Live) -> None:
     live.up(live.code("v0", COUNTER))
     wheel(live.tmp / "wheels", "1.0")
@@ -240,6 +241,7 @@ def test_the_supervisor_s_own_python_is_used_if_the_project_admits_it(
     assert built(">=3.12") == ours
 
 
+@pytest.mark.deep
 def test_a_locked_project_gets_what_is_locked_and_its_library_as_it_is_now(tmp_path: Path) -> None:
     wheels, place = tmp_path / "wheels", tmp_path / "fox"
     wheel(wheels, "1.0")

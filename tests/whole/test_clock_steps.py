@@ -10,6 +10,7 @@ import pytest
 
 from tests.chaos.machine import Clock, lacking
 
+from ..matrix import cases
 from .bots import COUNTER, bot
 from .live import Live
 
@@ -37,7 +38,7 @@ def ticks_for(live: Live, seconds: float) -> int:
     return len(live.said("tick")) - before
 
 
-@pytest.mark.parametrize("by", [HOUR, -HOUR, YEARS], ids=["+1h", "-1h", "+10y"])
+@pytest.mark.parametrize("by", cases([HOUR, -HOUR, YEARS], HOUR), ids=["+1h", "-1h", "+10y"])
 def test_a_step_that_is_taken_back_costs_no_tick_and_nobody(live: Live, clock: Clock, by: int) -> None:
     live.up(live.code("v0", SLOW, watchdog=WATCHDOG))
     pid = live.book()["pid"]

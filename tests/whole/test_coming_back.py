@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from ..matrix import cases
 from .bots import COUNT, COUNTER, bot
 from .live import Live, ends
 
@@ -98,7 +99,7 @@ def test_the_status_says_who_paused_the_bot_and_why(live: Live) -> None:
     live.down()
 
 
-@pytest.mark.parametrize("text", [b"name = ", b"\xff\xfe", b"", None])
+@pytest.mark.parametrize("text", cases([b"name = ", b"\xff\xfe", b"", None], b"name = "))
 def test_up_goes_on_with_a_bot_whose_configuration_is_broken(live: Live, text: bytes | None) -> None:
     code = live.code("fox", COUNTER)
     live.up(code)
@@ -119,7 +120,7 @@ def cut_short(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:9000])
 
 
-@pytest.mark.parametrize("harm", [cut_short, Path.unlink])
+@pytest.mark.parametrize("harm", cases([cut_short, Path.unlink], cut_short))
 def test_up_finds_a_living_bot_whose_history_is_damaged_or_gone(
     live: Live, harm: Callable[[Path], object]
 ) -> None:
@@ -177,6 +178,7 @@ def test_a_death_in_a_probation_that_cost_no_tick_is_nothing_to_acknowledge(live
     live.down()
 
 
+@pytest.mark.deep
 def test_a_bot_whose_journal_lacks_the_pause_that_the_history_knows_comes_back_paused(live: Live) -> None:
     """A power cut takes the end of a file: here of the journal, and not of the history."""
     code = live.code("fox", bot(tick="200ms"))

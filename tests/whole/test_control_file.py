@@ -15,6 +15,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from .bots import bot
 from .live import WITHIN, Live
 
@@ -115,6 +117,7 @@ def test_each_command_is_carried_out_once_though_a_writer_races(live: Live, time
     live.down()
 
 
+@pytest.mark.deep
 def test_nor_do_supervisors_that_are_killed_lose_or_repeat_one(live: Live, times: int, say: Any) -> None:
     code = live.code("v1", bot(SOURCE, state=STATE))
     up = live.up(code)

@@ -11,10 +11,12 @@ from pathlib import Path
 import psutil
 import pytest
 
+from ..matrix import cases
+
 PATIENCE = 60
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", cases([signal.SIGINT, signal.SIGTERM], signal.SIGINT))
 def test_a_demo_that_is_interrupted_leaves_nothing_behind(number: signal.Signals, tmp_path: Path) -> None:
     environment = {**os.environ, "TMPDIR": str(tmp_path), "NO_COLOR": "1"}
     demo = subprocess.Popen(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from ..matrix import cases
 from .bots import bot, waits
 from .live import Live, Verb
 
@@ -47,7 +48,7 @@ def test_when_down_returns_nothing_runs_and_the_bot_can_be_started_again(live: L
     assert live.processes() == []
 
 
-@pytest.mark.parametrize("phase", ["preparing", "rehearsing", "probation"])
+@pytest.mark.parametrize("phase", cases(["preparing", "rehearsing", "probation"], "probation"))
 def test_down_in_the_middle_of_a_deployment_stops_the_bot_once_and_leaves_nothing(
     live: Live, phase: str
 ) -> None:

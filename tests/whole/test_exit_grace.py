@@ -8,6 +8,7 @@ import pytest
 
 from neverblink.protocol.link import EXIT_GRACE
 
+from ..matrix import cases
 from .bots import bot, loop, waits
 from .live import Live, one_line
 
@@ -52,7 +53,7 @@ TASK = """
     """
 
 
-@pytest.mark.parametrize("shape", ["class", "async for"])
+@pytest.mark.parametrize("shape", cases(["class", "async for"], "class"))
 def test_a_leader_that_fails_is_succeeded_before_its_process_has_ended(live: Live, shape: str) -> None:
     fail = live.tmp / "fail"
     source = bot(THREAD) if shape == "class" else loop(TASK)

@@ -13,6 +13,7 @@ from neverblink.protocol.frame import decode_frame
 from neverblink.protocol.journal import Entry, RecordKind, decode_opened
 from neverblink.supervisor.journal_reader import read_journal
 
+from ..matrix import cases
 from .bots import COUNTER, bot
 from .live import Live, unbroken
 from .test_killed import end, holder
@@ -35,7 +36,7 @@ def stopped(pid: int) -> Generator[None]:
         os.kill(pid, signal.SIGCONT)
 
 
-@pytest.mark.parametrize("how", HANGS)
+@pytest.mark.parametrize("how", cases(HANGS, "blocks"))
 def test_a_leader_whose_handler_never_returns_is_ended_and_succeeded(live: Live, how: str) -> None:
     hangs = bot(
         f"""

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from ..matrix import cases
 from .bots import COUNTER, bot, waits
 from .live import Live, Verb, ends
 
@@ -35,7 +36,7 @@ CHILDREN = {
 }
 
 
-@pytest.mark.parametrize("how", CHILDREN)
+@pytest.mark.parametrize("how", cases(CHILDREN, "fork"))
 def test_the_lease_does_not_live_on_in_a_child_that_the_bot_forked(live: Live, how: str) -> None:
     source = bot(PARENT.format(start=CHILDREN[how]))
     live.up(live.code("v0", COUNTER))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from ..matrix import cases
 from .bots import COUNTER, loop
 from .live import Live, unbroken
 
@@ -29,7 +30,7 @@ def mistaken(file):
 """
 
 
-@pytest.mark.parametrize("source", [PLAIN, ASYNC], ids=["for", "async for"])
+@pytest.mark.parametrize("source", cases([PLAIN, ASYNC], PLAIN), ids=["for", "async for"])
 def test_a_loop_hands_over_like_the_class_and_knows_a_stop_from_a_retirement(live: Live, source: str) -> None:
     live.up(live.code("class0", COUNTER))
     live.deploy(live.code("loop1", source, target="main"), change_bot=True)
@@ -47,7 +48,7 @@ def test_a_loop_hands_over_like_the_class_and_knows_a_stop_from_a_retirement(liv
     assert live.said("over") == ["False", "False", "True"]
 
 
-@pytest.mark.parametrize("source", [PLAIN, ASYNC], ids=["for", "async for"])
+@pytest.mark.parametrize("source", cases([PLAIN, ASYNC], ASYNC), ids=["for", "async for"])
 def test_an_exception_in_the_loops_body_is_a_failure(live: Live, source: str) -> None:
     mistake = live.tmp / "mistake"
     counts = "tick.state.ticks += 1"

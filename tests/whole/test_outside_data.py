@@ -179,6 +179,7 @@ def test_a_poisoned_commit_breaks_no_command_and_reaches_no_terminal(live: Live,
     live.down()
 
 
+@pytest.mark.deep
 def test_a_branch_in_latin_1_beside_main_keeps_main_from_nothing(live: Live, poisoned: Pushing) -> None:
     branch = os.fsdecode(b"refs/heads/caf\xe9")
     pushed = poisoned.push("live", "HEAD:refs/heads/main", f"HEAD:{branch}")
@@ -222,6 +223,7 @@ def test_a_history_that_another_process_has_locked_holds_nothing_up_and_loses_no
     assert "the history is written again" in log
 
 
+@pytest.mark.deep
 def test_a_push_says_that_the_bot_runs_only_where_it_does(live: Live) -> None:
     code = live.code("v1", HALTS)
     up = live.up(code)

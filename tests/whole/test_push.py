@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import psutil
+import pytest
 
 from .bots import COUNTER, bot, waits
 from .live import Live, ends, written
@@ -92,6 +93,7 @@ def test_a_new_user_has_a_bot_that_deploys_by_git_push_in_three_commands(
     assert live.audit()["doubled"] == 0
 
 
+@pytest.mark.deep
 def test_only_the_chosen_branch_deploys_and_everything_else_is_told_why_not(live: Live) -> None:
     code = live.code("v0", COUNTER)
     live.up(code)
@@ -152,6 +154,7 @@ def test_what_fails_after_the_push_is_a_banner_and_the_old_code_ticks_on(live: L
     assert live.audit()["doubled"] == 0
 
 
+@pytest.mark.deep
 def test_a_gate_refuses_what_can_not_run_and_hands_over_what_it_rehearsed(live: Live) -> None:
     code = live.code("v0", COUNTER)
     checked = live.tmp / "checked"
@@ -242,6 +245,7 @@ def test_a_push_waits_for_the_deployment_before_it_and_the_newest_is_deployed(li
     assert report["doubled"] == 0, report
 
 
+@pytest.mark.deep
 def test_a_push_that_waits_can_be_cancelled_by_its_number(live: Live) -> None:
     code = live.code("v0", COUNTER)
     gate = live.tmp / "gate"
@@ -291,6 +295,7 @@ def test_neither_a_killed_pusher_nor_a_killed_hook_cancels_the_deployment(live: 
     assert live.audit()["doubled"] == 0
 
 
+@pytest.mark.deep
 def test_what_was_pushed_and_not_deployed_is_seen_and_one_command_deploys_it(live: Live) -> None:
     code = live.code("v0", COUNTER)
     up = live.up(code)
@@ -327,6 +332,7 @@ def test_what_was_pushed_and_not_deployed_is_seen_and_one_command_deploys_it(liv
     assert live.audit()["doubled"] == 0
 
 
+@pytest.mark.deep
 def test_a_hook_that_is_killed_before_it_has_asked_is_noticed(live: Live) -> None:
     code = live.code("v0", COUNTER)
     up = live.up(code)

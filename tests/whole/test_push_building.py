@@ -13,6 +13,7 @@ from neverblink.supervisor.audit import audit
 from neverblink.supervisor.audit_scope import Moment
 from neverblink.supervisor.journal_reader import read_journal
 
+from ..matrix import cases
 from .bots import bot
 from .live import Live, ends, unbroken, written
 from .pushing import HANDED, Pushing
@@ -63,7 +64,7 @@ def test_a_push_with_another_version_of_a_library_costs_no_tick(
     )
 
 
-@pytest.mark.parametrize("gate", [False, True], ids=["after the push", "behind a gate"])
+@pytest.mark.parametrize("gate", cases([False, True], False), ids=["after the push", "behind a gate"])
 def test_what_can_not_run_leaves_the_old_code_ticking_and_the_pusher_reads_why(
     gate: bool, live: Live
 ) -> None:
@@ -103,6 +104,7 @@ def test_what_can_not_run_leaves_the_old_code_ticking_and_the_pusher_reads_why(
     assert report["missed"] == report["doubled"] == 0, report
 
 
+@pytest.mark.deep
 def test_a_killed_uv_ends_the_deployment_and_leaves_nothing(live: Live) -> None:
     code = live.code("fox", LIBRARY)
     needs(live, code, "prices==1.0")

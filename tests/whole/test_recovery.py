@@ -7,6 +7,7 @@ import signal
 
 import pytest
 
+from ..matrix import cases
 from .bots import COUNTER, bot
 from .live import Live
 
@@ -41,7 +42,7 @@ MORTAL = """
 STATE = "ticks: int = 0\nevents: int = 0"
 
 
-@pytest.mark.parametrize("how", DIES)
+@pytest.mark.parametrize("how", cases(DIES, "is killed"))
 def test_a_leader_that_dies_in_a_decision_is_succeeded_and_the_decision_is_in_doubt(
     live: Live, how: str
 ) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from ..matrix import cases
 from .bots import COUNTER, bot
 from .live import Live, ends
 from .test_killed import end
@@ -43,7 +44,7 @@ def pid_of(live: Live, worker: str) -> int:
     return next(one["pid"] for one in live.status()["workers"] if one["worker"] == worker)
 
 
-@pytest.mark.parametrize("how", DIES)
+@pytest.mark.parametrize("how", cases(DIES, "is killed"))
 def test_it_goes_on_when_the_leader_dies_and_the_next_one_is_there_soon(live: Live, how: str) -> None:
     gate = live.tmp / "gate"
     live.up(live.code("v0", bot(MORTAL.format(how=DIES[how], gate=gate), tick="20ms"), standby=1))
@@ -220,6 +221,7 @@ def test_one_that_dies_is_started_again(live: Live) -> None:
     assert live.audit()["missed"] == 0
 
 
+@pytest.mark.deep
 def test_a_bot_that_is_down_starts_from_its_journal_on_the_code_that_is_deployed(live: Live) -> None:
     deadly: dict[str, Any] = {"how": "raise RuntimeError('no price')", "gate": live.tmp / "gate"}
     source = bot(MORTAL.format(**deadly).replace("os.unlink", "os.path.exists"))

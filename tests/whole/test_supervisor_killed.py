@@ -275,22 +275,16 @@ def cancelling(bot: Gates) -> None:
     bot.ends(number, "aborted")
 
 
-QUICK = (
-    idle,
-    preparing,
-    rehearsing,
-    waiting,
-    transferred_unseen,
-    probation,
-    reverting,
-    reverted_unseen,
-    retiring,
-    three_generations,
-)
+QUICK = (idle, rehearsing, transferred_unseen, probation)
+MORE = (preparing, waiting, reverting, reverted_unseen, retiring, three_generations)
 SLOW = (transferring, cancelling)
 
 
-@pytest.mark.parametrize(("tick", "phases"), [("50ms", QUICK), ("500ms", SLOW)], ids=["50ms", "500ms"])
+@pytest.mark.parametrize(
+    ("tick", "phases"),
+    [("50ms", QUICK), pytest.param("50ms", MORE, marks=pytest.mark.deep), ("500ms", SLOW)],
+    ids=["50ms", "50ms, more", "500ms"],
+)
 def test_no_tick_is_missed_whenever_the_supervisor_is_killed(
     live: Live,
     tick: str,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from .bots import bot as code_of
 from .live import Live
 from .test_supervisor_killed import SOURCE, Gates
@@ -67,6 +69,7 @@ def test_the_next_one_takes_over_when_the_probation_ends_and_a_killed_supervisor
     audited(live)
 
 
+@pytest.mark.deep
 def test_the_first_is_rolled_back_while_the_next_rehearses_and_one_more_while_no_supervisor_looks(
     live: Live,
 ) -> None:
@@ -94,6 +97,7 @@ def test_the_first_is_rolled_back_while_the_next_rehearses_and_one_more_while_no
     audited(live)
 
 
+@pytest.mark.deep
 def test_a_supervisor_that_comes_back_finds_the_standby_beside_the_three(live: Live) -> None:
     bot = Generations(live, "50ms")
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from contextlib import closing
 
+import pytest
+
 from .bots import bot
 from .live import Live
 from .terminal import Terminal
@@ -11,6 +13,7 @@ from .terminal import Terminal
 BOT = bot(tick="100ms")
 
 
+@pytest.mark.deep
 def test_a_bot_is_watched_through_a_deployment_a_pause_and_the_death_of_its_supervisor(live: Live) -> None:
     first, second = live.code("v1", BOT), live.code("v2", BOT)
     up = live.up(first)

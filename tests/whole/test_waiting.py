@@ -20,7 +20,9 @@ ALWAYS = 'windows = [Window("1d", opens="-1d", closes="-1ms", name="always")]'
 TICK = "50ms"
 STATE = "ticks: int = 0\nwanted: bool = False\nentered: int = 0"
 HANDLERS = pytest.mark.parametrize(
-    ("handler", "sleep"), [("async def", "await asyncio.sleep"), ("def", "time.sleep")], ids=["async", "def"]
+    ("handler", "sleep"),
+    [("async def", "await asyncio.sleep"), pytest.param("def", "time.sleep", marks=pytest.mark.deep)],
+    ids=["async", "def"],
 )
 
 

@@ -11,6 +11,7 @@ import pytest
 from neverblink.protocol.lease import decode_file
 
 from ..chaos.nemesis_home import cut_power
+from ..matrix import cases
 from .bots import COUNTER, bot
 from .live import Live, ends, unbroken
 
@@ -96,7 +97,7 @@ BAD = {
 }
 
 
-@pytest.mark.parametrize("how", BAD)
+@pytest.mark.parametrize("how", cases(BAD, "raises", "hangs"))
 def test_new_code_that_fails_in_its_probation_is_rolled_back(live: Live, how: str) -> None:
     handlers, reason = BAD[how]
     live.up(live.code("v0", COUNTER))

@@ -13,6 +13,7 @@ import pytest
 
 from neverblink.supervisor.process import is_stopped
 
+from ..matrix import cases
 from .bots import COUNT, bot
 from .live import WITHIN, Live, ends, one_line
 from .test_killed import end, ticking
@@ -87,7 +88,7 @@ def test_a_home_removed_under_a_living_bot_lets_no_second_one_in_and_the_bot_can
     live.down()
 
 
-@pytest.mark.parametrize("by", ["link", "directory"])
+@pytest.mark.parametrize("by", cases(["link", "directory"], "link"))
 def test_a_home_that_was_emptied_is_known_by_a_link_to_it_as_well(live: Live, by: str) -> None:
     directory, link = live.tmp / "disk", live.tmp / "home"
     directory.mkdir()
