@@ -376,6 +376,8 @@ class _Daemon:
         elif left is not None and not alive:
             self._log.say(f"going on from the earlier run, which {left}")
             self._left = left
+            if not left.stopped:
+                self._preparer.doubt()
             seq, at = await self._archive.ask(lambda history: history.last_effect())
             if seq > left.seq and at > left.at:
                 # A command took effect in a frame that the journal does not have.

@@ -32,6 +32,7 @@ from .building import BuildFailed, Building, installed_in, version_of
 from .chore import Chores
 from .config import Config
 from .disk import need
+from .environment.verification import damage_in
 from .process import started_at
 from .system.build_environment import build_environment
 from .system.durable import sync_directory, sync_filesystem
@@ -63,6 +64,8 @@ class Built(msgspec.Struct, frozen=True):
     file: str
     """What asked for it first."""
     made_at: int
+    recorded: bool = False
+    """Each file had the hash of its RECORD when it was built."""
 
 
 class _Stamp(msgspec.Struct, frozen=True):
@@ -70,6 +73,7 @@ class _Stamp(msgspec.Struct, frozen=True):
     packages: int
     file: str
     made_at: int
+    recorded: bool = False
 
 
 class Environments:
@@ -81,6 +85,8 @@ class Environments:
         self._lock = threading.Lock()
         self._count = 0
         self._ours = ""
+        self._doubted: set[str] = set()
+        self._damaged: dict[str, str] = {}
 
     def name_of(self, wanted: Wanted, config: Config) -> str:
         """What the environment is called that `wanted` asks for."""
@@ -104,6 +110,25 @@ class Environments:
             return None
         return Built(name, python, **msgspec.structs.asdict(said))
 
+    def doubt(self) -> None:
+        """The machine or the bot ended without order: verify what is here before it is used."""
+        self._doubted = {one.name for one in _entries(self.directory) if not one.name.startswith(".")}
+
+    def whole(self, name: str) -> Built | None:
+        """As `get`, but None also for one that is in doubt and has a damaged library. Slow: call it in a thread."""
+        built = self.get(name)
+        if built is not None and built.recorded and name in self._doubted:
+            damage = damage_in(self.directory / name)
+            with self._lock:
+                if damage:
+                    self._damaged[name] = damage
+                self._doubted.discard(name)
+        return None if name in self._damaged else built
+
+    def damage(self, name: str) -> str:
+        """What is damaged in the environment of this name, "" when nothing is known to be."""
+        return self._damaged.get(name, "")
+
     async def build(
         self, source: Path, wanted: Wanted, config: Config, chores: Chores, say: Callable[[str], None]
     ) -> Built:
@@ -117,6 +142,9 @@ class Environments:
         place = self._place(name)
         variables = self.variables(None)
         variables = build_environment(variables, (*_OURS, *config.deploy.build_env))
+        if name in self._damaged:
+            # uv links files of its cache into environments: what is damaged here is damaged there.
+            variables["UV_NO_CACHE"] = "1"
         try:
             place.mkdir(mode=0o700)
             building = Building(
@@ -194,17 +222,19 @@ class Environments:
             return self.directory / f"{_NEW}{os.getpid()}-{self._count}-{name}"
 
     def _settle(self, built: Path, name: str, file: str) -> Built:
-        stamp = _Stamp(version_of(built), len(installed_in(built)), file, time.time_ns())
+        recorded = not damage_in(built)
+        stamp = _Stamp(version_of(built), len(installed_in(built)), file, time.time_ns(), recorded)
         (built / _STAMP).write_bytes(msgspec.json.encode(stamp) + b"\n")
         # It has thousands of files. The name it gets says that it is whole.
         sync_filesystem(built)
         with self._lock:
-            there = self.get(name)
+            there = self.get(name) if name not in self._damaged else None
             if there is None:
-                # What is in its place is broken: its Python is gone.
+                # What is in its place is broken.
                 shutil.rmtree(self.directory / name, ignore_errors=True)
                 built.rename(self.directory / name)
                 sync_directory(self.directory)
+                self._damaged.pop(name, None)
         found = there or self.get(name)
         if found is None:
             raise BuildFailed(f"the environment has no Python that can be run: {self.directory / name}")

@@ -154,7 +154,8 @@ class FirstRelease:
         ready = await asyncio.to_thread(self._preparer.ready, release.id, release.path, config, check=False)
         if ready is not None:
             return ready
-        self._say("building the environment")
+        damage = self._preparer.damage(release.id)
+        self._say(f"building the environment{f' again: {damage}' if damage else ''}")
         try:
             voice = _Spoken(self._say)
             return await self._preparer.prepare(release.id, release.path, config, voice, check=False)

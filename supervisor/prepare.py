@@ -73,6 +73,14 @@ class Preparer:
         self.environments.sweep()
         return ended
 
+    def doubt(self) -> None:
+        """What is on the disk may be damaged: verify each environment once, before it is used."""
+        self.environments.doubt()
+
+    def damage(self, release: str) -> str:
+        """Why the environment of the release has to be built again, "" when it is not for a damage."""
+        return self.environments.damage(self.environments.of(release))
+
     def ready(self, release: str, directory: Path, config: Config, *, check: bool = True) -> Config | None:
         """The configuration to run the release in `directory` with, None when something has to be done first.
 
@@ -86,7 +94,7 @@ class Preparer:
         name = self.environments.name_of(asked, config)
         if release:
             self.environments.assign(release, name)
-        built = self.environments.get(name)
+        built = self.environments.whole(name)
         return None if built is None else msgspec.structs.replace(config, python=str(built.python))
 
     def as_assigned(self, release: str, config: Config) -> Config:
@@ -147,7 +155,7 @@ class Preparer:
         name = await asyncio.to_thread(self.environments.name_of, asked, config)
         if release:
             self.environments.assign(release, name, check=check)
-        built = await asyncio.to_thread(self.environments.get, name)
+        built = await asyncio.to_thread(self.environments.whole, name)
         begun = time.monotonic_ns()
         new = built is None
         if built is None:

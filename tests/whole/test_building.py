@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -19,7 +20,7 @@ from neverblink.supervisor.wanted import wanted
 
 from ..supervisor.repository import Repository
 from .bots import COUNT, COUNTER, bot
-from .live import Live, one_line, unbroken
+from .live import Live, ends, one_line, unbroken
 from .wheels import LIBRARY, needs, wheel
 
 BUILDS = """
@@ -169,6 +170,24 @@ def test_what_cannot_be_built_or_fails_its_check_is_aborted_with_the_words(live:
     assert live.status()["worker"] == "w1"
     live.down()
     assert live.audit()["missed"] == 0
+
+
+def test_a_library_that_was_damaged_before_an_unclean_end_is_installed_again(live: Live) -> None:
+    place = live.code("fox", LIBRARY)
+    needs(live, place, "prices==1.0")
+    up = live.up(place)
+    live.says("prices", lambda said: said == ["1.0"])
+    (library,) = live.home.glob("environments/*/lib/python*/site-packages/prices.py")
+    status = live.status()
+    for pid in (status["supervisor"]["pid"], status["pid"]):
+        os.kill(pid, signal.SIGKILL)
+    up.ends()
+    ends(status["pid"])
+    library.write_text('VERSION = "0.1"\n')
+    up = live.up(place)
+    up.prints("building the environment again: ")
+    live.says("prices", lambda said: said == ["1.0", "1.0"])
+    live.down()
 
 
 def test_an_environment_that_cannot_be_built_keeps_the_bot_from_starting(live: Live) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 import zipfile
 from pathlib import Path
@@ -27,12 +29,15 @@ def wheel(directory: Path, version: str) -> None:
     """Write a wheel of the library `prices`."""
     directory.mkdir(exist_ok=True)
     info = f"prices-{version}.dist-info"
+    code = f'VERSION = "{version}"\n'
+    digest = base64.urlsafe_b64encode(hashlib.sha256(code.encode()).digest()).rstrip(b"=").decode()
     with zipfile.ZipFile(directory / f"prices-{version}-py3-none-any.whl", "w") as archive:
-        archive.writestr("prices.py", f'VERSION = "{version}"\n')
+        archive.writestr("prices.py", code)
         archive.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: prices\nVersion: {version}\n")
         archive.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
         archive.writestr(
-            f"{info}/RECORD", f"prices.py,,\n{info}/METADATA,,\n{info}/WHEEL,,\n{info}/RECORD,,\n"
+            f"{info}/RECORD",
+            f"prices.py,sha256={digest},{len(code)}\n{info}/METADATA,,\n{info}/WHEEL,,\n{info}/RECORD,,\n",
         )
 
 

@@ -1,0 +1,1 @@
+"""A release's Python and libraries."""
