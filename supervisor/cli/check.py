@@ -97,9 +97,13 @@ def check(here: Here, path: Path | None, no_rehearsal: bool) -> Done:
 
 @contextlib.contextmanager
 def _environments(here: Here) -> Generator[Path]:
-    """Where environments are made: those of the home, so that a deployment finds them; else of no longer use."""
-    if here.home.environments.is_dir():
-        yield here.home.environments
+    """Where environments are made: those of the home, so that a deployment finds them; else of no longer use.
+
+    In another user's home root would leave what that user can't remove.
+    """
+    environments = here.home.environments
+    if environments.is_dir() and environments.stat().st_uid == os.geteuid():
+        yield environments
     else:
         with tempfile.TemporaryDirectory(prefix="neverblink-check-") as place:
             yield Path(place)

@@ -15,8 +15,10 @@ import msgspec
 
 from ...protocol.errors import NeverblinkError
 from ..git import GitError, ask, ask_bytes
+from ..home import Home
 from ..system.account import expanded
 from ..system.durable import rename_durably
+from ..system.ownership import give_to_owner
 from ..system.text import clean, is_encodable
 from .known import forget, remember
 
@@ -33,7 +35,8 @@ __all__ = [
     "settings",
 ]
 
-HOOKS = ("pre-receive", "post-receive")
+HOOKS = ("pre-receive", "post-receive", "pre-auto-gc")
+"""The first is there only behind a gate."""
 BEFORE = ".before-neverblink"
 """What a hook that was there before is called from then on, behind its own name."""
 
@@ -109,6 +112,7 @@ def install(where: Path, home: Path, *, branch: str, gate: bool) -> list[Hook]:
         remember(home.absolute(), repository)
     except OSError as problem:
         raise HookError(home, f"can't be written: {problem.strerror}") from None
+    _give(repository, home)
     return find(where)
 
 
@@ -134,6 +138,7 @@ def remove(where: Path) -> list[Hook]:
         ask(repository, "config", "--unset-all", _PUSH_OPTIONS)
     if options is not None:
         ask(repository, "config", "--remove-section", _SECTION)
+    _give(repository, told.home if told is not None else None)
     return [hook for hook in found if hook.state == "other" and hook.chained]
 
 
@@ -188,6 +193,13 @@ def git_config(repository: Path, name: str, scope: str = "--local") -> str | Non
         return ask(repository, "config", scope, "--get", name)
     except GitError:
         return None
+
+
+def _give(repository: Path, home: Path | None) -> None:
+    """Root works on repository and home of a user: what is new there becomes that user's."""
+    give_to_owner(repository)
+    if home is not None:
+        give_to_owner(home, (Home(home).environments,))
 
 
 def _look(path: Path) -> Hook:

@@ -34,11 +34,11 @@ def give_to_owner(directory: Path, but_not_in: Collection[Path] = ()) -> None:
                     os.chown(name, uid, gid, dir_fd=at, follow_symlinks=False)
 
 
-def act_as_owner_of(directory: Path) -> None:
-    """As root, become the user whom the directory belongs to, for the rest of this process."""
+def act_as_owner_of(directory: Path) -> bool:
+    """As root, become the user whom the directory belongs to, for the rest of this process; return whether it did."""
     owner = _other_owner(directory)
     if owner is None:
-        return
+        return False
     uid, gid = owner
     try:
         account = pwd.getpwuid(uid)
@@ -49,6 +49,7 @@ def act_as_owner_of(directory: Path) -> None:
         os.setgroups([])
     os.setgid(gid)
     os.setuid(uid)
+    return True
 
 
 def _other_owner(directory: Path) -> tuple[int, int] | None:

@@ -76,7 +76,8 @@ def test_removal_leaves_every_byte_as_it_was(bare: Path, home: Path) -> None:
     before = everything(bare)
     for options in ((), ("--gate",), ("--branch", "live")):
         assert run("install", bare, "--home", home, *options).exit_code == Exit.DONE
-        assert (hooks / "post-receive").read_bytes() == SCRIPT.read_bytes()
+        for name in ("post-receive", "pre-auto-gc"):
+            assert (hooks / name).read_bytes() == SCRIPT.read_bytes()
     assert run("install", bare, "--home", home, "--gate").exit_code == Exit.DONE
     assert everything(bare) != before
     assert run("remove", bare).exit_code == Exit.DONE

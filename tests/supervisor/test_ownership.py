@@ -75,3 +75,46 @@ def test_a_command_that_root_gives_in_a_users_home_leaves_nothing_of_roots_there
             command = [sys.executable, "-m", "neverblink.supervisor.cli", verb, "--home", str(home.path)]
             subprocess.run(command, capture_output=True, check=False, cwd=tmp_path)
         assert belonging(home.path) == {USER}
+
+
+def test_hooks_that_root_installs_or_removes_in_a_users_repository_are_the_users(tmp_path: Path) -> None:
+    home, repository = Home.open(tmp_path / "home"), tmp_path / "bot.git"
+    subprocess.run(["git", "init", "--quiet", "--bare", repository], check=True)
+    (tmp_path / ".gitconfig").write_text("[safe]\n\tdirectory = *\n")
+    for place in (home.path, repository):
+        give(place, USER)
+    own = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    for verb in ("install", "remove"):
+        command = [sys.executable, "-m", "neverblink.supervisor.cli", "hook", verb, str(repository)]
+        done = subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            check=False,
+            env={**own, "HOME": str(tmp_path), "NEVERBLINK_HOME": str(home.path)},
+        )
+        assert done.returncode == 0, done
+        assert belonging(home.path) | belonging(repository) == {USER}, verb
+
+
+@pytest.mark.deep
+def test_a_check_that_root_makes_of_a_users_project_builds_nothing_in_the_users_home(tmp_path: Path) -> None:
+    home, project = Home.open(tmp_path / "home"), tmp_path / "fox"
+    project.mkdir()
+    (project / "bot.py").write_text("")
+    (project / "requirements.txt").write_text("--no-index\n")
+    (project / "neverblink.toml").write_text('bot = "bot:Bot"\n')
+    for place in (home.path, project):
+        give(place, USER)
+    command = [
+        sys.executable,
+        "-m",
+        "neverblink.supervisor.cli",
+        "check",
+        "--home",
+        str(home.path),
+        "--no-rehearsal",
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=project)
+    assert "environment" in done.stdout, done
+    assert belonging(home.path) == {USER}

@@ -27,6 +27,8 @@ from neverblink.protocol.logline import decode_line
 from neverblink.supervisor.audit import audit
 from neverblink.supervisor.journal_reader import read_journal
 
+from ..as_user import as_user
+
 WITHIN = 30.0
 """Seconds after which a test has failed, whatever it waits for."""
 
@@ -52,11 +54,16 @@ class Verb:
     """A command that runs. What it prints can be waited for."""
 
     def __init__(
-        self, argv: tuple[str, ...], where: Path, environment: Mapping[str, str], umask: int = -1
+        self,
+        argv: tuple[str, ...],
+        where: Path,
+        environment: Mapping[str, str],
+        umask: int = -1,
+        user: int = 0,
     ) -> None:
         self._argv = argv
         self._process = subprocess.Popen(
-            [*NEVERBLINK, *argv],
+            as_user(user, *NEVERBLINK, *argv) if user else [*NEVERBLINK, *argv],
             cwd=where,
             env=environment,
             stdin=subprocess.DEVNULL,
@@ -148,6 +155,8 @@ class Live:
         }
         self.umask = -1
         """With which commands are started; -1: the tests' own."""
+        self.user = 0
+        """The number of the user as whom root's tests run commands; 0: their own."""
         self.events: list[Event] = []
         """All that were told since `up`."""
         self._up: Verb | None = None
@@ -194,7 +203,7 @@ class Live:
 
     def start(self, *argv: str | Path) -> Verb:
         """Start `neverblink ARGV`."""
-        verb = Verb(tuple(map(str, argv)), self.tmp, self.environment, self.umask)
+        verb = Verb(tuple(map(str, argv)), self.tmp, self.environment, self.umask, self.user)
         self._verbs.append(verb)
         return verb
 
