@@ -167,7 +167,10 @@ class Chores:
 
     def _write_note(self, pid: int) -> None:
         with contextlib.suppress(OSError):
-            self._note.write_bytes(msgspec.json.encode(_Left(pid, started_at(pid) or 0)))
+            # The file may be a link that others made while they could write there.
+            self._note.unlink(missing_ok=True)
+            with self._note.open("xb") as file:
+                file.write(msgspec.json.encode(_Left(pid, started_at(pid) or 0)))
 
 
 async def _read(stream: asyncio.StreamReader, say: Callable[[str], None]) -> None:

@@ -54,7 +54,8 @@ class ForeignLink(NotOurs):
 def close_to_others(root: Path, but_not_in: Path | None = None) -> None:
     """Take every right of the group and of others from the directory `root` and all that is in it.
 
-    The directory `but_not_in` is closed, and what is in it is left as it is.
+    The directory `but_not_in` is closed, and what is right in it must be this user's: others may have put something
+    there while they could. Deeper in it all is left as it is.
 
     Links of this user stay as they are, and where they lead to is not looked at. Raises `NotOurs` for what belongs to
     another user, links included, and `OSError`.
@@ -76,7 +77,9 @@ def close_to_others(root: Path, but_not_in: Path | None = None) -> None:
                 except FileNotFoundError:
                     # A worker that is alive goes on writing its journal, and leaves.
                     continue
-                if entry.is_dir() and path != but_not_in:
+                if path == but_not_in:
+                    _check_entries(path)
+                elif entry.is_dir():
                     waiting.append(path)
 
 
@@ -119,6 +122,19 @@ def user_name(number: int) -> str:
 def _check_link(path: Path, found: os.stat_result) -> None:
     if stat.S_ISLNK(found.st_mode) and found.st_uid != os.geteuid():
         raise ForeignLink(path, found.st_uid)
+
+
+def _check_entries(directory: Path) -> None:
+    """Raise `NotOurs` for what belongs to another user right in the directory."""
+    with os.scandir(directory) as entries:
+        for entry in entries:
+            try:
+                found = entry.stat(follow_symlinks=False)
+            except FileNotFoundError:
+                continue
+            _check_link(Path(entry.path), found)
+            if found.st_uid != os.geteuid():
+                raise NotOurs(Path(entry.path), found.st_uid)
 
 
 def _close(path: Path, found: os.stat_result) -> None:

@@ -24,6 +24,7 @@ from ...protocol.wire import UNDECODABLE
 from ..access import client_keys
 from ..client import Refused, Unreachable
 from ..config import Config, ConfigError, load
+from ..home import Home
 from ..prepare import CheckFailed, Preparer
 from ..releases import Releases
 from ..system.hidden_files import HiddenFiles
@@ -103,7 +104,8 @@ def _environments(here: Here) -> Generator[Path]:
     """
     environments = here.home.environments
     if environments.is_dir() and environments.stat().st_uid == os.geteuid():
-        yield environments
+        # Others may have put links into it while they could.
+        yield Home.open(here.home.path).environments
     else:
         with tempfile.TemporaryDirectory(prefix="neverblink-check-") as place:
             yield Path(place)

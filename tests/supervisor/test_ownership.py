@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -44,12 +45,27 @@ def test_what_root_left_in_a_users_directory_is_given_to_the_user_and_links_are_
     assert belonging(repository) == {USER}
 
 
-@pytest.mark.parametrize("name", ["journal", "logs/w1.log", "supervisor.log", "supervisor.db", "key"])
-def test_a_link_that_another_user_planted_in_an_open_home_is_refused(tmp_path: Path, name: str) -> None:
+PLACES = (
+    *("journal", "logs", "run", "releases", "environments", "keys", "data", "repositories"),
+    *("key", "tokens", "lock", "lease", "identity", "supervisor.db", "supervisor.db-wal"),
+    *("status.json", "status.json.new", "control.json", "live.git", "key.new", "tokens.new", "identity.new"),
+    *("journal/00000001.journal", "logs/w1.log", "logs/supervisor.log", "run/requests.sock", "keys/clients"),
+    *("releases/current", "releases/r1", "repositories/bot", "data/trades.db"),
+    *("environments/.running", "environments/.of", "environments/.wheels", "environments/3f9c0d1e2a4b5c6d"),
+)
+"""All that neverblink opens, makes, replaces or removes in a home, and what it may find there."""
+
+
+@pytest.mark.parametrize("mode", [0o777, 0o1777], ids=["open", "sticky"])
+@pytest.mark.parametrize("name", PLACES)
+def test_a_link_that_another_user_planted_in_an_open_home_is_refused(
+    tmp_path: Path, name: str, mode: int
+) -> None:
     home, victim = tmp_path / "home", tmp_path / "victim"
-    (home / "logs").mkdir(parents=True)
-    home.chmod(0o777)
     link = home / name
+    link.parent.mkdir(parents=True, exist_ok=True)
+    for place in {home, link.parent}:
+        place.chmod(mode)
     link.symlink_to(victim)
     os.lchown(link, USER, USER)
     with pytest.raises(HomeError, match=f"{link} is a symbolic link that user {USER} made"):
@@ -57,6 +73,59 @@ def test_a_link_that_another_user_planted_in_an_open_home_is_refused(tmp_path: P
     assert not victim.exists()
     link.unlink()
     Home.open(home)
+    assert stat.S_IMODE(home.stat().st_mode) == stat.S_IMODE(link.parent.stat().st_mode) & ~0o077
+
+
+def test_a_home_that_is_itself_a_link_of_another_user_is_refused(tmp_path: Path) -> None:
+    victim, home = tmp_path / "victim", tmp_path / "home"
+    victim.mkdir(mode=0o755)
+    home.symlink_to(victim)
+    os.lchown(home, USER, USER)
+    with pytest.raises(HomeError, match=f"{home} is a symbolic link that user {USER} made"):
+        Home.open(home)
+    assert stat.S_IMODE(victim.stat().st_mode) == 0o755
+    assert not list(victim.iterdir())
+
+
+@pytest.mark.parametrize("name", [".running", "3f9c0d1e2a4b5c6d"])
+def test_what_another_user_planted_among_the_environments_is_refused_and_not_run(
+    tmp_path: Path, name: str
+) -> None:
+    home = Home.open(tmp_path / "home")
+    planted = home.environments / name
+    planted.mkdir()
+    os.chown(planted, USER, USER)
+    with pytest.raises(HomeError, match=f"{planted} belongs to user {USER}"):
+        Home.open(home.path)
+
+
+@pytest.mark.parametrize("verb", ["up", "check", "token", "keys"])
+def test_a_command_names_the_planted_link_and_follows_none(tmp_path: Path, verb: str) -> None:
+    project, home, victim = tmp_path / "fox", tmp_path / "home", tmp_path / "victim"
+    project.mkdir()
+    (project / "bot.py").write_text("")
+    (project / "requirements.txt").write_text("--no-index\n")
+    (project / "neverblink.toml").write_text('bot = "bot:Bot"\n')
+    (home / "environments").mkdir(parents=True)
+    home.chmod(0o1777)
+    link = home / "environments" / ".wheels"
+    victim.mkdir()
+    link.symlink_to(victim)
+    os.lchown(link, USER, USER)
+    more = {"token": ("add", "anna", "--role", "viewer"), "keys": ("generate", "anna", "--out", "anna.key")}
+    command = [
+        sys.executable,
+        "-m",
+        "neverblink.supervisor.cli",
+        verb,
+        *more.get(verb, ()),
+        "--home",
+        str(home),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=project)
+    assert done.returncode == 2, done
+    assert f"{link} is a symbolic link that user {USER} made" in done.stdout + done.stderr
+    assert not list(victim.iterdir())
 
 
 def test_roots_own_directory_stays_as_it_is(tmp_path: Path) -> None:
