@@ -226,7 +226,7 @@ class Revival:
                     failed = self._start_failed = True
             else:
                 break
-        if self._stopping():
+        if self._stopping() and not self._leader():
             self.give_up(self._stopping())
         self._waiting.stir()
 

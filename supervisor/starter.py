@@ -95,7 +95,10 @@ class Starter:
             self._crew.kill(worker, f"{wait}; the last it said: {said}" if said else wait)
         elif member.alive:
             self._crew.dismiss(worker, member.failed.reason if member.failed else self._stopping())
-        await self._waiting.until(lambda: not member.alive)
+        # One that was just taking the lease leads instead of leaving: a leader ignores a dismissal.
+        await self._waiting.until(lambda: not member.alive or member.leads_since)
+        if member.leads_since:
+            return True
         reason = member.ended.reason if member.ended else ""
         raise StartFailed(self._news.bot, self._stopping() or reason, str(member.log))
 
