@@ -96,8 +96,8 @@ def test_without_any_interpreter_it_says_how_to_get_one(clone: Path) -> None:
     assert "NEVERBLINK_PYTHON" in err
 
 
-def test_bin_test_says_what_it_can_do() -> None:
-    code, out, _ = run([ROOT / "bin" / "test", "--help"])
+def test_bin_test_says_what_it_can_do(clone: Path) -> None:
+    code, out, _ = run([clone / "bin" / "test", "--help"])
     assert code == 0
     for option in ("--deep", "--newest", "--oldest", "--rewrite"):
         assert f"bin/test {option} " in out
