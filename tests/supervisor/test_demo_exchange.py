@@ -62,6 +62,14 @@ def exchange(tmp_path: Path) -> Iterator[Running]:
     running.end()
 
 
+@pytest.fixture(scope="module")
+def untouched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """One exchange for all tests that change nothing there."""
+    running = Running(tmp_path_factory.mktemp("untouched"), "--timeframe", "5m=1h")
+    yield running
+    running.end()
+
+
 def test_it_says_where_it_is_and_ends_with_its_stdin(tmp_path: Path) -> None:
     running = Running(tmp_path / "new" / "home")
     assert running.said["pid"] == running.process.pid
@@ -193,20 +201,20 @@ def test_only_what_trades_is_bought_and_only_what_is_held_is_sold(exchange: Runn
         ({"colour": "red"}, "colour"),
     ],
 )
-def test_a_malformed_order_is_told_its_field(exchange: Running, change: dict[str, Any], said: str) -> None:
-    status, told = run(exchange, lambda http: post(http, "/orders", buy("one") | change))
+def test_a_malformed_order_is_told_its_field(untouched: Running, change: dict[str, Any], said: str) -> None:
+    status, told = run(untouched, lambda http: post(http, "/orders", buy("one") | change))
     assert status == 400
     assert said in told["error"]
 
 
-def test_prices_come_to_everybody_who_watches(exchange: Running) -> None:
+def test_prices_come_to_everybody_who_watches(untouched: Running) -> None:
     async def act(http: Client) -> None:
         async with http.ws_connect("/prices") as feed:
             told = [await feed.receive_json() for _ in range(3)]
         assert all(len(message["prices"]) == 9 for message in told)
         assert told[0]["prices"] != told[2]["prices"]
 
-    run(exchange, act)
+    run(untouched, act)
 
 
 def test_the_session_says_what_is_expected(exchange: Running) -> None:

@@ -33,6 +33,7 @@ from neverblink.protocol.events import (
     WorkerStarted,
 )
 
+from ..matrix import cases
 from .repository import Repository
 from .world import World, refused
 
@@ -203,7 +204,9 @@ def test_a_new_worker_stays_off_the_leaders_core_until_it_has_rehearsed(world: W
         pytest.param({"hang": "start"}, "the new worker was not ready in time", marks=pytest.mark.deep),
         ({"hang": "all"}, "the new worker was not ready in time"),
         ({"unreadable": "Book.size: expected int, got str"}, "Book.size: expected int, got str"),
-        ({"protocol": (7, 9)}, "worker w2 speaks neverblink protocol 7 to 9"),
+        pytest.param(
+            {"protocol": (7, 9)}, "worker w2 speaks neverblink protocol 7 to 9", marks=pytest.mark.deep
+        ),
     ],
     ids=["import", "start", "hangs", "never says a word", "state", "protocol"],
 )
@@ -453,7 +456,7 @@ def test_after_a_rolled_back_deployment_the_one_before_is_still_previous(world: 
 # --- being asked to stop --------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("phase", ["preparing", "waiting", "probation"])
+@pytest.mark.parametrize("phase", cases(["preparing", "waiting", "probation"], "waiting", "probation"))
 def test_abort_ends_a_deployment_and_leaves_the_old_code_leading(world: World, phase: str) -> None:
     async def scenario(world: World) -> None:
         await world.running()
