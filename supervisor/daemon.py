@@ -37,8 +37,9 @@ from .config import Config
 from .counter import Counter
 from .deployments import Deployments
 from .desk import Desk
+from .environment.trial import try_project
 from .files import Files
-from .first_release import Chosen, FirstRelease
+from .first_release import Chosen, FirstRelease, Spoken
 from .freeze import Freeze
 from .gate import Gate
 from .home import Claim, Home, Sockets
@@ -134,7 +135,14 @@ async def run(
         log = Log(path, out, time.time_ns, bot=config.name, settings=config.log)
         try:
             identity, copied = _recognise(home, log)
-            _refuse_orphans(home, log, rescue)
+            orphans = _refuse_orphans(home, rescue)
+            if orphans:
+                await _try_before_rescue(config, home, chosen, environment or os.environ, log)
+                for one in orphans:
+                    log.say(
+                        f"ending {one}, whose home was removed: the bot goes on from its journal", "warning"
+                    )
+                end_orphans(orphans)
             daemon = _Daemon(
                 config,
                 home,
@@ -162,16 +170,33 @@ def _recognise(home: Home, log: Log) -> tuple[Identity, bool]:
         return Identity("", 0, 0), False
 
 
-def _refuse_orphans(home: Home, log: Log, rescue: bool) -> None:
+def _refuse_orphans(home: Home, rescue: bool) -> list[Orphan]:
+    """Raise `HomeOrphaned` when the bot of a removed home is alive; with `rescue` return its workers."""
     found = refuse_beside_orphans(home, rescue=rescue)
     if rescue:
         # Whoever leads and is not in the history: that was removed, or is an older one.
         found += [
             Orphan(one.pid, one.started, "worker", None) for one in arrival.alive_in(home) if not one.release
         ]
-    for one in found:
-        log.say(f"ending {one}, whose home was removed: the bot goes on from its journal", "warning")
-    end_orphans(found)
+    return found
+
+
+async def _try_before_rescue(
+    config: Config, home: Home, chosen: Chosen | None, environment: Mapping[str, str], log: Log
+) -> None:
+    """See that the code can be started for which the living worker is ended. Raises `NeverblinkError`."""
+    if (chosen is not None and chosen.release) or Releases(home.releases).current() is not None:
+        return
+    directory = chosen.directory if chosen is not None and chosen.directory else config.directory
+    hidden = HiddenFiles((*home.private, *client_keys(environment)), lambda text: log.say(text, "warning"))
+    preparer = Preparer(home.environments, environment, hidden=hidden)
+    try:
+        await try_project(directory, preparer, environment, Spoken(log.say))
+    except NeverblinkError as problem:
+        problem.message += (
+            ". The worker was not ended, and the bot ticks on: mend it and run `up --rescue` again"
+        )
+        raise
 
 
 class _Daemon:

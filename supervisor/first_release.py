@@ -30,7 +30,7 @@ from .releases import Release, ReleaseError, Releases
 from .runs import Runs
 from .starter import StartFailed
 
-__all__ = ["Chosen", "FirstRelease"]
+__all__ = ["Chosen", "FirstRelease", "Spoken"]
 
 _LOOKED_BACK = 500
 """So many changes of leadership, and deployments, are looked at."""
@@ -157,7 +157,7 @@ class FirstRelease:
         damage = self._preparer.damage(release.id)
         self._say(f"building the environment{f' again: {damage}' if damage else ''}")
         try:
-            voice = _Spoken(self._say)
+            voice = Spoken(self._say)
             return await self._preparer.prepare(release.id, release.path, config, voice, check=False)
         except NeverblinkError as problem:
             if self._stopping():
@@ -208,7 +208,7 @@ def _note_of(history: History, release: str) -> CommitNote | None:
     return None
 
 
-class _Spoken:
+class Spoken:
     """A voice that says everything on the screen."""
 
     def __init__(self, say: Callable[[str], None]) -> None:

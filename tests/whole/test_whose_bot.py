@@ -9,6 +9,7 @@ import subprocess
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from neverblink.supervisor.process import is_stopped
@@ -80,6 +81,15 @@ def test_a_home_removed_under_a_living_bot_lets_no_second_one_in_and_the_bot_can
     assert "neverblink up --rescue" in said
     assert "kill" not in said
     assert str(worker) in one_line(live.run("status"))
+    # Code that cannot be started is found before the worker is ended.
+    source = (code / "bot.py").read_text()
+    (code / "bot.py").write_text("import no_such_library\n")
+    broken = live.run("up", "--project", code, "--rescue")
+    assert broken.code != 0
+    assert "no_such_library" in broken.err
+    assert "the bot ticks on" in broken.err
+    assert psutil.pid_exists(worker)
+    (code / "bot.py").write_text(source)
     live.up(code, "--rescue")
     ends(worker)
     book = live.book()
