@@ -279,6 +279,11 @@ def _texts(read: Callable[[str], object]) -> Callable[[bytes], object]:
     return lambda data: read(data.decode("utf-8", "surrogateescape"))
 
 
+def _words(read: Callable[[str], object]) -> Callable[[bytes], object]:
+    """Arguments of a command: those that are not UTF-8 are refused before anything reads them."""
+    return lambda data: read(data.decode("utf-8", "replace"))
+
+
 def _encoded(kind: Any) -> st.SearchStrategy[bytes]:
     return messages(kind).map(msgspec.msgpack.Encoder().encode)
 
@@ -491,12 +496,12 @@ TARGETS: dict[str, Target] = {
         _said("10m", "17", "14:05:09", "2026-11-24T14:05:09"),
     ),
     "arguments": Target(
-        _texts(lambda text: (arguments((text,), ""), arguments((), text))),
+        _words(lambda text: (arguments((text,), ""), arguments((), text))),
         (BadInput,),
         _said("a=1", '{"a":[1]}'),
     ),
     "typed value": Target(
-        _texts(lambda text: typed.read((text,), _WANTED)),
+        _words(lambda text: typed.read((text,), _WANTED)),
         (BadInput,),
         _said(
             "count=7",
