@@ -117,7 +117,8 @@ class ByHttp:
                     answer.read()
                 return 0, ""
             except urllib.error.HTTPError as refused:
-                said: Any = json.loads(refused.read())
+                with refused:
+                    said: Any = json.loads(refused.read())
                 return heard(cast("dict[str, Any]", said))
             except urllib.error.URLError:
                 # It may be starting.
