@@ -7,7 +7,6 @@ import contextlib
 import importlib.util
 import io
 import os
-import subprocess
 import tempfile
 from collections.abc import Callable, Generator
 from pathlib import Path
@@ -20,16 +19,14 @@ import msgspec
 from ...protocol import duration, size
 from ...protocol.commands import Deploy
 from ...protocol.errors import NeverblinkError
-from ...protocol.wire import UNDECODABLE
 from ..access import client_keys
 from ..client import Refused, Unreachable
 from ..config import Config, ConfigError, load
+from ..environment.import_check import check_import
 from ..home import Home
 from ..prepare import CheckFailed, Preparer
 from ..releases import Releases
 from ..system.hidden_files import HiddenFiles
-from ..system.install_hint import install_command
-from ..system.interpreter import InterpreterError, find_interpreter
 from ..telling.secret import Unresolved, url_of
 from ..telling.sender import no_library, not_usable
 from ..workers.env_file import read_env_file, readable_by_others
@@ -40,7 +37,7 @@ from .interrupts import Interrupts
 from .screen import Screen
 from .verb import Done, verb
 
-__all__ = ["check", "read_finding"]
+__all__ = ["check", "finding_of"]
 
 _REHEARSE_WITHIN = 120.0
 
@@ -145,41 +142,14 @@ class _Voice:
 
 
 def _import(config: Config, here: Here) -> Finding:
-    """Have the bot imported and its state tried, in a process of its own: it may hang, crash, or print."""
     try:
-        python = find_interpreter(config.python, here.environment)
-    except InterpreterError as problem:
+        return finding_of(config, check_import(config, here.environment))
+    except NeverblinkError as problem:
         return Finding("bot", False, problem.message)
-    within = config.handoff.start_within
-    try:
-        done = subprocess.run(
-            [python, "-m", "neverblink.worker", "--check", config.bot],
-            cwd=config.directory,
-            env={**here.environment, "PYTHONDONTWRITEBYTECODE": "1"},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=within / 1e9,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        told = f"importing {config.bot} takes longer than start_within = {duration.show(within)}"
-        return Finding("bot", False, f"{told}: move slow work into on_start, or raise it in [handoff]")
-    except OSError as problem:
-        return Finding("bot", False, f"{python} cannot be run: {problem.strerror}")
-    return read_finding(config, done)
 
 
-def read_finding(config: Config, done: subprocess.CompletedProcess[bytes]) -> Finding:
-    """What `neverblink.worker --check` printed, as a finding. A bot may print anything."""
-    try:
-        said: dict[str, Any] = msgspec.json.decode(_last_line(done.stdout), type=dict[str, Any])
-    except UNDECODABLE:
-        last = _last_line(done.stderr).decode(errors="replace")
-        if "No module named" in last and "neverblink" in last:
-            last = f"{config.python} has no neverblink: {install_command(python=config.python)}"
-        return Finding("bot", False, last or f"{config.bot} ended its check with exit {done.returncode}")
-    if not said.get("ok"):
-        return Finding("bot", False, str(said.get("problem") or "the check failed and does not say why"))
+def finding_of(config: Config, said: dict[str, Any]) -> Finding:
+    """What the bot's own check says of it, as a finding. Nothing of it is sure to be of its type."""
     if said.get("interval") is None:
         return Finding("bot", True, f"{config.bot} is a function; what it joins with is seen when it runs")
     parts = [f"{config.bot} ticks every {_interval(said.get('interval'))}"]
@@ -258,11 +228,6 @@ def _rehearse(here: Here, directory: Path) -> Finding:
 def _show(screen: Screen, finding: Finding) -> None:
     mark = {True: screen.good("✓"), False: screen.bad("✗"), None: screen.warn("-")}[finding.ok]
     screen.line(f"{mark} {finding.check:<10} {finding.detail}")
-
-
-def _last_line(output: bytes) -> bytes:
-    lines = output.strip().splitlines()
-    return lines[-1] if lines else b""
 
 
 def _interval(interval: Any) -> str:

@@ -45,11 +45,12 @@ from neverblink.supervisor.arrival import journal_left
 from neverblink.supervisor.audit import audit
 from neverblink.supervisor.cli import typed
 from neverblink.supervisor.cli.audit import bound
-from neverblink.supervisor.cli.check import read_finding
+from neverblink.supervisor.cli.check import finding_of
 from neverblink.supervisor.cli.errors import BadInput
 from neverblink.supervisor.cli.log_reading import Reader
 from neverblink.supervisor.cli.steer import arguments
 from neverblink.supervisor.client import BadAnswer, convert
+from neverblink.supervisor.environment.import_check import ImportFailed, read_answer
 from neverblink.supervisor.export import export
 from neverblink.supervisor.history import History, HistoryError
 from neverblink.supervisor.home import Home
@@ -482,8 +483,10 @@ TARGETS: dict[str, Target] = {
     ),
     "history": Target(_kept, (HistoryError,), _json(list[window.WindowSpec])),
     "check's finding": Target(
-        lambda data: read_finding(_CHECKED, subprocess.CompletedProcess((), 0, data, b"")),
-        (),
+        lambda data: finding_of(
+            _CHECKED, read_answer(_CHECKED, subprocess.CompletedProcess((), 0, data, b""))
+        ),
+        (ImportFailed,),
         _said('{"ok":true,"interval":5,"windows":[],"state":"B","schema":1}\n'),
     ),
     # what people write
@@ -540,7 +543,6 @@ FILES: dict[str, tuple[str, ...] | str] = {
     "supervisor/access.py": "a key that it has just made",
     "supervisor/chore.py": "its own note, of which it believes nothing that cannot be decoded",
     "supervisor/cli/audit.py": ("bound of an audit",),
-    "supervisor/cli/check.py": ("check's finding",),
     "supervisor/cli/log_reading.py": ("log line",),
     "supervisor/cli/steer.py": ("arguments",),
     "supervisor/cli/typed.py": ("typed value",),
@@ -550,6 +552,7 @@ FILES: dict[str, tuple[str, ...] | str] = {
     "supervisor/demo/ledger.py": "the demo's ledger is written and read by the demo alone",
     "supervisor/demo/venue.py": "the demo's exchange is asked by the demo's bot alone",
     "supervisor/demo/world.py": "the demo reads what the demo's processes say",
+    "supervisor/environment/import_check.py": ("check's finding",),
     "supervisor/environments.py": "its own stamp, without which an environment counts as not there",
     "supervisor/files/bell.py": "what the kernel says of a directory",
     "supervisor/files/clerk.py": "its own answers, of which it believes nothing that cannot be decoded",

@@ -166,7 +166,7 @@ def test_json_is_one_object_and_the_picture_goes_to_stderr(tmp_path: Path, code:
             "v1 leads; it noticed nothing",
         ),
         (ended("aborted", NO_BOUNDARY, release="v1"), Exit.BOUNDARY, "no boundary in time"),
-        (ended("aborted", "both workers ended", leader="", release=""), Exit.ABORTED, "no worker leads"),
+        (ended("aborted", "both workers ended", leader="", release=""), Exit.DOWN, "no worker leads"),
         (ended("rolled_back", "exit 1", release="v1"), Exit.ROLLED_BACK, "v1 leads again"),
     ],
 )

@@ -1,0 +1,67 @@
+"""Imports a release's bot and tries its state, in a process of its own: it may hang, crash or print."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from ...protocol import duration
+from ...protocol.errors import NeverblinkError
+from ...protocol.wire import UNDECODABLE
+from ..config import Config
+from ..system.install_hint import install_command
+from ..system.interpreter import find_interpreter
+
+__all__ = ["ImportFailed", "check_import", "read_answer"]
+
+
+class ImportFailed(NeverblinkError):
+    """The bot cannot be imported, or its state does not encode."""
+
+
+def check_import(config: Config, environment: Mapping[str, str]) -> dict[str, Any]:
+    """What `neverblink.worker --check` says of the bot of `config`: its interval, windows and schema.
+
+    Raises `ImportFailed`, and `InterpreterError` when there is no such Python.
+    """
+    python, within = find_interpreter(config.python, environment), config.handoff.start_within
+    try:
+        done = subprocess.run(
+            [python, "-m", "neverblink.worker", "--check", config.bot],
+            cwd=config.directory,
+            env={**environment, "PYTHONDONTWRITEBYTECODE": "1"},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=within / 1e9,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise ImportFailed(
+            f"importing {config.bot} takes longer than start_within = {duration.show(within)}: "
+            "move slow work into on_start, or raise it in [handoff]"
+        ) from None
+    except OSError as problem:
+        raise ImportFailed(f"{python} cannot be run: {problem.strerror}") from None
+    return read_answer(config, done)
+
+
+def read_answer(config: Config, done: subprocess.CompletedProcess[bytes]) -> dict[str, Any]:
+    """The JSON object that the check has printed last. The bot may have printed anything. Raises `ImportFailed`."""
+    try:
+        said: dict[str, Any] = msgspec.json.decode(_last_line(done.stdout), type=dict[str, Any])
+    except UNDECODABLE:
+        last = _last_line(done.stderr).decode(errors="replace")
+        if "No module named" in last and "neverblink" in last:
+            last = f"{config.python} has no neverblink: {install_command(python=config.python)}"
+        raise ImportFailed(last or f"{config.bot} ended its check with exit {done.returncode}") from None
+    if not said.get("ok"):
+        raise ImportFailed(str(said.get("problem") or "the check failed and does not say why"))
+    return said
+
+
+def _last_line(output: bytes) -> bytes:
+    lines = output.strip().splitlines()
+    return lines[-1] if lines else b""
