@@ -38,7 +38,7 @@ from collections.abc import Callable
 import msgspec
 
 from .link import CancelYield, Follow, Lead, Retire, Stop, YieldTo
-from .seat_terms import (
+from .seat_events import (
     Alarm,
     Announce,
     Arm,

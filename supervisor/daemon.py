@@ -28,55 +28,55 @@ from ..protocol.events import (
     SupervisorStopping,
     WorkerExited,
 )
-from . import arrival
-from .access import client_keys
-from .adoption import Adoption
-from .archive import Archive
-from .bot import Bot
-from .config import Config
-from .counter import Counter
-from .deployments import Deployments
-from .desk import Desk
+from .api.dispatcher import Counter
+from .api.event_log import Log
+from .api.status import HistorySeen, Status, status_of, this_supervisor
+from .bot.bot import Bot
+from .bot.bring_up import StartFailed
+from .config.config import Config
+from .control_files import Files
+from .deploy.adoption import Adoption
+from .deploy.branch_watch import Lookout
+from .deploy.deployments import Deployments
+from .deploy.first_release import Chosen, FirstRelease, Spoken
+from .environment.prepare import Preparer
 from .environment.trial import try_project
-from .files import Files
-from .first_release import Chosen, FirstRelease, Spoken
-from .freeze import Freeze
-from .gate import Gate
-from .home import Claim, Home, Sockets
-from .hook.known import repositories
-from .keyring import Keyring
-from .log import Log
-from .lookout import Lookout
-from .news import News
-from .notify import Notify
-from .outside import Child, Launch, Outside
-from .prepare import Preparer
-from .privacy import privately
-from .process import Adopted
-from .records import WINDOWS, Worker
-from .refusal import Refusal
+from .notify.notifier import Teller
+from .release.hooked_repositories import repositories
+from .release.releases import Release, Releases
 from .release.repair import Repair
-from .releases import Release, Releases
-from .roster import Member
 from .sockets.bindings import Bindings
+from .sockets.client_keys import client_keys
 from .sockets.listener import keep_listener
-from .spawn import spawn
-from .starter import StartFailed
-from .status import HistorySeen, Status, status_of, this_supervisor
+from .sockets.listeners import Desk
+from .sockets.worker_keys import Keyring
+from .sockets.worker_socket import SOCKET, Switchboard
+from .sockets.zap import Gate
+from .store.deploy_lock import Freeze
+from .store.history_rows import WINDOWS, Worker
+from .store.history_thread import Archive
 from .store.home_watch import HomeWatch
 from .store.identity import Identity, keep, recognise
 from .store.orphans import Orphan, end_orphans, refuse_beside_orphans
 from .store.pause import PauseNotes
-from .switchboard import SOCKET, Switchboard
+from .store.state_dir import Claim, Home, Sockets
 from .system.background_writer import in_background
 from .system.descriptors import limit, raise_limit
+from .system.errors import Refusal
+from .system.event_bus import News
 from .system.helper_process import HelperProcess
 from .system.hidden_files import HiddenFiles
 from .system.orphan_reaper import OrphanReaper
+from .system.permissions import privately
+from .system.process import Adopted
 from .system.process_group import ProcessGroups, mark_of
+from .system.sd_notify import Notify
 from .system.signals import Signals
-from .telling.teller import Teller
-from .web.keeper import Keeper
+from .web.web_process import Keeper
+from .workers import leftovers
+from .workers.platform import Child, Launch, Outside
+from .workers.registry import Member
+from .workers.spawn import spawn
 
 __all__ = ["DaemonError", "run"]
 
@@ -176,7 +176,9 @@ def _refuse_orphans(home: Home, rescue: bool) -> list[Orphan]:
     if rescue:
         # Whoever leads and is not in the history: that was removed, or is an older one.
         found += [
-            Orphan(one.pid, one.started, "worker", None) for one in arrival.alive_in(home) if not one.release
+            Orphan(one.pid, one.started, "worker", None)
+            for one in leftovers.alive_in(home)
+            if not one.release
         ]
     return found
 
@@ -231,7 +233,7 @@ class _Daemon:
         self._workers = 0
         self._copied = ""
         """What is to be said when this home turned out to be a copy, "" otherwise."""
-        self._left: arrival.Left | None = None
+        self._left: leftovers.Left | None = None
         """Where the earlier run ended that this one goes on from."""
         self._archive = Archive(loop, log.say)
         self._news = News(config.name, time.time_ns, log.say)
@@ -372,12 +374,12 @@ class _Daemon:
             await self._groups.close()
             self._reaper.close()
             if not self._bot.roster.alive():
-                arrival.sweep(self._home.run)
+                leftovers.sweep(self._home.run)
 
     def _say_copied(self, known: list[Worker]) -> None:
         """Say so when this home is a copy of another one."""
         identity, copied = self._identity, self._is_copy
-        others = arrival.foreign(self._home, known)
+        others = leftovers.foreign(self._home, known)
         if not copied and not others:
             return
         text = (
@@ -394,9 +396,9 @@ class _Daemon:
         await asyncio.to_thread(self._say_copied, known)
         await self._adoption.look(known, fresh=fresh, chosen=self._chosen is not None)
         alive = self._adoption.alive
-        left = await asyncio.to_thread(arrival.journal_left, self._home.journal)
+        left = await asyncio.to_thread(leftovers.journal_left, self._home.journal)
         if left is not None and fresh:
-            aside = await asyncio.to_thread(arrival.set_aside, self._home)
+            aside = await asyncio.to_thread(leftovers.set_aside, self._home)
             self._log.say(f"set the journal of the earlier run aside: {aside}")
         elif left is not None and not alive:
             self._log.say(f"going on from the earlier run, which {left}")
@@ -407,7 +409,7 @@ class _Daemon:
             if seq > left.seq and at > left.at:
                 # A command took effect in a frame that the journal does not have.
                 self._bot.roster.earlier_frame = left.number + 1
-        arrival.sweep(self._home.run, alive)
+        leftovers.sweep(self._home.run, alive)
         # Without them nobody who has the old keys is left.
         self._keyring = Keyring.load(self._home.key) if alive else Keyring.renew(self._home.key)
         ended = await asyncio.to_thread(self._preparer.arrive)
@@ -489,7 +491,7 @@ class _Daemon:
     async def _recall(self) -> None:
         known = await self._archive.recall(_WORKERS, int) or 0
         # A power cut can take the history's last notes, and no worker's name may come twice.
-        self._workers = max(known, await asyncio.to_thread(arrival.newest_worker, self._home))
+        self._workers = max(known, await asyncio.to_thread(leftovers.newest_worker, self._home))
         await self._freeze.recall()
         await self._pauses.recall()
         await self._deployments.recall()

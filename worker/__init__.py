@@ -16,13 +16,13 @@ A bot that is a plain loop uses `join` instead; its tests use `neverblink.worker
 """
 
 from ..protocol.window import Window
-from .commands import command
-from .decision import Decision, NotLeading
 from .io.release_dir import data_directory
 from .join import join
-from .migration import migration
-from .moments import Event, InDoubt, Tick, Timer
-from .table import Table
+from .model.commands import command
+from .model.decision import Decision, NotLeading
+from .model.handler_types import Event, InDoubt, Tick, Timer
+from .model.migration import migration
+from .model.table import Table
 from .worker import Worker
 
 __all__ = [

@@ -8,8 +8,8 @@ import msgspec
 
 from ..protocol.errors import NeverblinkError
 from .check import check
-from .entry import run_assigned
 from .io.output import report
+from .main import run_assigned
 
 
 def main(arguments: list[str]) -> int:

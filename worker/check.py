@@ -9,8 +9,8 @@ import msgspec
 from ..protocol.changes import Changes
 from ..protocol.errors import NeverblinkError
 from ..protocol.window import WindowSpec
-from .entry import find
 from .io.output import report_exception
+from .main import find
 from .worker import WorkerBot
 
 __all__ = ["Checked", "check"]

@@ -24,20 +24,27 @@ from ..protocol.errors import NeverblinkError
 from ..protocol.grid import Policy
 from ..protocol.link import Offers, Stop
 from ..protocol.window import Window
-from .commands import Declared
-from .decision import Decision
-from .driver import Driver
-from .engine import Engine
-from .inbox import Inbox
+from .engine.engine import Engine
+from .engine.session import Session
+from .engine.steps import Step
 from .io.output import report_exception
-from .migration import Migrations
-from .moments import InDoubt, Tick
-from .poller import Poller
-from .seating import Seating, alone
-from .session import Session
-from .state import Cells
-from .steps import Step
-from .worker import interval_of, offers_of, overrun_of, settings_of, state_home, windows_of
+from .io.poller import Poller
+from .model.cells import Cells
+from .model.commands import Declared
+from .model.decision import Decision
+from .model.handler_types import InDoubt, Tick
+from .model.inbox import Inbox
+from .model.migration import Migrations
+from .runtime.asyncio_runner import Driver
+from .runtime.bootstrap import Seating, alone
+from .worker import (
+    interval_of,
+    offers_of,
+    overrun_of,
+    settings_of,
+    state_home,
+    windows_of,
+)
 
 __all__ = ["Loop", "LoopFailed", "join", "seating"]
 

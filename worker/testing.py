@@ -28,13 +28,13 @@ from typing import Any, Generic, Literal, TypeVar
 from ..protocol import duration
 from ..protocol.errors import NeverblinkError
 from ..protocol.frame import Frame, decode_frame
-from ..protocol.handoff_terms import Phase
+from ..protocol.handoff.handoff_events import Phase
 from ..protocol.journal import RecordKind
 from ..protocol.link import Follow, Lead, Run, Stop
-from ..protocol.seat_terms import Role
-from .simulated import HandClock, SimulatedWorld
-from .simulated_handoff import SimulatedHandoff, SimulatedProcess
-from .steps import Step
+from ..protocol.seat_events import Role
+from .engine.steps import Step
+from .simulation.handoff import SimulatedHandoff, SimulatedProcess
+from .simulation.world import HandClock, SimulatedWorld
 from .worker import Worker, WorkerBot
 
 __all__ = ["CommandFailed", "HandoverFailed", "Killed", "Simulation", "SimulationError"]

@@ -15,14 +15,14 @@ from ..protocol.errors import NeverblinkError
 from ..protocol.grid import Policy
 from ..protocol.link import Offers
 from ..protocol.window import Window
-from .commands import CommandError, Declared, declared_in, unknown
-from .decision import Decision
-from .inbox import Inbox
-from .migration import Migrations
-from .moments import Event, InDoubt, Tick, Timer
-from .session import Session
-from .settings import Settings, SettingsError
-from .state import Cells, StateError
+from .engine.session import Session
+from .model.cells import Cells, StateError
+from .model.commands import CommandError, Declared, declared_in, unknown
+from .model.decision import Decision
+from .model.handler_types import Event, InDoubt, Tick, Timer
+from .model.inbox import Inbox
+from .model.migration import Migrations
+from .model.settings import Settings, SettingsError
 
 __all__ = ["BotError", "Worker", "WorkerBot"]
 
@@ -150,7 +150,7 @@ class Worker(Generic[S]):
     @classmethod
     def run(cls) -> NoReturn:
         """Run this bot: alone (`python bot.py`), until Ctrl-C. Under a supervisor this is not needed."""
-        from .entry import run_alone
+        from .main import run_alone
 
         run_alone(cls)
 

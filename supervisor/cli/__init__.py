@@ -14,7 +14,7 @@ def main() -> None:
     """The `neverblink` script. A worker's environment has the script too, but not what the supervisor is made of."""
     complete_streams()
     try:
-        from .group import neverblink
+        from .command_group import neverblink
     except ModuleNotFoundError as missing:
         if missing.name is None or missing.name.startswith("neverblink"):
             raise

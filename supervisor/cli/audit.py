@@ -17,18 +17,18 @@ from ...protocol import duration
 from ...protocol.duration import DurationError
 from ...protocol.journal import Entry
 from ...protocol.window import Window, WindowError, WindowSpec, readable
-from ..audit import audit as judge
-from ..audit_report import INVARIANTS, Death, Missing, Report, Transfer
-from ..audit_scope import Bound, Moment, Seq
-from ..history import History
-from ..journal_reader import Found, Segment, read_journal, segments
-from ..records import WINDOWS
+from ..audit.audit import audit as judge
+from ..audit.reader import Found, Segment, read_journal, segments
+from ..audit.report import INVARIANTS, Death, Missing, Report, Transfer
+from ..audit.scope import Bound, Moment, Seq
+from ..store.history_db import History
+from ..store.history_rows import WINDOWS
+from ..system.format import clock, count, last
+from ..terminal.screen import Screen, columns
+from .command import Done, verb
+from .context import Here
 from .errors import BadInput
-from .exits import Exit
-from .here import Here
-from .screen import Screen, columns
-from .verb import Done, verb
-from .words import clock, count, last
+from .exit_codes import Exit
 
 __all__ = ["audit", "bound", "show", "span", "watched"]
 

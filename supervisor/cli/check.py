@@ -19,23 +19,23 @@ import msgspec
 from ...protocol import duration, size
 from ...protocol.commands import Deploy
 from ...protocol.errors import NeverblinkError
-from ..access import client_keys
-from ..client import Refused, Unreachable
-from ..config import Config, ConfigError, load
+from ..api.client import Refused, Unreachable
+from ..config.config import Config, ConfigError, load
 from ..environment.import_check import check_import
-from ..home import Home
-from ..prepare import CheckFailed, Preparer
-from ..releases import Releases
+from ..environment.prepare import CheckFailed, Preparer
+from ..notify.apprise_sender import no_library, not_usable
+from ..notify.secret_urls import Unresolved, url_of
+from ..release.releases import Releases
+from ..sockets.client_keys import client_keys
+from ..store.state_dir import Home
 from ..system.hidden_files import HiddenFiles
-from ..telling.secret import Unresolved, url_of
-from ..telling.sender import no_library, not_usable
+from ..terminal.screen import Screen
 from ..workers.env_file import read_env_file, readable_by_others
-from .exits import Exit
+from .command import Done, verb
+from .context import Here
+from .exit_codes import Exit
 from .follow import follow
-from .here import Here
 from .interrupts import Interrupts
-from .screen import Screen
-from .verb import Done, verb
 
 __all__ = ["check", "finding_of"]
 

@@ -7,9 +7,9 @@ import sys
 import click
 from click.shell_completion import get_completion_class
 
-from .here import Here
-from .screen import put
-from .verb import Done, verb
+from ..terminal.screen import put
+from .command import Done, verb
+from .context import Here
 
 __all__ = ["completion"]
 
@@ -32,7 +32,7 @@ def completion(here: Here, shell: str) -> Done:
     """
     kind = get_completion_class(shell)
     assert kind is not None
-    from .group import neverblink
+    from .command_group import neverblink
 
     script = kind(neverblink, {}, "neverblink", "_NEVERBLINK_COMPLETE").source()
     if not here.as_json:

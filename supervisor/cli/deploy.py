@@ -9,11 +9,11 @@ import msgspec
 
 from ...protocol.commands import Abort, Deploy, Rollback
 from ..system.account import expanded
-from .here import Here
-from .see_through import see_through
-from .shell import complete_release
+from .command import Done, verb
+from .context import Here
+from .run_deployment import see_through
+from .shell_completion import complete_release
 from .target import find_target
-from .verb import Done, verb
 
 __all__ = ["abort", "deploy", "restart", "rollback"]
 

@@ -7,15 +7,15 @@ from typing import Any
 
 import click
 
-from .. import git
-from ..records import CommitNote
-from ..releases import NoSuchRelease, Release, Releases
+from ..release import git
+from ..release.releases import NoSuchRelease, Release, Releases
+from ..store.history_rows import CommitNote
+from ..system.format import count
+from .command import Done, verb
+from .context import Here
 from .errors import BadInput
-from .here import Here
-from .shell import complete_release
+from .shell_completion import complete_release
 from .target import Target, find_target
-from .verb import Done, verb
-from .words import count
 
 __all__ = ["diff"]
 

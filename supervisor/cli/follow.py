@@ -11,12 +11,12 @@ from __future__ import annotations
 import time
 
 from ...protocol.commands import Abort, History
-from ..client import Client, Events, Refused, Unreachable, convert
-from ..records import Deployment
+from ..api.client import Client, Events, Refused, Unreachable, convert
+from ..store.history_rows import Deployment
+from ..terminal.deployment_story import Progress
+from ..terminal.screen import Screen
+from .deployment_result import Outcome, of_event, of_row
 from .interrupts import Interrupts
-from .outcome import Outcome, of_event, of_row
-from .progress import Progress
-from .screen import Screen
 
 __all__ = ["follow"]
 

@@ -17,16 +17,16 @@ import click
 import msgspec
 
 from ...protocol.events import Outage
-from ..account import log_of
-from ..outages import told
-from ..records import Command, Deployment
-from .here import Here
-from .outcome import ENDS, phases_of
-from .past import open_history
-from .progress import told as with_numbers
-from .screen import Screen, columns
-from .verb import Done, verb
-from .words import clock, count, last
+from ..bot.outages import told
+from ..environment.build_log import log_of
+from ..store.history_rows import Command, Deployment
+from ..system.format import clock, count, last
+from ..terminal.deployment_story import told as with_numbers
+from ..terminal.screen import Screen, columns
+from .command import Done, verb
+from .context import Here
+from .deployment_result import ENDS, phases_of
+from .releases import open_history
 
 __all__ = ["history"]
 

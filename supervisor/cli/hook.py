@@ -12,20 +12,20 @@ import msgspec
 
 from ...protocol.commands import Deploy
 from ...protocol.errors import NeverblinkError
-from ..branches import BranchSeen, look
-from ..branches import told as undeployed
-from ..client import Client
-from ..home import Home
-from ..hook import install as hooks
-from ..hook.install import git_dir
+from ..api.client import Client
+from ..deploy.pushed_branches import BranchSeen, look
+from ..deploy.pushed_branches import told as undeployed
 from ..hook.problems import of_home, of_repository
-from ..releases import Releases
-from .exits import Exit
-from .here import Here
-from .past import open_history
-from .screen import Screen
-from .see_through import see_through
-from .verb import Done, Subgroup, verb
+from ..release import git_hooks as hooks
+from ..release.git_hooks import git_dir
+from ..release.releases import Releases
+from ..store.state_dir import Home
+from ..terminal.screen import Screen
+from .command import Done, Subgroup, verb
+from .context import Here
+from .exit_codes import Exit
+from .releases import open_history
+from .run_deployment import see_through
 
 __all__ = ["hook"]
 

@@ -9,10 +9,10 @@ from typing import Any
 
 import click
 
+from .command import Done, verb
+from .context import Here
 from .errors import BadInput
-from .here import Here
-from .starter import files
-from .verb import Done, verb
+from .init_template import files
 
 __all__ = ["init"]
 

@@ -6,12 +6,12 @@ import socket
 from pathlib import Path
 from shlex import quote
 
-from ..git import GitError, ask
-from ..home import Home
-from ..hook.install import install
+from ..release.git import GitError, ask
+from ..release.git_hooks import install
+from ..store.state_dir import Home
 from ..system.account import account_name
+from .context import Here
 from .errors import BadInput
-from .here import Here
 
 __all__ = ["BRANCH", "REMOTE", "begin", "check_place"]
 

@@ -11,17 +11,17 @@ from pathlib import Path
 import click
 import msgspec
 
-from ..export import export as exported
-from ..journal_reader import check_formats, read_journal, segments
-from ..survey import Check, Checked, Covered, survey
+from ..audit.export import export as exported
+from ..audit.reader import check_formats, read_journal, segments
+from ..audit.verify import Check, Checked, Covered, survey
+from ..system.format import clock, count, size
+from ..terminal.screen import Screen, columns
 from .audit import span, watched
-from .ending import say_json
+from .command import Done, Subgroup, verb
+from .context import Here
 from .errors import BadInput
-from .exits import Exit
-from .here import Here
-from .screen import Screen, columns
-from .verb import Done, Subgroup, verb
-from .words import clock, count, size
+from .exit_codes import Exit
+from .results import say_json
 
 __all__ = ["journal"]
 

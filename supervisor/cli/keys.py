@@ -6,12 +6,12 @@ from pathlib import Path
 
 import click
 
-from ..access import Access, ClientKey, client_keys, key_of, new_secret
-from ..home import Home
-from ..keyring import public_of
+from ..sockets.client_keys import Access, ClientKey, client_keys, key_of, new_secret
+from ..sockets.worker_keys import public_of
+from ..store.state_dir import Home
+from .command import Done, verb
+from .context import Here
 from .errors import BadInput
-from .here import Here
-from .verb import Done, verb
 
 __all__ = ["keys"]
 

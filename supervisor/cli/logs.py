@@ -12,17 +12,17 @@ import msgspec
 
 from ...protocol.errors import NeverblinkError
 from ...protocol.logline import SUPERVISOR, Level
-from ..audit_scope import Moment
-from ..tail import Tail, last_lines
+from ..audit.scope import Moment
+from ..system.tail import Tail, last_lines
+from ..terminal.screen import Screen
 from .audit import bound
-from .ending import say_json
+from .command import Done, verb
+from .context import Here
 from .errors import BadInput
-from .here import Here
-from .log_reading import Line, Reader, Timed, Wanted, merged, shortened
-from .past import open_history
-from .screen import Screen
-from .shell import complete_release
-from .verb import Done, verb
+from .log_merge import Line, Reader, Timed, Wanted, merged, shortened
+from .releases import open_history
+from .results import say_json
+from .shell_completion import complete_release
 
 __all__ = ["logs"]
 

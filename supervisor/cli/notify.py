@@ -10,17 +10,17 @@ from typing import Literal
 import click
 import msgspec
 
-from ..telling.courier import Courier
-from ..telling.outbox import Message
-from ..telling.secret import Unresolved, scheme_of, url_of
-from ..telling.sender import Receipt
-from ..telling.settings import Target
+from ..config.notify_settings import Target
+from ..notify.apprise_sender import Receipt
+from ..notify.queue import Message
+from ..notify.secret_urls import Unresolved, scheme_of, url_of
+from ..notify.sender_process import Courier
+from ..system.format import last
+from ..terminal.screen import columns
+from .command import Done, verb
+from .context import Here
 from .errors import BadInput
-from .exits import Exit
-from .here import Here
-from .screen import columns
-from .verb import Done, verb
-from .words import last
+from .exit_codes import Exit
 
 __all__ = ["notify"]
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import click
 import msgspec
 
-from ..files.shapes import control_schema, status_schema
-from .here import Here
-from .verb import Done, verb
+from ..control_files.json_shapes import control_schema, status_schema
+from .command import Done, verb
+from .context import Here
 
 __all__ = ["schema"]
 

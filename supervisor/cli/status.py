@@ -6,16 +6,16 @@ import json
 
 from ...protocol import commands, duration
 from ...protocol.events import DeploymentEnded
-from ..branches import told as undeployed
-from ..client import convert
-from ..outages import told
-from ..status import Status, start_told
+from ..api.client import convert
+from ..api.status import Status, start_told
+from ..bot.outages import told
+from ..deploy.pushed_branches import told as undeployed
 from ..store.pause import PauseNote
-from .exits import Exit
-from .here import Here
-from .screen import Screen, columns
-from .verb import Done, verb
-from .words import ago, count, last
+from ..system.format import ago, count, last
+from ..terminal.screen import Screen, columns
+from .command import Done, verb
+from .context import Here
+from .exit_codes import Exit
 
 __all__ = ["pause_told", "picture", "status"]
 

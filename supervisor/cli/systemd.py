@@ -11,10 +11,10 @@ import msgspec
 
 from ..system.account import account_name
 from ..system.text import visible
-from ..unit import unit_of
-from .here import Here
-from .screen import put
-from .verb import Done, verb
+from ..terminal.screen import put
+from .command import Done, verb
+from .context import Here
+from .systemd_unit import unit_of
 
 __all__ = ["systemd"]
 

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import msgspec
 
-from .. import git
-from ..config import load
-from ..releases import AmbiguousRelease, Release, Releases
+from ..config.config import load
+from ..release import git
+from ..release.releases import AmbiguousRelease, Release, Releases
+from .context import Here, NoProject
 from .errors import BadInput
-from .here import Here, NoProject
 
 __all__ = ["Target", "find_target"]
 

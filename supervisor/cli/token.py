@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import click
 
-from ..home import Home
+from ..store.state_dir import Home
 from ..web.tokens import ROLES, NoSuchToken, Role, Tokens
+from .command import Done, verb
+from .context import Here
 from .errors import BadInput
-from .here import Here
-from .verb import Done, verb
 
 __all__ = ["token"]
 

@@ -20,12 +20,12 @@ from rich.live import Live
 
 from ...protocol.commands import Pause, Resume
 from ..terminal.console import SafeConsole
-from .exits import Exit
-from .here import Here
+from .command import Done, verb
+from .context import Here
+from .exit_codes import Exit
 from .top_screen import KEYS, draw
 from .top_source import Source, look_once
 from .top_view import Picture, View
-from .verb import Done, verb
 
 __all__ = ["top"]
 

@@ -8,13 +8,13 @@ from rich.cells import cell_len
 from rich.text import Text
 
 from ...protocol import duration
-from ..outages import told as told_outage
-from ..status import Status, start_told
-from ..strip import Tick
-from .chart import Column, chart, level, mark_of
+from ..api.status import Status, start_told
+from ..audit.recent_ticks import Tick
+from ..bot.outages import told as told_outage
+from ..system.format import ago, count, last
 from .status import pause_told
+from .tick_chart import Column, chart, level, mark_of
 from .top_view import Line, Picture
-from .words import ago, count, last
 
 __all__ = ["KEYS", "draw"]
 

@@ -12,11 +12,11 @@ from threading import Event, Thread
 
 from ...protocol.commands import Command, History, Status
 from ...protocol.errors import NeverblinkError
-from ..client import Client, Events, Refused, Unreachable, convert
-from ..records import Deployment
-from ..status import Status as Seen
-from ..strip import Place, Strip
-from .here import Here
+from ..api.client import Client, Events, Refused, Unreachable, convert
+from ..api.status import Status as Seen
+from ..audit.recent_ticks import Place, Strip
+from ..store.history_rows import Deployment
+from .context import Here
 from .top_view import View
 
 __all__ = ["Source", "look_once"]

@@ -14,11 +14,11 @@ import msgspec
 
 from ...protocol import events
 from ...protocol.frame import Cause
-from ..records import Deployment
-from ..status import Status
-from ..strip import MOST, Change, Seen, Tick
-from .progress import told
-from .words import last
+from ..api.status import Status
+from ..audit.recent_ticks import MOST, Change, Seen, Tick
+from ..store.history_rows import Deployment
+from ..system.format import last
+from ..terminal.deployment_story import told
 
 __all__ = ["Line", "Picture", "View"]
 

@@ -10,18 +10,18 @@ import click
 import msgspec
 
 from ...protocol.commands import Down
-from ..client import ANSWER_WITHIN
-from ..config import FILE_NAME, Config, ConfigError, load
+from ..api.client import ANSWER_WITHIN
+from ..bot.bring_up import StartFailed
+from ..config.config import FILE_NAME, Config, ConfigError, load
 from ..daemon import run
-from ..first_release import Chosen
-from ..home import Home
-from ..releases import Releases
-from ..starter import StartFailed
+from ..deploy.first_release import Chosen
+from ..release.releases import Releases
+from ..store.state_dir import Home
+from .command import Done, verb
+from .context import Here
 from .errors import BadInput
-from .exits import Exit
-from .here import Here
-from .shell import complete_release
-from .verb import Done, verb
+from .exit_codes import Exit
+from .shell_completion import complete_release
 
 __all__ = ["up"]
 

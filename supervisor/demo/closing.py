@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ..cli.screen import Screen, columns
-from ..cli.words import count, last
+from ..system.format import count, last
+from ..terminal.screen import Screen, columns
 from .finding import Finding
 
 __all__ = ["closing_lines"]

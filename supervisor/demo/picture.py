@@ -13,11 +13,17 @@ from rich.live import Live as RichLive
 from rich.table import Table
 from rich.text import Text
 
-from ...protocol.events import DeploymentEnded, DeploymentStarted, Event, PhaseChanged, Step
-from ..cli.progress import Progress
-from ..cli.screen import Screen
-from ..cli.words import last
+from ...protocol.events import (
+    DeploymentEnded,
+    DeploymentStarted,
+    Event,
+    PhaseChanged,
+    Step,
+)
+from ..system.format import last
 from ..terminal.console import SafeConsole
+from ..terminal.deployment_story import Progress
+from ..terminal.screen import Screen
 from .acts import ACTS, Act, Played
 from .strip import Cell, Strip
 

@@ -14,7 +14,14 @@ from types import FrameType
 from typing import Any
 
 from ...protocol.errors import NeverblinkError
-from ...protocol.events import DeploymentStarted, Event, LeaderChanged, Pulse, Step, WorkerStarted
+from ...protocol.events import (
+    DeploymentStarted,
+    Event,
+    LeaderChanged,
+    Pulse,
+    Step,
+    WorkerStarted,
+)
 from .acts import ACTS, Act, Played
 from .finding import Evidence, Finding, find
 from .picture import Picture

@@ -28,7 +28,15 @@ from aiohttp import web
 from ...protocol.errors import NeverblinkError
 from .contracts import TIMEFRAMES, BadContract, contracts_at, parse_contract
 from .feeds import Feeds
-from .ledger import Direction, DuplicateId, Filled, Ledger, Reserved, Side, UnknownOrder
+from .ledger import (
+    Direction,
+    DuplicateId,
+    Filled,
+    Ledger,
+    Reserved,
+    Side,
+    UnknownOrder,
+)
 from .prices import Prices
 from .verdict import judge
 

@@ -13,7 +13,15 @@ from collections.abc import Iterable, Mapping, Sequence
 import msgspec
 
 from .contracts import MARKETS, TIMEFRAMES, contracts_within
-from .ledger import Confirmed, Filled, Record, Refused, Repeated, Reserved, Session
+from .ledger import (
+    Confirmed,
+    Filled,
+    Record,
+    Refused,
+    Repeated,
+    Reserved,
+    Session,
+)
 
 __all__ = ["Row", "Verdict", "Windows", "judge"]
 

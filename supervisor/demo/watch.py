@@ -13,8 +13,8 @@ from typing import Any
 from ...protocol.commands import Status
 from ...protocol.errors import NeverblinkError
 from ...protocol.events import Event
-from ..client import Client
-from ..home import Home
+from ..api.client import Client
+from ..store.state_dir import Home
 
 __all__ = ["Watch"]
 

@@ -23,7 +23,7 @@ import msgspec
 import psutil
 
 from ...protocol.errors import NeverblinkError
-from ..home import DIRECTORY, VARIABLE
+from ..store.state_dir import DIRECTORY, VARIABLE
 from .versions import VERSIONS, build
 
 __all__ = ["DemoFailed", "Said", "Verb", "World"]

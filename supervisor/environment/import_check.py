@@ -11,7 +11,7 @@ import msgspec
 from ...protocol import duration
 from ...protocol.errors import NeverblinkError
 from ...protocol.wire import UNDECODABLE
-from ..config import Config
+from ..config.config import Config
 from ..system.install_hint import install_command
 from ..system.interpreter import find_interpreter
 

@@ -6,9 +6,9 @@ import asyncio
 from collections.abc import Mapping
 from pathlib import Path
 
-from ..config import load
-from ..prepare import Preparer, Voice
+from ..config.config import load
 from .import_check import check_import
+from .prepare import Preparer, Voice
 
 __all__ = ["try_project"]
 

@@ -10,9 +10,9 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from ..home import Home
-from ..privacy import user_name
-from .install import BEFORE, HOOKS, Settings, find, git_config, settings
+from ..release.git_hooks import BEFORE, HOOKS, Settings, find, git_config, settings
+from ..store.state_dir import Home
+from ..system.permissions import user_name
 
 __all__ = ["of_home", "of_repository"]
 

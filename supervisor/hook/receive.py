@@ -23,17 +23,17 @@ import msgspec
 
 from ...protocol.commands import Deploy, Releases
 from ...protocol.errors import NeverblinkError
-from ..client import Client, Refused, who_asks
-from ..git import ask
-from ..home import Home
+from ..api.client import Client, Refused, who_asks
+from ..release.git import ask
+from ..release.git_hooks import HookError, Settings, settings
+from ..store.state_dir import Home
 from ..system.ownership import act_as_owner_of, give_to_owner
-from .install import HookError, Settings, settings
+from .client_output import Voice
+from .deployment_lines import conclude
+from .follow import Watch
 from .problems import of_home
-from .pushed import Update, Wishes, passed_over, updates, wishes
+from .pushed_refs import Update, Wishes, passed_over, updates, wishes
 from .standing import standing
-from .story import conclude
-from .voice import Voice
-from .watch import Watch
 
 __all__ = ["receive"]
 

@@ -8,9 +8,9 @@ from typing import Any
 
 from ...protocol.commands import Status
 from ...protocol.errors import NeverblinkError
-from ..arrival import alive_in
-from ..client import Client
-from ..home import Home
+from ..api.client import Client
+from ..store.state_dir import Home
+from ..workers.leftovers import alive_in
 
 __all__ = ["RUNS", "standing"]
 

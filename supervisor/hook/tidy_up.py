@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 from pathlib import Path
 
-from ..git import GitError, ask
+from ..release.git import GitError, ask
 from ..system.ownership import act_as_owner_of
 
 __all__ = ["tidy_up"]

@@ -21,7 +21,7 @@ import msgspec
 from pathspec import GitIgnoreSpec
 
 from ...protocol.errors import NeverblinkError
-from ..git import GitError, ask, ask_bytes
+from .git import GitError, ask, ask_bytes
 
 __all__ = ["FILE_NAME", "Ignore", "IgnoreError", "looks_secret"]
 

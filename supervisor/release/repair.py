@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from ...protocol.errors import NeverblinkError
-from .. import git
-from ..records import CommitNote
-from ..releases import NoSuchRelease, Release, ReleaseError, Releases
+from ..store.history_rows import CommitNote
+from . import git
+from .releases import NoSuchRelease, Release, ReleaseError, Releases
 
 __all__ = ["Repair"]
 

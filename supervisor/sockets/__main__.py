@@ -13,14 +13,14 @@ from pathlib import Path
 import msgspec
 import zmq
 
-from ..access import Access
-from ..gate import Gate
-from ..home import Home
-from ..remote import Remote
+from ..store.state_dir import Home
 from ..system.helper_main import run_helper, say
 from ..system.streams import complete_streams
+from .client_keys import Access
 from .listener import ListenerTold
 from .relay import Relay
+from .tcp_listener import Remote
+from .zap import Gate
 
 __all__ = ["main"]
 

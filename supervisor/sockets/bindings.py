@@ -20,7 +20,7 @@ from pathlib import Path
 import msgspec
 import zmq
 
-from ..home import Sockets
+from ..store.state_dir import Sockets
 from ..system.descriptors import left, limit
 
 __all__ = ["Bindings", "room_within"]

@@ -11,8 +11,8 @@ from collections.abc import Callable
 
 import msgspec
 
-from ..home import Home
-from ..listen import Listen
+from ..config.addresses import Listen
+from ..store.state_dir import Home
 from ..system.helper_process import HelperProcess
 
 __all__ = ["ListenerTold", "keep_listener"]

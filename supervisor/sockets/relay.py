@@ -19,9 +19,9 @@ from ...protocol.commands import (
     decode_answer,
     encode_command,
 )
-from ..home import Home
-from ..places import InHome
-from ..postbox import Postbox
+from ..api.endpoints import InHome
+from ..store.state_dir import Home
+from .zmq_socket import Postbox
 
 __all__ = ["Relay"]
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 from contextlib import suppress
 from pathlib import Path
 
-from ..account import newest_logged
-from ..history import History, HistoryError
+from ..environment.build_log import newest_logged
+from .history_db import History, HistoryError
 
 __all__ = ["newest_deployment"]
 

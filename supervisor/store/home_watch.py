@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Literal
 
 from ...protocol.errors import NeverblinkError
-from ..home import Claim, Home, HomeBusy, HomeError
+from .state_dir import Claim, Home, HomeBusy, HomeError
 
 __all__ = ["HomeWatch"]
 

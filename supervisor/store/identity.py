@@ -14,8 +14,8 @@ from pathlib import Path
 import msgspec
 
 from ...protocol.wire import UNDECODABLE
-from ..home import Home
 from ..system.durable import rename_durably
+from .state_dir import Home
 
 __all__ = ["Identity", "id_of", "keep", "recognise"]
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import Collection
 from pathlib import Path
 
-from ..history import History
+from .history_db import History
 
 __all__ = ["KEPT_WORKERS", "remove_old_logs"]
 

@@ -18,14 +18,14 @@ from pathlib import Path
 import msgspec
 
 from ...protocol.errors import NeverblinkError
-from ..history import History, HistoryError
-from ..home import Home
-from ..process import alive, started_at
-from ..records import Worker
 from ..system.open_files import holders_of_removed, holds_any, lockers, where_is
 from ..system.presence import marked
+from ..system.process import alive, started_at
 from ..system.process_group import end_group
+from .history_db import History, HistoryError
+from .history_rows import Worker
 from .identity import id_of
+from .state_dir import Home
 
 __all__ = [
     "HomeOrphaned",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from ...protocol.events import Commanded, Event, JournalChanged
-from ..archive import Archive
+from .history_thread import Archive
 
 __all__ = ["PauseNote", "PauseNotes"]
 

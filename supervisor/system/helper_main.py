@@ -9,8 +9,8 @@ import signal
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
-from ..privacy import privately
 from .helper_process import ALIVE, ALIVE_EVERY
+from .permissions import privately
 
 __all__ = ["run_helper", "say"]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from socket import AF_UNIX, SOCK_STREAM, socket
 
 from ...protocol.presence import Presence, address_of, home_key, presences
-from ..process import alive, started_at
+from .process import alive, started_at
 
 __all__ = ["key_of", "mark_supervisor", "marked"]
 

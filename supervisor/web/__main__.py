@@ -11,10 +11,10 @@ from pathlib import Path
 
 import msgspec
 
-from ..home import Home
+from ..store.state_dir import Home
 from ..system.helper_main import run_helper
 from ..system.streams import complete_streams
-from .keeper import Told
+from .web_process import Told
 
 __all__ = ["main"]
 

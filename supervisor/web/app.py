@@ -18,13 +18,13 @@ from ...protocol.commands import Command, field_hint
 from ...protocol.errors import NeverblinkError
 from ...protocol.plain import DuplicateKey, refuse_duplicates
 from ...protocol.wire import UNDECODABLE, reason
-from .admission import Admission
-from .book import Book
-from .door import Door
+from .access_log import Book
+from .auth import Admission
+from .connection_limits import Door
+from .errors import Refused
 from .metrics import Metrics
 from .operations import OPERATIONS, Operation
 from .pages import Part, parts
-from .refused import Refused
 from .tokens import Token
 
 __all__ = ["DOOR", "LARGEST_BODY", "Answering", "application", "json_answer"]

@@ -7,8 +7,8 @@ from typing import Any
 
 import msgspec
 
+from .errors import STATUS, Told
 from .operations import OPERATIONS, Operation
-from .refused import STATUS, Told
 
 __all__ = ["describe"]
 

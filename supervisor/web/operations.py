@@ -12,9 +12,9 @@ import msgspec
 
 from ...protocol import commands
 from ...protocol.commands import Code, Request
-from ..records import Deployment
-from ..status import Status
-from . import answers
+from ..api.status import Status
+from ..store.history_rows import Deployment
+from . import json_views
 from .tokens import Role
 
 __all__ = ["OPERATIONS", "Operation"]
@@ -31,7 +31,7 @@ class Operation(msgspec.Struct, frozen=True):
     """The type of what is answered."""
     command: type[Request] | None = None
     """What the supervisor is asked; None for what this process knows by itself."""
-    query: type[msgspec.Struct] = answers.Nothing
+    query: type[msgspec.Struct] = json_views.Nothing
     """What may be in the query."""
     role: Role | None = "viewer"
     """What it takes; None: nothing at all."""
@@ -72,7 +72,7 @@ def _command(op: type[Request], answer: Any, *faults: Code) -> Operation:
 
 
 OPERATIONS: tuple[Operation, ...] = (
-    Operation("/api/me", "Who asks, and of which bot.", answers.Me),
+    Operation("/api/me", "Who asks, and of which bot.", json_views.Me),
     Operation(
         "/api/status",
         "What runs, what comes next, and how the last deployment ended.",
@@ -82,22 +82,22 @@ OPERATIONS: tuple[Operation, ...] = (
     Operation(
         "/api/ticks",
         "The recent ticks: how late each began and how long it ran.",
-        answers.TicksSeen,
-        query=answers.TicksWanted,
+        json_views.TicksSeen,
+        query=json_views.TicksWanted,
     ),
     Operation(
         "/api/events",
         "Everything that happens, as it happens: server-sent events.",
         str,
-        query=answers.StreamWanted,
+        query=json_views.StreamWanted,
         media="text/event-stream",
     ),
     Operation(
         "/api/history",
         "The deployments and outages so far.",
-        answers.Past,
+        json_views.Past,
         commands.History,
-        query=answers.Paging,
+        query=json_views.Paging,
     ),
     Operation(
         "/api/history/{deployment}",
@@ -106,43 +106,47 @@ OPERATIONS: tuple[Operation, ...] = (
         commands.History,
         faults=("not-found",),
     ),
-    Operation("/api/releases", "The releases kept, newest first.", answers.Kept, commands.Releases),
+    Operation("/api/releases", "The releases kept, newest first.", json_views.Kept, commands.Releases),
     Operation(
         "/api/audit",
         "Who asked for what, and what became of it.",
-        answers.Audit,
+        json_views.Audit,
         commands.History,
-        answers.Paging,
+        json_views.Paging,
     ),
     Operation(
-        "/api/logs", "What the workers print.", answers.Logs, query=answers.LogsWanted, faults=("not-found",)
+        "/api/logs",
+        "What the workers print.",
+        json_views.Logs,
+        query=json_views.LogsWanted,
+        faults=("not-found",),
     ),
     Operation(
         "/api/settings",
         "The bot's settings: their values and their schema.",
-        answers.SettingsSeen,
+        json_views.SettingsSeen,
         commands.Settings,
         faults=("busy", "down"),
     ),
     Operation(
         "/api/commands",
         "The commands that the bot has declared.",
-        answers.CommandsSeen,
+        json_views.CommandsSeen,
         commands.Commands,
         faults=("busy", "down"),
     ),
-    _command(commands.Deploy, answers.Begun, *_OF_A_HANDOFF, "locked"),
-    _command(commands.Abort, answers.Begun, "not-found", "busy"),
-    _command(commands.Rollback, answers.Begun, *_OF_A_HANDOFF),
-    _command(commands.Pause, answers.Said, *_OF_THE_BOT),
-    _command(commands.Resume, answers.Said, *_OF_THE_BOT),
-    _command(commands.RebaseClock, answers.Said, *_OF_THE_BOT),
-    _command(commands.Halt, answers.Halted, *_OF_THE_BOT, "bad-input"),
-    _command(commands.Settings, answers.SettingsChanged, *_OF_THE_BOT, "bad-input"),
-    _command(commands.Send, answers.Said, *_OF_THE_BOT, "bad-input", "not-found"),
+    _command(commands.Deploy, json_views.Begun, *_OF_A_HANDOFF, "locked"),
+    _command(commands.Abort, json_views.Begun, "not-found", "busy"),
+    _command(commands.Rollback, json_views.Begun, *_OF_A_HANDOFF),
+    _command(commands.Pause, json_views.Said, *_OF_THE_BOT),
+    _command(commands.Resume, json_views.Said, *_OF_THE_BOT),
+    _command(commands.RebaseClock, json_views.Said, *_OF_THE_BOT),
+    _command(commands.Halt, json_views.Halted, *_OF_THE_BOT, "bad-input"),
+    _command(commands.Settings, json_views.SettingsChanged, *_OF_THE_BOT, "bad-input"),
+    _command(commands.Send, json_views.Said, *_OF_THE_BOT, "bad-input", "not-found"),
     _command(commands.Lock, dict[str, Any], "bad-input", "locked"),
     _command(commands.Unlock, dict[str, Any]),
-    _command(commands.Acknowledge, answers.Acknowledged, "not-found", "busy"),
+    _command(commands.Acknowledge, json_views.Acknowledged, "not-found", "busy"),
     Operation("/metrics", "The same in numbers, for Prometheus.", str, media="text/plain"),
     Operation("/openapi.json", "This description.", dict[str, Any], role=None),
 )

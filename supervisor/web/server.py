@@ -16,19 +16,19 @@ from ...protocol import commands
 from ...protocol.commands import Command
 from ...protocol.errors import NeverblinkError
 from ...protocol.events import Event, Pulse
-from ..config import Logging
-from ..home import Home
-from ..strip import Strip
-from .admission import Admission
+from ..audit.recent_ticks import Strip
+from ..config.config import Logging
+from ..config.web_settings import Settings
+from ..store.state_dir import Home
+from .access_log import Book, logger_into
 from .app import DOOR, application
-from .book import Book, logger_into
-from .door import Door
-from .feed import Feed
-from .line import Line
-from .looks import Looks
+from .auth import Admission
+from .connection_limits import Door
+from .daemon_client import Line
+from .errors import Refused
+from .event_feed import Feed
+from .handlers import Looks
 from .metrics import Metrics
-from .refused import Refused
-from .settings import Settings
 from .ticks import MOST, Lead, Tick, Ticks, together
 from .tokens import Tokens
 

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
 
-from ..strip import Change, Place, Seen, Strip
-from ..strip import Tick as Found
+from ..audit.recent_ticks import Change, Place, Seen, Strip
+from ..audit.recent_ticks import Tick as Found
 
 __all__ = ["MOST", "Lead", "Tick", "Ticks", "sorted_out", "together"]
 

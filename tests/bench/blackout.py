@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from .crew import Crew
 from .figure import Figure, Scale, microseconds, row
 from .lived import lived
 from .spread import spread
+from .worker_pool import Crew
 
 __all__ = ["alternate", "measure"]
 

@@ -14,8 +14,8 @@ import time
 from pathlib import Path
 
 from .cpu import cpu_of
-from .crew import BOTS, Crew
 from .figure import Figure, Scale, number
+from .worker_pool import BOTS, Crew
 
 __all__ = ["measure"]
 

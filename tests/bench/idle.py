@@ -8,9 +8,9 @@ from pathlib import Path
 from ..whole.bots import bot
 from ..whole.live import Live
 from .cpu import cpu_of, memory_of
-from .crew import Crew
 from .figure import Figure, Scale, number
 from .spread import spread
+from .worker_pool import Crew
 
 __all__ = ["measure"]
 

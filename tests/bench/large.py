@@ -11,10 +11,10 @@ from pathlib import Path
 
 from .blackout import alternate
 from .cpu import memory_of
-from .crew import Crew
 from .figure import Figure, Scale, microseconds, number, row
 from .lived import lived
 from .spread import spread
+from .worker_pool import Crew
 
 __all__ = ["measure"]
 

@@ -8,7 +8,7 @@ import sys
 import time
 from pathlib import Path
 
-from neverblink.supervisor.strip import Strip, Tick
+from neverblink.supervisor.audit.recent_ticks import Strip, Tick
 
 from ..web.served import Served
 from ..whole.bots import bot

@@ -10,9 +10,9 @@ import msgspec
 from neverblink.protocol.frame import Frame, Led, decode_frame
 from neverblink.protocol.grid import GapKind
 from neverblink.protocol.journal import Entry, RecordKind
-from neverblink.supervisor.audit import audit
-from neverblink.supervisor.audit_report import Report
-from neverblink.supervisor.journal_reader import read_journal
+from neverblink.supervisor.audit.audit import audit
+from neverblink.supervisor.audit.reader import read_journal
+from neverblink.supervisor.audit.report import Report
 
 __all__ = ["Lived", "lived"]
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from .blackout import alternate
-from .crew import Crew
 from .figure import Figure, Scale, number
 from .spread import spread
+from .worker_pool import Crew
 
 __all__ = ["measure"]
 

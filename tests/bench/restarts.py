@@ -16,9 +16,9 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
-from .crew import BOTS
 from .figure import Figure, Scale, row
 from .spread import Spread, spread
+from .worker_pool import BOTS
 
 __all__ = ["measure"]
 

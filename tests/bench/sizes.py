@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from .blackout import alternate
-from .crew import Crew
 from .figure import Figure, Scale, row
 from .lived import lived
 from .spread import spread
+from .worker_pool import Crew
 
 __all__ = ["measure"]
 

@@ -6,10 +6,10 @@ import time
 from pathlib import Path
 
 from .blackout import alternate
-from .crew import Crew
 from .figure import Figure, Scale, microseconds, number, row
 from .lived import lived
 from .spread import spread
+from .worker_pool import Crew
 
 __all__ = ["measure"]
 

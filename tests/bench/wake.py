@@ -9,10 +9,10 @@ import sys
 import time
 from pathlib import Path
 
-from .crew import BOTS, Crew
 from .figure import Figure, Scale, number
 from .lived import lived
 from .spread import Spread, spread
+from .worker_pool import BOTS, Crew
 
 __all__ = ["measure"]
 

@@ -27,7 +27,15 @@ from .machine import Clock, Disk
 from .market import ACCOUNT, Market
 from .nemesis import Nemesis, Victim
 from .plan import GENTLE, UNFELT, Episode, Fault, Move
-from .verdict import Deployed, Died, Evidence, Journaled, of_the_pauses, read, violations
+from .verdict import (
+    Deployed,
+    Died,
+    Evidence,
+    Journaled,
+    of_the_pauses,
+    read,
+    violations,
+)
 
 __all__ = ["Found", "play"]
 

@@ -13,7 +13,7 @@ from neverblink.protocol.frame import Vitals
 from neverblink.supervisor.demo.ledger import Ledger
 from neverblink.supervisor.store.pause import PauseNote
 
-from ..supervisor.lives import Life, write_segment
+from ..supervisor.audit.lives import Life, write_segment
 from .market import ACCOUNT, Sent
 from .nemesis import SPOILT
 from .plan import HOW, KINDS, OF_A_PROCESS, STEPS, TARGETS, plan

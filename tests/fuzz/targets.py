@@ -40,38 +40,38 @@ from neverblink.protocol.changes import Changes, Schema
 from neverblink.protocol.errors import NeverblinkError
 from neverblink.protocol.journal import RecordKind
 from neverblink.protocol.wire import Codec, WireError
-from neverblink.supervisor import config
-from neverblink.supervisor.arrival import journal_left
-from neverblink.supervisor.audit import audit
-from neverblink.supervisor.cli import typed
+from neverblink.supervisor.api.client import BadAnswer, convert
+from neverblink.supervisor.api.status import Status
+from neverblink.supervisor.audit.audit import audit
+from neverblink.supervisor.audit.export import export
+from neverblink.supervisor.audit.reader import read_journal
+from neverblink.supervisor.audit.recent_ticks import Strip
+from neverblink.supervisor.audit.verify import Check, survey
+from neverblink.supervisor.cli import command_values
 from neverblink.supervisor.cli.audit import bound
 from neverblink.supervisor.cli.check import finding_of
 from neverblink.supervisor.cli.errors import BadInput
-from neverblink.supervisor.cli.log_reading import Reader
-from neverblink.supervisor.cli.steer import arguments
-from neverblink.supervisor.client import BadAnswer, convert
+from neverblink.supervisor.cli.log_merge import Reader
+from neverblink.supervisor.cli.operations import arguments
+from neverblink.supervisor.config import config
 from neverblink.supervisor.environment.import_check import ImportFailed, read_answer
-from neverblink.supervisor.export import export
-from neverblink.supervisor.history import History, HistoryError
-from neverblink.supervisor.home import Home
-from neverblink.supervisor.journal_reader import read_journal
-from neverblink.supervisor.records import Deployment
-from neverblink.supervisor.releases import Releases
-from neverblink.supervisor.status import Status
+from neverblink.supervisor.release.copy_tree import MANIFEST
+from neverblink.supervisor.release.releases import Releases
 from neverblink.supervisor.store import identity
-from neverblink.supervisor.strip import Strip
-from neverblink.supervisor.survey import Check, survey
-from neverblink.supervisor.tree import MANIFEST
+from neverblink.supervisor.store.history_db import History, HistoryError
+from neverblink.supervisor.store.history_rows import Deployment
+from neverblink.supervisor.store.state_dir import Home
 from neverblink.supervisor.web.tokens import TokenError, Tokens
 from neverblink.supervisor.workers.env_file import EnvFileError, read_env_file
+from neverblink.supervisor.workers.leftovers import journal_left
 from neverblink.worker import migration
-from neverblink.worker.commanding import decode_command
-from neverblink.worker.commands import CommandRefused, Declared
-from neverblink.worker.journal_file import JournalFile
-from neverblink.worker.migration import MigrationError, Migrations, Translator
-from neverblink.worker.settings import Settings, SettingsRefused, SettingsUnreadable
-from neverblink.worker.state import Cells, StateUnreadable
-from neverblink.worker.takeover import resume
+from neverblink.worker.engine.command_turns import decode_command
+from neverblink.worker.journal.directory import JournalFile
+from neverblink.worker.model.cells import Cells, StateUnreadable
+from neverblink.worker.model.commands import CommandRefused, Declared
+from neverblink.worker.model.migration import MigrationError, Migrations, Translator
+from neverblink.worker.model.settings import Settings, SettingsRefused, SettingsUnreadable
+from neverblink.worker.replication.recovery import resume
 
 from ..protocol.codecs import messages
 from ..worker.filed import Book, bare
@@ -504,7 +504,7 @@ TARGETS: dict[str, Target] = {
         _said("a=1", '{"a":[1]}'),
     ),
     "typed value": Target(
-        _words(lambda text: typed.read((text,), _WANTED)),
+        _words(lambda text: command_values.read((text,), _WANTED)),
         (BadInput,),
         _said(
             "count=7",
@@ -540,49 +540,49 @@ FILES: dict[str, tuple[str, ...] | str] = {
     "protocol/logline.py": ("log line",),
     "protocol/plain.py": ("request",),
     "protocol/wire.py": "the codecs themselves, of which each is a target",
-    "supervisor/access.py": "a key that it has just made",
-    "supervisor/chore.py": "its own note, of which it believes nothing that cannot be decoded",
+    "supervisor/sockets/client_keys.py": "a key that it has just made",
+    "supervisor/system/subprocess_runner.py": "its own note, of which it believes nothing that cannot be decoded",
     "supervisor/cli/audit.py": ("bound of an audit",),
-    "supervisor/cli/log_reading.py": ("log line",),
-    "supervisor/cli/steer.py": ("arguments",),
-    "supervisor/cli/typed.py": ("typed value",),
-    "supervisor/client.py": ("answer", "status answered", "deployment answered"),
-    "supervisor/config.py": ("configuration", "pyproject"),
+    "supervisor/cli/log_merge.py": ("log line",),
+    "supervisor/cli/operations.py": ("arguments",),
+    "supervisor/cli/command_values.py": ("typed value",),
+    "supervisor/api/client.py": ("answer", "status answered", "deployment answered"),
+    "supervisor/config/config.py": ("configuration", "pyproject"),
     "supervisor/demo/bots/sniper/exchange.py": "the demo's bot listens to the demo's exchange",
     "supervisor/demo/ledger.py": "the demo's ledger is written and read by the demo alone",
     "supervisor/demo/venue.py": "the demo's exchange is asked by the demo's bot alone",
     "supervisor/demo/world.py": "the demo reads what the demo's processes say",
     "supervisor/environment/import_check.py": ("check's finding",),
-    "supervisor/environments.py": "its own stamp, without which an environment counts as not there",
-    "supervisor/files/bell.py": "what the kernel says of a directory",
-    "supervisor/files/clerk.py": "its own answers, of which it believes nothing that cannot be decoded",
-    "supervisor/export.py": ("export", "export of whole records"),
-    "supervisor/history.py": ("history",),
-    "supervisor/home.py": ("home's record",),
-    "supervisor/keyring.py": "a key of 32 bytes, of any value",
-    "supervisor/releases.py": ("release's manifest",),
+    "supervisor/environment/environments.py": "its own stamp, without which an environment counts as not there",
+    "supervisor/control_files/file_watch.py": "what the kernel says of a directory",
+    "supervisor/control_files/request_files.py": "its own answers, of which it believes nothing that cannot be decoded",
+    "supervisor/audit/export.py": ("export", "export of whole records"),
+    "supervisor/store/history_db.py": ("history",),
+    "supervisor/store/state_dir.py": ("home's record",),
+    "supervisor/sockets/worker_keys.py": "a key of 32 bytes, of any value",
+    "supervisor/release/releases.py": ("release's manifest",),
     "supervisor/sockets/__main__.py": "what the process that has started it says",
     "supervisor/store/identity.py": ("home's identity",),
-    "supervisor/strip.py": ("strip", "strip of whole records"),
-    "supervisor/switchboard.py": ("worker's message",),
+    "supervisor/audit/recent_ticks.py": ("strip", "strip of whole records"),
+    "supervisor/sockets/worker_socket.py": ("worker's message",),
     "supervisor/system/install_hint.py": "the installer's own record, of which it believes nothing that cannot be read",
-    "supervisor/telling/courier.py": "what the process that it has started says",
-    "supervisor/telling/sender.py": "what the process that has started it says",
+    "supervisor/notify/sender_process.py": "what the process that it has started says",
+    "supervisor/notify/apprise_sender.py": "what the process that has started it says",
     "supervisor/web/__main__.py": "what the process that has started it says",
     "supervisor/web/app.py": "each route is tried from its own description: tests/web/test_every_route.py",
-    "supervisor/web/looks.py": ("status answered",),
+    "supervisor/web/handlers.py": ("status answered",),
     "supervisor/web/tokens.py": ("tokens",),
-    "worker/commanding.py": ("operator's command",),
-    "worker/commands.py": ("arguments of a declared command",),
-    "worker/decision.py": "decodes what it has encoded in the same breath",
-    "worker/link.py": ("supervisor's message", "follower's message", "leader's message"),
-    "worker/migration.py": ("migration",),
-    "worker/proof.py": "a key of 32 bytes, of any value",
-    "worker/shape.py": ("state",),
-    "worker/simulated.py": "a simulation of what is encoded in the same process",
-    "worker/state.py": ("state",),
+    "worker/engine/command_turns.py": ("operator's command",),
+    "worker/model/commands.py": ("arguments of a declared command",),
+    "worker/model/decision.py": "decodes what it has encoded in the same breath",
+    "worker/runtime/supervised.py": ("supervisor's message", "follower's message", "leader's message"),
+    "worker/model/migration.py": ("migration",),
+    "worker/io/curve.py": "a key of 32 bytes, of any value",
+    "worker/model/shape.py": ("state",),
+    "worker/simulation/world.py": "a simulation of what is encoded in the same process",
+    "worker/model/cells.py": ("state",),
     "worker/io/output.py": "what the bot itself prints; what is no JSON is a line of text",
-    "worker/settings.py": ("settings set", "change of settings"),
-    "worker/turns.py": ("operator's command",),
+    "worker/model/settings.py": ("settings set", "change of settings"),
+    "worker/engine/turns.py": ("operator's command",),
 }
 """Each file that decodes: the targets in which it is reached, or why there is none."""

@@ -15,14 +15,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from neverblink.protocol import handoff_terms as h
-from neverblink.protocol import seat_terms as s
+from neverblink.protocol import seat_events as s
 from neverblink.protocol.frame import Cause
-from neverblink.protocol.handoff import RULES, Handoff
-from neverblink.protocol.handoff_terms import HandoffEvent, Phase
+from neverblink.protocol.handoff import handoff_events as h
+from neverblink.protocol.handoff.handoff import RULES, Handoff
+from neverblink.protocol.handoff.handoff_events import HandoffEvent, Phase
 from neverblink.protocol.link import Follow, Retire
 from neverblink.protocol.seat import Seat
-from neverblink.protocol.seat_terms import Role, SeatEvent
+from neverblink.protocol.seat_events import Role, SeatEvent
 
 from .machines import Machines
 from .said import Failing, Final, Frame, Took, show

@@ -11,11 +11,11 @@ from copy import copy
 
 import msgspec
 
-from neverblink.protocol import handoff_terms as terms
-from neverblink.protocol.handoff import RULES, Handoff
-from neverblink.protocol.handoff_terms import HandoffCommand, HandoffEvent, Phase, Seen
+from neverblink.protocol.handoff import handoff_events as terms
+from neverblink.protocol.handoff.handoff import RULES, Handoff
+from neverblink.protocol.handoff.handoff_events import HandoffCommand, HandoffEvent, Phase, Seen
 from neverblink.protocol.seat import Seat
-from neverblink.protocol.seat_terms import SeatCommand, SeatEvent
+from neverblink.protocol.seat_events import SeatCommand, SeatEvent
 
 __all__ = ["Machines"]
 

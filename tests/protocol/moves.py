@@ -15,11 +15,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from neverblink.protocol import handoff_terms as h
-from neverblink.protocol import seat_terms as s
-from neverblink.protocol.handoff_terms import Phase
+from neverblink.protocol import seat_events as s
+from neverblink.protocol.handoff import handoff_events as h
+from neverblink.protocol.handoff.handoff_events import Phase
 from neverblink.protocol.link import Follow, Lead, YieldTo
-from neverblink.protocol.seat_terms import Role
+from neverblink.protocol.seat_events import Role
 
 from .composed import FAR, SUPERVISOR, Model, State, World
 from .said import Declined, Failing, Final, Frame, Took

@@ -6,8 +6,8 @@ from typing import Any
 
 import msgspec
 
-from neverblink.protocol import handoff_terms as h
-from neverblink.protocol import seat_terms as s
+from neverblink.protocol import seat_events as s
+from neverblink.protocol.handoff import handoff_events as h
 
 __all__ = ["Declined", "Failing", "Final", "Frame", "Took", "show"]
 

@@ -9,7 +9,8 @@ from typing import Protocol, TypeVar
 
 import pytest
 
-from neverblink.protocol import handoff, handoff_terms, seat, seat_terms
+from neverblink.protocol import seat, seat_events
+from neverblink.protocol.handoff import handoff, handoff_events
 
 PAGE = Path(__file__).parents[2] / "docs" / "protocol.md"
 
@@ -28,7 +29,7 @@ def draw(rules: Mapping[State, Mapping[type, Rule]], start: State) -> str:
     for state, answers in rules.items():
         ways: dict[Enum, list[str]] = {}
         for event, rule in answers.items():
-            if event is handoff_terms.Found:
+            if event is handoff_events.Found:
                 # From anywhere to anywhere: the page says it in words.
                 continue
             for after in rule.leads_to:
@@ -43,8 +44,8 @@ def draw(rules: Mapping[State, Mapping[type, Rule]], start: State) -> str:
 @pytest.mark.parametrize(
     ("name", "drawn"),
     [
-        ("seat", draw(seat.RULES, seat_terms.Role.JOINING)),
-        ("handoff", draw(handoff.RULES, handoff_terms.Phase.PREPARING)),
+        ("seat", draw(seat.RULES, seat_events.Role.JOINING)),
+        ("handoff", draw(handoff.RULES, handoff_events.Phase.PREPARING)),
     ],
     ids=["seat", "handoff"],
 )

@@ -5,7 +5,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from neverblink.protocol.errors import NeverblinkError
-from neverblink.protocol.grid import ClockStep, Gap, Grid, GridError, Plan, Policy, Reading, detect_step, plan
+from neverblink.protocol.grid import (
+    ClockStep,
+    Gap,
+    Grid,
+    GridError,
+    Plan,
+    Policy,
+    Reading,
+    detect_step,
+    plan,
+)
 
 SECOND = 1_000_000_000
 NOON = 1_700_000_000 * SECOND

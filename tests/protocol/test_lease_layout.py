@@ -8,7 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from neverblink.protocol import lease
-from neverblink.protocol.lease import FILE_SIZE, SLOT_SIZE, Holder, LeaseCorrupt, decode_file, encode_record
+from neverblink.protocol.lease import (
+    FILE_SIZE,
+    SLOT_SIZE,
+    Holder,
+    LeaseCorrupt,
+    decode_file,
+    encode_record,
+)
 
 holders = st.builds(
     Holder,

@@ -8,13 +8,13 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from neverblink.protocol import handoff_terms as h
-from neverblink.protocol import seat_terms as s
-from neverblink.protocol.handoff import Handoff
-from neverblink.protocol.handoff_terms import HandoffCommand, HandoffEvent, Phase
+from neverblink.protocol import seat_events as s
+from neverblink.protocol.handoff import handoff_events as h
+from neverblink.protocol.handoff.handoff import Handoff
+from neverblink.protocol.handoff.handoff_events import HandoffCommand, HandoffEvent, Phase
 from neverblink.protocol.link import CancelYield, Retire
 from neverblink.protocol.seat import Seat
-from neverblink.protocol.seat_terms import Role, SeatCommand, SeatEvent
+from neverblink.protocol.seat_events import Role, SeatCommand, SeatEvent
 
 from .composed import Model
 from .explorer import Violation, explore

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from neverblink.protocol.link import CancelYield, Follow, Lead, Retire, Stop, YieldTo
 from neverblink.protocol.seat import RULES, Seat
-from neverblink.protocol.seat_terms import (
+from neverblink.protocol.seat_events import (
     Alarm,
     Announce,
     Arm,

@@ -25,18 +25,18 @@ import msgspec
 import zmq
 
 from neverblink.protocol import link
-from neverblink.protocol import seat_terms as seat
+from neverblink.protocol import seat_events as seat
 from neverblink.protocol.assignment import VARIABLE, decode_assignment
 from neverblink.protocol.changes import Schema
 from neverblink.protocol.frame import Cause
 from neverblink.protocol.lease import started_of
 from neverblink.protocol.seat import Seat
-from neverblink.protocol.seat_terms import Role, SeatEvent
+from neverblink.protocol.seat_events import Role, SeatEvent
 from neverblink.protocol.versions import PROTOCOL, VersionRange
 from neverblink.protocol.window import WindowSpec
-from neverblink.supervisor.home import Sockets
-from neverblink.supervisor.keyring import public_of
-from neverblink.worker.lease import Lease
+from neverblink.supervisor.sockets.worker_keys import public_of
+from neverblink.supervisor.store.state_dir import Sockets
+from neverblink.worker.io.lease import Lease
 
 _LEASE_WITHIN = 1.0
 """Seconds after which a puppet takes back the lease that nobody took: longer than a busy machine keeps one waiting."""

@@ -24,7 +24,7 @@ from neverblink.protocol.commands import (
     encode_answer,
 )
 from neverblink.protocol.events import Event, encode_event, topic_of
-from neverblink.supervisor.home import Home
+from neverblink.supervisor.store.state_dir import Home
 
 Reply = Any
 """A result, a `Fault`, `Silence`, or a function of the command that returns one of them."""

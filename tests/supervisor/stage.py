@@ -9,11 +9,11 @@ from neverblink.protocol.changes import Schema
 from neverblink.protocol.events import Event
 from neverblink.protocol.link import Hello, Report, SupervisorMessage
 from neverblink.protocol.versions import PROTOCOL
-from neverblink.supervisor.doing import Doing
-from neverblink.supervisor.news import News
-from neverblink.supervisor.outside import Child, Launch, Outside
-from neverblink.supervisor.roster import Member, Roster
-from neverblink.supervisor.spawn import SpawnError
+from neverblink.supervisor.system.event_bus import News
+from neverblink.supervisor.system.proc_stat import Doing
+from neverblink.supervisor.workers.platform import Child, Launch, Outside
+from neverblink.supervisor.workers.registry import Member, Roster
+from neverblink.supervisor.workers.spawn import SpawnError
 
 __all__ = ["Hands", "Hour", "Stage", "hello", "report"]
 

@@ -16,13 +16,18 @@ import pytest
 
 from neverblink.protocol.changes import NOTHING, Schema
 from neverblink.protocol.commands import Deploy, Down, Lock, Send
-from neverblink.protocol.events import LeaderChanged, StartPlanned, SupervisorStopping, WorkerExited
+from neverblink.protocol.events import (
+    LeaderChanged,
+    StartPlanned,
+    SupervisorStopping,
+    WorkerExited,
+)
 from neverblink.protocol.frame import GENESIS, Frame, Timing, encode_frame
 from neverblink.protocol.journal import RecordKind, pack_header, pack_record
 from neverblink.supervisor import daemon
-from neverblink.supervisor.config import load
-from neverblink.supervisor.home import Home, HomeBusy
-from neverblink.supervisor.starter import StartFailed
+from neverblink.supervisor.bot.bring_up import StartFailed
+from neverblink.supervisor.config.config import load
+from neverblink.supervisor.store.state_dir import Home, HomeBusy
 
 from .world import World, gone, refused
 

@@ -9,8 +9,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from neverblink.protocol.commands import Send
-from neverblink.supervisor.cli.exits import Exit
-from neverblink.supervisor.cli.group import neverblink
+from neverblink.supervisor.cli.command_group import neverblink
+from neverblink.supervisor.cli.exit_codes import Exit
 
 from .scripted import Scripted
 

@@ -25,26 +25,33 @@ from neverblink.protocol.assignment import VARIABLE, Assignment, decode_assignme
 from neverblink.protocol.changes import Schema
 from neverblink.protocol.events import Event
 from neverblink.protocol.keys import Keys
-from neverblink.protocol.link import Answered, DecisionOpened, Hello, Run, SupervisorMessage, supervisor_codec
+from neverblink.protocol.link import (
+    Answered,
+    DecisionOpened,
+    Hello,
+    Run,
+    SupervisorMessage,
+    supervisor_codec,
+)
 from neverblink.protocol.versions import VersionRange
 from neverblink.protocol.window import WindowSpec
-from neverblink.supervisor import courtesy
-from neverblink.supervisor.arrival import journal_left, survivors
-from neverblink.supervisor.config import Logging
-from neverblink.supervisor.courtesy import Courtesy
-from neverblink.supervisor.errands import Errands, NoAnswer
-from neverblink.supervisor.gate import Gate
-from neverblink.supervisor.home import Home
-from neverblink.supervisor.keyring import Keyring, KeyringError
-from neverblink.supervisor.log import Log, line_of
-from neverblink.supervisor.outside import Launch
-from neverblink.supervisor.process import alive, describe_exit, started_at
-from neverblink.supervisor.records import Worker
-from neverblink.supervisor.roster import Ended, Member, Roster
-from neverblink.supervisor.spawn import SpawnError, last_line, spawn, why_it_ended
-from neverblink.supervisor.switchboard import Switchboard
-from neverblink.supervisor.waiting import Waiting
-from neverblink.worker.proof import SupervisorConnection, knock
+from neverblink.supervisor.api.event_log import Log, line_of
+from neverblink.supervisor.bot.command_relay import Errands, NoAnswer
+from neverblink.supervisor.config.config import Logging
+from neverblink.supervisor.sockets.worker_keys import Keyring, KeyringError
+from neverblink.supervisor.sockets.worker_socket import Switchboard
+from neverblink.supervisor.sockets.zap import Gate
+from neverblink.supervisor.store.history_rows import Worker
+from neverblink.supervisor.store.state_dir import Home
+from neverblink.supervisor.system import cpu_affinity
+from neverblink.supervisor.system.conditions import Waiting
+from neverblink.supervisor.system.cpu_affinity import Courtesy
+from neverblink.supervisor.system.process import alive, describe_exit, started_at
+from neverblink.supervisor.workers.leftovers import journal_left, survivors
+from neverblink.supervisor.workers.platform import Launch
+from neverblink.supervisor.workers.registry import Ended, Member, Roster
+from neverblink.supervisor.workers.spawn import SpawnError, last_line, spawn, why_it_ended
+from neverblink.worker.io.curve import SupervisorConnection, knock
 
 from .stage import Hour, Stage, report
 
@@ -235,7 +242,7 @@ def test_courtesy_is_undone_for_every_thread_but_those_bound_by_the_bot() -> Non
         assert os.sched_getaffinity(child.pid) == away
         assert not Courtesy(child.pid, 2**22 + 1).restricted
         child.stdin.close()
-    assert courtesy.last_core(os.getpid()) in cores
+    assert cpu_affinity.last_core(os.getpid()) in cores
 
 
 # --- what is known --------------------------------------------------------------------------------------------------
@@ -555,7 +562,7 @@ def test_survivors_are_known_workers_and_whoever_has_the_lease(tmp_path: Path) -
     with (home.logs / "w1.log").open("w"):
         assert [(one.worker, one.leads) for one in survivors(home, [known])] == [("w1", False)]
     program = (
-        "from neverblink.worker.lease import Lease\nimport sys\n"
+        "from neverblink.worker.io.lease import Lease\nimport sys\n"
         f"lease = Lease({str(home.lease)!r})\nlease.take('w9')\nprint(flush=True)\ninput()"
     )
     with subprocess.Popen(

@@ -26,10 +26,10 @@ from neverblink.protocol.commands import (
 )
 from neverblink.protocol.events import Event, decode_event
 from neverblink.supervisor import daemon
-from neverblink.supervisor.config import load
-from neverblink.supervisor.home import Home
-from neverblink.supervisor.postbox import Postbox
-from neverblink.supervisor.process import started_at
+from neverblink.supervisor.config.config import load
+from neverblink.supervisor.sockets.zmq_socket import Postbox
+from neverblink.supervisor.store.state_dir import Home
+from neverblink.supervisor.system.process import started_at
 
 WITHIN = 20.0
 """Seconds after which a test has failed, whatever it waits for."""

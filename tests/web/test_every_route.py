@@ -11,9 +11,9 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, seed, settings
 
 from neverblink.protocol.commands import Code
+from neverblink.supervisor.web.errors import STATUS
 from neverblink.supervisor.web.openapi import describe
 from neverblink.supervisor.web.operations import OPERATIONS
-from neverblink.supervisor.web.refused import STATUS
 from neverblink.supervisor.web.tokens import Tokens
 from tests.whole.live import WITHIN
 

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from neverblink.supervisor.web.feed import Feed, Missed
+from neverblink.supervisor.web.event_feed import Feed, Missed
 
 
 class Everything:

@@ -7,9 +7,9 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from neverblink.supervisor.home import Home
-from neverblink.supervisor.web.keeper import Keeper
-from neverblink.supervisor.web.settings import Settings
+from neverblink.supervisor.config.web_settings import Settings
+from neverblink.supervisor.store.state_dir import Home
+from neverblink.supervisor.web.web_process import Keeper
 from tests.whole.live import WITHIN, ends
 
 SETTINGS = Settings("127.0.0.1", 1)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Generator, Iterator
 import pytest
 from aiohttp import web
 
-from neverblink.supervisor.web.door import Door
+from neverblink.supervisor.web.connection_limits import Door
 from tests.ports import HOST
 from tests.whole.live import WITHIN
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from neverblink.supervisor.config import ConfigError, load
+from neverblink.supervisor.config.config import ConfigError, load
 from tests.ports import HOST
 from tests.whole.live import WITHIN
 

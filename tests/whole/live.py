@@ -24,8 +24,8 @@ import psutil
 import zmq
 
 from neverblink.protocol.logline import decode_line
-from neverblink.supervisor.audit import audit
-from neverblink.supervisor.journal_reader import read_journal
+from neverblink.supervisor.audit.audit import audit
+from neverblink.supervisor.audit.reader import read_journal
 
 from ..as_user import as_user
 

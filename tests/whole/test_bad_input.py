@@ -68,9 +68,9 @@ BAD = {
         ("speaks neverblink protocol 7", "this side speaks 1", "install the same release of neverblink"),
         bot(
             first="""
-            import neverblink.worker.seating
+            import neverblink.worker.runtime.bootstrap
             from neverblink.protocol import versions
-            neverblink.worker.seating.PROTOCOL = versions.PROTOCOL = versions.VersionRange(7, 7)
+            neverblink.worker.runtime.bootstrap.PROTOCOL = versions.PROTOCOL = versions.VersionRange(7, 7)
             """
         ),
     ),

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from neverblink.supervisor.building import BuildFailed
-from neverblink.supervisor.chore import Chores
-from neverblink.supervisor.config import load
-from neverblink.supervisor.environments import Environments
-from neverblink.supervisor.wanted import wanted
+from neverblink.supervisor.config.config import load
+from neverblink.supervisor.environment.build import BuildFailed
+from neverblink.supervisor.environment.environments import Environments
+from neverblink.supervisor.environment.requirements import wanted
+from neverblink.supervisor.system.subprocess_runner import Chores
 
 from ..supervisor.repository import Repository
 from .bots import COUNT, COUNTER, bot

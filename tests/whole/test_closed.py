@@ -20,8 +20,8 @@ from neverblink.protocol.frame import GENESIS
 from neverblink.protocol.keys import Keys
 from neverblink.protocol.stream import Begin, Subscribe, follower_codec, leader_codec
 from neverblink.protocol.versions import PROTOCOL
-from neverblink.supervisor.keyring import Keyring
-from neverblink.worker.proof import SupervisorConnection, knock, public_of
+from neverblink.supervisor.sockets.worker_keys import Keyring
+from neverblink.worker.io.curve import SupervisorConnection, knock, public_of
 
 from .bots import COUNTER, bot
 from .live import WITHIN, Live

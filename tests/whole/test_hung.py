@@ -11,7 +11,7 @@ import pytest
 
 from neverblink.protocol.frame import decode_frame
 from neverblink.protocol.journal import Entry, RecordKind, decode_opened
-from neverblink.supervisor.journal_reader import read_journal
+from neverblink.supervisor.audit.reader import read_journal
 
 from ..matrix import cases
 from .bots import COUNTER, bot

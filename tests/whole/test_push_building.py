@@ -9,9 +9,9 @@ from collections.abc import Callable
 
 import pytest
 
-from neverblink.supervisor.audit import audit
-from neverblink.supervisor.audit_scope import Moment
-from neverblink.supervisor.journal_reader import read_journal
+from neverblink.supervisor.audit.audit import audit
+from neverblink.supervisor.audit.reader import read_journal
+from neverblink.supervisor.audit.scope import Moment
 
 from ..matrix import cases
 from .bots import bot

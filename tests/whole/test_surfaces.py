@@ -13,9 +13,9 @@ import urllib.request
 from collections.abc import Callable
 from typing import Any, cast
 
-from neverblink.supervisor.cli.exits import Exit, exit_of_fault
-from neverblink.supervisor.client import who_asks
-from neverblink.supervisor.history import History
+from neverblink.supervisor.api.client import who_asks
+from neverblink.supervisor.cli.exit_codes import Exit, exit_of_fault
+from neverblink.supervisor.store.history_db import History
 
 from ..ports import HOST, free_port
 from .bots import bot, loop

@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from neverblink.supervisor.process import is_stopped
+from neverblink.supervisor.system.process import is_stopped
 
 from ..matrix import cases
 from .bots import COUNT, bot

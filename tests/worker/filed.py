@@ -18,15 +18,15 @@ from neverblink.protocol.changes import Schema
 from neverblink.protocol.journal import JournalError
 from neverblink.protocol.link import Lead, Recovered, Report, Stop, WorkerMessage
 from neverblink.worker import Table, Worker
-from neverblink.worker.engine import Engine
-from neverblink.worker.inbox import Inbox
-from neverblink.worker.journal import Journal
-from neverblink.worker.journal_file import JournalFile
-from neverblink.worker.migration import Migrations
-from neverblink.worker.replica import Replica
-from neverblink.worker.seating import seat_bot
-from neverblink.worker.simulated import HandClock, SimulatedPlace, SimulatedWorld
-from neverblink.worker.state import Cells
+from neverblink.worker.engine.engine import Engine
+from neverblink.worker.journal.directory import JournalFile
+from neverblink.worker.journal.interfaces import Journal
+from neverblink.worker.model.cells import Cells
+from neverblink.worker.model.inbox import Inbox
+from neverblink.worker.model.migration import Migrations
+from neverblink.worker.model.replica import Replica
+from neverblink.worker.runtime.bootstrap import seat_bot
+from neverblink.worker.simulation.world import HandClock, SimulatedPlace, SimulatedWorld
 from neverblink.worker.worker import WorkerBot
 
 __all__ = ["Book", "Filed", "Keeps", "bare", "recovered", "same"]

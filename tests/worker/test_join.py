@@ -10,8 +10,8 @@ import pytest
 
 from neverblink.worker import Window, join
 from neverblink.worker.join import JoinError, Joining, seating
-from neverblink.worker.seating import alone
-from neverblink.worker.state import StateError, StateTypeError
+from neverblink.worker.model.cells import StateError, StateTypeError
+from neverblink.worker.runtime.bootstrap import alone
 from neverblink.worker.worker import BotError
 
 from .lone import Lone

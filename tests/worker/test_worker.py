@@ -9,8 +9,8 @@ import pytest
 
 from neverblink.protocol.errors import NeverblinkError
 from neverblink.worker import Table, Window, Worker, migration
-from neverblink.worker.migration import MigrationError
-from neverblink.worker.state import RowTypeError, StateTypeError
+from neverblink.worker.model.cells import RowTypeError, StateTypeError
+from neverblink.worker.model.migration import MigrationError
 from neverblink.worker.worker import BotError, WorkerBot
 
 MILLISECOND = 1_000_000

@@ -28,8 +28,8 @@ from contextlib import AbstractContextManager, suppress
 import zmq
 
 from ...protocol.link import DescriptorsLeft
-from ..channel import Channel
 from .descriptors import Descriptors
+from .zmq_channel import Channel
 
 __all__ = ["FollowerSocket"]
 

@@ -26,7 +26,15 @@ from typing import Any, Protocol
 import msgspec
 
 from ...protocol.assignment import Assignment
-from ...protocol.logline import Format, Level, LogLine, encode_line, encode_text, level_named, level_of
+from ...protocol.logline import (
+    Format,
+    Level,
+    LogLine,
+    encode_line,
+    encode_text,
+    level_named,
+    level_of,
+)
 from ...protocol.wire import UNDECODABLE
 from .log_file import LogFile
 

@@ -14,7 +14,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from ..culprit import reason_of
+from ..model.encode_errors import reason_of
 
 __all__ = ["DATA", "data_directory", "describe", "make_read_only"]
 

@@ -15,10 +15,10 @@ from ...protocol.changes import Schema
 from ...protocol.endpoint import endpoint
 from ...protocol.errors import NeverblinkError
 from ...protocol.link import LINK_LIMIT, Failed, worker_codec
-from ..channel import Channel
-from ..link import SUPERVISOR
-from ..proof import keys_of, knock
-from ..seating import hello_of
+from ..io.curve import keys_of, knock
+from ..io.zmq_channel import Channel
+from .bootstrap import hello_of
+from .supervised import SUPERVISOR
 
 __all__ = ["tell_early_failure"]
 

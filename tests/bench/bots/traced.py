@@ -15,7 +15,9 @@ from typing import Any
 
 from beat import Beat  # pyright: ignore[reportMissingImports]
 
-from neverblink.worker import baton, engine, follower, following, leading, lease, turns
+from neverblink.worker.engine import engine, leading, turns
+from neverblink.worker.io import final_frame_socket, lease
+from neverblink.worker.replication import follower, following
 
 __all__ = ["Beat"]
 
@@ -40,7 +42,7 @@ def _wrap(owner: Any, name: str, before: str, after: str) -> None:
 # Some of them are the worker's own affair and have other names one day: then the figure says which is missing.
 _wrap(turns.Turns, "close_epoch", "boundary", "frame made")
 _wrap(lease.Lease, "drop", "", "lease dropped")
-_wrap(baton.socket, "send", "", "sent")
+_wrap(final_frame_socket.socket, "send", "", "sent")
 _wrap(following.Following, "receive", "received", "")
 _wrap(follower.Follower, "_final", "", "applied")
 _wrap(lease.Lease, "take", "", "lease taken")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from neverblink.protocol.events import WorkerExited
-from neverblink.supervisor.history import History
+from neverblink.supervisor.store.history_db import History
 from neverblink.supervisor.store.old_logs import KEPT_WORKERS, remove_old_logs
 
 BOT = "fox"

@@ -66,9 +66,9 @@ def build_wheel(directory, settings=None, metadata=None):
 PREPARE = """
 import asyncio, json, os, subprocess, sys
 from pathlib import Path
-from neverblink.supervisor.config import load
-from neverblink.supervisor.home import Home
-from neverblink.supervisor.prepare import Preparer
+from neverblink.supervisor.config.config import load
+from neverblink.supervisor.store.state_dir import Home
+from neverblink.supervisor.environment.prepare import Preparer
 from neverblink.supervisor.system.hidden_files import HiddenFiles
 
 top, hide = Path(sys.argv[1]), sys.argv[2] == "hide"

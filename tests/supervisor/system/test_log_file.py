@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from neverblink.supervisor.config import Logging
+from neverblink.supervisor.config.config import Logging
 from neverblink.supervisor.system.log_file import LogFile, bound_file, open_for_child
-from neverblink.supervisor.web.book import Book
+from neverblink.supervisor.web.access_log import Book
 
 
 def log(path: Path, size: int = 1 << 20, keep: int = 2) -> LogFile:

@@ -1,0 +1,216 @@
+"""The handoff: the supervisor's view of one deployment.
+
+Everything that decides what happens to a deployment is in this file and in those with its rules, one for each stretch
+of the way: `handoff_preparing`, `handoff_transfer`, `handoff_probation`; `handoff_standby` for the third worker, and
+`handoff_found` for a supervisor that comes back. None of them knows a socket, a process or a clock. The machine sees
+what the two workers report and what the kernel says of their processes, and answers with what to send, to arm and to
+kill.
+
+How it works. The new worker is spawned, gets ready, follows the old one and restores the real state: all that can go
+wrong there ends in ABORTED, and the old worker has noticed nothing. Then the old one is ordered to yield. From that
+moment the supervisor is not in charge: the two workers transfer the lease among themselves, and this machine follows
+what they report. It believes only roles. A worker that reports LEADING holds the lease, whatever was ordered before;
+that is why a lost message, a late cancellation or a supervisor that was away ends in a true picture. Reports of two
+workers can overtake each other; of two that lead, the one with the higher epoch is the truth. Orders are
+repeated until the reports show that they were carried out, which is safe because a worker settles each order once.
+
+A third worker, the standby, may take the lease when the leader dies (`StandsBy` says that there is one). Then the
+deployment is over, whatever it was waiting for: one that reports LEADING is the truth, whoever it is. When everybody
+else is dead the machine waits for the standby rather than to say that nobody leads.
+
+A deployment can begin while the one before it is in its probation (`after`). It prepares and rehearses beside whoever
+leads, and orders nothing until the one before has ended (`Cleared`): until then who leads is for that one to find out,
+so the death of the leader, or another one, changes nothing here. When somebody else leads in the end, the rehearsal is
+repeated on that one's state.
+
+A supervisor can end and another one come back to the deployment. The machine is data, and kept; what it missed is not
+told again, so it is `Found` with what the two workers are by then, and goes to the phase that this speaks for. What
+was kept last may be behind what was done last, by the one step that was not written any more: an order can be out that
+the machine does not know of.
+
+The one thing it never does is to conclude that somebody may lead. It kills, and the kernel frees the lease, and a
+worker takes it.
+
+`RULES` is the whole machine: for each phase the events it answers to, the function, and the phases that may follow. An
+event without a place in the current phase changes nothing. The diagram in docs/protocol.md is drawn from it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgspec
+
+from . import preparing, probation, standby, transfer
+from .handoff_events import (
+    Abort,
+    Begin,
+    CannotRead,
+    Cleared,
+    Exited,
+    Found,
+    HandoffCommand,
+    HandoffEvent,
+    Phase,
+    Revert,
+    RungOut,
+    Seen,
+    StandsBy,
+    Suspected,
+    Withdrawn,
+)
+from .resumed import found
+from .state import HandoffState
+
+__all__ = ["RULES", "Handoff", "Rule"]
+
+
+class Handoff(HandoffState):
+    """The machine. `step` takes one event and returns commands in order. It never raises."""
+
+    def step(self, event: HandoffEvent) -> list[HandoffCommand]:
+        rule = RULES[self.phase].get(type(event))
+        if rule is None:
+            return []
+        match event:
+            case Exited(worker=worker):
+                if worker not in (self.old, self.new, self.standby):
+                    return []
+                self.note_death(event)
+                if worker not in (self.old, self.new):
+                    return standby.alone(self) if self.phase is Phase.SUCCEEDING else []
+            case Seen(role="leading", epoch=epoch) if epoch:
+                if epoch < self.epoch:
+                    # Two workers' reports arrive in any order: this one was sent before the newer leader took over.
+                    return []
+                if event.worker not in (self.old, self.new):
+                    return standby.succeeded(self, event) if not self.after else []
+                self.epoch = epoch
+            case _:
+                pass
+        return rule.act(self, event)
+
+
+class Rule(msgspec.Struct, frozen=True):
+    """How a phase answers an event: the function, and every phase it may lead to."""
+
+    act: Callable[..., list[HandoffCommand]]
+    leads_to: tuple[Phase, ...]
+
+
+_P = Phase
+RULES: dict[Phase, dict[type, Rule]] = {
+    Phase.PREPARING: {
+        StandsBy: Rule(standby.note, (_P.PREPARING,)),
+        Begin: Rule(preparing.begin, (_P.PREPARING,)),
+        Cleared: Rule(preparing.cleared, (_P.PREPARING, _P.ABORTED)),
+        Seen: Rule(preparing.seen, (_P.PREPARING, _P.REHEARSING, _P.ABORTED)),
+        CannotRead: Rule(preparing.give_up, (_P.PREPARING, _P.ABORTED)),
+        Exited: Rule(preparing.give_up, (_P.PREPARING, _P.ABORTED, _P.SUCCEEDING)),
+        Abort: Rule(preparing.give_up, (_P.ABORTED,)),
+        RungOut: Rule(preparing.give_up, (_P.PREPARING, _P.ABORTED)),
+    },
+    Phase.REHEARSING: {
+        StandsBy: Rule(standby.note, (_P.REHEARSING,)),
+        Cleared: Rule(preparing.cleared, (_P.REHEARSING, _P.PROBATION, _P.REVERTING, _P.DONE, _P.ABORTED)),
+        Seen: Rule(
+            preparing.seen_rehearsing,
+            (
+                _P.REHEARSING,
+                _P.PREPARED,
+                _P.WAITING,
+                _P.TRANSFERRING,
+                _P.PROBATION,
+                _P.DONE,
+                _P.ABORTED,
+                _P.ROLLED_BACK,
+            ),
+        ),
+        CannotRead: Rule(preparing.give_up, (_P.REHEARSING, _P.CANCELLING, _P.ABORTED)),
+        Exited: Rule(preparing.give_up, (_P.REHEARSING, _P.CANCELLING, _P.ABORTED, _P.SUCCEEDING)),
+        Abort: Rule(preparing.give_up, (_P.CANCELLING, _P.ABORTED)),
+        RungOut: Rule(preparing.give_up, (_P.REHEARSING, _P.CANCELLING, _P.ABORTED)),
+    },
+    Phase.PREPARED: {
+        StandsBy: Rule(standby.note, (_P.PREPARED,)),
+        Cleared: Rule(
+            preparing.cleared,
+            (_P.WAITING, _P.REHEARSING, _P.PROBATION, _P.REVERTING, _P.DONE, _P.ABORTED),
+        ),
+        Seen: Rule(preparing.seen_prepared, (_P.PREPARED, _P.PROBATION, _P.REVERTING, _P.DONE)),
+        CannotRead: Rule(preparing.give_up, (_P.PREPARED, _P.ABORTED)),
+        Exited: Rule(preparing.give_up, (_P.PREPARED, _P.ABORTED)),
+        Abort: Rule(preparing.give_up, (_P.ABORTED,)),
+    },
+    Phase.WAITING: {
+        StandsBy: Rule(standby.note, (_P.WAITING,)),
+        Seen: Rule(
+            transfer.seen_waiting,
+            (_P.WAITING, _P.TRANSFERRING, _P.PROBATION, _P.ABORTED, _P.ROLLED_BACK),
+        ),
+        CannotRead: Rule(transfer.cancel, (_P.WAITING, _P.CANCELLING)),
+        Exited: Rule(transfer.died, (_P.WAITING, _P.CANCELLING, _P.TRANSFERRING)),
+        Abort: Rule(transfer.cancel, (_P.CANCELLING,)),
+        RungOut: Rule(transfer.cancel, (_P.WAITING, _P.CANCELLING)),
+    },
+    Phase.CANCELLING: {
+        StandsBy: Rule(standby.note, (_P.CANCELLING,)),
+        Seen: Rule(
+            transfer.seen_waiting,
+            (_P.CANCELLING, _P.TRANSFERRING, _P.PROBATION, _P.REVERTING, _P.ABORTED, _P.ROLLED_BACK),
+        ),
+        Withdrawn: Rule(transfer.withdrawn, (_P.CANCELLING, _P.ABORTED)),
+        Exited: Rule(transfer.died, (_P.CANCELLING, _P.TRANSFERRING, _P.ABORTED, _P.SUCCEEDING)),
+        Abort: Rule(transfer.revoke, (_P.CANCELLING,)),
+        RungOut: Rule(transfer.cancel_again, (_P.CANCELLING,)),
+    },
+    Phase.TRANSFERRING: {
+        StandsBy: Rule(standby.note, (_P.TRANSFERRING,)),
+        Seen: Rule(
+            transfer.seen,
+            (_P.TRANSFERRING, _P.PROBATION, _P.REVERTING, _P.ABORTED, _P.ROLLED_BACK, _P.DONE),
+        ),
+        Exited: Rule(transfer.died, (_P.TRANSFERRING, _P.ABORTED, _P.SUCCEEDING)),
+        # The old worker may know before we do that the new one took over, and then hung.
+        Suspected: Rule(probation.suspected, (_P.TRANSFERRING,)),
+        Abort: Rule(transfer.revoke, (_P.TRANSFERRING,)),
+        RungOut: Rule(transfer.ask_to_lead, (_P.TRANSFERRING,)),
+    },
+    Phase.PROBATION: {
+        StandsBy: Rule(standby.note, (_P.PROBATION,)),
+        Seen: Rule(probation.seen, (_P.PROBATION, _P.ROLLED_BACK)),
+        CannotRead: Rule(probation.failed, (_P.PROBATION,)),
+        Exited: Rule(probation.died, (_P.PROBATION, _P.REVERTING, _P.DONE)),
+        Suspected: Rule(probation.suspected, (_P.PROBATION,)),
+        Abort: Rule(probation.revert, (_P.REVERTING,)),
+        Revert: Rule(probation.revert, (_P.REVERTING,)),
+        RungOut: Rule(probation.conclude, (_P.PROBATION, _P.RETIRING)),
+    },
+    Phase.REVERTING: {
+        StandsBy: Rule(standby.note, (_P.REVERTING,)),
+        Seen: Rule(probation.seen_reverting, (_P.REVERTING, _P.DONE, _P.ROLLED_BACK)),
+        CannotRead: Rule(probation.failed, (_P.REVERTING,)),
+        Exited: Rule(probation.died, (_P.REVERTING, _P.DONE, _P.ROLLED_BACK, _P.SUCCEEDING)),
+        Suspected: Rule(probation.suspected, (_P.REVERTING,)),
+        RungOut: Rule(probation.revert_alarm, (_P.REVERTING, _P.PROBATION)),
+    },
+    Phase.RETIRING: {
+        StandsBy: Rule(standby.note, (_P.RETIRING,)),
+        Seen: Rule(probation.seen, (_P.RETIRING, _P.ROLLED_BACK)),
+        Exited: Rule(probation.retired, (_P.RETIRING, _P.DONE, _P.SUCCEEDING)),
+        RungOut: Rule(probation.retiring_alarm, (_P.RETIRING,)),
+    },
+    Phase.SUCCEEDING: {
+        StandsBy: Rule(standby.note, (_P.SUCCEEDING,)),
+        Seen: Rule(standby.seen, (_P.SUCCEEDING, _P.ABORTED, _P.ROLLED_BACK)),
+        Exited: Rule(standby.died, (_P.SUCCEEDING, _P.ABORTED, _P.ROLLED_BACK)),
+        RungOut: Rule(standby.alarm, (_P.SUCCEEDING,)),
+    },
+    Phase.DONE: {},
+    Phase.ABORTED: {},
+    Phase.ROLLED_BACK: {},
+}
+
+for _rules in RULES.values():
+    if _rules:
+        _rules[Found] = Rule(found, tuple(Phase))

@@ -1,0 +1,82 @@
+"""The handoff and the third worker: the standby that guards, and takes the lease when its leader dies.
+
+The rules of the phase SUCCEEDING, in which nobody is left but the standby, and how the other phases get there.
+"""
+
+from __future__ import annotations
+
+from ..link import Lead
+from .handoff_events import (
+    Arm,
+    Disarm,
+    Dismiss,
+    Exited,
+    HandoffCommand,
+    Kill,
+    Phase,
+    RungOut,
+    Seen,
+    Send,
+    StandsBy,
+)
+from .state import BEFORE, NEW_LEADS, STOPPED, HandoffState, disarm_all
+
+__all__ = ["alarm", "alone", "died", "note", "seen", "succeeded", "wait_for_it"]
+
+
+def note(handoff: HandoffState, event: StandsBy) -> list[HandoffCommand]:
+    """There is a standby, or none any more. The one we wait for stays the one."""
+    if handoff.phase is not Phase.SUCCEEDING:
+        handoff.standby = event.worker
+    return []
+
+
+def succeeded(handoff: HandoffState, event: Seen) -> list[HandoffCommand]:
+    """A worker that is none of the two leads: it took the lease when its leader had died."""
+    if event.epoch == handoff.epoch:
+        return []
+    # A taking of the lease that nobody reported was the new worker's.
+    led = (
+        handoff.committed
+        or handoff.phase in NEW_LEADS
+        or (handoff.phase not in BEFORE and handoff.came_between(event.epoch))
+    )
+    reason = handoff.reason or f"the leader died, and {event.worker} went on"
+    handoff.epoch = event.epoch
+    return [
+        Dismiss(handoff.new),
+        *handoff.finish(Phase.ROLLED_BACK if led else Phase.ABORTED, reason, event.worker),
+    ]
+
+
+def wait_for_it(handoff: HandoffState, reason: str) -> list[HandoffCommand]:
+    """Nobody is left who could lead but the standby: tell it to, and wait until it does."""
+    handoff.phase = Phase.SUCCEEDING
+    handoff.reason = reason
+    return [*disarm_all(), Dismiss(handoff.new), Send(handoff.standby, Lead()), Arm("repeat"), Arm("succeed")]
+
+
+def alarm(handoff: HandoffState, event: RungOut) -> list[HandoffCommand]:
+    """Ask it once more; and when it has not led in time, do not wait for it any longer."""
+    match event.name:
+        case "repeat":
+            return [Send(handoff.standby, Lead()), Arm("repeat")]
+        case "succeed":
+            return [Kill(handoff.standby, STOPPED), Disarm("repeat")]
+        case _:
+            return []
+
+
+def seen(handoff: HandoffState, event: Seen) -> list[HandoffCommand]:
+    """Reports of the two are old news; that the standby leads is seen before the table is asked."""
+    return []
+
+
+def died(handoff: HandoffState, event: Exited) -> list[HandoffCommand]:
+    """The new worker, which was dismissed, has ended: the standby is what we wait for."""
+    return []
+
+
+def alone(handoff: HandoffState) -> list[HandoffCommand]:
+    """The standby has died too: nobody leads."""
+    return handoff.finish(Phase.ROLLED_BACK if handoff.committed else Phase.ABORTED, handoff.reason)

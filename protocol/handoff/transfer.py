@@ -1,0 +1,131 @@
+"""The handoff while the order to yield is out: the lease goes from the old worker to the new one, or stays.
+
+The rules of the phases WAITING, CANCELLING and TRANSFERRING. The two workers settle it among themselves; what is sent
+here keeps them from waiting for what was lost, or for one that is dead.
+"""
+
+from __future__ import annotations
+
+from ..link import CancelYield, Lead
+from . import probation, standby
+from .handoff_events import (
+    Abort,
+    Arm,
+    CannotRead,
+    Disarm,
+    Dismiss,
+    Exited,
+    HandoffCommand,
+    Kill,
+    Phase,
+    RungOut,
+    Seen,
+    Send,
+    Withdrawn,
+)
+from .state import STOPPED, HandoffState, why
+
+__all__ = ["ask_to_lead", "cancel", "cancel_again", "died", "revoke", "seen", "seen_waiting", "withdrawn"]
+
+
+def seen_waiting(handoff: HandoffState, event: Seen) -> list[HandoffCommand]:
+    """The order is out, or being taken back: whoever reports says whether it was carried out."""
+    match event:
+        case Seen(worker=handoff.new, role="leading"):
+            return probation.enter(handoff)
+        case Seen(worker=handoff.old, role="yielding" | "following"):
+            handoff.phase = Phase.TRANSFERRING
+            return [Disarm("boundary"), Arm("repeat")]
+        case _:
+            return []
+
+
+def seen(handoff: HandoffState, event: Seen) -> list[HandoffCommand]:
+    """The old worker has yielded: whoever leads now says how that ended."""
+    match event:
+        case Seen(worker=handoff.new, role="leading"):
+            return probation.enter(handoff)
+        case Seen(worker=handoff.old, role="leading", epoch=epoch) if handoff.came_between(epoch):
+            return probation.rolled_back(handoff)
+        case Seen(worker=handoff.old, role="leading"):
+            return [
+                Dismiss(handoff.new),
+                *handoff.finish(Phase.ABORTED, handoff.reason or "the new worker did not take over"),
+            ]
+        case _:
+            return []
+
+
+def cancel(handoff: HandoffState, event: Abort | RungOut | CannotRead) -> list[HandoffCommand]:
+    """Take the order back, or give it once more when that is all that the alarm asks for."""
+    match event:
+        case RungOut("repeat"):
+            return [handoff.yield_to_new(), Arm("repeat")]
+        case RungOut(name) if name != "boundary":
+            return []
+        case CannotRead(worker=worker) if worker != handoff.new:
+            return []
+        case Abort():
+            handoff.revoked = True
+        case _:
+            pass
+    handoff.reason = why(event, handoff.phase)
+    handoff.phase = Phase.CANCELLING
+    return [Disarm("boundary"), Send(handoff.old, CancelYield(handoff.order)), Arm("repeat")]
+
+
+def cancel_again(handoff: HandoffState, event: RungOut) -> list[HandoffCommand]:
+    if event.name != "repeat":
+        return []
+    return [Send(handoff.old, CancelYield(handoff.order)), Arm("repeat")]
+
+
+def withdrawn(handoff: HandoffState, event: Withdrawn) -> list[HandoffCommand]:
+    """The old worker leads and will not yield: nothing has happened."""
+    if event.worker != handoff.old or event.order != handoff.order:
+        return []
+    return [Dismiss(handoff.new), *handoff.finish(Phase.ABORTED, handoff.reason)]
+
+
+def revoke(handoff: HandoffState, event: Abort) -> list[HandoffCommand]:
+    """The operator cancels what cannot be stopped any more: it is to be undone."""
+    handoff.revoked = True
+    handoff.reason = event.reason
+    return []
+
+
+def died(handoff: HandoffState, event: Exited) -> list[HandoffCommand]:
+    """A worker has died with the order out: the other one is to lead, or has never stopped."""
+    if not handoff.old_lives and not handoff.new_lives:
+        if handoff.standby:
+            return standby.wait_for_it(handoff, "both workers ended")
+        return handoff.finish(Phase.ABORTED, "both workers ended")
+    if event.worker == handoff.new:
+        handoff.reason = handoff.reason or why(event, handoff.phase)
+        if handoff.phase is Phase.WAITING:
+            handoff.phase = Phase.CANCELLING
+            return [Disarm("boundary"), Send(handoff.old, CancelYield(handoff.order)), Arm("repeat")]
+        # The old one takes the lease back by itself, unless it does nothing any more.
+        return [Arm("succeed")] if handoff.phase is Phase.TRANSFERRING else []
+    handoff.phase = Phase.TRANSFERRING
+    if handoff.standby:
+        # One of the two takes the lease by itself; the standby's code is the proven one.
+        handoff.reason = handoff.reason or why(event, handoff.phase)
+        return [Disarm("boundary"), Arm("repeat")]
+    # The old worker died with the state in the new one's hands and in the journal: go forward.
+    return [Disarm("boundary"), Send(handoff.new, Lead()), Arm("repeat"), Arm("succeed")]
+
+
+def ask_to_lead(handoff: HandoffState, event: RungOut) -> list[HandoffCommand]:
+    """Nobody has led for a while: whoever is left may. The kernel refuses one that comes too late.
+
+    The old worker takes the lease back by itself when the new one does not come, but not when it hangs.
+    """
+    left = handoff.new if handoff.new_lives else handoff.old
+    match event.name:
+        case "repeat":
+            return [Send(left, Lead()), Arm("repeat")]
+        case "succeed":
+            return [Kill(left, STOPPED)]
+        case _:
+            return []

@@ -1,0 +1,1 @@
+"""What clients of the supervisor ask: the dispatcher of commands, status, the event log, and the client."""

@@ -1,0 +1,267 @@
+"""The counter: the one place where commands are carried out, whichever way they came.
+
+Every surface hands its command to `carry_out` and passes the answer on. Each command that changes something goes into
+the news with who asked, why, and what became of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager
+from typing import Any, cast
+
+import msgspec
+
+from ...protocol.commands import (
+    READS,
+    Abort,
+    Acknowledge,
+    Answer,
+    Command,
+    Commands,
+    Deploy,
+    Down,
+    Fault,
+    Halt,
+    History,
+    Lock,
+    Pause,
+    RebaseClock,
+    Releases,
+    Resume,
+    Rollback,
+    Send,
+    Settings,
+    Status,
+    Unlock,
+    op_of,
+)
+from ...protocol.errors import NeverblinkError
+from ...protocol.events import Commanded
+from ..bot.bot import Bot
+from ..deploy.deployments import Deployments
+from ..store.deploy_lock import Freeze, Locked
+from ..store.history_db import NoSuchDeployment
+from ..store.history_thread import Archive
+from ..system.errors import Refusal
+from .bot_commands import Asking, changes_of
+from .status import Status as StatusSeen
+
+__all__ = ["Counter"]
+
+_MOST_ROWS = 10_000
+_MOST_FACTS = 4096
+"""Arguments with more bytes than these are not kept in the history."""
+
+
+class Counter:
+    """Carries out commands for one bot. `status()` makes the status; `down(why)` stops the bot, then the supervisor;
+    `leave(why)` ends the supervisor alone, and names the workers that run on; `asked(command)` is entered while a
+    deployment is asked for that has no number yet."""
+
+    def __init__(
+        self,
+        bot: Bot,
+        deployments: Deployments,
+        archive: Archive,
+        freeze: Freeze,
+        *,
+        status: Callable[[], StatusSeen],
+        down: Callable[[str], Awaitable[str]],
+        leave: Callable[[str], Awaitable[list[str]]],
+        asked: Callable[[Deploy], AbstractContextManager[None]],
+    ) -> None:
+        self._bot = bot
+        self._deployments = deployments
+        self._archive = archive
+        self._freeze = freeze
+        self._status = status
+        self._down = down
+        self._leave = leave
+        self._asked = asked
+        self._asking = Asking(bot)
+
+    async def carry_out(self, command: Command, once: str = "") -> Answer:
+        """Do what is asked, and say what came of it. Never raises.
+
+        `once` is a key of the caller's: what is for the bot to do runs once under it, also when an earlier supervisor
+        was asked for it before.
+        """
+        try:
+            result = await self._do(command, once)
+            # Here, where it can still be said: what a bot answered may be more than JSON can say.
+            plain = msgspec.to_builtins(result, str_keys=True, enc_hook=repr)
+            answer = Answer(command.id, "ok", seq=self._seq(command, plain), result=plain)
+        except Refusal as refusal:
+            answer = Answer(command.id, "error", error=refusal.fault)
+        except NeverblinkError as problem:
+            answer = Answer(command.id, "error", error=Fault("failed", problem.message))
+        except Exception as bug:
+            self._bot.news.trouble(f"{type(command).__name__} failed: {bug!r}")
+            fault = Fault(
+                "failed", f"the supervisor failed at this ({bug!r}); the bot is not touched by that"
+            )
+            answer = Answer(command.id, "error", error=fault)
+        self._note(command, answer)
+        return answer
+
+    async def _do(self, command: Command, once: str) -> Any:
+        match command:
+            case Status():
+                return self._status()
+            case Deploy():
+                with self._asked(command):
+                    return await self._deployments.deploy(command)
+            case Rollback():
+                return await self._deployments.rollback(command)
+            case Abort():
+                return self._deployments.abort(command)
+            case Pause() | Resume() | RebaseClock() | Halt() | Settings() | Send() | Commands():
+                return await self._asking.carry_out(command, once)
+            case Lock():
+                return await self._lock(command)
+            case Unlock():
+                return await self._unlock()
+            case Acknowledge():
+                return self._acknowledge(command)
+            case Releases():
+                return await self._releases()
+            case History():
+                return await self._history(command)
+            case Down():
+                return await self._stop(command)
+
+    async def _lock(self, command: Lock) -> Locked:
+        there = self._freeze.lock
+        if not command.why.strip():
+            raise Refusal("bad-input", "a lock says why: whoever is refused will read it")
+        if there is not None:
+            raise Refusal(
+                "locked", f"locked already, by {there.who or 'unknown'}: {there.why}", **_facts(there)
+            )
+        lock = Locked(command.who, command.why, self._bot.news.now())
+        await self._freeze.put_on(lock)
+        return lock
+
+    async def _unlock(self) -> dict[str, Any]:
+        there = self._freeze.lock
+        await self._freeze.take_off()
+        return {"was": there}
+
+    def _acknowledge(self, command: Acknowledge) -> dict[str, Any]:
+        return {"acknowledged": self._bot.outages.acknowledge(command.outage, command.who, command.why)}
+
+    async def _releases(self) -> dict[str, Any]:
+        found = await asyncio.to_thread(self._deployments.releases.list)
+        current = self._deployments.releases.current()
+        told = [{**_facts(release), "current": release.id == current} for release in found]
+        return {"releases": told, "current": current, "previous": self._deployments.releases.previous()}
+
+    async def _history(self, command: History) -> Any:
+        if command.deployment:
+            try:
+                return await self._archive.ask(lambda history: history.deployment(command.deployment))
+            except NoSuchDeployment as problem:
+                raise Refusal("not-found", problem.message) from None
+        if not 1 <= command.limit <= _MOST_ROWS:
+            raise Refusal("bad-input", f"limit {command.limit}: expected 1 to {_MOST_ROWS}")
+        if command.commands:
+            rows = await self._archive.ask(lambda history: history.commands(command.limit))
+            return {"commands": rows}
+        deployments, outages, standbys = await self._archive.ask(
+            lambda history: (
+                history.deployments(command.limit),
+                history.outages(command.limit),
+                history.standbys(command.limit),
+            )
+        )
+        return {"deployments": deployments, "outages": outages, "standbys": standbys}
+
+    async def _stop(self, command: Down) -> dict[str, Any]:
+        if self._bot.starting:
+            raise Refusal("busy", "the bot is still being started: end `neverblink up` with Ctrl-C instead")
+        by = f" by {command.who}" if command.who else ""
+        because = f": {command.why}" if command.why else ""
+        if command.leave_workers:
+            return {"stopped": False, "left": await self._leave(f"asked to leave{by}{because}")}
+        problem = await self._down(f"down{by}{because}")
+        if problem:
+            raise Refusal("failed", f"the bot has stopped, and failed at it: {problem}")
+        return {"stopped": True}
+
+    def _seq(self, command: Command, result: Any) -> int | None:
+        """The tick at which a command took effect: as the bot said, else the last one that is known."""
+        if _reads(command):
+            return None
+        said: object = _object(result).get("seq")
+        if isinstance(said, int):
+            return said
+        leader = self._bot.leading
+        return leader.report.seq if leader is not None and leader.report is not None else None
+
+    def _note(self, command: Command, answer: Answer) -> None:
+        if _reads(command):
+            return
+        fault = answer.error
+        result = _object(answer.result)
+        self._bot.news.tell(
+            Commanded(
+                bot=self._bot.news.bot,
+                at=self._bot.news.now(),
+                op=op_of(command),
+                who=command.who,
+                why=command.why,
+                outcome=fault.code if fault is not None else "ok",
+                detail=fault.message if fault is not None else _detail(command, result),
+                seq=fault.facts.get("seq") if fault is not None else answer.seq,
+                facts=_kept(command, result),
+            )
+        )
+
+
+def _object(result: Any) -> dict[str, Any]:
+    return cast("dict[str, Any]", result) if isinstance(result, dict) else {}
+
+
+def _reads(command: Command) -> bool:
+    nothing_to_change = isinstance(command, Settings) and not (command.set or command.reset)
+    return isinstance(command, READS) or nothing_to_change
+
+
+def _kept(command: Command, result: dict[str, Any]) -> dict[str, Any]:
+    """What the history keeps of a command, beside the line that says it."""
+    facts: dict[str, Any]
+    match command:
+        case Settings():
+            facts = {"changes": result.get("changes", {}), "set": command.set, "reset": list(command.reset)}
+        case Send():
+            facts = {"name": command.name, "args": command.args}
+        case _:
+            return {}
+    try:
+        plain = cast("dict[str, Any]", msgspec.to_builtins(facts, str_keys=True, enc_hook=repr))
+        large = len(msgspec.json.encode(plain)) > _MOST_FACTS
+    except (TypeError, ValueError, OverflowError, RecursionError):
+        return {}
+    return {"left_out": f"more than {_MOST_FACTS} bytes"} if large else plain
+
+
+def _detail(command: Command, result: dict[str, Any]) -> str:
+    match command:
+        case Send():
+            return command.name
+        case Settings():
+            return changes_of(result)
+        case Deploy():
+            return command.path or command.ref or command.commit or command.release
+        case Rollback():
+            return command.release
+        case Acknowledge():
+            return f"outage {command.outage}" if command.outage else ""
+        case _:
+            return ""
+
+
+def _facts(what: msgspec.Struct) -> dict[str, Any]:
+    return msgspec.to_builtins(what, enc_hook=str)

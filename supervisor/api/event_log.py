@@ -1,0 +1,220 @@
+"""The supervisor's own log: one line for each thing that happened, on the terminal of `up` and in a file.
+
+Made from the events that all listeners get, plus a few lines that are not events. The file's lines are text or JSON, as
+the workers' are; the terminal's begin with the local time of day. Neither a full disk nor a terminal that is held or
+gone may stop the supervisor, so what cannot be written is lost.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Protocol
+
+from ...protocol import duration, events
+from ...protocol.logline import SUPERVISOR, Level, LogLine, encode_line, encode_text
+from ..bot.outages import told
+from ..config.config import Logging
+from ..system.log_file import LogFile
+from ..system.text import clean, visible
+
+__all__ = ["Log", "level_of_event", "line_of"]
+
+
+class Screen(Protocol):
+    """Where lines for people go; `write` does not block."""
+
+    def write(self, text: str, /) -> object: ...
+
+
+class Log:
+    """Writes lines to `screen` (None: nowhere) and to the file at `path`; `bot` is named in each in JSON.
+
+    The file is written and rotated as `settings` says.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        screen: Screen | None,
+        wall: Callable[[], int],
+        *,
+        bot: str = "",
+        settings: Logging | None = None,
+    ) -> None:
+        settings = settings or Logging()
+        self._screen = screen
+        self._wall = wall
+        self._bot = bot
+        self._json = settings.format == "json"
+        self._file = LogFile(path, settings.size, settings.keep, self._about_lost)
+        self._deployment = 0
+        """The one under way."""
+        self._epoch = 0
+        self._seq: int | None = None
+        self._stopping = False
+
+    def say(self, text: str, level: Level = "info") -> None:
+        """Write one line. Never raises: nobody may be looking, and the disk may be full."""
+        self._say(text, level, None)
+
+    def file_only(self, text: str, level: Level = "error") -> None:
+        """Write one line that somebody else says on the screen."""
+        self._write_file(text, level, None)
+
+    def note(self, event: events.Event) -> None:
+        """Write the event's line, when it has one."""
+        match event:
+            case events.Pulse(role="leading"):
+                self._epoch, self._seq = event.epoch, event.seq
+                return
+            case events.LeaderChanged():
+                self._epoch = event.epoch
+            case events.DeploymentStarted():
+                self._deployment = event.deployment
+            case events.SupervisorStopping():
+                self._stopping = True
+            case _:
+                pass
+        text = line_of(event)
+        if text:
+            meant = self._stopping and isinstance(event, events.LeaderChanged)
+            self._say(text, "info" if meant else level_of_event(event), event)
+        if isinstance(event, events.DeploymentEnded):
+            self._deployment = 0
+
+    def _say(self, text: str, level: Level, event: events.Event | None) -> None:
+        self._write_file(text, level, event)
+        if self._screen is not None:
+            stamp = time.strftime("%H:%M:%S", time.localtime(self._wall() / 1e9))
+            self._screen.write(f"{stamp} {visible(_one_line(text))}\n")
+
+    def _write_file(self, text: str, level: Level, event: events.Event | None) -> None:
+        self._file.write(self._line(text, level, event))
+
+    def _about_lost(self, count: int, why: str) -> str:
+        return self._line(f"{count} lines before this one could not be written: {why}", "warning", None)
+
+    def _line(self, text: str, level: Level, event: events.Event | None) -> str:
+        now = datetime.fromtimestamp(self._wall() / 1e9, UTC)
+        stamp = now.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        if not self._json:
+            release = getattr(event, "release", "")
+            return (
+                encode_text(stamp, level, SUPERVISOR, release, visible(_one_line(text))).decode().rstrip("\n")
+            )
+        line = LogLine(
+            stamp,
+            level,
+            self._bot,
+            _one_line(text),
+            worker=getattr(event, "worker", ""),
+            release=getattr(event, "release", ""),
+            deployment=getattr(event, "deployment", 0) or self._deployment,
+            epoch=getattr(event, "epoch", 0) or self._epoch,
+            seq=getattr(event, "seq", None) or self._seq,
+            event=events.topic_of(event).decode() if event is not None else "",
+        )
+        return encode_line(line).decode().rstrip("\n")
+
+
+def level_of_event(event: events.Event) -> Level:
+    """How grave an event is."""
+    match event:
+        case events.DeploymentEnded(outcome="rolled_back"):
+            return "error"
+        case events.DeploymentEnded():
+            return "warning" if event.outcome == "aborted" or event.missed else "info"
+        case events.LeaderChanged(worker=""):
+            return "error"
+        case events.OutageChanged(outage=outage):
+            return "info" if outage.acknowledged is not None else "error"
+        case events.Slow(reason=reason):
+            return "warning" if reason else "info"
+        case events.JournalChanged(state=state):
+            return "error" if state in ("failing", "lost") else "warning" if state == "recovered" else "info"
+        case events.StandbyChanged(state="behind" | "failing"):
+            return "warning"
+        case events.HomeChanged(state=state):
+            return "info" if state == "remade" else "warning"
+        case events.StartPlanned():
+            return "error"
+        case events.Commanded(outcome=outcome):
+            return "info" if outcome == "ok" else "warning"
+        case _:
+            return "info"
+
+
+def line_of(event: events.Event) -> str:
+    """The event in one line, "" for those that are not for people."""
+    match event:
+        case events.WorkerStarted():
+            return f"worker {event.worker} started: release {event.release}, pid {event.pid}"
+        case events.WorkerAdopted():
+            release = f"release {event.release}, " if event.release else ""
+            return f"worker {event.worker} is alive and adopted: {release}pid {event.pid}"
+        case events.WorkerExited():
+            return f"worker {event.worker} ended: {event.reason}"
+        case events.LeaderChanged(worker=""):
+            return f"no worker leads any more: {event.cause}"
+        case events.LeaderChanged():
+            return (
+                f"worker {event.worker} leads ({event.cause}): release {event.release}, epoch {event.epoch}"
+            )
+        case events.DeploymentStarted():
+            how = "rehearses" if event.dry_run else "takes over"
+            by = f", asked by {event.who}" if event.who else ""
+            why = f": {event.why}" if event.why else ""
+            what = f"{event.release} ({event.subject})" if event.subject else event.release
+            return f"deployment {event.deployment}: {what} {how} from {event.previous}{by}{why}"
+        case events.PhaseChanged():
+            return f"deployment {event.deployment}: {event.phase} ({event.before} took {duration.about(event.took)})"
+        case events.Step(step="probation"):
+            return ""
+        case events.Step():
+            took = f" in {duration.about(event.took)}" if event.took else ""
+            return f"deployment {event.deployment}: {event.step} {event.text}{took}".rstrip()
+        case events.Output():
+            return f"deployment {event.deployment}: {event.step}: {event.text}"
+        case events.DeploymentEnded():
+            said = f": {event.reason}" if event.reason else ""
+            at = f" at tick {event.seq}" if event.seq is not None else ""
+            blackout = f", blackout {duration.about(event.blackout)}" if event.blackout else ""
+            outcome = event.outcome.replace("_", " ")
+            return f"deployment {event.deployment} {outcome}{at}{blackout}{said}; {event.release or 'nothing'} leads"
+        case events.StartPlanned(release=release, failures=failures, reason=reason):
+            times = f"{failures} times in a row" if failures > 1 else "once"
+            pause = duration.about(max(0, event.next - event.at))
+            return f"release {release} failed {times}, and is started again in {pause}: {reason}"
+        case events.Slow(reason=""):
+            return f"worker {event.worker} does its work again"
+        case events.Slow():
+            return f"worker {event.worker}, which leads, is slow: {event.reason}"
+        case events.JournalChanged():
+            return f"the journal of worker {event.worker}: {event.text}"
+        case events.Commanded(outcome="ok", op="status" | "history" | "releases"):
+            return ""
+        case events.Commanded():
+            by = f" by {event.who}" if event.who else ""
+            detail = f": {event.detail}" if event.detail else ""
+            return f"{event.op}{by}: {event.outcome}{detail}"
+        case events.StandbyChanged(worker=worker, state=state):
+            reason = f": {event.reason}" if event.reason else ""
+            return f"standby {worker} is {state}{reason}" if worker else f"standby: {state}{reason}"
+        case events.OutageChanged(outage=outage):
+            return told(outage, event.at)
+        case events.HomeChanged():
+            return event.text
+        case events.SupervisorStarted():
+            # What it found is said by whoever found it.
+            return ""
+        case events.SupervisorStopping():
+            return f"supervisor stops: {event.reason}"
+        case events.Pulse():
+            return ""
+
+
+def _one_line(text: str) -> str:
+    return " ".join(clean(text).split())

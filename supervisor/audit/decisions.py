@@ -1,0 +1,135 @@
+"""Invariant 3: no worker left with a decision open, and what a dead one left open was told to its successor."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from ...protocol.frame import COMMAND, Frame, Led
+from ...protocol.journal import Closed, Opened
+from .report import MOST, DecisionsFound
+from .scope import Scope
+
+__all__ = ["Decisions"]
+
+
+class Decisions:
+    """Follows the records of decisions, which lie between the frames."""
+
+    def __init__(self, scope: Scope) -> None:
+        self._scope = scope
+        self._open: dict[str, Opened] = {}
+        self._doubted: dict[str, Opened] = {}
+        """Left open by a dead leader; whether they are ever closed is the bot's business."""
+        self._unsettled: dict[str, Opened] = {}
+        """Closed in a turn that has no frame yet: should its leader die in it, nobody knows what came of them."""
+        self._ids: set[str] = set()
+        self._of = (0, 0)
+        """The epoch and tick that `_ids` are of: an id names both, so older ones can't come again unnoticed."""
+        self._counts = [0, 0, 0]
+        self._in_doubt: list[str] = []
+        self._across: list[str] = []
+        self._severed = False
+
+    def resume(self, open: Iterable[Opened]) -> None:
+        """The state goes on from a snapshot with these open."""
+        self._open = {
+            opened.id: opened
+            for opened in open
+            if opened.id not in self._doubted and not opened.id.startswith(COMMAND)
+        }
+        self._unsettled = {}
+
+    def severed(self) -> None:
+        """Records before this one are missing."""
+        self._severed = True
+
+    def has_opened(self, id: str) -> bool:
+        """Whether the record of its opening was seen lately."""
+        return id in self._ids or id in self._open
+
+    def is_open(self, id: str) -> bool:
+        return id in self._open or id in self._doubted
+
+    def opened(self, record: Opened, epoch: int) -> None:
+        if record.id.startswith(COMMAND):
+            # An operator's command was begun: that is no decision of the bot's.
+            return
+        if self._scope.open:
+            self._counts[0] += 1
+        of = (record.epoch, record.seq)
+        if of != self._of:
+            if record.epoch == self._of[0] and record.seq < self._of[1]:
+                self._scope.breaks(
+                    3, f"decision {record.id} belongs to an earlier tick than the one before it"
+                )
+            self._of = of
+            self._ids.clear()
+        if record.id in self._ids or record.id in self._open:
+            self._scope.breaks(3, f"decision {record.id} was opened twice: its id is no longer one order's")
+        if record.epoch < epoch:
+            self._scope.breaks(
+                1, f"decision {record.id} of epoch {record.epoch} began when epoch {epoch} led"
+            )
+        self._ids.add(record.id)
+        self._open[record.id] = record
+
+    def closed(self, record: Closed) -> None:
+        opened = self._open.pop(record.id, None)
+        if opened is None:
+            if self._doubted.pop(record.id, None) is None and not self._severed:
+                self._scope.breaks(3, f"decision {record.id} was closed and not open")
+        elif record.epoch > opened.epoch:
+            # The successor of the one that opened it: it was told, which its lead frame will say.
+            self._doubted[record.id] = opened
+        else:
+            self._unsettled[record.id] = opened
+        if self._scope.open:
+            self._counts[1] += 1
+            self._counts[2] += record.outcome != "done"
+
+    def settled(self, frame: Frame) -> None:
+        """A turn has ended: the outcome of its decisions is in the state."""
+        if self._unsettled:
+            self._unsettled = {id: one for id, one in self._unsettled.items() if one.epoch < frame.epoch}
+
+    def ended(self, frame: Frame) -> None:
+        """The leader yielded or stopped: nothing of its may be open."""
+        for opened in list(self._open.values()):
+            if opened.epoch > frame.epoch:
+                continue
+            del self._open[opened.id]
+            if self._scope.open and len(self._across) < MOST:
+                self._across.append(opened.id)
+            self._scope.breaks(
+                3, f"decision {opened.id} ({opened.name}) was open when its worker {_left(frame)}"
+            )
+
+    def led(self, frame: Frame) -> None:
+        """Another leader: what is still open is in doubt, and it must have been told so."""
+        led = frame.about
+        told = set(led.in_doubt) if isinstance(led, Led) else set[str]()
+        candidates = {**self._unsettled, **self._open}
+        left = {id: opened for id, opened in candidates.items() if opened.epoch < frame.epoch}
+        for id, opened in left.items():
+            if id not in told:
+                self._scope.breaks(
+                    3,
+                    f"decision {id} ({opened.name}) was {'left open by' if id in self._open else 'in the last turn of'}"
+                    " a dead leader, and its successor not told",
+                )
+        for id in told - left.keys() - self._doubted.keys():
+            if not self._severed:
+                self._scope.breaks(3, f"decision {id} is called in doubt and was not open")
+        if self._scope.open:
+            self._in_doubt += sorted(told & left.keys())[: MOST - len(self._in_doubt)]
+        for id, opened in left.items():
+            self._doubted[id] = self._open.pop(id, opened)
+            self._unsettled.pop(id, None)
+
+    def found(self) -> DecisionsFound:
+        opened, closed, raised = self._counts
+        return DecisionsFound(opened, closed, raised, self._in_doubt, self._across, list(self._open)[:MOST])
+
+
+def _left(frame: Frame) -> str:
+    return "yielded" if frame.kind == "yield" else "stopped the bot"

@@ -1,0 +1,165 @@
+"""Invariant 7: what came from outside, and what the bot set itself for later, was applied exactly once.
+
+An inbox is a queue: a worker applies what it has in the order in which it received it, and at a handoff the heir takes
+in what the old one still had. So a key that was received and not applied still waits, unless one that was received
+after it has been applied: then it was lost on the way.
+"""
+
+from __future__ import annotations
+
+from itertools import islice
+
+import msgspec
+
+from ...protocol.frame import COMMAND, Armed, Frame, Vitals
+from .report import MOST, CommandsFound, EventsFound, TimersFound
+from .scope import Scope
+
+__all__ = ["Events", "Timers"]
+
+
+class Events:
+    """Follows the inbox. It remembers each key ever applied, because a second time may come at any time.
+
+    Operators' commands come through the same inbox, in one order with the events, and are counted apart.
+    """
+
+    def __init__(self, scope: Scope) -> None:
+        self._scope = scope
+        self._applied: set[str] = set()
+        self._waiting: dict[str, tuple[int, int, bool]] = {}
+        """Received and not yet applied: the last frame that said so, its tick, and whether that was in the span."""
+        self._newest = -1
+        """The latest receipt, by frame, of a key that was applied."""
+        self._counts = {False: _Counts(), True: _Counts()}
+        """Of events, and of commands."""
+        self._repeated = 0
+
+    def resume(self, vitals: Vitals) -> None:
+        """The state goes on from a snapshot."""
+        self._applied.update(key for key, _ in vitals.applied)
+
+    def frame(self, frame: Frame) -> None:
+        """Take in what the inbox saw in a frame."""
+        traffic, scope, waiting, counts = frame.traffic, self._scope, self._waiting, self._counts
+        applied = self._applied
+        inside = scope.open
+        for key in traffic.received:
+            if key not in applied:
+                if inside and key not in waiting:
+                    counts[_is_command(key)].received += 1
+                waiting[key] = (frame.number, frame.seq, inside)
+        for key in traffic.applied:
+            receipt = waiting.pop(key, None)
+            if receipt is not None and receipt[0] > self._newest:
+                self._newest = receipt[0]
+            if key in applied:
+                self._again(key)
+            applied.add(key)
+            if inside:
+                counts[_is_command(key)].applied += 1
+        if inside:
+            self._repeated += traffic.repeated
+
+    def stopped(self) -> None:
+        """The bot was stopped for good: what waited will not be applied, and nobody expects it."""
+        if self._scope.open:
+            for key in self._waiting:
+                self._counts[_is_command(key)].stopped += 1
+        self._waiting.clear()
+
+    def found(self) -> tuple[EventsFound, CommandsFound]:
+        """Say what became of all keys, and blame those that were lost."""
+        lost = [key for key, receipt in self._waiting.items() if receipt[0] < self._newest]
+        never: list[str] = []
+        for key in lost:
+            number, seq, inside = self._waiting[key]
+            if inside:
+                never.append(key)
+                self._scope.blame(
+                    7, f"{_named(key)} was received and never applied, and later ones were", number, seq
+                )
+        gone = set(lost)
+        waiting = [key for key in self._waiting if key not in gone]
+
+        def of(commands: bool) -> CommandsFound:
+            mine = self._counts[commands]
+            return CommandsFound(
+                received=mine.received,
+                applied=mine.applied,
+                twice=mine.twice,
+                never=list(islice((key for key in never if _is_command(key) is commands), MOST)),
+                waiting=list(islice((key for key in waiting if _is_command(key) is commands), MOST)),
+                stopped=mine.stopped,
+            )
+
+        return EventsFound(**msgspec.structs.asdict(of(False)), repeated=self._repeated), of(True)
+
+    def _again(self, key: str) -> None:
+        twice = self._counts[_is_command(key)].twice
+        if self._scope.open and len(twice) < MOST:
+            twice.append(key)
+        self._scope.breaks(7, f"{_named(key)} was applied twice")
+
+
+class _Counts(msgspec.Struct):
+    """What became of one sort of them, in the span."""
+
+    received: int = 0
+    applied: int = 0
+    stopped: int = 0
+    twice: list[str] = []
+
+
+class Timers:
+    """Follows what is armed. A timer's frame does not name it: its due time does, and must be that of an armed one."""
+
+    def __init__(self, scope: Scope) -> None:
+        self._scope = scope
+        self._armed: dict[str, Armed] = {}
+        self._fired = 0
+        self._twice = 0
+        self._late = 0
+
+    def resume(self, vitals: Vitals) -> None:
+        """The state goes on from a snapshot."""
+        self._armed = dict(vitals.timers)
+
+    def frame(self, frame: Frame) -> None:
+        """Take in what a frame changes, and for a timer's own frame, that it was its time."""
+        changes, armed = frame.timers, self._armed
+        if frame.kind == "timer":
+            self._fire(frame)
+        for name, timer in changes.items():
+            if timer is None:
+                armed.pop(name, None)
+            else:
+                armed[name] = timer
+
+    def found(self) -> TimersFound:
+        return TimersFound(self._fired, self._twice, len(self._armed), self._late / 1000)
+
+    def _fire(self, frame: Frame) -> None:
+        due = frame.timing.due
+        spent = [
+            name
+            for name, after in frame.timers.items()
+            if (before := self._armed.get(name)) is not None and before.due == due and before != after
+        ]
+        if not spent:
+            self._scope.breaks(
+                7,
+                f"a timer went off for {due} (wall clock, ns), and none was armed for then: it went off before",
+            )
+        if self._scope.open:
+            self._fired += 1
+            self._twice += not spent
+            self._late = max(self._late, frame.timing.late)
+
+
+def _named(key: str) -> str:
+    return f"operator's {key!r}" if _is_command(key) else f"event {key!r}"
+
+
+def _is_command(key: str) -> bool:
+    return key.startswith(COMMAND)

@@ -1,0 +1,300 @@
+"""The tick strip: the most recent ticks and changes of leader, read from the journal's files as they grow.
+
+The journal is the one place that has every tick, whoever ran it and whether or not a supervisor looked. A `Strip` goes
+on from where it last looked, keeps a bounded number of what it found, and never reads more than a piece of the end of a
+segment to begin with: what is older is the audit's business. A leader may append, begin new segments and remove old
+ones meanwhile.
+
+Reading takes what the disk takes, so whoever has a loop calls `look` in a thread; `since` may be called meanwhile.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from pathlib import Path
+from threading import Lock
+
+import msgspec
+
+from ...protocol.frame import Cause, Kind, Led, Timing, Yielded
+from ...protocol.journal import (
+    FORMAT,
+    HEADER_SIZE,
+    Entry,
+    JournalError,
+    RecordKind,
+    decode_snapshot,
+    first_whole,
+    read_header,
+    records,
+    scan,
+)
+from ...protocol.wire import UNDECODABLE, WireError
+from .reader import segments
+
+__all__ = ["MOST", "Change", "Place", "Seen", "Strip", "Tick"]
+
+MOST = 10_000
+"""How many ticks and changes a strip keeps unless told otherwise."""
+
+Place = tuple[int, int]
+"""Where something stands in the stream: epoch and frame number. It only grows, as long as the journal is not set
+aside."""
+
+_TAIL = 1 << 20
+"""How much of a segment's end is read to begin with."""
+_SEARCHED = 64 << 20
+"""How far back who led is looked for."""
+_LEAD = b"\xa4lead"
+"""The kind of such a frame, as msgpack has it,"""
+_BEFORE_LEAD = 48
+"""and more bytes than there are before it in its record."""
+_LONGEST_LEAD = 256 << 10
+
+
+class Tick(msgspec.Struct, frozen=True, tag="tick", tag_field="kind"):
+    """A tick that ran, ns. It began `late` after `due` (wall clock), and its boundary came `took` later."""
+
+    epoch: int
+    number: int
+    seq: int
+    worker: str
+    release: str
+    due: int
+    late: int
+    took: int
+    skipped: int = 0
+    """Indices just before it that did not run: by the bot's own overrun,"""
+    missed: int = 0
+    """and because nobody could run them."""
+
+    @property
+    def began(self) -> int:
+        """Wall clock, ns."""
+        return self.due + self.late
+
+
+class Change(msgspec.Struct, frozen=True, tag="change", tag_field="kind"):
+    """From here on another worker leads. `seq` is the last tick before; `blackout` is ns, 0 when unknown."""
+
+    epoch: int
+    number: int
+    seq: int
+    worker: str
+    release: str
+    at: int
+    cause: Cause
+    before: str = ""
+    deployment: int = 0
+    blackout: int = 0
+
+
+Seen = Tick | Change
+
+
+class Strip:
+    """What the journal in `directory` shows of the last ticks, at most `most` of them."""
+
+    def __init__(self, directory: Path, most: int = MOST) -> None:
+        self._directory = directory
+        self._seen: deque[Seen] = deque(maxlen=most)
+        self._lock = Lock()
+        self._names: dict[int, tuple[str, str]] = {}
+        """Worker and release by epoch."""
+        self._segment = -1
+        self._file = -1
+        """The inode: a journal that was set aside begins again with the same numbers."""
+        self._format = FORMAT
+        self._offset = 0
+        self._newest: Place = (-1, -1)
+
+    def look(self) -> int:
+        """Read what has come since the last look; return how many ticks and changes that were. Never raises.
+
+        What cannot be read is left out: that the journal is damaged is told elsewhere.
+        """
+        there = segments(self._directory)
+        if not there:
+            return 0
+        found: list[Seen] = []
+        if not there[0][0] <= self._segment <= there[-1][0]:
+            self._begin(there, found)
+        else:
+            for number, path in there:
+                if number >= self._segment:
+                    self._go_on(number, path, found)
+        with self._lock:
+            self._seen.extend(found)
+        return len(found)
+
+    def since(self, place: Place | None = None) -> list[Seen]:
+        """What was found after `place`, oldest first; all that is kept when None, or when this journal is another."""
+        with self._lock:
+            seen, newest = list(self._seen), self._newest
+        if place is None or place > newest:
+            return seen
+        return [one for one in seen if _place(one) > place]
+
+    # reading
+
+    def _begin(self, there: list[tuple[int, Path]], found: list[Seen]) -> None:
+        """The newest segment may just have been begun: what was before is at the end of the one before it."""
+        with self._lock:
+            self._seen.clear()
+        self._names.clear()
+        self._newest = (-1, -1)
+        for number, path in there[-2:]:
+            self._segment, self._offset = -1, 0
+            self._go_on(number, path, found)
+
+    def _go_on(self, number: int, path: Path, found: list[Seen]) -> None:
+        try:
+            with path.open("rb", buffering=0) as file:
+                descriptor = file.fileno()
+                facts = os.fstat(descriptor)
+                if number != self._segment:
+                    header = os.pread(descriptor, HEADER_SIZE, 0)
+                    if len(header) < HEADER_SIZE:
+                        return
+                    self._format = read_header(header, path.name).format
+                    self._segment, self._file, self._offset = number, facts.st_ino, HEADER_SIZE
+                elif facts.st_ino != self._file or facts.st_size < self._offset:
+                    self._segment = -1
+                    return
+                if facts.st_size - self._offset > 2 * _TAIL:
+                    self._jump(descriptor, facts.st_size)
+                self._read(descriptor, found)
+        except (OSError, JournalError):
+            # The oldest is removed now and then, and a damaged one has no ticks to show.
+            return
+
+    def _jump(self, descriptor: int, size: int) -> None:
+        """Leave out what is too far back, but for the name of who led."""
+        start = max(self._offset, size - _TAIL)
+        if not self._find_lead(descriptor, start):
+            for entry in records(lambda at, most: os.pread(descriptor, most, at), HEADER_SIZE, self._format):
+                if isinstance(entry, Entry):
+                    self._note_snapshot(entry)
+                break
+        inside = first_whole(os.pread(descriptor, _TAIL, start), self._format)
+        self._offset = size if inside is None else start + inside
+
+    def _find_lead(self, descriptor: int, end: int) -> bool:
+        """Learn from the last `lead` frame before `end` who led then; return whether there was one."""
+        least = max(HEADER_SIZE, end - _SEARCHED)
+        while end > least:
+            start = max(least, end - _TAIL)
+            data = os.pread(descriptor, end - start + len(_LEAD), start)
+            hit = len(data)
+            while (hit := data.rfind(_LEAD, 0, hit)) >= 0:
+                before = max(HEADER_SIZE, start + hit - _BEFORE_LEAD)
+                window = os.pread(descriptor, _LONGEST_LEAD, before)
+                inside = first_whole(window, self._format)
+                if inside is not None and before + inside < start + hit:
+                    entry = next(iter(scan(window, inside, self._format)))
+                    if isinstance(entry, Entry) and entry.kind is RecordKind.FRAME:
+                        frame = _glance(entry.payload)
+                        if frame is not None and isinstance(frame.about, Led):
+                            self._names[frame.epoch] = (frame.about.worker, frame.about.release)
+                            return True
+            end = start
+        return False
+
+    def _read(self, descriptor: int, found: list[Seen]) -> None:
+        for entry in records(lambda at, most: os.pread(descriptor, most, at), self._offset, self._format):
+            if not isinstance(entry, Entry):
+                # Perhaps its second half is on its way. If not, the successor writes on from here, or elsewhere.
+                return
+            self._offset = entry.end
+            if entry.kind is RecordKind.FRAME:
+                self._take(entry.payload, found)
+            else:
+                self._note_snapshot(entry)
+
+    def _note_snapshot(self, entry: Entry) -> None:
+        if entry.kind is not RecordKind.SNAPSHOT:
+            return
+        try:
+            snapshot = decode_snapshot(entry.payload)
+        except WireError:
+            return
+        if snapshot.led_by:
+            self._names.setdefault(snapshot.epoch, (snapshot.led_by, ""))
+
+    def _take(self, payload: bytes, found: list[Seen]) -> None:
+        frame = _glance(payload)
+        if frame is None:
+            return
+        place = (frame.epoch, frame.number)
+        if place <= self._newest:
+            # The frames of the time in which a segment's snapshot is written are in both of two segments.
+            return
+        self._newest = place
+        timing = frame.timing
+        if isinstance(frame.about, Led):
+            led = frame.about
+            self._names[frame.epoch] = (led.worker, led.release)
+            found.append(
+                Change(
+                    frame.epoch,
+                    frame.number,
+                    frame.seq,
+                    led.worker,
+                    led.release,
+                    timing.ended,
+                    led.cause,
+                    led.before,
+                    led.deployment,
+                    led.blackout,
+                )
+            )
+        elif frame.kind == "tick":
+            worker, release = self._names.get(frame.epoch, ("", ""))
+            lost = {"skipped": 0, "missed": 0}
+            for gap in timing.gaps:
+                lost[gap.kind] += len(gap)
+            found.append(
+                Tick(
+                    frame.epoch,
+                    frame.number,
+                    frame.seq,
+                    worker,
+                    release,
+                    timing.due,
+                    timing.late,
+                    timing.took,
+                    **lost,
+                )
+            )
+
+
+class _Glance(msgspec.Struct, frozen=True, array_like=True):
+    """A frame, without unpacking what changed in it."""
+
+    epoch: int
+    number: int
+    seq: int
+    kind: Kind
+    schema: msgspec.Raw
+    prev: msgspec.Raw
+    timing: Timing
+    changes: msgspec.Raw
+    traffic: msgspec.Raw = msgspec.Raw()
+    timers: msgspec.Raw = msgspec.Raw()
+    paused: bool | None = None
+    about: Led | Yielded | None = None
+
+
+_decoder = msgspec.msgpack.Decoder(_Glance)
+
+
+def _glance(payload: bytes) -> _Glance | None:
+    try:
+        return _decoder.decode(payload)
+    except UNDECODABLE:
+        return None
+
+
+def _place(one: Seen) -> Place:
+    return (one.epoch, one.number)

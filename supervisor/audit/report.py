@@ -1,0 +1,264 @@
+"""What an audit found: the object behind `audit --json`.
+
+Counts are exact; lists that could grow with the journal are cut at a bound, and where one was, a count beside it says
+how many there are. Durations that people compare are in microseconds, moments are wall-clock ns.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from ...protocol.frame import Cause
+
+__all__ = [
+    "INVARIANTS",
+    "MOST",
+    "Broken",
+    "Chain",
+    "ClockChange",
+    "CommandsFound",
+    "Death",
+    "DecisionsFound",
+    "EventsFound",
+    "Invariant",
+    "Missing",
+    "Report",
+    "SchemaChange",
+    "TimersFound",
+    "TornTail",
+    "Transfer",
+    "Uncovered",
+    "UnwrittenFrames",
+    "WindowFound",
+]
+
+Invariant = Literal[1, 2, 3, 4, 5, 7]
+
+INVARIANTS: dict[Invariant, str] = {
+    1: "at most one worker ticked at any instant",
+    2: "every tick ran once, or is recorded with its cause",
+    3: "no worker left with a decision open",
+    4: "the state went on unbroken from leader to leader",
+    5: "epochs only grew",
+    7: "every event and timer was applied exactly once",
+}
+"""Those of the design that a journal can prove. (6 and 8 are about processes.)"""
+
+MOST = 1000
+"""The longest list in a report."""
+
+
+class Broken(msgspec.Struct, frozen=True):
+    """One way in which invariant `invariant` does not hold, at frame `number` and tick `seq`, as far as known."""
+
+    invariant: Invariant
+    text: str
+    number: int | None
+    seq: int | None
+
+
+class Missing(msgspec.Struct, frozen=True):
+    """Indices `seq` to `last`, both included, that did not run. An empty `cause` means that nobody recorded one."""
+
+    seq: int
+    last: int
+    cause: str
+
+
+class Transfer(msgspec.Struct):
+    """The lease went from one worker to another (or, as a `takeback`, to the same one again)."""
+
+    deployment: int
+    """0 when it belongs to none."""
+    number: int
+    """The new leader's first frame."""
+    epoch: int
+    cause: Cause
+    from_: str = msgspec.field(name="from")
+    from_release: str
+    to: str
+    to_release: str
+    seq: int | None = None
+    """The new leader's first tick, None when it ran none before the span's end."""
+    late_us: float | None = None
+    blackout_us: float | None = None
+    """None when it is not known: the old leader was killed."""
+    missed: int = 0
+    """Indices that nobody ran because of it."""
+
+
+class Death(msgspec.Struct):
+    """A leader died, and another worker went on: as a follower that took the lease, or anew from the journal."""
+
+    worker: str
+    release: str
+    epoch: int
+    """The successor's; `number` is its first frame."""
+    number: int
+    successor: str
+    cause: Cause
+    """How the successor came to lead: `failover`, or `first` when it went on from the journal."""
+    in_doubt: list[str]
+    """Decisions that were open."""
+    seq: int | None = None
+    """The successor's first tick, None when it ran none before the span's end."""
+    missed: int = 0
+    """Indices that nobody ran because of it."""
+    reason: str = ""
+    """How the worker ended. A journal does not know: it is said by whoever has the history too."""
+
+
+class Chain(msgspec.Struct, frozen=True):
+    """Frames `first` to `last` continue each other; `digest` (hex) is the last one's and stands for all of them."""
+
+    ok: bool
+    frames: int
+    first: int | None
+    last: int | None
+    digest: str
+
+
+class CommandsFound(msgspec.Struct, frozen=True):
+    """Operators' commands, by key. `waiting` were received and their turn had not come at the end."""
+
+    received: int
+    applied: int
+    twice: list[str]
+    never: list[str]
+    waiting: list[str]
+    stopped: int
+    """Were waiting when the bot was stopped for good."""
+
+
+class EventsFound(CommandsFound, frozen=True):
+    """The same of events."""
+
+    repeated: int
+    """Events and commands that came again and were dropped."""
+
+
+class TimersFound(msgspec.Struct, frozen=True):
+    fired: int
+    twice: int
+    """Went off when no timer was armed for that moment."""
+    armed: int
+    """Wait at the end."""
+    late_us: float
+    """The worst."""
+
+
+class DecisionsFound(msgspec.Struct, frozen=True):
+    opened: int
+    closed: int
+    raised: int
+    """Of those closed, the ones that ended in an exception."""
+    in_doubt: list[str]
+    """Left open by a leader that died; told to its successor."""
+    across: list[str]
+    """Open while their worker yielded or stopped."""
+    open: list[str]
+    """Open at the end."""
+
+
+class Uncovered(msgspec.Struct, frozen=True):
+    """One occurrence of a window in which a tick was missing; wall ns."""
+
+    opens: int
+    closes: int
+
+
+class WindowFound(msgspec.Struct, frozen=True):
+    """Of `total` occurrences that lie in the span whole, `covered` had each of their ticks run."""
+
+    total: int
+    covered: int
+    uncovered: list[Uncovered]
+
+
+class SchemaChange(msgspec.Struct, frozen=True):
+    """From frame `number` on the state is of another shape: version, and fingerprint where that differs too."""
+
+    number: int
+    seq: int
+    before: int
+    after: int
+
+
+class ClockChange(msgspec.Struct, frozen=True):
+    """The wall clock was found stepped by `by_us` before tick `seq`."""
+
+    seq: int
+    by_us: float
+
+
+class TornTail(msgspec.Struct, frozen=True):
+    """A segment's end that is no whole record: left by a killed worker, or just being written. Not a fault."""
+
+    segment: int
+    offset: int
+    bytes: int
+
+
+class UnwrittenFrames(msgspec.Struct, frozen=True):
+    """Frames `first` to `last` are in no file, because the journal could not be written: `why`, and since when (ns).
+
+    The state that the journal goes on with has what they did. What happened in them cannot be proven.
+    """
+
+    first: int
+    last: int
+    since: int
+    why: str
+
+
+class Report(msgspec.Struct, frozen=True, kw_only=True):
+    """See the module. `ok` when nothing is broken."""
+
+    ok: bool
+    broken: list[Broken]
+    broken_total: int
+    ticks: int
+    first: int | None
+    """The first and the last index of the span that ran or did not."""
+    last: int | None
+    began: int | None
+    """When the first and the last turn of the span ended."""
+    ended: int | None
+    interval: int | None
+    """The grid's at the end of the span, ns."""
+    late_us: float
+    """The worst lateness of a tick."""
+    missed: int
+    """Indices that nobody ran: recorded as such, or not recorded at all."""
+    missing: list[Missing]
+    """Their ranges."""
+    doubled: int
+    """Ticks whose index had run before."""
+    skipped: list[Missing]
+    """Ranges that the bot itself overran."""
+    skipped_total: int
+    """Their indices."""
+    handoffs: list[Transfer]
+    """Every transfer of the lease, `cause` tells planned ones from the others."""
+    handoffs_total: int
+    deaths: list[Death]
+    """Leaders that died and were succeeded."""
+    deaths_total: int
+    starts: int
+    """How often a first worker took the lease."""
+    chain: Chain
+    events: EventsFound
+    commands: CommandsFound
+    timers: TimersFound
+    decisions: DecisionsFound
+    windows: dict[str, WindowFound]
+    resets: list[int]
+    """Frames with which a leader went back to the state of the handoff."""
+    schemas: list[SchemaChange]
+    clock: list[ClockChange]
+    torn: list[TornTail]
+    unwritten: list[UnwrittenFrames]
+    epochs: tuple[int, int] | None
+    """The lowest and the highest."""

@@ -1,0 +1,111 @@
+"""The part of a journal that an audit judges.
+
+An audit reads from the beginning, because whether an event is applied twice depends on all that came before; what it
+counts and what it calls broken lies within the span it was asked about. A bound is a tick's index or a moment.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from ...protocol.frame import Frame
+from .report import MOST, Broken, Invariant
+
+__all__ = ["Bound", "Moment", "Scope", "Seq"]
+
+
+class Seq(msgspec.Struct, frozen=True):
+    """A grid index, itself included."""
+
+    value: int
+
+
+class Moment(msgspec.Struct, frozen=True):
+    """A wall time, ns, itself included."""
+
+    value: int
+
+
+Bound = Seq | Moment
+
+
+class Scope:
+    """What is in the span, and what is broken in it. `open` is whether the frame at hand is in it."""
+
+    def __init__(self, since: Bound | None = None, until: Bound | None = None) -> None:
+        self.open = since is None
+        self.broken: list[Broken] = []
+        self.total = 0
+        self._kinds: set[Invariant] = set()
+        self._since = since
+        self._until = until
+        self._number: int | None = None
+        self._seq: int | None = None
+
+    @property
+    def whole(self) -> bool:
+        """Whether the span is everything: then nothing needs to be asked frame by frame."""
+        return self._since is None and self._until is None
+
+    def enter(self, frame: Frame) -> None:
+        """Look at the next frame; findings are about it from now on."""
+        self._number = frame.number
+        self._seq = frame.seq if frame.seq >= 0 else None
+        if not self.whole:
+            at = frame.timing.due if frame.kind == "tick" else frame.timing.ended
+            self.open = not _before(self._since, frame.seq, at) and not self.past(frame)
+
+    def past(self, frame: Frame) -> bool:
+        """Whether the frame comes after the span."""
+        at = frame.timing.due if frame.kind == "tick" else frame.timing.ended
+        match self._until:
+            case None:
+                return False
+            case Seq(value):
+                return frame.seq > value
+            case Moment(value):
+                return at > value
+
+    def clip(self, first: int, last: int, interval: int) -> tuple[int, int] | None:
+        """The indices from `first` to `last` that lie in the span."""
+        low = _index(self._since, interval, up=True)
+        high = _index(self._until, interval, up=False)
+        first = first if low is None else max(first, low)
+        last = last if high is None else min(last, high)
+        return (first, last) if first <= last else None
+
+    def breaks(self, invariant: Invariant, text: str) -> None:
+        """Note that an invariant is broken at the frame at hand, if that is in the span."""
+        if self.open:
+            self.blame(invariant, text, self._number, self._seq)
+
+    def blame(self, invariant: Invariant, text: str, number: int | None, seq: int | None) -> None:
+        """Note that an invariant is broken somewhere else."""
+        self.total += 1
+        # However many there are of one kind, the first of each other kind is told.
+        if len(self.broken) < MOST or invariant not in self._kinds:
+            self._kinds.add(invariant)
+            self.broken.append(Broken(invariant, text, number, seq))
+
+
+def _before(bound: Bound | None, seq: int, at: int) -> bool:
+    match bound:
+        case None:
+            return False
+        case Seq(value):
+            return seq < value
+        case Moment(value):
+            return at < value
+
+
+def _index(bound: Bound | None, interval: int, *, up: bool) -> int | None:
+    """The first index at or after the bound, or the last one at or before it."""
+    match bound:
+        case None:
+            return None
+        case Seq(value):
+            return value
+        case Moment(value):
+            if interval <= 0:
+                return None
+            return -(-value // interval) if up else value // interval

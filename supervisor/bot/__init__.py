@@ -1,0 +1,1 @@
+"""Who leads: bring-up, standby, hang rules, crash recovery, outages and the relay of commands."""

@@ -1,0 +1,111 @@
+"""What the supervisor makes of what workers say of the journal: an event when it fails, is well again or was recovered.
+
+A worker says in each report how its journal is, and once what it found when it came to lead.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import msgspec
+
+from ...protocol.events import JournalChanged, JournalState
+from ...protocol.link import Recovered, Report
+from ..system.event_bus import News
+from ..workers.registry import Member
+
+__all__ = ["JournalSeen", "JournalWatch", "journal_of"]
+
+
+class JournalSeen(msgspec.Struct, frozen=True):
+    """The leader's journal, as it last said. `failing` is "" when it can be written."""
+
+    segment: int
+    size: int
+    failing: str
+    """Why it cannot be written, and the bot goes on without it."""
+    since: int
+    unwritten: int
+    recovered: str
+    """How far it went when this worker came to lead, and what was damaged or cut off; "" when nothing was."""
+
+
+class JournalWatch:
+    """Tells `news` of each change."""
+
+    def __init__(self, news: News) -> None:
+        self._news = news
+        self._failing = ""
+
+    def reported(self, member: Member, report: Report) -> None:
+        """A worker said how it is."""
+        journal = report.journal
+        if report.role != "leading" or journal is None or bool(journal.failing) == bool(self._failing):
+            return
+        self._failing = journal.failing
+        if journal.failing:
+            text = f"it cannot be written, and the bot goes on without it: {journal.failing}"
+            self._tell(member, "failing", text, journal.segment)
+        else:
+            self._tell(
+                member, "written", f"it is written again, in segment {journal.segment}", journal.segment
+            )
+
+    def recovered(self, member: Member, message: Recovered) -> None:
+        """A worker that comes to lead said what it found."""
+        state: JournalState = "lost" if message.lossy else "recovered" if message.problem else "read"
+        self._tell(member, state, _told(message), message.segment)
+
+    def _tell(self, member: Member, state: JournalState, text: str, segment: int) -> None:
+        self._news.tell(
+            JournalChanged(
+                bot=self._news.bot,
+                at=self._news.now(),
+                worker=member.worker,
+                release=member.release,
+                state=state,
+                text=text,
+                segment=segment,
+            )
+        )
+
+
+def journal_of(member: Member | None) -> JournalSeen | None:
+    """How the leader's journal is, None while it has not said."""
+    journal = member.report.journal if member is not None and member.report is not None else None
+    if member is None or journal is None:
+        return None
+    found = member.recovered
+    lossy = found is not None and (found.problem or found.lossy)
+    return JournalSeen(
+        journal.segment,
+        journal.size,
+        journal.failing,
+        journal.since,
+        journal.unwritten,
+        _told(found) if found is not None and lossy else "",
+    )
+
+
+def _told(found: Recovered) -> str:
+    when = (
+        datetime.fromtimestamp(found.at / 1e9, UTC).strftime(" (%Y-%m-%d %H:%M:%S UTC)") if found.at else ""
+    )
+    text = f"it goes to frame {found.number}, tick {found.seq}{when}"
+    if found.left:
+        text += f"; {found.left} bytes after it in segment {found.segment} are no whole records"
+    if found.problem:
+        text += f"; {found.problem}"
+    if found.lossy:
+        missing = (
+            f"{found.lost} frames"
+            if found.lost > 1
+            else "1 frame"
+            if found.lost
+            else "an unknown number of frames"
+        )
+        text += (
+            f"; {missing} after that {'is' if found.lost == 1 else 'are'} lost, with what the bot did in them: it is "
+            "paused. Compare its state with the exchange, and then run `neverblink resume`"
+        )
+    return text

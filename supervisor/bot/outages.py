@@ -1,0 +1,227 @@
+"""Outages: a leader died, and until a successor's first tick nobody ticked. Told until somebody says that they know.
+
+An outage begins with the death of a leader and ends with the next tick that runs, whoever runs it: leaders that die
+before they have ticked belong to the same one. What was missed comes from the successor, which accounts for it in its
+first tick; which windows that touched is reckoned here. Each change is told as one event, and the history keeps it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from itertools import islice
+
+import msgspec
+
+from ...protocol import duration
+from ...protocol.events import Outage, OutageChanged, WindowMissed
+from ...protocol.link import Doubt, Handed, Report
+from ...protocol.window import Window
+from ..store.history_thread import Archive
+from ..system.errors import Refusal
+from ..system.event_bus import News
+from ..workers.registry import Member
+
+__all__ = ["Outages", "told", "windows_missed"]
+
+_MOST = 1000
+"""Unacknowledged outages that are held here; the history has them all."""
+_OCCURRENCES = 10_000
+
+
+class Outages:
+    """The outages of one bot that nobody has acknowledged, oldest first in `unacknowledged`."""
+
+    def __init__(self, news: News, deployment: Callable[[str], int] = lambda _: 0) -> None:
+        """`deployment(worker)` is the deployment under way whose new code the worker runs, 0 for none."""
+        self._news = news
+        self._deployment = deployment
+        self._on_probation = 0
+        """The deployment that the current outage belongs to, 0 for none."""
+        self._known: dict[int, Outage] = {}
+        self._newest = 0
+        self._current = 0
+        """The number of the one that is not over, 0 when there is none."""
+
+    @property
+    def unacknowledged(self) -> tuple[Outage, ...]:
+        return tuple(self._known.values())
+
+    async def recall(self, archive: Archive) -> None:
+        """Read what earlier supervisors left."""
+        newest = await archive.ask(lambda history: history.outages(1))
+        left = await archive.ask(lambda history: history.outages(_MOST, unacknowledged=True))
+        self._newest = newest[0].id if newest else 0
+        self._known = {outage.id: outage for outage in reversed(left)}
+        self._current = next((outage.id for outage in left if outage.until is None), 0)
+
+    # what happens
+
+    def found(self, since: int, worker: str, release: str, cause: str) -> None:
+        """The bot was left without having been stopped, while nobody looked."""
+        if not self._current:
+            self._begin(Outage(self._newest + 1, since, worker=worker, release=release, cause=cause))
+
+    def lost(self, leader: Member) -> None:
+        """The leader has failed, or its process has ended, and that was not asked for."""
+        ended, failed = leader.ended, leader.failed
+        # Since when no tick can run: its process may take a while to exit.
+        since = leader.failed_at or (ended.at if ended is not None else self._news.now())
+        cause = failed.reason if failed is not None else ended.reason if ended is not None else ""
+        doubts = tuple(Doubt(one.id, one.name, one.at) for one in leader.decisions.values())
+        current = self._known.get(self._current)
+        if current is None:
+            self._begin(
+                Outage(
+                    self._newest + 1,
+                    since,
+                    worker=leader.worker,
+                    release=leader.release,
+                    cause=cause,
+                    in_doubt=doubts,
+                )
+            )
+        elif current.worker != leader.worker:
+            self._change(
+                current,
+                deaths=current.deaths + 1,
+                in_doubt=_both(current.in_doubt, doubts),
+                successor="",
+                epoch=0,
+            )
+
+    def succeeded(self, before: Member | None, successor: Member, report: Report) -> None:
+        """Another worker leads. Its report can be here before the news of the death that made it one."""
+        current = self._known.get(self._current)
+        if current is None and report.cause == "failover":
+            worker, release = (before.worker, before.release) if before is not None else ("", "")
+            doubts = (
+                tuple(Doubt(one.id, one.name, one.at) for one in before.decisions.values()) if before else ()
+            )
+            current = Outage(
+                self._newest + 1, self._news.now(), worker=worker, release=release, in_doubt=doubts
+            )
+            self._begin(current)
+        if current is not None:
+            self._change(current, successor=successor.worker, epoch=report.epoch)
+
+    def explained(self, ended: Member) -> None:
+        """A worker's process has ended: perhaps that is why another one leads since a moment ago."""
+        for outage in reversed(self._known.values()):
+            if outage.worker == ended.worker:
+                if not outage.cause and ended.ended is not None:
+                    self._change(outage, cause=ended.ended.reason)
+                return
+
+    def ticked(self, leader: Member, handed: Handed) -> None:
+        """The first tick of a new leader has run."""
+        current = self._known.get(self._current)
+        if current is None:
+            return
+        interval = leader.hello.interval if leader.hello is not None else 0
+        due = handed.due or handed.seq * interval
+        slot = due // interval if interval else 0
+        self._current = 0
+        windows = windows_missed(leader.windows, interval, slot - handed.missed, slot - 1)
+        in_doubt = _both(current.in_doubt, handed.in_doubt)
+        known: dict[str, object] = {}
+        if self._on_probation and current.deaths == 1 and not (handed.missed or windows or in_doubt):
+            # The deployment says that it was rolled back, and there is nothing else to know.
+            why = f"deployment {self._on_probation} was rolled back, and nothing was missed"
+            known = {"acknowledged": self._news.now(), "who": "neverblink", "why": why}
+        self._change(
+            current,
+            until=max(current.since, due + handed.late) if interval else self._news.now(),
+            missed=handed.missed,
+            windows=windows,
+            in_doubt=in_doubt,
+            successor=leader.worker,
+            epoch=handed.epoch,
+            **known,
+        )
+
+    def acknowledge(self, outage: int, who: str, why: str) -> list[Outage]:
+        """Somebody knows of one, or (0) of all that are over; return them as they are now. Raises `Refusal`."""
+        if outage:
+            found = self._known.get(outage)
+            if found is None:
+                raise Refusal(
+                    "not-found",
+                    f"outage {outage} is not waiting to be acknowledged: see `neverblink status` and `history`",
+                )
+            if found.until is None:
+                raise Refusal(
+                    "busy",
+                    f"outage {outage} is not over: no tick has run since worker {found.worker} ended",
+                )
+        chosen = [each for each in self.unacknowledged if outage in (0, each.id) and each.until is not None]
+        return [self._change(each, acknowledged=self._news.now(), who=who, why=why) for each in chosen]
+
+    # parts
+
+    def _begin(self, outage: Outage) -> None:
+        self._newest = self._current = outage.id
+        self._on_probation = self._deployment(outage.worker)
+        self._tell(outage)
+
+    def _change(self, outage: Outage, **fields: object) -> Outage:
+        changed = msgspec.structs.replace(outage, **fields)
+        self._tell(changed)
+        return changed
+
+    def _tell(self, outage: Outage) -> None:
+        if outage.acknowledged is None:
+            self._known[outage.id] = outage
+            while len(self._known) > _MOST:
+                del self._known[next(iter(self._known))]
+        else:
+            self._known.pop(outage.id, None)
+        self._news.tell(OutageChanged(bot=self._news.bot, at=self._news.now(), outage=outage))
+
+
+def windows_missed(
+    windows: Iterable[Window], interval: int, first: int, last: int
+) -> tuple[WindowMissed, ...]:
+    """The protected windows that held one of the slots `first` to `last`, counted from the UTC epoch.
+
+    `interval` in ns.
+    """
+    if interval <= 0 or last < first:
+        return ()
+    found: list[WindowMissed] = []
+    for window in windows:
+        if not window.protected:
+            continue
+        spans = [
+            span
+            for span in islice(window.spans(first * interval, last * interval + 1), _OCCURRENCES)
+            if max(-(-span.opens // interval), first) * interval < span.closes
+        ]
+        if spans:
+            found.append(WindowMissed(window.name, len(spans), spans[0].opens, spans[-1].closes))
+    return tuple(found)
+
+
+def told(outage: Outage, now: int) -> str:
+    """An outage in one line, as of wall time `now`."""
+    who = f"worker {outage.worker}" if outage.worker else "the leader"
+    again = f" (and {outage.deaths - 1} after it)" if outage.deaths > 1 else ""
+    died = f"{who} died{again}" + (f": {outage.cause}" if outage.cause else "")
+    if outage.until is None:
+        next_ = f"{outage.successor} leads, no tick has run yet" if outage.successor else "nobody leads"
+        parts = [f"{next_} since {duration.about(now - outage.since)}"]
+    else:
+        missed = f"{outage.missed:,} tick{'' if outage.missed == 1 else 's'}" if outage.missed else "no tick"
+        parts = [
+            f"{outage.successor} went on after {duration.about(outage.until - outage.since)}",
+            f"{missed} missed",
+        ]
+    parts += [
+        f"window {one.window} missed" + (f" {one.times:,} times" if one.times > 1 else "")
+        for one in outage.windows
+    ]
+    parts += [f"decision {one.name} ({one.id}) in doubt" for one in outage.in_doubt]
+    return f"outage {outage.id}: {died}; {', '.join(parts)}"
+
+
+def _both(some: tuple[Doubt, ...], more: tuple[Doubt, ...]) -> tuple[Doubt, ...]:
+    return tuple({doubt.id: doubt for doubt in (*some, *more)}.values())

@@ -1,0 +1,308 @@
+"""The standby: a spare worker on the leading release that is always caught up, and takes over when the leader dies.
+
+It is a follower with `guard`: it sees the leader's death itself and asks the kernel for the lease, so nothing here is
+in a failover's path. What is done here is to have one. It is started beside the leader, turned to whoever leads, kept
+through a deployment, replaced by one on the new release when the deployment stands, and started again, more and more
+slowly, when it dies. `look` does all of that: it compares what there is with what there should be, and is called
+whenever either may have changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+from ...protocol import duration
+from ...protocol.events import StandbyChanged
+from ...protocol.handoff.handoff_events import Phase
+from ...protocol.link import Follow
+from ..config.config import Config
+from ..handoff.driver import Driver
+from ..release.releases import Release
+from ..system.crash_backoff import AT_MOST, Restarts, settled
+from ..system.event_bus import News
+from ..system.timers import Alarms
+from ..workers.platform import Outside
+from ..workers.registry import Member, Roster
+from ..workers.spawn import SpawnError
+from ..workers.worker_pool import Crew
+
+__all__ = ["Standby", "State"]
+
+State = Literal["none", "starting", "ready", "behind", "failing"]
+
+_REPEAT = 500_000_000
+_MANY = 1000
+"""Ticks that a standby counts as having followed, once it had the state."""
+_BEHIND = 500_000_000
+"""A standby that applies a frame so long after its boundary cannot keep up."""
+_SETTLED = (Phase.PREPARING, Phase.REHEARSING, Phase.PREPARED, Phase.WAITING, Phase.PROBATION, Phase.RETIRING)
+"""The phases in which it is known who leads, and stays so for a while."""
+
+
+class Standby:
+    """Keeps the standby of one bot. `leader()` and `drivers()` are the bot's; `runs(release)`: how a release is run.
+
+    `worker`, `state` and `reason` are what there is to tell.
+    """
+
+    def __init__(
+        self,
+        crew: Crew,
+        roster: Roster,
+        news: News,
+        outside: Outside,
+        *,
+        leader: Callable[[], Member | None],
+        drivers: Callable[[], list[Driver]],
+        runs: Callable[[str], tuple[Release, Config] | None],
+        next_worker: Callable[[], str],
+    ) -> None:
+        self.worker = ""
+        self.state: State = "none"
+        self.reason = ""
+        self._last = ""
+        """Why the last one ended that failed."""
+        self._crew = crew
+        self._roster = roster
+        self._news = news
+        self._outside = outside
+        self._leader = leader
+        self._drivers = drivers
+        self._runs = runs
+        self._next_worker = next_worker
+        self._begun = False
+        self._closed = False
+        self._ours: set[str] = set()
+        self._asked: dict[str, tuple[Follow, int]] = {}
+        """What each was told last, and when."""
+        self._loaded_at: dict[str, int] = {}
+        self._failures = Restarts()
+        """Of standbys."""
+        self._deaths = Restarts()
+        """Of leaders."""
+        self._not_before = 0
+        """CLOCK_MONOTONIC; no standby is started before."""
+        self._alarms = Alarms(outside.scheduler, {"look": _REPEAT}, lambda _: self.look())
+
+    @property
+    def guarding(self) -> Member | None:
+        """The standby that takes the lease when the leader dies, None when there is none."""
+        return next((member for member in self._spares() if _guards(member)), None)
+
+    def successor(self, release: str) -> Member | None:
+        """Who is to lead when the leader has died: the standby, or a spare on this release that has only to be told."""
+        if (guarding := self.guarding) is not None:
+            return guarding
+        return next((one for one in self._spares() if one.release == release and _follows(one)), None)
+
+    # what happens
+
+    def begin(self) -> None:
+        """The bot runs. Before, nobody can tell a spare from a worker of a deployment that is yet to be picked up."""
+        self._begun = True
+        self.look()
+
+    def adopt(self, member: Member) -> None:
+        """An earlier supervisor started this one beside the leader, and it may not be ready yet."""
+        self._ours.add(member.worker)
+
+    def leader_died(self, release: str, lived: int, ticks: int) -> None:
+        """A leader on the release has died, after it had led for `lived` ns and `ticks` ticks."""
+        self._deaths.failed(release, lived, ticks)
+        self._wait(self._deaths.pause(release, self._pause_at_most(release)))
+
+    def ended(self, member: Member) -> None:
+        """A worker's process has ended."""
+        if member.worker not in self._ours:
+            return
+        self._ours.discard(member.worker)
+        self._asked.pop(member.worker, None)
+        loaded = self._loaded_at.pop(member.worker, 0)
+        reported = member.report is not None and member.report.role == "leading"
+        led = reported or member.failed_as == "leading"
+        leader = self._leader()
+        if led or member.leaving or self._closed or leader is None or leader.release != member.release:
+            # It led and that is told of elsewhere, it was not needed, or it could not read what other code writes.
+            return
+        lived = self._outside.mono() - loaded if loaded else 0
+        self._failures.failed(member.release, lived, _MANY if loaded else 0)
+        self._failed(member.release, member.ended.reason if member.ended is not None else "")
+
+    def look(self) -> None:
+        """Do what is to be done about the standby now."""
+        leader = self._leader()
+        if not self._begun or self._closed or leader is None or not leader.alive:
+            return
+        run, drivers = self._runs(leader.release), self._drivers()
+        if run is None:
+            return
+        wanted = run[1].standby
+        spares = self._spares()
+        for driver in list(drivers):
+            self._tell_driver(driver)
+        if wanted:
+            for member in spares:
+                self._guide(member, leader, guard=self._proven(member.release))
+        right = [member for member in spares if member.release == leader.release]
+        if all(driver.phase is Phase.RETIRING for driver in drivers):
+            self._thin_out(spares, right, wanted)
+        calm = all(driver.phase in _SETTLED for driver in drivers)
+        if wanted and not right and calm and self._may_start(leader):
+            self._start(*run, leader)
+            right = [member for member in self._spares() if member.release == leader.release]
+        self._tell(leader, wanted, right[0] if right else None)
+
+    def close(self) -> None:
+        """Keep none any more. One that is alive runs on."""
+        self._closed = True
+        self._alarms.close()
+
+    # parts
+
+    def _spares(self) -> list[Member]:
+        """Workers that neither lead nor are part of a deployment: ours, and whoever is left over from one."""
+        leader = self._leader()
+        taken = {worker for driver in self._drivers() for worker in (driver.handoff.old, driver.handoff.new)}
+        if leader is not None:
+            taken.add(leader.worker)
+        return [
+            member
+            for member in self._roster.alive()
+            if member.worker not in taken
+            and not member.leaving
+            and member.role in ("joining", "following")
+            and (member.worker in self._ours or (member.report is not None and member.report.loaded))
+        ]
+
+    def _proven(self, release: str) -> bool:
+        """Whether this code may take the bot by itself: until a deployment has ended, that is the old worker's."""
+        driver = next(iter(self._drivers()), None)
+        if driver is None:
+            return True
+        old = self._roster.get(driver.handoff.old)
+        return old is None or old.release == release
+
+    def _guide(self, member: Member, leader: Member, *, guard: bool) -> None:
+        """Have it follow the leader, and guard it if it may."""
+        self._ours.add(member.worker)
+        report = member.report
+        if member.ready is None and member.role == "joining":
+            return
+        if report is not None and report.leader == leader.worker and report.guard >= guard:
+            if report.loaded and report.guard and member.worker not in self._loaded_at:
+                self._loaded_at[member.worker] = self._outside.mono()
+                self._crew.free(member.worker)
+            # Else it copies; it will say when it is here.
+            return
+        asked, at = self._asked.get(member.worker, (None, 0))
+        wish, now = Follow(leader.worker, guard=guard), self._outside.mono()
+        if asked != wish or now - at >= _REPEAT:
+            self._asked[member.worker] = (wish, now)
+            self._crew.send(member.worker, wish)
+        self._alarms.arm("look")
+
+    def _thin_out(self, spares: list[Member], right: list[Member], wanted: int) -> None:
+        """Dismiss whoever is one too many, and whoever is on other code than the leader's: see the module's text."""
+        ready = [member for member in right if _guards(member)]
+        keep = (ready or right)[:wanted]
+        for member in spares:
+            if member not in keep:
+                self._crew.dismiss(member.worker, "it is not needed as a standby")
+
+    def _may_start(self, leader: Member) -> bool:
+        report = leader.report
+        if self._deaths.crash_loop(leader.release):
+            # Leaders die in a row: none is started before one has settled.
+            led = self._outside.wall() - leader.leads_since if leader.leads_since else 0
+            if not settled(led, report.ticks if report is not None else 0):
+                self._alarms.arm("look")
+                return False
+        if self._outside.mono() < self._not_before:
+            self._alarms.arm("look")
+            return False
+        return True
+
+    def _start(self, release: Release, config: Config, leader: Member) -> None:
+        worker = self._next_worker()
+        self._ours.add(worker)
+        try:
+            self._crew.start(worker, release, config, leader.worker)
+        except SpawnError as problem:
+            self._ours.discard(worker)
+            self._failures.failed(release.id)
+            self._failed(release.id, problem.message)
+
+    def _failed(self, release: str, reason: str) -> None:
+        """A standby on the release has failed; `reason` says how."""
+        self.reason = self._last = reason
+        self._wait(self._failures.pause(release, self._pause_at_most(release)))
+
+    def _failing(self, release: str) -> str:
+        times, pause = (
+            self._failures.failures(release),
+            self._failures.pause(release, self._pause_at_most(release)),
+        )
+        return f"it died {times} times in a row, and the next one is started after {duration.show(pause)}: {self._last}"
+
+    def _wait(self, pause: int) -> None:
+        """Start none for so long, ns."""
+        self._not_before = max(self._not_before, self._outside.mono() + pause)
+
+    def _pause_at_most(self, release: str) -> int:
+        run = self._runs(release)
+        return run[1].restart.pause_at_most if run is not None else AT_MOST
+
+    def _tell_driver(self, driver: Driver) -> None:
+        # Between two leaders it may still follow the one before: it will turn to the one that leads.
+        guarding = self.guarding
+        driver.stands_by(guarding.worker if guarding is not None else "")
+
+    def _tell(self, leader: Member, wanted: int, member: Member | None) -> None:
+        """Say how it is with the standby, when that has changed."""
+        lag = member.report.lag if member is not None and member.report is not None else 0
+        state: State = "none"
+        reason = ""
+        if not wanted:
+            pass
+        elif member is None:
+            state, reason = "starting", self.reason
+            if self._failures.crash_loop(leader.release):
+                state, reason = "failing", self._failing(leader.release)
+            elif self._drivers():
+                state, reason = "none", "a deployment is under way"
+        elif not _guards(member):
+            was_there = member.worker in self._loaded_at
+            state = "behind" if was_there else "starting"
+            reason = "it has lost the thread and copies the state anew" if was_there else ""
+            if not was_there and self._failures.crash_loop(leader.release):
+                state, reason = "failing", self._failing(leader.release)
+        elif lag > (_BEHIND // 2 if self.state == "behind" else _BEHIND):
+            state, reason = "behind", f"it applies frames {lag / 1e9:.1f} s after they were made"
+        else:
+            state = "ready"
+        worker = member.worker if member is not None else ""
+        before = (self.worker, self.state)
+        self.worker, self.state, self.reason = worker, state, reason
+        if (worker, state) != before:
+            self._news.tell(
+                StandbyChanged(
+                    bot=self._news.bot,
+                    at=self._news.now(),
+                    worker=worker,
+                    release=leader.release,
+                    state=state,
+                    reason=reason,
+                )
+            )
+
+
+def _follows(member: Member) -> bool:
+    """Whether it has the state."""
+    report = member.report
+    return report is not None and report.role == "following" and report.loaded
+
+
+def _guards(member: Member) -> bool:
+    """Whether it has the state and takes the lease when its leader dies."""
+    return _follows(member) and member.report is not None and member.report.guard

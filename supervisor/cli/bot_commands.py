@@ -1,0 +1,141 @@
+"""halt, settings, commands: what an operator does with a bot beyond its code."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, cast
+
+import click
+import msgspec
+
+from ...protocol.commands import Commands, Halt, Settings, Status
+from ...protocol.link import Offered
+from ..api.client import convert
+from ..system.format import count
+from ..terminal.screen import Screen, columns
+from .command import Done, verb
+from .command_values import kind
+from .context import Here
+from .errors import BadInput
+from .operations import arguments, seconds
+
+__all__ = ["commands", "halt", "settings"]
+
+_within = click.option(
+    "--within", default="60s", show_default=True, help="How long to wait for the bot's answer."
+)
+
+
+@verb
+@click.option("-m", "--why", default="", metavar="WHY", help="Why, for the history.")
+@click.option("--yes", is_flag=True, help="Do not ask for the bot's name.")
+@_within
+def halt(here: Here, why: str, yes: bool, within: str) -> Done:
+    """Pause the bot and have it give up what it holds: its on_halt runs, in a turn of its own.
+
+    The bot ticks on, paused, until `resume`. You are asked to type its name.
+    """
+    with here.client() as client:
+        name = str(client.ask(Status())["bot"])
+        if not yes:
+            _confirm(here, name)
+        result: dict[str, Any] = client.ask(Halt(confirm=name, why=why), within=seconds(within))
+    screen = here.screen
+    if result["halted"]:
+        screen.line(f"{screen.warn('halted')}  {name} is paused, and its on_halt has run")
+        if result["value"] is not None:
+            screen.line(_shown(result["value"]))
+    else:
+        screen.line(
+            f"{screen.warn('paused')}  {screen.bad('nothing was given up')}: this bot has no on_halt that would do it"
+        )
+    return Done(result)
+
+
+@verb
+@click.argument("pairs", nargs=-1, metavar="[NAME=VALUE]...")
+@click.option("--reset", multiple=True, metavar="NAME", help="Back to what the bot's code says.")
+@click.option("--set", "set_json", default="", metavar="JSON", help="New values as one JSON object.")
+@click.option("-m", "--why", default="", metavar="WHY", help="Why, for the history.")
+@_within
+def settings(
+    here: Here, pairs: tuple[str, ...], reset: tuple[str, ...], set_json: str, why: str, within: str
+) -> Done:
+    """Show the bot's settings, or change them between two of its turns: neverblink settings max_position=3
+
+    All that is named is validated against the bot's own type before the bot sees any of it. A VALUE is taken as the
+    setting wants it: as JSON (3, true, [1,2]) or, where that does not fit, as text.
+    """
+    with here.client() as client:
+        schema = client.ask(Settings()).get("schema") if pairs else None
+        wanted = Settings(set=arguments(pairs, set_json, schema, "--set"), reset=reset, why=why)
+        result: dict[str, Any] = client.ask(wanted, within=seconds(within))
+    screen = here.screen
+    if wanted.set or wanted.reset:
+        for name, one in cast("dict[str, dict[str, Any]]", result["changes"]).items():
+            screen.line(f"{screen.good(name)}  {json.dumps(one['old'])} -> {json.dumps(one['new'])}")
+        return Done(result)
+    for line in _list(screen, result) if result["values"] else ["this bot has no settings"]:
+        screen.line(line)
+    return Done(result)
+
+
+@verb
+def commands(here: Here) -> Done:
+    """The commands that the bot has declared, with what they take: for `neverblink send`."""
+    with here.client() as client:
+        result: dict[str, Any] = client.ask(Commands())
+    declared = convert(result["commands"], tuple[Offered, ...])
+    rows = [(one.name, " ".join(_parameters(one.args)), one.help) for one in declared]
+    for line in columns(rows):
+        here.screen.line(line.rstrip())
+    if result["listens"]:
+        here.screen.line("other commands go to its on_command")
+    elif not declared:
+        here.screen.line("this bot takes no commands")
+    return Done(result)
+
+
+def _confirm(here: Here, name: str) -> None:
+    if here.as_json:
+        raise BadInput("with --json nobody is asked: say --yes to halt the bot")
+    try:
+        typed = click.prompt(
+            f"This pauses {name} and has it give up what it holds. Type its name to go on",
+            default="",
+            show_default=False,
+            err=True,
+        )
+    except click.Abort:
+        raise BadInput(
+            "nobody has confirmed, so nothing was done: type the bot's name, or say --yes"
+        ) from None
+    if typed != name:
+        raise BadInput(f"{json.dumps(typed)} is not the bot's name, so nothing was done: its name is {name}")
+
+
+def _list(screen: Screen, result: dict[str, Any]) -> list[str]:
+    schema = cast("dict[str, Any]", result["schema"] or {})
+    properties = cast("dict[str, dict[str, Any]]", schema.get("properties", {}))
+    chosen = cast("list[str]", result["chosen"])
+    rows: list[tuple[str, str, str, str]] = []
+    for name, value in cast("dict[str, Any]", result["values"]).items():
+        about = properties.get(name, {})
+        default = json.dumps(about.get("default"))
+        told = screen.warn(f"set, else {default}") if name in chosen else ""
+        rows.append((name, json.dumps(value), told, kind(about, schema)))
+    return [*columns(rows), screen.faint(f"{count(len(chosen), 'setting')} set by an operator")]
+
+
+def _parameters(schema: dict[str, Any]) -> list[str]:
+    """What a command takes: `market=text`, and in brackets what may be left out."""
+    required = cast("list[str]", schema.get("required", []))
+    told: list[str] = []
+    for name, about in cast("dict[str, dict[str, Any]]", schema.get("properties", {})).items():
+        word = f"{name}={kind(about, schema)}"
+        told.append(word if name in required else f"[{word}, else {json.dumps(about.get('default'))}]")
+    return told
+
+
+def _shown(value: Any) -> str:
+    return value if isinstance(value, str) else msgspec.json.format(msgspec.json.encode(value)).decode()

@@ -1,0 +1,151 @@
+"""Where a verb was called: which project, which home, and the supervisor of it.
+
+The home is `--home`, else NEVERBLINK_HOME, else found as git finds its own: from the working directory upwards, the
+first directory that has a .neverblink or a configuration beside which it will be made. Everything is looked up when it
+is asked for: `status --home X` needs no project, and `init` has none yet.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from ..api.client import Client
+from ..api.endpoints import OnServer
+from ..config.config import FILE_NAME, Config, NoConfig, load
+from ..store.state_dir import DIRECTORY, VARIABLE, Home, HomeError, home_path
+from ..system.account import expanded
+from ..system.permissions import no_access
+from ..system.text import clean, is_encodable
+from ..terminal.screen import Screen
+from .errors import BadInput
+
+__all__ = ["Here", "NoProject"]
+
+
+class NoProject(NoConfig):
+    """Neither the working directory nor any above it has a configuration. `path` is the working directory."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.message = (
+            f"no {FILE_NAME} in {path} or above it: go to the bot's directory, name it with --project, "
+            "or begin one with `neverblink init`"
+        )
+
+
+class Here:
+    """The place and the screen of one run."""
+
+    def __init__(
+        self,
+        *,
+        as_json: bool,
+        home_option: Path | None,
+        project_option: Path | None,
+        environment: Mapping[str, str],
+        cwd: Path,
+        screen: Screen,
+        server: str = "",
+        key: Path | None = None,
+    ) -> None:
+        self.as_json = as_json
+        self.environment = environment
+        self.cwd = cwd
+        self.screen = screen
+        self.server = server
+        """The supervisor elsewhere that is to be asked, "" for the one in the home."""
+        self._key = key
+        self._home_option = home_option
+        self._project_option = project_option
+        self._also: tuple[Path, ...] = ()
+
+    def look_near(self, directory: Path) -> None:
+        """Look from `directory` upwards too: what is deployed may lie beside the home, wherever this was called."""
+        self._also = (directory,)
+
+    @functools.cached_property
+    def project(self) -> Path:
+        """The project directory. Raises `NoProject`."""
+        if self._project_option is not None:
+            return _named(self.path(self._project_option))
+        for directory in self._upwards():
+            if _is_project(directory):
+                return _named(directory)
+        raise NoProject(self.cwd)
+
+    @functools.cached_property
+    def config(self) -> Config:
+        """The project's configuration. Raises `ConfigError`."""
+        return load(self.project)
+
+    @functools.cached_property
+    def home(self) -> Home:
+        """The home, whose files are to be read. Raises `NoProject` when nothing says where it is, `HomeError` when it
+        is closed to this user; whether there is one is not looked at.
+        """
+        home = Home(self._home_path)
+        closed = no_access(home.path)
+        if closed:
+            raise HomeError(home.path, closed)
+        return home
+
+    @functools.cached_property
+    def _home_path(self) -> Path:
+        if self.server:
+            raise BadInput(
+                f"this is read from the files of the home, and {self.server} has it: ask there, or leave --server out"
+            )
+        if self._home_option is not None:
+            return _named(self.path(self._home_option))
+        if self.environment.get(VARIABLE):
+            return _named(home_path(self.cwd, self.environment))
+        for directory in self._upwards():
+            if (directory / DIRECTORY).is_dir() or _is_project(directory):
+                return _named(directory / DIRECTORY)
+        raise NoProject(self.cwd)
+
+    def home_of(self, project: Path) -> Home:
+        """The home that the bot in `project` has, or will have: where this was called does not count."""
+        if self._home_option is not None:
+            return Home(_named(self.path(self._home_option)))
+        return Home(_named(home_path(project, self.environment)))
+
+    def client(self) -> Client:
+        """A client of the home's supervisor, or of the server's; close it, or use it with `with`."""
+        if not self.server:
+            # The supervisor's own answer to a closed home is another one.
+            return Client(Home(self._home_path))
+        if self._key is None:
+            raise BadInput(
+                f"--server {self.server} needs a key: name its file with --key, or in NEVERBLINK_KEY"
+            )
+        return Client(OnServer(self.server, self.path(self._key)))
+
+    def path(self, path: Path) -> Path:
+        """`path` as the user meant it: relative to where they stand."""
+        return (self.cwd / expanded(path)).resolve()
+
+    def _upwards(self) -> Iterator[Path]:
+        if self._project_option is not None:
+            yield self.path(self._project_option)
+            return
+        for start in (self.cwd, *self._also):
+            yield from (start, *start.parents)
+
+
+def _named(path: Path) -> Path:
+    """`path`, which other processes will be told in JSON. Raises `BadInput` when it is not UTF-8."""
+    if not is_encodable(str(path)):
+        raise BadInput(f"{clean(str(path))}: the path is not UTF-8: give the directory another name")
+    return path
+
+
+def _is_project(directory: Path) -> bool:
+    if (directory / FILE_NAME).is_file():
+        return True
+    try:
+        return b"[tool.neverblink" in (directory / "pyproject.toml").read_bytes()
+    except OSError:
+        return False

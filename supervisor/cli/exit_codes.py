@@ -1,0 +1,119 @@
+"""Exit codes: the one place where an error, a refusal or an outcome becomes a number.
+
+Scripts decide on these, so they mean the same for every verb, and the table in docs/operators.md is checked against
+`MEANING`. 0 and 1 are what any program's are, 2 is a caller's mistake as in every shell tool, and the rest say what
+became of the bot, which is what a pipeline wants to know: after 3 and 4 the old code leads, after 8 nobody does.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+from ...protocol.commands import Code
+from ...protocol.duration import DurationError
+from ...protocol.errors import NeverblinkError
+from ..api.client import Refused, Unreachable
+from ..bot.bring_up import StartFailed
+from ..config.config import ConfigError
+from ..release.git import GitError
+from ..release.git_hooks import HookError
+from ..release.releases import ReleaseError
+from ..sockets.client_keys import AccessError
+from ..store.history_db import NoSuchDeployment
+from ..store.orphans import HomeOrphaned
+from ..store.state_dir import HomeBusy, HomeError
+from ..system.account import NoHomeDirectory
+from ..workers.leftovers import HomeInUse
+from .errors import BadInput
+
+__all__ = ["MEANING", "Exit", "exit_of_error", "exit_of_fault", "exit_of_outcome"]
+
+
+class Exit(IntEnum):
+    DONE = 0
+    BROKEN = 1
+    BAD_INPUT = 2
+    ABORTED = 3
+    ROLLED_BACK = 4
+    BUSY = 5
+    BOUNDARY = 6
+    UNREACHABLE = 7
+    DOWN = 8
+    INTERRUPTED = 130
+
+
+MEANING: dict[Exit, str] = {
+    Exit.DONE: "done",
+    Exit.BROKEN: "broken: `audit` or `check` found something, an answer could not be written, or neverblink failed",
+    Exit.BAD_INPUT: "bad input: usage, config, a path, an unknown release, a home of another user",
+    Exit.ABORTED: "aborted: the old code still leads and noticed nothing",
+    Exit.ROLLED_BACK: "rolled back: the new code led, and the old code leads again",
+    Exit.BUSY: "busy or locked: a deployment runs, the home is in use, or somebody locked it",
+    Exit.BOUNDARY: "no boundary in time: a decision or a window held the handoff; the old code still leads",
+    Exit.UNREACHABLE: "the supervisor cannot be reached, or has not ended what was asked in the time given",
+    Exit.DOWN: "the bot is down: no worker leads",
+    Exit.INTERRUPTED: "interrupted with Ctrl-C",
+}
+
+_FAULTS: dict[Code, Exit] = {
+    "bad-request": Exit.BAD_INPUT,
+    "bad-input": Exit.BAD_INPUT,
+    "not-found": Exit.BAD_INPUT,
+    "busy": Exit.BUSY,
+    "locked": Exit.BUSY,
+    "aborted": Exit.ABORTED,
+    "rolled-back": Exit.ROLLED_BACK,
+    "boundary": Exit.BOUNDARY,
+    "down": Exit.DOWN,
+    "failed": Exit.BROKEN,
+}
+
+_OUTCOMES: dict[str, Exit] = {
+    "done": Exit.DONE,
+    "rehearsed": Exit.DONE,
+    "aborted": Exit.ABORTED,
+    "rolled_back": Exit.ROLLED_BACK,
+}
+
+
+def exit_of_fault(code: Code) -> Exit:
+    """The exit code for a command that the supervisor refused."""
+    return _FAULTS[code]
+
+
+def exit_of_outcome(outcome: str, *, leads: bool = True, no_boundary: bool = False) -> Exit:
+    """The exit code for how a deployment ended.
+
+    `leads`: a worker leads after it. `no_boundary`: it was aborted because no boundary came in time.
+    """
+    code = _OUTCOMES.get(outcome, Exit.BROKEN)
+    if code is Exit.ABORTED and not leads:
+        return Exit.DOWN
+    return Exit.BOUNDARY if code is Exit.ABORTED and no_boundary else code
+
+
+def exit_of_error(error: NeverblinkError) -> Exit:
+    """The exit code for an error that ended a verb."""
+    if isinstance(error, Refused):
+        return exit_of_fault(error.fault.code)
+    return next((code for kind, code in _ERRORS if isinstance(error, kind)), Exit.BROKEN)
+
+
+_ERRORS: tuple[tuple[type[NeverblinkError], Exit], ...] = (
+    (Unreachable, Exit.UNREACHABLE),
+    (StartFailed, Exit.DOWN),
+    (HomeBusy, Exit.BUSY),
+    (HomeInUse, Exit.BUSY),
+    (HomeOrphaned, Exit.BUSY),
+    (BadInput, Exit.BAD_INPUT),
+    (ConfigError, Exit.BAD_INPUT),
+    (NoHomeDirectory, Exit.BAD_INPUT),
+    (HomeError, Exit.BAD_INPUT),
+    (ReleaseError, Exit.BAD_INPUT),
+    (GitError, Exit.BAD_INPUT),
+    (HookError, Exit.BAD_INPUT),
+    (NoSuchDeployment, Exit.BAD_INPUT),
+    (DurationError, Exit.BAD_INPUT),
+    (AccessError, Exit.BAD_INPUT),
+)
+"""Anything else that neverblink raises on purpose is its own failure to do what was asked: `BROKEN`."""

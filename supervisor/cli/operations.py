@@ -1,0 +1,257 @@
+"""pause, resume, rebase-clock, lock, unlock, send, acknowledge, down: one request, one answer."""
+
+from __future__ import annotations
+
+import difflib
+import time
+from typing import Any, cast
+
+import click
+import msgspec
+
+from ...protocol import duration
+from ...protocol.commands import (
+    Acknowledge,
+    Commands,
+    Down,
+    Lock,
+    Pause,
+    RebaseClock,
+    Resume,
+    Send,
+    Unlock,
+)
+from ...protocol.link import Offered
+from ...protocol.wire import UNDECODABLE, reason
+from ..api.client import Client, Refused, Unfinished, convert
+from .command import Done, verb
+from .command_values import Schema, read, refuse_equal_keys
+from .context import Here
+from .errors import BadInput
+
+__all__ = [
+    "acknowledge",
+    "arguments",
+    "down",
+    "lock",
+    "pause",
+    "rebase_clock",
+    "resume",
+    "seconds",
+    "send",
+    "unlock",
+]
+
+_LEAVES_WITHIN = 10.0
+"""Seconds for a supervisor to end its page and send its last messages, when the bot is stopped already."""
+_why = click.option("-m", "--why", default="", metavar="WHY", help="Why, for the history.")
+
+
+@verb
+@_why
+def pause(here: Here, why: str) -> Done:
+    """Tell the bot to enter nothing new. It ticks on, and its exits go on."""
+    with here.client() as client:
+        result = client.ask(Pause(why=why))
+    here.screen.line(
+        f"{here.screen.warn('paused')}  the bot ticks on, and enters nothing new until `neverblink resume`"
+    )
+    return Done(_object(result))
+
+
+@verb
+@_why
+def resume(here: Here, why: str) -> Done:
+    """Tell the bot that it may enter again."""
+    with here.client() as client:
+        result = client.ask(Resume(why=why))
+    here.screen.line(f"{here.screen.good('resumed')}  the bot may enter again")
+    return Done(_object(result))
+
+
+@verb
+@_why
+def rebase_clock(here: Here, why: str) -> Done:
+    """Believe the wall clock at once, and run the next tick at its next moment.
+
+    A step of the wall clock is believed by itself after 15 s. The state is kept, and no tick index is used twice.
+    """
+    with here.client() as client:
+        result = client.ask(RebaseClock(why=why))
+    here.screen.line(f"{here.screen.good('rebased')}  the bot ticks on by the wall clock")
+    return Done(_object(result))
+
+
+@verb
+@click.option("-m", "--why", required=True, metavar="WHY", help="Why: whoever is refused will read it.")
+def lock(here: Here, why: str) -> Done:
+    """Refuse deployments until `unlock`. A rollback stays possible."""
+    if not why.strip():
+        raise BadInput("a lock says why: neverblink lock -m 'release freeze until Monday'")
+    with here.client() as client:
+        result = client.ask(Lock(why=why))
+    here.screen.line(
+        f"{here.screen.warn('locked')}  deployments are refused until `neverblink unlock`: {why}"
+    )
+    return Done(_object(result))
+
+
+@verb
+@_why
+def unlock(here: Here, why: str) -> Done:
+    """Allow deployments again."""
+    with here.client() as client:
+        result = client.ask(Unlock(why=why))
+    here.screen.line(f"{here.screen.good('unlocked')}  deployments are allowed")
+    return Done(_object(result))
+
+
+@verb
+@click.argument("name")
+@click.argument("pairs", nargs=-1, metavar="[KEY=VALUE]...")
+@click.option("--args", "args_json", default="", metavar="JSON", help="The arguments as one JSON object.")
+@click.option("--within", default="60s", show_default=True, help="How long to wait for the bot's answer.")
+def send(here: Here, name: str, pairs: tuple[str, ...], args_json: str, within: str) -> Done:
+    """Run one of the bot's commands in a turn of its own, and show what it returns.
+
+    `neverblink commands` lists those that it declares, whose arguments are validated before they run; any other goes
+    to its on_command.
+
+    A VALUE is taken as the command wants it: as JSON (3, true, [1,2]) or, where that does not fit, as text. What is not
+    declared is taken as JSON where it is some: neverblink send size pct=2.5
+    """
+    if not name.strip():
+        raise BadInput("a command has a name: `neverblink commands` lists those of the bot")
+    with here.client() as client:
+        declared = _declared(client)
+        args = arguments(pairs, args_json, declared.get(name))
+        result = client.ask(Send(name=name, args=args), within=seconds(within))
+    answer = _object(result)
+    value = answer.get("value")
+    here.screen.line(value if isinstance(value, str) else _pretty(value))
+    near = difflib.get_close_matches(name, declared, 1) if value is None and name not in declared else []
+    if near:
+        here.screen.line(
+            here.screen.faint(f"(the bot's on_command got {name!r}: did you mean its command {near[0]}?)")
+        )
+    return Done(answer)
+
+
+@verb
+@click.argument("outage", type=click.IntRange(min=0), default=0, metavar="[ID]")
+@_why
+def acknowledge(here: Here, outage: int, why: str) -> Done:
+    """Say that you know of outage ID, or without one of all that are over: `status` shows them no more.
+
+    The history keeps them, with who acknowledged them and why.
+    """
+    with here.client() as client:
+        result = _object(client.ask(Acknowledge(outage=outage, why=why)))
+    ids = [str(one["id"]) for one in cast("list[dict[str, Any]]", result["acknowledged"])]
+    said = f"outage {', '.join(ids)}" if ids else "there was nothing to acknowledge"
+    here.screen.line(f"{here.screen.good('acknowledged')}  {said}")
+    return Done(result)
+
+
+@verb
+@_why
+@click.option(
+    "--within", default="60s", show_default=True, help="How long to wait for the bot's last boundary."
+)
+@click.option(
+    "--leave-workers",
+    is_flag=True,
+    help="End only the supervisor: the bot ticks on, and `up` comes back to it.",
+)
+def down(here: Here, why: str, within: str, leave_workers: bool) -> Done:
+    """Stop the bot for good at its next boundary (its on_stop runs), then the supervisor.
+
+    A decision that is open is finished first. Ctrl-C in the terminal of `up` does the same. When this returns, `up` may
+    be said again.
+    """
+    begun = time.monotonic()
+
+    def meanwhile(status: dict[str, Any]) -> None:
+        here.screen.line(here.screen.faint(_still(status, time.monotonic() - begun)))
+
+    with here.client() as client:
+        try:
+            result = _object(
+                client.ask(Down(why=why, leave_workers=leave_workers), seconds(within), meanwhile)
+            )
+        except Unfinished as late:
+            if late.pid:
+                late.message += f". `kill -INT {late.pid}` ends the bot where it stands"
+            raise
+        gone = client.wait_gone(_LEAVES_WITHIN)
+    if leave_workers:
+        left = ", ".join(result.get("left", ())) or "no worker"
+        here.screen.line(
+            f"{here.screen.warn('left')}  the supervisor ends, {left} runs on; `neverblink up` comes back to it"
+        )
+    else:
+        here.screen.line(f"{here.screen.good('down')}  the bot has stopped")
+    if not gone:
+        here.screen.line(
+            f"its supervisor has not ended in {_LEAVES_WITHIN:g}s, and until it has `up` is refused: see supervisor.log"
+        )
+    return Done(result)
+
+
+def arguments(
+    pairs: tuple[str, ...], args_json: str, wants: Schema | None = None, option: str = "--args"
+) -> dict[str, Any]:
+    """What somebody gave as KEY=VALUE, or as JSON with `option`; raise `BadInput` when it is neither.
+
+    `wants` is the JSON Schema of what is expected, where it is known.
+    """
+    args: dict[str, Any] = {}
+    if args_json:
+        try:
+            args = msgspec.json.decode(args_json, type=dict[str, Any])
+        except UNDECODABLE as problem:
+            raise BadInput(
+                f"{option} is no JSON object: {reason(problem)}; expected one such as '{{\"pct\": 2.5}}'"
+            ) from None
+        refuse_equal_keys(args_json, option)
+    given = read(pairs, wants)
+    twice = next((key for key in given if key in args), None)
+    if twice is not None:
+        raise BadInput(f"{twice} is given twice, in {option} and as {twice}=…: say it once")
+    return args | given
+
+
+def _declared(client: Client) -> dict[str, Schema]:
+    """What the bot's declared commands take, by name, as far as that can be known."""
+    try:
+        answer = _object(client.ask(Commands()))
+    except Refused:
+        # What is sent may get through all the same: to whoever leads next, or to a worker that can't say what it takes.
+        return {}
+    return {one.name: one.args for one in convert(answer.get("commands", ()), tuple[Offered, ...])}
+
+
+def seconds(text: str) -> float:
+    """A duration as somebody wrote it. Raises `DurationError`."""
+    return max(duration.parse(text), 0) / 1e9
+
+
+def _still(status: dict[str, Any], waited: float) -> str:
+    """What a `down` still waits for, by the status of the bot."""
+    decisions = [str(one.get("name")) for one in status.get("decisions", ())]
+    retired = any(one.get("role") == "retired" for one in status.get("workers", ()))
+    if retired:
+        what = "the bot's on_stop still runs"
+    elif decisions:
+        what = f"decision {', '.join(decisions)} is still open, and is finished first"
+    else:
+        what = "the bot has not come to a boundary yet"
+    return f"waiting for {waited:.0f}s: {what}"
+
+
+def _object(result: Any) -> dict[str, Any]:
+    return cast("dict[str, Any]", result) if isinstance(result, dict) else {"result": result}
+
+
+def _pretty(value: Any) -> str:
+    return msgspec.json.format(msgspec.json.encode(value)).decode()

@@ -1,0 +1,57 @@
+"""releases: the code that is kept. Read from the home itself, so it needs no running supervisor; as is the history."""
+
+from __future__ import annotations
+
+import time
+
+import msgspec
+
+from ..release.releases import Releases
+from ..store.history_db import History
+from ..store.state_dir import Home
+from ..system.format import ago, size
+from ..terminal.screen import columns
+from .command import Done, verb
+from .context import Here
+from .errors import BadInput
+
+__all__ = ["open_history", "releases"]
+
+
+@verb
+def releases(here: Here) -> Done:
+    """The releases kept, newest first; `*` marks the one that leads, `-` the one before."""
+    if not here.home.releases.is_dir():
+        raise BadInput(
+            f"home {here.home.path}: there are no releases here yet: they begin with `neverblink up`"
+        )
+    store = Releases(here.home.releases)
+    current, previous = store.current(), store.previous()
+    found = store.list()
+    now = time.time_ns()
+    marks = {previous: "-", current: here.screen.good("*")}
+    rows = [
+        (
+            marks.get(release.id, " "),
+            release.id,
+            ago(release.made_at, now),
+            size(release.bytes),
+            f"{release.ref or release.commit[:8]}: {release.subject}" if release.commit else release.origin,
+        )
+        for release in found
+    ]
+    for line in columns(rows) if rows else ["no releases yet"]:
+        here.screen.line(line)
+    told = [
+        {**msgspec.to_builtins(release, enc_hook=str), "current": release.id == current} for release in found
+    ]
+    return Done({"releases": told, "current": current, "previous": previous})
+
+
+def open_history(home: Home) -> History:
+    """The home's history, to read; of the bot that last ran there, whatever directory this was called from."""
+    if not home.database.is_file():
+        raise BadInput(f"home {home.path}: there is no history here yet: it begins with `neverblink up`")
+    with History.open(home.database, "", read_only=True) as file:
+        bots = file.bots()
+    return History.open(home.database, bots[0] if bots else "", read_only=True)

@@ -1,0 +1,1 @@
+"""neverblink.toml: every section, typed and strict."""

@@ -1,0 +1,98 @@
+"""[notify] in the configuration: who is told of what, and how much at a time.
+
+What is wrong in it is told by the key and never by the value: a URL is a secret.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from pathlib import Path
+
+import msgspec
+
+from ..notify.message import KINDS, USUAL, Kind
+from ..notify.queue import Pace
+from ..system.account import expanded
+from .toml_table import Table
+
+__all__ = ["Settings", "Target", "read"]
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://.+|.*\$\{\w+\}.*")
+_MOST_TARGETS = 50
+_MOST_AT_ONCE = 1000
+
+
+class Target(msgspec.Struct, frozen=True):
+    """Somebody who is told. `url` or `url_file` says where, and may have `${NAME}` in it."""
+
+    name: str
+    url: str = ""
+    url_file: str = ""
+    """An absolute path."""
+    events: tuple[Kind, ...] = USUAL
+
+    def wants(self, kinds: tuple[Kind, ...]) -> bool:
+        return not set(self.events).isdisjoint(kinds)
+
+
+class Settings(msgspec.Struct, frozen=True):
+    targets: tuple[Target, ...] = ()
+    pace: Pace = Pace()
+
+
+def read(said: Table, project: Path) -> Settings:
+    """What the table [notify] says; files are relative to `project`. Raises `ConfigError`."""
+    said.allow("events", "burst", "per", "retry_for", "targets")
+    usual = Pace()
+    pace = Pace(
+        burst=said.integer("burst", usual.burst, 1, _MOST_AT_ONCE),
+        per=said.span("per", usual.per),
+        retry_for=said.span("retry_for", usual.retry_for),
+    )
+    events = _events(said, USUAL)
+    targets = said.table("targets", secret=True)
+    if len(targets.keys) > _MOST_TARGETS:
+        raise said.error("targets", f"there are {len(targets.keys)}: expected at most {_MOST_TARGETS}")
+    return Settings(tuple(_target(targets, name, events, project) for name in targets.keys), pace)
+
+
+def _target(targets: Table, name: str, events: tuple[Kind, ...], project: Path) -> Target:
+    if not _NAME.fullmatch(name):
+        raise targets.error(
+            name, "is no name: expected up to 64 letters, digits, dots, dashes and underscores"
+        )
+    said = targets.table(name, secret=True)
+    said.allow("url", "url_file", "events")
+    url, file = said.text("url"), said.text("url_file")
+    if (url is None) == (file is None):
+        what = (
+            "has both url and url_file: keep one" if url else "says nowhere to send to: add url or url_file"
+        )
+        raise targets.error(name, what)
+    if url is not None and not _URL.fullmatch(url):
+        raise said.error(
+            "url",
+            'is no URL as apprise has them: expected one such as "tgram://TOKEN/CHAT", or "${NAME}" for a variable of '
+            "the environment",
+        )
+    path = os.path.normpath(project / expanded(Path(file))) if file else ""
+    return Target(name, url or "", path, _events(said, events))
+
+
+def _events(said: Table, usual: tuple[Kind, ...]) -> tuple[Kind, ...]:
+    if "events" not in said.keys:
+        return usual
+    wanted: list[Kind] = []
+    for text in said.texts("events"):
+        kinds: list[Kind] = [kind for kind in KINDS if kind == text]
+        if not kinds:
+            near = difflib.get_close_matches(text, KINDS, 1)
+            mend = f'did you mean "{near[0]}"?' if near else f"expected some of {', '.join(KINDS)}"
+            raise said.error("events", f'there is nothing like "{text[:64]}" to tell of: {mend}')
+        wanted += kinds
+    if not wanted:
+        raise said.error("events", "is empty: name what is to be told, or leave the key out")
+    return tuple(wanted)

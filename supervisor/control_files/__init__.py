@@ -1,0 +1,13 @@
+"""The two files of a home: `status.json` says what is, `control.json` says what somebody wants.
+
+For what cannot ask over a socket: a script, a cron job, a tool that knows files. What is asked for here becomes the
+same command that every other surface builds, and goes to the same place.
+"""
+
+from __future__ import annotations
+
+from .control_files import Files
+from .json_shapes import StatusFile, control_schema, status_schema
+from .request_files import Clerk
+
+__all__ = ["Clerk", "Files", "StatusFile", "control_schema", "status_schema"]

@@ -1,0 +1,84 @@
+"""The files' desk: the board and the clerk of one home, as the configuration wants them."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from ...protocol.commands import Answer, Command
+from ...protocol.events import Event, Output, Pulse
+from ..api.status import Status
+from ..config.config import FileLayer
+from ..store.history_thread import Archive
+from .json_shapes import VERSION, ControlSeen, StatusFile
+from .request_files import Clerk
+from .status_file import Board
+
+__all__ = ["CONTROL", "STATUS", "Files"]
+
+STATUS = "status.json"
+CONTROL = "control.json"
+
+
+class Files:
+    """The files in `home`. `status()` makes the status, `carry_out` must not raise, `now` tells wall ns."""
+
+    def __init__(
+        self,
+        home: Path,
+        config: FileLayer,
+        archive: Archive,
+        *,
+        status: Callable[[], Status],
+        carry_out: Callable[[Command, str], Awaitable[Answer]],
+        now: Callable[[], int],
+        say: Callable[[str], None],
+    ) -> None:
+        self._config = config
+        self._status = status
+        self._now = now
+        self._board = Board(home / STATUS, self._made, config.pace, say) if config.status else None
+        self._clerk: Clerk | None = None
+        if config.control:
+            self._clerk = Clerk(
+                home / CONTROL,
+                archive,
+                carry_out,
+                poll=config.poll,
+                now=now,
+                changed=self._changed,
+                say=say,
+            )
+
+    async def begin(self) -> None:
+        """From here on the one is written and the other is read."""
+        if self._board is not None:
+            self._board.begin()
+        if self._clerk is not None:
+            await self._clerk.begin()
+
+    def note(self, event: Event) -> None:
+        """Something has happened: what is not said several times a second is on the board at once."""
+        if not isinstance(event, Pulse | Output):
+            self._changed()
+
+    async def close(self) -> None:
+        """Read no more, and leave a last word."""
+        if self._clerk is not None:
+            await self._clerk.close()
+        if self._board is not None:
+            await self._board.close()
+
+    def _changed(self) -> None:
+        if self._board is not None:
+            self._board.poke()
+
+    def _made(self, alive: bool) -> StatusFile:
+        return StatusFile(
+            version=VERSION,
+            at=self._now(),
+            pace=self._config.pace,
+            alive=alive,
+            status=self._status(),
+            control=self._clerk.seen() if self._clerk is not None else ControlSeen(),
+        )

@@ -1,0 +1,43 @@
+"""demo: see it happen."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import click
+import msgspec
+
+from ..cli.command import Done, verb
+from ..cli.context import Here
+from ..cli.errors import BadInput
+from ..cli.exit_codes import Exit
+from ..system.install_hint import install_command
+
+__all__ = ["demo"]
+
+
+@verb
+@click.option(
+    "--seconds", type=click.FloatRange(1, 3600), default=None, help="How long the bot trades, at least (40)."
+)
+def demo(here: Here, seconds: float | None) -> Done:
+    """A small market, a live bot, and seven deploys that try to hurt it.
+
+    Starts an exchange and a bot that trades on it, and swaps the bot's code while it trades: good changes, a new shape
+    of the state, and releases that fail in every way. Then the exchange says whether it noticed. Takes about a minute;
+    everything is in processes and a directory of its own, and gone at the end.
+    """
+    try:
+        from .closing import closing_lines
+        from .picture import picture_for
+        from .run import SECONDS, run
+    except ModuleNotFoundError as missing:
+        if missing.name is None or missing.name.startswith("neverblink"):
+            raise
+        raise BadInput(f"the demo needs {missing.name}: {install_command('demo')}") from None
+    out = sys.stderr if here.as_json else sys.stdout
+    finding = run(picture_for(out), SECONDS if seconds is None else seconds, os.environ)
+    for line in closing_lines(finding, here.screen):
+        here.screen.line(line)
+    return Done(msgspec.to_builtins(finding), Exit.DONE if finding.ok else Exit.BROKEN)

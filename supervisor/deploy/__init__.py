@@ -1,0 +1,1 @@
+"""Deployments: admission, queue, pipeline, adoption and pushed branches."""

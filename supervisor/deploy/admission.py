@@ -1,0 +1,189 @@
+"""Admission: whether a deployment may begin now, and the line in which those wait that may not yet."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from ...protocol.commands import Deploy
+from ...protocol.events import DeploymentEnded
+from ..bot.bot import Bot
+from ..release.git import GitError, describe
+from ..store.deploy_lock import Freeze
+from ..store.history_db import HistoryError
+from ..store.history_rows import CommitNote
+from ..store.history_thread import Archive
+from ..system.descriptors import left
+from ..system.errors import Refusal
+from .queue import Queue, Waiter
+
+__all__ = ["Admission"]
+
+
+_HANDOFF_OPENS = 8
+_DEPLOYMENT_OPENS = 24
+
+
+class Admission:
+    """Lets deployments of `bot` in, one at a time. `free()`: there is room for one. All it raises is `Refusal`."""
+
+    def __init__(self, bot: Bot, freeze: Freeze, archive: Archive, free: Callable[[], bool]) -> None:
+        self._bot = bot
+        self._archive = archive
+        self._freeze = freeze
+        self._free = free
+        self._queue = Queue()
+        self._leaving = False
+
+    def leave(self) -> None:
+        """Let nobody in any more: the supervisor leaves."""
+        self._leaving = True
+        self._bot.waiting.stir()
+
+    def check(self, *, frozen: bool) -> None:
+        """Whether anything may begin now. `frozen`: a lock keeps it from that."""
+        bot, lock = self._bot, self._freeze.lock
+        if bot.stopping:
+            raise Refusal("busy", "the bot is being stopped")
+        if self._leaving:
+            raise Refusal("busy", "the supervisor is leaving: try again when another one is up")
+        if not bot.arrived:
+            raise Refusal(
+                "busy", "the bot is still being started: try again when `neverblink status` says running"
+            )
+        if frozen and lock is not None:
+            by = f" by {lock.who}" if lock.who else ""
+            raise Refusal(
+                "locked",
+                f"locked{by}: {lock.why}. `neverblink unlock` allows deployments again",
+                **msgspec.to_builtins(lock),
+            )
+        self._check_descriptors()
+
+    def _check_descriptors(self) -> None:
+        """Whether the leader and this process can open what a handoff needs."""
+        leader = self._bot.leading
+        said = leader.report.descriptors if leader is not None and leader.report is not None else None
+        if leader is not None and said is not None and said.left + said.reserve < _HANDOFF_OPENS:
+            raise Refusal(
+                "busy",
+                f"worker {leader.worker}, which leads, has {said.left + said.reserve} of {said.limit} file descriptors "
+                f"left, and a handoff needs {_HANDOFF_OPENS}: have the bot close some and deploy again; else only "
+                "`neverblink down` and then `up` helps, which stops the bot for a moment",
+                left=said.left,
+                limit=said.limit,
+            )
+        ours = left()
+        if ours < _DEPLOYMENT_OPENS:
+            raise Refusal(
+                "busy",
+                f"the supervisor has {ours} file descriptors left, and a deployment needs {_DEPLOYMENT_OPENS}: close "
+                "what is connected to it, or `neverblink up --replace`, which costs no tick",
+                left=ours,
+            )
+
+    def check_leader(self) -> None:
+        """Whether there is anybody to rehearse beside."""
+        if self._bot.down:
+            raise Refusal(
+                "down",
+                f"no worker leads, so there is nobody to rehearse beside: {self._bot.down}. See `neverblink logs`",
+            )
+
+    @property
+    def waiting(self) -> tuple[Waiter, ...]:
+        """Those that wait, the first of them first."""
+        return tuple(self._queue.waiting)
+
+    async def in_turn(self, command: Deploy, number: Callable[[], int]) -> int:
+        """Wait until nothing is in the way of `command` any more, and it is its turn.
+
+        One that has to wait gets a `number()` for it, and is in the history under that from then on; it is returned,
+        and 0 when it did not wait. See `turn_away`.
+        """
+        bot, queue = self._bot, self._queue
+        waiter = Waiter(command, 0, bot.news.now())
+        queue.enter(waiter)
+        try:
+            if self._is_free_for(waiter):
+                return 0
+            waiter.deployment = number()
+            await self._note(waiter)
+            await bot.waiting.until(
+                lambda: (
+                    bot.stopping
+                    or bot.down
+                    or self._leaving
+                    or waiter.cancelled
+                    or queue.replaced_by(waiter)
+                    or self._is_free_for(waiter)
+                )
+            )
+            later = queue.replaced_by(waiter)
+        finally:
+            queue.leave(waiter)
+            bot.waiting.stir()
+        if waiter.cancelled:
+            self.turn_away(waiter.deployment, waiter.cancelled)
+            raise Refusal("aborted", f"aborted: {waiter.cancelled}", deployment=waiter.deployment)
+        if later is not None:
+            why = f"{later.commit[:8]} was pushed to {later.ref} after it, and is deployed in its place"
+            self.turn_away(waiter.deployment, why)
+            raise Refusal("busy", why, commit=later.commit)
+        return waiter.deployment
+
+    def cancel(self, deployment: int, reason: str) -> bool:
+        """Have the one that waits under this number wait no longer; return whether there was one."""
+        waiter = self._queue.find(deployment)
+        if waiter is None:
+            return False
+        waiter.cancelled = waiter.cancelled or reason
+        self._bot.waiting.stir()
+        return True
+
+    def turn_away(self, deployment: int, reason: str) -> None:
+        """Tell that one which has waited is not deployed after all."""
+        bot = self._bot
+        bot.news.tell(
+            DeploymentEnded(
+                bot=bot.news.bot,
+                at=bot.news.now(),
+                deployment=deployment,
+                outcome="aborted",
+                reason=reason,
+                leader=bot.leader,
+                release=bot.leading.release if bot.leading is not None else "",
+            )
+        )
+
+    async def _note(self, waiter: Waiter) -> None:
+        """So that everybody sees who waits with what, and what became of it."""
+        command = waiter.command
+        note = CommitNote(command.commit, ref=command.ref) if command.commit else None
+        with contextlib.suppress(GitError):
+            where = Path(command.repository), command.commit, command.ref, command.objects
+            note = await asyncio.to_thread(describe, *where) if note is not None else None
+        with contextlib.suppress(HistoryError):
+            # What can't be noted waits all the same, and is refused when it comes to begin.
+            await self._archive.ask(
+                lambda history: history.begin(
+                    "deploy",
+                    "",
+                    "",
+                    waiter.at,
+                    who=command.who,
+                    why=command.why,
+                    dry_run=command.dry_run,
+                    note=note,
+                    id=waiter.deployment,
+                )
+            )
+
+    def _is_free_for(self, waiter: Waiter) -> bool:
+        bot = self._bot
+        rehearsable = bot.calm or not waiter.command.dry_run
+        return self._free() and bot.arrived and rehearsable and self._queue.is_first(waiter)

@@ -1,0 +1,198 @@
+"""Adoption: a supervisor that comes to a home whose workers are alive, because the one before it was killed or left.
+
+Nothing is begun and nothing is ended by it. The workers, known by pid *and* start time from the history, and whoever
+has the lease, are watched from now on; they connect to the new socket by themselves and tell all that is to be known of
+them. Who leads is their word and the kernel's, and never what the supervisor before had noted. Only then is a
+deployment that was under way picked up, and what is needed for nothing is asked to leave.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from ...protocol.errors import NeverblinkError
+from ...protocol.events import WorkerAdopted
+from ...protocol.lease import Holder
+from ...protocol.link import Report
+from ..bot.bot import Bot
+from ..config.config import Config
+from ..store.history_rows import Worker
+from ..store.history_thread import Archive
+from ..store.state_dir import Home
+from ..workers import leftovers
+from ..workers.leftovers import HomeInUse, Survivor
+from ..workers.registry import Ended, Member
+from .deployments import Deployments
+
+__all__ = ["Adoption"]
+
+_ANSWER_WITHIN = 2_000_000_000
+"""How long is waited for the workers to say what they are; one that is in a handler that blocks cannot."""
+
+
+class Adoption:
+    """Looks for workers of the bot that `config` is about, and adopts them: `look`, `begin`, `complete`, in order."""
+
+    def __init__(
+        self,
+        home: Home,
+        config: Config,
+        bot: Bot,
+        deployments: Deployments,
+        archive: Archive,
+        say: Callable[[str], None],
+    ) -> None:
+        self._home = home
+        self._config = config
+        self._bot = bot
+        self._deployments = deployments
+        self._archive = archive
+        self._say = say
+        self._members: list[Member] = []
+        self._leads = ""
+        self._last: Holder | None = None
+        self._noted = False
+        """The history knows of the last leader already."""
+
+    @property
+    def alive(self) -> set[str]:
+        """The workers that were found alive."""
+        return {member.worker for member in self._members}
+
+    async def look(self, known: Iterable[Worker], *, fresh: bool, chosen: bool = False) -> None:
+        """See who is alive; `known` are those that nobody has seen end. Raises `HomeInUse`."""
+        home, name = self._home, self._config.name
+        found = leftovers.survivors(home, known)
+        bots = await self._archive.ask(lambda history: history.bots())
+        if found and bots and name not in bots:
+            raise HomeInUse(
+                home.path,
+                found,
+                f"They run bot {bots[0]}, and this configuration is that of {name}: use another home",
+            )
+        if found and fresh:
+            raise HomeInUse(
+                home.path,
+                found,
+                "`up --fresh` would set their state aside. `neverblink up` without --fresh goes on with them; only "
+                "`neverblink down`, which stops the bot for good and runs its on_stop, makes way for a fresh start",
+            )
+        if found and chosen:
+            raise HomeInUse(
+                home.path,
+                found,
+                "The bot is alive, so `up` comes back to it as it runs: run `neverblink up`, and then `neverblink "
+                "deploy` for other code",
+            )
+        self._members = [_member(one) for one in found]
+        self._leads = next((one.worker for one in found if one.leads), "")
+        self._last = last = leftovers.last_leader(home)
+        noted = await self._archive.ask(lambda history: history.leaders(1))
+        if last is not None and noted:
+            self._noted = (noted[0].worker, noted[0].epoch) == (last.holder, last.epoch)
+
+    def begin(self) -> None:
+        """Watch them. Before any of them can connect: whoever is not known by then is turned away, and leaves."""
+        bot, last = self._bot, self._last
+        for member in self._members:
+            if not bot.crew.adopt(member):
+                # Not on the roster, so nobody waits for it.
+                member.ended = Ended(None, "it ended while no supervisor looked", bot.news.now())
+        if last is not None:
+            # What the history has already is not told again.
+            bot.recall(last.holder, last.epoch if self._noted else last.epoch - 1)
+
+    async def complete(self) -> bool:
+        """Hear from all of them, and go on. Returns whether the bot goes on with them; else none of them is left.
+
+        Raises `HomeInUse` when one has the lease that is none of this bot's.
+        """
+        bot, deployments = self._bot, self._deployments
+        for member in self._members:
+            bot.news.tell(
+                WorkerAdopted(
+                    bot=bot.news.bot,
+                    at=bot.news.now(),
+                    worker=member.worker,
+                    release=member.release,
+                    pid=member.pid,
+                    leads=member.worker == self._leads,
+                )
+            )
+        await bot.waiting.until(
+            lambda: bot.stopping or all(map(_has_answered, self._members)), _ANSWER_WITHIN
+        )
+        self._believe_the_lease()
+        self._refuse_strangers()
+        await self._know_releases()
+        if bot.stopping:
+            return True
+        await deployments.take_up(self._config)
+        self._dismiss_the_rest()
+        # Who follows without being part of a deployment does not come to lead; so this ends, one way or the other.
+        await bot.waiting.until(lambda: bot.stopping or bot.drivers or bot.leading or not bot.roster.alive())
+        leading = bot.leading
+        if leading is None and not bot.drivers:
+            return bool(bot.stopping)
+        if leading is not None:
+            self._say(
+                f"adopted the bot: worker {leading.worker} (pid {leading.pid}) leads on release {leading.release}"
+            )
+            if not bot.drivers:
+                deployments.shelf.promote(leading.release)
+        bot.adopted()
+        return True
+
+    def _believe_the_lease(self) -> None:
+        """Who has the lease leads, also when it is busy, or stopped, and says nothing."""
+        holder = leftovers.holder_of(self._home.lease)
+        for member in self._members:
+            if holder is not None and member.report is None and member.pid == holder.pid:
+                member.report = Report("leading", holder.epoch, True, member.worker, 0, 0, 0, False)
+
+    def _refuse_strangers(self) -> None:
+        for member in self._members:
+            if member.alive and not member.release:
+                self._bot.crew.forget(member.worker)
+                raise HomeInUse(
+                    self._home.path,
+                    [Survivor(member.worker, member.pid, member.started, True, member.log)],
+                    "It has the lease, and this home's history does not know it: the history was removed, or is older. "
+                    f"If it runs bot {self._config.name}, its state is in the journal, and `neverblink up --rescue` "
+                    "ends it as a crash would, without on_stop, and goes on from its last tick; else use another home",
+                )
+
+    async def _know_releases(self) -> None:
+        """Find again what each of them runs, so that it can be started again."""
+        bot = self._bot
+        for release in {member.release for member in bot.roster.alive()}:
+            try:
+                bot.know(*await self._deployments.runs.of(release))
+            except NeverblinkError as problem:
+                bot.news.trouble(f"release {release} runs, and could not be started again: {problem.message}")
+
+    def _dismiss_the_rest(self) -> None:
+        bot = self._bot
+        needed = {bot.leader}
+        for driver in bot.drivers:
+            needed |= {driver.handoff.old, driver.handoff.new}
+        leads = bot.leading.release if bot.leading is not None else ""
+        for member in bot.roster.alive():
+            if member.worker in needed:
+                continue
+            # `Standby` keeps them, or not: who guards the leader comes to lead when that is dead.
+            guards = member.role == "following" and member.report is not None and member.report.guard
+            if guards or (leads and member.release == leads and member.role in ("joining", "following")):
+                bot.standby.adopt(member)
+            else:
+                bot.crew.dismiss(member.worker, "an earlier supervisor left it behind")
+
+
+def _member(one: Survivor) -> Member:
+    member = Member(one.worker, one.release, one.log, one.since)
+    member.pid, member.started = one.pid, one.started
+    return member
+
+
+def _has_answered(member: Member) -> bool:
+    return not member.alive or (member.hello is not None and member.report is not None)

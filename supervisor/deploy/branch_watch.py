@@ -1,0 +1,151 @@
+"""The lookout: keeps an eye on the branches that deploy, so that a push which nobody deployed is noticed.
+
+Files are looked at every second, and git is asked only when one has changed or when something was deployed. What
+is seen is for the status; what stays undeployed is said once in the log.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable, Generator
+from typing import Any
+
+import msgspec
+
+from ...protocol.commands import Deploy
+from ...protocol.errors import NeverblinkError
+from ...protocol.events import DeploymentEnded, DeploymentStarted, Event, LeaderChanged
+from ..release.hooked_repositories import repositories
+from ..release.releases import Releases
+from ..store.history_thread import Archive
+from ..store.state_dir import Home
+from ..system.poll_loop import Rounds
+from .pushed_branches import BranchSeen, look, told, traces
+
+__all__ = ["Lookout"]
+
+_EVERY_S = 1.0
+_PATIENCE_S = 2.0
+"""A hook needs a moment before it has asked."""
+
+
+class Lookout:
+    """Looks at the branches of `home`. `leading()` names the release that runs; `say` is told what stays undeployed."""
+
+    def __init__(
+        self,
+        home: Home,
+        releases: Releases,
+        archive: Archive,
+        leading: Callable[[], str],
+        say: Callable[[str], None],
+    ) -> None:
+        self._home = home
+        self._releases = releases
+        self._archive = archive
+        self._leading = leading
+        self._say = say
+        self._found: list[BranchSeen] = []
+        self._looked_at: object = None
+        self._asked: list[str] = []
+        self._since: dict[str, float] = {}
+        self._rounds = Rounds()
+        self._task: asyncio.Task[None] | None = None
+
+    def begin(self) -> None:
+        self._task = asyncio.get_running_loop().create_task(self._run())
+
+    def close(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+
+    @property
+    def seen(self) -> tuple[BranchSeen, ...]:
+        """The branches as they are, as far as is known now."""
+        return tuple(msgspec.structs.replace(one, asked=one.commit in self._asked) for one in self._found)
+
+    @contextlib.contextmanager
+    def asked(self, command: Deploy) -> Generator[None]:
+        """While entered, the commit that the command names is on its way to a deployment."""
+        self._asked.append(command.commit)
+        try:
+            yield
+        finally:
+            self._asked.remove(command.commit)
+
+    def note(self, event: Event) -> None:
+        """Take in an event at once: what it says of a branch need not be looked for."""
+        match event:
+            case DeploymentStarted(dry_run=False, commit=commit) if commit:
+                self._change(lambda one: one.commit == commit, deployment=event.deployment, outcome="")
+            case DeploymentEnded(deployment=number):
+                self._change(lambda one: one.deployment == number, outcome=event.outcome)
+                if event.outcome == "done":
+                    self._found = [_leads(one) if one.deployment == number else one for one in self._found]
+            case LeaderChanged():
+                pass
+            case _:
+                return
+        self._looked_at = None
+        self._rounds.call()
+
+    def _change(self, which: Callable[[BranchSeen], bool], **to: Any) -> None:
+        self._found = [msgspec.structs.replace(one, **to) if which(one) else one for one in self._found]
+
+    async def _run(self) -> None:
+        trouble = ""
+        while True:
+            self._rounds.begin()
+            before, trouble = trouble, ""
+            try:
+                await self._look()
+            except (NeverblinkError, OSError) as problem:
+                self._looked_at = None
+                trouble = f"the branches that deploy can't be looked at: {problem}"
+                if trouble != before:
+                    self._say(trouble)
+            self._tell(time.monotonic())
+            await self._rounds.wait(_EVERY_S)
+
+    async def _look(self) -> None:
+        # Most homes have none: then there is nothing that a thread would have to wait for.
+        there = self._home.repositories.exists()
+        places = await asyncio.to_thread(repositories, self._home) if there else []
+        release = self._leading()
+        key = (release, [(place, await asyncio.to_thread(traces, place)) for place in places])
+        if key == self._looked_at:
+            return
+        # What comes while we look is looked at again.
+        self._looked_at = key
+        running = await asyncio.to_thread(self._commit_of, release)
+        found: list[BranchSeen] = []
+        for place in places:
+            with contextlib.suppress(NeverblinkError):
+                seen = await asyncio.to_thread(look, place, running)
+                if seen is not None:
+                    number, outcome = await self._last_of(seen.commit)
+                    found.append(msgspec.structs.replace(seen, deployment=number, outcome=outcome))
+        self._found = found
+
+    def _tell(self, now: float) -> None:
+        texts = [text for one in self.seen if (text := told(one)) and not one.deployment]
+        self._since = {text: self._since.get(text, now) for text in texts}
+        for text, since in self._since.items():
+            if since <= now - _PATIENCE_S:
+                self._say(text)
+                self._since[text] = float("inf")
+
+    async def _last_of(self, commit: str) -> tuple[int, str]:
+        return await self._archive.ask(lambda history: history.last_of(commit))
+
+    def _commit_of(self, release: str) -> str:
+        try:
+            return self._releases.get(release).commit if release else ""
+        except NeverblinkError:
+            return ""
+
+
+def _leads(one: BranchSeen) -> BranchSeen:
+    return msgspec.structs.replace(one, running=one.commit, ahead=0, behind=0)

@@ -1,0 +1,422 @@
+"""Deployments: carries out `deploy`, `rollback` and `abort`.
+
+One deployment prepares at a time, and it may do so while the one before it is in its probation: then three generations
+are alive, and the new one hands over when the probation has ended. `abort` is about the one that prepares, `rollback`
+about the one in its probation.
+
+A deployment is first let in (`admission`), then a release is made of the directory or the commit, on a thread, and then
+it has a number and goes its way (`course`). A rollback is a deployment of an earlier release, or, in a probation, one
+message.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from ...protocol.commands import Abort, Deploy, Rollback
+from ...protocol.errors import NeverblinkError
+from ...protocol.events import DeploymentEnded
+from ...protocol.handoff.handoff_events import NO_BOUNDARY, Phase
+from ..bot.bot import Bot
+from ..config.config import Config, ConfigError
+from ..environment.interpreters import Runs
+from ..environment.prepare import Preparer
+from ..environment.pruning import Shelf
+from ..release.git import GitError
+from ..release.releases import NoSuchRelease, Release, ReleaseError, Releases
+from ..release.source import KeptRelease, Source, release_of, source_of
+from ..store.deploy_lock import Freeze
+from ..store.deployment_numbers import newest_deployment
+from ..store.history_db import HistoryError
+from ..store.history_rows import Deployment, ended_of
+from ..store.history_thread import Archive
+from ..system.disk_space import DiskFull
+from ..system.errors import Refusal
+from .admission import Admission
+from .in_progress import Begun, Left, Underway, busy
+from .outcome import ended_unseen, fault_of
+from .pipeline import Course, left_key
+from .queue import Waiter
+
+__all__ = ["Deployments"]
+
+_TOO_LATE = (Phase.REVERTING, Phase.RETIRING)
+_PROVING = (Phase.PROBATION, Phase.RETIRING)
+_GENERATIONS = 3
+"""So many are alive at once, at most: the old one and the new one of a probation, and one that prepares."""
+
+
+class Deployments:
+    """The deployments of `bot`. Everything it raises is a `Refusal`."""
+
+    def __init__(
+        self,
+        bot: Bot,
+        releases: Releases,
+        archive: Archive,
+        freeze: Freeze,
+        preparer: Preparer,
+        logs: Path,
+    ) -> None:
+        self.releases = releases
+        self.shelf = Shelf(releases, preparer, bot.news.trouble)
+        self.runs = Runs(releases, archive, preparer)
+        self.last: DeploymentEnded | None = None
+        """How the last one ended."""
+        self._bot = bot
+        self._archive = archive
+        self._logs = logs
+        self._preparer = preparer
+        self._newest = 0
+        self._rehearsed = (0, "")
+        """The number and the release of the deployment that ended last, when it was a rehearsal."""
+        self._underway: list[Underway] = []
+        """The one that began first before the other."""
+        self._admission = Admission(bot, freeze, archive, self._is_free)
+        self._course = Course(bot, self.shelf, archive, preparer, logs, self._ended)
+        self._left: list[tuple[Left, Deployment]] = []
+        """What an earlier supervisor left under way."""
+
+    @property
+    def underway(self) -> Underway | None:
+        """The one under way that began last."""
+        return self._underway[-1] if self._underway else None
+
+    @property
+    def proving(self) -> Underway | None:
+        """The one in its probation, while the next one prepares."""
+        return self._underway[0] if len(self._underway) > 1 else None
+
+    @property
+    def waiting(self) -> tuple[Waiter, ...]:
+        """Those that wait for their turn."""
+        return self._admission.waiting
+
+    async def recall(self) -> None:
+        """Read what earlier supervisors left: how the last deployment ended.
+
+        One that they left unfinished is to be taken up; one that had not begun yet, as far as is known, is ended.
+        """
+        for row in await self._archive.ask(lambda history: history.unfinished()):
+            left: Left | None = None
+            try:
+                left = await self._archive.ask(lambda history, row=row: history.kept(left_key(row.id), Left))
+            except HistoryError as problem:
+                # Of a neverblink that keeps it in another way: the workers finish or undo it without us.
+                self._bot.news.trouble(problem.message)
+            if left is not None:
+                self._left.append((left, row))
+            else:
+                self._bot.news.tell(ended_unseen(row, self._bot.news.now()))
+        self._newest = await self._archive.ask(
+            lambda history: newest_deployment(history.path, self._logs, history.bot)
+        )
+        rows = await self._archive.ask(lambda history: history.deployments(1))
+        if rows:
+            self.last = ended_of(rows[0])
+
+    async def take_up(self, otherwise: Config) -> None:
+        """Go on with the deployments that an earlier supervisor left under way.
+
+        All workers that are alive are known, and have said what they are. If a deployment's own configuration can't be
+        read any more, that of the bot, `otherwise`, has to do.
+        """
+        # The one in its probation first: it may have waited less long, and so have the higher number.
+        self._left.sort(key=lambda pair: bool(pair[0].kept.handoff.after))
+        found = [(left, row, *await self._run_of(row, otherwise)) for left, row in self._left]
+        self._left.clear()
+        # At once: each of them has to know of the one before it, and nothing may be heard in between.
+        for left, row, release, config in found:
+            command: Deploy | Rollback = (
+                Rollback(release=row.release, who=row.who, why=row.why)
+                if row.kind == "rollback"
+                else Deploy(path=release.origin, who=row.who, why=row.why, dry_run=row.dry_run)
+            )
+            underway = Underway(command, row.id, row.begun)
+            self._underway.append(underway)
+            self._course.take_up(underway, left, release, config)
+
+    async def deploy(self, command: Deploy) -> Begun | DeploymentEnded:
+        """Begin a deployment, and with `wait` see it through. Raises `Refusal`."""
+        source = source_of(command)
+        if not command.queue:
+            self._admission.check(frozen=True)
+            if command.dry_run:
+                self._admission.check_leader()
+            await self._make_way(replace=command.replace)
+            return await self._deploy(command, source, 0)
+        number = await self._admission.in_turn(command, self._next)
+        try:
+            return await self._deploy(command, source, number)
+        except Refusal as refusal:
+            if number and refusal.fault.facts.get("deployment") != number:
+                self._admission.turn_away(number, refusal.message)
+            raise
+
+    async def rollback(self, command: Rollback) -> Begun | DeploymentEnded:
+        """Hand over to an earlier release. In the probation of a newer one that is one message. Raises `Refusal`."""
+        self._admission.check(frozen=False)
+        if self._underway:
+            return await self._revert(self._underway[0], command)
+        leads = self._bot.leading.release if self._bot.leading is not None else ""
+        release = await self.shelf.earlier(command.release, leads)
+        self._admission.check(frozen=False)
+        if self._underway:
+            raise busy(self._underway[0])
+        underway = self._claim(command)
+        try:
+            config = await self.runs.config_of(release)
+            begun = await self._course.begin(underway, "rollback", release, config, force=command.force)
+        except ConfigError as problem:
+            raise Refusal("bad-input", problem.message) from None
+        finally:
+            self._unclaim(underway)
+        return await self._through(underway, begun, command.wait)
+
+    def abort(self, command: Abort) -> Begun:
+        """Cancel the deployment that began last, or the one with this number, also when that waits for its turn.
+
+        Raises `Refusal` when there is none, or it is past that.
+        """
+        by = f" by {command.who}" if command.who else ""
+        reason = f"cancelled{by}" + (f": {command.why}" if command.why else "")
+        if self._admission.cancel(command.deployment, reason):
+            return Begun(command.deployment, "", "")
+        underway = self.underway
+        if underway is None:
+            raise Refusal("not-found", "no deployment is under way: there is nothing to abort")
+        if command.deployment:
+            underway = next((one for one in self._underway if one.deployment == command.deployment), None)
+        if underway is None:
+            numbers = [one.deployment for one in self._underway]
+            are = f"{' and '.join(map(str, numbers))} {'are' if len(numbers) > 1 else 'is'}"
+            raise Refusal(
+                "not-found",
+                f"deployment {command.deployment} is not under way, {are}: see `neverblink status`",
+                deployment=numbers[-1],
+            )
+        driver = self._bot.driver_of(underway.deployment)
+        phase = driver.phase if driver is not None else None
+        if phase in _TOO_LATE:
+            told = (
+                "is being rolled back already"
+                if phase is Phase.REVERTING
+                else "stands: use `neverblink rollback`"
+            )
+            raise Refusal("busy", f"deployment {underway.deployment} {told}", deployment=underway.deployment)
+        self._course.cancel(underway, reason)
+        return Begun(underway.deployment, underway.release, underway.previous)
+
+    async def settle(self, why: str) -> None:
+        """Cancel what has not begun yet, and wait until it has gone."""
+        for underway in self._without_driver():
+            self._course.cancel(underway, why)
+            await asyncio.wait([underway.ended])
+
+    async def leave(self, why: str) -> None:
+        """Begin nothing any more. What has not begun yet is cancelled; what has goes on without us, and who waits for
+        it is told so."""
+        self._admission.leave()
+        await self.settle(why)
+        for underway in self._underway:
+            if underway.ended.done():
+                continue
+            underway.ended.set_exception(
+                Refusal(
+                    "failed",
+                    f"the supervisor leaves, and deployment {underway.deployment} goes on without it: ask for "
+                    f"`neverblink history {underway.deployment}` when another one is up",
+                    deployment=underway.deployment,
+                )
+            )
+            # Or it would be said to be lost when nobody waits.
+            underway.ended.exception()
+
+    async def close(self) -> None:
+        """End what is being built, and wait for what is still being tidied up."""
+        for underway in self._without_driver():
+            self._course.cancel(underway, "the supervisor ends")
+        await self._course.close()
+
+    # parts
+
+    async def _deploy(self, command: Deploy, source: Source, number: int) -> Begun | DeploymentEnded:
+        """`number` is the one that it has waited under, 0 when it has not."""
+        # Between the way being free and this line nothing is awaited: two can't both be let through.
+        self._admission.check(frozen=True)
+        number = number or self._number_of_rehearsal(command)
+        underway = self._claim(command, number)
+        release: Release | None = None
+        try:
+            warn = underway.warnings.append
+            before = {one.id for one in await asyncio.to_thread(self.releases.list)}
+            release, config = await asyncio.to_thread(release_of, source, self.releases, warn)
+            try:
+                self._check_bot(config, command, warn)
+            except Refusal:
+                if release.id not in before:
+                    with contextlib.suppress(OSError):
+                        await asyncio.to_thread(self.releases.remove, release)
+                raise
+            if isinstance(source, KeptRelease) and not command.python:
+                config = await self.runs.as_before(release, config)
+            else:
+                config = self.runs.choose(release, config, command.python)
+            begun = await self._course.begin(underway, "deploy", release, config, force=command.force)
+        except NoSuchRelease as problem:
+            raise Refusal("not-found", problem.message) from None
+        except (ConfigError, GitError, ReleaseError) as problem:
+            raise Refusal("bad-input", _in_source(problem.message, release)) from None
+        except DiskFull as problem:
+            raise Refusal("failed", problem.message) from None
+        finally:
+            self._unclaim(underway, number)
+        return await self._through(underway, begun, command.wait)
+
+    def _check_bot(self, config: Config, command: Deploy, warn: Callable[[str], None]) -> None:
+        """Refuse what is another bot by its configuration, unless that is wanted; then say so in the history."""
+        leading = self._bot.leading
+        runs = self._bot.config_of(leading.release) if leading is not None else None
+        # The supervisor keeps its own name: which bot the code is for, only its configuration says.
+        now = (
+            runs.name if runs is not None else self._bot.news.bot,
+            runs.bot if runs is not None else config.bot,
+        )
+        changed = [
+            f"{key} {before!r} becomes {after!r}"
+            for key, before, after in zip(("name", "bot"), now, (config.name, config.bot), strict=True)
+            if before != after
+        ]
+        if not changed:
+            return
+        if command.change_bot:
+            warn(f"the bot changes, as was asked for: {', '.join(changed)}")
+            return
+        raise Refusal(
+            "bad-input",
+            f"this is another bot than the one that runs: {', '.join(changed)}. Is it the wrong directory? State that "
+            "only the old bot has would be lost. If it is meant: `neverblink deploy --change-bot`, or "
+            "`git push -o change-bot`",
+        )
+
+    def _is_free(self) -> bool:
+        """Whether there is room for one more: nothing is under way but one that is in its probation, or past it."""
+        if not self._underway:
+            return True
+        driver = self._bot.driver_of(self._underway[-1].deployment)
+        return len(self._underway) < _GENERATIONS - 1 and driver is not None and driver.phase in _PROVING
+
+    def _without_driver(self) -> list[Underway]:
+        return [one for one in self._underway if self._bot.driver_of(one.deployment) is None]
+
+    async def _make_way(self, *, replace: bool) -> None:
+        """See that there is room for one more: `replace` has everything end that is under way. Or refuse."""
+        while self._underway and (replace or not self._is_free()):
+            underway = self._underway[-1]
+            if not replace:
+                raise busy(underway)
+            self._course.cancel(underway, "replaced by another deployment")
+            await asyncio.wait([underway.ended])
+
+    async def _run_of(self, row: Deployment, otherwise: Config) -> tuple[Release, Config]:
+        try:
+            return await self.runs.of(row.release)
+        except NeverblinkError as problem:
+            self._bot.news.trouble(f"deployment {row.id}: {problem.message}")
+            path = self.releases.directory / row.release
+            return Release(row.release, path, 0, "", "", 0, 0), otherwise
+
+    def _next(self) -> int:
+        """The number of the next deployment."""
+        self._newest += 1
+        return self._newest
+
+    def _number_of_rehearsal(self, command: Deploy) -> int:
+        """The number of the rehearsal that this deployment completes, 0 when it completes none.
+
+        A push behind a gate is two commands: a rehearsal before the branch moves, and a deployment of the rehearsed
+        release after it. To the person who pushed they are one deployment.
+        """
+        number, release = self._rehearsed
+        completes = command.queue and not command.dry_run and command.release == release
+        return number if completes and number == self._newest else 0
+
+    def _claim(self, command: Deploy | Rollback, number: int = 0) -> Underway:
+        underway = Underway(command, number or self._next(), self._bot.news.now())
+        self._underway.append(underway)
+        return underway
+
+    def tidy_logs(self) -> None:
+        """Remove logs of workers that are not kept any longer."""
+        self._course.tidy_logs()
+
+    def _unclaim(self, underway: Underway, number: int = 0) -> None:
+        """It could not begin: somebody else may, under its number, if it has not waited under that."""
+        if not underway.release:
+            if not number and underway.deployment == self._newest:
+                self._newest -= 1
+            self._underway.remove(underway)
+            underway.ended.set_result(None)
+            self._bot.waiting.stir()
+
+    def _ended(self, underway: Underway, ended: DeploymentEnded, config: Config) -> None:
+        self.last = ended
+        self._rehearsed = (ended.deployment, underway.release) if ended.outcome == "rehearsed" else (0, "")
+        self._underway.remove(underway)
+        if not underway.ended.done():
+            underway.ended.set_result(ended)
+        self._bot.waiting.stir()
+        if not self._underway:
+            self._course.tidy(config.keep.releases)
+
+    async def _through(self, underway: Underway, begun: Begun, wait: bool) -> Begun | DeploymentEnded:
+        if not wait:
+            return begun
+        ended = await asyncio.shield(underway.ended)
+        assert ended is not None
+        fault = fault_of(ended)
+        if fault is not None:
+            raise fault
+        return ended
+
+    async def _revert(self, underway: Underway, command: Rollback) -> Begun | DeploymentEnded:
+        driver = self._bot.driver_of(underway.deployment)
+        if (
+            driver is None
+            or driver.phase is not Phase.PROBATION
+            or (command.release and command.release not in (underway.previous, "previous"))
+        ):
+            raise busy(underway)
+        by = f" by {command.who}" if command.who else ""
+        driver.revert(f"rolled back{by}" + (f": {command.why}" if command.why else ""))
+        if not command.wait:
+            return Begun(underway.deployment, underway.previous, underway.release)
+        await self._bot.waiting.until(lambda: underway.ended.done() or driver.phase is Phase.PROBATION)
+        if not underway.ended.done():
+            raise Refusal(
+                "boundary",
+                f"not rolled back: {NO_BOUNDARY}. Deployment {underway.deployment} leads on, and its probation has "
+                "begun anew",
+                deployment=underway.deployment,
+            )
+        ended = await asyncio.shield(underway.ended)
+        assert ended is not None
+        if ended.release != underway.previous:
+            raise Refusal(
+                "failed", f"not rolled back: {ended.reason or ended.outcome}", **msgspec.to_builtins(ended)
+            )
+        return ended
+
+
+def _in_source(message: str, release: Release | None) -> str:
+    """A message that names files where they can be mended, and not in the copy that was made of them."""
+    if release is None:
+        return message
+    return message.replace(
+        str(release.path), f"commit {release.commit[:8]}" if release.commit else release.origin
+    )

@@ -1,0 +1,221 @@
+"""The first release: what a bot is begun with, when no worker of it is alive.
+
+A bot that has led before goes on with the release that led last, whatever lies in the project's directory: a rolled
+back release and a half-edited file stay where they are. A damaged release is repaired; one that can't be is replaced by
+the one that led before it, and that is said. A new bot begins with the project's directory, and an operator may name
+another directory or release.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from shlex import quote
+from typing import Any
+
+import msgspec
+
+from ...protocol.errors import NeverblinkError
+from ...protocol.lease import Holder
+from ..bot.bring_up import StartFailed
+from ..config.config import Config, ConfigError, load
+from ..environment.interpreters import Runs
+from ..environment.prepare import Preparer
+from ..release.releases import Release, ReleaseError, Releases
+from ..release.repair import Repair
+from ..store.history_db import History
+from ..store.history_rows import CommitNote
+from ..store.history_thread import Archive
+from ..store.state_dir import Home
+from ..workers import leftovers
+
+__all__ = ["Chosen", "FirstRelease", "Spoken"]
+
+_LOOKED_BACK = 500
+"""So many changes of leadership, and deployments, are looked at."""
+
+
+class Chosen(msgspec.Struct, frozen=True):
+    """What an operator has named to begin with: a directory, or a release that is kept."""
+
+    directory: Path | None = None
+    release: str = ""
+
+
+class FirstRelease:
+    """Chooses and prepares the release to begin with. `stopping()`: the bot is being stopped already."""
+
+    def __init__(
+        self,
+        config: Config,
+        home: Home,
+        releases: Releases,
+        repair: Repair,
+        preparer: Preparer,
+        runs: Runs,
+        archive: Archive,
+        say: Callable[[str], None],
+        stopping: Callable[[], bool],
+    ) -> None:
+        self._config = config
+        self._home = home
+        self._releases = releases
+        self._repair = repair
+        self._preparer = preparer
+        self._runs = runs
+        self._archive = archive
+        self._say = say
+        self._stopping = stopping
+
+    async def led_last(self) -> str:
+        """The id of the release that led last, "" when the bot has never led."""
+        last = await asyncio.to_thread(leftovers.last_leader, self._home)
+        led = await self._archive.ask(lambda history: _led(history, last))
+        if led:
+            withdrawn = await self._archive.ask(_withdrawn)
+            return next((one for one in led if one not in withdrawn), led[0])
+        # The history may be lost.
+        current = self._releases.current()
+        return current if current is not None and self._releases.has_led(current) else ""
+
+    async def find(self, id: str) -> tuple[Release, Config]:
+        """The release `id`, or the one before when it is lost, and how it is run.
+
+        Raises `NeverblinkError` when there is none, or its environment can't be made.
+        """
+        for candidate in await self._candidates(id):
+            note = await self._archive.ask(lambda history, candidate=candidate: _note_of(history, candidate))
+            try:
+                release = await asyncio.to_thread(self._repair.whole, candidate, self._config.bot, note)
+            except ReleaseError as lost:
+                self._say(lost.message)
+                continue
+            if candidate != id:
+                self._say(
+                    f"release {id}, which led last, is lost: going on with release {candidate}, which led before"
+                )
+            config = await self._runs.config_of(release)
+            return release, await self._prepared(release, config)
+        raise ReleaseError(
+            self._releases.directory / id,
+            "it led last and is lost, and so is each release before it: `neverblink deploy "
+            f"{quote(str(self._config.directory))}` starts the code in the project's directory",
+        )
+
+    async def make(self, chosen: Chosen | None) -> tuple[Release, Config]:
+        """The release to begin a new bot with, or the one that was named, and how it is run.
+
+        Raises `StartFailed`, `ConfigError`, and what `Releases.make` raises.
+        """
+        if chosen is not None and chosen.release:
+            release = await asyncio.to_thread(self._releases.find, chosen.release)
+            config = await self._runs.config_of(release)
+        else:
+            source = chosen.directory if chosen is not None and chosen.directory else self._config.directory
+            bot = (await asyncio.to_thread(load, source)).bot
+            release = await asyncio.to_thread(self._releases.make, source, bot, warn=self._say)
+            config = await asyncio.to_thread(load, release.path, source)
+        if config.name != self._config.name:
+            raise ConfigError(
+                config.path, "name", f'is "{config.name}", and this home holds the bot "{self._config.name}"'
+            )
+        return release, await self._prepared(release, config)
+
+    async def describe(self, release: Release) -> None:
+        """Say that the bot goes on with `release`, and how to run the directory's code where that is another."""
+        source = self._config.directory
+        what = f"release {release.id}"
+        if release.commit:
+            what += f", {release.ref} {release.commit[:8]} ({release.subject})".replace(",  ", ", ")
+        try:
+            same = await asyncio.to_thread(self._releases.digest_of, source) == release.digest
+        except ReleaseError:
+            same = False
+        self._say(f"going on with {what}, which led last")
+        if not same:
+            place = quote(str(source))
+            self._say(
+                f"the code in {source} differs from it: `neverblink deploy {place}` hands over to that, and "
+                f"`neverblink up --from {place}` starts with it"
+            )
+
+    async def _candidates(self, id: str) -> list[str]:
+        led = await self._archive.ask(lambda history: _led(history, None))
+        withdrawn = await self._archive.ask(_withdrawn)
+        before = [
+            one for one in (self._releases.previous(), *led) if one is not None and one not in withdrawn
+        ]
+        return list(dict.fromkeys([id, *before]))
+
+    async def _prepared(self, release: Release, config: Config) -> Config:
+        """How the release is run: in its environment, which may have to be built now. It is not checked."""
+        had = self._preparer.as_assigned(release.id, config)
+        ready = await asyncio.to_thread(self._preparer.ready, release.id, release.path, config, check=False)
+        if ready is not None:
+            return ready
+        damage = self._preparer.damage(release.id)
+        self._say(f"building the environment{f' again: {damage}' if damage else ''}")
+        try:
+            voice = Spoken(self._say)
+            return await self._preparer.prepare(release.id, release.path, config, voice, check=False)
+        except NeverblinkError as problem:
+            if self._stopping():
+                return config
+            if had is not config:
+                self._say(f"{problem.message}; going on in the environment that release {release.id} had")
+                return had
+            raise StartFailed(self._config.name, problem.message, "") from None
+
+
+def _led(history: History, last: Holder | None) -> list[str]:
+    """The releases that have led, the one that led last first; `last` is who took the lease last."""
+    leaders = [one for one in history.leaders(_LOOKED_BACK) if one.worker]
+    found = [one.release for one in leaders]
+    if last is not None and leaders and last.epoch > leaders[0].epoch:
+        # It took the lease while no supervisor looked. If its deployment is told as aborted, the code before it leads.
+        took = [one.release for one in history.workers(_LOOKED_BACK) if one.worker == last.holder]
+        found[:0] = [one for one in took if _outcome_of(history, one) != "aborted"]
+    return list(dict.fromkeys(found))
+
+
+def _outcome_of(history: History, release: str) -> str | None:
+    """How the newest deployment of a release ended, None when there is none, or it has not ended."""
+    deployments = history.deployments(_LOOKED_BACK)
+    return next((one.outcome for one in deployments if one.release == release and not one.dry_run), None)
+
+
+def _withdrawn(history: History) -> set[str]:
+    """The releases that were rolled back, or rolled back from, and not deployed since: they lead by no rule of ours."""
+    found: set[str] = set()
+    for one in reversed(history.deployments(_LOOKED_BACK)):
+        if one.dry_run:
+            continue
+        if one.outcome == "rolled_back":
+            found.add(one.release)
+        elif one.outcome == "done":
+            found.discard(one.release)
+            if one.kind == "rollback":
+                found.add(one.previous)
+    return found
+
+
+def _note_of(history: History, release: str) -> CommitNote | None:
+    """What the history says of the commit that a release was made of."""
+    for one in history.deployments(_LOOKED_BACK):
+        if one.release == release and one.commit:
+            return CommitNote(one.commit, one.subject, one.author, one.ref)
+    return None
+
+
+class Spoken:
+    """A voice that says everything on the screen."""
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self._say = say
+
+    def line(self, step: str, text: str) -> None:
+        self._say(f"{step}: {text}")
+
+    def step(self, step: str, text: str, took: int, facts: dict[str, Any]) -> None:
+        self._say(f"{step}: {text}")

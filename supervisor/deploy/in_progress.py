@@ -1,0 +1,67 @@
+"""A deployment under way: what is known of it before, and beside, its driver."""
+
+from __future__ import annotations
+
+import asyncio
+
+import msgspec
+
+from ...protocol.commands import Deploy, Rollback
+from ...protocol.events import DeploymentEnded
+from ..handoff.interfaces import Kept
+from ..system.errors import Refusal
+
+__all__ = ["Begun", "Left", "Underway", "busy"]
+
+
+class Underway:
+    """The deployment that `command` asked for, at wall time `at`."""
+
+    def __init__(self, command: Deploy | Rollback, deployment: int, at: int) -> None:
+        self.command = command
+        self.deployment = deployment
+        """Its number; until it has begun, the one it is going to have."""
+        self.at = at
+        self.release = ""
+        self.previous = ""
+        """The release that it takes over from."""
+        self.before: str | None = None
+        """The release that was led by before that one."""
+        self.doing = "copying"
+        """What is done before its driver begins: copying, building."""
+        self.warnings: list[str] = []
+        self.cancelled = ""
+        """Why it is not to begin."""
+        self.ended: asyncio.Future[DeploymentEnded | None] = asyncio.get_running_loop().create_future()
+        """How it ended; None when it never began."""
+
+    @property
+    def dry_run(self) -> bool:
+        return isinstance(self.command, Deploy) and self.command.dry_run
+
+
+class Left(msgspec.Struct, frozen=True):
+    """What is kept of a deployment under way, for a supervisor that comes after this one."""
+
+    kept: Kept
+    previous: str
+    before: str | None
+
+
+class Begun(msgspec.Struct, frozen=True):
+    """The answer to a deployment that was begun."""
+
+    deployment: int
+    release: str
+    previous: str
+
+
+def busy(underway: Underway) -> Refusal:
+    """What to answer to somebody in whose way it is."""
+    number = underway.deployment
+    return Refusal(
+        "busy",
+        f"deployment {number} is under way: wait for it, cancel it with `neverblink abort {number}`, "
+        "or supersede it with `deploy --replace`",
+        deployment=number,
+    )

@@ -1,0 +1,49 @@
+"""How deployments end: the event that says so, and the answer to whoever waited for one."""
+
+from __future__ import annotations
+
+import msgspec
+
+from ...protocol.events import DeploymentEnded, Outcome
+from ...protocol.handoff.handoff_events import NO_BOUNDARY, Phase
+from ..handoff.interfaces import Finished
+from ..store.history_rows import Deployment
+from ..system.errors import Refusal
+
+__all__ = ["ended_unseen", "fault_of", "never", "outcome_of"]
+
+
+def never(reason: str, leader: str) -> Finished:
+    """It ended before anybody was asked to hand over."""
+    return Finished(Phase.ABORTED, reason or "nobody leads", leader, took_over=False)
+
+
+def outcome_of(how: Finished, *, dry_run: bool) -> Outcome:
+    """The one word for it."""
+    if how.phase is Phase.DONE:
+        return "rehearsed" if dry_run else "done"
+    return "rolled_back" if how.phase is Phase.ROLLED_BACK else "aborted"
+
+
+def fault_of(ended: DeploymentEnded) -> Refusal | None:
+    """What to answer when a deployment did not do what was asked; None when it did."""
+    if ended.outcome in ("done", "rehearsed"):
+        return None
+    facts = msgspec.to_builtins(ended)
+    if ended.outcome == "rolled_back":
+        return Refusal("rolled-back", f"rolled back: {ended.reason}", **facts)
+    code = "boundary" if ended.reason.startswith(NO_BOUNDARY) else "aborted"
+    return Refusal("down" if not ended.leader else code, f"aborted: {ended.reason}", **facts)
+
+
+def ended_unseen(row: Deployment, at: int) -> DeploymentEnded:
+    """It had not begun, as far as is known, when its supervisor ended."""
+    return DeploymentEnded(
+        bot=row.bot,
+        at=at,
+        deployment=row.id,
+        outcome="aborted",
+        reason="the supervisor ended before it did",
+        leader="",
+        release="",
+    )

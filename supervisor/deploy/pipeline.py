@@ -1,0 +1,331 @@
+"""The course of a deployment: from a release to its end.
+
+It gets its number, is built and checked on a thread while the bot and everybody else goes on, and then handed over to;
+when nobody leads, the new code starts from the journal instead. When it has ended, everybody is told how.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+
+import msgspec
+
+from ...protocol.errors import NeverblinkError
+from ...protocol.events import DeploymentEnded, DeploymentStarted, PhaseChanged, Step
+from ...protocol.handoff.handoff_events import Phase
+from ..bot.bot import Bot
+from ..bot.bring_up import StartFailed
+from ..config.config import Config
+from ..environment.build_log import Account
+from ..environment.prepare import Preparer
+from ..environment.pruning import Shelf
+from ..handoff.interfaces import Finished, Kept, Told
+from ..release.releases import Release
+from ..store.history_db import HistoryError
+from ..store.history_rows import Kind
+from ..store.history_thread import Archive
+from ..store.old_logs import remove_old_logs
+from ..system.errors import Refusal
+from .in_progress import Begun, Left, Underway
+from .outcome import never, outcome_of
+
+__all__ = ["Course", "left_key"]
+
+
+class Course:
+    """Sees deployments of `bot` through. `ended(underway, how, config)` is called when one has ended."""
+
+    def __init__(
+        self,
+        bot: Bot,
+        shelf: Shelf,
+        archive: Archive,
+        preparer: Preparer,
+        logs: Path,
+        ended: Callable[[Underway, DeploymentEnded, Config], None],
+    ) -> None:
+        self._bot = bot
+        self._shelf = shelf
+        self._archive = archive
+        self._preparer = preparer
+        self._logs = logs
+        self._ended = ended
+        self._tasks: set[asyncio.Task[object]] = set()
+
+    async def begin(
+        self, underway: Underway, kind: Kind, release: Release, config: Config, *, force: bool
+    ) -> Begun:
+        """Give it its number, and see to the rest. Raises `Refusal` when it can't be noted."""
+        bot, command = self._bot, underway.command
+        ready = await asyncio.to_thread(
+            self._preparer.ready, release.id, release.path, config, check=kind == "deploy"
+        )
+        leading = bot.leading
+        previous = leading.release if leading is not None else ""
+        at = bot.news.now()
+
+        try:
+            deployment = await self._archive.ask(
+                lambda history: history.begin(
+                    kind,
+                    release.id,
+                    previous,
+                    at,
+                    who=command.who,
+                    why=command.why,
+                    dry_run=underway.dry_run,
+                    note=release.note,
+                    id=underway.deployment,
+                )
+            )
+        except HistoryError as problem:
+            raise Refusal(
+                "failed", f"the deployment can't be noted, so it is not begun: {problem.message}"
+            ) from None
+        underway.deployment = deployment
+        underway.release, underway.previous = release.id, previous
+        bot.news.tell(
+            DeploymentStarted(
+                bot=bot.news.bot,
+                at=at,
+                deployment=deployment,
+                release=release.id,
+                previous=previous,
+                who=command.who,
+                why=command.why,
+                dry_run=underway.dry_run,
+                commit=release.commit,
+                subject=release.subject,
+                author=release.author,
+                ref=release.ref,
+            )
+        )
+        account = Account(bot.news, deployment, self._logs)
+        account.begin()
+        for warning in underway.warnings:
+            account.line("release", warning)
+        if ready is not None and bot.calm:
+            self._hand_over(underway, release, ready, force=force)
+        else:
+            self._spawn(self._prepare(underway, release, config, ready, account, kind=kind, force=force))
+        return Begun(deployment, release.id, previous)
+
+    def take_up(self, underway: Underway, left: Left, release: Release, config: Config) -> None:
+        """Go on with one that an earlier supervisor left."""
+        underway.release, underway.previous, underway.before = release.id, left.previous, left.before
+        self._bot.take_up(left.kept, release, config, self._told(underway, config))
+
+    def cancel(self, underway: Underway, reason: str) -> None:
+        """Have it end, and the old code lead."""
+        underway.cancelled = underway.cancelled or reason
+        driver = self._bot.driver_of(underway.deployment)
+        if driver is not None:
+            driver.abort(reason)
+        else:
+            self._preparer.cancel(reason)
+            self._bot.waiting.stir()
+
+    def tidy(self, keep: int) -> None:
+        """Remove old releases but the newest `keep`. Nothing may be under way: it could be one of them."""
+        alive = self._bot.roster.alive()
+        in_use, pids = {member.release for member in alive}, [member.pid for member in alive]
+
+        async def tidy() -> None:
+            await self._shelf.prune(keep, in_use, pids)
+            self.tidy_logs()
+
+        self._spawn(tidy())
+
+    def tidy_logs(self) -> None:
+        """Remove logs of workers that are not kept any longer."""
+        releases = self._shelf.releases
+        self._archive.write(
+            lambda history: remove_old_logs(self._logs, {release.id for release in releases.list()}, history)
+        )
+
+    async def close(self) -> None:
+        """Wait for what is still being built or tidied up."""
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+
+    # parts
+
+    async def _prepare(
+        self,
+        underway: Underway,
+        release: Release,
+        config: Config,
+        ready: Config | None,
+        account: Account,
+        *,
+        kind: Kind,
+        force: bool,
+    ) -> None:
+        """Build and check the release, when it is not ready, and hand over to it; the bot goes on meanwhile."""
+        bot = self._bot
+        if ready is None:
+            try:
+                ready = await self._build(underway, release, config, account, check=kind == "deploy")
+            except NeverblinkError as problem:
+                self._finish(underway, config, never(underway.cancelled or problem.message, bot.leader))
+                return
+        await self._when_possible(underway, release, ready, force=force)
+
+    async def _when_possible(
+        self, underway: Underway, release: Release, config: Config, *, force: bool
+    ) -> None:
+        """Wait until a worker leads that can hand over, or until the new code may be what the next start runs."""
+        bot = self._bot
+
+        def possible() -> bool:
+            over = bool(underway.cancelled or bot.stopping)
+            return over or bot.calm or (bot.replaceable and not underway.dry_run)
+
+        if not bot.leader and not possible():
+            why = f" ({bot.recovering})" if bot.recovering else ""
+            self._step(
+                underway,
+                "waiting",
+                f"no worker leads{why}: waiting for the start that is under way",
+            )
+        await bot.waiting.until(possible)
+        self._hand_over(underway, release, config, force=force)
+
+    async def _build(
+        self, underway: Underway, release: Release, config: Config, account: Account, *, check: bool
+    ) -> Config:
+        begun = time.monotonic_ns()
+        self._enter(underway, "building", "", 0)
+        if underway.cancelled:
+            raise NeverblinkError(underway.cancelled)
+        try:
+            ready = await self._preparer.prepare(release.id, release.path, config, account, check=check)
+        except NeverblinkError:
+            raise
+        except Exception as bug:
+            self._bot.news.trouble(f"the build failed: {bug!r}")
+            raise NeverblinkError(f"the supervisor failed at building it ({bug!r})") from bug
+        self._enter(underway, "preparing", "building", time.monotonic_ns() - begun)
+        return ready
+
+    def _enter(self, underway: Underway, phase: str, before: str, took: int) -> None:
+        underway.doing = phase
+        news = self._bot.news
+        news.tell(
+            PhaseChanged(
+                bot=news.bot,
+                at=news.now(),
+                deployment=underway.deployment,
+                phase=phase,
+                before=before,
+                took=took,
+            )
+        )
+
+    def _hand_over(self, underway: Underway, release: Release, config: Config, *, force: bool) -> None:
+        bot = self._bot
+        # Meanwhile it may have been cancelled, or the leader may have gone.
+        wanted = not (underway.cancelled or bot.stopping)
+        if wanted and bot.replaceable and not underway.dry_run:
+            self._spawn(self._start_again(underway, release, config))
+            return
+        if wanted and not (bot.calm or bot.down):
+            self._spawn(self._when_possible(underway, release, config, force=force))
+            return
+        if not wanted or not bot.leader:
+            self._finish(underway, config, never(underway.cancelled or bot.stopping or bot.down, bot.leader))
+            return
+        underway.before = self._shelf.releases.previous()
+        old = bot.leading.release if bot.leading is not None else ""
+
+        def finished(how: Finished) -> None:
+            lost = how.phase is Phase.ABORTED and not how.leader and not underway.dry_run
+            if lost and not underway.cancelled and not bot.stopping and bot.failing(old):
+                # A leader in a crash loop does not live long enough to hand over. That is what the new code mends.
+                self._archive.write(lambda history: history.drop(left_key(underway.deployment)))
+                self._spawn(self._when_possible(underway, release, config, force=force))
+                return
+            self._finish(underway, config, how)
+
+        told = msgspec.structs.replace(self._told(underway, config), finished=finished)
+        bot.hand_over(
+            underway.deployment, release, config, force=force, rehearse_only=underway.dry_run, told=told
+        )
+
+    async def _start_again(self, underway: Underway, release: Release, config: Config) -> None:
+        """No worker leads, so none can hand over: the new code starts from the journal."""
+        bot = self._bot
+        self._step(underway, "restarting", "no worker leads: the new code starts from the journal")
+        try:
+            started = await bot.start_again(
+                release, config, f"deployment {underway.deployment} starts it from its journal"
+            )
+        except StartFailed as problem:
+            how = Finished(Phase.ABORTED, problem.reason, "", took_over=False)
+        else:
+            if not started:
+                # The release that was tried meanwhile leads.
+                self._hand_over(underway, release, config, force=False)
+                return
+            self._shelf.promote(release.id)
+            how = Finished(Phase.DONE, "", bot.leader, took_over=True)
+        self._finish(underway, config, how)
+
+    def _step(self, underway: Underway, step: str, text: str) -> None:
+        news = self._bot.news
+        news.tell(Step(bot=news.bot, at=news.now(), deployment=underway.deployment, step=step, text=text))
+
+    def _told(self, underway: Underway, config: Config) -> Told:
+        """What is to be done as it goes on."""
+
+        def keep(kept: Kept) -> None:
+            left = Left(kept, underway.previous, underway.before)
+            self._archive.write(lambda history: history.keep(left_key(underway.deployment), left))
+            # Its phase may have changed by itself, with time.
+            self._bot.waiting.stir()
+
+        def turned(worker: str) -> None:
+            member = self._bot.roster.get(worker)
+            underway.previous = member.release if member is not None else ""
+            underway.before = self._shelf.releases.previous()
+
+        return Told(
+            kept=keep,
+            turned=turned,
+            committed=lambda: self._shelf.promote(underway.release),
+            reverted=lambda: self._shelf.put_back(underway.previous, underway.before),
+            finished=lambda how: self._finish(underway, config, how),
+        )
+
+    def _finish(self, underway: Underway, config: Config, how: Finished) -> None:
+        leader = self._bot.roster.get(how.leader)
+        ended = DeploymentEnded(
+            bot=self._bot.news.bot,
+            at=self._bot.news.now(),
+            deployment=underway.deployment,
+            outcome=outcome_of(how, dry_run=underway.dry_run),
+            reason="" if how.phase is Phase.DONE and underway.dry_run else how.reason,
+            leader=how.leader,
+            release=leader.release if leader is not None else "",
+            seq=how.seq,
+            blackout=how.blackout,
+            late=how.late,
+            missed=how.missed,
+            rollback=how.rollback,
+        )
+        self._bot.news.tell(ended)
+        self._archive.write(lambda history: history.drop(left_key(underway.deployment)))
+        self._ended(underway, ended, config)
+
+    def _spawn(self, work: Coroutine[object, object, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+def left_key(deployment: int) -> str:
+    """Under what a `Left` of this deployment is kept in the history."""
+    return f"deployment {deployment} under way"

@@ -1,0 +1,117 @@
+"""The branches that deploy, seen beside what runs: what was pushed, and is not what leads.
+
+A branch is itself the record of what was pushed, and it outlives everything: a hook that was killed before it could
+ask, a push that came while deployments were locked or while nobody was there to be asked. So nothing else is written
+down. The branches of the repositories whose hooks lead to a home are looked at, and where one has commits that do not
+run, people are told so.
+
+It is not deployed for being there: it may be what was rolled back, or what somebody moved there by hand. One command
+deploys it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+from shlex import quote
+
+import msgspec
+
+from ..release import git
+from ..release.git_hooks import settings
+from ..system.format import count
+from ..system.text import clean
+
+__all__ = ["BranchSeen", "look", "told", "traces"]
+
+_SHOWN = 8
+
+
+class BranchSeen(msgspec.Struct, frozen=True):
+    """A branch that deploys to this home, as it is in its repository."""
+
+    repository: str
+    branch: str
+    commit: str
+    """What it is at, "" when it is not there."""
+    subject: str = ""
+    running: str = ""
+    """The commit that runs, "" when what runs was not made of one."""
+    ahead: int | None = None
+    """How many commits it has that do not run; None when that can't be said."""
+    behind: int | None = None
+    """How many commits run that it has not."""
+    deployment: int = 0
+    """The last one of this very commit, 0 when there was none."""
+    outcome: str = ""
+    """How that ended, "" while it is under way."""
+    asked: bool = False
+    """Somebody has asked for this commit, and is about to get a deployment of it or a refusal."""
+
+
+def look(where: Path, running: str) -> BranchSeen | None:
+    """The branch that deploys from the repository `where`, beside the commit that runs; None when none deploys.
+
+    Of its deployments it says nothing yet. Raises `GitError` and `HookError`.
+    """
+    deploys = settings(where)
+    if deploys is None:
+        return None
+    try:
+        newest = git.ask_bytes(
+            where,
+            "log",
+            "-1",
+            "--no-show-signature",
+            "--encoding=UTF-8",
+            "--format=%H%x00%s",
+            f"refs/heads/{deploys.branch}",
+            "--",
+        )
+    except git.GitError:
+        return BranchSeen(clean(str(where)), deploys.branch, "", running=running)
+    commit, subject = (git.shortened(clean(part)) for part in newest.split(b"\0", 1))
+    ahead = behind = None
+    if running:
+        with contextlib.suppress(git.GitError):
+            # What runs may have come from somewhere else, and then this repository can't compare.
+            sides = git.ask(where, "rev-list", "--count", "--left-right", f"{commit}...{running}", "--")
+            ahead, behind = map(int, sides.split())
+    return BranchSeen(clean(str(where)), deploys.branch, commit, subject, running, ahead, behind)
+
+
+def told(seen: BranchSeen) -> str:
+    """What people should know of it, with the command that mends it; "" when all is as it should be."""
+    on_its_way = seen.asked or bool(seen.deployment and not seen.outcome)
+    if not seen.commit or seen.commit == seen.running or on_its_way:
+        return ""
+    if not seen.running and seen.deployment:
+        # A directory was deployed after it, by somebody who wanted that.
+        return ""
+    if seen.ahead and seen.behind:
+        how = f"and what runs went apart: {seen.ahead} and {count(seen.behind, 'commit')} of their own"
+    elif seen.ahead:
+        how = f"is {count(seen.ahead, 'commit')} ahead of what runs"
+    elif seen.behind:
+        how = f"is {count(seen.behind, 'commit')} behind what runs"
+    else:
+        how = "is not what runs"
+    what = f"{seen.branch} of {seen.repository} {how} ({seen.commit[:_SHOWN]} {seen.subject})"
+    if not seen.deployment:
+        return f"{what}: deploy it with `neverblink hook deploy {quote(str(seen.repository))}`"
+    ended = {"rolled_back": "was rolled back", "aborted": "was aborted"}.get(seen.outcome, "brought it once")
+    return f"{what}: deployment {seen.deployment} {ended}"
+
+
+def traces(repository: Path) -> tuple[tuple[int, ...], ...]:
+    """What changes when a branch or a setting of the repository does: a few looks at files, and no git."""
+    branches = repository / "refs" / "heads"
+    places = [repository / "config", repository / "packed-refs", repository / "reftable" / "tables.list"]
+    places += [Path(directory, name) for directory, _, files in os.walk(branches) for name in files]
+    found: list[tuple[int, ...]] = []
+    for place in places:
+        with contextlib.suppress(OSError):
+            there = place.stat()
+            found.append((there.st_ino, there.st_mtime_ns, there.st_size))
+    return tuple(found)

@@ -1,0 +1,61 @@
+"""Deployments that wait for the one that runs to end, in the order they came.
+
+A push may not be refused because another one is being deployed: whoever pushed would have to find out when to push
+again, and then git would say that everything is up to date. So it waits; and when a later push of the same branch waits
+too, it makes room for that one, because what it brought was replaced before it ran.
+"""
+
+from __future__ import annotations
+
+from ...protocol.commands import Deploy
+from ..system.errors import Refusal
+
+__all__ = ["Queue", "Waiter"]
+
+_MOST = 64
+
+
+class Waiter:
+    """A command that waits since wall time `at`; `deployment` is the number it is going to have, 0 before it waits."""
+
+    def __init__(self, command: Deploy, deployment: int, at: int) -> None:
+        self.command = command
+        self.deployment = deployment
+        self.at = at
+        self.cancelled = ""
+        """Why it is to wait no longer, and not to be deployed."""
+
+
+class Queue:
+    """The commands that wait. Nothing in here takes time: who waits asks again when something has changed."""
+
+    def __init__(self) -> None:
+        self.waiting: list[Waiter] = []
+
+    def enter(self, waiter: Waiter) -> None:
+        """Stand at the end. Raises `Refusal` when too many wait."""
+        if len(self.waiting) >= _MOST:
+            raise Refusal("busy", f"{_MOST} deployments are waiting already: try again later")
+        self.waiting.append(waiter)
+
+    def leave(self, waiter: Waiter) -> None:
+        self.waiting.remove(waiter)
+
+    def is_first(self, waiter: Waiter) -> bool:
+        return self.waiting[0] is waiter
+
+    def replaced_by(self, waiter: Waiter) -> Deploy | None:
+        """The later one that deploys the same branch, further on; a rehearsal only makes room for a rehearsal."""
+        command = waiter.command
+        if not command.ref:
+            return None
+        later = self.waiting[self.waiting.index(waiter) + 1 :]
+        return next((one.command for one in later if _what(one.command) == _what(command)), None)
+
+    def find(self, deployment: int) -> Waiter | None:
+        """The one that waits under this number."""
+        return next((one for one in self.waiting if deployment and one.deployment == deployment), None)
+
+
+def _what(command: Deploy) -> tuple[str, str, str, bool]:
+    return command.repository, command.ref, command.directory, command.dry_run

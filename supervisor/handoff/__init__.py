@@ -1,0 +1,1 @@
+"""Drives one handoff: carries out what `protocol.handoff` commands."""

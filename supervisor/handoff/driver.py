@@ -1,0 +1,459 @@
+"""The driver: carries out what one `Handoff` decides.
+
+The machine decides, and knows no socket, process or clock; the driver has those and decides nothing. It turns what
+workers say and how they end into the machine's events, the machine's commands into messages, processes, signals and
+alarms, and tells the world of each phase and step. One driver drives one deployment, from `begin` to `finished`.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from copy import copy
+
+from ...protocol.handoff import handoff_events as terms
+from ...protocol.handoff.handoff import RULES, Handoff
+from ...protocol.handoff.handoff_events import HandoffCommand, HandoffEvent, Phase
+from ...protocol.link import (
+    Cancelled,
+    Failed,
+    Handed,
+    Holding,
+    Ready,
+    Rehearsed,
+    Report,
+    Suspect,
+    WorkerMessage,
+)
+from ..config.config import Handoff as Patience
+from ..system.event_bus import News
+from ..system.timers import Alarms
+from ..workers.platform import Outside
+from ..workers.registry import Member, Roster
+from ..workers.spawn import SpawnError
+from .interfaces import Hands, Kept, Told
+from .progress import Progress
+
+__all__ = ["SUCCEED_WITHIN", "Driver"]
+
+_REPEAT = 500_000_000
+_RETIRE_WITHIN = 10_000_000_000
+SUCCEED_WITHIN = 2_000_000_000
+"""A standby that has not taken the lease by then never will."""
+_WHY_WITHIN = 300_000_000
+"""The old worker sees the new one die sooner than we know how it died."""
+_LINGER = 100_000_000
+_FALTERS_AFTER = 300_000_000
+"""A leader whose tick is overdue for so long, by its last word, may hang. It speaks five times a second."""
+_SHOWN_TIMES = 20
+_SHOWN_EVERY = (100_000_000, 1_000_000_000)
+"""The probation is shown this many times, but not more often and not more seldom than so."""
+
+
+class Driver:
+    """Drives `handoff` within the bounds of `patience`. It begins with `begin`, or with `take_up`."""
+
+    def __init__(
+        self,
+        handoff: Handoff,
+        patience: Patience,
+        hands: Hands,
+        roster: Roster,
+        news: News,
+        outside: Outside,
+        told: Told,
+    ) -> None:
+        self.handoff = handoff
+        self.progress = Progress(handoff.deployment, news, outside)
+        self._patience = patience
+        self._hands = hands
+        self._roster = roster
+        self._news = news
+        self._outside = outside
+        self._told = told
+        self._took_over = False
+        self._ticked = False
+        """The new worker has run a tick as the leader."""
+        self._overdue = False
+        """The probation's time is up, and it has not ticked yet."""
+        self._no_boundary = False
+        """The rehearsal ran out of time because the old worker reached no boundary."""
+        self._unexplained: terms.Seen | None = None
+        """The old worker leads again, and why is not known yet."""
+        self._events: deque[HandoffEvent] = deque()
+        self._stepping = False
+        self._alarms = Alarms(
+            outside.scheduler,
+            {
+                "start": patience.start_within,
+                "rehearse": patience.rehearse_within,
+                "boundary": patience.boundary_within,
+                "repeat": _REPEAT,
+                "probation": patience.probation,
+                "retire": _RETIRE_WITHIN,
+                "linger": _LINGER,
+                "succeed": SUCCEED_WITHIN,
+                "why": _WHY_WITHIN,
+                "show": max(_SHOWN_EVERY[0], min(_SHOWN_EVERY[1], patience.probation // _SHOWN_TIMES)),
+            },
+            self._rung,
+        )
+
+    @property
+    def phase(self) -> Phase:
+        return self.handoff.phase
+
+    @property
+    def ended(self) -> bool:
+        return not RULES[self.handoff.phase]
+
+    @property
+    def _ordered(self) -> int:
+        """The order that is out now, 0 when none is."""
+        match self.handoff.phase:
+            case Phase.WAITING | Phase.CANCELLING:
+                return self.handoff.order
+            case Phase.REVERTING:
+                return self.handoff.order + 1
+            case _:
+                return 0
+
+    # what happens
+
+    def begin(self) -> None:
+        self._feed(terms.Begin())
+
+    def take_up(self, kept: Kept, third: Member | None, last: str, *, cleared: bool) -> None:
+        """Go on with what an earlier supervisor began. The workers have told again what they are and what they did.
+
+        `third` is a worker beside the two that leads, or else one that guards. `last` took the lease last, dead or
+        alive. `cleared`: the deployment before this one has ended.
+        """
+        self._took_over = kept.took_over
+        self.progress.resume(kept.since)
+        old, new = self._roster.get(self.handoff.old), self._roster.get(self.handoff.new)
+        if new is not None:
+            self.progress.rehearsed = new.rehearsed
+            if new.handed is not None and not kept.took_over:
+                self._first_tick(new.worker, new.handed)
+            self.progress.handed = new.handed
+            self._ticked = new.report is not None and new.report.ticks > 0
+        settled = old.report.order if old is not None and old.report is not None else 0
+        self._feed(
+            terms.Found(self._found(old), self._found(new), settled, self._found(third), cleared, last)
+        )
+        if self.phase not in (Phase.PREPARING, Phase.REHEARSING):
+            self._hands.free(self.handoff.new)
+        if self.phase is Phase.PREPARED and not self.progress.holding:
+            self._waits_its_turn()
+        for member in (old, new):
+            holding = member.holding if member is not None else None
+            if holding is not None and holding.order == self._ordered:
+                self.progress.holding = holding.reason
+
+    def cleared(self, leader: str, epoch: int) -> None:
+        """The deployment before this one has ended, and `leader` leads, "" for nobody."""
+        self._feed(terms.Cleared(leader, epoch))
+
+    def abort(self, reason: str) -> None:
+        """The operator cancels the deployment."""
+        self._feed(terms.Abort(reason))
+
+    def revert(self, reason: str) -> None:
+        """The operator wants the old code back."""
+        self._feed(terms.Revert(reason))
+
+    def conclude(self) -> None:
+        """End the probation now, in favour of the new worker."""
+        self._alarms.disarm("probation")
+        self._feed(terms.RungOut("probation"))
+
+    def heard(self, worker: str, message: WorkerMessage) -> None:
+        """A worker, one of the two or any other, said something; the roster knows of it already."""
+        if worker not in (self.handoff.old, self.handoff.new):
+            if isinstance(message, Report) and message.role == "leading":
+                # The standby has taken over.
+                self._feed(self._seen(worker, message))
+            return
+        match message:
+            case Ready():
+                self._ready(worker, message)
+            case Report():
+                if message.imported:
+                    self._ready(worker, Ready(message.imported, message.prepared))
+                seen = self._seen(worker, message)
+                if self._is_unexplained(seen):
+                    self._unexplained = seen
+                    self._alarms.arm("why")
+                else:
+                    self._feed(seen)
+                if worker == self.handoff.new and message.ticks:
+                    self._has_ticked()
+            case Rehearsed() if worker == self.handoff.new:
+                if self.progress.rehearsed is None:
+                    self.progress.restored(message)
+            case Holding():
+                self._held(worker, message)
+            case Cancelled():
+                self._feed(terms.Withdrawn(worker, message.order))
+            case Suspect() if self._works(message.leader):
+                # The follower has lost sight of it, or was itself stopped: the leader has ticked since.
+                pass
+            case Suspect():
+                leader = self._roster.get(message.leader)
+                decision = leader.open_decision if leader is not None else ""
+                self._feed(terms.Suspected(worker, message.leader, message.reason, decision))
+            case Handed():
+                self._first_tick(worker, message)
+            case Failed():
+                self._feed(terms.CannotRead(worker, message.reason))
+                self._explain()
+            case _:
+                pass
+
+    def exited(self, worker: str, reason: str) -> None:
+        """The process of a worker has ended."""
+        if worker == self.handoff.old:
+            self._feed(terms.Exited(worker, f"worker {worker} ended: {reason}"))
+        elif worker == self.handoff.new:
+            self._feed(terms.Exited(worker, reason))
+            self._explain()
+        else:
+            self._feed(terms.Exited(worker, reason))
+
+    def stands_by(self, worker: str) -> None:
+        """This third worker takes the lease when the leader dies; "": nobody does."""
+        if worker != self.handoff.standby and not self.ended:
+            self._feed(terms.StandsBy(worker))
+
+    def close(self) -> None:
+        """Drive no further."""
+        self._alarms.close()
+
+    # from the machine to the world
+
+    def _feed(self, event: HandoffEvent) -> None:
+        # Carrying out a command can itself be an event (a worker that can't be started): one after another.
+        self._events.append(event)
+        if self._stepping:
+            return
+        self._stepping = True
+        try:
+            while self._events:
+                before, kept = self.handoff.phase, copy(self.handoff)
+                event = self._events.popleft()
+                commands = self.handoff.step(event)
+                if self.handoff.old != kept.old and not self.ended:
+                    self._turned()
+                self._moved(before, event)
+                if (self.handoff != kept or isinstance(event, terms.Begin)) and not self.ended:
+                    self._told.kept(Kept(copy(self.handoff), self.progress.since, self._took_over))
+                for command in commands:
+                    self._carry_out(command)
+        finally:
+            self._stepping = False
+
+    def _carry_out(self, command: HandoffCommand) -> None:
+        match command:
+            case terms.Spawn(worker=worker):
+                self._start(worker)
+            case terms.Send(worker=worker, message=message):
+                self._hands.send(worker, message)
+            case terms.Dismiss(worker=worker):
+                self._hands.dismiss(worker, self.handoff.reason)
+            case terms.Kill(worker=worker, reason=reason):
+                self._hands.kill(worker, reason)
+            case terms.Arm(name=name):
+                if name == "probation":
+                    self._overdue = False
+                    self._alarms.disarm("linger")
+                self._alarms.arm(name)
+            case terms.Disarm(name=name):
+                self._alarms.disarm(name)
+            case terms.Finish():
+                self._finish(command)
+
+    def _start(self, worker: str) -> None:
+        try:
+            member = self._hands.start(worker)
+        except SpawnError as problem:
+            self._feed(terms.Exited(worker, problem.message))
+            return
+        self.progress.spawned(member)
+
+    def _turned(self) -> None:
+        """The deployment before this one was rolled back: another worker is the one to take over from."""
+        old = self.handoff.old
+        self._told.turned(old)
+        self.progress.step("turned", f"worker {old} leads: it goes on beside that one", 0, {"worker": old})
+
+    def _moved(self, before: Phase, event: HandoffEvent) -> None:
+        """The machine has taken a step: tell of a new phase, and do what belongs to it."""
+        phase = self.handoff.phase
+        if phase is before:
+            return
+        if before is Phase.REHEARSING and phase is Phase.ABORTED:
+            # The copy had to wait for a boundary too.
+            self._no_boundary = event == terms.RungOut("rehearse") and bool(self.progress.holding)
+        if phase is Phase.WAITING:
+            # Its heavy work is done, and it must have every core before it can lead.
+            self._hands.free(self.handoff.new)
+        self._alarms.disarm("show")
+        self.progress.entered(phase, before)
+        if phase is Phase.PREPARED:
+            self._waits_its_turn()
+        if phase is Phase.PROBATION:
+            self._rung("show")
+        if before is Phase.REVERTING and phase is Phase.PROBATION:
+            self.progress.step(
+                "holding", "the way back found no boundary in time: the probation begins again"
+            )
+        if self._leads_now(event, self.handoff.new) and not self._took_over:
+            self._took_over = True
+            self._told.committed()
+        elif self._took_over and phase is Phase.ROLLED_BACK and self._other_leads(event):
+            self._told.reverted()
+
+    def _waits_its_turn(self) -> None:
+        self.progress.held("", f"the probation of deployment {self.handoff.after}")
+
+    def _leads_now(self, event: HandoffEvent, worker: str) -> bool:
+        match event:
+            case terms.Seen():
+                return event.worker == worker and event.role == "leading"
+            case terms.Found():
+                leading = [seen for seen in (event.old, event.new) if seen and seen.role == "leading"]
+                return bool(leading) and max(leading, key=lambda seen: seen.epoch).worker == worker
+            case _:
+                return False
+
+    def _other_leads(self, event: HandoffEvent) -> bool:
+        """The old worker leads, or a standby, which runs the same code."""
+        match event:
+            case terms.Seen(role="leading", worker=worker):
+                return worker != self.handoff.new
+            case _:
+                return self._leads_now(event, self.handoff.old)
+
+    def _finish(self, command: terms.Finish) -> None:
+        self._alarms.close()
+        how = self.progress.finished(command, no_boundary=self._no_boundary, took_over=self._took_over)
+        if self._took_over and how.back and not how.leader:
+            self._told.reverted()
+        self._told.finished(how)
+
+    # from the world to the machine
+
+    def _found(self, member: Member | None) -> terms.Seen | None:
+        if member is None or not member.alive:
+            return None
+        if member.report is not None:
+            return self._seen(member.worker, member.report)
+        return terms.Seen(member.worker, "joining", False, False)
+
+    def _seen(self, worker: str, report: Report) -> terms.Seen:
+        member = self._roster.get(worker)
+        ready = report.role != "joining" or (member is not None and member.ready is not None)
+        return terms.Seen(worker, report.role, report.loaded, ready, report.epoch)
+
+    def _is_unexplained(self, seen: terms.Seen) -> bool:
+        handoff = self.handoff
+        had_led = handoff.phase in (Phase.PROBATION, Phase.RETIRING) or (
+            handoff.phase is Phase.TRANSFERRING and handoff.came_between(seen.epoch)
+        )
+        return (
+            had_led
+            and (seen.worker, seen.role) == (handoff.old, "leading")
+            and seen.epoch > handoff.epoch
+            and handoff.new_lives
+            and not handoff.reason
+        )
+
+    def _works(self, worker: str) -> bool:
+        """Whether a leader does its work, by its own word."""
+        overdue = self._overdue_of(worker)
+        return overdue is not None and overdue <= self._patience.hang_after
+
+    def _falters(self) -> bool:
+        """Whether the new worker, which leads in its probation, may be hanging at this moment."""
+        overdue = self._overdue_of(self.handoff.new)
+        return (
+            self.handoff.phase is Phase.PROBATION
+            and self.handoff.old_lives
+            and overdue is not None
+            and overdue > _FALTERS_AFTER
+        )
+
+    def _overdue_of(self, worker: str) -> int | None:
+        member = self._roster.get(worker)
+        return member.overdue(self._outside.wall(), self._outside.mono()) if member is not None else None
+
+    def _explain(self) -> None:
+        """Let the machine know that the old worker leads again: what there is to know of why, it knows."""
+        self._alarms.disarm("why")
+        seen, self._unexplained = self._unexplained, None
+        if seen is not None:
+            self._feed(seen)
+
+    def _ready(self, worker: str, ready: Ready) -> None:
+        if worker == self.handoff.new and self.handoff.phase is Phase.PREPARING:
+            self.progress.ready(ready)
+        self._feed(terms.Seen(worker, "joining", ready=True))
+
+    def _held(self, worker: str, holding: Holding) -> None:
+        if holding.order in (self.handoff.order, self.handoff.order + 1):
+            self.progress.held(worker, holding.reason)
+
+    def _look_for_decision(self) -> None:
+        """See what keeps the old worker from a boundary when it can't say so itself.
+
+        In the rehearsal nobody has ordered anything; but the copy waits for a decision that was open before it was
+        asked for. And a handler that blocks hears no order and no question.
+        """
+        old = self._roster.get(self.handoff.old)
+        if self.progress.holding or old is None or not old.open_decision:
+            return
+        since = min(decision.at for decision in old.decisions.values())
+        deaf = self._news.now() - old.reported_at > _REPEAT
+        if deaf or (self.handoff.phase is Phase.REHEARSING and since <= self.progress.since):
+            self.progress.held(old.worker, f"decision {old.open_decision}")
+
+    def _first_tick(self, worker: str, handed: Handed) -> None:
+        if worker == self.handoff.old and not self._is_of_ours(handed):
+            return
+        if worker == self.handoff.new:
+            self.progress.handed = handed
+        self.progress.ticked(worker, handed)
+        if worker == self.handoff.new:
+            self._has_ticked()
+
+    def _is_of_ours(self, handed: Handed) -> bool:
+        """Whether the old worker's first tick is one after this handoff. The one it began with may be told late."""
+        return not self.handoff.after and handed.epoch > self.handoff.granted
+
+    def _has_ticked(self) -> None:
+        self._ticked = True
+        if self._overdue:
+            self._overdue = False
+            self._feed(terms.RungOut("probation"))
+
+    def _rung(self, name: str) -> None:
+        match name:
+            case "show":
+                facts = {"elapsed": self.progress.elapsed, "total": self._patience.probation}
+                self.progress.step("probation", "", 0, facts)
+                self._alarms.arm("show")
+            case "probation" if not self._ticked:
+                # A tick can be further apart than the probation is long. New code that has never ticked has proven
+                # nothing; that it does tick when it is due is the old worker's to watch.
+                self._overdue = True
+            case "probation" | "linger" if self._falters():
+                # Nobody has proven anything who ends the probation in silence: soon it ticks, or is found to hang.
+                self._alarms.arm("linger")
+            case "linger":
+                self._feed(terms.RungOut("probation"))
+            case "why":
+                self._explain()
+            case _:
+                if name == "repeat" and self.handoff.phase in (Phase.REHEARSING, Phase.WAITING):
+                    self._look_for_decision()
+                self._feed(terms.RungOut(name))

@@ -1,0 +1,38 @@
+"""The driver's hands on a real crew."""
+
+from __future__ import annotations
+
+from ...protocol.handoff.handoff import Handoff
+from ...protocol.link import SupervisorMessage
+from ..config.config import Config
+from ..release.releases import Release
+from ..workers.registry import Member
+from ..workers.worker_pool import Crew
+
+__all__ = ["NewWorker"]
+
+
+class NewWorker:
+    """The crew, as far as one driver needs it (see `ports.Hands`): it knows what the new worker runs."""
+
+    def __init__(self, crew: Crew, release: Release, config: Config, handoff: Handoff) -> None:
+        self._crew = crew
+        self._release = release
+        self._config = config
+        self._handoff = handoff
+
+    def start(self, worker: str) -> Member:
+        handoff = self._handoff
+        return self._crew.start(worker, self._release, self._config, handoff.old, handoff.deployment)
+
+    def send(self, worker: str, message: SupervisorMessage) -> bool:
+        return self._crew.send(worker, message)
+
+    def free(self, worker: str) -> None:
+        self._crew.free(worker)
+
+    def dismiss(self, worker: str, why: str) -> None:
+        self._crew.dismiss(worker, why)
+
+    def kill(self, worker: str, reason: str) -> None:
+        self._crew.kill(worker, reason)

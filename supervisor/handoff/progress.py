@@ -1,0 +1,130 @@
+"""The progress of one deployment: what there is to tell of it while it goes, and in the end.
+
+Each phase and each step goes into the news as it happens, with how long it took. What is asked for afterwards (what it
+waits for, the first tick, the rehearsal) is kept here.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ...protocol.events import PhaseChanged, Step
+from ...protocol.handoff.handoff_events import NO_BOUNDARY, Finish, Phase
+from ...protocol.link import Handed, Ready, Rehearsed
+from ..system.event_bus import News
+from ..workers.platform import Outside
+from ..workers.registry import Member
+from .interfaces import Finished
+
+__all__ = ["Progress"]
+
+
+class Progress:
+    """Tells of `deployment`, which begins now."""
+
+    def __init__(self, deployment: int, news: News, outside: Outside) -> None:
+        self.since = news.now()
+        """Wall ns at which the present phase began."""
+        self.holding = ""
+        """What the handoff waits for in its present phase, as far as a worker said."""
+        self.handed: Handed | None = None
+        """The new worker's first tick."""
+        self.rehearsed: Rehearsed | None = None
+        self._deployment = deployment
+        self._news = news
+        self._outside = outside
+        self._begun = outside.mono()
+        self._entered = self._begun
+
+    @property
+    def elapsed(self) -> int:
+        """How long the present phase has lasted, ns."""
+        return self._outside.mono() - self._entered
+
+    def resume(self, since: int) -> None:
+        """An earlier supervisor saw the present phase begin, at `since`."""
+        self.since = since
+        self._entered -= max(0, self._news.now() - since)
+
+    def entered(self, phase: Phase, before: Phase) -> None:
+        """The deployment is in another phase."""
+        took, self._entered = self.elapsed, self._outside.mono()
+        self.since = self._news.now()
+        if phase not in (Phase.CANCELLING, Phase.ABORTED):
+            self.holding = ""
+        self._news.tell(
+            PhaseChanged(
+                bot=self._news.bot,
+                at=self.since,
+                deployment=self._deployment,
+                phase=phase.value,
+                before=before.value,
+                took=took,
+            )
+        )
+
+    def spawned(self, member: Member) -> None:
+        facts = {"worker": member.worker, "pid": member.pid}
+        self.step("spawned", f"worker {member.worker}", self._outside.mono() - self._begun, facts)
+
+    def ready(self, ready: Ready) -> None:
+        self.step("imported", "", ready.imported)
+        self.step("ready", "on_start is done", ready.started)
+
+    def restored(self, rehearsed: Rehearsed) -> None:
+        """The new worker has the real state."""
+        self.rehearsed = rehearsed
+        facts = {"bytes": rehearsed.bytes, "rows": rehearsed.rows, "rollback": rehearsed.rollback}
+        text = (
+            "a rollback keeps the newest state"
+            if rehearsed.rollback in ("", "newest")
+            else f"a rollback returns to the state of the handoff ({rehearsed.rollback})"
+        )
+        self.step("rehearsed", text, rehearsed.took, facts)
+
+    def held(self, worker: str, reason: str) -> None:
+        """It waits for this, by the word or the look of `worker`."""
+        self.holding = reason
+        self.step("holding", reason, self.elapsed, {"reason": reason, "worker": worker})
+
+    def ticked(self, worker: str, handed: Handed) -> None:
+        """A worker that came to lead has run its first tick."""
+        facts: dict[str, Any] = {
+            "worker": worker,
+            "epoch": handed.epoch,
+            "cause": handed.cause,
+            "seq": handed.seq,
+        }
+        self.step("handed", f"to {worker}", 0, {**facts, "blackout": handed.blackout})
+        self.step("first-tick", "", 0, {**facts, "late": handed.late, "missed": handed.missed})
+
+    def step(self, step: str, text: str, took: int = 0, facts: dict[str, Any] | None = None) -> None:
+        self._news.tell(
+            Step(
+                bot=self._news.bot,
+                at=self._news.now(),
+                deployment=self._deployment,
+                step=step,
+                text=text,
+                took=took,
+                facts=facts or {},
+            )
+        )
+
+    def finished(self, how: Finish, *, no_boundary: bool, took_over: bool) -> Finished:
+        """All of it, in the end; `no_boundary`: whatever the machine saw, it was for the want of one."""
+        reason = NO_BOUNDARY if no_boundary else how.reason
+        if reason == NO_BOUNDARY and self.holding:
+            reason = f"{reason}: held by {self.holding}"
+        handed = self.handed
+        return Finished(
+            phase=how.phase,
+            reason=reason,
+            leader=how.leader,
+            took_over=took_over,
+            seq=handed.seq if handed else None,
+            blackout=(handed.blackout or None) if handed else None,
+            late=handed.late if handed else None,
+            missed=handed.missed if handed else 0,
+            rollback=self.rehearsed.rollback if self.rehearsed else "",
+        )

@@ -1,0 +1,205 @@
+"""What people are told of an event: a title that says it all, and a few lines of facts.
+
+Whoever is woken up at night wants one message that says what happened, not the first half of it. So a failover is told
+when it is over, and that nobody leads once it has lasted for a moment. No I/O and no clock: events in, notes out.
+"""
+
+from __future__ import annotations
+
+from ...protocol import events
+from ..bot.outages import told
+from ..system.format import count, last
+from .message import Kind, Level, Note
+
+__all__ = ["MOMENT", "Wording"]
+
+MOMENT = 3_000_000_000
+"""How long nobody may lead, and the leader may be slow, before people are told, ns."""
+
+_SETTLES = 500_000_000
+"""Within so long (ns) after an outage its cause is known, if ever."""
+_LONGEST_TITLE = 200
+_LONGEST_TEXT = 1500
+
+
+class Wording:
+    """Makes notes of one bot's events. `host` is named in each: people have more than one machine."""
+
+    def __init__(self, bot: str, host: str = "") -> None:
+        self._where = f"{bot} on {host}" if host else bot
+        self._stopping = False
+        self._times = 0
+        """How often nobody led, or the leader was slow, so far: what is over is known by its number."""
+        self._down = ""
+        self._slow = ""
+        self._no_standby = False
+        """The standby fails again and again, and that has been told."""
+
+    def of(self, event: events.Event) -> list[Note]:
+        """The notes that this event is worth: mostly none."""
+        match event:
+            case events.DeploymentEnded():
+                return self._ended(event)
+            case events.LeaderChanged():
+                return self._leader(event)
+            case events.OutageChanged():
+                return self._outage(event)
+            case events.Slow():
+                return self._slowness(event)
+            case events.JournalChanged():
+                return self._journal(event)
+            case events.HomeChanged():
+                return [self._home(event)]
+            case events.StandbyChanged():
+                return self._standby(event)
+            case events.SupervisorStarted():
+                return self._started(event)
+            case events.SupervisorStopping():
+                self._stopping = True
+                return [self._note(event, ("supervisor",), "warning", "the supervisor leaves", event.reason)]
+            case events.Commanded(outcome="ok"):
+                return self._commanded(event)
+            case _:
+                return []
+
+    def _ended(self, event: events.DeploymentEnded) -> list[Note]:
+        if event.outcome == "rehearsed":
+            return []
+        leads = f"{event.release or 'nothing'} leads"
+        facts = [
+            *([f"at tick {event.seq}"] if event.seq is not None else []),
+            *([f"blackout {last(event.blackout)}"] if event.blackout else []),
+            *([f"{count(event.missed, 'tick')} missed"] if event.missed else []),
+        ]
+        kinds: tuple[Kind, ...] = ("missed",) if event.missed else ()
+        level: Level = "warning"
+        match event.outcome:
+            case "done":
+                kinds, level = ("deployed", *kinds), "warning" if event.missed else "success"
+            case "aborted":
+                kinds = ("aborted", *kinds)
+            case "rolled_back":
+                kinds, level = ("rolled-back", *kinds), "failure"
+        title = f"deployment {event.deployment} {event.outcome.replace('_', ' ')}: {leads}"
+        return [self._note(event, kinds, level, title, event.reason, ", ".join(facts))]
+
+    def _leader(self, event: events.LeaderChanged) -> list[Note]:
+        if event.worker:
+            if not self._down:
+                return []
+            over, self._down = self._down, ""
+            title = f"{event.worker} leads again: release {event.release}"
+            note = self._note(event, ("down",), "success", title)
+            return [_after(note, over)]
+        if self._stopping:
+            return []
+        self._down = self._down or self._another("down")
+        note = self._note(event, ("down",), "failure", "the bot is down: no worker leads", event.cause)
+        return [_held(note, self._down, MOMENT)]
+
+    def _outage(self, event: events.OutageChanged) -> list[Note]:
+        outage = event.outage
+        if outage.until is None or outage.acknowledged is not None:
+            return []
+        kinds: tuple[Kind, ...] = ("failover", "missed") if outage.missed else ("failover",)
+        level: Level = "failure" if outage.windows or outage.in_doubt else "warning"
+        _, _, said = told(outage, event.at).partition(": ")
+        who, _, what = said.rpartition("; ")
+        note = self._note(event, kinds, level, f"{outage.worker or 'the leader'} died; {what}", who)
+        return [_held(note, f"outage {outage.id}", _SETTLES)]
+
+    def _slowness(self, event: events.Slow) -> list[Note]:
+        if not event.reason:
+            if not self._slow:
+                return []
+            over, self._slow = self._slow, ""
+            note = self._note(event, ("slow",), "success", f"{event.worker} does its work again")
+            return [_after(note, over)]
+        self._slow = self._slow or self._another("slow")
+        title = f"{event.worker}, which leads, is slow"
+        return [_held(self._note(event, ("slow",), "warning", title, event.reason), self._slow, MOMENT)]
+
+    def _journal(self, event: events.JournalChanged) -> list[Note]:
+        if event.state == "read":
+            # It is as it should be.
+            return []
+        level: Level = "success" if event.state == "written" else "failure"
+        title = {
+            "failing": "the journal cannot be written",
+            "written": "the journal is written again",
+            "recovered": "the journal is damaged, and no frame is missing",
+            "lost": "the journal lost frames, and the bot is paused",
+        }[event.state]
+        if event.state == "recovered":
+            level = "warning"
+        return [self._note(event, ("journal",), level, title, event.text)]
+
+    def _home(self, event: events.HomeChanged) -> Note:
+        level: Level = "success" if event.state == "remade" else "failure"
+        title = {
+            "copied": "the bot runs in a copy of another home",
+            "removed": "the bot's files were removed while it runs",
+            "moved": "the bot's home was moved while it runs",
+            "remade": "the bot's files were made again",
+        }[event.state]
+        return self._note(event, ("supervisor",), level, title, event.text)
+
+    def _started(self, event: events.SupervisorStarted) -> list[Note]:
+        match event.found:
+            case "alive":
+                title = "a supervisor came back to the bot, which ran on without one"
+            case "dead":
+                title = "a supervisor came back, and the bot had died without one"
+            case _:
+                # That somebody starts a bot is no news to them.
+                return []
+        return [self._note(event, ("supervisor",), "warning", title)]
+
+    def _standby(self, event: events.StandbyChanged) -> list[Note]:
+        known, self._no_standby = self._no_standby, event.state == "failing"
+        if known or not self._no_standby:
+            return []
+        return [self._note(event, ("standby",), "warning", "the standby does not stay up", event.reason)]
+
+    def _commanded(self, event: events.Commanded) -> list[Note]:
+        match event.op:
+            case "halt":
+                kind, level, title = "halt", "failure", "halted"
+            case "settings":
+                kind, level, title = "settings", "info", "settings changed"
+            case "pause" | "resume":
+                kind, level, title = "pause", "info", f"{event.op}d"
+            case "lock" | "unlock":
+                kind, level, title = "lock", "info", f"deployments {event.op}ed"
+            case _:
+                return []
+        by = f" by {event.who}" if event.who else ""
+        return [self._note(event, (kind,), level, title + by, event.why, event.detail)]
+
+    def _another(self, what: str) -> str:
+        self._times += 1
+        return f"{what} {self._times}"
+
+    def _note(
+        self, event: events.Event, kinds: tuple[Kind, ...], level: Level, title: str, *lines: str
+    ) -> Note:
+        text = "\n".join(line for line in lines if line)
+        return Note(
+            kinds,
+            level,
+            _cut(f"{self._where}: {' '.join(title.split())}", _LONGEST_TITLE),
+            _cut(text, _LONGEST_TEXT),
+            event.at,
+        )
+
+
+def _held(note: Note, key: str, hold: int) -> Note:
+    return Note(note.kinds, note.level, note.title, note.text, note.at, key=key, hold=hold)
+
+
+def _after(note: Note, over: str) -> Note:
+    return Note(note.kinds, note.level, note.title, note.text, note.at, over=over, only_after=True)
+
+
+def _cut(text: str, longest: int) -> str:
+    return text if len(text) <= longest else f"{text[: longest - 1]}…"

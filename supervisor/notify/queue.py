@@ -1,0 +1,210 @@
+"""What one target is sent, and when: the queue, its bound, the rate, and how long a failure is tried again.
+
+Pure: notes and the time go in, and what is to be sent comes out. Times are monotonic ns, but for a note's own `at`.
+
+At most `burst` messages are sent in any time of `per`. What waits when the next one may be sent is put together into
+one: "and 12 more". A message that fails is tried again, more and more slowly, until it is `retry_for` old; then it is
+lost, and counted as such. What fails does not keep what comes after it from being remembered, up to a bound: the oldest
+go first, and whoever reads on is told how many.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Iterable
+
+import msgspec
+
+from .message import Level, Note
+
+__all__ = ["Message", "Outbox", "Pace"]
+
+_MOST = 200
+"""Notes that wait."""
+_MOST_KEYS = 500
+_SHOWN = 8
+"""Titles in a message that is several."""
+_PAUSES = (1, 2, 5, 15, 30, 60)
+"""Between tries, seconds; the last one again and again."""
+_SECOND = 1_000_000_000
+_LEVELS: tuple[Level, ...] = ("failure", "warning", "success", "info")
+
+
+class Pace(msgspec.Struct, frozen=True):
+    """How much and how long, ns."""
+
+    burst: int = 5
+    per: int = 60 * _SECOND
+    retry_for: int = 900 * _SECOND
+
+
+class Message(msgspec.Struct, frozen=True):
+    """What is sent: one note, or several in one."""
+
+    title: str
+    text: str
+    level: Level
+    notes: int
+    """How many notes it has."""
+    since: int
+    """From when on it was to be sent."""
+
+
+class _Waits(msgspec.Struct, frozen=True):
+    note: Note
+    since: int
+    begins: int
+    """Not before."""
+
+
+class Outbox:
+    """The messages for one target."""
+
+    def __init__(self, bot: str, pace: Pace) -> None:
+        self._bot = bot
+        self._pace = pace
+        self._waiting: deque[_Waits] = deque()
+        self._sent_at: deque[int] = deque(maxlen=pace.burst)
+        self._keys: dict[str, None] = {}
+        """Of notes that were sent; the newest last."""
+        self._current: Message | None = None
+        """What is being sent, or was and failed."""
+        self._sending = False
+        self._tries = 0
+        self._again = 0
+        self._forgotten = 0
+        """Notes that found no room, and that nobody has been told of yet."""
+        self.sent = 0
+        """Notes so far that arrived,"""
+        self.lost = 0
+        """and that did not and never will."""
+
+    @property
+    def waiting(self) -> int:
+        """Notes that have not arrived yet."""
+        return len(self._waiting) + (self._current.notes if self._current is not None else 0)
+
+    def put(self, note: Note, now: int) -> None:
+        """Have a note sent when its time has come."""
+        begins = now + note.hold
+        for waits in [waits for waits in self._waiting if waits.note.key]:
+            if waits.note.key == note.key:
+                # The time that it has waited already counts.
+                begins = min(begins, waits.begins)
+                self._waiting.remove(waits)
+            elif waits.note.key == note.over:
+                self._waiting.remove(waits)
+                if note.only_after:
+                    return
+        if (note.key and note.key in self._keys) or (note.only_after and note.over not in self._keys):
+            return
+        if len(self._waiting) >= _MOST:
+            self._waiting.popleft()
+            self._forgotten += 1
+            self.lost += 1
+        self._waiting.append(_Waits(note, now, begins))
+
+    def next_at(self, now: int) -> int | None:
+        """When `take` may have something, None when there is nothing that time alone brings about."""
+        if self._sending:
+            return None
+        if self._current is not None:
+            return self._again
+        begins = min((waits.begins for waits in self._waiting), default=None)
+        return None if begins is None else max(begins, self._free_at())
+
+    def take(self, now: int) -> Message | None:
+        """What is to be sent now; say what became of it with `arrived` or `failed` before the next one."""
+        at = self.next_at(now)
+        if at is None or now < at:
+            return None
+        if self._current is None:
+            ripe = [waits for waits in self._waiting if waits.begins <= now]
+            # As long as more than one message may be sent, each note is one.
+            if self._free(now) > 1:
+                ripe = ripe[:1]
+            for waits in ripe:
+                self._waiting.remove(waits)
+                self._remember(waits.note.key)
+            self._current = self._put_together(ripe)
+        self._sending = True
+        return self._current
+
+    def arrived(self, now: int) -> None:
+        assert self._current is not None
+        self.sent += self._current.notes
+        self._done(now)
+
+    def failed(self, now: int, *, for_good: bool = False) -> bool:
+        """It could not be sent; return whether it is lost. `for_good`: trying again would change nothing."""
+        message = self._current
+        assert message is not None
+        self._sending = False
+        pause = _PAUSES[min(self._tries, len(_PAUSES) - 1)] * _SECOND
+        self._tries += 1
+        self._again = now + pause
+        if not for_good and self._again - message.since <= self._pace.retry_for:
+            return False
+        self.lost += message.notes
+        self._done(now)
+        return True
+
+    def rest(self) -> Message | None:
+        """All that has not been sent, as one message, whatever the time: there will be no other. None when all is."""
+        failed = self._current if not self._sending else None
+        ripe = list(self._waiting)
+        self._waiting.clear()
+        if failed is not None:
+            note = Note((), failed.level, failed.title, failed.text, 0)
+            ripe.insert(0, _Waits(note, failed.since, 0))
+        return self._put_together(ripe) if ripe else None
+
+    # parts
+
+    def _done(self, now: int) -> None:
+        self._current = None
+        self._sending = False
+        self._tries = 0
+        self._sent_at.append(now)
+
+    def _free(self, now: int) -> int:
+        """How many messages may be sent now."""
+        return self._pace.burst - sum(at > now - self._pace.per for at in self._sent_at)
+
+    def _free_at(self) -> int:
+        return self._sent_at[0] + self._pace.per if len(self._sent_at) == self._pace.burst else 0
+
+    def _remember(self, key: str) -> None:
+        if key:
+            self._keys[key] = None
+            while len(self._keys) > _MOST_KEYS:
+                del self._keys[next(iter(self._keys))]
+
+    def _put_together(self, ripe: list[_Waits]) -> Message:
+        since = min(waits.since for waits in ripe)
+        notes = [waits.note for waits in ripe]
+        forgotten, self._forgotten = self._forgotten, 0
+        gone = f"{forgotten} before these were lost: too many came at once" if forgotten else ""
+        if len(notes) == 1:
+            note = notes[0]
+            text = "\n".join(line for line in (note.text, gone) if line)
+            return Message(note.title, text, note.level, 1, since)
+        # What went wrong comes first.
+        shown = sorted(notes, key=lambda note: _LEVELS.index(note.level))[:_SHOWN]
+        level = shown[0].level
+        lines = [_titled(note) for note in shown]
+        rest = len(notes) - len(shown)
+        if rest:
+            left = Counter(kind for note in notes if note not in shown for kind in note.kinds[:1])
+            lines.append(f"and {rest} more of {_counted(left.items())}")
+        title = f"{self._bot}: {len(notes)} messages in one"
+        return Message(title, "\n".join([*lines, *([gone] if gone else [])]), level, len(notes), since)
+
+
+def _titled(note: Note) -> str:
+    first = note.text.partition("\n")[0]
+    return f"• {note.title}" + (f" ({first})" if first else "")
+
+
+def _counted(kinds: Iterable[tuple[str, int]]) -> str:
+    return ", ".join(f"{kind} ({times})" if times > 1 else kind for kind, times in kinds)

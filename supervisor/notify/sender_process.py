@@ -1,0 +1,206 @@
+"""Having messages sent: by a process for one target, started when there is something to send, and let go afterwards.
+
+Nothing in here waits for a target: an order is written into a pipe that has room for it, and what became of it is
+heard later. A process that does not answer ends itself (see `sender`), or is killed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+
+import msgspec
+
+from ...protocol.wire import UNDECODABLE
+from ..system.process import Process, describe_exit
+from ..system.sd_notify import VARIABLES
+from .apprise_sender import Order, Receipt
+from .queue import Message
+
+__all__ = ["COMMAND", "WITHIN", "Courier"]
+
+WITHIN = 30
+"""How long a target may take for a message, seconds."""
+
+COMMAND = (sys.executable, "-P", "-m", "neverblink.supervisor.notify.apprise_sender")
+
+_GRACE = 150.0
+"""A process that cannot even end itself is killed so much later."""
+_IDLE = 60.0
+_READ = 64 * 1024
+
+
+class Courier:
+    """Has messages sent. `done(receipt)` is called, in the loop, for each of them. To be closed."""
+
+    def __init__(
+        self,
+        environment: Mapping[str, str],
+        done: Callable[[Receipt], None],
+        *,
+        within: int = WITHIN,
+        command: tuple[str, ...] = COMMAND,
+    ) -> None:
+        self._environment = {name: value for name, value in environment.items() if name not in VARIABLES}
+        self._done = done
+        self._within = within
+        self._command = command
+        self._loop = asyncio.get_running_loop()
+        self._run: _Run | None = None
+        self._expects = False
+        self._timer: asyncio.TimerHandle | None = None
+
+    @property
+    def pid(self) -> int:
+        """The process's, 0 when there is none."""
+        return self._run.process.pid if self._run is not None else 0
+
+    def send(self, message: Message, url: str) -> None:
+        """Have a message sent; not before the one before it is done."""
+        assert not self._expects
+        try:
+            run = self._give(message, url)
+        except OSError as problem:
+            reason = f"nothing can be sent from here: {problem.strerror}"
+            self._loop.call_soon(self._done, Receipt(False, reason))
+            return
+        self._expects = True
+        self._in(self._within + _GRACE, lambda: run.process.signal(signal.SIGKILL))
+
+    async def close(self, last: Message | None, url: str, within: float) -> None:
+        """Give it the last thing to send, wait so many seconds for the end of it, and leave the rest to it alone."""
+        try:
+            run = self._run if last is None else self._give(last, url)
+        except OSError:
+            run = self._run
+        self._dismiss()
+        if run is not None:
+            try:
+                async with asyncio.timeout(within):
+                    await run.gone.wait()
+            except TimeoutError:
+                run.forget()
+
+    def _give(self, message: Message, url: str) -> _Run:
+        if self._run is None:
+            self._run = _Run(self._command, self._environment, self._loop, self._answered, self._ended)
+        self._run.write(Order(url, message.title, message.text, message.level, self._within))
+        return self._run
+
+    def _answered(self, run: _Run, receipt: Receipt) -> None:
+        if run is self._run and self._expects:
+            self._expects = False
+            self._in(_IDLE, self._dismiss)
+            self._done(receipt)
+
+    def _ended(self, run: _Run, code: int) -> None:
+        if run is not self._run:
+            return
+        self._run = None
+        if self._expects:
+            self._expects = False
+            self._cancel()
+            late = code in (-signal.SIGALRM, -signal.SIGKILL)
+            how = (
+                f"no answer within {self._within} s"
+                if late
+                else f"what sends it ended with {describe_exit(code)}"
+            )
+            self._done(Receipt(False, how))
+
+    def _dismiss(self) -> None:
+        """Nothing more is coming: it ends when it has sent what it has."""
+        self._cancel()
+        run, self._run = self._run, None
+        if run is not None:
+            run.end()
+
+    def _in(self, seconds: float, act: Callable[[], object]) -> None:
+        self._cancel()
+        self._timer = self._loop.call_later(seconds, act)
+
+    def _cancel(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+
+class _Run:
+    """One process. It is watched, and so reaped, until its end, whether or not anybody still has something for it."""
+
+    def __init__(
+        self,
+        command: tuple[str, ...],
+        environment: Mapping[str, str],
+        loop: asyncio.AbstractEventLoop,
+        answered: Callable[[_Run, Receipt], None],
+        ended: Callable[[_Run, int], None],
+    ) -> None:
+        self.gone = asyncio.Event()
+        self._answered = answered
+        self._told_end = ended
+        self._loop = loop
+        self._heard = b""
+        self._child = subprocess.Popen(
+            command,
+            cwd="/",
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            # What a library prints there may have a URL in it.
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        assert self._child.stdin is not None
+        assert self._child.stdout is not None
+        self._stdin, self._stdout = self._child.stdin, self._child.stdout
+        os.set_blocking(self._stdin.fileno(), False)
+        os.set_blocking(self._stdout.fileno(), False)
+        self.process = Process(self._child, self._ended, loop)
+        loop.add_reader(self._stdout.fileno(), self._hear)
+
+    def write(self, order: Order) -> None:
+        """Give it an order: they are bounded, and far smaller than a pipe. Raises OSError."""
+        os.write(self._stdin.fileno(), msgspec.json.encode(order) + b"\n")
+
+    def end(self) -> None:
+        self._stdin.close()
+
+    def forget(self) -> None:
+        """Leave it to itself."""
+        self.process.let_go()
+        self._close()
+        # Or Popen would complain: it is the child of nobody here any more.
+        self._child.returncode = 0
+
+    def _hear(self) -> None:
+        try:
+            piece = os.read(self._stdout.fileno(), _READ)
+        except BlockingIOError:
+            return
+        if not piece:
+            self._loop.remove_reader(self._stdout.fileno())
+            return
+        *lines, self._heard = (self._heard + piece).split(b"\n")
+        for line in lines:
+            try:
+                receipt = msgspec.json.decode(line, type=Receipt)
+            except UNDECODABLE:
+                continue
+            self._answered(self, receipt)
+
+    def _ended(self, code: int) -> None:
+        # What it said last may still lie in the pipe.
+        self._hear()
+        self._close()
+        self.gone.set()
+        self._told_end(self, code)
+
+    def _close(self) -> None:
+        self._loop.remove_reader(self._stdout.fileno())
+        self._stdin.close()
+        self._stdout.close()

@@ -1,0 +1,259 @@
+"""What is asked of git: which commit somebody means, what it says of it, and what is in it.
+
+The `git` command itself does all of it, with everything that a hook or a shell may have put into its environment taken
+out again: whose repository it is about is always said here. Nothing of a repository is changed: a commit is exported
+through an index of its own, and no hook runs.
+
+A release stands alone, so what git only points at is looked for: a submodule stays an empty directory, as in a plain
+clone, and is warned of; a file that lies in large file storage and could not be fetched is an error, because a bot
+would read the pointer as if it were the file.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+
+from ...protocol.errors import NeverblinkError
+from ..store.history_rows import CommitNote
+from ..system.text import clean
+
+__all__ = [
+    "Contents",
+    "Found",
+    "GitError",
+    "ask",
+    "ask_bytes",
+    "contents_of",
+    "describe",
+    "export",
+    "log",
+    "resolve",
+    "shortened",
+]
+
+_FULL_ID = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
+_POINTER = b"version https://git-lfs.github.com/spec/"
+_POINTER_SIZE = 1024
+_LFS_MEND = (
+    "bring its files to this repository with `git lfs push` or `git lfs fetch`, or keep them outside of it"
+)
+_SMUDGE = re.compile(r"Error downloading object: (.+?) \([0-9a-f]+\): Smudge error")
+_SUBMODULE = "160000"
+_WITHIN_S = 300.0
+_MOST_WORDS = 2000
+_LONGEST_SUBJECT = 200
+
+
+class GitError(NeverblinkError):
+    """Git can't give what was asked for; in its own words, where it has any."""
+
+
+class Found(msgspec.Struct, frozen=True):
+    """Where somebody stands in a repository, and the commit they mean."""
+
+    repository: Path
+    """The git directory."""
+    commit: str
+    ref: str
+    """What it is called: as it was said, or the branch that HEAD is on."""
+    directory: str
+    """Where in the tree they stand, "" at its root."""
+    dirty: bool
+    """The working tree has changes that are in no commit."""
+
+
+class Contents(msgspec.Struct, frozen=True):
+    """What is in a directory of a commit: the size of its files in bytes, and the submodules, by path."""
+
+    files: int
+    bytes: int
+    submodules: tuple[str, ...]
+
+
+def resolve(place: Path, said: str) -> Found | None:
+    """The commit that `said` means in the repository around `place`; None when it means none, or there is none."""
+    try:
+        where = ask(place, "rev-parse", "--path-format=absolute", "--git-common-dir", "--show-prefix")
+        commit = ask(place, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{said}^{{commit}}")
+        branch = ask(place, "rev-parse", "--abbrev-ref", "HEAD") if said in ("HEAD", "@") else said
+    except GitError:
+        return None
+    directory, inside = [*where.split("\n"), ""][:2]
+    ref = said if branch == "HEAD" else branch
+    return Found(Path(directory), commit, ref, inside.rstrip("/"), _is_dirty(place))
+
+
+def describe(repository: Path, commit: str, ref: str = "", objects: str = "") -> CommitNote:
+    """What git says of a commit, given by its full id. Raises `GitError` when it is not there."""
+    if not _FULL_ID.fullmatch(commit):
+        raise GitError(f'"{commit}" is no commit: expected its full id, 40 hexadecimal digits')
+    if not repository.is_dir():
+        raise GitError(f"{repository}: there is no such directory: expected a git repository")
+    git = _Git(repository, objects)
+    told = git.bytes(
+        "log", "-1", "--no-show-signature", "--encoding=UTF-8", "--format=%H%x00%an <%ae>%x00%s", commit
+    )
+    id, author, subject = [*map(clean, told.split(b"\0")), "", ""][:3]
+    if id != commit:
+        raise GitError(f"{repository}: {commit} is no commit")
+    return CommitNote(commit, shortened(subject), shortened(author), ref)
+
+
+def shortened(words: str) -> str:
+    """A subject or a name, as far as it is shown: it may be as long as a file."""
+    return words if len(words) <= _LONGEST_SUBJECT else f"{words[: _LONGEST_SUBJECT - 1]}…"
+
+
+def log(repository: Path, since: str, until: str, most: int = 1000) -> list[CommitNote]:
+    """The commits that are in `until` and not in `since`, newest first. Raises `GitError`."""
+    told = _Git(repository).bytes(
+        *("log", f"--max-count={most}", "--no-show-signature", "--encoding=UTF-8"),
+        *("--format=%H%x00%an <%ae>%x00%s", "--end-of-options", f"{since}..{until}"),
+    )
+    rows = ([clean(part) for part in line.split(b"\0")] for line in told.split(b"\n") if line)
+    return [CommitNote(row[0], shortened(row[2]), shortened(row[1])) for row in rows if len(row) == 3]
+
+
+def contents_of(repository: Path, commit: str, directory: str = "", objects: str = "") -> Contents:
+    """What an export would bring. Raises `GitError`, also when the commit has no such directory."""
+    told = _Git(repository, objects).bytes(
+        "ls-tree", "-r", "-l", "-z", "--full-tree", _tree(commit, directory)
+    )
+    files = size = 0
+    submodules: list[str] = []
+    for entry in map(clean, filter(None, told.split(b"\0"))):
+        about, _, path = entry.partition("\t")
+        mode, _, _, length = about.split()
+        if mode == _SUBMODULE:
+            submodules.append(path)
+        else:
+            files += 1
+            size += int(length)
+    return Contents(files, size, tuple(submodules))
+
+
+def export(repository: Path, commit: str, target: Path, directory: str = "", objects: str = "") -> None:
+    """Write what is in a directory of a commit into the new directory `target`. Raises `GitError`."""
+    target.mkdir(parents=True)
+    index = target.with_name(f"{target.name}.index")
+    git = _Git(repository, objects, {"GIT_INDEX_FILE": str(index), "GIT_WORK_TREE": str(target)}, target)
+    try:
+        git.ask("read-tree", _tree(commit, directory))
+        git.ask("checkout-index", "--all", "--quiet", f"--prefix={target}/")
+    except GitError as problem:
+        # git-lfs is asked by git for each of its files, and has a lot to say when it can't get one.
+        smudged = _SMUDGE.search(problem.message)
+        if smudged is None:
+            raise
+        raise GitError(f"{smudged[1]}: git-lfs can't get it: {_LFS_MEND}") from None
+    finally:
+        index.unlink(missing_ok=True)
+    pointers = [
+        clean(str(path.relative_to(target))) for path in sorted(target.rglob("*")) if _is_pointer(path)
+    ]
+    if pointers:
+        more = f" and {len(pointers) - 1} more" if len(pointers) > 1 else ""
+        raise GitError(
+            f"{pointers[0]}{more}: only a pointer of Git LFS is here, and not the file: install git-lfs where the "
+            f"supervisor runs (`git lfs install`); {_LFS_MEND}"
+        )
+
+
+def _is_dirty(place: Path) -> bool:
+    try:
+        return bool(ask(place, "status", "--porcelain", "--", "."))
+    except GitError:
+        # A bare repository has no working tree.
+        return False
+
+
+class _Git:
+    """Runs git on one repository."""
+
+    def __init__(
+        self,
+        repository: Path,
+        objects: str = "",
+        more: Mapping[str, str] | None = None,
+        cwd: Path | None = None,
+    ) -> None:
+        also = {"GIT_ALTERNATE_OBJECT_DIRECTORIES": objects} if objects else {}
+        self._environment = {**_clean(), "GIT_DIR": str(repository), **also, **(more or {})}
+        self._cwd = cwd or repository
+
+    def ask(self, *words: str) -> str:
+        return clean(self.bytes(*words))
+
+    def bytes(self, *words: str) -> bytes:
+        return _run(self._cwd, self._environment, words)
+
+
+def ask(place: Path, *words: str) -> str:
+    """What `git WORDS` prints in the directory `place`, without the last line's end. Raises `GitError`."""
+    return clean(ask_bytes(place, *words))
+
+
+def ask_bytes(place: Path, *words: str) -> bytes:
+    """The same as git wrote it: for what is parted by NUL."""
+    return _run(place, _clean(), words)
+
+
+def _run(cwd: Path, environment: Mapping[str, str], words: tuple[str, ...]) -> bytes:
+    try:
+        done = subprocess.run(
+            ["git", "-c", "core.hooksPath=/dev/null", "-c", "core.fsmonitor=false", *words],
+            cwd=cwd,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=_WITHIN_S,
+            check=False,
+        )
+    except FileNotFoundError:
+        raise GitError("there is no git here: install it (Debian: apt-get install git)") from None
+    except subprocess.TimeoutExpired:
+        raise GitError(f"git {words[0]} did not end within {_WITHIN_S:.0f}s") from None
+    except OSError as problem:
+        raise GitError(f"git can't be run in {cwd}: {problem.strerror}") from None
+    if done.returncode:
+        said = " ".join(clean(done.stderr).split())[:_MOST_WORDS]
+        raise GitError(f"git {words[0]}: {said or f'exit {done.returncode}'}")
+    return done.stdout.rstrip(b"\n")
+
+
+def _clean() -> dict[str, str]:
+    """Our environment without git's own words: in a hook they speak of the repository that is pushed to."""
+    ours = {name: value for name, value in os.environ.items() if not name.startswith("GIT_") or name in _KEPT}
+    return {**ours, "LC_ALL": "C", "GIT_TERMINAL_PROMPT": "0", "GIT_OPTIONAL_LOCKS": "0"}
+
+
+_KEPT = frozenset(
+    {
+        "GIT_AUTHOR_EMAIL",
+        "GIT_AUTHOR_NAME",
+        "GIT_COMMITTER_EMAIL",
+        "GIT_COMMITTER_NAME",
+        "GIT_CONFIG_GLOBAL",
+        "GIT_CONFIG_NOSYSTEM",
+        "GIT_CONFIG_SYSTEM",
+        "GIT_EXEC_PATH",
+        "GIT_SSH_COMMAND",
+    }
+)
+
+
+def _tree(commit: str, directory: str) -> str:
+    return f"{commit}:{directory.strip('/')}" if directory.strip("/") else f"{commit}^{{tree}}"
+
+
+def _is_pointer(path: Path) -> bool:
+    if path.is_symlink() or not path.is_file() or path.stat().st_size > _POINTER_SIZE:
+        return False
+    with path.open("rb") as file:
+        return file.read(len(_POINTER)) == _POINTER

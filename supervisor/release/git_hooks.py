@@ -1,0 +1,280 @@
+"""Putting the hooks into a bare repository, and taking them away so that it is as it was.
+
+A hook that is there already is never overwritten: it gets a second name beside ours, and ours runs it first. Taking
+ours away gives it back its name, so its bytes, its mode and a link stay what they were. What the hooks have to know
+is in the repository's own configuration, under `neverblink.*`, where `git config` shows and changes it.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import msgspec
+
+from ...protocol.errors import NeverblinkError
+from ..store.state_dir import Home
+from ..system.account import expanded
+from ..system.durable import rename_durably
+from ..system.ownership import give_to_owner
+from ..system.text import clean, is_encodable
+from .git import GitError, ask, ask_bytes
+from .hooked_repositories import forget, remember
+
+__all__ = [
+    "BEFORE",
+    "HOOKS",
+    "SCRIPT",
+    "Hook",
+    "HookError",
+    "Settings",
+    "find",
+    "install",
+    "remove",
+    "settings",
+]
+
+HOOKS = ("pre-receive", "post-receive", "pre-auto-gc")
+"""The first is there only behind a gate."""
+BEFORE = ".before-neverblink"
+"""What a hook that was there before is called from then on, behind its own name."""
+
+SCRIPT = Path(__file__).resolve().parents[2] / "bin" / "post-receive"
+"""Beside the supervisor in a checkout and in an installation alike."""
+
+_SECTION = "neverblink"
+_PUSH_OPTIONS = "receive.advertisePushOptions"
+_OURS = b"# neverblink: "
+_SCOPES = ("--local", "--global", "--system")
+
+
+class HookError(NeverblinkError):
+    """The hooks of the repository `where` can't be put in or taken out."""
+
+    def __init__(self, where: Path, problem: str) -> None:
+        super().__init__(f"{where}: {problem}")
+        self.where = where
+
+
+class Settings(msgspec.Struct, frozen=True):
+    """What the hooks of one repository were told."""
+
+    home: Path
+    """The home of the bot that a push deploys to."""
+    branch: str
+    gate: bool
+    """Whether a push is built and rehearsed before its ref moves, and refused when that fails."""
+    python: Path
+    """The interpreter that has the neverblink which installed them."""
+
+
+class Hook(msgspec.Struct, frozen=True):
+    """One hook as it is found: whose it is, and whether another one is chained behind ours."""
+
+    name: str
+    path: Path
+    state: str
+    """"none", "ours", "old" (ours, of another version) or "other"."""
+    chained: bool
+
+
+def install(where: Path, home: Path, *, branch: str, gate: bool) -> list[Hook]:
+    """Have a push of `branch` to the bare repository `where` deploy to `home`; return the hooks as they are then.
+
+    Installing again changes the settings. Raises `HookError` and `GitError`, and then nothing has changed.
+    """
+    repository = git_dir(where)
+    _check_branch(repository, branch)
+    _directory(repository).mkdir(exist_ok=True)
+    wanted = HOOKS if gate else HOOKS[1:]
+    for hook in find(where):
+        if hook.name in wanted and hook.state == "other" and hook.chained:
+            raise HookError(
+                hook.path,
+                f"was put there after ours: move it, or {hook.name}{BEFORE}, away: only one can be kept",
+            )
+    if git_config(repository, f"{_SECTION}.home") is None:
+        # Only the first time: later on the value is ours.
+        _set(repository, "pushOptionsWere", git_config(repository, _PUSH_OPTIONS) or "")
+    _set(repository, "home", str(home.absolute()))
+    # Not resolved: an environment's interpreter is a link, and only under its own name does it know its environment.
+    _set(repository, "python", os.path.abspath(sys.executable))
+    _set(repository, "branch", branch)
+    _set(repository, "gate", "true" if gate else "false")
+    ask(repository, "config", _PUSH_OPTIONS, "true")
+    for hook in find(where):
+        if hook.name in wanted:
+            _put(hook)
+        else:
+            _take(hook)
+    try:
+        remember(home.absolute(), repository)
+    except OSError as problem:
+        raise HookError(home, f"can't be written: {problem.strerror}") from None
+    _give(repository, home)
+    return find(where)
+
+
+def remove(where: Path) -> list[Hook]:
+    """Take our hooks and settings away, and give those that were there before their names back.
+
+    Returns the hooks that somebody else has put in the place of ours, and that were left alone. Raises `HookError` and
+    `GitError`.
+    """
+    repository = git_dir(where)
+    found = find(where)
+    options = git_config(repository, f"{_SECTION}.pushOptionsWere")
+    told = settings(where)
+    if told is not None:
+        forget(told.home, repository)
+    if options is None and not any(hook.state in ("ours", "old") for hook in found):
+        raise HookError(repository, "has no hook of neverblink's")
+    for hook in found:
+        _take(hook)
+    if options:
+        ask(repository, "config", _PUSH_OPTIONS, options)
+    elif options is not None and git_config(repository, _PUSH_OPTIONS) is not None:
+        ask(repository, "config", "--unset-all", _PUSH_OPTIONS)
+    if options is not None:
+        ask(repository, "config", "--remove-section", _SECTION)
+    _give(repository, told.home if told is not None else None)
+    return [hook for hook in found if hook.state == "other" and hook.chained]
+
+
+def settings(where: Path) -> Settings | None:
+    """What the hooks of the bare repository `where` were told; None when there are none. Raises `GitError`."""
+    repository = git_dir(where)
+    try:
+        said = ask_bytes(repository, "config", "--local", "-z", "--get-regexp", rf"^{_SECTION}\.")
+    except GitError:
+        # That is how it says that there is none.
+        return None
+    told: dict[str, str] = {}
+    for entry in map(os.fsdecode, said.split(b"\0")):
+        name, _, told[name] = entry.partition("\n")
+    home, python, branch, gate = (
+        told.get(f"{_SECTION}.{name}", "") for name in ("home", "python", "branch", "gate")
+    )
+    if not home or not python:
+        return None
+    return Settings(Path(home), branch or "main", gate == "true", Path(python))
+
+
+def find(where: Path) -> list[Hook]:
+    """The two hooks of the bare repository `where`, as they are. Raises `HookError` and `GitError`."""
+    directory = _directory(git_dir(where))
+    return [_look(directory / name) for name in HOOKS]
+
+
+def git_dir(where: Path) -> Path:
+    """The git directory of the bare repository `where`. Raises `HookError` when it is none."""
+    if not is_encodable(str(where)):
+        raise HookError(Path(clean(str(where))), "its path is not UTF-8: give the directory another name")
+    if not where.is_dir():
+        problem = "is a file" if where.exists() else "is not there"
+        raise HookError(where, f"{problem}: make a repository to push to with `git init --bare {where}`")
+    try:
+        bare, path = ask(where, "rev-parse", "--is-bare-repository", "--absolute-git-dir").splitlines()
+    except GitError as problem:
+        raise HookError(where, problem.message) from None
+    if bare != "true":
+        raise HookError(
+            where,
+            "has a working tree, and git refuses a push to the branch that is checked out: "
+            f"make a repository to push to with `git init --bare {where}.git`",
+        )
+    return Path(path)
+
+
+def git_config(repository: Path, name: str, scope: str = "--local") -> str | None:
+    """The value of `name` in the repository's own configuration (or another scope's), None when it has none."""
+    try:
+        return ask(repository, "config", scope, "--get", name)
+    except GitError:
+        return None
+
+
+def _give(repository: Path, home: Path | None) -> None:
+    """Root works on repository and home of a user: what is new there becomes that user's."""
+    give_to_owner(repository)
+    if home is not None:
+        give_to_owner(home, (Home(home).environments,))
+
+
+def _look(path: Path) -> Hook:
+    before = path.with_name(path.name + BEFORE)
+    chained = os.path.lexists(before)
+    try:
+        there = path.read_bytes()
+    except OSError:
+        state = "other" if os.path.lexists(path) else "none"
+    else:
+        # A second name for one file is an installation that was cut off half-way: nothing of ours yet.
+        chained = chained and not before.samefile(path)
+        mine = there == SCRIPT.read_bytes()
+        state = "ours" if mine else "old" if there.split(b"\n", 2)[1:2] and _is_ours(there) else "other"
+    return Hook(path.name, path, state, chained)
+
+
+def _is_ours(text: bytes) -> bool:
+    return text.split(b"\n", 2)[1].startswith(_OURS)
+
+
+def _put(hook: Hook) -> None:
+    """Write ours; what is there keeps its inode under a second name, and no moment passes without a hook."""
+    before = hook.path.with_name(hook.name + BEFORE)
+    fresh = hook.path.with_name(f".{hook.name}.neverblink")
+    try:
+        if hook.state == "other" and not os.path.lexists(before):
+            os.link(hook.path, before, follow_symlinks=False)
+        fresh.write_bytes(SCRIPT.read_bytes())
+        fresh.chmod(0o755)
+        rename_durably(fresh, hook.path)
+    except OSError as problem:
+        fresh.unlink(missing_ok=True)
+        raise HookError(hook.path, f"can't be written: {problem.strerror}") from None
+
+
+def _take(hook: Hook) -> None:
+    if hook.state not in ("ours", "old"):
+        return
+    try:
+        if hook.chained:
+            hook.path.with_name(hook.name + BEFORE).replace(hook.path)
+        else:
+            hook.path.unlink()
+    except OSError as problem:
+        raise HookError(hook.path, f"can't be taken away: {problem.strerror}") from None
+
+
+def _directory(repository: Path) -> Path:
+    """Where git looks for the repository's hooks. Raises `HookError` when that is shared with others."""
+    said = next(
+        (path for scope in _SCOPES if (path := git_config(repository, "core.hooksPath", scope))), "hooks"
+    )
+    directory = (repository / expanded(Path(said))).resolve()
+    if not directory.is_relative_to(repository.resolve()):
+        raise HookError(
+            repository,
+            f"its hooks are those of {directory} (core.hooksPath), which other repositories may use too: give it its "
+            f"own with `git -C {repository} config core.hooksPath hooks`",
+        )
+    return directory
+
+
+def _check_branch(repository: Path, branch: str) -> None:
+    if not is_encodable(branch):
+        raise HookError(
+            repository, f'"{clean(branch)}" is not UTF-8: name another branch, as in --branch main'
+        )
+    try:
+        ask(repository, "check-ref-format", "--branch", branch)
+    except GitError:
+        raise HookError(
+            repository, f"\"{branch}\" can't be a branch's name: name one, as in --branch main"
+        ) from None
+
+
+def _set(repository: Path, name: str, value: str) -> None:
+    ask(repository, "config", f"{_SECTION}.{name}", value)

@@ -1,0 +1,140 @@
+"""Where a deployment's code comes from, and making a release of it.
+
+    a directory     what lies in it now
+    a commit        what was committed, exported by git; a dirty working tree or a bare repository are the same to it
+    a release       one that is kept
+
+`source_of` reads which one a command means, `release_of` makes (or finds) the release and reads its configuration. It
+is slow for large trees, and belongs on a thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path, PurePosixPath
+
+import msgspec
+
+from ...protocol.commands import Deploy
+from ..config.config import Config, ConfigError, load
+from ..system.disk_space import need
+from ..system.errors import Refusal
+from ..system.text import clean
+from . import git
+from .releases import Release, Releases
+
+__all__ = ["Commit", "Directory", "KeptRelease", "Source", "release_of", "source_of"]
+
+
+class Directory(msgspec.Struct, frozen=True):
+    """A directory, absolute."""
+
+    path: Path
+
+
+class Commit(msgspec.Struct, frozen=True):
+    """A commit of a repository: see `commands.Deploy`."""
+
+    repository: Path
+    id: str
+    ref: str
+    directory: str
+    objects: str
+
+    @property
+    def project(self) -> Path:
+        """What relative words in its configuration are relative to: the working tree, where there is one."""
+        top = self.repository.parent if self.repository.name == ".git" else self.repository
+        return top / self.directory
+
+    def __str__(self) -> str:
+        called = f" ({self.ref})" if self.ref and not self.id.startswith(self.ref) else ""
+        return f"commit {self.id[:8]}{called}"
+
+
+class KeptRelease(msgspec.Struct, frozen=True):
+    """A release that is kept, by what a person calls it."""
+
+    said: str
+
+
+Source = Directory | Commit | KeptRelease
+
+
+def source_of(command: Deploy) -> Source:
+    """Which code the command means. Raises `Refusal` when it says none, several, or says it wrongly."""
+    said = [name for name in ("path", "commit", "release") if getattr(command, name)]
+    if len(said) != 1:
+        meant = f"{' and '.join(said)} are said" if said else "nothing is said to deploy"
+        raise Refusal("bad-input", f"{meant}: expected one of path, commit (with repository) and release")
+    if command.release:
+        return KeptRelease(command.release)
+    if command.path:
+        return Directory(_absolute("path", command.path))
+    inside = PurePosixPath(command.directory or ".")
+    for name, said in (("commit", command.commit), ("ref", command.ref), ("directory", command.directory)):
+        if "\0" in said:
+            raise Refusal("bad-input", f'{name} "{clean(said)}": no name has a NUL in it')
+    if inside.is_absolute() or ".." in inside.parts:
+        raise Refusal("bad-input", f'directory "{command.directory}": expected one inside the commit')
+    if command.objects:
+        _absolute("objects", command.objects)
+    return Commit(
+        repository=_absolute("repository", command.repository),
+        id=command.commit,
+        ref=command.ref,
+        directory="" if str(inside) == "." else str(inside),
+        objects=command.objects,
+    )
+
+
+def release_of(
+    source: Source, releases: Releases, warn: Callable[[str], None] = lambda _: None
+) -> tuple[Release, Config]:
+    """The release of `source`, and its configuration; `warn` is called with a line for what a person should know of.
+
+    Raises `ConfigError`, `ReleaseError`, `GitError` and `DiskFull`.
+    """
+    match source:
+        case Directory(path=path):
+            release = releases.make(path, load(path).bot, warn=warn)
+            return release, load(release.path, path)
+        case KeptRelease(said=said):
+            release = releases.find(said)
+            return release, load(release.path, Path(release.origin))
+        case Commit():
+            return _release_of_commit(source, releases, warn)
+
+
+def _release_of_commit(
+    source: Commit, releases: Releases, warn: Callable[[str], None]
+) -> tuple[Release, Config]:
+    where = source.repository, source.id
+    note = git.describe(*where, source.ref, source.objects)
+    contents = git.contents_of(*where, source.directory, source.objects)
+    # Once as git writes it, and once more as the release.
+    need(releases.directory, 2 * contents.bytes, "a release")
+    for submodule in contents.submodules:
+        warn(
+            f"{submodule} is a submodule: its files are not in the commit, and the release has an empty directory there"
+        )
+    with releases.workspace() as place:
+        try:
+            git.export(*where, place, source.directory, source.objects)
+            config = load(place, source.project)
+            release = releases.make(place, config.bot, note, source.project, warn)
+        except (ConfigError, git.GitError) as problem:
+            problem.message = (
+                f"{source}: {problem.message.replace(f'{place}/', '').replace(str(place), 'it')}"
+            )
+            raise
+    return release, load(release.path, source.project)
+
+
+def _absolute(name: str, said: str) -> Path:
+    if "\0" in said:
+        raise Refusal("bad-input", f'{name} "{clean(said)}": a path has no NUL in it')
+    path = Path(said)
+    if not path.is_absolute():
+        raise Refusal("bad-input", f'{name} "{said}": expected an absolute one, as I stand elsewhere')
+    return path

@@ -1,0 +1,103 @@
+"""The keyring: the home's secret, and the keys that a supervisor derives from it. See `protocol.keys` for which.
+
+The secret is in `key` in the home. It never leaves the supervisor, and it is the home's and not the process's: a
+supervisor that takes over living workers knows them by it. When none are left, the next supervisor makes a new one, so
+each run of a bot has keys of its own: what an earlier run, a backup or a forgotten process still knows opens nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from pathlib import Path
+
+import zmq
+from zmq.utils import z85
+
+from ...protocol.errors import NeverblinkError
+from ...protocol.keys import NO_CURVE, SIZE, Keys, derive
+from ..system.durable import rename_durably
+
+__all__ = ["Keyring", "KeyringError", "public_of"]
+
+
+_LOST = (
+    "and without it the workers that are alive can't be spoken to: put it back, or end them and run "
+    "`neverblink up` again"
+)
+
+
+class KeyringError(NeverblinkError):
+    """The home's keys can't be read or made; `path` is the file."""
+
+    def __init__(self, path: Path, problem: str) -> None:
+        super().__init__(f"{path}: {problem}")
+        self.path = path
+
+
+class Keyring:
+    """The keys of one home."""
+
+    def __init__(self, secret: bytes) -> None:
+        self._secret = secret
+        self._links = derive(secret, "links")
+        self.supervisor = derive(secret, "supervisor")
+        """The secret half of the supervisor's key pair."""
+        self._supervisor_public = public_of(self.supervisor)
+
+    @classmethod
+    def renew(cls, path: Path) -> Keyring:
+        """Make a new secret, and keep it at `path`. Nobody who is alive knows it yet. Raises `KeyringError`."""
+        _check(path)
+        made = cls(secrets.token_bytes(SIZE))
+        made.keep(path)
+        return made
+
+    def keep(self, path: Path) -> None:
+        """Write the secret to `path`, for the next supervisor. Raises `KeyringError`."""
+        secret = self._secret
+        fresh = path.with_name(f"{path.name}.new")
+        try:
+            fresh.unlink(missing_ok=True)
+            file = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            try:
+                if os.write(file, secret) != SIZE:
+                    raise KeyringError(path, "can't be written whole: is the disk full?")
+            finally:
+                os.close(file)
+            rename_durably(fresh, path)
+        except OSError as problem:
+            raise KeyringError(path, f"can't be written: {problem.strerror}") from None
+
+    @classmethod
+    def load(cls, path: Path) -> Keyring:
+        """The keyring of the supervisor before, whose workers are alive. Raises `KeyringError`."""
+        _check(path)
+        try:
+            secret = path.read_bytes()
+        except OSError as problem:
+            raise KeyringError(path, f"can't be read ({problem.strerror}), {_LOST}") from None
+        if len(secret) != SIZE:
+            raise KeyringError(path, f"has {len(secret)} bytes and not {SIZE}, {_LOST}")
+        return cls(secret)
+
+    def of(self, worker: str) -> Keys:
+        """What the worker is given when it is started."""
+        return Keys(derive(self._secret, "worker", worker), self._supervisor_public, self._links)
+
+    def public(self, worker: str) -> bytes:
+        """The public half of a worker's own key pair."""
+        return public_of(self.of(worker).own)
+
+    def __repr__(self) -> str:
+        return "Keyring(…)"
+
+
+def public_of(secret: bytes) -> bytes:
+    """The public half of the key pair of which this is the secret one."""
+    return z85.decode(zmq.curve_public(z85.encode(secret)))
+
+
+def _check(path: Path) -> None:
+    if not zmq.has("curve"):
+        raise KeyringError(path, NO_CURVE)

@@ -1,0 +1,265 @@
+"""The history on a thread of its own: a slow disk must not keep the supervisor from the bot.
+
+Notes are written in the order in which they were given, and questions are answered after all notes given before them.
+While the file can't be written (another process has locked it, the disk is full, it is read-only), notes are kept in
+memory and written later, in their order; meanwhile questions are answered from what is written. What does not fit into
+memory any more, and what is still there when the supervisor ends, is lost: it is counted, and told.
+
+A file that was removed is written again whole. One that is damaged is set aside, and another is begun.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+
+from ...protocol.events import Event, Pulse
+from .history_db import History, HistoryError
+from .history_rows import Worker
+
+__all__ = ["Archive"]
+
+T = TypeVar("T")
+Change = Callable[[History], object]
+
+_MOST_KEPT = 20_000
+"""Notes in memory: some megabytes."""
+_PAUSE_S = 0.5
+_LAST_TRIES_S = 3.0
+_KEEP_WITHIN_S = 1.0
+_OPEN_WITHIN_S = 15.0
+
+
+class Archive:
+    """The history of one bot. `trouble` is told, in the loop's thread, when the file stops and resumes taking notes."""
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        trouble: Callable[[str], None],
+        *,
+        most_kept: int = _MOST_KEPT,
+        last_tries: float = _LAST_TRIES_S,
+    ) -> None:
+        self._loop = loop
+        self._trouble = trouble
+        self._most_kept = most_kept
+        self._last_tries = last_tries
+        self._thread = ThreadPoolExecutor(1, "neverblink-history")
+        self._history: History | None = None
+        self._path = Path()
+        self._bot = ""
+        # Filled in the loop's thread, emptied in the other.
+        self._notes: deque[tuple[Change, Future[None]]] = deque()
+        self._dropped = 0
+        # The other thread's own.
+        self._failing = ""
+        """Why the notes wait, "" when they don't."""
+        self._again_at = 0.0
+        self._late = 0
+        """Notes that were written since it failed."""
+
+    @property
+    def failing(self) -> str:
+        """Why the history can't be written, "" when it can."""
+        return self._failing
+
+    @property
+    def waiting(self) -> int:
+        """How many notes wait to be written."""
+        return len(self._notes)
+
+    @property
+    def lost(self) -> int:
+        """How many notes did not fit into memory since it failed."""
+        return self._dropped
+
+    async def open(self, path: Path, bot: str) -> None:
+        """Open the history; one that is damaged is set aside. Raises `HistoryError`."""
+        self._path, self._bot = path, bot
+        await self._loop.run_in_executor(self._thread, self._open)
+
+    def note(self, event: Event) -> None:
+        """Remember the event, soon."""
+        if not isinstance(event, Pulse):
+            self.write(lambda history: history.record(event))
+
+    def write(self, change: Change) -> Future[None]:
+        """Change the history, as soon as that is possible. The future tells when it is written, or lost."""
+        done: Future[None] = Future()
+        if len(self._notes) >= self._most_kept:
+            self._dropped += 1
+            done.set_exception(HistoryError(self._path, "too much waits to be written"))
+            return done
+        self._notes.append((change, done))
+        self._thread.submit(self._flush)
+        return done
+
+    async def keep(self, change: Change, within: float = _KEEP_WITHIN_S) -> bool:
+        """Change the history; return whether that is written already, after at most so many seconds."""
+        written = self.write(change)
+        try:
+            await asyncio.wait_for(asyncio.shield(_told_by(written)), within)
+        except TimeoutError:
+            return False
+        return not written.cancelled() and written.exception() is None
+
+    async def ask(self, question: Callable[[History], T]) -> T:
+        """The answer of the history to `question`. Raises what it raises."""
+
+        def answer() -> T:
+            self._flush()
+            assert self._history is not None
+            try:
+                return question(self._history)
+            except HistoryError as problem:
+                if not problem.damaged or not self._could_begin_anew():
+                    raise
+            return question(self._history)
+
+        return await self._loop.run_in_executor(self._thread, answer)
+
+    async def recall(self, key: str, type: type[T]) -> T | None:
+        """What was kept under the key; None, and that is told, when this neverblink can't read it."""
+        try:
+            return await self.ask(lambda history: history.kept(key, type))
+        except HistoryError as problem:
+            self._trouble(f"{problem.message}: going on without it")
+            return None
+
+    async def close(self) -> None:
+        """Write what there is to write, for some seconds if need be, and close the file."""
+        await self._loop.run_in_executor(self._thread, self._close)
+        self._thread.shutdown()
+
+    # in the other thread
+
+    def _open(self) -> None:
+        until = time.monotonic() + _OPEN_WITHIN_S
+        while True:
+            try:
+                self._open_whole()
+                return
+            except HistoryError as problem:
+                if problem.damaged:
+                    self._begin_anew()
+                    return
+                if not problem.locked or time.monotonic() > until:
+                    raise
+
+    def _open_whole(self) -> None:
+        if self._path.is_file() and self._path.stat().st_size == 0:
+            self._say(f"history {self._path} is empty: it begins anew")
+        self._history = History.open(self._path, self._bot)
+        # What is damaged in the middle would otherwise be found by whatever reads it first.
+        self._history.check()
+
+    def _begin_anew(self) -> None:
+        living = self._remaining()
+        if self._history is not None:
+            self._history.close()
+        aside = History.set_aside(self._path, "damaged")
+        self._say(f"history {self._path} is damaged, and set aside as {aside.name}: another is begun")
+        self._history = History.open(self._path, self._bot)
+        for one in living:
+            self._history.started(one.worker, one.release, one.pid, one.started, Path(one.log), one.begun)
+
+    def _remaining(self) -> list[Worker]:
+        """The workers that may be alive, as far as the damaged history still tells."""
+        try:
+            return self._history.remaining() if self._history is not None else []
+        except HistoryError:
+            return []
+
+    def _flush(self) -> None:
+        """Write the notes that wait, as far as that is possible now."""
+        if not self._notes or (self._failing and time.monotonic() < self._again_at):
+            return
+        if self._history is None:
+            return
+        while self._notes:
+            change, done = self._notes[0]
+            try:
+                self._history = self._history.restored()
+                change(self._history)
+            except HistoryError as problem:
+                if problem.damaged and self._could_begin_anew():
+                    continue
+                if problem.passing:
+                    self._put_off(problem)
+                    return
+                self._lose(problem.message, problem)
+            except Exception as bug:
+                self._lose(repr(bug), bug)
+            else:
+                self._notes.popleft()
+                self._late += bool(self._failing)
+                done.set_result(None)
+        if self._failing:
+            lost = f", {self._dropped} are lost" if self._dropped else ""
+            self._say(f"the history is written again: {self._late} notes had waited for it{lost}")
+            self._failing, self._late, self._dropped = "", 0, 0
+
+    def _put_off(self, problem: HistoryError) -> None:
+        if not self._failing:
+            self._say(f"{problem.message}: what happens is kept in memory, and written when it can be")
+        self._failing = problem.message
+        self._again_at = time.monotonic() + _PAUSE_S
+        self._loop.call_soon_threadsafe(self._loop.call_later, _PAUSE_S, self._try_again)
+
+    def _try_again(self) -> None:
+        try:
+            self._thread.submit(self._flush)
+        except RuntimeError:
+            # Closed meanwhile.
+            return
+
+    def _could_begin_anew(self) -> bool:
+        try:
+            self._begin_anew()
+        except (HistoryError, OSError):
+            return False
+        return True
+
+    def _lose(self, why: str, problem: Exception) -> None:
+        _, done = self._notes.popleft()
+        done.set_exception(problem)
+        self._say(f"a note for the history is lost: {why}")
+
+    def _close(self) -> None:
+        until = time.monotonic() + self._last_tries
+        while self._notes and time.monotonic() < until:
+            self._again_at = 0.0
+            self._flush()
+            if self._notes:
+                time.sleep(0.05)
+        lost = len(self._notes) + self._dropped
+        if lost:
+            self._say(f"{lost} notes for the history are lost: {self._failing}")
+        for _, done in self._notes:
+            done.cancel()
+        self._notes.clear()
+        if self._history is not None:
+            self._history.close()
+            self._history = None
+
+    def _say(self, text: str) -> None:
+        self._loop.call_soon_threadsafe(self._trouble, text)
+
+
+def _told_by(done: Future[None]) -> asyncio.Future[None]:
+    """A future of this thread's loop that ends when `done` does, however that ends."""
+    loop = asyncio.get_running_loop()
+    told: asyncio.Future[None] = loop.create_future()
+
+    def tell() -> None:
+        if not told.done():
+            told.set_result(None)
+
+    done.add_done_callback(lambda _: loop.call_soon_threadsafe(tell))
+    return told

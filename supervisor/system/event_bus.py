@@ -1,0 +1,38 @@
+"""The news: every change of state goes out here, once, and from here to everyone who wants to know.
+
+The event socket, the history and the log are listeners; none of them can stop the others, or the supervisor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ...protocol.events import Event
+
+__all__ = ["News"]
+
+
+class News:
+    """The events of one bot. `wall` tells wall ns; `trouble` is told when a listener fails."""
+
+    def __init__(self, bot: str, wall: Callable[[], int], trouble: Callable[[str], None]) -> None:
+        self.bot = bot
+        self._wall = wall
+        self.trouble = trouble
+        """To be told of what went wrong and is no event."""
+        self._listeners: list[Callable[[Event], None]] = []
+
+    def now(self) -> int:
+        """Wall clock, for the `at` of an event."""
+        return self._wall()
+
+    def subscribe(self, listener: Callable[[Event], None]) -> None:
+        self._listeners.append(listener)
+
+    def tell(self, event: Event) -> None:
+        for listener in self._listeners:
+            try:
+                listener(event)
+            except Exception as problem:
+                # Somebody who looks on must never be able to break a handoff.
+                self.trouble(f"a listener failed on {type(event).__name__}: {problem!r}")

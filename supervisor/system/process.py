@@ -1,0 +1,146 @@
+"""A worker's process: who it is, and the news that it has ended.
+
+A pid alone can be another process by now; with its start time it is one process for as long as the host is up. The
+end comes through a pidfd, which becomes readable the moment the process is gone: no SIGCHLD handler, no polling, and
+nobody else's child is ever reaped. A process that an earlier supervisor started ends in the same way, but only its
+parent may ask how, so its exit status stays unknown.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+from ...protocol.lease import started_of
+from ...protocol.process_stat import field_of
+
+__all__ = ["Adopted", "Process", "alive", "describe_exit", "is_stopped", "started_at"]
+
+
+class _Watched:
+    """A process behind a pidfd."""
+
+    def __init__(self, pid: int, started: int, fd: int, loop: asyncio.AbstractEventLoop) -> None:
+        self.pid = pid
+        self.started = started
+        self._fd = fd
+        self._loop = loop
+        loop.add_reader(fd, self._ended)
+
+    def signal(self, number: signal.Signals) -> bool:
+        """Send a signal; return False when the process is gone. Never reaches another process with the same pid."""
+        if self._fd < 0:
+            return False
+        try:
+            signal.pidfd_send_signal(self._fd, number)
+        except ProcessLookupError:
+            return False
+        return True
+
+    def let_go(self) -> None:
+        """Stop watching; the process runs on."""
+        if self._fd >= 0:
+            self._loop.remove_reader(self._fd)
+            os.close(self._fd)
+            self._fd = -1
+
+    def _ended(self) -> None:
+        raise NotImplementedError
+
+
+class Process(_Watched):
+    """Watches a child. `on_exit(code)` is called once from the loop: the exit status, negative for a signal.
+
+    Raises `OSError` when it can't be watched, for want of a descriptor; then the child has been ended.
+    """
+
+    def __init__(
+        self, child: subprocess.Popen[bytes], on_exit: Callable[[int], None], loop: asyncio.AbstractEventLoop
+    ) -> None:
+        self.code: int | None = None
+        self._child = child
+        self._on_exit = on_exit
+        # Not reaped before we do it, so the pid is ours and the pidfd can't be somebody else's.
+        try:
+            fd = os.pidfd_open(child.pid)
+        except OSError:
+            child.kill()
+            child.wait()
+            raise
+        super().__init__(child.pid, started_at(child.pid) or 0, fd, loop)
+
+    @property
+    def running(self) -> bool:
+        return self.code is None
+
+    def _ended(self) -> None:
+        found = os.waitid(os.P_PIDFD, self._fd, os.WEXITED | os.WNOHANG)
+        if found is None:
+            return
+        self.let_go()
+        code = found.si_status if found.si_code == os.CLD_EXITED else -found.si_status
+        # Or Popen would wait for the pid by itself one day, and by then it may be another process.
+        self._child.returncode = code
+        self.code = code
+        self._on_exit(code)
+
+
+class Adopted(_Watched):
+    """Watches a process that somebody else started. `on_exit(None)` is called once from the loop, when it has ended.
+
+    Raises ProcessLookupError when this very process does not run any more.
+    """
+
+    def __init__(
+        self, pid: int, started: int, on_exit: Callable[[None], None], loop: asyncio.AbstractEventLoop
+    ) -> None:
+        self._on_exit = on_exit
+        fd = os.pidfd_open(pid)
+        # In this order: what the pidfd names can't change any more, and by now it is what we look for, or it is not.
+        if not alive(pid, started):
+            os.close(fd)
+            raise ProcessLookupError(pid)
+        super().__init__(pid, started, fd, loop)
+
+    def _ended(self) -> None:
+        self.let_go()
+        self._on_exit(None)
+
+
+def started_at(pid: int) -> int | None:
+    """The start time of a live process in clock ticks since boot, None when there is none with this pid."""
+    try:
+        return started_of(Path(f"/proc/{pid}/stat").read_bytes())
+    except (OSError, ValueError, IndexError):
+        return None
+
+
+def alive(pid: int, started: int) -> bool:
+    """Whether this very process still runs: not only the number, and not a zombie that nobody has reaped."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_bytes()
+        return started_of(stat) == started and field_of(stat, 3) not in (b"Z", b"X")
+    except (OSError, ValueError, IndexError):
+        return False
+
+
+def is_stopped(pid: int) -> bool:
+    """Whether the process was stopped by a signal, as by Ctrl-Z."""
+    try:
+        return field_of(Path(f"/proc/{pid}/stat").read_bytes(), 3) in (b"T", b"t")
+    except (OSError, ValueError, IndexError):
+        return False
+
+
+def describe_exit(code: int) -> str:
+    """An exit status in words: `exit 1`, `killed by SIGKILL`."""
+    if code >= 0:
+        return f"exit {code}"
+    try:
+        return f"killed by {signal.Signals(-code).name}"
+    except ValueError:
+        return f"killed by signal {-code}"

@@ -1,0 +1,70 @@
+"""The web page's process, as the supervisor keeps it. See `system.helper_process`."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Callable
+
+import msgspec
+
+from ..config.config import Logging
+from ..config.web_settings import Settings
+from ..store.state_dir import Home
+from ..system.helper_process import SILENT_FOR, HelperProcess
+from ..system.install_hint import install_command
+
+__all__ = ["Keeper", "Told"]
+
+LIBRARY = "aiohttp"
+
+
+class Told(msgspec.Struct, frozen=True):
+    """What the process is told on its command line; nothing of it is a secret."""
+
+    home: str
+    bot: str
+    version: str
+    settings: Settings
+    log: Logging = Logging()
+
+
+class Keeper:
+    """Keeps a web process with these `settings`; `tell` is told what people should know. To be closed."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        home: Home,
+        bot: str,
+        version: str,
+        tell: Callable[[str], None],
+        command: tuple[str, ...] = (sys.executable, "-P", "-m", "neverblink.supervisor.web"),
+        silent_for: float = SILENT_FOR,
+        log: Logging | None = None,
+    ) -> None:
+        self._process: HelperProcess | None = None
+        if importlib.util.find_spec(LIBRARY) is None:
+            # A page must never be what keeps a bot from running.
+            tell(f"no web page: [web] is configured, and its library is missing: `{install_command('web')}`")
+            return
+        told = Told(str(home.path), bot, version, settings, log or Logging())
+        self._process = HelperProcess(
+            "web process",
+            (*command, msgspec.json.encode(told).decode()),
+            home.path,
+            home.logs / "http.err",
+            tell,
+            silent_for,
+        )
+        tell(f"web page on {settings.url} (`neverblink token add NAME --role operator` lets somebody in)")
+
+    @property
+    def pid(self) -> int:
+        """The process's, 0 when there is none."""
+        return self._process.pid if self._process is not None else 0
+
+    async def close(self) -> None:
+        """End the process, and wait until it has."""
+        if self._process is not None:
+            await self._process.close()

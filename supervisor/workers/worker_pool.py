@@ -1,0 +1,320 @@
+"""The crew: the worker processes of one bot, from their start to their end.
+
+Starts them, speaks to them, asks them to leave and ends those that don't. Decides nothing about who leads.
+
+The end of a process comes by two roads: what the worker said last, over its socket, and the exit status, from the
+kernel. The kernel is usually faster. So when a process ends, what has arrived from it is read first, and one that
+failed without a word yet gets a moment for the word to come: the reason of a failure is worth that much.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Protocol
+
+from ...protocol.assignment import Assignment
+from ...protocol.events import WorkerExited, WorkerStarted
+from ...protocol.link import (
+    EXIT_GRACE,
+    ExpectFollower,
+    Follow,
+    Hello,
+    Retire,
+    Stop,
+    SupervisorMessage,
+)
+from ..config.config import Config
+from ..release.releases import Release
+from ..store.identity import id_of
+from ..store.state_dir import Home
+from ..system.cpu_affinity import Courtesy
+from ..system.event_bus import News
+from ..system.presence import key_of
+from ..system.process import describe_exit
+from ..system.timers import Alarms
+from .platform import Child, Launch, Outside
+from .registry import Ended, Member, Roster
+from .spawn import why_it_ended
+
+__all__ = ["Crew", "Line"]
+
+_REPEAT = 500_000_000
+_LEAVE_WITHIN = 5_000_000_000
+"""What `on_retire` has; a worker that is dismissed and still there after it is killed."""
+_LAST_WORD = 100_000_000
+_EXIT_WITHIN = EXIT_GRACE + 1_000_000_000
+"""A worker ends its own process within `EXIT_GRACE` of its last word; where it cannot, it is killed after this."""
+
+
+class Line(Protocol):
+    """The way to the workers: see `switchboard.Switchboard`."""
+
+    def send(self, worker: str, message: SupervisorMessage) -> bool: ...
+    def drain(self) -> None: ...
+    def forget(self, worker: str) -> None: ...
+
+
+class Crew:
+    """The workers of the bot in `home`. `ended(member)` is called once for each whose process has ended.
+
+    `started(member)` is called when one has been started, before anybody else can know of it.
+    """
+
+    def __init__(
+        self,
+        home: Home,
+        roster: Roster,
+        news: News,
+        outside: Outside,
+        *,
+        line: Callable[[], Line],
+        started: Callable[[Member], None],
+        ended: Callable[[Member], None],
+    ) -> None:
+        self._home = home
+        self._roster = roster
+        self._news = news
+        self._outside = outside
+        self._line = line
+        self._tell_started = started
+        self._tell_ended = ended
+        self._children: dict[str, Child] = {}
+        self._launches: dict[str, Launch] = {}
+        self._courtesies: dict[str, Courtesy] = {}
+        self._killed: dict[str, str] = {}
+        self._alarms: dict[str, Alarms] = {}
+        self._exits: dict[str, Alarms] = {}
+
+    def start(
+        self, worker: str, release: Release, config: Config, leader: str = "", deployment: int = 0
+    ) -> Member:
+        """Start `worker` on `release`, for `deployment`, out of the way of `leader`. Raises `SpawnError`."""
+        log = self._home.logs / f"{worker}.log"
+        launch = Launch(
+            config.python,
+            release.path,
+            config.bot,
+            log,
+            self._assignment(worker, release, config, deployment, log),
+            config.data or self._home.data,
+            config.env_file,
+        )
+        member = Member(worker, release.id, log, self._outside.wall())
+        child = self._outside.spawn(launch, lambda code: self._exited(member, code))
+        member.pid, member.started = child.pid, child.started
+        self._children[worker] = child
+        self._launches[worker] = launch
+        self._roster.add(member)
+        led_by = self._roster.get(leader)
+        if led_by is not None and led_by.alive:
+            self._courtesies[worker] = Courtesy(child.pid, led_by.pid)
+        self._tell_started(member)
+        self._news.tell(
+            WorkerStarted(
+                bot=self._news.bot, at=self._news.now(), worker=worker, release=release.id, pid=child.pid
+            )
+        )
+        return member
+
+    def adopt(self, member: Member) -> bool:
+        """Look after a worker that an earlier supervisor started; return False when its process has ended."""
+        try:
+            child = self._outside.adopt(member.pid, member.started, lambda code: self._exited(member, code))
+        except ProcessLookupError:
+            return False
+        self._children[member.worker] = child
+        self._courtesies[member.worker] = Courtesy.found(member.pid)
+        self._roster.add(member)
+        return True
+
+    def forget(self, worker: str) -> None:
+        """Stop looking after a worker; it runs on."""
+        child = self._children.pop(worker, None)
+        if child is not None:
+            child.let_go()
+
+    def admit(self, hello: Hello) -> str:
+        """Why a worker that introduces itself is none of ours, "" when it is."""
+        member = self._roster.get(hello.worker)
+        if member is None:
+            return f"there is no worker {hello.worker!r} here: workers are started by `neverblink up` and `deploy`"
+        if (member.pid, member.started) != (hello.pid, hello.started):
+            return (
+                f"worker {hello.worker!r} is pid {member.pid}, not pid {hello.pid}: if `python` in neverblink.toml is "
+                "a script, let it exec the interpreter"
+            )
+        return ""
+
+    def send(self, worker: str, message: SupervisorMessage) -> bool:
+        """Send to a worker; False when it is not connected, and the message is lost."""
+        member = self._roster.get(worker)
+        if member is not None and isinstance(message, Retire | Stop):
+            member.asked_to_end = True
+        if isinstance(message, Follow):
+            # First: a leader that is short of descriptors accepts a connection only when it is announced.
+            self._line().send(message.leader, ExpectFollower(worker))
+        return self._line().send(worker, message)
+
+    def drain(self) -> None:
+        """Take in what workers have said and nobody has read yet."""
+        self._line().drain()
+
+    def free(self, worker: str) -> None:
+        """The worker has done its heavy work: it may use the leader's core too."""
+        courtesy = self._courtesies.pop(worker, None)
+        if courtesy is not None:
+            courtesy.free()
+
+    def dismiss(self, worker: str, why: str) -> None:
+        """Ask the worker to retire until it has, and end it when it takes too long. Does nothing to a dead one."""
+        member = self._roster.get(worker)
+        if member is None or not member.alive or member.leaving:
+            return
+        member.leaving = why
+        self.free(worker)
+        alarms = Alarms(
+            self._outside.scheduler,
+            {"repeat": _REPEAT, "leave": _LEAVE_WITHIN},
+            lambda name: self._not_left(member, name),
+        )
+        self._alarms[worker] = alarms
+        alarms.arm("leave")
+        self._not_left(member, "repeat")
+
+    def remind(self, member: Member) -> None:
+        """A worker has reported what it is. One that yields hears nobody: as soon as it follows, it may leave."""
+        if member.leaving and self._roster.leader() is member:
+            self._stay(member)
+        elif member.leaving and member.role == "following":
+            self.send(member.worker, Retire())
+
+    def expect_exit(self, member: Member) -> None:
+        """A worker has said its last word. Its process ends soon, by itself or killed."""
+        if member.worker in self._exits or not member.alive:
+            return
+        reason = member.leaving or "it had left"
+        alarms = Alarms(
+            self._outside.scheduler,
+            {"exit": _EXIT_WITHIN},
+            lambda _: self.kill(member.worker, f"{reason}, and its process did not exit"),
+        )
+        self._exits[member.worker] = alarms
+        alarms.arm("exit")
+
+    def kill(self, worker: str, reason: str) -> None:
+        """End the worker's process now; `reason` is why it will have ended, unless it has said why itself."""
+        child = self._children.get(worker)
+        if child is not None:
+            member = self._roster.get(worker)
+            if member is None or member.failed is None:
+                self._killed.setdefault(worker, reason)
+            child.signal(signal.SIGKILL)
+
+    def let_go(self) -> None:
+        """Stop watching all of them; they run on."""
+        for alarms in (*self._alarms.values(), *self._exits.values()):
+            alarms.close()
+        for child in self._children.values():
+            child.let_go()
+        self._children.clear()
+
+    def logs(self) -> Iterable[Path]:
+        """Where the workers that are alive write."""
+        return (launch.log for launch in self._launches.values())
+
+    def _assignment(
+        self, worker: str, release: Release, config: Config, deployment: int, log: Path
+    ) -> Assignment:
+        return Assignment(
+            bot=self._news.bot,
+            worker=worker,
+            release=release.id,
+            run=str(self._home.run),
+            lease=str(self._home.lease),
+            journal=str(self._home.journal),
+            durability=config.durability,
+            journal_segment=config.journal.segment,
+            journal_keep=config.journal.keep,
+            journal_keep_for=config.journal.keep_for,
+            lease_within=config.handoff.lease_within,
+            hang_after=config.handoff.hang_after,
+            deployment=deployment,
+            known=self._roster.known_frame(),
+            log=config.log.format,
+            log_file=str(log),
+            log_size=config.log.size,
+            log_keep=config.log.keep,
+            home_key=key_of(self._home.path),
+            home_id=id_of(self._home),
+        )
+
+    def _not_left(self, member: Member, alarm: str) -> None:
+        if self._roster.leader() is member:
+            self._stay(member)
+            return
+        if alarm == "leave":
+            self.kill(member.worker, f"{member.leaving}; it did not leave in time")
+            return
+        self.send(member.worker, Retire())
+        self._alarms[member.worker].arm("repeat")
+
+    def _stay(self, member: Member) -> None:
+        """It was not to lead, and the kernel gave it the lease all the same: then it is the bot now."""
+        member.leaving = ""
+        self._alarms.pop(member.worker).close()
+
+    def _exited(self, member: Member, code: int | None) -> None:
+        self._children.pop(member.worker, None)
+        self._outside.end_group(member.worker, member.pid, member.started)
+        self._line().drain()
+        if (code is None or code > 0 or _unasked(member, code)) and member.failed is None:
+            alarms = Alarms(self._outside.scheduler, {"word": _LAST_WORD}, lambda _: self._gone(member, code))
+            alarms.arm("word")
+            return
+        self._gone(member, code)
+
+    def _gone(self, member: Member, code: int | None) -> None:
+        worker = member.worker
+        self._line().drain()
+        for pending in (self._alarms, self._exits):
+            alarms = pending.pop(worker, None)
+            if alarms is not None:
+                alarms.close()
+        self._line().forget(worker)
+        self._courtesies.pop(worker, None)
+        reason = self._reason(member, code)
+        member.ended = Ended(code, reason, self._outside.wall())
+        self._news.tell(
+            WorkerExited(
+                bot=self._news.bot,
+                at=member.ended.at,
+                worker=worker,
+                release=member.release,
+                pid=member.pid,
+                code=code,
+                reason=reason,
+            )
+        )
+        self._tell_ended(member)
+        member.decisions.clear()
+
+    def _reason(self, member: Member, code: int | None) -> str:
+        killed = self._killed.pop(member.worker, "")
+        launch = self._launches.pop(member.worker, None)
+        if killed:
+            return killed
+        if member.failed is not None:
+            return member.failed.reason
+        if code is None or launch is None:
+            return "it ended, and how is not known: an earlier supervisor started it"
+        if _unasked(member, code):
+            return why_it_ended(launch, "it ended by itself with exit 0 and gave no reason")
+        status = describe_exit(code)
+        return status if code == 0 else why_it_ended(launch, status)
+
+
+def _unasked(member: Member, code: int | None) -> bool:
+    """Whether it ended as if all were well, without having been told to: the bot's code called `os._exit`, perhaps."""
+    return code == 0 and not member.asked_to_end

@@ -1,0 +1,132 @@
+"""The operator's guide says what the code does."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+from typing import get_args
+
+from neverblink.protocol import commands, duration, events, size
+from neverblink.supervisor.bot.hang_rules import Bounds
+from neverblink.supervisor.cli.command_group import VERBS
+from neverblink.supervisor.cli.exit_codes import MEANING, Exit, exit_of_fault
+from neverblink.supervisor.config.config import (
+    Config,
+    Deploying,
+    FileLayer,
+    Handoff,
+    Journal,
+    Keep,
+    Logging,
+    Restart,
+)
+from neverblink.supervisor.notify.message import KINDS
+from neverblink.supervisor.notify.queue import Pace
+
+GUIDE_AT = Path(__file__).resolve().parents[2] / "docs" / "operators.md"
+GUIDE = GUIDE_AT.read_text(encoding="utf-8")
+
+
+def rows(heading: str) -> list[list[str]]:
+    """The cells of the first table below a heading's column titles."""
+    table = GUIDE.split(f"| {heading} |", 1)[1].split("\n\n", 1)[0]
+    return [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines()[2:]]
+
+
+def words(cell: str) -> list[str]:
+    return re.findall(r"`([a-z-]+)", cell)
+
+
+def test_a_checkout_has_everything_that_the_guide_describes() -> None:
+    """What `bin/neverblink` installs beside the command itself: every extra but those for working on neverblink."""
+    root = GUIDE_AT.parents[1]
+    extras = tomllib.loads((root / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    assert re.search(r"^environment live ", (root / "bin" / "neverblink").read_text(), re.MULTILINE)
+    pinned = re.search(r"^pin live (.*)", (root / "bin" / "lock").read_text(), re.MULTILINE)
+    assert pinned is not None
+    live = set(re.findall(r"--extra (\w+)", pinned[1]))
+    # Each of the others comes with the supervisor's.
+    assert live == set(extras) - {"test", "bench", "fuzz", "browser", "dev"} - {"supervisor"}
+    assert all("neverblink[supervisor]" in extras[one] for one in live)
+    for extra in re.findall(r"neverblink\[([\w,]+)\]", (root / "README.md").read_text() + GUIDE):
+        assert set(extra.split(",")) <= live
+
+
+def test_every_exit_code_is_in_it() -> None:
+    assert {Exit(int(row[0])): row[1] for row in rows("code")} == MEANING
+    assert set(MEANING) == set(Exit)
+
+
+def test_every_fault_is_in_it_with_its_exit_code() -> None:
+    found = {row[0].strip("`"): int(row[1].strip("`")) for row in rows("fault")}
+    assert found == {code: exit_of_fault(code) for code in get_args(commands.Code)}
+
+
+def test_every_verb_is_in_it() -> None:
+    assert {word for row in rows("verb") for word in words(row[0])} == set(VERBS)
+
+
+def test_every_key_of_the_configuration_is_in_it_with_its_default() -> None:
+    found = {row[0].strip("`"): row[1].strip("`") for row in rows("key")}
+    keys = set(Config.__struct_fields__) - {
+        "path",
+        "handoff",
+        "deploy",
+        "journal",
+        "keep",
+        "listen",
+        "log",
+        "notify",
+        "watchdog",
+        "restart",
+        "files",
+        "web",
+    }
+    keys |= {"listen.tcp", "web.listen", "web.cert", "web.key", "web.plain", "web.names"}
+    keys |= {f"log.{key}" for key in Logging.__struct_fields__}
+    keys |= {f"notify.{key}" for key in ("events", "burst", "per", "retry_for")}
+    keys |= {f"notify.targets.NAME.{key}" for key in ("url", "url_file", "events")}
+    keys |= {f"handoff.{key}" for key in Handoff.__struct_fields__}
+    keys |= {f"deploy.{key}" for key in Deploying.__struct_fields__}
+    keys |= {f"journal.{key}" for key in Journal.__struct_fields__}
+    keys |= {f"watchdog.{key}" for key in Bounds.__struct_fields__}
+    keys |= {f"restart.{key}" for key in Restart.__struct_fields__}
+    keys |= {f"files.{key}" for key in FileLayer.__struct_fields__}
+    keys |= {f"keep.{key}" for key in Keep.__struct_fields__}
+    assert set(found) == keys
+    for key in Handoff.__struct_fields__:
+        assert duration.parse(found[f"handoff.{key}"].strip('"')) == getattr(Handoff(), key)
+    for key in ("check_within", "build_within"):
+        assert duration.parse(found[f"deploy.{key}"].strip('"')) == getattr(Deploying(), key)
+    assert size.parse(found["journal.segment"].strip('"')) == Journal().segment
+    assert size.parse(found["journal.keep"].strip('"')) == Journal().keep
+    assert duration.parse(found["journal.keep_for"].strip('"')) == Journal().keep_for
+    for key in Bounds.__struct_fields__:
+        assert duration.parse(found[f"watchdog.{key}"].strip('"')) == getattr(Bounds(), key)
+    assert duration.parse(found["restart.pause_at_most"].strip('"')) == Restart().pause_at_most
+    for key in ("pace", "poll"):
+        assert duration.parse(found[f"files.{key}"].strip('"')) == getattr(FileLayer(), key)
+    for key in ("per", "retry_for"):
+        assert duration.parse(found[f"notify.{key}"].strip('"')) == getattr(Pace(), key)
+    assert int(found["notify.burst"]) == Pace().burst
+    assert int(found["keep.releases"]) == Keep().releases
+    assert size.parse(found["log.size"].strip('"')) == Logging().size
+    assert int(found["log.keep"]) == Logging().keep
+
+
+def test_everything_that_people_are_told_of_is_in_it() -> None:
+    assert {row[0].strip("`"): row[1] for row in rows("told of")} == {**KINDS}
+
+
+def test_every_request_is_in_it() -> None:
+    told = {word for row in rows("op") for word in words(row[0])}
+    assert told == {str(kind.__struct_config__.tag) for kind in get_args(commands.Command)}
+    keys = {word for row in rows("op") for word in re.findall(r"`([a-z_]+)`", row[1])} - {"why"}
+    common = set(commands.Request.__struct_fields__)
+    assert keys == {key for kind in get_args(commands.Command) for key in kind.__struct_fields__} - common
+
+
+def test_every_event_is_in_it() -> None:
+    told = {word for row in rows("type") for word in words(row[0])}
+    assert told == {str(kind.__struct_config__.tag) for kind in get_args(events.Event)}

@@ -1,0 +1,106 @@
+"""The page "When something goes wrong" names what exists, and says what the code says; links lead somewhere."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import get_args
+
+import click
+import msgspec
+import pytest
+
+from neverblink.protocol import duration
+from neverblink.protocol.clock import BELIEVED_AFTER
+from neverblink.protocol.link import EXIT_GRACE
+from neverblink.supervisor.cli.command_group import VERBS, neverblink
+from neverblink.supervisor.cli.exit_codes import Exit
+from neverblink.supervisor.config.config import Config, Restart
+from neverblink.supervisor.hook.pushed_refs import OPTIONS
+
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+PAGE = (DOCS / "trouble.md").read_text(encoding="utf-8")
+QUOTED = re.findall(r"`([^`\n]+)`", re.sub(r"```.*?```", "", PAGE, flags=re.DOTALL).replace("\n", " "))
+SHOWN = [line[2:].split(" #")[0].strip() for line in re.findall(r"^\$ .*", PAGE, re.MULTILINE)]
+
+
+def commands() -> list[list[str]]:
+    """What the page tells the operator to run: all that begins with `neverblink` or with one of its verbs."""
+    said = [one.split() for one in [*QUOTED, *SHOWN]]
+    return [
+        words[1:] if words[0] == "neverblink" else words
+        for words in said
+        if words[0] == "neverblink" or (words[0] in VERBS and (len(words) > 1 or words[0] != "lock"))
+    ]
+
+
+def keys_of(kind: type[msgspec.Struct], before: str = "") -> set[str]:
+    found: set[str] = set()
+    for field in msgspec.structs.fields(kind):
+        name = f"{before}{field.name}"
+        found.add(name)
+        for one in (field.type, *get_args(field.type)):
+            if isinstance(one, type) and issubclass(one, msgspec.Struct):
+                found |= keys_of(one, f"{name}.")
+    return found
+
+
+def test_each_command_and_option_that_it_names_exists() -> None:
+    assert len(commands()) > 20
+    for verb, *words in commands():
+        found: click.Command | None = neverblink.get_command(click.Context(neverblink), verb)
+        assert found is not None, verb
+        if isinstance(found, click.Group) and words and not words[0].startswith("-"):
+            found = found.get_command(click.Context(found), words[0])
+            assert found is not None, (verb, words)
+        options = {name for one in found.params for name in (*one.opts, *one.secondary_opts)}
+        for word in words:
+            assert not word.startswith("-") or word in options, (verb, word)
+
+
+def test_each_key_of_the_configuration_that_it_names_exists() -> None:
+    tables = "|".join(field.name for field in msgspec.structs.fields(Config))
+    named = {one for one in QUOTED if re.fullmatch(rf"(?:{tables})\.[a-z_]+", one)}
+    assert {"restart.pause_at_most", "watchdog.hang_after", "deploy.build_env", "log.size"} <= named
+    assert named <= keys_of(Config)
+    assert {"env_file", "data", "durability", "standby"} <= keys_of(Config)
+
+
+def test_each_push_option_and_exit_code_that_it_names_exists() -> None:
+    options = set(re.findall(r"git push -o ([a-z-]+)", PAGE))
+    assert options
+    assert options <= set(OPTIONS)
+    codes = {int(code) for code in re.findall(r"exit (?:with )?(\d+)", PAGE)}
+    assert {5, 7, 8} <= codes
+    assert codes <= set(Exit)
+
+
+def test_the_bounds_that_it_states_are_those_of_the_code() -> None:
+    assert f"when it has lasted {BELIEVED_AFTER // 10**9} s" in PAGE
+    assert f"ends itself after {EXIT_GRACE // 10**9} s" in PAGE
+    assert duration.parse("1m") == Restart().pause_at_most
+    assert "`restart.pause_at_most` (1 min)" in PAGE
+
+
+@pytest.mark.parametrize("word", ["somebody", "nobody", "whoever", "told of", "may be said"])
+def test_it_is_written_plainly(word: str) -> None:
+    assert word not in PAGE.lower()
+
+
+@pytest.mark.parametrize("page", ["README.md", *(f"docs/{one.name}" for one in sorted(DOCS.glob("*.md")))])
+def test_each_link_leads_somewhere(page: str) -> None:
+    file = DOCS.parent / page
+    for target in re.findall(r"\]\(([^)]+)\)", file.read_text(encoding="utf-8")):
+        name, _, section = target.partition("#")
+        if name.startswith("http"):
+            continue
+        other = file.parent / name if name else file
+        assert other.exists(), target
+        if section:
+            assert section in sections(other), target
+
+
+def sections(page: Path) -> set[str]:
+    """What the headings of a page are called in links."""
+    titles = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}

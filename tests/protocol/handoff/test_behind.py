@@ -1,0 +1,244 @@
+"""A deployment behind one that is in its probation, workers that do not take over, and what is found beside the two."""
+
+from __future__ import annotations
+
+import pytest
+
+from neverblink.protocol.handoff.handoff import Handoff
+from neverblink.protocol.handoff.handoff_events import (
+    Abort,
+    Arm,
+    CannotRead,
+    Cleared,
+    Disarm,
+    Dismiss,
+    Exited,
+    Finish,
+    Found,
+    HandoffCommand,
+    HandoffEvent,
+    Kill,
+    Phase,
+    Revert,
+    RungOut,
+    Seen,
+    Send,
+    StandsBy,
+)
+from neverblink.protocol.link import Follow, Lead, YieldTo
+
+P = Phase
+LOADED = Seen("new", "following", True)
+
+
+def behind(*events: HandoffEvent, phase: Phase = P.PREPARING) -> Handoff:
+    """A handoff from `old`, which leads under epoch 2, behind deployment 6; `events` have come."""
+    made = Handoff(7, "old", "new", 7000, phase=phase, granted=2, after=6)
+    for event in events:
+        made.step(event)
+    return made
+
+
+def prepared() -> Handoff:
+    made = behind(Seen("new", "joining"), LOADED)
+    assert made.phase is P.PREPARED
+    return made
+
+
+def essence(commands: list[HandoffCommand]) -> list[HandoffCommand]:
+    return [command for command in commands if not isinstance(command, Disarm)]
+
+
+def test_it_orders_nothing_until_the_one_before_has_ended() -> None:
+    made = behind(Seen("new", "joining"))
+    assert made.phase is P.REHEARSING
+    assert made.step(LOADED) == [Disarm("rehearse"), Disarm("repeat")]
+    assert made.phase is P.PREPARED
+    assert made.step(LOADED) == []
+    assert made.step(Cleared("old", 2)) == [
+        Send("old", YieldTo(7000, "new", 7)), Arm("boundary"), Arm("repeat"),
+    ]  # fmt: skip
+    assert (made.phase, made.after) == (P.WAITING, 0)
+
+
+@pytest.mark.parametrize("seen", [LOADED, Seen("new", "following", False)])
+def test_one_that_is_not_ready_yet_goes_on_as_if_it_had_been_alone(seen: Seen) -> None:
+    made = behind(Seen("new", "joining"))
+    assert made.step(Cleared("old", 2)) == []
+    made.step(seen)
+    assert made.phase is (P.WAITING if seen.loaded else P.REHEARSING)
+    early = behind()
+    assert early.step(Cleared("old", 2)) == []
+    assert early.phase is P.PREPARING
+
+
+def test_a_rehearsal_needs_to_wait_for_nobody() -> None:
+    made = behind(Seen("new", "joining"))
+    made.rehearse_only = True
+    assert essence(made.step(LOADED)) == [Dismiss("new"), Finish(P.DONE, "rehearsed", "old")]
+
+
+def test_when_the_one_before_is_rolled_back_it_rehearses_beside_whoever_leads() -> None:
+    made = prepared()
+    assert essence(made.step(Exited("old", "it broke"))) == []
+    assert made.step(Seen("guard", "leading", True, epoch=3)) == []
+    assert made.phase is P.PREPARED
+    assert made.step(Cleared("guard", 3)) == [
+        Send("new", Follow("guard")), Arm("rehearse"), Arm("repeat"),
+    ]  # fmt: skip
+    assert (made.phase, made.old, made.old_lives, made.granted) == (P.REHEARSING, "guard", True, 3)
+    made.step(LOADED)
+    assert made.phase is P.WAITING
+    # From here on the death of the leader is its own affair again.
+    made.step(Seen("guard", "yielding", True, epoch=3))
+    made.step(Seen("new", "leading", True, epoch=4))
+    assert (made.phase, made.old) == (P.PROBATION, "guard")
+
+
+def test_a_leader_that_died_is_not_followed_again() -> None:
+    made = behind(Seen("new", "joining"))
+    assert made.step(Exited("old", "it broke")) == [Disarm("rehearse"), Disarm("repeat")]
+    assert made.step(RungOut("repeat")) == [Arm("repeat")]
+    assert made.phase is P.REHEARSING
+
+
+def test_the_standby_that_came_to_lead_is_no_standby_any_more() -> None:
+    made = prepared()
+    made.step(StandsBy("spare"))
+    made.step(Cleared("spare", 3))
+    assert (made.old, made.standby) == ("spare", "")
+
+
+def test_when_nobody_leads_in_the_end_it_is_aborted() -> None:
+    made = prepared()
+    assert essence(made.step(Cleared("", 0))) == [
+        Dismiss("new"), Finish(P.ABORTED, "nobody leads to take over from", "old"),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("event", "reason"),
+    [
+        (Abort("cancelled by anna"), "cancelled by anna"),
+        (CannotRead("new", "no field pct"), "no field pct"),
+        (Exited("new", "it broke"), "it broke"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_it_ends_by_itself_and_touches_nobody(event: HandoffEvent, reason: str) -> None:
+    assert essence(prepared().step(event)) == [Dismiss("new"), Finish(P.ABORTED, reason, "old")]
+
+
+# --- found again ----------------------------------------------------------------------------------------------------
+
+N_LEADS = Seen("old", "leading", True, epoch=2)
+
+
+@pytest.mark.parametrize(
+    ("new", "phase"),
+    [
+        (Seen("new", "joining", ready=False), P.PREPARING),
+        (Seen("new", "following", False), P.REHEARSING),
+        (LOADED, P.PREPARED),
+        (None, P.ABORTED),
+    ],
+    ids=["joining", "following", "loaded", "dead"],
+)
+@pytest.mark.parametrize("old", [N_LEADS, Seen("old", "following", True, epoch=2), None])
+def test_found_again_it_is_where_its_worker_is(old: Seen | None, new: Seen | None, phase: Phase) -> None:
+    """Whatever the leader is: that is for the deployment before it."""
+    made = behind(phase=P.PREPARED)
+    made.step(Found(old, new, cleared=False))
+    assert made.phase is phase
+
+
+def test_found_again_when_the_one_before_stands_it_takes_its_turn() -> None:
+    made = behind(phase=P.PREPARED)
+    made.step(Found(N_LEADS, LOADED))
+    assert (made.phase, made.after) == (P.WAITING, 0)
+
+
+def test_found_again_when_the_one_before_was_rolled_back_it_turns_to_who_leads() -> None:
+    made = behind(phase=P.PREPARED)
+    made.step(Found(None, Seen("new", "following", False), third=Seen("guard", "leading", True, epoch=3)))
+    assert (made.phase, made.old) == (P.REHEARSING, "guard")
+    made.step(LOADED)
+    assert made.phase is P.WAITING
+
+
+@pytest.mark.parametrize("cleared", [True, False])
+def test_found_again_when_it_has_taken_over_already_it_is_in_its_probation(cleared: bool) -> None:
+    made = behind(phase=P.PREPARED)
+    made.step(
+        Found(Seen("old", "following", True, epoch=2), Seen("new", "leading", True, epoch=3), cleared=cleared)
+    )
+    assert (made.phase, made.after) == (P.PROBATION, 0)
+
+
+def test_a_standby_that_leads_is_found_to_have_ended_it() -> None:
+    for before, outcome in ((P.WAITING, P.ABORTED), (P.PROBATION, P.ROLLED_BACK)):
+        made = Handoff(7, "old", "new", 7000, phase=before, granted=1)
+        ended = made.step(Found(None, LOADED, third=Seen("spare", "leading", True, epoch=2)))
+        assert essence(ended) == [
+            Dismiss("new"), Finish(outcome, "the leader died, and spare went on", "spare"),
+        ]  # fmt: skip
+
+
+def test_a_standby_that_is_found_beside_two_dead_workers_is_waited_for() -> None:
+    for new, before in ((None, P.PROBATION), (Seen("new", "following", False), P.REHEARSING)):
+        made = Handoff(7, "old", "new", 7000, phase=before)
+        commands = made.step(Found(None, new, third=Seen("spare", "following", True)))
+        assert made.phase is P.SUCCEEDING
+        assert Send("spare", Lead()) in commands
+        made.step(Seen("spare", "leading", True, epoch=9))
+        assert made.phase in (P.ROLLED_BACK, P.ABORTED)
+
+
+def test_a_standby_that_is_not_found_is_forgotten() -> None:
+    made = Handoff(7, "old", "new", 7000, phase=P.REHEARSING, standby="spare")
+    made.step(Found(N_LEADS, LOADED))
+    assert made.standby == ""
+
+
+# --- who does not take over -----------------------------------------------------------------------------------------
+
+
+def test_a_way_back_that_was_lost_is_tried_again_with_another_order() -> None:
+    made = Handoff(7, "old", "new", 7000, phase=P.PROBATION, epoch=2, committed=True)
+    assert Send("new", YieldTo(7001, "old", 7, back=True)) in made.step(Revert("rolled back"))
+    made.step(Seen("new", "yielding", True, epoch=2))
+    assert made.step(Seen("new", "leading", True, epoch=2)) == []
+    # Nobody took over, and it took the lease back.
+    assert made.step(Seen("new", "leading", True, epoch=3)) == [
+        Send("new", YieldTo(7003, "old", 7, back=True)), Arm("repeat"),
+    ]  # fmt: skip
+    assert made.step(RungOut("repeat")) == [Send("new", YieldTo(7003, "old", 7, back=True)), Arm("repeat")]
+    made.step(Seen("new", "yielding", True, epoch=3))
+    # But not again and again: each time costs ticks.
+    assert made.step(Seen("new", "leading", True, epoch=4)) == []
+    made.step(Seen("old", "leading", True, epoch=5))
+    assert made.phase is P.ROLLED_BACK
+
+
+def test_found_on_a_way_back_that_was_lost_it_takes_another_order() -> None:
+    made = Handoff(7, "old", "new", 7000, phase=P.REVERTING, epoch=2, asked=2)
+    old = Seen("old", "following", True, epoch=2)
+    assert Send("new", YieldTo(7003, "old", 7, back=True)) in made.step(
+        Found(old, Seen("new", "leading", True, epoch=3))
+    )
+
+
+def test_an_old_worker_that_does_not_take_the_lease_back_is_killed() -> None:
+    made = Handoff(7, "old", "new", 7000, phase=P.PROBATION)
+    assert Arm("succeed") in made.step(Exited("new", "it broke"))
+    assert made.step(RungOut("succeed")) == [Kill("old", "it did not take the lease in time")]
+    (end,) = essence(made.step(Exited("old", "it did not take the lease in time")))
+    assert isinstance(end, Finish)
+    assert (end.phase, end.leader) == (P.ROLLED_BACK, "")
+
+
+@pytest.mark.parametrize(("dead", "left"), [("old", "new"), ("new", "old")])
+def test_the_one_that_is_left_in_a_transfer_and_does_not_lead_is_killed(dead: str, left: str) -> None:
+    made = Handoff(7, "old", "new", 7000, phase=P.TRANSFERRING)
+    assert Arm("succeed") in made.step(Exited(dead, "it broke"))
+    assert made.step(RungOut("succeed")) == [Kill(left, "it did not take the lease in time")]

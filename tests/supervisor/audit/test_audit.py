@@ -1,0 +1,342 @@
+"""The audit of true journals: what it counts, and what it says of handoffs, events, decisions, windows and spans."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from neverblink.protocol.changes import Schema
+from neverblink.protocol.frame import COMMAND, Timing, Traffic
+from neverblink.protocol.grid import ClockStep, Gap
+from neverblink.protocol.journal import Rows
+from neverblink.protocol.window import Window
+from neverblink.supervisor.audit.audit import audit
+from neverblink.supervisor.audit.reader import Found, Tail
+from neverblink.supervisor.audit.report import Missing, Report
+from neverblink.supervisor.audit.scope import Moment, Scope, Seq
+
+from .lives import MS, SECOND, Life
+
+
+def judged(life: Life, **span: Any) -> Report:
+    return audit(life.found(), **span)
+
+
+def sound(life: Life, **span: Any) -> Report:
+    report = judged(life, **span)
+    assert report.broken == []
+    assert report.ok
+    return report
+
+
+def said(report: Report) -> list[tuple[int, str]]:
+    return [(broken.invariant, broken.text) for broken in report.broken]
+
+
+def only(report: Report, invariant: int, text: str) -> None:
+    """One thing is broken, and it is this."""
+    assert not report.ok
+    assert [broken.invariant for broken in report.broken] == [invariant], said(report)
+    assert text in report.broken[0].text
+
+
+# --- what a true journal says ---
+
+
+def test_an_empty_journal_has_nothing_broken() -> None:
+    report = audit([])
+    assert report.ok
+    assert (report.ticks, report.first, report.chain.frames, report.interval) == (0, None, 0, None)
+
+
+def test_ticks_of_a_quiet_life() -> None:
+    report = sound(Life().begin().ticks(10))
+    assert (report.ticks, report.first, report.last) == (10, 1001, 1010)
+    assert (report.missed, report.doubled, report.skipped) == (0, 0, [])
+    assert report.interval == SECOND
+    assert report.starts == 1
+    assert report.late_us == 100.0
+    assert report.chain.frames == 11
+    assert (report.chain.first, report.chain.last) == (0, 10)
+
+
+def test_a_handoff_and_what_is_known_of_it() -> None:
+    life = Life().begin().ticks(3)
+    life.hand("w2", "v2", deployment=7, blackout=240_000).tick(late=61_500).ticks(2)
+    report = sound(life)
+    assert report.ticks == 6
+    (handoff,) = report.handoffs
+    assert (handoff.deployment, handoff.cause, handoff.seq) == (7, "handoff", 1004)
+    assert (handoff.from_, handoff.from_release, handoff.to, handoff.to_release) == ("w1", "v1", "w2", "v2")
+    assert (handoff.blackout_us, handoff.late_us, handoff.missed) == (240.0, 61.5, 0)
+    assert report.epochs == (1, 2)
+
+
+def test_a_handoff_that_cost_ticks_says_how_many() -> None:
+    life = Life().begin().ticks(3).hand("w2", "v2")
+    life.tick(Gap(1004, 1005, "missed", "handoff"))
+    report = sound(life)
+    assert report.handoffs[0].missed == 2
+    assert report.missed == 2
+    assert report.missing == [Missing(1004, 1005, "handoff")]
+
+
+def test_takebacks_and_failovers_are_transfers_too() -> None:
+    life = Life().begin().ticks(2).give("w2")
+    life.lead("w1", "takeback", blackout=250 * MS).ticks(2)
+    life.lead("w3", "failover", release="v3").ticks(2)
+    report = sound(life)
+    assert [transfer.cause for transfer in report.handoffs] == ["takeback", "failover"]
+    assert [transfer.blackout_us for transfer in report.handoffs] == [250_000.0, None]
+    assert report.handoffs_total == 2
+
+
+def test_a_transfer_without_a_tick_after_it() -> None:
+    (handoff,) = sound(Life().begin().ticks(2).hand("w2", "v2")).handoffs
+    assert handoff.seq is None
+    assert handoff.late_us is None
+
+
+def test_gaps_are_told_apart_by_whose_they_are() -> None:
+    life = Life().begin().tick()
+    life.tick(
+        Gap(1002, 1004, "skipped", "tick 1001 took 3100ms"), Gap(1005, 1006, "missed", "clock stepped +2s")
+    )
+    report = sound(life)
+    assert report.skipped == [Missing(1002, 1004, "tick 1001 took 3100ms")]
+    assert report.skipped_total == 3
+    assert report.missing == [Missing(1005, 1006, "clock stepped +2s")]
+    assert (report.missed, report.ticks, report.last) == (2, 2, 1007)
+
+
+def test_a_stepped_clock_is_shown() -> None:
+    life = Life().begin().tick()
+    life.seq += 1
+    life.frame(
+        "tick", timing=Timing(due=1002 * SECOND, mono=life.mono + MS, step=ClockStep(1002 * SECOND, -5 * MS))
+    )
+    assert [(change.seq, change.by_us) for change in sound(life).clock] == [(1002, -5000.0)]
+
+
+def test_a_new_release_may_tick_on_another_grid() -> None:
+    for interval, first in ((250 * MS, 4013), (2 * SECOND, 502)):
+        life = Life().begin().ticks(3).hand("w2", "v2")
+        life.interval, life.seq = interval, first - 1
+        report = sound(life.ticks(5))
+        assert (report.interval, report.ticks, report.last) == (interval, 8, first + 4)
+
+
+def test_events_and_what_became_of_them() -> None:
+    life = Life().begin().receive("a", "b").tick().event("a").event("b").receive("c", "d").tick().event("c")
+    life.tick(traffic=Traffic((), (), 3))
+    report = sound(life)
+    assert (report.events.received, report.events.applied, report.events.repeated) == (4, 3, 3)
+    assert report.events.waiting == ["d"]
+    assert (report.events.twice, report.events.never) == ([], [])
+
+
+def test_operators_commands_are_no_events() -> None:
+    first, second = f"{COMMAND}cmd-1", f"{COMMAND}cmd-2"
+    life = Life().begin().receive("a", first, second).tick().event("a").event(first)
+    report = sound(life)
+    assert (report.events.received, report.events.applied, report.events.waiting) == (1, 1, [])
+    assert (report.commands.received, report.commands.applied, report.commands.waiting) == (2, 1, [second])
+    stopped = sound(life.frame("stop"))
+    assert (stopped.events.stopped, stopped.commands.stopped, stopped.commands.waiting) == (0, 1, [])
+
+
+def test_what_the_old_worker_still_had_is_applied_by_the_new_one() -> None:
+    life = Life().begin().receive("a", "b").tick().event("a").hand("w2", "v2")
+    # The heir has received all of them itself, and says so when it speaks for the first time.
+    life.receive("a", "b", "c").tick().event("b").event("c")
+    events = sound(life).events
+    assert (events.received, events.applied, events.waiting) == (3, 3, [])
+
+
+def test_what_waited_when_the_bot_was_stopped_is_not_lost() -> None:
+    life = Life().begin().receive("a", "b").tick().event("a").frame("stop")
+    life.begin("w2").receive("c").tick().event("c")
+    events = sound(life).events
+    assert (events.stopped, events.never, events.waiting) == (1, [], [])
+
+
+def test_timers_go_off_once_and_again_by_their_period() -> None:
+    due = 1002 * SECOND
+    life = Life().begin().arm("exit", due).arm("poll", due, 5 * SECOND).arm("later", due + SECOND).ticks(2)
+    life.timer("exit").timer("poll").hand("w2", "v2").tick()
+    life.timer("later").ticks(4).timer("poll")
+    timers = sound(life).timers
+    assert (timers.fired, timers.twice, timers.armed, timers.late_us) == (4, 0, 1, 1000.0)
+
+
+def test_timers_are_known_from_a_snapshot() -> None:
+    life = Life()
+    life.arm("exit", 1002 * SECOND)
+    life.arming.clear()
+    life.begin().ticks(2).timer("exit")
+    assert sound(life).timers.fired == 1
+
+
+def test_decisions_and_how_they_ended() -> None:
+    life = Life().begin().tick()
+    life.conclude(life.decide())
+    life.conclude(life.decide(), "raised OrderRefused")
+    left = life.tick().decide("exit")
+    decisions = sound(life).decisions
+    assert (decisions.opened, decisions.closed, decisions.raised, decisions.open) == (3, 2, 1, [left])
+
+
+def test_decisions_a_dead_leader_left_are_told_to_its_successor() -> None:
+    life = Life().begin().tick()
+    left = life.decide()
+    life.lead("w2", "failover").tick()
+    decisions = sound(life).decisions
+    assert (decisions.in_doubt, decisions.open) == ([left], [])
+    # The successor died as well, before it had put the record straight: the next one is told again.
+    life.lead("w3", "failover", in_doubt=[left]).tick().conclude(left)
+    assert sound(life).decisions.in_doubt == [left]
+
+
+def test_decisions_whose_turn_died_are_told_to_the_successor() -> None:
+    life = Life().begin().tick()
+    settled = life.decide()
+    life.conclude(settled).tick()
+    lost = life.decide()
+    life.conclude(lost).lead("w2", "failover", in_doubt=[lost]).tick()
+    assert sound(life).decisions.in_doubt == [lost]
+
+
+def test_decisions_of_on_lead_come_before_the_frame_that_opens_the_epoch() -> None:
+    life = Life().begin().tick().give("w2")
+    id = life.decide("reconcile", epoch=2)
+    life.open.clear()
+    life.lead("w2", "handoff").conclude(id)
+    assert sound(life).decisions.closed == 1
+
+
+def test_segments_that_follow_each_other() -> None:
+    life = Life().begin().ticks(3).segment([Rows("candles", [(b"a", b"b")])]).ticks(3)
+    report = sound(life)
+    assert (report.ticks, report.chain.frames) == (6, 7)
+
+
+def test_a_journal_whose_beginning_was_pruned() -> None:
+    life = Life().begin().receive("a").tick().event("a").ticks(3)
+    life.segment().ticks(2)
+    report = audit(life.found()[1 + len(life.segments[0]) :])
+    assert report.ok
+    assert (report.ticks, report.first) == (2, 1005)
+    # What was applied before is known all the same.
+    life.event("a")
+    report = audit(life.found()[1 + len(life.segments[0]) :])
+    only(report, 7, "event 'a' was applied twice")
+
+
+def test_resets_and_changes_of_the_schema_are_shown() -> None:
+    life = Life().begin().ticks(2).give("w2")
+    life.schema = Schema(2, "b")
+    life.lead("w2", "handoff").ticks(2)
+    life.schema = Schema(1, "a")
+    life.frame("reset", epoch=3)
+    life.lead("w1", "failover").tick()
+    report = sound(life)
+    assert [(change.before, change.after) for change in report.schemas] == [(1, 2), (2, 1)]
+    assert report.resets == [7]
+
+
+def test_a_torn_tail_is_no_fault() -> None:
+    found: list[Found] = Life().begin().ticks(2).found()
+    report = audit([*found, Tail(1, 99, 7, "a record is cut off")])
+    assert report.ok
+    assert [(tail.segment, tail.offset, tail.bytes) for tail in report.torn] == [(1, 99, 7)]
+
+
+# --- windows ---
+
+MINUTE = Window("1m", opens="-20s", closes="-5s", name="minute")
+
+
+def test_windows_are_covered_when_each_of_their_ticks_ran() -> None:
+    life = Life(seq=60 * 20 - 1).begin().ticks(60 * 5)
+    found = sound(life, windows=[MINUTE]).windows["minute"]
+    assert (found.total, found.covered, found.uncovered) == (5, 5, [])
+
+
+def test_a_window_with_a_hole_in_it_is_not() -> None:
+    at = 60 * 21 + 44
+    life = Life(seq=60 * 20 - 1).begin().ticks(60 + 40)
+    life.tick(Gap(60 * 21 + 40, at, "skipped", "slow"), Gap(at + 1, at + 2, "missed", "gone")).ticks(200)
+    found = sound(life, windows=[MINUTE]).windows["minute"]
+    assert found.total - found.covered == 1
+    opens = (60 * 22 - 20) * SECOND
+    assert [(span.opens, span.closes) for span in found.uncovered] == [(opens, opens + 15 * SECOND)]
+
+
+def test_a_hole_outside_every_window_costs_none() -> None:
+    life = Life(seq=60 * 20 - 1).begin().ticks(5)
+    life.tick(Gap(60 * 20 + 5, 60 * 20 + 39, "missed", "gone")).ticks(100)
+    found = sound(life, windows=[MINUTE]).windows["minute"]
+    assert (found.total, found.covered) == (2, 2)
+
+
+def test_windows_between_two_ticks_have_no_tick_to_miss() -> None:
+    life = Life(interval=60 * SECOND, seq=20).begin().tick()
+    life.tick(Gap(22, 23, "missed", "gone"))
+    found = sound(life, windows=[MINUTE]).windows["minute"]
+    assert (found.total, found.covered) == (4, 4)
+
+
+def test_a_window_cut_by_the_end_of_the_span_is_not_judged() -> None:
+    life = Life(seq=60 * 20 - 1).begin().ticks(50)
+    assert sound(life, windows=[MINUTE]).windows["minute"].total == 0
+
+
+# --- spans ---
+
+
+def test_a_span_by_index() -> None:
+    life = Life().begin().ticks(4).tick(Gap(1005, 1010, "missed", "gone")).ticks(4)
+    report = sound(life, since=Seq(1003), until=Seq(1007))
+    assert (report.ticks, report.first, report.last, report.missed) == (2, 1003, 1007, 3)
+    report = sound(life, since=Seq(1008), until=Seq(1012))
+    assert (report.ticks, report.first, report.last, report.missed) == (2, 1008, 1012, 3)
+
+
+def test_a_span_by_time() -> None:
+    life = Life().begin().ticks(4).tick(Gap(1005, 1010, "missed", "gone")).ticks(4)
+    report = sound(life, since=Moment(1003 * SECOND - 1), until=Moment(1007 * SECOND + 1))
+    assert (report.ticks, report.first, report.last, report.missed) == (2, 1003, 1007, 3)
+
+
+def test_a_span_is_judged_with_what_came_before_it_in_mind() -> None:
+    life = Life().begin().receive("a").tick().event("a").ticks(5).event("a").ticks(5)
+    only(judged(life, since=Seq(1005)), 7, "event 'a' was applied twice")
+    sound(life, until=Seq(1005))
+    sound(life, since=Seq(1007))
+
+
+def test_what_waits_at_the_end_of_a_span_waits() -> None:
+    life = Life().begin().receive("a").tick().ticks(3).event("a").tick()
+    assert sound(life, until=Seq(1002)).events.waiting == ["a"]
+    assert sound(life).events.waiting == []
+
+
+def test_a_scope_clips_by_its_own_kind_of_bound() -> None:
+    assert Scope(Seq(5), Seq(9)).clip(1, 20, SECOND) == (5, 9)
+    assert Scope(Moment(4 * SECOND + 1), Moment(9 * SECOND)).clip(1, 20, SECOND) == (5, 9)
+    assert Scope(Seq(5)).clip(1, 4, SECOND) is None
+
+
+def test_a_leader_that_died_and_was_succeeded_is_listed() -> None:
+    life = Life().begin("w1", "v1")
+    life.ticks(3)
+    doubt = life.decide("enter")
+    life.lead("w2", "failover", release="v1")
+    life.tick(Gap(life.seq + 1, life.seq + 2, "missed", "w1 died"))
+    life.lead("w3", "first", release="v1").tick()
+    report = audit(life.found())
+    assert report.ok, report.broken
+    first, second = report.deaths
+    assert (first.worker, first.successor, first.cause, first.missed) == ("w1", "w2", "failover", 2)
+    assert (first.in_doubt, first.release, first.epoch) == ([doubt], "v1", 2)
+    assert (second.worker, second.successor, second.cause, second.missed) == ("w2", "w3", "first", 0)
+    assert report.deaths_total == 2

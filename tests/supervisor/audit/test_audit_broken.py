@@ -1,0 +1,434 @@
+"""Each way of being broken, told as one lie in a true life; and that no single change to a journal goes unnoticed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from neverblink.protocol.changes import Changes
+from neverblink.protocol.frame import GENESIS, Timing, decode_frame, encode_frame
+from neverblink.protocol.grid import Gap
+from neverblink.protocol.journal import Entry, RecordKind, Rows
+from neverblink.protocol.window import Window
+from neverblink.supervisor.audit.audit import audit
+from neverblink.supervisor.audit.reader import Damage, Segment
+from neverblink.supervisor.audit.report import Report
+
+from .lives import MS, SECOND, Life
+
+MINUTE = Window("1m", opens="-20s", closes="-5s", name="minute")
+
+
+def said(report: Report) -> list[tuple[int, str]]:
+    return [(broken.invariant, broken.text) for broken in report.broken]
+
+
+def _next(life: Life, **facts: Any) -> Timing:
+    """The timing of the tick after the last one."""
+    life.seq += 1
+    life.mono += 10 * MS
+    said: dict[str, Any] = {"due": life.seq * life.interval, "took": MS, "mono": life.mono}
+    return Timing(**{**said, **facts})
+
+
+def two_leaders(life: Life) -> None:
+    life.hand("w2", "v2").ticks(2)
+    life.tick(epoch=1)
+
+
+def ticks_after_yielding(life: Life) -> None:
+    life.give("w2").tick()
+
+
+def ticks_after_stopping(life: Life) -> None:
+    life.frame("stop").tick()
+
+
+def turns_at_once(life: Life) -> None:
+    life.give("w2").lead("w2", "handoff")
+    life.frame("tick", timing=_next(life, took=25 * MS))
+
+
+def handoff_to_another(life: Life) -> None:
+    life.give("w2").lead("w3", "handoff")
+
+
+def handoff_of_another_order(life: Life) -> None:
+    life.give("w2").lead("w2", "handoff", order=99)
+
+
+def handoff_from_nobody(life: Life) -> None:
+    life.lead("w2", "handoff")
+
+
+def takeback_by_another(life: Life) -> None:
+    life.give("w2").lead("w3", "takeback")
+
+
+def decision_of_an_old_epoch(life: Life) -> None:
+    life.hand("w2", "v2").tick()
+    life.conclude(life.decide(epoch=1))
+
+
+def ticks_twice(life: Life) -> None:
+    life.seq -= 1
+    life.tick()
+
+
+def leaves_an_index_out(life: Life) -> None:
+    life.seq += 1
+    life.tick()
+
+
+def leaves_some_out_beside_a_gap(life: Life) -> None:
+    life.tick(Gap(life.seq + 2, life.seq + 3, "skipped", "slow"))
+
+
+def runs_what_it_calls_missed(life: Life) -> None:
+    seq = life.seq + 1
+    life.tick(Gap(seq, seq + 4, "missed", "gone"))
+    life.seq = seq + 1
+    life.tick()
+
+
+def calls_missed_what_ran(life: Life) -> None:
+    life.tick(Gap(life.seq, life.seq + 1, "missed", "gone"))
+
+
+def calls_missed_what_is_to_come(life: Life) -> None:
+    seq = life.seq + 1
+    life.frame("tick", timing=_next(life, gaps=(Gap(seq, seq + 5, "missed", "gone"),)))
+
+
+def ticks_off_the_grid(life: Life) -> None:
+    life.frame("tick", timing=_next(life, due=(life.seq + 1) * SECOND + 5))
+
+
+def changes_its_grid(life: Life) -> None:
+    life.interval = 250 * MS
+    life.tick()
+
+
+def yields_in_a_decision(life: Life) -> None:
+    life.decide("exit")
+    life.hand("w2", "v2")
+
+
+def stops_in_a_decision(life: Life) -> None:
+    life.decide("exit")
+    life.frame("stop")
+
+
+def successor_not_told(life: Life) -> None:
+    life.decide("exit")
+    life.lead("w2", "failover", in_doubt=())
+
+
+def successor_not_told_of_the_last_turn(life: Life) -> None:
+    life.conclude(life.decide("exit"))
+    life.lead("w2", "failover", in_doubt=())
+
+
+def successor_told_too_much(life: Life) -> None:
+    life.lead("w2", "failover", in_doubt=("1-1-1",))
+
+
+def closes_what_was_not_open(life: Life) -> None:
+    life.conclude("1-1-1")
+
+
+def opens_twice(life: Life) -> None:
+    life.conclude(life.decide(id="1-1003-0"))
+    life.conclude(life.decide(id="1-1003-0"))
+
+
+def loses_a_frame(life: Life) -> None:
+    del life.records[-2]
+
+
+def loses_its_beginning(life: Life) -> None:
+    del life.records[:3]
+
+
+def swaps_two_frames(life: Life) -> None:
+    life.records[-2:] = life.records[:-3:-1]
+
+
+def repeats_a_frame(life: Life) -> None:
+    life.records.append(life.records[-1])
+
+
+def rewrites_a_frame(life: Life) -> None:
+    kind, body = life.records[-2]
+    made = msgspec.structs.replace(decode_frame(body), changes=Changes({"n": b"\x07"}, {}))
+    life.records[-2] = (kind, encode_frame(made))
+
+
+def goes_on_from_another_state(life: Life) -> None:
+    life.segment(digest=bytes(range(16))).tick()
+
+
+def goes_on_from_an_earlier_state(life: Life) -> None:
+    life.segment(number=life.number - 1).tick()
+
+
+def begins_anew(life: Life) -> None:
+    life.number, life.digest = -1, GENESIS
+    life.segment().tick()
+
+
+def leaves_rows_out(life: Life) -> None:
+    life.segment([Rows("candles", [(b"a", b"b"), (b"c", b"d")])])
+    life.records[1] = (RecordKind.ROWS, Life().segment([Rows("candles", [(b"a", b"b")])]).records[1][1])
+    life.tick()
+
+
+def writes_nonsense(life: Life) -> None:
+    life.records[-1] = (RecordKind.FRAME, b"\x93\x01\x02\x03")
+
+
+def opens_an_epoch_twice(life: Life) -> None:
+    life.give("w2").lead("w2", "handoff", epoch=1)
+
+
+def leads_without_saying_so(life: Life) -> None:
+    life.give("w2")
+    life.epoch += 1
+    life.tick()
+
+
+def leads_without_saying_who(life: Life) -> None:
+    life.give("w2")
+    life.epoch += 1
+    life.frame("lead")
+
+
+def applies_twice(life: Life) -> None:
+    life.receive("fill-1").tick().event("fill-1").tick().event("fill-1")
+
+
+def applies_twice_across_a_handoff(life: Life) -> None:
+    life.receive("fill-1").tick().event("fill-1").hand("w2", "v2").receive("fill-1").tick().event("fill-1")
+
+
+def never_applies(life: Life) -> None:
+    life.receive("fill-1").tick().receive("fill-2").tick().event("fill-2")
+
+
+def loses_an_event_with_its_leader(life: Life) -> None:
+    life.receive("fill-1").tick().lead("w2", "failover").receive("fill-2").tick().event("fill-2")
+
+
+def fires_twice(life: Life) -> None:
+    due = (life.seq + 1) * SECOND
+    life.arm("exit", due).tick().timer("exit").tick()
+    life.frame("timer", timing=Timing(due=due, mono=life.mono + MS))
+
+
+def fires_unasked(life: Life) -> None:
+    life.frame("timer", timing=Timing(due=5, mono=life.mono + MS))
+
+
+BROKEN: list[tuple[Callable[[Life], None], int, str]] = [
+    (two_leaders, 1, "epoch 1 still wrote while epoch 2 led: two leaders"),
+    (two_leaders, 5, "a frame of epoch 1 came after epoch 2 had begun"),
+    (ticks_after_yielding, 1, "epoch 1 went on with a tick frame after its leader had yielded"),
+    (ticks_after_stopping, 1, "epoch 1 went on with a tick frame after its leader had stopped the bot"),
+    (turns_at_once, 1, "a tick turn began 15.000 ms before the turn before it had ended"),
+    (handoff_to_another, 1, "w3 leads by a handoff (order 1) that was meant for w2 (order 1)"),
+    (handoff_of_another_order, 1, "(order 99) that was meant for w2 (order 1)"),
+    (handoff_from_nobody, 1, "w2 leads by a handoff, but nobody had yielded"),
+    (takeback_by_another, 1, "w3 took back what w1 had yielded"),
+    (decision_of_an_old_epoch, 1, "of epoch 1 began when epoch 2 led"),
+    (ticks_twice, 2, "tick 1003 ran twice"),
+    (leaves_an_index_out, 2, "tick 1004 neither ran nor were recorded"),
+    (leaves_some_out_beside_a_gap, 2, "tick 1004 neither ran"),
+    (runs_what_it_calls_missed, 2, "tick 1006 ran after it had been recorded as not run"),
+    (calls_missed_what_ran, 2, "tick 1005 records 1003 to 1004 as missed, and some of that ran"),
+    (calls_missed_what_is_to_come, 2, "records 1004 to 1009 as missed, which is not before it"),
+    (ticks_off_the_grid, 2, "which is not where the grid has it"),
+    (changes_its_grid, 2, "which is not where the grid has it"),
+    (yields_in_a_decision, 3, "(exit) was open when its worker yielded"),
+    (stops_in_a_decision, 3, "(exit) was open when its worker stopped the bot"),
+    (successor_not_told, 3, "(exit) was left open by a dead leader, and its successor not told"),
+    (
+        successor_not_told_of_the_last_turn,
+        3,
+        "(exit) was in the last turn of a dead leader, and its successor not told",
+    ),
+    (successor_told_too_much, 3, "decision 1-1-1 is called in doubt and was not open"),
+    (closes_what_was_not_open, 3, "decision 1-1-1 was closed and not open"),
+    (opens_twice, 3, "decision 1-1003-0 was opened twice"),
+    (loses_a_frame, 4, "frame 2 missing"),
+    (loses_its_beginning, 4, "does not begin with a snapshot"),
+    (swaps_two_frames, 4, "frame 2 comes after frame 3"),
+    (repeats_a_frame, 4, "frame 3 is there twice"),
+    (rewrites_a_frame, 4, "frame 3 continues another chain than the frame before it"),
+    (
+        goes_on_from_another_state,
+        4,
+        "as of frame 3, and the frames before it end with 3, of another chain",
+    ),
+    (
+        goes_on_from_an_earlier_state,
+        4,
+        "opens with the state as of frame 2, goes on to frame 2, and the frames before it end with 3",
+    ),
+    (begins_anew, 4, "opens with the state as of frame -1"),
+    (leaves_rows_out, 4, "a snapshot is not complete (candles: 1 rows more than there are)"),
+    (writes_nonsense, 4, "a record cannot be read"),
+    (opens_an_epoch_twice, 5, "epoch 1 was opened by w2 when it had been opened before"),
+    (leads_without_saying_so, 5, "epoch 2 wrote a tick frame before it was recorded who leads in it"),
+    (leads_without_saying_who, 4, "epoch 2 began without saying who leads"),
+    (applies_twice, 7, "event 'fill-1' was applied twice"),
+    (applies_twice_across_a_handoff, 7, "event 'fill-1' was applied twice"),
+    (never_applies, 7, "event 'fill-1' was received and never applied"),
+    (loses_an_event_with_its_leader, 7, "event 'fill-1' was received and never applied"),
+    (fires_twice, 7, "none was armed for then"),
+    (fires_unasked, 7, "none was armed for then"),
+]
+
+
+@pytest.mark.parametrize(
+    ("lie", "invariant", "text"), BROKEN, ids=[f"{lie.__name__}-{number}" for lie, number, _ in BROKEN]
+)
+def test_each_way_of_being_broken_is_caught_and_named(
+    lie: Callable[[Life], None], invariant: int, text: str
+) -> None:
+    life = Life().begin().ticks(3)
+    lie(life)
+    report = audit(life.found())
+    assert not report.ok
+    told = said(report)
+    assert any(number == invariant and text in line for number, line in told), told
+
+
+def test_one_fault_is_told_once() -> None:
+    """The rest of the journal is judged by itself, however much comes after the fault."""
+    life = Life().begin().ticks(3)
+    del life.records[-1]
+    life.ticks(20).hand("w2", "v2").ticks(20)
+    assert said(audit(life.found())) == [(4, "frame 3 missing"), (2, _unrecorded(1003))]
+    assert audit(life.found()).missed == 1
+    doubled = Life().begin().ticks(3)
+    ticks_twice(doubled)
+    report = audit(doubled.ticks(20).found())
+    assert said(report) == [(2, "tick 1003 ran twice")]
+    assert (report.doubled, report.ticks) == (1, 24)
+    report = audit([*Life().begin().ticks(3).found(), Damage(1, 77, "a record's checksum does not match")])
+    assert said(report) == [(4, "segment 1 is damaged at byte 77: a record's checksum does not match")]
+
+
+def _unrecorded(seq: int) -> str:
+    return f"tick {seq} neither ran nor were recorded as skipped or missed"
+
+
+def test_a_missing_segment() -> None:
+    life = Life().begin().ticks(3).segment().ticks(3).segment().ticks(3)
+    found = life.found()
+    second = found.index(Segment(2, 0))
+    third = found.index(Segment(3, 0))
+    report = audit([*found[:second], *found[third:]])
+    assert (4, "segment 3 comes after segment 1: one is missing") in said(report)
+
+
+def test_findings_are_counted_beyond_those_that_are_listed() -> None:
+    life = Life().begin().tick()
+    for _ in range(1500):
+        life.seq -= 1
+        life.tick()
+    report = audit(life.found())
+    assert report.broken_total == report.doubled == 1500
+    assert len(report.broken) == 1000
+
+
+# --- Hypothesis: true lives are ok, and no single change to one is ---
+
+Step = tuple[str, int]
+STEPS = st.lists(
+    st.tuples(
+        st.sampled_from(
+            ("tick", "skip", "miss", "event", "timer", "decide", "handoff", "takeback", "failover", "segment")
+        ),
+        st.integers(1, 5),
+    ),
+    min_size=1,
+    max_size=40,
+)
+
+
+def lived(steps: list[Step]) -> Life:
+    """A true life that consists of these steps."""
+    life = Life().begin().tick()
+    for at, (step, size) in enumerate(steps):
+        follow = f"w{at + 2}"
+        match step:
+            case "tick":
+                life.ticks(size)
+            case "skip" | "miss":
+                kind = "skipped" if step == "skip" else "missed"
+                life.tick(Gap(life.seq + 1, life.seq + size, kind, "slow"))
+            case "event":
+                keys = [f"{at}-{n}" for n in range(size)]
+                life.receive(*keys).tick()
+                for key in keys:
+                    life.event(key)
+            case "timer":
+                life.arm("t", (life.seq + 1) * life.interval, size * SECOND).tick().timer("t")
+            case "decide":
+                life.conclude(life.decide())
+            case "handoff":
+                life.hand(follow, "v2", deployment=at).tick()
+            case "takeback":
+                life.give(follow).lead(life.worker, "takeback")
+            case "failover":
+                for _ in range(size - 1):
+                    life.decide()
+                life.lead(follow, "failover")
+            case _:
+                life.segment().tick()
+    return life.ticks(2)
+
+
+@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@given(STEPS)
+def test_a_true_life_is_always_ok(steps: list[Step]) -> None:
+    life = lived(steps)
+    report = audit(life.found(), windows=[MINUTE])
+    assert report.broken == []
+    assert report.ok
+    assert report.doubled == 0
+    assert report.last is not None
+    assert report.first is not None
+    assert report.ticks + report.missed + report.skipped_total == report.last - report.first + 1
+    assert report.events.waiting == []
+
+
+@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@given(STEPS, st.sampled_from(("drop", "swap", "repeat", "rewrite")), st.randoms(use_true_random=False))
+def test_no_single_change_to_a_true_life_is_ok(steps: list[Step], how: str, chance: Any) -> None:
+    found = lived(steps).found()
+    frames = [n for n, item in enumerate(found) if isinstance(item, Entry) and item.kind is RecordKind.FRAME]
+    # Without its last frame a journal is that of a shorter life, and just as true.
+    at: int = chance.choice(frames[:-1])
+    item = found[at]
+    assert isinstance(item, Entry)
+    match how:
+        case "drop":
+            del found[at]
+        case "swap":
+            other = chance.choice([n for n in frames if n != at])
+            found[at], found[other] = found[other], found[at]
+        case "repeat":
+            found.insert(chance.choice([n for n in frames if n > at]), item)
+        case _:
+            bit = chance.randrange(len(item.payload) * 8)
+            body = bytearray(item.payload)
+            body[bit // 8] ^= 1 << bit % 8
+            found[at] = Entry(item.kind, bytes(body), item.end)
+    assert not audit(found).ok

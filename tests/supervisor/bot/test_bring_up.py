@@ -1,0 +1,107 @@
+"""The first worker of a bot is brought up: what counts as a start that failed, and what as a leader's death."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from neverblink.protocol.link import Ready, SupervisorMessage
+from neverblink.supervisor.bot.bring_up import Starter, StartFailed
+from neverblink.supervisor.config.config import Config
+from neverblink.supervisor.release.releases import Release
+from neverblink.supervisor.system.conditions import Waiting
+from neverblink.supervisor.workers.registry import Ended, Member
+
+from ..stage import Hands, Stage, report
+
+CONFIG = Config(Path("/p/neverblink.toml"), "fox", "bot:B", "python3")
+
+
+def bring_up(*says: Any, ends: bool) -> None:
+    """Start a worker that has said all of this, and ended, before anybody looks again."""
+    stage = Stage()
+
+    class Crew(Hands):
+        def start(self, worker: str, *_: object) -> Member:
+            member = super().start(worker)
+            for message in says:
+                member.take(message, stage.hour.now)
+            if ends:
+                member.ended = Ended(1, "exit 1", stage.hour.now)
+            return member
+
+    crew = cast("Any", Crew(stage.roster))
+    starter = Starter(
+        crew,
+        stage.news,
+        stage.outside,
+        Waiting(stage.hour),
+        leader=lambda: "",
+        stopping=lambda: "",
+        next_worker=lambda: "w1",
+    )
+    asyncio.run(starter.bring_up(cast("Release", None), CONFIG))
+
+
+def test_one_that_leads_is_up() -> None:
+    bring_up(Ready(0, 0), report("leading"), ends=False)
+
+
+def test_one_that_led_and_died_in_the_same_moment_is_no_start_that_failed_beside_a_death() -> None:
+    """Else a bot that dies again and again is given up after half as many deaths as are promised."""
+    bring_up(Ready(0, 0), report("leading"), ends=True)
+
+
+def test_one_that_died_before_it_led_is() -> None:
+    with pytest.raises(StartFailed, match="exit 1"):
+        bring_up(Ready(0, 0), ends=True)
+
+
+def test_one_that_takes_the_lease_while_the_bot_is_being_stopped_leads_and_is_awaited_no_longer() -> None:
+    """A leader ignores a dismissal: who waited for its end would wait for ever."""
+    stage = Stage()
+    waiting = Waiting(stage.hour)
+    stopping = ""
+
+    class Crew(Hands):
+        def start(self, worker: str, *_: object) -> Member:
+            member = super().start(worker)
+            member.take(Ready(0, 0), stage.hour.now)
+            return member
+
+        def send(self, worker: str, message: SupervisorMessage) -> bool:
+            nonlocal stopping
+            stopping = "down"
+            return super().send(worker, message)
+
+        def dismiss(self, worker: str, why: str) -> None:
+            super().dismiss(worker, why)
+            member = stage.roster.get(worker)
+            assert member is not None
+
+            def led() -> None:
+                member.take(report("leading"), stage.hour.now)
+                waiting.stir()
+
+            asyncio.get_running_loop().call_soon(led)
+
+    crew = Crew(stage.roster)
+    starter = Starter(
+        cast("Any", crew),
+        stage.news,
+        stage.outside,
+        waiting,
+        leader=lambda: "",
+        stopping=lambda: stopping,
+        next_worker=lambda: "w1",
+    )
+
+    async def up() -> bool:
+        async with asyncio.timeout(5):
+            return await starter.bring_up(cast("Release", None), CONFIG)
+
+    assert asyncio.run(up())
+    assert ("dismiss", "w1", "down") in crew.did

@@ -1,0 +1,218 @@
+"""The watchdog's rules: who is slow, who is dead, and that nobody is killed for what was not looked at."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from neverblink.supervisor.bot.hang_rules import Bounds, Look, Verdict, Watchdog
+from neverblink.supervisor.system.proc_stat import Doing
+
+MS = 1_000_000
+S = 1000 * MS
+BOUNDS = Bounds(hang_after=10 * S, stuck_after=60 * S)
+EVERY = 500 * MS
+HOUR = 3600 * S
+
+
+class Life:
+    """A leader that is looked at again and again."""
+
+    def __init__(self, bounds: Bounds = BOUNDS, interval: int = 100 * MS) -> None:
+        self.watchdog = Watchdog(bounds, EVERY)
+        self.next = Look(
+            mono=0, wall=1000 * HOUR, words=0, number=0, written=("1", 0), interval=interval, decision="",
+            doing=Doing("S"),
+        )  # fmt: skip
+        self.verdict = self.watchdog.look(self.next)
+
+    def goes_on(
+        self, seconds: float, *, step: int = EVERY, speaks: bool = False, ticks: bool = False, writes: bool = False,
+        computes: bool = False,
+    ) -> list[str]:  # fmt: skip
+        """Look at it for so long; return what was thought of it, each opinion once."""
+        thought: list[str] = []
+        for _ in range(round(seconds * S / step)):
+            now, doing = self.next, self.next.doing
+            if computes and doing is not None:
+                doing = msgspec.structs.replace(doing, cpu=doing.cpu + step // 2)
+            self.next = msgspec.structs.replace(
+                now,
+                mono=now.mono + step,
+                wall=now.wall + step,
+                words=now.words + (speaks or ticks),
+                number=now.number + ticks,
+                written=("1", now.written[1] + 100 * (ticks or writes)),
+                doing=doing,
+            )
+            # Nobody looks at what one does that moves, and nothing else is to come of it for that.
+            unseen = msgspec.structs.replace(self.next, doing=None)
+            self.verdict = self.watchdog.look(unseen if self.watchdog.moves(self.next) else self.next)
+            if self.verdict.what not in thought[-1:]:
+                thought.append(self.verdict.what)
+        return thought
+
+    def is_now(self, **so: object) -> None:
+        self.next = msgspec.structs.replace(self.next, **so)
+
+
+def test_one_moves_that_has_spoken_and_ended_a_turn() -> None:
+    life = Life()
+    assert not life.watchdog.moves(life.next)
+    life.is_now(words=1)
+    assert not life.watchdog.moves(life.next)
+    life.is_now(number=1)
+    assert life.watchdog.moves(life.next)
+    life.is_now(words=0, written=("1", 100))
+    assert not life.watchdog.moves(life.next)
+
+
+def test_one_that_ticks_is_well() -> None:
+    life = Life()
+    assert life.goes_on(120, ticks=True) == ["well"]
+    assert life.verdict == Verdict("well")
+
+
+@pytest.mark.parametrize(
+    ("doing", "so", "does", "bound"),
+    [
+        (Doing("S"), {}, "it sleeps and computes nothing", 10),
+        (Doing("T"), {}, "it is stopped", 10),
+        (Doing("T"), {"speaks": True}, "it is stopped", 10),
+        (Doing("D"), {}, "it waits for a disk", 60),
+        (Doing("R"), {"computes": True}, "it computes", 60),
+        (Doing("S"), {"computes": True}, "it computes", 60),
+        (Doing("S"), {"speaks": True}, "it still reports", 60),
+        (Doing("S", tracer=77), {}, "a debugger is attached to it (pid 77)", None),
+        (Doing("t"), {}, "a debugger is attached to it (pid 0)", None),
+    ],
+)
+def test_how_long_one_without_a_turn_may_go_on(
+    doing: Doing, so: dict[str, bool], does: str, bound: int | None
+) -> None:
+    life = Life()
+    life.goes_on(5, ticks=True)
+    life.is_now(doing=doing)
+    assert life.goes_on(9, **so) == ["well", "slow"]
+    assert life.verdict.reason.endswith(does)
+    if bound is None:
+        assert life.goes_on(24 * 3600, step=10 * EVERY) == ["slow"]
+        return
+    assert life.goes_on(bound - 10, **so) == (["slow"] if bound > 10 else [])
+    assert life.goes_on(3, **so)[-1] == "dead"
+    assert life.verdict.reason.endswith(does)
+
+
+def test_one_in_a_decision_is_given_the_longer_time() -> None:
+    life = Life()
+    life.is_now(decision="enter")
+    assert life.goes_on(58) == ["well", "slow"]
+    assert life.goes_on(4) == ["slow", "dead"]
+    assert "it is in decision enter" in life.verdict.reason
+
+
+def test_one_that_is_stopped_in_a_decision_is_not() -> None:
+    life = Life()
+    life.is_now(decision="enter", doing=Doing("T"))
+    assert life.goes_on(12) == ["well", "slow", "dead"]
+
+
+def test_one_that_ticks_again_is_well_again_and_has_all_its_time_anew() -> None:
+    life = Life()
+    assert life.goes_on(9) == ["well", "slow"]
+    assert life.goes_on(1, ticks=True) == ["well"]
+    assert life.goes_on(9) == ["well", "slow"]
+
+
+def test_one_whose_words_do_not_reach_us_is_known_by_its_journal() -> None:
+    life = Life()
+    assert life.goes_on(3600, step=EVERY, writes=True) == ["well", "slow"]
+    assert life.verdict.reason.endswith("no tick is due")
+
+
+def test_one_whose_next_tick_is_in_an_hour_is_not_overdue() -> None:
+    life = Life(interval=HOUR)
+    life.is_now(wall=1000 * HOUR + S)
+    assert life.goes_on(3000, speaks=True) == ["well"]
+    assert life.goes_on(590) == ["well", "slow"]
+    assert life.verdict.reason.endswith("no tick is due")
+    # The hour strikes.
+    assert life.goes_on(30) == ["slow", "dead"]
+
+
+def test_a_clock_that_is_set_back_makes_no_tick_overdue() -> None:
+    life = Life()
+    life.is_now(wall=life.next.wall - HOUR)
+    assert life.goes_on(600, speaks=True) == ["well"]
+
+
+def test_a_process_that_has_ended_is_nobody_to_judge() -> None:
+    life = Life()
+    life.is_now(doing=None)
+    assert life.goes_on(600) == ["well"]
+    life.is_now(doing=Doing("Z"))
+    assert life.goes_on(600) == ["well"]
+
+
+def test_a_minute_in_which_we_were_stopped_ourselves_counts_for_nothing() -> None:
+    life = Life()
+    life.goes_on(5, ticks=True)
+    assert life.goes_on(60, step=60 * S) in (["well"], ["slow"])
+    assert life.goes_on(5, ticks=True) == ["well"]
+
+
+EVENTS = st.lists(
+    st.tuples(
+        st.sampled_from(["S", "T", "R", "D", "t"]),
+        st.booleans(),  # speaks
+        st.booleans(),  # ends a turn
+        st.booleans(),  # computes
+        st.booleans(),  # in a decision
+        st.sampled_from([EVERY // 10, EVERY, EVERY * 3, 60 * S]),
+    ),
+    max_size=200,
+)
+
+
+@given(EVENTS)
+def test_nobody_is_killed_sooner_than_was_looked_at_for_hang_after(
+    moments: list[tuple[str, bool, bool, bool, bool, int]],
+) -> None:
+    life = Life(Bounds(hang_after=2 * S, stuck_after=5 * S))
+    idle = silent = 0
+    for state, speaks, ticks, computes, decides, step in moments:
+        life.is_now(doing=Doing(state, life.next.doing.cpu if life.next.doing else 0))
+        life.is_now(decision="enter" if decides else "")
+        life.goes_on(step / S, step=step, speaks=speaks, ticks=ticks, computes=computes)
+        idle = 0 if ticks else idle + min(step, 2 * EVERY)
+        silent = 0 if speaks or ticks else silent + min(step, 2 * EVERY)
+        what = life.verdict.what
+        if what == "dead":
+            assert state != "t"
+            assert (max(idle, silent) if state == "T" else idle) >= 2 * S
+            if decides and state != "T":
+                assert idle >= 5 * S
+        if ticks:
+            assert what == "well"
+        # And nobody who does nothing at all escapes.
+        if state == "T" and max(idle, silent) >= 2 * S:
+            assert what == "dead"
+        if state == "S" and not decides and idle >= 5 * S + 2 * EVERY:
+            assert what == "dead"
+
+
+def test_one_is_not_judged_before_its_next_tick_is_due_by_its_own_report() -> None:
+    life = Life()
+    # Whatever our wall clock shows: it is an hour ahead.
+    life.is_now(wall=life.next.wall + HOUR, due=life.next.mono + 600 * S)
+    assert life.goes_on(590, speaks=True) == ["well"]
+    # And when it is due, and nothing comes of it, it is.
+    assert "dead" in life.goes_on(120, speaks=True)
+
+
+def test_a_stepped_clock_of_ours_does_not_excuse_one_whose_tick_is_due() -> None:
+    life = Life()
+    life.is_now(wall=life.next.wall - HOUR, due=life.next.mono + S)
+    assert "dead" in life.goes_on(120, speaks=True)

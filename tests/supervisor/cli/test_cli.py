@@ -1,0 +1,284 @@
+"""What every verb has in common: how it ends, in words, in JSON and in the exit code."""
+
+from __future__ import annotations
+
+import json
+import re
+import stat
+import subprocess
+import sys
+from pathlib import Path
+from typing import get_args
+
+import click
+import msgspec
+import pytest
+from click.testing import CliRunner, Result
+
+from neverblink.protocol.commands import Code, Fault
+from neverblink.supervisor.cli.command import SHARED
+from neverblink.supervisor.cli.command_group import VERBS, neverblink
+from neverblink.supervisor.cli.exit_codes import Exit, exit_of_fault
+
+from ..scripted import Scripted
+
+
+def run(*args: str | Path) -> Result:
+    return CliRunner().invoke(neverblink, [str(arg) for arg in args])
+
+
+def told(result: Result) -> dict[str, object]:
+    """The one JSON object on stdout, which is all there is."""
+    assert result.stdout.count("\n") == 1
+    return msgspec.json.decode(result.stdout, type=dict[str, object])
+
+
+def test_help_names_every_verb() -> None:
+    result = run("--help")
+    assert result.exit_code == 0
+    assert all(re.search(rf"^  {verb} ", result.stdout, re.MULTILINE) for verb in VERBS)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_has_its_help_and_the_options_all_share(verb: str) -> None:
+    command = neverblink.get_command(click.Context(neverblink), verb)
+    for parts in command.commands if isinstance(command, click.Group) else [""]:
+        result = run(verb, *parts.split(), "--help")
+        assert result.exit_code == 0
+        assert all(option in result.stdout for option in ("--json", "--home", "--project"))
+
+
+def test_a_verb_that_is_none_is_answered_with_the_one_that_was_meant() -> None:
+    for wrong, right in (("statsu", "status"), ("reload", "deploy"), ("stop", "down")):
+        result = run(wrong)
+        assert result.exit_code == Exit.BAD_INPUT
+        assert f"did you mean `neverblink {right}`?" in result.stderr
+
+
+def test_what_every_verb_takes_may_be_said_before_it(tmp_path: Path) -> None:
+    with Scripted(tmp_path, {"pause": {"paused": True}}):
+        for early in (["--home", tmp_path, "--json"], ["--json", f"--home={tmp_path}"]):
+            assert told(run(*early, "pause", "-m", "thin market")) == {"paused": True}
+        assert run("--home", "/nowhere", "pause", "--home", tmp_path).exit_code == Exit.DONE
+    # `journal show` is a verb of two words.
+    assert f"home {tmp_path}" in run("--home", tmp_path, "journal", "show").stderr
+    assert run("--home", tmp_path, "--help").stdout == run("--help").stdout
+    alone = run("--home", "x")
+    assert alone.exit_code == Exit.BAD_INPUT
+    assert "--home goes with a verb, as in `neverblink status --home x`" in alone.stderr
+    assert "there is no option --frce" in run("--frce", "pause").stderr
+
+
+def test_the_options_that_may_come_first_are_those_of_every_verb() -> None:
+    for verb in ("status", "deploy"):
+        command = neverblink.get_command(click.Context(neverblink), verb)
+        assert command is not None
+        options = {name: one for one in command.params for name in one.opts}
+        assert all(getattr(options[name], "is_flag", False) is not valued for name, valued in SHARED.items())
+
+
+@pytest.mark.parametrize(
+    ("said", "meant"),
+    [("warn", "warning"), ("WARNING", "warning"), ("err", "error"), ("fatal", "error"), ("inf", "info")],
+)
+def test_a_word_that_is_none_of_those_expected_is_answered_with_the_one_that_was_meant(
+    said: str, meant: str
+) -> None:
+    result = run("logs", "--level", said)
+    assert result.exit_code == Exit.BAD_INPUT
+    assert f"did you mean {meant}?" in result.stderr
+    assert "did you mean" not in run("logs", "--level", "purple").stderr
+
+
+def test_a_wrong_option_is_one_line() -> None:
+    result = run("deploy", "--frce", "x")
+    assert result.exit_code == Exit.BAD_INPUT
+    assert result.stderr.startswith("neverblink: ")
+    assert result.stderr.count("\n") == 1
+    assert result.stdout == ""
+
+
+@pytest.mark.parametrize("code", get_args(Code))
+def test_every_fault_has_an_exit_code(code: Code, tmp_path: Path) -> None:
+    with Scripted(tmp_path, {"pause": Fault(code, "it is so", {"deployment": 4})}):
+        result = run("pause", "--home", tmp_path)
+        assert result.exit_code == exit_of_fault(code) != Exit.DONE
+        assert result.stderr == "neverblink: it is so\n"
+        assert result.stdout == ""
+        error = told(run("pause", "--home", tmp_path, "--json"))["error"]
+        assert error == {
+            "exit": result.exit_code,
+            "kind": exit_of_fault(code).name.lower(),
+            "message": "it is so",
+            "facts": {"fault": {"code": code, "message": "it is so", "facts": {"deployment": 4}}},
+        }
+
+
+def test_without_a_supervisor_the_home_and_the_mend_are_named(tmp_path: Path) -> None:
+    result = run("pause", "--home", tmp_path)
+    assert result.exit_code == Exit.UNREACHABLE
+    assert result.stderr == (
+        f"neverblink: home {tmp_path}: no supervisor runs here: start it with `neverblink up`, or name another --home\n"
+    )
+
+
+def test_without_a_project_the_mend_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = run("pause")
+    assert result.exit_code == Exit.BAD_INPUT
+    assert "neverblink init" in result.stderr
+
+
+def test_a_slip_in_the_configuration_is_one_line_with_the_key_that_was_meant(tmp_path: Path) -> None:
+    (tmp_path / "neverblink.toml").write_text('bot = "bot:Bot"\n[handoff]\nprobatoin = "3s"\n')
+    (tmp_path / "bot.py").write_text("")
+    result = run("deploy", tmp_path)
+    assert result.exit_code == Exit.BAD_INPUT
+    assert 'handoff.probatoin: there is no such key: did you mean "probation"?' in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+def test_a_bug_is_one_line_and_its_details_are_kept(tmp_path: Path) -> None:
+    with Scripted(tmp_path, {"rollback": "not what a supervisor answers"}):
+        result = run("rollback", "--home", tmp_path)
+    assert result.exit_code == Exit.BROKEN
+    assert result.stderr.count("\n") == 1
+    found = re.fullmatch(r"neverblink: unexpected TypeError: .* \(details: (\S+)\)\n", result.stderr)
+    assert found
+    kept = Path(found[1])
+    assert "Traceback" in kept.read_text()
+    kept.unlink()
+
+
+def test_the_home_is_found_from_below_the_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "neverblink.toml").write_text('bot = "bot:Bot"\n')
+    (tmp_path / "deep" / "er").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "deep" / "er")
+    with Scripted(tmp_path / ".neverblink", {"pause": {"paused": True}}):
+        assert told(run("pause", "--json")) == {"paused": True}
+        monkeypatch.chdir("/")
+        assert told(run("pause", "--json", "--project", tmp_path)) == {"paused": True}
+        monkeypatch.setenv("NEVERBLINK_HOME", str(tmp_path / ".neverblink"))
+        assert told(run("pause", "--json")) == {"paused": True}
+
+
+def test_a_reader_that_has_gone_is_no_error(tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "neverblink.supervisor.cli", "completion", "bash"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    process.stdout.close()
+    assert process.stderr is not None
+    assert process.stderr.read() == b""
+    assert process.wait(30) == 0
+    process.stderr.close()
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_prints_the_script_of_a_shell(shell: str) -> None:
+    result = run("completion", shell)
+    assert result.exit_code == 0
+    assert "_NEVERBLINK_COMPLETE" in result.stdout
+
+
+def test_a_clients_key_is_written_outside_of_the_project(tmp_path: Path) -> None:
+    project = tmp_path / "fox"
+    project.mkdir()
+    environment = {"HOME": str(tmp_path / "anna"), "XDG_CONFIG_HOME": ""}
+    words = ["keys", "generate", "anna", "--home", str(project / ".neverblink"), "--json"]
+    made = CliRunner().invoke(neverblink, words, env=environment)
+    assert made.exit_code == Exit.DONE, made.output
+    file = tmp_path / "anna" / ".config" / "neverblink" / "keys" / "anna.key"
+    assert json.loads(made.stdout)["file"] == str(file)
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert stat.S_IMODE(file.parent.stat().st_mode) == 0o700
+    assert [path.name for path in project.iterdir()] == [".neverblink"]
+    refused = CliRunner().invoke(neverblink, words, env={"HOME": "", "XDG_CONFIG_HOME": ""})
+    assert refused.exit_code == Exit.BAD_INPUT
+    assert "name the key's file with --out" in refused.stderr
+
+
+def test_check_says_what_a_release_would_hold_and_what_is_wrong_with_the_environment_file(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "bot.py").write_text("class Bot: ...\n")
+    (tmp_path / "trades.db").write_text("")
+    (tmp_path / "neverblink.toml").write_text('name = "fox"\nbot = "bot:Bot"\nenv_file = "keys.env"\n')
+    words = ["check", str(tmp_path), "--no-rehearsal", "--json"]
+    missing = json.loads(CliRunner().invoke(neverblink, words).stdout)
+    found = {check["check"]: check for check in missing["checks"]}
+    assert not found["env_file"]["ok"]
+    assert "is not there: create it" in found["env_file"]["detail"]
+    assert found["release"]["detail"].startswith("2 files, ")
+    assert "not in the release: trades.db" in found["release"]["detail"]
+    (tmp_path / "keys.env").write_text("A=1\n")
+    (tmp_path / "keys.env").chmod(0o644)
+    told = json.loads(CliRunner().invoke(neverblink, words).stdout)
+    found = {check["check"]: check for check in told["checks"]}
+    assert "chmod 600" in found["env_file"]["detail"]
+
+
+@pytest.mark.parametrize("group", ["hook", "journal"])
+def test_a_verb_of_several_verbs_shows_its_help_by_itself(group: str) -> None:
+    alone = run(group)
+    assert alone.exit_code == Exit.DONE
+    assert alone.stdout == run(group, "--help").stdout
+    assert "  status  " in alone.stdout or "  verify  " in alone.stdout
+    assert run(group, "nosuch").exit_code == Exit.BAD_INPUT
+
+
+def test_help_is_what_the_option_says() -> None:
+    assert run("help").stdout == run("--help").stdout
+    assert run("help", "deploy").stdout == run("deploy", "--help").stdout
+    assert run("help", "journal", "show").stdout == run("journal", "show", "--help").stdout
+    assert "did you mean `neverblink deploy`" in run("help", "deplo").stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (
+            ("pause", "--reason", "x"),
+            "there is no option --reason: did you mean --why? (see neverblink pause --help)",
+        ),
+        (("deploy", "--dryrun", "."), "there is no option --dryrun: did you mean --dry-run?"),
+        (("pause", "--xyz"), "there is no option --xyz (see neverblink pause --help)"),
+        (
+            ("completion", "ksh"),
+            "'ksh' is not one of 'bash', 'zsh', 'fish' (see neverblink completion --help)",
+        ),
+        (("completion", "bsh"), "did you mean bash?"),
+    ],
+)
+def test_a_hint_names_only_what_is_close(words: tuple[str, ...], said: str) -> None:
+    wrong = run(*words)
+    assert wrong.exit_code == Exit.BAD_INPUT
+    assert said in wrong.stderr
+
+
+@pytest.mark.parametrize("verb", ["init", "up", "schema", "systemd", "demo", "completion"])
+def test_a_verb_that_works_here_only_refuses_a_server(tmp_path: Path, verb: str) -> None:
+    more = {"schema": ["status"], "completion": ["bash"], "init": [tmp_path / "fox"]}.get(verb, [])
+    refused = run(verb, "--server", "tcp://127.0.0.1:1", *more)
+    assert refused.exit_code == Exit.BAD_INPUT
+    assert f"`{verb}` works on this machine only: run it without --server" in refused.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_server_of_the_environment_is_not_meant_for_what_works_here_only(tmp_path: Path) -> None:
+    environment = {"NEVERBLINK_SERVER": "tcp://127.0.0.1:1"}
+    made = CliRunner().invoke(neverblink, ["init", str(tmp_path / "fox")], env=environment)
+    assert made.exit_code == Exit.DONE, made.output
+
+
+def test_a_command_to_copy_is_quoted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert "next: cd 'my bot' && neverblink up" in run("init", "my bot").stdout
+
+
+def test_the_help_of_top_has_its_keys() -> None:
+    text = run("top", "--help").stdout
+    for key in ("q, Ctrl-C, Ctrl-D  quit", "p  ", "d  ", "r  "):
+        assert f"  {key}" in text

@@ -1,0 +1,490 @@
+"""status.json and control.json: real files, a real history, the kernel's own bell."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import json
+import os
+import socket
+import sqlite3
+import stat
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager, closing
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from neverblink.protocol.commands import (
+    MAX_REQUEST,
+    Answer,
+    Command,
+    Deploy,
+    Pause,
+    RebaseClock,
+    Status,
+    op_of,
+)
+from neverblink.protocol.control import MOST_COMMANDS, ControlError, parse
+from neverblink.supervisor.config.config import FileLayer
+from neverblink.supervisor.control_files import Files, control_schema, status_schema
+from neverblink.supervisor.control_files.json_shapes import StatusFile
+from neverblink.supervisor.control_files.read_json import read
+from neverblink.supervisor.store.history_db import History
+from neverblink.supervisor.store.history_thread import Archive
+
+from ..cli.test_status import QUIET
+
+WITHIN = 20.0
+LAYER = FileLayer(poll=50_000_000)
+
+
+class Desk:
+    """The files of a home, and the counter behind them: it notes what it was asked, and answers."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self.asked: list[Command] = []
+        self.keys: list[str] = []
+        self.said: list[str] = []
+        self.gate: asyncio.Event | None = None
+        """What is asked waits for it."""
+        self.files: Files
+
+    @property
+    def control(self) -> Path:
+        return self.home / "control.json"
+
+    def write(self, what: Any) -> None:
+        """Replace the control file, as a writer should."""
+        new = self.home / "new"
+        new.write_bytes(what if isinstance(what, bytes) else json.dumps(what).encode())
+        new.replace(self.control)
+
+    def status(self) -> StatusFile:
+        return msgspec.json.decode((self.home / "status.json").read_bytes(), type=StatusFile)
+
+    async def sees(self, condition: Callable[[StatusFile], object]) -> StatusFile:
+        """Wait until status.json is as it should be. A file rings no bell, so it is looked at again and again."""
+        until = time.monotonic() + WITHIN
+        while True:
+            if (self.home / "status.json").exists() and condition(status := self.status()):
+                return status
+            assert time.monotonic() < until, self.status() if (self.home / "status.json").exists() else "none"
+            await asyncio.sleep(0.002)
+
+    async def answered(self, id: str) -> Any:
+        """Wait for the answer to this command."""
+        status = await self.sees(lambda status: any(one.id == id for one in status.control.answers))
+        return next(one for one in status.control.answers if one.id == id)
+
+    async def complains(self, text: str) -> None:
+        await self.sees(lambda status: any(text in one.text for one in status.control.problems))
+
+    async def carry_out(self, command: Command, once: str) -> Answer:
+        self.asked.append(command)
+        self.keys.append(once)
+        if self.gate is not None:
+            await self.gate.wait()
+        if isinstance(command, Status):
+            return Answer(command.id, "ok", result={"much": "x" * 100_000})
+        return Answer(command.id, "ok", seq=7, result={"op": op_of(command)})
+
+
+@asynccontextmanager
+async def opened(home: Path, config: FileLayer = LAYER) -> AsyncGenerator[Desk]:
+    home.mkdir(exist_ok=True)
+    desk = Desk(home)
+    archive = Archive(asyncio.get_running_loop(), desk.said.append)
+    await archive.open(home / "supervisor.db", "foresight")
+    desk.files = Files(
+        home,
+        config,
+        archive,
+        status=lambda: QUIET,
+        carry_out=desk.carry_out,
+        now=time.time_ns,
+        say=desk.said.append,
+    )
+    await desk.files.begin()
+    try:
+        yield desk
+    finally:
+        await desk.files.close()
+        await archive.close()
+
+
+def tried(tmp_path: Path, act: Callable[[Desk], Awaitable[None]], config: FileLayer = LAYER) -> None:
+    """Run a test with the files of a home open."""
+
+    async def run() -> None:
+        async with opened(tmp_path / "home", config) as desk:
+            await act(desk)
+
+    asyncio.run(run())
+
+
+def test_a_command_is_carried_out_and_answered_in_status_json(tmp_path: Path) -> None:
+    async def act(desk: Desk) -> None:
+        desk.write({"id": "1", "op": "pause", "who": "anna", "why": "thin"})
+        seen = await desk.answered("1")
+        assert (seen.op, seen.status, seen.seq, seen.result) == ("pause", "ok", 7, {"op": "pause"})
+        assert desk.asked == [Pause(id="1", who="anna", why="thin")]
+        assert desk.keys == ["file-1"]
+        desk.write({"id": "2", "op": "pause"})
+        await desk.answered("2")
+        assert desk.asked[1].who == "control.json"
+
+    tried(tmp_path, act)
+
+
+@pytest.mark.parametrize("bell", [True, False], ids=["inotify", "polling"])
+def test_a_command_is_carried_out_once_however_often_its_file_is_written(tmp_path: Path, bell: bool) -> None:
+    async def act(desk: Desk) -> None:
+        for _ in range(3):
+            desk.write([{"id": "1", "op": "pause"}, {"id": "2", "op": "resume"}])
+            await desk.answered("2")
+            desk.control.touch()
+            desk.control.write_text('[{"op": "pause", "id": "1"}, {"id": "2", "op": "resume"}]')
+            desk.control.chmod(0o640)
+        desk.control.unlink()
+        desk.write({"id": "2", "op": "resume"})
+        desk.write({"id": "3", "op": "lock", "why": "x"})
+        await desk.answered("3")
+        assert [op_of(one) for one in desk.asked] == ["pause", "resume", "lock"]
+
+    # A poll so slow that only the bell can be heard, or none but the poll.
+    poll = 600_000_000_000 if bell else 5_000_000
+    tried(tmp_path, act, FileLayer(poll=poll))
+
+
+def test_ids_are_remembered_across_restarts_and_so_are_answers(tmp_path: Path) -> None:
+    async def first(desk: Desk) -> None:
+        desk.write({"id": "1", "op": "pause"})
+        await desk.answered("1")
+
+    async def second(desk: Desk) -> None:
+        assert (await desk.answered("1")).seq == 7
+        desk.control.touch()
+        desk.write([{"id": "1", "op": "pause"}, {"id": "2", "op": "resume"}])
+        await desk.answered("2")
+        assert [op_of(one) for one in desk.asked] == ["resume"]
+
+    tried(tmp_path, first)
+    tried(tmp_path, second)
+
+
+def test_a_file_that_is_older_than_the_history_of_ids_is_not_carried_out(tmp_path: Path) -> None:
+    """Somebody set the history aside: what is in the file may have been done long ago."""
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / "control.json").write_text('{"id": "1", "op": "halt", "confirm": "foresight"}')
+
+    async def first(desk: Desk) -> None:
+        seen = await desk.answered("1")
+        assert "perhaps it was done already" in seen.error.message
+        desk.write({"id": "2", "op": "pause"})
+        await desk.answered("2")
+
+    async def second(desk: Desk) -> None:
+        # Written while nobody looked, and the ids are known: it is new.
+        assert (await desk.answered("3")).status == "ok"
+        assert [one.id for one in desk.asked] == ["3"]
+
+    tried(tmp_path, first)
+    (home / "control.json").write_text('[{"id": "1", "op": "pause"}, {"id": "3", "op": "resume"}]')
+    tried(tmp_path, second)
+
+
+def test_more_than_can_be_carried_out_is_not_read_on(tmp_path: Path) -> None:
+    async def act(desk: Desk) -> None:
+        desk.gate = asyncio.Event()
+        desk.write([{"id": f"a{n}", "op": "deploy", "path": "/x"} for n in range(MOST_COMMANDS)])
+        await desk.sees(lambda status: len(status.control.running) == MOST_COMMANDS)
+        desk.write([{"id": f"b{n}", "op": "pause"} for n in range(MOST_COMMANDS)])
+        await asyncio.sleep(0.2)
+        assert len(desk.status().control.running) == MOST_COMMANDS
+        desk.gate.set()
+        await desk.answered(f"b{MOST_COMMANDS - 1}")
+        assert len(desk.asked) == 2 * MOST_COMMANDS
+
+    tried(tmp_path, act)
+
+
+def test_an_id_that_was_another_command_is_named_and_not_carried_out(tmp_path: Path) -> None:
+    async def act(desk: Desk) -> None:
+        desk.write({"id": "1", "op": "pause"})
+        await desk.answered("1")
+        desk.write({"id": "1", "op": "resume"})
+        await desk.complains("id '1' was another command before")
+        desk.write({"id": "2", "op": "resume"})
+        await desk.answered("2")
+        await desk.sees(lambda status: not status.control.problems)
+        assert [op_of(one) for one in desk.asked] == ["pause", "resume"]
+
+    tried(tmp_path, act)
+
+
+def test_what_was_not_answered_is_taken_up_or_said_to_be_in_doubt(tmp_path: Path) -> None:
+    """A supervisor that is killed leaves what it had begun without an answer."""
+    home = tmp_path / "home"
+    home.mkdir()
+    with History.open(home / "supervisor.db", "foresight") as history:
+        pause = b'{"op":"pause","id":"1"}'.decode()
+        assert history.claim("1", "pause", "d1", pause, 1) is None
+        assert history.claim("2", "deploy", "d2", '{"op":"deploy","id":"2","path":"/x"}', 2) is None
+        assert history.claim("3", "pause", "d3", pause, 3) is None
+        assert history.claim("4", "rebase-clock", "d4", '{"op":"rebase-clock","id":"4"}', 4) is None
+        history.settle("3", '{"id":"3","op":"pause","at":3,"status":"ok"}', 3)
+
+    async def act(desk: Desk) -> None:
+        assert (await desk.answered("1")).status == "ok"
+        doubt = await desk.answered("2")
+        assert doubt.error.code == "failed"
+        assert "it is not done again" in doubt.error.message
+        assert (await desk.answered("3")).at == 3
+        assert (await desk.answered("4")).status == "ok"
+        assert desk.asked == [Pause(id="1", who="control.json"), RebaseClock(id="4", who="control.json")]
+        assert desk.keys == ["file-1", "file-4"]
+
+    tried(tmp_path, act)
+
+
+def test_a_bad_command_is_refused_with_a_hint_and_may_be_mended(tmp_path: Path) -> None:
+    async def act(desk: Desk) -> None:
+        desk.write([{"id": "1", "op": "puase"}, {"id": "2", "op": "resume"}, {"op": "pause"}])
+        seen = await desk.answered("1")
+        assert seen.error.code == "bad-request"
+        assert 'did you mean "pause"?' in seen.error.message
+        await desk.answered("2")
+        await desk.complains("command 3 of 3 (pause) has no id")
+        desk.write([{"id": "1", "op": "pause"}, {"id": "2", "op": "resume"}])
+        await desk.sees(lambda status: any(one.id == "1" and one.seq for one in status.control.answers))
+        assert [op_of(one) for one in desk.asked] == ["resume", "pause"]
+        assert len([line for line in desk.said if "puase" in line]) == 1
+
+    tried(tmp_path, act)
+
+
+def test_a_half_written_file_is_waited_for_and_a_broken_one_is_named(tmp_path: Path) -> None:
+    async def act(desk: Desk) -> None:
+        with desk.control.open("wb", buffering=0) as file:
+            file.write(b'{"id": "1", "op":')
+            await asyncio.sleep(0.01)
+            file.write(b' "pause"}')
+        await desk.answered("1")
+        desk.write(b'{"id": "2", "op": "resume"')
+        await desk.complains("it is no JSON")
+        desk.write({"id": "2", "op": "resume"})
+        await desk.answered("2")
+        await desk.sees(lambda status: not status.control.problems)
+        assert [one.id for one in desk.asked] == ["1", "2"]
+
+    tried(tmp_path, act)
+
+
+def _link(path: Path) -> None:
+    other = path.with_name("other")
+    other.write_text('{"id": "evil", "op": "pause"}')
+    path.symlink_to(other)
+
+
+def _large(path: Path) -> None:
+    path.write_bytes(b" " * (MAX_REQUEST + 1))
+
+
+def _text(path: Path) -> None:
+    path.write_bytes(b'"pause"')
+
+
+def _directory(path: Path) -> None:
+    path.mkdir()
+
+
+def _pipe(path: Path) -> None:
+    os.mkfifo(path)
+
+
+def _socket(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as made:
+        made.bind(str(path))
+
+
+@pytest.mark.parametrize(
+    ("make", "why"),
+    [
+        (_link, "it is a symbolic link"),
+        (_directory, "it is a directory: expected a file"),
+        (_pipe, "it is a pipe: expected a file"),
+        (_large, "at most 1MiB are read"),
+        (_text, "it is no command"),
+    ],
+    ids=["link", "directory", "pipe", "large", "text"],
+)
+def test_what_is_no_file_to_be_obeyed_is_named_and_stops_nothing(
+    tmp_path: Path, make: Callable[[Path], object], why: str
+) -> None:
+    async def act(desk: Desk) -> None:
+        make(desk.control)
+        await desk.complains(why)
+        if desk.control.is_dir():
+            desk.control.rmdir()
+        desk.write({"id": "1", "op": "pause"})
+        await desk.answered("1")
+        await desk.sees(lambda status: not status.control.problems)
+        assert [one.id for one in desk.asked] == ["1"]
+
+    tried(tmp_path, act)
+
+
+def test_a_file_of_another_user_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "control.json"
+    path.write_text("[]")
+    assert read(path, os.geteuid()) is not None
+    with pytest.raises(ControlError, match=f"it belongs to user {os.geteuid()}: only a file of the user"):
+        read(path, os.geteuid() + 1)
+    assert read(tmp_path / "none", os.geteuid()) is None
+    place = tmp_path / "socket"
+    _socket(place)
+    with pytest.raises(ControlError, match=r"it (is a socket|can't be opened)"):
+        read(place, os.geteuid())
+
+
+def test_what_takes_long_keeps_nothing_waiting(tmp_path: Path) -> None:
+    async def act(desk: Desk) -> None:
+        desk.gate = asyncio.Event()
+        desk.write([{"id": "1", "op": "deploy", "path": "/x", "wait": True}, {"id": "2", "op": "abort"}])
+        await desk.sees(lambda status: len(status.control.running) == 2 and len(desk.asked) == 2)
+        assert isinstance(desk.asked[0], Deploy)
+        desk.gate.set()
+        await desk.answered("1")
+        await desk.answered("2")
+
+    tried(tmp_path, act)
+
+
+def test_what_can_not_be_remembered_is_not_carried_out(tmp_path: Path) -> None:
+    async def act(desk: Desk) -> None:
+        with closing(sqlite3.connect(desk.home / "supervisor.db")) as database:
+            database.execute("drop table control")
+            database.commit()
+        desk.write({"id": "1", "op": "pause"})
+        await desk.complains("no such table")
+        assert not desk.asked
+
+    tried(tmp_path, act)
+
+
+def test_a_result_that_is_too_large_is_left_out_and_said_so(tmp_path: Path) -> None:
+    async def act(desk: Desk) -> None:
+        desk.write({"id": "1", "op": "status"})
+        seen = await desk.answered("1")
+        assert seen.result is None
+        assert seen.left_out > 100_000
+
+    tried(tmp_path, act)
+
+
+def test_status_json_is_replaced_at_its_pace_and_has_a_last_word(tmp_path: Path) -> None:
+    async def act(desk: Desk) -> None:
+        first = await desk.sees(lambda status: status.alive)
+        place = desk.home / "status.json"
+        assert stat.S_IMODE(place.stat().st_mode) == 0o600
+        held = place.open("rb")
+        later = await desk.sees(lambda status: status.at > first.at)
+        # Who has it open still has the whole of that moment.
+        with held:
+            assert msgspec.json.decode(held.read(), type=StatusFile).at <= later.at
+        assert later.status == QUIET
+        assert not (desk.home / ".status.json.new").exists()
+
+    tried(tmp_path, act, FileLayer(pace=20_000_000))
+    last = msgspec.json.decode((tmp_path / "home" / "status.json").read_bytes(), type=StatusFile)
+    assert not last.alive
+
+
+def test_a_status_json_that_can_not_be_written_is_said_once_and_written_when_it_can(tmp_path: Path) -> None:
+    async def act(desk: Desk) -> None:
+        place = desk.home / "status.json"
+        await desk.sees(lambda status: status.alive)
+        place.unlink()
+        place.mkdir()
+        until = time.monotonic() + WITHIN
+        while not desk.said:
+            assert time.monotonic() < until
+            await asyncio.sleep(0.002)
+        await asyncio.sleep(0.05)
+        place.rmdir()
+        await desk.sees(lambda status: status.alive)
+        assert desk.said[0].startswith("status.json can't be written: ")
+        assert len([line for line in desk.said if "can't be written" in line]) == 1
+
+    tried(tmp_path, act, FileLayer(pace=5_000_000))
+
+
+def test_either_file_can_be_turned_off(tmp_path: Path) -> None:
+    async def act(desk: Desk) -> None:
+        desk.write({"id": "1", "op": "pause"})
+        await asyncio.sleep(0.1)
+        assert not desk.asked
+        assert not (desk.home / "status.json").exists()
+
+    tried(tmp_path, act, FileLayer(status=False, control=False))
+
+
+def test_the_history_of_ids_is_bounded(tmp_path: Path) -> None:
+    with History.open(tmp_path / "supervisor.db", "foresight") as history:
+        for n in range(40):
+            assert history.claim(f"n{n}", "pause", "d", "{}", n, most=20) is None
+            history.settle(f"n{n}", f'"{n}"', n, answers=5)
+        assert history.claim("n39", "pause", "d", "{}", 99, most=20) is not None
+        assert history.claim("n25", "pause", "d", "{}", 99, most=20) is not None
+        assert history.claim("n5", "pause", "d", "{}", 99, most=20) is None
+        assert [one.answer for one in history.settled(100)] == ['"35"', '"36"', '"37"', '"38"', '"39"']
+
+
+def _valid(schema: dict[str, Any], what: Any) -> bool:
+    library: Any = importlib.import_module("jsonschema")
+    library.Draft202012Validator.check_schema(schema)
+    return bool(library.Draft202012Validator(schema).is_valid(what))
+
+
+@pytest.mark.parametrize(
+    ("control", "good"),
+    [
+        ({"id": "1", "op": "pause"}, True),
+        ([{"id": "1", "op": "send", "name": "buy", "args": {"n": [1]}}, {"id": "2", "op": "unlock"}], True),
+        ([], True),
+        ({"op": "pause"}, False),
+        ({"id": "", "op": "pause"}, False),
+        ({"id": "x" * 129, "op": "pause"}, False),
+        ({"id": "1", "op": "puase"}, False),
+        ({"id": "1", "op": "pause", "verbose": True}, False),
+        ({"id": "1", "op": "send"}, False),
+        ({"id": "1", "op": "history", "limit": "all"}, False),
+        ("pause", False),
+    ],
+)
+def test_the_schema_of_control_json_says_what_is_read(control: Any, good: bool) -> None:
+    assert _valid(control_schema(), control) == good
+    try:
+        said = parse(json.dumps(control).encode())
+    except ControlError:
+        assert not good
+    else:
+        assert (not said.refused) == good
+
+
+def test_the_schema_of_status_json_says_what_is_written(tmp_path: Path) -> None:
+    async def act(desk: Desk) -> None:
+        desk.write([{"id": "1", "op": "pause"}, {"id": "2"}])
+        await desk.answered("2")
+        desk.write(b"none")
+        await desk.sees(lambda status: status.control.problems)
+        assert _valid(status_schema(), json.loads((desk.home / "status.json").read_bytes()))
+        assert not _valid(status_schema(), {"version": 1})
+
+    tried(tmp_path, act)

@@ -1,0 +1,241 @@
+"""A supervisor that comes back: real processes, a real lease, and puppets for workers.
+
+The supervisor before is a process of its own, which is killed; the one that comes back is the test's own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from neverblink.protocol.commands import Down, Send
+from neverblink.protocol.events import LeaderChanged, WorkerExited, WorkerStarted
+from neverblink.supervisor.store.history_db import History
+from neverblink.supervisor.system.process import alive
+from neverblink.supervisor.workers.leftovers import HomeInUse, sweep
+
+from ..world import WITHIN, World
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    world = World(tmp_path)
+    yield world
+    for pid in left(world):
+        os.kill(pid, signal.SIGKILL)
+
+
+@contextmanager
+def earlier(world: World, code: Path) -> Generator[subprocess.Popen[str]]:
+    """A supervisor of the bot in `code`, which is up; killed at the end."""
+    program = (
+        "import asyncio, pathlib\nfrom neverblink.supervisor import daemon\n"
+        "from neverblink.supervisor.config.config import load\n"
+        "from neverblink.supervisor.store.state_dir import Home\n"
+        f"asyncio.run(daemon.run(load(pathlib.Path({str(code)!r})), Home.open(pathlib.Path({str(world.home.path)!r}))))"
+    )
+    with subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.PIPE, text=True) as supervisor:
+        assert supervisor.stderr is not None
+        said: list[str] = []
+        for line in supervisor.stderr:
+            said.append(line)
+            if " up: " in line:
+                break
+        else:
+            raise AssertionError("".join(said))
+        try:
+            _wait_for_the_history(world)
+            yield supervisor
+        finally:
+            supervisor.kill()
+
+
+def _wait_for_the_history(world: World) -> None:
+    """It is written beside the supervisor's loop: what is not in it yet is news to the next supervisor."""
+    until = time.monotonic() + WITHIN
+    with History.open(world.home.database, "fox") as history:
+        while not history.leaders(1):
+            assert time.monotonic() < until
+            time.sleep(0.005)
+
+
+def left(world: World) -> list[int]:
+    """The workers that are alive."""
+    if not world.home.database.exists():
+        return []
+    with History.open(world.home.database, "fox") as history:
+        return [worker.pid for worker in history.remaining() if alive(worker.pid, worker.started)]
+
+
+def ends(pid: int) -> None:
+    """Wait for the end of a process that is not our child."""
+    try:
+        fd = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    try:
+        assert select.select([fd], [], [], WITHIN)[0]
+    finally:
+        os.close(fd)
+
+
+async def nothing(world: World) -> None:
+    await world.running()
+
+
+def test_a_bot_whose_supervisor_was_killed_is_adopted_as_it_runs(world: World) -> None:
+    async def scenario(world: World) -> None:
+        status = await world.running()
+        assert (status["worker"], status["pid"], status["epoch"]) == ("w1", pid, 1)
+        (worker,) = status["workers"]
+        assert worker["log"] == str(world.home.logs / "w1.log")
+        assert status["release"] == release
+        assert status["interval"] == 20_000_000
+        answer = await world.ask(Send(name="size"))
+        assert answer.result["value"]["name"] == "size"
+        ticks = status["ticks"]
+        await world.until(lambda later: later["ticks"] > ticks)
+
+    code = world.code("v1")
+    with earlier(world, code):
+        pass
+    (pid,) = left(world)
+    release = world.home.releases.joinpath("current").readlink().name
+    assert world.play(scenario, code) == 0
+    assert f"worker w1 is alive and adopted: release {release}, pid {pid}" in world.screen.getvalue()
+    assert world.told(WorkerStarted) == []
+    (exited,) = world.told(WorkerExited)
+    assert exited.code is None
+    assert "an earlier supervisor started it" in exited.reason
+    # It has led all the time, so that is no news; that it was stopped is.
+    assert [event.worker for event in world.told(LeaderChanged)] == [""]
+    with History.open(world.home.database, "fox") as history:
+        assert [(leader.worker, leader.epoch) for leader in history.leaders()] == [("", 1), ("w1", 1)]
+
+
+def test_an_adopted_bot_is_deployed_to_as_any_other(world: World) -> None:
+    async def scenario(world: World) -> None:
+        await world.running()
+        answer = await world.deploy(world.code("v2"))
+        assert answer.error is None, answer
+        assert (await world.status())["worker"] == "w2"
+
+    code = world.code("v1")
+    with earlier(world, code):
+        pass
+    assert world.play(scenario, code) == 0
+
+
+def test_an_adopted_leader_that_dies_is_started_again_on_what_it_ran(world: World) -> None:
+    async def scenario(world: World) -> None:
+        status = await world.running()
+        os.kill(status["pid"], signal.SIGKILL)
+        after = await world.until(lambda after: after["epoch"] == 2)
+        assert (after["worker"], after["release"]) == ("w2", status["release"])
+
+    with earlier(world, world.code("v1")):
+        pass
+    # What is in the project by now is no reason to run it.
+    assert world.play(scenario, world.code("v1", tick_ms=10)) == 0
+
+
+def test_a_leader_that_died_while_nobody_looked_is_succeeded_as_by_any_up(world: World) -> None:
+    code = world.code("v1")
+    with earlier(world, code):
+        pass
+    (pid,) = left(world)
+    os.kill(pid, signal.SIGKILL)
+    ends(pid)
+    assert world.play(nothing, code) == 0
+    with History.open(world.home.database, "fox") as history:
+        assert [one.reason for one in history.workers()] == ["exit 0", "ended while no supervisor looked"]
+
+
+def test_a_supervisor_can_come_back_again_and_again(world: World) -> None:
+    code = world.code("v1")
+    for _ in range(3):
+        with earlier(world, code):
+            pass
+    assert len(left(world)) == 1
+    assert world.play(nothing, code) == 0
+    with History.open(world.home.database, "fox") as history:
+        assert [leader.worker for leader in history.leaders()] == ["", "w1"]
+
+
+def test_a_leader_that_cannot_answer_is_adopted_by_its_lease(world: World) -> None:
+    code = world.code("v1")
+    with earlier(world, code):
+        pass
+    (pid,) = left(world)
+    os.kill(pid, signal.SIGSTOP)
+    with earlier(world, code):
+        assert left(world) == [pid]
+    os.kill(pid, signal.SIGCONT)
+    assert world.play(nothing, code) == 0
+    with History.open(world.home.database, "fox") as history:
+        assert [leader.worker for leader in history.leaders()] == ["", "w1"]
+
+
+def test_a_fresh_start_beside_a_living_bot_is_refused_and_so_is_another_bot(world: World) -> None:
+    code = world.code("v1")
+    with earlier(world, code):
+        pass
+    (pid,) = left(world)
+    with pytest.raises(HomeInUse, match=f"pid {pid}, it leads.*set their state aside"):
+        world.play(lambda world: asyncio.wait_for(asyncio.shield(world.exit), 10), code, fresh=True)
+    other = world.code("other")
+    config = other / "neverblink.toml"
+    config.write_text(config.read_text().replace('"fox"', '"hen"'))
+    with pytest.raises(HomeInUse, match="They run bot fox"):
+        world.play(lambda world: asyncio.wait_for(asyncio.shield(world.exit), 10), other)
+    assert left(world) == [pid]
+    assert world.play(nothing, code) == 0
+
+
+def test_down_ends_an_adopted_bot(world: World) -> None:
+    async def scenario(world: World) -> None:
+        await world.running()
+        assert (await world.ask(Down())).result == {"stopped": True}
+
+    code = world.code("v1")
+    with earlier(world, code):
+        pass
+    (pid,) = left(world)
+    assert world.play(scenario, code) == 0
+    ends(pid)
+
+
+def test_what_another_neverblink_has_kept_of_a_deployment_is_no_reason_not_to_come_back(world: World) -> None:
+    code = world.code("v1")
+    with earlier(world, code):
+        pass
+    with History.open(world.home.database, "fox") as history:
+        number = history.begin("deploy", "r2", "r1", 1)
+        history.keep(f"deployment {number} under way", {"kept": {"handoff": {"phase": "hovering"}}})
+    assert world.play(nothing, code) == 0
+    with History.open(world.home.database, "fox") as history:
+        ended = history.deployment(number)
+    assert (ended.outcome, ended.reason) == ("aborted", "the supervisor ended before it did")
+    assert "deployment 1 under way" in world.screen.getvalue()
+
+
+def test_the_sockets_of_the_dead_are_swept_and_those_of_the_living_kept(tmp_path: Path) -> None:
+    made: list[socket.socket] = []
+    for name in ("w1.sock", "w1.baton.sock", "w2.sock", "w2.baton.sock"):
+        made.append(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM))
+        made[-1].bind(str(tmp_path / name))
+    sweep(tmp_path, living=["w2"])
+    assert sorted(left.name for left in tmp_path.iterdir()) == ["w2.baton.sock", "w2.sock"]
+    for one in made:
+        one.close()

@@ -1,0 +1,230 @@
+"""What `up` starts: the release that led last, whatever lies in the project, whatever became of its files."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from neverblink.protocol.commands import Deploy, Releases
+from neverblink.protocol.events import DeploymentEnded
+from neverblink.protocol.lease import Holder, encode_record, slot_of
+from neverblink.supervisor.bot.bring_up import StartFailed
+from neverblink.supervisor.config.config import ConfigError
+from neverblink.supervisor.deploy.first_release import Chosen
+from neverblink.supervisor.store.history_db import History
+
+from ..world import World
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    found = World(tmp_path)
+    found.within *= 3
+    return found
+
+
+def runs(world: World, code: Path, chosen: Chosen | None = None) -> str:
+    """The release that leads after an `up` in this project."""
+    found: list[str] = []
+
+    async def scenario(world: World) -> None:
+        found.append((await world.running())["release"])
+
+    assert world.play(scenario, code, chosen=chosen) == 0
+    return found[0]
+
+
+def fails(world: World, code: Path, chosen: Chosen | None = None) -> None:
+    """An `up` that ends by itself."""
+    world.play(lambda world: asyncio.wait_for(asyncio.shield(world.exit), world.within), code, chosen=chosen)
+
+
+def two_releases(world: World, code: Path) -> tuple[str, str]:
+    """Have the code lead, and then another one; return the releases."""
+    found: list[str] = []
+
+    async def scenario(world: World) -> None:
+        found.append((await world.running())["release"])
+        assert (await world.deploy(world.code("other"))).error is None
+        found.append((await world.status())["release"])
+
+    assert world.play(scenario, code) == 0
+    return found[0], found[1]
+
+
+def damage(world: World, release: str, how: Callable[[Path], object]) -> None:
+    """Do what a power cut does: to bot.py of the release."""
+    place = world.home.releases / release
+    place.chmod(0o700)
+    file = place / "bot.py"
+    file.chmod(0o600)
+    how(file)
+
+
+def empty(file: Path) -> None:
+    file.write_text("")
+
+
+def test_a_rolled_back_release_does_not_lead_after_down_and_up(world: World) -> None:
+    code = world.code("v1")
+
+    async def scenario(world: World) -> None:
+        status = await world.running()
+        # In place, as an author does.
+        (code / "script.json").write_text('{"crash_ms": 50}')
+        answer = await world.deploy(code)
+        assert answer.error is not None
+        assert answer.error.code == "rolled-back"
+        found.append(status["release"])
+
+    found: list[str] = []
+    assert world.play(scenario, code) == 0
+    assert runs(world, code) == found[0]
+    said = world.screen.getvalue()
+    assert f"going on with release {found[0]}, which led last" in said
+    assert f"`neverblink up --from {code}` starts with it" in said
+
+
+def test_a_release_whose_deployment_is_told_as_aborted_does_not_lead_after_up(world: World) -> None:
+    """Its worker had taken the lease, and died before it could say so. So did the worker before it."""
+    code = world.code("v1")
+    first = runs(world, code)
+    with History.open(world.home.path / "supervisor.db", "fox") as history:
+        number = history.begin("deploy", "r9", first, 5)
+        history.started("w9", "r9", 1, 1, world.tmp / "w9.log", 5)
+        history.record(
+            DeploymentEnded(
+                bot="fox", at=6, deployment=number, outcome="aborted", reason="both workers ended", leader="",
+                release="", seq=None, blackout=None, late=None, missed=0, rollback="",
+            )
+        )  # fmt: skip
+    lease = world.home.lease
+    with lease.open("r+b") as file:
+        file.seek(slot_of(90))
+        file.write(encode_record(Holder(90, 1, 1, "w9")))
+    assert runs(world, code) == first
+    assert "which led last, is lost" not in world.screen.getvalue()
+
+
+def test_a_half_edited_project_keeps_no_bot_down_and_from_says_otherwise(world: World) -> None:
+    code = world.code("v1")
+    first = runs(world, code)
+    (code / "script.json").write_text("{")
+    assert runs(world, code) == first
+    with pytest.raises(StartFailed):
+        fails(world, code, Chosen(code))
+    # What could not be started has not led, and is nothing to go on with.
+    assert runs(world, code) == first
+    second = runs(world, world.code("v1", tick_ms=30), Chosen(code))
+    assert second != first
+    assert runs(world, code) == second
+    assert runs(world, code, Chosen(release=first)) == first
+
+
+def test_a_project_of_the_same_code_is_not_said_to_differ(world: World) -> None:
+    code = world.code("v1")
+    first = runs(world, code)
+    assert runs(world, code) == first
+    assert "differs from it" not in world.screen.getvalue()
+
+
+def test_code_of_another_bot_is_refused(world: World) -> None:
+    runs(world, world.code("v1"))
+    other = world.code("v2")
+    toml = other / "neverblink.toml"
+    toml.write_text(toml.read_text().replace('name = "fox"', 'name = "wolf"'))
+    with pytest.raises(ConfigError, match='this home holds the bot "fox"'):
+        fails(world, world.tmp / "v1", Chosen(other))
+
+
+@pytest.mark.parametrize("how", [empty, Path.unlink])
+def test_a_damaged_release_is_made_again_of_the_directory_it_came_from(
+    world: World, how: Callable[[Path], object]
+) -> None:
+    code = world.code("v1")
+    first = runs(world, code)
+    damage(world, first, how)
+    assert runs(world, code) == first
+    assert f"release {first} was made again of {code}" in world.screen.getvalue()
+    assert (world.home.releases / first / "bot.py").read_text() == (code / "bot.py").read_text()
+
+
+def test_a_release_that_is_gone_whole_is_made_again_of_a_project_with_its_code(world: World) -> None:
+    code = world.code("v1")
+    first = runs(world, code)
+    for path in world.home.releases.glob("*"):
+        path.chmod(0o700)
+    shutil.rmtree(world.home.releases)
+    assert runs(world, code) == first
+    assert f"release {first} was made again of {code}" in world.screen.getvalue()
+
+
+def test_a_damaged_release_that_can_not_be_made_again_is_replaced_by_the_one_before(world: World) -> None:
+    code = world.code("v1")
+    first, second = two_releases(world, code)
+    damage(world, second, empty)
+    shutil.rmtree(world.tmp / "other")
+    assert runs(world, code) == first
+    assert (
+        f"release {second}, which led last, is lost: going on with release {first}" in world.screen.getvalue()
+    )
+
+
+def test_a_release_of_a_commit_is_made_again_of_it_even_without_its_manifest(world: World) -> None:
+    code = world.code("v1")
+
+    def git(*words: str) -> str:
+        told = subprocess.run(
+            ["git", "-c", "user.name=a", "-c", "user.email=a@b", *words],
+            cwd=code,
+            check=True,
+            capture_output=True,
+        )
+        return told.stdout.decode().strip()
+
+    git("init", "-q")
+    git("add", "-A")
+    git("commit", "-qm", "first")
+    commit = git("rev-parse", "HEAD")
+    found: list[str] = []
+
+    async def scenario(world: World) -> None:
+        await world.running()
+        command = Deploy(commit=commit, repository=str(code / ".git"), wait=True)
+        assert (await world.ask(command)).error is None
+        found.append((await world.ask(Releases())).result["current"])
+
+    assert world.play(scenario, code) == 0
+    (release,) = found
+    (code / "bot.py").write_text("half edi")
+    damage(world, release, empty)
+    manifest = world.home.releases / release / ".release.json"
+    manifest.chmod(0o600)
+    manifest.write_text("")
+    assert runs(world, code) == release
+    assert f"release {release} was made again of commit {commit[:8]}" in world.screen.getvalue()
+
+
+def test_a_bot_that_led_before_is_started_again_and_again_by_up(world: World, tmp_path: Path) -> None:
+    away = tmp_path / "away"
+    code = world.code("v1", fails_while=str(away))
+    away.touch()
+    with pytest.raises(StartFailed) as failed:
+        fails(world, code)
+    assert "this bot has never led, so it is not tried again" in failed.value.message
+    away.unlink()
+    first = runs(world, code)
+    away.touch()
+
+    async def scenario(world: World) -> None:
+        # The exchange is away when the machine comes back.
+        await world.until(lambda status: status["next_start"] is not None)
+        away.unlink()
+        assert (await world.running())["release"] == first
+
+    assert world.play(scenario, code) == 0

@@ -1,0 +1,51 @@
+"""Deployments that wait: one after the other, and of several pushes of a branch only the newest."""
+
+from __future__ import annotations
+
+import pytest
+
+from neverblink.protocol.commands import Deploy
+from neverblink.supervisor.deploy.queue import Queue, Waiter
+from neverblink.supervisor.system.errors import Refusal
+
+
+def push(commit: str, ref: str = "main", *, dry_run: bool = False) -> Waiter:
+    return Waiter(Deploy(repository="/srv/fox.git", commit=commit, ref=ref, dry_run=dry_run), 1, 0)
+
+
+def test_who_came_first_goes_first() -> None:
+    queue = Queue()
+    first, second = Waiter(Deploy(path="/a"), 1, 0), Waiter(Deploy(path="/a"), 2, 0)
+    queue.enter(first)
+    queue.enter(second)
+    assert (queue.is_first(first), queue.is_first(second)) == (True, False)
+    assert queue.replaced_by(first) is None
+    assert (queue.find(2), queue.find(3)) == (second, None)
+    queue.leave(first)
+    assert queue.is_first(second)
+
+
+def test_a_later_push_of_the_same_branch_takes_the_place_of_an_earlier_one() -> None:
+    queue = Queue()
+    first, other, later = push("a"), push("b", "trial"), push("c")
+    for command in (first, other, later):
+        queue.enter(command)
+    assert queue.replaced_by(first) is later.command
+    assert queue.replaced_by(other) is None
+    assert queue.replaced_by(later) is None
+
+
+def test_a_rehearsal_replaces_no_deployment() -> None:
+    queue = Queue()
+    deployment, rehearsal = push("a"), push("b", dry_run=True)
+    queue.enter(deployment)
+    queue.enter(rehearsal)
+    assert queue.replaced_by(deployment) is None
+
+
+def test_a_queue_has_an_end() -> None:
+    queue = Queue()
+    for number in range(64):
+        queue.enter(push(str(number)))
+    with pytest.raises(Refusal, match="64 deployments are waiting already"):
+        queue.enter(push("65"))

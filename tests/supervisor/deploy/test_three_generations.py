@@ -1,0 +1,234 @@
+"""A deployment that prepares while the one before it is in its probation: with a daemon and real processes."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from neverblink.protocol.commands import Abort, Answer, Deploy, History, Releases, Rollback
+from neverblink.protocol.events import DeploymentEnded, LeaderChanged, WorkerExited
+
+from ...matrix import cases
+from ..world import World
+
+LONG: dict[str, str] = {"probation": "1h"}
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return World(tmp_path)
+
+
+def refused(answer: Answer) -> tuple[str, str]:
+    assert answer.error is not None, answer
+    return answer.error.code, answer.error.message
+
+
+async def in_probation(world: World, name: str = "v2", **script: Any) -> asyncio.Future[Answer]:
+    """A deployment in a probation that lasts as long as the test."""
+    deploying = asyncio.ensure_future(world.deploy(world.code(name, bounds=LONG, **script)))
+    await world.deploying("phase", "probation")
+    return deploying
+
+
+async def prepared(world: World, name: str = "v3", **script: Any) -> asyncio.Future[Answer]:
+    """A deployment that has prepared behind it."""
+    deploying = asyncio.ensure_future(world.deploy(world.code(name, **script)))
+    await world.deploying("phase", "prepared")
+    return deploying
+
+
+def test_the_next_one_prepares_in_a_probation_and_hands_over_when_that_has_ended(world: World) -> None:
+    async def scenario(world: World) -> None:
+        await world.running()
+        first = asyncio.ensure_future(world.deploy(world.code("v2")))
+        await world.deploying("phase", "retiring")
+        second = await prepared(world)
+        status = await world.status()
+        assert (status["worker"], status["probation"]["deployment"]) == ("w2", 1)
+        assert (status["deployment"]["deployment"], status["deployment"]["holding"]) == (
+            2,
+            "the probation of deployment 1",
+        )
+        assert [worker["worker"] for worker in status["workers"]] == ["w1", "w2", "w3"]
+        # Three generations are alive, and there is room for no more.
+        code, message = refused(await world.deploy(world.code("v4")))
+        assert (code, "deployment 2 is under way" in message) == ("busy", True), message
+        gone.touch()
+        assert (await first).result["leader"] == "w2"
+        assert (await second).result["leader"] == "w3"
+        story = (await world.ask(History(deployment=2))).result
+        assert [one["phase"] for one in story["phases"]][:3] == ["rehearsing", "prepared", "waiting"]
+        assert ("holding", "the probation of deployment 1") in [
+            (step["step"], step["text"]) for step in story["steps"]
+        ]
+        assert story["previous"] == status["release"]
+
+    gone = world.tmp / "gone"
+    assert world.play(scenario, world.code("v1", retires_with=str(gone))) == 0
+    assert [(event.deployment, event.outcome) for event in world.told(DeploymentEnded)] == [
+        (1, "done"),
+        (2, "done"),
+    ]
+    assert [event.cause for event in world.told(LeaderChanged)][-3:] == ["handoff", "handoff", "down"]
+
+
+@pytest.mark.parametrize("how", cases(["rollback", "crash"], "rollback"))
+def test_when_the_first_is_rolled_back_the_next_one_goes_on_beside_who_leads(world: World, how: str) -> None:
+    async def scenario(world: World) -> None:
+        one = await world.running()
+        first = await in_probation(world)
+        second = await prepared(world)
+        if how == "rollback":
+            back = await world.ask(Rollback(wait=True, who="anna"))
+            assert (back.result["deployment"], back.result["release"]) == (1, one["release"])
+        else:
+            os.kill((await world.status())["pid"], signal.SIGKILL)
+        assert refused(await first)[0] == "rolled-back"
+        assert (await second).result["leader"] == "w3"
+        three = await world.status()
+        links = (await world.ask(Releases())).result
+        assert (links["current"], links["previous"]) == (three["release"], one["release"])
+        turned = await world.event(lambda event: getattr(event, "step", "") == "turned")
+        assert (turned.deployment, turned.facts) == (2, {"worker": "w1"})
+
+    assert world.play(scenario) == 0
+    leaders = [event.worker for event in world.told(LeaderChanged) if event.worker]
+    assert leaders[-3:] == ["w2", "w1", "w3"]
+
+
+def test_the_next_one_is_rolled_back_to_who_led_before_it(world: World) -> None:
+    async def scenario(world: World) -> None:
+        one = await world.running()
+        first = await in_probation(world)
+        second = await prepared(world, bounds=LONG, crash_ms=50)
+        await world.ask(Rollback(wait=True))
+        assert refused(await first)[0] == refused(await second)[0] == "rolled-back"
+        links = (await world.ask(Releases())).result
+        assert (links["current"], links["previous"]) == (one["release"], None)
+        assert (await world.status())["worker"] == "w1"
+
+    assert world.play(scenario) == 0
+
+
+def test_abort_is_about_the_one_that_prepares_and_rollback_about_the_one_in_its_probation(
+    world: World,
+) -> None:
+    async def scenario(world: World) -> None:
+        await world.running()
+        first = await in_probation(world)
+        second = await prepared(world)
+        assert "1 and 2 are" in refused(await world.ask(Abort(deployment=9)))[1]
+        assert (await world.ask(Abort(who="anna"))).result["deployment"] == 2
+        code, message = refused(await second)
+        assert (code, message) == ("aborted", "aborted: cancelled by anna")
+        status = await world.until(lambda status: len(status["workers"]) == 2)
+        assert (status["deployment"]["deployment"], status["probation"]) == (1, None)
+        third = await prepared(world, "v4")
+        # By its number, the other one can be had as well.
+        assert (await world.ask(Abort(deployment=1))).result["deployment"] == 1
+        assert refused(await first)[0] == "rolled-back"
+        assert (await third).error is None
+
+    assert world.play(scenario) == 0
+
+
+def test_a_next_one_that_fails_touches_nobody(world: World) -> None:
+    async def scenario(world: World) -> None:
+        await world.running()
+        await in_probation(world)
+        code, message = refused(await world.deploy(world.code("v3", unreadable="no field pct")))
+        assert (code, "no field pct" in message) == ("aborted", True), message
+        rehearsed = await world.deploy(world.code("v4"), dry_run=True)
+        assert rehearsed.result["outcome"] == "rehearsed"
+        status = await world.status()
+        assert (status["worker"], status["deployment"]["phase"]) == ("w2", "probation")
+
+    assert world.play(scenario) == 0
+
+
+def test_one_that_waits_in_line_prepares_as_soon_as_there_is_room(world: World) -> None:
+    async def scenario(world: World) -> None:
+        await world.running()
+        first = await in_probation(world)
+        second = asyncio.ensure_future(world.deploy(world.code("v3"), queue=True))
+        third = asyncio.ensure_future(world.deploy(world.code("v4"), queue=True))
+        status = await world.deploying("phase", "prepared")
+        assert [worker["worker"] for worker in status["workers"]] == ["w1", "w2", "w3"]
+        await world.ask(Rollback(wait=True))
+        assert refused(await first)[0] == "rolled-back"
+        assert [(await one).result["leader"] for one in (second, third)] == ["w3", "w4"]
+
+    assert world.play(scenario) == 0
+
+
+def test_to_supersede_ends_all_that_is_under_way(world: World) -> None:
+    async def scenario(world: World) -> None:
+        await world.running()
+        first = await in_probation(world)
+        second = await prepared(world)
+        assert (await world.deploy(world.code("v4"), replace=True)).error is None
+        assert refused(await first)[0] == "rolled-back"
+        assert refused(await second) == ("aborted", "aborted: replaced by another deployment")
+
+    assert world.play(scenario) == 0
+
+
+def test_down_gives_up_the_next_one_and_keeps_the_one_in_its_probation(world: World) -> None:
+    async def scenario(world: World) -> None:
+        await world.running()
+        await in_probation(world)
+        await world.ask(Deploy(path=str(world.code("v3"))))
+        await world.deploying("phase", "prepared")
+
+    assert world.play(scenario) == 0
+    assert [(event.deployment, event.outcome) for event in world.told(DeploymentEnded)] == [
+        (2, "aborted"),
+        (1, "done"),
+    ]
+    assert {event.worker for event in world.told(WorkerExited)} == {"w1", "w2", "w3"}
+
+
+def test_the_next_one_is_aborted_when_the_two_before_it_die(world: World) -> None:
+    async def scenario(world: World) -> None:
+        await world.running()
+        first = await in_probation(world)
+        second = await prepared(world)
+        status = await world.status()
+        pids = {one["worker"]: one["pid"] for one in status["workers"]}
+        # The guard is stopped, so that it cannot take the lease before it is dead.
+        os.kill(pids["w1"], signal.SIGSTOP)
+        os.kill(pids["w2"], signal.SIGKILL)
+        await world.event(lambda event: isinstance(event, WorkerExited) and event.worker == "w2")
+        os.kill(pids["w1"], signal.SIGKILL)
+        assert refused(await first)[0] == "rolled-back"
+        code, message = refused(await second)
+        assert (code, message) == ("down", "aborted: nobody leads to take over from")
+        again = await world.until(lambda status: status["state"] == "running" and status["epoch"] == 3)
+        assert again["worker"] == "w4"
+
+    assert world.play(scenario) == 0
+
+
+@pytest.mark.deep
+def test_a_guard_that_is_stopped_when_the_leader_dies_is_killed_and_the_bot_goes_on(world: World) -> None:
+    async def scenario(world: World) -> None:
+        one = await world.running()
+        first = await in_probation(world)
+        status = await world.status()
+        pids = {one["worker"]: one["pid"] for one in status["workers"]}
+        os.kill(pids["w1"], signal.SIGSTOP)
+        os.kill(pids["w2"], signal.SIGKILL)
+        code, message = refused(await first)
+        assert (code, "killed by SIGKILL" in message) == ("rolled-back", True), message
+        again = await world.until(lambda status: status["state"] == "running" and status["epoch"] == 3)
+        assert (again["worker"], again["release"]) == ("w3", one["release"])
+        exited = await world.event(lambda event: isinstance(event, WorkerExited) and event.worker == "w1")
+        assert exited.reason == "it did not take the lease in time"
+
+    assert world.play(scenario) == 0

@@ -1,0 +1,375 @@
+"""The driver with a crew made of lists and a clock turned by hand: what it does with what the machine decides."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from neverblink.protocol.events import PhaseChanged, Step
+from neverblink.protocol.handoff.handoff import Handoff
+from neverblink.protocol.handoff.handoff_events import Phase
+from neverblink.protocol.link import (
+    Cancelled,
+    DecisionOpened,
+    Failed,
+    Handed,
+    Holding,
+    Ready,
+    Rehearsed,
+    Suspect,
+    WorkerMessage,
+)
+from neverblink.supervisor.config.config import Handoff as Patience
+from neverblink.supervisor.handoff.driver import Driver
+from neverblink.supervisor.handoff.interfaces import Finished, Kept, Told
+
+from ..stage import Hands, Stage, hello, report
+
+SECOND = 1_000_000_000
+
+
+class Drive:
+    """One driver, from worker `old` to `new`."""
+
+    def __init__(self, *, rehearse_only: bool = False) -> None:
+        self.stage = Stage()
+        self.hands = Hands(self.stage.roster)
+        self.told: list[str] = []
+        self.kept: list[Kept] = []
+        self.kept_after: list[int] = []
+        """How much had been done by then."""
+        self.ends: list[Finished] = []
+        self.hands.start("old")
+        self.driver = Driver(
+            Handoff(7, "old", "new", 7000, rehearse_only=rehearse_only, granted=1),
+            Patience(),
+            self.hands,
+            self.stage.roster,
+            self.stage.news,
+            self.stage.outside,
+            Told(
+                kept=self.keep,
+                turned=lambda worker: self.told.append(f"turned to {worker}"),
+                committed=lambda: self.told.append("committed"),
+                reverted=lambda: self.told.append("reverted"),
+                finished=self.ends.append,
+            ),
+        )
+        self.hands.take()
+
+    def keep(self, kept: Kept) -> None:
+        self.kept.append(kept)
+        self.kept_after.append(len(self.hands.did))
+
+    def hear(self, worker: str, *messages: WorkerMessage) -> None:
+        for message in messages:
+            member = self.stage.roster.get(worker)
+            assert member is not None
+            member.take(message, self.stage.hour.now)
+            self.driver.heard(worker, message)
+
+    def to_waiting(self) -> None:
+        self.driver.begin()
+        self.hear("new", Ready(10, 20), report("following"), Rehearsed(312, 3, 40, "newest"))
+        self.hear("new", report("following", loaded=True))
+
+    def to_probation(self) -> None:
+        self.to_waiting()
+        self.hear("old", report("yielding"))
+        self.hear("new", report("leading", loaded=True, epoch=2), Handed(2, 7000, "handoff", 11, 60, 250, 0))
+        self.hands.take()
+
+    @property
+    def end(self) -> Finished:
+        (end,) = self.ends
+        return end
+
+    def steps(self) -> list[tuple[str, int]]:
+        return [(event.step, event.took) for event in self.stage.events if isinstance(event, Step)]
+
+
+@pytest.fixture
+def drive() -> Drive:
+    return Drive()
+
+
+def test_the_whole_way(drive: Drive) -> None:
+    drive.driver.begin()
+    assert drive.hands.take() == [("start", "new")]
+    drive.stage.hour.pass_by(2 * SECOND)
+    drive.hear("new", Ready(10, 20))
+    assert drive.hands.take() == [("follow", "new")]
+    drive.hear("new", report("following"), Rehearsed(312, 3, 40, "newest"))
+    assert drive.hands.take() == []
+    drive.hear("new", report("following", loaded=True))
+    assert drive.hands.take() == [("free", "new"), ("yield", "old")]
+    drive.stage.hour.pass_by(SECOND // 2)
+    assert drive.hands.take() == [("yield", "old")]
+    drive.hear("old", report("yielding"))
+    drive.hear("new", report("leading", loaded=True, epoch=2))
+    assert drive.told == ["committed"]
+    drive.hear("new", Handed(2, 7000, "handoff", 11, 60, 250, 0))
+    drive.hear("old", report("following", loaded=True, epoch=2))
+    drive.stage.hour.pass_by(20 * SECOND)
+    assert drive.hands.take() == [("retire", "old")]
+    drive.driver.exited("old", "exit 0")
+    assert drive.end == Finished(Phase.DONE, "", "new", True, 11, 250, 60, 0, "newest")
+    assert drive.stage.hour.waiting == 0
+    assert drive.driver.ended
+    changes = [event for event in drive.stage.events if isinstance(event, PhaseChanged)]
+    assert [(event.before, event.phase, event.took) for event in changes] == [
+        ("preparing", "rehearsing", 2 * SECOND),
+        ("rehearsing", "waiting", 0),
+        ("waiting", "transferring", SECOND // 2),
+        ("transferring", "probation", 0),
+        ("probation", "retiring", 20 * SECOND),
+        ("retiring", "done", 0),
+    ]
+    steps = drive.steps()
+    assert steps[:6] == [
+        ("spawned", 0), ("imported", 10), ("ready", 20), ("rehearsed", 40), ("probation", 0), ("handed", 0),
+    ]  # fmt: skip
+    assert [step for step, _ in steps[6:]] == ["first-tick"] + ["probation"] * 19
+
+
+def test_a_worker_that_cannot_be_started_ends_it_at_once(drive: Drive) -> None:
+    drive.hands.missing.add("new")
+    drive.driver.begin()
+    assert (drive.end.phase, drive.end.reason) == (Phase.ABORTED, "there is no interpreter 'python9.9'")
+    assert drive.stage.hour.waiting == 0
+
+
+def test_a_report_that_comes_before_ready_is_not_taken_for_it(drive: Drive) -> None:
+    drive.driver.begin()
+    drive.hear("new", report("joining"))
+    assert drive.driver.phase is Phase.PREPARING
+    drive.hear("new", Ready(1, 1))
+    assert drive.driver.phase is Phase.REHEARSING
+
+
+def test_of_others_nothing_is_believed(drive: Drive) -> None:
+    drive.driver.begin()
+    drive.hands.start("third")
+    drive.hear("third", Ready(1, 1), report("following", epoch=9), Failed("tick", "it broke", ""))
+    drive.driver.exited("third", "exit 1")
+    assert drive.driver.phase is Phase.PREPARING
+
+
+def test_what_fails_is_told_by_its_reason(drive: Drive) -> None:
+    drive.driver.begin()
+    drive.hear("new", Failed("import", "no module named numpyy", "Traceback…"))
+    assert drive.end.reason == "no module named numpyy"
+    assert drive.hands.take()[-1] == ("dismiss", "new", "no module named numpyy")
+
+
+def test_a_ready_that_was_lost_is_made_up_for_by_the_next_report(drive: Drive) -> None:
+    drive.driver.begin()
+    drive.hear("new", msgspec.structs.replace(report("joining"), imported=10, prepared=20))
+    assert drive.hands.take() == [("start", "new"), ("follow", "new")]
+    told = [(event.step, event.took) for event in drive.stage.events if isinstance(event, Step)]
+    assert told[1:] == [("imported", 10), ("ready", 20)]
+    # The message itself may come all the same, and once is enough.
+    drive.hear("new", Ready(10, 20))
+    assert drive.hands.take() == []
+
+
+def test_too_late_to_be_ready(drive: Drive) -> None:
+    drive.driver.begin()
+    drive.stage.hour.pass_by(60 * SECOND)
+    assert drive.end.reason == "the new worker was not ready in time"
+
+
+def test_no_boundary_names_what_held_it_last(drive: Drive) -> None:
+    drive.to_waiting()
+    drive.hear(
+        "old",
+        Holding(7000, "window 5m"),
+        Holding(6000, "an older order's reason"),
+        Holding(7000, "decision enter"),
+    )
+    assert drive.driver.progress.holding == "decision enter"
+    drive.stage.hour.pass_by(60 * SECOND)
+    assert drive.driver.phase is Phase.CANCELLING
+    drive.hear("old", Cancelled(7000))
+    assert drive.end.reason == "no boundary in time: held by decision enter"
+    assert drive.end.leader == "old"
+    assert drive.told == []
+
+
+def test_a_suspicion_counts_unless_a_decision_is_open(drive: Drive) -> None:
+    drive.to_probation()
+    drive.hear("new", DecisionOpened("2-11-0", "enter", 1))
+    drive.hear("old", Suspect("new", "silent for 2s"))
+    assert drive.hands.take() == []
+    drive.hear("new", report("leading", epoch=2))
+    member = drive.stage.roster.get("new")
+    assert member is not None
+    member.decisions.clear()
+    drive.hear("old", Suspect("new", "silent for 2s"))
+    assert drive.hands.take() == [("kill", "new", "silent for 2s")]
+    drive.driver.exited("new", "silent for 2s")
+    drive.hear("old", report("leading", epoch=3))
+    assert drive.told == ["committed", "reverted"]
+    assert (drive.end.phase, drive.end.reason, drive.end.leader) == (
+        Phase.ROLLED_BACK,
+        "silent for 2s",
+        "old",
+    )
+
+
+def test_a_probation_does_not_end_in_favour_of_a_leader_that_is_silent(drive: Drive) -> None:
+    drive.to_probation()
+    drive.hear("new", hello(interval=SECOND // 10))
+
+    def ticks() -> None:
+        seq = drive.stage.hour.now * 10 // SECOND
+        drive.hear("new", msgspec.structs.replace(report("leading", epoch=2), seq=seq, ticks=seq))
+
+    ticks()
+    drive.stage.hour.pass_by(19 * SECOND)
+    ticks()
+    # It hangs in the last second, which is less than `hang_after`.
+    drive.stage.hour.pass_by(3 * SECOND // 2)
+    assert drive.driver.phase is Phase.PROBATION
+    ticks()
+    drive.stage.hour.pass_by(SECOND // 2)
+    assert drive.driver.phase is Phase.RETIRING
+
+
+def test_a_suspicion_of_a_leader_that_has_ticked_since_is_dropped(drive: Drive) -> None:
+    drive.to_probation()
+    drive.hear("new", hello(interval=SECOND // 10))
+    tick = drive.stage.hour.now * 10 // SECOND
+    drive.hear("new", msgspec.structs.replace(report("leading", epoch=2), seq=tick))
+    drive.hear("old", Suspect("new", "silent for 2s"))
+    assert drive.hands.take() == []
+    # By its own word it has not ticked for longer than `hang_after` now.
+    drive.stage.hour.pass_by(3 * SECOND)
+    drive.hear("old", Suspect("new", "silent for 5s"))
+    assert drive.hands.take() == [("kill", "new", "silent for 5s")]
+
+
+def test_an_abort_in_the_probation_goes_back(drive: Drive) -> None:
+    drive.to_probation()
+    drive.driver.abort("cancelled by anna")
+    assert drive.hands.take() == [("yield", "new")]
+    drive.hear("new", report("yielding", epoch=2))
+    drive.hear("old", report("leading", epoch=3))
+    assert (drive.end.phase, drive.end.reason) == (Phase.ROLLED_BACK, "cancelled by anna")
+    assert drive.told == ["committed", "reverted"]
+
+
+def test_a_way_back_that_finds_no_boundary_begins_the_probation_again(drive: Drive) -> None:
+    drive.to_probation()
+    drive.driver.revert("rolled back by anna")
+    drive.stage.hour.pass_by(60 * SECOND)
+    assert drive.driver.phase is Phase.PROBATION
+    assert drive.hands.take()[-1] == ("cancel", "new")
+    assert any("begins again" in event.text for event in drive.stage.events if isinstance(event, Step))
+
+
+def test_a_probation_can_be_concluded_early(drive: Drive) -> None:
+    drive.to_probation()
+    drive.driver.conclude()
+    assert drive.hands.take() == [("retire", "old")]
+    drive.driver.exited("old", "exit 0")
+    assert drive.end.phase is Phase.DONE
+
+
+def test_a_leader_that_ends_is_told_apart_from_the_new_worker(drive: Drive) -> None:
+    drive.driver.begin()
+    drive.driver.exited("old", "killed by SIGKILL")
+    assert (drive.end.reason, drive.end.leader) == ("worker old ended: killed by SIGKILL", "")
+
+
+def test_a_probation_lasts_until_the_first_tick_at_least(drive: Drive) -> None:
+    drive.to_waiting()
+    drive.hear("old", report("yielding"))
+    drive.hear("new", report("leading", loaded=True, epoch=2))
+    drive.stage.hour.pass_by(3600 * SECOND)
+    assert drive.driver.phase is Phase.PROBATION
+    drive.hear("new", Handed(2, 7000, "handoff", 11, 60, 250, 0))
+    assert drive.driver.phase is Phase.RETIRING
+
+
+def test_an_old_worker_that_does_not_retire_is_killed(drive: Drive) -> None:
+    drive.to_probation()
+    drive.driver.conclude()
+    drive.stage.hour.pass_by(10 * SECOND)
+    assert ("kill", "old", "it did not retire in time") in drive.hands.take()
+
+
+def test_a_rehearsal_ends_where_the_order_would_be_given() -> None:
+    drive = Drive(rehearse_only=True)
+    drive.to_waiting()
+    assert (drive.end.phase, drive.end.leader, drive.end.rollback) == (Phase.DONE, "old", "newest")
+    assert "yield" not in {did[0] for did in drive.hands.take()}
+    assert drive.stage.hour.waiting == 0
+
+
+def test_a_standby_that_leads_ends_the_deployment(drive: Drive) -> None:
+    drive.to_probation()
+    drive.driver.stands_by("third")
+    drive.hands.start("third")
+    drive.driver.exited("new", "exit 1")
+    drive.hear("third", report("leading", epoch=9))
+    assert (drive.end.phase, drive.end.leader) == (Phase.ROLLED_BACK, "third")
+    assert drive.told == ["committed", "reverted"]
+
+
+def test_both_dead_leaves_nobody(drive: Drive) -> None:
+    drive.to_probation()
+    drive.driver.exited("new", "exit 1")
+    drive.driver.exited("old", "exit 1")
+    assert (drive.end.leader, drive.end.reason) == ("", "exit 1")
+    # The old code goes on from the journal: it can read what is in there.
+    assert drive.told == ["committed", "reverted"]
+
+
+def test_what_is_kept_is_kept_before_it_is_done(drive: Drive) -> None:
+    drive.to_waiting()
+    assert [kept.handoff.phase for kept in drive.kept][-2:] == [Phase.REHEARSING, Phase.WAITING]
+    drive.hands.take()
+    drive.driver.abort("cancelled")
+    assert (drive.kept[-1].handoff.phase, drive.kept_after[-1]) == (Phase.CANCELLING, 0)
+    assert drive.hands.take() == [("cancel", "old")]
+
+
+def test_another_driver_goes_on_where_one_was_left(drive: Drive) -> None:
+    drive.to_waiting()
+    kept = drive.kept[-1]
+    drive.driver.close()
+    # Nobody looks while the new worker takes over.
+    roster = drive.stage.roster
+    old, new = roster.get("old"), roster.get("new")
+    assert old is not None
+    assert new is not None
+    old.take(report("following", epoch=2), 0)
+    new.take(report("leading", loaded=True, epoch=2), 0)
+    new.take(Handed(2, 7000, "handoff", 11, 60, 250, 0), 0)
+    drive.stage.hour.pass_by(5 * SECOND)
+    other = Driver(
+        kept.handoff,
+        Patience(probation=SECOND),
+        drive.hands,
+        roster,
+        drive.stage.news,
+        drive.stage.outside,
+        Told(
+            kept=drive.kept.append,
+            turned=lambda worker: drive.told.append(f"turned to {worker}"),
+            committed=lambda: drive.told.append("committed"),
+            reverted=lambda: drive.told.append("reverted"),
+            finished=drive.ends.append,
+        ),
+    )
+    other.take_up(kept, None, "", cleared=True)
+    assert other.phase is Phase.PROBATION
+    assert drive.told == ["committed"]
+    moved = [event for event in drive.stage.events if isinstance(event, PhaseChanged)][-1]
+    assert (moved.before, moved.phase, moved.took) == ("waiting", "probation", 5 * SECOND)
+    assert drive.kept[-1].took_over
+    drive.hear("new", msgspec.structs.replace(report("leading", loaded=True, epoch=2), ticks=3))
+    drive.stage.hour.pass_by(SECOND)
+    other.exited("old", "exit 0")
+    assert (drive.end.phase, drive.end.seq, drive.end.blackout) == (Phase.DONE, 11, 250)

@@ -1,0 +1,162 @@
+"""What whoever pushes reads: events in, lines out."""
+
+from __future__ import annotations
+
+import io
+import os
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from neverblink.protocol.events import DeploymentStarted, Event, Output, PhaseChanged, Step
+from neverblink.protocol.handoff.handoff_events import NO_BOUNDARY
+from neverblink.supervisor.hook.client_output import ALIVE_EVERY, Voice
+from neverblink.supervisor.hook.deployment_lines import Story, conclude
+from neverblink.supervisor.store.history_rows import Deployment
+from neverblink.supervisor.system.streams import StandardStream
+
+MS = 1_000_000
+BOT = "foresight"
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def step(name: str, text: str = "", took: int = 0, **facts: Any) -> Step:
+    return Step(bot=BOT, at=1, deployment=4, step=name, text=text, took=took, facts=facts)
+
+
+def phase(name: str) -> PhaseChanged:
+    return PhaseChanged(bot=BOT, at=1, deployment=4, phase=name, before="", took=0)
+
+
+def output(name: str, text: str, deployment: int = 4) -> Output:
+    return Output(bot=BOT, at=1, deployment=deployment, step=name, text=text)
+
+
+STORY: list[Event] = [
+    DeploymentStarted(
+        bot=BOT, at=1, deployment=4, release="r4", previous="r3", who="anna", why="",
+        commit="1a2b3c4d5e", subject="Earlier exits",
+    ),
+    output("release", "lib is a submodule"),
+    output("environment", "Resolved 2 packages"),
+    output("environment", "Installed 2 packages"),
+    output("environment", "somebody else's", deployment=5),
+    output("check", "4 passed"),
+    step("spawned", took=12 * MS, worker="w5", pid=4321),
+    step("imported", took=310 * MS),
+    phase("rehearsing"),
+    step("rehearsed", took=84 * MS, bytes=1_240_000, rows=10_240),
+    phase("waiting"),
+    step("holding", reason="decision enter"),
+    step("holding", reason="decision enter"),
+    phase("transferring"),
+    phase("probation"),
+    step("probation", elapsed=0, total=2_000 * MS),
+    step("handed", "to w5", seq=48211, blackout=210_000),
+    step("first-tick", late=52_000, missed=0),
+    step("probation", elapsed=1_000 * MS, total=2_000 * MS),
+]  # fmt: skip
+
+
+def row(outcome: str, reason: str = "", **more: Any) -> Deployment:
+    told = {
+        "id": 4, "bot": BOT, "kind": "deploy", "release": "r4", "previous": "r3", "who": "anna", "why": "",
+        "dry_run": False, "begun": 1, "ended": 2, "outcome": outcome, "reason": reason, "leader": "w4", "runs": "r3",
+        "seq": None, "blackout": None, "late": None, "missed": 0, "rollback": "", **more,
+    }  # fmt: skip
+    return msgspec.convert(told, Deployment)
+
+
+BARE = Path("/srv/fox.git")
+
+
+def test_each_thing_that_happens_is_a_step_and_what_is_said_of_it_below() -> None:
+    out = io.StringIO()
+    story = Story(Voice(out), 4)
+    for event in STORY:
+        story.take(event)
+    assert out.getvalue().splitlines() == [
+        "-----> deployment 4: release of 1a2b3c4d (Earlier exits)",
+        " !     warning: lib is a submodule",
+        "-----> building environment",
+        "       Resolved 2 packages",
+        "       Installed 2 packages",
+        "-----> checking",
+        "       4 passed",
+        "-----> starting a worker on the new code",
+        "       worker w5, pid 4321  (12 ms)",
+        "       imported  (310 ms)",
+        "-----> rehearsing on the live state",
+        "       1.24 MB, 10,240 rows  (84 ms)",
+        "-----> waiting for a boundary",
+        "       held by decision enter",
+        "-----> handed over to w5, at tick 48211, blackout 0.21 ms",
+        "       first tick 0.052 ms late",
+        "-----> probation",
+    ]
+
+
+def test_a_long_silence_is_broken_with_what_is_waited_for() -> None:
+    out, clock = io.StringIO(), Clock()
+    story = Story(Voice(out, clock), 4)
+    story.take(phase("waiting"))
+    story.take(step("holding", reason="window 5m"))
+    said = out.getvalue()
+    clock.now += ALIVE_EVERY - 0.1
+    story.alive()
+    assert out.getvalue() == said
+    clock.now += 0.1
+    story.alive()
+    assert out.getvalue() == said + "       … waiting for a boundary: held by window 5m, 5 s\r"
+    story.alive()
+    clock.now += ALIVE_EVERY
+    story.alive()
+    assert out.getvalue().count("\r") == 2
+
+
+def test_the_verdict_names_the_tick_at_which_the_new_code_took_over() -> None:
+    out = io.StringIO()
+    done = row("done", seq=48211, blackout=210_000, missed=0, runs="r4")
+    assert conclude(Voice(out), done, "main", BARE, gate=False)
+    assert out.getvalue().startswith("=====> handed over at tick 48211 in 0.21 ms, 0 missed\n")
+
+
+@pytest.mark.parametrize(
+    ("ended", "gate", "said"),
+    [
+        (row("aborted", "no module named ccxt"), False, ["NOT DEPLOYED", "aborted: no module named ccxt", "r3 leads"]),
+        (row("aborted", "no module named ccxt"), True, ["REFUSED: main stays where it was", "no module named ccxt"]),
+        (row("aborted", f"{NO_BOUNDARY}: held by window 5m"), False, ["window 5m", "hook deploy /srv/fox.git"]),
+        (row("aborted", "both workers ended", runs=""), False, ["no worker leads."]),
+        (row("rolled_back", "exit 1", seq=7, missed=1), False, ["ROLLED BACK", "error: exit 1", "1 tick missed"]),
+    ],
+)  # fmt: skip
+def test_what_did_not_go_well_is_a_banner(ended: Deployment, gate: bool, said: list[str]) -> None:
+    out = io.StringIO()
+    assert not conclude(Voice(out), ended, "main", BARE, gate=gate)
+    lines = out.getvalue().splitlines()
+    assert lines[1] == lines[-2] == "=" * 75
+    assert lines[2].startswith("error: ")
+    assert all(word in out.getvalue() for word in said)
+    assert "neverblink history 4" in out.getvalue()
+
+
+def test_a_reader_that_has_gone_is_no_error() -> None:
+    read, write = os.pipe()
+    os.close(read)
+    voice = Voice(StandardStream(write, "utf-8"))
+    try:
+        voice.step("nobody reads this")
+        voice.step("nor this")
+        assert not voice.heard
+    finally:
+        os.close(write)

@@ -1,0 +1,58 @@
+"""What a hook's lines and push options mean."""
+
+from __future__ import annotations
+
+import pytest
+
+from neverblink.supervisor.hook.pushed_refs import Update, Wishes, passed_over, updates, wishes
+
+A, B, NONE = "a" * 40, "b" * 40, "0" * 40
+
+
+def environment(*options: str) -> dict[str, str]:
+    return {
+        "GIT_PUSH_OPTION_COUNT": str(len(options)),
+        **{f"GIT_PUSH_OPTION_{n}": option for n, option in enumerate(options)},
+    }
+
+
+def test_each_line_is_a_ref() -> None:
+    assert updates(f"{A} {B} refs/heads/main\n{NONE} {B} refs/tags/v 1\n".encode()) == [
+        Update(A, B, "refs/heads/main"),
+        Update(NONE, B, "refs/tags/v 1"),
+    ]
+    assert updates(b"") == []
+
+
+def test_options_are_wishes() -> None:
+    assert wishes({}) == Wishes()
+    assert wishes(environment("no-wait", "force", "message= earlier exits ")) == Wishes(
+        wait=False, force=True, why="earlier exits"
+    )
+    assert wishes(environment("replace")) == Wishes(replace=True)
+
+
+@pytest.mark.parametrize(
+    ("option", "meant"),
+    [("nowait", "-o no-wait"), ("Force", "-o force"), ("msg=x", "-o message=WHY"), ("ci.skip", "there are")],
+)
+def test_an_option_that_is_none_is_named_with_the_one_that_was_meant(option: str, meant: str) -> None:
+    (said,) = wishes(environment(option, "force")).unknown
+    assert f'"{option}"' in said
+    assert meant in said
+    assert wishes(environment(option, "force")).force
+
+
+@pytest.mark.parametrize(
+    ("update", "said"),
+    [
+        (Update(A, B, "refs/heads/feature"), "branch feature: deploys nothing"),
+        (Update(A, NONE, "refs/heads/feature"), "branch feature was deleted"),
+        (Update(A, NONE, "refs/heads/main"), "the bot goes on with the code it runs"),
+        (Update(A, B, "refs/heads/master"), "git push live master:main"),
+        (Update(NONE, B, "refs/tags/v1"), "tags deploy nothing"),
+        (Update(NONE, B, "refs/notes/commits"), "refs/notes/commits: deploys nothing"),
+    ],
+)
+def test_whoever_pushes_something_else_is_told_why_nothing_happens(update: Update, said: str) -> None:
+    assert said in passed_over(update, "main")

@@ -1,0 +1,351 @@
+"""Telling people, for real: apprise, processes, a webhook and a mail server on loopback."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from click.testing import CliRunner, Result
+
+from neverblink.protocol.events import DeploymentEnded
+from neverblink.supervisor.cli.command_group import neverblink
+from neverblink.supervisor.cli.exit_codes import Exit
+from neverblink.supervisor.config.notify_settings import Settings, Target
+from neverblink.supervisor.notify.apprise_sender import Receipt, no_library
+from neverblink.supervisor.notify.notifier import Teller
+from neverblink.supervisor.notify.queue import Message, Pace
+from neverblink.supervisor.notify.sender_process import Courier
+from neverblink.supervisor.system.process import alive, started_at
+
+from ..world import World
+from .receivers import WITHIN, MailServer, Webhook, refused_port, wait_for
+
+TEST = Message("a title", "a text", "failure", 1, 0)
+
+
+def play(scenario: Callable[[], Awaitable[object]]) -> None:
+    async def within() -> None:
+        async with asyncio.timeout(WITHIN):
+            await scenario()
+
+    asyncio.run(within())
+
+
+def ended(number: int, outcome: Any = "done") -> DeploymentEnded:
+    return DeploymentEnded(
+        bot="fox", at=number, deployment=number, outcome=outcome, reason="", leader="w1", release="v1"
+    )
+
+
+class Told:
+    """A teller, what it said, and waiting for it."""
+
+    def __init__(self, *targets: Target, pace: Pace | None = None, **environment: str) -> None:
+        self.said: list[str] = []
+        self._stir = asyncio.Event()
+        settings = Settings(targets, pace or Pace(burst=50))
+        self.teller = Teller(settings, "fox", "den", {**os.environ, **environment}, self._say)
+
+    async def says(self, text: str) -> None:
+        while True:
+            self._stir.clear()
+            if any(text in line for line in self.said):
+                return
+            await self._stir.wait()
+
+    def _say(self, text: str) -> None:
+        self.said.append(text)
+        self._stir.set()
+
+
+# --- one message
+
+
+def test_a_message_arrives_by_webhook_and_by_mail() -> None:
+    async def scenario() -> None:
+        receipts: list[Receipt] = []
+        done = asyncio.Event()
+
+        def take(receipt: Receipt) -> None:
+            receipts.append(receipt)
+            done.set()
+
+        with Webhook() as hook, MailServer() as mail:
+            courier = Courier(os.environ, take)
+            for url in (hook.url, f"mailto://127.0.0.1:{mail.port}?from=fox@den.example&to=ops@den.example"):
+                done.clear()
+                courier.send(TEST, url)
+                await done.wait()
+            # Neither does the terminal's Ctrl-C reach it, nor would it care.
+            assert os.getsid(courier.pid) == courier.pid
+            os.kill(courier.pid, signal.SIGINT)
+            await courier.close(TEST, hook.url, WITHIN)
+            assert len(hook.messages) == 2
+            assert receipts == [Receipt(True), Receipt(True)]
+            told = hook.messages[0]
+            assert (told["title"], told["message"], told["type"]) == ("a title", "a text", "failure")
+            [letter] = mail.messages
+            assert letter["subject"] == "a title"
+            assert "a text" in letter["mail"]
+            assert "ops@den.example" in letter["to"][0]
+
+    play(scenario)
+
+
+def test_a_target_that_hangs_is_given_up_and_its_process_ends() -> None:
+    async def scenario() -> None:
+        receipt: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
+        with Webhook(0) as hook:
+            courier = Courier(os.environ, receipt.set_result, within=1)
+            # Longer than apprise itself would wait for an answer.
+            courier.send(TEST, f"{hook.url}?rto=60")
+            pid = courier.pid
+            started = started_at(pid) or 0
+            assert await receipt == Receipt(False, "no answer within 1 s")
+            assert not alive(pid, started)
+            assert courier.pid == 0
+            await courier.close(None, "", WITHIN)
+
+    play(scenario)
+
+
+def test_a_sender_that_dies_or_cannot_be_started_is_a_failure_like_any() -> None:
+    async def scenario() -> None:
+        for command, said in (
+            ((sys.executable, "-c", "input(); raise SystemExit(3)"), "what sends it ended with exit 3"),
+            (("/none",), "nothing can be sent from here: No such file or directory"),
+        ):
+            receipt: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
+            courier = Courier(os.environ, receipt.set_result, command=command)
+            courier.send(TEST, "json://127.0.0.1")
+            assert await receipt == Receipt(False, said)
+            await courier.close(None, "", WITHIN)
+
+    play(scenario)
+
+
+def test_without_apprise_and_with_a_url_it_does_not_know_nothing_is_tried_again(tmp_path: Path) -> None:
+    (tmp_path / "apprise.py").write_text("raise ImportError('none here')")
+
+    async def scenario() -> None:
+        for environment, url, said in (
+            ({"PYTHONPATH": str(tmp_path)}, "json://127.0.0.1", no_library()),
+            ({}, "nothing://s3cret", "apprise does not know what to do with this URL (nothing)"),
+        ):
+            receipt: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
+            courier = Courier({**os.environ, **environment}, receipt.set_result)
+            courier.send(TEST, url)
+            assert await receipt == Receipt(False, said, for_good=True)
+            await courier.close(None, "", WITHIN)
+
+    play(scenario)
+
+
+def test_when_the_supervisor_is_killed_its_senders_finish_and_leave() -> None:
+    # The pipe is all that a sender has of its supervisor: here it is closed while a message is on its way.
+    async def scenario() -> None:
+        with Webhook() as hook:
+            courier = Courier(os.environ, lambda _: None)
+            courier.send(TEST, hook.url)
+            pid, started = courier.pid, started_at(courier.pid) or 0
+            await courier.close(TEST, hook.url, 0)
+            told = await asyncio.to_thread(hook.until, lambda told: len(told) == 2)
+            assert len(told) == 2
+            await asyncio.to_thread(wait_for, lambda: not alive(pid, started))
+            await asyncio.to_thread(os.waitpid, pid, 0)
+
+    play(scenario)
+
+
+# --- many, and those that fail
+
+
+def test_a_target_that_hangs_or_refuses_neither_delays_nor_loses_what_the_others_are_told() -> None:
+    async def scenario() -> None:
+        with Webhook(0, 0, 0) as hangs, Webhook(500) as refuses, Webhook() as hook:
+            told = Told(
+                Target("hangs", url=f"{hangs.url}?rto=60"),
+                Target("refuses", url=refuses.url),
+                Target("nobody", url=f"json://127.0.0.1:{refused_port()}"),
+                Target("fine", url=hook.url),
+            )
+            for number in range(1, 6):
+                told.teller.note(ended(number))
+            titles = [f"fox on den: deployment {number} done: v1 leads" for number in range(1, 6)]
+            await asyncio.to_thread(hook.until, lambda _: hook.titles == titles)
+            # What was refused is tried again, and nothing is lost or comes in another order.
+            await asyncio.to_thread(refuses.until, lambda _: refuses.titles == titles)
+            await told.says(
+                "notify refuses: nothing arrives: Failed to send JSON POST notification: Internal server error"
+            )
+            await told.says("notify refuses: messages arrive again")
+            await told.says("notify nobody: nothing arrives: ")
+            seen = {one.name: one for one in told.teller.seen}
+            assert (seen["fine"].state, seen["fine"].sent) == ("ready", 5)
+            assert (seen["nobody"].state, seen["nobody"].waiting) == ("failing", 5)
+            assert "refused" in seen["nobody"].reason
+            # On a slow machine it may have been given up already, and be tried again.
+            assert seen["hangs"].state in ("sending", "failing")
+            assert (seen["hangs"].waiting, seen["hangs"].sent) == (5, 0)
+            began = asyncio.get_running_loop().time()
+            await told.teller.close()
+            # Measured on the loop's own clock, which the closing must not hold up either.
+            assert asyncio.get_running_loop().time() - began < WITHIN / 2
+
+    play(scenario)
+
+
+def test_a_message_is_tried_for_as_long_as_is_said_and_then_told_as_lost() -> None:
+    async def scenario() -> None:
+        told = Told(Target("nobody", url="${MISSING}"), pace=Pace(retry_for=1_500_000_000))
+        told.teller.note(ended(1))
+        await told.says("notify nobody: a message is lost: MISSING is not set")
+        [seen] = told.teller.seen
+        assert (seen.lost, seen.waiting, seen.sent) == (1, 0, 0)
+        await told.teller.close()
+
+    play(scenario)
+
+
+def test_without_apprise_nobody_is_told_and_that_is_said_once_and_counted() -> None:
+    async def scenario() -> None:
+        said: list[str] = []
+        settings = Settings((Target("a", url="json://127.0.0.1"),))
+        teller = Teller(settings, "fox", "den", {}, said.append, can_send=lambda: False)
+        for number in range(5):
+            teller.note(ended(number))
+        await teller.close()
+        assert said == [f"notify a: nothing arrives: {no_library()}"]
+        [seen] = teller.seen
+        assert (seen.state, seen.reason, seen.waiting, seen.lost) == ("failing", no_library(), 0, 5)
+
+    play(scenario)
+
+
+def test_a_secret_is_shown_nowhere(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        port = refused_port()
+        told = Told(
+            Target("a", url=f"json://anna:p4ssw0rd@127.0.0.1:{port}/t0ken?+X-Key=h1dden"),
+            Target("b", url="tgram://${TOKEN}/${MISSING}"),
+            TOKEN="123456789:T0kenT0ken",
+        )
+        told.teller.note(ended(1))
+        await told.says("notify a: nothing arrives")
+        await told.says("notify b: nothing arrives: MISSING is not set in the environment")
+        shown = "\n".join(told.said) + msgspec.json.encode(told.teller.seen).decode()
+        for secret in ("p4ssw0rd", "t0ken", "h1dden", "123456789", "T0kenT0ken"):
+            assert secret not in shown
+        assert [one.scheme for one in told.teller.seen] == ["json", ""]
+        # Nor in what anybody can see of a process.
+        for process in Path("/proc").iterdir():
+            if process.name.isdecimal() and int(process.name) != os.getpid():
+                try:
+                    words = (process / "cmdline").read_bytes()
+                except OSError:
+                    continue
+                assert b"p4ssw0rd" not in words
+        await told.teller.close()
+
+    play(scenario)
+
+
+# --- the supervisor, and the verb
+
+
+def test_a_supervisor_tells_of_a_deployment_of_a_death_and_of_its_own_end(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    # What sends is meant to yield to everybody, and on a busy machine it does.
+    world.within = WITHIN
+    code = world.code("v1")
+    with Webhook() as hook:
+        (code / "hook.url").write_text(hook.url)
+        with (code / "neverblink.toml").open("a") as file:
+            file.write('[notify.targets.hook]\nurl_file = "hook.url"\n')
+
+        async def scenario(world: World) -> None:
+            await world.running()
+            await world.deploy(world.code("v2"))
+            await asyncio.to_thread(hook.until, bool)
+            status = await world.running()
+            [seen] = status["notify"]
+            assert (seen["name"], seen["scheme"]) == ("hook", "json")
+            os.kill(status["pid"], signal.SIGKILL)
+            await asyncio.to_thread(hook.until, lambda told: len(told) == 2)
+
+        assert world.play(scenario, code) == 0
+        told = hook.until(lambda told: len(told) == 3)
+    assert "deployment 1 done" in told[0]["title"]
+    assert told[0]["title"].startswith("fox on ")
+    assert "w2 died; w3 went on after " in told[1]["title"]
+    assert "killed by SIGKILL" in told[1]["message"]
+    assert "the supervisor leaves" in told[2]["title"]
+
+
+def run(project: Path, *args: str) -> Result:
+    return CliRunner().invoke(neverblink, ["notify", *args, "--project", str(project)])
+
+
+def test_the_test_message_says_who_would_hear_it(tmp_path: Path) -> None:
+    toml = tmp_path / "neverblink.toml"
+    toml.write_text('name = "fox"\nbot = "bot:Fox"\n')
+    refused = run(tmp_path)
+    assert refused.exit_code == Exit.BAD_INPUT
+    assert "add [notify.targets.NAME] with a url or a url_file" in refused.stderr
+    with Webhook() as hook:
+        toml.write_text(
+            f'name = "fox"\nbot = "bot:Fox"\n[notify.targets.hook]\nurl = "{hook.url}"\n'
+            f'[notify.targets.nobody]\nurl = "json://127.0.0.1:{refused_port()}/s3cret"\nevents = ["down"]\n'
+            '[notify.targets.phone]\nurl = "${NOT_SET_ANYWHERE}"\n'
+        )
+        every = run(tmp_path, "test")
+        assert every.exit_code == Exit.BROKEN
+        assert hook.titles[0].startswith("fox on ")
+    hooks, nobodys, phones = every.stdout.splitlines()
+    assert hooks.startswith("✓  hook    json  arrived in ")
+    assert nobodys.startswith("✗  nobody  json  ")
+    assert nobodys.endswith("Connection refused")
+    assert phones.endswith("NOT_SET_ANYWHERE is not set in the environment")
+    assert "s3cret" not in every.output
+    one = run(tmp_path, "test", "phone", "--json")
+    assert one.exit_code == Exit.BROKEN
+    [found] = msgspec.json.decode(one.stdout)["targets"]
+    assert (found["name"], found["arrived"]) == ("phone", False)
+    listed = run(tmp_path)
+    assert "nobody  json  down" in listed.stdout
+    assert "s3cret" not in listed.output
+    unknown = run(tmp_path, "test", "desk")
+    assert unknown.exit_code == Exit.BAD_INPUT
+    assert "expected one of hook, nobody, phone" in unknown.stderr
+    assert run(tmp_path, "list", "hook").exit_code == Exit.BAD_INPUT
+
+
+def test_check_says_who_could_not_be_told(tmp_path: Path) -> None:
+    toml = tmp_path / "neverblink.toml"
+    head = f'name = "fox"\nbot = "bot:Fox"\npython = "{sys.executable}"\n'
+    toml.write_text(f'{head}[notify.targets.phone]\nurl = "${{NOT_SET_ANYWHERE}}"\n')
+    words = ["check", str(tmp_path), "--no-rehearsal", "--home", str(tmp_path / "home")]
+    missing = CliRunner().invoke(neverblink, words).stdout
+    assert "- notify     phone: NOT_SET_ANYWHERE is not set in the environment" in missing
+    toml.write_text(f'{head}[notify.targets.phone]\nurl = "json://127.0.0.1/s3cret"\n')
+    there = CliRunner().invoke(neverblink, words).stdout
+    assert "✓ notify     phone: `neverblink notify test` finds out whether it arrives" in there
+    assert "s3cret" not in there
+    toml.write_text(
+        f'{head}[notify.targets.desk]\nurl = "${{NOT_SET_ANYWHERE}}"\n'
+        '[notify.targets.phone]\nurl = "tgram://s3cret"\n[notify.targets.ops]\nurl = "carrier-pigeon://s3cret"\n'
+    )
+    useless = CliRunner().invoke(neverblink, words)
+    assert useless.exit_code == Exit.BROKEN
+    wrong = "apprise does not know what to do with this URL"
+    assert (
+        f"✗ notify     phone: {wrong} (tgram); ops: {wrong} (carrier-pigeon); desk: NOT_SET_ANYWHERE is not set"
+        in useless.stdout
+    )
+    assert "s3cret" not in useless.output

@@ -1,0 +1,209 @@
+"""What a release holds: the project's code, and not its secrets, logs, databases and what its own files keep out."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from neverblink.supervisor.release.copy_tree import remove_tree
+from neverblink.supervisor.release.ignore import FILE_NAME, Ignore, IgnoreError, looks_secret
+from neverblink.supervisor.release.releases import ReleaseError, Releases
+
+from ..repository import Repository
+
+
+@pytest.fixture
+def releases(tmp_path: Path) -> Releases:
+    directory = tmp_path / "home" / "releases"
+    directory.mkdir(parents=True)
+    return Releases(directory)
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    directory = tmp_path / "foresight"
+    directory.mkdir()
+    (directory / "bot.py").write_text("class Bot: ...\n")
+    return directory
+
+
+def write(project: Path, *names: str, text: str = "x") -> None:
+    for name in names:
+        (project / name).parent.mkdir(parents=True, exist_ok=True)
+        (project / name).write_text(text)
+
+
+def made(releases: Releases, project: Path) -> tuple[set[str], list[str]]:
+    said: list[str] = []
+    release = releases.make(project, "bot:Bot", warn=said.append)
+    names = {str(path.relative_to(release.path)) for path in release.path.rglob("*") if path.is_file()}
+    return names - {".release.json"}, said
+
+
+def test_secrets_logs_and_databases_stay_out_and_the_deployment_says_so(
+    releases: Releases, project: Path
+) -> None:
+    out = (
+        ".env",
+        ".env.local",
+        "anna.key",
+        "deep/er/id_rsa",
+        "bot.log",
+        "bot.log.1",
+        "trades.db",
+        "trades.db-wal",
+    )
+    write(project, *out, ".env.example", "prices.csv")
+    names, said = made(releases, project)
+    assert names == {"bot.py", ".env.example", "prices.csv"}
+    assert len(said) == 1
+    assert said[0].startswith(
+        "not in the release: .env, .env.local, anna.key, bot.log, bot.log.1 and 3 more."
+    )
+    assert "NEVERBLINK_DATA" in said[0]
+    assert f"write !.env into {FILE_NAME}" in said[0]
+
+
+def test_the_projects_own_list_keeps_out_and_brings_back(releases: Releases, project: Path) -> None:
+    write(project, "data/a.csv", "data/b.csv", "model.bin", "ca.key", "notes/x.md", "notes/keep.md")
+    write(project, FILE_NAME, text="# research\n/data/\n*.bin\n!ca.key\nnotes/*\n!notes/keep.md\n")
+    names, said = made(releases, project)
+    assert names == {"bot.py", "ca.key", "notes/keep.md", FILE_NAME}
+    assert said == []
+
+
+def test_what_git_ignores_stays_out_and_what_it_tracks_goes_in(releases: Releases, project: Path) -> None:
+    write(project, "build/x.txt", "sub/cache/y.txt", "sub/ok.txt", "kept.bin", "loose.bin")
+    write(project, ".gitignore", text="build/\n*.bin\n")
+    write(project, "sub/.gitignore", text="cache/\n")
+    for words in (["init", "-q"], ["add", "-f", "kept.bin"]):
+        subprocess.run(["git", *words], cwd=project, check=True)
+    names, said = made(releases, project)
+    assert names == {"bot.py", "kept.bin", "sub/ok.txt", ".gitignore", "sub/.gitignore"}
+    assert said == []
+
+
+def test_the_projects_own_list_has_the_last_word_over_git(releases: Releases, project: Path) -> None:
+    write(project, "_version.py")
+    write(project, ".gitignore", text="_version.py\n")
+    write(project, FILE_NAME, text="!_version.py\n")
+    subprocess.run(["git", "init", "-q"], cwd=project, check=True)
+    assert "_version.py" in made(releases, project)[0]
+
+
+def test_a_project_that_a_repository_around_it_ignores_as_a_whole_is_complete(
+    tmp_path: Path, releases: Releases, project: Path
+) -> None:
+    write(tmp_path, ".gitignore", text="*\n")
+    subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
+    assert made(releases, project)[0] == {"bot.py"}
+
+
+def test_a_release_of_a_commit_has_what_was_committed_whatever_is_ignored_around_it(
+    tmp_path: Path,
+) -> None:
+    from neverblink.supervisor.release.source import Commit, release_of
+
+    project = Repository(tmp_path / "project")
+    (project.path / "neverblink.toml").write_text('bot = "bot:Bot"\n')
+    write(project.path, "bot.py", "lib/prices.py", ".env")
+    write(project.path, ".gitignore", text=".neverblink/\nlib/\n")
+    project.git("add", "-f", ".")
+    id = project.commit("all of it")
+    # Within the repository, in a directory that it ignores, as a home is.
+    home = project.path / ".neverblink" / "releases"
+    home.mkdir(parents=True)
+    said: list[str] = []
+    release, _ = release_of(Commit(project.path / ".git", id, "", "", ""), Releases(home), said.append)
+    assert (release.path / "lib" / "prices.py").is_file()
+    assert not (release.path / ".env").exists()
+    assert [line.partition(":")[0] for line in said] == ["not in the release"]
+
+
+@pytest.mark.parametrize("bot", ["bot:Bot", "pkg.bot:Bot"])
+def test_rules_that_keep_out_the_bot_itself_are_named(releases: Releases, project: Path, bot: str) -> None:
+    write(project, "pkg/bot.py", "pkg/__init__.py")
+    write(project, FILE_NAME, text="bot.py\npkg/\n")
+    with pytest.raises(ReleaseError, match=rf"is kept out of releases by \{FILE_NAME} \(.*\), and bot = "):
+        releases.make(project, bot)
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"), [(b"\xff\xfeb\0o\0t\0", "is not UTF-8"), (b"a\n!\nb", '"!" is not a pattern')]
+)
+def test_a_list_that_cannot_be_read_is_named(
+    releases: Releases, project: Path, content: bytes, problem: str
+) -> None:
+    (project / FILE_NAME).write_bytes(content)
+    with pytest.raises(ReleaseError, match=problem):
+        releases.make(project, "bot:Bot")
+
+
+def test_a_list_with_a_bom_and_windows_line_ends_is_read(project: Path) -> None:
+    (project / FILE_NAME).write_bytes(b"\xef\xbb\xbfdata/\r\n*.bin\r\n")
+    ignore = Ignore.of(project)
+    assert ignore.rule("data", directory=True) is not None
+    assert ignore.rule("x.bin") is not None
+    assert ignore.rule("data.py") is None
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "secret"),
+    [
+        ("conf/credentials.json", "{}", True),
+        ("deploy.pem", "-----BEGIN RSA PRIVATE KEY-----\nMII", True),
+        ("deploy.pem", "-----BEGIN CERTIFICATE-----\nMII", False),
+        ("config.py", 'API_SECRET = "c29tZXRoaW5nIHNlY3JldA=="', True),
+        ("config.py", 'API_SECRET = os.environ["BINANCE_API_SECRET"]', False),
+        ("aws.ini", "id = AKIAIOSFODNN7EXAMPLE", True),
+        ("bot.py", "password: str = ''", False),
+        ("tokens.py", "class Token: ...", False),
+    ],
+)
+def test_what_looks_like_a_secret_is_told_from_what_does_not(
+    tmp_path: Path, name: str, text: str, secret: bool
+) -> None:
+    write(tmp_path, name, text=text)
+    assert bool(looks_secret(name, tmp_path / name)) == secret
+
+
+def test_a_secret_that_goes_into_a_release_is_warned_of(releases: Releases, project: Path) -> None:
+    write(project, "config.py", text='API_KEY = "c29tZXRoaW5nIHNlY3JldA=="\n')
+    names, said = made(releases, project)
+    assert "config.py" in names
+    assert len(said) == 1
+    assert said[0].startswith("this looks like a secret, and is in the release: config.py")
+
+
+def test_a_large_file_is_mentioned_with_its_size(releases: Releases, project: Path) -> None:
+    with open(project / "candles.csv", "wb") as file:
+        file.truncate(30 * 1024**2)
+    said = made(releases, project)[1]
+    assert len(said) == 1
+    assert said[0].startswith("large files in the release: candles.csv (30")
+
+
+def test_a_pattern_is_only_one_of_git(project: Path) -> None:
+    with pytest.raises(IgnoreError, match="is not a pattern"):
+        Ignore(["!"])
+
+
+@pytest.mark.skipif(
+    os.geteuid() == 0, reason="permissions do not bind root: see tests/whole/test_read_only_release.py"
+)
+def test_nothing_can_be_written_into_a_release(releases: Releases, project: Path) -> None:
+    write(project, "lib/prices.py")
+    release = releases.make(project, "bot:Bot")
+    for directory in (release.path, release.path / "lib"):
+        with pytest.raises(PermissionError):
+            (directory / "trades.db").touch()
+
+
+def test_a_read_only_release_can_be_removed(releases: Releases, project: Path) -> None:
+    write(project, "lib/prices.py")
+    release = releases.make(project, "bot:Bot")
+    remove_tree(release.path)
+    assert not release.path.exists()

@@ -1,0 +1,311 @@
+"""The history while its file can't be written: nothing is lost that can be kept, and nothing waits for ever."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+import subprocess
+import time
+from collections.abc import AsyncGenerator, Callable, Generator
+from contextlib import asynccontextmanager, closing, contextmanager
+from pathlib import Path
+
+import pytest
+
+from neverblink.protocol.events import Commanded
+from neverblink.supervisor.store.deploy_lock import Freeze, Locked
+from neverblink.supervisor.store.history_db import History, HistoryError
+from neverblink.supervisor.store.history_thread import Archive
+
+BOT = "fox"
+WITHIN = 20.0
+
+
+def commanded(op: str, at: int) -> Commanded:
+    return Commanded(bot=BOT, at=at, op=op, who="anna", why="", outcome="ok", detail="", seq=None, facts={})
+
+
+@asynccontextmanager
+async def opened(path: Path, said: list[str], **how: float) -> AsyncGenerator[Archive]:
+    archive = Archive(asyncio.get_running_loop(), said.append, **how)  # type: ignore[arg-type]
+    await archive.open(path, BOT)
+    try:
+        yield archive
+    finally:
+        await archive.close()
+
+
+@contextmanager
+def locked(path: Path) -> Generator[None]:
+    """Another connection holds the write lock, as a backup or a browser of databases does."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("begin immediate")
+        yield
+        other.execute("rollback")
+
+
+async def told(said: list[str], text: str) -> None:
+    async with asyncio.timeout(WITHIN):
+        # What is said comes in this loop's own time, and rings no bell.
+        while not any(text in line for line in said):  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+
+
+def commands(path: Path) -> list[str]:
+    with History.open(path, BOT, read_only=True) as history:
+        return [row.op for row in history.commands(100)][::-1]
+
+
+def test_what_happens_while_the_file_is_locked_is_written_later_in_its_order(tmp_path: Path) -> None:
+    path, said = tmp_path / "supervisor.db", list[str]()
+
+    async def scenario() -> None:
+        async with opened(path, said) as archive:
+            with locked(path):
+                for at, op in enumerate(("pause", "resume", "pause", "lock")):
+                    archive.note(commanded(op, at))
+                await told(said, "kept in memory")
+                # Questions are answered meanwhile, and soon.
+                begun = time.monotonic()
+                assert await archive.ask(lambda history: history.commands(10)) == []
+                assert time.monotonic() - begun < 5
+            await told(said, "written again: 4 notes had waited")
+
+    asyncio.run(scenario())
+    assert commands(path) == ["pause", "resume", "pause", "lock"]
+    assert len(said) == 2
+
+
+def test_a_lock_holds_at_once_and_answers_while_the_file_is_locked(tmp_path: Path) -> None:
+    path, said = tmp_path / "supervisor.db", list[str]()
+    lock = Locked("anna", "release freeze", 1)
+
+    async def scenario() -> None:
+        async with opened(path, said) as archive:
+            freeze = Freeze(archive)
+            with locked(path):
+                begun = time.monotonic()
+                await freeze.put_on(lock)
+                assert time.monotonic() - begun < 3
+                assert freeze.lock == lock
+                await told(said, "kept in memory")
+            await told(said, "written again")
+            again = Freeze(archive)
+            await again.recall()
+            assert again.lock == lock
+
+    asyncio.run(scenario())
+
+
+def test_what_does_not_fit_into_memory_is_counted_and_told(tmp_path: Path) -> None:
+    path, said = tmp_path / "supervisor.db", list[str]()
+
+    async def scenario() -> None:
+        async with opened(path, said, most_kept=5) as archive:
+            with locked(path):
+                for at in range(8):
+                    archive.note(commanded("pause", at))
+                await told(said, "kept in memory")
+            await told(said, "5 notes had waited for it, 3 are lost")
+
+    asyncio.run(scenario())
+    assert len(commands(path)) == 5
+
+
+def test_what_is_lost_at_the_end_is_counted_and_told_within_a_bound(tmp_path: Path) -> None:
+    path, said = tmp_path / "supervisor.db", list[str]()
+
+    async def scenario() -> None:
+        archive = Archive(asyncio.get_running_loop(), said.append, last_tries=0.2)
+        await archive.open(path, BOT)
+        with locked(path):
+            archive.note(commanded("pause", 1))
+            archive.note(commanded("resume", 2))
+            begun = time.monotonic()
+            await archive.close()
+            assert time.monotonic() - begun < 5
+        await told(said, "2 notes for the history are lost")
+
+    asyncio.run(scenario())
+
+
+def test_a_note_that_can_never_be_written_keeps_none_behind_it(tmp_path: Path) -> None:
+    path, said = tmp_path / "supervisor.db", list[str]()
+
+    async def scenario() -> None:
+        async with opened(path, said) as archive:
+            archive.write(lambda history: 1 // 0)
+            archive.note(commanded("pause", 1))
+            assert len(await archive.ask(lambda history: history.commands(10))) == 1
+            await told(said, "a note for the history is lost: ZeroDivisionError")
+
+    asyncio.run(scenario())
+
+
+def test_a_file_that_was_removed_is_written_again_whole(tmp_path: Path) -> None:
+    path, said = tmp_path / "supervisor.db", list[str]()
+
+    async def scenario() -> None:
+        async with opened(path, said) as archive:
+            archive.note(commanded("pause", 1))
+            assert len(await archive.ask(lambda history: history.commands(10))) == 1
+            for file in tmp_path.glob("supervisor.db*"):
+                file.unlink()
+            archive.note(commanded("resume", 2))
+            assert len(await archive.ask(lambda history: history.commands(10))) == 2
+
+    asyncio.run(scenario())
+    assert commands(path) == ["pause", "resume"]
+
+
+def test_a_damaged_file_is_set_aside_and_another_is_begun(tmp_path: Path) -> None:
+    path, said = tmp_path / "supervisor.db", list[str]()
+    path.write_bytes(b"something else, and more than a header of a hundred bytes" * 9)
+
+    async def scenario() -> None:
+        async with opened(path, said) as archive:
+            archive.note(commanded("pause", 1))
+        assert "is damaged, and set aside as supervisor.db.damaged-" in said[0]
+
+    asyncio.run(scenario())
+    assert commands(path) == ["pause"]
+    assert len(list(tmp_path.glob("supervisor.db.damaged-*"))) == 1
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="takes the right to mount a file system")
+def test_on_a_full_disk_notes_wait_until_there_is_room(tmp_path: Path) -> None:
+    place, said = tmp_path / "small", list[str]()
+    place.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=2m", "none", place], capture_output=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip("no file system can be mounted here")
+    path = place / "supervisor.db"
+
+    async def scenario() -> None:
+        async with opened(path, said) as archive:
+            filler = place / "filler"
+            with filler.open("wb", buffering=0) as file:
+                try:
+                    while True:
+                        file.write(b"x" * 4096)
+                except OSError:
+                    pass
+            for at in range(200):
+                archive.note(commanded("pause", at))
+            await told(said, "kept in memory")
+            filler.unlink()
+            await told(said, "written again")
+
+    try:
+        asyncio.run(scenario())
+        with History.open(path, BOT, read_only=True) as history:
+            assert len(history.commands(1000)) == 200
+    finally:
+        subprocess.run(["umount", place], check=True)
+
+
+def damage_middle(path: Path) -> None:
+    with path.open("r+b") as file:
+        file.seek(2 * 4096)
+        file.write(os.urandom(8 * 4096))
+
+
+def replace_by_directory(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+@pytest.mark.parametrize("harm", [damage_middle, replace_by_directory])
+def test_a_file_that_is_damaged_in_whatever_way_when_it_is_opened_ends_nothing(
+    tmp_path: Path, harm: Callable[[Path], None]
+) -> None:
+    path, said = tmp_path / "supervisor.db", list[str]()
+
+    async def scenario() -> None:
+        async with opened(path, []) as archive:
+            await archive.keep(lambda history: history.keep("lock", Locked("anna", "", 1)))
+        harm(path)
+        async with opened(path, said) as archive:
+            assert await archive.ask(lambda history: history.kept("lock", Locked)) is None
+            archive.note(commanded("pause", 1))
+
+    asyncio.run(scenario())
+    assert commands(path) == ["pause"]
+    assert len(said) == 1
+    assert "is damaged, and set aside as supervisor.db.damaged-" in said[0]
+    assert list(tmp_path.glob("supervisor.db.damaged-*"))
+
+
+def test_an_empty_file_is_told(tmp_path: Path) -> None:
+    path, said = tmp_path / "supervisor.db", list[str]()
+    path.touch()
+
+    async def scenario() -> None:
+        async with opened(path, said):
+            pass
+
+    asyncio.run(scenario())
+    assert said == [f"history {path} is empty: it begins anew"]
+
+
+def test_a_row_that_can_not_be_read_hides_no_other(tmp_path: Path) -> None:
+    path, said = tmp_path / "supervisor.db", list[str]()
+
+    async def scenario() -> None:
+        async with opened(path, said) as archive:
+            for at in (1, 2):
+                await archive.ask(lambda history, at=at: history.begin("deploy", f"r{at}", "", at))
+            with closing(sqlite3.connect(path)) as other, other:
+                other.execute("update deployments set kind = 'nonsense' where id = 2")
+            assert [row.release for row in await archive.ask(lambda history: history.deployments())] == ["r1"]
+
+    asyncio.run(scenario())
+    assert said == []
+
+
+def test_a_history_that_is_damaged_while_it_is_open_begins_anew_with_the_living_workers(
+    tmp_path: Path,
+) -> None:
+    path, said = tmp_path / "supervisor.db", list[str]()
+
+    async def scenario() -> None:
+        async with opened(path, said) as archive:
+            await archive.keep(lambda history: history.started("w7", "r1", 70, 700, tmp_path / "w7.log", 7))
+            await archive.ask(damaged)
+            (row,) = await archive.ask(lambda history: history.remaining())
+            assert (row.worker, row.pid, row.started) == ("w7", 70, 700)
+
+    asked: list[History] = []
+
+    def damaged(history: History) -> None:
+        asked.append(history)
+        if len(asked) == 1:
+            raise HistoryError(path, "damaged", unreadable=True)
+
+    asyncio.run(scenario())
+    assert len(asked) == 2
+    assert "set aside as supervisor.db.damaged-" in said[0]
+
+
+def test_what_was_kept_and_can_not_be_read_ends_nothing_and_a_lock_stays_on(tmp_path: Path) -> None:
+    path, said = tmp_path / "supervisor.db", list[str]()
+
+    async def scenario() -> None:
+        async with opened(path, said) as archive:
+            await archive.keep(lambda history: history.keep("lock", Locked("anna", "", 1)))
+            await archive.keep(lambda history: history.keep("workers", 7))
+            with closing(sqlite3.connect(path)) as other, other:
+                other.execute("update kept set value = '{{{'")
+            assert await archive.recall("workers", int) is None
+            freeze = Freeze(archive)
+            await freeze.recall()
+            assert freeze.lock is not None
+            assert "can't be read" in freeze.lock.why
+
+    asyncio.run(scenario())
+    assert len(said) == 1
+    assert "going on without it" in said[0]
+    assert path.is_file()

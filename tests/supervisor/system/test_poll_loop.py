@@ -1,0 +1,76 @@
+"""Rounds: called for or when their time has come, and none that was called for is lost."""
+
+from __future__ import annotations
+
+import asyncio
+
+from neverblink.supervisor.system.poll_loop import Rounds
+
+LONG = 3600.0
+
+
+def test_a_call_ends_the_wait() -> None:
+    async def run() -> None:
+        rounds = Rounds()
+        waiting = asyncio.create_task(rounds.wait(LONG))
+        await asyncio.sleep(0)
+        assert not waiting.done()
+        rounds.call()
+        await waiting
+        assert rounds.begin()
+        assert not rounds.begin()
+
+    asyncio.run(run())
+
+
+def test_a_call_during_a_round_is_for_the_next_one() -> None:
+    async def run() -> None:
+        rounds = Rounds()
+        rounds.call()
+        assert rounds.begin()
+        rounds.call()
+        await rounds.wait(LONG)
+        assert rounds.begin()
+
+    asyncio.run(run())
+
+
+def test_a_round_comes_without_a_call_too() -> None:
+    async def run() -> None:
+        rounds = Rounds()
+        await rounds.wait(0.01)
+        assert not rounds.begin()
+
+    asyncio.run(run())
+
+
+def test_those_that_wait_for_long_are_woken_together_and_not_late() -> None:
+    async def run() -> None:
+        loop = asyncio.get_running_loop()
+        woken: list[float] = []
+
+        async def wait(within: float) -> None:
+            began = loop.time()
+            await Rounds().wait(within)
+            woken.append(loop.time() // 0.5)
+            assert loop.time() - began >= within - 0.5
+
+        # Both of them pass the same multiple of half a second, and neither the next.
+        now = loop.time() % 0.5
+        await asyncio.gather(wait(1.0 - now), wait(1.4 - now))
+        assert woken[0] == woken[1]
+
+    asyncio.run(run())
+
+
+def test_who_no_longer_waits_is_not_woken() -> None:
+    async def run() -> None:
+        rounds = Rounds()
+        waiting = asyncio.create_task(rounds.wait(LONG))
+        await asyncio.sleep(0)
+        waiting.cancel()
+        await asyncio.gather(waiting, return_exceptions=True)
+        rounds.call()
+        await rounds.wait(LONG)
+
+    asyncio.run(run())

@@ -1,0 +1,116 @@
+"""What a worker started ends with it, and nothing else does."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from textwrap import dedent
+
+import psutil
+import pytest
+
+from neverblink.supervisor.system.process import started_at
+from neverblink.supervisor.system.process_group import MARK, end_group, mark_of
+
+
+class Worker:
+    """A process in a session of its own that starts children, and says their pids."""
+
+    def __init__(self, source: str) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", dedent(source)],
+            stdout=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+            env={**os.environ, MARK: mark_of("w1", "/home/run")},
+        )
+        assert self._process.stdout is not None
+        self.pid = self._process.pid
+        self.started = started_at(self.pid) or 0
+        self.children = [psutil.Process(int(word)) for word in self._process.stdout.readline().split()]
+
+    def dies(self) -> None:
+        self._process.kill()
+        self._process.wait()
+
+    def close(self) -> None:
+        self.dies()
+        for child in self.children:
+            if child.is_running():
+                child.kill()
+                gone(child)
+        assert self._process.stdout is not None
+        self._process.stdout.close()
+
+
+def gone(child: psutil.Process) -> None:
+    # Reaped by nobody we know, so a zombie is gone too.
+    while child.is_running() and child.status() != psutil.STATUS_ZOMBIE:
+        psutil.wait_procs([child], timeout=0.05)
+
+
+def lives(child: psutil.Process) -> bool:
+    return child.is_running() and child.status() != psutil.STATUS_ZOMBIE
+
+
+@pytest.fixture
+def worker() -> Iterator[Worker]:
+    one = Worker(
+        """
+        import subprocess, sys, time
+        code = "import signal, time; {}; print('up', flush=True); time.sleep(600)"
+        deaf = "signal.signal(signal.SIGTERM, signal.SIG_IGN)"
+        children = [
+            subprocess.Popen([sys.executable, "-c", code.format(how)], stdout=subprocess.PIPE, process_group=group)
+            for how in ("pass", deaf)
+            for group in (None, 0)
+        ]
+        for child in children:
+            child.stdout.readline()
+        print(*(child.pid for child in children), flush=True)
+        time.sleep(600)
+        """
+    )
+    yield one
+    one.close()
+
+
+def test_what_a_dead_worker_started_ends_also_in_a_group_of_its_own_and_when_it_ignores_sigterm(
+    worker: Worker,
+) -> None:
+    worker.dies()
+    assert all(map(lives, worker.children))
+    assert end_group(worker.pid, worker.started) == 4
+    for child in worker.children:
+        gone(child)
+
+
+def test_the_session_of_a_stranger_with_the_same_number_is_left_alone(worker: Worker) -> None:
+    assert end_group(worker.pid, worker.started - 1) == 0
+    assert all(map(lives, worker.children))
+
+
+def test_unseen_processes_are_ended_only_when_they_carry_the_worker_s_mark(worker: Worker) -> None:
+    worker.dies()
+    assert end_group(worker.pid, worker.started, mark_of("w1", "/another/run")) == 0
+    assert all(map(lives, worker.children))
+    assert end_group(worker.pid, worker.started, mark_of("w1", "/home/run")) == 4
+
+
+def test_a_process_that_asked_for_a_session_of_its_own_goes_on() -> None:
+    worker = Worker(
+        """
+        import subprocess, time
+        child = subprocess.Popen(["sleep", "600"], start_new_session=True)
+        print(child.pid, flush=True)
+        time.sleep(600)
+        """
+    )
+    try:
+        worker.dies()
+        assert end_group(worker.pid, worker.started) == 0
+        assert all(map(lives, worker.children))
+    finally:
+        worker.close()

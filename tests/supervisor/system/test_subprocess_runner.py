@@ -1,0 +1,174 @@
+"""Programs that are run for a deployment: out of the way, and gone when they are to be."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import select
+import subprocess
+import sys
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from neverblink.supervisor.system.subprocess_runner import NICE, Chores, Cut
+
+MINUTE = 60_000_000_000
+HANGS = "sleep 1000 & echo $!; exec sleep 1000"
+
+
+@pytest.fixture
+def chores(tmp_path: Path) -> Chores:
+    return Chores(tmp_path / "running")
+
+
+def run(
+    chores: Chores, script: str, heard: list[str], within: int = MINUTE, tmp: Path = Path("/")
+) -> Coroutine[Any, Any, int]:
+    command = ["/bin/sh", "-c", script]
+    return chores.run(command, cwd=tmp, environment=os.environ, within=within, say=heard.append)
+
+
+async def is_gone(pid: int) -> None:
+    """Wait for its end: its corpse may stay with whoever inherits it."""
+    try:
+        fd = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    try:
+        readable, _, _ = await asyncio.to_thread(select.select, [fd], [], [], 20)
+        assert readable, f"pid {pid} lives"
+    finally:
+        os.close(fd)
+
+
+def test_its_lines_are_handed_on_as_plain_text(chores: Chores) -> None:
+    heard: list[str] = []
+    script = (
+        r"""printf 'one\r\ntwo\rthree\n\n\033[31mred\033[0m \033]0;title\007x\n'; echo four >&2; exit 3"""
+    )
+    assert asyncio.run(run(chores, script, heard)) == 3
+    assert heard == ["one", "two", "three", "red x", "four"]
+
+
+def test_it_is_nice_and_stays_off_the_leaders_core_and_so_does_what_it_starts(tmp_path: Path) -> None:
+    leader = os.getpid()
+    chores = Chores(tmp_path / "running", lambda: leader)
+    heard: list[str] = []
+
+    def say(line: str) -> None:
+        heard.append(line)
+
+    script = "(nice; sed -n 's/^Cpus_allowed_list:\\s*//p' /proc/self/status)"
+    command = ["/bin/sh", "-c", script]
+    asyncio.run(chores.run(command, cwd=tmp_path, environment=os.environ, within=MINUTE, say=say))
+    assert int(heard[0]) == max(NICE, os.getpriority(os.PRIO_PROCESS, 0))
+    if len(os.sched_getaffinity(0)) > 1:
+        ours = Path("/proc/self/status").read_text().partition("Cpus_allowed_list:")[2].split()[0]
+        assert heard[1] != ours
+
+
+def test_what_it_started_ends_with_it(chores: Chores) -> None:
+    async def scenario() -> None:
+        heard: list[str] = []
+        assert await run(chores, "sleep 1000 >/dev/null 2>&1 & echo $!", heard) == 0
+        await is_gone(int(heard[0]))
+
+    asyncio.run(asyncio.wait_for(scenario(), 20))
+
+
+def test_what_it_started_in_a_session_of_its_own_ends_with_it_too(chores: Chores) -> None:
+    async def scenario() -> None:
+        heard: list[str] = []
+        assert (
+            await run(
+                chores,
+                "exec 3>&1; (setsid sh -c 'echo $$ >&3; exec sleep 1000' >/dev/null &) | cat; sleep 0.2",
+                heard,
+                MINUTE,
+            )
+            == 0
+        )
+        await is_gone(int(heard[0]))
+
+    asyncio.run(asyncio.wait_for(scenario(), 20))
+
+
+def test_all_of_it_ends_with_a_supervisor_that_is_killed(tmp_path: Path) -> None:
+    source = f"""
+import asyncio, os
+from pathlib import Path
+from neverblink.supervisor.system.subprocess_runner import Chores
+
+script = "setsid sh -c 'echo $$; exec sleep 1000' & sleep 1000"
+say = lambda line: print(line, flush=True)
+command, root = ["/bin/sh", "-c", script], Path("/")
+chores = Chores(Path("running"))
+asyncio.run(chores.run(command, cwd=root, environment=os.environ, within={MINUTE}, say=say))
+"""
+    with subprocess.Popen(
+        [sys.executable, "-c", source], cwd=tmp_path, stdout=subprocess.PIPE, text=True
+    ) as supervisor:
+        assert supervisor.stdout is not None
+        started = int(supervisor.stdout.readline())
+        supervisor.kill()
+    asyncio.run(asyncio.wait_for(is_gone(started), 20))
+
+
+def test_what_takes_too_long_is_ended(chores: Chores) -> None:
+    async def scenario() -> None:
+        heard: list[str] = []
+        with pytest.raises(Cut, match="longer than 300ms"):
+            await run(chores, HANGS, heard, 300_000_000)
+        for line in heard:
+            await is_gone(int(line))
+
+    asyncio.run(asyncio.wait_for(scenario(), 20))
+
+
+def test_a_cancel_ends_it_and_keeps_the_next_from_running(chores: Chores, tmp_path: Path) -> None:
+    async def scenario() -> None:
+        begun = asyncio.Event()
+        heard: list[str] = []
+
+        def say(line: str) -> None:
+            heard.append(line)
+            begun.set()
+
+        command = ["/bin/sh", "-c", HANGS]
+        running = asyncio.ensure_future(
+            chores.run(command, cwd=tmp_path, environment=os.environ, within=MINUTE, say=say)
+        )
+        await begun.wait()
+        assert (tmp_path / "running").exists()
+        chores.cancel("cancelled by anna")
+        with pytest.raises(Cut, match="cancelled by anna"):
+            await running
+        await is_gone(int(heard[0]))
+        assert not (tmp_path / "running").exists()
+        with pytest.raises(Cut, match="cancelled by anna"):
+            await run(chores, "true", heard)
+        chores.open()
+        assert await run(chores, "true", heard) == 0
+
+    asyncio.run(asyncio.wait_for(scenario(), 20))
+
+
+def test_what_a_killed_supervisor_left_running_is_ended(chores: Chores, tmp_path: Path) -> None:
+    async def scenario() -> None:
+        begun = asyncio.Event()
+        command = ["/bin/sh", "-c", "echo here; exec sleep 1000"]
+        running = asyncio.ensure_future(
+            chores.run(
+                command, cwd=tmp_path, environment=os.environ, within=MINUTE, say=lambda _: begun.set()
+            )
+        )
+        await begun.wait()
+        # As the next supervisor would.
+        assert "ended the build" in Chores(tmp_path / "running").end_left()
+        assert await running == -9
+        assert Chores(tmp_path / "running").end_left() == ""
+
+    asyncio.run(asyncio.wait_for(scenario(), 20))

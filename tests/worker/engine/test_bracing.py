@@ -1,0 +1,148 @@
+"""Bracing: the heir is asked when nothing else is in the way, and never waited for in vain."""
+
+from __future__ import annotations
+
+import pytest
+
+from neverblink.protocol.link import YieldTo
+from neverblink.worker.engine.bracing import Bracing
+from neverblink.worker.io.final_frame_socket import NoBaton
+from neverblink.worker.simulation.world import HandClock
+
+MS = 1_000_000
+ORDER = YieldTo(7, "w2")
+
+
+class Said:
+    """A publisher that counts what the heir was told."""
+
+    def __init__(self) -> None:
+        self.braced: list[int] = []
+        self.said = 0
+
+    def brace(self, worker: str, order: int) -> None:
+        assert worker == "w2"
+        self.braced.append(order)
+        self.said += 1
+
+    def pid_of(self, worker: str) -> int:
+        return 77
+
+    def said_to(self, worker: str) -> int:
+        return self.said
+
+
+class Hands(NoBaton):
+    def __init__(self) -> None:
+        self.reached = ""
+        self.handed: list[bytes] = []
+
+    def reach(self, worker: str, pid: int) -> None:
+        assert pid == 77
+        self.reached = worker
+
+    def hand(self, data: bytes) -> bool:
+        self.handed.append(data)
+        return True
+
+
+class Asked:
+    """A leader that is at a boundary now and then."""
+
+    def __init__(self) -> None:
+        self.publisher = Said()
+        self.clock = HandClock(0)
+        self.baton = Hands()
+        self.bracing = Bracing(self.publisher, self.clock, self.baton)
+
+    def ready(self, after: int = 0, order: YieldTo = ORDER) -> bool:
+        self.clock.go_on(after)
+        return self.bracing.ready(order, self.clock.mono())
+
+    def answer(self, after: int = 0, order: int = ORDER.order) -> None:
+        self.clock.go_on(after)
+        self.bracing.answered("w2", order)
+
+    def hand(self) -> bool:
+        return self.bracing.hand(ORDER.order, "w2", b"final")
+
+
+@pytest.fixture
+def leader() -> Asked:
+    return Asked()
+
+
+def test_the_heir_is_asked_once_and_the_leader_yields_when_it_has_answered(leader: Asked) -> None:
+    assert not leader.ready()
+    assert not leader.ready(after=MS)
+    assert leader.publisher.braced == [7]
+    leader.answer(after=MS)
+    assert leader.ready(after=MS)
+    assert leader.baton.reached == "w2"
+    assert leader.hand()
+    assert leader.baton.handed == [b"final"]
+
+
+def test_an_heir_that_does_not_answer_is_waited_for_no_longer_than_5_ms(leader: Asked) -> None:
+    assert not leader.ready()
+    assert leader.bracing.until == leader.clock.mono() + 5 * MS
+    assert not leader.ready(after=5 * MS - 1)
+    assert leader.ready(after=1)
+    assert leader.ready(after=MS)
+    assert leader.publisher.braced == [7]
+    assert not leader.hand()
+
+
+def test_an_answer_that_comes_too_late_is_passed_over(leader: Asked) -> None:
+    assert not leader.ready()
+    assert leader.ready(after=5 * MS)
+    leader.answer(after=MS)
+    assert not leader.hand()
+
+
+def test_the_final_frame_does_not_overtake_another_one(leader: Asked) -> None:
+    assert not leader.ready()
+    leader.answer()
+    leader.publisher.said += 1
+    assert not leader.hand()
+    assert not leader.ready(after=MS)
+    assert leader.publisher.braced == [7, 7]
+    leader.answer()
+    assert leader.ready()
+    assert leader.hand()
+
+
+def test_an_heir_that_no_longer_watches_is_asked_again(leader: Asked) -> None:
+    assert not leader.ready()
+    leader.answer()
+    assert not leader.ready(after=5 * MS)
+    assert leader.publisher.braced == [7, 7]
+
+
+def test_a_leader_that_always_has_something_to_say_yields_after_three_times(leader: Asked) -> None:
+    for _ in range(3):
+        assert not leader.ready(after=MS)
+        leader.answer()
+        leader.publisher.said += 1
+    assert leader.ready(after=MS)
+    assert leader.publisher.braced == [7, 7, 7]
+    assert not leader.hand()
+
+
+def test_another_order_begins_anew(leader: Asked) -> None:
+    assert not leader.ready()
+    leader.answer()
+    assert not leader.ready(order=YieldTo(8, "w2"))
+    # The answer to the one before says nothing of this one.
+    leader.answer(order=7)
+    assert not leader.ready(order=YieldTo(8, "w2"))
+    assert not leader.hand()
+    leader.answer(order=8)
+    assert leader.ready(order=YieldTo(8, "w2"))
+    assert leader.publisher.braced == [7, 8]
+
+
+def test_an_answer_to_nobodys_question_is_passed_over(leader: Asked) -> None:
+    leader.answer()
+    assert not leader.ready()
+    assert leader.publisher.braced == [7]

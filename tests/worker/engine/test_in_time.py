@@ -1,0 +1,108 @@
+"""What a leader does so that its turns begin in time, and what it does not overlook for that.
+
+It is awake a little before a turn is due, and looks at the state then; and what else is due has to wait for the turn.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from neverblink.worker.engine.engine import Engine
+from neverblink.worker.engine.steps import Step
+
+from ..filed import Filed
+
+INTERVAL = 10_000_000
+
+
+@pytest.fixture
+def bot(tmp_path: Path) -> Filed:
+    return Filed(tmp_path / "journal").ticks(3)
+
+
+def the_tick(bot: Filed) -> Step:
+    """Let the next tick be due, and begin."""
+    bot.clock.go_on(INTERVAL)
+    step = bot.engine.next_step()
+    assert step is not None
+    return step
+
+
+def left(engine: Engine) -> str:
+    return engine.left.reason if engine.left is not None else ""
+
+
+def test_a_turn_that_was_made_ready_for_is_like_any_other(bot: Filed) -> None:
+    number, count = bot.replica.number, bot.replica.state.count
+    bot.engine.make_ready()
+    step = the_tick(bot)
+    bot.engine.done(step, step.call())
+    assert bot.replica.number == number + 1
+    assert bot.replica.state.count == count + 1
+
+
+def test_what_was_changed_before_it_is_found(bot: Filed) -> None:
+    bot.replica.state.count += 1
+    bot.engine.make_ready()
+    bot.clock.go_on(INTERVAL)
+    assert bot.engine.next_step() is None
+    assert "count was changed outside a turn" in left(bot.engine)
+
+
+def test_what_cannot_be_encoded_is_found_by_the_turn(bot: Filed) -> None:
+    bot.replica.state.notes["lock"] = object()
+    bot.engine.make_ready()
+    assert bot.engine.left is None
+    bot.clock.go_on(INTERVAL)
+    assert bot.engine.next_step() is None
+    assert "notes" in left(bot.engine)
+
+
+def test_it_holds_for_the_next_step_and_no_longer(bot: Filed) -> None:
+    bot.engine.make_ready()
+    assert bot.engine.next_step() is None
+    bot.replica.state.count += 1
+    bot.clock.go_on(INTERVAL)
+    assert bot.engine.next_step() is None
+    assert "count was changed outside a turn" in left(bot.engine)
+
+
+def test_what_a_thread_changes_after_it_is_in_the_frame_of_the_turn(bot: Filed) -> None:
+    bot.engine.make_ready()
+    bot.replica.state.notes["price"] = 7
+    step = the_tick(bot)
+    bot.engine.done(step, step.call())
+    last = bot.replica.last
+    assert last is not None
+    assert b"price" in last.changes.cells["notes"]
+
+
+def test_while_a_step_runs_there_is_nothing_to_look_at(bot: Filed) -> None:
+    step = the_tick(bot)
+    bot.replica.state.count += 1
+    bot.engine.make_ready()
+    bot.engine.done(step, step.call())
+    assert bot.engine.left is None
+
+
+def test_a_report_that_is_due_too_waits_for_the_turn(bot: Filed) -> None:
+    # For long enough that a report is due, by whatever clock.
+    bot.clock.go_on(100 * INTERVAL)
+    before = len(bot.reports())
+    step = the_tick(bot)
+    assert len(bot.reports()) == before
+    bot.engine.done(step, step.call())
+    assert len(bot.reports()) == before + 1
+
+
+def test_a_report_comes_when_no_turn_is_due(bot: Filed) -> None:
+    before = len(bot.reports())
+    while len(bot.reports()) == before:
+        bot.ticks()
+    assert bot.engine.left is None
+
+
+def test_only_a_leader_has_a_lead_of_at_most_a_25th_of_the_interval(bot: Filed) -> None:
+    assert 0 < bot.engine.lead <= INTERVAL // 25

@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import resource
+import select
+import time
+
+import pytest
+
+from neverblink.worker.io.clock import Alarm, AlarmError, Clock, SystemClock
+
+FAR = 3600 * 1_000_000_000
+
+
+def ready(alarm: Alarm, seconds: float = 0) -> bool:
+    return bool(select.select([alarm], [], [], seconds)[0])
+
+
+def test_the_system_clock_is_a_clock() -> None:
+    clock: Clock = SystemClock()
+    assert abs(clock.wall() - time.time_ns()) < 10**9
+    assert abs(clock.mono() - time.monotonic_ns()) < 10**9
+
+
+def test_it_never_rings_early() -> None:
+    with Alarm() as alarm:
+        for ahead in (0, 1, 1_000, 300_000, 3_000_000):
+            at = time.monotonic_ns() + ahead
+            alarm.arm(at)
+            assert ready(alarm, 10)
+            assert time.monotonic_ns() >= at
+            assert alarm.drain() == 1
+            assert alarm.drain() == 0
+            assert not ready(alarm)
+
+
+@pytest.mark.parametrize("at", [-5, 0, 1])
+def test_a_time_that_is_past_rings_at_once(at: int) -> None:
+    with Alarm() as alarm:
+        alarm.arm(at)
+        assert ready(alarm, 10)
+
+
+def test_arming_again_replaces_and_disarming_forgets() -> None:
+    with Alarm() as alarm:
+        alarm.arm(time.monotonic_ns() + FAR)
+        assert not ready(alarm)
+        alarm.arm(1)
+        assert ready(alarm, 10)
+        alarm.arm(time.monotonic_ns() + FAR)
+        assert not ready(alarm)
+        assert alarm.drain() == 0
+        alarm.arm(1)
+        assert ready(alarm, 10)
+        alarm.disarm()
+        assert not ready(alarm)
+
+
+def test_it_wakes_an_event_loop() -> None:
+    async def wait() -> int:
+        loop = asyncio.get_running_loop()
+        rang = loop.create_future()
+        with Alarm() as alarm:
+            loop.add_reader(alarm.fileno(), lambda: rang.done() or rang.set_result(alarm.drain()))
+            alarm.arm(time.monotonic_ns() + 200_000)
+            try:
+                return await asyncio.wait_for(rang, 10)
+            finally:
+                loop.remove_reader(alarm.fileno())
+
+    assert asyncio.run(wait()) == 1
+
+
+def test_no_child_inherits_it() -> None:
+    with Alarm() as alarm:
+        assert fcntl.fcntl(alarm.fileno(), fcntl.F_GETFD) & fcntl.FD_CLOEXEC
+
+
+def test_closing_gives_the_descriptor_back() -> None:
+    alarm = Alarm()
+    descriptor = alarm.fileno()
+    alarm.close()
+    alarm.close()
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(descriptor)
+
+
+def test_without_descriptors_the_error_says_so() -> None:
+    Alarm().close()  # whatever loading the C library opens is open now
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
+    try:
+        with pytest.raises(AlarmError, match="Too many open files") as caught:
+            Alarm()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert caught.value.errno == 24

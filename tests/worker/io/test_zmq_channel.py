@@ -1,0 +1,90 @@
+"""Channel: a quiet socket is not looked into, and nothing that has come is overlooked for it."""
+
+from __future__ import annotations
+
+import select
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import zmq
+
+from neverblink.worker.io.zmq_channel import Channel
+
+_WITHIN_MS = 20_000
+
+
+class _Counting(zmq.Socket[bytes]):
+    """A real socket that counts how often it is looked into."""
+
+    looks = 0
+
+    def recv(self, *args: Any, **kwargs: Any) -> Any:
+        type(self).looks += 1
+        return super().recv(*args, **kwargs)  # pyright: ignore
+
+
+class _Context(zmq.Context[zmq.Socket[bytes]]):
+    _socket_class = _Counting
+
+
+@pytest.fixture
+def pair(tmp_path: Path) -> Iterator[tuple[Channel, Channel]]:
+    """A follower's channel and the leader's that it is connected to; both have been looked into."""
+    context = _Context()
+    leader = Channel(context, zmq.ROUTER, b"leader", 1 << 20)
+    follower = Channel(context, zmq.DEALER, b"follower", 1 << 20)
+    leader.bind(f"ipc://{tmp_path}/leader.sock")
+    follower.connect(f"ipc://{tmp_path}/leader.sock")
+    follower.send(b"first")
+    while leader.receive_from() is None:
+        ring(leader)
+    assert leader.receive_from() is None
+    assert follower.receive() is None
+    yield follower, leader
+    follower.close(0)
+    leader.close(0)
+    context.term()
+
+
+def ring(channel: Channel) -> None:
+    """Wait until the channel's descriptor rings, as a loop would."""
+    poll = select.poll()
+    poll.register(channel.fileno(), select.POLLIN)
+    assert poll.poll(_WITHIN_MS), "it never rang"
+    channel.rang()
+
+
+def test_a_channel_on_which_nothing_came_is_not_looked_into(pair: tuple[Channel, Channel]) -> None:
+    before = _Counting.looks
+    for channel in pair:
+        assert channel.receive() is None
+        assert channel.receive_from() is None
+    assert _Counting.looks == before
+
+
+def test_what_comes_rings_and_is_found(pair: tuple[Channel, Channel]) -> None:
+    follower, leader = pair
+    for number in range(100):
+        assert leader.send_to(b"follower", b"frame %d" % number)
+        ring(follower)
+        assert follower.receive() == b"frame %d" % number
+        assert follower.receive() is None
+
+
+def test_what_comes_while_something_is_sent_is_found_without_a_ring(pair: tuple[Channel, Channel]) -> None:
+    follower, leader = pair
+    leader.send_to(b"follower", b"frame")
+    poll = select.poll()
+    poll.register(follower.fileno(), select.POLLIN)
+    assert poll.poll(_WITHIN_MS)
+    # It may use up the ring that is there.
+    follower.send(b"confirmed")
+    assert follower.receive() == b"frame"
+
+
+def test_a_peer_that_is_not_there_is_an_answer(pair: tuple[Channel, Channel]) -> None:
+    _, leader = pair
+    assert not leader.send_to(b"nobody", b"frame")
+    assert leader.receive_from() is None

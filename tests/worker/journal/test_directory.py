@@ -1,0 +1,533 @@
+"""The journal on a real file system: two writers in turn, torn tails, full disks."""
+
+from __future__ import annotations
+
+import os
+import resource
+import shutil
+import time
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from neverblink.protocol.journal import (
+    HEADER_SIZE,
+    MAX_RECORD,
+    Entry,
+    JournalError,
+    Position,
+    RecordKind,
+    pack_header,
+    pack_record,
+    scan,
+)
+from neverblink.worker.journal.directory import JournalFile
+from neverblink.worker.journal.interfaces import End, Journal, NoJournal
+
+FRAME, SNAPSHOT, OPENED, CLOSED = (
+    RecordKind.FRAME,
+    RecordKind.SNAPSHOT,
+    RecordKind.OPENED,
+    RecordKind.CLOSED,
+)
+FIRST = "00000001.journal"
+SECOND = 1_000_000_000
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> Iterator[JournalFile]:
+    made = JournalFile(tmp_path, "process")
+    yield made
+    made.close()
+
+
+def begin(journal: Journal, records: list[tuple[RecordKind, bytes]]) -> Position:
+    """Begin a segment with these, and go on in it."""
+    new = journal.begin()
+    for record in records:
+        new.append(*record)
+    while not new.publish():
+        new.settle()
+    return journal.position
+
+
+def read_on(journal: Journal, position: Position) -> Iterator[tuple[int, Entry | End]]:
+    for one in journal.stored():
+        if one.number >= position.segment:
+            offset = position.offset if one.number == position.segment else 0
+            yield from ((one.number, item) for item in journal.read(one.number, offset))
+
+
+def entries(journal: Journal, position: Position) -> list[Entry]:
+    return [item for _, item in read_on(journal, position) if isinstance(item, Entry)]
+
+
+def payloads(journal: Journal, position: Position) -> list[bytes]:
+    return [entry.payload for entry in entries(journal, position)]
+
+
+def mend(journal: Journal) -> None:
+    """Go on where the whole records of the newest segment end."""
+    number = journal.stored()[-1].number
+    (end,) = [item for item in journal.read(number) if isinstance(item, End)]
+    assert end.tail
+    journal.settle(Position(number, end.offset))
+
+
+def on_disk(path: Path) -> list[Any]:
+    return [getattr(found, "payload", found) for found in scan(path.read_bytes())]
+
+
+@contextmanager
+def room_for(size: int) -> Generator[None]:
+    """No file may grow beyond `size` bytes: the kernel writes what fits, and then refuses."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+# --- one writer ---
+
+
+def test_a_journal_begins_with_a_snapshot_and_goes_on_with_frames(
+    journal: JournalFile, tmp_path: Path
+) -> None:
+    start = begin(journal, [(SNAPSHOT, b"root"), (RecordKind.ROWS, b"rows")])
+    assert start == Position(1, (tmp_path / FIRST).stat().st_size)
+    end = journal.append(FRAME, b"one")
+    assert end == Position(1, (tmp_path / FIRST).stat().st_size)
+    assert (tmp_path / FIRST).read_bytes() == (
+        pack_header(1)
+        + pack_record(SNAPSHOT, b"root")
+        + pack_record(RecordKind.ROWS, b"rows")
+        + pack_record(FRAME, b"one")
+    )
+    assert [path.name for path in tmp_path.iterdir()] == [FIRST]
+
+
+def test_the_journal_is_for_this_user_alone(journal: JournalFile, tmp_path: Path) -> None:
+    begin(journal, [])
+    assert (tmp_path / FIRST).stat().st_mode & 0o777 == 0o600
+
+
+def test_a_new_segment_comes_after_the_newest_and_overwrites_nothing(
+    journal: JournalFile, tmp_path: Path
+) -> None:
+    (tmp_path / "00000007.journal").write_bytes(b"an earlier life")
+    (tmp_path / "notes.journal").write_bytes(b"somebody's notes")
+    (tmp_path / "00000008.journal.1.new").write_bytes(b"begun, and killed")
+    assert begin(journal, [(SNAPSHOT, b"s")]).segment == 8
+    assert (tmp_path / "00000007.journal").read_bytes() == b"an earlier life"
+    assert on_disk(tmp_path / "00000008.journal") == [b"s"]
+    assert not (tmp_path / "00000008.journal.1.new").exists()
+
+
+@pytest.mark.parametrize("durability", ["process", "interval", "always"])
+def test_every_durability_writes_the_same(tmp_path: Path, durability: str) -> None:
+    journal = JournalFile(tmp_path, durability)
+    begin(journal, [(SNAPSHOT, b"s")])
+    for number in range(3):
+        journal.append(FRAME, b"%d" % number)
+    journal.close()
+    journal.close()
+    assert on_disk(tmp_path / FIRST) == [b"s", b"0", b"1", b"2"]
+
+
+def test_a_closed_journal_says_so(journal: JournalFile) -> None:
+    begin(journal, [])
+    journal.close()
+    with pytest.raises(JournalError, match="it is not open for writing"):
+        journal.append(FRAME, b"x")
+
+
+# --- two writers in turn ---
+
+
+def test_the_next_leader_continues_where_the_old_one_ended(journal: JournalFile, tmp_path: Path) -> None:
+    end = begin(journal, [(SNAPSHOT, b"s")])
+    end = journal.append(FRAME, b"old")
+    heir = JournalFile(tmp_path, "process")
+    assert heir.attach(end)
+    middle = heir.append(FRAME, b"new")
+    assert journal.attach(middle)
+    journal.append(FRAME, b"old again")
+    assert on_disk(tmp_path / FIRST) == [b"s", b"old", b"new", b"old again"]
+    heir.close()
+
+
+def test_a_successor_that_lags_is_told_and_reads_the_rest(journal: JournalFile, tmp_path: Path) -> None:
+    seen = begin(journal, [(SNAPSHOT, b"s")])
+    journal.append(FRAME, b"one")
+    end = journal.append(OPENED, b"two")
+    heir = JournalFile(tmp_path, "process")
+    assert not heir.attach(seen)
+    found = entries(heir, seen)
+    assert [(entry.kind, entry.payload) for entry in found] == [(FRAME, b"one"), (OPENED, b"two")]
+    assert found[-1].end == end.offset
+    mend(heir)
+    assert heir.append(FRAME, b"three").offset > end.offset
+    assert on_disk(tmp_path / FIRST) == [b"s", b"one", b"two", b"three"]
+    heir.close()
+
+
+@pytest.mark.parametrize("rest", [b"\x05", pack_record(FRAME, b"torn")[:-1], bytes(5), bytes(4096)])
+def test_what_a_dead_leader_left_half_written_is_cut_off(
+    journal: JournalFile, tmp_path: Path, rest: bytes
+) -> None:
+    end = begin(journal, [(SNAPSHOT, b"s")])
+    end = journal.append(FRAME, b"whole")
+    with (tmp_path / FIRST).open("ab") as file:
+        file.write(rest)
+    heir = JournalFile(tmp_path, "process")
+    assert not heir.attach(end)
+    assert payloads(heir, end) == []
+    mend(heir)
+    heir.append(FRAME, b"next")
+    assert on_disk(tmp_path / FIRST) == [b"s", b"whole", b"next"]
+    heir.close()
+
+
+def test_damage_is_told_from_what_a_killed_process_leaves(journal: JournalFile, tmp_path: Path) -> None:
+    start = begin(journal, [(SNAPSHOT, b"s")])
+    journal.append(FRAME, b"spoilt")
+    end = journal.append(FRAME, b"whole")
+    path = tmp_path / FIRST
+    body = bytearray(path.read_bytes())
+    body[start.offset + 15] ^= 1
+    path.write_bytes(body)
+    found = list(journal.read(1, start.offset))
+    problem = "a record's checksum does not match"
+    assert found == [End(start.offset, problem, False, end.offset - start.offset)]
+    # Behind a flipped bit there may be whole records.
+    beyond = list(journal.read(1, start.offset, past_damage=True))
+    assert beyond == [*found, Entry(FRAME, b"whole", end.offset), End(end.offset)]
+    assert path.read_bytes() == body
+
+
+def test_reading_goes_on_through_later_segments(journal: JournalFile, tmp_path: Path) -> None:
+    start = begin(journal, [(SNAPSHOT, b"s1")])
+    journal.append(FRAME, b"one")
+    with (tmp_path / FIRST).open("ab") as file:
+        file.write(b"torn")
+    begin(journal, [(SNAPSHOT, b"s2")])
+    journal.append(FRAME, b"two")
+    heir = JournalFile(tmp_path, "process")
+    assert not heir.attach(start)
+    assert payloads(heir, start) == [b"one", b"s2", b"two"]
+    mend(heir)
+    assert heir.append(FRAME, b"three").segment == 2
+    heir.close()
+
+
+writes = st.one_of(
+    st.tuples(st.just("append"), st.integers(0, 40)),
+    st.tuples(st.just("take over"), st.just(0)),
+    st.tuples(st.just("die"), st.integers(0, 30)),
+    st.tuples(st.just("full"), st.integers(0, 30)),
+)
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(writes, max_size=25))
+def test_what_was_said_to_be_written_is_read_whoever_wrote_and_died(
+    tmp_path_factory: pytest.TempPathFactory, story: list[tuple[str, int]]
+) -> None:
+    """Two workers take turns; the leader may die in the middle of a write, and the disk may be full for a while."""
+    directory = tmp_path_factory.mktemp("journal")
+    number = count()
+    writers = [JournalFile(directory, "process"), JournalFile(directory, "process")]
+    start = end = begin(writers[0], [(SNAPSHOT, b"s")])
+    leads, expected = 0, list[bytes]()
+
+    def take_over() -> None:
+        nonlocal leads
+        leads = 1 - leads
+        if not writers[leads].attach(end):
+            assert payloads(writers[leads], end) == []
+            mend(writers[leads])
+
+    for word, size in story:
+        payload = b"%d:" % next(number) + b"x" * size
+        match word:
+            case "append":
+                end = writers[leads].append(FRAME, payload)
+                expected.append(payload)
+            case "die":
+                with (directory / FIRST).open("ab") as file:
+                    file.write(pack_record(FRAME, payload)[: size + 1])
+                writers[leads].close()
+                take_over()
+            case "full":
+                with room_for(end.offset + min(size, 12 + len(payload))), pytest.raises(JournalError):
+                    writers[leads].append(FRAME, payload)
+            case _:
+                take_over()
+    assert payloads(writers[leads], start) == expected
+    assert (directory / FIRST).stat().st_size >= end.offset
+    for writer in writers:
+        writer.close()
+
+
+# --- the disk says no ---
+
+
+def test_a_write_that_did_not_fit_leaves_nothing_behind(journal: JournalFile, tmp_path: Path) -> None:
+    begin(journal, [(SNAPSHOT, b"s")])
+    end = journal.append(FRAME, b"one")
+    with room_for(end.offset + 7):
+        with pytest.raises(
+            JournalError, match=f"{FIRST}: cannot be written: it is as large as a file may be"
+        ):
+            journal.append(FRAME, b"too much")
+        assert (tmp_path / FIRST).stat().st_size == end.offset
+    after = journal.append(FRAME, b"two")
+    assert after.offset == (tmp_path / FIRST).stat().st_size
+    assert on_disk(tmp_path / FIRST) == [b"s", b"one", b"two"]
+
+
+def test_a_full_disk_says_so(tmp_path: Path) -> None:
+    (tmp_path / FIRST).symlink_to("/dev/full")
+    journal = JournalFile(tmp_path, "process")
+    journal.attach(Position(1, 0))
+    with pytest.raises(JournalError, match=f"{FIRST}: cannot be written: the disk is full: free some space"):
+        journal.append(FRAME, b"x")
+    journal.close()
+
+
+def test_a_segment_that_did_not_fit_was_never_begun(journal: JournalFile, tmp_path: Path) -> None:
+    with room_for(HEADER_SIZE + 5):
+        new = journal.begin()
+        with pytest.raises(JournalError, match=r"00000001\.journal\.\d+\.new: cannot be written"):
+            new.append(SNAPSHOT, b"too much")
+        new.discard()
+    with room_for(HEADER_SIZE - 1), pytest.raises(JournalError, match="cannot be begun"):
+        journal.begin()
+    journal.close()
+    assert list(tmp_path.iterdir()) == []
+    assert begin(journal, [(SNAPSHOT, b"s")]).segment == 1
+
+
+def test_a_successor_is_not_kept_by_a_segment_that_was_never_begun(
+    journal: JournalFile, tmp_path: Path
+) -> None:
+    end = begin(journal, [(SNAPSHOT, b"s")])
+    (tmp_path / "00000002.journal.1.new").write_bytes(pack_header(2)[:9])
+    heir = JournalFile(tmp_path, "process")
+    assert heir.attach(end)
+    heir.close()
+
+
+def test_what_could_not_be_read_back_is_not_written(journal: JournalFile, tmp_path: Path) -> None:
+    begin(journal, [])
+    size = (tmp_path / FIRST).stat().st_size
+
+    class Huge(bytes):
+        def __len__(self) -> int:
+            return MAX_RECORD + 1
+
+    with pytest.raises(JournalError, match=f"at most {MAX_RECORD} can be read back: .*Table"):
+        journal.append(FRAME, Huge())
+    assert (tmp_path / FIRST).stat().st_size == size
+
+
+def test_a_disk_that_fails_under_the_interval_is_said_at_the_next_write(tmp_path: Path) -> None:
+    """A pipe cannot be forced to a disk, as a file on a failing one cannot."""
+    os.mkfifo(tmp_path / FIRST)
+    reader = os.open(tmp_path / FIRST, os.O_RDONLY | os.O_NONBLOCK)
+    journal = JournalFile(tmp_path, "interval")
+    try:
+        journal.attach(Position(1, 0))
+        journal.append(FRAME, b"x")
+        with pytest.raises(JournalError, match=f"{FIRST}: cannot be forced to the disk"):
+            journal.close()
+    finally:
+        os.close(reader)
+    with pytest.raises(JournalError):
+        journal.append(FRAME, b"y")
+
+
+def test_a_disk_that_cannot_be_forced_is_a_failed_write(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / FIRST)
+    reader = os.open(tmp_path / FIRST, os.O_RDONLY | os.O_NONBLOCK)
+    journal = JournalFile(tmp_path, "always")
+    try:
+        journal.attach(Position(1, 0))
+        with pytest.raises(JournalError, match=f"{FIRST}: cannot be written"):
+            journal.append(FRAME, b"x")
+    finally:
+        os.close(reader)
+        journal.close()
+
+
+def test_changing_files_under_the_interval_syncs_the_old_one_first(tmp_path: Path) -> None:
+    journal = JournalFile(tmp_path, "interval")
+    for segment in range(1, 6):
+        assert begin(journal, [(SNAPSHOT, b"s")]).segment == segment
+        journal.append(FRAME, b"x")
+    journal.close()
+    assert all(on_disk(path) == [b"s", b"x"] for path in tmp_path.iterdir())
+
+
+# --- files that are not what they should be ---
+
+
+def test_a_missing_segment_is_said(journal: JournalFile, tmp_path: Path) -> None:
+    with pytest.raises(JournalError, match=r"00000003\.journal: cannot be opened: it is not there"):
+        journal.attach(Position(3, 16))
+    with pytest.raises(JournalError, match=r"00000003\.journal: cannot be read: it is not there"):
+        list(journal.read(3))
+    start = begin(journal, [(SNAPSHOT, b"s")])
+    (tmp_path / "00000003.journal").write_bytes(pack_header(3))
+    assert not journal.attach(start)
+
+
+def test_a_directory_that_vanished_is_made_again_and_a_home_is_not(tmp_path: Path) -> None:
+    journal = JournalFile(tmp_path / "home" / "journal", "process")
+    with pytest.raises(JournalError, match="journal: cannot be looked into: it is not there"):
+        journal.stored()
+    with pytest.raises(JournalError, match="journal: cannot be written: it is not there"):
+        journal.begin()
+    (tmp_path / "home").mkdir()
+    assert begin(journal, [(SNAPSHOT, b"s")]).segment == 1
+    assert (tmp_path / "home" / "journal").stat().st_mode & 0o777 == 0o700
+    assert journal.in_place()
+    (tmp_path / "home" / "journal" / FIRST).unlink()
+    assert not journal.in_place()
+    journal.close()
+
+
+def test_the_journal_of_a_home_that_is_moved_goes_on_in_it_until_the_home_is_removed(tmp_path: Path) -> None:
+    home, moved = tmp_path / "home", tmp_path / "moved"
+    home.mkdir()
+    journal = JournalFile(home / "journal", "process")
+    begin(journal, [(SNAPSHOT, b"s")])
+    home.rename(moved)
+    assert journal.in_place()
+    (moved / "journal").rename(tmp_path / "elsewhere")
+    home.mkdir()
+    assert not journal.in_place(), "a successor looks into the home that is there"
+    home.rmdir()
+    shutil.rmtree(tmp_path / "elsewhere")
+    assert not journal.in_place()
+    journal.close()
+
+
+def test_a_directory_in_the_place_of_a_segment_is_said(journal: JournalFile, tmp_path: Path) -> None:
+    (tmp_path / FIRST).mkdir()
+    with pytest.raises(JournalError, match=f"{FIRST}: cannot be opened \\(Is a directory\\)"):
+        journal.attach(Position(1, 16))
+    with pytest.raises(JournalError, match=f"{FIRST}: cannot be read \\(Is a directory\\)"):
+        payloads(journal, Position(1, 16))
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read and write everything")
+def test_a_file_without_permission_is_said(journal: JournalFile, tmp_path: Path) -> None:
+    (tmp_path / FIRST).write_bytes(pack_header(1))
+    (tmp_path / FIRST).chmod(0)
+    with pytest.raises(JournalError, match=f"{FIRST}: cannot be opened: no permission: give this user"):
+        journal.attach(Position(1, 16))
+
+
+def test_a_segment_under_another_number_is_said(journal: JournalFile, tmp_path: Path) -> None:
+    (tmp_path / FIRST).write_bytes(pack_header(9))
+    with pytest.raises(JournalError, match=f"{FIRST}: it says that it is segment 9"):
+        payloads(journal, Position(1, HEADER_SIZE))
+
+
+def test_a_file_shorter_than_what_was_followed_is_said_and_not_stretched(
+    journal: JournalFile, tmp_path: Path
+) -> None:
+    end = begin(journal, [(SNAPSHOT, b"s")])
+    beyond = Position(1, end.offset + 50)
+    assert not journal.attach(beyond)
+    with pytest.raises(JournalError, match=f"it ends at byte {end.offset}, but was followed to byte"):
+        list(journal.read(1, beyond.offset))
+    assert (tmp_path / FIRST).stat().st_size == end.offset
+
+
+# --- without a journal ---
+
+
+def test_a_bot_that_runs_alone_writes_nothing() -> None:
+    journal: Journal = NoJournal()
+    start = begin(journal, [(SNAPSHOT, b"s")])
+    assert journal.append(FRAME, b"x") == start
+    assert journal.attach(start)
+    assert list(journal.read(1)) == []
+    assert journal.stored() == []
+    journal.close()
+
+
+# --- the end of the journal, looked for twice -------------------------------------------------------------------------
+
+
+def last_changed(path: Path, ago: int) -> None:
+    """As if something had been changed in it so long ago, ns."""
+    then = time.time_ns() - ago
+    os.utime(path, ns=(then, then))
+
+
+def listings(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Grows with each listing of a directory."""
+    done: list[str] = []
+    lists = os.listdir
+
+    def counted(path: str) -> list[str]:
+        done.append(str(path))
+        return lists(path)
+
+    monkeypatch.setattr(os, "listdir", counted)
+    return done
+
+
+def test_a_directory_that_was_not_changed_is_not_listed_again(
+    journal: JournalFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    end = begin(journal, [(SNAPSHOT, b"s")])
+    last_changed(tmp_path, SECOND)
+    heir = JournalFile(tmp_path, "process")
+    done = listings(monkeypatch)
+    assert heir.attach(end)
+    assert heir.attach(end)
+    assert len(done) == 1
+    heir.close()
+
+
+@pytest.mark.parametrize("settled", [True, False])
+def test_a_segment_that_came_since_the_directory_was_listed_is_found(
+    journal: JournalFile, tmp_path: Path, settled: bool
+) -> None:
+    end = begin(journal, [(SNAPSHOT, b"s")])
+    if settled:
+        last_changed(tmp_path, SECOND)
+    heir = JournalFile(tmp_path, "process")
+    assert heir.attach(end)
+    # Perhaps within the same tick of the clock by which files get their times.
+    before = tmp_path.stat().st_mtime_ns
+    newer = begin(journal, [(SNAPSHOT, b"t")])
+    if not settled:
+        os.utime(tmp_path, ns=(before, before))
+    assert not heir.attach(end)
+    assert heir.attach(newer)
+    heir.close()
+
+
+def test_a_segment_that_was_removed_since_the_directory_was_listed_is_missed(
+    journal: JournalFile, tmp_path: Path
+) -> None:
+    end = begin(journal, [(SNAPSHOT, b"s")])
+    last_changed(tmp_path, SECOND)
+    heir = JournalFile(tmp_path, "process")
+    assert heir.attach(end)
+    (tmp_path / FIRST).unlink()
+    assert not heir.attach(end)
+    heir.close()

@@ -1,0 +1,130 @@
+"""Decisions: recorded before their body, closed after it, whatever the body does."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from neverblink.protocol.errors import NeverblinkError
+from neverblink.protocol.journal import Opened
+from neverblink.worker.model.decision import Decision, DecisionError, NotLeading, encodable
+
+
+class Book:
+    """Records in the order it was told."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+        self.leads = True
+
+    def open_decision(self, name: str, args: dict[str, Any]) -> Opened:
+        if not self.leads:
+            raise NotLeading(name, "following")
+        self.told.append(f"opened {name} {args}")
+        return Opened(f"3-17-{len(self.told)}", 3, 17, name, args, 0)
+
+    def close_decision(self, opened: Opened, outcome: str) -> None:
+        self.told.append(f"closed {opened.id} {outcome}")
+
+
+@pytest.fixture
+def book() -> Book:
+    return Book()
+
+
+def test_the_record_is_there_before_the_body_runs_and_closed_after_it(book: Book) -> None:
+    with Decision(book, "enter", {"market": "BTC"}) as decision:
+        assert book.told == ["opened enter {'market': 'BTC'}"]
+        assert decision.id == "3-17-1"
+    assert book.told[1:] == ["closed 3-17-1 done"]
+    assert decision.id == "3-17-1"
+
+
+def test_it_works_in_coroutines_too(book: Book) -> None:
+    async def decide() -> None:
+        async with Decision(book, "enter", {}) as decision:
+            assert decision.id == "3-17-1"
+
+    asyncio.run(decide())
+    assert book.told[-1] == "closed 3-17-1 done"
+
+
+def test_what_the_body_raises_is_its_outcome_and_goes_on(book: Book) -> None:
+    with pytest.raises(ZeroDivisionError), Decision(book, "enter", {}):
+        _ = 1 / 0
+    assert book.told[-1] == "closed 3-17-1 raised ZeroDivisionError"
+
+
+def test_a_cancelled_body_is_closed_too(book: Book) -> None:
+    async def decide() -> None:
+        async with Decision(book, "enter", {}):
+            await asyncio.Event().wait()
+
+    async def cancel() -> None:
+        task = asyncio.create_task(decide())
+        await asyncio.sleep(0)
+        assert book.told == ["opened enter {}"]
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(cancel())
+    assert book.told[-1] == "closed 3-17-1 raised CancelledError"
+
+
+def test_they_may_lie_within_each_other(book: Book) -> None:
+    with Decision(book, "outer", {}) as outer, Decision(book, "inner", {}) as inner:
+        assert outer.id != inner.id
+    assert [line.split()[1] for line in book.told] == ["outer", "inner", inner.id, outer.id]
+
+
+def test_without_the_lease_nothing_is_decided(book: Book) -> None:
+    book.leads = False
+    entered = False
+    with pytest.raises(NotLeading, match="decide only in a tick") as caught, Decision(book, "enter", {}):
+        entered = True
+    assert not entered
+    assert book.told == []
+    assert (caught.value.name, caught.value.role) == ("enter", "following")
+    assert isinstance(caught.value, NeverblinkError)
+
+
+def test_misuse_is_said(book: Book) -> None:
+    decision = Decision(book, "enter", {})
+    with pytest.raises(DecisionError, match="no id before it is entered"):
+        _ = decision.id
+    with decision:
+        pass
+    with pytest.raises(DecisionError, match="entered twice"), decision:
+        pass
+    assert len(book.told) == 2
+
+
+def test_arguments_are_kept_as_the_journal_will_have_them() -> None:
+    assert encodable("enter", {"legs": (1, 2), "pct": 2.5, "tags": frozenset({"a"})}) == {
+        "legs": [1, 2],
+        "pct": 2.5,
+        "tags": ["a"],
+    }
+
+
+def _endless() -> list[Any]:
+    found: list[Any] = []
+    found.append(found)
+    return found
+
+
+@pytest.mark.parametrize(
+    "value", [object(), 2**70, "\ud800", _endless()], ids=["object", "big", "text", "endless"]
+)
+def test_arguments_that_cannot_be_recorded_are_refused_beforehand(value: Any) -> None:
+    with pytest.raises(DecisionError, match="decision 'enter': its arguments cannot be recorded"):
+        encodable("enter", {"x": value})
+
+
+def test_a_name_that_is_none_is_refused() -> None:
+    name: Any = 7
+    with pytest.raises(DecisionError, match="a name is a str"):
+        encodable(name, {})

@@ -1,0 +1,302 @@
+"""The inbox, and its promise: whoever of two workers received an event, it is applied exactly once."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from neverblink.protocol.frame import Item, Traffic
+from neverblink.worker.model.inbox import EventError, Inbox
+
+HOUR = 3600 * 10**9
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 10**18
+
+    def wall(self) -> int:
+        self.now += 1
+        return self.now
+
+
+def inbox(limit: int = 1000, age: int = HOUR, clock: Clock | None = None) -> Inbox:
+    return Inbox((clock or Clock()).wall, lambda: None, limit, age)
+
+
+def keys(items: list[Item]) -> list[str]:
+    return [item.key for item in items]
+
+
+# --- one inbox ---
+
+
+def test_items_wait_in_the_order_of_their_receipt() -> None:
+    box = inbox()
+    for key in "cab":
+        box.put(key, {"said": key})
+    assert box.waiting == 3
+    assert keys(box.sort_in()) == ["c", "a", "b"]
+    assert box.sort_in() == []
+    assert keys(box.pending()) == ["c", "a", "b"]
+    first = box.peek()
+    assert first is not None
+    assert (first.key, first.kind, msgspec.msgpack.decode(first.data)) == ("c", "event", {"said": "c"})
+    box.apply("c", 1)
+    assert keys(box.pending()) == ["a", "b"]
+    assert (box.waiting, box.remembered) == (2, 1)
+
+
+def test_an_empty_inbox_has_nothing_to_apply_or_to_say() -> None:
+    box = inbox()
+    assert box.peek() is None
+    assert box.traffic(()) is None
+    assert (box.waiting, box.remembered, box.forgotten) == (0, 0, 0)
+
+
+def test_a_key_put_again_is_dropped_and_counted() -> None:
+    box = inbox()
+    box.put("fill-1", 1)
+    box.put("fill-1", 2)
+    assert keys(box.sort_in()) == ["fill-1"]
+    box.apply("fill-1", 5)
+    box.put("fill-1", 3)
+    assert box.sort_in() == []
+    assert box.traffic(("fill-1",)) == Traffic(("fill-1",), ("fill-1",), 2)
+    assert box.traffic(()) is None
+
+
+def test_putting_wakes_whoever_waits_and_works_from_any_thread() -> None:
+    woken = threading.Event()
+    box = Inbox(Clock().wall, woken.set, 10, HOUR)
+    thread = threading.Thread(target=box.put, args=("k", 1))
+    thread.start()
+    thread.join()
+    assert woken.is_set()
+    assert keys(box.sort_in()) == ["k"]
+
+
+@pytest.mark.parametrize("key", ["", 7, None, b"k", "command/1"])
+def test_a_key_that_is_none_is_refused(key: Any) -> None:
+    with pytest.raises(EventError, match="a key is a non-empty str that does not begin with 'command/'"):
+        inbox().put(key, 1)
+
+
+def test_an_event_that_cannot_travel_is_refused_where_it_is_put() -> None:
+    endless: list[Any] = []
+    endless.append(endless)
+    for event in (object(), {"a": threading.Lock()}, 2**70, endless, "\ud800"):
+        box = inbox()
+        with pytest.raises(EventError, match=r"event 'k': .*put something msgspec can encode") as caught:
+            box.put("k", event)
+        assert caught.value.key == "k"
+        assert box.waiting == 0
+
+
+def test_a_command_waits_in_the_same_line_under_a_name_of_its_own() -> None:
+    box = inbox()
+    box.put("7", "an event")
+    box.command("7", "close", {"pct": 2.5})
+    event, command = box.sort_in()
+    assert (event.key, command.key, command.kind) == ("7", "command/7", "command")
+    assert msgspec.msgpack.decode(command.data) == ["close", {"pct": 2.5}]
+
+
+# --- what is remembered, and for how long ---
+
+
+def test_the_memory_is_bounded_in_number_and_says_what_it_forgot() -> None:
+    box = inbox(limit=3)
+    for at, key in enumerate("abcde"):
+        box.apply(key, at)
+    assert box.memory() == (("c", 2), ("d", 3), ("e", 4))
+    assert (box.remembered, box.limit, box.forgotten) == (3, 3, 2)
+
+
+def test_the_memory_is_bounded_in_age() -> None:
+    box = inbox(age=100)
+    for at, key in ((0, "a"), (50, "b"), (100, "c"), (151, "d")):
+        box.apply(key, at)
+    assert box.memory() == (("c", 100), ("d", 151))
+    assert box.forgotten == 2
+
+
+def test_a_memory_of_nothing_is_a_memory() -> None:
+    box = inbox(limit=0)
+    box.apply("a", 1)
+    assert box.memory() == ()
+    assert box.forgotten == 1
+
+
+def test_a_key_applied_again_is_remembered_from_then_on() -> None:
+    box = inbox(limit=2)
+    for at, key in enumerate("abac"):
+        box.apply(key, at)
+    assert box.memory() == (("a", 2), ("c", 3))
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from("abcdef"), st.integers(0, 400))),
+    st.integers(0, 4),
+    st.integers(0, 200),
+)
+def test_the_bounds_hold_whatever_is_applied_when(
+    applied: list[tuple[str, int]], limit: int, age: int
+) -> None:
+    box = inbox(limit, age)
+    for key, at in applied:
+        box.apply(key, at)
+        assert box.remembered <= limit
+        assert all(found == key or seen >= at - age for found, seen in box.memory()[:1])
+
+
+# --- a follower ---
+
+
+def test_a_follower_drops_what_the_leader_applied_and_keeps_the_rest() -> None:
+    box = inbox()
+    for key in "abc":
+        box.put(key, 1)
+    box.sort_in()
+    box.absorb(Traffic(("a", "b"), ("a", "x"), 9), 5)
+    assert keys(box.pending()) == ["b", "c"]
+    box.put("x", 1)
+    assert box.sort_in() == []
+
+
+def test_a_new_leaders_first_frame_says_what_waits_and_no_more() -> None:
+    """It followed for long: what it received in that time is the old leader's to tell, unless it still waits."""
+    box = inbox()
+    for number in range(50):
+        box.put(f"k{number}", number)
+        box.sort_in()
+        box.put(f"k{number}", number)
+        box.sort_in()
+        if number != 30:
+            box.absorb(Traffic((f"k{number}",), (f"k{number}",)), number)
+    assert box.traffic(()) == Traffic(("k30",), (), 0, tuple(box.pending()))
+
+
+def test_a_copy_brings_the_leaders_memory() -> None:
+    box = inbox()
+    for key in "abc":
+        box.put(key, 1)
+    box.sort_in()
+    box.restore([("a", 3), ("z", 4)])
+    assert keys(box.pending()) == ["b", "c"]
+    assert box.memory() == (("a", 3), ("z", 4))
+    assert box.traffic(()) == Traffic(("b", "c"), (), 0, tuple(box.pending()))
+
+
+def test_what_is_put_and_not_sorted_in_is_known_to_a_copys_memory_too() -> None:
+    box = inbox()
+    box.put("a", 1)
+    box.restore([("a", 3)])
+    assert box.pending() == []
+
+
+def test_the_heir_puts_the_old_leaders_items_where_they_belong() -> None:
+    clock = Clock()
+    old, heir = inbox(clock=clock), inbox(clock=clock)
+    for box, key in ((old, "1"), (heir, "2"), (old, "3"), (heir, "3"), (heir, "4")):
+        box.put(key, None)
+    heir.sort_in()
+    heir.admit(old.pending())
+    heir.put_in_order()
+    assert keys(heir.pending()) == ["1", "2", "3", "4"]
+
+
+# --- two workers, and a handoff anywhere ---
+
+
+class Pair:
+    """Two workers' inboxes. Frames arrive in order, as the stream sees to; offers may not arrive, or twice."""
+
+    def __init__(self, limit: int) -> None:
+        self.clock = Clock()
+        self.boxes = [inbox(limit, clock=self.clock) for _ in range(2)]
+        self.leader = 0
+        self.offers: list[tuple[int, list[Item]]] = []
+        self.applied: list[str] = []
+        self.told: set[str] = set()
+
+    def receive(self, worker: int, key: str) -> None:
+        self.boxes[worker].put(key, key)
+        new = self.boxes[worker].sort_in()
+        if new and worker != self.leader:
+            self.offers.append((worker, new))
+
+    def lose_offer(self) -> None:
+        if self.offers:
+            self.offers.pop(0)
+
+    def deliver_offer(self, again: bool) -> None:
+        if self.offers:
+            sender, items = self.offers[0] if again else self.offers.pop(0)
+            if sender != self.leader:
+                self.boxes[self.leader].admit(items)
+
+    def turn(self) -> None:
+        box = self.boxes[self.leader]
+        box.sort_in()
+        item = box.peek()
+        if item is not None:
+            self.applied.append(item.key)
+            box.apply(item.key, self.clock.wall())
+        self.frame(() if item is None else (item.key,))
+
+    def frame(self, applied: tuple[str, ...]) -> None:
+        traffic = self.boxes[self.leader].traffic(applied)
+        if traffic is None:
+            return
+        self.told |= set(traffic.received)
+        assert set(traffic.applied) <= self.told  # nothing is applied that was not said to have come
+        self.boxes[1 - self.leader].absorb(traffic, self.clock.now)
+
+    def hand_over(self) -> None:
+        old, heir = self.boxes[self.leader], self.boxes[1 - self.leader]
+        self.frame(())
+        heir.admit(old.pending())
+        self.leader = 1 - self.leader
+
+    def finish(self) -> None:
+        """Each leads once more, and applies what it has."""
+        for _ in range(2):
+            while self.boxes[self.leader].waiting:
+                self.turn()
+            self.hand_over()
+
+
+steps = st.one_of(
+    st.tuples(st.just("receive"), st.integers(0, 1), st.sampled_from("abcdefgh")),
+    st.tuples(st.sampled_from(["turn", "hand over", "lose", "deliver", "deliver again", "copy"])),
+)
+
+
+@given(st.lists(steps, max_size=60))
+def test_each_event_is_applied_exactly_once_whatever_happens(story: list[tuple[Any, ...]]) -> None:
+    pair = Pair(limit=100)
+    received: set[str] = set()
+    for word, *rest in story:
+        match word:
+            case "receive":
+                pair.receive(*rest)
+                received.add(rest[1])
+            case "turn":
+                pair.turn()
+            case "hand over":
+                pair.hand_over()
+            case "lose":
+                pair.lose_offer()
+            case "copy":
+                pair.boxes[1 - pair.leader].restore(pair.boxes[pair.leader].memory())
+            case _:
+                pair.deliver_offer(again=word == "deliver again")
+    pair.finish()
+    assert sorted(pair.applied) == sorted(received)
+    assert pair.boxes[0].memory() == pair.boxes[1].memory()

@@ -1,0 +1,222 @@
+"""The journal cannot be written: the bot ticks on, says so, and writes it again as soon as it can."""
+
+from __future__ import annotations
+
+import errno
+import os
+import resource
+import shutil
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from neverblink.protocol.journal import NOWHERE, Position, RecordKind
+from neverblink.supervisor.audit.audit import audit
+from neverblink.supervisor.audit.reader import read_journal
+from neverblink.supervisor.audit.report import Report as Audit
+from neverblink.worker.journal.directory import JournalFile
+from neverblink.worker.replication.recovery import resume
+
+from ..filed import Filed, Keeps, bare, same
+
+SEGMENT = 1 << 20
+NO_ROOM = 64
+"""Not even for the snapshot of a new segment."""
+
+
+@contextmanager
+def full(size: int) -> Generator[None]:
+    """The disk has room for files of so many bytes: the kernel writes what fits, and then refuses."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+class Deciding(Keeps):
+    """Notes what it sees of its journal, and decides in each tick."""
+
+    rows = 20
+
+    def on_start(self) -> None:
+        self.seen = list[bool]()
+
+    def on_tick(self, tick: Any) -> None:
+        self.seen.append(self.durable)
+        super().on_tick(tick)
+        with self.decision("enter", n=self.state.count):
+            pass
+
+
+def proven(directory: Path) -> Audit:
+    return audit(read_journal(directory))
+
+
+def test_a_full_disk_stops_no_tick_and_what_was_lost_is_named(tmp_path: Path) -> None:
+    bot = Filed(tmp_path, Deciding, segment=SEGMENT).ticks(5)
+    written = bot.replica.number
+    with full(NO_ROOM):
+        bot.ticks(10)
+        failing = bot.reports()[-1].journal
+        assert failing is not None
+        assert "the disk is full" in failing.failing or "large as a file may be" in failing.failing
+        assert failing.since
+        assert bot.engine.leading.keeper.unwritten >= 9
+        assert bot.replica.position == NOWHERE
+    # Room again: the next segment opens with all that happened meanwhile.
+    while bot.engine.leading.keeper.failing is not None:
+        bot.ticks()
+    told = bot.reports()[-1].journal
+    assert told is not None
+    assert told.segment == 2
+    assert told.failing == ""
+    bot.ticks(5)
+    bot.stop()
+    report = proven(tmp_path)
+    assert report.ok, report.broken
+    (lost,) = report.unwritten
+    assert lost.first <= written + 1 < lost.last
+    assert report.ticks < bot.replica.state.count
+    journal = JournalFile(tmp_path, "process")
+    replica = bare()
+    resume(replica, journal)
+    journal.close()
+    assert same(replica, bot.replica)
+
+
+def test_the_bot_sees_that_what_it_decides_is_in_no_file(tmp_path: Path) -> None:
+    bot = Filed(tmp_path, Deciding, segment=SEGMENT).ticks(3)
+    worker: Any = bot.worker
+    assert all(worker.seen)
+    with full(NO_ROOM):
+        bot.ticks(3)
+    assert worker.seen[-2:] == [False, False]
+    while bot.engine.leading.keeper.failing is not None:
+        bot.ticks()
+    bot.ticks()
+    assert worker.seen[-1]
+    bot.stop()
+
+
+def test_a_decision_that_is_open_is_in_the_snapshot_that_comes_after(tmp_path: Path) -> None:
+    """It was opened when nothing could be written, and its leader dies in it once the journal is well again."""
+    bot = Filed(tmp_path, Keeps, segment=SEGMENT).ticks(3)
+    recorder = bot.engine.leading.decisions
+    with full(NO_ROOM):
+        bot.engine.leading.turns.open = True
+        opened = recorder.open_decision("enter", {"market": "BTC"})
+        bot.engine.leading.turns.open = False
+        bot.ticks(2)
+    while bot.engine.leading.keeper.failing is not None:
+        bot.ticks()
+    journal = JournalFile(tmp_path, "process")
+    replica = bare()
+    resume(replica, journal)
+    journal.close()
+    assert replica.open == {opened.id: opened}
+
+
+@pytest.mark.parametrize("durability", ["process", "interval", "always"])
+def test_a_directory_that_vanished_is_noticed_and_made_again(tmp_path: Path, durability: str) -> None:
+    home = tmp_path / "journal"
+    bot = Filed(home, Keeps, segment=SEGMENT, durability=durability).ticks(5)
+    shutil.rmtree(home)
+    # It is looked for about once a second.
+    bot.ticks(110)
+    while bot.engine.leading.keeper.failing is not None:
+        bot.ticks()
+    said = [report.journal.failing for report in bot.reports() if report.journal is not None]
+    assert any("is not where it was" in why for why in said)
+    bot.ticks(3)
+    bot.stop()
+    report = proven(home)
+    assert report.ok, report.broken
+    journal = JournalFile(home, "process")
+    replica = bare()
+    resume(replica, journal)
+    journal.close()
+    assert same(replica, bot.replica)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everything")
+def test_a_directory_that_may_not_be_written_stops_no_tick(tmp_path: Path) -> None:
+    bot = Filed(tmp_path / "journal", Keeps, segment=4096).ticks(3)
+    (tmp_path / "journal").chmod(0o500)
+    before = bot.replica.state.count
+    bot.ticks(100)
+    assert bot.replica.state.count >= before + 100
+    (tmp_path / "journal").chmod(0o700)
+    bot.stop()
+    assert proven(tmp_path / "journal").ok
+
+
+class Broken(JournalFile):
+    """A journal on a disk that fails where it is told to."""
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__(directory, "process")
+        self.fails = ""
+
+    def append(self, kind: RecordKind, payload: bytes) -> Position:
+        self._maybe("append")
+        return super().append(kind, payload)
+
+    def begin(self) -> Any:
+        self._maybe("begin")
+        return super().begin()
+
+    def _maybe(self, what: str) -> None:
+        if what in self.fails:
+            raise_io(what)
+
+
+def raise_io(what: str) -> None:
+    from neverblink.worker.io.os_errors import fail
+
+    fail(Path(what), "cannot be written", OSError(errno.EIO, "Input/output error"))
+
+
+def test_a_new_segment_that_cannot_be_begun_costs_nothing_while_the_old_one_can_be_written(
+    tmp_path: Path,
+) -> None:
+    journal = Broken(tmp_path)
+    bot = Filed(tmp_path, Keeps, segment=4096, journal=journal).ticks(3)
+    bot.ticks(20)
+    before = len(list(tmp_path.iterdir()))
+    journal.fails = "begin"
+    bot.ticks(300)
+    assert bot.engine.leading.keeper.failing is None
+    assert len(list(tmp_path.iterdir())) == before
+    journal.fails = ""
+    while len(list(tmp_path.glob("*.journal"))) == before:
+        bot.ticks()
+    bot.stop()
+    report = proven(tmp_path)
+    assert report.ok, report.broken
+    assert report.ticks == bot.replica.state.count
+
+
+def test_when_the_old_segment_fails_while_the_new_one_is_written_nothing_is_lost(tmp_path: Path) -> None:
+    class Slow(Deciding):
+        tick = "100ms"
+        rows = 100
+
+    journal = Broken(tmp_path)
+    bot = Filed(tmp_path, Slow, segment=4096, costs=1_000_000, journal=journal)
+    while not list(tmp_path.glob("*.new")):
+        bot.ticks()
+    journal.fails = "append"
+    bot.ticks()
+    journal.fails = ""
+    while bot.engine.leading.keeper.failing is not None or len(list(tmp_path.glob("*.journal"))) < 2:
+        bot.ticks()
+    bot.stop()
+    report = proven(tmp_path)
+    assert report.ok, report.broken
+    assert report.unwritten == []
+    assert report.ticks == bot.replica.state.count

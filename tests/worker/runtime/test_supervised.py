@@ -1,0 +1,128 @@
+"""The link takes in the final frame by the baton, whether it is looking for it or asleep."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from neverblink.protocol.assignment import Assignment
+from neverblink.protocol.journal import NOWHERE
+from neverblink.protocol.keys import SIZE
+from neverblink.protocol.link import SupervisorMessage
+from neverblink.protocol.stream import Final, FollowerMessage, LeaderMessage, leader_codec
+from neverblink.supervisor.sockets.worker_keys import Keyring
+from neverblink.worker.io.final_frame_socket import Baton
+from neverblink.worker.io.poller import Poller
+from neverblink.worker.runtime.supervised import Link
+
+FINAL = Final(1, 1, b"frame", NOWHERE, [])
+_WITHIN = 30.0
+
+
+class Heard:
+    """A worker that does nothing but listen."""
+
+    in_turn = False
+
+    def __init__(self) -> None:
+        self.by_leader: list[LeaderMessage] = []
+
+    def ordered(self, message: SupervisorMessage) -> None: ...
+    def from_leader(self, message: LeaderMessage) -> None:
+        self.by_leader.append(message)
+
+    def from_follower(self, worker: str, message: FollowerMessage) -> None: ...
+    def died(self, worker: str) -> None: ...
+    def on_time(self) -> None: ...
+    def wake_at(self) -> int:
+        return 2**62
+
+
+class Heir:
+    """A real worker's link; nobody else is there."""
+
+    def __init__(self, home: Path) -> None:
+        (home / "journal").mkdir()
+        (home / "run").mkdir()
+        keys = Keyring(secrets.token_bytes(SIZE)).of("w2")
+        me = Assignment(
+            "b", "w2", "r", str(home / "run"), str(home / "lease"), str(home / "journal"), keys=keys
+        )
+        self.link = Link(me)
+        self.heard = Heard()
+        self.poller = Poller()
+        self.stirred = 0
+        self.link.open(self.poller, self.heard, self._stir, lambda: None)
+        self.old = Baton("w1", lambda name: str(home / "run" / name))
+
+    def _stir(self) -> None:
+        self.stirred += 1
+
+    def close(self) -> None:
+        self.old.close()
+        self.link.close()
+        self.poller.close()
+
+
+@pytest.fixture
+def heir(tmp_path: Path) -> Iterator[Heir]:
+    heir = Heir(tmp_path)
+    yield heir
+    heir.close()
+
+
+def test_an_heir_that_looks_takes_it_in_at_once(heir: Heir) -> None:
+    heir.link.baton.expect()
+    heir.old.reach("w2", os.getpid())
+    assert heir.old.hand(leader_codec.encode(FINAL))
+    assert heir.link.look()
+    assert heir.heard.by_leader == [FINAL]
+
+
+@pytest.mark.parametrize("looks", [False, True])
+def test_an_heir_that_has_stopped_looking_is_woken_by_it(
+    heir: Heir, looks: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def free() -> bool:
+        return looks
+
+    monkeypatch.setattr("neverblink.worker.io.final_frame_socket._a_core_is_free", free)
+    heir.link.baton.expect()
+    while heir.link.look():
+        pass
+    assert not heir.link.baton.expected
+    heir.old.reach("w2", os.getpid())
+    assert heir.old.hand(leader_codec.encode(FINAL))
+    before = heir.stirred
+    while not heir.heard.by_leader:
+        heir.poller.wait(_WITHIN)
+    assert heir.heard.by_leader == [FINAL]
+    assert heir.stirred > before
+
+
+def test_what_is_no_message_is_passed_over(heir: Heir) -> None:
+    heir.link.baton.expect()
+    heir.old.reach("w2", os.getpid())
+    assert heir.old.hand(b"\xc1 nonsense")
+    assert heir.old.hand(leader_codec.encode(FINAL))
+    while not heir.heard.by_leader:
+        heir.link.look()
+    assert heir.heard.by_leader == [FINAL]
+
+
+def test_whoever_turns_to_another_leader_forgets_what_the_one_before_has_handed_over(heir: Heir) -> None:
+    heir.link.baton.expect()
+    heir.old.reach("w2", os.getpid())
+    while heir.link.look():
+        pass
+    assert heir.old.hand(leader_codec.encode(FINAL))
+    heir.link.connect("w3")
+    heir.link.baton.expect()
+    while heir.link.look():
+        pass
+    assert heir.heard.by_leader == []
+    assert not heir.old.hand(leader_codec.encode(FINAL))

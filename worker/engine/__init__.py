@@ -1,0 +1,1 @@
+"""Turns: how a tick, an event, a timer and a command become one frame each, and who leads."""

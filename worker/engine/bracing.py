@@ -1,0 +1,86 @@
+"""Bracing: a leader that is about to yield has its heir be ready for it, to the microsecond.
+
+Everything else stands by then: no decision is open, no window, and there is time before the next tick. The heir is
+told, answers, and watches for the final frame (see `baton`), and meanwhile the leader goes on with its turns. If it
+says anything to the heir in that time, a frame above all, the final frame must not overtake it, so the heir is asked
+again at the next boundary. None of this is needed for a handoff. An heir that does not answer, because its release
+knows nothing of it or because it is busy, gets the final frame as it gets any other.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from ...protocol.link import YieldTo
+from ..io.clock import Clock
+from ..io.final_frame_socket import BatonLike
+
+__all__ = ["Bracing"]
+
+_ANSWERS_WITHIN = 5_000_000
+_GOOD_FOR = 4_000_000
+"""An answer is good for so long: somewhat less than the heir watches."""
+_TIMES = 3
+
+
+class Speaks(Protocol):
+    """What is asked of the publisher."""
+
+    def brace(self, worker: str, order: int) -> None: ...
+    def said_to(self, worker: str) -> int: ...
+    def pid_of(self, worker: str) -> int: ...
+
+
+class Bracing:
+    """See the module. The heir is asked by `publisher`, and reached by `baton`."""
+
+    def __init__(self, publisher: Speaks, clock: Clock, baton: BatonLike) -> None:
+        self.until = 0
+        """When to look again if there is no answer, CLOCK_MONOTONIC ns; 0 when none is awaited."""
+        self._publisher = publisher
+        self._clock = clock
+        self._baton = baton
+        self._order = 0
+        self._asked = 0
+        """How often, for this order."""
+        self._said = 0
+        """What the heir had been told when it was asked; see `Publisher.said_to`."""
+        self._answered = 0
+        """When it answered, 0 while it has not."""
+
+    def ready(self, order: YieldTo, now: int) -> bool:
+        """Whether the heir is ready, or is not to be waited for; it is asked when need be."""
+        if order.order != self._order:
+            self._order = order.order
+            self._asked = self._answered = self.until = 0
+        if self._answered:
+            if now - self._answered <= _GOOD_FOR and self._publisher.said_to(order.to) == self._said:
+                return True
+        elif self._asked and now < self.until:
+            return False
+        elif self._asked:
+            self.until = 0
+            return True
+        if self._asked == _TIMES:
+            return True
+        self._ask(order, now)
+        return False
+
+    def answered(self, worker: str, order: int) -> None:
+        """The heir has answered."""
+        if order == self._order and self.until:
+            self.until = 0
+            self._answered = self._clock.mono()
+            self._baton.reach(worker, self._publisher.pid_of(worker))
+
+    def hand(self, order: int, to: str, final: bytes) -> bool:
+        """Hand the final frame straight to the heir; return whether it has it."""
+        ready = self._answered and order == self._order and self._publisher.said_to(to) == self._said
+        return bool(ready) and self._baton.hand(final)
+
+    def _ask(self, order: YieldTo, now: int) -> None:
+        self._asked += 1
+        self._answered = 0
+        self.until = now + _ANSWERS_WITHIN
+        self._publisher.brace(order.to, order.order)
+        self._said = self._publisher.said_to(order.to)

@@ -1,0 +1,96 @@
+"""The decisions of a leader: numbered, journaled before their body runs, told to everybody who has to know."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ...protocol.frame import Item
+from ...protocol.journal import Closed, Opened, RecordKind, encode_payload
+from ...protocol.link import DecisionClosed, DecisionOpened
+from ..model.decision import NotLeading, encodable
+from ..model.replica import Replica
+from ..replication.interfaces import Outside
+from ..replication.journal_writer import Keeper
+from ..replication.publisher import Publisher
+
+__all__ = ["DecisionLog"]
+
+
+class DecisionLog:
+    """Opens and closes decisions. `turn()` is the grid index of the turn that is open, None when none is."""
+
+    def __init__(
+        self,
+        replica: Replica,
+        publisher: Publisher,
+        outside: Outside,
+        keeper: Keeper,
+        turn: Callable[[], int | None],
+    ) -> None:
+        self._replica = replica
+        self._publisher = publisher
+        self._outside = outside
+        self._keeper = keeper
+        self._turn = turn
+        self._of = (0, 0)
+        self._ordinal = 0
+        self._mine: dict[str, str] = {}
+
+    @property
+    def open_name(self) -> str:
+        """The name of the decision that this process has had open for longest, "" without one."""
+        return next(iter(self._mine.values()), "")
+
+    def mine(self) -> list[DecisionOpened]:
+        """Those that this process has open, as they were told of."""
+        opened = (self._replica.open.get(id) for id in self._mine)
+        return [DecisionOpened(each.id, each.name, each.at) for each in opened if each is not None]
+
+    def open_decision(self, name: str, args: dict[str, Any]) -> Opened:
+        """Open one; its record is in the journal when this returns, unless the journal cannot be written.
+
+        Raises `NotLeading` outside a turn, and in a process that has lost the lease; `DecisionError` for arguments that
+        cannot be recorded.
+        """
+        seq = self._turn()
+        if seq is None or not self._outside.lease.held:
+            raise NotLeading(name, "between two turns" if seq is None else "a process without the lease")
+        kept = encodable(name, args)
+        replica = self._replica
+        of = (replica.epoch, seq)
+        if of != self._of:
+            self._of, self._ordinal = of, 0
+        opened = Opened(
+            f"{replica.epoch}-{seq}-{self._ordinal}",
+            replica.epoch,
+            seq,
+            name,
+            kept,
+            self._outside.clock.wall(),
+        )
+        self._ordinal += 1
+        self._keeper.append(RecordKind.OPENED, encode_payload(opened))
+        replica.note(opened, "")
+        self._mine[opened.id] = name
+        self._publisher.noted(opened)
+        self._outside.tell(DecisionOpened(opened.id, name, opened.at))
+        return opened
+
+    def note_begun(self, command: Item, name: str, args: dict[str, Any]) -> None:
+        """An operator's command is about to run: should this process die of it, its successor knows."""
+        replica = self._replica
+        seq = 0 if replica.seq is None else replica.seq
+        opened = Opened(command.key, replica.epoch, seq, name, args, self._outside.clock.wall())
+        self._keeper.append(RecordKind.OPENED, encode_payload(opened))
+        replica.note(opened, "")
+        self._publisher.noted(opened)
+
+    def close_decision(self, opened: Opened, outcome: str) -> None:
+        """Close one: `outcome` is "done", or what its body raised."""
+        self._mine.pop(opened.id, None)
+        closed = Closed(opened.id, self._replica.epoch, outcome, self._outside.clock.wall())
+        self._keeper.append(RecordKind.CLOSED, encode_payload(closed))
+        self._replica.note(None, closed)
+        self._publisher.noted(None, opened.id)
+        self._outside.tell(DecisionClosed(opened.id))

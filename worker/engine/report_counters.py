@@ -1,0 +1,117 @@
+"""The tally: what a worker counts of itself, for its reports."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ...protocol.frame import Frame
+from ...protocol.link import DescriptorsLeft, Doubt, Handed, Ready, Report
+from ...protocol.seat import Seat
+from ...protocol.seat_events import Role
+from ..model.replica import Replica
+from ..replication.journal_writer import Keeper
+from ..replication.publisher import Publisher
+
+__all__ = ["Tally"]
+
+
+class Tally:
+    """Counts ticks, and makes the messages that say where this worker stands."""
+
+    def __init__(
+        self,
+        seat: Seat,
+        replica: Replica,
+        publisher: Publisher,
+        keeper: Keeper,
+        descriptors: Callable[[], DescriptorsLeft | None],
+    ) -> None:
+        self._seat = seat
+        self._replica = replica
+        self._publisher = publisher
+        self._keeper = keeper
+        self._descriptors = descriptors
+        self._ticks = 0
+        self._skipped = 0
+        self._late_max = 0
+        self._cause = ""
+        self._blackout = 0
+        self._order = 0
+        self._in_doubt: tuple[Doubt, ...] = ()
+        self._first = False
+        self.next_tick: Callable[[], int] = int
+        """When the leader's next tick is due, CLOCK_MONOTONIC ns."""
+        self.ready: Ready | None = None
+        """What this worker said when `on_start` was done, None before."""
+
+    def leads(self, cause: str) -> None:
+        """This worker leads now."""
+        self._cause = cause
+
+    def took_over(self, order: int, blackout: int, in_doubt: tuple[Doubt, ...]) -> None:
+        """It is able to tick; its next tick is the first."""
+        self._order, self._blackout, self._in_doubt = order, blackout, in_doubt
+        self._first = True
+
+    def ticked(self, frame: Frame) -> Handed | None:
+        """Count a tick. The first one after a transfer is told of."""
+        self._ticks += 1
+        late = frame.timing.late
+        if late > self._late_max:
+            self._late_max = late
+        missed = 0
+        for gap in frame.timing.gaps:
+            if gap.kind == "skipped":
+                self._skipped += len(gap)
+            else:
+                missed += len(gap)
+        if not self._first:
+            return None
+        self._first = False
+        return Handed(
+            frame.epoch,
+            self._order,
+            self._cause,
+            frame.seq,
+            late,
+            self._blackout,
+            missed,
+            self._in_doubt,
+            frame.timing.due,
+        )
+
+    def report(self, *, done: bool = False) -> Report:
+        """Where this worker stands now. `done`: nothing of it is to come but the end of its process."""
+        seat, replica = self._seat, self._replica
+        inbox = replica.inbox
+        late_max, self._late_max = self._late_max, 0
+        lag, replica.lag = replica.lag, 0
+        ready = self.ready if seat.role is Role.JOINING else None
+        return Report(
+            role=seat.role.value,
+            epoch=seat.epoch,
+            loaded=seat.loaded,
+            leader=seat.leader,
+            order=seat.settled,
+            seq=0 if replica.seq is None else replica.seq,
+            number=replica.number,
+            paused=replica.paused,
+            ticks=self._ticks,
+            skipped=self._skipped,
+            late_max=late_max,
+            inbox=inbox.waiting,
+            remembered=inbox.remembered,
+            remember_limit=inbox.limit,
+            dropped=inbox.forgotten,
+            followers=len(self._publisher),
+            cause=self._cause,
+            guard=seat.guard,
+            lag=lag,
+            journal=self._keeper.report(),
+            settings=replica.settings.now() if seat.role is Role.LEADING else None,
+            imported=ready.imported if ready is not None else 0,
+            prepared=ready.started if ready is not None else 0,
+            descriptors=self._descriptors(),
+            done=done,
+            due=self.next_tick() if seat.role is Role.LEADING else 0,
+        )

@@ -1,0 +1,62 @@
+"""A session: the engine as the bot's own code sees it. `Worker` and `join` loops are two faces of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ...protocol.seat_events import Role
+from ..model.cells import StateError
+from ..model.decision import Recorder
+from ..model.inbox import Inbox
+from ..replication.interfaces import Outside
+from .engine import Engine
+
+__all__ = ["Session"]
+
+
+class Session:
+    """What a bot may ask of the worker it runs in."""
+
+    def __init__(self, engine: Engine, outside: Outside) -> None:
+        self.replica = engine.replica
+        self._engine = engine
+        self._outside = outside
+
+    @property
+    def state(self) -> Any:
+        return self._engine.replica.state
+
+    @property
+    def inbox(self) -> Inbox:
+        return self._engine.inbox
+
+    @property
+    def paused(self) -> bool:
+        return self._engine.replica.paused
+
+    @property
+    def durable(self) -> bool:
+        return self._engine.leading.keeper.failing is None
+
+    @property
+    def leading(self) -> bool:
+        return self._engine.role is Role.LEADING
+
+    @property
+    def recorder(self) -> Recorder:
+        return self._engine.leading.decisions
+
+    def set_timer(self, name: str, at: int | None, after: str | int | None, every: str | int | None) -> None:
+        self._check("set", name)
+        self._engine.replica.timers.set(name, self._outside.clock.wall(), at, after, every)
+
+    def cancel_timer(self, name: str) -> bool:
+        self._check("cancelled", name)
+        return self._engine.replica.timers.cancel(name)
+
+    def _check(self, what: str, name: str) -> None:
+        if not self._engine.leading.turns.open:
+            raise StateError(
+                f"timer {name!r} was {what} outside a turn: timers are part of the state, so set and cancel them in "
+                "on_tick, on_event, on_timer, on_command or on_lead"
+            )

@@ -1,0 +1,604 @@
+"""Turns: the only time in which the bot's state may change, one after another.
+
+This is the leader's work: which turn is next, what the handler is given, and the frame that the turn ends in. A tick
+goes first when it is due; timers and the inbox have the time in between, and, when the bot is so late that ticks are
+always due, one turn after each tick, so that a fill is never starved by ticks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Protocol
+
+import msgspec
+
+from ...protocol import duration
+from ...protocol.changes import NOTHING
+from ...protocol.clock import BELIEVED_AFTER
+from ...protocol.frame import (
+    Armed,
+    Frame,
+    Item,
+    Kind,
+    Led,
+    Timing,
+    Traffic,
+    Yielded,
+    encode_frame,
+)
+from ...protocol.grid import (
+    STEP_THRESHOLD,
+    ClockStep,
+    Gap,
+    GapKind,
+    Grid,
+    Plan,
+    Policy,
+    Reading,
+    detect_step,
+    plan,
+    rebase,
+)
+from ...protocol.journal import RecordKind
+from ...protocol.window import Window, first_open
+from ...protocol.wire import MAX_MESSAGE
+from ..model.handler_types import Command, Event, Tick, Timer
+from ..model.replica import Replica
+from ..model.settings import Settings
+from ..model.table import StateError
+from ..replication.interfaces import Outside
+from ..replication.journal_writer import Keeper
+from ..replication.publisher import Publisher
+from .command_turns import Asked, Commanded, Commanding, decode_command
+
+__all__ = ["Bot", "Turn", "Turns"]
+
+
+MAX_FRAME = MAX_MESSAGE - 1024
+"""The largest frame, in bytes: it is sent within another message."""
+
+_OWED_FOR = 20_000_000
+"""A tick whose slot went by in a transfer still runs when it was due no longer ago than this, or is the only one."""
+
+_SLACK = 2_000_000
+"""Many times what a handoff takes, so that it seldom makes a tick late; and at most a quarter of an interval."""
+
+
+class Bot(Commanded, Protocol):
+    """The user's code, as the engine sees it: a `Worker` or a `join` loop."""
+
+    interval: int
+    windows: tuple[Window, ...]
+    overrun: Policy
+    event_type: Any
+    gathers: bool
+    """Events, timers and commands come with the tick, not in turns of their own."""
+    settings: Settings
+
+    def call_start(self) -> Any: ...
+    def call_load(self, state: Any) -> Any: ...
+    def call_lead(self, in_doubt: Any) -> Any: ...
+    def call_tick(self, tick: Tick[Any]) -> Any: ...
+    def call_event(self, event: Event) -> Any: ...
+    def call_timer(self, timer: Timer) -> Any: ...
+    def call_yield(self) -> Any: ...
+    def call_retire(self) -> Any: ...
+    def call_stop(self) -> Any: ...
+
+
+class Turn(msgspec.Struct):
+    """One turn, from its beginning to its boundary. Times as in `Timing`."""
+
+    kind: Kind
+    name: str
+    due: int
+    call: Callable[[], Any]
+    tick: Tick[Any] | None = None
+    gaps: tuple[Gap, ...] = ()
+    items: tuple[Item, ...] = ()
+    asked: Asked | None = None
+    """What those of the items ask for that are commands."""
+    timers: tuple[tuple[str, Armed], ...] = ()
+    about: Led | None = None
+    began: int = 0
+    late: int = 0
+
+    @property
+    def title(self) -> str:
+        """What reports call it."""
+        return self.name if self.tick is None else f"tick {self.tick.seq}"
+
+
+class Turns:
+    """Makes the leader's turns. It is also the guard of the state: `open` while a turn runs."""
+
+    def __init__(
+        self, bot: Bot, replica: Replica, publisher: Publisher, outside: Outside, keeper: Keeper
+    ) -> None:
+        self.open = False
+        self.current: Turn | None = None
+        """The turn that is open."""
+        self.rests_until = 0
+        """As of the end of the last turn: when the next one is due, CLOCK_MONOTONIC ns; 0 when that may be now."""
+        self._bot = bot
+        self._gathers = bot.gathers
+        self._interval = bot.interval
+        self._farthest = 2 * bot.interval
+        """How far away the next tick may be; with a clock that goes back by up to an interval it is no further."""
+        self._replica = replica
+        self._publisher = publisher
+        self._keeper = keeper
+        self._clock = outside.clock
+        self._wall, self._mono = outside.clock.wall, outside.clock.mono
+        self._grid = Grid(bot.interval)
+        self._commanding = Commanding(bot, replica)
+        self._apart: int | None = None
+        """How far apart the two clocks were at the last tick."""
+        self._looked = 0
+        """When that was, CLOCK_MONOTONIC."""
+        self._suspended = 0
+        """How long the machine had been suspended by then."""
+        self._behind_since = 0
+        """Since when the clock shows a time before the last tick that another process ran, CLOCK_MONOTONIC."""
+        self._due = 0
+        """When the tick after the last one is due, wall clock; 0 when none ever ran."""
+        self._step: ClockStep | None = None
+        self._gap_kind: GapKind = "missed"
+        self._gap_cause = ""
+        self._after_tick = False
+        self._taken_over = False
+        """No tick has run since this process came to lead."""
+        self._owed = 0
+        """Ticks before this index run, late, whatever the bot does about overruns: they are late because of us."""
+
+    # which turn
+
+    def begin_leading(self, cause: str) -> None:
+        """This process leads from now on; ticks before its first were nobody's, because of `cause`."""
+        self._apart = None
+        self._step = None
+        self._gap_kind = "missed"
+        self._gap_cause = cause
+        self._after_tick = False
+        self._taken_over = True
+        self._owed = 0
+        replica = self._replica
+        replica.lead()
+        self._behind_since = 0
+        self._grid = self._grid_of_state()
+        if replica.due:
+            # The release before may have ticked on another grid: where that one stood, on this one.
+            replica.seq = self._grid.seq_at(replica.due)
+        self._due = self.tick_due()
+
+    def next(self) -> Turn | None:
+        """Return the turn that is due now, None when none is."""
+        replica = self._replica
+        inbox, timers = replica.inbox, replica.timers
+        if inbox.arrived:
+            inbox.sort_in()
+        wall = self._wall()
+        if self._due - wall > self._farthest:
+            self._look_for_rebase(wall)
+        timer = item = None
+        if not self._gathers and (inbox.line or timers.soonest <= wall):
+            timer = timers.due(wall)
+            item = inbox.peek()
+        if self._due <= wall and not (self._after_tick and (timer is not None or item is not None)):
+            turn = self._tick()
+            if turn is not None:
+                return turn
+        if timer is not None:
+            return self._timer_turn(*timer, wall)
+        return self._item_turn(item) if item is not None else None
+
+    def next_due(self, wall: int) -> int:
+        """When the next turn is due, wall clock, as of `wall`."""
+        due = self._due if self._due > wall else self._plan(wall, self._bot.overrun).due
+        timer = self._replica.timers.next
+        return due if timer is None or self._gathers else min(due, timer)
+
+    def tick_due(self) -> int:
+        """When the tick after the last one is due, wall clock; 0 when none ever ran."""
+        seq = self._replica.seq
+        return 0 if seq is None else self._grid_of_state().due(seq + 1)
+
+    def next_tick(self) -> int:
+        """When the next tick is or was due, CLOCK_MONOTONIC ns; 0 when none ever ran."""
+        return max(1, self._mono() + self._due - self._wall()) if self._due else 0
+
+    def window_open(self) -> str:
+        """The name of a protected window that is open now, "" without one."""
+        window = first_open(self._bot.windows, self._wall())
+        return window.name if window is not None else ""
+
+    def window_closes(self) -> int:
+        """When the protected window that is open now closes, wall clock; 0 without one."""
+        wall = self._wall()
+        window = first_open(self._bot.windows, wall)
+        return window.next(wall).closes if window is not None else 0
+
+    def slack(self) -> bool:
+        """Whether there is time enough before the next tick for another process to take over."""
+        wall = self._wall()
+        due = self._due if self._due > wall else self._plan(wall, self._bot.overrun).due
+        return due - wall >= min(_SLACK, self._bot.interval // 4)
+
+    def lead_turn(self, about: Led, call: Callable[[], Any]) -> Turn:
+        return Turn("lead", "on_lead", self._wall(), call, about=about)
+
+    def stop_turn(self, call: Callable[[], Any]) -> Turn:
+        return Turn("stop", "on_stop", self._wall(), call)
+
+    # a turn
+
+    def begin(self, turn: Turn, untouched: bool = False) -> None:
+        """Open the turn. Raises `StateError` when the state was changed since the last one.
+
+        `untouched`: it was not, as `untouched()` has just found.
+        """
+        if not untouched:
+            touched = self._replica.cells.differing(self._replica.state)
+            if touched:
+                raise self._changed_outside(touched)
+        turn.began = self._mono()
+        turn.late = max(0, self._wall() - turn.due)
+        if turn.asked is not None:
+            # The bot's own code, which may run in this turn, is to see them.
+            if turn.asked.change is not None:
+                self._replica.settings.adopt(turn.asked.change)
+            if turn.asked.pause is not None:
+                self._replica.paused = turn.asked.pause
+        self.current = turn
+        self.open = True
+
+    def finish(self, turn: Turn, value: Any) -> Frame:
+        """Close the turn with its frame. Raises `StateError` when the state cannot be encoded."""
+        self.open = False
+        self.current = None
+        replica = self._replica
+        inbox, timers = replica.inbox, replica.timers
+        wall, mono = self._wall(), self._mono()
+        for name, _ in turn.timers:
+            if timers.all().get(name) in [armed for named, armed in turn.timers if named == name]:
+                timers.spend(name, wall)
+        for item in turn.items:
+            inbox.apply(item.key, wall)
+        asked = turn.asked
+        pause = settings = None
+        if asked is not None:
+            pause = asked.pause
+            settings = asked.change.packed if asked.change is not None else None
+        seq = turn.tick.seq if turn.tick is not None else (-1 if replica.seq is None else replica.seq)
+        timing = Timing(
+            due=turn.due,
+            late=turn.late,
+            took=mono - turn.began,
+            ended=wall,
+            mono=mono,
+            gaps=turn.gaps,
+            step=self._step if turn.tick is not None else None,
+            ahead=replica.ahead if turn.tick is not None else 0,
+        )
+        applied = tuple(item.key for item in turn.items) if turn.items else ()
+        frame = self._emit(turn.kind, seq, timing, applied, turn.about, pause, settings)
+        self._after_tick = turn.kind == "tick"
+        if turn.tick is not None:
+            self._step = None
+            self._gap_kind = "skipped"
+            self._due = turn.due + self._interval
+        if asked is not None and asked.rebase:
+            self.rebase()
+        if timing.took >= self._interval:
+            self._gap_cause = f"{turn.title} took {duration.about(timing.took)}"
+        elif turn.tick is not None:
+            self._gap_cause = "the process was not scheduled in time"
+        due = self._due
+        if not self._gathers:
+            due = min(due, timers.soonest or timers.look())
+        self.rests_until = 0 if due <= wall or inbox.arrived or inbox.line else mono + due - wall
+        return frame
+
+    def keep_settings(self, turn: Turn) -> None:
+        """The bot would not have the new settings: they are as they were."""
+        asked = turn.asked
+        if asked is not None and asked.change is not None:
+            self._replica.settings.undo(asked.change, asked.before)
+            asked.change = None
+
+    def abandon(self) -> None:
+        """The handler raised: the turn has no frame."""
+        self.open = False
+        self.current = None
+
+    def close_epoch(self, to: str, order: int) -> None:
+        """Write the frame after which this process cannot tick. Nothing was changed since `check_untouched`.
+
+        What does not keep the heir waiting is done in `closed`.
+        """
+        replica, mono = self._replica, self._mono()
+        frame = Frame(
+            epoch=replica.epoch,
+            number=replica.number + 1,
+            seq=-1 if replica.seq is None else replica.seq,
+            kind="yield",
+            schema=replica.schema,
+            prev=replica.digest,
+            timing=Timing(ended=self._wall(), mono=mono),
+            changes=NOTHING,
+            traffic=replica.inbox.traffic(()) or _QUIET,
+            timers=replica.timers.take_changes(),
+            about=Yielded(to, order, mono),
+        )
+        body = encode_frame(frame)
+        if len(body) > MAX_FRAME:
+            raise self._too_large(frame, len(body))
+        self.closing = frame, body, self._keeper.append(RecordKind.FRAME, body)
+
+    def closed(self, heir: str) -> None:
+        """The frame of `close_epoch` is on its way to the heir."""
+        closing, self.closing = self.closing, None
+        if closing is not None:
+            self._replica.advance(*closing)
+            self._publisher.publish(*closing, but_for=heir)
+
+    def reset_frame(self) -> Frame:
+        """Say that the state is this process's own again, whole, whatever the frames before said."""
+        self._replica.cells.forget()
+        seq = -1 if self._replica.seq is None else self._replica.seq
+        return self._emit(
+            "reset",
+            seq,
+            Timing(ended=self._wall(), mono=self._mono()),
+            (),
+            None,
+            None,
+            self._replica.settings.packed,
+        )
+
+    def untouched(self) -> bool:
+        """Whether the state is as the last turn left it."""
+        try:
+            return not self._replica.cells.differing(self._replica.state)
+        except StateError:
+            return False
+
+    def check_untouched(self) -> None:
+        """Raise `StateError` when the state differs from the last boundary."""
+        touched = self._replica.cells.differing(self._replica.state)
+        if touched:
+            raise self._changed_outside(touched)
+
+    # parts
+
+    def _changed_outside(self, touched: tuple[str, ...]) -> StateError:
+        return StateError(
+            f"state field {', '.join(touched)} was changed outside a turn: change the state in on_tick, "
+            "on_event, on_timer or on_command only, and let background tasks use self.inbox.put",
+            touched[0],
+        )
+
+    def _tick(self) -> Turn | None:
+        replica, bot = self._replica, self._bot
+        last = replica.seq
+        wall, mono = self._wall(), self._mono()
+        before, apart = self._apart, wall - mono
+        if before is not None and not -STEP_THRESHOLD < apart - before < STEP_THRESHOLD:
+            self._look_for_step(before, Reading(wall, mono))
+        if before is None:
+            self._suspended = self._clock.suspended()
+        self._apart, self._looked = apart, mono
+        if last is None or self._step is not None or self._taken_over or wall >= self._due + self._interval:
+            planned = self._planned(wall)
+            if planned is None:
+                return None
+            seq, due, gaps = planned.seq, planned.due, planned.gaps
+        else:
+            # Its slot is the present one, as mostly.
+            seq, due, gaps = last + 1, self._due, ()
+        tick = Tick(
+            seq=seq,
+            due=due,
+            late=max(0, wall - due),
+            interval=self._interval,
+            state=replica.state,
+            gaps=gaps,
+            open_windows=tuple(window for window in bot.windows if window.open_at(due))
+            if bot.windows
+            else (),
+        )
+        turn = Turn("tick", "", due, partial(bot.call_tick, tick), tick, gaps)
+        if self._gathers:
+            self._gather(turn, wall)
+        return turn
+
+    def _planned(self, wall: int) -> Plan | None:
+        """The tick that is due, None when none is."""
+        planned = self._plan(wall, self._bot.overrun)
+        if planned.due > wall:
+            return None
+        if self._taken_over:
+            self._taken_over = False
+            first = planned.gaps[0].first if planned.gaps else planned.seq
+            if planned.seq - first == 1 or wall - self._grid.due(first) <= _OWED_FOR:
+                self._owed = planned.seq
+        if (self._replica.seq or 0) + 1 < self._owed:
+            planned = self._plan(wall, "catch-up")
+        return planned
+
+    def _plan(self, wall: int, policy: Policy) -> Plan:
+        return plan(
+            self._grid,
+            self._replica.seq,
+            wall,
+            policy,
+            step=self._step,
+            kind=self._gap_kind,
+            cause=self._gap_cause,
+        )
+
+    def _look_for_step(self, before: int, now: Reading) -> None:
+        """The clocks were `before` apart at the last tick and are not now: one was stepped, or drifted for long."""
+        last = Reading(before + self._looked, self._looked)
+        suspended = self._clock.suspended()
+        asleep, self._suspended = suspended - self._suspended, suspended
+        if asleep >= STEP_THRESHOLD:
+            self._step = ClockStep(now.wall, asleep, suspended=True)
+            return
+        self._step = detect_step(last, now) or self._step
+
+    def rebase(self) -> None:
+        """Believe the wall clock, and put the next tick at the next moment of the grid. For an operator."""
+        self._clock.accept()
+        wall = self._wall()
+        if self._replica.seq is not None and self._due - wall > self._farthest:
+            self._rebase(wall)
+
+    def _look_for_rebase(self, wall: int) -> None:
+        """The next tick is too far away: the clock went back, or the state is of a clock that was wrong.
+
+        What this process has ticked by is a step that has lasted. What another one left may be right, and the clock
+        wrong that we began with: that has to last too.
+        """
+        if self._taken_over:
+            self._behind_since = self._behind_since or self._mono()
+            if self._mono() - self._behind_since < BELIEVED_AFTER:
+                return
+        self._rebase(wall)
+
+    def _rebase(self, wall: int) -> None:
+        replica = self._replica
+        assert replica.seq is not None
+        by = wall - self._due
+        self._grid = rebase(self._interval, replica.seq, wall)
+        replica.ahead = -self._grid.origin // self._interval
+        self._due = self._grid.due(replica.seq + 1)
+        self._step = ClockStep(wall, by)
+        self._apart, self._looked, self._suspended = (
+            wall - self._mono(),
+            self._mono(),
+            self._clock.suspended(),
+        )
+        replica.timers.rebase(wall)
+
+    def _grid_of_state(self) -> Grid:
+        """The grid that the state's last tick is on, when that is one of this interval; else the plain one."""
+        replica, interval = self._replica, self._interval
+        if replica.seq is not None and replica.due == (replica.seq - replica.ahead) * interval:
+            return Grid(interval, -replica.ahead * interval)
+        return Grid(interval)
+
+    def _timer_turn(self, name: str, armed: Armed, wall: int) -> Turn:
+        timer = Timer(name, armed.due, wall - armed.due, armed.every)
+        return Turn(
+            "timer", f"timer {name}", armed.due, lambda: self._bot.call_timer(timer), timers=((name, armed),)
+        )
+
+    def _item_turn(self, item: Item) -> Turn:
+        if item.kind == "event":
+            return Turn(
+                "event",
+                f"event {item.key}",
+                item.at,
+                lambda: self._bot.call_event(self._event(item)),
+                items=(item,),
+            )
+        asked = Asked()
+        self._commanding.take(item, asked)
+        name, _ = decode_command(item)
+        return Turn("command", f"command {name}", item.at, asked.call or _nothing, items=(item,), asked=asked)
+
+    def _gather(self, turn: Turn, wall: int) -> None:
+        assert turn.tick is not None
+        replica = self._replica
+        events: list[Event] = []
+        commands: list[Command] = []
+        items = replica.inbox.pending()
+        for item in items:
+            if item.kind == "event":
+                events.append(self._event(item))
+                continue
+            turn.asked = turn.asked or Asked()
+            own = self._commanding.take(item, turn.asked)
+            if own is not None:
+                commands.append(Command(item.key, *own))
+        timers = tuple((name, armed) for name, armed in replica.timers.all().items() if armed.due <= wall)
+        turn.items = tuple(items)
+        turn.timers = timers
+        turn.tick = tick = msgspec.structs.replace(
+            turn.tick,
+            events=tuple(events),
+            timers=tuple(Timer(name, armed.due, wall - armed.due, armed.every) for name, armed in timers),
+            commands=tuple(commands),
+            answers={},
+            halt=turn.asked is not None and turn.asked.halt,
+        )
+        turn.call = partial(self._bot.call_tick, tick)
+
+    def _event(self, item: Item) -> Event:
+        kind = self._bot.event_type
+        data = (
+            msgspec.msgpack.decode(item.data)
+            if kind is None
+            else msgspec.msgpack.decode(item.data, type=kind)
+        )
+        return Event(item.key, data, item.at)
+
+    def _emit(
+        self,
+        kind: Kind,
+        seq: int,
+        timing: Timing,
+        applied: tuple[str, ...],
+        about: Led | None,
+        paused: bool | None,
+        settings: bytes | None = None,
+    ) -> Frame:
+        replica = self._replica
+        inbox, timers = replica.inbox, replica.timers
+        frame = Frame(
+            epoch=replica.epoch,
+            number=replica.number + 1,
+            seq=seq,
+            kind=kind,
+            schema=replica.schema,
+            prev=replica.digest,
+            timing=timing,
+            changes=replica.cells.collect(replica.state),
+            traffic=(inbox.traffic(applied) or _QUIET)
+            if applied or inbox.received or inbox.repeated
+            else _QUIET,
+            timers=timers.take_changes() if timers.changes else {},
+            paused=paused,
+            about=about,
+            settings=settings,
+        )
+        body = encode_frame(frame)
+        if len(body) > MAX_FRAME:
+            raise self._too_large(frame, len(body))
+        position = self._keeper.append(RecordKind.FRAME, body)
+        replica.advance(frame, body, position)
+        self._publisher.publish(frame, body, position)
+        return frame
+
+    def _too_large(self, frame: Frame, size: int) -> StateError:
+        """What to say when no follower could take a frame, and no successor read it."""
+        sizes = {name: len(data) for name, data in frame.changes.cells.items()}
+        sizes |= {
+            name: sum(len(key) + len(row or b"") for key, row in rows)
+            for name, rows in frame.changes.tables.items()
+        }
+        largest = max(sizes, key=lambda name: sizes[name], default="")
+        return StateError(
+            f"state field {largest!r}: this turn's changes are {size} bytes, at most {MAX_FRAME} can go to another "
+            "process: make it a Table, of which only touched rows travel, or change less in one turn",
+            largest,
+        )
+
+
+_QUIET = Traffic()
+
+
+def _nothing() -> None:
+    """A command that needs none of the bot's code."""

@@ -1,0 +1,106 @@
+"""Who a worker is, and how it proves it: the keys on its sockets, and what happens when they open nothing.
+
+ZeroMQ does the proving, in its handshake (see `protocol.keys`). Who fails it is cut off without a word, and tries
+again, for ever. So a worker watches its own handshakes, and with them whether the connection is there at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+
+import zmq
+from zmq.utils import z85
+from zmq.utils.monitor import parse_monitor_message
+
+from ...protocol.assignment import Assignment
+from ...protocol.errors import NeverblinkError
+from ...protocol.keys import NO_CURVE, Keys
+
+__all__ = ["NoKeys", "SupervisorConnection", "close_by", "keys_of", "knock", "public_of"]
+
+_REFUSED = zmq.EVENT_HANDSHAKE_FAILED_AUTH | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
+"""After one of these ZeroMQ does not try again."""
+_CUT_OFF = zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
+_MADE = zmq.EVENT_HANDSHAKE_SUCCEEDED
+_LOST = zmq.EVENT_DISCONNECTED
+_ENOUGH = 3
+"""One may be cut off because the other side has just died."""
+
+
+class NoKeys(NeverblinkError):
+    """This process can't prove that it is the worker it was told to be."""
+
+
+def keys_of(me: Assignment) -> Keys:
+    """The keys this worker was given. Raises `NoKeys`."""
+    if not zmq.has("curve"):
+        raise NoKeys(f"worker {me.worker} can't prove who it is: {NO_CURVE}")
+    if me.keys is None:
+        raise NoKeys(
+            f"worker {me.worker} was given no keys: only a supervisor starts workers (`neverblink up` and `deploy`), "
+            "and none that is older than this neverblink"
+        )
+    return me.keys
+
+
+def knock(socket: zmq.Socket[bytes], own: bytes, door: bytes) -> None:
+    """Have `socket` prove that it has the secret `own`, and speak to the one whose public key is `door` alone."""
+    socket.setsockopt(zmq.CURVE_SERVERKEY, door)
+    socket.setsockopt(zmq.CURVE_PUBLICKEY, public_of(own))
+    socket.setsockopt(zmq.CURVE_SECRETKEY, own)
+
+
+def close_by(socket: zmq.Socket[bytes], secret: bytes) -> None:
+    """Let nobody in on `socket` who has not been told the public half of `secret`."""
+    socket.setsockopt(zmq.CURVE_SERVER, 1)
+    socket.setsockopt(zmq.CURVE_SECRETKEY, secret)
+
+
+def public_of(secret: bytes) -> bytes:
+    """The public half of the key pair of which this is the secret one."""
+    return z85.decode(zmq.curve_public(z85.encode(secret)))
+
+
+class SupervisorConnection:
+    """Watches the connection of `socket` to the supervisor until `close`. Make it before the socket connects.
+
+    `changed(there)` is called when it is lost, and when it is there again.
+    """
+
+    def __init__(self, socket: zmq.Socket[bytes], changed: Callable[[bool], object]) -> None:
+        self._socket = socket
+        self._changed = changed
+        self._failures = 0
+        self._certain = False
+        self._monitor = socket.get_monitor_socket(_REFUSED | _CUT_OFF | _MADE | _LOST)
+        self.fd = int(self._monitor.getsockopt(zmq.FD))
+        """Rings when there may be something to look at; call `rang` when it does."""
+        self.may_have = True
+        """Something may have happened that was not looked at."""
+
+    def rang(self) -> None:
+        self.may_have = True
+
+    def welcomed(self) -> None:
+        """The supervisor has spoken: this worker is let in, and no failure after that is counted."""
+        self._certain = True
+
+    def look(self) -> bool:
+        """Whether it is certain by now that this worker is not let in; True only once."""
+        with suppress(zmq.ZMQError):
+            while True:
+                event = parse_monitor_message(self._monitor.recv_multipart(zmq.NOBLOCK))["event"]
+                if event & (_MADE | _LOST):
+                    self._changed(bool(event & _MADE))
+                    continue
+                self._failures += _ENOUGH if event & _REFUSED else 1
+                if not self._certain and self._failures >= _ENOUGH:
+                    self._certain = True
+                    return True
+        self.may_have = False
+        return False
+
+    def close(self) -> None:
+        self._socket.disable_monitor()
+        self._monitor.close(0)

@@ -1,0 +1,1 @@
+"""The journal on disk: directory, segments, retention and fsync."""

@@ -1,0 +1,279 @@
+"""The journal in a directory: segments, named by their number.
+
+A segment has its name only once its snapshot is whole, and, where `durability` says so, on the disk; until then it is
+`NUMBER.journal.PID.new`, which nobody reads. So a successor never finds half a snapshot, and whoever is killed in the
+middle of one leaves the segment before as the newest one, with everything in it.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NoReturn
+
+from ...protocol.journal import (
+    HEADER_SIZE,
+    NOWHERE,
+    Entry,
+    JournalError,
+    JournalTooNew,
+    Position,
+    RecordKind,
+    Torn,
+    read_header,
+    records,
+)
+from ..io.os_errors import fail
+from .fsync import Chores
+from .interfaces import End
+from .pending_segment import Unpublished
+from .retention import Stored
+from .segment import SegmentFile
+
+__all__ = ["Damaged", "JournalFile"]
+
+_SUFFIX = ".journal"
+_BLOCK = 1 << 20
+_SETTLES = 20_000_000
+"""Ticks of the clock that the kernel gives files their times by are at most 10 ms."""
+
+
+class Damaged(JournalError):
+    """A segment that nothing can be read of, though it is there."""
+
+
+class JournalFile:
+    """Segments in `directory`. Every method raises `JournalError` and nothing else."""
+
+    def __init__(self, directory: Path, durability: str) -> None:
+        self._directory = directory
+        self._where = str(directory)
+        self._durability = durability
+        self._file: SegmentFile | None = None
+        self._chores = Chores()
+        self._listed = (0, 0)
+        """When the directory was changed last, as of when it was listed, and its newest segment then."""
+        self.append: Callable[[RecordKind, bytes], Position] = self._not_open
+        """Append one record; return where it ends. When it could not be written whole, none of it is there."""
+
+    @property
+    def position(self) -> Position:
+        file = self._file
+        return file.position if file is not None else NOWHERE
+
+    def stored(self) -> list[Stored]:
+        found: list[Stored] = []
+        try:
+            with os.scandir(self._directory) as entries:
+                for entry in entries:
+                    stem = entry.name.removesuffix(_SUFFIX)
+                    if stem != entry.name and stem.isdecimal():
+                        facts = entry.stat()
+                        found.append(Stored(int(stem), facts.st_size, facts.st_mtime_ns))
+        except OSError as problem:
+            fail(self._directory, "cannot be looked into", problem)
+        return sorted(found, key=lambda one: one.number)
+
+    def read(self, number: int, offset: int = 0, *, past_damage: bool = False) -> Iterator[Entry | End]:
+        """Yield the whole records of a segment from `offset` on, and then its end.
+
+        Raises `Damaged` when its header or the disk cannot be read, `JournalTooNew` for a later release's.
+        """
+        path = self._path(number)
+        fd = self._open(path)
+        try:
+            format = self._format(path, fd, number)
+            yield from _read(path, fd, max(offset, HEADER_SIZE), format, past_damage)
+        finally:
+            os.close(fd)
+
+    def format_of(self, number: int) -> int:
+        path = self._path(number)
+        fd = self._open(path)
+        try:
+            return self._format(path, fd, number)
+        finally:
+            os.close(fd)
+
+    def attach(self, position: Position) -> bool:
+        if position == NOWHERE:
+            return False
+        file = self._file
+        if file is None or file.number != position.segment:
+            file = SegmentFile.open(self._path(position.segment), position.segment, self._durability)
+            self._use(file)
+        else:
+            # Another worker may have written since we did.
+            file.end = _size(file)
+        file.opening = position.opening
+        return file.end == position.offset and self._is_newest(position.segment)
+
+    def settle(self, position: Position) -> None:
+        self.attach(position)
+        assert self._file is not None
+        self._file.cut(position.offset)
+
+    def in_place(self) -> bool:
+        file = self._file
+        if file is None:
+            return False
+        # A home that was moved has its journal with it, and goes on wherever it is; so what is written is not lost.
+        return file.is_in_place(self._path(file.number)) or (file.is_linked() and self._home_is_gone())
+
+    def begin(self) -> Unpublished:
+        try:
+            # Somebody may have removed it; the home itself is not ours to make.
+            self._directory.mkdir(mode=0o700, exist_ok=True)
+            for stray in self._directory.glob(f"*{_SUFFIX}.*.new"):
+                # Of a leader that was killed: nobody else writes now.
+                stray.unlink(missing_ok=True)
+        except OSError as problem:
+            fail(self._directory, "cannot be written", problem)
+        number = self._newest() + 1
+        path = self._path(number)
+        # Under a name of our own: what a leader before us removes after it has yielded must not be this.
+        unfinished = path.with_name(f"{path.name}.{os.getpid()}.new")
+        file = SegmentFile.create(unfinished, number)
+        return Unpublished(file, path, self._durability, self._chores, self._adopt)
+
+    def remove(self, numbers: list[int]) -> None:
+        for number in numbers:
+            path = self._path(number)
+            # A file that is gone already, or cannot be removed now, is looked at again with the next segment.
+            self._chores.do(lambda path=path: path.unlink(missing_ok=True))
+
+    def close(self) -> None:
+        """Force to the disk what `durability` promises to, and close the file. Harmless when it is closed."""
+        file, self._file = self._file, None
+        self.append = self._not_open
+        try:
+            if file is not None:
+                file.close()
+        finally:
+            self._chores.close()
+
+    # parts
+
+    def _not_open(self, kind: RecordKind, payload: bytes) -> NoReturn:
+        raise JournalError(
+            str(self._directory), "it is not open for writing: attach to a segment, or begin one"
+        )
+
+    def _home_is_gone(self) -> bool:
+        """Whether there is nothing at the home's path: no other journal that a successor would find there."""
+        try:
+            os.lstat(self._directory.parent)
+        except FileNotFoundError:
+            return True
+        except OSError:
+            return False
+        return False
+
+    def _path(self, number: int) -> Path:
+        return self._directory / f"{number:08d}{_SUFFIX}"
+
+    def _is_newest(self, number: int) -> bool:
+        """Whether no segment comes after this one, and it is there. Lists the directory only if it was changed."""
+        try:
+            changed = os.stat(self._where).st_mtime_ns
+        except OSError as problem:
+            fail(self._directory, "cannot be looked into", problem)
+        if self._listed[0] != changed:
+            newest = self._newest()
+            # A change within the same tick of the kernel's clock leaves the same time.
+            settled = time.time_ns() - changed > _SETTLES
+            self._listed = (changed if settled else 0), newest
+        return self._listed[1] == number
+
+    def _newest(self) -> int:
+        """The number of the newest segment, 0 without any."""
+        try:
+            names = os.listdir(self._directory)
+        except OSError as problem:
+            fail(self._directory, "cannot be looked into", problem)
+        stems = (name.removesuffix(_SUFFIX) for name in names if name.endswith(_SUFFIX))
+        return max((int(stem) for stem in stems if stem.isdecimal()), default=0)
+
+    def _open(self, path: Path) -> int:
+        try:
+            return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError as problem:
+            fail(path, "cannot be read", problem)
+
+    def _format(self, path: Path, fd: int, number: int) -> int:
+        try:
+            header = read_header(_pread(path, fd, 0, HEADER_SIZE), str(path))
+        except (JournalTooNew, Damaged):
+            raise
+        except JournalError as problem:
+            raise Damaged(str(path), problem.problem) from None
+        if header.segment != number:
+            raise Damaged(
+                str(path),
+                f"it says that it is segment {header.segment}: give it back the name it was written under",
+            )
+        return header.format
+
+    def _use(self, file: SegmentFile) -> None:
+        """Append to `file` from now on."""
+        before, self._file = self._file, file
+        self.append = file.append
+        if before is not None:
+            # Its last sync may take a while. What of it did not get to the disk comes before a whole snapshot.
+            self._chores.do(before.shut)
+
+    def _adopt(self, file: SegmentFile) -> None:
+        file.promise(self._durability)
+        self._use(file)
+
+
+def _read(path: Path, fd: int, offset: int, format: int, past_damage: bool) -> Iterator[Entry | End]:
+    size = os.fstat(fd).st_size
+    if size < offset:
+        raise Damaged(
+            str(path),
+            f"it ends at byte {size}, but was followed to byte {offset} already: it was cut or replaced",
+        )
+    end, torn = offset, False
+    read = records(lambda at, size: _pread(path, fd, at, size), offset, format, past_damage=past_damage)
+    for found in read:
+        if isinstance(found, Torn):
+            torn = True
+            left = os.fstat(fd).st_size - found.offset
+            yield End(found.offset, found.problem, found.cut_off or _zeros(path, fd, found.offset), left)
+        else:
+            torn = False
+            end = found.end
+            yield found
+    if not torn:
+        yield End(end)
+
+
+def _pread(path: Path, fd: int, offset: int, size: int) -> bytes:
+    try:
+        return os.pread(fd, size, offset)
+    except OSError as problem:
+        if problem.errno == errno.EIO:
+            raise Damaged(
+                str(path), f"it cannot be read at byte {offset}: look into the kernel's log"
+            ) from None
+        fail(path, "cannot be read", problem)
+
+
+def _zeros(path: Path, fd: int, offset: int) -> bool:
+    """Zeros to the end: a power cut can leave the length of a file without what was in it."""
+    while block := _pread(path, fd, offset, _BLOCK):
+        if any(block):
+            return False
+        offset += len(block)
+    return True
+
+
+def _size(file: SegmentFile) -> int:
+    try:
+        return os.fstat(file.fd).st_size
+    except OSError as problem:
+        fail(file.path, "cannot be looked at", problem)

@@ -1,0 +1,289 @@
+"""Where a worker process begins: find the bot that is named, give it a place, and run it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import difflib
+import importlib
+import inspect
+import os
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from types import ModuleType
+from typing import Any, NoReturn, cast
+
+from ..protocol.assignment import (
+    SOURCES,
+    VARIABLE,
+    Assignment,
+    AssignmentError,
+    decode_assignment,
+)
+from ..protocol.changes import Schema
+from ..protocol.errors import NeverblinkError
+from ..protocol.link import Failed, Stop
+from ..protocol.text import clean
+from .io.output import capture_output, report, report_exception
+from .io.precise_loop import Loop, runs_in_ours
+from .io.release_dir import describe, make_read_only
+from .join import Joining, LoopFailed, seating
+from .runtime.asyncio_runner import Driver
+from .runtime.bootstrap import Seating, alone, hello_of
+from .runtime.early_failure import tell_early_failure
+from .runtime.supervised import Link
+from .worker import BotError, Worker, WorkerBot
+
+__all__ = ["find", "run_alone", "run_assigned", "run_found"]
+
+_LARGEST_ASSIGNMENT = 65536
+
+
+def run_assigned(target: str) -> int:
+    """Run the bot `target` ("MODULE:NAME") as the worker that the supervisor started; return the exit status."""
+    began = time.monotonic_ns()
+    me = _assignment()
+    output = capture_output(me)
+    not_read_only = make_read_only(Path.cwd(), Path(me.journal))
+    if not_read_only:
+        _complain(
+            f"this release is writable for root ({not_read_only}): the next one has no file written here"
+        )
+    # What children and C code write makes the log grow too, and the bot itself may print nothing.
+    try:
+        link = Link(me, output.look)
+    except NeverblinkError as problem:
+        tell_early_failure(me, clean(problem.message))
+        return _complain(problem.message)
+    try:
+        try:
+            found = find(target)
+        except NeverblinkError as problem:
+            return _give_up(me, link, problem.message, "")
+        except BaseException as problem:
+            # What it raised while it was imported: anything, SystemExit included.
+            report_exception(problem)
+            reason = f"importing {target.partition(':')[0]} failed: {describe(problem)}"
+            return _give_up(me, link, reason, traceback.format_exc())
+        seat = Seating(me, link, began=began, supervised=True, output=output)
+        try:
+            return run_found(found, seat)
+        except NeverblinkError as problem:
+            # What its class, or the arguments of its `join`, say cannot be run.
+            return _give_up(me, link, problem.message, "")
+    finally:
+        link.close()
+
+
+def run_alone(cls: type[Worker[Any]]) -> NoReturn:
+    """Run a bot's class without a supervisor, until Ctrl-C or its end; exit with its status."""
+    try:
+        status = _run_class(cls, alone(cls.__name__))
+    except NeverblinkError as problem:
+        status = _complain(problem.message)
+    sys.exit(status)
+
+
+def find(target: str) -> type[Worker[Any]] | Callable[[], Any]:
+    """Import "MODULE:NAME" and return what it names. Raises `BotError`, and what importing it raises."""
+    module_name, _, name = target.partition(":")
+    if not module_name or not name:
+        raise BotError(f"bot {target!r}: expected MODULE:NAME, such as bot:Foresight")
+    module = _import(module_name, target)
+    found: Any = module
+    for part in name.split("."):
+        if not hasattr(found, part):
+            raise BotError(f"bot {target}: module {module_name} has no {part}{_hint(module, part)}")
+        found = getattr(found, part)
+    if isinstance(found, type) and issubclass(cast("type[Any]", found), Worker):
+        return cast("type[Worker[Any]]", found)
+    if inspect.isfunction(found):
+        return found
+    kind = f"the class {found.__name__}" if isinstance(found, type) else f"a {type(found).__name__}"
+    raise BotError(
+        f"bot {target}: {name} is {kind}, expected a subclass of neverblink.worker.Worker, or a function that uses "
+        f"join(){_hint(module, name)}"
+    )
+
+
+def run_found(found: type[Worker[Any]] | Callable[[], Any], seat: Seating) -> int:
+    """Run what `find` found until it has left; return the exit status. Raises what its declaration raises."""
+    return _run_class(found, seat) if isinstance(found, type) else _run_function(found, seat)
+
+
+# --- running --------------------------------------------------------------------------------------------------------
+
+
+def _run_class(cls: type[Worker[Any]], seat: Seating) -> int:
+    bot = WorkerBot(cls)
+    engine = seat.engine(bot)
+    context = contextvars.copy_context()
+
+    running: asyncio.Task[Any] | None = None
+
+    async def run() -> None:
+        nonlocal running
+        running = asyncio.current_task()
+        driver = Driver(engine, seat.place, context)
+        if not seat.supervised:
+            _stop_on_signals(lambda: (engine.ordered(Stop()), seat.place.wake()))
+        await driver.run()
+
+    with asyncio.Runner(loop_factory=_new_loop if runs_in_ours() else None) as runner:
+        try:
+            runner.run(run(), context=context)
+        except BaseException as problem:
+            if not seat.supervised:
+                raise
+            # Said here and not after the runner's own end, which waits for all of the bot's tasks.
+            engine.fail("run", _why_it_stopped(problem, running), problem)
+    assert engine.left is not None
+    return 1 if engine.left.how == "fail" else 0
+
+
+def _run_function(function: Callable[[], Any], seat: Seating) -> int:
+    joining = Joining(seat)
+    token = seating.set(joining)
+    try:
+        returned = function()
+        if inspect.iscoroutine(returned):
+            return _run_coroutine(function, returned, joining)
+        return _returned(function, joining)
+    except BaseException as problem:
+        return _raised(function, problem, joining)
+    finally:
+        seating.reset(token)
+
+
+def _run_coroutine(function: Callable[[], Any], coroutine: Coroutine[Any, Any, Any], joining: Joining) -> int:
+    running: asyncio.Task[Any] | None = None
+
+    async def run() -> None:
+        nonlocal running
+        running = asyncio.current_task()
+        await coroutine
+
+    with asyncio.Runner() as runner:
+        try:
+            runner.run(run())
+        except BaseException as problem:
+            if running is not None and not running.done() and joining.loop is not None:
+                return joining.loop.raised(problem, stopped=_why_it_stopped(problem, running))
+            return _raised(function, problem, joining)
+        return _returned(function, joining)
+
+
+def _returned(function: Callable[[], Any], joining: Joining) -> int:
+    """The function has returned: say so now, since what is left of its process may take a while to end."""
+    if joining.loop is None:
+        reason = (
+            f"{function.__qualname__} returned without having called join(): call it and loop over the ticks"
+        )
+        return _give_up(joining.seating.me, joining.seating.place, reason, "")
+    return joining.loop.returned()
+
+
+def _raised(function: Callable[[], Any], problem: BaseException, joining: Joining) -> int:
+    if isinstance(problem, LoopFailed):
+        return 1
+    if joining.loop is not None:
+        return joining.loop.raised(problem)
+    report_exception(problem)
+    reason = f"{function.__qualname__} raised {describe(problem)}"
+    return _give_up(joining.seating.me, joining.seating.place, reason, traceback.format_exc())
+
+
+def _why_it_stopped(problem: BaseException, running: asyncio.Task[Any] | None) -> str:
+    """Why an event loop ended before the bot did, when no handler of the bot's has raised."""
+    match problem:
+        case KeyboardInterrupt():
+            return "it was interrupted (SIGINT, or a KeyboardInterrupt outside the bot's handlers)"
+        case RuntimeError() if running is not None and not running.done():
+            return "its event loop was stopped while the bot ran: do not call loop.stop()"
+        case _:
+            return f"{describe(problem)} was raised outside the bot's handlers while the bot ran"
+
+
+def _new_loop() -> Loop:
+    loop = Loop()
+    asyncio.set_event_loop(loop)
+    return loop
+
+
+def _give_up(me: Assignment, place: Any, reason: str, trace: str) -> int:
+    """Tell the supervisor that there is no bot here, and leave."""
+    place.tell(hello_of(me, Schema(0, ""), 0, ()))
+    place.tell(Failed("import", clean(reason), clean(trace)))
+    place.expect_exit(1)
+    return _complain(reason)
+
+
+def _complain(reason: str) -> int:
+    report(f"neverblink: {reason}")
+    return 1
+
+
+def _stop_on_signals(stop: Callable[[], Any]) -> None:
+    loop = asyncio.get_running_loop()
+
+    def interrupted() -> None:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            # A second one ends it where it stands.
+            loop.remove_signal_handler(number)
+        stop()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, interrupted)
+
+
+# --- parts ----------------------------------------------------------------------------------------------------------
+
+
+def _assignment() -> Assignment:
+    said = os.environ.pop(VARIABLE, "")
+    try:
+        descriptor = int(said)
+        with open(descriptor, "rb") as pipe:
+            return decode_assignment(pipe.read(_LARGEST_ASSIGNMENT))
+    except (ValueError, OSError):
+        raise AssignmentError(
+            f"{VARIABLE} is {said!r}: `python -m neverblink.worker` is what the supervisor runs; "
+            "start a bot with `neverblink up`, or alone with `python bot.py`"
+        ) from None
+
+
+def _import(name: str, target: str) -> ModuleType:
+    _find_sources(name.partition(".")[0])
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as problem:
+        if problem.name and (name == problem.name or name.startswith(problem.name + ".")):
+            raise BotError(f"bot {target}: there is no module {problem.name} in {os.getcwd()}") from None
+        raise
+
+
+def _find_sources(package: str) -> None:
+    """Have what lies in src/ found, for a project with that layout; what is beside it still comes first."""
+    here, sources = Path.cwd(), Path.cwd() / SOURCES
+    if not _has(here, package) and _has(sources, package) and str(sources) not in sys.path:
+        sys.path.insert(1, str(sources))
+
+
+def _has(place: Path, package: str) -> bool:
+    return (place / package).is_dir() or (place / f"{package}.py").is_file()
+
+
+def _hint(module: ModuleType, name: str) -> str:
+    bots = [
+        known
+        for known, value in vars(module).items()
+        if isinstance(value, type) and issubclass(value, Worker) and value is not Worker
+    ]
+    near = difflib.get_close_matches(name, bots or [known for known in vars(module) if known[0] != "_"], 1)
+    if near:
+        return f"; did you mean {near[0]}?"
+    return f"; it has {', '.join(sorted(bots))}" if bots else ""

@@ -1,0 +1,59 @@
+"""Finding the value that cannot be encoded.
+
+The encoder says of which type it was, not where. Only once an encoding has failed, so it may take its time: the value
+is taken apart until a part fails whose own parts do not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, cast
+
+from ...protocol.wire import NOT_ENCODABLE
+
+__all__ = ["NOT_ENCODABLE", "find_culprit", "reason_of"]
+
+_DEEPEST = 50
+
+
+def reason_of(problem: BaseException) -> str:
+    """An exception as its type and text."""
+    try:
+        text = str(problem)
+    except Exception:
+        # The exception's class may be the bot's own, and at fault too.
+        text = ""
+    return f"{type(problem).__name__}: {text}" if text else type(problem).__name__
+
+
+def find_culprit(
+    value: Any, path: str, encode: Callable[[Any], bytes], around: tuple[Any, ...] = ()
+) -> tuple[str, Any, str] | None:
+    """The innermost part of `value` that can't be encoded: its path, itself, and why.
+
+    `around` are the values that it is a part of, outermost first.
+    """
+    if any(value is outer for outer in around):
+        return path, value, "it contains itself"
+    try:
+        encode(value)
+    except NOT_ENCODABLE as problem:
+        why = str(problem)
+    else:
+        return None
+    for name, part in _parts(value) if len(around) < _DEEPEST else ():
+        if found := find_culprit(part, path + name, encode, (*around, value)):
+            return found
+    return path, value, why
+
+
+def _parts(value: Any) -> list[tuple[str, Any]]:
+    if isinstance(value, dict):
+        items = cast("dict[Any, Any]", value).items()
+        return [(f" key {key!r}", key) for key, _ in items] + [(f"[{key!r}]", part) for key, part in items]
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [(f"[{index}]", part) for index, part in enumerate(cast("Iterable[Any]", value))]
+    names = getattr(value, "__struct_fields__", None) or getattr(value, "__dataclass_fields__", None)
+    if names is None:
+        names = [field.name for field in getattr(value, "__attrs_attrs__", ())]
+    return [(f".{name}", getattr(value, name)) for name in names if hasattr(value, name)]

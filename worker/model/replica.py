@@ -1,0 +1,263 @@
+"""The replica: what the bot is as of a frame.
+
+A leader and a follower hold the same thing and change it by the same frames; they differ only in who makes them. Next
+to the bot's own state it is the timers, the pause, the settings, the memory of applied events, the open decisions, and
+the place in the stream: frame number, chain digest, last tick, epoch, journal position.
+
+A follower on other code reads through a translator (its migrations). One that stays behind as the way back and cannot
+read what the new code writes is *frozen*: it keeps the state of the handoff and follows only the chain.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ...protocol.changes import Changes, Schema
+from ...protocol.frame import COMMAND, GENESIS, Frame, Led, Vitals, digest_of
+from ...protocol.journal import Closed, Opened, Position, Snapshot, Unwritten, Whole
+from .cells import Cells, StateUnreadable
+from .inbox import Inbox
+from .migration import MigrationError, Migrations, Translator
+from .settings import Settings
+from .timers import Timers
+
+__all__ = ["ChainBroken", "Replica"]
+
+
+class ChainBroken(Exception):
+    """A frame that does not continue this replica; a new copy is needed."""
+
+
+class Replica:
+    """See the module. `seq` is None before the first tick, `number` is -1 before the first frame."""
+
+    def __init__(
+        self,
+        cells: Cells,
+        schema: Schema,
+        migrations: Migrations,
+        inbox: Inbox,
+        settings: Settings | None = None,
+    ) -> None:
+        self.cells = cells
+        self.schema = schema
+        self.migrations = migrations
+        self.inbox = inbox
+        self.timers = Timers()
+        self.settings = settings or Settings()
+        self.state: Any = None
+        self.paused = False
+        self.epoch = 0
+        self.number = -1
+        self.seq: int | None = None
+        self.due = 0
+        """When that tick was due, wall clock."""
+        self.ahead = 0
+        """By how many indices the grid is ahead of the wall clock; see `grid.rebase`."""
+        """When the last tick was due, wall ns."""
+        self.digest = GENESIS
+        self.position = Position(0, 0)
+        self.open: dict[str, Opened] = {}
+        """Decisions that are open, and commands that were begun (by their key in the inbox)."""
+        self._unsettled: dict[str, Opened] = {}
+        """Decisions that were closed in a turn that has no frame yet: what came of them is in no state."""
+        self.frozen = ""
+        self.lag = 0
+        """The worst time from a frame's boundary to its being applied here, since it was last asked for; ns."""
+        self.led_by = ""
+        """Who led last, as far as the frames that were seen say; "" when the bot was stopped in order."""
+        self.last: Frame | None = None
+        """The frame applied or made last."""
+        self.leaders = schema
+        """The schema of the frames that come in."""
+        self._translator: Translator | None = None
+
+    # the leader's side
+
+    def lead(self) -> None:
+        """From here on this process makes the frames, from its own state and in its own schema."""
+        self.leaders = self.schema
+        self.frozen = ""
+
+    def advance(self, frame: Frame, body: bytes, position: Position) -> None:
+        """Go on by a frame whose effects are in the state already: one that this process made, or has applied."""
+        self.number = frame.number
+        self.digest = digest_of(body)
+        self.position = position
+        self.last = frame
+        if frame.epoch > self.epoch:
+            self.epoch = frame.epoch
+        for key in frame.traffic.applied:
+            if key.startswith(COMMAND):
+                self.open.pop(key, None)
+        if frame.kind == "tick":
+            self.seq = frame.seq
+            self.due = frame.timing.due
+            self.ahead = frame.timing.ahead
+        elif frame.kind == "stop":
+            self.led_by = ""
+        elif isinstance(frame.about, Led):
+            self.led_by = frame.about.worker
+            # Its leader was told of them, once.
+            for id in frame.about.in_doubt:
+                self.open.pop(id, None)
+                self._unsettled.pop(id, None)
+        if self._unsettled:
+            # The outcome of its own leader's decisions is in the state now. A successor's frames have it of nobody's.
+            self._unsettled = {
+                id: decision for id, decision in self._unsettled.items() if decision.epoch < frame.epoch
+            }
+
+    def snapshot(self, unwritten: Unwritten | None = None) -> Snapshot:
+        """Return everything but the rows of the tables."""
+        return Snapshot(
+            epoch=self.epoch,
+            number=self.number,
+            seq=-1 if self.seq is None else self.seq,
+            digest=self.digest,
+            schema=self.schema,
+            cells=self.cells.root(self.state),
+            tables=self.cells.sizes(self.state),
+            vitals=Vitals(
+                self.timers.all(),
+                self.paused,
+                self.inbox.memory(),
+                self.due,
+                tuple(self.inbox.pending()),
+                self.settings.packed,
+                self.ahead,
+            ),
+            # Those whose outcome died with their turn too: whoever goes on from here has to be told of them.
+            open=(*self._unsettled.values(), *self.open.values()),
+            unwritten=unwritten,
+            led_by=self.led_by,
+        )
+
+    def whole(self, rows: dict[str, int]) -> Whole:
+        """Return what says that a snapshot with so many rows, and the frames since, is this state."""
+        return Whole(self.number, self.digest, rows)
+
+    # the follower's side
+
+    def restore(self, head: Snapshot, position: Position) -> None:
+        """Begin anew from a snapshot; its rows come by `add_rows`. Raises `StateUnreadable` or `MigrationError`."""
+        settings = self.settings.read(head.vitals.settings)
+        self._load(head.schema, head.cells)
+        self.settings.take(settings)
+        self.timers.restore(head.vitals.timers)
+        self.inbox.restore(head.vitals.applied, head.vitals.waiting)
+        self.paused = head.vitals.paused
+        self.open = {opened.id: opened for opened in head.open}
+        self._unsettled = {}
+        self.epoch, self.number, self.digest = head.epoch, head.number, head.digest
+        self.led_by = head.led_by
+        self.seq = None if head.seq < 0 else head.seq
+        self.due = head.vitals.due
+        self.ahead = head.vitals.ahead
+        self.position = position
+
+    def add_rows(self, table: str, rows: list[tuple[bytes, bytes]]) -> None:
+        """Take in a chunk of a copy. Raises as `restore`."""
+        changes = Changes({}, {table: list(rows)})
+        self.cells.apply(self.state, self._translator.translate(changes) if self._translator else changes)
+
+    def apply(self, frame: Frame, body: bytes, position: Position, translated: Changes | None = None) -> None:
+        """Follow one frame.
+
+        Raises `ChainBroken` when it does not continue the chain, `StateUnreadable` or `MigrationError` when this code
+        cannot read it; then nothing has changed, and `freeze` may be an answer.
+        """
+        if frame.number != self.number + 1 or frame.prev != self.digest:
+            raise ChainBroken
+        settings = None
+        if frame.settings is not None and (frame.kind == "reset" or not self.frozen):
+            try:
+                settings = self.settings.read(frame.settings)
+            except StateUnreadable:
+                if not self.frozen:
+                    raise
+        if frame.kind == "reset":
+            self._reset(frame)
+        elif not self.frozen:
+            changes = frame.changes if translated is None else translated
+            if changes:
+                self.cells.apply(self.state, self._readable(frame.schema, changes, translated is not None))
+            self.leaders = frame.schema
+        self.advance(frame, body, position)
+        self.timers.absorb(frame.timers)
+        self.inbox.absorb(frame.traffic, frame.timing.ended)
+        if settings is not None:
+            self.settings.take(settings)
+        if frame.paused is not None:
+            self.paused = frame.paused
+
+    def freeze(self, reason: str) -> None:
+        """Keep the state as it is, and follow the chain alone."""
+        self.frozen = reason
+
+    def note(self, opened: Opened | None, closed: Closed | str) -> None:
+        """Keep the list of open decisions."""
+        if opened is not None:
+            self.open[opened.id] = opened
+        elif closed:
+            decision = self.open.pop(closed if isinstance(closed, str) else closed.id, None)
+            if decision is not None:
+                self._unsettled[decision.id] = decision
+
+    def forget_decisions(self) -> None:
+        """The leader has yielded, with no decision open: one that is still open here is for the want of a message."""
+        self.open = {id: opened for id, opened in self.open.items() if id.startswith(COMMAND)}
+        self._unsettled.clear()
+
+    def in_doubt(self) -> list[Opened]:
+        """The decisions of a leader that has died: those it left open, and those whose outcome died with their turn."""
+        left = [*self._unsettled.values(), *self.open.values()]
+        return sorted(
+            (decision for decision in left if not decision.id.startswith(COMMAND)),
+            key=lambda decision: decision.at,
+        )
+
+    def try_read(self, schema: Schema, changes: Changes) -> str:
+        """Say why this code could not read `changes`, "" when it could. Nothing is kept."""
+        try:
+            if schema.version != self.schema.version:
+                translator = Translator(self.migrations, schema, self.schema)
+                root = translator.load(changes.cells)
+                changes = Changes(root, translator.translate(Changes({}, changes.tables)).tables)
+            self.cells.check(changes)
+        except (StateUnreadable, MigrationError) as problem:
+            return str(problem)
+        return ""
+
+    def _translated(self, translator: Translator, cells: dict[str, bytes]) -> dict[str, bytes]:
+        """A whole state in our schema; tables that came as one cell each do not go through the root's migrations."""
+        tables = {name: data for name, data in cells.items() if name in self.cells.table_names}
+        root = {name: data for name, data in cells.items() if name not in tables}
+        return translator.load(root) | translator.tables(tables)
+
+    def _reset(self, frame: Frame) -> None:
+        try:
+            self._load(frame.schema, frame.changes.cells)
+        except (StateUnreadable, MigrationError):
+            if not self.frozen:
+                raise
+
+    def _load(self, schema: Schema, cells: dict[str, bytes]) -> None:
+        """Begin the bot's own state anew, from cells in `schema`."""
+        translator = None
+        if schema.version != self.schema.version:
+            translator = Translator(self.migrations, schema, self.schema)
+            cells = self._translated(translator, cells)
+        self.state = self.cells.load(cells)
+        self._translator = translator
+        self.leaders = schema
+        self.frozen = ""
+
+    def _readable(self, schema: Schema, changes: Changes, translated: bool) -> Changes:
+        if translated or schema.version == self.schema.version:
+            return changes
+        if self._translator is None or schema != self.leaders:
+            raise MigrationError(
+                f"the stream changed to state version {schema.version}, this code reads {self.schema.version}"
+            )
+        return self._translator.translate(changes)

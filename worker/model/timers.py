@@ -1,0 +1,143 @@
+"""Timers: what the bot means to do later. They are part of the state, so they survive any process.
+
+A timer has a name; setting it again moves it. It goes off in a turn of its own, and is gone (or, with `every`, armed
+anew) in that turn's frame: if the process dies in the turn, the successor lets it go off again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ...protocol import duration
+from ...protocol.errors import NeverblinkError
+from ...protocol.frame import Armed
+from ...protocol.text import is_encodable
+
+__all__ = ["NEVER", "TimerError", "Timers"]
+
+NEVER = 2**63
+"""Later than any time that travels: those are 64-bit integers, up to the year 2262."""
+
+
+class TimerError(NeverblinkError):
+    """A timer that cannot be armed."""
+
+
+class Timers:
+    """The timers armed, and what changed since the last frame. All times are wall-clock ns."""
+
+    def __init__(self) -> None:
+        self.soonest = NEVER
+        """When the first of them is due; 0 when they have changed and nobody has looked since."""
+        self.changes: dict[str, Armed | None] = {}
+        """What changed since `take_changes`."""
+        self._armed: dict[str, Armed] = {}
+        self._first = ""
+        """Which one that is."""
+
+    def set(
+        self, name: str, now: int, at: int | None, after: str | int | None, every: str | int | None
+    ) -> Armed:
+        """Arm `name` for the time `at`, or `after` a while, or `every` so often (first after one period).
+
+        Raises `TimerError` for what no other process could read, or what would go off for ever.
+        """
+        if type(name) is not str or not name:
+            raise TimerError(f"timer {name!r}: a name is a non-empty str")
+        if not is_encodable(name):
+            raise TimerError(f"timer {name!r}: a name has to be UTF-8")
+        period = 0 if every is None else _span(name, "every", every)
+        if at is None:
+            if after is None and every is None:
+                raise TimerError(f"timer {name!r}: say when, with one of at=, after= and every=")
+            at = now + (period if after is None else _span(name, "after", after))
+        elif after is not None:
+            raise TimerError(f"timer {name!r}: give either at= or after=, not both")
+        elif type(at) is not int or not 0 <= at < NEVER:
+            raise TimerError(
+                f"timer {name!r}: at={at!r} is no time: expected whole nanoseconds since 1970, as in tick.due"
+            )
+        armed = Armed(min(at, NEVER - 1), period)
+        self._put(name, armed)
+        return armed
+
+    def cancel(self, name: str) -> bool:
+        """Disarm `name`; return whether it was armed."""
+        if name not in self._armed:
+            return False
+        self._put(name, None)
+        return True
+
+    def due(self, now: int) -> tuple[str, Armed] | None:
+        """Return the timer that is due longest, None when none is."""
+        if (self.soonest or self.look()) > now:
+            return None
+        return self._first, self._armed[self._first]
+
+    def look(self) -> int:
+        """Find which is due first; return `soonest`."""
+        first = min(((armed.due, name) for name, armed in self._armed.items()), default=(NEVER, ""))
+        self.soonest, self._first = first
+        return self.soonest
+
+    @property
+    def next(self) -> int | None:
+        """When the next timer is due."""
+        return (self.soonest or self.look()) if self._armed else None
+
+    def spend(self, name: str, now: int) -> None:
+        """Let `name` have gone off: remove it, or arm its next period that is still to come."""
+        armed = self._armed[name]
+        if armed.every:
+            periods = max(1, (now - armed.due) // armed.every + 1)
+            self._put(name, Armed(armed.due + periods * armed.every, armed.every))
+        else:
+            self._put(name, None)
+
+    def rebase(self, now: int) -> None:
+        """The clock was set back to `now`: what recurs goes off within its period, and not when the old time comes."""
+        for name, armed in list(self._armed.items()):
+            if armed.every and armed.due - now > armed.every:
+                self._put(
+                    name, Armed(armed.due - (armed.due - now - 1) // armed.every * armed.every, armed.every)
+                )
+
+    def take_changes(self) -> dict[str, Armed | None]:
+        """Return what changed since the last call."""
+        changes, self.changes = self.changes, {}
+        return changes
+
+    def absorb(self, changes: Mapping[str, Armed | None]) -> None:
+        """Follow the leader."""
+        for name, armed in changes.items():
+            self._put(name, armed)
+        self.changes = {}
+
+    def all(self) -> dict[str, Armed]:
+        return dict(self._armed)
+
+    def restore(self, timers: Mapping[str, Armed]) -> None:
+        self._armed = dict(timers)
+        self.changes = {}
+        self.soonest = 0
+
+    def _put(self, name: str, armed: Armed | None) -> None:
+        if armed is None:
+            self._armed.pop(name, None)
+        else:
+            self._armed[name] = armed
+        self.changes[name] = armed
+        self.soonest = 0
+
+
+def _span(name: str, word: str, value: str | int) -> int:
+    """Return a positive duration in ns."""
+    try:
+        span = duration.parse(value) if isinstance(value, str) else value
+    except duration.DurationError as problem:
+        raise TimerError(f"timer {name!r}: {word}={problem.message}") from None
+    if type(span) is not int or not 0 < span < NEVER:
+        raise TimerError(
+            f'timer {name!r}: {word}={value!r}: expected a positive duration such as "10s", or whole nanoseconds'
+        )
+    return span

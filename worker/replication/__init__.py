@@ -1,0 +1,1 @@
+"""Publishing frames, following them, snapshots, the rehearsal, and recovery from the journal."""

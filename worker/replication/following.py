@@ -1,0 +1,178 @@
+"""Following: a worker's part while another one leads.
+
+It keeps the replica up with the leader's stream, has the real state loaded and judged (the rehearsal), passes on what
+came in here, and, as a guard, watches whether the leader does its work. What it finds out are events for the seat.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+from ...protocol import link, stream
+from ...protocol import seat_events as seat
+from ...protocol.assignment import Assignment
+from ...protocol.journal import JournalError
+from ...protocol.seat import Seat
+from ...protocol.seat_events import SeatEvent
+from ..model.cells import StateError
+from ..model.replica import Replica
+from .dry_run import Rehearsal
+from .follower import (
+    PATIENCE,
+    AboutTo,
+    Copied,
+    Follower,
+    Gone,
+    Judged,
+    Lost,
+    TakeOver,
+    Unreadable,
+)
+from .interfaces import Outside
+
+__all__ = ["Following"]
+
+_FREE_FOR = 2
+
+
+class Following:
+    """See the module. `pid` is this worker's process."""
+
+    def __init__(self, me: Assignment, pid: int, seat: Seat, replica: Replica, outside: Outside) -> None:
+        self.to_load = False
+        """The state is here anew, and the bot's `on_load` has to see it."""
+        self._seen = False
+        """`on_load` has seen the copy that is here."""
+        self.deployment = 0
+        """Which deployment the last handoff to this worker belonged to."""
+        self._me = me
+        self._seat = seat
+        self._free_since = 0
+        """Since when nobody was seen to have the lease, CLOCK_MONOTONIC; 0 when somebody has it."""
+        self._replica = replica
+        self._outside = outside
+        self._follower = Follower(me.worker, pid, replica, outside)
+        self._rehearsal = Rehearsal(replica, outside)
+
+    @property
+    def leader(self) -> str:
+        """Whom this worker follows, or followed last."""
+        return self._follower.leader
+
+    @property
+    def rehearsed(self) -> link.Rehearsed | None:
+        """What the last rehearsal found, None before there was one."""
+        return self._rehearsal.found
+
+    def connect(self, leader: str) -> bool:
+        """Follow `leader`.
+
+        Returns whether somebody has the lease: a leader that died before we turned to it is not one to wait for.
+        """
+        outside, follower = self._outside, self._follower
+        follower.keeps = self._seat.keeps
+        self._free_since = 0
+        holder = outside.lease.holder()
+        if holder is not None and holder.holder == leader:
+            outside.watch(leader, holder.pid)
+        follower.follow(leader)
+        return holder is not None
+
+    def receive(self, message: stream.LeaderMessage, *, loaded: bool) -> list[SeatEvent]:
+        """The leader said something. `loaded`: the seat knows that the whole state is here."""
+        events: list[SeatEvent] = []
+        for news in self._follower.receive(message):
+            match news:
+                case Copied():
+                    self._rehearsal.begin(news)
+                    self.to_load, self._seen = True, False
+                case Lost():
+                    self._rehearsal.drop()
+                    self.to_load, self._seen = False, False
+                    events.append(seat.Stale())
+                case Unreadable(reason=reason):
+                    if not self._follower.keeps:
+                        self._outside.tell(link.Failed("read", reason, ""))
+                    events.append(seat.Broken(reason))
+                case AboutTo(order=order):
+                    self._brace(order)
+                case TakeOver(order=order, deployment=deployment):
+                    # However it came.
+                    self._outside.baton.relax()
+                    self.deployment = deployment
+                    if not loaded:
+                        self._outside.to_leader(stream.Declined(order, "it has not loaded the state"))
+                    events.append(seat.Received(order, self.leader))
+                case Gone():
+                    events.append(seat.LeaderGone(self.leader))
+                case Judged(problem=problem):
+                    if self._rehearsal.judged(problem):
+                        events.append(seat.CaughtUp())
+        return events
+
+    def loaded(self) -> list[SeatEvent]:
+        """The bot's `on_load` has seen the state."""
+        if self.to_load:
+            # Another copy has come meanwhile.
+            return []
+        self._seen = True
+        if self._rehearsal.open and not self._follower.keeps:
+            return self._ask()
+        return [seat.CaughtUp()] if self._follower.live else []
+
+    def pass_on(self) -> None:
+        """What came in here while another leads goes to it."""
+        new = self._replica.inbox.sort_in()
+        if new:
+            self._follower.offer(new)
+
+    def pulse(self, now: int, tick_due: int) -> list[SeatEvent]:
+        """Some time has passed. `tick_due`: when the leader's next tick was or is due (wall ns), 0 when unknown."""
+        self._follower.keep_in_touch(now)
+        waiting = self._replica.inbox.pending()
+        if waiting:
+            # An offer may be lost; the leader knows by the key what it has.
+            self._follower.offer(waiting)
+        asked: list[SeatEvent] = self._ask() if self._rehearsal.open and self._seen else []
+        return asked + self._look_at_lease(now) + self._watch(now, tick_due)
+
+    def _brace(self, order: int) -> None:
+        """Be ready to take over: what comes of it is a shorter blackout, and nothing else."""
+        outside, replica = self._outside, self._replica
+        # All of it is done once more when it counts, and finds everything at hand.
+        outside.lease.prepare(self._me.worker, replica.epoch + 1)
+        with suppress(JournalError):
+            outside.journal.attach(replica.position)
+        with suppress(StateError):
+            replica.cells.differing(replica.state)
+        outside.baton.expect()
+        outside.to_leader(stream.Braced(order))
+
+    def _ask(self) -> list[SeatEvent]:
+        """Ask the leader whether it could go on with what we would write; repeated until it has answered."""
+        return [] if self._rehearsal.ask() else [seat.CaughtUp()]
+
+    def _look_at_lease(self, now: int) -> list[SeatEvent]:
+        """Whoever has the lease is the one to follow; and nobody keeps a bot waiting that has been free for long."""
+        holder = self._outside.lease.holder()
+        if holder is not None:
+            self._free_since = 0
+            return [seat.LedBy(holder.holder)] if holder.holder else []
+        self._free_since = self._free_since or now
+        # Longer than a transfer may take, so that it is not cut short.
+        if not self._seat.guard or now - self._free_since <= _FREE_FOR * self._me.lease_within:
+            return []
+        return [seat.LeaderGone(self.leader)]
+
+    def _watch(self, now: int, tick_due: int) -> list[SeatEvent]:
+        follower, bound = self._follower, self._me.hang_after
+        if not (tick_due and self._seat.guard):
+            return []
+        if not follower.live:
+            # It may hang since before it has answered us at all. Or our question was lost: we ask once more.
+            bound += PATIENCE
+        overdue = self._outside.clock.wall() - tick_due
+        if overdue <= bound or now - follower.heard <= bound:
+            return []
+        missing = (self._replica.seq or 0) + 1
+        return [seat.Silent(f"no tick for {overdue / 1e9:.1f} s: tick {missing} never came")]

@@ -1,0 +1,109 @@
+"""From a bot and a place to a running worker: what both kinds of bot, and both ways to start one, have in common."""
+
+from __future__ import annotations
+
+import os
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Protocol
+
+from ...protocol.assignment import Assignment
+from ...protocol.changes import Schema
+from ...protocol.lease import started_of
+from ...protocol.link import Hello, Offers
+from ...protocol.versions import PROTOCOL
+from ...protocol.window import Window
+from ..engine.engine import Engine
+from ..engine.session import Session
+from ..engine.turns import Bot
+from ..io.output import Output, unfailing_output
+from ..model.cells import Cells
+from ..model.inbox import Inbox
+from ..model.migration import Migrations
+from ..replication.interfaces import Outside
+from .interfaces import Place
+from .standalone import Alone
+
+__all__ = ["Runnable", "Seating", "alone", "hello_of", "seat_bot"]
+
+
+class Runnable(Bot, Protocol):
+    """A bot with all that is needed to run it."""
+
+    name: str
+    migrations: Migrations
+    remember: tuple[int, int]
+    """How many applied keys are remembered, and for how long (ns)."""
+
+    def cells(self) -> Cells: ...
+    def offers(self) -> Offers: ...
+    def attach(self, session: Session) -> None: ...
+
+
+class Seating:
+    """A place, and who runs there. `began` is when the process began to import the bot, CLOCK_MONOTONIC ns."""
+
+    def __init__(
+        self, me: Assignment, place: Place, *, began: int, supervised: bool, output: Output | None = None
+    ) -> None:
+        self.me = me
+        self._output = output
+        self.place = place
+        self.supervised = supervised
+        self._began = began
+
+    def engine(self, bot: Runnable) -> Engine:
+        """Make the engine of `bot`, introduced and about to start. Raises what a bad state type raises."""
+        engine = seat_bot(self.me, bot, self.place, imported=self.place.clock.mono() - self._began)
+        if self._output is not None:
+            self._output.position = lambda: (engine.replica.epoch, engine.leading.seq)
+        return engine
+
+
+def seat_bot(me: Assignment, bot: Runnable, outside: Outside, *, imported: int) -> Engine:
+    """Make the engine of `bot` as worker `me`, about to start. `imported`: how long importing took, ns."""
+    limit, age = bot.remember
+    inbox = Inbox(outside.clock.wall, outside.wake, limit, age)
+    cells = bot.cells()
+    hello = hello_of(me, cells.schema, bot.interval, bot.windows, bot.offers())
+    engine = Engine(me, hello, bot, cells, bot.migrations, inbox, outside)
+    bot.attach(Session(engine, outside))
+    engine.start(imported)
+    return engine
+
+
+def alone(name: str) -> Seating:
+    """A seating without a supervisor. From here on a print that cannot be written is no error."""
+    unfailing_output()
+    place = Alone()
+    me = Assignment(bot=name, worker="alone", release="", run="", lease="", journal="")
+    return Seating(me, place, began=place.clock.mono(), supervised=False)
+
+
+def hello_of(
+    me: Assignment,
+    schema: Schema,
+    interval: int,
+    windows: tuple[Window, ...],
+    offers: Offers | None = None,
+) -> Hello:
+    """How this process introduces itself."""
+    try:
+        installed = version("neverblink")
+    except PackageNotFoundError:
+        installed = "unknown"
+    return Hello(
+        bot=me.bot,
+        worker=me.worker,
+        pid=os.getpid(),
+        started=started_of(Path("/proc/self/stat").read_bytes()),
+        protocol=PROTOCOL,
+        release=me.release,
+        schema=schema,
+        interval=interval,
+        windows=tuple(window.spec for window in windows),
+        python=platform.python_version(),
+        neverblink=installed,
+        offers=offers,
+    )

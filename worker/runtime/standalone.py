@@ -1,0 +1,80 @@
+"""A place without a supervisor: `python bot.py`. There is nobody to hand over to, and nothing is written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ...protocol.lease import Holder
+from ...protocol.link import Lead, Ready, WorkerMessage
+from ...protocol.stream import FollowerMessage
+from ..io.clock import SystemClock
+from ..io.descriptors import NoDescriptors
+from ..io.final_frame_socket import NoBaton
+from ..io.waker import Reactor, Waker
+from ..journal.interfaces import NoJournal
+from .interfaces import Listener
+
+__all__ = ["Alone", "OwnLease"]
+
+
+class OwnLease:
+    """The lease of a bot that is alone: free, or its own."""
+
+    def __init__(self) -> None:
+        self.held = False
+        self._epoch = 0
+
+    def take(self, holder: str, at_least: int | None = None) -> int | None:
+        self.held = True
+        self._epoch = max(self._epoch, at_least or 0) + 1
+        return self._epoch
+
+    def prepare(self, holder: str, epoch: int) -> None: ...
+
+    def drop(self) -> None:
+        self.held = False
+
+    def holder(self) -> Holder | None:
+        return None
+
+
+class Alone:
+    """See the module, and `place.Place` for the methods."""
+
+    def __init__(self) -> None:
+        self.clock = SystemClock()
+        self.lease = OwnLease()
+        self.journal = NoJournal()
+        self.baton = NoBaton()
+        self.descriptors = NoDescriptors()
+        self._waker = Waker()
+        self._listener: Listener | None = None
+        self.wake = self._waker.wake
+        self.ring_at = self._waker.arm
+
+    def open(
+        self, reactor: Reactor, listener: Listener, stir: Callable[[], None], nears: Callable[[], None]
+    ) -> None:
+        self._listener = listener
+        self._waker.open(reactor, stir, stir, nears)
+        self.ring_at = self._waker.arm
+
+    def look(self) -> bool:
+        return False
+
+    def close(self) -> None:
+        self._waker.close()
+
+    def tell(self, message: WorkerMessage) -> None:
+        # All that a supervisor would have to say.
+        if isinstance(message, Ready) and self._listener is not None:
+            self._listener.ordered(Lead())
+
+    def connect(self, leader: str) -> None: ...
+    def to_leader(self, message: FollowerMessage) -> None: ...
+    def watch(self, worker: str, pid: int) -> None: ...
+    def expect_exit(self, status: int) -> None: ...
+    def collect_garbage(self) -> None: ...
+
+    def to_follower(self, worker: str, data: bytes) -> bool:
+        return False

@@ -1,0 +1,445 @@
+"""The link: what a real worker has of the world outside. Sockets, the lease, the journal, and a clock that wakes it.
+
+Three sockets. A DEALER to the supervisor, a ROUTER of this worker's own that its followers come to, and a DEALER to the
+leader it follows, each of them closed to strangers (see `protocol.keys`). ZeroMQ reconnects by itself, so whoever is
+gone for a while is simply there again; and no send ever waits: what does not fit into a queue is lost, and everything
+said on these sockets may be lost.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import select
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from socket import AF_UNIX
+from socket import socket as UnixSocket
+
+import zmq
+
+from ...protocol.assignment import Assignment
+from ...protocol.endpoint import endpoint
+from ...protocol.errors import NeverblinkError
+from ...protocol.link import (
+    EXIT_GRACE,
+    LINK_LIMIT,
+    Rejected,
+    Report,
+    WorkerMessage,
+    supervisor_codec,
+    worker_codec,
+)
+from ...protocol.stream import FollowerMessage, follower_codec, leader_codec
+from ...protocol.wire import MAX_MESSAGE, WireError
+from ..io.clock import SystemClock
+from ..io.curve import SupervisorConnection, close_by, keys_of, knock, public_of
+from ..io.descriptors import Descriptors, raise_limit
+from ..io.final_frame_socket import Baton
+from ..io.follower_socket import FollowerSocket
+from ..io.lease import Lease
+from ..io.presence import mark_worker
+from ..io.waker import Reactor, Waker
+from ..io.zmq_channel import Channel
+from ..journal.directory import JournalFile
+from .exit_deadline import ExitDeadline
+from .interfaces import Listener
+
+__all__ = ["SUPERVISOR", "Link"]
+
+SUPERVISOR = "supervisor.sock"
+"""The supervisor's socket in the home's `run/`."""
+
+_LINGER_MS = 500
+_LOOK_EVERY = 1_000_000_000
+"""How often it is looked whether the worker's files are still there, ns."""
+
+
+class LinkError(NeverblinkError):
+    """This worker cannot be reached where it should be."""
+
+
+class Link:
+    """The place of the worker that `me` describes; see `place.Place` and `outside.Outside` for the methods.
+
+    `reported()` is called with each report to the supervisor, a few times a second.
+
+    Raises what `Lease`, `Waker` and `endpoint` raise, and `LinkError` when its socket can't be made or it has no keys.
+    """
+
+    def __init__(self, me: Assignment, reported: Callable[[], None] | None = None) -> None:
+        raise_limit(me.descriptors)
+        self._keys = keys_of(me)
+        self._reserve = Descriptors()
+        self.clock = SystemClock()
+        # First: a supervisor that looks for this process must see the mark before it sees the lease.
+        self._mark = mark_worker(me.home_key, me.home_id)
+        self.lease = Lease(me.lease)
+        self.journal = JournalFile(Path(me.journal), me.durability)
+        self.baton = Baton(me.worker, self._path, self._reserve.spare)
+        self._me = me
+        self._directory = -1
+        self._waker = Waker()
+        self.wake = self._waker.wake
+        self.ring_at = self._waker.arm
+        self._context = zmq.Context[zmq.Socket[bytes]](1)
+        # A second process under this worker's name must not be in its way, so the identity is the process's.
+        self._supervisor = self._channel(zmq.DEALER, LINK_LIMIT, f"{me.worker}.{os.urandom(8).hex()}")
+        knock(self._supervisor.socket, self._keys.own, self._keys.supervisor)
+        self._connection = SupervisorConnection(self._supervisor.socket, self._connected)
+        self._supervisor.connect(self._address(SUPERVISOR))
+        self._look_at = 0
+        self._followers = self._channel(zmq.ROUTER, MAX_MESSAGE, me.worker)
+        close_by(self._followers.socket, self._keys.leader(me.worker))
+        self.descriptors = self._bind(me.worker)
+        self._leader: Channel | None = None
+        self._deaths = False
+        """A process that is watched may have ended."""
+        self._baton_fd = -1
+        """Which of the baton's is listened to."""
+        self._watched: dict[str, int] = {}
+        self._listener: Listener | None = None
+        self._reactor: Reactor | None = None
+        self._stir: Callable[[], None] = _nothing
+        self._reported = reported or _nothing
+        self._deadline = ExitDeadline(EXIT_GRACE, self._remove_socket)
+
+    # --- as the engine's `Outside` ----------------------------------------------------------------------------------
+
+    def tell(self, message: WorkerMessage) -> None:
+        self._supervisor.send(worker_codec.encode(message))
+        if isinstance(message, Report):
+            self._reported()
+            if self.clock.mono() >= self._look_at:
+                self._look_at = self.clock.mono() + _LOOK_EVERY
+                self._look_after_files()
+
+    def connect(self, leader: str) -> None:
+        self._disconnect()
+        self._leader = self._channel(zmq.DEALER, MAX_MESSAGE, self._me.worker)
+        knock(self._leader.socket, self._keys.own, public_of(self._keys.leader(leader)))
+        self._leader.connect(self._address(f"{leader}.sock"))
+        self._listen(self._leader)
+
+    def to_leader(self, message: FollowerMessage) -> None:
+        if self._leader is not None:
+            self._leader.send(follower_codec.encode(message))
+
+    def to_follower(self, worker: str, data: bytes) -> bool:
+        return self._followers.send_to(worker.encode(), data)
+
+    def watch(self, worker: str, pid: int) -> None:
+        self._unwatch(worker)
+        try:
+            with self._reserve.spare():
+                fd = os.pidfd_open(pid)
+        except OSError:
+            self._watched[worker] = -1
+            self._deaths = True
+            self.wake()
+            return
+        self._watched[worker] = fd
+        if self._reactor is not None:
+            self._reactor.add_reader(fd, self._on_death)
+
+    def expect_exit(self, status: int) -> None:
+        self._deadline.arm(status)
+
+    def collect_garbage(self) -> None:
+        gc.collect()
+        # What was just loaded stays: it need not be walked through again at each collection.
+        gc.freeze()
+
+    # --- for whoever runs the engine --------------------------------------------------------------------------------
+
+    def open(
+        self, reactor: Reactor, listener: Listener, stir: Callable[[], None], nears: Callable[[], None]
+    ) -> None:
+        self._reactor, self._listener, self._stir = reactor, listener, stir
+        self.descriptors.in_turn = lambda: listener.in_turn
+        self._waker.open(reactor, stir, self._look_and_stir, nears)
+        self.ring_at = self._waker.arm
+        self._listen(self._supervisor)
+        self._listen(self._followers)
+        reactor.add_reader(self._connection.fd, self._on_connection)
+        # What came before somebody listened has used up its ring.
+        self.look()
+
+    def look(self) -> bool:
+        leader = self._leader
+        if not (
+            self._supervisor.may_have
+            or self._followers.may_have
+            or (leader is not None and leader.may_have)
+            or self._deaths
+            or self._connection.may_have
+            or self.baton.expected
+        ):
+            # As mostly in a tick.
+            return False
+        came = self._take()
+        if self._deaths:
+            came = True
+            self._look_for_deaths()
+        self._look_whether_welcome()
+        while self.baton.expected:
+            came = True
+            self._watch_baton()
+        return came
+
+    def close(self) -> None:
+        reactor = self._reactor
+        if reactor is not None:
+            reactor.remove_reader(self._connection.fd)
+        self._connection.close()
+        channels = [self._supervisor, self._followers]
+        if self._leader is not None:
+            channels.append(self._leader)
+        for channel in channels:
+            if reactor is not None:
+                reactor.remove_reader(channel.fileno())
+            channel.close(_LINGER_MS)
+        for worker in list(self._watched):
+            self._unwatch(worker)
+        self._forget_baton()
+        self.baton.close()
+        self._reactor = None
+        self._waker.close()
+        self._context.term()
+        self._remove_socket()
+        self._reserve.close()
+        if self._directory >= 0:
+            os.close(self._directory)
+        try:
+            self.journal.close()
+        finally:
+            self.lease.close()
+            if self._mark is not None:
+                self._mark.close()
+
+    def _look_after_files(self) -> None:
+        """Be found again where files were removed: by followers at the socket, by the next leader at the lease."""
+        with suppress(OSError):
+            self.lease.restore()
+        before = os.umask(0o177)
+        try:
+            self._renew_directory()
+            self.descriptors.restore()
+        except (OSError, zmq.ZMQError):
+            # The supervisor makes the directory again, when there is one: looked at again soon.
+            pass
+        finally:
+            os.umask(before)
+
+    def _renew_directory(self) -> None:
+        """The directory of the sockets may have been removed and made again."""
+        if self._directory >= 0:
+            fresh = os.open(self._me.run, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+            # Under the same number: ZeroMQ connects again by what it was told.
+            os.dup2(fresh, self._directory, inheritable=False)
+            os.close(fresh)
+
+    # --- sockets ----------------------------------------------------------------------------------------------------
+
+    def _remove_socket(self) -> None:
+        # ZeroMQ leaves the file there.
+        for name in (f"{self._me.worker}.sock", f"{self._me.worker}.hidden.sock"):
+            Path(self._me.run, name).unlink(missing_ok=True)
+
+    def _channel(self, kind: int, largest: int, identity: str) -> Channel:
+        return Channel(self._context, kind, identity.encode(), largest)
+
+    def _bind(self, worker: str) -> FollowerSocket:
+        name = f"{worker}.sock"
+        address = self._address(name)
+        if _in_use(address):
+            # ZeroMQ would put ours in its place.
+            raise LinkError(
+                f"worker {self._me.worker} runs already: somebody listens on {name} in {self._me.run}"
+            )
+        # ZeroMQ leaves the socket's mode to the umask, which is the whole process's; nothing of the bot's runs yet.
+        before = os.umask(0o177)
+        try:
+            return FollowerSocket(
+                self._followers, self._path(name), self._path(f"{worker}.hidden.sock"), self._reserve
+            )
+        except (OSError, zmq.ZMQError) as problem:
+            raise LinkError(f"socket {name} in {self._me.run} can't be made: {problem.strerror}") from None
+        finally:
+            os.umask(before)
+
+    def _address(self, name: str) -> str:
+        return endpoint(self._me.run, name, self._open_directory)
+
+    def _path(self, name: str) -> str:
+        """Where a socket of that name is, short enough to be bound."""
+        return self._address(name).removeprefix("ipc://")
+
+    def _open_directory(self, directory: str) -> int:
+        if self._directory < 0:
+            try:
+                self._directory = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+            except OSError as problem:
+                raise LinkError(
+                    f"socket directory {directory}: {problem.strerror}: is this worker's home gone?"
+                ) from None
+        return self._directory
+
+    def _listen(self, channel: Channel) -> None:
+        if self._reactor is None:
+            return
+
+        def on_ring() -> None:
+            channel.rang()
+            self._look_and_stir()
+
+        self._reactor.add_reader(channel.fileno(), on_ring)
+
+    def _disconnect(self) -> None:
+        if self._leader is not None:
+            if self._reactor is not None:
+                self._reactor.remove_reader(self._leader.fileno())
+            self._leader.close(_LINGER_MS)
+            self._leader = None
+        self._forget_baton()
+
+    def _look_and_stir(self) -> None:
+        self.look()
+        self._stir()
+
+    def _take(self) -> bool:
+        came = False
+        while self._take_orders() | self._take_followers() | self._take_leader():
+            came = True
+        return came
+
+    def _take_orders(self) -> bool:
+        channel, listener = self._supervisor, self._listener
+        found = False
+        while listener is not None and (body := channel.receive()) is not None:
+            found = True
+            self._connection.welcomed()
+            with suppress(WireError):
+                listener.ordered(supervisor_codec.decode(body))
+        return found
+
+    def _take_followers(self) -> bool:
+        channel, listener = self._followers, self._listener
+        found = False
+        while listener is not None and (parts := channel.receive_from()) is not None:
+            found = True
+            with suppress(WireError, ValueError):
+                worker, body = parts
+                self.descriptors.arrived()
+                listener.from_follower(worker.decode("ascii"), follower_codec.decode(body))
+        return found
+
+    def _take_leader(self) -> bool:
+        listener = self._listener
+        found = False
+        # It may change under our hands: what a message leads to can be another leader.
+        while (
+            listener is not None
+            and (channel := self._leader) is not None
+            and (body := channel.receive()) is not None
+        ):
+            found = True
+            with suppress(WireError):
+                listener.from_leader(leader_codec.decode(body))
+        return found
+
+    def _watch_baton(self) -> None:
+        """Look for the baton, and take in what comes meanwhile."""
+        channels = [self._supervisor] if self._leader is None else [self._supervisor, self._leader]
+        data = self.baton.wait(channel.fileno() for channel in channels)
+        if data:
+            self._take_baton(data)
+            return
+        if data is not None:
+            for channel in channels:
+                channel.rang()
+            self._take()
+            return
+        fd = self.baton.fileno()
+        if self._reactor is not None and fd != self._baton_fd:
+            # It may come later, too.
+            self._reactor.add_reader(fd, self._on_baton)
+            self._baton_fd = fd
+
+    def _on_baton(self) -> None:
+        self._take_baton(self.baton.receive())
+        self._look_and_stir()
+
+    def _take_baton(self, data: bytes | None) -> None:
+        if data and self._listener is not None:
+            with suppress(WireError):
+                self._listener.from_leader(leader_codec.decode(data))
+
+    def _forget_baton(self) -> None:
+        if self._reactor is not None and self._baton_fd >= 0:
+            self._reactor.remove_reader(self._baton_fd)
+        self._baton_fd = -1
+        self.baton.forget()
+
+    def _look_whether_welcome(self) -> None:
+        if self._connection.may_have and self._listener is not None and self._connection.look():
+            self._listener.ordered(
+                Rejected(
+                    f"the supervisor in {self._me.run} does not let worker {self._me.worker} in: its keys are of "
+                    "another run, or of another home"
+                )
+            )
+
+    def _on_connection(self) -> None:
+        self._connection.rang()
+        self._look_and_stir()
+
+    def _connected(self, there: bool) -> None:
+        self.descriptors.connection(there)
+
+    # --- time, deaths, and being woken ------------------------------------------------------------------------------
+
+    def _on_death(self) -> None:
+        self._deaths = True
+        self._look_and_stir()
+
+    def _look_for_deaths(self) -> None:
+        self._deaths = False
+        # What it said last is taken in first: it may be the final frame.
+        for worker, fd in list(self._watched.items()):
+            if fd < 0 or _ended(fd):
+                self._unwatch(worker)
+                if self._listener is not None:
+                    self._listener.died(worker)
+
+    def _unwatch(self, worker: str) -> None:
+        fd = self._watched.pop(worker, -1)
+        if fd >= 0:
+            if self._reactor is not None:
+                self._reactor.remove_reader(fd)
+            os.close(fd)
+
+
+def _nothing() -> None:
+    """Nobody is there to be stirred."""
+
+
+def _in_use(address: str) -> bool:
+    with UnixSocket(AF_UNIX) as probe:
+        probe.setblocking(False)
+        try:
+            probe.connect(address.removeprefix("ipc://"))
+        except BlockingIOError:
+            # It is there, and has much to do.
+            return True
+        except OSError:
+            return False
+        return True
+
+
+def _ended(pidfd: int) -> bool:
+    # Readable from its death on, also while nobody has reaped it.
+    poll = select.poll()
+    poll.register(pidfd, select.POLLIN)
+    return bool(poll.poll(0))

@@ -1,0 +1,1 @@
+"""The simulated world behind `neverblink.worker.testing`."""

@@ -1,0 +1,169 @@
+"""The supervisor's part of a simulated handoff: the shipped `Handoff` machine, and processes that are plain objects."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from ...protocol.assignment import Assignment
+from ...protocol.handoff import handoff_events as terms
+from ...protocol.handoff.handoff import RULES, Handoff
+from ...protocol.handoff.handoff_events import HandoffCommand, HandoffEvent, Phase
+from ...protocol.link import (
+    Answered,
+    Cancelled,
+    Failed,
+    Holding,
+    Ready,
+    Rehearsed,
+    Report,
+    Retire,
+    Suspect,
+    WorkerMessage,
+)
+from ..runtime.bootstrap import seat_bot
+from ..worker import WorkerBot
+from .world import HandClock, SimulatedPlace, SimulatedWorld
+
+__all__ = ["SimulatedHandoff", "SimulatedProcess"]
+
+_SECOND = 1_000_000_000
+_WAITS = {
+    "start": 60 * _SECOND,
+    "rehearse": 60 * _SECOND,
+    "boundary": 300 * _SECOND,
+    "repeat": _SECOND // 2,
+    "retire": 10 * _SECOND,
+}
+_ORDERS = 1000
+
+
+class SimulatedProcess:
+    """A worker's process: its bot, its engine, and what it told the supervisor."""
+
+    def __init__(self, world: SimulatedWorld, worker: str, bot: WorkerBot) -> None:
+        self.worker = worker
+        self.bot = bot
+        self.place = SimulatedPlace(world, worker)
+        me = Assignment(
+            bot=bot.name, worker=worker, release=bot.name, run="", lease="", journal="", pulse=_SECOND
+        )
+        self.engine = self.place.engine = seat_bot(me, bot, self.place, imported=0)
+        self.ready = False
+        self.failed = ""
+        self.answers: dict[str, Answered] = {}
+
+    def take(self, message: WorkerMessage) -> None:
+        """Note what the worker says."""
+        match message:
+            case Ready():
+                self.ready = True
+            case Failed(reason=reason):
+                self.failed = self.failed or reason
+            case Answered():
+                self.answers[message.key] = message
+            case _:
+                pass
+
+
+class SimulatedHandoff:
+    """One deployment. `spawn()` starts the new worker; `processes` has both by their names."""
+
+    def __init__(
+        self,
+        deployment: int,
+        old: str,
+        new: str,
+        clock: HandClock,
+        processes: Mapping[str, SimulatedProcess],
+        spawn: Callable[[], None],
+    ) -> None:
+        self.alarms: dict[str, int] = {}
+        """By name, when they ring; CLOCK_MONOTONIC ns. The probation ends when the test says so."""
+        self.rollback = ""
+        self.holding = ""
+        self._machine = Handoff(deployment, old, new, deployment * _ORDERS)
+        self._clock = clock
+        self._processes = processes
+        self._spawn = spawn
+
+    @property
+    def phase(self) -> Phase:
+        return self._machine.phase
+
+    @property
+    def ended(self) -> bool:
+        return not RULES[self._machine.phase]
+
+    @property
+    def reason(self) -> str:
+        """Why it ended as it did."""
+        reason = self._machine.reason
+        return f"{reason}: {self.holding} held it" if reason == terms.NO_BOUNDARY else reason
+
+    def begin(self) -> None:
+        self._feed(terms.Begin())
+
+    def conclude(self) -> None:
+        """The probation is over."""
+        self._feed(terms.RungOut("probation"))
+
+    def revert(self, why: str) -> None:
+        self._feed(terms.Revert(why))
+
+    def exited(self, worker: str, reason: str) -> None:
+        self._feed(terms.Exited(worker, reason))
+
+    def ring(self) -> None:
+        """Let ring what is due."""
+        for name, at in list(self.alarms.items()):
+            if at <= self._clock.mono():
+                self.alarms.pop(name, None)
+                self._feed(terms.RungOut(name))
+
+    def heard(self, worker: str, message: WorkerMessage) -> None:
+        """A worker said something."""
+        match message:
+            case Ready():
+                self._feed(terms.Seen(worker, "joining", ready=True))
+            case Report():
+                ready = message.role != "joining" or self._processes[worker].ready
+                self._feed(terms.Seen(worker, message.role, message.loaded, ready))
+            case Rehearsed(rollback=rollback):
+                self.rollback = rollback
+            case Holding(reason=reason):
+                self.holding = reason
+            case Cancelled(order=order):
+                self._feed(terms.Withdrawn(worker, order))
+            case Suspect(leader=leader, reason=reason):
+                self._feed(terms.Suspected(worker, leader, reason))
+            case Failed(reason=reason):
+                self._feed(terms.CannotRead(worker, reason))
+            case _:
+                pass
+
+    def _feed(self, event: HandoffEvent) -> None:
+        for command in self._machine.step(event):
+            self._carry_out(command)
+
+    def _carry_out(self, command: HandoffCommand) -> None:
+        match command:
+            case terms.Spawn():
+                self._spawn()
+            case terms.Send(worker=worker, message=message):
+                self._processes[worker].place.hear(lambda engine: engine.ordered(message))
+            case terms.Dismiss(worker=worker):
+                if worker in self._processes:
+                    self._processes[worker].place.hear(lambda engine: engine.ordered(Retire()))
+            case terms.Kill(worker=worker, reason=reason):
+                process = self._processes[worker]
+                process.failed = process.failed or reason
+                process.place.world.end(worker)
+                self._feed(terms.Exited(worker, reason))
+            case terms.Arm(name=name) if name in _WAITS:
+                self.alarms[name] = self._clock.mono() + _WAITS[name]
+            case terms.Disarm(name=name):
+                self.alarms.pop(name, None)
+            case terms.Finish():
+                self.alarms.clear()
+            case _:
+                pass

@@ -1,0 +1,267 @@
+"""A world without I/O for one bot: a clock turned by hand, a lease, a journal and wires made of plain objects.
+
+The engine cannot tell it from the real one, so what a test sees here is what the shipped code does.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+
+from ...protocol.journal import FORMAT, Entry, Position, RecordKind
+from ...protocol.lease import Holder
+from ...protocol.link import WorkerMessage
+from ...protocol.stream import FollowerMessage, LeaderMessage, leader_codec
+from ..engine.engine import Engine
+from ..io.descriptors import NoDescriptors
+from ..journal.interfaces import End, Journal
+from ..journal.retention import Stored
+
+__all__ = ["HandClock", "SimulatedPlace", "SimulatedWorld"]
+
+
+class HandClock:
+    """Both clocks; they move when they are told to. ns."""
+
+    def __init__(self, wall: int) -> None:
+        self._wall = wall
+        self._mono = 1_000_000_000
+        self._suspended = 0
+
+    def wall(self) -> int:
+        return self._wall
+
+    def mono(self) -> int:
+        return self._mono
+
+    def go_on(self, ns: int) -> None:
+        """Let time pass."""
+        self._wall += ns
+        self._mono += ns
+
+    def step(self, ns: int) -> None:
+        """Set the wall clock, forward or back, while no time passes."""
+        self._wall += ns
+
+    def suspended(self) -> int:
+        return self._suspended
+
+    def suspend(self, ns: int) -> None:
+        """Let time pass while the machine is suspended."""
+        self._wall += ns
+        self._suspended += ns
+
+    def follow(self, wall: int, mono: int) -> None: ...
+    def accept(self) -> None: ...
+
+
+class SimulatedWorld:
+    """What the processes of one bot share."""
+
+    def __init__(self, clock: HandClock) -> None:
+        self.clock = clock
+        self.records: list[tuple[RecordKind, bytes]] = []
+        self.places: dict[str, SimulatedPlace] = {}
+        self.epoch = 0
+        self.holder = ""
+        self.wires: deque[Callable[[], None]] = deque()
+        """Messages on their way, in order."""
+        self.heard: deque[tuple[str, WorkerMessage]] = deque()
+        """What workers told the supervisor."""
+
+    def deliver(self) -> bool:
+        """Deliver what is on its way; return whether there was anything."""
+        found = bool(self.wires)
+        while self.wires:
+            self.wires.popleft()()
+        return found
+
+    def end(self, worker: str) -> None:
+        """A process has ended: the kernel lets go of its lease, and those who watched it are told."""
+        self.places[worker].alive = False
+        if self.holder == worker:
+            self.holder = ""
+        for place in self.places.values():
+            if place.alive and worker in place.watched:
+                place.watched.discard(worker)
+                self.wires.append(lambda place=place: place.hear(lambda engine: engine.died(worker)))
+
+
+class SimulatedLease:
+    """One process's view of the lease."""
+
+    def __init__(self, world: SimulatedWorld, worker: str) -> None:
+        self._world = world
+        self._worker = worker
+
+    @property
+    def held(self) -> bool:
+        return self._world.holder == self._worker
+
+    def take(self, holder: str, at_least: int | None = None) -> int | None:
+        world = self._world
+        if world.holder:
+            return None
+        world.holder = holder
+        world.epoch = max(world.epoch, at_least or 0) + 1
+        return world.epoch
+
+    def prepare(self, holder: str, epoch: int) -> None: ...
+
+    def drop(self) -> None:
+        if self.held:
+            self._world.holder = ""
+
+    def holder(self) -> Holder | None:
+        world = self._world
+        return Holder(world.epoch, 0, 0, world.holder) if world.holder else None
+
+
+class SimulatedJournal:
+    """One process's view of the journal: one segment, a list. A position's offset counts its records."""
+
+    def __init__(self, place: SimulatedPlace) -> None:
+        self._place = place
+        self._records = place.world.records
+
+    @property
+    def position(self) -> Position:
+        return Position(1, len(self._records))
+
+    def stored(self) -> list[Stored]:
+        return [Stored(1, len(self._records), 0)] if self._records else []
+
+    def read(self, number: int, offset: int = 0, *, past_damage: bool = False) -> Iterator[Entry | End]:
+        for at in range(offset, len(self._records)):
+            kind, payload = self._records[at]
+            yield Entry(kind, payload, at + 1)
+        yield End(len(self._records))
+
+    def format_of(self, number: int) -> int:
+        return FORMAT
+
+    def attach(self, position: Position) -> bool:
+        return position == self.position
+
+    def settle(self, position: Position) -> None: ...
+
+    def append(self, kind: RecordKind, payload: bytes) -> Position:
+        if self._place.alive:
+            self._records.append((kind, payload))
+        return self.position
+
+    def in_place(self) -> bool:
+        return True
+
+    def begin(self) -> SimulatedSegment:
+        return SimulatedSegment(self)
+
+    def remove(self, numbers: list[int]) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class SimulatedSegment:
+    """The snapshot that the one segment opens with."""
+
+    def __init__(self, journal: SimulatedJournal) -> None:
+        self._journal = journal
+
+    def append(self, kind: RecordKind, payload: bytes) -> None:
+        self._journal.append(kind, payload)
+
+    def publish(self) -> bool:
+        return True
+
+    def settle(self) -> None: ...
+    def discard(self) -> None: ...
+
+
+class SimulatedBaton:
+    """One process's baton: what is handed over overtakes all that is on its way."""
+
+    def __init__(self, place: SimulatedPlace) -> None:
+        self._place = place
+        self._heir = ""
+        self.expected = False
+
+    def expect(self) -> None:
+        self.expected = True
+
+    def relax(self) -> None:
+        self.expected = False
+
+    def reach(self, worker: str, pid: int) -> None:
+        self._heir = worker
+
+    def hand(self, data: bytes) -> bool:
+        heir = self._place.world.places.get(self._heir)
+        if not self._place.alive or heir is None or not heir.alive or not heir.baton.expected:
+            return False
+        self._place.world.wires.appendleft(self._place.to(heir, data))
+        return True
+
+
+class SimulatedPlace:
+    """The world as one process sees it; see `outside.Outside` for the methods. A dead one does nothing any more."""
+
+    def __init__(self, world: SimulatedWorld, worker: str) -> None:
+        self.world = world
+        self.worker = worker
+        self.alive = True
+        self.watched: set[str] = set()
+        self.clock = world.clock
+        self.lease = SimulatedLease(world, worker)
+        self.journal: Journal = SimulatedJournal(self)
+        self.baton = SimulatedBaton(self)
+        self.descriptors = NoDescriptors()
+        self.engine: Engine | None = None
+        self._leader = ""
+        world.places[worker] = self
+
+    def hear(self, told: Callable[[Engine], None]) -> None:
+        """Something arrives here."""
+        if self.alive and self.engine is not None:
+            told(self.engine)
+
+    def tell(self, message: WorkerMessage) -> None:
+        if self.alive:
+            self.world.heard.append((self.worker, message))
+
+    def connect(self, leader: str) -> None:
+        self._leader = leader
+
+    def to_leader(self, message: FollowerMessage) -> None:
+        leader = self.world.places.get(self._leader)
+        if self.alive and leader is not None:
+            self._send(leader, lambda engine: engine.from_follower(self.worker, message))
+
+    def to_follower(self, worker: str, data: bytes) -> bool:
+        follower = self.world.places.get(worker)
+        if not self.alive or follower is None or not follower.alive:
+            return False
+        self.world.wires.append(self.to(follower, data))
+        return True
+
+    def watch(self, worker: str, pid: int) -> None:
+        self.watched.add(worker)
+
+    def wake(self) -> None: ...
+
+    def expect_exit(self, status: int) -> None: ...
+
+    def collect_garbage(self) -> None: ...
+
+    def to(self, follower: SimulatedPlace, data: bytes) -> Callable[[], None]:
+        """The arrival of a leader's message there."""
+        message: LeaderMessage = leader_codec.decode(data)
+
+        def told(engine: Engine) -> None:
+            # It may have turned to another leader meanwhile; then this wire is cut.
+            if follower._leader == self.worker:
+                engine.from_leader(message)
+
+        return lambda: follower.hear(told)
+
+    def _send(self, to: SimulatedPlace, told: Callable[[Engine], None]) -> None:
+        self.world.wires.append(lambda: to.hear(told))
