@@ -28,9 +28,10 @@ from ..protocol.events import (
     SupervisorStopping,
     WorkerExited,
 )
+from ..protocol.status import HistorySeen, Status
 from .api.dispatcher import Counter
 from .api.event_log import Log
-from .api.status import HistorySeen, Status, status_of, this_supervisor
+from .api.status import status_of, this_supervisor
 from .bot.bot import Bot
 from .bot.bring_up import StartFailed
 from .config.config import Config

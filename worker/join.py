@@ -37,7 +37,7 @@ from .model.inbox import Inbox
 from .model.migration import Migrations
 from .runtime.asyncio_runner import Driver
 from .runtime.bootstrap import Seating, alone
-from .worker import (
+from .runtime.declaration import (
     interval_of,
     offers_of,
     overrun_of,

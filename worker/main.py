@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import difflib
 import importlib
 import inspect
 import os
-import signal
 import sys
 import time
 import traceback
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from types import ModuleType
-from typing import Any, NoReturn, cast
+from typing import Any, cast
 
 from ..protocol.assignment import (
     SOURCES,
@@ -26,19 +24,19 @@ from ..protocol.assignment import (
 )
 from ..protocol.changes import Schema
 from ..protocol.errors import NeverblinkError
-from ..protocol.link import Failed, Stop
+from ..protocol.link import Failed
 from ..protocol.text import clean
-from .io.output import capture_output, report, report_exception
-from .io.precise_loop import Loop, runs_in_ours
+from .io.output import capture_output, report_exception
 from .io.release_dir import describe, make_read_only
 from .join import Joining, LoopFailed, seating
-from .runtime.asyncio_runner import Driver
-from .runtime.bootstrap import Seating, alone, hello_of
+from .runtime.bootstrap import Seating, hello_of
+from .runtime.declaration import BotError
 from .runtime.early_failure import tell_early_failure
+from .runtime.run_class import complain, run_bot, why_it_stopped
 from .runtime.supervised import Link
-from .worker import BotError, Worker, WorkerBot
+from .worker import Worker, WorkerBot
 
-__all__ = ["find", "run_alone", "run_assigned", "run_found"]
+__all__ = ["find", "run_assigned", "run_found"]
 
 _LARGEST_ASSIGNMENT = 65536
 
@@ -50,7 +48,7 @@ def run_assigned(target: str) -> int:
     output = capture_output(me)
     not_read_only = make_read_only(Path.cwd(), Path(me.journal))
     if not_read_only:
-        _complain(
+        complain(
             f"this release is writable for root ({not_read_only}): the next one has no file written here"
         )
     # What children and C code write makes the log grow too, and the bot itself may print nothing.
@@ -58,7 +56,7 @@ def run_assigned(target: str) -> int:
         link = Link(me, output.look)
     except NeverblinkError as problem:
         tell_early_failure(me, clean(problem.message))
-        return _complain(problem.message)
+        return complain(problem.message)
     try:
         try:
             found = find(target)
@@ -77,15 +75,6 @@ def run_assigned(target: str) -> int:
             return _give_up(me, link, problem.message, "")
     finally:
         link.close()
-
-
-def run_alone(cls: type[Worker[Any]]) -> NoReturn:
-    """Run a bot's class without a supervisor, until Ctrl-C or its end; exit with its status."""
-    try:
-        status = _run_class(cls, alone(cls.__name__))
-    except NeverblinkError as problem:
-        status = _complain(problem.message)
-    sys.exit(status)
 
 
 def find(target: str) -> type[Worker[Any]] | Callable[[], Any]:
@@ -112,37 +101,10 @@ def find(target: str) -> type[Worker[Any]] | Callable[[], Any]:
 
 def run_found(found: type[Worker[Any]] | Callable[[], Any], seat: Seating) -> int:
     """Run what `find` found until it has left; return the exit status. Raises what its declaration raises."""
-    return _run_class(found, seat) if isinstance(found, type) else _run_function(found, seat)
+    return run_bot(WorkerBot(found), seat) if isinstance(found, type) else _run_function(found, seat)
 
 
 # --- running --------------------------------------------------------------------------------------------------------
-
-
-def _run_class(cls: type[Worker[Any]], seat: Seating) -> int:
-    bot = WorkerBot(cls)
-    engine = seat.engine(bot)
-    context = contextvars.copy_context()
-
-    running: asyncio.Task[Any] | None = None
-
-    async def run() -> None:
-        nonlocal running
-        running = asyncio.current_task()
-        driver = Driver(engine, seat.place, context)
-        if not seat.supervised:
-            _stop_on_signals(lambda: (engine.ordered(Stop()), seat.place.wake()))
-        await driver.run()
-
-    with asyncio.Runner(loop_factory=_new_loop if runs_in_ours() else None) as runner:
-        try:
-            runner.run(run(), context=context)
-        except BaseException as problem:
-            if not seat.supervised:
-                raise
-            # Said here and not after the runner's own end, which waits for all of the bot's tasks.
-            engine.fail("run", _why_it_stopped(problem, running), problem)
-    assert engine.left is not None
-    return 1 if engine.left.how == "fail" else 0
 
 
 def _run_function(function: Callable[[], Any], seat: Seating) -> int:
@@ -172,7 +134,7 @@ def _run_coroutine(function: Callable[[], Any], coroutine: Coroutine[Any, Any, A
             runner.run(run())
         except BaseException as problem:
             if running is not None and not running.done() and joining.loop is not None:
-                return joining.loop.raised(problem, stopped=_why_it_stopped(problem, running))
+                return joining.loop.raised(problem, stopped=why_it_stopped(problem, running))
             return _raised(function, problem, joining)
         return _returned(function, joining)
 
@@ -197,47 +159,12 @@ def _raised(function: Callable[[], Any], problem: BaseException, joining: Joinin
     return _give_up(joining.seating.me, joining.seating.place, reason, traceback.format_exc())
 
 
-def _why_it_stopped(problem: BaseException, running: asyncio.Task[Any] | None) -> str:
-    """Why an event loop ended before the bot did, when no handler of the bot's has raised."""
-    match problem:
-        case KeyboardInterrupt():
-            return "it was interrupted (SIGINT, or a KeyboardInterrupt outside the bot's handlers)"
-        case RuntimeError() if running is not None and not running.done():
-            return "its event loop was stopped while the bot ran: do not call loop.stop()"
-        case _:
-            return f"{describe(problem)} was raised outside the bot's handlers while the bot ran"
-
-
-def _new_loop() -> Loop:
-    loop = Loop()
-    asyncio.set_event_loop(loop)
-    return loop
-
-
 def _give_up(me: Assignment, place: Any, reason: str, trace: str) -> int:
     """Tell the supervisor that there is no bot here, and leave."""
     place.tell(hello_of(me, Schema(0, ""), 0, ()))
     place.tell(Failed("import", clean(reason), clean(trace)))
     place.expect_exit(1)
-    return _complain(reason)
-
-
-def _complain(reason: str) -> int:
-    report(f"neverblink: {reason}")
-    return 1
-
-
-def _stop_on_signals(stop: Callable[[], Any]) -> None:
-    loop = asyncio.get_running_loop()
-
-    def interrupted() -> None:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            # A second one ends it where it stands.
-            loop.remove_signal_handler(number)
-        stop()
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, interrupted)
+    return complain(reason)
 
 
 # --- parts ----------------------------------------------------------------------------------------------------------

@@ -7,11 +7,10 @@ A bot author subclasses it with the state's type, and writes the handlers that a
 from __future__ import annotations
 
 import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, NoReturn, TypeVar
 
 from ..protocol import duration
-from ..protocol.errors import NeverblinkError
 from ..protocol.grid import Policy
 from ..protocol.link import Offers
 from ..protocol.window import Window
@@ -22,15 +21,19 @@ from .model.decision import Decision
 from .model.handler_types import Event, InDoubt, Tick, Timer
 from .model.inbox import Inbox
 from .model.migration import Migrations
-from .model.settings import Settings, SettingsError
+from .runtime.declaration import (
+    BotError,
+    interval_of,
+    offers_of,
+    overrun_of,
+    settings_of,
+    state_home,
+    windows_of,
+)
 
-__all__ = ["BotError", "Worker", "WorkerBot"]
+__all__ = ["Worker", "WorkerBot"]
 
 S = TypeVar("S")
-
-
-class BotError(NeverblinkError):
-    """A bot that cannot run as it is written."""
 
 
 class Worker(Generic[S]):
@@ -150,9 +153,10 @@ class Worker(Generic[S]):
     @classmethod
     def run(cls) -> NoReturn:
         """Run this bot: alone (`python bot.py`), until Ctrl-C. Under a supervisor this is not needed."""
-        from .main import run_alone
+        # What runs a bot is imported only where one runs: its tests need none of it.
+        from .runtime.run_class import run_alone
 
-        run_alone(cls)
+        run_alone(cls.__name__, lambda: WorkerBot(cls))
 
     # --- what a bot writes ------------------------------------------------------------------------------------------
 
@@ -271,58 +275,6 @@ class WorkerBot:
 
     def attach(self, session: Session) -> None:
         self.worker._session = session  # pyright: ignore[reportPrivateUsage]
-
-
-def state_home(state_type: Any) -> tuple[type, ...]:
-    """Where a state's migrations are looked for: its class, unless it is a plain dict or list."""
-    plain = typing.get_origin(state_type) or state_type
-    return (plain,) if isinstance(plain, type) and plain.__module__ != "builtins" else ()
-
-
-def interval_of(name: str, tick: Any) -> int:
-    """The interval that a bot writes as `tick`, ns. Raises `BotError`."""
-    try:
-        interval = duration.parse(tick) if isinstance(tick, str) else 0
-    except NeverblinkError as problem:
-        raise BotError(f"bot {name}: tick = {tick!r}: {problem}") from None
-    if interval < 100_000:
-        raise BotError(f'bot {name}: tick = {tick!r}: expected a duration of at least "100us", such as "1s"')
-    return interval
-
-
-def windows_of(name: str, windows: Any) -> tuple[Window, ...]:
-    """The windows of a bot. Raises `BotError`."""
-    if not isinstance(windows, (list, tuple)):
-        raise BotError(f"bot {name}: windows is a {type(windows).__name__}: expected a list of Window")
-    found: list[Window] = []
-    for window in typing.cast("Sequence[object]", windows):
-        if not isinstance(window, Window):
-            raise BotError(
-                f'bot {name}: windows holds {window!r}: expected Window("5m", opens="-20s", closes="-5s")'
-            )
-        found.append(window)
-    return tuple(found)
-
-
-def overrun_of(name: str, overrun: Any) -> Policy:
-    """What a bot does about an overrun. Raises `BotError`."""
-    if overrun not in ("skip", "catch-up"):
-        raise BotError(f'bot {name}: overrun = {overrun!r}: expected "skip" or "catch-up"')
-    return overrun
-
-
-def settings_of(name: str, defaults: Any, show: Callable[[Any], None] = lambda _: None) -> Settings:
-    """The settings of a bot. Raises `BotError`."""
-    try:
-        return Settings(defaults, show)
-    except SettingsError as problem:
-        raise BotError(f"bot {name}: {problem.message}") from None
-
-
-def offers_of(commands: Mapping[str, Declared], settings: Settings, halts: bool, listens: bool) -> Offers:
-    """What an operator can ask of a bot."""
-    offered = tuple(commands[name].offered for name in sorted(commands))
-    return Offers(offered, settings.schema(), halts, listens)
 
 
 def _has_own(cls: type[Worker[Any]], handler: str) -> bool:

@@ -35,10 +35,10 @@ from ...protocol.commands import (
 from ...protocol.errors import NeverblinkError
 from ...protocol.events import Event, decode_event
 from ...protocol.wire import UNDECODABLE
+from ..sockets.endpoints import InHome, Place, Unreachable
 from ..store.state_dir import Home
 from ..system.account import account_name
 from ..system.text import clean
-from .endpoints import InHome, Place, Unreachable
 
 __all__ = [
     "ANSWER_WITHIN",

@@ -39,14 +39,15 @@ from ...protocol.commands import (
 )
 from ...protocol.errors import NeverblinkError
 from ...protocol.events import Commanded
+from ...protocol.status import Locked
+from ...protocol.status import Status as StatusSeen
 from ..bot.bot import Bot
 from ..deploy.deployments import Deployments
-from ..store.deploy_lock import Freeze, Locked
+from ..store.deploy_lock import Freeze
 from ..store.history_db import NoSuchDeployment
 from ..store.history_thread import Archive
 from ..system.errors import Refusal
 from .bot_commands import Asking, changes_of
-from .status import Status as StatusSeen
 
 __all__ = ["Counter"]
 

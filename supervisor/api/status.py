@@ -9,224 +9,41 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from typing import Literal
-
-import msgspec
 
 from ...protocol import duration
-from ...protocol.events import DeploymentEnded, Outage
-from ...protocol.link import DescriptorsLeft, Report, SettingsNow
+from ...protocol.events import DeploymentEnded
+from ...protocol.link import DescriptorsLeft, Report
+from ...protocol.status import (
+    BranchSeen,
+    DecisionSeen,
+    DeploymentSeen,
+    DescriptorsSeen,
+    Failure,
+    HistorySeen,
+    Inbox,
+    Locked,
+    NextStartSeen,
+    PauseNote,
+    StandbySeen,
+    State,
+    Status,
+    Supervisor,
+    TargetSeen,
+    WaitingSeen,
+    WindowSeen,
+    WorkerSeen,
+)
 from ..bot.bot import Bot
-from ..bot.journal_health import JournalSeen, journal_of
-from ..bot.standby import State as StandbyState
+from ..bot.journal_health import journal_of
 from ..deploy.in_progress import Underway
-from ..deploy.pushed_branches import BranchSeen
 from ..deploy.queue import Waiter
-from ..notify.notifier import TargetSeen
-from ..store.deploy_lock import Locked
-from ..store.pause import PauseNote
 from ..workers.registry import Member
 
-__all__ = ["Status", "Supervisor", "start_told", "status_of", "this_supervisor"]
+__all__ = ["start_told", "status_of", "this_supervisor"]
 
 _SECOND = 1_000_000_000
 _OUTAGES = 50
 _TRACEBACK = 8192
-
-State = Literal["starting", "running", "paused", "recovering", "down", "stopping"]
-
-
-class DescriptorsSeen(msgspec.Struct, frozen=True):
-    """The file descriptors of the leader: the bot can still open `left` of `limit`, and `reserve` more are held for a
-    handoff. `short`: few are left."""
-
-    left: int
-    limit: int
-    reserve: int
-    short: bool
-
-
-class WindowSeen(msgspec.Struct, frozen=True):
-    """A window's occurrence that is open now, else the next one."""
-
-    name: str
-    opens: int
-    closes: int
-    protected: bool
-    open: bool
-
-
-class DecisionSeen(msgspec.Struct, frozen=True):
-    """A decision that is open; `at` is when it was opened."""
-
-    id: str
-    name: str
-    at: int
-    age: int
-    worker: str
-
-
-class Inbox(msgspec.Struct, frozen=True):
-    """Events that wait, and how many applied keys are remembered of how many at most; `dropped`: forgotten so far."""
-
-    waiting: int
-    remembered: int
-    limit: int
-    dropped: int
-
-
-class WorkerSeen(msgspec.Struct, frozen=True):
-    """A worker process that is alive. `leaving` says why it was told to leave. `reported` is when it last spoke."""
-
-    worker: str
-    release: str
-    pid: int
-    role: str
-    epoch: int
-    seq: int
-    loaded: bool
-    since: int
-    reported: int
-    leaving: str
-    log: str
-
-
-class StandbySeen(msgspec.Struct, frozen=True):
-    """The spare worker that takes over when the leader dies; `lag` is how late it applied a frame, at the worst."""
-
-    worker: str
-    state: StandbyState
-    reason: str
-    lag: int
-
-
-class DeploymentSeen(msgspec.Struct, frozen=True):
-    """The deployment under way. `at` is when it was begun, `since` when its phase was; `holding` what it waits for."""
-
-    deployment: int
-    phase: str
-    since: int
-    holding: str
-    release: str
-    previous: str
-    dry_run: bool
-    who: str
-    why: str
-    at: int
-
-
-class WaitingSeen(msgspec.Struct, frozen=True):
-    """A deployment that waits for its turn since `at`. `commit` and `ref` are "" when it is not of a commit."""
-
-    deployment: int
-    commit: str
-    ref: str
-    dry_run: bool
-    who: str
-    why: str
-    at: int
-
-
-class Failure(msgspec.Struct, frozen=True):
-    """The worker that last ended badly. `traceback` is the end of what it said of that, "" when it said nothing."""
-
-    worker: str
-    release: str
-    reason: str
-    at: int
-    log: str
-    traceback: str = ""
-
-
-class NextStartSeen(msgspec.Struct, frozen=True):
-    """The next start of a bot that no worker leads: `at` is 0 while it is being tried, `failures` those in a row."""
-
-    release: str
-    at: int
-    failures: int
-
-
-class HistorySeen(msgspec.Struct, frozen=True):
-    """A history that can't be written: `reason` says why, `waiting` notes are kept in memory, `lost` are not."""
-
-    reason: str
-    waiting: int
-    lost: int
-
-
-class Supervisor(msgspec.Struct, frozen=True):
-    pid: int
-    version: str
-    since: int
-
-
-class Status(msgspec.Struct, frozen=True):
-    """The answer to `status`. What is about the leader is "" or 0 when nobody leads."""
-
-    version: int
-    bot: str
-    state: State
-    reason: str
-    """Why it is down, being started again, or being stopped."""
-    at: int
-    home: str
-    # the leader
-    worker: str
-    release: str
-    pid: int
-    epoch: int
-    python: str
-    since: int
-    """When this worker came to lead."""
-    seq: int
-    """The last tick that ran, as of `reported`."""
-    reported: int
-    interval: int
-    ticks: int
-    """Run by this worker."""
-    skipped: int
-    late_max: int
-    paused: bool
-    settings: SettingsNow | None
-    """None when the bot has none."""
-    commands: tuple[str, ...]
-    """Those that the bot has declared, for `send`."""
-    slow: str
-    """What keeps it from its work, "" when nothing does."""
-    journal: JournalSeen | None
-    inbox: Inbox | None
-    windows: tuple[WindowSeen, ...]
-    decisions: tuple[DecisionSeen, ...]
-    # beside it
-    workers: tuple[WorkerSeen, ...]
-    deployment: DeploymentSeen | None
-    """The one that began last, when several are under way: `abort` cancels it."""
-    probation: DeploymentSeen | None
-    """The one in its probation, while the next one prepares: `rollback` goes back from it."""
-    standby: StandbySeen | None
-    """None when there is to be none."""
-    last: DeploymentEnded | None
-    """How the last deployment ended; its `at` is when."""
-    lock: Locked | None
-    failure: Failure | None
-    outages: tuple[Outage, ...]
-    """Those that nobody has acknowledged, oldest first; of many, the newest."""
-    supervisor: Supervisor
-    branches: tuple[BranchSeen, ...] = ()
-    """Those that deploy by a push."""
-    waiting: tuple[WaitingSeen, ...] = ()
-    """Deployments that wait for their turn, the next one first."""
-    notify: tuple[TargetSeen, ...] = ()
-    """Who is told of what happens, and whether it arrives."""
-    next_start: NextStartSeen | None = None
-    """None when a worker leads, or the bot is being stopped."""
-    descriptors: DescriptorsSeen | None = None
-    pause: PauseNote | None = None
-    """What paused the bot, None when it is not paused, or that is not known."""
-    history: HistorySeen | None = None
-    """None as long as the history can be written."""
-    home_problem: str = ""
-    """Why the home is not where it was, or not whole; "" when it is."""
 
 
 def status_of(

@@ -28,6 +28,7 @@ from ...protocol.link import (
     WorkerMessage,
 )
 from ..config.config import Config
+from ..config.hang_limits import Bounds
 from ..handoff.driver import Driver
 from ..handoff.interfaces import Finished, Kept, Told
 from ..handoff.new_worker import NewWorker
@@ -42,7 +43,6 @@ from .bring_up import Starter, StartFailed
 from .command_relay import Errands
 from .crash_recovery import NextStart, Revival
 from .hang_monitor import Guard
-from .hang_rules import Bounds
 from .journal_health import JournalWatch
 from .outages import Outages
 from .standby import Standby

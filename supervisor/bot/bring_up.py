@@ -15,9 +15,10 @@ from ..config.config import Config
 from ..release.releases import Release
 from ..system.conditions import Waiting
 from ..system.event_bus import News
+from ..system.worker_log import last_line
 from ..workers.platform import Outside
 from ..workers.registry import Member
-from ..workers.spawn import SpawnError, last_line
+from ..workers.spawn import SpawnError
 from ..workers.worker_pool import Crew
 
 __all__ = ["StartFailed", "Starter"]

@@ -13,11 +13,12 @@ from pathlib import Path
 import msgspec
 
 from ...protocol.events import Slow
+from ..config.hang_limits import Bounds
 from ..system.event_bus import News
 from ..system.timers import Handle
 from ..workers.platform import Outside
 from ..workers.registry import Member
-from .hang_rules import Bounds, Look, Watchdog
+from .hang_rules import Look, Watchdog
 
 __all__ = ["Guard"]
 

@@ -23,23 +23,15 @@ from typing import Literal
 import msgspec
 
 from ...protocol import duration
+from ..config.hang_limits import Bounds
 from ..system.proc_stat import Doing
 
-__all__ = ["Bounds", "Look", "Verdict", "Watchdog"]
+__all__ = ["Look", "Verdict", "Watchdog"]
 
 _NOTICED = 1_000_000_000
 """Trouble shorter than this is none; nor is one shorter than half of `hang_after`."""
 _WORKS = 20
 """It computes when it did so for at least one part in so many of the time since the trouble began."""
-
-
-class Bounds(msgspec.Struct, frozen=True):
-    """How long a leader may do nothing, ns."""
-
-    hang_after: int = 10_000_000_000
-    """When it is stopped, or sleeps, computes nothing and says nothing."""
-    stuck_after: int = 60_000_000_000
-    """When it works at something: computes, waits for a disk, is in a decision, or still reports."""
 
 
 class Look(msgspec.Struct, frozen=True):

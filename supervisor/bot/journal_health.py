@@ -7,27 +7,13 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-import msgspec
-
 from ...protocol.events import JournalChanged, JournalState
 from ...protocol.link import Recovered, Report
+from ...protocol.status import JournalSeen
 from ..system.event_bus import News
 from ..workers.registry import Member
 
-__all__ = ["JournalSeen", "JournalWatch", "journal_of"]
-
-
-class JournalSeen(msgspec.Struct, frozen=True):
-    """The leader's journal, as it last said. `failing` is "" when it can be written."""
-
-    segment: int
-    size: int
-    failing: str
-    """Why it cannot be written, and the bot goes on without it."""
-    since: int
-    unwritten: int
-    recovered: str
-    """How far it went when this worker came to lead, and what was damaged or cut off; "" when nothing was."""
+__all__ = ["JournalWatch", "journal_of"]
 
 
 class JournalWatch:

@@ -10,12 +10,12 @@ whenever either may have changed.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
 
 from ...protocol import duration
 from ...protocol.events import StandbyChanged
 from ...protocol.handoff.handoff_events import Phase
 from ...protocol.link import Follow
+from ...protocol.status import StandbyState
 from ..config.config import Config
 from ..handoff.driver import Driver
 from ..release.releases import Release
@@ -27,9 +27,10 @@ from ..workers.registry import Member, Roster
 from ..workers.spawn import SpawnError
 from ..workers.worker_pool import Crew
 
-__all__ = ["Standby", "State"]
+__all__ = [
+    "Standby",
+]
 
-State = Literal["none", "starting", "ready", "behind", "failing"]
 
 _REPEAT = 500_000_000
 _MANY = 1000
@@ -59,7 +60,7 @@ class Standby:
         next_worker: Callable[[], str],
     ) -> None:
         self.worker = ""
-        self.state: State = "none"
+        self.state: StandbyState = "none"
         self.reason = ""
         self._last = ""
         """Why the last one ended that failed."""
@@ -261,7 +262,7 @@ class Standby:
     def _tell(self, leader: Member, wanted: int, member: Member | None) -> None:
         """Say how it is with the standby, when that has changed."""
         lag = member.report.lag if member is not None and member.report is not None else 0
-        state: State = "none"
+        state: StandbyState = "none"
         reason = ""
         if not wanted:
             pass

@@ -12,8 +12,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from ..api.client import Client
-from ..api.endpoints import OnServer
 from ..config.config import FILE_NAME, Config, NoConfig, load
+from ..sockets.endpoints import OnServer
 from ..store.state_dir import DIRECTORY, VARIABLE, Home, HomeError, home_path
 from ..system.account import expanded
 from ..system.permissions import no_access

@@ -12,8 +12,9 @@ import msgspec
 
 from ...protocol.commands import Deploy
 from ...protocol.errors import NeverblinkError
+from ...protocol.status import BranchSeen
 from ..api.client import Client
-from ..deploy.pushed_branches import BranchSeen, look
+from ..deploy.pushed_branches import look
 from ..deploy.pushed_branches import told as undeployed
 from ..hook.problems import of_home, of_repository
 from ..release import git_hooks as hooks

@@ -6,11 +6,11 @@ import json
 
 from ...protocol import commands, duration
 from ...protocol.events import DeploymentEnded
+from ...protocol.status import PauseNote, Status
 from ..api.client import convert
-from ..api.status import Status, start_told
+from ..api.status import start_told
 from ..bot.outages import told
 from ..deploy.pushed_branches import told as undeployed
-from ..store.pause import PauseNote
 from ..system.format import ago, count, last
 from ..terminal.screen import Screen, columns
 from .command import Done, verb

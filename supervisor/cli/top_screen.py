@@ -8,7 +8,8 @@ from rich.cells import cell_len
 from rich.text import Text
 
 from ...protocol import duration
-from ..api.status import Status, start_told
+from ...protocol.status import Status
+from ..api.status import start_told
 from ..audit.recent_ticks import Tick
 from ..bot.outages import told as told_outage
 from ..system.format import ago, count, last

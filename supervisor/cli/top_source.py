@@ -12,8 +12,8 @@ from threading import Event, Thread
 
 from ...protocol.commands import Command, History, Status
 from ...protocol.errors import NeverblinkError
+from ...protocol.status import Status as Seen
 from ..api.client import Client, Events, Refused, Unreachable, convert
-from ..api.status import Status as Seen
 from ..audit.recent_ticks import Place, Strip
 from ..store.history_rows import Deployment
 from .context import Here

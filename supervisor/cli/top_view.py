@@ -14,7 +14,7 @@ import msgspec
 
 from ...protocol import events
 from ...protocol.frame import Cause
-from ..api.status import Status
+from ...protocol.status import Status
 from ..audit.recent_ticks import MOST, Change, Seen, Tick
 from ..store.history_rows import Deployment
 from ..system.format import last

@@ -20,13 +20,13 @@ import msgspec
 from ...protocol import size
 from ...protocol.logline import Format
 from ...protocol.text import NotText, decode_file
-from ..bot.hang_rules import Bounds
 from ..system.account import expanded
 from ..system.build_environment import is_name
 from ..system.crash_backoff import AT_MOST
 from . import notify_settings as telling
 from . import web_settings as web
 from .addresses import Listen
+from .hang_limits import Bounds
 from .toml_table import ConfigError, Table, shown
 
 __all__ = [

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import msgspec
 
-from ..notify.message import KINDS, USUAL, Kind
-from ..notify.queue import Pace
 from ..system.account import expanded
+from .notify_kinds import KINDS, USUAL, Kind
+from .notify_pace import Pace
 from .toml_table import Table
 
 __all__ = ["Settings", "Target", "read"]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ...protocol.commands import Answer, Command
 from ...protocol.events import Event, Output, Pulse
-from ..api.status import Status
+from ...protocol.status import Status
 from ..config.config import FileLayer
 from ..store.history_thread import Archive
 from .json_shapes import VERSION, ControlSeen, StatusFile

@@ -8,7 +8,7 @@ import msgspec
 
 from ...protocol.commands import Answer, Code, Command, Fault
 from ...protocol.control import LONGEST_ID, MOST_COMMANDS
-from ..api.status import Status
+from ...protocol.status import Status
 
 __all__ = ["AnswerSeen", "ControlSeen", "ProblemSeen", "StatusFile", "control_schema", "status_schema"]
 

@@ -17,12 +17,13 @@ import msgspec
 from ...protocol.commands import Deploy
 from ...protocol.errors import NeverblinkError
 from ...protocol.events import DeploymentEnded, DeploymentStarted, Event, LeaderChanged
+from ...protocol.status import BranchSeen
 from ..release.hooked_repositories import repositories
 from ..release.releases import Releases
 from ..store.history_thread import Archive
 from ..store.state_dir import Home
 from ..system.poll_loop import Rounds
-from .pushed_branches import BranchSeen, look, told, traces
+from .pushed_branches import look, told, traces
 
 __all__ = ["Lookout"]
 

@@ -16,38 +16,15 @@ import os
 from pathlib import Path
 from shlex import quote
 
-import msgspec
-
+from ...protocol.status import BranchSeen
 from ..release import git
 from ..release.git_hooks import settings
 from ..system.format import count
 from ..system.text import clean
 
-__all__ = ["BranchSeen", "look", "told", "traces"]
+__all__ = ["look", "told", "traces"]
 
 _SHOWN = 8
-
-
-class BranchSeen(msgspec.Struct, frozen=True):
-    """A branch that deploys to this home, as it is in its repository."""
-
-    repository: str
-    branch: str
-    commit: str
-    """What it is at, "" when it is not there."""
-    subject: str = ""
-    running: str = ""
-    """The commit that runs, "" when what runs was not made of one."""
-    ahead: int | None = None
-    """How many commits it has that do not run; None when that can't be said."""
-    behind: int | None = None
-    """How many commits run that it has not."""
-    deployment: int = 0
-    """The last one of this very commit, 0 when there was none."""
-    outcome: str = ""
-    """How that ended, "" while it is under way."""
-    asked: bool = False
-    """Somebody has asked for this commit, and is about to get a deployment of it or a refusal."""
 
 
 def look(where: Path, running: str) -> BranchSeen | None:

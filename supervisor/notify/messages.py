@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from ...protocol import events
 from ..bot.outages import told
+from ..config.notify_kinds import Kind
 from ..system.format import count, last
-from .message import Kind, Level, Note
+from .message import Level, Note
 
 __all__ = ["MOMENT", "Wording"]
 

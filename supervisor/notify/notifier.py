@@ -11,11 +11,9 @@ import asyncio
 import importlib.util
 import time
 from collections.abc import Callable, Mapping
-from typing import Literal
-
-import msgspec
 
 from ...protocol import events
+from ...protocol.status import TargetSeen
 from ..config.notify_settings import Settings, Target
 from .apprise_sender import Receipt, no_library
 from .message import Note
@@ -24,24 +22,10 @@ from .queue import Message, Outbox
 from .secret_urls import Unresolved, scheme_of, url_of
 from .sender_process import Courier
 
-__all__ = ["TargetSeen", "Teller"]
+__all__ = ["Teller"]
 
 _LAST_WORDS_S = 2.0
 """How long the supervisor's end may wait for the last messages; after that they go on their way without it."""
-
-
-class TargetSeen(msgspec.Struct, frozen=True):
-    """How it is with telling one target. `state` is `failing` from a failure until something arrives again."""
-
-    name: str
-    scheme: str
-    state: Literal["ready", "sending", "failing"]
-    reason: str
-    since: int
-    """Since when it is failing, wall ns; 0 when it is not."""
-    waiting: int
-    sent: int
-    lost: int
 
 
 class Teller:

@@ -15,9 +15,13 @@ from collections.abc import Iterable
 
 import msgspec
 
+from ..config.notify_pace import Pace
 from .message import Level, Note
 
-__all__ = ["Message", "Outbox", "Pace"]
+__all__ = [
+    "Message",
+    "Outbox",
+]
 
 _MOST = 200
 """Notes that wait."""
@@ -28,14 +32,6 @@ _PAUSES = (1, 2, 5, 15, 30, 60)
 """Between tries, seconds; the last one again and again."""
 _SECOND = 1_000_000_000
 _LEVELS: tuple[Level, ...] = ("failure", "warning", "success", "info")
-
-
-class Pace(msgspec.Struct, frozen=True):
-    """How much and how long, ns."""
-
-    burst: int = 5
-    per: int = 60 * _SECOND
-    retry_for: int = 900 * _SECOND
 
 
 class Message(msgspec.Struct, frozen=True):

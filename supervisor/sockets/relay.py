@@ -19,8 +19,8 @@ from ...protocol.commands import (
     decode_answer,
     encode_command,
 )
-from ..api.endpoints import InHome
 from ..store.state_dir import Home
+from .endpoints import InHome
 from .zmq_socket import Postbox
 
 __all__ = ["Relay"]

@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-import msgspec
-
+from ...protocol.status import Locked
 from .history_db import HistoryError
 from .history_thread import Archive
 
-__all__ = ["Freeze", "Locked"]
+__all__ = [
+    "Freeze",
+]
 
 _KEY = "lock"
-
-
-class Locked(msgspec.Struct, frozen=True):
-    """Who locked, why, and when (wall ns)."""
-
-    who: str
-    why: str
-    at: int
 
 
 class Freeze:

@@ -2,26 +2,13 @@
 
 from __future__ import annotations
 
-import msgspec
-
 from ...protocol.events import Commanded, Event, JournalChanged
+from ...protocol.status import PauseNote
 from .history_thread import Archive
 
-__all__ = ["PauseNote", "PauseNotes"]
+__all__ = ["PauseNotes"]
 
 _KEY = "paused"
-
-
-class PauseNote(msgspec.Struct, frozen=True):
-    """What paused the bot: the command (`pause` or `halt`) with who gave it, or `journal`, which lacks frames.
-
-    `at` is wall ns.
-    """
-
-    op: str
-    who: str
-    why: str
-    at: int
 
 
 class PauseNotes:

@@ -15,9 +15,9 @@ import subprocess
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from ..workers.spawn import last_line
 from .log_file import bound_file, open_for_child
 from .process import Process, describe_exit
+from .worker_log import last_line
 
 __all__ = ["ALIVE", "ALIVE_EVERY", "HelperProcess"]
 

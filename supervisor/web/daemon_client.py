@@ -26,7 +26,7 @@ from ...protocol.commands import (
 )
 from ...protocol.errors import NeverblinkError
 from ...protocol.events import Event, decode_event
-from ..api.endpoints import InHome
+from ..sockets.endpoints import InHome
 from ..sockets.zmq_socket import Postbox
 from ..store.state_dir import Home
 from .errors import Refused, of_fault

@@ -15,7 +15,7 @@ from ...protocol import commands
 from ...protocol.commands import Command
 from ...protocol.errors import NeverblinkError
 from ...protocol.events import Pulse
-from ..api.status import Status
+from ...protocol.status import Status
 from ..store.state_dir import Home
 from . import json_views
 from .access_log import Book

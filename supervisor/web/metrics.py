@@ -18,7 +18,7 @@ from ...protocol.events import (
     WorkerExited,
     WorkerStarted,
 )
-from ..api.status import Status
+from ...protocol.status import Status
 from .ticks import Lead, Tick
 
 __all__ = ["CONTENT_TYPE", "Metrics"]

@@ -12,7 +12,7 @@ import msgspec
 
 from ...protocol import commands
 from ...protocol.commands import Code, Request
-from ..api.status import Status
+from ...protocol.status import Status
 from ..store.history_rows import Deployment
 from . import json_views
 from .tokens import Role

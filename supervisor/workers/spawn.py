@@ -12,24 +12,23 @@ import asyncio
 import os
 import subprocess
 from collections.abc import Callable, Mapping
-from pathlib import Path
 
 import msgspec
 
 from ...protocol.assignment import VARIABLE, Assignment, encode_assignment
 from ...protocol.errors import NeverblinkError
 from ...protocol.keys import Keys
-from ...protocol.logline import decode_line
 from ..system.install_hint import install_command
 from ..system.interpreter import InterpreterError, find_interpreter
 from ..system.log_file import open_for_child
 from ..system.process import Process
 from ..system.process_group import MARK, mark_of
 from ..system.sd_notify import VARIABLES
+from ..system.worker_log import last_line
 from .env_file import EnvFileError, worker_environment
 from .platform import Launch
 
-__all__ = ["SpawnError", "last_line", "spawn", "why_it_ended"]
+__all__ = ["SpawnError", "spawn", "why_it_ended"]
 
 
 class SpawnError(NeverblinkError):
@@ -107,19 +106,6 @@ def why_it_ended(launch: Launch, status: str) -> str:
         # What it printed last has nothing to do with that.
         return status
     return f"{status}: {said}" if said else status
-
-
-def last_line(log: Path) -> str:
-    """The last line in a log that is not blank, "" when there is none; at most 500 characters of it."""
-    try:
-        with open(log, "rb") as file:
-            file.seek(max(0, os.fstat(file.fileno()).st_size - 8192))
-            lines = file.read().decode(errors="replace").split("\n")
-    except OSError:
-        return ""
-    last = next((line.strip() for line in reversed(lines) if line.strip()), "")
-    said = decode_line(last)
-    return (said.text if said is not None else last)[:500]
 
 
 def _environment(ours: Mapping[str, str], pipe: int, assignment: Assignment) -> dict[str, str]:

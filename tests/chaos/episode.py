@@ -19,8 +19,8 @@ import zmq
 
 from neverblink.protocol.errors import NeverblinkError
 from neverblink.protocol.lease import decode_file
+from neverblink.protocol.status import PauseNote
 from neverblink.supervisor.demo.ledger import Confirmed
-from neverblink.supervisor.store.pause import PauseNote
 
 from ..whole.live import Live, Verb
 from .machine import Clock, Disk

@@ -10,8 +10,8 @@ import msgspec
 import pytest
 
 from neverblink.protocol.frame import Vitals
+from neverblink.protocol.status import PauseNote
 from neverblink.supervisor.demo.ledger import Ledger
-from neverblink.supervisor.store.pause import PauseNote
 
 from ..supervisor.audit.lives import Life, write_segment
 from .market import ACCOUNT, Sent

@@ -15,12 +15,12 @@ import msgspec
 
 from neverblink.protocol.frame import Led, decode_frame
 from neverblink.protocol.journal import Entry, RecordKind, decode_opened, decode_snapshot
+from neverblink.protocol.status import PauseNote
 from neverblink.supervisor.audit.audit import audit
 from neverblink.supervisor.audit.reader import read_journal
 from neverblink.supervisor.audit.report import Report
 from neverblink.supervisor.demo.ledger import Confirmed, Filled, Record, Reserved
 from neverblink.supervisor.demo.verdict import judge
-from neverblink.supervisor.store.pause import PauseNote
 
 from .market import TIMEFRAMES, Sent
 

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import get_args
 
 from neverblink.protocol import commands, duration, events, size
-from neverblink.supervisor.bot.hang_rules import Bounds
 from neverblink.supervisor.cli.command_group import VERBS
 from neverblink.supervisor.cli.exit_codes import MEANING, Exit, exit_of_fault
 from neverblink.supervisor.config.config import (
@@ -21,8 +20,9 @@ from neverblink.supervisor.config.config import (
     Logging,
     Restart,
 )
-from neverblink.supervisor.notify.message import KINDS
-from neverblink.supervisor.notify.queue import Pace
+from neverblink.supervisor.config.hang_limits import Bounds
+from neverblink.supervisor.config.notify_kinds import KINDS
+from neverblink.supervisor.config.notify_pace import Pace
 
 GUIDE_AT = Path(__file__).resolve().parents[2] / "docs" / "operators.md"
 GUIDE = GUIDE_AT.read_text(encoding="utf-8")

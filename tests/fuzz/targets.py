@@ -39,9 +39,9 @@ from neverblink.protocol import (
 from neverblink.protocol.changes import Changes, Schema
 from neverblink.protocol.errors import NeverblinkError
 from neverblink.protocol.journal import RecordKind
+from neverblink.protocol.status import Status
 from neverblink.protocol.wire import Codec, WireError
 from neverblink.supervisor.api.client import BadAnswer, convert
-from neverblink.supervisor.api.status import Status
 from neverblink.supervisor.audit.audit import audit
 from neverblink.supervisor.audit.export import export
 from neverblink.supervisor.audit.reader import read_journal

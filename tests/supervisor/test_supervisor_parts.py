@@ -47,10 +47,11 @@ from neverblink.supervisor.system import cpu_affinity
 from neverblink.supervisor.system.conditions import Waiting
 from neverblink.supervisor.system.cpu_affinity import Courtesy
 from neverblink.supervisor.system.process import alive, describe_exit, started_at
+from neverblink.supervisor.system.worker_log import last_line
 from neverblink.supervisor.workers.leftovers import journal_left, survivors
 from neverblink.supervisor.workers.platform import Launch
 from neverblink.supervisor.workers.registry import Ended, Member, Roster
-from neverblink.supervisor.workers.spawn import SpawnError, last_line, spawn, why_it_ended
+from neverblink.supervisor.workers.spawn import SpawnError, spawn, why_it_ended
 from neverblink.worker.io.curve import SupervisorConnection, knock
 
 from .stage import Hour, Stage, report

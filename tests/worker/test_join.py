@@ -12,7 +12,7 @@ from neverblink.worker import Window, join
 from neverblink.worker.join import JoinError, Joining, seating
 from neverblink.worker.model.cells import StateError, StateTypeError
 from neverblink.worker.runtime.bootstrap import alone
-from neverblink.worker.worker import BotError
+from neverblink.worker.runtime.declaration import BotError
 
 from .lone import Lone
 

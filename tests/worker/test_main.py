@@ -15,7 +15,7 @@ import pytest
 
 from neverblink.worker import Worker
 from neverblink.worker.main import find
-from neverblink.worker.worker import BotError
+from neverblink.worker.runtime.declaration import BotError
 
 from .lone import LOOPING, Lone
 

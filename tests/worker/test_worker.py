@@ -11,7 +11,8 @@ from neverblink.protocol.errors import NeverblinkError
 from neverblink.worker import Table, Window, Worker, migration
 from neverblink.worker.model.cells import RowTypeError, StateTypeError
 from neverblink.worker.model.migration import MigrationError
-from neverblink.worker.worker import BotError, WorkerBot
+from neverblink.worker.runtime.declaration import BotError
+from neverblink.worker.worker import WorkerBot
 
 MILLISECOND = 1_000_000
 

@@ -20,7 +20,7 @@ from neverblink.protocol.commands import (
 )
 from neverblink.protocol.events import SupervisorStopping
 from neverblink.supervisor.api.client import Client, Refused, Unreachable
-from neverblink.supervisor.api.endpoints import InHome
+from neverblink.supervisor.sockets.endpoints import InHome
 from neverblink.supervisor.store.state_dir import Home
 
 from ..scripted import Scripted, Silence

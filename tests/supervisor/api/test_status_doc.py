@@ -10,7 +10,7 @@ import msgspec
 import pytest
 from msgspec import inspect
 
-from neverblink.supervisor.api.status import Status
+from neverblink.protocol.status import Status
 
 from ...protocol.wire_examples import words_for
 

@@ -9,7 +9,7 @@ import pytest
 
 from neverblink.protocol.events import Slow
 from neverblink.supervisor.bot.hang_monitor import Guard
-from neverblink.supervisor.bot.hang_rules import Bounds
+from neverblink.supervisor.config.hang_limits import Bounds
 from neverblink.supervisor.system.proc_stat import Doing
 from neverblink.supervisor.workers.registry import Member
 

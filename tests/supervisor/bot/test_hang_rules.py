@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from neverblink.supervisor.bot.hang_rules import Bounds, Look, Verdict, Watchdog
+from neverblink.supervisor.bot.hang_rules import Look, Verdict, Watchdog
+from neverblink.supervisor.config.hang_limits import Bounds
 from neverblink.supervisor.system.proc_stat import Doing
 
 MS = 1_000_000

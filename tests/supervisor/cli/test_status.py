@@ -9,20 +9,20 @@ from click.testing import CliRunner
 
 from neverblink.protocol.events import DeploymentEnded
 from neverblink.protocol.link import SettingsNow
-from neverblink.supervisor.api.status import (
+from neverblink.protocol.status import (
     DecisionSeen,
     DeploymentSeen,
     Failure,
+    JournalSeen,
+    Locked,
     Status,
     Supervisor,
     WindowSeen,
     WorkerSeen,
 )
-from neverblink.supervisor.bot.journal_health import JournalSeen
 from neverblink.supervisor.cli.command_group import neverblink
 from neverblink.supervisor.cli.exit_codes import Exit
 from neverblink.supervisor.cli.status import picture
-from neverblink.supervisor.store.deploy_lock import Locked
 from neverblink.supervisor.terminal.screen import Screen
 
 from ..scripted import Scripted

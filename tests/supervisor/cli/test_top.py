@@ -10,19 +10,19 @@ import pytest
 from rich.console import Console
 
 from neverblink.protocol import events
-from neverblink.supervisor.api.status import (
+from neverblink.protocol.status import (
     DecisionSeen,
     DeploymentSeen,
+    Locked,
     StandbySeen,
     Status,
+    TargetSeen,
     WindowSeen,
 )
 from neverblink.supervisor.audit.recent_ticks import Change, Seen, Tick
 from neverblink.supervisor.cli.tick_chart import Column, chart, level, mark_of
 from neverblink.supervisor.cli.top_screen import draw
 from neverblink.supervisor.cli.top_view import Line, Picture, View
-from neverblink.supervisor.notify.notifier import TargetSeen
-from neverblink.supervisor.store.deploy_lock import Locked
 from neverblink.supervisor.store.history_rows import Deployment, StepNote
 
 from .test_status import NOW, QUIET, S

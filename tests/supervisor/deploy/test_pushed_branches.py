@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from neverblink.supervisor.deploy.pushed_branches import BranchSeen, look, told, traces
+from neverblink.protocol.status import BranchSeen
+from neverblink.supervisor.deploy.pushed_branches import look, told, traces
 from neverblink.supervisor.release.git import ask
 from neverblink.supervisor.release.git_hooks import install, remove
 from neverblink.supervisor.release.hooked_repositories import repositories

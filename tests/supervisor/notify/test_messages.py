@@ -14,10 +14,12 @@ from neverblink.protocol import events
 from neverblink.protocol.events import Outage, OutageChanged, WindowMissed
 from neverblink.protocol.link import Doubt
 from neverblink.supervisor.config.config import ConfigError, load
+from neverblink.supervisor.config.notify_kinds import KINDS, USUAL
+from neverblink.supervisor.config.notify_pace import Pace
 from neverblink.supervisor.config.notify_settings import Settings, Target
-from neverblink.supervisor.notify.message import KINDS, USUAL, Note
+from neverblink.supervisor.notify.message import Note
 from neverblink.supervisor.notify.messages import MOMENT, Wording
-from neverblink.supervisor.notify.queue import Message, Outbox, Pace
+from neverblink.supervisor.notify.queue import Message, Outbox
 from neverblink.supervisor.notify.secret_urls import Unresolved, redacted, scheme_of, url_of
 
 S = 1_000_000_000

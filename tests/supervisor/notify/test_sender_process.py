@@ -16,10 +16,11 @@ from click.testing import CliRunner, Result
 from neverblink.protocol.events import DeploymentEnded
 from neverblink.supervisor.cli.command_group import neverblink
 from neverblink.supervisor.cli.exit_codes import Exit
+from neverblink.supervisor.config.notify_pace import Pace
 from neverblink.supervisor.config.notify_settings import Settings, Target
 from neverblink.supervisor.notify.apprise_sender import Receipt, no_library
 from neverblink.supervisor.notify.notifier import Teller
-from neverblink.supervisor.notify.queue import Message, Pace
+from neverblink.supervisor.notify.queue import Message
 from neverblink.supervisor.notify.sender_process import Courier
 from neverblink.supervisor.system.process import alive, started_at
 

@@ -16,10 +16,10 @@ from rich import pretty
 from neverblink.protocol.commands import Answer, Command, Status
 from neverblink.protocol.events import Event, SupervisorStopping, encode_event, topic_of
 from neverblink.supervisor.api.client import Client, Unreachable
-from neverblink.supervisor.api.endpoints import OnServer
 from neverblink.supervisor.config.addresses import Listen
 from neverblink.supervisor.sockets.bindings import Bindings
 from neverblink.supervisor.sockets.client_keys import Access, AccessError, ClientKey, key_of, new_secret
+from neverblink.supervisor.sockets.endpoints import OnServer
 from neverblink.supervisor.sockets.listeners import Desk
 from neverblink.supervisor.sockets.tcp_listener import Remote
 from neverblink.supervisor.sockets.worker_keys import public_of

@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from neverblink.protocol.events import Commanded
-from neverblink.supervisor.store.deploy_lock import Freeze, Locked
+from neverblink.protocol.status import Locked
+from neverblink.supervisor.store.deploy_lock import Freeze
 from neverblink.supervisor.store.history_db import History, HistoryError
 from neverblink.supervisor.store.history_thread import Archive
 

@@ -9,8 +9,9 @@ import msgspec
 import pytest
 
 from neverblink.worker import Worker, command
+from neverblink.worker.runtime.declaration import BotError
 from neverblink.worker.testing import CommandFailed, Simulation
-from neverblink.worker.worker import BotError, WorkerBot
+from neverblink.worker.worker import WorkerBot
 
 
 class Holdings(msgspec.Struct):

@@ -14,8 +14,9 @@ from neverblink.worker.model.settings import (
     SettingsRefused,
     SettingsUnreadable,
 )
+from neverblink.worker.runtime.declaration import BotError
 from neverblink.worker.testing import CommandFailed, HandoverFailed, Simulation
-from neverblink.worker.worker import BotError, WorkerBot
+from neverblink.worker.worker import WorkerBot
 
 
 class Limits(msgspec.Struct, frozen=True):

@@ -12,6 +12,7 @@ import pytest
 from neverblink.worker import Event, InDoubt, NotLeading, Tick, Worker
 from neverblink.worker.model.cells import StateError
 from neverblink.worker.model.inbox import EventError
+from neverblink.worker.runtime.declaration import BotError
 from neverblink.worker.testing import (
     CommandFailed,
     HandoverFailed,
@@ -19,7 +20,6 @@ from neverblink.worker.testing import (
     Simulation,
     SimulationError,
 )
-from neverblink.worker.worker import BotError
 
 SECOND = 1_000_000_000
 NOON = datetime(2026, 1, 5, 12, tzinfo=UTC)

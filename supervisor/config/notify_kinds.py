@@ -1,0 +1,47 @@
+"""The kinds of messages that a target of [notify] can ask for."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+__all__ = ["KINDS", "USUAL", "Kind"]
+
+Kind = Literal[
+    "deployed",
+    "aborted",
+    "rolled-back",
+    "failover",
+    "missed",
+    "down",
+    "slow",
+    "journal",
+    "standby",
+    "supervisor",
+    "halt",
+    "settings",
+    "pause",
+    "lock",
+]
+
+
+KINDS: dict[Kind, str] = {
+    "deployed": "a deployment or a rollback is done",
+    "aborted": "a deployment was aborted; the old code leads",
+    "rolled-back": "the new code led, and the old code leads again",
+    "failover": "a leader died: who leads since, and what was missed",
+    "missed": "ticks were missed, in an outage or in a handoff, and in which windows",
+    "down": "nobody leads for more than a moment; somebody leads again",
+    "slow": "the leader does not do its work; it does again",
+    "journal": "the journal cannot be written; it is written again; it was damaged",
+    "supervisor": "a supervisor came back to its bot, or leaves; its files were removed, or are a copy",
+    "standby": "the standby died too often, and is started again only now and then",
+    "halt": "somebody halted the bot",
+    "settings": "somebody changed its settings",
+    "pause": "somebody paused or resumed it",
+    "lock": "somebody locked or unlocked deployments",
+}
+"""Each kind, and when there is a note of it."""
+
+
+USUAL: tuple[Kind, ...] = tuple(kind for kind in KINDS if kind not in ("pause", "lock"))
+"""What a target gets that does not say what it wants."""
