@@ -18,7 +18,15 @@ from .errors import NeverblinkError
 from .text import NotText, decode_file
 from .wire import UNDECODABLE
 
-__all__ = ["LONGEST_ID", "MOST_COMMANDS", "ControlError", "Refused", "Said", "Wanted", "parse"]
+__all__ = [
+    "LONGEST_ID",
+    "MOST_COMMANDS",
+    "ControlCommand",
+    "ControlError",
+    "ControlRequests",
+    "RefusedCommand",
+    "parse",
+]
 
 MOST_COMMANDS = 256
 """How many commands a file may hold: as many as are answered in `status.json`."""
@@ -29,7 +37,7 @@ class ControlError(NeverblinkError):
     """A file that says nothing that can be understood."""
 
 
-class Wanted(msgspec.Struct, frozen=True):
+class ControlCommand(msgspec.Struct, frozen=True):
     """A command to be carried out once. `digest` is of what it asks for, however it was written."""
 
     id: str
@@ -41,39 +49,39 @@ class Wanted(msgspec.Struct, frozen=True):
         return op_of(self.command)
 
 
-class Refused(msgspec.Struct, frozen=True):
+class RefusedCommand(msgspec.Struct, frozen=True):
     """Something in the file that is no command, and why; `id` is "" when it has none to be answered by."""
 
     id: str
     problem: str
 
 
-class Said(msgspec.Struct, frozen=True):
+class ControlRequests(msgspec.Struct, frozen=True):
     """What a file says, in order."""
 
-    wanted: tuple[Wanted, ...] = ()
-    refused: tuple[Refused, ...] = ()
+    wanted: tuple[ControlCommand, ...] = ()
+    refused: tuple[RefusedCommand, ...] = ()
 
 
-def parse(data: bytes) -> Said:
+def parse(data: bytes) -> ControlRequests:
     """Return what the file asks for. Raises `ControlError` when it is no JSON, or neither a command nor a list of them.
 
     An empty file asks for nothing.
     """
-    wanted: dict[str, Wanted] = {}
-    refused: list[Refused] = []
+    wanted: dict[str, ControlCommand] = {}
+    refused: list[RefusedCommand] = []
     raws = _parts(data)
     for at, raw in enumerate(raws, 1):
         found = _read(raw, f"command {at} of {len(raws)}" if len(raws) > 1 else "the command")
-        if isinstance(found, Refused):
+        if isinstance(found, RefusedCommand):
             refused.append(found)
         elif found.id not in wanted:
             wanted[found.id] = found
         elif wanted[found.id].digest != found.digest:
             refused.append(
-                Refused("", f"id {found.id!r} is there twice, for two commands: the first one counts")
+                RefusedCommand("", f"id {found.id!r} is there twice, for two commands: the first one counts")
             )
-    return Said(tuple(wanted.values()), tuple(refused))
+    return ControlRequests(tuple(wanted.values()), tuple(refused))
 
 
 def _parts(data: bytes) -> Sequence[bytes]:
@@ -104,19 +112,19 @@ def _parts(data: bytes) -> Sequence[bytes]:
     return parts
 
 
-def _read(raw: bytes, which: str) -> Wanted | Refused:
+def _read(raw: bytes, which: str) -> ControlCommand | RefusedCommand:
     try:
         command = decode_command(raw)
     except BadRequest as problem:
         id = problem.id if 0 < len(problem.id) <= LONGEST_ID else ""
-        return Refused(id, problem.message if id else f"{which}: {problem.message}")
+        return RefusedCommand(id, problem.message if id else f"{which}: {problem.message}")
     if not command.id:
-        return Refused(
+        return RefusedCommand(
             "", f'{which} ({op_of(command)}) has no id: give it one of its own, as in "id": "2026-11-26/1"'
         )
     if len(command.id) > LONGEST_ID:
-        return Refused(
+        return RefusedCommand(
             "", f"{which} ({op_of(command)}) has an id of {len(command.id)} characters: at most {LONGEST_ID}"
         )
     asked = encode_command(msgspec.structs.replace(command, id=""))
-    return Wanted(command.id, command, blake2b(asked, digest_size=16).hexdigest())
+    return ControlCommand(command.id, command, blake2b(asked, digest_size=16).hexdigest())

@@ -22,19 +22,19 @@ __all__ = [
     "DeploymentEnded",
     "DeploymentStarted",
     "Event",
+    "Heartbeat",
     "HomeChanged",
     "JournalChanged",
     "JournalState",
     "LeaderChanged",
     "Outage",
     "OutageChanged",
-    "Output",
     "PhaseChanged",
-    "Pulse",
     "Slow",
     "StandbyChanged",
     "StartPlanned",
-    "Step",
+    "StepDone",
+    "StepOutput",
     "SupervisorStarted",
     "SupervisorStopping",
     "WindowMissed",
@@ -50,7 +50,7 @@ JournalState = Literal["failing", "written", "read", "recovered", "lost"]
 Outcome = Literal["done", "rehearsed", "aborted", "rolled_back"]
 
 MAX_OUTPUT = 1000
-"""The longest line an `Output` carries, in characters."""
+"""The longest line an `StepOutput` carries, in characters."""
 
 
 class _Event(msgspec.Struct, frozen=True, tag_field="type", kw_only=True):
@@ -82,7 +82,7 @@ class PhaseChanged(_Event, frozen=True, tag="phase"):
     took: int
 
 
-class Step(_Event, frozen=True, tag="step"):
+class StepDone(_Event, frozen=True, tag="step"):
     """Something worth a line happened within a phase: `spawned`, `imported`, `ready`, `rehearsed`, `holding`,
     `handed`, `first-tick`, `probation`. `text` is that line, without the numbers that are in `facts`."""
 
@@ -93,7 +93,7 @@ class Step(_Event, frozen=True, tag="step"):
     facts: dict[str, Any] = {}
 
 
-class Output(_Event, frozen=True, tag="output"):
+class StepOutput(_Event, frozen=True, tag="output"):
     """One line that `step` of a deployment printed: `environment`, `check`, or `release` for a warning of our own.
 
     `text` is cut at `MAX_OUTPUT` characters. A build that prints without end is told of in its first lines only; the
@@ -204,7 +204,7 @@ class Commanded(_Event, frozen=True, tag="command"):
     """For programs: what settings were and are (`changes`), what was sent (`name`, `args`)."""
 
 
-class Pulse(_Event, frozen=True, tag="pulse"):
+class Heartbeat(_Event, frozen=True, tag="pulse"):
     """Where a worker stands, a few times a second."""
 
     worker: str
@@ -294,8 +294,8 @@ class SupervisorStopping(_Event, frozen=True, tag="supervisor-stopping"):
 Event = (
     DeploymentStarted
     | PhaseChanged
-    | Step
-    | Output
+    | StepDone
+    | StepOutput
     | DeploymentEnded
     | LeaderChanged
     | WorkerStarted
@@ -305,7 +305,7 @@ Event = (
     | StartPlanned
     | JournalChanged
     | Commanded
-    | Pulse
+    | Heartbeat
     | OutageChanged
     | StandbyChanged
     | HomeChanged

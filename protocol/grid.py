@@ -25,13 +25,13 @@ from .errors import NeverblinkError
 
 __all__ = [
     "STEP_THRESHOLD",
+    "ClockReading",
     "ClockStep",
     "Gap",
     "Grid",
     "GridError",
     "Plan",
     "Policy",
-    "Reading",
     "detect_step",
     "plan",
     "rebase",
@@ -100,7 +100,7 @@ class ClockStep(msgspec.Struct, frozen=True):
         return f"clock stepped {'-' if self.by < 0 else '+'}{duration.show(by)}"
 
 
-class Reading(msgspec.Struct, frozen=True):
+class ClockReading(msgspec.Struct, frozen=True):
     """Both clocks, read one right after the other, ns."""
 
     wall: int
@@ -197,7 +197,7 @@ def rebase(interval: int, last: int, now: int) -> Grid:
 
 
 def detect_step(
-    before: Reading, after: Reading, threshold: int = STEP_THRESHOLD, slew_ppm: int = SLEW_PPM
+    before: ClockReading, after: ClockReading, threshold: int = STEP_THRESHOLD, slew_ppm: int = SLEW_PPM
 ) -> ClockStep | None:
     """Compare how far the two clocks went between two readings; return the step when they disagree by
     `threshold` ns.

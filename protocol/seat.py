@@ -39,41 +39,41 @@ import msgspec
 
 from .link import CancelYield, Follow, Lead, Retire, Stop, YieldTo
 from .seat_events import (
-    Alarm,
     Announce,
-    Arm,
+    ArmSeatTimer,
     Boundary,
-    Broken,
     Cancel,
     CaughtUp,
     Connect,
-    Disarm,
+    DisarmSeatTimer,
     DropLease,
+    ExitProcess,
     Fell,
-    HeirDeclined,
-    HeirTook,
     Hold,
     LeaderGone,
     LeaseRefused,
     LeaseTaken,
-    Leave,
     LedBy,
     Received,
-    Resume,
     Role,
     SeatCommand,
     SeatEvent,
+    SeatTimerFired,
     SendFailing,
     SendFinal,
     SendTook,
     Silent,
     Stale,
     Started,
+    StartLeading,
+    StreamUnreadable,
+    SuccessorDeclined,
+    SuccessorTook,
     Suspects,
     TakeLease,
 )
 
-__all__ = ["RULES", "Rule", "Seat", "what_holds"]
+__all__ = ["RULES", "Seat", "SeatRule", "what_holds"]
 
 
 class Seat(msgspec.Struct):
@@ -135,12 +135,12 @@ class Seat(msgspec.Struct):
         self.loaded = False
         return [Announce()]
 
-    def _broken(self, event: Broken) -> list[SeatCommand]:
+    def _broken(self, event: StreamUnreadable) -> list[SeatCommand]:
         if self.keeps:
             # In probation we are the way back: keep the state of the handoff rather than leave.
             return []
         self.role = Role.RETIRED
-        return [Leave("fail", event.reason)]
+        return [ExitProcess("fail", event.reason)]
 
     def _received(self, event: Received) -> list[SeatCommand]:
         if event.leader != self.leader or not self.loaded:
@@ -164,7 +164,7 @@ class Seat(msgspec.Struct):
         self.leader = event.leader
         return [Connect(event.leader), Announce()]
 
-    def _retry(self, event: Alarm) -> list[SeatCommand]:
+    def _retry(self, event: SeatTimerFired) -> list[SeatCommand]:
         if event.name != "retry" or not (self.guard and self.loaded):
             return []
         return [TakeLease("failover")]
@@ -177,7 +177,7 @@ class Seat(msgspec.Struct):
         if self.dismissed and event.epoch > self.epoch + 1:
             # Our heir led, and died before we heard of it. We were told to leave, so our code is not to lead again.
             self.role = Role.RETIRED
-            return [Disarm("lease"), DropLease(), Leave("retire")]
+            return [DisarmSeatTimer("lease"), DropLease(), ExitProcess("retire")]
         before = self.leader
         order, self.heard = self.heard, 0
         self.settled = max(self.settled, order)
@@ -188,7 +188,13 @@ class Seat(msgspec.Struct):
         self.guard = self.keeps = self.dismissed = self.reverted = False
         self.held = ""
         told: list[SeatCommand] = [SendTook(before, order)] if event.cause == "handoff" else []
-        return [Disarm("lease"), Disarm("retry"), *told, Resume(event.cause), Announce()]
+        return [
+            DisarmSeatTimer("lease"),
+            DisarmSeatTimer("retry"),
+            *told,
+            StartLeading(event.cause),
+            Announce(),
+        ]
 
     def _refused(self, event: LeaseRefused) -> list[SeatCommand]:
         self.heard = 0
@@ -198,7 +204,7 @@ class Seat(msgspec.Struct):
             return [Connect(event.holder), Announce()]
         if event.cause == "failover":
             # It is dying but still there: the kernel frees the lease when the process is gone.
-            return [Arm("retry")]
+            return [ArmSeatTimer("retry")]
         return [Announce()]
 
     # leading
@@ -227,7 +233,7 @@ class Seat(msgspec.Struct):
             if event.decision or event.turn:
                 return []
             self.role = Role.RETIRED
-            return [Leave("stop")]
+            return [ExitProcess("stop")]
         order = self.order
         if order is None:
             return []
@@ -242,27 +248,32 @@ class Seat(msgspec.Struct):
         self.order = None
         self.settled = order.order
         self.reverted = order.back
-        return [DropLease(), SendFinal(order.to, order.order, order.deployment), Arm("lease"), Announce()]
+        return [
+            DropLease(),
+            SendFinal(order.to, order.order, order.deployment),
+            ArmSeatTimer("lease"),
+            Announce(),
+        ]
 
     # yielding
 
-    def _heir_took(self, event: HeirTook) -> list[SeatCommand]:
+    def _heir_took(self, event: SuccessorTook) -> list[SeatCommand]:
         if event.heir != self.leader:
             return []
         return self._step_aside(event.heir, event.epoch)
 
-    def _heir_declined(self, event: HeirDeclined) -> list[SeatCommand]:
+    def _heir_declined(self, event: SuccessorDeclined) -> list[SeatCommand]:
         return [TakeLease("takeback")] if event.order == self.settled else []
 
     def _heir_gone(self, event: LeaderGone) -> list[SeatCommand]:
         return [TakeLease("takeback")] if event.leader == self.leader else []
 
-    def _nobody_took(self, event: Alarm) -> list[SeatCommand]:
+    def _nobody_took(self, event: SeatTimerFired) -> list[SeatCommand]:
         return [TakeLease("takeback")] if event.name == "lease" else []
 
     def _heir_was_first(self, event: LeaseRefused) -> list[SeatCommand]:
         if not event.holder or event.holder == self.me:
-            return [Arm("lease")]
+            return [ArmSeatTimer("lease")]
         return self._step_aside(event.holder, self.epoch)
 
     def _dismiss(self, event: Retire) -> list[SeatCommand]:
@@ -275,22 +286,22 @@ class Seat(msgspec.Struct):
         self.epoch = max(self.epoch, epoch)
         if self.dismissed or self.stopping:
             self.role = Role.RETIRED
-            return [Disarm("lease"), Leave("retire")]
+            return [DisarmSeatTimer("lease"), ExitProcess("retire")]
         self.role = Role.FOLLOWING
         self.guard = self.keeps = not self.reverted
-        return [Disarm("lease"), Connect(leader), Announce()]
+        return [DisarmSeatTimer("lease"), Connect(leader), Announce()]
 
     # the end
 
     def _retire(self, event: Retire) -> list[SeatCommand]:
         self.role = Role.RETIRED
-        return [Leave("retire")]
+        return [ExitProcess("retire")]
 
     def _fell(self, event: Fell) -> list[SeatCommand]:
         led = self.role is Role.LEADING
         self.role = Role.RETIRED
         told: list[SeatCommand] = [DropLease(), SendFailing(event.reason)] if led else []
-        return [*told, Leave("fail", event.reason)]
+        return [*told, ExitProcess("fail", event.reason)]
 
 
 def what_holds(boundary: Boundary, order: YieldTo) -> str:
@@ -308,7 +319,7 @@ def what_holds(boundary: Boundary, order: YieldTo) -> str:
     return ""
 
 
-class Rule(msgspec.Struct, frozen=True):
+class SeatRule(msgspec.Struct, frozen=True):
     """How a role answers an event: the method, and every role it may lead to."""
 
     act: Callable[..., list[SeatCommand]]
@@ -317,51 +328,51 @@ class Rule(msgspec.Struct, frozen=True):
 
 _J, _F, _L, _Y, _R = Role.JOINING, Role.FOLLOWING, Role.LEADING, Role.YIELDING, Role.RETIRED
 
-RULES: dict[Role, dict[type, Rule]] = {
+RULES: dict[Role, dict[type, SeatRule]] = {
     Role.JOINING: {
-        Started: Rule(Seat._started, (_J,)),
-        Follow: Rule(Seat._follow, (_F,)),
-        Lead: Rule(Seat._lead, (_J,)),
-        LeaseTaken: Rule(Seat._taken, (_L,)),
-        LeaseRefused: Rule(Seat._refused, (_F,)),
-        Retire: Rule(Seat._retire, (_R,)),
-        Stop: Rule(Seat._retire, (_R,)),
-        Fell: Rule(Seat._fell, (_R,)),
+        Started: SeatRule(Seat._started, (_J,)),
+        Follow: SeatRule(Seat._follow, (_F,)),
+        Lead: SeatRule(Seat._lead, (_J,)),
+        LeaseTaken: SeatRule(Seat._taken, (_L,)),
+        LeaseRefused: SeatRule(Seat._refused, (_F,)),
+        Retire: SeatRule(Seat._retire, (_R,)),
+        Stop: SeatRule(Seat._retire, (_R,)),
+        Fell: SeatRule(Seat._fell, (_R,)),
     },
     Role.FOLLOWING: {
-        Follow: Rule(Seat._follow, (_F,)),
-        CaughtUp: Rule(Seat._caught_up, (_F,)),
-        Stale: Rule(Seat._stale, (_F,)),
-        Broken: Rule(Seat._broken, (_F, _R)),
-        Received: Rule(Seat._received, (_F,)),
-        Lead: Rule(Seat._lead, (_F,)),
-        LeaderGone: Rule(Seat._leader_gone, (_F,)),
-        LedBy: Rule(Seat._led_by, (_F,)),
-        Silent: Rule(Seat._silent, (_F,)),
-        Alarm: Rule(Seat._retry, (_F,)),
-        LeaseTaken: Rule(Seat._taken, (_L,)),
-        LeaseRefused: Rule(Seat._refused, (_F,)),
-        Retire: Rule(Seat._retire, (_R,)),
-        Stop: Rule(Seat._retire, (_R,)),
-        Fell: Rule(Seat._fell, (_R,)),
+        Follow: SeatRule(Seat._follow, (_F,)),
+        CaughtUp: SeatRule(Seat._caught_up, (_F,)),
+        Stale: SeatRule(Seat._stale, (_F,)),
+        StreamUnreadable: SeatRule(Seat._broken, (_F, _R)),
+        Received: SeatRule(Seat._received, (_F,)),
+        Lead: SeatRule(Seat._lead, (_F,)),
+        LeaderGone: SeatRule(Seat._leader_gone, (_F,)),
+        LedBy: SeatRule(Seat._led_by, (_F,)),
+        Silent: SeatRule(Seat._silent, (_F,)),
+        SeatTimerFired: SeatRule(Seat._retry, (_F,)),
+        LeaseTaken: SeatRule(Seat._taken, (_L,)),
+        LeaseRefused: SeatRule(Seat._refused, (_F,)),
+        Retire: SeatRule(Seat._retire, (_R,)),
+        Stop: SeatRule(Seat._retire, (_R,)),
+        Fell: SeatRule(Seat._fell, (_R,)),
     },
     Role.LEADING: {
-        YieldTo: Rule(Seat._yield_to, (_L,)),
-        CancelYield: Rule(Seat._cancel, (_L,)),
-        Boundary: Rule(Seat._boundary, (_L, _Y, _R)),
-        Stop: Rule(Seat._stop, (_L,)),
-        Fell: Rule(Seat._fell, (_R,)),
+        YieldTo: SeatRule(Seat._yield_to, (_L,)),
+        CancelYield: SeatRule(Seat._cancel, (_L,)),
+        Boundary: SeatRule(Seat._boundary, (_L, _Y, _R)),
+        Stop: SeatRule(Seat._stop, (_L,)),
+        Fell: SeatRule(Seat._fell, (_R,)),
     },
     Role.YIELDING: {
-        HeirTook: Rule(Seat._heir_took, (_Y, _F, _R)),
-        HeirDeclined: Rule(Seat._heir_declined, (_Y,)),
-        LeaderGone: Rule(Seat._heir_gone, (_Y,)),
-        Alarm: Rule(Seat._nobody_took, (_Y,)),
-        LeaseTaken: Rule(Seat._taken, (_L, _R)),
-        LeaseRefused: Rule(Seat._heir_was_first, (_Y, _F, _R)),
-        Retire: Rule(Seat._dismiss, (_Y,)),
-        Stop: Rule(Seat._stop, (_Y,)),
-        Fell: Rule(Seat._fell, (_R,)),
+        SuccessorTook: SeatRule(Seat._heir_took, (_Y, _F, _R)),
+        SuccessorDeclined: SeatRule(Seat._heir_declined, (_Y,)),
+        LeaderGone: SeatRule(Seat._heir_gone, (_Y,)),
+        SeatTimerFired: SeatRule(Seat._nobody_took, (_Y,)),
+        LeaseTaken: SeatRule(Seat._taken, (_L, _R)),
+        LeaseRefused: SeatRule(Seat._heir_was_first, (_Y, _F, _R)),
+        Retire: SeatRule(Seat._dismiss, (_Y,)),
+        Stop: SeatRule(Seat._stop, (_Y,)),
+        Fell: SeatRule(Seat._fell, (_R,)),
     },
     Role.RETIRED: {},
 }

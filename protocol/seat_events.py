@@ -10,36 +10,36 @@ from .frame import Cause
 from .link import CancelYield, Follow, Lead, Retire, Stop, YieldTo
 
 __all__ = [
-    "Alarm",
     "Announce",
-    "Arm",
+    "ArmSeatTimer",
     "Boundary",
-    "Broken",
     "Cancel",
     "CaughtUp",
     "Connect",
-    "Disarm",
+    "DisarmSeatTimer",
     "DropLease",
+    "ExitProcess",
     "Fell",
-    "HeirDeclined",
-    "HeirTook",
     "Hold",
     "LeaderGone",
     "LeaseRefused",
     "LeaseTaken",
-    "Leave",
     "LedBy",
     "Received",
-    "Resume",
     "Role",
     "SeatCommand",
     "SeatEvent",
+    "SeatTimerFired",
     "SendFailing",
     "SendFinal",
     "SendTook",
     "Silent",
     "Stale",
+    "StartLeading",
     "Started",
+    "StreamUnreadable",
+    "SuccessorDeclined",
+    "SuccessorTook",
     "Suspects",
     "TakeLease",
 ]
@@ -69,7 +69,7 @@ class Stale(msgspec.Struct, frozen=True):
     """This follower has lost the thread of the stream and needs a new copy."""
 
 
-class Broken(msgspec.Struct, frozen=True):
+class StreamUnreadable(msgspec.Struct, frozen=True):
     """This follower cannot read the stream at all; why."""
 
     reason: str
@@ -97,14 +97,14 @@ class Received(msgspec.Struct, frozen=True):
     leader: str
 
 
-class HeirTook(msgspec.Struct, frozen=True):
+class SuccessorTook(msgspec.Struct, frozen=True):
     """The heir says that it has the lease."""
 
     heir: str
     epoch: int
 
 
-class HeirDeclined(msgspec.Struct, frozen=True):
+class SuccessorDeclined(msgspec.Struct, frozen=True):
     """The heir says that it could not apply the final frame."""
 
     order: int
@@ -148,7 +148,7 @@ class Fell(msgspec.Struct, frozen=True):
     reason: str
 
 
-class Alarm(msgspec.Struct, frozen=True):
+class SeatTimerFired(msgspec.Struct, frozen=True):
     """An alarm that was armed has run out."""
 
     name: str
@@ -158,18 +158,18 @@ SeatEvent = (
     Started
     | CaughtUp
     | Stale
-    | Broken
+    | StreamUnreadable
     | Boundary
     | Received
-    | HeirTook
-    | HeirDeclined
+    | SuccessorTook
+    | SuccessorDeclined
     | LeaseTaken
     | LeaseRefused
     | LeaderGone
     | LedBy
     | Silent
     | Fell
-    | Alarm
+    | SeatTimerFired
     | Follow
     | Lead
     | YieldTo
@@ -219,7 +219,7 @@ class SendFailing(msgspec.Struct, frozen=True):
     reason: str
 
 
-class Resume(msgspec.Struct, frozen=True):
+class StartLeading(msgspec.Struct, frozen=True):
     """We lead: run `on_lead`, then tick."""
 
     cause: Cause
@@ -249,17 +249,17 @@ class Suspects(msgspec.Struct, frozen=True):
     reason: str
 
 
-class Arm(msgspec.Struct, frozen=True):
+class ArmSeatTimer(msgspec.Struct, frozen=True):
     """Feed `Alarm(name)` after its time: `lease` (back to us if nobody took it) or `retry`."""
 
     name: str
 
 
-class Disarm(msgspec.Struct, frozen=True):
+class DisarmSeatTimer(msgspec.Struct, frozen=True):
     name: str
 
 
-class Leave(msgspec.Struct, frozen=True):
+class ExitProcess(msgspec.Struct, frozen=True):
     """Exit: `retire` (the bot goes on), `stop` (the bot ends here) or `fail`."""
 
     how: str
@@ -273,12 +273,12 @@ SeatCommand = (
     | SendFinal
     | SendTook
     | SendFailing
-    | Resume
+    | StartLeading
     | Announce
     | Hold
     | Cancel
     | Suspects
-    | Arm
-    | Disarm
-    | Leave
+    | ArmSeatTimer
+    | DisarmSeatTimer
+    | ExitProcess
 )

@@ -10,22 +10,22 @@ from .events import DeploymentEnded, Outage
 from .link import SettingsNow
 
 __all__ = [
+    "BotState",
+    "BotStatus",
     "BranchSeen",
     "DecisionSeen",
     "DeploymentSeen",
     "DescriptorsSeen",
     "Failure",
     "HistorySeen",
-    "Inbox",
+    "InboxSeen",
     "JournalSeen",
     "Locked",
     "NextStartSeen",
     "PauseNote",
     "StandbySeen",
     "StandbyState",
-    "State",
-    "Status",
-    "Supervisor",
+    "SupervisorSeen",
     "TargetSeen",
     "WaitingSeen",
     "WindowSeen",
@@ -105,7 +105,7 @@ class PauseNote(msgspec.Struct, frozen=True):
 StandbyState = Literal["none", "starting", "ready", "behind", "failing"]
 
 
-State = Literal["starting", "running", "paused", "recovering", "down", "stopping"]
+BotState = Literal["starting", "running", "paused", "recovering", "down", "stopping"]
 
 
 class DescriptorsSeen(msgspec.Struct, frozen=True):
@@ -138,7 +138,7 @@ class DecisionSeen(msgspec.Struct, frozen=True):
     worker: str
 
 
-class Inbox(msgspec.Struct, frozen=True):
+class InboxSeen(msgspec.Struct, frozen=True):
     """Events that wait, and how many applied keys are remembered of how many at most; `dropped`: forgotten so far."""
 
     waiting: int
@@ -226,18 +226,18 @@ class HistorySeen(msgspec.Struct, frozen=True):
     lost: int
 
 
-class Supervisor(msgspec.Struct, frozen=True):
+class SupervisorSeen(msgspec.Struct, frozen=True):
     pid: int
     version: str
     since: int
 
 
-class Status(msgspec.Struct, frozen=True):
+class BotStatus(msgspec.Struct, frozen=True):
     """The answer to `status`. What is about the leader is "" or 0 when nobody leads."""
 
     version: int
     bot: str
-    state: State
+    state: BotState
     reason: str
     """Why it is down, being started again, or being stopped."""
     at: int
@@ -266,7 +266,7 @@ class Status(msgspec.Struct, frozen=True):
     slow: str
     """What keeps it from its work, "" when nothing does."""
     journal: JournalSeen | None
-    inbox: Inbox | None
+    inbox: InboxSeen | None
     windows: tuple[WindowSeen, ...]
     decisions: tuple[DecisionSeen, ...]
     # beside it
@@ -283,7 +283,7 @@ class Status(msgspec.Struct, frozen=True):
     failure: Failure | None
     outages: tuple[Outage, ...]
     """Those that nobody has acknowledged, oldest first; of many, the newest."""
-    supervisor: Supervisor
+    supervisor: SupervisorSeen
     branches: tuple[BranchSeen, ...] = ()
     """Those that deploy by a push."""
     waiting: tuple[WaitingSeen, ...] = ()

@@ -28,54 +28,54 @@ from ..protocol.events import (
     SupervisorStopping,
     WorkerExited,
 )
-from ..protocol.status import HistorySeen, Status
-from .api.dispatcher import Counter
-from .api.event_log import Log
+from ..protocol.status import BotStatus, HistorySeen
+from .api.dispatcher import Dispatcher
+from .api.event_log import EventLog
 from .api.status import status_of, this_supervisor
-from .bot.bot import Bot
+from .bot.bot import LiveBot
 from .bot.bring_up import StartFailed
 from .config.config import Config
-from .control_files import Files
+from .control_files import ControlFiles
 from .deploy.adoption import Adoption
-from .deploy.branch_watch import Lookout
+from .deploy.branch_watch import BranchWatch
 from .deploy.deployments import Deployments
 from .deploy.first_release import Chosen, FirstRelease, Spoken
 from .environment.prepare import Preparer
 from .environment.trial import try_project
-from .notify.notifier import Teller
+from .notify.notifier import Notifier
 from .release.hooked_repositories import repositories
-from .release.releases import Release, Releases
+from .release.releases import Release, ReleaseStore
 from .release.repair import Repair
 from .sockets.bindings import Bindings
 from .sockets.client_keys import client_keys
 from .sockets.listener import keep_listener
-from .sockets.listeners import Desk
-from .sockets.worker_keys import Keyring
-from .sockets.worker_socket import SOCKET, Switchboard
-from .sockets.zap import Gate
-from .store.deploy_lock import Freeze
-from .store.history_rows import WINDOWS, Worker
-from .store.history_thread import Archive
+from .sockets.listeners import Listeners
+from .sockets.worker_keys import WorkerKeys
+from .sockets.worker_socket import SOCKET, WorkerSocket
+from .sockets.zap import ZapHandler
+from .store.deploy_lock import DeployLock
+from .store.history_rows import WINDOWS, WorkerRow
+from .store.history_thread import HistoryThread
 from .store.home_watch import HomeWatch
 from .store.identity import Identity, keep, recognise
 from .store.orphans import Orphan, end_orphans, refuse_beside_orphans
 from .store.pause import PauseNotes
-from .store.state_dir import Claim, Home, Sockets
+from .store.state_dir import Home, HomeClaim, Sockets
 from .system.background_writer import in_background
 from .system.descriptors import limit, raise_limit
 from .system.errors import Refusal
-from .system.event_bus import News
+from .system.event_bus import EventBus
 from .system.helper_process import HelperProcess
 from .system.hidden_files import HiddenFiles
 from .system.orphan_reaper import OrphanReaper
 from .system.permissions import privately
 from .system.process import Adopted
 from .system.process_group import ProcessGroups, mark_of
-from .system.sd_notify import Notify
+from .system.sd_notify import SdNotify
 from .system.signals import Signals
-from .web.web_process import Keeper
+from .web.web_process import WebProcess
 from .workers import leftovers
-from .workers.platform import Child, Launch, Outside
+from .workers.platform import Child, Launch, Platform
 from .workers.registry import Member
 from .workers.spawn import spawn
 
@@ -133,7 +133,7 @@ async def run(
         in_background(screen) as out,
     ):
         path = home.logs / "supervisor.log"
-        log = Log(path, out, time.time_ns, bot=config.name, settings=config.log)
+        log = EventLog(path, out, time.time_ns, bot=config.name, settings=config.log)
         try:
             identity, copied = _recognise(home, log)
             orphans = _refuse_orphans(home, rescue)
@@ -163,7 +163,7 @@ async def run(
             raise
 
 
-def _recognise(home: Home, log: Log) -> tuple[Identity, bool]:
+def _recognise(home: Home, log: EventLog) -> tuple[Identity, bool]:
     try:
         return recognise(home)
     except OSError as problem:
@@ -185,10 +185,10 @@ def _refuse_orphans(home: Home, rescue: bool) -> list[Orphan]:
 
 
 async def _try_before_rescue(
-    config: Config, home: Home, chosen: Chosen | None, environment: Mapping[str, str], log: Log
+    config: Config, home: Home, chosen: Chosen | None, environment: Mapping[str, str], log: EventLog
 ) -> None:
     """See that the code can be started for which the living worker is ended. Raises `NeverblinkError`."""
-    if (chosen is not None and chosen.release) or Releases(home.releases).current() is not None:
+    if (chosen is not None and chosen.release) or ReleaseStore(home.releases).current() is not None:
         return
     directory = chosen.directory if chosen is not None and chosen.directory else config.directory
     hidden = HiddenFiles((*home.private, *client_keys(environment)), lambda text: log.say(text, "warning"))
@@ -208,9 +208,9 @@ class _Daemon:
         config: Config,
         home: Home,
         identity: tuple[Identity, bool],
-        claim: Claim,
+        claim: HomeClaim,
         sockets: Sockets,
-        log: Log,
+        log: EventLog,
         environment: Mapping[str, str],
         umask: int,
         descriptors: int,
@@ -234,13 +234,13 @@ class _Daemon:
         self._workers = 0
         self._copied = ""
         """What is to be said when this home turned out to be a copy, "" otherwise."""
-        self._left: leftovers.Left | None = None
+        self._left: leftovers.JournalEnd | None = None
         """Where the earlier run ended that this one goes on from."""
-        self._archive = Archive(loop, log.say)
-        self._news = News(config.name, time.time_ns, log.say)
-        self._notify = Notify(environment, loop)
+        self._archive = HistoryThread(loop, log.say)
+        self._news = EventBus(config.name, time.time_ns, log.say)
+        self._notify = SdNotify(environment, loop)
         self._news.subscribe(self._notify.note)
-        self._teller = Teller(config.notify, config.name, socket.gethostname(), environment, log.say)
+        self._teller = Notifier(config.notify, config.name, socket.gethostname(), environment, log.say)
         self._news.subscribe(self._teller.note)
 
         def start(launch: Launch, on_exit: Callable[[int], None]) -> Child:
@@ -256,11 +256,11 @@ class _Daemon:
 
         self._groups = ProcessGroups(log.say)
         self._reaper = OrphanReaper()
-        outside = Outside(time.time_ns, time.monotonic_ns, loop, start, watch, end_group=self._groups.end)
-        self._keyring: Keyring | None = None
-        self._gate: Gate | None = None
-        self._switchboard: Switchboard | None = None
-        self._bot = Bot(
+        outside = Platform(time.time_ns, time.monotonic_ns, loop, start, watch, end_group=self._groups.end)
+        self._keyring: WorkerKeys | None = None
+        self._gate: ZapHandler | None = None
+        self._switchboard: WorkerSocket | None = None
+        self._bot = LiveBot(
             home,
             self._news,
             outside,
@@ -269,8 +269,8 @@ class _Daemon:
             started=self._note_worker,
             find=self._find,
         )
-        self._releases = Releases(home.releases)
-        self._freeze = Freeze(self._archive)
+        self._releases = ReleaseStore(home.releases)
+        self._freeze = DeployLock(self._archive)
         self._pauses = PauseNotes(self._archive)
         self._preparer = Preparer(
             home.environments,
@@ -298,8 +298,8 @@ class _Daemon:
             lambda: self._stopping is not None,
         )
         self._adoption = Adoption(home, config, self._bot, self._deployments, self._archive, log.say)
-        self._lookout = Lookout(home, self._releases, self._archive, self._leading_release, log.say)
-        self._counter = Counter(
+        self._lookout = BranchWatch(home, self._releases, self._archive, self._leading_release, log.say)
+        self._counter = Dispatcher(
             self._bot,
             self._deployments,
             self._archive,
@@ -309,7 +309,7 @@ class _Daemon:
             leave=self._leave,
             asked=self._lookout.asked,
         )
-        self._files = Files(
+        self._files = ControlFiles(
             home.path,
             config.files,
             self._archive,
@@ -324,8 +324,8 @@ class _Daemon:
         await self._archive.open(self._home.database, self._config.name)
         # One I/O thread is all there is: it moves bytes, and only when there are some.
         context = zmq.Context[zmq.Socket[bytes]](1)
-        desk: Desk | None = None
-        page: Keeper | None = None
+        desk: Listeners | None = None
+        page: WebProcess | None = None
         listener: HelperProcess | None = None
         try:
             await self._arrive(fresh)
@@ -377,7 +377,7 @@ class _Daemon:
             if not self._bot.roster.alive():
                 leftovers.sweep(self._home.run)
 
-    def _say_copied(self, known: list[Worker]) -> None:
+    def _say_copied(self, known: list[WorkerRow]) -> None:
         """Say so when this home is a copy of another one."""
         identity, copied = self._identity, self._is_copy
         others = leftovers.foreign(self._home, known)
@@ -412,7 +412,7 @@ class _Daemon:
                 self._bot.roster.earlier_frame = left.number + 1
         leftovers.sweep(self._home.run, alive)
         # Without them nobody who has the old keys is left.
-        self._keyring = Keyring.load(self._home.key) if alive else Keyring.renew(self._home.key)
+        self._keyring = WorkerKeys.load(self._home.key) if alive else WorkerKeys.renew(self._home.key)
         ended = await asyncio.to_thread(self._preparer.arrive)
         if ended:
             self._log.say(ended)
@@ -433,10 +433,10 @@ class _Daemon:
                 )
             )
 
-    def _open(self, context: zmq.Context[zmq.Socket[bytes]]) -> Desk:
+    def _open(self, context: zmq.Context[zmq.Socket[bytes]]) -> Listeners:
         try:
-            self._gate = Gate(context)
-            self._switchboard = Switchboard(
+            self._gate = ZapHandler(context)
+            self._switchboard = WorkerSocket(
                 context,
                 lambda socket: self._bindings.bind(socket, SOCKET, for_workers=True),
                 gate=self._gate,
@@ -446,7 +446,7 @@ class _Daemon:
                 hear=self._bot.heard,
                 puzzled=self._log.say,
             )
-            desk = Desk(context, self._bindings, self._counter.carry_out)
+            desk = Listeners(context, self._bindings, self._counter.carry_out)
         except zmq.ZMQError as problem:
             raise DaemonError(
                 f"home {self._home.path}: a socket can't be made in {self._home.run} ({problem.strerror}): "
@@ -477,11 +477,11 @@ class _Daemon:
     def _home_changed(self, state: Literal["removed", "moved", "remade"], text: str) -> None:
         self._news.tell(HomeChanged(bot=self._news.bot, at=self._news.now(), state=state, text=text))
 
-    def _page(self) -> Keeper | None:
+    def _page(self) -> WebProcess | None:
         settings = self._config.web
         if settings is None:
             return None
-        return Keeper(
+        return WebProcess(
             settings, self._home, self._config.name, self._version, self._log.say, log=self._config.log
         )
 
@@ -640,11 +640,11 @@ class _Daemon:
         leading = self._bot.leading
         return leading.pid if leading is not None and leading.alive else 0
 
-    def _line(self) -> Switchboard:
+    def _line(self) -> WorkerSocket:
         assert self._switchboard is not None
         return self._switchboard
 
-    def _keys(self) -> Keyring:
+    def _keys(self) -> WorkerKeys:
         assert self._keyring is not None
         return self._keyring
 
@@ -689,7 +689,7 @@ class _Daemon:
             windows = list(leader.hello.windows)
             self._archive.write(lambda history: history.keep(WINDOWS, windows))
 
-    def _status(self) -> Status:
+    def _status(self) -> BotStatus:
         return status_of(
             self._bot,
             now=time.time_ns(),
@@ -714,7 +714,7 @@ class _Daemon:
         return self._watch.problem
 
 
-def _history_seen(archive: Archive) -> HistorySeen | None:
+def _history_seen(archive: HistoryThread) -> HistorySeen | None:
     return HistorySeen(archive.failing, archive.waiting, archive.lost) if archive.failing else None
 
 

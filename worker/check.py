@@ -13,10 +13,10 @@ from .io.output import report_exception
 from .main import find
 from .worker import WorkerBot
 
-__all__ = ["Checked", "check"]
+__all__ = ["BotCheck", "check"]
 
 
-class Checked(msgspec.Struct, frozen=True):
+class BotCheck(msgspec.Struct, frozen=True):
     """What was found. Of a function that uses `join()` nothing more is known than that it is there."""
 
     ok: bool
@@ -26,22 +26,22 @@ class Checked(msgspec.Struct, frozen=True):
     schema: tuple[int, str] | None = None
 
 
-def check(target: str) -> Checked:
+def check(target: str) -> BotCheck:
     """Import the bot, make its first state, encode it and read it back. Runs none of its handlers."""
     try:
         found = find(target)
         if not isinstance(found, type):
-            return Checked(True)
+            return BotCheck(True)
         bot = WorkerBot(found)
         cells = bot.cells()
         state: Any = cells.fresh()
         cells.check(Changes(cells.root(state), {}))
     except NeverblinkError as problem:
-        return Checked(False, problem.message)
+        return BotCheck(False, problem.message)
     except BaseException as problem:
         report_exception(problem)
-        return Checked(
+        return BotCheck(
             False, f"importing {target.partition(':')[0]} failed: {type(problem).__name__}: {problem}"
         )
     windows = tuple(window.spec for window in bot.windows)
-    return Checked(True, "", bot.interval, windows, (cells.schema.version, cells.schema.fingerprint))
+    return BotCheck(True, "", bot.interval, windows, (cells.schema.version, cells.schema.fingerprint))

@@ -25,8 +25,8 @@ from ..protocol.grid import Policy
 from ..protocol.link import Offers, Stop
 from ..protocol.window import Window
 from .engine.engine import Engine
-from .engine.session import Session
-from .engine.steps import Step
+from .engine.session import BotSession
+from .engine.steps import TurnStep
 from .io.output import report_exception
 from .io.poller import Poller
 from .model.cells import Cells
@@ -35,8 +35,8 @@ from .model.decision import Decision
 from .model.handler_types import InDoubt, Tick
 from .model.inbox import Inbox
 from .model.migration import Migrations
-from .runtime.asyncio_runner import Driver
-from .runtime.bootstrap import Seating, alone
+from .runtime.asyncio_runner import AsyncioRunner
+from .runtime.bootstrap import Bootstrap, alone
 from .runtime.declaration import (
     interval_of,
     offers_of,
@@ -66,7 +66,7 @@ class JoinError(NeverblinkError):
 class Joining:
     """A seating that a function may join, and the loop that came of it."""
 
-    def __init__(self, seating: Seating) -> None:
+    def __init__(self, seating: Bootstrap) -> None:
         self.seating = seating
         self.loop: Loop[Any, Any] | None = None
 
@@ -165,7 +165,7 @@ class LoopBot:
         self.remember = (remember, duration.parse(remember_for))
         self.settings = settings_of(self.name, settings)
         self.in_doubt: tuple[InDoubt, ...] = ()
-        self.session: Session | None = None
+        self.session: BotSession | None = None
 
     def cells(self) -> Cells:
         return Cells(self.state_type, self.schema)
@@ -173,7 +173,7 @@ class LoopBot:
     def offers(self) -> Offers:
         return offers_of(self.commands, self.settings, self.halts, self.listens)
 
-    def attach(self, session: Session) -> None:
+    def attach(self, session: BotSession) -> None:
         self.session = session
 
     def call_start(self) -> None: ...
@@ -196,16 +196,16 @@ class LoopBot:
 class Loop(Generic[S, L]):
     """Iterate over it, once, with `for` or `async for`: each tick is a turn, which ends where the next is asked for."""
 
-    def __init__(self, bot: LoopBot, here: Seating) -> None:
+    def __init__(self, bot: LoopBot, here: Bootstrap) -> None:
         self.stopped = False
         """The loop has ended because the *bot* stops for good: flatten now. Not set when only this process leaves."""
         self._bot = bot
         self._here = here
         self._engine: Engine = here.engine(bot)
         self._place = here.place
-        self._step: Step | None = None
+        self._step: TurnStep | None = None
         self._poller: Poller | None = None
-        self._driver: Driver | None = None
+        self._driver: AsyncioRunner | None = None
         self._stop_asked = False
         self._waited = False
         """The poller was asked since the last tick."""
@@ -308,7 +308,7 @@ class Loop(Generic[S, L]):
 
     def __aiter__(self) -> Loop[S, L]:
         if self._driver is None:
-            self._driver = Driver(self._engine, self._place)
+            self._driver = AsyncioRunner(self._engine, self._place)
             if not self._here.supervised:
                 for number in (signal.SIGINT, signal.SIGTERM):
                     asyncio.get_running_loop().add_signal_handler(number, self._interrupted)
@@ -351,7 +351,7 @@ class Loop(Generic[S, L]):
         if stopped:
             self._engine.fail("loop", stopped)
             return 1
-        self._engine.raised(Step("the loop", _nothing, step.turn if step is not None else None), problem)
+        self._engine.raised(TurnStep("the loop", _nothing, step.turn if step is not None else None), problem)
         return 1
 
     def returned(self) -> int:
@@ -369,11 +369,11 @@ class Loop(Generic[S, L]):
         return left is None or left.how == "fail"
 
     @property
-    def _session(self) -> Session:
+    def _session(self) -> BotSession:
         assert self._bot.session is not None
         return self._bot.session
 
-    def _take(self, step: Step) -> Tick[S] | None:
+    def _take(self, step: TurnStep) -> Tick[S] | None:
         """Take a step: return the tick when it is one, else carry it out."""
         turn = step.turn
         if turn is not None and turn.tick is not None:

@@ -29,11 +29,11 @@ from ..protocol.text import clean
 from .io.output import capture_output, report_exception
 from .io.release_dir import describe, make_read_only
 from .join import Joining, LoopFailed, seating
-from .runtime.bootstrap import Seating, hello_of
+from .runtime.bootstrap import Bootstrap, hello_of
 from .runtime.declaration import BotError
 from .runtime.early_failure import tell_early_failure
 from .runtime.run_class import complain, run_bot, why_it_stopped
-from .runtime.supervised import Link
+from .runtime.supervised import SupervisedRuntime
 from .worker import Worker, WorkerBot
 
 __all__ = ["find", "run_assigned", "run_found"]
@@ -53,7 +53,7 @@ def run_assigned(target: str) -> int:
         )
     # What children and C code write makes the log grow too, and the bot itself may print nothing.
     try:
-        link = Link(me, output.look)
+        link = SupervisedRuntime(me, output.look)
     except NeverblinkError as problem:
         tell_early_failure(me, clean(problem.message))
         return complain(problem.message)
@@ -67,7 +67,7 @@ def run_assigned(target: str) -> int:
             report_exception(problem)
             reason = f"importing {target.partition(':')[0]} failed: {describe(problem)}"
             return _give_up(me, link, reason, traceback.format_exc())
-        seat = Seating(me, link, began=began, supervised=True, output=output)
+        seat = Bootstrap(me, link, began=began, supervised=True, output=output)
         try:
             return run_found(found, seat)
         except NeverblinkError as problem:
@@ -99,7 +99,7 @@ def find(target: str) -> type[Worker[Any]] | Callable[[], Any]:
     )
 
 
-def run_found(found: type[Worker[Any]] | Callable[[], Any], seat: Seating) -> int:
+def run_found(found: type[Worker[Any]] | Callable[[], Any], seat: Bootstrap) -> int:
     """Run what `find` found until it has left; return the exit status. Raises what its declaration raises."""
     return run_bot(WorkerBot(found), seat) if isinstance(found, type) else _run_function(found, seat)
 
@@ -107,7 +107,7 @@ def run_found(found: type[Worker[Any]] | Callable[[], Any], seat: Seating) -> in
 # --- running --------------------------------------------------------------------------------------------------------
 
 
-def _run_function(function: Callable[[], Any], seat: Seating) -> int:
+def _run_function(function: Callable[[], Any], seat: Bootstrap) -> int:
     joining = Joining(seat)
     token = seating.set(joining)
     try:

@@ -32,7 +32,7 @@ from ..protocol.handoff.handoff_events import Phase
 from ..protocol.journal import RecordKind
 from ..protocol.link import Follow, Lead, Run, Stop
 from ..protocol.seat_events import Role
-from .engine.steps import Step
+from .engine.steps import TurnStep
 from .simulation.handoff import SimulatedHandoff, SimulatedProcess
 from .simulation.world import HandClock, SimulatedWorld
 from .worker import Worker, WorkerBot
@@ -415,7 +415,7 @@ class Simulation(Generic[S]):
         due = process.engine.replica.due + process.bot.interval
         return not (self._ticked and leads and due <= self.now)
 
-    def _carry_out(self, process: SimulatedProcess, step: Step) -> None:
+    def _carry_out(self, process: SimulatedProcess, step: TurnStep) -> None:
         self._running = process
         try:
             value = step.call()

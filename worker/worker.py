@@ -14,7 +14,7 @@ from ..protocol import duration
 from ..protocol.grid import Policy
 from ..protocol.link import Offers
 from ..protocol.window import Window
-from .engine.session import Session
+from .engine.session import BotSession
 from .model.cells import Cells, StateError
 from .model.commands import CommandError, Declared, declared_in, unknown
 from .model.decision import Decision
@@ -78,7 +78,7 @@ class Worker(Generic[S]):
         `neverblink settings max_position=3`. It changes between two turns only.
         """
 
-    _session: Session | None = None
+    _session: BotSession | None = None
 
     # --- what a bot uses --------------------------------------------------------------------------------------------
 
@@ -219,7 +219,7 @@ class Worker(Generic[S]):
         """The *bot* stops for good (`neverblink down`): flatten, cancel, say goodbye. Never called for a handoff."""
 
     @property
-    def _live(self) -> Session:
+    def _live(self) -> BotSession:
         if self._session is None:
             raise BotError(
                 f"{type(self).__name__} is not running: start it with `neverblink up`, or {type(self).__name__}.run(), "
@@ -273,7 +273,7 @@ class WorkerBot:
     def offers(self) -> Offers:
         return offers_of(self.commands, self.settings, self.halts, self.listens)
 
-    def attach(self, session: Session) -> None:
+    def attach(self, session: BotSession) -> None:
         self.worker._session = session  # pyright: ignore[reportPrivateUsage]
 
 

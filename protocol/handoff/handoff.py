@@ -24,9 +24,9 @@ so the death of the leader, or another one, changes nothing here. When somebody 
 repeated on that one's state.
 
 A supervisor can end and another one come back to the deployment. The machine is data, and kept; what it missed is not
-told again, so it is `Found` with what the two workers are by then, and goes to the phase that this speaks for. What
-was kept last may be behind what was done last, by the one step that was not written any more: an order can be out that
-the machine does not know of.
+told again, so it is `HandoffResumed` with what the two workers are by then, and goes to the phase that this speaks
+for. What was kept last may be behind what was done last, by the one step that was not written any more: an order can
+be out that the machine does not know of.
 
 The one thing it never does is to conclude that somebody may lead. It kills, and the kernel frees the lease, and a
 worker takes it.
@@ -43,26 +43,26 @@ import msgspec
 
 from . import preparing, probation, standby, transfer
 from .handoff_events import (
-    Abort,
-    Begin,
+    AbortRequested,
     CannotRead,
     Cleared,
+    DeployRequested,
     Exited,
-    Found,
     HandoffCommand,
     HandoffEvent,
+    HandoffResumed,
     Phase,
-    Revert,
-    RungOut,
+    RollbackRequested,
     Seen,
     StandsBy,
     Suspected,
+    TimerFired,
     Withdrawn,
 )
 from .resumed import found
 from .state import HandoffState
 
-__all__ = ["RULES", "Handoff", "Rule"]
+__all__ = ["RULES", "Handoff", "HandoffRule"]
 
 
 class Handoff(HandoffState):
@@ -91,7 +91,7 @@ class Handoff(HandoffState):
         return rule.act(self, event)
 
 
-class Rule(msgspec.Struct, frozen=True):
+class HandoffRule(msgspec.Struct, frozen=True):
     """How a phase answers an event: the function, and every phase it may lead to."""
 
     act: Callable[..., list[HandoffCommand]]
@@ -99,21 +99,23 @@ class Rule(msgspec.Struct, frozen=True):
 
 
 _P = Phase
-RULES: dict[Phase, dict[type, Rule]] = {
+RULES: dict[Phase, dict[type, HandoffRule]] = {
     Phase.PREPARING: {
-        StandsBy: Rule(standby.note, (_P.PREPARING,)),
-        Begin: Rule(preparing.begin, (_P.PREPARING,)),
-        Cleared: Rule(preparing.cleared, (_P.PREPARING, _P.ABORTED)),
-        Seen: Rule(preparing.seen, (_P.PREPARING, _P.REHEARSING, _P.ABORTED)),
-        CannotRead: Rule(preparing.give_up, (_P.PREPARING, _P.ABORTED)),
-        Exited: Rule(preparing.give_up, (_P.PREPARING, _P.ABORTED, _P.SUCCEEDING)),
-        Abort: Rule(preparing.give_up, (_P.ABORTED,)),
-        RungOut: Rule(preparing.give_up, (_P.PREPARING, _P.ABORTED)),
+        StandsBy: HandoffRule(standby.note, (_P.PREPARING,)),
+        DeployRequested: HandoffRule(preparing.begin, (_P.PREPARING,)),
+        Cleared: HandoffRule(preparing.cleared, (_P.PREPARING, _P.ABORTED)),
+        Seen: HandoffRule(preparing.seen, (_P.PREPARING, _P.REHEARSING, _P.ABORTED)),
+        CannotRead: HandoffRule(preparing.give_up, (_P.PREPARING, _P.ABORTED)),
+        Exited: HandoffRule(preparing.give_up, (_P.PREPARING, _P.ABORTED, _P.SUCCEEDING)),
+        AbortRequested: HandoffRule(preparing.give_up, (_P.ABORTED,)),
+        TimerFired: HandoffRule(preparing.give_up, (_P.PREPARING, _P.ABORTED)),
     },
     Phase.REHEARSING: {
-        StandsBy: Rule(standby.note, (_P.REHEARSING,)),
-        Cleared: Rule(preparing.cleared, (_P.REHEARSING, _P.PROBATION, _P.REVERTING, _P.DONE, _P.ABORTED)),
-        Seen: Rule(
+        StandsBy: HandoffRule(standby.note, (_P.REHEARSING,)),
+        Cleared: HandoffRule(
+            preparing.cleared, (_P.REHEARSING, _P.PROBATION, _P.REVERTING, _P.DONE, _P.ABORTED)
+        ),
+        Seen: HandoffRule(
             preparing.seen_rehearsing,
             (
                 _P.REHEARSING,
@@ -126,85 +128,85 @@ RULES: dict[Phase, dict[type, Rule]] = {
                 _P.ROLLED_BACK,
             ),
         ),
-        CannotRead: Rule(preparing.give_up, (_P.REHEARSING, _P.CANCELLING, _P.ABORTED)),
-        Exited: Rule(preparing.give_up, (_P.REHEARSING, _P.CANCELLING, _P.ABORTED, _P.SUCCEEDING)),
-        Abort: Rule(preparing.give_up, (_P.CANCELLING, _P.ABORTED)),
-        RungOut: Rule(preparing.give_up, (_P.REHEARSING, _P.CANCELLING, _P.ABORTED)),
+        CannotRead: HandoffRule(preparing.give_up, (_P.REHEARSING, _P.CANCELLING, _P.ABORTED)),
+        Exited: HandoffRule(preparing.give_up, (_P.REHEARSING, _P.CANCELLING, _P.ABORTED, _P.SUCCEEDING)),
+        AbortRequested: HandoffRule(preparing.give_up, (_P.CANCELLING, _P.ABORTED)),
+        TimerFired: HandoffRule(preparing.give_up, (_P.REHEARSING, _P.CANCELLING, _P.ABORTED)),
     },
     Phase.PREPARED: {
-        StandsBy: Rule(standby.note, (_P.PREPARED,)),
-        Cleared: Rule(
+        StandsBy: HandoffRule(standby.note, (_P.PREPARED,)),
+        Cleared: HandoffRule(
             preparing.cleared,
             (_P.WAITING, _P.REHEARSING, _P.PROBATION, _P.REVERTING, _P.DONE, _P.ABORTED),
         ),
-        Seen: Rule(preparing.seen_prepared, (_P.PREPARED, _P.PROBATION, _P.REVERTING, _P.DONE)),
-        CannotRead: Rule(preparing.give_up, (_P.PREPARED, _P.ABORTED)),
-        Exited: Rule(preparing.give_up, (_P.PREPARED, _P.ABORTED)),
-        Abort: Rule(preparing.give_up, (_P.ABORTED,)),
+        Seen: HandoffRule(preparing.seen_prepared, (_P.PREPARED, _P.PROBATION, _P.REVERTING, _P.DONE)),
+        CannotRead: HandoffRule(preparing.give_up, (_P.PREPARED, _P.ABORTED)),
+        Exited: HandoffRule(preparing.give_up, (_P.PREPARED, _P.ABORTED)),
+        AbortRequested: HandoffRule(preparing.give_up, (_P.ABORTED,)),
     },
     Phase.WAITING: {
-        StandsBy: Rule(standby.note, (_P.WAITING,)),
-        Seen: Rule(
+        StandsBy: HandoffRule(standby.note, (_P.WAITING,)),
+        Seen: HandoffRule(
             transfer.seen_waiting,
             (_P.WAITING, _P.TRANSFERRING, _P.PROBATION, _P.ABORTED, _P.ROLLED_BACK),
         ),
-        CannotRead: Rule(transfer.cancel, (_P.WAITING, _P.CANCELLING)),
-        Exited: Rule(transfer.died, (_P.WAITING, _P.CANCELLING, _P.TRANSFERRING)),
-        Abort: Rule(transfer.cancel, (_P.CANCELLING,)),
-        RungOut: Rule(transfer.cancel, (_P.WAITING, _P.CANCELLING)),
+        CannotRead: HandoffRule(transfer.cancel, (_P.WAITING, _P.CANCELLING)),
+        Exited: HandoffRule(transfer.died, (_P.WAITING, _P.CANCELLING, _P.TRANSFERRING)),
+        AbortRequested: HandoffRule(transfer.cancel, (_P.CANCELLING,)),
+        TimerFired: HandoffRule(transfer.cancel, (_P.WAITING, _P.CANCELLING)),
     },
     Phase.CANCELLING: {
-        StandsBy: Rule(standby.note, (_P.CANCELLING,)),
-        Seen: Rule(
+        StandsBy: HandoffRule(standby.note, (_P.CANCELLING,)),
+        Seen: HandoffRule(
             transfer.seen_waiting,
             (_P.CANCELLING, _P.TRANSFERRING, _P.PROBATION, _P.REVERTING, _P.ABORTED, _P.ROLLED_BACK),
         ),
-        Withdrawn: Rule(transfer.withdrawn, (_P.CANCELLING, _P.ABORTED)),
-        Exited: Rule(transfer.died, (_P.CANCELLING, _P.TRANSFERRING, _P.ABORTED, _P.SUCCEEDING)),
-        Abort: Rule(transfer.revoke, (_P.CANCELLING,)),
-        RungOut: Rule(transfer.cancel_again, (_P.CANCELLING,)),
+        Withdrawn: HandoffRule(transfer.withdrawn, (_P.CANCELLING, _P.ABORTED)),
+        Exited: HandoffRule(transfer.died, (_P.CANCELLING, _P.TRANSFERRING, _P.ABORTED, _P.SUCCEEDING)),
+        AbortRequested: HandoffRule(transfer.revoke, (_P.CANCELLING,)),
+        TimerFired: HandoffRule(transfer.cancel_again, (_P.CANCELLING,)),
     },
     Phase.TRANSFERRING: {
-        StandsBy: Rule(standby.note, (_P.TRANSFERRING,)),
-        Seen: Rule(
+        StandsBy: HandoffRule(standby.note, (_P.TRANSFERRING,)),
+        Seen: HandoffRule(
             transfer.seen,
             (_P.TRANSFERRING, _P.PROBATION, _P.REVERTING, _P.ABORTED, _P.ROLLED_BACK, _P.DONE),
         ),
-        Exited: Rule(transfer.died, (_P.TRANSFERRING, _P.ABORTED, _P.SUCCEEDING)),
+        Exited: HandoffRule(transfer.died, (_P.TRANSFERRING, _P.ABORTED, _P.SUCCEEDING)),
         # The old worker may know before we do that the new one took over, and then hung.
-        Suspected: Rule(probation.suspected, (_P.TRANSFERRING,)),
-        Abort: Rule(transfer.revoke, (_P.TRANSFERRING,)),
-        RungOut: Rule(transfer.ask_to_lead, (_P.TRANSFERRING,)),
+        Suspected: HandoffRule(probation.suspected, (_P.TRANSFERRING,)),
+        AbortRequested: HandoffRule(transfer.revoke, (_P.TRANSFERRING,)),
+        TimerFired: HandoffRule(transfer.ask_to_lead, (_P.TRANSFERRING,)),
     },
     Phase.PROBATION: {
-        StandsBy: Rule(standby.note, (_P.PROBATION,)),
-        Seen: Rule(probation.seen, (_P.PROBATION, _P.ROLLED_BACK)),
-        CannotRead: Rule(probation.failed, (_P.PROBATION,)),
-        Exited: Rule(probation.died, (_P.PROBATION, _P.REVERTING, _P.DONE)),
-        Suspected: Rule(probation.suspected, (_P.PROBATION,)),
-        Abort: Rule(probation.revert, (_P.REVERTING,)),
-        Revert: Rule(probation.revert, (_P.REVERTING,)),
-        RungOut: Rule(probation.conclude, (_P.PROBATION, _P.RETIRING)),
+        StandsBy: HandoffRule(standby.note, (_P.PROBATION,)),
+        Seen: HandoffRule(probation.seen, (_P.PROBATION, _P.ROLLED_BACK)),
+        CannotRead: HandoffRule(probation.failed, (_P.PROBATION,)),
+        Exited: HandoffRule(probation.died, (_P.PROBATION, _P.REVERTING, _P.DONE)),
+        Suspected: HandoffRule(probation.suspected, (_P.PROBATION,)),
+        AbortRequested: HandoffRule(probation.revert, (_P.REVERTING,)),
+        RollbackRequested: HandoffRule(probation.revert, (_P.REVERTING,)),
+        TimerFired: HandoffRule(probation.conclude, (_P.PROBATION, _P.RETIRING)),
     },
     Phase.REVERTING: {
-        StandsBy: Rule(standby.note, (_P.REVERTING,)),
-        Seen: Rule(probation.seen_reverting, (_P.REVERTING, _P.DONE, _P.ROLLED_BACK)),
-        CannotRead: Rule(probation.failed, (_P.REVERTING,)),
-        Exited: Rule(probation.died, (_P.REVERTING, _P.DONE, _P.ROLLED_BACK, _P.SUCCEEDING)),
-        Suspected: Rule(probation.suspected, (_P.REVERTING,)),
-        RungOut: Rule(probation.revert_alarm, (_P.REVERTING, _P.PROBATION)),
+        StandsBy: HandoffRule(standby.note, (_P.REVERTING,)),
+        Seen: HandoffRule(probation.seen_reverting, (_P.REVERTING, _P.DONE, _P.ROLLED_BACK)),
+        CannotRead: HandoffRule(probation.failed, (_P.REVERTING,)),
+        Exited: HandoffRule(probation.died, (_P.REVERTING, _P.DONE, _P.ROLLED_BACK, _P.SUCCEEDING)),
+        Suspected: HandoffRule(probation.suspected, (_P.REVERTING,)),
+        TimerFired: HandoffRule(probation.revert_alarm, (_P.REVERTING, _P.PROBATION)),
     },
     Phase.RETIRING: {
-        StandsBy: Rule(standby.note, (_P.RETIRING,)),
-        Seen: Rule(probation.seen, (_P.RETIRING, _P.ROLLED_BACK)),
-        Exited: Rule(probation.retired, (_P.RETIRING, _P.DONE, _P.SUCCEEDING)),
-        RungOut: Rule(probation.retiring_alarm, (_P.RETIRING,)),
+        StandsBy: HandoffRule(standby.note, (_P.RETIRING,)),
+        Seen: HandoffRule(probation.seen, (_P.RETIRING, _P.ROLLED_BACK)),
+        Exited: HandoffRule(probation.retired, (_P.RETIRING, _P.DONE, _P.SUCCEEDING)),
+        TimerFired: HandoffRule(probation.retiring_alarm, (_P.RETIRING,)),
     },
     Phase.SUCCEEDING: {
-        StandsBy: Rule(standby.note, (_P.SUCCEEDING,)),
-        Seen: Rule(standby.seen, (_P.SUCCEEDING, _P.ABORTED, _P.ROLLED_BACK)),
-        Exited: Rule(standby.died, (_P.SUCCEEDING, _P.ABORTED, _P.ROLLED_BACK)),
-        RungOut: Rule(standby.alarm, (_P.SUCCEEDING,)),
+        StandsBy: HandoffRule(standby.note, (_P.SUCCEEDING,)),
+        Seen: HandoffRule(standby.seen, (_P.SUCCEEDING, _P.ABORTED, _P.ROLLED_BACK)),
+        Exited: HandoffRule(standby.died, (_P.SUCCEEDING, _P.ABORTED, _P.ROLLED_BACK)),
+        TimerFired: HandoffRule(standby.alarm, (_P.SUCCEEDING,)),
     },
     Phase.DONE: {},
     Phase.ABORTED: {},
@@ -213,4 +215,4 @@ RULES: dict[Phase, dict[type, Rule]] = {
 
 for _rules in RULES.values():
     if _rules:
-        _rules[Found] = Rule(found, tuple(Phase))
+        _rules[HandoffResumed] = HandoffRule(found, tuple(Phase))

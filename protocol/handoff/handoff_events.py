@@ -10,27 +10,27 @@ from ..link import CancelYield, Follow, Lead, Retire, YieldTo
 
 __all__ = [
     "NO_BOUNDARY",
-    "Abort",
-    "Arm",
-    "Begin",
+    "AbortRequested",
+    "ArmTimer",
     "CannotRead",
     "Cleared",
-    "Disarm",
+    "DeployRequested",
+    "DisarmTimer",
     "Dismiss",
     "Exited",
     "Finish",
-    "Found",
     "HandoffCommand",
     "HandoffEvent",
+    "HandoffResumed",
     "Kill",
     "Phase",
-    "Revert",
-    "RungOut",
+    "RollbackRequested",
     "Seen",
-    "Send",
+    "SendTo",
     "Spawn",
     "StandsBy",
     "Suspected",
+    "TimerFired",
     "Withdrawn",
 ]
 
@@ -67,7 +67,7 @@ class Phase(Enum):
 # --- events ---------------------------------------------------------------------------------------------------------
 
 
-class Begin(msgspec.Struct, frozen=True):
+class DeployRequested(msgspec.Struct, frozen=True):
     """Start the deployment."""
 
 
@@ -114,19 +114,19 @@ class Withdrawn(msgspec.Struct, frozen=True):
     order: int
 
 
-class Abort(msgspec.Struct, frozen=True):
+class AbortRequested(msgspec.Struct, frozen=True):
     """The operator cancels the deployment."""
 
     reason: str
 
 
-class Revert(msgspec.Struct, frozen=True):
+class RollbackRequested(msgspec.Struct, frozen=True):
     """The operator, or the worker's own word, wants the old code back."""
 
     reason: str
 
 
-class RungOut(msgspec.Struct, frozen=True):
+class TimerFired(msgspec.Struct, frozen=True):
     """An alarm has run out."""
 
     name: str
@@ -145,7 +145,7 @@ class StandsBy(msgspec.Struct, frozen=True):
     worker: str
 
 
-class Found(msgspec.Struct, frozen=True):
+class HandoffResumed(msgspec.Struct, frozen=True):
     """A supervisor has come back to the deployment: what its workers are now, None for one whose process has ended."""
 
     old: Seen | None
@@ -161,18 +161,18 @@ class Found(msgspec.Struct, frozen=True):
 
 
 HandoffEvent = (
-    Begin
+    DeployRequested
     | Seen
     | CannotRead
     | Cleared
     | Exited
     | Suspected
     | Withdrawn
-    | Abort
-    | Revert
-    | RungOut
+    | AbortRequested
+    | RollbackRequested
+    | TimerFired
     | StandsBy
-    | Found
+    | HandoffResumed
 )
 
 
@@ -185,7 +185,7 @@ class Spawn(msgspec.Struct, frozen=True):
     worker: str
 
 
-class Send(msgspec.Struct, frozen=True):
+class SendTo(msgspec.Struct, frozen=True):
     """Send a message to a worker."""
 
     worker: str
@@ -205,13 +205,13 @@ class Kill(msgspec.Struct, frozen=True):
     reason: str
 
 
-class Arm(msgspec.Struct, frozen=True):
+class ArmTimer(msgspec.Struct, frozen=True):
     """Feed `RungOut(name)` after its time: start, rehearse, boundary, repeat, probation, retire or succeed."""
 
     name: str
 
 
-class Disarm(msgspec.Struct, frozen=True):
+class DisarmTimer(msgspec.Struct, frozen=True):
     name: str
 
 
@@ -223,4 +223,4 @@ class Finish(msgspec.Struct, frozen=True):
     leader: str
 
 
-HandoffCommand = Spawn | Send | Dismiss | Kill | Arm | Disarm | Finish
+HandoffCommand = Spawn | SendTo | Dismiss | Kill | ArmTimer | DisarmTimer | Finish

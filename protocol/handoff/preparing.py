@@ -10,20 +10,20 @@ from __future__ import annotations
 from ..link import CancelYield, Follow
 from . import probation, standby, transfer
 from .handoff_events import (
-    Abort,
-    Arm,
-    Begin,
+    AbortRequested,
+    ArmTimer,
     CannotRead,
     Cleared,
-    Disarm,
+    DeployRequested,
+    DisarmTimer,
     Dismiss,
     Exited,
     HandoffCommand,
     Phase,
-    RungOut,
     Seen,
-    Send,
+    SendTo,
     Spawn,
+    TimerFired,
 )
 from .state import HandoffState, why
 
@@ -32,8 +32,8 @@ __all__ = ["begin", "cleared", "give_up", "seen", "seen_prepared", "seen_rehears
 _PATIENCE = {Phase.PREPARING: "start", Phase.REHEARSING: "rehearse"}
 
 
-def begin(handoff: HandoffState, event: Begin) -> list[HandoffCommand]:
-    return [Spawn(handoff.new), Arm("start")]
+def begin(handoff: HandoffState, event: DeployRequested) -> list[HandoffCommand]:
+    return [Spawn(handoff.new), ArmTimer("start")]
 
 
 def seen(handoff: HandoffState, event: Seen) -> list[HandoffCommand]:
@@ -41,22 +41,22 @@ def seen(handoff: HandoffState, event: Seen) -> list[HandoffCommand]:
     if event.worker != handoff.new or not event.ready:
         return []
     handoff.phase = Phase.REHEARSING
-    return [Disarm("start"), *handoff.have_it_follow(), Arm("rehearse"), Arm("repeat")]
+    return [DisarmTimer("start"), *handoff.have_it_follow(), ArmTimer("rehearse"), ArmTimer("repeat")]
 
 
 def seen_rehearsing(handoff: HandoffState, event: Seen) -> list[HandoffCommand]:
     """The new worker has caught up: order the old one to yield, if that is what comes next."""
     if handoff.doubt and _is_under_way(event, handoff.old if not handoff.after else "", handoff.new):
         handoff.phase = Phase.WAITING
-        return [Disarm("rehearse"), *transfer.seen_waiting(handoff, event)]
+        return [DisarmTimer("rehearse"), *transfer.seen_waiting(handoff, event)]
     if event.worker != handoff.new or not event.loaded or event.role != "following":
         return []
     if handoff.rehearse_only:
         return [Dismiss(handoff.new), *handoff.finish(Phase.DONE, "rehearsed")]
     if handoff.after:
         handoff.phase = Phase.PREPARED
-        return [Disarm("rehearse"), Disarm("repeat")]
-    return [Disarm("rehearse"), *_order_the_old(handoff)]
+        return [DisarmTimer("rehearse"), DisarmTimer("repeat")]
+    return [DisarmTimer("rehearse"), *_order_the_old(handoff)]
 
 
 def seen_prepared(handoff: HandoffState, event: Seen) -> list[HandoffCommand]:
@@ -81,20 +81,22 @@ def cleared(handoff: HandoffState, event: Cleared) -> list[HandoffCommand]:
     if as_before:
         return _order_the_old(handoff)
     handoff.phase = Phase.REHEARSING
-    return [Send(handoff.new, Follow(handoff.old)), Arm("rehearse"), Arm("repeat")]
+    return [SendTo(handoff.new, Follow(handoff.old)), ArmTimer("rehearse"), ArmTimer("repeat")]
 
 
-def give_up(handoff: HandoffState, event: CannotRead | Exited | Abort | RungOut) -> list[HandoffCommand]:
+def give_up(
+    handoff: HandoffState, event: CannotRead | Exited | AbortRequested | TimerFired
+) -> list[HandoffCommand]:
     """Nothing was ordered yet: the old worker leads and knows nothing of this."""
     match event:
-        case RungOut("repeat") if handoff.phase is Phase.REHEARSING:
-            return [*handoff.have_it_follow(), Arm("repeat")]
-        case RungOut(name) if name != _PATIENCE[handoff.phase]:
+        case TimerFired("repeat") if handoff.phase is Phase.REHEARSING:
+            return [*handoff.have_it_follow(), ArmTimer("repeat")]
+        case TimerFired(name) if name != _PATIENCE[handoff.phase]:
             return []
         case CannotRead(worker=worker) if worker != handoff.new:
             return []
         case Exited(worker=worker) if worker == handoff.old and handoff.after:
-            return [Disarm("rehearse"), Disarm("repeat")]
+            return [DisarmTimer("rehearse"), DisarmTimer("repeat")]
         case _:
             pass
     if handoff.after:
@@ -104,13 +106,13 @@ def give_up(handoff: HandoffState, event: CannotRead | Exited | Abort | RungOut)
     if handoff.doubt and handoff.old_lives:
         handoff.reason = why(event, handoff.phase)
         handoff.phase = Phase.CANCELLING
-        return [Disarm("rehearse"), Send(handoff.old, CancelYield(handoff.order)), Arm("repeat")]
+        return [DisarmTimer("rehearse"), SendTo(handoff.old, CancelYield(handoff.order)), ArmTimer("repeat")]
     return [Dismiss(handoff.new), *handoff.finish(Phase.ABORTED, why(event, handoff.phase))]
 
 
 def _order_the_old(handoff: HandoffState) -> list[HandoffCommand]:
     handoff.phase = Phase.WAITING
-    return [handoff.yield_to_new(), Arm("boundary"), Arm("repeat")]
+    return [handoff.yield_to_new(), ArmTimer("boundary"), ArmTimer("repeat")]
 
 
 def _is_under_way(event: Seen, old: str, new: str) -> bool:

@@ -8,20 +8,20 @@ from __future__ import annotations
 from ..link import CancelYield, Lead, Retire
 from . import standby
 from .handoff_events import (
-    Abort,
-    Arm,
+    AbortRequested,
+    ArmTimer,
     CannotRead,
-    Disarm,
+    DisarmTimer,
     Dismiss,
     Exited,
     HandoffCommand,
     Kill,
     Phase,
-    Revert,
-    RungOut,
+    RollbackRequested,
     Seen,
-    Send,
+    SendTo,
     Suspected,
+    TimerFired,
 )
 from .state import STOPPED, HandoffState, why
 
@@ -50,14 +50,14 @@ def enter(handoff: HandoffState) -> list[HandoffCommand]:
     handoff.phase = Phase.PROBATION
     handoff.committed = True
     handoff.after = 0
-    settled: list[HandoffCommand] = [Disarm("boundary"), Disarm("repeat")]
+    settled: list[HandoffCommand] = [DisarmTimer("boundary"), DisarmTimer("repeat")]
     if not handoff.old_lives:
         return [*settled, *handoff.finish(Phase.DONE, "the old worker ended during the transfer")]
     # A false start of the way out (a boundary not reached in time, after all reached) is not a reason to revert.
     if handoff.revoked:
-        return [*settled, *revert(handoff, Revert(handoff.reason))]
+        return [*settled, *revert(handoff, RollbackRequested(handoff.reason))]
     handoff.reason = ""
-    return [*settled, Arm("probation")]
+    return [*settled, ArmTimer("probation")]
 
 
 def seen(handoff: HandoffState, event: Seen) -> list[HandoffCommand]:
@@ -78,7 +78,7 @@ def seen_reverting(handoff: HandoffState, event: Seen) -> list[HandoffCommand]:
         # Once: a frame that was lost comes through then, and beside an old worker that hangs each try costs ticks.
         handoff.order += 2
         handoff.asked = 0
-        return [handoff.yield_back(), Arm("repeat")]
+        return [handoff.yield_back(), ArmTimer("repeat")]
     return seen(handoff, event)
 
 
@@ -93,12 +93,17 @@ def died(handoff: HandoffState, event: Exited) -> list[HandoffCommand]:
         # The old one guards: it takes the lease as soon as the kernel frees it, and reports.
         handoff.reason = why(event, handoff.phase) if not handoff.reason else handoff.reason
         handoff.phase = Phase.REVERTING
-        return [Disarm("probation"), Send(handoff.old, Lead()), Arm("repeat"), Arm("succeed")]
+        return [
+            DisarmTimer("probation"),
+            SendTo(handoff.old, Lead()),
+            ArmTimer("repeat"),
+            ArmTimer("succeed"),
+        ]
     if handoff.phase is Phase.REVERTING:
         # If it had led already, no worker leads: the new one has yielded, and does not promote itself.
         handoff.reason = "the old worker ended while it was to lead again"
         handoff.asked = handoff.asked or handoff.epoch
-        return [Disarm("boundary"), Send(handoff.new, Lead()), Arm("repeat"), Arm("succeed")]
+        return [DisarmTimer("boundary"), SendTo(handoff.new, Lead()), ArmTimer("repeat"), ArmTimer("succeed")]
     return handoff.finish(Phase.DONE, "the old worker ended in probation: there was no instant way back")
 
 
@@ -117,25 +122,25 @@ def suspected(handoff: HandoffState, event: Suspected) -> list[HandoffCommand]:
     return [Kill(handoff.new, event.reason)]
 
 
-def revert(handoff: HandoffState, event: Revert | Abort) -> list[HandoffCommand]:
+def revert(handoff: HandoffState, event: RollbackRequested | AbortRequested) -> list[HandoffCommand]:
     """Have the new worker yield back."""
     handoff.reason = event.reason
     handoff.phase = Phase.REVERTING
     handoff.asked = handoff.epoch
-    return [Disarm("probation"), handoff.yield_back(), Arm("boundary"), Arm("repeat")]
+    return [DisarmTimer("probation"), handoff.yield_back(), ArmTimer("boundary"), ArmTimer("repeat")]
 
 
-def revert_alarm(handoff: HandoffState, event: RungOut) -> list[HandoffCommand]:
+def revert_alarm(handoff: HandoffState, event: TimerFired) -> list[HandoffCommand]:
     match event.name:
         case "repeat" if not handoff.old_lives:
             handoff.asked = _SETTLED
-            return [Send(handoff.new, Lead()), Arm("repeat")]
+            return [SendTo(handoff.new, Lead()), ArmTimer("repeat")]
         case "succeed" if not handoff.old_lives:
             return [Kill(handoff.new, STOPPED)]
         case "repeat" if handoff.new_lives:
-            return [handoff.yield_back(), Arm("repeat")]
+            return [handoff.yield_back(), ArmTimer("repeat")]
         case "repeat":
-            return [Send(handoff.old, Lead()), Arm("repeat")]
+            return [SendTo(handoff.old, Lead()), ArmTimer("repeat")]
         case "succeed":
             return [Kill(handoff.old, STOPPED)]
         case "boundary" if handoff.new_lives:
@@ -144,23 +149,27 @@ def revert_alarm(handoff: HandoffState, event: RungOut) -> list[HandoffCommand]:
             handoff.reason = ""
             handoff.asked = 0
             handoff.order += 2
-            return [Disarm("repeat"), Send(handoff.new, CancelYield(handoff.order - 1)), Arm("probation")]
+            return [
+                DisarmTimer("repeat"),
+                SendTo(handoff.new, CancelYield(handoff.order - 1)),
+                ArmTimer("probation"),
+            ]
         case _:
             return []
 
 
-def conclude(handoff: HandoffState, event: RungOut) -> list[HandoffCommand]:
+def conclude(handoff: HandoffState, event: TimerFired) -> list[HandoffCommand]:
     """The probation is over: the deployment stands."""
     if event.name != "probation":
         return []
     handoff.phase = Phase.RETIRING
-    return [Send(handoff.old, Retire()), Arm("retire"), Arm("repeat")]
+    return [SendTo(handoff.old, Retire()), ArmTimer("retire"), ArmTimer("repeat")]
 
 
-def retiring_alarm(handoff: HandoffState, event: RungOut) -> list[HandoffCommand]:
+def retiring_alarm(handoff: HandoffState, event: TimerFired) -> list[HandoffCommand]:
     match event.name:
         case "repeat":
-            return [Send(handoff.old, Retire()), Arm("repeat")]
+            return [SendTo(handoff.old, Retire()), ArmTimer("repeat")]
         case "retire":
             return [Kill(handoff.old, "it did not retire in time")]
         case _:

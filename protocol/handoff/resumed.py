@@ -11,14 +11,14 @@ from typing import TypeGuard
 from ..link import CancelYield, Lead, Retire
 from . import preparing, probation, standby
 from .handoff_events import (
-    Arm,
+    ArmTimer,
     Dismiss,
-    Found,
     HandoffCommand,
+    HandoffResumed,
     Phase,
-    Revert,
+    RollbackRequested,
     Seen,
-    Send,
+    SendTo,
 )
 from .state import BEFORE, NEW_LEADS, HandoffState
 
@@ -27,7 +27,7 @@ __all__ = ["found"]
 _UNSEEN = "ended while no supervisor looked"
 
 
-def found(handoff: HandoffState, event: Found) -> list[HandoffCommand]:
+def found(handoff: HandoffState, event: HandoffResumed) -> list[HandoffCommand]:
     """Go to the phase that the workers' reports speak for. They were made one after the other, not at once."""
     old, new, third = event.old, event.new, event.third
     if handoff.after and event.cleared and _leads(third):
@@ -61,13 +61,13 @@ def _still_preparing(handoff: HandoffState, new: Seen) -> list[HandoffCommand]:
     """No order was given as far as we know: go on from where the new worker is."""
     if new.role == "joining":
         handoff.phase = Phase.PREPARING
-        return [Arm("start"), *preparing.seen(handoff, new)]
+        return [ArmTimer("start"), *preparing.seen(handoff, new)]
     handoff.phase = Phase.REHEARSING
     handoff.doubt = not handoff.rehearse_only
     return [
-        Arm("rehearse"),
+        ArmTimer("rehearse"),
         *handoff.have_it_follow(),
-        Arm("repeat"),
+        ArmTimer("repeat"),
         *preparing.seen_rehearsing(handoff, new),
     ]
 
@@ -79,10 +79,10 @@ def _led_by_new(handoff: HandoffState, old: Seen | None) -> list[HandoffCommand]
         return handoff.finish(Phase.DONE, handoff.reason if retired else f"the old worker {_UNSEEN}")
     if not handoff.old_lives or handoff.phase is Phase.RETIRING:
         handoff.phase = Phase.RETIRING
-        return [Send(handoff.old, Retire()), Arm("retire"), Arm("repeat")]
+        return [SendTo(handoff.old, Retire()), ArmTimer("retire"), ArmTimer("repeat")]
     if handoff.phase is Phase.REVERTING:
         handoff.order += 2 if handoff.asked < handoff.epoch else 0
-        return probation.revert(handoff, Revert(handoff.reason))
+        return probation.revert(handoff, RollbackRequested(handoff.reason))
     return probation.enter(handoff)
 
 
@@ -94,16 +94,16 @@ def _led_by_old(handoff: HandoffState, old: Seen, new: Seen | None, settled: int
         return probation.rolled_back(handoff)
     phase = handoff.phase
     if phase is Phase.CANCELLING:
-        return [Send(handoff.old, CancelYield(handoff.order)), Arm("repeat")]
+        return [SendTo(handoff.old, CancelYield(handoff.order)), ArmTimer("repeat")]
     if phase is Phase.TRANSFERRING or settled >= handoff.order:
         reason = handoff.reason or "the new worker did not take over"
         return [Dismiss(handoff.new), *handoff.finish(Phase.ABORTED, reason)]
     if new is None or not handoff.new_lives:
         handoff.reason = f"the new worker {_UNSEEN}"
         handoff.phase = Phase.CANCELLING
-        return [Send(handoff.old, CancelYield(handoff.order)), Arm("repeat")]
+        return [SendTo(handoff.old, CancelYield(handoff.order)), ArmTimer("repeat")]
     if phase is Phase.WAITING:
-        return [handoff.yield_to_new(), Arm("boundary"), Arm("repeat")]
+        return [handoff.yield_to_new(), ArmTimer("boundary"), ArmTimer("repeat")]
     return _still_preparing(handoff, new)
 
 
@@ -124,14 +124,14 @@ def _without_a_leader(
         led = led or (old is not None and old.role == "following")
         handoff.phase = Phase.REVERTING if led else Phase.TRANSFERRING
         handoff.reason = handoff.reason or f"the new worker {_UNSEEN}"
-        return [Send(handoff.old, Lead()), Arm("repeat"), Arm("succeed")]
+        return [SendTo(handoff.old, Lead()), ArmTimer("repeat"), ArmTimer("succeed")]
     if handoff.phase is Phase.RETIRING:
-        return [Send(handoff.old, Retire()), Arm("retire"), Arm("repeat")]
+        return [SendTo(handoff.old, Retire()), ArmTimer("retire"), ArmTimer("repeat")]
     if led or (new is not None and new.role == "yielding"):
         handoff.phase = Phase.REVERTING
-        return [Arm("boundary"), Arm("repeat")]
+        return [ArmTimer("boundary"), ArmTimer("repeat")]
     handoff.phase = Phase.TRANSFERRING
-    return [Arm("repeat")]
+    return [ArmTimer("repeat")]
 
 
 def _without_the_old(handoff: HandoffState, new: Seen | None, led: bool) -> list[HandoffCommand]:
@@ -143,7 +143,7 @@ def _without_the_old(handoff: HandoffState, new: Seen | None, led: bool) -> list
             return standby.wait_for_it(handoff, f"the old worker {_UNSEEN}")
         return [Dismiss(handoff.new), *handoff.finish(Phase.ABORTED, f"the old worker {_UNSEEN}")]
     handoff.phase = Phase.TRANSFERRING
-    return [Send(handoff.new, Lead()), Arm("repeat"), Arm("succeed")]
+    return [SendTo(handoff.new, Lead()), ArmTimer("repeat"), ArmTimer("succeed")]
 
 
 def _leads(seen: Seen | None) -> TypeGuard[Seen]:

@@ -7,17 +7,17 @@ from __future__ import annotations
 
 from ..link import Lead
 from .handoff_events import (
-    Arm,
-    Disarm,
+    ArmTimer,
+    DisarmTimer,
     Dismiss,
     Exited,
     HandoffCommand,
     Kill,
     Phase,
-    RungOut,
     Seen,
-    Send,
+    SendTo,
     StandsBy,
+    TimerFired,
 )
 from .state import BEFORE, NEW_LEADS, STOPPED, HandoffState, disarm_all
 
@@ -53,16 +53,22 @@ def wait_for_it(handoff: HandoffState, reason: str) -> list[HandoffCommand]:
     """Nobody is left who could lead but the standby: tell it to, and wait until it does."""
     handoff.phase = Phase.SUCCEEDING
     handoff.reason = reason
-    return [*disarm_all(), Dismiss(handoff.new), Send(handoff.standby, Lead()), Arm("repeat"), Arm("succeed")]
+    return [
+        *disarm_all(),
+        Dismiss(handoff.new),
+        SendTo(handoff.standby, Lead()),
+        ArmTimer("repeat"),
+        ArmTimer("succeed"),
+    ]
 
 
-def alarm(handoff: HandoffState, event: RungOut) -> list[HandoffCommand]:
+def alarm(handoff: HandoffState, event: TimerFired) -> list[HandoffCommand]:
     """Ask it once more; and when it has not led in time, do not wait for it any longer."""
     match event.name:
         case "repeat":
-            return [Send(handoff.standby, Lead()), Arm("repeat")]
+            return [SendTo(handoff.standby, Lead()), ArmTimer("repeat")]
         case "succeed":
-            return [Kill(handoff.standby, STOPPED), Disarm("repeat")]
+            return [Kill(handoff.standby, STOPPED), DisarmTimer("repeat")]
         case _:
             return []
 

@@ -7,16 +7,16 @@ import msgspec
 from ..link import Follow, YieldTo
 from .handoff_events import (
     NO_BOUNDARY,
-    Abort,
+    AbortRequested,
     CannotRead,
-    Disarm,
+    DisarmTimer,
     Exited,
     Finish,
     HandoffCommand,
     HandoffEvent,
     Phase,
-    RungOut,
-    Send,
+    SendTo,
+    TimerFired,
 )
 
 __all__ = ["BEFORE", "NEW_LEADS", "STOPPED", "HandoffState", "disarm_all", "why"]
@@ -85,16 +85,16 @@ class HandoffState(msgspec.Struct):
     def have_it_follow(self) -> list[HandoffCommand]:
         """The order to the new worker to follow the old one, if there is one to follow."""
         # Beside a leader that died, the new worker finds the next one by itself.
-        return [Send(self.new, Follow(self.old))] if self.old_lives else []
+        return [SendTo(self.new, Follow(self.old))] if self.old_lives else []
 
-    def yield_to_new(self) -> Send:
+    def yield_to_new(self) -> SendTo:
         """The order that the deployment is about. It may be sent again: a worker settles each order once."""
-        return Send(self.old, YieldTo(self.order, self.new, self.deployment, self.force))
+        return SendTo(self.old, YieldTo(self.order, self.new, self.deployment, self.force))
 
-    def yield_back(self) -> Send:
+    def yield_back(self) -> SendTo:
         """The order that undoes it, with the next number."""
         # Past a protected window only when the deployment was allowed to: a rollback is a handoff too.
-        return Send(self.new, YieldTo(self.order + 1, self.old, self.deployment, self.force, back=True))
+        return SendTo(self.new, YieldTo(self.order + 1, self.old, self.deployment, self.force, back=True))
 
     def finish(self, phase: Phase, reason: str, third: str = "") -> list[HandoffCommand]:
         """End the deployment in `phase`. The leader is `third`, or the one of the two that the phase speaks for."""
@@ -108,19 +108,19 @@ class HandoffState(msgspec.Struct):
 
 def disarm_all() -> list[HandoffCommand]:
     """Put out every alarm there is, armed or not."""
-    return [Disarm(name) for name in _ALARMS]
+    return [DisarmTimer(name) for name in _ALARMS]
 
 
 def why(event: HandoffEvent, phase: Phase) -> str:
     """The reason that `event`, in `phase`, gives for not going on: words for an operator."""
     match event:
-        case RungOut("start"):
+        case TimerFired("start"):
             return "the new worker was not ready in time"
-        case RungOut("rehearse"):
+        case TimerFired("rehearse"):
             return "the new worker did not catch up in time"
-        case RungOut("boundary"):
+        case TimerFired("boundary"):
             return NO_BOUNDARY
-        case CannotRead(reason=reason) | Abort(reason=reason):
+        case CannotRead(reason=reason) | AbortRequested(reason=reason):
             return reason
         case Exited(worker=worker, reason=reason):
             return reason or f"{worker} ended while {phase.value}"

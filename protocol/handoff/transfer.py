@@ -9,18 +9,18 @@ from __future__ import annotations
 from ..link import CancelYield, Lead
 from . import probation, standby
 from .handoff_events import (
-    Abort,
-    Arm,
+    AbortRequested,
+    ArmTimer,
     CannotRead,
-    Disarm,
+    DisarmTimer,
     Dismiss,
     Exited,
     HandoffCommand,
     Kill,
     Phase,
-    RungOut,
     Seen,
-    Send,
+    SendTo,
+    TimerFired,
     Withdrawn,
 )
 from .state import STOPPED, HandoffState, why
@@ -35,7 +35,7 @@ def seen_waiting(handoff: HandoffState, event: Seen) -> list[HandoffCommand]:
             return probation.enter(handoff)
         case Seen(worker=handoff.old, role="yielding" | "following"):
             handoff.phase = Phase.TRANSFERRING
-            return [Disarm("boundary"), Arm("repeat")]
+            return [DisarmTimer("boundary"), ArmTimer("repeat")]
         case _:
             return []
 
@@ -56,28 +56,28 @@ def seen(handoff: HandoffState, event: Seen) -> list[HandoffCommand]:
             return []
 
 
-def cancel(handoff: HandoffState, event: Abort | RungOut | CannotRead) -> list[HandoffCommand]:
+def cancel(handoff: HandoffState, event: AbortRequested | TimerFired | CannotRead) -> list[HandoffCommand]:
     """Take the order back, or give it once more when that is all that the alarm asks for."""
     match event:
-        case RungOut("repeat"):
-            return [handoff.yield_to_new(), Arm("repeat")]
-        case RungOut(name) if name != "boundary":
+        case TimerFired("repeat"):
+            return [handoff.yield_to_new(), ArmTimer("repeat")]
+        case TimerFired(name) if name != "boundary":
             return []
         case CannotRead(worker=worker) if worker != handoff.new:
             return []
-        case Abort():
+        case AbortRequested():
             handoff.revoked = True
         case _:
             pass
     handoff.reason = why(event, handoff.phase)
     handoff.phase = Phase.CANCELLING
-    return [Disarm("boundary"), Send(handoff.old, CancelYield(handoff.order)), Arm("repeat")]
+    return [DisarmTimer("boundary"), SendTo(handoff.old, CancelYield(handoff.order)), ArmTimer("repeat")]
 
 
-def cancel_again(handoff: HandoffState, event: RungOut) -> list[HandoffCommand]:
+def cancel_again(handoff: HandoffState, event: TimerFired) -> list[HandoffCommand]:
     if event.name != "repeat":
         return []
-    return [Send(handoff.old, CancelYield(handoff.order)), Arm("repeat")]
+    return [SendTo(handoff.old, CancelYield(handoff.order)), ArmTimer("repeat")]
 
 
 def withdrawn(handoff: HandoffState, event: Withdrawn) -> list[HandoffCommand]:
@@ -87,7 +87,7 @@ def withdrawn(handoff: HandoffState, event: Withdrawn) -> list[HandoffCommand]:
     return [Dismiss(handoff.new), *handoff.finish(Phase.ABORTED, handoff.reason)]
 
 
-def revoke(handoff: HandoffState, event: Abort) -> list[HandoffCommand]:
+def revoke(handoff: HandoffState, event: AbortRequested) -> list[HandoffCommand]:
     """The operator cancels what cannot be stopped any more: it is to be undone."""
     handoff.revoked = True
     handoff.reason = event.reason
@@ -104,19 +104,23 @@ def died(handoff: HandoffState, event: Exited) -> list[HandoffCommand]:
         handoff.reason = handoff.reason or why(event, handoff.phase)
         if handoff.phase is Phase.WAITING:
             handoff.phase = Phase.CANCELLING
-            return [Disarm("boundary"), Send(handoff.old, CancelYield(handoff.order)), Arm("repeat")]
+            return [
+                DisarmTimer("boundary"),
+                SendTo(handoff.old, CancelYield(handoff.order)),
+                ArmTimer("repeat"),
+            ]
         # The old one takes the lease back by itself, unless it does nothing any more.
-        return [Arm("succeed")] if handoff.phase is Phase.TRANSFERRING else []
+        return [ArmTimer("succeed")] if handoff.phase is Phase.TRANSFERRING else []
     handoff.phase = Phase.TRANSFERRING
     if handoff.standby:
         # One of the two takes the lease by itself; the standby's code is the proven one.
         handoff.reason = handoff.reason or why(event, handoff.phase)
-        return [Disarm("boundary"), Arm("repeat")]
+        return [DisarmTimer("boundary"), ArmTimer("repeat")]
     # The old worker died with the state in the new one's hands and in the journal: go forward.
-    return [Disarm("boundary"), Send(handoff.new, Lead()), Arm("repeat"), Arm("succeed")]
+    return [DisarmTimer("boundary"), SendTo(handoff.new, Lead()), ArmTimer("repeat"), ArmTimer("succeed")]
 
 
-def ask_to_lead(handoff: HandoffState, event: RungOut) -> list[HandoffCommand]:
+def ask_to_lead(handoff: HandoffState, event: TimerFired) -> list[HandoffCommand]:
     """Nobody has led for a while: whoever is left may. The kernel refuses one that comes too late.
 
     The old worker takes the lease back by itself when the new one does not come, but not when it hangs.
@@ -124,7 +128,7 @@ def ask_to_lead(handoff: HandoffState, event: RungOut) -> list[HandoffCommand]:
     left = handoff.new if handoff.new_lives else handoff.old
     match event.name:
         case "repeat":
-            return [Send(left, Lead()), Arm("repeat")]
+            return [SendTo(left, Lead()), ArmTimer("repeat")]
         case "succeed":
             return [Kill(left, STOPPED)]
         case _:

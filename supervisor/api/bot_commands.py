@@ -12,19 +12,19 @@ from typing import Any, cast
 
 from ...protocol.commands import Commands, Halt, Pause, RebaseClock, Resume, Send, Settings
 from ...protocol.link import OWN_COMMANDS, Answered, Offers
-from ..bot.bot import Bot
+from ..bot.bot import LiveBot
 from ..bot.command_relay import NoAnswer, NotSendable
 from ..system.errors import Refusal
 
-__all__ = ["Asked", "Asking", "changes_of"]
+__all__ = ["Asked", "BotCommands", "changes_of"]
 
 Asked = Pause | Resume | RebaseClock | Halt | Settings | Send | Commands
 
 
-class Asking:
+class BotCommands:
     """Asks one bot. Every method raises `Refusal`."""
 
-    def __init__(self, bot: Bot) -> None:
+    def __init__(self, bot: LiveBot) -> None:
         self._bot = bot
 
     async def carry_out(self, command: Asked, once: str = "") -> dict[str, Any]:

@@ -35,7 +35,7 @@ from ...protocol.commands import (
 from ...protocol.errors import NeverblinkError
 from ...protocol.events import Event, decode_event
 from ...protocol.wire import UNDECODABLE
-from ..sockets.endpoints import InHome, Place, Unreachable
+from ..sockets.endpoints import Endpoint, InHome, Unreachable
 from ..store.state_dir import Home
 from ..system.account import account_name
 from ..system.text import clean
@@ -44,8 +44,8 @@ __all__ = [
     "ANSWER_WITHIN",
     "BadAnswer",
     "Client",
-    "Events",
-    "Refused",
+    "CommandFault",
+    "EventSubscription",
     "Unfinished",
     "Unreachable",
     "convert",
@@ -67,7 +67,7 @@ _LOOK_FOR_ITS_END = 0.02
 """The end of a process that is not ours rings no bell: its claim on the home is looked at, which costs microseconds."""
 
 
-class Refused(NeverblinkError):
+class CommandFault(NeverblinkError):
     """The supervisor answered with an error; `fault` is what it said."""
 
     def __init__(self, fault: Fault) -> None:
@@ -94,8 +94,8 @@ class BadAnswer(NeverblinkError):
 class Client:
     """Asks the supervisor at a place. Connects with the first question; to be closed, or used with `with`."""
 
-    def __init__(self, place: Home | Place, who: str = "") -> None:
-        self._place: Place = InHome(place) if isinstance(place, Home) else place
+    def __init__(self, place: Home | Endpoint, who: str = "") -> None:
+        self._place: Endpoint = InHome(place) if isinstance(place, Home) else place
         self._who = who or who_asks()
         self._context: zmq.Context[zmq.Socket[bytes]] | None = None
         self._requests: zmq.Socket[bytes] | None = None
@@ -111,9 +111,9 @@ class Client:
     ) -> Any:
         """Return the result of `command`; wait `within` seconds for it.
 
-        `meanwhile` gets the status each time that `PROBE_AFTER` seconds have passed without an answer. Raises `Refused`
-        with the supervisor's fault, `Unreachable` when there is none or no answer from it, and `Unfinished` when it
-        answers, and not to this.
+        `meanwhile` gets the status each time that `PROBE_AFTER` seconds have passed without an answer. Raises
+        `CommandFault` with the supervisor's fault, `Unreachable` when there is none or no answer from it, and
+        `Unfinished` when it answers, and not to this.
         """
         pid = self._place.supervisor()
         until = time.monotonic() + within
@@ -150,15 +150,15 @@ class Client:
     def answer(self, id: str, within: float) -> Any:
         """The result of the command that was sent with this id, once; None when none comes within so many seconds.
 
-        Raises `Refused` with the supervisor's fault, and `Unreachable` when it is gone.
+        Raises `CommandFault` with the supervisor's fault, and `Unreachable` when it is gone.
         """
         answer = self._taken(id, within)
         return None if answer is None else answer.result
 
-    def events(self) -> Events:
+    def events(self) -> EventSubscription:
         """Subscribe to all events from now on. Raises `Unreachable` when there is no supervisor."""
         self._place.supervisor()
-        return Events(self._own_context(), self._place)
+        return EventSubscription(self._own_context(), self._place)
 
     def wait_gone(self, within: float) -> bool:
         """Wait so many seconds for the supervisor to end; return whether it has, as far as that can be known here."""
@@ -209,7 +209,7 @@ class Client:
                 return None
         answer = self._answers.pop(id)
         if answer.error is not None:
-            raise Refused(answer.error)
+            raise CommandFault(answer.error)
         return answer
 
     def _await_connection(self, within: float) -> None:
@@ -227,7 +227,7 @@ class Client:
         id = self.send(Status())
         try:
             answer = self._taken(id, within)
-        except Refused:
+        except CommandFault:
             return None
         if answer is None:
             raise self._place.silent(PROBE_AFTER + within, pid)
@@ -254,10 +254,10 @@ class Client:
             self._requests = None
 
 
-class Events:
+class EventSubscription:
     """A subscription. It is in force when the constructor returns, as far as the supervisor can be reached."""
 
-    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], place: Place) -> None:
+    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], place: Endpoint) -> None:
         self._socket = context.socket(zmq.SUB)
         self._socket.setsockopt(zmq.LINGER, 0)
         self._socket.setsockopt(zmq.RCVHWM, 100_000)
@@ -288,7 +288,7 @@ class Events:
     def close(self) -> None:
         self._socket.close(0)
 
-    def __enter__(self) -> Events:
+    def __enter__(self) -> EventSubscription:
         return self
 
     def __exit__(

@@ -39,34 +39,34 @@ from ...protocol.commands import (
 )
 from ...protocol.errors import NeverblinkError
 from ...protocol.events import Commanded
+from ...protocol.status import BotStatus as StatusSeen
 from ...protocol.status import Locked
-from ...protocol.status import Status as StatusSeen
-from ..bot.bot import Bot
+from ..bot.bot import LiveBot
 from ..deploy.deployments import Deployments
-from ..store.deploy_lock import Freeze
+from ..store.deploy_lock import DeployLock
 from ..store.history_db import NoSuchDeployment
-from ..store.history_thread import Archive
+from ..store.history_thread import HistoryThread
 from ..system.errors import Refusal
-from .bot_commands import Asking, changes_of
+from .bot_commands import BotCommands, changes_of
 
-__all__ = ["Counter"]
+__all__ = ["Dispatcher"]
 
 _MOST_ROWS = 10_000
 _MOST_FACTS = 4096
 """Arguments with more bytes than these are not kept in the history."""
 
 
-class Counter:
+class Dispatcher:
     """Carries out commands for one bot. `status()` makes the status; `down(why)` stops the bot, then the supervisor;
     `leave(why)` ends the supervisor alone, and names the workers that run on; `asked(command)` is entered while a
     deployment is asked for that has no number yet."""
 
     def __init__(
         self,
-        bot: Bot,
+        bot: LiveBot,
         deployments: Deployments,
-        archive: Archive,
-        freeze: Freeze,
+        archive: HistoryThread,
+        freeze: DeployLock,
         *,
         status: Callable[[], StatusSeen],
         down: Callable[[str], Awaitable[str]],
@@ -81,7 +81,7 @@ class Counter:
         self._down = down
         self._leave = leave
         self._asked = asked
-        self._asking = Asking(bot)
+        self._asking = BotCommands(bot)
 
     async def carry_out(self, command: Command, once: str = "") -> Answer:
         """Do what is asked, and say what came of it. Never raises.

@@ -16,20 +16,20 @@ from typing import Protocol
 from ...protocol import duration, events
 from ...protocol.logline import SUPERVISOR, Level, LogLine, encode_line, encode_text
 from ..bot.outages import told
-from ..config.config import Logging
-from ..system.log_file import LogFile
+from ..config.config import LogSettings
+from ..system.log_file import SupervisorLogFile
 from ..system.text import clean, visible
 
-__all__ = ["Log", "level_of_event", "line_of"]
+__all__ = ["EventLog", "level_of_event", "line_of"]
 
 
-class Screen(Protocol):
+class LogOutput(Protocol):
     """Where lines for people go; `write` does not block."""
 
     def write(self, text: str, /) -> object: ...
 
 
-class Log:
+class EventLog:
     """Writes lines to `screen` (None: nowhere) and to the file at `path`; `bot` is named in each in JSON.
 
     The file is written and rotated as `settings` says.
@@ -38,18 +38,18 @@ class Log:
     def __init__(
         self,
         path: Path,
-        screen: Screen | None,
+        screen: LogOutput | None,
         wall: Callable[[], int],
         *,
         bot: str = "",
-        settings: Logging | None = None,
+        settings: LogSettings | None = None,
     ) -> None:
-        settings = settings or Logging()
+        settings = settings or LogSettings()
         self._screen = screen
         self._wall = wall
         self._bot = bot
         self._json = settings.format == "json"
-        self._file = LogFile(path, settings.size, settings.keep, self._about_lost)
+        self._file = SupervisorLogFile(path, settings.size, settings.keep, self._about_lost)
         self._deployment = 0
         """The one under way."""
         self._epoch = 0
@@ -67,7 +67,7 @@ class Log:
     def note(self, event: events.Event) -> None:
         """Write the event's line, when it has one."""
         match event:
-            case events.Pulse(role="leading"):
+            case events.Heartbeat(role="leading"):
                 self._epoch, self._seq = event.epoch, event.seq
                 return
             case events.LeaderChanged():
@@ -171,12 +171,12 @@ def line_of(event: events.Event) -> str:
             return f"deployment {event.deployment}: {what} {how} from {event.previous}{by}{why}"
         case events.PhaseChanged():
             return f"deployment {event.deployment}: {event.phase} ({event.before} took {duration.about(event.took)})"
-        case events.Step(step="probation"):
+        case events.StepDone(step="probation"):
             return ""
-        case events.Step():
+        case events.StepDone():
             took = f" in {duration.about(event.took)}" if event.took else ""
             return f"deployment {event.deployment}: {event.step} {event.text}{took}".rstrip()
-        case events.Output():
+        case events.StepOutput():
             return f"deployment {event.deployment}: {event.step}: {event.text}"
         case events.DeploymentEnded():
             said = f": {event.reason}" if event.reason else ""
@@ -212,7 +212,7 @@ def line_of(event: events.Event) -> str:
             return ""
         case events.SupervisorStopping():
             return f"supervisor stops: {event.reason}"
-        case events.Pulse():
+        case events.Heartbeat():
             return ""
 
 

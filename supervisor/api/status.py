@@ -14,29 +14,29 @@ from ...protocol import duration
 from ...protocol.events import DeploymentEnded
 from ...protocol.link import DescriptorsLeft, Report
 from ...protocol.status import (
+    BotState,
+    BotStatus,
     BranchSeen,
     DecisionSeen,
     DeploymentSeen,
     DescriptorsSeen,
     Failure,
     HistorySeen,
-    Inbox,
+    InboxSeen,
     Locked,
     NextStartSeen,
     PauseNote,
     StandbySeen,
-    State,
-    Status,
-    Supervisor,
+    SupervisorSeen,
     TargetSeen,
     WaitingSeen,
     WindowSeen,
     WorkerSeen,
 )
-from ..bot.bot import Bot
+from ..bot.bot import LiveBot
 from ..bot.journal_health import journal_of
-from ..deploy.in_progress import Underway
-from ..deploy.queue import Waiter
+from ..deploy.in_progress import ActiveDeployment
+from ..deploy.queue import QueuedDeployment
 from ..workers.registry import Member
 
 __all__ = ["start_told", "status_of", "this_supervisor"]
@@ -47,27 +47,27 @@ _TRACEBACK = 8192
 
 
 def status_of(
-    bot: Bot,
+    bot: LiveBot,
     *,
     now: int,
     home: str,
-    underway: Underway | None,
-    proving: Underway | None,
-    waiting: Iterable[Waiter],
+    underway: ActiveDeployment | None,
+    proving: ActiveDeployment | None,
+    waiting: Iterable[QueuedDeployment],
     last: DeploymentEnded | None,
     lock: Locked | None,
     branches: tuple[BranchSeen, ...],
-    supervisor: Supervisor,
+    supervisor: SupervisorSeen,
     notify: tuple[TargetSeen, ...] = (),
     pause: PauseNote | None = None,
     history: HistorySeen | None = None,
     home_problem: str = "",
-) -> Status:
+) -> BotStatus:
     """The status of `bot` as of wall time `now`."""
     leader = bot.leading
     report = leader.report if leader is not None and leader.report is not None else _NOTHING
     hello = leader.hello if leader is not None else None
-    return Status(
+    return BotStatus(
         version=1,
         bot=bot.news.bot,
         state=_state(bot, report),
@@ -91,7 +91,7 @@ def status_of(
         commands=tuple(one.name for one in hello.offers.commands) if hello and hello.offers else (),
         slow=bot.guard.slow,
         journal=journal_of(leader),
-        inbox=Inbox(report.inbox, report.remembered, report.remember_limit, report.dropped)
+        inbox=InboxSeen(report.inbox, report.remembered, report.remember_limit, report.dropped)
         if leader
         else None,
         windows=_windows(leader, now) if leader else (),
@@ -127,9 +127,9 @@ def start_told(start: NextStartSeen, now: int) -> str:
     return f"in {duration.show(max(0, start.at - now) // _SECOND * _SECOND)}, on release {start.release}"
 
 
-def this_supervisor(version: str, since: int) -> Supervisor:
+def this_supervisor(version: str, since: int) -> SupervisorSeen:
     """What this process says of itself."""
-    return Supervisor(os.getpid(), version, since)
+    return SupervisorSeen(os.getpid(), version, since)
 
 
 DESCRIPTORS_SHORT = 32
@@ -138,7 +138,7 @@ DESCRIPTORS_SHORT = 32
 _NOTHING = Report("joining", 0, False, "", 0, 0, 0, False)
 
 
-def _state(bot: Bot, report: Report) -> State:
+def _state(bot: LiveBot, report: Report) -> BotState:
     if bot.stopping:
         # A supervisor is there for a moment longer than its bot.
         return "down" if bot.stopped else "stopping"
@@ -183,7 +183,7 @@ def _worker(member: Member) -> WorkerSeen:
     )
 
 
-def _deployment(bot: Bot, underway: Underway) -> DeploymentSeen:
+def _deployment(bot: LiveBot, underway: ActiveDeployment) -> DeploymentSeen:
     driver, command = bot.driver_of(underway.deployment), underway.command
     return DeploymentSeen(
         deployment=underway.deployment,
@@ -199,14 +199,14 @@ def _deployment(bot: Bot, underway: Underway) -> DeploymentSeen:
     )
 
 
-def _waiting(one: Waiter) -> WaitingSeen:
+def _waiting(one: QueuedDeployment) -> WaitingSeen:
     command = one.command
     return WaitingSeen(
         one.deployment, command.commit, command.ref, command.dry_run, command.who, command.why, one.at
     )
 
 
-def _standby(bot: Bot) -> StandbySeen | None:
+def _standby(bot: LiveBot) -> StandbySeen | None:
     standby = bot.standby
     if standby.state == "none" and not standby.reason:
         return None
@@ -215,7 +215,7 @@ def _standby(bot: Bot) -> StandbySeen | None:
     return StandbySeen(standby.worker, standby.state, standby.reason, lag)
 
 
-def _next_start(bot: Bot) -> NextStartSeen | None:
+def _next_start(bot: LiveBot) -> NextStartSeen | None:
     planned = bot.next_start
     return NextStartSeen(planned.release, planned.at, planned.failures) if planned is not None else None
 

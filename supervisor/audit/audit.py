@@ -24,13 +24,19 @@ from ...protocol.journal import (
 )
 from ...protocol.window import Window
 from ...protocol.wire import WireError
-from .decisions import Decisions
-from .events import Events, Timers
-from .leaders import Leads
-from .reader import Damage, Found, Segment, Tail
-from .report import MOST, Chain, Report, TornTail, UnwrittenFrames
+from .decisions import DecisionAudit
+from .events import EventAudit, TimerAudit
+from .leaders import LeaderAudit
+from .reader import Damage, Found, Segment, UnfinishedRecord
+from .report import (
+    MOST,
+    AuditReport,
+    Chain,
+    TornTail,
+    UnwrittenFrames,
+)
 from .scope import Bound, Scope
-from .ticks import Ticks
+from .ticks import TickAudit
 
 __all__ = ["audit"]
 
@@ -41,7 +47,7 @@ def audit(
     windows: Iterable[Window] = (),
     since: Bound | None = None,
     until: Bound | None = None,
-) -> Report:
+) -> AuditReport:
     """Judge what a journal holds, from `since` to `until`, both included; raise what `found` raises.
 
     `found` is to begin with the journal's beginning, also when the span does not. `windows` are those to report on.
@@ -56,11 +62,11 @@ def audit(
 class _Auditor:
     def __init__(self, scope: Scope, windows: Iterable[Window]) -> None:
         self._scope = scope
-        self._ticks = Ticks(scope, windows)
-        self._leads = Leads(scope)
-        self._decisions = Decisions(scope)
-        self._events = Events(scope)
-        self._timers = Timers(scope)
+        self._ticks = TickAudit(scope, windows)
+        self._leads = LeaderAudit(scope)
+        self._decisions = DecisionAudit(scope)
+        self._events = EventAudit(scope)
+        self._timers = TimerAudit(scope)
         self._number: int | None = None
         """The frame that the state is as of: -1 before the first, None before anything was read."""
         self._digest = GENESIS
@@ -102,19 +108,19 @@ class _Auditor:
                 self._end_repeat()
                 self._segment = item.number
                 self._marked = item.format > 1
-            case Tail():
+            case UnfinishedRecord():
                 if item.rest and len(self._torn) < MOST:
                     self._torn.append(TornTail(item.segment, item.offset, item.rest))
             case Damage():
                 self._sever(f"segment {item.segment} is damaged at byte {item.offset}: {item.problem}")
         return True
 
-    def report(self) -> Report:
+    def report(self) -> AuditReport:
         scope, ticks, leads = self._scope, self._ticks, self._leads
         self._count_rows(final=True)
         self._end_repeat()
         events, commands = self._events.found()
-        return Report(
+        return AuditReport(
             ok=not scope.total,
             broken=scope.broken,
             broken_total=scope.total,

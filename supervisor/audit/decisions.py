@@ -9,10 +9,10 @@ from ...protocol.journal import Closed, Opened
 from .report import MOST, DecisionsFound
 from .scope import Scope
 
-__all__ = ["Decisions"]
+__all__ = ["DecisionAudit"]
 
 
-class Decisions:
+class DecisionAudit:
     """Follows the records of decisions, which lie between the frames."""
 
     def __init__(self, scope: Scope) -> None:

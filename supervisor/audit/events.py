@@ -15,10 +15,10 @@ from ...protocol.frame import COMMAND, Armed, Frame, Vitals
 from .report import MOST, CommandsFound, EventsFound, TimersFound
 from .scope import Scope
 
-__all__ = ["Events", "Timers"]
+__all__ = ["EventAudit", "TimerAudit"]
 
 
-class Events:
+class EventAudit:
     """Follows the inbox. It remembers each key ever applied, because a second time may come at any time.
 
     Operators' commands come through the same inbox, in one order with the events, and are counted apart.
@@ -111,7 +111,7 @@ class _Counts(msgspec.Struct):
     twice: list[str] = []
 
 
-class Timers:
+class TimerAudit:
     """Follows what is armed. A timer's frame does not name it: its due time does, and must be that of an armed one."""
 
     def __init__(self, scope: Scope) -> None:

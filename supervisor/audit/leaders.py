@@ -11,10 +11,10 @@ from ...protocol.frame import Frame, Led, Yielded
 from .report import MOST, Death, SchemaChange, Transfer
 from .scope import Scope
 
-__all__ = ["Leads"]
+__all__ = ["LeaderAudit"]
 
 
-class Leads:
+class LeaderAudit:
     """Follows epochs and transfers."""
 
     def __init__(self, scope: Scope) -> None:

@@ -2,8 +2,8 @@
 
 The segments lie in one directory as `00000001.journal` and so on. What comes out is every whole record of every
 segment, each segment announced by a `Segment`. Where a segment ends in something that is no whole record, it is told
-apart what that is: a `Tail` is what a killed process leaves behind, or one that is just writing; `Damage` is anything
-else, and what comes after it in that segment cannot be read.
+apart what that is: a `UnfinishedRecord` is what a killed process leaves behind, or one that is just writing; `Damage`
+is anything else, and what comes after it in that segment cannot be read.
 
 A live leader only ever appends, and begins a new segment after its last word in the old one. So a segment is read
 again after a later one was seen, and only then left.
@@ -28,7 +28,16 @@ from ...protocol.journal import (
     scan,
 )
 
-__all__ = ["Damage", "Found", "Segment", "Tail", "check_formats", "read_journal", "read_segment", "segments"]
+__all__ = [
+    "Damage",
+    "Found",
+    "Segment",
+    "UnfinishedRecord",
+    "check_formats",
+    "read_journal",
+    "read_segment",
+    "segments",
+]
 
 _CHUNK = 1 << 20
 _TRIES = 3
@@ -43,7 +52,7 @@ class Segment(msgspec.Struct, frozen=True):
     format: int = FORMAT
 
 
-class Tail(msgspec.Struct, frozen=True):
+class UnfinishedRecord(msgspec.Struct, frozen=True):
     """Segment `segment` ends at `offset` with `rest` bytes that are the beginning of a record, or none yet."""
 
     segment: int
@@ -60,7 +69,7 @@ class Damage(msgspec.Struct, frozen=True):
     problem: str
 
 
-Found = Segment | Entry | Tail | Damage
+Found = Segment | Entry | UnfinishedRecord | Damage
 
 
 def segments(directory: Path) -> list[tuple[int, Path]]:
@@ -136,7 +145,7 @@ class _Reader:
         """Read the first bytes; return what keeps the rest from being read, if anything does."""
         self._data = os.pread(descriptor, _CHUNK, 0)
         if len(self._data) < HEADER_SIZE:
-            return [Tail(self._number, 0, len(self._data), "its header was never written whole")]
+            return [UnfinishedRecord(self._number, 0, len(self._data), "its header was never written whole")]
         try:
             header = read_header(self._data, self._path.name)
         except JournalTooNew:
@@ -167,7 +176,7 @@ class _Reader:
             if self._more(descriptor, rest):
                 continue
             if torn is not None:
-                yield Tail(self._number, self._base, len(rest), torn.problem)
+                yield UnfinishedRecord(self._number, self._base, len(rest), torn.problem)
             return
 
     def _more(self, descriptor: int, rest: bytes) -> bool:
@@ -198,7 +207,7 @@ class _Reader:
             if any(block):
                 return Damage(self._number, offset, torn.problem)
             end += len(block)
-        return Tail(self._number, offset, end - offset, "zeros, as after a power cut")
+        return UnfinishedRecord(self._number, offset, end - offset, "zeros, as after a power cut")
 
 
 def _is_cut_off(torn: Torn) -> bool:

@@ -1,9 +1,9 @@
 """The tick strip: the most recent ticks and changes of leader, read from the journal's files as they grow.
 
-The journal is the one place that has every tick, whoever ran it and whether or not a supervisor looked. A `Strip` goes
-on from where it last looked, keeps a bounded number of what it found, and never reads more than a piece of the end of a
-segment to begin with: what is older is the audit's business. A leader may append, begin new segments and remove old
-ones meanwhile.
+The journal is the one place that has every tick, whoever ran it and whether or not a supervisor looked. A
+`RecentTicks` goes on from where it last looked, keeps a bounded number of what it found, and never reads more than a
+piece of the end of a segment to begin with: what is older is the audit's business. A leader may append, begin new
+segments and remove old ones meanwhile.
 
 Reading takes what the disk takes, so whoever has a loop calls `look` in a thread; `since` may be called meanwhile.
 """
@@ -33,7 +33,7 @@ from ...protocol.journal import (
 from ...protocol.wire import UNDECODABLE, WireError
 from .reader import segments
 
-__all__ = ["MOST", "Change", "Place", "Seen", "Strip", "Tick"]
+__all__ = ["MOST", "LeaderChange", "Place", "RecentTick", "RecentTicks", "Seen"]
 
 MOST = 10_000
 """How many ticks and changes a strip keeps unless told otherwise."""
@@ -53,7 +53,7 @@ _BEFORE_LEAD = 48
 _LONGEST_LEAD = 256 << 10
 
 
-class Tick(msgspec.Struct, frozen=True, tag="tick", tag_field="kind"):
+class RecentTick(msgspec.Struct, frozen=True, tag="tick", tag_field="kind"):
     """A tick that ran, ns. It began `late` after `due` (wall clock), and its boundary came `took` later."""
 
     epoch: int
@@ -75,7 +75,7 @@ class Tick(msgspec.Struct, frozen=True, tag="tick", tag_field="kind"):
         return self.due + self.late
 
 
-class Change(msgspec.Struct, frozen=True, tag="change", tag_field="kind"):
+class LeaderChange(msgspec.Struct, frozen=True, tag="change", tag_field="kind"):
     """From here on another worker leads. `seq` is the last tick before; `blackout` is ns, 0 when unknown."""
 
     epoch: int
@@ -90,10 +90,10 @@ class Change(msgspec.Struct, frozen=True, tag="change", tag_field="kind"):
     blackout: int = 0
 
 
-Seen = Tick | Change
+Seen = RecentTick | LeaderChange
 
 
-class Strip:
+class RecentTicks:
     """What the journal in `directory` shows of the last ticks, at most `most` of them."""
 
     def __init__(self, directory: Path, most: int = MOST) -> None:
@@ -236,7 +236,7 @@ class Strip:
             led = frame.about
             self._names[frame.epoch] = (led.worker, led.release)
             found.append(
-                Change(
+                LeaderChange(
                     frame.epoch,
                     frame.number,
                     frame.seq,
@@ -255,7 +255,7 @@ class Strip:
             for gap in timing.gaps:
                 lost[gap.kind] += len(gap)
             found.append(
-                Tick(
+                RecentTick(
                     frame.epoch,
                     frame.number,
                     frame.seq,

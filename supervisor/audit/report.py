@@ -15,7 +15,7 @@ from ...protocol.frame import Cause
 __all__ = [
     "INVARIANTS",
     "MOST",
-    "Broken",
+    "AuditReport",
     "Chain",
     "ClockChange",
     "CommandsFound",
@@ -24,13 +24,13 @@ __all__ = [
     "EventsFound",
     "Invariant",
     "Missing",
-    "Report",
     "SchemaChange",
     "TimersFound",
     "TornTail",
     "Transfer",
     "Uncovered",
     "UnwrittenFrames",
+    "Violation",
     "WindowFound",
 ]
 
@@ -50,7 +50,7 @@ MOST = 1000
 """The longest list in a report."""
 
 
-class Broken(msgspec.Struct, frozen=True):
+class Violation(msgspec.Struct, frozen=True):
     """One way in which invariant `invariant` does not hold, at frame `number` and tick `seq`, as far as known."""
 
     invariant: Invariant
@@ -213,11 +213,11 @@ class UnwrittenFrames(msgspec.Struct, frozen=True):
     why: str
 
 
-class Report(msgspec.Struct, frozen=True, kw_only=True):
+class AuditReport(msgspec.Struct, frozen=True, kw_only=True):
     """See the module. `ok` when nothing is broken."""
 
     ok: bool
-    broken: list[Broken]
+    broken: list[Violation]
     broken_total: int
     ticks: int
     first: int | None

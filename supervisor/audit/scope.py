@@ -9,7 +9,7 @@ from __future__ import annotations
 import msgspec
 
 from ...protocol.frame import Frame
-from .report import MOST, Broken, Invariant
+from .report import MOST, Invariant, Violation
 
 __all__ = ["Bound", "Moment", "Scope", "Seq"]
 
@@ -34,7 +34,7 @@ class Scope:
 
     def __init__(self, since: Bound | None = None, until: Bound | None = None) -> None:
         self.open = since is None
-        self.broken: list[Broken] = []
+        self.broken: list[Violation] = []
         self.total = 0
         self._kinds: set[Invariant] = set()
         self._since = since
@@ -85,7 +85,7 @@ class Scope:
         # However many there are of one kind, the first of each other kind is told.
         if len(self.broken) < MOST or invariant not in self._kinds:
             self._kinds.add(invariant)
-            self.broken.append(Broken(invariant, text, number, seq))
+            self.broken.append(Violation(invariant, text, number, seq))
 
 
 def _before(bound: Bound | None, seq: int, at: int) -> bool:

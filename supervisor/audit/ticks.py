@@ -15,13 +15,13 @@ from ...protocol.window import Window
 from .report import MOST, ClockChange, Missing, Uncovered, WindowFound
 from .scope import Scope
 
-__all__ = ["Ticks"]
+__all__ = ["TickAudit"]
 
 _REMEMBERED = 256
 _UNRECORDED = ""
 
 
-class Ticks:
+class TickAudit:
     """Follows the ticks and what is recorded between them."""
 
     def __init__(self, scope: Scope, windows: Iterable[Window]) -> None:

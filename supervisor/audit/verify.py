@@ -1,8 +1,8 @@
 """What lies in a journal: each segment with what it covers, and every record checked.
 
-`survey` looks at the records' beginnings and ends and at a segment's first and last frame. `Check` decodes all of them
-and follows the chain from frame to frame, through the frames that two segments both have. Neither judges what the bot
-did: that is the audit's.
+`survey` looks at the records' beginnings and ends and at a segment's first and last frame. `JournalCheck` decodes all
+of them and follows the chain from frame to frame, through the frames that two segments both have. Neither judges what
+the bot did: that is the audit's.
 """
 
 from __future__ import annotations
@@ -25,9 +25,16 @@ from ...protocol.journal import (
     decode_snapshot,
 )
 from ...protocol.wire import WireError
-from .reader import Damage, Found, Segment, Tail, read_segment, segments
+from .reader import (
+    Damage,
+    Found,
+    Segment,
+    UnfinishedRecord,
+    read_segment,
+    segments,
+)
 
-__all__ = ["Check", "Checked", "Covered", "Problem", "survey"]
+__all__ = ["Covered", "JournalCheck", "Problem", "Verification", "survey"]
 
 State = Literal["written", "whole", "torn", "damaged"]
 
@@ -68,7 +75,7 @@ class Problem(msgspec.Struct, frozen=True):
     problem: str
 
 
-class Checked(msgspec.Struct, frozen=True):
+class Verification(msgspec.Struct, frozen=True):
     """The result of a check. `torn` are ends that a killed process leaves, or one that just writes: no faults."""
 
     ok: bool
@@ -112,7 +119,7 @@ def _describe(path: Path, *, newest: bool) -> Covered:
                 case Entry(kind=RecordKind.SNAPSHOT):
                     head = decode_snapshot(item.payload)
                     found.as_of, found.unwritten = head.number, head.unwritten is not None
-                case Tail():
+                case UnfinishedRecord():
                     if not newest:
                         found.state = "torn"
                     found.problem = f"it ends in {item.rest} bytes of a record that was never finished"
@@ -129,7 +136,7 @@ def _describe(path: Path, *, newest: bool) -> Covered:
     return found
 
 
-class Check:
+class JournalCheck:
     """Takes what a reader finds, one after another, and says in the end whether it is whole."""
 
     def __init__(self) -> None:
@@ -150,7 +157,7 @@ class Check:
         self._torn: list[Problem] = []
         self._unwritten: list[Problem] = []
 
-    def take_all(self, found: Iterable[Found]) -> Checked:
+    def take_all(self, found: Iterable[Found]) -> Verification:
         """Take all there is, and say what it came to."""
         for item in found:
             self.take(item)
@@ -160,7 +167,7 @@ class Check:
         match item:
             case Segment():
                 self._open(item)
-            case Tail():
+            case UnfinishedRecord():
                 self._torn.append(
                     Problem(
                         item.segment, item.offset, f"{item.rest} bytes of a record that was never finished"
@@ -181,9 +188,9 @@ class Check:
                         self._forget()
                 self._at = item.end
 
-    def result(self) -> Checked:
+    def result(self) -> Verification:
         self._close()
-        return Checked(
+        return Verification(
             ok=not self._total,
             segments=self._segments,
             bytes=self._bytes,

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable
 
 import msgspec
 
-from ...protocol.events import LeaderChanged, Pulse
+from ...protocol.events import Heartbeat, LeaderChanged
 from ...protocol.handoff.handoff import Handoff
 from ...protocol.handoff.handoff_events import Phase
 from ...protocol.link import (
@@ -28,26 +28,26 @@ from ...protocol.link import (
     WorkerMessage,
 )
 from ..config.config import Config
-from ..config.hang_limits import Bounds
-from ..handoff.driver import Driver
-from ..handoff.interfaces import Finished, Kept, Told
+from ..config.hang_limits import HangLimits
+from ..handoff.driver import HandoffDriver
+from ..handoff.interfaces import Finished, HandoffListener, HandoffRecord
 from ..handoff.new_worker import NewWorker
 from ..release.releases import Release
 from ..store.state_dir import Home
-from ..system.conditions import Waiting
-from ..system.event_bus import News
-from ..workers.platform import Outside
-from ..workers.registry import Member, Roster
-from ..workers.worker_pool import Crew, Line
-from .bring_up import Starter, StartFailed
-from .command_relay import Errands
-from .crash_recovery import NextStart, Revival
-from .hang_monitor import Guard
-from .journal_health import JournalWatch
+from ..system.conditions import Conditions
+from ..system.event_bus import EventBus
+from ..workers.platform import Platform
+from ..workers.registry import Member, WorkerRegistry
+from ..workers.worker_pool import WorkerLink, WorkerPool
+from .bring_up import BringUp, StartFailed
+from .command_relay import CommandRelay
+from .crash_recovery import CrashRecovery, NextStart
+from .hang_monitor import HangMonitor
+from .journal_health import JournalHealth
 from .outages import Outages
 from .standby import Standby
 
-__all__ = ["Bot"]
+__all__ = ["LiveBot"]
 
 _REPEAT = 500_000_000
 _ORDERS = 1000
@@ -59,7 +59,7 @@ _NOT_YET = (Phase.PREPARING, Phase.REHEARSING, Phase.PREPARED, Phase.WAITING)
 _CALM = (Phase.PROBATION, Phase.RETIRING)
 
 
-class Bot:
+class LiveBot:
     """The bot `news.bot` in `home`. `line()` is the way to its workers; `started` is told of each new worker.
 
     `next_worker()` makes an id that no worker of the home has had. `find(release)` makes a release runnable that may be
@@ -69,16 +69,16 @@ class Bot:
     def __init__(
         self,
         home: Home,
-        news: News,
-        outside: Outside,
+        news: EventBus,
+        outside: Platform,
         *,
-        line: Callable[[], Line],
+        line: Callable[[], WorkerLink],
         next_worker: Callable[[], str],
         started: Callable[[Member], None],
         find: Callable[[str], Awaitable[tuple[Release, Config]]],
     ) -> None:
         self.news = news
-        self.roster = Roster()
+        self.roster = WorkerRegistry()
         self.outages = Outages(news, self._deployment_of)
         self.leader = ""
         self.starting = True
@@ -88,12 +88,14 @@ class Bot:
         """Why it is being stopped, "" when it is not."""
         self.stopped = False
         """It was, and no worker is left."""
-        self.drivers: list[Driver] = []
+        self.drivers: list[HandoffDriver] = []
         """Of the deployments under way, the one that began first before the other."""
-        self.waiting = Waiting(outside.scheduler)
-        self.errands = Errands(outside.scheduler, lambda: self.leader, self._send)
-        self.crew = Crew(home, self.roster, news, outside, line=line, started=started, ended=self._ended)
-        self.guard = Guard(
+        self.waiting = Conditions(outside.scheduler)
+        self.errands = CommandRelay(outside.scheduler, lambda: self.leader, self._send)
+        self.crew = WorkerPool(
+            home, self.roster, news, outside, line=line, started=started, ended=self._ended
+        )
+        self.guard = HangMonitor(
             news,
             outside,
             home.journal,
@@ -113,7 +115,7 @@ class Bot:
             next_worker=next_worker,
         )
         self._outside = outside
-        self._journal = JournalWatch(news)
+        self._journal = JournalHealth(news)
         self._next_worker = next_worker
         self._find = find
         self._epoch = 0
@@ -123,7 +125,7 @@ class Bot:
         """The leader that was lost and has no successor yet."""
         self._goes_on_with = ""
         """The release to succeed it, when that is not its own: the new one was rolled back, and nobody leads."""
-        self._starter = Starter(
+        self._starter = BringUp(
             self.crew,
             news,
             outside,
@@ -132,7 +134,7 @@ class Bot:
             stopping=lambda: self.stopping,
             next_worker=next_worker,
         )
-        self._revival = Revival(
+        self._revival = CrashRecovery(
             self._starter,
             self.standby,
             self.crew,
@@ -183,7 +185,7 @@ class Bot:
         """Whether workers of this release have failed several times in a row."""
         return self._revival.failing(release)
 
-    def driver_of(self, deployment: int) -> Driver | None:
+    def driver_of(self, deployment: int) -> HandoffDriver | None:
         """The driver of a deployment under way, None when it has none yet, or no more."""
         return next((driver for driver in self.drivers if driver.handoff.deployment == deployment), None)
 
@@ -251,7 +253,7 @@ class Bot:
         *,
         force: bool,
         rehearse_only: bool,
-        told: Told,
+        told: HandoffListener,
     ) -> None:
         """Begin a handoff from the leader to a new worker on `release`; behind the one that is in its probation."""
         new = self._next_worker()
@@ -263,7 +265,7 @@ class Bot:
         handoff.after = self.drivers[-1].handoff.deployment if self.drivers else 0
         self._drive(handoff, release, config, told).begin()
 
-    def take_up(self, kept: Kept, release: Release, config: Config, told: Told) -> None:
+    def take_up(self, kept: HandoffRecord, release: Release, config: Config, told: HandoffListener) -> None:
         """Go on with a handoff that an earlier supervisor began."""
         handoff = kept.handoff
         cleared = self.driver_of(handoff.after) is None
@@ -273,8 +275,10 @@ class Bot:
         third = leader if beside else self.standby.guarding
         driver.take_up(kept, third, self._led_last, cleared=cleared)
 
-    def _drive(self, handoff: Handoff, release: Release, config: Config, told: Told) -> Driver:
-        def kept(what: Kept) -> None:
+    def _drive(
+        self, handoff: Handoff, release: Release, config: Config, told: HandoffListener
+    ) -> HandoffDriver:
+        def kept(what: HandoffRecord) -> None:
             told.kept(what)
             # Who may guard hangs on the phase. Not now: the machine is in the middle of a step.
             self._outside.scheduler.call_later(0, self.standby.look)
@@ -292,7 +296,7 @@ class Bot:
             self.waiting.stir()
 
         self._runs[release.id] = release, config
-        driver = Driver(
+        driver = HandoffDriver(
             handoff,
             config.handoff,
             NewWorker(self.crew, release, config, handoff),
@@ -479,7 +483,7 @@ class Bot:
 
     def _pulse(self, member: Member, report: Report) -> None:
         self.news.tell(
-            Pulse(
+            Heartbeat(
                 bot=self.news.bot,
                 at=self.news.now(),
                 worker=member.worker,
@@ -497,9 +501,9 @@ class Bot:
     def _deployment_of(self, worker: str) -> int:
         return next((one.handoff.deployment for one in self.drivers if one.handoff.new == worker), 0)
 
-    def _bounds(self, member: Member) -> Bounds:
+    def _bounds(self, member: Member) -> HangLimits:
         run = self._runs.get(member.release)
-        return run[1].watchdog if run is not None else Bounds()
+        return run[1].watchdog if run is not None else HangLimits()
 
     def _send(self, worker: str, message: SupervisorMessage) -> bool:
         return self.crew.send(worker, message)

@@ -13,15 +13,15 @@ from ...protocol.errors import NeverblinkError
 from ...protocol.link import Lead
 from ..config.config import Config
 from ..release.releases import Release
-from ..system.conditions import Waiting
-from ..system.event_bus import News
+from ..system.conditions import Conditions
+from ..system.event_bus import EventBus
 from ..system.worker_log import last_line
-from ..workers.platform import Outside
+from ..workers.platform import Platform
 from ..workers.registry import Member
 from ..workers.spawn import SpawnError
-from ..workers.worker_pool import Crew
+from ..workers.worker_pool import WorkerPool
 
-__all__ = ["StartFailed", "Starter"]
+__all__ = ["BringUp", "StartFailed"]
 
 _REPEAT = 500_000_000
 
@@ -35,15 +35,15 @@ class StartFailed(NeverblinkError):
         self.log = log
 
 
-class Starter:
+class BringUp:
     """Starts workers of `crew`. `leader()` is who leads, "" for nobody; `stopping()` why the bot is being stopped."""
 
     def __init__(
         self,
-        crew: Crew,
-        news: News,
-        outside: Outside,
-        waiting: Waiting,
+        crew: WorkerPool,
+        news: EventBus,
+        outside: Platform,
+        waiting: Conditions,
         *,
         leader: Callable[[], str],
         stopping: Callable[[], str],

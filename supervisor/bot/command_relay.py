@@ -22,9 +22,9 @@ from ...protocol.link import (
 )
 from ...protocol.plain import problem_of
 from ...protocol.wire import NOT_ENCODABLE
-from ..system.timers import Alarms, Scheduler
+from ..system.timers import Scheduler, TimerSet
 
-__all__ = ["ANSWER_WITHIN", "Errands", "NoAnswer", "NotSendable"]
+__all__ = ["ANSWER_WITHIN", "CommandRelay", "NoAnswer", "NotSendable"]
 
 ANSWER_WITHIN = 60_000_000_000
 _REPEAT = 500_000_000
@@ -42,7 +42,7 @@ class NotSendable(NeverblinkError):
     """No worker could read the command: the message names what in it, and why. Nothing was sent."""
 
 
-class Errands:
+class CommandRelay:
     """Runs commands in the bot. `leader()` names who leads, "" for nobody; `send(worker, message)` may fail."""
 
     def __init__(
@@ -57,7 +57,7 @@ class Errands:
         self._send = send
         self._within = answer_within
         self._waiting: dict[str, tuple[Run, asyncio.Future[Answered]]] = {}
-        self._alarms = Alarms(scheduler, {"repeat": _REPEAT}, lambda _: self.resend())
+        self._alarms = TimerSet(scheduler, {"repeat": _REPEAT}, lambda _: self.resend())
 
     async def run(self, name: str, args: dict[str, Any], key: str = "") -> Answered:
         """Run the command in a turn of the bot's; return what it answered. Raises `NoAnswer` and `NotSendable`.

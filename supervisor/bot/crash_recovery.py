@@ -23,16 +23,16 @@ from ...protocol.link import Lead
 from ..config.config import Config
 from ..handoff.driver import SUCCEED_WITHIN
 from ..release.releases import Release
-from ..system.conditions import Waiting
-from ..system.crash_backoff import AT_MOST, Restarts
-from ..system.event_bus import News
-from ..workers.platform import Outside
+from ..system.conditions import Conditions
+from ..system.crash_backoff import AT_MOST, CrashBackoff
+from ..system.event_bus import EventBus
+from ..workers.platform import Platform
 from ..workers.registry import Member
-from ..workers.worker_pool import Crew
-from .bring_up import Starter, StartFailed
+from ..workers.worker_pool import WorkerPool
+from .bring_up import BringUp, StartFailed
 from .standby import Standby
 
-__all__ = ["NextStart", "Revival"]
+__all__ = ["CrashRecovery", "NextStart"]
 
 _REPEAT = 500_000_000
 _RECOVERING_FOR = 15_000_000_000
@@ -47,7 +47,7 @@ class NextStart(msgspec.Struct, frozen=True):
     failures: int
 
 
-class Revival:
+class CrashRecovery:
     """Keeps one bot running. `leader()` is the worker that leads, "" for none; `stopping()` is why it is being stopped.
 
     `runs(release)` says how a release is run, as far as is known. `find(release)` makes it runnable again, and may
@@ -57,12 +57,12 @@ class Revival:
 
     def __init__(
         self,
-        starter: Starter,
+        starter: BringUp,
         standby: Standby,
-        crew: Crew,
-        news: News,
-        outside: Outside,
-        waiting: Waiting,
+        crew: WorkerPool,
+        news: EventBus,
+        outside: Platform,
+        waiting: Conditions,
         *,
         leader: Callable[[], str],
         stopping: Callable[[], str],
@@ -87,7 +87,7 @@ class Revival:
         self._runs = runs
         self._find = find
         self._tell_down = down
-        self._restarts = Restarts()
+        self._restarts = CrashBackoff()
         self._died: Member | None = None
         """The leader whose death is to be answered."""
         self._leads = 0

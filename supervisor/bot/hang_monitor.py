@@ -13,21 +13,21 @@ from pathlib import Path
 import msgspec
 
 from ...protocol.events import Slow
-from ..config.hang_limits import Bounds
-from ..system.event_bus import News
+from ..config.hang_limits import HangLimits
+from ..system.event_bus import EventBus
 from ..system.timers import Handle
-from ..workers.platform import Outside
+from ..workers.platform import Platform
 from ..workers.registry import Member
-from .hang_rules import Look, Watchdog
+from .hang_rules import HangRules, Observation
 
-__all__ = ["Guard"]
+__all__ = ["HangMonitor"]
 
 _EVERY = 500_000_000
 _LOOKS = 8
 """At least so many looks before anybody is killed."""
 
 
-class Guard:
+class HangMonitor:
     """Watches whom `leader()` names, within the bounds that `bounds(member)` gives; `kill(worker, reason)` ends one.
 
     `drain()` takes in what workers have said and nobody has read yet. `journal` is where the leader writes.
@@ -35,12 +35,12 @@ class Guard:
 
     def __init__(
         self,
-        news: News,
-        outside: Outside,
+        news: EventBus,
+        outside: Platform,
         journal: Path,
         *,
         leader: Callable[[], Member | None],
-        bounds: Callable[[Member], Bounds],
+        bounds: Callable[[Member], HangLimits],
         drain: Callable[[], None],
         kill: Callable[[str, str], None],
     ) -> None:
@@ -54,7 +54,7 @@ class Guard:
         self._drain = drain
         self._kill = kill
         self._watched: tuple[str, int] = ("", 0)
-        self._watchdog: Watchdog | None = None
+        self._watchdog: HangRules | None = None
         self._next: Handle | None = None
 
     def begin(self) -> None:
@@ -79,12 +79,12 @@ class Guard:
             self._judge(member, bounds, every)
         self._next = self._outside.scheduler.call_later(every / 1e9, self._look)
 
-    def _judge(self, member: Member, bounds: Bounds, every: int) -> None:
+    def _judge(self, member: Member, bounds: HangLimits, every: int) -> None:
         who = member.worker, member.epoch
         if self._watchdog is None or self._watched != who:
-            self._watched, self._watchdog = who, Watchdog(bounds, every)
+            self._watched, self._watchdog = who, HangRules(bounds, every)
         report, hello = member.report, member.hello
-        look = Look(
+        look = Observation(
             mono=self._outside.mono(),
             wall=self._outside.wall(),
             words=member.words,

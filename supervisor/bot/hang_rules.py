@@ -1,8 +1,8 @@
 """The watchdog: tells a leader that is slow from one that will do nothing any more. Rules only, no clock and no /proc.
 
-It is shown the leader again and again (`Look`) and says each time what to think of it. Trouble is when a tick is due
-and no turn ends, neither by the leader's own word nor by its journal; or when it says nothing at all. What the process
-is doing then decides how long that may go on:
+It is shown the leader again and again (`Observation`) and says each time what to think of it. Trouble is when a tick
+is due and no turn ends, neither by the leader's own word nor by its journal; or when it says nothing at all. What the
+process is doing then decides how long that may go on:
 
 - A debugger is attached: for ever.
 - It is stopped: `hang_after`, since nobody knows whether it will ever be continued.
@@ -23,10 +23,10 @@ from typing import Literal
 import msgspec
 
 from ...protocol import duration
-from ..config.hang_limits import Bounds
-from ..system.proc_stat import Doing
+from ..config.hang_limits import HangLimits
+from ..system.proc_stat import ProcessActivity
 
-__all__ = ["Look", "Verdict", "Watchdog"]
+__all__ = ["HangRules", "HangVerdict", "Observation"]
 
 _NOTICED = 1_000_000_000
 """Trouble shorter than this is none; nor is one shorter than half of `hang_after`."""
@@ -34,7 +34,7 @@ _WORKS = 20
 """It computes when it did so for at least one part in so many of the time since the trouble began."""
 
 
-class Look(msgspec.Struct, frozen=True):
+class Observation(msgspec.Struct, frozen=True):
     """One look at the leader, at `mono` and `wall` (ns)."""
 
     mono: int
@@ -51,11 +51,11 @@ class Look(msgspec.Struct, frozen=True):
     """The name of a decision it has open, "" without one."""
     due: int = 0
     """When its next tick is due by its own report, as `mono`; 0 when that is not known."""
-    doing: Doing | None = None
+    doing: ProcessActivity | None = None
     """None when there is no such process. Nobody has to look at one that `moves`."""
 
 
-class Verdict(msgspec.Struct, frozen=True):
+class HangVerdict(msgspec.Struct, frozen=True):
     """What to think of the leader. `reason` is for people, "" when it is well; `lasts` ns so far."""
 
     what: Literal["well", "slow", "dead"]
@@ -63,14 +63,14 @@ class Verdict(msgspec.Struct, frozen=True):
     lasts: int = 0
 
 
-class Watchdog:
+class HangRules:
     """Watches one leader in one epoch, by looks that are to come every `every` ns."""
 
-    def __init__(self, bounds: Bounds, every: int) -> None:
+    def __init__(self, bounds: HangLimits, every: int) -> None:
         self._bounds = bounds
         self._every = every
         self._noticed = min(_NOTICED, bounds.hang_after // 2)
-        self._last: Look | None = None
+        self._last: Observation | None = None
         self._due = 0
         """When the first tick after the last turn that ended was or is due, mono ns; 0 when that is not known."""
         self._due_by_wall = 0
@@ -80,14 +80,14 @@ class Watchdog:
         self._cpu: int | None = None
         """What it had computed when the trouble began."""
 
-    def moves(self, look: Look) -> bool:
+    def moves(self, look: Observation) -> bool:
         """Whether it has both spoken and ended a turn since the last look: then it is well, whatever it is doing."""
         last = self._last
         return last is None or (
             look.words != last.words and (look.number, look.written) != (last.number, last.written)
         )
 
-    def look(self, look: Look) -> Verdict:
+    def look(self, look: Observation) -> HangVerdict:
         """Take a look in; return what to think of the leader."""
         last, self._last = self._last, look
         passed = min(look.mono - last.mono, 2 * self._every) if last is not None else 0
@@ -101,10 +101,10 @@ class Watchdog:
         self._silent = self._silent + passed if last is not None and look.words == last.words else 0
         return self._judge(look)
 
-    def _is_due(self, look: Look) -> bool:
+    def _is_due(self, look: Observation) -> bool:
         return look.mono >= max(self._due, look.due) if look.due else look.wall >= self._due_by_wall
 
-    def _judge(self, look: Look) -> Verdict:
+    def _judge(self, look: Observation) -> HangVerdict:
         lasts, doing = max(self._silent, self._stalled), look.doing
         if not lasts or doing is None or doing.state in "ZX":
             # When a process has ended, that is told by other means.
@@ -117,9 +117,9 @@ class Watchdog:
         does, since, bound = self._weigh(look, doing)
         sign = "ended no turn" if self._stalled == lasts else "said nothing"
         reason = f"it has {sign} for {_seconds(lasts)}: {does}"
-        return Verdict("dead" if bound is not None and since >= bound else "slow", reason, lasts)
+        return HangVerdict("dead" if bound is not None and since >= bound else "slow", reason, lasts)
 
-    def _weigh(self, look: Look, doing: Doing) -> tuple[str, int, int | None]:
+    def _weigh(self, look: Observation, doing: ProcessActivity) -> tuple[str, int, int | None]:
         """What it does, in words; and for how long that has lasted of how long it may, None for ever."""
         bounds, lasts = self._bounds, max(self._silent, self._stalled)
         computed = doing.cpu - (self._cpu or 0) >= lasts // _WORKS
@@ -140,7 +140,7 @@ class Watchdog:
         return "it sleeps and computes nothing", self._stalled, bounds.hang_after
 
 
-_WELL = Verdict("well")
+_WELL = HangVerdict("well")
 
 
 def _seconds(ns: int) -> str:

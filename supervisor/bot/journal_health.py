@@ -10,16 +10,16 @@ from datetime import UTC, datetime
 from ...protocol.events import JournalChanged, JournalState
 from ...protocol.link import Recovered, Report
 from ...protocol.status import JournalSeen
-from ..system.event_bus import News
+from ..system.event_bus import EventBus
 from ..workers.registry import Member
 
-__all__ = ["JournalWatch", "journal_of"]
+__all__ = ["JournalHealth", "journal_of"]
 
 
-class JournalWatch:
+class JournalHealth:
     """Tells `news` of each change."""
 
-    def __init__(self, news: News) -> None:
+    def __init__(self, news: EventBus) -> None:
         self._news = news
         self._failing = ""
 

@@ -16,9 +16,9 @@ from ...protocol import duration
 from ...protocol.events import Outage, OutageChanged, WindowMissed
 from ...protocol.link import Doubt, Handed, Report
 from ...protocol.window import Window
-from ..store.history_thread import Archive
+from ..store.history_thread import HistoryThread
 from ..system.errors import Refusal
-from ..system.event_bus import News
+from ..system.event_bus import EventBus
 from ..workers.registry import Member
 
 __all__ = ["Outages", "told", "windows_missed"]
@@ -31,7 +31,7 @@ _OCCURRENCES = 10_000
 class Outages:
     """The outages of one bot that nobody has acknowledged, oldest first in `unacknowledged`."""
 
-    def __init__(self, news: News, deployment: Callable[[str], int] = lambda _: 0) -> None:
+    def __init__(self, news: EventBus, deployment: Callable[[str], int] = lambda _: 0) -> None:
         """`deployment(worker)` is the deployment under way whose new code the worker runs, 0 for none."""
         self._news = news
         self._deployment = deployment
@@ -46,7 +46,7 @@ class Outages:
     def unacknowledged(self) -> tuple[Outage, ...]:
         return tuple(self._known.values())
 
-    async def recall(self, archive: Archive) -> None:
+    async def recall(self, archive: HistoryThread) -> None:
         """Read what earlier supervisors left."""
         newest = await archive.ask(lambda history: history.outages(1))
         left = await archive.ask(lambda history: history.outages(_MOST, unacknowledged=True))

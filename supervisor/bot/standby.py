@@ -17,15 +17,15 @@ from ...protocol.handoff.handoff_events import Phase
 from ...protocol.link import Follow
 from ...protocol.status import StandbyState
 from ..config.config import Config
-from ..handoff.driver import Driver
+from ..handoff.driver import HandoffDriver
 from ..release.releases import Release
-from ..system.crash_backoff import AT_MOST, Restarts, settled
-from ..system.event_bus import News
-from ..system.timers import Alarms
-from ..workers.platform import Outside
-from ..workers.registry import Member, Roster
+from ..system.crash_backoff import AT_MOST, CrashBackoff, settled
+from ..system.event_bus import EventBus
+from ..system.timers import TimerSet
+from ..workers.platform import Platform
+from ..workers.registry import Member, WorkerRegistry
 from ..workers.spawn import SpawnError
-from ..workers.worker_pool import Crew
+from ..workers.worker_pool import WorkerPool
 
 __all__ = [
     "Standby",
@@ -49,13 +49,13 @@ class Standby:
 
     def __init__(
         self,
-        crew: Crew,
-        roster: Roster,
-        news: News,
-        outside: Outside,
+        crew: WorkerPool,
+        roster: WorkerRegistry,
+        news: EventBus,
+        outside: Platform,
         *,
         leader: Callable[[], Member | None],
-        drivers: Callable[[], list[Driver]],
+        drivers: Callable[[], list[HandoffDriver]],
         runs: Callable[[str], tuple[Release, Config] | None],
         next_worker: Callable[[], str],
     ) -> None:
@@ -78,13 +78,13 @@ class Standby:
         self._asked: dict[str, tuple[Follow, int]] = {}
         """What each was told last, and when."""
         self._loaded_at: dict[str, int] = {}
-        self._failures = Restarts()
+        self._failures = CrashBackoff()
         """Of standbys."""
-        self._deaths = Restarts()
+        self._deaths = CrashBackoff()
         """Of leaders."""
         self._not_before = 0
         """CLOCK_MONOTONIC; no standby is started before."""
-        self._alarms = Alarms(outside.scheduler, {"look": _REPEAT}, lambda _: self.look())
+        self._alarms = TimerSet(outside.scheduler, {"look": _REPEAT}, lambda _: self.look())
 
     @property
     def guarding(self) -> Member | None:
@@ -254,7 +254,7 @@ class Standby:
         run = self._runs(release)
         return run[1].restart.pause_at_most if run is not None else AT_MOST
 
-    def _tell_driver(self, driver: Driver) -> None:
+    def _tell_driver(self, driver: HandoffDriver) -> None:
         # Between two leaders it may still follow the one before: it will turn to the one that leads.
         guarding = self.guarding
         driver.stands_by(guarding.worker if guarding is not None else "")

@@ -19,14 +19,14 @@ from ...protocol.journal import Entry
 from ...protocol.window import Window, WindowError, WindowSpec, readable
 from ..audit.audit import audit as judge
 from ..audit.reader import Found, Segment, read_journal, segments
-from ..audit.report import INVARIANTS, Death, Missing, Report, Transfer
+from ..audit.report import INVARIANTS, AuditReport, Death, Missing, Transfer
 from ..audit.scope import Bound, Moment, Seq
-from ..store.history_db import History
+from ..store.history_db import HistoryDb
 from ..store.history_rows import WINDOWS
 from ..system.format import clock, count, last
 from ..terminal.screen import Screen, columns
 from .command import Done, verb
-from .context import Here
+from .context import CommandContext
 from .errors import BadInput
 from .exit_codes import Exit
 
@@ -49,7 +49,7 @@ _OFTEN = 1 << 15
     multiple=True,
     help="Report on this window, as in 5m,-20s,-5s (otherwise on the bot's own).",
 )
-def audit(here: Here, since: str, until: str, said: tuple[str, ...]) -> Done:
+def audit(here: CommandContext, since: str, until: str, said: tuple[str, ...]) -> Done:
     """Prove that no tick was missed or doubled, from the journal alone. Ends with 1 when something is broken.
 
     SEQ is a tick's index. TIME is 14:05:09, 2026-11-24T14:05:09, or a duration: 10m is ten minutes ago.
@@ -101,7 +101,7 @@ def bound(option: str, text: str, now: int) -> Bound | None:
     return Moment(int(moment.timestamp() * 1_000_000) * 1000)
 
 
-def show(report: Report, screen: Screen) -> None:
+def show(report: AuditReport, screen: Screen) -> None:
     """Tell a person what was found, the proofs first and what is broken last, where it can't be overlooked."""
     if report.ok and not report.chain.frames:
         screen.line("there is nothing in this span, so nothing was proven")
@@ -117,7 +117,7 @@ def show(report: Report, screen: Screen) -> None:
     _show_broken(report, screen)
 
 
-def _headline(report: Report, screen: Screen) -> str:
+def _headline(report: AuditReport, screen: Screen) -> str:
     """What an operator wants to know first. The proofs below are about what is recorded, missed ticks included."""
     ran = f"{count(report.ticks, 'tick')} ran"
     faults = [
@@ -135,7 +135,7 @@ def _headline(report: Report, screen: Screen) -> str:
     return screen.bad(said) if report.missed or report.doubled else screen.warn(said)
 
 
-def _show_broken(report: Report, screen: Screen) -> None:
+def _show_broken(report: AuditReport, screen: Screen) -> None:
     if not report.broken:
         return
     screen.line()
@@ -146,7 +146,7 @@ def _show_broken(report: Report, screen: Screen) -> None:
         screen.line(f"{report.broken_total - _LINES:,} more; --json lists up to {len(report.broken):,}")
 
 
-def _facts(report: Report, screen: Screen) -> Iterator[tuple[str, str]]:
+def _facts(report: AuditReport, screen: Screen) -> Iterator[tuple[str, str]]:
     if report.began is not None and report.ended is not None:
         yield "span", f"{clock(report.began)} to {clock(report.ended)}, {count(report.chain.frames, 'frame')}"
     yield "ticks", _ticks(report, screen)
@@ -188,7 +188,7 @@ def _facts(report: Report, screen: Screen) -> Iterator[tuple[str, str]]:
         )
 
 
-def _dealings(report: Report) -> Iterator[tuple[str, str]]:
+def _dealings(report: AuditReport) -> Iterator[tuple[str, str]]:
     events, timers, decisions = report.events, report.timers, report.decisions
     for name, one in (("events", events), ("commands", report.commands)):
         if one.received or one.applied:
@@ -208,7 +208,7 @@ def _dealings(report: Report) -> Iterator[tuple[str, str]]:
         yield "decisions", f"{told}, {len(decisions.in_doubt):,} in doubt, {len(decisions.open):,} open"
 
 
-def _ticks(report: Report, screen: Screen) -> str:
+def _ticks(report: AuditReport, screen: Screen) -> str:
     def tally(number: int, word: str) -> str:
         return screen.warn(f"{number:,} {word}") if number else f"none {word}"
 
@@ -266,7 +266,7 @@ def _window(text: str) -> Window:
         raise BadInput(f"--window {text}: {problem.message}") from None
 
 
-def _explain(here: Here, deaths: Iterable[Death]) -> None:
+def _explain(here: CommandContext, deaths: Iterable[Death]) -> None:
     """Say how each of them ended, as far as the history knows."""
     past = _past(here) if deaths else None
     if past is None:
@@ -276,7 +276,7 @@ def _explain(here: Here, deaths: Iterable[Death]) -> None:
             death.reason = past.reason(death.worker)
 
 
-def _known_windows(here: Here) -> Iterable[Window]:
+def _known_windows(here: CommandContext) -> Iterable[Window]:
     """The windows of the bot that leads or led last, as far as the history knows."""
     past = _past(here)
     if past is None:
@@ -285,13 +285,13 @@ def _known_windows(here: Here) -> Iterable[Window]:
         return list(readable(past.kept(WINDOWS, list[WindowSpec]) or ()))
 
 
-def _past(here: Here) -> History | None:
+def _past(here: CommandContext) -> HistoryDb | None:
     """The history of the bot that ran here last, None when there is none."""
     if not here.home.database.is_file():
         return None
-    with History.open(here.home.database, "", read_only=True) as file:
+    with HistoryDb.open(here.home.database, "", read_only=True) as file:
         bots = file.bots()
-    return History.open(here.home.database, bots[0], read_only=True) if bots else None
+    return HistoryDb.open(here.home.database, bots[0], read_only=True) if bots else None
 
 
 def watched(found: Iterable[Found], directory: Path, screen: Screen) -> Iterator[Found]:

@@ -15,7 +15,7 @@ from ..system.format import count
 from ..terminal.screen import Screen, columns
 from .command import Done, verb
 from .command_values import kind
-from .context import Here
+from .context import CommandContext
 from .errors import BadInput
 from .operations import arguments, seconds
 
@@ -30,7 +30,7 @@ _within = click.option(
 @click.option("-m", "--why", default="", metavar="WHY", help="Why, for the history.")
 @click.option("--yes", is_flag=True, help="Do not ask for the bot's name.")
 @_within
-def halt(here: Here, why: str, yes: bool, within: str) -> Done:
+def halt(here: CommandContext, why: str, yes: bool, within: str) -> Done:
     """Pause the bot and have it give up what it holds: its on_halt runs, in a turn of its own.
 
     The bot ticks on, paused, until `resume`. You are asked to type its name.
@@ -59,7 +59,7 @@ def halt(here: Here, why: str, yes: bool, within: str) -> Done:
 @click.option("-m", "--why", default="", metavar="WHY", help="Why, for the history.")
 @_within
 def settings(
-    here: Here, pairs: tuple[str, ...], reset: tuple[str, ...], set_json: str, why: str, within: str
+    here: CommandContext, pairs: tuple[str, ...], reset: tuple[str, ...], set_json: str, why: str, within: str
 ) -> Done:
     """Show the bot's settings, or change them between two of its turns: neverblink settings max_position=3
 
@@ -81,7 +81,7 @@ def settings(
 
 
 @verb
-def commands(here: Here) -> Done:
+def commands(here: CommandContext) -> Done:
     """The commands that the bot has declared, with what they take: for `neverblink send`."""
     with here.client() as client:
         result: dict[str, Any] = client.ask(Commands())
@@ -96,7 +96,7 @@ def commands(here: Here) -> Done:
     return Done(result)
 
 
-def _confirm(here: Here, name: str) -> None:
+def _confirm(here: CommandContext, name: str) -> None:
     if here.as_json:
         raise BadInput("with --json nobody is asked: say --yes to halt the bot")
     try:

@@ -19,20 +19,20 @@ import msgspec
 from ...protocol import duration, size
 from ...protocol.commands import Deploy
 from ...protocol.errors import NeverblinkError
-from ..api.client import Refused, Unreachable
+from ..api.client import CommandFault, Unreachable
 from ..config.config import Config, ConfigError, load
 from ..environment.import_check import check_import
 from ..environment.prepare import CheckFailed, Preparer
 from ..notify.apprise_sender import no_library, not_usable
 from ..notify.secret_urls import Unresolved, url_of
-from ..release.releases import Releases
+from ..release.releases import ReleaseStore
 from ..sockets.client_keys import client_keys
 from ..store.state_dir import Home
 from ..system.hidden_files import HiddenFiles
 from ..terminal.screen import Screen
 from ..workers.env_file import read_env_file, readable_by_others
 from .command import Done, verb
-from .context import Here
+from .context import CommandContext
 from .exit_codes import Exit
 from .follow import follow
 from .interrupts import Interrupts
@@ -42,7 +42,7 @@ __all__ = ["check", "finding_of"]
 _REHEARSE_WITHIN = 120.0
 
 
-class Finding(msgspec.Struct, frozen=True, omit_defaults=True):
+class CheckResult(msgspec.Struct, frozen=True, omit_defaults=True):
     """What one check found: `ok` None when it could not be made."""
 
     check: str
@@ -53,7 +53,7 @@ class Finding(msgspec.Struct, frozen=True, omit_defaults=True):
 @verb
 @click.argument("path", type=click.Path(path_type=Path), default=None, required=False)
 @click.option("--no-rehearsal", is_flag=True, help="Leave the running bot out of it.")
-def check(here: Here, path: Path | None, no_rehearsal: bool) -> Done:
+def check(here: CommandContext, path: Path | None, no_rehearsal: bool) -> Done:
     """Find out whether the bot in PATH (default: the project) could run and be deployed.
 
     The configuration is read, the environment built and the check in [deploy] run, the bot imported by its own
@@ -62,10 +62,10 @@ def check(here: Here, path: Path | None, no_rehearsal: bool) -> Done:
     """
     directory = here.project if path is None else here.path(path)
     here.look_near(directory)
-    findings: list[Finding] = []
+    findings: list[CheckResult] = []
 
     def found(check: str, ok: bool | None, detail: str) -> bool | None:
-        findings.append(Finding(check, ok, detail))
+        findings.append(CheckResult(check, ok, detail))
         _show(here.screen, findings[-1])
         return ok
 
@@ -94,7 +94,7 @@ def check(here: Here, path: Path | None, no_rehearsal: bool) -> Done:
 
 
 @contextlib.contextmanager
-def _environments(here: Here) -> Generator[Path]:
+def _environments(here: CommandContext) -> Generator[Path]:
     """Where environments are made: those of the home, so that a deployment finds them; else of no longer use.
 
     In another user's home root would leave what that user can't remove.
@@ -109,7 +109,11 @@ def _environments(here: Here) -> Generator[Path]:
 
 
 def _prepare(
-    here: Here, directory: Path, config: Config, place: Path, found: Callable[[str, bool | None, str], object]
+    here: CommandContext,
+    directory: Path,
+    config: Config,
+    place: Path,
+    found: Callable[[str, bool | None, str], object],
 ) -> Config | None:
     """Make the project ready as a deployment would; None when that failed."""
     voice = _Voice(here.screen, found)
@@ -141,30 +145,32 @@ class _Voice:
         self._found(step, True, text)
 
 
-def _import(config: Config, here: Here) -> Finding:
+def _import(config: Config, here: CommandContext) -> CheckResult:
     try:
         return finding_of(config, check_import(config, here.environment))
     except NeverblinkError as problem:
-        return Finding("bot", False, problem.message)
+        return CheckResult("bot", False, problem.message)
 
 
-def finding_of(config: Config, said: dict[str, Any]) -> Finding:
+def finding_of(config: Config, said: dict[str, Any]) -> CheckResult:
     """What the bot's own check says of it, as a finding. Nothing of it is sure to be of its type."""
     if said.get("interval") is None:
-        return Finding("bot", True, f"{config.bot} is a function; what it joins with is seen when it runs")
+        return CheckResult(
+            "bot", True, f"{config.bot} is a function; what it joins with is seen when it runs"
+        )
     parts = [f"{config.bot} ticks every {_interval(said.get('interval'))}"]
     windows: list[Any] = said.get("windows") or []
     if windows:
         parts.append(f"{len(windows)} window{'s' if len(windows) > 1 else ''}")
-    return Finding(
+    return CheckResult(
         "bot", True, ", ".join([*parts, f"its state encodes (schema {_version(said.get('schema'))})"])
     )
 
 
-def _notify(config: Config, here: Here) -> Finding:
+def _notify(config: Config, here: CommandContext) -> CheckResult:
     """Whether those who are to be told of what happens could be; nothing is sent."""
     if importlib.util.find_spec("apprise") is None:
-        return Finding("notify", False, no_library())
+        return CheckResult("notify", False, no_library())
     unknown: list[str] = []
     wrong: list[str] = []
     for target in config.notify.targets:
@@ -176,36 +182,38 @@ def _notify(config: Config, here: Here) -> Finding:
         else:
             wrong += [f"{target.name}: {problem}"] if problem else []
     if wrong or unknown:
-        return Finding("notify", False if wrong else None, "; ".join(wrong + unknown))
+        return CheckResult("notify", False if wrong else None, "; ".join(wrong + unknown))
     names = ", ".join(target.name for target in config.notify.targets)
-    return Finding("notify", True, f"{names}: `neverblink notify test` finds out whether it arrives")
+    return CheckResult("notify", True, f"{names}: `neverblink notify test` finds out whether it arrives")
 
 
-def _env_file(path: Path) -> Finding:
+def _env_file(path: Path) -> CheckResult:
     """Whether the bot's environment file can be read, and by this user alone."""
     try:
         names = read_env_file(path)
     except NeverblinkError as problem:
-        return Finding("env_file", False, problem.message)
+        return CheckResult("env_file", False, problem.message)
     if readable_by_others(path):
-        return Finding("env_file", None, f"{path} can be read by other users: chmod 600 {quote(str(path))}")
-    return Finding("env_file", True, f"{path}: {len(names)} variables")
+        return CheckResult(
+            "env_file", None, f"{path} can be read by other users: chmod 600 {quote(str(path))}"
+        )
+    return CheckResult("env_file", True, f"{path}: {len(names)} variables")
 
 
-def _release(directory: Path, config: Config, home: Path) -> Finding:
+def _release(directory: Path, config: Config, home: Path) -> CheckResult:
     """What a release of the directory would hold."""
     with tempfile.TemporaryDirectory(prefix="neverblink-check-") as place:
         (releases := Path(place) / "releases").mkdir()
         said: list[str] = []
         try:
-            release = Releases(releases).make(directory, config.bot, warn=said.append, leave_out=(home,))
+            release = ReleaseStore(releases).make(directory, config.bot, warn=said.append, leave_out=(home,))
         except NeverblinkError as problem:
-            return Finding("release", False, problem.message)
+            return CheckResult("release", False, problem.message)
         about = f"{release.files} files, {size.show(release.bytes)}"
-        return Finding("release", None if said else True, "; ".join([about, *said]))
+        return CheckResult("release", None if said else True, "; ".join([about, *said]))
 
 
-def _rehearse(here: Here, directory: Path) -> Finding:
+def _rehearse(here: CommandContext, directory: Path) -> CheckResult:
     silent = Screen(io.StringIO())
     try:
         with here.client() as client, Interrupts() as interrupts, client.events() as events:
@@ -213,19 +221,21 @@ def _rehearse(here: Here, directory: Path) -> Finding:
             begun = client.ask(command, within=_REHEARSE_WITHIN)
             outcome = follow(client, events, begun["deployment"], silent, interrupts)
     except Unreachable:
-        return Finding("rehearsal", None, "not made: the bot does not run here")
-    except Refused as refused:
+        return CheckResult("rehearsal", None, "not made: the bot does not run here")
+    except CommandFault as refused:
         if refused.fault.code in ("busy", "locked", "down"):
-            return Finding("rehearsal", None, f"not made: {refused.message}")
-        return Finding("rehearsal", False, refused.message)
+            return CheckResult("rehearsal", None, f"not made: {refused.message}")
+        return CheckResult("rehearsal", False, refused.message)
     except NeverblinkError as problem:
-        return Finding("rehearsal", None, f"not made: {problem.message}")
+        return CheckResult("rehearsal", None, f"not made: {problem.message}")
     if outcome.outcome == "rehearsed":
-        return Finding("rehearsal", True, "the live state was restored by this code; nothing was handed over")
-    return Finding("rehearsal", False, outcome.reason)
+        return CheckResult(
+            "rehearsal", True, "the live state was restored by this code; nothing was handed over"
+        )
+    return CheckResult("rehearsal", False, outcome.reason)
 
 
-def _show(screen: Screen, finding: Finding) -> None:
+def _show(screen: Screen, finding: CheckResult) -> None:
     mark = {True: screen.good("✓"), False: screen.bad("✗"), None: screen.warn("-")}[finding.ok]
     screen.line(f"{mark} {finding.check:<10} {finding.detail}")
 

@@ -1,8 +1,8 @@
 """What every verb has in common: `--json`, `--home`, `--project`, `--server` with its `--key`, and one way to answer.
 
-A verb is a function that takes a `Here` (where it was called: the project, its home, the screen) and its own options,
-and returns a `Done`. What people read goes through `here.screen`; the JSON object and the exit code are made from what
-it returns. What keeps it from its work is a `NeverblinkError`.
+A verb is a function that takes a `CommandContext` (where it was called: the project, its home, the screen) and its own
+options, and returns a `Done`. What people read goes through `here.screen`; the JSON object and the exit code are made
+from what it returns. What keeps it from its work is a `NeverblinkError`.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from click.core import ParameterSource
 
 from ..system.text import clean, is_encodable
 from ..terminal.screen import Screen
-from .context import Here
+from .context import CommandContext
 from .errors import BadInput
 from .exit_codes import Exit
-from .results import Leave, say_json
+from .results import ExitWith, say_json
 
 __all__ = ["SHARED", "Done", "Subgroup", "verb"]
 
@@ -92,7 +92,7 @@ def _cwd() -> Path:
         raise BadInput("the working directory was removed: go to one that is there") from None
 
 
-def verb(act: Callable[Concatenate[Here, P], Done]) -> click.Command:
+def verb(act: Callable[Concatenate[CommandContext, P], Done]) -> click.Command:
     """The click command for `act`, named after it; its docstring is the help. Innermost options come first."""
 
     @functools.wraps(act)
@@ -108,7 +108,7 @@ def verb(act: Callable[Concatenate[Here, P], Done]) -> click.Command:
         if server and act.__name__ in _HERE_ONLY and source is ParameterSource.COMMANDLINE:
             raise BadInput(f"`{act.__name__}` works on this machine only: run it without --server")
         assert isinstance(as_json, bool)
-        here = Here(
+        here = CommandContext(
             as_json=as_json,
             home_option=home if isinstance(home, Path) else None,
             project_option=project if isinstance(project, Path) else None,
@@ -121,7 +121,7 @@ def verb(act: Callable[Concatenate[Here, P], Done]) -> click.Command:
         done = act(here, *args, **options)
         if as_json and done.result is not None:
             say_json(done.result)
-        raise Leave(done.exit)
+        raise ExitWith(done.exit)
 
     shared = (
         click.option("--json", "as_json", is_flag=True, help="Answer with one JSON object on stdout."),

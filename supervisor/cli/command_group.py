@@ -66,7 +66,7 @@ ANSWERS = frozenset({
 """The verbs whose result is what they print: without it they have failed. What the others did is done."""
 
 
-class Group(click.Group):
+class CommandGroup(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(VERBS)
 
@@ -125,7 +125,7 @@ class Group(click.Group):
 
 
 @click.group(
-    cls=Group,
+    cls=CommandGroup,
     invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="Every verb takes --json, --home and --project; and --server with --key; before the verb or after it. "

@@ -9,7 +9,7 @@ from click.shell_completion import get_completion_class
 
 from ..terminal.screen import put
 from .command import Done, verb
-from .context import Here
+from .context import CommandContext
 
 __all__ = ["completion"]
 
@@ -22,7 +22,7 @@ _HOW = {
 
 @verb
 @click.argument("shell", type=click.Choice(list(_HOW)))
-def completion(here: Here, shell: str) -> Done:
+def completion(here: CommandContext, shell: str) -> Done:
     """Print the completion script for SHELL.
 
     \b

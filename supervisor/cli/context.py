@@ -21,7 +21,7 @@ from ..system.text import clean, is_encodable
 from ..terminal.screen import Screen
 from .errors import BadInput
 
-__all__ = ["Here", "NoProject"]
+__all__ = ["CommandContext", "NoProject"]
 
 
 class NoProject(NoConfig):
@@ -35,7 +35,7 @@ class NoProject(NoConfig):
         )
 
 
-class Here:
+class CommandContext:
     """The place and the screen of one run."""
 
     def __init__(

@@ -10,7 +10,7 @@ import msgspec
 from ...protocol.commands import Abort, Deploy, Rollback
 from ..system.account import expanded
 from .command import Done, verb
-from .context import Here
+from .context import CommandContext
 from .run_deployment import see_through
 from .shell_completion import complete_release
 from .target import find_target
@@ -34,7 +34,7 @@ __all__ = ["abort", "deploy", "restart", "rollback"]
 )
 @click.option("--python", default="", metavar="PYTHON", help="Run this release on another interpreter.")
 def deploy(
-    here: Here,
+    here: CommandContext,
     target: str,
     why: str,
     no_wait: bool,
@@ -77,7 +77,7 @@ def deploy(
 @click.option(
     "--force", is_flag=True, help="Hand over inside a protected window too. Never inside a decision."
 )
-def rollback(here: Here, release: str, why: str, no_wait: bool, force: bool) -> Done:
+def rollback(here: CommandContext, release: str, why: str, no_wait: bool, force: bool) -> Done:
     """Hand the bot back to the previous release, or to RELEASE, with its state as it is now.
 
     During a probation this is one message: the old worker is still there and up to date.
@@ -94,7 +94,7 @@ def rollback(here: Here, release: str, why: str, no_wait: bool, force: bool) -> 
 @click.option(
     "--force", is_flag=True, help="Hand over inside a protected window too. Never inside a decision."
 )
-def restart(here: Here, why: str, no_wait: bool, force: bool) -> Done:
+def restart(here: CommandContext, why: str, no_wait: bool, force: bool) -> Done:
     """Run the bot in a new process, on the release that it has, with its state.
 
     While the bot runs this is a deployment of that release: a handoff, and no tick is missed. A bot that is down is
@@ -108,7 +108,7 @@ def restart(here: Here, why: str, no_wait: bool, force: bool) -> Done:
 @verb
 @click.argument("deployment", type=int, default=0)
 @click.option("-m", "--why", default="", metavar="WHY", help="Why, for the history.")
-def abort(here: Here, deployment: int, why: str) -> Done:
+def abort(here: CommandContext, deployment: int, why: str) -> Done:
     """Cancel the deployment that runs, or DEPLOYMENT, also when it waits for its turn. The bot goes on."""
     with here.client() as client:
         result = client.ask(Abort(deployment=deployment, why=why))
@@ -116,5 +116,5 @@ def abort(here: Here, deployment: int, why: str) -> Done:
     return Done(result)
 
 
-def _interpreter(here: Here, python: str) -> str:
+def _interpreter(here: CommandContext, python: str) -> str:
     return str(here.cwd / expanded(Path(python))) if "/" in python else python

@@ -6,8 +6,8 @@ import msgspec
 
 from ...protocol.events import DeploymentEnded
 from ...protocol.handoff.handoff_events import NO_BOUNDARY, Phase
-from ..store.history_rows import Deployment, ended_of
-from ..terminal.deployment_story import Progress
+from ..store.history_rows import DeploymentRow, ended_of
+from ..terminal.deployment_story import DeploymentStory
 from .exit_codes import Exit, exit_of_outcome
 
 __all__ = ["ENDS", "Outcome", "of_event", "of_row", "phases_of"]
@@ -42,7 +42,7 @@ class Outcome(msgspec.Struct, frozen=True):
         return exit_of_outcome(self.outcome, leads=bool(self.release), no_boundary=no_boundary)
 
 
-def of_row(row: Deployment) -> Outcome | None:
+def of_row(row: DeploymentRow) -> Outcome | None:
     """The outcome of a deployment, from the history; None when it has not ended."""
     ended = ended_of(row)
     if ended is None:
@@ -51,7 +51,7 @@ def of_row(row: Deployment) -> Outcome | None:
     return _outcome(ended, holds[-1] if holds else "", phases_of(row))
 
 
-def phases_of(row: Deployment) -> dict[str, int]:
+def phases_of(row: DeploymentRow) -> dict[str, int]:
     """How long a deployment was in each of its phases, ns, in their order."""
     spent: dict[str, int] = {}
     for note in row.phases:
@@ -64,7 +64,7 @@ def phases_of(row: Deployment) -> dict[str, int]:
     return spent
 
 
-def of_event(event: DeploymentEnded, progress: Progress) -> Outcome:
+def of_event(event: DeploymentEnded, progress: DeploymentStory) -> Outcome:
     """The outcome from the event that ended the deployment, and what was seen on the way."""
     return _outcome(event, progress.held, progress.phases)
 

@@ -8,24 +8,24 @@ from typing import Any
 import click
 
 from ..release import git
-from ..release.releases import NoSuchRelease, Release, Releases
+from ..release.releases import NoSuchRelease, Release, ReleaseStore
 from ..store.history_rows import CommitNote
 from ..system.format import count
 from .command import Done, verb
-from .context import Here
+from .context import CommandContext
 from .errors import BadInput
 from .shell_completion import complete_release
-from .target import Target, find_target
+from .target import DeployTarget, find_target
 
 __all__ = ["diff"]
 
 
 @verb
 @click.argument("target", metavar="[REF|RELEASE]", default="HEAD", shell_complete=complete_release)
-def diff(here: Here, target: str) -> Done:
+def diff(here: CommandContext, target: str) -> Done:
     """Show the commits between what runs and what would be deployed (default: HEAD), newest first."""
     running = _running(here)
-    there, repository = _commit_of(find_target(here, target), Releases(here.home.releases))
+    there, repository = _commit_of(find_target(here, target), ReleaseStore(here.home.releases))
     came = git.log(repository, running.commit, there)
     undone = git.log(repository, there, running.commit)
     screen = here.screen
@@ -47,9 +47,9 @@ def diff(here: Here, target: str) -> Done:
     return Done(told)
 
 
-def _running(here: Here) -> Release:
+def _running(here: CommandContext) -> Release:
     try:
-        release = Releases(here.home.releases).find("current")
+        release = ReleaseStore(here.home.releases).find("current")
     except (NoSuchRelease, OSError):
         raise BadInput(
             f"home {here.home.path}: no release has led here yet: start with `neverblink up`"
@@ -62,7 +62,7 @@ def _running(here: Here) -> Release:
     return release
 
 
-def _commit_of(target: Target, releases: Releases) -> tuple[str, Path]:
+def _commit_of(target: DeployTarget, releases: ReleaseStore) -> tuple[str, Path]:
     """The commit that is meant, and a repository that has it."""
     if target.commit is not None:
         return target.commit.commit, target.commit.repository

@@ -12,7 +12,7 @@ from enum import IntEnum
 from ...protocol.commands import Code
 from ...protocol.duration import DurationError
 from ...protocol.errors import NeverblinkError
-from ..api.client import Refused, Unreachable
+from ..api.client import CommandFault, Unreachable
 from ..bot.bring_up import StartFailed
 from ..config.config import ConfigError
 from ..release.git import GitError
@@ -94,7 +94,7 @@ def exit_of_outcome(outcome: str, *, leads: bool = True, no_boundary: bool = Fal
 
 def exit_of_error(error: NeverblinkError) -> Exit:
     """The exit code for an error that ended a verb."""
-    if isinstance(error, Refused):
+    if isinstance(error, CommandFault):
         return exit_of_fault(error.fault.code)
     return next((code for kind, code in _ERRORS if isinstance(error, kind)), Exit.BROKEN)
 

@@ -11,9 +11,15 @@ from __future__ import annotations
 import time
 
 from ...protocol.commands import Abort, History
-from ..api.client import Client, Events, Refused, Unreachable, convert
-from ..store.history_rows import Deployment
-from ..terminal.deployment_story import Progress
+from ..api.client import (
+    Client,
+    CommandFault,
+    EventSubscription,
+    Unreachable,
+    convert,
+)
+from ..store.history_rows import DeploymentRow
+from ..terminal.deployment_story import DeploymentStory
 from ..terminal.screen import Screen
 from .deployment_result import Outcome, of_event, of_row
 from .interrupts import Interrupts
@@ -31,13 +37,13 @@ _CALM = 0.5
 
 
 def follow(
-    client: Client, events: Events, deployment: int, screen: Screen, interrupts: Interrupts
+    client: Client, events: EventSubscription, deployment: int, screen: Screen, interrupts: Interrupts
 ) -> Outcome:
     """Show the deployment on the screen until it has ended; return how.
 
     Raises `Unreachable` when the supervisor goes away and stays away.
     """
-    progress = Progress(screen, deployment, time.time_ns)
+    progress = DeploymentStory(screen, deployment, time.time_ns)
     asked = time.monotonic()
     gone: float | None = None
     cancelled = False
@@ -54,7 +60,7 @@ def follow(
             continue
         asked = now
         try:
-            row = convert(client.ask(History(deployment=deployment)), Deployment)
+            row = convert(client.ask(History(deployment=deployment)), DeploymentRow)
             gone = None
         except Unreachable:
             gone = now if gone is None else gone
@@ -73,7 +79,7 @@ def _cancel(client: Client, deployment: int, screen: Screen) -> bool:
     """Ask for the deployment's end; return whether the wish arrived."""
     try:
         client.ask(Abort(deployment=deployment, why="Ctrl-C"))
-    except Refused as refused:
+    except CommandFault as refused:
         # Too late: it has ended, or is past the point; what came of it is about to be shown.
         screen.line(screen.warn(f"  Ctrl-C: {refused.message}"))
     except Unreachable:

@@ -19,12 +19,12 @@ import msgspec
 from ...protocol.events import Outage
 from ..bot.outages import told
 from ..environment.build_log import log_of
-from ..store.history_rows import Command, Deployment
+from ..store.history_rows import CommandRow, DeploymentRow
 from ..system.format import clock, count, last
 from ..terminal.deployment_story import told as with_numbers
 from ..terminal.screen import Screen, columns
 from .command import Done, verb
-from .context import Here
+from .context import CommandContext
 from .deployment_result import ENDS, phases_of
 from .releases import open_history
 
@@ -43,7 +43,7 @@ _CALL = 200
     "-n", "--limit", type=click.IntRange(1, 10_000), default=20, show_default=True, help="How many."
 )
 @click.option("--commands", is_flag=True, help="Who asked for what, why, and what became of it.")
-def history(here: Here, deployment: int, limit: int, commands: bool) -> Done:
+def history(here: CommandContext, deployment: int, limit: int, commands: bool) -> Done:
     """The deployments and outages so far, newest first, or the whole story of DEPLOYMENT.
 
     Each deployment: its number, when, what came of it, who asked, for how long nobody could tick; then the commit and
@@ -93,7 +93,7 @@ def history(here: Here, deployment: int, limit: int, commands: bool) -> Done:
 _ASKED = ("WHEN", "COMMAND", "OUTCOME", "TICK", "WHO", "WHAT")
 
 
-def _command(screen: Screen, one: Command) -> tuple[str, ...]:
+def _command(screen: Screen, one: CommandRow) -> tuple[str, ...]:
     outcome = screen.good(one.outcome) if one.ok else screen.bad(one.outcome)
     seq = "" if one.seq is None else str(one.seq)
     what = _asked_for(one)
@@ -101,7 +101,7 @@ def _command(screen: Screen, one: Command) -> tuple[str, ...]:
     return (clock(one.at), one.op, outcome, seq, one.who or "unknown", told)
 
 
-def _asked_for(one: Command) -> str:
+def _asked_for(one: CommandRow) -> str:
     """What a command was about, with what was given along, and why it was refused when it was."""
     name = str(one.facts.get("name", ""))
     given = one.facts.get("args") if one.op == "send" else one.facts.get("set") if not one.ok else None
@@ -117,7 +117,7 @@ def _asked_for(one: Command) -> str:
 _TITLES = ("  N", "WHEN", "OUTCOME", "WHAT", "WHO", "BLACKOUT", "MISSED")
 
 
-def _head(screen: Screen, row: Deployment) -> tuple[str, ...]:
+def _head(screen: Screen, row: DeploymentRow) -> tuple[str, ...]:
     who = row.who if len(row.who) <= _WHO else f"{row.who[: _WHO - 1]}…"
     handed = row.seq is not None
     return (
@@ -131,7 +131,7 @@ def _head(screen: Screen, row: Deployment) -> tuple[str, ...]:
     )
 
 
-def _below(screen: Screen, row: Deployment, width: int) -> list[str]:
+def _below(screen: Screen, row: DeploymentRow, width: int) -> list[str]:
     """What it was, where its time went, and why it failed."""
     what = f"{row.commit[:8]} {row.subject}" if row.commit else row.release
     spent = ", ".join(f"{phase} {last(took)}" for phase, took in phases_of(row).items())
@@ -154,7 +154,7 @@ def _outage(screen: Screen, one: Outage) -> tuple[str, ...]:
     return (clock(one.since), told(one, time.time_ns()), known)
 
 
-def _outcome(screen: Screen, row: Deployment) -> str:
+def _outcome(screen: Screen, row: DeploymentRow) -> str:
     match row.outcome:
         case None:
             return screen.warn("under way")
@@ -172,7 +172,7 @@ def _printed(log: Path) -> list[str]:
         return []
 
 
-def _story(screen: Screen, row: Deployment, printed: list[str]) -> None:
+def _story(screen: Screen, row: DeploymentRow, printed: list[str]) -> None:
     screen.line(
         f"{screen.style(f'deployment {row.id}', bold=True)}  {_outcome(screen, row)}  {row.reason}".rstrip()
     )
@@ -195,7 +195,7 @@ def _story(screen: Screen, row: Deployment, printed: list[str]) -> None:
         )
 
 
-def _notes(row: Deployment) -> list[tuple[str, ...]]:
+def _notes(row: DeploymentRow) -> list[tuple[str, ...]]:
     """Its phases, each with how long it lasted, and the steps in them, as they came."""
     begins = [(row.begun, row.phases[0].before)] if row.phases and row.phases[0].before else []
     begins += [(note.at, note.phase) for note in row.phases]

@@ -19,11 +19,11 @@ from ..deploy.pushed_branches import told as undeployed
 from ..hook.problems import of_home, of_repository
 from ..release import git_hooks as hooks
 from ..release.git_hooks import git_dir
-from ..release.releases import Releases
+from ..release.releases import ReleaseStore
 from ..store.state_dir import Home
 from ..terminal.screen import Screen
 from .command import Done, Subgroup, verb
-from .context import Here
+from .context import CommandContext
 from .exit_codes import Exit
 from .releases import open_history
 from .run_deployment import see_through
@@ -53,7 +53,7 @@ def hook() -> None:
     is_flag=True,
     help="Build, check and rehearse before the ref moves, and refuse the push if it fails.",
 )
-def install(here: Here, repository: Path, branch: str, gate: bool) -> Done:
+def install(here: CommandContext, repository: Path, branch: str, gate: bool) -> Done:
     """Have pushes to the bare repository REPO.git deploy to the bot of this home.
 
     A hook that is there already stays, and runs first. Installing again changes the settings.
@@ -76,7 +76,7 @@ def install(here: Here, repository: Path, branch: str, gate: bool) -> Done:
 
 @verb
 @_repository
-def remove(here: Here, repository: Path) -> Done:
+def remove(here: CommandContext, repository: Path) -> Done:
     """Take the hooks out of REPO.git. A hook that was there before is in its place again, byte for byte."""
     where = here.path(repository)
     replaced = hooks.remove(where)
@@ -103,7 +103,13 @@ def remove(here: Here, repository: Path) -> Done:
     "--change-bot", is_flag=True, help="Hand over though the configuration has another `name` or `bot`."
 )
 def deploy(
-    here: Here, repository: Path, why: str, no_wait: bool, force: bool, replace: bool, change_bot: bool
+    here: CommandContext,
+    repository: Path,
+    why: str,
+    no_wait: bool,
+    force: bool,
+    replace: bool,
+    change_bot: bool,
 ) -> Done:
     """Deploy what the branch of REPO.git is at, as a push of it would.
 
@@ -139,7 +145,7 @@ def deploy(
 
 @verb
 @_repository
-def status(here: Here, repository: Path) -> Done:
+def status(here: CommandContext, repository: Path) -> Done:
     """Say what a push to REPO.git would do, and what is in its way. Ends with 1 when something is."""
     where = here.path(repository)
     found = hooks.find(where)
@@ -169,14 +175,14 @@ def status(here: Here, repository: Path) -> Done:
     return Done(told, Exit.BROKEN if problems else Exit.DONE)
 
 
-def _pushed(where: Path, settings: hooks.Settings | None) -> BranchSeen | None:
+def _pushed(where: Path, settings: hooks.HookSettings | None) -> BranchSeen | None:
     """The branch that deploys, beside what led last: read from the home's files, as far as they may be read."""
     if settings is None:
         return None
     home = Home(settings.home)
     running = ""
     with contextlib.suppress(NeverblinkError, OSError):
-        running = Releases(home.releases).find("current").commit
+        running = ReleaseStore(home.releases).find("current").commit
     seen = look(git_dir(where), running)
     if seen is None or not seen.commit:
         return seen

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from .command import Done, verb
-from .context import Here
+from .context import CommandContext
 from .errors import BadInput
 from .init_template import files
 
@@ -23,7 +23,7 @@ __all__ = ["init"]
 @click.option(
     "--git", "with_git", is_flag=True, help="Also a git repository, and one to push to that deploys."
 )
-def init(here: Here, directory: Path, name: str, with_git: bool) -> Done:
+def init(here: CommandContext, directory: Path, name: str, with_git: bool) -> Done:
     """Write a bot that runs into DIRECTORY (default: here): bot.py, a test, pyproject.toml, neverblink.toml, a README.
 
     Writes nothing over anything. With --git the bot is committed, and its home gets a bare repository with a hook:

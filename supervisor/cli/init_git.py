@@ -10,7 +10,7 @@ from ..release.git import GitError, ask
 from ..release.git_hooks import install
 from ..store.state_dir import Home
 from ..system.account import account_name
-from .context import Here
+from .context import CommandContext
 from .errors import BadInput
 
 __all__ = ["BRANCH", "REMOTE", "begin", "check_place"]
@@ -35,7 +35,7 @@ def check_place(place: Path) -> None:
     )
 
 
-def begin(here: Here, place: Path, name: str, go: str) -> str:
+def begin(here: CommandContext, place: Path, name: str, go: str) -> str:
     """Make both repositories of the bot in `place`, and say how to push; return the path of the one to push to."""
     home = Home.open(here.home_of(place).path)
     bare = home.path / _BARE

@@ -13,12 +13,12 @@ import msgspec
 
 from ..audit.export import export as exported
 from ..audit.reader import check_formats, read_journal, segments
-from ..audit.verify import Check, Checked, Covered, survey
+from ..audit.verify import Covered, JournalCheck, Verification, survey
 from ..system.format import clock, count, size
 from ..terminal.screen import Screen, columns
 from .audit import span, watched
 from .command import Done, Subgroup, verb
-from .context import Here
+from .context import CommandContext
 from .errors import BadInput
 from .exit_codes import Exit
 from .results import say_json
@@ -34,7 +34,7 @@ def journal() -> None:
 
 
 @verb
-def show(here: Here) -> Done:
+def show(here: CommandContext) -> Done:
     """The segments there are, oldest first: what each of them covers, how large it is, and in which state."""
     found = list(survey(_there(here)))
     _show(found, here.screen)
@@ -42,13 +42,13 @@ def show(here: Here) -> Done:
 
 
 @verb
-def verify(here: Here) -> Done:
+def verify(here: CommandContext) -> Done:
     """Check every record: that it is whole, that it can be read, and that each frame continues the one before.
 
     Ends with 1 when something is wrong, and says in which segment, at which byte, and what.
     """
     directory = _there(here)
-    checked = Check().take_all(watched(read_journal(directory), directory, here.screen))
+    checked = JournalCheck().take_all(watched(read_journal(directory), directory, here.screen))
     _tell(checked, here.screen)
     return Done(msgspec.to_builtins(checked), Exit.DONE if checked.ok else Exit.BROKEN)
 
@@ -59,7 +59,7 @@ def verify(here: Here) -> Done:
 )
 @click.option("--until", metavar="SEQ|TIME", default="", help="Up to this tick, this time, or this long ago.")
 @click.option("--snapshots", is_flag=True, help="With the whole state, as each segment opens with it.")
-def export(here: Here, since: str, until: str, snapshots: bool) -> Done:
+def export(here: CommandContext, since: str, until: str, snapshots: bool) -> Done:
     """Write what the journal holds as JSON lines: frames with their changes, decisions, events and timers.
 
     One object a line, each with its `kind`: frame, opened, closed (decisions), snapshot, rows, damage. SEQ and TIME are
@@ -83,7 +83,7 @@ for _verb in (show, verify, export):
     journal.add_command(_verb)
 
 
-def _there(here: Here) -> Path:
+def _there(here: CommandContext) -> Path:
     directory = here.home.journal
     if not segments(directory):
         raise BadInput(f"home {here.home.path}: there is no journal here yet: it begins with `neverblink up`")
@@ -117,7 +117,7 @@ def _state(one: Covered, screen: Screen) -> str:
     return told + (screen.warn(", frames before it could not be written") if one.unwritten else "")
 
 
-def _tell(checked: Checked, screen: Screen) -> None:
+def _tell(checked: Verification, screen: Screen) -> None:
     mark = screen.good("whole") if checked.ok else screen.bad("broken")
     frames = "" if checked.first is None else f" ({checked.first} to {checked.last})"
     screen.line(

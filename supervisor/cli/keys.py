@@ -6,11 +6,17 @@ from pathlib import Path
 
 import click
 
-from ..sockets.client_keys import Access, ClientKey, client_keys, key_of, new_secret
+from ..sockets.client_keys import (
+    ClientKey,
+    ClientKeys,
+    client_keys,
+    key_of,
+    new_secret,
+)
 from ..sockets.worker_keys import public_of
 from ..store.state_dir import Home
 from .command import Done, verb
-from .context import Here
+from .context import CommandContext
 from .errors import BadInput
 
 __all__ = ["keys"]
@@ -32,7 +38,13 @@ __all__ = ["keys"]
     "--replace", is_flag=True, help="generate: another key for the server; all clients need it anew."
 )
 def keys(
-    here: Here, action: str, name: str, public: str, out: Path | None, for_server: str, replace: bool
+    here: CommandContext,
+    action: str,
+    name: str,
+    public: str,
+    out: Path | None,
+    for_server: str,
+    replace: bool,
 ) -> Done:
     """Show the server's public key and the clients that may ask over TCP, or change who may.
 
@@ -50,7 +62,7 @@ def keys(
         return _for_server(here, name, key_of(for_server), out)
     # To change something, the home is made and closed, as `up` does it.
     home = here.home if action == "list" else Home.open(here.home.path)
-    access = Access(home.keys)
+    access = ClientKeys(home.keys)
     told = ""
     match action:
         case "generate" if name:
@@ -74,7 +86,7 @@ def keys(
     return _shown(here, access, told)
 
 
-def _for_server(here: Here, name: str, server: bytes, out: Path | None) -> Done:
+def _for_server(here: CommandContext, name: str, server: bytes, out: Path | None) -> Done:
     if not name:
         raise BadInput("a client has a name: neverblink keys generate NAME --for-server KEY")
     key = ClientKey(name, new_secret(), server)
@@ -83,7 +95,7 @@ def _for_server(here: Here, name: str, server: bytes, out: Path | None) -> Done:
     return Done({"client": name, "public": key.public.hex(), "file": file})
 
 
-def _client(here: Here, key: ClientKey, out: Path | None, access: Access | None) -> str:
+def _client(here: CommandContext, key: ClientKey, out: Path | None, access: ClientKeys | None) -> str:
     file = here.path(out) if out is not None else _directory(here) / f"{key.name}.key"
     if access is not None:
         access.add(key.name, key.public)
@@ -99,7 +111,7 @@ def _client(here: Here, key: ClientKey, out: Path | None, access: Access | None)
     return str(file)
 
 
-def _directory(here: Here) -> Path:
+def _directory(here: CommandContext) -> Path:
     """Where client keys are written, which is made here."""
     found = client_keys(here.environment)
     if not found:
@@ -114,7 +126,7 @@ def _directory(here: Here) -> Path:
     return directory
 
 
-def _shown(here: Here, access: Access, file: str) -> Done:
+def _shown(here: CommandContext, access: ClientKeys, file: str) -> Done:
     server = _public(access).hex() if access.server() is not None else ""
     clients = {name: key.hex() for name, key in access.clients().items()}
     here.screen.line(f"server   {server or 'has no key yet: neverblink keys generate'}")
@@ -125,7 +137,7 @@ def _shown(here: Here, access: Access, file: str) -> Done:
     return Done({"server": server, "clients": clients, **({"file": file} if file else {})})
 
 
-def _public(access: Access) -> bytes:
+def _public(access: ClientKeys) -> bytes:
     secret = access.server()
     assert secret is not None
     return public_of(secret)

@@ -11,7 +11,7 @@ import msgspec
 
 from ...protocol.logline import LEVELS, SUPERVISOR, Level, decode_line, level_of
 
-__all__ = ["Line", "Reader", "Timed", "Wanted", "merged", "shortened"]
+__all__ = ["LineFilter", "MergedLine", "Reader", "Timed", "merged", "shortened"]
 
 _SHOWN = 4000
 """Characters of a line that are shown."""
@@ -19,7 +19,7 @@ _SHOWN = 4000
 _STAMP = re.compile(r"(\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d)(?:[.,](\d{1,6})\d*)?(Z|[+-]\d\d:?\d\d)?\b")
 
 
-class Line(msgspec.Struct, frozen=True, omit_defaults=True):
+class MergedLine(msgspec.Struct, frozen=True, omit_defaults=True):
     """One line. What is not known of it is left out."""
 
     release: str
@@ -48,12 +48,12 @@ class Reader:
         self.at: int | None = None
         """When the last line was written, wall ns, as far as it or one before it says so."""
 
-    def read(self, text: str) -> Line:
+    def read(self, text: str) -> MergedLine:
         said = decode_line(text)
         if said is not None:
             self.at, self._level = _moment(said.time), said.level
             ours = self._worker == SUPERVISOR
-            return Line(
+            return MergedLine(
                 self._release if ours else said.release or self._release,
                 self._worker if ours else said.worker or self._worker,
                 said.text,
@@ -70,17 +70,17 @@ class Reader:
         stamp = _STAMP.match(text)
         if stamp is not None:
             self.at = _moment(stamp[0].replace(",", "."))
-        return Line(self._release, self._worker, text, self._level, deployment=self._deployment)
+        return MergedLine(self._release, self._worker, text, self._level, deployment=self._deployment)
 
 
 class Timed(NamedTuple):
     """A line and when it was written, wall ns, as far as that is known."""
 
     at: int
-    line: Line
+    line: MergedLine
 
 
-def merged(of_each: list[list[Timed]]) -> list[Line]:
+def merged(of_each: list[list[Timed]]) -> list[MergedLine]:
     """The lines of several files in the order of time. Those of one file stay in theirs, whatever its clock did."""
     return [timed.line for timed in heapq.merge(*of_each, key=lambda timed: timed.at)]
 
@@ -90,7 +90,7 @@ def shortened(text: str) -> str:
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}… (cut: {len(text):,} characters)"
 
 
-class Wanted(msgspec.Struct, frozen=True):
+class LineFilter(msgspec.Struct, frozen=True):
     """Which lines are wanted; what is "", 0 or None leaves nothing out."""
 
     level: Level | None = None
@@ -100,9 +100,9 @@ class Wanted(msgspec.Struct, frozen=True):
 
     @property
     def all(self) -> bool:
-        return self == Wanted()
+        return self == LineFilter()
 
-    def has(self, line: Line, at: int | None, written: int) -> bool:
+    def has(self, line: MergedLine, at: int | None, written: int) -> bool:
         """Whether a line is. `at` is when it was written; one that does not say counts as the last of its file."""
         if self.level is not None and LEVELS[line.level] < LEVELS[self.level]:
             return False
@@ -110,7 +110,7 @@ class Wanted(msgspec.Struct, frozen=True):
             return False
         return not self.deployment or line.deployment == self.deployment or self._tells_of_it(line)
 
-    def _tells_of_it(self, line: Line) -> bool:
+    def _tells_of_it(self, line: MergedLine) -> bool:
         """In the text form of the supervisor's log a deployment's lines begin with its number."""
         return line.worker == SUPERVISOR and bool(re.search(rf"\bdeployment {self.deployment}\b", line.text))
 

@@ -13,13 +13,20 @@ import msgspec
 from ...protocol.errors import NeverblinkError
 from ...protocol.logline import SUPERVISOR, Level
 from ..audit.scope import Moment
-from ..system.tail import Tail, last_lines
+from ..system.tail import LogTail, last_lines
 from ..terminal.screen import Screen
 from .audit import bound
 from .command import Done, verb
-from .context import Here
+from .context import CommandContext
 from .errors import BadInput
-from .log_merge import Line, Reader, Timed, Wanted, merged, shortened
+from .log_merge import (
+    LineFilter,
+    MergedLine,
+    Reader,
+    Timed,
+    merged,
+    shortened,
+)
 from .releases import open_history
 from .results import say_json
 from .shell_completion import complete_release
@@ -66,7 +73,7 @@ _LOOKED_THROUGH = 200_000
     help="How many to begin with.",
 )
 def logs(
-    here: Here,
+    here: CommandContext,
     follow: bool,
     release: str,
     worker: str,
@@ -87,18 +94,18 @@ def logs(
     """
     if not here.home.logs.is_dir():
         raise BadInput(f"home {here.home.path}: there are no logs yet: they begin with `neverblink up`")
-    wanted = Wanted(level, deployment or 0, _since(since))
+    wanted = LineFilter(level, deployment or 0, _since(since))
     book = _Book(here, release, worker, wanted)
     if worker and not book.files():
         raise BadInput(
             f"there is no log of {worker!r} in {here.home.logs}: name a worker as `status` does, as w3"
         )
     show = _Show(here.screen)
-    tails: dict[Path, Tail] = {}
+    tails: dict[Path, LogTail] = {}
     of_each: list[list[Timed]] = []
     for path in book.files():
         texts, place = last_lines(path, lines if wanted.all else _LOOKED_THROUGH)
-        tails[path] = Tail(path, place)
+        tails[path] = LogTail(path, place)
         of_each.append(list(book.lines(path, texts)))
     found = merged(of_each)
     found = found[-lines:] if lines else []
@@ -112,7 +119,7 @@ def logs(
     try:
         while True:
             of_each = [
-                list(book.lines(path, tails.setdefault(path, Tail(path)).look()))
+                list(book.lines(path, tails.setdefault(path, LogTail(path)).look()))
                 for path in book.files(patient=True)
             ]
             for line in merged(of_each):
@@ -136,7 +143,7 @@ def _since(text: str) -> int | None:
 class _Book:
     """Which log file is whose, and what in it is wanted."""
 
-    def __init__(self, here: Here, release: str, worker: str, wanted: Wanted) -> None:
+    def __init__(self, here: CommandContext, release: str, worker: str, wanted: LineFilter) -> None:
         self._here = here
         self._release = release
         self._worker = worker
@@ -178,7 +185,7 @@ class _Book:
             written = path.stat().st_mtime_ns
         except OSError:
             written = time.time_ns()
-        early: list[Line] = []
+        early: list[MergedLine] = []
         for text in texts:
             line = reader.read(text)
             if reader.at is not None:
@@ -233,7 +240,7 @@ class _Show:
         self._screen = screen
         self._colours: dict[str, str] = {}
 
-    def line(self, line: Line) -> bool:
+    def line(self, line: MergedLine) -> bool:
         screen = self._screen
         colour = self._colours.setdefault(line.release, _COLOURS[len(self._colours) % len(_COLOURS)])
         when = f"{screen.faint(line.time[11:23])} " if line.time else ""

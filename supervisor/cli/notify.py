@@ -10,15 +10,15 @@ from typing import Literal
 import click
 import msgspec
 
-from ..config.notify_settings import Target
-from ..notify.apprise_sender import Receipt
-from ..notify.queue import Message
+from ..config.notify_settings import NotifyTarget
+from ..notify.apprise_sender import SendResult
+from ..notify.queue import QueuedMessage
 from ..notify.secret_urls import Unresolved, scheme_of, url_of
-from ..notify.sender_process import Courier
+from ..notify.sender_process import SenderProcess
 from ..system.format import last
 from ..terminal.screen import columns
 from .command import Done, verb
-from .context import Here
+from .context import CommandContext
 from .errors import BadInput
 from .exit_codes import Exit
 
@@ -36,7 +36,7 @@ class _Tried(msgspec.Struct, frozen=True):
 @verb
 @click.argument("action", type=click.Choice(["list", "test"]), default="list")
 @click.argument("target", default="")
-def notify(here: Here, action: Literal["list", "test"], target: str) -> Done:
+def notify(here: CommandContext, action: Literal["list", "test"], target: str) -> Done:
     """Show who is told of what happens, or send a message to find out whether it arrives.
 
     \b
@@ -78,7 +78,7 @@ def notify(here: Here, action: Literal["list", "test"], target: str) -> Done:
     return Done(told, Exit.DONE if all(one.arrived for one in tried) else Exit.BROKEN)
 
 
-def _list(here: Here, targets: tuple[Target, ...]) -> Done:
+def _list(here: CommandContext, targets: tuple[NotifyTarget, ...]) -> Done:
     rows: list[tuple[str, str, str]] = []
     told: list[dict[str, object]] = []
     for target in targets:
@@ -93,25 +93,25 @@ def _list(here: Here, targets: tuple[Target, ...]) -> Done:
     return Done({"targets": told})
 
 
-async def _try_all(here: Here, targets: list[Target]) -> list[_Tried]:
+async def _try_all(here: CommandContext, targets: list[NotifyTarget]) -> list[_Tried]:
     """Send to all of them at once: one that hangs keeps nobody from the others."""
     where = f"{here.config.name} on {socket.gethostname()}"
-    message = Message(
+    message = QueuedMessage(
         f"{where}: a test", "If you can read this, neverblink can tell you.", "info", 1, time.monotonic_ns()
     )
     return await asyncio.gather(*(_try(here, target, message) for target in targets))
 
 
-async def _try(here: Here, target: Target, message: Message) -> _Tried:
+async def _try(here: CommandContext, target: NotifyTarget, message: QueuedMessage) -> _Tried:
     try:
         url = url_of(target, here.environment)
     except Unresolved as problem:
         return _Tried(target.name, "", False, problem.message, 0)
     began = time.monotonic_ns()
     done = asyncio.get_running_loop().create_future()
-    courier = Courier(here.environment, done.set_result)
+    courier = SenderProcess(here.environment, done.set_result)
     courier.send(message, url)
-    receipt: Receipt = await done
+    receipt: SendResult = await done
     took = time.monotonic_ns() - began
     await courier.close(None, "", 1.0)
     return _Tried(target.name, scheme_of(url), receipt.arrived, receipt.reason, took)

@@ -23,10 +23,10 @@ from ...protocol.commands import (
 )
 from ...protocol.link import Offered
 from ...protocol.wire import UNDECODABLE, reason
-from ..api.client import Client, Refused, Unfinished, convert
+from ..api.client import Client, CommandFault, Unfinished, convert
 from .command import Done, verb
 from .command_values import Schema, read, refuse_equal_keys
-from .context import Here
+from .context import CommandContext
 from .errors import BadInput
 
 __all__ = [
@@ -49,7 +49,7 @@ _why = click.option("-m", "--why", default="", metavar="WHY", help="Why, for the
 
 @verb
 @_why
-def pause(here: Here, why: str) -> Done:
+def pause(here: CommandContext, why: str) -> Done:
     """Tell the bot to enter nothing new. It ticks on, and its exits go on."""
     with here.client() as client:
         result = client.ask(Pause(why=why))
@@ -61,7 +61,7 @@ def pause(here: Here, why: str) -> Done:
 
 @verb
 @_why
-def resume(here: Here, why: str) -> Done:
+def resume(here: CommandContext, why: str) -> Done:
     """Tell the bot that it may enter again."""
     with here.client() as client:
         result = client.ask(Resume(why=why))
@@ -71,7 +71,7 @@ def resume(here: Here, why: str) -> Done:
 
 @verb
 @_why
-def rebase_clock(here: Here, why: str) -> Done:
+def rebase_clock(here: CommandContext, why: str) -> Done:
     """Believe the wall clock at once, and run the next tick at its next moment.
 
     A step of the wall clock is believed by itself after 15 s. The state is kept, and no tick index is used twice.
@@ -84,7 +84,7 @@ def rebase_clock(here: Here, why: str) -> Done:
 
 @verb
 @click.option("-m", "--why", required=True, metavar="WHY", help="Why: whoever is refused will read it.")
-def lock(here: Here, why: str) -> Done:
+def lock(here: CommandContext, why: str) -> Done:
     """Refuse deployments until `unlock`. A rollback stays possible."""
     if not why.strip():
         raise BadInput("a lock says why: neverblink lock -m 'release freeze until Monday'")
@@ -98,7 +98,7 @@ def lock(here: Here, why: str) -> Done:
 
 @verb
 @_why
-def unlock(here: Here, why: str) -> Done:
+def unlock(here: CommandContext, why: str) -> Done:
     """Allow deployments again."""
     with here.client() as client:
         result = client.ask(Unlock(why=why))
@@ -111,7 +111,7 @@ def unlock(here: Here, why: str) -> Done:
 @click.argument("pairs", nargs=-1, metavar="[KEY=VALUE]...")
 @click.option("--args", "args_json", default="", metavar="JSON", help="The arguments as one JSON object.")
 @click.option("--within", default="60s", show_default=True, help="How long to wait for the bot's answer.")
-def send(here: Here, name: str, pairs: tuple[str, ...], args_json: str, within: str) -> Done:
+def send(here: CommandContext, name: str, pairs: tuple[str, ...], args_json: str, within: str) -> Done:
     """Run one of the bot's commands in a turn of its own, and show what it returns.
 
     `neverblink commands` lists those that it declares, whose arguments are validated before they run; any other goes
@@ -140,7 +140,7 @@ def send(here: Here, name: str, pairs: tuple[str, ...], args_json: str, within: 
 @verb
 @click.argument("outage", type=click.IntRange(min=0), default=0, metavar="[ID]")
 @_why
-def acknowledge(here: Here, outage: int, why: str) -> Done:
+def acknowledge(here: CommandContext, outage: int, why: str) -> Done:
     """Say that you know of outage ID, or without one of all that are over: `status` shows them no more.
 
     The history keeps them, with who acknowledged them and why.
@@ -163,7 +163,7 @@ def acknowledge(here: Here, outage: int, why: str) -> Done:
     is_flag=True,
     help="End only the supervisor: the bot ticks on, and `up` comes back to it.",
 )
-def down(here: Here, why: str, within: str, leave_workers: bool) -> Done:
+def down(here: CommandContext, why: str, within: str, leave_workers: bool) -> Done:
     """Stop the bot for good at its next boundary (its on_stop runs), then the supervisor.
 
     A decision that is open is finished first. Ctrl-C in the terminal of `up` does the same. When this returns, `up` may
@@ -225,7 +225,7 @@ def _declared(client: Client) -> dict[str, Schema]:
     """What the bot's declared commands take, by name, as far as that can be known."""
     try:
         answer = _object(client.ask(Commands()))
-    except Refused:
+    except CommandFault:
         # What is sent may get through all the same: to whoever leads next, or to a worker that can't say what it takes.
         return {}
     return {one.name: one.args for one in convert(answer.get("commands", ()), tuple[Offered, ...])}

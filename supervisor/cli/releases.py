@@ -6,26 +6,26 @@ import time
 
 import msgspec
 
-from ..release.releases import Releases
-from ..store.history_db import History
+from ..release.releases import ReleaseStore
+from ..store.history_db import HistoryDb
 from ..store.state_dir import Home
 from ..system.format import ago, size
 from ..terminal.screen import columns
 from .command import Done, verb
-from .context import Here
+from .context import CommandContext
 from .errors import BadInput
 
 __all__ = ["open_history", "releases"]
 
 
 @verb
-def releases(here: Here) -> Done:
+def releases(here: CommandContext) -> Done:
     """The releases kept, newest first; `*` marks the one that leads, `-` the one before."""
     if not here.home.releases.is_dir():
         raise BadInput(
             f"home {here.home.path}: there are no releases here yet: they begin with `neverblink up`"
         )
-    store = Releases(here.home.releases)
+    store = ReleaseStore(here.home.releases)
     current, previous = store.current(), store.previous()
     found = store.list()
     now = time.time_ns()
@@ -48,10 +48,10 @@ def releases(here: Here) -> Done:
     return Done({"releases": told, "current": current, "previous": previous})
 
 
-def open_history(home: Home) -> History:
+def open_history(home: Home) -> HistoryDb:
     """The home's history, to read; of the bot that last ran there, whatever directory this was called from."""
     if not home.database.is_file():
         raise BadInput(f"home {home.path}: there is no history here yet: it begins with `neverblink up`")
-    with History.open(home.database, "", read_only=True) as file:
+    with HistoryDb.open(home.database, "", read_only=True) as file:
         bots = file.bots()
-    return History.open(home.database, bots[0] if bots else "", read_only=True)
+    return HistoryDb.open(home.database, bots[0] if bots else "", read_only=True)

@@ -27,10 +27,10 @@ from ..system.text import clean, cleaned, visible, visible_in_json
 from ..terminal.screen import put
 from .exit_codes import Exit, exit_of_error
 
-__all__ = ["Leave", "end", "say_json", "wants_json"]
+__all__ = ["ExitWith", "end", "say_json", "wants_json"]
 
 
-class Leave(Exception):
+class ExitWith(Exception):
     """The verb has said all it has to say; end with this code."""
 
     def __init__(self, exit: Exit) -> None:
@@ -41,7 +41,7 @@ class Leave(Exception):
 def end(ending: BaseException, *, as_json: bool) -> Exit:
     """Say what is to be said about how the run ended; return the exit code."""
     match ending:
-        case Leave():
+        case ExitWith():
             return ending.exit
         case SystemExit():
             return Exit.DONE if ending.code in (None, 0) else Exit.BROKEN

@@ -6,7 +6,7 @@ import json
 
 from ...protocol import commands, duration
 from ...protocol.events import DeploymentEnded
-from ...protocol.status import PauseNote, Status
+from ...protocol.status import BotStatus, PauseNote
 from ..api.client import convert
 from ..api.status import start_told
 from ..bot.outages import told
@@ -14,7 +14,7 @@ from ..deploy.pushed_branches import told as undeployed
 from ..system.format import ago, count, last
 from ..terminal.screen import Screen, columns
 from .command import Done, verb
-from .context import Here
+from .context import CommandContext
 from .exit_codes import Exit
 
 __all__ = ["pause_told", "picture", "status"]
@@ -25,20 +25,20 @@ _TRACEBACK = 30
 
 
 @verb
-def status(here: Here) -> Done:
+def status(here: CommandContext) -> Done:
     """What runs, what comes next, and how the last deployment ended.
 
     Ends with exit 8 when the bot is down, so that a watchdog needs nothing else.
     """
     with here.client() as client:
         answer = client.ask(commands.Status())
-    seen = convert(answer, Status)
+    seen = convert(answer, BotStatus)
     for line in picture(seen, here.screen):
         here.screen.line(line)
     return Done(answer, Exit.DOWN if seen.state == "down" else Exit.DONE)
 
 
-def picture(status: Status, screen: Screen) -> list[str]:
+def picture(status: BotStatus, screen: Screen) -> list[str]:
     """The lines that show a status, as of the moment it was made."""
     colour = {"running": screen.good, "paused": screen.warn}.get(status.state, screen.bad)
     title = f"{screen.style(status.bot, bold=True)}  {colour(status.state)}"
@@ -70,7 +70,7 @@ def picture(status: Status, screen: Screen) -> list[str]:
     ]
 
 
-def _leader(status: Status, screen: Screen) -> list[tuple[str, str]]:
+def _leader(status: BotStatus, screen: Screen) -> list[tuple[str, str]]:
     if not status.worker:
         return [("leader", "none: no worker leads"), *_next_start(status)]
     led = max(0, status.at - status.since) // _SECOND * _SECOND
@@ -92,7 +92,7 @@ def _leader(status: Status, screen: Screen) -> list[tuple[str, str]]:
     return [("leader", who), ("tick", ", ".join(tick)), *slow, *short, *_journal(status, screen)]
 
 
-def _descriptors(status: Status, screen: Screen) -> list[tuple[str, str]]:
+def _descriptors(status: BotStatus, screen: Screen) -> list[tuple[str, str]]:
     """Worth a line when the bot has hardly any left."""
     one = status.descriptors
     if one is None or not one.short:
@@ -111,7 +111,7 @@ def pause_told(pause: PauseNote, now: int) -> str:
     )
 
 
-def _next_start(status: Status) -> list[tuple[str, str]]:
+def _next_start(status: BotStatus) -> list[tuple[str, str]]:
     one = status.next_start
     if one is None:
         return []
@@ -123,14 +123,14 @@ def _next_start(status: Status) -> list[tuple[str, str]]:
     return [("next start", f"{start_told(one, status.at)}{others}")]
 
 
-def _paused(status: Status, screen: Screen) -> list[tuple[str, str]]:
+def _paused(status: BotStatus, screen: Screen) -> list[tuple[str, str]]:
     if not status.paused:
         return []
     rows = [("paused", f"{screen.warn('it enters nothing new')}, its exits go on, until `neverblink resume`")]
     return rows + [("", pause_told(one, status.at)) for one in (status.pause,) if one is not None]
 
 
-def _settings(status: Status, screen: Screen) -> list[tuple[str, str]]:
+def _settings(status: BotStatus, screen: Screen) -> list[tuple[str, str]]:
     now = status.settings
     rows: list[tuple[str, str]] = []
     if now is not None and now.values:
@@ -144,7 +144,7 @@ def _settings(status: Status, screen: Screen) -> list[tuple[str, str]]:
     return rows
 
 
-def _journal(status: Status, screen: Screen) -> list[tuple[str, str]]:
+def _journal(status: BotStatus, screen: Screen) -> list[tuple[str, str]]:
     """The journal is worth a line when it is not as it should be."""
     one = status.journal
     if one is None:
@@ -160,7 +160,7 @@ def _journal(status: Status, screen: Screen) -> list[tuple[str, str]]:
     return [("journal", text) for text in told]
 
 
-def _windows(status: Status, screen: Screen) -> list[str]:
+def _windows(status: BotStatus, screen: Screen) -> list[str]:
     return [
         f"{window.name} "
         + (
@@ -173,7 +173,7 @@ def _windows(status: Status, screen: Screen) -> list[str]:
     ]
 
 
-def _under_way(status: Status, screen: Screen) -> list[tuple[str, str]]:
+def _under_way(status: BotStatus, screen: Screen) -> list[tuple[str, str]]:
     rows: list[tuple[str, str]] = []
     for one in (status.probation, status.deployment):
         if one is None:
@@ -185,7 +185,7 @@ def _under_way(status: Status, screen: Screen) -> list[tuple[str, str]]:
     return rows
 
 
-def _waiting(status: Status) -> list[tuple[str, str]]:
+def _waiting(status: BotStatus) -> list[tuple[str, str]]:
     rows: list[tuple[str, str]] = []
     for one in status.waiting:
         of = f" of {one.commit[:8]} ({one.ref})" if one.commit else ""
@@ -214,7 +214,7 @@ def _ended(one: DeploymentEnded | None, now: int, screen: Screen) -> list[tuple[
     return [("last", told)]
 
 
-def _standby(status: Status, screen: Screen) -> list[tuple[str, str]]:
+def _standby(status: BotStatus, screen: Screen) -> list[tuple[str, str]]:
     one = status.standby
     if one is None:
         return []
@@ -224,7 +224,7 @@ def _standby(status: Status, screen: Screen) -> list[tuple[str, str]]:
     return [("standby", told + lag + (f": {one.reason}" if one.reason else ""))]
 
 
-def _outages(status: Status, screen: Screen) -> list[tuple[str, str]]:
+def _outages(status: BotStatus, screen: Screen) -> list[tuple[str, str]]:
     rows = [("outage", told(one, status.at)) for one in status.outages[-_OUTAGES:]]
     if len(status.outages) > len(rows):
         rows.insert(0, ("outages", f"{len(status.outages) - len(rows)} more before these: see `history`"))
@@ -233,7 +233,7 @@ def _outages(status: Status, screen: Screen) -> list[tuple[str, str]]:
     return rows
 
 
-def _history(status: Status, screen: Screen) -> list[tuple[str, str]]:
+def _history(status: BotStatus, screen: Screen) -> list[tuple[str, str]]:
     """Worth a line when it can't be written."""
     one = status.history
     if one is None:
@@ -247,14 +247,14 @@ def _history(status: Status, screen: Screen) -> list[tuple[str, str]]:
     ]
 
 
-def _lock(status: Status, screen: Screen) -> list[tuple[str, str]]:
+def _lock(status: BotStatus, screen: Screen) -> list[tuple[str, str]]:
     lock = status.lock
     if lock is None:
         return []
     return [("locked", f"{screen.warn(lock.why)}, by {lock.who or 'unknown'} {ago(lock.at, status.at)}")]
 
 
-def _unheard(status: Status, screen: Screen) -> list[tuple[str, str]]:
+def _unheard(status: BotStatus, screen: Screen) -> list[tuple[str, str]]:
     """Who would be told of what happens, and is not."""
     rows: list[tuple[str, str]] = []
     for one in status.notify:
@@ -264,7 +264,7 @@ def _unheard(status: Status, screen: Screen) -> list[tuple[str, str]]:
     return rows
 
 
-def _failure(status: Status) -> list[tuple[str, str]]:
+def _failure(status: BotStatus) -> list[tuple[str, str]]:
     """Why it is down is what one wants to know then; at other times the last deployment tells."""
     one = status.failure
     if one is None or status.worker:
@@ -273,7 +273,7 @@ def _failure(status: Status) -> list[tuple[str, str]]:
     return rows + [("", line) for line in one.traceback.splitlines()[-_TRACEBACK:]]
 
 
-def _workers(status: Status) -> list[str]:
+def _workers(status: BotStatus) -> list[str]:
     return columns(
         [
             ("", f"{'worker':<10}", one.worker, one.role, f"pid {one.pid}", one.release, one.leaving)

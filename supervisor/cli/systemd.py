@@ -13,7 +13,7 @@ from ..system.account import account_name
 from ..system.text import visible
 from ..terminal.screen import put
 from .command import Done, verb
-from .context import Here
+from .context import CommandContext
 from .systemd_unit import unit_of
 
 __all__ = ["systemd"]
@@ -21,7 +21,7 @@ __all__ = ["systemd"]
 
 @verb
 @click.option("--user", is_flag=True, help="For your own manager (systemctl --user), not for the system's.")
-def systemd(here: Here, user: bool) -> Done:
+def systemd(here: CommandContext, user: bool) -> Done:
     """Print a systemd unit for the bot's supervisor, and in it how to install it.
 
     The bot ticks on when the unit is restarted, and when its supervisor crashes. The unit runs as whoever prints it.

@@ -12,20 +12,20 @@ import msgspec
 
 from ..config.config import load
 from ..release import git
-from ..release.releases import AmbiguousRelease, Release, Releases
-from .context import Here, NoProject
+from ..release.releases import AmbiguousRelease, Release, ReleaseStore
+from .context import CommandContext, NoProject
 from .errors import BadInput
 
-__all__ = ["Target", "find_target"]
+__all__ = ["DeployTarget", "find_target"]
 
 
-class Target(msgspec.Struct, frozen=True):
+class DeployTarget(msgspec.Struct, frozen=True):
     """What was named: exactly one of the three. `near` is where to look for the home too."""
 
     shown: str
     near: Path
     path: Path | None = None
-    commit: git.Found | None = None
+    commit: git.FoundCommit | None = None
     release: str = ""
 
     @property
@@ -45,30 +45,30 @@ class Target(msgspec.Struct, frozen=True):
         }
 
 
-def find_target(here: Here, said: str) -> Target:
+def find_target(here: CommandContext, said: str) -> DeployTarget:
     """What `said` means, seen from `here`. Raises `BadInput`, `ConfigError` and `AmbiguousRelease`.
 
     For a server elsewhere it is a directory or a release there, and only the supervisor can look.
     """
     if here.server:
         if Path(said).is_absolute():
-            return Target(said, here.cwd, path=Path(said))
+            return DeployTarget(said, here.cwd, path=Path(said))
         if "/" in said or said in (".", ".."):
             raise BadInput(f"{said} is a directory on the server: name it by its full path")
-        return Target(f"release {said}", here.cwd, release=said)
+        return DeployTarget(f"release {said}", here.cwd, release=said)
     place = here.path(Path(said))
     if place.is_dir():
         # Find out here what a look can find out, so that the mend is said in the caller's words.
         load(place)
-        return Target(said, place, path=place)
+        return DeployTarget(said, place, path=place)
     release = _release(here, said)
     if release is not None:
-        return Target(f"release {release.id}", here.cwd, release=release.id)
+        return DeployTarget(f"release {release.id}", here.cwd, release=release.id)
     stand = _stand(here)
     found = git.resolve(stand, said)
     if found is not None:
         called = f" ({found.ref})" if not found.commit.startswith(found.ref) else ""
-        return Target(f"commit {found.commit[:8]}{called}", stand, commit=found)
+        return DeployTarget(f"commit {found.commit[:8]}{called}", stand, commit=found)
     if place.exists():
         raise BadInput(
             f"{place} is a file: name the directory it is in; `neverblink deploy` takes a directory with the bot's "
@@ -80,7 +80,7 @@ def find_target(here: Here, said: str) -> Target:
     )
 
 
-def _stand(here: Here) -> Path:
+def _stand(here: CommandContext) -> Path:
     """The directory in whose repository a commit is looked for: the project's, when it is around the caller."""
     try:
         project = here.project
@@ -89,9 +89,9 @@ def _stand(here: Here) -> Path:
     return project
 
 
-def _release(here: Here, said: str) -> Release | None:
+def _release(here: CommandContext, said: str) -> Release | None:
     try:
-        store = Releases(here.home.releases)
+        store = ReleaseStore(here.home.releases)
         known = store.list()
     except (NoProject, OSError):
         return None

@@ -11,7 +11,7 @@ from math import log
 
 import msgspec
 
-from ..audit.recent_ticks import Change, Seen
+from ..audit.recent_ticks import LeaderChange, Seen
 
 __all__ = ["Column", "chart", "level", "mark_of"]
 
@@ -30,19 +30,19 @@ class Column(msgspec.Struct, frozen=True):
     took: int = 0
     skipped: int = 0
     """Ticks that the bot left out, by its own overrun."""
-    change: Change | None = None
+    change: LeaderChange | None = None
     """What happened just before."""
 
 
 def chart(seen: Sequence[Seen], interval: int, width: int) -> list[Column]:
     """The last `width` columns. `interval` is that of the ticks, ns, 0 when it is not known."""
     per = max(1, -(-_COLUMN // interval)) if interval > 0 else 1
-    change: Change | None = None
+    change: LeaderChange | None = None
     columns: list[Column] = []
     group: tuple[int, int] | None = None
     # More than that many can't be shown, whatever they are.
     for one in seen[-(per + 1) * width :]:
-        if isinstance(one, Change):
+        if isinstance(one, LeaderChange):
             change, group = one, None
             continue
         if one.missed:
@@ -74,7 +74,7 @@ def level(ns: int, interval: int, levels: int) -> int:
     return 1 + int((levels - 1) * log(ns / _LEAST) / log(most / _LEAST))
 
 
-def mark_of(change: Change) -> str:
+def mark_of(change: LeaderChange) -> str:
     """How a change of leader is marked: what it was, who leads since, and the deployment's number."""
     # Whoever went on from a dead leader's journal is a first one that knows who was before.
     cause = "failover" if change.cause == "first" and change.before else change.cause

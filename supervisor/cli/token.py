@@ -7,7 +7,7 @@ import click
 from ..store.state_dir import Home
 from ..web.tokens import ROLES, NoSuchToken, Role, Tokens
 from .command import Done, verb
-from .context import Here
+from .context import CommandContext
 from .errors import BadInput
 
 __all__ = ["token"]
@@ -23,7 +23,7 @@ __all__ = ["token"]
     show_default=True,
     help="add: a viewer sees everything, an operator may do all that you may.",
 )
-def token(here: Here, action: str, name: str, role: Role) -> Done:
+def token(here: CommandContext, action: str, name: str, role: Role) -> Done:
     """Show who may ask over HTTP and open the web page, or change who may.
 
     \b

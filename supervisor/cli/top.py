@@ -21,11 +21,11 @@ from rich.live import Live
 from ...protocol.commands import Pause, Resume
 from ..terminal.console import SafeConsole
 from .command import Done, verb
-from .context import Here
+from .context import CommandContext
 from .exit_codes import Exit
 from .top_screen import KEYS, draw
-from .top_source import Source, look_once
-from .top_view import Picture, View
+from .top_source import TopSource, look_once
+from .top_view import TopSnapshot, TopView
 
 __all__ = ["top"]
 
@@ -37,7 +37,7 @@ _TICKS = 600
 
 @verb
 @click.option("--once", is_flag=True, help="Print one picture, and end.")
-def top(here: Here, once: bool) -> Done:
+def top(here: CommandContext, once: bool) -> Done:
     """Watch the bot: who leads, what comes next, every tick, and a deployment as it happens.
 
     \b
@@ -64,9 +64,9 @@ def top(here: Here, once: bool) -> Done:
     return Done()
 
 
-def _watch(here: Here) -> None:
-    view = View(measured=not here.server)
-    source = Source(here, view)
+def _watch(here: CommandContext) -> None:
+    view = TopView(measured=not here.server)
+    source = TopSource(here, view)
     console = SafeConsole()
     asks = ""
     try:
@@ -141,7 +141,7 @@ def _keys() -> Generator[Any]:
         termios.tcsetattr(keyboard, termios.TCSADRAIN, before)
 
 
-def _answer(picture: Picture) -> Done:
+def _answer(picture: TopSnapshot) -> Done:
     told = {
         "status": picture.status,
         "ticks": picture.seen[-_TICKS:],
@@ -152,5 +152,5 @@ def _answer(picture: Picture) -> Done:
     return Done(msgspec.to_builtins(told, enc_hook=str), _exit(picture))
 
 
-def _exit(picture: Picture) -> Exit:
+def _exit(picture: TopSnapshot) -> Exit:
     return Exit.DOWN if picture.status is not None and picture.status.state == "down" else Exit.DONE

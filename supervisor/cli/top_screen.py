@@ -8,14 +8,14 @@ from rich.cells import cell_len
 from rich.text import Text
 
 from ...protocol import duration
-from ...protocol.status import Status
+from ...protocol.status import BotStatus
 from ..api.status import start_told
-from ..audit.recent_ticks import Tick
+from ..audit.recent_ticks import RecentTick
 from ..bot.outages import told as told_outage
 from ..system.format import ago, count, last
 from .status import pause_told
 from .tick_chart import Column, chart, level, mark_of
-from .top_view import Line, Picture
+from .top_view import StoryLine, TopSnapshot
 
 __all__ = ["KEYS", "draw"]
 
@@ -29,7 +29,7 @@ _MOST_WARNINGS = 3
 _LABEL = 10
 
 
-def draw(picture: Picture, width: int, height: int, bottom: str = KEYS) -> list[Text]:
+def draw(picture: TopSnapshot, width: int, height: int, bottom: str = KEYS) -> list[Text]:
     """The lines of a screen, at most `height` of them, and none wider than `width`."""
     if picture.status is None:
         why = picture.away or "asking the supervisor"
@@ -49,7 +49,7 @@ def draw(picture: Picture, width: int, height: int, bottom: str = KEYS) -> list[
     return lines
 
 
-def _rows(picture: Picture, status: Status) -> list[Text]:
+def _rows(picture: TopSnapshot, status: BotStatus) -> list[Text]:
     now = picture.now
     title = Text.assemble(
         (status.bot, "bold"),
@@ -97,8 +97,8 @@ def _rows(picture: Picture, status: Status) -> list[Text]:
     return rows
 
 
-def _tick(picture: Picture, status: Status) -> str:
-    newest = next((one for one in reversed(picture.seen) if isinstance(one, Tick)), None)
+def _tick(picture: TopSnapshot, status: BotStatus) -> str:
+    newest = next((one for one in reversed(picture.seen) if isinstance(one, RecentTick)), None)
     seq = max(status.seq, newest.seq) if newest is not None else status.seq
     skipped = f", {count(status.skipped, 'tick')} skipped" if status.skipped else ""
     waiting = (
@@ -107,7 +107,7 @@ def _tick(picture: Picture, status: Status) -> str:
     return f"{seq}, one every {duration.show(status.interval)}{skipped}{waiting}"
 
 
-def _windows(status: Status, now: int) -> Text:
+def _windows(status: BotStatus, now: int) -> Text:
     told = Text()
     for window in status.windows:
         if told:
@@ -120,7 +120,7 @@ def _windows(status: Status, now: int) -> Text:
     return told
 
 
-def _decisions(status: Status, now: int) -> list[Text]:
+def _decisions(status: BotStatus, now: int) -> list[Text]:
     rows = [
         _row("decision", f"{one.name} ({one.id}) is open for {_whole(now - one.at)}")
         for one in status.decisions[:_MOST_DECISIONS]
@@ -130,7 +130,7 @@ def _decisions(status: Status, now: int) -> list[Text]:
     return rows
 
 
-def _warnings(status: Status, now: int) -> list[Text]:
+def _warnings(status: BotStatus, now: int) -> list[Text]:
     found: list[tuple[str, str]] = []
     if status.slow:
         found.append(("slow", status.slow))
@@ -150,7 +150,7 @@ def _warnings(status: Status, now: int) -> list[Text]:
     return [_row(name, Text(text, "yellow")) for name, text in found[:_MOST_WARNINGS]]
 
 
-def _last(status: Status, now: int) -> Text | str:
+def _last(status: BotStatus, now: int) -> Text | str:
     one = status.last
     if one is None:
         return "no deployment yet"
@@ -170,7 +170,7 @@ def _last(status: Status, now: int) -> Text | str:
 # --- the strip
 
 
-def _strip(picture: Picture, status: Status, width: int, tall: int) -> list[Text]:
+def _strip(picture: TopSnapshot, status: BotStatus, width: int, tall: int) -> list[Text]:
     columns = chart(picture.seen, status.interval, max(1, width - _LABEL))
     if not columns:
         return [_heading("ticks: none have been seen yet", width)]
@@ -231,7 +231,7 @@ def _colour(worker: str) -> str:
 # --- a deployment
 
 
-def _deployment(picture: Picture, width: int, height: int) -> list[Text]:
+def _deployment(picture: TopSnapshot, width: int, height: int) -> list[Text]:
     if not picture.deployment or height < 2:
         return []
     number = picture.deployment
@@ -244,7 +244,7 @@ def _deployment(picture: Picture, width: int, height: int) -> list[Text]:
     return [_heading(head, width), *(_event(line) for line in picture.lines[-(height - 1) :])]
 
 
-def _event(line: Line) -> Text:
+def _event(line: StoryLine) -> Text:
     mark = ("✗ ", "bold red") if line.bad else ("✓ ", "green")
     took = last(line.took) if line.took else ""
     text = f"{line.text}  " if line.text and took else line.text

@@ -12,14 +12,20 @@ from threading import Event, Thread
 
 from ...protocol.commands import Command, History, Status
 from ...protocol.errors import NeverblinkError
-from ...protocol.status import Status as Seen
-from ..api.client import Client, Events, Refused, Unreachable, convert
-from ..audit.recent_ticks import Place, Strip
-from ..store.history_rows import Deployment
-from .context import Here
-from .top_view import View
+from ...protocol.status import BotStatus as Seen
+from ..api.client import (
+    Client,
+    CommandFault,
+    EventSubscription,
+    Unreachable,
+    convert,
+)
+from ..audit.recent_ticks import Place, RecentTicks
+from ..store.history_rows import DeploymentRow
+from .context import CommandContext
+from .top_view import TopView
 
-__all__ = ["Source", "look_once"]
+__all__ = ["TopSource", "look_once"]
 
 _ASK_EVERY = 0.5
 _LOOK_EVERY = 0.2
@@ -28,26 +34,26 @@ _COMMAND_WITHIN = 30.0
 _AGAIN_AFTER = 0.5
 
 
-def look_once(here: Here) -> View:
+def look_once(here: CommandContext) -> TopView:
     """What there is to show now. Raises `Unreachable`."""
-    view = View(measured=not here.server)
+    view = TopView(measured=not here.server)
     with here.client() as client:
         view.answered(convert(client.ask(Status()), Seen))
         _catch_up(client, view)
     if not here.server:
-        strip = Strip(here.home.journal)
+        strip = RecentTicks(here.home.journal)
         strip.look()
         view.add(strip.since())
     return view
 
 
-class Source:
+class TopSource:
     """Fills `view` until it is closed."""
 
-    def __init__(self, here: Here, view: View) -> None:
+    def __init__(self, here: CommandContext, view: TopView) -> None:
         self._here = here
         self._view = view
-        self._strip = None if here.server else Strip(here.home.journal)
+        self._strip = None if here.server else RecentTicks(here.home.journal)
         self._place: Place | None = None
         self._asked: queue.SimpleQueue[tuple[Command, str]] = queue.SimpleQueue()
         self._closing = Event()
@@ -73,7 +79,7 @@ class Source:
             while time.monotonic() < until and not self._closing.wait(_LOOK_EVERY):
                 self._look()
 
-    def _attend(self, client: Client, events: Events) -> None:
+    def _attend(self, client: Client, events: EventSubscription) -> None:
         """As long as the supervisor can be asked."""
         asked = looked = 0.0
         while not self._closing.is_set():
@@ -98,7 +104,7 @@ class Source:
             return
         try:
             client.ask(command, within=_COMMAND_WITHIN)
-        except Refused as refused:
+        except CommandFault as refused:
             self._view.say(refused.message)
         else:
             self._view.say(done)
@@ -114,14 +120,14 @@ class Source:
             self._place = (seen[-1].epoch, seen[-1].number)
 
 
-def _catch_up(client: Client, view: View) -> None:
+def _catch_up(client: Client, view: TopView) -> None:
     """Learn what became of a deployment so far that was begun before anybody listened."""
     status = view.picture().status
     now = status.deployment if status is not None else None
     if now is None or now.deployment == view.deployment:
         return
     try:
-        view.caught_up(convert(client.ask(History(deployment=now.deployment)), Deployment))
+        view.caught_up(convert(client.ask(History(deployment=now.deployment)), DeploymentRow))
         view.answered(convert(client.ask(Status()), Seen))
-    except (Refused, Unreachable):
+    except (CommandFault, Unreachable):
         return

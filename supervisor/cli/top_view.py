@@ -14,13 +14,13 @@ import msgspec
 
 from ...protocol import events
 from ...protocol.frame import Cause
-from ...protocol.status import Status
-from ..audit.recent_ticks import MOST, Change, Seen, Tick
-from ..store.history_rows import Deployment
+from ...protocol.status import BotStatus
+from ..audit.recent_ticks import MOST, LeaderChange, RecentTick, Seen
+from ..store.history_rows import DeploymentRow
 from ..system.format import last
 from ..terminal.deployment_story import told
 
-__all__ = ["Line", "Picture", "View"]
+__all__ = ["StoryLine", "TopSnapshot", "TopView"]
 
 _KEPT_LINES = 40
 _CAUSES: dict[str, Cause] = {"handoff": "handoff", "takeback": "takeback", "failover": "failover"}
@@ -28,7 +28,7 @@ _SHOWN_AFTER = 60_000_000_000
 """How long a deployment that has ended is shown, ns."""
 
 
-class Line(msgspec.Struct, frozen=True):
+class StoryLine(msgspec.Struct, frozen=True):
     """Something that happened in a deployment."""
 
     name: str
@@ -37,11 +37,11 @@ class Line(msgspec.Struct, frozen=True):
     bad: bool = False
 
 
-class Picture(msgspec.Struct, frozen=True):
+class TopSnapshot(msgspec.Struct, frozen=True):
     """All that is shown, at one moment. `now` is wall time by the supervisor's clock, ns."""
 
     now: int
-    status: Status | None
+    status: BotStatus | None
     away: str
     """Why the supervisor can't be asked, "" when it can,"""
     away_for: int
@@ -55,18 +55,18 @@ class Picture(msgspec.Struct, frozen=True):
     """What it is doing, "" when it has ended,"""
     since: int
     """and since when."""
-    lines: list[Line]
+    lines: list[StoryLine]
     said: str = ""
     """What came of the last key."""
 
 
-class View:
+class TopView:
     """`measured`: the ticks come from the journal, by `add`; else they are made of what is told."""
 
     def __init__(self, *, measured: bool) -> None:
         self._lock = Lock()
         self._measured = measured
-        self._status: Status | None = None
+        self._status: BotStatus | None = None
         self._ahead = 0
         """By how much the supervisor's clock is ahead of ours, ns."""
         self._away = ""
@@ -76,15 +76,15 @@ class View:
         self._phase = ""
         self._since = 0
         self._ended = 0
-        self._lines: deque[Line] = deque(maxlen=_KEPT_LINES)
+        self._lines: deque[StoryLine] = deque(maxlen=_KEPT_LINES)
         self._said = ("", 0.0)
 
-    def picture(self) -> Picture:
+    def picture(self) -> TopSnapshot:
         with self._lock:
             now = time.time_ns() + self._ahead
             shown = bool(self._deployment) and (not self._ended or now - self._ended < _SHOWN_AFTER)
             said, until = self._said
-            return Picture(
+            return TopSnapshot(
                 now,
                 self._status,
                 self._away,
@@ -100,7 +100,7 @@ class View:
 
     # filling it
 
-    def answered(self, status: Status) -> None:
+    def answered(self, status: BotStatus) -> None:
         """The supervisor said how everything is."""
         with self._lock:
             self._away = ""
@@ -134,11 +134,11 @@ class View:
     def deployment(self) -> int:
         return self._deployment
 
-    def caught_up(self, row: Deployment) -> None:
+    def caught_up(self, row: DeploymentRow) -> None:
         """A deployment that was under way before we looked."""
         with self._lock:
             self._begin(row.id)
-            self._lines.extend(Line(step.step, told(step), step.took) for step in row.steps)
+            self._lines.extend(StoryLine(step.step, told(step), step.took) for step in row.steps)
 
     def told(self, event: events.Event) -> None:
         with self._lock:
@@ -146,22 +146,22 @@ class View:
                 case events.DeploymentStarted():
                     self._begin(event.deployment)
                     what = f"{event.release} ({event.subject})" if event.subject else event.release
-                    self._lines.append(Line("release", what))
+                    self._lines.append(StoryLine("release", what))
                 case events.PhaseChanged() if event.deployment == self._deployment:
                     self._phase, self._since = event.phase, event.at
-                case events.Step(step="holding" | "probation"):
+                case events.StepDone(step="holding" | "probation"):
                     pass
-                case events.Step() if event.deployment == self._deployment:
-                    self._lines.append(Line(event.step, told(event), event.took))
-                case events.Output() if event.deployment == self._deployment:
-                    self._lines.append(Line(event.step, event.text))
+                case events.StepDone() if event.deployment == self._deployment:
+                    self._lines.append(StoryLine(event.step, told(event), event.took))
+                case events.StepOutput() if event.deployment == self._deployment:
+                    self._lines.append(StoryLine(event.step, event.text))
                 case events.DeploymentEnded() if event.deployment == self._deployment:
                     self._phase, self._ended = "", event.at
                     well = event.outcome in ("done", "rehearsed")
                     blackout = f"blackout {last(event.blackout)}" if event.blackout else ""
                     text = event.reason if not well and event.reason else blackout
-                    self._lines.append(Line(event.outcome.replace("_", " "), text, bad=not well))
-                case events.Pulse(role="leading") if not self._measured:
+                    self._lines.append(StoryLine(event.outcome.replace("_", " "), text, bad=not well))
+                case events.Heartbeat(role="leading") if not self._measured:
                     self._pulse(event)
                 case events.LeaderChanged() if not self._measured and event.worker:
                     self._changed(event)
@@ -172,21 +172,23 @@ class View:
         self._deployment, self._phase, self._since, self._ended = deployment, "preparing", time.time_ns(), 0
         self._lines.clear()
 
-    def _pulse(self, event: events.Pulse) -> None:
+    def _pulse(self, event: events.Heartbeat) -> None:
         before = self._seen[-1] if self._seen else None
         if (
             before is None
-            or not isinstance(before, Tick)
+            or not isinstance(before, RecentTick)
             or (event.epoch, event.seq) > (before.epoch, before.seq)
         ):
             self._seen.append(
-                Tick(event.epoch, 0, event.seq, event.worker, event.release, event.at, event.late_max, 0)
+                RecentTick(
+                    event.epoch, 0, event.seq, event.worker, event.release, event.at, event.late_max, 0
+                )
             )
 
     def _changed(self, event: events.LeaderChanged) -> None:
         cause = _CAUSES.get(event.cause, "first")
         self._seen.append(
-            Change(
+            LeaderChange(
                 event.epoch,
                 0,
                 event.seq,

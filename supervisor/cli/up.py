@@ -15,10 +15,10 @@ from ..bot.bring_up import StartFailed
 from ..config.config import FILE_NAME, Config, ConfigError, load
 from ..daemon import run
 from ..deploy.first_release import Chosen
-from ..release.releases import Releases
+from ..release.releases import ReleaseStore
 from ..store.state_dir import Home
 from .command import Done, verb
-from .context import Here
+from .context import CommandContext
 from .errors import BadInput
 from .exit_codes import Exit
 from .shell_completion import complete_release
@@ -57,7 +57,9 @@ _GONE_WITHIN = 15.0
     shell_complete=complete_release,
     help="Begin with this release, which is kept.",
 )
-def up(here: Here, fresh: bool, replace: bool, rescue: bool, directory: Path | None, release: str) -> Done:
+def up(
+    here: CommandContext, fresh: bool, replace: bool, rescue: bool, directory: Path | None, release: str
+) -> Done:
     """Start the bot and its supervisor, in the foreground, and say what happens.
 
     A bot that is alive without a supervisor is adopted as it runs. One that has led before goes on with the release
@@ -96,7 +98,7 @@ def up(here: Here, fresh: bool, replace: bool, rescue: bool, directory: Path | N
     return Done({"bot": config.name, "home": str(home.path), "well": code == 0}, Exit(code))
 
 
-def _chosen(here: Here, directory: Path | None, release: str) -> Chosen | None:
+def _chosen(here: CommandContext, directory: Path | None, release: str) -> Chosen | None:
     if directory is not None and release:
         raise BadInput("--from and --release name two codes to begin with: use one of them")
     if directory is None and not release:
@@ -104,12 +106,12 @@ def _chosen(here: Here, directory: Path | None, release: str) -> Chosen | None:
     return Chosen(here.path(directory) if directory is not None else None, release)
 
 
-def _config(here: Here, chosen: Chosen | None) -> Config:
+def _config(here: CommandContext, chosen: Chosen | None) -> Config:
     """The project's configuration, or, when that can't be read, the one of the release that led last."""
     try:
         return here.config
     except ConfigError as problem:
-        releases = Releases(here.home.releases) if here.home.releases.is_dir() else None
+        releases = ReleaseStore(here.home.releases) if here.home.releases.is_dir() else None
         current = releases.current() if releases is not None else None
         if chosen is not None or releases is None or current is None or not releases.has_led(current):
             raise
@@ -121,7 +123,7 @@ def _config(here: Here, chosen: Chosen | None) -> Config:
         return msgspec.structs.replace(load(release.path, here.project), path=here.project / FILE_NAME)
 
 
-def _send_away(here: Here, home: Home) -> None:
+def _send_away(here: CommandContext, home: Home) -> None:
     """Have the supervisor that owns the home leave, if there is one, and wait until it has.
 
     All of this program is loaded by now: the workers are without a supervisor for as long as it takes to let go of

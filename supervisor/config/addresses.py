@@ -6,7 +6,7 @@ import re
 
 import msgspec
 
-__all__ = ["Listen"]
+__all__ = ["ListenAddress"]
 
 _ADDRESS = re.compile(
     r"(?:\[(?P<v6>[0-9A-Fa-f:.]+)\]|(?P<v4>\d{1,3}(?:\.\d{1,3}){3})):(?P<port>\d{1,5})", re.ASCII
@@ -15,14 +15,14 @@ _LAST = 65534
 """Events are on the port after it."""
 
 
-class Listen(msgspec.Struct, frozen=True):
+class ListenAddress(msgspec.Struct, frozen=True):
     """`host` is an address of this machine's. Requests are on `port`, events on the next."""
 
     host: str
     port: int
 
     @classmethod
-    def parse(cls, text: str) -> Listen | None:
+    def parse(cls, text: str) -> ListenAddress | None:
         """The address in `ADDRESS:PORT`, where an IPv6 address is in brackets; None when it is none."""
         found = _ADDRESS.fullmatch(text)
         if found is None or not 0 < int(found["port"]) <= _LAST:

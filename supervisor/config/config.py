@@ -25,9 +25,9 @@ from ..system.build_environment import is_name
 from ..system.crash_backoff import AT_MOST
 from . import notify_settings as telling
 from . import web_settings as web
-from .addresses import Listen
-from .hang_limits import Bounds
-from .toml_table import ConfigError, Table, shown
+from .addresses import ListenAddress
+from .hang_limits import HangLimits
+from .toml_table import ConfigError, TomlTable, shown
 
 __all__ = [
     "AUTO",
@@ -35,15 +35,15 @@ __all__ = [
     "NO_ENVIRONMENT",
     "Config",
     "ConfigError",
-    "Deploying",
+    "DeploySettings",
     "Durability",
     "FileLayer",
-    "Handoff",
-    "Journal",
-    "Keep",
-    "Logging",
+    "HandoffSettings",
+    "JournalSettings",
+    "KeepSettings",
+    "LogSettings",
     "NoConfig",
-    "Restart",
+    "RestartSettings",
     "load",
     "read_toml",
     "secret_files",
@@ -83,7 +83,7 @@ class NoConfig(ConfigError):
         )
 
 
-class Handoff(msgspec.Struct, frozen=True):
+class HandoffSettings(msgspec.Struct, frozen=True):
     """The bounds of a deployment, ns."""
 
     start_within: int = 60_000_000_000
@@ -100,7 +100,7 @@ class Handoff(msgspec.Struct, frozen=True):
     """A leader in probation that is silent this long past a due tick is rolled back."""
 
 
-class Deploying(msgspec.Struct, frozen=True):
+class DeploySettings(msgspec.Struct, frozen=True):
     """What is done with a release before a worker is started on it; ns."""
 
     check: str = ""
@@ -112,13 +112,13 @@ class Deploying(msgspec.Struct, frozen=True):
     """Names of variables that a build sees beside the usual ones; `NAME_*` stands for all that begin so."""
 
 
-class Keep(msgspec.Struct, frozen=True):
+class KeepSettings(msgspec.Struct, frozen=True):
     """What is kept of the past."""
 
     releases: int = 5
 
 
-class Journal(msgspec.Struct, frozen=True):
+class JournalSettings(msgspec.Struct, frozen=True):
     """How the journal is kept within bounds. Sizes in bytes, times in ns."""
 
     segment: int = 16 * 1024 * 1024
@@ -129,7 +129,7 @@ class Journal(msgspec.Struct, frozen=True):
     """How long a segment is kept after its last record."""
 
 
-class Restart(msgspec.Struct, frozen=True):
+class RestartSettings(msgspec.Struct, frozen=True):
     """How a bot is started again that does not stay up; ns."""
 
     pause_at_most: int = AT_MOST
@@ -149,7 +149,7 @@ class FileLayer(msgspec.Struct, frozen=True):
     """How often control.json is looked at, should the kernel not tell."""
 
 
-class Logging(msgspec.Struct, frozen=True):
+class LogSettings(msgspec.Struct, frozen=True):
     """How logs are written and kept within bounds. Sizes in bytes."""
 
     format: Format = "text"
@@ -179,19 +179,19 @@ class Config(msgspec.Struct, frozen=True):
     durability: Durability = "process"
     standby: int = 0
     """How many spare workers follow the leader and take over when it dies: 0 or 1."""
-    handoff: Handoff = Handoff()
-    deploy: Deploying = Deploying()
-    keep: Keep = Keep()
-    journal: Journal = Journal()
-    watchdog: Bounds = Bounds()
-    restart: Restart = Restart()
+    handoff: HandoffSettings = HandoffSettings()
+    deploy: DeploySettings = DeploySettings()
+    keep: KeepSettings = KeepSettings()
+    journal: JournalSettings = JournalSettings()
+    watchdog: HangLimits = HangLimits()
+    restart: RestartSettings = RestartSettings()
     files: FileLayer = FileLayer()
-    listen: Listen | None = None
+    listen: ListenAddress | None = None
     """Where operators may ask from elsewhere."""
-    web: web.Settings | None = None
+    web: web.WebSettings | None = None
     """Where the web page is, if there is to be one."""
-    log: Logging = Logging()
-    notify: telling.Settings = telling.Settings()
+    log: LogSettings = LogSettings()
+    notify: telling.NotifySettings = telling.NotifySettings()
     """Who is told of what happens."""
 
     @property
@@ -209,7 +209,7 @@ def load(directory: Path, project: Path | None = None) -> Config:
     directory = directory.absolute()
     project = (project or directory).absolute()
     path, table = _read(directory)
-    said = Table(path, "", table)
+    said = TomlTable(path, "", table)
     said.allow(
         "name",
         "bot",
@@ -247,7 +247,7 @@ def load(directory: Path, project: Path | None = None) -> Config:
         standby=said.integer("standby", 0, 0, 1),
         handoff=handoff,
         deploy=_deploying(said.table("deploy")),
-        keep=Keep(keep.integer("releases", Keep().releases, 1, _MOST_RELEASES)),
+        keep=KeepSettings(keep.integer("releases", KeepSettings().releases, 1, _MOST_RELEASES)),
         journal=_journal(said.table("journal")),
         watchdog=_watchdog(said.table("watchdog")),
         restart=_restart(said.table("restart")),
@@ -267,7 +267,7 @@ def secret_files(config: Config) -> list[Path]:
     return [*([config.env_file] if config.env_file is not None else []), *(Path(one) for one in named if one)]
 
 
-def _files(said: Table) -> FileLayer:
+def _files(said: TomlTable) -> FileLayer:
     said.allow(*FileLayer.__struct_fields__)
     usual = FileLayer()
     return FileLayer(
@@ -278,23 +278,23 @@ def _files(said: Table) -> FileLayer:
     )
 
 
-def _listen(said: Table) -> Listen | None:
+def _listen(said: TomlTable) -> ListenAddress | None:
     said.allow("tcp")
     value = said.text("tcp")
     if value is None:
         return None
-    listen = Listen.parse(value)
+    listen = ListenAddress.parse(value)
     if listen is None:
         raise said.error("tcp", f'is {shown(value)}: expected ADDRESS:PORT, as in "127.0.0.1:7777"')
     return listen
 
 
-def _web(said: Table, project: Path) -> web.Settings | None:
+def _web(said: TomlTable, project: Path) -> web.WebSettings | None:
     said.allow("listen", "cert", "key", "plain", "names")
     value = said.text("listen")
     if value is None:
         return None
-    listen = web.Settings.parse(value)
+    listen = web.WebSettings.parse(value)
     if listen is None:
         raise said.error("listen", f'is {shown(value)}: expected ADDRESS:PORT, as in "127.0.0.1:8780"')
     files = [said.text(key) for key in ("cert", "key")]
@@ -308,12 +308,12 @@ def _web(said: Table, project: Path) -> web.Settings | None:
     return settings
 
 
-def _journal(said: Table) -> Journal:
-    said.allow(*Journal.__struct_fields__)
-    usual = Journal()
+def _journal(said: TomlTable) -> JournalSettings:
+    said.allow(*JournalSettings.__struct_fields__)
+    usual = JournalSettings()
     segment = said.amount("segment", usual.segment, _LEAST_SEGMENT, _MOST_SEGMENT)
     keep = said.amount("keep", max(usual.keep, 2 * segment), 2 * segment, _MOST_KEPT)
-    return Journal(segment, keep, said.span("keep_for", usual.keep_for))
+    return JournalSettings(segment, keep, said.span("keep_for", usual.keep_for))
 
 
 def _read(directory: Path) -> tuple[Path, dict[str, Any]]:
@@ -366,7 +366,7 @@ def _depth(line: str) -> int:
     return re.split("[\"'=#,{]", line, maxsplit=1)[0].count(".")
 
 
-def _name(said: Table, project: Path) -> str:
+def _name(said: TomlTable, project: Path) -> str:
     name = said.text("name")
     if name is None:
         name = project.name
@@ -382,7 +382,7 @@ def _name(said: Table, project: Path) -> str:
     return name
 
 
-def _bot(said: Table) -> str:
+def _bot(said: TomlTable) -> str:
     bot = said.text("bot")
     if bot is None:
         raise said.error("bot", 'is missing: say where the bot is, as in bot = "bot:Foresight" (MODULE:NAME)')
@@ -391,7 +391,7 @@ def _bot(said: Table) -> str:
     return bot
 
 
-def _python(said: Table, project: Path) -> str:
+def _python(said: TomlTable, project: Path) -> str:
     python = said.text("python")
     if python is None:
         return sys.executable
@@ -401,12 +401,12 @@ def _python(said: Table, project: Path) -> str:
     return os.path.normpath(project / expanded(Path(python)))
 
 
-def _path(said: Table, key: str, project: Path) -> Path | None:
+def _path(said: TomlTable, key: str, project: Path) -> Path | None:
     value = said.text(key)
     return Path(os.path.normpath(project / Path(value).expanduser())) if value else None
 
 
-def _durability(said: Table) -> Durability:
+def _durability(said: TomlTable) -> Durability:
     value = said.text("durability") or "process"
     for known in _DURABILITIES:
         if value == known:
@@ -414,29 +414,31 @@ def _durability(said: Table) -> Durability:
     raise said.error("durability", f"is {shown(value)}: expected one of {', '.join(_DURABILITIES)}")
 
 
-def _logging(said: Table) -> Logging:
-    said.allow(*Logging.__struct_fields__)
-    usual = Logging()
+def _logging(said: TomlTable) -> LogSettings:
+    said.allow(*LogSettings.__struct_fields__)
+    usual = LogSettings()
     value = said.text("format") or usual.format
     formats = get_args(Format)
     if value not in formats:
         raise said.error("format", f"is {shown(value)}: expected one of {', '.join(formats)}")
-    return Logging(
+    return LogSettings(
         format=formats[formats.index(value)],
         size=said.amount("size", usual.size, _LEAST_LOG, _MOST_LOG),
         keep=said.integer("keep", usual.keep, 1, _MOST_LOGS),
     )
 
 
-def _handoff(said: Table) -> Handoff:
-    said.allow(*Handoff.__struct_fields__)
-    usual = Handoff()
-    return Handoff(**{key: said.span(key, getattr(usual, key)) for key in Handoff.__struct_fields__})
+def _handoff(said: TomlTable) -> HandoffSettings:
+    said.allow(*HandoffSettings.__struct_fields__)
+    usual = HandoffSettings()
+    return HandoffSettings(
+        **{key: said.span(key, getattr(usual, key)) for key in HandoffSettings.__struct_fields__}
+    )
 
 
-def _deploying(said: Table) -> Deploying:
-    said.allow(*Deploying.__struct_fields__)
-    usual = Deploying()
+def _deploying(said: TomlTable) -> DeploySettings:
+    said.allow(*DeploySettings.__struct_fields__)
+    usual = DeploySettings()
     check = said.text("check") or ""
     try:
         shlex.split(check)
@@ -449,7 +451,7 @@ def _deploying(said: Table) -> Deploying:
                 "build_env",
                 f'has {shown(name)}: expected names of variables, as in ["PIP_INDEX_URL", "NPM_*"]',
             )
-    return Deploying(
+    return DeploySettings(
         check=check,
         build_env=build_env,
         check_within=said.span("check_within", usual.check_within),
@@ -457,12 +459,12 @@ def _deploying(said: Table) -> Deploying:
     )
 
 
-def _restart(said: Table) -> Restart:
-    said.allow(*Restart.__struct_fields__)
-    return Restart(said.span("pause_at_most", Restart().pause_at_most))
+def _restart(said: TomlTable) -> RestartSettings:
+    said.allow(*RestartSettings.__struct_fields__)
+    return RestartSettings(said.span("pause_at_most", RestartSettings().pause_at_most))
 
 
-def _watchdog(said: Table) -> Bounds:
-    said.allow(*Bounds.__struct_fields__)
-    usual = Bounds()
-    return Bounds(**{key: said.span(key, getattr(usual, key)) for key in Bounds.__struct_fields__})
+def _watchdog(said: TomlTable) -> HangLimits:
+    said.allow(*HangLimits.__struct_fields__)
+    usual = HangLimits()
+    return HangLimits(**{key: said.span(key, getattr(usual, key)) for key in HangLimits.__struct_fields__})

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import msgspec
 
-__all__ = ["Bounds"]
+__all__ = ["HangLimits"]
 
 
-class Bounds(msgspec.Struct, frozen=True):
+class HangLimits(msgspec.Struct, frozen=True):
     """How long a leader may do nothing, ns."""
 
     hang_after: int = 10_000_000_000

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import msgspec
 
-__all__ = ["Pace"]
+__all__ = ["NotifyPace"]
 
 _SECOND = 1_000_000_000
 
 
-class Pace(msgspec.Struct, frozen=True):
+class NotifyPace(msgspec.Struct, frozen=True):
     """How much and how long, ns."""
 
     burst: int = 5

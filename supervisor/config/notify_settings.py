@@ -14,10 +14,10 @@ import msgspec
 
 from ..system.account import expanded
 from .notify_kinds import KINDS, USUAL, Kind
-from .notify_pace import Pace
-from .toml_table import Table
+from .notify_pace import NotifyPace
+from .toml_table import TomlTable
 
-__all__ = ["Settings", "Target", "read"]
+__all__ = ["NotifySettings", "NotifyTarget", "read"]
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://.+|.*\$\{\w+\}.*")
@@ -25,7 +25,7 @@ _MOST_TARGETS = 50
 _MOST_AT_ONCE = 1000
 
 
-class Target(msgspec.Struct, frozen=True):
+class NotifyTarget(msgspec.Struct, frozen=True):
     """Somebody who is told. `url` or `url_file` says where, and may have `${NAME}` in it."""
 
     name: str
@@ -38,16 +38,16 @@ class Target(msgspec.Struct, frozen=True):
         return not set(self.events).isdisjoint(kinds)
 
 
-class Settings(msgspec.Struct, frozen=True):
-    targets: tuple[Target, ...] = ()
-    pace: Pace = Pace()
+class NotifySettings(msgspec.Struct, frozen=True):
+    targets: tuple[NotifyTarget, ...] = ()
+    pace: NotifyPace = NotifyPace()
 
 
-def read(said: Table, project: Path) -> Settings:
+def read(said: TomlTable, project: Path) -> NotifySettings:
     """What the table [notify] says; files are relative to `project`. Raises `ConfigError`."""
     said.allow("events", "burst", "per", "retry_for", "targets")
-    usual = Pace()
-    pace = Pace(
+    usual = NotifyPace()
+    pace = NotifyPace(
         burst=said.integer("burst", usual.burst, 1, _MOST_AT_ONCE),
         per=said.span("per", usual.per),
         retry_for=said.span("retry_for", usual.retry_for),
@@ -56,10 +56,10 @@ def read(said: Table, project: Path) -> Settings:
     targets = said.table("targets", secret=True)
     if len(targets.keys) > _MOST_TARGETS:
         raise said.error("targets", f"there are {len(targets.keys)}: expected at most {_MOST_TARGETS}")
-    return Settings(tuple(_target(targets, name, events, project) for name in targets.keys), pace)
+    return NotifySettings(tuple(_target(targets, name, events, project) for name in targets.keys), pace)
 
 
-def _target(targets: Table, name: str, events: tuple[Kind, ...], project: Path) -> Target:
+def _target(targets: TomlTable, name: str, events: tuple[Kind, ...], project: Path) -> NotifyTarget:
     if not _NAME.fullmatch(name):
         raise targets.error(
             name, "is no name: expected up to 64 letters, digits, dots, dashes and underscores"
@@ -79,10 +79,10 @@ def _target(targets: Table, name: str, events: tuple[Kind, ...], project: Path) 
             "the environment",
         )
     path = os.path.normpath(project / expanded(Path(file))) if file else ""
-    return Target(name, url or "", path, _events(said, events))
+    return NotifyTarget(name, url or "", path, _events(said, events))
 
 
-def _events(said: Table, usual: tuple[Kind, ...]) -> tuple[Kind, ...]:
+def _events(said: TomlTable, usual: tuple[Kind, ...]) -> tuple[Kind, ...]:
     if "events" not in said.keys:
         return usual
     wanted: list[Kind] = []

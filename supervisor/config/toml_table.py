@@ -9,7 +9,7 @@ from typing import Any, cast
 from ...protocol import duration, size
 from ...protocol.errors import NeverblinkError
 
-__all__ = ["ConfigError", "Table", "shown"]
+__all__ = ["ConfigError", "TomlTable", "shown"]
 
 
 class ConfigError(NeverblinkError):
@@ -21,7 +21,7 @@ class ConfigError(NeverblinkError):
         self.key = key
 
 
-class Table:
+class TomlTable:
     """The table that the dotted `prefix` names in the file at `path`. Whatever does not fit is a `ConfigError`."""
 
     def __init__(self, path: Path, prefix: str, values: dict[str, Any]) -> None:
@@ -43,13 +43,13 @@ class Table:
     def error(self, key: str, problem: str) -> ConfigError:
         return ConfigError(self.path, self._prefix + key, problem)
 
-    def table(self, key: str, *, secret: bool = False) -> Table:
+    def table(self, key: str, *, secret: bool = False) -> TomlTable:
         """The table `key`, an empty one when there is none. What is `secret` is not shown."""
         value = self._values.get(key, {})
         if not isinstance(value, dict):
             what = "no table" if secret else shown(value)
             raise self.error(key, f"is {what}: expected a table, [{self._prefix}{key}]")
-        return Table(self.path, f"{self._prefix}{key}.", cast("dict[str, Any]", value))
+        return TomlTable(self.path, f"{self._prefix}{key}.", cast("dict[str, Any]", value))
 
     def text(self, key: str) -> str | None:
         value = self._values.get(key)

@@ -7,7 +7,7 @@ import re
 
 import msgspec
 
-__all__ = ["Settings", "trouble"]
+__all__ = ["WebSettings", "trouble"]
 
 _ADDRESS = re.compile(
     r"(?:\[(?P<v6>[0-9A-Fa-f:.]+)\]|(?P<v4>\d{1,3}(?:\.\d{1,3}){3})|(?P<name>localhost)):(?P<port>\d{1,5})",
@@ -15,7 +15,7 @@ _ADDRESS = re.compile(
 )
 
 
-class Settings(msgspec.Struct, frozen=True):
+class WebSettings(msgspec.Struct, frozen=True):
     """`host` is an address of this machine's."""
 
     host: str
@@ -29,7 +29,7 @@ class Settings(msgspec.Struct, frozen=True):
     """By which names, beside the address, browsers may call it."""
 
     @classmethod
-    def parse(cls, text: str) -> Settings | None:
+    def parse(cls, text: str) -> WebSettings | None:
         """The address in `ADDRESS:PORT`, where an IPv6 address is in brackets; None when it is none."""
         found = _ADDRESS.fullmatch(text)
         if found is None or not 0 < int(found["port"]) < 65536:
@@ -55,7 +55,7 @@ class Settings(msgspec.Struct, frozen=True):
         return f"{'https' if self.encrypted else 'http'}://{host}:{self.port}/"
 
 
-def trouble(settings: Settings) -> tuple[str, str] | None:
+def trouble(settings: WebSettings) -> tuple[str, str] | None:
     """What keeps these from being used: the key, and what is wrong with it. None when nothing does."""
     if bool(settings.cert) != bool(settings.key):
         missing = "key" if settings.cert else "cert"

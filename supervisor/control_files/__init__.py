@@ -6,8 +6,8 @@ same command that every other surface builds, and goes to the same place.
 
 from __future__ import annotations
 
-from .control_files import Files
+from .control_files import ControlFiles
 from .json_shapes import StatusFile, control_schema, status_schema
-from .request_files import Clerk
+from .request_files import RequestFiles
 
-__all__ = ["Clerk", "Files", "StatusFile", "control_schema", "status_schema"]
+__all__ = ["ControlFiles", "RequestFiles", "StatusFile", "control_schema", "status_schema"]

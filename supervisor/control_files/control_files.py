@@ -6,30 +6,30 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from ...protocol.commands import Answer, Command
-from ...protocol.events import Event, Output, Pulse
-from ...protocol.status import Status
+from ...protocol.events import Event, Heartbeat, StepOutput
+from ...protocol.status import BotStatus
 from ..config.config import FileLayer
-from ..store.history_thread import Archive
+from ..store.history_thread import HistoryThread
 from .json_shapes import VERSION, ControlSeen, StatusFile
-from .request_files import Clerk
-from .status_file import Board
+from .request_files import RequestFiles
+from .status_file import StatusFileWriter
 
-__all__ = ["CONTROL", "STATUS", "Files"]
+__all__ = ["CONTROL", "STATUS", "ControlFiles"]
 
 STATUS = "status.json"
 CONTROL = "control.json"
 
 
-class Files:
+class ControlFiles:
     """The files in `home`. `status()` makes the status, `carry_out` must not raise, `now` tells wall ns."""
 
     def __init__(
         self,
         home: Path,
         config: FileLayer,
-        archive: Archive,
+        archive: HistoryThread,
         *,
-        status: Callable[[], Status],
+        status: Callable[[], BotStatus],
         carry_out: Callable[[Command, str], Awaitable[Answer]],
         now: Callable[[], int],
         say: Callable[[str], None],
@@ -37,10 +37,10 @@ class Files:
         self._config = config
         self._status = status
         self._now = now
-        self._board = Board(home / STATUS, self._made, config.pace, say) if config.status else None
-        self._clerk: Clerk | None = None
+        self._board = StatusFileWriter(home / STATUS, self._made, config.pace, say) if config.status else None
+        self._clerk: RequestFiles | None = None
         if config.control:
-            self._clerk = Clerk(
+            self._clerk = RequestFiles(
                 home / CONTROL,
                 archive,
                 carry_out,
@@ -59,7 +59,7 @@ class Files:
 
     def note(self, event: Event) -> None:
         """Something has happened: what is not said several times a second is on the board at once."""
-        if not isinstance(event, Pulse | Output):
+        if not isinstance(event, Heartbeat | StepOutput):
             self._changed()
 
     async def close(self) -> None:

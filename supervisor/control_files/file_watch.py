@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Protocol, cast
 
-__all__ = ["Bell"]
+__all__ = ["FileWatch"]
 
 _HEAD = struct.Struct("iIII")
 """Of each event: which watch, what happened, a cookie, and the length of the name after it."""
@@ -23,7 +23,7 @@ _MOST = 65536
 """Bytes read at once; what is left rings again."""
 
 
-class Bell:
+class FileWatch:
     """Calls `ring` when the file `name` in `directory` was written or replaced; `say` is told when it can't.
 
     To be closed. `heard` tells whether the kernel rings it.

@@ -8,7 +8,7 @@ import msgspec
 
 from ...protocol.commands import Answer, Code, Command, Fault
 from ...protocol.control import LONGEST_ID, MOST_COMMANDS
-from ...protocol.status import Status
+from ...protocol.status import BotStatus
 
 __all__ = ["AnswerSeen", "ControlSeen", "ProblemSeen", "StatusFile", "control_schema", "status_schema"]
 
@@ -55,7 +55,7 @@ class StatusFile(msgspec.Struct, frozen=True):
     alive: bool
     """Whether a supervisor writes it: False in the last one that an orderly end leaves. After any other end it stays,
     and grows older than its pace."""
-    status: Status
+    status: BotStatus
     control: ControlSeen = ControlSeen()
 
 

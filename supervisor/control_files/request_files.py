@@ -26,13 +26,19 @@ from ...protocol.commands import (
     encode_command,
     op_of,
 )
-from ...protocol.control import MOST_COMMANDS, ControlError, Said, Wanted, parse
+from ...protocol.control import (
+    MOST_COMMANDS,
+    ControlCommand,
+    ControlError,
+    ControlRequests,
+    parse,
+)
 from ...protocol.errors import NeverblinkError
 from ...protocol.wire import UNDECODABLE
-from ..store.history_rows import Claim
-from ..store.history_thread import Archive
-from ..system.poll_loop import Rounds
-from .file_watch import Bell
+from ..store.history_rows import ClaimRow
+from ..store.history_thread import HistoryThread
+from ..system.poll_loop import PollLoop
+from .file_watch import FileWatch
 from .json_shapes import (
     AnswerSeen,
     ControlSeen,
@@ -42,7 +48,7 @@ from .json_shapes import (
 )
 from .read_json import Look, look, read
 
-__all__ = ["Clerk"]
+__all__ = ["RequestFiles"]
 
 _SETTLED = 2_000_000_000
 """A file that was changed no longer ago may have been changed again within the same moment of the file system's."""
@@ -77,14 +83,14 @@ _OLDER = (
 CarryOut = Callable[[Command, str], Awaitable[Answer]]
 
 
-class Clerk:
+class RequestFiles:
     """Reads the file at `path`. `changed` is called when what it has to tell is different, `say` gets a line for the
     log; `now` tells wall ns."""
 
     def __init__(
         self,
         path: Path,
-        archive: Archive,
+        archive: HistoryThread,
         carry_out: CarryOut,
         *,
         poll: int,
@@ -99,8 +105,8 @@ class Clerk:
         self._now = now
         self._changed = changed
         self._say = say
-        self._rounds = Rounds()
-        self._bell: Bell | None = None
+        self._rounds = PollLoop()
+        self._bell: FileWatch | None = None
         self._watching: asyncio.Task[None] | None = None
         self._working: asyncio.Task[None] | None = None
         self._waiting: asyncio.Queue[tuple[str, Command]] = asyncio.Queue()
@@ -127,7 +133,7 @@ class Clerk:
     async def begin(self) -> None:
         """Take up what an earlier supervisor left, and look at the file from here on."""
         await self._recall()
-        self._bell = Bell(self._path.parent, self._path.name, self._rounds.call, self._say)
+        self._bell = FileWatch(self._path.parent, self._path.name, self._rounds.call, self._say)
         loop = asyncio.get_running_loop()
         self._watching = loop.create_task(self._watch())
         self._working = loop.create_task(self._work())
@@ -205,7 +211,7 @@ class Clerk:
         await self._take(said)
         self._data = text.data
 
-    async def _take(self, said: Said) -> None:
+    async def _take(self, said: ControlRequests) -> None:
         problems = [one.problem for one in said.refused if not one.id]
         self._refuse({one.id: one.problem for one in said.refused if one.id})
         for one in said.wanted:
@@ -220,7 +226,7 @@ class Clerk:
                 problems.append(f"id {one.id!r} was carried out long ago: its answer is not kept any more")
         self._complain(problems)
 
-    async def _claim(self, one: Wanted) -> str | None:
+    async def _claim(self, one: ControlCommand) -> str | None:
         """Have a command carried out, unless its id is known: then return what that asked for."""
         at = self._now()
         text = encode_command(one.command).decode()
@@ -291,7 +297,7 @@ class Clerk:
         self._running.pop(seen.id, None)
         self._show(seen)
 
-    def _remember(self, one: Claim) -> None:
+    def _remember(self, one: ClaimRow) -> None:
         """Tell again what was answered."""
         with contextlib.suppress(*UNDECODABLE):
             self._show(msgspec.json.decode(one.answer, type=AnswerSeen))

@@ -14,10 +14,10 @@ from pathlib import Path
 
 import msgspec
 
-from ..system.poll_loop import Rounds
+from ..system.poll_loop import PollLoop
 from .json_shapes import StatusFile
 
-__all__ = ["Board"]
+__all__ = ["StatusFileWriter"]
 
 _ANEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _FINISH_S = 2.0
@@ -25,7 +25,7 @@ _GAP_S = 0.01
 """Between two writes, however much happens."""
 
 
-class Board:
+class StatusFileWriter:
     """Keeps the file at `path` as `make(alive)` says, at least every `pace` ns. `say` is told when it can't."""
 
     def __init__(
@@ -36,7 +36,7 @@ class Board:
         self._make = make
         self._pace = pace / 1e9
         self._say = say
-        self._rounds = Rounds()
+        self._rounds = PollLoop()
         self._trouble = ""
         self._closing = False
         self._last = False

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from ..system.format import count, last
 from ..terminal.screen import Screen, columns
-from .finding import Finding
+from .finding import DemoFinding
 
 __all__ = ["closing_lines"]
 
 
-def closing_lines(finding: Finding, screen: Screen) -> list[str]:
+def closing_lines(finding: DemoFinding, screen: Screen) -> list[str]:
     """What the exchange, the book and the audit said, and whether all is right."""
     windows, orders, fills = finding.windows, finding.orders, finding.fills
     said = (

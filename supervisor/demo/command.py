@@ -9,7 +9,7 @@ import click
 import msgspec
 
 from ..cli.command import Done, verb
-from ..cli.context import Here
+from ..cli.context import CommandContext
 from ..cli.errors import BadInput
 from ..cli.exit_codes import Exit
 from ..system.install_hint import install_command
@@ -21,7 +21,7 @@ __all__ = ["demo"]
 @click.option(
     "--seconds", type=click.FloatRange(1, 3600), default=None, help="How long the bot trades, at least (40)."
 )
-def demo(here: Here, seconds: float | None) -> Done:
+def demo(here: CommandContext, seconds: float | None) -> Done:
     """A small market, a live bot, and seven deploys that try to hurt it.
 
     Starts an exchange and a bot that trades on it, and swaps the bot's code while it trades: good changes, a new shape

@@ -12,7 +12,7 @@ import msgspec
 
 from .acts import Played
 
-__all__ = ["Evidence", "Finding", "find"]
+__all__ = ["DemoFinding", "Evidence", "find"]
 
 
 class Evidence(msgspec.Struct, frozen=True):
@@ -32,7 +32,7 @@ class Evidence(msgspec.Struct, frozen=True):
     """Verbs that did not do what they were asked, and why."""
 
 
-class Finding(msgspec.Struct, frozen=True):
+class DemoFinding(msgspec.Struct, frozen=True):
     """The JSON object that `neverblink demo --json` ends with. `wrong` is empty when all is right."""
 
     ok: bool
@@ -53,7 +53,7 @@ class Finding(msgspec.Struct, frozen=True):
     wrong: tuple[str, ...]
 
 
-def find(evidence: Evidence) -> Finding:
+def find(evidence: Evidence) -> DemoFinding:
     """Weigh the evidence."""
     audit, verdict = evidence.audit, evidence.verdict
     outcomes = [played.outcome for played in evidence.played]
@@ -65,7 +65,7 @@ def find(evidence: Evidence) -> Finding:
         *_of_book(evidence.ledger, evidence.book),
         *_of_audit(evidence),
     )
-    return Finding(
+    return DemoFinding(
         ok=not wrong,
         handoffs=len(handoffs),
         aborted=outcomes.count("aborted"),

@@ -16,15 +16,15 @@ from ...protocol.errors import NeverblinkError
 
 __all__ = [
     "Confirmed",
+    "DemoSession",
     "Direction",
     "DuplicateId",
     "Filled",
     "Ledger",
+    "OrderRefused",
     "Record",
-    "Refused",
     "Repeated",
     "Reserved",
-    "Session",
     "Side",
     "UnknownOrder",
     "read_ledger",
@@ -39,7 +39,7 @@ class _Record(msgspec.Struct, frozen=True, tag_field="record", kw_only=True):
     """Wall clock, ns."""
 
 
-class Session(_Record, frozen=True, tag="session"):
+class DemoSession(_Record, frozen=True, tag="session"):
     """The session, in which every contract is to be traded, began or ended."""
 
     moment: Literal["start", "end"]
@@ -86,7 +86,7 @@ class Repeated(_Record, frozen=True, tag="repeated"):
     order: str
 
 
-class Refused(_Record, frozen=True, tag="refused"):
+class OrderRefused(_Record, frozen=True, tag="refused"):
     """An order that was turned away for another reason."""
 
     account: str
@@ -94,7 +94,7 @@ class Refused(_Record, frozen=True, tag="refused"):
     reason: str
 
 
-Record = Session | Reserved | Confirmed | Filled | Repeated | Refused
+Record = DemoSession | Reserved | Confirmed | Filled | Repeated | OrderRefused
 
 
 class DuplicateId(NeverblinkError):
@@ -129,7 +129,7 @@ class Ledger:
         self._fill_count = 0
 
     def session(self, moment: Literal["start", "end"], at: int) -> None:
-        self._append(Session(at=at, moment=moment))
+        self._append(DemoSession(at=at, moment=moment))
 
     def reserve(
         self,
@@ -195,7 +195,7 @@ class Ledger:
 
     def refuse(self, account: str, client_id: str, reason: str, at: int) -> None:
         """Note an order that was turned away."""
-        self._append(Refused(at=at, account=account, client_id=client_id, reason=reason))
+        self._append(OrderRefused(at=at, account=account, client_id=client_id, reason=reason))
 
     def order(self, name: str) -> Reserved:
         """The order of that id. Raises `UnknownOrder`."""

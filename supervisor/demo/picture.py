@@ -1,6 +1,7 @@
 """The picture: the ticks going by, coloured by the version that ran them, and the acts below.
 
-`Picture` is what the demo tells; `Lines` says it in plain lines, for pipes and logs, and `Live` draws it on a terminal.
+`DemoPicture` is what the demo tells; `Lines` says it in plain lines, for pipes and logs, and `Live` draws it on a
+terminal.
 """
 
 from __future__ import annotations
@@ -18,16 +19,16 @@ from ...protocol.events import (
     DeploymentStarted,
     Event,
     PhaseChanged,
-    Step,
+    StepDone,
 )
 from ..system.format import last
 from ..terminal.console import SafeConsole
-from ..terminal.deployment_story import Progress
+from ..terminal.deployment_story import DeploymentStory
 from ..terminal.screen import Screen
 from .acts import ACTS, Act, Played
-from .strip import Cell, Strip
+from .strip import Cell, VersionStrip
 
-__all__ = ["Lines", "Live", "Picture", "picture_for"]
+__all__ = ["DemoPicture", "Lines", "Live", "picture_for"]
 
 COLOURS = {"v1": "cyan", "v2": "green", "v3": "magenta", "v7": "red"}
 """A version's colour; those that never lead need none."""
@@ -46,15 +47,15 @@ _PHASES = {
 }
 
 
-class Picture:
+class DemoPicture:
     """Told what happens; shows nothing. `acts` are those to come."""
 
     def __init__(self, acts: tuple[Act, ...]) -> None:
         self.acts = acts
         self.played: list[Played] = []
-        self.strip: Strip | None = None
+        self.strip: VersionStrip | None = None
 
-    def begin(self, strip: Strip) -> None:
+    def begin(self, strip: VersionStrip) -> None:
         """The bot runs."""
         self.strip = strip
 
@@ -78,20 +79,20 @@ class Picture:
         """Nothing more comes."""
 
 
-class Lines(Picture):
+class Lines(DemoPicture):
     """On `out`, a line for each thing that happens, and the strip at the end."""
 
     def __init__(self, acts: tuple[Act, ...], out: TextIO) -> None:
         super().__init__(acts)
         self._screen = Screen(out)
-        self._progress: Progress | None = None
+        self._progress: DeploymentStory | None = None
 
     def say(self, text: str) -> None:
         self._screen.line(text)
 
     def take(self, event: Event) -> None:
         if isinstance(event, DeploymentStarted):
-            self._progress = Progress(self._screen, event.deployment, time.time_ns)
+            self._progress = DeploymentStory(self._screen, event.deployment, time.time_ns)
         if self._progress is not None:
             self._progress.take(event)
 
@@ -113,7 +114,7 @@ class Lines(Picture):
             self._screen.line("  " + "".join(_letter(cell) for cell in row))
 
 
-class Live(Picture):
+class Live(DemoPicture):
     """On a terminal, drawn anew ten times a second."""
 
     def __init__(self, acts: tuple[Act, ...], console: Console) -> None:
@@ -133,7 +134,7 @@ class Live(Picture):
         match event:
             case PhaseChanged():
                 self._enter(_PHASES.get(event.phase, event.phase))
-            case Step(step="holding"):
+            case StepDone(step="holding"):
                 self._phase = f"waiting for a boundary: held by {event.facts.get('reason', event.text)}"
             case DeploymentStarted():
                 self._enter(_PHASES["preparing"])
@@ -207,7 +208,7 @@ class Live(Picture):
         return table
 
 
-def picture_for(out: TextIO, acts: tuple[Act, ...] = ACTS) -> Picture:
+def picture_for(out: TextIO, acts: tuple[Act, ...] = ACTS) -> DemoPicture:
     """The picture that `out` can show."""
     console = SafeConsole(out)
     return Live(acts, console) if console.is_terminal and not console.is_dumb_terminal else Lines(acts, out)

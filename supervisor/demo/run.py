@@ -17,17 +17,22 @@ from ...protocol.errors import NeverblinkError
 from ...protocol.events import (
     DeploymentStarted,
     Event,
+    Heartbeat,
     LeaderChanged,
-    Pulse,
-    Step,
+    StepDone,
     WorkerStarted,
 )
 from .acts import ACTS, Act, Played
-from .finding import Evidence, Finding, find
-from .picture import Picture
-from .strip import Strip
-from .watch import Watch
-from .world import DemoFailed, Said, Verb, World
+from .finding import DemoFinding, Evidence, find
+from .picture import DemoPicture
+from .strip import VersionStrip
+from .watch import DemoEvents
+from .world import (
+    CommandOutput,
+    DemoFailed,
+    DemoWorld,
+    RunningCommand,
+)
 
 __all__ = ["SECONDS", "run"]
 
@@ -40,13 +45,13 @@ _QUIET_WITHIN = 15.0
 _FRAME = 0.1
 
 
-def run(picture: Picture, seconds: float, environment: Mapping[str, str]) -> Finding:
+def run(picture: DemoPicture, seconds: float, environment: Mapping[str, str]) -> DemoFinding:
     """Play every act, show it on `picture`, and say what was found. Leaves nothing behind, also when interrupted.
 
     Raises `DemoFailed` when it cannot even be played.
     """
     began = time.monotonic()
-    with _ended_in_order(), World(dict(environment)) as world:
+    with _ended_in_order(), DemoWorld(dict(environment)) as world:
         try:
             return _Run(world, picture, began).all(seconds)
         finally:
@@ -54,7 +59,7 @@ def run(picture: Picture, seconds: float, environment: Mapping[str, str]) -> Fin
 
 
 class _Run:
-    def __init__(self, world: World, picture: Picture, began: float) -> None:
+    def __init__(self, world: DemoWorld, picture: DemoPicture, began: float) -> None:
         self._world = world
         self._picture = picture
         self._began = began
@@ -64,10 +69,10 @@ class _Run:
         """The release of each worker."""
         self._deploying = ""
         self._refused: list[str] = []
-        self._strip: Strip | None = None
-        self._watch: Watch | None = None
+        self._strip: VersionStrip | None = None
+        self._watch: DemoEvents | None = None
 
-    def all(self, seconds: float) -> Finding:
+    def all(self, seconds: float) -> DemoFinding:
         self._picture.say("starting the exchange and the bot")
         self._world.begin()
         up = self._world.verb("up")
@@ -77,7 +82,7 @@ class _Run:
         finally:
             self._watch.close()
 
-    def _play(self, up: Verb, seconds: float) -> Finding:
+    def _play(self, up: RunningCommand, seconds: float) -> DemoFinding:
         self._world.ask("/session/start", post=True)
         until = time.monotonic() + seconds
         played = [self._act(act, up) for act in ACTS]
@@ -96,13 +101,13 @@ class _Run:
         took = time.monotonic() - self._began
         return find(Evidence(played, verdict, ledger, book, audit.result, audit.exit, took, self._refused))
 
-    def _meet(self, up: Verb) -> Watch:
+    def _meet(self, up: RunningCommand) -> DemoEvents:
         """Wait until the bot ticks; return a watch on it."""
         deadline = time.monotonic() + _UP_WITHIN
-        watch: Watch | None = None
+        watch: DemoEvents | None = None
         while time.monotonic() < deadline and up.running:
             with suppress(NeverblinkError):
-                watch = watch or Watch(self._world.home)
+                watch = watch or DemoEvents(self._world.home)
                 status = watch.status()
                 if status.get("state") == "running" and status.get("ticks"):
                     self._begin(status)
@@ -116,14 +121,14 @@ class _Run:
 
     def _begin(self, status: dict[str, Any]) -> None:
         self._versions[status["release"]] = "v1"
-        self._strip = Strip(status["interval"])
+        self._strip = VersionStrip(status["interval"])
         self._strip.leads(status["worker"], "v1", status["seq"] - status["ticks"] + 1)
         for worker in status["workers"]:
             self._world.note_worker(worker["pid"])
             self._releases[worker["worker"]] = worker["release"]
         self._picture.begin(self._strip)
 
-    def _act(self, act: Act, up: Verb) -> Played:
+    def _act(self, act: Act, up: RunningCommand) -> Played:
         self._picture.play(act)
         self._deploying = "" if act.back else act.version
         if act.back:
@@ -138,13 +143,13 @@ class _Run:
             raise DemoFailed(f"the supervisor ended in the middle: {up.said().told or 'it said nothing'}")
         return played
 
-    def _do(self, name: str, *arguments: str) -> Said:
+    def _do(self, name: str, *arguments: str) -> CommandOutput:
         said = self._until_ended(self._world.verb(name, *arguments))
         if said.exit:
             self._refused.append(f"{name}: exit {said.exit}: {said.told}")
         return said
 
-    def _until_ended(self, verb: Verb) -> Said:
+    def _until_ended(self, verb: RunningCommand) -> CommandOutput:
         if not self._until(lambda: not verb.running, _VERB_WITHIN):
             raise DemoFailed(f"{verb.name} has not ended within {_VERB_WITHIN:g} s")
         return verb.said()
@@ -178,9 +183,9 @@ class _Run:
                 self._versions[event.release] = self._deploying
             case LeaderChanged() if event.worker and event.cause != "first":
                 self._strip.leads(event.worker, self._version(event.worker), event.seq)
-            case Step(step="handed", facts={"worker": str(worker), "seq": int(seq)}):
+            case StepDone(step="handed", facts={"worker": str(worker), "seq": int(seq)}):
                 self._strip.leads(worker, self._version(worker), seq)
-            case Pulse(role="leading"):
+            case Heartbeat(role="leading"):
                 self._strip.reached(event.seq)
             case _:
                 pass

@@ -13,7 +13,7 @@ import msgspec
 from ...protocol.window import Window
 from .contracts import TIMEFRAMES
 
-__all__ = ["COLUMNS", "WINDOWS", "Cell", "Strip"]
+__all__ = ["COLUMNS", "WINDOWS", "Cell", "VersionStrip"]
 
 WINDOWS = (
     Window("4s", opens="-1200ms", closes="-200ms", name="5m"),
@@ -34,7 +34,7 @@ class Cell(msgspec.Struct, frozen=True):
     handoff: str = ""
 
 
-class Strip:
+class VersionStrip:
     """Filled from what the supervisor tells: who leads from which tick on, and how far it is."""
 
     def __init__(self, interval: int) -> None:

@@ -15,15 +15,15 @@ import msgspec
 from .contracts import MARKETS, TIMEFRAMES, contracts_within
 from .ledger import (
     Confirmed,
+    DemoSession,
     Filled,
+    OrderRefused,
     Record,
-    Refused,
     Repeated,
     Reserved,
-    Session,
 )
 
-__all__ = ["Row", "Verdict", "Windows", "judge"]
+__all__ = ["DemoVerdict", "Row", "Windows", "judge"]
 
 
 class Windows(msgspec.Struct, frozen=True):
@@ -46,7 +46,7 @@ class Row(msgspec.Struct, frozen=True):
     doubled: tuple[str, ...] = ()
 
 
-class Verdict(msgspec.Struct, frozen=True):
+class DemoVerdict(msgspec.Struct, frozen=True):
     """What the ledger shows for `since` to `until` (wall ns). Orders and fills are those of the whole ledger."""
 
     since: int
@@ -81,7 +81,7 @@ def judge(
     until: int | None = None,
     markets: Sequence[str] = MARKETS,
     timeframes: Mapping[str, int] = TIMEFRAMES,
-) -> Verdict:
+) -> DemoVerdict:
     """Judge the ledger's records as of `now` (wall ns).
 
     Without `since` and `until` the span is the session's; without a session, nothing was expected.
@@ -100,7 +100,7 @@ def judge(
     for fill in fills:
         filled[fill.order] += fill.size
         held[fill.contract] += fill.size if (fill.side == "buy") == (fill.direction == "up") else -fill.size
-    return Verdict(
+    return DemoVerdict(
         since=since,
         until=until,
         windows=Windows(
@@ -113,7 +113,7 @@ def judge(
         orders=len(orders),
         halves=tuple(order.client_id for order in orders if order.order not in confirmed),
         duplicates=tuple(record.client_id for record in records if isinstance(record, Repeated)),
-        refused=tuple(record.reason for record in records if isinstance(record, Refused)),
+        refused=tuple(record.reason for record in records if isinstance(record, OrderRefused)),
         unfilled=tuple(
             order.client_id
             for order in orders
@@ -129,7 +129,7 @@ def _session(records: Iterable[Record], now: int) -> tuple[int, int]:
     start: int | None = None
     end: int | None = None
     for record in records:
-        if not isinstance(record, Session):
+        if not isinstance(record, DemoSession):
             continue
         if record.moment == "end":
             end = record.at

@@ -16,10 +16,10 @@ from ...protocol.events import Event
 from ..api.client import Client
 from ..store.state_dir import Home
 
-__all__ = ["Watch"]
+__all__ = ["DemoEvents"]
 
 
-class Watch:
+class DemoEvents:
     """A subscription to the supervisor of `home`. Raises `NeverblinkError` while there is none."""
 
     def __init__(self, home: Path) -> None:
@@ -41,7 +41,7 @@ class Watch:
         self._events.close()
         self._client.close()
 
-    def __enter__(self) -> Watch:
+    def __enter__(self) -> DemoEvents:
         return self
 
     def __exit__(

@@ -26,7 +26,7 @@ from ...protocol.errors import NeverblinkError
 from ..store.state_dir import DIRECTORY, VARIABLE
 from .versions import VERSIONS, build
 
-__all__ = ["DemoFailed", "Said", "Verb", "World"]
+__all__ = ["CommandOutput", "DemoFailed", "DemoWorld", "RunningCommand"]
 
 _LEAVE_WITHIN = 5.0
 _ASK_WITHIN = 10.0
@@ -37,7 +37,7 @@ class DemoFailed(NeverblinkError):
     """The demo cannot go on."""
 
 
-class Said(msgspec.Struct, frozen=True):
+class CommandOutput(msgspec.Struct, frozen=True):
     """What a verb of the command line came to."""
 
     exit: int
@@ -47,7 +47,7 @@ class Said(msgspec.Struct, frozen=True):
     """Its stderr."""
 
 
-class Verb:
+class RunningCommand:
     """A run of the command line."""
 
     def __init__(
@@ -70,17 +70,17 @@ class Verb:
     def running(self) -> bool:
         return self.process.poll() is None
 
-    def said(self) -> Said:
+    def said(self) -> CommandOutput:
         """What it came to, once it has ended."""
         lines = self._out.read_bytes().splitlines()
         try:
             result = msgspec.json.decode(lines[-1] if lines else b"{}", type=dict[str, Any])
         except msgspec.MsgspecError:
             result = {}
-        return Said(self.process.wait(), result, self._err.read_text(errors="replace").strip())
+        return CommandOutput(self.process.wait(), result, self._err.read_text(errors="replace").strip())
 
 
-class World:
+class DemoWorld:
     """Everything the demo starts. To be used with `with`."""
 
     def __init__(self, environment: dict[str, str]) -> None:
@@ -91,7 +91,7 @@ class World:
         self._logs = self.directory / "logs"
         self._environment = {name: value for name, value in environment.items() if name != VARIABLE}
         self._exchange: subprocess.Popen[bytes] | None = None
-        self._verbs: list[Verb] = []
+        self._verbs: list[RunningCommand] = []
         self._workers: dict[int, psutil.Process] = {}
 
     def release(self, version: str) -> Path:
@@ -124,11 +124,13 @@ class World:
         self.exchange_url = msgspec.json.decode(line)["url"]
         self._environment |= {"EXCHANGE_URL": self.exchange_url, "NO_COLOR": "1"}
 
-    def verb(self, name: str, *arguments: str) -> Verb:
+    def verb(self, name: str, *arguments: str) -> RunningCommand:
         """Start `neverblink NAME ARGUMENTS --json` beside the bot."""
         where = ["--home", str(self.home), "--project", str(self.project)]
         command = [sys.executable, "-m", "neverblink.supervisor.cli", name, *arguments, *where, "--json"]
-        verb = Verb(f"{len(self._verbs)}-{name}", command, self.project, self._environment, self._logs)
+        verb = RunningCommand(
+            f"{len(self._verbs)}-{name}", command, self.project, self._environment, self._logs
+        )
         self._verbs.append(verb)
         return verb
 
@@ -163,7 +165,7 @@ class World:
             self._exchange.stdout.close()
         shutil.rmtree(self.directory, ignore_errors=True)
 
-    def __enter__(self) -> World:
+    def __enter__(self) -> DemoWorld:
         return self
 
     def __exit__(

@@ -11,32 +11,34 @@ import msgspec
 
 from ...protocol.commands import Deploy
 from ...protocol.events import DeploymentEnded
-from ..bot.bot import Bot
+from ..bot.bot import LiveBot
 from ..release.git import GitError, describe
-from ..store.deploy_lock import Freeze
+from ..store.deploy_lock import DeployLock
 from ..store.history_db import HistoryError
 from ..store.history_rows import CommitNote
-from ..store.history_thread import Archive
+from ..store.history_thread import HistoryThread
 from ..system.descriptors import left
 from ..system.errors import Refusal
-from .queue import Queue, Waiter
+from .queue import DeployQueue, QueuedDeployment
 
-__all__ = ["Admission"]
+__all__ = ["DeployAdmission"]
 
 
 _HANDOFF_OPENS = 8
 _DEPLOYMENT_OPENS = 24
 
 
-class Admission:
+class DeployAdmission:
     """Lets deployments of `bot` in, one at a time. `free()`: there is room for one. All it raises is `Refusal`."""
 
-    def __init__(self, bot: Bot, freeze: Freeze, archive: Archive, free: Callable[[], bool]) -> None:
+    def __init__(
+        self, bot: LiveBot, freeze: DeployLock, archive: HistoryThread, free: Callable[[], bool]
+    ) -> None:
         self._bot = bot
         self._archive = archive
         self._freeze = freeze
         self._free = free
-        self._queue = Queue()
+        self._queue = DeployQueue()
         self._leaving = False
 
     def leave(self) -> None:
@@ -95,7 +97,7 @@ class Admission:
             )
 
     @property
-    def waiting(self) -> tuple[Waiter, ...]:
+    def waiting(self) -> tuple[QueuedDeployment, ...]:
         """Those that wait, the first of them first."""
         return tuple(self._queue.waiting)
 
@@ -106,7 +108,7 @@ class Admission:
         and 0 when it did not wait. See `turn_away`.
         """
         bot, queue = self._bot, self._queue
-        waiter = Waiter(command, 0, bot.news.now())
+        waiter = QueuedDeployment(command, 0, bot.news.now())
         queue.enter(waiter)
         try:
             if self._is_free_for(waiter):
@@ -160,7 +162,7 @@ class Admission:
             )
         )
 
-    async def _note(self, waiter: Waiter) -> None:
+    async def _note(self, waiter: QueuedDeployment) -> None:
         """So that everybody sees who waits with what, and what became of it."""
         command = waiter.command
         note = CommitNote(command.commit, ref=command.ref) if command.commit else None
@@ -183,7 +185,7 @@ class Admission:
                 )
             )
 
-    def _is_free_for(self, waiter: Waiter) -> bool:
+    def _is_free_for(self, waiter: QueuedDeployment) -> bool:
         bot = self._bot
         rehearsable = bot.calm or not waiter.command.dry_run
         return self._free() and bot.arrived and rehearsable and self._queue.is_first(waiter)

@@ -14,10 +14,10 @@ from ...protocol.errors import NeverblinkError
 from ...protocol.events import WorkerAdopted
 from ...protocol.lease import Holder
 from ...protocol.link import Report
-from ..bot.bot import Bot
+from ..bot.bot import LiveBot
 from ..config.config import Config
-from ..store.history_rows import Worker
-from ..store.history_thread import Archive
+from ..store.history_rows import WorkerRow
+from ..store.history_thread import HistoryThread
 from ..store.state_dir import Home
 from ..workers import leftovers
 from ..workers.leftovers import HomeInUse, Survivor
@@ -37,9 +37,9 @@ class Adoption:
         self,
         home: Home,
         config: Config,
-        bot: Bot,
+        bot: LiveBot,
         deployments: Deployments,
-        archive: Archive,
+        archive: HistoryThread,
         say: Callable[[str], None],
     ) -> None:
         self._home = home
@@ -59,7 +59,7 @@ class Adoption:
         """The workers that were found alive."""
         return {member.worker for member in self._members}
 
-    async def look(self, known: Iterable[Worker], *, fresh: bool, chosen: bool = False) -> None:
+    async def look(self, known: Iterable[WorkerRow], *, fresh: bool, chosen: bool = False) -> None:
         """See who is alive; `known` are those that nobody has seen end. Raises `HomeInUse`."""
         home, name = self._home, self._config.name
         found = leftovers.survivors(home, known)

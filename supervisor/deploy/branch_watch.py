@@ -19,27 +19,27 @@ from ...protocol.errors import NeverblinkError
 from ...protocol.events import DeploymentEnded, DeploymentStarted, Event, LeaderChanged
 from ...protocol.status import BranchSeen
 from ..release.hooked_repositories import repositories
-from ..release.releases import Releases
-from ..store.history_thread import Archive
+from ..release.releases import ReleaseStore
+from ..store.history_thread import HistoryThread
 from ..store.state_dir import Home
-from ..system.poll_loop import Rounds
+from ..system.poll_loop import PollLoop
 from .pushed_branches import look, told, traces
 
-__all__ = ["Lookout"]
+__all__ = ["BranchWatch"]
 
 _EVERY_S = 1.0
 _PATIENCE_S = 2.0
 """A hook needs a moment before it has asked."""
 
 
-class Lookout:
+class BranchWatch:
     """Looks at the branches of `home`. `leading()` names the release that runs; `say` is told what stays undeployed."""
 
     def __init__(
         self,
         home: Home,
-        releases: Releases,
-        archive: Archive,
+        releases: ReleaseStore,
+        archive: HistoryThread,
         leading: Callable[[], str],
         say: Callable[[str], None],
     ) -> None:
@@ -52,7 +52,7 @@ class Lookout:
         self._looked_at: object = None
         self._asked: list[str] = []
         self._since: dict[str, float] = {}
-        self._rounds = Rounds()
+        self._rounds = PollLoop()
         self._task: asyncio.Task[None] | None = None
 
     def begin(self) -> None:

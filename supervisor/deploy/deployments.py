@@ -22,26 +22,36 @@ from ...protocol.commands import Abort, Deploy, Rollback
 from ...protocol.errors import NeverblinkError
 from ...protocol.events import DeploymentEnded
 from ...protocol.handoff.handoff_events import NO_BOUNDARY, Phase
-from ..bot.bot import Bot
+from ..bot.bot import LiveBot
 from ..config.config import Config, ConfigError
-from ..environment.interpreters import Runs
+from ..environment.interpreters import Interpreters
 from ..environment.prepare import Preparer
-from ..environment.pruning import Shelf
+from ..environment.pruning import EnvironmentPruning
 from ..release.git import GitError
-from ..release.releases import NoSuchRelease, Release, ReleaseError, Releases
+from ..release.releases import (
+    NoSuchRelease,
+    Release,
+    ReleaseError,
+    ReleaseStore,
+)
 from ..release.source import KeptRelease, Source, release_of, source_of
-from ..store.deploy_lock import Freeze
+from ..store.deploy_lock import DeployLock
 from ..store.deployment_numbers import newest_deployment
 from ..store.history_db import HistoryError
-from ..store.history_rows import Deployment, ended_of
-from ..store.history_thread import Archive
+from ..store.history_rows import DeploymentRow, ended_of
+from ..store.history_thread import HistoryThread
 from ..system.disk_space import DiskFull
 from ..system.errors import Refusal
-from .admission import Admission
-from .in_progress import Begun, Left, Underway, busy
+from .admission import DeployAdmission
+from .in_progress import (
+    ActiveDeployment,
+    DeploymentBegun,
+    UnfinishedDeployment,
+    busy,
+)
 from .outcome import ended_unseen, fault_of
-from .pipeline import Course, left_key
-from .queue import Waiter
+from .pipeline import Pipeline, left_key
+from .queue import QueuedDeployment
 
 __all__ = ["Deployments"]
 
@@ -56,16 +66,16 @@ class Deployments:
 
     def __init__(
         self,
-        bot: Bot,
-        releases: Releases,
-        archive: Archive,
-        freeze: Freeze,
+        bot: LiveBot,
+        releases: ReleaseStore,
+        archive: HistoryThread,
+        freeze: DeployLock,
         preparer: Preparer,
         logs: Path,
     ) -> None:
         self.releases = releases
-        self.shelf = Shelf(releases, preparer, bot.news.trouble)
-        self.runs = Runs(releases, archive, preparer)
+        self.shelf = EnvironmentPruning(releases, preparer, bot.news.trouble)
+        self.runs = Interpreters(releases, archive, preparer)
         self.last: DeploymentEnded | None = None
         """How the last one ended."""
         self._bot = bot
@@ -75,25 +85,25 @@ class Deployments:
         self._newest = 0
         self._rehearsed = (0, "")
         """The number and the release of the deployment that ended last, when it was a rehearsal."""
-        self._underway: list[Underway] = []
+        self._underway: list[ActiveDeployment] = []
         """The one that began first before the other."""
-        self._admission = Admission(bot, freeze, archive, self._is_free)
-        self._course = Course(bot, self.shelf, archive, preparer, logs, self._ended)
-        self._left: list[tuple[Left, Deployment]] = []
+        self._admission = DeployAdmission(bot, freeze, archive, self._is_free)
+        self._course = Pipeline(bot, self.shelf, archive, preparer, logs, self._ended)
+        self._left: list[tuple[UnfinishedDeployment, DeploymentRow]] = []
         """What an earlier supervisor left under way."""
 
     @property
-    def underway(self) -> Underway | None:
+    def underway(self) -> ActiveDeployment | None:
         """The one under way that began last."""
         return self._underway[-1] if self._underway else None
 
     @property
-    def proving(self) -> Underway | None:
+    def proving(self) -> ActiveDeployment | None:
         """The one in its probation, while the next one prepares."""
         return self._underway[0] if len(self._underway) > 1 else None
 
     @property
-    def waiting(self) -> tuple[Waiter, ...]:
+    def waiting(self) -> tuple[QueuedDeployment, ...]:
         """Those that wait for their turn."""
         return self._admission.waiting
 
@@ -103,9 +113,11 @@ class Deployments:
         One that they left unfinished is to be taken up; one that had not begun yet, as far as is known, is ended.
         """
         for row in await self._archive.ask(lambda history: history.unfinished()):
-            left: Left | None = None
+            left: UnfinishedDeployment | None = None
             try:
-                left = await self._archive.ask(lambda history, row=row: history.kept(left_key(row.id), Left))
+                left = await self._archive.ask(
+                    lambda history, row=row: history.kept(left_key(row.id), UnfinishedDeployment)
+                )
             except HistoryError as problem:
                 # Of a neverblink that keeps it in another way: the workers finish or undo it without us.
                 self._bot.news.trouble(problem.message)
@@ -137,11 +149,11 @@ class Deployments:
                 if row.kind == "rollback"
                 else Deploy(path=release.origin, who=row.who, why=row.why, dry_run=row.dry_run)
             )
-            underway = Underway(command, row.id, row.begun)
+            underway = ActiveDeployment(command, row.id, row.begun)
             self._underway.append(underway)
             self._course.take_up(underway, left, release, config)
 
-    async def deploy(self, command: Deploy) -> Begun | DeploymentEnded:
+    async def deploy(self, command: Deploy) -> DeploymentBegun | DeploymentEnded:
         """Begin a deployment, and with `wait` see it through. Raises `Refusal`."""
         source = source_of(command)
         if not command.queue:
@@ -158,7 +170,7 @@ class Deployments:
                 self._admission.turn_away(number, refusal.message)
             raise
 
-    async def rollback(self, command: Rollback) -> Begun | DeploymentEnded:
+    async def rollback(self, command: Rollback) -> DeploymentBegun | DeploymentEnded:
         """Hand over to an earlier release. In the probation of a newer one that is one message. Raises `Refusal`."""
         self._admission.check(frozen=False)
         if self._underway:
@@ -178,7 +190,7 @@ class Deployments:
             self._unclaim(underway)
         return await self._through(underway, begun, command.wait)
 
-    def abort(self, command: Abort) -> Begun:
+    def abort(self, command: Abort) -> DeploymentBegun:
         """Cancel the deployment that began last, or the one with this number, also when that waits for its turn.
 
         Raises `Refusal` when there is none, or it is past that.
@@ -186,7 +198,7 @@ class Deployments:
         by = f" by {command.who}" if command.who else ""
         reason = f"cancelled{by}" + (f": {command.why}" if command.why else "")
         if self._admission.cancel(command.deployment, reason):
-            return Begun(command.deployment, "", "")
+            return DeploymentBegun(command.deployment, "", "")
         underway = self.underway
         if underway is None:
             raise Refusal("not-found", "no deployment is under way: there is nothing to abort")
@@ -210,7 +222,7 @@ class Deployments:
             )
             raise Refusal("busy", f"deployment {underway.deployment} {told}", deployment=underway.deployment)
         self._course.cancel(underway, reason)
-        return Begun(underway.deployment, underway.release, underway.previous)
+        return DeploymentBegun(underway.deployment, underway.release, underway.previous)
 
     async def settle(self, why: str) -> None:
         """Cancel what has not begun yet, and wait until it has gone."""
@@ -245,7 +257,9 @@ class Deployments:
 
     # parts
 
-    async def _deploy(self, command: Deploy, source: Source, number: int) -> Begun | DeploymentEnded:
+    async def _deploy(
+        self, command: Deploy, source: Source, number: int
+    ) -> DeploymentBegun | DeploymentEnded:
         """`number` is the one that it has waited under, 0 when it has not."""
         # Between the way being free and this line nothing is awaited: two can't both be let through.
         self._admission.check(frozen=True)
@@ -311,7 +325,7 @@ class Deployments:
         driver = self._bot.driver_of(self._underway[-1].deployment)
         return len(self._underway) < _GENERATIONS - 1 and driver is not None and driver.phase in _PROVING
 
-    def _without_driver(self) -> list[Underway]:
+    def _without_driver(self) -> list[ActiveDeployment]:
         return [one for one in self._underway if self._bot.driver_of(one.deployment) is None]
 
     async def _make_way(self, *, replace: bool) -> None:
@@ -323,7 +337,7 @@ class Deployments:
             self._course.cancel(underway, "replaced by another deployment")
             await asyncio.wait([underway.ended])
 
-    async def _run_of(self, row: Deployment, otherwise: Config) -> tuple[Release, Config]:
+    async def _run_of(self, row: DeploymentRow, otherwise: Config) -> tuple[Release, Config]:
         try:
             return await self.runs.of(row.release)
         except NeverblinkError as problem:
@@ -346,8 +360,8 @@ class Deployments:
         completes = command.queue and not command.dry_run and command.release == release
         return number if completes and number == self._newest else 0
 
-    def _claim(self, command: Deploy | Rollback, number: int = 0) -> Underway:
-        underway = Underway(command, number or self._next(), self._bot.news.now())
+    def _claim(self, command: Deploy | Rollback, number: int = 0) -> ActiveDeployment:
+        underway = ActiveDeployment(command, number or self._next(), self._bot.news.now())
         self._underway.append(underway)
         return underway
 
@@ -355,7 +369,7 @@ class Deployments:
         """Remove logs of workers that are not kept any longer."""
         self._course.tidy_logs()
 
-    def _unclaim(self, underway: Underway, number: int = 0) -> None:
+    def _unclaim(self, underway: ActiveDeployment, number: int = 0) -> None:
         """It could not begin: somebody else may, under its number, if it has not waited under that."""
         if not underway.release:
             if not number and underway.deployment == self._newest:
@@ -364,7 +378,7 @@ class Deployments:
             underway.ended.set_result(None)
             self._bot.waiting.stir()
 
-    def _ended(self, underway: Underway, ended: DeploymentEnded, config: Config) -> None:
+    def _ended(self, underway: ActiveDeployment, ended: DeploymentEnded, config: Config) -> None:
         self.last = ended
         self._rehearsed = (ended.deployment, underway.release) if ended.outcome == "rehearsed" else (0, "")
         self._underway.remove(underway)
@@ -374,7 +388,9 @@ class Deployments:
         if not self._underway:
             self._course.tidy(config.keep.releases)
 
-    async def _through(self, underway: Underway, begun: Begun, wait: bool) -> Begun | DeploymentEnded:
+    async def _through(
+        self, underway: ActiveDeployment, begun: DeploymentBegun, wait: bool
+    ) -> DeploymentBegun | DeploymentEnded:
         if not wait:
             return begun
         ended = await asyncio.shield(underway.ended)
@@ -384,7 +400,9 @@ class Deployments:
             raise fault
         return ended
 
-    async def _revert(self, underway: Underway, command: Rollback) -> Begun | DeploymentEnded:
+    async def _revert(
+        self, underway: ActiveDeployment, command: Rollback
+    ) -> DeploymentBegun | DeploymentEnded:
         driver = self._bot.driver_of(underway.deployment)
         if (
             driver is None
@@ -395,7 +413,7 @@ class Deployments:
         by = f" by {command.who}" if command.who else ""
         driver.revert(f"rolled back{by}" + (f": {command.why}" if command.why else ""))
         if not command.wait:
-            return Begun(underway.deployment, underway.previous, underway.release)
+            return DeploymentBegun(underway.deployment, underway.previous, underway.release)
         await self._bot.waiting.until(lambda: underway.ended.done() or driver.phase is Phase.PROBATION)
         if not underway.ended.done():
             raise Refusal(

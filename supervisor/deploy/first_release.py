@@ -20,13 +20,13 @@ from ...protocol.errors import NeverblinkError
 from ...protocol.lease import Holder
 from ..bot.bring_up import StartFailed
 from ..config.config import Config, ConfigError, load
-from ..environment.interpreters import Runs
+from ..environment.interpreters import Interpreters
 from ..environment.prepare import Preparer
-from ..release.releases import Release, ReleaseError, Releases
+from ..release.releases import Release, ReleaseError, ReleaseStore
 from ..release.repair import Repair
-from ..store.history_db import History
+from ..store.history_db import HistoryDb
 from ..store.history_rows import CommitNote
-from ..store.history_thread import Archive
+from ..store.history_thread import HistoryThread
 from ..store.state_dir import Home
 from ..workers import leftovers
 
@@ -50,11 +50,11 @@ class FirstRelease:
         self,
         config: Config,
         home: Home,
-        releases: Releases,
+        releases: ReleaseStore,
         repair: Repair,
         preparer: Preparer,
-        runs: Runs,
-        archive: Archive,
+        runs: Interpreters,
+        archive: HistoryThread,
         say: Callable[[str], None],
         stopping: Callable[[], bool],
     ) -> None:
@@ -168,7 +168,7 @@ class FirstRelease:
             raise StartFailed(self._config.name, problem.message, "") from None
 
 
-def _led(history: History, last: Holder | None) -> list[str]:
+def _led(history: HistoryDb, last: Holder | None) -> list[str]:
     """The releases that have led, the one that led last first; `last` is who took the lease last."""
     leaders = [one for one in history.leaders(_LOOKED_BACK) if one.worker]
     found = [one.release for one in leaders]
@@ -179,13 +179,13 @@ def _led(history: History, last: Holder | None) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def _outcome_of(history: History, release: str) -> str | None:
+def _outcome_of(history: HistoryDb, release: str) -> str | None:
     """How the newest deployment of a release ended, None when there is none, or it has not ended."""
     deployments = history.deployments(_LOOKED_BACK)
     return next((one.outcome for one in deployments if one.release == release and not one.dry_run), None)
 
 
-def _withdrawn(history: History) -> set[str]:
+def _withdrawn(history: HistoryDb) -> set[str]:
     """The releases that were rolled back, or rolled back from, and not deployed since: they lead by no rule of ours."""
     found: set[str] = set()
     for one in reversed(history.deployments(_LOOKED_BACK)):
@@ -200,7 +200,7 @@ def _withdrawn(history: History) -> set[str]:
     return found
 
 
-def _note_of(history: History, release: str) -> CommitNote | None:
+def _note_of(history: HistoryDb, release: str) -> CommitNote | None:
     """What the history says of the commit that a release was made of."""
     for one in history.deployments(_LOOKED_BACK):
         if one.release == release and one.commit:

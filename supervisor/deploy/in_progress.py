@@ -8,13 +8,13 @@ import msgspec
 
 from ...protocol.commands import Deploy, Rollback
 from ...protocol.events import DeploymentEnded
-from ..handoff.interfaces import Kept
+from ..handoff.interfaces import HandoffRecord
 from ..system.errors import Refusal
 
-__all__ = ["Begun", "Left", "Underway", "busy"]
+__all__ = ["ActiveDeployment", "DeploymentBegun", "UnfinishedDeployment", "busy"]
 
 
-class Underway:
+class ActiveDeployment:
     """The deployment that `command` asked for, at wall time `at`."""
 
     def __init__(self, command: Deploy | Rollback, deployment: int, at: int) -> None:
@@ -40,15 +40,15 @@ class Underway:
         return isinstance(self.command, Deploy) and self.command.dry_run
 
 
-class Left(msgspec.Struct, frozen=True):
+class UnfinishedDeployment(msgspec.Struct, frozen=True):
     """What is kept of a deployment under way, for a supervisor that comes after this one."""
 
-    kept: Kept
+    kept: HandoffRecord
     previous: str
     before: str | None
 
 
-class Begun(msgspec.Struct, frozen=True):
+class DeploymentBegun(msgspec.Struct, frozen=True):
     """The answer to a deployment that was begun."""
 
     deployment: int
@@ -56,7 +56,7 @@ class Begun(msgspec.Struct, frozen=True):
     previous: str
 
 
-def busy(underway: Underway) -> Refusal:
+def busy(underway: ActiveDeployment) -> Refusal:
     """What to answer to somebody in whose way it is."""
     number = underway.deployment
     return Refusal(

@@ -7,7 +7,7 @@ import msgspec
 from ...protocol.events import DeploymentEnded, Outcome
 from ...protocol.handoff.handoff_events import NO_BOUNDARY, Phase
 from ..handoff.interfaces import Finished
-from ..store.history_rows import Deployment
+from ..store.history_rows import DeploymentRow
 from ..system.errors import Refusal
 
 __all__ = ["ended_unseen", "fault_of", "never", "outcome_of"]
@@ -36,7 +36,7 @@ def fault_of(ended: DeploymentEnded) -> Refusal | None:
     return Refusal("down" if not ended.leader else code, f"aborted: {ended.reason}", **facts)
 
 
-def ended_unseen(row: Deployment, at: int) -> DeploymentEnded:
+def ended_unseen(row: DeploymentRow, at: int) -> DeploymentEnded:
     """It had not begun, as far as is known, when its supervisor ended."""
     return DeploymentEnded(
         bot=row.bot,

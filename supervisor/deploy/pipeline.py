@@ -14,38 +14,47 @@ from pathlib import Path
 import msgspec
 
 from ...protocol.errors import NeverblinkError
-from ...protocol.events import DeploymentEnded, DeploymentStarted, PhaseChanged, Step
+from ...protocol.events import (
+    DeploymentEnded,
+    DeploymentStarted,
+    PhaseChanged,
+    StepDone,
+)
 from ...protocol.handoff.handoff_events import Phase
-from ..bot.bot import Bot
+from ..bot.bot import LiveBot
 from ..bot.bring_up import StartFailed
 from ..config.config import Config
-from ..environment.build_log import Account
+from ..environment.build_log import BuildLog
 from ..environment.prepare import Preparer
-from ..environment.pruning import Shelf
-from ..handoff.interfaces import Finished, Kept, Told
+from ..environment.pruning import EnvironmentPruning
+from ..handoff.interfaces import Finished, HandoffListener, HandoffRecord
 from ..release.releases import Release
 from ..store.history_db import HistoryError
 from ..store.history_rows import Kind
-from ..store.history_thread import Archive
+from ..store.history_thread import HistoryThread
 from ..store.old_logs import remove_old_logs
 from ..system.errors import Refusal
-from .in_progress import Begun, Left, Underway
+from .in_progress import (
+    ActiveDeployment,
+    DeploymentBegun,
+    UnfinishedDeployment,
+)
 from .outcome import never, outcome_of
 
-__all__ = ["Course", "left_key"]
+__all__ = ["Pipeline", "left_key"]
 
 
-class Course:
+class Pipeline:
     """Sees deployments of `bot` through. `ended(underway, how, config)` is called when one has ended."""
 
     def __init__(
         self,
-        bot: Bot,
-        shelf: Shelf,
-        archive: Archive,
+        bot: LiveBot,
+        shelf: EnvironmentPruning,
+        archive: HistoryThread,
         preparer: Preparer,
         logs: Path,
-        ended: Callable[[Underway, DeploymentEnded, Config], None],
+        ended: Callable[[ActiveDeployment, DeploymentEnded, Config], None],
     ) -> None:
         self._bot = bot
         self._shelf = shelf
@@ -56,8 +65,8 @@ class Course:
         self._tasks: set[asyncio.Task[object]] = set()
 
     async def begin(
-        self, underway: Underway, kind: Kind, release: Release, config: Config, *, force: bool
-    ) -> Begun:
+        self, underway: ActiveDeployment, kind: Kind, release: Release, config: Config, *, force: bool
+    ) -> DeploymentBegun:
         """Give it its number, and see to the rest. Raises `Refusal` when it can't be noted."""
         bot, command = self._bot, underway.command
         ready = await asyncio.to_thread(
@@ -103,7 +112,7 @@ class Course:
                 ref=release.ref,
             )
         )
-        account = Account(bot.news, deployment, self._logs)
+        account = BuildLog(bot.news, deployment, self._logs)
         account.begin()
         for warning in underway.warnings:
             account.line("release", warning)
@@ -111,14 +120,16 @@ class Course:
             self._hand_over(underway, release, ready, force=force)
         else:
             self._spawn(self._prepare(underway, release, config, ready, account, kind=kind, force=force))
-        return Begun(deployment, release.id, previous)
+        return DeploymentBegun(deployment, release.id, previous)
 
-    def take_up(self, underway: Underway, left: Left, release: Release, config: Config) -> None:
+    def take_up(
+        self, underway: ActiveDeployment, left: UnfinishedDeployment, release: Release, config: Config
+    ) -> None:
         """Go on with one that an earlier supervisor left."""
         underway.release, underway.previous, underway.before = release.id, left.previous, left.before
         self._bot.take_up(left.kept, release, config, self._told(underway, config))
 
-    def cancel(self, underway: Underway, reason: str) -> None:
+    def cancel(self, underway: ActiveDeployment, reason: str) -> None:
         """Have it end, and the old code lead."""
         underway.cancelled = underway.cancelled or reason
         driver = self._bot.driver_of(underway.deployment)
@@ -155,11 +166,11 @@ class Course:
 
     async def _prepare(
         self,
-        underway: Underway,
+        underway: ActiveDeployment,
         release: Release,
         config: Config,
         ready: Config | None,
-        account: Account,
+        account: BuildLog,
         *,
         kind: Kind,
         force: bool,
@@ -175,7 +186,7 @@ class Course:
         await self._when_possible(underway, release, ready, force=force)
 
     async def _when_possible(
-        self, underway: Underway, release: Release, config: Config, *, force: bool
+        self, underway: ActiveDeployment, release: Release, config: Config, *, force: bool
     ) -> None:
         """Wait until a worker leads that can hand over, or until the new code may be what the next start runs."""
         bot = self._bot
@@ -195,7 +206,7 @@ class Course:
         self._hand_over(underway, release, config, force=force)
 
     async def _build(
-        self, underway: Underway, release: Release, config: Config, account: Account, *, check: bool
+        self, underway: ActiveDeployment, release: Release, config: Config, account: BuildLog, *, check: bool
     ) -> Config:
         begun = time.monotonic_ns()
         self._enter(underway, "building", "", 0)
@@ -211,7 +222,7 @@ class Course:
         self._enter(underway, "preparing", "building", time.monotonic_ns() - begun)
         return ready
 
-    def _enter(self, underway: Underway, phase: str, before: str, took: int) -> None:
+    def _enter(self, underway: ActiveDeployment, phase: str, before: str, took: int) -> None:
         underway.doing = phase
         news = self._bot.news
         news.tell(
@@ -225,7 +236,9 @@ class Course:
             )
         )
 
-    def _hand_over(self, underway: Underway, release: Release, config: Config, *, force: bool) -> None:
+    def _hand_over(
+        self, underway: ActiveDeployment, release: Release, config: Config, *, force: bool
+    ) -> None:
         bot = self._bot
         # Meanwhile it may have been cancelled, or the leader may have gone.
         wanted = not (underway.cancelled or bot.stopping)
@@ -255,7 +268,7 @@ class Course:
             underway.deployment, release, config, force=force, rehearse_only=underway.dry_run, told=told
         )
 
-    async def _start_again(self, underway: Underway, release: Release, config: Config) -> None:
+    async def _start_again(self, underway: ActiveDeployment, release: Release, config: Config) -> None:
         """No worker leads, so none can hand over: the new code starts from the journal."""
         bot = self._bot
         self._step(underway, "restarting", "no worker leads: the new code starts from the journal")
@@ -274,15 +287,15 @@ class Course:
             how = Finished(Phase.DONE, "", bot.leader, took_over=True)
         self._finish(underway, config, how)
 
-    def _step(self, underway: Underway, step: str, text: str) -> None:
+    def _step(self, underway: ActiveDeployment, step: str, text: str) -> None:
         news = self._bot.news
-        news.tell(Step(bot=news.bot, at=news.now(), deployment=underway.deployment, step=step, text=text))
+        news.tell(StepDone(bot=news.bot, at=news.now(), deployment=underway.deployment, step=step, text=text))
 
-    def _told(self, underway: Underway, config: Config) -> Told:
+    def _told(self, underway: ActiveDeployment, config: Config) -> HandoffListener:
         """What is to be done as it goes on."""
 
-        def keep(kept: Kept) -> None:
-            left = Left(kept, underway.previous, underway.before)
+        def keep(kept: HandoffRecord) -> None:
+            left = UnfinishedDeployment(kept, underway.previous, underway.before)
             self._archive.write(lambda history: history.keep(left_key(underway.deployment), left))
             # Its phase may have changed by itself, with time.
             self._bot.waiting.stir()
@@ -292,7 +305,7 @@ class Course:
             underway.previous = member.release if member is not None else ""
             underway.before = self._shelf.releases.previous()
 
-        return Told(
+        return HandoffListener(
             kept=keep,
             turned=turned,
             committed=lambda: self._shelf.promote(underway.release),
@@ -300,7 +313,7 @@ class Course:
             finished=lambda how: self._finish(underway, config, how),
         )
 
-    def _finish(self, underway: Underway, config: Config, how: Finished) -> None:
+    def _finish(self, underway: ActiveDeployment, config: Config, how: Finished) -> None:
         leader = self._bot.roster.get(how.leader)
         ended = DeploymentEnded(
             bot=self._bot.news.bot,
@@ -327,5 +340,5 @@ class Course:
 
 
 def left_key(deployment: int) -> str:
-    """Under what a `Left` of this deployment is kept in the history."""
+    """Under what a `UnfinishedDeployment` of this deployment is kept in the history."""
     return f"deployment {deployment} under way"

@@ -10,12 +10,12 @@ from __future__ import annotations
 from ...protocol.commands import Deploy
 from ..system.errors import Refusal
 
-__all__ = ["Queue", "Waiter"]
+__all__ = ["DeployQueue", "QueuedDeployment"]
 
 _MOST = 64
 
 
-class Waiter:
+class QueuedDeployment:
     """A command that waits since wall time `at`; `deployment` is the number it is going to have, 0 before it waits."""
 
     def __init__(self, command: Deploy, deployment: int, at: int) -> None:
@@ -26,25 +26,25 @@ class Waiter:
         """Why it is to wait no longer, and not to be deployed."""
 
 
-class Queue:
+class DeployQueue:
     """The commands that wait. Nothing in here takes time: who waits asks again when something has changed."""
 
     def __init__(self) -> None:
-        self.waiting: list[Waiter] = []
+        self.waiting: list[QueuedDeployment] = []
 
-    def enter(self, waiter: Waiter) -> None:
+    def enter(self, waiter: QueuedDeployment) -> None:
         """Stand at the end. Raises `Refusal` when too many wait."""
         if len(self.waiting) >= _MOST:
             raise Refusal("busy", f"{_MOST} deployments are waiting already: try again later")
         self.waiting.append(waiter)
 
-    def leave(self, waiter: Waiter) -> None:
+    def leave(self, waiter: QueuedDeployment) -> None:
         self.waiting.remove(waiter)
 
-    def is_first(self, waiter: Waiter) -> bool:
+    def is_first(self, waiter: QueuedDeployment) -> bool:
         return self.waiting[0] is waiter
 
-    def replaced_by(self, waiter: Waiter) -> Deploy | None:
+    def replaced_by(self, waiter: QueuedDeployment) -> Deploy | None:
         """The later one that deploys the same branch, further on; a rehearsal only makes room for a rehearsal."""
         command = waiter.command
         if not command.ref:
@@ -52,7 +52,7 @@ class Queue:
         later = self.waiting[self.waiting.index(waiter) + 1 :]
         return next((one.command for one in later if _what(one.command) == _what(command)), None)
 
-    def find(self, deployment: int) -> Waiter | None:
+    def find(self, deployment: int) -> QueuedDeployment | None:
         """The one that waits under this number."""
         return next((one for one in self.waiting if deployment and one.deployment == deployment), None)
 

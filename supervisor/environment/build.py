@@ -20,8 +20,8 @@ from ..config.config import Config
 from ..release.copy_tree import copy_tree
 from ..system.interpreter import InterpreterError, find_interpreter
 from ..system.process import describe_exit
-from ..system.subprocess_runner import Chores
-from .requirements import Wanted
+from ..system.subprocess_runner import SubprocessRunner
+from .requirements import Requirements
 from .wheels import DISTRIBUTION, supply
 
 __all__ = ["BuildFailed", "Building", "installed_in", "version_of"]
@@ -47,11 +47,11 @@ class Building:
         self,
         place: Path,
         source: Path,
-        wanted: Wanted,
+        wanted: Requirements,
         config: Config,
         wheels: Path,
         variables: Mapping[str, str],
-        chores: Chores,
+        chores: SubprocessRunner,
         say: Callable[[str], None],
     ) -> None:
         self._place = place

@@ -14,10 +14,10 @@ import re
 from pathlib import Path
 from typing import Any
 
-from ...protocol.events import MAX_OUTPUT, Output, Step
-from ..system.event_bus import News
+from ...protocol.events import MAX_OUTPUT, StepDone, StepOutput
+from ..system.event_bus import EventBus
 
-__all__ = ["KEPT_LOGS", "Account", "log_of", "newest_logged"]
+__all__ = ["KEPT_LOGS", "BuildLog", "log_of", "newest_logged"]
 
 KEPT_LOGS = 100
 """So many deployments keep theirs."""
@@ -38,10 +38,10 @@ def newest_logged(logs: Path) -> int:
     return max((int(number[1]) for number in named if number), default=0)
 
 
-class Account:
+class BuildLog:
     """The account of one deployment, in the directory `logs`. To be closed. Never raises: a disk may be full."""
 
-    def __init__(self, news: News, deployment: int, logs: Path) -> None:
+    def __init__(self, news: EventBus, deployment: int, logs: Path) -> None:
         self._news = news
         self._deployment = deployment
         self._path = log_of(logs, deployment)
@@ -65,7 +65,7 @@ class Account:
         """A step is done; it took so many ns."""
         self._write(f"{step}: done, {text}")
         self._news.tell(
-            Step(
+            StepDone(
                 bot=self._news.bot,
                 at=self._news.now(),
                 deployment=self._deployment,
@@ -78,7 +78,7 @@ class Account:
 
     def _tell(self, step: str, text: str) -> None:
         self._news.tell(
-            Output(
+            StepOutput(
                 bot=self._news.bot,
                 at=self._news.now(),
                 deployment=self._deployment,

@@ -33,9 +33,9 @@ from ..system.build_environment import build_environment
 from ..system.disk_space import need
 from ..system.durable import sync_directory, sync_filesystem
 from ..system.process import started_at
-from ..system.subprocess_runner import Chores
+from ..system.subprocess_runner import SubprocessRunner
 from .build import BuildFailed, Building, installed_in, version_of
-from .requirements import Wanted
+from .requirements import Requirements
 from .verification import damage_in
 from .wheels import fingerprint
 
@@ -88,7 +88,7 @@ class Environments:
         self._doubted: set[str] = set()
         self._damaged: dict[str, str] = {}
 
-    def name_of(self, wanted: Wanted, config: Config) -> str:
+    def name_of(self, wanted: Requirements, config: Config) -> str:
         """What the environment is called that `wanted` asks for."""
         self._ours = self._ours or fingerprint()
         python = os.path.realpath(shutil.which(config.python) or config.python)
@@ -130,7 +130,12 @@ class Environments:
         return self._damaged.get(name, "")
 
     async def build(
-        self, source: Path, wanted: Wanted, config: Config, chores: Chores, say: Callable[[str], None]
+        self,
+        source: Path,
+        wanted: Requirements,
+        config: Config,
+        chores: SubprocessRunner,
+        say: Callable[[str], None],
     ) -> Built:
         """Build what the release in `source` asks for, and say how it goes.
 

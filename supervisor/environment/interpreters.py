@@ -12,17 +12,17 @@ from pathlib import Path
 import msgspec
 
 from ..config.config import NO_ENVIRONMENT, Config, load
-from ..release.releases import Release, Releases
-from ..store.history_thread import Archive
+from ..release.releases import Release, ReleaseStore
+from ..store.history_thread import HistoryThread
 from .prepare import Preparer
 
-__all__ = ["Runs"]
+__all__ = ["Interpreters"]
 
 
-class Runs:
+class Interpreters:
     """Finds out how releases are run."""
 
-    def __init__(self, releases: Releases, archive: Archive, preparer: Preparer) -> None:
+    def __init__(self, releases: ReleaseStore, archive: HistoryThread, preparer: Preparer) -> None:
         self._releases = releases
         self._archive = archive
         self._preparer = preparer

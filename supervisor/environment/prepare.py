@@ -1,8 +1,8 @@
 """Making a release ready for a worker: the environment it asks for, then the check.
 
 Most deployments find both done: `ready` says so without running anything. Where there is something to do, `prepare`
-does it, and tells each line and each step to a `Voice`. What it comes to is the configuration to run the release with,
-in which `python` is the environment's interpreter.
+does it, and tells each line and each step to a `PrepareOutput`. What it comes to is the configuration to run the
+release with, in which `python` is the environment's interpreter.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from ..config.config import NO_ENVIRONMENT, Config, secret_files
 from ..system.format import last
 from ..system.hidden_files import HiddenFiles
 from ..system.process import describe_exit
-from ..system.subprocess_runner import Chores, Cut
+from ..system.subprocess_runner import Cancelled, SubprocessRunner
 from .environments import Built, Environments
-from .requirements import Wanted, wanted
+from .requirements import Requirements, wanted
 
-__all__ = ["CheckFailed", "Preparer", "Voice"]
+__all__ = ["CheckFailed", "PrepareOutput", "Preparer"]
 
 _STILL_GOOD = 10 * 60 * 1_000_000_000
 """For so long after a check has succeeded the deployment of that very release need not run it again."""
@@ -37,7 +37,7 @@ class CheckFailed(NeverblinkError):
     """The check of a release did not succeed."""
 
 
-class Voice(Protocol):
+class PrepareOutput(Protocol):
     """Who is told of it: each line that a step prints, and each step when it is done (`took` in ns)."""
 
     def line(self, step: str, text: str) -> None: ...
@@ -65,7 +65,7 @@ class Preparer:
         self._passed: dict[str, tuple[tuple[str, str], int]] = {}
         """The releases whose check has succeeded and that nobody has deployed since: what was run, and when."""
         self.environments = Environments(directory, environment)
-        self._chores = Chores(directory / note, leader, self._hidden)
+        self._chores = SubprocessRunner(directory / note, leader, self._hidden)
 
     def arrive(self) -> str:
         """Clear away what a killed supervisor left: a build that runs, half an environment. Returns what was ended."""
@@ -105,14 +105,14 @@ class Preparer:
         return msgspec.structs.replace(config, python=str(built.python)) if built is not None else config
 
     async def prepare(
-        self, release: str, directory: Path, config: Config, voice: Voice, *, check: bool = True
+        self, release: str, directory: Path, config: Config, voice: PrepareOutput, *, check: bool = True
     ) -> Config:
         """Do what has to be done, and return the configuration to run the release with.
 
         A check that has succeeded in this release a moment ago, for a rehearsal, is not run once more: a push behind a
         gate is rehearsed and then deployed.
 
-        Raises `BuildFailed`, `CheckFailed`, `Cut` when it was cancelled, `DiskFull` and `ConfigError`.
+        Raises `BuildFailed`, `CheckFailed`, `Cancelled` when it was cancelled, `DiskFull` and `ConfigError`.
         """
         self._chores.open()
         self._hidden.add(secret_files(config))
@@ -145,9 +145,9 @@ class Preparer:
         self,
         release: str,
         directory: Path,
-        asked: Wanted,
+        asked: Requirements,
         config: Config,
-        voice: Voice,
+        voice: PrepareOutput,
         *,
         check: bool = False,
     ) -> Built:
@@ -163,8 +163,8 @@ class Preparer:
                 built = await self.environments.build(
                     directory, asked, config, self._chores, lambda line: voice.line("environment", line)
                 )
-            except Cut as cut:
-                raise Cut(f"the environment was not built: {cut.message}") from None
+            except Cancelled as cut:
+                raise Cancelled(f"the environment was not built: {cut.message}") from None
         how = "built" if new else "was there"
         what = f"{built.name} {how}{' for the check' if check else ''}"
         text = f"{what}: Python {built.version}, {built.packages} packages by {asked.file}"
@@ -188,7 +188,7 @@ class Preparer:
         except (OSError, ValueError, IndexError):
             return ""
 
-    async def _check(self, directory: Path, config: Config, place: Path | None, voice: Voice) -> None:
+    async def _check(self, directory: Path, config: Config, place: Path | None, voice: PrepareOutput) -> None:
         said = config.deploy.check
         variables = self.environments.variables(place)
         if place is None:
@@ -214,8 +214,8 @@ class Preparer:
                 within=config.deploy.check_within,
                 say=heard,
             )
-        except Cut as cut:
-            raise Cut(f'check "{said}": {cut.message}') from None
+        except Cancelled as cut:
+            raise Cancelled(f'check "{said}": {cut.message}') from None
         if code:
             raise CheckFailed(f'check "{said}" failed ({describe_exit(code)}){f": {final}" if final else ""}')
         voice.step("check", said, time.monotonic_ns() - begun, {})

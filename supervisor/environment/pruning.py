@@ -11,17 +11,22 @@ import contextlib
 from collections.abc import Callable, Collection
 
 from ...protocol.errors import NeverblinkError
-from ..release.releases import AmbiguousRelease, NoSuchRelease, Release, Releases
+from ..release.releases import (
+    AmbiguousRelease,
+    NoSuchRelease,
+    Release,
+    ReleaseStore,
+)
 from ..system.errors import Refusal
 from .prepare import Preparer
 
-__all__ = ["Shelf"]
+__all__ = ["EnvironmentPruning"]
 
 
-class Shelf:
+class EnvironmentPruning:
     """Keeps `releases`, and their environments by `preparer`, in order. `trouble` is told what went wrong."""
 
-    def __init__(self, releases: Releases, preparer: Preparer, trouble: Callable[[str], None]) -> None:
+    def __init__(self, releases: ReleaseStore, preparer: Preparer, trouble: Callable[[str], None]) -> None:
         self.releases = releases
         self._preparer = preparer
         self._trouble = trouble

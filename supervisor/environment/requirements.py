@@ -26,7 +26,7 @@ from ..config.config import AUTO, NO_ENVIRONMENT, Config, ConfigError, read_toml
 from ..release.copy_tree import digest_of
 from .wheels import DISTRIBUTION
 
-__all__ = ["Wanted", "wanted"]
+__all__ = ["Requirements", "wanted"]
 
 Kind = Literal["lock", "project", "requirements"]
 
@@ -38,7 +38,7 @@ _INCLUDES = re.compile(r"^\s*(?:-r|-c|--requirement|--constraint)[\s=]*(\S+)", r
 _OURS = re.compile(rf"^\s*{DISTRIBUTION}\s*(\[[^\]]*\])?\s*(?P<pin>[^;#\n]*)", re.IGNORECASE)
 
 
-class Wanted(msgspec.Struct, frozen=True):
+class Requirements(msgspec.Struct, frozen=True):
     """What a release asks for. `digest` names all of it that lies in the release, hexadecimal."""
 
     kind: Kind
@@ -57,7 +57,7 @@ class Wanted(msgspec.Struct, frozen=True):
     digest: str
 
 
-def wanted(directory: Path, config: Config, *, development: bool = False) -> Wanted | None:
+def wanted(directory: Path, config: Config, *, development: bool = False) -> Requirements | None:
     """What the release in `directory` asks for, None for nothing. Raises `ConfigError` for what can't be read.
 
     The bot gets its dependencies, and the groups in `tool.uv.default-groups` where the project lists them itself. With
@@ -90,7 +90,7 @@ def wanted(directory: Path, config: Config, *, development: bool = False) -> Wan
     return None
 
 
-def _locked(directory: Path, project: dict[str, Any], development: bool) -> Wanted:
+def _locked(directory: Path, project: dict[str, Any], development: bool) -> Requirements:
     lock = directory / "uv.lock"
     table = read_toml(lock) or {}
     packages = [_dict(one) for one in _list(table.get("package"))]
@@ -118,7 +118,7 @@ def _locked(directory: Path, project: dict[str, Any], development: bool) -> Want
     )
 
 
-def _declared(directory: Path, project: dict[str, Any], development: bool) -> Wanted:
+def _declared(directory: Path, project: dict[str, Any], development: bool) -> Requirements:
     names = [str(line) for line in _list(_dict(project["project"]).get("dependencies"))]
     groups = _groups(project, development)
     for group in groups:
@@ -140,7 +140,7 @@ def _declared(directory: Path, project: dict[str, Any], development: bool) -> Wa
     )
 
 
-def _requirements(directory: Path, name: str) -> Wanted:
+def _requirements(directory: Path, name: str) -> Requirements:
     files = list(_with_included(directory, name))
     texts = [_text(directory / file) for file in files]
     for file, text in zip(files, texts, strict=True):
@@ -167,7 +167,7 @@ def _made(
     worker: Literal["ours", "named", "pinned"],
     said: list[bytes],
     groups: tuple[str, ...] = (),
-) -> Wanted:
+) -> Requirements:
     python = _python(directory, project)
     digest = hashlib.sha256(f"{_FORMAT} {kind} {python}\n".encode())
     for part in said:
@@ -179,7 +179,7 @@ def _made(
     if tree:
         digest.update(digest_of(directory).encode())
     files = tuple(dict.fromkeys([*files, *settings]))
-    return Wanted(kind, file, files, tree, python, groups, worker, digest.hexdigest())
+    return Requirements(kind, file, files, tree, python, groups, worker, digest.hexdigest())
 
 
 def _python(directory: Path, project: dict[str, Any]) -> str:

@@ -8,13 +8,13 @@ from pathlib import Path
 
 from ..config.config import load
 from .import_check import check_import
-from .prepare import Preparer, Voice
+from .prepare import PrepareOutput, Preparer
 
 __all__ = ["try_project"]
 
 
 async def try_project(
-    directory: Path, preparer: Preparer, environment: Mapping[str, str], voice: Voice
+    directory: Path, preparer: Preparer, environment: Mapping[str, str], voice: PrepareOutput
 ) -> None:
     """Build the environment of the project in `directory`, run its check, and import its bot.
 

@@ -22,7 +22,7 @@ import msgspec
 from ... import protocol
 from ...protocol.errors import NeverblinkError
 
-__all__ = ["DISTRIBUTION", "Supply", "fingerprint", "supply"]
+__all__ = ["DISTRIBUTION", "WheelSupply", "fingerprint", "supply"]
 
 DISTRIBUTION = "neverblink"
 _ROOMS = ("protocol", "worker")
@@ -30,7 +30,7 @@ _EPOCH = (1980, 1, 1, 0, 0, 0)
 _NOT_TO_PACK = frozenset({"INSTALLER", "RECORD", "REQUESTED", "direct_url.json"})
 
 
-class Supply(msgspec.Struct, frozen=True):
+class WheelSupply(msgspec.Struct, frozen=True):
     """Wheels in `directory`: `wheel` is our own."""
 
     directory: Path
@@ -47,7 +47,7 @@ def fingerprint() -> str:
     return digest.hexdigest()[:12]
 
 
-def supply(place: Path) -> Supply:
+def supply(place: Path) -> WheelSupply:
     """The wheels, made in a directory of `place` if they are not there yet. Raises `OSError`, `NeverblinkError`."""
     directory = place / fingerprint()
     wheel = directory / f"{DISTRIBUTION}-{_version()}-py3-none-any.whl"
@@ -57,7 +57,7 @@ def supply(place: Path) -> Supply:
             _pack_installed(re.split(r"[\s<>=!~;\[(]", name, maxsplit=1)[0], directory)
         # Last: its being there says that the others are, as far as they can be.
         _pack(wheel, _own_contents(), DISTRIBUTION, _version(), "\n".join(_about()), _WHEEL)
-    return Supply(directory, wheel)
+    return WheelSupply(directory, wheel)
 
 
 _WHEEL = "Wheel-Version: 1.0\nGenerator: neverblink\nRoot-Is-Purelib: true\nTag: py3-none-any\n"

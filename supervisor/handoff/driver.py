@@ -24,16 +24,16 @@ from ...protocol.link import (
     Suspect,
     WorkerMessage,
 )
-from ..config.config import Handoff as Patience
-from ..system.event_bus import News
-from ..system.timers import Alarms
-from ..workers.platform import Outside
-from ..workers.registry import Member, Roster
+from ..config.config import HandoffSettings as Patience
+from ..system.event_bus import EventBus
+from ..system.timers import TimerSet
+from ..workers.platform import Platform
+from ..workers.registry import Member, WorkerRegistry
 from ..workers.spawn import SpawnError
-from .interfaces import Hands, Kept, Told
-from .progress import Progress
+from .interfaces import HandoffActions, HandoffListener, HandoffRecord
+from .progress import HandoffProgress
 
-__all__ = ["SUCCEED_WITHIN", "Driver"]
+__all__ = ["SUCCEED_WITHIN", "HandoffDriver"]
 
 _REPEAT = 500_000_000
 _RETIRE_WITHIN = 10_000_000_000
@@ -49,21 +49,21 @@ _SHOWN_EVERY = (100_000_000, 1_000_000_000)
 """The probation is shown this many times, but not more often and not more seldom than so."""
 
 
-class Driver:
+class HandoffDriver:
     """Drives `handoff` within the bounds of `patience`. It begins with `begin`, or with `take_up`."""
 
     def __init__(
         self,
         handoff: Handoff,
         patience: Patience,
-        hands: Hands,
-        roster: Roster,
-        news: News,
-        outside: Outside,
-        told: Told,
+        hands: HandoffActions,
+        roster: WorkerRegistry,
+        news: EventBus,
+        outside: Platform,
+        told: HandoffListener,
     ) -> None:
         self.handoff = handoff
-        self.progress = Progress(handoff.deployment, news, outside)
+        self.progress = HandoffProgress(handoff.deployment, news, outside)
         self._patience = patience
         self._hands = hands
         self._roster = roster
@@ -81,7 +81,7 @@ class Driver:
         """The old worker leads again, and why is not known yet."""
         self._events: deque[HandoffEvent] = deque()
         self._stepping = False
-        self._alarms = Alarms(
+        self._alarms = TimerSet(
             outside.scheduler,
             {
                 "start": patience.start_within,
@@ -120,9 +120,9 @@ class Driver:
     # what happens
 
     def begin(self) -> None:
-        self._feed(terms.Begin())
+        self._feed(terms.DeployRequested())
 
-    def take_up(self, kept: Kept, third: Member | None, last: str, *, cleared: bool) -> None:
+    def take_up(self, kept: HandoffRecord, third: Member | None, last: str, *, cleared: bool) -> None:
         """Go on with what an earlier supervisor began. The workers have told again what they are and what they did.
 
         `third` is a worker beside the two that leads, or else one that guards. `last` took the lease last, dead or
@@ -139,7 +139,9 @@ class Driver:
             self._ticked = new.report is not None and new.report.ticks > 0
         settled = old.report.order if old is not None and old.report is not None else 0
         self._feed(
-            terms.Found(self._found(old), self._found(new), settled, self._found(third), cleared, last)
+            terms.HandoffResumed(
+                self._found(old), self._found(new), settled, self._found(third), cleared, last
+            )
         )
         if self.phase not in (Phase.PREPARING, Phase.REHEARSING):
             self._hands.free(self.handoff.new)
@@ -156,16 +158,16 @@ class Driver:
 
     def abort(self, reason: str) -> None:
         """The operator cancels the deployment."""
-        self._feed(terms.Abort(reason))
+        self._feed(terms.AbortRequested(reason))
 
     def revert(self, reason: str) -> None:
         """The operator wants the old code back."""
-        self._feed(terms.Revert(reason))
+        self._feed(terms.RollbackRequested(reason))
 
     def conclude(self) -> None:
         """End the probation now, in favour of the new worker."""
         self._alarms.disarm("probation")
-        self._feed(terms.RungOut("probation"))
+        self._feed(terms.TimerFired("probation"))
 
     def heard(self, worker: str, message: WorkerMessage) -> None:
         """A worker, one of the two or any other, said something; the roster knows of it already."""
@@ -245,8 +247,8 @@ class Driver:
                 if self.handoff.old != kept.old and not self.ended:
                     self._turned()
                 self._moved(before, event)
-                if (self.handoff != kept or isinstance(event, terms.Begin)) and not self.ended:
-                    self._told.kept(Kept(copy(self.handoff), self.progress.since, self._took_over))
+                if (self.handoff != kept or isinstance(event, terms.DeployRequested)) and not self.ended:
+                    self._told.kept(HandoffRecord(copy(self.handoff), self.progress.since, self._took_over))
                 for command in commands:
                     self._carry_out(command)
         finally:
@@ -256,18 +258,18 @@ class Driver:
         match command:
             case terms.Spawn(worker=worker):
                 self._start(worker)
-            case terms.Send(worker=worker, message=message):
+            case terms.SendTo(worker=worker, message=message):
                 self._hands.send(worker, message)
             case terms.Dismiss(worker=worker):
                 self._hands.dismiss(worker, self.handoff.reason)
             case terms.Kill(worker=worker, reason=reason):
                 self._hands.kill(worker, reason)
-            case terms.Arm(name=name):
+            case terms.ArmTimer(name=name):
                 if name == "probation":
                     self._overdue = False
                     self._alarms.disarm("linger")
                 self._alarms.arm(name)
-            case terms.Disarm(name=name):
+            case terms.DisarmTimer(name=name):
                 self._alarms.disarm(name)
             case terms.Finish():
                 self._finish(command)
@@ -293,7 +295,7 @@ class Driver:
             return
         if before is Phase.REHEARSING and phase is Phase.ABORTED:
             # The copy had to wait for a boundary too.
-            self._no_boundary = event == terms.RungOut("rehearse") and bool(self.progress.holding)
+            self._no_boundary = event == terms.TimerFired("rehearse") and bool(self.progress.holding)
         if phase is Phase.WAITING:
             # Its heavy work is done, and it must have every core before it can lead.
             self._hands.free(self.handoff.new)
@@ -320,7 +322,7 @@ class Driver:
         match event:
             case terms.Seen():
                 return event.worker == worker and event.role == "leading"
-            case terms.Found():
+            case terms.HandoffResumed():
                 leading = [seen for seen in (event.old, event.new) if seen and seen.role == "leading"]
                 return bool(leading) and max(leading, key=lambda seen: seen.epoch).worker == worker
             case _:
@@ -434,7 +436,7 @@ class Driver:
         self._ticked = True
         if self._overdue:
             self._overdue = False
-            self._feed(terms.RungOut("probation"))
+            self._feed(terms.TimerFired("probation"))
 
     def _rung(self, name: str) -> None:
         match name:
@@ -450,10 +452,10 @@ class Driver:
                 # Nobody has proven anything who ends the probation in silence: soon it ticks, or is found to hang.
                 self._alarms.arm("linger")
             case "linger":
-                self._feed(terms.RungOut("probation"))
+                self._feed(terms.TimerFired("probation"))
             case "why":
                 self._explain()
             case _:
                 if name == "repeat" and self.handoff.phase in (Phase.REHEARSING, Phase.WAITING):
                     self._look_for_decision()
-                self._feed(terms.RungOut(name))
+                self._feed(terms.TimerFired(name))

@@ -12,10 +12,10 @@ from ...protocol.handoff.handoff_events import Phase
 from ...protocol.link import SupervisorMessage
 from ..workers.registry import Member
 
-__all__ = ["Finished", "Hands", "Kept", "Told"]
+__all__ = ["Finished", "HandoffActions", "HandoffListener", "HandoffRecord"]
 
 
-class Hands(Protocol):
+class HandoffActions(Protocol):
     """What the driver does things with: see `crew.Crew`. `start` may raise `SpawnError`."""
 
     def start(self, worker: str) -> Member: ...
@@ -46,7 +46,7 @@ class Finished(msgspec.Struct, frozen=True):
         return self.phase is Phase.ROLLED_BACK and (bool(self.leader) or self.rollback in ("", "newest"))
 
 
-class Kept(msgspec.Struct, frozen=True):
+class HandoffRecord(msgspec.Struct, frozen=True):
     """What a driver knows that a later one has to: the machine, since when (wall ns) it is in its phase, and whether
     the new worker has led."""
 
@@ -55,12 +55,12 @@ class Kept(msgspec.Struct, frozen=True):
     took_over: bool
 
 
-class Told(msgspec.Struct, frozen=True):
+class HandoffListener(msgspec.Struct, frozen=True):
     """Who is told how it goes: `kept(what)` whenever that has changed, before anything is done about it;
     `turned(worker)` when it is from another worker that it is going to take over, `committed()` when the new worker
     leads, `reverted()` when the old one leads again, `finished` once, last."""
 
-    kept: Callable[[Kept], None]
+    kept: Callable[[HandoffRecord], None]
     turned: Callable[[str], None]
     committed: Callable[[], None]
     reverted: Callable[[], None]

@@ -7,7 +7,7 @@ from ...protocol.link import SupervisorMessage
 from ..config.config import Config
 from ..release.releases import Release
 from ..workers.registry import Member
-from ..workers.worker_pool import Crew
+from ..workers.worker_pool import WorkerPool
 
 __all__ = ["NewWorker"]
 
@@ -15,7 +15,7 @@ __all__ = ["NewWorker"]
 class NewWorker:
     """The crew, as far as one driver needs it (see `ports.Hands`): it knows what the new worker runs."""
 
-    def __init__(self, crew: Crew, release: Release, config: Config, handoff: Handoff) -> None:
+    def __init__(self, crew: WorkerPool, release: Release, config: Config, handoff: Handoff) -> None:
         self._crew = crew
         self._release = release
         self._config = config

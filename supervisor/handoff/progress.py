@@ -8,21 +8,21 @@ from __future__ import annotations
 
 from typing import Any
 
-from ...protocol.events import PhaseChanged, Step
+from ...protocol.events import PhaseChanged, StepDone
 from ...protocol.handoff.handoff_events import NO_BOUNDARY, Finish, Phase
 from ...protocol.link import Handed, Ready, Rehearsed
-from ..system.event_bus import News
-from ..workers.platform import Outside
+from ..system.event_bus import EventBus
+from ..workers.platform import Platform
 from ..workers.registry import Member
 from .interfaces import Finished
 
-__all__ = ["Progress"]
+__all__ = ["HandoffProgress"]
 
 
-class Progress:
+class HandoffProgress:
     """Tells of `deployment`, which begins now."""
 
-    def __init__(self, deployment: int, news: News, outside: Outside) -> None:
+    def __init__(self, deployment: int, news: EventBus, outside: Platform) -> None:
         self.since = news.now()
         """Wall ns at which the present phase began."""
         self.holding = ""
@@ -100,7 +100,7 @@ class Progress:
 
     def step(self, step: str, text: str, took: int = 0, facts: dict[str, Any] | None = None) -> None:
         self._news.tell(
-            Step(
+            StepDone(
                 bot=self._news.bot,
                 at=self._news.now(),
                 deployment=self._deployment,

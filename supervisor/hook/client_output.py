@@ -18,7 +18,7 @@ from ..system.format import last
 from ..system.text import visible
 from ..terminal.screen import put
 
-__all__ = ["ALIVE_EVERY", "Voice"]
+__all__ = ["ALIVE_EVERY", "PushOutput"]
 
 ALIVE_EVERY = 5.0
 """Seconds of silence after which there is a sign of life."""
@@ -27,7 +27,7 @@ _RULE = "=" * 75
 _INDENT = " " * 7
 
 
-class Voice:
+class PushOutput:
     """Writes to `out`. `clock` tells seconds that only grow."""
 
     def __init__(self, out: TextIO, clock: Callable[[], float] = time.monotonic) -> None:

@@ -12,18 +12,18 @@ from ...protocol.events import (
     DeploymentEnded,
     DeploymentStarted,
     Event,
-    Output,
     PhaseChanged,
-    Step,
+    StepDone,
+    StepOutput,
 )
 from ...protocol.handoff.handoff_events import NO_BOUNDARY
-from ..store.history_rows import Deployment
+from ..store.history_rows import DeploymentRow
 from ..system.format import count, last
 from ..terminal.deployment_story import told
-from .client_output import Voice
+from .client_output import PushOutput
 from .standing import RUNS
 
-__all__ = ["Story", "conclude"]
+__all__ = ["DeploymentLines", "conclude"]
 
 _PHASES = {
     "rehearsing": "rehearsing on the live state",
@@ -45,10 +45,10 @@ _NAMES = {"first-tick": "first tick", "ready": "ready:"}
 _UNNAMED = ("spawned", "rehearsed", *_OUTPUTS)
 
 
-class Story:
+class DeploymentLines:
     """Tells deployment `deployment` to `voice`."""
 
-    def __init__(self, voice: Voice, deployment: int) -> None:
+    def __init__(self, voice: PushOutput, deployment: int) -> None:
         self.deployment = deployment
         self.ended = False
         self.doing = "making a release"
@@ -64,7 +64,7 @@ class Story:
         match event:
             case DeploymentStarted():
                 self._voice.step(_what(event))
-            case Output():
+            case StepOutput():
                 if event.step == "release":
                     self._voice.warn(event.text)
                     return
@@ -74,7 +74,7 @@ class Story:
                 self._held = ""
                 if event.phase in _PHASES:
                     self._begin(_PHASES[event.phase])
-            case Step():
+            case StepDone():
                 self._take_step(event)
             case DeploymentEnded():
                 self.ended = True
@@ -91,7 +91,7 @@ class Story:
             self.doing = step
             self._voice.step(step)
 
-    def _take_step(self, step: Step) -> None:
+    def _take_step(self, step: StepDone) -> None:
         match step.step:
             case "holding":
                 held = str(step.facts.get("reason") or step.text)
@@ -121,7 +121,7 @@ def _what(started: DeploymentStarted) -> str:
     return f"deployment {started.deployment}: {'rehearsal' if started.dry_run else 'release'}{commit}"
 
 
-def conclude(voice: Voice, row: Deployment, branch: str, repository: Path, *, gate: bool) -> bool:
+def conclude(voice: PushOutput, row: DeploymentRow, branch: str, repository: Path, *, gate: bool) -> bool:
     """Say what became of the deployment in `row`, which has ended; return whether it was well.
 
     It was of what `branch` of `repository` is at, or with `gate` is to be at.

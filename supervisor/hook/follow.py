@@ -10,13 +10,18 @@ import time
 from typing import Any
 
 from ...protocol.commands import Deploy, History, Status
-from ...protocol.events import DeploymentEnded, DeploymentStarted, Event, Pulse
-from ..api.client import Client, Events, Unreachable, convert
-from ..store.history_rows import Deployment
-from .client_output import Voice
-from .deployment_lines import Story
+from ...protocol.events import (
+    DeploymentEnded,
+    DeploymentStarted,
+    Event,
+    Heartbeat,
+)
+from ..api.client import Client, EventSubscription, Unreachable, convert
+from ..store.history_rows import DeploymentRow
+from .client_output import PushOutput
+from .deployment_lines import DeploymentLines
 
-__all__ = ["Watch"]
+__all__ = ["DeploymentFollower"]
 
 _LOOK_EVERY = 0.5
 _LOOK_SOON = 0.05
@@ -24,10 +29,10 @@ _ASK_EVERY = 2.0
 _RETURN_WITHIN = 60.0
 
 
-class Watch:
+class DeploymentFollower:
     """Deploys by `client` and tells `voice` what comes of it. `events` are subscribed to already."""
 
-    def __init__(self, client: Client, events: Events, voice: Voice) -> None:
+    def __init__(self, client: Client, events: EventSubscription, voice: PushOutput) -> None:
         self._client = client
         self._events = events
         self._voice = voice
@@ -58,7 +63,7 @@ class Watch:
         """
         while True:
             event = self._events.next(_LOOK_SOON)
-            if event is not None and not isinstance(event, Pulse):
+            if event is not None and not isinstance(event, Heartbeat):
                 self._look_ahead(event)
                 self._unseen.append(event)
             found = self._client.answer(self._request, within=0)
@@ -66,12 +71,12 @@ class Watch:
                 return int(found["deployment"])
             self._voice.alive(self._doing())
 
-    def end(self, deployment: int) -> Deployment:
+    def end(self, deployment: int) -> DeploymentRow:
         """Tell the deployment's story to its end; return it as the history has it.
 
         Raises `Unreachable` when the supervisor goes away and stays away.
         """
-        story = Story(self._voice, deployment)
+        story = DeploymentLines(self._voice, deployment)
         for event in self._unseen:
             story.take(event)
         self._unseen.clear()
@@ -87,7 +92,7 @@ class Watch:
                 continue
             asked = now
             try:
-                row = convert(self._client.ask(History(deployment=deployment)), Deployment)
+                row = convert(self._client.ask(History(deployment=deployment)), DeploymentRow)
             except Unreachable:
                 gone = now if gone is None else gone
                 if now - gone > _RETURN_WITHIN:

@@ -10,7 +10,14 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from ..release.git_hooks import BEFORE, HOOKS, Settings, find, git_config, settings
+from ..release.git_hooks import (
+    BEFORE,
+    HOOKS,
+    HookSettings,
+    find,
+    git_config,
+    settings,
+)
 from ..store.state_dir import Home
 from ..system.permissions import user_name
 
@@ -44,7 +51,7 @@ def of_repository(where: Path) -> Iterator[str]:
     yield from of_home(told)
 
 
-def of_home(told: Settings) -> Iterator[str]:
+def of_home(told: HookSettings) -> Iterator[str]:
     """Why the supervisor can't be asked by this user; nothing when it can."""
     path = told.home
     me = os.geteuid()

@@ -13,7 +13,7 @@ import msgspec
 from ...protocol.errors import NeverblinkError
 from ..system.text import clean
 
-__all__ = ["OPTIONS", "OptionError", "Update", "Wishes", "passed_over", "updates", "wishes"]
+__all__ = ["OPTIONS", "OptionError", "PushOptions", "Update", "passed_over", "updates", "wishes"]
 
 OPTIONS = {
     "no-wait": "do not wait for the deployment's end",
@@ -50,7 +50,7 @@ class Update(msgspec.Struct, frozen=True):
         return self.ref == _BRANCH + branch
 
 
-class Wishes(msgspec.Struct, frozen=True):
+class PushOptions(msgspec.Struct, frozen=True):
     """What the push options ask for."""
 
     wait: bool = True
@@ -68,7 +68,7 @@ def updates(lines: bytes) -> list[Update]:
     return [Update(*map(clean, row)) for row in rows if len(row) == 3]
 
 
-def wishes(environment: Mapping[str, str]) -> Wishes:
+def wishes(environment: Mapping[str, str]) -> PushOptions:
     """What the push options in a hook's environment ask for."""
     count = environment.get("GIT_PUSH_OPTION_COUNT", "")
     said = [
@@ -85,7 +85,7 @@ def wishes(environment: Mapping[str, str]) -> Wishes:
             flags.add(option)
         else:
             unknown.append(_unknown(option))
-    return Wishes(
+    return PushOptions(
         "no-wait" not in flags,
         "force" in flags,
         "replace" in flags,

@@ -23,16 +23,16 @@ import msgspec
 
 from ...protocol.commands import Deploy, Releases
 from ...protocol.errors import NeverblinkError
-from ..api.client import Client, Refused, who_asks
+from ..api.client import Client, CommandFault, who_asks
 from ..release.git import ask
-from ..release.git_hooks import HookError, Settings, settings
+from ..release.git_hooks import HookError, HookSettings, settings
 from ..store.state_dir import Home
 from ..system.ownership import act_as_owner_of, give_to_owner
-from .client_output import Voice
+from .client_output import PushOutput
 from .deployment_lines import conclude
-from .follow import Watch
+from .follow import DeploymentFollower
 from .problems import of_home
-from .pushed_refs import Update, Wishes, passed_over, updates, wishes
+from .pushed_refs import PushOptions, Update, passed_over, updates, wishes
 from .standing import standing
 
 __all__ = ["receive"]
@@ -46,7 +46,7 @@ def receive(name: str, lines: bytes, repository: Path, environment: Mapping[str,
 
     `lines` are git's, a ref each; `environment` is the one git gave; `out` leads to whoever pushes.
     """
-    voice = Voice(out)
+    voice = PushOutput(out)
     gate = name == _GATE
     home: Path | None = None
     try:
@@ -62,7 +62,7 @@ def receive(name: str, lines: bytes, repository: Path, environment: Mapping[str,
         asked = wishes(environment)
         pushed = updates(lines)
         return _Push(repository, told, asked, environment, voice).run(pushed, gate=gate)
-    except Refused as refused:
+    except CommandFault as refused:
         # A later push is deployed in the place of this one: there is nothing to do again.
         again = None if "commit" in refused.fault.facts else repository
         return _fail(voice, gate, home, refused.message, again)
@@ -75,7 +75,12 @@ def receive(name: str, lines: bytes, repository: Path, environment: Mapping[str,
 
 class _Push:
     def __init__(
-        self, repository: Path, told: Settings, asked: Wishes, environment: Mapping[str, str], voice: Voice
+        self,
+        repository: Path,
+        told: HookSettings,
+        asked: PushOptions,
+        environment: Mapping[str, str],
+        voice: PushOutput,
     ) -> None:
         self._repository = repository
         self._told = told
@@ -100,17 +105,17 @@ class _Push:
         for problem in of_home(self._told):
             raise NeverblinkError(problem)
         with Client(Home(self._told.home), self._who()) as client, client.events() as events:
-            watch = Watch(client, events, self._voice)
+            watch = DeploymentFollower(client, events, self._voice)
             return self._rehearse(watch, ours[0]) if gate else self._deploy(watch, client, ours[0])
 
-    def _rehearse(self, watch: Watch, update: Update) -> int:
+    def _rehearse(self, watch: DeploymentFollower, update: Update) -> int:
         quarantine = self._environment.get("GIT_QUARANTINE_PATH", "")
         objects = os.path.abspath(quarantine) if quarantine else ""
         watch.begin(self._command(update.new, dry_run=True, objects=objects), update.new)
         row = watch.end(watch.number())
         return 0 if conclude(self._voice, row, self._told.branch, self._repository, gate=True) else 1
 
-    def _deploy(self, watch: Watch, client: Client, update: Update) -> int:
+    def _deploy(self, watch: DeploymentFollower, client: Client, update: Update) -> int:
         with _locked(self._repository):
             now = ask(self._repository, "rev-parse", "--verify", "--quiet", update.ref)
             if now != update.new:
@@ -153,7 +158,7 @@ class _Push:
         return self._environment.get("GL_USER") or self._environment.get("REMOTE_USER") or who_asks()
 
 
-def _fail(voice: Voice, gate: bool, home: Path | None, problem: str, again: Path | None) -> int:
+def _fail(voice: PushOutput, gate: bool, home: Path | None, problem: str, again: Path | None) -> int:
     """Say that nothing came of it. git calls no hook for a commit that has arrived, so `again` needs a command."""
     if gate:
         voice.banner(f"REFUSED: nothing was changed, and {standing(home)}", f"error: {problem}")

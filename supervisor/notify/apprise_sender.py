@@ -24,7 +24,7 @@ from ..system.install_hint import install_command
 from .message import Level
 from .secret_urls import redacted, scheme_of
 
-__all__ = ["Order", "Receipt", "main", "no_library", "not_usable"]
+__all__ = ["SendRequest", "SendResult", "main", "no_library", "not_usable"]
 
 
 def no_library() -> str:
@@ -42,7 +42,7 @@ _ERRNO = re.compile(r"\[Errno -?\d+\] ([\w ]+)")
 """and what of that a person wants to read."""
 
 
-class Order(msgspec.Struct, frozen=True):
+class SendRequest(msgspec.Struct, frozen=True):
     url: str
     title: str
     text: str
@@ -51,7 +51,7 @@ class Order(msgspec.Struct, frozen=True):
     """Whole seconds."""
 
 
-class Receipt(msgspec.Struct, frozen=True):
+class SendResult(msgspec.Struct, frozen=True):
     """What became of an order. `reason` has no secrets in it."""
 
     arrived: bool
@@ -69,7 +69,7 @@ def main() -> None:
     answers = os.fdopen(os.dup(1), "wb", buffering=0)
     os.dup2(2, 1)
     for line in sys.stdin.buffer:
-        order = msgspec.json.decode(line, type=Order)
+        order = msgspec.json.decode(line, type=SendRequest)
         signal.alarm(_LOAD_WITHIN)
         receipt = _send(order)
         signal.alarm(0)
@@ -80,11 +80,11 @@ def main() -> None:
             continue
 
 
-def _send(order: Order) -> Receipt:
+def _send(order: SendRequest) -> SendResult:
     try:
         import apprise
     except ImportError:
-        return Receipt(False, no_library(), for_good=True)
+        return SendResult(False, no_library(), for_good=True)
     said = _Said()
     log = logging.getLogger("apprise")
     log.setLevel(logging.DEBUG)
@@ -95,15 +95,15 @@ def _send(order: Order) -> Receipt:
         library: Any = apprise
         told = library.Apprise(asset=library.AppriseAsset(app_id="neverblink", async_mode=False))
         if not told.add(order.url):
-            return Receipt(False, _not_known(order.url), for_good=True)
+            return SendResult(False, _not_known(order.url), for_good=True)
         signal.alarm(order.within)
         if told.notify(body=order.text or order.title, title=order.title, notify_type=order.level):
-            return Receipt(True)
+            return SendResult(True)
         reason = said.reason() or "it was not accepted, and nothing said why"
     except Exception as problem:
         reason = f"{type(problem).__name__}: {problem}"
     shown = " ".join(redacted(reason, order.url).split())
-    return Receipt(False, shown[:_LONGEST_REASON])
+    return SendResult(False, shown[:_LONGEST_REASON])
 
 
 def not_usable(url: str) -> str:

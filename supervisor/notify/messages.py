@@ -12,7 +12,7 @@ from ..config.notify_kinds import Kind
 from ..system.format import count, last
 from .message import Level, Note
 
-__all__ = ["MOMENT", "Wording"]
+__all__ = ["MOMENT", "MessageWriter"]
 
 MOMENT = 3_000_000_000
 """How long nobody may lead, and the leader may be slow, before people are told, ns."""
@@ -23,7 +23,7 @@ _LONGEST_TITLE = 200
 _LONGEST_TEXT = 1500
 
 
-class Wording:
+class MessageWriter:
     """Makes notes of one bot's events. `host` is named in each: people have more than one machine."""
 
     def __init__(self, bot: str, host: str = "") -> None:

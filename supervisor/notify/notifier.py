@@ -14,21 +14,21 @@ from collections.abc import Callable, Mapping
 
 from ...protocol import events
 from ...protocol.status import TargetSeen
-from ..config.notify_settings import Settings, Target
-from .apprise_sender import Receipt, no_library
+from ..config.notify_settings import NotifySettings, NotifyTarget
+from .apprise_sender import SendResult, no_library
 from .message import Note
-from .messages import Wording
-from .queue import Message, Outbox
+from .messages import MessageWriter
+from .queue import NotifyQueue, QueuedMessage
 from .secret_urls import Unresolved, scheme_of, url_of
-from .sender_process import Courier
+from .sender_process import SenderProcess
 
-__all__ = ["Teller"]
+__all__ = ["Notifier"]
 
 _LAST_WORDS_S = 2.0
 """How long the supervisor's end may wait for the last messages; after that they go on their way without it."""
 
 
-class Teller:
+class Notifier:
     """Tells the targets of `settings` what happens to `bot`. `say` is for the log. To be closed.
 
     Without apprise (`can_send`) nobody is told of anything: that is said and counted, until it is there.
@@ -36,7 +36,7 @@ class Teller:
 
     def __init__(
         self,
-        settings: Settings,
+        settings: NotifySettings,
         bot: str,
         host: str,
         environment: Mapping[str, str],
@@ -44,7 +44,7 @@ class Teller:
         *,
         can_send: Callable[[], bool] | None = None,
     ) -> None:
-        self._wording = Wording(bot, host)
+        self._wording = MessageWriter(bot, host)
         self._lines = [_Line(target, settings, bot, environment, say) for target in settings.targets]
         self._can_send = can_send or _library_is_there
         if self._lines and not self._can_send():
@@ -57,7 +57,7 @@ class Teller:
 
     def note(self, event: events.Event) -> None:
         """Tell of the event, if it is worth that."""
-        if not self._lines or isinstance(event, events.Pulse):
+        if not self._lines or isinstance(event, events.Heartbeat):
             return
         for note in self._wording.of(event):
             # It may have been installed since.
@@ -83,8 +83,8 @@ class _Line:
 
     def __init__(
         self,
-        target: Target,
-        settings: Settings,
+        target: NotifyTarget,
+        settings: NotifySettings,
         bot: str,
         environment: Mapping[str, str],
         say: Callable[[str], None],
@@ -92,8 +92,8 @@ class _Line:
         self._target = target
         self._environment = environment
         self._say = say
-        self._outbox = Outbox(bot, settings.pace)
-        self._courier = Courier(environment, self._done)
+        self._outbox = NotifyQueue(bot, settings.pace)
+        self._courier = SenderProcess(environment, self._done)
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
         self._sending = False
@@ -159,17 +159,17 @@ class _Line:
         if at is not None:
             self._timer = self._loop.call_later(max(0, at - now) / 1e9, self._look)
 
-    def _send(self, message: Message) -> None:
+    def _send(self, message: QueuedMessage) -> None:
         self._sending = True
         try:
             url = url_of(self._target, self._environment)
         except Unresolved as problem:
-            self._loop.call_soon(self._done, Receipt(False, problem.message))
+            self._loop.call_soon(self._done, SendResult(False, problem.message))
             return
         self._scheme = scheme_of(url)
         self._courier.send(message, url)
 
-    def _done(self, receipt: Receipt) -> None:
+    def _done(self, receipt: SendResult) -> None:
         self._sending = False
         now = time.monotonic_ns()
         if receipt.arrived:

@@ -15,12 +15,12 @@ from collections.abc import Iterable
 
 import msgspec
 
-from ..config.notify_pace import Pace
+from ..config.notify_pace import NotifyPace
 from .message import Level, Note
 
 __all__ = [
-    "Message",
-    "Outbox",
+    "NotifyQueue",
+    "QueuedMessage",
 ]
 
 _MOST = 200
@@ -34,7 +34,7 @@ _SECOND = 1_000_000_000
 _LEVELS: tuple[Level, ...] = ("failure", "warning", "success", "info")
 
 
-class Message(msgspec.Struct, frozen=True):
+class QueuedMessage(msgspec.Struct, frozen=True):
     """What is sent: one note, or several in one."""
 
     title: str
@@ -53,17 +53,17 @@ class _Waits(msgspec.Struct, frozen=True):
     """Not before."""
 
 
-class Outbox:
+class NotifyQueue:
     """The messages for one target."""
 
-    def __init__(self, bot: str, pace: Pace) -> None:
+    def __init__(self, bot: str, pace: NotifyPace) -> None:
         self._bot = bot
         self._pace = pace
         self._waiting: deque[_Waits] = deque()
         self._sent_at: deque[int] = deque(maxlen=pace.burst)
         self._keys: dict[str, None] = {}
         """Of notes that were sent; the newest last."""
-        self._current: Message | None = None
+        self._current: QueuedMessage | None = None
         """What is being sent, or was and failed."""
         self._sending = False
         self._tries = 0
@@ -109,7 +109,7 @@ class Outbox:
         begins = min((waits.begins for waits in self._waiting), default=None)
         return None if begins is None else max(begins, self._free_at())
 
-    def take(self, now: int) -> Message | None:
+    def take(self, now: int) -> QueuedMessage | None:
         """What is to be sent now; say what became of it with `arrived` or `failed` before the next one."""
         at = self.next_at(now)
         if at is None or now < at:
@@ -145,7 +145,7 @@ class Outbox:
         self._done(now)
         return True
 
-    def rest(self) -> Message | None:
+    def rest(self) -> QueuedMessage | None:
         """All that has not been sent, as one message, whatever the time: there will be no other. None when all is."""
         failed = self._current if not self._sending else None
         ripe = list(self._waiting)
@@ -176,7 +176,7 @@ class Outbox:
             while len(self._keys) > _MOST_KEYS:
                 del self._keys[next(iter(self._keys))]
 
-    def _put_together(self, ripe: list[_Waits]) -> Message:
+    def _put_together(self, ripe: list[_Waits]) -> QueuedMessage:
         since = min(waits.since for waits in ripe)
         notes = [waits.note for waits in ripe]
         forgotten, self._forgotten = self._forgotten, 0
@@ -184,7 +184,7 @@ class Outbox:
         if len(notes) == 1:
             note = notes[0]
             text = "\n".join(line for line in (note.text, gone) if line)
-            return Message(note.title, text, note.level, 1, since)
+            return QueuedMessage(note.title, text, note.level, 1, since)
         # What went wrong comes first.
         shown = sorted(notes, key=lambda note: _LEVELS.index(note.level))[:_SHOWN]
         level = shown[0].level
@@ -194,7 +194,7 @@ class Outbox:
             left = Counter(kind for note in notes if note not in shown for kind in note.kinds[:1])
             lines.append(f"and {rest} more of {_counted(left.items())}")
         title = f"{self._bot}: {len(notes)} messages in one"
-        return Message(title, "\n".join([*lines, *([gone] if gone else [])]), level, len(notes), since)
+        return QueuedMessage(title, "\n".join([*lines, *([gone] if gone else [])]), level, len(notes), since)
 
 
 def _titled(note: Note) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 from ...protocol.errors import NeverblinkError
-from ..config.notify_settings import Target
+from ..config.notify_settings import NotifyTarget
 
 __all__ = ["Unresolved", "redacted", "scheme_of", "url_of"]
 
@@ -29,7 +29,7 @@ class Unresolved(NeverblinkError):
     """There is no URL to send to; the message says what is missing, and no secret."""
 
 
-def url_of(target: Target, environment: Mapping[str, str]) -> str:
+def url_of(target: NotifyTarget, environment: Mapping[str, str]) -> str:
     """The URL of `target`. Raises `Unresolved`."""
     if not target.url_file:
         return _filled(target.url, environment).strip()

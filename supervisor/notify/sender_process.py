@@ -18,10 +18,10 @@ import msgspec
 from ...protocol.wire import UNDECODABLE
 from ..system.process import Process, describe_exit
 from ..system.sd_notify import VARIABLES
-from .apprise_sender import Order, Receipt
-from .queue import Message
+from .apprise_sender import SendRequest, SendResult
+from .queue import QueuedMessage
 
-__all__ = ["COMMAND", "WITHIN", "Courier"]
+__all__ = ["COMMAND", "WITHIN", "SenderProcess"]
 
 WITHIN = 30
 """How long a target may take for a message, seconds."""
@@ -34,13 +34,13 @@ _IDLE = 60.0
 _READ = 64 * 1024
 
 
-class Courier:
+class SenderProcess:
     """Has messages sent. `done(receipt)` is called, in the loop, for each of them. To be closed."""
 
     def __init__(
         self,
         environment: Mapping[str, str],
-        done: Callable[[Receipt], None],
+        done: Callable[[SendResult], None],
         *,
         within: int = WITHIN,
         command: tuple[str, ...] = COMMAND,
@@ -59,19 +59,19 @@ class Courier:
         """The process's, 0 when there is none."""
         return self._run.process.pid if self._run is not None else 0
 
-    def send(self, message: Message, url: str) -> None:
+    def send(self, message: QueuedMessage, url: str) -> None:
         """Have a message sent; not before the one before it is done."""
         assert not self._expects
         try:
             run = self._give(message, url)
         except OSError as problem:
             reason = f"nothing can be sent from here: {problem.strerror}"
-            self._loop.call_soon(self._done, Receipt(False, reason))
+            self._loop.call_soon(self._done, SendResult(False, reason))
             return
         self._expects = True
         self._in(self._within + _GRACE, lambda: run.process.signal(signal.SIGKILL))
 
-    async def close(self, last: Message | None, url: str, within: float) -> None:
+    async def close(self, last: QueuedMessage | None, url: str, within: float) -> None:
         """Give it the last thing to send, wait so many seconds for the end of it, and leave the rest to it alone."""
         try:
             run = self._run if last is None else self._give(last, url)
@@ -85,13 +85,13 @@ class Courier:
             except TimeoutError:
                 run.forget()
 
-    def _give(self, message: Message, url: str) -> _Run:
+    def _give(self, message: QueuedMessage, url: str) -> _Run:
         if self._run is None:
             self._run = _Run(self._command, self._environment, self._loop, self._answered, self._ended)
-        self._run.write(Order(url, message.title, message.text, message.level, self._within))
+        self._run.write(SendRequest(url, message.title, message.text, message.level, self._within))
         return self._run
 
-    def _answered(self, run: _Run, receipt: Receipt) -> None:
+    def _answered(self, run: _Run, receipt: SendResult) -> None:
         if run is self._run and self._expects:
             self._expects = False
             self._in(_IDLE, self._dismiss)
@@ -110,7 +110,7 @@ class Courier:
                 if late
                 else f"what sends it ended with {describe_exit(code)}"
             )
-            self._done(Receipt(False, how))
+            self._done(SendResult(False, how))
 
     def _dismiss(self) -> None:
         """Nothing more is coming: it ends when it has sent what it has."""
@@ -137,7 +137,7 @@ class _Run:
         command: tuple[str, ...],
         environment: Mapping[str, str],
         loop: asyncio.AbstractEventLoop,
-        answered: Callable[[_Run, Receipt], None],
+        answered: Callable[[_Run, SendResult], None],
         ended: Callable[[_Run, int], None],
     ) -> None:
         self.gone = asyncio.Event()
@@ -163,7 +163,7 @@ class _Run:
         self.process = Process(self._child, self._ended, loop)
         loop.add_reader(self._stdout.fileno(), self._hear)
 
-    def write(self, order: Order) -> None:
+    def write(self, order: SendRequest) -> None:
         """Give it an order: they are bounded, and far smaller than a pipe. Raises OSError."""
         os.write(self._stdin.fileno(), msgspec.json.encode(order) + b"\n")
 
@@ -188,7 +188,7 @@ class _Run:
         *lines, self._heard = (self._heard + piece).split(b"\n")
         for line in lines:
             try:
-                receipt = msgspec.json.decode(line, type=Receipt)
+                receipt = msgspec.json.decode(line, type=SendResult)
             except UNDECODABLE:
                 continue
             self._answered(self, receipt)

@@ -20,7 +20,7 @@ from pathlib import Path
 import msgspec
 
 from ...protocol.errors import NeverblinkError
-from .ignore import Ignore, Rule, looks_secret
+from .ignore import Ignore, IgnoreRule, looks_secret
 
 __all__ = [
     "COMPILED",
@@ -29,7 +29,7 @@ __all__ = [
     "LEFT_OUT",
     "MANIFEST",
     "MOST_BYTES",
-    "Copied",
+    "CopiedTree",
     "LeftOut",
     "TreeError",
     "copy_tree",
@@ -84,10 +84,10 @@ class LeftOut(msgspec.Struct, frozen=True):
     """A file or directory (with `/` at its end) that a rule kept out of the copy."""
 
     name: str
-    rule: Rule
+    rule: IgnoreRule
 
 
-class Copied(msgspec.Struct, frozen=True):
+class CopiedTree(msgspec.Struct, frozen=True):
     """What a copy came to. `digest` is hexadecimal SHA-256."""
 
     digest: str
@@ -106,7 +106,7 @@ def copy_tree(
     leave_out: Collection[Path] = (),
     most_bytes: int = MOST_BYTES,
     ignore: Ignore | None = None,
-) -> Copied:
+) -> CopiedTree:
     """Copy `source` to the new directory `target`, read-only and for this user alone, and digest it on the way.
 
     `target` itself stays writable, for what the caller adds.
@@ -156,7 +156,7 @@ def copy_tree(
             secrets.append((name, why))
     for directory in directories:
         directory.chmod(0o500)
-    return Copied(digest.hexdigest(), files, size, tuple(left_out), tuple(large), tuple(secrets))
+    return CopiedTree(digest.hexdigest(), files, size, tuple(left_out), tuple(large), tuple(secrets))
 
 
 def digest_of(directory: Path, leave_out: Collection[Path] = (), ignore: Ignore | None = None) -> str:

@@ -25,7 +25,7 @@ from ..system.text import clean
 
 __all__ = [
     "Contents",
-    "Found",
+    "FoundCommit",
     "GitError",
     "ask",
     "ask_bytes",
@@ -54,7 +54,7 @@ class GitError(NeverblinkError):
     """Git can't give what was asked for; in its own words, where it has any."""
 
 
-class Found(msgspec.Struct, frozen=True):
+class FoundCommit(msgspec.Struct, frozen=True):
     """Where somebody stands in a repository, and the commit they mean."""
 
     repository: Path
@@ -76,7 +76,7 @@ class Contents(msgspec.Struct, frozen=True):
     submodules: tuple[str, ...]
 
 
-def resolve(place: Path, said: str) -> Found | None:
+def resolve(place: Path, said: str) -> FoundCommit | None:
     """The commit that `said` means in the repository around `place`; None when it means none, or there is none."""
     try:
         where = ask(place, "rev-parse", "--path-format=absolute", "--git-common-dir", "--show-prefix")
@@ -86,7 +86,7 @@ def resolve(place: Path, said: str) -> Found | None:
         return None
     directory, inside = [*where.split("\n"), ""][:2]
     ref = said if branch == "HEAD" else branch
-    return Found(Path(directory), commit, ref, inside.rstrip("/"), _is_dirty(place))
+    return FoundCommit(Path(directory), commit, ref, inside.rstrip("/"), _is_dirty(place))
 
 
 def describe(repository: Path, commit: str, ref: str = "", objects: str = "") -> CommitNote:

@@ -28,7 +28,7 @@ __all__ = [
     "SCRIPT",
     "Hook",
     "HookError",
-    "Settings",
+    "HookSettings",
     "find",
     "install",
     "remove",
@@ -57,7 +57,7 @@ class HookError(NeverblinkError):
         self.where = where
 
 
-class Settings(msgspec.Struct, frozen=True):
+class HookSettings(msgspec.Struct, frozen=True):
     """What the hooks of one repository were told."""
 
     home: Path
@@ -142,7 +142,7 @@ def remove(where: Path) -> list[Hook]:
     return [hook for hook in found if hook.state == "other" and hook.chained]
 
 
-def settings(where: Path) -> Settings | None:
+def settings(where: Path) -> HookSettings | None:
     """What the hooks of the bare repository `where` were told; None when there are none. Raises `GitError`."""
     repository = git_dir(where)
     try:
@@ -158,7 +158,7 @@ def settings(where: Path) -> Settings | None:
     )
     if not home or not python:
         return None
-    return Settings(Path(home), branch or "main", gate == "true", Path(python))
+    return HookSettings(Path(home), branch or "main", gate == "true", Path(python))
 
 
 def find(where: Path) -> list[Hook]:

@@ -72,7 +72,7 @@ class IgnoreError(NeverblinkError):
     """The project's .neverblinkignore can't be used."""
 
 
-class Rule(msgspec.Struct, frozen=True):
+class IgnoreRule(msgspec.Struct, frozen=True):
     """The rule that keeps a file out: the list it stands in, and its text ("" for what git decided)."""
 
     source: str
@@ -113,16 +113,18 @@ class Ignore:
             raise IgnoreError(f"{root / FILE_NAME}: is not UTF-8: save it as UTF-8") from None
         return cls(own, _ignored_by_git(root) if ask_git else ())
 
-    def rule(self, name: str, *, directory: bool = False) -> Rule | None:
+    def rule(self, name: str, *, directory: bool = False) -> IgnoreRule | None:
         """The rule that keeps `name` out, None when it belongs into the release."""
         path = f"{name}/" if directory else name
         found = self._spec.check_file(path)
         if found.include is None:
-            return Rule(".gitignore", "") if path in self._git else None
+            return IgnoreRule(".gitignore", "") if path in self._git else None
         if not found.include or found.index is None:
             return None
         at = found.index - len(_BUILT_IN)
-        return Rule("", _BUILT_IN[found.index]) if at < 0 else Rule(FILE_NAME, self._own[at].strip())
+        return (
+            IgnoreRule("", _BUILT_IN[found.index]) if at < 0 else IgnoreRule(FILE_NAME, self._own[at].strip())
+        )
 
 
 def looks_secret(name: str, path: Path) -> str:

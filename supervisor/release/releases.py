@@ -34,21 +34,21 @@ from ..system.durable import sync_directory, sync_tree
 from .copy_tree import (
     LED,
     MANIFEST,
-    Copied,
+    CopiedTree,
     TreeError,
     copy_tree,
     digest_of,
     remove_tree,
     size_of,
 )
-from .ignore import FILE_NAME, Ignore, IgnoreError, Rule
+from .ignore import FILE_NAME, Ignore, IgnoreError, IgnoreRule
 
 __all__ = [
     "AmbiguousRelease",
     "NoSuchRelease",
     "Release",
     "ReleaseError",
-    "Releases",
+    "ReleaseStore",
 ]
 
 _NEW = ".new-"
@@ -123,7 +123,7 @@ class _Manifest(msgspec.Struct, frozen=True):
     ref: str = ""
 
 
-class Releases:
+class ReleaseStore:
     """The releases in `directory`. `clock` tells wall ns. May be used from several threads of one process."""
 
     def __init__(self, directory: Path, clock: Callable[[], int] = time.time_ns) -> None:
@@ -349,14 +349,14 @@ class Releases:
             _remove(leaving)
             (self.directory / _LED / release.id).unlink(missing_ok=True)
 
-    def _copy(self, source: Path, building: Path, leave_out: Collection[Path], ignore: Ignore) -> Copied:
+    def _copy(self, source: Path, building: Path, leave_out: Collection[Path], ignore: Ignore) -> CopiedTree:
         _remove(building)
         try:
             return copy_tree(source, building, leave_out, ignore=ignore)
         except TreeError as problem:
             raise ReleaseError(source, problem.message) from None
 
-    def _publish(self, building: Path, copied: Copied, note: CommitNote | None, origin: Path) -> Release:
+    def _publish(self, building: Path, copied: CopiedTree, note: CommitNote | None, origin: Path) -> Release:
         said = self._seal(building, copied, note, origin, self._clock())
         stamp = datetime.fromtimestamp(said.made_at // 1_000_000_000, UTC).strftime("%Y%m%dT%H%M%SZ")
         path = self.directory / f"{stamp}-{(said.commit or said.digest)[:_SHOWN]}"
@@ -372,7 +372,7 @@ class Releases:
         return _release(path, said)
 
     def _seal(
-        self, building: Path, copied: Copied, note: CommitNote | None, origin: Path, made_at: int
+        self, building: Path, copied: CopiedTree, note: CommitNote | None, origin: Path, made_at: int
     ) -> _Manifest:
         """Write the manifest, and force all of the release to the disk before it gets its name."""
         came_from = os.fsencode(origin).decode(errors="replace")
@@ -436,7 +436,7 @@ def _is_at(root: Path, parts: list[str]) -> bool:
     return place.is_dir() or place.with_name(f"{place.name}.py").is_file()
 
 
-def _check_copied(release: Path, bot: str, copied: Copied) -> None:
+def _check_copied(release: Path, bot: str, copied: CopiedTree) -> None:
     """Raise `ReleaseError` when the rules keep out the bot itself."""
     parts = bot.partition(":")[0].split(".")
     names = {f"{'/'.join(parts)}.py", *(f"{'/'.join(parts[:end])}/" for end in range(1, len(parts) + 1))}
@@ -451,7 +451,7 @@ def _check_copied(release: Path, bot: str, copied: Copied) -> None:
             )
 
 
-def _remarks(release: Path, copied: Copied) -> Iterator[str]:
+def _remarks(release: Path, copied: CopiedTree) -> Iterator[str]:
     """What a person should know of a new release: one line each."""
     built_in = [left.name for left in copied.left_out if left.rule.built_in]
     if built_in:
@@ -475,7 +475,7 @@ def _named(names: Sequence[str]) -> str:
     return f"{', '.join(names[:_MOST_NAMED])}{more}"
 
 
-def _rule_text(rule: Rule) -> str:
+def _rule_text(rule: IgnoreRule) -> str:
     return f"{rule.source} ({rule.pattern})" if rule.pattern else rule.source
 
 

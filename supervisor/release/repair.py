@@ -13,7 +13,12 @@ from pathlib import Path
 from ...protocol.errors import NeverblinkError
 from ..store.history_rows import CommitNote
 from . import git
-from .releases import NoSuchRelease, Release, ReleaseError, Releases
+from .releases import (
+    NoSuchRelease,
+    Release,
+    ReleaseError,
+    ReleaseStore,
+)
 
 __all__ = ["Repair"]
 
@@ -27,7 +32,7 @@ class Repair:
 
     def __init__(
         self,
-        releases: Releases,
+        releases: ReleaseStore,
         project: Path,
         repositories: Callable[[], Iterable[Path]],
         say: Callable[[str], None],

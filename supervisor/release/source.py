@@ -21,18 +21,18 @@ from ..system.disk_space import need
 from ..system.errors import Refusal
 from ..system.text import clean
 from . import git
-from .releases import Release, Releases
+from .releases import Release, ReleaseStore
 
-__all__ = ["Commit", "Directory", "KeptRelease", "Source", "release_of", "source_of"]
+__all__ = ["CommitSource", "DirectorySource", "KeptRelease", "Source", "release_of", "source_of"]
 
 
-class Directory(msgspec.Struct, frozen=True):
+class DirectorySource(msgspec.Struct, frozen=True):
     """A directory, absolute."""
 
     path: Path
 
 
-class Commit(msgspec.Struct, frozen=True):
+class CommitSource(msgspec.Struct, frozen=True):
     """A commit of a repository: see `commands.Deploy`."""
 
     repository: Path
@@ -58,7 +58,7 @@ class KeptRelease(msgspec.Struct, frozen=True):
     said: str
 
 
-Source = Directory | Commit | KeptRelease
+Source = DirectorySource | CommitSource | KeptRelease
 
 
 def source_of(command: Deploy) -> Source:
@@ -70,7 +70,7 @@ def source_of(command: Deploy) -> Source:
     if command.release:
         return KeptRelease(command.release)
     if command.path:
-        return Directory(_absolute("path", command.path))
+        return DirectorySource(_absolute("path", command.path))
     inside = PurePosixPath(command.directory or ".")
     for name, said in (("commit", command.commit), ("ref", command.ref), ("directory", command.directory)):
         if "\0" in said:
@@ -79,7 +79,7 @@ def source_of(command: Deploy) -> Source:
         raise Refusal("bad-input", f'directory "{command.directory}": expected one inside the commit')
     if command.objects:
         _absolute("objects", command.objects)
-    return Commit(
+    return CommitSource(
         repository=_absolute("repository", command.repository),
         id=command.commit,
         ref=command.ref,
@@ -89,25 +89,25 @@ def source_of(command: Deploy) -> Source:
 
 
 def release_of(
-    source: Source, releases: Releases, warn: Callable[[str], None] = lambda _: None
+    source: Source, releases: ReleaseStore, warn: Callable[[str], None] = lambda _: None
 ) -> tuple[Release, Config]:
     """The release of `source`, and its configuration; `warn` is called with a line for what a person should know of.
 
     Raises `ConfigError`, `ReleaseError`, `GitError` and `DiskFull`.
     """
     match source:
-        case Directory(path=path):
+        case DirectorySource(path=path):
             release = releases.make(path, load(path).bot, warn=warn)
             return release, load(release.path, path)
         case KeptRelease(said=said):
             release = releases.find(said)
             return release, load(release.path, Path(release.origin))
-        case Commit():
+        case CommitSource():
             return _release_of_commit(source, releases, warn)
 
 
 def _release_of_commit(
-    source: Commit, releases: Releases, warn: Callable[[str], None]
+    source: CommitSource, releases: ReleaseStore, warn: Callable[[str], None]
 ) -> tuple[Release, Config]:
     where = source.repository, source.id
     note = git.describe(*where, source.ref, source.objects)

@@ -16,11 +16,11 @@ import zmq
 from ..store.state_dir import Home
 from ..system.helper_main import run_helper, say
 from ..system.streams import complete_streams
-from .client_keys import Access
+from .client_keys import ClientKeys
 from .listener import ListenerTold
 from .relay import Relay
-from .tcp_listener import Remote
-from .zap import Gate
+from .tcp_listener import TcpListener
+from .zap import ZapHandler
 
 __all__ = ["main"]
 
@@ -35,9 +35,9 @@ def main() -> int:
 async def _serve(told: ListenerTold, until: asyncio.Event) -> None:
     home = Home(Path(told.home))
     context = zmq.Context[zmq.Socket[bytes]](1)
-    gate = Gate(context)
+    gate = ZapHandler(context)
     relay = Relay(context, home)
-    remote = Remote(context, gate, Access(home.keys), told.listen, relay.carry_out, say)
+    remote = TcpListener(context, gate, ClientKeys(home.keys), told.listen, relay.carry_out, say)
     relay.listen(remote.publish)
     await until.wait()
     await remote.close()

@@ -28,7 +28,7 @@ from ...protocol.keys import NO_CURVE, SIZE
 from ..system.durable import rename_durably
 from .worker_keys import public_of
 
-__all__ = ["Access", "AccessError", "ClientKey", "client_keys", "key_of", "new_secret"]
+__all__ = ["AccessError", "ClientKey", "ClientKeys", "client_keys", "key_of", "new_secret"]
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
@@ -80,7 +80,7 @@ class ClientKey(msgspec.Struct, frozen=True):
             ) from None
 
 
-class Access:
+class ClientKeys:
     """The keys in `directory`."""
 
     def __init__(self, directory: Path) -> None:

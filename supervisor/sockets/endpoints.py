@@ -23,7 +23,7 @@ from ..system.permissions import user_name
 from ..system.process import is_stopped
 from ..workers.leftovers import alive_in, named
 
-__all__ = ["InHome", "OnServer", "Place", "Unreachable"]
+__all__ = ["Endpoint", "InHome", "OnServer", "Unreachable"]
 
 _SERVER = re.compile(r"(?:tcp://)?(?P<host>[\w.-]+|\[[0-9A-Fa-f:.]+\]):(?P<port>\d{1,5})")
 _REFUSED = zmq.EVENT_HANDSHAKE_FAILED_AUTH
@@ -42,7 +42,7 @@ class Unreachable(NeverblinkError):
         self.pid = pid
 
 
-class Place(Protocol):
+class Endpoint(Protocol):
     """Where a supervisor is."""
 
     def supervisor(self) -> int:

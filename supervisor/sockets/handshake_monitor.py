@@ -14,9 +14,9 @@ import zmq
 from zmq.utils.monitor import parse_monitor_message
 
 from .connections import Connections
-from .zmq_socket import Postbox
+from .zmq_socket import ZmqSocket
 
-__all__ = ["Doorstep"]
+__all__ = ["HandshakeMonitor"]
 
 _FAILED = (
     zmq.EVENT_HANDSHAKE_FAILED_AUTH
@@ -28,7 +28,7 @@ _WENT = zmq.EVENT_DISCONNECTED
 _PLAIN = int(zmq.PROTOCOL_ERROR_ZMTP_MECHANISM_MISMATCH)
 
 
-class Doorstep:
+class HandshakeMonitor:
     """Watches `socket`, which people know as `name`; `tell` is told of visitors that were turned away.
 
     Those that come and go are told to `connections`. Close it before the socket.
@@ -50,7 +50,7 @@ class Doorstep:
         self._tell_at = 1
         self._connections = connections
         events = _FAILED if connections is None else _FAILED | _CAME | _WENT
-        self._box = Postbox(socket.get_monitor_socket(events), self._happened, loop)
+        self._box = ZmqSocket(socket.get_monitor_socket(events), self._happened, loop)
 
     def close(self) -> None:
         self._box.close()

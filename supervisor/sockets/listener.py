@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from ..config.addresses import Listen
+from ..config.addresses import ListenAddress
 from ..store.state_dir import Home
 from ..system.helper_process import HelperProcess
 
@@ -24,11 +24,11 @@ class ListenerTold(msgspec.Struct, frozen=True):
     """What the process is told on its command line; nothing of it is a secret."""
 
     home: str
-    listen: Listen
+    listen: ListenAddress
 
 
 def keep_listener(
-    listen: Listen, home: Home, tell: Callable[[str], None], command: tuple[str, ...] = _COMMAND
+    listen: ListenAddress, home: Home, tell: Callable[[str], None], command: tuple[str, ...] = _COMMAND
 ) -> HelperProcess:
     """Keep a process that listens there; `tell` is told what people should know. To be closed."""
     told = msgspec.json.encode(ListenerTold(str(home.path), listen)).decode()

@@ -14,15 +14,15 @@ import zmq
 from ...protocol.commands import EVENT_SOCKET, REQUEST_SOCKET, Answer, Command
 from ...protocol.events import Event, encode_event, topic_of
 from .bindings import Bindings
-from .request_socket import Requests, bound_events, bound_requests
+from .request_socket import RequestSocket, bound_events, bound_requests
 
-__all__ = ["Desk"]
+__all__ = ["Listeners"]
 
 _EVENT_QUEUE = 100_000
 _LINGER_MS = 1000
 
 
-class Desk:
+class Listeners:
     """Binds the two sockets; hands each command to `carry_out`, which must not raise. Raises zmq.ZMQError."""
 
     def __init__(
@@ -43,7 +43,7 @@ class Desk:
             requests.close(0)
             events.close(0)
             raise
-        self._requests = Requests(requests, lambda command, _: carry_out(command))
+        self._requests = RequestSocket(requests, lambda command, _: carry_out(command))
         self._events = events
 
     def publish(self, event: Event) -> None:

@@ -21,7 +21,7 @@ from ...protocol.commands import (
 )
 from ..store.state_dir import Home
 from .endpoints import InHome
-from .zmq_socket import Postbox
+from .zmq_socket import ZmqSocket
 
 __all__ = ["Relay"]
 
@@ -45,12 +45,12 @@ class Relay:
         self._events.setsockopt(zmq.SUBSCRIBE, b"")
         self._place.connect(requests, REQUEST_SOCKET)
         self._place.connect(self._events, EVENT_SOCKET)
-        self._requests = Postbox(requests, self._answered)
-        self._told: Postbox | None = None
+        self._requests = ZmqSocket(requests, self._answered)
+        self._told: ZmqSocket | None = None
 
     def listen(self, publish: Callable[[list[bytes]], None]) -> None:
         """From now on call `publish` with each event, as the supervisor sends it."""
-        self._told = Postbox(self._events, publish)
+        self._told = ZmqSocket(self._events, publish)
 
     async def carry_out(self, command: Command) -> Answer:
         """The supervisor's answer to `command`. It has as long as it takes: this process ends with the supervisor."""

@@ -21,9 +21,9 @@ from ...protocol.commands import (
     decode_command,
     encode_answer,
 )
-from .zmq_socket import GuardedPostbox, Postbox
+from .zmq_socket import EncryptedSocket, ZmqSocket
 
-__all__ = ["LOOKED_AT", "Requests", "bound_events", "bound_requests"]
+__all__ = ["LOOKED_AT", "RequestSocket", "bound_events", "bound_requests"]
 
 LOOKED_AT = 4 * MAX_REQUEST
 """A request that is a little too large is worth an answer; a far larger one is not worth its memory."""
@@ -51,7 +51,7 @@ def bound_events(socket: zmq.Socket[bytes], events: int) -> None:
     socket.setsockopt(zmq.SNDHWM, events)
 
 
-class Requests:
+class RequestSocket:
     """Hands each command that comes on `socket` to `carry_out`, which must not raise, with the name of its sender.
 
     Senders have names when the socket is `guarded` by a gate, and are "" otherwise.
@@ -66,10 +66,10 @@ class Requests:
     ) -> None:
         self._carry_out = carry_out
         self._tasks: set[asyncio.Task[None]] = set()
-        self._box: Postbox = (
-            GuardedPostbox(socket, self._received)
+        self._box: ZmqSocket = (
+            EncryptedSocket(socket, self._received)
             if guarded
-            else Postbox(socket, lambda frames: self._received(frames, ""))
+            else ZmqSocket(socket, lambda frames: self._received(frames, ""))
         )
 
     async def finish(self) -> None:

@@ -18,14 +18,14 @@ import zmq
 
 from ...protocol.commands import Answer, Command
 from ...protocol.errors import NeverblinkError
-from ..config.addresses import Listen
-from .client_keys import Access
+from ..config.addresses import ListenAddress
+from .client_keys import ClientKeys
 from .connections import HANDSHAKE_MS, Connections
-from .handshake_monitor import Doorstep
-from .request_socket import Requests, bound_events, bound_requests
-from .zap import Gate, Visitor
+from .handshake_monitor import HandshakeMonitor
+from .request_socket import RequestSocket, bound_events, bound_requests
+from .zap import Peer, ZapHandler
 
-__all__ = ["Remote"]
+__all__ = ["TcpListener"]
 
 _DOMAIN = "operators"
 _LOOK_EVERY = 1.0
@@ -34,15 +34,15 @@ _BACKLOG = 32
 _LINGER_MS = 1000
 
 
-class Remote:
+class TcpListener:
     """Listens where `listen` says, for the clients in `access`; `tell` is told what people should know."""
 
     def __init__(
         self,
         context: zmq.Context[zmq.Socket[bytes]],
-        gate: Gate,
-        access: Access,
-        listen: Listen,
+        gate: ZapHandler,
+        access: ClientKeys,
+        listen: ListenAddress,
         carry_out: Callable[[Command], Awaitable[Answer]],
         tell: Callable[[str], None],
     ) -> None:
@@ -104,7 +104,7 @@ class Remote:
             await opened.requests.finish()
             opened.close(_LINGER_MS)
 
-    def _judge(self, visitor: Visitor) -> str:
+    def _judge(self, visitor: Peer) -> str:
         return self._names.get(visitor.key, "")
 
     async def _asked(self, command: Command, name: str) -> Answer:
@@ -129,12 +129,12 @@ class _Sockets:
     def __init__(
         self,
         context: zmq.Context[zmq.Socket[bytes]],
-        listen: Listen,
+        listen: ListenAddress,
         secret: bytes,
         carry_out: Callable[[Command, str], Awaitable[Answer]],
         tell: Callable[[str], None],
     ) -> None:
-        self._doorsteps: list[Doorstep] = []
+        self._doorsteps: list[HandshakeMonitor] = []
         requests = context.socket(zmq.ROUTER)
         self.events = context.socket(zmq.PUB)
         bound_requests(requests)
@@ -152,13 +152,15 @@ class _Sockets:
                 socket.setsockopt(zmq.IPV6, int(":" in listen.host))
                 socket.bind(listen.endpoint(port))
                 limits = Connections(port, tell)
-                self._doorsteps.append(Doorstep(socket, listen.endpoint(port), tell, connections=limits))
+                self._doorsteps.append(
+                    HandshakeMonitor(socket, listen.endpoint(port), tell, connections=limits)
+                )
         except BaseException:
             self._close_doorsteps()
             requests.close(0)
             self.events.close(0)
             raise
-        self.requests = Requests(requests, carry_out, guarded=True)
+        self.requests = RequestSocket(requests, carry_out, guarded=True)
 
     def close(self, linger: int = 0) -> None:
         self._close_doorsteps()

@@ -18,7 +18,7 @@ from ...protocol.errors import NeverblinkError
 from ...protocol.keys import NO_CURVE, SIZE, Keys, derive
 from ..system.durable import rename_durably
 
-__all__ = ["Keyring", "KeyringError", "public_of"]
+__all__ = ["WorkerKeys", "WorkerKeysError", "public_of"]
 
 
 _LOST = (
@@ -27,7 +27,7 @@ _LOST = (
 )
 
 
-class KeyringError(NeverblinkError):
+class WorkerKeysError(NeverblinkError):
     """The home's keys can't be read or made; `path` is the file."""
 
     def __init__(self, path: Path, problem: str) -> None:
@@ -35,7 +35,7 @@ class KeyringError(NeverblinkError):
         self.path = path
 
 
-class Keyring:
+class WorkerKeys:
     """The keys of one home."""
 
     def __init__(self, secret: bytes) -> None:
@@ -46,15 +46,15 @@ class Keyring:
         self._supervisor_public = public_of(self.supervisor)
 
     @classmethod
-    def renew(cls, path: Path) -> Keyring:
-        """Make a new secret, and keep it at `path`. Nobody who is alive knows it yet. Raises `KeyringError`."""
+    def renew(cls, path: Path) -> WorkerKeys:
+        """Make a new secret, and keep it at `path`. Nobody who is alive knows it yet. Raises `WorkerKeysError`."""
         _check(path)
         made = cls(secrets.token_bytes(SIZE))
         made.keep(path)
         return made
 
     def keep(self, path: Path) -> None:
-        """Write the secret to `path`, for the next supervisor. Raises `KeyringError`."""
+        """Write the secret to `path`, for the next supervisor. Raises `WorkerKeysError`."""
         secret = self._secret
         fresh = path.with_name(f"{path.name}.new")
         try:
@@ -62,23 +62,23 @@ class Keyring:
             file = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
             try:
                 if os.write(file, secret) != SIZE:
-                    raise KeyringError(path, "can't be written whole: is the disk full?")
+                    raise WorkerKeysError(path, "can't be written whole: is the disk full?")
             finally:
                 os.close(file)
             rename_durably(fresh, path)
         except OSError as problem:
-            raise KeyringError(path, f"can't be written: {problem.strerror}") from None
+            raise WorkerKeysError(path, f"can't be written: {problem.strerror}") from None
 
     @classmethod
-    def load(cls, path: Path) -> Keyring:
-        """The keyring of the supervisor before, whose workers are alive. Raises `KeyringError`."""
+    def load(cls, path: Path) -> WorkerKeys:
+        """The keyring of the supervisor before, whose workers are alive. Raises `WorkerKeysError`."""
         _check(path)
         try:
             secret = path.read_bytes()
         except OSError as problem:
-            raise KeyringError(path, f"can't be read ({problem.strerror}), {_LOST}") from None
+            raise WorkerKeysError(path, f"can't be read ({problem.strerror}), {_LOST}") from None
         if len(secret) != SIZE:
-            raise KeyringError(path, f"has {len(secret)} bytes and not {SIZE}, {_LOST}")
+            raise WorkerKeysError(path, f"has {len(secret)} bytes and not {SIZE}, {_LOST}")
         return cls(secret)
 
     def of(self, worker: str) -> Keys:
@@ -100,4 +100,4 @@ def public_of(secret: bytes) -> bytes:
 
 def _check(path: Path) -> None:
     if not zmq.has("curve"):
-        raise KeyringError(path, NO_CURVE)
+        raise WorkerKeysError(path, NO_CURVE)

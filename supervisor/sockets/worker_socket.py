@@ -29,12 +29,12 @@ from ...protocol.link import (
 )
 from ...protocol.versions import ProtocolMismatch, negotiate
 from ...protocol.wire import WireError
-from .handshake_monitor import Doorstep
-from .worker_keys import Keyring
-from .zap import Gate, Visitor
-from .zmq_socket import GuardedPostbox
+from .handshake_monitor import HandshakeMonitor
+from .worker_keys import WorkerKeys
+from .zap import Peer, ZapHandler
+from .zmq_socket import EncryptedSocket
 
-__all__ = ["SOCKET", "Switchboard"]
+__all__ = ["SOCKET", "WorkerSocket"]
 
 SOCKET = "supervisor.sock"
 """The name of the socket in the home's `run/`, known to workers."""
@@ -45,7 +45,7 @@ _ASK_EVERY = 0.2
 """Seconds."""
 
 
-class Switchboard:
+class WorkerSocket:
     """Has `bind` bind its socket, and calls `hear(worker, message)` for every message of a worker that is known.
 
     `admit(hello)` says why this cannot be one of our workers, "" when it can. `puzzled(what)` is told the first time
@@ -57,8 +57,8 @@ class Switchboard:
         context: zmq.Context[zmq.Socket[bytes]],
         bind: Callable[[zmq.Socket[bytes]], object],
         *,
-        gate: Gate,
-        keyring: Keyring,
+        gate: ZapHandler,
+        keyring: WorkerKeys,
         bot: str,
         admit: Callable[[Hello], str],
         hear: Callable[[str, WorkerMessage], None],
@@ -95,8 +95,8 @@ class Switchboard:
         except BaseException:
             socket.close(0)
             raise
-        self._doorstep = Doorstep(socket, "the workers' socket", puzzled, loop)
-        self._box = GuardedPostbox(socket, self._received, loop)
+        self._doorstep = HandshakeMonitor(socket, "the workers' socket", puzzled, loop)
+        self._box = EncryptedSocket(socket, self._received, loop)
 
     def send(self, worker: str, message: SupervisorMessage) -> bool:
         """Send to a worker; False when it is not connected."""
@@ -179,6 +179,6 @@ class Switchboard:
         return ""
 
 
-def _name_of(visitor: Visitor) -> str:
+def _name_of(visitor: Peer) -> str:
     """Under which name a visitor is let in. Who has come this far was told the key of this socket by a supervisor."""
     return f"{visitor.key.hex()} {visitor.pid}"

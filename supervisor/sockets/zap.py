@@ -15,15 +15,15 @@ from typing import NamedTuple
 
 import zmq
 
-from .zmq_socket import Postbox
+from .zmq_socket import ZmqSocket
 
-__all__ = ["Gate", "Visitor"]
+__all__ = ["Peer", "ZapHandler"]
 
 _AT = "inproc://zeromq.zap.01"
 _VERSION = b"1.0"
 
 
-class Visitor(NamedTuple):
+class Peer(NamedTuple):
     """Who wants in: the public key that it has proven to have the secret half of, and from where it comes."""
 
     key: bytes
@@ -36,19 +36,19 @@ class Visitor(NamedTuple):
         return int(numbers[2]) if len(numbers) == 3 and all(map(str.isdecimal, numbers)) else 0
 
 
-class Gate:
+class ZapHandler:
     """Answers for the sockets of `context`; make it before them. Nobody gets in under a domain that is not open."""
 
     def __init__(
         self, context: zmq.Context[zmq.Socket[bytes]], loop: asyncio.AbstractEventLoop | None = None
     ) -> None:
-        self._judges: dict[str, Callable[[Visitor], str]] = {}
+        self._judges: dict[str, Callable[[Peer], str]] = {}
         socket = context.socket(zmq.ROUTER)
         socket.setsockopt(zmq.LINGER, 0)
         socket.bind(_AT)
-        self._box = Postbox(socket, self._asked, loop)
+        self._box = ZmqSocket(socket, self._asked, loop)
 
-    def open(self, domain: str, judge: Callable[[Visitor], str]) -> None:
+    def open(self, domain: str, judge: Callable[[Peer], str]) -> None:
         """From now on `judge` says the name under which a visitor is let in; "" for one that is not."""
         self._judges[domain] = judge
 
@@ -63,6 +63,6 @@ class Gate:
         judge = self._judges.get(domain.decode(errors="replace"))
         name = ""
         if judge is not None and mechanism == b"CURVE" and len(credentials) == 1:
-            name = judge(Visitor(credentials[0], address.decode(errors="replace")))
+            name = judge(Peer(credentials[0], address.decode(errors="replace")))
         verdict = (b"200", b"") if name else (b"400", b"not known here")
         self._box.send([asker, b"", _VERSION, request, *verdict, name.encode(), b""])

@@ -14,13 +14,13 @@ from collections.abc import Callable, Sequence
 
 import zmq
 
-__all__ = ["GuardedPostbox", "Postbox"]
+__all__ = ["EncryptedSocket", "ZmqSocket"]
 
 _BITE = 64
 _THERE = int(zmq.POLLIN)
 
 
-class Postbox:
+class ZmqSocket:
     """Reads `socket` for as long as it is open and hands each message, as its list of frames, to `receive`.
 
     `receive` must not raise. Must be made in the loop's own thread.
@@ -100,7 +100,7 @@ class Postbox:
             return False
 
 
-class GuardedPostbox(Postbox):
+class EncryptedSocket(ZmqSocket):
     """A postbox whose socket has a gate: each message comes with the name under which its sender was let in."""
 
     def __init__(

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from ...protocol.status import Locked
 from .history_db import HistoryError
-from .history_thread import Archive
+from .history_thread import HistoryThread
 
 __all__ = [
-    "Freeze",
+    "DeployLock",
 ]
 
 _KEY = "lock"
 
 
-class Freeze:
+class DeployLock:
     """The lock, kept in the history. `lock` is None when it is off."""
 
-    def __init__(self, archive: Archive) -> None:
+    def __init__(self, archive: HistoryThread) -> None:
         self._archive = archive
         self.lock: Locked | None = None
 

@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from ..environment.build_log import newest_logged
-from .history_db import History, HistoryError
+from .history_db import HistoryDb, HistoryError
 
 __all__ = ["newest_deployment"]
 
@@ -19,6 +19,6 @@ def newest_deployment(database: Path, logs: Path, bot: str) -> int:
     """The highest number that any deployment of `bot` is known to have had; 0 when there was none."""
     numbers = [newest_logged(logs)]
     for path in [database, *database.parent.glob(f"{database.name}.damaged-*Z")]:
-        with suppress(HistoryError), History.open(path, bot, read_only=True) as history:
+        with suppress(HistoryError), HistoryDb.open(path, bot, read_only=True) as history:
             numbers += [one.id for one in history.deployments(1)]
     return max(numbers)

@@ -29,7 +29,7 @@ from ...protocol.events import (
     OutageChanged,
     PhaseChanged,
     StandbyChanged,
-    Step,
+    StepDone,
     WorkerExited,
 )
 from ...protocol.wire import UNDECODABLE
@@ -37,18 +37,18 @@ from ..system.text import clean, cleaned
 from .history_rows import (
     SCHEMA,
     STEPS,
-    Claim,
-    Command,
+    ClaimRow,
+    CommandRow,
     CommitNote,
-    Deployment,
+    DeploymentRow,
     Kind,
-    Leader,
+    LeaderRow,
     PhaseNote,
     StepNote,
-    Worker,
+    WorkerRow,
 )
 
-__all__ = ["History", "HistoryError", "NoSuchDeployment"]
+__all__ = ["HistoryDb", "HistoryError", "NoSuchDeployment"]
 
 MOST_IDS = 100_000
 """So many commands of control.json are remembered, so that none is carried out twice."""
@@ -99,7 +99,7 @@ class NoSuchDeployment(HistoryError):
         self.newest = newest
 
 
-class History:
+class HistoryDb:
     """The history of one bot. Belongs to the thread that opened it."""
 
     def __init__(self, connection: sqlite3.Connection, path: Path, bot: str) -> None:
@@ -109,7 +109,7 @@ class History:
         self._identity: tuple[int, int] | None = None
 
     @classmethod
-    def open(cls, path: Path, bot: str, read_only: bool = False) -> History:
+    def open(cls, path: Path, bot: str, read_only: bool = False) -> HistoryDb:
         """Open the history at `path`, and make it unless `read_only`. Raises `HistoryError`."""
         if read_only and not path.is_file():
             raise HistoryError(path, "there is none yet: it begins with `neverblink up`")
@@ -153,7 +153,7 @@ class History:
         if (problem := found[0][0] if found else "") != "ok":
             raise HistoryError(self.path, f"is damaged: {problem}", unreadable=True)
 
-    def restored(self) -> History:
+    def restored(self) -> HistoryDb:
         """This history, or a copy of it at its path when the file there was removed or replaced.
 
         Raises `HistoryError`.
@@ -165,7 +165,7 @@ class History:
             self.set_aside(self.path, "replaced")
         except OSError as problem:
             raise HistoryError(self.path, f"was removed or replaced: {problem.strerror}") from None
-        fresh = History.open(self.path, self.bot)
+        fresh = HistoryDb.open(self.path, self.bot)
         try:
             self._connection.backup(fresh._connection)
         except sqlite3.Error as problem:
@@ -179,7 +179,7 @@ class History:
     def close(self) -> None:
         self._connection.close()
 
-    def __enter__(self) -> History:
+    def __enter__(self) -> HistoryDb:
         return self
 
     def __exit__(
@@ -240,10 +240,10 @@ class History:
         match event:
             case PhaseChanged():
                 self._put("phases", **_fields(event, "bot", "deployment", "at", "phase", "before", "took"))
-            case Step(step="probation"):
+            case StepDone(step="probation"):
                 # How far it has come, for those who watch: its phase says how long it took.
                 pass
-            case Step():
+            case StepDone():
                 facts = _document(event.facts)
                 said = _fields(event, "bot", "deployment", "at", "step", "text", "took")
                 self._put("steps", **said, facts=facts)
@@ -263,7 +263,7 @@ class History:
                     {"bot": event.bot, "worker": event.worker},
                 )
             case LeaderChanged():
-                self._put("leaders", **_fields(event, *Leader.__struct_fields__))
+                self._put("leaders", **_fields(event, *LeaderRow.__struct_fields__))
             case OutageChanged(outage=outage):
                 said = msgspec.structs.asdict(outage)
                 lists = {name: _document(said[name]) for name in ("windows", "in_doubt")}
@@ -271,7 +271,7 @@ class History:
             case StandbyChanged():
                 self._put("standbys", **_fields(event, "bot", "at", "worker", "release", "state", "reason"))
             case Commanded():
-                said = _fields(event, *Command.__struct_fields__)
+                said = _fields(event, *CommandRow.__struct_fields__)
                 self._put("commands", **{**said, "facts": _document(event.facts)})
             case _:
                 pass
@@ -294,12 +294,12 @@ class History:
 
     def claim(
         self, id: str, op: str, digest: str, command: str, at: int, *, most: int = MOST_IDS
-    ) -> Claim | None:
+    ) -> ClaimRow | None:
         """Remember that a command is being carried out; return what is known of its id when it was before.
 
         The last `most` are remembered.
         """
-        found = self._get(Claim, "from control where bot = ? and id = ?", self.bot, id)
+        found = self._get(ClaimRow, "from control where bot = ? and id = ?", self.bot, id)
         if found:
             return found[0]
         row = self._put("control", bot=self.bot, id=id, at=at, op=op, digest=digest, command=command)
@@ -319,14 +319,17 @@ class History:
             answers,
         )
 
-    def claimed(self) -> list[Claim]:
+    def claimed(self) -> list[ClaimRow]:
         """The commands that have no answer, oldest first: after a start, what a killed supervisor left."""
-        return self._get(Claim, "from control where bot = ? and answered is null order by rowid", self.bot)
+        return self._get(ClaimRow, "from control where bot = ? and answered is null order by rowid", self.bot)
 
-    def settled(self, limit: int) -> list[Claim]:
+    def settled(self, limit: int) -> list[ClaimRow]:
         """The last commands whose answers are kept, oldest first."""
         return self._get(
-            Claim, "from control where bot = ? and answer <> '' order by rowid desc limit ?", self.bot, limit
+            ClaimRow,
+            "from control where bot = ? and answer <> '' order by rowid desc limit ?",
+            self.bot,
+            limit,
         )[::-1]
 
     # --- reading ----------------------------------------------------------------------------------------------------
@@ -339,10 +342,10 @@ class History:
         except UNDECODABLE as problem:
             raise HistoryError(self.path, f'what was kept as "{key}" can\'t be read: {problem}') from None
 
-    def deployments(self, limit: int = 20) -> list[Deployment]:
+    def deployments(self, limit: int = 20) -> list[DeploymentRow]:
         """The last deployments, newest first, with their phases and without their steps."""
         rows = self._get(
-            Deployment, "from deployments where bot = ? order by id desc limit ?", self.bot, limit
+            DeploymentRow, "from deployments where bot = ? order by id desc limit ?", self.bot, limit
         )
         phases: dict[int, list[PhaseNote]] = {}
         if rows:
@@ -356,9 +359,9 @@ class History:
                 phases.setdefault(deployment, []).append(PhaseNote(*note))
         return [msgspec.structs.replace(row, phases=tuple(phases.get(row.id, ()))) for row in rows]
 
-    def deployment(self, id: int) -> Deployment:
+    def deployment(self, id: int) -> DeploymentRow:
         """The whole story of one deployment. Raises `NoSuchDeployment`."""
-        found = self._get(Deployment, "from deployments where bot = ? and id = ?", self.bot, id)
+        found = self._get(DeploymentRow, "from deployments where bot = ? and id = ?", self.bot, id)
         if not found:
             newest = self.deployments(1)
             raise NoSuchDeployment(self.path, id, newest[0].id if newest else 0)
@@ -378,20 +381,22 @@ class History:
         )
         return (rows[0]["id"], rows[0]["outcome"] or "") if rows else (0, "")
 
-    def unfinished(self) -> list[Deployment]:
+    def unfinished(self) -> list[DeploymentRow]:
         """Deployments that nobody has ended, oldest first: after a start, what a killed supervisor left."""
-        return self._get(Deployment, "from deployments where bot = ? and ended is null order by id", self.bot)
-
-    def workers(self, limit: int = 20) -> list[Worker]:
-        """The last workers, newest first."""
         return self._get(
-            Worker, "from workers where bot = ? order by begun desc, rowid desc limit ?", self.bot, limit
+            DeploymentRow, "from deployments where bot = ? and ended is null order by id", self.bot
         )
 
-    def remaining(self) -> list[Worker]:
+    def workers(self, limit: int = 20) -> list[WorkerRow]:
+        """The last workers, newest first."""
+        return self._get(
+            WorkerRow, "from workers where bot = ? order by begun desc, rowid desc limit ?", self.bot, limit
+        )
+
+    def remaining(self) -> list[WorkerRow]:
         """Workers that nobody has seen end, oldest first: after a start, those to look for and adopt."""
         return self._get(
-            Worker, "from workers where bot = ? and ended is null order by begun, rowid", self.bot
+            WorkerRow, "from workers where bot = ? and ended is null order by begun, rowid", self.bot
         )
 
     def reason(self, worker: str) -> str:
@@ -399,16 +404,16 @@ class History:
         rows = self._run("select reason from workers where bot = ? and worker = ?", self.bot, worker)
         return rows[0]["reason"] if rows else ""
 
-    def leaders(self, limit: int = 20) -> list[Leader]:
+    def leaders(self, limit: int = 20) -> list[LeaderRow]:
         """The last changes of leadership, newest first."""
         return self._get(
-            Leader, "from leaders where bot = ? order by at desc, rowid desc limit ?", self.bot, limit
+            LeaderRow, "from leaders where bot = ? order by at desc, rowid desc limit ?", self.bot, limit
         )
 
-    def commands(self, limit: int = 20) -> list[Command]:
+    def commands(self, limit: int = 20) -> list[CommandRow]:
         """The last commands, newest first."""
         return self._get(
-            Command, "from commands where bot = ? order by at desc, rowid desc limit ?", self.bot, limit
+            CommandRow, "from commands where bot = ? order by at desc, rowid desc limit ?", self.bot, limit
         )
 
     def last_effect(self) -> tuple[int, int]:

@@ -15,15 +15,15 @@ __all__ = [
     "SCHEMA",
     "STEPS",
     "WINDOWS",
-    "Claim",
-    "Command",
+    "ClaimRow",
+    "CommandRow",
     "CommitNote",
-    "Deployment",
+    "DeploymentRow",
     "Kind",
-    "Leader",
+    "LeaderRow",
     "PhaseNote",
     "StepNote",
-    "Worker",
+    "WorkerRow",
     "ended_of",
 ]
 
@@ -154,7 +154,7 @@ class CommitNote(msgspec.Struct, frozen=True):
     ref: str = ""
 
 
-class Deployment(msgspec.Struct, frozen=True):
+class DeploymentRow(msgspec.Struct, frozen=True):
     """One deployment. Times are ns; `begun` and `ended` wall clock, `ended` and `outcome` None while it runs."""
 
     id: int
@@ -186,7 +186,7 @@ class Deployment(msgspec.Struct, frozen=True):
     steps: tuple[StepNote, ...] = ()
 
 
-class Worker(msgspec.Struct, frozen=True):
+class WorkerRow(msgspec.Struct, frozen=True):
     """One worker process; `ended` is None as long as nobody has seen it end."""
 
     bot: str
@@ -202,7 +202,7 @@ class Worker(msgspec.Struct, frozen=True):
     reason: str
 
 
-class Leader(msgspec.Struct, frozen=True):
+class LeaderRow(msgspec.Struct, frozen=True):
     """Who led from `seq` on; `worker` is "" for nobody."""
 
     bot: str
@@ -214,7 +214,7 @@ class Leader(msgspec.Struct, frozen=True):
     seq: int
 
 
-class Claim(msgspec.Struct, frozen=True):
+class ClaimRow(msgspec.Struct, frozen=True):
     """A command of control.json that is, or was, carried out: `command` as long as it has no answer, then `answer`."""
 
     id: str
@@ -228,7 +228,7 @@ class Claim(msgspec.Struct, frozen=True):
     """"" as long as there is none, and again when it is not kept any more."""
 
 
-class Command(msgspec.Struct, frozen=True):
+class CommandRow(msgspec.Struct, frozen=True):
     """What somebody asked for, and what became of it: "ok", or the fault's code."""
 
     bot: str
@@ -247,7 +247,7 @@ class Command(msgspec.Struct, frozen=True):
         return self.outcome == "ok"
 
 
-def ended_of(row: Deployment) -> DeploymentEnded | None:
+def ended_of(row: DeploymentRow) -> DeploymentEnded | None:
     """How it ended, by the history; None when it has not."""
     if row.outcome is None:
         return None

@@ -18,14 +18,14 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
-from ...protocol.events import Event, Pulse
-from .history_db import History, HistoryError
-from .history_rows import Worker
+from ...protocol.events import Event, Heartbeat
+from .history_db import HistoryDb, HistoryError
+from .history_rows import WorkerRow
 
-__all__ = ["Archive"]
+__all__ = ["HistoryThread"]
 
 T = TypeVar("T")
-Change = Callable[[History], object]
+Change = Callable[[HistoryDb], object]
 
 _MOST_KEPT = 20_000
 """Notes in memory: some megabytes."""
@@ -35,7 +35,7 @@ _KEEP_WITHIN_S = 1.0
 _OPEN_WITHIN_S = 15.0
 
 
-class Archive:
+class HistoryThread:
     """The history of one bot. `trouble` is told, in the loop's thread, when the file stops and resumes taking notes."""
 
     def __init__(
@@ -51,7 +51,7 @@ class Archive:
         self._most_kept = most_kept
         self._last_tries = last_tries
         self._thread = ThreadPoolExecutor(1, "neverblink-history")
-        self._history: History | None = None
+        self._history: HistoryDb | None = None
         self._path = Path()
         self._bot = ""
         # Filled in the loop's thread, emptied in the other.
@@ -86,7 +86,7 @@ class Archive:
 
     def note(self, event: Event) -> None:
         """Remember the event, soon."""
-        if not isinstance(event, Pulse):
+        if not isinstance(event, Heartbeat):
             self.write(lambda history: history.record(event))
 
     def write(self, change: Change) -> Future[None]:
@@ -109,7 +109,7 @@ class Archive:
             return False
         return not written.cancelled() and written.exception() is None
 
-    async def ask(self, question: Callable[[History], T]) -> T:
+    async def ask(self, question: Callable[[HistoryDb], T]) -> T:
         """The answer of the history to `question`. Raises what it raises."""
 
         def answer() -> T:
@@ -155,7 +155,7 @@ class Archive:
     def _open_whole(self) -> None:
         if self._path.is_file() and self._path.stat().st_size == 0:
             self._say(f"history {self._path} is empty: it begins anew")
-        self._history = History.open(self._path, self._bot)
+        self._history = HistoryDb.open(self._path, self._bot)
         # What is damaged in the middle would otherwise be found by whatever reads it first.
         self._history.check()
 
@@ -163,13 +163,13 @@ class Archive:
         living = self._remaining()
         if self._history is not None:
             self._history.close()
-        aside = History.set_aside(self._path, "damaged")
+        aside = HistoryDb.set_aside(self._path, "damaged")
         self._say(f"history {self._path} is damaged, and set aside as {aside.name}: another is begun")
-        self._history = History.open(self._path, self._bot)
+        self._history = HistoryDb.open(self._path, self._bot)
         for one in living:
             self._history.started(one.worker, one.release, one.pid, one.started, Path(one.log), one.begun)
 
-    def _remaining(self) -> list[Worker]:
+    def _remaining(self) -> list[WorkerRow]:
         """The workers that may be alive, as far as the damaged history still tells."""
         try:
             return self._history.remaining() if self._history is not None else []

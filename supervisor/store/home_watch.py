@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Literal
 
 from ...protocol.errors import NeverblinkError
-from .state_dir import Claim, Home, HomeBusy, HomeError
+from .state_dir import Home, HomeBusy, HomeClaim, HomeError
 
 __all__ = ["HomeWatch"]
 
@@ -35,7 +35,7 @@ class HomeWatch:
     def __init__(
         self,
         home: Home,
-        claim: Claim,
+        claim: HomeClaim,
         restore: Callable[[], list[str]],
         tell: Callable[[Literal["removed", "moved", "remade"], str], None],
     ) -> None:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Collection
 from pathlib import Path
 
-from .history_db import History
+from .history_db import HistoryDb
 
 __all__ = ["KEPT_WORKERS", "remove_old_logs"]
 
@@ -17,7 +17,7 @@ _LOG = re.compile(r"(w\d+)\.log(?:\.\d+|\.new)?")
 _MOST_WORKERS = 1_000_000
 
 
-def remove_old_logs(logs: Path, releases: Collection[str], history: History) -> None:
+def remove_old_logs(logs: Path, releases: Collection[str], history: HistoryDb) -> None:
     """Remove the log files in `logs` of workers that have ended and whose release is not among those that are kept.
 
     What cannot be removed stays. Raises `HistoryError`.

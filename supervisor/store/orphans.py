@@ -22,8 +22,8 @@ from ..system.open_files import holders_of_removed, holds_any, lockers, where_is
 from ..system.presence import marked
 from ..system.process import alive, started_at
 from ..system.process_group import end_group
-from .history_db import History, HistoryError
-from .history_rows import Worker
+from .history_db import HistoryDb, HistoryError
+from .history_rows import WorkerRow
 from .identity import id_of
 from .state_dir import Home
 
@@ -154,12 +154,12 @@ def end_orphans(found: Iterable[Orphan]) -> None:
         end_group(one.pid, one.started)
 
 
-def known_in(home: Home) -> list[Worker]:
+def known_in(home: Home) -> list[WorkerRow]:
     """The workers that nobody has seen end, by the home's history, as far as there is one and it can be read."""
-    known: list[Worker] = []
-    with suppress(HistoryError), History.open(home.database, "", read_only=True) as history:
+    known: list[WorkerRow] = []
+    with suppress(HistoryError), HistoryDb.open(home.database, "", read_only=True) as history:
         for bot in history.bots():
-            with History.open(home.database, bot, read_only=True) as of_bot:
+            with HistoryDb.open(home.database, bot, read_only=True) as of_bot:
                 known += of_bot.remaining()
     return known
 

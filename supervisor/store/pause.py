@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ...protocol.events import Commanded, Event, JournalChanged
 from ...protocol.status import PauseNote
-from .history_thread import Archive
+from .history_thread import HistoryThread
 
 __all__ = ["PauseNotes"]
 
@@ -14,7 +14,7 @@ _KEY = "paused"
 class PauseNotes:
     """Keeps the note of what paused the bot last. `note` is None when it was resumed since, or never paused."""
 
-    def __init__(self, archive: Archive) -> None:
+    def __init__(self, archive: HistoryThread) -> None:
         self._archive = archive
         self.note: PauseNote | None = None
 

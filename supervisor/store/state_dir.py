@@ -46,7 +46,17 @@ from ..system.permissions import NotOurs, close_to_others
 from ..system.presence import mark_supervisor
 from ..system.process import started_at
 
-__all__ = ["DIRECTORY", "VARIABLE", "Claim", "Home", "HomeBusy", "HomeError", "Owner", "Sockets", "home_path"]
+__all__ = [
+    "DIRECTORY",
+    "VARIABLE",
+    "Home",
+    "HomeBusy",
+    "HomeClaim",
+    "HomeError",
+    "Owner",
+    "Sockets",
+    "home_path",
+]
 
 DIRECTORY = ".neverblink"
 VARIABLE = "NEVERBLINK_HOME"
@@ -144,13 +154,13 @@ class Home:
             ) from None
         return home
 
-    def claim(self, bot: str = "") -> Claim:
+    def claim(self, bot: str = "") -> HomeClaim:
         """Become the home's owner until the claim is dropped or this process ends; raise `HomeBusy` when it has one."""
         # Before anything is looked at: of two that begin at once, at least one sees the other.
         mark = mark_supervisor(self.path)
         try:
             file, left_by = self.locked(bot)
-            return Claim(file, bot, left_by, mark)
+            return HomeClaim(file, bot, left_by, mark)
         except BaseException:
             if mark is not None:
                 mark.close()
@@ -218,7 +228,7 @@ class Home:
             raise HomeError(self.path, f"{self.lock.name} can't be opened: {problem.strerror}") from None
 
 
-class Claim:
+class HomeClaim:
     """Ownership of a home; let go by `drop`, by leaving its `with`, or by the end of the process."""
 
     def __init__(self, file: int, bot: str, left_by: Owner | None, mark: socket | None) -> None:
@@ -247,7 +257,7 @@ class Claim:
             os.close(self._file)
             self._file = -1
 
-    def __enter__(self) -> Claim:
+    def __enter__(self) -> HomeClaim:
         return self
 
     def __exit__(

@@ -10,10 +10,10 @@ from collections.abc import Callable
 
 from .timers import Scheduler
 
-__all__ = ["Waiting"]
+__all__ = ["Conditions"]
 
 
-class Waiting:
+class Conditions:
     """Where coroutines wait for conditions over the state of one bot."""
 
     def __init__(self, scheduler: Scheduler) -> None:

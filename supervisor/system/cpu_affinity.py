@@ -15,10 +15,10 @@ from pathlib import Path
 
 from ...protocol.process_stat import field_of
 
-__all__ = ["Courtesy", "last_core"]
+__all__ = ["CpuAffinity", "last_core"]
 
 
-class Courtesy:
+class CpuAffinity:
     """Keeps one worker off the leader's core until `free`."""
 
     def __init__(self, pid: int, leader: int) -> None:
@@ -35,7 +35,7 @@ class Courtesy:
             pass
 
     @classmethod
-    def found(cls, pid: int) -> Courtesy:
+    def found(cls, pid: int) -> CpuAffinity:
         """The courtesy that an earlier supervisor may have kept process `pid` by; to be freed."""
         found = cls.__new__(cls)
         found._pid, found._kept = pid, None

@@ -10,7 +10,7 @@ for itself, so a bad release costs the good one nothing.
 
 from __future__ import annotations
 
-__all__ = ["AT_MOST", "Restarts", "settled"]
+__all__ = ["AT_MOST", "CrashBackoff", "settled"]
 
 _SECOND = 1_000_000_000
 _PAUSES = (0, _SECOND // 4, _SECOND, 2 * _SECOND, 5 * _SECOND)
@@ -22,7 +22,7 @@ AT_MOST = 60 * _SECOND
 """The longest pause, unless the configuration names another."""
 
 
-class Restarts:
+class CrashBackoff:
     """Counts the failures in a row of each release."""
 
     def __init__(self) -> None:

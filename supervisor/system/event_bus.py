@@ -9,10 +9,10 @@ from collections.abc import Callable
 
 from ...protocol.events import Event
 
-__all__ = ["News"]
+__all__ = ["EventBus"]
 
 
-class News:
+class EventBus:
     """The events of one bot. `wall` tells wall ns; `trouble` is told when a listener fails."""
 
     def __init__(self, bot: str, wall: Callable[[], int], trouble: Callable[[str], None]) -> None:

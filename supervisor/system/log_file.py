@@ -15,14 +15,14 @@ from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
-__all__ = ["LogFile", "bound_file", "open_for_child"]
+__all__ = ["SupervisorLogFile", "bound_file", "open_for_child"]
 
 _CAREFULLY = os.O_CLOEXEC | os.O_NOCTTY | os.O_NOFOLLOW | os.O_NONBLOCK
 """Without waiting: in the file's place may be a named pipe that nothing reads."""
 _HOW = os.O_WRONLY | os.O_APPEND | os.O_CREAT | _CAREFULLY
 
 
-class LogFile:
+class SupervisorLogFile:
     """Appends to the file at `path`. At `size` bytes it is rotated into `path.1`, which becomes `path.2`, up to `keep`.
 
     `lost(count, why)` makes the line about lines that could not be written; it is written before the next one that can.

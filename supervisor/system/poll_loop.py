@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import asyncio
 
-__all__ = ["Rounds"]
+__all__ = ["PollLoop"]
 
 _TOGETHER = 0.5
 """Seconds. A wait that may be longer than this ends at a multiple of it, on the loop's clock."""
 
 
-class Rounds:
+class PollLoop:
     """What one task waits for between two of its rounds. Anybody in its loop may call for the next."""
 
     def __init__(self) -> None:

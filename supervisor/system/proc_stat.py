@@ -13,12 +13,12 @@ import msgspec
 
 from ...protocol.process_stat import field_of
 
-__all__ = ["Doing", "doing"]
+__all__ = ["ProcessActivity", "doing"]
 
 _TICK = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
 
 
-class Doing(msgspec.Struct, frozen=True):
+class ProcessActivity(msgspec.Struct, frozen=True):
     """`state` is the letter of /proc/PID/stat (R runs, S sleeps, D waits for a disk, T is stopped, Z is dead).
 
     `cpu` is the time all its threads have computed, ns. `tracer` is the pid of a debugger that is attached, 0 without.
@@ -29,13 +29,13 @@ class Doing(msgspec.Struct, frozen=True):
     tracer: int = 0
 
 
-def doing(pid: int) -> Doing | None:
+def doing(pid: int) -> ProcessActivity | None:
     """What process `pid` is doing, None when there is none."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_bytes()
         status = Path(f"/proc/{pid}/status").read_bytes()
         tracer = status.partition(b"\nTracerPid:")[2].split()[0]
         ticks = int(field_of(stat, 14)) + int(field_of(stat, 15))
-        return Doing(field_of(stat, 3).decode(), ticks * _TICK, int(tracer))
+        return ProcessActivity(field_of(stat, 3).decode(), ticks * _TICK, int(tracer))
     except (OSError, ValueError, IndexError):
         return None

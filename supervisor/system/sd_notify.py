@@ -19,7 +19,7 @@ from collections.abc import Mapping
 
 from ...protocol import events
 
-__all__ = ["VARIABLES", "Notify"]
+__all__ = ["VARIABLES", "SdNotify"]
 
 VARIABLES = frozenset({"NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC"})
 """The variables that are meant for this process alone: a worker must not speak for its supervisor."""
@@ -33,7 +33,7 @@ _PATIENCE = 600_000_000_000
 """What the manager is asked for beyond the next start, ns."""
 
 
-class Notify:
+class SdNotify:
     """Speaks to the manager that `environment` names, from `loop`. To be closed."""
 
     def __init__(self, environment: Mapping[str, str], loop: asyncio.AbstractEventLoop | None = None) -> None:

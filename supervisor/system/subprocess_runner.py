@@ -29,7 +29,7 @@ from .cpu_affinity import last_core
 from .hidden_files import HiddenFiles
 from .process import alive, started_at
 
-__all__ = ["Chores", "Cut"]
+__all__ = ["Cancelled", "SubprocessRunner"]
 
 NICE = 10
 """Enough that a tick which is due does not wait, and not so much that a busy machine never builds."""
@@ -44,7 +44,7 @@ _LAST_WORDS_S = 1.0
 """How long what it left behind may hold its output open when it has ended."""
 
 
-class Cut(NeverblinkError):
+class Cancelled(NeverblinkError):
     """It was ended before it had ended: cancelled, or it took too long."""
 
 
@@ -53,7 +53,7 @@ class _Left(msgspec.Struct, frozen=True):
     started: int
 
 
-class Chores:
+class SubprocessRunner:
     """Runs one program at a time. `note` is the file for the next supervisor; `leader()` is whom to keep away from.
 
     That is a pid, or 0 when nobody leads. `hidden` are the files that the programs cannot open.
@@ -92,11 +92,12 @@ class Chores:
     ) -> int:
         """Run a program to its end; return its exit status, negative for a signal.
 
-        `within` is in ns. Raises `Cut` when it was cancelled or took too long, `NeverblinkError` when it can't be run.
+        `within` is in ns. Raises `Cancelled` when it was cancelled or took too long, `NeverblinkError` when it can't
+        be run.
         """
         wrapped = await self._hidden.wrap(command, cwd)
         if self._cancelled:
-            raise Cut(self._cancelled)
+            raise Cancelled(self._cancelled)
         try:
             process = await asyncio.create_subprocess_exec(
                 *(*_RUNNER, *wrapped),
@@ -118,14 +119,14 @@ class Chores:
             async with asyncio.timeout(within / 1e9):
                 code = await self._attend(process, say)
         except TimeoutError:
-            raise Cut(f"it took longer than {duration.show(within)}") from None
+            raise Cancelled(f"it took longer than {duration.show(within)}") from None
         finally:
             self._running = None
             await asyncio.shield(_end(process))
             with contextlib.suppress(OSError):
                 self._note.unlink(missing_ok=True)
         if self._cancelled:
-            raise Cut(self._cancelled)
+            raise Cancelled(self._cancelled)
         return code
 
     def end_left(self) -> str:

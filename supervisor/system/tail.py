@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-__all__ = ["LONGEST_LINE", "Place", "Tail", "last_lines", "older_files"]
+__all__ = ["LONGEST_LINE", "LogPosition", "LogTail", "last_lines", "older_files"]
 
 LONGEST_LINE = 256 * 1024
 """Bytes of a line that are read."""
@@ -28,17 +28,17 @@ _MOST_LINE_BYTES = 64 * 1024 * 1024
 """What the lines that are returned at once may have together."""
 
 
-class Place(NamedTuple):
+class LogPosition(NamedTuple):
     """A byte of a log: in the file with this inode; 0 is the one at the path."""
 
     file: int
     offset: int
 
 
-class Tail:
+class LogTail:
     """Gives the whole lines that were added to the log at `path` since the last look, beginning at `place`."""
 
-    def __init__(self, path: Path, place: Place = Place(0, 0)) -> None:  # noqa: B008
+    def __init__(self, path: Path, place: LogPosition = LogPosition(0, 0)) -> None:  # noqa: B008
         self.path = path
         self._file, self._offset = place
         self._rest = b""
@@ -46,9 +46,9 @@ class Tail:
         """The rest of a line that was cut is skipped."""
 
     @property
-    def place(self) -> Place:
-        """The byte after the lines that were given so far: another `Tail` can go on from there."""
-        return Place(self._file, self._offset - len(self._rest))
+    def place(self) -> LogPosition:
+        """The byte after the lines that were given so far: another `LogTail` can go on from there."""
+        return LogPosition(self._file, self._offset - len(self._rest))
 
     def behind(self) -> int:
         """How many bytes there are to be read."""
@@ -122,14 +122,14 @@ class Tail:
         self._offset, self._cutting = 0, False
 
 
-def last_lines(path: Path, count: int) -> tuple[list[str], Place]:
-    """The last `count` whole lines of a log and the place after them, from which a `Tail` goes on.
+def last_lines(path: Path, count: int) -> tuple[list[str], LogPosition]:
+    """The last `count` whole lines of a log and the place after them, from which a `LogTail` goes on.
 
-    A line at the end that has no newline yet is left for the `Tail`, unless it is longer than is read of a line.
+    A line at the end that has no newline yet is left for the `LogTail`, unless it is longer than is read of a line.
     """
     found: list[str] = []
     room = _MOST_LINE_BYTES
-    place = Place(0, 0)
+    place = LogPosition(0, 0)
     for file_path in (path, *older_files(path)):
         try:
             with open(file_path, "rb") as file:
@@ -138,7 +138,7 @@ def last_lines(path: Path, count: int) -> tuple[list[str], Place]:
                 unfinished = next(lines)
                 if file_path == path:
                     whole = end - (0 if unfinished.length > LONGEST_LINE else unfinished.length)
-                    place = Place(os.fstat(file.fileno()).st_ino, whole)
+                    place = LogPosition(os.fstat(file.fileno()).st_ino, whole)
                 ended = file_path != path or unfinished.length > LONGEST_LINE
                 if unfinished.length and ended and len(found) < count:
                     found.append(unfinished.text)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
-__all__ = ["Alarms", "Handle", "Scheduler"]
+__all__ = ["Handle", "Scheduler", "TimerSet"]
 
 
 class Handle(Protocol):
@@ -23,7 +23,7 @@ class Scheduler(Protocol):
     def call_later(self, delay: float, callback: Callable[[], object], /) -> Handle: ...
 
 
-class Alarms:
+class TimerSet:
     """Calls `ring(name)` when an armed alarm has run out. Arming again starts it anew."""
 
     def __init__(self, scheduler: Scheduler, after: Mapping[str, int], ring: Callable[[str], None]) -> None:

@@ -13,15 +13,15 @@ from ...protocol.events import (
     DeploymentEnded,
     DeploymentStarted,
     Event,
-    Output,
     PhaseChanged,
-    Step,
+    StepDone,
+    StepOutput,
 )
 from ..store.history_rows import StepNote
 from ..system.format import count, last, size
 from .screen import Screen
 
-__all__ = ["Progress", "told"]
+__all__ = ["DeploymentStory", "told"]
 
 _WAITS = {
     "building": "making it ready to run",
@@ -43,7 +43,7 @@ _NAME_WIDTH = 12
 _TEXT_WIDTH = 56
 
 
-class Progress:
+class DeploymentStory:
     """Shows deployment `deployment` on `screen`. `now` tells wall ns, for the seconds on the live line."""
 
     def __init__(self, screen: Screen, deployment: int, now: Callable[[], int]) -> None:
@@ -66,11 +66,11 @@ class Progress:
         match event:
             case DeploymentStarted() if event.commit:
                 self._line("commit", f"{event.commit[:8]} {event.subject}, by {event.author}", 0)
-            case Output(step="release"):
+            case StepOutput(step="release"):
                 self._screen.line(f"    {self._screen.warn(f'warning: {event.text}')}")
-            case Output():
+            case StepOutput():
                 self._screen.line(f"    {self._screen.faint(event.text)}")
-            case Step():
+            case StepDone():
                 self._step(event)
             case PhaseChanged():
                 self.phases[event.before] = self.phases.get(event.before, 0) + event.took
@@ -100,7 +100,7 @@ class Progress:
             told = f"{spent / 1e9:.0f}/{total / 1e9:.0f} s"
         self._screen.live(self._screen.warn(f"  … {doing}  {told}"), gist=f"  … {doing}")
 
-    def _step(self, step: Step) -> None:
+    def _step(self, step: StepDone) -> None:
         match step.step:
             case "holding":
                 self.held = str(step.facts.get("reason") or step.text)
@@ -120,7 +120,7 @@ class Progress:
         )
 
 
-def told(step: Step | StepNote) -> str:
+def told(step: StepDone | StepNote) -> str:
     """The step's text with the numbers people want to see."""
     facts = step.facts
     parts: list[str] = [step.text] if step.text and step.text != step.step else []

@@ -14,14 +14,14 @@ import msgspec
 from ..store.state_dir import Home
 from ..system.helper_main import run_helper
 from ..system.streams import complete_streams
-from .web_process import Told
+from .web_process import WebProcessSettings
 
 __all__ = ["main"]
 
 
 def main() -> int:
     complete_streams()
-    told = msgspec.json.decode(sys.argv[1], type=Told)
+    told = msgspec.json.decode(sys.argv[1], type=WebProcessSettings)
     from .server import CannotListen, serve
 
     home = Home(Path(told.home))

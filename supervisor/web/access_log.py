@@ -11,25 +11,25 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
-from ..config.config import Logging
-from ..system.log_file import LogFile
+from ..config.config import LogSettings
+from ..system.log_file import SupervisorLogFile
 from ..system.secrets import without_secrets
 from .rate_limits import Bucket
 
-__all__ = ["Book", "logger_into"]
+__all__ = ["AccessLog", "logger_into"]
 
 _LINES_A_SECOND = 10.0
 _AT_ONCE = 200.0
 
 
-class Book:
+class AccessLog:
     """Appends to the file at `path`, which is rotated as `log` says."""
 
     def __init__(
-        self, path: Path, log: Logging | None = None, clock: Callable[[], float] = time.monotonic
+        self, path: Path, log: LogSettings | None = None, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        log = log or Logging()
-        self._file = LogFile(path, log.size, log.keep, _about_lost)
+        log = log or LogSettings()
+        self._file = SupervisorLogFile(path, log.size, log.keep, _about_lost)
         self._clock = clock
         self._bucket = Bucket(_LINES_A_SECOND, _AT_ONCE, clock())
         self._left_out = 0
@@ -48,7 +48,7 @@ class Book:
         self._file.write(_stamped(_printable(without_secrets(" ".join(text.split())))))
 
 
-def logger_into(book: Book) -> logging.Logger:
+def logger_into(book: AccessLog) -> logging.Logger:
     """A logger for the server's library: what was no HTTP request, and so met none of our checks, is written down."""
     logger = logging.getLogger("neverblink.web")
     logger.setLevel(logging.DEBUG)
@@ -58,7 +58,7 @@ def logger_into(book: Book) -> logging.Logger:
 
 
 class _Scribe(logging.Handler):
-    def __init__(self, book: Book) -> None:
+    def __init__(self, book: AccessLog) -> None:
         super().__init__()
         self._book = book
 

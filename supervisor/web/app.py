@@ -18,10 +18,10 @@ from ...protocol.commands import Command, field_hint
 from ...protocol.errors import NeverblinkError
 from ...protocol.plain import DuplicateKey, refuse_duplicates
 from ...protocol.wire import UNDECODABLE, reason
-from .access_log import Book
-from .auth import Admission
-from .connection_limits import Door
-from .errors import Refused
+from .access_log import AccessLog
+from .auth import WebAuth
+from .connection_limits import ConnectionLimits
+from .errors import RequestRefused
 from .metrics import Metrics
 from .operations import OPERATIONS, Operation
 from .pages import Part, parts
@@ -55,11 +55,11 @@ _HEADERS = {
 
 
 def application(
-    admission: Admission,
+    admission: WebAuth,
     answering: Mapping[str, Answering],
     ask: Callable[[Command, float], Awaitable[Any]],
     metrics: Metrics,
-    book: Book,
+    book: AccessLog,
     *,
     encrypted: bool,
 ) -> web.Application:
@@ -82,7 +82,7 @@ def application(
     return app
 
 
-DOOR: web.AppKey[Door] = web.AppKey("door", Door)
+DOOR: web.AppKey[ConnectionLimits] = web.AppKey("door", ConnectionLimits)
 
 
 def json_answer(value: Any) -> web.Response:
@@ -90,17 +90,17 @@ def json_answer(value: Any) -> web.Response:
 
 
 def _wanted(request: web.Request, kind: type[Any]) -> Any:
-    """The query as `kind`. Raises `Refused`."""
+    """The query as `kind`. Raises `RequestRefused`."""
     query: dict[str, str] = {}
     for key, value in request.query.items():
         if key in query:
-            raise Refused("bad-input", f"{key!r} is in the query twice")
+            raise RequestRefused("bad-input", f"{key!r} is in the query twice")
         query[key] = value
     try:
         return msgspec.convert(query, kind, strict=False)
     except UNDECODABLE as problem:
         hint = field_hint(str(problem), kind.__struct_fields__)
-        raise Refused("bad-input", f"the query can't be used: {reason(problem)}{hint}") from None
+        raise RequestRefused("bad-input", f"the query can't be used: {reason(problem)}{hint}") from None
 
 
 class _Gate:
@@ -109,7 +109,7 @@ class _Gate:
     # aiohttp looks for this on what it calls with the handler.
     __middleware_version__ = 1
 
-    def __init__(self, metrics: Metrics, book: Book, admission: Admission) -> None:
+    def __init__(self, metrics: Metrics, book: AccessLog, admission: WebAuth) -> None:
         self._metrics = metrics
         self._book = book
         self._admission = admission
@@ -132,19 +132,19 @@ class _Gate:
         try:
             self._admission.host(request.headers)
             response = await handler(request)
-        except Refused as refused:
+        except RequestRefused as refused:
             response = self._refuse(request, refused)
         except web.HTTPException as problem:
             response = self._refuse(request, _of_http(problem, request))
         except (asyncio.CancelledError, ConnectionError):
             raise
         except NeverblinkError as problem:
-            response = self._refuse(request, Refused("failed", problem.message))
+            response = self._refuse(request, RequestRefused("failed", problem.message))
         except Exception as bug:
             self._book.say(f"a fault at {request.method} {request.path}: {bug!r}")
             response = web.Response(
                 status=500,
-                body=Refused(
+                body=RequestRefused(
                     "fault", "the web process failed at this; the bot is not touched by that"
                 ).body(),
                 content_type="application/json",
@@ -152,7 +152,7 @@ class _Gate:
         self._metrics.requests[response.status] += 1
         return response
 
-    def _refuse(self, request: web.Request, refused: Refused) -> web.Response:
+    def _refuse(self, request: web.Request, refused: RequestRefused) -> web.Response:
         self._metrics.refusals[refused.code] += 1
         who = request.get("who") or request.remote or "somebody"
         self._book.say(
@@ -175,7 +175,7 @@ def _shown(request: web.Request) -> str:
 
 
 def _look(
-    operation: Operation, admission: Admission, answer: Answering
+    operation: Operation, admission: WebAuth, answer: Answering
 ) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
     async def look(request: web.Request) -> web.StreamResponse:
         token = admission.admit(operation, request.headers)
@@ -187,9 +187,9 @@ def _look(
 
 def _command(
     operation: Operation,
-    admission: Admission,
+    admission: WebAuth,
     ask: Callable[[Command, float], Awaitable[Any]],
-    book: Book,
+    book: AccessLog,
 ) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
     kind: Any = operation.command
     decoder = msgspec.json.Decoder(kind)
@@ -199,22 +199,24 @@ def _command(
         assert token is not None
         request["who"] = token.name
         if request.content_type != "application/json":
-            raise Refused("not-json", "the body must be JSON, and say so: Content-Type: application/json")
+            raise RequestRefused(
+                "not-json", "the body must be JSON, and say so: Content-Type: application/json"
+            )
         try:
             async with asyncio.timeout(_BODY_WITHIN):
                 body = await request.read()
         except TimeoutError:
-            raise Refused("bad-request", f"the body has not come in {_BODY_WITHIN:g}s") from None
+            raise RequestRefused("bad-request", f"the body has not come in {_BODY_WITHIN:g}s") from None
         try:
             command: Any = decoder.decode(body or b"{}")
             refuse_duplicates(body)
         except DuplicateKey as problem:
-            raise Refused("bad-request", f"{problem}: say it once") from None
+            raise RequestRefused("bad-request", f"{problem}: say it once") from None
         except RecursionError:
-            raise Refused("bad-request", "nested too deeply") from None
+            raise RequestRefused("bad-request", "nested too deeply") from None
         except UNDECODABLE as problem:
             hint = field_hint(str(problem), (name for name in kind.__struct_fields__ if name != "id"))
-            raise Refused(
+            raise RequestRefused(
                 "bad-request", f"the body is no {kind.__name__.lower()}: {reason(problem)}{hint}"
             ) from None
         # Who it says it is is a courtesy, and which token it has a fact.
@@ -239,13 +241,17 @@ def _page(part: Part) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
     return page
 
 
-def _of_http(problem: web.HTTPException, request: web.Request) -> Refused:
+def _of_http(problem: web.HTTPException, request: web.Request) -> RequestRefused:
     match problem.status:
         case 404:
-            return Refused("not-found", f"there is no {request.path[:200]} here: /docs shows what there is")
+            return RequestRefused(
+                "not-found", f"there is no {request.path[:200]} here: /docs shows what there is"
+            )
         case 405:
-            return Refused("method", f"{request.path[:200]} is not to be asked with {request.method[:20]}")
+            return RequestRefused(
+                "method", f"{request.path[:200]} is not to be asked with {request.method[:20]}"
+            )
         case 413:
-            return Refused("too-large", f"the body is larger than {LARGEST_BODY} bytes")
+            return RequestRefused("too-large", f"the body is larger than {LARGEST_BODY} bytes")
         case _:
-            return Refused("bad-request", problem.reason)
+            return RequestRefused("bad-request", problem.reason)

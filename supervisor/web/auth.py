@@ -14,13 +14,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 
-from ..config.web_settings import Settings
-from .errors import Refused
+from ..config.web_settings import WebSettings
+from .errors import RequestRefused
 from .operations import Operation
 from .rate_limits import Bucket, Buckets
 from .tokens import Token, Tokens
 
-__all__ = ["Admission"]
+__all__ = ["WebAuth"]
 
 _LOOKS = (50.0, 200.0)
 _CHANGES = (5.0, 20.0)
@@ -30,10 +30,10 @@ _STRANGERS = (5.0, 50.0)
 _OURS = ("same-origin", "none")
 
 
-class Admission:
+class WebAuth:
     """Judges requests to the server of `settings` by their method and headers."""
 
-    def __init__(self, settings: Settings, tokens: Tokens) -> None:
+    def __init__(self, settings: WebSettings, tokens: Tokens) -> None:
         self._scheme = "https" if settings.encrypted else "http"
         self._tokens = tokens
         own = {settings.host, *settings.names}
@@ -48,24 +48,26 @@ class Admission:
         self._behind = settings.plain
 
     def host(self, headers: Mapping[str, str]) -> None:
-        """Raise `Refused` for a request to somebody else's name."""
+        """Raise `RequestRefused` for a request to somebody else's name."""
         name = _name_of(headers.get("Host", ""))
         if name not in self._hosts:
-            raise Refused(
+            raise RequestRefused(
                 "host",
                 f"this is not {name or 'a host without a name'!r}: to be called by other names than "
                 f"{', '.join(sorted(self._hosts))}, list them in [web] names",
             )
 
     def admit(self, operation: Operation, headers: Mapping[str, str]) -> Token | None:
-        """Who asks for this; None where everybody may. Raises `Refused`."""
+        """Who asks for this; None where everybody may. Raises `RequestRefused`."""
         if operation.changes:
             self._origin(headers)
         if operation.role is None:
             return None
         token = self._token(headers)
         if operation.role == "operator" and token.role != "operator":
-            raise Refused("role", f"token {token.name!r} is a {token.role}'s: this takes an operator's")
+            raise RequestRefused(
+                "role", f"token {token.name!r} is a {token.role}'s: this takes an operator's"
+            )
         self._take(self._changes if operation.changes else self._looks, token.name)
         return token
 
@@ -83,7 +85,7 @@ class Admission:
             schemes = (self._scheme, "https") if self._behind else (self._scheme,)
             foreign = origin.lower() not in {f"{scheme}://{host}" for scheme in schemes}
         if foreign:
-            raise Refused(
+            raise RequestRefused(
                 "origin", "a page of another origin asks for a change: only our own page may, or a program"
             )
 
@@ -95,19 +97,21 @@ class Admission:
             return found
         wait = self._strangers.take(self._now())
         if wait:
-            raise Refused(
+            raise RequestRefused(
                 "too-many", "too many requests without a valid token: wait a little", {"wait": wait}
             )
         if not said:
-            raise Refused(
+            raise RequestRefused(
                 "no-token", "a token is needed: `neverblink token add NAME --role viewer|operator` makes one"
             )
-        raise Refused("bad-token", "that token is not known here, or not any more")
+        raise RequestRefused("bad-token", "that token is not known here, or not any more")
 
     def _take(self, buckets: Buckets, name: str) -> None:
         wait = buckets.take(name, self._now())
         if wait:
-            raise Refused("too-many", f"token {name!r} asks too often: again in {wait:.1f}s", {"wait": wait})
+            raise RequestRefused(
+                "too-many", f"token {name!r} asks too often: again in {wait:.1f}s", {"wait": wait}
+            )
 
 
 def _name_of(host: str) -> str:

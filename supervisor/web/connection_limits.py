@@ -14,7 +14,7 @@ from typing import cast
 
 from aiohttp import web
 
-__all__ = ["Door"]
+__all__ = ["ConnectionLimits"]
 
 _MOST = 512
 _FIRST_WORD = 15.0
@@ -34,7 +34,7 @@ class _Visit:
     """It has shown a valid token."""
 
 
-class Door:
+class ConnectionLimits:
     """Makes the protocol of each new connection: `server`'s, as long as there is room, or room can be made."""
 
     def __init__(self, server: web.Server, most: int = _MOST, first_word: float = _FIRST_WORD) -> None:

@@ -27,11 +27,11 @@ from ...protocol.commands import (
 from ...protocol.errors import NeverblinkError
 from ...protocol.events import Event, decode_event
 from ..sockets.endpoints import InHome
-from ..sockets.zmq_socket import Postbox
+from ..sockets.zmq_socket import ZmqSocket
 from ..store.state_dir import Home
-from .errors import Refused, of_fault
+from .errors import RequestRefused, of_fault
 
-__all__ = ["Line"]
+__all__ = ["DaemonClient"]
 
 _FRESH_FOR = 0.25
 """Seconds for which what was looked at is as good as new."""
@@ -39,7 +39,7 @@ _MOST_ASKED = 64
 _EVENT_QUEUE = 20_000
 
 
-class Line:
+class DaemonClient:
     """Speaks to the supervisor of `home`; `hear(topic, json, event)` is told each event, None when it is a new kind.
 
     To be made on the loop. `hear` must not raise.
@@ -61,24 +61,27 @@ class Line:
         events.setsockopt(zmq.SUBSCRIBE, b"")
         self._place.connect(requests, REQUEST_SOCKET)
         self._place.connect(events, EVENT_SOCKET)
-        self._requests = Postbox(requests, self._answered)
-        self._events = Postbox(events, self._told)
+        self._requests = ZmqSocket(requests, self._answered)
+        self._events = ZmqSocket(events, self._told)
 
     async def ask(self, command: Command, within: float) -> Any:
-        """The result of `command`. Raises `Refused`: with what the supervisor said, or that it said nothing in time."""
+        """The result of `command`. Raises `RequestRefused`: with what the supervisor said, or that it said nothing
+        in time."""
         if len(self._waiting) >= _MOST_ASKED:
-            raise Refused(
+            raise RequestRefused(
                 "too-many", f"{_MOST_ASKED} requests are waiting for their answers: ask again later"
             )
         id = next(self._ids)
         self._waiting[id] = asyncio.get_running_loop().create_future()
         try:
             if not self._requests.send([encode_command(msgspec.structs.replace(command, id=id))]):
-                raise Refused("unreachable", "the supervisor can't be reached; the bot goes on without it")
+                raise RequestRefused(
+                    "unreachable", "the supervisor can't be reached; the bot goes on without it"
+                )
             async with asyncio.timeout(within):
                 answer = await self._waiting[id]
         except TimeoutError:
-            raise Refused(
+            raise RequestRefused(
                 "silent",
                 f"the supervisor has not answered in {within:g}s; what was asked may still be carried out",
             ) from None

@@ -9,7 +9,7 @@ import msgspec
 from ...protocol.commands import Fault
 from ...protocol.errors import NeverblinkError
 
-__all__ = ["STATUS", "Refused", "Told", "of_fault"]
+__all__ = ["STATUS", "ErrorBody", "RequestRefused", "of_fault"]
 
 STATUS: dict[str, int] = {
     "bad-request": 400,
@@ -38,7 +38,7 @@ STATUS: dict[str, int] = {
 """Each code, and the HTTP status that it comes with."""
 
 
-class Told(msgspec.Struct, frozen=True):
+class ErrorBody(msgspec.Struct, frozen=True):
     """The error in a body."""
 
     code: str
@@ -46,7 +46,7 @@ class Told(msgspec.Struct, frozen=True):
     facts: dict[str, Any] = {}
 
 
-class Refused(NeverblinkError):
+class RequestRefused(NeverblinkError):
     """A request is not answered."""
 
     def __init__(self, code: str, message: str, facts: dict[str, Any] | None = None) -> None:
@@ -56,9 +56,9 @@ class Refused(NeverblinkError):
         self.facts = facts or {}
 
     def body(self) -> bytes:
-        return msgspec.json.encode({"error": Told(self.code, self.message, self.facts)}, enc_hook=repr)
+        return msgspec.json.encode({"error": ErrorBody(self.code, self.message, self.facts)}, enc_hook=repr)
 
 
-def of_fault(fault: Fault) -> Refused:
+def of_fault(fault: Fault) -> RequestRefused:
     """What the supervisor refused."""
-    return Refused(fault.code, fault.message, fault.facts)
+    return RequestRefused(fault.code, fault.message, fault.facts)

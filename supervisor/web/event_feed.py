@@ -13,7 +13,7 @@ from collections.abc import Container
 
 import msgspec
 
-__all__ = ["Feed", "Missed", "Telling"]
+__all__ = ["EventFeed", "FeedReader", "Missed"]
 
 _MOST = 4096
 _MOST_BYTES = 4 * 1024 * 1024
@@ -23,7 +23,7 @@ class Missed(Exception):
     """What a listener wants to go on from is not in the ring any more."""
 
 
-class Telling(msgspec.Struct, frozen=True):
+class FeedReader(msgspec.Struct, frozen=True):
     """One thing that happened: as server-sent event, ready to be written."""
 
     number: int
@@ -31,7 +31,7 @@ class Telling(msgspec.Struct, frozen=True):
     text: bytes
 
 
-class Feed:
+class EventFeed:
     """`instance` is part of each id: numbers begin anew with each process, and must not be taken for another's."""
 
     def __init__(self, instance: str, most: int = _MOST, most_bytes: int = _MOST_BYTES) -> None:
@@ -40,7 +40,7 @@ class Feed:
         """What the ring holds now."""
         self._most = most
         self._most_bytes = most_bytes
-        self._ring: deque[Telling] = deque()
+        self._ring: deque[FeedReader] = deque()
         self._next = 1
         self._bell = asyncio.Event()
 
@@ -57,7 +57,7 @@ class Feed:
             self._next,
             body,
         )
-        self._ring.append(Telling(self._next, topic, text))
+        self._ring.append(FeedReader(self._next, topic, text))
         self._next += 1
         self.bytes += len(text)
         while len(self._ring) > self._most or (self.bytes > self._most_bytes and len(self._ring) > 1):

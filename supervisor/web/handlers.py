@@ -14,24 +14,24 @@ from aiohttp import web
 from ...protocol import commands
 from ...protocol.commands import Command
 from ...protocol.errors import NeverblinkError
-from ...protocol.events import Pulse
-from ...protocol.status import Status
+from ...protocol.events import Heartbeat
+from ...protocol.status import BotStatus
 from ..store.state_dir import Home
 from . import json_views
-from .access_log import Book
+from .access_log import AccessLog
 from .app import DOOR, Answering, json_answer
-from .auth import Admission
-from .daemon_client import Line
-from .errors import Refused
-from .event_feed import Feed
+from .auth import WebAuth
+from .daemon_client import DaemonClient
+from .errors import RequestRefused
+from .event_feed import EventFeed
 from .logs import LogPages
 from .metrics import CONTENT_TYPE, Metrics
 from .openapi import describe
 from .sse import Dropped, stream
-from .ticks import Ticks, together
+from .ticks import TickFeed, together
 from .tokens import Token
 
-__all__ = ["Looks"]
+__all__ = ["Handlers"]
 
 _MOST_STREAMS = 256
 _LOOK_AT_TOKENS = 1.0
@@ -47,7 +47,7 @@ _ASKED: dict[str, Callable[[Any], Command]] = {
 """What the supervisor is asked for these, by their query."""
 
 
-class Looks:
+class Handlers:
     """`by_path` answers each path."""
 
     def __init__(
@@ -56,12 +56,12 @@ class Looks:
         bot: str,
         version: str,
         *,
-        line: Line,
-        ticks: Ticks,
-        feed: Feed,
+        line: DaemonClient,
+        ticks: TickFeed,
+        feed: EventFeed,
         metrics: Metrics,
-        admission: Admission,
-        book: Book,
+        admission: WebAuth,
+        book: AccessLog,
     ) -> None:
         self._bot = bot
         self._version = version
@@ -111,7 +111,7 @@ class Looks:
     async def _deployment(self, request: web.Request, query: Any, token: Token | None) -> web.StreamResponse:
         said = request.match_info["deployment"]
         if not said.isascii() or not said.isdecimal() or len(said) > 16 or not 0 < int(said) <= 2**53:
-            raise Refused("not-found", f"no deployment {said[:40]!r}: expected its number")
+            raise RequestRefused("not-found", f"no deployment {said[:40]!r}: expected its number")
         return json_answer(await self._line.look(commands.History(deployment=int(said))))
 
     async def _logs(
@@ -122,8 +122,8 @@ class Looks:
 
     async def _numbers(self, request: web.Request, query: Any, token: Token | None) -> web.StreamResponse:
         try:
-            status = msgspec.convert(await self._line.look(commands.Status()), Status)
-        except (Refused, msgspec.ValidationError):
+            status = msgspec.convert(await self._line.look(commands.Status()), BotStatus)
+        except (RequestRefused, msgspec.ValidationError):
             status = None
         door = request.app.get(DOOR)
         if door is not None:
@@ -140,7 +140,7 @@ class Looks:
     ) -> web.StreamResponse:
         assert token is not None
         if self._metrics.streams >= _MOST_STREAMS:
-            raise Refused("too-many", f"{_MOST_STREAMS} listen already: try again later")
+            raise RequestRefused("too-many", f"{_MOST_STREAMS} listen already: try again later")
         after = request.headers.get("Last-Event-ID", query.after)
         response = web.StreamResponse(
             headers={"Content-Type": "text/event-stream; charset=utf-8", "X-Accel-Buffering": "no"}
@@ -187,7 +187,7 @@ class _Topics:
         return topic in self._wanted if self._wanted is not None else topic != _PULSE
 
 
-_PULSE = str(Pulse.__struct_config__.tag)
+_PULSE = str(Heartbeat.__struct_config__.tag)
 
 
 def _memory() -> int:

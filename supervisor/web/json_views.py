@@ -9,25 +9,25 @@ import msgspec
 from ...protocol.events import Outage, StandbyChanged
 from ...protocol.link import Offered
 from ...protocol.logline import Level
-from ..store.history_rows import Command, Deployment
-from .ticks import Lead, Tick
+from ..store.history_rows import CommandRow, DeploymentRow
+from .ticks import LeadSeen, TickSeen
 from .tokens import Role
 
 __all__ = [
     "Acknowledged",
     "Audit",
-    "Begun",
+    "CommandAnswer",
     "CommandsSeen",
+    "DeploymentAccepted",
     "Halted",
-    "Kept",
-    "LogLine",
+    "LogLineSeen",
     "Logs",
     "LogsWanted",
     "Me",
     "Nothing",
     "Paging",
     "Past",
-    "Said",
+    "ReleasesSeen",
     "SettingsChanged",
     "SettingsSeen",
     "StreamWanted",
@@ -79,7 +79,7 @@ class Me(msgspec.Struct, frozen=True):
     version: str
 
 
-class Kept(msgspec.Struct, frozen=True):
+class ReleasesSeen(msgspec.Struct, frozen=True):
     """The releases kept, newest first."""
 
     releases: list[dict[str, Any]]
@@ -90,7 +90,7 @@ class Kept(msgspec.Struct, frozen=True):
 class Past(msgspec.Struct, frozen=True):
     """The past, newest first."""
 
-    deployments: list[Deployment]
+    deployments: list[DeploymentRow]
     outages: list[Outage]
     standbys: list[StandbyChanged]
 
@@ -98,17 +98,17 @@ class Past(msgspec.Struct, frozen=True):
 class Audit(msgspec.Struct, frozen=True):
     """Who asked for what, and what became of it, newest first."""
 
-    commands: list[Command]
+    commands: list[CommandRow]
 
 
 class TicksSeen(msgspec.Struct, frozen=True):
     """Ticks, oldest first, each as [seq, count, due, late, took, epoch, skipped, missed]; and who led in them."""
 
-    ticks: list[Tick]
-    leads: list[Lead]
+    ticks: list[TickSeen]
+    leads: list[LeadSeen]
 
 
-class LogLine(msgspec.Struct, frozen=True):
+class LogLineSeen(msgspec.Struct, frozen=True):
     worker: str
     release: str
     level: Level
@@ -118,12 +118,12 @@ class LogLine(msgspec.Struct, frozen=True):
 
 
 class Logs(msgspec.Struct, frozen=True):
-    lines: list[LogLine]
+    lines: list[LogLineSeen]
     next: str
     """To be given as `after`."""
 
 
-class Begun(msgspec.Struct, frozen=True):
+class DeploymentAccepted(msgspec.Struct, frozen=True):
     """A deployment that was begun. With `wait`, how it ended is answered instead."""
 
     deployment: int
@@ -131,7 +131,7 @@ class Begun(msgspec.Struct, frozen=True):
     previous: str
 
 
-class Said(msgspec.Struct, frozen=True):
+class CommandAnswer(msgspec.Struct, frozen=True):
     """What the bot answered, and the tick it did so after."""
 
     seq: int

@@ -10,11 +10,11 @@ from pathlib import Path
 
 from ...protocol.errors import NeverblinkError
 from ...protocol.logline import decode_line, level_of
-from ..store.history_db import History
+from ..store.history_db import HistoryDb
 from ..store.state_dir import Home
-from ..system.tail import Place, Tail, last_lines
-from .errors import Refused
-from .json_views import LogLine, Logs, LogsWanted
+from ..system.tail import LogPosition, LogTail, last_lines
+from .errors import RequestRefused
+from .json_views import LogLineSeen, Logs, LogsWanted
 
 __all__ = ["LogPages"]
 
@@ -38,20 +38,20 @@ class LogPages:
         """Each worker's."""
 
     def page(self, wanted: LogsWanted) -> Logs:
-        """What is wanted of them. Raises `Refused`."""
+        """What is wanted of them. Raises `RequestRefused`."""
         files = self._files()
         if wanted.worker:
             if wanted.worker not in files:
-                raise Refused(
+                raise RequestRefused(
                     "not-found", f"there is no log of {wanted.worker!r} (logs of: {', '.join(files)})"
                 )
             files = {wanted.worker: files[wanted.worker]}
         places = _places(wanted.after)
-        lines: list[LogLine] = []
+        lines: list[LogLineSeen] = []
         after: list[str] = []
         for worker, path in files.items():
             texts, place = _read(
-                path, places.get(worker, Place(0, 0)) if wanted.after else None, wanted.lines
+                path, places.get(worker, LogPosition(0, 0)) if wanted.after else None, wanted.lines
             )
             release = self._release(worker)
             lines += [_line(worker, release, text) for text in texts]
@@ -73,7 +73,7 @@ class LogPages:
             return ""
         if worker not in self._releases:
             try:
-                with History.open(self._home.database, self._bot, read_only=True) as history:
+                with HistoryDb.open(self._home.database, self._bot, read_only=True) as history:
                     for one in history.workers(1000):
                         self._releases[one.worker] = one.release
             except NeverblinkError:
@@ -81,28 +81,28 @@ class LogPages:
         return self._releases.get(worker, "")
 
 
-def _line(worker: str, release: str, text: str) -> LogLine:
+def _line(worker: str, release: str, text: str) -> LogLineSeen:
     said = decode_line(text)
     if said is None:
-        return LogLine(worker, release, level_of(text), text[:_LONGEST_LINE])
-    return LogLine(worker, said.release or release, said.level, said.text[:_LONGEST_LINE], said.time)
+        return LogLineSeen(worker, release, level_of(text), text[:_LONGEST_LINE])
+    return LogLineSeen(worker, said.release or release, said.level, said.text[:_LONGEST_LINE], said.time)
 
 
-def _read(path: Path, place: Place | None, count: int) -> tuple[list[str], Place]:
+def _read(path: Path, place: LogPosition | None, count: int) -> tuple[list[str], LogPosition]:
     if place is None:
         return last_lines(path, count)
-    tail = Tail(path, place)
+    tail = LogTail(path, place)
     if tail.behind() > _MOST_BEHIND:
         return last_lines(path, _MOST_LINES)
     return list(tail.look()), tail.place
 
 
-def _places(after: str) -> dict[str, Place]:
-    places: dict[str, Place] = {}
+def _places(after: str) -> dict[str, LogPosition]:
+    places: dict[str, LogPosition] = {}
     for part in after.split(",") if after else ():
         worker, _, place = part.rpartition(":")
         found = _PLACE.fullmatch(place)
         if found is None:
-            raise Refused("bad-input", "after: expected the `next` of an answer before")
-        places[worker] = Place(int(found[1]), int(found[2]))
+            raise RequestRefused("bad-input", "after: expected the `next` of an answer before")
+        places[worker] = LogPosition(int(found[1]), int(found[2]))
     return places

@@ -18,8 +18,8 @@ from ...protocol.events import (
     WorkerExited,
     WorkerStarted,
 )
-from ...protocol.status import Status
-from .ticks import Lead, Tick
+from ...protocol.status import BotStatus
+from .ticks import LeadSeen, TickSeen
 
 __all__ = ["CONTENT_TYPE", "Metrics"]
 
@@ -62,7 +62,7 @@ class Metrics:
         self.displaced = 0
         """Idle connections that were closed to make room for a newcomer."""
 
-    def ticked(self, ticks: Iterable[Tick], leads: Iterable[Lead]) -> None:
+    def ticked(self, ticks: Iterable[TickSeen], leads: Iterable[LeadSeen]) -> None:
         for tick in ticks:
             self._late.add(tick.late / 1e9)
             self._took.add(tick.took / 1e9)
@@ -88,7 +88,7 @@ class Metrics:
             case _:
                 pass
 
-    def render(self, status: Status | None, memory: int) -> str:
+    def render(self, status: BotStatus | None, memory: int) -> str:
         """The whole page. `status` is None when the supervisor does not answer; `memory` is this process's, bytes."""
         page = _Page(self._bot)
         page.add("up", "gauge", "Whether the supervisor answers.", int(status is not None))
@@ -133,7 +133,7 @@ class Metrics:
         return page.text()
 
 
-def _state(page: _Page, status: Status) -> None:
+def _state(page: _Page, status: BotStatus) -> None:
     states = {state: int(state == status.state) for state in _STATES}
     page.many("state", "gauge", "1 for the state that the bot is in.", "state", states)
     page.head("leader_info", "gauge", "Always 1; who leads.")

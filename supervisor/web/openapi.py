@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from .errors import STATUS, Told
+from .errors import STATUS, ErrorBody
 from .operations import OPERATIONS, Operation
 
 __all__ = ["describe"]
@@ -18,7 +18,7 @@ _OWN = ("id", "op")
 
 
 class _Failed(msgspec.Struct, frozen=True):
-    error: Told
+    error: ErrorBody
 
 
 def describe(version: str, operations: tuple[Operation, ...] = OPERATIONS) -> dict[str, Any]:

@@ -12,8 +12,8 @@ import msgspec
 
 from ...protocol import commands
 from ...protocol.commands import Code, Request
-from ...protocol.status import Status
-from ..store.history_rows import Deployment
+from ...protocol.status import BotStatus
+from ..store.history_rows import DeploymentRow
 from . import json_views
 from .tokens import Role
 
@@ -76,7 +76,7 @@ OPERATIONS: tuple[Operation, ...] = (
     Operation(
         "/api/status",
         "What runs, what comes next, and how the last deployment ended.",
-        Status,
+        BotStatus,
         commands.Status,
     ),
     Operation(
@@ -102,11 +102,13 @@ OPERATIONS: tuple[Operation, ...] = (
     Operation(
         "/api/history/{deployment}",
         "The whole story of one deployment.",
-        Deployment,
+        DeploymentRow,
         commands.History,
         faults=("not-found",),
     ),
-    Operation("/api/releases", "The releases kept, newest first.", json_views.Kept, commands.Releases),
+    Operation(
+        "/api/releases", "The releases kept, newest first.", json_views.ReleasesSeen, commands.Releases
+    ),
     Operation(
         "/api/audit",
         "Who asked for what, and what became of it.",
@@ -135,15 +137,15 @@ OPERATIONS: tuple[Operation, ...] = (
         commands.Commands,
         faults=("busy", "down"),
     ),
-    _command(commands.Deploy, json_views.Begun, *_OF_A_HANDOFF, "locked"),
-    _command(commands.Abort, json_views.Begun, "not-found", "busy"),
-    _command(commands.Rollback, json_views.Begun, *_OF_A_HANDOFF),
-    _command(commands.Pause, json_views.Said, *_OF_THE_BOT),
-    _command(commands.Resume, json_views.Said, *_OF_THE_BOT),
-    _command(commands.RebaseClock, json_views.Said, *_OF_THE_BOT),
+    _command(commands.Deploy, json_views.DeploymentAccepted, *_OF_A_HANDOFF, "locked"),
+    _command(commands.Abort, json_views.DeploymentAccepted, "not-found", "busy"),
+    _command(commands.Rollback, json_views.DeploymentAccepted, *_OF_A_HANDOFF),
+    _command(commands.Pause, json_views.CommandAnswer, *_OF_THE_BOT),
+    _command(commands.Resume, json_views.CommandAnswer, *_OF_THE_BOT),
+    _command(commands.RebaseClock, json_views.CommandAnswer, *_OF_THE_BOT),
     _command(commands.Halt, json_views.Halted, *_OF_THE_BOT, "bad-input"),
     _command(commands.Settings, json_views.SettingsChanged, *_OF_THE_BOT, "bad-input"),
-    _command(commands.Send, json_views.Said, *_OF_THE_BOT, "bad-input", "not-found"),
+    _command(commands.Send, json_views.CommandAnswer, *_OF_THE_BOT, "bad-input", "not-found"),
     _command(commands.Lock, dict[str, Any], "bad-input", "locked"),
     _command(commands.Unlock, dict[str, Any]),
     _command(commands.Acknowledge, json_views.Acknowledged, "not-found", "busy"),

@@ -15,21 +15,21 @@ from aiohttp import web
 from ...protocol import commands
 from ...protocol.commands import Command
 from ...protocol.errors import NeverblinkError
-from ...protocol.events import Event, Pulse
-from ..audit.recent_ticks import Strip
-from ..config.config import Logging
-from ..config.web_settings import Settings
+from ...protocol.events import Event, Heartbeat
+from ..audit.recent_ticks import RecentTicks
+from ..config.config import LogSettings
+from ..config.web_settings import WebSettings
 from ..store.state_dir import Home
-from .access_log import Book, logger_into
+from .access_log import AccessLog, logger_into
 from .app import DOOR, application
-from .auth import Admission
-from .connection_limits import Door
-from .daemon_client import Line
-from .errors import Refused
-from .event_feed import Feed
-from .handlers import Looks
+from .auth import WebAuth
+from .connection_limits import ConnectionLimits
+from .daemon_client import DaemonClient
+from .errors import RequestRefused
+from .event_feed import EventFeed
+from .handlers import Handlers
 from .metrics import Metrics
-from .ticks import MOST, Lead, Tick, Ticks, together
+from .ticks import MOST, LeadSeen, TickFeed, TickSeen, together
 from .tokens import Tokens
 
 __all__ = ["CannotListen", "serve"]
@@ -45,29 +45,29 @@ class CannotListen(NeverblinkError):
 
 
 async def serve(
-    home: Home, bot: str, settings: Settings, version: str, until: asyncio.Event, log: Logging
+    home: Home, bot: str, settings: WebSettings, version: str, until: asyncio.Event, log: LogSettings
 ) -> None:
     """Serve until `until` is set. Raises `CannotListen`."""
     await _Server(home, bot, settings, version, log).run(until)
 
 
 class _Server:
-    def __init__(self, home: Home, bot: str, settings: Settings, version: str, log: Logging) -> None:
+    def __init__(self, home: Home, bot: str, settings: WebSettings, version: str, log: LogSettings) -> None:
         self._home = home
         self._bot = bot
         self._settings = settings
         self._version = version
-        self._book = Book(home.logs / "http.log", log)
-        self._feed = Feed(f"{time.time_ns():x}")
+        self._book = AccessLog(home.logs / "http.log", log)
+        self._feed = EventFeed(f"{time.time_ns():x}")
         self._metrics = Metrics(bot, version)
         self._tokens = Tokens(home.tokens)
-        self._admission = Admission(settings, self._tokens)
-        self._line = Line(home, self._heard)
-        self._ticks = Ticks(Strip(home.journal, MOST), self._ticked)
+        self._admission = WebAuth(settings, self._tokens)
+        self._line = DaemonClient(home, self._heard)
+        self._ticks = TickFeed(RecentTicks(home.journal, MOST), self._ticked)
         self._changed = asyncio.Event()
 
     async def run(self, until: asyncio.Event) -> None:
-        looks = Looks(
+        looks = Handlers(
             self._home,
             self._bot,
             self._version,
@@ -96,7 +96,7 @@ class _Server:
         )
         await runner.setup()
         assert runner.server is not None
-        app[DOOR] = door = Door(runner.server)
+        app[DOOR] = door = ConnectionLimits(runner.server)
         work = [self._minding(self._ticks.run()), self._minding(self._keep_status())]
         try:
             server = await self._listen(door)
@@ -152,10 +152,10 @@ class _Server:
         self._feed.tell(topic, body)
         if event is not None:
             self._metrics.happened(event)
-        if not isinstance(event, Pulse):
+        if not isinstance(event, Heartbeat):
             self._changed.set()
 
-    def _ticked(self, ticks: list[Tick], leads: list[Lead]) -> None:
+    def _ticked(self, ticks: list[TickSeen], leads: list[LeadSeen]) -> None:
         self._metrics.ticked(ticks, leads)
         for lead in leads:
             self._feed.tell("lead", msgspec.json.encode(lead))
@@ -177,12 +177,12 @@ class _Server:
                 continue
             try:
                 status = await self._line.ask(commands.Status(), 5.0)
-            except Refused:
+            except RequestRefused:
                 continue
             self._feed.tell("status", msgspec.json.encode(status))
 
 
-def _tls(settings: Settings) -> ssl.SSLContext:
+def _tls(settings: WebSettings) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.load_cert_chain(settings.cert, settings.key)

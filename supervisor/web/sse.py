@@ -12,7 +12,7 @@ from collections.abc import Callable, Container
 
 from aiohttp import web
 
-from .event_feed import Feed, Missed
+from .event_feed import EventFeed, Missed
 
 __all__ = ["Dropped", "stream"]
 
@@ -31,7 +31,7 @@ class Dropped(Exception):
 async def stream(
     request: web.Request,
     response: web.StreamResponse,
-    feed: Feed,
+    feed: EventFeed,
     topics: Container[str],
     after: str,
     still: Callable[[], bool],

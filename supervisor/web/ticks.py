@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
 
-from ..audit.recent_ticks import Change, Place, Seen, Strip
-from ..audit.recent_ticks import Tick as Found
+from ..audit.recent_ticks import LeaderChange, Place, RecentTicks, Seen
+from ..audit.recent_ticks import RecentTick as Found
 
-__all__ = ["MOST", "Lead", "Tick", "Ticks", "sorted_out", "together"]
+__all__ = ["MOST", "LeadSeen", "TickFeed", "TickSeen", "sorted_out", "together"]
 
 MOST = 20_000
 _LOOK_EVERY = 0.2
@@ -18,7 +18,7 @@ _AT_ONCE = 40
 """Of more ticks than this at a time, neighbours are put together before they are told."""
 
 
-class Tick(msgspec.Struct, frozen=True, array_like=True):
+class TickSeen(msgspec.Struct, frozen=True, array_like=True):
     """One tick that ran, or several in a row of one leader, of which the worst is told. Times in ns."""
 
     seq: int
@@ -39,7 +39,7 @@ class Tick(msgspec.Struct, frozen=True, array_like=True):
     """and because nobody could run them."""
 
 
-class Lead(msgspec.Struct, frozen=True):
+class LeadSeen(msgspec.Struct, frozen=True):
     """From here on `worker` leads."""
 
     epoch: int
@@ -56,14 +56,14 @@ class Lead(msgspec.Struct, frozen=True):
     """How long nobody could tick, ns; 0 when that is not known."""
 
 
-class Ticks:
+class TickFeed:
     """Follows `strip` for as long as it runs; `tell(ticks, leads)` is told what is new."""
 
-    def __init__(self, strip: Strip, tell: Callable[[list[Tick], list[Lead]], None]) -> None:
+    def __init__(self, strip: RecentTicks, tell: Callable[[list[TickSeen], list[LeadSeen]], None]) -> None:
         self._strip = strip
         self._tell = tell
 
-    def seen(self, limit: int) -> tuple[list[Tick], list[Lead]]:
+    def seen(self, limit: int) -> tuple[list[TickSeen], list[LeadSeen]]:
         """The last `limit` ticks, and all who led in them or since."""
         ticks, leads = sorted_out(self._strip.since())
         ticks = ticks[-limit:]
@@ -84,13 +84,13 @@ class Ticks:
             self._tell(ticks, [lead for lead in leads if lead.at])
 
 
-def sorted_out(found: Iterable[Seen]) -> tuple[list[Tick], list[Lead]]:
+def sorted_out(found: Iterable[Seen]) -> tuple[list[TickSeen], list[LeadSeen]]:
     """The ticks, and who led in them: also who came to lead before the first of them."""
-    ticks: list[Tick] = []
-    leads: dict[int, Lead] = {}
+    ticks: list[TickSeen] = []
+    leads: dict[int, LeadSeen] = {}
     for one in found:
-        if isinstance(one, Change):
-            leads[one.epoch] = Lead(
+        if isinstance(one, LeaderChange):
+            leads[one.epoch] = LeadSeen(
                 one.epoch,
                 one.at,
                 one.seq,
@@ -104,23 +104,23 @@ def sorted_out(found: Iterable[Seen]) -> tuple[list[Tick], list[Lead]]:
         else:
             ticks.append(_row(one))
             if one.epoch not in leads:
-                leads[one.epoch] = Lead(one.epoch, 0, one.seq, one.worker, one.release, "", "", 0, 0)
+                leads[one.epoch] = LeadSeen(one.epoch, 0, one.seq, one.worker, one.release, "", "", 0, 0)
     return ticks, list(leads.values())
 
 
-def together(ticks: Sequence[Tick], most: int = _AT_ONCE) -> list[Tick]:
+def together(ticks: Sequence[TickSeen], most: int = _AT_ONCE) -> list[TickSeen]:
     """The same ticks in at most about `most` pieces: neighbours of one leader with nothing lost between them become
     one, with the worst of each. A hole stays a hole."""
     if len(ticks) <= most:
         return list(ticks)
     size = -(-len(ticks) // most)
-    told: list[Tick] = []
+    told: list[TickSeen] = []
     for tick in ticks:
         last = told[-1] if told else None
         if last is None or last.count >= size or tick.skipped or tick.missed or tick.epoch != last.epoch:
             told.append(tick)
         else:
-            told[-1] = Tick(
+            told[-1] = TickSeen(
                 tick.seq,
                 last.count + tick.count,
                 tick.due,
@@ -133,8 +133,8 @@ def together(ticks: Sequence[Tick], most: int = _AT_ONCE) -> list[Tick]:
     return told
 
 
-def _row(one: Found) -> Tick:
-    return Tick(one.seq, 1, one.due, one.late, one.took, one.epoch, one.skipped, one.missed)
+def _row(one: Found) -> TickSeen:
+    return TickSeen(one.seq, 1, one.due, one.late, one.took, one.epoch, one.skipped, one.missed)
 
 
 def _end(found: Sequence[Seen], place: Place) -> Place:

@@ -8,47 +8,47 @@ from collections.abc import Callable
 
 import msgspec
 
-from ..config.config import Logging
-from ..config.web_settings import Settings
+from ..config.config import LogSettings
+from ..config.web_settings import WebSettings
 from ..store.state_dir import Home
 from ..system.helper_process import SILENT_FOR, HelperProcess
 from ..system.install_hint import install_command
 
-__all__ = ["Keeper", "Told"]
+__all__ = ["WebProcess", "WebProcessSettings"]
 
 LIBRARY = "aiohttp"
 
 
-class Told(msgspec.Struct, frozen=True):
+class WebProcessSettings(msgspec.Struct, frozen=True):
     """What the process is told on its command line; nothing of it is a secret."""
 
     home: str
     bot: str
     version: str
-    settings: Settings
-    log: Logging = Logging()
+    settings: WebSettings
+    log: LogSettings = LogSettings()
 
 
-class Keeper:
+class WebProcess:
     """Keeps a web process with these `settings`; `tell` is told what people should know. To be closed."""
 
     def __init__(
         self,
-        settings: Settings,
+        settings: WebSettings,
         home: Home,
         bot: str,
         version: str,
         tell: Callable[[str], None],
         command: tuple[str, ...] = (sys.executable, "-P", "-m", "neverblink.supervisor.web"),
         silent_for: float = SILENT_FOR,
-        log: Logging | None = None,
+        log: LogSettings | None = None,
     ) -> None:
         self._process: HelperProcess | None = None
         if importlib.util.find_spec(LIBRARY) is None:
             # A page must never be what keeps a bot from running.
             tell(f"no web page: [web] is configured, and its library is missing: `{install_command('web')}`")
             return
-        told = Told(str(home.path), bot, version, settings, log or Logging())
+        told = WebProcessSettings(str(home.path), bot, version, settings, log or LogSettings())
         self._process = HelperProcess(
             "web process",
             (*command, msgspec.json.encode(told).decode()),

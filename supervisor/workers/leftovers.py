@@ -18,7 +18,7 @@ from ...protocol.errors import NeverblinkError
 from ...protocol.frame import decode_frame
 from ...protocol.journal import Entry, RecordKind, decode_snapshot
 from ..audit.reader import check_formats, read_segment, segments
-from ..store.history_rows import Worker
+from ..store.history_rows import WorkerRow
 from ..store.orphans import files_of, known_in
 from ..store.state_dir import Home
 from ..system.open_files import holds_any
@@ -26,7 +26,7 @@ from ..system.process import alive
 
 __all__ = [
     "HomeInUse",
-    "Left",
+    "JournalEnd",
     "Survivor",
     "alive_in",
     "foreign",
@@ -56,7 +56,7 @@ class Survivor(msgspec.Struct, frozen=True):
     since: int = 0
 
 
-class Left(msgspec.Struct, frozen=True):
+class JournalEnd(msgspec.Struct, frozen=True):
     """Where the journal of an earlier run ends. `seq` is the last tick; `stopped`: the bot was stopped in order."""
 
     seq: int
@@ -81,7 +81,7 @@ class HomeInUse(NeverblinkError):
         self.survivors = found
 
 
-def survivors(home: Home, known: Iterable[Worker]) -> list[Survivor]:
+def survivors(home: Home, known: Iterable[WorkerRow]) -> list[Survivor]:
     """The workers of this home's earlier run that are alive: those that are known, and the one that has the lease.
 
     That a process has the pid and start time of a known worker is no proof: the database may have been copied with the
@@ -109,7 +109,7 @@ def survivors(home: Home, known: Iterable[Worker]) -> list[Survivor]:
     return found
 
 
-def foreign(home: Home, known: Iterable[Worker]) -> list[Worker]:
+def foreign(home: Home, known: Iterable[WorkerRow]) -> list[WorkerRow]:
     """The known workers that are alive and another home's: this home's database was copied from there."""
     ours = files_of(home)
     return [one for one in known if alive(one.pid, one.started) and not holds_any(one.pid, ours)]
@@ -135,7 +135,7 @@ def last_leader(home: Home) -> lease.Holder | None:
         return None
 
 
-def journal_left(directory: Path) -> Left | None:
+def journal_left(directory: Path) -> JournalEnd | None:
     """Where the journal in `directory` ends, None when there is no frame in it.
 
     Raises `JournalError`, and `JournalTooNew` when any of it was written by a later release.
@@ -175,8 +175,8 @@ def sweep(run: Path, living: Iterable[str] = ()) -> None:
             socket.unlink(missing_ok=True)
 
 
-def _end_of(segment: Path) -> Left | None:
-    left: Left | None = None
+def _end_of(segment: Path) -> JournalEnd | None:
+    left: JournalEnd | None = None
     frame: bytes | None = None
     for entry in read_segment(segment):
         if not isinstance(entry, Entry):
@@ -184,11 +184,11 @@ def _end_of(segment: Path) -> Left | None:
         if entry.kind is RecordKind.FRAME:
             frame = entry.payload
         elif entry.kind is RecordKind.SNAPSHOT and (copy := decode_snapshot(entry.payload)).number >= 0:
-            left = Left(copy.seq, segment.stat().st_mtime_ns, False, copy.number)
+            left = JournalEnd(copy.seq, segment.stat().st_mtime_ns, False, copy.number)
     if frame is None:
         return left
     last = decode_frame(frame)
-    return Left(last.seq, last.timing.ended, last.kind == "stop", last.number)
+    return JournalEnd(last.seq, last.timing.ended, last.kind == "stop", last.number)
 
 
 def holder_of(path: Path) -> lease.Holder | None:

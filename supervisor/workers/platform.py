@@ -14,10 +14,10 @@ from typing import Protocol
 import msgspec
 
 from ...protocol.assignment import Assignment
-from ..system.proc_stat import Doing, doing
+from ..system.proc_stat import ProcessActivity, doing
 from ..system.timers import Scheduler
 
-__all__ = ["Child", "Launch", "Outside"]
+__all__ = ["Child", "Launch", "Platform"]
 
 
 class Launch(msgspec.Struct, frozen=True):
@@ -45,7 +45,7 @@ class Child(Protocol):
     def let_go(self) -> None: ...
 
 
-class Outside(msgspec.Struct, frozen=True):
+class Platform(msgspec.Struct, frozen=True):
     """`wall` and `mono` tell ns. `spawn` starts a worker and calls back with its exit status, negative for a signal.
 
     `adopt(pid, started, on_exit)` watches one that runs already, and calls back when it has ended (how, is not known);
@@ -59,5 +59,5 @@ class Outside(msgspec.Struct, frozen=True):
     scheduler: Scheduler
     spawn: Callable[[Launch, Callable[[int], None]], Child]
     adopt: Callable[[int, int, Callable[[None], None]], Child]
-    doing: Callable[[int], Doing | None] = doing
+    doing: Callable[[int], ProcessActivity | None] = doing
     end_group: Callable[[str, int, int], None] = lambda worker, pid, started: None

@@ -26,7 +26,7 @@ from ...protocol.link import (
 )
 from ...protocol.window import Window, readable
 
-__all__ = ["Ended", "Member", "Roster"]
+__all__ = ["Ended", "Member", "WorkerRegistry"]
 
 _REMEMBERED = 16
 """Workers that have ended and are still on the roster."""
@@ -186,7 +186,7 @@ class Member:
                 pass
 
 
-class Roster:
+class WorkerRegistry:
     """All workers, in the order in which they were started."""
 
     def __init__(self) -> None:

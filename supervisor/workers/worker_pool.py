@@ -29,16 +29,16 @@ from ..config.config import Config
 from ..release.releases import Release
 from ..store.identity import id_of
 from ..store.state_dir import Home
-from ..system.cpu_affinity import Courtesy
-from ..system.event_bus import News
+from ..system.cpu_affinity import CpuAffinity
+from ..system.event_bus import EventBus
 from ..system.presence import key_of
 from ..system.process import describe_exit
-from ..system.timers import Alarms
-from .platform import Child, Launch, Outside
-from .registry import Ended, Member, Roster
+from ..system.timers import TimerSet
+from .platform import Child, Launch, Platform
+from .registry import Ended, Member, WorkerRegistry
 from .spawn import why_it_ended
 
-__all__ = ["Crew", "Line"]
+__all__ = ["WorkerLink", "WorkerPool"]
 
 _REPEAT = 500_000_000
 _LEAVE_WITHIN = 5_000_000_000
@@ -48,7 +48,7 @@ _EXIT_WITHIN = EXIT_GRACE + 1_000_000_000
 """A worker ends its own process within `EXIT_GRACE` of its last word; where it cannot, it is killed after this."""
 
 
-class Line(Protocol):
+class WorkerLink(Protocol):
     """The way to the workers: see `switchboard.Switchboard`."""
 
     def send(self, worker: str, message: SupervisorMessage) -> bool: ...
@@ -56,7 +56,7 @@ class Line(Protocol):
     def forget(self, worker: str) -> None: ...
 
 
-class Crew:
+class WorkerPool:
     """The workers of the bot in `home`. `ended(member)` is called once for each whose process has ended.
 
     `started(member)` is called when one has been started, before anybody else can know of it.
@@ -65,11 +65,11 @@ class Crew:
     def __init__(
         self,
         home: Home,
-        roster: Roster,
-        news: News,
-        outside: Outside,
+        roster: WorkerRegistry,
+        news: EventBus,
+        outside: Platform,
         *,
-        line: Callable[[], Line],
+        line: Callable[[], WorkerLink],
         started: Callable[[Member], None],
         ended: Callable[[Member], None],
     ) -> None:
@@ -82,10 +82,10 @@ class Crew:
         self._tell_ended = ended
         self._children: dict[str, Child] = {}
         self._launches: dict[str, Launch] = {}
-        self._courtesies: dict[str, Courtesy] = {}
+        self._courtesies: dict[str, CpuAffinity] = {}
         self._killed: dict[str, str] = {}
-        self._alarms: dict[str, Alarms] = {}
-        self._exits: dict[str, Alarms] = {}
+        self._alarms: dict[str, TimerSet] = {}
+        self._exits: dict[str, TimerSet] = {}
 
     def start(
         self, worker: str, release: Release, config: Config, leader: str = "", deployment: int = 0
@@ -109,7 +109,7 @@ class Crew:
         self._roster.add(member)
         led_by = self._roster.get(leader)
         if led_by is not None and led_by.alive:
-            self._courtesies[worker] = Courtesy(child.pid, led_by.pid)
+            self._courtesies[worker] = CpuAffinity(child.pid, led_by.pid)
         self._tell_started(member)
         self._news.tell(
             WorkerStarted(
@@ -125,7 +125,7 @@ class Crew:
         except ProcessLookupError:
             return False
         self._children[member.worker] = child
-        self._courtesies[member.worker] = Courtesy.found(member.pid)
+        self._courtesies[member.worker] = CpuAffinity.found(member.pid)
         self._roster.add(member)
         return True
 
@@ -174,7 +174,7 @@ class Crew:
             return
         member.leaving = why
         self.free(worker)
-        alarms = Alarms(
+        alarms = TimerSet(
             self._outside.scheduler,
             {"repeat": _REPEAT, "leave": _LEAVE_WITHIN},
             lambda name: self._not_left(member, name),
@@ -195,7 +195,7 @@ class Crew:
         if member.worker in self._exits or not member.alive:
             return
         reason = member.leaving or "it had left"
-        alarms = Alarms(
+        alarms = TimerSet(
             self._outside.scheduler,
             {"exit": _EXIT_WITHIN},
             lambda _: self.kill(member.worker, f"{reason}, and its process did not exit"),
@@ -270,7 +270,9 @@ class Crew:
         self._outside.end_group(member.worker, member.pid, member.started)
         self._line().drain()
         if (code is None or code > 0 or _unasked(member, code)) and member.failed is None:
-            alarms = Alarms(self._outside.scheduler, {"word": _LAST_WORD}, lambda _: self._gone(member, code))
+            alarms = TimerSet(
+                self._outside.scheduler, {"word": _LAST_WORD}, lambda _: self._gone(member, code)
+            )
             alarms.arm("word")
             return
         self._gone(member, code)

@@ -11,13 +11,13 @@ from pathlib import Path
 from .figure import Figure, Scale, microseconds, row
 from .lived import lived
 from .spread import spread
-from .worker_pool import Crew
+from .worker_pool import BenchPool
 
 __all__ = ["alternate", "measure"]
 
 
 def measure(scale: Scale, tmp: Path) -> Figure:
-    with Crew(tmp, {"BENCH_TICK": "10ms", "BENCH_ROWS": "10", "BENCH_TOUCHED": "1"}) as crew:
+    with BenchPool(tmp, {"BENCH_TICK": "10ms", "BENCH_ROWS": "10", "BENCH_TOUCHED": "1"}) as crew:
         crew.lead(crew.start())
         crew.follow(crew.start())
         alternate(crew, scale.handoffs)
@@ -31,7 +31,7 @@ def measure(scale: Scale, tmp: Path) -> Figure:
     )
 
 
-def alternate(crew: Crew, handoffs: int) -> None:
+def alternate(crew: BenchPool, handoffs: int) -> None:
     """Have the two workers hand over back and forth."""
     first, second = crew.processes
     for _ in range(handoffs):

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from .cpu import cpu_of
 from .figure import Figure, Scale, number
-from .worker_pool import BOTS, Crew
+from .worker_pool import BOTS, BenchPool
 
 __all__ = ["measure"]
 
@@ -35,7 +35,7 @@ def measure(scale: Scale, tmp: Path) -> Figure:
         "BENCH_ROWS": str(_ROWS),
         "BENCH_FIELDS": "2048",
     }
-    with Crew(tmp, told) as crew:
+    with BenchPool(tmp, told) as crew:
         leader = crew.start()
         crew.lead(leader)
         crew.until(lambda: crew.ask("rows") == _ROWS, "a full table")
@@ -48,7 +48,7 @@ def measure(scale: Scale, tmp: Path) -> Figure:
     return figure
 
 
-def _both(crew: Crew, leader: str, told: dict[str, str], scale: Scale) -> tuple[float, float]:
+def _both(crew: BenchPool, leader: str, told: dict[str, str], scale: Scale) -> tuple[float, float]:
     """Processor time per tick in µs, with neverblink and without."""
     bare = subprocess.Popen([sys.executable, "bare.py"], cwd=BOTS, env={**os.environ, **told})
     try:
@@ -65,6 +65,6 @@ def _both(crew: Crew, leader: str, told: dict[str, str], scale: Scale) -> tuple[
     return (ours_then - ours) / (ticks - ran) / 1000, (theirs_then - theirs) / bare_ticks / 1000
 
 
-def _now(crew: Crew, leader: str, ours: int, bare: int) -> tuple[int, int, int, int]:
+def _now(crew: BenchPool, leader: str, ours: int, bare: int) -> tuple[int, int, int, int]:
     """Ticks so far, the processor time of both, and the time."""
     return crew.report(leader).ticks, cpu_of(ours), cpu_of(bare), time.monotonic_ns()

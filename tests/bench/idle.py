@@ -10,7 +10,7 @@ from ..whole.live import Live
 from .cpu import cpu_of, memory_of
 from .figure import Figure, Scale, number
 from .spread import spread
-from .worker_pool import Crew
+from .worker_pool import BenchPool
 
 __all__ = ["measure"]
 
@@ -73,7 +73,7 @@ def _asked(live: Live) -> int:
 
 def _frames(tmp: Path, seconds: float) -> float:
     """Frames a second that the busier of leader and follower could do on a core of its own, ticks included."""
-    with Crew(tmp, {"BENCH_TICK": "1ms", "BENCH_ROWS": "10", "BENCH_TOUCHED": "1"}) as crew:
+    with BenchPool(tmp, {"BENCH_TICK": "1ms", "BENCH_ROWS": "10", "BENCH_TOUCHED": "1"}) as crew:
         leader = crew.start()
         crew.lead(leader)
         follower = crew.start()

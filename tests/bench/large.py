@@ -14,7 +14,7 @@ from .cpu import memory_of
 from .figure import Figure, Scale, microseconds, number, row
 from .lived import lived
 from .spread import spread
-from .worker_pool import Crew
+from .worker_pool import BenchPool
 
 __all__ = ["measure"]
 
@@ -22,7 +22,7 @@ __all__ = ["measure"]
 def measure(scale: Scale, tmp: Path) -> Figure:
     settled = 0.2 if scale.quick else 1.0
     told = {"BENCH_TICK": "10ms", "BENCH_ROWS": str(scale.rows), "BENCH_TOUCHED": "100"}
-    with Crew(tmp, told) as crew:
+    with BenchPool(tmp, told) as crew:
         crew.lead(crew.start())
         crew.until(lambda: crew.ask("rows") == scale.rows, "a full table")
         crew.listen(settled)

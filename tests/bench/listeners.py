@@ -8,7 +8,7 @@ import sys
 import time
 from pathlib import Path
 
-from neverblink.supervisor.audit.recent_ticks import Strip, Tick
+from neverblink.supervisor.audit.recent_ticks import RecentTick, RecentTicks
 
 from ..web.served import Served
 from ..whole.bots import bot
@@ -31,7 +31,7 @@ def measure(scale: Scale, tmp: Path) -> Figure:
     try:
         served = Served(live)
         served.up(served.code("v1", bot(_QUIET, tick="50ms")))
-        strip = Strip(live.home / "journal")
+        strip = RecentTicks(live.home / "journal")
         # What starting costs is not the listeners'.
         time.sleep(1)
         alone = _late(strip, seconds)
@@ -79,7 +79,7 @@ def measure(scale: Scale, tmp: Path) -> Figure:
     )
 
 
-def _late(strip: Strip, seconds: float) -> Spread:
+def _late(strip: RecentTicks, seconds: float) -> Spread:
     """How late ticks begin for so long."""
     strip.look()
     seen = strip.since()
@@ -92,7 +92,7 @@ def _late(strip: Strip, seconds: float) -> Spread:
         found = strip.since(place)
         if found:
             place = (found[-1].epoch, found[-1].number)
-        late += [one.late for one in found if isinstance(one, Tick)]
+        late += [one.late for one in found if isinstance(one, RecentTick)]
     return spread(late)
 
 

@@ -12,7 +12,7 @@ from neverblink.protocol.grid import GapKind
 from neverblink.protocol.journal import Entry, RecordKind
 from neverblink.supervisor.audit.audit import audit
 from neverblink.supervisor.audit.reader import read_journal
-from neverblink.supervisor.audit.report import Report
+from neverblink.supervisor.audit.report import AuditReport
 
 __all__ = ["Lived", "lived"]
 
@@ -24,7 +24,7 @@ class Lived(msgspec.Struct, frozen=True):
     which kind, how many.
     """
 
-    report: Report
+    report: AuditReport
     late: list[tuple[int, int]]
     blackouts: list[int]
     handed: list[int]

@@ -7,7 +7,7 @@ from pathlib import Path
 from .blackout import alternate
 from .figure import Figure, Scale, number
 from .spread import spread
-from .worker_pool import Crew
+from .worker_pool import BenchPool
 
 __all__ = ["measure"]
 
@@ -28,7 +28,7 @@ _STEPS = (
 def measure(scale: Scale, tmp: Path) -> Figure:
     handoffs = min(scale.handoffs, 300)
     told = {"BENCH_TICK": "10ms", "BENCH_ROWS": "10", "BENCH_TOUCHED": "1", "BENCH_MARKS": str(tmp)}
-    with Crew(tmp / "home", told, target="traced:Beat") as crew:
+    with BenchPool(tmp / "home", told, target="traced:Beat") as crew:
         crew.lead(crew.start())
         crew.follow(crew.start())
         alternate(crew, handoffs)

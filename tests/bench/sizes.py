@@ -8,7 +8,7 @@ from .blackout import alternate
 from .figure import Figure, Scale, row
 from .lived import lived
 from .spread import spread
-from .worker_pool import Crew
+from .worker_pool import BenchPool
 
 __all__ = ["measure"]
 
@@ -19,7 +19,7 @@ def measure(scale: Scale, tmp: Path) -> Figure:
     medians: list[tuple[float, float]] = []
     for rows in (100, 1000, 10_000, 100_000):
         told = {"BENCH_TICK": "10ms", "BENCH_ROWS": str(rows), "BENCH_TOUCHED": "100"}
-        with Crew(tmp / str(rows), told) as crew:
+        with BenchPool(tmp / str(rows), told) as crew:
             crew.lead(crew.start())
             crew.until(lambda crew=crew, rows=rows: crew.ask("rows") == rows, "a full table")
             crew.follow(crew.start())

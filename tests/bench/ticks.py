@@ -9,13 +9,13 @@ from .blackout import alternate
 from .figure import Figure, Scale, microseconds, number, row
 from .lived import lived
 from .spread import spread
-from .worker_pool import Crew
+from .worker_pool import BenchPool
 
 __all__ = ["measure"]
 
 
 def measure(scale: Scale, tmp: Path) -> Figure:
-    with Crew(tmp, {"BENCH_TICK": "1ms", "BENCH_ROWS": "10", "BENCH_TOUCHED": "1"}) as crew:
+    with BenchPool(tmp, {"BENCH_TICK": "1ms", "BENCH_ROWS": "10", "BENCH_TOUCHED": "1"}) as crew:
         crew.lead(crew.start())
         crew.follow(crew.start())
         began = time.time_ns()

@@ -12,7 +12,7 @@ from pathlib import Path
 from .figure import Figure, Scale, number
 from .lived import lived
 from .spread import Spread, spread
-from .worker_pool import BOTS, Crew
+from .worker_pool import BOTS, BenchPool
 
 __all__ = ["measure"]
 
@@ -50,7 +50,7 @@ def measure(scale: Scale, tmp: Path) -> Figure:
 
 def _both(tmp: Path, interval: int, seconds: float) -> tuple[Spread, Spread, int]:
     told = {"BENCH_TICK": f"{interval // 1000}us", "BENCH_INTERVAL": str(interval)}
-    with Crew(tmp, told) as crew:
+    with BenchPool(tmp, told) as crew:
         leader = crew.start()
         crew.lead(leader)
         bare = subprocess.Popen(

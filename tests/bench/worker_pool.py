@@ -39,9 +39,9 @@ from neverblink.protocol.link import (
     supervisor_codec,
     worker_codec,
 )
-from neverblink.supervisor.sockets.worker_keys import Keyring
+from neverblink.supervisor.sockets.worker_keys import WorkerKeys
 
-__all__ = ["BOTS", "Crew", "Stalled"]
+__all__ = ["BOTS", "BenchPool", "Stalled"]
 
 BOTS = Path(__file__).parent / "bots"
 WITHIN = 120.0
@@ -52,7 +52,7 @@ class Stalled(Exception):
     """The workers did not do what they were told."""
 
 
-class Crew:
+class BenchPool:
     """Workers of the bot `target` in `home`, an empty directory. `environment` is what the bot is told."""
 
     def __init__(
@@ -79,7 +79,7 @@ class Crew:
         self.journal.mkdir(parents=True)
         self._run.mkdir()
         self._context = zmq.Context[zmq.Socket[bytes]](1)
-        self._keyring = Keyring(secrets.token_bytes(SIZE))
+        self._keyring = WorkerKeys(secrets.token_bytes(SIZE))
         self._identities: dict[str, bytes] = {}
         """The workers' connections."""
         self._socket = self._context.socket(zmq.ROUTER)
@@ -229,7 +229,7 @@ class Crew:
             process.wait()
         self._context.destroy(linger=0)
 
-    def __enter__(self) -> Crew:
+    def __enter__(self) -> BenchPool:
         return self
 
     def __exit__(

@@ -18,7 +18,7 @@ from neverblink.protocol.journal import Entry, RecordKind, decode_opened, decode
 from neverblink.protocol.status import PauseNote
 from neverblink.supervisor.audit.audit import audit
 from neverblink.supervisor.audit.reader import read_journal
-from neverblink.supervisor.audit.report import Report
+from neverblink.supervisor.audit.report import AuditReport
 from neverblink.supervisor.demo.ledger import Confirmed, Filled, Record, Reserved
 from neverblink.supervisor.demo.verdict import judge
 
@@ -51,7 +51,7 @@ class Died(msgspec.Struct, frozen=True):
 class Journaled(msgspec.Struct, frozen=True):
     """What the journal says: the epoch in which each decision was opened, and the worker that led in each epoch."""
 
-    report: Report
+    report: AuditReport
     decisions: Mapping[str, int]
     leaders: Mapping[int, str]
     doubts: frozenset[str]
@@ -150,7 +150,7 @@ def _names(text: str, segment: int, byte: int) -> bool:
     return f"segment {segment} is damaged at byte {byte}:" in text
 
 
-def _of_the_journal(report: Report, spoilt: Set[tuple[int, int]]) -> list[str]:
+def _of_the_journal(report: AuditReport, spoilt: Set[tuple[int, int]]) -> list[str]:
     found = [f"invariant {one.invariant}: {one.text}" for one in report.broken]
     for segment, byte in sorted(spoilt):
         told = [one for one in found if _names(one, segment, byte)]

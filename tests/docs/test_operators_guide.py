@@ -12,17 +12,17 @@ from neverblink.supervisor.cli.command_group import VERBS
 from neverblink.supervisor.cli.exit_codes import MEANING, Exit, exit_of_fault
 from neverblink.supervisor.config.config import (
     Config,
-    Deploying,
+    DeploySettings,
     FileLayer,
-    Handoff,
-    Journal,
-    Keep,
-    Logging,
-    Restart,
+    HandoffSettings,
+    JournalSettings,
+    KeepSettings,
+    LogSettings,
+    RestartSettings,
 )
-from neverblink.supervisor.config.hang_limits import Bounds
+from neverblink.supervisor.config.hang_limits import HangLimits
 from neverblink.supervisor.config.notify_kinds import KINDS
-from neverblink.supervisor.config.notify_pace import Pace
+from neverblink.supervisor.config.notify_pace import NotifyPace
 
 GUIDE_AT = Path(__file__).resolve().parents[2] / "docs" / "operators.md"
 GUIDE = GUIDE_AT.read_text(encoding="utf-8")
@@ -84,35 +84,35 @@ def test_every_key_of_the_configuration_is_in_it_with_its_default() -> None:
         "web",
     }
     keys |= {"listen.tcp", "web.listen", "web.cert", "web.key", "web.plain", "web.names"}
-    keys |= {f"log.{key}" for key in Logging.__struct_fields__}
+    keys |= {f"log.{key}" for key in LogSettings.__struct_fields__}
     keys |= {f"notify.{key}" for key in ("events", "burst", "per", "retry_for")}
     keys |= {f"notify.targets.NAME.{key}" for key in ("url", "url_file", "events")}
-    keys |= {f"handoff.{key}" for key in Handoff.__struct_fields__}
-    keys |= {f"deploy.{key}" for key in Deploying.__struct_fields__}
-    keys |= {f"journal.{key}" for key in Journal.__struct_fields__}
-    keys |= {f"watchdog.{key}" for key in Bounds.__struct_fields__}
-    keys |= {f"restart.{key}" for key in Restart.__struct_fields__}
+    keys |= {f"handoff.{key}" for key in HandoffSettings.__struct_fields__}
+    keys |= {f"deploy.{key}" for key in DeploySettings.__struct_fields__}
+    keys |= {f"journal.{key}" for key in JournalSettings.__struct_fields__}
+    keys |= {f"watchdog.{key}" for key in HangLimits.__struct_fields__}
+    keys |= {f"restart.{key}" for key in RestartSettings.__struct_fields__}
     keys |= {f"files.{key}" for key in FileLayer.__struct_fields__}
-    keys |= {f"keep.{key}" for key in Keep.__struct_fields__}
+    keys |= {f"keep.{key}" for key in KeepSettings.__struct_fields__}
     assert set(found) == keys
-    for key in Handoff.__struct_fields__:
-        assert duration.parse(found[f"handoff.{key}"].strip('"')) == getattr(Handoff(), key)
+    for key in HandoffSettings.__struct_fields__:
+        assert duration.parse(found[f"handoff.{key}"].strip('"')) == getattr(HandoffSettings(), key)
     for key in ("check_within", "build_within"):
-        assert duration.parse(found[f"deploy.{key}"].strip('"')) == getattr(Deploying(), key)
-    assert size.parse(found["journal.segment"].strip('"')) == Journal().segment
-    assert size.parse(found["journal.keep"].strip('"')) == Journal().keep
-    assert duration.parse(found["journal.keep_for"].strip('"')) == Journal().keep_for
-    for key in Bounds.__struct_fields__:
-        assert duration.parse(found[f"watchdog.{key}"].strip('"')) == getattr(Bounds(), key)
-    assert duration.parse(found["restart.pause_at_most"].strip('"')) == Restart().pause_at_most
+        assert duration.parse(found[f"deploy.{key}"].strip('"')) == getattr(DeploySettings(), key)
+    assert size.parse(found["journal.segment"].strip('"')) == JournalSettings().segment
+    assert size.parse(found["journal.keep"].strip('"')) == JournalSettings().keep
+    assert duration.parse(found["journal.keep_for"].strip('"')) == JournalSettings().keep_for
+    for key in HangLimits.__struct_fields__:
+        assert duration.parse(found[f"watchdog.{key}"].strip('"')) == getattr(HangLimits(), key)
+    assert duration.parse(found["restart.pause_at_most"].strip('"')) == RestartSettings().pause_at_most
     for key in ("pace", "poll"):
         assert duration.parse(found[f"files.{key}"].strip('"')) == getattr(FileLayer(), key)
     for key in ("per", "retry_for"):
-        assert duration.parse(found[f"notify.{key}"].strip('"')) == getattr(Pace(), key)
-    assert int(found["notify.burst"]) == Pace().burst
-    assert int(found["keep.releases"]) == Keep().releases
-    assert size.parse(found["log.size"].strip('"')) == Logging().size
-    assert int(found["log.keep"]) == Logging().keep
+        assert duration.parse(found[f"notify.{key}"].strip('"')) == getattr(NotifyPace(), key)
+    assert int(found["notify.burst"]) == NotifyPace().burst
+    assert int(found["keep.releases"]) == KeepSettings().releases
+    assert size.parse(found["log.size"].strip('"')) == LogSettings().size
+    assert int(found["log.keep"]) == LogSettings().keep
 
 
 def test_everything_that_people_are_told_of_is_in_it() -> None:

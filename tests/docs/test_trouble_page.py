@@ -15,7 +15,7 @@ from neverblink.protocol.clock import BELIEVED_AFTER
 from neverblink.protocol.link import EXIT_GRACE
 from neverblink.supervisor.cli.command_group import VERBS, neverblink
 from neverblink.supervisor.cli.exit_codes import Exit
-from neverblink.supervisor.config.config import Config, Restart
+from neverblink.supervisor.config.config import Config, RestartSettings
 from neverblink.supervisor.hook.pushed_refs import OPTIONS
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
@@ -78,7 +78,7 @@ def test_each_push_option_and_exit_code_that_it_names_exists() -> None:
 def test_the_bounds_that_it_states_are_those_of_the_code() -> None:
     assert f"when it has lasted {BELIEVED_AFTER // 10**9} s" in PAGE
     assert f"ends itself after {EXIT_GRACE // 10**9} s" in PAGE
-    assert duration.parse("1m") == Restart().pause_at_most
+    assert duration.parse("1m") == RestartSettings().pause_at_most
     assert "`restart.pause_at_most` (1 min)" in PAGE
 
 

@@ -39,14 +39,14 @@ from neverblink.protocol import (
 from neverblink.protocol.changes import Changes, Schema
 from neverblink.protocol.errors import NeverblinkError
 from neverblink.protocol.journal import RecordKind
-from neverblink.protocol.status import Status
+from neverblink.protocol.status import BotStatus
 from neverblink.protocol.wire import Codec, WireError
 from neverblink.supervisor.api.client import BadAnswer, convert
 from neverblink.supervisor.audit.audit import audit
 from neverblink.supervisor.audit.export import export
 from neverblink.supervisor.audit.reader import read_journal
-from neverblink.supervisor.audit.recent_ticks import Strip
-from neverblink.supervisor.audit.verify import Check, survey
+from neverblink.supervisor.audit.recent_ticks import RecentTicks
+from neverblink.supervisor.audit.verify import JournalCheck, survey
 from neverblink.supervisor.cli import command_values
 from neverblink.supervisor.cli.audit import bound
 from neverblink.supervisor.cli.check import finding_of
@@ -56,21 +56,21 @@ from neverblink.supervisor.cli.operations import arguments
 from neverblink.supervisor.config import config
 from neverblink.supervisor.environment.import_check import ImportFailed, read_answer
 from neverblink.supervisor.release.copy_tree import MANIFEST
-from neverblink.supervisor.release.releases import Releases
+from neverblink.supervisor.release.releases import ReleaseStore
 from neverblink.supervisor.store import identity
-from neverblink.supervisor.store.history_db import History, HistoryError
-from neverblink.supervisor.store.history_rows import Deployment
+from neverblink.supervisor.store.history_db import HistoryDb, HistoryError
+from neverblink.supervisor.store.history_rows import DeploymentRow
 from neverblink.supervisor.store.state_dir import Home
 from neverblink.supervisor.web.tokens import TokenError, Tokens
 from neverblink.supervisor.workers.env_file import EnvFileError, read_env_file
 from neverblink.supervisor.workers.leftovers import journal_left
 from neverblink.worker import migration
 from neverblink.worker.engine.command_turns import decode_command
-from neverblink.worker.journal.directory import JournalFile
+from neverblink.worker.journal.directory import JournalDirectory
 from neverblink.worker.model.cells import Cells, StateUnreadable
 from neverblink.worker.model.commands import CommandRefused, Declared
 from neverblink.worker.model.migration import MigrationError, Migrations, Translator
-from neverblink.worker.model.settings import Settings, SettingsRefused, SettingsUnreadable
+from neverblink.worker.model.settings import SettingsCell, SettingsRefused, SettingsUnreadable
 from neverblink.worker.replication.recovery import resume
 
 from ..protocol.codecs import messages
@@ -114,7 +114,7 @@ def _file(name: str, data: bytes, read: Callable[[Path], object]) -> object:
 
 
 def _releases(root: Path) -> object:
-    return Releases(root.parent).list()
+    return ReleaseStore(root.parent).list()
 
 
 def _read_identity(home: Path) -> object:
@@ -136,16 +136,16 @@ def _export(root: Path) -> object:
 
 
 def _survey(root: Path) -> object:
-    return list(survey(root)), Check().take_all(read_journal(root))
+    return list(survey(root)), JournalCheck().take_all(read_journal(root))
 
 
 def _strip(root: Path) -> object:
-    strip = Strip(root)
+    strip = RecentTicks(root)
     return strip.look(), msgspec.json.encode(strip.since())
 
 
 def _recover(root: Path) -> object:
-    file = JournalFile(root, "process")
+    file = JournalDirectory(root, "process")
     try:
         return resume(bare(), file)
     finally:
@@ -153,8 +153,8 @@ def _recover(root: Path) -> object:
 
 
 @cache
-def _history() -> History:
-    return History.open(_place() / "supervisor.db", "bot")
+def _history() -> HistoryDb:
+    return HistoryDb.open(_place() / "supervisor.db", "bot")
 
 
 def _kept(data: bytes) -> object:
@@ -244,13 +244,13 @@ class _Limits(msgspec.Struct, frozen=True):
 
 
 def _settings(data: bytes) -> object:
-    settings = Settings(_Limits())
+    settings = SettingsCell(_Limits())
     settings.take(settings.read(data))
     return settings.now()
 
 
 def _change(data: bytes) -> object:
-    change = Settings(_Limits()).plan({"set": _plain_map(data)})
+    change = SettingsCell(_Limits()).plan({"set": _plain_map(data)})
     return change.packed, msgspec.msgpack.encode(change.told)
 
 
@@ -368,14 +368,14 @@ TARGETS: dict[str, Target] = {
     ),
     "answer": Target(commands.decode_answer, (commands.BadRequest,), _json(commands.Answer)),
     "status answered": Target(
-        lambda data: convert(commands.decode_answer(data).result, Status),
+        lambda data: convert(commands.decode_answer(data).result, BotStatus),
         (commands.BadRequest, BadAnswer),
-        messages(Status).map(lambda seen: commands.encode_answer(commands.Answer("1", "ok", 1, seen))),
+        messages(BotStatus).map(lambda seen: commands.encode_answer(commands.Answer("1", "ok", 1, seen))),
     ),
     "deployment answered": Target(
-        lambda data: convert(commands.decode_answer(data).result, Deployment),
+        lambda data: convert(commands.decode_answer(data).result, DeploymentRow),
         (commands.BadRequest, BadAnswer),
-        messages(Deployment).map(lambda row: commands.encode_answer(commands.Answer("1", "ok", 1, row))),
+        messages(DeploymentRow).map(lambda row: commands.encode_answer(commands.Answer("1", "ok", 1, row))),
     ),
     "event": Target(events.decode_event, (NeverblinkError,), _json(events.Event)),
     "assignment": Target(

@@ -137,7 +137,7 @@ class Model:
             returns=returns,
         )
         world = World(self, state)
-        world.decide(h.Begin())
+        world.decide(h.DeployRequested())
         return world.state()
 
     def seat(self, state: State, name: str) -> Seat:
@@ -278,7 +278,7 @@ class World:
             self.tell(f"handoff: {before.value} -> {phase.value}")
         for command in commands:
             match command:
-                case h.Send(worker=worker, message=message):
+                case h.SendTo(worker=worker, message=message):
                     self.push(SUPERVISOR, worker, message)
                 case h.Spawn(worker=worker):
                     self.change(worker, life="alive")
@@ -289,9 +289,9 @@ class World:
                 case h.Kill(worker=worker, reason=reason):
                     self.tell(f"supervisor kills {worker}: {reason}")
                     self.die(worker)
-                case h.Arm(name=name):
+                case h.ArmTimer(name=name):
                     self.alarms |= {name}
-                case h.Disarm(name=name):
+                case h.DisarmTimer(name=name):
                     self.alarms -= {name}
                 case h.Finish(phase=ended, reason=reason, leader=leader):
                     self.claim = leader
@@ -351,15 +351,15 @@ class World:
             case s.Suspects(leader=leader, reason=reason):
                 decision = "enter" if self.worker(leader).decision else ""
                 self.push(name, SUPERVISOR, h.Suspected(name, leader, reason, decision))
-            case s.Arm(name=alarm):
+            case s.ArmSeatTimer(name=alarm):
                 self.change(name, alarms=self.worker(name).alarms | {alarm})
-            case s.Disarm(name=alarm):
+            case s.DisarmSeatTimer(name=alarm):
                 self.change(name, alarms=self.worker(name).alarms - {alarm})
-            case s.Resume():
+            case s.StartLeading():
                 if self.holder != name:
                     self.broken(f"{name} leads without the lease")
                 self.tell(f"{name} leads under epoch {seat.epoch}")
-            case s.Leave(how=how, reason=reason):
+            case s.ExitProcess(how=how, reason=reason):
                 self.leave(name, how, reason)
 
     def seen(self, name: str) -> h.Seen:

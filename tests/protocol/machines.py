@@ -101,7 +101,7 @@ def _reachable(phase: Phase) -> set[Phase]:
     while todo:
         # What a supervisor finds that comes back is no matter of reports: none is on its way then.
         answers = RULES[todo.pop()].items()
-        for rule in (rule for event, rule in answers if event is not terms.Found):
+        for rule in (rule for event, rule in answers if event is not terms.HandoffResumed):
             new = set(rule.leads_to) - reached
             reached |= new
             todo += new

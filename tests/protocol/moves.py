@@ -238,9 +238,9 @@ def _hear(world: World, name: str, sender: str, message: object) -> None:
     seat, worker = world.seat(name), world.worker(name)
     match message:
         case Took(epoch=epoch):
-            world.feed(name, s.HeirTook(sender, epoch))
+            world.feed(name, s.SuccessorTook(sender, epoch))
         case Declined(order=order):
-            world.feed(name, s.HeirDeclined(order))
+            world.feed(name, s.SuccessorDeclined(order))
         case _ if seat.role is not Role.FOLLOWING or seat.leader != sender:
             pass
         case Failing():
@@ -313,7 +313,7 @@ def _return(world: World, move: Move) -> None:
     world.supervised = True
     world.returns -= 1
     world.looked = ()
-    world.decide(h.Found(found["old"][0], found["new"][0], found["old"][1]))
+    world.decide(h.HandoffResumed(found["old"][0], found["new"][0], found["old"][1]))
 
 
 def _notice(world: World, move: Move) -> None:
@@ -328,10 +328,10 @@ def _notice(world: World, move: Move) -> None:
 def _alarm(world: World, move: Move) -> None:
     if move.who == SUPERVISOR:
         world.alarms -= {move.what}
-        world.decide(h.RungOut(move.what))
+        world.decide(h.TimerFired(move.what))
     else:
         world.change(move.who, alarms=world.worker(move.who).alarms - {move.what})
-        world.feed(move.who, s.Alarm(move.what))
+        world.feed(move.who, s.SeatTimerFired(move.what))
 
 
 def _start(world: World, move: Move) -> None:
@@ -378,7 +378,7 @@ def _unreadable(world: World, move: Move) -> None:
     world.crashes -= 1
     keeps = world.seat(move.who).keeps
     world.change(move.who, live=keeps, number=0 if keeps else FAR)
-    world.feed(move.who, s.Broken("positions: expected int, got str"))
+    world.feed(move.who, s.StreamUnreadable("positions: expected int, got str"))
 
 
 def _hang(world: World, move: Move) -> None:
@@ -418,12 +418,12 @@ def _silent(world: World, move: Move) -> None:
 
 def _abort(world: World, move: Move) -> None:
     world.wishes -= 1
-    world.decide(h.Abort("cancelled"))
+    world.decide(h.AbortRequested("cancelled"))
 
 
 def _rollback(world: World, move: Move) -> None:
     world.wishes -= 1
-    world.decide(h.Revert("rolled back"))
+    world.decide(h.RollbackRequested("rolled back"))
 
 
 _MAKE: dict[str, Callable[[World, Move], None]] = {

@@ -29,7 +29,7 @@ def draw(rules: Mapping[State, Mapping[type, Rule]], start: State) -> str:
     for state, answers in rules.items():
         ways: dict[Enum, list[str]] = {}
         for event, rule in answers.items():
-            if event is handoff_events.Found:
+            if event is handoff_events.HandoffResumed:
                 # From anywhere to anywhere: the page says it in words.
                 continue
             for after in rule.leads_to:

@@ -11,7 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from neverblink.protocol.errors import NeverblinkError
-from neverblink.protocol.events import Event, Step, decode_event, encode_event, topic_of
+from neverblink.protocol.events import (
+    Event,
+    StepDone,
+    decode_event,
+    encode_event,
+    topic_of,
+)
 
 from .codecs import damaged, garbage, kinds, messages
 
@@ -53,7 +59,7 @@ def test_what_is_no_event_is_refused_with_its_reason(data: bytes, why: str) -> N
 
 
 def test_a_newer_supervisor_may_say_more() -> None:
-    event = Step(bot="b", at=1, deployment=1, step="ready", text="ready")
+    event = StepDone(bot="b", at=1, deployment=1, step="ready", text="ready")
     raw = json.loads(encode_event(event)) | {"colour": "green"}
     assert decode_event(json.dumps(raw).encode()) == event
 

@@ -6,13 +6,13 @@ from hypothesis import strategies as st
 
 from neverblink.protocol.errors import NeverblinkError
 from neverblink.protocol.grid import (
+    ClockReading,
     ClockStep,
     Gap,
     Grid,
     GridError,
     Plan,
     Policy,
-    Reading,
     detect_step,
     plan,
 )
@@ -169,8 +169,8 @@ def test_an_old_step_means_nothing() -> None:
 
 @given(st.integers(0, 10**10), st.integers(-(10**12), 10**12))
 def test_a_step_is_detected_with_its_size(elapsed: int, by: int) -> None:
-    before = Reading(NOON, 5)
-    after = Reading(NOON + elapsed + by, 5 + elapsed)
+    before = ClockReading(NOON, 5)
+    after = ClockReading(NOON + elapsed + by, 5 + elapsed)
     found = detect_step(before, after)
     if found is None:
         assert abs(by) < 50_000_000 + elapsed // 2000
@@ -180,8 +180,8 @@ def test_a_step_is_detected_with_its_size(elapsed: int, by: int) -> None:
 
 def test_a_slewed_clock_is_no_step() -> None:
     hour = 3600 * SECOND
-    assert detect_step(Reading(NOON, 0), Reading(NOON + hour + hour // 2500, hour)) is None
-    assert detect_step(Reading(NOON, 0), Reading(NOON + hour + 3 * SECOND, hour)) is not None
+    assert detect_step(ClockReading(NOON, 0), ClockReading(NOON + hour + hour // 2500, hour)) is None
+    assert detect_step(ClockReading(NOON, 0), ClockReading(NOON + hour + 3 * SECOND, hour)) is not None
 
 
 def test_the_cause_is_read_by_people() -> None:

@@ -34,9 +34,9 @@ class TrustsItsClock(Seat):
     """When nobody took the lease in time it goes on ticking, and does not ask the kernel."""
 
     def step(self, event: SeatEvent) -> list[SeatCommand]:
-        if self.role is Role.YIELDING and isinstance(event, s.Alarm):
+        if self.role is Role.YIELDING and isinstance(event, s.SeatTimerFired):
             self.role = Role.LEADING
-            return [s.Resume("takeback")]
+            return [s.StartLeading("takeback")]
         return super().step(event)
 
 
@@ -65,7 +65,9 @@ class NeverTakesBack(Seat):
     """Waits for its heir for ever."""
 
     def step(self, event: SeatEvent) -> list[SeatCommand]:
-        if self.role is Role.YIELDING and isinstance(event, s.Alarm | s.LeaderGone | s.HeirDeclined):
+        if self.role is Role.YIELDING and isinstance(
+            event, s.SeatTimerFired | s.LeaderGone | s.SuccessorDeclined
+        ):
             return []
         return super().step(event)
 
@@ -76,7 +78,7 @@ class LeavesWhileItLeads(Seat):
     def step(self, event: SeatEvent) -> list[SeatCommand]:
         if self.role is Role.LEADING and isinstance(event, Retire):
             self.role = Role.RETIRED
-            return [s.Leave("retire")]
+            return [s.ExitProcess("retire")]
         return super().step(event)
 
 
@@ -86,7 +88,7 @@ class StandbyTakesItsTurn(Seat):
     def step(self, event: SeatEvent) -> list[SeatCommand]:
         if self.me == "spare" and self.role is Role.FOLLOWING and isinstance(event, s.LeaderGone):
             self.role = Role.LEADING
-            return [s.Resume("failover")]
+            return [s.StartLeading("failover")]
         return super().step(event)
 
 
@@ -94,7 +96,7 @@ class StandbyWaitsToBeTold(Seat):
     """Does not guard."""
 
     def step(self, event: SeatEvent) -> list[SeatCommand]:
-        if self.me == "spare" and isinstance(event, s.LeaderGone | s.Alarm):
+        if self.me == "spare" and isinstance(event, s.LeaderGone | s.SeatTimerFired):
             return []
         return super().step(event)
 
@@ -140,7 +142,7 @@ class WaitsForTheOldWorker(Handoff):
     """Leaves the transfer to the workers, as long as both of them live."""
 
     def step(self, event: HandoffEvent) -> list[HandoffCommand]:
-        if self.phase is Phase.TRANSFERRING and isinstance(event, h.RungOut) and self.old_lives:
+        if self.phase is Phase.TRANSFERRING and isinstance(event, h.TimerFired) and self.old_lives:
             return []
         return super().step(event)
 
@@ -149,7 +151,7 @@ class GoesOnWhereItWas(Handoff):
     """Found again, believes what was kept of it and not what the workers say."""
 
     def step(self, event: HandoffEvent) -> list[HandoffCommand]:
-        return [h.Arm("repeat")] if isinstance(event, h.Found) else super().step(event)
+        return [h.ArmTimer("repeat")] if isinstance(event, h.HandoffResumed) else super().step(event)
 
 
 class TrustsWhatWasKept(Handoff):

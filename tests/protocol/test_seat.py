@@ -11,36 +11,36 @@ from hypothesis import strategies as st
 from neverblink.protocol.link import CancelYield, Follow, Lead, Retire, Stop, YieldTo
 from neverblink.protocol.seat import RULES, Seat
 from neverblink.protocol.seat_events import (
-    Alarm,
     Announce,
-    Arm,
+    ArmSeatTimer,
     Boundary,
-    Broken,
     Cancel,
     CaughtUp,
     Connect,
-    Disarm,
+    DisarmSeatTimer,
     DropLease,
+    ExitProcess,
     Fell,
-    HeirDeclined,
-    HeirTook,
     Hold,
     LeaderGone,
     LeaseRefused,
     LeaseTaken,
-    Leave,
     LedBy,
     Received,
-    Resume,
     Role,
     SeatCommand,
     SeatEvent,
+    SeatTimerFired,
     SendFailing,
     SendFinal,
     SendTook,
     Silent,
     Stale,
     Started,
+    StartLeading,
+    StreamUnreadable,
+    SuccessorDeclined,
+    SuccessorTook,
     Suspects,
     TakeLease,
 )
@@ -51,18 +51,18 @@ EVENTS: list[SeatEvent] = [
     Started(),
     CaughtUp(),
     Stale(),
-    Broken("odd"),
+    StreamUnreadable("odd"),
     Boundary(),
     Received(5, "old"),
-    HeirTook("heir", 4),
-    HeirDeclined(3),
+    SuccessorTook("heir", 4),
+    SuccessorDeclined(3),
     LeaseTaken(7, "handoff"),
     LeaseRefused("other", "handoff"),
     LeaderGone("old"),
     LedBy("other"),
     Silent("no tick"),
     Fell("raised"),
-    Alarm("lease"),
+    SeatTimerFired("lease"),
     Follow("old"),
     Lead(),
     YieldTo(5, "heir", 2),
@@ -103,7 +103,7 @@ def test_an_event_without_a_place_in_the_role_changes_nothing(role: Role, event:
         assert (commands, after) == ([], before)
 
 
-TAKEN = [Disarm("lease"), Disarm("retry")]
+TAKEN = [DisarmSeatTimer("lease"), DisarmSeatTimer("retry")]
 ORDER = YieldTo(5, "heir", 2)
 
 
@@ -118,18 +118,18 @@ ORDER = YieldTo(5, "heir", 2)
             seat(J),
             LeaseTaken(1, "first"),
             L,
-            [*TAKEN, Resume("first"), Announce()],
+            [*TAKEN, StartLeading("first"), Announce()],
         ),
         ("follows whom the kernel named", seat(J), LeaseRefused("x", "first"), F, [Connect("x"), Announce()]),
         ("does not connect twice", seat(F), Follow("old"), F, [Announce()]),
         ("turns to another leader", seat(F), Follow("x"), F, [Connect("x"), Announce()]),
         ("says once that it has the state", seat(F), CaughtUp(), F, []),
         ("says that it has lost the state", seat(F), Stale(), F, [Announce()]),
-        ("leaves when it cannot read", seat(F), Broken("odd"), R, [Leave("fail", "odd")]),
+        ("leaves when it cannot read", seat(F), StreamUnreadable("odd"), R, [ExitProcess("fail", "odd")]),
         (
             "stays as the way back though it cannot read",
             seat(F, guard=True, keeps=True),
-            Broken("odd"),
+            StreamUnreadable("odd"),
             F,
             [],
         ),
@@ -146,10 +146,22 @@ ORDER = YieldTo(5, "heir", 2)
             seat(F),
             LeaseRefused("old", "failover"),
             F,
-            [Arm("retry")],
+            [ArmSeatTimer("retry")],
         ),
-        ("asks again when the alarm rings", seat(F, guard=True), Alarm("retry"), F, [TakeLease("failover")]),
-        ("reads on as a guard only if it can", seat(F, guard=True), Broken("odd"), R, [Leave("fail", "odd")]),
+        (
+            "asks again when the alarm rings",
+            seat(F, guard=True),
+            SeatTimerFired("retry"),
+            F,
+            [TakeLease("failover")],
+        ),
+        (
+            "reads on as a guard only if it can",
+            seat(F, guard=True),
+            StreamUnreadable("odd"),
+            R,
+            [ExitProcess("fail", "odd")],
+        ),
         ("turns to whoever has the lease", seat(F), LedBy("x"), F, [Connect("x"), Announce()]),
         ("follows its leader already", seat(F), LedBy("old"), F, []),
         ("suspects as a guard", seat(F, guard=True), Silent("no tick"), F, [Suspects("old", "no tick")]),
@@ -159,7 +171,7 @@ ORDER = YieldTo(5, "heir", 2)
             seat(F, heard=5),
             LeaseTaken(7, "handoff"),
             L,
-            [*TAKEN, SendTook("old", 5), Resume("handoff"), Announce()],
+            [*TAKEN, SendTook("old", 5), StartLeading("handoff"), Announce()],
         ),
         ("remembers an order", seat(L), ORDER, L, []),
         ("does not carry out an order twice", seat(L, settled=5), ORDER, L, [Announce()]),
@@ -200,14 +212,14 @@ ORDER = YieldTo(5, "heir", 2)
             seat(L, order=ORDER),
             Boundary(),
             Y,
-            [DropLease(), SendFinal("heir", 5, 2), Arm("lease"), Announce()],
+            [DropLease(), SendFinal("heir", 5, 2), ArmSeatTimer("lease"), Announce()],
         ),
         (
             "yields in a window only when forced",
             seat(L, order=YieldTo(5, "heir", 2, force=True)),
             Boundary(window="5m"),
             Y,
-            [DropLease(), SendFinal("heir", 5, 2), Arm("lease"), Announce()],
+            [DropLease(), SendFinal("heir", 5, 2), ArmSeatTimer("lease"), Announce()],
         ),
         (
             "is not forced out of a decision",
@@ -219,69 +231,81 @@ ORDER = YieldTo(5, "heir", 2)
         ("waits for a turn to end", seat(L, order=ORDER), Boundary(turn="on_tick"), L, [Hold(5, "on_tick")]),
         ("does not stop in a turn", seat(L, stopping=True), Boundary(turn="on_tick"), L, []),
         ("does not stop in a decision", seat(L, stopping=True), Boundary(decision="enter"), L, []),
-        ("stops at a boundary", seat(L, stopping=True), Boundary(), R, [Leave("stop")]),
+        ("stops at a boundary", seat(L, stopping=True), Boundary(), R, [ExitProcess("stop")]),
         ("does not retire while it leads", seat(L), Retire(), L, []),
         (
             "gives the lease up when it raises",
             seat(L),
             Fell("raised"),
             R,
-            [DropLease(), SendFailing("raised"), Leave("fail", "raised")],
+            [DropLease(), SendFailing("raised"), ExitProcess("fail", "raised")],
         ),
         (
             "steps aside for its heir",
             seat(Y),
-            HeirTook("heir", 4),
+            SuccessorTook("heir", 4),
             F,
-            [Disarm("lease"), Connect("heir"), Announce()],
+            [DisarmSeatTimer("lease"), Connect("heir"), Announce()],
         ),
-        ("does not step aside for another", seat(Y), HeirTook("x", 4), Y, []),
-        ("asks for the lease when its heir declines", seat(Y), HeirDeclined(3), Y, [TakeLease("takeback")]),
+        ("does not step aside for another", seat(Y), SuccessorTook("x", 4), Y, []),
+        (
+            "asks for the lease when its heir declines",
+            seat(Y),
+            SuccessorDeclined(3),
+            Y,
+            [TakeLease("takeback")],
+        ),
         ("asks when its heir dies", seat(Y), LeaderGone("heir"), Y, [TakeLease("takeback")]),
-        ("asks when nobody took it in time", seat(Y), Alarm("lease"), Y, [TakeLease("takeback")]),
+        ("asks when nobody took it in time", seat(Y), SeatTimerFired("lease"), Y, [TakeLease("takeback")]),
         (
             "leads again when it was first",
             seat(Y),
             LeaseTaken(4, "takeback"),
             L,
-            [*TAKEN, Resume("takeback"), Announce()],
+            [*TAKEN, StartLeading("takeback"), Announce()],
         ),
         (
             "follows when its heir was first",
             seat(Y),
             LeaseRefused("heir", "takeback"),
             F,
-            [Disarm("lease"), Connect("heir"), Announce()],
+            [DisarmSeatTimer("lease"), Connect("heir"), Announce()],
         ),
-        ("asks again while nobody is known", seat(Y), LeaseRefused("", "takeback"), Y, [Arm("lease")]),
+        (
+            "asks again while nobody is known",
+            seat(Y),
+            LeaseRefused("", "takeback"),
+            Y,
+            [ArmSeatTimer("lease")],
+        ),
         ("does not leave before another one leads", seat(Y), Retire(), Y, []),
         (
             "leaves, when it was told to, once its heir leads",
             seat(Y, dismissed=True),
-            HeirTook("heir", 4),
+            SuccessorTook("heir", 4),
             R,
-            [Disarm("lease"), Leave("retire")],
+            [DisarmSeatTimer("lease"), ExitProcess("retire")],
         ),
         (
             "leads again, when it was told to leave, if nobody led in between",
             seat(Y, dismissed=True),
             LeaseTaken(4, "takeback"),
             L,
-            [*TAKEN, Resume("takeback"), Announce()],
+            [*TAKEN, StartLeading("takeback"), Announce()],
         ),
         (
             "leaves, when it was told to, although its heir led and died before it could say so",
             seat(Y, dismissed=True),
             LeaseTaken(5, "takeback"),
             R,
-            [Disarm("lease"), DropLease(), Leave("retire")],
+            [DisarmSeatTimer("lease"), DropLease(), ExitProcess("retire")],
         ),
         (
             "leaves, when the bot is to stop, once its heir leads",
             seat(Y, stopping=True),
             LeaseRefused("heir", "takeback"),
             R,
-            [Disarm("lease"), Leave("retire")],
+            [DisarmSeatTimer("lease"), ExitProcess("retire")],
         ),
     ],
     ids=lambda value: value.replace(" ", "_") if isinstance(value, str) else "",
@@ -295,7 +319,7 @@ def test_one_whose_code_is_rolled_back_steps_aside_and_does_not_promote_itself()
     worker = seat(L)
     worker.step(YieldTo(5, "old", 2, back=True))
     worker.step(Boundary(heir=True, slack=True))
-    worker.step(HeirTook("old", 4))
+    worker.step(SuccessorTook("old", 4))
     assert (worker.role, worker.guard, worker.keeps) == (F, False, False)
     assert TakeLease("failover") not in worker.step(LeaderGone("old"))
     assert worker.step(Lead()) == [TakeLease("failover")]
@@ -303,7 +327,7 @@ def test_one_whose_code_is_rolled_back_steps_aside_and_does_not_promote_itself()
 
 def test_one_that_steps_aside_is_a_guard_until_it_leads() -> None:
     worker = seat(Y)
-    worker.step(HeirTook("heir", 4))
+    worker.step(SuccessorTook("heir", 4))
     assert (worker.guard, worker.epoch) == (True, 4)
     worker.step(LeaseTaken(5, "failover"))
     assert (worker.guard, worker.epoch) == (False, 5)
@@ -320,7 +344,7 @@ def test_one_that_was_told_to_stop_and_leads_again_stops_the_bot() -> None:
     worker = seat(Y)
     assert worker.step(Stop()) == []
     worker.step(LeaseTaken(4, "takeback"))
-    assert worker.step(Boundary()) == [Leave("stop")]
+    assert worker.step(Boundary()) == [ExitProcess("stop")]
 
 
 orders = st.integers(1, 6)
@@ -333,11 +357,11 @@ events = st.one_of(
         Boundary, st.sampled_from(["", "enter"]), st.sampled_from(["", "5m"]), st.booleans(), st.booleans()
     ),
     st.builds(Received, orders, names),
-    st.builds(HeirTook, names, st.integers(1, 9)),
-    st.builds(HeirDeclined, orders),
+    st.builds(SuccessorTook, names, st.integers(1, 9)),
+    st.builds(SuccessorDeclined, orders),
     st.builds(LeaderGone, names),
     st.builds(Follow, names, st.booleans()),
-    st.builds(Alarm, st.sampled_from(["lease", "retry", "?"])),
+    st.builds(SeatTimerFired, st.sampled_from(["lease", "retry", "?"])),
     st.builds(
         LeaseRefused, st.sampled_from(["", "me", "old", "heir"]), st.sampled_from(["handoff", "failover"])
     ),

@@ -182,7 +182,7 @@ class Puppet:
                 self.seq = seq
                 self.feed(seat.Received(order, leader))
             case {"took": heir, "epoch": epoch}:
-                self.feed(seat.HeirTook(heir, epoch))
+                self.feed(seat.SuccessorTook(heir, epoch))
             case _:
                 raise AssertionError(said)
 
@@ -190,7 +190,7 @@ class Puppet:
         for name, at in list(self.alarms.items()):
             if time.monotonic() >= at:
                 del self.alarms[name]
-                self.feed(seat.Alarm(name))
+                self.feed(seat.SeatTimerFired(name))
 
     # --- what the seat wants ----------------------------------------------------------------------------------------
 
@@ -220,11 +220,11 @@ class Puppet:
                 self.tell(link.Holding(order, reason))
             case seat.Cancel(order=order):
                 self.tell(link.Cancelled(order))
-            case seat.Arm(name=name):
+            case seat.ArmSeatTimer(name=name):
                 self.alarms[name] = time.monotonic() + (_LEASE_WITHIN if name == "lease" else 0.02)
-            case seat.Disarm(name=name):
+            case seat.DisarmSeatTimer(name=name):
                 self.alarms.pop(name, None)
-            case seat.Leave(how=how, reason=reason):
+            case seat.ExitProcess(how=how, reason=reason):
                 if how == "retire":
                     while "retires_with" in self.script and not Path(self.script["retires_with"]).exists():
                         time.sleep(0.005)
@@ -233,7 +233,7 @@ class Puppet:
                         time.sleep(0.005)
                     self.leave(self.script.get("exit_code", 0))
                 self.leave(1 if how == "fail" else 0, "seat" if how == "fail" else "", reason)
-            case seat.Resume(cause=cause):
+            case seat.StartLeading(cause=cause):
                 self.cause, self.first, self.led_at = cause, True, time.monotonic()
                 if "decision" in self.script:
                     self.tell(link.DecisionOpened("1-1-0", self.script["decision"], time.time_ns()))

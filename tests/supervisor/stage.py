@@ -9,10 +9,10 @@ from neverblink.protocol.changes import Schema
 from neverblink.protocol.events import Event
 from neverblink.protocol.link import Hello, Report, SupervisorMessage
 from neverblink.protocol.versions import PROTOCOL
-from neverblink.supervisor.system.event_bus import News
-from neverblink.supervisor.system.proc_stat import Doing
-from neverblink.supervisor.workers.platform import Child, Launch, Outside
-from neverblink.supervisor.workers.registry import Member, Roster
+from neverblink.supervisor.system.event_bus import EventBus
+from neverblink.supervisor.system.proc_stat import ProcessActivity
+from neverblink.supervisor.workers.platform import Child, Launch, Platform
+from neverblink.supervisor.workers.registry import Member, WorkerRegistry
 from neverblink.supervisor.workers.spawn import SpawnError
 
 __all__ = ["Hands", "Hour", "Stage", "hello", "report"]
@@ -58,7 +58,7 @@ class _Alarm:
 class Hands:
     """Notes what the driver does, in `did`. Workers in `missing` can't be started."""
 
-    def __init__(self, roster: Roster) -> None:
+    def __init__(self, roster: WorkerRegistry) -> None:
         self.did: list[tuple[str, ...]] = []
         self.sent: list[tuple[str, SupervisorMessage]] = []
         self.missing: set[str] = set()
@@ -100,12 +100,12 @@ class Stage:
         self.hour = Hour()
         self.events: list[Event] = []
         self.troubles: list[str] = []
-        self.roster = Roster()
-        self.news = News("fox", lambda: self.hour.now, self.troubles.append)
+        self.roster = WorkerRegistry()
+        self.news = EventBus("fox", lambda: self.hour.now, self.troubles.append)
         self.news.subscribe(self.events.append)
-        self.doing: Doing | None = Doing("S")
+        self.doing: ProcessActivity | None = ProcessActivity("S")
         """What any process is doing."""
-        self.outside = Outside(
+        self.outside = Platform(
             lambda: self.hour.now,
             lambda: self.hour.now,
             self.hour,

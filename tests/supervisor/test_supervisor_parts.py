@@ -35,22 +35,22 @@ from neverblink.protocol.link import (
 )
 from neverblink.protocol.versions import VersionRange
 from neverblink.protocol.window import WindowSpec
-from neverblink.supervisor.api.event_log import Log, line_of
-from neverblink.supervisor.bot.command_relay import Errands, NoAnswer
-from neverblink.supervisor.config.config import Logging
-from neverblink.supervisor.sockets.worker_keys import Keyring, KeyringError
-from neverblink.supervisor.sockets.worker_socket import Switchboard
-from neverblink.supervisor.sockets.zap import Gate
-from neverblink.supervisor.store.history_rows import Worker
+from neverblink.supervisor.api.event_log import EventLog, line_of
+from neverblink.supervisor.bot.command_relay import CommandRelay, NoAnswer
+from neverblink.supervisor.config.config import LogSettings
+from neverblink.supervisor.sockets.worker_keys import WorkerKeys, WorkerKeysError
+from neverblink.supervisor.sockets.worker_socket import WorkerSocket
+from neverblink.supervisor.sockets.zap import ZapHandler
+from neverblink.supervisor.store.history_rows import WorkerRow
 from neverblink.supervisor.store.state_dir import Home
 from neverblink.supervisor.system import cpu_affinity
-from neverblink.supervisor.system.conditions import Waiting
-from neverblink.supervisor.system.cpu_affinity import Courtesy
+from neverblink.supervisor.system.conditions import Conditions
+from neverblink.supervisor.system.cpu_affinity import CpuAffinity
 from neverblink.supervisor.system.process import alive, describe_exit, started_at
 from neverblink.supervisor.system.worker_log import last_line
 from neverblink.supervisor.workers.leftovers import journal_left, survivors
 from neverblink.supervisor.workers.platform import Launch
-from neverblink.supervisor.workers.registry import Ended, Member, Roster
+from neverblink.supervisor.workers.registry import Ended, Member, WorkerRegistry
 from neverblink.supervisor.workers.spawn import SpawnError, spawn, why_it_ended
 from neverblink.worker.io.curve import SupervisorConnection, knock
 
@@ -231,17 +231,17 @@ def test_courtesy_is_undone_for_every_thread_but_those_bound_by_the_bot() -> Non
     cores = os.sched_getaffinity(0)
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:
         assert child.stdin is not None
-        kept = Courtesy(child.pid, os.getpid())
+        kept = CpuAffinity(child.pid, os.getpid())
         assert kept.restricted
         assert len(os.sched_getaffinity(child.pid)) == len(cores) - 1
         kept.free()
         assert os.sched_getaffinity(child.pid) == cores
-        again = Courtesy(child.pid, os.getpid())
+        again = CpuAffinity(child.pid, os.getpid())
         away = cores - os.sched_getaffinity(child.pid)
         os.sched_setaffinity(child.pid, away)
         again.free()
         assert os.sched_getaffinity(child.pid) == away
-        assert not Courtesy(child.pid, 2**22 + 1).restricted
+        assert not CpuAffinity(child.pid, 2**22 + 1).restricted
         child.stdin.close()
     assert cpu_affinity.last_core(os.getpid()) in cores
 
@@ -273,7 +273,7 @@ def test_a_member_is_what_it_last_said() -> None:
 
 
 def test_the_roster_forgets_the_dead_after_a_while() -> None:
-    roster = Roster()
+    roster = WorkerRegistry()
     for number in range(40):
         one = member(f"w{number}")
         roster.add(one)
@@ -299,9 +299,9 @@ class Called:
         self.puzzles: list[str] = []
         self.sockets = Home.open(sockets_of).sockets()
         self.at = self.sockets.endpoint("supervisor.sock")
-        self.keyring = Keyring.renew(sockets_of / "key")
-        self.gate = Gate(self.context)
-        self.board = Switchboard(
+        self.keyring = WorkerKeys.renew(sockets_of / "key")
+        self.gate = ZapHandler(self.context)
+        self.board = WorkerSocket(
             self.context,
             lambda socket: socket.bind(self.at),
             gate=self.gate,
@@ -423,7 +423,7 @@ def test_a_stranger_gets_nothing_and_is_counted_and_a_worker_hears_that_it_is_on
 ) -> None:
     async def scenario() -> None:
         called = Called(tmp_path)
-        other = Keyring.renew(tmp_path / "other").of("w1")
+        other = WorkerKeys.renew(tmp_path / "other").of("w1")
         socket = called.connect(None if stranger == "without keys" else other)
         unwelcome = SupervisorConnection(socket, lambda there: None)
         socket.send(link.worker_codec.encode(hello()))
@@ -444,7 +444,7 @@ def test_nobody_else_can_be_the_supervisor(tmp_path: Path) -> None:
         called = Called(tmp_path)
         keys = called.keyring.of("w1")
         # It expects another supervisor than the one that sits there.
-        expects = called.connect(keys, Keyring.renew(tmp_path / "other").of("w1").supervisor)
+        expects = called.connect(keys, WorkerKeys.renew(tmp_path / "other").of("w1").supervisor)
         unwelcome = SupervisorConnection(expects, lambda there: None)
         expects.send(link.worker_codec.encode(hello()))
         await heard_of(unwelcome)
@@ -456,11 +456,11 @@ def test_nobody_else_can_be_the_supervisor(tmp_path: Path) -> None:
 
 
 def test_what_is_printed_of_keys_has_none(tmp_path: Path) -> None:
-    keyring = Keyring.renew(tmp_path / "key")
+    keyring = WorkerKeys.renew(tmp_path / "key")
     keys = keyring.of("w1")
     assert stat.S_IMODE((tmp_path / "key").stat().st_mode) == 0o600
-    assert Keyring.load(tmp_path / "key").of("w1") == keys, "a supervisor that comes later has the same"
-    assert Keyring.renew(tmp_path / "key").of("w1") != keys
+    assert WorkerKeys.load(tmp_path / "key").of("w1") == keys, "a supervisor that comes later has the same"
+    assert WorkerKeys.renew(tmp_path / "key").of("w1") != keys
     assert len({keys.own, keys.links, keyring.of("w2").own, keys.leader("w1"), keys.leader("w2")}) == 5
     told = msgspec.structs.replace(ASSIGNMENT, keys=keys)
     printed = io.StringIO()
@@ -479,8 +479,8 @@ def test_a_key_that_is_lost_while_workers_live_is_said_with_the_mend(
 ) -> None:
     if spoilt is not None:
         (tmp_path / "key").write_bytes(spoilt)
-    with pytest.raises(KeyringError, match="put it back, or end them and run `neverblink up` again"):
-        Keyring.load(tmp_path / "key")
+    with pytest.raises(WorkerKeysError, match="put it back, or end them and run `neverblink up` again"):
+        WorkerKeys.load(tmp_path / "key")
 
 
 # --- waiting, and commands on their way -----------------------------------------------------------------------------
@@ -489,7 +489,7 @@ def test_a_key_that_is_lost_while_workers_live_is_said_with_the_mend(
 def test_waiting_looks_again_when_something_has_changed_or_time_is_up() -> None:
     async def scenario() -> None:
         hour = Hour()
-        waiting = Waiting(hour)
+        waiting = Conditions(hour)
         so: list[int] = []
         patient = asyncio.ensure_future(waiting.until(lambda: so))
         hasty = asyncio.ensure_future(waiting.until(lambda: len(so) > 1, SECOND))
@@ -518,7 +518,7 @@ def test_a_command_follows_the_leader_until_it_is_answered() -> None:
             sent.append((worker, message))
             return True
 
-        errands = Errands(hour, lambda: leader[0], send, 10 * SECOND)
+        errands = CommandRelay(hour, lambda: leader[0], send, 10 * SECOND)
         running = asyncio.ensure_future(errands.run("size", {"pct": 2.5}))
         await asyncio.sleep(0)
         hour.pass_by(SECOND // 2)
@@ -558,7 +558,7 @@ def test_an_empty_or_torn_journal_is_no_state(tmp_path: Path) -> None:
 def test_survivors_are_known_workers_and_whoever_has_the_lease(tmp_path: Path) -> None:
     home = Home.open(tmp_path)
     me = started_at(os.getpid()) or 0
-    known = Worker("fox", "w1", "r1", os.getpid(), me, "", 0, None, None, "")
+    known = WorkerRow("fox", "w1", "r1", os.getpid(), me, "", 0, None, None, "")
     assert survivors(home, [known]) == [], "a process without a file of this home is another home's"
     with (home.logs / "w1.log").open("w"):
         assert [(one.worker, one.leads) for one in survivors(home, [known])] == [("w1", False)]
@@ -594,7 +594,7 @@ def test_survivors_are_known_workers_and_whoever_has_the_lease(tmp_path: Path) -
             "no worker leads any more: exit 1",
         ),
         (
-            events.Step(bot="fox", at=1, deployment=3, step="rehearsed", text="all", took=1_234_567),
+            events.StepDone(bot="fox", at=1, deployment=3, step="rehearsed", text="all", took=1_234_567),
             "deployment 3: rehearsed all in 1.23ms",
         ),
         (
@@ -622,7 +622,7 @@ def test_events_are_one_line_each(event: Event, line: str) -> None:
 
 
 def test_each_line_of_the_log_has_time_level_writer_and_release(tmp_path: Path) -> None:
-    log = Log(tmp_path / "log", None, lambda: 1_795_533_244 * SECOND)
+    log = EventLog(tmp_path / "log", None, lambda: 1_795_533_244 * SECOND)
     log.say("two\nlines")
     log.note(events.WorkerStarted(bot="fox", at=1, worker="w1", release="r1", pid=7))
     assert (tmp_path / "log").read_text().splitlines() == [
@@ -633,7 +633,9 @@ def test_each_line_of_the_log_has_time_level_writer_and_release(tmp_path: Path) 
 
 def test_in_json_each_line_of_the_log_says_how_grave_it_is_and_where_the_bot_stood(tmp_path: Path) -> None:
     screen = io.StringIO()
-    log = Log(tmp_path / "log", screen, lambda: 1_795_533_244 * SECOND, bot="fox", settings=Logging("json"))
+    log = EventLog(
+        tmp_path / "log", screen, lambda: 1_795_533_244 * SECOND, bot="fox", settings=LogSettings("json")
+    )
 
     def leads(worker: str) -> events.LeaderChanged:
         return events.LeaderChanged(
@@ -648,7 +650,7 @@ def test_in_json_each_line_of_the_log_says_how_grave_it_is_and_where_the_bot_sto
 
     log.note(leads("w1"))
     log.note(
-        events.Pulse(
+        events.Heartbeat(
             bot="fox",
             at=1,
             worker="w1",

@@ -27,7 +27,7 @@ from neverblink.protocol.commands import (
 from neverblink.protocol.events import Event, decode_event
 from neverblink.supervisor import daemon
 from neverblink.supervisor.config.config import load
-from neverblink.supervisor.sockets.zmq_socket import Postbox
+from neverblink.supervisor.sockets.zmq_socket import ZmqSocket
 from neverblink.supervisor.store.state_dir import Home
 from neverblink.supervisor.system.process import started_at
 
@@ -63,7 +63,7 @@ class World:
         self.screen = io.StringIO()
         self.events: list[Event] = []
         self.exit: asyncio.Task[int]
-        self.requests: Postbox
+        self.requests: ZmqSocket
         self.last_events: Callable[[], None]
         self.stir = asyncio.Event()
         self.answers: dict[str, asyncio.Future[Answer]] = {}
@@ -191,8 +191,8 @@ class _Connection:
         events.setsockopt(zmq.SUBSCRIBE, b"")
         self.monitor = events.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED)
         events.connect(self.sockets.endpoint(EVENT_SOCKET))
-        world.requests = Postbox(requests, self._answered)
-        self.events = Postbox(events, self._told)
+        world.requests = ZmqSocket(requests, self._answered)
+        self.events = ZmqSocket(events, self._told)
         world.last_events = self.events.drain
         return self
 

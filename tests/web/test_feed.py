@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from neverblink.supervisor.web.event_feed import Feed, Missed
+from neverblink.supervisor.web.event_feed import EventFeed, Missed
 
 
 class Everything:
@@ -19,7 +19,7 @@ ALL = Everything()
 
 def test_a_listener_is_told_what_came_since_and_no_more() -> None:
     async def test() -> None:
-        feed = Feed("a")
+        feed = EventFeed("a")
         feed.tell("phase", b"1")
         place = feed.now
         feed.tell("phase", b"2")
@@ -38,7 +38,7 @@ def test_a_listener_is_told_what_came_since_and_no_more() -> None:
 
 def test_it_is_bounded_by_count_and_by_bytes_and_who_is_too_late_is_told() -> None:
     async def test() -> None:
-        feed = Feed("a", most=10, most_bytes=100_000)
+        feed = EventFeed("a", most=10, most_bytes=100_000)
         for number in range(25):
             feed.tell("phase", b"%d" % number)
         with pytest.raises(Missed):
@@ -59,7 +59,7 @@ def test_it_is_bounded_by_count_and_by_bytes_and_who_is_too_late_is_told() -> No
 
 def test_an_id_is_gone_on_from_only_where_nothing_is_missing() -> None:
     async def test() -> None:
-        feed = Feed("a-b", most=3)
+        feed = EventFeed("a-b", most=3)
         for number in range(5):
             feed.tell("phase", b"%d" % number)
         assert feed.place_of("a-b-5") == 6

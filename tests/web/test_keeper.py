@@ -7,12 +7,12 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from neverblink.supervisor.config.web_settings import Settings
+from neverblink.supervisor.config.web_settings import WebSettings
 from neverblink.supervisor.store.state_dir import Home
-from neverblink.supervisor.web.web_process import Keeper
+from neverblink.supervisor.web.web_process import WebProcess
 from tests.whole.live import WITHIN, ends
 
-SETTINGS = Settings("127.0.0.1", 1)
+SETTINGS = WebSettings("127.0.0.1", 1)
 
 HANGS = "import os, time; os.write(1, b'.'); time.sleep(600)"
 FAILS = "print('cannot: ' + 'x', file=__import__('sys').stderr); raise SystemExit(2)"
@@ -29,9 +29,9 @@ async def until(condition: Callable[[], object]) -> None:
     raise AssertionError("it has not come to that")
 
 
-def keeper(tmp: Path, source: str, told: list[str], silent_for: float = 600) -> Keeper:
+def keeper(tmp: Path, source: str, told: list[str], silent_for: float = 600) -> WebProcess:
     home = Home.open(tmp / "home")
-    return Keeper(SETTINGS, home, "fox", "1", told.append, (sys.executable, "-c", source), silent_for)
+    return WebProcess(SETTINGS, home, "fox", "1", told.append, (sys.executable, "-c", source), silent_for)
 
 
 def test_one_that_hangs_is_ended_and_followed_by_another(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Generator, Iterator
 import pytest
 from aiohttp import web
 
-from neverblink.supervisor.web.connection_limits import Door
+from neverblink.supervisor.web.connection_limits import ConnectionLimits
 from tests.ports import HOST
 from tests.whole.live import WITHIN
 
@@ -88,7 +88,7 @@ def test_there_is_an_end_to_how_many_are_let_in_and_to_how_long_one_may_say_noth
         runner = web.AppRunner(web.Application())
         await runner.setup()
         assert runner.server is not None
-        door = Door(runner.server, most=5, first_word=0.5)
+        door = ConnectionLimits(runner.server, most=5, first_word=0.5)
         listening = await asyncio.get_running_loop().create_server(door, HOST, 0, backlog=1)
         port = listening.sockets[0].getsockname()[1]
         come = [await asyncio.open_connection(HOST, port) for _ in range(8)]
@@ -124,7 +124,7 @@ def test_who_is_answered_or_has_shown_a_token_makes_room_last() -> None:
         runner = web.AppRunner(app)
         await runner.setup()
         assert runner.server is not None
-        door = Door(runner.server, most=4)
+        door = ConnectionLimits(runner.server, most=4)
         listening = await asyncio.get_running_loop().create_server(door, HOST, 0)
         port = listening.sockets[0].getsockname()[1]
         writers: list[asyncio.StreamWriter] = []

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from neverblink.supervisor.web.metrics import CONTENT_TYPE, Metrics
-from neverblink.supervisor.web.ticks import Tick
+from neverblink.supervisor.web.ticks import TickSeen
 
 from .served import Served
 
@@ -51,7 +51,9 @@ def test_the_dashboard_uses_them_and_no_others(served: Served) -> None:
 
 def test_ticks_are_counted_where_they_belong_and_texts_are_escaped() -> None:
     counted = Metrics('f"o\\x', "1")
-    counted.ticked([Tick(7, 1, 0, 250_000, 2_000_000, 1, 0, 3), Tick(8, 1, 0, 250_001, 0, 1, 2, 0)], [])
+    counted.ticked(
+        [TickSeen(7, 1, 0, 250_000, 2_000_000, 1, 0, 3), TickSeen(8, 1, 0, 250_001, 0, 1, 2, 0)], []
+    )
     page = counted.render(None, 0)
     bot = 'bot="f\\"o\\\\x"'
     assert f"neverblink_up{{{bot}}} 0\n" in page

@@ -16,7 +16,7 @@ from neverblink.supervisor.config.config import load
 from neverblink.supervisor.environment.build import BuildFailed
 from neverblink.supervisor.environment.environments import Environments
 from neverblink.supervisor.environment.requirements import wanted
-from neverblink.supervisor.system.subprocess_runner import Chores
+from neverblink.supervisor.system.subprocess_runner import SubprocessRunner
 
 from ..supervisor.repository import Repository
 from .bots import COUNT, COUNTER, bot
@@ -216,7 +216,9 @@ def test_a_build_sees_no_secret_of_the_supervisor_s_and_what_the_configuration_n
     config = load(place)
     asked = wanted(place, config)
     assert asked is not None
-    built = environments.build(place, asked, config, Chores(tmp_path / "running"), lambda line: None)
+    built = environments.build(
+        place, asked, config, SubprocessRunner(tmp_path / "running"), lambda line: None
+    )
     code = "import tide; print(tide.VERSION)"
     python = asyncio.run(built).python
     told = subprocess.run([python, "-c", code], capture_output=True, text=True, check=True).stdout
@@ -250,7 +252,9 @@ def test_the_supervisor_s_own_python_is_used_if_the_project_admits_it(
         config = load(place)
         asked = wanted(place, config)
         assert asked is not None
-        building = environments.build(place, asked, config, Chores(tmp_path / "running"), lambda line: None)
+        building = environments.build(
+            place, asked, config, SubprocessRunner(tmp_path / "running"), lambda line: None
+        )
         return version(str(asyncio.run(building).python))
 
     ours = version(sys.executable)
@@ -281,7 +285,7 @@ def test_a_locked_project_gets_what_is_locked_and_its_library_as_it_is_now(tmp_p
         config = load(place)
         asked = wanted(place, config)
         assert asked is not None
-        chores = Chores(tmp_path / "running")
+        chores = SubprocessRunner(tmp_path / "running")
         made = asyncio.run(environments.build(place, asked, config, chores, said.append))
         code = "import neverblink.worker, prices, tide; print(prices.VERSION, tide.VERSION, tide.__file__)"
         return subprocess.run([made.python, "-c", code], capture_output=True, text=True, check=True).stdout

@@ -20,7 +20,7 @@ from neverblink.protocol.frame import GENESIS
 from neverblink.protocol.keys import Keys
 from neverblink.protocol.stream import Begin, Subscribe, follower_codec, leader_codec
 from neverblink.protocol.versions import PROTOCOL
-from neverblink.supervisor.sockets.worker_keys import Keyring
+from neverblink.supervisor.sockets.worker_keys import WorkerKeys
 from neverblink.worker.io.curve import SupervisorConnection, knock, public_of
 
 from .bots import COUNTER, bot
@@ -75,8 +75,8 @@ def test_secrets_are_in_no_file_but_the_key_and_in_nothing_that_is_told(live: Li
 def test_a_worker_that_was_not_started_by_the_supervisor_cannot_join_and_hears_why(live: Live) -> None:
     code = live.code("v0", COUNTER)
     live.up(code)
-    ours = Keyring(_key(live))
-    theirs = Keyring(bytes(32))
+    ours = WorkerKeys(_key(live))
+    theirs = WorkerKeys(bytes(32))
     w1 = live.book()["pid"]
     tries = {
         "there is no worker 'w9' here": _begin(live, code, "w9", ours.of("w9")),
@@ -102,7 +102,7 @@ def test_a_worker_that_was_not_started_by_the_supervisor_cannot_join_and_hears_w
 
 def test_who_was_not_started_in_this_home_gets_no_state_from_a_leader(live: Live) -> None:
     live.up(live.code("v0", COUNTER))
-    ours, theirs = Keyring(_key(live)), Keyring(bytes(32))
+    ours, theirs = WorkerKeys(_key(live)), WorkerKeys(bytes(32))
     for strangers in (None, theirs.of("w9")):
         with _follower(live, strangers) as follower:
             unwelcome = SupervisorConnection(follower, lambda there: None)
@@ -126,7 +126,7 @@ def _key(live: Live) -> bytes:
 
 
 def _secrets(live: Live) -> list[bytes]:
-    keyring = Keyring(_key(live))
+    keyring = WorkerKeys(_key(live))
     w1, w2 = keyring.of("w1"), keyring.of("w2")
     return [_key(live), keyring.supervisor, w1.own, w2.own, w1.links, w1.supervisor, w1.leader("w1")]
 

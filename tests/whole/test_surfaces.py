@@ -15,7 +15,7 @@ from typing import Any, cast
 
 from neverblink.supervisor.api.client import who_asks
 from neverblink.supervisor.cli.exit_codes import Exit, exit_of_fault
-from neverblink.supervisor.store.history_db import History
+from neverblink.supervisor.store.history_db import HistoryDb
 
 from ..ports import HOST, free_port
 from .bots import bot, loop
@@ -186,7 +186,7 @@ def test_the_same_commands_through_every_surface_are_the_same(live: Live) -> Non
     assert changed["facts"]["changes"] == {"most": {"old": 5, "new": 9}}
     assert changed["why"] == "a wide one"
     live.down()
-    with History.open(live.home / "supervisor.db", "fox", read_only=True) as history:
+    with HistoryDb.open(live.home / "supervisor.db", "fox", read_only=True) as history:
         assert len(history.commands(1000)) == len(surfaces) * len(COMMANDS) + 1
 
 

@@ -19,14 +19,14 @@ from neverblink.protocol.journal import JournalError
 from neverblink.protocol.link import Lead, Recovered, Report, Stop, WorkerMessage
 from neverblink.worker import Table, Worker
 from neverblink.worker.engine.engine import Engine
-from neverblink.worker.journal.directory import JournalFile
+from neverblink.worker.journal.directory import JournalDirectory
 from neverblink.worker.journal.interfaces import Journal
 from neverblink.worker.model.cells import Cells
 from neverblink.worker.model.inbox import Inbox
 from neverblink.worker.model.migration import Migrations
 from neverblink.worker.model.replica import Replica
 from neverblink.worker.runtime.bootstrap import seat_bot
-from neverblink.worker.simulation.world import HandClock, SimulatedPlace, SimulatedWorld
+from neverblink.worker.simulation.world import HandClock, SimulatedRuntime, SimulatedWorld
 from neverblink.worker.worker import WorkerBot
 
 __all__ = ["Book", "Filed", "Keeps", "bare", "recovered", "same"]
@@ -102,8 +102,8 @@ class Filed:
         self.world = SimulatedWorld(self.clock)
         # The lease knows of the workers before.
         self.world.epoch = int(worker[1:]) - 1
-        place = SimulatedPlace(self.world, worker)
-        place.journal = self.journal = journal or JournalFile(directory, durability)
+        place = SimulatedRuntime(self.world, worker)
+        place.journal = self.journal = journal or JournalDirectory(directory, durability)
         me = Assignment(
             bot="filed",
             worker=worker,
@@ -177,11 +177,11 @@ def bare(state: Any = Book) -> Replica:
     )
 
 
-def recovered(directory: Path, aside: Path) -> Iterator[JournalFile]:
+def recovered(directory: Path, aside: Path) -> Iterator[JournalDirectory]:
     """The journal as it is now, in a copy."""
     shutil.rmtree(aside, ignore_errors=True)
     shutil.copytree(directory, aside)
-    journal = JournalFile(aside, "process")
+    journal = JournalDirectory(aside, "process")
     try:
         yield journal
     finally:

@@ -13,7 +13,7 @@ from typing import Protocol
 
 from ...protocol.link import YieldTo
 from ..io.clock import Clock
-from ..io.final_frame_socket import BatonLike
+from ..io.final_frame_socket import FinalFrameSocketLike
 
 __all__ = ["Bracing"]
 
@@ -34,7 +34,7 @@ class Speaks(Protocol):
 class Bracing:
     """See the module. The heir is asked by `publisher`, and reached by `baton`."""
 
-    def __init__(self, publisher: Speaks, clock: Clock, baton: BatonLike) -> None:
+    def __init__(self, publisher: Speaks, clock: Clock, baton: FinalFrameSocketLike) -> None:
         self.until = 0
         """When to look again if there is no answer, CLOCK_MONOTONIC ns; 0 when none is awaited."""
         self._publisher = publisher

@@ -17,24 +17,24 @@ from ..io.output import report_exception
 from ..model.encode_errors import NOT_ENCODABLE
 from ..model.inbox import command_key
 from ..model.replica import Replica
-from ..replication.interfaces import Outside
+from ..replication.interfaces import WorkerIO
 
-__all__ = ["Answers", "Refused"]
+__all__ = ["CommandAnswers", "RefusedAnswer"]
 
 _REMEMBERED = 256
 
 
-class Refused(msgspec.Struct, frozen=True):
+class RefusedAnswer(msgspec.Struct, frozen=True):
     """Why a command is not carried out, as `Answered` says it."""
 
     problem: str
     fault: Literal["bad-input", "not-found"] = "bad-input"
 
 
-class Answers:
+class CommandAnswers:
     """Answers the supervisor through `outside`."""
 
-    def __init__(self, replica: Replica, outside: Outside) -> None:
+    def __init__(self, replica: Replica, outside: WorkerIO) -> None:
         self._replica = replica
         self._outside = outside
         self._given: dict[str, Answered] = {}
@@ -69,7 +69,7 @@ class Answers:
         report_exception(problem)
         self._say(Answered(item.key.removeprefix(command_key("")), self._seq, None, clean(said)))
 
-    def turn_away(self, item: Item, refused: Refused) -> None:
+    def turn_away(self, item: Item, refused: RefusedAnswer) -> None:
         """The command does not fit, and no code of the bot's has seen it."""
         self._say(
             Answered(item.key.removeprefix(command_key("")), self._seq, None, refused.problem, refused.fault)

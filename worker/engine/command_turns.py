@@ -16,13 +16,13 @@ from ...protocol.frame import Item
 from ...protocol.wire import UNDECODABLE, WireError
 from ..model.commands import CommandRefused, Declared, unknown
 from ..model.replica import Replica
-from ..model.settings import Change, SettingsRefused
-from .command_answers import Refused
+from ..model.settings import SettingsChange, SettingsRefused
+from .command_answers import RefusedAnswer
 
-__all__ = ["Asked", "Commanded", "Commanding", "decode_command"]
+__all__ = ["CommandTurns", "CommandableBot", "ReceivedCommand", "decode_command"]
 
 
-class Commanded(Protocol):
+class CommandableBot(Protocol):
     """A bot, as far as an operator's commands reach it."""
 
     commands: Mapping[str, Declared]
@@ -36,7 +36,7 @@ class Commanded(Protocol):
     def call_settings(self, old: Any, new: Any) -> Any: ...
 
 
-class Asked(msgspec.Struct):
+class ReceivedCommand(msgspec.Struct):
     """What a turn's commands ask for. Each of them, by its key, is answered in one of the ways below."""
 
     call: Callable[[], Any] | None = None
@@ -45,7 +45,7 @@ class Asked(msgspec.Struct):
     """Those for which code of the bot's runs: if the process dies of it, they are not run again."""
     cut: set[str] = set()
     """Those that a worker died of: they are answered, and do not run."""
-    refused: dict[str, Refused] = {}
+    refused: dict[str, RefusedAnswer] = {}
     """Those that do not fit."""
     told: dict[str, Any] = {}
     """Those that neverblink answers itself."""
@@ -53,20 +53,20 @@ class Asked(msgspec.Struct):
     rebase: bool = False
     """The wall clock is to be believed at once."""
     halt: bool = False
-    change: Change | None = None
+    change: SettingsChange | None = None
     """What the settings are from the beginning of the turn on."""
     before: dict[str, Any] = {}
     """What was set of them before."""
 
 
-class Commanding:
+class CommandTurns:
     """See the module."""
 
-    def __init__(self, bot: Commanded, replica: Replica) -> None:
+    def __init__(self, bot: CommandableBot, replica: Replica) -> None:
         self._bot = bot
         self._replica = replica
 
-    def take(self, item: Item, asked: Asked) -> tuple[str, dict[str, Any]] | None:
+    def take(self, item: Item, asked: ReceivedCommand) -> tuple[str, dict[str, Any]] | None:
         """Add a command to what is asked; return its name and arguments when it is for the bot's own handler."""
         name, args = decode_command(item)
         if name in _PAUSE:
@@ -93,12 +93,12 @@ class Commanding:
             case _:
                 return self._own(asked, item, name, args)
 
-    def _settings(self, asked: Asked, item: Item, args: dict[str, Any]) -> None:
+    def _settings(self, asked: ReceivedCommand, item: Item, args: dict[str, Any]) -> None:
         settings = self._replica.settings
         try:
             change = settings.plan(args, asked.change)
         except SettingsRefused as problem:
-            asked.refused[item.key] = Refused(problem.message)
+            asked.refused[item.key] = RefusedAnswer(problem.message)
             return
         if asked.change is None:
             asked.before = settings.chosen
@@ -107,7 +107,7 @@ class Commanding:
         self._begin(asked, item, "settings", args, lambda: self._bot.call_settings(change.old, change.new))
 
     def _own(
-        self, asked: Asked, item: Item, name: str, args: dict[str, Any]
+        self, asked: ReceivedCommand, item: Item, name: str, args: dict[str, Any]
     ) -> tuple[str, dict[str, Any]] | None:
         bot = self._bot
         declared = bot.commands.get(name)
@@ -115,18 +115,18 @@ class Commanding:
             try:
                 read = declared.read(args)
             except CommandRefused as problem:
-                asked.refused[item.key] = Refused(problem.message)
+                asked.refused[item.key] = RefusedAnswer(problem.message)
                 return None
             self._begin(asked, item, name, args, lambda: bot.call_declared(name, read))
             return name, read
         if not bot.listens:
-            asked.refused[item.key] = Refused(unknown(name, bot.commands), "not-found")
+            asked.refused[item.key] = RefusedAnswer(unknown(name, bot.commands), "not-found")
             return None
         self._begin(asked, item, name, args, lambda: bot.call_command(name, args))
         return name, args
 
     def _begin(
-        self, asked: Asked, item: Item, name: str, args: dict[str, Any], call: Callable[[], Any]
+        self, asked: ReceivedCommand, item: Item, name: str, args: dict[str, Any], call: Callable[[], Any]
     ) -> None:
         asked.begun.append((item, name, args))
         asked.call = call

@@ -10,8 +10,8 @@ from ...protocol.journal import Closed, Opened, RecordKind, encode_payload
 from ...protocol.link import DecisionClosed, DecisionOpened
 from ..model.decision import NotLeading, encodable
 from ..model.replica import Replica
-from ..replication.interfaces import Outside
-from ..replication.journal_writer import Keeper
+from ..replication.interfaces import WorkerIO
+from ..replication.journal_writer import JournalWriter
 from ..replication.publisher import Publisher
 
 __all__ = ["DecisionLog"]
@@ -24,8 +24,8 @@ class DecisionLog:
         self,
         replica: Replica,
         publisher: Publisher,
-        outside: Outside,
-        keeper: Keeper,
+        outside: WorkerIO,
+        keeper: JournalWriter,
         turn: Callable[[], int | None],
     ) -> None:
         self._replica = replica

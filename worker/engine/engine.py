@@ -1,9 +1,9 @@
 """The engine: one worker, as far as it needs no socket, no event loop and no user code's help.
 
-It drives the `Seat` machine. What comes in (the supervisor's orders, the stream, a death, an alarm) becomes an event of
-the machine; what the machine commands is carried out here, by the two parts that a worker plays, `Leading` and
-`Following`. What the bot's own code has to do comes out as a `Step`, one at a time: whoever runs the engine (an event
-loop, a plain `for` loop, a test) takes `next_step()`, calls it, and says `done` or `raised`.
+It drives the `Seat` machine. What comes in (the supervisor's orders, the stream, a death, an alarm) becomes an event
+of the machine; what the machine commands is carried out here, by the two parts that a worker plays, `Leading` and
+`Following`. What the bot's own code has to do comes out as a `TurnStep`, one at a time: whoever runs the engine (an
+event loop, a plain `for` loop, a test) takes `next_step()`, calls it, and says `done` or `raised`.
 
 While a step runs, messages may come in: they are taken in at once, except that a copy of the state waits for the next
 boundary, since only there it is a state.
@@ -31,13 +31,13 @@ from ..model.inbox import Inbox
 from ..model.migration import Migrations
 from ..model.replica import Replica
 from ..replication.following import Following
-from ..replication.interfaces import Outside
-from ..replication.journal_writer import Keeper
+from ..replication.interfaces import WorkerIO
+from ..replication.journal_writer import JournalWriter
 from ..replication.publisher import Publisher
 from ..replication.recovery import catch_up, from_journal
 from .leading import Leading, LeaseLost
-from .report_counters import Tally
-from .steps import Step
+from .report_counters import ReportCounters
+from .steps import TurnStep
 from .turns import Bot
 
 __all__ = ["Engine"]
@@ -61,7 +61,7 @@ class Engine:
         cells: Cells,
         migrations: Migrations,
         inbox: Inbox,
-        outside: Outside,
+        outside: WorkerIO,
     ) -> None:
         self.bot = bot
         self.inbox = inbox
@@ -69,20 +69,20 @@ class Engine:
         self.replica = Replica(cells, cells.schema, migrations, inbox, bot.settings)
         publisher = Publisher(self.replica, outside.to_follower)
         limits = Limits(me.journal_segment, me.journal_keep, me.journal_keep_for)
-        keeper = Keeper(self.replica, outside, limits, self._announce)
-        self._tally = Tally(self.seat, self.replica, publisher, keeper, outside.descriptors.report)
+        keeper = JournalWriter(self.replica, outside, limits, self._announce)
+        self._tally = ReportCounters(self.seat, self.replica, publisher, keeper, outside.descriptors.report)
         self.leading = Leading(me, bot, self.replica, self._tally, publisher, outside, keeper)
         self.following = Following(me, hello.pid, self.seat, self.replica, outside)
         cells.guard_by(self.leading.turns)
-        self.left: seat.Leave | None = None
+        self.left: seat.ExitProcess | None = None
         """How this worker has left: nothing more is to be done, and its process may end."""
         self._me = me
         self._hello = hello
         self._outside = outside
         self._descriptors = outside.descriptors
         self._mono = outside.clock.mono
-        self._hooks: deque[Step] = deque()
-        self._running: Step | None = None
+        self._hooks: deque[TurnStep] = deque()
+        self._running: TurnStep | None = None
         self.lead = 0
         """How long before the time of `wake_at` or `rests_until` to be awake, ns. Only a leader is."""
         self._untouched = False
@@ -95,12 +95,12 @@ class Engine:
         self._began = 0
         self._resume: Cause | None = None
         """This worker has the lease and everything to lead with, and has not begun yet."""
-        self._first: Step | None = None
+        self._first: TurnStep | None = None
         """The step with which it begins, made already: it is able to tick."""
         self._order = 0
         self._before = ""
         """Who led before this worker does."""
-        self._leave: seat.Leave | None = None
+        self._leave: seat.ExitProcess | None = None
         self._led = False
         """This worker has led, and `on_yield` has not run since."""
         self._alarms: dict[str, int] = {"pulse": 0}
@@ -129,7 +129,7 @@ class Engine:
         self._imported = imported
         self._began = self._mono()
         self._outside.tell(self._hello)
-        self._hooks.append(Step("on_start", self.bot.call_start))
+        self._hooks.append(TurnStep("on_start", self.bot.call_start))
 
     def ordered(self, message: link.SupervisorMessage) -> None:
         """The supervisor said something."""
@@ -186,7 +186,7 @@ class Engine:
             if name == "pulse":
                 self._pulse(now)
             else:
-                self.feed(seat.Alarm(name))
+                self.feed(seat.SeatTimerFired(name))
         self._alarm_at = min(self._alarms.values())
 
     def fail(self, phase: str, reason: str, problem: BaseException | None = None) -> None:
@@ -207,11 +207,11 @@ class Engine:
             self.leading.abandon()
         self.feed(seat.Fell(reason))
         # A bot that fails in its `on_stop` has retired before, and its seat answers to nothing any more.
-        self._leave_now(seat.Leave("fail", reason))
+        self._leave_now(seat.ExitProcess("fail", reason))
 
     # --- what the bot has to do -------------------------------------------------------------------------------------
 
-    def next_step(self) -> Step | None:
+    def next_step(self) -> TurnStep | None:
         """What the bot's code has to do now, None when there is nothing. Only when no step runs."""
         untouched, self._untouched = self._untouched, False
         if not self._resting:
@@ -257,7 +257,7 @@ class Engine:
         if self.seat.role is Role.LEADING and self._running is None:
             self._untouched = self.leading.turns.untouched()
 
-    def done(self, step: Step, value: Any = None) -> None:
+    def done(self, step: TurnStep, value: Any = None) -> None:
         """The step was carried out, and this is what it returned."""
         self._running = None
         if self.left is not None:
@@ -296,11 +296,11 @@ class Engine:
             case _:
                 pass
 
-    def cut_off(self, step: Step) -> None:
+    def cut_off(self, step: TurnStep) -> None:
         """The step, a hook, was cancelled because this worker leaves."""
         self._running = None
 
-    def raised(self, step: Step, problem: BaseException) -> None:
+    def raised(self, step: TurnStep, problem: BaseException) -> None:
         """The step raised. A command's problem is the operator's; almost any other ends this worker."""
         self._running = None
         if self.left is not None:
@@ -365,7 +365,7 @@ class Engine:
             and not self.following.to_load
         )
 
-    def _next(self) -> Step | None:
+    def _next(self) -> TurnStep | None:
         if self._leave is not None:
             return self._last_step(self._leave)
         if self.following.to_load:
@@ -405,8 +405,8 @@ class Engine:
         except NeverblinkError as problem:
             self.fail("state", problem.message)
 
-    def _load_step(self) -> Step:
-        return Step("on_load", lambda: self.bot.call_load(self.replica.state))
+    def _load_step(self) -> TurnStep:
+        return TurnStep("on_load", lambda: self.bot.call_load(self.replica.state))
 
     # --- the machine ------------------------------------------------------------------------------------------------
 
@@ -442,7 +442,7 @@ class Engine:
                 pass  # with the first step of leading, which knows when it is able to tick
             case seat.SendFailing(reason=reason):
                 self.leading.failing(reason)
-            case seat.Resume(cause=cause):
+            case seat.StartLeading(cause=cause):
                 self._resume = cause
                 self._tally.leads(cause)
             case seat.Hold(order=order, reason=reason):
@@ -451,13 +451,13 @@ class Engine:
                 outside.tell(link.Cancelled(order))
             case seat.Suspects(leader=leader, reason=reason):
                 outside.tell(link.Suspect(leader, reason))
-            case seat.Arm(name=name):
+            case seat.ArmSeatTimer(name=name):
                 self._arm(name, self._waits[name])
                 self._waits["lease"] = self._me.lease_within
-            case seat.Disarm(name=name):
+            case seat.DisarmSeatTimer(name=name):
                 self._alarms.pop(name, None)
                 self._alarm_at = min(self._alarms.values(), default=0)
-            case seat.Leave():
+            case seat.ExitProcess():
                 self._begin_leaving(command)
 
     def _introduce(self) -> None:
@@ -489,7 +489,7 @@ class Engine:
         self.leading.step_aside()
         if self._led:
             self._led = False
-            self._hooks.append(Step("on_yield", self.bot.call_yield))
+            self._hooks.append(TurnStep("on_yield", self.bot.call_yield))
         if not self.following.connect(leader) and self.seat.keeps:
             # We have just stepped aside for it, and it is gone. Any other follower may have come in the middle of a
             # transfer, when nobody has the lease for a moment.
@@ -566,7 +566,7 @@ class Engine:
 
     # --- the end ----------------------------------------------------------------------------------------------------
 
-    def _begin_leaving(self, command: seat.Leave) -> None:
+    def _begin_leaving(self, command: seat.ExitProcess) -> None:
         if command.how == "fail":
             self._leave_now(command)
             return
@@ -576,16 +576,16 @@ class Engine:
             # From here on no tick is due, however long `on_stop` takes.
             self._announce()
 
-    def _last_step(self, leave: seat.Leave) -> Step | None:
+    def _last_step(self, leave: seat.ExitProcess) -> TurnStep | None:
         if leave.how == "stop":
             turn = self.leading.turns.stop_turn(self.bot.call_stop)
-            return Step("on_stop", turn.call, turn)
+            return TurnStep("on_stop", turn.call, turn)
         if not self._started:
             self._leave_now(leave)
             return None
-        return Step("on_retire", self.bot.call_retire)
+        return TurnStep("on_retire", self.bot.call_retire)
 
-    def _leave_now(self, leave: seat.Leave | None) -> None:
+    def _leave_now(self, leave: seat.ExitProcess | None) -> None:
         """Nothing more is to be done: let go of everything at once, however long the process takes to exit."""
         if self.left is not None or leave is None:
             return

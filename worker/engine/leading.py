@@ -18,15 +18,15 @@ from ...protocol.seat import what_holds
 from ...protocol.seat_events import SeatEvent
 from ..model.handler_types import InDoubt
 from ..model.replica import Replica
-from ..replication.interfaces import Outside
-from ..replication.journal_writer import Keeper
+from ..replication.interfaces import WorkerIO
+from ..replication.journal_writer import JournalWriter
 from ..replication.publisher import Publisher
 from .bracing import Bracing
-from .command_answers import Answers
-from .command_turns import Asked
+from .command_answers import CommandAnswers
+from .command_turns import ReceivedCommand
 from .decision_log import DecisionLog
-from .report_counters import Tally
-from .steps import Step
+from .report_counters import ReportCounters
+from .steps import TurnStep
 from .turns import Bot, Turn, Turns
 
 __all__ = ["Leading", "LeaseLost"]
@@ -55,13 +55,13 @@ class Leading:
         me: Assignment,
         bot: Bot,
         replica: Replica,
-        tally: Tally,
+        tally: ReportCounters,
         publisher: Publisher,
-        outside: Outside,
-        keeper: Keeper,
+        outside: WorkerIO,
+        keeper: JournalWriter,
     ) -> None:
         self.keeper = keeper
-        self.answers = Answers(replica, outside)
+        self.answers = CommandAnswers(replica, outside)
         self.turns = Turns(bot, replica, publisher, outside, keeper)
         self.decisions = DecisionLog(replica, publisher, outside, keeper, self._turn_seq)
         tally.next_tick = self.turns.next_tick
@@ -89,7 +89,7 @@ class Leading:
 
     # beginning and ending an epoch
 
-    def take_over(self, cause: Cause, before: str, order: int, deployment: int) -> Step:
+    def take_over(self, cause: Cause, before: str, order: int, deployment: int) -> TurnStep:
         """This worker is able to tick: the step that opens its epoch. Raises `StateError` and `JournalError`."""
         replica, outside = self._replica, self._outside
         # Before anybody is told: who cannot lead must not be believed to, or the other one leaves.
@@ -121,7 +121,7 @@ class Leading:
         self._tally.took_over(order, blackout, tuple(Doubt(one.id, one.name, one.at) for one in doubts))
         self.turns.begin_leading(_cause(cause, before))
         turn = self.turns.lead_turn(about, lambda: self._bot.call_lead(doubts))
-        return Step("on_lead", turn.call, turn)
+        return TurnStep("on_lead", turn.call, turn)
 
     def boundary(self, order: YieldTo | None) -> seat.Boundary | None:
         """This moment between two turns, and what keeps the leader from yielding in it.
@@ -173,7 +173,7 @@ class Leading:
 
     # turns
 
-    def next(self) -> Step | None:
+    def next(self) -> TurnStep | None:
         """The turn that is due, None when none is. Raises `LeaseLost`."""
         if self._deferred:
             self.serve()
@@ -187,9 +187,9 @@ class Leading:
             self.keeper.hurry()
         if not self._outside.lease.held:
             raise LeaseLost("the lease was lost without having been dropped: something closed its file")
-        return Step(_STEPS[turn.kind], turn.call, turn)
+        return TurnStep(_STEPS[turn.kind], turn.call, turn)
 
-    def note_begun(self, asked: Asked) -> None:
+    def note_begun(self, asked: ReceivedCommand) -> None:
         """A turn with commands has begun: should this process die of one, its successor knows."""
         for item, name, args in asked.begun:
             self.decisions.note_begun(item, name, args)
@@ -215,7 +215,7 @@ class Leading:
         self.answers.refuse(turn.items[0], problem, said)
         self.finish(turn, _REFUSED)
 
-    def _answer(self, item: Item, turn: Turn, asked: Asked, value: Any) -> None:
+    def _answer(self, item: Item, turn: Turn, asked: ReceivedCommand, value: Any) -> None:
         key = item.key
         if key in asked.cut:
             self.answers.cut_off(item)
@@ -270,9 +270,9 @@ class Leading:
                 problem = self._replica.try_read(schema, changes)
                 self._outside.to_follower(worker, stream.leader_codec.encode(stream.Verdict(problem)))
             case stream.Took(epoch=epoch):
-                return seat.HeirTook(worker, epoch)
+                return seat.SuccessorTook(worker, epoch)
             case stream.Declined(order=order):
-                return seat.HeirDeclined(order)
+                return seat.SuccessorDeclined(order)
             case stream.Braced(order=order):
                 self._bracing.answered(worker, order)
         return None

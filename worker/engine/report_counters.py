@@ -9,13 +9,13 @@ from ...protocol.link import DescriptorsLeft, Doubt, Handed, Ready, Report
 from ...protocol.seat import Seat
 from ...protocol.seat_events import Role
 from ..model.replica import Replica
-from ..replication.journal_writer import Keeper
+from ..replication.journal_writer import JournalWriter
 from ..replication.publisher import Publisher
 
-__all__ = ["Tally"]
+__all__ = ["ReportCounters"]
 
 
-class Tally:
+class ReportCounters:
     """Counts ticks, and makes the messages that say where this worker stands."""
 
     def __init__(
@@ -23,7 +23,7 @@ class Tally:
         seat: Seat,
         replica: Replica,
         publisher: Publisher,
-        keeper: Keeper,
+        keeper: JournalWriter,
         descriptors: Callable[[], DescriptorsLeft | None],
     ) -> None:
         self._seat = seat

@@ -8,16 +8,16 @@ from ...protocol.seat_events import Role
 from ..model.cells import StateError
 from ..model.decision import Recorder
 from ..model.inbox import Inbox
-from ..replication.interfaces import Outside
+from ..replication.interfaces import WorkerIO
 from .engine import Engine
 
-__all__ = ["Session"]
+__all__ = ["BotSession"]
 
 
-class Session:
+class BotSession:
     """What a bot may ask of the worker it runs in."""
 
-    def __init__(self, engine: Engine, outside: Outside) -> None:
+    def __init__(self, engine: Engine, outside: WorkerIO) -> None:
         self.replica = engine.replica
         self._engine = engine
         self._outside = outside

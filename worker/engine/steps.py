@@ -9,10 +9,10 @@ import msgspec
 
 from .turns import Turn
 
-__all__ = ["Step"]
+__all__ = ["TurnStep"]
 
 
-class Step(msgspec.Struct):
+class TurnStep(msgspec.Struct):
     """A turn, or a hook between turns (`turn` is None). Call it, and await what it returns."""
 
     name: str

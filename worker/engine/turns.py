@@ -29,13 +29,13 @@ from ...protocol.frame import (
 )
 from ...protocol.grid import (
     STEP_THRESHOLD,
+    ClockReading,
     ClockStep,
     Gap,
     GapKind,
     Grid,
     Plan,
     Policy,
-    Reading,
     detect_step,
     plan,
     rebase,
@@ -45,12 +45,17 @@ from ...protocol.window import Window, first_open
 from ...protocol.wire import MAX_MESSAGE
 from ..model.handler_types import Command, Event, Tick, Timer
 from ..model.replica import Replica
-from ..model.settings import Settings
+from ..model.settings import SettingsCell
 from ..model.table import StateError
-from ..replication.interfaces import Outside
-from ..replication.journal_writer import Keeper
+from ..replication.interfaces import WorkerIO
+from ..replication.journal_writer import JournalWriter
 from ..replication.publisher import Publisher
-from .command_turns import Asked, Commanded, Commanding, decode_command
+from .command_turns import (
+    CommandableBot,
+    CommandTurns,
+    ReceivedCommand,
+    decode_command,
+)
 
 __all__ = ["Bot", "Turn", "Turns"]
 
@@ -65,7 +70,7 @@ _SLACK = 2_000_000
 """Many times what a handoff takes, so that it seldom makes a tick late; and at most a quarter of an interval."""
 
 
-class Bot(Commanded, Protocol):
+class Bot(CommandableBot, Protocol):
     """The user's code, as the engine sees it: a `Worker` or a `join` loop."""
 
     interval: int
@@ -74,7 +79,7 @@ class Bot(Commanded, Protocol):
     event_type: Any
     gathers: bool
     """Events, timers and commands come with the tick, not in turns of their own."""
-    settings: Settings
+    settings: SettingsCell
 
     def call_start(self) -> Any: ...
     def call_load(self, state: Any) -> Any: ...
@@ -97,7 +102,7 @@ class Turn(msgspec.Struct):
     tick: Tick[Any] | None = None
     gaps: tuple[Gap, ...] = ()
     items: tuple[Item, ...] = ()
-    asked: Asked | None = None
+    asked: ReceivedCommand | None = None
     """What those of the items ask for that are commands."""
     timers: tuple[tuple[str, Armed], ...] = ()
     about: Led | None = None
@@ -114,7 +119,7 @@ class Turns:
     """Makes the leader's turns. It is also the guard of the state: `open` while a turn runs."""
 
     def __init__(
-        self, bot: Bot, replica: Replica, publisher: Publisher, outside: Outside, keeper: Keeper
+        self, bot: Bot, replica: Replica, publisher: Publisher, outside: WorkerIO, keeper: JournalWriter
     ) -> None:
         self.open = False
         self.current: Turn | None = None
@@ -132,7 +137,7 @@ class Turns:
         self._clock = outside.clock
         self._wall, self._mono = outside.clock.wall, outside.clock.mono
         self._grid = Grid(bot.interval)
-        self._commanding = Commanding(bot, replica)
+        self._commanding = CommandTurns(bot, replica)
         self._apart: int | None = None
         """How far apart the two clocks were at the last tick."""
         self._looked = 0
@@ -385,7 +390,7 @@ class Turns:
         wall, mono = self._wall(), self._mono()
         before, apart = self._apart, wall - mono
         if before is not None and not -STEP_THRESHOLD < apart - before < STEP_THRESHOLD:
-            self._look_for_step(before, Reading(wall, mono))
+            self._look_for_step(before, ClockReading(wall, mono))
         if before is None:
             self._suspended = self._clock.suspended()
         self._apart, self._looked = apart, mono
@@ -438,9 +443,9 @@ class Turns:
             cause=self._gap_cause,
         )
 
-    def _look_for_step(self, before: int, now: Reading) -> None:
+    def _look_for_step(self, before: int, now: ClockReading) -> None:
         """The clocks were `before` apart at the last tick and are not now: one was stepped, or drifted for long."""
-        last = Reading(before + self._looked, self._looked)
+        last = ClockReading(before + self._looked, self._looked)
         suspended = self._clock.suspended()
         asleep, self._suspended = suspended - self._suspended, suspended
         if asleep >= STEP_THRESHOLD:
@@ -504,7 +509,7 @@ class Turns:
                 lambda: self._bot.call_event(self._event(item)),
                 items=(item,),
             )
-        asked = Asked()
+        asked = ReceivedCommand()
         self._commanding.take(item, asked)
         name, _ = decode_command(item)
         return Turn("command", f"command {name}", item.at, asked.call or _nothing, items=(item,), asked=asked)
@@ -519,7 +524,7 @@ class Turns:
             if item.kind == "event":
                 events.append(self._event(item))
                 continue
-            turn.asked = turn.asked or Asked()
+            turn.asked = turn.asked or ReceivedCommand()
             own = self._commanding.take(item, turn.asked)
             if own is not None:
                 commands.append(Command(item.key, *own))

@@ -22,14 +22,14 @@ from typing import Protocol
 from ...protocol.clock import ClockDiscipline
 from ...protocol.errors import NeverblinkError
 
-__all__ = ["Alarm", "AlarmError", "Clock", "SystemClock"]
+__all__ = ["Clock", "SystemClock", "TimerFd", "TimerFdError"]
 
 _CLOCK_MONOTONIC = 1
 _TFD_TIMER_ABSTIME = 1
 _SECOND = 1_000_000_000
 
 
-class AlarmError(NeverblinkError):
+class TimerFdError(NeverblinkError):
     """The kernel refused a timer; `errno` says why, 0 when it has none."""
 
     def __init__(self, message: str, errno: int = 0) -> None:
@@ -88,11 +88,11 @@ def _boot() -> int:
     return time.clock_gettime_ns(time.CLOCK_BOOTTIME)
 
 
-class Alarm:
+class TimerFd:
     """A descriptor that becomes readable at a moment: register `fileno()` with the loop, `arm`, and `drain`
     on waking.
 
-    Rings once an arming. Closed on exec, so no child of the bot inherits it. Raises `AlarmError` where the
+    Rings once an arming. Closed on exec, so no child of the bot inherits it. Raises `TimerFdError` where the
     kernel has no timer descriptors, or the process has no descriptor left.
     """
 
@@ -103,7 +103,7 @@ class Alarm:
             libc = ctypes.CDLL(None, use_errno=True)
             create, settime = libc.timerfd_create, libc.timerfd_settime
         except (OSError, AttributeError):
-            raise AlarmError(
+            raise TimerFdError(
                 "no timerfd in this system's C library: neverblink's workers need Linux"
             ) from None
         settime.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.POINTER(_Spec), ctypes.c_void_p)
@@ -112,7 +112,7 @@ class Alarm:
         self._fd: int = create(_CLOCK_MONOTONIC, os.O_NONBLOCK | os.O_CLOEXEC)
         if self._fd < 0:
             code = ctypes.get_errno()
-            raise AlarmError(f"timerfd_create: {os.strerror(code)}", code)
+            raise TimerFdError(f"timerfd_create: {os.strerror(code)}", code)
 
     def fileno(self) -> int:
         return self._fd
@@ -142,7 +142,7 @@ class Alarm:
             os.close(self._fd)
             self._fd = -1
 
-    def __enter__(self) -> Alarm:
+    def __enter__(self) -> TimerFd:
         return self
 
     def __exit__(
@@ -155,7 +155,7 @@ class Alarm:
         spec.seconds, spec.nanoseconds = divmod(at, _SECOND)
         if self._settime(self._fd, _TFD_TIMER_ABSTIME, spec, None):
             code = ctypes.get_errno()
-            raise AlarmError(f"timerfd_settime: {os.strerror(code)}", code)
+            raise TimerFdError(f"timerfd_settime: {os.strerror(code)}", code)
 
 
 class _Spec(ctypes.Structure):

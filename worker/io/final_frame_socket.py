@@ -24,7 +24,7 @@ from typing import Protocol
 from ...protocol.endpoint import EndpointError
 from ...protocol.process_stat import field_of
 
-__all__ = ["Baton", "BatonLike", "NoBaton"]
+__all__ = ["FinalFrameSocket", "FinalFrameSocketLike", "NoFinalFrameSocket"]
 
 _LOOKS_FOR = 5_000_000
 """Several times what it takes a leader to hear that its heir is ready, and to come to a boundary."""
@@ -39,8 +39,8 @@ _LARGEST = 1 << 18
 """Bytes; somewhat more than Linux lets a datagram have, unless it is told otherwise."""
 
 
-class BatonLike(Protocol):
-    """See `Baton`."""
+class FinalFrameSocketLike(Protocol):
+    """See `FinalFrameSocket`."""
 
     def expect(self) -> None: ...
     def relax(self) -> None: ...
@@ -48,7 +48,7 @@ class BatonLike(Protocol):
     def hand(self, data: bytes) -> bool: ...
 
 
-class NoBaton:
+class NoFinalFrameSocket:
     """For who has nobody to hand over to, or no such way to it."""
 
     def expect(self) -> None: ...
@@ -59,7 +59,7 @@ class NoBaton:
         return False
 
 
-class Baton:
+class FinalFrameSocket:
     """Both ends of it, for worker `me`. `path_of(name)` is where a socket of that name is, short enough to be bound.
 
     What is opened within `spare()` finds a descriptor that was kept for it.

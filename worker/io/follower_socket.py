@@ -29,7 +29,7 @@ import zmq
 
 from ...protocol.link import DescriptorsLeft
 from .descriptors import Descriptors
-from .zmq_channel import Channel
+from .zmq_channel import ZmqChannel
 
 __all__ = ["FollowerSocket"]
 
@@ -55,7 +55,7 @@ class FollowerSocket:
 
     def __init__(
         self,
-        channel: Channel,
+        channel: ZmqChannel,
         path: str,
         hidden: str,
         descriptors: Descriptors,

@@ -38,7 +38,7 @@ from ...protocol.logline import (
 from ...protocol.wire import UNDECODABLE
 from .log_file import LogFile
 
-__all__ = ["Output", "capture_output", "report", "report_exception", "unfailing_output"]
+__all__ = ["WorkerOutput", "capture_output", "report", "report_exception", "unfailing_output"]
 
 _LONGEST = 64 * 1024
 """Characters after which a line without an end is written all the same."""
@@ -62,7 +62,7 @@ class Sink(Protocol):
     def look(self) -> None: ...
 
 
-class Output:
+class WorkerOutput:
     """The lines of one worker. `position` tells where its bot is, as soon as there is one.
 
     `sinks` are where the lines of descriptors 1 and 2 go, most often the same.
@@ -209,7 +209,7 @@ class _Raw(io.RawIOBase):
 class _Stream(io.TextIOWrapper):
     """`sys.stdout` or `sys.stderr`: whole lines go to the output, and the beginning of one waits for its end."""
 
-    def __init__(self, output: Output, descriptor: int) -> None:
+    def __init__(self, output: WorkerOutput, descriptor: int) -> None:
         raw: Any = _Raw(descriptor, functools.partial(output.raw, descriptor))
         super().__init__(raw, encoding="utf-8", errors="backslashreplace", write_through=True)
         self._output = output
@@ -250,13 +250,13 @@ class _Plain(io.TextIOWrapper):
         """Stay open."""
 
 
-def capture_output(me: Assignment) -> Output:
+def capture_output(me: Assignment) -> WorkerOutput:
     """From here on, have this process print lines as its assignment says."""
     if me.log_file:
         file = LogFile(me.log_file, me.log_size, me.log_keep)
-        output = Output(me, (file, file))
+        output = WorkerOutput(me, (file, file))
     else:
-        output = Output(me, (DescriptorSink(1), DescriptorSink(2)))
+        output = WorkerOutput(me, (DescriptorSink(1), DescriptorSink(2)))
     for name, descriptor in (("stdout", 1), ("stderr", 2)):
         stream = _Stream(output, descriptor)
         _install(name, stream)

@@ -23,7 +23,7 @@ from selectors import EpollSelector, SelectorKey
 from time import monotonic_ns
 from typing import Any
 
-__all__ = ["AlarmSelector", "Loop", "runs_in_ours"]
+__all__ = ["AlarmSelector", "PreciseLoop", "runs_in_ours"]
 
 _PR_SET_TIMERSLACK = 29
 _LONG = 20_000_000
@@ -111,7 +111,7 @@ class AlarmSelector(EpollSelector):
             self.failed(problem)
 
 
-class Loop(asyncio.SelectorEventLoop):
+class PreciseLoop(asyncio.SelectorEventLoop):
     """An asyncio loop whose selector is `alarm`."""
 
     def __init__(self) -> None:

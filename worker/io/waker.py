@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Protocol
 
-from .clock import Alarm
+from .clock import TimerFd
 from .precise_loop import AlarmSelector
 
 __all__ = ["Reactor", "Waker"]
@@ -24,7 +24,7 @@ class Waker:
     """An alarm and a bell. Raises `AlarmError` where the kernel has none."""
 
     def __init__(self) -> None:
-        self._alarm = Alarm()
+        self._alarm = TimerFd()
         self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._reactor: Reactor | None = None
         self._selector: AlarmSelector | None = None

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import zmq
 
-__all__ = ["Channel"]
+__all__ = ["ZmqChannel"]
 
 _QUEUE = 4096
 _RECONNECT_MS = 20
@@ -19,7 +19,7 @@ _NOBLOCK = int(zmq.NOBLOCK)
 _NOBLOCK_MORE = int(zmq.NOBLOCK) | int(zmq.SNDMORE)
 
 
-class Channel:
+class ZmqChannel:
     """A socket of `kind` whose messages are at most `largest` bytes; `identity` is what a ROUTER knows it by.
 
     Nothing waits. Raises `zmq.ZMQError` only from `bind` and `connect`.

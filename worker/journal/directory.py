@@ -27,13 +27,13 @@ from ...protocol.journal import (
     records,
 )
 from ..io.os_errors import fail
-from .fsync import Chores
-from .interfaces import End
-from .pending_segment import Unpublished
+from .fsync import FsyncThread
+from .interfaces import SegmentEnd
+from .pending_segment import PendingSegment
 from .retention import Stored
 from .segment import SegmentFile
 
-__all__ = ["Damaged", "JournalFile"]
+__all__ = ["Damaged", "JournalDirectory"]
 
 _SUFFIX = ".journal"
 _BLOCK = 1 << 20
@@ -45,7 +45,7 @@ class Damaged(JournalError):
     """A segment that nothing can be read of, though it is there."""
 
 
-class JournalFile:
+class JournalDirectory:
     """Segments in `directory`. Every method raises `JournalError` and nothing else."""
 
     def __init__(self, directory: Path, durability: str) -> None:
@@ -53,7 +53,7 @@ class JournalFile:
         self._where = str(directory)
         self._durability = durability
         self._file: SegmentFile | None = None
-        self._chores = Chores()
+        self._chores = FsyncThread()
         self._listed = (0, 0)
         """When the directory was changed last, as of when it was listed, and its newest segment then."""
         self.append: Callable[[RecordKind, bytes], Position] = self._not_open
@@ -77,7 +77,9 @@ class JournalFile:
             fail(self._directory, "cannot be looked into", problem)
         return sorted(found, key=lambda one: one.number)
 
-    def read(self, number: int, offset: int = 0, *, past_damage: bool = False) -> Iterator[Entry | End]:
+    def read(
+        self, number: int, offset: int = 0, *, past_damage: bool = False
+    ) -> Iterator[Entry | SegmentEnd]:
         """Yield the whole records of a segment from `offset` on, and then its end.
 
         Raises `Damaged` when its header or the disk cannot be read, `JournalTooNew` for a later release's.
@@ -123,7 +125,7 @@ class JournalFile:
         # A home that was moved has its journal with it, and goes on wherever it is; so what is written is not lost.
         return file.is_in_place(self._path(file.number)) or (file.is_linked() and self._home_is_gone())
 
-    def begin(self) -> Unpublished:
+    def begin(self) -> PendingSegment:
         try:
             # Somebody may have removed it; the home itself is not ours to make.
             self._directory.mkdir(mode=0o700, exist_ok=True)
@@ -137,7 +139,7 @@ class JournalFile:
         # Under a name of our own: what a leader before us removes after it has yielded must not be this.
         unfinished = path.with_name(f"{path.name}.{os.getpid()}.new")
         file = SegmentFile.create(unfinished, number)
-        return Unpublished(file, path, self._durability, self._chores, self._adopt)
+        return PendingSegment(file, path, self._durability, self._chores, self._adopt)
 
     def remove(self, numbers: list[int]) -> None:
         for number in numbers:
@@ -230,7 +232,7 @@ class JournalFile:
         self._use(file)
 
 
-def _read(path: Path, fd: int, offset: int, format: int, past_damage: bool) -> Iterator[Entry | End]:
+def _read(path: Path, fd: int, offset: int, format: int, past_damage: bool) -> Iterator[Entry | SegmentEnd]:
     size = os.fstat(fd).st_size
     if size < offset:
         raise Damaged(
@@ -243,13 +245,15 @@ def _read(path: Path, fd: int, offset: int, format: int, past_damage: bool) -> I
         if isinstance(found, Torn):
             torn = True
             left = os.fstat(fd).st_size - found.offset
-            yield End(found.offset, found.problem, found.cut_off or _zeros(path, fd, found.offset), left)
+            yield SegmentEnd(
+                found.offset, found.problem, found.cut_off or _zeros(path, fd, found.offset), left
+            )
         else:
             torn = False
             end = found.end
             yield found
     if not torn:
-        yield End(end)
+        yield SegmentEnd(end)
 
 
 def _pread(path: Path, fd: int, offset: int, size: int) -> bytes:

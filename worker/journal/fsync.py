@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable
 from queue import SimpleQueue
 
-__all__ = ["Chore", "Chores", "Syncer"]
+__all__ = ["FsyncTask", "FsyncThread", "Syncer"]
 
 _SYNC_EVERY = 1.0
 
@@ -52,7 +52,7 @@ class Syncer:
                 return
 
 
-class Chore:
+class FsyncTask:
     """Something to be done. When it is `done`, `problem` says what kept it from being done well."""
 
     def __init__(self, act: Callable[[], None]) -> None:
@@ -76,16 +76,16 @@ class Chore:
         self._done.set()
 
 
-class Chores:
+class FsyncThread:
     """Does one chore after another in a thread of its own, which is there when the first one comes."""
 
     def __init__(self) -> None:
-        self._queue: SimpleQueue[Chore | None] = SimpleQueue()
+        self._queue: SimpleQueue[FsyncTask | None] = SimpleQueue()
         self._thread: threading.Thread | None = None
 
-    def do(self, act: Callable[[], None]) -> Chore:
+    def do(self, act: Callable[[], None]) -> FsyncTask:
         """Have `act` done, which may raise `OSError`."""
-        chore = Chore(act)
+        chore = FsyncTask(act)
         if self._thread is None:
             thread = threading.Thread(target=self._run, name="neverblink-chores", daemon=True)
             try:

@@ -17,10 +17,10 @@ import msgspec
 from ...protocol.journal import NOWHERE, Entry, Position, RecordKind
 from .retention import Stored
 
-__all__ = ["End", "Journal", "NewSegment", "NoJournal"]
+__all__ = ["Journal", "NewSegment", "NoJournal", "SegmentEnd"]
 
 
-class End(msgspec.Struct, frozen=True):
+class SegmentEnd(msgspec.Struct, frozen=True):
     """Where the whole records of a segment end, and what is after it: "" for nothing.
 
     `tail` is false when no process that was killed leaves it like that: then it is damaged, and what was written after
@@ -63,10 +63,13 @@ class Journal(Protocol):
         """The segments there are, oldest first."""
         ...
 
-    def read(self, number: int, offset: int = 0, *, past_damage: bool = False) -> Iterator[Entry | End]:
+    def read(
+        self, number: int, offset: int = 0, *, past_damage: bool = False
+    ) -> Iterator[Entry | SegmentEnd]:
         """The whole records of a segment from `offset` on, and then its end.
 
-        With `past_damage` those behind a damaged one too, where its length is known; there is an `End` for each such.
+        With `past_damage` those behind a damaged one too, where its length is known; there is an `SegmentEnd` for each
+        such.
         """
         ...
 
@@ -110,7 +113,9 @@ class NoJournal:
     def stored(self) -> list[Stored]:
         return []
 
-    def read(self, number: int, offset: int = 0, *, past_damage: bool = False) -> Iterator[Entry | End]:
+    def read(
+        self, number: int, offset: int = 0, *, past_damage: bool = False
+    ) -> Iterator[Entry | SegmentEnd]:
         return iter(())
 
     def format_of(self, number: int) -> int:

@@ -8,13 +8,13 @@ from pathlib import Path
 
 from ...protocol.journal import RecordKind
 from ..io.os_errors import fail, sync_directory
-from .fsync import Chore, Chores
+from .fsync import FsyncTask, FsyncThread
 from .segment import SegmentFile
 
-__all__ = ["Unpublished"]
+__all__ = ["PendingSegment"]
 
 
-class Unpublished:
+class PendingSegment:
     """`file` is to become the segment `path`; see `journal.NewSegment`. `adopt(file)`: it has.
 
     Where it has to be on the disk before that, this is waited for in a thread.
@@ -25,7 +25,7 @@ class Unpublished:
         file: SegmentFile,
         path: Path,
         durability: str,
-        chores: Chores,
+        chores: FsyncThread,
         adopt: Callable[[SegmentFile], None],
     ) -> None:
         self._file = file
@@ -33,7 +33,7 @@ class Unpublished:
         self._durability = durability
         self._chores = chores
         self._adopt = adopt
-        self._naming: Chore | None = None
+        self._naming: FsyncTask | None = None
 
     def append(self, kind: RecordKind, payload: bytes) -> None:
         self._file.append(kind, payload)
@@ -41,7 +41,7 @@ class Unpublished:
     def publish(self) -> bool:
         if self._naming is None:
             if self._durability == "process":
-                self._naming = Chore(self._name)
+                self._naming = FsyncTask(self._name)
                 self._naming.run()
             else:
                 self._naming = self._chores.do(self._sync_and_name)

@@ -19,10 +19,10 @@ import msgspec
 
 from ...protocol.changes import NOTHING, Changes, Schema
 from ...protocol.wire import UNDECODABLE
-from .dict_walk import Walk
+from .dict_walk import DictWalk
 from .encode_errors import NOT_ENCODABLE, find_culprit
 from .shape import CellField, Shape, StateTypeError, TableField
-from .table import Guard, RowTypeError, StateError, Table
+from .table import RowTypeError, StateError, Table, TurnGuard
 
 __all__ = ["Cells", "RowTypeError", "Shape", "StateError", "StateTypeError", "StateUnreadable"]
 
@@ -46,7 +46,7 @@ class Cells:
     state.
     """
 
-    def __init__(self, state_type: Any, version: int = 1, guard: Guard | None = None) -> None:
+    def __init__(self, state_type: Any, version: int = 1, guard: TurnGuard | None = None) -> None:
         self.shape = Shape(state_type)
         self.schema: Schema = self.shape.schema(version)
         self._guard = guard
@@ -60,7 +60,7 @@ class Cells:
         self._last: list[bytes] = []
         self._held: list[tuple[TableField, AnyTable]] = []
 
-    def guard_by(self, guard: Guard) -> None:
+    def guard_by(self, guard: TurnGuard) -> None:
         """Let `guard` say when tables may be written. Before there is a state."""
         self._guard = guard
 
@@ -175,7 +175,7 @@ class Cells:
         """The keys of a table, in order, as long as it does not change."""
         return iter(getattr(state, self._tables[table].attr))
 
-    def walk(self, state: Any, table: str) -> Walk:
+    def walk(self, state: Any, table: str) -> DictWalk:
         """The keys of a table as of now, in order, while it goes on changing."""
         return self._table(state, self._tables[table]).walk()
 

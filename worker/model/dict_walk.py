@@ -17,14 +17,14 @@ import ctypes
 import operator
 from typing import Any
 
-__all__ = ["Walk"]
+__all__ = ["DictWalk"]
 
 _next = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.py_object, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p)(
     ("PyDict_Next", ctypes.pythonapi)
 )
 
 
-class Walk:
+class DictWalk:
     """The keys that `rows` has now, in its order, without those that are deleted before their turn comes.
 
     Between two calls of `take` the dict may change in any way that is told by `added` and `deleted`.

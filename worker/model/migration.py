@@ -40,8 +40,8 @@ __all__ = [
     "MigrationError",
     "MigrationFailed",
     "MigrationMissing",
+    "MigrationStep",
     "Migrations",
-    "Step",
     "Translator",
     "migration",
 ]
@@ -72,14 +72,14 @@ class MigrationMissing(MigrationError):
 class MigrationFailed(MigrationError):
     """A migration raised, or returned what cannot be used; `name` is the function's, `key` the row's."""
 
-    def __init__(self, step: Step, problem: str, key: Any = None) -> None:
+    def __init__(self, step: MigrationStep, problem: str, key: Any = None) -> None:
         row = f" on the row {key!r} of table {step.table}" if step.table is not None else ""
         super().__init__(f"migration {step.name} ({step.source} -> {step.target}){row}: {problem}")
         self.name = step.name
         self.key = key
 
 
-class Step(msgspec.Struct, frozen=True):
+class MigrationStep(msgspec.Struct, frozen=True):
     """One migration: from version `source` to `target`, of the root (`table` None) or of a table's rows."""
 
     source: int
@@ -102,7 +102,7 @@ def migration(source: int, target: int, table: str | None = None) -> Callable[[F
 
     def mark(function: F) -> F:
         plain: Any = _plain(function)
-        step = Step(source, target, table, plain, plain.__qualname__)
+        step = MigrationStep(source, target, table, plain, plain.__qualname__)
         setattr(plain, _TAG, (*getattr(plain, _TAG, ()), step))
         return function
 
@@ -112,8 +112,8 @@ def migration(source: int, target: int, table: str | None = None) -> Callable[[F
 class Migrations:
     """The migrations of one bot. Raises `MigrationError` when two functions claim the same step."""
 
-    def __init__(self, steps: Iterable[Step] = ()) -> None:
-        self._steps: dict[tuple[int, int], dict[str | None, Step]] = {}
+    def __init__(self, steps: Iterable[MigrationStep] = ()) -> None:
+        self._steps: dict[tuple[int, int], dict[str | None, MigrationStep]] = {}
         for step in steps:
             others = self._steps.setdefault((step.source, step.target), {})
             other = others.get(step.table)
@@ -128,7 +128,7 @@ class Migrations:
     @classmethod
     def of(cls, *homes: type | ModuleType) -> Migrations:
         """Collect the migrations of modules, and of classes: their own, their bases', their modules'."""
-        steps: list[Step] = []
+        steps: list[MigrationStep] = []
         for home in homes:
             if isinstance(home, ModuleType):
                 steps += _tagged(vars(home).values())
@@ -164,17 +164,17 @@ class Migrations:
             )
         return found[0]
 
-    def roots(self, source: int, target: int) -> tuple[Step, ...]:
+    def roots(self, source: int, target: int) -> tuple[MigrationStep, ...]:
         """The steps that turn a root of version `source` into one of `target`, in order."""
         return self._along(source, target, None)
 
-    def tables(self, source: int, target: int) -> dict[str, tuple[Step, ...]]:
+    def tables(self, source: int, target: int) -> dict[str, tuple[MigrationStep, ...]]:
         """For each table whose rows have migrations on the way, its steps in order."""
         path = self.path(source, target)
         names = {name for hop in pairwise(path) for name in self._steps[hop] if name is not None}
         return {name: self._along(source, target, name) for name in sorted(names)}
 
-    def _along(self, source: int, target: int, table: str | None) -> tuple[Step, ...]:
+    def _along(self, source: int, target: int, table: str | None) -> tuple[MigrationStep, ...]:
         path = self.path(source, target)
         hops = (self._steps[hop] for hop in pairwise(path))
         return tuple(hop[table] for hop in hops if table in hop)
@@ -267,7 +267,7 @@ class Translator:
             {key: msgspec.Raw(self._row(steps, encode(key), encode(row))) for key, row in rows.items()}
         )
 
-    def _row(self, steps: tuple[Step, ...], key: bytes, row: bytes) -> bytes:
+    def _row(self, steps: tuple[MigrationStep, ...], key: bytes, row: bytes) -> bytes:
         value = self._decode(row)
         for step in steps:
             value = _called(step, value, lambda: self._decode(key))
@@ -298,12 +298,12 @@ class Translator:
                 f"the state in schema {self.source.version} cannot be read, so it cannot be migrated: {reason(problem)}"
             ) from None
 
-    def _name(self, step: Step, name: object) -> str:
+    def _name(self, step: MigrationStep, name: object) -> str:
         if not isinstance(name, str):
             raise MigrationFailed(step, f"returned the field name {name!r}: names are text")
         return name
 
-    def _encoded(self, step: Step, value: Any, key: Callable[[], Any] | None = None) -> bytes:
+    def _encoded(self, step: MigrationStep, value: Any, key: Callable[[], Any] | None = None) -> bytes:
         try:
             return self._encode(value)
         except (TypeError, ValueError, OverflowError, RecursionError) as problem:
@@ -317,14 +317,14 @@ def _plain(value: object) -> object:
     return cast(Any, value).__func__ if isinstance(value, staticmethod) else value
 
 
-def _tagged(values: Iterable[object]) -> Iterator[Step]:
+def _tagged(values: Iterable[object]) -> Iterator[MigrationStep]:
     for value in values:
         plain = _plain(value)
         if inspect.isfunction(plain):
             yield from getattr(plain, _TAG, ())
 
 
-def _called(step: Step, value: Any, key: Callable[[], Any] | None = None) -> Any:
+def _called(step: MigrationStep, value: Any, key: Callable[[], Any] | None = None) -> Any:
     try:
         return step.function(value)
     except Exception as problem:

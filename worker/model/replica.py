@@ -18,8 +18,8 @@ from ...protocol.journal import Closed, Opened, Position, Snapshot, Unwritten, W
 from .cells import Cells, StateUnreadable
 from .inbox import Inbox
 from .migration import MigrationError, Migrations, Translator
-from .settings import Settings
-from .timers import Timers
+from .settings import SettingsCell
+from .timers import TimerTable
 
 __all__ = ["ChainBroken", "Replica"]
 
@@ -37,14 +37,14 @@ class Replica:
         schema: Schema,
         migrations: Migrations,
         inbox: Inbox,
-        settings: Settings | None = None,
+        settings: SettingsCell | None = None,
     ) -> None:
         self.cells = cells
         self.schema = schema
         self.migrations = migrations
         self.inbox = inbox
-        self.timers = Timers()
-        self.settings = settings or Settings()
+        self.timers = TimerTable()
+        self.settings = settings or SettingsCell()
         self.state: Any = None
         self.paused = False
         self.epoch = 0

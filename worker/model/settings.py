@@ -24,7 +24,7 @@ from ...protocol.wire import UNDECODABLE, reason
 from .cells import StateUnreadable
 from .json_schema import not_plain, schema_of
 
-__all__ = ["Change", "Settings", "SettingsError", "SettingsRefused", "SettingsUnreadable"]
+__all__ = ["SettingsCell", "SettingsChange", "SettingsError", "SettingsRefused", "SettingsUnreadable"]
 
 LARGEST = 64 * 1024
 """What all that is set may have in bytes: it goes into each report."""
@@ -50,7 +50,7 @@ class SettingsUnreadable(StateUnreadable):
         self.args = (self.message,)
 
 
-class Change(msgspec.Struct, frozen=True):
+class SettingsChange(msgspec.Struct, frozen=True):
     """A change that fits: the settings before and after it, and what operators have set with it."""
 
     old: Any
@@ -72,7 +72,7 @@ class Change(msgspec.Struct, frozen=True):
         return msgspec.msgpack.encode(self.chosen)
 
 
-class Settings:
+class SettingsCell:
     """The settings of a bot whose class says `defaults` (None: it has none).
 
     `show` is given the settings as they are whenever they are other than before. Raises `SettingsError` for what can't
@@ -109,7 +109,7 @@ class Settings:
 
     # what an operator wants
 
-    def plan(self, args: dict[str, Any], after: Change | None = None) -> Change:
+    def plan(self, args: dict[str, Any], after: SettingsChange | None = None) -> SettingsChange:
         """What a change comes to, if it fits: `set` (new values by name) and `reset` (names), all or nothing.
 
         `after` is a change that comes before it. Raises `SettingsRefused`.
@@ -151,13 +151,13 @@ class Settings:
             for name in values
             if values[name] != before[name] or name in wanted or name in names
         }
-        return Change(old, new, chosen, changes)
+        return SettingsChange(old, new, chosen, changes)
 
-    def adopt(self, change: Change) -> None:
+    def adopt(self, change: SettingsChange) -> None:
         """The change is in force from now on."""
         self._become(change.new, change.chosen)
 
-    def undo(self, change: Change, chosen: dict[str, Any]) -> None:
+    def undo(self, change: SettingsChange, chosen: dict[str, Any]) -> None:
         """The bot would not have it: as before, with what was `chosen` then."""
         self._become(change.old, chosen)
 

@@ -23,9 +23,9 @@ from weakref import ref
 from msgspec import inspect
 
 from ...protocol.errors import NeverblinkError
-from .dict_walk import Walk
+from .dict_walk import DictWalk
 
-__all__ = ["Guard", "RowTypeError", "StateError", "Table", "check_row_type", "is_frozen"]
+__all__ = ["RowTypeError", "StateError", "Table", "TurnGuard", "check_row_type", "is_frozen"]
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
@@ -44,7 +44,7 @@ class RowTypeError(StateError, TypeError):
     """A table's row type that could change in place."""
 
 
-class Guard(Protocol):
+class TurnGuard(Protocol):
     """Says whether a turn is open, that is, whether the state may change now."""
 
     @property
@@ -71,7 +71,7 @@ class Table(dict[K, V]):
 
     __slots__ = ("_walks", "guard", "name", "row", "touched")
 
-    guard: Guard | None
+    guard: TurnGuard | None
     """Who says whether writing is allowed; None allows it. Set by the engine."""
     name: str
     """The field it stands in, for messages. Set by the engine, as is `row`."""
@@ -93,7 +93,7 @@ class Table(dict[K, V]):
         self.name = ""
         self.row = None
         self.touched = {}
-        self._walks: tuple[ref[Walk], ...] = ()
+        self._walks: tuple[ref[DictWalk], ...] = ()
         """Those who walk through it, and have to know what is added and deleted."""
         self.update(rows)
 
@@ -103,9 +103,9 @@ class Table(dict[K, V]):
         self.touched = {}
         return touched
 
-    def walk(self) -> Walk:
+    def walk(self) -> DictWalk:
         """Begin to walk through the keys that there are now, while it goes on changing."""
-        walk = Walk(self)
+        walk = DictWalk(self)
         self._walks = (*self._walks, ref(walk, self._walked))
         return walk
 
@@ -197,7 +197,7 @@ class Table(dict[K, V]):
     def __repr__(self) -> str:
         return f"Table({super().__repr__()})"
 
-    def _walked(self, over: ref[Walk]) -> None:
+    def _walked(self, over: ref[DictWalk]) -> None:
         self._walks = tuple(walking for walking in self._walks if walking is not over)
 
     def _closed(self) -> StateError:

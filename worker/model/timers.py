@@ -13,7 +13,7 @@ from ...protocol.errors import NeverblinkError
 from ...protocol.frame import Armed
 from ...protocol.text import is_encodable
 
-__all__ = ["NEVER", "TimerError", "Timers"]
+__all__ = ["NEVER", "TimerError", "TimerTable"]
 
 NEVER = 2**63
 """Later than any time that travels: those are 64-bit integers, up to the year 2262."""
@@ -23,7 +23,7 @@ class TimerError(NeverblinkError):
     """A timer that cannot be armed."""
 
 
-class Timers:
+class TimerTable:
     """The timers armed, and what changed since the last frame. All times are wall-clock ns."""
 
     def __init__(self) -> None:

@@ -15,10 +15,10 @@ from ...protocol.link import Rehearsed
 from ...protocol.stream import Trial
 from ..model.migration import MigrationError, Translator
 from ..model.replica import Replica
-from .follower import Copied
-from .interfaces import Outside
+from .follower import CopyDone
+from .interfaces import WorkerIO
 
-__all__ = ["NEWEST", "Rehearsal"]
+__all__ = ["NEWEST", "DryRun"]
 
 NEWEST = "newest"
 """What `Rehearsed.rollback` says when the old code could go on with what the new code wrote."""
@@ -26,13 +26,13 @@ NEWEST = "newest"
 _SAMPLE_ROWS = 16
 
 
-class Rehearsal:
+class DryRun:
     """One follower's, for its copy; begun anew with each."""
 
-    def __init__(self, replica: Replica, outside: Outside) -> None:
+    def __init__(self, replica: Replica, outside: WorkerIO) -> None:
         self._replica = replica
         self._outside = outside
-        self._copied: Copied | None = None
+        self._copied: CopyDone | None = None
         self._trial: Trial | None = None
         self._problem = ""
         self.found: Rehearsed | None = None
@@ -43,7 +43,7 @@ class Rehearsal:
         """Whether there is a copy of which it is not known yet what the leader thinks."""
         return self._copied is not None
 
-    def begin(self, copied: Copied) -> None:
+    def begin(self, copied: CopyDone) -> None:
         """The copy is here: take the sample that the leader will be asked about."""
         self._copied = copied
         self._trial, self._problem = None, ""

@@ -33,9 +33,9 @@ from ...protocol.wire import WireError
 from ..model.cells import StateError, StateUnreadable
 from ..model.migration import MigrationError
 from ..model.replica import ChainBroken, Replica
-from .interfaces import Outside
+from .interfaces import WorkerIO
 
-__all__ = ["AboutTo", "Copied", "Follower", "Gone", "Judged", "Lost", "News", "TakeOver", "Unreadable"]
+__all__ = ["AboutTo", "CopyDone", "Follower", "Gone", "Judged", "Lost", "News", "TakeOver", "Unreadable"]
 
 ACK_FRAMES = 16
 ACK_WITHIN = 20_000_000
@@ -43,7 +43,7 @@ PATIENCE = 1_000_000_000
 """Without a word from the leader for this long, subscribe again."""
 
 
-class Copied(msgspec.Struct, frozen=True):
+class CopyDone(msgspec.Struct, frozen=True):
     """The whole state is here: so many bytes and rows, in so many ns."""
 
     bytes: int
@@ -86,13 +86,13 @@ class Judged(msgspec.Struct, frozen=True):
     problem: str
 
 
-News = Copied | Lost | Unreadable | AboutTo | TakeOver | Gone | Judged
+News = CopyDone | Lost | Unreadable | AboutTo | TakeOver | Gone | Judged
 
 
 class Follower:
     """Keeps `replica` up with a leader. `keeps` (set by the engine): rather freeze than give up."""
 
-    def __init__(self, me: str, pid: int, replica: Replica, outside: Outside) -> None:
+    def __init__(self, me: str, pid: int, replica: Replica, outside: WorkerIO) -> None:
         self._me = me
         self._pid = pid
         self._replica = replica
@@ -225,7 +225,7 @@ class Follower:
         if news or not self.live:
             return news
         self._ack()
-        return [Copied(self._copied_bytes, self._copied_rows, self.heard - self._copy_since)]
+        return [CopyDone(self._copied_bytes, self._copied_rows, self.heard - self._copy_since)]
 
     def _frame(self, frame: Frame, message: FrameSent) -> list[News]:
         if frame.number <= self._replica.number:

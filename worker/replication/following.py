@@ -16,11 +16,11 @@ from ...protocol.seat import Seat
 from ...protocol.seat_events import SeatEvent
 from ..model.cells import StateError
 from ..model.replica import Replica
-from .dry_run import Rehearsal
+from .dry_run import DryRun
 from .follower import (
     PATIENCE,
     AboutTo,
-    Copied,
+    CopyDone,
     Follower,
     Gone,
     Judged,
@@ -28,7 +28,7 @@ from .follower import (
     TakeOver,
     Unreadable,
 )
-from .interfaces import Outside
+from .interfaces import WorkerIO
 
 __all__ = ["Following"]
 
@@ -38,7 +38,7 @@ _FREE_FOR = 2
 class Following:
     """See the module. `pid` is this worker's process."""
 
-    def __init__(self, me: Assignment, pid: int, seat: Seat, replica: Replica, outside: Outside) -> None:
+    def __init__(self, me: Assignment, pid: int, seat: Seat, replica: Replica, outside: WorkerIO) -> None:
         self.to_load = False
         """The state is here anew, and the bot's `on_load` has to see it."""
         self._seen = False
@@ -52,7 +52,7 @@ class Following:
         self._replica = replica
         self._outside = outside
         self._follower = Follower(me.worker, pid, replica, outside)
-        self._rehearsal = Rehearsal(replica, outside)
+        self._rehearsal = DryRun(replica, outside)
 
     @property
     def leader(self) -> str:
@@ -83,7 +83,7 @@ class Following:
         events: list[SeatEvent] = []
         for news in self._follower.receive(message):
             match news:
-                case Copied():
+                case CopyDone():
                     self._rehearsal.begin(news)
                     self.to_load, self._seen = True, False
                 case Lost():
@@ -93,7 +93,7 @@ class Following:
                 case Unreadable(reason=reason):
                     if not self._follower.keeps:
                         self._outside.tell(link.Failed("read", reason, ""))
-                    events.append(seat.Broken(reason))
+                    events.append(seat.StreamUnreadable(reason))
                 case AboutTo(order=order):
                     self._brace(order)
                 case TakeOver(order=order, deployment=deployment):

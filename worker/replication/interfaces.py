@@ -13,10 +13,10 @@ from ...protocol.link import WorkerMessage
 from ...protocol.stream import FollowerMessage
 from ..io.clock import Clock
 from ..io.descriptors import DescriptorsLike
-from ..io.final_frame_socket import BatonLike
+from ..io.final_frame_socket import FinalFrameSocketLike
 from ..journal.interfaces import Journal
 
-__all__ = ["LeaseLike", "Outside"]
+__all__ = ["LeaseLike", "WorkerIO"]
 
 
 class LeaseLike(Protocol):
@@ -30,7 +30,7 @@ class LeaseLike(Protocol):
     def holder(self) -> Holder | None: ...
 
 
-class Outside(Protocol):
+class WorkerIO(Protocol):
     """Clock, lease, journal, baton, descriptors, and the ways to the others."""
 
     @property
@@ -40,7 +40,7 @@ class Outside(Protocol):
     @property
     def journal(self) -> Journal: ...
     @property
-    def baton(self) -> BatonLike: ...
+    def baton(self) -> FinalFrameSocketLike: ...
     @property
     def descriptors(self) -> DescriptorsLike: ...
 

@@ -29,10 +29,10 @@ from ..io.output import report
 from ..journal.interfaces import NewSegment
 from ..journal.retention import Limits, surplus
 from ..model.replica import Replica
-from .interfaces import Outside
+from .interfaces import WorkerIO
 from .snapshot_copy import copy_rows
 
-__all__ = ["Failing", "Keeper"]
+__all__ = ["JournalFailing", "JournalWriter"]
 
 _LOOK_EVERY = 1_000_000_000
 """How often it is looked whether the file that is written is the one a successor would find."""
@@ -43,7 +43,7 @@ _OVERDUE = 2
 """So many times the size at which it should have rolled, and a busy leader rolls in its turns' time."""
 
 
-class Failing(msgspec.Struct, frozen=True):
+class JournalFailing(msgspec.Struct, frozen=True):
     """The journal cannot be written: why, since when (wall ns), and the last frame that is in it (-1: not known)."""
 
     why: str
@@ -51,17 +51,17 @@ class Failing(msgspec.Struct, frozen=True):
     after: int
 
 
-class Keeper:
+class JournalWriter:
     """Writes what `replica` leads to. `told()` is called when it began to fail, or ended."""
 
     def __init__(
         self,
         replica: Replica,
-        outside: Outside,
+        outside: WorkerIO,
         limits: Limits,
         told: Callable[[], None],
     ) -> None:
-        self.failing: Failing | None = None
+        self.failing: JournalFailing | None = None
         self._leads = False
         self.unwritten = 0
         """Frames made since the journal cannot be written."""
@@ -245,7 +245,7 @@ class Keeper:
         self._wait = min(2 * self._wait, _TRY_AT_MOST)
 
     def _fails(self, why: str, after: int) -> None:
-        self.failing = Failing(why, self._outside.clock.wall(), after)
+        self.failing = JournalFailing(why, self._outside.clock.wall(), after)
         self.has_work = True
         report(f"neverblink: the journal cannot be written, and the bot goes on without it: {why}")
         self._told()

@@ -25,13 +25,13 @@ from ...protocol.link import Recovered
 from ...protocol.wire import WireError
 from ..journal.interfaces import Journal
 from ..model.replica import ChainBroken, Replica
-from .replay import Reading, restore
+from .replay import SegmentReplay, restore
 from .snapshot_copy import copy_rows
 
-__all__ = ["Found", "begin", "catch_up", "from_journal", "resume"]
+__all__ = ["RecoveredJournal", "begin", "catch_up", "from_journal", "resume"]
 
 
-class Found(msgspec.Struct):
+class RecoveredJournal(msgspec.Struct):
     """What the journal had for a new leader.
 
     `problem` says why it cannot go on where it ends, "" when it can; then the replica is `NOWHERE` in it, and the
@@ -76,7 +76,7 @@ class Found(msgspec.Struct):
         )
 
 
-def from_journal(replica: Replica, journal: Journal, known: int = -1) -> Found:
+def from_journal(replica: Replica, journal: Journal, known: int = -1) -> RecoveredJournal:
     """Give a worker that comes with nothing the bot's state: the journal's, or the first there is.
 
     `known` is a frame that a leader is known to have made, -1 for none. A bot whose journal lacks frames is paused: it
@@ -103,11 +103,11 @@ def from_journal(replica: Replica, journal: Journal, known: int = -1) -> Found:
     return found
 
 
-def begin(replica: Replica, journal: Journal) -> Found:
+def begin(replica: Replica, journal: Journal) -> RecoveredJournal:
     """Give the bot its first state, and open the journal with it. Raises `StateError` and `JournalError`."""
     replica.state = replica.cells.fresh()
     _open_anew(replica, journal)
-    return Found(replica.number, segment=replica.position.segment, reloaded=True)
+    return RecoveredJournal(replica.number, segment=replica.position.segment, reloaded=True)
 
 
 def _open_anew(replica: Replica, journal: Journal) -> None:
@@ -128,7 +128,7 @@ def _open_anew(replica: Replica, journal: Journal) -> None:
     replica.position = journal.position
 
 
-def resume(replica: Replica, journal: Journal) -> Found:
+def resume(replica: Replica, journal: Journal) -> RecoveredJournal:
     """Go on from where the journal ends: the bot as its last leader left it.
 
     Raises `JournalError` when there is nothing to go on from or a later release wrote it, and `StateUnreadable` or
@@ -147,7 +147,7 @@ def resume(replica: Replica, journal: Journal) -> Found:
             why = problem.problem
             damaged.append(f"segment {number}: {why}")
             continue
-        reading = Reading(replica, journal, strict=True)
+        reading = SegmentReplay(replica, journal, strict=True)
         reading.read(numbers[at:], offset)
         return _found(replica, journal, reading, tuple(damaged), reloaded=True)
     raise JournalError(
@@ -157,7 +157,7 @@ def resume(replica: Replica, journal: Journal) -> Found:
     )
 
 
-def catch_up(replica: Replica, journal: Journal) -> Found:
+def catch_up(replica: Replica, journal: Journal) -> RecoveredJournal:
     """Apply what the journal has beyond `replica`.
 
     A journal that cannot be read does not keep this worker from leading with what it has followed. Frames that this
@@ -167,19 +167,19 @@ def catch_up(replica: Replica, journal: Journal) -> Found:
     """
     try:
         if journal.attach(replica.position):
-            return Found(replica.number, segment=replica.position.segment)
+            return RecoveredJournal(replica.number, segment=replica.position.segment)
     except JournalError:
         # The segment may be gone, or another be in its place: what is there now is looked at below.
         pass
     try:
         numbers = [one.number for one in journal.stored()]
-        reading = Reading(replica, journal)
+        reading = SegmentReplay(replica, journal)
         position = replica.position
         if position.segment in numbers and reading.fits(position):
             reading.read([number for number in numbers if number >= position.segment], position.offset)
         if not reading.segment or reading.damaged:
             # Where it has what is missing here, is found by looking at all of it.
-            reading = Reading(replica, journal)
+            reading = SegmentReplay(replica, journal)
             reading.read(numbers, 0)
     except ChainBroken:
         # Others went on from something else than what we have, and wrote it down: that is the bot now.
@@ -188,19 +188,19 @@ def catch_up(replica: Replica, journal: Journal) -> Found:
         raise
     except JournalError as problem:
         replica.position = NOWHERE
-        return Found(-1, problem.message)
+        return RecoveredJournal(-1, problem.message)
     return _found(replica, journal, reading)
 
 
 def _found(
     replica: Replica,
     journal: Journal,
-    reading: Reading,
+    reading: SegmentReplay,
     damaged: tuple[str, ...] = (),
     *,
     reloaded: bool = False,
-) -> Found:
-    found = Found(
+) -> RecoveredJournal:
+    found = RecoveredJournal(
         reading.written,
         reading.problem,
         reading.segment,

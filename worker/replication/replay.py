@@ -17,12 +17,12 @@ from ...protocol.journal import (
     decode,
 )
 from ...protocol.wire import WireError
-from ..journal.interfaces import End, Journal
+from ..journal.interfaces import Journal, SegmentEnd
 from ..model.cells import StateUnreadable
 from ..model.migration import MigrationError
 from ..model.replica import ChainBroken, Replica
 
-__all__ = ["Reading", "restore"]
+__all__ = ["SegmentReplay", "restore"]
 
 
 def restore(replica: Replica, journal: Journal, number: int, *, strict: bool) -> int:
@@ -34,7 +34,7 @@ def restore(replica: Replica, journal: Journal, number: int, *, strict: bool) ->
     end = _end_of_snapshot(journal, number)
     held: list[tuple[Entry, Frame | Opened | Closed]] = []
     for entry in journal.read(number):
-        if isinstance(entry, End) or entry.end > end:
+        if isinstance(entry, SegmentEnd) or entry.end > end:
             break
         match decode(entry):
             case Snapshot() as head:
@@ -51,7 +51,7 @@ def restore(replica: Replica, journal: Journal, number: int, *, strict: bool) ->
     return end
 
 
-class Reading:
+class SegmentReplay:
     """Takes from one segment after another what continues `replica`."""
 
     def __init__(self, replica: Replica, journal: Journal, *, strict: bool = False) -> None:
@@ -104,7 +104,7 @@ class Reading:
 
     def _segment(self, number: int, offset: int, *, after: bool) -> None:
         for item in self._journal.read(number, offset, past_damage=after):
-            if isinstance(item, End):
+            if isinstance(item, SegmentEnd):
                 self.segment, self.end, self.left = number, item.offset, item.left
                 if not item.tail:
                     self._note(f"segment {number} is damaged at byte {item.offset}: {item.problem}")
@@ -155,7 +155,7 @@ def _end_of_snapshot(journal: Journal, number: int) -> int:
     lacking = -1
     rows = 0
     for entry in journal.read(number):
-        if isinstance(entry, End):
+        if isinstance(entry, SegmentEnd):
             break
         match decode(entry):
             case Whole(rows=counts):

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ...protocol.journal import Rows
-from ..model.dict_walk import Walk
+from ..model.dict_walk import DictWalk
 from ..model.replica import Replica
 
 __all__ = ["copy_rows"]
@@ -29,7 +29,7 @@ def copy_rows(replica: Replica) -> Iterator[Rows]:
     )
 
 
-def _chunks(replica: Replica, walks: dict[str, Walk]) -> Iterator[Rows]:
+def _chunks(replica: Replica, walks: dict[str, DictWalk]) -> Iterator[Rows]:
     cells, state = replica.cells, replica.state
     for table, walk in walks.items():
         at_once = _FIRST_ROWS

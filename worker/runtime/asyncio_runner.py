@@ -18,22 +18,22 @@ from contextvars import Context
 from typing import Any
 
 from ..engine.engine import Engine
-from ..engine.steps import Step
-from .interfaces import Place
+from ..engine.steps import TurnStep
+from .interfaces import Runtime
 
-__all__ = ["Driver"]
+__all__ = ["AsyncioRunner"]
 
 _AT_ONCE = 2
 """Steps in one call-back: `on_lead` and the first tick after it, or a tick and what waited for it."""
 
 
-class Driver:
+class AsyncioRunner:
     """Runs `engine` in `place` in the running loop.
 
     `context` is that of the task which awaits `run`; without it nothing is done in call-backs.
     """
 
-    def __init__(self, engine: Engine, place: Place, context: Context | None = None) -> None:
+    def __init__(self, engine: Engine, place: Runtime, context: Context | None = None) -> None:
         self._engine = engine
         self._place = place
         self._context = context
@@ -43,7 +43,7 @@ class Driver:
         self._starting: asyncio.Future[Any] | None = None
         self._fresh = True
         """The loop has had its turn since the last step."""
-        self._waits: tuple[Step, Awaitable[Any]] | None = None
+        self._waits: tuple[TurnStep, Awaitable[Any]] | None = None
         """A step that was called and has to be awaited."""
         place.open(asyncio.get_running_loop(), engine, self._stir, self._nears)
 
@@ -52,7 +52,7 @@ class Driver:
         while (step := await self.next_step()) is not None:
             await self._carry_out(step)
 
-    async def next_step(self) -> Step | None:
+    async def next_step(self) -> TurnStep | None:
         """Wait for the next step; None when this worker has left."""
         engine, place = self._engine, self._place
         while True:
@@ -76,7 +76,7 @@ class Driver:
 
     # --- a step -----------------------------------------------------------------------------------------------------
 
-    async def _carry_out(self, step: Step) -> None:
+    async def _carry_out(self, step: TurnStep) -> None:
         """Do what the bot's code has to do."""
         if not self._fresh:
             # However busy the bot is with its turns, its own tasks must get on too.
@@ -85,7 +85,7 @@ class Driver:
         if value is not None:
             await self._finish(step, value)
 
-    def _call(self, step: Step) -> Awaitable[Any] | None:
+    def _call(self, step: TurnStep) -> Awaitable[Any] | None:
         """Call the step; return what is still to be awaited."""
         self._fresh = False
         try:
@@ -98,7 +98,7 @@ class Driver:
             self._engine.done(step, value)
         return None
 
-    async def _finish(self, step: Step, value: Awaitable[Any]) -> None:
+    async def _finish(self, step: TurnStep, value: Awaitable[Any]) -> None:
         """Await what a step returned."""
         self._awaiting = True
         self._place.ring_at(self._engine.wake_at(), 0)
@@ -117,7 +117,7 @@ class Driver:
             self._starting = None
             self._awaiting = False
 
-    def _raised(self, step: Step, problem: BaseException) -> None:
+    def _raised(self, step: TurnStep, problem: BaseException) -> None:
         if isinstance(problem, asyncio.CancelledError):
             if self._engine.leaves and step.turn is None:
                 self._engine.cut_off(step)

@@ -15,17 +15,17 @@ from ...protocol.link import Hello, Offers
 from ...protocol.versions import PROTOCOL
 from ...protocol.window import Window
 from ..engine.engine import Engine
-from ..engine.session import Session
+from ..engine.session import BotSession
 from ..engine.turns import Bot
-from ..io.output import Output, unfailing_output
+from ..io.output import WorkerOutput, unfailing_output
 from ..model.cells import Cells
 from ..model.inbox import Inbox
 from ..model.migration import Migrations
-from ..replication.interfaces import Outside
-from .interfaces import Place
-from .standalone import Alone
+from ..replication.interfaces import WorkerIO
+from .interfaces import Runtime
+from .standalone import StandaloneRuntime
 
-__all__ = ["Runnable", "Seating", "alone", "hello_of", "seat_bot"]
+__all__ = ["Bootstrap", "Runnable", "alone", "hello_of", "seat_bot"]
 
 
 class Runnable(Bot, Protocol):
@@ -38,14 +38,20 @@ class Runnable(Bot, Protocol):
 
     def cells(self) -> Cells: ...
     def offers(self) -> Offers: ...
-    def attach(self, session: Session) -> None: ...
+    def attach(self, session: BotSession) -> None: ...
 
 
-class Seating:
+class Bootstrap:
     """A place, and who runs there. `began` is when the process began to import the bot, CLOCK_MONOTONIC ns."""
 
     def __init__(
-        self, me: Assignment, place: Place, *, began: int, supervised: bool, output: Output | None = None
+        self,
+        me: Assignment,
+        place: Runtime,
+        *,
+        began: int,
+        supervised: bool,
+        output: WorkerOutput | None = None,
     ) -> None:
         self.me = me
         self._output = output
@@ -61,24 +67,24 @@ class Seating:
         return engine
 
 
-def seat_bot(me: Assignment, bot: Runnable, outside: Outside, *, imported: int) -> Engine:
+def seat_bot(me: Assignment, bot: Runnable, outside: WorkerIO, *, imported: int) -> Engine:
     """Make the engine of `bot` as worker `me`, about to start. `imported`: how long importing took, ns."""
     limit, age = bot.remember
     inbox = Inbox(outside.clock.wall, outside.wake, limit, age)
     cells = bot.cells()
     hello = hello_of(me, cells.schema, bot.interval, bot.windows, bot.offers())
     engine = Engine(me, hello, bot, cells, bot.migrations, inbox, outside)
-    bot.attach(Session(engine, outside))
+    bot.attach(BotSession(engine, outside))
     engine.start(imported)
     return engine
 
 
-def alone(name: str) -> Seating:
+def alone(name: str) -> Bootstrap:
     """A seating without a supervisor. From here on a print that cannot be written is no error."""
     unfailing_output()
-    place = Alone()
+    place = StandaloneRuntime()
     me = Assignment(bot=name, worker="alone", release="", run="", lease="", journal="")
-    return Seating(me, place, began=place.clock.mono(), supervised=False)
+    return Bootstrap(me, place, began=place.clock.mono(), supervised=False)
 
 
 def hello_of(

@@ -12,7 +12,7 @@ from ...protocol.grid import Policy
 from ...protocol.link import Offers
 from ...protocol.window import Window
 from ..model.commands import Declared
-from ..model.settings import Settings, SettingsError
+from ..model.settings import SettingsCell, SettingsError
 
 __all__ = ["BotError", "interval_of", "offers_of", "overrun_of", "settings_of", "state_home", "windows_of"]
 
@@ -59,15 +59,15 @@ def overrun_of(name: str, overrun: Any) -> Policy:
     return overrun
 
 
-def settings_of(name: str, defaults: Any, show: Callable[[Any], None] = lambda _: None) -> Settings:
+def settings_of(name: str, defaults: Any, show: Callable[[Any], None] = lambda _: None) -> SettingsCell:
     """The settings of a bot. Raises `BotError`."""
     try:
-        return Settings(defaults, show)
+        return SettingsCell(defaults, show)
     except SettingsError as problem:
         raise BotError(f"bot {name}: {problem.message}") from None
 
 
-def offers_of(commands: Mapping[str, Declared], settings: Settings, halts: bool, listens: bool) -> Offers:
+def offers_of(commands: Mapping[str, Declared], settings: SettingsCell, halts: bool, listens: bool) -> Offers:
     """What an operator can ask of a bot."""
     offered = tuple(commands[name].offered for name in sorted(commands))
     return Offers(offered, settings.schema(), halts, listens)

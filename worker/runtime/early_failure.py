@@ -16,7 +16,7 @@ from ...protocol.endpoint import endpoint
 from ...protocol.errors import NeverblinkError
 from ...protocol.link import LINK_LIMIT, Failed, worker_codec
 from ..io.curve import keys_of, knock
-from ..io.zmq_channel import Channel
+from ..io.zmq_channel import ZmqChannel
 from .bootstrap import hello_of
 from .supervised import SUPERVISOR
 
@@ -36,7 +36,7 @@ def tell_early_failure(me: Assignment, reason: str) -> None:
     with suppress(NeverblinkError, OSError, zmq.ZMQError):
         keys = keys_of(me)
         context = zmq.Context[zmq.Socket[bytes]](1)
-        channel = Channel(context, zmq.DEALER, f"{me.worker}.{os.urandom(8).hex()}".encode(), LINK_LIMIT)
+        channel = ZmqChannel(context, zmq.DEALER, f"{me.worker}.{os.urandom(8).hex()}".encode(), LINK_LIMIT)
         try:
             knock(channel.socket, keys.own, keys.supervisor)
             channel.connect(endpoint(me.run, SUPERVISOR, open_directory))

@@ -8,9 +8,9 @@ from typing import Protocol
 from ...protocol.link import SupervisorMessage
 from ...protocol.stream import FollowerMessage, LeaderMessage
 from ..io.waker import Reactor
-from ..replication.interfaces import Outside
+from ..replication.interfaces import WorkerIO
 
-__all__ = ["Listener", "Place"]
+__all__ = ["Listener", "Runtime"]
 
 
 class Listener(Protocol):
@@ -27,7 +27,7 @@ class Listener(Protocol):
     def died(self, worker: str) -> None: ...
 
 
-class Place(Outside, Protocol):
+class Runtime(WorkerIO, Protocol):
     """The world outside, from its opening to its end."""
 
     def open(

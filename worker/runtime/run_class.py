@@ -12,10 +12,10 @@ from typing import Any, NoReturn
 from ...protocol.errors import NeverblinkError
 from ...protocol.link import Stop
 from ..io.output import report
-from ..io.precise_loop import Loop, runs_in_ours
+from ..io.precise_loop import PreciseLoop, runs_in_ours
 from ..io.release_dir import describe
-from .asyncio_runner import Driver
-from .bootstrap import Runnable, Seating, alone
+from .asyncio_runner import AsyncioRunner
+from .bootstrap import Bootstrap, Runnable, alone
 
 __all__ = ["complain", "run_alone", "run_bot", "why_it_stopped"]
 
@@ -29,7 +29,7 @@ def run_alone(name: str, declare: Callable[[], Runnable]) -> NoReturn:
     sys.exit(status)
 
 
-def run_bot(bot: Runnable, seat: Seating) -> int:
+def run_bot(bot: Runnable, seat: Bootstrap) -> int:
     """Run a bot until it has left; return the exit status."""
     engine = seat.engine(bot)
     context = contextvars.copy_context()
@@ -39,7 +39,7 @@ def run_bot(bot: Runnable, seat: Seating) -> int:
     async def run() -> None:
         nonlocal running
         running = asyncio.current_task()
-        driver = Driver(engine, seat.place, context)
+        driver = AsyncioRunner(engine, seat.place, context)
         if not seat.supervised:
             _stop_on_signals(lambda: (engine.ordered(Stop()), seat.place.wake()))
         await driver.run()
@@ -67,8 +67,8 @@ def why_it_stopped(problem: BaseException, running: asyncio.Task[Any] | None) ->
             return f"{describe(problem)} was raised outside the bot's handlers while the bot ran"
 
 
-def _new_loop() -> Loop:
-    loop = Loop()
+def _new_loop() -> PreciseLoop:
+    loop = PreciseLoop()
     asyncio.set_event_loop(loop)
     return loop
 

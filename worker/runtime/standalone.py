@@ -9,12 +9,12 @@ from ...protocol.link import Lead, Ready, WorkerMessage
 from ...protocol.stream import FollowerMessage
 from ..io.clock import SystemClock
 from ..io.descriptors import NoDescriptors
-from ..io.final_frame_socket import NoBaton
+from ..io.final_frame_socket import NoFinalFrameSocket
 from ..io.waker import Reactor, Waker
 from ..journal.interfaces import NoJournal
 from .interfaces import Listener
 
-__all__ = ["Alone", "OwnLease"]
+__all__ = ["OwnLease", "StandaloneRuntime"]
 
 
 class OwnLease:
@@ -38,14 +38,14 @@ class OwnLease:
         return None
 
 
-class Alone:
+class StandaloneRuntime:
     """See the module, and `place.Place` for the methods."""
 
     def __init__(self) -> None:
         self.clock = SystemClock()
         self.lease = OwnLease()
         self.journal = NoJournal()
-        self.baton = NoBaton()
+        self.baton = NoFinalFrameSocket()
         self.descriptors = NoDescriptors()
         self._waker = Waker()
         self._listener: Listener | None = None

@@ -36,17 +36,17 @@ from ...protocol.wire import MAX_MESSAGE, WireError
 from ..io.clock import SystemClock
 from ..io.curve import SupervisorConnection, close_by, keys_of, knock, public_of
 from ..io.descriptors import Descriptors, raise_limit
-from ..io.final_frame_socket import Baton
+from ..io.final_frame_socket import FinalFrameSocket
 from ..io.follower_socket import FollowerSocket
 from ..io.lease import Lease
 from ..io.presence import mark_worker
 from ..io.waker import Reactor, Waker
-from ..io.zmq_channel import Channel
-from ..journal.directory import JournalFile
+from ..io.zmq_channel import ZmqChannel
+from ..journal.directory import JournalDirectory
 from .exit_deadline import ExitDeadline
 from .interfaces import Listener
 
-__all__ = ["SUPERVISOR", "Link"]
+__all__ = ["SUPERVISOR", "SupervisedRuntime"]
 
 SUPERVISOR = "supervisor.sock"
 """The supervisor's socket in the home's `run/`."""
@@ -56,16 +56,17 @@ _LOOK_EVERY = 1_000_000_000
 """How often it is looked whether the worker's files are still there, ns."""
 
 
-class LinkError(NeverblinkError):
+class SupervisorLinkError(NeverblinkError):
     """This worker cannot be reached where it should be."""
 
 
-class Link:
+class SupervisedRuntime:
     """The place of the worker that `me` describes; see `place.Place` and `outside.Outside` for the methods.
 
     `reported()` is called with each report to the supervisor, a few times a second.
 
-    Raises what `Lease`, `Waker` and `endpoint` raise, and `LinkError` when its socket can't be made or it has no keys.
+    Raises what `Lease`, `Waker` and `endpoint` raise, and `SupervisorLinkError` when its socket can't be made or it
+    has no keys.
     """
 
     def __init__(self, me: Assignment, reported: Callable[[], None] | None = None) -> None:
@@ -76,8 +77,8 @@ class Link:
         # First: a supervisor that looks for this process must see the mark before it sees the lease.
         self._mark = mark_worker(me.home_key, me.home_id)
         self.lease = Lease(me.lease)
-        self.journal = JournalFile(Path(me.journal), me.durability)
-        self.baton = Baton(me.worker, self._path, self._reserve.spare)
+        self.journal = JournalDirectory(Path(me.journal), me.durability)
+        self.baton = FinalFrameSocket(me.worker, self._path, self._reserve.spare)
         self._me = me
         self._directory = -1
         self._waker = Waker()
@@ -93,7 +94,7 @@ class Link:
         self._followers = self._channel(zmq.ROUTER, MAX_MESSAGE, me.worker)
         close_by(self._followers.socket, self._keys.leader(me.worker))
         self.descriptors = self._bind(me.worker)
-        self._leader: Channel | None = None
+        self._leader: ZmqChannel | None = None
         self._deaths = False
         """A process that is watched may have ended."""
         self._baton_fd = -1
@@ -247,15 +248,15 @@ class Link:
         for name in (f"{self._me.worker}.sock", f"{self._me.worker}.hidden.sock"):
             Path(self._me.run, name).unlink(missing_ok=True)
 
-    def _channel(self, kind: int, largest: int, identity: str) -> Channel:
-        return Channel(self._context, kind, identity.encode(), largest)
+    def _channel(self, kind: int, largest: int, identity: str) -> ZmqChannel:
+        return ZmqChannel(self._context, kind, identity.encode(), largest)
 
     def _bind(self, worker: str) -> FollowerSocket:
         name = f"{worker}.sock"
         address = self._address(name)
         if _in_use(address):
             # ZeroMQ would put ours in its place.
-            raise LinkError(
+            raise SupervisorLinkError(
                 f"worker {self._me.worker} runs already: somebody listens on {name} in {self._me.run}"
             )
         # ZeroMQ leaves the socket's mode to the umask, which is the whole process's; nothing of the bot's runs yet.
@@ -265,7 +266,9 @@ class Link:
                 self._followers, self._path(name), self._path(f"{worker}.hidden.sock"), self._reserve
             )
         except (OSError, zmq.ZMQError) as problem:
-            raise LinkError(f"socket {name} in {self._me.run} can't be made: {problem.strerror}") from None
+            raise SupervisorLinkError(
+                f"socket {name} in {self._me.run} can't be made: {problem.strerror}"
+            ) from None
         finally:
             os.umask(before)
 
@@ -281,12 +284,12 @@ class Link:
             try:
                 self._directory = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
             except OSError as problem:
-                raise LinkError(
+                raise SupervisorLinkError(
                     f"socket directory {directory}: {problem.strerror}: is this worker's home gone?"
                 ) from None
         return self._directory
 
-    def _listen(self, channel: Channel) -> None:
+    def _listen(self, channel: ZmqChannel) -> None:
         if self._reactor is None:
             return
 

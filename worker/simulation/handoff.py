@@ -22,7 +22,7 @@ from ...protocol.link import (
 )
 from ..runtime.bootstrap import seat_bot
 from ..worker import WorkerBot
-from .world import HandClock, SimulatedPlace, SimulatedWorld
+from .world import HandClock, SimulatedRuntime, SimulatedWorld
 
 __all__ = ["SimulatedHandoff", "SimulatedProcess"]
 
@@ -43,7 +43,7 @@ class SimulatedProcess:
     def __init__(self, world: SimulatedWorld, worker: str, bot: WorkerBot) -> None:
         self.worker = worker
         self.bot = bot
-        self.place = SimulatedPlace(world, worker)
+        self.place = SimulatedRuntime(world, worker)
         me = Assignment(
             bot=bot.name, worker=worker, release=bot.name, run="", lease="", journal="", pulse=_SECOND
         )
@@ -101,14 +101,14 @@ class SimulatedHandoff:
         return f"{reason}: {self.holding} held it" if reason == terms.NO_BOUNDARY else reason
 
     def begin(self) -> None:
-        self._feed(terms.Begin())
+        self._feed(terms.DeployRequested())
 
     def conclude(self) -> None:
         """The probation is over."""
-        self._feed(terms.RungOut("probation"))
+        self._feed(terms.TimerFired("probation"))
 
     def revert(self, why: str) -> None:
-        self._feed(terms.Revert(why))
+        self._feed(terms.RollbackRequested(why))
 
     def exited(self, worker: str, reason: str) -> None:
         self._feed(terms.Exited(worker, reason))
@@ -118,7 +118,7 @@ class SimulatedHandoff:
         for name, at in list(self.alarms.items()):
             if at <= self._clock.mono():
                 self.alarms.pop(name, None)
-                self._feed(terms.RungOut(name))
+                self._feed(terms.TimerFired(name))
 
     def heard(self, worker: str, message: WorkerMessage) -> None:
         """A worker said something."""
@@ -149,7 +149,7 @@ class SimulatedHandoff:
         match command:
             case terms.Spawn():
                 self._spawn()
-            case terms.Send(worker=worker, message=message):
+            case terms.SendTo(worker=worker, message=message):
                 self._processes[worker].place.hear(lambda engine: engine.ordered(message))
             case terms.Dismiss(worker=worker):
                 if worker in self._processes:
@@ -159,9 +159,9 @@ class SimulatedHandoff:
                 process.failed = process.failed or reason
                 process.place.world.end(worker)
                 self._feed(terms.Exited(worker, reason))
-            case terms.Arm(name=name) if name in _WAITS:
+            case terms.ArmTimer(name=name) if name in _WAITS:
                 self.alarms[name] = self._clock.mono() + _WAITS[name]
-            case terms.Disarm(name=name):
+            case terms.DisarmTimer(name=name):
                 self.alarms.pop(name, None)
             case terms.Finish():
                 self.alarms.clear()

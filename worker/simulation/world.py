@@ -14,10 +14,10 @@ from ...protocol.link import WorkerMessage
 from ...protocol.stream import FollowerMessage, LeaderMessage, leader_codec
 from ..engine.engine import Engine
 from ..io.descriptors import NoDescriptors
-from ..journal.interfaces import End, Journal
+from ..journal.interfaces import Journal, SegmentEnd
 from ..journal.retention import Stored
 
-__all__ = ["HandClock", "SimulatedPlace", "SimulatedWorld"]
+__all__ = ["HandClock", "SimulatedRuntime", "SimulatedWorld"]
 
 
 class HandClock:
@@ -61,7 +61,7 @@ class SimulatedWorld:
     def __init__(self, clock: HandClock) -> None:
         self.clock = clock
         self.records: list[tuple[RecordKind, bytes]] = []
-        self.places: dict[str, SimulatedPlace] = {}
+        self.places: dict[str, SimulatedRuntime] = {}
         self.epoch = 0
         self.holder = ""
         self.wires: deque[Callable[[], None]] = deque()
@@ -120,7 +120,7 @@ class SimulatedLease:
 class SimulatedJournal:
     """One process's view of the journal: one segment, a list. A position's offset counts its records."""
 
-    def __init__(self, place: SimulatedPlace) -> None:
+    def __init__(self, place: SimulatedRuntime) -> None:
         self._place = place
         self._records = place.world.records
 
@@ -131,11 +131,13 @@ class SimulatedJournal:
     def stored(self) -> list[Stored]:
         return [Stored(1, len(self._records), 0)] if self._records else []
 
-    def read(self, number: int, offset: int = 0, *, past_damage: bool = False) -> Iterator[Entry | End]:
+    def read(
+        self, number: int, offset: int = 0, *, past_damage: bool = False
+    ) -> Iterator[Entry | SegmentEnd]:
         for at in range(offset, len(self._records)):
             kind, payload = self._records[at]
             yield Entry(kind, payload, at + 1)
-        yield End(len(self._records))
+        yield SegmentEnd(len(self._records))
 
     def format_of(self, number: int) -> int:
         return FORMAT
@@ -177,10 +179,10 @@ class SimulatedSegment:
     def discard(self) -> None: ...
 
 
-class SimulatedBaton:
+class SimulatedFinalFrameSocket:
     """One process's baton: what is handed over overtakes all that is on its way."""
 
-    def __init__(self, place: SimulatedPlace) -> None:
+    def __init__(self, place: SimulatedRuntime) -> None:
         self._place = place
         self._heir = ""
         self.expected = False
@@ -202,7 +204,7 @@ class SimulatedBaton:
         return True
 
 
-class SimulatedPlace:
+class SimulatedRuntime:
     """The world as one process sees it; see `outside.Outside` for the methods. A dead one does nothing any more."""
 
     def __init__(self, world: SimulatedWorld, worker: str) -> None:
@@ -213,7 +215,7 @@ class SimulatedPlace:
         self.clock = world.clock
         self.lease = SimulatedLease(world, worker)
         self.journal: Journal = SimulatedJournal(self)
-        self.baton = SimulatedBaton(self)
+        self.baton = SimulatedFinalFrameSocket(self)
         self.descriptors = NoDescriptors()
         self.engine: Engine | None = None
         self._leader = ""
@@ -252,7 +254,7 @@ class SimulatedPlace:
 
     def collect_garbage(self) -> None: ...
 
-    def to(self, follower: SimulatedPlace, data: bytes) -> Callable[[], None]:
+    def to(self, follower: SimulatedRuntime, data: bytes) -> Callable[[], None]:
         """The arrival of a leader's message there."""
         message: LeaderMessage = leader_codec.decode(data)
 
@@ -263,5 +265,5 @@ class SimulatedPlace:
 
         return lambda: follower.hear(told)
 
-    def _send(self, to: SimulatedPlace, told: Callable[[Engine], None]) -> None:
+    def _send(self, to: SimulatedRuntime, told: Callable[[Engine], None]) -> None:
         self.world.wires.append(lambda: to.hear(told))

@@ -6,24 +6,24 @@ import pytest
 
 from neverblink.protocol.handoff.handoff import Handoff
 from neverblink.protocol.handoff.handoff_events import (
-    Abort,
-    Arm,
+    AbortRequested,
+    ArmTimer,
     CannotRead,
     Cleared,
-    Disarm,
+    DisarmTimer,
     Dismiss,
     Exited,
     Finish,
-    Found,
     HandoffCommand,
     HandoffEvent,
+    HandoffResumed,
     Kill,
     Phase,
-    Revert,
-    RungOut,
+    RollbackRequested,
     Seen,
-    Send,
+    SendTo,
     StandsBy,
+    TimerFired,
 )
 from neverblink.protocol.link import Follow, Lead, YieldTo
 
@@ -46,17 +46,17 @@ def prepared() -> Handoff:
 
 
 def essence(commands: list[HandoffCommand]) -> list[HandoffCommand]:
-    return [command for command in commands if not isinstance(command, Disarm)]
+    return [command for command in commands if not isinstance(command, DisarmTimer)]
 
 
 def test_it_orders_nothing_until_the_one_before_has_ended() -> None:
     made = behind(Seen("new", "joining"))
     assert made.phase is P.REHEARSING
-    assert made.step(LOADED) == [Disarm("rehearse"), Disarm("repeat")]
+    assert made.step(LOADED) == [DisarmTimer("rehearse"), DisarmTimer("repeat")]
     assert made.phase is P.PREPARED
     assert made.step(LOADED) == []
     assert made.step(Cleared("old", 2)) == [
-        Send("old", YieldTo(7000, "new", 7)), Arm("boundary"), Arm("repeat"),
+        SendTo("old", YieldTo(7000, "new", 7)), ArmTimer("boundary"), ArmTimer("repeat"),
     ]  # fmt: skip
     assert (made.phase, made.after) == (P.WAITING, 0)
 
@@ -84,7 +84,7 @@ def test_when_the_one_before_is_rolled_back_it_rehearses_beside_whoever_leads() 
     assert made.step(Seen("guard", "leading", True, epoch=3)) == []
     assert made.phase is P.PREPARED
     assert made.step(Cleared("guard", 3)) == [
-        Send("new", Follow("guard")), Arm("rehearse"), Arm("repeat"),
+        SendTo("new", Follow("guard")), ArmTimer("rehearse"), ArmTimer("repeat"),
     ]  # fmt: skip
     assert (made.phase, made.old, made.old_lives, made.granted) == (P.REHEARSING, "guard", True, 3)
     made.step(LOADED)
@@ -97,8 +97,8 @@ def test_when_the_one_before_is_rolled_back_it_rehearses_beside_whoever_leads() 
 
 def test_a_leader_that_died_is_not_followed_again() -> None:
     made = behind(Seen("new", "joining"))
-    assert made.step(Exited("old", "it broke")) == [Disarm("rehearse"), Disarm("repeat")]
-    assert made.step(RungOut("repeat")) == [Arm("repeat")]
+    assert made.step(Exited("old", "it broke")) == [DisarmTimer("rehearse"), DisarmTimer("repeat")]
+    assert made.step(TimerFired("repeat")) == [ArmTimer("repeat")]
     assert made.phase is P.REHEARSING
 
 
@@ -119,7 +119,7 @@ def test_when_nobody_leads_in_the_end_it_is_aborted() -> None:
 @pytest.mark.parametrize(
     ("event", "reason"),
     [
-        (Abort("cancelled by anna"), "cancelled by anna"),
+        (AbortRequested("cancelled by anna"), "cancelled by anna"),
         (CannotRead("new", "no field pct"), "no field pct"),
         (Exited("new", "it broke"), "it broke"),
     ],
@@ -148,19 +148,21 @@ N_LEADS = Seen("old", "leading", True, epoch=2)
 def test_found_again_it_is_where_its_worker_is(old: Seen | None, new: Seen | None, phase: Phase) -> None:
     """Whatever the leader is: that is for the deployment before it."""
     made = behind(phase=P.PREPARED)
-    made.step(Found(old, new, cleared=False))
+    made.step(HandoffResumed(old, new, cleared=False))
     assert made.phase is phase
 
 
 def test_found_again_when_the_one_before_stands_it_takes_its_turn() -> None:
     made = behind(phase=P.PREPARED)
-    made.step(Found(N_LEADS, LOADED))
+    made.step(HandoffResumed(N_LEADS, LOADED))
     assert (made.phase, made.after) == (P.WAITING, 0)
 
 
 def test_found_again_when_the_one_before_was_rolled_back_it_turns_to_who_leads() -> None:
     made = behind(phase=P.PREPARED)
-    made.step(Found(None, Seen("new", "following", False), third=Seen("guard", "leading", True, epoch=3)))
+    made.step(
+        HandoffResumed(None, Seen("new", "following", False), third=Seen("guard", "leading", True, epoch=3))
+    )
     assert (made.phase, made.old) == (P.REHEARSING, "guard")
     made.step(LOADED)
     assert made.phase is P.WAITING
@@ -170,7 +172,9 @@ def test_found_again_when_the_one_before_was_rolled_back_it_turns_to_who_leads()
 def test_found_again_when_it_has_taken_over_already_it_is_in_its_probation(cleared: bool) -> None:
     made = behind(phase=P.PREPARED)
     made.step(
-        Found(Seen("old", "following", True, epoch=2), Seen("new", "leading", True, epoch=3), cleared=cleared)
+        HandoffResumed(
+            Seen("old", "following", True, epoch=2), Seen("new", "leading", True, epoch=3), cleared=cleared
+        )
     )
     assert (made.phase, made.after) == (P.PROBATION, 0)
 
@@ -178,7 +182,7 @@ def test_found_again_when_it_has_taken_over_already_it_is_in_its_probation(clear
 def test_a_standby_that_leads_is_found_to_have_ended_it() -> None:
     for before, outcome in ((P.WAITING, P.ABORTED), (P.PROBATION, P.ROLLED_BACK)):
         made = Handoff(7, "old", "new", 7000, phase=before, granted=1)
-        ended = made.step(Found(None, LOADED, third=Seen("spare", "leading", True, epoch=2)))
+        ended = made.step(HandoffResumed(None, LOADED, third=Seen("spare", "leading", True, epoch=2)))
         assert essence(ended) == [
             Dismiss("new"), Finish(outcome, "the leader died, and spare went on", "spare"),
         ]  # fmt: skip
@@ -187,16 +191,16 @@ def test_a_standby_that_leads_is_found_to_have_ended_it() -> None:
 def test_a_standby_that_is_found_beside_two_dead_workers_is_waited_for() -> None:
     for new, before in ((None, P.PROBATION), (Seen("new", "following", False), P.REHEARSING)):
         made = Handoff(7, "old", "new", 7000, phase=before)
-        commands = made.step(Found(None, new, third=Seen("spare", "following", True)))
+        commands = made.step(HandoffResumed(None, new, third=Seen("spare", "following", True)))
         assert made.phase is P.SUCCEEDING
-        assert Send("spare", Lead()) in commands
+        assert SendTo("spare", Lead()) in commands
         made.step(Seen("spare", "leading", True, epoch=9))
         assert made.phase in (P.ROLLED_BACK, P.ABORTED)
 
 
 def test_a_standby_that_is_not_found_is_forgotten() -> None:
     made = Handoff(7, "old", "new", 7000, phase=P.REHEARSING, standby="spare")
-    made.step(Found(N_LEADS, LOADED))
+    made.step(HandoffResumed(N_LEADS, LOADED))
     assert made.standby == ""
 
 
@@ -205,14 +209,17 @@ def test_a_standby_that_is_not_found_is_forgotten() -> None:
 
 def test_a_way_back_that_was_lost_is_tried_again_with_another_order() -> None:
     made = Handoff(7, "old", "new", 7000, phase=P.PROBATION, epoch=2, committed=True)
-    assert Send("new", YieldTo(7001, "old", 7, back=True)) in made.step(Revert("rolled back"))
+    assert SendTo("new", YieldTo(7001, "old", 7, back=True)) in made.step(RollbackRequested("rolled back"))
     made.step(Seen("new", "yielding", True, epoch=2))
     assert made.step(Seen("new", "leading", True, epoch=2)) == []
     # Nobody took over, and it took the lease back.
     assert made.step(Seen("new", "leading", True, epoch=3)) == [
-        Send("new", YieldTo(7003, "old", 7, back=True)), Arm("repeat"),
+        SendTo("new", YieldTo(7003, "old", 7, back=True)), ArmTimer("repeat"),
     ]  # fmt: skip
-    assert made.step(RungOut("repeat")) == [Send("new", YieldTo(7003, "old", 7, back=True)), Arm("repeat")]
+    assert made.step(TimerFired("repeat")) == [
+        SendTo("new", YieldTo(7003, "old", 7, back=True)),
+        ArmTimer("repeat"),
+    ]
     made.step(Seen("new", "yielding", True, epoch=3))
     # But not again and again: each time costs ticks.
     assert made.step(Seen("new", "leading", True, epoch=4)) == []
@@ -223,15 +230,15 @@ def test_a_way_back_that_was_lost_is_tried_again_with_another_order() -> None:
 def test_found_on_a_way_back_that_was_lost_it_takes_another_order() -> None:
     made = Handoff(7, "old", "new", 7000, phase=P.REVERTING, epoch=2, asked=2)
     old = Seen("old", "following", True, epoch=2)
-    assert Send("new", YieldTo(7003, "old", 7, back=True)) in made.step(
-        Found(old, Seen("new", "leading", True, epoch=3))
+    assert SendTo("new", YieldTo(7003, "old", 7, back=True)) in made.step(
+        HandoffResumed(old, Seen("new", "leading", True, epoch=3))
     )
 
 
 def test_an_old_worker_that_does_not_take_the_lease_back_is_killed() -> None:
     made = Handoff(7, "old", "new", 7000, phase=P.PROBATION)
-    assert Arm("succeed") in made.step(Exited("new", "it broke"))
-    assert made.step(RungOut("succeed")) == [Kill("old", "it did not take the lease in time")]
+    assert ArmTimer("succeed") in made.step(Exited("new", "it broke"))
+    assert made.step(TimerFired("succeed")) == [Kill("old", "it did not take the lease in time")]
     (end,) = essence(made.step(Exited("old", "it did not take the lease in time")))
     assert isinstance(end, Finish)
     assert (end.phase, end.leader) == (P.ROLLED_BACK, "")
@@ -240,5 +247,5 @@ def test_an_old_worker_that_does_not_take_the_lease_back_is_killed() -> None:
 @pytest.mark.parametrize(("dead", "left"), [("old", "new"), ("new", "old")])
 def test_the_one_that_is_left_in_a_transfer_and_does_not_lead_is_killed(dead: str, left: str) -> None:
     made = Handoff(7, "old", "new", 7000, phase=P.TRANSFERRING)
-    assert Arm("succeed") in made.step(Exited(dead, "it broke"))
-    assert made.step(RungOut("succeed")) == [Kill(left, "it did not take the lease in time")]
+    assert ArmTimer("succeed") in made.step(Exited(dead, "it broke"))
+    assert made.step(TimerFired("succeed")) == [Kill(left, "it did not take the lease in time")]

@@ -11,45 +11,45 @@ from hypothesis import strategies as st
 from neverblink.protocol.handoff.handoff import RULES, Handoff
 from neverblink.protocol.handoff.handoff_events import (
     NO_BOUNDARY,
-    Abort,
-    Arm,
-    Begin,
+    AbortRequested,
+    ArmTimer,
     CannotRead,
     Cleared,
-    Disarm,
+    DeployRequested,
+    DisarmTimer,
     Dismiss,
     Exited,
     Finish,
-    Found,
     HandoffCommand,
     HandoffEvent,
+    HandoffResumed,
     Kill,
     Phase,
-    Revert,
-    RungOut,
+    RollbackRequested,
     Seen,
-    Send,
+    SendTo,
     Spawn,
     StandsBy,
     Suspected,
+    TimerFired,
     Withdrawn,
 )
 from neverblink.protocol.link import CancelYield, Follow, Lead, Retire, YieldTo
 
 P = Phase
 EVENTS: list[HandoffEvent] = [
-    Begin(),
+    DeployRequested(),
     Seen("new", "leading", True, epoch=2),
     CannotRead("new", "odd"),
     Cleared("old", 1),
     Exited("new", "killed"),
     Suspected("old", "new", "no tick"),
     Withdrawn("old", 10),
-    Abort("cancelled"),
-    Revert("rolled back"),
-    RungOut("repeat"),
+    AbortRequested("cancelled"),
+    RollbackRequested("rolled back"),
+    TimerFired("repeat"),
     StandsBy("spare"),
-    Found(Seen("old", "following", True, epoch=2), Seen("new", "leading", True, epoch=2)),
+    HandoffResumed(Seen("old", "following", True, epoch=2), Seen("new", "leading", True, epoch=2)),
 ]
 ENDED = [P.DONE, P.ABORTED, P.ROLLED_BACK]
 
@@ -70,7 +70,7 @@ def test_the_end_of_a_stranger_changes_nothing(phase: Phase) -> None:
 def essence(commands: list[HandoffCommand]) -> list[HandoffCommand]:
     """The commands without the alarms that are put out at the end."""
     ends = any(isinstance(command, Finish) for command in commands)
-    return [command for command in commands if not (ends and isinstance(command, Disarm))]
+    return [command for command in commands if not (ends and isinstance(command, DisarmTimer))]
 
 
 def test_every_kind_of_event_is_tried_here() -> None:
@@ -91,19 +91,26 @@ def test_an_event_without_a_place_in_the_phase_changes_nothing(phase: Phase, eve
 
 
 QUIET = [
-    Disarm(name) for name in ("start", "rehearse", "boundary", "repeat", "probation", "retire", "succeed")
+    DisarmTimer(name)
+    for name in ("start", "rehearse", "boundary", "repeat", "probation", "retire", "succeed")
 ]
 YIELD, BACK, CANCEL = (
-    Send("old", YieldTo(10, "new", 1)),
-    Send("new", YieldTo(11, "old", 1, back=True)),
-    Send("old", CancelYield(10)),
+    SendTo("old", YieldTo(10, "new", 1)),
+    SendTo("new", YieldTo(11, "old", 1, back=True)),
+    SendTo("old", CancelYield(10)),
 )
 
 
 @pytest.mark.parametrize(
     ("what", "before", "event", "phase", "commands"),
     [
-        ("starts the new worker", handoff(P.PREPARING), Begin(), P.PREPARING, [Spawn("new"), Arm("start")]),
+        (
+            "starts the new worker",
+            handoff(P.PREPARING),
+            DeployRequested(),
+            P.PREPARING,
+            [Spawn("new"), ArmTimer("start")],
+        ),
         (
             "waits until it is ready",
             handoff(P.PREPARING),
@@ -116,7 +123,7 @@ YIELD, BACK, CANCEL = (
             handoff(P.PREPARING),
             Seen("new", "joining"),
             P.REHEARSING,
-            [Disarm("start"), Send("new", Follow("old")), Arm("rehearse"), Arm("repeat")],
+            [DisarmTimer("start"), SendTo("new", Follow("old")), ArmTimer("rehearse"), ArmTimer("repeat")],
         ),
         (
             "gives up one that dies at once",
@@ -130,14 +137,14 @@ YIELD, BACK, CANCEL = (
             handoff(P.REVERTING, asked=2, epoch=2),
             Exited("old", "killed"),
             P.REVERTING,
-            [Disarm("boundary"), Send("new", Lead()), Arm("repeat"), Arm("succeed")],
+            [DisarmTimer("boundary"), SendTo("new", Lead()), ArmTimer("repeat"), ArmTimer("succeed")],
         ),
         (
             "tells it again",
             handoff(P.REVERTING, old_lives=False, asked=2, epoch=2),
-            RungOut("repeat"),
+            TimerFired("repeat"),
             P.REVERTING,
-            [Send("new", Lead()), Arm("repeat")],
+            [SendTo("new", Lead()), ArmTimer("repeat")],
         ),
         (
             "does not believe a report from before it yielded",
@@ -163,7 +170,7 @@ YIELD, BACK, CANCEL = (
         (
             "ends a new one that does not lead in time, for then somebody else has to",
             handoff(P.REVERTING, old_lives=False, asked=2, epoch=2),
-            RungOut("succeed"),
+            TimerFired("succeed"),
             P.REVERTING,
             [Kill("new", "it did not take the lease in time")],
         ),
@@ -179,7 +186,7 @@ YIELD, BACK, CANCEL = (
             handoff(P.REHEARSING, standby="spare"),
             Exited("old", "killed"),
             P.SUCCEEDING,
-            [*QUIET, Dismiss("new"), Send("spare", Lead()), Arm("repeat"), Arm("succeed")],
+            [*QUIET, Dismiss("new"), SendTo("spare", Lead()), ArmTimer("repeat"), ArmTimer("succeed")],
         ),
         (
             "is over when the standby leads",
@@ -212,23 +219,23 @@ YIELD, BACK, CANCEL = (
         (
             "ends a standby that does not take the lease",
             handoff(P.SUCCEEDING, standby="spare"),
-            RungOut("succeed"),
+            TimerFired("succeed"),
             P.SUCCEEDING,
-            [Kill("spare", "it did not take the lease in time"), Disarm("repeat")],
+            [Kill("spare", "it did not take the lease in time"), DisarmTimer("repeat")],
         ),
         (
             "leaves it to the standby first when the old one dies in the transfer",
             handoff(P.TRANSFERRING, standby="spare"),
             Exited("old", "killed"),
             P.TRANSFERRING,
-            [Disarm("boundary"), Arm("repeat")],
+            [DisarmTimer("boundary"), ArmTimer("repeat")],
         ),
         (
             "orders to yield when the new one has the state",
             handoff(P.REHEARSING),
             Seen("new", "following", loaded=True),
             P.WAITING,
-            [Disarm("rehearse"), YIELD, Arm("boundary"), Arm("repeat")],
+            [DisarmTimer("rehearse"), YIELD, ArmTimer("boundary"), ArmTimer("repeat")],
         ),
         (
             "ends a rehearsal where the order would be given",
@@ -237,34 +244,40 @@ YIELD, BACK, CANCEL = (
             P.DONE,
             [Dismiss("new"), Finish(P.DONE, "rehearsed", "old")],
         ),
-        ("repeats the order", handoff(P.WAITING), RungOut("repeat"), P.WAITING, [YIELD, Arm("repeat")]),
+        (
+            "repeats the order",
+            handoff(P.WAITING),
+            TimerFired("repeat"),
+            P.WAITING,
+            [YIELD, ArmTimer("repeat")],
+        ),
         (
             "takes the order back when no boundary comes",
             handoff(P.WAITING),
-            RungOut("boundary"),
+            TimerFired("boundary"),
             P.CANCELLING,
-            [Disarm("boundary"), CANCEL, Arm("repeat")],
+            [DisarmTimer("boundary"), CANCEL, ArmTimer("repeat")],
         ),
         (
             "takes the order back when told",
             handoff(P.WAITING),
-            Abort("cancelled"),
+            AbortRequested("cancelled"),
             P.CANCELLING,
-            [Disarm("boundary"), CANCEL, Arm("repeat")],
+            [DisarmTimer("boundary"), CANCEL, ArmTimer("repeat")],
         ),
         (
             "takes the order back when the new one dies",
             handoff(P.WAITING),
             Exited("new"),
             P.CANCELLING,
-            [Disarm("boundary"), CANCEL, Arm("repeat")],
+            [DisarmTimer("boundary"), CANCEL, ArmTimer("repeat")],
         ),
         (
             "goes forward when the old one dies",
             handoff(P.WAITING),
             Exited("old"),
             P.TRANSFERRING,
-            [Disarm("boundary"), Send("new", Lead()), Arm("repeat"), Arm("succeed")],
+            [DisarmTimer("boundary"), SendTo("new", Lead()), ArmTimer("repeat"), ArmTimer("succeed")],
         ),
         (
             "ends when the old one confirms",
@@ -279,7 +292,7 @@ YIELD, BACK, CANCEL = (
             handoff(P.CANCELLING),
             Seen("old", "yielding"),
             P.TRANSFERRING,
-            [Disarm("boundary"), Arm("repeat")],
+            [DisarmTimer("boundary"), ArmTimer("repeat")],
         ),
         (
             "undoes what the operator took back too late",
@@ -287,12 +300,12 @@ YIELD, BACK, CANCEL = (
             Seen("new", "leading", True, epoch=2),
             P.REVERTING,
             [
-                Disarm("boundary"),
-                Disarm("repeat"),
-                Disarm("probation"),
+                DisarmTimer("boundary"),
+                DisarmTimer("repeat"),
+                DisarmTimer("probation"),
                 BACK,
-                Arm("boundary"),
-                Arm("repeat"),
+                ArmTimer("boundary"),
+                ArmTimer("repeat"),
             ],
         ),
         (
@@ -300,7 +313,7 @@ YIELD, BACK, CANCEL = (
             handoff(P.TRANSFERRING),
             Seen("new", "leading", True, epoch=2),
             P.PROBATION,
-            [Disarm("boundary"), Disarm("repeat"), Arm("probation")],
+            [DisarmTimer("boundary"), DisarmTimer("repeat"), ArmTimer("probation")],
         ),
         (
             "ends when the old one took the lease back",
@@ -312,16 +325,16 @@ YIELD, BACK, CANCEL = (
         (
             "lets whoever is left lead when nobody does",
             handoff(P.TRANSFERRING),
-            RungOut("repeat"),
+            TimerFired("repeat"),
             P.TRANSFERRING,
-            [Send("new", Lead()), Arm("repeat")],
+            [SendTo("new", Lead()), ArmTimer("repeat")],
         ),
         (
             "lets the old one lead when the new one is dead",
             handoff(P.TRANSFERRING, new_lives=False),
-            RungOut("repeat"),
+            TimerFired("repeat"),
             P.TRANSFERRING,
-            [Send("old", Lead()), Arm("repeat")],
+            [SendTo("old", Lead()), ArmTimer("repeat")],
         ),
         (
             "judges one that hung before its report came",
@@ -372,33 +385,33 @@ YIELD, BACK, CANCEL = (
             handoff(P.PROBATION),
             Exited("new"),
             P.REVERTING,
-            [Disarm("probation"), Send("old", Lead()), Arm("repeat"), Arm("succeed")],
+            [DisarmTimer("probation"), SendTo("old", Lead()), ArmTimer("repeat"), ArmTimer("succeed")],
         ),
         (
             "orders the new one to yield back",
             handoff(P.PROBATION),
-            Revert("rolled back"),
+            RollbackRequested("rolled back"),
             P.REVERTING,
-            [Disarm("probation"), BACK, Arm("boundary"), Arm("repeat")],
+            [DisarmTimer("probation"), BACK, ArmTimer("boundary"), ArmTimer("repeat")],
         ),
         (
             "goes on when no way back was found in time",
             handoff(P.REVERTING),
-            RungOut("boundary"),
+            TimerFired("boundary"),
             P.PROBATION,
-            [Disarm("repeat"), Send("new", CancelYield(11)), Arm("probation")],
+            [DisarmTimer("repeat"), SendTo("new", CancelYield(11)), ArmTimer("probation")],
         ),
         (
             "retires the old one when the time is up",
             handoff(P.PROBATION),
-            RungOut("probation"),
+            TimerFired("probation"),
             P.RETIRING,
-            [Send("old", Retire()), Arm("retire"), Arm("repeat")],
+            [SendTo("old", Retire()), ArmTimer("retire"), ArmTimer("repeat")],
         ),
         (
             "ends one that does not retire",
             handoff(P.RETIRING),
-            RungOut("retire"),
+            TimerFired("retire"),
             P.RETIRING,
             [Kill("old", "it did not retire in time")],
         ),
@@ -437,7 +450,7 @@ events = st.one_of(
     st.builds(Suspected, workers, workers, st.just("no tick"), st.sampled_from(["", "enter"])),
     st.builds(Withdrawn, workers, st.integers(9, 13)),
     st.builds(
-        RungOut, st.sampled_from(["start", "rehearse", "boundary", "repeat", "probation", "retire", "?"])
+        TimerFired, st.sampled_from(["start", "rehearse", "boundary", "repeat", "probation", "retire", "?"])
     ),
 )
 
@@ -448,7 +461,9 @@ def test_whatever_comes_the_table_is_honest_and_the_end_is_told_once(
 ) -> None:
     deployment = Handoff(1, "old", "new", 10, rehearse_only=rehearse_only)
     # A new worker that is found leading, if never by our order, is the bot: who is told what then is another matter.
-    led = any(isinstance(event, Found) and event.new and event.new.role == "leading" for event in coming)
+    led = any(
+        isinstance(event, HandoffResumed) and event.new and event.new.role == "leading" for event in coming
+    )
     finished: list[Finish] = []
     for event in coming:
         before = copy(deployment)
@@ -459,7 +474,7 @@ def test_whatever_comes_the_table_is_honest_and_the_end_is_told_once(
         assert deployment.epoch >= before.epoch
         finished += [command for command in commands if isinstance(command, Finish)]
         if rehearse_only and not led:
-            assert not any(isinstance(command, Send) and command.worker == "old" for command in commands)
+            assert not any(isinstance(command, SendTo) and command.worker == "old" for command in commands)
     assert len(finished) == (deployment.phase in ENDED)
     for end in finished:
         assert end.phase is deployment.phase
@@ -475,35 +490,35 @@ OLD_FOLLOWS, NEW_FOLLOWS = Seen("old", "following", True, epoch=2), Seen("new", 
         (
             "waits on for one that starts",
             handoff(P.PREPARING),
-            Found(OLD_LEADS, Seen("new", "joining", ready=False)),
+            HandoffResumed(OLD_LEADS, Seen("new", "joining", ready=False)),
             P.PREPARING,
-            [Arm("start")],
+            [ArmTimer("start")],
         ),
         (
             "gives the order again, which may have been lost",
             handoff(P.WAITING),
-            Found(OLD_LEADS, NEW_FOLLOWS),
+            HandoffResumed(OLD_LEADS, NEW_FOLLOWS),
             P.WAITING,
-            [YIELD, Arm("boundary"), Arm("repeat")],
+            [YIELD, ArmTimer("boundary"), ArmTimer("repeat")],
         ),
         (
             "takes the order back again",
             handoff(P.CANCELLING, reason="cancelled"),
-            Found(OLD_LEADS, NEW_FOLLOWS),
+            HandoffResumed(OLD_LEADS, NEW_FOLLOWS),
             P.CANCELLING,
-            [CANCEL, Arm("repeat")],
+            [CANCEL, ArmTimer("repeat")],
         ),
         (
             "sees that a transfer failed",
             handoff(P.WAITING),
-            Found(OLD_LEADS, NEW_FOLLOWS, settled=10),
+            HandoffResumed(OLD_LEADS, NEW_FOLLOWS, settled=10),
             P.ABORTED,
             [Dismiss("new"), Finish(P.ABORTED, "the new worker did not take over", "old")],
         ),
         (
             "sees by the epoch that the new one led in between",
             handoff(P.WAITING, granted=1),
-            Found(Seen("old", "leading", True, epoch=3), None, settled=10),
+            HandoffResumed(Seen("old", "leading", True, epoch=3), None, settled=10),
             P.ROLLED_BACK,
             [
                 Dismiss("new"),
@@ -513,99 +528,99 @@ OLD_FOLLOWS, NEW_FOLLOWS = Seen("old", "following", True, epoch=2), Seen("new", 
         (
             "begins the probation that nobody saw begin",
             handoff(P.WAITING),
-            Found(OLD_FOLLOWS, NEW_LEADS, settled=10),
+            HandoffResumed(OLD_FOLLOWS, NEW_LEADS, settled=10),
             P.PROBATION,
-            [Disarm("boundary"), Disarm("repeat"), Arm("probation")],
+            [DisarmTimer("boundary"), DisarmTimer("repeat"), ArmTimer("probation")],
         ),
         (
             "believes the higher epoch when both say that they lead",
             handoff(P.WAITING),
-            Found(OLD_LEADS, NEW_LEADS),
+            HandoffResumed(OLD_LEADS, NEW_LEADS),
             P.PROBATION,
-            [Disarm("boundary"), Disarm("repeat"), Arm("probation")],
+            [DisarmTimer("boundary"), DisarmTimer("repeat"), ArmTimer("probation")],
         ),
         (
             "goes on with the way back",
             handoff(P.REVERTING, reason="rolled back", asked=2),
-            Found(OLD_FOLLOWS, NEW_LEADS),
+            HandoffResumed(OLD_FOLLOWS, NEW_LEADS),
             P.REVERTING,
-            [Disarm("probation"), BACK, Arm("boundary"), Arm("repeat")],
+            [DisarmTimer("probation"), BACK, ArmTimer("boundary"), ArmTimer("repeat")],
         ),
         (
             "goes on with the farewell",
             handoff(P.RETIRING),
-            Found(OLD_FOLLOWS, NEW_LEADS),
+            HandoffResumed(OLD_FOLLOWS, NEW_LEADS),
             P.RETIRING,
-            [Send("old", Retire()), Arm("retire"), Arm("repeat")],
+            [SendTo("old", Retire()), ArmTimer("retire"), ArmTimer("repeat")],
         ),
         (
             "sees that the old one has left",
             handoff(P.RETIRING),
-            Found(None, NEW_LEADS),
+            HandoffResumed(None, NEW_LEADS),
             P.DONE,
             [Finish(P.DONE, "", "new")],
         ),
         (
             "follows a transfer that is on its way",
             handoff(P.WAITING),
-            Found(Seen("old", "yielding", True, epoch=1), NEW_FOLLOWS),
+            HandoffResumed(Seen("old", "yielding", True, epoch=1), NEW_FOLLOWS),
             P.TRANSFERRING,
-            [Arm("repeat")],
+            [ArmTimer("repeat")],
         ),
         (
             "asks the old one to lead when the new one died in its probation",
             handoff(P.PROBATION),
-            Found(OLD_FOLLOWS, None),
+            HandoffResumed(OLD_FOLLOWS, None),
             P.REVERTING,
-            [Send("old", Lead()), Arm("repeat"), Arm("succeed")],
+            [SendTo("old", Lead()), ArmTimer("repeat"), ArmTimer("succeed")],
         ),
         (
             "asks the new one to lead when the old one died with the order",
             handoff(P.WAITING),
-            Found(None, NEW_FOLLOWS),
+            HandoffResumed(None, NEW_FOLLOWS),
             P.TRANSFERRING,
-            [Send("new", Lead()), Arm("repeat"), Arm("succeed")],
+            [SendTo("new", Lead()), ArmTimer("repeat"), ArmTimer("succeed")],
         ),
         (
             "lets unproven code go when the old one died before the order",
             handoff(P.REHEARSING),
-            Found(None, NEW_FOLLOWS),
+            HandoffResumed(None, NEW_FOLLOWS),
             P.ABORTED,
             [Dismiss("new"), Finish(P.ABORTED, "the old worker ended while no supervisor looked", "")],
         ),
         (
             "ends when nobody is left",
             handoff(P.PROBATION),
-            Found(None, None),
+            HandoffResumed(None, None),
             P.ROLLED_BACK,
             [Finish(P.ROLLED_BACK, "both workers ended while no supervisor looked", "")],
         ),
         (
             "is rolled back when the new one took the lease, and nothing that was kept says so",
             handoff(P.TRANSFERRING),
-            Found(None, None, last="new"),
+            HandoffResumed(None, None, last="new"),
             P.ROLLED_BACK,
             [Finish(P.ROLLED_BACK, "both workers ended while no supervisor looked", "")],
         ),
         (
             "is aborted when the old one took the lease last",
             handoff(P.TRANSFERRING),
-            Found(None, None, last="old"),
+            HandoffResumed(None, None, last="old"),
             P.ABORTED,
             [Finish(P.ABORTED, "both workers ended while no supervisor looked", "")],
         ),
         (
             "goes back to the old one when the new one took the lease and died before that was kept",
             handoff(P.WAITING),
-            Found(Seen("old", "yielding", True, epoch=1), None, last="new"),
+            HandoffResumed(Seen("old", "yielding", True, epoch=1), None, last="new"),
             P.REVERTING,
-            [Send("old", Lead()), Arm("repeat"), Arm("succeed")],
+            [SendTo("old", Lead()), ArmTimer("repeat"), ArmTimer("succeed")],
         ),
     ],
     ids=lambda value: value.replace(" ", "-") if isinstance(value, str) else "",
 )
 def test_what_a_handoff_makes_of_being_found_again(
-    what: str, before: Handoff, event: Found, phase: Phase, commands: list[HandoffCommand]
+    what: str, before: Handoff, event: HandoffResumed, phase: Phase, commands: list[HandoffCommand]
 ) -> None:
     after = copy(before)
     assert essence(after.step(event)) == commands, what
@@ -614,11 +629,11 @@ def test_what_a_handoff_makes_of_being_found_again(
 
 def test_found_in_the_rehearsal_it_takes_back_an_order_that_may_be_out() -> None:
     after = handoff(P.REHEARSING)
-    after.step(Found(OLD_LEADS, Seen("new", "following", False, epoch=1)))
+    after.step(HandoffResumed(OLD_LEADS, Seen("new", "following", False, epoch=1)))
     assert after.phase is P.REHEARSING
-    assert CANCEL in after.step(RungOut("rehearse"))
+    assert CANCEL in after.step(TimerFired("rehearse"))
     assert after.phase is P.CANCELLING
     after = handoff(P.REHEARSING)
-    after.step(Found(OLD_LEADS, Seen("new", "following", False, epoch=1)))
+    after.step(HandoffResumed(OLD_LEADS, Seen("new", "following", False, epoch=1)))
     after.step(NEW_LEADS)
     assert after.phase is P.PROBATION

@@ -19,7 +19,7 @@ from neverblink.protocol.commands import (
     encode_answer,
 )
 from neverblink.protocol.events import SupervisorStopping
-from neverblink.supervisor.api.client import Client, Refused, Unreachable
+from neverblink.supervisor.api.client import Client, CommandFault, Unreachable
 from neverblink.supervisor.sockets.endpoints import InHome
 from neverblink.supervisor.store.state_dir import Home
 
@@ -41,7 +41,7 @@ def test_a_question_says_who_asks(tmp_path: Path) -> None:
 def test_a_refusal_carries_its_fault(tmp_path: Path) -> None:
     fault = Fault("locked", "locked by anna: release freeze", {"who": "anna"})
     with Scripted(tmp_path, {"pause": fault}), Client(Home(tmp_path)) as client:
-        with pytest.raises(Refused, match="release freeze") as caught:
+        with pytest.raises(CommandFault, match="release freeze") as caught:
             client.ask(Pause())
         assert caught.value.fault == fault
 

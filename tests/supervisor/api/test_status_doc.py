@@ -10,7 +10,7 @@ import msgspec
 import pytest
 from msgspec import inspect
 
-from neverblink.protocol.status import Status
+from neverblink.protocol.status import BotStatus
 
 from ...protocol.wire_examples import words_for
 
@@ -36,7 +36,7 @@ def structs(kind: type[msgspec.Struct]) -> dict[str, type[msgspec.Struct]]:
     return found
 
 
-KINDS = structs(Status)
+KINDS = structs(BotStatus)
 
 
 def told(name: str) -> list[tuple[str, str]]:

@@ -10,29 +10,29 @@ from neverblink.protocol.grid import ClockStep, Gap
 from neverblink.protocol.journal import Rows
 from neverblink.protocol.window import Window
 from neverblink.supervisor.audit.audit import audit
-from neverblink.supervisor.audit.reader import Found, Tail
-from neverblink.supervisor.audit.report import Missing, Report
+from neverblink.supervisor.audit.reader import Found, UnfinishedRecord
+from neverblink.supervisor.audit.report import AuditReport, Missing
 from neverblink.supervisor.audit.scope import Moment, Scope, Seq
 
 from .lives import MS, SECOND, Life
 
 
-def judged(life: Life, **span: Any) -> Report:
+def judged(life: Life, **span: Any) -> AuditReport:
     return audit(life.found(), **span)
 
 
-def sound(life: Life, **span: Any) -> Report:
+def sound(life: Life, **span: Any) -> AuditReport:
     report = judged(life, **span)
     assert report.broken == []
     assert report.ok
     return report
 
 
-def said(report: Report) -> list[tuple[int, str]]:
+def said(report: AuditReport) -> list[tuple[int, str]]:
     return [(broken.invariant, broken.text) for broken in report.broken]
 
 
-def only(report: Report, invariant: int, text: str) -> None:
+def only(report: AuditReport, invariant: int, text: str) -> None:
     """One thing is broken, and it is this."""
     assert not report.ok
     assert [broken.invariant for broken in report.broken] == [invariant], said(report)
@@ -245,7 +245,7 @@ def test_resets_and_changes_of_the_schema_are_shown() -> None:
 
 def test_a_torn_tail_is_no_fault() -> None:
     found: list[Found] = Life().begin().ticks(2).found()
-    report = audit([*found, Tail(1, 99, 7, "a record is cut off")])
+    report = audit([*found, UnfinishedRecord(1, 99, 7, "a record is cut off")])
     assert report.ok
     assert [(tail.segment, tail.offset, tail.bytes) for tail in report.torn] == [(1, 99, 7)]
 

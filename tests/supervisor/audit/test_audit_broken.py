@@ -17,14 +17,14 @@ from neverblink.protocol.journal import Entry, RecordKind, Rows
 from neverblink.protocol.window import Window
 from neverblink.supervisor.audit.audit import audit
 from neverblink.supervisor.audit.reader import Damage, Segment
-from neverblink.supervisor.audit.report import Report
+from neverblink.supervisor.audit.report import AuditReport
 
 from .lives import MS, SECOND, Life
 
 MINUTE = Window("1m", opens="-20s", closes="-5s", name="minute")
 
 
-def said(report: Report) -> list[tuple[int, str]]:
+def said(report: AuditReport) -> list[tuple[int, str]]:
     return [(broken.invariant, broken.text) for broken in report.broken]
 
 

@@ -25,12 +25,12 @@ from neverblink.supervisor.audit.reader import (
     Damage,
     Found,
     Segment,
-    Tail,
+    UnfinishedRecord,
     check_formats,
     read_journal,
     segments,
 )
-from neverblink.worker.journal.directory import JournalFile
+from neverblink.worker.journal.directory import JournalDirectory
 
 from .lives import Life, write_segment
 
@@ -49,7 +49,7 @@ def test_no_directory_and_an_empty_one(tmp_path: Path) -> None:
 
 
 def test_what_a_worker_writes_is_read(tmp_path: Path) -> None:
-    journal = JournalFile(tmp_path, "process")
+    journal = JournalDirectory(tmp_path, "process")
 
     def begin(*records: tuple[RecordKind, bytes]) -> Position:
         new = journal.begin()
@@ -89,20 +89,22 @@ def test_whatever_is_cut_off_is_a_tail(tmp_path: Path) -> None:
         os.truncate(path, length)
         found = list(read_journal(tmp_path))
         assert payloads(found) == [b"whole"]
-        assert isinstance(found[-1], Tail)
+        assert isinstance(found[-1], UnfinishedRecord)
         assert (found[-1].offset, found[-1].rest) == (whole, length - whole)
     os.truncate(path, whole)
     assert len(list(read_journal(tmp_path))) == 2
     for length in range(HEADER_SIZE):
         os.truncate(path, length)
-        assert isinstance(list(read_journal(tmp_path))[-1], Tail)
+        assert isinstance(list(read_journal(tmp_path))[-1], UnfinishedRecord)
 
 
 def test_zeros_after_a_power_cut_are_a_tail(tmp_path: Path) -> None:
     path = write_segment(tmp_path, 1, [(CLOSED, b"whole")])
     size = path.stat().st_size
     os.truncate(path, size + 3_000_000)
-    assert list(read_journal(tmp_path))[-1] == Tail(1, size, 3_000_000, "zeros, as after a power cut")
+    assert list(read_journal(tmp_path))[-1] == UnfinishedRecord(
+        1, size, 3_000_000, "zeros, as after a power cut"
+    )
     with path.open("ab") as file:
         file.write(b"x")
     assert isinstance(list(read_journal(tmp_path))[-1], Damage)
@@ -114,7 +116,7 @@ def test_a_tail_is_where_the_next_segment_begins(tmp_path: Path) -> None:
     write_segment(tmp_path, 2, [(CLOSED, b"three")])
     found = list(read_journal(tmp_path))
     assert payloads(found) == [b"one", b"three"]
-    assert [type(item) for item in found] == [Segment, Entry, Tail, Segment, Entry]
+    assert [type(item) for item in found] == [Segment, Entry, UnfinishedRecord, Segment, Entry]
 
 
 def test_any_bit_that_flips_in_the_middle_is_damage(tmp_path: Path) -> None:

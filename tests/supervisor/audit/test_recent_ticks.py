@@ -9,7 +9,7 @@ import pytest
 from neverblink.protocol.grid import Gap
 from neverblink.protocol.journal import RecordKind, first_whole, pack_header, pack_record
 from neverblink.supervisor.audit import recent_ticks as strips
-from neverblink.supervisor.audit.recent_ticks import Change, Seen, Strip, Tick
+from neverblink.supervisor.audit.recent_ticks import LeaderChange, RecentTick, RecentTicks, Seen
 
 from .lives import Life, Record, write_segment
 
@@ -22,25 +22,25 @@ def write(directory: Path, life: Life, upto: int | None = None) -> None:
 
 
 def seqs(seen: list[Seen]) -> list[int]:
-    return [one.seq for one in seen if isinstance(one, Tick)]
+    return [one.seq for one in seen if isinstance(one, RecentTick)]
 
 
 def test_ticks_have_their_worker_and_their_times_and_a_handoff_is_seen(tmp_path: Path) -> None:
     life = Life(seq=100).begin("w1", "v1").tick(late=300)
     life.lead("w2", "handoff", release="v2", deployment=7, blackout=210_000).tick()
     write(tmp_path, life)
-    strip = Strip(tmp_path)
+    strip = RecentTicks(tmp_path)
     assert strip.look() == 4
     first, tick, change, after = strip.since()
-    assert isinstance(first, Change)
+    assert isinstance(first, LeaderChange)
     assert (first.worker, first.cause) == ("w1", "first")
-    assert isinstance(tick, Tick)
+    assert isinstance(tick, RecentTick)
     assert (tick.seq, tick.worker, tick.release, tick.due) == (101, "w1", "v1", 101 * life.interval)
     assert (tick.late, tick.took, tick.began) == (300, 2_000_000, 101 * life.interval + 300)
-    assert isinstance(change, Change)
+    assert isinstance(change, LeaderChange)
     assert (change.worker, change.before, change.release) == ("w2", "w1", "v2")
     assert (change.cause, change.deployment, change.blackout, change.seq) == ("handoff", 7, 210_000, 101)
-    assert isinstance(after, Tick)
+    assert isinstance(after, RecentTick)
     assert (after.worker, after.epoch) == ("w2", 2)
 
 
@@ -48,10 +48,10 @@ def test_ticks_that_did_not_run_are_counted_by_their_kind(tmp_path: Path) -> Non
     life = Life(seq=100).begin().tick()
     life.tick(Gap(102, 103, "skipped", "overrun"), Gap(104, 106, "missed", "dead"))
     write(tmp_path, life)
-    strip = Strip(tmp_path)
+    strip = RecentTicks(tmp_path)
     strip.look()
     tick = strip.since()[-1]
-    assert isinstance(tick, Tick)
+    assert isinstance(tick, RecentTick)
     assert (tick.seq, tick.skipped, tick.missed) == (107, 2, 3)
 
 
@@ -59,7 +59,7 @@ def test_it_goes_on_from_where_it_looked_across_torn_ends_and_new_segments(tmp_p
     life = Life(seq=0).begin().ticks(3)
     whole = len(life.records)
     write(tmp_path, life)
-    strip = Strip(tmp_path)
+    strip = RecentTicks(tmp_path)
     strip.look()
     seen = strip.since()
     place = (seen[-1].epoch, seen[-1].number)
@@ -93,7 +93,7 @@ def test_it_goes_on_from_where_it_looked_across_torn_ends_and_new_segments(tmp_p
 def test_a_journal_that_was_set_aside_is_followed_by_the_one_that_took_its_place(tmp_path: Path) -> None:
     journal = tmp_path / "journal"
     write(journal, Life(seq=500).begin("w1").ticks(9))
-    strip = Strip(journal)
+    strip = RecentTicks(journal)
     strip.look()
     journal.rename(tmp_path / "aside")
     assert strip.look() == 0
@@ -112,7 +112,7 @@ def test_of_a_long_journal_only_the_end_is_read_and_the_worker_is_known(
     life.hand("w2", "v2").ticks(50)
     life.segment(led_by="w2").ticks(400)
     write(tmp_path, life)
-    strip = Strip(tmp_path)
+    strip = RecentTicks(tmp_path)
     strip.look()
     shown = seqs(strip.since())
     newest = [seq for seq in shown if seq > 100]
@@ -129,7 +129,7 @@ def test_of_a_long_journal_only_the_end_is_read_and_the_worker_is_known(
 
 def test_no_more_is_kept_than_wanted(tmp_path: Path) -> None:
     write(tmp_path, Life(seq=0).begin().ticks(30))
-    strip = Strip(tmp_path, most=10)
+    strip = RecentTicks(tmp_path, most=10)
     strip.look()
     assert seqs(strip.since()) == list(range(21, 31))
 
@@ -141,7 +141,7 @@ def test_damage_hides_what_it_hit_and_nothing_after_the_next_segment(tmp_path: P
     data = bytearray(path.read_bytes())
     data[-10] ^= 1
     path.write_bytes(data)
-    strip = Strip(tmp_path)
+    strip = RecentTicks(tmp_path)
     strip.look()
     assert seqs(strip.since()) == [1, 2, 3, 4]
     life.segment().ticks(2)
@@ -151,11 +151,11 @@ def test_damage_hides_what_it_hit_and_nothing_after_the_next_segment(tmp_path: P
 
 
 def test_nothing_there_and_nothing_of_ours(tmp_path: Path) -> None:
-    strip = Strip(tmp_path / "none")
+    strip = RecentTicks(tmp_path / "none")
     assert strip.look() == 0
     (tmp_path / "00000001.journal").write_bytes(b"something else, and long enough")
     (tmp_path / "00000002.journal").write_bytes(pack_header(2)[:5])
-    strip = Strip(tmp_path)
+    strip = RecentTicks(tmp_path)
     assert strip.look() == 0
     assert strip.since() == strip.since((4, 4)) == []
 

@@ -9,10 +9,10 @@ from typing import Any, cast
 import pytest
 
 from neverblink.protocol.link import Ready, SupervisorMessage
-from neverblink.supervisor.bot.bring_up import Starter, StartFailed
+from neverblink.supervisor.bot.bring_up import BringUp, StartFailed
 from neverblink.supervisor.config.config import Config
 from neverblink.supervisor.release.releases import Release
-from neverblink.supervisor.system.conditions import Waiting
+from neverblink.supervisor.system.conditions import Conditions
 from neverblink.supervisor.workers.registry import Ended, Member
 
 from ..stage import Hands, Stage, report
@@ -34,11 +34,11 @@ def bring_up(*says: Any, ends: bool) -> None:
             return member
 
     crew = cast("Any", Crew(stage.roster))
-    starter = Starter(
+    starter = BringUp(
         crew,
         stage.news,
         stage.outside,
-        Waiting(stage.hour),
+        Conditions(stage.hour),
         leader=lambda: "",
         stopping=lambda: "",
         next_worker=lambda: "w1",
@@ -63,7 +63,7 @@ def test_one_that_died_before_it_led_is() -> None:
 def test_one_that_takes_the_lease_while_the_bot_is_being_stopped_leads_and_is_awaited_no_longer() -> None:
     """A leader ignores a dismissal: who waited for its end would wait for ever."""
     stage = Stage()
-    waiting = Waiting(stage.hour)
+    waiting = Conditions(stage.hour)
     stopping = ""
 
     class Crew(Hands):
@@ -89,7 +89,7 @@ def test_one_that_takes_the_lease_while_the_bot_is_being_stopped_leads_and_is_aw
             asyncio.get_running_loop().call_soon(led)
 
     crew = Crew(stage.roster)
-    starter = Starter(
+    starter = BringUp(
         cast("Any", crew),
         stage.news,
         stage.outside,

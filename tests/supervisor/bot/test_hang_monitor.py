@@ -8,9 +8,9 @@ import msgspec
 import pytest
 
 from neverblink.protocol.events import Slow
-from neverblink.supervisor.bot.hang_monitor import Guard
-from neverblink.supervisor.config.hang_limits import Bounds
-from neverblink.supervisor.system.proc_stat import Doing
+from neverblink.supervisor.bot.hang_monitor import HangMonitor
+from neverblink.supervisor.config.hang_limits import HangLimits
+from neverblink.supervisor.system.proc_stat import ProcessActivity
 from neverblink.supervisor.workers.registry import Member
 
 from ..stage import Stage, hello, report
@@ -30,12 +30,12 @@ class Post:
         self.leader.take(hello(interval=SECOND // 10), 0)
         self.said = report("leading", epoch=1)
         self.leader.take(self.said, 0)
-        self.guard = Guard(
+        self.guard = HangMonitor(
             self.stage.news,
             self.stage.outside,
             journal,
             leader=lambda: self.leader,
-            bounds=lambda member: Bounds(2 * SECOND, 5 * SECOND),
+            bounds=lambda member: HangLimits(2 * SECOND, 5 * SECOND),
             drain=self.drain,
             kill=lambda worker, reason: self.killed.append((worker, reason)),
         )
@@ -59,7 +59,7 @@ def post(tmp_path: Path) -> Post:
 
 
 def test_one_that_is_stopped_is_told_of_and_killed_with_the_reason(post: Post) -> None:
-    post.stage.doing = Doing("T")
+    post.stage.doing = ProcessActivity("T")
     post.stage.hour.pass_by(3 * SECOND // 2)
     assert post.guard.slow.endswith("it is stopped")
     assert post.killed == []
@@ -71,7 +71,7 @@ def test_one_that_is_stopped_is_told_of_and_killed_with_the_reason(post: Post) -
 
 
 def test_what_it_has_said_is_read_before_it_is_judged(post: Post) -> None:
-    post.stage.doing = Doing("S")
+    post.stage.doing = ProcessActivity("S")
     for _ in range(40):
         post.waiting = 1
         post.stage.hour.pass_by(SECOND // 4)
@@ -79,7 +79,7 @@ def test_what_it_has_said_is_read_before_it_is_judged(post: Post) -> None:
 
 
 def test_one_that_goes_on_is_told_of_again(post: Post) -> None:
-    post.stage.doing = Doing("S")
+    post.stage.doing = ProcessActivity("S")
     post.stage.hour.pass_by(3 * SECOND // 2)
     post.waiting = 1
     post.stage.hour.pass_by(SECOND // 4)
@@ -89,7 +89,7 @@ def test_one_that_goes_on_is_told_of_again(post: Post) -> None:
 
 
 def test_a_successor_is_judged_by_what_it_does_itself(post: Post) -> None:
-    post.stage.doing = Doing("S")
+    post.stage.doing = ProcessActivity("S")
     post.stage.hour.pass_by(3 * SECOND // 2)
     assert post.leader is not None
     post.leader.take(report("leading", epoch=2), post.stage.hour.now)

@@ -7,13 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from neverblink.supervisor.bot.hang_rules import Look, Verdict, Watchdog
-from neverblink.supervisor.config.hang_limits import Bounds
-from neverblink.supervisor.system.proc_stat import Doing
+from neverblink.supervisor.bot.hang_rules import HangRules, HangVerdict, Observation
+from neverblink.supervisor.config.hang_limits import HangLimits
+from neverblink.supervisor.system.proc_stat import ProcessActivity
 
 MS = 1_000_000
 S = 1000 * MS
-BOUNDS = Bounds(hang_after=10 * S, stuck_after=60 * S)
+BOUNDS = HangLimits(hang_after=10 * S, stuck_after=60 * S)
 EVERY = 500 * MS
 HOUR = 3600 * S
 
@@ -21,11 +21,11 @@ HOUR = 3600 * S
 class Life:
     """A leader that is looked at again and again."""
 
-    def __init__(self, bounds: Bounds = BOUNDS, interval: int = 100 * MS) -> None:
-        self.watchdog = Watchdog(bounds, EVERY)
-        self.next = Look(
+    def __init__(self, bounds: HangLimits = BOUNDS, interval: int = 100 * MS) -> None:
+        self.watchdog = HangRules(bounds, EVERY)
+        self.next = Observation(
             mono=0, wall=1000 * HOUR, words=0, number=0, written=("1", 0), interval=interval, decision="",
-            doing=Doing("S"),
+            doing=ProcessActivity("S"),
         )  # fmt: skip
         self.verdict = self.watchdog.look(self.next)
 
@@ -73,25 +73,25 @@ def test_one_moves_that_has_spoken_and_ended_a_turn() -> None:
 def test_one_that_ticks_is_well() -> None:
     life = Life()
     assert life.goes_on(120, ticks=True) == ["well"]
-    assert life.verdict == Verdict("well")
+    assert life.verdict == HangVerdict("well")
 
 
 @pytest.mark.parametrize(
     ("doing", "so", "does", "bound"),
     [
-        (Doing("S"), {}, "it sleeps and computes nothing", 10),
-        (Doing("T"), {}, "it is stopped", 10),
-        (Doing("T"), {"speaks": True}, "it is stopped", 10),
-        (Doing("D"), {}, "it waits for a disk", 60),
-        (Doing("R"), {"computes": True}, "it computes", 60),
-        (Doing("S"), {"computes": True}, "it computes", 60),
-        (Doing("S"), {"speaks": True}, "it still reports", 60),
-        (Doing("S", tracer=77), {}, "a debugger is attached to it (pid 77)", None),
-        (Doing("t"), {}, "a debugger is attached to it (pid 0)", None),
+        (ProcessActivity("S"), {}, "it sleeps and computes nothing", 10),
+        (ProcessActivity("T"), {}, "it is stopped", 10),
+        (ProcessActivity("T"), {"speaks": True}, "it is stopped", 10),
+        (ProcessActivity("D"), {}, "it waits for a disk", 60),
+        (ProcessActivity("R"), {"computes": True}, "it computes", 60),
+        (ProcessActivity("S"), {"computes": True}, "it computes", 60),
+        (ProcessActivity("S"), {"speaks": True}, "it still reports", 60),
+        (ProcessActivity("S", tracer=77), {}, "a debugger is attached to it (pid 77)", None),
+        (ProcessActivity("t"), {}, "a debugger is attached to it (pid 0)", None),
     ],
 )
 def test_how_long_one_without_a_turn_may_go_on(
-    doing: Doing, so: dict[str, bool], does: str, bound: int | None
+    doing: ProcessActivity, so: dict[str, bool], does: str, bound: int | None
 ) -> None:
     life = Life()
     life.goes_on(5, ticks=True)
@@ -116,7 +116,7 @@ def test_one_in_a_decision_is_given_the_longer_time() -> None:
 
 def test_one_that_is_stopped_in_a_decision_is_not() -> None:
     life = Life()
-    life.is_now(decision="enter", doing=Doing("T"))
+    life.is_now(decision="enter", doing=ProcessActivity("T"))
     assert life.goes_on(12) == ["well", "slow", "dead"]
 
 
@@ -153,7 +153,7 @@ def test_a_process_that_has_ended_is_nobody_to_judge() -> None:
     life = Life()
     life.is_now(doing=None)
     assert life.goes_on(600) == ["well"]
-    life.is_now(doing=Doing("Z"))
+    life.is_now(doing=ProcessActivity("Z"))
     assert life.goes_on(600) == ["well"]
 
 
@@ -181,10 +181,10 @@ EVENTS = st.lists(
 def test_nobody_is_killed_sooner_than_was_looked_at_for_hang_after(
     moments: list[tuple[str, bool, bool, bool, bool, int]],
 ) -> None:
-    life = Life(Bounds(hang_after=2 * S, stuck_after=5 * S))
+    life = Life(HangLimits(hang_after=2 * S, stuck_after=5 * S))
     idle = silent = 0
     for state, speaks, ticks, computes, decides, step in moments:
-        life.is_now(doing=Doing(state, life.next.doing.cpu if life.next.doing else 0))
+        life.is_now(doing=ProcessActivity(state, life.next.doing.cpu if life.next.doing else 0))
         life.is_now(decision="enter" if decides else "")
         life.goes_on(step / S, step=step, speaks=speaks, ticks=ticks, computes=computes)
         idle = 0 if ticks else idle + min(step, 2 * EVERY)

@@ -15,7 +15,7 @@ from neverblink.protocol.link import DecisionOpened, Doubt, Handed, Hello, Repor
 from neverblink.protocol.versions import PROTOCOL
 from neverblink.protocol.window import Window
 from neverblink.supervisor.bot.outages import Outages, told, windows_missed
-from neverblink.supervisor.store.history_db import History, HistoryError
+from neverblink.supervisor.store.history_db import HistoryDb, HistoryError
 from neverblink.supervisor.store.history_rows import SCHEMA, STEPS
 from neverblink.supervisor.system.errors import Refusal
 from neverblink.supervisor.workers.registry import Ended, Member
@@ -153,7 +153,7 @@ def test_outages_are_kept_for_the_next_supervisor(tmp_path: Path) -> None:
     here.outages.ticked(worker("w2"), Handed(2, 0, "first", 9, 0, 0, 3))
     here.outages.lost(ended(worker("w2"), 15 * S, "exit 4"))
     here.outages.acknowledge(1, "anna", "seen")
-    with History.open(tmp_path / "db", "fox") as history:
+    with HistoryDb.open(tmp_path / "db", "fox") as history:
         for event in here.stage.events:
             history.record(event)
         second, first = history.outages()
@@ -172,8 +172,8 @@ def test_a_history_of_an_earlier_version_is_brought_up_to_date(tmp_path: Path) -
     old.commit()
     old.close()
     with pytest.raises(HistoryError, match="`neverblink up` brings it up to date"):
-        History.open(path, "fox", read_only=True)
-    with History.open(path, "fox") as history:
+        HistoryDb.open(path, "fox", read_only=True)
+    with HistoryDb.open(path, "fox") as history:
         assert history.kept("workers", int) == 7
         assert history.outages() == []
     with closing(sqlite3.connect(path)) as file:

@@ -19,7 +19,7 @@ from neverblink.supervisor.cli.audit import bound
 from neverblink.supervisor.cli.command_group import neverblink
 from neverblink.supervisor.cli.errors import BadInput
 from neverblink.supervisor.cli.exit_codes import Exit
-from neverblink.supervisor.store.history_db import History
+from neverblink.supervisor.store.history_db import HistoryDb
 from neverblink.supervisor.store.history_rows import WINDOWS
 from neverblink.supervisor.store.state_dir import Home
 
@@ -129,7 +129,7 @@ def test_a_span_that_ends_before_it_begins_is_refused(home: Home, bounds: tuple[
 def test_windows_are_the_bots_own_or_those_asked_for(home: Home) -> None:
     life(home)
     assert told(home)["windows"] == {}
-    with History.open(home.database, "foresight") as past:
+    with HistoryDb.open(home.database, "foresight") as past:
         past.started("w1", "v1", 1, 1, home.logs / "w1.log", 1)
         unreadable = WindowSpec("1m", "-90s", "-5s", name="of a later release")
         past.keep(WINDOWS, [WindowSpec("1m", "-20s", "-5s", name="minute"), unreadable])

@@ -12,7 +12,7 @@ from neverblink.protocol.commands import Command, Fault, Halt, Send, Settings
 from neverblink.protocol.events import Commanded
 from neverblink.supervisor.cli.command_group import neverblink
 from neverblink.supervisor.cli.exit_codes import Exit
-from neverblink.supervisor.store.history_db import History
+from neverblink.supervisor.store.history_db import HistoryDb
 from neverblink.supervisor.store.state_dir import Home
 
 from ..scripted import Scripted
@@ -228,7 +228,7 @@ def test_declared_commands_are_listed_with_what_they_take(tmp_path: Path) -> Non
 
 def test_the_history_of_commands_has_who_why_when_and_the_change(tmp_path: Path) -> None:
     home = Home.open(tmp_path / "home")
-    with History.open(home.database, "foresight") as history:
+    with HistoryDb.open(home.database, "foresight") as history:
         history.started("w1", "v1", 1, 1, Path("/log"), 1)
         facts = {"changes": {"max_position": {"old": 3, "new": 4}}}
         event = Commanded(
@@ -267,5 +267,5 @@ def test_the_history_of_commands_has_who_why_when_and_the_change(tmp_path: Path)
     assert shown[3].endswith('send bad-input bo close market="BTC" legs=[1, 2]: there is no `mrket`')
     assert shown[4].endswith('send ok bo close market="BTC" legs=[1, 2]')
     assert shown[5].endswith("settings bad-input bo max_position=-1: it is >= 0")
-    with History.open(home.database, "foresight", read_only=True) as history:
+    with HistoryDb.open(home.database, "foresight", read_only=True) as history:
         assert history.commands()[1].facts == facts

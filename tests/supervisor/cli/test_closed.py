@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from neverblink.supervisor.cli.exit_codes import Exit
-from neverblink.supervisor.store.history_db import History
+from neverblink.supervisor.store.history_db import HistoryDb
 from neverblink.supervisor.store.state_dir import Home
 
 from .test_history import BOT, run, told, worker
@@ -28,7 +28,7 @@ def home() -> Iterator[Home]:
     # Not below pytest's own directory, which is closed to others.
     with tempfile.TemporaryDirectory() as directory:
         home = Home.open(Path(directory) / "home")
-        with History.open(home.database, BOT) as history:
+        with HistoryDb.open(home.database, BOT) as history:
             worker(home, history, "w1", "v1", "one\n")
         yield home
 

@@ -20,18 +20,18 @@ from neverblink.protocol.events import (
     DeploymentEnded,
     DeploymentStarted,
     Event,
-    Output,
     PhaseChanged,
-    Step,
+    StepDone,
+    StepOutput,
     SupervisorStopping,
 )
 from neverblink.protocol.handoff.handoff_events import NO_BOUNDARY
 from neverblink.supervisor.cli.command_group import neverblink
 from neverblink.supervisor.cli.exit_codes import Exit
-from neverblink.supervisor.release.releases import Releases
-from neverblink.supervisor.store.history_rows import Deployment, PhaseNote, StepNote
+from neverblink.supervisor.release.releases import ReleaseStore
+from neverblink.supervisor.store.history_rows import DeploymentRow, PhaseNote, StepNote
 from neverblink.supervisor.store.state_dir import Home
-from neverblink.supervisor.terminal.deployment_story import Progress
+from neverblink.supervisor.terminal.deployment_story import DeploymentStory
 from neverblink.supervisor.terminal.screen import Screen
 
 from ..repository import Repository
@@ -52,8 +52,8 @@ def ended(outcome: str, reason: str = "", **more: Any) -> DeploymentEnded:
 DONE = ended("done", seq=1785341, blackout=210_000, late=52_300, missed=0, rollback="newest")
 
 
-def step(at: int, name: str, took: int = 0, **facts: Any) -> Step:
-    return Step(bot=BOT, at=at, deployment=4, step=name, text="", took=took, facts=facts)
+def step(at: int, name: str, took: int = 0, **facts: Any) -> StepDone:
+    return StepDone(bot=BOT, at=at, deployment=4, step=name, text="", took=took, facts=facts)
 
 
 def phase(at: int, name: str, before: str, took: int) -> PhaseChanged:
@@ -102,7 +102,7 @@ def under_way(**more: Any) -> dict[str, Any]:
         "dry_run": False, "begun": 1, "ended": None, "outcome": None, "reason": "", "leader": "", "runs": "",
         "seq": None, "blackout": None, "late": None, "missed": 0, "rollback": "",
     }  # fmt: skip
-    return msgspec.to_builtins(msgspec.convert({**row, **msgspec.to_builtins(more)}, Deployment))
+    return msgspec.to_builtins(msgspec.convert({**row, **msgspec.to_builtins(more)}, DeploymentRow))
 
 
 def run(*args: str | Path) -> Result:
@@ -235,7 +235,7 @@ def test_a_commit_is_named_as_git_names_it(tmp_path: Path, code: Path) -> None:
         bot=BOT, at=1, deployment=4, release="v2", previous="v1", who="anna", why="",
         commit=id, subject="earlier exits", author="Anna",
     )  # fmt: skip
-    printed = Output(bot=BOT, at=2, deployment=4, step="environment", text=" + msgspec==0.22.0")
+    printed = StepOutput(bot=BOT, at=2, deployment=4, step="environment", text=" + msgspec==0.22.0")
     with Scripted(tmp_path / "home", {"deploy": begun}, story(told_of, printed, ended("done"))) as supervisor:
         result = run("deploy", "HEAD", "--project", code, "--home", tmp_path / "home")
         asked = supervisor.asked[0]
@@ -247,7 +247,7 @@ def test_a_commit_is_named_as_git_names_it(tmp_path: Path, code: Path) -> None:
 
 def test_a_release_is_named_by_the_beginning_of_its_id(tmp_path: Path, code: Path) -> None:
     home = Home.open(tmp_path / "home")
-    store = Releases(home.releases)
+    store = ReleaseStore(home.releases)
     first = store.make(code, "bot:Bot")
     (code / "bot.py").write_text("v = 2\n")
     second = store.make(code, "bot:Bot")
@@ -312,7 +312,7 @@ def test_on_a_terminal_the_live_line_is_redrawn_in_place() -> None:
 
     out = Terminal()
     now = 6
-    progress = Progress(Screen(out, {}), 4, lambda: now)
+    progress = DeploymentStory(Screen(out, {}), 4, lambda: now)
     for event in STORY[:7]:
         progress.take(event)
     now = 3_100_000_006
@@ -325,7 +325,7 @@ def test_on_a_terminal_the_live_line_is_redrawn_in_place() -> None:
 
 def test_events_of_another_deployment_are_not_ours() -> None:
     out = io.StringIO()
-    progress = Progress(Screen(out, {}), 5, lambda: 0)
+    progress = DeploymentStory(Screen(out, {}), 5, lambda: 0)
     for event in STORY:
         progress.take(event)
     assert progress.ended is None

@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 from neverblink.protocol.commands import Deploy
 from neverblink.supervisor.cli.command_group import neverblink
 from neverblink.supervisor.cli.exit_codes import Exit
-from neverblink.supervisor.release.releases import Releases
+from neverblink.supervisor.release.releases import ReleaseStore
 from neverblink.supervisor.release.source import release_of, source_of
 from neverblink.supervisor.store.state_dir import Home
 
@@ -53,7 +53,7 @@ def told(*args: str) -> dict[str, Any]:
 
 
 def lead(home: Home, repository: Repository, id: str) -> str:
-    releases = Releases(home.releases)
+    releases = ReleaseStore(home.releases)
     source = source_of(Deploy(repository=str(repository.directory), commit=id, ref="main"))
     release, _ = release_of(source, releases)
     releases.promote(release.id)
@@ -78,7 +78,7 @@ def test_diff_shows_what_would_come_and_what_would_be_taken_back(home: Home, rep
 
 def test_diff_says_when_there_is_nothing_to_compare_with(home: Home, repository: Repository) -> None:
     assert "no release has led here yet" in run("diff").stderr
-    releases = Releases(home.releases)
+    releases = ReleaseStore(home.releases)
     releases.promote(releases.make(repository.path, "bot:Fox").id)
     result = run("diff")
     assert result.exit_code == Exit.BAD_INPUT

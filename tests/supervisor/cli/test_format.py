@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from neverblink.supervisor.system.format import ago, count, last, size
-from neverblink.supervisor.system.tail import Tail, last_lines
+from neverblink.supervisor.system.tail import LogTail, last_lines
 from neverblink.supervisor.terminal.screen import Screen, columns
 
 S = 1_000_000_000
@@ -78,7 +78,7 @@ def test_where_nothing_can_be_redrawn_a_live_line_is_said_once() -> None:
 
 def test_a_tail_gives_whole_lines_once(tmp_path: Path) -> None:
     path = tmp_path / "w1.log"
-    tail = Tail(path)
+    tail = LogTail(path)
     assert list(tail.look()) == []
     path.write_bytes(b"one\ntw")
     assert list(tail.look()) == ["one"]
@@ -99,7 +99,7 @@ def test_the_last_lines_of_a_file_and_where_to_go_on(tmp_path: Path) -> None:
         assert found == lines[len(lines) - min(wanted, 5000) :]
         with path.open("ab") as file:
             file.write(b" now\n")
-        assert list(Tail(path, place).look()) == ["unfinished now"]
+        assert list(LogTail(path, place).look()) == ["unfinished now"]
         with path.open("r+b") as file:
             file.truncate(path.stat().st_size - 5)
     assert last_lines(tmp_path / "none", 3) == ([], (0, 0))
@@ -117,8 +117,8 @@ def test_a_file_without_a_newline_is_read_in_a_moment_and_its_line_shown_cut(tmp
     assert line.endswith("… (cut: 45,000,000 bytes or more)")
     with path.open("ab") as file:
         file.write(b"y\nnext\n")
-    assert list(Tail(path, place).look())[-1] == "next"
-    assert [len(line) < 300_000 for line in Tail(path).look()] == [True, True]
+    assert list(LogTail(path, place).look())[-1] == "next"
+    assert [len(line) < 300_000 for line in LogTail(path).look()] == [True, True]
 
 
 def test_the_last_lines_reach_back_into_rotated_files(tmp_path: Path) -> None:
@@ -137,7 +137,7 @@ def test_the_last_lines_reach_back_into_rotated_files(tmp_path: Path) -> None:
 def test_a_tail_goes_on_in_the_new_file_after_rotations(tmp_path: Path) -> None:
     path = tmp_path / "w1.log"
     path.write_text("1\n")
-    tail = Tail(path)
+    tail = LogTail(path)
     assert list(tail.look()) == ["1"]
     with path.open("a") as file:
         file.write("2\n3")
@@ -148,7 +148,7 @@ def test_a_tail_goes_on_in_the_new_file_after_rotations(tmp_path: Path) -> None:
     assert tail.behind() == 3 + 2 + 2
     assert list(tail.look()) == ["2", "3", "4", "5"]
     # So does one that is told the place.
-    assert list(Tail(path, place).look()) == ["2", "3", "4", "5"]
+    assert list(LogTail(path, place).look()) == ["2", "3", "4", "5"]
     # Moved to where it is not looked for.
     path.rename(tmp_path / "elsewhere")
     assert list(tail.look()) == []

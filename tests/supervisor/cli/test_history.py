@@ -13,12 +13,12 @@ from click.shell_completion import ShellComplete
 from click.testing import CliRunner, Result
 
 from neverblink.protocol.commands import Command, Send
-from neverblink.protocol.events import DeploymentEnded, PhaseChanged, Step
+from neverblink.protocol.events import DeploymentEnded, PhaseChanged, StepDone
 from neverblink.supervisor.cli.command_group import neverblink
 from neverblink.supervisor.cli.exit_codes import Exit
 from neverblink.supervisor.config.config import load
-from neverblink.supervisor.release.releases import Releases
-from neverblink.supervisor.store.history_db import History
+from neverblink.supervisor.release.releases import ReleaseStore
+from neverblink.supervisor.store.history_db import HistoryDb
 from neverblink.supervisor.store.history_rows import CommitNote
 from neverblink.supervisor.store.state_dir import Home
 
@@ -43,12 +43,12 @@ def home(tmp_path: Path) -> Home:
 
 
 @pytest.fixture
-def past(home: Home) -> Iterator[History]:
-    with History.open(home.database, BOT) as history:
+def past(home: Home) -> Iterator[HistoryDb]:
+    with HistoryDb.open(home.database, BOT) as history:
         yield history
 
 
-def worker(home: Home, past: History, name: str, release: str, text: str) -> Path:
+def worker(home: Home, past: HistoryDb, name: str, release: str, text: str) -> Path:
     log = home.logs / f"{name}.log"
     log.write_text(text)
     past.started(name, release, 1, 1, log, int(name[1:]))
@@ -68,10 +68,10 @@ def test_init_writes_a_bot_and_nothing_over_anything(tmp_path: Path) -> None:
     assert run("init", tmp_path / "x", "--name", "no name").exit_code == Exit.BAD_INPUT
 
 
-def test_history_without_a_supervisor(home: Home, past: History) -> None:
+def test_history_without_a_supervisor(home: Home, past: HistoryDb) -> None:
     past.started("w1", "v1", 1, 1, home.logs / "w1.log", 1)
     id = past.begin("deploy", "v2", "v1", 1, who="anna", why="exits")
-    past.record(Step(bot=BOT, at=2, deployment=id, step="spawned", text="worker w2", took=5))
+    past.record(StepDone(bot=BOT, at=2, deployment=id, step="spawned", text="worker w2", took=5))
     past.record(PhaseChanged(bot=BOT, at=3, deployment=id, phase="rehearsing", before="preparing", took=6))
     past.record(
         DeploymentEnded(
@@ -89,7 +89,7 @@ def test_history_without_a_supervisor(home: Home, past: History) -> None:
     assert f"the newest is {id}" in missing.stderr
 
 
-def test_history_says_of_each_deployment_who_when_what_how_long_and_why(home: Home, past: History) -> None:
+def test_history_says_of_each_deployment_who_when_what_how_long_and_why(home: Home, past: HistoryDb) -> None:
     past.started("w1", "v1", 1, 1, home.logs / "w1.log", 1)
     long = "a subject that goes on and on, " * 5 + "and ends"
     note = CommitNote("1a2b3c4d" * 5, long, "Anna <anna@example.org>", "main")
@@ -163,7 +163,7 @@ def test_before_the_first_up_there_is_no_past(verb: str, tmp_path: Path) -> None
 def test_releases_mark_what_leads(home: Home, tmp_path: Path) -> None:
     (tmp_path / "code").mkdir()
     (tmp_path / "code" / "bot.py").write_text("")
-    store = Releases(home.releases)
+    store = ReleaseStore(home.releases)
     first = store.make(tmp_path / "code", "bot:Bot")
     (tmp_path / "code" / "bot.py").write_text("x = 1\n")
     second = store.make(tmp_path / "code", "bot:Bot")
@@ -201,7 +201,7 @@ def test_a_lock_says_why(tmp_path: Path) -> None:
 def test_the_shell_completes_verbs_and_releases(home: Home, tmp_path: Path) -> None:
     (tmp_path / "code").mkdir()
     (tmp_path / "code" / "bot.py").write_text("")
-    id = Releases(home.releases).make(tmp_path / "code", "bot:Bot").id
+    id = ReleaseStore(home.releases).make(tmp_path / "code", "bot:Bot").id
 
     def complete(*words: str) -> list[str]:
         return [

@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 from click.testing import Result
 
-from neverblink.protocol.events import Step
+from neverblink.protocol.events import StepDone
 from neverblink.protocol.logline import LogLine, encode_line, encode_text
 from neverblink.supervisor.cli.exit_codes import Exit
-from neverblink.supervisor.store.history_db import History
+from neverblink.supervisor.store.history_db import HistoryDb
 from neverblink.supervisor.store.state_dir import Home
 
 from .test_history import BOT, CLI, run, told, worker
@@ -31,8 +31,8 @@ def home(tmp_path: Path) -> Home:
 
 
 @pytest.fixture
-def past(home: Home) -> Iterator[History]:
-    with History.open(home.database, BOT) as history:
+def past(home: Home) -> Iterator[HistoryDb]:
+    with HistoryDb.open(home.database, BOT) as history:
         yield history
 
 
@@ -49,7 +49,7 @@ def logs(home: Home, *args: str) -> Result:
     return run("logs", "--home", home.path, *args)
 
 
-def test_lines_are_marked_with_their_release(home: Home, past: History) -> None:
+def test_lines_are_marked_with_their_release(home: Home, past: HistoryDb) -> None:
     worker(home, past, "w1", "v1", "one\ntwo\n")
     worker(home, past, "w2", "v2", "three\nunfinished")
     assert logs(home).stdout.splitlines() == ["v1 w1 | one", "v1 w1 | two", "v2 w2 | three"]
@@ -58,7 +58,7 @@ def test_lines_are_marked_with_their_release(home: Home, past: History) -> None:
     assert answer == {"lines": [{"release": "v2", "worker": "w2", "text": "three", "level": "info"}]}
 
 
-def test_they_are_followed_across_a_handoff(home: Home, past: History) -> None:
+def test_they_are_followed_across_a_handoff(home: Home, past: HistoryDb) -> None:
     old = worker(home, past, "w1", "v1", "one\n")
     process = subprocess.Popen(
         [*CLI, "logs", "-f", "--home", home.path, "--json", "--level", "info"],
@@ -87,7 +87,7 @@ def test_they_are_followed_across_a_handoff(home: Home, past: History) -> None:
     assert process.wait(30) == 0
 
 
-def test_lines_in_json_say_what_they_know(home: Home, past: History) -> None:
+def test_lines_in_json_say_what_they_know(home: Home, past: HistoryDb) -> None:
     line = said("careful", level="warning", deployment=3, epoch=4, seq=99, fields={"market": "BTC"})
     worker(home, past, "w1", "v1", f"as printed\n{line}")
     assert logs(home).stdout.splitlines() == ["v1 w1 | as printed", "12:00:00.000 v1 w1 | careful"]
@@ -98,7 +98,7 @@ def test_lines_in_json_say_what_they_know(home: Home, past: History) -> None:
     }  # fmt: skip
 
 
-def test_lines_of_several_are_in_the_order_of_time(home: Home, past: History) -> None:
+def test_lines_of_several_are_in_the_order_of_time(home: Home, past: HistoryDb) -> None:
     def text(second: int, worker: str, text: str) -> str:
         return encode_text(f"2026-11-24T12:00:0{second}.000000Z", "info", worker, "v1", text).decode()
 
@@ -108,18 +108,20 @@ def test_lines_of_several_are_in_the_order_of_time(home: Home, past: History) ->
     assert logs(home, "-n", "1").stdout == "12:00:04.000 v1 w1 | 5\n"
 
 
-def test_a_clock_that_was_set_does_not_change_the_order_of_a_workers_lines(home: Home, past: History) -> None:
+def test_a_clock_that_was_set_does_not_change_the_order_of_a_workers_lines(
+    home: Home, past: HistoryDb
+) -> None:
     worker(home, past, "w1", "v1", said("1") + said("2", "2036-11-24T12:00:00.000Z") + said("3"))
     assert texts(logs(home, "--json")) == ["1", "2", "3"]
 
 
-def test_a_line_that_is_too_long_is_shown_cut(home: Home, past: History) -> None:
+def test_a_line_that_is_too_long_is_shown_cut(home: Home, past: HistoryDb) -> None:
     worker(home, past, "w1", "v1", "x" * 5000 + "\n")
     assert logs(home).stdout == f"v1 w1 | {'x' * 4000}… (cut: 5,000 characters)\n"
     assert texts(logs(home, "--json")) == ["x" * 5000]
 
 
-def test_only_what_is_grave_or_of_one_worker(home: Home, past: History) -> None:
+def test_only_what_is_grave_or_of_one_worker(home: Home, past: HistoryDb) -> None:
     trace = "Traceback (most recent call last):\n  File x\nValueError: no\n"
     worker(home, past, "w1", "v1", f"fine\nWARNING:root:hm\n{trace}fine again\n{said('bad', level='error')}")
     worker(home, past, "w2", "v2", "ERROR w2's\n")
@@ -134,7 +136,7 @@ def test_only_what_is_grave_or_of_one_worker(home: Home, past: History) -> None:
     assert "there is no log of 'w7'" in unknown.stderr
 
 
-def test_the_supervisors_own_lines_are_there_when_they_are_asked_for(home: Home, past: History) -> None:
+def test_the_supervisors_own_lines_are_there_when_they_are_asked_for(home: Home, past: HistoryDb) -> None:
     worker(home, past, "w1", "v1", "one\n")
     (home.logs / "supervisor.log").write_text(
         f"{NOON} worker w1 leads (first): release v1, epoch 1\n" + said("w1 ended", event="worker-exited")
@@ -150,10 +152,12 @@ def test_the_supervisors_own_lines_are_there_when_they_are_asked_for(home: Home,
 
 
 def test_a_deployment_is_the_lines_of_its_worker_and_what_the_supervisor_says_of_it(
-    home: Home, past: History
+    home: Home, past: HistoryDb
 ) -> None:
     assert past.begin("deploy", "v2", "v1", 1) == 1
-    past.record(Step(bot=BOT, at=2, deployment=1, step="spawned", text="", facts={"worker": "w2", "pid": 1}))
+    past.record(
+        StepDone(bot=BOT, at=2, deployment=1, step="spawned", text="", facts={"worker": "w2", "pid": 1})
+    )
     worker(home, past, "w1", "v1", "old code\n")
     worker(home, past, "w2", "v2", f"in text\n{said('in json', worker='w2', deployment=1)}")
     worker(home, past, "w3", "v2", said("a standby", worker="w3"))
@@ -166,7 +170,7 @@ def test_a_deployment_is_the_lines_of_its_worker_and_what_the_supervisor_says_of
     assert texts(logs(home, "--deployment", "1", "--worker", "w2", "--json")) == ["in text", "in json"]
 
 
-def test_only_what_was_written_since(home: Home, past: History) -> None:
+def test_only_what_was_written_since(home: Home, past: HistoryDb) -> None:
     now = time.time()
 
     def ago(seconds: float) -> str:

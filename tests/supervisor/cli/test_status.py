@@ -10,13 +10,13 @@ from click.testing import CliRunner
 from neverblink.protocol.events import DeploymentEnded
 from neverblink.protocol.link import SettingsNow
 from neverblink.protocol.status import (
+    BotStatus,
     DecisionSeen,
     DeploymentSeen,
     Failure,
     JournalSeen,
     Locked,
-    Status,
-    Supervisor,
+    SupervisorSeen,
     WindowSeen,
     WorkerSeen,
 )
@@ -30,21 +30,21 @@ from ..scripted import Scripted
 S = 1_000_000_000
 NOW = 1_795_532_400 * S
 
-QUIET = Status(
+QUIET = BotStatus(
     version=1, bot="foresight", state="running", reason="", at=NOW, home="/srv/.neverblink",
     worker="w5", release="v2", pid=4321, epoch=7, python="3.13.1", since=NOW - 192 * S, seq=1795532399, reported=NOW,
     interval=S, ticks=192, skipped=0, late_max=80_000, paused=False, settings=None, commands=(), slow="", journal=None,
     inbox=None, windows=(), decisions=(), workers=(), deployment=None, probation=None, last=None,
     lock=None, failure=None, outages=(), standby=None,
-    supervisor=Supervisor(1, "0.1.0", NOW - 3600 * S),
+    supervisor=SupervisorSeen(1, "0.1.0", NOW - 3600 * S),
 )  # fmt: skip
 
 
-def shown(status: Status) -> list[str]:
+def shown(status: BotStatus) -> list[str]:
     return [" ".join(line.split()) for line in picture(status, Screen(io.StringIO(), {}))]
 
 
-def seen(**more: Any) -> Status:
+def seen(**more: Any) -> BotStatus:
     return msgspec.structs.replace(QUIET, **more)
 
 
@@ -138,4 +138,4 @@ def test_a_bot_that_is_down_says_why_and_ends_with_its_code(tmp_path: Path) -> N
     with Scripted(tmp_path, {"status": msgspec.to_builtins(down)}):
         result = CliRunner().invoke(neverblink, ["status", "--home", str(tmp_path), "--json"])
     assert result.exit_code == Exit.DOWN
-    assert msgspec.json.decode(result.stdout, type=Status) == down
+    assert msgspec.json.decode(result.stdout, type=BotStatus) == down

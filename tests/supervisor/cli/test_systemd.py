@@ -20,7 +20,7 @@ import pytest
 from neverblink.protocol import events
 from neverblink.supervisor.cli.systemd_unit import Unit, unit_of
 from neverblink.supervisor.config.config import load
-from neverblink.supervisor.system.sd_notify import Notify
+from neverblink.supervisor.system.sd_notify import SdNotify
 
 WITHIN = 20.0
 
@@ -68,7 +68,7 @@ def manage() -> Iterator[Manage]:
 def test_the_manager_is_told_what_happens(manage: Manage, kind: str) -> None:
     async def scenario() -> None:
         manager = manage(kind)
-        notify = Notify(manager.environment)
+        notify = SdNotify(manager.environment)
         leads = events.LeaderChanged(
             bot="fox", at=1, worker="w1", release="r1", epoch=3, cause="first", seq=7
         )
@@ -105,7 +105,7 @@ def test_the_manager_is_told_what_happens(manage: Manage, kind: str) -> None:
 def test_a_supervisor_that_takes_over_a_bot_that_ticks_is_ready_too(manage: Manage) -> None:
     async def scenario() -> None:
         manager = manage()
-        notify = Notify(manager.environment)
+        notify = SdNotify(manager.environment)
 
         def adopted(leads: bool) -> events.WorkerAdopted:
             return events.WorkerAdopted(bot="fox", at=1, worker="w3", release="r1", pid=7, leads=leads)
@@ -122,7 +122,7 @@ def test_a_supervisor_that_takes_over_a_bot_that_ticks_is_ready_too(manage: Mana
 def test_the_watchdog_is_pinged_by_the_loop_and_not_while_it_hangs(manage: Manage) -> None:
     async def scenario() -> None:
         manager = manage(WATCHDOG_USEC="30000")
-        notify = Notify(manager.environment)
+        notify = SdNotify(manager.environment)
         for _ in range(3):
             assert await asyncio.to_thread(manager.hears) == ["WATCHDOG=1"]
         while not manager.silent():
@@ -147,7 +147,7 @@ def test_the_watchdog_is_pinged_by_the_loop_and_not_while_it_hangs(manage: Manag
 )
 def test_without_a_manager_or_with_one_that_is_gone_nothing_happens(environment: dict[str, str]) -> None:
     async def scenario() -> None:
-        notify = Notify(environment)
+        notify = SdNotify(environment)
         notify.note(events.SupervisorStopping(bot="fox", at=1, reason="down"))
         await asyncio.sleep(0)
         notify.close()
@@ -158,7 +158,7 @@ def test_without_a_manager_or_with_one_that_is_gone_nothing_happens(environment:
 def test_a_watchdog_that_waits_for_another_process_gets_no_ping_of_ours(manage: Manage) -> None:
     async def scenario() -> None:
         manager = manage(WATCHDOG_USEC="30000", WATCHDOG_PID="1")
-        notify = Notify(manager.environment)
+        notify = SdNotify(manager.environment)
         assert manager.silent()
         notify.close()
 

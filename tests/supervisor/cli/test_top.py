@@ -11,36 +11,36 @@ from rich.console import Console
 
 from neverblink.protocol import events
 from neverblink.protocol.status import (
+    BotStatus,
     DecisionSeen,
     DeploymentSeen,
     Locked,
     StandbySeen,
-    Status,
     TargetSeen,
     WindowSeen,
 )
-from neverblink.supervisor.audit.recent_ticks import Change, Seen, Tick
+from neverblink.supervisor.audit.recent_ticks import LeaderChange, RecentTick, Seen
 from neverblink.supervisor.cli.tick_chart import Column, chart, level, mark_of
 from neverblink.supervisor.cli.top_screen import draw
-from neverblink.supervisor.cli.top_view import Line, Picture, View
-from neverblink.supervisor.store.history_rows import Deployment, StepNote
+from neverblink.supervisor.cli.top_view import StoryLine, TopSnapshot, TopView
+from neverblink.supervisor.store.history_rows import DeploymentRow, StepNote
 
 from .test_status import NOW, QUIET, S
 
 MS = 1_000_000
 
 
-def tick(seq: int, worker: str = "w1", epoch: int = 1, **more: Any) -> Tick:
+def tick(seq: int, worker: str = "w1", epoch: int = 1, **more: Any) -> RecentTick:
     facts: dict[str, Any] = {"late": 20_000, "took": MS}
-    return Tick(epoch, seq, seq, worker, "v1", seq * S, **{**facts, **more})
+    return RecentTick(epoch, seq, seq, worker, "v1", seq * S, **{**facts, **more})
 
 
-def change(worker: str, epoch: int, **more: Any) -> Change:
+def change(worker: str, epoch: int, **more: Any) -> LeaderChange:
     facts: dict[str, Any] = {"cause": "handoff", "before": "w1", "deployment": 7}
-    return Change(epoch, 0, 0, worker, "v2", NOW, **{**facts, **more})
+    return LeaderChange(epoch, 0, 0, worker, "v2", NOW, **{**facts, **more})
 
 
-def shown(picture: Picture, width: int = 80, height: int = 24, *, colour: bool = False) -> list[str]:
+def shown(picture: TopSnapshot, width: int = 80, height: int = 24, *, colour: bool = False) -> list[str]:
     out = io.StringIO()
     console = Console(
         file=out, width=width, force_terminal=colour, color_system="standard" if colour else None
@@ -50,12 +50,12 @@ def shown(picture: Picture, width: int = 80, height: int = 24, *, colour: bool =
     return [line.rstrip() for line in out.getvalue().splitlines()]
 
 
-def picture(status: Status | None = QUIET, **more: Any) -> Picture:
+def picture(status: BotStatus | None = QUIET, **more: Any) -> TopSnapshot:
     facts: dict[str, Any] = {
         "now": NOW, "away": "", "away_for": 0, "seen": [], "measured": True, "deployment": 0, "phase": "",
         "since": NOW, "lines": [],
     }  # fmt: skip
-    return Picture(status=status, **{**facts, **more})
+    return TopSnapshot(status=status, **{**facts, **more})
 
 
 # --- the chart
@@ -135,7 +135,7 @@ def test_a_quiet_bot() -> None:
     ]
 
 
-def busy() -> Picture:
+def busy() -> TopSnapshot:
     """Everything at once, and more of it than there is room for."""
     status = msgspec.structs.replace(
         QUIET,
@@ -160,7 +160,7 @@ def busy() -> Picture:
         *(tick(s, "w2", 2) for s in range(33, 99)),
     ]
     seen[31] = tick(32, "w2", 2, missed=2, skipped=0)
-    lines = [Line(f"step-{n}", "y" * 100, 3 * MS) for n in range(30)]
+    lines = [StoryLine(f"step-{n}", "y" * 100, 3 * MS) for n in range(30)]
     return picture(status, seen=seen, deployment=8, phase="waiting", since=NOW - 4 * S, lines=lines)
 
 
@@ -225,14 +225,14 @@ def test_a_bot_that_is_down_says_why() -> None:
 # --- what it is made of
 
 
-def told(view: View, *what: events.Event) -> Picture:
+def told(view: TopView, *what: events.Event) -> TopSnapshot:
     for event in what:
         view.told(event)
     return view.picture()
 
 
 def test_a_deployment_is_seen_phase_by_phase() -> None:
-    view = View(measured=True)
+    view = TopView(measured=True)
     view.answered(QUIET)
     begun = events.DeploymentStarted(
         bot="fox", at=NOW, deployment=8, release="v3", previous="v2", who="a", why=""
@@ -240,27 +240,27 @@ def test_a_deployment_is_seen_phase_by_phase() -> None:
     now = told(
         view,
         begun,
-        events.Step(bot="fox", at=NOW, deployment=8, step="ready", text="on_start is done", took=3 * MS),
-        events.Step(bot="fox", at=NOW, deployment=9, step="ready", text="of another one"),
-        events.Step(bot="fox", at=NOW, deployment=8, step="holding", text="window 5m"),
+        events.StepDone(bot="fox", at=NOW, deployment=8, step="ready", text="on_start is done", took=3 * MS),
+        events.StepDone(bot="fox", at=NOW, deployment=9, step="ready", text="of another one"),
+        events.StepDone(bot="fox", at=NOW, deployment=8, step="holding", text="window 5m"),
         events.PhaseChanged(bot="fox", at=NOW, deployment=8, phase="waiting", before="rehearsing", took=1),
     )
     assert (now.deployment, now.phase, now.since) == (8, "waiting", NOW)
-    assert now.lines == [Line("release", "v3"), Line("ready", "on_start is done", 3 * MS)]
+    assert now.lines == [StoryLine("release", "v3"), StoryLine("ready", "on_start is done", 3 * MS)]
     ended = events.DeploymentEnded(
         bot="fox", at=view.picture().now, deployment=8, outcome="rolled_back", reason="it crashed", leader="w1",
         release="v2",
     )  # fmt: skip
     now = told(view, ended)
-    assert (now.phase, now.lines[-1]) == ("", Line("rolled back", "it crashed", bad=True))
+    assert (now.phase, now.lines[-1]) == ("", StoryLine("rolled back", "it crashed", bad=True))
     # It stays in sight for a moment, and the next one takes its place.
     assert now.deployment == 8
-    assert told(view, msgspec.structs.replace(begun, deployment=9)).lines == [Line("release", "v3")]
+    assert told(view, msgspec.structs.replace(begun, deployment=9)).lines == [StoryLine("release", "v3")]
 
 
 def test_a_deployment_that_was_begun_before_anybody_looked_is_caught_up_with() -> None:
-    view = View(measured=True)
-    row = Deployment(
+    view = TopView(measured=True)
+    row = DeploymentRow(
         id=8, bot="fox", kind="deploy", release="v3", previous="v2", who="", why="", dry_run=False, begun=NOW,
         ended=None, outcome=None, reason="", leader="", runs="", seq=None, blackout=None, late=None, missed=0,
         rollback="", steps=(StepNote(NOW, "spawned", "", MS, {"worker": "w9", "pid": 1}),),
@@ -270,12 +270,12 @@ def test_a_deployment_that_was_begun_before_anybody_looked_is_caught_up_with() -
     view.answered(msgspec.structs.replace(QUIET, deployment=underway))
     now = view.picture()
     assert (now.deployment, now.phase) == (8, "waiting")
-    assert now.lines == [Line("spawned", "worker w9, pid 1", MS)]
+    assert now.lines == [StoryLine("spawned", "worker w9, pid 1", MS)]
 
 
 def test_where_the_journal_cannot_be_read_the_ticks_are_what_the_leader_reports() -> None:
-    def pulse(seq: int, epoch: int = 1, role: str = "leading", worker: str = "w1") -> events.Pulse:
-        return events.Pulse(
+    def pulse(seq: int, epoch: int = 1, role: str = "leading", worker: str = "w1") -> events.Heartbeat:
+        return events.Heartbeat(
             bot="fox", at=NOW, worker=worker, release="v1", role=role, epoch=epoch, seq=seq, ticks=1, skipped=0,
             late_max=70_000, paused=False,
         )  # fmt: skip
@@ -283,7 +283,7 @@ def test_where_the_journal_cannot_be_read_the_ticks_are_what_the_leader_reports(
     leads = events.LeaderChanged(
         bot="fox", at=NOW, worker="w2", release="v2", epoch=2, cause="handoff", seq=7
     )
-    here, there = View(measured=True), View(measured=False)
+    here, there = TopView(measured=True), TopView(measured=False)
     what = (
         pulse(5),
         pulse(5),
@@ -295,12 +295,12 @@ def test_where_the_journal_cannot_be_read_the_ticks_are_what_the_leader_reports(
     assert told(here, *what).seen == []
     seen = told(there, *what).seen
     assert [(one.seq, one.worker) for one in seen] == [(5, "w1"), (6, "w1"), (7, "w2"), (7, "w2")]
-    assert isinstance(seen[2], Change)
+    assert isinstance(seen[2], LeaderChange)
     there.answered(QUIET)
     assert shown(there.picture())[4].startswith("── ticks, as reported now and then: at worst 0.07 ms late ─")
 
 
 def test_times_are_by_the_supervisors_clock() -> None:
-    view = View(measured=True)
+    view = TopView(measured=True)
     view.answered(QUIET)
     assert abs(view.picture().now - NOW) < 60 * S

@@ -9,9 +9,9 @@ import pytest
 from neverblink.supervisor.config.config import (
     Config,
     ConfigError,
-    Deploying,
-    Handoff,
-    Logging,
+    DeploySettings,
+    HandoffSettings,
+    LogSettings,
     NoConfig,
     load,
 )
@@ -45,7 +45,7 @@ def test_only_the_bot_has_to_be_said(project: Path) -> None:
         path=project / "neverblink.toml", name="foresight", bot="bot:Foresight", python=sys.executable
     )
     assert config.directory == project
-    assert config.handoff == Handoff()
+    assert config.handoff == HandoffSettings()
     assert config.keep.releases == 5
 
 
@@ -85,7 +85,7 @@ def test_everything_can_be_said(project: Path) -> None:
     )
     s = 1_000_000_000
     assert config.environment == "requirements-live.txt"
-    assert config.deploy == Deploying("pytest -q tests/smoke", 30_000_000_000, 3_600_000_000_000)
+    assert config.deploy == DeploySettings("pytest -q tests/smoke", 30_000_000_000, 3_600_000_000_000)
     assert (config.name, config.bot, config.python, config.durability) == (
         "sniper.2",
         "bots.sniper:make",
@@ -95,7 +95,7 @@ def test_everything_can_be_said(project: Path) -> None:
     assert msgspec.structs.astuple(config.handoff) == (120 * s, 90 * s, 600 * s, s // 2, 5 * s, s * 3 // 2)
     assert config.keep.releases == 9
     assert msgspec.structs.astuple(config.journal) == (2**20, 1_500_000_000, 2 * 86_400 * s)
-    assert config.log == Logging("json", 65_536, 1)
+    assert config.log == LogSettings("json", 65_536, 1)
 
 
 def test_a_journal_of_large_segments_keeps_two_of_them(project: Path) -> None:

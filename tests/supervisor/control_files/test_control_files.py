@@ -30,11 +30,11 @@ from neverblink.protocol.commands import (
 )
 from neverblink.protocol.control import MOST_COMMANDS, ControlError, parse
 from neverblink.supervisor.config.config import FileLayer
-from neverblink.supervisor.control_files import Files, control_schema, status_schema
+from neverblink.supervisor.control_files import ControlFiles, control_schema, status_schema
 from neverblink.supervisor.control_files.json_shapes import StatusFile
 from neverblink.supervisor.control_files.read_json import read
-from neverblink.supervisor.store.history_db import History
-from neverblink.supervisor.store.history_thread import Archive
+from neverblink.supervisor.store.history_db import HistoryDb
+from neverblink.supervisor.store.history_thread import HistoryThread
 
 from ..cli.test_status import QUIET
 
@@ -52,7 +52,7 @@ class Desk:
         self.said: list[str] = []
         self.gate: asyncio.Event | None = None
         """What is asked waits for it."""
-        self.files: Files
+        self.files: ControlFiles
 
     @property
     def control(self) -> Path:
@@ -98,9 +98,9 @@ class Desk:
 async def opened(home: Path, config: FileLayer = LAYER) -> AsyncGenerator[Desk]:
     home.mkdir(exist_ok=True)
     desk = Desk(home)
-    archive = Archive(asyncio.get_running_loop(), desk.said.append)
+    archive = HistoryThread(asyncio.get_running_loop(), desk.said.append)
     await archive.open(home / "supervisor.db", "foresight")
-    desk.files = Files(
+    desk.files = ControlFiles(
         home,
         config,
         archive,
@@ -232,7 +232,7 @@ def test_what_was_not_answered_is_taken_up_or_said_to_be_in_doubt(tmp_path: Path
     """A supervisor that is killed leaves what it had begun without an answer."""
     home = tmp_path / "home"
     home.mkdir()
-    with History.open(home / "supervisor.db", "foresight") as history:
+    with HistoryDb.open(home / "supervisor.db", "foresight") as history:
         pause = b'{"op":"pause","id":"1"}'.decode()
         assert history.claim("1", "pause", "d1", pause, 1) is None
         assert history.claim("2", "deploy", "d2", '{"op":"deploy","id":"2","path":"/x"}', 2) is None
@@ -436,7 +436,7 @@ def test_either_file_can_be_turned_off(tmp_path: Path) -> None:
 
 
 def test_the_history_of_ids_is_bounded(tmp_path: Path) -> None:
-    with History.open(tmp_path / "supervisor.db", "foresight") as history:
+    with HistoryDb.open(tmp_path / "supervisor.db", "foresight") as history:
         for n in range(40):
             assert history.claim(f"n{n}", "pause", "d", "{}", n, most=20) is None
             history.settle(f"n{n}", f'"{n}"', n, answers=5)

@@ -9,12 +9,17 @@ import msgspec
 import pytest
 from rich.console import Console
 
-from neverblink.protocol.events import DeploymentEnded, DeploymentStarted, PhaseChanged, Step
+from neverblink.protocol.events import (
+    DeploymentEnded,
+    DeploymentStarted,
+    PhaseChanged,
+    StepDone,
+)
 from neverblink.supervisor.demo.acts import ACTS, Played
 from neverblink.supervisor.demo.closing import closing_lines
-from neverblink.supervisor.demo.finding import Evidence, Finding, find
-from neverblink.supervisor.demo.picture import Lines, Live, Picture, picture_for
-from neverblink.supervisor.demo.strip import COLUMNS, Strip
+from neverblink.supervisor.demo.finding import DemoFinding, Evidence, find
+from neverblink.supervisor.demo.picture import DemoPicture, Lines, Live, picture_for
+from neverblink.supervisor.demo.strip import COLUMNS, VersionStrip
 from neverblink.supervisor.terminal.screen import Screen
 
 INTERVAL = 20_000_000
@@ -24,7 +29,7 @@ FIRST = 1000 * ROW
 
 
 def test_a_strip_without_ticks_has_no_rows() -> None:
-    assert Strip(INTERVAL).rows(6) == []
+    assert VersionStrip(INTERVAL).rows(6) == []
 
 
 def test_each_cell_is_the_version_that_ran_its_ticks() -> None:
@@ -185,7 +190,7 @@ def test_a_fill_that_differs_a_failed_audit_and_a_refused_verb_are_wrong() -> No
 
 
 def wrong(whole: Evidence, **changes: Any) -> tuple[str, ...]:
-    finding: Finding = find(msgspec.structs.replace(whole, **changes))
+    finding: DemoFinding = find(msgspec.structs.replace(whole, **changes))
     return finding.wrong
 
 
@@ -228,7 +233,7 @@ def played(act: Any) -> Played:
     return Played(act, 0, told, act.leads)
 
 
-def show(picture: Picture) -> None:
+def show(picture: DemoPicture) -> None:
     """Play one act on a picture."""
     strip = strip_of(("a", "v1", FIRST))
     picture.say("the bot runs")
@@ -236,9 +241,9 @@ def show(picture: Picture) -> None:
     picture.play(ACTS[0])
     said: dict[str, Any] = {"bot": "sniper", "at": 1, "deployment": 1}
     picture.take(DeploymentStarted(**said, release="r2", previous="r1", who="", why=""))
-    picture.take(Step(**said, step="rehearsed", text="", facts={"bytes": 12_000}))
+    picture.take(StepDone(**said, step="rehearsed", text="", facts={"bytes": 12_000}))
     picture.take(PhaseChanged(**said, phase="waiting", before="rehearsing", took=1))
-    picture.take(Step(**said, step="holding", text="window 5m", facts={"reason": "window 5m"}))
+    picture.take(StepDone(**said, step="holding", text="window 5m", facts={"reason": "window 5m"}))
     strip.leads("b", "v2", FIRST + 3)
     strip.reached(FIRST + 2 * CELL)
     picture.draw()
@@ -247,8 +252,8 @@ def show(picture: Picture) -> None:
     picture.close()
 
 
-def strip_of(*reigns: tuple[str, str, int]) -> Strip:
-    strip = Strip(INTERVAL)
+def strip_of(*reigns: tuple[str, str, int]) -> VersionStrip:
+    strip = VersionStrip(INTERVAL)
     for worker, version, seq in reigns:
         strip.leads(worker, version, seq)
     return strip

@@ -23,7 +23,7 @@ from neverblink.supervisor.demo.ledger import (
     UnknownOrder,
     read_ledger,
 )
-from neverblink.supervisor.demo.verdict import Row, Verdict, judge
+from neverblink.supervisor.demo.verdict import DemoVerdict, Row, judge
 
 START = 12_000_000_000 * 1000
 END = START + 24_000_000_000
@@ -193,9 +193,9 @@ def reserve(
     )
 
 
-def judged(ledger: Ledger) -> Verdict:
+def judged(ledger: Ledger) -> DemoVerdict:
     return judge(ledger.records, END)
 
 
-def row_of(verdict: Verdict, market: str, timeframe: str) -> Row:
+def row_of(verdict: DemoVerdict, market: str, timeframe: str) -> Row:
     return next(row for row in verdict.rows if (row.market, row.timeframe) == (market, timeframe))

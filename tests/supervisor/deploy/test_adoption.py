@@ -21,7 +21,7 @@ import pytest
 
 from neverblink.protocol.commands import Down, Send
 from neverblink.protocol.events import LeaderChanged, WorkerExited, WorkerStarted
-from neverblink.supervisor.store.history_db import History
+from neverblink.supervisor.store.history_db import HistoryDb
 from neverblink.supervisor.system.process import alive
 from neverblink.supervisor.workers.leftovers import HomeInUse, sweep
 
@@ -64,7 +64,7 @@ def earlier(world: World, code: Path) -> Generator[subprocess.Popen[str]]:
 def _wait_for_the_history(world: World) -> None:
     """It is written beside the supervisor's loop: what is not in it yet is news to the next supervisor."""
     until = time.monotonic() + WITHIN
-    with History.open(world.home.database, "fox") as history:
+    with HistoryDb.open(world.home.database, "fox") as history:
         while not history.leaders(1):
             assert time.monotonic() < until
             time.sleep(0.005)
@@ -74,7 +74,7 @@ def left(world: World) -> list[int]:
     """The workers that are alive."""
     if not world.home.database.exists():
         return []
-    with History.open(world.home.database, "fox") as history:
+    with HistoryDb.open(world.home.database, "fox") as history:
         return [worker.pid for worker in history.remaining() if alive(worker.pid, worker.started)]
 
 
@@ -120,7 +120,7 @@ def test_a_bot_whose_supervisor_was_killed_is_adopted_as_it_runs(world: World) -
     assert "an earlier supervisor started it" in exited.reason
     # It has led all the time, so that is no news; that it was stopped is.
     assert [event.worker for event in world.told(LeaderChanged)] == [""]
-    with History.open(world.home.database, "fox") as history:
+    with HistoryDb.open(world.home.database, "fox") as history:
         assert [(leader.worker, leader.epoch) for leader in history.leaders()] == [("", 1), ("w1", 1)]
 
 
@@ -158,7 +158,7 @@ def test_a_leader_that_died_while_nobody_looked_is_succeeded_as_by_any_up(world:
     os.kill(pid, signal.SIGKILL)
     ends(pid)
     assert world.play(nothing, code) == 0
-    with History.open(world.home.database, "fox") as history:
+    with HistoryDb.open(world.home.database, "fox") as history:
         assert [one.reason for one in history.workers()] == ["exit 0", "ended while no supervisor looked"]
 
 
@@ -169,7 +169,7 @@ def test_a_supervisor_can_come_back_again_and_again(world: World) -> None:
             pass
     assert len(left(world)) == 1
     assert world.play(nothing, code) == 0
-    with History.open(world.home.database, "fox") as history:
+    with HistoryDb.open(world.home.database, "fox") as history:
         assert [leader.worker for leader in history.leaders()] == ["", "w1"]
 
 
@@ -183,7 +183,7 @@ def test_a_leader_that_cannot_answer_is_adopted_by_its_lease(world: World) -> No
         assert left(world) == [pid]
     os.kill(pid, signal.SIGCONT)
     assert world.play(nothing, code) == 0
-    with History.open(world.home.database, "fox") as history:
+    with HistoryDb.open(world.home.database, "fox") as history:
         assert [leader.worker for leader in history.leaders()] == ["", "w1"]
 
 
@@ -220,11 +220,11 @@ def test_what_another_neverblink_has_kept_of_a_deployment_is_no_reason_not_to_co
     code = world.code("v1")
     with earlier(world, code):
         pass
-    with History.open(world.home.database, "fox") as history:
+    with HistoryDb.open(world.home.database, "fox") as history:
         number = history.begin("deploy", "r2", "r1", 1)
         history.keep(f"deployment {number} under way", {"kept": {"handoff": {"phase": "hovering"}}})
     assert world.play(nothing, code) == 0
-    with History.open(world.home.database, "fox") as history:
+    with HistoryDb.open(world.home.database, "fox") as history:
         ended = history.deployment(number)
     assert (ended.outcome, ended.reason) == ("aborted", "the supervisor ended before it did")
     assert "deployment 1 under way" in world.screen.getvalue()

@@ -27,8 +27,8 @@ from neverblink.protocol.events import (
     Commanded,
     DeploymentEnded,
     DeploymentStarted,
+    Heartbeat,
     LeaderChanged,
-    Pulse,
     WorkerExited,
     WorkerStarted,
 )
@@ -368,7 +368,7 @@ def test_a_suspected_leader_that_has_ticked_since_is_left_alone(world: World) ->
         await in_phase(world, "probation")
         # It is suspected from 0.2 s on, at each turn of the old worker.
         await world.event(
-            lambda event: isinstance(event, Pulse) and event.worker == "w2" and event.ticks > 40
+            lambda event: isinstance(event, Heartbeat) and event.worker == "w2" and event.ticks > 40
         )
         await in_phase(world, "probation")
 

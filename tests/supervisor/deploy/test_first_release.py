@@ -16,7 +16,7 @@ from neverblink.protocol.lease import Holder, encode_record, slot_of
 from neverblink.supervisor.bot.bring_up import StartFailed
 from neverblink.supervisor.config.config import ConfigError
 from neverblink.supervisor.deploy.first_release import Chosen
-from neverblink.supervisor.store.history_db import History
+from neverblink.supervisor.store.history_db import HistoryDb
 
 from ..world import World
 
@@ -94,7 +94,7 @@ def test_a_release_whose_deployment_is_told_as_aborted_does_not_lead_after_up(wo
     """Its worker had taken the lease, and died before it could say so. So did the worker before it."""
     code = world.code("v1")
     first = runs(world, code)
-    with History.open(world.home.path / "supervisor.db", "fox") as history:
+    with HistoryDb.open(world.home.path / "supervisor.db", "fox") as history:
         number = history.begin("deploy", "r9", first, 5)
         history.started("w9", "r9", 1, 1, world.tmp / "w9.log", 5)
         history.record(

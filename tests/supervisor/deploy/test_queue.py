@@ -5,17 +5,17 @@ from __future__ import annotations
 import pytest
 
 from neverblink.protocol.commands import Deploy
-from neverblink.supervisor.deploy.queue import Queue, Waiter
+from neverblink.supervisor.deploy.queue import DeployQueue, QueuedDeployment
 from neverblink.supervisor.system.errors import Refusal
 
 
-def push(commit: str, ref: str = "main", *, dry_run: bool = False) -> Waiter:
-    return Waiter(Deploy(repository="/srv/fox.git", commit=commit, ref=ref, dry_run=dry_run), 1, 0)
+def push(commit: str, ref: str = "main", *, dry_run: bool = False) -> QueuedDeployment:
+    return QueuedDeployment(Deploy(repository="/srv/fox.git", commit=commit, ref=ref, dry_run=dry_run), 1, 0)
 
 
 def test_who_came_first_goes_first() -> None:
-    queue = Queue()
-    first, second = Waiter(Deploy(path="/a"), 1, 0), Waiter(Deploy(path="/a"), 2, 0)
+    queue = DeployQueue()
+    first, second = QueuedDeployment(Deploy(path="/a"), 1, 0), QueuedDeployment(Deploy(path="/a"), 2, 0)
     queue.enter(first)
     queue.enter(second)
     assert (queue.is_first(first), queue.is_first(second)) == (True, False)
@@ -26,7 +26,7 @@ def test_who_came_first_goes_first() -> None:
 
 
 def test_a_later_push_of_the_same_branch_takes_the_place_of_an_earlier_one() -> None:
-    queue = Queue()
+    queue = DeployQueue()
     first, other, later = push("a"), push("b", "trial"), push("c")
     for command in (first, other, later):
         queue.enter(command)
@@ -36,7 +36,7 @@ def test_a_later_push_of_the_same_branch_takes_the_place_of_an_earlier_one() -> 
 
 
 def test_a_rehearsal_replaces_no_deployment() -> None:
-    queue = Queue()
+    queue = DeployQueue()
     deployment, rehearsal = push("a"), push("b", dry_run=True)
     queue.enter(deployment)
     queue.enter(rehearsal)
@@ -44,7 +44,7 @@ def test_a_rehearsal_replaces_no_deployment() -> None:
 
 
 def test_a_queue_has_an_end() -> None:
-    queue = Queue()
+    queue = DeployQueue()
     for number in range(64):
         queue.enter(push(str(number)))
     with pytest.raises(Refusal, match="64 deployments are waiting already"):

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from neverblink.supervisor.config.config import ConfigError, load
-from neverblink.supervisor.environment.requirements import Wanted, wanted
+from neverblink.supervisor.environment.requirements import Requirements, wanted
 
 PROJECT = '[project]\nname = "fox"\nversion = "1"\ndependencies = ["ccxt>=4"]\n'
 LOCK = 'version = 1\n[[package]]\nname = "fox"\nversion = "1"\nsource = { virtual = "." }\n'
@@ -20,7 +20,7 @@ def place(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def asked(place: Path, **files: str) -> Wanted | None:
+def asked(place: Path, **files: str) -> Requirements | None:
     """What is asked for with these files; `_` before the ending is the dot, and before it `-`."""
     for name, text in files.items():
         stem, _, ending = name.rpartition("_")
@@ -28,7 +28,7 @@ def asked(place: Path, **files: str) -> Wanted | None:
     return wanted(place, load(place))
 
 
-def said(place: Path, **files: str) -> Wanted:
+def said(place: Path, **files: str) -> Requirements:
     found = asked(place, **files)
     assert found is not None
     return found

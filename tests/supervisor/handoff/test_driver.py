@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from neverblink.protocol.events import PhaseChanged, Step
+from neverblink.protocol.events import PhaseChanged, StepDone
 from neverblink.protocol.handoff.handoff import Handoff
 from neverblink.protocol.handoff.handoff_events import Phase
 from neverblink.protocol.link import (
@@ -19,9 +19,9 @@ from neverblink.protocol.link import (
     Suspect,
     WorkerMessage,
 )
-from neverblink.supervisor.config.config import Handoff as Patience
-from neverblink.supervisor.handoff.driver import Driver
-from neverblink.supervisor.handoff.interfaces import Finished, Kept, Told
+from neverblink.supervisor.config.config import HandoffSettings as Patience
+from neverblink.supervisor.handoff.driver import HandoffDriver
+from neverblink.supervisor.handoff.interfaces import Finished, HandoffListener, HandoffRecord
 
 from ..stage import Hands, Stage, hello, report
 
@@ -35,19 +35,19 @@ class Drive:
         self.stage = Stage()
         self.hands = Hands(self.stage.roster)
         self.told: list[str] = []
-        self.kept: list[Kept] = []
+        self.kept: list[HandoffRecord] = []
         self.kept_after: list[int] = []
         """How much had been done by then."""
         self.ends: list[Finished] = []
         self.hands.start("old")
-        self.driver = Driver(
+        self.driver = HandoffDriver(
             Handoff(7, "old", "new", 7000, rehearse_only=rehearse_only, granted=1),
             Patience(),
             self.hands,
             self.stage.roster,
             self.stage.news,
             self.stage.outside,
-            Told(
+            HandoffListener(
                 kept=self.keep,
                 turned=lambda worker: self.told.append(f"turned to {worker}"),
                 committed=lambda: self.told.append("committed"),
@@ -57,7 +57,7 @@ class Drive:
         )
         self.hands.take()
 
-    def keep(self, kept: Kept) -> None:
+    def keep(self, kept: HandoffRecord) -> None:
         self.kept.append(kept)
         self.kept_after.append(len(self.hands.did))
 
@@ -85,7 +85,7 @@ class Drive:
         return end
 
     def steps(self) -> list[tuple[str, int]]:
-        return [(event.step, event.took) for event in self.stage.events if isinstance(event, Step)]
+        return [(event.step, event.took) for event in self.stage.events if isinstance(event, StepDone)]
 
 
 @pytest.fixture
@@ -166,7 +166,7 @@ def test_a_ready_that_was_lost_is_made_up_for_by_the_next_report(drive: Drive) -
     drive.driver.begin()
     drive.hear("new", msgspec.structs.replace(report("joining"), imported=10, prepared=20))
     assert drive.hands.take() == [("start", "new"), ("follow", "new")]
-    told = [(event.step, event.took) for event in drive.stage.events if isinstance(event, Step)]
+    told = [(event.step, event.took) for event in drive.stage.events if isinstance(event, StepDone)]
     assert told[1:] == [("imported", 10), ("ready", 20)]
     # The message itself may come all the same, and once is enough.
     drive.hear("new", Ready(10, 20))
@@ -265,7 +265,7 @@ def test_a_way_back_that_finds_no_boundary_begins_the_probation_again(drive: Dri
     drive.stage.hour.pass_by(60 * SECOND)
     assert drive.driver.phase is Phase.PROBATION
     assert drive.hands.take()[-1] == ("cancel", "new")
-    assert any("begins again" in event.text for event in drive.stage.events if isinstance(event, Step))
+    assert any("begins again" in event.text for event in drive.stage.events if isinstance(event, StepDone))
 
 
 def test_a_probation_can_be_concluded_early(drive: Drive) -> None:
@@ -348,14 +348,14 @@ def test_another_driver_goes_on_where_one_was_left(drive: Drive) -> None:
     new.take(report("leading", loaded=True, epoch=2), 0)
     new.take(Handed(2, 7000, "handoff", 11, 60, 250, 0), 0)
     drive.stage.hour.pass_by(5 * SECOND)
-    other = Driver(
+    other = HandoffDriver(
         kept.handoff,
         Patience(probation=SECOND),
         drive.hands,
         roster,
         drive.stage.news,
         drive.stage.outside,
-        Told(
+        HandoffListener(
             kept=drive.kept.append,
             turned=lambda worker: drive.told.append(f"turned to {worker}"),
             committed=lambda: drive.told.append("committed"),

@@ -10,11 +10,17 @@ from typing import Any
 import msgspec
 import pytest
 
-from neverblink.protocol.events import DeploymentStarted, Event, Output, PhaseChanged, Step
+from neverblink.protocol.events import (
+    DeploymentStarted,
+    Event,
+    PhaseChanged,
+    StepDone,
+    StepOutput,
+)
 from neverblink.protocol.handoff.handoff_events import NO_BOUNDARY
-from neverblink.supervisor.hook.client_output import ALIVE_EVERY, Voice
-from neverblink.supervisor.hook.deployment_lines import Story, conclude
-from neverblink.supervisor.store.history_rows import Deployment
+from neverblink.supervisor.hook.client_output import ALIVE_EVERY, PushOutput
+from neverblink.supervisor.hook.deployment_lines import DeploymentLines, conclude
+from neverblink.supervisor.store.history_rows import DeploymentRow
 from neverblink.supervisor.system.streams import StandardStream
 
 MS = 1_000_000
@@ -29,16 +35,16 @@ class Clock:
         return self.now
 
 
-def step(name: str, text: str = "", took: int = 0, **facts: Any) -> Step:
-    return Step(bot=BOT, at=1, deployment=4, step=name, text=text, took=took, facts=facts)
+def step(name: str, text: str = "", took: int = 0, **facts: Any) -> StepDone:
+    return StepDone(bot=BOT, at=1, deployment=4, step=name, text=text, took=took, facts=facts)
 
 
 def phase(name: str) -> PhaseChanged:
     return PhaseChanged(bot=BOT, at=1, deployment=4, phase=name, before="", took=0)
 
 
-def output(name: str, text: str, deployment: int = 4) -> Output:
-    return Output(bot=BOT, at=1, deployment=deployment, step=name, text=text)
+def output(name: str, text: str, deployment: int = 4) -> StepOutput:
+    return StepOutput(bot=BOT, at=1, deployment=deployment, step=name, text=text)
 
 
 STORY: list[Event] = [
@@ -67,13 +73,13 @@ STORY: list[Event] = [
 ]  # fmt: skip
 
 
-def row(outcome: str, reason: str = "", **more: Any) -> Deployment:
+def row(outcome: str, reason: str = "", **more: Any) -> DeploymentRow:
     told = {
         "id": 4, "bot": BOT, "kind": "deploy", "release": "r4", "previous": "r3", "who": "anna", "why": "",
         "dry_run": False, "begun": 1, "ended": 2, "outcome": outcome, "reason": reason, "leader": "w4", "runs": "r3",
         "seq": None, "blackout": None, "late": None, "missed": 0, "rollback": "", **more,
     }  # fmt: skip
-    return msgspec.convert(told, Deployment)
+    return msgspec.convert(told, DeploymentRow)
 
 
 BARE = Path("/srv/fox.git")
@@ -81,7 +87,7 @@ BARE = Path("/srv/fox.git")
 
 def test_each_thing_that_happens_is_a_step_and_what_is_said_of_it_below() -> None:
     out = io.StringIO()
-    story = Story(Voice(out), 4)
+    story = DeploymentLines(PushOutput(out), 4)
     for event in STORY:
         story.take(event)
     assert out.getvalue().splitlines() == [
@@ -107,7 +113,7 @@ def test_each_thing_that_happens_is_a_step_and_what_is_said_of_it_below() -> Non
 
 def test_a_long_silence_is_broken_with_what_is_waited_for() -> None:
     out, clock = io.StringIO(), Clock()
-    story = Story(Voice(out, clock), 4)
+    story = DeploymentLines(PushOutput(out, clock), 4)
     story.take(phase("waiting"))
     story.take(step("holding", reason="window 5m"))
     said = out.getvalue()
@@ -126,7 +132,7 @@ def test_a_long_silence_is_broken_with_what_is_waited_for() -> None:
 def test_the_verdict_names_the_tick_at_which_the_new_code_took_over() -> None:
     out = io.StringIO()
     done = row("done", seq=48211, blackout=210_000, missed=0, runs="r4")
-    assert conclude(Voice(out), done, "main", BARE, gate=False)
+    assert conclude(PushOutput(out), done, "main", BARE, gate=False)
     assert out.getvalue().startswith("=====> handed over at tick 48211 in 0.21 ms, 0 missed\n")
 
 
@@ -140,9 +146,9 @@ def test_the_verdict_names_the_tick_at_which_the_new_code_took_over() -> None:
         (row("rolled_back", "exit 1", seq=7, missed=1), False, ["ROLLED BACK", "error: exit 1", "1 tick missed"]),
     ],
 )  # fmt: skip
-def test_what_did_not_go_well_is_a_banner(ended: Deployment, gate: bool, said: list[str]) -> None:
+def test_what_did_not_go_well_is_a_banner(ended: DeploymentRow, gate: bool, said: list[str]) -> None:
     out = io.StringIO()
-    assert not conclude(Voice(out), ended, "main", BARE, gate=gate)
+    assert not conclude(PushOutput(out), ended, "main", BARE, gate=gate)
     lines = out.getvalue().splitlines()
     assert lines[1] == lines[-2] == "=" * 75
     assert lines[2].startswith("error: ")
@@ -153,7 +159,7 @@ def test_what_did_not_go_well_is_a_banner(ended: Deployment, gate: bool, said: l
 def test_a_reader_that_has_gone_is_no_error() -> None:
     read, write = os.pipe()
     os.close(read)
-    voice = Voice(StandardStream(write, "utf-8"))
+    voice = PushOutput(StandardStream(write, "utf-8"))
     try:
         voice.step("nobody reads this")
         voice.step("nor this")

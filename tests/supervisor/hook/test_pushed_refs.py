@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from neverblink.supervisor.hook.pushed_refs import Update, Wishes, passed_over, updates, wishes
+from neverblink.supervisor.hook.pushed_refs import PushOptions, Update, passed_over, updates, wishes
 
 A, B, NONE = "a" * 40, "b" * 40, "0" * 40
 
@@ -25,11 +25,11 @@ def test_each_line_is_a_ref() -> None:
 
 
 def test_options_are_wishes() -> None:
-    assert wishes({}) == Wishes()
-    assert wishes(environment("no-wait", "force", "message= earlier exits ")) == Wishes(
+    assert wishes({}) == PushOptions()
+    assert wishes(environment("no-wait", "force", "message= earlier exits ")) == PushOptions(
         wait=False, force=True, why="earlier exits"
     )
-    assert wishes(environment("replace")) == Wishes(replace=True)
+    assert wishes(environment("replace")) == PushOptions(replace=True)
 
 
 @pytest.mark.parametrize(

@@ -15,15 +15,15 @@ from neverblink.protocol.events import Outage, OutageChanged, WindowMissed
 from neverblink.protocol.link import Doubt
 from neverblink.supervisor.config.config import ConfigError, load
 from neverblink.supervisor.config.notify_kinds import KINDS, USUAL
-from neverblink.supervisor.config.notify_pace import Pace
-from neverblink.supervisor.config.notify_settings import Settings, Target
+from neverblink.supervisor.config.notify_pace import NotifyPace
+from neverblink.supervisor.config.notify_settings import NotifySettings, NotifyTarget
 from neverblink.supervisor.notify.message import Note
-from neverblink.supervisor.notify.messages import MOMENT, Wording
-from neverblink.supervisor.notify.queue import Message, Outbox
+from neverblink.supervisor.notify.messages import MOMENT, MessageWriter
+from neverblink.supervisor.notify.queue import NotifyQueue, QueuedMessage
 from neverblink.supervisor.notify.secret_urls import Unresolved, redacted, scheme_of, url_of
 
 S = 1_000_000_000
-PACE = Pace(burst=3, per=60 * S, retry_for=100 * S)
+PACE = NotifyPace(burst=3, per=60 * S, retry_for=100 * S)
 
 
 def ended(outcome: Any, **more: Any) -> events.DeploymentEnded:
@@ -48,7 +48,7 @@ def note(title: str, **more: Any) -> Note:
 
 
 def test_a_deployment_is_told_by_its_end() -> None:
-    wording = Wording("fox", "den")
+    wording = MessageWriter("fox", "den")
     [done] = wording.of(ended("done", seq=41, blackout=210_000))
     assert (done.kinds, done.level) == (("deployed",), "success")
     assert done.title == "fox on den: deployment 7 done: v2 leads"
@@ -62,7 +62,7 @@ def test_a_deployment_is_told_by_its_end() -> None:
 
 
 def test_an_outage_is_told_once_it_is_over() -> None:
-    wording = Wording("fox")
+    wording = MessageWriter("fox")
     outage = Outage(3, since=S, worker="w1", cause="killed by SIGKILL")
 
     def told(**more: Any) -> list[Note]:
@@ -86,7 +86,7 @@ def test_an_outage_is_told_once_it_is_over() -> None:
 
 
 def test_that_nobody_leads_is_told_when_it_lasts_and_only_then_that_somebody_does_again() -> None:
-    wording, outbox = Wording("fox"), Outbox("fox", PACE)
+    wording, outbox = MessageWriter("fox"), NotifyQueue("fox", PACE)
     for event in (leads("", "w1 ended"), leads("w2")):
         for each in wording.of(event):
             outbox.put(each, 0)
@@ -110,14 +110,14 @@ def test_that_nobody_leads_is_told_when_it_lasts_and_only_then_that_somebody_doe
 
 
 def test_a_bot_that_is_stopped_is_not_called_down() -> None:
-    wording = Wording("fox")
+    wording = MessageWriter("fox")
     [stops] = wording.of(events.SupervisorStopping(bot="fox", at=1, reason="down by anna"))
     assert (stops.kinds, stops.text) == (("supervisor",), "down by anna")
     assert wording.of(leads("", "stopped")) == []
 
 
 def test_a_slow_leader_is_told_when_it_stays_slow() -> None:
-    wording, outbox = Wording("fox"), Outbox("fox", PACE)
+    wording, outbox = MessageWriter("fox"), NotifyQueue("fox", PACE)
     for event in (slow("stopped"), slow(""), slow(""), slow("computes")):
         for each in wording.of(event):
             outbox.put(each, 0)
@@ -148,7 +148,7 @@ def test_a_slow_leader_is_told_when_it_stays_slow() -> None:
     ],
 )  # fmt: skip
 def test_each_kind_of_thing_has_its_note(event: events.Event, kind: str | None) -> None:
-    notes = Wording("fox").of(event)
+    notes = MessageWriter("fox").of(event)
     assert [one.kinds for one in notes] == ([(kind,)] if kind else [])
     assert all(one.title.startswith("fox: ") for one in notes)
 
@@ -156,7 +156,7 @@ def test_each_kind_of_thing_has_its_note(event: events.Event, kind: str | None) 
 # --- what is sent, and when
 
 
-def titles(outbox: Outbox, now: int) -> list[str]:
+def titles(outbox: NotifyQueue, now: int) -> list[str]:
     """All that is to be sent by `now`, and all of it arrives."""
     found: list[str] = []
     while (message := outbox.take(now)) is not None:
@@ -166,7 +166,7 @@ def titles(outbox: Outbox, now: int) -> list[str]:
 
 
 def test_a_burst_goes_out_one_by_one_and_the_rest_as_one() -> None:
-    outbox = Outbox("fox", PACE)
+    outbox = NotifyQueue("fox", PACE)
     for number in range(2):
         outbox.put(note(f"n{number}"), 0)
     assert titles(outbox, 0) == ["n0", "n1"]
@@ -188,7 +188,7 @@ def test_a_burst_goes_out_one_by_one_and_the_rest_as_one() -> None:
 
 
 def test_what_fails_is_tried_again_more_and_more_slowly_and_lost_in_the_end() -> None:
-    outbox = Outbox("fox", PACE)
+    outbox = NotifyQueue("fox", PACE)
     outbox.put(note("one"), 0)
     outbox.put(note("two"), 0)
     now, tries = 0, [0]
@@ -211,7 +211,7 @@ def test_what_fails_is_tried_again_more_and_more_slowly_and_lost_in_the_end() ->
 
 
 def test_what_can_never_arrive_is_not_tried_again() -> None:
-    outbox = Outbox("fox", PACE)
+    outbox = NotifyQueue("fox", PACE)
     outbox.put(note("one"), 0)
     assert outbox.take(0) is not None
     assert outbox.failed(0, for_good=True)
@@ -219,7 +219,7 @@ def test_what_can_never_arrive_is_not_tried_again() -> None:
 
 
 def test_the_queue_has_a_bound_and_says_what_it_has_forgotten() -> None:
-    outbox = Outbox("fox", PACE)
+    outbox = NotifyQueue("fox", PACE)
     for number in range(250):
         outbox.put(note(f"n{number}"), 0)
     assert outbox.waiting == 200
@@ -231,12 +231,12 @@ def test_the_queue_has_a_bound_and_says_what_it_has_forgotten() -> None:
 
 
 def test_at_the_end_all_that_is_left_is_one_message() -> None:
-    outbox = Outbox("fox", PACE)
+    outbox = NotifyQueue("fox", PACE)
     assert outbox.rest() is None
     outbox.put(note("failed"), 0)
     assert outbox.take(0) is not None
     outbox.put(note("held", hold=50 * S), 0)
-    assert outbox.rest() == Message("held", "", "info", 1, 0)
+    assert outbox.rest() == QueuedMessage("held", "", "info", 1, 0)
     outbox.failed(0)
     outbox.put(note("held", hold=50 * S), 0)
     both = outbox.rest()
@@ -257,7 +257,7 @@ def test_at_the_end_all_that_is_left_is_one_message() -> None:
 def test_every_note_without_a_key_arrives_waits_or_is_lost_and_the_rate_is_kept(
     steps: list[tuple[str, int, int]],
 ) -> None:
-    outbox = Outbox("fox", PACE)
+    outbox = NotifyQueue("fox", PACE)
     now = put = 0
     sent: list[int] = []
     for what, first, second in steps:
@@ -283,11 +283,14 @@ def test_every_note_without_a_key_arrives_waits_or_is_lost_and_the_rate_is_kept(
 def test_a_url_comes_from_the_file_the_environment_or_the_configuration(tmp_path: Path) -> None:
     file = tmp_path / "mail.url"
     file.write_text("# where the mail goes\n\nmailto://${USER_NAME}:pw@mail.example\n")
-    assert url_of(Target("a", url="json://host/"), {}) == "json://host/"
-    assert url_of(Target("a", url="tgram://${T}/${C}"), {"T": "1:a", "C": "5"}) == "tgram://1:a/5"
-    assert url_of(Target("a", url_file=str(file)), {"USER_NAME": "anna"}) == "mailto://anna:pw@mail.example"
+    assert url_of(NotifyTarget("a", url="json://host/"), {}) == "json://host/"
+    assert url_of(NotifyTarget("a", url="tgram://${T}/${C}"), {"T": "1:a", "C": "5"}) == "tgram://1:a/5"
+    assert (
+        url_of(NotifyTarget("a", url_file=str(file)), {"USER_NAME": "anna"})
+        == "mailto://anna:pw@mail.example"
+    )
     file.write_text("json://other/")
-    assert url_of(Target("a", url_file=str(file)), {}) == "json://other/"
+    assert url_of(NotifyTarget("a", url_file=str(file)), {}) == "json://other/"
 
 
 @pytest.mark.parametrize(
@@ -303,11 +306,11 @@ def test_what_is_missing_is_named_without_a_secret(tmp_path: Path, url: str, tex
     file = tmp_path / "f"
     file.write_text(text)
     with pytest.raises(Unresolved) as caught:
-        url_of(Target("a", url=url, url_file="" if url else str(file)), {})
+        url_of(NotifyTarget("a", url=url, url_file="" if url else str(file)), {})
     assert said in caught.value.message
     assert "secret" not in caught.value.message
     with pytest.raises(Unresolved, match="can't be read: No such file"):
-        url_of(Target("a", url_file=str(tmp_path / "none")), {})
+        url_of(NotifyTarget("a", url_file=str(tmp_path / "none")), {})
 
 
 @pytest.mark.parametrize(
@@ -331,7 +334,7 @@ def test_of_a_url_nothing_is_shown_that_could_be_a_secret(url: str, secrets: lis
 # --- the configuration
 
 
-def config(tmp_path: Path, text: str) -> Settings:
+def config(tmp_path: Path, text: str) -> NotifySettings:
     (tmp_path / "neverblink.toml").write_text(f'name = "fox"\nbot = "bot:Fox"\n{text}')
     return load(tmp_path).notify
 
@@ -346,10 +349,10 @@ def test_targets_are_read_from_the_configuration(tmp_path: Path) -> None:
     phone, desk = settings.targets
     assert (phone.name, phone.url, phone.events) == ("phone", "tgram://${T}/5", ("down", "missed"))
     assert (desk.url_file, desk.events) == (str(tmp_path / "desk.url"), ("slow",))
-    assert settings.pace == Pace(burst=2, per=10 * S)
+    assert settings.pace == NotifyPace(burst=2, per=10 * S)
     assert phone.wants(("failover", "missed"))
     assert not desk.wants(("failover", "missed"))
-    assert config(tmp_path, "") == Settings()
+    assert config(tmp_path, "") == NotifySettings()
     [usual] = config(tmp_path, '[notify.targets.a]\nurl = "json://x"\n').targets
     assert set(usual.events) == set(USUAL) == set(KINDS) - {"pause", "lock"}
 

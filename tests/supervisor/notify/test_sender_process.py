@@ -16,18 +16,18 @@ from click.testing import CliRunner, Result
 from neverblink.protocol.events import DeploymentEnded
 from neverblink.supervisor.cli.command_group import neverblink
 from neverblink.supervisor.cli.exit_codes import Exit
-from neverblink.supervisor.config.notify_pace import Pace
-from neverblink.supervisor.config.notify_settings import Settings, Target
-from neverblink.supervisor.notify.apprise_sender import Receipt, no_library
-from neverblink.supervisor.notify.notifier import Teller
-from neverblink.supervisor.notify.queue import Message
-from neverblink.supervisor.notify.sender_process import Courier
+from neverblink.supervisor.config.notify_pace import NotifyPace
+from neverblink.supervisor.config.notify_settings import NotifySettings, NotifyTarget
+from neverblink.supervisor.notify.apprise_sender import SendResult, no_library
+from neverblink.supervisor.notify.notifier import Notifier
+from neverblink.supervisor.notify.queue import QueuedMessage
+from neverblink.supervisor.notify.sender_process import SenderProcess
 from neverblink.supervisor.system.process import alive, started_at
 
 from ..world import World
 from .receivers import WITHIN, MailServer, Webhook, refused_port, wait_for
 
-TEST = Message("a title", "a text", "failure", 1, 0)
+TEST = QueuedMessage("a title", "a text", "failure", 1, 0)
 
 
 def play(scenario: Callable[[], Awaitable[object]]) -> None:
@@ -47,11 +47,11 @@ def ended(number: int, outcome: Any = "done") -> DeploymentEnded:
 class Told:
     """A teller, what it said, and waiting for it."""
 
-    def __init__(self, *targets: Target, pace: Pace | None = None, **environment: str) -> None:
+    def __init__(self, *targets: NotifyTarget, pace: NotifyPace | None = None, **environment: str) -> None:
         self.said: list[str] = []
         self._stir = asyncio.Event()
-        settings = Settings(targets, pace or Pace(burst=50))
-        self.teller = Teller(settings, "fox", "den", {**os.environ, **environment}, self._say)
+        settings = NotifySettings(targets, pace or NotifyPace(burst=50))
+        self.teller = Notifier(settings, "fox", "den", {**os.environ, **environment}, self._say)
 
     async def says(self, text: str) -> None:
         while True:
@@ -70,15 +70,15 @@ class Told:
 
 def test_a_message_arrives_by_webhook_and_by_mail() -> None:
     async def scenario() -> None:
-        receipts: list[Receipt] = []
+        receipts: list[SendResult] = []
         done = asyncio.Event()
 
-        def take(receipt: Receipt) -> None:
+        def take(receipt: SendResult) -> None:
             receipts.append(receipt)
             done.set()
 
         with Webhook() as hook, MailServer() as mail:
-            courier = Courier(os.environ, take)
+            courier = SenderProcess(os.environ, take)
             for url in (hook.url, f"mailto://127.0.0.1:{mail.port}?from=fox@den.example&to=ops@den.example"):
                 done.clear()
                 courier.send(TEST, url)
@@ -88,7 +88,7 @@ def test_a_message_arrives_by_webhook_and_by_mail() -> None:
             os.kill(courier.pid, signal.SIGINT)
             await courier.close(TEST, hook.url, WITHIN)
             assert len(hook.messages) == 2
-            assert receipts == [Receipt(True), Receipt(True)]
+            assert receipts == [SendResult(True), SendResult(True)]
             told = hook.messages[0]
             assert (told["title"], told["message"], told["type"]) == ("a title", "a text", "failure")
             [letter] = mail.messages
@@ -101,14 +101,14 @@ def test_a_message_arrives_by_webhook_and_by_mail() -> None:
 
 def test_a_target_that_hangs_is_given_up_and_its_process_ends() -> None:
     async def scenario() -> None:
-        receipt: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
+        receipt: asyncio.Future[SendResult] = asyncio.get_running_loop().create_future()
         with Webhook(0) as hook:
-            courier = Courier(os.environ, receipt.set_result, within=1)
+            courier = SenderProcess(os.environ, receipt.set_result, within=1)
             # Longer than apprise itself would wait for an answer.
             courier.send(TEST, f"{hook.url}?rto=60")
             pid = courier.pid
             started = started_at(pid) or 0
-            assert await receipt == Receipt(False, "no answer within 1 s")
+            assert await receipt == SendResult(False, "no answer within 1 s")
             assert not alive(pid, started)
             assert courier.pid == 0
             await courier.close(None, "", WITHIN)
@@ -122,10 +122,10 @@ def test_a_sender_that_dies_or_cannot_be_started_is_a_failure_like_any() -> None
             ((sys.executable, "-c", "input(); raise SystemExit(3)"), "what sends it ended with exit 3"),
             (("/none",), "nothing can be sent from here: No such file or directory"),
         ):
-            receipt: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
-            courier = Courier(os.environ, receipt.set_result, command=command)
+            receipt: asyncio.Future[SendResult] = asyncio.get_running_loop().create_future()
+            courier = SenderProcess(os.environ, receipt.set_result, command=command)
             courier.send(TEST, "json://127.0.0.1")
-            assert await receipt == Receipt(False, said)
+            assert await receipt == SendResult(False, said)
             await courier.close(None, "", WITHIN)
 
     play(scenario)
@@ -139,10 +139,10 @@ def test_without_apprise_and_with_a_url_it_does_not_know_nothing_is_tried_again(
             ({"PYTHONPATH": str(tmp_path)}, "json://127.0.0.1", no_library()),
             ({}, "nothing://s3cret", "apprise does not know what to do with this URL (nothing)"),
         ):
-            receipt: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
-            courier = Courier({**os.environ, **environment}, receipt.set_result)
+            receipt: asyncio.Future[SendResult] = asyncio.get_running_loop().create_future()
+            courier = SenderProcess({**os.environ, **environment}, receipt.set_result)
             courier.send(TEST, url)
-            assert await receipt == Receipt(False, said, for_good=True)
+            assert await receipt == SendResult(False, said, for_good=True)
             await courier.close(None, "", WITHIN)
 
     play(scenario)
@@ -152,7 +152,7 @@ def test_when_the_supervisor_is_killed_its_senders_finish_and_leave() -> None:
     # The pipe is all that a sender has of its supervisor: here it is closed while a message is on its way.
     async def scenario() -> None:
         with Webhook() as hook:
-            courier = Courier(os.environ, lambda _: None)
+            courier = SenderProcess(os.environ, lambda _: None)
             courier.send(TEST, hook.url)
             pid, started = courier.pid, started_at(courier.pid) or 0
             await courier.close(TEST, hook.url, 0)
@@ -171,10 +171,10 @@ def test_a_target_that_hangs_or_refuses_neither_delays_nor_loses_what_the_others
     async def scenario() -> None:
         with Webhook(0, 0, 0) as hangs, Webhook(500) as refuses, Webhook() as hook:
             told = Told(
-                Target("hangs", url=f"{hangs.url}?rto=60"),
-                Target("refuses", url=refuses.url),
-                Target("nobody", url=f"json://127.0.0.1:{refused_port()}"),
-                Target("fine", url=hook.url),
+                NotifyTarget("hangs", url=f"{hangs.url}?rto=60"),
+                NotifyTarget("refuses", url=refuses.url),
+                NotifyTarget("nobody", url=f"json://127.0.0.1:{refused_port()}"),
+                NotifyTarget("fine", url=hook.url),
             )
             for number in range(1, 6):
                 told.teller.note(ended(number))
@@ -204,7 +204,7 @@ def test_a_target_that_hangs_or_refuses_neither_delays_nor_loses_what_the_others
 
 def test_a_message_is_tried_for_as_long_as_is_said_and_then_told_as_lost() -> None:
     async def scenario() -> None:
-        told = Told(Target("nobody", url="${MISSING}"), pace=Pace(retry_for=1_500_000_000))
+        told = Told(NotifyTarget("nobody", url="${MISSING}"), pace=NotifyPace(retry_for=1_500_000_000))
         told.teller.note(ended(1))
         await told.says("notify nobody: a message is lost: MISSING is not set")
         [seen] = told.teller.seen
@@ -217,8 +217,8 @@ def test_a_message_is_tried_for_as_long_as_is_said_and_then_told_as_lost() -> No
 def test_without_apprise_nobody_is_told_and_that_is_said_once_and_counted() -> None:
     async def scenario() -> None:
         said: list[str] = []
-        settings = Settings((Target("a", url="json://127.0.0.1"),))
-        teller = Teller(settings, "fox", "den", {}, said.append, can_send=lambda: False)
+        settings = NotifySettings((NotifyTarget("a", url="json://127.0.0.1"),))
+        teller = Notifier(settings, "fox", "den", {}, said.append, can_send=lambda: False)
         for number in range(5):
             teller.note(ended(number))
         await teller.close()
@@ -233,8 +233,8 @@ def test_a_secret_is_shown_nowhere(tmp_path: Path) -> None:
     async def scenario() -> None:
         port = refused_port()
         told = Told(
-            Target("a", url=f"json://anna:p4ssw0rd@127.0.0.1:{port}/t0ken?+X-Key=h1dden"),
-            Target("b", url="tgram://${TOKEN}/${MISSING}"),
+            NotifyTarget("a", url=f"json://anna:p4ssw0rd@127.0.0.1:{port}/t0ken?+X-Key=h1dden"),
+            NotifyTarget("b", url="tgram://${TOKEN}/${MISSING}"),
             TOKEN="123456789:T0kenT0ken",
         )
         told.teller.note(ended(1))

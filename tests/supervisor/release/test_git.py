@@ -14,8 +14,8 @@ from neverblink.protocol.commands import Deploy
 from neverblink.supervisor.config.config import NoConfig
 from neverblink.supervisor.release import git
 from neverblink.supervisor.release.git import GitError
-from neverblink.supervisor.release.releases import ReleaseError, Releases
-from neverblink.supervisor.release.source import Commit, release_of, source_of
+from neverblink.supervisor.release.releases import ReleaseError, ReleaseStore
+from neverblink.supervisor.release.source import CommitSource, release_of, source_of
 from neverblink.supervisor.store.history_rows import CommitNote
 from neverblink.supervisor.system.disk_space import DiskFull, need
 from neverblink.supervisor.system.errors import Refusal
@@ -33,20 +33,20 @@ def repository(tmp_path: Path) -> Repository:
 
 
 @pytest.fixture
-def releases(tmp_path: Path) -> Releases:
+def releases(tmp_path: Path) -> ReleaseStore:
     directory = tmp_path / "home" / "releases"
     directory.mkdir(parents=True)
-    return Releases(directory)
+    return ReleaseStore(directory)
 
 
-def commit(repository: Repository, id: str, **more: str) -> Commit:
+def commit(repository: Repository, id: str, **more: str) -> CommitSource:
     said = Deploy(repository=str(repository.directory), commit=id, ref="main", **more)  # pyright: ignore[reportArgumentType]
     source = source_of(said)
-    assert isinstance(source, Commit)
+    assert isinstance(source, CommitSource)
     return source
 
 
-def test_a_release_of_a_commit_has_what_was_committed(repository: Repository, releases: Releases) -> None:
+def test_a_release_of_a_commit_has_what_was_committed(repository: Repository, releases: ReleaseStore) -> None:
     id = repository.commit("earlier exits")
     repository.write(bot_py="v = 2\n", notes_txt="not committed")
     release, config = release_of(commit(repository, id), releases)
@@ -60,7 +60,7 @@ def test_a_release_of_a_commit_has_what_was_committed(repository: Repository, re
     assert releases.find(id[:10]) == releases.get(release.id) == release
 
 
-def test_a_directory_of_a_commit_can_be_the_bots(repository: Repository, releases: Releases) -> None:
+def test_a_directory_of_a_commit_can_be_the_bots(repository: Repository, releases: ReleaseStore) -> None:
     repository.write(bots__fox__bot_py="v = 3\n", bots__fox__neverblink_toml='bot = "bot:Fox"\n')
     source = commit(repository, repository.commit("two bots"), directory="bots/fox")
     release, config = release_of(source, releases)
@@ -71,7 +71,7 @@ def test_a_directory_of_a_commit_can_be_the_bots(repository: Repository, release
 
 
 def test_a_bare_repository_and_a_hooks_environment_do(
-    repository: Repository, releases: Releases, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    repository: Repository, releases: ReleaseStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     id = repository.commit("one")
     bare = tmp_path / "live.git"
@@ -79,13 +79,13 @@ def test_a_bare_repository_and_a_hooks_environment_do(
     monkeypatch.setenv("GIT_DIR", str(tmp_path / "elsewhere"))
     monkeypatch.setenv("GIT_INDEX_FILE", "nowhere")
     release, _ = release_of(source_of(Deploy(repository=str(bare), commit=id)), releases)
-    assert git.resolve(bare, "main") == git.Found(bare, id, "main", "", False)
+    assert git.resolve(bare, "main") == git.FoundCommit(bare, id, "main", "", False)
     assert release.commit == id
     assert release.origin == str(bare)
 
 
 def test_the_quarantine_of_a_push_can_be_read(
-    repository: Repository, releases: Releases, tmp_path: Path
+    repository: Repository, releases: ReleaseStore, tmp_path: Path
 ) -> None:
     repository.commit("one")
     bare = tmp_path / "live.git"
@@ -100,7 +100,7 @@ def test_the_quarantine_of_a_push_can_be_read(
         release_of(source_of(Deploy(repository=str(bare), commit=id)), releases)
 
 
-def test_a_submodule_is_warned_of(repository: Repository, releases: Releases) -> None:
+def test_a_submodule_is_warned_of(repository: Repository, releases: ReleaseStore) -> None:
     id = repository.commit("one")
     repository.git("update-index", "--add", "--cacheinfo", f"160000,{id},libs/prices")
     repository.git("commit", "-q", "-m", "with a submodule")
@@ -112,7 +112,7 @@ def test_a_submodule_is_warned_of(repository: Repository, releases: Releases) ->
     assert os.listdir(release.path / "libs" / "prices") == []
 
 
-def test_a_pointer_in_place_of_a_file_is_refused(repository: Repository, releases: Releases) -> None:
+def test_a_pointer_in_place_of_a_file_is_refused(repository: Repository, releases: ReleaseStore) -> None:
     repository.write(model_bin=POINTER)
     with pytest.raises(GitError) as problem:
         release_of(commit(repository, repository.commit("a model")), releases)
@@ -122,7 +122,7 @@ def test_a_pointer_in_place_of_a_file_is_refused(repository: Repository, release
 
 
 def test_a_file_that_git_lfs_can_not_get_is_named_with_the_mend(
-    repository: Repository, releases: Releases
+    repository: Repository, releases: ReleaseStore
 ) -> None:
     if shutil.which("git-lfs") is None:
         pytest.skip("no git-lfs here: install it to see what it says when a file is missing")
@@ -140,14 +140,14 @@ def test_a_file_that_git_lfs_can_not_get_is_named_with_the_mend(
     assert os.listdir(releases.directory) == []
 
 
-def test_a_link_out_of_the_commit_is_refused(repository: Repository, releases: Releases) -> None:
+def test_a_link_out_of_the_commit_is_refused(repository: Repository, releases: ReleaseStore) -> None:
     (repository.path / "secrets").symlink_to("/etc")
     with pytest.raises(ReleaseError, match="secrets: is a link to /etc"):
         release_of(commit(repository, repository.commit("a link")), releases)
     assert os.listdir(releases.directory) == []
 
 
-def test_a_commit_without_a_configuration_is_named(repository: Repository, releases: Releases) -> None:
+def test_a_commit_without_a_configuration_is_named(repository: Repository, releases: ReleaseStore) -> None:
     (repository.path / "neverblink.toml").unlink()
     with pytest.raises(NoConfig) as problem:
         release_of(commit(repository, repository.commit("no config")), releases)
@@ -157,14 +157,14 @@ def test_a_commit_without_a_configuration_is_named(repository: Repository, relea
 
 @pytest.mark.parametrize("id", ["main", "--help", "0" * 40, "HEAD"])
 def test_what_is_no_full_id_of_a_commit_is_refused(
-    id: str, repository: Repository, releases: Releases
+    id: str, repository: Repository, releases: ReleaseStore
 ) -> None:
     repository.commit("one")
     with pytest.raises(GitError):
         release_of(commit(repository, id), releases)
 
 
-def test_a_tree_is_no_commit(repository: Repository, releases: Releases) -> None:
+def test_a_tree_is_no_commit(repository: Repository, releases: ReleaseStore) -> None:
     repository.commit("one")
     with pytest.raises(GitError):
         release_of(commit(repository, repository.git("rev-parse", "HEAD^{tree}")), releases)
@@ -193,9 +193,11 @@ def test_a_person_means_a_commit_of_the_repository_around_them(repository: Repos
     inside.mkdir()
     (inside / "x.py").write_text("")
     found = git.resolve(inside, "HEAD")
-    assert found == git.Found(repository.directory, id, "main", "bots", True)
+    assert found == git.FoundCommit(repository.directory, id, "main", "bots", True)
     again = repository.commit("two")
-    assert git.resolve(repository.path, "main~1") == git.Found(repository.directory, id, "main~1", "", False)
+    assert git.resolve(repository.path, "main~1") == git.FoundCommit(
+        repository.directory, id, "main~1", "", False
+    )
     assert git.resolve(repository.path, "nothing") is None
     assert git.resolve(repository.path, "--all") is None
     assert [note.subject for note in git.log(repository.directory, id, again)] == ["two"]

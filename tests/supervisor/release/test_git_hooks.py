@@ -23,10 +23,10 @@ THEIRS = '#!/bin/sh\n# a hook of the user\'s own\ncat > "$GIT_DIR/seen"\n'
 AS_NOBODY = """
 import os, sys
 from pathlib import Path
-from neverblink.supervisor.release.git_hooks import Settings
+from neverblink.supervisor.release.git_hooks import HookSettings
 from neverblink.supervisor.hook.problems import of_home
 os.setuid(65534)
-print(*of_home(Settings(Path(sys.argv[1]), "main", False, Path("python"))), sep="\\n")
+print(*of_home(HookSettings(Path(sys.argv[1]), "main", False, Path("python"))), sep="\\n")
 """
 
 

@@ -10,16 +10,16 @@ import pytest
 
 from neverblink.supervisor.release.copy_tree import remove_tree
 from neverblink.supervisor.release.ignore import FILE_NAME, Ignore, IgnoreError, looks_secret
-from neverblink.supervisor.release.releases import ReleaseError, Releases
+from neverblink.supervisor.release.releases import ReleaseError, ReleaseStore
 
 from ..repository import Repository
 
 
 @pytest.fixture
-def releases(tmp_path: Path) -> Releases:
+def releases(tmp_path: Path) -> ReleaseStore:
     directory = tmp_path / "home" / "releases"
     directory.mkdir(parents=True)
-    return Releases(directory)
+    return ReleaseStore(directory)
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def write(project: Path, *names: str, text: str = "x") -> None:
         (project / name).write_text(text)
 
 
-def made(releases: Releases, project: Path) -> tuple[set[str], list[str]]:
+def made(releases: ReleaseStore, project: Path) -> tuple[set[str], list[str]]:
     said: list[str] = []
     release = releases.make(project, "bot:Bot", warn=said.append)
     names = {str(path.relative_to(release.path)) for path in release.path.rglob("*") if path.is_file()}
@@ -44,7 +44,7 @@ def made(releases: Releases, project: Path) -> tuple[set[str], list[str]]:
 
 
 def test_secrets_logs_and_databases_stay_out_and_the_deployment_says_so(
-    releases: Releases, project: Path
+    releases: ReleaseStore, project: Path
 ) -> None:
     out = (
         ".env",
@@ -67,7 +67,7 @@ def test_secrets_logs_and_databases_stay_out_and_the_deployment_says_so(
     assert f"write !.env into {FILE_NAME}" in said[0]
 
 
-def test_the_projects_own_list_keeps_out_and_brings_back(releases: Releases, project: Path) -> None:
+def test_the_projects_own_list_keeps_out_and_brings_back(releases: ReleaseStore, project: Path) -> None:
     write(project, "data/a.csv", "data/b.csv", "model.bin", "ca.key", "notes/x.md", "notes/keep.md")
     write(project, FILE_NAME, text="# research\n/data/\n*.bin\n!ca.key\nnotes/*\n!notes/keep.md\n")
     names, said = made(releases, project)
@@ -75,7 +75,7 @@ def test_the_projects_own_list_keeps_out_and_brings_back(releases: Releases, pro
     assert said == []
 
 
-def test_what_git_ignores_stays_out_and_what_it_tracks_goes_in(releases: Releases, project: Path) -> None:
+def test_what_git_ignores_stays_out_and_what_it_tracks_goes_in(releases: ReleaseStore, project: Path) -> None:
     write(project, "build/x.txt", "sub/cache/y.txt", "sub/ok.txt", "kept.bin", "loose.bin")
     write(project, ".gitignore", text="build/\n*.bin\n")
     write(project, "sub/.gitignore", text="cache/\n")
@@ -86,7 +86,7 @@ def test_what_git_ignores_stays_out_and_what_it_tracks_goes_in(releases: Release
     assert said == []
 
 
-def test_the_projects_own_list_has_the_last_word_over_git(releases: Releases, project: Path) -> None:
+def test_the_projects_own_list_has_the_last_word_over_git(releases: ReleaseStore, project: Path) -> None:
     write(project, "_version.py")
     write(project, ".gitignore", text="_version.py\n")
     write(project, FILE_NAME, text="!_version.py\n")
@@ -95,7 +95,7 @@ def test_the_projects_own_list_has_the_last_word_over_git(releases: Releases, pr
 
 
 def test_a_project_that_a_repository_around_it_ignores_as_a_whole_is_complete(
-    tmp_path: Path, releases: Releases, project: Path
+    tmp_path: Path, releases: ReleaseStore, project: Path
 ) -> None:
     write(tmp_path, ".gitignore", text="*\n")
     subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
@@ -105,7 +105,7 @@ def test_a_project_that_a_repository_around_it_ignores_as_a_whole_is_complete(
 def test_a_release_of_a_commit_has_what_was_committed_whatever_is_ignored_around_it(
     tmp_path: Path,
 ) -> None:
-    from neverblink.supervisor.release.source import Commit, release_of
+    from neverblink.supervisor.release.source import CommitSource, release_of
 
     project = Repository(tmp_path / "project")
     (project.path / "neverblink.toml").write_text('bot = "bot:Bot"\n')
@@ -117,14 +117,18 @@ def test_a_release_of_a_commit_has_what_was_committed_whatever_is_ignored_around
     home = project.path / ".neverblink" / "releases"
     home.mkdir(parents=True)
     said: list[str] = []
-    release, _ = release_of(Commit(project.path / ".git", id, "", "", ""), Releases(home), said.append)
+    release, _ = release_of(
+        CommitSource(project.path / ".git", id, "", "", ""), ReleaseStore(home), said.append
+    )
     assert (release.path / "lib" / "prices.py").is_file()
     assert not (release.path / ".env").exists()
     assert [line.partition(":")[0] for line in said] == ["not in the release"]
 
 
 @pytest.mark.parametrize("bot", ["bot:Bot", "pkg.bot:Bot"])
-def test_rules_that_keep_out_the_bot_itself_are_named(releases: Releases, project: Path, bot: str) -> None:
+def test_rules_that_keep_out_the_bot_itself_are_named(
+    releases: ReleaseStore, project: Path, bot: str
+) -> None:
     write(project, "pkg/bot.py", "pkg/__init__.py")
     write(project, FILE_NAME, text="bot.py\npkg/\n")
     with pytest.raises(ReleaseError, match=rf"is kept out of releases by \{FILE_NAME} \(.*\), and bot = "):
@@ -135,7 +139,7 @@ def test_rules_that_keep_out_the_bot_itself_are_named(releases: Releases, projec
     ("content", "problem"), [(b"\xff\xfeb\0o\0t\0", "is not UTF-8"), (b"a\n!\nb", '"!" is not a pattern')]
 )
 def test_a_list_that_cannot_be_read_is_named(
-    releases: Releases, project: Path, content: bytes, problem: str
+    releases: ReleaseStore, project: Path, content: bytes, problem: str
 ) -> None:
     (project / FILE_NAME).write_bytes(content)
     with pytest.raises(ReleaseError, match=problem):
@@ -170,7 +174,7 @@ def test_what_looks_like_a_secret_is_told_from_what_does_not(
     assert bool(looks_secret(name, tmp_path / name)) == secret
 
 
-def test_a_secret_that_goes_into_a_release_is_warned_of(releases: Releases, project: Path) -> None:
+def test_a_secret_that_goes_into_a_release_is_warned_of(releases: ReleaseStore, project: Path) -> None:
     write(project, "config.py", text='API_KEY = "c29tZXRoaW5nIHNlY3JldA=="\n')
     names, said = made(releases, project)
     assert "config.py" in names
@@ -178,7 +182,7 @@ def test_a_secret_that_goes_into_a_release_is_warned_of(releases: Releases, proj
     assert said[0].startswith("this looks like a secret, and is in the release: config.py")
 
 
-def test_a_large_file_is_mentioned_with_its_size(releases: Releases, project: Path) -> None:
+def test_a_large_file_is_mentioned_with_its_size(releases: ReleaseStore, project: Path) -> None:
     with open(project / "candles.csv", "wb") as file:
         file.truncate(30 * 1024**2)
     said = made(releases, project)[1]
@@ -194,7 +198,7 @@ def test_a_pattern_is_only_one_of_git(project: Path) -> None:
 @pytest.mark.skipif(
     os.geteuid() == 0, reason="permissions do not bind root: see tests/whole/test_read_only_release.py"
 )
-def test_nothing_can_be_written_into_a_release(releases: Releases, project: Path) -> None:
+def test_nothing_can_be_written_into_a_release(releases: ReleaseStore, project: Path) -> None:
     write(project, "lib/prices.py")
     release = releases.make(project, "bot:Bot")
     for directory in (release.path, release.path / "lib"):
@@ -202,7 +206,7 @@ def test_nothing_can_be_written_into_a_release(releases: Releases, project: Path
             (directory / "trades.db").touch()
 
 
-def test_a_read_only_release_can_be_removed(releases: Releases, project: Path) -> None:
+def test_a_read_only_release_can_be_removed(releases: ReleaseStore, project: Path) -> None:
     write(project, "lib/prices.py")
     release = releases.make(project, "bot:Bot")
     remove_tree(release.path)

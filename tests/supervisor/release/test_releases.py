@@ -12,7 +12,7 @@ from neverblink.supervisor.release.releases import (
     NoSuchRelease,
     Release,
     ReleaseError,
-    Releases,
+    ReleaseStore,
 )
 
 SECOND = 1_000_000_000
@@ -34,10 +34,10 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def releases(tmp_path: Path, clock: Clock) -> Releases:
+def releases(tmp_path: Path, clock: Clock) -> ReleaseStore:
     directory = tmp_path / "home" / "releases"
     directory.mkdir(parents=True)
-    return Releases(directory, clock)
+    return ReleaseStore(directory, clock)
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def source(tmp_path: Path) -> Path:
     return directory
 
 
-def make(releases: Releases, clock: Clock, source: Path, version: int) -> Release:
+def make(releases: ReleaseStore, clock: Clock, source: Path, version: int) -> Release:
     clock.now += SECOND
     (source / "bot.py").write_text(f"v = {version}\n")
     return releases.make(source, "bot:Foresight")
@@ -60,7 +60,7 @@ def names(directory: Path) -> set[str]:
     return {str(path.relative_to(directory)) for path in found}
 
 
-def test_a_release_is_a_copy_named_by_time_and_content(releases: Releases, source: Path) -> None:
+def test_a_release_is_a_copy_named_by_time_and_content(releases: ReleaseStore, source: Path) -> None:
     release = releases.make(source, "bot:Foresight")
     assert release.id == f"20261124T150000Z-{release.digest[:8]}"
     assert release.path == releases.directory / release.id
@@ -72,7 +72,7 @@ def test_a_release_is_a_copy_named_by_time_and_content(releases: Releases, sourc
 
 
 def test_its_files_are_for_its_user_alone_and_read_only_and_programs_stay_programs(
-    releases: Releases, source: Path
+    releases: ReleaseStore, source: Path
 ) -> None:
     (source / "run.sh").write_text("#!/bin/sh\n")
     (source / "run.sh").chmod(0o700)
@@ -89,7 +89,7 @@ def test_its_files_are_for_its_user_alone_and_read_only_and_programs_stay_progra
         assert stat.S_IMODE((directory / "__pycache__").stat().st_mode) == 0o700
 
 
-def test_what_is_not_code_stays_behind(releases: Releases, source: Path) -> None:
+def test_what_is_not_code_stays_behind(releases: ReleaseStore, source: Path) -> None:
     for left in (
         ".git/HEAD",
         ".venv/pyvenv.cfg",
@@ -110,7 +110,7 @@ def test_what_is_not_code_stays_behind(releases: Releases, source: Path) -> None
 
 def test_a_home_inside_the_source_is_not_copied_whatever_its_name(source: Path, clock: Clock) -> None:
     (source / "state" / "releases").mkdir(parents=True)
-    releases = Releases(source / "state" / "releases", clock)
+    releases = ReleaseStore(source / "state" / "releases", clock)
     first = releases.make(source, "bot:Foresight")
     clock.now += SECOND
     second = releases.make(source, "bot:Foresight")
@@ -118,14 +118,14 @@ def test_a_home_inside_the_source_is_not_copied_whatever_its_name(source: Path, 
     assert first.digest == second.digest
 
 
-def test_a_home_is_no_bot(tmp_path: Path, releases: Releases) -> None:
+def test_a_home_is_no_bot(tmp_path: Path, releases: ReleaseStore) -> None:
     (tmp_path / "home" / "bot.py").write_text("")
     with pytest.raises(ReleaseError, match="is the home itself"):
         releases.make(tmp_path / "home", "bot:Foresight")
 
 
 def test_the_digest_is_of_names_contents_links_and_modes(
-    releases: Releases, clock: Clock, source: Path
+    releases: ReleaseStore, clock: Clock, source: Path
 ) -> None:
     def digest() -> str:
         clock.now += SECOND
@@ -147,12 +147,12 @@ def test_the_digest_is_of_names_contents_links_and_modes(
     assert len(set(seen)) == len(seen)
 
 
-def test_the_same_code_in_the_same_second_is_the_same_release(releases: Releases, source: Path) -> None:
+def test_the_same_code_in_the_same_second_is_the_same_release(releases: ReleaseStore, source: Path) -> None:
     assert releases.make(source, "bot:Foresight") == releases.make(source, "bot:Foresight")
     assert len(list(releases.directory.iterdir())) == 1
 
 
-def test_a_release_can_be_made_of_a_release(releases: Releases, clock: Clock, source: Path) -> None:
+def test_a_release_can_be_made_of_a_release(releases: ReleaseStore, clock: Clock, source: Path) -> None:
     first = releases.make(source, "bot:Foresight")
     clock.now += SECOND
     second = releases.make(first.path, "bot:Foresight")
@@ -160,7 +160,7 @@ def test_a_release_can_be_made_of_a_release(releases: Releases, clock: Clock, so
     assert second.origin == str(first.path)
 
 
-def test_links_within_stay_links(releases: Releases, source: Path) -> None:
+def test_links_within_stay_links(releases: ReleaseStore, source: Path) -> None:
     (source / "lib" / "bot.py").symlink_to("../bot.py")
     release = releases.make(source, "bot:Foresight")
     assert os.readlink(release.path / "lib" / "bot.py") == "../bot.py"
@@ -168,7 +168,7 @@ def test_links_within_stay_links(releases: Releases, source: Path) -> None:
 
 
 @pytest.mark.parametrize("target", ["/etc/hostname", "../outside", "lib/../../outside"])
-def test_links_that_lead_out_are_refused_by_name(releases: Releases, source: Path, target: str) -> None:
+def test_links_that_lead_out_are_refused_by_name(releases: ReleaseStore, source: Path, target: str) -> None:
     (source / "model.bin").symlink_to(target)
     with pytest.raises(ReleaseError, match=r"foresight: model\.bin: is a link .*copy what it leads to"):
         releases.make(source, "bot:Foresight")
@@ -180,19 +180,19 @@ def test_links_that_lead_out_are_refused_by_name(releases: Releases, source: Pat
     [("bto:Foresight", "bto.py"), ("bots.sniper:Make", "bots/sniper.py"), ("bot.x:Y", "bot/x.py")],
 )
 def test_a_directory_without_the_bot_is_refused(
-    releases: Releases, source: Path, bot: str, file: str
+    releases: ReleaseStore, source: Path, bot: str, file: str
 ) -> None:
     with pytest.raises(ReleaseError, match=f"no {file} here"):
         releases.make(source, bot)
 
 
-def test_a_bot_may_be_a_package(releases: Releases, source: Path) -> None:
+def test_a_bot_may_be_a_package(releases: ReleaseStore, source: Path) -> None:
     (source / "lib" / "__init__.py").write_text("")
     assert releases.make(source, "lib:Foresight")
     assert releases.make(source, "lib.prices:Foresight")
 
 
-def test_a_source_that_is_no_directory_is_named(releases: Releases, source: Path) -> None:
+def test_a_source_that_is_no_directory_is_named(releases: ReleaseStore, source: Path) -> None:
     with pytest.raises(ReleaseError, match="not there"):
         releases.make(source / "nowhere", "bot:B")
     with pytest.raises(ReleaseError, match="expected a directory"):
@@ -205,7 +205,7 @@ def test_a_tree_of_unlikely_size_is_refused(source: Path, tmp_path: Path) -> Non
 
 
 def test_a_crash_half_way_leaves_only_what_the_next_call_sweeps_away(
-    releases: Releases, source: Path
+    releases: ReleaseStore, source: Path
 ) -> None:
     half = releases.directory / ".new-4242-1"
     half.mkdir()
@@ -217,7 +217,7 @@ def test_a_crash_half_way_leaves_only_what_the_next_call_sweeps_away(
     assert [entry.name for entry in releases.directory.iterdir()] == [release.id]
 
 
-def test_what_was_changed_or_spoilt_afterwards_is_not_intact(releases: Releases, source: Path) -> None:
+def test_what_was_changed_or_spoilt_afterwards_is_not_intact(releases: ReleaseStore, source: Path) -> None:
     release = releases.make(source, "bot:Foresight")
     assert releases.intact(release)
     (release.path / "__pycache__" / "bot.pyc").write_text("")
@@ -227,7 +227,9 @@ def test_what_was_changed_or_spoilt_afterwards_is_not_intact(releases: Releases,
     assert not releases.intact(release)
 
 
-def test_a_release_is_found_by_what_a_person_types(releases: Releases, clock: Clock, source: Path) -> None:
+def test_a_release_is_found_by_what_a_person_types(
+    releases: ReleaseStore, clock: Clock, source: Path
+) -> None:
     first, second = (make(releases, clock, source, version) for version in (1, 2))
     assert [release.id for release in releases.list()] == [second.id, first.id]
     assert releases.find(first.id) == first
@@ -239,7 +241,7 @@ def test_a_release_is_found_by_what_a_person_types(releases: Releases, clock: Cl
     assert releases.find("previous") == first
 
 
-def test_what_fits_none_or_several_is_refused(releases: Releases, clock: Clock, source: Path) -> None:
+def test_what_fits_none_or_several_is_refused(releases: ReleaseStore, clock: Clock, source: Path) -> None:
     with pytest.raises(NoSuchRelease, match="there are none yet"):
         releases.find("2026")
     first, second = (make(releases, clock, source, version) for version in (1, 2))
@@ -255,7 +257,7 @@ def test_what_fits_none_or_several_is_refused(releases: Releases, clock: Clock, 
         releases.get("../releases/" + first.id)
 
 
-def test_current_and_previous_follow_who_leads(releases: Releases, clock: Clock, source: Path) -> None:
+def test_current_and_previous_follow_who_leads(releases: ReleaseStore, clock: Clock, source: Path) -> None:
     assert (releases.current(), releases.previous()) == (None, None)
     first, second = (make(releases, clock, source, version) for version in (1, 2))
     releases.promote(first.id)
@@ -271,7 +273,7 @@ def test_current_and_previous_follow_who_leads(releases: Releases, clock: Clock,
 
 
 def test_pruning_keeps_the_newest_and_whatever_is_in_use(
-    releases: Releases, clock: Clock, source: Path
+    releases: ReleaseStore, clock: Clock, source: Path
 ) -> None:
     made = [make(releases, clock, source, version).id for version in range(7)]
     releases.promote(made[0])
@@ -282,10 +284,10 @@ def test_pruning_keeps_the_newest_and_whatever_is_in_use(
 
 
 def test_a_home_that_was_moved_still_knows_its_releases(
-    releases: Releases, source: Path, tmp_path: Path
+    releases: ReleaseStore, source: Path, tmp_path: Path
 ) -> None:
     release = releases.make(source, "bot:Foresight")
     releases.promote(release.id)
     (tmp_path / "home").rename(tmp_path / "elsewhere")
-    moved = Releases(tmp_path / "elsewhere" / "releases")
+    moved = ReleaseStore(tmp_path / "elsewhere" / "releases")
     assert moved.find("current").path == tmp_path / "elsewhere" / "releases" / release.id

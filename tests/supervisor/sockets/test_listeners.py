@@ -23,7 +23,7 @@ from neverblink.protocol.commands import (
 )
 from neverblink.protocol.events import SupervisorStopping
 from neverblink.supervisor.sockets.bindings import Bindings
-from neverblink.supervisor.sockets.listeners import Desk
+from neverblink.supervisor.sockets.listeners import Listeners
 from neverblink.supervisor.store.state_dir import Home, Sockets
 
 WITHIN_MS = 5000
@@ -37,7 +37,7 @@ class Desked:
         self.context = context
         self.let = asyncio.Event()
         self.asked: list[Command] = []
-        self.desk = Desk(context, Bindings(sockets), self.carry_out)
+        self.desk = Listeners(context, Bindings(sockets), self.carry_out)
 
     async def carry_out(self, command: Command) -> Answer:
         self.asked.append(command)

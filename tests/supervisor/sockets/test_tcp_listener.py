@@ -16,14 +16,20 @@ from rich import pretty
 from neverblink.protocol.commands import Answer, Command, Status
 from neverblink.protocol.events import Event, SupervisorStopping, encode_event, topic_of
 from neverblink.supervisor.api.client import Client, Unreachable
-from neverblink.supervisor.config.addresses import Listen
+from neverblink.supervisor.config.addresses import ListenAddress
 from neverblink.supervisor.sockets.bindings import Bindings
-from neverblink.supervisor.sockets.client_keys import Access, AccessError, ClientKey, key_of, new_secret
+from neverblink.supervisor.sockets.client_keys import (
+    AccessError,
+    ClientKey,
+    ClientKeys,
+    key_of,
+    new_secret,
+)
 from neverblink.supervisor.sockets.endpoints import OnServer
-from neverblink.supervisor.sockets.listeners import Desk
-from neverblink.supervisor.sockets.tcp_listener import Remote
+from neverblink.supervisor.sockets.listeners import Listeners
+from neverblink.supervisor.sockets.tcp_listener import TcpListener
 from neverblink.supervisor.sockets.worker_keys import public_of
-from neverblink.supervisor.sockets.zap import Gate
+from neverblink.supervisor.sockets.zap import ZapHandler
 from neverblink.supervisor.store.state_dir import Home
 
 from ...ports import HOST, free_port
@@ -37,13 +43,13 @@ class Listening:
     def __init__(self, tmp: Path, context: zmq.Context[zmq.Socket[bytes]]) -> None:
         self.tmp = tmp
         self.said: list[str] = []
-        self.access = Access(tmp / "keys")
+        self.access = ClientKeys(tmp / "keys")
         self.port = free_port()
         self.sockets = Home.open(tmp / "home").sockets()
-        self.gate = Gate(context)
-        listen = Listen(HOST, self.port)
-        self.remote = Remote(context, self.gate, self.access, listen, self.carry_out, self.said.append)
-        self.desk = Desk(context, Bindings(self.sockets), self.carry_out)
+        self.gate = ZapHandler(context)
+        listen = ListenAddress(HOST, self.port)
+        self.remote = TcpListener(context, self.gate, self.access, listen, self.carry_out, self.said.append)
+        self.desk = Listeners(context, Bindings(self.sockets), self.carry_out)
 
     def publish(self, event: Event) -> None:
         self.remote.publish([topic_of(event), encode_event(event)])
@@ -217,7 +223,7 @@ def test_a_server_that_is_not_there_is_said_to_be_silent(tmp_path: Path) -> None
 
 
 def test_keys_are_for_their_user_alone_and_in_nothing_that_is_printed(tmp_path: Path) -> None:
-    access = Access(tmp_path / "keys")
+    access = ClientKeys(tmp_path / "keys")
     public = access.generate()
     key = ClientKey("anna", new_secret(), public)
     key.write(tmp_path / "anna.key")
@@ -236,7 +242,7 @@ def test_keys_are_for_their_user_alone_and_in_nothing_that_is_printed(tmp_path: 
 
 
 def test_what_can_not_be_done_with_keys_is_said_with_the_mend(tmp_path: Path) -> None:
-    access = Access(tmp_path / "keys")
+    access = ClientKeys(tmp_path / "keys")
     access.generate()
     access.add("anna", new_secret())
     file = tmp_path / "anna.key"
@@ -269,7 +275,7 @@ def test_what_can_not_be_done_with_keys_is_said_with_the_mend(tmp_path: Path) ->
     ],
 )
 def test_an_address_is_an_address_of_this_machine_and_a_port(text: str, endpoint: str) -> None:
-    assert str(Listen.parse(text)) == endpoint
+    assert str(ListenAddress.parse(text)) == endpoint
 
 
 @pytest.mark.parametrize(
@@ -277,4 +283,4 @@ def test_an_address_is_an_address_of_this_machine_and_a_port(text: str, endpoint
     ["", "7777", "*:7777", "127.0.0.1", "127.0.0.1:0", "127.0.0.1:65535", "::1:7777", "tcp://127.0.0.1:1"],
 )
 def test_what_is_no_address_is_none(text: str) -> None:
-    assert Listen.parse(text) is None
+    assert ListenAddress.parse(text) is None

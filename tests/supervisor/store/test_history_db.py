@@ -11,14 +11,14 @@ import pytest
 from neverblink.protocol.events import (
     Commanded,
     DeploymentEnded,
+    Heartbeat,
     LeaderChanged,
     PhaseChanged,
-    Pulse,
-    Step,
+    StepDone,
     WorkerExited,
 )
 from neverblink.supervisor.store.deployment_numbers import newest_deployment
-from neverblink.supervisor.store.history_db import History, HistoryError, NoSuchDeployment
+from neverblink.supervisor.store.history_db import HistoryDb, HistoryError, NoSuchDeployment
 from neverblink.supervisor.store.history_rows import SCHEMA, STEPS, CommitNote, PhaseNote, StepNote
 
 BOT = "foresight"
@@ -36,8 +36,8 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def history(path: Path) -> Iterator[History]:
-    with History.open(path, BOT) as history:
+def history(path: Path) -> Iterator[HistoryDb]:
+    with HistoryDb.open(path, BOT) as history:
         yield history
 
 
@@ -58,7 +58,7 @@ def ended(deployment: int, at: int = 900) -> DeploymentEnded:
     )
 
 
-def test_a_deployment_is_told_from_beginning_to_end(history: History) -> None:
+def test_a_deployment_is_told_from_beginning_to_end(history: HistoryDb) -> None:
     id = history.begin("deploy", "r2", "r1", 100, who="ann", why="faster", dry_run=True)
     begun = history.deployment(id)
     assert (begun.kind, begun.release, begun.previous, begun.who, begun.why) == (
@@ -73,10 +73,12 @@ def test_a_deployment_is_told_from_beginning_to_end(history: History) -> None:
         PhaseChanged(bot=BOT, at=200, deployment=id, phase="rehearsing", before="preparing", took=90)
     )
     history.record(
-        Step(bot=BOT, at=210, deployment=id, step="rehearsed", text="rehearsed", took=10, facts={"bytes": 7})
+        StepDone(
+            bot=BOT, at=210, deployment=id, step="rehearsed", text="rehearsed", took=10, facts={"bytes": 7}
+        )
     )
     # How far a probation has come is for those who watch, and not remembered.
-    history.record(Step(bot=BOT, at=220, deployment=id, step="probation", text="", facts={"elapsed": 1}))
+    history.record(StepDone(bot=BOT, at=220, deployment=id, step="probation", text="", facts={"elapsed": 1}))
     history.record(
         PhaseChanged(bot=BOT, at=300, deployment=id, phase="waiting", before="rehearsing", took=100)
     )
@@ -97,7 +99,7 @@ def test_a_deployment_is_told_from_beginning_to_end(history: History) -> None:
     assert told.steps == (StepNote(210, "rehearsed", "rehearsed", 10, {"bytes": 7}),)
 
 
-def test_deployments_are_listed_newest_first_and_never_share_a_number(history: History, path: Path) -> None:
+def test_deployments_are_listed_newest_first_and_never_share_a_number(history: HistoryDb, path: Path) -> None:
     ids = [history.begin("deploy", f"r{n}", "", n) for n in range(3)]
     assert [deployment.id for deployment in history.deployments()] == ids[::-1]
     assert [deployment.id for deployment in history.deployments(2)] == ids[:0:-1]
@@ -108,7 +110,7 @@ def test_deployments_are_listed_newest_first_and_never_share_a_number(history: H
 
 
 def test_what_a_killed_supervisor_left_is_found(path: Path) -> None:
-    with History.open(path, BOT) as history:
+    with HistoryDb.open(path, BOT) as history:
         first, second = (history.begin("deploy", f"r{n}", "", n) for n in (1, 2))
         history.record(ended(first))
         for worker, pid in (("w1", 11), ("w2", 12)):
@@ -116,7 +118,7 @@ def test_what_a_killed_supervisor_left_is_found(path: Path) -> None:
         history.record(
             WorkerExited(bot=BOT, at=50, worker="w1", release="r1", pid=11, code=-9, reason="killed")
         )
-    with History.open(path, BOT) as history:
+    with HistoryDb.open(path, BOT) as history:
         assert [deployment.id for deployment in history.unfinished()] == [second]
         (left,) = history.remaining()
         assert (left.worker, left.pid, left.started, left.log, left.ended) == ("w2", 12, 1200, str(LOG), None)
@@ -130,14 +132,14 @@ def test_what_a_killed_supervisor_left_is_found(path: Path) -> None:
         )
 
 
-def test_an_exit_nobody_knows_the_code_of(history: History) -> None:
+def test_an_exit_nobody_knows_the_code_of(history: HistoryDb) -> None:
     history.started("w1", "r1", 11, 1, LOG, at=1)
     history.record(WorkerExited(bot=BOT, at=2, worker="w1", release="r1", pid=11, code=None, reason="gone"))
     assert history.remaining() == []
     assert history.workers()[0].code is None
 
 
-def test_commands_say_who_why_and_what_became_of_it(history: History) -> None:
+def test_commands_say_who_why_and_what_became_of_it(history: HistoryDb) -> None:
     for at, outcome in ((1, "ok"), (2, "locked")):
         history.record(
             Commanded(bot=BOT, at=at, op="deploy", who="ann", why="fix", outcome=outcome, detail="d")
@@ -153,7 +155,7 @@ def test_commands_say_who_why_and_what_became_of_it(history: History) -> None:
     )
 
 
-def test_leaders_are_remembered(history: History) -> None:
+def test_leaders_are_remembered(history: HistoryDb) -> None:
     history.record(LeaderChanged(bot=BOT, at=1, worker="w1", release="r1", epoch=3, cause="handoff", seq=12))
     (leader,) = history.leaders()
     assert (leader.worker, leader.release, leader.epoch, leader.cause, leader.seq) == (
@@ -165,9 +167,9 @@ def test_leaders_are_remembered(history: History) -> None:
     )
 
 
-def test_a_pulse_is_not_for_the_long_memory(history: History) -> None:
+def test_a_pulse_is_not_for_the_long_memory(history: HistoryDb) -> None:
     history.record(
-        Pulse(
+        Heartbeat(
             bot=BOT, at=1, worker="w", release="r", role="leading", epoch=1, seq=1, ticks=1, skipped=0, late_max=0,
             paused=False,
         )
@@ -175,11 +177,11 @@ def test_a_pulse_is_not_for_the_long_memory(history: History) -> None:
 
 
 def test_what_is_kept_is_there_until_it_is_dropped(path: Path) -> None:
-    with History.open(path, BOT) as history:
+    with HistoryDb.open(path, BOT) as history:
         assert history.kept("lock", Lock) is None
         history.keep("lock", Lock("ann", "maintenance"))
         history.keep("lock", Lock("bob", "holiday"))
-    with History.open(path, BOT) as history:
+    with HistoryDb.open(path, BOT) as history:
         assert history.kept("lock", Lock) == Lock("bob", "holiday")
         with pytest.raises(HistoryError, match='kept as "lock"'):
             history.kept("lock", int)
@@ -188,10 +190,10 @@ def test_what_is_kept_is_there_until_it_is_dropped(path: Path) -> None:
         assert history.kept("lock", Lock) is None
 
 
-def test_bots_do_not_see_each_other(history: History, path: Path) -> None:
+def test_bots_do_not_see_each_other(history: HistoryDb, path: Path) -> None:
     id = history.begin("deploy", "r1", "", 1)
     history.keep("lock", 1)
-    with History.open(path, "other") as other:
+    with HistoryDb.open(path, "other") as other:
         assert other.deployments() == []
         assert other.unfinished() == []
         assert other.kept("lock", int) is None
@@ -199,7 +201,7 @@ def test_bots_do_not_see_each_other(history: History, path: Path) -> None:
             other.deployment(id)
 
 
-def test_an_unknown_deployment_names_the_newest(history: History) -> None:
+def test_an_unknown_deployment_names_the_newest(history: HistoryDb) -> None:
     with pytest.raises(NoSuchDeployment, match="there is none yet"):
         history.deployment(7)
     id = history.begin("deploy", "r1", "", 1)
@@ -208,8 +210,8 @@ def test_an_unknown_deployment_names_the_newest(history: History) -> None:
     assert (caught.value.deployment, caught.value.newest) == (7, id)
 
 
-def test_a_reader_sees_what_is_written_and_writes_nothing(history: History, path: Path) -> None:
-    with History.open(path, BOT, read_only=True) as reader:
+def test_a_reader_sees_what_is_written_and_writes_nothing(history: HistoryDb, path: Path) -> None:
+    with HistoryDb.open(path, BOT, read_only=True) as reader:
         id = history.begin("deploy", "r1", "", 1)
         assert reader.deployment(id).release == "r1"
         with pytest.raises(HistoryError, match="readonly"):
@@ -218,16 +220,16 @@ def test_a_reader_sees_what_is_written_and_writes_nothing(history: History, path
 
 def test_a_reader_needs_no_supervisor(path: Path) -> None:
     with pytest.raises(HistoryError, match="there is none yet"):
-        History.open(path, BOT, read_only=True)
+        HistoryDb.open(path, BOT, read_only=True)
     assert not path.exists()
-    with History.open(path, BOT) as history:
+    with HistoryDb.open(path, BOT) as history:
         id = history.begin("deploy", "r1", "", 1)
-    with History.open(path, BOT, read_only=True) as reader:
+    with HistoryDb.open(path, BOT, read_only=True) as reader:
         assert reader.deployment(id).release == "r1"
 
 
 def test_a_newer_schema_is_refused_with_the_way_back(path: Path) -> None:
-    History.open(path, BOT).close()
+    HistoryDb.open(path, BOT).close()
     with sqlite3.connect(path) as raw:
         raw.execute(f"pragma user_version = {SCHEMA + 1}")
     raw.close()
@@ -235,7 +237,7 @@ def test_a_newer_schema_is_refused_with_the_way_back(path: Path) -> None:
         with pytest.raises(
             HistoryError, match=f"has schema {SCHEMA + 1}, this neverblink knows {SCHEMA}: use"
         ):
-            History.open(path, BOT, read_only)
+            HistoryDb.open(path, BOT, read_only)
 
 
 def test_an_older_schema_is_brought_up_to_date(path: Path) -> None:
@@ -249,11 +251,11 @@ def test_an_older_schema_is_brought_up_to_date(path: Path) -> None:
         raw.execute("pragma user_version = 1")
     raw.close()
     with pytest.raises(HistoryError, match="`neverblink up` brings it up to date"):
-        History.open(path, BOT, read_only=True)
-    with History.open(path, BOT) as history:
+        HistoryDb.open(path, BOT, read_only=True)
+    with HistoryDb.open(path, BOT) as history:
         assert (history.deployment(1).release, history.deployment(1).commit) == ("r2", "")
         id = history.begin("deploy", "r3", "r2", 2, note=CommitNote("c0ffee", "exits", "Ann", "main"))
-    with History.open(path, BOT, read_only=True) as history:
+    with HistoryDb.open(path, BOT, read_only=True) as history:
         row = history.deployment(id)
         assert (row.commit, row.subject, row.author, row.ref) == ("c0ffee", "exits", "Ann", "main")
 
@@ -261,11 +263,11 @@ def test_an_older_schema_is_brought_up_to_date(path: Path) -> None:
 def test_what_is_no_database_is_refused_with_the_way_out(path: Path) -> None:
     path.write_bytes(b"something else, and more than a header of a hundred bytes" * 9)
     with pytest.raises(HistoryError, match="`neverblink up` sets it aside") as refused:
-        History.open(path, BOT)
+        HistoryDb.open(path, BOT)
     assert refused.value.damaged
 
 
-def test_text_of_an_earlier_version_that_is_not_utf_8_can_be_read(history: History, path: Path) -> None:
+def test_text_of_an_earlier_version_that_is_not_utf_8_can_be_read(history: HistoryDb, path: Path) -> None:
     id = history.begin("deploy", "r1", "", 1, why="caf\udce9")
     with closing(sqlite3.connect(path)) as raw, raw:
         raw.execute("update deployments set release = cast(x'636166e9' as text)")
@@ -274,32 +276,32 @@ def test_text_of_an_earlier_version_that_is_not_utf_8_can_be_read(history: Histo
 
 def test_a_place_that_cannot_be_opened_is_named(tmp_path: Path) -> None:
     with pytest.raises(HistoryError, match="can't be opened"):
-        History.open(tmp_path / "nowhere" / "supervisor.db", BOT)
+        HistoryDb.open(tmp_path / "nowhere" / "supervisor.db", BOT)
 
 
 def test_a_link_in_its_place_is_not_followed(tmp_path: Path) -> None:
     victim, path = tmp_path / "victim", tmp_path / "supervisor.db"
     path.symlink_to(victim)
     with pytest.raises(HistoryError, match="is a symbolic link, and is not followed"):
-        History.open(path, BOT)
+        HistoryDb.open(path, BOT)
     assert not victim.exists()
 
 
 def test_a_strange_path_is_only_a_path(tmp_path: Path) -> None:
     path = tmp_path / "a?mode=memory#%20" / "supervisor.db"
     path.parent.mkdir()
-    History.open(path, BOT).close()
+    HistoryDb.open(path, BOT).close()
     assert path.is_file()
 
 
 def test_deployments_are_counted_on_when_the_history_begins_anew(path: Path, tmp_path: Path) -> None:
     logs = tmp_path / "logs"
     assert newest_deployment(path, logs, BOT) == 0
-    with History.open(path, BOT) as history:
+    with HistoryDb.open(path, BOT) as history:
         for at in range(7):
             history.begin("deploy", "r1", "", at)
     assert newest_deployment(path, logs, BOT) == 7
-    History.set_aside(path, "damaged")
+    HistoryDb.set_aside(path, "damaged")
     assert newest_deployment(path, logs, BOT) == 7
     # The file that was set aside may be unreadable: the logs tell as well.
     for aside in tmp_path.glob("supervisor.db.damaged-*"):

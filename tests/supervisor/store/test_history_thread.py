@@ -15,9 +15,9 @@ import pytest
 
 from neverblink.protocol.events import Commanded
 from neverblink.protocol.status import Locked
-from neverblink.supervisor.store.deploy_lock import Freeze
-from neverblink.supervisor.store.history_db import History, HistoryError
-from neverblink.supervisor.store.history_thread import Archive
+from neverblink.supervisor.store.deploy_lock import DeployLock
+from neverblink.supervisor.store.history_db import HistoryDb, HistoryError
+from neverblink.supervisor.store.history_thread import HistoryThread
 
 BOT = "fox"
 WITHIN = 20.0
@@ -28,8 +28,8 @@ def commanded(op: str, at: int) -> Commanded:
 
 
 @asynccontextmanager
-async def opened(path: Path, said: list[str], **how: float) -> AsyncGenerator[Archive]:
-    archive = Archive(asyncio.get_running_loop(), said.append, **how)  # type: ignore[arg-type]
+async def opened(path: Path, said: list[str], **how: float) -> AsyncGenerator[HistoryThread]:
+    archive = HistoryThread(asyncio.get_running_loop(), said.append, **how)  # type: ignore[arg-type]
     await archive.open(path, BOT)
     try:
         yield archive
@@ -54,7 +54,7 @@ async def told(said: list[str], text: str) -> None:
 
 
 def commands(path: Path) -> list[str]:
-    with History.open(path, BOT, read_only=True) as history:
+    with HistoryDb.open(path, BOT, read_only=True) as history:
         return [row.op for row in history.commands(100)][::-1]
 
 
@@ -84,7 +84,7 @@ def test_a_lock_holds_at_once_and_answers_while_the_file_is_locked(tmp_path: Pat
 
     async def scenario() -> None:
         async with opened(path, said) as archive:
-            freeze = Freeze(archive)
+            freeze = DeployLock(archive)
             with locked(path):
                 begun = time.monotonic()
                 await freeze.put_on(lock)
@@ -92,7 +92,7 @@ def test_a_lock_holds_at_once_and_answers_while_the_file_is_locked(tmp_path: Pat
                 assert freeze.lock == lock
                 await told(said, "kept in memory")
             await told(said, "written again")
-            again = Freeze(archive)
+            again = DeployLock(archive)
             await again.recall()
             assert again.lock == lock
 
@@ -118,7 +118,7 @@ def test_what_is_lost_at_the_end_is_counted_and_told_within_a_bound(tmp_path: Pa
     path, said = tmp_path / "supervisor.db", list[str]()
 
     async def scenario() -> None:
-        archive = Archive(asyncio.get_running_loop(), said.append, last_tries=0.2)
+        archive = HistoryThread(asyncio.get_running_loop(), said.append, last_tries=0.2)
         await archive.open(path, BOT)
         with locked(path):
             archive.note(commanded("pause", 1))
@@ -202,7 +202,7 @@ def test_on_a_full_disk_notes_wait_until_there_is_room(tmp_path: Path) -> None:
 
     try:
         asyncio.run(scenario())
-        with History.open(path, BOT, read_only=True) as history:
+        with HistoryDb.open(path, BOT, read_only=True) as history:
             assert len(history.commands(1000)) == 200
     finally:
         subprocess.run(["umount", place], check=True)
@@ -279,9 +279,9 @@ def test_a_history_that_is_damaged_while_it_is_open_begins_anew_with_the_living_
             (row,) = await archive.ask(lambda history: history.remaining())
             assert (row.worker, row.pid, row.started) == ("w7", 70, 700)
 
-    asked: list[History] = []
+    asked: list[HistoryDb] = []
 
-    def damaged(history: History) -> None:
+    def damaged(history: HistoryDb) -> None:
         asked.append(history)
         if len(asked) == 1:
             raise HistoryError(path, "damaged", unreadable=True)
@@ -301,7 +301,7 @@ def test_what_was_kept_and_can_not_be_read_ends_nothing_and_a_lock_stays_on(tmp_
             with closing(sqlite3.connect(path)) as other, other:
                 other.execute("update kept set value = '{{{'")
             assert await archive.recall("workers", int) is None
-            freeze = Freeze(archive)
+            freeze = DeployLock(archive)
             await freeze.recall()
             assert freeze.lock is not None
             assert "can't be read" in freeze.lock.why

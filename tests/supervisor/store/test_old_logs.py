@@ -8,19 +8,19 @@ from pathlib import Path
 import pytest
 
 from neverblink.protocol.events import WorkerExited
-from neverblink.supervisor.store.history_db import History
+from neverblink.supervisor.store.history_db import HistoryDb
 from neverblink.supervisor.store.old_logs import KEPT_WORKERS, remove_old_logs
 
 BOT = "fox"
 
 
 @pytest.fixture
-def history(tmp_path: Path) -> Iterator[History]:
-    with History.open(tmp_path / "supervisor.db", BOT) as history:
+def history(tmp_path: Path) -> Iterator[HistoryDb]:
+    with HistoryDb.open(tmp_path / "supervisor.db", BOT) as history:
         yield history
 
 
-def lived(history: History, logs: Path, number: int, release: str, *, alive: bool = False) -> Path:
+def lived(history: HistoryDb, logs: Path, number: int, release: str, *, alive: bool = False) -> Path:
     """A worker with a log; it has ended, or not."""
     log = logs / f"w{number}.log"
     log.write_text("one\n")
@@ -38,7 +38,9 @@ def left(logs: Path) -> set[str]:
     return {path.name for path in logs.iterdir()}
 
 
-def test_the_logs_of_a_worker_go_with_its_release_rotated_ones_too(history: History, tmp_path: Path) -> None:
+def test_the_logs_of_a_worker_go_with_its_release_rotated_ones_too(
+    history: HistoryDb, tmp_path: Path
+) -> None:
     logs = tmp_path / "logs"
     logs.mkdir()
     for number, release, alive in ((1, "old", False), (2, "old", True), (3, "kept", False)):
@@ -51,7 +53,9 @@ def test_the_logs_of_a_worker_go_with_its_release_rotated_ones_too(history: Hist
     assert left(logs) == others | {"w2.log", "w2.log.1", "w3.log", "w3.log.1"}
 
 
-def test_of_many_workers_of_one_release_the_newest_keep_their_logs(history: History, tmp_path: Path) -> None:
+def test_of_many_workers_of_one_release_the_newest_keep_their_logs(
+    history: HistoryDb, tmp_path: Path
+) -> None:
     logs = tmp_path / "logs"
     logs.mkdir()
     lived(history, logs, 1, "kept", alive=True)

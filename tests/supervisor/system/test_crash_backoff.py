@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from neverblink.supervisor.system.crash_backoff import AT_MOST, Restarts
+from neverblink.supervisor.system.crash_backoff import AT_MOST, CrashBackoff
 
 SECOND = 1_000_000_000
 
 
-def pauses(restarts: Restarts, release: str, times: int, at_most: int = AT_MOST) -> list[float]:
+def pauses(restarts: CrashBackoff, release: str, times: int, at_most: int = AT_MOST) -> list[float]:
     found: list[float] = []
     for _ in range(times):
         restarts.failed(release)
@@ -16,24 +16,24 @@ def pauses(restarts: Restarts, release: str, times: int, at_most: int = AT_MOST)
 
 
 def test_the_pauses_grow_to_the_bound_and_stay_there_for_ever() -> None:
-    restarts = Restarts()
+    restarts = CrashBackoff()
     assert pauses(restarts, "v1", 10) == [0, 0.25, 1, 2, 5, 10, 20, 40, 60, 60]
     assert set(pauses(restarts, "v1", 5000)) == {60}
 
 
 def test_the_bound_is_what_the_configuration_says() -> None:
-    assert pauses(Restarts(), "v1", 4, SECOND // 2) == [0, 0.25, 0.5, 0.5]
+    assert pauses(CrashBackoff(), "v1", 4, SECOND // 2) == [0, 0.25, 0.5, 0.5]
 
 
 def test_the_failures_of_one_release_cost_another_nothing() -> None:
-    restarts = Restarts()
+    restarts = CrashBackoff()
     pauses(restarts, "bad", 20)
     assert (restarts.crash_loop("bad"), restarts.crash_loop("good")) == (True, False)
     assert pauses(restarts, "good", 1) == [0]
 
 
 def test_a_leader_that_did_well_for_a_while_begins_a_new_count() -> None:
-    restarts = Restarts()
+    restarts = CrashBackoff()
     pauses(restarts, "v1", 7)
     restarts.failed("v1", lived=10 * SECOND, ticks=9)
     assert restarts.failures("v1") == 8

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from neverblink.supervisor.config.config import Logging
-from neverblink.supervisor.system.log_file import LogFile, bound_file, open_for_child
-from neverblink.supervisor.web.access_log import Book
+from neverblink.supervisor.config.config import LogSettings
+from neverblink.supervisor.system.log_file import SupervisorLogFile, bound_file, open_for_child
+from neverblink.supervisor.web.access_log import AccessLog
 
 
-def log(path: Path, size: int = 1 << 20, keep: int = 2) -> LogFile:
-    return LogFile(path, size, keep, lambda count, why: f"{count} lost: {why}")
+def log(path: Path, size: int = 1 << 20, keep: int = 2) -> SupervisorLogFile:
+    return SupervisorLogFile(path, size, keep, lambda count, why: f"{count} lost: {why}")
 
 
 def test_it_is_rotated_by_size_and_only_so_many_are_kept(tmp_path: Path) -> None:
@@ -77,7 +77,7 @@ def test_a_file_that_cannot_be_made_is_replaced_by_nothing_for_a_child(
 
 def test_the_log_of_the_web_process_is_rotated_as_configured(tmp_path: Path) -> None:
     path = tmp_path / "http.log"
-    book = Book(path, Logging(size=1000, keep=2))
+    book = AccessLog(path, LogSettings(size=1000, keep=2))
     for n in range(100):
         book.say(f"refused {n}")
     assert {file.name for file in tmp_path.iterdir()} == {"http.log", "http.log.1", "http.log.2"}

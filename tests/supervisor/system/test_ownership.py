@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from neverblink.supervisor.store.history_db import History
+from neverblink.supervisor.store.history_db import HistoryDb
 from neverblink.supervisor.store.state_dir import Home, HomeError
 from neverblink.supervisor.system.ownership import give_to_owner
 
@@ -137,7 +137,7 @@ def test_roots_own_directory_stays_as_it_is(tmp_path: Path) -> None:
 
 def test_a_command_that_root_gives_in_a_users_home_leaves_nothing_of_roots_there(tmp_path: Path) -> None:
     home = Home.open(tmp_path / "home")
-    with History.open(home.database, "fox") as history:
+    with HistoryDb.open(home.database, "fox") as history:
         history.keep("workers", 1)
         give(home.path, USER)
         for verb in ("history", "status", "releases", "logs"):

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 
-from neverblink.supervisor.system.poll_loop import Rounds
+from neverblink.supervisor.system.poll_loop import PollLoop
 
 LONG = 3600.0
 
 
 def test_a_call_ends_the_wait() -> None:
     async def run() -> None:
-        rounds = Rounds()
+        rounds = PollLoop()
         waiting = asyncio.create_task(rounds.wait(LONG))
         await asyncio.sleep(0)
         assert not waiting.done()
@@ -25,7 +25,7 @@ def test_a_call_ends_the_wait() -> None:
 
 def test_a_call_during_a_round_is_for_the_next_one() -> None:
     async def run() -> None:
-        rounds = Rounds()
+        rounds = PollLoop()
         rounds.call()
         assert rounds.begin()
         rounds.call()
@@ -37,7 +37,7 @@ def test_a_call_during_a_round_is_for_the_next_one() -> None:
 
 def test_a_round_comes_without_a_call_too() -> None:
     async def run() -> None:
-        rounds = Rounds()
+        rounds = PollLoop()
         await rounds.wait(0.01)
         assert not rounds.begin()
 
@@ -51,7 +51,7 @@ def test_those_that_wait_for_long_are_woken_together_and_not_late() -> None:
 
         async def wait(within: float) -> None:
             began = loop.time()
-            await Rounds().wait(within)
+            await PollLoop().wait(within)
             woken.append(loop.time() // 0.5)
             assert loop.time() - began >= within - 0.5
 
@@ -65,7 +65,7 @@ def test_those_that_wait_for_long_are_woken_together_and_not_late() -> None:
 
 def test_who_no_longer_waits_is_not_woken() -> None:
     async def run() -> None:
-        rounds = Rounds()
+        rounds = PollLoop()
         waiting = asyncio.create_task(rounds.wait(LONG))
         await asyncio.sleep(0)
         waiting.cancel()

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from neverblink.supervisor.system.proc_stat import Doing, doing
+from neverblink.supervisor.system.proc_stat import ProcessActivity, doing
 
 WITHIN = 20.0
 Start = Callable[[str], int]
@@ -36,7 +36,7 @@ def start() -> Iterator[Start]:
         child.communicate()
 
 
-def until(pid: int, condition: Callable[[Doing], object]) -> Doing:
+def until(pid: int, condition: Callable[[ProcessActivity], object]) -> ProcessActivity:
     """Look until it is so: /proc rings no bell."""
     deadline = time.monotonic() + WITHIN
     while True:
@@ -79,7 +79,7 @@ def test_one_that_a_debugger_has_stopped(start: Start) -> None:
         if seen.state == "T" or time.monotonic() > deadline:
             pytest.skip("this kernel lets nobody be traced")
         time.sleep(0.005)
-    assert seen == Doing("t", seen.cpu if seen else 0, os.getpid())
+    assert seen == ProcessActivity("t", seen.cpu if seen else 0, os.getpid())
 
 
 def test_one_that_is_not_there() -> None:

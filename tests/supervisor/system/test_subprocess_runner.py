@@ -13,19 +13,19 @@ from typing import Any
 
 import pytest
 
-from neverblink.supervisor.system.subprocess_runner import NICE, Chores, Cut
+from neverblink.supervisor.system.subprocess_runner import NICE, Cancelled, SubprocessRunner
 
 MINUTE = 60_000_000_000
 HANGS = "sleep 1000 & echo $!; exec sleep 1000"
 
 
 @pytest.fixture
-def chores(tmp_path: Path) -> Chores:
-    return Chores(tmp_path / "running")
+def chores(tmp_path: Path) -> SubprocessRunner:
+    return SubprocessRunner(tmp_path / "running")
 
 
 def run(
-    chores: Chores, script: str, heard: list[str], within: int = MINUTE, tmp: Path = Path("/")
+    chores: SubprocessRunner, script: str, heard: list[str], within: int = MINUTE, tmp: Path = Path("/")
 ) -> Coroutine[Any, Any, int]:
     command = ["/bin/sh", "-c", script]
     return chores.run(command, cwd=tmp, environment=os.environ, within=within, say=heard.append)
@@ -44,7 +44,7 @@ async def is_gone(pid: int) -> None:
         os.close(fd)
 
 
-def test_its_lines_are_handed_on_as_plain_text(chores: Chores) -> None:
+def test_its_lines_are_handed_on_as_plain_text(chores: SubprocessRunner) -> None:
     heard: list[str] = []
     script = (
         r"""printf 'one\r\ntwo\rthree\n\n\033[31mred\033[0m \033]0;title\007x\n'; echo four >&2; exit 3"""
@@ -55,7 +55,7 @@ def test_its_lines_are_handed_on_as_plain_text(chores: Chores) -> None:
 
 def test_it_is_nice_and_stays_off_the_leaders_core_and_so_does_what_it_starts(tmp_path: Path) -> None:
     leader = os.getpid()
-    chores = Chores(tmp_path / "running", lambda: leader)
+    chores = SubprocessRunner(tmp_path / "running", lambda: leader)
     heard: list[str] = []
 
     def say(line: str) -> None:
@@ -70,7 +70,7 @@ def test_it_is_nice_and_stays_off_the_leaders_core_and_so_does_what_it_starts(tm
         assert heard[1] != ours
 
 
-def test_what_it_started_ends_with_it(chores: Chores) -> None:
+def test_what_it_started_ends_with_it(chores: SubprocessRunner) -> None:
     async def scenario() -> None:
         heard: list[str] = []
         assert await run(chores, "sleep 1000 >/dev/null 2>&1 & echo $!", heard) == 0
@@ -79,7 +79,7 @@ def test_what_it_started_ends_with_it(chores: Chores) -> None:
     asyncio.run(asyncio.wait_for(scenario(), 20))
 
 
-def test_what_it_started_in_a_session_of_its_own_ends_with_it_too(chores: Chores) -> None:
+def test_what_it_started_in_a_session_of_its_own_ends_with_it_too(chores: SubprocessRunner) -> None:
     async def scenario() -> None:
         heard: list[str] = []
         assert (
@@ -100,12 +100,12 @@ def test_all_of_it_ends_with_a_supervisor_that_is_killed(tmp_path: Path) -> None
     source = f"""
 import asyncio, os
 from pathlib import Path
-from neverblink.supervisor.system.subprocess_runner import Chores
+from neverblink.supervisor.system.subprocess_runner import SubprocessRunner
 
 script = "setsid sh -c 'echo $$; exec sleep 1000' & sleep 1000"
 say = lambda line: print(line, flush=True)
 command, root = ["/bin/sh", "-c", script], Path("/")
-chores = Chores(Path("running"))
+chores = SubprocessRunner(Path("running"))
 asyncio.run(chores.run(command, cwd=root, environment=os.environ, within={MINUTE}, say=say))
 """
     with subprocess.Popen(
@@ -117,10 +117,10 @@ asyncio.run(chores.run(command, cwd=root, environment=os.environ, within={MINUTE
     asyncio.run(asyncio.wait_for(is_gone(started), 20))
 
 
-def test_what_takes_too_long_is_ended(chores: Chores) -> None:
+def test_what_takes_too_long_is_ended(chores: SubprocessRunner) -> None:
     async def scenario() -> None:
         heard: list[str] = []
-        with pytest.raises(Cut, match="longer than 300ms"):
+        with pytest.raises(Cancelled, match="longer than 300ms"):
             await run(chores, HANGS, heard, 300_000_000)
         for line in heard:
             await is_gone(int(line))
@@ -128,7 +128,7 @@ def test_what_takes_too_long_is_ended(chores: Chores) -> None:
     asyncio.run(asyncio.wait_for(scenario(), 20))
 
 
-def test_a_cancel_ends_it_and_keeps_the_next_from_running(chores: Chores, tmp_path: Path) -> None:
+def test_a_cancel_ends_it_and_keeps_the_next_from_running(chores: SubprocessRunner, tmp_path: Path) -> None:
     async def scenario() -> None:
         begun = asyncio.Event()
         heard: list[str] = []
@@ -144,11 +144,11 @@ def test_a_cancel_ends_it_and_keeps_the_next_from_running(chores: Chores, tmp_pa
         await begun.wait()
         assert (tmp_path / "running").exists()
         chores.cancel("cancelled by anna")
-        with pytest.raises(Cut, match="cancelled by anna"):
+        with pytest.raises(Cancelled, match="cancelled by anna"):
             await running
         await is_gone(int(heard[0]))
         assert not (tmp_path / "running").exists()
-        with pytest.raises(Cut, match="cancelled by anna"):
+        with pytest.raises(Cancelled, match="cancelled by anna"):
             await run(chores, "true", heard)
         chores.open()
         assert await run(chores, "true", heard) == 0
@@ -156,7 +156,7 @@ def test_a_cancel_ends_it_and_keeps_the_next_from_running(chores: Chores, tmp_pa
     asyncio.run(asyncio.wait_for(scenario(), 20))
 
 
-def test_what_a_killed_supervisor_left_running_is_ended(chores: Chores, tmp_path: Path) -> None:
+def test_what_a_killed_supervisor_left_running_is_ended(chores: SubprocessRunner, tmp_path: Path) -> None:
     async def scenario() -> None:
         begun = asyncio.Event()
         command = ["/bin/sh", "-c", "echo here; exec sleep 1000"]
@@ -167,8 +167,8 @@ def test_what_a_killed_supervisor_left_running_is_ended(chores: Chores, tmp_path
         )
         await begun.wait()
         # As the next supervisor would.
-        assert "ended the build" in Chores(tmp_path / "running").end_left()
+        assert "ended the build" in SubprocessRunner(tmp_path / "running").end_left()
         assert await running == -9
-        assert Chores(tmp_path / "running").end_left() == ""
+        assert SubprocessRunner(tmp_path / "running").end_left() == ""
 
     asyncio.run(asyncio.wait_for(scenario(), 20))

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from neverblink.supervisor.api.event_log import Log
-from neverblink.supervisor.hook.client_output import Voice
+from neverblink.supervisor.api.event_log import EventLog
+from neverblink.supervisor.hook.client_output import PushOutput
 from neverblink.supervisor.system.text import (
     ansi_removed,
     clean,
@@ -104,11 +104,11 @@ def test_a_screen_shows_no_control_from_outside_and_its_own_colours(poison: str)
 @pytest.mark.parametrize("poison", POISON.values(), ids=POISON.keys())
 def test_neither_a_pusher_nor_a_log_nor_a_drawn_screen_gets_a_control(poison: str, tmp_path: Path) -> None:
     pushed, shown, drawn = io.StringIO(), io.StringIO(), io.StringIO()
-    voice = Voice(pushed)
+    voice = PushOutput(pushed)
     for say in (voice.step, voice.detail, voice.warn, voice.verdict, voice.banner):
         say(poison)
     voice.banner("what", poison)
-    log = Log(tmp_path / "supervisor.log", shown, lambda: 0)
+    log = EventLog(tmp_path / "supervisor.log", shown, lambda: 0)
     log.say(poison)
     SafeConsole(drawn).print(poison, markup=False)
     for written in (pushed, shown, drawn):

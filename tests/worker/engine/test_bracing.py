@@ -6,7 +6,7 @@ import pytest
 
 from neverblink.protocol.link import YieldTo
 from neverblink.worker.engine.bracing import Bracing
-from neverblink.worker.io.final_frame_socket import NoBaton
+from neverblink.worker.io.final_frame_socket import NoFinalFrameSocket
 from neverblink.worker.simulation.world import HandClock
 
 MS = 1_000_000
@@ -32,7 +32,7 @@ class Said:
         return self.said
 
 
-class Hands(NoBaton):
+class Hands(NoFinalFrameSocket):
     def __init__(self) -> None:
         self.reached = ""
         self.handed: list[bytes] = []

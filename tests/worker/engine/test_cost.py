@@ -29,9 +29,9 @@ from neverblink.worker.engine.engine import Engine
 from neverblink.worker.engine.leading import Leading
 from neverblink.worker.engine.turns import Turns
 from neverblink.worker.io.descriptors import NoDescriptors
-from neverblink.worker.io.final_frame_socket import NoBaton
+from neverblink.worker.io.final_frame_socket import NoFinalFrameSocket
 from neverblink.worker.io.lease import Lease
-from neverblink.worker.journal.directory import JournalFile
+from neverblink.worker.journal.directory import JournalDirectory
 from neverblink.worker.replication.publisher import MEMORY_FRAMES
 from neverblink.worker.runtime.bootstrap import seat_bot
 from neverblink.worker.testing import Simulation
@@ -92,8 +92,8 @@ class _Outside:
         (tmp / "journal").mkdir(parents=True)
         self.clock = _Clock()
         self.lease = Lease(tmp / "lease")
-        self.journal = JournalFile(tmp / "journal", "process")
-        self.baton = NoBaton()
+        self.journal = JournalDirectory(tmp / "journal", "process")
+        self.baton = NoFinalFrameSocket()
         self.descriptors = NoDescriptors()
 
     def tell(self, message: WorkerMessage) -> None: ...

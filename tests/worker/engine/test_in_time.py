@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from neverblink.worker.engine.engine import Engine
-from neverblink.worker.engine.steps import Step
+from neverblink.worker.engine.steps import TurnStep
 
 from ..filed import Filed
 
@@ -22,7 +22,7 @@ def bot(tmp_path: Path) -> Filed:
     return Filed(tmp_path / "journal").ticks(3)
 
 
-def the_tick(bot: Filed) -> Step:
+def the_tick(bot: Filed) -> TurnStep:
     """Let the next tick be due, and begin."""
     bot.clock.go_on(INTERVAL)
     step = bot.engine.next_step()

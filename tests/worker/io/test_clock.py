@@ -9,12 +9,12 @@ import time
 
 import pytest
 
-from neverblink.worker.io.clock import Alarm, AlarmError, Clock, SystemClock
+from neverblink.worker.io.clock import Clock, SystemClock, TimerFd, TimerFdError
 
 FAR = 3600 * 1_000_000_000
 
 
-def ready(alarm: Alarm, seconds: float = 0) -> bool:
+def ready(alarm: TimerFd, seconds: float = 0) -> bool:
     return bool(select.select([alarm], [], [], seconds)[0])
 
 
@@ -25,7 +25,7 @@ def test_the_system_clock_is_a_clock() -> None:
 
 
 def test_it_never_rings_early() -> None:
-    with Alarm() as alarm:
+    with TimerFd() as alarm:
         for ahead in (0, 1, 1_000, 300_000, 3_000_000):
             at = time.monotonic_ns() + ahead
             alarm.arm(at)
@@ -38,13 +38,13 @@ def test_it_never_rings_early() -> None:
 
 @pytest.mark.parametrize("at", [-5, 0, 1])
 def test_a_time_that_is_past_rings_at_once(at: int) -> None:
-    with Alarm() as alarm:
+    with TimerFd() as alarm:
         alarm.arm(at)
         assert ready(alarm, 10)
 
 
 def test_arming_again_replaces_and_disarming_forgets() -> None:
-    with Alarm() as alarm:
+    with TimerFd() as alarm:
         alarm.arm(time.monotonic_ns() + FAR)
         assert not ready(alarm)
         alarm.arm(1)
@@ -62,7 +62,7 @@ def test_it_wakes_an_event_loop() -> None:
     async def wait() -> int:
         loop = asyncio.get_running_loop()
         rang = loop.create_future()
-        with Alarm() as alarm:
+        with TimerFd() as alarm:
             loop.add_reader(alarm.fileno(), lambda: rang.done() or rang.set_result(alarm.drain()))
             alarm.arm(time.monotonic_ns() + 200_000)
             try:
@@ -74,12 +74,12 @@ def test_it_wakes_an_event_loop() -> None:
 
 
 def test_no_child_inherits_it() -> None:
-    with Alarm() as alarm:
+    with TimerFd() as alarm:
         assert fcntl.fcntl(alarm.fileno(), fcntl.F_GETFD) & fcntl.FD_CLOEXEC
 
 
 def test_closing_gives_the_descriptor_back() -> None:
-    alarm = Alarm()
+    alarm = TimerFd()
     descriptor = alarm.fileno()
     alarm.close()
     alarm.close()
@@ -88,12 +88,12 @@ def test_closing_gives_the_descriptor_back() -> None:
 
 
 def test_without_descriptors_the_error_says_so() -> None:
-    Alarm().close()  # whatever loading the C library opens is open now
+    TimerFd().close()  # whatever loading the C library opens is open now
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
     try:
-        with pytest.raises(AlarmError, match="Too many open files") as caught:
-            Alarm()
+        with pytest.raises(TimerFdError, match="Too many open files") as caught:
+            TimerFd()
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     assert caught.value.errno == 24

@@ -76,14 +76,14 @@ def test_how_many_are_left_is_known_without_opening_one(tmp_path: Path) -> None:
 LEADER = """
     import os, resource, socket, sys, time
     import zmq
-    from neverblink.worker.io.zmq_channel import Channel
+    from neverblink.worker.io.zmq_channel import ZmqChannel
     from neverblink.worker.io.descriptors import Descriptors
     from neverblink.worker.io.follower_socket import FollowerSocket
 
     resource.setrlimit(resource.RLIMIT_NOFILE, (96, 96))
     path, hidden = sys.argv[1:]
     context = zmq.Context(1)
-    channel = Channel(context, zmq.ROUTER, b"leader", 1024)
+    channel = ZmqChannel(context, zmq.ROUTER, b"leader", 1024)
     reserve = Descriptors()
     door = FollowerSocket(channel, path, hidden, reserve)
     follower = socket.socket(socket.AF_UNIX)

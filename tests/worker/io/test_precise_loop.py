@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from neverblink.worker.io.precise_loop import AlarmSelector, Loop
+from neverblink.worker.io.precise_loop import AlarmSelector, PreciseLoop
 
 MS = 1_000_000
 
@@ -161,7 +161,7 @@ def test_a_ring_may_start_tasks_and_what_it_raises_is_told() -> None:
 
     async def main() -> None:
         loop = asyncio.get_running_loop()
-        assert isinstance(loop, Loop)
+        assert isinstance(loop, PreciseLoop)
         loop.set_exception_handler(lambda _, said: told.append(str(said["exception"])))
         over = loop.create_future()
 
@@ -181,7 +181,7 @@ def test_a_ring_may_start_tasks_and_what_it_raises_is_told() -> None:
         loop.call_later(0.001, done.append, "later")
         await asyncio.sleep(0.002)
 
-    with asyncio.Runner(loop_factory=Loop) as runner:
+    with asyncio.Runner(loop_factory=PreciseLoop) as runner:
         runner.run(main())
     assert (done, told) == (["task", "later"], ["no price"])
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import zmq
 
-from neverblink.worker.io.zmq_channel import Channel
+from neverblink.worker.io.zmq_channel import ZmqChannel
 
 _WITHIN_MS = 20_000
 
@@ -30,11 +30,11 @@ class _Context(zmq.Context[zmq.Socket[bytes]]):
 
 
 @pytest.fixture
-def pair(tmp_path: Path) -> Iterator[tuple[Channel, Channel]]:
+def pair(tmp_path: Path) -> Iterator[tuple[ZmqChannel, ZmqChannel]]:
     """A follower's channel and the leader's that it is connected to; both have been looked into."""
     context = _Context()
-    leader = Channel(context, zmq.ROUTER, b"leader", 1 << 20)
-    follower = Channel(context, zmq.DEALER, b"follower", 1 << 20)
+    leader = ZmqChannel(context, zmq.ROUTER, b"leader", 1 << 20)
+    follower = ZmqChannel(context, zmq.DEALER, b"follower", 1 << 20)
     leader.bind(f"ipc://{tmp_path}/leader.sock")
     follower.connect(f"ipc://{tmp_path}/leader.sock")
     follower.send(b"first")
@@ -48,7 +48,7 @@ def pair(tmp_path: Path) -> Iterator[tuple[Channel, Channel]]:
     context.term()
 
 
-def ring(channel: Channel) -> None:
+def ring(channel: ZmqChannel) -> None:
     """Wait until the channel's descriptor rings, as a loop would."""
     poll = select.poll()
     poll.register(channel.fileno(), select.POLLIN)
@@ -56,7 +56,7 @@ def ring(channel: Channel) -> None:
     channel.rang()
 
 
-def test_a_channel_on_which_nothing_came_is_not_looked_into(pair: tuple[Channel, Channel]) -> None:
+def test_a_channel_on_which_nothing_came_is_not_looked_into(pair: tuple[ZmqChannel, ZmqChannel]) -> None:
     before = _Counting.looks
     for channel in pair:
         assert channel.receive() is None
@@ -64,7 +64,7 @@ def test_a_channel_on_which_nothing_came_is_not_looked_into(pair: tuple[Channel,
     assert _Counting.looks == before
 
 
-def test_what_comes_rings_and_is_found(pair: tuple[Channel, Channel]) -> None:
+def test_what_comes_rings_and_is_found(pair: tuple[ZmqChannel, ZmqChannel]) -> None:
     follower, leader = pair
     for number in range(100):
         assert leader.send_to(b"follower", b"frame %d" % number)
@@ -73,7 +73,9 @@ def test_what_comes_rings_and_is_found(pair: tuple[Channel, Channel]) -> None:
         assert follower.receive() is None
 
 
-def test_what_comes_while_something_is_sent_is_found_without_a_ring(pair: tuple[Channel, Channel]) -> None:
+def test_what_comes_while_something_is_sent_is_found_without_a_ring(
+    pair: tuple[ZmqChannel, ZmqChannel],
+) -> None:
     follower, leader = pair
     leader.send_to(b"follower", b"frame")
     poll = select.poll()
@@ -84,7 +86,7 @@ def test_what_comes_while_something_is_sent_is_found_without_a_ring(pair: tuple[
     assert follower.receive() == b"frame"
 
 
-def test_a_peer_that_is_not_there_is_an_answer(pair: tuple[Channel, Channel]) -> None:
+def test_a_peer_that_is_not_there_is_an_answer(pair: tuple[ZmqChannel, ZmqChannel]) -> None:
     _, leader = pair
     assert not leader.send_to(b"nobody", b"frame")
     assert leader.receive_from() is None

@@ -27,8 +27,8 @@ from neverblink.protocol.journal import (
     pack_record,
     scan,
 )
-from neverblink.worker.journal.directory import JournalFile
-from neverblink.worker.journal.interfaces import End, Journal, NoJournal
+from neverblink.worker.journal.directory import JournalDirectory
+from neverblink.worker.journal.interfaces import Journal, NoJournal, SegmentEnd
 
 FRAME, SNAPSHOT, OPENED, CLOSED = (
     RecordKind.FRAME,
@@ -41,8 +41,8 @@ SECOND = 1_000_000_000
 
 
 @pytest.fixture
-def journal(tmp_path: Path) -> Iterator[JournalFile]:
-    made = JournalFile(tmp_path, "process")
+def journal(tmp_path: Path) -> Iterator[JournalDirectory]:
+    made = JournalDirectory(tmp_path, "process")
     yield made
     made.close()
 
@@ -57,7 +57,7 @@ def begin(journal: Journal, records: list[tuple[RecordKind, bytes]]) -> Position
     return journal.position
 
 
-def read_on(journal: Journal, position: Position) -> Iterator[tuple[int, Entry | End]]:
+def read_on(journal: Journal, position: Position) -> Iterator[tuple[int, Entry | SegmentEnd]]:
     for one in journal.stored():
         if one.number >= position.segment:
             offset = position.offset if one.number == position.segment else 0
@@ -75,7 +75,7 @@ def payloads(journal: Journal, position: Position) -> list[bytes]:
 def mend(journal: Journal) -> None:
     """Go on where the whole records of the newest segment end."""
     number = journal.stored()[-1].number
-    (end,) = [item for item in journal.read(number) if isinstance(item, End)]
+    (end,) = [item for item in journal.read(number) if isinstance(item, SegmentEnd)]
     assert end.tail
     journal.settle(Position(number, end.offset))
 
@@ -99,7 +99,7 @@ def room_for(size: int) -> Generator[None]:
 
 
 def test_a_journal_begins_with_a_snapshot_and_goes_on_with_frames(
-    journal: JournalFile, tmp_path: Path
+    journal: JournalDirectory, tmp_path: Path
 ) -> None:
     start = begin(journal, [(SNAPSHOT, b"root"), (RecordKind.ROWS, b"rows")])
     assert start == Position(1, (tmp_path / FIRST).stat().st_size)
@@ -114,13 +114,13 @@ def test_a_journal_begins_with_a_snapshot_and_goes_on_with_frames(
     assert [path.name for path in tmp_path.iterdir()] == [FIRST]
 
 
-def test_the_journal_is_for_this_user_alone(journal: JournalFile, tmp_path: Path) -> None:
+def test_the_journal_is_for_this_user_alone(journal: JournalDirectory, tmp_path: Path) -> None:
     begin(journal, [])
     assert (tmp_path / FIRST).stat().st_mode & 0o777 == 0o600
 
 
 def test_a_new_segment_comes_after_the_newest_and_overwrites_nothing(
-    journal: JournalFile, tmp_path: Path
+    journal: JournalDirectory, tmp_path: Path
 ) -> None:
     (tmp_path / "00000007.journal").write_bytes(b"an earlier life")
     (tmp_path / "notes.journal").write_bytes(b"somebody's notes")
@@ -133,7 +133,7 @@ def test_a_new_segment_comes_after_the_newest_and_overwrites_nothing(
 
 @pytest.mark.parametrize("durability", ["process", "interval", "always"])
 def test_every_durability_writes_the_same(tmp_path: Path, durability: str) -> None:
-    journal = JournalFile(tmp_path, durability)
+    journal = JournalDirectory(tmp_path, durability)
     begin(journal, [(SNAPSHOT, b"s")])
     for number in range(3):
         journal.append(FRAME, b"%d" % number)
@@ -142,7 +142,7 @@ def test_every_durability_writes_the_same(tmp_path: Path, durability: str) -> No
     assert on_disk(tmp_path / FIRST) == [b"s", b"0", b"1", b"2"]
 
 
-def test_a_closed_journal_says_so(journal: JournalFile) -> None:
+def test_a_closed_journal_says_so(journal: JournalDirectory) -> None:
     begin(journal, [])
     journal.close()
     with pytest.raises(JournalError, match="it is not open for writing"):
@@ -152,10 +152,10 @@ def test_a_closed_journal_says_so(journal: JournalFile) -> None:
 # --- two writers in turn ---
 
 
-def test_the_next_leader_continues_where_the_old_one_ended(journal: JournalFile, tmp_path: Path) -> None:
+def test_the_next_leader_continues_where_the_old_one_ended(journal: JournalDirectory, tmp_path: Path) -> None:
     end = begin(journal, [(SNAPSHOT, b"s")])
     end = journal.append(FRAME, b"old")
-    heir = JournalFile(tmp_path, "process")
+    heir = JournalDirectory(tmp_path, "process")
     assert heir.attach(end)
     middle = heir.append(FRAME, b"new")
     assert journal.attach(middle)
@@ -164,11 +164,11 @@ def test_the_next_leader_continues_where_the_old_one_ended(journal: JournalFile,
     heir.close()
 
 
-def test_a_successor_that_lags_is_told_and_reads_the_rest(journal: JournalFile, tmp_path: Path) -> None:
+def test_a_successor_that_lags_is_told_and_reads_the_rest(journal: JournalDirectory, tmp_path: Path) -> None:
     seen = begin(journal, [(SNAPSHOT, b"s")])
     journal.append(FRAME, b"one")
     end = journal.append(OPENED, b"two")
-    heir = JournalFile(tmp_path, "process")
+    heir = JournalDirectory(tmp_path, "process")
     assert not heir.attach(seen)
     found = entries(heir, seen)
     assert [(entry.kind, entry.payload) for entry in found] == [(FRAME, b"one"), (OPENED, b"two")]
@@ -181,13 +181,13 @@ def test_a_successor_that_lags_is_told_and_reads_the_rest(journal: JournalFile, 
 
 @pytest.mark.parametrize("rest", [b"\x05", pack_record(FRAME, b"torn")[:-1], bytes(5), bytes(4096)])
 def test_what_a_dead_leader_left_half_written_is_cut_off(
-    journal: JournalFile, tmp_path: Path, rest: bytes
+    journal: JournalDirectory, tmp_path: Path, rest: bytes
 ) -> None:
     end = begin(journal, [(SNAPSHOT, b"s")])
     end = journal.append(FRAME, b"whole")
     with (tmp_path / FIRST).open("ab") as file:
         file.write(rest)
-    heir = JournalFile(tmp_path, "process")
+    heir = JournalDirectory(tmp_path, "process")
     assert not heir.attach(end)
     assert payloads(heir, end) == []
     mend(heir)
@@ -196,7 +196,7 @@ def test_what_a_dead_leader_left_half_written_is_cut_off(
     heir.close()
 
 
-def test_damage_is_told_from_what_a_killed_process_leaves(journal: JournalFile, tmp_path: Path) -> None:
+def test_damage_is_told_from_what_a_killed_process_leaves(journal: JournalDirectory, tmp_path: Path) -> None:
     start = begin(journal, [(SNAPSHOT, b"s")])
     journal.append(FRAME, b"spoilt")
     end = journal.append(FRAME, b"whole")
@@ -206,21 +206,21 @@ def test_damage_is_told_from_what_a_killed_process_leaves(journal: JournalFile, 
     path.write_bytes(body)
     found = list(journal.read(1, start.offset))
     problem = "a record's checksum does not match"
-    assert found == [End(start.offset, problem, False, end.offset - start.offset)]
+    assert found == [SegmentEnd(start.offset, problem, False, end.offset - start.offset)]
     # Behind a flipped bit there may be whole records.
     beyond = list(journal.read(1, start.offset, past_damage=True))
-    assert beyond == [*found, Entry(FRAME, b"whole", end.offset), End(end.offset)]
+    assert beyond == [*found, Entry(FRAME, b"whole", end.offset), SegmentEnd(end.offset)]
     assert path.read_bytes() == body
 
 
-def test_reading_goes_on_through_later_segments(journal: JournalFile, tmp_path: Path) -> None:
+def test_reading_goes_on_through_later_segments(journal: JournalDirectory, tmp_path: Path) -> None:
     start = begin(journal, [(SNAPSHOT, b"s1")])
     journal.append(FRAME, b"one")
     with (tmp_path / FIRST).open("ab") as file:
         file.write(b"torn")
     begin(journal, [(SNAPSHOT, b"s2")])
     journal.append(FRAME, b"two")
-    heir = JournalFile(tmp_path, "process")
+    heir = JournalDirectory(tmp_path, "process")
     assert not heir.attach(start)
     assert payloads(heir, start) == [b"one", b"s2", b"two"]
     mend(heir)
@@ -244,7 +244,7 @@ def test_what_was_said_to_be_written_is_read_whoever_wrote_and_died(
     """Two workers take turns; the leader may die in the middle of a write, and the disk may be full for a while."""
     directory = tmp_path_factory.mktemp("journal")
     number = count()
-    writers = [JournalFile(directory, "process"), JournalFile(directory, "process")]
+    writers = [JournalDirectory(directory, "process"), JournalDirectory(directory, "process")]
     start = end = begin(writers[0], [(SNAPSHOT, b"s")])
     leads, expected = 0, list[bytes]()
 
@@ -280,7 +280,7 @@ def test_what_was_said_to_be_written_is_read_whoever_wrote_and_died(
 # --- the disk says no ---
 
 
-def test_a_write_that_did_not_fit_leaves_nothing_behind(journal: JournalFile, tmp_path: Path) -> None:
+def test_a_write_that_did_not_fit_leaves_nothing_behind(journal: JournalDirectory, tmp_path: Path) -> None:
     begin(journal, [(SNAPSHOT, b"s")])
     end = journal.append(FRAME, b"one")
     with room_for(end.offset + 7):
@@ -296,14 +296,14 @@ def test_a_write_that_did_not_fit_leaves_nothing_behind(journal: JournalFile, tm
 
 def test_a_full_disk_says_so(tmp_path: Path) -> None:
     (tmp_path / FIRST).symlink_to("/dev/full")
-    journal = JournalFile(tmp_path, "process")
+    journal = JournalDirectory(tmp_path, "process")
     journal.attach(Position(1, 0))
     with pytest.raises(JournalError, match=f"{FIRST}: cannot be written: the disk is full: free some space"):
         journal.append(FRAME, b"x")
     journal.close()
 
 
-def test_a_segment_that_did_not_fit_was_never_begun(journal: JournalFile, tmp_path: Path) -> None:
+def test_a_segment_that_did_not_fit_was_never_begun(journal: JournalDirectory, tmp_path: Path) -> None:
     with room_for(HEADER_SIZE + 5):
         new = journal.begin()
         with pytest.raises(JournalError, match=r"00000001\.journal\.\d+\.new: cannot be written"):
@@ -317,16 +317,16 @@ def test_a_segment_that_did_not_fit_was_never_begun(journal: JournalFile, tmp_pa
 
 
 def test_a_successor_is_not_kept_by_a_segment_that_was_never_begun(
-    journal: JournalFile, tmp_path: Path
+    journal: JournalDirectory, tmp_path: Path
 ) -> None:
     end = begin(journal, [(SNAPSHOT, b"s")])
     (tmp_path / "00000002.journal.1.new").write_bytes(pack_header(2)[:9])
-    heir = JournalFile(tmp_path, "process")
+    heir = JournalDirectory(tmp_path, "process")
     assert heir.attach(end)
     heir.close()
 
 
-def test_what_could_not_be_read_back_is_not_written(journal: JournalFile, tmp_path: Path) -> None:
+def test_what_could_not_be_read_back_is_not_written(journal: JournalDirectory, tmp_path: Path) -> None:
     begin(journal, [])
     size = (tmp_path / FIRST).stat().st_size
 
@@ -343,7 +343,7 @@ def test_a_disk_that_fails_under_the_interval_is_said_at_the_next_write(tmp_path
     """A pipe cannot be forced to a disk, as a file on a failing one cannot."""
     os.mkfifo(tmp_path / FIRST)
     reader = os.open(tmp_path / FIRST, os.O_RDONLY | os.O_NONBLOCK)
-    journal = JournalFile(tmp_path, "interval")
+    journal = JournalDirectory(tmp_path, "interval")
     try:
         journal.attach(Position(1, 0))
         journal.append(FRAME, b"x")
@@ -358,7 +358,7 @@ def test_a_disk_that_fails_under_the_interval_is_said_at_the_next_write(tmp_path
 def test_a_disk_that_cannot_be_forced_is_a_failed_write(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / FIRST)
     reader = os.open(tmp_path / FIRST, os.O_RDONLY | os.O_NONBLOCK)
-    journal = JournalFile(tmp_path, "always")
+    journal = JournalDirectory(tmp_path, "always")
     try:
         journal.attach(Position(1, 0))
         with pytest.raises(JournalError, match=f"{FIRST}: cannot be written"):
@@ -369,7 +369,7 @@ def test_a_disk_that_cannot_be_forced_is_a_failed_write(tmp_path: Path) -> None:
 
 
 def test_changing_files_under_the_interval_syncs_the_old_one_first(tmp_path: Path) -> None:
-    journal = JournalFile(tmp_path, "interval")
+    journal = JournalDirectory(tmp_path, "interval")
     for segment in range(1, 6):
         assert begin(journal, [(SNAPSHOT, b"s")]).segment == segment
         journal.append(FRAME, b"x")
@@ -380,7 +380,7 @@ def test_changing_files_under_the_interval_syncs_the_old_one_first(tmp_path: Pat
 # --- files that are not what they should be ---
 
 
-def test_a_missing_segment_is_said(journal: JournalFile, tmp_path: Path) -> None:
+def test_a_missing_segment_is_said(journal: JournalDirectory, tmp_path: Path) -> None:
     with pytest.raises(JournalError, match=r"00000003\.journal: cannot be opened: it is not there"):
         journal.attach(Position(3, 16))
     with pytest.raises(JournalError, match=r"00000003\.journal: cannot be read: it is not there"):
@@ -391,7 +391,7 @@ def test_a_missing_segment_is_said(journal: JournalFile, tmp_path: Path) -> None
 
 
 def test_a_directory_that_vanished_is_made_again_and_a_home_is_not(tmp_path: Path) -> None:
-    journal = JournalFile(tmp_path / "home" / "journal", "process")
+    journal = JournalDirectory(tmp_path / "home" / "journal", "process")
     with pytest.raises(JournalError, match="journal: cannot be looked into: it is not there"):
         journal.stored()
     with pytest.raises(JournalError, match="journal: cannot be written: it is not there"):
@@ -408,7 +408,7 @@ def test_a_directory_that_vanished_is_made_again_and_a_home_is_not(tmp_path: Pat
 def test_the_journal_of_a_home_that_is_moved_goes_on_in_it_until_the_home_is_removed(tmp_path: Path) -> None:
     home, moved = tmp_path / "home", tmp_path / "moved"
     home.mkdir()
-    journal = JournalFile(home / "journal", "process")
+    journal = JournalDirectory(home / "journal", "process")
     begin(journal, [(SNAPSHOT, b"s")])
     home.rename(moved)
     assert journal.in_place()
@@ -421,7 +421,7 @@ def test_the_journal_of_a_home_that_is_moved_goes_on_in_it_until_the_home_is_rem
     journal.close()
 
 
-def test_a_directory_in_the_place_of_a_segment_is_said(journal: JournalFile, tmp_path: Path) -> None:
+def test_a_directory_in_the_place_of_a_segment_is_said(journal: JournalDirectory, tmp_path: Path) -> None:
     (tmp_path / FIRST).mkdir()
     with pytest.raises(JournalError, match=f"{FIRST}: cannot be opened \\(Is a directory\\)"):
         journal.attach(Position(1, 16))
@@ -430,21 +430,21 @@ def test_a_directory_in_the_place_of_a_segment_is_said(journal: JournalFile, tmp
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read and write everything")
-def test_a_file_without_permission_is_said(journal: JournalFile, tmp_path: Path) -> None:
+def test_a_file_without_permission_is_said(journal: JournalDirectory, tmp_path: Path) -> None:
     (tmp_path / FIRST).write_bytes(pack_header(1))
     (tmp_path / FIRST).chmod(0)
     with pytest.raises(JournalError, match=f"{FIRST}: cannot be opened: no permission: give this user"):
         journal.attach(Position(1, 16))
 
 
-def test_a_segment_under_another_number_is_said(journal: JournalFile, tmp_path: Path) -> None:
+def test_a_segment_under_another_number_is_said(journal: JournalDirectory, tmp_path: Path) -> None:
     (tmp_path / FIRST).write_bytes(pack_header(9))
     with pytest.raises(JournalError, match=f"{FIRST}: it says that it is segment 9"):
         payloads(journal, Position(1, HEADER_SIZE))
 
 
 def test_a_file_shorter_than_what_was_followed_is_said_and_not_stretched(
-    journal: JournalFile, tmp_path: Path
+    journal: JournalDirectory, tmp_path: Path
 ) -> None:
     end = begin(journal, [(SNAPSHOT, b"s")])
     beyond = Position(1, end.offset + 50)
@@ -490,11 +490,11 @@ def listings(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def test_a_directory_that_was_not_changed_is_not_listed_again(
-    journal: JournalFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    journal: JournalDirectory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     end = begin(journal, [(SNAPSHOT, b"s")])
     last_changed(tmp_path, SECOND)
-    heir = JournalFile(tmp_path, "process")
+    heir = JournalDirectory(tmp_path, "process")
     done = listings(monkeypatch)
     assert heir.attach(end)
     assert heir.attach(end)
@@ -504,12 +504,12 @@ def test_a_directory_that_was_not_changed_is_not_listed_again(
 
 @pytest.mark.parametrize("settled", [True, False])
 def test_a_segment_that_came_since_the_directory_was_listed_is_found(
-    journal: JournalFile, tmp_path: Path, settled: bool
+    journal: JournalDirectory, tmp_path: Path, settled: bool
 ) -> None:
     end = begin(journal, [(SNAPSHOT, b"s")])
     if settled:
         last_changed(tmp_path, SECOND)
-    heir = JournalFile(tmp_path, "process")
+    heir = JournalDirectory(tmp_path, "process")
     assert heir.attach(end)
     # Perhaps within the same tick of the clock by which files get their times.
     before = tmp_path.stat().st_mtime_ns
@@ -522,11 +522,11 @@ def test_a_segment_that_came_since_the_directory_was_listed_is_found(
 
 
 def test_a_segment_that_was_removed_since_the_directory_was_listed_is_missed(
-    journal: JournalFile, tmp_path: Path
+    journal: JournalDirectory, tmp_path: Path
 ) -> None:
     end = begin(journal, [(SNAPSHOT, b"s")])
     last_changed(tmp_path, SECOND)
-    heir = JournalFile(tmp_path, "process")
+    heir = JournalDirectory(tmp_path, "process")
     assert heir.attach(end)
     (tmp_path / FIRST).unlink()
     assert not heir.attach(end)

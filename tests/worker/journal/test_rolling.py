@@ -10,19 +10,19 @@ import pytest
 from neverblink.protocol.stream import FrameSent, leader_codec
 from neverblink.supervisor.audit.audit import audit
 from neverblink.supervisor.audit.reader import read_journal
-from neverblink.worker.journal.directory import JournalFile
+from neverblink.worker.journal.directory import JournalDirectory
 from neverblink.worker.journal.retention import Limits, Stored, surplus
 from neverblink.worker.model.replica import Replica
-from neverblink.worker.replication.recovery import Found, from_journal
+from neverblink.worker.replication.recovery import RecoveredJournal, from_journal
 
 from ..filed import Filed, Keeps, bare, same
 
 
-def recover(directory: Path, aside: Path) -> tuple[Replica, Found]:
+def recover(directory: Path, aside: Path) -> tuple[Replica, RecoveredJournal]:
     """Go on from a copy of the journal, as a new worker would."""
     shutil.rmtree(aside, ignore_errors=True)
     shutil.copytree(directory, aside)
-    journal = JournalFile(aside, "process")
+    journal = JournalDirectory(aside, "process")
     replica = bare()
     found = from_journal(replica, journal)
     journal.close()
@@ -105,7 +105,7 @@ def test_a_follower_that_takes_over_knows_it_from_the_stream(tmp_path: Path) -> 
     followed = leader_codec.decode(leader_codec.encode(frame))
     assert isinstance(followed, FrameSent)
     first.stop()
-    journal = JournalFile(tmp_path, "process")
+    journal = JournalDirectory(tmp_path, "process")
     journal.settle(followed.position)
     assert followed.position.opening > 10 * 4096
     assert journal.position.opening == followed.position.opening

@@ -27,7 +27,7 @@ from neverblink.worker.model.inbox import Inbox
 from neverblink.worker.model.migration import MigrationError, Migrations, Translator, migration
 from neverblink.worker.model.replica import ChainBroken, Replica
 from neverblink.worker.model.table import Table
-from neverblink.worker.replication.follower import Copied, Follower, Unreadable
+from neverblink.worker.replication.follower import CopyDone, Follower, Unreadable
 from neverblink.worker.replication.publisher import Publisher
 
 Raw = dict[str, Any]
@@ -520,7 +520,7 @@ def test_a_copy_of_any_size_is_the_bot(rows: int) -> None:
         leader.state.candles[str(number)] = Candle(number)
     leader.turn()
     (copied,) = followed(leader, follower)
-    assert isinstance(copied, Copied)
+    assert isinstance(copied, CopyDone)
     assert copied.rows == rows
     assert same(leader.replica, follower)
 

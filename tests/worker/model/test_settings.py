@@ -9,7 +9,7 @@ import pytest
 
 from neverblink.worker import Worker
 from neverblink.worker.model.settings import (
-    Settings,
+    SettingsCell,
     SettingsError,
     SettingsRefused,
     SettingsUnreadable,
@@ -205,7 +205,7 @@ class Holds(msgspec.Struct, frozen=True):
 )
 def test_what_cannot_be_settings_is_said_when_the_class_is_read(bad: Any, why: str) -> None:
     with pytest.raises(SettingsError, match=why):
-        Settings(bad)
+        SettingsCell(bad)
 
     class Bad(Worker[Book]):
         settings = bad
@@ -223,11 +223,11 @@ def test_a_form_can_be_made_of_what_a_worker_says_of_them() -> None:
 
 
 def test_they_are_bounded_because_they_are_in_each_report() -> None:
-    settings = Settings(Limits())
+    settings = SettingsCell(Limits())
     with pytest.raises(SettingsRefused, match="at most 65536 bytes"):
         settings.plan({"set": {"mode": "x" * 70_000}})
 
 
 def test_damaged_bytes_are_no_settings() -> None:
     with pytest.raises(SettingsUnreadable):
-        Settings(Limits()).read(b"\xc1")
+        SettingsCell(Limits()).read(b"\xc1")

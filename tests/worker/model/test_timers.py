@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from neverblink.protocol.errors import NeverblinkError
 from neverblink.protocol.frame import Armed
-from neverblink.worker.model.timers import TimerError, Timers
+from neverblink.worker.model.timers import TimerError, TimerTable
 
 SECOND = 10**9
 NOW = 1_700_000_000 * SECOND
@@ -23,9 +23,9 @@ def armed(
     at: Any = None,
     after: Any = None,
     every: Any = None,
-    timers: Timers | None = None,
+    timers: TimerTable | None = None,
 ) -> Armed:
-    return (timers or Timers()).set(name, now, at, after, every)
+    return (timers or TimerTable()).set(name, now, at, after, every)
 
 
 @pytest.mark.parametrize(
@@ -66,7 +66,7 @@ def test_a_timer_is_armed_for_the_time_it_says(when: dict[str, Any], expected: A
     ids=str,
 )
 def test_nonsense_is_refused_by_name_and_changes_nothing(when: dict[str, Any], why: str) -> None:
-    timers = Timers()
+    timers = TimerTable()
     with pytest.raises(TimerError, match=why) as caught:
         armed("exit BTC", timers=timers, **when)
     assert isinstance(caught.value, NeverblinkError)
@@ -82,7 +82,7 @@ def test_a_name_that_is_none_is_refused(name: Any) -> None:
 
 
 def test_setting_a_name_again_moves_it() -> None:
-    timers = Timers()
+    timers = TimerTable()
     armed(at=NOW + 5, timers=timers)
     armed(at=NOW + 9, timers=timers)
     assert timers.next == NOW + 9
@@ -90,7 +90,7 @@ def test_setting_a_name_again_moves_it() -> None:
 
 
 def test_a_cancelled_timer_does_not_go_off() -> None:
-    timers = Timers()
+    timers = TimerTable()
     armed(at=NOW + 5, timers=timers)
     assert timers.cancel("exit")
     assert not timers.cancel("exit")
@@ -99,7 +99,7 @@ def test_a_cancelled_timer_does_not_go_off() -> None:
 
 
 def test_the_one_that_is_due_longest_goes_first() -> None:
-    timers = Timers()
+    timers = TimerTable()
     for name, at in (("b", NOW + 2), ("a", NOW + 2), ("c", NOW + 1)):
         armed(name, at=at, timers=timers)
     assert timers.due(NOW) is None
@@ -111,14 +111,14 @@ def test_the_one_that_is_due_longest_goes_first() -> None:
 
 
 def test_a_timer_goes_off_when_it_is_due_and_not_a_nanosecond_before() -> None:
-    timers = Timers()
+    timers = TimerTable()
     armed(at=NOW + 5, timers=timers)
     assert timers.due(NOW + 4) is None
     assert timers.due(NOW + 5) == ("exit", Armed(NOW + 5))
 
 
 def test_a_single_timer_is_gone_once_it_went_off() -> None:
-    timers = Timers()
+    timers = TimerTable()
     armed(at=NOW, timers=timers)
     timers.take_changes()
     timers.spend("exit", NOW + 3)
@@ -129,7 +129,7 @@ def test_a_single_timer_is_gone_once_it_went_off() -> None:
 @given(st.integers(1, 10**12), st.integers(-(10**13), 10**13))
 def test_a_period_keeps_its_rhythm_and_never_goes_off_twice_for_one_time(every: int, later: int) -> None:
     """`later` is when it went off, counted from its due time: late by periods, or before it after a step back."""
-    timers = Timers()
+    timers = TimerTable()
     due = 10**15
     armed("beat", at=due, every=every, timers=timers)
     timers.spend("beat", due + later)
@@ -142,7 +142,7 @@ def test_a_period_keeps_its_rhythm_and_never_goes_off_twice_for_one_time(every: 
 
 @given(st.integers(1, 1000), st.lists(st.integers(0, 3000), max_size=20))
 def test_periods_that_passed_while_nobody_led_go_off_once(every: int, waits: list[int]) -> None:
-    timers = Timers()
+    timers = TimerTable()
     armed("beat", now=0, every=every, timers=timers)
     now, went = 0, list[int]()
     for wait in waits:
@@ -170,7 +170,7 @@ moves = st.one_of(
 
 @given(st.lists(moves))
 def test_a_follower_has_the_same_timers_after_every_frame(story: list[tuple[str, str, Any, Any]]) -> None:
-    leader, follower = Timers(), Timers()
+    leader, follower = TimerTable(), TimerTable()
     now = 1000
     for word, name, value, every in story:
         match word:
@@ -191,7 +191,7 @@ def test_a_follower_has_the_same_timers_after_every_frame(story: list[tuple[str,
 
 
 def test_a_copy_replaces_what_was_there() -> None:
-    timers = Timers()
+    timers = TimerTable()
     armed("old", at=5, timers=timers)
     assert timers.next == 5
     timers.restore({"new": Armed(9, 3)})
@@ -201,7 +201,7 @@ def test_a_copy_replaces_what_was_there() -> None:
 
 
 def test_what_is_handed_out_is_a_copy() -> None:
-    timers = Timers()
+    timers = TimerTable()
     armed(at=5, timers=timers)
     timers.all().clear()
     assert timers.all() == {"exit": Armed(5)}

@@ -31,10 +31,10 @@ from neverblink.protocol.journal import (
 )
 from neverblink.supervisor.audit.audit import audit
 from neverblink.supervisor.audit.reader import read_journal
-from neverblink.worker.journal.directory import JournalFile
+from neverblink.worker.journal.directory import JournalDirectory
 from neverblink.worker.model.cells import StateUnreadable
 from neverblink.worker.model.replica import Replica
-from neverblink.worker.replication.recovery import Found, catch_up, from_journal, resume
+from neverblink.worker.replication.recovery import RecoveredJournal, catch_up, from_journal, resume
 
 from ..filed import Book, Filed, Keeps, bare, same
 
@@ -97,8 +97,10 @@ def _after_snapshot(path: Path) -> int:
     return 0
 
 
-def go_on(directory: Path, take: Any = resume, replica: Replica | None = None) -> tuple[Replica, Found]:
-    journal = JournalFile(directory, "process")
+def go_on(
+    directory: Path, take: Any = resume, replica: Replica | None = None
+) -> tuple[Replica, RecoveredJournal]:
+    journal = JournalDirectory(directory, "process")
     replica = replica or bare()
     try:
         return replica, take(replica, journal)
@@ -317,7 +319,7 @@ def followed(past: Past, tmp_path: Path, upto: int) -> Replica:
 def test_a_follower_catches_up_through_every_segment_there_is(past: Past, tmp_path: Path) -> None:
     for upto in range(8, past.number, 23):
         replica = followed(past, tmp_path, upto)
-        journal = JournalFile(past.put(tmp_path / "journal"), "process")
+        journal = JournalDirectory(past.put(tmp_path / "journal"), "process")
         found = catch_up(replica, journal)
         journal.close()
         assert (replica.number, found.problem, found.damaged) == (past.number, "", ())
@@ -328,7 +330,7 @@ def test_a_follower_catches_up_through_every_segment_there_is(past: Past, tmp_pa
 def test_a_follower_whose_segment_was_removed_begins_with_what_is_there(past: Past, tmp_path: Path) -> None:
     replica = followed(past, tmp_path, 8)
     gone = dict.fromkeys(sorted(past.bytes)[:-1])
-    journal = JournalFile(past.put(tmp_path / "journal", gone), "process")
+    journal = JournalDirectory(past.put(tmp_path / "journal", gone), "process")
     found = catch_up(replica, journal)
     journal.close()
     assert (replica.number, found.problem, found.reloaded) == (past.number, "", True)
@@ -342,7 +344,7 @@ def test_a_follower_that_has_more_than_the_journal_keeps_it(past: Past, tmp_path
     name = sorted(past.bytes)[-2]
     end, last = past.frames[name][-3]
     short = {past.newest: None, name: past.bytes[name][:end]}
-    journal = JournalFile(past.put(tmp_path / "journal", short), "process")
+    journal = JournalDirectory(past.put(tmp_path / "journal", short), "process")
     found = catch_up(replica, journal)
     journal.close()
     assert replica.number == past.number
@@ -353,7 +355,7 @@ def test_a_follower_that_has_more_than_the_journal_keeps_it(past: Past, tmp_path
 
 def test_a_follower_leads_with_what_it_has_when_the_journal_is_gone(past: Past, tmp_path: Path) -> None:
     replica = followed(past, tmp_path, past.number)
-    journal = JournalFile(tmp_path / "nowhere", "process")
+    journal = JournalDirectory(tmp_path / "nowhere", "process")
     found = catch_up(replica, journal)
     assert "cannot be looked into: it is not there" in found.problem
     assert (replica.number, found.written, replica.position) == (past.number, -1, NOWHERE)
@@ -368,7 +370,7 @@ def test_a_follower_of_another_chain_takes_the_journals(past: Past, tmp_path: Pa
     home = past.put(tmp_path / "journal", {past.newest: None, name: past.bytes[name][:end]})
     other = Filed(home, Few, at=10**18 * 2, segment=3000, worker="w2").ticks(1)
     other.stop()
-    journal = JournalFile(home, "process")
+    journal = JournalDirectory(home, "process")
     found = catch_up(replica, journal)
     journal.close()
     assert found.reloaded
@@ -381,7 +383,7 @@ def test_a_state_that_this_code_cannot_read_is_said_and_not_gone_behind(past: Pa
     class Other(Book):
         count: str = ""  # type: ignore[assignment]  # pyright: ignore[reportIncompatibleVariableOverride]
 
-    journal = JournalFile(past.put(tmp_path / "journal"), "process")
+    journal = JournalDirectory(past.put(tmp_path / "journal"), "process")
     with pytest.raises(StateUnreadable, match="count"):
         resume(bare(Other), journal)
     journal.close()
@@ -425,7 +427,7 @@ def test_damage_before_a_whole_snapshot_loses_nothing_and_pauses_nothing(past: P
 def test_a_journal_that_ends_before_what_the_leader_is_known_to_have_done_pauses_the_bot(
     past: Past, tmp_path: Path
 ) -> None:
-    def take(replica: Replica, journal: Any) -> Found:
+    def take(replica: Replica, journal: Any) -> RecoveredJournal:
         return from_journal(replica, journal, past.number + 3)
 
     replica, found = go_on(past.put(tmp_path / "journal"), take)

@@ -16,8 +16,8 @@ import pytest
 from neverblink.protocol.journal import NOWHERE, Position, RecordKind
 from neverblink.supervisor.audit.audit import audit
 from neverblink.supervisor.audit.reader import read_journal
-from neverblink.supervisor.audit.report import Report as Audit
-from neverblink.worker.journal.directory import JournalFile
+from neverblink.supervisor.audit.report import AuditReport as Audit
+from neverblink.worker.journal.directory import JournalDirectory
 from neverblink.worker.replication.recovery import resume
 
 from ..filed import Filed, Keeps, bare, same
@@ -82,7 +82,7 @@ def test_a_full_disk_stops_no_tick_and_what_was_lost_is_named(tmp_path: Path) ->
     (lost,) = report.unwritten
     assert lost.first <= written + 1 < lost.last
     assert report.ticks < bot.replica.state.count
-    journal = JournalFile(tmp_path, "process")
+    journal = JournalDirectory(tmp_path, "process")
     replica = bare()
     resume(replica, journal)
     journal.close()
@@ -114,7 +114,7 @@ def test_a_decision_that_is_open_is_in_the_snapshot_that_comes_after(tmp_path: P
         bot.ticks(2)
     while bot.engine.leading.keeper.failing is not None:
         bot.ticks()
-    journal = JournalFile(tmp_path, "process")
+    journal = JournalDirectory(tmp_path, "process")
     replica = bare()
     resume(replica, journal)
     journal.close()
@@ -136,7 +136,7 @@ def test_a_directory_that_vanished_is_noticed_and_made_again(tmp_path: Path, dur
     bot.stop()
     report = proven(home)
     assert report.ok, report.broken
-    journal = JournalFile(home, "process")
+    journal = JournalDirectory(home, "process")
     replica = bare()
     resume(replica, journal)
     journal.close()
@@ -155,7 +155,7 @@ def test_a_directory_that_may_not_be_written_stops_no_tick(tmp_path: Path) -> No
     assert proven(tmp_path / "journal").ok
 
 
-class Broken(JournalFile):
+class Broken(JournalDirectory):
     """A journal on a disk that fails where it is told to."""
 
     def __init__(self, directory: Path) -> None:

@@ -28,10 +28,10 @@ import msgspec
 from neverblink.protocol.assignment import Assignment
 from neverblink.protocol.link import Failed, Report, Retire, Stop
 from neverblink.worker import Worker, join
-from neverblink.worker.runtime.standalone import Alone
+from neverblink.worker.runtime.standalone import StandaloneRuntime
 from neverblink.worker.main import run_found
 from neverblink.worker.runtime.exit_deadline import ExitDeadline
-from neverblink.worker.runtime.bootstrap import Seating
+from neverblink.worker.runtime.bootstrap import Bootstrap
 
 
 def say(text):
@@ -42,7 +42,7 @@ class Book(msgspec.Struct):
     ticks: int = 0
 
 
-class Place(Alone):
+class Place(StandaloneRuntime):
     '''The place of a supervised worker, whose supervisor prints what it is told.'''
 
     def tell(self, message):
@@ -80,7 +80,7 @@ def block():
 
 _TAIL = """
 me = Assignment(bot="b", worker="w1", release="r", run="", lease="", journal="")
-status = run_found(main, Seating(me, place, began=0, supervised=True))
+status = run_found(main, Bootstrap(me, place, began=0, supervised=True))
 say(f"returned {status}")
 sys.exit(status)
 """

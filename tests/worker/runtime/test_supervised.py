@@ -14,10 +14,10 @@ from neverblink.protocol.journal import NOWHERE
 from neverblink.protocol.keys import SIZE
 from neverblink.protocol.link import SupervisorMessage
 from neverblink.protocol.stream import Final, FollowerMessage, LeaderMessage, leader_codec
-from neverblink.supervisor.sockets.worker_keys import Keyring
-from neverblink.worker.io.final_frame_socket import Baton
+from neverblink.supervisor.sockets.worker_keys import WorkerKeys
+from neverblink.worker.io.final_frame_socket import FinalFrameSocket
 from neverblink.worker.io.poller import Poller
-from neverblink.worker.runtime.supervised import Link
+from neverblink.worker.runtime.supervised import SupervisedRuntime
 
 FINAL = Final(1, 1, b"frame", NOWHERE, [])
 _WITHIN = 30.0
@@ -48,16 +48,16 @@ class Heir:
     def __init__(self, home: Path) -> None:
         (home / "journal").mkdir()
         (home / "run").mkdir()
-        keys = Keyring(secrets.token_bytes(SIZE)).of("w2")
+        keys = WorkerKeys(secrets.token_bytes(SIZE)).of("w2")
         me = Assignment(
             "b", "w2", "r", str(home / "run"), str(home / "lease"), str(home / "journal"), keys=keys
         )
-        self.link = Link(me)
+        self.link = SupervisedRuntime(me)
         self.heard = Heard()
         self.poller = Poller()
         self.stirred = 0
         self.link.open(self.poller, self.heard, self._stir, lambda: None)
-        self.old = Baton("w1", lambda name: str(home / "run" / name))
+        self.old = FinalFrameSocket("w1", lambda name: str(home / "run" / name))
 
     def _stir(self) -> None:
         self.stirred += 1
