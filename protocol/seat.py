@@ -257,21 +257,21 @@ class Seat(msgspec.Struct):
 
     # yielding
 
-    def _heir_took(self, event: SuccessorTook) -> list[SeatCommand]:
-        if event.heir != self.leader:
+    def _successor_took(self, event: SuccessorTook) -> list[SeatCommand]:
+        if event.successor != self.leader:
             return []
-        return self._step_aside(event.heir, event.epoch)
+        return self._step_aside(event.successor, event.epoch)
 
-    def _heir_declined(self, event: SuccessorDeclined) -> list[SeatCommand]:
+    def _successor_declined(self, event: SuccessorDeclined) -> list[SeatCommand]:
         return [TakeLease("takeback")] if event.order == self.settled else []
 
-    def _heir_gone(self, event: LeaderGone) -> list[SeatCommand]:
+    def _successor_gone(self, event: LeaderGone) -> list[SeatCommand]:
         return [TakeLease("takeback")] if event.leader == self.leader else []
 
     def _nobody_took(self, event: SeatTimerFired) -> list[SeatCommand]:
         return [TakeLease("takeback")] if event.name == "lease" else []
 
-    def _heir_was_first(self, event: LeaseRefused) -> list[SeatCommand]:
+    def _successor_was_first(self, event: LeaseRefused) -> list[SeatCommand]:
         if not event.holder or event.holder == self.me:
             return [ArmSeatTimer("lease")]
         return self._step_aside(event.holder, self.epoch)
@@ -306,7 +306,7 @@ class Seat(msgspec.Struct):
 
 def what_holds(boundary: Boundary, order: YieldTo) -> str:
     """What keeps a leader from carrying out `order` at this boundary, "" when nothing does."""
-    if not boundary.heir:
+    if not boundary.successor:
         return "the new worker"
     if boundary.decision:
         return f"decision {boundary.decision}"
@@ -364,12 +364,12 @@ RULES: dict[Role, dict[type, SeatRule]] = {
         Fell: SeatRule(Seat._fell, (_R,)),
     },
     Role.YIELDING: {
-        SuccessorTook: SeatRule(Seat._heir_took, (_Y, _F, _R)),
-        SuccessorDeclined: SeatRule(Seat._heir_declined, (_Y,)),
-        LeaderGone: SeatRule(Seat._heir_gone, (_Y,)),
+        SuccessorTook: SeatRule(Seat._successor_took, (_Y, _F, _R)),
+        SuccessorDeclined: SeatRule(Seat._successor_declined, (_Y,)),
+        LeaderGone: SeatRule(Seat._successor_gone, (_Y,)),
         SeatTimerFired: SeatRule(Seat._nobody_took, (_Y,)),
         LeaseTaken: SeatRule(Seat._taken, (_L, _R)),
-        LeaseRefused: SeatRule(Seat._heir_was_first, (_Y, _F, _R)),
+        LeaseRefused: SeatRule(Seat._successor_was_first, (_Y, _F, _R)),
         Retire: SeatRule(Seat._dismiss, (_Y,)),
         Stop: SeatRule(Seat._stop, (_Y,)),
         Fell: SeatRule(Seat._fell, (_R,)),

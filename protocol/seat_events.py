@@ -84,7 +84,7 @@ class Boundary(msgspec.Struct, frozen=True):
     """The name of a protected window that is open now."""
     slack: bool = True
     """There is time enough before the next tick."""
-    heir: bool = True
+    successor: bool = True
     """The worker named in the order follows and has applied all but the last frames."""
     turn: str = ""
     """It is no boundary yet: a turn of this name still runs."""
@@ -100,7 +100,7 @@ class Received(msgspec.Struct, frozen=True):
 class SuccessorTook(msgspec.Struct, frozen=True):
     """The heir says that it has the lease."""
 
-    heir: str
+    successor: str
     epoch: int
 
 

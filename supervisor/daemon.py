@@ -236,12 +236,12 @@ class _Daemon:
         """What is to be said when this home turned out to be a copy, "" otherwise."""
         self._left: leftovers.JournalEnd | None = None
         """Where the earlier run ended that this one goes on from."""
-        self._archive = HistoryThread(loop, log.say)
-        self._news = EventBus(config.name, time.time_ns, log.say)
+        self._history_thread = HistoryThread(loop, log.say)
+        self._bus = EventBus(config.name, time.time_ns, log.say)
         self._notify = SdNotify(environment, loop)
-        self._news.subscribe(self._notify.note)
-        self._teller = Notifier(config.notify, config.name, socket.gethostname(), environment, log.say)
-        self._news.subscribe(self._teller.note)
+        self._bus.subscribe(self._notify.note)
+        self._notifier = Notifier(config.notify, config.name, socket.gethostname(), environment, log.say)
+        self._bus.subscribe(self._notifier.note)
 
         def start(launch: Launch, on_exit: Callable[[int], None]) -> Child:
             if self._watch is not None:
@@ -257,12 +257,12 @@ class _Daemon:
         self._groups = ProcessGroups(log.say)
         self._reaper = OrphanReaper()
         outside = Platform(time.time_ns, time.monotonic_ns, loop, start, watch, end_group=self._groups.end)
-        self._keyring: WorkerKeys | None = None
+        self._worker_keys: WorkerKeys | None = None
         self._gate: ZapHandler | None = None
-        self._switchboard: WorkerSocket | None = None
+        self._worker_socket: WorkerSocket | None = None
         self._bot = LiveBot(
             home,
-            self._news,
+            self._bus,
             outside,
             line=self._line,
             next_worker=self._next_worker,
@@ -270,8 +270,8 @@ class _Daemon:
             find=self._find,
         )
         self._releases = ReleaseStore(home.releases)
-        self._freeze = DeployLock(self._archive)
-        self._pauses = PauseNotes(self._archive)
+        self._deploy_lock = DeployLock(self._history_thread)
+        self._pauses = PauseNotes(self._history_thread)
         self._preparer = Preparer(
             home.environments,
             environment,
@@ -279,7 +279,7 @@ class _Daemon:
             hidden=HiddenFiles((*home.private, *client_keys(environment)), self._say_warning),
         )
         self._deployments = Deployments(
-            self._bot, self._releases, self._archive, self._freeze, self._preparer, home.logs
+            self._bot, self._releases, self._history_thread, self._deploy_lock, self._preparer, home.logs
         )
         self._first = FirstRelease(
             config,
@@ -293,44 +293,46 @@ class _Daemon:
             ),
             self._preparer,
             self._deployments.runs,
-            self._archive,
+            self._history_thread,
             log.say,
             lambda: self._stopping is not None,
         )
-        self._adoption = Adoption(home, config, self._bot, self._deployments, self._archive, log.say)
-        self._lookout = BranchWatch(home, self._releases, self._archive, self._leading_release, log.say)
-        self._counter = Dispatcher(
+        self._adoption = Adoption(home, config, self._bot, self._deployments, self._history_thread, log.say)
+        self._branch_watch = BranchWatch(
+            home, self._releases, self._history_thread, self._leading_release, log.say
+        )
+        self._dispatcher = Dispatcher(
             self._bot,
             self._deployments,
-            self._archive,
-            self._freeze,
+            self._history_thread,
+            self._deploy_lock,
             status=self._status,
             down=self._down,
             leave=self._leave,
-            asked=self._lookout.asked,
+            asked=self._branch_watch.asked,
         )
         self._files = ControlFiles(
             home.path,
             config.files,
-            self._archive,
+            self._history_thread,
             status=self._status,
-            carry_out=self._counter.carry_out,
+            carry_out=self._dispatcher.carry_out,
             now=time.time_ns,
             say=log.say,
         )
-        self._news.subscribe(self._files.note)
+        self._bus.subscribe(self._files.note)
 
     async def run(self, fresh: bool) -> int:
-        await self._archive.open(self._home.database, self._config.name)
+        await self._history_thread.open(self._home.database, self._config.name)
         # One I/O thread is all there is: it moves bytes, and only when there are some.
         context = zmq.Context[zmq.Socket[bytes]](1)
-        desk: Listeners | None = None
+        listeners: Listeners | None = None
         page: WebProcess | None = None
         listener: HelperProcess | None = None
         try:
             await self._arrive(fresh)
             self._adoption.begin()
-            desk = self._open(context)
+            listeners = self._open(context)
             page = self._page()
             self._bindings.keep_room(self._log.say)
             self._watch = HomeWatch(self._home, self._claim, self._restore, self._home_changed)
@@ -343,7 +345,7 @@ class _Daemon:
                     await self._deployments.take_up(self._config)
                     await self._start()
                 if self._stopping is None:
-                    self._lookout.begin()
+                    self._branch_watch.begin()
                     self._log.say("up: Ctrl-C stops the bot at its next boundary, and this supervisor")
                 await self._stopped.wait()
             return 1 if self._stopping is not None and await self._stopping else 0
@@ -353,28 +355,28 @@ class _Daemon:
             self._bindings.close()
             if self._watch is not None:
                 self._watch.close()
-            self._lookout.close()
+            self._branch_watch.close()
             self._bot.close()
             await self._deployments.close()
             if page is not None:
                 await page.close()
-            if desk is not None:
-                await desk.close()
+            if listeners is not None:
+                await listeners.close()
             if listener is not None:
                 # After the desk: the last answers pass through it.
                 await listener.close()
-            if self._switchboard is not None:
-                self._switchboard.close(_LINGER_MS)
+            if self._worker_socket is not None:
+                self._worker_socket.close(_LINGER_MS)
             if self._gate is not None:
                 self._gate.close()
-            await self._archive.close()
+            await self._history_thread.close()
             self._notify.close()
-            await self._teller.close()
+            await self._notifier.close()
             # Waits for what is on its way out, as long as the sockets linger.
             await asyncio.to_thread(context.term)
             await self._groups.close()
             self._reaper.close()
-            if not self._bot.roster.alive():
+            if not self._bot.registry.alive():
                 leftovers.sweep(self._home.run)
 
     def _say_copied(self, known: list[WorkerRow]) -> None:
@@ -393,7 +395,7 @@ class _Daemon:
         self._copied = text
 
     async def _arrive(self, fresh: bool) -> None:
-        known = await self._archive.ask(lambda history: history.remaining())
+        known = await self._history_thread.ask(lambda history: history.remaining())
         await asyncio.to_thread(self._say_copied, known)
         await self._adoption.look(known, fresh=fresh, chosen=self._chosen is not None)
         alive = self._adoption.alive
@@ -406,25 +408,25 @@ class _Daemon:
             self._left = left
             if not left.stopped:
                 self._preparer.doubt()
-            seq, at = await self._archive.ask(lambda history: history.last_effect())
+            seq, at = await self._history_thread.ask(lambda history: history.last_effect())
             if seq > left.seq and at > left.at:
                 # A command took effect in a frame that the journal does not have.
-                self._bot.roster.earlier_frame = left.number + 1
+                self._bot.registry.earlier_frame = left.number + 1
         leftovers.sweep(self._home.run, alive)
         # Without them nobody who has the old keys is left.
-        self._keyring = WorkerKeys.load(self._home.key) if alive else WorkerKeys.renew(self._home.key)
+        self._worker_keys = WorkerKeys.load(self._home.key) if alive else WorkerKeys.renew(self._home.key)
         ended = await asyncio.to_thread(self._preparer.arrive)
         if ended:
             self._log.say(ended)
         await asyncio.to_thread(self._releases.sweep)
-        self._news.subscribe(self._archive.note)
+        self._bus.subscribe(self._history_thread.note)
         for one in (one for one in known if one.worker not in alive):
             mark = mark_of(one.worker, str(self._home.run))
             self._groups.end(one.worker, one.pid, one.started, mark)
-            self._news.tell(
+            self._bus.tell(
                 WorkerExited(
-                    bot=self._news.bot,
-                    at=self._news.now(),
+                    bot=self._bus.bot,
+                    at=self._bus.now(),
                     worker=one.worker,
                     release=one.release,
                     pid=one.pid,
@@ -436,30 +438,30 @@ class _Daemon:
     def _open(self, context: zmq.Context[zmq.Socket[bytes]]) -> Listeners:
         try:
             self._gate = ZapHandler(context)
-            self._switchboard = WorkerSocket(
+            self._worker_socket = WorkerSocket(
                 context,
                 lambda socket: self._bindings.bind(socket, SOCKET, for_workers=True),
                 gate=self._gate,
-                keyring=self._keys(),
+                worker_keys=self._keys(),
                 bot=self._config.name,
-                admit=self._bot.crew.admit,
+                admit=self._bot.pool.admit,
                 hear=self._bot.heard,
                 puzzled=self._log.say,
             )
-            desk = Listeners(context, self._bindings, self._counter.carry_out)
+            listeners = Listeners(context, self._bindings, self._dispatcher.carry_out)
         except zmq.ZMQError as problem:
             raise DaemonError(
                 f"home {self._home.path}: a socket can't be made in {self._home.run} ({problem.strerror}): "
                 "is the disk full, or the directory not yours?"
             ) from None
-        self._news.subscribe(self._log.note)
-        self._news.subscribe(self._keep_windows)
-        self._news.subscribe(self._tidy_logs)
-        self._news.subscribe(self._note_leader)
-        self._news.subscribe(self._pauses.take)
-        self._news.subscribe(self._lookout.note)
-        self._news.subscribe(desk.publish)
-        return desk
+        self._bus.subscribe(self._log.note)
+        self._bus.subscribe(self._keep_windows)
+        self._bus.subscribe(self._tidy_logs)
+        self._bus.subscribe(self._note_leader)
+        self._bus.subscribe(self._pauses.take)
+        self._bus.subscribe(self._branch_watch.note)
+        self._bus.subscribe(listeners.publish)
+        return listeners
 
     def _restore(self) -> list[str]:
         """Make again what is kept in the home and is gone; return what that was."""
@@ -475,7 +477,7 @@ class _Daemon:
         return made
 
     def _home_changed(self, state: Literal["removed", "moved", "remade"], text: str) -> None:
-        self._news.tell(HomeChanged(bot=self._news.bot, at=self._news.now(), state=state, text=text))
+        self._bus.tell(HomeChanged(bot=self._bus.bot, at=self._bus.now(), state=state, text=text))
 
     def _page(self) -> WebProcess | None:
         settings = self._config.web
@@ -490,20 +492,20 @@ class _Daemon:
         return keep_listener(listen, self._home, self._log.say) if listen is not None else None
 
     async def _recall(self) -> None:
-        known = await self._archive.recall(_WORKERS, int) or 0
+        known = await self._history_thread.recall(_WORKERS, int) or 0
         # A power cut can take the history's last notes, and no worker's name may come twice.
         self._workers = max(known, await asyncio.to_thread(leftovers.newest_worker, self._home))
-        await self._freeze.recall()
+        await self._deploy_lock.recall()
         await self._pauses.recall()
         await self._deployments.recall()
-        await self._bot.outages.recall(self._archive)
+        await self._bot.outages.recall(self._history_thread)
         await self._note_outage()
 
     async def _note_outage(self) -> None:
         """A bot that ended without having been stopped was out from then on."""
         left = self._left
         if left is not None and not left.stopped and not self._copied:
-            leaders = await self._archive.ask(
+            leaders = await self._history_thread.ask(
                 lambda history: [one for one in history.leaders(20) if one.worker]
             )
             worker, release = (leaders[0].worker, leaders[0].release) if leaders else ("", "")
@@ -511,8 +513,8 @@ class _Daemon:
 
     def _tell_started(self) -> None:
         if self._copied:
-            self._news.tell(
-                HomeChanged(bot=self._news.bot, at=self._news.now(), state="copied", text=self._copied)
+            self._bus.tell(
+                HomeChanged(bot=self._bus.bot, at=self._bus.now(), state="copied", text=self._copied)
             )
         left = self._left
         found = (
@@ -524,9 +526,9 @@ class _Daemon:
             if left.stopped
             else "dead"
         )
-        self._news.tell(
+        self._bus.tell(
             SupervisorStarted(
-                bot=self._news.bot, at=self._news.now(), pid=os.getpid(), version=self._version, found=found
+                bot=self._bus.bot, at=self._bus.now(), pid=os.getpid(), version=self._version, found=found
             )
         )
 
@@ -571,7 +573,7 @@ class _Daemon:
             self._log.say("stopping the bot at its next boundary; Ctrl-C again ends it where it stands")
             self._stop("interrupted")
             return
-        open_ones = [m.open_decision for m in self._bot.roster.alive() if m.open_decision]
+        open_ones = [m.open_decision for m in self._bot.registry.alive() if m.open_decision]
         cut = f", in decision {', '.join(open_ones)}" if open_ones else ""
         self._log.say(f"ending the bot where it stands{cut}")
         self._bot.kill("ended by a second interrupt")
@@ -608,7 +610,7 @@ class _Daemon:
         try:
             # Before it is told: whoever hears of it and asks for the status must see it there.
             self._bot.stopping = why
-            self._news.tell(SupervisorStopping(bot=self._news.bot, at=self._news.now(), reason=why))
+            self._bus.tell(SupervisorStopping(bot=self._bus.bot, at=self._bus.now(), reason=why))
             self._preparer.cancel(why)
             await self._deployments.settle(why)
             problem = await self._bot.stop(why)
@@ -621,9 +623,9 @@ class _Daemon:
         """End, and leave the workers to themselves; return which they are."""
         if self._stopping is not None:
             raise Refusal("busy", "the bot is being stopped")
-        self._news.tell(SupervisorStopping(bot=self._news.bot, at=self._news.now(), reason=why))
+        self._bus.tell(SupervisorStopping(bot=self._bus.bot, at=self._bus.now(), reason=why))
         await self._deployments.leave(why)
-        left = [member.worker for member in self._bot.roster.alive()]
+        left = [member.worker for member in self._bot.registry.alive()]
         self._log.say(
             f"{why}: {', '.join(left) or 'no worker'} runs on, and the next `neverblink up` comes back to it"
         )
@@ -641,12 +643,12 @@ class _Daemon:
         return leading.pid if leading is not None and leading.alive else 0
 
     def _line(self) -> WorkerSocket:
-        assert self._switchboard is not None
-        return self._switchboard
+        assert self._worker_socket is not None
+        return self._worker_socket
 
     def _keys(self) -> WorkerKeys:
-        assert self._keyring is not None
-        return self._keyring
+        assert self._worker_keys is not None
+        return self._worker_keys
 
     async def _find(self, release: str) -> tuple[Release, Config]:
         return await self._first.find(release)
@@ -656,13 +658,13 @@ class _Daemon:
 
     def _note_leader(self, event: Event) -> None:
         """Outside of a deployment, which does so itself, have the links name the release that leads."""
-        if isinstance(event, LeaderChanged) and event.worker and self._deployments.underway is None:
-            self._deployments.shelf.promote(event.release)
+        if isinstance(event, LeaderChanged) and event.worker and self._deployments.active is None:
+            self._deployments.pruning.promote(event.release)
 
     def _next_worker(self) -> str:
         self._workers += 1
         count = self._workers
-        self._archive.write(lambda history: history.keep(_WORKERS, count))
+        self._history_thread.write(lambda history: history.keep(_WORKERS, count))
         return f"w{count}"
 
     def _bug(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
@@ -675,7 +677,7 @@ class _Daemon:
     def _note_worker(self, member: Member) -> None:
         worker, release, pid, started = member.worker, member.release, member.pid, member.started
         log, at = member.log, member.since
-        self._archive.write(lambda history: history.started(worker, release, pid, started, log, at))
+        self._history_thread.write(lambda history: history.started(worker, release, pid, started, log, at))
 
     def _tidy_logs(self, event: Event) -> None:
         """A worker that dies again and again leaves many logs, also where nothing is deployed."""
@@ -687,23 +689,23 @@ class _Daemon:
         leader = self._bot.leading
         if isinstance(event, LeaderChanged) and leader is not None and leader.hello is not None:
             windows = list(leader.hello.windows)
-            self._archive.write(lambda history: history.keep(WINDOWS, windows))
+            self._history_thread.write(lambda history: history.keep(WINDOWS, windows))
 
     def _status(self) -> BotStatus:
         return status_of(
             self._bot,
             now=time.time_ns(),
             home=str(self._home.path),
-            underway=self._deployments.underway,
-            proving=self._deployments.proving,
+            active=self._deployments.active,
+            in_probation=self._deployments.in_probation,
             waiting=self._deployments.waiting,
             last=self._deployments.last,
-            lock=self._freeze.lock,
-            branches=self._lookout.seen,
+            lock=self._deploy_lock.lock,
+            branches=self._branch_watch.seen,
             supervisor=this_supervisor(self._version, self._since),
-            notify=self._teller.seen,
+            notify=self._notifier.seen,
             pause=self._pauses.note,
-            history=_history_seen(self._archive),
+            history=_history_seen(self._history_thread),
             home_problem=self._home_problem(),
         )
 
@@ -714,8 +716,12 @@ class _Daemon:
         return self._watch.problem
 
 
-def _history_seen(archive: HistoryThread) -> HistorySeen | None:
-    return HistorySeen(archive.failing, archive.waiting, archive.lost) if archive.failing else None
+def _history_seen(history_thread: HistoryThread) -> HistorySeen | None:
+    return (
+        HistorySeen(history_thread.failing, history_thread.waiting, history_thread.lost)
+        if history_thread.failing
+        else None
+    )
 
 
 def _version() -> str:

@@ -46,12 +46,12 @@ from .runtime.declaration import (
     windows_of,
 )
 
-__all__ = ["Loop", "LoopFailed", "join", "seating"]
+__all__ = ["Loop", "LoopFailed", "bootstrap", "join"]
 
 S = TypeVar("S")
 L = TypeVar("L")
 
-seating: ContextVar[Joining | None] = ContextVar("neverblink.seating", default=None)
+bootstrap: ContextVar[Joining | None] = ContextVar("neverblink.seating", default=None)
 """Where the function that is being run may join; not set for a bot that runs alone."""
 
 
@@ -66,8 +66,8 @@ class JoinError(NeverblinkError):
 class Joining:
     """A seating that a function may join, and the loop that came of it."""
 
-    def __init__(self, seating: Bootstrap) -> None:
-        self.seating = seating
+    def __init__(self, bootstrap: Bootstrap) -> None:
+        self.bootstrap = bootstrap
         self.loop: Loop[Any, Any] | None = None
 
 
@@ -123,12 +123,12 @@ def join(
     bot = LoopBot(
         state, tick, windows, overrun, schema, migrations, event_type, remember, remember_for, settings
     )
-    here = seating.get()
+    here = bootstrap.get()
     if here is None:
         return Loop(bot, alone(bot.name))
     if here.loop is not None:
         raise JoinError("join() was called a second time: one process is one worker, and runs one loop")
-    loop: Loop[S, Any] = Loop(bot, here.seating)
+    loop: Loop[S, Any] = Loop(bot, here.bootstrap)
     here.loop = loop
     return loop
 

@@ -28,7 +28,7 @@ from ..protocol.link import Failed
 from ..protocol.text import clean
 from .io.output import capture_output, report_exception
 from .io.release_dir import describe, make_read_only
-from .join import Joining, LoopFailed, seating
+from .join import Joining, LoopFailed, bootstrap
 from .runtime.bootstrap import Bootstrap, hello_of
 from .runtime.declaration import BotError
 from .runtime.early_failure import tell_early_failure
@@ -109,7 +109,7 @@ def run_found(found: type[Worker[Any]] | Callable[[], Any], seat: Bootstrap) -> 
 
 def _run_function(function: Callable[[], Any], seat: Bootstrap) -> int:
     joining = Joining(seat)
-    token = seating.set(joining)
+    token = bootstrap.set(joining)
     try:
         returned = function()
         if inspect.iscoroutine(returned):
@@ -118,7 +118,7 @@ def _run_function(function: Callable[[], Any], seat: Bootstrap) -> int:
     except BaseException as problem:
         return _raised(function, problem, joining)
     finally:
-        seating.reset(token)
+        bootstrap.reset(token)
 
 
 def _run_coroutine(function: Callable[[], Any], coroutine: Coroutine[Any, Any, Any], joining: Joining) -> int:
@@ -145,7 +145,7 @@ def _returned(function: Callable[[], Any], joining: Joining) -> int:
         reason = (
             f"{function.__qualname__} returned without having called join(): call it and loop over the ticks"
         )
-        return _give_up(joining.seating.me, joining.seating.place, reason, "")
+        return _give_up(joining.bootstrap.me, joining.bootstrap.place, reason, "")
     return joining.loop.returned()
 
 
@@ -156,7 +156,7 @@ def _raised(function: Callable[[], Any], problem: BaseException, joining: Joinin
         return joining.loop.raised(problem)
     report_exception(problem)
     reason = f"{function.__qualname__} raised {describe(problem)}"
-    return _give_up(joining.seating.me, joining.seating.place, reason, traceback.format_exc())
+    return _give_up(joining.bootstrap.me, joining.bootstrap.place, reason, traceback.format_exc())
 
 
 def _give_up(me: Assignment, place: Any, reason: str, trace: str) -> int:

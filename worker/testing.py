@@ -442,8 +442,8 @@ class Simulation(Generic[S]):
     def _survived(self, process: SimulatedProcess) -> bool:
         """Whether somebody goes on when this process ends."""
         others = [each.engine.seat for each in self._alive() if each is not process]
-        underway = self._handoff is not None and not self._handoff.ended
-        return underway or any(seat.guard and seat.loaded for seat in others)
+        active = self._handoff is not None and not self._handoff.ended
+        return active or any(seat.guard and seat.loaded for seat in others)
 
     def _gone(self, process: SimulatedProcess, how: str) -> None:
         """A process has left by itself."""

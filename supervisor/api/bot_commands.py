@@ -50,7 +50,7 @@ class BotCommands:
                 return {"commands": offers.commands, "listens": offers.listens}
 
     async def _halt(self, command: Halt, once: str) -> dict[str, Any]:
-        name = self._bot.news.bot
+        name = self._bot.bus.bot
         if command.confirm != name:
             raise Refusal(
                 "bad-input",
@@ -88,7 +88,7 @@ class BotCommands:
     async def _run(self, name: str, args: dict[str, Any], once: str) -> Answered:
         self._look_for_leader()
         try:
-            answered = await self._bot.errands.run(name, args, once)
+            answered = await self._bot.relay.run(name, args, once)
         except NotSendable as problem:
             raise Refusal("bad-input", f"{name} can't be sent to the bot: {problem.message}") from None
         except NoAnswer as problem:

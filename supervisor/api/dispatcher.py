@@ -65,8 +65,8 @@ class Dispatcher:
         self,
         bot: LiveBot,
         deployments: Deployments,
-        archive: HistoryThread,
-        freeze: DeployLock,
+        history_thread: HistoryThread,
+        deploy_lock: DeployLock,
         *,
         status: Callable[[], StatusSeen],
         down: Callable[[str], Awaitable[str]],
@@ -75,8 +75,8 @@ class Dispatcher:
     ) -> None:
         self._bot = bot
         self._deployments = deployments
-        self._archive = archive
-        self._freeze = freeze
+        self._history_thread = history_thread
+        self._deploy_lock = deploy_lock
         self._status = status
         self._down = down
         self._leave = leave
@@ -99,7 +99,7 @@ class Dispatcher:
         except NeverblinkError as problem:
             answer = Answer(command.id, "error", error=Fault("failed", problem.message))
         except Exception as bug:
-            self._bot.news.trouble(f"{type(command).__name__} failed: {bug!r}")
+            self._bot.bus.trouble(f"{type(command).__name__} failed: {bug!r}")
             fault = Fault(
                 "failed", f"the supervisor failed at this ({bug!r}); the bot is not touched by that"
             )
@@ -134,20 +134,20 @@ class Dispatcher:
                 return await self._stop(command)
 
     async def _lock(self, command: Lock) -> Locked:
-        there = self._freeze.lock
+        there = self._deploy_lock.lock
         if not command.why.strip():
             raise Refusal("bad-input", "a lock says why: whoever is refused will read it")
         if there is not None:
             raise Refusal(
                 "locked", f"locked already, by {there.who or 'unknown'}: {there.why}", **_facts(there)
             )
-        lock = Locked(command.who, command.why, self._bot.news.now())
-        await self._freeze.put_on(lock)
+        lock = Locked(command.who, command.why, self._bot.bus.now())
+        await self._deploy_lock.put_on(lock)
         return lock
 
     async def _unlock(self) -> dict[str, Any]:
-        there = self._freeze.lock
-        await self._freeze.take_off()
+        there = self._deploy_lock.lock
+        await self._deploy_lock.take_off()
         return {"was": there}
 
     def _acknowledge(self, command: Acknowledge) -> dict[str, Any]:
@@ -162,15 +162,15 @@ class Dispatcher:
     async def _history(self, command: History) -> Any:
         if command.deployment:
             try:
-                return await self._archive.ask(lambda history: history.deployment(command.deployment))
+                return await self._history_thread.ask(lambda history: history.deployment(command.deployment))
             except NoSuchDeployment as problem:
                 raise Refusal("not-found", problem.message) from None
         if not 1 <= command.limit <= _MOST_ROWS:
             raise Refusal("bad-input", f"limit {command.limit}: expected 1 to {_MOST_ROWS}")
         if command.commands:
-            rows = await self._archive.ask(lambda history: history.commands(command.limit))
+            rows = await self._history_thread.ask(lambda history: history.commands(command.limit))
             return {"commands": rows}
-        deployments, outages, standbys = await self._archive.ask(
+        deployments, outages, standbys = await self._history_thread.ask(
             lambda history: (
                 history.deployments(command.limit),
                 history.outages(command.limit),
@@ -206,10 +206,10 @@ class Dispatcher:
             return
         fault = answer.error
         result = _object(answer.result)
-        self._bot.news.tell(
+        self._bot.bus.tell(
             Commanded(
-                bot=self._bot.news.bot,
-                at=self._bot.news.now(),
+                bot=self._bot.bus.bot,
+                at=self._bot.bus.now(),
                 op=op_of(command),
                 who=command.who,
                 why=command.why,

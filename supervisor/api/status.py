@@ -51,8 +51,8 @@ def status_of(
     *,
     now: int,
     home: str,
-    underway: ActiveDeployment | None,
-    proving: ActiveDeployment | None,
+    active: ActiveDeployment | None,
+    in_probation: ActiveDeployment | None,
     waiting: Iterable[QueuedDeployment],
     last: DeploymentEnded | None,
     lock: Locked | None,
@@ -69,7 +69,7 @@ def status_of(
     hello = leader.hello if leader is not None else None
     return BotStatus(
         version=1,
-        bot=bot.news.bot,
+        bot=bot.bus.bot,
         state=_state(bot, report),
         reason=bot.stopping or bot.down or bot.recovering,
         at=now,
@@ -97,17 +97,17 @@ def status_of(
         windows=_windows(leader, now) if leader else (),
         decisions=tuple(
             DecisionSeen(decision.id, decision.name, decision.at, max(0, now - decision.at), member.worker)
-            for member in bot.roster.alive()
+            for member in bot.registry.alive()
             for decision in member.decisions.values()
         ),
-        workers=tuple(_worker(member) for member in bot.roster.alive()),
-        deployment=_deployment(bot, underway) if underway else None,
-        probation=_deployment(bot, proving) if proving else None,
+        workers=tuple(_worker(member) for member in bot.registry.alive()),
+        deployment=_deployment(bot, active) if active else None,
+        probation=_deployment(bot, in_probation) if in_probation else None,
         waiting=tuple(_waiting(one) for one in waiting),
         standby=_standby(bot),
         last=last,
         lock=lock,
-        failure=_failure(bot.roster.last_failure()),
+        failure=_failure(bot.registry.last_failure()),
         outages=bot.outages.unacknowledged[-_OUTAGES:],
         branches=branches,
         supervisor=supervisor,
@@ -183,19 +183,19 @@ def _worker(member: Member) -> WorkerSeen:
     )
 
 
-def _deployment(bot: LiveBot, underway: ActiveDeployment) -> DeploymentSeen:
-    driver, command = bot.driver_of(underway.deployment), underway.command
+def _deployment(bot: LiveBot, active: ActiveDeployment) -> DeploymentSeen:
+    driver, command = bot.driver_of(active.deployment), active.command
     return DeploymentSeen(
-        deployment=underway.deployment,
-        phase=driver.phase.value if driver else underway.doing,
-        since=driver.progress.since if driver else underway.at,
+        deployment=active.deployment,
+        phase=driver.phase.value if driver else active.doing,
+        since=driver.progress.since if driver else active.at,
         holding=driver.progress.holding if driver else "",
-        release=underway.release,
-        previous=underway.previous,
-        dry_run=underway.dry_run,
+        release=active.release,
+        previous=active.previous,
+        dry_run=active.dry_run,
         who=command.who,
         why=command.why,
-        at=underway.at,
+        at=active.at,
     )
 
 
@@ -210,7 +210,7 @@ def _standby(bot: LiveBot) -> StandbySeen | None:
     standby = bot.standby
     if standby.state == "none" and not standby.reason:
         return None
-    member = bot.roster.get(standby.worker)
+    member = bot.registry.get(standby.worker)
     lag = member.report.lag if member is not None and member.report is not None else 0
     return StandbySeen(standby.worker, standby.state, standby.reason, lag)
 

@@ -69,7 +69,7 @@ class LiveBot:
     def __init__(
         self,
         home: Home,
-        news: EventBus,
+        bus: EventBus,
         outside: Platform,
         *,
         line: Callable[[], WorkerLink],
@@ -77,9 +77,9 @@ class LiveBot:
         started: Callable[[Member], None],
         find: Callable[[str], Awaitable[tuple[Release, Config]]],
     ) -> None:
-        self.news = news
-        self.roster = WorkerRegistry()
-        self.outages = Outages(news, self._deployment_of)
+        self.bus = bus
+        self.registry = WorkerRegistry()
+        self.outages = Outages(bus, self._deployment_of)
         self.leader = ""
         self.starting = True
         self.arrived = False
@@ -91,23 +91,23 @@ class LiveBot:
         self.drivers: list[HandoffDriver] = []
         """Of the deployments under way, the one that began first before the other."""
         self.waiting = Conditions(outside.scheduler)
-        self.errands = CommandRelay(outside.scheduler, lambda: self.leader, self._send)
-        self.crew = WorkerPool(
-            home, self.roster, news, outside, line=line, started=started, ended=self._ended
+        self.relay = CommandRelay(outside.scheduler, lambda: self.leader, self._send)
+        self.pool = WorkerPool(
+            home, self.registry, bus, outside, line=line, started=started, ended=self._ended
         )
         self.guard = HangMonitor(
-            news,
+            bus,
             outside,
             home.journal,
             leader=lambda: self.leading,
             bounds=self._bounds,
             drain=lambda: line().drain(),
-            kill=self.crew.kill,
+            kill=self.pool.kill,
         )
         self.standby = Standby(
-            self.crew,
-            self.roster,
-            news,
+            self.pool,
+            self.registry,
+            bus,
             outside,
             leader=lambda: self.leading,
             drivers=lambda: self.drivers,
@@ -115,7 +115,7 @@ class LiveBot:
             next_worker=next_worker,
         )
         self._outside = outside
-        self._journal = JournalHealth(news)
+        self._journal = JournalHealth(bus)
         self._next_worker = next_worker
         self._find = find
         self._epoch = 0
@@ -126,19 +126,19 @@ class LiveBot:
         self._goes_on_with = ""
         """The release to succeed it, when that is not its own: the new one was rolled back, and nobody leads."""
         self._starter = BringUp(
-            self.crew,
-            news,
+            self.pool,
+            bus,
             outside,
             self.waiting,
             leader=lambda: self.leader,
             stopping=lambda: self.stopping,
             next_worker=next_worker,
         )
-        self._revival = CrashRecovery(
+        self._recovery = CrashRecovery(
             self._starter,
             self.standby,
-            self.crew,
-            news,
+            self.pool,
+            bus,
             outside,
             self.waiting,
             leader=lambda: self.leader,
@@ -153,22 +153,22 @@ class LiveBot:
     @property
     def leading(self) -> Member | None:
         """The worker that leads, as far as is known."""
-        return self.roster.get(self.leader)
+        return self.registry.get(self.leader)
 
     @property
     def down(self) -> str:
         """Why nobody leads, "" when somebody does or is about to."""
-        return self._revival.down
+        return self._recovery.down
 
     @property
     def recovering(self) -> str:
         """Why the bot is being started again from its journal, "" when it is not."""
-        return self._revival.recovering
+        return self._recovery.recovering
 
     @property
     def next_start(self) -> NextStart | None:
         """The next attempt to start the bot, None when none is planned."""
-        return self._revival.next
+        return self._recovery.next
 
     @property
     def calm(self) -> bool:
@@ -179,11 +179,11 @@ class LiveBot:
     @property
     def replaceable(self) -> bool:
         """No worker leads, and the next start may run code that an operator names."""
-        return not (self.starting or self.drivers) and self._revival.replaceable
+        return not (self.starting or self.drivers) and self._recovery.replaceable
 
     def failing(self, release: str) -> bool:
         """Whether workers of this release have failed several times in a row."""
-        return self._revival.failing(release)
+        return self._recovery.failing(release)
 
     def driver_of(self, deployment: int) -> HandoffDriver | None:
         """The driver of a deployment under way, None when it has none yet, or no more."""
@@ -203,7 +203,7 @@ class LiveBot:
         """The first worker did not come to lead: start the release again and again, as after a death."""
         self.guard.begin()
         self._begun()
-        self._revival.begin(release, reason, self._look_for_leader, failed=True)
+        self._recovery.begin(release, reason, self._look_for_leader, failed=True)
 
     async def start_again(self, release: Release, config: Config, why: str) -> bool:
         """Start a bot without a leader from its journal. Raises `StartFailed`, and then it has none as before.
@@ -212,7 +212,7 @@ class LiveBot:
         """
         self._runs[release.id] = release, config
         try:
-            started = await self._revival.start_again(release, config, why)
+            started = await self._recovery.start_again(release, config, why)
         except StartFailed:
             self._lost = None
             raise
@@ -223,7 +223,7 @@ class LiveBot:
 
     def recall(self, leader: str, epoch: int) -> None:
         """This worker led last, as far as is known; a report of a higher epoch is news."""
-        member = self.roster.get(leader)
+        member = self.registry.get(leader)
         self.leader = leader if member is not None and member.alive else ""
         self._epoch = epoch
         self._led_last = leader
@@ -258,7 +258,7 @@ class LiveBot:
         """Begin a handoff from the leader to a new worker on `release`; behind the one that is in its probation."""
         new = self._next_worker()
         # A worker settles orders in their sequence, and deployments that waited begin out of theirs.
-        given = [member.report.order for member in self.roster.alive() if member.report is not None]
+        given = [member.report.order for member in self.registry.alive() if member.report is not None]
         given += [driver.handoff.order for driver in self.drivers]
         order = max(deployment, max(given, default=0) // _ORDERS + 1) * _ORDERS
         handoff = Handoff(deployment, self.leader, new, order, force, rehearse_only, granted=self._epoch)
@@ -270,7 +270,7 @@ class LiveBot:
         handoff = kept.handoff
         cleared = self.driver_of(handoff.after) is None
         driver = self._drive(handoff, release, config, told)
-        leader = self.roster.leader()
+        leader = self.registry.leader()
         beside = leader is not None and leader.worker not in (handoff.old, handoff.new)
         third = leader if beside else self.standby.guarding
         driver.take_up(kept, third, self._led_last, cleared=cleared)
@@ -285,7 +285,7 @@ class LiveBot:
 
         def done(how: Finished) -> None:
             self.drivers.remove(driver)
-            old = self.roster.get(handoff.old)
+            old = self.registry.get(handoff.old)
             if how.back and not how.leader and old is not None:
                 self._goes_on_with = old.release
             told.finished(how)
@@ -299,9 +299,9 @@ class LiveBot:
         driver = HandoffDriver(
             handoff,
             config.handoff,
-            NewWorker(self.crew, release, config, handoff),
-            self.roster,
-            self.news,
+            NewWorker(self.pool, release, config, handoff),
+            self.registry,
+            self.bus,
             self._outside,
             msgspec.structs.replace(told, kept=kept, finished=done),
         )
@@ -317,8 +317,8 @@ class LiveBot:
         self.stopping = why
         self.standby.close()
         self.waiting.stir()
-        await self.waiting.until(lambda: not (self.recovering or self._revival.busy))
-        self.errands.give_up("the bot is being stopped")
+        await self.waiting.until(lambda: not (self.recovering or self._recovery.busy))
+        self.relay.give_up("the bot is being stopped")
         while self.drivers:
             # One that is behind another is given up first.
             driver = self.drivers[-1]
@@ -331,16 +331,16 @@ class LiveBot:
                 lambda driver=driver, phase=phase: driver.ended or driver.phase is not phase
             )
         # A follower would take the lease when the leader leaves: the leader goes last.
-        for member in self.roster.alive():
+        for member in self.registry.alive():
             if not member.leads:
-                self.crew.dismiss(member.worker, why)
-        await self.waiting.until(lambda: all(member.leads for member in self.roster.alive()))
-        leaders = self.roster.alive()
+                self.pool.dismiss(member.worker, why)
+        await self.waiting.until(lambda: all(member.leads for member in self.registry.alive()))
+        leaders = self.registry.alive()
         # Of two that said that they lead, the one with the lower epoch was replaced, and is just ending.
         last = max((member.epoch for member in leaders), default=0)
         while any(member.alive for member in leaders):
             for member in leaders:
-                self.crew.send(member.worker, Stop())
+                self.pool.send(member.worker, Stop())
             await self.waiting.until(lambda: not any(member.alive for member in leaders), _REPEAT)
         self.stopped = True
         return "; ".join(
@@ -351,24 +351,24 @@ class LiveBot:
 
     def kill(self, why: str) -> None:
         """End every worker where it stands. What it was about to do is cut off."""
-        for member in self.roster.alive():
-            self.crew.kill(member.worker, why)
+        for member in self.registry.alive():
+            self.pool.kill(member.worker, why)
 
     def close(self) -> None:
         """Look after nothing any more. Workers that are alive run on."""
-        self.errands.close()
+        self.relay.close()
         self.guard.close()
         self.standby.close()
-        self._revival.close()
+        self._recovery.close()
         for driver in self.drivers:
             driver.close()
-        self.crew.let_go()
+        self.pool.let_go()
 
     # what is heard
 
     def heard(self, worker: str, message: WorkerMessage) -> None:
         """A worker has said something."""
-        member = self.roster.get(worker)
+        member = self.registry.get(worker)
         if member is None or not member.alive:
             return
         if isinstance(message, Failed):
@@ -379,17 +379,17 @@ class LiveBot:
             case Report():
                 self._pulse(member, message)
                 self._judge(member, message)
-                self.crew.remind(member)
+                self.pool.remind(member)
                 self._journal.reported(member, message)
             case Suspect():
                 # What the suspected leader has said meanwhile comes first: we may have been stopped ourselves.
-                self.crew.drain()
+                self.pool.drain()
             case Recovered():
                 self._journal.recovered(member, message)
             case Handed():
                 self.outages.ticked(member, message)
             case Answered():
-                self.errands.answered(message)
+                self.relay.answered(message)
             case _:
                 pass
         for driver in list(self.drivers):
@@ -397,7 +397,7 @@ class LiveBot:
         if isinstance(message, Report | Ready):
             self.standby.look()
         if member.done:
-            self.crew.expect_exit(member)
+            self.pool.expect_exit(member)
         if led and isinstance(message, Failed):
             self._leader_failed(member)
         self.waiting.stir()
@@ -422,7 +422,7 @@ class LiveBot:
         elif member.report is not None and member.report.role == "leading" and not self.stopping:
             self._leader_died(member)
         elif member.worker == self.leader:
-            self._revival.left()
+            self._recovery.left()
         if member.worker == self.leader:
             self.leader = ""
             self._lost = member
@@ -433,7 +433,7 @@ class LiveBot:
         self.waiting.stir()
 
     def _leader_died(self, member: Member) -> None:
-        self._revival.died(member)
+        self._recovery.died(member)
         if member.worker == self.leader:
             self.outages.lost(member)
 
@@ -446,15 +446,15 @@ class LiveBot:
         self.outages.succeeded(self._lost or self.leading, member, report)
         self.leader = member.worker
         self._epoch = report.epoch
-        self._revival.led()
+        self._recovery.led()
         self._lost, self._goes_on_with = None, ""
         self._changed(member.worker, member.release, report.cause, report.seq + 1)
-        self.errands.resend()
+        self.relay.resend()
 
     def _look_for_leader(self) -> None:
         """Say so when nobody leads, and nothing is under way that would change it."""
         lost = self._lost
-        if self.leader or self.drivers or self.starting or lost is None or self._revival.busy:
+        if self.leader or self.drivers or self.starting or lost is None or self._recovery.busy:
             return
         self._lost = None
         if lost.failed is not None:
@@ -462,17 +462,17 @@ class LiveBot:
         else:
             reason = f"worker {lost.worker} ended: {lost.ended.reason if lost.ended else ''}"
         if self.stopping:
-            self._revival.give_up(self.stopping)
+            self._recovery.give_up(self.stopping)
             return
         if self.standby.guarding is None:
             self._changed("", "", reason, 0)
-        self._revival.begin(self._goes_on_with or lost.release, reason, self._look_for_leader)
+        self._recovery.begin(self._goes_on_with or lost.release, reason, self._look_for_leader)
 
     def _changed(self, worker: str, release: str, cause: str, seq: int) -> None:
-        self.news.tell(
+        self.bus.tell(
             LeaderChanged(
-                bot=self.news.bot,
-                at=self.news.now(),
+                bot=self.bus.bot,
+                at=self.bus.now(),
                 worker=worker,
                 release=release,
                 epoch=self._epoch,
@@ -482,10 +482,10 @@ class LiveBot:
         )
 
     def _pulse(self, member: Member, report: Report) -> None:
-        self.news.tell(
+        self.bus.tell(
             Heartbeat(
-                bot=self.news.bot,
-                at=self.news.now(),
+                bot=self.bus.bot,
+                at=self.bus.now(),
                 worker=member.worker,
                 release=member.release,
                 role=report.role,
@@ -506,7 +506,7 @@ class LiveBot:
         return run[1].watchdog if run is not None else HangLimits()
 
     def _send(self, worker: str, message: SupervisorMessage) -> bool:
-        return self.crew.send(worker, message)
+        return self.pool.send(worker, message)
 
     def _arrive(self) -> None:
         self.arrived = True
@@ -523,7 +523,7 @@ class LiveBot:
         return found
 
     def _is_down(self, why: str) -> None:
-        self.errands.give_up(f"the bot is down: {why}")
+        self.relay.give_up(f"the bot is down: {why}")
         self._changed("", "", why, 0)
         self.waiting.stir()
 

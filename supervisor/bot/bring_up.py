@@ -40,8 +40,8 @@ class BringUp:
 
     def __init__(
         self,
-        crew: WorkerPool,
-        news: EventBus,
+        pool: WorkerPool,
+        bus: EventBus,
         outside: Platform,
         waiting: Conditions,
         *,
@@ -49,8 +49,8 @@ class BringUp:
         stopping: Callable[[], str],
         next_worker: Callable[[], str],
     ) -> None:
-        self._crew = crew
-        self._news = news
+        self._pool = pool
+        self._bus = bus
         self._outside = outside
         self._waiting = waiting
         self._leader = leader
@@ -67,9 +67,9 @@ class BringUp:
         """
         worker = self._next_worker()
         try:
-            member = self._crew.start(worker, release, config)
+            member = self._pool.start(worker, release, config)
         except SpawnError as problem:
-            raise StartFailed(self._news.bot, problem.message, "") from None
+            raise StartFailed(self._bus.bot, problem.message, "") from None
         within = config.handoff.start_within
 
         def settled() -> bool:
@@ -78,30 +78,30 @@ class BringUp:
         here = await self._waiting.until(lambda: member.ready or settled(), within)
         until = self._outside.mono() + within
         while not settled() and not member.leads and self._outside.mono() < until and here:
-            self._crew.send(worker, Lead())
+            self._pool.send(worker, Lead())
             await self._waiting.until(lambda: member.leads or settled(), _REPEAT)
         if member.leads_since:
             # Should it be dead already, then that is a leader's death, and counted and answered as one.
             return True
         if self._led_by_another(worker):
             # A follower was still there, and the kernel gave it the lease: it is the bot now.
-            self._crew.dismiss(worker, f"worker {self._leader()} leads")
+            self._pool.dismiss(worker, f"worker {self._leader()} leads")
             return False
         if unless() and not self._hopeless(member):
-            self._crew.dismiss(worker, unless())
+            self._pool.dismiss(worker, unless())
         elif not self._hopeless(member):
             said = last_line(member.log)
             doing = "did not take the lease" if here else "was not ready"
             wait = f"worker {worker} {doing} within start_within = {duration.show(within)}"
-            self._crew.kill(worker, f"{wait}; the last it said: {said}" if said else wait)
+            self._pool.kill(worker, f"{wait}; the last it said: {said}" if said else wait)
         elif member.alive:
-            self._crew.dismiss(worker, member.failed.reason if member.failed else self._stopping())
+            self._pool.dismiss(worker, member.failed.reason if member.failed else self._stopping())
         # One that was just taking the lease leads instead of leaving: a leader ignores a dismissal.
         await self._waiting.until(lambda: not member.alive or member.leads_since)
         if member.leads_since:
             return True
         reason = member.ended.reason if member.ended else ""
-        raise StartFailed(self._news.bot, self._stopping() or reason, str(member.log))
+        raise StartFailed(self._bus.bot, self._stopping() or reason, str(member.log))
 
     def _led_by_another(self, worker: str) -> bool:
         return self._leader() not in ("", worker)

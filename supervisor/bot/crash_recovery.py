@@ -59,8 +59,8 @@ class CrashRecovery:
         self,
         starter: BringUp,
         standby: Standby,
-        crew: WorkerPool,
-        news: EventBus,
+        pool: WorkerPool,
+        bus: EventBus,
         outside: Platform,
         waiting: Conditions,
         *,
@@ -78,8 +78,8 @@ class CrashRecovery:
         """The next start, None when none is planned."""
         self._starter = starter
         self._standby = standby
-        self._crew = crew
-        self._news = news
+        self._pool = pool
+        self._bus = bus
         self._outside = outside
         self._waiting = waiting
         self._leader = leader
@@ -266,10 +266,10 @@ class CrashRecovery:
                 self._tell_down(self.down)
         else:
             self.recovering = reason
-        self._news.tell(
+        self._bus.tell(
             StartPlanned(
-                bot=self._news.bot,
-                at=self._news.now(),
+                bot=self._bus.bot,
+                at=self._bus.now(),
                 release=release,
                 failures=failures,
                 reason=reason,
@@ -285,10 +285,10 @@ class CrashRecovery:
             if standby is None:
                 break
             if self._outside.mono() >= until:
-                self._crew.kill(standby.worker, "it did not take the lease when the leader had died")
+                self._pool.kill(standby.worker, "it did not take the lease when the leader had died")
                 break
             # It knows by itself, if it guards; should it not, it is told.
-            self._crew.send(standby.worker, Lead())
+            self._pool.send(standby.worker, Lead())
             await self._waiting.until(
                 lambda standby=standby: self._leader() or not standby.alive or self._stopping(), _REPEAT
             )

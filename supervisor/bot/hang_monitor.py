@@ -35,7 +35,7 @@ class HangMonitor:
 
     def __init__(
         self,
-        news: EventBus,
+        bus: EventBus,
         outside: Platform,
         journal: Path,
         *,
@@ -46,7 +46,7 @@ class HangMonitor:
     ) -> None:
         self.slow = ""
         """What the leader's trouble is, "" when it has none."""
-        self._news = news
+        self._bus = bus
         self._outside = outside
         self._journal = journal
         self._leader = leader
@@ -109,10 +109,10 @@ class HangMonitor:
         self.slow = reason
         if member is None or kind == before:
             return
-        self._news.tell(
+        self._bus.tell(
             Slow(
-                bot=self._news.bot,
-                at=self._news.now(),
+                bot=self._bus.bot,
+                at=self._bus.now(),
                 worker=member.worker,
                 release=member.release,
                 reason=reason,

@@ -19,8 +19,8 @@ __all__ = ["JournalHealth", "journal_of"]
 class JournalHealth:
     """Tells `news` of each change."""
 
-    def __init__(self, news: EventBus) -> None:
-        self._news = news
+    def __init__(self, bus: EventBus) -> None:
+        self._bus = bus
         self._failing = ""
 
     def reported(self, member: Member, report: Report) -> None:
@@ -43,10 +43,10 @@ class JournalHealth:
         self._tell(member, state, _told(message), message.segment)
 
     def _tell(self, member: Member, state: JournalState, text: str, segment: int) -> None:
-        self._news.tell(
+        self._bus.tell(
             JournalChanged(
-                bot=self._news.bot,
-                at=self._news.now(),
+                bot=self._bus.bot,
+                at=self._bus.now(),
                 worker=member.worker,
                 release=member.release,
                 state=state,

@@ -31,9 +31,9 @@ _OCCURRENCES = 10_000
 class Outages:
     """The outages of one bot that nobody has acknowledged, oldest first in `unacknowledged`."""
 
-    def __init__(self, news: EventBus, deployment: Callable[[str], int] = lambda _: 0) -> None:
+    def __init__(self, bus: EventBus, deployment: Callable[[str], int] = lambda _: 0) -> None:
         """`deployment(worker)` is the deployment under way whose new code the worker runs, 0 for none."""
-        self._news = news
+        self._bus = bus
         self._deployment = deployment
         self._on_probation = 0
         """The deployment that the current outage belongs to, 0 for none."""
@@ -46,10 +46,10 @@ class Outages:
     def unacknowledged(self) -> tuple[Outage, ...]:
         return tuple(self._known.values())
 
-    async def recall(self, archive: HistoryThread) -> None:
+    async def recall(self, history_thread: HistoryThread) -> None:
         """Read what earlier supervisors left."""
-        newest = await archive.ask(lambda history: history.outages(1))
-        left = await archive.ask(lambda history: history.outages(_MOST, unacknowledged=True))
+        newest = await history_thread.ask(lambda history: history.outages(1))
+        left = await history_thread.ask(lambda history: history.outages(_MOST, unacknowledged=True))
         self._newest = newest[0].id if newest else 0
         self._known = {outage.id: outage for outage in reversed(left)}
         self._current = next((outage.id for outage in left if outage.until is None), 0)
@@ -65,7 +65,7 @@ class Outages:
         """The leader has failed, or its process has ended, and that was not asked for."""
         ended, failed = leader.ended, leader.failed
         # Since when no tick can run: its process may take a while to exit.
-        since = leader.failed_at or (ended.at if ended is not None else self._news.now())
+        since = leader.failed_at or (ended.at if ended is not None else self._bus.now())
         cause = failed.reason if failed is not None else ended.reason if ended is not None else ""
         doubts = tuple(Doubt(one.id, one.name, one.at) for one in leader.decisions.values())
         current = self._known.get(self._current)
@@ -98,7 +98,7 @@ class Outages:
                 tuple(Doubt(one.id, one.name, one.at) for one in before.decisions.values()) if before else ()
             )
             current = Outage(
-                self._newest + 1, self._news.now(), worker=worker, release=release, in_doubt=doubts
+                self._newest + 1, self._bus.now(), worker=worker, release=release, in_doubt=doubts
             )
             self._begin(current)
         if current is not None:
@@ -127,10 +127,10 @@ class Outages:
         if self._on_probation and current.deaths == 1 and not (handed.missed or windows or in_doubt):
             # The deployment says that it was rolled back, and there is nothing else to know.
             why = f"deployment {self._on_probation} was rolled back, and nothing was missed"
-            known = {"acknowledged": self._news.now(), "who": "neverblink", "why": why}
+            known = {"acknowledged": self._bus.now(), "who": "neverblink", "why": why}
         self._change(
             current,
-            until=max(current.since, due + handed.late) if interval else self._news.now(),
+            until=max(current.since, due + handed.late) if interval else self._bus.now(),
             missed=handed.missed,
             windows=windows,
             in_doubt=in_doubt,
@@ -154,7 +154,7 @@ class Outages:
                     f"outage {outage} is not over: no tick has run since worker {found.worker} ended",
                 )
         chosen = [each for each in self.unacknowledged if outage in (0, each.id) and each.until is not None]
-        return [self._change(each, acknowledged=self._news.now(), who=who, why=why) for each in chosen]
+        return [self._change(each, acknowledged=self._bus.now(), who=who, why=why) for each in chosen]
 
     # parts
 
@@ -175,7 +175,7 @@ class Outages:
                 del self._known[next(iter(self._known))]
         else:
             self._known.pop(outage.id, None)
-        self._news.tell(OutageChanged(bot=self._news.bot, at=self._news.now(), outage=outage))
+        self._bus.tell(OutageChanged(bot=self._bus.bot, at=self._bus.now(), outage=outage))
 
 
 def windows_missed(

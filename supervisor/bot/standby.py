@@ -49,9 +49,9 @@ class Standby:
 
     def __init__(
         self,
-        crew: WorkerPool,
-        roster: WorkerRegistry,
-        news: EventBus,
+        pool: WorkerPool,
+        registry: WorkerRegistry,
+        bus: EventBus,
         outside: Platform,
         *,
         leader: Callable[[], Member | None],
@@ -64,9 +64,9 @@ class Standby:
         self.reason = ""
         self._last = ""
         """Why the last one ended that failed."""
-        self._crew = crew
-        self._roster = roster
-        self._news = news
+        self._pool = pool
+        self._registry = registry
+        self._bus = bus
         self._outside = outside
         self._leader = leader
         self._drivers = drivers
@@ -169,7 +169,7 @@ class Standby:
             taken.add(leader.worker)
         return [
             member
-            for member in self._roster.alive()
+            for member in self._registry.alive()
             if member.worker not in taken
             and not member.leaving
             and member.role in ("joining", "following")
@@ -181,7 +181,7 @@ class Standby:
         driver = next(iter(self._drivers()), None)
         if driver is None:
             return True
-        old = self._roster.get(driver.handoff.old)
+        old = self._registry.get(driver.handoff.old)
         return old is None or old.release == release
 
     def _guide(self, member: Member, leader: Member, *, guard: bool) -> None:
@@ -193,14 +193,14 @@ class Standby:
         if report is not None and report.leader == leader.worker and report.guard >= guard:
             if report.loaded and report.guard and member.worker not in self._loaded_at:
                 self._loaded_at[member.worker] = self._outside.mono()
-                self._crew.free(member.worker)
+                self._pool.free(member.worker)
             # Else it copies; it will say when it is here.
             return
         asked, at = self._asked.get(member.worker, (None, 0))
         wish, now = Follow(leader.worker, guard=guard), self._outside.mono()
         if asked != wish or now - at >= _REPEAT:
             self._asked[member.worker] = (wish, now)
-            self._crew.send(member.worker, wish)
+            self._pool.send(member.worker, wish)
         self._alarms.arm("look")
 
     def _thin_out(self, spares: list[Member], right: list[Member], wanted: int) -> None:
@@ -209,7 +209,7 @@ class Standby:
         keep = (ready or right)[:wanted]
         for member in spares:
             if member not in keep:
-                self._crew.dismiss(member.worker, "it is not needed as a standby")
+                self._pool.dismiss(member.worker, "it is not needed as a standby")
 
     def _may_start(self, leader: Member) -> bool:
         report = leader.report
@@ -228,7 +228,7 @@ class Standby:
         worker = self._next_worker()
         self._ours.add(worker)
         try:
-            self._crew.start(worker, release, config, leader.worker)
+            self._pool.start(worker, release, config, leader.worker)
         except SpawnError as problem:
             self._ours.discard(worker)
             self._failures.failed(release.id)
@@ -286,10 +286,10 @@ class Standby:
         before = (self.worker, self.state)
         self.worker, self.state, self.reason = worker, state, reason
         if (worker, state) != before:
-            self._news.tell(
+            self._bus.tell(
                 StandbyChanged(
-                    bot=self._news.bot,
-                    at=self._news.now(),
+                    bot=self._bus.bot,
+                    at=self._bus.now(),
                     worker=worker,
                     release=leader.release,
                     state=state,

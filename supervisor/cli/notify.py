@@ -109,9 +109,9 @@ async def _try(here: CommandContext, target: NotifyTarget, message: QueuedMessag
         return _Tried(target.name, "", False, problem.message, 0)
     began = time.monotonic_ns()
     done = asyncio.get_running_loop().create_future()
-    courier = SenderProcess(here.environment, done.set_result)
-    courier.send(message, url)
+    sender_process = SenderProcess(here.environment, done.set_result)
+    sender_process.send(message, url)
     receipt: SendResult = await done
     took = time.monotonic_ns() - began
-    await courier.close(None, "", 1.0)
+    await sender_process.close(None, "", 1.0)
     return _Tried(target.name, scheme_of(url), receipt.arrived, receipt.reason, took)

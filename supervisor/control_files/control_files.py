@@ -27,7 +27,7 @@ class ControlFiles:
         self,
         home: Path,
         config: FileLayer,
-        archive: HistoryThread,
+        history_thread: HistoryThread,
         *,
         status: Callable[[], BotStatus],
         carry_out: Callable[[Command, str], Awaitable[Answer]],
@@ -42,7 +42,7 @@ class ControlFiles:
         if config.control:
             self._clerk = RequestFiles(
                 home / CONTROL,
-                archive,
+                history_thread,
                 carry_out,
                 poll=config.poll,
                 now=now,

@@ -90,7 +90,7 @@ class RequestFiles:
     def __init__(
         self,
         path: Path,
-        archive: HistoryThread,
+        history_thread: HistoryThread,
         carry_out: CarryOut,
         *,
         poll: int,
@@ -99,13 +99,13 @@ class RequestFiles:
         say: Callable[[str], None],
     ) -> None:
         self._path = path
-        self._archive = archive
+        self._history_thread = history_thread
         self._carry_out = carry_out
         self._poll = poll / 1e9
         self._now = now
         self._changed = changed
         self._say = say
-        self._rounds = PollLoop()
+        self._poll_loop = PollLoop()
         self._bell: FileWatch | None = None
         self._watching: asyncio.Task[None] | None = None
         self._working: asyncio.Task[None] | None = None
@@ -133,7 +133,7 @@ class RequestFiles:
     async def begin(self) -> None:
         """Take up what an earlier supervisor left, and look at the file from here on."""
         await self._recall()
-        self._bell = FileWatch(self._path.parent, self._path.name, self._rounds.call, self._say)
+        self._bell = FileWatch(self._path.parent, self._path.name, self._poll_loop.call, self._say)
         loop = asyncio.get_running_loop()
         self._watching = loop.create_task(self._watch())
         self._working = loop.create_task(self._work())
@@ -157,7 +157,7 @@ class RequestFiles:
     async def _watch(self) -> None:
         while True:
             # First, so that what happens while the file is looked at is not missed.
-            rung = self._rounds.begin()
+            rung = self._poll_loop.begin()
             try:
                 # Who writes more than can be carried out is not read on until it is.
                 if len(self._running) < MOST_COMMANDS:
@@ -173,7 +173,7 @@ class RequestFiles:
                 # A file of others' making must never be able to end its reading.
                 self._look = None
                 self._complain([f"the supervisor failed at it ({bug!r}), and tries again"])
-            await self._rounds.wait(self._poll if self._doubtful is None else _HALF_WRITTEN / 1e9)
+            await self._poll_loop.wait(self._poll if self._doubtful is None else _HALF_WRITTEN / 1e9)
 
     async def _look_at_it(self, rung: bool) -> None:
         there = look(self._path)
@@ -230,7 +230,9 @@ class RequestFiles:
         """Have a command carried out, unless its id is known: then return what that asked for."""
         at = self._now()
         text = encode_command(one.command).decode()
-        found = await self._archive.ask(lambda history: history.claim(one.id, one.op, one.digest, text, at))
+        found = await self._history_thread.ask(
+            lambda history: history.claim(one.id, one.op, one.digest, text, at)
+        )
         self._know(one.id, found.digest if found is not None else one.digest)
         if found is not None:
             self._remember(found)
@@ -292,7 +294,7 @@ class RequestFiles:
     async def _answered(self, seen: AnswerSeen) -> None:
         text = msgspec.json.encode(seen).decode()
         # Before it is told: what was told must not be told otherwise by the next supervisor.
-        if not await self._archive.keep(lambda history: history.settle(seen.id, text, seen.at)):
+        if not await self._history_thread.keep(lambda history: history.settle(seen.id, text, seen.at)):
             self._say(f"{self._path.name}: {seen.id}: its answer is not written yet")
         self._running.pop(seen.id, None)
         self._show(seen)
@@ -310,15 +312,15 @@ class RequestFiles:
 
     async def _recall(self) -> None:
         """What was answered before, and what was not."""
-        answers, opened = await self._archive.ask(
+        answers, opened = await self._history_thread.ask(
             lambda history: (
                 history.settled(MOST_COMMANDS),
                 history.claimed(),
             )
         )
-        begun = await self._archive.recall(_BEGUN, bool)
+        begun = await self._history_thread.recall(_BEGUN, bool)
         self._older = not begun and look(self._path) is not None
-        self._archive.write(lambda history: history.keep(_BEGUN, True))
+        self._history_thread.write(lambda history: history.keep(_BEGUN, True))
         for one in answers:
             self._remember(one)
         for one in opened:

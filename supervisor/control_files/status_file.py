@@ -36,7 +36,7 @@ class StatusFileWriter:
         self._make = make
         self._pace = pace / 1e9
         self._say = say
-        self._rounds = PollLoop()
+        self._poll_loop = PollLoop()
         self._trouble = ""
         self._closing = False
         self._last = False
@@ -45,19 +45,19 @@ class StatusFileWriter:
 
     def begin(self) -> None:
         """Write it from here on."""
-        self._rounds.call()
+        self._poll_loop.call()
         self._task = asyncio.get_running_loop().create_task(self._write_on())
 
     def poke(self) -> None:
         """Something has happened: write it at once."""
-        self._rounds.call()
+        self._poll_loop.call()
 
     async def close(self) -> None:
         """Write it once more, as that of a supervisor that has ended."""
         task, self._task = self._task, None
         if task is not None:
             self._closing = True
-            self._rounds.call()
+            self._poll_loop.call()
             # A write that has begun is finished first: two would meet.
             _, late = await asyncio.wait({task}, timeout=_FINISH_S)
             for slow in late:
@@ -67,12 +67,12 @@ class StatusFileWriter:
         now = asyncio.get_running_loop().time
         written = 0.0
         while not self._closing:
-            await self._rounds.wait(self._pace)
+            await self._poll_loop.wait(self._pace)
             early = written + _GAP_S - now()
             if early > 0 and not self._closing:
                 await asyncio.sleep(early)
             # First, so that what happens from here on is not missed.
-            self._rounds.begin()
+            self._poll_loop.begin()
             await self._write(alive=not self._closing)
             written = now()
         if not self._last:

@@ -32,11 +32,11 @@ class DeployAdmission:
     """Lets deployments of `bot` in, one at a time. `free()`: there is room for one. All it raises is `Refusal`."""
 
     def __init__(
-        self, bot: LiveBot, freeze: DeployLock, archive: HistoryThread, free: Callable[[], bool]
+        self, bot: LiveBot, deploy_lock: DeployLock, history_thread: HistoryThread, free: Callable[[], bool]
     ) -> None:
         self._bot = bot
-        self._archive = archive
-        self._freeze = freeze
+        self._history_thread = history_thread
+        self._deploy_lock = deploy_lock
         self._free = free
         self._queue = DeployQueue()
         self._leaving = False
@@ -48,7 +48,7 @@ class DeployAdmission:
 
     def check(self, *, frozen: bool) -> None:
         """Whether anything may begin now. `frozen`: a lock keeps it from that."""
-        bot, lock = self._bot, self._freeze.lock
+        bot, lock = self._bot, self._deploy_lock.lock
         if bot.stopping:
             raise Refusal("busy", "the bot is being stopped")
         if self._leaving:
@@ -108,7 +108,7 @@ class DeployAdmission:
         and 0 when it did not wait. See `turn_away`.
         """
         bot, queue = self._bot, self._queue
-        waiter = QueuedDeployment(command, 0, bot.news.now())
+        waiter = QueuedDeployment(command, 0, bot.bus.now())
         queue.enter(waiter)
         try:
             if self._is_free_for(waiter):
@@ -150,10 +150,10 @@ class DeployAdmission:
     def turn_away(self, deployment: int, reason: str) -> None:
         """Tell that one which has waited is not deployed after all."""
         bot = self._bot
-        bot.news.tell(
+        bot.bus.tell(
             DeploymentEnded(
-                bot=bot.news.bot,
-                at=bot.news.now(),
+                bot=bot.bus.bot,
+                at=bot.bus.now(),
                 deployment=deployment,
                 outcome="aborted",
                 reason=reason,
@@ -171,7 +171,7 @@ class DeployAdmission:
             note = await asyncio.to_thread(describe, *where) if note is not None else None
         with contextlib.suppress(HistoryError):
             # What can't be noted waits all the same, and is refused when it comes to begin.
-            await self._archive.ask(
+            await self._history_thread.ask(
                 lambda history: history.begin(
                     "deploy",
                     "",

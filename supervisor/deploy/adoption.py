@@ -39,14 +39,14 @@ class Adoption:
         config: Config,
         bot: LiveBot,
         deployments: Deployments,
-        archive: HistoryThread,
+        history_thread: HistoryThread,
         say: Callable[[str], None],
     ) -> None:
         self._home = home
         self._config = config
         self._bot = bot
         self._deployments = deployments
-        self._archive = archive
+        self._history_thread = history_thread
         self._say = say
         self._members: list[Member] = []
         self._leads = ""
@@ -63,7 +63,7 @@ class Adoption:
         """See who is alive; `known` are those that nobody has seen end. Raises `HomeInUse`."""
         home, name = self._home, self._config.name
         found = leftovers.survivors(home, known)
-        bots = await self._archive.ask(lambda history: history.bots())
+        bots = await self._history_thread.ask(lambda history: history.bots())
         if found and bots and name not in bots:
             raise HomeInUse(
                 home.path,
@@ -87,7 +87,7 @@ class Adoption:
         self._members = [_member(one) for one in found]
         self._leads = next((one.worker for one in found if one.leads), "")
         self._last = last = leftovers.last_leader(home)
-        noted = await self._archive.ask(lambda history: history.leaders(1))
+        noted = await self._history_thread.ask(lambda history: history.leaders(1))
         if last is not None and noted:
             self._noted = (noted[0].worker, noted[0].epoch) == (last.holder, last.epoch)
 
@@ -95,9 +95,9 @@ class Adoption:
         """Watch them. Before any of them can connect: whoever is not known by then is turned away, and leaves."""
         bot, last = self._bot, self._last
         for member in self._members:
-            if not bot.crew.adopt(member):
+            if not bot.pool.adopt(member):
                 # Not on the roster, so nobody waits for it.
-                member.ended = Ended(None, "it ended while no supervisor looked", bot.news.now())
+                member.ended = Ended(None, "it ended while no supervisor looked", bot.bus.now())
         if last is not None:
             # What the history has already is not told again.
             bot.recall(last.holder, last.epoch if self._noted else last.epoch - 1)
@@ -109,10 +109,10 @@ class Adoption:
         """
         bot, deployments = self._bot, self._deployments
         for member in self._members:
-            bot.news.tell(
+            bot.bus.tell(
                 WorkerAdopted(
-                    bot=bot.news.bot,
-                    at=bot.news.now(),
+                    bot=bot.bus.bot,
+                    at=bot.bus.now(),
                     worker=member.worker,
                     release=member.release,
                     pid=member.pid,
@@ -130,7 +130,9 @@ class Adoption:
         await deployments.take_up(self._config)
         self._dismiss_the_rest()
         # Who follows without being part of a deployment does not come to lead; so this ends, one way or the other.
-        await bot.waiting.until(lambda: bot.stopping or bot.drivers or bot.leading or not bot.roster.alive())
+        await bot.waiting.until(
+            lambda: bot.stopping or bot.drivers or bot.leading or not bot.registry.alive()
+        )
         leading = bot.leading
         if leading is None and not bot.drivers:
             return bool(bot.stopping)
@@ -139,7 +141,7 @@ class Adoption:
                 f"adopted the bot: worker {leading.worker} (pid {leading.pid}) leads on release {leading.release}"
             )
             if not bot.drivers:
-                deployments.shelf.promote(leading.release)
+                deployments.pruning.promote(leading.release)
         bot.adopted()
         return True
 
@@ -153,7 +155,7 @@ class Adoption:
     def _refuse_strangers(self) -> None:
         for member in self._members:
             if member.alive and not member.release:
-                self._bot.crew.forget(member.worker)
+                self._bot.pool.forget(member.worker)
                 raise HomeInUse(
                     self._home.path,
                     [Survivor(member.worker, member.pid, member.started, True, member.log)],
@@ -165,11 +167,11 @@ class Adoption:
     async def _know_releases(self) -> None:
         """Find again what each of them runs, so that it can be started again."""
         bot = self._bot
-        for release in {member.release for member in bot.roster.alive()}:
+        for release in {member.release for member in bot.registry.alive()}:
             try:
                 bot.know(*await self._deployments.runs.of(release))
             except NeverblinkError as problem:
-                bot.news.trouble(f"release {release} runs, and could not be started again: {problem.message}")
+                bot.bus.trouble(f"release {release} runs, and could not be started again: {problem.message}")
 
     def _dismiss_the_rest(self) -> None:
         bot = self._bot
@@ -177,7 +179,7 @@ class Adoption:
         for driver in bot.drivers:
             needed |= {driver.handoff.old, driver.handoff.new}
         leads = bot.leading.release if bot.leading is not None else ""
-        for member in bot.roster.alive():
+        for member in bot.registry.alive():
             if member.worker in needed:
                 continue
             # `Standby` keeps them, or not: who guards the leader comes to lead when that is dead.
@@ -185,7 +187,7 @@ class Adoption:
             if guards or (leads and member.release == leads and member.role in ("joining", "following")):
                 bot.standby.adopt(member)
             else:
-                bot.crew.dismiss(member.worker, "an earlier supervisor left it behind")
+                bot.pool.dismiss(member.worker, "an earlier supervisor left it behind")
 
 
 def _member(one: Survivor) -> Member:

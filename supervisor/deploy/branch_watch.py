@@ -39,20 +39,20 @@ class BranchWatch:
         self,
         home: Home,
         releases: ReleaseStore,
-        archive: HistoryThread,
+        history_thread: HistoryThread,
         leading: Callable[[], str],
         say: Callable[[str], None],
     ) -> None:
         self._home = home
         self._releases = releases
-        self._archive = archive
+        self._history_thread = history_thread
         self._leading = leading
         self._say = say
         self._found: list[BranchSeen] = []
         self._looked_at: object = None
         self._asked: list[str] = []
         self._since: dict[str, float] = {}
-        self._rounds = PollLoop()
+        self._poll_loop = PollLoop()
         self._task: asyncio.Task[None] | None = None
 
     def begin(self) -> None:
@@ -90,7 +90,7 @@ class BranchWatch:
             case _:
                 return
         self._looked_at = None
-        self._rounds.call()
+        self._poll_loop.call()
 
     def _change(self, which: Callable[[BranchSeen], bool], **to: Any) -> None:
         self._found = [msgspec.structs.replace(one, **to) if which(one) else one for one in self._found]
@@ -98,7 +98,7 @@ class BranchWatch:
     async def _run(self) -> None:
         trouble = ""
         while True:
-            self._rounds.begin()
+            self._poll_loop.begin()
             before, trouble = trouble, ""
             try:
                 await self._look()
@@ -108,7 +108,7 @@ class BranchWatch:
                 if trouble != before:
                     self._say(trouble)
             self._tell(time.monotonic())
-            await self._rounds.wait(_EVERY_S)
+            await self._poll_loop.wait(_EVERY_S)
 
     async def _look(self) -> None:
         # Most homes have none: then there is nothing that a thread would have to wait for.
@@ -139,7 +139,7 @@ class BranchWatch:
                 self._since[text] = float("inf")
 
     async def _last_of(self, commit: str) -> tuple[int, str]:
-        return await self._archive.ask(lambda history: history.last_of(commit))
+        return await self._history_thread.ask(lambda history: history.last_of(commit))
 
     def _commit_of(self, release: str) -> str:
         try:

@@ -68,39 +68,39 @@ class Deployments:
         self,
         bot: LiveBot,
         releases: ReleaseStore,
-        archive: HistoryThread,
-        freeze: DeployLock,
+        history_thread: HistoryThread,
+        deploy_lock: DeployLock,
         preparer: Preparer,
         logs: Path,
     ) -> None:
         self.releases = releases
-        self.shelf = EnvironmentPruning(releases, preparer, bot.news.trouble)
-        self.runs = Interpreters(releases, archive, preparer)
+        self.pruning = EnvironmentPruning(releases, preparer, bot.bus.trouble)
+        self.runs = Interpreters(releases, history_thread, preparer)
         self.last: DeploymentEnded | None = None
         """How the last one ended."""
         self._bot = bot
-        self._archive = archive
+        self._history_thread = history_thread
         self._logs = logs
         self._preparer = preparer
         self._newest = 0
         self._rehearsed = (0, "")
         """The number and the release of the deployment that ended last, when it was a rehearsal."""
-        self._underway: list[ActiveDeployment] = []
+        self._active: list[ActiveDeployment] = []
         """The one that began first before the other."""
-        self._admission = DeployAdmission(bot, freeze, archive, self._is_free)
-        self._course = Pipeline(bot, self.shelf, archive, preparer, logs, self._ended)
+        self._admission = DeployAdmission(bot, deploy_lock, history_thread, self._is_free)
+        self._course = Pipeline(bot, self.pruning, history_thread, preparer, logs, self._ended)
         self._left: list[tuple[UnfinishedDeployment, DeploymentRow]] = []
         """What an earlier supervisor left under way."""
 
     @property
-    def underway(self) -> ActiveDeployment | None:
+    def active(self) -> ActiveDeployment | None:
         """The one under way that began last."""
-        return self._underway[-1] if self._underway else None
+        return self._active[-1] if self._active else None
 
     @property
-    def proving(self) -> ActiveDeployment | None:
+    def in_probation(self) -> ActiveDeployment | None:
         """The one in its probation, while the next one prepares."""
-        return self._underway[0] if len(self._underway) > 1 else None
+        return self._active[0] if len(self._active) > 1 else None
 
     @property
     def waiting(self) -> tuple[QueuedDeployment, ...]:
@@ -112,23 +112,23 @@ class Deployments:
 
         One that they left unfinished is to be taken up; one that had not begun yet, as far as is known, is ended.
         """
-        for row in await self._archive.ask(lambda history: history.unfinished()):
+        for row in await self._history_thread.ask(lambda history: history.unfinished()):
             left: UnfinishedDeployment | None = None
             try:
-                left = await self._archive.ask(
+                left = await self._history_thread.ask(
                     lambda history, row=row: history.kept(left_key(row.id), UnfinishedDeployment)
                 )
             except HistoryError as problem:
                 # Of a neverblink that keeps it in another way: the workers finish or undo it without us.
-                self._bot.news.trouble(problem.message)
+                self._bot.bus.trouble(problem.message)
             if left is not None:
                 self._left.append((left, row))
             else:
-                self._bot.news.tell(ended_unseen(row, self._bot.news.now()))
-        self._newest = await self._archive.ask(
+                self._bot.bus.tell(ended_unseen(row, self._bot.bus.now()))
+        self._newest = await self._history_thread.ask(
             lambda history: newest_deployment(history.path, self._logs, history.bot)
         )
-        rows = await self._archive.ask(lambda history: history.deployments(1))
+        rows = await self._history_thread.ask(lambda history: history.deployments(1))
         if rows:
             self.last = ended_of(rows[0])
 
@@ -149,9 +149,9 @@ class Deployments:
                 if row.kind == "rollback"
                 else Deploy(path=release.origin, who=row.who, why=row.why, dry_run=row.dry_run)
             )
-            underway = ActiveDeployment(command, row.id, row.begun)
-            self._underway.append(underway)
-            self._course.take_up(underway, left, release, config)
+            active = ActiveDeployment(command, row.id, row.begun)
+            self._active.append(active)
+            self._course.take_up(active, left, release, config)
 
     async def deploy(self, command: Deploy) -> DeploymentBegun | DeploymentEnded:
         """Begin a deployment, and with `wait` see it through. Raises `Refusal`."""
@@ -173,22 +173,22 @@ class Deployments:
     async def rollback(self, command: Rollback) -> DeploymentBegun | DeploymentEnded:
         """Hand over to an earlier release. In the probation of a newer one that is one message. Raises `Refusal`."""
         self._admission.check(frozen=False)
-        if self._underway:
-            return await self._revert(self._underway[0], command)
+        if self._active:
+            return await self._revert(self._active[0], command)
         leads = self._bot.leading.release if self._bot.leading is not None else ""
-        release = await self.shelf.earlier(command.release, leads)
+        release = await self.pruning.earlier(command.release, leads)
         self._admission.check(frozen=False)
-        if self._underway:
-            raise busy(self._underway[0])
-        underway = self._claim(command)
+        if self._active:
+            raise busy(self._active[0])
+        active = self._claim(command)
         try:
             config = await self.runs.config_of(release)
-            begun = await self._course.begin(underway, "rollback", release, config, force=command.force)
+            begun = await self._course.begin(active, "rollback", release, config, force=command.force)
         except ConfigError as problem:
             raise Refusal("bad-input", problem.message) from None
         finally:
-            self._unclaim(underway)
-        return await self._through(underway, begun, command.wait)
+            self._unclaim(active)
+        return await self._through(active, begun, command.wait)
 
     def abort(self, command: Abort) -> DeploymentBegun:
         """Cancel the deployment that began last, or the one with this number, also when that waits for its turn.
@@ -199,20 +199,20 @@ class Deployments:
         reason = f"cancelled{by}" + (f": {command.why}" if command.why else "")
         if self._admission.cancel(command.deployment, reason):
             return DeploymentBegun(command.deployment, "", "")
-        underway = self.underway
-        if underway is None:
+        active = self.active
+        if active is None:
             raise Refusal("not-found", "no deployment is under way: there is nothing to abort")
         if command.deployment:
-            underway = next((one for one in self._underway if one.deployment == command.deployment), None)
-        if underway is None:
-            numbers = [one.deployment for one in self._underway]
+            active = next((one for one in self._active if one.deployment == command.deployment), None)
+        if active is None:
+            numbers = [one.deployment for one in self._active]
             are = f"{' and '.join(map(str, numbers))} {'are' if len(numbers) > 1 else 'is'}"
             raise Refusal(
                 "not-found",
                 f"deployment {command.deployment} is not under way, {are}: see `neverblink status`",
                 deployment=numbers[-1],
             )
-        driver = self._bot.driver_of(underway.deployment)
+        driver = self._bot.driver_of(active.deployment)
         phase = driver.phase if driver is not None else None
         if phase in _TOO_LATE:
             told = (
@@ -220,39 +220,39 @@ class Deployments:
                 if phase is Phase.REVERTING
                 else "stands: use `neverblink rollback`"
             )
-            raise Refusal("busy", f"deployment {underway.deployment} {told}", deployment=underway.deployment)
-        self._course.cancel(underway, reason)
-        return DeploymentBegun(underway.deployment, underway.release, underway.previous)
+            raise Refusal("busy", f"deployment {active.deployment} {told}", deployment=active.deployment)
+        self._course.cancel(active, reason)
+        return DeploymentBegun(active.deployment, active.release, active.previous)
 
     async def settle(self, why: str) -> None:
         """Cancel what has not begun yet, and wait until it has gone."""
-        for underway in self._without_driver():
-            self._course.cancel(underway, why)
-            await asyncio.wait([underway.ended])
+        for active in self._without_driver():
+            self._course.cancel(active, why)
+            await asyncio.wait([active.ended])
 
     async def leave(self, why: str) -> None:
         """Begin nothing any more. What has not begun yet is cancelled; what has goes on without us, and who waits for
         it is told so."""
         self._admission.leave()
         await self.settle(why)
-        for underway in self._underway:
-            if underway.ended.done():
+        for active in self._active:
+            if active.ended.done():
                 continue
-            underway.ended.set_exception(
+            active.ended.set_exception(
                 Refusal(
                     "failed",
-                    f"the supervisor leaves, and deployment {underway.deployment} goes on without it: ask for "
-                    f"`neverblink history {underway.deployment}` when another one is up",
-                    deployment=underway.deployment,
+                    f"the supervisor leaves, and deployment {active.deployment} goes on without it: ask for "
+                    f"`neverblink history {active.deployment}` when another one is up",
+                    deployment=active.deployment,
                 )
             )
             # Or it would be said to be lost when nobody waits.
-            underway.ended.exception()
+            active.ended.exception()
 
     async def close(self) -> None:
         """End what is being built, and wait for what is still being tidied up."""
-        for underway in self._without_driver():
-            self._course.cancel(underway, "the supervisor ends")
+        for active in self._without_driver():
+            self._course.cancel(active, "the supervisor ends")
         await self._course.close()
 
     # parts
@@ -264,10 +264,10 @@ class Deployments:
         # Between the way being free and this line nothing is awaited: two can't both be let through.
         self._admission.check(frozen=True)
         number = number or self._number_of_rehearsal(command)
-        underway = self._claim(command, number)
+        active = self._claim(command, number)
         release: Release | None = None
         try:
-            warn = underway.warnings.append
+            warn = active.warnings.append
             before = {one.id for one in await asyncio.to_thread(self.releases.list)}
             release, config = await asyncio.to_thread(release_of, source, self.releases, warn)
             try:
@@ -281,7 +281,7 @@ class Deployments:
                 config = await self.runs.as_before(release, config)
             else:
                 config = self.runs.choose(release, config, command.python)
-            begun = await self._course.begin(underway, "deploy", release, config, force=command.force)
+            begun = await self._course.begin(active, "deploy", release, config, force=command.force)
         except NoSuchRelease as problem:
             raise Refusal("not-found", problem.message) from None
         except (ConfigError, GitError, ReleaseError) as problem:
@@ -289,8 +289,8 @@ class Deployments:
         except DiskFull as problem:
             raise Refusal("failed", problem.message) from None
         finally:
-            self._unclaim(underway, number)
-        return await self._through(underway, begun, command.wait)
+            self._unclaim(active, number)
+        return await self._through(active, begun, command.wait)
 
     def _check_bot(self, config: Config, command: Deploy, warn: Callable[[str], None]) -> None:
         """Refuse what is another bot by its configuration, unless that is wanted; then say so in the history."""
@@ -298,7 +298,7 @@ class Deployments:
         runs = self._bot.config_of(leading.release) if leading is not None else None
         # The supervisor keeps its own name: which bot the code is for, only its configuration says.
         now = (
-            runs.name if runs is not None else self._bot.news.bot,
+            runs.name if runs is not None else self._bot.bus.bot,
             runs.bot if runs is not None else config.bot,
         )
         changed = [
@@ -320,28 +320,28 @@ class Deployments:
 
     def _is_free(self) -> bool:
         """Whether there is room for one more: nothing is under way but one that is in its probation, or past it."""
-        if not self._underway:
+        if not self._active:
             return True
-        driver = self._bot.driver_of(self._underway[-1].deployment)
-        return len(self._underway) < _GENERATIONS - 1 and driver is not None and driver.phase in _PROVING
+        driver = self._bot.driver_of(self._active[-1].deployment)
+        return len(self._active) < _GENERATIONS - 1 and driver is not None and driver.phase in _PROVING
 
     def _without_driver(self) -> list[ActiveDeployment]:
-        return [one for one in self._underway if self._bot.driver_of(one.deployment) is None]
+        return [one for one in self._active if self._bot.driver_of(one.deployment) is None]
 
     async def _make_way(self, *, replace: bool) -> None:
         """See that there is room for one more: `replace` has everything end that is under way. Or refuse."""
-        while self._underway and (replace or not self._is_free()):
-            underway = self._underway[-1]
+        while self._active and (replace or not self._is_free()):
+            active = self._active[-1]
             if not replace:
-                raise busy(underway)
-            self._course.cancel(underway, "replaced by another deployment")
-            await asyncio.wait([underway.ended])
+                raise busy(active)
+            self._course.cancel(active, "replaced by another deployment")
+            await asyncio.wait([active.ended])
 
     async def _run_of(self, row: DeploymentRow, otherwise: Config) -> tuple[Release, Config]:
         try:
             return await self.runs.of(row.release)
         except NeverblinkError as problem:
-            self._bot.news.trouble(f"deployment {row.id}: {problem.message}")
+            self._bot.bus.trouble(f"deployment {row.id}: {problem.message}")
             path = self.releases.directory / row.release
             return Release(row.release, path, 0, "", "", 0, 0), otherwise
 
@@ -361,70 +361,68 @@ class Deployments:
         return number if completes and number == self._newest else 0
 
     def _claim(self, command: Deploy | Rollback, number: int = 0) -> ActiveDeployment:
-        underway = ActiveDeployment(command, number or self._next(), self._bot.news.now())
-        self._underway.append(underway)
-        return underway
+        active = ActiveDeployment(command, number or self._next(), self._bot.bus.now())
+        self._active.append(active)
+        return active
 
     def tidy_logs(self) -> None:
         """Remove logs of workers that are not kept any longer."""
         self._course.tidy_logs()
 
-    def _unclaim(self, underway: ActiveDeployment, number: int = 0) -> None:
+    def _unclaim(self, active: ActiveDeployment, number: int = 0) -> None:
         """It could not begin: somebody else may, under its number, if it has not waited under that."""
-        if not underway.release:
-            if not number and underway.deployment == self._newest:
+        if not active.release:
+            if not number and active.deployment == self._newest:
                 self._newest -= 1
-            self._underway.remove(underway)
-            underway.ended.set_result(None)
+            self._active.remove(active)
+            active.ended.set_result(None)
             self._bot.waiting.stir()
 
-    def _ended(self, underway: ActiveDeployment, ended: DeploymentEnded, config: Config) -> None:
+    def _ended(self, active: ActiveDeployment, ended: DeploymentEnded, config: Config) -> None:
         self.last = ended
-        self._rehearsed = (ended.deployment, underway.release) if ended.outcome == "rehearsed" else (0, "")
-        self._underway.remove(underway)
-        if not underway.ended.done():
-            underway.ended.set_result(ended)
+        self._rehearsed = (ended.deployment, active.release) if ended.outcome == "rehearsed" else (0, "")
+        self._active.remove(active)
+        if not active.ended.done():
+            active.ended.set_result(ended)
         self._bot.waiting.stir()
-        if not self._underway:
+        if not self._active:
             self._course.tidy(config.keep.releases)
 
     async def _through(
-        self, underway: ActiveDeployment, begun: DeploymentBegun, wait: bool
+        self, active: ActiveDeployment, begun: DeploymentBegun, wait: bool
     ) -> DeploymentBegun | DeploymentEnded:
         if not wait:
             return begun
-        ended = await asyncio.shield(underway.ended)
+        ended = await asyncio.shield(active.ended)
         assert ended is not None
         fault = fault_of(ended)
         if fault is not None:
             raise fault
         return ended
 
-    async def _revert(
-        self, underway: ActiveDeployment, command: Rollback
-    ) -> DeploymentBegun | DeploymentEnded:
-        driver = self._bot.driver_of(underway.deployment)
+    async def _revert(self, active: ActiveDeployment, command: Rollback) -> DeploymentBegun | DeploymentEnded:
+        driver = self._bot.driver_of(active.deployment)
         if (
             driver is None
             or driver.phase is not Phase.PROBATION
-            or (command.release and command.release not in (underway.previous, "previous"))
+            or (command.release and command.release not in (active.previous, "previous"))
         ):
-            raise busy(underway)
+            raise busy(active)
         by = f" by {command.who}" if command.who else ""
         driver.revert(f"rolled back{by}" + (f": {command.why}" if command.why else ""))
         if not command.wait:
-            return DeploymentBegun(underway.deployment, underway.previous, underway.release)
-        await self._bot.waiting.until(lambda: underway.ended.done() or driver.phase is Phase.PROBATION)
-        if not underway.ended.done():
+            return DeploymentBegun(active.deployment, active.previous, active.release)
+        await self._bot.waiting.until(lambda: active.ended.done() or driver.phase is Phase.PROBATION)
+        if not active.ended.done():
             raise Refusal(
                 "boundary",
-                f"not rolled back: {NO_BOUNDARY}. Deployment {underway.deployment} leads on, and its probation has "
+                f"not rolled back: {NO_BOUNDARY}. Deployment {active.deployment} leads on, and its probation has "
                 "begun anew",
-                deployment=underway.deployment,
+                deployment=active.deployment,
             )
-        ended = await asyncio.shield(underway.ended)
+        ended = await asyncio.shield(active.ended)
         assert ended is not None
-        if ended.release != underway.previous:
+        if ended.release != active.previous:
             raise Refusal(
                 "failed", f"not rolled back: {ended.reason or ended.outcome}", **msgspec.to_builtins(ended)
             )

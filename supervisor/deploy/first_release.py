@@ -54,7 +54,7 @@ class FirstRelease:
         repair: Repair,
         preparer: Preparer,
         runs: Interpreters,
-        archive: HistoryThread,
+        history_thread: HistoryThread,
         say: Callable[[str], None],
         stopping: Callable[[], bool],
     ) -> None:
@@ -64,16 +64,16 @@ class FirstRelease:
         self._repair = repair
         self._preparer = preparer
         self._runs = runs
-        self._archive = archive
+        self._history_thread = history_thread
         self._say = say
         self._stopping = stopping
 
     async def led_last(self) -> str:
         """The id of the release that led last, "" when the bot has never led."""
         last = await asyncio.to_thread(leftovers.last_leader, self._home)
-        led = await self._archive.ask(lambda history: _led(history, last))
+        led = await self._history_thread.ask(lambda history: _led(history, last))
         if led:
-            withdrawn = await self._archive.ask(_withdrawn)
+            withdrawn = await self._history_thread.ask(_withdrawn)
             return next((one for one in led if one not in withdrawn), led[0])
         # The history may be lost.
         current = self._releases.current()
@@ -85,7 +85,9 @@ class FirstRelease:
         Raises `NeverblinkError` when there is none, or its environment can't be made.
         """
         for candidate in await self._candidates(id):
-            note = await self._archive.ask(lambda history, candidate=candidate: _note_of(history, candidate))
+            note = await self._history_thread.ask(
+                lambda history, candidate=candidate: _note_of(history, candidate)
+            )
             try:
                 release = await asyncio.to_thread(self._repair.whole, candidate, self._config.bot, note)
             except ReleaseError as lost:
@@ -141,8 +143,8 @@ class FirstRelease:
             )
 
     async def _candidates(self, id: str) -> list[str]:
-        led = await self._archive.ask(lambda history: _led(history, None))
-        withdrawn = await self._archive.ask(_withdrawn)
+        led = await self._history_thread.ask(lambda history: _led(history, None))
+        withdrawn = await self._history_thread.ask(_withdrawn)
         before = [
             one for one in (self._releases.previous(), *led) if one is not None and one not in withdrawn
         ]

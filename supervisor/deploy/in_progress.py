@@ -56,9 +56,9 @@ class DeploymentBegun(msgspec.Struct, frozen=True):
     previous: str
 
 
-def busy(underway: ActiveDeployment) -> Refusal:
+def busy(active: ActiveDeployment) -> Refusal:
     """What to answer to somebody in whose way it is."""
-    number = underway.deployment
+    number = active.deployment
     return Refusal(
         "busy",
         f"deployment {number} is under way: wait for it, cancel it with `neverblink abort {number}`, "

@@ -50,34 +50,34 @@ class Pipeline:
     def __init__(
         self,
         bot: LiveBot,
-        shelf: EnvironmentPruning,
-        archive: HistoryThread,
+        pruning: EnvironmentPruning,
+        history_thread: HistoryThread,
         preparer: Preparer,
         logs: Path,
         ended: Callable[[ActiveDeployment, DeploymentEnded, Config], None],
     ) -> None:
         self._bot = bot
-        self._shelf = shelf
-        self._archive = archive
+        self._pruning = pruning
+        self._history_thread = history_thread
         self._preparer = preparer
         self._logs = logs
         self._ended = ended
         self._tasks: set[asyncio.Task[object]] = set()
 
     async def begin(
-        self, underway: ActiveDeployment, kind: Kind, release: Release, config: Config, *, force: bool
+        self, active: ActiveDeployment, kind: Kind, release: Release, config: Config, *, force: bool
     ) -> DeploymentBegun:
         """Give it its number, and see to the rest. Raises `Refusal` when it can't be noted."""
-        bot, command = self._bot, underway.command
+        bot, command = self._bot, active.command
         ready = await asyncio.to_thread(
             self._preparer.ready, release.id, release.path, config, check=kind == "deploy"
         )
         leading = bot.leading
         previous = leading.release if leading is not None else ""
-        at = bot.news.now()
+        at = bot.bus.now()
 
         try:
-            deployment = await self._archive.ask(
+            deployment = await self._history_thread.ask(
                 lambda history: history.begin(
                     kind,
                     release.id,
@@ -85,54 +85,54 @@ class Pipeline:
                     at,
                     who=command.who,
                     why=command.why,
-                    dry_run=underway.dry_run,
+                    dry_run=active.dry_run,
                     note=release.note,
-                    id=underway.deployment,
+                    id=active.deployment,
                 )
             )
         except HistoryError as problem:
             raise Refusal(
                 "failed", f"the deployment can't be noted, so it is not begun: {problem.message}"
             ) from None
-        underway.deployment = deployment
-        underway.release, underway.previous = release.id, previous
-        bot.news.tell(
+        active.deployment = deployment
+        active.release, active.previous = release.id, previous
+        bot.bus.tell(
             DeploymentStarted(
-                bot=bot.news.bot,
+                bot=bot.bus.bot,
                 at=at,
                 deployment=deployment,
                 release=release.id,
                 previous=previous,
                 who=command.who,
                 why=command.why,
-                dry_run=underway.dry_run,
+                dry_run=active.dry_run,
                 commit=release.commit,
                 subject=release.subject,
                 author=release.author,
                 ref=release.ref,
             )
         )
-        account = BuildLog(bot.news, deployment, self._logs)
+        account = BuildLog(bot.bus, deployment, self._logs)
         account.begin()
-        for warning in underway.warnings:
+        for warning in active.warnings:
             account.line("release", warning)
         if ready is not None and bot.calm:
-            self._hand_over(underway, release, ready, force=force)
+            self._hand_over(active, release, ready, force=force)
         else:
-            self._spawn(self._prepare(underway, release, config, ready, account, kind=kind, force=force))
+            self._spawn(self._prepare(active, release, config, ready, account, kind=kind, force=force))
         return DeploymentBegun(deployment, release.id, previous)
 
     def take_up(
-        self, underway: ActiveDeployment, left: UnfinishedDeployment, release: Release, config: Config
+        self, active: ActiveDeployment, left: UnfinishedDeployment, release: Release, config: Config
     ) -> None:
         """Go on with one that an earlier supervisor left."""
-        underway.release, underway.previous, underway.before = release.id, left.previous, left.before
-        self._bot.take_up(left.kept, release, config, self._told(underway, config))
+        active.release, active.previous, active.before = release.id, left.previous, left.before
+        self._bot.take_up(left.kept, release, config, self._told(active, config))
 
-    def cancel(self, underway: ActiveDeployment, reason: str) -> None:
+    def cancel(self, active: ActiveDeployment, reason: str) -> None:
         """Have it end, and the old code lead."""
-        underway.cancelled = underway.cancelled or reason
-        driver = self._bot.driver_of(underway.deployment)
+        active.cancelled = active.cancelled or reason
+        driver = self._bot.driver_of(active.deployment)
         if driver is not None:
             driver.abort(reason)
         else:
@@ -141,19 +141,19 @@ class Pipeline:
 
     def tidy(self, keep: int) -> None:
         """Remove old releases but the newest `keep`. Nothing may be under way: it could be one of them."""
-        alive = self._bot.roster.alive()
+        alive = self._bot.registry.alive()
         in_use, pids = {member.release for member in alive}, [member.pid for member in alive]
 
         async def tidy() -> None:
-            await self._shelf.prune(keep, in_use, pids)
+            await self._pruning.prune(keep, in_use, pids)
             self.tidy_logs()
 
         self._spawn(tidy())
 
     def tidy_logs(self) -> None:
         """Remove logs of workers that are not kept any longer."""
-        releases = self._shelf.releases
-        self._archive.write(
+        releases = self._pruning.releases
+        self._history_thread.write(
             lambda history: remove_old_logs(self._logs, {release.id for release in releases.list()}, history)
         )
 
@@ -166,7 +166,7 @@ class Pipeline:
 
     async def _prepare(
         self,
-        underway: ActiveDeployment,
+        active: ActiveDeployment,
         release: Release,
         config: Config,
         ready: Config | None,
@@ -179,148 +179,146 @@ class Pipeline:
         bot = self._bot
         if ready is None:
             try:
-                ready = await self._build(underway, release, config, account, check=kind == "deploy")
+                ready = await self._build(active, release, config, account, check=kind == "deploy")
             except NeverblinkError as problem:
-                self._finish(underway, config, never(underway.cancelled or problem.message, bot.leader))
+                self._finish(active, config, never(active.cancelled or problem.message, bot.leader))
                 return
-        await self._when_possible(underway, release, ready, force=force)
+        await self._when_possible(active, release, ready, force=force)
 
     async def _when_possible(
-        self, underway: ActiveDeployment, release: Release, config: Config, *, force: bool
+        self, active: ActiveDeployment, release: Release, config: Config, *, force: bool
     ) -> None:
         """Wait until a worker leads that can hand over, or until the new code may be what the next start runs."""
         bot = self._bot
 
         def possible() -> bool:
-            over = bool(underway.cancelled or bot.stopping)
-            return over or bot.calm or (bot.replaceable and not underway.dry_run)
+            over = bool(active.cancelled or bot.stopping)
+            return over or bot.calm or (bot.replaceable and not active.dry_run)
 
         if not bot.leader and not possible():
             why = f" ({bot.recovering})" if bot.recovering else ""
             self._step(
-                underway,
+                active,
                 "waiting",
                 f"no worker leads{why}: waiting for the start that is under way",
             )
         await bot.waiting.until(possible)
-        self._hand_over(underway, release, config, force=force)
+        self._hand_over(active, release, config, force=force)
 
     async def _build(
-        self, underway: ActiveDeployment, release: Release, config: Config, account: BuildLog, *, check: bool
+        self, active: ActiveDeployment, release: Release, config: Config, account: BuildLog, *, check: bool
     ) -> Config:
         begun = time.monotonic_ns()
-        self._enter(underway, "building", "", 0)
-        if underway.cancelled:
-            raise NeverblinkError(underway.cancelled)
+        self._enter(active, "building", "", 0)
+        if active.cancelled:
+            raise NeverblinkError(active.cancelled)
         try:
             ready = await self._preparer.prepare(release.id, release.path, config, account, check=check)
         except NeverblinkError:
             raise
         except Exception as bug:
-            self._bot.news.trouble(f"the build failed: {bug!r}")
+            self._bot.bus.trouble(f"the build failed: {bug!r}")
             raise NeverblinkError(f"the supervisor failed at building it ({bug!r})") from bug
-        self._enter(underway, "preparing", "building", time.monotonic_ns() - begun)
+        self._enter(active, "preparing", "building", time.monotonic_ns() - begun)
         return ready
 
-    def _enter(self, underway: ActiveDeployment, phase: str, before: str, took: int) -> None:
-        underway.doing = phase
-        news = self._bot.news
-        news.tell(
+    def _enter(self, active: ActiveDeployment, phase: str, before: str, took: int) -> None:
+        active.doing = phase
+        bus = self._bot.bus
+        bus.tell(
             PhaseChanged(
-                bot=news.bot,
-                at=news.now(),
-                deployment=underway.deployment,
+                bot=bus.bot,
+                at=bus.now(),
+                deployment=active.deployment,
                 phase=phase,
                 before=before,
                 took=took,
             )
         )
 
-    def _hand_over(
-        self, underway: ActiveDeployment, release: Release, config: Config, *, force: bool
-    ) -> None:
+    def _hand_over(self, active: ActiveDeployment, release: Release, config: Config, *, force: bool) -> None:
         bot = self._bot
         # Meanwhile it may have been cancelled, or the leader may have gone.
-        wanted = not (underway.cancelled or bot.stopping)
-        if wanted and bot.replaceable and not underway.dry_run:
-            self._spawn(self._start_again(underway, release, config))
+        wanted = not (active.cancelled or bot.stopping)
+        if wanted and bot.replaceable and not active.dry_run:
+            self._spawn(self._start_again(active, release, config))
             return
         if wanted and not (bot.calm or bot.down):
-            self._spawn(self._when_possible(underway, release, config, force=force))
+            self._spawn(self._when_possible(active, release, config, force=force))
             return
         if not wanted or not bot.leader:
-            self._finish(underway, config, never(underway.cancelled or bot.stopping or bot.down, bot.leader))
+            self._finish(active, config, never(active.cancelled or bot.stopping or bot.down, bot.leader))
             return
-        underway.before = self._shelf.releases.previous()
+        active.before = self._pruning.releases.previous()
         old = bot.leading.release if bot.leading is not None else ""
 
         def finished(how: Finished) -> None:
-            lost = how.phase is Phase.ABORTED and not how.leader and not underway.dry_run
-            if lost and not underway.cancelled and not bot.stopping and bot.failing(old):
+            lost = how.phase is Phase.ABORTED and not how.leader and not active.dry_run
+            if lost and not active.cancelled and not bot.stopping and bot.failing(old):
                 # A leader in a crash loop does not live long enough to hand over. That is what the new code mends.
-                self._archive.write(lambda history: history.drop(left_key(underway.deployment)))
-                self._spawn(self._when_possible(underway, release, config, force=force))
+                self._history_thread.write(lambda history: history.drop(left_key(active.deployment)))
+                self._spawn(self._when_possible(active, release, config, force=force))
                 return
-            self._finish(underway, config, how)
+            self._finish(active, config, how)
 
-        told = msgspec.structs.replace(self._told(underway, config), finished=finished)
+        told = msgspec.structs.replace(self._told(active, config), finished=finished)
         bot.hand_over(
-            underway.deployment, release, config, force=force, rehearse_only=underway.dry_run, told=told
+            active.deployment, release, config, force=force, rehearse_only=active.dry_run, told=told
         )
 
-    async def _start_again(self, underway: ActiveDeployment, release: Release, config: Config) -> None:
+    async def _start_again(self, active: ActiveDeployment, release: Release, config: Config) -> None:
         """No worker leads, so none can hand over: the new code starts from the journal."""
         bot = self._bot
-        self._step(underway, "restarting", "no worker leads: the new code starts from the journal")
+        self._step(active, "restarting", "no worker leads: the new code starts from the journal")
         try:
             started = await bot.start_again(
-                release, config, f"deployment {underway.deployment} starts it from its journal"
+                release, config, f"deployment {active.deployment} starts it from its journal"
             )
         except StartFailed as problem:
             how = Finished(Phase.ABORTED, problem.reason, "", took_over=False)
         else:
             if not started:
                 # The release that was tried meanwhile leads.
-                self._hand_over(underway, release, config, force=False)
+                self._hand_over(active, release, config, force=False)
                 return
-            self._shelf.promote(release.id)
+            self._pruning.promote(release.id)
             how = Finished(Phase.DONE, "", bot.leader, took_over=True)
-        self._finish(underway, config, how)
+        self._finish(active, config, how)
 
-    def _step(self, underway: ActiveDeployment, step: str, text: str) -> None:
-        news = self._bot.news
-        news.tell(StepDone(bot=news.bot, at=news.now(), deployment=underway.deployment, step=step, text=text))
+    def _step(self, active: ActiveDeployment, step: str, text: str) -> None:
+        bus = self._bot.bus
+        bus.tell(StepDone(bot=bus.bot, at=bus.now(), deployment=active.deployment, step=step, text=text))
 
-    def _told(self, underway: ActiveDeployment, config: Config) -> HandoffListener:
+    def _told(self, active: ActiveDeployment, config: Config) -> HandoffListener:
         """What is to be done as it goes on."""
 
         def keep(kept: HandoffRecord) -> None:
-            left = UnfinishedDeployment(kept, underway.previous, underway.before)
-            self._archive.write(lambda history: history.keep(left_key(underway.deployment), left))
+            left = UnfinishedDeployment(kept, active.previous, active.before)
+            self._history_thread.write(lambda history: history.keep(left_key(active.deployment), left))
             # Its phase may have changed by itself, with time.
             self._bot.waiting.stir()
 
         def turned(worker: str) -> None:
-            member = self._bot.roster.get(worker)
-            underway.previous = member.release if member is not None else ""
-            underway.before = self._shelf.releases.previous()
+            member = self._bot.registry.get(worker)
+            active.previous = member.release if member is not None else ""
+            active.before = self._pruning.releases.previous()
 
         return HandoffListener(
             kept=keep,
             turned=turned,
-            committed=lambda: self._shelf.promote(underway.release),
-            reverted=lambda: self._shelf.put_back(underway.previous, underway.before),
-            finished=lambda how: self._finish(underway, config, how),
+            committed=lambda: self._pruning.promote(active.release),
+            reverted=lambda: self._pruning.put_back(active.previous, active.before),
+            finished=lambda how: self._finish(active, config, how),
         )
 
-    def _finish(self, underway: ActiveDeployment, config: Config, how: Finished) -> None:
-        leader = self._bot.roster.get(how.leader)
+    def _finish(self, active: ActiveDeployment, config: Config, how: Finished) -> None:
+        leader = self._bot.registry.get(how.leader)
         ended = DeploymentEnded(
-            bot=self._bot.news.bot,
-            at=self._bot.news.now(),
-            deployment=underway.deployment,
-            outcome=outcome_of(how, dry_run=underway.dry_run),
-            reason="" if how.phase is Phase.DONE and underway.dry_run else how.reason,
+            bot=self._bot.bus.bot,
+            at=self._bot.bus.now(),
+            deployment=active.deployment,
+            outcome=outcome_of(how, dry_run=active.dry_run),
+            reason="" if how.phase is Phase.DONE and active.dry_run else how.reason,
             leader=how.leader,
             release=leader.release if leader is not None else "",
             seq=how.seq,
@@ -329,9 +327,9 @@ class Pipeline:
             missed=how.missed,
             rollback=how.rollback,
         )
-        self._bot.news.tell(ended)
-        self._archive.write(lambda history: history.drop(left_key(underway.deployment)))
-        self._ended(underway, ended, config)
+        self._bot.bus.tell(ended)
+        self._history_thread.write(lambda history: history.drop(left_key(active.deployment)))
+        self._ended(active, ended, config)
 
     def _spawn(self, work: Coroutine[object, object, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)

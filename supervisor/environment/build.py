@@ -51,7 +51,7 @@ class Building:
         config: Config,
         wheels: Path,
         variables: Mapping[str, str],
-        chores: SubprocessRunner,
+        runner: SubprocessRunner,
         say: Callable[[str], None],
     ) -> None:
         self._place = place
@@ -60,7 +60,7 @@ class Building:
         self._source = source
         self._wanted = wanted
         self._config = config
-        self._chores = chores
+        self._runner = runner
         self._say = say
         self._wheels = wheels
         self._variables = {**variables, "UV_NO_PROGRESS": "1", "UV_COMPILE_BYTECODE": "1"}
@@ -138,7 +138,7 @@ class Building:
         link.symlink_to(python)
         also = {"PATH": str(alone), "UV_PYTHON_PREFERENCE": "only-system"}
         found: list[str] = []
-        code = await self._chores.run(
+        code = await self._runner.run(
             (self._uv, "python", "find", "--no-project", "--system", self._wanted.python),
             cwd=self._project,
             environment={**self._variables, **also},
@@ -183,7 +183,7 @@ class Building:
                 say(line)
 
         environment = {**self._variables, **(also or {})}
-        code = await self._chores.run(
+        code = await self._runner.run(
             (self._uv, *words), cwd=self._project, environment=environment, within=self._left(), say=heard
         )
         if code:

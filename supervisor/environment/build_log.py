@@ -41,8 +41,8 @@ def newest_logged(logs: Path) -> int:
 class BuildLog:
     """The account of one deployment, in the directory `logs`. To be closed. Never raises: a disk may be full."""
 
-    def __init__(self, news: EventBus, deployment: int, logs: Path) -> None:
-        self._news = news
+    def __init__(self, bus: EventBus, deployment: int, logs: Path) -> None:
+        self._bus = bus
         self._deployment = deployment
         self._path = log_of(logs, deployment)
         self._written = 0
@@ -64,10 +64,10 @@ class BuildLog:
     def step(self, step: str, text: str, took: int, facts: dict[str, Any]) -> None:
         """A step is done; it took so many ns."""
         self._write(f"{step}: done, {text}")
-        self._news.tell(
+        self._bus.tell(
             StepDone(
-                bot=self._news.bot,
-                at=self._news.now(),
+                bot=self._bus.bot,
+                at=self._bus.now(),
                 deployment=self._deployment,
                 step=step,
                 text=text,
@@ -77,10 +77,10 @@ class BuildLog:
         )
 
     def _tell(self, step: str, text: str) -> None:
-        self._news.tell(
+        self._bus.tell(
             StepOutput(
-                bot=self._news.bot,
-                at=self._news.now(),
+                bot=self._bus.bot,
+                at=self._bus.now(),
                 deployment=self._deployment,
                 step=step,
                 text=text[:MAX_OUTPUT],

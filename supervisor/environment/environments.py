@@ -134,7 +134,7 @@ class Environments:
         source: Path,
         wanted: Requirements,
         config: Config,
-        chores: SubprocessRunner,
+        runner: SubprocessRunner,
         say: Callable[[str], None],
     ) -> Built:
         """Build what the release in `source` asks for, and say how it goes.
@@ -153,7 +153,7 @@ class Environments:
         try:
             place.mkdir(mode=0o700)
             building = Building(
-                place, source, wanted, config, self.directory / _WHEELS, variables, chores, say
+                place, source, wanted, config, self.directory / _WHEELS, variables, runner, say
             )
             await building.carry_out()
             return self._settle(building.result, name, wanted.file)

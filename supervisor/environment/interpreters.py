@@ -22,9 +22,9 @@ __all__ = ["Interpreters"]
 class Interpreters:
     """Finds out how releases are run."""
 
-    def __init__(self, releases: ReleaseStore, archive: HistoryThread, preparer: Preparer) -> None:
+    def __init__(self, releases: ReleaseStore, history_thread: HistoryThread, preparer: Preparer) -> None:
         self._releases = releases
-        self._archive = archive
+        self._history_thread = history_thread
         self._preparer = preparer
 
     async def of(self, id: str) -> tuple[Release, Config]:
@@ -41,16 +41,16 @@ class Interpreters:
 
     async def as_before(self, release: Release, config: Config) -> Config:
         """The configuration with the interpreter that the release was deployed with, if that was another."""
-        python = await self._archive.recall(_key(release.id), str)
+        python = await self._history_thread.recall(_key(release.id), str)
         return _on(python, config) if python else config
 
     def choose(self, release: Release, config: Config, python: str) -> Config:
         """The release is new, and is run on this interpreter from now on; "": on that of its configuration."""
         if not python:
             # The same code, deployed twice in a second, is the same release.
-            self._archive.write(lambda history: history.drop(_key(release.id)))
+            self._history_thread.write(lambda history: history.drop(_key(release.id)))
             return config
-        self._archive.write(lambda history: history.keep(_key(release.id), python))
+        self._history_thread.write(lambda history: history.keep(_key(release.id), python))
         return _on(python, config)
 
 

@@ -65,11 +65,11 @@ class Preparer:
         self._passed: dict[str, tuple[tuple[str, str], int]] = {}
         """The releases whose check has succeeded and that nobody has deployed since: what was run, and when."""
         self.environments = Environments(directory, environment)
-        self._chores = SubprocessRunner(directory / note, leader, self._hidden)
+        self._runner = SubprocessRunner(directory / note, leader, self._hidden)
 
     def arrive(self) -> str:
         """Clear away what a killed supervisor left: a build that runs, half an environment. Returns what was ended."""
-        ended = self._chores.end_left()
+        ended = self._runner.end_left()
         self.environments.sweep()
         return ended
 
@@ -114,7 +114,7 @@ class Preparer:
 
         Raises `BuildFailed`, `CheckFailed`, `Cancelled` when it was cancelled, `DiskFull` and `ConfigError`.
         """
-        self._chores.open()
+        self._runner.open()
         self._hidden.add(secret_files(config))
         project = config
         place: Path | None = None
@@ -161,7 +161,7 @@ class Preparer:
         if built is None:
             try:
                 built = await self.environments.build(
-                    directory, asked, config, self._chores, lambda line: voice.line("environment", line)
+                    directory, asked, config, self._runner, lambda line: voice.line("environment", line)
                 )
             except Cancelled as cut:
                 raise Cancelled(f"the environment was not built: {cut.message}") from None
@@ -174,7 +174,7 @@ class Preparer:
 
     def cancel(self, why: str) -> None:
         """End what runs."""
-        self._chores.cancel(why)
+        self._runner.cancel(why)
 
     def prune(self, releases: Path, pids: Collection[int]) -> None:
         """Remove environments that no kept release asks for and none of these processes runs in. Raises `OSError`."""
@@ -207,7 +207,7 @@ class Preparer:
         if program is None:
             raise CheckFailed(f'check "{said}": there is no {command[0]} in its environment')
         try:
-            code = await self._chores.run(
+            code = await self._runner.run(
                 [program, *command[1:]],
                 cwd=directory,
                 environment=variables,

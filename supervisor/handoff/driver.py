@@ -57,17 +57,17 @@ class HandoffDriver:
         handoff: Handoff,
         patience: Patience,
         hands: HandoffActions,
-        roster: WorkerRegistry,
-        news: EventBus,
+        registry: WorkerRegistry,
+        bus: EventBus,
         outside: Platform,
         told: HandoffListener,
     ) -> None:
         self.handoff = handoff
-        self.progress = HandoffProgress(handoff.deployment, news, outside)
+        self.progress = HandoffProgress(handoff.deployment, bus, outside)
         self._patience = patience
         self._hands = hands
-        self._roster = roster
-        self._news = news
+        self._registry = registry
+        self._bus = bus
         self._outside = outside
         self._told = told
         self._took_over = False
@@ -130,7 +130,7 @@ class HandoffDriver:
         """
         self._took_over = kept.took_over
         self.progress.resume(kept.since)
-        old, new = self._roster.get(self.handoff.old), self._roster.get(self.handoff.new)
+        old, new = self._registry.get(self.handoff.old), self._registry.get(self.handoff.new)
         if new is not None:
             self.progress.rehearsed = new.rehearsed
             if new.handed is not None and not kept.took_over:
@@ -201,7 +201,7 @@ class HandoffDriver:
                 # The follower has lost sight of it, or was itself stopped: the leader has ticked since.
                 pass
             case Suspect():
-                leader = self._roster.get(message.leader)
+                leader = self._registry.get(message.leader)
                 decision = leader.open_decision if leader is not None else ""
                 self._feed(terms.Suspected(worker, message.leader, message.reason, decision))
             case Handed():
@@ -353,7 +353,7 @@ class HandoffDriver:
         return terms.Seen(member.worker, "joining", False, False)
 
     def _seen(self, worker: str, report: Report) -> terms.Seen:
-        member = self._roster.get(worker)
+        member = self._registry.get(worker)
         ready = report.role != "joining" or (member is not None and member.ready is not None)
         return terms.Seen(worker, report.role, report.loaded, ready, report.epoch)
 
@@ -386,7 +386,7 @@ class HandoffDriver:
         )
 
     def _overdue_of(self, worker: str) -> int | None:
-        member = self._roster.get(worker)
+        member = self._registry.get(worker)
         return member.overdue(self._outside.wall(), self._outside.mono()) if member is not None else None
 
     def _explain(self) -> None:
@@ -411,11 +411,11 @@ class HandoffDriver:
         In the rehearsal nobody has ordered anything; but the copy waits for a decision that was open before it was
         asked for. And a handler that blocks hears no order and no question.
         """
-        old = self._roster.get(self.handoff.old)
+        old = self._registry.get(self.handoff.old)
         if self.progress.holding or old is None or not old.open_decision:
             return
         since = min(decision.at for decision in old.decisions.values())
-        deaf = self._news.now() - old.reported_at > _REPEAT
+        deaf = self._bus.now() - old.reported_at > _REPEAT
         if deaf or (self.handoff.phase is Phase.REHEARSING and since <= self.progress.since):
             self.progress.held(old.worker, f"decision {old.open_decision}")
 

@@ -15,24 +15,24 @@ __all__ = ["NewWorker"]
 class NewWorker:
     """The crew, as far as one driver needs it (see `ports.Hands`): it knows what the new worker runs."""
 
-    def __init__(self, crew: WorkerPool, release: Release, config: Config, handoff: Handoff) -> None:
-        self._crew = crew
+    def __init__(self, pool: WorkerPool, release: Release, config: Config, handoff: Handoff) -> None:
+        self._pool = pool
         self._release = release
         self._config = config
         self._handoff = handoff
 
     def start(self, worker: str) -> Member:
         handoff = self._handoff
-        return self._crew.start(worker, self._release, self._config, handoff.old, handoff.deployment)
+        return self._pool.start(worker, self._release, self._config, handoff.old, handoff.deployment)
 
     def send(self, worker: str, message: SupervisorMessage) -> bool:
-        return self._crew.send(worker, message)
+        return self._pool.send(worker, message)
 
     def free(self, worker: str) -> None:
-        self._crew.free(worker)
+        self._pool.free(worker)
 
     def dismiss(self, worker: str, why: str) -> None:
-        self._crew.dismiss(worker, why)
+        self._pool.dismiss(worker, why)
 
     def kill(self, worker: str, reason: str) -> None:
-        self._crew.kill(worker, reason)
+        self._pool.kill(worker, reason)

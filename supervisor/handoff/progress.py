@@ -22,8 +22,8 @@ __all__ = ["HandoffProgress"]
 class HandoffProgress:
     """Tells of `deployment`, which begins now."""
 
-    def __init__(self, deployment: int, news: EventBus, outside: Platform) -> None:
-        self.since = news.now()
+    def __init__(self, deployment: int, bus: EventBus, outside: Platform) -> None:
+        self.since = bus.now()
         """Wall ns at which the present phase began."""
         self.holding = ""
         """What the handoff waits for in its present phase, as far as a worker said."""
@@ -31,7 +31,7 @@ class HandoffProgress:
         """The new worker's first tick."""
         self.rehearsed: Rehearsed | None = None
         self._deployment = deployment
-        self._news = news
+        self._bus = bus
         self._outside = outside
         self._begun = outside.mono()
         self._entered = self._begun
@@ -44,17 +44,17 @@ class HandoffProgress:
     def resume(self, since: int) -> None:
         """An earlier supervisor saw the present phase begin, at `since`."""
         self.since = since
-        self._entered -= max(0, self._news.now() - since)
+        self._entered -= max(0, self._bus.now() - since)
 
     def entered(self, phase: Phase, before: Phase) -> None:
         """The deployment is in another phase."""
         took, self._entered = self.elapsed, self._outside.mono()
-        self.since = self._news.now()
+        self.since = self._bus.now()
         if phase not in (Phase.CANCELLING, Phase.ABORTED):
             self.holding = ""
-        self._news.tell(
+        self._bus.tell(
             PhaseChanged(
-                bot=self._news.bot,
+                bot=self._bus.bot,
                 at=self.since,
                 deployment=self._deployment,
                 phase=phase.value,
@@ -99,10 +99,10 @@ class HandoffProgress:
         self.step("first-tick", "", 0, {**facts, "late": handed.late, "missed": handed.missed})
 
     def step(self, step: str, text: str, took: int = 0, facts: dict[str, Any] | None = None) -> None:
-        self._news.tell(
+        self._bus.tell(
             StepDone(
-                bot=self._news.bot,
-                at=self._news.now(),
+                bot=self._bus.bot,
+                at=self._bus.now(),
                 deployment=self._deployment,
                 step=step,
                 text=text,

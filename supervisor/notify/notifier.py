@@ -93,7 +93,7 @@ class _Line:
         self._environment = environment
         self._say = say
         self._outbox = NotifyQueue(bot, settings.pace)
-        self._courier = SenderProcess(environment, self._done)
+        self._sender_process = SenderProcess(environment, self._done)
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
         self._sending = False
@@ -141,7 +141,7 @@ class _Line:
             url = url_of(self._target, self._environment)
         except Unresolved:
             last = None
-        await self._courier.close(last, url, _LAST_WORDS_S)
+        await self._sender_process.close(last, url, _LAST_WORDS_S)
 
     def _look(self) -> None:
         """Send what is to be sent now, and come back when there will be something."""
@@ -167,7 +167,7 @@ class _Line:
             self._loop.call_soon(self._done, SendResult(False, problem.message))
             return
         self._scheme = scheme_of(url)
-        self._courier.send(message, url)
+        self._sender_process.send(message, url)
 
     def _done(self, receipt: SendResult) -> None:
         self._sending = False

@@ -168,5 +168,5 @@ class _Sockets:
         self.events.close(linger)
 
     def _close_doorsteps(self) -> None:
-        for doorstep in self._doorsteps:
-            doorstep.close()
+        for handshakes in self._doorsteps:
+            handshakes.close()

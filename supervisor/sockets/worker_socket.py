@@ -58,7 +58,7 @@ class WorkerSocket:
         bind: Callable[[zmq.Socket[bytes]], object],
         *,
         gate: ZapHandler,
-        keyring: WorkerKeys,
+        worker_keys: WorkerKeys,
         bot: str,
         admit: Callable[[Hello], str],
         hear: Callable[[str, WorkerMessage], None],
@@ -69,7 +69,7 @@ class WorkerSocket:
         self._admit = admit
         self._hear = hear
         self._puzzled = puzzled
-        self._keyring = keyring
+        self._worker_keys = worker_keys
         self._known: dict[bytes, str] = {}
         """The workers by the identities of their connections, and the other way round."""
         self._identities: dict[str, bytes] = {}
@@ -82,7 +82,7 @@ class WorkerSocket:
         socket = context.socket(zmq.ROUTER)
         socket.setsockopt(zmq.LINGER, 0)
         socket.setsockopt(zmq.CURVE_SERVER, 1)
-        socket.setsockopt(zmq.CURVE_SECRETKEY, keyring.supervisor)
+        socket.setsockopt(zmq.CURVE_SECRETKEY, worker_keys.supervisor)
         socket.setsockopt(zmq.ZAP_DOMAIN, _DOMAIN.encode())
         socket.setsockopt(zmq.ZAP_ENFORCE_DOMAIN, 1)
         socket.setsockopt(zmq.SNDHWM, _QUEUE)
@@ -95,7 +95,7 @@ class WorkerSocket:
         except BaseException:
             socket.close(0)
             raise
-        self._doorstep = HandshakeMonitor(socket, "the workers' socket", puzzled, loop)
+        self._handshakes = HandshakeMonitor(socket, "the workers' socket", puzzled, loop)
         self._box = EncryptedSocket(socket, self._received, loop)
 
     def send(self, worker: str, message: SupervisorMessage) -> bool:
@@ -115,7 +115,7 @@ class WorkerSocket:
             self._asked.pop(identity, None)
 
     def close(self, linger: int = 0) -> None:
-        self._doorstep.close()
+        self._handshakes.close()
         self._box.close(linger)
 
     def _answer(self, identity: bytes, message: SupervisorMessage) -> bool:
@@ -172,7 +172,7 @@ class WorkerSocket:
         if problem:
             return problem
         key, pid = name.split(" ")
-        if key != self._keyring.public(hello.worker).hex():
+        if key != self._worker_keys.public(hello.worker).hex():
             return f"its secret is not the one that worker {hello.worker!r} was started with"
         if pid not in ("0", str(hello.pid)):
             return f"it calls itself pid {hello.pid}, and is pid {pid}"

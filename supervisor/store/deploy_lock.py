@@ -16,14 +16,14 @@ _KEY = "lock"
 class DeployLock:
     """The lock, kept in the history. `lock` is None when it is off."""
 
-    def __init__(self, archive: HistoryThread) -> None:
-        self._archive = archive
+    def __init__(self, history_thread: HistoryThread) -> None:
+        self._history_thread = history_thread
         self.lock: Locked | None = None
 
     async def recall(self) -> None:
         """Read what an earlier supervisor left."""
         try:
-            self.lock = await self._archive.ask(lambda history: history.kept(_KEY, Locked))
+            self.lock = await self._history_thread.ask(lambda history: history.kept(_KEY, Locked))
         except HistoryError as problem:
             # Someone has locked it; who and why is lost.
             self.lock = Locked("", problem.message, 0)
@@ -31,8 +31,8 @@ class DeployLock:
     async def put_on(self, lock: Locked) -> None:
         # It holds from now on, and is written when that is possible.
         self.lock = lock
-        await self._archive.keep(lambda history: history.keep(_KEY, lock))
+        await self._history_thread.keep(lambda history: history.keep(_KEY, lock))
 
     async def take_off(self) -> None:
         self.lock = None
-        await self._archive.keep(lambda history: history.drop(_KEY))
+        await self._history_thread.keep(lambda history: history.drop(_KEY))

@@ -85,7 +85,7 @@ class EventFeed:
         told = (telling for number, telling in enumerate(self._ring) if number >= skip)
         return b"".join(telling.text for telling in told if telling.topic in topics), self._next
 
-    async def news(self, place: int) -> None:
+    async def bus(self, place: int) -> None:
         """Wait until there is something at `place`."""
         while place >= self._next:
             await self._bell.wait()

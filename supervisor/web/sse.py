@@ -70,7 +70,7 @@ async def stream(
     while still():
         try:
             async with asyncio.timeout(_ALIVE_EVERY):
-                await feed.news(place)
+                await feed.bus(place)
         except TimeoutError:
             await write(b": alive\n\n")
             continue

@@ -65,8 +65,8 @@ class WorkerPool:
     def __init__(
         self,
         home: Home,
-        roster: WorkerRegistry,
-        news: EventBus,
+        registry: WorkerRegistry,
+        bus: EventBus,
         outside: Platform,
         *,
         line: Callable[[], WorkerLink],
@@ -74,8 +74,8 @@ class WorkerPool:
         ended: Callable[[Member], None],
     ) -> None:
         self._home = home
-        self._roster = roster
-        self._news = news
+        self._registry = registry
+        self._bus = bus
         self._outside = outside
         self._line = line
         self._tell_started = started
@@ -106,14 +106,14 @@ class WorkerPool:
         member.pid, member.started = child.pid, child.started
         self._children[worker] = child
         self._launches[worker] = launch
-        self._roster.add(member)
-        led_by = self._roster.get(leader)
+        self._registry.add(member)
+        led_by = self._registry.get(leader)
         if led_by is not None and led_by.alive:
             self._courtesies[worker] = CpuAffinity(child.pid, led_by.pid)
         self._tell_started(member)
-        self._news.tell(
+        self._bus.tell(
             WorkerStarted(
-                bot=self._news.bot, at=self._news.now(), worker=worker, release=release.id, pid=child.pid
+                bot=self._bus.bot, at=self._bus.now(), worker=worker, release=release.id, pid=child.pid
             )
         )
         return member
@@ -126,7 +126,7 @@ class WorkerPool:
             return False
         self._children[member.worker] = child
         self._courtesies[member.worker] = CpuAffinity.found(member.pid)
-        self._roster.add(member)
+        self._registry.add(member)
         return True
 
     def forget(self, worker: str) -> None:
@@ -137,7 +137,7 @@ class WorkerPool:
 
     def admit(self, hello: Hello) -> str:
         """Why a worker that introduces itself is none of ours, "" when it is."""
-        member = self._roster.get(hello.worker)
+        member = self._registry.get(hello.worker)
         if member is None:
             return f"there is no worker {hello.worker!r} here: workers are started by `neverblink up` and `deploy`"
         if (member.pid, member.started) != (hello.pid, hello.started):
@@ -149,7 +149,7 @@ class WorkerPool:
 
     def send(self, worker: str, message: SupervisorMessage) -> bool:
         """Send to a worker; False when it is not connected, and the message is lost."""
-        member = self._roster.get(worker)
+        member = self._registry.get(worker)
         if member is not None and isinstance(message, Retire | Stop):
             member.asked_to_end = True
         if isinstance(message, Follow):
@@ -163,13 +163,13 @@ class WorkerPool:
 
     def free(self, worker: str) -> None:
         """The worker has done its heavy work: it may use the leader's core too."""
-        courtesy = self._courtesies.pop(worker, None)
-        if courtesy is not None:
-            courtesy.free()
+        affinity = self._courtesies.pop(worker, None)
+        if affinity is not None:
+            affinity.free()
 
     def dismiss(self, worker: str, why: str) -> None:
         """Ask the worker to retire until it has, and end it when it takes too long. Does nothing to a dead one."""
-        member = self._roster.get(worker)
+        member = self._registry.get(worker)
         if member is None or not member.alive or member.leaving:
             return
         member.leaving = why
@@ -185,7 +185,7 @@ class WorkerPool:
 
     def remind(self, member: Member) -> None:
         """A worker has reported what it is. One that yields hears nobody: as soon as it follows, it may leave."""
-        if member.leaving and self._roster.leader() is member:
+        if member.leaving and self._registry.leader() is member:
             self._stay(member)
         elif member.leaving and member.role == "following":
             self.send(member.worker, Retire())
@@ -207,7 +207,7 @@ class WorkerPool:
         """End the worker's process now; `reason` is why it will have ended, unless it has said why itself."""
         child = self._children.get(worker)
         if child is not None:
-            member = self._roster.get(worker)
+            member = self._registry.get(worker)
             if member is None or member.failed is None:
                 self._killed.setdefault(worker, reason)
             child.signal(signal.SIGKILL)
@@ -228,7 +228,7 @@ class WorkerPool:
         self, worker: str, release: Release, config: Config, deployment: int, log: Path
     ) -> Assignment:
         return Assignment(
-            bot=self._news.bot,
+            bot=self._bus.bot,
             worker=worker,
             release=release.id,
             run=str(self._home.run),
@@ -241,7 +241,7 @@ class WorkerPool:
             lease_within=config.handoff.lease_within,
             hang_after=config.handoff.hang_after,
             deployment=deployment,
-            known=self._roster.known_frame(),
+            known=self._registry.known_frame(),
             log=config.log.format,
             log_file=str(log),
             log_size=config.log.size,
@@ -251,7 +251,7 @@ class WorkerPool:
         )
 
     def _not_left(self, member: Member, alarm: str) -> None:
-        if self._roster.leader() is member:
+        if self._registry.leader() is member:
             self._stay(member)
             return
         if alarm == "leave":
@@ -288,9 +288,9 @@ class WorkerPool:
         self._courtesies.pop(worker, None)
         reason = self._reason(member, code)
         member.ended = Ended(code, reason, self._outside.wall())
-        self._news.tell(
+        self._bus.tell(
             WorkerExited(
-                bot=self._news.bot,
+                bot=self._bus.bot,
                 at=member.ended.at,
                 worker=worker,
                 release=member.release,

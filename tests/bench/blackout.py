@@ -17,12 +17,12 @@ __all__ = ["alternate", "measure"]
 
 
 def measure(scale: Scale, tmp: Path) -> Figure:
-    with BenchPool(tmp, {"BENCH_TICK": "10ms", "BENCH_ROWS": "10", "BENCH_TOUCHED": "1"}) as crew:
-        crew.lead(crew.start())
-        crew.follow(crew.start())
-        alternate(crew, scale.handoffs)
-        crew.stop()
-    found = spread(lived(crew.journal).blackouts)
+    with BenchPool(tmp, {"BENCH_TICK": "10ms", "BENCH_ROWS": "10", "BENCH_TOUCHED": "1"}) as pool:
+        pool.lead(pool.start())
+        pool.follow(pool.start())
+        alternate(pool, scale.handoffs)
+        pool.stop()
+    found = spread(lived(pool.journal).blackouts)
     return Figure(
         f"Blackout of {scale.handoffs} handoffs in a row, small state, 100 ticks a second, µs",
         ("p50", "p99", "max"),
@@ -31,8 +31,8 @@ def measure(scale: Scale, tmp: Path) -> Figure:
     )
 
 
-def alternate(crew: BenchPool, handoffs: int) -> None:
+def alternate(pool: BenchPool, handoffs: int) -> None:
     """Have the two workers hand over back and forth."""
-    first, second = crew.processes
+    first, second = pool.processes
     for _ in range(handoffs):
-        crew.hand_over(second if crew.leader == first else first)
+        pool.hand_over(second if pool.leader == first else first)

@@ -35,29 +35,29 @@ def measure(scale: Scale, tmp: Path) -> Figure:
         "BENCH_ROWS": str(_ROWS),
         "BENCH_FIELDS": "2048",
     }
-    with BenchPool(tmp, told) as crew:
-        leader = crew.start()
-        crew.lead(leader)
-        crew.until(lambda: crew.ask("rows") == _ROWS, "a full table")
+    with BenchPool(tmp, told) as pool:
+        leader = pool.start()
+        pool.lead(leader)
+        pool.until(lambda: pool.ask("rows") == _ROWS, "a full table")
         for touched in (0, 10, 100):
-            crew.ask("touch", {"keys": touched})
-            ours, bare = _both(crew, leader, {**told, "BENCH_TOUCHED": str(touched)}, scale)
+            pool.ask("touch", {"keys": touched})
+            ours, bare = _both(pool, leader, {**told, "BENCH_TOUCHED": str(touched)}, scale)
             costs[str(touched)] = round(ours - bare, 2)
             figure.rows.append((f"{touched} keys touched", number(ours), number(bare), number(ours - bare)))
     figure.data = {"tick_cost_us": costs}
     return figure
 
 
-def _both(crew: BenchPool, leader: str, told: dict[str, str], scale: Scale) -> tuple[float, float]:
+def _both(pool: BenchPool, leader: str, told: dict[str, str], scale: Scale) -> tuple[float, float]:
     """Processor time per tick in µs, with neverblink and without."""
     bare = subprocess.Popen([sys.executable, "bare.py"], cwd=BOTS, env={**os.environ, **told})
     try:
         # Until caches are warm and imports are over.
-        crew.listen(0.3 if scale.quick else 1.0)
-        pid = crew.processes[leader].pid
-        ran, ours, theirs, began = _now(crew, leader, pid, bare.pid)
-        crew.listen(scale.seconds)
-        ticks, ours_then, theirs_then, ended = _now(crew, leader, pid, bare.pid)
+        pool.listen(0.3 if scale.quick else 1.0)
+        pid = pool.processes[leader].pid
+        ran, ours, theirs, began = _now(pool, leader, pid, bare.pid)
+        pool.listen(scale.seconds)
+        ticks, ours_then, theirs_then, ended = _now(pool, leader, pid, bare.pid)
     finally:
         bare.kill()
         bare.wait()
@@ -65,6 +65,6 @@ def _both(crew: BenchPool, leader: str, told: dict[str, str], scale: Scale) -> t
     return (ours_then - ours) / (ticks - ran) / 1000, (theirs_then - theirs) / bare_ticks / 1000
 
 
-def _now(crew: BenchPool, leader: str, ours: int, bare: int) -> tuple[int, int, int, int]:
+def _now(pool: BenchPool, leader: str, ours: int, bare: int) -> tuple[int, int, int, int]:
     """Ticks so far, the processor time of both, and the time."""
-    return crew.report(leader).ticks, cpu_of(ours), cpu_of(bare), time.monotonic_ns()
+    return pool.report(leader).ticks, cpu_of(ours), cpu_of(bare), time.monotonic_ns()

@@ -73,14 +73,14 @@ def _asked(live: Live) -> int:
 
 def _frames(tmp: Path, seconds: float) -> float:
     """Frames a second that the busier of leader and follower could do on a core of its own, ticks included."""
-    with BenchPool(tmp, {"BENCH_TICK": "1ms", "BENCH_ROWS": "10", "BENCH_TOUCHED": "1"}) as crew:
-        leader = crew.start()
-        crew.lead(leader)
-        follower = crew.start()
-        crew.follow(follower)
-        both = [crew.processes[worker].pid for worker in (leader, follower)]
-        first, before = crew.report(follower).number, [cpu_of(pid) for pid in both]
-        crew.listen(seconds)
-        last, after = crew.report(follower).number, [cpu_of(pid) for pid in both]
+    with BenchPool(tmp, {"BENCH_TICK": "1ms", "BENCH_ROWS": "10", "BENCH_TOUCHED": "1"}) as pool:
+        leader = pool.start()
+        pool.lead(leader)
+        follower = pool.start()
+        pool.follow(follower)
+        both = [pool.processes[worker].pid for worker in (leader, follower)]
+        first, before = pool.report(follower).number, [cpu_of(pid) for pid in both]
+        pool.listen(seconds)
+        last, after = pool.report(follower).number, [cpu_of(pid) for pid in both]
     used = max(now - then for now, then in zip(after, before, strict=True))
     return (last - first) / (used / 1e9)

@@ -22,30 +22,30 @@ __all__ = ["measure"]
 def measure(scale: Scale, tmp: Path) -> Figure:
     settled = 0.2 if scale.quick else 1.0
     told = {"BENCH_TICK": "10ms", "BENCH_ROWS": str(scale.rows), "BENCH_TOUCHED": "100"}
-    with BenchPool(tmp, told) as crew:
-        crew.lead(crew.start())
-        crew.until(lambda: crew.ask("rows") == scale.rows, "a full table")
-        crew.listen(settled)
-        heir = crew.start()
+    with BenchPool(tmp, told) as pool:
+        pool.lead(pool.start())
+        pool.until(lambda: pool.ask("rows") == scale.rows, "a full table")
+        pool.listen(settled)
+        successor = pool.start()
         copied = time.time_ns()
-        crew.follow(heir)
+        pool.follow(successor)
         began = time.time_ns()
-        alternate(crew, scale.handoffs_large)
+        alternate(pool, scale.handoffs_large)
         ended = time.time_ns()
-        crew.listen(settled)
-        memory = {name: memory_of(process.pid) for name, process in crew.processes.items()}
-        leader = memory.pop(crew.leader)
+        pool.listen(settled)
+        memory = {name: memory_of(process.pid) for name, process in pool.processes.items()}
+        leader = memory.pop(pool.leader)
         [follower] = memory.values()
-        for process in crew.processes.values():
+        for process in pool.processes.values():
             process.kill()
             process.wait()
-        heir = crew.start()
+        successor = pool.start()
         asked = time.monotonic()
-        crew.lead(heir)
+        pool.lead(successor)
         recovered = time.monotonic() - asked
-        crew.stop()
-        said = crew.rehearsed
-    found = lived(crew.journal, after=copied)
+        pool.stop()
+        said = pool.rehearsed
+    found = lived(pool.journal, after=copied)
     report = found.report
     while_copied = spread(late for due, late in found.late if due <= began)
     in_handoffs = spread(late for due, late in found.late if began < due <= ended)

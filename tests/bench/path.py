@@ -28,11 +28,11 @@ _STEPS = (
 def measure(scale: Scale, tmp: Path) -> Figure:
     handoffs = min(scale.handoffs, 300)
     told = {"BENCH_TICK": "10ms", "BENCH_ROWS": "10", "BENCH_TOUCHED": "1", "BENCH_MARKS": str(tmp)}
-    with BenchPool(tmp / "home", told, target="traced:Beat") as crew:
-        crew.lead(crew.start())
-        crew.follow(crew.start())
-        alternate(crew, handoffs)
-        crew.stop()
+    with BenchPool(tmp / "home", told, target="traced:Beat") as pool:
+        pool.lead(pool.start())
+        pool.follow(pool.start())
+        alternate(pool, handoffs)
+        pool.stop()
     paths = _paths(tmp)
     figure = Figure(
         f"Where a blackout goes, µs (medians of {len(paths)} handoffs)", ("of this step", "at its end")

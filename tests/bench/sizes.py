@@ -19,13 +19,13 @@ def measure(scale: Scale, tmp: Path) -> Figure:
     medians: list[tuple[float, float]] = []
     for rows in (100, 1000, 10_000, 100_000):
         told = {"BENCH_TICK": "10ms", "BENCH_ROWS": str(rows), "BENCH_TOUCHED": "100"}
-        with BenchPool(tmp / str(rows), told) as crew:
-            crew.lead(crew.start())
-            crew.until(lambda crew=crew, rows=rows: crew.ask("rows") == rows, "a full table")
-            crew.follow(crew.start())
-            alternate(crew, handoffs)
-            crew.stop()
-        found = spread(lived(crew.journal).blackouts)
+        with BenchPool(tmp / str(rows), told) as pool:
+            pool.lead(pool.start())
+            pool.until(lambda pool=pool, rows=rows: pool.ask("rows") == rows, "a full table")
+            pool.follow(pool.start())
+            alternate(pool, handoffs)
+            pool.stop()
+        found = spread(lived(pool.journal).blackouts)
         figure.rows.append(row(f"{rows:,} entries", found, 1000))
         medians.append((rows, found.p50 / 1000))
     figure.marks = {"size: neverblink": medians}

@@ -15,14 +15,14 @@ __all__ = ["measure"]
 
 
 def measure(scale: Scale, tmp: Path) -> Figure:
-    with BenchPool(tmp, {"BENCH_TICK": "1ms", "BENCH_ROWS": "10", "BENCH_TOUCHED": "1"}) as crew:
-        crew.lead(crew.start())
-        crew.follow(crew.start())
+    with BenchPool(tmp, {"BENCH_TICK": "1ms", "BENCH_ROWS": "10", "BENCH_TOUCHED": "1"}) as pool:
+        pool.lead(pool.start())
+        pool.follow(pool.start())
         began = time.time_ns()
-        alternate(crew, scale.handoffs)
+        alternate(pool, scale.handoffs)
         ended = time.time_ns()
-        crew.stop()
-    found = lived(crew.journal, after=began)
+        pool.stop()
+    found = lived(pool.journal, after=began)
     report = found.report
     skipped = found.absent("skipped", ended)
     late = spread(late for due, late in found.late if due <= ended)

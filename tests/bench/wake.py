@@ -50,21 +50,21 @@ def measure(scale: Scale, tmp: Path) -> Figure:
 
 def _both(tmp: Path, interval: int, seconds: float) -> tuple[Spread, Spread, int]:
     told = {"BENCH_TICK": f"{interval // 1000}us", "BENCH_INTERVAL": str(interval)}
-    with BenchPool(tmp, told) as crew:
-        leader = crew.start()
-        crew.lead(leader)
+    with BenchPool(tmp, told) as pool:
+        leader = pool.start()
+        pool.lead(leader)
         bare = subprocess.Popen(
             [sys.executable, "bare.py"], cwd=BOTS, env={**os.environ, **told}, stdout=subprocess.PIPE
         )
         try:
-            crew.listen(0.3)
+            pool.listen(0.3)
             began = time.time_ns()
-            crew.listen(seconds)
+            pool.listen(seconds)
             bare.terminate()
             said, _ = bare.communicate(timeout=10)
         finally:
             bare.kill()
-        crew.stop()
-    late = [late for _, late in lived(crew.journal, after=began).late]
+        pool.stop()
+    late = [late for _, late in lived(pool.journal, after=began).late]
     theirs: list[int] = json.loads(said)[-len(late) :]
     return spread(late), spread(theirs), len(late)

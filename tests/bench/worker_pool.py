@@ -79,12 +79,12 @@ class BenchPool:
         self.journal.mkdir(parents=True)
         self._run.mkdir()
         self._context = zmq.Context[zmq.Socket[bytes]](1)
-        self._keyring = WorkerKeys(secrets.token_bytes(SIZE))
+        self._worker_keys = WorkerKeys(secrets.token_bytes(SIZE))
         self._identities: dict[str, bytes] = {}
         """The workers' connections."""
         self._socket = self._context.socket(zmq.ROUTER)
         self._socket.setsockopt(zmq.CURVE_SERVER, 1)
-        self._socket.setsockopt(zmq.CURVE_SECRETKEY, self._keyring.supervisor)
+        self._socket.setsockopt(zmq.CURVE_SECRETKEY, self._worker_keys.supervisor)
         self._socket.bind(f"ipc://{self._run}/supervisor.sock")
 
     # what they are told
@@ -100,7 +100,7 @@ class BenchPool:
             lease=str(self._home / "lease"),
             journal=str(self.journal),
             lease_within=self._lease_within,
-            keys=self._keyring.of(worker),
+            keys=self._worker_keys.of(worker),
         )
         readable, writable = os.pipe()
         os.write(writable, encode_assignment(me))

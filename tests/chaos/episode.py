@@ -120,7 +120,7 @@ class _Stage:
         self._nemesis = Nemesis(live, market.hang_up, found.seed, disk, clock)
         self._context = zmq.Context[zmq.Socket[bytes]]()
         self._told: zmq.Socket[bytes] | None = None
-        self._desk: zmq.Socket[bytes] | None = None
+        self._listeners: zmq.Socket[bytes] | None = None
         self._supervisor: Verb | None = None
         self._asked = 0
         self._answers: dict[str, dict[str, Any]] = {}
@@ -364,9 +364,9 @@ class _Stage:
             told.setsockopt(zmq.SUBSCRIBE, b"")
             told.setsockopt(zmq.RECONNECT_IVL, 20)
             told.connect(self._live.endpoint("events"))
-            self._desk = self._context.socket(zmq.DEALER)
-            self._desk.setsockopt(zmq.RECONNECT_IVL, 20)
-            self._desk.connect(self._live.endpoint("requests"))
+            self._listeners = self._context.socket(zmq.DEALER)
+            self._listeners.setsockopt(zmq.RECONNECT_IVL, 20)
+            self._listeners.connect(self._live.endpoint("requests"))
 
     def _revive(self, dead: Verb) -> None:
         """Have another supervisor in the place of one that was killed."""
@@ -440,10 +440,10 @@ class _Stage:
 
     def _send(self, op: str, **more: Any) -> str:
         """Send a request and wait for nothing; return its id."""
-        assert self._desk is not None
+        assert self._listeners is not None
         self._asked += 1
         id = f"c{self._asked}"
-        self._desk.send_json({"id": id, "op": op, **more})
+        self._listeners.send_json({"id": id, "op": op, **more})
         return id
 
     # time
@@ -469,7 +469,7 @@ class _Stage:
 
     def _hear(self) -> None:
         assert self._told is not None
-        assert self._desk is not None
+        assert self._listeners is not None
         while self._told.poll(0):
             event = json.loads(self._told.recv_multipart()[1])
             self._events.append(event)
@@ -485,8 +485,8 @@ class _Stage:
                     self._ended[event["deployment"]] = event["outcome"]
                 case _:
                     pass
-        while self._desk.poll(0):
-            answer: Any = self._desk.recv_json()
+        while self._listeners.poll(0):
+            answer: Any = self._listeners.recv_json()
             self._answers[answer["id"]] = answer
 
     def _look_at_death(self, event: dict[str, Any]) -> None:

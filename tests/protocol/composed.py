@@ -452,11 +452,11 @@ class World:
         ]
         return any(
             seat.role in (Role.LEADING, Role.YIELDING)
-            or (seat.role is Role.FOLLOWING and seat.loaded and (seat.guard or self.is_heir(other)))
+            or (seat.role is Role.FOLLOWING and seat.loaded and (seat.guard or self.is_successor(other)))
             for other, seat in others
         )
 
-    def is_heir(self, name: str) -> bool:
+    def is_successor(self, name: str) -> bool:
         phase = self.machines.handoff_of(self.handoff).phase
         return name == "new" and phase in (Phase.WAITING, Phase.CANCELLING, Phase.TRANSFERRING)
 

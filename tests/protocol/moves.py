@@ -146,8 +146,8 @@ def _of_worker(model: Model, state: State, name: str, *, may_fail: bool) -> Iter
             yield Move("stale", name)
 
 
-def _serves(model: Model, state: State, name: str, heir: str) -> bool:
-    follower, seat = model.worker(state, heir), model.seat(state, heir)
+def _serves(model: Model, state: State, name: str, successor: str) -> bool:
+    follower, seat = model.worker(state, successor), model.seat(state, successor)
     return follower.live and seat.role is Role.FOLLOWING and seat.leader == name
 
 
@@ -360,10 +360,10 @@ def _vacant(world: World, move: Move) -> None:
 
 def _boundary(world: World, move: Move) -> None:
     seat, worker = world.seat(move.who), world.worker(move.who)
-    heir = seat.order is None or seat.order.to in world.followers(move.who)
+    successor = seat.order is None or seat.order.to in world.followers(move.who)
     decision = "enter" if worker.decision else ""
     window = "5m" if move.what == "window" else ""
-    world.feed(move.who, s.Boundary(decision, window, move.what != "no slack", heir))
+    world.feed(move.who, s.Boundary(decision, window, move.what != "no slack", successor))
 
 
 def _fell(world: World, move: Move) -> None:

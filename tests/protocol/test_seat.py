@@ -199,7 +199,13 @@ ORDER = YieldTo(5, "heir", 2)
             L,
             [Hold(5, "too little time before the next tick")],
         ),
-        ("waits for its heir", seat(L, order=ORDER), Boundary(heir=False), L, [Hold(5, "the new worker")]),
+        (
+            "waits for its heir",
+            seat(L, order=ORDER),
+            Boundary(successor=False),
+            L,
+            [Hold(5, "the new worker")],
+        ),
         (
             "says once what holds it",
             seat(L, order=ORDER, held="too little time before the next tick"),
@@ -318,7 +324,7 @@ def test_a_worker(what: str, before: Seat, event: SeatEvent, role: Role, command
 def test_one_whose_code_is_rolled_back_steps_aside_and_does_not_promote_itself() -> None:
     worker = seat(L)
     worker.step(YieldTo(5, "old", 2, back=True))
-    worker.step(Boundary(heir=True, slack=True))
+    worker.step(Boundary(successor=True, slack=True))
     worker.step(SuccessorTook("old", 4))
     assert (worker.role, worker.guard, worker.keeps) == (F, False, False)
     assert TakeLease("failover") not in worker.step(LeaderGone("old"))

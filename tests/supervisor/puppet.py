@@ -181,8 +181,8 @@ class Puppet:
             case {"final": order, "from": leader, "seq": seq}:
                 self.seq = seq
                 self.feed(seat.Received(order, leader))
-            case {"took": heir, "epoch": epoch}:
-                self.feed(seat.SuccessorTook(heir, epoch))
+            case {"took": successor, "epoch": epoch}:
+                self.feed(seat.SuccessorTook(successor, epoch))
             case _:
                 raise AssertionError(said)
 

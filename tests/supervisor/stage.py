@@ -58,18 +58,18 @@ class _Alarm:
 class Hands:
     """Notes what the driver does, in `did`. Workers in `missing` can't be started."""
 
-    def __init__(self, roster: WorkerRegistry) -> None:
+    def __init__(self, registry: WorkerRegistry) -> None:
         self.did: list[tuple[str, ...]] = []
         self.sent: list[tuple[str, SupervisorMessage]] = []
         self.missing: set[str] = set()
-        self._roster = roster
+        self._registry = registry
 
     def start(self, worker: str) -> Member:
         if worker in self.missing:
             raise SpawnError("there is no interpreter 'python9.9'")
         member = Member(worker, "r2", Path("/nowhere"), 0)
         member.pid = 4711
-        self._roster.add(member)
+        self._registry.add(member)
         self.did.append(("start", worker))
         return member
 
@@ -100,9 +100,9 @@ class Stage:
         self.hour = Hour()
         self.events: list[Event] = []
         self.troubles: list[str] = []
-        self.roster = WorkerRegistry()
-        self.news = EventBus("fox", lambda: self.hour.now, self.troubles.append)
-        self.news.subscribe(self.events.append)
+        self.registry = WorkerRegistry()
+        self.bus = EventBus("fox", lambda: self.hour.now, self.troubles.append)
+        self.bus.subscribe(self.events.append)
         self.doing: ProcessActivity | None = ProcessActivity("S")
         """What any process is doing."""
         self.outside = Platform(

@@ -227,7 +227,7 @@ def test_a_process_is_itself_and_not_only_its_number() -> None:
 
 
 @pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="one core only")
-def test_courtesy_is_undone_for_every_thread_but_those_bound_by_the_bot() -> None:
+def test_affinity_is_undone_for_every_thread_but_those_bound_by_the_bot() -> None:
     cores = os.sched_getaffinity(0)
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:
         assert child.stdin is not None
@@ -272,17 +272,17 @@ def test_a_member_is_what_it_last_said() -> None:
     assert (one.role, one.alive) == ("gone", False)
 
 
-def test_the_roster_forgets_the_dead_after_a_while() -> None:
-    roster = WorkerRegistry()
+def test_the_registry_forgets_the_dead_after_a_while() -> None:
+    registry = WorkerRegistry()
     for number in range(40):
         one = member(f"w{number}")
-        roster.add(one)
+        registry.add(one)
         one.ended = Ended(number % 2, f"exit {number % 2}", number)
-    roster.add(member("alive"))
-    assert [one.worker for one in roster.alive()] == ["alive"]
-    assert roster.get("w0") is None
-    assert roster.get("w39") is not None
-    failed = roster.last_failure()
+    registry.add(member("alive"))
+    assert [one.worker for one in registry.alive()] == ["alive"]
+    assert registry.get("w0") is None
+    assert registry.get("w39") is not None
+    failed = registry.last_failure()
     assert failed is not None
     assert failed.worker == "w39"
 
@@ -299,20 +299,20 @@ class Called:
         self.puzzles: list[str] = []
         self.sockets = Home.open(sockets_of).sockets()
         self.at = self.sockets.endpoint("supervisor.sock")
-        self.keyring = WorkerKeys.renew(sockets_of / "key")
+        self.worker_keys = WorkerKeys.renew(sockets_of / "key")
         self.gate = ZapHandler(self.context)
         self.board = WorkerSocket(
             self.context,
             lambda socket: socket.bind(self.at),
             gate=self.gate,
-            keyring=self.keyring,
+            worker_keys=self.worker_keys,
             bot="fox",
             admit=lambda hello: refuse,
             hear=lambda worker, message: self.heard.append((worker, message)),
             puzzled=self.puzzles.append,
         )
         self.others: list[zmq.Socket[bytes]] = []
-        self.worker = self.connect(self.keyring.of("w1"))
+        self.worker = self.connect(self.worker_keys.of("w1"))
 
     def connect(self, keys: Keys | None, supervisor: bytes = b"") -> zmq.Socket[bytes]:
         """The socket of a worker that has these keys; None: of anybody."""
@@ -403,7 +403,7 @@ def test_a_second_process_under_a_workers_name_is_not_in_the_way_of_the_first(tm
     async def scenario() -> None:
         called = Called(tmp_path)
         assert await called.say(hello()) == link.Welcome(1)
-        second = called.connect(called.keyring.of("w2"))
+        second = called.connect(called.worker_keys.of("w2"))
         answer = await called.say(hello(), by=second)
         assert isinstance(answer, link.Rejected)
         assert await called.say(report("following"), by=second) == link.Identify()
@@ -442,7 +442,7 @@ def test_a_stranger_gets_nothing_and_is_counted_and_a_worker_hears_that_it_is_on
 def test_nobody_else_can_be_the_supervisor(tmp_path: Path) -> None:
     async def scenario() -> None:
         called = Called(tmp_path)
-        keys = called.keyring.of("w1")
+        keys = called.worker_keys.of("w1")
         # It expects another supervisor than the one that sits there.
         expects = called.connect(keys, WorkerKeys.renew(tmp_path / "other").of("w1").supervisor)
         unwelcome = SupervisorConnection(expects, lambda there: None)
@@ -456,16 +456,16 @@ def test_nobody_else_can_be_the_supervisor(tmp_path: Path) -> None:
 
 
 def test_what_is_printed_of_keys_has_none(tmp_path: Path) -> None:
-    keyring = WorkerKeys.renew(tmp_path / "key")
-    keys = keyring.of("w1")
+    worker_keys = WorkerKeys.renew(tmp_path / "key")
+    keys = worker_keys.of("w1")
     assert stat.S_IMODE((tmp_path / "key").stat().st_mode) == 0o600
     assert WorkerKeys.load(tmp_path / "key").of("w1") == keys, "a supervisor that comes later has the same"
     assert WorkerKeys.renew(tmp_path / "key").of("w1") != keys
-    assert len({keys.own, keys.links, keyring.of("w2").own, keys.leader("w1"), keys.leader("w2")}) == 5
+    assert len({keys.own, keys.links, worker_keys.of("w2").own, keys.leader("w1"), keys.leader("w2")}) == 5
     told = msgspec.structs.replace(ASSIGNMENT, keys=keys)
     printed = io.StringIO()
     console.Console(file=printed, width=500).print(told, keys, pretty.pretty_repr(told))
-    shown = [repr(keyring), repr(keys), repr(told), str(told), f"{[told]}", printed.getvalue()]
+    shown = [repr(worker_keys), repr(keys), repr(told), str(told), f"{[told]}", printed.getvalue()]
     for secret in (keys.own, keys.links, keys.supervisor, (tmp_path / "key").read_bytes()):
         for text in shown:
             assert repr(secret)[2:-1] not in text
@@ -518,25 +518,25 @@ def test_a_command_follows_the_leader_until_it_is_answered() -> None:
             sent.append((worker, message))
             return True
 
-        errands = CommandRelay(hour, lambda: leader[0], send, 10 * SECOND)
-        running = asyncio.ensure_future(errands.run("size", {"pct": 2.5}))
+        relay = CommandRelay(hour, lambda: leader[0], send, 10 * SECOND)
+        running = asyncio.ensure_future(relay.run("size", {"pct": 2.5}))
         await asyncio.sleep(0)
         hour.pass_by(SECOND // 2)
         leader[0] = ""
         hour.pass_by(SECOND // 2)
         leader[0] = "w2"
-        errands.resend()
+        relay.resend()
         assert [worker for worker, _ in sent] == ["w1", "w1", "w2"]
         run = sent[0][1]
         assert isinstance(run, Run)
         assert {message.key for _, message in sent if isinstance(message, Run)} == {run.key}
-        errands.answered(Answered("another key", 1, None))
-        errands.answered(Answered(run.key, 7, "done"))
-        errands.answered(Answered(run.key, 8, "told twice"))
+        relay.answered(Answered("another key", 1, None))
+        relay.answered(Answered(run.key, 7, "done"))
+        relay.answered(Answered(run.key, 8, "told twice"))
         assert (await running).seq == 7
         hour.pass_by(20 * SECOND)
         assert hour.waiting == 0
-        late = asyncio.ensure_future(errands.run("size", {}))
+        late = asyncio.ensure_future(relay.run("size", {}))
         await asyncio.sleep(0)
         hour.pass_by(10 * SECOND)
         with pytest.raises(NoAnswer, match="in 10s") as no_answer:
@@ -698,9 +698,9 @@ def test_a_listener_that_fails_is_no_trouble_for_the_others() -> None:
     def fail(event: Event) -> None:
         raise OSError("the disk is full")
 
-    stage.news.subscribe(fail)
+    stage.bus.subscribe(fail)
     later: list[Event] = []
-    stage.news.subscribe(later.append)
-    stage.news.tell(events.SupervisorStopping(bot="fox", at=1, reason="down"))
+    stage.bus.subscribe(later.append)
+    stage.bus.tell(events.SupervisorStopping(bot="fox", at=1, reason="down"))
     assert len(later) == 1
     assert stage.troubles == ["a listener failed on SupervisorStopping: OSError('the disk is full')"]

@@ -148,8 +148,8 @@ class World:
         """Wait until this is so of the deployment under way."""
 
         def so(status: dict[str, Any]) -> bool:
-            underway: dict[str, Any] | None = status["deployment"]
-            return underway is not None and underway[key] == value
+            active: dict[str, Any] | None = status["deployment"]
+            return active is not None and active[key] == value
 
         return await self.until(so)
 

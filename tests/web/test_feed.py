@@ -27,7 +27,7 @@ def test_a_listener_is_told_what_came_since_and_no_more() -> None:
         text, place = feed.since(place, {"phase"})
         assert text == b"event: phase\nid: a-2\ndata: 2\n\n"
         assert feed.since(place, ALL) == (b"", place)
-        waiting = asyncio.create_task(feed.news(place))
+        waiting = asyncio.create_task(feed.bus(place))
         await asyncio.sleep(0)
         assert not waiting.done()
         feed.tell("phase", b"4")

@@ -203,8 +203,8 @@ def test_why_nothing_can_be_deployed_is_said(shown: Served, browser: Any) -> Non
             "Number 4 is under way (rehearsing): the next can begin when it is in its probation"
             in busy["words"]
         )
-        proving = room(deployment=proven)
-        assert (proving["deploy"], proving["rollback"]) == (True, True)
+        in_probation = room(deployment=proven)
+        assert (in_probation["deploy"], in_probation["rollback"]) == (True, True)
         # A rollback is about the one in its probation, whatever prepares behind it.
         full = room(deployment=second, probation=proven)
         assert (full["deploy"], full["rollback"]) == (False, True)

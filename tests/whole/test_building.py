@@ -285,8 +285,8 @@ def test_a_locked_project_gets_what_is_locked_and_its_library_as_it_is_now(tmp_p
         config = load(place)
         asked = wanted(place, config)
         assert asked is not None
-        chores = SubprocessRunner(tmp_path / "running")
-        made = asyncio.run(environments.build(place, asked, config, chores, said.append))
+        runner = SubprocessRunner(tmp_path / "running")
+        made = asyncio.run(environments.build(place, asked, config, runner, said.append))
         code = "import neverblink.worker, prices, tide; print(prices.VERSION, tide.VERSION, tide.__file__)"
         return subprocess.run([made.python, "-c", code], capture_output=True, text=True, check=True).stdout
 

@@ -126,9 +126,9 @@ def _key(live: Live) -> bytes:
 
 
 def _secrets(live: Live) -> list[bytes]:
-    keyring = WorkerKeys(_key(live))
-    w1, w2 = keyring.of("w1"), keyring.of("w2")
-    return [_key(live), keyring.supervisor, w1.own, w2.own, w1.links, w1.supervisor, w1.leader("w1")]
+    worker_keys = WorkerKeys(_key(live))
+    w1, w2 = worker_keys.of("w1"), worker_keys.of("w2")
+    return [_key(live), worker_keys.supervisor, w1.own, w2.own, w1.links, w1.supervisor, w1.leader("w1")]
 
 
 def _begin(live: Live, code: Path, worker: str, keys: Keys | None) -> subprocess.Popen[str]:

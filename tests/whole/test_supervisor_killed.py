@@ -128,8 +128,8 @@ class Gates:
         self.kill()
         self.ticks_alone()
         self.up()
-        underway = self.live.status()["deployment"]
-        assert (underway["phase"] if underway else "") == phase, underway
+        active = self.live.status()["deployment"]
+        assert (active["phase"] if active else "") == phase, active
 
     def ends(self, number: int, outcome: str) -> None:
         """See how the deployment ends, and that the history says so."""
@@ -173,9 +173,9 @@ def waiting(bot: Gates) -> None:
     bot.kill()
     bot.up()
     status = bot.live.status()
-    underway = status["deployment"]
-    assert underway, status
-    assert (underway["phase"], underway["holding"]) == ("waiting", "decision enter")
+    active = status["deployment"]
+    assert active, status
+    assert (active["phase"], active["holding"]) == ("waiting", "decision enter")
     bot.open(bot.leads, "decide")
     bot.ends(number, "done")
     bot.leads = new

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from neverblink.worker import Window, join
-from neverblink.worker.join import JoinError, Joining, seating
+from neverblink.worker.join import JoinError, Joining, bootstrap
 from neverblink.worker.model.cells import StateError, StateTypeError
 from neverblink.worker.runtime.bootstrap import alone
 from neverblink.worker.runtime.declaration import BotError
@@ -44,13 +44,13 @@ def test_a_type_that_can_be_no_state_is_refused() -> None:
 
 
 def test_one_process_joins_once() -> None:
-    token = seating.set(Joining(alone("loop")))
+    token = bootstrap.set(Joining(alone("loop")))
     try:
         join(Book)
         with pytest.raises(JoinError, match="a second time: one process is one worker"):
             join(Book)
     finally:
-        seating.reset(token)
+        bootstrap.reset(token)
 
 
 def test_before_the_loop_there_are_no_timers_to_set_and_nothing_is_decided() -> None:

@@ -34,12 +34,12 @@ class Speaks(Protocol):
 class Bracing:
     """See the module. The heir is asked by `publisher`, and reached by `baton`."""
 
-    def __init__(self, publisher: Speaks, clock: Clock, baton: FinalFrameSocketLike) -> None:
+    def __init__(self, publisher: Speaks, clock: Clock, final_frames: FinalFrameSocketLike) -> None:
         self.until = 0
         """When to look again if there is no answer, CLOCK_MONOTONIC ns; 0 when none is awaited."""
         self._publisher = publisher
         self._clock = clock
-        self._baton = baton
+        self._final_frames = final_frames
         self._order = 0
         self._asked = 0
         """How often, for this order."""
@@ -71,12 +71,12 @@ class Bracing:
         if order == self._order and self.until:
             self.until = 0
             self._answered = self._clock.mono()
-            self._baton.reach(worker, self._publisher.pid_of(worker))
+            self._final_frames.reach(worker, self._publisher.pid_of(worker))
 
     def hand(self, order: int, to: str, final: bytes) -> bool:
         """Hand the final frame straight to the heir; return whether it has it."""
         ready = self._answered and order == self._order and self._publisher.said_to(to) == self._said
-        return bool(ready) and self._baton.hand(final)
+        return bool(ready) and self._final_frames.hand(final)
 
     def _ask(self, order: YieldTo, now: int) -> None:
         self._asked += 1

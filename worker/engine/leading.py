@@ -65,7 +65,7 @@ class Leading:
         self.turns = Turns(bot, replica, publisher, outside, keeper)
         self.decisions = DecisionLog(replica, publisher, outside, keeper, self._turn_seq)
         tally.next_tick = self.turns.next_tick
-        self._bracing = Bracing(publisher, outside.clock, outside.baton)
+        self._bracing = Bracing(publisher, outside.clock, outside.final_frames)
         self._me = me
         self._bot = bot
         self._replica = replica
@@ -137,7 +137,7 @@ class Leading:
             decision=self.decisions.open_name,
             window=self.turns.window_open(),
             slack=not self.keeper.busy and (in_a_hurry or self.turns.slack()),
-            heir=order is None or self._publisher.caught_up(order.to),
+            successor=order is None or self._publisher.caught_up(order.to),
         )
         if order is None or what_holds(boundary, order):
             return boundary

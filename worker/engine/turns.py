@@ -341,12 +341,12 @@ class Turns:
             raise self._too_large(frame, len(body))
         self.closing = frame, body, self._keeper.append(RecordKind.FRAME, body)
 
-    def closed(self, heir: str) -> None:
+    def closed(self, successor: str) -> None:
         """The frame of `close_epoch` is on its way to the heir."""
         closing, self.closing = self.closing, None
         if closing is not None:
             self._replica.advance(*closing)
-            self._publisher.publish(*closing, but_for=heir)
+            self._publisher.publish(*closing, but_for=successor)
 
     def reset_frame(self) -> Frame:
         """Say that the state is this process's own again, whole, whatever the frames before said."""

@@ -53,7 +53,7 @@ class JournalDirectory:
         self._where = str(directory)
         self._durability = durability
         self._file: SegmentFile | None = None
-        self._chores = FsyncThread()
+        self._runner = FsyncThread()
         self._listed = (0, 0)
         """When the directory was changed last, as of when it was listed, and its newest segment then."""
         self.append: Callable[[RecordKind, bytes], Position] = self._not_open
@@ -139,13 +139,13 @@ class JournalDirectory:
         # Under a name of our own: what a leader before us removes after it has yielded must not be this.
         unfinished = path.with_name(f"{path.name}.{os.getpid()}.new")
         file = SegmentFile.create(unfinished, number)
-        return PendingSegment(file, path, self._durability, self._chores, self._adopt)
+        return PendingSegment(file, path, self._durability, self._runner, self._adopt)
 
     def remove(self, numbers: list[int]) -> None:
         for number in numbers:
             path = self._path(number)
             # A file that is gone already, or cannot be removed now, is looked at again with the next segment.
-            self._chores.do(lambda path=path: path.unlink(missing_ok=True))
+            self._runner.do(lambda path=path: path.unlink(missing_ok=True))
 
     def close(self) -> None:
         """Force to the disk what `durability` promises to, and close the file. Harmless when it is closed."""
@@ -155,7 +155,7 @@ class JournalDirectory:
             if file is not None:
                 file.close()
         finally:
-            self._chores.close()
+            self._runner.close()
 
     # parts
 
@@ -225,7 +225,7 @@ class JournalDirectory:
         self.append = file.append
         if before is not None:
             # Its last sync may take a while. What of it did not get to the disk comes before a whole snapshot.
-            self._chores.do(before.shut)
+            self._runner.do(before.shut)
 
     def _adopt(self, file: SegmentFile) -> None:
         file.promise(self._durability)

@@ -25,13 +25,13 @@ class PendingSegment:
         file: SegmentFile,
         path: Path,
         durability: str,
-        chores: FsyncThread,
+        runner: FsyncThread,
         adopt: Callable[[SegmentFile], None],
     ) -> None:
         self._file = file
         self._path = path
         self._durability = durability
-        self._chores = chores
+        self._runner = runner
         self._adopt = adopt
         self._naming: FsyncTask | None = None
 
@@ -44,7 +44,7 @@ class PendingSegment:
                 self._naming = FsyncTask(self._name)
                 self._naming.run()
             else:
-                self._naming = self._chores.do(self._sync_and_name)
+                self._naming = self._runner.do(self._sync_and_name)
         if not self._naming.done:
             return False
         if self._naming.problem is not None:
@@ -66,8 +66,8 @@ class PendingSegment:
                 self._path.unlink(missing_ok=True)
             except OSError as problem:
                 fail(self._path, "cannot be removed", problem)
-        self._chores.do(self._file.shut)
-        self._chores.do(lambda: unfinished.unlink(missing_ok=True))
+        self._runner.do(self._file.shut)
+        self._runner.do(lambda: unfinished.unlink(missing_ok=True))
 
     def _name(self) -> None:
         self._file.path.rename(self._path)

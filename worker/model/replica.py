@@ -191,7 +191,7 @@ class Replica:
         if frame.paused is not None:
             self.paused = frame.paused
 
-    def freeze(self, reason: str) -> None:
+    def deploy_lock(self, reason: str) -> None:
         """Keep the state as it is, and follow the chain alone."""
         self.frozen = reason
 

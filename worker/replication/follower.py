@@ -221,30 +221,30 @@ class Follower:
         self._copying = False
         self.live = True
         behind, self._behind = self._behind, []
-        news = [found for sent in behind for found in self._frame(decode_frame(sent.body), sent)]
-        if news or not self.live:
-            return news
+        bus = [found for sent in behind for found in self._frame(decode_frame(sent.body), sent)]
+        if bus or not self.live:
+            return bus
         self._ack()
         return [CopyDone(self._copied_bytes, self._copied_rows, self.heard - self._copy_since)]
 
     def _frame(self, frame: Frame, message: FrameSent) -> list[News]:
         if frame.number <= self._replica.number:
             return []
-        news = self._apply(frame, message.body, message.position, message)
+        bus = self._apply(frame, message.body, message.position, message)
         if frame.number - self._acked >= ACK_FRAMES or self.heard - self._acked_at >= ACK_WITHIN:
             self._ack()
-        return news
+        return bus
 
     def _final(self, frame: Frame, message: Final) -> list[News]:
         if not self.live:
             self._outside.to_leader(Declined(message.order, "it has not caught up"))
             return []
-        news = self._apply(frame, message.body, message.position, None)
+        bus = self._apply(frame, message.body, message.position, None)
         if self._replica.number != frame.number:
             self._outside.to_leader(Declined(message.order, "frames before the final one are missing"))
-            return news
+            return bus
         self._replica.inbox.admit(message.pending)
-        return [*news, TakeOver(message.order, message.deployment)]
+        return [*bus, TakeOver(message.order, message.deployment)]
 
     def _apply(self, frame: Frame, body: bytes, position: Position, message: FrameSent | None) -> list[News]:
         replica = self._replica
@@ -262,10 +262,10 @@ class Follower:
                 self.subscribe()
             return lost
         except (StateError, StateUnreadable, MigrationError) as problem:
-            news = self._unreadable(str(problem))
+            bus = self._unreadable(str(problem))
             if self.keeps:
                 replica.apply(frame, body, position)
-            return news
+            return bus
         else:
             self._asked = False
             if message is not None and self.live:
@@ -278,7 +278,7 @@ class Follower:
 
     def _unreadable(self, reason: str) -> list[News]:
         if self.keeps:
-            self._replica.freeze(reason)
+            self._replica.deploy_lock(reason)
         return [Unreadable(reason)]
 
     def _ack(self) -> None:

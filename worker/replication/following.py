@@ -81,10 +81,10 @@ class Following:
     def receive(self, message: stream.LeaderMessage, *, loaded: bool) -> list[SeatEvent]:
         """The leader said something. `loaded`: the seat knows that the whole state is here."""
         events: list[SeatEvent] = []
-        for news in self._follower.receive(message):
-            match news:
+        for bus in self._follower.receive(message):
+            match bus:
                 case CopyDone():
-                    self._rehearsal.begin(news)
+                    self._rehearsal.begin(bus)
                     self.to_load, self._seen = True, False
                 case Lost():
                     self._rehearsal.drop()
@@ -98,7 +98,7 @@ class Following:
                     self._brace(order)
                 case TakeOver(order=order, deployment=deployment):
                     # However it came.
-                    self._outside.baton.relax()
+                    self._outside.final_frames.relax()
                     self.deployment = deployment
                     if not loaded:
                         self._outside.to_leader(stream.Declined(order, "it has not loaded the state"))
@@ -145,7 +145,7 @@ class Following:
             outside.journal.attach(replica.position)
         with suppress(StateError):
             replica.cells.differing(replica.state)
-        outside.baton.expect()
+        outside.final_frames.expect()
         outside.to_leader(stream.Braced(order))
 
     def _ask(self) -> list[SeatEvent]:

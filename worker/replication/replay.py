@@ -188,7 +188,7 @@ def _apply(
             except (StateUnreadable, MigrationError) as problem:
                 if strict:
                     raise
-                replica.freeze(str(problem))
+                replica.deploy_lock(str(problem))
                 replica.apply(frame, entry.payload, position)
         case Opened() as opened:
             replica.note(opened, "")

@@ -45,7 +45,7 @@ class StandaloneRuntime:
         self.clock = SystemClock()
         self.lease = OwnLease()
         self.journal = NoJournal()
-        self.baton = NoFinalFrameSocket()
+        self.final_frames = NoFinalFrameSocket()
         self.descriptors = NoDescriptors()
         self._waker = Waker()
         self._listener: Listener | None = None

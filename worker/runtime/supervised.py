@@ -78,7 +78,7 @@ class SupervisedRuntime:
         self._mark = mark_worker(me.home_key, me.home_id)
         self.lease = Lease(me.lease)
         self.journal = JournalDirectory(Path(me.journal), me.durability)
-        self.baton = FinalFrameSocket(me.worker, self._path, self._reserve.spare)
+        self.final_frames = FinalFrameSocket(me.worker, self._path, self._reserve.spare)
         self._me = me
         self._directory = -1
         self._waker = Waker()
@@ -97,7 +97,7 @@ class SupervisedRuntime:
         self._leader: ZmqChannel | None = None
         self._deaths = False
         """A process that is watched may have ended."""
-        self._baton_fd = -1
+        self._final_frames_fd = -1
         """Which of the baton's is listened to."""
         self._watched: dict[str, int] = {}
         self._listener: Listener | None = None
@@ -175,7 +175,7 @@ class SupervisedRuntime:
             or (leader is not None and leader.may_have)
             or self._deaths
             or self._connection.may_have
-            or self.baton.expected
+            or self.final_frames.expected
         ):
             # As mostly in a tick.
             return False
@@ -184,9 +184,9 @@ class SupervisedRuntime:
             came = True
             self._look_for_deaths()
         self._look_whether_welcome()
-        while self.baton.expected:
+        while self.final_frames.expected:
             came = True
-            self._watch_baton()
+            self._watch_final_frames()
         return came
 
     def close(self) -> None:
@@ -203,8 +203,8 @@ class SupervisedRuntime:
             channel.close(_LINGER_MS)
         for worker in list(self._watched):
             self._unwatch(worker)
-        self._forget_baton()
-        self.baton.close()
+        self._forget_final_frames()
+        self.final_frames.close()
         self._reactor = None
         self._waker.close()
         self._context.term()
@@ -305,7 +305,7 @@ class SupervisedRuntime:
                 self._reactor.remove_reader(self._leader.fileno())
             self._leader.close(_LINGER_MS)
             self._leader = None
-        self._forget_baton()
+        self._forget_final_frames()
 
     def _look_and_stir(self) -> None:
         self.look()
@@ -352,38 +352,38 @@ class SupervisedRuntime:
                 listener.from_leader(leader_codec.decode(body))
         return found
 
-    def _watch_baton(self) -> None:
+    def _watch_final_frames(self) -> None:
         """Look for the baton, and take in what comes meanwhile."""
         channels = [self._supervisor] if self._leader is None else [self._supervisor, self._leader]
-        data = self.baton.wait(channel.fileno() for channel in channels)
+        data = self.final_frames.wait(channel.fileno() for channel in channels)
         if data:
-            self._take_baton(data)
+            self._take_final_frames(data)
             return
         if data is not None:
             for channel in channels:
                 channel.rang()
             self._take()
             return
-        fd = self.baton.fileno()
-        if self._reactor is not None and fd != self._baton_fd:
+        fd = self.final_frames.fileno()
+        if self._reactor is not None and fd != self._final_frames_fd:
             # It may come later, too.
-            self._reactor.add_reader(fd, self._on_baton)
-            self._baton_fd = fd
+            self._reactor.add_reader(fd, self._on_final_frames)
+            self._final_frames_fd = fd
 
-    def _on_baton(self) -> None:
-        self._take_baton(self.baton.receive())
+    def _on_final_frames(self) -> None:
+        self._take_final_frames(self.final_frames.receive())
         self._look_and_stir()
 
-    def _take_baton(self, data: bytes | None) -> None:
+    def _take_final_frames(self, data: bytes | None) -> None:
         if data and self._listener is not None:
             with suppress(WireError):
                 self._listener.from_leader(leader_codec.decode(data))
 
-    def _forget_baton(self) -> None:
-        if self._reactor is not None and self._baton_fd >= 0:
-            self._reactor.remove_reader(self._baton_fd)
-        self._baton_fd = -1
-        self.baton.forget()
+    def _forget_final_frames(self) -> None:
+        if self._reactor is not None and self._final_frames_fd >= 0:
+            self._reactor.remove_reader(self._final_frames_fd)
+        self._final_frames_fd = -1
+        self.final_frames.forget()
 
     def _look_whether_welcome(self) -> None:
         if self._connection.may_have and self._listener is not None and self._connection.look():

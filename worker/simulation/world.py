@@ -184,7 +184,7 @@ class SimulatedFinalFrameSocket:
 
     def __init__(self, place: SimulatedRuntime) -> None:
         self._place = place
-        self._heir = ""
+        self._successor = ""
         self.expected = False
 
     def expect(self) -> None:
@@ -194,13 +194,18 @@ class SimulatedFinalFrameSocket:
         self.expected = False
 
     def reach(self, worker: str, pid: int) -> None:
-        self._heir = worker
+        self._successor = worker
 
     def hand(self, data: bytes) -> bool:
-        heir = self._place.world.places.get(self._heir)
-        if not self._place.alive or heir is None or not heir.alive or not heir.baton.expected:
+        successor = self._place.world.places.get(self._successor)
+        if (
+            not self._place.alive
+            or successor is None
+            or not successor.alive
+            or not successor.final_frames.expected
+        ):
             return False
-        self._place.world.wires.appendleft(self._place.to(heir, data))
+        self._place.world.wires.appendleft(self._place.to(successor, data))
         return True
 
 
@@ -215,7 +220,7 @@ class SimulatedRuntime:
         self.clock = world.clock
         self.lease = SimulatedLease(world, worker)
         self.journal: Journal = SimulatedJournal(self)
-        self.baton = SimulatedFinalFrameSocket(self)
+        self.final_frames = SimulatedFinalFrameSocket(self)
         self.descriptors = NoDescriptors()
         self.engine: Engine | None = None
         self._leader = ""

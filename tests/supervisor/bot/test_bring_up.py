@@ -33,10 +33,10 @@ def bring_up(*says: Any, ends: bool) -> None:
                 member.ended = Ended(1, "exit 1", stage.hour.now)
             return member
 
-    crew = cast("Any", Crew(stage.roster))
+    pool = cast("Any", Crew(stage.registry))
     starter = BringUp(
-        crew,
-        stage.news,
+        pool,
+        stage.bus,
         stage.outside,
         Conditions(stage.hour),
         leader=lambda: "",
@@ -79,7 +79,7 @@ def test_one_that_takes_the_lease_while_the_bot_is_being_stopped_leads_and_is_aw
 
         def dismiss(self, worker: str, why: str) -> None:
             super().dismiss(worker, why)
-            member = stage.roster.get(worker)
+            member = stage.registry.get(worker)
             assert member is not None
 
             def led() -> None:
@@ -88,10 +88,10 @@ def test_one_that_takes_the_lease_while_the_bot_is_being_stopped_leads_and_is_aw
 
             asyncio.get_running_loop().call_soon(led)
 
-    crew = Crew(stage.roster)
+    pool = Crew(stage.registry)
     starter = BringUp(
-        cast("Any", crew),
-        stage.news,
+        cast("Any", pool),
+        stage.bus,
         stage.outside,
         waiting,
         leader=lambda: "",
@@ -104,4 +104,4 @@ def test_one_that_takes_the_lease_while_the_bot_is_being_stopped_leads_and_is_aw
             return await starter.bring_up(cast("Release", None), CONFIG)
 
     assert asyncio.run(up())
-    assert ("dismiss", "w1", "down") in crew.did
+    assert ("dismiss", "w1", "down") in pool.did

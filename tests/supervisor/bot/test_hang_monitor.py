@@ -31,7 +31,7 @@ class Post:
         self.said = report("leading", epoch=1)
         self.leader.take(self.said, 0)
         self.guard = HangMonitor(
-            self.stage.news,
+            self.stage.bus,
             self.stage.outside,
             journal,
             leader=lambda: self.leader,

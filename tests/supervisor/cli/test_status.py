@@ -116,10 +116,10 @@ def test_a_bot_in_the_middle_of_everything() -> None:
 
 
 def test_two_deployments_under_way_are_told_the_one_in_its_probation_first() -> None:
-    proving = DeploymentSeen(6, "probation", NOW - 4 * S, "", "v3", "v2", False, "anna", "", NOW - 9 * S)
+    in_probation = DeploymentSeen(6, "probation", NOW - 4 * S, "", "v3", "v2", False, "anna", "", NOW - 9 * S)
     held = "the probation of deployment 6"
     next_ = DeploymentSeen(7, "prepared", NOW - S, held, "v4", "v3", False, "ben", "", NOW - 3 * S)
-    assert shown(seen(deployment=next_, probation=proving))[3:] == [
+    assert shown(seen(deployment=next_, probation=in_probation))[3:] == [
         "under way deployment 6 is probation, for 4 s: v3",
         "under way deployment 7 is prepared, held by the probation of deployment 6, for 1 s: v4",
     ]

@@ -266,8 +266,8 @@ def test_a_deployment_that_was_begun_before_anybody_looked_is_caught_up_with() -
         rollback="", steps=(StepNote(NOW, "spawned", "", MS, {"worker": "w9", "pid": 1}),),
     )  # fmt: skip
     view.caught_up(row)
-    underway = DeploymentSeen(8, "waiting", NOW - 4 * S, "", "v3", "v2", False, "", "", NOW - 9 * S)
-    view.answered(msgspec.structs.replace(QUIET, deployment=underway))
+    active = DeploymentSeen(8, "waiting", NOW - 4 * S, "", "v3", "v2", False, "", "", NOW - 9 * S)
+    view.answered(msgspec.structs.replace(QUIET, deployment=active))
     now = view.picture()
     assert (now.deployment, now.phase) == (8, "waiting")
     assert now.lines == [StoryLine("spawned", "worker w9, pid 1", MS)]

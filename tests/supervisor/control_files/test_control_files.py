@@ -97,64 +97,64 @@ class Desk:
 @asynccontextmanager
 async def opened(home: Path, config: FileLayer = LAYER) -> AsyncGenerator[Desk]:
     home.mkdir(exist_ok=True)
-    desk = Desk(home)
-    archive = HistoryThread(asyncio.get_running_loop(), desk.said.append)
-    await archive.open(home / "supervisor.db", "foresight")
-    desk.files = ControlFiles(
+    listeners = Desk(home)
+    history_thread = HistoryThread(asyncio.get_running_loop(), listeners.said.append)
+    await history_thread.open(home / "supervisor.db", "foresight")
+    listeners.files = ControlFiles(
         home,
         config,
-        archive,
+        history_thread,
         status=lambda: QUIET,
-        carry_out=desk.carry_out,
+        carry_out=listeners.carry_out,
         now=time.time_ns,
-        say=desk.said.append,
+        say=listeners.said.append,
     )
-    await desk.files.begin()
+    await listeners.files.begin()
     try:
-        yield desk
+        yield listeners
     finally:
-        await desk.files.close()
-        await archive.close()
+        await listeners.files.close()
+        await history_thread.close()
 
 
 def tried(tmp_path: Path, act: Callable[[Desk], Awaitable[None]], config: FileLayer = LAYER) -> None:
     """Run a test with the files of a home open."""
 
     async def run() -> None:
-        async with opened(tmp_path / "home", config) as desk:
-            await act(desk)
+        async with opened(tmp_path / "home", config) as listeners:
+            await act(listeners)
 
     asyncio.run(run())
 
 
 def test_a_command_is_carried_out_and_answered_in_status_json(tmp_path: Path) -> None:
-    async def act(desk: Desk) -> None:
-        desk.write({"id": "1", "op": "pause", "who": "anna", "why": "thin"})
-        seen = await desk.answered("1")
+    async def act(listeners: Desk) -> None:
+        listeners.write({"id": "1", "op": "pause", "who": "anna", "why": "thin"})
+        seen = await listeners.answered("1")
         assert (seen.op, seen.status, seen.seq, seen.result) == ("pause", "ok", 7, {"op": "pause"})
-        assert desk.asked == [Pause(id="1", who="anna", why="thin")]
-        assert desk.keys == ["file-1"]
-        desk.write({"id": "2", "op": "pause"})
-        await desk.answered("2")
-        assert desk.asked[1].who == "control.json"
+        assert listeners.asked == [Pause(id="1", who="anna", why="thin")]
+        assert listeners.keys == ["file-1"]
+        listeners.write({"id": "2", "op": "pause"})
+        await listeners.answered("2")
+        assert listeners.asked[1].who == "control.json"
 
     tried(tmp_path, act)
 
 
 @pytest.mark.parametrize("bell", [True, False], ids=["inotify", "polling"])
 def test_a_command_is_carried_out_once_however_often_its_file_is_written(tmp_path: Path, bell: bool) -> None:
-    async def act(desk: Desk) -> None:
+    async def act(listeners: Desk) -> None:
         for _ in range(3):
-            desk.write([{"id": "1", "op": "pause"}, {"id": "2", "op": "resume"}])
-            await desk.answered("2")
-            desk.control.touch()
-            desk.control.write_text('[{"op": "pause", "id": "1"}, {"id": "2", "op": "resume"}]')
-            desk.control.chmod(0o640)
-        desk.control.unlink()
-        desk.write({"id": "2", "op": "resume"})
-        desk.write({"id": "3", "op": "lock", "why": "x"})
-        await desk.answered("3")
-        assert [op_of(one) for one in desk.asked] == ["pause", "resume", "lock"]
+            listeners.write([{"id": "1", "op": "pause"}, {"id": "2", "op": "resume"}])
+            await listeners.answered("2")
+            listeners.control.touch()
+            listeners.control.write_text('[{"op": "pause", "id": "1"}, {"id": "2", "op": "resume"}]')
+            listeners.control.chmod(0o640)
+        listeners.control.unlink()
+        listeners.write({"id": "2", "op": "resume"})
+        listeners.write({"id": "3", "op": "lock", "why": "x"})
+        await listeners.answered("3")
+        assert [op_of(one) for one in listeners.asked] == ["pause", "resume", "lock"]
 
     # A poll so slow that only the bell can be heard, or none but the poll.
     poll = 600_000_000_000 if bell else 5_000_000
@@ -162,16 +162,16 @@ def test_a_command_is_carried_out_once_however_often_its_file_is_written(tmp_pat
 
 
 def test_ids_are_remembered_across_restarts_and_so_are_answers(tmp_path: Path) -> None:
-    async def first(desk: Desk) -> None:
-        desk.write({"id": "1", "op": "pause"})
-        await desk.answered("1")
+    async def first(listeners: Desk) -> None:
+        listeners.write({"id": "1", "op": "pause"})
+        await listeners.answered("1")
 
-    async def second(desk: Desk) -> None:
-        assert (await desk.answered("1")).seq == 7
-        desk.control.touch()
-        desk.write([{"id": "1", "op": "pause"}, {"id": "2", "op": "resume"}])
-        await desk.answered("2")
-        assert [op_of(one) for one in desk.asked] == ["resume"]
+    async def second(listeners: Desk) -> None:
+        assert (await listeners.answered("1")).seq == 7
+        listeners.control.touch()
+        listeners.write([{"id": "1", "op": "pause"}, {"id": "2", "op": "resume"}])
+        await listeners.answered("2")
+        assert [op_of(one) for one in listeners.asked] == ["resume"]
 
     tried(tmp_path, first)
     tried(tmp_path, second)
@@ -183,16 +183,16 @@ def test_a_file_that_is_older_than_the_history_of_ids_is_not_carried_out(tmp_pat
     home.mkdir()
     (home / "control.json").write_text('{"id": "1", "op": "halt", "confirm": "foresight"}')
 
-    async def first(desk: Desk) -> None:
-        seen = await desk.answered("1")
+    async def first(listeners: Desk) -> None:
+        seen = await listeners.answered("1")
         assert "perhaps it was done already" in seen.error.message
-        desk.write({"id": "2", "op": "pause"})
-        await desk.answered("2")
+        listeners.write({"id": "2", "op": "pause"})
+        await listeners.answered("2")
 
-    async def second(desk: Desk) -> None:
+    async def second(listeners: Desk) -> None:
         # Written while nobody looked, and the ids are known: it is new.
-        assert (await desk.answered("3")).status == "ok"
-        assert [one.id for one in desk.asked] == ["3"]
+        assert (await listeners.answered("3")).status == "ok"
+        assert [one.id for one in listeners.asked] == ["3"]
 
     tried(tmp_path, first)
     (home / "control.json").write_text('[{"id": "1", "op": "pause"}, {"id": "3", "op": "resume"}]')
@@ -200,30 +200,30 @@ def test_a_file_that_is_older_than_the_history_of_ids_is_not_carried_out(tmp_pat
 
 
 def test_more_than_can_be_carried_out_is_not_read_on(tmp_path: Path) -> None:
-    async def act(desk: Desk) -> None:
-        desk.gate = asyncio.Event()
-        desk.write([{"id": f"a{n}", "op": "deploy", "path": "/x"} for n in range(MOST_COMMANDS)])
-        await desk.sees(lambda status: len(status.control.running) == MOST_COMMANDS)
-        desk.write([{"id": f"b{n}", "op": "pause"} for n in range(MOST_COMMANDS)])
+    async def act(listeners: Desk) -> None:
+        listeners.gate = asyncio.Event()
+        listeners.write([{"id": f"a{n}", "op": "deploy", "path": "/x"} for n in range(MOST_COMMANDS)])
+        await listeners.sees(lambda status: len(status.control.running) == MOST_COMMANDS)
+        listeners.write([{"id": f"b{n}", "op": "pause"} for n in range(MOST_COMMANDS)])
         await asyncio.sleep(0.2)
-        assert len(desk.status().control.running) == MOST_COMMANDS
-        desk.gate.set()
-        await desk.answered(f"b{MOST_COMMANDS - 1}")
-        assert len(desk.asked) == 2 * MOST_COMMANDS
+        assert len(listeners.status().control.running) == MOST_COMMANDS
+        listeners.gate.set()
+        await listeners.answered(f"b{MOST_COMMANDS - 1}")
+        assert len(listeners.asked) == 2 * MOST_COMMANDS
 
     tried(tmp_path, act)
 
 
 def test_an_id_that_was_another_command_is_named_and_not_carried_out(tmp_path: Path) -> None:
-    async def act(desk: Desk) -> None:
-        desk.write({"id": "1", "op": "pause"})
-        await desk.answered("1")
-        desk.write({"id": "1", "op": "resume"})
-        await desk.complains("id '1' was another command before")
-        desk.write({"id": "2", "op": "resume"})
-        await desk.answered("2")
-        await desk.sees(lambda status: not status.control.problems)
-        assert [op_of(one) for one in desk.asked] == ["pause", "resume"]
+    async def act(listeners: Desk) -> None:
+        listeners.write({"id": "1", "op": "pause"})
+        await listeners.answered("1")
+        listeners.write({"id": "1", "op": "resume"})
+        await listeners.complains("id '1' was another command before")
+        listeners.write({"id": "2", "op": "resume"})
+        await listeners.answered("2")
+        await listeners.sees(lambda status: not status.control.problems)
+        assert [op_of(one) for one in listeners.asked] == ["pause", "resume"]
 
     tried(tmp_path, act)
 
@@ -240,48 +240,48 @@ def test_what_was_not_answered_is_taken_up_or_said_to_be_in_doubt(tmp_path: Path
         assert history.claim("4", "rebase-clock", "d4", '{"op":"rebase-clock","id":"4"}', 4) is None
         history.settle("3", '{"id":"3","op":"pause","at":3,"status":"ok"}', 3)
 
-    async def act(desk: Desk) -> None:
-        assert (await desk.answered("1")).status == "ok"
-        doubt = await desk.answered("2")
+    async def act(listeners: Desk) -> None:
+        assert (await listeners.answered("1")).status == "ok"
+        doubt = await listeners.answered("2")
         assert doubt.error.code == "failed"
         assert "it is not done again" in doubt.error.message
-        assert (await desk.answered("3")).at == 3
-        assert (await desk.answered("4")).status == "ok"
-        assert desk.asked == [Pause(id="1", who="control.json"), RebaseClock(id="4", who="control.json")]
-        assert desk.keys == ["file-1", "file-4"]
+        assert (await listeners.answered("3")).at == 3
+        assert (await listeners.answered("4")).status == "ok"
+        assert listeners.asked == [Pause(id="1", who="control.json"), RebaseClock(id="4", who="control.json")]
+        assert listeners.keys == ["file-1", "file-4"]
 
     tried(tmp_path, act)
 
 
 def test_a_bad_command_is_refused_with_a_hint_and_may_be_mended(tmp_path: Path) -> None:
-    async def act(desk: Desk) -> None:
-        desk.write([{"id": "1", "op": "puase"}, {"id": "2", "op": "resume"}, {"op": "pause"}])
-        seen = await desk.answered("1")
+    async def act(listeners: Desk) -> None:
+        listeners.write([{"id": "1", "op": "puase"}, {"id": "2", "op": "resume"}, {"op": "pause"}])
+        seen = await listeners.answered("1")
         assert seen.error.code == "bad-request"
         assert 'did you mean "pause"?' in seen.error.message
-        await desk.answered("2")
-        await desk.complains("command 3 of 3 (pause) has no id")
-        desk.write([{"id": "1", "op": "pause"}, {"id": "2", "op": "resume"}])
-        await desk.sees(lambda status: any(one.id == "1" and one.seq for one in status.control.answers))
-        assert [op_of(one) for one in desk.asked] == ["resume", "pause"]
-        assert len([line for line in desk.said if "puase" in line]) == 1
+        await listeners.answered("2")
+        await listeners.complains("command 3 of 3 (pause) has no id")
+        listeners.write([{"id": "1", "op": "pause"}, {"id": "2", "op": "resume"}])
+        await listeners.sees(lambda status: any(one.id == "1" and one.seq for one in status.control.answers))
+        assert [op_of(one) for one in listeners.asked] == ["resume", "pause"]
+        assert len([line for line in listeners.said if "puase" in line]) == 1
 
     tried(tmp_path, act)
 
 
 def test_a_half_written_file_is_waited_for_and_a_broken_one_is_named(tmp_path: Path) -> None:
-    async def act(desk: Desk) -> None:
-        with desk.control.open("wb", buffering=0) as file:
+    async def act(listeners: Desk) -> None:
+        with listeners.control.open("wb", buffering=0) as file:
             file.write(b'{"id": "1", "op":')
             await asyncio.sleep(0.01)
             file.write(b' "pause"}')
-        await desk.answered("1")
-        desk.write(b'{"id": "2", "op": "resume"')
-        await desk.complains("it is no JSON")
-        desk.write({"id": "2", "op": "resume"})
-        await desk.answered("2")
-        await desk.sees(lambda status: not status.control.problems)
-        assert [one.id for one in desk.asked] == ["1", "2"]
+        await listeners.answered("1")
+        listeners.write(b'{"id": "2", "op": "resume"')
+        await listeners.complains("it is no JSON")
+        listeners.write({"id": "2", "op": "resume"})
+        await listeners.answered("2")
+        await listeners.sees(lambda status: not status.control.problems)
+        assert [one.id for one in listeners.asked] == ["1", "2"]
 
     tried(tmp_path, act)
 
@@ -327,15 +327,15 @@ def _socket(path: Path) -> None:
 def test_what_is_no_file_to_be_obeyed_is_named_and_stops_nothing(
     tmp_path: Path, make: Callable[[Path], object], why: str
 ) -> None:
-    async def act(desk: Desk) -> None:
-        make(desk.control)
-        await desk.complains(why)
-        if desk.control.is_dir():
-            desk.control.rmdir()
-        desk.write({"id": "1", "op": "pause"})
-        await desk.answered("1")
-        await desk.sees(lambda status: not status.control.problems)
-        assert [one.id for one in desk.asked] == ["1"]
+    async def act(listeners: Desk) -> None:
+        make(listeners.control)
+        await listeners.complains(why)
+        if listeners.control.is_dir():
+            listeners.control.rmdir()
+        listeners.write({"id": "1", "op": "pause"})
+        await listeners.answered("1")
+        await listeners.sees(lambda status: not status.control.problems)
+        assert [one.id for one in listeners.asked] == ["1"]
 
     tried(tmp_path, act)
 
@@ -354,34 +354,34 @@ def test_a_file_of_another_user_is_refused(tmp_path: Path) -> None:
 
 
 def test_what_takes_long_keeps_nothing_waiting(tmp_path: Path) -> None:
-    async def act(desk: Desk) -> None:
-        desk.gate = asyncio.Event()
-        desk.write([{"id": "1", "op": "deploy", "path": "/x", "wait": True}, {"id": "2", "op": "abort"}])
-        await desk.sees(lambda status: len(status.control.running) == 2 and len(desk.asked) == 2)
-        assert isinstance(desk.asked[0], Deploy)
-        desk.gate.set()
-        await desk.answered("1")
-        await desk.answered("2")
+    async def act(listeners: Desk) -> None:
+        listeners.gate = asyncio.Event()
+        listeners.write([{"id": "1", "op": "deploy", "path": "/x", "wait": True}, {"id": "2", "op": "abort"}])
+        await listeners.sees(lambda status: len(status.control.running) == 2 and len(listeners.asked) == 2)
+        assert isinstance(listeners.asked[0], Deploy)
+        listeners.gate.set()
+        await listeners.answered("1")
+        await listeners.answered("2")
 
     tried(tmp_path, act)
 
 
 def test_what_can_not_be_remembered_is_not_carried_out(tmp_path: Path) -> None:
-    async def act(desk: Desk) -> None:
-        with closing(sqlite3.connect(desk.home / "supervisor.db")) as database:
+    async def act(listeners: Desk) -> None:
+        with closing(sqlite3.connect(listeners.home / "supervisor.db")) as database:
             database.execute("drop table control")
             database.commit()
-        desk.write({"id": "1", "op": "pause"})
-        await desk.complains("no such table")
-        assert not desk.asked
+        listeners.write({"id": "1", "op": "pause"})
+        await listeners.complains("no such table")
+        assert not listeners.asked
 
     tried(tmp_path, act)
 
 
 def test_a_result_that_is_too_large_is_left_out_and_said_so(tmp_path: Path) -> None:
-    async def act(desk: Desk) -> None:
-        desk.write({"id": "1", "op": "status"})
-        seen = await desk.answered("1")
+    async def act(listeners: Desk) -> None:
+        listeners.write({"id": "1", "op": "status"})
+        seen = await listeners.answered("1")
         assert seen.result is None
         assert seen.left_out > 100_000
 
@@ -389,17 +389,17 @@ def test_a_result_that_is_too_large_is_left_out_and_said_so(tmp_path: Path) -> N
 
 
 def test_status_json_is_replaced_at_its_pace_and_has_a_last_word(tmp_path: Path) -> None:
-    async def act(desk: Desk) -> None:
-        first = await desk.sees(lambda status: status.alive)
-        place = desk.home / "status.json"
+    async def act(listeners: Desk) -> None:
+        first = await listeners.sees(lambda status: status.alive)
+        place = listeners.home / "status.json"
         assert stat.S_IMODE(place.stat().st_mode) == 0o600
         held = place.open("rb")
-        later = await desk.sees(lambda status: status.at > first.at)
+        later = await listeners.sees(lambda status: status.at > first.at)
         # Who has it open still has the whole of that moment.
         with held:
             assert msgspec.json.decode(held.read(), type=StatusFile).at <= later.at
         assert later.status == QUIET
-        assert not (desk.home / ".status.json.new").exists()
+        assert not (listeners.home / ".status.json.new").exists()
 
     tried(tmp_path, act, FileLayer(pace=20_000_000))
     last = msgspec.json.decode((tmp_path / "home" / "status.json").read_bytes(), type=StatusFile)
@@ -407,30 +407,30 @@ def test_status_json_is_replaced_at_its_pace_and_has_a_last_word(tmp_path: Path)
 
 
 def test_a_status_json_that_can_not_be_written_is_said_once_and_written_when_it_can(tmp_path: Path) -> None:
-    async def act(desk: Desk) -> None:
-        place = desk.home / "status.json"
-        await desk.sees(lambda status: status.alive)
+    async def act(listeners: Desk) -> None:
+        place = listeners.home / "status.json"
+        await listeners.sees(lambda status: status.alive)
         place.unlink()
         place.mkdir()
         until = time.monotonic() + WITHIN
-        while not desk.said:
+        while not listeners.said:
             assert time.monotonic() < until
             await asyncio.sleep(0.002)
         await asyncio.sleep(0.05)
         place.rmdir()
-        await desk.sees(lambda status: status.alive)
-        assert desk.said[0].startswith("status.json can't be written: ")
-        assert len([line for line in desk.said if "can't be written" in line]) == 1
+        await listeners.sees(lambda status: status.alive)
+        assert listeners.said[0].startswith("status.json can't be written: ")
+        assert len([line for line in listeners.said if "can't be written" in line]) == 1
 
     tried(tmp_path, act, FileLayer(pace=5_000_000))
 
 
 def test_either_file_can_be_turned_off(tmp_path: Path) -> None:
-    async def act(desk: Desk) -> None:
-        desk.write({"id": "1", "op": "pause"})
+    async def act(listeners: Desk) -> None:
+        listeners.write({"id": "1", "op": "pause"})
         await asyncio.sleep(0.1)
-        assert not desk.asked
-        assert not (desk.home / "status.json").exists()
+        assert not listeners.asked
+        assert not (listeners.home / "status.json").exists()
 
     tried(tmp_path, act, FileLayer(status=False, control=False))
 
@@ -479,12 +479,12 @@ def test_the_schema_of_control_json_says_what_is_read(control: Any, good: bool) 
 
 
 def test_the_schema_of_status_json_says_what_is_written(tmp_path: Path) -> None:
-    async def act(desk: Desk) -> None:
-        desk.write([{"id": "1", "op": "pause"}, {"id": "2"}])
-        await desk.answered("2")
-        desk.write(b"none")
-        await desk.sees(lambda status: status.control.problems)
-        assert _valid(status_schema(), json.loads((desk.home / "status.json").read_bytes()))
+    async def act(listeners: Desk) -> None:
+        listeners.write([{"id": "1", "op": "pause"}, {"id": "2"}])
+        await listeners.answered("2")
+        listeners.write(b"none")
+        await listeners.sees(lambda status: status.control.problems)
+        assert _valid(status_schema(), json.loads((listeners.home / "status.json").read_bytes()))
         assert not _valid(status_schema(), {"version": 1})
 
     tried(tmp_path, act)

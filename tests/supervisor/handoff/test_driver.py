@@ -33,7 +33,7 @@ class Drive:
 
     def __init__(self, *, rehearse_only: bool = False) -> None:
         self.stage = Stage()
-        self.hands = Hands(self.stage.roster)
+        self.hands = Hands(self.stage.registry)
         self.told: list[str] = []
         self.kept: list[HandoffRecord] = []
         self.kept_after: list[int] = []
@@ -44,8 +44,8 @@ class Drive:
             Handoff(7, "old", "new", 7000, rehearse_only=rehearse_only, granted=1),
             Patience(),
             self.hands,
-            self.stage.roster,
-            self.stage.news,
+            self.stage.registry,
+            self.stage.bus,
             self.stage.outside,
             HandoffListener(
                 kept=self.keep,
@@ -63,7 +63,7 @@ class Drive:
 
     def hear(self, worker: str, *messages: WorkerMessage) -> None:
         for message in messages:
-            member = self.stage.roster.get(worker)
+            member = self.stage.registry.get(worker)
             assert member is not None
             member.take(message, self.stage.hour.now)
             self.driver.heard(worker, message)
@@ -202,7 +202,7 @@ def test_a_suspicion_counts_unless_a_decision_is_open(drive: Drive) -> None:
     drive.hear("old", Suspect("new", "silent for 2s"))
     assert drive.hands.take() == []
     drive.hear("new", report("leading", epoch=2))
-    member = drive.stage.roster.get("new")
+    member = drive.stage.registry.get("new")
     assert member is not None
     member.decisions.clear()
     drive.hear("old", Suspect("new", "silent for 2s"))
@@ -340,8 +340,8 @@ def test_another_driver_goes_on_where_one_was_left(drive: Drive) -> None:
     kept = drive.kept[-1]
     drive.driver.close()
     # Nobody looks while the new worker takes over.
-    roster = drive.stage.roster
-    old, new = roster.get("old"), roster.get("new")
+    registry = drive.stage.registry
+    old, new = registry.get("old"), registry.get("new")
     assert old is not None
     assert new is not None
     old.take(report("following", epoch=2), 0)
@@ -352,8 +352,8 @@ def test_another_driver_goes_on_where_one_was_left(drive: Drive) -> None:
         kept.handoff,
         Patience(probation=SECOND),
         drive.hands,
-        roster,
-        drive.stage.news,
+        registry,
+        drive.stage.bus,
         drive.stage.outside,
         HandoffListener(
             kept=drive.kept.append,

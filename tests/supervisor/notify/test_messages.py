@@ -346,12 +346,12 @@ def test_targets_are_read_from_the_configuration(tmp_path: Path) -> None:
         '[notify.targets.phone]\nurl = "tgram://${T}/5"\n'
         '[notify.targets.desk]\nurl_file = "desk.url"\nevents = ["slow"]\n',
     )
-    phone, desk = settings.targets
+    phone, listeners = settings.targets
     assert (phone.name, phone.url, phone.events) == ("phone", "tgram://${T}/5", ("down", "missed"))
-    assert (desk.url_file, desk.events) == (str(tmp_path / "desk.url"), ("slow",))
+    assert (listeners.url_file, listeners.events) == (str(tmp_path / "desk.url"), ("slow",))
     assert settings.pace == NotifyPace(burst=2, per=10 * S)
     assert phone.wants(("failover", "missed"))
-    assert not desk.wants(("failover", "missed"))
+    assert not listeners.wants(("failover", "missed"))
     assert config(tmp_path, "") == NotifySettings()
     [usual] = config(tmp_path, '[notify.targets.a]\nurl = "json://x"\n').targets
     assert set(usual.events) == set(USUAL) == set(KINDS) - {"pause", "lock"}

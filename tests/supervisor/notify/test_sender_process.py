@@ -51,7 +51,7 @@ class Told:
         self.said: list[str] = []
         self._stir = asyncio.Event()
         settings = NotifySettings(targets, pace or NotifyPace(burst=50))
-        self.teller = Notifier(settings, "fox", "den", {**os.environ, **environment}, self._say)
+        self.notifier = Notifier(settings, "fox", "den", {**os.environ, **environment}, self._say)
 
     async def says(self, text: str) -> None:
         while True:
@@ -78,15 +78,15 @@ def test_a_message_arrives_by_webhook_and_by_mail() -> None:
             done.set()
 
         with Webhook() as hook, MailServer() as mail:
-            courier = SenderProcess(os.environ, take)
+            sender_process = SenderProcess(os.environ, take)
             for url in (hook.url, f"mailto://127.0.0.1:{mail.port}?from=fox@den.example&to=ops@den.example"):
                 done.clear()
-                courier.send(TEST, url)
+                sender_process.send(TEST, url)
                 await done.wait()
             # Neither does the terminal's Ctrl-C reach it, nor would it care.
-            assert os.getsid(courier.pid) == courier.pid
-            os.kill(courier.pid, signal.SIGINT)
-            await courier.close(TEST, hook.url, WITHIN)
+            assert os.getsid(sender_process.pid) == sender_process.pid
+            os.kill(sender_process.pid, signal.SIGINT)
+            await sender_process.close(TEST, hook.url, WITHIN)
             assert len(hook.messages) == 2
             assert receipts == [SendResult(True), SendResult(True)]
             told = hook.messages[0]
@@ -103,15 +103,15 @@ def test_a_target_that_hangs_is_given_up_and_its_process_ends() -> None:
     async def scenario() -> None:
         receipt: asyncio.Future[SendResult] = asyncio.get_running_loop().create_future()
         with Webhook(0) as hook:
-            courier = SenderProcess(os.environ, receipt.set_result, within=1)
+            sender_process = SenderProcess(os.environ, receipt.set_result, within=1)
             # Longer than apprise itself would wait for an answer.
-            courier.send(TEST, f"{hook.url}?rto=60")
-            pid = courier.pid
+            sender_process.send(TEST, f"{hook.url}?rto=60")
+            pid = sender_process.pid
             started = started_at(pid) or 0
             assert await receipt == SendResult(False, "no answer within 1 s")
             assert not alive(pid, started)
-            assert courier.pid == 0
-            await courier.close(None, "", WITHIN)
+            assert sender_process.pid == 0
+            await sender_process.close(None, "", WITHIN)
 
     play(scenario)
 
@@ -123,10 +123,10 @@ def test_a_sender_that_dies_or_cannot_be_started_is_a_failure_like_any() -> None
             (("/none",), "nothing can be sent from here: No such file or directory"),
         ):
             receipt: asyncio.Future[SendResult] = asyncio.get_running_loop().create_future()
-            courier = SenderProcess(os.environ, receipt.set_result, command=command)
-            courier.send(TEST, "json://127.0.0.1")
+            sender_process = SenderProcess(os.environ, receipt.set_result, command=command)
+            sender_process.send(TEST, "json://127.0.0.1")
             assert await receipt == SendResult(False, said)
-            await courier.close(None, "", WITHIN)
+            await sender_process.close(None, "", WITHIN)
 
     play(scenario)
 
@@ -140,10 +140,10 @@ def test_without_apprise_and_with_a_url_it_does_not_know_nothing_is_tried_again(
             ({}, "nothing://s3cret", "apprise does not know what to do with this URL (nothing)"),
         ):
             receipt: asyncio.Future[SendResult] = asyncio.get_running_loop().create_future()
-            courier = SenderProcess({**os.environ, **environment}, receipt.set_result)
-            courier.send(TEST, url)
+            sender_process = SenderProcess({**os.environ, **environment}, receipt.set_result)
+            sender_process.send(TEST, url)
             assert await receipt == SendResult(False, said, for_good=True)
-            await courier.close(None, "", WITHIN)
+            await sender_process.close(None, "", WITHIN)
 
     play(scenario)
 
@@ -152,10 +152,10 @@ def test_when_the_supervisor_is_killed_its_senders_finish_and_leave() -> None:
     # The pipe is all that a sender has of its supervisor: here it is closed while a message is on its way.
     async def scenario() -> None:
         with Webhook() as hook:
-            courier = SenderProcess(os.environ, lambda _: None)
-            courier.send(TEST, hook.url)
-            pid, started = courier.pid, started_at(courier.pid) or 0
-            await courier.close(TEST, hook.url, 0)
+            sender_process = SenderProcess(os.environ, lambda _: None)
+            sender_process.send(TEST, hook.url)
+            pid, started = sender_process.pid, started_at(sender_process.pid) or 0
+            await sender_process.close(TEST, hook.url, 0)
             told = await asyncio.to_thread(hook.until, lambda told: len(told) == 2)
             assert len(told) == 2
             await asyncio.to_thread(wait_for, lambda: not alive(pid, started))
@@ -177,7 +177,7 @@ def test_a_target_that_hangs_or_refuses_neither_delays_nor_loses_what_the_others
                 NotifyTarget("fine", url=hook.url),
             )
             for number in range(1, 6):
-                told.teller.note(ended(number))
+                told.notifier.note(ended(number))
             titles = [f"fox on den: deployment {number} done: v1 leads" for number in range(1, 6)]
             await asyncio.to_thread(hook.until, lambda _: hook.titles == titles)
             # What was refused is tried again, and nothing is lost or comes in another order.
@@ -187,7 +187,7 @@ def test_a_target_that_hangs_or_refuses_neither_delays_nor_loses_what_the_others
             )
             await told.says("notify refuses: messages arrive again")
             await told.says("notify nobody: nothing arrives: ")
-            seen = {one.name: one for one in told.teller.seen}
+            seen = {one.name: one for one in told.notifier.seen}
             assert (seen["fine"].state, seen["fine"].sent) == ("ready", 5)
             assert (seen["nobody"].state, seen["nobody"].waiting) == ("failing", 5)
             assert "refused" in seen["nobody"].reason
@@ -195,7 +195,7 @@ def test_a_target_that_hangs_or_refuses_neither_delays_nor_loses_what_the_others
             assert seen["hangs"].state in ("sending", "failing")
             assert (seen["hangs"].waiting, seen["hangs"].sent) == (5, 0)
             began = asyncio.get_running_loop().time()
-            await told.teller.close()
+            await told.notifier.close()
             # Measured on the loop's own clock, which the closing must not hold up either.
             assert asyncio.get_running_loop().time() - began < WITHIN / 2
 
@@ -205,11 +205,11 @@ def test_a_target_that_hangs_or_refuses_neither_delays_nor_loses_what_the_others
 def test_a_message_is_tried_for_as_long_as_is_said_and_then_told_as_lost() -> None:
     async def scenario() -> None:
         told = Told(NotifyTarget("nobody", url="${MISSING}"), pace=NotifyPace(retry_for=1_500_000_000))
-        told.teller.note(ended(1))
+        told.notifier.note(ended(1))
         await told.says("notify nobody: a message is lost: MISSING is not set")
-        [seen] = told.teller.seen
+        [seen] = told.notifier.seen
         assert (seen.lost, seen.waiting, seen.sent) == (1, 0, 0)
-        await told.teller.close()
+        await told.notifier.close()
 
     play(scenario)
 
@@ -218,12 +218,12 @@ def test_without_apprise_nobody_is_told_and_that_is_said_once_and_counted() -> N
     async def scenario() -> None:
         said: list[str] = []
         settings = NotifySettings((NotifyTarget("a", url="json://127.0.0.1"),))
-        teller = Notifier(settings, "fox", "den", {}, said.append, can_send=lambda: False)
+        notifier = Notifier(settings, "fox", "den", {}, said.append, can_send=lambda: False)
         for number in range(5):
-            teller.note(ended(number))
-        await teller.close()
+            notifier.note(ended(number))
+        await notifier.close()
         assert said == [f"notify a: nothing arrives: {no_library()}"]
-        [seen] = teller.seen
+        [seen] = notifier.seen
         assert (seen.state, seen.reason, seen.waiting, seen.lost) == ("failing", no_library(), 0, 5)
 
     play(scenario)
@@ -237,13 +237,13 @@ def test_a_secret_is_shown_nowhere(tmp_path: Path) -> None:
             NotifyTarget("b", url="tgram://${TOKEN}/${MISSING}"),
             TOKEN="123456789:T0kenT0ken",
         )
-        told.teller.note(ended(1))
+        told.notifier.note(ended(1))
         await told.says("notify a: nothing arrives")
         await told.says("notify b: nothing arrives: MISSING is not set in the environment")
-        shown = "\n".join(told.said) + msgspec.json.encode(told.teller.seen).decode()
+        shown = "\n".join(told.said) + msgspec.json.encode(told.notifier.seen).decode()
         for secret in ("p4ssw0rd", "t0ken", "h1dden", "123456789", "T0kenT0ken"):
             assert secret not in shown
-        assert [one.scheme for one in told.teller.seen] == ["json", ""]
+        assert [one.scheme for one in told.notifier.seen] == ["json", ""]
         # Nor in what anybody can see of a process.
         for process in Path("/proc").iterdir():
             if process.name.isdecimal() and int(process.name) != os.getpid():
@@ -252,7 +252,7 @@ def test_a_secret_is_shown_nowhere(tmp_path: Path) -> None:
                 except OSError:
                     continue
                 assert b"p4ssw0rd" not in words
-        await told.teller.close()
+        await told.notifier.close()
 
     play(scenario)
 

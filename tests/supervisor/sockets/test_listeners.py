@@ -37,7 +37,7 @@ class Desked:
         self.context = context
         self.let = asyncio.Event()
         self.asked: list[Command] = []
-        self.desk = Listeners(context, Bindings(sockets), self.carry_out)
+        self.listeners = Listeners(context, Bindings(sockets), self.carry_out)
 
     async def carry_out(self, command: Command) -> Answer:
         self.asked.append(command)
@@ -64,7 +64,7 @@ def play(tmp_path: Path) -> Callable[[Callable[[Desked], Awaitable[None]]], None
                     await scenario(desked)
                 finally:
                     desked.let.set()
-                    await desked.desk.close()
+                    await desked.listeners.close()
                     context.destroy(0)
 
         asyncio.run(asyncio.wait_for(played(), 30))
@@ -252,7 +252,7 @@ def test_events_go_to_those_who_listen(play: Play) -> None:
             got = asyncio.ensure_future(asyncio.to_thread(listener.recv_multipart))
             while not got.done():
                 # A PUB sends nothing to those whose subscription it has not read yet.
-                desked.desk.publish(SupervisorStopping(bot="fox", at=1, reason="down"))
+                desked.listeners.publish(SupervisorStopping(bot="fox", at=1, reason="down"))
                 await ask(req, b'{"op": "status"}')
             topic, event = got.result()
             assert topic == b"supervisor-stopping"

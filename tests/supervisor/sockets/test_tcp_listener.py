@@ -49,7 +49,7 @@ class Listening:
         self.gate = ZapHandler(context)
         listen = ListenAddress(HOST, self.port)
         self.remote = TcpListener(context, self.gate, self.access, listen, self.carry_out, self.said.append)
-        self.desk = Listeners(context, Bindings(self.sockets), self.carry_out)
+        self.listeners = Listeners(context, Bindings(self.sockets), self.carry_out)
 
     def publish(self, event: Event) -> None:
         self.remote.publish([topic_of(event), encode_event(event)])
@@ -93,7 +93,7 @@ def play(tmp_path: Path) -> Play:
                 await scenario(here)
             finally:
                 await here.remote.close()
-                await here.desk.close()
+                await here.listeners.close()
                 here.gate.close()
                 here.sockets.close()
                 await asyncio.to_thread(context.term)

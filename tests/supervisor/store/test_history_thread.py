@@ -29,12 +29,12 @@ def commanded(op: str, at: int) -> Commanded:
 
 @asynccontextmanager
 async def opened(path: Path, said: list[str], **how: float) -> AsyncGenerator[HistoryThread]:
-    archive = HistoryThread(asyncio.get_running_loop(), said.append, **how)  # type: ignore[arg-type]
-    await archive.open(path, BOT)
+    history_thread = HistoryThread(asyncio.get_running_loop(), said.append, **how)  # type: ignore[arg-type]
+    await history_thread.open(path, BOT)
     try:
-        yield archive
+        yield history_thread
     finally:
-        await archive.close()
+        await history_thread.close()
 
 
 @contextmanager
@@ -62,14 +62,14 @@ def test_what_happens_while_the_file_is_locked_is_written_later_in_its_order(tmp
     path, said = tmp_path / "supervisor.db", list[str]()
 
     async def scenario() -> None:
-        async with opened(path, said) as archive:
+        async with opened(path, said) as history_thread:
             with locked(path):
                 for at, op in enumerate(("pause", "resume", "pause", "lock")):
-                    archive.note(commanded(op, at))
+                    history_thread.note(commanded(op, at))
                 await told(said, "kept in memory")
                 # Questions are answered meanwhile, and soon.
                 begun = time.monotonic()
-                assert await archive.ask(lambda history: history.commands(10)) == []
+                assert await history_thread.ask(lambda history: history.commands(10)) == []
                 assert time.monotonic() - begun < 5
             await told(said, "written again: 4 notes had waited")
 
@@ -83,16 +83,16 @@ def test_a_lock_holds_at_once_and_answers_while_the_file_is_locked(tmp_path: Pat
     lock = Locked("anna", "release freeze", 1)
 
     async def scenario() -> None:
-        async with opened(path, said) as archive:
-            freeze = DeployLock(archive)
+        async with opened(path, said) as history_thread:
+            deploy_lock = DeployLock(history_thread)
             with locked(path):
                 begun = time.monotonic()
-                await freeze.put_on(lock)
+                await deploy_lock.put_on(lock)
                 assert time.monotonic() - begun < 3
-                assert freeze.lock == lock
+                assert deploy_lock.lock == lock
                 await told(said, "kept in memory")
             await told(said, "written again")
-            again = DeployLock(archive)
+            again = DeployLock(history_thread)
             await again.recall()
             assert again.lock == lock
 
@@ -103,10 +103,10 @@ def test_what_does_not_fit_into_memory_is_counted_and_told(tmp_path: Path) -> No
     path, said = tmp_path / "supervisor.db", list[str]()
 
     async def scenario() -> None:
-        async with opened(path, said, most_kept=5) as archive:
+        async with opened(path, said, most_kept=5) as history_thread:
             with locked(path):
                 for at in range(8):
-                    archive.note(commanded("pause", at))
+                    history_thread.note(commanded("pause", at))
                 await told(said, "kept in memory")
             await told(said, "5 notes had waited for it, 3 are lost")
 
@@ -118,13 +118,13 @@ def test_what_is_lost_at_the_end_is_counted_and_told_within_a_bound(tmp_path: Pa
     path, said = tmp_path / "supervisor.db", list[str]()
 
     async def scenario() -> None:
-        archive = HistoryThread(asyncio.get_running_loop(), said.append, last_tries=0.2)
-        await archive.open(path, BOT)
+        history_thread = HistoryThread(asyncio.get_running_loop(), said.append, last_tries=0.2)
+        await history_thread.open(path, BOT)
         with locked(path):
-            archive.note(commanded("pause", 1))
-            archive.note(commanded("resume", 2))
+            history_thread.note(commanded("pause", 1))
+            history_thread.note(commanded("resume", 2))
             begun = time.monotonic()
-            await archive.close()
+            await history_thread.close()
             assert time.monotonic() - begun < 5
         await told(said, "2 notes for the history are lost")
 
@@ -135,10 +135,10 @@ def test_a_note_that_can_never_be_written_keeps_none_behind_it(tmp_path: Path) -
     path, said = tmp_path / "supervisor.db", list[str]()
 
     async def scenario() -> None:
-        async with opened(path, said) as archive:
-            archive.write(lambda history: 1 // 0)
-            archive.note(commanded("pause", 1))
-            assert len(await archive.ask(lambda history: history.commands(10))) == 1
+        async with opened(path, said) as history_thread:
+            history_thread.write(lambda history: 1 // 0)
+            history_thread.note(commanded("pause", 1))
+            assert len(await history_thread.ask(lambda history: history.commands(10))) == 1
             await told(said, "a note for the history is lost: ZeroDivisionError")
 
     asyncio.run(scenario())
@@ -148,13 +148,13 @@ def test_a_file_that_was_removed_is_written_again_whole(tmp_path: Path) -> None:
     path, said = tmp_path / "supervisor.db", list[str]()
 
     async def scenario() -> None:
-        async with opened(path, said) as archive:
-            archive.note(commanded("pause", 1))
-            assert len(await archive.ask(lambda history: history.commands(10))) == 1
+        async with opened(path, said) as history_thread:
+            history_thread.note(commanded("pause", 1))
+            assert len(await history_thread.ask(lambda history: history.commands(10))) == 1
             for file in tmp_path.glob("supervisor.db*"):
                 file.unlink()
-            archive.note(commanded("resume", 2))
-            assert len(await archive.ask(lambda history: history.commands(10))) == 2
+            history_thread.note(commanded("resume", 2))
+            assert len(await history_thread.ask(lambda history: history.commands(10))) == 2
 
     asyncio.run(scenario())
     assert commands(path) == ["pause", "resume"]
@@ -165,8 +165,8 @@ def test_a_damaged_file_is_set_aside_and_another_is_begun(tmp_path: Path) -> Non
     path.write_bytes(b"something else, and more than a header of a hundred bytes" * 9)
 
     async def scenario() -> None:
-        async with opened(path, said) as archive:
-            archive.note(commanded("pause", 1))
+        async with opened(path, said) as history_thread:
+            history_thread.note(commanded("pause", 1))
         assert "is damaged, and set aside as supervisor.db.damaged-" in said[0]
 
     asyncio.run(scenario())
@@ -186,7 +186,7 @@ def test_on_a_full_disk_notes_wait_until_there_is_room(tmp_path: Path) -> None:
     path = place / "supervisor.db"
 
     async def scenario() -> None:
-        async with opened(path, said) as archive:
+        async with opened(path, said) as history_thread:
             filler = place / "filler"
             with filler.open("wb", buffering=0) as file:
                 try:
@@ -195,7 +195,7 @@ def test_on_a_full_disk_notes_wait_until_there_is_room(tmp_path: Path) -> None:
                 except OSError:
                     pass
             for at in range(200):
-                archive.note(commanded("pause", at))
+                history_thread.note(commanded("pause", at))
             await told(said, "kept in memory")
             filler.unlink()
             await told(said, "written again")
@@ -226,12 +226,12 @@ def test_a_file_that_is_damaged_in_whatever_way_when_it_is_opened_ends_nothing(
     path, said = tmp_path / "supervisor.db", list[str]()
 
     async def scenario() -> None:
-        async with opened(path, []) as archive:
-            await archive.keep(lambda history: history.keep("lock", Locked("anna", "", 1)))
+        async with opened(path, []) as history_thread:
+            await history_thread.keep(lambda history: history.keep("lock", Locked("anna", "", 1)))
         harm(path)
-        async with opened(path, said) as archive:
-            assert await archive.ask(lambda history: history.kept("lock", Locked)) is None
-            archive.note(commanded("pause", 1))
+        async with opened(path, said) as history_thread:
+            assert await history_thread.ask(lambda history: history.kept("lock", Locked)) is None
+            history_thread.note(commanded("pause", 1))
 
     asyncio.run(scenario())
     assert commands(path) == ["pause"]
@@ -256,12 +256,14 @@ def test_a_row_that_can_not_be_read_hides_no_other(tmp_path: Path) -> None:
     path, said = tmp_path / "supervisor.db", list[str]()
 
     async def scenario() -> None:
-        async with opened(path, said) as archive:
+        async with opened(path, said) as history_thread:
             for at in (1, 2):
-                await archive.ask(lambda history, at=at: history.begin("deploy", f"r{at}", "", at))
+                await history_thread.ask(lambda history, at=at: history.begin("deploy", f"r{at}", "", at))
             with closing(sqlite3.connect(path)) as other, other:
                 other.execute("update deployments set kind = 'nonsense' where id = 2")
-            assert [row.release for row in await archive.ask(lambda history: history.deployments())] == ["r1"]
+            assert [
+                row.release for row in await history_thread.ask(lambda history: history.deployments())
+            ] == ["r1"]
 
     asyncio.run(scenario())
     assert said == []
@@ -273,10 +275,12 @@ def test_a_history_that_is_damaged_while_it_is_open_begins_anew_with_the_living_
     path, said = tmp_path / "supervisor.db", list[str]()
 
     async def scenario() -> None:
-        async with opened(path, said) as archive:
-            await archive.keep(lambda history: history.started("w7", "r1", 70, 700, tmp_path / "w7.log", 7))
-            await archive.ask(damaged)
-            (row,) = await archive.ask(lambda history: history.remaining())
+        async with opened(path, said) as history_thread:
+            await history_thread.keep(
+                lambda history: history.started("w7", "r1", 70, 700, tmp_path / "w7.log", 7)
+            )
+            await history_thread.ask(damaged)
+            (row,) = await history_thread.ask(lambda history: history.remaining())
             assert (row.worker, row.pid, row.started) == ("w7", 70, 700)
 
     asked: list[HistoryDb] = []
@@ -295,16 +299,16 @@ def test_what_was_kept_and_can_not_be_read_ends_nothing_and_a_lock_stays_on(tmp_
     path, said = tmp_path / "supervisor.db", list[str]()
 
     async def scenario() -> None:
-        async with opened(path, said) as archive:
-            await archive.keep(lambda history: history.keep("lock", Locked("anna", "", 1)))
-            await archive.keep(lambda history: history.keep("workers", 7))
+        async with opened(path, said) as history_thread:
+            await history_thread.keep(lambda history: history.keep("lock", Locked("anna", "", 1)))
+            await history_thread.keep(lambda history: history.keep("workers", 7))
             with closing(sqlite3.connect(path)) as other, other:
                 other.execute("update kept set value = '{{{'")
-            assert await archive.recall("workers", int) is None
-            freeze = DeployLock(archive)
-            await freeze.recall()
-            assert freeze.lock is not None
-            assert "can't be read" in freeze.lock.why
+            assert await history_thread.recall("workers", int) is None
+            deploy_lock = DeployLock(history_thread)
+            await deploy_lock.recall()
+            assert deploy_lock.lock is not None
+            assert "can't be read" in deploy_lock.lock.why
 
     asyncio.run(scenario())
     assert len(said) == 1

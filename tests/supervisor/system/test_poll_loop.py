@@ -11,35 +11,35 @@ LONG = 3600.0
 
 def test_a_call_ends_the_wait() -> None:
     async def run() -> None:
-        rounds = PollLoop()
-        waiting = asyncio.create_task(rounds.wait(LONG))
+        poll_loop = PollLoop()
+        waiting = asyncio.create_task(poll_loop.wait(LONG))
         await asyncio.sleep(0)
         assert not waiting.done()
-        rounds.call()
+        poll_loop.call()
         await waiting
-        assert rounds.begin()
-        assert not rounds.begin()
+        assert poll_loop.begin()
+        assert not poll_loop.begin()
 
     asyncio.run(run())
 
 
 def test_a_call_during_a_round_is_for_the_next_one() -> None:
     async def run() -> None:
-        rounds = PollLoop()
-        rounds.call()
-        assert rounds.begin()
-        rounds.call()
-        await rounds.wait(LONG)
-        assert rounds.begin()
+        poll_loop = PollLoop()
+        poll_loop.call()
+        assert poll_loop.begin()
+        poll_loop.call()
+        await poll_loop.wait(LONG)
+        assert poll_loop.begin()
 
     asyncio.run(run())
 
 
 def test_a_round_comes_without_a_call_too() -> None:
     async def run() -> None:
-        rounds = PollLoop()
-        await rounds.wait(0.01)
-        assert not rounds.begin()
+        poll_loop = PollLoop()
+        await poll_loop.wait(0.01)
+        assert not poll_loop.begin()
 
     asyncio.run(run())
 
@@ -65,12 +65,12 @@ def test_those_that_wait_for_long_are_woken_together_and_not_late() -> None:
 
 def test_who_no_longer_waits_is_not_woken() -> None:
     async def run() -> None:
-        rounds = PollLoop()
-        waiting = asyncio.create_task(rounds.wait(LONG))
+        poll_loop = PollLoop()
+        waiting = asyncio.create_task(poll_loop.wait(LONG))
         await asyncio.sleep(0)
         waiting.cancel()
         await asyncio.gather(waiting, return_exceptions=True)
-        rounds.call()
-        await rounds.wait(LONG)
+        poll_loop.call()
+        await poll_loop.wait(LONG)
 
     asyncio.run(run())

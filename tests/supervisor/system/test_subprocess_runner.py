@@ -20,15 +20,15 @@ HANGS = "sleep 1000 & echo $!; exec sleep 1000"
 
 
 @pytest.fixture
-def chores(tmp_path: Path) -> SubprocessRunner:
+def runner(tmp_path: Path) -> SubprocessRunner:
     return SubprocessRunner(tmp_path / "running")
 
 
 def run(
-    chores: SubprocessRunner, script: str, heard: list[str], within: int = MINUTE, tmp: Path = Path("/")
+    runner: SubprocessRunner, script: str, heard: list[str], within: int = MINUTE, tmp: Path = Path("/")
 ) -> Coroutine[Any, Any, int]:
     command = ["/bin/sh", "-c", script]
-    return chores.run(command, cwd=tmp, environment=os.environ, within=within, say=heard.append)
+    return runner.run(command, cwd=tmp, environment=os.environ, within=within, say=heard.append)
 
 
 async def is_gone(pid: int) -> None:
@@ -44,18 +44,18 @@ async def is_gone(pid: int) -> None:
         os.close(fd)
 
 
-def test_its_lines_are_handed_on_as_plain_text(chores: SubprocessRunner) -> None:
+def test_its_lines_are_handed_on_as_plain_text(runner: SubprocessRunner) -> None:
     heard: list[str] = []
     script = (
         r"""printf 'one\r\ntwo\rthree\n\n\033[31mred\033[0m \033]0;title\007x\n'; echo four >&2; exit 3"""
     )
-    assert asyncio.run(run(chores, script, heard)) == 3
+    assert asyncio.run(run(runner, script, heard)) == 3
     assert heard == ["one", "two", "three", "red x", "four"]
 
 
 def test_it_is_nice_and_stays_off_the_leaders_core_and_so_does_what_it_starts(tmp_path: Path) -> None:
     leader = os.getpid()
-    chores = SubprocessRunner(tmp_path / "running", lambda: leader)
+    runner = SubprocessRunner(tmp_path / "running", lambda: leader)
     heard: list[str] = []
 
     def say(line: str) -> None:
@@ -63,28 +63,28 @@ def test_it_is_nice_and_stays_off_the_leaders_core_and_so_does_what_it_starts(tm
 
     script = "(nice; sed -n 's/^Cpus_allowed_list:\\s*//p' /proc/self/status)"
     command = ["/bin/sh", "-c", script]
-    asyncio.run(chores.run(command, cwd=tmp_path, environment=os.environ, within=MINUTE, say=say))
+    asyncio.run(runner.run(command, cwd=tmp_path, environment=os.environ, within=MINUTE, say=say))
     assert int(heard[0]) == max(NICE, os.getpriority(os.PRIO_PROCESS, 0))
     if len(os.sched_getaffinity(0)) > 1:
         ours = Path("/proc/self/status").read_text().partition("Cpus_allowed_list:")[2].split()[0]
         assert heard[1] != ours
 
 
-def test_what_it_started_ends_with_it(chores: SubprocessRunner) -> None:
+def test_what_it_started_ends_with_it(runner: SubprocessRunner) -> None:
     async def scenario() -> None:
         heard: list[str] = []
-        assert await run(chores, "sleep 1000 >/dev/null 2>&1 & echo $!", heard) == 0
+        assert await run(runner, "sleep 1000 >/dev/null 2>&1 & echo $!", heard) == 0
         await is_gone(int(heard[0]))
 
     asyncio.run(asyncio.wait_for(scenario(), 20))
 
 
-def test_what_it_started_in_a_session_of_its_own_ends_with_it_too(chores: SubprocessRunner) -> None:
+def test_what_it_started_in_a_session_of_its_own_ends_with_it_too(runner: SubprocessRunner) -> None:
     async def scenario() -> None:
         heard: list[str] = []
         assert (
             await run(
-                chores,
+                runner,
                 "exec 3>&1; (setsid sh -c 'echo $$ >&3; exec sleep 1000' >/dev/null &) | cat; sleep 0.2",
                 heard,
                 MINUTE,
@@ -117,18 +117,18 @@ asyncio.run(chores.run(command, cwd=root, environment=os.environ, within={MINUTE
     asyncio.run(asyncio.wait_for(is_gone(started), 20))
 
 
-def test_what_takes_too_long_is_ended(chores: SubprocessRunner) -> None:
+def test_what_takes_too_long_is_ended(runner: SubprocessRunner) -> None:
     async def scenario() -> None:
         heard: list[str] = []
         with pytest.raises(Cancelled, match="longer than 300ms"):
-            await run(chores, HANGS, heard, 300_000_000)
+            await run(runner, HANGS, heard, 300_000_000)
         for line in heard:
             await is_gone(int(line))
 
     asyncio.run(asyncio.wait_for(scenario(), 20))
 
 
-def test_a_cancel_ends_it_and_keeps_the_next_from_running(chores: SubprocessRunner, tmp_path: Path) -> None:
+def test_a_cancel_ends_it_and_keeps_the_next_from_running(runner: SubprocessRunner, tmp_path: Path) -> None:
     async def scenario() -> None:
         begun = asyncio.Event()
         heard: list[str] = []
@@ -139,29 +139,29 @@ def test_a_cancel_ends_it_and_keeps_the_next_from_running(chores: SubprocessRunn
 
         command = ["/bin/sh", "-c", HANGS]
         running = asyncio.ensure_future(
-            chores.run(command, cwd=tmp_path, environment=os.environ, within=MINUTE, say=say)
+            runner.run(command, cwd=tmp_path, environment=os.environ, within=MINUTE, say=say)
         )
         await begun.wait()
         assert (tmp_path / "running").exists()
-        chores.cancel("cancelled by anna")
+        runner.cancel("cancelled by anna")
         with pytest.raises(Cancelled, match="cancelled by anna"):
             await running
         await is_gone(int(heard[0]))
         assert not (tmp_path / "running").exists()
         with pytest.raises(Cancelled, match="cancelled by anna"):
-            await run(chores, "true", heard)
-        chores.open()
-        assert await run(chores, "true", heard) == 0
+            await run(runner, "true", heard)
+        runner.open()
+        assert await run(runner, "true", heard) == 0
 
     asyncio.run(asyncio.wait_for(scenario(), 20))
 
 
-def test_what_a_killed_supervisor_left_running_is_ended(chores: SubprocessRunner, tmp_path: Path) -> None:
+def test_what_a_killed_supervisor_left_running_is_ended(runner: SubprocessRunner, tmp_path: Path) -> None:
     async def scenario() -> None:
         begun = asyncio.Event()
         command = ["/bin/sh", "-c", "echo here; exec sleep 1000"]
         running = asyncio.ensure_future(
-            chores.run(
+            runner.run(
                 command, cwd=tmp_path, environment=os.environ, within=MINUTE, say=lambda _: begun.set()
             )
         )

@@ -52,8 +52,8 @@ class Asked:
     def __init__(self) -> None:
         self.publisher = Said()
         self.clock = HandClock(0)
-        self.baton = Hands()
-        self.bracing = Bracing(self.publisher, self.clock, self.baton)
+        self.final_frames = Hands()
+        self.bracing = Bracing(self.publisher, self.clock, self.final_frames)
 
     def ready(self, after: int = 0, order: YieldTo = ORDER) -> bool:
         self.clock.go_on(after)
@@ -72,18 +72,18 @@ def leader() -> Asked:
     return Asked()
 
 
-def test_the_heir_is_asked_once_and_the_leader_yields_when_it_has_answered(leader: Asked) -> None:
+def test_the_successor_is_asked_once_and_the_leader_yields_when_it_has_answered(leader: Asked) -> None:
     assert not leader.ready()
     assert not leader.ready(after=MS)
     assert leader.publisher.braced == [7]
     leader.answer(after=MS)
     assert leader.ready(after=MS)
-    assert leader.baton.reached == "w2"
+    assert leader.final_frames.reached == "w2"
     assert leader.hand()
-    assert leader.baton.handed == [b"final"]
+    assert leader.final_frames.handed == [b"final"]
 
 
-def test_an_heir_that_does_not_answer_is_waited_for_no_longer_than_5_ms(leader: Asked) -> None:
+def test_a_successor_that_does_not_answer_is_waited_for_no_longer_than_5_ms(leader: Asked) -> None:
     assert not leader.ready()
     assert leader.bracing.until == leader.clock.mono() + 5 * MS
     assert not leader.ready(after=5 * MS - 1)
@@ -112,7 +112,7 @@ def test_the_final_frame_does_not_overtake_another_one(leader: Asked) -> None:
     assert leader.hand()
 
 
-def test_an_heir_that_no_longer_watches_is_asked_again(leader: Asked) -> None:
+def test_a_successor_that_no_longer_watches_is_asked_again(leader: Asked) -> None:
     assert not leader.ready()
     leader.answer()
     assert not leader.ready(after=5 * MS)

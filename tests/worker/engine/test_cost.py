@@ -93,7 +93,7 @@ class _Outside:
         self.clock = _Clock()
         self.lease = Lease(tmp / "lease")
         self.journal = JournalDirectory(tmp / "journal", "process")
-        self.baton = NoFinalFrameSocket()
+        self.final_frames = NoFinalFrameSocket()
         self.descriptors = NoDescriptors()
 
     def tell(self, message: WorkerMessage) -> None: ...

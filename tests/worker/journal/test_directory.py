@@ -155,28 +155,28 @@ def test_a_closed_journal_says_so(journal: JournalDirectory) -> None:
 def test_the_next_leader_continues_where_the_old_one_ended(journal: JournalDirectory, tmp_path: Path) -> None:
     end = begin(journal, [(SNAPSHOT, b"s")])
     end = journal.append(FRAME, b"old")
-    heir = JournalDirectory(tmp_path, "process")
-    assert heir.attach(end)
-    middle = heir.append(FRAME, b"new")
+    successor = JournalDirectory(tmp_path, "process")
+    assert successor.attach(end)
+    middle = successor.append(FRAME, b"new")
     assert journal.attach(middle)
     journal.append(FRAME, b"old again")
     assert on_disk(tmp_path / FIRST) == [b"s", b"old", b"new", b"old again"]
-    heir.close()
+    successor.close()
 
 
 def test_a_successor_that_lags_is_told_and_reads_the_rest(journal: JournalDirectory, tmp_path: Path) -> None:
     seen = begin(journal, [(SNAPSHOT, b"s")])
     journal.append(FRAME, b"one")
     end = journal.append(OPENED, b"two")
-    heir = JournalDirectory(tmp_path, "process")
-    assert not heir.attach(seen)
-    found = entries(heir, seen)
+    successor = JournalDirectory(tmp_path, "process")
+    assert not successor.attach(seen)
+    found = entries(successor, seen)
     assert [(entry.kind, entry.payload) for entry in found] == [(FRAME, b"one"), (OPENED, b"two")]
     assert found[-1].end == end.offset
-    mend(heir)
-    assert heir.append(FRAME, b"three").offset > end.offset
+    mend(successor)
+    assert successor.append(FRAME, b"three").offset > end.offset
     assert on_disk(tmp_path / FIRST) == [b"s", b"one", b"two", b"three"]
-    heir.close()
+    successor.close()
 
 
 @pytest.mark.parametrize("rest", [b"\x05", pack_record(FRAME, b"torn")[:-1], bytes(5), bytes(4096)])
@@ -187,13 +187,13 @@ def test_what_a_dead_leader_left_half_written_is_cut_off(
     end = journal.append(FRAME, b"whole")
     with (tmp_path / FIRST).open("ab") as file:
         file.write(rest)
-    heir = JournalDirectory(tmp_path, "process")
-    assert not heir.attach(end)
-    assert payloads(heir, end) == []
-    mend(heir)
-    heir.append(FRAME, b"next")
+    successor = JournalDirectory(tmp_path, "process")
+    assert not successor.attach(end)
+    assert payloads(successor, end) == []
+    mend(successor)
+    successor.append(FRAME, b"next")
     assert on_disk(tmp_path / FIRST) == [b"s", b"whole", b"next"]
-    heir.close()
+    successor.close()
 
 
 def test_damage_is_told_from_what_a_killed_process_leaves(journal: JournalDirectory, tmp_path: Path) -> None:
@@ -220,12 +220,12 @@ def test_reading_goes_on_through_later_segments(journal: JournalDirectory, tmp_p
         file.write(b"torn")
     begin(journal, [(SNAPSHOT, b"s2")])
     journal.append(FRAME, b"two")
-    heir = JournalDirectory(tmp_path, "process")
-    assert not heir.attach(start)
-    assert payloads(heir, start) == [b"one", b"s2", b"two"]
-    mend(heir)
-    assert heir.append(FRAME, b"three").segment == 2
-    heir.close()
+    successor = JournalDirectory(tmp_path, "process")
+    assert not successor.attach(start)
+    assert payloads(successor, start) == [b"one", b"s2", b"two"]
+    mend(successor)
+    assert successor.append(FRAME, b"three").segment == 2
+    successor.close()
 
 
 writes = st.one_of(
@@ -321,9 +321,9 @@ def test_a_successor_is_not_kept_by_a_segment_that_was_never_begun(
 ) -> None:
     end = begin(journal, [(SNAPSHOT, b"s")])
     (tmp_path / "00000002.journal.1.new").write_bytes(pack_header(2)[:9])
-    heir = JournalDirectory(tmp_path, "process")
-    assert heir.attach(end)
-    heir.close()
+    successor = JournalDirectory(tmp_path, "process")
+    assert successor.attach(end)
+    successor.close()
 
 
 def test_what_could_not_be_read_back_is_not_written(journal: JournalDirectory, tmp_path: Path) -> None:
@@ -494,12 +494,12 @@ def test_a_directory_that_was_not_changed_is_not_listed_again(
 ) -> None:
     end = begin(journal, [(SNAPSHOT, b"s")])
     last_changed(tmp_path, SECOND)
-    heir = JournalDirectory(tmp_path, "process")
+    successor = JournalDirectory(tmp_path, "process")
     done = listings(monkeypatch)
-    assert heir.attach(end)
-    assert heir.attach(end)
+    assert successor.attach(end)
+    assert successor.attach(end)
     assert len(done) == 1
-    heir.close()
+    successor.close()
 
 
 @pytest.mark.parametrize("settled", [True, False])
@@ -509,16 +509,16 @@ def test_a_segment_that_came_since_the_directory_was_listed_is_found(
     end = begin(journal, [(SNAPSHOT, b"s")])
     if settled:
         last_changed(tmp_path, SECOND)
-    heir = JournalDirectory(tmp_path, "process")
-    assert heir.attach(end)
+    successor = JournalDirectory(tmp_path, "process")
+    assert successor.attach(end)
     # Perhaps within the same tick of the clock by which files get their times.
     before = tmp_path.stat().st_mtime_ns
     newer = begin(journal, [(SNAPSHOT, b"t")])
     if not settled:
         os.utime(tmp_path, ns=(before, before))
-    assert not heir.attach(end)
-    assert heir.attach(newer)
-    heir.close()
+    assert not successor.attach(end)
+    assert successor.attach(newer)
+    successor.close()
 
 
 def test_a_segment_that_was_removed_since_the_directory_was_listed_is_missed(
@@ -526,8 +526,8 @@ def test_a_segment_that_was_removed_since_the_directory_was_listed_is_missed(
 ) -> None:
     end = begin(journal, [(SNAPSHOT, b"s")])
     last_changed(tmp_path, SECOND)
-    heir = JournalDirectory(tmp_path, "process")
-    assert heir.attach(end)
+    successor = JournalDirectory(tmp_path, "process")
+    assert successor.attach(end)
     (tmp_path / FIRST).unlink()
-    assert not heir.attach(end)
-    heir.close()
+    assert not successor.attach(end)
+    successor.close()

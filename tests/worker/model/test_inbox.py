@@ -200,15 +200,15 @@ def test_what_is_put_and_not_sorted_in_is_known_to_a_copys_memory_too() -> None:
     assert box.pending() == []
 
 
-def test_the_heir_puts_the_old_leaders_items_where_they_belong() -> None:
+def test_the_successor_puts_the_old_leaders_items_where_they_belong() -> None:
     clock = Clock()
-    old, heir = inbox(clock=clock), inbox(clock=clock)
-    for box, key in ((old, "1"), (heir, "2"), (old, "3"), (heir, "3"), (heir, "4")):
+    old, successor = inbox(clock=clock), inbox(clock=clock)
+    for box, key in ((old, "1"), (successor, "2"), (old, "3"), (successor, "3"), (successor, "4")):
         box.put(key, None)
-    heir.sort_in()
-    heir.admit(old.pending())
-    heir.put_in_order()
-    assert keys(heir.pending()) == ["1", "2", "3", "4"]
+    successor.sort_in()
+    successor.admit(old.pending())
+    successor.put_in_order()
+    assert keys(successor.pending()) == ["1", "2", "3", "4"]
 
 
 # --- two workers, and a handoff anywhere ---
@@ -259,9 +259,9 @@ class Pair:
         self.boxes[1 - self.leader].absorb(traffic, self.clock.now)
 
     def hand_over(self) -> None:
-        old, heir = self.boxes[self.leader], self.boxes[1 - self.leader]
+        old, successor = self.boxes[self.leader], self.boxes[1 - self.leader]
         self.frame(())
-        heir.admit(old.pending())
+        successor.admit(old.pending())
         self.leader = 1 - self.leader
 
     def finish(self) -> None:

@@ -263,8 +263,8 @@ def test_decisions_travel_and_are_forgotten_once_somebody_was_told() -> None:
         made.note(None, "never heard of")
         made.note(None, "")
     assert follower.open == leader.replica.open == {opened[1].id: opened[1]}
-    heir = Leader(follower)
-    heir.turn("lead", about=Led("w", "r", "failover", in_doubt=(opened[1].id,)))
+    successor = Leader(follower)
+    successor.turn("lead", about=Led("w", "r", "failover", in_doubt=(opened[1].id,)))
     assert follower.open == {}
 
 
@@ -326,7 +326,7 @@ def test_a_frozen_replica_keeps_its_state_and_follows_the_chain() -> None:
     copy(leader.replica, follower)
     leader.state.positions["BTC"] = 1.5
     bad = leader.turn(paused=True, applied=("fill-1",))
-    follower.freeze("it cannot read positions")
+    follower.deploy_lock("it cannot read positions")
     follower.apply(*bad)
     leader.replica.timers.set("exit", 0, 100, None, None)
     follower.apply(*leader.turn())
@@ -346,7 +346,7 @@ def test_a_frozen_replica_that_leads_begins_anew_for_everybody() -> None:
     leader, follower = Leader(replica()), replica()
     leader.state.positions["BTC"] = 2.0
     copy(leader.replica, follower)
-    follower.freeze("for this test")
+    follower.deploy_lock("for this test")
     leader.state.positions["BTC"] = 1.5
     leader.state.candles["1m"] = Candle(1.0)
     follower.apply(*leader.turn())
@@ -363,7 +363,7 @@ def test_a_frozen_replica_that_leads_begins_anew_for_everybody() -> None:
 def test_a_frozen_replica_passes_over_a_reset_that_it_cannot_read() -> None:
     leader, follower = Leader(replica(Lots, 2)), replica()
     follower.state = follower.cells.fresh()
-    follower.freeze("it cannot read schema 2")
+    follower.deploy_lock("it cannot read schema 2")
     leader.replica.cells.forget()
     follower.apply(*leader.turn("reset"))
     assert (follower.number, follower.digest) == (leader.replica.number, leader.replica.digest)
@@ -497,7 +497,7 @@ def followed(leader: Leader, follower: Replica) -> list[object]:
     publisher.begin_leading()
     end = Follower("w-2", 1, follower, far)
     end.follow("w-1")
-    news: list[object] = []
+    bus: list[object] = []
     while far.said or far.sent:
         match far.said.pop(0) if far.said else None:
             case Subscribe() as asked:
@@ -508,8 +508,8 @@ def followed(leader: Leader, follower: Replica) -> list[object]:
                 pass
         publisher.pump(lambda: 0, 1)
         while far.sent:
-            news += end.receive(leader_codec.decode(far.sent.pop(0)))
-    return news
+            bus += end.receive(leader_codec.decode(far.sent.pop(0)))
+    return bus
 
 
 @given(st.integers(0, 3000))
@@ -529,9 +529,9 @@ def test_a_root_that_cannot_be_read_is_news_with_the_fields_name() -> None:
     leader = Leader(replica())
     leader.state.positions["BTC"] = 1.5
     leader.turn()
-    (news,) = followed(leader, replica(Strict))
-    assert isinstance(news, Unreadable)
-    assert "positions" in news.reason
+    (bus,) = followed(leader, replica(Strict))
+    assert isinstance(bus, Unreadable)
+    assert "positions" in bus.reason
 
 
 class Renamed(msgspec.Struct):
@@ -544,6 +544,6 @@ def test_a_row_that_cannot_be_read_is_news_with_the_tables_name() -> None:
     leader = Leader(replica())
     leader.state.candles["1m"] = Candle(1.0)
     leader.turn()
-    news = followed(leader, replica(Renamed))
-    assert [type(one) for one in news] == [Unreadable]
-    assert "candles" in str(news)
+    bus = followed(leader, replica(Renamed))
+    assert [type(one) for one in bus] == [Unreadable]
+    assert "candles" in str(bus)

@@ -69,60 +69,60 @@ class Heir:
 
 
 @pytest.fixture
-def heir(tmp_path: Path) -> Iterator[Heir]:
-    heir = Heir(tmp_path)
-    yield heir
-    heir.close()
+def successor(tmp_path: Path) -> Iterator[Heir]:
+    successor = Heir(tmp_path)
+    yield successor
+    successor.close()
 
 
-def test_an_heir_that_looks_takes_it_in_at_once(heir: Heir) -> None:
-    heir.link.baton.expect()
-    heir.old.reach("w2", os.getpid())
-    assert heir.old.hand(leader_codec.encode(FINAL))
-    assert heir.link.look()
-    assert heir.heard.by_leader == [FINAL]
+def test_a_successor_that_looks_takes_it_in_at_once(successor: Heir) -> None:
+    successor.link.final_frames.expect()
+    successor.old.reach("w2", os.getpid())
+    assert successor.old.hand(leader_codec.encode(FINAL))
+    assert successor.link.look()
+    assert successor.heard.by_leader == [FINAL]
 
 
 @pytest.mark.parametrize("looks", [False, True])
-def test_an_heir_that_has_stopped_looking_is_woken_by_it(
-    heir: Heir, looks: bool, monkeypatch: pytest.MonkeyPatch
+def test_a_successor_that_has_stopped_looking_is_woken_by_it(
+    successor: Heir, looks: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def free() -> bool:
         return looks
 
     monkeypatch.setattr("neverblink.worker.io.final_frame_socket._a_core_is_free", free)
-    heir.link.baton.expect()
-    while heir.link.look():
+    successor.link.final_frames.expect()
+    while successor.link.look():
         pass
-    assert not heir.link.baton.expected
-    heir.old.reach("w2", os.getpid())
-    assert heir.old.hand(leader_codec.encode(FINAL))
-    before = heir.stirred
-    while not heir.heard.by_leader:
-        heir.poller.wait(_WITHIN)
-    assert heir.heard.by_leader == [FINAL]
-    assert heir.stirred > before
+    assert not successor.link.final_frames.expected
+    successor.old.reach("w2", os.getpid())
+    assert successor.old.hand(leader_codec.encode(FINAL))
+    before = successor.stirred
+    while not successor.heard.by_leader:
+        successor.poller.wait(_WITHIN)
+    assert successor.heard.by_leader == [FINAL]
+    assert successor.stirred > before
 
 
-def test_what_is_no_message_is_passed_over(heir: Heir) -> None:
-    heir.link.baton.expect()
-    heir.old.reach("w2", os.getpid())
-    assert heir.old.hand(b"\xc1 nonsense")
-    assert heir.old.hand(leader_codec.encode(FINAL))
-    while not heir.heard.by_leader:
-        heir.link.look()
-    assert heir.heard.by_leader == [FINAL]
+def test_what_is_no_message_is_passed_over(successor: Heir) -> None:
+    successor.link.final_frames.expect()
+    successor.old.reach("w2", os.getpid())
+    assert successor.old.hand(b"\xc1 nonsense")
+    assert successor.old.hand(leader_codec.encode(FINAL))
+    while not successor.heard.by_leader:
+        successor.link.look()
+    assert successor.heard.by_leader == [FINAL]
 
 
-def test_whoever_turns_to_another_leader_forgets_what_the_one_before_has_handed_over(heir: Heir) -> None:
-    heir.link.baton.expect()
-    heir.old.reach("w2", os.getpid())
-    while heir.link.look():
+def test_whoever_turns_to_another_leader_forgets_what_the_one_before_has_handed_over(successor: Heir) -> None:
+    successor.link.final_frames.expect()
+    successor.old.reach("w2", os.getpid())
+    while successor.link.look():
         pass
-    assert heir.old.hand(leader_codec.encode(FINAL))
-    heir.link.connect("w3")
-    heir.link.baton.expect()
-    while heir.link.look():
+    assert successor.old.hand(leader_codec.encode(FINAL))
+    successor.link.connect("w3")
+    successor.link.final_frames.expect()
+    while successor.link.look():
         pass
-    assert heir.heard.by_leader == []
-    assert not heir.old.hand(leader_codec.encode(FINAL))
+    assert successor.heard.by_leader == []
+    assert not successor.old.hand(leader_codec.encode(FINAL))
