@@ -36,13 +36,13 @@ from ..release.releases import (
 )
 from ..release.source import KeptRelease, Source, release_of, source_of
 from ..store.deploy_lock import DeployLock
-from ..store.deployment_numbers import newest_deployment
 from ..store.history_db import HistoryError
 from ..store.history_rows import DeploymentRow, ended_of
 from ..store.history_thread import HistoryThread
 from ..system.disk_space import DiskFull
 from ..system.errors import Refusal
 from .admission import DeployAdmission
+from .deployment_numbers import newest_deployment
 from .in_progress import (
     ActiveDeployment,
     DeploymentBegun,

@@ -23,7 +23,7 @@ from ..config.config import NO_ENVIRONMENT, Config, secret_files
 from ..system.format import last
 from ..system.hidden_files import HiddenFiles
 from ..system.process import describe_exit
-from ..system.subprocess_runner import Cancelled, SubprocessRunner
+from ..system.subprocess_runner import RunCancelled, SubprocessRunner
 from .environments import Built, Environments
 from .requirements import Requirements, wanted
 
@@ -112,7 +112,7 @@ class Preparer:
         A check that has succeeded in this release a moment ago, for a rehearsal, is not run once more: a push behind a
         gate is rehearsed and then deployed.
 
-        Raises `BuildFailed`, `CheckFailed`, `Cancelled` when it was cancelled, `DiskFull` and `ConfigError`.
+        Raises `BuildFailed`, `CheckFailed`, `RunCancelled` when it was cancelled, `DiskFull` and `ConfigError`.
         """
         self._runner.open()
         self._hidden.add(secret_files(config))
@@ -163,8 +163,8 @@ class Preparer:
                 built = await self.environments.build(
                     directory, asked, config, self._runner, lambda line: voice.line("environment", line)
                 )
-            except Cancelled as cut:
-                raise Cancelled(f"the environment was not built: {cut.message}") from None
+            except RunCancelled as cut:
+                raise RunCancelled(f"the environment was not built: {cut.message}") from None
         how = "built" if new else "was there"
         what = f"{built.name} {how}{' for the check' if check else ''}"
         text = f"{what}: Python {built.version}, {built.packages} packages by {asked.file}"
@@ -214,8 +214,8 @@ class Preparer:
                 within=config.deploy.check_within,
                 say=heard,
             )
-        except Cancelled as cut:
-            raise Cancelled(f'check "{said}": {cut.message}') from None
+        except RunCancelled as cut:
+            raise RunCancelled(f'check "{said}": {cut.message}') from None
         if code:
             raise CheckFailed(f'check "{said}" failed ({describe_exit(code)}){f": {final}" if final else ""}')
         voice.step("check", said, time.monotonic_ns() - begun, {})

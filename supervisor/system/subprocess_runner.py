@@ -29,7 +29,7 @@ from .cpu_affinity import last_core
 from .hidden_files import HiddenFiles
 from .process import alive, started_at
 
-__all__ = ["Cancelled", "SubprocessRunner"]
+__all__ = ["RunCancelled", "SubprocessRunner"]
 
 NICE = 10
 """Enough that a tick which is due does not wait, and not so much that a busy machine never builds."""
@@ -44,7 +44,7 @@ _LAST_WORDS_S = 1.0
 """How long what it left behind may hold its output open when it has ended."""
 
 
-class Cancelled(NeverblinkError):
+class RunCancelled(NeverblinkError):
     """It was ended before it had ended: cancelled, or it took too long."""
 
 
@@ -92,12 +92,12 @@ class SubprocessRunner:
     ) -> int:
         """Run a program to its end; return its exit status, negative for a signal.
 
-        `within` is in ns. Raises `Cancelled` when it was cancelled or took too long, `NeverblinkError` when it can't
+        `within` is in ns. Raises `RunCancelled` when it was cancelled or took too long, `NeverblinkError` when it can't
         be run.
         """
         wrapped = await self._hidden.wrap(command, cwd)
         if self._cancelled:
-            raise Cancelled(self._cancelled)
+            raise RunCancelled(self._cancelled)
         try:
             process = await asyncio.create_subprocess_exec(
                 *(*_RUNNER, *wrapped),
@@ -119,14 +119,14 @@ class SubprocessRunner:
             async with asyncio.timeout(within / 1e9):
                 code = await self._attend(process, say)
         except TimeoutError:
-            raise Cancelled(f"it took longer than {duration.show(within)}") from None
+            raise RunCancelled(f"it took longer than {duration.show(within)}") from None
         finally:
             self._running = None
             await asyncio.shield(_end(process))
             with contextlib.suppress(OSError):
                 self._note.unlink(missing_ok=True)
         if self._cancelled:
-            raise Cancelled(self._cancelled)
+            raise RunCancelled(self._cancelled)
         return code
 
     def end_left(self) -> str:

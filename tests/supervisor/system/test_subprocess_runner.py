@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from neverblink.supervisor.system.subprocess_runner import NICE, Cancelled, SubprocessRunner
+from neverblink.supervisor.system.subprocess_runner import NICE, RunCancelled, SubprocessRunner
 
 MINUTE = 60_000_000_000
 HANGS = "sleep 1000 & echo $!; exec sleep 1000"
@@ -120,7 +120,7 @@ asyncio.run(chores.run(command, cwd=root, environment=os.environ, within={MINUTE
 def test_what_takes_too_long_is_ended(runner: SubprocessRunner) -> None:
     async def scenario() -> None:
         heard: list[str] = []
-        with pytest.raises(Cancelled, match="longer than 300ms"):
+        with pytest.raises(RunCancelled, match="longer than 300ms"):
             await run(runner, HANGS, heard, 300_000_000)
         for line in heard:
             await is_gone(int(line))
@@ -144,11 +144,11 @@ def test_a_cancel_ends_it_and_keeps_the_next_from_running(runner: SubprocessRunn
         await begun.wait()
         assert (tmp_path / "running").exists()
         runner.cancel("cancelled by anna")
-        with pytest.raises(Cancelled, match="cancelled by anna"):
+        with pytest.raises(RunCancelled, match="cancelled by anna"):
             await running
         await is_gone(int(heard[0]))
         assert not (tmp_path / "running").exists()
-        with pytest.raises(Cancelled, match="cancelled by anna"):
+        with pytest.raises(RunCancelled, match="cancelled by anna"):
             await run(runner, "true", heard)
         runner.open()
         assert await run(runner, "true", heard) == 0

@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from ..environment.build_log import newest_logged
-from .history_db import HistoryDb, HistoryError
+from ..store.history_db import HistoryDb, HistoryError
 
 __all__ = ["newest_deployment"]
 
