@@ -15,7 +15,7 @@ from . import retired_words
 LEFT = {
     "CHANGELOG.md": 1,
     "bin": 2,
-    "docs": 77,
+    "docs": 76,
     "protocol": 72,
     "protocol/handoff": 20,
     "supervisor": 8,
@@ -36,7 +36,7 @@ LEFT = {
     "supervisor/store": 13,
     "supervisor/system": 23,
     "supervisor/terminal": 1,
-    "supervisor/web": 46,
+    "supervisor/web": 44,
     "supervisor/workers": 9,
     "tests/bench": 18,
     "tests/chaos": 31,
