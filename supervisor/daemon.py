@@ -53,6 +53,7 @@ from .sockets.listeners import Listeners
 from .sockets.worker_keys import WorkerKeys
 from .sockets.worker_socket import SOCKET, WorkerSocket
 from .sockets.zap import ZapHandler
+from .store import living_workers
 from .store.deploy_lock import DeployLock
 from .store.history_rows import WINDOWS, WorkerRow
 from .store.history_thread import HistoryThread
@@ -178,7 +179,7 @@ def _refuse_orphans(home: Home, rescue: bool) -> list[Orphan]:
         # Whoever leads and is not in the history: that was removed, or is an older one.
         found += [
             Orphan(one.pid, one.started, "worker", None)
-            for one in leftovers.alive_in(home)
+            for one in living_workers.alive_in(home)
             if not one.release
         ]
     return found
@@ -382,7 +383,7 @@ class _Daemon:
     def _say_copied(self, known: list[WorkerRow]) -> None:
         """Say so when this home is a copy of another one."""
         identity, copied = self._identity, self._is_copy
-        others = leftovers.foreign(self._home, known)
+        others = living_workers.foreign(self._home, known)
         if not copied and not others:
             return
         text = (

@@ -37,12 +37,12 @@ ROOMS: dict[str, str] = {
     "supervisor/audit": "protocol",
     "supervisor/release": "protocol supervisor/system supervisor/config supervisor/store",
     "supervisor/environment": "protocol supervisor/system supervisor/config supervisor/store supervisor/release",
+    "supervisor/sockets": "protocol supervisor/system supervisor/config supervisor/store",
     "supervisor/terminal": "protocol supervisor/system supervisor/store",
     "supervisor/control_files": "protocol supervisor/system supervisor/config supervisor/store",
     "supervisor/workers": (
         "protocol supervisor/system supervisor/config supervisor/store supervisor/audit supervisor/release"
     ),
-    "supervisor/sockets": "protocol supervisor/system supervisor/config supervisor/store supervisor/workers",
     "supervisor/handoff": (
         "protocol protocol/handoff supervisor/system supervisor/config supervisor/release supervisor/workers"
     ),

@@ -20,10 +20,10 @@ from ..release.git_hooks import HookError
 from ..release.releases import ReleaseError
 from ..sockets.client_keys import AccessError
 from ..store.history_db import NoSuchDeployment
+from ..store.living_workers import HomeInUse
 from ..store.orphans import HomeOrphaned
 from ..store.state_dir import HomeBusy, HomeError
 from ..system.account import NoHomeDirectory
-from ..workers.leftovers import HomeInUse
 from .errors import BadInput
 
 __all__ = ["MEANING", "Exit", "exit_of_error", "exit_of_fault", "exit_of_outcome"]

@@ -16,11 +16,11 @@ from ...protocol.lease import Holder
 from ...protocol.link import Report
 from ..bot.bot import LiveBot
 from ..config.config import Config
+from ..store import living_workers
 from ..store.history_rows import WorkerRow
 from ..store.history_thread import HistoryThread
+from ..store.living_workers import HomeInUse, Survivor
 from ..store.state_dir import Home
-from ..workers import leftovers
-from ..workers.leftovers import HomeInUse, Survivor
 from ..workers.registry import Ended, Member
 from .deployments import Deployments
 
@@ -62,7 +62,7 @@ class Adoption:
     async def look(self, known: Iterable[WorkerRow], *, fresh: bool, chosen: bool = False) -> None:
         """See who is alive; `known` are those that nobody has seen end. Raises `HomeInUse`."""
         home, name = self._home, self._config.name
-        found = leftovers.survivors(home, known)
+        found = living_workers.survivors(home, known)
         bots = await self._history_thread.ask(lambda history: history.bots())
         if found and bots and name not in bots:
             raise HomeInUse(
@@ -86,7 +86,7 @@ class Adoption:
             )
         self._members = [_member(one) for one in found]
         self._leads = next((one.worker for one in found if one.leads), "")
-        self._last = last = leftovers.last_leader(home)
+        self._last = last = living_workers.last_leader(home)
         noted = await self._history_thread.ask(lambda history: history.leaders(1))
         if last is not None and noted:
             self._noted = (noted[0].worker, noted[0].epoch) == (last.holder, last.epoch)
@@ -147,7 +147,7 @@ class Adoption:
 
     def _believe_the_lease(self) -> None:
         """Who has the lease leads, also when it is busy, or stopped, and says nothing."""
-        holder = leftovers.holder_of(self._home.lease)
+        holder = living_workers.holder_of(self._home.lease)
         for member in self._members:
             if holder is not None and member.report is None and member.pid == holder.pid:
                 member.report = Report("leading", holder.epoch, True, member.worker, 0, 0, 0, False)

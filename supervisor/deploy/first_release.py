@@ -24,11 +24,11 @@ from ..environment.interpreters import Interpreters
 from ..environment.prepare import Preparer
 from ..release.releases import Release, ReleaseError, ReleaseStore
 from ..release.repair import Repair
+from ..store import living_workers
 from ..store.history_db import HistoryDb
 from ..store.history_rows import CommitNote
 from ..store.history_thread import HistoryThread
 from ..store.state_dir import Home
-from ..workers import leftovers
 
 __all__ = ["Chosen", "FirstRelease", "Spoken"]
 
@@ -70,7 +70,7 @@ class FirstRelease:
 
     async def led_last(self) -> str:
         """The id of the release that led last, "" when the bot has never led."""
-        last = await asyncio.to_thread(leftovers.last_leader, self._home)
+        last = await asyncio.to_thread(living_workers.last_leader, self._home)
         led = await self._history_thread.ask(lambda history: _led(history, last))
         if led:
             withdrawn = await self._history_thread.ask(_withdrawn)

@@ -9,8 +9,8 @@ from typing import Any
 from ...protocol.commands import Status
 from ...protocol.errors import NeverblinkError
 from ..api.client import Client
+from ..store.living_workers import alive_in
 from ..store.state_dir import Home
-from ..workers.leftovers import alive_in
 
 __all__ = ["RUNS", "standing"]
 

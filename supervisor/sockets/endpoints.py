@@ -17,11 +17,11 @@ from zmq.utils.monitor import parse_monitor_message
 from ...protocol.commands import REQUEST_SOCKET
 from ...protocol.errors import NeverblinkError
 from ..sockets.client_keys import AccessError, ClientKey
+from ..store.living_workers import alive_in, named
 from ..store.orphans import HomeOrphaned, orphans
 from ..store.state_dir import Home
 from ..system.permissions import user_name
 from ..system.process import is_stopped
-from ..workers.leftovers import alive_in, named
 
 __all__ = ["Endpoint", "InHome", "OnServer", "Unreachable"]
 

@@ -42,13 +42,14 @@ from neverblink.supervisor.sockets.worker_keys import WorkerKeys, WorkerKeysErro
 from neverblink.supervisor.sockets.worker_socket import WorkerSocket
 from neverblink.supervisor.sockets.zap import ZapHandler
 from neverblink.supervisor.store.history_rows import WorkerRow
+from neverblink.supervisor.store.living_workers import survivors
 from neverblink.supervisor.store.state_dir import Home
 from neverblink.supervisor.system import cpu_affinity
 from neverblink.supervisor.system.conditions import Conditions
 from neverblink.supervisor.system.cpu_affinity import CpuAffinity
 from neverblink.supervisor.system.process import alive, describe_exit, started_at
 from neverblink.supervisor.system.worker_log import last_line
-from neverblink.supervisor.workers.leftovers import journal_left, survivors
+from neverblink.supervisor.workers.leftovers import journal_left
 from neverblink.supervisor.workers.platform import Launch
 from neverblink.supervisor.workers.registry import Ended, Member, WorkerRegistry
 from neverblink.supervisor.workers.spawn import SpawnError, spawn, why_it_ended

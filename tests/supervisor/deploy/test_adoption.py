@@ -22,8 +22,9 @@ import pytest
 from neverblink.protocol.commands import Down, Send
 from neverblink.protocol.events import LeaderChanged, WorkerExited, WorkerStarted
 from neverblink.supervisor.store.history_db import HistoryDb
+from neverblink.supervisor.store.living_workers import HomeInUse
 from neverblink.supervisor.system.process import alive
-from neverblink.supervisor.workers.leftovers import HomeInUse, sweep
+from neverblink.supervisor.workers.leftovers import sweep
 
 from ..world import WITHIN, World
 
