@@ -202,7 +202,7 @@ class Loop(Generic[S, L]):
         self._bot = bot
         self._here = here
         self._engine: Engine = here.engine(bot)
-        self._place = here.place
+        self._runtime = here.runtime
         self._step: TurnStep | None = None
         self._poller: Poller | None = None
         self._driver: AsyncioRunner | None = None
@@ -267,7 +267,7 @@ class Loop(Generic[S, L]):
     def __iter__(self) -> Loop[S, L]:
         if self._poller is None:
             self._poller = Poller()
-            self._place.open(self._poller, self._engine, _nothing, self._engine.make_ready)
+            self._runtime.open(self._poller, self._engine, _nothing, self._engine.make_ready)
             if not self._here.supervised:
                 for number in (signal.SIGINT, signal.SIGTERM):
                     signal.signal(number, self._noted)
@@ -276,13 +276,13 @@ class Loop(Generic[S, L]):
     def __next__(self) -> Tick[S]:
         assert self._poller is not None
         self._end_turn()
-        engine, place, poller = self._engine, self._place, self._poller
+        engine, runtime, poller = self._engine, self._runtime, self._poller
         if not self._waited:
             # However busy the loop is, what comes in must be noticed.
             poller.wait(0)
         self._waited = False
         while True:
-            place.look()
+            runtime.look()
             if self._stop_asked:
                 self._stop_asked = False
                 engine.ordered(Stop())
@@ -298,9 +298,9 @@ class Loop(Generic[S, L]):
                 raise StopIteration
             elif engine.idle():
                 poller.wait(0)
-            elif not place.look():
+            elif not runtime.look():
                 # Or else something came whose ring was used up by sending.
-                place.ring_at(engine.wake_at(), engine.lead)
+                runtime.ring_at(engine.wake_at(), engine.lead)
                 poller.wait()
                 self._waited = True
 
@@ -308,7 +308,7 @@ class Loop(Generic[S, L]):
 
     def __aiter__(self) -> Loop[S, L]:
         if self._driver is None:
-            self._driver = AsyncioRunner(self._engine, self._place)
+            self._driver = AsyncioRunner(self._engine, self._runtime)
             if not self._here.supervised:
                 for number in (signal.SIGINT, signal.SIGTERM):
                     asyncio.get_running_loop().add_signal_handler(number, self._interrupted)
@@ -414,12 +414,12 @@ class Loop(Generic[S, L]):
         """A signal, perhaps in the middle of the engine's own work: it is only noted here."""
         self._stop_asked = True
         self._restore_signals()
-        self._place.wake()
+        self._runtime.wake()
 
     def _interrupted(self) -> None:
         self._restore_signals()
         self._engine.ordered(Stop())
-        self._place.wake()
+        self._runtime.wake()
 
     def _restore_signals(self) -> None:
         """A second one ends the process where it stands."""

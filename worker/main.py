@@ -145,7 +145,7 @@ def _returned(function: Callable[[], Any], joining: Joining) -> int:
         reason = (
             f"{function.__qualname__} returned without having called join(): call it and loop over the ticks"
         )
-        return _give_up(joining.bootstrap.me, joining.bootstrap.place, reason, "")
+        return _give_up(joining.bootstrap.me, joining.bootstrap.runtime, reason, "")
     return joining.loop.returned()
 
 
@@ -156,14 +156,14 @@ def _raised(function: Callable[[], Any], problem: BaseException, joining: Joinin
         return joining.loop.raised(problem)
     report_exception(problem)
     reason = f"{function.__qualname__} raised {describe(problem)}"
-    return _give_up(joining.bootstrap.me, joining.bootstrap.place, reason, traceback.format_exc())
+    return _give_up(joining.bootstrap.me, joining.bootstrap.runtime, reason, traceback.format_exc())
 
 
-def _give_up(me: Assignment, place: Any, reason: str, trace: str) -> int:
+def _give_up(me: Assignment, runtime: Any, reason: str, trace: str) -> int:
     """Tell the supervisor that there is no bot here, and leave."""
-    place.tell(hello_of(me, Schema(0, ""), 0, ()))
-    place.tell(Failed("import", clean(reason), clean(trace)))
-    place.expect_exit(1)
+    runtime.tell(hello_of(me, Schema(0, ""), 0, ()))
+    runtime.tell(Failed("import", clean(reason), clean(trace)))
+    runtime.expect_exit(1)
     return complain(reason)
 
 
@@ -200,8 +200,8 @@ def _find_sources(package: str) -> None:
         sys.path.insert(1, str(sources))
 
 
-def _has(place: Path, package: str) -> bool:
-    return (place / package).is_dir() or (place / f"{package}.py").is_file()
+def _has(directory: Path, package: str) -> bool:
+    return (directory / package).is_dir() or (directory / f"{package}.py").is_file()
 
 
 def _hint(module: ModuleType, name: str) -> str:

@@ -153,7 +153,7 @@ class Simulation(Generic[S]):
                 "spend() is for the process that leads: that one does not wait for another's handlers"
             )
         end = self.clock.mono() + duration.parse(time)
-        while running.place.alive:
+        while running.runtime.alive:
             others = [process.engine for process in self._alive() if process is not running]
             at = min([end, *(max(engine.wake_at(), self.clock.mono() + 1) for engine in others)])
             self.clock.go_on(at - self.clock.mono())
@@ -340,7 +340,7 @@ class Simulation(Generic[S]):
         return process
 
     def _alive(self) -> list[SimulatedProcess]:
-        return [process for process in self._processes.values() if process.place.alive]
+        return [process for process in self._processes.values() if process.runtime.alive]
 
     def _spawn(self, worker: str, bot: type[Worker[Any]]) -> None:
         self._processes[worker] = SimulatedProcess(self._world, worker, WorkerBot(bot))
@@ -397,19 +397,19 @@ class Simulation(Generic[S]):
         while self._may_go_on(process) and (step := process.engine.next_step()) is not None:
             busy = True
             self._carry_out(process, step)
-        if process.place.alive and process.engine.left is not None:
+        if process.runtime.alive and process.engine.left is not None:
             survived = self._survived(process)
             self._gone(process, process.engine.left.how)
             if process.failed and not survived:
                 raise SimulationError(process.failed)
             return True
-        while process.place.alive and process.engine.idle():
+        while process.runtime.alive and process.engine.idle():
             busy = True
         return busy
 
     def _may_go_on(self, process: SimulatedProcess) -> bool:
         """Whether it lives, and its next step would be no second tick: a slow bot's ticks come one at a time too."""
-        if not process.place.alive:
+        if not process.runtime.alive:
             return False
         leads = process.engine.role is Role.LEADING
         due = process.engine.replica.due + process.bot.interval
@@ -422,7 +422,7 @@ class Simulation(Generic[S]):
             if inspect.isawaitable(value):
                 value = self._loop.run_until_complete(_within(value, step.name))
         except Killed:
-            if process.place.alive or not process.failed:
+            if process.runtime.alive or not process.failed:
                 self._end(process, "killed")
         except (Exception, SystemExit, asyncio.CancelledError) as problem:
             process.engine.raised(step, problem)

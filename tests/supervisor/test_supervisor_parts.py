@@ -53,7 +53,7 @@ from neverblink.supervisor.workers.leftovers import journal_left
 from neverblink.supervisor.workers.platform import Launch
 from neverblink.supervisor.workers.registry import Ended, Member, WorkerRegistry
 from neverblink.supervisor.workers.spawn import SpawnError, spawn, why_it_ended
-from neverblink.worker.io.curve import SupervisorConnection, knock
+from neverblink.worker.io.curve import SupervisorConnection, use_client_keys
 
 from .stage import Hour, Stage, report
 
@@ -320,7 +320,7 @@ class Called:
         socket = self.context.socket(zmq.DEALER)
         socket.setsockopt(zmq.RCVTIMEO, 5000)
         if keys is not None:
-            knock(socket, keys.own, supervisor or keys.supervisor)
+            use_client_keys(socket, keys.own, supervisor or keys.supervisor)
         socket.connect(self.at)
         self.others.append(socket)
         return socket

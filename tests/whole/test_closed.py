@@ -21,7 +21,7 @@ from neverblink.protocol.keys import Keys
 from neverblink.protocol.stream import Begin, Subscribe, follower_codec, leader_codec
 from neverblink.protocol.versions import PROTOCOL
 from neverblink.supervisor.sockets.worker_keys import WorkerKeys
-from neverblink.worker.io.curve import SupervisorConnection, knock, public_of
+from neverblink.worker.io.curve import SupervisorConnection, public_of, use_client_keys
 
 from .bots import COUNTER, bot
 from .live import WITHIN, Live
@@ -164,7 +164,7 @@ def _follower(live: Live, keys: Keys | None) -> Generator[zmq.Socket[bytes]]:
     socket.setsockopt(zmq.LINGER, 0)
     socket.setsockopt(zmq.IDENTITY, b"w9")
     if keys is not None:
-        knock(socket, keys.own, public_of(keys.leader("w1")))
+        use_client_keys(socket, keys.own, public_of(keys.leader("w1")))
     socket.connect(live.endpoint("w1"))
     socket.send(follower_codec.encode(Subscribe("w9", PROTOCOL, Schema(1, ""), -1, GENESIS)))
     try:

@@ -25,7 +25,7 @@ from neverblink.worker.model.cells import Cells
 from neverblink.worker.model.inbox import Inbox
 from neverblink.worker.model.migration import Migrations
 from neverblink.worker.model.replica import Replica
-from neverblink.worker.runtime.bootstrap import seat_bot
+from neverblink.worker.runtime.bootstrap import build_engine
 from neverblink.worker.simulation.world import HandClock, SimulatedRuntime, SimulatedWorld
 from neverblink.worker.worker import WorkerBot
 
@@ -102,8 +102,8 @@ class Filed:
         self.world = SimulatedWorld(self.clock)
         # The lease knows of the workers before.
         self.world.epoch = int(worker[1:]) - 1
-        place = SimulatedRuntime(self.world, worker)
-        place.journal = self.journal = journal or JournalDirectory(directory, durability)
+        runtime = SimulatedRuntime(self.world, worker)
+        runtime.journal = self.journal = journal or JournalDirectory(directory, durability)
         me = Assignment(
             bot="filed",
             worker=worker,
@@ -116,9 +116,9 @@ class Filed:
             journal_keep_for=keep_for,
         )
         made = WorkerBot(bot)
-        self.engine: Engine = seat_bot(me, made, place, imported=0)
+        self.engine: Engine = build_engine(me, made, runtime, imported=0)
         self.worker = made.worker
-        place.engine = self.engine
+        runtime.engine = self.engine
         self._go_on()
         self.engine.ordered(Lead())
         self._go_on()

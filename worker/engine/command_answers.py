@@ -32,18 +32,18 @@ class RefusedAnswer(msgspec.Struct, frozen=True):
 
 
 class CommandAnswers:
-    """Answers the supervisor through `outside`."""
+    """Answers the supervisor through `io`."""
 
-    def __init__(self, replica: Replica, outside: WorkerIO) -> None:
+    def __init__(self, replica: Replica, io: WorkerIO) -> None:
         self._replica = replica
-        self._outside = outside
+        self._io = io
         self._given: dict[str, Answered] = {}
 
     def asked(self, run: Run) -> None:
         """Put a command in line, unless it has run already."""
         inbox = self._replica.inbox
         if run.key in self._given:
-            self._outside.tell(self._given[run.key])
+            self._io.tell(self._given[run.key])
         elif inbox.knows_applied(command_key(run.key)):
             self._say(Answered(run.key, self._seq, None, "it ran, and its answer is lost"))
         else:
@@ -91,4 +91,4 @@ class CommandAnswers:
         self._given[answered.key] = answered
         while len(self._given) > _REMEMBERED:
             del self._given[next(iter(self._given))]
-        self._outside.tell(answered)
+        self._io.tell(answered)

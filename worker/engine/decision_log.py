@@ -24,14 +24,14 @@ class DecisionLog:
         self,
         replica: Replica,
         publisher: Publisher,
-        outside: WorkerIO,
-        keeper: JournalWriter,
+        io: WorkerIO,
+        writer: JournalWriter,
         turn: Callable[[], int | None],
     ) -> None:
         self._replica = replica
         self._publisher = publisher
-        self._outside = outside
-        self._keeper = keeper
+        self._io = io
+        self._writer = writer
         self._turn = turn
         self._of = (0, 0)
         self._ordinal = 0
@@ -54,7 +54,7 @@ class DecisionLog:
         cannot be recorded.
         """
         seq = self._turn()
-        if seq is None or not self._outside.lease.held:
+        if seq is None or not self._io.lease.held:
             raise NotLeading(name, "between two turns" if seq is None else "a process without the lease")
         kept = encodable(name, args)
         replica = self._replica
@@ -67,30 +67,30 @@ class DecisionLog:
             seq,
             name,
             kept,
-            self._outside.clock.wall(),
+            self._io.clock.wall(),
         )
         self._ordinal += 1
-        self._keeper.append(RecordKind.OPENED, encode_payload(opened))
+        self._writer.append(RecordKind.OPENED, encode_payload(opened))
         replica.note(opened, "")
         self._mine[opened.id] = name
         self._publisher.noted(opened)
-        self._outside.tell(DecisionOpened(opened.id, name, opened.at))
+        self._io.tell(DecisionOpened(opened.id, name, opened.at))
         return opened
 
     def note_begun(self, command: Item, name: str, args: dict[str, Any]) -> None:
         """An operator's command is about to run: should this process die of it, its successor knows."""
         replica = self._replica
         seq = 0 if replica.seq is None else replica.seq
-        opened = Opened(command.key, replica.epoch, seq, name, args, self._outside.clock.wall())
-        self._keeper.append(RecordKind.OPENED, encode_payload(opened))
+        opened = Opened(command.key, replica.epoch, seq, name, args, self._io.clock.wall())
+        self._writer.append(RecordKind.OPENED, encode_payload(opened))
         replica.note(opened, "")
         self._publisher.noted(opened)
 
     def close_decision(self, opened: Opened, outcome: str) -> None:
         """Close one: `outcome` is "done", or what its body raised."""
         self._mine.pop(opened.id, None)
-        closed = Closed(opened.id, self._replica.epoch, outcome, self._outside.clock.wall())
-        self._keeper.append(RecordKind.CLOSED, encode_payload(closed))
+        closed = Closed(opened.id, self._replica.epoch, outcome, self._io.clock.wall())
+        self._writer.append(RecordKind.CLOSED, encode_payload(closed))
         self._replica.note(None, closed)
         self._publisher.noted(None, opened.id)
-        self._outside.tell(DecisionClosed(opened.id))
+        self._io.tell(DecisionClosed(opened.id))

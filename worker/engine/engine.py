@@ -61,26 +61,26 @@ class Engine:
         cells: Cells,
         migrations: Migrations,
         inbox: Inbox,
-        outside: WorkerIO,
+        io: WorkerIO,
     ) -> None:
         self.bot = bot
         self.inbox = inbox
         self.seat = Seat(me.worker)
         self.replica = Replica(cells, cells.schema, migrations, inbox, bot.settings)
-        publisher = Publisher(self.replica, outside.to_follower)
+        publisher = Publisher(self.replica, io.to_follower)
         limits = Limits(me.journal_segment, me.journal_keep, me.journal_keep_for)
-        keeper = JournalWriter(self.replica, outside, limits, self._announce)
-        self._tally = ReportCounters(self.seat, self.replica, publisher, keeper, outside.descriptors.report)
-        self.leading = Leading(me, bot, self.replica, self._tally, publisher, outside, keeper)
-        self.following = Following(me, hello.pid, self.seat, self.replica, outside)
+        writer = JournalWriter(self.replica, io, limits, self._announce)
+        self._counters = ReportCounters(self.seat, self.replica, publisher, writer, io.descriptors.report)
+        self.leading = Leading(me, bot, self.replica, self._counters, publisher, io, writer)
+        self.following = Following(me, hello.pid, self.seat, self.replica, io)
         cells.guard_by(self.leading.turns)
         self.left: seat.ExitProcess | None = None
         """How this worker has left: nothing more is to be done, and its process may end."""
         self._me = me
         self._hello = hello
-        self._outside = outside
-        self._descriptors = outside.descriptors
-        self._mono = outside.clock.mono
+        self._io = io
+        self._descriptors = io.descriptors
+        self._mono = io.clock.mono
         self._hooks: deque[TurnStep] = deque()
         self._running: TurnStep | None = None
         self.lead = 0
@@ -128,14 +128,14 @@ class Engine:
         """Introduce this worker; the bot's `on_start` comes first. `imported`: how long importing it took, ns."""
         self._imported = imported
         self._began = self._mono()
-        self._outside.tell(self._hello)
+        self._io.tell(self._hello)
         self._hooks.append(TurnStep("on_start", self.bot.call_start))
 
     def ordered(self, message: link.SupervisorMessage) -> None:
         """The supervisor said something."""
         match message:
             case link.Welcome():
-                self._outside.tell(self._tally.report())
+                self._io.tell(self._counters.report())
             case link.Identify():
                 self._introduce()
             case link.Rejected(reason=reason):
@@ -162,7 +162,7 @@ class Engine:
                 and now is not last
             ):
                 # The two must not disagree about a step of the clock when one takes over from the other.
-                self._outside.clock.follow(now.timing.ended, now.timing.mono)
+                self._io.clock.follow(now.timing.ended, now.timing.mono)
 
     def from_follower(self, worker: str, message: stream.FollowerMessage) -> None:
         """A follower of ours said something."""
@@ -201,7 +201,7 @@ class Engine:
         else:
             report(reason)
         # Before the lease is dropped: whoever takes it is heard of soon, and the reason should be there by then.
-        self._outside.tell(link.Failed(phase, reason, trace))
+        self._io.tell(link.Failed(phase, reason, trace))
         if self.leading.turns.open:
             # It may be in the middle of a turn, and end later: then it has no frame.
             self.leading.abandon()
@@ -284,11 +284,11 @@ class Engine:
             case "on_start":
                 self._started = True
                 self._ready = link.Ready(self._imported, self._mono() - self._began)
-                self._tally.ready = self._ready
-                self._outside.tell(self._ready)
+                self._counters.ready = self._ready
+                self._io.tell(self._ready)
                 self.feed(seat.Started())
             case "on_load":
-                self._outside.collect_garbage()
+                self._io.collect_garbage()
                 if self.seat.role is Role.FOLLOWING:
                     self._feed_all(self.following.loaded())
             case "on_retire" | "on_stop":
@@ -423,7 +423,7 @@ class Engine:
             self.feed(event)
 
     def _carry_out(self, command: SeatCommand) -> None:
-        outside = self._outside
+        io = self._io
         match command:
             case seat.Announce():
                 if self._resume is None:
@@ -444,13 +444,13 @@ class Engine:
                 self.leading.failing(reason)
             case seat.StartLeading(cause=cause):
                 self._resume = cause
-                self._tally.leads(cause)
+                self._counters.leads(cause)
             case seat.Hold(order=order, reason=reason):
-                outside.tell(link.Holding(order, reason))
+                io.tell(link.Holding(order, reason))
             case seat.Cancel(order=order):
-                outside.tell(link.Cancelled(order))
+                io.tell(link.Cancelled(order))
             case seat.Suspects(leader=leader, reason=reason):
-                outside.tell(link.Suspect(leader, reason))
+                io.tell(link.Suspect(leader, reason))
             case seat.ArmSeatTimer(name=name):
                 self._arm(name, self._waits[name])
                 self._waits["lease"] = self._me.lease_within
@@ -462,12 +462,12 @@ class Engine:
 
     def _introduce(self) -> None:
         """Tell a supervisor that does not know us all there is to know: it may not be the one that started us."""
-        seat, told = self.seat, self._outside.tell
+        seat, told = self.seat, self._io.tell
         told(self._hello)
         for once in (self._ready, self.following.rehearsed):
             if once is not None:
                 told(once)
-        told(self._tally.report())
+        told(self._counters.report())
         for decision in self.leading.decisions.mine():
             told(decision)
         if self.leading.handed is not None:
@@ -476,7 +476,7 @@ class Engine:
             told(link.Holding(seat.order.order, seat.held))
 
     def _announce(self) -> None:
-        self._outside.tell(self._tally.report())
+        self._io.tell(self._counters.report())
         self._arm("pulse", self._me.pulse)
 
     def _arm(self, name: str, within: int) -> None:
@@ -496,41 +496,41 @@ class Engine:
             self.died(leader)
 
     def _take_lease(self, cause: Cause) -> None:
-        outside, replica = self._outside, self.replica
+        io, replica = self._io, self.replica
         try:
-            epoch = outside.lease.take(self._me.worker, replica.epoch)
+            epoch = io.lease.take(self._me.worker, replica.epoch)
             if epoch is None:
-                holder = outside.lease.holder()
+                holder = io.lease.holder()
                 self.feed(seat.LeaseRefused(holder.holder if holder is not None else "", cause))
                 return
             if cause == "first":
-                found = from_journal(replica, outside.journal, self._me.known)
+                found = from_journal(replica, io.journal, self._me.known)
                 self._before = replica.led_by
                 if epoch <= replica.epoch:
                     # The lease's file was lost, and its count with it. The journal knows.
-                    outside.lease.drop()
-                    epoch = outside.lease.take(self._me.worker, replica.epoch)
+                    io.lease.drop()
+                    epoch = io.lease.take(self._me.worker, replica.epoch)
                     if epoch is None:
                         self.feed(seat.LeaseRefused("", cause))
                         return
             else:
                 self._before = self.following.leader if self.seat.role is Role.FOLLOWING else ""
                 number = replica.number
-                found = catch_up(replica, outside.journal)
+                found = catch_up(replica, io.journal)
                 if cause == "takeback" and replica.number > number:
                     # The heir took over, and died before we had heard of it.
                     cause, self._before = "failover", self.seat.leader
         except NeverblinkError as problem:
-            outside.lease.drop()
+            io.lease.drop()
             self.fail("lead", problem.message)
             return
         self._follow_last_clock()
         if found.reloaded:
             self._hooks.append(self._load_step())
         if found.worth_telling:
-            self._outside.tell(found.report(replica))
+            self._io.tell(found.report(replica))
         replica.epoch = epoch
-        self.leading.keeper.begin_leading(found.problem, found.written)
+        self.leading.writer.begin_leading(found.problem, found.written)
         self._order = self.seat.heard
         self.feed(seat.LeaseTaken(epoch, cause))
         self._begin_at_once()
@@ -541,7 +541,7 @@ class Engine:
         ago = self._mono() - last.timing.mono if last is not None else -1
         # A reading of another boot of the machine says nothing; one that is so close is hardly of another boot.
         if last is not None and 0 <= ago < _SAME_CLOCK:
-            self._outside.clock.follow(last.timing.ended, last.timing.mono)
+            self._io.clock.follow(last.timing.ended, last.timing.mono)
 
     def _drop_lease(self) -> None:
         try:
@@ -550,12 +550,12 @@ class Engine:
         except NeverblinkError as problem:
             self.fail("yield", problem.message)
         finally:
-            self.leading.keeper.let_go()
-            self._outside.lease.drop()
+            self.leading.writer.let_go()
+            self._io.lease.drop()
 
     def _pulse(self, now: int) -> None:
         # However far apart its ticks are, a step of the clock is seen when it happens.
-        self._outside.clock.wall()
+        self._io.clock.wall()
         self._announce()
         if self.seat.role is Role.FOLLOWING:
             self._feed_all(self.following.pulse(now, self.leading.turns.tick_due()))
@@ -590,7 +590,7 @@ class Engine:
         if self.left is not None or leave is None:
             return
         self.left = leave
-        self.leading.keeper.let_go()
-        self._outside.lease.drop()
-        self._outside.tell(self._tally.report(done=True))
-        self._outside.expect_exit(1 if leave.how == "fail" else 0)
+        self.leading.writer.let_go()
+        self._io.lease.drop()
+        self._io.tell(self._counters.report(done=True))
+        self._io.expect_exit(1 if leave.how == "fail" else 0)

@@ -55,24 +55,24 @@ class Leading:
         me: Assignment,
         bot: Bot,
         replica: Replica,
-        tally: ReportCounters,
+        counters: ReportCounters,
         publisher: Publisher,
-        outside: WorkerIO,
-        keeper: JournalWriter,
+        io: WorkerIO,
+        writer: JournalWriter,
     ) -> None:
-        self.keeper = keeper
-        self.answers = CommandAnswers(replica, outside)
-        self.turns = Turns(bot, replica, publisher, outside, keeper)
-        self.decisions = DecisionLog(replica, publisher, outside, keeper, self._turn_seq)
-        tally.next_tick = self.turns.next_tick
-        self._bracing = Bracing(publisher, outside.clock, outside.final_frames)
+        self.writer = writer
+        self.answers = CommandAnswers(replica, io)
+        self.turns = Turns(bot, replica, publisher, io, writer)
+        self.decisions = DecisionLog(replica, publisher, io, writer, self._turn_seq)
+        counters.next_tick = self.turns.next_tick
+        self._bracing = Bracing(publisher, io.clock, io.final_frames)
         self._me = me
         self._bot = bot
         self._replica = replica
-        self._tally = tally
+        self._counters = counters
         self._publisher = publisher
-        self._outside = outside
-        self._clock = outside.clock
+        self._io = io
+        self._clock = io.clock
         self.handed: Handed | None = None
         """What was told of the first tick since this worker leads, or led last."""
         self._waiting = (0, 0)
@@ -91,7 +91,7 @@ class Leading:
 
     def take_over(self, cause: Cause, before: str, order: int, deployment: int) -> TurnStep:
         """This worker is able to tick: the step that opens its epoch. Raises `StateError` and `JournalError`."""
-        replica, outside = self._replica, self._outside
+        replica, io = self._replica, self._io
         # Before anybody is told: who cannot lead must not be believed to, or the other one leaves.
         self.turns.check_untouched()
         last = replica.last
@@ -103,7 +103,7 @@ class Leading:
             self.turns.reset_frame()
         blackout = self._clock.mono() - left.mono if left is not None else 0
         if cause == "handoff":
-            outside.to_leader(stream.Took(replica.epoch, order))
+            io.to_leader(stream.Took(replica.epoch, order))
             replica.forget_decisions()
         doubts = tuple(
             InDoubt(opened.id, opened.name, opened.args, opened.at) for opened in replica.in_doubt()
@@ -118,7 +118,7 @@ class Leading:
             blackout=blackout,
             in_doubt=tuple(doubt.id for doubt in doubts),
         )
-        self._tally.took_over(order, blackout, tuple(Doubt(one.id, one.name, one.at) for one in doubts))
+        self._counters.took_over(order, blackout, tuple(Doubt(one.id, one.name, one.at) for one in doubts))
         self.turns.begin_leading(_cause(cause, before))
         turn = self.turns.lead_turn(about, lambda: self._bot.call_lead(doubts))
         return TurnStep("on_lead", turn.call, turn)
@@ -136,7 +136,7 @@ class Leading:
         boundary = seat.Boundary(
             decision=self.decisions.open_name,
             window=self.turns.window_open(),
-            slack=not self.keeper.busy and (in_a_hurry or self.turns.slack()),
+            slack=not self.writer.busy and (in_a_hurry or self.turns.slack()),
             successor=order is None or self._publisher.caught_up(order.to),
         )
         if order is None or what_holds(boundary, order):
@@ -155,10 +155,10 @@ class Leading:
         final = stream.leader_codec.encode(
             stream.Final(order, deployment, body, position, self._replica.inbox.pending())
         )
-        sent = self._bracing.hand(order, to, final) or self._outside.to_follower(to, final)
+        sent = self._bracing.hand(order, to, final) or self._io.to_follower(to, final)
         self.turns.closed(to)
         if sent:
-            self._outside.watch(to, publisher.pid_of(to))
+            self._io.watch(to, publisher.pid_of(to))
         return sent
 
     def failing(self, reason: str) -> None:
@@ -169,7 +169,7 @@ class Leading:
         """Another worker leads."""
         self._publisher.forget()
         self._deferred.clear()
-        self.keeper.let_go()
+        self.writer.let_go()
 
     # turns
 
@@ -184,8 +184,8 @@ class Leading:
         if self._without_pause > _WITHOUT_PAUSE:
             # There is no time left between its turns, and still there have to be followers, and a journal that ends.
             self._publisher.hurry()
-            self.keeper.hurry()
-        if not self._outside.lease.held:
+            self.writer.hurry()
+        if not self._io.lease.held:
             raise LeaseLost("the lease was lost without having been dropped: something closed its file")
         return TurnStep(_STEPS[turn.kind], turn.call, turn)
 
@@ -198,16 +198,16 @@ class Leading:
         """Close a turn whose handler returned `value`. Raises `StateError` and `JournalError`."""
         frame = self.turns.finish(turn, value)
         if turn.tick is not None:
-            handed = self._tally.ticked(frame)
+            handed = self._counters.ticked(frame)
             if handed is not None:
                 self.handed = handed
-                self._outside.tell(handed)
+                self._io.tell(handed)
         if turn.asked is not None:
             for item in turn.items:
                 if item.kind == "command":
                     self._answer(item, turn, turn.asked, value)
             if turn.asked.pause is not None or turn.asked.change is not None:
-                self._outside.tell(self._tally.report())
+                self._io.tell(self._counters.report())
 
     def refuse(self, turn: Turn, problem: BaseException, said: str) -> None:
         """Close the turn of a command whose handler raised."""
@@ -248,7 +248,7 @@ class Leading:
 
         Right after a turn.
         """
-        if self._deferred or self._publisher.copying or self.keeper.has_work:
+        if self._deferred or self._publisher.copying or self.writer.has_work:
             return 0
         at = self.turns.rests_until
         if at:
@@ -268,7 +268,7 @@ class Leading:
                 self._replica.inbox.admit(items)
             case stream.Trial(schema=schema, changes=changes):
                 problem = self._replica.try_read(schema, changes)
-                self._outside.to_follower(worker, stream.leader_codec.encode(stream.Verdict(problem)))
+                self._io.to_follower(worker, stream.leader_codec.encode(stream.Verdict(problem)))
             case stream.Took(epoch=epoch):
                 return seat.SuccessorTook(worker, epoch)
             case stream.Declined(order=order):
@@ -285,7 +285,7 @@ class Leading:
     def pump(self, now: int) -> bool:
         """Use the time until something is due for copies under way, the followers' first; return whether more could be
         done at once."""
-        if not (self._publisher.copying or self.keeper.has_work):
+        if not (self._publisher.copying or self.writer.has_work):
             self._without_pause = 0
             return False
         until = min(now + _PUMP_FOR, self.wake_at(now, None) - _PUMP_STOPS)
@@ -293,7 +293,7 @@ class Leading:
             return False
         self._without_pause = 0
         busy = self._publisher.pump(self._clock.mono, until)
-        return self.keeper.pump(self._clock.mono, until) or busy
+        return self.writer.pump(self._clock.mono, until) or busy
 
     def _turn_seq(self) -> int | None:
         """The grid index of the turn that is open, or after which it is; None when none is open."""

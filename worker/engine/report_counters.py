@@ -23,13 +23,13 @@ class ReportCounters:
         seat: Seat,
         replica: Replica,
         publisher: Publisher,
-        keeper: JournalWriter,
+        writer: JournalWriter,
         descriptors: Callable[[], DescriptorsLeft | None],
     ) -> None:
         self._seat = seat
         self._replica = replica
         self._publisher = publisher
-        self._keeper = keeper
+        self._writer = writer
         self._descriptors = descriptors
         self._ticks = 0
         self._skipped = 0
@@ -107,7 +107,7 @@ class ReportCounters:
             cause=self._cause,
             guard=seat.guard,
             lag=lag,
-            journal=self._keeper.report(),
+            journal=self._writer.report(),
             settings=replica.settings.now() if seat.role is Role.LEADING else None,
             imported=ready.imported if ready is not None else 0,
             prepared=ready.started if ready is not None else 0,

@@ -17,10 +17,10 @@ __all__ = ["BotSession"]
 class BotSession:
     """What a bot may ask of the worker it runs in."""
 
-    def __init__(self, engine: Engine, outside: WorkerIO) -> None:
+    def __init__(self, engine: Engine, io: WorkerIO) -> None:
         self.replica = engine.replica
         self._engine = engine
-        self._outside = outside
+        self._io = io
 
     @property
     def state(self) -> Any:
@@ -36,7 +36,7 @@ class BotSession:
 
     @property
     def durable(self) -> bool:
-        return self._engine.leading.keeper.failing is None
+        return self._engine.leading.writer.failing is None
 
     @property
     def leading(self) -> bool:
@@ -48,7 +48,7 @@ class BotSession:
 
     def set_timer(self, name: str, at: int | None, after: str | int | None, every: str | int | None) -> None:
         self._check("set", name)
-        self._engine.replica.timers.set(name, self._outside.clock.wall(), at, after, every)
+        self._engine.replica.timers.set(name, self._io.clock.wall(), at, after, every)
 
     def cancel_timer(self, name: str) -> bool:
         self._check("cancelled", name)

@@ -119,7 +119,7 @@ class Turns:
     """Makes the leader's turns. It is also the guard of the state: `open` while a turn runs."""
 
     def __init__(
-        self, bot: Bot, replica: Replica, publisher: Publisher, outside: WorkerIO, keeper: JournalWriter
+        self, bot: Bot, replica: Replica, publisher: Publisher, io: WorkerIO, writer: JournalWriter
     ) -> None:
         self.open = False
         self.current: Turn | None = None
@@ -133,9 +133,9 @@ class Turns:
         """How far away the next tick may be; with a clock that goes back by up to an interval it is no further."""
         self._replica = replica
         self._publisher = publisher
-        self._keeper = keeper
-        self._clock = outside.clock
-        self._wall, self._mono = outside.clock.wall, outside.clock.mono
+        self._writer = writer
+        self._clock = io.clock
+        self._wall, self._mono = io.clock.wall, io.clock.mono
         self._grid = Grid(bot.interval)
         self._commanding = CommandTurns(bot, replica)
         self._apart: int | None = None
@@ -339,7 +339,7 @@ class Turns:
         body = encode_frame(frame)
         if len(body) > MAX_FRAME:
             raise self._too_large(frame, len(body))
-        self.closing = frame, body, self._keeper.append(RecordKind.FRAME, body)
+        self.closing = frame, body, self._writer.append(RecordKind.FRAME, body)
 
     def closed(self, successor: str) -> None:
         """The frame of `close_epoch` is on its way to the heir."""
@@ -582,7 +582,7 @@ class Turns:
         body = encode_frame(frame)
         if len(body) > MAX_FRAME:
             raise self._too_large(frame, len(body))
-        position = self._keeper.append(RecordKind.FRAME, body)
+        position = self._writer.append(RecordKind.FRAME, body)
         replica.advance(frame, body, position)
         self._publisher.publish(frame, body, position)
         return frame

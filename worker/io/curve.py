@@ -17,7 +17,7 @@ from ...protocol.assignment import Assignment
 from ...protocol.errors import NeverblinkError
 from ...protocol.keys import NO_CURVE, Keys
 
-__all__ = ["NoKeys", "SupervisorConnection", "close_by", "keys_of", "knock", "public_of"]
+__all__ = ["NoKeys", "SupervisorConnection", "keys_of", "public_of", "use_client_keys", "use_server_keys"]
 
 _REFUSED = zmq.EVENT_HANDSHAKE_FAILED_AUTH | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
 """After one of these ZeroMQ does not try again."""
@@ -44,14 +44,14 @@ def keys_of(me: Assignment) -> Keys:
     return me.keys
 
 
-def knock(socket: zmq.Socket[bytes], own: bytes, door: bytes) -> None:
-    """Have `socket` prove that it has the secret `own`, and speak to the one whose public key is `door` alone."""
-    socket.setsockopt(zmq.CURVE_SERVERKEY, door)
+def use_client_keys(socket: zmq.Socket[bytes], own: bytes, server: bytes) -> None:
+    """Have `socket` prove that it has the secret `own`, and speak to the one whose public key is `server` alone."""
+    socket.setsockopt(zmq.CURVE_SERVERKEY, server)
     socket.setsockopt(zmq.CURVE_PUBLICKEY, public_of(own))
     socket.setsockopt(zmq.CURVE_SECRETKEY, own)
 
 
-def close_by(socket: zmq.Socket[bytes], secret: bytes) -> None:
+def use_server_keys(socket: zmq.Socket[bytes], secret: bytes) -> None:
     """Let nobody in on `socket` who has not been told the public half of `secret`."""
     socket.setsockopt(zmq.CURVE_SERVER, 1)
     socket.setsockopt(zmq.CURVE_SECRETKEY, secret)

@@ -29,9 +29,9 @@ _SAMPLE_ROWS = 16
 class DryRun:
     """One follower's, for its copy; begun anew with each."""
 
-    def __init__(self, replica: Replica, outside: WorkerIO) -> None:
+    def __init__(self, replica: Replica, io: WorkerIO) -> None:
         self._replica = replica
-        self._outside = outside
+        self._io = io
         self._copied: CopyDone | None = None
         self._trial: Trial | None = None
         self._problem = ""
@@ -61,7 +61,7 @@ class DryRun:
         if self._trial is None:
             self.judged(self._problem)
             return False
-        self._outside.to_leader(self._trial)
+        self._io.to_leader(self._trial)
         return True
 
     def judged(self, problem: str) -> bool:
@@ -70,7 +70,7 @@ class DryRun:
         if copied is None:
             return False
         self.found = Rehearsed(copied.bytes, copied.rows, copied.took, problem or NEWEST)
-        self._outside.tell(self.found)
+        self._io.tell(self.found)
         return True
 
     def _sample(self) -> Changes:

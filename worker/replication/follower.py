@@ -92,11 +92,11 @@ News = CopyDone | Lost | Unreadable | AboutTo | TakeOver | Gone | Judged
 class Follower:
     """Keeps `replica` up with a leader. `keeps` (set by the engine): rather freeze than give up."""
 
-    def __init__(self, me: str, pid: int, replica: Replica, outside: WorkerIO) -> None:
+    def __init__(self, me: str, pid: int, replica: Replica, io: WorkerIO) -> None:
         self._me = me
         self._pid = pid
         self._replica = replica
-        self._outside = outside
+        self._io = io
         self.keeps = False
         self.leader = ""
         self.live = False
@@ -119,21 +119,21 @@ class Follower:
     def follow(self, leader: str) -> None:
         """Turn to `leader`."""
         self.leader = leader
-        self.heard = self._outside.clock.mono()
-        self._outside.connect(leader)
+        self.heard = self._io.clock.mono()
+        self._io.connect(leader)
         self.subscribe()
 
     def subscribe(self) -> None:
         """Ask for what comes after what we have."""
         # Asking is not hearing: a leader that never answers must be found silent.
-        self._asked_at = self._outside.clock.mono()
+        self._asked_at = self._io.clock.mono()
         self._asked = True
         replica = self._replica
         if self._copying:
             # Half a copy is no state.
             self._copying = False
             replica.number = -1
-        self._outside.to_leader(
+        self._io.to_leader(
             Subscribe(self._me, PROTOCOL, replica.schema, replica.number, replica.digest, self._pid)
         )
         waiting = replica.inbox.pending()
@@ -142,7 +142,7 @@ class Follower:
 
     def offer(self, items: list[Item]) -> None:
         """Pass on what came in here."""
-        self._outside.to_leader(Offer(items))
+        self._io.to_leader(Offer(items))
 
     def keep_in_touch(self, now: int) -> None:
         """Subscribe again when the leader has been silent for too long; call now and then."""
@@ -151,7 +151,7 @@ class Follower:
 
     def receive(self, message: LeaderMessage) -> list[News]:
         """Take in one message."""
-        self.heard = self._outside.clock.mono()
+        self.heard = self._io.clock.mono()
         try:
             match message:
                 case FrameSent() if self._copying:
@@ -237,11 +237,11 @@ class Follower:
 
     def _final(self, frame: Frame, message: Final) -> list[News]:
         if not self.live:
-            self._outside.to_leader(Declined(message.order, "it has not caught up"))
+            self._io.to_leader(Declined(message.order, "it has not caught up"))
             return []
         bus = self._apply(frame, message.body, message.position, None)
         if self._replica.number != frame.number:
-            self._outside.to_leader(Declined(message.order, "frames before the final one are missing"))
+            self._io.to_leader(Declined(message.order, "frames before the final one are missing"))
             return bus
         self._replica.inbox.admit(message.pending)
         return [*bus, TakeOver(message.order, message.deployment)]
@@ -269,7 +269,7 @@ class Follower:
         else:
             self._asked = False
             if message is not None and self.live:
-                behind = self._outside.clock.wall() - frame.timing.ended
+                behind = self._io.clock.wall() - frame.timing.ended
                 replica.lag = max(replica.lag, behind)
             if not self.live:
                 # The leader resumed where we were: no copy was needed.
@@ -284,4 +284,4 @@ class Follower:
     def _ack(self) -> None:
         self._acked = self._replica.number
         self._acked_at = self.heard
-        self._outside.to_leader(Ack(self._acked, self._chunk))
+        self._io.to_leader(Ack(self._acked, self._chunk))

@@ -38,7 +38,7 @@ _FREE_FOR = 2
 class Following:
     """See the module. `pid` is this worker's process."""
 
-    def __init__(self, me: Assignment, pid: int, seat: Seat, replica: Replica, outside: WorkerIO) -> None:
+    def __init__(self, me: Assignment, pid: int, seat: Seat, replica: Replica, io: WorkerIO) -> None:
         self.to_load = False
         """The state is here anew, and the bot's `on_load` has to see it."""
         self._seen = False
@@ -50,9 +50,9 @@ class Following:
         self._free_since = 0
         """Since when nobody was seen to have the lease, CLOCK_MONOTONIC; 0 when somebody has it."""
         self._replica = replica
-        self._outside = outside
-        self._follower = Follower(me.worker, pid, replica, outside)
-        self._rehearsal = DryRun(replica, outside)
+        self._io = io
+        self._follower = Follower(me.worker, pid, replica, io)
+        self._rehearsal = DryRun(replica, io)
 
     @property
     def leader(self) -> str:
@@ -69,12 +69,12 @@ class Following:
 
         Returns whether somebody has the lease: a leader that died before we turned to it is not one to wait for.
         """
-        outside, follower = self._outside, self._follower
+        io, follower = self._io, self._follower
         follower.keeps = self._seat.keeps
         self._free_since = 0
-        holder = outside.lease.holder()
+        holder = io.lease.holder()
         if holder is not None and holder.holder == leader:
-            outside.watch(leader, holder.pid)
+            io.watch(leader, holder.pid)
         follower.follow(leader)
         return holder is not None
 
@@ -92,16 +92,16 @@ class Following:
                     events.append(seat.Stale())
                 case Unreadable(reason=reason):
                     if not self._follower.keeps:
-                        self._outside.tell(link.Failed("read", reason, ""))
+                        self._io.tell(link.Failed("read", reason, ""))
                     events.append(seat.StreamUnreadable(reason))
                 case AboutTo(order=order):
                     self._brace(order)
                 case TakeOver(order=order, deployment=deployment):
                     # However it came.
-                    self._outside.final_frames.relax()
+                    self._io.final_frames.relax()
                     self.deployment = deployment
                     if not loaded:
-                        self._outside.to_leader(stream.Declined(order, "it has not loaded the state"))
+                        self._io.to_leader(stream.Declined(order, "it has not loaded the state"))
                     events.append(seat.Received(order, self.leader))
                 case Gone():
                     events.append(seat.LeaderGone(self.leader))
@@ -138,15 +138,15 @@ class Following:
 
     def _brace(self, order: int) -> None:
         """Be ready to take over: what comes of it is a shorter blackout, and nothing else."""
-        outside, replica = self._outside, self._replica
+        io, replica = self._io, self._replica
         # All of it is done once more when it counts, and finds everything at hand.
-        outside.lease.prepare(self._me.worker, replica.epoch + 1)
+        io.lease.prepare(self._me.worker, replica.epoch + 1)
         with suppress(JournalError):
-            outside.journal.attach(replica.position)
+            io.journal.attach(replica.position)
         with suppress(StateError):
             replica.cells.differing(replica.state)
-        outside.final_frames.expect()
-        outside.to_leader(stream.Braced(order))
+        io.final_frames.expect()
+        io.to_leader(stream.Braced(order))
 
     def _ask(self) -> list[SeatEvent]:
         """Ask the leader whether it could go on with what we would write; repeated until it has answered."""
@@ -154,7 +154,7 @@ class Following:
 
     def _look_at_lease(self, now: int) -> list[SeatEvent]:
         """Whoever has the lease is the one to follow; and nobody keeps a bot waiting that has been free for long."""
-        holder = self._outside.lease.holder()
+        holder = self._io.lease.holder()
         if holder is not None:
             self._free_since = 0
             return [seat.LedBy(holder.holder)] if holder.holder else []
@@ -171,7 +171,7 @@ class Following:
         if not follower.live:
             # It may hang since before it has answered us at all. Or our question was lost: we ask once more.
             bound += PATIENCE
-        overdue = self._outside.clock.wall() - tick_due
+        overdue = self._io.clock.wall() - tick_due
         if overdue <= bound or now - follower.heard <= bound:
             return []
         missing = (self._replica.seq or 0) + 1

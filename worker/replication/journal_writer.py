@@ -57,7 +57,7 @@ class JournalWriter:
     def __init__(
         self,
         replica: Replica,
-        outside: WorkerIO,
+        io: WorkerIO,
         limits: Limits,
         told: Callable[[], None],
     ) -> None:
@@ -72,9 +72,9 @@ class JournalWriter:
         self._full_at = 0
         """How long the segment may grow before it is rolled."""
         self._replica = replica
-        self._outside = outside
-        self._journal = outside.journal
-        self._mono = outside.clock.mono
+        self._io = io
+        self._journal = io.journal
+        self._mono = io.clock.mono
         self._limits = limits
         self._told = told
         self._new: NewSegment | None = None
@@ -186,7 +186,7 @@ class JournalWriter:
         """Do one small piece of work; return whether there is more to be done at once."""
         try:
             if self._new is None:
-                with self._outside.descriptors.spare():
+                with self._io.descriptors.spare():
                     self._begin()
                 return True
             rows = next(self._rows, None)
@@ -198,7 +198,7 @@ class JournalWriter:
                 self._new.append(RecordKind.WHOLE, encode_payload(self._replica.whole(self._counts)))
                 self._copied = True
             if self._new.publish():
-                with self._outside.descriptors.spare():
+                with self._io.descriptors.spare():
                     self._published()
         except JournalError as problem:
             self._drop(problem)
@@ -228,7 +228,7 @@ class JournalWriter:
             report(f"neverblink: the journal is written again, in segment {journal.position.segment}")
             self._told()
         try:
-            journal.remove(surplus(journal.stored(), self._limits, self._outside.clock.wall()))
+            journal.remove(surplus(journal.stored(), self._limits, self._io.clock.wall()))
         except JournalError as problem:
             report(f"neverblink: {problem.message}")
 
@@ -245,7 +245,7 @@ class JournalWriter:
         self._wait = min(2 * self._wait, _TRY_AT_MOST)
 
     def _fails(self, why: str, after: int) -> None:
-        self.failing = JournalFailing(why, self._outside.clock.wall(), after)
+        self.failing = JournalFailing(why, self._io.clock.wall(), after)
         self.has_work = True
         report(f"neverblink: the journal cannot be written, and the bot goes on without it: {why}")
         self._told()

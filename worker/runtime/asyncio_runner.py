@@ -28,14 +28,14 @@ _AT_ONCE = 2
 
 
 class AsyncioRunner:
-    """Runs `engine` in `place` in the running loop.
+    """Runs `engine` in `runtime` in the running loop.
 
     `context` is that of the task which awaits `run`; without it nothing is done in call-backs.
     """
 
-    def __init__(self, engine: Engine, place: Runtime, context: Context | None = None) -> None:
+    def __init__(self, engine: Engine, runtime: Runtime, context: Context | None = None) -> None:
         self._engine = engine
-        self._place = place
+        self._runtime = runtime
         self._context = context
         self._sleeper: asyncio.Future[None] | None = None
         self._stirred = False
@@ -45,7 +45,7 @@ class AsyncioRunner:
         """The loop has had its turn since the last step."""
         self._waits: tuple[TurnStep, Awaitable[Any]] | None = None
         """A step that was called and has to be awaited."""
-        place.open(asyncio.get_running_loop(), engine, self._stir, self._nears)
+        runtime.open(asyncio.get_running_loop(), engine, self._stir, self._nears)
 
     async def run(self) -> None:
         """Run until this worker has left."""
@@ -54,12 +54,12 @@ class AsyncioRunner:
 
     async def next_step(self) -> TurnStep | None:
         """Wait for the next step; None when this worker has left."""
-        engine, place = self._engine, self._place
+        engine, runtime = self._engine, self._runtime
         while True:
             if self._waits is not None:
                 (step, value), self._waits = self._waits, None
                 await self._finish(step, value)
-            place.look()
+            runtime.look()
             step = engine.next_step()
             if step is not None:
                 return step
@@ -68,10 +68,10 @@ class AsyncioRunner:
             if engine.idle():
                 await asyncio.sleep(0)
                 continue
-            if place.look():
+            if runtime.look():
                 # Sending may use up the ring of what arrives meanwhile.
                 continue
-            place.ring_at(engine.wake_at(), engine.lead)
+            runtime.ring_at(engine.wake_at(), engine.lead)
             await self._sleep()
 
     # --- a step -----------------------------------------------------------------------------------------------------
@@ -101,7 +101,7 @@ class AsyncioRunner:
     async def _finish(self, step: TurnStep, value: Awaitable[Any]) -> None:
         """Await what a step returned."""
         self._awaiting = True
-        self._place.ring_at(self._engine.wake_at(), 0)
+        self._runtime.ring_at(self._engine.wake_at(), 0)
         try:
             if step.name in ("on_start", "on_load"):
                 # It may wait for ever, and then be told to leave.
@@ -165,7 +165,7 @@ class AsyncioRunner:
                 sleeper.set_result(None)
         if self._awaiting:
             self._engine.on_time()
-            self._place.ring_at(self._engine.wake_at(), 0)
+            self._runtime.ring_at(self._engine.wake_at(), 0)
             if self._starting is not None and self._engine.leaves:
                 self._starting.cancel()
 
@@ -173,7 +173,7 @@ class AsyncioRunner:
         """Do what is due; return whether the coroutine may sleep on."""
         if self._context is None:
             return False
-        engine, place = self._engine, self._place
+        engine, runtime = self._engine, self._runtime
         for _ in range(_AT_ONCE):
             step = engine.next_step()
             if step is None:
@@ -183,17 +183,17 @@ class AsyncioRunner:
                 self._waits = step, value
                 return False
             at = engine.rests_until()
-            if at and not place.look():
-                place.ring_at(at, engine.lead)
+            if at and not runtime.look():
+                runtime.ring_at(at, engine.lead)
                 self._stirred = False
                 self._fresh = True
                 return True
         else:
             # The rest is the coroutine's, which gives way in between.
             return False
-        if engine.left is not None or engine.idle() or place.look():
+        if engine.left is not None or engine.idle() or runtime.look():
             return False
-        place.ring_at(engine.wake_at(), engine.lead)
+        runtime.ring_at(engine.wake_at(), engine.lead)
         self._stirred = False
         self._fresh = True
         return True

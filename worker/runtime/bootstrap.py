@@ -25,7 +25,7 @@ from ..replication.interfaces import WorkerIO
 from .interfaces import Runtime
 from .standalone import StandaloneRuntime
 
-__all__ = ["Bootstrap", "Runnable", "alone", "hello_of", "seat_bot"]
+__all__ = ["Bootstrap", "Runnable", "alone", "build_engine", "hello_of"]
 
 
 class Runnable(Bot, Protocol):
@@ -47,7 +47,7 @@ class Bootstrap:
     def __init__(
         self,
         me: Assignment,
-        place: Runtime,
+        runtime: Runtime,
         *,
         began: int,
         supervised: bool,
@@ -55,26 +55,26 @@ class Bootstrap:
     ) -> None:
         self.me = me
         self._output = output
-        self.place = place
+        self.runtime = runtime
         self.supervised = supervised
         self._began = began
 
     def engine(self, bot: Runnable) -> Engine:
         """Make the engine of `bot`, introduced and about to start. Raises what a bad state type raises."""
-        engine = seat_bot(self.me, bot, self.place, imported=self.place.clock.mono() - self._began)
+        engine = build_engine(self.me, bot, self.runtime, imported=self.runtime.clock.mono() - self._began)
         if self._output is not None:
             self._output.position = lambda: (engine.replica.epoch, engine.leading.seq)
         return engine
 
 
-def seat_bot(me: Assignment, bot: Runnable, outside: WorkerIO, *, imported: int) -> Engine:
+def build_engine(me: Assignment, bot: Runnable, io: WorkerIO, *, imported: int) -> Engine:
     """Make the engine of `bot` as worker `me`, about to start. `imported`: how long importing took, ns."""
     limit, age = bot.remember
-    inbox = Inbox(outside.clock.wall, outside.wake, limit, age)
+    inbox = Inbox(io.clock.wall, io.wake, limit, age)
     cells = bot.cells()
     hello = hello_of(me, cells.schema, bot.interval, bot.windows, bot.offers())
-    engine = Engine(me, hello, bot, cells, bot.migrations, inbox, outside)
-    bot.attach(BotSession(engine, outside))
+    engine = Engine(me, hello, bot, cells, bot.migrations, inbox, io)
+    bot.attach(BotSession(engine, io))
     engine.start(imported)
     return engine
 
@@ -82,9 +82,9 @@ def seat_bot(me: Assignment, bot: Runnable, outside: WorkerIO, *, imported: int)
 def alone(name: str) -> Bootstrap:
     """A seating without a supervisor. From here on a print that cannot be written is no error."""
     unfailing_output()
-    place = StandaloneRuntime()
+    runtime = StandaloneRuntime()
     me = Assignment(bot=name, worker="alone", release="", run="", lease="", journal="")
-    return Bootstrap(me, place, began=place.clock.mono(), supervised=False)
+    return Bootstrap(me, runtime, began=runtime.clock.mono(), supervised=False)
 
 
 def hello_of(

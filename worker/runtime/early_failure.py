@@ -15,7 +15,7 @@ from ...protocol.changes import Schema
 from ...protocol.endpoint import endpoint
 from ...protocol.errors import NeverblinkError
 from ...protocol.link import LINK_LIMIT, Failed, worker_codec
-from ..io.curve import keys_of, knock
+from ..io.curve import keys_of, use_client_keys
 from ..io.zmq_channel import ZmqChannel
 from .bootstrap import hello_of
 from .supervised import SUPERVISOR
@@ -38,7 +38,7 @@ def tell_early_failure(me: Assignment, reason: str) -> None:
         context = zmq.Context[zmq.Socket[bytes]](1)
         channel = ZmqChannel(context, zmq.DEALER, f"{me.worker}.{os.urandom(8).hex()}".encode(), LINK_LIMIT)
         try:
-            knock(channel.socket, keys.own, keys.supervisor)
+            use_client_keys(channel.socket, keys.own, keys.supervisor)
             channel.connect(endpoint(me.run, SUPERVISOR, open_directory))
             for message in (hello_of(me, Schema(0, ""), 0, ()), Failed("open", reason, "")):
                 channel.send(worker_codec.encode(message))

@@ -39,9 +39,9 @@ def run_bot(bot: Runnable, seat: Bootstrap) -> int:
     async def run() -> None:
         nonlocal running
         running = asyncio.current_task()
-        driver = AsyncioRunner(engine, seat.place, context)
+        driver = AsyncioRunner(engine, seat.runtime, context)
         if not seat.supervised:
-            _stop_on_signals(lambda: (engine.ordered(Stop()), seat.place.wake()))
+            _stop_on_signals(lambda: (engine.ordered(Stop()), seat.runtime.wake()))
         await driver.run()
 
     with asyncio.Runner(loop_factory=_new_loop if runs_in_ours() else None) as runner:

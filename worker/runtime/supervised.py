@@ -34,7 +34,7 @@ from ...protocol.link import (
 from ...protocol.stream import FollowerMessage, follower_codec, leader_codec
 from ...protocol.wire import MAX_MESSAGE, WireError
 from ..io.clock import SystemClock
-from ..io.curve import SupervisorConnection, close_by, keys_of, knock, public_of
+from ..io.curve import SupervisorConnection, keys_of, public_of, use_client_keys, use_server_keys
 from ..io.descriptors import Descriptors, raise_limit
 from ..io.final_frame_socket import FinalFrameSocket
 from ..io.follower_socket import FollowerSocket
@@ -87,12 +87,12 @@ class SupervisedRuntime:
         self._context = zmq.Context[zmq.Socket[bytes]](1)
         # A second process under this worker's name must not be in its way, so the identity is the process's.
         self._supervisor = self._channel(zmq.DEALER, LINK_LIMIT, f"{me.worker}.{os.urandom(8).hex()}")
-        knock(self._supervisor.socket, self._keys.own, self._keys.supervisor)
+        use_client_keys(self._supervisor.socket, self._keys.own, self._keys.supervisor)
         self._connection = SupervisorConnection(self._supervisor.socket, self._connected)
         self._supervisor.connect(self._address(SUPERVISOR))
         self._look_at = 0
         self._followers = self._channel(zmq.ROUTER, MAX_MESSAGE, me.worker)
-        close_by(self._followers.socket, self._keys.leader(me.worker))
+        use_server_keys(self._followers.socket, self._keys.leader(me.worker))
         self.descriptors = self._bind(me.worker)
         self._leader: ZmqChannel | None = None
         self._deaths = False
@@ -119,7 +119,7 @@ class SupervisedRuntime:
     def connect(self, leader: str) -> None:
         self._disconnect()
         self._leader = self._channel(zmq.DEALER, MAX_MESSAGE, self._me.worker)
-        knock(self._leader.socket, self._keys.own, public_of(self._keys.leader(leader)))
+        use_client_keys(self._leader.socket, self._keys.own, public_of(self._keys.leader(leader)))
         self._leader.connect(self._address(f"{leader}.sock"))
         self._listen(self._leader)
 

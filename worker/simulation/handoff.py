@@ -20,7 +20,7 @@ from ...protocol.link import (
     Suspect,
     WorkerMessage,
 )
-from ..runtime.bootstrap import seat_bot
+from ..runtime.bootstrap import build_engine
 from ..worker import WorkerBot
 from .world import HandClock, SimulatedRuntime, SimulatedWorld
 
@@ -43,11 +43,11 @@ class SimulatedProcess:
     def __init__(self, world: SimulatedWorld, worker: str, bot: WorkerBot) -> None:
         self.worker = worker
         self.bot = bot
-        self.place = SimulatedRuntime(world, worker)
+        self.runtime = SimulatedRuntime(world, worker)
         me = Assignment(
             bot=bot.name, worker=worker, release=bot.name, run="", lease="", journal="", pulse=_SECOND
         )
-        self.engine = self.place.engine = seat_bot(me, bot, self.place, imported=0)
+        self.engine = self.runtime.engine = build_engine(me, bot, self.runtime, imported=0)
         self.ready = False
         self.failed = ""
         self.answers: dict[str, Answered] = {}
@@ -150,14 +150,14 @@ class SimulatedHandoff:
             case terms.Spawn():
                 self._spawn()
             case terms.SendTo(worker=worker, message=message):
-                self._processes[worker].place.hear(lambda engine: engine.ordered(message))
+                self._processes[worker].runtime.hear(lambda engine: engine.ordered(message))
             case terms.Dismiss(worker=worker):
                 if worker in self._processes:
-                    self._processes[worker].place.hear(lambda engine: engine.ordered(Retire()))
+                    self._processes[worker].runtime.hear(lambda engine: engine.ordered(Retire()))
             case terms.Kill(worker=worker, reason=reason):
                 process = self._processes[worker]
                 process.failed = process.failed or reason
-                process.place.world.end(worker)
+                process.runtime.world.end(worker)
                 self._feed(terms.Exited(worker, reason))
             case terms.ArmTimer(name=name) if name in _WAITS:
                 self.alarms[name] = self._clock.mono() + _WAITS[name]

@@ -61,7 +61,7 @@ class SimulatedWorld:
     def __init__(self, clock: HandClock) -> None:
         self.clock = clock
         self.records: list[tuple[RecordKind, bytes]] = []
-        self.places: dict[str, SimulatedRuntime] = {}
+        self.runtimes: dict[str, SimulatedRuntime] = {}
         self.epoch = 0
         self.holder = ""
         self.wires: deque[Callable[[], None]] = deque()
@@ -78,13 +78,13 @@ class SimulatedWorld:
 
     def end(self, worker: str) -> None:
         """A process has ended: the kernel lets go of its lease, and those who watched it are told."""
-        self.places[worker].alive = False
+        self.runtimes[worker].alive = False
         if self.holder == worker:
             self.holder = ""
-        for place in self.places.values():
-            if place.alive and worker in place.watched:
-                place.watched.discard(worker)
-                self.wires.append(lambda place=place: place.hear(lambda engine: engine.died(worker)))
+        for runtime in self.runtimes.values():
+            if runtime.alive and worker in runtime.watched:
+                runtime.watched.discard(worker)
+                self.wires.append(lambda runtime=runtime: runtime.hear(lambda engine: engine.died(worker)))
 
 
 class SimulatedLease:
@@ -120,9 +120,9 @@ class SimulatedLease:
 class SimulatedJournal:
     """One process's view of the journal: one segment, a list. A position's offset counts its records."""
 
-    def __init__(self, place: SimulatedRuntime) -> None:
-        self._place = place
-        self._records = place.world.records
+    def __init__(self, runtime: SimulatedRuntime) -> None:
+        self._runtime = runtime
+        self._records = runtime.world.records
 
     @property
     def position(self) -> Position:
@@ -148,7 +148,7 @@ class SimulatedJournal:
     def settle(self, position: Position) -> None: ...
 
     def append(self, kind: RecordKind, payload: bytes) -> Position:
-        if self._place.alive:
+        if self._runtime.alive:
             self._records.append((kind, payload))
         return self.position
 
@@ -182,8 +182,8 @@ class SimulatedSegment:
 class SimulatedFinalFrameSocket:
     """One process's baton: what is handed over overtakes all that is on its way."""
 
-    def __init__(self, place: SimulatedRuntime) -> None:
-        self._place = place
+    def __init__(self, runtime: SimulatedRuntime) -> None:
+        self._runtime = runtime
         self._successor = ""
         self.expected = False
 
@@ -197,15 +197,15 @@ class SimulatedFinalFrameSocket:
         self._successor = worker
 
     def hand(self, data: bytes) -> bool:
-        successor = self._place.world.places.get(self._successor)
+        successor = self._runtime.world.runtimes.get(self._successor)
         if (
-            not self._place.alive
+            not self._runtime.alive
             or successor is None
             or not successor.alive
             or not successor.final_frames.expected
         ):
             return False
-        self._place.world.wires.appendleft(self._place.to(successor, data))
+        self._runtime.world.wires.appendleft(self._runtime.to(successor, data))
         return True
 
 
@@ -224,7 +224,7 @@ class SimulatedRuntime:
         self.descriptors = NoDescriptors()
         self.engine: Engine | None = None
         self._leader = ""
-        world.places[worker] = self
+        world.runtimes[worker] = self
 
     def hear(self, told: Callable[[Engine], None]) -> None:
         """Something arrives here."""
@@ -239,12 +239,12 @@ class SimulatedRuntime:
         self._leader = leader
 
     def to_leader(self, message: FollowerMessage) -> None:
-        leader = self.world.places.get(self._leader)
+        leader = self.world.runtimes.get(self._leader)
         if self.alive and leader is not None:
             self._send(leader, lambda engine: engine.from_follower(self.worker, message))
 
     def to_follower(self, worker: str, data: bytes) -> bool:
-        follower = self.world.places.get(worker)
+        follower = self.world.runtimes.get(worker)
         if not self.alive or follower is None or not follower.alive:
             return False
         self.world.wires.append(self.to(follower, data))

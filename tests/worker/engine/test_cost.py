@@ -33,7 +33,7 @@ from neverblink.worker.io.final_frame_socket import NoFinalFrameSocket
 from neverblink.worker.io.lease import Lease
 from neverblink.worker.journal.directory import JournalDirectory
 from neverblink.worker.replication.publisher import MEMORY_FRAMES
-from neverblink.worker.runtime.bootstrap import seat_bot
+from neverblink.worker.runtime.bootstrap import build_engine
 from neverblink.worker.testing import Simulation
 from neverblink.worker.worker import WorkerBot
 
@@ -112,17 +112,17 @@ class Leader:
     """A leader of `bot` that ticks as often as it is told."""
 
     def __init__(self, tmp: Path, bot: type[Worker[Any]]) -> None:
-        self._outside = _Outside(tmp)
+        self._io = _Outside(tmp)
         # Never a pulse: what is counted is a tick.
         me = Assignment("b", "w1", "r", str(tmp), "", "", pulse=10**15)
-        self._engine: Engine = seat_bot(me, WorkerBot(bot), self._outside, imported=0)
+        self._engine: Engine = build_engine(me, WorkerBot(bot), self._io, imported=0)
         self._work()
         self._engine.ordered(Lead())
         self._work()
         self.ticks(3)
 
     def ticks(self, count: int) -> None:
-        clock, engine = self._outside.clock, self._engine
+        clock, engine = self._io.clock, self._engine
         for _ in range(count):
             clock.now += INTERVAL
             # As the driver does it.
@@ -138,8 +138,8 @@ class Leader:
         assert engine.left is None
 
     def close(self) -> None:
-        self._outside.journal.close()
-        self._outside.lease.close()
+        self._io.journal.close()
+        self._io.lease.close()
 
 
 def counted(do: Callable[[], object]) -> Counter[str]:

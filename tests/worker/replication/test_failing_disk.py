@@ -66,10 +66,10 @@ def test_a_full_disk_stops_no_tick_and_what_was_lost_is_named(tmp_path: Path) ->
         assert failing is not None
         assert "the disk is full" in failing.failing or "large as a file may be" in failing.failing
         assert failing.since
-        assert bot.engine.leading.keeper.unwritten >= 9
+        assert bot.engine.leading.writer.unwritten >= 9
         assert bot.replica.position == NOWHERE
     # Room again: the next segment opens with all that happened meanwhile.
-    while bot.engine.leading.keeper.failing is not None:
+    while bot.engine.leading.writer.failing is not None:
         bot.ticks()
     told = bot.reports()[-1].journal
     assert told is not None
@@ -96,7 +96,7 @@ def test_the_bot_sees_that_what_it_decides_is_in_no_file(tmp_path: Path) -> None
     with full(NO_ROOM):
         bot.ticks(3)
     assert worker.seen[-2:] == [False, False]
-    while bot.engine.leading.keeper.failing is not None:
+    while bot.engine.leading.writer.failing is not None:
         bot.ticks()
     bot.ticks()
     assert worker.seen[-1]
@@ -112,7 +112,7 @@ def test_a_decision_that_is_open_is_in_the_snapshot_that_comes_after(tmp_path: P
         opened = recorder.open_decision("enter", {"market": "BTC"})
         bot.engine.leading.turns.open = False
         bot.ticks(2)
-    while bot.engine.leading.keeper.failing is not None:
+    while bot.engine.leading.writer.failing is not None:
         bot.ticks()
     journal = JournalDirectory(tmp_path, "process")
     replica = bare()
@@ -128,7 +128,7 @@ def test_a_directory_that_vanished_is_noticed_and_made_again(tmp_path: Path, dur
     shutil.rmtree(home)
     # It is looked for about once a second.
     bot.ticks(110)
-    while bot.engine.leading.keeper.failing is not None:
+    while bot.engine.leading.writer.failing is not None:
         bot.ticks()
     said = [report.journal.failing for report in bot.reports() if report.journal is not None]
     assert any("is not where it was" in why for why in said)
@@ -190,7 +190,7 @@ def test_a_new_segment_that_cannot_be_begun_costs_nothing_while_the_old_one_can_
     before = len(list(tmp_path.iterdir()))
     journal.fails = "begin"
     bot.ticks(300)
-    assert bot.engine.leading.keeper.failing is None
+    assert bot.engine.leading.writer.failing is None
     assert len(list(tmp_path.iterdir())) == before
     journal.fails = ""
     while len(list(tmp_path.glob("*.journal"))) == before:
@@ -213,7 +213,7 @@ def test_when_the_old_segment_fails_while_the_new_one_is_written_nothing_is_lost
     journal.fails = "append"
     bot.ticks()
     journal.fails = ""
-    while bot.engine.leading.keeper.failing is not None or len(list(tmp_path.glob("*.journal"))) < 2:
+    while bot.engine.leading.writer.failing is not None or len(list(tmp_path.glob("*.journal"))) < 2:
         bot.ticks()
     bot.stop()
     report = proven(tmp_path)

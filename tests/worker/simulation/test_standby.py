@@ -162,7 +162,7 @@ def test_a_lease_that_is_free_for_long_is_taken() -> None:
         bot.ticks(2)
         standby = bot._processes["s1"]  # pyright: ignore[reportPrivateUsage]
         # The news of the death does not come: it never watched this leader.
-        standby.place.watched.clear()
+        standby.runtime.watched.clear()
         bot.crash()
         assert seats(bot)["s1"][0] is Role.FOLLOWING
         bot.advance("5s")
