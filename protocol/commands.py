@@ -79,8 +79,19 @@ Code = Literal[
 ]
 
 
-class Request(msgspec.Struct, frozen=True, tag_field="op", forbid_unknown_fields=True, kw_only=True):
-    """What every command carries: the caller's id for it, who asks, and why."""
+class Request(
+    msgspec.Struct,
+    frozen=True,
+    tag_field="op",
+    forbid_unknown_fields=True,
+    omit_defaults=True,
+    kw_only=True,
+):
+    """What every command carries: the caller's id for it, who asks, and why.
+
+    A field that has its default is not sent, so a supervisor of an earlier version, which refuses a field that it does
+    not know, takes every command that does not use a newer option.
+    """
 
     id: str = ""
     who: str = ""

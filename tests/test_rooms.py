@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import tomllib
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -164,3 +165,13 @@ def test_a_class_name_means_one_class() -> None:
             if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
                 where[node.name].append(str(path.relative_to(ROOT)))
     assert not {name: paths for name, paths in where.items() if len(paths) > 1}
+
+
+def test_an_installed_neverblink_has_every_package() -> None:
+    """An editable install finds a package that pyproject.toml does not list; a wheel lacks it."""
+    listed = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"][
+        "packages"
+    ]
+    assert {".".join(("neverblink", *path.relative_to(ROOT).parent.parts)) for path in files()} == set(
+        listed
+    ) - {"neverblink.bin"}

@@ -147,18 +147,18 @@ def _pack(
     told = about if whole else f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n{about}\n"
     record: list[str] = []
     half = target.with_name(f".{target.name}.{os.getpid()}")
-    with zipfile.ZipFile(half, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as history_thread:
+    with zipfile.ZipFile(half, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
         for path, data in (*contents, (f"{info}/METADATA", told.encode()), (f"{info}/WHEEL", wheel.encode())):
             sha = base64.urlsafe_b64encode(hashlib.sha256(data).digest()).rstrip(b"=").decode()
             record.append(f"{path},sha256={sha},{len(data)}\n")
-            _write(history_thread, path, data)
+            _write(archive, path, data)
         record.append(f"{info}/RECORD,,\n")
-        _write(history_thread, f"{info}/RECORD", "".join(record).encode())
+        _write(archive, f"{info}/RECORD", "".join(record).encode())
     half.replace(target)
 
 
-def _write(history_thread: zipfile.ZipFile, path: str, data: bytes) -> None:
+def _write(archive: zipfile.ZipFile, path: str, data: bytes) -> None:
     entry = zipfile.ZipInfo(path, _EPOCH)
     entry.external_attr = 0o644 << 16
     entry.compress_type = zipfile.ZIP_DEFLATED
-    history_thread.writestr(entry, data)
+    archive.writestr(entry, data)

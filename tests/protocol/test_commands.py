@@ -97,8 +97,8 @@ def test_a_refused_request_keeps_its_id(encode: Any) -> None:
 
 
 def test_the_largest_request_is_read_and_one_byte_more_is_not_looked_at() -> None:
-    empty = len(encode_command(Send(name="x", why="")))
-    fits = Send(name="x", why="y" * (MAX_REQUEST - empty))
+    least = len(encode_command(Send(name="x", why="y")))
+    fits = Send(name="x", why="y" * (MAX_REQUEST - least + 1))
     assert decode_command(encode_command(fits)) == fits
     with pytest.raises(BadRequest, match=f"{MAX_REQUEST + 1} bytes; at most {MAX_REQUEST} are accepted"):
         decode_command(encode_command(fits) + b" ")
@@ -106,6 +106,14 @@ def test_the_largest_request_is_read_and_one_byte_more_is_not_looked_at() -> Non
 
 def test_a_request_is_as_short_as_the_guide_says() -> None:
     assert decode_command(b'{"id": "1", "op": "status"}') == Status(id="1")
+
+
+@each
+def test_a_field_that_has_its_default_is_not_sent(kind: Any) -> None:
+    """An earlier supervisor refuses a field that it does not know, so a newer one may be sent only where it is used."""
+    needed = {field.encode_name for field in msgspec.structs.fields(kind) if field.required}
+    least = msgspec.convert({"op": tag_of(kind), **dict.fromkeys(needed, "")}, kind, strict=False)
+    assert set(msgspec.json.decode(encode_command(least))) == {"op", *needed}
 
 
 def test_no_two_commands_have_one_name() -> None:

@@ -60,10 +60,11 @@ class Verb:
         environment: Mapping[str, str],
         umask: int = -1,
         user: int = 0,
+        program: tuple[str, ...] = NEVERBLINK,
     ) -> None:
         self._argv = argv
         self._process = subprocess.Popen(
-            as_user(user, *NEVERBLINK, *argv) if user else [*NEVERBLINK, *argv],
+            as_user(user, *program, *argv) if user else [*program, *argv],
             cwd=where,
             env=environment,
             stdin=subprocess.DEVNULL,
@@ -157,6 +158,8 @@ class Live:
         """With which commands are started; -1: the tests' own."""
         self.user = 0
         """The number of the user as whom root's tests run commands; 0: their own."""
+        self.program = NEVERBLINK
+        """What `neverblink` is."""
         self.events: list[Event] = []
         """All that were told since `up`."""
         self._up: Verb | None = None
@@ -203,7 +206,7 @@ class Live:
 
     def start(self, *argv: str | Path) -> Verb:
         """Start `neverblink ARGV`."""
-        verb = Verb(tuple(map(str, argv)), self.tmp, self.environment, self.umask, self.user)
+        verb = Verb(tuple(map(str, argv)), self.tmp, self.environment, self.umask, self.user, self.program)
         self._verbs.append(verb)
         return verb
 

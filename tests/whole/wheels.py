@@ -31,15 +31,11 @@ def wheel(directory: Path, version: str) -> None:
     info = f"prices-{version}.dist-info"
     code = f'VERSION = "{version}"\n'
     digest = base64.urlsafe_b64encode(hashlib.sha256(code.encode()).digest()).rstrip(b"=").decode()
-    with zipfile.ZipFile(directory / f"prices-{version}-py3-none-any.whl", "w") as history_thread:
-        history_thread.writestr("prices.py", code)
-        history_thread.writestr(
-            f"{info}/METADATA", f"Metadata-Version: 2.1\nName: prices\nVersion: {version}\n"
-        )
-        history_thread.writestr(
-            f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
-        )
-        history_thread.writestr(
+    with zipfile.ZipFile(directory / f"prices-{version}-py3-none-any.whl", "w") as archive:
+        archive.writestr("prices.py", code)
+        archive.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: prices\nVersion: {version}\n")
+        archive.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        archive.writestr(
             f"{info}/RECORD",
             f"prices.py,sha256={digest},{len(code)}\n{info}/METADATA,,\n{info}/WHEEL,,\n{info}/RECORD,,\n",
         )

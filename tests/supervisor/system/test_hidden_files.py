@@ -121,8 +121,8 @@ def prepared(top: Path, user: int, *, hide: bool) -> dict[str, Any]:
         '[project]\nname = "tide"\nversion = "1"\n'
         '[build-system]\nrequires = []\nbuild-backend = "setup"\nbackend-path = ["."]\n'
     )
-    with tarfile.open(wheels / "tide-1.tar.gz", "w:gz") as history_thread:
-        history_thread.add(source, "tide-1")
+    with tarfile.open(wheels / "tide-1.tar.gz", "w:gz") as archive:
+        archive.add(source, "tide-1")
     (project / "requirements.txt").write_text(f"--no-index\n--find-links {wheels}\ntide\n")
     (project / "spy.py").write_text(SPY)
     (project / "neverblink.toml").write_text(
