@@ -233,6 +233,7 @@ class _Daemon:
         self._stopping: asyncio.Task[str] | None = None
         self._leaving: asyncio.Task[list[str]] | None = None
         self._workers = 0
+        self._database_missing = False
         self._copied = ""
         """What is to be said when this home turned out to be a copy, "" otherwise."""
         self._left: leftovers.JournalEnd | None = None
@@ -472,9 +473,11 @@ class _Daemon:
         if not self._home.key.exists():
             self._keys().keep(self._home.key)
             made.append(self._home.key.name)
-        if not self._home.database.exists():
-            # With the next note, which is that of this very change.
+        missing = not self._home.database.exists()
+        if missing and not self._database_missing:
+            # With the next note, which is that of this very change: until that is written it is told once.
             made.append(self._home.database.name)
+        self._database_missing = missing
         return made
 
     def _home_changed(self, state: Literal["removed", "moved", "remade"], text: str) -> None:

@@ -10,7 +10,7 @@ import click
 import msgspec
 
 from ...protocol.commands import Down
-from ..api.client import ANSWER_WITHIN
+from ..api.client import ANSWER_WITHIN, Unreachable
 from ..bot.bring_up import StartFailed
 from ..config.config import FILE_NAME, Config, ConfigError, load
 from ..daemon import run
@@ -132,5 +132,12 @@ def _send_away(here: CommandContext, home: Home) -> None:
     if home.owner() is None:
         return
     with here.client() as client:
-        client.ask(Down(why="another supervisor takes over", leave_workers=True), within=2 * ANSWER_WITHIN)
+        try:
+            client.ask(
+                Down(why="another supervisor takes over", leave_workers=True), within=2 * ANSWER_WITHIN
+            )
+        except Unreachable:
+            # It may have ended before, or without, its answer: then nothing is in the way.
+            if home.owner() is not None:
+                raise
     home.wait_until_free(_GONE_WITHIN)
