@@ -10,20 +10,12 @@ from typing import Any, cast
 
 import msgspec
 
-from ...protocol.frame import Frame, Item, digest_of
-from ...protocol.journal import (
-    Closed,
-    Entry,
-    Opened,
-    RecordKind,
-    Rows,
-    Snapshot,
-    Whole,
-    decode,
-)
-from ...protocol.wire import UNDECODABLE, WireError
-from .reader import Damage, Found, Segment
+from ...protocol.frame import Frame, Item
+from ...protocol.journal import Closed, Entry, Opened, Rows, Snapshot
+from ...protocol.wire import UNDECODABLE
+from .reader import Damage, Found
 from .scope import Bound, Scope
+from .walk import JournalWalk
 
 __all__ = ["Exported", "export"]
 
@@ -43,97 +35,83 @@ def export(
     """
     exporter = _Exporter(Scope(since, until), snapshots)
     for item in found:
-        yield from exporter.take(item)
+        exporter.take(item)
+        yield from exporter.taken()
         if exporter.over:
             return
 
 
-class _Exporter:
+class _Exporter(JournalWalk):
     def __init__(self, scope: Scope, snapshots: bool) -> None:
-        self.over = False
+        super().__init__()
         self._scope = scope
         self._snapshots = snapshots
-        self._segment = 0
-        self._number: int | None = None
-        self._local = -1
-        """The newest frame whose effects are in what was read of the segment at hand."""
+        self._newest = -1
+        self._lines: list[Exported] = []
         self._waiting: list[Exported] = []
         """Decisions since the last frame: they belong to the one that comes."""
         self._known: set[tuple[str, str]] = set()
 
-    def take(self, item: Found) -> Iterator[Exported]:
-        match item:
-            case Segment():
-                self._segment = item.number
-            case Damage():
-                if self._scope.open:
-                    yield {
-                        "kind": "damage",
-                        "segment": item.segment,
-                        "offset": item.offset,
-                        "problem": item.problem,
-                    }
-            case Entry():
-                try:
-                    yield from self._entry(item)
-                except WireError as problem:
-                    if self._scope.open:
-                        yield {
-                            "kind": "damage",
-                            "segment": self._segment,
-                            "offset": item.end,
-                            "problem": str(problem),
-                        }
-            case _:
-                pass
+    @property
+    def over(self) -> bool:
+        """Whether the span has ended."""
+        return self._over
 
-    def _entry(self, entry: Entry) -> Iterator[Exported]:
-        where = {"segment": self._segment, "end": entry.end}
-        if entry.kind is RecordKind.ROWS and not self._snapshots:
+    def taken(self) -> list[Exported]:
+        """What has been found since the last call."""
+        lines, self._lines = self._lines, []
+        return lines
+
+    def _on_damage(self, found: Damage) -> None:
+        self._damage(found.offset, found.problem)
+
+    def _on_unreadable(self, entry: Entry, problem: str) -> None:
+        self._damage(entry.end, problem)
+
+    def _on_snapshot(self, head: Snapshot, entry: Entry, *, resumes: bool) -> None:
+        if self._snapshots or self._number is None:
+            self._add(_snapshot(head) | self._where(entry))
+
+    def _on_rows(self, rows: Rows, entry: Entry) -> None:
+        if self._snapshots:
+            plain = [[_plain(key), _plain(row)] for key, row in rows.rows]
+            self._add({"kind": "rows", "table": rows.table, "rows": plain} | self._where(entry))
+
+    def _on_opened(self, opened: Opened, entry: Entry) -> None:
+        self._decision("opened", opened, entry)
+
+    def _on_closed(self, closed: Closed, entry: Entry) -> None:
+        self._decision("closed", closed, entry)
+
+    def _on_frame(self, frame: Frame, entry: Entry) -> None:
+        if frame.number <= self._newest:
+            # In a journal whose chain is broken: each frame is exported once.
             return
-        match decode(entry):
-            case Frame() as frame:
-                self._local = frame.number
-                if self._number is None or frame.number > self._number:
-                    yield from self._frame(frame, entry.payload, where)
-            case Snapshot() as head:
-                self._local = head.number
-                wanted = self._snapshots or self._number is None
-                self._number = head.number if self._number is None else max(self._number, head.number)
-                if wanted and self._scope.open:
-                    yield _snapshot(head) | where
-            case Rows(table=table, rows=rows):
-                if self._scope.open:
-                    yield {
-                        "kind": "rows",
-                        "table": table,
-                        "rows": [[_plain(key), _plain(row)] for key, row in rows],
-                    } | where
-            case Opened() as opened:
-                self._decision("opened", opened.id, {"kind": "opened"} | _builtins(opened) | where)
-            case Closed() as closed:
-                self._decision("closed", closed.id, {"kind": "closed"} | _builtins(closed) | where)
-            case Whole():
-                pass
-
-    def _decision(self, word: str, id: str, said: Exported) -> None:
-        if self._number is not None and self._local < self._number:
-            return
-        if (word, id) not in self._known:
-            self._known.add((word, id))
-            self._waiting.append(said)
-
-    def _frame(self, frame: Frame, body: bytes, where: Exported) -> Iterator[Exported]:
-        self._number = frame.number
+        self._newest = frame.number
         waiting, self._waiting = self._waiting, []
         self._known.clear()
         if not self._scope.whole and self._scope.past(frame):
-            self.over = True
+            self._over = True
             return
         self._scope.enter(frame)
         if self._scope.open:
-            yield from waiting
-            yield {"kind": "frame"} | _frame(frame) | {"digest": digest_of(body).hex()} | where
+            digest = {"digest": self._digest.hex()}
+            self._lines += [*waiting, {"kind": "frame"} | _frame(frame) | digest | self._where(entry)]
+
+    def _decision(self, kind: str, record: Opened | Closed, entry: Entry) -> None:
+        if (kind, record.id) not in self._known:
+            self._known.add((kind, record.id))
+            self._waiting.append({"kind": kind} | _builtins(record) | self._where(entry))
+
+    def _damage(self, offset: int, problem: str) -> None:
+        self._add({"kind": "damage", "segment": self._segment, "offset": offset, "problem": problem})
+
+    def _add(self, line: Exported) -> None:
+        if self._scope.open:
+            self._lines.append(line)
+
+    def _where(self, entry: Entry) -> Exported:
+        return {"segment": self._segment, "end": entry.end}
 
 
 def _frame(frame: Frame) -> Exported:

@@ -1,8 +1,7 @@
 """What lies in a journal: each segment with what it covers, and every record checked.
 
-`survey` looks at the records' beginnings and ends and at a segment's first and last frame. `JournalCheck` decodes all
-of them and follows the chain from frame to frame, through the frames that two segments both have. Neither judges what
-the bot did: that is the audit's.
+`survey` decodes only a segment's snapshot and its first and last frame. `JournalCheck` decodes every record and follows
+the chain from frame to frame. Neither judges what the bot did: that is the audit's.
 """
 
 from __future__ import annotations
@@ -13,17 +12,8 @@ from typing import Literal
 
 import msgspec
 
-from ...protocol.frame import Frame, decode_frame, digest_of
-from ...protocol.journal import (
-    HEADER_SIZE,
-    Entry,
-    RecordKind,
-    Rows,
-    Snapshot,
-    Whole,
-    decode,
-    decode_snapshot,
-)
+from ...protocol.frame import Frame, decode_frame
+from ...protocol.journal import Entry, RecordKind, Unwritten, decode_snapshot
 from ...protocol.wire import WireError
 from .reader import (
     Damage,
@@ -33,6 +23,7 @@ from .reader import (
     read_segment,
     segments,
 )
+from .walk import JournalWalk
 
 __all__ = ["Covered", "JournalCheck", "Problem", "Verification", "survey"]
 
@@ -136,60 +127,21 @@ def _describe(path: Path, *, newest: bool) -> Covered:
     return found
 
 
-class JournalCheck:
-    """Takes what a reader finds, one after another, and says in the end whether it is whole."""
+class JournalCheck(JournalWalk):
+    """Reads a whole journal and collects what is wrong in it."""
 
     def __init__(self) -> None:
-        self._segment = 0
+        super().__init__()
         self._segments = self._bytes = self._records = self._frames = 0
-        self._at = 0
-        self._number: int | None = None
-        self._digest = b""
         self._first: int | None = None
-        self._local: tuple[int, bytes] | None = None
-        """Where the segment at hand stands while it repeats what the one before ended with."""
-        self._snapshot: Snapshot | None = None
-        """The snapshot that is not complete yet."""
-        self._rows: dict[str, int] = {}
-        self._marked = True
         self._problems: list[Problem] = []
         self._total = 0
         self._torn: list[Problem] = []
         self._unwritten: list[Problem] = []
 
-    def take_all(self, found: Iterable[Found]) -> Verification:
-        """Take all there is, and say what it came to."""
-        for item in found:
-            self.take(item)
-        return self.result()
-
-    def take(self, item: Found) -> None:
-        match item:
-            case Segment():
-                self._open(item)
-            case UnfinishedRecord():
-                self._torn.append(
-                    Problem(
-                        item.segment, item.offset, f"{item.rest} bytes of a record that was never finished"
-                    )
-                )
-            case Damage():
-                self._at = item.offset
-                self._wrong(item.problem)
-                self._snapshot = None
-                self._forget()
-            case Entry():
-                self._records += 1
-                try:
-                    self._entry(item)
-                except WireError as problem:
-                    self._wrong(f"it cannot be read: {problem}")
-                    if item.kind is RecordKind.FRAME:
-                        self._forget()
-                self._at = item.end
-
-    def result(self) -> Verification:
-        self._close()
+    def check(self, found: Iterable[Found]) -> Verification:
+        """Take in everything and return the result."""
+        self.take_all(found)
         return Verification(
             ok=not self._total,
             segments=self._segments,
@@ -204,100 +156,37 @@ class JournalCheck:
             unwritten=self._unwritten,
         )
 
-    def _open(self, segment: Segment) -> None:
-        self._close()
-        if self._segment and segment.number != self._segment + 1:
-            self._segment, self._at = segment.number, 0
-            self._wrong("the segment before it is missing")
-        self._segment, self._at = segment.number, HEADER_SIZE
+    def take(self, item: Found) -> None:
+        self._records += isinstance(item, Entry)
+        super().take(item)
+
+    def _on_segment(self, segment: Segment) -> None:
         self._segments += 1
         self._bytes += segment.size
-        self._marked = segment.format > 1
 
-    def _close(self) -> None:
-        """A segment has ended."""
-        if self._snapshot is not None and not self._torn_here():
-            self._wrong("the snapshot that it opens with is not complete")
-        self._snapshot = None
-        local, self._local = self._local, None
-        if local is not None and self._number is not None and local[0] < self._number:
-            self._wrong(f"it goes to frame {local[0]}, and the segment before it went to {self._number}")
-            self._number, self._digest = local
+    def _on_unfinished(self, found: UnfinishedRecord) -> None:
+        text = f"{found.rest} bytes of a record that was never finished"
+        self._torn.append(Problem(found.segment, found.offset, text))
 
-    def _torn_here(self) -> bool:
-        return bool(self._torn) and self._torn[-1].segment == self._segment
+    def _on_damage(self, found: Damage) -> None:
+        self._on_break(found.problem)
 
-    def _entry(self, entry: Entry) -> None:
-        match decode(entry):
-            case Frame() as frame:
-                self._frame(frame, entry.payload)
-            case Snapshot() as head:
-                self._begin(head)
-            case Rows(table=table, rows=rows):
-                self._rows[table] = self._rows.get(table, 0) + len(rows)
-                self._complete(None)
-            case Whole(rows=rows):
-                self._complete(rows)
-            case _:
-                pass
+    def _on_unreadable(self, entry: Entry, problem: str) -> None:
+        self._on_break(f"it cannot be read: {problem}")
 
-    def _begin(self, head: Snapshot) -> None:
-        self._snapshot, self._rows = head, {}
-        number = self._number
-        if number is not None and head.number > number:
-            if head.unwritten is not None and head.unwritten.after <= number:
-                self._unwritten.append(
-                    Problem(
-                        self._segment, self._at, f"frames {number + 1} to {head.number}: {head.unwritten.why}"
-                    )
-                )
-            else:
-                self._wrong(f"frames {number + 1} to {head.number} are missing before it")
-        elif number is not None and head.number == number and head.digest != self._digest:
-            self._wrong(f"its snapshot is of another frame {number} than the segment before it has")
-        self._local = head.number, head.digest
-        if number is None or head.number > number:
-            self._number, self._digest = self._local
-        self._complete(None)
-
-    def _complete(self, rows: dict[str, int] | None) -> None:
-        """Look whether the snapshot is complete: at its end mark, or in format 1 when all its rows are there."""
-        head = self._snapshot
-        if head is None or (self._marked and rows is None):
-            return
-        wanted = rows if rows is not None else {name: count for name, count in head.tables.items() if count}
-        if rows is None and self._rows != wanted:
-            return
-        self._snapshot = None
-        if self._rows != wanted:
-            self._wrong(f"the snapshot before it has rows {self._rows}, and should have {wanted}")
-
-    def _frame(self, frame: Frame, body: bytes) -> None:
-        self._frames += 1
-        digest = digest_of(body)
-        number, before = self._local or (self._number, self._digest)
-        if number is None:
-            if frame.number:
-                self._wrong("the journal does not begin with a snapshot")
-        elif frame.number != number + 1:
-            self._wrong(f"frame {frame.number} comes after frame {number}")
-        elif before and frame.prev != before:
-            self._wrong(f"frame {frame.number} continues another chain than the frame before it")
-        if self._first is None:
-            self._first = frame.number
-        if self._local is not None and self._number is not None and frame.number <= self._number:
-            self._local = frame.number, digest
-            if frame.number == self._number and digest != self._digest:
-                self._wrong(f"frame {frame.number} is another one than the segment before it has")
-            return
-        self._local = None
-        self._number, self._digest = frame.number, digest
-
-    def _forget(self) -> None:
-        """What comes next cannot be checked against what was before."""
-        self._digest = b""
-
-    def _wrong(self, problem: str) -> None:
+    def _on_break(self, text: str, *, severed: bool = True) -> None:
         self._total += 1
         if len(self._problems) < MOST:
-            self._problems.append(Problem(self._segment, self._at, problem))
+            self._problems.append(Problem(self._segment, self._at, text))
+
+    def _on_unwritten(self, first: int, last: int, unwritten: Unwritten) -> None:
+        text = f"frames {first} to {last}: {unwritten.why}"
+        self._unwritten.append(Problem(self._segment, self._at, text))
+
+    def _on_frame(self, frame: Frame, entry: Entry) -> None:
+        self._frames += 1
+        if self._first is None:
+            self._first = frame.number
+
+    def _on_repeated(self, frame: Frame) -> None:
+        self._frames += 1

@@ -48,7 +48,7 @@ def verify(here: CommandContext) -> Done:
     Ends with 1 when something is wrong, and says in which segment, at which byte, and what.
     """
     directory = _there(here)
-    checked = JournalCheck().take_all(watched(read_journal(directory), directory, here.screen))
+    checked = JournalCheck().check(watched(read_journal(directory), directory, here.screen))
     _tell(checked, here.screen)
     return Done(msgspec.to_builtins(checked), Exit.DONE if checked.ok else Exit.BROKEN)
 

@@ -136,7 +136,7 @@ def _export(root: Path) -> object:
 
 
 def _survey(root: Path) -> object:
-    return list(survey(root)), JournalCheck().take_all(read_journal(root))
+    return list(survey(root)), JournalCheck().check(read_journal(root))
 
 
 def _strip(root: Path) -> object:

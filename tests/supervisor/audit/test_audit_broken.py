@@ -18,6 +18,8 @@ from neverblink.protocol.window import Window
 from neverblink.supervisor.audit.audit import audit
 from neverblink.supervisor.audit.reader import Damage, Segment
 from neverblink.supervisor.audit.report import AuditReport
+from neverblink.supervisor.audit.scope import Seq
+from neverblink.supervisor.audit.verify import JournalCheck
 
 from .lives import MS, SECOND, Life
 
@@ -280,7 +282,7 @@ BROKEN: list[tuple[Callable[[Life], None], int, str]] = [
         "opens with the state as of frame 2, goes on to frame 2, and the frames before it end with 3",
     ),
     (begins_anew, 4, "opens with the state as of frame -1"),
-    (leaves_rows_out, 4, "a snapshot is not complete (candles: 1 rows more than there are)"),
+    (leaves_rows_out, 4, "opens with is not complete (candles: 1 rows more than there are)"),
     (writes_nonsense, 4, "a record cannot be read"),
     (opens_an_epoch_twice, 5, "epoch 1 was opened by w2 when it had been opened before"),
     (leads_without_saying_so, 5, "epoch 2 wrote a tick frame before it was recorded who leads in it"),
@@ -322,6 +324,33 @@ def test_one_fault_is_told_once() -> None:
     assert (report.doubled, report.ticks) == (1, 24)
     report = audit([*Life().begin().ticks(3).found(), Damage(1, 77, "a record's checksum does not match")])
     assert said(report) == [(4, "segment 1 is damaged at byte 77: a record's checksum does not match")]
+
+
+def test_a_span_that_ends_while_the_first_snapshot_is_written_does_not_break_it() -> None:
+    """The frames of that time lie between the snapshot and its end mark."""
+    life = Life().begin().ticks(5)
+    mark = next(n for n, (kind, _) in enumerate(life.records) if kind is RecordKind.WHOLE)
+    life.records.append(life.records.pop(mark))
+    assert said(audit(life.found(), until=Seq(1002))) == []
+
+
+def test_damage_inside_a_snapshot_is_one_fault_for_the_audit_and_for_verify() -> None:
+    found = Life().begin().ticks(3).segment([Rows("candles", [(b"a", b"b")])]).found()
+    snapshot = found.index(Segment(2, 0)) + 1
+    found[snapshot + 1 :] = [Damage(2, 77, "a record's checksum does not match")]
+    assert len(said(audit(found))) == 1
+    assert [one.problem for one in JournalCheck().check(found).problems] == [
+        "a record's checksum does not match"
+    ]
+
+
+def test_the_audit_and_verify_find_the_same_breaks_of_the_chain() -> None:
+    for lie in (loses_a_frame, swaps_two_frames, rewrites_a_frame, goes_on_from_another_state, begins_anew):
+        life = Life().begin().ticks(3)
+        lie(life)
+        found = life.found()
+        breaks = [one.text for one in audit(found).broken if one.invariant == 4]
+        assert [one.problem for one in JournalCheck().check(found).problems] == breaks, lie
 
 
 def _unrecorded(seq: int) -> str:

@@ -131,12 +131,12 @@ def test_a_missing_segment_a_lost_frame_and_another_chain_are_wrong(home: Home, 
     paths = life.write(home.journal)
     paths[1].unlink()
     said = [one["problem"] for one in told(home, "verify")["problems"]]
-    assert said[0] == "the segment before it is missing"
-    assert said[1] == "frames 8 to 11 are missing before it"
+    assert said[0] == "segment 3 comes after segment 1: one is missing"
+    assert said[1] == "segment 3 opens with the state as of frame 11, and the frames before it end with 7"
     del life.records[-2]
     life.write(home.journal)
     (problem,) = told(home, "verify")["problems"]
-    assert problem["problem"] == "frame 13 comes after frame 11"
+    assert problem["problem"] == "frame 12 missing"
 
 
 def test_a_torn_tail_and_frames_that_could_not_be_written_are_no_faults(home: Home, life: Life) -> None:
