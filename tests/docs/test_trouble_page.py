@@ -87,7 +87,9 @@ def test_it_is_written_plainly(word: str) -> None:
     assert word not in PAGE.lower()
 
 
-@pytest.mark.parametrize("page", ["README.md", *(f"docs/{one.name}" for one in sorted(DOCS.glob("*.md")))])
+@pytest.mark.parametrize(
+    "page", ["README.md", "CONTRIBUTING.md", *(f"docs/{one.name}" for one in sorted(DOCS.glob("*.md")))]
+)
 def test_each_link_leads_somewhere(page: str) -> None:
     file = DOCS.parent / page
     for target in re.findall(r"\]\(([^)]+)\)", file.read_text(encoding="utf-8")):
