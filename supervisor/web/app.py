@@ -149,11 +149,11 @@ class _Gate:
                 ).body(),
                 content_type="application/json",
             )
-        self._metrics.requests[response.status] += 1
+        self._metrics.responded(response.status)
         return response
 
     def _refuse(self, request: web.Request, refused: RequestRefused) -> web.Response:
-        self._metrics.refusals[refused.code] += 1
+        self._metrics.refused(refused.code)
         who = request.get("who") or request.remote or "somebody"
         self._book.say(
             f"refused {who}: {request.method} {_shown(request)}: {refused.code}: {refused.message}"

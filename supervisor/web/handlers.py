@@ -126,10 +126,8 @@ class Handlers:
         except (RequestRefused, msgspec.ValidationError):
             status = None
         door = request.app.get(DOOR)
-        if door is not None:
-            self._metrics.turned_away = door.turned_away
-            self._metrics.displaced = door.displaced
-        text = self._metrics.render(status, _memory())
+        turned_away, displaced = (door.turned_away, door.displaced) if door is not None else (0, 0)
+        text = self._metrics.render(status, _memory(), turned_away=turned_away, displaced=displaced)
         return web.Response(body=text.encode(), headers={"Content-Type": CONTENT_TYPE})
 
     async def _described(self, request: web.Request, query: Any, token: Token | None) -> web.StreamResponse:
@@ -151,7 +149,7 @@ class Handlers:
             topics = _Topics(query.topics)
             await stream(request, response, self._feed, topics, after, self._still(token))
         except Dropped as why:
-            self._metrics.dropped += 1
+            self._metrics.dropped()
             self._book.say(f"dropped a listener of {token.name}: {why}")
         except ConnectionError:
             # It has left: that is how a stream ends.

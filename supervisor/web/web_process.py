@@ -16,7 +16,7 @@ from ..system.install_hint import install_command
 
 __all__ = ["WebProcess", "WebProcessSettings"]
 
-LIBRARY = "aiohttp"
+LIBRARIES = ("aiohttp", "prometheus_client")
 
 
 class WebProcessSettings(msgspec.Struct, frozen=True):
@@ -44,9 +44,13 @@ class WebProcess:
         log: LogSettings | None = None,
     ) -> None:
         self._process: HelperProcess | None = None
-        if importlib.util.find_spec(LIBRARY) is None:
+        missing = [name for name in LIBRARIES if importlib.util.find_spec(name) is None]
+        if missing:
             # A page must never be what keeps a bot from running.
-            tell(f"no web page: [web] is configured, and its library is missing: `{install_command('web')}`")
+            tell(
+                f"no web page: [web] is configured, and {' and '.join(missing)} cannot be found here: "
+                f"`{install_command('web')}`"
+            )
             return
         told = WebProcessSettings(str(home.path), bot, version, settings, log or LogSettings())
         self._process = HelperProcess(

@@ -56,7 +56,7 @@ def test_ticks_are_counted_where_they_belong_and_texts_are_escaped() -> None:
     )
     page = counted.render(None, 0)
     bot = 'bot="f\\"o\\\\x"'
-    assert f"neverblink_up{{{bot}}} 0\n" in page
-    assert f'neverblink_tick_late_seconds_bucket{{{bot},le="0.00025"}} 1\n' in page
-    assert f'neverblink_tick_late_seconds_bucket{{{bot},le="+Inf"}} 2\n' in page
-    assert f"neverblink_ticks_missed_total{{{bot}}} 3\n" in page
+    assert f"neverblink_up{{{bot}}} 0.0\n" in page
+    assert f'neverblink_tick_late_seconds_bucket{{{bot},le="0.00025"}} 1.0\n' in page
+    assert f'neverblink_tick_late_seconds_bucket{{{bot},le="+Inf"}} 2.0\n' in page
+    assert f"neverblink_ticks_missed_total{{{bot}}} 3.0\n" in page
