@@ -10,13 +10,16 @@ import re
 
 from .errors import NeverblinkError
 
-__all__ = ["DurationError", "about", "parse", "show"]
+__all__ = ["SECOND", "DurationError", "about", "parse", "show"]
+
+SECOND = 1_000_000_000
+"""ns."""
 
 _NS = {
     "d": 86_400_000_000_000,
     "h": 3_600_000_000_000,
     "m": 60_000_000_000,
-    "s": 1_000_000_000,
+    "s": SECOND,
     "ms": 1_000_000,
     "us": 1_000,
     "ns": 1,

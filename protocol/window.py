@@ -32,12 +32,12 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from . import duration
+from .duration import SECOND
 from .errors import NeverblinkError
 
 __all__ = ["Span", "Window", "WindowError", "WindowSpec", "first_open", "readable"]
 
-_SECOND = 1_000_000_000
-_DAY = 86_400 * _SECOND
+_DAY = 86_400 * SECOND
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -219,11 +219,11 @@ class Window:
         `reading` counts ns of local time since 1970-01-01 00:00 on the wall.
         """
         assert self._zone is not None
-        seconds, rest = divmod(reading, _SECOND)
+        seconds, rest = divmod(reading, SECOND)
         early, late = (_instant(seconds, self._zone, fold) for fold in (0, 1))
         if early > late:  # the clock skipped this reading: find the moment at which it did
-            return _skip(late, early, seconds, self._zone) * _SECOND
-        return (late if last else early) * _SECOND + rest
+            return _skip(late, early, seconds, self._zone) * SECOND
+        return (late if last else early) * SECOND + rest
 
 
 def readable(specs: Iterable[WindowSpec]) -> Iterator[Window]:
@@ -274,7 +274,7 @@ def _instant(reading: int, zone: ZoneInfo, fold: int) -> int:
 
 def _wall(t: int, zone: ZoneInfo) -> int:
     """What the local clock shows at UTC time `t` (ns), in seconds since 1970."""
-    return _wall_at(t // _SECOND, zone)
+    return _wall_at(t // SECOND, zone)
 
 
 def _wall_at(second: int, zone: ZoneInfo) -> int:

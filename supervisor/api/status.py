@@ -11,6 +11,7 @@ import os
 from collections.abc import Iterable
 
 from ...protocol import duration
+from ...protocol.duration import SECOND
 from ...protocol.events import DeploymentEnded
 from ...protocol.link import DescriptorsLeft, Report
 from ...protocol.status import (
@@ -41,7 +42,6 @@ from ..workers.registry import Member
 
 __all__ = ["start_told", "status_of", "this_supervisor"]
 
-_SECOND = 1_000_000_000
 _OUTAGES = 50
 _TRACEBACK = 8192
 
@@ -124,7 +124,7 @@ def start_told(start: NextStartSeen, now: int) -> str:
     """When a bot that no worker leads is started again, seen from wall time `now`."""
     if not start.at:
         return f"now, on release {start.release}"
-    return f"in {duration.show(max(0, start.at - now) // _SECOND * _SECOND)}, on release {start.release}"
+    return f"in {duration.show(max(0, start.at - now) // SECOND * SECOND)}, on release {start.release}"
 
 
 def this_supervisor(version: str, since: int) -> SupervisorSeen:

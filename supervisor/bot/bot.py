@@ -36,6 +36,7 @@ from ..release.releases import Release
 from ..store.state_dir import Home
 from ..system.conditions import Conditions
 from ..system.event_bus import EventBus
+from ..system.timers import REPEAT_AFTER
 from ..workers.platform import Platform
 from ..workers.registry import Member, WorkerRegistry
 from ..workers.worker_pool import WorkerLink, WorkerPool
@@ -49,7 +50,6 @@ from .standby import Standby
 
 __all__ = ["LiveBot"]
 
-_REPEAT = 500_000_000
 _ORDERS = 1000
 """Order numbers that a deployment has for itself: it counts up by two with each way back it tries."""
 
@@ -341,7 +341,7 @@ class LiveBot:
         while any(member.alive for member in leaders):
             for member in leaders:
                 self.pool.send(member.worker, Stop())
-            await self.waiting.until(lambda: not any(member.alive for member in leaders), _REPEAT)
+            await self.waiting.until(lambda: not any(member.alive for member in leaders), REPEAT_AFTER)
         self.stopped = True
         return "; ".join(
             member.ended.reason

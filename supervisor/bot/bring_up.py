@@ -15,6 +15,7 @@ from ..config.config import Config
 from ..release.releases import Release
 from ..system.conditions import Conditions
 from ..system.event_bus import EventBus
+from ..system.timers import REPEAT_AFTER
 from ..system.worker_log import last_line
 from ..workers.platform import Platform
 from ..workers.registry import Member
@@ -22,8 +23,6 @@ from ..workers.spawn import SpawnError
 from ..workers.worker_pool import WorkerPool
 
 __all__ = ["BringUp", "StartFailed"]
-
-_REPEAT = 500_000_000
 
 
 class StartFailed(NeverblinkError):
@@ -79,7 +78,7 @@ class BringUp:
         until = self._outside.mono() + within
         while not settled() and not member.leads and self._outside.mono() < until and here:
             self._pool.send(worker, Lead())
-            await self._waiting.until(lambda: member.leads or settled(), _REPEAT)
+            await self._waiting.until(lambda: member.leads or settled(), REPEAT_AFTER)
         if member.leads_since:
             # Should it be dead already, then that is a leader's death, and counted and answered as one.
             return True

@@ -22,12 +22,11 @@ from ...protocol.link import (
 )
 from ...protocol.plain import problem_of
 from ...protocol.wire import NOT_ENCODABLE
-from ..system.timers import Scheduler, TimerSet
+from ..system.timers import REPEAT_AFTER, Scheduler, TimerSet
 
 __all__ = ["ANSWER_WITHIN", "CommandRelay", "NoAnswer", "NotSendable"]
 
 ANSWER_WITHIN = 60_000_000_000
-_REPEAT = 500_000_000
 
 
 class NoAnswer(NeverblinkError):
@@ -57,7 +56,7 @@ class CommandRelay:
         self._send = send
         self._within = answer_within
         self._waiting: dict[str, tuple[Run, asyncio.Future[Answered]]] = {}
-        self._alarms = TimerSet(scheduler, {"repeat": _REPEAT}, lambda _: self.resend())
+        self._alarms = TimerSet(scheduler, {"repeat": REPEAT_AFTER}, lambda _: self.resend())
 
     async def run(self, name: str, args: dict[str, Any], key: str = "") -> Answered:
         """Run the command in a turn of the bot's; return what it answered. Raises `NoAnswer` and `NotSendable`.

@@ -26,6 +26,7 @@ from ..release.releases import Release
 from ..system.conditions import Conditions
 from ..system.crash_backoff import AT_MOST, CrashBackoff
 from ..system.event_bus import EventBus
+from ..system.timers import REPEAT_AFTER
 from ..workers.platform import Platform
 from ..workers.registry import Member
 from ..workers.worker_pool import WorkerPool
@@ -34,7 +35,6 @@ from .standby import Standby
 
 __all__ = ["CrashRecovery", "NextStart"]
 
-_REPEAT = 500_000_000
 _RECOVERING_FOR = 15_000_000_000
 """A bot that has had no leader for this long is down, however often it was started meanwhile."""
 
@@ -290,6 +290,6 @@ class CrashRecovery:
             # It knows by itself, if it guards; should it not, it is told.
             self._pool.send(standby.worker, Lead())
             await self._waiting.until(
-                lambda standby=standby: self._leader() or not standby.alive or self._stopping(), _REPEAT
+                lambda standby=standby: self._leader() or not standby.alive or self._stopping(), REPEAT_AFTER
             )
         return bool(self._leader())

@@ -21,7 +21,7 @@ from ..handoff.driver import HandoffDriver
 from ..release.releases import Release
 from ..system.crash_backoff import AT_MOST, CrashBackoff, settled
 from ..system.event_bus import EventBus
-from ..system.timers import TimerSet
+from ..system.timers import REPEAT_AFTER, TimerSet
 from ..workers.platform import Platform
 from ..workers.registry import Member, WorkerRegistry
 from ..workers.spawn import SpawnError
@@ -32,7 +32,6 @@ __all__ = [
 ]
 
 
-_REPEAT = 500_000_000
 _MANY = 1000
 """Ticks that a standby counts as having followed, once it had the state."""
 _BEHIND = 500_000_000
@@ -84,7 +83,7 @@ class Standby:
         """Of leaders."""
         self._not_before = 0
         """CLOCK_MONOTONIC; no standby is started before."""
-        self._alarms = TimerSet(outside.scheduler, {"look": _REPEAT}, lambda _: self.look())
+        self._alarms = TimerSet(outside.scheduler, {"look": REPEAT_AFTER}, lambda _: self.look())
 
     @property
     def guarding(self) -> Member | None:
@@ -198,7 +197,7 @@ class Standby:
             return
         asked, at = self._asked.get(member.worker, (None, 0))
         wish, now = Follow(leader.worker, guard=guard), self._outside.mono()
-        if asked != wish or now - at >= _REPEAT:
+        if asked != wish or now - at >= REPEAT_AFTER:
             self._asked[member.worker] = (wish, now)
             self._pool.send(member.worker, wish)
         self._alarms.arm("look")

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from ..system.names import NAME_RULE, is_valid_name
 from .command import Done, verb
 from .context import CommandContext
 from .errors import BadInput
@@ -31,10 +32,8 @@ def init(here: CommandContext, directory: Path, name: str, with_git: bool) -> Do
     """
     place = here.path(directory)
     name = name or re.sub(r"[^A-Za-z0-9]+", "-", place.name).strip("-")[:64] or "bot"
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", name):
-        raise BadInput(
-            f"{name!r} is no bot's name: use up to 64 letters, digits, dots, dashes and underscores"
-        )
+    if not is_valid_name(name):
+        raise BadInput(f"{name!r} is not a valid name for a bot: use {NAME_RULE}")
     wanted = files(name, pushed=with_git)
     if place.exists() and not place.is_dir():
         raise BadInput(f"{place} is a file: name a directory")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 from ...protocol import commands, duration
+from ...protocol.duration import SECOND
 from ...protocol.events import DeploymentEnded
 from ...protocol.status import BotStatus, PauseNote
 from ..api.client import convert
@@ -19,7 +20,6 @@ from .exit_codes import Exit
 
 __all__ = ["pause_told", "picture", "status"]
 
-_SECOND = 1_000_000_000
 _OUTAGES = 5
 _TRACEBACK = 30
 
@@ -73,7 +73,7 @@ def picture(status: BotStatus, screen: Screen) -> list[str]:
 def _leader(status: BotStatus, screen: Screen) -> list[tuple[str, str]]:
     if not status.worker:
         return [("leader", "none: no worker leads"), *_next_start(status)]
-    led = max(0, status.at - status.since) // _SECOND * _SECOND
+    led = max(0, status.at - status.since) // SECOND * SECOND
     inbox = (
         [f"{count(status.inbox.waiting, 'event')} in the inbox"]
         if status.inbox and status.inbox.waiting

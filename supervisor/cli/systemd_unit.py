@@ -13,12 +13,12 @@ from pathlib import Path
 import msgspec
 
 from ...protocol import duration
+from ...protocol.duration import SECOND
 from ..config.config import Config
 
 __all__ = ["Unit", "unit_of"]
 
-_SECOND = 1_000_000_000
-_SPARE = 60 * _SECOND
+_SPARE = 60 * SECOND
 
 
 class Unit(msgspec.Struct, frozen=True):
@@ -196,7 +196,7 @@ _USER_SANDBOX = [
 
 
 def _seconds(ns: int) -> str:
-    return f"{-(-ns // _SECOND)}s"
+    return f"{-(-ns // SECOND)}s"
 
 
 def _word(text: str) -> str:

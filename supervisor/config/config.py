@@ -23,6 +23,7 @@ from ...protocol.text import NotText, decode_file
 from ..system.account import expanded
 from ..system.build_environment import is_name
 from ..system.crash_backoff import AT_MOST
+from ..system.names import NAME_RULE, is_valid_name
 from . import notify_settings as telling
 from . import web_settings as web
 from .addresses import ListenAddress
@@ -57,7 +58,6 @@ NO_ENVIRONMENT = "none"
 Durability = Literal["process", "interval", "always"]
 
 _DURABILITIES: tuple[Durability, ...] = ("process", "interval", "always")
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _BOT = re.compile(r"(?:[^\W\d]\w*\.)*[^\W\d]\w*:[^\W\d]\w*")
 _MOST_RELEASES = 10_000
 _FASTEST = 20_000_000
@@ -370,15 +370,13 @@ def _name(said: TomlTable, project: Path) -> str:
     name = said.text("name")
     if name is None:
         name = project.name
-        if not _NAME.fullmatch(name):
+        if not is_valid_name(name):
             mend = re.sub(r"[^A-Za-z0-9]+", "-", name).strip("-") or "bot"
             raise said.error(
                 "name", f'the directory\'s name "{name}" is no bot\'s name: write name = "{mend[:64]}"'
             )
-    elif not _NAME.fullmatch(name):
-        raise said.error(
-            "name", f"is {shown(name)}: expected up to 64 letters, digits, dots, dashes and underscores"
-        )
+    elif not is_valid_name(name):
+        raise said.error("name", f"is {shown(name)}: expected {NAME_RULE}")
     return name
 
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import msgspec
 
-__all__ = ["NotifyPace"]
+from ...protocol.duration import SECOND
 
-_SECOND = 1_000_000_000
+__all__ = ["NotifyPace"]
 
 
 class NotifyPace(msgspec.Struct, frozen=True):
     """How much and how long, ns."""
 
     burst: int = 5
-    per: int = 60 * _SECOND
-    retry_for: int = 900 * _SECOND
+    per: int = 60 * SECOND
+    retry_for: int = 900 * SECOND

@@ -13,13 +13,13 @@ from pathlib import Path
 import msgspec
 
 from ..system.account import expanded
+from ..system.names import NAME_RULE, is_valid_name
 from .notify_kinds import KINDS, USUAL, Kind
 from .notify_pace import NotifyPace
 from .toml_table import TomlTable
 
 __all__ = ["NotifySettings", "NotifyTarget", "read"]
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://.+|.*\$\{\w+\}.*")
 _MOST_TARGETS = 50
 _MOST_AT_ONCE = 1000
@@ -60,10 +60,8 @@ def read(said: TomlTable, project: Path) -> NotifySettings:
 
 
 def _target(targets: TomlTable, name: str, events: tuple[Kind, ...], project: Path) -> NotifyTarget:
-    if not _NAME.fullmatch(name):
-        raise targets.error(
-            name, "is no name: expected up to 64 letters, digits, dots, dashes and underscores"
-        )
+    if not is_valid_name(name):
+        raise targets.error(name, f"is not a valid name: expected {NAME_RULE}")
     said = targets.table(name, secret=True)
     said.allow("url", "url_file", "events")
     url, file = said.text("url"), said.text("url_file")

@@ -26,7 +26,7 @@ from ...protocol.link import (
 )
 from ..config.config import HandoffSettings as Patience
 from ..system.event_bus import EventBus
-from ..system.timers import TimerSet
+from ..system.timers import REPEAT_AFTER, TimerSet
 from ..workers.platform import Platform
 from ..workers.registry import Member, WorkerRegistry
 from ..workers.spawn import SpawnError
@@ -35,7 +35,6 @@ from .progress import HandoffProgress
 
 __all__ = ["SUCCEED_WITHIN", "HandoffDriver"]
 
-_REPEAT = 500_000_000
 _RETIRE_WITHIN = 10_000_000_000
 SUCCEED_WITHIN = 2_000_000_000
 """A standby that has not taken the lease by then never will."""
@@ -87,7 +86,7 @@ class HandoffDriver:
                 "start": patience.start_within,
                 "rehearse": patience.rehearse_within,
                 "boundary": patience.boundary_within,
-                "repeat": _REPEAT,
+                "repeat": REPEAT_AFTER,
                 "probation": patience.probation,
                 "retire": _RETIRE_WITHIN,
                 "linger": _LINGER,
@@ -415,7 +414,7 @@ class HandoffDriver:
         if self.progress.holding or old is None or not old.open_decision:
             return
         since = min(decision.at for decision in old.decisions.values())
-        deaf = self._bus.now() - old.reported_at > _REPEAT
+        deaf = self._bus.now() - old.reported_at > REPEAT_AFTER
         if deaf or (self.handoff.phase is Phase.REHEARSING and since <= self.progress.since):
             self.progress.held(old.worker, f"decision {old.open_decision}")
 

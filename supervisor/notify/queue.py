@@ -15,6 +15,7 @@ from collections.abc import Iterable
 
 import msgspec
 
+from ...protocol.duration import SECOND
 from ..config.notify_pace import NotifyPace
 from .message import Level, Note
 
@@ -30,7 +31,6 @@ _SHOWN = 8
 """Titles in a message that is several."""
 _PAUSES = (1, 2, 5, 15, 30, 60)
 """Between tries, seconds; the last one again and again."""
-_SECOND = 1_000_000_000
 _LEVELS: tuple[Level, ...] = ("failure", "warning", "success", "info")
 
 
@@ -136,7 +136,7 @@ class NotifyQueue:
         message = self._current
         assert message is not None
         self._sending = False
-        pause = _PAUSES[min(self._tries, len(_PAUSES) - 1)] * _SECOND
+        pause = _PAUSES[min(self._tries, len(_PAUSES) - 1)] * SECOND
         self._tries += 1
         self._again = now + pause
         if not for_good and self._again - message.since <= self._pace.retry_for:

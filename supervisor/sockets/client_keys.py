@@ -12,7 +12,6 @@ server and to no other.
 from __future__ import annotations
 
 import os
-import re
 import stat
 from collections.abc import Mapping
 from pathlib import Path
@@ -26,11 +25,10 @@ from zmq.utils import z85
 from ...protocol.errors import NeverblinkError
 from ...protocol.keys import NO_CURVE, SIZE
 from ..system.durable import rename_durably
+from ..system.names import NAME_RULE, is_valid_name
 from .worker_keys import public_of
 
 __all__ = ["AccessError", "ClientKey", "ClientKeys", "client_keys", "key_of", "new_secret"]
-
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
 class AccessError(NeverblinkError):
@@ -106,15 +104,13 @@ class ClientKeys:
         """The public keys of those who may ask, by name. Raises `AccessError`."""
         if not self._clients.is_dir():
             return {}
-        files = sorted(path for path in self._clients.iterdir() if _NAME.fullmatch(path.name))
+        files = sorted(path for path in self._clients.iterdir() if is_valid_name(path.name))
         return {path.name: key_of(_read(path)) for path in files}
 
     def add(self, name: str, public: bytes) -> None:
         """Let the client with this public key in from now on. Raises `AccessError` for a name that is taken."""
-        if not _NAME.fullmatch(name):
-            raise AccessError(
-                f"client {name!r}: expected up to 64 letters, digits, dots, dashes and underscores"
-            )
+        if not is_valid_name(name):
+            raise AccessError(f"client {name!r}: expected {NAME_RULE}")
         if name in self.clients():
             raise AccessError(f"client {name!r} has a key already: `neverblink keys remove {name}` first")
         _write(self._clients / name, f"{public.hex()}\n")

@@ -10,15 +10,16 @@ for itself, so a bad release costs the good one nothing.
 
 from __future__ import annotations
 
+from ...protocol.duration import SECOND
+
 __all__ = ["AT_MOST", "CrashBackoff", "settled"]
 
-_SECOND = 1_000_000_000
-_PAUSES = (0, _SECOND // 4, _SECOND, 2 * _SECOND, 5 * _SECOND)
-_SETTLED_FOR = 10 * _SECOND
+_PAUSES = (0, SECOND // 4, SECOND, 2 * SECOND, 5 * SECOND)
+_SETTLED_FOR = 10 * SECOND
 _SETTLED_TICKS = 10
 _MOST_DOUBLINGS = 32
 
-AT_MOST = 60 * _SECOND
+AT_MOST = 60 * SECOND
 """The longest pause, unless the configuration names another."""
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 
+from ...protocol.duration import SECOND
+
 __all__ = ["ago", "clock", "count", "last", "size"]
 
-_SECOND = 1_000_000_000
 _LONG = (("d", 86_400), ("h", 3600), ("m", 60), ("s", 1))
 
 
@@ -16,11 +17,11 @@ def last(ns: int) -> str:
         return "-" + last(-ns)
     if ns < 1_000_000:
         return f"{ns / 1e6:.2g} ms" if ns >= 1000 else f"{ns} ns" if ns else "0 ms"
-    if ns < _SECOND:
+    if ns < SECOND:
         return f"{ns / 1e6:.3g} ms" if ns < 999_500_000 else "1 s"
-    if ns < 60 * _SECOND:
+    if ns < 60 * SECOND:
         return f"{ns / 1e9:.3g} s" if ns < 59_950_000_000 else "1m00s"
-    seconds = ns // _SECOND
+    seconds = ns // SECOND
     big, small = next((i, i + 1) for i, (_, length) in enumerate(_LONG) if seconds >= length)
     (first, length), (second, part) = _LONG[big], _LONG[small]
     return f"{seconds // length}{first}{seconds % length // part:02d}{second}"
@@ -28,7 +29,7 @@ def last(ns: int) -> str:
 
 def ago(at: int, now: int) -> str:
     """When something was, seen from `now` (both wall ns): `12s ago`, `just now`."""
-    return "just now" if now - at < 2 * _SECOND else f"{last((now - at) // _SECOND * _SECOND)} ago"
+    return "just now" if now - at < 2 * SECOND else f"{last((now - at) // SECOND * SECOND)} ago"
 
 
 def clock(at: int) -> str:

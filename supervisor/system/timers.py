@@ -1,6 +1,6 @@
-"""Alarms by name: what the machines arm and disarm.
+"""Named timers that can be armed and disarmed.
 
-Durations come as nanoseconds; the loop comes by parameter, so a test rings its own.
+Durations are nanoseconds. The event loop is a parameter, so that a test can use its own.
 """
 
 from __future__ import annotations
@@ -8,11 +8,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
-__all__ = ["Handle", "Scheduler", "TimerSet"]
+__all__ = ["REPEAT_AFTER", "Handle", "Scheduler", "TimerSet"]
+
+
+REPEAT_AFTER = 500_000_000
+"""A message to a worker that has not been answered after so many ns is sent again."""
 
 
 class Handle(Protocol):
-    """An alarm that waits."""
+    """A timer that is armed."""
 
     def cancel(self) -> None: ...
 
@@ -24,17 +28,19 @@ class Scheduler(Protocol):
 
 
 class TimerSet:
-    """Calls `ring(name)` when an armed alarm has run out. Arming again starts it anew."""
+    """Calls `expired(name)` when an armed timer runs out. Arming it again restarts it."""
 
-    def __init__(self, scheduler: Scheduler, after: Mapping[str, int], ring: Callable[[str], None]) -> None:
+    def __init__(
+        self, scheduler: Scheduler, after: Mapping[str, int], expired: Callable[[str], None]
+    ) -> None:
         self._scheduler = scheduler
         self._after = after
-        self._ring = ring
+        self._expired = expired
         self._armed: dict[str, Handle] = {}
 
     def arm(self, name: str) -> None:
         self.disarm(name)
-        self._armed[name] = self._scheduler.call_later(self._after[name] / 1e9, lambda: self._rung(name))
+        self._armed[name] = self._scheduler.call_later(self._after[name] / 1e9, lambda: self._expire(name))
 
     def disarm(self, name: str) -> None:
         handle = self._armed.pop(name, None)
@@ -45,6 +51,6 @@ class TimerSet:
         for name in list(self._armed):
             self.disarm(name)
 
-    def _rung(self, name: str) -> None:
+    def _expire(self, name: str) -> None:
         self._armed.pop(name, None)
-        self._ring(name)
+        self._expired(name)

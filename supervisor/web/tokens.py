@@ -10,7 +10,6 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
-import re
 import secrets
 import time
 from collections.abc import Generator
@@ -23,6 +22,7 @@ import msgspec
 from ...protocol.errors import NeverblinkError
 from ...protocol.wire import UNDECODABLE
 from ..system.durable import rename_durably
+from ..system.names import NAME_RULE, is_valid_name
 
 __all__ = ["ROLES", "NoSuchToken", "Role", "Token", "TokenError", "Tokens"]
 
@@ -31,7 +31,6 @@ Role = Literal["viewer", "operator"]
 ROLES: tuple[Role, ...] = ("viewer", "operator")
 """`viewer` sees everything and changes nothing; `operator` may do all that the command line may."""
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _PREFIX = "nbt_"
 """So that one that was published by mistake is found by those who look for such things."""
 _LONGEST = 200
@@ -77,10 +76,8 @@ class Tokens:
 
     def add(self, name: str, role: Role) -> str:
         """Make a token, and return it: it is not kept. Raises `NoSuchToken` for a name that is taken or is none."""
-        if not _NAME.fullmatch(name):
-            raise NoSuchToken(
-                f"token {name!r}: expected up to 64 letters, digits, dots, dashes and underscores"
-            )
+        if not is_valid_name(name):
+            raise NoSuchToken(f"token {name!r}: expected {NAME_RULE}")
         with self._locked():
             there = self.list()
             if any(token.name == name for token in there):

@@ -33,14 +33,13 @@ from ..system.cpu_affinity import CpuAffinity
 from ..system.event_bus import EventBus
 from ..system.presence import key_of
 from ..system.process import describe_exit
-from ..system.timers import TimerSet
+from ..system.timers import REPEAT_AFTER, TimerSet
 from .platform import Child, Launch, Platform
 from .registry import Ended, Member, WorkerRegistry
 from .spawn import why_it_ended
 
 __all__ = ["WorkerLink", "WorkerPool"]
 
-_REPEAT = 500_000_000
 _LEAVE_WITHIN = 5_000_000_000
 """What `on_retire` has; a worker that is dismissed and still there after it is killed."""
 _LAST_WORD = 100_000_000
@@ -176,7 +175,7 @@ class WorkerPool:
         self.free(worker)
         alarms = TimerSet(
             self._outside.scheduler,
-            {"repeat": _REPEAT, "leave": _LEAVE_WITHIN},
+            {"repeat": REPEAT_AFTER, "leave": _LEAVE_WITHIN},
             lambda name: self._not_left(member, name),
         )
         self._alarms[worker] = alarms

@@ -20,13 +20,13 @@ from types import TracebackType
 from typing import Protocol
 
 from ...protocol.clock import ClockDiscipline
+from ...protocol.duration import SECOND
 from ...protocol.errors import NeverblinkError
 
 __all__ = ["Clock", "SystemClock", "TimerFd", "TimerFdError"]
 
 _CLOCK_MONOTONIC = 1
 _TFD_TIMER_ABSTIME = 1
-_SECOND = 1_000_000_000
 
 
 class TimerFdError(NeverblinkError):
@@ -152,7 +152,7 @@ class TimerFd:
 
     def _set(self, at: int) -> None:
         spec = self._spec
-        spec.seconds, spec.nanoseconds = divmod(at, _SECOND)
+        spec.seconds, spec.nanoseconds = divmod(at, SECOND)
         if self._settime(self._fd, _TFD_TIMER_ABSTIME, spec, None):
             code = ctypes.get_errno()
             raise TimerFdError(f"timerfd_settime: {os.strerror(code)}", code)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from ...protocol.assignment import Assignment
+from ...protocol.duration import SECOND
 from ...protocol.handoff import handoff_events as terms
 from ...protocol.handoff.handoff import RULES, Handoff
 from ...protocol.handoff.handoff_events import HandoffCommand, HandoffEvent, Phase
@@ -26,13 +27,12 @@ from .world import HandClock, SimulatedRuntime, SimulatedWorld
 
 __all__ = ["SimulatedHandoff", "SimulatedProcess"]
 
-_SECOND = 1_000_000_000
 _WAITS = {
-    "start": 60 * _SECOND,
-    "rehearse": 60 * _SECOND,
-    "boundary": 300 * _SECOND,
-    "repeat": _SECOND // 2,
-    "retire": 10 * _SECOND,
+    "start": 60 * SECOND,
+    "rehearse": 60 * SECOND,
+    "boundary": 300 * SECOND,
+    "repeat": SECOND // 2,
+    "retire": 10 * SECOND,
 }
 _ORDERS = 1000
 
@@ -45,7 +45,7 @@ class SimulatedProcess:
         self.bot = bot
         self.runtime = SimulatedRuntime(world, worker)
         me = Assignment(
-            bot=bot.name, worker=worker, release=bot.name, run="", lease="", journal="", pulse=_SECOND
+            bot=bot.name, worker=worker, release=bot.name, run="", lease="", journal="", pulse=SECOND
         )
         self.engine = self.runtime.engine = build_engine(me, bot, self.runtime, imported=0)
         self.ready = False

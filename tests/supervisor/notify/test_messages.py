@@ -369,7 +369,7 @@ def test_targets_are_read_from_the_configuration(tmp_path: Path) -> None:
         ('[notify.targets.a]\nurl = "json://s3cret"\nurl_file = "x"\n', "notify.targets.a: has both url and url_file"),
         ('[notify.targets.a]\nurl = "s3cret"\n', "notify.targets.a.url: is no URL as apprise has them"),
         ('[notify.targets.a]\nurl = ["s3cret"]\n', "notify.targets.a.url: is a list: expected a text"),
-        ('[notify.targets."a b"]\nurl = "json://s3cret"\n', "notify.targets.a b: is no name"),
+        ('[notify.targets."a b"]\nurl = "json://s3cret"\n', "notify.targets.a b: is not a valid name"),
         ('[notify]\ntargets = "s3cret"\n', "notify.targets: is no table: expected a table, [notify.targets]"),
         ('[notify.targets]\na = "s3cret"\n', "notify.targets.a: is no table: expected a table, [notify.targets.a]"),
     ],
