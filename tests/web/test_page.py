@@ -82,7 +82,7 @@ def test_a_bot_is_watched_deployed_paused_set_rolled_back_and_halted_on_the_page
         page.get_by_role("button", name="Deploy", exact=True).click()
         expect(page, "document.querySelector('[data-phase=probation]')")
         # what may be done meanwhile, and what that would mean, is said
-        expect(page, "document.querySelector('#deploy-note').textContent.includes('is in its probation')")
+        expect(page, "document.querySelector('#deploy-note').textContent.includes('is prepared meanwhile')")
         assert page.get_by_role("button", name="Deploy", exact=True).is_enabled()
         picture(page, "desk-light-probation")
         expect(page, "document.querySelector('#deployment').dataset.outcome === 'done'")
