@@ -51,7 +51,7 @@ ROOMS: dict[str, str] = {
         "protocol protocol/handoff supervisor/system supervisor/config supervisor/store supervisor/release "
         "supervisor/workers supervisor/handoff"
     ),
-    "supervisor/notify": "protocol supervisor/system supervisor/config supervisor/bot",
+    "supervisor/notify": "protocol supervisor/system supervisor/config supervisor/terminal supervisor/bot",
     "supervisor/deploy": (
         "protocol protocol/handoff supervisor/system supervisor/config supervisor/store supervisor/release "
         "supervisor/environment supervisor/workers supervisor/handoff supervisor/bot"

@@ -19,6 +19,8 @@ from ..bot.outages import told
 from ..config.config import LogSettings
 from ..system.log_file import SupervisorLogFile
 from ..system.text import clean, visible
+from ..terminal.deployment_lines import leads
+from ..terminal.deployment_lines import line_of as deployment_line_of
 
 __all__ = ["EventLog", "level_of_event", "line_of"]
 
@@ -163,27 +165,12 @@ def line_of(event: events.Event) -> str:
             return (
                 f"worker {event.worker} leads ({event.cause}): release {event.release}, epoch {event.epoch}"
             )
-        case events.DeploymentStarted():
-            how = "rehearses" if event.dry_run else "takes over"
-            by = f", asked by {event.who}" if event.who else ""
-            why = f": {event.why}" if event.why else ""
-            what = f"{event.release} ({event.subject})" if event.subject else event.release
-            return f"deployment {event.deployment}: {what} {how} from {event.previous}{by}{why}"
-        case events.PhaseChanged():
-            return f"deployment {event.deployment}: {event.phase} ({event.before} took {duration.about(event.took)})"
-        case events.StepDone(step="probation"):
-            return ""
-        case events.StepDone():
-            took = f" in {duration.about(event.took)}" if event.took else ""
-            return f"deployment {event.deployment}: {event.step} {event.text}{took}".rstrip()
-        case events.StepOutput():
-            return f"deployment {event.deployment}: {event.step}: {event.text}"
         case events.DeploymentEnded():
-            said = f": {event.reason}" if event.reason else ""
-            at = f" at tick {event.seq}" if event.seq is not None else ""
-            blackout = f", blackout {duration.about(event.blackout)}" if event.blackout else ""
-            outcome = event.outcome.replace("_", " ")
-            return f"deployment {event.deployment} {outcome}{at}{blackout}{said}; {event.release or 'nothing'} leads"
+            line = deployment_line_of(event)
+            return f"deployment {event.deployment} {line.sentence}; {leads(event.release)}" if line else ""
+        case events.DeploymentStarted() | events.PhaseChanged() | events.StepDone() | events.StepOutput():
+            line = deployment_line_of(event)
+            return f"deployment {event.deployment}: {line.sentence}" if line else ""
         case events.StartPlanned(release=release, failures=failures, reason=reason):
             times = f"{failures} times in a row" if failures > 1 else "once"
             pause = duration.about(max(0, event.next - event.at))

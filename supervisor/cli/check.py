@@ -33,6 +33,7 @@ from ..terminal.screen import Screen
 from ..workers.env_file import read_env_file, readable_by_others
 from .command import Done, verb
 from .context import CommandContext
+from .deployment_result import result_of
 from .exit_codes import Exit
 from .follow import follow
 from .interrupts import Interrupts
@@ -219,7 +220,7 @@ def _rehearse(here: CommandContext, directory: Path) -> CheckResult:
         with here.client() as client, Interrupts() as interrupts, client.events() as events:
             command = Deploy(path=str(directory), dry_run=True, why="neverblink check")
             begun = client.ask(command, within=_REHEARSE_WITHIN)
-            outcome = follow(client, events, begun["deployment"], silent, interrupts)
+            outcome = result_of(follow(client, events, begun["deployment"], silent, interrupts))
     except Unreachable:
         return CheckResult("rehearsal", None, "not made: the bot does not run here")
     except CommandFault as refused:

@@ -11,7 +11,7 @@ from ...protocol.commands import Abort, Deploy, Rollback
 from ..system.account import expanded
 from .command import Done, verb
 from .context import CommandContext
-from .run_deployment import see_through
+from .run_deployment import run_deployment
 from .shell_completion import complete_release
 from .target import find_target
 
@@ -67,7 +67,9 @@ def deploy(
     )
     command = msgspec.structs.replace(command, **found.words)
     with here.client() as client:
-        return see_through(here.screen, client, command, wait=not no_wait, doing=f"deploying {found.shown}")
+        return run_deployment(
+            here.screen, client, command, wait=not no_wait, doing=f"deploying {found.shown}"
+        )
 
 
 @verb
@@ -85,7 +87,7 @@ def rollback(here: CommandContext, release: str, why: str, no_wait: bool, force:
     doing = f"rolling back to {release or 'the previous release'}"
     command = Rollback(release=release, why=why, force=force)
     with here.client() as client:
-        return see_through(here.screen, client, command, wait=not no_wait, doing=doing)
+        return run_deployment(here.screen, client, command, wait=not no_wait, doing=doing)
 
 
 @verb
@@ -102,7 +104,7 @@ def restart(here: CommandContext, why: str, no_wait: bool, force: bool) -> Done:
     """
     command = Deploy(release="current", why=why or "restart", force=force)
     with here.client() as client:
-        return see_through(here.screen, client, command, wait=not no_wait, doing="restarting the bot")
+        return run_deployment(here.screen, client, command, wait=not no_wait, doing="restarting the bot")
 
 
 @verb

@@ -46,7 +46,7 @@ MEANING: dict[Exit, str] = {
     Exit.DONE: "done",
     Exit.BROKEN: "broken: `audit` or `check` found something, an answer could not be written, or neverblink failed",
     Exit.BAD_INPUT: "bad input: usage, config, a path, an unknown release, a home of another user",
-    Exit.ABORTED: "aborted: the old code still leads and noticed nothing",
+    Exit.ABORTED: "aborted: the old code still leads, and the bot was not interrupted",
     Exit.ROLLED_BACK: "rolled back: the new code led, and the old code leads again",
     Exit.BUSY: "busy or locked: a deployment runs, the home is in use, or somebody locked it",
     Exit.BOUNDARY: "no boundary in time: a decision or a window held the handoff; the old code still leads",

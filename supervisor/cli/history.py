@@ -21,11 +21,10 @@ from ..bot.outages import told
 from ..environment.build_log import log_of
 from ..store.history_rows import CommandRow, DeploymentRow
 from ..system.format import clock, count, last
-from ..terminal.deployment_story import told as with_numbers
+from ..terminal.deployment_lines import END_PHASES, outcome_name, phases_of, step_text
 from ..terminal.screen import Screen, columns
 from .command import Done, verb
 from .context import CommandContext
-from .deployment_result import ENDS, phases_of
 from .releases import open_history
 
 __all__ = ["history"]
@@ -161,7 +160,7 @@ def _outcome(screen: Screen, row: DeploymentRow) -> str:
         case "done" | "rehearsed":
             return screen.good(row.outcome)
         case _:
-            return screen.bad(row.outcome.replace("_", " "))
+            return screen.bad(outcome_name(row.outcome))
 
 
 def _printed(log: Path) -> list[str]:
@@ -201,10 +200,10 @@ def _notes(row: DeploymentRow) -> list[tuple[str, ...]]:
     begins += [(note.at, note.phase) for note in row.phases]
     ends = [*(at for at, _ in begins[1:]), row.ended]
     notes = [
-        (at, f"[{phase}]", "", 0 if end is None or phase in ENDS else end - at)
+        (at, f"[{phase}]", "", 0 if end is None or phase in END_PHASES else end - at)
         for (at, phase), end in zip(begins, ends, strict=False)
     ]
-    notes += [(note.at, note.step, with_numbers(note), note.took) for note in row.steps]
+    notes += [(note.at, note.step, step_text(note), note.took) for note in row.steps]
     return [
         (f"  +{(at - row.begun) / 1e9:.3f}s", name, text, last(took) if took else "")
         for at, name, text, took in sorted(notes, key=lambda note: note[0])

@@ -26,7 +26,7 @@ from .command import Done, Subgroup, verb
 from .context import CommandContext
 from .exit_codes import Exit
 from .releases import open_history
-from .run_deployment import see_through
+from .run_deployment import run_deployment
 
 __all__ = ["hook"]
 
@@ -140,7 +140,7 @@ def deploy(
     )
     doing = f"deploying {told.branch}, {seen.commit[:8]} ({seen.subject})"
     with Client(Home(told.home)) as client:
-        return see_through(here.screen, client, command, wait=not no_wait, doing=doing)
+        return run_deployment(here.screen, client, command, wait=not no_wait, doing=doing)
 
 
 @verb

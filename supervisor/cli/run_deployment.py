@@ -1,4 +1,4 @@
-"""Seeing a deployment through: ask for it, follow it, and say in a line or two what became of it."""
+"""Runs a deployment for the command line: requests it, follows it, and shows its result."""
 
 from __future__ import annotations
 
@@ -7,29 +7,30 @@ from typing import Any
 import msgspec
 
 from ...protocol.commands import Deploy, Rollback
+from ...protocol.events import DeploymentEnded
 from ..api.client import Client
-from ..system.format import last
+from ..terminal.deployment_lines import handoff_facts, leads, outcome_name, takes_over
 from ..terminal.screen import Screen
 from .command import Done
-from .deployment_result import Outcome
+from .deployment_result import result_of
 from .exit_codes import Exit
 from .follow import follow
 from .interrupts import Interrupts
 
-__all__ = ["RELEASE_WITHIN", "see_through"]
+__all__ = ["RELEASE_WITHIN", "run_deployment"]
 
 RELEASE_WITHIN = 120.0
 """Seconds until a deployment has its number: a large directory takes a while to copy."""
 
 
-def see_through(
+def run_deployment(
     screen: Screen, client: Client, command: Deploy | Rollback, *, wait: bool, doing: str
 ) -> Done:
-    """Have `command` carried out and show it to its end, or with `wait` False until it has its number.
+    """Request `command` and show the deployment to its end; with `wait` False, only until it has its number.
 
-    `doing` is what is said until then. Raises `Refused` and `Unreachable`.
+    `doing` is shown until it has one. Raises `CommandFault` and `Unreachable`.
     """
-    # Listen first and ask then: the other way round, what happens between the two would be missed.
+    # Subscribe first: events between the request and the subscription would be lost.
     with Interrupts() as interrupts, client.events() as events:
         screen.live(screen.faint(f"{doing} …"), gist="")
         begun: dict[str, Any] = client.ask(command, within=RELEASE_WITHIN)
@@ -38,41 +39,37 @@ def see_through(
         screen.line(f"{screen.style(f'deployment {deployment}', bold=True)}  {_headline(begun)}")
         if not wait:
             return Done(begun)
-        outcome = follow(client, events, deployment, screen, interrupts)
-    # A rollback in a probation ends the deployment that is under way as rolled back, and that is what was wanted.
+        lines = follow(client, events, deployment, screen, interrupts)
+    outcome = result_of(lines)
+    # A rollback in a probation ends the current deployment as rolled back, which is what the operator wanted.
     wanted = (
         isinstance(command, Rollback) and bool(outcome.release) and outcome.release == begun.get("release")
     )
-    _conclude(screen, outcome, wanted)
+    assert lines.ended is not None
+    _show_result(screen, lines.ended, outcome.held, wanted)
     return Done(msgspec.to_builtins(outcome), Exit.DONE if wanted else outcome.exit)
 
 
 def _headline(begun: dict[str, Any]) -> str:
-    release, previous = begun.get("release", ""), begun.get("previous", "")
-    return f"{release} takes over from {previous}" if release and previous else str(release)
+    return takes_over(str(begun.get("release", "")), str(begun.get("previous", "")))
 
 
-def _conclude(screen: Screen, outcome: Outcome, wanted: bool) -> None:
-    """Say in one or two lines what has become of it, and what leads now; `wanted` when a way back was asked for."""
-    leads = f"{outcome.release} leads" if outcome.release else "no worker leads"
-    match outcome.outcome:
+def _show_result(screen: Screen, ended: DeploymentEnded, held: str, wanted: bool) -> None:
+    """Show the outcome and what leads now. `wanted`: the operator asked for the rollback; `held`: what held it up."""
+    who_leads = leads(ended.release)
+    name = outcome_name(ended.outcome)
+    match ended.outcome:
         case "done":
-            told = [f"at tick {outcome.seq}"] if outcome.seq is not None else []
-            if outcome.blackout_us is not None:
-                told.append(f"blackout {last(int(outcome.blackout_us * 1000))}")
-            if outcome.late_us is not None:
-                told.append(f"first tick {last(int(outcome.late_us * 1000))} late")
-            told.append(f"{outcome.missed} missed")
-            screen.line(f"{screen.good('done')}  {leads}: {', '.join(told)}")
+            screen.line(f"{screen.good(name)}  {who_leads}: {', '.join(handoff_facts(ended))}")
         case "rehearsed":
             screen.line(
-                f"{screen.good('rehearsed')}  the new code can take over; nothing was handed over, {leads}"
+                f"{screen.good(name)}  the new code can take over; nothing was handed over, {who_leads}"
             )
         case "rolled_back":
             colour = screen.good if wanted else screen.bad
-            screen.line(f"{colour('rolled back')}  {outcome.reason}")
-            screen.line(f"  {outcome.release} leads again" if outcome.release else f"  {leads}")
+            screen.line(f"{colour(name)}  {ended.reason}")
+            screen.line(f"  {who_leads} again" if ended.release else f"  {who_leads}")
         case _:
-            held = f" (held by {outcome.held})" if outcome.held and outcome.held not in outcome.reason else ""
-            screen.line(f"{screen.bad('aborted')}  {outcome.reason}{held}")
-            screen.line(f"  {leads}" + ("; it noticed nothing" if outcome.release else ""))
+            held_by = f" (held by {held})" if held and held not in ended.reason else ""
+            screen.line(f"{screen.bad(name)}  {ended.reason}{held_by}")
+            screen.line(f"  {who_leads}" + ("; the bot was not interrupted" if ended.release else ""))

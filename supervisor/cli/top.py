@@ -20,6 +20,7 @@ from rich.live import Live
 
 from ...protocol.commands import Pause, Resume
 from ..terminal.console import SafeConsole
+from ..terminal.deployment_lines import DeploymentLine
 from .command import Done, verb
 from .context import CommandContext
 from .exit_codes import Exit
@@ -145,11 +146,19 @@ def _answer(picture: TopSnapshot) -> Done:
     told = {
         "status": picture.status,
         "ticks": picture.seen[-_TICKS:],
-        "deployment": {"number": picture.deployment, "phase": picture.phase, "lines": picture.lines}
+        "deployment": {
+            "number": picture.deployment,
+            "phase": picture.phase,
+            "lines": [_line(one) for one in picture.lines],
+        }
         if picture.deployment
         else None,
     }
     return Done(msgspec.to_builtins(told, enc_hook=str), _exit(picture))
+
+
+def _line(line: DeploymentLine) -> dict[str, Any]:
+    return {"name": line.name, "text": line.details, "took": line.took, "bad": line.bad}
 
 
 def _exit(picture: TopSnapshot) -> Exit:

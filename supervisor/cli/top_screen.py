@@ -13,9 +13,10 @@ from ..api.status import start_told
 from ..audit.recent_ticks import RecentTick
 from ..bot.outages import told as told_outage
 from ..system.format import ago, count, last
+from ..terminal.deployment_lines import DeploymentLine
 from .status import pause_told
 from .tick_chart import Column, chart, level, mark_of
-from .top_view import StoryLine, TopSnapshot
+from .top_view import TopSnapshot
 
 __all__ = ["KEYS", "draw"]
 
@@ -244,10 +245,10 @@ def _deployment(picture: TopSnapshot, width: int, height: int) -> list[Text]:
     return [_heading(head, width), *(_event(line) for line in picture.lines[-(height - 1) :])]
 
 
-def _event(line: StoryLine) -> Text:
+def _event(line: DeploymentLine) -> Text:
     mark = ("✗ ", "bold red") if line.bad else ("✓ ", "green")
     took = last(line.took) if line.took else ""
-    text = f"{line.text}  " if line.text and took else line.text
+    text = f"{line.details}  " if line.details and took else line.details
     return Text.assemble(mark, f"{line.name:<12} {text}", (took, "dim"))
 
 

@@ -17,24 +17,14 @@ from ...protocol.frame import Cause
 from ...protocol.status import BotStatus
 from ..audit.recent_ticks import MOST, LeaderChange, RecentTick, Seen
 from ..store.history_rows import DeploymentRow
-from ..system.format import last
-from ..terminal.deployment_story import told
+from ..terminal.deployment_lines import DeploymentLine, DeploymentLines
 
-__all__ = ["StoryLine", "TopSnapshot", "TopView"]
+__all__ = ["TopSnapshot", "TopView"]
 
 _KEPT_LINES = 40
 _CAUSES: dict[str, Cause] = {"handoff": "handoff", "takeback": "takeback", "failover": "failover"}
 _SHOWN_AFTER = 60_000_000_000
 """How long a deployment that has ended is shown, ns."""
-
-
-class StoryLine(msgspec.Struct, frozen=True):
-    """Something that happened in a deployment."""
-
-    name: str
-    text: str
-    took: int = 0
-    bad: bool = False
 
 
 class TopSnapshot(msgspec.Struct, frozen=True):
@@ -55,7 +45,7 @@ class TopSnapshot(msgspec.Struct, frozen=True):
     """What it is doing, "" when it has ended,"""
     since: int
     """and since when."""
-    lines: list[StoryLine]
+    lines: list[DeploymentLine]
     said: str = ""
     """What came of the last key."""
 
@@ -72,17 +62,15 @@ class TopView:
         self._away = ""
         self._away_since = 0.0
         self._seen: deque[Seen] = deque(maxlen=MOST)
-        self._deployment = 0
-        self._phase = ""
-        self._since = 0
-        self._ended = 0
-        self._lines: deque[StoryLine] = deque(maxlen=_KEPT_LINES)
+        self._progress = DeploymentLines(0)
+        self._lines: deque[DeploymentLine] = deque(maxlen=_KEPT_LINES)
         self._said = ("", 0.0)
 
     def picture(self) -> TopSnapshot:
         with self._lock:
             now = time.time_ns() + self._ahead
-            shown = bool(self._deployment) and (not self._ended or now - self._ended < _SHOWN_AFTER)
+            progress, ended = self._progress, self._progress.ended
+            shown = progress.deployment and (ended is None or now - ended.at < _SHOWN_AFTER)
             said, until = self._said
             return TopSnapshot(
                 now,
@@ -91,9 +79,9 @@ class TopView:
                 int((time.monotonic() - self._away_since) * 1e9) if self._away else 0,
                 list(self._seen),
                 self._measured,
-                self._deployment if shown else 0,
-                self._phase,
-                self._since,
+                progress.deployment if shown else 0,
+                "" if ended is not None or not progress.deployment else progress.phase,
+                progress.since,
                 list(self._lines),
                 said if time.monotonic() < until else "",
             )
@@ -107,8 +95,8 @@ class TopView:
             self._status = status
             self._ahead = status.at - time.time_ns()
             now = status.deployment
-            if now is not None and now.deployment == self._deployment:
-                self._phase, self._since = now.phase, now.since
+            if now is not None and now.deployment == self._progress.deployment:
+                self._progress.phase, self._progress.since = now.phase, now.since
 
     def unreachable(self, why: str) -> None:
         with self._lock:
@@ -132,45 +120,35 @@ class TopView:
 
     @property
     def deployment(self) -> int:
-        return self._deployment
+        return self._progress.deployment
 
     def caught_up(self, row: DeploymentRow) -> None:
         """A deployment that was under way before we looked."""
         with self._lock:
             self._begin(row.id)
-            self._lines.extend(StoryLine(step.step, told(step), step.took) for step in row.steps)
+            self._lines.extend(self._progress.catch_up(row))
 
     def told(self, event: events.Event) -> None:
         with self._lock:
             match event:
                 case events.DeploymentStarted():
                     self._begin(event.deployment)
-                    what = f"{event.release} ({event.subject})" if event.subject else event.release
-                    self._lines.append(StoryLine("release", what))
-                case events.PhaseChanged() if event.deployment == self._deployment:
-                    self._phase, self._since = event.phase, event.at
-                case events.StepDone(step="holding" | "probation"):
-                    pass
-                case events.StepDone() if event.deployment == self._deployment:
-                    self._lines.append(StoryLine(event.step, told(event), event.took))
-                case events.StepOutput() if event.deployment == self._deployment:
-                    self._lines.append(StoryLine(event.step, event.text))
-                case events.DeploymentEnded() if event.deployment == self._deployment:
-                    self._phase, self._ended = "", event.at
-                    well = event.outcome in ("done", "rehearsed")
-                    blackout = f"blackout {last(event.blackout)}" if event.blackout else ""
-                    text = event.reason if not well and event.reason else blackout
-                    self._lines.append(StoryLine(event.outcome.replace("_", " "), text, bad=not well))
+                    self._take(event)
                 case events.Heartbeat(role="leading") if not self._measured:
                     self._pulse(event)
                 case events.LeaderChanged() if not self._measured and event.worker:
                     self._changed(event)
                 case _:
-                    pass
+                    self._take(event)
 
     def _begin(self, deployment: int) -> None:
-        self._deployment, self._phase, self._since, self._ended = deployment, "preparing", time.time_ns(), 0
+        self._progress = DeploymentLines(deployment, time.time_ns())
         self._lines.clear()
+
+    def _take(self, event: events.Event) -> None:
+        line = self._progress.take(event)
+        if line is not None and line.kind in ("start", "step", "output", "warning", "end"):
+            self._lines.append(line)
 
     def _pulse(self, event: events.Heartbeat) -> None:
         before = self._seen[-1] if self._seen else None
@@ -197,6 +175,6 @@ class TopView:
                 event.at,
                 cause,
                 "",
-                self._deployment if cause == "handoff" else 0,
+                self._progress.deployment if cause == "handoff" else 0,
             )
         )

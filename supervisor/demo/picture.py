@@ -23,7 +23,7 @@ from ...protocol.events import (
 )
 from ..system.format import last
 from ..terminal.console import SafeConsole
-from ..terminal.deployment_story import DeploymentStory
+from ..terminal.deployment_screen import DeploymentScreen
 from ..terminal.screen import Screen
 from .acts import ACTS, Act, Played
 from .strip import Cell, VersionStrip
@@ -85,14 +85,14 @@ class Lines(DemoPicture):
     def __init__(self, acts: tuple[Act, ...], out: TextIO) -> None:
         super().__init__(acts)
         self._screen = Screen(out)
-        self._progress: DeploymentStory | None = None
+        self._progress: DeploymentScreen | None = None
 
     def say(self, text: str) -> None:
         self._screen.line(text)
 
     def take(self, event: Event) -> None:
         if isinstance(event, DeploymentStarted):
-            self._progress = DeploymentStory(self._screen, event.deployment, time.time_ns)
+            self._progress = DeploymentScreen(self._screen, event.deployment, time.time_ns)
         if self._progress is not None:
             self._progress.take(event)
 

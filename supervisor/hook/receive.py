@@ -28,12 +28,12 @@ from ..release.git import ask
 from ..release.git_hooks import HookError, HookSettings, settings
 from ..store.state_dir import Home
 from ..system.ownership import act_as_owner_of, give_to_owner
-from .client_output import PushOutput
-from .deployment_lines import conclude
-from .follow import DeploymentFollower
+from .bot_state import bot_state
+from .deployment_output import show_result
 from .problems import of_home
+from .push_output import PushOutput
+from .push_request import PushRequest
 from .pushed_refs import PushOptions, Update, passed_over, updates, wishes
-from .standing import standing
 
 __all__ = ["receive"]
 
@@ -46,7 +46,7 @@ def receive(name: str, lines: bytes, repository: Path, environment: Mapping[str,
 
     `lines` are git's, a ref each; `environment` is the one git gave; `out` leads to whoever pushes.
     """
-    voice = PushOutput(out)
+    output = PushOutput(out)
     gate = name == _GATE
     home: Path | None = None
     try:
@@ -61,16 +61,16 @@ def receive(name: str, lines: bytes, repository: Path, environment: Mapping[str,
         act_as_owner_of(told.home)
         asked = wishes(environment)
         pushed = updates(lines)
-        return _Push(repository, told, asked, environment, voice).run(pushed, gate=gate)
+        return _Push(repository, told, asked, environment, output).run(pushed, gate=gate)
     except CommandFault as refused:
         # A later push is deployed in the place of this one: there is nothing to do again.
         again = None if "commit" in refused.fault.facts else repository
-        return _fail(voice, gate, home, refused.message, again)
+        return _fail(output, gate, home, refused.message, again)
     except NeverblinkError as problem:
-        return _fail(voice, gate, home, problem.message, repository)
+        return _fail(output, gate, home, problem.message, repository)
     except Exception as problem:
         # A bug of ours: the pusher can't mend it, but has to know what it means for the bot.
-        return _fail(voice, gate, home, f"unexpected {type(problem).__name__}: {problem}", repository)
+        return _fail(output, gate, home, f"unexpected {type(problem).__name__}: {problem}", repository)
 
 
 class _Push:
@@ -80,13 +80,13 @@ class _Push:
         told: HookSettings,
         asked: PushOptions,
         environment: Mapping[str, str],
-        voice: PushOutput,
+        output: PushOutput,
     ) -> None:
         self._repository = repository
         self._told = told
         self._asked = asked
         self._environment = environment
-        self._voice = voice
+        self._output = output
 
     def run(self, pushed: list[Update], *, gate: bool) -> int:
         branch = self._told.branch
@@ -94,40 +94,40 @@ class _Push:
         if not gate:
             for update in pushed:
                 if update not in ours:
-                    self._voice.detail(passed_over(update, branch))
+                    self._output.detail(passed_over(update, branch))
         if not ours:
             return 0
         if gate and self._asked.unknown:
             raise NeverblinkError("; ".join(self._asked.unknown))
         if not self._told.gate or gate:
             for unknown in self._asked.unknown:
-                self._voice.warn(unknown)
+                self._output.warn(unknown)
         for problem in of_home(self._told):
             raise NeverblinkError(problem)
         with Client(Home(self._told.home), self._who()) as client, client.events() as events:
-            watch = DeploymentFollower(client, events, self._voice)
-            return self._rehearse(watch, ours[0]) if gate else self._deploy(watch, client, ours[0])
+            request = PushRequest(client, events, self._output)
+            return self._rehearse(request, ours[0]) if gate else self._deploy(request, client, ours[0])
 
-    def _rehearse(self, watch: DeploymentFollower, update: Update) -> int:
+    def _rehearse(self, request: PushRequest, update: Update) -> int:
         quarantine = self._environment.get("GIT_QUARANTINE_PATH", "")
         objects = os.path.abspath(quarantine) if quarantine else ""
-        watch.begin(self._command(update.new, dry_run=True, objects=objects), update.new)
-        row = watch.end(watch.number())
-        return 0 if conclude(self._voice, row, self._told.branch, self._repository, gate=True) else 1
+        request.begin(self._command(update.new, dry_run=True, objects=objects), update.new)
+        ended = request.follow(request.number())
+        return 0 if show_result(self._output, ended, self._told.branch, self._repository, gate=True) else 1
 
-    def _deploy(self, watch: DeploymentFollower, client: Client, update: Update) -> int:
+    def _deploy(self, request: PushRequest, client: Client, update: Update) -> int:
         with _locked(self._repository):
             now = ask(self._repository, "rev-parse", "--verify", "--quiet", update.ref)
             if now != update.new:
-                self._voice.step(f"{self._told.branch} has moved on to {now[:8]}, and that push deploys it")
+                self._output.step(f"{self._told.branch} has moved on to {now[:8]}, and that push deploys it")
                 return 0
-            watch.begin(self._handed_over(client, self._command(update.new)), update.new)
-        number = watch.number()
+            request.begin(self._handed_over(client, self._command(update.new)), update.new)
+        number = request.number()
         if not self._asked.wait:
-            self._voice.verdict(f"deployment {number} goes on by itself: see `neverblink history {number}`")
+            self._output.verdict(f"deployment {number} goes on by itself: see `neverblink history {number}`")
             return 0
-        row = watch.end(number)
-        return 0 if conclude(self._voice, row, self._told.branch, self._repository, gate=False) else 1
+        ended = request.follow(number)
+        return 0 if show_result(self._output, ended, self._told.branch, self._repository, gate=False) else 1
 
     def _handed_over(self, client: Client, command: Deploy) -> Deploy:
         """The command, for the very release that the gate has found good, where there was one."""
@@ -158,18 +158,18 @@ class _Push:
         return self._environment.get("GL_USER") or self._environment.get("REMOTE_USER") or who_asks()
 
 
-def _fail(voice: PushOutput, gate: bool, home: Path | None, problem: str, again: Path | None) -> int:
+def _fail(output: PushOutput, gate: bool, home: Path | None, problem: str, again: Path | None) -> int:
     """Say that nothing came of it. git calls no hook for a commit that has arrived, so `again` needs a command."""
     if gate:
-        voice.banner(f"REFUSED: nothing was changed, and {standing(home)}", f"error: {problem}")
+        output.banner(f"REFUSED: nothing was changed, and {bot_state(home)}", f"error: {problem}")
     else:
         mend = (
             ()
             if again is None
             else (f"  Then, on the machine of the bot: neverblink hook deploy {quote(str(again))}",)
         )
-        voice.banner(
-            f"NOT DEPLOYED: the push arrived, but {standing(home)}",
+        output.banner(
+            f"NOT DEPLOYED: the push arrived, but {bot_state(home)}",
             f"error: {problem}",
             *mend,
         )

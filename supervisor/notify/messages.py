@@ -9,7 +9,7 @@ from __future__ import annotations
 from ...protocol import events
 from ..bot.outages import told
 from ..config.notify_kinds import Kind
-from ..system.format import count, last
+from ..terminal.deployment_lines import handoff_facts, leads, outcome_name
 from .message import Level, Note
 
 __all__ = ["MOMENT", "MessageWriter"]
@@ -66,12 +66,6 @@ class MessageWriter:
     def _ended(self, event: events.DeploymentEnded) -> list[Note]:
         if event.outcome == "rehearsed":
             return []
-        leads = f"{event.release or 'nothing'} leads"
-        facts = [
-            *([f"at tick {event.seq}"] if event.seq is not None else []),
-            *([f"blackout {last(event.blackout)}"] if event.blackout else []),
-            *([f"{count(event.missed, 'tick')} missed"] if event.missed else []),
-        ]
         kinds: tuple[Kind, ...] = ("missed",) if event.missed else ()
         level: Level = "warning"
         match event.outcome:
@@ -81,8 +75,8 @@ class MessageWriter:
                 kinds = ("aborted", *kinds)
             case "rolled_back":
                 kinds, level = ("rolled-back", *kinds), "failure"
-        title = f"deployment {event.deployment} {event.outcome.replace('_', ' ')}: {leads}"
-        return [self._note(event, kinds, level, title, event.reason, ", ".join(facts))]
+        title = f"deployment {event.deployment} {outcome_name(event.outcome)}: {leads(event.release)}"
+        return [self._note(event, kinds, level, title, event.reason, ", ".join(handoff_facts(event)))]
 
     def _leader(self, event: events.LeaderChanged) -> list[Note]:
         if event.worker:

@@ -596,7 +596,7 @@ def test_survivors_are_known_workers_and_whoever_has_the_lease(tmp_path: Path) -
         ),
         (
             events.StepDone(bot="fox", at=1, deployment=3, step="rehearsed", text="all", took=1_234_567),
-            "deployment 3: rehearsed all in 1.23ms",
+            "deployment 3: rehearsed all in 1.23 ms",
         ),
         (
             events.Commanded(

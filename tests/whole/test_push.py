@@ -27,7 +27,7 @@ def test_a_push_deploys_and_ends_with_the_tick_at_which_the_new_code_took_over(l
     assert handed, pushed.err
     ended = live.ended(1)
     assert (ended["outcome"], ended["seq"], ended["missed"]) == ("done", int(handed[1]), int(handed[2]))
-    assert f"{first[:8]} (Begin)" in pushed.err
+    assert f"({first[:8]} Begin)" in pushed.err
     assert pushed.err.index("rehearsing") < pushed.err.index("waiting for a boundary") < handed.start()
     # What was pushed runs, and it is told apart by who and why. What git only points at is not there, and is named.
     (pushing.work / "libs" / "prices").mkdir(parents=True)
@@ -284,7 +284,7 @@ def test_neither_a_killed_pusher_nor_a_killed_hook_cancels_the_deployment(live: 
         pushing.commit(live.code(f"v{number}", waits("on_start", gate)), f"Push {number}")
         push = pushing.start("live", "main")
         live.event(type="step", step="spawned", deployment=number)
-        push.prints("starting a worker")
+        push.prints("starting the new worker")
         hook = _hook_of(pushing.bare)
         end(push.pid, hook)
         push.ends()

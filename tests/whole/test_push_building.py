@@ -83,7 +83,7 @@ def test_what_can_not_run_leaves_the_old_code_ticking_and_the_pusher_reads_why(
         banner = "error: REFUSED: main stays where it was" if gate else "error: NOT DEPLOYED"
         said = " ".join(pushed.err.split())
         assert [
-            word for word in (banner, f"{before} leads, and noticed nothing", *words) if word not in said
+            word for word in (banner, f"{before} leads; the bot was not interrupted", *words) if word not in said
         ] == []
         assert pushing.tip() == (first if gate else commit)
 
@@ -126,7 +126,7 @@ def test_a_killed_uv_ends_the_deployment_and_leaves_nothing(live: Live) -> None:
     said = push.ends().err
     assert "error: NOT DEPLOYED" in said
     assert "uv was killed by SIGKILL" in said
-    assert f"{before} leads, and noticed nothing." in said
+    assert f"{before} leads; the bot was not interrupted." in said
     ends(building)
     left = {entry.name for entry in (live.home / "environments").iterdir() if entry.name.startswith(".")}
     assert left <= {".of", ".wheels"}

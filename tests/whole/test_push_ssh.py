@@ -27,7 +27,7 @@ def test_a_push_over_ssh_is_watched_line_by_line_and_outlives_its_connection(liv
         gate = live.tmp / "gate"
         pushing.commit(live.code("v1", waits("on_start", gate)), "Closed")
         push = pushing.start("live", "main")
-        push.prints("starting a worker")
+        push.prints("starting the new worker")
         os.killpg(push.pid, signal.SIGKILL)
         push.ends()
         gate.touch()

@@ -31,7 +31,7 @@ from neverblink.supervisor.cli.exit_codes import Exit
 from neverblink.supervisor.release.releases import ReleaseStore
 from neverblink.supervisor.store.history_rows import DeploymentRow, PhaseNote, StepNote
 from neverblink.supervisor.store.state_dir import Home
-from neverblink.supervisor.terminal.deployment_story import DeploymentStory
+from neverblink.supervisor.terminal.deployment_screen import DeploymentScreen
 from neverblink.supervisor.terminal.screen import Screen
 
 from ..repository import Repository
@@ -133,7 +133,7 @@ def test_each_phase_is_shown_as_it_happens(tmp_path: Path, code: Path) -> None:
         "… waiting for a boundary: held by decision enter",
         "✓ handed over at tick 1785341, blackout 0.21 ms",
         "… probation",
-        "done v2 leads: at tick 1785341, blackout 0.21 ms, first tick 0.052 ms late, 0 missed",
+        "done v2 leads: at tick 1785341, blackout 0.21 ms, first tick 0.052 ms late, 0 ticks missed",
     ]
 
 
@@ -163,7 +163,7 @@ def test_json_is_one_object_and_the_picture_goes_to_stderr(tmp_path: Path, code:
         (
             ended("aborted", "no module named ccxt", release="v1"),
             Exit.ABORTED,
-            "v1 leads; it noticed nothing",
+            "v1 leads; the bot was not interrupted",
         ),
         (ended("aborted", NO_BOUNDARY, release="v1"), Exit.BOUNDARY, "no boundary in time"),
         (ended("aborted", "both workers ended", leader="", release=""), Exit.DOWN, "no worker leads"),
@@ -312,7 +312,7 @@ def test_on_a_terminal_the_live_line_is_redrawn_in_place() -> None:
 
     out = Terminal()
     now = 6
-    progress = DeploymentStory(Screen(out, {}), 4, lambda: now)
+    progress = DeploymentScreen(Screen(out, {}), 4, lambda: now)
     for event in STORY[:7]:
         progress.take(event)
     now = 3_100_000_006
@@ -325,8 +325,8 @@ def test_on_a_terminal_the_live_line_is_redrawn_in_place() -> None:
 
 def test_events_of_another_deployment_are_not_ours() -> None:
     out = io.StringIO()
-    progress = DeploymentStory(Screen(out, {}), 5, lambda: 0)
+    progress = DeploymentScreen(Screen(out, {}), 5, lambda: 0)
     for event in STORY:
         progress.take(event)
-    assert progress.ended is None
+    assert progress.lines.ended is None
     assert out.getvalue() == ""

@@ -22,8 +22,9 @@ from neverblink.protocol.status import (
 from neverblink.supervisor.audit.recent_ticks import LeaderChange, RecentTick, Seen
 from neverblink.supervisor.cli.tick_chart import Column, chart, level, mark_of
 from neverblink.supervisor.cli.top_screen import draw
-from neverblink.supervisor.cli.top_view import StoryLine, TopSnapshot, TopView
+from neverblink.supervisor.cli.top_view import TopSnapshot, TopView
 from neverblink.supervisor.store.history_rows import DeploymentRow, StepNote
+from neverblink.supervisor.terminal.deployment_lines import DeploymentLine
 
 from .test_status import NOW, QUIET, S
 
@@ -160,7 +161,7 @@ def busy() -> TopSnapshot:
         *(tick(s, "w2", 2) for s in range(33, 99)),
     ]
     seen[31] = tick(32, "w2", 2, missed=2, skipped=0)
-    lines = [StoryLine(f"step-{n}", "y" * 100, 3 * MS) for n in range(30)]
+    lines = [DeploymentLine("step", f"step-{n}", "y" * 100, 3 * MS) for n in range(30)]
     return picture(status, seen=seen, deployment=8, phase="waiting", since=NOW - 4 * S, lines=lines)
 
 
@@ -232,6 +233,7 @@ def told(view: TopView, *what: events.Event) -> TopSnapshot:
 
 
 def test_a_deployment_is_seen_phase_by_phase() -> None:
+    start = DeploymentLine("start", "release", "v3 takes over from v2, asked by a")
     view = TopView(measured=True)
     view.answered(QUIET)
     begun = events.DeploymentStarted(
@@ -246,16 +248,22 @@ def test_a_deployment_is_seen_phase_by_phase() -> None:
         events.PhaseChanged(bot="fox", at=NOW, deployment=8, phase="waiting", before="rehearsing", took=1),
     )
     assert (now.deployment, now.phase, now.since) == (8, "waiting", NOW)
-    assert now.lines == [StoryLine("release", "v3"), StoryLine("ready", "on_start is done", 3 * MS)]
+    assert now.lines == [
+        start,
+        DeploymentLine("step", "ready", "on_start is done", 3 * MS),
+    ]
     ended = events.DeploymentEnded(
         bot="fox", at=view.picture().now, deployment=8, outcome="rolled_back", reason="it crashed", leader="w1",
         release="v2",
     )  # fmt: skip
     now = told(view, ended)
-    assert (now.phase, now.lines[-1]) == ("", StoryLine("rolled back", "it crashed", bad=True))
+    assert (now.phase, now.lines[-1]) == (
+        "",
+        DeploymentLine("end", "rolled back", "", bad=True, reason="it crashed"),
+    )
     # It stays in sight for a moment, and the next one takes its place.
     assert now.deployment == 8
-    assert told(view, msgspec.structs.replace(begun, deployment=9)).lines == [StoryLine("release", "v3")]
+    assert told(view, msgspec.structs.replace(begun, deployment=9)).lines == [start]
 
 
 def test_a_deployment_that_was_begun_before_anybody_looked_is_caught_up_with() -> None:
@@ -270,7 +278,7 @@ def test_a_deployment_that_was_begun_before_anybody_looked_is_caught_up_with() -
     view.answered(msgspec.structs.replace(QUIET, deployment=active))
     now = view.picture()
     assert (now.deployment, now.phase) == (8, "waiting")
-    assert now.lines == [StoryLine("spawned", "worker w9, pid 1", MS)]
+    assert now.lines == [DeploymentLine("step", "spawned", "worker w9, pid 1", MS)]
 
 
 def test_where_the_journal_cannot_be_read_the_ticks_are_what_the_leader_reports() -> None:

@@ -52,7 +52,7 @@ def test_a_deployment_is_told_by_its_end() -> None:
     [done] = wording.of(ended("done", seq=41, blackout=210_000))
     assert (done.kinds, done.level) == (("deployed",), "success")
     assert done.title == "fox on den: deployment 7 done: v2 leads"
-    assert done.text == "at tick 41, blackout 0.21 ms"
+    assert done.text == "at tick 41, blackout 0.21 ms, 0 ticks missed"
     [aborted] = wording.of(ended("aborted", reason="it does not import", release="v1"))
     assert (aborted.kinds, aborted.level, aborted.text) == (("aborted",), "warning", "it does not import")
     [back] = wording.of(ended("rolled_back", reason="it crashed", missed=2))

@@ -7,20 +7,20 @@ import os
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
 
 from neverblink.protocol.events import (
+    DeploymentEnded,
     DeploymentStarted,
     Event,
+    Outcome,
     PhaseChanged,
     StepDone,
     StepOutput,
 )
 from neverblink.protocol.handoff.handoff_events import NO_BOUNDARY
-from neverblink.supervisor.hook.client_output import ALIVE_EVERY, PushOutput
-from neverblink.supervisor.hook.deployment_lines import DeploymentLines, conclude
-from neverblink.supervisor.store.history_rows import DeploymentRow
+from neverblink.supervisor.hook.deployment_output import DeploymentOutput, show_result
+from neverblink.supervisor.hook.push_output import ALIVE_EVERY, PushOutput
 from neverblink.supervisor.system.streams import StandardStream
 
 MS = 1_000_000
@@ -73,13 +73,10 @@ STORY: list[Event] = [
 ]  # fmt: skip
 
 
-def row(outcome: str, reason: str = "", **more: Any) -> DeploymentRow:
-    told = {
-        "id": 4, "bot": BOT, "kind": "deploy", "release": "r4", "previous": "r3", "who": "anna", "why": "",
-        "dry_run": False, "begun": 1, "ended": 2, "outcome": outcome, "reason": reason, "leader": "w4", "runs": "r3",
-        "seq": None, "blackout": None, "late": None, "missed": 0, "rollback": "", **more,
-    }  # fmt: skip
-    return msgspec.convert(told, DeploymentRow)
+def ended(outcome: Outcome, reason: str = "", release: str = "r3", **more: Any) -> DeploymentEnded:
+    return DeploymentEnded(
+        bot=BOT, at=2, deployment=4, outcome=outcome, reason=reason, leader="w4", release=release, **more
+    )
 
 
 BARE = Path("/srv/fox.git")
@@ -87,18 +84,18 @@ BARE = Path("/srv/fox.git")
 
 def test_each_thing_that_happens_is_a_step_and_what_is_said_of_it_below() -> None:
     out = io.StringIO()
-    story = DeploymentLines(PushOutput(out), 4)
+    story = DeploymentOutput(PushOutput(out), 4)
     for event in STORY:
         story.take(event)
     assert out.getvalue().splitlines() == [
-        "-----> deployment 4: release of 1a2b3c4d (Earlier exits)",
+        "-----> deployment 4: release r4 (1a2b3c4d Earlier exits) takes over from r3, asked by anna",
         " !     warning: lib is a submodule",
         "-----> building environment",
         "       Resolved 2 packages",
         "       Installed 2 packages",
         "-----> checking",
         "       4 passed",
-        "-----> starting a worker on the new code",
+        "-----> starting the new worker",
         "       worker w5, pid 4321  (12 ms)",
         "       imported  (310 ms)",
         "-----> rehearsing on the live state",
@@ -113,42 +110,42 @@ def test_each_thing_that_happens_is_a_step_and_what_is_said_of_it_below() -> Non
 
 def test_a_long_silence_is_broken_with_what_is_waited_for() -> None:
     out, clock = io.StringIO(), Clock()
-    story = DeploymentLines(PushOutput(out, clock), 4)
+    story = DeploymentOutput(PushOutput(out, clock), 4)
     story.take(phase("waiting"))
     story.take(step("holding", reason="window 5m"))
     said = out.getvalue()
     clock.now += ALIVE_EVERY - 0.1
-    story.alive()
+    story.refresh()
     assert out.getvalue() == said
     clock.now += 0.1
-    story.alive()
+    story.refresh()
     assert out.getvalue() == said + "       … waiting for a boundary: held by window 5m, 5 s\r"
-    story.alive()
+    story.refresh()
     clock.now += ALIVE_EVERY
-    story.alive()
+    story.refresh()
     assert out.getvalue().count("\r") == 2
 
 
 def test_the_verdict_names_the_tick_at_which_the_new_code_took_over() -> None:
     out = io.StringIO()
-    done = row("done", seq=48211, blackout=210_000, missed=0, runs="r4")
-    assert conclude(PushOutput(out), done, "main", BARE, gate=False)
+    done = ended("done", seq=48211, blackout=210_000, missed=0, release="r4")
+    assert show_result(PushOutput(out), done, "main", BARE, gate=False)
     assert out.getvalue().startswith("=====> handed over at tick 48211 in 0.21 ms, 0 missed\n")
 
 
 @pytest.mark.parametrize(
-    ("ended", "gate", "said"),
+    ("end", "gate", "said"),
     [
-        (row("aborted", "no module named ccxt"), False, ["NOT DEPLOYED", "aborted: no module named ccxt", "r3 leads"]),
-        (row("aborted", "no module named ccxt"), True, ["REFUSED: main stays where it was", "no module named ccxt"]),
-        (row("aborted", f"{NO_BOUNDARY}: held by window 5m"), False, ["window 5m", "hook deploy /srv/fox.git"]),
-        (row("aborted", "both workers ended", runs=""), False, ["no worker leads."]),
-        (row("rolled_back", "exit 1", seq=7, missed=1), False, ["ROLLED BACK", "error: exit 1", "1 tick missed"]),
+        (ended("aborted", "no module named ccxt"), False, ["NOT DEPLOYED", "aborted: no module named", "r3 leads"]),
+        (ended("aborted", "no module named ccxt"), True, ["REFUSED: main stays where it was", "no module named ccxt"]),
+        (ended("aborted", f"{NO_BOUNDARY}: held by window 5m"), False, ["window 5m", "hook deploy /srv/fox.git"]),
+        (ended("aborted", "both workers ended", release=""), False, ["no worker leads."]),
+        (ended("rolled_back", "exit 1", seq=7, missed=1), False, ["ROLLED BACK", "error: exit 1", "1 tick missed"]),
     ],
 )  # fmt: skip
-def test_what_did_not_go_well_is_a_banner(ended: DeploymentRow, gate: bool, said: list[str]) -> None:
+def test_what_did_not_go_well_is_a_banner(end: DeploymentEnded, gate: bool, said: list[str]) -> None:
     out = io.StringIO()
-    assert not conclude(PushOutput(out), ended, "main", BARE, gate=gate)
+    assert not show_result(PushOutput(out), end, "main", BARE, gate=gate)
     lines = out.getvalue().splitlines()
     assert lines[1] == lines[-2] == "=" * 75
     assert lines[2].startswith("error: ")
@@ -159,10 +156,10 @@ def test_what_did_not_go_well_is_a_banner(ended: DeploymentRow, gate: bool, said
 def test_a_reader_that_has_gone_is_no_error() -> None:
     read, write = os.pipe()
     os.close(read)
-    voice = PushOutput(StandardStream(write, "utf-8"))
+    output = PushOutput(StandardStream(write, "utf-8"))
     try:
-        voice.step("nobody reads this")
-        voice.step("nor this")
-        assert not voice.heard
+        output.step("nobody reads this")
+        output.step("nor this")
+        assert not output.heard
     finally:
         os.close(write)

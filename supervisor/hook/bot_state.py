@@ -12,13 +12,13 @@ from ..api.client import Client
 from ..store.living_workers import alive_in
 from ..store.state_dir import Home
 
-__all__ = ["RUNS", "standing"]
+__all__ = ["RUNS", "bot_state"]
 
 RUNS = "the bot runs the code it ran before"
 _WITHIN = 2.0
 
 
-def standing(home: Path | None) -> str:
+def bot_state(home: Path | None) -> str:
     """A clause such as "the bot is down: …"; `home` is None when it is not known. Never raises."""
     unknown = "whether the bot runs cannot be seen from here"
     if home is None or not os.access(home, os.R_OK | os.X_OK):

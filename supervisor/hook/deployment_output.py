@@ -1,0 +1,136 @@
+"""A deployment as the person who pushed sees it.
+
+Each activity is a step, with its lines below it. What a build or a check prints is shown as it comes.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from shlex import quote
+
+from ...protocol.events import DeploymentEnded, Event, StepDone
+from ...protocol.handoff.handoff_events import NO_BOUNDARY
+from ..system.format import count, last
+from ..terminal.deployment_lines import DeploymentLine, DeploymentLines, leads
+from .bot_state import RUNS
+from .push_output import PushOutput
+
+__all__ = ["DeploymentOutput", "show_result"]
+
+_OWN_STEP = ("rehearsing", "prepared", "waiting", "cancelling", "reverting")
+"""The phases that are a step as soon as they begin."""
+_UNNAMED = ("spawned", "rehearsed", "environment", "check")
+
+
+class DeploymentOutput:
+    """Shows deployment `deployment` on `output`."""
+
+    def __init__(self, output: PushOutput, deployment: int) -> None:
+        self.lines = DeploymentLines(deployment)
+        self._output = output
+        self._step = ""
+        self._held = ""
+
+    def take(self, event: Event) -> None:
+        """Show an event. Ignores events of other deployments."""
+        line = self.lines.take(event)
+        if line is None:
+            return
+        match line.kind:
+            case "start":
+                self._output.step(f"deployment {self.lines.deployment}: {line.sentence}")
+            case "warning":
+                self._output.warn(line.text)
+            case "output":
+                self._begin(self.lines.activity)
+                self._output.detail(line.text)
+            case "phase":
+                self._held = ""
+                if line.name in _OWN_STEP:
+                    self._begin(self.lines.activity)
+            case "held" if line.text != self._held:
+                self._held = line.text
+                self._output.detail(f"{line.name} {line.text}")
+            case "step" if isinstance(event, StepDone):
+                self._show_step(event.step, line)
+            case _:
+                pass
+
+    def refresh(self, *, away: bool = False) -> None:
+        """Show that it goes on, if nothing was shown for a while. `away`: the supervisor cannot be reached."""
+        lines = self.lines
+        activity = lines.waits_for
+        if away:
+            activity = "the supervisor is away; the bot and the handoff go on without it"
+        elif lines.phase == "probation" and lines.probation is not None:
+            spent, total = lines.probation
+            activity = f"probation, {spent / 1e9:.0f} of {total / 1e9:.0f} s"
+        self._output.alive(activity)
+
+    def _begin(self, step: str) -> None:
+        if step and step != self._step:
+            self._step = step
+            self._output.step(step)
+
+    def _show_step(self, step: str, line: DeploymentLine) -> None:
+        if step == "handed":
+            self._output.step(line.sentence)
+            return
+        if step in ("environment", "check", "spawned"):
+            self._begin(self.lines.activity)
+        took = f"  ({last(line.took)})" if line.took else ""
+        name = "" if step in _UNNAMED else line.name
+        self._output.detail(" ".join(part for part in (name, line.text) if part) + took)
+        if step == "first-tick":
+            self._begin("probation")
+
+
+def show_result(
+    output: PushOutput, ended: DeploymentEnded, branch: str, repository: Path, *, gate: bool
+) -> bool:
+    """Show how the deployment ended; return whether it succeeded.
+
+    It was of what `branch` of `repository` is at, or with `gate` of what it would be at.
+    """
+    who_leads = leads(ended.release)
+    bot = RUNS if ended.release else "no worker leads"
+    details = f"  Details, on the bot's machine: neverblink history {ended.deployment}"
+    match ended.outcome:
+        case "rehearsed":
+            output.verdict("rehearsed: this code can take over the live state")
+            return True
+        case "done":
+            blackout = "" if ended.blackout is None else f" in {last(ended.blackout)}"
+            output.verdict(f"handed over at tick {ended.seq}{blackout}, {ended.missed:,} missed")
+            output.detail(f"{who_leads}, and its probation is over" if ended.release else who_leads)
+            return True
+        case "rolled_back":
+            old = "the old code leads again" if ended.release else "no worker leads"
+            output.banner(
+                f"ROLLED BACK: the new code led and did not pass its probation; {old}",
+                f"error: {ended.reason}",
+                f"  It led from tick {ended.seq}. {who_leads}; {count(ended.missed, 'tick')} missed.",
+                f"  Fix it and push again to {branch}.",
+                details,
+            )
+        case _:
+            what = "aborted" if not ended.reason.startswith(NO_BOUNDARY) else "no boundary in time"
+            reason = ended.reason if ended.reason.startswith(what) else f"{what}: {ended.reason}"
+            state = f"  {who_leads}; the bot was not interrupted." if ended.release else f"  {who_leads}."
+            if gate:
+                output.banner(
+                    f"REFUSED: {branch} stays where it was, and {bot}",
+                    f"error: {reason}",
+                    state,
+                    details,
+                )
+            else:
+                output.banner(
+                    f"NOT DEPLOYED: the push arrived, but {bot}",
+                    f"error: {reason}",
+                    state,
+                    f"  Fix it and push again to {branch}.",
+                    details,
+                    f"  To try the same commit again, there: neverblink hook deploy {quote(str(repository))}",
+                )
+    return False
