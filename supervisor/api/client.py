@@ -1,10 +1,8 @@
-"""Asking the supervisor: one request, one answer, and the events as they happen.
+"""The synchronous client of a supervisor: one request, one answer, and the events as they happen.
 
-Synchronous, because its user is a command line. Where the supervisor is, is a `place`: a home, or a server elsewhere.
-Nothing here hangs. That no supervisor is there is known at once, as far as the place can tell. One that can't be
-connected to, one that does not answer, and one that stops answering while something takes long meet a time-out. All of
-that is `Unreachable`. The socket is a DEALER and not a REQ, so that an answer that comes too late is
-told from the next one by its id.
+The supervisor is found through an endpoint: a home, or a server elsewhere. No call waits for ever. A supervisor that
+does not run is noticed at once, as far as the endpoint can know. One that cannot be connected to, does not answer, or
+stops answering during a long command meets a time-out. All of these raise `Unreachable`.
 """
 
 from __future__ import annotations
@@ -21,21 +19,17 @@ import msgspec
 import zmq
 
 from ...protocol.commands import (
-    EVENT_SOCKET,
-    REQUEST_SOCKET,
     Answer,
-    BadRequest,
     Command,
     Fault,
     Status,
-    decode_answer,
-    encode_command,
     op_of,
 )
 from ...protocol.errors import NeverblinkError
 from ...protocol.events import Event, decode_event
 from ...protocol.wire import UNDECODABLE
 from ..sockets.endpoints import Endpoint, InHome, Unreachable
+from ..sockets.supervisor_connection import decode_reply, encode_request, event_socket, request_socket
 from ..store.state_dir import Home
 from ..system.account import account_name
 from ..system.text import clean
@@ -63,6 +57,7 @@ _ALIVE_WITHIN = 10.0
 _ALIVE_SHORTLY = 2.0
 _LOOK_EVERY_MS = 250
 _CONNECT_MS = 1000
+_EVENT_QUEUE = 100_000
 _LOOK_FOR_ITS_END = 0.02
 """The end of a process that is not ours rings no bell: its claim on the home is looked at, which costs microseconds."""
 
@@ -92,10 +87,10 @@ class BadAnswer(NeverblinkError):
 
 
 class Client:
-    """Asks the supervisor at a place. Connects with the first question; to be closed, or used with `with`."""
+    """Asks the supervisor at an endpoint. Connects with the first request. Close it, or use it with `with`."""
 
-    def __init__(self, place: Home | Endpoint, who: str = "") -> None:
-        self._place: Endpoint = InHome(place) if isinstance(place, Home) else place
+    def __init__(self, endpoint: Home | Endpoint, who: str = "") -> None:
+        self._endpoint: Endpoint = InHome(endpoint) if isinstance(endpoint, Home) else endpoint
         self._who = who or who_asks()
         self._context: zmq.Context[zmq.Socket[bytes]] | None = None
         self._requests: zmq.Socket[bytes] | None = None
@@ -115,7 +110,7 @@ class Client:
         `CommandFault` with the supervisor's fault, `Unreachable` when there is none or no answer from it, and
         `Unfinished` when it answers, and not to this.
         """
-        pid = self._place.supervisor()
+        pid = self._endpoint.supervisor()
         until = time.monotonic() + within
         id = self.send(command, within)
         while (left := until - time.monotonic()) > 0:
@@ -126,7 +121,7 @@ class Client:
                 if meanwhile is not None and status is not None:
                     meanwhile(status)
         # What was asked may still be carried out; only the answer is given up.
-        silent = self._place.silent(within, pid)
+        silent = self._endpoint.silent(within, pid)
         try:
             self._probe(pid, _ALIVE_SHORTLY)
         except Unreachable:
@@ -142,9 +137,7 @@ class Client:
         """
         self._await_connection(min(within, ANSWER_WITHIN))
         id = next(self._ids)
-        self._connected().send(
-            encode_command(msgspec.structs.replace(command, id=id, who=command.who or self._who))
-        )
+        self._connected().send(encode_request(command, id, self._who))
         return id
 
     def answer(self, id: str, within: float) -> Any:
@@ -157,15 +150,15 @@ class Client:
 
     def events(self) -> EventSubscription:
         """Subscribe to all events from now on. Raises `Unreachable` when there is no supervisor."""
-        self._place.supervisor()
-        return EventSubscription(self._own_context(), self._place)
+        self._endpoint.supervisor()
+        return EventSubscription(self._own_context(), self._endpoint)
 
     def wait_gone(self, within: float) -> bool:
         """Wait so many seconds for the supervisor to end; return whether it has, as far as that can be known here."""
         until = time.monotonic() + within
         try:
-            pid = self._place.supervisor()
-            while pid and self._place.supervisor() in (pid, 0):
+            pid = self._endpoint.supervisor()
+            while pid and self._endpoint.supervisor() in (pid, 0):
                 if time.monotonic() >= until:
                     return False
                 time.sleep(_LOOK_FOR_ITS_END)
@@ -175,7 +168,7 @@ class Client:
 
     def close(self) -> None:
         self._forget()
-        self._place.close()
+        self._endpoint.close()
         if self._context is not None:
             self._context.destroy(linger=0)
             self._context = None
@@ -194,12 +187,12 @@ class Client:
             requests = self._connected()
             left = max(0.0, until - time.monotonic())
             if requests.poll(min(_LOOK_EVERY_MS, int(left * 1000) + 1)):
-                answer = _read(requests)
+                answer = decode_reply(requests.recv_multipart())
                 if answer is not None:
                     self._answers[answer.id] = answer
                 continue
             try:
-                self._place.supervisor()
+                self._endpoint.supervisor()
             except Unreachable:
                 # It answers before it ends: the answer may have come since we looked.
                 if requests.poll(_LOOK_EVERY_MS):
@@ -215,12 +208,12 @@ class Client:
     def _await_connection(self, within: float) -> None:
         until = time.monotonic() + within
         while True:
-            pid = self._place.supervisor()
+            pid = self._endpoint.supervisor()
             left = max(0.0, until - time.monotonic())
             if self._connected().poll(min(_LOOK_EVERY_MS, int(left * 1000) + 1), zmq.POLLOUT):
                 return
             if not left:
-                raise self._place.silent(within, pid, connected=False)
+                raise self._endpoint.silent(within, pid, connected=False)
 
     def _probe(self, pid: int, within: float = _ALIVE_WITHIN) -> dict[str, Any] | None:
         """What was asked may take as long as it does, but the supervisor must be alive: return its status."""
@@ -230,17 +223,14 @@ class Client:
         except CommandFault:
             return None
         if answer is None:
-            raise self._place.silent(PROBE_AFTER + within, pid)
+            raise self._endpoint.silent(PROBE_AFTER + within, pid)
         status: Any = answer.result
         return cast("dict[str, Any]", status) if isinstance(status, dict) else None
 
     def _connected(self) -> zmq.Socket[bytes]:
         if self._requests is None:
-            self._requests = self._own_context().socket(zmq.DEALER)
-            self._requests.setsockopt(zmq.LINGER, 0)
-            # Nothing is queued for a supervisor that can't be reached: it would wait there for ever, in silence.
-            self._requests.setsockopt(zmq.IMMEDIATE, 1)
-            self._place.connect(self._requests, REQUEST_SOCKET)
+            # Nothing is queued for a supervisor that cannot be reached: it would wait there without end.
+            self._requests = request_socket(self._own_context(), self._endpoint, immediate=True)
         return self._requests
 
     def _own_context(self) -> zmq.Context[zmq.Socket[bytes]]:
@@ -257,20 +247,8 @@ class Client:
 class EventSubscription:
     """A subscription. It is in force when the constructor returns, as far as the supervisor can be reached."""
 
-    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], place: Endpoint) -> None:
-        self._socket = context.socket(zmq.SUB)
-        self._socket.setsockopt(zmq.LINGER, 0)
-        self._socket.setsockopt(zmq.RCVHWM, 100_000)
-        self._socket.setsockopt(zmq.RECONNECT_IVL, 50)
-        monitor = self._socket.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED)
-        self._socket.setsockopt(zmq.SUBSCRIBE, b"")
-        place.connect(self._socket, EVENT_SOCKET)
-        # A PUB sends nothing to those whose subscription it has not read. Past the handshake ours is on its way ahead
-        # of anything we ask next.
-        if monitor.poll(_CONNECT_MS):
-            monitor.recv_multipart()
-        self._socket.disable_monitor()
-        monitor.close(0)
+    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], endpoint: Endpoint) -> None:
+        self._socket = event_socket(context, endpoint, _EVENT_QUEUE, handshake_within_ms=_CONNECT_MS)
 
     def next(self, within: float) -> Event | None:
         """The next event, None when there is none within so many seconds."""
@@ -310,11 +288,3 @@ def convert(answer: Any, kind: type[T]) -> T:
 def who_asks() -> str:
     """Who is at the keyboard, as in `anna@host`: for locks and the history, not for rights."""
     return f"{account_name(f'uid{os.getuid()}')}@{clean(socket.gethostname())}"
-
-
-def _read(requests: zmq.Socket[bytes]) -> Answer | None:
-    """The answer that has arrived; None for anything else. A bare ROUTER may answer with or without an empty frame."""
-    try:
-        return decode_answer(requests.recv_multipart()[-1])
-    except BadRequest:
-        return None
