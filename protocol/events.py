@@ -54,8 +54,9 @@ MAX_OUTPUT = 1000
 
 
 class _Event(msgspec.Struct, frozen=True, tag_field="type", kw_only=True):
-    bot: str
-    at: int
+    bot: str = ""
+    """Filled in by the event bus, as is `at`, where they are left out."""
+    at: int = 0
 
 
 class DeploymentStarted(_Event, frozen=True, tag="deployment-started"):

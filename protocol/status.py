@@ -10,7 +10,6 @@ from .events import DeploymentEnded, Outage
 from .link import SettingsNow
 
 __all__ = [
-    "BotState",
     "BotStatus",
     "BranchSeen",
     "DecisionSeen",
@@ -23,6 +22,7 @@ __all__ = [
     "Locked",
     "NextStartSeen",
     "PauseNote",
+    "RunState",
     "StandbySeen",
     "StandbyState",
     "SupervisorSeen",
@@ -105,7 +105,7 @@ class PauseNote(msgspec.Struct, frozen=True):
 StandbyState = Literal["none", "starting", "ready", "behind", "failing"]
 
 
-BotState = Literal["starting", "running", "paused", "recovering", "down", "stopping"]
+RunState = Literal["starting", "running", "paused", "recovering", "down", "stopping"]
 
 
 class DescriptorsSeen(msgspec.Struct, frozen=True):
@@ -237,7 +237,7 @@ class BotStatus(msgspec.Struct, frozen=True):
 
     version: int
     bot: str
-    state: BotState
+    state: RunState
     reason: str
     """Why it is down, being started again, or being stopped."""
     at: int

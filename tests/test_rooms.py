@@ -58,7 +58,7 @@ ROOMS: dict[str, str] = {
     ),
     "supervisor/api": (
         "protocol supervisor/system supervisor/config supervisor/store supervisor/sockets supervisor/terminal "
-        "supervisor/workers supervisor/bot supervisor/deploy"
+        "supervisor/workers supervisor/bot supervisor/notify supervisor/deploy"
     ),
     "supervisor/hook": (
         "protocol protocol/handoff supervisor/system supervisor/store supervisor/release supervisor/terminal "

@@ -64,7 +64,7 @@ class BotCommands:
     async def _settings(self, command: Settings, once: str) -> dict[str, Any]:
         if not (command.set or command.reset):
             offers = self._offers()
-            leader = self._bot.leading
+            leader = self._bot.state.leading
             now = leader.report.settings if leader is not None and leader.report is not None else None
             if offers.settings is None or now is None:
                 return {"values": {}, "chosen": [], "schema": None}
@@ -102,7 +102,7 @@ class BotCommands:
 
     def _meant(self, name: str) -> str:
         """A hint for a name that the bot has not declared, and that went to its `on_command`."""
-        leader = self._bot.leading
+        leader = self._bot.state.leading
         offers = leader.hello.offers if leader is not None and leader.hello is not None else None
         known = [one.name for one in offers.commands] if offers is not None else []
         if name in known or name in OWN_COMMANDS:
@@ -114,14 +114,14 @@ class BotCommands:
         """What the bot has said of itself."""
         self._look_for_leader()
         self._check_version()
-        leader = self._bot.leading
+        leader = self._bot.state.leading
         if leader is None or leader.hello is None or leader.hello.offers is None:
             raise Refusal("busy", "nobody leads at this moment: ask again")
         return leader.hello.offers
 
     def _check_version(self) -> None:
         """A worker of an earlier release would take what it does not know for a command of the bot's own."""
-        leader = self._bot.leading
+        leader = self._bot.state.leading
         if leader is not None and leader.hello is not None and leader.hello.offers is None:
             raise Refusal(
                 "failed",
@@ -130,10 +130,10 @@ class BotCommands:
             )
 
     def _look_for_leader(self) -> None:
-        if self._bot.stopping:
+        if self._bot.state.stopping:
             raise Refusal("busy", "the bot is being stopped")
-        if self._bot.down:
-            raise Refusal("down", f"no worker leads, so nobody can do it: {self._bot.down}")
+        if self._bot.state.down:
+            raise Refusal("down", f"no worker leads, so nobody can do it: {self._bot.state.down}")
 
 
 def changes_of(result: dict[str, Any]) -> str:

@@ -1,14 +1,12 @@
-"""The counter: the one place where commands are carried out, whichever way they came.
+"""Dispatches commands: the one place where they are carried out, whichever way they came.
 
-Every surface hands its command to `carry_out` and passes the answer on. Each command that changes something goes into
-the news with who asked, why, and what became of it.
+Every surface hands its command to `carry_out` and passes the answer on. Each command that changes something is
+published as an event, with who asked, why, and the outcome.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from contextlib import AbstractContextManager
 from typing import Any, cast
 
 import msgspec
@@ -39,15 +37,15 @@ from ...protocol.commands import (
 )
 from ...protocol.errors import NeverblinkError
 from ...protocol.events import Commanded
-from ...protocol.status import BotStatus as StatusSeen
 from ...protocol.status import Locked
 from ..bot.bot import LiveBot
+from ..deploy.branch_watch import BranchWatch
 from ..deploy.deployments import Deployments
-from ..store.deploy_lock import DeployLock
+from ..deploy.shutdown import Shutdown
 from ..store.history_db import NoSuchDeployment
-from ..store.history_thread import HistoryThread
 from ..system.errors import Refusal
 from .bot_commands import BotCommands, changes_of
+from .status import StatusReader
 
 __all__ = ["Dispatcher"]
 
@@ -57,31 +55,24 @@ _MOST_FACTS = 4096
 
 
 class Dispatcher:
-    """Carries out commands for one bot. `status()` makes the status; `down(why)` stops the bot, then the supervisor;
-    `leave(why)` ends the supervisor alone, and names the workers that run on; `asked(command)` is entered while a
-    deployment is asked for that has no number yet."""
+    """Carries out commands for one bot."""
 
     def __init__(
         self,
         bot: LiveBot,
         deployments: Deployments,
-        history_thread: HistoryThread,
-        deploy_lock: DeployLock,
-        *,
-        status: Callable[[], StatusSeen],
-        down: Callable[[str], Awaitable[str]],
-        leave: Callable[[str], Awaitable[list[str]]],
-        asked: Callable[[Deploy], AbstractContextManager[None]],
+        branch_watch: BranchWatch,
+        status_reader: StatusReader,
+        shutdown: Shutdown,
     ) -> None:
         self._bot = bot
         self._deployments = deployments
-        self._history_thread = history_thread
-        self._deploy_lock = deploy_lock
-        self._status = status
-        self._down = down
-        self._leave = leave
-        self._asked = asked
-        self._asking = BotCommands(bot)
+        self._history_thread = deployments.history_thread
+        self._deploy_lock = deployments.deploy_lock
+        self._branch_watch = branch_watch
+        self._status_reader = status_reader
+        self._shutdown = shutdown
+        self._bot_commands = BotCommands(bot)
 
     async def carry_out(self, command: Command, once: str = "") -> Answer:
         """Do what is asked, and say what came of it. Never raises.
@@ -110,16 +101,16 @@ class Dispatcher:
     async def _do(self, command: Command, once: str) -> Any:
         match command:
             case Status():
-                return self._status()
+                return self._status_reader.read()
             case Deploy():
-                with self._asked(command):
+                with self._branch_watch.asked(command):
                     return await self._deployments.deploy(command)
             case Rollback():
                 return await self._deployments.rollback(command)
             case Abort():
                 return self._deployments.abort(command)
             case Pause() | Resume() | RebaseClock() | Halt() | Settings() | Send() | Commands():
-                return await self._asking.carry_out(command, once)
+                return await self._bot_commands.carry_out(command, once)
             case Lock():
                 return await self._lock(command)
             case Unlock():
@@ -180,13 +171,13 @@ class Dispatcher:
         return {"deployments": deployments, "outages": outages, "standbys": standbys}
 
     async def _stop(self, command: Down) -> dict[str, Any]:
-        if self._bot.starting:
+        if self._bot.state.starting:
             raise Refusal("busy", "the bot is still being started: end `neverblink up` with Ctrl-C instead")
         by = f" by {command.who}" if command.who else ""
         because = f": {command.why}" if command.why else ""
         if command.leave_workers:
-            return {"stopped": False, "left": await self._leave(f"asked to leave{by}{because}")}
-        problem = await self._down(f"down{by}{because}")
+            return {"stopped": False, "left": await self._shutdown.leave(f"asked to leave{by}{because}")}
+        problem = await self._shutdown.down(f"down{by}{because}")
         if problem:
             raise Refusal("failed", f"the bot has stopped, and failed at it: {problem}")
         return {"stopped": True}
@@ -198,7 +189,7 @@ class Dispatcher:
         said: object = _object(result).get("seq")
         if isinstance(said, int):
             return said
-        leader = self._bot.leading
+        leader = self._bot.state.leading
         return leader.report.seq if leader is not None and leader.report is not None else None
 
     def _note(self, command: Command, answer: Answer) -> None:
@@ -208,8 +199,6 @@ class Dispatcher:
         result = _object(answer.result)
         self._bot.bus.tell(
             Commanded(
-                bot=self._bot.bus.bot,
-                at=self._bot.bus.now(),
                 op=op_of(command),
                 who=command.who,
                 why=command.why,

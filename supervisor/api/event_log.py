@@ -62,6 +62,10 @@ class EventLog:
         """Write one line. Never raises: nobody may be looking, and the disk may be full."""
         self._say(text, level, None)
 
+    def warn(self, text: str) -> None:
+        """Write one line as a warning."""
+        self.say(text, "warning")
+
     def file_only(self, text: str, level: Level = "error") -> None:
         """Write one line that somebody else says on the screen."""
         self._write_file(text, level, None)

@@ -8,116 +8,130 @@ and `version` grows when one changes its meaning. Times are ns, wall clock where
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable
 
 from ...protocol import duration
 from ...protocol.duration import SECOND
-from ...protocol.events import DeploymentEnded
 from ...protocol.link import DescriptorsLeft, Report
 from ...protocol.status import (
-    BotState,
     BotStatus,
-    BranchSeen,
     DecisionSeen,
     DeploymentSeen,
     DescriptorsSeen,
     Failure,
     HistorySeen,
     InboxSeen,
-    Locked,
     NextStartSeen,
-    PauseNote,
+    RunState,
     StandbySeen,
     SupervisorSeen,
-    TargetSeen,
     WaitingSeen,
     WindowSeen,
     WorkerSeen,
 )
 from ..bot.bot import LiveBot
+from ..bot.bot_state import BotState
 from ..bot.journal_health import journal_of
+from ..deploy.branch_watch import BranchWatch
+from ..deploy.deployments import Deployments
 from ..deploy.in_progress import ActiveDeployment
 from ..deploy.queue import QueuedDeployment
+from ..notify.notifier import Notifier
+from ..store.history_thread import HistoryThread
+from ..store.pause import PauseNotes
+from ..store.state_dir import Home
 from ..workers.registry import Member
 
-__all__ = ["start_told", "status_of", "this_supervisor"]
+__all__ = ["StatusReader", "start_told"]
 
 _OUTAGES = 50
 _TRACEBACK = 8192
 
 
-def status_of(
-    bot: LiveBot,
-    *,
-    now: int,
-    home: str,
-    active: ActiveDeployment | None,
-    in_probation: ActiveDeployment | None,
-    waiting: Iterable[QueuedDeployment],
-    last: DeploymentEnded | None,
-    lock: Locked | None,
-    branches: tuple[BranchSeen, ...],
-    supervisor: SupervisorSeen,
-    notify: tuple[TargetSeen, ...] = (),
-    pause: PauseNote | None = None,
-    history: HistorySeen | None = None,
-    home_problem: str = "",
-) -> BotStatus:
-    """The status of `bot` as of wall time `now`."""
-    leader = bot.leading
-    report = leader.report if leader is not None and leader.report is not None else _NOTHING
-    hello = leader.hello if leader is not None else None
-    return BotStatus(
-        version=1,
-        bot=bot.bus.bot,
-        state=_state(bot, report),
-        reason=bot.stopping or bot.down or bot.recovering,
-        at=now,
-        home=home,
-        worker=bot.leader,
-        release=leader.release if leader else "",
-        pid=leader.pid if leader else 0,
-        epoch=report.epoch,
-        python=hello.python if hello else "",
-        since=leader.leads_since if leader else 0,
-        seq=report.seq,
-        reported=leader.reported_at if leader else 0,
-        interval=hello.interval if hello else 0,
-        ticks=report.ticks,
-        skipped=report.skipped,
-        late_max=leader.late_max if leader else 0,
-        paused=report.paused,
-        settings=report.settings,
-        commands=tuple(one.name for one in hello.offers.commands) if hello and hello.offers else (),
-        slow=bot.guard.slow,
-        journal=journal_of(leader),
-        inbox=InboxSeen(report.inbox, report.remembered, report.remember_limit, report.dropped)
-        if leader
-        else None,
-        windows=_windows(leader, now) if leader else (),
-        decisions=tuple(
-            DecisionSeen(decision.id, decision.name, decision.at, max(0, now - decision.at), member.worker)
-            for member in bot.registry.alive()
-            for decision in member.decisions.values()
-        ),
-        workers=tuple(_worker(member) for member in bot.registry.alive()),
-        deployment=_deployment(bot, active) if active else None,
-        probation=_deployment(bot, in_probation) if in_probation else None,
-        waiting=tuple(_waiting(one) for one in waiting),
-        standby=_standby(bot),
-        last=last,
-        lock=lock,
-        failure=_failure(bot.registry.last_failure()),
-        outages=bot.outages.unacknowledged[-_OUTAGES:],
-        branches=branches,
-        supervisor=supervisor,
-        notify=notify,
-        next_start=_next_start(bot),
-        descriptors=_descriptors(report.descriptors),
-        pause=pause if report.paused else None,
-        history=history,
-        home_problem=home_problem,
-    )
+class StatusReader:
+    """Makes the status of `bot`. `home_problem()` is what is wrong with the home, "" when nothing is."""
+
+    def __init__(
+        self,
+        bot: LiveBot,
+        deployments: Deployments,
+        branch_watch: BranchWatch,
+        pauses: PauseNotes,
+        notifier: Notifier,
+        home: Home,
+        version: str,
+        home_problem: Callable[[], str],
+    ) -> None:
+        self._bot = bot
+        self._deployments = deployments
+        self._branch_watch = branch_watch
+        self._pauses = pauses
+        self._notifier = notifier
+        self._home = home
+        self._supervisor = SupervisorSeen(os.getpid(), version, bot.bus.now())
+        self._home_problem = home_problem
+
+    def read(self) -> BotStatus:
+        """The status as of now."""
+        bot, deployments, state = self._bot, self._deployments, self._bot.state
+        active, in_probation = deployments.active, deployments.in_probation
+        now = bot.bus.now()
+        leader = state.leading
+        report = leader.report if leader is not None and leader.report is not None else _NOTHING
+        hello = leader.hello if leader is not None else None
+        return BotStatus(
+            version=1,
+            bot=state.bus.bot,
+            state=_run_state(state, report),
+            reason=state.stopping or state.down or state.recovering,
+            at=now,
+            home=str(self._home.path),
+            worker=state.leader,
+            release=leader.release if leader else "",
+            pid=leader.pid if leader else 0,
+            epoch=report.epoch,
+            python=hello.python if hello else "",
+            since=leader.leads_since if leader else 0,
+            seq=report.seq,
+            reported=leader.reported_at if leader else 0,
+            interval=hello.interval if hello else 0,
+            ticks=report.ticks,
+            skipped=report.skipped,
+            late_max=leader.late_max if leader else 0,
+            paused=report.paused,
+            settings=report.settings,
+            commands=tuple(one.name for one in hello.offers.commands) if hello and hello.offers else (),
+            slow=bot.hang_monitor.slow,
+            journal=journal_of(leader),
+            inbox=InboxSeen(report.inbox, report.remembered, report.remember_limit, report.dropped)
+            if leader
+            else None,
+            windows=_windows(leader, now) if leader else (),
+            decisions=tuple(
+                DecisionSeen(
+                    decision.id, decision.name, decision.at, max(0, now - decision.at), member.worker
+                )
+                for member in state.registry.alive()
+                for decision in member.decisions.values()
+            ),
+            workers=tuple(_worker(member) for member in state.registry.alive()),
+            deployment=_deployment(state, active) if active else None,
+            probation=_deployment(state, in_probation) if in_probation else None,
+            waiting=tuple(_waiting(one) for one in deployments.waiting),
+            standby=_standby(bot),
+            last=deployments.last,
+            lock=deployments.deploy_lock.lock,
+            failure=_failure(state.registry.last_failure()),
+            outages=bot.outages.unacknowledged[-_OUTAGES:],
+            branches=self._branch_watch.seen,
+            supervisor=self._supervisor,
+            notify=self._notifier.seen,
+            next_start=_next_start(state),
+            descriptors=_descriptors(report.descriptors),
+            pause=self._pauses.note if report.paused else None,
+            history=_history(deployments.history_thread),
+            home_problem=self._home_problem(),
+        )
 
 
 def start_told(start: NextStartSeen, now: int) -> str:
@@ -127,26 +141,21 @@ def start_told(start: NextStartSeen, now: int) -> str:
     return f"in {duration.show(max(0, start.at - now) // SECOND * SECOND)}, on release {start.release}"
 
 
-def this_supervisor(version: str, since: int) -> SupervisorSeen:
-    """What this process says of itself."""
-    return SupervisorSeen(os.getpid(), version, since)
-
-
 DESCRIPTORS_SHORT = 32
 """A bot that can open fewer than this is about to fail for want of one."""
 
 _NOTHING = Report("joining", 0, False, "", 0, 0, 0, False)
 
 
-def _state(bot: LiveBot, report: Report) -> BotState:
-    if bot.stopping:
+def _run_state(state: BotState, report: Report) -> RunState:
+    if state.stopping:
         # A supervisor is there for a moment longer than its bot.
-        return "down" if bot.stopped else "stopping"
-    if bot.starting:
+        return "down" if state.stopped else "stopping"
+    if state.starting:
         return "starting"
-    if bot.down:
+    if state.down:
         return "down"
-    if bot.recovering:
+    if state.recovering:
         return "recovering"
     return "paused" if report.paused else "running"
 
@@ -183,8 +192,8 @@ def _worker(member: Member) -> WorkerSeen:
     )
 
 
-def _deployment(bot: LiveBot, active: ActiveDeployment) -> DeploymentSeen:
-    driver, command = bot.driver_of(active.deployment), active.command
+def _deployment(state: BotState, active: ActiveDeployment) -> DeploymentSeen:
+    driver, command = state.driver_of(active.deployment), active.command
     return DeploymentSeen(
         deployment=active.deployment,
         phase=driver.phase.value if driver else active.doing,
@@ -210,13 +219,19 @@ def _standby(bot: LiveBot) -> StandbySeen | None:
     standby = bot.standby
     if standby.state == "none" and not standby.reason:
         return None
-    member = bot.registry.get(standby.worker)
+    member = bot.state.registry.get(standby.worker)
     lag = member.report.lag if member is not None and member.report is not None else 0
     return StandbySeen(standby.worker, standby.state, standby.reason, lag)
 
 
-def _next_start(bot: LiveBot) -> NextStartSeen | None:
-    planned = bot.next_start
+def _history(history_thread: HistoryThread) -> HistorySeen | None:
+    if not history_thread.failing:
+        return None
+    return HistorySeen(history_thread.failing, history_thread.waiting, history_thread.lost)
+
+
+def _next_start(state: BotState) -> NextStartSeen | None:
+    planned = state.next_start
     return NextStartSeen(planned.release, planned.at, planned.failures) if planned is not None else None
 
 

@@ -1,14 +1,13 @@
-"""Errands: commands on their way to the bot.
+"""Relays commands to the bot.
 
-A command is sent to whoever leads, and again, under the same key, until somebody answers: the key makes it run once,
-also when the worker that got it first has handed over in between.
+A command is sent to the leader, and again, under the same key, until a worker answers. The key makes it run once, also
+when the worker that received it first has handed over in between.
 """
 
 from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Callable
 from typing import Any
 
 from ...protocol import duration
@@ -17,12 +16,13 @@ from ...protocol.link import (
     LINK_LIMIT,
     Answered,
     Run,
-    SupervisorMessage,
     supervisor_codec,
 )
 from ...protocol.plain import problem_of
 from ...protocol.wire import NOT_ENCODABLE
-from ..system.timers import REPEAT_AFTER, Scheduler, TimerSet
+from ..system.timers import REPEAT_AFTER, TimerSet
+from ..workers.worker_pool import WorkerPool
+from .bot_state import BotState
 
 __all__ = ["ANSWER_WITHIN", "CommandRelay", "NoAnswer", "NotSendable"]
 
@@ -30,7 +30,7 @@ ANSWER_WITHIN = 60_000_000_000
 
 
 class NoAnswer(NeverblinkError):
-    """The bot did not answer; `late` when that is only so far."""
+    """The bot did not answer; `late`: it may still do so."""
 
     def __init__(self, message: str, *, late: bool) -> None:
         super().__init__(message)
@@ -38,30 +38,23 @@ class NoAnswer(NeverblinkError):
 
 
 class NotSendable(NeverblinkError):
-    """No worker could read the command: the message names what in it, and why. Nothing was sent."""
+    """The command can't be encoded: the message says which part, and why. Nothing was sent."""
 
 
 class CommandRelay:
-    """Runs commands in the bot. `leader()` names who leads, "" for nobody; `send(worker, message)` may fail."""
+    """Runs commands in the bot, for which the leader has `answer_within` ns."""
 
-    def __init__(
-        self,
-        scheduler: Scheduler,
-        leader: Callable[[], str],
-        send: Callable[[str, SupervisorMessage], bool],
-        answer_within: int = ANSWER_WITHIN,
-    ) -> None:
-        self._scheduler = scheduler
-        self._leader = leader
-        self._send = send
+    def __init__(self, state: BotState, pool: WorkerPool, answer_within: int = ANSWER_WITHIN) -> None:
+        self._state = state
+        self._pool = pool
         self._within = answer_within
         self._waiting: dict[str, tuple[Run, asyncio.Future[Answered]]] = {}
-        self._alarms = TimerSet(scheduler, {"repeat": REPEAT_AFTER}, lambda _: self.resend())
+        self._timers = TimerSet(state.platform.scheduler, {"repeat": REPEAT_AFTER}, lambda _: self.resend())
 
     async def run(self, name: str, args: dict[str, Any], key: str = "") -> Answered:
-        """Run the command in a turn of the bot's; return what it answered. Raises `NoAnswer` and `NotSendable`.
+        """Run the command in a turn of the bot; return what it answered. Raises `NoAnswer` and `NotSendable`.
 
-        Under a `key` of the caller's it runs once, even when another supervisor has asked for it before.
+        Under a `key` of the caller it runs once, even when another supervisor has sent it before.
         """
         command = Run(key or f"cmd-{secrets.token_hex(8)}", name, args)
         problem = _problem_of(command)
@@ -69,46 +62,47 @@ class CommandRelay:
             raise NotSendable(problem)
         answer: asyncio.Future[Answered] = asyncio.get_running_loop().create_future()
         self._waiting[command.key] = (command, answer)
-        alarm = self._scheduler.call_later(self._within / 1e9, lambda: _fail(answer, name, self._within))
+        timeout = self._state.platform.scheduler.call_later(
+            self._within / 1e9, lambda: _fail(answer, name, self._within)
+        )
         try:
             self._send_one(command)
-            self._alarms.arm("repeat")
+            self._timers.arm("repeat")
             return await answer
         finally:
-            alarm.cancel()
+            timeout.cancel()
             del self._waiting[command.key]
 
     def answered(self, message: Answered) -> None:
-        """A worker has carried one out."""
+        """A worker has run a command."""
         waiting = self._waiting.get(message.key)
         if waiting is not None and not waiting[1].done():
             waiting[1].set_result(message)
 
     def resend(self) -> None:
-        """Send what has no answer yet once more: another worker leads, or some time has passed."""
+        """Send commands without an answer again: another worker leads, or some time has passed."""
         for command, _ in self._waiting.values():
             self._send_one(command)
         if self._waiting:
-            self._alarms.arm("repeat")
+            self._timers.arm("repeat")
 
     def give_up(self, reason: str) -> None:
-        """Nobody will answer any more."""
+        """Fail all commands without an answer: none will come."""
         for _, answer in self._waiting.values():
             if not answer.done():
                 answer.set_exception(NoAnswer(reason, late=False))
 
     def close(self) -> None:
-        self._alarms.close()
+        self._timers.close()
         self.give_up("the supervisor stops")
 
     def _send_one(self, command: Run) -> None:
-        leader = self._leader()
-        if leader:
-            self._send(leader, command)
+        if self._state.leader:
+            self._pool.send(self._state.leader, command)
 
 
 def _problem_of(command: Run) -> str:
-    """Why the command can't be sent, "" when it can. One that can't must never wait with the others."""
+    """Why the command can't be sent, "" when it can. One that can't must not be queued with the others."""
     problem = problem_of(command.name, "the command's name") or problem_of(command.args)
     if problem:
         return problem
@@ -123,8 +117,8 @@ def _fail(answer: asyncio.Future[Answered], name: str, within: int) -> None:
     if not answer.done():
         answer.set_exception(
             NoAnswer(
-                f"the bot has not answered {name!r} in {duration.show(within)}: it is sent no more, but if it was "
-                "received it still runs, once, at the next boundary",
+                f"the bot has not answered {name!r} in {duration.show(within)}: it is not sent again. If the bot "
+                "received it, it still runs, once, at the next boundary",
                 late=True,
             )
         )

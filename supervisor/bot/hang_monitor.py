@@ -1,60 +1,43 @@
-"""The guard: watches over the leader, in whatever the bot is about.
+"""Watches the leader: reports one that is slow, and kills one that hangs.
 
-It looks at the leader steadily and does what the watchdog's rules say: tells of one that is slow, and kills one that
-will do nothing any more. What comes after that is the same as after any death.
+It observes the leader at a fixed interval and does what `hang_rules` decides. What follows a kill is the same as what
+follows any other death of a leader.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
 
 from ...protocol.events import Slow
 from ..config.hang_limits import HangLimits
-from ..system.event_bus import EventBus
 from ..system.timers import Handle
-from ..workers.platform import Platform
 from ..workers.registry import Member
+from ..workers.worker_pool import WorkerPool
+from .bot_state import BotState
 from .hang_rules import HangRules, Observation
 
 __all__ = ["HangMonitor"]
 
 _EVERY = 500_000_000
-_LOOKS = 8
-"""At least so many looks before anybody is killed."""
+_OBSERVATIONS = 8
+"""A leader is observed at least this often before it is killed."""
 
 
 class HangMonitor:
-    """Watches whom `leader()` names, within the bounds that `bounds(member)` gives; `kill(worker, reason)` ends one.
+    """Watches the leader within the limits that its release has. `journal` is the directory that the leader writes."""
 
-    `drain()` takes in what workers have said and nobody has read yet. `journal` is where the leader writes.
-    """
-
-    def __init__(
-        self,
-        bus: EventBus,
-        outside: Platform,
-        journal: Path,
-        *,
-        leader: Callable[[], Member | None],
-        bounds: Callable[[Member], HangLimits],
-        drain: Callable[[], None],
-        kill: Callable[[str, str], None],
-    ) -> None:
+    def __init__(self, state: BotState, pool: WorkerPool, journal: Path) -> None:
         self.slow = ""
-        """What the leader's trouble is, "" when it has none."""
-        self._bus = bus
-        self._outside = outside
+        """Why the leader is slow, "" when it is not."""
+        self._state = state
+        self._pool = pool
         self._journal = journal
-        self._leader = leader
-        self._bounds = bounds
-        self._drain = drain
-        self._kill = kill
         self._watched: tuple[str, int] = ("", 0)
-        self._watchdog: HangRules | None = None
+        """The worker that leads, and its epoch."""
+        self._rules: HangRules | None = None
         self._next: Handle | None = None
 
     def begin(self) -> None:
@@ -66,27 +49,27 @@ class HangMonitor:
             self._next.cancel()
 
     def _look(self) -> None:
-        # What it said while we were busy, or stopped ourselves, comes first.
-        self._drain()
-        member = self._leader()
+        # Messages that arrived while this process was busy or stopped come first.
+        self._pool.drain()
+        member = self._state.leading
         every = _EVERY
         if member is None or not member.alive or not member.leads:
-            self._watchdog = None
-            self._tell(None, "", 0)
+            self._rules = None
+            self._publish(None, "", 0)
         else:
-            bounds = self._bounds(member)
-            every = min(_EVERY, bounds.hang_after // _LOOKS)
-            self._judge(member, bounds, every)
-        self._next = self._outside.scheduler.call_later(every / 1e9, self._look)
+            limits = self._state.hang_limits(member.release)
+            every = min(_EVERY, limits.hang_after // _OBSERVATIONS)
+            self._judge(member, limits, every)
+        self._next = self._state.platform.scheduler.call_later(every / 1e9, self._look)
 
-    def _judge(self, member: Member, bounds: HangLimits, every: int) -> None:
+    def _judge(self, member: Member, limits: HangLimits, every: int) -> None:
         who = member.worker, member.epoch
-        if self._watchdog is None or self._watched != who:
-            self._watched, self._watchdog = who, HangRules(bounds, every)
+        if self._rules is None or self._watched != who:
+            self._watched, self._rules = who, HangRules(limits, every)
         report, hello = member.report, member.hello
         look = Observation(
-            mono=self._outside.mono(),
-            wall=self._outside.wall(),
+            mono=self._state.platform.mono(),
+            wall=self._state.platform.wall(),
             words=member.words,
             number=report.number if report is not None else 0,
             written=_written(self._journal),
@@ -95,24 +78,22 @@ class HangMonitor:
             decision=member.open_decision,
             doing=None,
         )
-        if not self._watchdog.moves(look):
-            # That takes two files of /proc, and matters only now.
-            look = msgspec.structs.replace(look, doing=self._outside.doing(member.pid))
-        verdict = self._watchdog.look(look)
-        self._tell(member, verdict.reason, verdict.lasts)
+        if not self._rules.moves(look):
+            # Reading it takes two files of /proc, and only a leader that does not move needs it.
+            look = msgspec.structs.replace(look, doing=self._state.platform.doing(member.pid))
+        verdict = self._rules.look(look)
+        self._publish(member, verdict.reason, verdict.lasts)
         if verdict.what == "dead":
-            self._kill(member.worker, verdict.reason)
+            self._pool.kill(member.worker, verdict.reason)
 
-    def _tell(self, member: Member | None, reason: str, lasts: int) -> None:
-        """Say so when trouble begins, when it is another one, and when it is over."""
+    def _publish(self, member: Member | None, reason: str, lasts: int) -> None:
+        """Publish when the leader becomes slow, when the reason changes, and when it is over."""
         kind, before = _kind(reason), _kind(self.slow)
         self.slow = reason
         if member is None or kind == before:
             return
-        self._bus.tell(
+        self._state.bus.tell(
             Slow(
-                bot=self._bus.bot,
-                at=self._bus.now(),
                 worker=member.worker,
                 release=member.release,
                 reason=reason,
@@ -122,12 +103,12 @@ class HangMonitor:
 
 
 def _kind(reason: str) -> str:
-    """The reason without how long."""
+    """The reason without its duration."""
     return reason.partition(": ")[2]
 
 
 def _written(directory: Path) -> tuple[str, int]:
-    """The journal's newest segment, and how long it is."""
+    """The name of the journal's newest segment, and its size in bytes."""
     try:
         newest = max((name for name in os.listdir(directory) if name.endswith(".journal")), default="")
         return newest, os.stat(os.path.join(directory, newest)).st_size

@@ -45,8 +45,6 @@ class JournalHealth:
     def _tell(self, member: Member, state: JournalState, text: str, segment: int) -> None:
         self._bus.tell(
             JournalChanged(
-                bot=self._bus.bot,
-                at=self._bus.now(),
                 worker=member.worker,
                 release=member.release,
                 state=state,

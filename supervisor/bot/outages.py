@@ -7,7 +7,7 @@ first tick; which windows that touched is reckoned here. Each change is told as 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from itertools import islice
 
 import msgspec
@@ -18,8 +18,8 @@ from ...protocol.link import Doubt, Handed, Report
 from ...protocol.window import Window
 from ..store.history_thread import HistoryThread
 from ..system.errors import Refusal
-from ..system.event_bus import EventBus
 from ..workers.registry import Member
+from .bot_state import BotState
 
 __all__ = ["Outages", "told", "windows_missed"]
 
@@ -31,10 +31,9 @@ _OCCURRENCES = 10_000
 class Outages:
     """The outages of one bot that nobody has acknowledged, oldest first in `unacknowledged`."""
 
-    def __init__(self, bus: EventBus, deployment: Callable[[str], int] = lambda _: 0) -> None:
-        """`deployment(worker)` is the deployment under way whose new code the worker runs, 0 for none."""
-        self._bus = bus
-        self._deployment = deployment
+    def __init__(self, state: BotState) -> None:
+        self._state = state
+        self._bus = state.bus
         self._on_probation = 0
         """The deployment that the current outage belongs to, 0 for none."""
         self._known: dict[int, Outage] = {}
@@ -160,7 +159,7 @@ class Outages:
 
     def _begin(self, outage: Outage) -> None:
         self._newest = self._current = outage.id
-        self._on_probation = self._deployment(outage.worker)
+        self._on_probation = self._state.deployment_of(outage.worker)
         self._tell(outage)
 
     def _change(self, outage: Outage, **fields: object) -> Outage:
@@ -175,7 +174,7 @@ class Outages:
                 del self._known[next(iter(self._known))]
         else:
             self._known.pop(outage.id, None)
-        self._bus.tell(OutageChanged(bot=self._bus.bot, at=self._bus.now(), outage=outage))
+        self._bus.tell(OutageChanged(outage=outage))
 
 
 def windows_missed(

@@ -9,8 +9,6 @@ whenever either may have changed.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from ...protocol import duration
 from ...protocol.events import StandbyChanged
 from ...protocol.handoff.handoff_events import Phase
@@ -19,18 +17,14 @@ from ...protocol.status import StandbyState
 from ..config.config import Config
 from ..handoff.driver import HandoffDriver
 from ..release.releases import Release
-from ..system.crash_backoff import AT_MOST, CrashBackoff, settled
-from ..system.event_bus import EventBus
+from ..system.crash_backoff import CrashBackoff, settled
 from ..system.timers import REPEAT_AFTER, TimerSet
-from ..workers.platform import Platform
-from ..workers.registry import Member, WorkerRegistry
+from ..workers.registry import Member
 from ..workers.spawn import SpawnError
 from ..workers.worker_pool import WorkerPool
+from .bot_state import BotState
 
-__all__ = [
-    "Standby",
-]
-
+__all__ = ["Standby"]
 
 _MANY = 1000
 """Ticks that a standby counts as having followed, once it had the state."""
@@ -46,31 +40,14 @@ class Standby:
     `worker`, `state` and `reason` are what there is to tell.
     """
 
-    def __init__(
-        self,
-        pool: WorkerPool,
-        registry: WorkerRegistry,
-        bus: EventBus,
-        outside: Platform,
-        *,
-        leader: Callable[[], Member | None],
-        drivers: Callable[[], list[HandoffDriver]],
-        runs: Callable[[str], tuple[Release, Config] | None],
-        next_worker: Callable[[], str],
-    ) -> None:
+    def __init__(self, state: BotState, pool: WorkerPool) -> None:
         self.worker = ""
         self.state: StandbyState = "none"
         self.reason = ""
         self._last = ""
         """Why the last one ended that failed."""
+        self._state = state
         self._pool = pool
-        self._registry = registry
-        self._bus = bus
-        self._outside = outside
-        self._leader = leader
-        self._drivers = drivers
-        self._runs = runs
-        self._next_worker = next_worker
         self._begun = False
         self._closed = False
         self._ours: set[str] = set()
@@ -83,7 +60,7 @@ class Standby:
         """Of leaders."""
         self._not_before = 0
         """CLOCK_MONOTONIC; no standby is started before."""
-        self._alarms = TimerSet(outside.scheduler, {"look": REPEAT_AFTER}, lambda _: self.look())
+        self._timers = TimerSet(state.platform.scheduler, {"look": REPEAT_AFTER}, lambda _: self.look())
 
     @property
     def guarding(self) -> Member | None:
@@ -110,7 +87,7 @@ class Standby:
     def leader_died(self, release: str, lived: int, ticks: int) -> None:
         """A leader on the release has died, after it had led for `lived` ns and `ticks` ticks."""
         self._deaths.failed(release, lived, ticks)
-        self._wait(self._deaths.pause(release, self._pause_at_most(release)))
+        self._wait(self._deaths.pause(release, self._state.longest_pause(release)))
 
     def ended(self, member: Member) -> None:
         """A worker's process has ended."""
@@ -121,20 +98,20 @@ class Standby:
         loaded = self._loaded_at.pop(member.worker, 0)
         reported = member.report is not None and member.report.role == "leading"
         led = reported or member.failed_as == "leading"
-        leader = self._leader()
+        leader = self._state.leading
         if led or member.leaving or self._closed or leader is None or leader.release != member.release:
             # It led and that is told of elsewhere, it was not needed, or it could not read what other code writes.
             return
-        lived = self._outside.mono() - loaded if loaded else 0
+        lived = self._state.platform.mono() - loaded if loaded else 0
         self._failures.failed(member.release, lived, _MANY if loaded else 0)
         self._failed(member.release, member.ended.reason if member.ended is not None else "")
 
     def look(self) -> None:
         """Do what is to be done about the standby now."""
-        leader = self._leader()
+        leader = self._state.leading
         if not self._begun or self._closed or leader is None or not leader.alive:
             return
-        run, drivers = self._runs(leader.release), self._drivers()
+        run, drivers = self._state.runs.get(leader.release), self._state.drivers
         if run is None:
             return
         wanted = run[1].standby
@@ -156,19 +133,21 @@ class Standby:
     def close(self) -> None:
         """Keep none any more. One that is alive runs on."""
         self._closed = True
-        self._alarms.close()
+        self._timers.close()
 
     # parts
 
     def _spares(self) -> list[Member]:
         """Workers that neither lead nor are part of a deployment: ours, and whoever is left over from one."""
-        leader = self._leader()
-        taken = {worker for driver in self._drivers() for worker in (driver.handoff.old, driver.handoff.new)}
+        leader = self._state.leading
+        taken = {
+            worker for driver in self._state.drivers for worker in (driver.handoff.old, driver.handoff.new)
+        }
         if leader is not None:
             taken.add(leader.worker)
         return [
             member
-            for member in self._registry.alive()
+            for member in self._state.registry.alive()
             if member.worker not in taken
             and not member.leaving
             and member.role in ("joining", "following")
@@ -177,10 +156,10 @@ class Standby:
 
     def _proven(self, release: str) -> bool:
         """Whether this code may take the bot by itself: until a deployment has ended, that is the old worker's."""
-        driver = next(iter(self._drivers()), None)
+        driver = next(iter(self._state.drivers), None)
         if driver is None:
             return True
-        old = self._registry.get(driver.handoff.old)
+        old = self._state.registry.get(driver.handoff.old)
         return old is None or old.release == release
 
     def _guide(self, member: Member, leader: Member, *, guard: bool) -> None:
@@ -191,16 +170,16 @@ class Standby:
             return
         if report is not None and report.leader == leader.worker and report.guard >= guard:
             if report.loaded and report.guard and member.worker not in self._loaded_at:
-                self._loaded_at[member.worker] = self._outside.mono()
+                self._loaded_at[member.worker] = self._state.platform.mono()
                 self._pool.free(member.worker)
             # Else it copies; it will say when it is here.
             return
         asked, at = self._asked.get(member.worker, (None, 0))
-        wish, now = Follow(leader.worker, guard=guard), self._outside.mono()
+        wish, now = Follow(leader.worker, guard=guard), self._state.platform.mono()
         if asked != wish or now - at >= REPEAT_AFTER:
             self._asked[member.worker] = (wish, now)
             self._pool.send(member.worker, wish)
-        self._alarms.arm("look")
+        self._timers.arm("look")
 
     def _thin_out(self, spares: list[Member], right: list[Member], wanted: int) -> None:
         """Dismiss whoever is one too many, and whoever is on other code than the leader's: see the module's text."""
@@ -214,17 +193,17 @@ class Standby:
         report = leader.report
         if self._deaths.crash_loop(leader.release):
             # Leaders die in a row: none is started before one has settled.
-            led = self._outside.wall() - leader.leads_since if leader.leads_since else 0
+            led = self._state.platform.wall() - leader.leads_since if leader.leads_since else 0
             if not settled(led, report.ticks if report is not None else 0):
-                self._alarms.arm("look")
+                self._timers.arm("look")
                 return False
-        if self._outside.mono() < self._not_before:
-            self._alarms.arm("look")
+        if self._state.platform.mono() < self._not_before:
+            self._timers.arm("look")
             return False
         return True
 
     def _start(self, release: Release, config: Config, leader: Member) -> None:
-        worker = self._next_worker()
+        worker = self._pool.next_worker()
         self._ours.add(worker)
         try:
             self._pool.start(worker, release, config, leader.worker)
@@ -236,22 +215,18 @@ class Standby:
     def _failed(self, release: str, reason: str) -> None:
         """A standby on the release has failed; `reason` says how."""
         self.reason = self._last = reason
-        self._wait(self._failures.pause(release, self._pause_at_most(release)))
+        self._wait(self._failures.pause(release, self._state.longest_pause(release)))
 
     def _failing(self, release: str) -> str:
         times, pause = (
             self._failures.failures(release),
-            self._failures.pause(release, self._pause_at_most(release)),
+            self._failures.pause(release, self._state.longest_pause(release)),
         )
         return f"it died {times} times in a row, and the next one is started after {duration.show(pause)}: {self._last}"
 
     def _wait(self, pause: int) -> None:
         """Start none for so long, ns."""
-        self._not_before = max(self._not_before, self._outside.mono() + pause)
-
-    def _pause_at_most(self, release: str) -> int:
-        run = self._runs(release)
-        return run[1].restart.pause_at_most if run is not None else AT_MOST
+        self._not_before = max(self._not_before, self._state.platform.mono() + pause)
 
     def _tell_driver(self, driver: HandoffDriver) -> None:
         # Between two leaders it may still follow the one before: it will turn to the one that leads.
@@ -269,7 +244,7 @@ class Standby:
             state, reason = "starting", self.reason
             if self._failures.crash_loop(leader.release):
                 state, reason = "failing", self._failing(leader.release)
-            elif self._drivers():
+            elif self._state.drivers:
                 state, reason = "none", "a deployment is under way"
         elif not _guards(member):
             was_there = member.worker in self._loaded_at
@@ -285,10 +260,8 @@ class Standby:
         before = (self.worker, self.state)
         self.worker, self.state, self.reason = worker, state, reason
         if (worker, state) != before:
-            self._bus.tell(
+            self._state.bus.tell(
                 StandbyChanged(
-                    bot=self._bus.bot,
-                    at=self._bus.now(),
                     worker=worker,
                     release=leader.release,
                     state=state,

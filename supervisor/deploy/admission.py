@@ -44,16 +44,16 @@ class DeployAdmission:
     def leave(self) -> None:
         """Let nobody in any more: the supervisor leaves."""
         self._leaving = True
-        self._bot.waiting.stir()
+        self._bot.state.changes.stir()
 
     def check(self, *, frozen: bool) -> None:
         """Whether anything may begin now. `frozen`: a lock keeps it from that."""
         bot, lock = self._bot, self._deploy_lock.lock
-        if bot.stopping:
+        if bot.state.stopping:
             raise Refusal("busy", "the bot is being stopped")
         if self._leaving:
             raise Refusal("busy", "the supervisor is leaving: try again when another one is up")
-        if not bot.arrived:
+        if not bot.state.arrived:
             raise Refusal(
                 "busy", "the bot is still being started: try again when `neverblink status` says running"
             )
@@ -68,7 +68,7 @@ class DeployAdmission:
 
     def _check_descriptors(self) -> None:
         """Whether the leader and this process can open what a handoff needs."""
-        leader = self._bot.leading
+        leader = self._bot.state.leading
         said = leader.report.descriptors if leader is not None and leader.report is not None else None
         if leader is not None and said is not None and said.left + said.reserve < _HANDOFF_OPENS:
             raise Refusal(
@@ -89,11 +89,11 @@ class DeployAdmission:
             )
 
     def check_leader(self) -> None:
-        """Whether there is anybody to rehearse beside."""
-        if self._bot.down:
+        """Whether a worker leads, to rehearse beside."""
+        if down := self._bot.state.down:
             raise Refusal(
                 "down",
-                f"no worker leads, so there is nobody to rehearse beside: {self._bot.down}. See `neverblink logs`",
+                f"no worker leads, so there is none to rehearse beside: {down}. See `neverblink logs`",
             )
 
     @property
@@ -115,10 +115,10 @@ class DeployAdmission:
                 return 0
             waiter.deployment = number()
             await self._note(waiter)
-            await bot.waiting.until(
+            await bot.state.changes.until(
                 lambda: (
-                    bot.stopping
-                    or bot.down
+                    bot.state.stopping
+                    or bot.state.down
                     or self._leaving
                     or waiter.cancelled
                     or queue.replaced_by(waiter)
@@ -128,7 +128,7 @@ class DeployAdmission:
             later = queue.replaced_by(waiter)
         finally:
             queue.leave(waiter)
-            bot.waiting.stir()
+            bot.state.changes.stir()
         if waiter.cancelled:
             self.turn_away(waiter.deployment, waiter.cancelled)
             raise Refusal("aborted", f"aborted: {waiter.cancelled}", deployment=waiter.deployment)
@@ -144,7 +144,7 @@ class DeployAdmission:
         if waiter is None:
             return False
         waiter.cancelled = waiter.cancelled or reason
-        self._bot.waiting.stir()
+        self._bot.state.changes.stir()
         return True
 
     def turn_away(self, deployment: int, reason: str) -> None:
@@ -152,13 +152,11 @@ class DeployAdmission:
         bot = self._bot
         bot.bus.tell(
             DeploymentEnded(
-                bot=bot.bus.bot,
-                at=bot.bus.now(),
                 deployment=deployment,
                 outcome="aborted",
                 reason=reason,
-                leader=bot.leader,
-                release=bot.leading.release if bot.leading is not None else "",
+                leader=bot.state.leader,
+                release=bot.state.leading.release if bot.state.leading is not None else "",
             )
         )
 
@@ -187,5 +185,5 @@ class DeployAdmission:
 
     def _is_free_for(self, waiter: QueuedDeployment) -> bool:
         bot = self._bot
-        rehearsable = bot.calm or not waiter.command.dry_run
-        return self._free() and bot.arrived and rehearsable and self._queue.is_first(waiter)
+        rehearsable = bot.state.calm or not waiter.command.dry_run
+        return self._free() and bot.state.arrived and rehearsable and self._queue.is_first(waiter)

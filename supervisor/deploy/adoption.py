@@ -100,7 +100,7 @@ class Adoption:
                 member.ended = Ended(None, "it ended while no supervisor looked", bot.bus.now())
         if last is not None:
             # What the history has already is not told again.
-            bot.recall(last.holder, last.epoch if self._noted else last.epoch - 1)
+            bot.leadership.recall(last.holder, last.epoch if self._noted else last.epoch - 1)
 
     async def complete(self) -> bool:
         """Hear from all of them, and go on. Returns whether the bot goes on with them; else none of them is left.
@@ -111,36 +111,36 @@ class Adoption:
         for member in self._members:
             bot.bus.tell(
                 WorkerAdopted(
-                    bot=bot.bus.bot,
-                    at=bot.bus.now(),
                     worker=member.worker,
                     release=member.release,
                     pid=member.pid,
                     leads=member.worker == self._leads,
                 )
             )
-        await bot.waiting.until(
-            lambda: bot.stopping or all(map(_has_answered, self._members)), _ANSWER_WITHIN
+        await bot.state.changes.until(
+            lambda: bot.state.stopping or all(map(_has_answered, self._members)), _ANSWER_WITHIN
         )
         self._believe_the_lease()
         self._refuse_strangers()
         await self._know_releases()
-        if bot.stopping:
+        if bot.state.stopping:
             return True
         await deployments.take_up(self._config)
         self._dismiss_the_rest()
         # Who follows without being part of a deployment does not come to lead; so this ends, one way or the other.
-        await bot.waiting.until(
-            lambda: bot.stopping or bot.drivers or bot.leading or not bot.registry.alive()
+        await bot.state.changes.until(
+            lambda: (
+                bot.state.stopping or bot.state.drivers or bot.state.leading or not bot.state.registry.alive()
+            )
         )
-        leading = bot.leading
-        if leading is None and not bot.drivers:
-            return bool(bot.stopping)
+        leading = bot.state.leading
+        if leading is None and not bot.state.drivers:
+            return bool(bot.state.stopping)
         if leading is not None:
             self._say(
                 f"adopted the bot: worker {leading.worker} (pid {leading.pid}) leads on release {leading.release}"
             )
-            if not bot.drivers:
+            if not bot.state.drivers:
                 deployments.pruning.promote(leading.release)
         bot.adopted()
         return True
@@ -167,19 +167,19 @@ class Adoption:
     async def _know_releases(self) -> None:
         """Find again what each of them runs, so that it can be started again."""
         bot = self._bot
-        for release in {member.release for member in bot.registry.alive()}:
+        for release in {member.release for member in bot.state.registry.alive()}:
             try:
-                bot.know(*await self._deployments.runs.of(release))
+                bot.state.add_run(*await self._deployments.runs.of(release))
             except NeverblinkError as problem:
                 bot.bus.trouble(f"release {release} runs, and could not be started again: {problem.message}")
 
     def _dismiss_the_rest(self) -> None:
         bot = self._bot
-        needed = {bot.leader}
-        for driver in bot.drivers:
+        needed = {bot.state.leader}
+        for driver in bot.state.drivers:
             needed |= {driver.handoff.old, driver.handoff.new}
-        leads = bot.leading.release if bot.leading is not None else ""
-        for member in bot.registry.alive():
+        leads = bot.state.leading.release if bot.state.leading is not None else ""
+        for member in bot.state.registry.alive():
             if member.worker in needed:
                 continue
             # `Standby` keeps them, or not: who guards the leader comes to lead when that is dead.

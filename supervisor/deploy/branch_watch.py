@@ -18,6 +18,7 @@ from ...protocol.commands import Deploy
 from ...protocol.errors import NeverblinkError
 from ...protocol.events import DeploymentEnded, DeploymentStarted, Event, LeaderChanged
 from ...protocol.status import BranchSeen
+from ..bot.bot_state import BotState
 from ..release.hooked_repositories import repositories
 from ..release.releases import ReleaseStore
 from ..store.history_thread import HistoryThread
@@ -40,13 +41,13 @@ class BranchWatch:
         home: Home,
         releases: ReleaseStore,
         history_thread: HistoryThread,
-        leading: Callable[[], str],
+        state: BotState,
         say: Callable[[str], None],
     ) -> None:
         self._home = home
         self._releases = releases
         self._history_thread = history_thread
-        self._leading = leading
+        self._state = state
         self._say = say
         self._found: list[BranchSeen] = []
         self._looked_at: object = None
@@ -114,7 +115,8 @@ class BranchWatch:
         # Most homes have none: then there is nothing that a thread would have to wait for.
         there = self._home.repositories.exists()
         places = await asyncio.to_thread(repositories, self._home) if there else []
-        release = self._leading()
+        leader = self._state.leading
+        release = leader.release if leader is not None else ""
         key = (release, [(place, await asyncio.to_thread(traces, place)) for place in places])
         if key == self._looked_at:
             return

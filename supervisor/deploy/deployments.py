@@ -20,7 +20,7 @@ import msgspec
 
 from ...protocol.commands import Abort, Deploy, Rollback
 from ...protocol.errors import NeverblinkError
-from ...protocol.events import DeploymentEnded
+from ...protocol.events import DeploymentEnded, Event, LeaderChanged, WorkerExited
 from ...protocol.handoff.handoff_events import NO_BOUNDARY, Phase
 from ..bot.bot import LiveBot
 from ..config.config import Config, ConfigError
@@ -74,21 +74,22 @@ class Deployments:
         logs: Path,
     ) -> None:
         self.releases = releases
+        self.deploy_lock = deploy_lock
+        self.preparer = preparer
         self.pruning = EnvironmentPruning(releases, preparer, bot.bus.trouble)
         self.runs = Interpreters(releases, history_thread, preparer)
         self.last: DeploymentEnded | None = None
         """How the last one ended."""
         self._bot = bot
-        self._history_thread = history_thread
+        self.history_thread = history_thread
         self._logs = logs
-        self._preparer = preparer
         self._newest = 0
         self._rehearsed = (0, "")
         """The number and the release of the deployment that ended last, when it was a rehearsal."""
         self._active: list[ActiveDeployment] = []
         """The one that began first before the other."""
         self._admission = DeployAdmission(bot, deploy_lock, history_thread, self._is_free)
-        self._course = Pipeline(bot, self.pruning, history_thread, preparer, logs, self._ended)
+        self._pipeline = Pipeline(bot, self.pruning, history_thread, preparer, logs, self._ended)
         self._left: list[tuple[UnfinishedDeployment, DeploymentRow]] = []
         """What an earlier supervisor left under way."""
 
@@ -112,10 +113,10 @@ class Deployments:
 
         One that they left unfinished is to be taken up; one that had not begun yet, as far as is known, is ended.
         """
-        for row in await self._history_thread.ask(lambda history: history.unfinished()):
+        for row in await self.history_thread.ask(lambda history: history.unfinished()):
             left: UnfinishedDeployment | None = None
             try:
-                left = await self._history_thread.ask(
+                left = await self.history_thread.ask(
                     lambda history, row=row: history.kept(left_key(row.id), UnfinishedDeployment)
                 )
             except HistoryError as problem:
@@ -125,10 +126,10 @@ class Deployments:
                 self._left.append((left, row))
             else:
                 self._bot.bus.tell(ended_unseen(row, self._bot.bus.now()))
-        self._newest = await self._history_thread.ask(
+        self._newest = await self.history_thread.ask(
             lambda history: newest_deployment(history.path, self._logs, history.bot)
         )
-        rows = await self._history_thread.ask(lambda history: history.deployments(1))
+        rows = await self.history_thread.ask(lambda history: history.deployments(1))
         if rows:
             self.last = ended_of(rows[0])
 
@@ -151,7 +152,7 @@ class Deployments:
             )
             active = ActiveDeployment(command, row.id, row.begun)
             self._active.append(active)
-            self._course.take_up(active, left, release, config)
+            self._pipeline.take_up(active, left, release, config)
 
     async def deploy(self, command: Deploy) -> DeploymentBegun | DeploymentEnded:
         """Begin a deployment, and with `wait` see it through. Raises `Refusal`."""
@@ -175,7 +176,7 @@ class Deployments:
         self._admission.check(frozen=False)
         if self._active:
             return await self._revert(self._active[0], command)
-        leads = self._bot.leading.release if self._bot.leading is not None else ""
+        leads = self._bot.state.leading.release if self._bot.state.leading is not None else ""
         release = await self.pruning.earlier(command.release, leads)
         self._admission.check(frozen=False)
         if self._active:
@@ -183,7 +184,7 @@ class Deployments:
         active = self._claim(command)
         try:
             config = await self.runs.config_of(release)
-            begun = await self._course.begin(active, "rollback", release, config, force=command.force)
+            begun = await self._pipeline.begin(active, "rollback", release, config, force=command.force)
         except ConfigError as problem:
             raise Refusal("bad-input", problem.message) from None
         finally:
@@ -212,7 +213,7 @@ class Deployments:
                 f"deployment {command.deployment} is not under way, {are}: see `neverblink status`",
                 deployment=numbers[-1],
             )
-        driver = self._bot.driver_of(active.deployment)
+        driver = self._bot.state.driver_of(active.deployment)
         phase = driver.phase if driver is not None else None
         if phase in _TOO_LATE:
             told = (
@@ -221,13 +222,13 @@ class Deployments:
                 else "stands: use `neverblink rollback`"
             )
             raise Refusal("busy", f"deployment {active.deployment} {told}", deployment=active.deployment)
-        self._course.cancel(active, reason)
+        self._pipeline.cancel(active, reason)
         return DeploymentBegun(active.deployment, active.release, active.previous)
 
     async def settle(self, why: str) -> None:
         """Cancel what has not begun yet, and wait until it has gone."""
         for active in self._without_driver():
-            self._course.cancel(active, why)
+            self._pipeline.cancel(active, why)
             await asyncio.wait([active.ended])
 
     async def leave(self, why: str) -> None:
@@ -252,8 +253,20 @@ class Deployments:
     async def close(self) -> None:
         """End what is being built, and wait for what is still being tidied up."""
         for active in self._without_driver():
-            self._course.cancel(active, "the supervisor ends")
-        await self._course.close()
+            self._pipeline.cancel(active, "the supervisor ends")
+        await self._pipeline.close()
+
+    def note(self, event: Event) -> None:
+        """Take in what happens outside of a deployment."""
+        match event:
+            case LeaderChanged(worker=worker, release=release) if worker and self.active is None:
+                # A deployment moves the links itself.
+                self.pruning.promote(release)
+            case WorkerExited():
+                # A worker that dies again and again leaves many logs, also where nothing is deployed.
+                self._pipeline.tidy_logs()
+            case _:
+                pass
 
     # parts
 
@@ -281,7 +294,7 @@ class Deployments:
                 config = await self.runs.as_before(release, config)
             else:
                 config = self.runs.choose(release, config, command.python)
-            begun = await self._course.begin(active, "deploy", release, config, force=command.force)
+            begun = await self._pipeline.begin(active, "deploy", release, config, force=command.force)
         except NoSuchRelease as problem:
             raise Refusal("not-found", problem.message) from None
         except (ConfigError, GitError, ReleaseError) as problem:
@@ -294,8 +307,8 @@ class Deployments:
 
     def _check_bot(self, config: Config, command: Deploy, warn: Callable[[str], None]) -> None:
         """Refuse what is another bot by its configuration, unless that is wanted; then say so in the history."""
-        leading = self._bot.leading
-        runs = self._bot.config_of(leading.release) if leading is not None else None
+        leading = self._bot.state.leading
+        runs = self._bot.state.config_of(leading.release) if leading is not None else None
         # The supervisor keeps its own name: which bot the code is for, only its configuration says.
         now = (
             runs.name if runs is not None else self._bot.bus.bot,
@@ -322,11 +335,11 @@ class Deployments:
         """Whether there is room for one more: nothing is under way but one that is in its probation, or past it."""
         if not self._active:
             return True
-        driver = self._bot.driver_of(self._active[-1].deployment)
+        driver = self._bot.state.driver_of(self._active[-1].deployment)
         return len(self._active) < _GENERATIONS - 1 and driver is not None and driver.phase in _PROVING
 
     def _without_driver(self) -> list[ActiveDeployment]:
-        return [one for one in self._active if self._bot.driver_of(one.deployment) is None]
+        return [one for one in self._active if self._bot.state.driver_of(one.deployment) is None]
 
     async def _make_way(self, *, replace: bool) -> None:
         """See that there is room for one more: `replace` has everything end that is under way. Or refuse."""
@@ -334,7 +347,7 @@ class Deployments:
             active = self._active[-1]
             if not replace:
                 raise busy(active)
-            self._course.cancel(active, "replaced by another deployment")
+            self._pipeline.cancel(active, "replaced by another deployment")
             await asyncio.wait([active.ended])
 
     async def _run_of(self, row: DeploymentRow, otherwise: Config) -> tuple[Release, Config]:
@@ -365,10 +378,6 @@ class Deployments:
         self._active.append(active)
         return active
 
-    def tidy_logs(self) -> None:
-        """Remove logs of workers that are not kept any longer."""
-        self._course.tidy_logs()
-
     def _unclaim(self, active: ActiveDeployment, number: int = 0) -> None:
         """It could not begin: somebody else may, under its number, if it has not waited under that."""
         if not active.release:
@@ -376,7 +385,7 @@ class Deployments:
                 self._newest -= 1
             self._active.remove(active)
             active.ended.set_result(None)
-            self._bot.waiting.stir()
+            self._bot.state.changes.stir()
 
     def _ended(self, active: ActiveDeployment, ended: DeploymentEnded, config: Config) -> None:
         self.last = ended
@@ -384,9 +393,9 @@ class Deployments:
         self._active.remove(active)
         if not active.ended.done():
             active.ended.set_result(ended)
-        self._bot.waiting.stir()
+        self._bot.state.changes.stir()
         if not self._active:
-            self._course.tidy(config.keep.releases)
+            self._pipeline.tidy(config.keep.releases)
 
     async def _through(
         self, active: ActiveDeployment, begun: DeploymentBegun, wait: bool
@@ -401,7 +410,7 @@ class Deployments:
         return ended
 
     async def _revert(self, active: ActiveDeployment, command: Rollback) -> DeploymentBegun | DeploymentEnded:
-        driver = self._bot.driver_of(active.deployment)
+        driver = self._bot.state.driver_of(active.deployment)
         if (
             driver is None
             or driver.phase is not Phase.PROBATION
@@ -412,7 +421,7 @@ class Deployments:
         driver.revert(f"rolled back{by}" + (f": {command.why}" if command.why else ""))
         if not command.wait:
             return DeploymentBegun(active.deployment, active.previous, active.release)
-        await self._bot.waiting.until(lambda: active.ended.done() or driver.phase is Phase.PROBATION)
+        await self._bot.state.changes.until(lambda: active.ended.done() or driver.phase is Phase.PROBATION)
         if not active.ended.done():
             raise Refusal(
                 "boundary",

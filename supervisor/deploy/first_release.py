@@ -20,15 +20,14 @@ from ...protocol.errors import NeverblinkError
 from ...protocol.lease import Holder
 from ..bot.bring_up import StartFailed
 from ..config.config import Config, ConfigError, load
-from ..environment.interpreters import Interpreters
-from ..environment.prepare import Preparer
-from ..release.releases import Release, ReleaseError, ReleaseStore
+from ..release.releases import Release, ReleaseError
 from ..release.repair import Repair
 from ..store import living_workers
 from ..store.history_db import HistoryDb
 from ..store.history_rows import CommitNote
-from ..store.history_thread import HistoryThread
 from ..store.state_dir import Home
+from .deployments import Deployments
+from .shutdown import Shutdown
 
 __all__ = ["Chosen", "FirstRelease", "Spoken"]
 
@@ -44,29 +43,26 @@ class Chosen(msgspec.Struct, frozen=True):
 
 
 class FirstRelease:
-    """Chooses and prepares the release to begin with. `stopping()`: the bot is being stopped already."""
+    """Chooses and prepares the release that the bot of `config` begins with, unless `shutdown` comes first."""
 
     def __init__(
         self,
         config: Config,
         home: Home,
-        releases: ReleaseStore,
+        deployments: Deployments,
         repair: Repair,
-        preparer: Preparer,
-        runs: Interpreters,
-        history_thread: HistoryThread,
+        shutdown: Shutdown,
         say: Callable[[str], None],
-        stopping: Callable[[], bool],
     ) -> None:
         self._config = config
         self._home = home
-        self._releases = releases
+        self._releases = deployments.releases
+        self._preparer = deployments.preparer
+        self._runs = deployments.runs
+        self._history_thread = deployments.history_thread
         self._repair = repair
-        self._preparer = preparer
-        self._runs = runs
-        self._history_thread = history_thread
+        self._shutdown = shutdown
         self._say = say
-        self._stopping = stopping
 
     async def led_last(self) -> str:
         """The id of the release that led last, "" when the bot has never led."""
@@ -162,7 +158,7 @@ class FirstRelease:
             voice = Spoken(self._say)
             return await self._preparer.prepare(release.id, release.path, config, voice, check=False)
         except NeverblinkError as problem:
-            if self._stopping():
+            if self._shutdown.stopping:
                 return config
             if had is not config:
                 self._say(f"{problem.message}; going on in the environment that release {release.id} had")

@@ -11,8 +11,6 @@ import time
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 
-import msgspec
-
 from ...protocol.errors import NeverblinkError
 from ...protocol.events import (
     DeploymentEnded,
@@ -72,7 +70,7 @@ class Pipeline:
         ready = await asyncio.to_thread(
             self._preparer.ready, release.id, release.path, config, check=kind == "deploy"
         )
-        leading = bot.leading
+        leading = bot.state.leading
         previous = leading.release if leading is not None else ""
         at = bot.bus.now()
 
@@ -98,7 +96,6 @@ class Pipeline:
         active.release, active.previous = release.id, previous
         bot.bus.tell(
             DeploymentStarted(
-                bot=bot.bus.bot,
                 at=at,
                 deployment=deployment,
                 release=release.id,
@@ -116,7 +113,7 @@ class Pipeline:
         account.begin()
         for warning in active.warnings:
             account.line("release", warning)
-        if ready is not None and bot.calm:
+        if ready is not None and bot.state.calm:
             self._hand_over(active, release, ready, force=force)
         else:
             self._spawn(self._prepare(active, release, config, ready, account, kind=kind, force=force))
@@ -127,21 +124,21 @@ class Pipeline:
     ) -> None:
         """Go on with one that an earlier supervisor left."""
         active.release, active.previous, active.before = release.id, left.previous, left.before
-        self._bot.take_up(left.kept, release, config, self._told(active, config))
+        self._bot.handoffs.take_up(left.kept, release, config, _DeploymentListener(self, active, config))
 
     def cancel(self, active: ActiveDeployment, reason: str) -> None:
         """Have it end, and the old code lead."""
         active.cancelled = active.cancelled or reason
-        driver = self._bot.driver_of(active.deployment)
+        driver = self._bot.state.driver_of(active.deployment)
         if driver is not None:
             driver.abort(reason)
         else:
             self._preparer.cancel(reason)
-            self._bot.waiting.stir()
+            self._bot.state.changes.stir()
 
     def tidy(self, keep: int) -> None:
         """Remove old releases but the newest `keep`. Nothing may be under way: it could be one of them."""
-        alive = self._bot.registry.alive()
+        alive = self._bot.state.registry.alive()
         in_use, pids = {member.release for member in alive}, [member.pid for member in alive]
 
         async def tidy() -> None:
@@ -181,7 +178,7 @@ class Pipeline:
             try:
                 ready = await self._build(active, release, config, account, check=kind == "deploy")
             except NeverblinkError as problem:
-                self._finish(active, config, never(active.cancelled or problem.message, bot.leader))
+                self.finish(active, config, never(active.cancelled or problem.message, bot.state.leader))
                 return
         await self._when_possible(active, release, ready, force=force)
 
@@ -192,17 +189,17 @@ class Pipeline:
         bot = self._bot
 
         def possible() -> bool:
-            over = bool(active.cancelled or bot.stopping)
-            return over or bot.calm or (bot.replaceable and not active.dry_run)
+            over = bool(active.cancelled or bot.state.stopping)
+            return over or bot.state.calm or (bot.replaceable and not active.dry_run)
 
-        if not bot.leader and not possible():
-            why = f" ({bot.recovering})" if bot.recovering else ""
+        if not bot.state.leader and not possible():
+            why = f" ({bot.state.recovering})" if bot.state.recovering else ""
             self._step(
                 active,
                 "waiting",
                 f"no worker leads{why}: waiting for the start that is under way",
             )
-        await bot.waiting.until(possible)
+        await bot.state.changes.until(possible)
         self._hand_over(active, release, config, force=force)
 
     async def _build(
@@ -227,8 +224,6 @@ class Pipeline:
         bus = self._bot.bus
         bus.tell(
             PhaseChanged(
-                bot=bus.bot,
-                at=bus.now(),
                 deployment=active.deployment,
                 phase=phase,
                 before=before,
@@ -239,31 +234,35 @@ class Pipeline:
     def _hand_over(self, active: ActiveDeployment, release: Release, config: Config, *, force: bool) -> None:
         bot = self._bot
         # Meanwhile it may have been cancelled, or the leader may have gone.
-        wanted = not (active.cancelled or bot.stopping)
+        wanted = not (active.cancelled or bot.state.stopping)
         if wanted and bot.replaceable and not active.dry_run:
             self._spawn(self._start_again(active, release, config))
             return
-        if wanted and not (bot.calm or bot.down):
+        if wanted and not (bot.state.calm or bot.state.down):
             self._spawn(self._when_possible(active, release, config, force=force))
             return
-        if not wanted or not bot.leader:
-            self._finish(active, config, never(active.cancelled or bot.stopping or bot.down, bot.leader))
+        if not wanted or not bot.state.leader:
+            self.finish(
+                active,
+                config,
+                never(active.cancelled or bot.state.stopping or bot.state.down, bot.state.leader),
+            )
             return
         active.before = self._pruning.releases.previous()
-        old = bot.leading.release if bot.leading is not None else ""
+        old = bot.state.leading.release if bot.state.leading is not None else ""
 
-        def finished(how: Finished) -> None:
+        def retry(how: Finished) -> bool:
             lost = how.phase is Phase.ABORTED and not how.leader and not active.dry_run
-            if lost and not active.cancelled and not bot.stopping and bot.failing(old):
-                # A leader in a crash loop does not live long enough to hand over. That is what the new code mends.
-                self._history_thread.write(lambda history: history.drop(left_key(active.deployment)))
-                self._spawn(self._when_possible(active, release, config, force=force))
-                return
-            self._finish(active, config, how)
+            if not lost or active.cancelled or bot.state.stopping or not bot.failing(old):
+                return False
+            # A leader in a crash loop does not live long enough to hand over. That is what the new code mends.
+            self._history_thread.write(lambda history: history.drop(left_key(active.deployment)))
+            self._spawn(self._when_possible(active, release, config, force=force))
+            return True
 
-        told = msgspec.structs.replace(self._told(active, config), finished=finished)
-        bot.hand_over(
-            active.deployment, release, config, force=force, rehearse_only=active.dry_run, told=told
+        listener = _DeploymentListener(self, active, config, retry)
+        bot.handoffs.begin(
+            active.deployment, release, config, listener, force=force, rehearse_only=active.dry_run
         )
 
     async def _start_again(self, active: ActiveDeployment, release: Release, config: Config) -> None:
@@ -282,40 +281,38 @@ class Pipeline:
                 self._hand_over(active, release, config, force=False)
                 return
             self._pruning.promote(release.id)
-            how = Finished(Phase.DONE, "", bot.leader, took_over=True)
-        self._finish(active, config, how)
+            how = Finished(Phase.DONE, "", bot.state.leader, took_over=True)
+        self.finish(active, config, how)
 
     def _step(self, active: ActiveDeployment, step: str, text: str) -> None:
         bus = self._bot.bus
-        bus.tell(StepDone(bot=bus.bot, at=bus.now(), deployment=active.deployment, step=step, text=text))
+        bus.tell(StepDone(deployment=active.deployment, step=step, text=text))
 
-    def _told(self, active: ActiveDeployment, config: Config) -> HandoffListener:
-        """What is to be done as it goes on."""
+    def record(self, active: ActiveDeployment, record: HandoffRecord) -> None:
+        """Keep how far its handoff is, for a later supervisor."""
+        unfinished = UnfinishedDeployment(record, active.previous, active.before)
+        self._history_thread.write(lambda history: history.keep(left_key(active.deployment), unfinished))
+        # Its phase may have changed by itself, with time.
+        self._bot.state.changes.stir()
 
-        def keep(kept: HandoffRecord) -> None:
-            left = UnfinishedDeployment(kept, active.previous, active.before)
-            self._history_thread.write(lambda history: history.keep(left_key(active.deployment), left))
-            # Its phase may have changed by itself, with time.
-            self._bot.waiting.stir()
+    def turned(self, active: ActiveDeployment, worker: str) -> None:
+        """It takes over from another worker than the one that it began with."""
+        member = self._bot.state.registry.get(worker)
+        active.previous = member.release if member is not None else ""
+        active.before = self._pruning.releases.previous()
 
-        def turned(worker: str) -> None:
-            member = self._bot.registry.get(worker)
-            active.previous = member.release if member is not None else ""
-            active.before = self._pruning.releases.previous()
+    def committed(self, active: ActiveDeployment) -> None:
+        """Its release leads."""
+        self._pruning.promote(active.release)
 
-        return HandoffListener(
-            kept=keep,
-            turned=turned,
-            committed=lambda: self._pruning.promote(active.release),
-            reverted=lambda: self._pruning.put_back(active.previous, active.before),
-            finished=lambda how: self._finish(active, config, how),
-        )
+    def reverted(self, active: ActiveDeployment) -> None:
+        """The release before it leads again."""
+        self._pruning.put_back(active.previous, active.before)
 
-    def _finish(self, active: ActiveDeployment, config: Config, how: Finished) -> None:
-        leader = self._bot.registry.get(how.leader)
+    def finish(self, active: ActiveDeployment, config: Config, how: Finished) -> None:
+        """Publish how it ended."""
+        leader = self._bot.state.registry.get(how.leader)
         ended = DeploymentEnded(
-            bot=self._bot.bus.bot,
-            at=self._bot.bus.now(),
             deployment=active.deployment,
             outcome=outcome_of(how, dry_run=active.dry_run),
             reason="" if how.phase is Phase.DONE and active.dry_run else how.reason,
@@ -327,7 +324,7 @@ class Pipeline:
             missed=how.missed,
             rollback=how.rollback,
         )
-        self._bot.bus.tell(ended)
+        ended = self._bot.bus.tell(ended)
         self._history_thread.write(lambda history: history.drop(left_key(active.deployment)))
         self._ended(active, ended, config)
 
@@ -335,6 +332,38 @@ class Pipeline:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+class _DeploymentListener(HandoffListener):
+    """Does for one deployment what its handoff asks for. `retry(how)` may begin it again instead of ending it."""
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        active: ActiveDeployment,
+        config: Config,
+        retry: Callable[[Finished], bool] = lambda how: False,
+    ) -> None:
+        self._pipeline = pipeline
+        self._active = active
+        self._config = config
+        self._retry = retry
+
+    def recorded(self, record: HandoffRecord) -> None:
+        self._pipeline.record(self._active, record)
+
+    def turned(self, worker: str) -> None:
+        self._pipeline.turned(self._active, worker)
+
+    def committed(self) -> None:
+        self._pipeline.committed(self._active)
+
+    def reverted(self) -> None:
+        self._pipeline.reverted(self._active)
+
+    def finished(self, how: Finished) -> None:
+        if not self._retry(how):
+            self._pipeline.finish(self._active, self._config, how)
 
 
 def left_key(deployment: int) -> str:

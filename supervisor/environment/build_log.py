@@ -66,8 +66,6 @@ class BuildLog:
         self._write(f"{step}: done, {text}")
         self._bus.tell(
             StepDone(
-                bot=self._bus.bot,
-                at=self._bus.now(),
                 deployment=self._deployment,
                 step=step,
                 text=text,
@@ -79,8 +77,6 @@ class BuildLog:
     def _tell(self, step: str, text: str) -> None:
         self._bus.tell(
             StepOutput(
-                bot=self._bus.bot,
-                at=self._bus.now(),
                 deployment=self._deployment,
                 step=step,
                 text=text[:MAX_OUTPUT],

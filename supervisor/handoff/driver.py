@@ -8,6 +8,7 @@ alarms, and tells the world of each phase and step. One driver drives one deploy
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable
 from copy import copy
 
 from ...protocol.handoff import handoff_events as terms
@@ -24,11 +25,10 @@ from ...protocol.link import (
     Suspect,
     WorkerMessage,
 )
-from ..config.config import HandoffSettings as Patience
-from ..system.event_bus import EventBus
+from ..config.config import HandoffSettings
 from ..system.timers import REPEAT_AFTER, TimerSet
-from ..workers.platform import Platform
-from ..workers.registry import Member, WorkerRegistry
+from ..workers.bot_context import BotContext
+from ..workers.registry import Member
 from ..workers.spawn import SpawnError
 from .interfaces import HandoffActions, HandoffListener, HandoffRecord
 from .progress import HandoffProgress
@@ -49,26 +49,24 @@ _SHOWN_EVERY = (100_000_000, 1_000_000_000)
 
 
 class HandoffDriver:
-    """Drives `handoff` within the bounds of `patience`. It begins with `begin`, or with `take_up`."""
+    """Drives `handoff` within the bounds of `settings`. It begins with `begin`, or with `take_up`."""
 
     def __init__(
         self,
         handoff: Handoff,
-        patience: Patience,
-        hands: HandoffActions,
-        registry: WorkerRegistry,
-        bus: EventBus,
-        outside: Platform,
-        told: HandoffListener,
+        settings: HandoffSettings,
+        actions: HandoffActions,
+        context: BotContext,
+        listeners: Iterable[HandoffListener],
     ) -> None:
         self.handoff = handoff
-        self.progress = HandoffProgress(handoff.deployment, bus, outside)
-        self._patience = patience
-        self._hands = hands
-        self._registry = registry
-        self._bus = bus
-        self._outside = outside
-        self._told = told
+        self.progress = HandoffProgress(handoff.deployment, context)
+        self._settings = settings
+        self._actions = actions
+        self._registry = context.registry
+        self._bus = context.bus
+        self._platform = context.platform
+        self._listeners = tuple(listeners)
         self._took_over = False
         self._ticked = False
         """The new worker has run a tick as the leader."""
@@ -80,19 +78,19 @@ class HandoffDriver:
         """The old worker leads again, and why is not known yet."""
         self._events: deque[HandoffEvent] = deque()
         self._stepping = False
-        self._alarms = TimerSet(
-            outside.scheduler,
+        self._timers = TimerSet(
+            self._platform.scheduler,
             {
-                "start": patience.start_within,
-                "rehearse": patience.rehearse_within,
-                "boundary": patience.boundary_within,
+                "start": settings.start_within,
+                "rehearse": settings.rehearse_within,
+                "boundary": settings.boundary_within,
                 "repeat": REPEAT_AFTER,
-                "probation": patience.probation,
+                "probation": settings.probation,
                 "retire": _RETIRE_WITHIN,
                 "linger": _LINGER,
                 "succeed": SUCCEED_WITHIN,
                 "why": _WHY_WITHIN,
-                "show": max(_SHOWN_EVERY[0], min(_SHOWN_EVERY[1], patience.probation // _SHOWN_TIMES)),
+                "show": max(_SHOWN_EVERY[0], min(_SHOWN_EVERY[1], settings.probation // _SHOWN_TIMES)),
             },
             self._rung,
         )
@@ -143,7 +141,7 @@ class HandoffDriver:
             )
         )
         if self.phase not in (Phase.PREPARING, Phase.REHEARSING):
-            self._hands.free(self.handoff.new)
+            self._actions.free(self.handoff.new)
         if self.phase is Phase.PREPARED and not self.progress.holding:
             self._waits_its_turn()
         for member in (old, new):
@@ -165,7 +163,7 @@ class HandoffDriver:
 
     def conclude(self) -> None:
         """End the probation now, in favour of the new worker."""
-        self._alarms.disarm("probation")
+        self._timers.disarm("probation")
         self._feed(terms.TimerFired("probation"))
 
     def heard(self, worker: str, message: WorkerMessage) -> None:
@@ -184,7 +182,7 @@ class HandoffDriver:
                 seen = self._seen(worker, message)
                 if self._is_unexplained(seen):
                     self._unexplained = seen
-                    self._alarms.arm("why")
+                    self._timers.arm("why")
                 else:
                     self._feed(seen)
                 if worker == self.handoff.new and message.ticks:
@@ -228,7 +226,7 @@ class HandoffDriver:
 
     def close(self) -> None:
         """Drive no further."""
-        self._alarms.close()
+        self._timers.close()
 
     # from the machine to the world
 
@@ -247,7 +245,7 @@ class HandoffDriver:
                     self._turned()
                 self._moved(before, event)
                 if (self.handoff != kept or isinstance(event, terms.DeployRequested)) and not self.ended:
-                    self._told.kept(HandoffRecord(copy(self.handoff), self.progress.since, self._took_over))
+                    self._record()
                 for command in commands:
                     self._carry_out(command)
         finally:
@@ -258,24 +256,24 @@ class HandoffDriver:
             case terms.Spawn(worker=worker):
                 self._start(worker)
             case terms.SendTo(worker=worker, message=message):
-                self._hands.send(worker, message)
+                self._actions.send(worker, message)
             case terms.Dismiss(worker=worker):
-                self._hands.dismiss(worker, self.handoff.reason)
+                self._actions.dismiss(worker, self.handoff.reason)
             case terms.Kill(worker=worker, reason=reason):
-                self._hands.kill(worker, reason)
+                self._actions.kill(worker, reason)
             case terms.ArmTimer(name=name):
                 if name == "probation":
                     self._overdue = False
-                    self._alarms.disarm("linger")
-                self._alarms.arm(name)
+                    self._timers.disarm("linger")
+                self._timers.arm(name)
             case terms.DisarmTimer(name=name):
-                self._alarms.disarm(name)
+                self._timers.disarm(name)
             case terms.Finish():
                 self._finish(command)
 
     def _start(self, worker: str) -> None:
         try:
-            member = self._hands.start(worker)
+            member = self._actions.start(worker)
         except SpawnError as problem:
             self._feed(terms.Exited(worker, problem.message))
             return
@@ -284,7 +282,8 @@ class HandoffDriver:
     def _turned(self) -> None:
         """The deployment before this one was rolled back: another worker is the one to take over from."""
         old = self.handoff.old
-        self._told.turned(old)
+        for listener in self._listeners:
+            listener.turned(old)
         self.progress.step("turned", f"worker {old} leads: it goes on beside that one", 0, {"worker": old})
 
     def _moved(self, before: Phase, event: HandoffEvent) -> None:
@@ -297,8 +296,8 @@ class HandoffDriver:
             self._no_boundary = event == terms.TimerFired("rehearse") and bool(self.progress.holding)
         if phase is Phase.WAITING:
             # Its heavy work is done, and it must have every core before it can lead.
-            self._hands.free(self.handoff.new)
-        self._alarms.disarm("show")
+            self._actions.free(self.handoff.new)
+        self._timers.disarm("show")
         self.progress.entered(phase, before)
         if phase is Phase.PREPARED:
             self._waits_its_turn()
@@ -310,9 +309,10 @@ class HandoffDriver:
             )
         if self._leads_now(event, self.handoff.new) and not self._took_over:
             self._took_over = True
-            self._told.committed()
+            for listener in self._listeners:
+                listener.committed()
         elif self._took_over and phase is Phase.ROLLED_BACK and self._other_leads(event):
-            self._told.reverted()
+            self._revert()
 
     def _waits_its_turn(self) -> None:
         self.progress.held("", f"the probation of deployment {self.handoff.after}")
@@ -336,11 +336,21 @@ class HandoffDriver:
                 return self._leads_now(event, self.handoff.old)
 
     def _finish(self, command: terms.Finish) -> None:
-        self._alarms.close()
+        self._timers.close()
         how = self.progress.finished(command, no_boundary=self._no_boundary, took_over=self._took_over)
         if self._took_over and how.back and not how.leader:
-            self._told.reverted()
-        self._told.finished(how)
+            self._revert()
+        for listener in self._listeners:
+            listener.finished(how)
+
+    def _record(self) -> None:
+        record = HandoffRecord(copy(self.handoff), self.progress.since, self._took_over)
+        for listener in self._listeners:
+            listener.recorded(record)
+
+    def _revert(self) -> None:
+        for listener in self._listeners:
+            listener.reverted()
 
     # from the world to the machine
 
@@ -372,7 +382,7 @@ class HandoffDriver:
     def _works(self, worker: str) -> bool:
         """Whether a leader does its work, by its own word."""
         overdue = self._overdue_of(worker)
-        return overdue is not None and overdue <= self._patience.hang_after
+        return overdue is not None and overdue <= self._settings.hang_after
 
     def _falters(self) -> bool:
         """Whether the new worker, which leads in its probation, may be hanging at this moment."""
@@ -386,11 +396,11 @@ class HandoffDriver:
 
     def _overdue_of(self, worker: str) -> int | None:
         member = self._registry.get(worker)
-        return member.overdue(self._outside.wall(), self._outside.mono()) if member is not None else None
+        return member.overdue(self._platform.wall(), self._platform.mono()) if member is not None else None
 
     def _explain(self) -> None:
         """Let the machine know that the old worker leads again: what there is to know of why, it knows."""
-        self._alarms.disarm("why")
+        self._timers.disarm("why")
         seen, self._unexplained = self._unexplained, None
         if seen is not None:
             self._feed(seen)
@@ -440,16 +450,16 @@ class HandoffDriver:
     def _rung(self, name: str) -> None:
         match name:
             case "show":
-                facts = {"elapsed": self.progress.elapsed, "total": self._patience.probation}
+                facts = {"elapsed": self.progress.elapsed, "total": self._settings.probation}
                 self.progress.step("probation", "", 0, facts)
-                self._alarms.arm("show")
+                self._timers.arm("show")
             case "probation" if not self._ticked:
                 # A tick can be further apart than the probation is long. New code that has never ticked has proven
                 # nothing; that it does tick when it is due is the old worker's to watch.
                 self._overdue = True
             case "probation" | "linger" if self._falters():
                 # Nobody has proven anything who ends the probation in silence: soon it ticks, or is found to hang.
-                self._alarms.arm("linger")
+                self._timers.arm("linger")
             case "linger":
                 self._feed(terms.TimerFired("probation"))
             case "why":

@@ -1,8 +1,7 @@
-"""The driver's ports: what it does things with, whom it tells, and what it leaves to a later one."""
+"""The interfaces of the driver: what it acts with, who follows it, and what it records for a later driver."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Protocol
 
 import msgspec
@@ -16,7 +15,7 @@ __all__ = ["Finished", "HandoffActions", "HandoffListener", "HandoffRecord"]
 
 
 class HandoffActions(Protocol):
-    """What the driver does things with: see `crew.Crew`. `start` may raise `SpawnError`."""
+    """What the driver acts with: see `WorkerPool`. `start` may raise `SpawnError`."""
 
     def start(self, worker: str) -> Member: ...
     def send(self, worker: str, message: SupervisorMessage) -> bool: ...
@@ -26,14 +25,14 @@ class HandoffActions(Protocol):
 
 
 class Finished(msgspec.Struct, frozen=True):
-    """How a handoff ended. `seq`, `blackout`, `late` and `missed` are of the new worker's first tick, if it had one."""
+    """How a handoff ended. `seq`, `blackout`, `late` and `missed` are those of the new worker's first tick, if any."""
 
     phase: Phase
     reason: str
     leader: str
-    """Who leads, "" when nobody does."""
+    """The worker that leads, "" when none does."""
     took_over: bool
-    """The new worker led, if only for a while."""
+    """Whether the new worker has led, even briefly."""
     seq: int | None = None
     blackout: int | None = None
     late: int | None = None
@@ -42,26 +41,33 @@ class Finished(msgspec.Struct, frozen=True):
 
     @property
     def back(self) -> bool:
-        """It was rolled back, and the old code can go on: it leads, or is able to read what the new one wrote."""
+        """It was rolled back, and the old code can go on: it leads, or can read the state that the new code wrote."""
         return self.phase is Phase.ROLLED_BACK and (bool(self.leader) or self.rollback in ("", "newest"))
 
 
 class HandoffRecord(msgspec.Struct, frozen=True):
-    """What a driver knows that a later one has to: the machine, since when (wall ns) it is in its phase, and whether
-    the new worker has led."""
+    """What a later driver needs to resume: the state machine, when its phase began (wall ns), and whether the new
+    worker has led."""
 
     handoff: Handoff
     since: int
     took_over: bool
 
 
-class HandoffListener(msgspec.Struct, frozen=True):
-    """Who is told how it goes: `kept(what)` whenever that has changed, before anything is done about it;
-    `turned(worker)` when it is from another worker that it is going to take over, `committed()` when the new worker
-    leads, `reverted()` when the old one leads again, `finished` once, last."""
+class HandoffListener:
+    """Follows one handoff. The driver calls these methods; each does nothing unless it is overridden."""
 
-    kept: Callable[[HandoffRecord], None]
-    turned: Callable[[str], None]
-    committed: Callable[[], None]
-    reverted: Callable[[], None]
-    finished: Callable[[Finished], None]
+    def recorded(self, record: HandoffRecord) -> None:
+        """The handoff has changed. Called before anything is done about the change."""
+
+    def turned(self, worker: str) -> None:
+        """The handoff will be from this worker instead: the deployment before this one was rolled back."""
+
+    def committed(self) -> None:
+        """The new worker leads."""
+
+    def reverted(self) -> None:
+        """The old code leads again, or is going to."""
+
+    def finished(self, how: Finished) -> None:
+        """The handoff has ended. Called once, last."""

@@ -1,4 +1,4 @@
-"""The driver's hands on a real crew."""
+"""What a driver does with the worker pool."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["NewWorker"]
 
 
 class NewWorker:
-    """The crew, as far as one driver needs it (see `ports.Hands`): it knows what the new worker runs."""
+    """The `HandoffActions` of one driver: the worker pool, and what the new worker runs."""
 
     def __init__(self, pool: WorkerPool, release: Release, config: Config, handoff: Handoff) -> None:
         self._pool = pool

@@ -11,8 +11,7 @@ from typing import Any
 from ...protocol.events import PhaseChanged, StepDone
 from ...protocol.handoff.handoff_events import NO_BOUNDARY, Finish, Phase
 from ...protocol.link import Handed, Ready, Rehearsed
-from ..system.event_bus import EventBus
-from ..workers.platform import Platform
+from ..workers.bot_context import BotContext
 from ..workers.registry import Member
 from .interfaces import Finished
 
@@ -22,8 +21,8 @@ __all__ = ["HandoffProgress"]
 class HandoffProgress:
     """Tells of `deployment`, which begins now."""
 
-    def __init__(self, deployment: int, bus: EventBus, outside: Platform) -> None:
-        self.since = bus.now()
+    def __init__(self, deployment: int, context: BotContext) -> None:
+        self.since = context.bus.now()
         """Wall ns at which the present phase began."""
         self.holding = ""
         """What the handoff waits for in its present phase, as far as a worker said."""
@@ -31,15 +30,15 @@ class HandoffProgress:
         """The new worker's first tick."""
         self.rehearsed: Rehearsed | None = None
         self._deployment = deployment
-        self._bus = bus
-        self._outside = outside
-        self._begun = outside.mono()
+        self._bus = context.bus
+        self._platform = context.platform
+        self._begun = self._platform.mono()
         self._entered = self._begun
 
     @property
     def elapsed(self) -> int:
         """How long the present phase has lasted, ns."""
-        return self._outside.mono() - self._entered
+        return self._platform.mono() - self._entered
 
     def resume(self, since: int) -> None:
         """An earlier supervisor saw the present phase begin, at `since`."""
@@ -48,13 +47,12 @@ class HandoffProgress:
 
     def entered(self, phase: Phase, before: Phase) -> None:
         """The deployment is in another phase."""
-        took, self._entered = self.elapsed, self._outside.mono()
+        took, self._entered = self.elapsed, self._platform.mono()
         self.since = self._bus.now()
         if phase not in (Phase.CANCELLING, Phase.ABORTED):
             self.holding = ""
         self._bus.tell(
             PhaseChanged(
-                bot=self._bus.bot,
                 at=self.since,
                 deployment=self._deployment,
                 phase=phase.value,
@@ -65,7 +63,7 @@ class HandoffProgress:
 
     def spawned(self, member: Member) -> None:
         facts = {"worker": member.worker, "pid": member.pid}
-        self.step("spawned", f"worker {member.worker}", self._outside.mono() - self._begun, facts)
+        self.step("spawned", f"worker {member.worker}", self._platform.mono() - self._begun, facts)
 
     def ready(self, ready: Ready) -> None:
         self.step("imported", "", ready.imported)
@@ -101,8 +99,6 @@ class HandoffProgress:
     def step(self, step: str, text: str, took: int = 0, facts: dict[str, Any] | None = None) -> None:
         self._bus.tell(
             StepDone(
-                bot=self._bus.bot,
-                at=self._bus.now(),
                 deployment=self._deployment,
                 step=step,
                 text=text,

@@ -6,10 +6,15 @@ The event socket, the history and the log are listeners; none of them can stop t
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TypeVar
+
+import msgspec
 
 from ...protocol.events import Event
 
 __all__ = ["EventBus"]
+
+E = TypeVar("E", bound=Event)
 
 
 class EventBus:
@@ -29,10 +34,13 @@ class EventBus:
     def subscribe(self, listener: Callable[[Event], None]) -> None:
         self._listeners.append(listener)
 
-    def tell(self, event: Event) -> None:
+    def tell(self, event: E) -> E:
+        """Hand the event to every listener, with `bot` and `at` filled in; return it as they got it."""
+        event = msgspec.structs.replace(event, bot=event.bot or self.bot, at=event.at or self._wall())
         for listener in self._listeners:
             try:
                 listener(event)
             except Exception as problem:
                 # Somebody who looks on must never be able to break a handoff.
                 self.trouble(f"a listener failed on {type(event).__name__}: {problem!r}")
+        return event

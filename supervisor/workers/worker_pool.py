@@ -27,15 +27,17 @@ from ...protocol.link import (
 )
 from ..config.config import Config
 from ..release.releases import Release
+from ..store.history_thread import HistoryThread
 from ..store.identity import id_of
 from ..store.state_dir import Home
 from ..system.cpu_affinity import CpuAffinity
-from ..system.event_bus import EventBus
 from ..system.presence import key_of
 from ..system.process import describe_exit
 from ..system.timers import REPEAT_AFTER, TimerSet
-from .platform import Child, Launch, Platform
-from .registry import Ended, Member, WorkerRegistry
+from .bot_context import BotContext
+from .platform import Child, Launch
+from .records import WorkerRecords
+from .registry import Ended, Member
 from .spawn import why_it_ended
 
 __all__ = ["WorkerLink", "WorkerPool"]
@@ -64,27 +66,31 @@ class WorkerPool:
     def __init__(
         self,
         home: Home,
-        registry: WorkerRegistry,
-        bus: EventBus,
-        outside: Platform,
-        *,
-        line: Callable[[], WorkerLink],
-        started: Callable[[Member], None],
+        context: BotContext,
+        history_thread: HistoryThread,
         ended: Callable[[Member], None],
     ) -> None:
         self._home = home
-        self._registry = registry
-        self._bus = bus
-        self._outside = outside
-        self._line = line
-        self._tell_started = started
-        self._tell_ended = ended
+        self._registry = context.registry
+        self._bus = context.bus
+        self._platform = context.platform
+        self.records = WorkerRecords(home, context.registry, history_thread)
+        self._ended = ended
+        self._link: WorkerLink = _NotConnected()
         self._children: dict[str, Child] = {}
         self._launches: dict[str, Launch] = {}
-        self._courtesies: dict[str, CpuAffinity] = {}
+        self._affinities: dict[str, CpuAffinity] = {}
         self._killed: dict[str, str] = {}
-        self._alarms: dict[str, TimerSet] = {}
+        self._leaving: dict[str, TimerSet] = {}
         self._exits: dict[str, TimerSet] = {}
+
+    def connect(self, link: WorkerLink) -> None:
+        """Reach the workers by this link from now on."""
+        self._link = link
+
+    def next_worker(self) -> str:
+        """A worker id that no worker of the home has had."""
+        return self.records.next_worker()
 
     def start(
         self, worker: str, release: Release, config: Config, leader: str = "", deployment: int = 0
@@ -100,31 +106,27 @@ class WorkerPool:
             config.data or self._home.data,
             config.env_file,
         )
-        member = Member(worker, release.id, log, self._outside.wall())
-        child = self._outside.spawn(launch, lambda code: self._exited(member, code))
+        member = Member(worker, release.id, log, self._platform.wall())
+        child = self._platform.spawn(launch, lambda code: self._exited(member, code))
         member.pid, member.started = child.pid, child.started
         self._children[worker] = child
         self._launches[worker] = launch
         self._registry.add(member)
         led_by = self._registry.get(leader)
         if led_by is not None and led_by.alive:
-            self._courtesies[worker] = CpuAffinity(child.pid, led_by.pid)
-        self._tell_started(member)
-        self._bus.tell(
-            WorkerStarted(
-                bot=self._bus.bot, at=self._bus.now(), worker=worker, release=release.id, pid=child.pid
-            )
-        )
+            self._affinities[worker] = CpuAffinity(child.pid, led_by.pid)
+        self.records.started(member)
+        self._bus.tell(WorkerStarted(worker=worker, release=release.id, pid=child.pid))
         return member
 
     def adopt(self, member: Member) -> bool:
         """Look after a worker that an earlier supervisor started; return False when its process has ended."""
         try:
-            child = self._outside.adopt(member.pid, member.started, lambda code: self._exited(member, code))
+            child = self._platform.adopt(member.pid, member.started, lambda code: self._exited(member, code))
         except ProcessLookupError:
             return False
         self._children[member.worker] = child
-        self._courtesies[member.worker] = CpuAffinity.found(member.pid)
+        self._affinities[member.worker] = CpuAffinity.found(member.pid)
         self._registry.add(member)
         return True
 
@@ -153,16 +155,16 @@ class WorkerPool:
             member.asked_to_end = True
         if isinstance(message, Follow):
             # First: a leader that is short of descriptors accepts a connection only when it is announced.
-            self._line().send(message.leader, ExpectFollower(worker))
-        return self._line().send(worker, message)
+            self._link.send(message.leader, ExpectFollower(worker))
+        return self._link.send(worker, message)
 
     def drain(self) -> None:
         """Take in what workers have said and nobody has read yet."""
-        self._line().drain()
+        self._link.drain()
 
     def free(self, worker: str) -> None:
         """The worker has done its heavy work: it may use the leader's core too."""
-        affinity = self._courtesies.pop(worker, None)
+        affinity = self._affinities.pop(worker, None)
         if affinity is not None:
             affinity.free()
 
@@ -173,13 +175,13 @@ class WorkerPool:
             return
         member.leaving = why
         self.free(worker)
-        alarms = TimerSet(
-            self._outside.scheduler,
+        timers = TimerSet(
+            self._platform.scheduler,
             {"repeat": REPEAT_AFTER, "leave": _LEAVE_WITHIN},
             lambda name: self._not_left(member, name),
         )
-        self._alarms[worker] = alarms
-        alarms.arm("leave")
+        self._leaving[worker] = timers
+        timers.arm("leave")
         self._not_left(member, "repeat")
 
     def remind(self, member: Member) -> None:
@@ -194,13 +196,13 @@ class WorkerPool:
         if member.worker in self._exits or not member.alive:
             return
         reason = member.leaving or "it had left"
-        alarms = TimerSet(
-            self._outside.scheduler,
+        timers = TimerSet(
+            self._platform.scheduler,
             {"exit": _EXIT_WITHIN},
             lambda _: self.kill(member.worker, f"{reason}, and its process did not exit"),
         )
-        self._exits[member.worker] = alarms
-        alarms.arm("exit")
+        self._exits[member.worker] = timers
+        timers.arm("exit")
 
     def kill(self, worker: str, reason: str) -> None:
         """End the worker's process now; `reason` is why it will have ended, unless it has said why itself."""
@@ -213,8 +215,8 @@ class WorkerPool:
 
     def let_go(self) -> None:
         """Stop watching all of them; they run on."""
-        for alarms in (*self._alarms.values(), *self._exits.values()):
-            alarms.close()
+        for timers in (*self._leaving.values(), *self._exits.values()):
+            timers.close()
         for child in self._children.values():
             child.let_go()
         self._children.clear()
@@ -249,47 +251,46 @@ class WorkerPool:
             home_id=id_of(self._home),
         )
 
-    def _not_left(self, member: Member, alarm: str) -> None:
+    def _not_left(self, member: Member, timer: str) -> None:
         if self._registry.leader() is member:
             self._stay(member)
             return
-        if alarm == "leave":
+        if timer == "leave":
             self.kill(member.worker, f"{member.leaving}; it did not leave in time")
             return
         self.send(member.worker, Retire())
-        self._alarms[member.worker].arm("repeat")
+        self._leaving[member.worker].arm("repeat")
 
     def _stay(self, member: Member) -> None:
         """It was not to lead, and the kernel gave it the lease all the same: then it is the bot now."""
         member.leaving = ""
-        self._alarms.pop(member.worker).close()
+        self._leaving.pop(member.worker).close()
 
     def _exited(self, member: Member, code: int | None) -> None:
         self._children.pop(member.worker, None)
-        self._outside.end_group(member.worker, member.pid, member.started)
-        self._line().drain()
+        self._platform.end_group(member.worker, member.pid, member.started)
+        self._link.drain()
         if (code is None or code > 0 or _unasked(member, code)) and member.failed is None:
-            alarms = TimerSet(
-                self._outside.scheduler, {"word": _LAST_WORD}, lambda _: self._gone(member, code)
+            timers = TimerSet(
+                self._platform.scheduler, {"word": _LAST_WORD}, lambda _: self._gone(member, code)
             )
-            alarms.arm("word")
+            timers.arm("word")
             return
         self._gone(member, code)
 
     def _gone(self, member: Member, code: int | None) -> None:
         worker = member.worker
-        self._line().drain()
-        for pending in (self._alarms, self._exits):
-            alarms = pending.pop(worker, None)
-            if alarms is not None:
-                alarms.close()
-        self._line().forget(worker)
-        self._courtesies.pop(worker, None)
+        self._link.drain()
+        for pending in (self._leaving, self._exits):
+            timers = pending.pop(worker, None)
+            if timers is not None:
+                timers.close()
+        self._link.forget(worker)
+        self._affinities.pop(worker, None)
         reason = self._reason(member, code)
-        member.ended = Ended(code, reason, self._outside.wall())
+        member.ended = Ended(code, reason, self._platform.wall())
         self._bus.tell(
             WorkerExited(
-                bot=self._bus.bot,
                 at=member.ended.at,
                 worker=worker,
                 release=member.release,
@@ -298,7 +299,7 @@ class WorkerPool:
                 reason=reason,
             )
         )
-        self._tell_ended(member)
+        self._ended(member)
         member.decisions.clear()
 
     def _reason(self, member: Member, code: int | None) -> str:
@@ -314,6 +315,19 @@ class WorkerPool:
             return why_it_ended(launch, "it ended by itself with exit 0 and gave no reason")
         status = describe_exit(code)
         return status if code == 0 else why_it_ended(launch, status)
+
+
+class _NotConnected:
+    """Stands in until there is a link: no worker can be reached."""
+
+    def send(self, worker: str, message: SupervisorMessage) -> bool:
+        return False
+
+    def drain(self) -> None:
+        pass
+
+    def forget(self, worker: str) -> None:
+        pass
 
 
 def _unasked(member: Member, code: int | None) -> bool:

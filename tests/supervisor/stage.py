@@ -1,4 +1,4 @@
-"""A stage for the supervisor's parts: a clock and alarms turned by hand, and a crew made of lists."""
+"""What a part of the supervisor runs on in a test: a clock that the test advances, and a recording worker pool."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from neverblink.protocol.changes import Schema
 from neverblink.protocol.events import Event
 from neverblink.protocol.link import Hello, Report, SupervisorMessage
 from neverblink.protocol.versions import PROTOCOL
+from neverblink.supervisor.bot.bot_state import BotState
 from neverblink.supervisor.system.event_bus import EventBus
 from neverblink.supervisor.system.proc_stat import ProcessActivity
 from neverblink.supervisor.workers.platform import Child, Launch, Platform
@@ -56,7 +57,7 @@ class _Alarm:
 
 
 class Hands:
-    """Notes what the driver does, in `did`. Workers in `missing` can't be started."""
+    """A worker pool that records what is done with it, in `did`. Workers in `missing` can't be started."""
 
     def __init__(self, registry: WorkerRegistry) -> None:
         self.did: list[tuple[str, ...]] = []
@@ -64,7 +65,7 @@ class Hands:
         self.missing: set[str] = set()
         self._registry = registry
 
-    def start(self, worker: str) -> Member:
+    def start(self, worker: str, *_: object) -> Member:
         if worker in self.missing:
             raise SpawnError("there is no interpreter 'python9.9'")
         member = Member(worker, "r2", Path("/nowhere"), 0)
@@ -77,6 +78,12 @@ class Hands:
         self.did.append((str(type(message).__struct_config__.tag), worker))
         self.sent.append((worker, message))
         return True
+
+    def next_worker(self) -> str:
+        return "w1"
+
+    def drain(self) -> None:
+        pass
 
     def free(self, worker: str) -> None:
         self.did.append(("free", worker))
@@ -94,18 +101,17 @@ class Hands:
 
 
 class Stage:
-    """Roster, news and outside of one bot, with two clocks that are one."""
+    """The state, event bus and platform of one bot. Wall clock and monotonic clock are the same."""
 
     def __init__(self) -> None:
         self.hour = Hour()
         self.events: list[Event] = []
         self.troubles: list[str] = []
-        self.registry = WorkerRegistry()
         self.bus = EventBus("fox", lambda: self.hour.now, self.troubles.append)
         self.bus.subscribe(self.events.append)
         self.doing: ProcessActivity | None = ProcessActivity("S")
         """What any process is doing."""
-        self.outside = Platform(
+        self.platform = Platform(
             lambda: self.hour.now,
             lambda: self.hour.now,
             self.hour,
@@ -113,6 +119,8 @@ class Stage:
             _no_adopt,
             lambda pid: self.doing,
         )
+        self.state = BotState(self.bus, self.platform)
+        self.registry = self.state.registry
 
 
 def _no_spawn(launch: Launch, on_exit: Callable[[int], None]) -> Child:

@@ -13,6 +13,7 @@ import subprocess
 import sys
 from contextlib import suppress
 from pathlib import Path
+from typing import Any, cast
 
 import msgspec
 import psutil
@@ -55,7 +56,7 @@ from neverblink.supervisor.workers.registry import Ended, Member, WorkerRegistry
 from neverblink.supervisor.workers.spawn import SpawnError, spawn, why_it_ended
 from neverblink.worker.io.curve import SupervisorConnection, use_client_keys
 
-from .stage import Hour, Stage, report
+from .stage import Hands, Hour, Stage, report
 
 SECOND = 1_000_000_000
 
@@ -511,21 +512,18 @@ def test_waiting_looks_again_when_something_has_changed_or_time_is_up() -> None:
 
 def test_a_command_follows_the_leader_until_it_is_answered() -> None:
     async def scenario() -> None:
-        hour = Hour()
-        leader = ["w1"]
-        sent: list[tuple[str, SupervisorMessage]] = []
-
-        def send(worker: str, message: SupervisorMessage) -> bool:
-            sent.append((worker, message))
-            return True
-
-        relay = CommandRelay(hour, lambda: leader[0], send, 10 * SECOND)
+        stage = Stage()
+        hour, state = stage.hour, stage.state
+        pool = Hands(stage.registry)
+        sent = pool.sent
+        state.leader = "w1"
+        relay = CommandRelay(state, cast("Any", pool), 10 * SECOND)
         running = asyncio.ensure_future(relay.run("size", {"pct": 2.5}))
         await asyncio.sleep(0)
         hour.pass_by(SECOND // 2)
-        leader[0] = ""
+        state.leader = ""
         hour.pass_by(SECOND // 2)
-        leader[0] = "w2"
+        state.leader = "w2"
         relay.resend()
         assert [worker for worker, _ in sent] == ["w1", "w1", "w2"]
         run = sent[0][1]

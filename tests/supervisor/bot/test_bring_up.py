@@ -12,7 +12,6 @@ from neverblink.protocol.link import Ready, SupervisorMessage
 from neverblink.supervisor.bot.bring_up import BringUp, StartFailed
 from neverblink.supervisor.config.config import Config
 from neverblink.supervisor.release.releases import Release
-from neverblink.supervisor.system.conditions import Conditions
 from neverblink.supervisor.workers.registry import Ended, Member
 
 from ..stage import Hands, Stage, report
@@ -34,16 +33,7 @@ def bring_up(*says: Any, ends: bool) -> None:
             return member
 
     pool = cast("Any", Crew(stage.registry))
-    starter = BringUp(
-        pool,
-        stage.bus,
-        stage.outside,
-        Conditions(stage.hour),
-        leader=lambda: "",
-        stopping=lambda: "",
-        next_worker=lambda: "w1",
-    )
-    asyncio.run(starter.bring_up(cast("Release", None), CONFIG))
+    asyncio.run(BringUp(stage.state, pool).bring_up(cast("Release", None), CONFIG))
 
 
 def test_one_that_leads_is_up() -> None:
@@ -63,8 +53,6 @@ def test_one_that_died_before_it_led_is() -> None:
 def test_one_that_takes_the_lease_while_the_bot_is_being_stopped_leads_and_is_awaited_no_longer() -> None:
     """A leader ignores a dismissal: who waited for its end would wait for ever."""
     stage = Stage()
-    waiting = Conditions(stage.hour)
-    stopping = ""
 
     class Crew(Hands):
         def start(self, worker: str, *_: object) -> Member:
@@ -73,8 +61,7 @@ def test_one_that_takes_the_lease_while_the_bot_is_being_stopped_leads_and_is_aw
             return member
 
         def send(self, worker: str, message: SupervisorMessage) -> bool:
-            nonlocal stopping
-            stopping = "down"
+            stage.state.stopping = "down"
             return super().send(worker, message)
 
         def dismiss(self, worker: str, why: str) -> None:
@@ -84,20 +71,12 @@ def test_one_that_takes_the_lease_while_the_bot_is_being_stopped_leads_and_is_aw
 
             def led() -> None:
                 member.take(report("leading"), stage.hour.now)
-                waiting.stir()
+                stage.state.changes.stir()
 
             asyncio.get_running_loop().call_soon(led)
 
     pool = Crew(stage.registry)
-    starter = BringUp(
-        cast("Any", pool),
-        stage.bus,
-        stage.outside,
-        waiting,
-        leader=lambda: "",
-        stopping=lambda: stopping,
-        next_worker=lambda: "w1",
-    )
+    starter = BringUp(stage.state, cast("Any", pool))
 
     async def up() -> bool:
         async with asyncio.timeout(5):

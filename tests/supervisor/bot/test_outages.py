@@ -44,7 +44,7 @@ def leads(cause: str, epoch: int) -> Report:
 class Told:
     def __init__(self) -> None:
         self.stage = Stage()
-        self.outages = Outages(self.stage.bus)
+        self.outages = Outages(self.stage.state)
 
     @property
     def last(self) -> Outage:

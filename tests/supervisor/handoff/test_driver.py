@@ -19,13 +19,36 @@ from neverblink.protocol.link import (
     Suspect,
     WorkerMessage,
 )
-from neverblink.supervisor.config.config import HandoffSettings as Patience
+from neverblink.supervisor.config.config import HandoffSettings
 from neverblink.supervisor.handoff.driver import HandoffDriver
 from neverblink.supervisor.handoff.interfaces import Finished, HandoffListener, HandoffRecord
 
 from ..stage import Hands, Stage, hello, report
 
 SECOND = 1_000_000_000
+
+
+class Listener(HandoffListener):
+    """Records what a driver reports."""
+
+    def __init__(self, drive: Drive) -> None:
+        self.drive = drive
+
+    def recorded(self, record: HandoffRecord) -> None:
+        self.drive.kept.append(record)
+        self.drive.kept_after.append(len(self.drive.hands.did))
+
+    def turned(self, worker: str) -> None:
+        self.drive.told.append(f"turned to {worker}")
+
+    def committed(self) -> None:
+        self.drive.told.append("committed")
+
+    def reverted(self) -> None:
+        self.drive.told.append("reverted")
+
+    def finished(self, how: Finished) -> None:
+        self.drive.ends.append(how)
 
 
 class Drive:
@@ -42,24 +65,12 @@ class Drive:
         self.hands.start("old")
         self.driver = HandoffDriver(
             Handoff(7, "old", "new", 7000, rehearse_only=rehearse_only, granted=1),
-            Patience(),
+            HandoffSettings(),
             self.hands,
-            self.stage.registry,
-            self.stage.bus,
-            self.stage.outside,
-            HandoffListener(
-                kept=self.keep,
-                turned=lambda worker: self.told.append(f"turned to {worker}"),
-                committed=lambda: self.told.append("committed"),
-                reverted=lambda: self.told.append("reverted"),
-                finished=self.ends.append,
-            ),
+            self.stage.state,
+            (Listener(self),),
         )
         self.hands.take()
-
-    def keep(self, kept: HandoffRecord) -> None:
-        self.kept.append(kept)
-        self.kept_after.append(len(self.hands.did))
 
     def hear(self, worker: str, *messages: WorkerMessage) -> None:
         for message in messages:
@@ -350,18 +361,10 @@ def test_another_driver_goes_on_where_one_was_left(drive: Drive) -> None:
     drive.stage.hour.pass_by(5 * SECOND)
     other = HandoffDriver(
         kept.handoff,
-        Patience(probation=SECOND),
+        HandoffSettings(probation=SECOND),
         drive.hands,
-        registry,
-        drive.stage.bus,
-        drive.stage.outside,
-        HandoffListener(
-            kept=drive.kept.append,
-            turned=lambda worker: drive.told.append(f"turned to {worker}"),
-            committed=lambda: drive.told.append("committed"),
-            reverted=lambda: drive.told.append("reverted"),
-            finished=drive.ends.append,
-        ),
+        drive.stage.state,
+        (Listener(drive),),
     )
     other.take_up(kept, None, "", cleared=True)
     assert other.phase is Phase.PROBATION
