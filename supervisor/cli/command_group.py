@@ -129,7 +129,7 @@ class CommandGroup(click.Group):
     invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="Every verb takes --json, --home and --project; and --server with --key; before the verb or after it. "
-    "More: docs/operators.md",
+    "More: docs/quickref.md",
 )
 @click.version_option(package_name="neverblink", message="neverblink %(version)s")
 @click.pass_context

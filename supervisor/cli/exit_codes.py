@@ -1,8 +1,8 @@
 """Exit codes: the one place where an error, a refusal or an outcome becomes a number.
 
-Scripts decide on these, so they mean the same for every verb, and the table in docs/operators.md is checked against
+Scripts decide on these, so they mean the same for every verb, and the table in docs/commands.md is checked against
 `MEANING`. 0 and 1 are what any program's are, 2 is a caller's mistake as in every shell tool, and the rest say what
-became of the bot, which is what a pipeline wants to know: after 3 and 4 the old code leads, after 8 nobody does.
+became of the bot, which is what a pipeline wants to know: after 3 and 4 the old code leads, after 8 no worker does.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ MEANING: dict[Exit, str] = {
     Exit.BAD_INPUT: "bad input: usage, config, a path, an unknown release, a home of another user",
     Exit.ABORTED: "aborted: the old code still leads, and the bot was not interrupted",
     Exit.ROLLED_BACK: "rolled back: the new code led, and the old code leads again",
-    Exit.BUSY: "busy or locked: a deployment runs, the home is in use, or somebody locked it",
+    Exit.BUSY: "busy or locked: a deployment runs, the home is in use, or deployments are locked",
     Exit.BOUNDARY: "no boundary in time: a decision or a window held the handoff; the old code still leads",
     Exit.UNREACHABLE: "the supervisor cannot be reached, or has not ended what was asked in the time given",
     Exit.DOWN: "the bot is down: no worker leads",

@@ -30,7 +30,7 @@ bot = "bot:Starter"           # MODULE:NAME
 [handoff]
 probation = "2s"              # how long the old worker follows along, ready to take the bot back: with money, minutes
 
-# Every key there is: docs/operators.md
+# Every key there is: docs/configuration.md
 """
 
 _PYPROJECT = """\

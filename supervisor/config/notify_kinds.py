@@ -30,15 +30,15 @@ KINDS: dict[Kind, str] = {
     "rolled-back": "the new code led, and the old code leads again",
     "failover": "a leader died: who leads since, and what was missed",
     "missed": "ticks were missed, in an outage or in a handoff, and in which windows",
-    "down": "nobody leads for more than a moment; somebody leads again",
+    "down": "no worker leads for more than a moment; a worker leads again",
     "slow": "the leader does not do its work; it does again",
     "journal": "the journal cannot be written; it is written again; it was damaged",
     "supervisor": "a supervisor came back to its bot, or leaves; its files were removed, or are a copy",
     "standby": "the standby died too often, and is started again only now and then",
-    "halt": "somebody halted the bot",
-    "settings": "somebody changed its settings",
-    "pause": "somebody paused or resumed it",
-    "lock": "somebody locked or unlocked deployments",
+    "halt": "the bot was halted",
+    "settings": "its settings were changed",
+    "pause": "it was paused or resumed",
+    "lock": "deployments were locked or unlocked",
 }
 """Each kind, and when there is a note of it."""
 

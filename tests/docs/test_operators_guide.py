@@ -1,4 +1,4 @@
-"""The operator's guide says what the code does."""
+"""The operator's guide and reference say what the code does."""
 
 from __future__ import annotations
 
@@ -24,13 +24,16 @@ from neverblink.supervisor.config.hang_limits import HangLimits
 from neverblink.supervisor.config.notify_kinds import KINDS
 from neverblink.supervisor.config.notify_pace import NotifyPace
 
-GUIDE_AT = Path(__file__).resolve().parents[2] / "docs" / "operators.md"
-GUIDE = GUIDE_AT.read_text(encoding="utf-8")
+ROOT = Path(__file__).resolve().parents[2]
 
 
-def rows(heading: str) -> list[list[str]]:
-    """The cells of the first table below a heading's column titles."""
-    table = GUIDE.split(f"| {heading} |", 1)[1].split("\n\n", 1)[0]
+def read(page: str) -> str:
+    return (ROOT / "docs" / page).read_text(encoding="utf-8")
+
+
+def rows(page: str, heading: str) -> list[list[str]]:
+    """The cells of the table on a page whose first column has this heading."""
+    table = read(page).split(f"| {heading} |", 1)[1].split("\n\n", 1)[0]
     return [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines()[2:]]
 
 
@@ -40,35 +43,36 @@ def words(cell: str) -> list[str]:
 
 def test_a_checkout_has_everything_that_the_guide_describes() -> None:
     """What `bin/neverblink` installs beside the command itself: every extra but those for working on neverblink."""
-    root = GUIDE_AT.parents[1]
-    extras = tomllib.loads((root / "pyproject.toml").read_text())["project"]["optional-dependencies"]
-    assert re.search(r"^environment live ", (root / "bin" / "neverblink").read_text(), re.MULTILINE)
-    pinned = re.search(r"^pin live (.*)", (root / "bin" / "lock").read_text(), re.MULTILINE)
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    assert re.search(r"^environment live ", (ROOT / "bin" / "neverblink").read_text(), re.MULTILINE)
+    pinned = re.search(r"^pin live (.*)", (ROOT / "bin" / "lock").read_text(), re.MULTILINE)
     assert pinned is not None
     live = set(re.findall(r"--extra (\w+)", pinned[1]))
     # Each of the others comes with the supervisor's.
     assert live == set(extras) - {"test", "bench", "fuzz", "browser", "dev"} - {"supervisor"}
     assert all("neverblink[supervisor]" in extras[one] for one in live)
-    for extra in re.findall(r"neverblink\[([\w,]+)\]", (root / "README.md").read_text() + GUIDE):
+    for extra in re.findall(
+        r"neverblink\[([\w,]+)\]", (ROOT / "README.md").read_text() + read("notifications.md")
+    ):
         assert set(extra.split(",")) <= live
 
 
 def test_every_exit_code_is_in_it() -> None:
-    assert {Exit(int(row[0])): row[1] for row in rows("code")} == MEANING
+    assert {Exit(int(row[0])): row[1] for row in rows("commands.md", "code")} == MEANING
     assert set(MEANING) == set(Exit)
 
 
 def test_every_fault_is_in_it_with_its_exit_code() -> None:
-    found = {row[0].strip("`"): int(row[1].strip("`")) for row in rows("fault")}
+    found = {row[0].strip("`"): int(row[1].strip("`")) for row in rows("socket.md", "fault")}
     assert found == {code: exit_of_fault(code) for code in get_args(commands.Code)}
 
 
-def test_every_verb_is_in_it() -> None:
-    assert {word for row in rows("verb") for word in words(row[0])} == set(VERBS)
+def test_every_command_is_in_it() -> None:
+    assert {word for row in rows("commands.md", "command") for word in words(row[0])} == set(VERBS)
 
 
 def test_every_key_of_the_configuration_is_in_it_with_its_default() -> None:
-    found = {row[0].strip("`"): row[1].strip("`") for row in rows("key")}
+    found = {row[0].strip("`"): row[1].strip("`") for row in rows("configuration.md", "key")}
     keys = set(Config.__struct_fields__) - {
         "path",
         "handoff",
@@ -115,18 +119,18 @@ def test_every_key_of_the_configuration_is_in_it_with_its_default() -> None:
     assert int(found["log.keep"]) == LogSettings().keep
 
 
-def test_everything_that_people_are_told_of_is_in_it() -> None:
-    assert {row[0].strip("`"): row[1] for row in rows("told of")} == {**KINDS}
+def test_every_kind_of_notification_is_in_it() -> None:
+    assert {row[0].strip("`"): row[1] for row in rows("notifications.md", "kind")} == {**KINDS}
 
 
 def test_every_request_is_in_it() -> None:
-    told = {word for row in rows("op") for word in words(row[0])}
+    told = {word for row in rows("socket.md", "op") for word in words(row[0])}
     assert told == {str(kind.__struct_config__.tag) for kind in get_args(commands.Command)}
-    keys = {word for row in rows("op") for word in re.findall(r"`([a-z_]+)`", row[1])} - {"why"}
+    keys = {word for row in rows("socket.md", "op") for word in re.findall(r"`([a-z_]+)`", row[1])} - {"why"}
     common = set(commands.Request.__struct_fields__)
     assert keys == {key for kind in get_args(commands.Command) for key in kind.__struct_fields__} - common
 
 
 def test_every_event_is_in_it() -> None:
-    told = {word for row in rows("type") for word in words(row[0])}
+    told = {word for row in rows("socket.md", "type") for word in words(row[0])}
     assert told == {str(kind.__struct_config__.tag) for kind in get_args(events.Event)}
