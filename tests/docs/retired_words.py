@@ -30,7 +30,7 @@ METAPHORS = (
     *("heir", "heirs", "baton", "errand", "lookout"),
 )
 """Write instead: dispatcher, worker pool, sender, listener, socket, notifier, successor, final-frame socket."""
-IN_PROSE = re.compile(rf"\b(?:{DIALECT}|{'|'.join(METAPHORS)})\b", re.IGNORECASE)
+IN_PROSE = re.compile(rf"\b(?:{DIALECT}|(?<!\.)(?:{'|'.join(METAPHORS)}))\b", re.IGNORECASE)
 IN_NAMES = re.compile(rf"(?:^|_)(?:{'|'.join(METAPHORS)})(?=_|$)")
 CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
