@@ -47,7 +47,7 @@ class Assignment(msgspec.Struct, frozen=True):
     pulse: int = 200_000_000
     """How often the worker reports to the supervisor when nothing happens."""
     lease_within: int = 250_000_000
-    """After yielding, how long until it takes the lease back if nobody has."""
+    """After yielding, how long until it takes the lease back if it is still free."""
     hang_after: int = 2_000_000_000
     """In probation, how long past a due tick the leader may be silent."""
     deployment: int = 0

@@ -1,7 +1,7 @@
 """What a turn did to the state, and the shape the state is in.
 
 A state is a handful of *cells* (the fields of its root, each encoded whole) and *tables* (of which only
-touched rows travel). Everything here is already encoded: whoever passes changes on need not know the bot's
+touched rows travel). Everything here is already encoded: code that passes changes on need not know the bot's
 types.
 """
 

@@ -8,7 +8,7 @@ is believed is `boottime + offset`, and the wall clock only corrects the offset:
 - A larger one is a step. It is not believed until it has lasted for `BELIEVED_AFTER`; meanwhile time goes on as before.
   A step that is taken back by then never happened.
 
-A suspended machine is no step, since both clocks go on. Pure: readings come in as `int` nanoseconds.
+A suspension of the machine is not a step, since both clocks go on. Pure: readings come in as `int` nanoseconds.
 """
 
 from __future__ import annotations

@@ -171,7 +171,7 @@ class Halt(Request, frozen=True, tag="halt"):
     """Set `paused`, and run the bot's `on_halt` in a turn of its own, which flattens: it gives up what it holds."""
 
     confirm: str = ""
-    """The bot's name: whoever halts a bot says which. Anything else is refused."""
+    """The bot's name, which confirms which bot to halt. Anything else is refused."""
 
 
 class Settings(Request, frozen=True, tag="settings"):
@@ -206,7 +206,7 @@ class Send(Request, frozen=True, tag="send"):
 
 
 class Acknowledge(Request, frozen=True, tag="acknowledge"):
-    """Say that somebody knows of outage `outage` (0: of all that are over): `status` shows it no more."""
+    """Acknowledge outage `outage` (0: all that are over): `status` no longer shows it."""
 
     outage: int = 0
 
@@ -282,7 +282,7 @@ class Answer(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class BadRequest(NeverblinkError):
-    """A request that is no command. `id` is the caller's, where it could be read."""
+    """A request that is not a command. `id` is the caller's, where it could be read."""
 
     def __init__(self, problem: str, id: str = "") -> None:
         super().__init__(problem)
@@ -377,7 +377,7 @@ def decode_answer(data: bytes | memoryview) -> Answer:
 
 
 def _named(data: bytes | memoryview, packed: bool) -> tuple[str, str]:
-    """The id and the op of what is no request, as far as they can be read."""
+    """The id and the op of an invalid request, as far as they can be read."""
     language = msgspec.msgpack if packed else msgspec.json
     found: list[str] = []
     for kind in (_Id, _Op):

@@ -1,6 +1,6 @@
 """What `control.json` may say: one command, or a list of them, each with an id of its own.
 
-A file is not a message. It is read as often as somebody looks, it can be rewritten, touched and copied, and it is still
+A file is not a message. It may be read many times, it can be rewritten, touched and copied, and it is still
 there after a restart. So what is carried out is the *id*, once, however often it is read; a command without one is
 refused, and an id that comes again with another command names a mistake. Nothing here reads a file: bytes in, commands
 and complaints out.
@@ -50,7 +50,7 @@ class ControlCommand(msgspec.Struct, frozen=True):
 
 
 class RefusedCommand(msgspec.Struct, frozen=True):
-    """Something in the file that is no command, and why; `id` is "" when it has none to be answered by."""
+    """An entry of the file that is not a command, and why; `id` is "" when it has none to be answered by."""
 
     id: str
     problem: str
@@ -64,7 +64,7 @@ class ControlRequests(msgspec.Struct, frozen=True):
 
 
 def parse(data: bytes) -> ControlRequests:
-    """Return what the file asks for. Raises `ControlError` when it is no JSON, or neither a command nor a list of them.
+    """Return what the file asks for. Raises `ControlError` when it is not JSON, or not a command or a list of them.
 
     An empty file asks for nothing.
     """
@@ -99,12 +99,12 @@ def _parts(data: bytes) -> Sequence[bytes]:
             parts = [text]
         else:
             raise ControlError(
-                'it is no command: expected an object such as {"id": "1", "op": "pause"}, or a list'
+                'it is not a command: expected an object such as {"id": "1", "op": "pause"}, or a list'
             )
     except RecursionError:
         raise ControlError("it is nested too deeply") from None
     except UNDECODABLE as problem:
-        raise ControlError(f"it is no JSON: {problem}") from None
+        raise ControlError(f"it is not JSON: {problem}") from None
     if len(parts) > MOST_COMMANDS:
         raise ControlError(
             f"it holds {len(parts)} commands, at most {MOST_COMMANDS} are read: drop those that are answered"

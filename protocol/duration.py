@@ -32,11 +32,11 @@ _LIMIT = 2**63
 
 
 class DurationError(NeverblinkError, ValueError):
-    """A text that is no duration; `value` is what was written."""
+    """A text that is not a duration; `value` is what was written."""
 
     def __init__(self, value: str, why: str) -> None:
         shown = value if len(value) <= _LONGEST_TEXT else value[:_LONGEST_TEXT] + "…"
-        super().__init__(f'"{shown}" is no duration: {why}')
+        super().__init__(f'"{shown}" is not a duration: {why}')
         self.value = value
 
 

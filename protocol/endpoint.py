@@ -56,5 +56,5 @@ def _fits(path: str) -> bool:
     try:
         return len(path.encode()) <= LONGEST_PATH
     except UnicodeEncodeError:
-        # A path that is no UTF-8 can't be said in an address at all, however short.
+        # A path that is not UTF-8 can't be part of an address, however short.
         return False

@@ -71,7 +71,7 @@ class DeploymentStarted(_Event, frozen=True, tag="deployment-started"):
     subject: str = ""
     author: str = ""
     ref: str = ""
-    """What it was called by whoever asked."""
+    """The name that the request gave it."""
 
 
 class PhaseChanged(_Event, frozen=True, tag="phase"):
@@ -97,7 +97,7 @@ class StepDone(_Event, frozen=True, tag="step"):
 class StepOutput(_Event, frozen=True, tag="output"):
     """One line that `step` of a deployment printed: `environment`, `check`, or `release` for a warning of our own.
 
-    `text` is cut at `MAX_OUTPUT` characters. A build that prints without end is told of in its first lines only; the
+    `text` is cut at `MAX_OUTPUT` characters. Of a build that prints without end only the first lines are events; the
     last one of them says so. `history N` has them all, as far as its log goes.
     """
 
@@ -124,7 +124,7 @@ class DeploymentEnded(_Event, frozen=True, tag="deployment-ended"):
 
 
 class LeaderChanged(_Event, frozen=True, tag="leader"):
-    """`worker` leads from `seq` on; "" when nobody does."""
+    """`worker` leads from `seq` on; "" when no worker does."""
 
     worker: str
     release: str
@@ -238,7 +238,7 @@ class WindowMissed(msgspec.Struct, frozen=True):
 
 
 class Outage(msgspec.Struct, frozen=True):
-    """A leader died, and until the next tick of a successor nobody ticked."""
+    """A leader died; the outage lasts until the first tick of its successor."""
 
     id: int
     since: int
@@ -252,7 +252,7 @@ class Outage(msgspec.Struct, frozen=True):
     deaths: int = 1
     """Leaders that died in it: one may die before its first tick."""
     missed: int = 0
-    """Ticks that nobody ran."""
+    """Ticks that no worker ran."""
     windows: tuple[WindowMissed, ...] = ()
     in_doubt: tuple[Doubt, ...] = ()
     """Decisions that were open."""
@@ -260,7 +260,7 @@ class Outage(msgspec.Struct, frozen=True):
     epoch: int = 0
     """Under which the successor leads, 0 as long as there is none."""
     acknowledged: int | None = None
-    """When somebody said that they know of it; who, and why."""
+    """When an operator acknowledged it; who, and why."""
     who: str = ""
     why: str = ""
 

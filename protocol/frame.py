@@ -41,7 +41,7 @@ Kind = Literal["tick", "event", "timer", "command", "lead", "yield", "stop", "re
 it), `yield` closes one, `stop` ends the bot, and `reset` carries the whole state again."""
 
 Cause = Literal["first", "handoff", "takeback", "failover"]
-"""How a worker came to lead: as the first, by a planned transfer, because nobody took what it had yielded, or because
+"""How a worker came to lead: as the first, by a planned transfer, because its successor did not take over, or because
 the leader before it died."""
 
 COMMAND = "command/"

@@ -8,7 +8,7 @@ A wall clock may be stepped. Forward, the indices it jumped over never had a mom
 a gap whose cause says so. Backward by no more than an interval, the wall shows times whose indices already ran: the
 loop holds until the grid reaches the next index. Backward by more, the grid is moved (`rebase`): the next index runs at
 the next moment that the grid has. In all cases the step itself is recorded (`ClockStep`), never hidden. A clock that is
-merely slewed is no step: the grid follows it. When a step is believed is said in `clock.py`.
+merely slewed makes no step: the grid follows it. `clock.py` says when a step is believed.
 
 Pure: times come in as `int` nanoseconds, wall times since the UTC epoch.
 """
@@ -48,7 +48,7 @@ SLEW_PPM = 500
 
 
 class GridError(NeverblinkError, ValueError):
-    """An interval that makes no grid, or a gap that is no range; `value` is what was given."""
+    """An interval that makes no grid, or a gap that is not a range; `value` is what was given."""
 
     def __init__(self, message: str, value: object) -> None:
         super().__init__(message)
@@ -58,7 +58,7 @@ class GridError(NeverblinkError, ValueError):
 class Gap(msgspec.Struct, frozen=True):
     """Indices `first` to `last`, both included, that did not run.
 
-    `skipped`: the bot's own overrun. `missed`: nobody could run them. `cause` is for people.
+    `skipped`: the bot's own overrun. `missed`: no worker could run them. `cause` is for people.
 
     Raises `GridError` when `last` lies before `first`, or so far behind it that the length has no 64-bit integer. A
     decoder reports that as data of the wrong type, so no reader of a frame meets such a gap.
@@ -165,7 +165,7 @@ def plan(
     that never ran (`last` None) starts at the first index still to come, or due only a moment ago.
 
     Indices left out are returned as gaps of `kind` and `cause`: what the caller knows of the reason, an
-    overrun or that nobody was there. Those that a forward `step` jumped over are told apart: they are
+    overrun or that no worker led. Those that a forward `step` jumped over are told apart: they are
     "missed", because of the clock, and not even "catch-up" runs them. Pass the latest step for as long as you
     like; once the grid is past it nothing comes of it.
     """
@@ -202,7 +202,7 @@ def detect_step(
     """Compare how far the two clocks went between two readings; return the step when they disagree by
     `threshold` ns.
 
-    A slewed clock may run `slew_ppm` millionths fast or slow and that is no step, however far the readings
+    A slewed clock may run `slew_ppm` millionths fast or slow and that is not a step, however far the readings
     are apart. CLOCK_MONOTONIC stands still while the host is suspended: a suspension shows as a step forward,
     which is what it is for a bot.
     """

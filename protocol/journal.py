@@ -7,8 +7,8 @@ its length or its CRC, and everything before it is whole.
 
 A segment opens with a snapshot (`SNAPSHOT`, then `ROWS`, then `WHOLE`), so that it can be gone on from without those
 before it; after that come frames, and between frames the records of decisions. The snapshot is written while the bot
-goes on: a row is as it was when its turn came, and the frames and decisions of that time lie between the rows. Whoever
-reads it applies those frames after the last row; at `WHOLE` the state is that of the newest of them. The same frames
+goes on: a row is as it was when its turn came, and the frames and decisions of that time lie between the rows. A reader
+applies those frames after the last row; at `WHOLE` the state is that of the newest of them. The same frames
 are in the segment before, which is written on until the new one is whole.
 
 The version in the header says which kinds of record there may be. Format 1 had no `WHOLE`: its snapshots were written
@@ -200,7 +200,7 @@ class Entry(msgspec.Struct, frozen=True):
 
 
 class Torn(msgspec.Struct, frozen=True):
-    """The rest of a segment is no whole record: from `offset` on, and why."""
+    """The rest of a segment is not a whole record: from `offset` on, and why."""
 
     offset: int
     problem: str
@@ -254,7 +254,7 @@ def pack_header(segment: int) -> bytes:
 def read_header(data: bytes | memoryview, where: str) -> Header:
     """Return what a segment says of itself.
 
-    Raises `JournalTooNew` when it is of a later format, `JournalError` when it is no segment or a damaged one.
+    Raises `JournalTooNew` when it is of a later format, `JournalError` when it is not a segment or a damaged one.
     """
     if len(data) < HEADER_SIZE:
         raise JournalError(where, "shorter than a header: it was never written whole")
@@ -285,7 +285,7 @@ def scan(
     """Yield the whole records of a segment from `offset` on, and at the end a `Torn` when bytes are left over.
 
     With `past_damage` a record that is whole in length and not in content is a `Torn` too, and the next one is tried:
-    whoever reads on has to find out what is missing.
+    a caller that reads on has to find out what is missing.
     """
     view = memoryview(data)
     size = len(view)

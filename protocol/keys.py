@@ -12,7 +12,7 @@ that comes later knows all keys of those that were there before, and who has one
 
 They are key pairs of CURVE (CurveZMQ: X25519 and XSalsa20-Poly1305), which is ZeroMQ's own handshake: a challenge and
 a response in which no secret is ever sent, both sides are proven, nothing that was overheard can be used again, and who
-fails is cut off before it can say or hear anything, or take the name of somebody who is there. Anything made of
+fails is cut off before it can send or receive anything, or take the name of a connected peer. Anything made of
 messages of our own would come after that name was taken. It costs about ten microseconds a message.
 
 The public half of a socket's key pair is told only to those who may connect: who does not know it gets no further than
@@ -33,7 +33,7 @@ SIZE = 32
 """Bytes of a key."""
 
 NO_CURVE = (
-    "its ZeroMQ was built without CURVE, and without it nobody can be told from a stranger: install pyzmq's own build, "
+    "its ZeroMQ was built without CURVE, and without it no peer can prove who it is: install pyzmq's own build, "
     "as in `python -m pip install --force-reinstall --only-binary pyzmq pyzmq`"
 )
 
@@ -41,7 +41,7 @@ Key = Annotated[bytes, msgspec.Meta(min_length=SIZE, max_length=SIZE)]
 
 
 class Keys(msgspec.Struct, frozen=True):
-    """What a worker is given when it is started. Whoever prints it sees no key."""
+    """What a worker is given when it is started. Printing it shows no key."""
 
     own: Key
     """The secret half of its own key pair."""

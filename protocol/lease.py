@@ -107,7 +107,7 @@ def encode_record(record: Holder) -> bytes:
 
 
 def decode_file(data: bytes) -> Holder | None:
-    """Return who took the lease last, None when nobody ever did; raise `LeaseCorrupt` when no slot can be
+    """Return who took the lease last, None when it was never taken; raise `LeaseCorrupt` when no slot can be
     read.
 
     One unreadable slot beside a readable one is a write that was cut off: its epoch was never handed out.
@@ -133,7 +133,7 @@ def lock_query() -> bytes:
 
 
 def lock_owner(answer: bytes) -> int | None:
-    """The pid in the kernel's answer: None when nobody holds the lock, 0 for a process in a pid namespace not
+    """The pid in the kernel's answer: None when the lock is free, 0 for a process in a pid namespace not
     ours.
     """
     kind, _whence, _start, _length, pid = _FLOCK.unpack(answer)

@@ -244,7 +244,7 @@ class Handed(msgspec.Struct, frozen=True, tag="handed"):
     late: int
     blackout: int
     missed: Annotated[int, msgspec.Meta(ge=0)]
-    """Grid indices before it that nobody ran."""
+    """Grid indices before it that no worker ran."""
     in_doubt: tuple[Doubt, ...] = ()
     """Decisions that a dead leader left open, as the bot was told."""
     due: int = 0
@@ -333,7 +333,7 @@ class ExpectFollower(msgspec.Struct, frozen=True, tag="expect"):
 
 
 class Lead(msgspec.Struct, frozen=True, tag="lead"):
-    """Take the lease: there is nobody to take it from."""
+    """Take the lease: no other worker has it."""
 
 
 class YieldTo(msgspec.Struct, frozen=True, tag="yield"):

@@ -125,7 +125,7 @@ def decode_line(text: str) -> LogLine | None:
 
 
 def level_of(text: str, before: Level = "info") -> Level:
-    """The level of a line that somebody printed; `before`: of the line before, which a traceback's lines share."""
+    """The level of a printed line; `before`: of the line before, which a traceback's lines share."""
     if _PERHAPS.search(text, 0, _LOOKED_AT):
         said = _WORD.search(text, 0, _LOOKED_AT)
         if said is not None:

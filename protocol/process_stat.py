@@ -9,6 +9,6 @@ def field_of(stat: bytes, number: int) -> bytes:
     """One of its fields, by its number in proc_pid_stat(5), from 3 on.
 
     The second field is the program's name, which may itself hold blanks and brackets. Raises ValueError or IndexError
-    for what is no such line.
+    for any other line.
     """
     return stat[stat.rindex(b")") + 1 :].split()[number - 3]

@@ -1,24 +1,24 @@
 """The seat: a worker's view of its own role.
 
 Everything that changes a worker's role is in this file, and this file knows no socket, process, clock or file. The
-machine takes events and returns commands; whoever drives it carries them out, in order, and feeds back what came of
+machine takes events and returns commands; its driver carries them out, in order, and feeds back what came of
 them. It does not know whether its code is old or new: a handoff, a rollback and a hand-over to a third worker are the
 same moves.
 
 How it works. A worker joins, follows the leader's state stream, and leads when it holds the lease. The lease is
 arbitrated by the kernel, so the machine never concludes that it may lead: it asks (`TakeLease`) and is told
 (`LeaseTaken`, `LeaseRefused`). A leader that was ordered to yield remembers the order and acts on it at the first
-boundary at which no decision is open, no protected window is running, the heir has caught up and there is time before
-the next tick. It then drops the lease and sends the heir the final frame. From there two things can happen, and the
-kernel decides between them: the heir takes the lease, or nobody does within the bound and the old leader takes it
-back. Whoever asks second is refused and follows the winner, so a late message can cost time but never safety.
+boundary at which no decision is open, no protected window is running, the successor has caught up and there is time
+before the next tick. It then drops the lease and sends the successor the final frame. From there two things can happen,
+and the kernel decides between them: the successor takes the lease, or the old leader takes it back after a bound. The
+worker that asks second is refused and follows the winner, so a late message can cost time but never safety.
 
 A follower with `guard` set takes the lease itself when its leader is gone: that is the old worker in probation, and
 the standby. Both may guard at once: the kernel gives the lease to one of them, and the other follows it. A follower
 without `guard` waits to be told (`Lead`), because a worker on unproven code does not promote itself; nor does one whose
 code was rolled back, and so it yields without guarding (`YieldTo.back`). Whom to follow is
-the supervisor's to say, but not only: a follower that learns from the kernel that somebody else has the lease turns to
-that one (`LedBy`), so that it loses nobody while the supervisor is away.
+the supervisor's to say, but not only: a follower that learns from the kernel that another worker has the lease
+follows that one (`LedBy`), so that it keeps a leader while the supervisor is away.
 
 Orders carry numbers that only grow; one that was carried out or cancelled is settled, and a copy of it that arrives
 later changes nothing. The same holds for any event that has no place in the current role: it is stale news, which is
@@ -85,7 +85,7 @@ class Seat(msgspec.Struct):
     me: str
     role: Role = Role.JOINING
     leader: str = ""
-    """Whom we follow, or, in YIELDING, the heir."""
+    """The worker that this one follows, or, in YIELDING, the successor."""
     epoch: int = 0
     loaded: bool = False
     guard: bool = False
@@ -175,7 +175,7 @@ class Seat(msgspec.Struct):
 
     def _taken(self, event: LeaseTaken) -> list[SeatCommand]:
         if self.dismissed and event.epoch > self.epoch + 1:
-            # Our heir led, and died before we heard of it. We were told to leave, so our code is not to lead again.
+            # The successor led, and died before this worker learned of it. This one was ordered to leave.
             self.role = Role.RETIRED
             return [DisarmSeatTimer("lease"), DropLease(), ExitProcess("retire")]
         before = self.leader
@@ -277,7 +277,7 @@ class Seat(msgspec.Struct):
         return self._step_aside(event.holder, self.epoch)
 
     def _dismiss(self, event: Retire) -> list[SeatCommand]:
-        """Not before it is certain that another one leads: should the heir never take the lease, it is ours again."""
+        """Leave only once another worker leads: should the successor never take the lease, this one takes it back."""
         self.dismissed = True
         return []
 

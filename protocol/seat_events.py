@@ -1,4 +1,4 @@
-"""What a seat is told and what it commands: the words in which `seat` speaks with whoever drives it."""
+"""The events and commands of `seat`: what its driver feeds it, and what it tells its driver to do."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ class Boundary(msgspec.Struct, frozen=True):
     successor: bool = True
     """The worker named in the order follows and has applied all but the last frames."""
     turn: str = ""
-    """It is no boundary yet: a turn of this name still runs."""
+    """Not a boundary yet: a turn of this name still runs."""
 
 
 class Received(msgspec.Struct, frozen=True):
@@ -98,14 +98,14 @@ class Received(msgspec.Struct, frozen=True):
 
 
 class SuccessorTook(msgspec.Struct, frozen=True):
-    """The heir says that it has the lease."""
+    """The successor reports that it has the lease."""
 
     successor: str
     epoch: int
 
 
 class SuccessorDeclined(msgspec.Struct, frozen=True):
-    """The heir says that it could not apply the final frame."""
+    """The successor reports that it could not apply the final frame."""
 
     order: int
 
@@ -214,7 +214,7 @@ class SendTook(msgspec.Struct, frozen=True):
 
 
 class SendFailing(msgspec.Struct, frozen=True):
-    """Tell all followers that we leave without an heir."""
+    """Tell all followers that this worker leaves without a successor."""
 
     reason: str
 
@@ -250,7 +250,7 @@ class Suspects(msgspec.Struct, frozen=True):
 
 
 class ArmSeatTimer(msgspec.Struct, frozen=True):
-    """Feed `Alarm(name)` after its time: `lease` (back to us if nobody took it) or `retry`."""
+    """Feed `SeatTimerFired(name)` after its time: `lease` (take it back if it is still free) or `retry`."""
 
     name: str
 

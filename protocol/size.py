@@ -27,11 +27,11 @@ _LIMIT = 2**63
 
 
 class SizeError(NeverblinkError, ValueError):
-    """A text that is no size; `value` is what was written."""
+    """A text that is not a size; `value` is what was written."""
 
     def __init__(self, value: str, why: str) -> None:
         shown = value if len(value) <= _LONGEST_TEXT else value[:_LONGEST_TEXT] + "…"
-        super().__init__(f'"{shown}" is no size: {why}')
+        super().__init__(f'"{shown}" is not a size: {why}')
         self.value = value
 
 
@@ -45,7 +45,7 @@ def parse(text: str) -> int:
         )
     size = Fraction(found[1]) * _UNITS[found[2].lower()]
     if size.denominator != 1:
-        raise SizeError(text, "it is no whole number of bytes")
+        raise SizeError(text, "it is not a whole number of bytes")
     if size >= _LIMIT:
         raise SizeError(text, "it is larger than any file can be")
     return int(size)

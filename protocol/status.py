@@ -73,7 +73,7 @@ class BranchSeen(msgspec.Struct, frozen=True):
     outcome: str = ""
     """How that ended, "" while it is under way."""
     asked: bool = False
-    """Somebody has asked for this commit, and is about to get a deployment of it or a refusal."""
+    """This commit was asked for, and a deployment of it or a refusal is about to follow."""
 
 
 class TargetSeen(msgspec.Struct, frozen=True):
@@ -233,7 +233,7 @@ class SupervisorSeen(msgspec.Struct, frozen=True):
 
 
 class BotStatus(msgspec.Struct, frozen=True):
-    """The answer to `status`. What is about the leader is "" or 0 when nobody leads."""
+    """The answer to `status`. What is about the leader is "" or 0 when no worker leads."""
 
     version: int
     bot: str
@@ -282,14 +282,14 @@ class BotStatus(msgspec.Struct, frozen=True):
     lock: Locked | None
     failure: Failure | None
     outages: tuple[Outage, ...]
-    """Those that nobody has acknowledged, oldest first; of many, the newest."""
+    """Those not yet acknowledged, oldest first; of many, the newest."""
     supervisor: SupervisorSeen
     branches: tuple[BranchSeen, ...] = ()
     """Those that deploy by a push."""
     waiting: tuple[WaitingSeen, ...] = ()
     """Deployments that wait for their turn, the next one first."""
     notify: tuple[TargetSeen, ...] = ()
-    """Who is told of what happens, and whether it arrives."""
+    """The targets of notifications, and whether those arrive."""
     next_start: NextStartSeen | None = None
     """None when a worker leads, or the bot is being stopped."""
     descriptors: DescriptorsSeen | None = None

@@ -50,7 +50,7 @@ class Subscribe(msgspec.Struct, frozen=True, tag="subscribe"):
     number: int
     digest: bytes
     pid: int = 0
-    """For the leader to notice the death of its heir."""
+    """For the leader to notice the death of its successor."""
 
 
 class Ack(msgspec.Struct, frozen=True, tag="ack"):
@@ -61,7 +61,7 @@ class Ack(msgspec.Struct, frozen=True, tag="ack"):
 
 
 class Offer(msgspec.Struct, frozen=True, tag="offer"):
-    """Follower: I received these; whoever leads applies them, once."""
+    """Follower: I received these; the leader applies them, once."""
 
     items: list[Item]
 
@@ -78,21 +78,21 @@ class Trial(msgspec.Struct, frozen=True, tag="trial"):
 
 
 class Took(msgspec.Struct, frozen=True, tag="took"):
-    """The heir: I have the lease."""
+    """Successor: I have the lease."""
 
     epoch: int
     order: int
 
 
 class Declined(msgspec.Struct, frozen=True, tag="declined"):
-    """The heir: I could not take over, keep it."""
+    """Successor: I could not take over, keep it."""
 
     order: int
     reason: str
 
 
 class Braced(msgspec.Struct, frozen=True, tag="braced"):
-    """The heir: I have taken in all that you have said, and watch for the final frame of this order."""
+    """Successor: I have received all that you sent, and watch for the final frame of this order."""
 
     order: int
 
@@ -157,7 +157,7 @@ class Brace(msgspec.Struct, frozen=True, tag="brace"):
 
 
 class Failing(msgspec.Struct, frozen=True, tag="failing"):
-    """Leader: I am leaving without an heir; the lease is free."""
+    """Leader: I am leaving without a successor; the lease is free."""
 
     reason: str
 

@@ -39,7 +39,7 @@ _MARKS = {
 
 
 def decode_file(data: bytes) -> str:
-    """The text of a file that was written by hand, on any system: a byte order mark of UTF-8 is no part of it, and
+    """The text of a file that was written by hand, on any system: a byte order mark of UTF-8 does not belong to it, and
     lines end in any way. Raises `NotText`.
     """
     for mark, name in _MARKS.items():

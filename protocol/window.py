@@ -96,7 +96,7 @@ class Window:
         self._period = _duration("period", period)
         if self._period == 0:
             raise WindowError(
-                f'period {period!r} is no stretch of time: write one such as "5m"', "period", period
+                f'period {period!r} is not a duration above zero: write one such as "5m"', "period", period
             )
         self._opens, self._length = self._edges(period, opens, closes)
         self._zone = None if zone is None else self._local(zone, period)

@@ -26,7 +26,7 @@ NOT_ENCODABLE = (TypeError, ValueError, OverflowError, RecursionError)
 """What msgspec raises for a value that it can't encode."""
 
 UNDECODABLE = (msgspec.MsgspecError, TypeError, ValueError, OverflowError, RecursionError)
-"""What msgspec raises for bytes that are not of the type: text that is no UTF-8 is a ValueError, a map key that cannot
+"""What msgspec raises for bytes that are not of the type: text that is not UTF-8 is a ValueError, a map key that cannot
 be hashed a TypeError (in msgspec before 0.20)."""
 
 M = TypeVar("M")

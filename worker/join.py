@@ -35,7 +35,6 @@ from .model.decision import Decision
 from .model.handler_types import InDoubt, Tick
 from .model.inbox import Inbox
 from .model.migration import Migrations
-from .runtime.asyncio_runner import AsyncioRunner
 from .runtime.bootstrap import Bootstrap, alone
 from .runtime.declaration import (
     interval_of,
@@ -45,18 +44,19 @@ from .runtime.declaration import (
     state_home,
     windows_of,
 )
+from .runtime.interfaces import rest
 
 __all__ = ["Loop", "LoopFailed", "bootstrap", "join"]
 
 S = TypeVar("S")
 L = TypeVar("L")
 
-bootstrap: ContextVar[Joining | None] = ContextVar("neverblink.seating", default=None)
+bootstrap: ContextVar[Joining | None] = ContextVar("neverblink.bootstrap", default=None)
 """Where the function that is being run may join; not set for a bot that runs alone."""
 
 
 class LoopFailed(NeverblinkError):
-    """The loop cannot go on in this process; why was said already."""
+    """The loop cannot go on in this process; the reason was reported already."""
 
 
 class JoinError(NeverblinkError):
@@ -64,7 +64,7 @@ class JoinError(NeverblinkError):
 
 
 class Joining:
-    """A seating that a function may join, and the loop that came of it."""
+    """A bootstrap that a function may join, and the loop that it joined with."""
 
     def __init__(self, bootstrap: Bootstrap) -> None:
         self.bootstrap = bootstrap
@@ -196,16 +196,17 @@ class LoopBot:
 class Loop(Generic[S, L]):
     """Iterate over it, once, with `for` or `async for`: each tick is a turn, which ends where the next is asked for."""
 
-    def __init__(self, bot: LoopBot, here: Bootstrap) -> None:
+    def __init__(self, bot: LoopBot, bootstrap: Bootstrap) -> None:
         self.stopped = False
         """The loop has ended because the *bot* stops for good: flatten now. Not set when only this process leaves."""
         self._bot = bot
-        self._here = here
-        self._engine: Engine = here.engine(bot)
-        self._runtime = here.runtime
+        self._supervised = bootstrap.supervised
+        self._engine: Engine = bootstrap.engine(bot)
+        self._runtime = bootstrap.runtime
         self._step: TurnStep | None = None
         self._poller: Poller | None = None
-        self._driver: AsyncioRunner | None = None
+        self._input: asyncio.Event | None = None
+        """Set when something came in, in an `async for`."""
         self._stop_asked = False
         self._waited = False
         """The poller was asked since the last tick."""
@@ -268,73 +269,61 @@ class Loop(Generic[S, L]):
         if self._poller is None:
             self._poller = Poller()
             self._runtime.open(self._poller, self._engine, _nothing, self._engine.make_ready)
-            if not self._here.supervised:
+            if not self._supervised:
                 for number in (signal.SIGINT, signal.SIGTERM):
-                    signal.signal(number, self._noted)
+                    signal.signal(number, self._stop)
         return self
 
     def __next__(self) -> Tick[S]:
         assert self._poller is not None
         self._end_turn()
-        engine, runtime, poller = self._engine, self._runtime, self._poller
+        poller = self._poller
         if not self._waited:
             # However busy the loop is, what comes in must be noticed.
             poller.wait(0)
         self._waited = False
-        while True:
-            runtime.look()
-            if self._stop_asked:
-                self._stop_asked = False
-                engine.ordered(Stop())
-            step = engine.next_step()
-            if step is not None:
-                tick = self._take(step)
-                if tick is not None:
-                    return tick
-                if self.stopped:
-                    raise StopIteration
-            elif engine.left is not None:
-                self._check_left()
+        while (tick := self._advance()) is None:
+            if self._ended:
                 raise StopIteration
-            elif engine.idle():
-                poller.wait(0)
-            elif not runtime.look():
-                # Or else something came whose ring was used up by sending.
-                runtime.ring_at(engine.wake_at(), engine.lead)
+            if rest(self._engine, self._runtime):
                 poller.wait()
                 self._waited = True
+            else:
+                poller.wait(0)
+        return tick
 
     # --- async for --------------------------------------------------------------------------------------------------
 
     def __aiter__(self) -> Loop[S, L]:
-        if self._driver is None:
-            self._driver = AsyncioRunner(self._engine, self._runtime)
-            if not self._here.supervised:
+        if self._input is None:
+            loop = asyncio.get_running_loop()
+            self._input = asyncio.Event()
+            self._runtime.open(loop, self._engine, self._input.set, _nothing)
+            if not self._supervised:
                 for number in (signal.SIGINT, signal.SIGTERM):
-                    asyncio.get_running_loop().add_signal_handler(number, self._interrupted)
+                    loop.add_signal_handler(number, self._stop)
             task = asyncio.current_task()
             if task is not None:
-                # A program that runs its own event loop is heard of here before that loop has ended all its tasks.
-                task.add_done_callback(self._ended)
+                # A program that runs its own event loop: this is called before that loop has ended all its tasks.
+                task.add_done_callback(self._task_ended)
         return self
 
     async def __anext__(self) -> Tick[S]:
-        assert self._driver is not None
+        assert self._input is not None
         self._end_turn()
-        while True:
-            # However busy the loop is, the bot's own tasks must get on too.
-            await asyncio.sleep(0)
-            step = await self._driver.next_step()
-            if step is None:
-                self._check_left()
+        # However busy the loop is, the bot's own tasks must get on too.
+        await asyncio.sleep(0)
+        while (tick := self._advance()) is None:
+            if self._ended:
                 raise StopAsyncIteration
-            tick = self._take(step)
-            if tick is not None:
-                return tick
-            if self.stopped:
-                raise StopAsyncIteration
+            if rest(self._engine, self._runtime):
+                await self._input.wait()
+                self._input.clear()
+            else:
+                await asyncio.sleep(0)
+        return tick
 
-    # --- for whoever runs the function ------------------------------------------------------------------------------
+    # --- called by what runs the function ---------------------------------------------------------------------------
 
     def raised(self, problem: BaseException, stopped: str = "") -> int:
         """The function that joined has raised; return the exit status of its process.
@@ -373,17 +362,30 @@ class Loop(Generic[S, L]):
         assert self._bot.session is not None
         return self._bot.session
 
-    def _take(self, step: TurnStep) -> Tick[S] | None:
-        """Take a step: return the tick when it is one, else carry it out."""
-        turn = step.turn
-        if turn is not None and turn.tick is not None:
-            self._step = step
-            return turn.tick
-        if turn is not None and turn.kind == "stop":
-            self._step = step
-            self.stopped = True
-            return None
-        self._engine.done(step, step.call())
+    @property
+    def _ended(self) -> bool:
+        """Whether no tick comes any more. Raises `LoopFailed` when this worker has failed."""
+        left = self._engine.left
+        if left is not None and left.how == "fail":
+            raise LoopFailed(left.reason)
+        return left is not None or self.stopped
+
+    def _advance(self) -> Tick[S] | None:
+        """Do what is due up to the next tick; return that, or None when none is due or the loop has ended."""
+        self._runtime.look()
+        if self._stop_asked:
+            self._stop_asked = False
+            self._engine.ordered(Stop())
+        while (step := self._engine.next_step()) is not None:
+            turn = step.turn
+            if turn is not None and turn.tick is not None:
+                self._step = step
+                return turn.tick
+            if turn is not None and turn.kind == "stop":
+                self._step = step
+                self.stopped = True
+                break
+            self._engine.done(step, step.call())
         return None
 
     def _end_turn(self) -> None:
@@ -391,14 +393,9 @@ class Loop(Generic[S, L]):
         if step is not None:
             self._engine.done(step)
 
-    def _check_left(self) -> None:
-        left = self._engine.left
-        if left is not None and left.how == "fail":
-            raise LoopFailed(left.reason)
-
-    def _ended(self, task: asyncio.Task[Any]) -> None:
+    def _task_ended(self, task: asyncio.Task[Any]) -> None:
         """The task that iterated has ended."""
-        if self._here.supervised and self._engine.left is None:
+        if self._supervised and self._engine.left is None:
             problem = asyncio.CancelledError() if task.cancelled() else task.exception()
             if problem is not None:
                 self.raised(problem)
@@ -410,15 +407,10 @@ class Loop(Generic[S, L]):
         if self._engine.left is None and not any(map(_goes_on, asyncio.all_tasks(loop))):
             self.returned()
 
-    def _noted(self, *_: object) -> None:
-        """A signal, perhaps in the middle of the engine's own work: it is only noted here."""
+    def _stop(self, *_: object) -> None:
+        """A signal arrived, perhaps in the middle of the engine's own work: only note it."""
         self._stop_asked = True
         self._restore_signals()
-        self._runtime.wake()
-
-    def _interrupted(self) -> None:
-        self._restore_signals()
-        self._engine.ordered(Stop())
         self._runtime.wake()
 
     def _restore_signals(self) -> None:
@@ -428,7 +420,7 @@ class Loop(Generic[S, L]):
 
 
 def _nothing() -> None:
-    """Nobody is asleep here."""
+    """A plain loop needs no call: it looks after each wait."""
 
 
 def _goes_on(task: asyncio.Task[Any]) -> bool:

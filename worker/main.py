@@ -1,4 +1,4 @@
-"""Where a worker process begins: find the bot that is named, give it a place, and run it."""
+"""Where a worker process begins: find the bot that is named, give it a runtime, and run it."""
 
 from __future__ import annotations
 

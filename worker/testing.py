@@ -65,7 +65,7 @@ class Killed(BaseException):
 class Simulation(Generic[S]):
     """One bot on the code `bot`, whose first tick is at the time `at` (with a zone) or at the next one on the grid.
 
-    Use it with `with`. A handler that raises where nobody follows raises out of the method that let time pass; in the
+    Use it with `with`. A handler that raises without a follower raises out of the method that let time pass; in the
     probation after `hand_over` the old code takes the bot back instead, and `rolled_back` says why.
     """
 
@@ -104,7 +104,7 @@ class Simulation(Generic[S]):
             if process.worker != self._world.holder:
                 return process.bot.worker
         raise SimulationError(
-            "nobody follows: there is one only between hand_over() and conclude(), and after stand_by()"
+            "there is no follower: there is one only between hand_over() and conclude(), and after stand_by()"
         )
 
     @property
@@ -284,7 +284,7 @@ class Simulation(Generic[S]):
         """Kill the leader's process between two turns; the old code takes the bot back, or a standby goes on."""
         if len(list(self._alive())) < 2:
             raise SimulationError(
-                "nobody follows, so nobody could go on: crash between hand_over() and conclude(), or after stand_by()"
+                "there is no follower to go on: crash between hand_over() and conclude(), or after stand_by()"
             )
         self._end(self._leading, "killed")
         self._settle()
@@ -336,7 +336,9 @@ class Simulation(Generic[S]):
     def _leading(self) -> SimulatedProcess:
         process = self._processes.get(self._world.holder)
         if process is None:
-            raise SimulationError(f"nobody leads: {self._ended or 'the bot has not begun, use it in a with'}")
+            raise SimulationError(
+                f"no process leads: {self._ended or 'the bot has not begun, use it in a with'}"
+            )
         return process
 
     def _alive(self) -> list[SimulatedProcess]:
@@ -350,7 +352,7 @@ class Simulation(Generic[S]):
         if self._handoff is not None:
             moments += self._handoff.alarms.values()
         if not moments:
-            raise SimulationError("nobody is there any more, so no time can pass")
+            raise SimulationError("no process is left, so no time can pass")
         return max(min(moments), self.clock.mono() + self._stuck)
 
     def _check_idle(self) -> None:
@@ -428,7 +430,7 @@ class Simulation(Generic[S]):
             process.engine.raised(step, problem)
             command = step.turn is not None and step.turn.kind == "command"
             if not (command or self._survived(process)):
-                # Nobody is there to go on: it is the test that has to know.
+                # No process can go on: the test has to know.
                 self._gone(process, "fail")
                 raise
         else:
@@ -440,7 +442,7 @@ class Simulation(Generic[S]):
             self._running = None
 
     def _survived(self, process: SimulatedProcess) -> bool:
-        """Whether somebody goes on when this process ends."""
+        """Whether another process goes on when this one ends."""
         others = [each.engine.seat for each in self._alive() if each is not process]
         active = self._handoff is not None and not self._handoff.ended
         return active or any(seat.guard and seat.loaded for seat in others)

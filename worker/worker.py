@@ -126,7 +126,7 @@ class Worker(Generic[S]):
     def decision(self, name: str, **args: Any) -> Decision:
         """Begin a decision: a span that no handoff cuts, recorded before its body runs. Use it with `with`.
 
-        `args` go into the record, for whoever must find out what came of it. Its `id` is made for an exchange's client
+        `args` go into the record, for finding out later what came of it. Its `id` is made for an exchange's client
         order id. Raises `NotLeading` outside a turn, and in a process that has lost the lease.
         """
         return Decision(self._live.recorder, name, args)
@@ -190,7 +190,7 @@ class Worker(Generic[S]):
         """A timer has gone off."""
 
     def on_command(self, name: str, args: dict[str, Any]) -> Any:
-        """An operator's `neverblink send NAME`, where NAME is no method marked with `@command`.
+        """An operator's `neverblink send NAME`, where NAME is not a method marked with `@command`.
 
         What it returns is shown to them, and so is what it raises.
         """

@@ -1,8 +1,8 @@
 """The handoff: the supervisor's view of one deployment.
 
 Everything that decides what happens to a deployment is in this file and in those with its rules, one for each stretch
-of the way: `handoff_preparing`, `handoff_transfer`, `handoff_probation`; `handoff_standby` for the third worker, and
-`handoff_found` for a supervisor that comes back. None of them knows a socket, a process or a clock. The machine sees
+of the way: `preparing`, `transfer`, `probation`; `standby` for the third worker, and `resumed` for a supervisor that
+comes back. None of them knows a socket, a process or a clock. The machine sees
 what the two workers report and what the kernel says of their processes, and answers with what to send, to arm and to
 kill.
 
@@ -15,21 +15,21 @@ workers can overtake each other; of two that lead, the one with the higher epoch
 repeated until the reports show that they were carried out, which is safe because a worker settles each order once.
 
 A third worker, the standby, may take the lease when the leader dies (`StandsBy` says that there is one). Then the
-deployment is over, whatever it was waiting for: one that reports LEADING is the truth, whoever it is. When everybody
-else is dead the machine waits for the standby rather than to say that nobody leads.
+deployment is over, whatever it was waiting for: the worker that reports LEADING leads, whichever it is. When all
+others are dead the machine waits for the standby rather than report that no worker leads.
 
-A deployment can begin while the one before it is in its probation (`after`). It prepares and rehearses beside whoever
-leads, and orders nothing until the one before has ended (`Cleared`): until then who leads is for that one to find out,
-so the death of the leader, or another one, changes nothing here. When somebody else leads in the end, the rehearsal is
+A deployment can begin while the one before it is in its probation (`after`). It prepares and rehearses beside the
+leader, and orders nothing until the one before has ended (`Cleared`): until then that one finds out who leads, so the
+death of the leader, or another leader, changes nothing here. When another worker leads in the end, the rehearsal is
 repeated on that one's state.
 
-A supervisor can end and another one come back to the deployment. The machine is data, and kept; what it missed is not
-told again, so it is `HandoffResumed` with what the two workers are by then, and goes to the phase that this speaks
-for. What was kept last may be behind what was done last, by the one step that was not written any more: an order can
-be out that the machine does not know of.
+A supervisor can end and another one resume the deployment. The machine is data, and kept; events that it missed do
+not come again, so it gets a `HandoffResumed` with the state of the two workers by then, and goes to the phase that
+matches. What was kept last may be behind what was done last, by the one step that was not written any more: an order
+can be out that the machine does not know of.
 
-The one thing it never does is to conclude that somebody may lead. It kills, and the kernel frees the lease, and a
-worker takes it.
+The one thing it never does is to conclude that a worker may lead. It kills, the kernel frees the lease, and a worker
+takes it.
 
 `RULES` is the whole machine: for each phase the events it answers to, the function, and the phases that may follow. An
 event without a place in the current phase changes nothing. The diagram in docs/protocol.md is drawn from it.

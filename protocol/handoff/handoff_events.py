@@ -1,4 +1,4 @@
-"""What the handoff is told and what it commands: the words in which `handoff` speaks with whoever drives it."""
+"""The events and commands of `handoff`: what its driver feeds it, and what it tells its driver to do."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Phase(Enum):
     RETIRING = "retiring"
     """The deployment stands; the old worker is leaving."""
     SUCCEEDING = "succeeding"
-    """Nobody is left but the standby, which is about to lead."""
+    """Only the standby is left, and is about to lead."""
     DONE = "done"
     ABORTED = "aborted"
     ROLLED_BACK = "rolled_back"
@@ -133,7 +133,7 @@ class TimerFired(msgspec.Struct, frozen=True):
 
 
 class Cleared(msgspec.Struct, frozen=True):
-    """The deployment before this one has ended. `leader` leads now, under `epoch`; "": nobody does."""
+    """The deployment before this one has ended. `leader` leads now, under `epoch`; "": no worker does."""
 
     leader: str
     epoch: int
@@ -216,7 +216,7 @@ class DisarmTimer(msgspec.Struct, frozen=True):
 
 
 class Finish(msgspec.Struct, frozen=True):
-    """The deployment has ended; `leader` leads ("" when nobody does)."""
+    """The deployment has ended; `leader` leads ("" when no worker does)."""
 
     phase: Phase
     reason: str

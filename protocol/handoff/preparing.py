@@ -66,10 +66,10 @@ def seen_prepared(handoff: HandoffState, event: Seen) -> list[HandoffCommand]:
 
 
 def cleared(handoff: HandoffState, event: Cleared) -> list[HandoffCommand]:
-    """The deployment before this one has ended: whoever leads now is the one to take over from."""
+    """The deployment before this one has ended: take over from the worker that leads now."""
     handoff.after = 0
     if not event.leader:
-        return [Dismiss(handoff.new), *handoff.finish(Phase.ABORTED, "nobody leads to take over from")]
+        return [Dismiss(handoff.new), *handoff.finish(Phase.ABORTED, "no worker leads to take over from")]
     handoff.epoch = max(handoff.epoch, event.epoch)
     if event.leader == handoff.new:
         return probation.enter(handoff)

@@ -74,7 +74,7 @@ def seen_reverting(handoff: HandoffState, event: Seen) -> list[HandoffCommand]:
         # A report from before it yielded can arrive after the news of the death. Later ones are true.
         return handoff.finish(Phase.DONE, handoff.reason) if leads and event.epoch > handoff.asked else []
     if (event.worker, event.role) == (handoff.new, "leading") and 0 < handoff.asked < handoff.epoch:
-        # It yielded, nobody took over, and it took the lease back: that order is settled, so it takes another one.
+        # It yielded, no worker took over, and it took the lease back: that order is settled, so it takes another one.
         # Once: a frame that was lost comes through then, and beside an old worker that hangs each try costs ticks.
         handoff.order += 2
         handoff.asked = 0

@@ -1,6 +1,6 @@
 """The handoff and the third worker: the standby that guards, and takes the lease when its leader dies.
 
-The rules of the phase SUCCEEDING, in which nobody is left but the standby, and how the other phases get there.
+The rules of the phase SUCCEEDING, in which only the standby is left, and how the other phases get there.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def succeeded(handoff: HandoffState, event: Seen) -> list[HandoffCommand]:
     """A worker that is none of the two leads: it took the lease when its leader had died."""
     if event.epoch == handoff.epoch:
         return []
-    # A taking of the lease that nobody reported was the new worker's.
+    # A taking of the lease that was not reported was the new worker's.
     led = (
         handoff.committed
         or handoff.phase in NEW_LEADS
@@ -50,7 +50,7 @@ def succeeded(handoff: HandoffState, event: Seen) -> list[HandoffCommand]:
 
 
 def wait_for_it(handoff: HandoffState, reason: str) -> list[HandoffCommand]:
-    """Nobody is left who could lead but the standby: tell it to, and wait until it does."""
+    """Only the standby is left to lead: order it to, and wait until it does."""
     handoff.phase = Phase.SUCCEEDING
     handoff.reason = reason
     return [
@@ -84,5 +84,5 @@ def died(handoff: HandoffState, event: Exited) -> list[HandoffCommand]:
 
 
 def alone(handoff: HandoffState) -> list[HandoffCommand]:
-    """The standby has died too: nobody leads."""
+    """The standby has died too: no worker leads."""
     return handoff.finish(Phase.ROLLED_BACK if handoff.committed else Phase.ABORTED, handoff.reason)

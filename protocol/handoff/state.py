@@ -69,7 +69,7 @@ class HandoffState(msgspec.Struct):
     def came_between(self, epoch: int) -> bool:
         """Whether the new worker led, if only for a moment, before the old one did under `epoch`.
 
-        Each taking of the lease is one epoch: one that nobody reported was the new worker's.
+        Each taking of the lease is one epoch: one that was not reported was the new worker's.
         """
         return bool(self.granted) and epoch > self.granted + 1
 

@@ -29,7 +29,7 @@ __all__ = ["ask_to_lead", "cancel", "cancel_again", "died", "revoke", "seen", "s
 
 
 def seen_waiting(handoff: HandoffState, event: Seen) -> list[HandoffCommand]:
-    """The order is out, or being taken back: whoever reports says whether it was carried out."""
+    """The order is out, or being taken back: the next report says whether it was carried out."""
     match event:
         case Seen(worker=handoff.new, role="leading"):
             return probation.enter(handoff)
@@ -41,7 +41,7 @@ def seen_waiting(handoff: HandoffState, event: Seen) -> list[HandoffCommand]:
 
 
 def seen(handoff: HandoffState, event: Seen) -> list[HandoffCommand]:
-    """The old worker has yielded: whoever leads now says how that ended."""
+    """The old worker has yielded: the worker that leads now says how that ended."""
     match event:
         case Seen(worker=handoff.new, role="leading"):
             return probation.enter(handoff)
@@ -121,7 +121,7 @@ def died(handoff: HandoffState, event: Exited) -> list[HandoffCommand]:
 
 
 def ask_to_lead(handoff: HandoffState, event: TimerFired) -> list[HandoffCommand]:
-    """Nobody has led for a while: whoever is left may. The kernel refuses one that comes too late.
+    """No worker has led for a while: those that are left may. The kernel refuses one that comes too late.
 
     The old worker takes the lease back by itself when the new one does not come, but not when it hangs.
     """

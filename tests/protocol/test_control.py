@@ -33,11 +33,11 @@ def test_an_empty_file_asks_for_nothing(empty: bytes) -> None:
 @pytest.mark.parametrize(
     ("data", "why"),
     [
-        (b'{"id": "1", "op": "pau', "it is no JSON: ."),
-        (PAUSE + b"}", "it is no JSON: ."),
-        (b'"pause"', "it is no command: expected an object such as"),
-        (b"pause", "it is no command"),
-        (b"[" + PAUSE, "it is no JSON"),
+        (b'{"id": "1", "op": "pau', "it is not JSON: ."),
+        (PAUSE + b"}", "it is not JSON: ."),
+        (b'"pause"', "it is not a command: expected an object such as"),
+        (b"pause", "it is not a command"),
+        (b"[" + PAUSE, "it is not JSON"),
         (b'{"id": "\xff"}', "it is not UTF-8"),
         (b"[" * 5000, "it is no(JSON| JSON)|nested too deeply"),
         (b'{"a":' * 100_000, "nested too deeply|no JSON"),

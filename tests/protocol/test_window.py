@@ -91,7 +91,7 @@ def test_how_offsets_are_read(opens: str, closes: str, first: int, length: int) 
         ("5m", "-6m", "-5s", None, "opens", "outside its period of 5m"),
         ("5m", "0s", "310s", None, "closes", "outside its period of 5m"),
         ("5m", "5m", "1s", None, "opens", 'write "0s"'),
-        ("0s", "0s", "1s", None, "period", "no stretch of time"),
+        ("0s", "0s", "1s", None, "period", "is not a duration above zero"),
         ("5 parsecs", "0s", "1s", None, "period", "5 parsecs"),
         ("5m", "soon", "1s", None, "opens", "soon"),
         ("5m", "-20s", "-", None, "closes", "closes='-'"),

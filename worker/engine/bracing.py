@@ -1,10 +1,10 @@
-"""Bracing: a leader that is about to yield has its heir be ready for it, to the microsecond.
+"""Bracing: a leader that is about to yield has its successor make ready, to the microsecond.
 
-Everything else stands by then: no decision is open, no window, and there is time before the next tick. The heir is
-told, answers, and watches for the final frame (see `baton`), and meanwhile the leader goes on with its turns. If it
-says anything to the heir in that time, a frame above all, the final frame must not overtake it, so the heir is asked
-again at the next boundary. None of this is needed for a handoff. An heir that does not answer, because its release
-knows nothing of it or because it is busy, gets the final frame as it gets any other.
+By then nothing else keeps the leader: no decision or window is open, and there is time before the next tick. The leader
+asks the successor, which answers and then watches for the final frame (see `io/final_frame_socket`). Meanwhile the
+leader goes on with its turns. If it sends the successor anything in that time, a frame above all, the final frame must
+not overtake it, so the leader asks again at the next boundary. A handoff needs none of this. A successor that does not
+answer, because its release does not know the message or because it is busy, gets the final frame like any other.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ __all__ = ["Bracing"]
 
 _ANSWERS_WITHIN = 5_000_000
 _GOOD_FOR = 4_000_000
-"""An answer is good for so long: somewhat less than the heir watches."""
+"""How long an answer is valid: somewhat less than the successor watches."""
 _TIMES = 3
 
 
 class Speaks(Protocol):
-    """What is asked of the publisher."""
+    """What bracing needs of the publisher."""
 
     def brace(self, worker: str, order: int) -> None: ...
     def said_to(self, worker: str) -> int: ...
@@ -32,7 +32,7 @@ class Speaks(Protocol):
 
 
 class Bracing:
-    """See the module. The heir is asked by `publisher`, and reached by `baton`."""
+    """See the module. Asks the successor through `publisher` and reaches it through `final_frames`."""
 
     def __init__(self, publisher: Speaks, clock: Clock, final_frames: FinalFrameSocketLike) -> None:
         self.until = 0
@@ -44,12 +44,12 @@ class Bracing:
         self._asked = 0
         """How often, for this order."""
         self._said = 0
-        """What the heir had been told when it was asked; see `Publisher.said_to`."""
+        """How many messages the successor had been sent when it was asked; see `Publisher.said_to`."""
         self._answered = 0
         """When it answered, 0 while it has not."""
 
     def ready(self, order: YieldTo, now: int) -> bool:
-        """Whether the heir is ready, or is not to be waited for; it is asked when need be."""
+        """Return whether the successor is ready or need not be waited for; ask it where necessary."""
         if order.order != self._order:
             self._order = order.order
             self._asked = self._answered = self.until = 0
@@ -67,14 +67,14 @@ class Bracing:
         return False
 
     def answered(self, worker: str, order: int) -> None:
-        """The heir has answered."""
+        """The successor has answered."""
         if order == self._order and self.until:
             self.until = 0
             self._answered = self._clock.mono()
             self._final_frames.reach(worker, self._publisher.pid_of(worker))
 
     def hand(self, order: int, to: str, final: bytes) -> bool:
-        """Hand the final frame straight to the heir; return whether it has it."""
+        """Send the final frame straight to the successor; return whether it has it."""
         ready = self._answered and order == self._order and self._publisher.said_to(to) == self._said
         return bool(ready) and self._final_frames.hand(final)
 

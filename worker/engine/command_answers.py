@@ -1,7 +1,7 @@
-"""The operator's commands: taken in once, run in a turn, answered, and answered again when they are asked for again.
+"""The answers to operators' commands: sent once the command has run in a turn, and again when it is asked for again.
 
 A command may be sent several times under one key, because an answer can be lost and a leader can change. The inbox runs
-it once; the answer is kept for a while, for whoever asks again.
+it once. The answer is kept for a while, in case the command comes again.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Commanding: what the operators' commands that come up in a turn are to it.
+"""What the operators' commands that come up in a turn ask for.
 
-Some are neverblink's own (pause, resume, halt, settings), others the bot's: declared ones, whose arguments are
-validated here, before any code of the bot's sees them, and the rest, which are for `on_command`. A `Worker` has a turn
-for each; in a `join` loop all that wait come with one tick.
+Some are neverblink's own (pause, resume, halt, settings), others the bot's. Declared ones have their arguments
+validated here, before any code of the bot's sees them; the rest go to `on_command`. A `Worker` has a turn for each; in
+a `join` loop all that wait come with one tick.
 """
 
 from __future__ import annotations
@@ -42,9 +42,9 @@ class ReceivedCommand(msgspec.Struct):
     call: Callable[[], Any] | None = None
     """The bot's own code, where there is one command; what it returns is the answer."""
     begun: list[tuple[Item, str, dict[str, Any]]] = []
-    """Those for which code of the bot's runs: if the process dies of it, they are not run again."""
+    """Those that run code of the bot's: if the process dies in it, they are not run again."""
     cut: set[str] = set()
-    """Those that a worker died of: they are answered, and do not run."""
+    """Those in which a worker died: they are answered, and do not run."""
     refused: dict[str, RefusedAnswer] = {}
     """Those that do not fit."""
     told: dict[str, Any] = {}

@@ -1,4 +1,4 @@
-"""The decisions of a leader: numbered, journaled before their body runs, told to everybody who has to know."""
+"""The decisions of a leader: numbered, journaled before their body runs, and reported to followers and supervisor."""
 
 from __future__ import annotations
 
@@ -9,10 +9,8 @@ from ...protocol.frame import Item
 from ...protocol.journal import Closed, Opened, RecordKind, encode_payload
 from ...protocol.link import DecisionClosed, DecisionOpened
 from ..model.decision import NotLeading, encodable
-from ..model.replica import Replica
 from ..replication.interfaces import WorkerIO
-from ..replication.journal_writer import JournalWriter
-from ..replication.publisher import Publisher
+from ..replication.state_stream import StateStream
 
 __all__ = ["DecisionLog"]
 
@@ -20,18 +18,9 @@ __all__ = ["DecisionLog"]
 class DecisionLog:
     """Opens and closes decisions. `turn()` is the grid index of the turn that is open, None when none is."""
 
-    def __init__(
-        self,
-        replica: Replica,
-        publisher: Publisher,
-        io: WorkerIO,
-        writer: JournalWriter,
-        turn: Callable[[], int | None],
-    ) -> None:
-        self._replica = replica
-        self._publisher = publisher
+    def __init__(self, stream: StateStream, io: WorkerIO, turn: Callable[[], int | None]) -> None:
+        self._replica, self._writer, self._publisher = stream
         self._io = io
-        self._writer = writer
         self._turn = turn
         self._of = (0, 0)
         self._ordinal = 0
@@ -43,7 +32,7 @@ class DecisionLog:
         return next(iter(self._mine.values()), "")
 
     def mine(self) -> list[DecisionOpened]:
-        """Those that this process has open, as they were told of."""
+        """Those that this process has open, as they were reported."""
         opened = (self._replica.open.get(id) for id in self._mine)
         return [DecisionOpened(each.id, each.name, each.at) for each in opened if each is not None]
 

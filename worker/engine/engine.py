@@ -1,11 +1,11 @@
-"""The engine: one worker, as far as it needs no socket, no event loop and no user code's help.
+"""The engine: one worker, without sockets, event loop and user code.
 
-It drives the `Seat` machine. What comes in (the supervisor's orders, the stream, a death, an alarm) becomes an event
-of the machine; what the machine commands is carried out here, by the two parts that a worker plays, `Leading` and
-`Following`. What the bot's own code has to do comes out as a `TurnStep`, one at a time: whoever runs the engine (an
-event loop, a plain `for` loop, a test) takes `next_step()`, calls it, and says `done` or `raised`.
+It drives the `Seat` machine. What comes in (the supervisor's orders, the stream, a death, an alarm) becomes an event of
+the machine. What the machine commands is carried out here, by the two parts that a worker plays, `Leading` and
+`Following`. What the bot's own code has to do comes out as a `TurnStep`, one at a time: the driver (an event loop, a
+plain `for` loop, a test) takes `next_step()`, calls it, and reports `done` or `raised`.
 
-While a step runs, messages may come in: they are taken in at once, except that a copy of the state waits for the next
+Messages may come in while a step runs. They are handled at once, except that a copy of the state waits for the next
 boundary, since only there it is a state.
 """
 
@@ -26,15 +26,13 @@ from ...protocol.text import clean
 from ..io.output import report, report_exception
 from ..io.release_dir import describe
 from ..journal.retention import Limits
-from ..model.cells import Cells
-from ..model.inbox import Inbox
-from ..model.migration import Migrations
 from ..model.replica import Replica
 from ..replication.following import Following
 from ..replication.interfaces import WorkerIO
 from ..replication.journal_writer import JournalWriter
 from ..replication.publisher import Publisher
 from ..replication.recovery import catch_up, from_journal
+from ..replication.state_stream import StateStream
 from .leading import Leading, LeaseLost
 from .report_counters import ReportCounters
 from .steps import TurnStep
@@ -58,24 +56,22 @@ class Engine:
         me: Assignment,
         hello: link.Hello,
         bot: Bot,
-        cells: Cells,
-        migrations: Migrations,
-        inbox: Inbox,
+        replica: Replica,
         io: WorkerIO,
     ) -> None:
         self.bot = bot
-        self.inbox = inbox
+        self.replica = replica
+        self.inbox = replica.inbox
         self.seat = Seat(me.worker)
-        self.replica = Replica(cells, cells.schema, migrations, inbox, bot.settings)
-        publisher = Publisher(self.replica, io.to_follower)
         limits = Limits(me.journal_segment, me.journal_keep, me.journal_keep_for)
-        writer = JournalWriter(self.replica, io, limits, self._announce)
-        self._counters = ReportCounters(self.seat, self.replica, publisher, writer, io.descriptors.report)
-        self.leading = Leading(me, bot, self.replica, self._counters, publisher, io, writer)
-        self.following = Following(me, hello.pid, self.seat, self.replica, io)
-        cells.guard_by(self.leading.turns)
+        writer = JournalWriter(replica, io, limits, self._announce)
+        parts = StateStream(replica, writer, Publisher(replica, io.to_follower))
+        self._counters = ReportCounters(self.seat, parts, io.descriptors.report)
+        self.leading = Leading(me, bot, parts, self._counters, io)
+        self.following = Following(me, hello.pid, self.seat, replica, io)
+        replica.cells.guard_by(self.leading.turns)
         self.left: seat.ExitProcess | None = None
-        """How this worker has left: nothing more is to be done, and its process may end."""
+        """How this worker has left: no work remains, and its process may end."""
         self._me = me
         self._hello = hello
         self._io = io
@@ -86,9 +82,9 @@ class Engine:
         self.lead = 0
         """How long before the time of `wake_at` or `rests_until` to be awake, ns. Only a leader is."""
         self._untouched = False
-        """The state was found so, at the end of `make_ready`."""
+        """`make_ready` found that the state is as the last turn left it."""
         self._resting = False
-        """Nothing but turns is to come: so it was after the last turn, and the machine has seen no event since."""
+        """Only turns are to come: so it was after the last turn, and the machine has seen no event since."""
         self._started = False
         self._ready: link.Ready | None = None
         self._imported = 0
@@ -96,10 +92,10 @@ class Engine:
         self._resume: Cause | None = None
         """This worker has the lease and everything to lead with, and has not begun yet."""
         self._first: TurnStep | None = None
-        """The step with which it begins, made already: it is able to tick."""
+        """The step with which it begins, already made: it is able to tick."""
         self._order = 0
         self._before = ""
-        """Who led before this worker does."""
+        """The worker that led before this one."""
         self._leave: seat.ExitProcess | None = None
         self._led = False
         """This worker has led, and `on_yield` has not run since."""
@@ -132,14 +128,14 @@ class Engine:
         self._hooks.append(TurnStep("on_start", self.bot.call_start))
 
     def ordered(self, message: link.SupervisorMessage) -> None:
-        """The supervisor said something."""
+        """A message from the supervisor."""
         match message:
             case link.Welcome():
                 self._io.tell(self._counters.report())
             case link.Identify():
                 self._introduce()
             case link.Rejected(reason=reason):
-                # Whoever sits there now: a bot that ticks is not ended by a message.
+                # Even if another process runs under this name: no message ends a bot that ticks.
                 if self.seat.role not in (Role.LEADING, Role.YIELDING):
                     self.fail("link", reason)
             case link.ExpectFollower():
@@ -152,7 +148,7 @@ class Engine:
                 self.feed(message)
 
     def from_leader(self, message: stream.LeaderMessage) -> None:
-        """The leader we follow said something."""
+        """A message from the leader that this worker follows."""
         if self.seat.role in (Role.JOINING, Role.FOLLOWING):
             last = self.replica.last
             self._feed_all(self.following.receive(message, loaded=self.seat.loaded))
@@ -165,7 +161,7 @@ class Engine:
                 self._io.clock.follow(now.timing.ended, now.timing.mono)
 
     def from_follower(self, worker: str, message: stream.FollowerMessage) -> None:
-        """A follower of ours said something."""
+        """A message from a follower of this worker."""
         event = self.leading.from_follower(worker, message)
         if event is not None:
             self.feed(event)
@@ -190,7 +186,7 @@ class Engine:
         self._alarm_at = min(self._alarms.values())
 
     def fail(self, phase: str, reason: str, problem: BaseException | None = None) -> None:
-        """This worker cannot go on: say so, and leave."""
+        """This worker cannot go on: report why, and leave."""
         if self.left is not None:
             # The first reason is the reason.
             return
@@ -200,7 +196,7 @@ class Engine:
             report_exception(problem)
         else:
             report(reason)
-        # Before the lease is dropped: whoever takes it is heard of soon, and the reason should be there by then.
+        # Before the lease is dropped: its next holder reports soon, and the reason should have arrived by then.
         self._io.tell(link.Failed(phase, reason, trace))
         if self.leading.turns.open:
             # It may be in the middle of a turn, and end later: then it has no frame.
@@ -212,7 +208,7 @@ class Engine:
     # --- what the bot has to do -------------------------------------------------------------------------------------
 
     def next_step(self) -> TurnStep | None:
-        """What the bot's code has to do now, None when there is nothing. Only when no step runs."""
+        """Return what the bot's code has to do now, None when there is nothing. Only while no step runs."""
         untouched, self._untouched = self._untouched, False
         if not self._resting:
             self.on_time()
@@ -321,7 +317,7 @@ class Engine:
             self.leading.abandon()
         match step.name:
             case "on_yield":
-                # It stays behind as the way back, and a clumsy hook must not take that away.
+                # This worker is the rollback target now, and a failing hook must not end it.
                 report_exception(problem)
             case "on_retire":
                 report_exception(problem)
@@ -331,7 +327,7 @@ class Engine:
                 self.fail(kind, f"{step.name} raised {said}", problem)
 
     def idle(self) -> bool:
-        """Nothing is due: use the time. Returns whether there is more of it to be used at once."""
+        """Nothing is due: use the time. Returns whether more work can be done at once."""
         if self.seat.role is not Role.LEADING or self._running is not None:
             return False
         return self.leading.pump(self._mono())
@@ -351,7 +347,7 @@ class Engine:
         return min(self.leading.rests_until(), self._alarm_at) if self._resting else 0
 
     def _has_only_turns(self) -> bool:
-        """A leader of whom nobody wants anything: what it does next is a turn."""
+        """Whether this is a leader without any other work: what it does next is a turn."""
         seat = self.seat
         return (
             seat.role is Role.LEADING
@@ -397,7 +393,7 @@ class Engine:
         self._announce()
 
     def _begin_at_once(self) -> None:
-        """Be able to tick now and not when somebody asks for the next step, unless the bot's code comes first."""
+        """Be able to tick now, not only at the next call of `next_step`, unless the bot's code comes first."""
         if self._resume is None or self._hooks or self.following.to_load or self._running is not None:
             return
         try:
@@ -436,7 +432,7 @@ class Engine:
                 self._drop_lease()
             case seat.SendFinal(to=to, order=order, deployment=deployment):
                 if not self.leading.send_final(to, order, deployment):
-                    # It will not take what it cannot get: its time is over at once.
+                    # The successor cannot take the lease without the final frame: do not wait for it.
                     self._waits["lease"] = 0
             case seat.SendTook():
                 pass  # with the first step of leading, which knows when it is able to tick
@@ -461,7 +457,7 @@ class Engine:
                 self._begin_leaving(command)
 
     def _introduce(self) -> None:
-        """Tell a supervisor that does not know us all there is to know: it may not be the one that started us."""
+        """Report everything to a supervisor that does not know this worker: it may not be the one that started it."""
         seat, told = self.seat, self._io.tell
         told(self._hello)
         for once in (self._ready, self.following.rehearsed):
@@ -491,8 +487,8 @@ class Engine:
             self._led = False
             self._hooks.append(TurnStep("on_yield", self.bot.call_yield))
         if not self.following.connect(leader) and self.seat.keeps:
-            # We have just stepped aside for it, and it is gone. Any other follower may have come in the middle of a
-            # transfer, when nobody has the lease for a moment.
+            # This worker has just yielded to it, and it is gone. Any other follower may have come in the middle of a
+            # transfer, when the lease is free for a moment.
             self.died(leader)
 
     def _take_lease(self, cause: Cause) -> None:
@@ -518,7 +514,7 @@ class Engine:
                 number = replica.number
                 found = catch_up(replica, io.journal)
                 if cause == "takeback" and replica.number > number:
-                    # The heir took over, and died before we had heard of it.
+                    # The successor took over, and died before this worker learned of it.
                     cause, self._before = "failover", self.seat.leader
         except NeverblinkError as problem:
             io.lease.drop()
@@ -586,7 +582,7 @@ class Engine:
         return TurnStep("on_retire", self.bot.call_retire)
 
     def _leave_now(self, leave: seat.ExitProcess | None) -> None:
-        """Nothing more is to be done: let go of everything at once, however long the process takes to exit."""
+        """No work remains: release everything at once, however long the process takes to exit."""
         if self.left is not None or leave is None:
             return
         self.left = leave

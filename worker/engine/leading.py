@@ -17,10 +17,8 @@ from ...protocol.link import Doubt, Handed, YieldTo
 from ...protocol.seat import what_holds
 from ...protocol.seat_events import SeatEvent
 from ..model.handler_types import InDoubt
-from ..model.replica import Replica
 from ..replication.interfaces import WorkerIO
-from ..replication.journal_writer import JournalWriter
-from ..replication.publisher import Publisher
+from ..replication.state_stream import StateStream
 from .bracing import Bracing
 from .command_answers import CommandAnswers
 from .command_turns import ReceivedCommand
@@ -40,41 +38,32 @@ _SLACK_WITHIN = 1_000_000_000
 _KINDS: tuple[Kind, ...] = ("tick", "event", "timer", "command")
 _STEPS = {kind: f"on_{kind}" for kind in _KINDS}
 _REFUSED = object()
-"""What a command has returned that raised: its answer was given."""
+"""The result of a command that raised: it was answered already."""
 
 
 class LeaseLost(NeverblinkError):
-    """A turn is due, and this process may not make it."""
+    """A turn is due, and this process no longer has the lease."""
 
 
 class Leading:
     """See the module."""
 
     def __init__(
-        self,
-        me: Assignment,
-        bot: Bot,
-        replica: Replica,
-        counters: ReportCounters,
-        publisher: Publisher,
-        io: WorkerIO,
-        writer: JournalWriter,
+        self, me: Assignment, bot: Bot, parts: StateStream, counters: ReportCounters, io: WorkerIO
     ) -> None:
-        self.writer = writer
-        self.answers = CommandAnswers(replica, io)
-        self.turns = Turns(bot, replica, publisher, io, writer)
-        self.decisions = DecisionLog(replica, publisher, io, writer, self._turn_seq)
+        self._replica, self.writer, self._publisher = parts
+        self.answers = CommandAnswers(self._replica, io)
+        self.turns = Turns(bot, parts, io)
+        self.decisions = DecisionLog(parts, io, self._turn_seq)
         counters.next_tick = self.turns.next_tick
-        self._bracing = Bracing(publisher, io.clock, io.final_frames)
+        self._bracing = Bracing(self._publisher, io.clock, io.final_frames)
         self._me = me
         self._bot = bot
-        self._replica = replica
         self._counters = counters
-        self._publisher = publisher
         self._io = io
         self._clock = io.clock
         self.handed: Handed | None = None
-        """What was told of the first tick since this worker leads, or led last."""
+        """The report of the first tick since this worker leads, or led last."""
         self._waiting = (0, 0)
         """The order that waits for a boundary, and since when."""
         self._deferred: dict[str, stream.Subscribe] = {}
@@ -92,14 +81,14 @@ class Leading:
     def take_over(self, cause: Cause, before: str, order: int, deployment: int) -> TurnStep:
         """This worker is able to tick: the step that opens its epoch. Raises `StateError` and `JournalError`."""
         replica, io = self._replica, self._io
-        # Before anybody is told: who cannot lead must not be believed to, or the other one leaves.
+        # Before anything is sent: a worker that cannot lead must not announce it, or the other one leaves.
         self.turns.check_untouched()
         last = replica.last
         left = last.about if last is not None and isinstance(last.about, Yielded) else None
         self._publisher.begin_leading()
         replica.inbox.put_in_order()
         if replica.frozen or replica.leaders.version > replica.schema.version:
-            # What others hold by now is in a shape that this code does not write.
+            # What others hold by now has a schema that this code does not write.
             self.turns.reset_frame()
         blackout = self._clock.mono() - left.mono if left is not None else 0
         if cause == "handoff":
@@ -126,7 +115,7 @@ class Leading:
     def boundary(self, order: YieldTo | None) -> seat.Boundary | None:
         """This moment between two turns, and what keeps the leader from yielding in it.
 
-        None: nothing does, but the heir is just making ready for it.
+        None: nothing does, but the successor is still making ready.
         """
         now = self._clock.mono()
         if order is not None and order.order != self._waiting[0]:
@@ -143,12 +132,12 @@ class Leading:
             return boundary
         if not self._bracing.ready(order, now):
             return None
-        # As before each turn: the heir should not be given what nobody may have changed.
+        # As before each turn: the successor must not get a state that was changed outside a turn.
         self.turns.check_untouched()
         return boundary
 
     def send_final(self, to: str, order: int, deployment: int) -> bool:
-        """Send the heir the frame that closed the epoch; return False when it cannot be reached."""
+        """Send the successor the frame that closed the epoch; return False when it cannot be reached."""
         publisher, closing = self._publisher, self.turns.closing
         assert closing is not None
         _, body, position = closing
@@ -162,7 +151,7 @@ class Leading:
         return sent
 
     def failing(self, reason: str) -> None:
-        """Tell all followers that this worker leaves without an heir."""
+        """Tell all followers that this worker leaves without a successor."""
         self._publisher.failing(reason)
 
     def step_aside(self) -> None:
@@ -182,7 +171,7 @@ class Leading:
             return None
         self._without_pause += 1
         if self._without_pause > _WITHOUT_PAUSE:
-            # There is no time left between its turns, and still there have to be followers, and a journal that ends.
+            # No time is left between turns, and still followers need their copies and the journal has to roll.
             self._publisher.hurry()
             self.writer.hurry()
         if not self._io.lease.held:
@@ -237,7 +226,7 @@ class Leading:
         wall = self._clock.wall()
         due = self.turns.next_due(wall)
         if order is not None:
-            # Perhaps it waits for this.
+            # The order may be waiting for this window to close.
             due = min(due, self.turns.window_closes() or due)
             if self._bracing.until:
                 return min(self._bracing.until, now + due - wall)
@@ -258,7 +247,7 @@ class Leading:
     # followers
 
     def from_follower(self, worker: str, message: stream.FollowerMessage) -> SeatEvent | None:
-        """A follower said something; return what that is to the seat."""
+        """A message from a follower; return it as an event of the seat, or None."""
         match message:
             case stream.Subscribe():
                 self._deferred[worker] = message
@@ -278,7 +267,7 @@ class Leading:
         return None
 
     def serve(self) -> None:
-        """Serve those who have asked for the state. Only at a boundary, because only there it is a state."""
+        """Serve the followers that asked for the state. Only at a boundary, because only there it is a state."""
         while self._deferred:
             self._publisher.subscribe(self._deferred.pop(next(iter(self._deferred))))
 
@@ -304,7 +293,7 @@ class Leading:
 
 
 def _cause(cause: Cause, before: str) -> str:
-    """What ticks that nobody ran are put down to."""
+    """The cause that is recorded for ticks that no process ran."""
     match cause:
         case "handoff":
             return "the handoff"

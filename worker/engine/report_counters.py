@@ -1,4 +1,4 @@
-"""The tally: what a worker counts of itself, for its reports."""
+"""What a worker counts for its reports."""
 
 from __future__ import annotations
 
@@ -8,28 +8,19 @@ from ...protocol.frame import Frame
 from ...protocol.link import DescriptorsLeft, Doubt, Handed, Ready, Report
 from ...protocol.seat import Seat
 from ...protocol.seat_events import Role
-from ..model.replica import Replica
-from ..replication.journal_writer import JournalWriter
-from ..replication.publisher import Publisher
+from ..replication.state_stream import StateStream
 
 __all__ = ["ReportCounters"]
 
 
 class ReportCounters:
-    """Counts ticks, and makes the messages that say where this worker stands."""
+    """Counts ticks, and makes the reports of this worker's state."""
 
     def __init__(
-        self,
-        seat: Seat,
-        replica: Replica,
-        publisher: Publisher,
-        writer: JournalWriter,
-        descriptors: Callable[[], DescriptorsLeft | None],
+        self, seat: Seat, stream: StateStream, descriptors: Callable[[], DescriptorsLeft | None]
     ) -> None:
         self._seat = seat
-        self._replica = replica
-        self._publisher = publisher
-        self._writer = writer
+        self._replica, self._writer, self._publisher = stream
         self._descriptors = descriptors
         self._ticks = 0
         self._skipped = 0
@@ -54,7 +45,7 @@ class ReportCounters:
         self._first = True
 
     def ticked(self, frame: Frame) -> Handed | None:
-        """Count a tick. The first one after a transfer is told of."""
+        """Count a tick. Returns the report of the first one after a transfer."""
         self._ticks += 1
         late = frame.timing.late
         if late > self._late_max:
@@ -81,7 +72,7 @@ class ReportCounters:
         )
 
     def report(self, *, done: bool = False) -> Report:
-        """Where this worker stands now. `done`: nothing of it is to come but the end of its process."""
+        """The report as of now. `done`: only the end of its process is to come."""
         seat, replica = self._seat, self._replica
         inbox = replica.inbox
         late_max, self._late_max = self._late_max, 0

@@ -1,4 +1,4 @@
-"""A session: the engine as the bot's own code sees it. `Worker` and `join` loops are two faces of it."""
+"""A session: the engine as the bot's own code sees it. `Worker` and `join` loops are both built on it."""
 
 from __future__ import annotations
 

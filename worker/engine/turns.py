@@ -44,12 +44,10 @@ from ...protocol.journal import RecordKind
 from ...protocol.window import Window, first_open
 from ...protocol.wire import MAX_MESSAGE
 from ..model.handler_types import Command, Event, Tick, Timer
-from ..model.replica import Replica
 from ..model.settings import SettingsCell
 from ..model.table import StateError
 from ..replication.interfaces import WorkerIO
-from ..replication.journal_writer import JournalWriter
-from ..replication.publisher import Publisher
+from ..replication.state_stream import StateStream
 from .command_turns import (
     CommandableBot,
     CommandTurns,
@@ -118,9 +116,7 @@ class Turn(msgspec.Struct):
 class Turns:
     """Makes the leader's turns. It is also the guard of the state: `open` while a turn runs."""
 
-    def __init__(
-        self, bot: Bot, replica: Replica, publisher: Publisher, io: WorkerIO, writer: JournalWriter
-    ) -> None:
+    def __init__(self, bot: Bot, stream: StateStream, io: WorkerIO) -> None:
         self.open = False
         self.current: Turn | None = None
         """The turn that is open."""
@@ -130,14 +126,12 @@ class Turns:
         self._gathers = bot.gathers
         self._interval = bot.interval
         self._farthest = 2 * bot.interval
-        """How far away the next tick may be; with a clock that goes back by up to an interval it is no further."""
-        self._replica = replica
-        self._publisher = publisher
-        self._writer = writer
+        """How far away the next tick may be, also with a clock that goes back by up to an interval."""
+        self._replica, self._writer, self._publisher = stream
         self._clock = io.clock
         self._wall, self._mono = io.clock.wall, io.clock.mono
         self._grid = Grid(bot.interval)
-        self._commanding = CommandTurns(bot, replica)
+        self._commanding = CommandTurns(bot, stream.replica)
         self._apart: int | None = None
         """How far apart the two clocks were at the last tick."""
         self._looked = 0
@@ -160,7 +154,7 @@ class Turns:
     # which turn
 
     def begin_leading(self, cause: str) -> None:
-        """This process leads from now on; ticks before its first were nobody's, because of `cause`."""
+        """This process leads from now on; no process ran the ticks before its first, because of `cause`."""
         self._apart = None
         self._step = None
         self._gap_kind = "missed"
@@ -306,7 +300,7 @@ class Turns:
         return frame
 
     def keep_settings(self, turn: Turn) -> None:
-        """The bot would not have the new settings: they are as they were."""
+        """The bot refused the new settings: restore the old ones."""
         asked = turn.asked
         if asked is not None and asked.change is not None:
             self._replica.settings.undo(asked.change, asked.before)
@@ -320,7 +314,7 @@ class Turns:
     def close_epoch(self, to: str, order: int) -> None:
         """Write the frame after which this process cannot tick. Nothing was changed since `check_untouched`.
 
-        What does not keep the heir waiting is done in `closed`.
+        `closed` does what the successor need not wait for.
         """
         replica, mono = self._replica, self._mono()
         frame = Frame(
@@ -342,14 +336,14 @@ class Turns:
         self.closing = frame, body, self._writer.append(RecordKind.FRAME, body)
 
     def closed(self, successor: str) -> None:
-        """The frame of `close_epoch` is on its way to the heir."""
+        """The frame of `close_epoch` is on its way to the successor."""
         closing, self.closing = self.closing, None
         if closing is not None:
             self._replica.advance(*closing)
             self._publisher.publish(*closing, but_for=successor)
 
     def reset_frame(self) -> Frame:
-        """Say that the state is this process's own again, whole, whatever the frames before said."""
+        """Declare the whole state to be this process's own again, whatever the frames before said."""
         self._replica.cells.forget()
         seq = -1 if self._replica.seq is None else self._replica.seq
         return self._emit(
@@ -588,7 +582,7 @@ class Turns:
         return frame
 
     def _too_large(self, frame: Frame, size: int) -> StateError:
-        """What to say when no follower could take a frame, and no successor read it."""
+        """The error for a frame that no follower could take and no successor could read."""
         sizes = {name: len(data) for name, data in frame.changes.cells.items()}
         sizes |= {
             name: sum(len(key) + len(row or b"") for key, row in rows)

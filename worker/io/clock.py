@@ -120,7 +120,7 @@ class TimerFd:
     def arm(self, at: int, lead: int = 0) -> None:
         """Ring at monotonic time `at` (ns), instead of any moment set before; at once when that is past.
 
-        `lead` is for alarms of other kinds: nobody is here to wake early and wait.
+        `lead` has no effect: only an `AlarmSelector` wakes early and waits.
         """
         # A zero would disarm.
         self._set(max(at, 1))

@@ -1,7 +1,7 @@
-"""Who a worker is, and how it proves it: the keys on its sockets, and what happens when they open nothing.
+"""Who a worker is, and how it proves it: the keys on its sockets, and how a failed handshake shows.
 
-ZeroMQ does the proving, in its handshake (see `protocol.keys`). Who fails it is cut off without a word, and tries
-again, for ever. So a worker watches its own handshakes, and with them whether the connection is there at all.
+ZeroMQ does the proving, in its handshake (see `protocol.keys`). A peer that fails it is cut off without a message and
+tries again, for ever. So a worker watches its own handshakes, and with them whether the connection exists.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _ENOUGH = 3
 
 
 class NoKeys(NeverblinkError):
-    """This process can't prove that it is the worker it was told to be."""
+    """This process can't prove which worker it is."""
 
 
 def keys_of(me: Assignment) -> Keys:
@@ -45,14 +45,14 @@ def keys_of(me: Assignment) -> Keys:
 
 
 def use_client_keys(socket: zmq.Socket[bytes], own: bytes, server: bytes) -> None:
-    """Have `socket` prove that it has the secret `own`, and speak to the one whose public key is `server` alone."""
+    """Have `socket` prove that it has the secret `own`, and talk only to the peer with the public key `server`."""
     socket.setsockopt(zmq.CURVE_SERVERKEY, server)
     socket.setsockopt(zmq.CURVE_PUBLICKEY, public_of(own))
     socket.setsockopt(zmq.CURVE_SECRETKEY, own)
 
 
 def use_server_keys(socket: zmq.Socket[bytes], secret: bytes) -> None:
-    """Let nobody in on `socket` who has not been told the public half of `secret`."""
+    """Accept only peers on `socket` that have the public half of `secret`."""
     socket.setsockopt(zmq.CURVE_SERVER, 1)
     socket.setsockopt(zmq.CURVE_SECRETKEY, secret)
 
@@ -83,11 +83,11 @@ class SupervisorConnection:
         self.may_have = True
 
     def welcomed(self) -> None:
-        """The supervisor has spoken: this worker is let in, and no failure after that is counted."""
+        """The supervisor has sent a message: this worker is admitted, and failures after that do not count."""
         self._certain = True
 
     def look(self) -> bool:
-        """Whether it is certain by now that this worker is not let in; True only once."""
+        """Whether it is certain by now that the supervisor refuses this worker; True only once."""
         with suppress(zmq.ZMQError):
             while True:
                 event = parse_monitor_message(self._monitor.recv_multipart(zmq.NOBLOCK))["event"]

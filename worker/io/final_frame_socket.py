@@ -1,13 +1,13 @@
-"""The baton: the shortest way for the final frame from the old leader to its heir.
+"""The final-frame socket: the shortest way for the final frame from the old leader to its successor.
 
-All that a leader says goes through ZeroMQ, and there each message wakes two threads and a process, which on many
-machines is the larger part of a blackout. So just before the boundary the leader has its heir brace itself: the heir
-makes a socket of its own and looks into it again and again, for a few milliseconds, while the leader still ticks. The
-final frame then goes straight from one process into the other, which is awake and finds it within microseconds.
+Everything a leader sends goes through ZeroMQ, where each message wakes two threads and a process; on many machines that
+is the larger part of a blackout. So just before the boundary the leader has its successor brace itself: it makes a
+socket of its own and polls it for a few milliseconds, while the leader still ticks. The final frame then goes straight
+from one process into the other, which is awake and finds it within microseconds.
 
-It is a unix datagram socket in the home's `run/`, of this user only. A datagram is a message, in full or not at all.
-What does not fit, and what finds nobody there, goes through ZeroMQ as ever. Where no core is free an heir does not look
-again and again, which would only be in the leader's way, and is woken by the socket.
+It is a unix datagram socket in the home's `run/`, for this user only. A datagram is a message, in full or not at all. A
+frame that is too large, or finds no socket, goes through ZeroMQ as before. Where no core is free a successor does not
+poll, which would only be in the leader's way; the socket wakes it.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from ...protocol.process_stat import field_of
 __all__ = ["FinalFrameSocket", "FinalFrameSocketLike", "NoFinalFrameSocket"]
 
 _LOOKS_FOR = 5_000_000
-"""Several times what it takes a leader to hear that its heir is ready, and to come to a boundary."""
+"""Several times what a leader needs to learn that its successor is ready, and to come to a boundary."""
 _GOES_OUT_WITHIN = 200_000
-"""The thread that sends the leader the answer it waits for may be on the core on which the heir looks, and needs it."""
-_SOMEBODY_ELSE = 1_000_000
-"""Who was kept from looking for so long shares its core, and sleeps: a process that is woken is preferred to one that
-has used up its time."""
+"""The thread that sends the leader the awaited answer may need the core on which the successor polls."""
+_ANOTHER_PROCESS = 1_000_000
+"""A process that was kept from polling for this long shares its core, and sleeps: the kernel prefers a process that
+wakes to one that has used up its time."""
 _STANDS_STILL = 500e-6
-"""What an old leader still has to do can wait until the heir leads: they share caches and cores."""
+"""What an old leader still has to do can wait until the successor leads: they share caches and cores."""
 _LARGEST = 1 << 18
 """Bytes; somewhat more than Linux lets a datagram have, unless it is told otherwise."""
 
@@ -49,7 +49,7 @@ class FinalFrameSocketLike(Protocol):
 
 
 class NoFinalFrameSocket:
-    """For who has nobody to hand over to, or no such way to it."""
+    """For a worker without a successor, or without this way to it."""
 
     def expect(self) -> None: ...
     def relax(self) -> None: ...
@@ -79,7 +79,7 @@ class FinalFrameSocket:
         self._buffer = bytearray()
         self._until = 0
 
-    # the heir's end
+    # the successor's end
 
     def expect(self) -> None:
         """Be there for it, and look for it for a moment. Where that cannot be, it will not come this way."""
@@ -118,7 +118,7 @@ class FinalFrameSocket:
             if now < gone_out:
                 os.sched_yield()
             before, now = now, monotonic_ns()
-            if now >= until or now - before > _SOMEBODY_ELSE:
+            if now >= until or now - before > _ANOTHER_PROCESS:
                 self._until = 0
                 return None
 
@@ -221,8 +221,10 @@ def _leave_core_of(pid: int) -> None:
 
 
 def _a_core_is_free() -> bool:
-    """Whether this process can use a core all the time, and nobody waits for it. As of now: the supervisor keeps a new
-    worker to some of the cores until it has rehearsed."""
+    """Whether this process can use a core all the time and no other process waits for it.
+
+    As of now: the supervisor keeps a new worker to some of the cores until it has rehearsed.
+    """
     try:
         with open("/proc/loadavg", encoding="ascii") as file:
             # Field 4: those that run or could, of all there are (proc_loadavg(5)).

@@ -1,14 +1,14 @@
 """The socket on which a worker's followers connect, and the times at which they can.
 
-libzmq aborts the process when `accept` fails on a unix socket for want of a descriptor. So nobody must be able to
-connect while there may be none: the file of the listening socket is renamed, and a follower that tries then is
-refused and tries again within milliseconds. Three cases:
+libzmq aborts the process when `accept` fails on a unix socket for want of a descriptor. So no connection may arrive
+while there may be none left: the file of the listening socket is renamed, and a follower that tries then is refused and
+tries again within milliseconds. Three cases:
 
-- Nobody is expected, and the leader has descriptors to spare: the socket is in its place. (A supervisor of an older
-  release announces nobody.)
-- Nobody is expected, and the leader is short of descriptors: nobody can connect.
+- No follower is expected, and the leader has descriptors to spare: the socket is under its name. (A supervisor of an
+  older release does not announce followers.)
+- No follower is expected, and the leader is short of descriptors: the socket is renamed.
 - The supervisor has announced a follower, or the leader has just taken over and the old one will follow it: the socket
-  is in its place between two turns, when none of the bot's code runs that could take the last descriptor. If the leader
+  is under its name between two turns, when no code of the bot runs that could take the last descriptor. If the leader
   is short of descriptors, the reserve is empty then.
 
 The same holds for the connection to the supervisor: when that is lost, the reserve is empty between turns, so that
@@ -87,7 +87,7 @@ class FollowerSocket:
                 raise
 
     def restore(self) -> None:
-        """Listen anew if the socket's file was removed, or could not be made: nobody could connect.
+        """Listen anew if the socket's file was removed, or could not be made: no follower could connect.
 
         Raises as the constructor.
         """
@@ -213,7 +213,7 @@ class FollowerSocket:
         self._descriptors.keep()
 
     def _hide(self) -> None:
-        """Let nobody connect, and wait until those that have are accepted: it takes a descriptor for each."""
+        """Refuse connections, and wait until those under way are accepted: each takes a descriptor."""
         if not self._shown:
             return
         with suppress(OSError):

@@ -1,13 +1,11 @@
 """The lease: the right to tick, arbitrated by the kernel.
 
 The lease is an exclusive POSIX record lock (`fcntl.lockf`) on one byte of a file, and the file also says who
-took it last and under which epoch. Whoever holds the lock leads. That gives three things no message can:
+took it last and under which epoch. The process that holds the lock leads. That gives three things no message can:
 
-- A dead process holds no lock. The kernel lets go of it in the instant the process ends, however it ends,
-  before its
-  parent has even been told. No time-out decides that somebody is dead, so no clock is involved.
-- A live process is never overruled. A worker that is stopped, swapped out or slow keeps the lease until it is
-  killed,
+- A dead process holds no lock. The kernel releases it in the instant the process ends, however it ends, before its
+  parent learns of it. No time-out decides that a process is dead, so no clock is involved.
+- A live process is never overruled. A worker that is stopped, swapped out or slow keeps the lease until it is killed,
   and so two workers never tick at once because one of them was thought gone.
 - Anyone can ask who holds it (`holder`), and the answer cannot be stale.
 
@@ -20,7 +18,7 @@ What was rejected, and why:
 `flock`
     belongs to the open file description, which a forked child shares. A bot that forks (multiprocessing, a
     shell command, a library's helper) leaves children behind that keep the lease alive after the bot has been
-    killed, and then nobody can lead. A record lock belongs to the process: no child has it, none can lose it
+    killed, and then no worker can lead. A record lock belongs to the process: no child has it, none can lose it
     for us.
 
 OFD locks (`F_OFD_SETLK`)
@@ -37,13 +35,13 @@ A lease with a time limit
 
 The trap: a process loses a record lock when it closes *any* descriptor of the file, also one that some other
 code opened only to read it. So a `Lease` opens its file once and keeps it open, one process makes one `Lease`
-of a path, and whoever else wants to know asks through it. Were it lost all the same, `held` would say so, and
+of a path, and all other code asks through it. Were it lost all the same, `held` would say so, and
 a leader asks before each turn. That is one system call, and nothing cheaper knows: what is remembered is what
 the loss makes wrong, a look at the descriptor (`fstat`) costs as much and says nothing of the lock, and asking
 only now and then would leave turns that two workers make. In a forked child the kernel's answer is the parent's;
-Python says when that was forked (`os.register_at_fork`), so nobody has to compare pids each time.
+Python says when that was forked (`os.register_at_fork`), so no pids are compared each time.
 
-A file can be removed or replaced under a live leader, and whoever opens the path then finds a lease that is free. So
+A file can be removed or replaced under a live leader, and a process that opens the path then finds a free lease. So
 `take` takes the lock of the file it has open and, where that is not the one at the path any more, that one's too; and a
 leader looks now and then, and has both (`restore`).
 
@@ -164,7 +162,7 @@ class Lease:
     def restore(self) -> bool:
         """Have the lease that is held in the file at the path again, if that was removed or replaced.
 
-        Otherwise whoever opens the path would find a lease that is free. Returns whether that was needed, and done.
+        Otherwise a process that opens the path would find a free lease. Returns whether that was needed, and done.
         """
         if not self.held or self._is_in_place():
             return False
@@ -179,12 +177,12 @@ class Lease:
             os.close(self._removed.pop())
 
     def epoch(self) -> int:
-        """The highest epoch in the file, 0 when nobody ever had it. Raises `LeaseCorrupt`."""
+        """The highest epoch in the file, 0 when the lease was never taken. Raises `LeaseCorrupt`."""
         last = self._last()
         return last.epoch if last else 0
 
     def holder(self) -> Holder | None:
-        """Who holds the lease at this moment, None when nobody does.
+        """The process that holds the lease at this moment, None when it is free.
 
         The pid is the kernel's word. The rest is the file's, and when the file speaks of another process (its
         holder is just taking it, or the line is spoilt) epoch and start time are 0 and the name is "".
@@ -232,7 +230,7 @@ class Lease:
     def _lock_in_place(self) -> bool:
         """Beside the lock of the file that is open, take that of the one at the path; False when it can't be had.
 
-        A directory that is gone is no hindrance: no other worker can open a lease there.
+        A missing directory does no harm: no other worker can open a lease there.
         """
         try:
             fd = self._open()
@@ -275,7 +273,7 @@ class Lease:
     def _last(self) -> Holder | None:
         """Who took it last, by the file. Raises `LeaseCorrupt`."""
         data = os.pread(self._fd, layout.FILE_SIZE, 0)
-        # Mostly it is what a follower has read when it turned to its leader: an heir need not make sense of it again.
+        # Mostly a follower has read the same bytes when it connected to its leader: do not decode them again.
         if data != self._read_last[0]:
             self._read_last = data, layout.decode_file(data)
         return self._read_last[1]

@@ -1,7 +1,7 @@
 """A worker's log file: lines are appended, old files are kept to a number, and a failure costs lines and nothing else.
 
 Descriptors 1 and 2 of the process lead to the same file, for C code and child processes. So when the file is replaced,
-by our own rotation or because somebody moved or removed it, the new one is put in their place too. Only this process
+by our own rotation or because it was moved or removed, they lead to the new one too. Only this process
 rotates the file; a forked child follows it. A symbolic link in the file's place is not followed.
 """
 
@@ -71,7 +71,7 @@ class LogFile:
     def look(self) -> None:
         """Follow the path: open the file again where it was moved or removed, and rotate it when others made it long.
 
-        Never raises. Called with every write, at most every 100 ms, and by whoever has time.
+        Never raises. Called with every write, at most every 100 ms, and in idle time.
         """
         self._look_at = time.monotonic_ns() + _LOOK_EVERY
         try:
@@ -90,7 +90,7 @@ class LogFile:
                     else problem.strerror or type(problem).__name__
                 )
         elif found is not None:
-            # Children write to it too, and somebody may have cut it short.
+            # Children write to it too, and it may have been truncated.
             self._length = found.st_size
         if self._length >= self._limit:
             self._rotate()

@@ -147,7 +147,7 @@ class WorkerOutput:
 
 
 class DescriptorSink:
-    """Writes to a descriptor that is no file of ours: of a bot that runs alone, or under an older supervisor.
+    """Writes to a descriptor that is not the worker's own file: of a bot that runs alone, or under an older supervisor.
 
     A reader that has stopped (a full pipe, a terminal that is held) keeps the process waiting once, and not again until
     it reads on.
@@ -169,7 +169,7 @@ class DescriptorSink:
                 if self._poll is not None:
                     self._stalled = not self._poll.poll(0 if self._stalled else _STALLED_AFTER_MS)
                     if self._stalled:
-                        self.problem = "nobody reads it"
+                        self.problem = "its reader does not read"
                         return False
                 # What is ready takes at least so much without waiting.
                 data = data[os.write(self._descriptor, data[: select.PIPE_BUF] if self._poll else data) :]
@@ -265,7 +265,7 @@ def capture_output(me: Assignment) -> WorkerOutput:
 
 
 def unfailing_output() -> None:
-    """From here on, have this process print as before, except that a print that cannot be written is no error."""
+    """From here on, have this process print as before, except that a failing print raises nothing."""
     for name, descriptor in (("stdout", 1), ("stderr", 2)):
         before: Any = getattr(sys, name)
         if before is None:
@@ -296,7 +296,7 @@ def _install(name: str, stream: io.TextIOWrapper) -> None:
     with suppress(Exception):
         before.flush()
     setattr(sys, name, stream)
-    # The interpreter keeps the first ones, and hands them to whoever restores them.
+    # The interpreter keeps the first ones, for code that restores them.
     setattr(sys, f"__{name}__", stream)
 
 

@@ -12,7 +12,7 @@ __all__ = ["Poller"]
 
 
 class Poller:
-    """Calls back for readable descriptors, as an asyncio loop does, but only while somebody is in `wait`."""
+    """Calls back for readable descriptors, as an asyncio loop does, but only during `wait`."""
 
     def __init__(self) -> None:
         self.alarm = self._selector = AlarmSelector()

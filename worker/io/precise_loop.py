@@ -1,14 +1,14 @@
 """The loop: asyncio's own, with an alarm in the very place where it waits.
 
-A timer's descriptor (`clock.Alarm`) works in any loop, and costs each tick a system call to set it, one to quiet it,
+A timer's descriptor (`clock.TimerFd`) works in any loop. It costs each tick a system call to set it, one to drain it,
 and asyncio's way from a ready descriptor to a call-back. In a loop of our own the selector itself waits until the alarm
-is due, and rings: one system call, and nothing in between. It waits with `select` for the descriptor of its epoll,
+is due, and calls back: one system call, and nothing in between. It waits with `select` for the descriptor of its epoll,
 which is readable when any of those in it is: the time-out of `epoll_wait` is in whole milliseconds, that of `select` is
 as exact as the kernel's timers, give or take a thousandth of the time.
 
-Being woken takes a while, and what runs then finds nothing in the processor's caches. So an alarm may be armed with a
-lead: the selector wakes that much earlier, or less where it is mostly woken sooner, has whoever rings make ready, and
-waits for the moment awake.
+Waking up takes a while, and what runs then finds nothing in the processor's caches. So an alarm may be armed with a
+lead: the selector wakes that much earlier, or less where it mostly wakes sooner, calls `nears`, and waits for the
+moment awake.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class AlarmSelector(EpollSelector):
         self.nears: Callable[[], None] = _nothing
         """Called before that, when there is time: the alarm rings at once after it, and nothing runs in between."""
         self.failed: Callable[[Exception], None] | None = None
-        """Told what that raised; without it, whoever waits is."""
+        """Called with what that raised; without it, `select` raises it."""
         self.slow = _SLOW_AT_FIRST
         """How long after it was to wake it has woken, ns: nearer to the worst than to the least of late."""
         self._at = 0
@@ -124,7 +124,7 @@ class PreciseLoop(asyncio.SelectorEventLoop):
 
 
 def runs_in_ours() -> bool:
-    """Whether nobody has asked for another kind of loop."""
+    """Whether asyncio's default kind of loop is in force."""
     get_policy: Any = getattr(asyncio, "get_event_loop_policy", None)  # Python 3.16 has no policies any more.
     if get_policy is None:
         return True
@@ -141,4 +141,4 @@ def _be_exact() -> None:
 
 
 def _nothing() -> None:
-    """Nobody has armed it."""
+    """Stands for a call-back that was not set."""

@@ -10,7 +10,7 @@ from typing import Protocol
 from .clock import TimerFd
 from .precise_loop import AlarmSelector
 
-__all__ = ["Reactor", "Waker"]
+__all__ = ["Reactor", "Waker", "no_alarm"]
 
 
 class Reactor(Protocol):
@@ -21,43 +21,47 @@ class Reactor(Protocol):
 
 
 class Waker:
-    """An alarm and a bell. Raises `AlarmError` where the kernel has none."""
+    """A bell, and from `open` on an alarm: the reactor's own where it has one, else a timer descriptor."""
 
     def __init__(self) -> None:
-        self._alarm = TimerFd()
         self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._reactor: Reactor | None = None
-        self._selector: AlarmSelector | None = None
-        self.arm = self._alarm.arm
+        self._alarm: AlarmSelector | TimerFd | None = None
 
     def open(
         self,
         reactor: Reactor,
-        rang: Callable[[], None],
-        woken: Callable[[], None],
-        nears: Callable[[], None],
-    ) -> None:
-        """From now on call `rang()` when the alarm rings, and `woken()` after `wake`; `nears()` as a selector's."""
+        on_alarm: Callable[[], None],
+        on_bell: Callable[[], None],
+        before_alarm: Callable[[], None],
+    ) -> Callable[[int, int], None]:
+        """Call `on_alarm()` when the alarm rings and `on_bell()` after `wake`, until `close`. Returns what sets the
+        alarm.
 
-        def on_alarm() -> None:
-            self._alarm.drain()
-            rang()
+        `before_alarm` is for an `AlarmSelector`. Raises `TimerFdError` when the alarm can't be made.
+        """
 
-        def on_bell() -> None:
+        def on_wake() -> None:
             with suppress(BlockingIOError):
                 os.eventfd_read(self._bell)
-            woken()
+            on_bell()
 
         self._reactor = reactor
-        reactor.add_reader(self._bell, on_bell)
+        reactor.add_reader(self._bell, on_wake)
         selector = getattr(reactor, "alarm", None)
         if isinstance(selector, AlarmSelector) and selector.can_ring:
-            self._selector = selector
-            selector.rings = rang
-            selector.nears = nears
-            self.arm = selector.arm
-        else:
-            reactor.add_reader(self._alarm.fileno(), on_alarm)
+            selector.rings = on_alarm
+            selector.nears = before_alarm
+            self._alarm = selector
+            return selector.arm
+        timer = self._alarm = TimerFd()
+
+        def on_timer() -> None:
+            timer.drain()
+            on_alarm()
+
+        reactor.add_reader(timer.fileno(), on_timer)
+        return timer.arm
 
     def wake(self) -> None:
         """Ring the bell; from any thread, and from a signal handler."""
@@ -65,14 +69,20 @@ class Waker:
             os.eventfd_write(self._bell, 1)
 
     def close(self) -> None:
-        if self._reactor is not None:
-            self._reactor.remove_reader(self._bell)
-            if self._selector is not None:
-                self._selector.disarm()
-            else:
-                self._reactor.remove_reader(self._alarm.fileno())
-            self._reactor = None
-        self._alarm.close()
+        reactor, self._reactor = self._reactor, None
+        if reactor is not None:
+            reactor.remove_reader(self._bell)
+        alarm, self._alarm = self._alarm, None
+        if isinstance(alarm, TimerFd):
+            if reactor is not None:
+                reactor.remove_reader(alarm.fileno())
+            alarm.close()
+        elif alarm is not None:
+            alarm.disarm()
         bell, self._bell = self._bell, -1
         if bell >= 0:
             os.close(bell)
+
+
+def no_alarm(at: int, lead: int) -> None:
+    """Stands for what sets the alarm, until `Waker.open` has returned it."""

@@ -1,8 +1,8 @@
 """The journal in a directory: segments, named by their number.
 
 A segment has its name only once its snapshot is whole, and, where `durability` says so, on the disk; until then it is
-`NUMBER.journal.PID.new`, which nobody reads. So a successor never finds half a snapshot, and whoever is killed in the
-middle of one leaves the segment before as the newest one, with everything in it.
+`NUMBER.journal.PID.new`, which no process reads. So a successor never finds half a snapshot, and a process that is
+killed while it writes one leaves the segment before as the newest one, with everything in it.
 """
 
 from __future__ import annotations
@@ -127,10 +127,10 @@ class JournalDirectory:
 
     def begin(self) -> PendingSegment:
         try:
-            # Somebody may have removed it; the home itself is not ours to make.
+            # It may have been removed; the home itself is not made here.
             self._directory.mkdir(mode=0o700, exist_ok=True)
             for stray in self._directory.glob(f"*{_SUFFIX}.*.new"):
-                # Of a leader that was killed: nobody else writes now.
+                # Of a leader that was killed: only this process writes now.
                 stray.unlink(missing_ok=True)
         except OSError as problem:
             fail(self._directory, "cannot be written", problem)

@@ -16,7 +16,7 @@ _SYNC_EVERY = 1.0
 class Syncer:
     """Forces one descriptor to the disk once a second, as long as something is written.
 
-    It has a descriptor of its own, so that whoever writes may close theirs at any time. Raises `OSError` when there can
+    It has a descriptor of its own, so that the writer may close its own at any time. Raises `OSError` when there can
     be no thread for it.
     """
 

@@ -106,7 +106,7 @@ class Journal(Protocol):
 
 
 class NoJournal:
-    """For a bot that runs alone: nothing is written, and there is nobody to read it."""
+    """For a bot that runs alone: nothing is written, and no process would read it."""
 
     position = NOWHERE
 

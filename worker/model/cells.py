@@ -154,7 +154,7 @@ class Cells:
     def check(self, changes: Changes) -> None:
         """Read `changes` back, with types; raise `StateUnreadable` where another process could not.
 
-        Encoding does not look at types: an `int` in a field declared `str` is found only by whoever decodes
+        Encoding does not look at types: an `int` in a field declared `str` is found only by decoding
         it. As dear as `apply`; worth it in tests, and now and then when there is time before the next tick.
         """
         self._decoded(changes, None)
@@ -395,7 +395,7 @@ _NOT_DECODABLE = UNDECODABLE
 
 
 def _refill(state: Any, value: Any) -> None:
-    """Make a single-cell state hold what `value` does, and stay the same object for whoever has it."""
+    """Make a single-cell state hold what `value` does, and stay the same object for its holders."""
     if isinstance(state, list):
         cast("list[Any]", state)[:] = value
     else:

@@ -62,7 +62,7 @@ class Declared:
 
     @property
     def offered(self) -> Offered:
-        """What an operator is told of it."""
+        """Its description for operators."""
         defaults = msgspec.to_builtins(self._defaults, str_keys=True, enc_hook=repr)
         return Offered(self.name, self.help, schema_of(self._arguments, defaults))
 

@@ -1,14 +1,13 @@
 """Walking through a large dict a few keys at a time, while it goes on changing in between.
 
-A list of a million keys takes 10 to 100 ms to make, in which no turn can begin; an iterator of Python's ends when the
-dict grows. What is left is the way in which C code goes through a dict, `PyDict_Next`: it takes a place, which is an
-index into the dict's own array of entries, and so goes on wherever it was. What is added comes after all places, and
-what is deleted leaves a hole, so a place stays right, but for one case: a dict that has no room left moves its entries
-together. That is noticed by the key that was walked over last, which is then not where it was, and leads to its new
-place.
+A list of a million keys takes 10 to 100 ms to make, in which no turn can begin, and a Python iterator ends when the
+dict grows. So this uses C's way through a dict, `PyDict_Next`: it takes a position, which is an index into the dict's
+own array of entries, and so goes on from wherever it was. What is added comes after all positions, and what is deleted
+leaves a hole, so a position stays valid, but for one case: a dict without room left compacts its entries. That shows
+by the key that was walked over last, which is then no longer at its position, and leads to its new one.
 
-The dict tells of what is added and deleted meanwhile. Keys that were added are left out, and come after all others:
-whoever walks knows of those in another way, and in the order in which they were added.
+The dict reports what is added and deleted meanwhile. Keys that were added are left out, and come after all others: the
+caller knows of those in another way, and in the order in which they were added.
 """
 
 from __future__ import annotations

@@ -64,7 +64,7 @@ class Inbox:
         """Have `event` applied once, in a turn of `on_event`, whichever process leads by then.
 
         `key` names the event in the world outside (a fill's id, say): the same key put again, here or in another
-        process, is dropped. Raises `EventError` when the key is no text or the event cannot be encoded.
+        process, is dropped. Raises `EventError` when the key is not a string or the event cannot be encoded.
         """
         if type(key) is not str or not key or key.startswith(COMMAND):
             raise EventError(key, f"a key is a non-empty str that does not begin with {COMMAND!r}")

@@ -98,12 +98,12 @@ class Replica:
             self.led_by = ""
         elif isinstance(frame.about, Led):
             self.led_by = frame.about.worker
-            # Its leader was told of them, once.
+            # Its leader learned of them, once.
             for id in frame.about.in_doubt:
                 self.open.pop(id, None)
                 self._unsettled.pop(id, None)
         if self._unsettled:
-            # The outcome of its own leader's decisions is in the state now. A successor's frames have it of nobody's.
+            # The outcome of its own leader's decisions is in the state now. A successor's frames have no such outcome.
             self._unsettled = {
                 id: decision for id, decision in self._unsettled.items() if decision.epoch < frame.epoch
             }
@@ -127,7 +127,7 @@ class Replica:
                 self.settings.packed,
                 self.ahead,
             ),
-            # Those whose outcome died with their turn too: whoever goes on from here has to be told of them.
+            # Those whose outcome died with their turn too: the next leader has to learn of them.
             open=(*self._unsettled.values(), *self.open.values()),
             unwritten=unwritten,
             led_by=self.led_by,

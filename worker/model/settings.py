@@ -1,9 +1,9 @@
 """Settings: what an operator may change of a live bot without new code.
 
-The bot's class says what there is and how it is unless somebody says otherwise, `settings = Limits()`: a frozen
-`msgspec.Struct`. What operators have set is kept beside that, by name, and is part of the state stream: it goes from
-process to process and is in the journal. So a release that changes a default changes it for everybody but those who
-have set another value, and a setting that a release does not know is kept for one that does.
+The bot's class declares the settings and their defaults, `settings = Limits()`: a frozen `msgspec.Struct`. What
+operators have set is kept beside that, by name, and is part of the state stream: it goes from process to process and is
+in the journal. So a release that changes a default changes it unless an operator has set another value, and a setting
+that a release does not know is kept for one that does.
 
 A change is made of plain data, as an operator has it, and is validated whole against the bot's own type before the bot
 sees any of it.
@@ -95,7 +95,7 @@ class SettingsCell:
         return msgspec.msgpack.encode(self._chosen) if self._chosen else b""
 
     def now(self) -> SettingsNow | None:
-        """What the supervisor is told of them; None when the bot has none."""
+        """Their values for the supervisor; None when the bot has none."""
         if self._defaults is not None and self._now is None:
             values = _plain(self.current)
             self._now = SettingsNow(values, tuple(name for name in values if name in self._chosen))
@@ -222,7 +222,7 @@ def _check(defaults: Any) -> None:
         again: Any = msgspec.convert(_plain(defaults), kind)
     except (*UNDECODABLE, TypeError, ValueError) as problem:
         raise SettingsError(
-            f"settings {kind.__name__} do not fit their own type, or hold what is no plain data: {problem}"
+            f"settings {kind.__name__} do not fit their own type, or hold a value that is not plain data: {problem}"
         ) from None
     if again != defaults:
         raise SettingsError(f"settings {kind.__name__} are other ones when they have travelled: {again}")

@@ -53,7 +53,7 @@ class TurnGuard(Protocol):
 
 @final
 class _Absent:
-    """The default of `pop` that nobody passes."""
+    """Marks a `pop` without a default."""
 
 
 _ABSENT: Final = _Absent()

@@ -28,7 +28,7 @@ class TimerTable:
 
     def __init__(self) -> None:
         self.soonest = NEVER
-        """When the first of them is due; 0 when they have changed and nobody has looked since."""
+        """When the first of them is due; 0 when they have changed and `look` was not called since."""
         self.changes: dict[str, Armed | None] = {}
         """What changed since `take_changes`."""
         self._armed: dict[str, Armed] = {}
@@ -55,7 +55,7 @@ class TimerTable:
             raise TimerError(f"timer {name!r}: give either at= or after=, not both")
         elif type(at) is not int or not 0 <= at < NEVER:
             raise TimerError(
-                f"timer {name!r}: at={at!r} is no time: expected whole nanoseconds since 1970, as in tick.due"
+                f"timer {name!r}: at={at!r} is not a time: expected whole nanoseconds since 1970, as in tick.due"
             )
         armed = Armed(min(at, NEVER - 1), period)
         self._put(name, armed)

@@ -1,8 +1,8 @@
 """The rehearsal: a new worker has the real state, and finds out what that is worth before anything is at stake.
 
-Once the copy is here and the bot's `on_load` has seen it, one question is left: could the old code follow what this
-code will write? The state as it would look after the handoff is sent to the leader, translated where there is a
-migration back; the leader decodes it, throws it away and says. So `deploy` knows before the cutover whether a rollback
+Once it has the copy and the bot's `on_load` has seen it, one question is left: could the old code follow what this code
+will write? The new worker sends the state as it would look after the handoff to the leader, translated where there is a
+migration back; the leader decodes it, discards it and answers. So `deploy` knows before the cutover whether a rollback
 keeps the newest state.
 """
 
@@ -53,7 +53,7 @@ class DryRun:
             self._problem = str(problem)
 
     def drop(self) -> None:
-        """The copy is no state any more."""
+        """The copy no longer is a state."""
         self._copied = None
 
     def ask(self) -> bool:
@@ -65,7 +65,7 @@ class DryRun:
         return True
 
     def judged(self, problem: str) -> bool:
-        """The leader's answer, "" when it could read all of it; tell the supervisor. False when nobody had asked."""
+        """The leader's answer, "" when it could read all of it: tell the supervisor. False when none was asked for."""
         copied, self._copied = self._copied, None
         if copied is None:
             return False

@@ -52,7 +52,7 @@ class CopyDone(msgspec.Struct, frozen=True):
 
 
 class Lost(msgspec.Struct, frozen=True):
-    """A new copy has begun; what we had is no state of the leader's any more."""
+    """A new copy has begun; what this worker had no longer is a state of the leader's."""
 
 
 class Unreadable(msgspec.Struct, frozen=True):
@@ -130,7 +130,7 @@ class Follower:
         self._asked = True
         replica = self._replica
         if self._copying:
-            # Half a copy is no state.
+            # Half a copy is not a state.
             self._copying = False
             replica.number = -1
         self._io.to_leader(
@@ -254,7 +254,7 @@ class Follower:
         except ChainBroken:
             lost: list[News] = []
             if frame.number <= replica.number + 1:
-                # Another chain: whoever wrote it did not build on what we have.
+                # Another chain: its writer did not build on what this worker has.
                 replica.number = -1
                 lost = [Lost()] if self.live else []
                 self.live = False

@@ -1,7 +1,8 @@
 """Following: a worker's part while another one leads.
 
 It keeps the replica up with the leader's stream, has the real state loaded and judged (the rehearsal), passes on what
-came in here, and, as a guard, watches whether the leader does its work. What it finds out are events for the seat.
+its inbox received, and, as a guard, watches whether the leader does its work. What it finds out are events for the
+seat.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ class Following:
         self._me = me
         self._seat = seat
         self._free_since = 0
-        """Since when nobody was seen to have the lease, CLOCK_MONOTONIC; 0 when somebody has it."""
+        """Since when the lease was seen to be free, CLOCK_MONOTONIC; 0 while it is held."""
         self._replica = replica
         self._io = io
         self._follower = Follower(me.worker, pid, replica, io)
@@ -67,7 +68,7 @@ class Following:
     def connect(self, leader: str) -> bool:
         """Follow `leader`.
 
-        Returns whether somebody has the lease: a leader that died before we turned to it is not one to wait for.
+        Returns whether the lease is held: a leader that died before this worker connected is not one to wait for.
         """
         io, follower = self._io, self._follower
         follower.keeps = self._seat.keeps
@@ -153,7 +154,7 @@ class Following:
         return [] if self._rehearsal.ask() else [seat.CaughtUp()]
 
     def _look_at_lease(self, now: int) -> list[SeatEvent]:
-        """Whoever has the lease is the one to follow; and nobody keeps a bot waiting that has been free for long."""
+        """Follow the worker that holds the lease; when the lease has been free for long, report the leader as gone."""
         holder = self._io.lease.holder()
         if holder is not None:
             self._free_since = 0

@@ -1,4 +1,4 @@
-"""What the engine needs of the world outside, as one object.
+"""What the engine needs of its surroundings, as one object.
 
 The real one is made of sockets, a file and a kernel lock; the one in `neverblink.worker.testing` is made of lists. The
 engine cannot tell which it has.
@@ -20,7 +20,7 @@ __all__ = ["LeaseLike", "WorkerIO"]
 
 
 class LeaseLike(Protocol):
-    """See `worker.lease.Lease`."""
+    """See `io.lease.Lease`."""
 
     @property
     def held(self) -> bool: ...
@@ -31,7 +31,7 @@ class LeaseLike(Protocol):
 
 
 class WorkerIO(Protocol):
-    """Clock, lease, journal, baton, descriptors, and the ways to the others."""
+    """Clock, lease, journal, final-frame socket, descriptors, and the connections to the other processes."""
 
     @property
     def clock(self) -> Clock: ...
@@ -65,7 +65,7 @@ class WorkerIO(Protocol):
         ...
 
     def wake(self) -> None:
-        """Have the engine looked after soon; callable from any thread and from a signal handler."""
+        """Have the driver look at the engine soon; callable from any thread and from a signal handler."""
         ...
 
     def expect_exit(self, status: int) -> None:
@@ -73,5 +73,5 @@ class WorkerIO(Protocol):
         ...
 
     def collect_garbage(self) -> None:
-        """The state was loaded: a good moment to tidy up the heap."""
+        """The state was loaded: a good moment to collect garbage."""
         ...

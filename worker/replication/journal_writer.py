@@ -1,12 +1,12 @@
-"""The keeper: a leader's way of writing the journal, rolling its segments, and going on when the disk does not.
+"""A leader's way of writing the journal, rolling its segments, and going on when the disk does not.
 
-A segment that is full is followed by one that opens with a new snapshot. That one is written in chunks between turns,
-in the way in which followers are given copies, while frames go into both; it becomes the journal's newest when its
-snapshot is whole. Then the oldest segments go.
+A full segment is followed by one that opens with a new snapshot. That one is written in chunks between turns, in the
+way in which followers get copies, while frames go into both; it becomes the journal's newest when its snapshot is
+whole. Then the oldest segments are removed.
 
-When the journal cannot be written the bot ticks on. It is *failing* then: frames and decisions reach the followers and
-the supervisor, and no file. A new segment is tried again and again; the first that can be written holds the state
-whole, with what was decided meanwhile, and says which frames are in none.
+When the journal cannot be written the bot ticks on. The writer is *failing* then: frames and decisions reach the
+followers and the supervisor, and no file. It tries a new segment again and again; the first that can be written holds
+the whole state, with the decisions made meanwhile, and says which frames are in none.
 """
 
 from __future__ import annotations
@@ -52,14 +52,14 @@ class JournalFailing(msgspec.Struct, frozen=True):
 
 
 class JournalWriter:
-    """Writes what `replica` leads to. `told()` is called when it began to fail, or ended."""
+    """Writes the records of `replica`. Calls `changed()` when it began to fail, or stopped failing."""
 
     def __init__(
         self,
         replica: Replica,
         io: WorkerIO,
         limits: Limits,
-        told: Callable[[], None],
+        changed: Callable[[], None],
     ) -> None:
         self.failing: JournalFailing | None = None
         self._leads = False
@@ -76,7 +76,7 @@ class JournalWriter:
         self._journal = io.journal
         self._mono = io.clock.mono
         self._limits = limits
-        self._told = told
+        self._changed = changed
         self._new: NewSegment | None = None
         self._rows: Iterator[Rows] = iter(())
         self._counts: dict[str, int] = {}
@@ -139,11 +139,11 @@ class JournalWriter:
 
     @property
     def busy(self) -> bool:
-        """A segment is being given its name: until that is done nobody else may write."""
+        """A segment is getting its name: until that is done no other process may write."""
         return self._new is not None and self._copied
 
     def let_go(self) -> None:
-        """This worker is about to let others write: nothing may happen after this."""
+        """Other workers may write after this; this one does not."""
         self._leads = False
         self._drop_new()
 
@@ -226,7 +226,7 @@ class JournalWriter:
             self.failing = None
             self.unwritten = 0
             report(f"neverblink: the journal is written again, in segment {journal.position.segment}")
-            self._told()
+            self._changed()
         try:
             journal.remove(surplus(journal.stored(), self._limits, self._io.clock.wall()))
         except JournalError as problem:
@@ -248,7 +248,7 @@ class JournalWriter:
         self.failing = JournalFailing(why, self._io.clock.wall(), after)
         self.has_work = True
         report(f"neverblink: the journal cannot be written, and the bot goes on without it: {why}")
-        self._told()
+        self._changed()
 
     def _look(self) -> None:
         journal = self._journal

@@ -41,8 +41,8 @@ MEMORY_FRAMES = 4096
 MEMORY_BYTES = 8 * 1024 * 1024
 CHUNKS_ON_THE_WAY = 8
 LAG_ALLOWED = 32
-"""How many frames an heir may not have confirmed yet. They are ahead of the final frame in its queue; followers
-confirm every 16th frame, or after 20 ms."""
+"""How many frames a successor may not have confirmed yet. They are ahead of the final frame in its queue;
+followers confirm every 16th frame, or after 20 ms."""
 
 
 class _Kept(msgspec.Struct, frozen=True):
@@ -127,7 +127,7 @@ class Publisher:
         return follower.said if follower is not None else -1
 
     def caught_up(self, worker: str) -> bool:
-        """Say whether this follower has all but the last few frames."""
+        """Whether this follower has all but the last few frames."""
         follower = self._followers.get(worker)
         return (
             follower is not None
@@ -158,7 +158,7 @@ class Publisher:
         self._broadcast(DecisionNoted(opened, closed))
 
     def brace(self, worker: str, order: int) -> None:
-        """Have the heir be ready for the final frame of this order."""
+        """Ask the successor to make ready for the final frame of this order."""
         follower = self._followers.get(worker)
         if follower is not None:
             self._put(follower, leader_codec.encode(Brace(order)))
@@ -190,7 +190,7 @@ class Publisher:
     def forget(self) -> None:
         """This worker does not lead any more."""
         self._followers.clear()
-        # Now, and not when it leads again: thousands of frames take a while to be freed, and then somebody waits.
+        # Now, and not when it leads again: freeing thousands of frames takes a while, and a handoff would wait for it.
         self._memory.clear()
         self._memory_bytes = 0
 

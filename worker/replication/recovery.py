@@ -1,12 +1,12 @@
 """Taking over: what a worker does between holding the lease and being able to lead.
 
-Whoever leads has every frame that can be had. In a handoff that is so already, and one look at the journal's length
-confirms it; after a death the rest is read from the journal, and what the dead leader left half written is cut off.
+A leader has every frame that exists. In a handoff that is so already, and one look at the journal's length confirms it;
+after a death the rest is read from the journal, and what the dead leader left half written is cut off.
 
-A worker that comes with nothing goes on from the newest segment whose snapshot is whole, and from there as far as
-records are whole and continue each other. Where that is not the journal's end, what lies behind it is left as it is,
-for those who want to look, and the journal goes on in a new segment. The chain of digests decides what continues what,
-so damage can make the state older, never wrong.
+A worker without a state goes on from the newest segment whose snapshot is whole, and from there as far as records are
+whole and continue each other. Where that is not the journal's end, what lies behind it stays as it is, for inspection,
+and the journal goes on in a new segment. The chain of digests decides what continues what, so damage can make the state
+older, never wrong.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class RecoveredJournal(msgspec.Struct):
         return bool(self.resumed or self.left or self.problem or self.damaged)
 
     def report(self, replica: Replica) -> Recovered:
-        """What the supervisor is told of it. `replica` is what has become of it."""
+        """The report to the supervisor. `replica` is the state that was recovered."""
         last = replica.last
         return Recovered(
             number=replica.number,
@@ -79,8 +79,8 @@ class RecoveredJournal(msgspec.Struct):
 def from_journal(replica: Replica, journal: Journal, known: int = -1) -> RecoveredJournal:
     """Give a worker that comes with nothing the bot's state: the journal's, or the first there is.
 
-    `known` is a frame that a leader is known to have made, -1 for none. A bot whose journal lacks frames is paused: it
-    may have been, in one of them, and nobody knows what else it did. Raises what `begin` and `resume` raise.
+    `known` is a frame that a leader is known to have made, -1 for none. A bot whose journal lacks frames is paused: a
+        missing frame may have paused it, and what else it did is unknown. Raises what `begin` and `resume` raise.
     """
     if not journal.stored():
         replica.paused = known >= 0

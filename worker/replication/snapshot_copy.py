@@ -1,7 +1,7 @@
 """Copying the state while the bot goes on: the root at once, and the rows of its tables in small chunks between turns.
 
-A row is copied as it is when its turn comes. So a copy is no state of any moment, until the frames that were made since
-it was begun have been applied to it.
+A row is copied as it is when its turn comes. So a copy matches no moment of the state until the frames that were made
+since it began have been applied to it.
 """
 
 from __future__ import annotations

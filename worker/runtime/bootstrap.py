@@ -1,4 +1,4 @@
-"""From a bot and a place to a running worker: what both kinds of bot, and both ways to start one, have in common."""
+"""From a bot and a runtime to a running worker: what both kinds of bot, and both ways to start one, have in common."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from ..io.output import WorkerOutput, unfailing_output
 from ..model.cells import Cells
 from ..model.inbox import Inbox
 from ..model.migration import Migrations
+from ..model.replica import Replica
 from ..replication.interfaces import WorkerIO
 from .interfaces import Runtime
 from .standalone import StandaloneRuntime
@@ -42,7 +43,7 @@ class Runnable(Bot, Protocol):
 
 
 class Bootstrap:
-    """A place, and who runs there. `began` is when the process began to import the bot, CLOCK_MONOTONIC ns."""
+    """What a bot starts with in this process. `began` is when the process began to import it, CLOCK_MONOTONIC ns."""
 
     def __init__(
         self,
@@ -73,14 +74,15 @@ def build_engine(me: Assignment, bot: Runnable, io: WorkerIO, *, imported: int) 
     inbox = Inbox(io.clock.wall, io.wake, limit, age)
     cells = bot.cells()
     hello = hello_of(me, cells.schema, bot.interval, bot.windows, bot.offers())
-    engine = Engine(me, hello, bot, cells, bot.migrations, inbox, io)
+    replica = Replica(cells, cells.schema, bot.migrations, inbox, bot.settings)
+    engine = Engine(me, hello, bot, replica, io)
     bot.attach(BotSession(engine, io))
     engine.start(imported)
     return engine
 
 
 def alone(name: str) -> Bootstrap:
-    """A seating without a supervisor. From here on a print that cannot be written is no error."""
+    """The bootstrap of a bot without a supervisor. From here on a failing print raises nothing."""
     unfailing_output()
     runtime = StandaloneRuntime()
     me = Assignment(bot=name, worker="alone", release="", run="", lease="", journal="")

@@ -1,4 +1,7 @@
-"""The place a worker runs in, as whoever drives the engine sees it: it listens, and it wakes."""
+"""What drives an engine needs of a worker's surroundings: to hear what came in, and to be woken.
+
+The engine itself needs less, `WorkerIO`; a `Simulation` drives its engines with that alone.
+"""
 
 from __future__ import annotations
 
@@ -7,14 +10,15 @@ from typing import Protocol
 
 from ...protocol.link import SupervisorMessage
 from ...protocol.stream import FollowerMessage, LeaderMessage
+from ..engine.engine import Engine
 from ..io.waker import Reactor
 from ..replication.interfaces import WorkerIO
 
-__all__ = ["Listener", "Runtime"]
+__all__ = ["Listener", "Runtime", "rest"]
 
 
 class Listener(Protocol):
-    """Who is told what came in: the engine."""
+    """Receives what came in: the engine."""
 
     @property
     def in_turn(self) -> bool:
@@ -28,26 +32,43 @@ class Listener(Protocol):
 
 
 class Runtime(WorkerIO, Protocol):
-    """The world outside, from its opening to its end."""
+    """`WorkerIO` with its beginning, its end and its alarm."""
 
     def open(
-        self, reactor: Reactor, listener: Listener, stir: Callable[[], None], nears: Callable[[], None]
+        self,
+        reactor: Reactor,
+        listener: Listener,
+        on_input: Callable[[], None],
+        before_alarm: Callable[[], None],
     ) -> None:
-        """Listen, by `reactor`. Whenever something came in, `listener` has been told of it and `stir()` is called.
+        """Listen, by `reactor`. Passes what comes in to `listener`, then calls `on_input()`.
 
-        `nears()` is called when the alarm is about to ring; see `loop.AlarmSelector`.
+        Calls `before_alarm()` when the alarm is about to ring; see `AlarmSelector`.
         """
         ...
 
     def look(self) -> bool:
-        """Take in everything that has rung, or arrived while something was sent; return whether anything had."""
+        """Receive everything that has arrived, also while something was sent; return whether anything had."""
         ...
 
     @property
     def ring_at(self) -> Callable[[int, int], None]:
-        """Has `stir()` called at a moment (CLOCK_MONOTONIC, ns), with an alarm's lead (ns). Once it is open."""
+        """Sets the alarm: `on_input()` is called at that moment (CLOCK_MONOTONIC, ns). Its lead is in ns. Only once
+        open."""
         ...
 
     def close(self) -> None:
-        """Say what is still to be said, and let go of everything; the lease last."""
+        """Send what is still to be sent, and release everything; the lease last."""
         ...
+
+
+def rest(engine: Engine, runtime: Runtime) -> bool:
+    """Without a step to do: set the alarm for what is due next; return whether to wait for it.
+
+    False: there is something to do at once, because the engine uses its idle time or something has arrived.
+    """
+    # Sending may use up the signal of what arrives meanwhile, so look before waiting.
+    if engine.left is not None or engine.idle() or runtime.look():
+        return False
+    runtime.ring_at(engine.wake_at(), engine.lead)
+    return True

@@ -29,9 +29,9 @@ def run_alone(name: str, declare: Callable[[], Runnable]) -> NoReturn:
     sys.exit(status)
 
 
-def run_bot(bot: Runnable, seat: Bootstrap) -> int:
+def run_bot(bot: Runnable, bootstrap: Bootstrap) -> int:
     """Run a bot until it has left; return the exit status."""
-    engine = seat.engine(bot)
+    engine = bootstrap.engine(bot)
     context = contextvars.copy_context()
 
     running: asyncio.Task[Any] | None = None
@@ -39,16 +39,16 @@ def run_bot(bot: Runnable, seat: Bootstrap) -> int:
     async def run() -> None:
         nonlocal running
         running = asyncio.current_task()
-        driver = AsyncioRunner(engine, seat.runtime, context)
-        if not seat.supervised:
-            _stop_on_signals(lambda: (engine.ordered(Stop()), seat.runtime.wake()))
-        await driver.run()
+        runner = AsyncioRunner(engine, bootstrap.runtime, context)
+        if not bootstrap.supervised:
+            _stop_on_signals(lambda: (engine.ordered(Stop()), bootstrap.runtime.wake()))
+        await runner.run()
 
-    with asyncio.Runner(loop_factory=_new_loop if runs_in_ours() else None) as runner:
+    with asyncio.Runner(loop_factory=_new_loop if runs_in_ours() else None) as loop:
         try:
-            runner.run(run(), context=context)
+            loop.run(run(), context=context)
         except BaseException as problem:
-            if not seat.supervised:
+            if not bootstrap.supervised:
                 raise
             # Said here and not after the runner's own end, which waits for all of the bot's tasks.
             engine.fail("run", why_it_stopped(problem, running), problem)

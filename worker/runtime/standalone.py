@@ -1,4 +1,4 @@
-"""A place without a supervisor: `python bot.py`. There is nobody to hand over to, and nothing is written."""
+"""The runtime without a supervisor: `python bot.py`. There is no successor, and nothing is written."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ...protocol.stream import FollowerMessage
 from ..io.clock import SystemClock
 from ..io.descriptors import NoDescriptors
 from ..io.final_frame_socket import NoFinalFrameSocket
-from ..io.waker import Reactor, Waker
+from ..io.waker import Reactor, Waker, no_alarm
 from ..journal.interfaces import NoJournal
 from .interfaces import Listener
 
@@ -39,7 +39,7 @@ class OwnLease:
 
 
 class StandaloneRuntime:
-    """See the module, and `place.Place` for the methods."""
+    """See the module, and `Runtime` for the methods."""
 
     def __init__(self) -> None:
         self.clock = SystemClock()
@@ -50,14 +50,17 @@ class StandaloneRuntime:
         self._waker = Waker()
         self._listener: Listener | None = None
         self.wake = self._waker.wake
-        self.ring_at = self._waker.arm
+        self.ring_at: Callable[[int, int], None] = no_alarm
 
     def open(
-        self, reactor: Reactor, listener: Listener, stir: Callable[[], None], nears: Callable[[], None]
+        self,
+        reactor: Reactor,
+        listener: Listener,
+        on_input: Callable[[], None],
+        before_alarm: Callable[[], None],
     ) -> None:
         self._listener = listener
-        self._waker.open(reactor, stir, stir, nears)
-        self.ring_at = self._waker.arm
+        self.ring_at = self._waker.open(reactor, on_input, on_input, before_alarm)
 
     def look(self) -> bool:
         return False
@@ -66,7 +69,7 @@ class StandaloneRuntime:
         self._waker.close()
 
     def tell(self, message: WorkerMessage) -> None:
-        # All that a supervisor would have to say.
+        # The only order that a supervisor would send.
         if isinstance(message, Ready) and self._listener is not None:
             self._listener.ordered(Lead())
 

@@ -1,9 +1,9 @@
-"""The link: what a real worker has of the world outside. Sockets, the lease, the journal, and a clock that wakes it.
+"""The runtime of a supervised worker: sockets, the lease, the journal, and a clock that wakes it.
 
-Three sockets. A DEALER to the supervisor, a ROUTER of this worker's own that its followers come to, and a DEALER to the
-leader it follows, each of them closed to strangers (see `protocol.keys`). ZeroMQ reconnects by itself, so whoever is
-gone for a while is simply there again; and no send ever waits: what does not fit into a queue is lost, and everything
-said on these sockets may be lost.
+Three sockets: a DEALER to the supervisor, a ROUTER that this worker's followers connect to, and a DEALER to the leader
+it follows. Each accepts only peers with the right keys (see `protocol.keys`). ZeroMQ reconnects by itself, so a peer
+that was gone for a while is simply there again. No send ever waits: what does not fit into a queue is lost, and any
+message on these sockets may be lost.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from ..io.final_frame_socket import FinalFrameSocket
 from ..io.follower_socket import FollowerSocket
 from ..io.lease import Lease
 from ..io.presence import mark_worker
-from ..io.waker import Reactor, Waker
+from ..io.waker import Reactor, Waker, no_alarm
 from ..io.zmq_channel import ZmqChannel
 from ..journal.directory import JournalDirectory
 from .exit_deadline import ExitDeadline
@@ -83,7 +83,7 @@ class SupervisedRuntime:
         self._directory = -1
         self._waker = Waker()
         self.wake = self._waker.wake
-        self.ring_at = self._waker.arm
+        self.ring_at: Callable[[int, int], None] = no_alarm
         self._context = zmq.Context[zmq.Socket[bytes]](1)
         # A second process under this worker's name must not be in its way, so the identity is the process's.
         self._supervisor = self._channel(zmq.DEALER, LINK_LIMIT, f"{me.worker}.{os.urandom(8).hex()}")
@@ -98,15 +98,15 @@ class SupervisedRuntime:
         self._deaths = False
         """A process that is watched may have ended."""
         self._final_frames_fd = -1
-        """Which of the baton's is listened to."""
+        """The final-frame socket's descriptor that is listened to."""
         self._watched: dict[str, int] = {}
         self._listener: Listener | None = None
         self._reactor: Reactor | None = None
-        self._stir: Callable[[], None] = _nothing
+        self._on_input: Callable[[], None] = _nothing
         self._reported = reported or _nothing
         self._deadline = ExitDeadline(EXIT_GRACE, self._remove_socket)
 
-    # --- as the engine's `Outside` ----------------------------------------------------------------------------------
+    # --- as the engine's `WorkerIO` ---------------------------------------------------------------------------------
 
     def tell(self, message: WorkerMessage) -> None:
         self._supervisor.send(worker_codec.encode(message))
@@ -152,19 +152,22 @@ class SupervisedRuntime:
         # What was just loaded stays: it need not be walked through again at each collection.
         gc.freeze()
 
-    # --- for whoever runs the engine --------------------------------------------------------------------------------
+    # --- for the driver of the engine -------------------------------------------------------------------------------
 
     def open(
-        self, reactor: Reactor, listener: Listener, stir: Callable[[], None], nears: Callable[[], None]
+        self,
+        reactor: Reactor,
+        listener: Listener,
+        on_input: Callable[[], None],
+        before_alarm: Callable[[], None],
     ) -> None:
-        self._reactor, self._listener, self._stir = reactor, listener, stir
+        self._reactor, self._listener, self._on_input = reactor, listener, on_input
         self.descriptors.in_turn = lambda: listener.in_turn
-        self._waker.open(reactor, stir, self._look_and_stir, nears)
-        self.ring_at = self._waker.arm
+        self.ring_at = self._waker.open(reactor, on_input, self._receive, before_alarm)
         self._listen(self._supervisor)
         self._listen(self._followers)
         reactor.add_reader(self._connection.fd, self._on_connection)
-        # What came before somebody listened has used up its ring.
+        # What arrived before this has used up its signal.
         self.look()
 
     def look(self) -> bool:
@@ -257,7 +260,7 @@ class SupervisedRuntime:
         if _in_use(address):
             # ZeroMQ would put ours in its place.
             raise SupervisorLinkError(
-                f"worker {self._me.worker} runs already: somebody listens on {name} in {self._me.run}"
+                f"worker {self._me.worker} runs already: another process listens on {name} in {self._me.run}"
             )
         # ZeroMQ leaves the socket's mode to the umask, which is the whole process's; nothing of the bot's runs yet.
         before = os.umask(0o177)
@@ -295,7 +298,7 @@ class SupervisedRuntime:
 
         def on_ring() -> None:
             channel.rang()
-            self._look_and_stir()
+            self._receive()
 
         self._reactor.add_reader(channel.fileno(), on_ring)
 
@@ -307,9 +310,9 @@ class SupervisedRuntime:
             self._leader = None
         self._forget_final_frames()
 
-    def _look_and_stir(self) -> None:
+    def _receive(self) -> None:
         self.look()
-        self._stir()
+        self._on_input()
 
     def _take(self) -> bool:
         came = False
@@ -353,7 +356,7 @@ class SupervisedRuntime:
         return found
 
     def _watch_final_frames(self) -> None:
-        """Look for the baton, and take in what comes meanwhile."""
+        """Watch for the final frame, and receive what comes meanwhile."""
         channels = [self._supervisor] if self._leader is None else [self._supervisor, self._leader]
         data = self.final_frames.wait(channel.fileno() for channel in channels)
         if data:
@@ -372,7 +375,7 @@ class SupervisedRuntime:
 
     def _on_final_frames(self) -> None:
         self._take_final_frames(self.final_frames.receive())
-        self._look_and_stir()
+        self._receive()
 
     def _take_final_frames(self, data: bytes | None) -> None:
         if data and self._listener is not None:
@@ -396,7 +399,7 @@ class SupervisedRuntime:
 
     def _on_connection(self) -> None:
         self._connection.rang()
-        self._look_and_stir()
+        self._receive()
 
     def _connected(self, there: bool) -> None:
         self.descriptors.connection(there)
@@ -405,7 +408,7 @@ class SupervisedRuntime:
 
     def _on_death(self) -> None:
         self._deaths = True
-        self._look_and_stir()
+        self._receive()
 
     def _look_for_deaths(self) -> None:
         self._deaths = False
@@ -425,7 +428,7 @@ class SupervisedRuntime:
 
 
 def _nothing() -> None:
-    """Nobody is there to be stirred."""
+    """Stands for a call-back that was not set."""
 
 
 def _in_use(address: str) -> bool:
@@ -442,7 +445,7 @@ def _in_use(address: str) -> bool:
 
 
 def _ended(pidfd: int) -> bool:
-    # Readable from its death on, also while nobody has reaped it.
+    # Readable from its death on, also before it is reaped.
     poll = select.poll()
     poll.register(pidfd, select.POLLIN)
     return bool(poll.poll(0))

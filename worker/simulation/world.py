@@ -180,7 +180,7 @@ class SimulatedSegment:
 
 
 class SimulatedFinalFrameSocket:
-    """One process's baton: what is handed over overtakes all that is on its way."""
+    """One process's final-frame socket: what it sends overtakes all that is on its way."""
 
     def __init__(self, runtime: SimulatedRuntime) -> None:
         self._runtime = runtime
@@ -210,7 +210,7 @@ class SimulatedFinalFrameSocket:
 
 
 class SimulatedRuntime:
-    """The world as one process sees it; see `outside.Outside` for the methods. A dead one does nothing any more."""
+    """A process's surroundings; see `WorkerIO` for the methods. A dead one does nothing any more."""
 
     def __init__(self, world: SimulatedWorld, worker: str) -> None:
         self.world = world

@@ -112,7 +112,7 @@ def test_the_standby_that_came_to_lead_is_no_standby_any_more() -> None:
 def test_when_nobody_leads_in_the_end_it_is_aborted() -> None:
     made = prepared()
     assert essence(made.step(Cleared("", 0))) == [
-        Dismiss("new"), Finish(P.ABORTED, "nobody leads to take over from", "old"),
+        Dismiss("new"), Finish(P.ABORTED, "no worker leads to take over from", "old"),
     ]  # fmt: skip
 
 

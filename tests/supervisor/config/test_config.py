@@ -149,7 +149,7 @@ def test_a_place_that_is_no_directory_is_named(project: Path) -> None:
         ('[handoff]\nprobaton = "5s"', "handoff.probaton", 'did you mean "probation"?'),
         ('[handoff]\nstart-within = "5s"', "handoff.start-within", 'did you mean "start_within"?'),
         ("[keep]\nrelease = 3", "keep.release", 'did you mean "releases"?'),
-        ('[handoff]\nprobation = "5 parsecs"', "handoff.probation", '"5 parsecs" is no duration'),
+        ('[handoff]\nprobation = "5 parsecs"', "handoff.probation", '"5 parsecs" is not a duration'),
         (
             "[handoff]\nprobation = 5",
             "handoff.probation",
@@ -172,7 +172,11 @@ def test_a_place_that_is_no_directory_is_named(project: Path) -> None:
             'is 64: expected a size with its unit, in quotes, as "16MiB"',
         ),
         ("[journal]\nsegment = true", "journal.segment", 'is true: expected a size, as "16MiB"'),
-        ('[journal]\nsegment = "big"', "journal.segment", '"big" is no size: write something like "16MiB"'),
+        (
+            '[journal]\nsegment = "big"',
+            "journal.segment",
+            '"big" is not a size: write something like "16MiB"',
+        ),
         ('[journal]\nsegment = "1kB"', "journal.segment", 'is "1kB": expected 64KiB to 1GiB'),
         ('[journal]\nkeep = "16MiB"', "journal.keep", 'is "16MiB": expected 32MiB to 1024TiB'),
         (

@@ -277,7 +277,7 @@ def test_a_half_written_file_is_waited_for_and_a_broken_one_is_named(tmp_path: P
             file.write(b' "pause"}')
         await listeners.answered("1")
         listeners.write(b'{"id": "2", "op": "resume"')
-        await listeners.complains("it is no JSON")
+        await listeners.complains("it is not JSON")
         listeners.write({"id": "2", "op": "resume"})
         await listeners.answered("2")
         await listeners.sees(lambda status: not status.control.problems)
@@ -320,7 +320,7 @@ def _socket(path: Path) -> None:
         (_directory, "it is a directory: expected a file"),
         (_pipe, "it is a pipe: expected a file"),
         (_large, "at most 1MiB are read"),
-        (_text, "it is no command"),
+        (_text, "it is not a command"),
     ],
     ids=["link", "directory", "pipe", "large", "text"],
 )

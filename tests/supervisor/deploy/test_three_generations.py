@@ -208,7 +208,7 @@ def test_the_next_one_is_aborted_when_the_two_before_it_die(world: World) -> Non
         os.kill(pids["w1"], signal.SIGKILL)
         assert refused(await first)[0] == "rolled-back"
         code, message = refused(await second)
-        assert (code, message) == ("down", "aborted: nobody leads to take over from")
+        assert (code, message) == ("down", "aborted: no worker leads to take over from")
         again = await world.until(lambda status: status["state"] == "running" and status["epoch"] == 3)
         assert again["worker"] == "w4"
 

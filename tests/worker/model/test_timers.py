@@ -53,7 +53,7 @@ def test_a_timer_is_armed_for_the_time_it_says(when: dict[str, Any], expected: A
         ({"at": -1}, "expected whole nanoseconds"),
         ({"at": 2**63}, "expected whole nanoseconds"),
         ({"at": "12:00"}, "expected whole nanoseconds"),
-        ({"after": "soon"}, 'after="soon" is no duration'),
+        ({"after": "soon"}, 'after="soon" is not a duration'),
         ({"after": "10"}, "say its unit"),
         ({"after": 2.5}, "expected a positive duration"),
         ({"after": 0}, "expected a positive duration"),

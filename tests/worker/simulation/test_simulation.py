@@ -235,7 +235,7 @@ def test_the_new_code_leads_and_the_old_follows_until_it_is_concluded() -> None:
         bot.ticks(3)
         assert len(old.state.ticks) == len(bot.state.ticks) == 5
         bot.conclude()
-        with pytest.raises(SimulationError, match="nobody follows"):
+        with pytest.raises(SimulationError, match="there is no follower"):
             _ = bot.follower
 
 
@@ -288,8 +288,8 @@ def test_after_a_crash_in_the_probation_the_old_code_goes_on() -> None:
         assert len(bot.state.ticks) == 4
 
 
-def test_a_crash_needs_somebody_who_goes_on() -> None:
-    with Simulation(Plain) as bot, pytest.raises(SimulationError, match="nobody could go on"):
+def test_a_crash_needs_a_follower_that_goes_on() -> None:
+    with Simulation(Plain) as bot, pytest.raises(SimulationError, match="there is no follower to go on"):
         bot.crash()
 
 
@@ -300,9 +300,9 @@ def test_a_kill_where_nobody_follows_leaves_nobody() -> None:
 
     with Simulation(Killer) as bot:
         bot.put("now", {})
-        with pytest.raises(SimulationError, match="nobody leads: killed"):
+        with pytest.raises(SimulationError, match="no process leads: killed"):
             _ = bot.state
-        with pytest.raises(SimulationError, match="nobody leads"):
+        with pytest.raises(SimulationError, match="no process leads"):
             bot.ticks()
 
 
@@ -370,7 +370,7 @@ def test_stop_runs_on_stop_and_then_nobody_leads() -> None:
         assert last.state.told == ["stopped"]
         assert bot.frames[-1].kind == "stop"
         for ask in (lambda: bot.state, lambda: bot.ticks(), lambda: bot.send("x"), lambda: bot.stop()):
-            with pytest.raises(SimulationError, match="nobody leads: the bot was stopped"):
+            with pytest.raises(SimulationError, match="no process leads: the bot was stopped"):
                 ask()
 
 
@@ -406,7 +406,7 @@ def test_a_bot_that_ended_is_asked_nothing_more_and_says_why() -> None:
     with Simulation(Bad) as bot:
         with pytest.raises(RuntimeError):
             bot.put("a", {})
-        with pytest.raises(SimulationError, match="nobody leads: on_event raised RuntimeError: no price"):
+        with pytest.raises(SimulationError, match="no process leads: on_event raised RuntimeError: no price"):
             bot.ticks()
 
 
