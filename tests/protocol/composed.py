@@ -88,7 +88,7 @@ class State(NamedTuple):
     looked: tuple[tuple[str, h.Seen | None, int], ...] = ()
     """What workers have told a supervisor that comes back: who, what it is, and the highest order it settled."""
     excused: bool = False
-    """The leader failed when there was nobody to take over: before there was a follower, or when it had just left."""
+    """The leader failed without a successor: before there was a follower, or when it had just left."""
     wrong: str = ""
     """Which rule was broken on the way here."""
 
@@ -296,7 +296,7 @@ class World:
                 case h.Finish(phase=ended, reason=reason, leader=leader):
                     self.claim = leader
                     why = f" ({reason})" if reason else ""
-                    self.tell(f"finished: {ended.value}{why}, {leader or 'nobody'} leads")
+                    self.tell(f"finished: {ended.value}{why}, {leader or 'no worker'} leads")
 
     # a worker
 
@@ -371,7 +371,7 @@ class World:
         self.push(name, SUPERVISOR, self.seen(name))
 
     def take(self, name: str, cause: Cause) -> None:
-        """Ask the kernel; whoever gets the lease then reads the rest of the journal."""
+        """Ask the kernel; the worker that gets the lease then reads the rest of the journal."""
         if self.holder:
             self.feed(name, s.LeaseRefused(self.holder, cause))
             return
@@ -411,7 +411,7 @@ class World:
     # processes and frames
 
     def die(self, name: str) -> None:
-        """The process ends: the kernel frees the lease, and nobody reads what is on its way to it."""
+        """The process ends: the kernel frees the lease, and what is on its way to it is lost."""
         self.fails(name)
         worker, seat = self.worker(name), self.seat(name)
         if self.holder == name:
@@ -441,7 +441,7 @@ class World:
             self.excused = True
 
     def covered(self, name: str) -> bool:
-        """Whether somebody else leads, or will take the lease or can be told to, when `name` is no more.
+        """Whether another worker leads, or will take the lease or can be ordered to, once `name` is gone.
 
         When not, the supervisor starts the bot anew from its journal, which is not in the model.
         """

@@ -2,7 +2,7 @@
 
 `explore` goes breadth first, so the way to the first broken rule is a shortest one. In every state the rules are looked
 at that need no future; and from every state a fair run is made, in which nothing fails any more, every message arrives
-and every alarm rings in its time: it must come to rest with somebody leading, the deployment ended, and its word about
+and every alarm rings in its time: it must come to rest with a worker leading, the deployment ended, and its word about
 who leads true.
 """
 
@@ -100,7 +100,7 @@ class Fair:
         calm, passed = self.calm(state), list[State]()
         while calm not in self._verdicts:
             if calm in passed:
-                verdict = "nobody comes to a decision: the same things happen for ever"
+                verdict = "no decision is reached: the same things happen for ever"
                 break
             passed.append(calm)
             after = self.nudged(calm)
@@ -197,27 +197,27 @@ def at_rest(model: Model, state: State) -> str:
     if state.wrong:
         return state.wrong
     leaders = model.leaders(state)
-    names = " and ".join(leaders) or "nobody"
+    names = " and ".join(leaders) or "no worker"
     phase = model.handoff(state).phase
     stands = _hung_leader(model, state) or (not leaders and excused(model, state))
     if state.supervised and not model.ended(state) and not stands:
         return f"the deployment stays {phase.value} for ever ({names} leads)"
     outrun = bool(state.claim) and model.worker(state, state.claim or "").life != "alive"
     if state.claim is not None and not outrun and leaders != [state.claim][: len(state.claim)]:
-        return f"the deployment ended {phase.value} saying that {state.claim or 'nobody'} leads, but {names} does"
+        return f"the deployment ended {phase.value} saying that {state.claim or 'no worker'} leads, but {names} does"
     if not leaders and not excused(model, state) and not _unjudged(model, state):
-        return "nobody leads, and nobody ever will"
+        return "no worker leads, and none ever will"
     return ""
 
 
 def excused(model: Model, state: State) -> bool:
-    """Whether nobody can be asked to lead: more than one party failed, or the only one that could."""
+    """Whether no worker can be asked to lead: more than one party failed, or the only one that could."""
     failed = sum(worker.life != "unborn" and worker.life != "alive" for worker in state.workers)
     return state.excused or failed + (not state.supervised) >= len(model.names)
 
 
 def _hung_leader(model: Model, state: State) -> bool:
-    """A hung process holds the lease and nobody may judge it: the operator has to."""
+    """A hung process holds the lease and no other process may judge it: the operator has to."""
     return bool(state.holder) and model.worker(state, state.holder).life == "hung"
 
 

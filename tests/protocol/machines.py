@@ -99,7 +99,7 @@ def _reachable(phase: Phase) -> set[Phase]:
     """The phases that may follow, and `phase` itself, by the table."""
     reached, todo = {phase}, [phase]
     while todo:
-        # What a supervisor finds that comes back is no matter of reports: none is on its way then.
+        # What a returning supervisor finds does not depend on reports: none is on its way then.
         answers = RULES[todo.pop()].items()
         for rule in (rule for event, rule in answers if event is not terms.HandoffResumed):
             new = set(rule.leads_to) - reached

@@ -354,7 +354,7 @@ def _look(world: World, move: Move) -> None:
 
 
 def _vacant(world: World, move: Move) -> None:
-    """It has seen for a while that nobody has the lease."""
+    """It has seen for a while that the lease is free."""
     world.feed(move.who, s.LeaderGone(world.seat(move.who).leader))
 
 

@@ -150,11 +150,11 @@ class _Stage:
                 self._make("alarm", who, name)
                 return
         if name not in self._state.alarms:
-            raise ValueError("nobody has armed it")
+            raise ValueError("no worker has armed it")
         self._make("alarm", SUPERVISOR, name)
 
     def _leader(self) -> str:
         leaders = self._model.leaders(self._state)
         if not leaders:
-            raise ValueError("nobody leads")
+            raise ValueError("no worker leads")
         return leaders[0]

@@ -53,7 +53,7 @@ def test_garbage_never_raises_anything_but_bad_request(data: bytes) -> None:
 
 @settings(max_examples=40)
 @given(garbage | st.text(max_size=40).map(str.encode) | damaged(messages(Answer).map(encode_answer)))
-def test_garbage_is_no_answer(data: bytes) -> None:
+def test_garbage_is_refused_as_an_answer(data: bytes) -> None:
     with suppress(BadRequest):
         assert isinstance(decode_answer(data), Answer)
 
@@ -81,7 +81,7 @@ def test_garbage_is_no_answer(data: bytes) -> None:
     ],
     ids=lambda value: repr(value[:24]) if isinstance(value, bytes) else None,
 )
-def test_what_is_no_request_is_refused_with_its_reason(data: bytes, why: str) -> None:
+def test_an_invalid_request_is_refused_with_its_reason(data: bytes, why: str) -> None:
     with pytest.raises(BadRequest, match=why):
         decode_command(data)
 

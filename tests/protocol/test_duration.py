@@ -31,7 +31,7 @@ SECOND = 1_000_000_000
         (" 3s ", 3 * SECOND),
     ],
 )
-def test_reads_what_people_write(text: str, ns: int) -> None:
+def test_a_duration_is_read_as_people_write_it(text: str, ns: int) -> None:
     assert duration.parse(text) == ns
 
 
@@ -51,7 +51,7 @@ def test_reads_what_people_write(text: str, ns: int) -> None:
         (-20 * SECOND, "-20s"),
     ],
 )
-def test_shows_the_shortest_form(ns: int, text: str) -> None:
+def test_a_duration_is_shown_in_its_shortest_form(ns: int, text: str) -> None:
     assert duration.show(ns) == text
 
 
@@ -73,7 +73,7 @@ def test_shows_the_shortest_form(ns: int, text: str) -> None:
         ("1" * 5000 + "s", "write something like"),
     ],
 )
-def test_says_what_is_wrong_and_the_mend(text: str, why: str) -> None:
+def test_an_invalid_duration_names_what_is_wrong_and_the_mend(text: str, why: str) -> None:
     with pytest.raises(DurationError) as caught:
         duration.parse(text)
     assert why in caught.value.message
@@ -83,7 +83,7 @@ def test_says_what_is_wrong_and_the_mend(text: str, why: str) -> None:
 
 
 @given(st.integers(min_value=-(2**63) + 1, max_value=2**63 - 1))
-def test_what_is_shown_reads_back_exactly(ns: int) -> None:
+def test_a_shown_duration_reads_back_exactly(ns: int) -> None:
     assert duration.parse(duration.show(ns)) == ns
 
 

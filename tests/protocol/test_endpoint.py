@@ -28,7 +28,7 @@ def test_length_is_counted_in_bytes() -> None:
     assert endpoint("/" + "ü" * 60, "a.sock", seven) == "ipc:///proc/self/fd/7/a.sock"
 
 
-def test_a_path_that_is_no_text_goes_through_a_descriptor() -> None:
+def test_a_path_that_is_not_utf_8_goes_through_a_descriptor() -> None:
     assert endpoint("/home/\udcff", "a.sock", seven) == "ipc:///proc/self/fd/7/a.sock"
 
 

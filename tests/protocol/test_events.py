@@ -53,12 +53,12 @@ def test_garbage_never_raises_anything_but_a_neverblink_error(data: bytes) -> No
         (b'{"type": "step", "facts": {"a": ' + b"[" * 100_000, "nested too deeply"),
     ],
 )
-def test_what_is_no_event_is_refused_with_its_reason(data: bytes, why: str) -> None:
+def test_an_invalid_event_is_refused_with_its_reason(data: bytes, why: str) -> None:
     with pytest.raises(NeverblinkError, match=f"not an event: .*{why}"):
         decode_event(data)
 
 
-def test_a_newer_supervisor_may_say_more() -> None:
+def test_an_event_of_a_newer_supervisor_may_have_more_fields() -> None:
     event = StepDone(bot="b", at=1, deployment=1, step="ready", text="ready")
     raw = json.loads(encode_event(event)) | {"colour": "green"}
     assert decode_event(json.dumps(raw).encode()) == event

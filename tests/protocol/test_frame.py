@@ -66,7 +66,7 @@ def test_garbage_never_raises_anything_but_wire_error(data: bytes) -> None:
 
 
 def test_the_digest_is_blake2b_of_the_body_in_16_bytes() -> None:
-    # RFC 7693, with another output length: the length is part of what is hashed, so this is no prefix of BLAKE2b-512.
+    # RFC 7693, with another output length: the length is hashed too, so this is not a prefix of BLAKE2b-512.
     assert digest_of(b"abc").hex() == "cf4ab791c62b8d2b2109c90275287816"
     assert digest_of(memoryview(b"abc")) == blake2b(b"abc", digest_size=16).digest()
     assert len(GENESIS) == 16
@@ -150,7 +150,7 @@ bounds = st.integers(-(2**63), 2**64 - 1)
 
 
 @given(bounds, bounds)
-def test_no_reader_meets_a_gap_that_is_no_range(first: int, last: int) -> None:
+def test_a_frame_with_an_invalid_gap_is_refused(first: int, last: int) -> None:
     gap = {"first": first, "last": last, "kind": "missed", "cause": ""}
     plain: list[Any] = [1, 2, 3, "tick", [1, ""], GENESIS, [0, 0, 0, 0, 0, [gap]], [{}, {}]]
     body = msgspec.msgpack.encode(plain)
@@ -161,7 +161,7 @@ def test_no_reader_meets_a_gap_that_is_no_range(first: int, last: int) -> None:
             decode_frame(body)
 
 
-def test_a_timer_with_a_negative_period_is_no_timer() -> None:
+def test_a_timer_with_a_negative_period_is_refused() -> None:
     plain: list[Any] = [1, 2, 3, "tick", [1, ""], GENESIS, [], [{}, {}], [], {"exit": [5, -1]}]
     with pytest.raises(WireError):
         decode_frame(msgspec.msgpack.encode(plain))

@@ -26,7 +26,7 @@ policies: st.SearchStrategy[Policy] = st.sampled_from(["skip", "catch-up"])
 
 
 @pytest.mark.parametrize(("first", "last"), [(5, 4), (0, -1), (-1, -(2**63)), (0, 2**63 - 1)])
-def test_a_gap_that_is_no_range_cannot_be_made(first: int, last: int) -> None:
+def test_an_invalid_gap_cannot_be_made(first: int, last: int) -> None:
     with pytest.raises(GridError, match="the last index at or after the first"):
         Gap(first, last, "missed", "gone")
 
@@ -92,7 +92,7 @@ def test_an_overrun_is_caught_up_one_by_one() -> None:
     assert ran == [11, 12, 13, 14]
 
 
-def test_what_nobody_could_run_is_missed() -> None:
+def test_ticks_that_no_worker_could_run_are_missed() -> None:
     grid = Grid(SECOND)
     found = plan(grid, 10, grid.due(13), "skip", kind="missed", cause="no worker was up")
     assert found.gaps == (Gap(11, 12, "missed", "no worker was up"),)
@@ -178,7 +178,7 @@ def test_a_step_is_detected_with_its_size(elapsed: int, by: int) -> None:
         assert found == ClockStep(NOON + elapsed + by, by)
 
 
-def test_a_slewed_clock_is_no_step() -> None:
+def test_a_slewed_clock_is_not_a_step() -> None:
     hour = 3600 * SECOND
     assert detect_step(ClockReading(NOON, 0), ClockReading(NOON + hour + hour // 2500, hour)) is None
     assert detect_step(ClockReading(NOON, 0), ClockReading(NOON + hour + 3 * SECOND, hour)) is not None

@@ -71,7 +71,7 @@ def test_what_one_side_says_is_refused_from_the_other() -> None:
         link.supervisor_codec.decode(link.worker_codec.encode(link.Ready(1, 2)))
 
 
-def test_a_role_that_is_none_is_refused() -> None:
+def test_an_unknown_role_is_refused() -> None:
     report = msgspec.msgpack.encode({"type": "report", "role": "emperor"})
     with pytest.raises(WireError, match=r"Invalid enum value 'emperor' - at `\$.role`"):
         link.worker_codec.decode(report)
@@ -86,7 +86,7 @@ def test_a_hello_of_another_protocol_can_be_read_and_answered() -> None:
 
 
 @pytest.mark.parametrize("interval", [-1, -(2**63)])
-def test_a_hello_with_a_negative_interval_is_no_message(interval: int) -> None:
+def test_a_hello_with_a_negative_interval_is_refused(interval: int) -> None:
     hello = link.Hello("b", "w", 1, 2, VersionRange(1, 1), "r", Schema(1, ""), 1, (), "3.11", "9.0")
     raw: dict[str, Any] = msgspec.msgpack.decode(link.worker_codec.encode(hello))
     with pytest.raises(WireError):

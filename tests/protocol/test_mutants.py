@@ -31,7 +31,7 @@ class YieldsInADecision(Seat):
 
 
 class TrustsItsClock(Seat):
-    """When nobody took the lease in time it goes on ticking, and does not ask the kernel."""
+    """When no worker took the lease in time it goes on ticking, and does not ask the kernel."""
 
     def step(self, event: SeatEvent) -> list[SeatCommand]:
         if self.role is Role.YIELDING and isinstance(event, s.SeatTimerFired):
@@ -62,7 +62,7 @@ class KeepsTheLease(Seat):
 
 
 class NeverTakesBack(Seat):
-    """Waits for its heir for ever."""
+    """Waits for its successor for ever."""
 
     def step(self, event: SeatEvent) -> list[SeatCommand]:
         if self.role is Role.YIELDING and isinstance(
@@ -111,7 +111,7 @@ class KnowsTwoWorkersOnly(Handoff):
 
 
 class DoesNotWaitForTheStandby(Handoff):
-    """Says that nobody leads as soon as its own two workers are dead."""
+    """Reports that no worker leads as soon as its own two workers are dead."""
 
     def step(self, event: HandoffEvent) -> list[HandoffCommand]:
         self.standby = ""
@@ -185,7 +185,7 @@ class TrustsWhatWasKept(Handoff):
             (0, 0, 0),
             ["old sent the final frame while it held the lease", "Final(10)"],
         ),
-        (NeverTakesBack, Handoff, (1, 0, 0), ["(nobody leads)", "old yielding", "hang new"]),
+        (NeverTakesBack, Handoff, (1, 0, 0), ["(no worker leads)", "old yielding", "hang new"]),
         (LeavesWhileItLeads, Handoff, (1, 0, 0), ["retired while it led", "Retire"]),
         (Seat, GoesOnWhereItWas, (1, 0, 0, 1), ["return supervisor", "for ever"]),
         pytest.param(
@@ -201,7 +201,7 @@ class TrustsWhatWasKept(Handoff):
     ],
     ids=lambda value: value.__name__ if isinstance(value, type) else "",
 )
-def test_the_explorer_finds_it(
+def test_the_explorer_finds_the_mutant(
     seat: type[Seat], handoff: type[Handoff], budget: tuple[int, ...], told: list[str]
 ) -> None:
     model = Model(Machines(seat, handoff, plain=True))
@@ -217,18 +217,18 @@ def test_the_explorer_finds_it(
     ("seat", "handoff", "budget", "told"),
     [
         (StandbyTakesItsTurn, Handoff, (1, 0, 0), ["spare leads without the lease", "gone spare old"]),
-        (StandbyWaitsToBeTold, Handoff, (2, 0, 0), ["nobody leads, and nobody ever will", "gone spare old"]),
+        (StandbyWaitsToBeTold, Handoff, (2, 0, 0), ["no worker leads, and none ever will", "gone spare old"]),
         (
             Seat,
             KnowsTwoWorkersOnly,
             (1, 0, 0),
             ["the same things happen for ever", "spare leads under epoch 2"],
         ),
-        (Seat, DoesNotWaitForTheStandby, (1, 0, 0), ["saying that nobody leads, but spare does"]),
+        (Seat, DoesNotWaitForTheStandby, (1, 0, 0), ["saying that no worker leads, but spare does"]),
     ],
     ids=lambda value: value.__name__ if isinstance(value, type) else "",
 )
-def test_the_explorer_finds_it_with_a_standby(
+def test_the_explorer_finds_the_mutant_with_a_standby(
     seat: type[Seat], handoff: type[Handoff], budget: tuple[int, int, int], told: list[str]
 ) -> None:
     model = Model(Machines(seat, handoff, plain=True), spare=True)

@@ -16,7 +16,7 @@ def test_there_are_scenarios() -> None:
 
 
 @pytest.mark.parametrize("path", SCENARIOS, ids=lambda path: path.stem)
-def test_it_goes_as_the_file_says(path: Path, rewrite: bool) -> None:
+def test_a_scenario_runs_as_its_file_says(path: Path, rewrite: bool) -> None:
     text = path.read_text(encoding="utf-8")
     played = play(text)
     if rewrite:
@@ -31,9 +31,9 @@ def test_it_goes_as_the_file_says(path: Path, rewrite: bool) -> None:
     [
         ("deploy\ndance\n", "line 2, 'dance': no such command"),
         ("deploy\ndrop old->new\n", "nothing is on the way there"),
-        ("deploy\nkill nobody\n", "no worker 'nobody'"),
-        ("deploy\nalarm lease\n", "nobody has armed it"),
-        ("deploy\nkill old\ntick\n", "nobody leads"),
+        ("deploy\nkill stranger\n", "no worker 'stranger'"),
+        ("deploy\nalarm lease\n", "no worker has armed it"),
+        ("deploy\nkill old\ntick\n", "no worker leads"),
     ],
 )
 def test_a_command_that_cannot_be_is_named(text: str, problem: str) -> None:

@@ -34,11 +34,11 @@ def test_a_size_is_a_number_and_a_unit(text: str, bytes: int) -> None:
         ("1MiBB", "write something like"),
         ("1m", "write something like"),
         ("1" * 40 + "B", "write something like"),
-        ("1.5B", "no whole number of bytes"),
+        ("1.5B", "not a whole number of bytes"),
         ("9000000000TiB", "larger than any file"),
     ],
 )
-def test_what_is_no_size_is_refused_with_the_mend(text: str, why: str) -> None:
+def test_an_invalid_size_is_refused_with_the_mend(text: str, why: str) -> None:
     with pytest.raises(SizeError, match=why):
         size.parse(text)
 

@@ -88,12 +88,12 @@ def test_a_field_of_another_type_is_refused_by_name() -> None:
         codec.decode(msgspec.msgpack.encode({"type": "ping", "at": "now"}))
 
 
-def test_a_newer_release_may_say_more() -> None:
+def test_a_message_of_a_newer_release_may_have_more_fields() -> None:
     data = msgspec.msgpack.encode({"type": "ping", "at": 1, "mood": [{"nested": True}]})
     assert codec.decode(data) == Ping(1)
 
 
-def test_an_older_release_may_say_less() -> None:
+def test_a_message_of_an_older_release_may_have_fewer_fields() -> None:
     assert codec.decode(msgspec.msgpack.encode({"type": "note", "said": 1})) == Note(1, "")
 
 

@@ -35,7 +35,7 @@ def test_arguments_are_checked_as_a_workers_attributes_are(arguments: dict[str, 
         join(Book, **arguments)
 
 
-def test_a_type_that_can_be_no_state_is_refused() -> None:
+def test_a_type_that_cannot_be_a_state_is_refused() -> None:
     class Frozen(msgspec.Struct, frozen=True):
         pass
 

@@ -122,7 +122,7 @@ def test_a_name_that_is_not_there_is_answered_with_the_one_that_was_meant(
 
 
 @pytest.mark.parametrize(("wrong", "kind"), [("Plain", "the class Plain"), ("number", "a int")])
-def test_what_is_no_bot_is_refused(module: Callable[[str], str], wrong: str, kind: str) -> None:
+def test_an_object_that_is_not_a_bot_is_refused(module: Callable[[str], str], wrong: str, kind: str) -> None:
     name = module(BOT)
     with pytest.raises(BotError, match=f"{wrong} is {kind}, expected a subclass"):
         find(f"{name}:{wrong}")
@@ -144,7 +144,7 @@ def checked(place: Path, text: str, name: str = "Bot") -> tuple[int, dict[str, A
     return ran.returncode, json.loads(ran.stdout.splitlines()[-1])
 
 
-def test_the_check_of_a_good_bot_tells_what_it_is(tmp_path: Path) -> None:
+def test_the_check_of_a_good_bot_describes_it(tmp_path: Path) -> None:
     status, found = checked(tmp_path, BOT, "Counter")
     assert status == 0
     assert (found["ok"], found["problem"], found["interval"], found["schema"][0]) == (True, "", 5_000_000, 1)
@@ -168,7 +168,7 @@ def test_the_check_of_a_good_bot_tells_what_it_is(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_the_check_says_what_is_wrong(tmp_path: Path, text: str, problem: str) -> None:
+def test_the_check_reports_what_is_wrong(tmp_path: Path, text: str, problem: str) -> None:
     status, found = checked(tmp_path, text)
     assert status == 1
     assert not found["ok"]

@@ -72,13 +72,13 @@ def test_one_that_is_not_ready_yet_goes_on_as_if_it_had_been_alone(seen: Seen) -
     assert early.phase is P.PREPARING
 
 
-def test_a_rehearsal_needs_to_wait_for_nobody() -> None:
+def test_a_rehearsal_does_not_wait_for_the_deployment_before() -> None:
     made = behind(Seen("new", "joining"))
     made.rehearse_only = True
     assert essence(made.step(LOADED)) == [Dismiss("new"), Finish(P.DONE, "rehearsed", "old")]
 
 
-def test_when_the_one_before_is_rolled_back_it_rehearses_beside_whoever_leads() -> None:
+def test_after_a_rollback_of_the_one_before_it_rehearses_beside_the_leader() -> None:
     made = prepared()
     assert essence(made.step(Exited("old", "it broke"))) == []
     assert made.step(Seen("guard", "leading", True, epoch=3)) == []
@@ -109,7 +109,7 @@ def test_the_standby_that_came_to_lead_is_no_standby_any_more() -> None:
     assert (made.old, made.standby) == ("spare", "")
 
 
-def test_when_nobody_leads_in_the_end_it_is_aborted() -> None:
+def test_a_deployment_is_aborted_when_no_worker_leads_in_the_end() -> None:
     made = prepared()
     assert essence(made.step(Cleared("", 0))) == [
         Dismiss("new"), Finish(P.ABORTED, "no worker leads to take over from", "old"),
@@ -125,7 +125,9 @@ def test_when_nobody_leads_in_the_end_it_is_aborted() -> None:
     ],
     ids=lambda value: type(value).__name__,
 )
-def test_it_ends_by_itself_and_touches_nobody(event: HandoffEvent, reason: str) -> None:
+def test_a_deployment_that_fails_while_it_waits_changes_no_other_worker(
+    event: HandoffEvent, reason: str
+) -> None:
     assert essence(prepared().step(event)) == [Dismiss("new"), Finish(P.ABORTED, reason, "old")]
 
 
@@ -212,7 +214,7 @@ def test_a_way_back_that_was_lost_is_tried_again_with_another_order() -> None:
     assert SendTo("new", YieldTo(7001, "old", 7, back=True)) in made.step(RollbackRequested("rolled back"))
     made.step(Seen("new", "yielding", True, epoch=2))
     assert made.step(Seen("new", "leading", True, epoch=2)) == []
-    # Nobody took over, and it took the lease back.
+    # No worker took over, and it took the lease back.
     assert made.step(Seen("new", "leading", True, epoch=3)) == [
         SendTo("new", YieldTo(7003, "old", 7, back=True)), ArmTimer("repeat"),
     ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""Bracing: the heir is asked when nothing else is in the way, and never waited for in vain."""
+"""Bracing: the successor is asked when nothing else is in the way, and never waited for in vain."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ORDER = YieldTo(7, "w2")
 
 
 class Said:
-    """A publisher that counts what the heir was told."""
+    """A publisher that counts the messages to the successor."""
 
     def __init__(self) -> None:
         self.braced: list[int] = []

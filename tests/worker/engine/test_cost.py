@@ -71,7 +71,7 @@ class Busy(Worker[Book]):
 
 
 class _Clock:
-    """It stands still, and like the system's it is no function of Python's, which would be counted."""
+    """It stands still, and like the system's it is not a Python function, which would be counted."""
 
     def __init__(self) -> None:
         self.now = 1_700_000_000_000_000_000
@@ -86,7 +86,7 @@ class _Clock:
 
 
 class _Outside:
-    """A real lease and a real journal; nobody to talk to."""
+    """A real lease and a real journal, without other processes."""
 
     def __init__(self, tmp: Path) -> None:
         (tmp / "journal").mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""The baton: what is handed over arrives whole and at once, or is refused to the one who hands it."""
+"""The final-frame socket: what is sent arrives whole and at once, or the sender learns that it does not."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_a_successor_that_looks_finds_it_without_sleeping(
     old = subprocess.Popen([sys.executable, "-c", hands, path_of(""), str(os.getpid())])
     found: bytes | None = None
     while not found:
-        # Whoever is kept from looking by others gives up, and would be woken.
+        # A process that others keep from polling stops polling, and would be woken.
         successor.expect()
         found = successor.wait(())
     assert found == b"final"
@@ -95,7 +95,7 @@ def test_where_no_core_is_free_a_successor_does_not_look_and_can_still_be_woken(
     monkeypatch.setattr(_LOOKS_FOR, _LONG)
     monkeypatch.setattr(_IS_FREE, _none_is)
     successor.expect()
-    # Whoever runs it learns from this that there is a descriptor to listen to.
+    # The driver learns from this that there is a descriptor to listen to.
     assert successor.expected
     assert successor.wait(()) is None
     leader.reach("w2", os.getpid())

@@ -264,7 +264,7 @@ def test_a_holder_of_whom_the_file_says_nothing_is_known_by_pid(
     assert lease.holder() == Holder(0, other.pid, 0, "")
 
 
-def test_misuse_is_said(lease: Lease, tmp_path: Path) -> None:
+def test_misuse_of_a_lease_raises_an_error_that_says_why(lease: Lease, tmp_path: Path) -> None:
     lease.take("w")
     with pytest.raises(LeaseError, match="drop it first"):
         lease.take("w")

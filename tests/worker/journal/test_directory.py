@@ -142,7 +142,7 @@ def test_every_durability_writes_the_same(tmp_path: Path, durability: str) -> No
     assert on_disk(tmp_path / FIRST) == [b"s", b"0", b"1", b"2"]
 
 
-def test_a_closed_journal_says_so(journal: JournalDirectory) -> None:
+def test_a_closed_journal_refuses_to_write(journal: JournalDirectory) -> None:
     begin(journal, [])
     journal.close()
     with pytest.raises(JournalError, match="it is not open for writing"):
@@ -164,7 +164,9 @@ def test_the_next_leader_continues_where_the_old_one_ended(journal: JournalDirec
     successor.close()
 
 
-def test_a_successor_that_lags_is_told_and_reads_the_rest(journal: JournalDirectory, tmp_path: Path) -> None:
+def test_a_successor_that_lags_learns_it_and_reads_the_rest(
+    journal: JournalDirectory, tmp_path: Path
+) -> None:
     seen = begin(journal, [(SNAPSHOT, b"s")])
     journal.append(FRAME, b"one")
     end = journal.append(OPENED, b"two")
@@ -238,7 +240,7 @@ writes = st.one_of(
 
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(writes, max_size=25))
-def test_what_was_said_to_be_written_is_read_whoever_wrote_and_died(
+def test_what_was_reported_as_written_is_read_by_any_later_leader(
     tmp_path_factory: pytest.TempPathFactory, story: list[tuple[str, int]]
 ) -> None:
     """Two workers take turns; the leader may die in the middle of a write, and the disk may be full for a while."""
@@ -294,7 +296,7 @@ def test_a_write_that_did_not_fit_leaves_nothing_behind(journal: JournalDirector
     assert on_disk(tmp_path / FIRST) == [b"s", b"one", b"two"]
 
 
-def test_a_full_disk_says_so(tmp_path: Path) -> None:
+def test_a_full_disk_raises_an_error_that_names_it(tmp_path: Path) -> None:
     (tmp_path / FIRST).symlink_to("/dev/full")
     journal = JournalDirectory(tmp_path, "process")
     journal.attach(Position(1, 0))
@@ -339,7 +341,7 @@ def test_what_could_not_be_read_back_is_not_written(journal: JournalDirectory, t
     assert (tmp_path / FIRST).stat().st_size == size
 
 
-def test_a_disk_that_fails_under_the_interval_is_said_at_the_next_write(tmp_path: Path) -> None:
+def test_a_failed_background_fsync_is_raised_at_the_next_write(tmp_path: Path) -> None:
     """A pipe cannot be forced to a disk, as a file on a failing one cannot."""
     os.mkfifo(tmp_path / FIRST)
     reader = os.open(tmp_path / FIRST, os.O_RDONLY | os.O_NONBLOCK)
@@ -380,7 +382,7 @@ def test_changing_files_under_the_interval_syncs_the_old_one_first(tmp_path: Pat
 # --- files that are not what they should be ---
 
 
-def test_a_missing_segment_is_said(journal: JournalDirectory, tmp_path: Path) -> None:
+def test_a_missing_segment_raises_an_error_that_names_it(journal: JournalDirectory, tmp_path: Path) -> None:
     with pytest.raises(JournalError, match=r"00000003\.journal: cannot be opened: it is not there"):
         journal.attach(Position(3, 16))
     with pytest.raises(JournalError, match=r"00000003\.journal: cannot be read: it is not there"):
@@ -421,7 +423,7 @@ def test_the_journal_of_a_home_that_is_moved_goes_on_in_it_until_the_home_is_rem
     journal.close()
 
 
-def test_a_directory_in_the_place_of_a_segment_is_said(journal: JournalDirectory, tmp_path: Path) -> None:
+def test_a_directory_in_place_of_a_segment_raises_an_error(journal: JournalDirectory, tmp_path: Path) -> None:
     (tmp_path / FIRST).mkdir()
     with pytest.raises(JournalError, match=f"{FIRST}: cannot be opened \\(Is a directory\\)"):
         journal.attach(Position(1, 16))
@@ -430,20 +432,22 @@ def test_a_directory_in_the_place_of_a_segment_is_said(journal: JournalDirectory
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read and write everything")
-def test_a_file_without_permission_is_said(journal: JournalDirectory, tmp_path: Path) -> None:
+def test_a_file_without_permission_raises_an_error_that_names_it(
+    journal: JournalDirectory, tmp_path: Path
+) -> None:
     (tmp_path / FIRST).write_bytes(pack_header(1))
     (tmp_path / FIRST).chmod(0)
     with pytest.raises(JournalError, match=f"{FIRST}: cannot be opened: no permission: give this user"):
         journal.attach(Position(1, 16))
 
 
-def test_a_segment_under_another_number_is_said(journal: JournalDirectory, tmp_path: Path) -> None:
+def test_a_segment_under_another_number_raises_an_error(journal: JournalDirectory, tmp_path: Path) -> None:
     (tmp_path / FIRST).write_bytes(pack_header(9))
     with pytest.raises(JournalError, match=f"{FIRST}: it says that it is segment 9"):
         payloads(journal, Position(1, HEADER_SIZE))
 
 
-def test_a_file_shorter_than_what_was_followed_is_said_and_not_stretched(
+def test_a_file_shorter_than_what_was_followed_raises_and_is_not_extended(
     journal: JournalDirectory, tmp_path: Path
 ) -> None:
     end = begin(journal, [(SNAPSHOT, b"s")])

@@ -76,7 +76,7 @@ def sent(changes: Changes) -> Changes:
     return msgspec.msgpack.decode(msgspec.msgpack.encode(changes), type=Changes)
 
 
-def test_a_turn_that_changes_nothing_says_so() -> None:
+def test_a_turn_that_changes_nothing_has_no_changes() -> None:
     cells = Cells(Book)
     state = cells.fresh()
     assert cells.collect(state) is NOTHING
@@ -465,7 +465,7 @@ class Locked(msgspec.Struct):
         (threading.Event, "it is Event"),
     ],
 )
-def test_types_that_can_be_no_state_are_refused(state_type: Any, words: str) -> None:
+def test_types_that_cannot_be_a_state_are_refused(state_type: Any, words: str) -> None:
     with pytest.raises((StateTypeError, RowTypeError), match=words) as caught:
         Cells(state_type)
     assert isinstance(caught.value, TypeError)

@@ -85,7 +85,7 @@ def test_what_is_not_declared_goes_to_on_command() -> None:
         assert bot.send("buy", market="BTC") == 1.0
 
 
-def test_a_worker_tells_what_it_has() -> None:
+def test_a_worker_reports_its_commands() -> None:
     offers = WorkerBot(Trading).offers()
     assert [(one.name, one.help) for one in offers.commands] == [("buy", "Buy some."), ("slowly", "")]
     assert offers.commands[0].args["required"] == ["market"]
@@ -95,7 +95,7 @@ def test_a_worker_tells_what_it_has() -> None:
     assert WorkerBot(Listening).offers().listens
 
 
-def test_a_halt_pauses_and_flattens_and_is_no_end() -> None:
+def test_a_halt_pauses_and_flattens_and_the_bot_runs_on() -> None:
     with Simulation(Trading) as bot:
         bot.send("buy", market="BTC")
         assert bot.halt() == {"BTC": 1.0}
@@ -109,7 +109,7 @@ def test_a_halt_pauses_and_flattens_and_is_no_end() -> None:
         assert bot.state.flattened == 1
 
 
-def test_a_halt_that_fails_is_told_and_the_bot_stays_paused() -> None:
+def test_a_halt_that_fails_is_reported_and_the_bot_stays_paused() -> None:
     with Simulation(Trading) as bot:
         bot.send("buy", market="JAM")
         with pytest.raises(CommandFailed, match="the exchange does not answer"):
@@ -118,7 +118,7 @@ def test_a_halt_that_fails_is_told_and_the_bot_stays_paused() -> None:
         bot.ticks(1)
 
 
-def test_a_halt_of_which_the_process_died_is_not_run_again_and_leaves_the_bot_paused() -> None:
+def test_a_halt_in_which_the_process_died_is_not_run_again_and_leaves_the_bot_paused() -> None:
     with Simulation(Trading) as bot:
 
         class Dying(Trading):
@@ -164,7 +164,7 @@ def own(self: Any) -> None: ...
         ("halt", own, "neverblink has one of that name itself"),
     ],
 )
-def test_a_command_that_cannot_be_validated_is_said_when_the_class_is_read(
+def test_a_command_that_cannot_be_validated_is_refused_when_the_class_is_read(
     name: str, function: Any, why: str
 ) -> None:
     cls: Any = type("Bad", (Worker,), {name: command(function), "__orig_bases__": (Worker[Holdings],)})

@@ -42,7 +42,7 @@ def test_the_record_is_there_before_the_body_runs_and_closed_after_it(book: Book
     assert decision.id == "3-17-1"
 
 
-def test_it_works_in_coroutines_too(book: Book) -> None:
+def test_a_decision_works_in_coroutines_too(book: Book) -> None:
     async def decide() -> None:
         async with Decision(book, "enter", {}) as decision:
             assert decision.id == "3-17-1"
@@ -74,7 +74,7 @@ def test_a_cancelled_body_is_closed_too(book: Book) -> None:
     assert book.told[-1] == "closed 3-17-1 raised CancelledError"
 
 
-def test_they_may_lie_within_each_other(book: Book) -> None:
+def test_decisions_may_be_nested(book: Book) -> None:
     with Decision(book, "outer", {}) as outer, Decision(book, "inner", {}) as inner:
         assert outer.id != inner.id
     assert [line.split()[1] for line in book.told] == ["outer", "inner", inner.id, outer.id]
@@ -91,7 +91,7 @@ def test_without_the_lease_nothing_is_decided(book: Book) -> None:
     assert isinstance(caught.value, NeverblinkError)
 
 
-def test_misuse_is_said(book: Book) -> None:
+def test_misuse_of_a_decision_raises_an_error_that_says_how_to_use_it(book: Book) -> None:
     decision = Decision(book, "enter", {})
     with pytest.raises(DecisionError, match="no id before it is entered"):
         _ = decision.id
@@ -124,7 +124,7 @@ def test_arguments_that_cannot_be_recorded_are_refused_beforehand(value: Any) ->
         encodable("enter", {"x": value})
 
 
-def test_a_name_that_is_none_is_refused() -> None:
+def test_a_name_that_is_not_a_string_or_empty_is_refused() -> None:
     name: Any = 7
     with pytest.raises(DecisionError, match="a name is a str"):
         encodable(name, {})

@@ -24,7 +24,7 @@ _steps = st.lists(
 
 
 @given(size=st.integers(0, 40), steps=_steps)
-def test_it_finds_what_was_there_and_stays(size: int, steps: list[tuple[str, int]]) -> None:
+def test_a_walk_finds_every_key_that_was_there_and_stays(size: int, steps: list[tuple[str, int]]) -> None:
     table = Table({key: key for key in range(size)})
     walk = table.walk()
     original = list(table)
@@ -90,7 +90,7 @@ def test_a_key_that_is_written_anew_goes_with_the_frames() -> None:
     assert walk.take(20) == []
 
 
-def test_when_all_that_was_seen_is_deleted_it_looks_again_and_ends() -> None:
+def test_a_walk_ends_when_every_key_seen_was_deleted() -> None:
     table = Table({key: key for key in range(100)})
     walk = table.walk()
     seen: list[int] = []
@@ -103,7 +103,7 @@ def test_when_all_that_was_seen_is_deleted_it_looks_again_and_ends() -> None:
     assert walk.take(4) == []
 
 
-def test_a_table_keeps_nobody_who_has_stopped_walking() -> None:
+def test_a_table_keeps_no_reference_to_an_ended_walk() -> None:
     table = Table({1: 1})
     walk = table.walk()
     walking = ref(walk)

@@ -1,4 +1,4 @@
-"""The inbox, and its promise: whoever of two workers received an event, it is applied exactly once."""
+"""The inbox, and its promise: whichever of two workers received an event, it is applied exactly once."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_items_wait_in_the_order_of_their_receipt() -> None:
     assert (box.waiting, box.remembered) == (2, 1)
 
 
-def test_an_empty_inbox_has_nothing_to_apply_or_to_say() -> None:
+def test_an_empty_inbox_has_nothing_to_apply_or_report() -> None:
     box = inbox()
     assert box.peek() is None
     assert box.traffic(()) is None
@@ -71,7 +71,7 @@ def test_a_key_put_again_is_dropped_and_counted() -> None:
     assert box.traffic(()) is None
 
 
-def test_putting_wakes_whoever_waits_and_works_from_any_thread() -> None:
+def test_putting_wakes_the_worker_and_works_from_any_thread() -> None:
     woken = threading.Event()
     box = Inbox(Clock().wall, woken.set, 10, HOUR)
     thread = threading.Thread(target=box.put, args=("k", 1))
@@ -82,7 +82,7 @@ def test_putting_wakes_whoever_waits_and_works_from_any_thread() -> None:
 
 
 @pytest.mark.parametrize("key", ["", 7, None, b"k", "command/1"])
-def test_a_key_that_is_none_is_refused(key: Any) -> None:
+def test_a_key_that_is_not_a_string_or_empty_is_refused(key: Any) -> None:
     with pytest.raises(EventError, match="a key is a non-empty str that does not begin with 'command/'"):
         inbox().put(key, 1)
 
@@ -110,7 +110,7 @@ def test_a_command_waits_in_the_same_line_under_a_name_of_its_own() -> None:
 # --- what is remembered, and for how long ---
 
 
-def test_the_memory_is_bounded_in_number_and_says_what_it_forgot() -> None:
+def test_the_memory_is_bounded_in_number_and_counts_what_it_forgot() -> None:
     box = inbox(limit=3)
     for at, key in enumerate("abcde"):
         box.apply(key, at)
@@ -169,7 +169,7 @@ def test_a_follower_drops_what_the_leader_applied_and_keeps_the_rest() -> None:
     assert box.sort_in() == []
 
 
-def test_a_new_leaders_first_frame_says_what_waits_and_no_more() -> None:
+def test_a_new_leaders_first_frame_reports_exactly_what_waits() -> None:
     """It followed for long: what it received in that time is the old leader's to tell, unless it still waits."""
     box = inbox()
     for number in range(50):

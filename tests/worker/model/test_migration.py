@@ -97,7 +97,7 @@ def only(function: Any) -> Migrations:
     return Migrations.of(module)
 
 
-def test_they_are_found_in_the_class_and_its_module() -> None:
+def test_migrations_are_found_in_the_class_and_its_module() -> None:
     found = Migrations.of(Bot)
     assert found.path(1, 3) == (1, 2, 3)
     assert found.path(3, 2) == (3, 2)

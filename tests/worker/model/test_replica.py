@@ -250,7 +250,7 @@ def test_a_bot_that_never_ticked_has_no_seq() -> None:
     assert (follower.number, follower.digest) == (-1, GENESIS)
 
 
-def test_decisions_travel_and_are_forgotten_once_somebody_was_told() -> None:
+def test_decisions_travel_and_are_forgotten_once_a_leader_learned_of_them() -> None:
     leader, follower = Leader(replica()), replica()
     opened = [Opened(f"1-0-{n}", 1, 0, "enter", {"n": n}, 9) for n in range(3)]
     leader.replica.note(opened[0], "")
@@ -342,7 +342,7 @@ def test_a_frozen_replica_keeps_its_state_and_follows_the_chain() -> None:
     assert follower.paused
 
 
-def test_a_frozen_replica_that_leads_begins_anew_for_everybody() -> None:
+def test_a_frozen_replica_that_leads_resets_all_followers() -> None:
     leader, follower = Leader(replica()), replica()
     leader.state.positions["BTC"] = 2.0
     copy(leader.replica, follower)

@@ -46,7 +46,7 @@ class Limited(Worker[Book]):
         self.state.seen.append((old.max_position, new.max_position))
 
 
-def test_they_are_as_the_class_says_until_somebody_sets_them() -> None:
+def test_settings_have_the_classes_defaults_until_an_operator_sets_them() -> None:
     with Simulation(Limited) as bot:
         assert bot.settings == Limits(max_position=3)
         bot.set(max_position=4, pct=1)
@@ -91,14 +91,14 @@ def test_the_bot_may_refuse_by_raising() -> None:
         assert bot.settings == Limits(3, 0.25)
 
 
-def test_they_go_along_in_handoffs_failovers_and_rollbacks() -> None:
+def test_settings_survive_handoffs_failovers_and_rollbacks() -> None:
     class New(Limited):
         settings = Limits(max_position=50, pct=0.75)
 
     with Simulation(Limited) as bot:
         bot.set(max_position=4)
         assert bot.hand_over(New) == "newest"
-        # What nobody has set is as the new code says.
+        # What no operator has set is as the new code says.
         assert bot.settings == Limits(4, 0.75)
         bot.set(mode="other")
         assert cast("Any", bot.follower).settings == Limits(4, 0.5, "other")
@@ -203,7 +203,7 @@ class Holds(msgspec.Struct, frozen=True):
         (Holds(), "do not fit their own type"),
     ],
 )
-def test_what_cannot_be_settings_is_said_when_the_class_is_read(bad: Any, why: str) -> None:
+def test_invalid_settings_are_refused_when_the_class_is_read(bad: Any, why: str) -> None:
     with pytest.raises(SettingsError, match=why):
         SettingsCell(bad)
 
@@ -222,12 +222,12 @@ def test_a_form_can_be_made_of_what_a_worker_says_of_them() -> None:
     assert properties["mode"] == {"type": "string", "default": "slow"}
 
 
-def test_they_are_bounded_because_they_are_in_each_report() -> None:
+def test_settings_are_bounded_because_they_are_in_each_report() -> None:
     settings = SettingsCell(Limits())
     with pytest.raises(SettingsRefused, match="at most 65536 bytes"):
         settings.plan({"set": {"mode": "x" * 70_000}})
 
 
-def test_damaged_bytes_are_no_settings() -> None:
+def test_damaged_bytes_are_refused_as_settings() -> None:
     with pytest.raises(SettingsUnreadable):
         SettingsCell(Limits()).read(b"\xc1")

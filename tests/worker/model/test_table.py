@@ -128,7 +128,7 @@ def replay(touched: dict[str, bool], source: dict[str, int], target: dict[str, i
 
 
 @given(steps)
-def test_it_behaves_like_a_dict_and_tells_what_was_touched(made: list[tuple[str, str, int]]) -> None:
+def test_a_table_behaves_like_a_dict_and_reports_touched_keys(made: list[tuple[str, str, int]]) -> None:
     table: Table[str, int] = Table()
     plain: dict[str, int] = {}
     follower: dict[str, int] = {}
@@ -207,7 +207,7 @@ def test_missing_keys_and_empty_tables_raise_as_dict_does() -> None:
     assert not table.touched
 
 
-def test_a_copy_belongs_to_nobody() -> None:
+def test_a_copy_of_a_table_is_a_plain_table_without_an_owner() -> None:
     turn = Turn()
     table = Table({"a": 1})
     table.guard = turn

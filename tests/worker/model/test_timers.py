@@ -76,7 +76,7 @@ def test_nonsense_is_refused_by_name_and_changes_nothing(when: dict[str, Any], w
 
 
 @pytest.mark.parametrize("name", ["", 7, None])
-def test_a_name_that_is_none_is_refused(name: Any) -> None:
+def test_a_name_that_is_not_a_string_or_empty_is_refused(name: Any) -> None:
     with pytest.raises(TimerError, match="a name is a non-empty str"):
         armed(name, after="1s")
 
@@ -98,7 +98,7 @@ def test_a_cancelled_timer_does_not_go_off() -> None:
     assert timers.due(NOW + 10) is None
 
 
-def test_the_one_that_is_due_longest_goes_first() -> None:
+def test_the_timer_that_was_due_first_goes_first() -> None:
     timers = TimerTable()
     for name, at in (("b", NOW + 2), ("a", NOW + 2), ("c", NOW + 1)):
         armed(name, at=at, timers=timers)
@@ -141,7 +141,7 @@ def test_a_period_keeps_its_rhythm_and_never_goes_off_twice_for_one_time(every: 
 
 
 @given(st.integers(1, 1000), st.lists(st.integers(0, 3000), max_size=20))
-def test_periods_that_passed_while_nobody_led_go_off_once(every: int, waits: list[int]) -> None:
+def test_periods_that_passed_without_a_leader_go_off_once(every: int, waits: list[int]) -> None:
     timers = TimerTable()
     armed("beat", now=0, every=every, timers=timers)
     now, went = 0, list[int]()
@@ -190,7 +190,7 @@ def test_a_follower_has_the_same_timers_after_every_frame(story: list[tuple[str,
                 assert follower.take_changes() == {}
 
 
-def test_a_copy_replaces_what_was_there() -> None:
+def test_a_copy_replaces_all_timers() -> None:
     timers = TimerTable()
     armed("old", at=5, timers=timers)
     assert timers.next == 5

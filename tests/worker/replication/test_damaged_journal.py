@@ -164,7 +164,7 @@ def test_flipped_bits_anywhere_make_it_shorter_and_never_wrong(
     assert picture(replica) == past.states.get(replica.number, picture(replica))
     if replica.number < past.number:
         assert found.damaged
-    # And from there it goes on: whoever comes next finds the same.
+    # And from there it goes on: the next worker finds the same.
     again, _ = go_on(home)
     assert same(again, replica)
 
@@ -178,7 +178,7 @@ def test_behind_a_snapshot_that_is_damaged_the_frames_are_found_all_the_same(
     replica, found = go_on(past.put(tmp_path / "journal", {past.newest: bytes(data)}))
     assert replica.number == past.number
     assert picture(replica) == past.states[past.number]
-    # But nobody else could begin there: it goes on in a new one.
+    # But no other worker could begin there: it goes on in a new one.
     assert found.problem
     assert replica.position == NOWHERE
 
@@ -299,7 +299,7 @@ def test_in_the_oldest_format_a_snapshot_without_all_of_its_rows_is_not_whole(
         go_on(home)
 
 
-# --- whoever followed ---
+# --- followers ---
 
 
 def followed(past: Past, tmp_path: Path, upto: int) -> Replica:

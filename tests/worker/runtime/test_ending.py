@@ -258,7 +258,7 @@ def test_a_process_that_nothing_holds_up_does_not_wait_for_its_grace(
         ("own event loop", "return", "its function returned before the loop had ended"),
     ],
 )
-def test_what_happens_while_the_bot_runs_is_told_as_that(
+def test_an_end_while_the_bot_runs_is_reported_with_its_cause(
     tmp_path: Path, shape: str, then: str, reason: str
 ) -> None:
     ended = run(tmp_path, shape, then)

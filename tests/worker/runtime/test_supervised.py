@@ -1,4 +1,4 @@
-"""The link takes in the final frame by the baton, whether it is looking for it or asleep."""
+"""A supervised worker receives the final frame by its socket, whether it polls or sleeps."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ class Heard:
         return 2**62
 
 
-class Heir:
-    """A real worker's link; nobody else is there."""
+class Successor:
+    """A real worker's runtime, without other processes."""
 
     def __init__(self, home: Path) -> None:
         (home / "journal").mkdir()
@@ -69,13 +69,13 @@ class Heir:
 
 
 @pytest.fixture
-def successor(tmp_path: Path) -> Iterator[Heir]:
-    successor = Heir(tmp_path)
+def successor(tmp_path: Path) -> Iterator[Successor]:
+    successor = Successor(tmp_path)
     yield successor
     successor.close()
 
 
-def test_a_successor_that_looks_takes_it_in_at_once(successor: Heir) -> None:
+def test_a_successor_that_polls_receives_the_final_frame_at_once(successor: Successor) -> None:
     successor.link.final_frames.expect()
     successor.old.reach("w2", os.getpid())
     assert successor.old.hand(leader_codec.encode(FINAL))
@@ -84,8 +84,8 @@ def test_a_successor_that_looks_takes_it_in_at_once(successor: Heir) -> None:
 
 
 @pytest.mark.parametrize("looks", [False, True])
-def test_a_successor_that_has_stopped_looking_is_woken_by_it(
-    successor: Heir, looks: bool, monkeypatch: pytest.MonkeyPatch
+def test_a_successor_that_stopped_polling_is_woken_by_the_final_frame(
+    successor: Successor, looks: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def free() -> bool:
         return looks
@@ -104,7 +104,7 @@ def test_a_successor_that_has_stopped_looking_is_woken_by_it(
     assert successor.stirred > before
 
 
-def test_what_is_no_message_is_passed_over(successor: Heir) -> None:
+def test_an_undecodable_message_is_dropped(successor: Successor) -> None:
     successor.link.final_frames.expect()
     successor.old.reach("w2", os.getpid())
     assert successor.old.hand(b"\xc1 nonsense")
@@ -114,7 +114,7 @@ def test_what_is_no_message_is_passed_over(successor: Heir) -> None:
     assert successor.heard.by_leader == [FINAL]
 
 
-def test_whoever_turns_to_another_leader_forgets_what_the_one_before_has_handed_over(successor: Heir) -> None:
+def test_a_follower_that_changes_its_leader_drops_the_earlier_ones_final_frame(successor: Successor) -> None:
     successor.link.final_frames.expect()
     successor.old.reach("w2", os.getpid())
     while successor.link.look():

@@ -1,4 +1,4 @@
-"""New code that raises, whichever handler it does so in: somebody leads afterwards, and it is said why."""
+"""New code that raises, whichever handler it does so in: a worker leads afterwards, and the reason is reported."""
 
 from __future__ import annotations
 

@@ -278,7 +278,7 @@ def test_a_decision_that_raised_and_ended_its_worker_is_in_doubt() -> None:
         bot.put("go", {})
         assert type(bot.leader) is Bot
         assert bot.rolled_back == "on_event raised RuntimeError: no answer"
-        # Whoever was there and knew what happened is gone, with all its turn had learnt.
+        # The process that knew what happened is gone, with all its turn had learnt.
         assert [decision.name for decision in bot.state.doubts] == ["enter"]
 
 

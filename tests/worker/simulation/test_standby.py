@@ -1,4 +1,4 @@
-"""A standby: a follower on the leader's own code that takes over when the leader dies, and nobody has to tell it."""
+"""A standby: a follower on the leader's own code that takes over when the leader dies, without an order."""
 
 from __future__ import annotations
 
@@ -190,7 +190,7 @@ def test_it_leaves_when_it_cannot_read_what_a_later_release_writes() -> None:
         bot.ticks(2)
         bot.hand_over(Newer)
         bot.ticks(2)
-        # The old worker keeps the state of the handoff, as the way back; a spare on the old code is no use.
+        # The old worker keeps the state of the handoff for a rollback; a spare on the old code is useless.
         assert set(seats(bot)) == {"w1", "w2"}
 
 
