@@ -54,7 +54,7 @@ EVENTS: list[SeatEvent] = [
     StreamUnreadable("odd"),
     Boundary(),
     Received(5, "old"),
-    SuccessorTook("heir", 4),
+    SuccessorTook("successor", 4),
     SuccessorDeclined(3),
     LeaseTaken(7, "handoff"),
     LeaseRefused("other", "handoff"),
@@ -65,7 +65,7 @@ EVENTS: list[SeatEvent] = [
     SeatTimerFired("lease"),
     Follow("old"),
     Lead(),
-    YieldTo(5, "heir", 2),
+    YieldTo(5, "successor", 2),
     CancelYield(5),
     Retire(),
     Stop(),
@@ -74,7 +74,7 @@ SEATS = {
     J: Seat("me"),
     F: Seat("me", F, "old", 2, loaded=True),
     L: Seat("me", L, "me", 3, loaded=True, settled=3),
-    Y: Seat("me", Y, "heir", 3, loaded=True, settled=3),
+    Y: Seat("me", Y, "successor", 3, loaded=True, settled=3),
     R: Seat("me", R, "old", 3),
 }
 
@@ -104,7 +104,7 @@ def test_an_event_without_a_place_in_the_role_changes_nothing(role: Role, event:
 
 
 TAKEN = [DisarmSeatTimer("lease"), DisarmSeatTimer("retry")]
-ORDER = YieldTo(5, "heir", 2)
+ORDER = YieldTo(5, "successor", 2)
 
 
 @pytest.mark.parametrize(
@@ -218,18 +218,18 @@ ORDER = YieldTo(5, "heir", 2)
             seat(L, order=ORDER),
             Boundary(),
             Y,
-            [DropLease(), SendFinal("heir", 5, 2), ArmSeatTimer("lease"), Announce()],
+            [DropLease(), SendFinal("successor", 5, 2), ArmSeatTimer("lease"), Announce()],
         ),
         (
             "yields in a window only when forced",
-            seat(L, order=YieldTo(5, "heir", 2, force=True)),
+            seat(L, order=YieldTo(5, "successor", 2, force=True)),
             Boundary(window="5m"),
             Y,
-            [DropLease(), SendFinal("heir", 5, 2), ArmSeatTimer("lease"), Announce()],
+            [DropLease(), SendFinal("successor", 5, 2), ArmSeatTimer("lease"), Announce()],
         ),
         (
             "is not forced out of a decision",
-            seat(L, order=YieldTo(5, "heir", 2, force=True)),
+            seat(L, order=YieldTo(5, "successor", 2, force=True)),
             Boundary(decision="enter"),
             L,
             [Hold(5, "decision enter")],
@@ -249,9 +249,9 @@ ORDER = YieldTo(5, "heir", 2)
         (
             "steps aside for its successor",
             seat(Y),
-            SuccessorTook("heir", 4),
+            SuccessorTook("successor", 4),
             F,
-            [DisarmSeatTimer("lease"), Connect("heir"), Announce()],
+            [DisarmSeatTimer("lease"), Connect("successor"), Announce()],
         ),
         ("does not step aside for another", seat(Y), SuccessorTook("x", 4), Y, []),
         (
@@ -273,9 +273,9 @@ ORDER = YieldTo(5, "heir", 2)
         (
             "follows when its successor was first",
             seat(Y),
-            LeaseRefused("heir", "takeback"),
+            LeaseRefused("successor", "takeback"),
             F,
-            [DisarmSeatTimer("lease"), Connect("heir"), Announce()],
+            [DisarmSeatTimer("lease"), Connect("successor"), Announce()],
         ),
         (
             "asks again while no holder is known",
@@ -288,7 +288,7 @@ ORDER = YieldTo(5, "heir", 2)
         (
             "leaves, when it was ordered to, once its successor leads",
             seat(Y, dismissed=True),
-            SuccessorTook("heir", 4),
+            SuccessorTook("successor", 4),
             R,
             [DisarmSeatTimer("lease"), ExitProcess("retire")],
         ),
@@ -309,7 +309,7 @@ ORDER = YieldTo(5, "heir", 2)
         (
             "leaves, when the bot is to stop, once its successor leads",
             seat(Y, stopping=True),
-            LeaseRefused("heir", "takeback"),
+            LeaseRefused("successor", "takeback"),
             R,
             [DisarmSeatTimer("lease"), ExitProcess("retire")],
         ),
@@ -333,7 +333,7 @@ def test_one_whose_code_is_rolled_back_steps_aside_and_does_not_promote_itself()
 
 def test_one_that_steps_aside_is_a_guard_until_it_leads() -> None:
     worker = seat(Y)
-    worker.step(SuccessorTook("heir", 4))
+    worker.step(SuccessorTook("successor", 4))
     assert (worker.guard, worker.epoch) == (True, 4)
     worker.step(LeaseTaken(5, "failover"))
     assert (worker.guard, worker.epoch) == (False, 5)
@@ -354,7 +354,7 @@ def test_one_that_was_told_to_stop_and_leads_again_stops_the_bot() -> None:
 
 
 orders = st.integers(1, 6)
-names = st.sampled_from(["me", "old", "heir", "x"])
+names = st.sampled_from(["me", "old", "successor", "x"])
 events = st.one_of(
     st.sampled_from(EVENTS),
     st.builds(YieldTo, orders, names, force=st.booleans()),
@@ -369,7 +369,9 @@ events = st.one_of(
     st.builds(Follow, names, st.booleans()),
     st.builds(SeatTimerFired, st.sampled_from(["lease", "retry", "?"])),
     st.builds(
-        LeaseRefused, st.sampled_from(["", "me", "old", "heir"]), st.sampled_from(["handoff", "failover"])
+        LeaseRefused,
+        st.sampled_from(["", "me", "old", "successor"]),
+        st.sampled_from(["handoff", "failover"]),
     ),
 )
 

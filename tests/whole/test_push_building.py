@@ -83,7 +83,9 @@ def test_what_can_not_run_leaves_the_old_code_ticking_and_the_pusher_reads_why(
         banner = "error: REFUSED: main stays where it was" if gate else "error: NOT DEPLOYED"
         said = " ".join(pushed.err.split())
         assert [
-            word for word in (banner, f"{before} leads; the bot was not interrupted", *words) if word not in said
+            word
+            for word in (banner, f"{before} leads; the bot was not interrupted", *words)
+            if word not in said
         ] == []
         assert pushing.tip() == (first if gate else commit)
 
