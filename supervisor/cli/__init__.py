@@ -1,4 +1,4 @@
-"""The command line, `neverblink VERB`: one file a group of verbs. `group` finds them; `verb` is what they share."""
+"""The command line, `neverblink COMMAND`: `command_group` lists the commands, `command` is what they share."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ from ..store.history_db import HistoryDb
 from ..store.history_rows import WINDOWS
 from ..system.format import clock, count, last
 from ..terminal.screen import Screen, columns
-from .command import Done, verb
+from .command import Done, local_command
 from .context import CommandContext
 from .errors import BadInput
 from .exit_codes import Exit
@@ -37,7 +37,7 @@ _DIGITS = 19
 _OFTEN = 1 << 15
 
 
-@verb
+@local_command
 @click.option(
     "--since", metavar="SEQ|TIME", default="", help="From this tick on, or this time, or this long ago."
 )
@@ -49,23 +49,25 @@ _OFTEN = 1 << 15
     multiple=True,
     help="Report on this window, as in 5m,-20s,-5s (otherwise on the bot's own).",
 )
-def audit(here: CommandContext, since: str, until: str, said: tuple[str, ...]) -> Done:
+def audit(context: CommandContext, since: str, until: str, said: tuple[str, ...]) -> Done:
     """Prove that no tick was missed or doubled, from the journal alone. Ends with 1 when something is broken.
 
     SEQ is a tick's index. TIME is 14:05:09, 2026-11-24T14:05:09, or a duration: 10m is ten minutes ago.
     """
-    directory = here.home.journal
+    directory = context.home.journal
     if not segments(directory):
-        raise BadInput(f"home {here.home.path}: there is no journal here yet: it begins with `neverblink up`")
+        raise BadInput(
+            f"home {context.home.path}: there is no journal here yet: it begins with `neverblink up`"
+        )
     first, last = span(since, until, time.time_ns())
     report = judge(
-        watched(read_journal(directory), directory, here.screen),
-        windows=[_window(text) for text in said] if said else _known_windows(here),
+        watched(read_journal(directory), directory, context.screen),
+        windows=[_window(text) for text in said] if said else _known_windows(context),
         since=first,
         until=last,
     )
-    _explain(here, report.deaths)
-    show(report, here.screen)
+    _explain(context, report.deaths)
+    show(report, context.screen)
     return Done(msgspec.to_builtins(report, str_keys=True), Exit.DONE if report.ok else Exit.BROKEN)
 
 
@@ -266,9 +268,9 @@ def _window(text: str) -> Window:
         raise BadInput(f"--window {text}: {problem.message}") from None
 
 
-def _explain(here: CommandContext, deaths: Iterable[Death]) -> None:
+def _explain(context: CommandContext, deaths: Iterable[Death]) -> None:
     """Say how each of them ended, as far as the history knows."""
-    past = _past(here) if deaths else None
+    past = _past(context) if deaths else None
     if past is None:
         return
     with past:
@@ -276,22 +278,22 @@ def _explain(here: CommandContext, deaths: Iterable[Death]) -> None:
             death.reason = past.reason(death.worker)
 
 
-def _known_windows(here: CommandContext) -> Iterable[Window]:
+def _known_windows(context: CommandContext) -> Iterable[Window]:
     """The windows of the bot that leads or led last, as far as the history knows."""
-    past = _past(here)
+    past = _past(context)
     if past is None:
         return ()
     with past:
         return list(readable(past.kept(WINDOWS, list[WindowSpec]) or ()))
 
 
-def _past(here: CommandContext) -> HistoryDb | None:
+def _past(context: CommandContext) -> HistoryDb | None:
     """The history of the bot that ran here last, None when there is none."""
-    if not here.home.database.is_file():
+    if not context.home.database.is_file():
         return None
-    with HistoryDb.open(here.home.database, "", read_only=True) as file:
+    with HistoryDb.open(context.home.database, "", read_only=True) as file:
         bots = file.bots()
-    return HistoryDb.open(here.home.database, bots[0], read_only=True) if bots else None
+    return HistoryDb.open(context.home.database, bots[0], read_only=True) if bots else None
 
 
 def watched(found: Iterable[Found], directory: Path, screen: Screen) -> Iterator[Found]:

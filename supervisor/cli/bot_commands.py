@@ -13,7 +13,7 @@ from ...protocol.link import Offered
 from ..api.client import convert
 from ..system.format import count
 from ..terminal.screen import Screen, columns
-from .command import Done, verb
+from .command import Done, remote_command
 from .command_values import kind
 from .context import CommandContext
 from .errors import BadInput
@@ -26,21 +26,21 @@ _within = click.option(
 )
 
 
-@verb
+@remote_command
 @click.option("-m", "--why", default="", metavar="WHY", help="Why, for the history.")
 @click.option("--yes", is_flag=True, help="Do not ask for the bot's name.")
 @_within
-def halt(here: CommandContext, why: str, yes: bool, within: str) -> Done:
+def halt(context: CommandContext, why: str, yes: bool, within: str) -> Done:
     """Pause the bot and have it give up what it holds: its on_halt runs, in a turn of its own.
 
     The bot ticks on, paused, until `resume`. You are asked to type its name.
     """
-    with here.client() as client:
+    with context.client() as client:
         name = str(client.ask(Status())["bot"])
         if not yes:
-            _confirm(here, name)
+            _confirm(context, name)
         result: dict[str, Any] = client.ask(Halt(confirm=name, why=why), within=seconds(within))
-    screen = here.screen
+    screen = context.screen
     if result["halted"]:
         screen.line(f"{screen.warn('halted')}  {name} is paused, and its on_halt has run")
         if result["value"] is not None:
@@ -52,25 +52,30 @@ def halt(here: CommandContext, why: str, yes: bool, within: str) -> Done:
     return Done(result)
 
 
-@verb
+@remote_command
 @click.argument("pairs", nargs=-1, metavar="[NAME=VALUE]...")
 @click.option("--reset", multiple=True, metavar="NAME", help="Back to what the bot's code says.")
 @click.option("--set", "set_json", default="", metavar="JSON", help="New values as one JSON object.")
 @click.option("-m", "--why", default="", metavar="WHY", help="Why, for the history.")
 @_within
 def settings(
-    here: CommandContext, pairs: tuple[str, ...], reset: tuple[str, ...], set_json: str, why: str, within: str
+    context: CommandContext,
+    pairs: tuple[str, ...],
+    reset: tuple[str, ...],
+    set_json: str,
+    why: str,
+    within: str,
 ) -> Done:
     """Show the bot's settings, or change them between two of its turns: neverblink settings max_position=3
 
     All that is named is validated against the bot's own type before the bot sees any of it. A VALUE is taken as the
     setting wants it: as JSON (3, true, [1,2]) or, where that does not fit, as text.
     """
-    with here.client() as client:
+    with context.client() as client:
         schema = client.ask(Settings()).get("schema") if pairs else None
         wanted = Settings(set=arguments(pairs, set_json, schema, "--set"), reset=reset, why=why)
         result: dict[str, Any] = client.ask(wanted, within=seconds(within))
-    screen = here.screen
+    screen = context.screen
     if wanted.set or wanted.reset:
         for name, one in cast("dict[str, dict[str, Any]]", result["changes"]).items():
             screen.line(f"{screen.good(name)}  {json.dumps(one['old'])} -> {json.dumps(one['new'])}")
@@ -80,24 +85,24 @@ def settings(
     return Done(result)
 
 
-@verb
-def commands(here: CommandContext) -> Done:
+@remote_command
+def commands(context: CommandContext) -> Done:
     """The commands that the bot has declared, with what they take: for `neverblink send`."""
-    with here.client() as client:
+    with context.client() as client:
         result: dict[str, Any] = client.ask(Commands())
     declared = convert(result["commands"], tuple[Offered, ...])
     rows = [(one.name, " ".join(_parameters(one.args)), one.help) for one in declared]
     for line in columns(rows):
-        here.screen.line(line.rstrip())
+        context.screen.line(line.rstrip())
     if result["listens"]:
-        here.screen.line("other commands go to its on_command")
+        context.screen.line("other commands go to its on_command")
     elif not declared:
-        here.screen.line("this bot takes no commands")
+        context.screen.line("this bot takes no commands")
     return Done(result)
 
 
-def _confirm(here: CommandContext, name: str) -> None:
-    if here.as_json:
+def _confirm(context: CommandContext, name: str) -> None:
+    if context.as_json:
         raise BadInput("with --json nobody is asked: say --yes to halt the bot")
     try:
         typed = click.prompt(

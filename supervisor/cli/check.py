@@ -31,7 +31,7 @@ from ..store.state_dir import Home
 from ..system.hidden_files import HiddenFiles
 from ..terminal.screen import Screen
 from ..workers.env_file import read_env_file, readable_by_others
-from .command import Done, verb
+from .command import Done, local_command
 from .context import CommandContext
 from .deployment_result import result_of
 from .exit_codes import Exit
@@ -51,23 +51,23 @@ class CheckResult(msgspec.Struct, frozen=True, omit_defaults=True):
     detail: str
 
 
-@verb
+@local_command
 @click.argument("path", type=click.Path(path_type=Path), default=None, required=False)
 @click.option("--no-rehearsal", is_flag=True, help="Leave the running bot out of it.")
-def check(here: CommandContext, path: Path | None, no_rehearsal: bool) -> Done:
+def check(context: CommandContext, path: Path | None, no_rehearsal: bool) -> Done:
     """Find out whether the bot in PATH (default: the project) could run and be deployed.
 
     The configuration is read, the environment built and the check in [deploy] run, the bot imported by its own
     interpreter, its state encoded and decoded; and when the bot runs, the code rehearses on its live state, exactly as
     in `deploy --dry-run`.
     """
-    directory = here.project if path is None else here.path(path)
-    here.look_near(directory)
+    directory = context.project if path is None else context.path(path)
+    context.look_near(directory)
     findings: list[CheckResult] = []
 
     def found(check: str, ok: bool | None, detail: str) -> bool | None:
         findings.append(CheckResult(check, ok, detail))
-        _show(here.screen, findings[-1])
+        _show(context.screen, findings[-1])
         return ok
 
     try:
@@ -77,54 +77,54 @@ def check(here: CommandContext, path: Path | None, no_rehearsal: bool) -> Done:
     else:
         found("config", True, f"{config.path}: bot {config.bot}, python {config.python}")
         if config.notify.targets:
-            told = _notify(config, here)
+            told = _notify(config, context)
             found("notify", told.ok, told.detail)
         if config.env_file is not None:
             told = _env_file(config.env_file)
             found("env_file", told.ok, told.detail)
-        contents = _release(directory, config, here.home.path)
+        contents = _release(directory, config, context.home.path)
         found("release", contents.ok, contents.detail)
-        with _environments(here) as place:
-            ready = _prepare(here, directory, config, place, found)
-            bot = _import(ready, here) if ready is not None else None
+        with _environments(context) as place:
+            ready = _prepare(context, directory, config, place, found)
+            bot = _import(ready, context) if ready is not None else None
         if bot is not None and found("bot", bot.ok, bot.detail) and not no_rehearsal:
-            rehearsal = _rehearse(here, directory)
+            rehearsal = _rehearse(context, directory)
             found("rehearsal", rehearsal.ok, rehearsal.detail)
     ok = all(finding.ok is not False for finding in findings)
     return Done({"ok": ok, "checks": msgspec.to_builtins(findings)}, Exit.DONE if ok else Exit.BROKEN)
 
 
 @contextlib.contextmanager
-def _environments(here: CommandContext) -> Generator[Path]:
+def _environments(context: CommandContext) -> Generator[Path]:
     """Where environments are made: those of the home, so that a deployment finds them; else of no longer use.
 
     In another user's home root would leave what that user can't remove.
     """
-    environments = here.home.environments
+    environments = context.home.environments
     if environments.is_dir() and environments.stat().st_uid == os.geteuid():
         # Others may have put links into it while they could.
-        yield Home.open(here.home.path).environments
+        yield Home.open(context.home.path).environments
     else:
         with tempfile.TemporaryDirectory(prefix="neverblink-check-") as place:
             yield Path(place)
 
 
 def _prepare(
-    here: CommandContext,
+    context: CommandContext,
     directory: Path,
     config: Config,
     place: Path,
     found: Callable[[str, bool | None, str], object],
 ) -> Config | None:
     """Make the project ready as a deployment would; None when that failed."""
-    voice = _Voice(here.screen, found)
+    voice = _Voice(context.screen, found)
 
     def report(problem: str) -> None:
         found("hidden", None, problem)
 
-    private = (*here.home.private, *client_keys(here.environment))
+    private = (*context.home.private, *client_keys(context.environment))
     hidden = HiddenFiles(private, report)
-    preparer = Preparer(place, here.environment, note=f".running-{os.getpid()}", hidden=hidden)
+    preparer = Preparer(place, context.environment, note=f".running-{os.getpid()}", hidden=hidden)
     try:
         return asyncio.run(preparer.prepare("", directory, config, voice))
     except NeverblinkError as problem:
@@ -146,9 +146,9 @@ class _Voice:
         self._found(step, True, text)
 
 
-def _import(config: Config, here: CommandContext) -> CheckResult:
+def _import(config: Config, context: CommandContext) -> CheckResult:
     try:
-        return finding_of(config, check_import(config, here.environment))
+        return finding_of(config, check_import(config, context.environment))
     except NeverblinkError as problem:
         return CheckResult("bot", False, problem.message)
 
@@ -168,7 +168,7 @@ def finding_of(config: Config, said: dict[str, Any]) -> CheckResult:
     )
 
 
-def _notify(config: Config, here: CommandContext) -> CheckResult:
+def _notify(config: Config, context: CommandContext) -> CheckResult:
     """Whether those who are to be told of what happens could be; nothing is sent."""
     if importlib.util.find_spec("apprise") is None:
         return CheckResult("notify", False, no_library())
@@ -176,7 +176,7 @@ def _notify(config: Config, here: CommandContext) -> CheckResult:
     wrong: list[str] = []
     for target in config.notify.targets:
         try:
-            problem = not_usable(url_of(target, here.environment))
+            problem = not_usable(url_of(target, context.environment))
         except Unresolved as missing:
             # The supervisor's environment may have what this one has not.
             unknown.append(f"{target.name}: {missing.message}")
@@ -214,10 +214,10 @@ def _release(directory: Path, config: Config, home: Path) -> CheckResult:
         return CheckResult("release", None if said else True, "; ".join([about, *said]))
 
 
-def _rehearse(here: CommandContext, directory: Path) -> CheckResult:
+def _rehearse(context: CommandContext, directory: Path) -> CheckResult:
     silent = Screen(io.StringIO())
     try:
-        with here.client() as client, Interrupts() as interrupts, client.events() as events:
+        with context.client() as client, Interrupts() as interrupts, client.events() as events:
             command = Deploy(path=str(directory), dry_run=True, why="neverblink check")
             begun = client.ask(command, within=_REHEARSE_WITHIN)
             outcome = result_of(follow(client, events, begun["deployment"], silent, interrupts))

@@ -1,8 +1,11 @@
-"""What every verb has in common: `--json`, `--home`, `--project`, `--server` with its `--key`, and one way to answer.
+"""What every command has in common: `--json`, `--home`, `--project`, and one way to answer.
 
-A verb is a function that takes a `CommandContext` (where it was called: the project, its home, the screen) and its own
-options, and returns a `Done`. What people read goes through `here.screen`; the JSON object and the exit code are made
-from what it returns. What keeps it from its work is a `NeverblinkError`.
+A command is a function that takes a `CommandContext` (the project, its home, the screen) and its own options, and
+returns a `Done`. Text for people goes through `context.screen`; the JSON object and the exit code are made from what it
+returns. When it cannot do its work it raises a `NeverblinkError`.
+
+A `remote_command` only asks the supervisor, so it also works from another machine, with `--server` and `--key`. A
+`local_command` uses files of this machine and refuses them.
 """
 
 from __future__ import annotations
@@ -25,32 +28,32 @@ from .errors import BadInput
 from .exit_codes import Exit
 from .results import ExitWith, say_json
 
-__all__ = ["SHARED", "Done", "Subgroup", "verb"]
+__all__ = ["SHARED", "Done", "Subgroup", "local_command", "remote_command"]
 
 SHARED = {"--json": False, "--home": True, "--project": True, "--server": True, "--key": True}
-"""What every verb takes, and whether a value comes with it."""
+"""The options that may stand before the command's name, and whether a value comes with each."""
 
 P = ParamSpec("P")
 
 
 class Done(msgspec.Struct, frozen=True):
-    """What a verb came to: the object for `--json` (None: it wrote its own) and the exit code."""
+    """A command's result: the object for `--json` (None: it wrote its own) and the exit code."""
 
     result: dict[str, Any] | None = None
     exit: Exit = Exit.DONE
 
 
 class Subgroup(click.Group):
-    """A verb that has verbs of its own. By itself it shows its help."""
+    """A command that has commands of its own. By itself it shows its help."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         return super().parse_args(ctx, args or ["--help"])
 
 
-class _Verb(click.Command):
-    """A verb whose own options are given once: of two values click would take the last in silence.
+class _Command(click.Command):
+    """A command whose own options may be given only once: of two values click would silently take the last.
 
-    What all verbs share may be given again, as after an alias.
+    The shared options may be given again, as after an alias.
     """
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
@@ -59,7 +62,7 @@ class _Verb(click.Command):
             once = [one for one in given if _is_given_once(one)]
             twice = next((one for one in once if once.count(one) > 1), None)
             if twice is not None:
-                raise click.UsageError(f"{twice.opts[-1]} is given twice: say it once", ctx)
+                raise click.UsageError(f"{twice.opts[-1]} is given twice: give it once", ctx)
         return super().parse_args(ctx, args)
 
 
@@ -71,14 +74,14 @@ def _is_given_once(one: click.Parameter) -> bool:
     )
 
 
-_HERE_ONLY = frozenset({"completion", "demo", "init", "schema", "systemd", "up"})
-"""The verbs that neither ask a supervisor nor read a home."""
+_NEEDS_NO_BOT = frozenset({"completion", "demo", "init", "schema", "systemd", "up"})
+"""The local commands that are not about a running bot: NEVERBLINK_SERVER in the environment does not matter to them."""
 
 _FREE_TEXT = frozenset(("why",))
-"""What is only read by people. Anything else that is not UTF-8 is refused, because another text means another thing."""
+"""Options that only people read. Other text that is not UTF-8 is refused: changing it would change its meaning."""
 
 
-def _refuse_unsayable(value: object) -> None:
+def _refuse_unencodable(value: object) -> None:
     """Raise `BadInput` for an argument, or one of several, that is not UTF-8."""
     for part in cast("tuple[object, ...]", value) if isinstance(value, tuple) else (value,):
         if isinstance(part, str | Path) and not is_encodable(str(part)):
@@ -92,23 +95,31 @@ def _cwd() -> Path:
         raise BadInput("the working directory was removed: go to one that is there") from None
 
 
-def verb(act: Callable[Concatenate[CommandContext, P], Done]) -> click.Command:
-    """The click command for `act`, named after it; its docstring is the help. Innermost options come first."""
+def local_command(act: Callable[Concatenate[CommandContext, P], Done]) -> click.Command:
+    """The click command for `act`, which uses this machine's files. Named after it; its docstring is the help."""
+    return _command(act, remote=False)
 
+
+def remote_command(act: Callable[Concatenate[CommandContext, P], Done]) -> click.Command:
+    """The click command for `act`, which only asks the supervisor, and so also takes `--server` and `--key`."""
+    return _command(act, remote=True)
+
+
+def _command(act: Callable[Concatenate[CommandContext, P], Done], *, remote: bool) -> click.Command:
     @functools.wraps(act)
     def run(*args: P.args, **options: P.kwargs) -> None:
         for name, value in options.items():
             if name in _FREE_TEXT and isinstance(value, str):
                 options[name] = clean(value)
             else:
-                _refuse_unsayable(value)
+                _refuse_unencodable(value)
         as_json, home, project = (options.pop(name) for name in ("as_json", "home", "project"))
         server, key = options.pop("server"), options.pop("key")
-        source = click.get_current_context().get_parameter_source("server")
-        if server and act.__name__ in _HERE_ONLY and source is ParameterSource.COMMANDLINE:
-            raise BadInput(f"`{act.__name__}` works on this machine only: run it without --server")
+        if not remote:
+            _refuse_server(server)
+            server = key = None
         assert isinstance(as_json, bool)
-        here = CommandContext(
+        context = CommandContext(
             as_json=as_json,
             home_option=home if isinstance(home, Path) else None,
             project_option=project if isinstance(project, Path) else None,
@@ -118,7 +129,7 @@ def verb(act: Callable[Concatenate[CommandContext, P], Done]) -> click.Command:
             cwd=_cwd(),
             screen=Screen(sys.stderr if as_json else sys.stdout),
         )
-        done = act(here, *args, **options)
+        done = act(context, *args, **options)
         if as_json and done.result is not None:
             say_json(done.result)
         raise ExitWith(done.exit)
@@ -129,22 +140,44 @@ def verb(act: Callable[Concatenate[CommandContext, P], Done]) -> click.Command:
             "--home", type=click.Path(path_type=Path), help="The home directory (also NEVERBLINK_HOME)."
         ),
         click.option(
-            "--project", type=click.Path(path_type=Path), help="The project directory, else found from here."
+            "--project",
+            type=click.Path(path_type=Path),
+            help="The project directory; by default the nearest one, upwards from here.",
         ),
         click.option(
             "--server",
             metavar="TCP",
             envvar="NEVERBLINK_SERVER",
-            help="Ask a supervisor elsewhere, at tcp://HOST:PORT.",
+            hidden=not remote,
+            help="Ask a supervisor on another machine, at tcp://HOST:PORT.",
         ),
         click.option(
             "--key",
             type=click.Path(path_type=Path),
             envvar="NEVERBLINK_KEY",
-            help="The key file to do so with (see `keys`).",
+            hidden=not remote,
+            help="The key file for --server (see `keys`).",
         ),
     )
     command: Any = run
     for option in reversed(shared):
         command = option(command)
-    return click.command(name=act.__name__.rstrip("_"), cls=_Verb)(command)
+    return click.command(name=act.__name__.rstrip("_"), cls=_Command)(command)
+
+
+def _refuse_server(server: object) -> None:
+    """Raise `BadInput` when a local command was given --server, --key or NEVERBLINK_SERVER."""
+    context = click.get_current_context()
+    command = context.command_path.partition(" ")[2]
+    given = [
+        option
+        for option in ("server", "key")
+        if context.get_parameter_source(option) is ParameterSource.COMMANDLINE
+    ]
+    if given:
+        option = f"--{given[0]}"
+    elif server and command not in _NEEDS_NO_BOT:
+        option = "NEVERBLINK_SERVER"
+    else:
+        return
+    raise BadInput(f"`{command}` works only on the bot's machine; run it there, without {option}")

@@ -34,7 +34,7 @@ def read(pairs: Iterable[str], wants: Schema | None = None) -> dict[str, Any]:
         if not equals or not key:
             raise BadInput(f"{pair!r} is no argument: expected KEY=VALUE, as in pct=2.5")
         if key in found:
-            raise BadInput(f"{key} is given twice: say it once")
+            raise BadInput(f"{key} is given twice: give it once")
         found[key] = _value(key, text, properties.get(key, _ANY), wants)
     return found
 
@@ -44,7 +44,7 @@ def refuse_equal_keys(text: str, name: str) -> None:
     try:
         refuse_duplicates(text.encode())
     except DuplicateKey as problem:
-        raise BadInput(f"{name}: {problem}: say it once") from None
+        raise BadInput(f"{name}: {problem}: give it once") from None
 
 
 def kind(about: Schema, whole: Schema = _ANY) -> str:

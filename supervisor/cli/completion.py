@@ -8,7 +8,7 @@ import click
 from click.shell_completion import get_completion_class
 
 from ..terminal.screen import put
-from .command import Done, verb
+from .command import Done, local_command
 from .context import CommandContext
 
 __all__ = ["completion"]
@@ -20,9 +20,9 @@ _HOW = {
 }
 
 
-@verb
+@local_command
 @click.argument("shell", type=click.Choice(list(_HOW)))
-def completion(here: CommandContext, shell: str) -> Done:
+def completion(context: CommandContext, shell: str) -> Done:
     """Print the completion script for SHELL.
 
     \b
@@ -35,6 +35,6 @@ def completion(here: CommandContext, shell: str) -> Done:
     from .command_group import neverblink
 
     script = kind(neverblink, {}, "neverblink", "_NEVERBLINK_COMPLETE").source()
-    if not here.as_json:
+    if not context.as_json:
         put(sys.stdout, script)
     return Done({"shell": shell, "script": script, "how": _HOW[shell]})

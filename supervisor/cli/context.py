@@ -1,8 +1,8 @@
-"""Where a verb was called: which project, which home, and the supervisor of it.
+"""What a command works on: the project, its home, and the home's supervisor.
 
 The home is `--home`, else NEVERBLINK_HOME, else found as git finds its own: from the working directory upwards, the
 first directory that has a .neverblink or a configuration beside which it will be made. Everything is looked up when it
-is asked for: `status --home X` needs no project, and `init` has none yet.
+is needed: `status --home X` needs no project, and `init` has none yet.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class NoProject(NoConfig):
 
 
 class CommandContext:
-    """The place and the screen of one run."""
+    """The project, home and screen of one run."""
 
     def __init__(
         self,
@@ -93,10 +93,6 @@ class CommandContext:
 
     @functools.cached_property
     def _home_path(self) -> Path:
-        if self.server:
-            raise BadInput(
-                f"this is read from the files of the home, and {self.server} has it: ask there, or leave --server out"
-            )
         if self._home_option is not None:
             return _named(self.path(self._home_option))
         if self.environment.get(VARIABLE):

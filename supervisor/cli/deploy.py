@@ -9,7 +9,7 @@ import msgspec
 
 from ...protocol.commands import Abort, Deploy, Rollback
 from ..system.account import expanded
-from .command import Done, verb
+from .command import Done, remote_command
 from .context import CommandContext
 from .run_deployment import run_deployment
 from .shell_completion import complete_release
@@ -18,7 +18,7 @@ from .target import find_target
 __all__ = ["abort", "deploy", "restart", "rollback"]
 
 
-@verb
+@remote_command
 @click.argument("target", metavar="REF|PATH|RELEASE", shell_complete=complete_release)
 @click.option("-m", "--why", default="", metavar="WHY", help="Why, for the history.")
 @click.option("--no-wait", is_flag=True, help="Return with the deployment's number at once.")
@@ -34,7 +34,7 @@ __all__ = ["abort", "deploy", "restart", "rollback"]
 )
 @click.option("--python", default="", metavar="PYTHON", help="Run this release on another interpreter.")
 def deploy(
-    here: CommandContext,
+    context: CommandContext,
     target: str,
     why: str,
     no_wait: bool,
@@ -53,70 +53,72 @@ def deploy(
 
     Ctrl-C cancels the deployment, never the bot.
     """
-    found = find_target(here, target)
-    here.look_near(found.near)
+    found = find_target(context, target)
+    context.look_near(found.near)
     if found.commit is not None and found.commit.dirty:
-        here.screen.line(here.screen.warn(f"what is not committed is not part of {found.shown}"))
+        context.screen.line(context.screen.warn(f"what is not committed is not part of {found.shown}"))
     command = Deploy(
         why=why,
         force=force,
         dry_run=dry_run,
         replace=replace,
         change_bot=change_bot,
-        python=_interpreter(here, python),
+        python=_interpreter(context, python),
     )
     command = msgspec.structs.replace(command, **found.words)
-    with here.client() as client:
+    with context.client() as client:
         return run_deployment(
-            here.screen, client, command, wait=not no_wait, doing=f"deploying {found.shown}"
+            context.screen, client, command, wait=not no_wait, doing=f"deploying {found.shown}"
         )
 
 
-@verb
+@remote_command
 @click.argument("release", default="", shell_complete=complete_release)
 @click.option("-m", "--why", default="", metavar="WHY", help="Why, for the history.")
 @click.option("--no-wait", is_flag=True, help="Return with the deployment's number at once.")
 @click.option(
     "--force", is_flag=True, help="Hand over inside a protected window too. Never inside a decision."
 )
-def rollback(here: CommandContext, release: str, why: str, no_wait: bool, force: bool) -> Done:
+def rollback(context: CommandContext, release: str, why: str, no_wait: bool, force: bool) -> Done:
     """Hand the bot back to the previous release, or to RELEASE, with its state as it is now.
 
     During a probation this is one message: the old worker is still there and up to date.
     """
     doing = f"rolling back to {release or 'the previous release'}"
     command = Rollback(release=release, why=why, force=force)
-    with here.client() as client:
-        return run_deployment(here.screen, client, command, wait=not no_wait, doing=doing)
+    with context.client() as client:
+        return run_deployment(context.screen, client, command, wait=not no_wait, doing=doing)
 
 
-@verb
+@remote_command
 @click.option("-m", "--why", default="", metavar="WHY", help="Why, for the history.")
 @click.option("--no-wait", is_flag=True, help="Return with the deployment's number at once.")
 @click.option(
     "--force", is_flag=True, help="Hand over inside a protected window too. Never inside a decision."
 )
-def restart(here: CommandContext, why: str, no_wait: bool, force: bool) -> Done:
+def restart(context: CommandContext, why: str, no_wait: bool, force: bool) -> Done:
     """Run the bot in a new process, on the release that it has, with its state.
 
     While the bot runs this is a deployment of that release: a handoff, and no tick is missed. A bot that is down is
     started at once. Unlike `down` and `up` it runs no `on_stop`, and the supervisor stays.
     """
     command = Deploy(release="current", why=why or "restart", force=force)
-    with here.client() as client:
-        return run_deployment(here.screen, client, command, wait=not no_wait, doing="restarting the bot")
+    with context.client() as client:
+        return run_deployment(context.screen, client, command, wait=not no_wait, doing="restarting the bot")
 
 
-@verb
+@remote_command
 @click.argument("deployment", type=int, default=0)
 @click.option("-m", "--why", default="", metavar="WHY", help="Why, for the history.")
-def abort(here: CommandContext, deployment: int, why: str) -> Done:
+def abort(context: CommandContext, deployment: int, why: str) -> Done:
     """Cancel the deployment that runs, or DEPLOYMENT, also when it waits for its turn. The bot goes on."""
-    with here.client() as client:
+    with context.client() as client:
         result = client.ask(Abort(deployment=deployment, why=why))
-    here.screen.line(f"deployment {result.get('deployment', deployment)} is being cancelled; the bot goes on")
+    context.screen.line(
+        f"deployment {result.get('deployment', deployment)} is being cancelled; the bot goes on"
+    )
     return Done(result)
 
 
-def _interpreter(here: CommandContext, python: str) -> str:
-    return str(here.cwd / expanded(Path(python))) if "/" in python else python
+def _interpreter(context: CommandContext, python: str) -> str:
+    return str(context.cwd / expanded(Path(python))) if "/" in python else python

@@ -11,7 +11,7 @@ from ..release import git
 from ..release.releases import NoSuchRelease, Release, ReleaseStore
 from ..store.history_rows import CommitNote
 from ..system.format import count
-from .command import Done, verb
+from .command import Done, local_command
 from .context import CommandContext
 from .errors import BadInput
 from .shell_completion import complete_release
@@ -20,15 +20,15 @@ from .target import DeployTarget, find_target
 __all__ = ["diff"]
 
 
-@verb
+@local_command
 @click.argument("target", metavar="[REF|RELEASE]", default="HEAD", shell_complete=complete_release)
-def diff(here: CommandContext, target: str) -> Done:
+def diff(context: CommandContext, target: str) -> Done:
     """Show the commits between what runs and what would be deployed (default: HEAD), newest first."""
-    running = _running(here)
-    there, repository = _commit_of(find_target(here, target), ReleaseStore(here.home.releases))
+    running = _running(context)
+    there, repository = _commit_of(find_target(context, target), ReleaseStore(context.home.releases))
     came = git.log(repository, running.commit, there)
     undone = git.log(repository, there, running.commit)
-    screen = here.screen
+    screen = context.screen
     screen.line(f"release {running.id} runs, of commit {running.commit[:8]}; {target} is commit {there[:8]}")
     for mark, notes in ((screen.good("+"), came), (screen.bad("-"), undone)):
         for note in notes:
@@ -47,12 +47,12 @@ def diff(here: CommandContext, target: str) -> Done:
     return Done(told)
 
 
-def _running(here: CommandContext) -> Release:
+def _running(context: CommandContext) -> Release:
     try:
-        release = ReleaseStore(here.home.releases).find("current")
+        release = ReleaseStore(context.home.releases).find("current")
     except (NoSuchRelease, OSError):
         raise BadInput(
-            f"home {here.home.path}: no release has led here yet: start with `neverblink up`"
+            f"home {context.home.path}: no release has led here yet: start with `neverblink up`"
         ) from None
     if not release.commit:
         raise BadInput(

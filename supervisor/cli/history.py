@@ -23,7 +23,7 @@ from ..store.history_rows import CommandRow, DeploymentRow
 from ..system.format import clock, count, last
 from ..terminal.deployment_lines import END_PHASES, outcome_name, phases_of, step_text
 from ..terminal.screen import Screen, columns
-from .command import Done, verb
+from .command import Done, local_command
 from .context import CommandContext
 from .releases import open_history
 
@@ -36,33 +36,33 @@ _CALL = 200
 """What was given with a command is cut off after so many characters; --json has it whole."""
 
 
-@verb
+@local_command
 @click.argument("deployment", type=int, default=0)
 @click.option(
     "-n", "--limit", type=click.IntRange(1, 10_000), default=20, show_default=True, help="How many."
 )
 @click.option("--commands", is_flag=True, help="Who asked for what, why, and what became of it.")
-def history(here: CommandContext, deployment: int, limit: int, commands: bool) -> Done:
+def history(context: CommandContext, deployment: int, limit: int, commands: bool) -> Done:
     """The deployments and outages so far, newest first, or the whole story of DEPLOYMENT.
 
     Each deployment: its number, when, what came of it, who asked, for how long nobody could tick; then the commit and
     why, how long each phase took, and the reason when it failed.
     """
-    with open_history(here.home) as past:
+    with open_history(context.home) as past:
         if commands:
             asked = past.commands(limit)
-            for line in columns([_ASKED, *(_command(here.screen, one) for one in asked)]):
-                here.screen.line(line.rstrip())
+            for line in columns([_ASKED, *(_command(context.screen, one) for one in asked)]):
+                context.screen.line(line.rstrip())
             return Done({"commands": msgspec.to_builtins(asked)})
         if deployment:
             row = past.deployment(deployment)
-            printed = _printed(log_of(here.home.logs, deployment))
-            _story(here.screen, row, printed)
+            printed = _printed(log_of(context.home.logs, deployment))
+            _story(context.screen, row, printed)
             return Done({**msgspec.to_builtins(row), "log": printed})
         rows = past.deployments(limit)
         outages = past.outages(limit)
         standbys = past.standbys(limit)
-    screen, width = here.screen, min(_WIDTH, shutil.get_terminal_size((_WIDTH, 24)).columns)
+    screen, width = context.screen, min(_WIDTH, shutil.get_terminal_size((_WIDTH, 24)).columns)
     heads = columns([_TITLES, *(_head(screen, row) for row in rows)])
     for line in [screen.faint(heads[0])] if rows else ["no deployments yet"]:
         screen.line(line)

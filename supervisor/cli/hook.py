@@ -22,7 +22,7 @@ from ..release.git_hooks import git_dir
 from ..release.releases import ReleaseStore
 from ..store.state_dir import Home
 from ..terminal.screen import Screen
-from .command import Done, Subgroup, verb
+from .command import Done, Subgroup, local_command
 from .context import CommandContext
 from .exit_codes import Exit
 from .releases import open_history
@@ -45,7 +45,7 @@ def hook() -> None:
     """
 
 
-@verb
+@local_command
 @_repository
 @click.option("--branch", default="main", show_default=True, help="The branch that deploys.")
 @click.option(
@@ -53,16 +53,16 @@ def hook() -> None:
     is_flag=True,
     help="Build, check and rehearse before the ref moves, and refuse the push if it fails.",
 )
-def install(here: CommandContext, repository: Path, branch: str, gate: bool) -> Done:
+def install(context: CommandContext, repository: Path, branch: str, gate: bool) -> Done:
     """Have pushes to the bare repository REPO.git deploy to the bot of this home.
 
     A hook that is there already stays, and runs first. Installing again changes the settings.
     """
-    where = here.path(repository)
-    here.look_near(where)
-    home = here.home.path
+    where = context.path(repository)
+    context.look_near(where)
+    home = context.home.path
     found = hooks.install(where, home, branch=branch, gate=gate)
-    screen = here.screen
+    screen = context.screen
     for one in found:
         if one.state == "ours":
             after = screen.faint("  after the hook that was there") if one.chained else ""
@@ -74,13 +74,13 @@ def install(here: CommandContext, repository: Path, branch: str, gate: bool) -> 
     return Done(_told(where, found))
 
 
-@verb
+@local_command
 @_repository
-def remove(here: CommandContext, repository: Path) -> Done:
+def remove(context: CommandContext, repository: Path) -> Done:
     """Take the hooks out of REPO.git. A hook that was there before is in its place again, byte for byte."""
-    where = here.path(repository)
+    where = context.path(repository)
     replaced = hooks.remove(where)
-    screen = here.screen
+    screen = context.screen
     for one in replaced:
         screen.line(
             screen.warn(
@@ -91,7 +91,7 @@ def remove(here: CommandContext, repository: Path) -> Done:
     return Done({"repository": str(where), "left": [str(one.path) for one in replaced]})
 
 
-@verb
+@local_command
 @_repository
 @click.option("-m", "--why", default="", metavar="WHY", help="Why, for the history.")
 @click.option("--no-wait", is_flag=True, help="Return with the deployment's number at once.")
@@ -103,7 +103,7 @@ def remove(here: CommandContext, repository: Path) -> Done:
     "--change-bot", is_flag=True, help="Hand over though the configuration has another `name` or `bot`."
 )
 def deploy(
-    here: CommandContext,
+    context: CommandContext,
     repository: Path,
     why: str,
     no_wait: bool,
@@ -118,7 +118,7 @@ def deploy(
 
     Ctrl-C cancels the deployment, never the bot.
     """
-    where = git_dir(here.path(repository))
+    where = git_dir(context.path(repository))
     told = hooks.settings(where)
     if told is None:
         raise hooks.HookError(
@@ -140,20 +140,20 @@ def deploy(
     )
     doing = f"deploying {told.branch}, {seen.commit[:8]} ({seen.subject})"
     with Client(Home(told.home)) as client:
-        return run_deployment(here.screen, client, command, wait=not no_wait, doing=doing)
+        return run_deployment(context.screen, client, command, wait=not no_wait, doing=doing)
 
 
-@verb
+@local_command
 @_repository
-def status(here: CommandContext, repository: Path) -> Done:
+def status(context: CommandContext, repository: Path) -> Done:
     """Say what a push to REPO.git would do, and what is in its way. Ends with 1 when something is."""
-    where = here.path(repository)
+    where = context.path(repository)
     found = hooks.find(where)
     told = _told(where, found)
     settings = hooks.settings(where)
     problems = list(of_repository(where))
     told["problems"] = problems
-    screen = here.screen
+    screen = context.screen
     if settings is not None:
         _row(screen, "home", str(settings.home))
         _row(screen, "branch", settings.branch + (", behind a gate" if settings.gate else ""))

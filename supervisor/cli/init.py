@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from ..system.names import NAME_RULE, is_valid_name
-from .command import Done, verb
+from .command import Done, local_command
 from .context import CommandContext
 from .errors import BadInput
 from .init_template import files
@@ -18,19 +18,19 @@ from .init_template import files
 __all__ = ["init"]
 
 
-@verb
+@local_command
 @click.argument("directory", type=click.Path(path_type=Path), default=Path())
 @click.option("--name", default="", help="The bot's name; by default the directory's.")
 @click.option(
     "--git", "with_git", is_flag=True, help="Also a git repository, and one to push to that deploys."
 )
-def init(here: CommandContext, directory: Path, name: str, with_git: bool) -> Done:
+def init(context: CommandContext, directory: Path, name: str, with_git: bool) -> Done:
     """Write a bot that runs into DIRECTORY (default: here): bot.py, a test, pyproject.toml, neverblink.toml, a README.
 
     Writes nothing over anything. With --git the bot is committed, and its home gets a bare repository with a hook:
     `git push live main` deploys, from here and from any other machine.
     """
-    place = here.path(directory)
+    place = context.path(directory)
     name = name or re.sub(r"[^A-Za-z0-9]+", "-", place.name).strip("-")[:64] or "bot"
     if not is_valid_name(name):
         raise BadInput(f"{name!r} is not a valid name for a bot: use {NAME_RULE}")
@@ -49,15 +49,15 @@ def init(here: CommandContext, directory: Path, name: str, with_git: bool) -> Do
         check_place(place)
     _write(place, wanted)
     for file in wanted:
-        here.screen.line(f"  wrote {place / file}")
+        context.screen.line(f"  wrote {place / file}")
     told: dict[str, Any] = {"directory": str(place), "name": name, "files": list(wanted)}
-    go = "" if place == here.cwd else f"cd {quote(str(directory))} && "
+    go = "" if place == context.cwd else f"cd {quote(str(directory))} && "
     if with_git:
         from .init_git import begin
 
-        told["repository"] = begin(here, place, name, go)
+        told["repository"] = begin(context, place, name, go)
     else:
-        here.screen.line(f"next: {here.screen.style(f'{go}neverblink up', bold=True)}")
+        context.screen.line(f"next: {context.screen.style(f'{go}neverblink up', bold=True)}")
     return Done(told)
 
 

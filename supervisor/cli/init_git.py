@@ -35,9 +35,9 @@ def check_place(place: Path) -> None:
     )
 
 
-def begin(here: CommandContext, place: Path, name: str, go: str) -> str:
+def begin(context: CommandContext, place: Path, name: str, go: str) -> str:
     """Make both repositories of the bot in `place`, and say how to push; return the path of the one to push to."""
-    home = Home.open(here.home_of(place).path)
+    home = Home.open(context.home_of(place).path)
     bare = home.path / _BARE
     ask(place, "init", "--quiet")
     ask(place, "symbolic-ref", "HEAD", f"refs/heads/{BRANCH}")
@@ -48,7 +48,7 @@ def begin(here: CommandContext, place: Path, name: str, go: str) -> str:
         ask(bare, "symbolic-ref", "HEAD", f"refs/heads/{BRANCH}")
     ask(place, "remote", "add", REMOTE, str(bare))
     install(bare, home.path, branch=BRANCH, gate=False)
-    screen, account = here.screen, f"{account_name()}@{socket.gethostname()}"
+    screen, account = context.screen, f"{account_name()}@{socket.gethostname()}"
     screen.line(f"  committed, and {bare} deploys what is pushed to its branch {BRANCH}")
     screen.line(f"next: {screen.style(f'{go}neverblink up', bold=True)}")
     screen.line(

@@ -17,7 +17,7 @@ from ..audit.verify import Covered, JournalCheck, Verification, survey
 from ..system.format import clock, count, size
 from ..terminal.screen import Screen, columns
 from .audit import span, watched
-from .command import Done, Subgroup, verb
+from .command import Done, Subgroup, local_command
 from .context import CommandContext
 from .errors import BadInput
 from .exit_codes import Exit
@@ -33,39 +33,39 @@ def journal() -> None:
     """What lies in the bot's journal, whether it is whole, and all of it as JSON lines."""
 
 
-@verb
-def show(here: CommandContext) -> Done:
+@local_command
+def show(context: CommandContext) -> Done:
     """The segments there are, oldest first: what each of them covers, how large it is, and in which state."""
-    found = list(survey(_there(here)))
-    _show(found, here.screen)
+    found = list(survey(_there(context)))
+    _show(found, context.screen)
     return Done({"segments": msgspec.to_builtins(found), "bytes": sum(one.size for one in found)})
 
 
-@verb
-def verify(here: CommandContext) -> Done:
+@local_command
+def verify(context: CommandContext) -> Done:
     """Check every record: that it is whole, that it can be read, and that each frame continues the one before.
 
     Ends with 1 when something is wrong, and says in which segment, at which byte, and what.
     """
-    directory = _there(here)
-    checked = JournalCheck().check(watched(read_journal(directory), directory, here.screen))
-    _tell(checked, here.screen)
+    directory = _there(context)
+    checked = JournalCheck().check(watched(read_journal(directory), directory, context.screen))
+    _tell(checked, context.screen)
     return Done(msgspec.to_builtins(checked), Exit.DONE if checked.ok else Exit.BROKEN)
 
 
-@verb
+@local_command
 @click.option(
     "--since", metavar="SEQ|TIME", default="", help="From this tick on, or this time, or this long ago."
 )
 @click.option("--until", metavar="SEQ|TIME", default="", help="Up to this tick, this time, or this long ago.")
 @click.option("--snapshots", is_flag=True, help="With the whole state, as each segment opens with it.")
-def export(here: CommandContext, since: str, until: str, snapshots: bool) -> Done:
+def export(context: CommandContext, since: str, until: str, snapshots: bool) -> Done:
     """Write what the journal holds as JSON lines: frames with their changes, decisions, events and timers.
 
     One object a line, each with its `kind`: frame, opened, closed (decisions), snapshot, rows, damage. SEQ and TIME are
     as in `audit`.
     """
-    directory = _there(here)
+    directory = _there(context)
     first, last = span(since, until, time.time_ns())
     lines = exported(
         read_journal(directory),
@@ -83,10 +83,12 @@ for _verb in (show, verify, export):
     journal.add_command(_verb)
 
 
-def _there(here: CommandContext) -> Path:
-    directory = here.home.journal
+def _there(context: CommandContext) -> Path:
+    directory = context.home.journal
     if not segments(directory):
-        raise BadInput(f"home {here.home.path}: there is no journal here yet: it begins with `neverblink up`")
+        raise BadInput(
+            f"home {context.home.path}: there is no journal here yet: it begins with `neverblink up`"
+        )
     check_formats(directory)
     return directory
 

@@ -15,14 +15,14 @@ from ..sockets.client_keys import (
 )
 from ..sockets.worker_keys import public_of
 from ..store.state_dir import Home
-from .command import Done, verb
+from .command import Done, local_command
 from .context import CommandContext
 from .errors import BadInput
 
 __all__ = ["keys"]
 
 
-@verb
+@local_command
 @click.argument("action", type=click.Choice(["list", "generate", "add", "remove"]), default="list")
 @click.argument("name", default="")
 @click.argument("public", metavar="[KEY]", default="")
@@ -38,7 +38,7 @@ __all__ = ["keys"]
     "--replace", is_flag=True, help="generate: another key for the server; all clients need it anew."
 )
 def keys(
-    here: CommandContext,
+    context: CommandContext,
     action: str,
     name: str,
     public: str,
@@ -59,16 +59,16 @@ def keys(
     Where to listen is [listen] in the configuration. All of it takes effect at once, also while the bot runs.
     """
     if for_server:
-        return _for_server(here, name, key_of(for_server), out)
+        return _for_server(context, name, key_of(for_server), out)
     # To change something, the home is made and closed, as `up` does it.
-    home = here.home if action == "list" else Home.open(here.home.path)
+    home = context.home if action == "list" else Home.open(context.home.path)
     access = ClientKeys(home.keys)
     told = ""
     match action:
         case "generate" if name:
             secret = access.server()
             server = access.generate() if secret is None else _public(access)
-            told = _client(here, ClientKey(name, new_secret(), server), out, access)
+            told = _client(context, ClientKey(name, new_secret(), server), out, access)
         case "generate":
             access.generate(replace=replace)
         case "add":
@@ -83,20 +83,20 @@ def keys(
             access.remove(name)
         case _:
             pass
-    return _shown(here, access, told)
+    return _shown(context, access, told)
 
 
-def _for_server(here: CommandContext, name: str, server: bytes, out: Path | None) -> Done:
+def _for_server(context: CommandContext, name: str, server: bytes, out: Path | None) -> Done:
     if not name:
         raise BadInput("a client has a name: neverblink keys generate NAME --for-server KEY")
     key = ClientKey(name, new_secret(), server)
-    file = _client(here, key, out, None)
-    here.screen.line(f"and on the server:  neverblink keys add {name} {key.public.hex()}")
+    file = _client(context, key, out, None)
+    context.screen.line(f"and on the server:  neverblink keys add {name} {key.public.hex()}")
     return Done({"client": name, "public": key.public.hex(), "file": file})
 
 
-def _client(here: CommandContext, key: ClientKey, out: Path | None, access: ClientKeys | None) -> str:
-    file = here.path(out) if out is not None else _directory(here) / f"{key.name}.key"
+def _client(context: CommandContext, key: ClientKey, out: Path | None, access: ClientKeys | None) -> str:
+    file = context.path(out) if out is not None else _directory(context) / f"{key.name}.key"
     if access is not None:
         access.add(key.name, key.public)
     try:
@@ -105,15 +105,15 @@ def _client(here: CommandContext, key: ClientKey, out: Path | None, access: Clie
         if access is not None:
             access.remove(key.name)
         raise
-    here.screen.line(
-        f"{here.screen.good('made')}  {file}: whoever has it may do all that you may, so keep it closed"
+    context.screen.line(
+        f"{context.screen.good('made')}  {file}: whoever has it may do all that you may, so keep it closed"
     )
     return str(file)
 
 
-def _directory(here: CommandContext) -> Path:
+def _directory(context: CommandContext) -> Path:
     """Where client keys are written, which is made here."""
-    found = client_keys(here.environment)
+    found = client_keys(context.environment)
     if not found:
         raise BadInput("neither HOME nor XDG_CONFIG_HOME is set: name the key's file with --out")
     directory = found[0]
@@ -126,14 +126,14 @@ def _directory(here: CommandContext) -> Path:
     return directory
 
 
-def _shown(here: CommandContext, access: ClientKeys, file: str) -> Done:
+def _shown(context: CommandContext, access: ClientKeys, file: str) -> Done:
     server = _public(access).hex() if access.server() is not None else ""
     clients = {name: key.hex() for name, key in access.clients().items()}
-    here.screen.line(f"server   {server or 'has no key yet: neverblink keys generate'}")
+    context.screen.line(f"server   {server or 'has no key yet: neverblink keys generate'}")
     for name, key in clients.items():
-        here.screen.line(f"client   {key}  {name}")
+        context.screen.line(f"client   {key}  {name}")
     if not clients:
-        here.screen.line("no client may ask over TCP: neverblink keys generate NAME")
+        context.screen.line("no client may ask over TCP: neverblink keys generate NAME")
     return Done({"server": server, "clients": clients, **({"file": file} if file else {})})
 
 

@@ -16,7 +16,7 @@ from ..audit.scope import Moment
 from ..system.tail import LogTail, last_lines
 from ..terminal.screen import Screen
 from .audit import bound
-from .command import Done, verb
+from .command import Done, local_command
 from .context import CommandContext
 from .errors import BadInput
 from .log_merge import (
@@ -42,7 +42,7 @@ _LOOKED_THROUGH = 200_000
 """Of the lines of a file so many are looked at to find those that are wanted."""
 
 
-@verb
+@local_command
 @click.option("-f", "--follow", is_flag=True, help="Go on with what comes, across handoffs, until Ctrl-C.")
 @click.option(
     "-R",
@@ -73,7 +73,7 @@ _LOOKED_THROUGH = 200_000
     help="How many to begin with.",
 )
 def logs(
-    here: CommandContext,
+    context: CommandContext,
     follow: bool,
     release: str,
     worker: str,
@@ -92,15 +92,15 @@ def logs(
 
     With --json one object with all the lines; with -f one object a line.
     """
-    if not here.home.logs.is_dir():
-        raise BadInput(f"home {here.home.path}: there are no logs yet: they begin with `neverblink up`")
+    if not context.home.logs.is_dir():
+        raise BadInput(f"home {context.home.path}: there are no logs yet: they begin with `neverblink up`")
     wanted = LineFilter(level, deployment or 0, _since(since))
-    book = _Book(here, release, worker, wanted)
+    book = _Book(context, release, worker, wanted)
     if worker and not book.files():
         raise BadInput(
-            f"there is no log of {worker!r} in {here.home.logs}: name a worker as `status` does, as w3"
+            f"there is no log of {worker!r} in {context.home.logs}: name a worker as `status` does, as w3"
         )
-    show = _Show(here.screen)
+    show = _Show(context.screen)
     tails: dict[Path, LogTail] = {}
     of_each: list[list[Timed]] = []
     for path in book.files():
@@ -113,7 +113,7 @@ def logs(
         for line in found:
             show.line(line)
         return Done({"lines": msgspec.to_builtins(found)})
-    say = say_json if here.as_json else show.line
+    say = say_json if context.as_json else show.line
     for line in found:
         say(line)
     try:
@@ -143,8 +143,8 @@ def _since(text: str) -> int | None:
 class _Book:
     """Which log file is whose, and what in it is wanted."""
 
-    def __init__(self, here: CommandContext, release: str, worker: str, wanted: LineFilter) -> None:
-        self._here = here
+    def __init__(self, context: CommandContext, release: str, worker: str, wanted: LineFilter) -> None:
+        self._here = context
         self._release = release
         self._worker = worker
         self._wanted = wanted

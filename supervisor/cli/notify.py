@@ -17,7 +17,7 @@ from ..notify.secret_urls import Unresolved, scheme_of, url_of
 from ..notify.sender_process import SenderProcess
 from ..system.format import last
 from ..terminal.screen import columns
-from .command import Done, verb
+from .command import Done, local_command
 from .context import CommandContext
 from .errors import BadInput
 from .exit_codes import Exit
@@ -33,10 +33,10 @@ class _Tried(msgspec.Struct, frozen=True):
     took: int
 
 
-@verb
+@local_command
 @click.argument("action", type=click.Choice(["list", "test"]), default="list")
 @click.argument("target", default="")
-def notify(here: CommandContext, action: Literal["list", "test"], target: str) -> Done:
+def notify(context: CommandContext, action: Literal["list", "test"], target: str) -> Done:
     """Show who is told of what happens, or send a message to find out whether it arrives.
 
     \b
@@ -47,21 +47,21 @@ def notify(here: CommandContext, action: Literal["list", "test"], target: str) -
     The targets are in [notify.targets] of the project's configuration. The test needs no supervisor; what it takes from
     the environment it takes from yours. Ends with 1 when a message did not arrive.
     """
-    settings = here.config.notify
+    settings = context.config.notify
     if not settings.targets:
         raise BadInput(
-            f"{here.config.path}: nobody is told of anything: add [notify.targets.NAME] with a url or a url_file"
+            f"{context.config.path}: nobody is told of anything: add [notify.targets.NAME] with a url or a url_file"
         )
     if action == "list":
         if target:
             raise BadInput(f"to send a message: neverblink notify test {target}")
-        return _list(here, settings.targets)
+        return _list(context, settings.targets)
     chosen = [one for one in settings.targets if target in ("", one.name)]
     if not chosen:
         names = ", ".join(one.name for one in settings.targets)
         raise BadInput(f"there is no target {target!r} in [notify.targets]: expected one of {names}")
-    tried = asyncio.run(_try_all(here, chosen))
-    screen = here.screen
+    tried = asyncio.run(_try_all(context, chosen))
+    screen = context.screen
     for line in columns(
         [
             (
@@ -78,38 +78,38 @@ def notify(here: CommandContext, action: Literal["list", "test"], target: str) -
     return Done(told, Exit.DONE if all(one.arrived for one in tried) else Exit.BROKEN)
 
 
-def _list(here: CommandContext, targets: tuple[NotifyTarget, ...]) -> Done:
+def _list(context: CommandContext, targets: tuple[NotifyTarget, ...]) -> Done:
     rows: list[tuple[str, str, str]] = []
     told: list[dict[str, object]] = []
     for target in targets:
         try:
-            scheme, problem = scheme_of(url_of(target, here.environment)), ""
+            scheme, problem = scheme_of(url_of(target, context.environment)), ""
         except Unresolved as unresolved:
             scheme, problem = "", unresolved.message
         rows.append((target.name, scheme or "?", problem or ", ".join(target.events)))
         told.append({"name": target.name, "scheme": scheme, "problem": problem, "events": target.events})
     for line in columns(rows):
-        here.screen.line(line)
+        context.screen.line(line)
     return Done({"targets": told})
 
 
-async def _try_all(here: CommandContext, targets: list[NotifyTarget]) -> list[_Tried]:
+async def _try_all(context: CommandContext, targets: list[NotifyTarget]) -> list[_Tried]:
     """Send to all of them at once: one that hangs keeps nobody from the others."""
-    where = f"{here.config.name} on {socket.gethostname()}"
+    where = f"{context.config.name} on {socket.gethostname()}"
     message = QueuedMessage(
         f"{where}: a test", "If you can read this, neverblink can tell you.", "info", 1, time.monotonic_ns()
     )
-    return await asyncio.gather(*(_try(here, target, message) for target in targets))
+    return await asyncio.gather(*(_try(context, target, message) for target in targets))
 
 
-async def _try(here: CommandContext, target: NotifyTarget, message: QueuedMessage) -> _Tried:
+async def _try(context: CommandContext, target: NotifyTarget, message: QueuedMessage) -> _Tried:
     try:
-        url = url_of(target, here.environment)
+        url = url_of(target, context.environment)
     except Unresolved as problem:
         return _Tried(target.name, "", False, problem.message, 0)
     began = time.monotonic_ns()
     done = asyncio.get_running_loop().create_future()
-    sender_process = SenderProcess(here.environment, done.set_result)
+    sender_process = SenderProcess(context.environment, done.set_result)
     sender_process.send(message, url)
     receipt: SendResult = await done
     took = time.monotonic_ns() - began

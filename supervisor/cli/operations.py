@@ -24,7 +24,7 @@ from ...protocol.commands import (
 from ...protocol.link import Offered
 from ...protocol.wire import UNDECODABLE, reason
 from ..api.client import Client, CommandFault, Unfinished, convert
-from .command import Done, verb
+from .command import Done, remote_command
 from .command_values import Schema, read, refuse_equal_keys
 from .context import CommandContext
 from .errors import BadInput
@@ -47,71 +47,71 @@ _LEAVES_WITHIN = 10.0
 _why = click.option("-m", "--why", default="", metavar="WHY", help="Why, for the history.")
 
 
-@verb
+@remote_command
 @_why
-def pause(here: CommandContext, why: str) -> Done:
+def pause(context: CommandContext, why: str) -> Done:
     """Tell the bot to enter nothing new. It ticks on, and its exits go on."""
-    with here.client() as client:
+    with context.client() as client:
         result = client.ask(Pause(why=why))
-    here.screen.line(
-        f"{here.screen.warn('paused')}  the bot ticks on, and enters nothing new until `neverblink resume`"
+    context.screen.line(
+        f"{context.screen.warn('paused')}  the bot ticks on, and enters nothing new until `neverblink resume`"
     )
     return Done(_object(result))
 
 
-@verb
+@remote_command
 @_why
-def resume(here: CommandContext, why: str) -> Done:
+def resume(context: CommandContext, why: str) -> Done:
     """Tell the bot that it may enter again."""
-    with here.client() as client:
+    with context.client() as client:
         result = client.ask(Resume(why=why))
-    here.screen.line(f"{here.screen.good('resumed')}  the bot may enter again")
+    context.screen.line(f"{context.screen.good('resumed')}  the bot may enter again")
     return Done(_object(result))
 
 
-@verb
+@remote_command
 @_why
-def rebase_clock(here: CommandContext, why: str) -> Done:
+def rebase_clock(context: CommandContext, why: str) -> Done:
     """Believe the wall clock at once, and run the next tick at its next moment.
 
     A step of the wall clock is believed by itself after 15 s. The state is kept, and no tick index is used twice.
     """
-    with here.client() as client:
+    with context.client() as client:
         result = client.ask(RebaseClock(why=why))
-    here.screen.line(f"{here.screen.good('rebased')}  the bot ticks on by the wall clock")
+    context.screen.line(f"{context.screen.good('rebased')}  the bot ticks on by the wall clock")
     return Done(_object(result))
 
 
-@verb
+@remote_command
 @click.option("-m", "--why", required=True, metavar="WHY", help="Why: whoever is refused will read it.")
-def lock(here: CommandContext, why: str) -> Done:
+def lock(context: CommandContext, why: str) -> Done:
     """Refuse deployments until `unlock`. A rollback stays possible."""
     if not why.strip():
         raise BadInput("a lock says why: neverblink lock -m 'release freeze until Monday'")
-    with here.client() as client:
+    with context.client() as client:
         result = client.ask(Lock(why=why))
-    here.screen.line(
-        f"{here.screen.warn('locked')}  deployments are refused until `neverblink unlock`: {why}"
+    context.screen.line(
+        f"{context.screen.warn('locked')}  deployments are refused until `neverblink unlock`: {why}"
     )
     return Done(_object(result))
 
 
-@verb
+@remote_command
 @_why
-def unlock(here: CommandContext, why: str) -> Done:
+def unlock(context: CommandContext, why: str) -> Done:
     """Allow deployments again."""
-    with here.client() as client:
+    with context.client() as client:
         result = client.ask(Unlock(why=why))
-    here.screen.line(f"{here.screen.good('unlocked')}  deployments are allowed")
+    context.screen.line(f"{context.screen.good('unlocked')}  deployments are allowed")
     return Done(_object(result))
 
 
-@verb
+@remote_command
 @click.argument("name")
 @click.argument("pairs", nargs=-1, metavar="[KEY=VALUE]...")
 @click.option("--args", "args_json", default="", metavar="JSON", help="The arguments as one JSON object.")
 @click.option("--within", default="60s", show_default=True, help="How long to wait for the bot's answer.")
-def send(here: CommandContext, name: str, pairs: tuple[str, ...], args_json: str, within: str) -> Done:
+def send(context: CommandContext, name: str, pairs: tuple[str, ...], args_json: str, within: str) -> Done:
     """Run one of the bot's commands in a turn of its own, and show what it returns.
 
     `neverblink commands` lists those that it declares, whose arguments are validated before they run; any other goes
@@ -122,38 +122,38 @@ def send(here: CommandContext, name: str, pairs: tuple[str, ...], args_json: str
     """
     if not name.strip():
         raise BadInput("a command has a name: `neverblink commands` lists those of the bot")
-    with here.client() as client:
+    with context.client() as client:
         declared = _declared(client)
         args = arguments(pairs, args_json, declared.get(name))
         result = client.ask(Send(name=name, args=args), within=seconds(within))
     answer = _object(result)
     value = answer.get("value")
-    here.screen.line(value if isinstance(value, str) else _pretty(value))
+    context.screen.line(value if isinstance(value, str) else _pretty(value))
     near = difflib.get_close_matches(name, declared, 1) if value is None and name not in declared else []
     if near:
-        here.screen.line(
-            here.screen.faint(f"(the bot's on_command got {name!r}: did you mean its command {near[0]}?)")
+        context.screen.line(
+            context.screen.faint(f"(the bot's on_command got {name!r}: did you mean its command {near[0]}?)")
         )
     return Done(answer)
 
 
-@verb
+@remote_command
 @click.argument("outage", type=click.IntRange(min=0), default=0, metavar="[ID]")
 @_why
-def acknowledge(here: CommandContext, outage: int, why: str) -> Done:
+def acknowledge(context: CommandContext, outage: int, why: str) -> Done:
     """Say that you know of outage ID, or without one of all that are over: `status` shows them no more.
 
     The history keeps them, with who acknowledged them and why.
     """
-    with here.client() as client:
+    with context.client() as client:
         result = _object(client.ask(Acknowledge(outage=outage, why=why)))
     ids = [str(one["id"]) for one in cast("list[dict[str, Any]]", result["acknowledged"])]
     said = f"outage {', '.join(ids)}" if ids else "there was nothing to acknowledge"
-    here.screen.line(f"{here.screen.good('acknowledged')}  {said}")
+    context.screen.line(f"{context.screen.good('acknowledged')}  {said}")
     return Done(result)
 
 
-@verb
+@remote_command
 @_why
 @click.option(
     "--within", default="60s", show_default=True, help="How long to wait for the bot's last boundary."
@@ -163,7 +163,7 @@ def acknowledge(here: CommandContext, outage: int, why: str) -> Done:
     is_flag=True,
     help="End only the supervisor: the bot ticks on, and `up` comes back to it.",
 )
-def down(here: CommandContext, why: str, within: str, leave_workers: bool) -> Done:
+def down(context: CommandContext, why: str, within: str, leave_workers: bool) -> Done:
     """Stop the bot for good at its next boundary (its on_stop runs), then the supervisor.
 
     A decision that is open is finished first. Ctrl-C in the terminal of `up` does the same. When this returns, `up` may
@@ -172,9 +172,9 @@ def down(here: CommandContext, why: str, within: str, leave_workers: bool) -> Do
     begun = time.monotonic()
 
     def meanwhile(status: dict[str, Any]) -> None:
-        here.screen.line(here.screen.faint(_still(status, time.monotonic() - begun)))
+        context.screen.line(context.screen.faint(_still(status, time.monotonic() - begun)))
 
-    with here.client() as client:
+    with context.client() as client:
         try:
             result = _object(
                 client.ask(Down(why=why, leave_workers=leave_workers), seconds(within), meanwhile)
@@ -186,13 +186,13 @@ def down(here: CommandContext, why: str, within: str, leave_workers: bool) -> Do
         gone = client.wait_gone(_LEAVES_WITHIN)
     if leave_workers:
         left = ", ".join(result.get("left", ())) or "no worker"
-        here.screen.line(
-            f"{here.screen.warn('left')}  the supervisor ends, {left} runs on; `neverblink up` comes back to it"
+        context.screen.line(
+            f"{context.screen.warn('left')}  the supervisor ends, {left} runs on; `neverblink up` comes back to it"
         )
     else:
-        here.screen.line(f"{here.screen.good('down')}  the bot has stopped")
+        context.screen.line(f"{context.screen.good('down')}  the bot has stopped")
     if not gone:
-        here.screen.line(
+        context.screen.line(
             f"its supervisor has not ended in {_LEAVES_WITHIN:g}s, and until it has `up` is refused: see supervisor.log"
         )
     return Done(result)
@@ -217,7 +217,7 @@ def arguments(
     given = read(pairs, wants)
     twice = next((key for key in given if key in args), None)
     if twice is not None:
-        raise BadInput(f"{twice} is given twice, in {option} and as {twice}=…: say it once")
+        raise BadInput(f"{twice} is given twice, in {option} and as {twice}=…: give it once")
     return args | given
 
 

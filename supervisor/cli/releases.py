@@ -11,25 +11,25 @@ from ..store.history_db import HistoryDb
 from ..store.state_dir import Home
 from ..system.format import ago, size
 from ..terminal.screen import columns
-from .command import Done, verb
+from .command import Done, local_command
 from .context import CommandContext
 from .errors import BadInput
 
 __all__ = ["open_history", "releases"]
 
 
-@verb
-def releases(here: CommandContext) -> Done:
+@local_command
+def releases(context: CommandContext) -> Done:
     """The releases kept, newest first; `*` marks the one that leads, `-` the one before."""
-    if not here.home.releases.is_dir():
+    if not context.home.releases.is_dir():
         raise BadInput(
-            f"home {here.home.path}: there are no releases here yet: they begin with `neverblink up`"
+            f"home {context.home.path}: there are no releases here yet: they begin with `neverblink up`"
         )
-    store = ReleaseStore(here.home.releases)
+    store = ReleaseStore(context.home.releases)
     current, previous = store.current(), store.previous()
     found = store.list()
     now = time.time_ns()
-    marks = {previous: "-", current: here.screen.good("*")}
+    marks = {previous: "-", current: context.screen.good("*")}
     rows = [
         (
             marks.get(release.id, " "),
@@ -41,7 +41,7 @@ def releases(here: CommandContext) -> Done:
         for release in found
     ]
     for line in columns(rows) if rows else ["no releases yet"]:
-        here.screen.line(line)
+        context.screen.line(line)
     told = [
         {**msgspec.to_builtins(release, enc_hook=str), "current": release.id == current} for release in found
     ]

@@ -6,16 +6,16 @@ import click
 import msgspec
 
 from ..control_files.json_shapes import control_schema, status_schema
-from .command import Done, verb
+from .command import Done, local_command
 from .context import CommandContext
 
 __all__ = ["schema"]
 
 
-@verb
+@local_command
 @click.argument("which", type=click.Choice(["status", "control"]))
-def schema(here: CommandContext, which: str) -> Done:
+def schema(context: CommandContext, which: str) -> Done:
     """Print the JSON Schema of status.json, which says what is, or of control.json, which says what you want."""
     found = status_schema() if which == "status" else control_schema()
-    here.screen.line(msgspec.json.format(msgspec.json.encode(found)).decode())
+    context.screen.line(msgspec.json.format(msgspec.json.encode(found)).decode())
     return Done(found)

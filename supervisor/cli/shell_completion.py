@@ -18,7 +18,7 @@ __all__ = ["complete_release"]
 
 def complete_release(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
     """The ids that begin with what was typed, newest first; none where there is no home."""
-    here = CommandContext(
+    place = CommandContext(
         as_json=False,
         home_option=context.params.get("home"),
         project_option=context.params.get("project"),
@@ -27,7 +27,7 @@ def complete_release(context: click.Context, parameter: click.Parameter, incompl
         screen=Screen(io.StringIO()),
     )
     try:
-        found = ReleaseStore(here.home.releases).list()
+        found = ReleaseStore(place.home.releases).list()
     except (NeverblinkError, OSError):
         return []
     return [release.id for release in found if release.id.startswith(incomplete)]

@@ -14,7 +14,7 @@ from ..bot.outages import told
 from ..deploy.pushed_branches import told as undeployed
 from ..system.format import ago, count, last
 from ..terminal.screen import Screen, columns
-from .command import Done, verb
+from .command import Done, remote_command
 from .context import CommandContext
 from .exit_codes import Exit
 
@@ -24,17 +24,17 @@ _OUTAGES = 5
 _TRACEBACK = 30
 
 
-@verb
-def status(here: CommandContext) -> Done:
+@remote_command
+def status(context: CommandContext) -> Done:
     """What runs, what comes next, and how the last deployment ended.
 
     Ends with exit 8 when the bot is down, so that a watchdog needs nothing else.
     """
-    with here.client() as client:
+    with context.client() as client:
         answer = client.ask(commands.Status())
     seen = convert(answer, BotStatus)
-    for line in picture(seen, here.screen):
-        here.screen.line(line)
+    for line in picture(seen, context.screen):
+        context.screen.line(line)
     return Done(answer, Exit.DOWN if seen.state == "down" else Exit.DONE)
 
 

@@ -12,29 +12,29 @@ import msgspec
 from ..system.account import account_name
 from ..system.text import visible
 from ..terminal.screen import put
-from .command import Done, verb
+from .command import Done, local_command
 from .context import CommandContext
 from .systemd_unit import unit_of
 
 __all__ = ["systemd"]
 
 
-@verb
+@local_command
 @click.option("--user", is_flag=True, help="For your own manager (systemctl --user), not for the system's.")
-def systemd(here: CommandContext, user: bool) -> Done:
+def systemd(context: CommandContext, user: bool) -> Done:
     """Print a systemd unit for the bot's supervisor, and in it how to install it.
 
     The bot ticks on when the unit is restarted, and when its supervisor crashes. The unit runs as whoever prints it.
     """
     unit = unit_of(
-        here.config,
-        here.home.path,
+        context.config,
+        context.home.path,
         _command(),
         account=account_name(),
         user=user,
-        search=here.environment.get("PATH", ""),
+        search=context.environment.get("PATH", ""),
     )
-    if not here.as_json:
+    if not context.as_json:
         put(sys.stdout, visible(unit.text))
     return Done(msgspec.to_builtins(unit))
 

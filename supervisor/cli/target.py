@@ -45,26 +45,26 @@ class DeployTarget(msgspec.Struct, frozen=True):
         }
 
 
-def find_target(here: CommandContext, said: str) -> DeployTarget:
+def find_target(context: CommandContext, said: str) -> DeployTarget:
     """What `said` means, seen from `here`. Raises `BadInput`, `ConfigError` and `AmbiguousRelease`.
 
     For a server elsewhere it is a directory or a release there, and only the supervisor can look.
     """
-    if here.server:
+    if context.server:
         if Path(said).is_absolute():
-            return DeployTarget(said, here.cwd, path=Path(said))
+            return DeployTarget(said, context.cwd, path=Path(said))
         if "/" in said or said in (".", ".."):
             raise BadInput(f"{said} is a directory on the server: name it by its full path")
-        return DeployTarget(f"release {said}", here.cwd, release=said)
-    place = here.path(Path(said))
+        return DeployTarget(f"release {said}", context.cwd, release=said)
+    place = context.path(Path(said))
     if place.is_dir():
         # Find out here what a look can find out, so that the mend is said in the caller's words.
         load(place)
         return DeployTarget(said, place, path=place)
-    release = _release(here, said)
+    release = _release(context, said)
     if release is not None:
-        return DeployTarget(f"release {release.id}", here.cwd, release=release.id)
-    stand = _stand(here)
+        return DeployTarget(f"release {release.id}", context.cwd, release=release.id)
+    stand = _stand(context)
     found = git.resolve(stand, said)
     if found is not None:
         called = f" ({found.ref})" if not found.commit.startswith(found.ref) else ""
@@ -80,18 +80,18 @@ def find_target(here: CommandContext, said: str) -> DeployTarget:
     )
 
 
-def _stand(here: CommandContext) -> Path:
+def _stand(context: CommandContext) -> Path:
     """The directory in whose repository a commit is looked for: the project's, when it is around the caller."""
     try:
-        project = here.project
+        project = context.project
     except NoProject:
-        return here.cwd
+        return context.cwd
     return project
 
 
-def _release(here: CommandContext, said: str) -> Release | None:
+def _release(context: CommandContext, said: str) -> Release | None:
     try:
-        store = ReleaseStore(here.home.releases)
+        store = ReleaseStore(context.home.releases)
         known = store.list()
     except (NoProject, OSError):
         return None

@@ -6,14 +6,14 @@ import click
 
 from ..store.state_dir import Home
 from ..web.tokens import ROLES, NoSuchToken, Role, Tokens
-from .command import Done, verb
+from .command import Done, local_command
 from .context import CommandContext
 from .errors import BadInput
 
 __all__ = ["token"]
 
 
-@verb
+@local_command
 @click.argument("action", type=click.Choice(["list", "add", "remove"]), default="list")
 @click.argument("name", default="")
 @click.option(
@@ -23,7 +23,7 @@ __all__ = ["token"]
     show_default=True,
     help="add: a viewer sees everything, an operator may do all that you may.",
 )
-def token(here: CommandContext, action: str, name: str, role: Role) -> Done:
+def token(context: CommandContext, action: str, name: str, role: Role) -> Done:
     """Show who may ask over HTTP and open the web page, or change who may.
 
     \b
@@ -35,7 +35,7 @@ def token(here: CommandContext, action: str, name: str, role: Role) -> Done:
     Where to listen is [web] in the configuration. All of it takes effect at once, also while the bot runs.
     """
     # To change something, the home is made and closed, as `up` does it.
-    home = here.home if action == "list" else Home.open(here.home.path)
+    home = context.home if action == "list" else Home.open(context.home.path)
     tokens = Tokens(home.tokens)
     if action != "list" and not name:
         raise BadInput(f"token {action} takes a name: neverblink token {action} NAME")
@@ -47,15 +47,15 @@ def token(here: CommandContext, action: str, name: str, role: Role) -> Done:
     except NoSuchToken as problem:
         raise BadInput(problem.message) from None
     if secret:
-        here.screen.line(f"{here.screen.good('made')}  {secret}")
-        here.screen.line(
+        context.screen.line(f"{context.screen.good('made')}  {secret}")
+        context.screen.line(
             f"      the token of {name}, {role}: shown this once, so keep it as you keep a password"
         )
         made = {"name": name, "role": role, "token": secret}
     known = tokens.list()
     if action == "list":
         for one in known:
-            here.screen.line(f"{one.role:<9} {one.name}")
+            context.screen.line(f"{one.role:<9} {one.name}")
         if not known:
-            here.screen.line("nobody may ask over HTTP: neverblink token add NAME --role operator")
+            context.screen.line("nobody may ask over HTTP: neverblink token add NAME --role operator")
     return Done({**made, "tokens": [{"name": one.name, "role": one.role, "made": one.made} for one in known]})

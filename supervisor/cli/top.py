@@ -21,7 +21,7 @@ from rich.live import Live
 from ...protocol.commands import Pause, Resume
 from ..terminal.console import SafeConsole
 from ..terminal.deployment_lines import DeploymentLine
-from .command import Done, verb
+from .command import Done, remote_command
 from .context import CommandContext
 from .exit_codes import Exit
 from .top_screen import KEYS, draw
@@ -36,9 +36,9 @@ _TICKS = 600
 """In the answer of `--json`."""
 
 
-@verb
+@remote_command
 @click.option("--once", is_flag=True, help="Print one picture, and end.")
-def top(here: CommandContext, once: bool) -> Done:
+def top(context: CommandContext, once: bool) -> Done:
     """Watch the bot: who leads, what comes next, every tick, and a deployment as it happens.
 
     \b
@@ -52,8 +52,8 @@ def top(here: CommandContext, once: bool) -> Done:
     with --json all that is in one, with the last ticks.
     """
     terminal = sys.stdin.isatty() and sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
-    first = look_once(here)
-    if here.as_json:
+    first = look_once(context)
+    if context.as_json:
         return _answer(first.picture())
     if once or not terminal:
         picture = first.picture()
@@ -61,13 +61,13 @@ def top(here: CommandContext, once: bool) -> Done:
         for line in draw(picture, console.width, _SHOWN, bottom=""):
             console.print(line, no_wrap=True, crop=True)
         return Done(exit=_exit(picture))
-    _watch(here)
+    _watch(context)
     return Done()
 
 
-def _watch(here: CommandContext) -> None:
-    view = TopView(measured=not here.server)
-    source = TopSource(here, view)
+def _watch(context: CommandContext) -> None:
+    view = TopView(measured=not context.server)
+    source = TopSource(context, view)
     console = SafeConsole()
     asks = ""
     try:

@@ -34,14 +34,14 @@ _COMMAND_WITHIN = 30.0
 _AGAIN_AFTER = 0.5
 
 
-def look_once(here: CommandContext) -> TopView:
+def look_once(context: CommandContext) -> TopView:
     """What there is to show now. Raises `Unreachable`."""
-    view = TopView(measured=not here.server)
-    with here.client() as client:
+    view = TopView(measured=not context.server)
+    with context.client() as client:
         view.answered(convert(client.ask(Status()), Seen))
         _catch_up(client, view)
-    if not here.server:
-        strip = RecentTicks(here.home.journal)
+    if not context.server:
+        strip = RecentTicks(context.home.journal)
         strip.look()
         view.add(strip.since())
     return view
@@ -50,10 +50,10 @@ def look_once(here: CommandContext) -> TopView:
 class TopSource:
     """Fills `view` until it is closed."""
 
-    def __init__(self, here: CommandContext, view: TopView) -> None:
-        self._here = here
+    def __init__(self, context: CommandContext, view: TopView) -> None:
+        self._here = context
         self._view = view
-        self._strip = None if here.server else RecentTicks(here.home.journal)
+        self._strip = None if context.server else RecentTicks(context.home.journal)
         self._place: Place | None = None
         self._asked: queue.SimpleQueue[tuple[Command, str]] = queue.SimpleQueue()
         self._closing = Event()

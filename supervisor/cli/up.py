@@ -17,7 +17,7 @@ from ..daemon import run
 from ..deploy.first_release import Chosen
 from ..release.releases import ReleaseStore
 from ..store.state_dir import Home
-from .command import Done, verb
+from .command import Done, local_command
 from .context import CommandContext
 from .errors import BadInput
 from .exit_codes import Exit
@@ -29,7 +29,7 @@ _GONE_WITHIN = 15.0
 """Seconds that a supervisor has to end after it has said that it does."""
 
 
-@verb
+@local_command
 @click.option(
     "--fresh", is_flag=True, help="Begin with an empty state; what an earlier run left is set aside."
 )
@@ -58,7 +58,7 @@ _GONE_WITHIN = 15.0
     help="Begin with this release, which is kept.",
 )
 def up(
-    here: CommandContext, fresh: bool, replace: bool, rescue: bool, directory: Path | None, release: str
+    context: CommandContext, fresh: bool, replace: bool, rescue: bool, directory: Path | None, release: str
 ) -> Done:
     """Start the bot and its supervisor, in the foreground, and say what happens.
 
@@ -68,17 +68,17 @@ def up(
     Ctrl-C stops the bot at its next boundary, as `down` does; a second one ends it where it stands. What the bot
     itself prints is in `neverblink logs -f`.
     """
-    chosen = _chosen(here, directory, release)
+    chosen = _chosen(context, directory, release)
     if chosen is not None and replace:
         raise BadInput("--replace takes over the bot as it runs: use `neverblink deploy` for other code")
-    config = _config(here, chosen)
+    config = _config(context, chosen)
     if fresh and replace:
         raise BadInput("--fresh sets the state aside, --replace goes on with it: say one of them")
     if fresh and rescue:
         raise BadInput("--fresh sets the state aside, --rescue goes on with it: say one of them")
-    home = Home.open(here.home.path)
+    home = Home.open(context.home.path)
     if replace:
-        _send_away(here, home)
+        _send_away(context, home)
     try:
         code = asyncio.run(
             run(
@@ -87,8 +87,8 @@ def up(
                 fresh=fresh,
                 rescue=rescue,
                 chosen=chosen,
-                environment=here.environment,
-                screen=sys.stderr if here.as_json else sys.stdout,
+                environment=context.environment,
+                screen=sys.stderr if context.as_json else sys.stdout,
             )
         )
     except StartFailed as failed:
@@ -98,32 +98,32 @@ def up(
     return Done({"bot": config.name, "home": str(home.path), "well": code == 0}, Exit(code))
 
 
-def _chosen(here: CommandContext, directory: Path | None, release: str) -> Chosen | None:
+def _chosen(context: CommandContext, directory: Path | None, release: str) -> Chosen | None:
     if directory is not None and release:
         raise BadInput("--from and --release name two codes to begin with: use one of them")
     if directory is None and not release:
         return None
-    return Chosen(here.path(directory) if directory is not None else None, release)
+    return Chosen(context.path(directory) if directory is not None else None, release)
 
 
-def _config(here: CommandContext, chosen: Chosen | None) -> Config:
+def _config(context: CommandContext, chosen: Chosen | None) -> Config:
     """The project's configuration, or, when that can't be read, the one of the release that led last."""
     try:
-        return here.config
+        return context.config
     except ConfigError as problem:
-        releases = ReleaseStore(here.home.releases) if here.home.releases.is_dir() else None
+        releases = ReleaseStore(context.home.releases) if context.home.releases.is_dir() else None
         current = releases.current() if releases is not None else None
         if chosen is not None or releases is None or current is None or not releases.has_led(current):
             raise
         release = releases.get(current)
-        here.screen.line(
-            here.screen.warn(f"{problem.message}; going on by the configuration of release {current}")
+        context.screen.line(
+            context.screen.warn(f"{problem.message}; going on by the configuration of release {current}")
         )
         # Relative words in it mean the project.
-        return msgspec.structs.replace(load(release.path, here.project), path=here.project / FILE_NAME)
+        return msgspec.structs.replace(load(release.path, context.project), path=context.project / FILE_NAME)
 
 
-def _send_away(here: CommandContext, home: Home) -> None:
+def _send_away(context: CommandContext, home: Home) -> None:
     """Have the supervisor that owns the home leave, if there is one, and wait until it has.
 
     All of this program is loaded by now: the workers are without a supervisor for as long as it takes to let go of
@@ -131,7 +131,7 @@ def _send_away(here: CommandContext, home: Home) -> None:
     """
     if home.owner() is None:
         return
-    with here.client() as client:
+    with context.client() as client:
         try:
             client.ask(
                 Down(why="another supervisor takes over", leave_workers=True), within=2 * ANSWER_WITHIN

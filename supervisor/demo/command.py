@@ -8,7 +8,7 @@ import sys
 import click
 import msgspec
 
-from ..cli.command import Done, verb
+from ..cli.command import Done, local_command
 from ..cli.context import CommandContext
 from ..cli.errors import BadInput
 from ..cli.exit_codes import Exit
@@ -17,11 +17,11 @@ from ..system.install_hint import install_command
 __all__ = ["demo"]
 
 
-@verb
+@local_command
 @click.option(
     "--seconds", type=click.FloatRange(1, 3600), default=None, help="How long the bot trades, at least (40)."
 )
-def demo(here: CommandContext, seconds: float | None) -> Done:
+def demo(context: CommandContext, seconds: float | None) -> Done:
     """A small market, a live bot, and seven deploys that try to hurt it.
 
     Starts an exchange and a bot that trades on it, and swaps the bot's code while it trades: good changes, a new shape
@@ -36,8 +36,8 @@ def demo(here: CommandContext, seconds: float | None) -> Done:
         if missing.name is None or missing.name.startswith("neverblink"):
             raise
         raise BadInput(f"the demo needs {missing.name}: {install_command('demo')}") from None
-    out = sys.stderr if here.as_json else sys.stdout
+    out = sys.stderr if context.as_json else sys.stdout
     finding = run(picture_for(out), SECONDS if seconds is None else seconds, os.environ)
-    for line in closing_lines(finding, here.screen):
-        here.screen.line(line)
+    for line in closing_lines(finding, context.screen):
+        context.screen.line(line)
     return Done(msgspec.to_builtins(finding), Exit.DONE if finding.ok else Exit.BROKEN)

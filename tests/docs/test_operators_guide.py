@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import get_args
 
 from neverblink.protocol import commands, duration, events, size
-from neverblink.supervisor.cli.command_group import VERBS
+from neverblink.supervisor.cli.command_group import COMMANDS
 from neverblink.supervisor.cli.exit_codes import MEANING, Exit, exit_of_fault
 from neverblink.supervisor.config.config import (
     Config,
@@ -68,7 +68,7 @@ def test_every_fault_is_in_it_with_its_exit_code() -> None:
 
 
 def test_every_command_is_in_it() -> None:
-    assert {word for row in rows("commands.md", "command") for word in words(row[0])} == set(VERBS)
+    assert {word for row in rows("commands.md", "command") for word in words(row[0])} == set(COMMANDS)
 
 
 def test_every_key_of_the_configuration_is_in_it_with_its_default() -> None:

@@ -13,7 +13,7 @@ import pytest
 from neverblink.protocol import duration
 from neverblink.protocol.clock import BELIEVED_AFTER
 from neverblink.protocol.link import EXIT_GRACE
-from neverblink.supervisor.cli.command_group import VERBS, neverblink
+from neverblink.supervisor.cli.command_group import COMMANDS, neverblink
 from neverblink.supervisor.cli.exit_codes import Exit
 from neverblink.supervisor.config.config import Config, RestartSettings
 from neverblink.supervisor.hook.pushed_refs import OPTIONS
@@ -47,7 +47,7 @@ def commands(page: str) -> list[list[str]]:
         words[1:] if words[0] == "neverblink" else words
         for words in said
         if (words[0] == "neverblink" and len(words) > 1)
-        or (words[0] in VERBS and words[1:2] != ["="] and words != ["lock"])
+        or (words[0] in COMMANDS and words[1:2] != ["="] and words != ["lock"])
     ]
 
 
@@ -66,7 +66,7 @@ def keys_of(kind: type[msgspec.Struct], before: str = "") -> set[str]:
 def test_each_command_and_option_that_it_names_exists(page: str) -> None:
     text = (DOCS.parent / page).read_text(encoding="utf-8")
     for verb, *words in commands(text):
-        assert verb in VERBS or verb.startswith(("-", "VERB", "COMMAND")), verb
+        assert verb in COMMANDS or verb.startswith(("-", "VERB", "COMMAND")), verb
         found: click.Command | None = neverblink.get_command(click.Context(neverblink), verb)
         if found is None:
             continue

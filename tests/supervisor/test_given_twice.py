@@ -43,7 +43,7 @@ def test_equal_keys_and_options_are_refused(tmp_path: Path, given: list[str], sa
     with Scripted(tmp_path, SENT) as scripted:
         refused = run(*given, "--home", tmp_path)
         assert (refused.exit_code, says in refused.stderr) == (Exit.BAD_INPUT, True), refused.stderr
-        assert "say it once" in refused.stderr
+        assert "give it once" in refused.stderr
         assert not [one for one in scripted.asked if isinstance(one, Send)]
 
 

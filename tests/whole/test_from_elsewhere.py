@@ -26,7 +26,7 @@ def test_a_bot_is_asked_and_deployed_over_tcp_by_those_who_have_a_key(live: Live
     assert (deployed.code, deployed.json["outcome"]) == (0, "done")
     watched = live.run("top", "--once", *there)
     assert (watched.code, watched.out.split()[:2]) == (0, ["fox", "running"])
-    assert one_line(live.run("logs", *there)).endswith("ask there, or leave --server out")
+    assert one_line(live.run("logs", *there)).endswith("run it there, without --server")
     # One who has made a key and was not let in.
     eve = live.tmp / "eve.key"
     live.run("keys", "generate", "eve", "--for-server", made.json["server"], "--out", eve)

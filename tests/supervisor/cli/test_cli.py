@@ -17,10 +17,16 @@ from click.testing import CliRunner, Result
 
 from neverblink.protocol.commands import Code, Fault
 from neverblink.supervisor.cli.command import SHARED
-from neverblink.supervisor.cli.command_group import VERBS, neverblink
+from neverblink.supervisor.cli.command_group import COMMANDS, GROUPS, neverblink
 from neverblink.supervisor.cli.exit_codes import Exit, exit_of_fault
 
 from ..scripted import Scripted
+
+REMOTE = (
+    "abort", "acknowledge", "commands", "deploy", "down", "halt", "lock", "pause", "rebase-clock", "restart", "resume",
+    "rollback", "send", "settings", "status", "top", "unlock",
+)  # fmt: skip
+"""The commands that only ask the supervisor."""
 
 
 def run(*args: str | Path) -> Result:
@@ -33,57 +39,63 @@ def told(result: Result) -> dict[str, object]:
     return msgspec.json.decode(result.stdout, type=dict[str, object])
 
 
-def test_help_names_every_verb() -> None:
+def test_help_lists_every_command_in_its_group() -> None:
     result = run("--help")
     assert result.exit_code == 0
-    assert all(re.search(rf"^  {verb} ", result.stdout, re.MULTILINE) for verb in VERBS)
+    sections = dict(re.findall(r"^(\w+):\n((?:  .*\n)+)", result.stdout, re.MULTILINE))
+    assert list(sections)[-len(GROUPS) :] == ["Run", "Deploy", "Observe", "Operate", "Administer"]
+    for group, commands in GROUPS.items():
+        assert re.findall(r"^  ([\w-]+) ", sections[group], re.MULTILINE) == list(commands)
+    assert sum(map(len, GROUPS.values())) == len(COMMANDS)
 
 
-@pytest.mark.parametrize("verb", VERBS)
-def test_every_verb_has_its_help_and_the_options_all_share(verb: str) -> None:
-    command = neverblink.get_command(click.Context(neverblink), verb)
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_help_and_the_shared_options(name: str) -> None:
+    command = neverblink.get_command(click.Context(neverblink), name)
     for parts in command.commands if isinstance(command, click.Group) else [""]:
-        result = run(verb, *parts.split(), "--help")
+        result = run(name, *parts.split(), "--help")
         assert result.exit_code == 0
         assert all(option in result.stdout for option in ("--json", "--home", "--project"))
+        remote = not parts and name in REMOTE
+        assert all((option in result.stdout) is remote for option in ("  --server TCP", "  --key PATH"))
 
 
-def test_a_verb_that_is_none_is_answered_with_the_one_that_was_meant() -> None:
+def test_an_unknown_command_is_answered_with_the_closest_one() -> None:
     for wrong, right in (("statsu", "status"), ("reload", "deploy"), ("stop", "down")):
         result = run(wrong)
         assert result.exit_code == Exit.BAD_INPUT
         assert f"did you mean `neverblink {right}`?" in result.stderr
 
 
-def test_what_every_verb_takes_may_be_said_before_it(tmp_path: Path) -> None:
+def test_shared_options_may_stand_before_the_command(tmp_path: Path) -> None:
     with Scripted(tmp_path, {"pause": {"paused": True}}):
         for early in (["--home", tmp_path, "--json"], ["--json", f"--home={tmp_path}"]):
             assert told(run(*early, "pause", "-m", "thin market")) == {"paused": True}
         assert run("--home", "/nowhere", "pause", "--home", tmp_path).exit_code == Exit.DONE
-    # `journal show` is a verb of two words.
+    # `journal show` is a command of two words.
     assert f"home {tmp_path}" in run("--home", tmp_path, "journal", "show").stderr
     assert run("--home", tmp_path, "--help").stdout == run("--help").stdout
     alone = run("--home", "x")
     assert alone.exit_code == Exit.BAD_INPUT
-    assert "--home goes with a verb, as in `neverblink status --home x`" in alone.stderr
+    assert "--home needs a command, as in `neverblink status --home x`" in alone.stderr
     assert "there is no option --frce" in run("--frce", "pause").stderr
 
 
-def test_the_options_that_may_come_first_are_those_of_every_verb() -> None:
-    for verb in ("status", "deploy"):
-        command = neverblink.get_command(click.Context(neverblink), verb)
+def test_every_shared_option_is_one_of_each_command() -> None:
+    for name in ("status", "deploy"):
+        command = neverblink.get_command(click.Context(neverblink), name)
         assert command is not None
-        options = {name: one for one in command.params for name in one.opts}
-        assert all(getattr(options[name], "is_flag", False) is not valued for name, valued in SHARED.items())
+        options = {option: one for one in command.params for option in one.opts}
+        assert all(
+            getattr(options[option], "is_flag", False) is not valued for option, valued in SHARED.items()
+        )
 
 
 @pytest.mark.parametrize(
     ("said", "meant"),
     [("warn", "warning"), ("WARNING", "warning"), ("err", "error"), ("fatal", "error"), ("inf", "info")],
 )
-def test_a_word_that_is_none_of_those_expected_is_answered_with_the_one_that_was_meant(
-    said: str, meant: str
-) -> None:
+def test_an_unknown_choice_is_answered_with_the_closest_one(said: str, meant: str) -> None:
     result = run("logs", "--level", said)
     assert result.exit_code == Exit.BAD_INPUT
     assert f"did you mean {meant}?" in result.stderr
@@ -221,7 +233,7 @@ def test_check_says_what_a_release_would_hold_and_what_is_wrong_with_the_environ
 
 
 @pytest.mark.parametrize("group", ["hook", "journal"])
-def test_a_verb_of_several_verbs_shows_its_help_by_itself(group: str) -> None:
+def test_a_command_group_shows_its_help_by_itself(group: str) -> None:
     alone = run(group)
     assert alone.exit_code == Exit.DONE
     assert alone.stdout == run(group, "--help").stdout
@@ -258,16 +270,34 @@ def test_a_hint_names_only_what_is_close(words: tuple[str, ...], said: str) -> N
     assert said in wrong.stderr
 
 
-@pytest.mark.parametrize("verb", ["init", "up", "schema", "systemd", "demo", "completion"])
-def test_a_verb_that_works_here_only_refuses_a_server(tmp_path: Path, verb: str) -> None:
-    more = {"schema": ["status"], "completion": ["bash"], "init": [tmp_path / "fox"]}.get(verb, [])
-    refused = run(verb, "--server", "tcp://127.0.0.1:1", *more)
+@pytest.mark.parametrize("option", ["--server", "--key"])
+@pytest.mark.parametrize(
+    "words",
+    [(name,) for name in COMMANDS if name not in (*REMOTE, "hook", "journal")]
+    + [("journal", "show"), ("hook", "status")],
+    ids=" ".join,
+)
+def test_a_local_command_refuses_a_server(tmp_path: Path, words: tuple[str, ...], option: str) -> None:
+    more = {"schema": ["status"], "completion": ["bash"], "init": [tmp_path / "fox"], "hook": [tmp_path]}.get(
+        words[0], []
+    )
+    refused = run(*words, option, "tcp://127.0.0.1:1", *more)
     assert refused.exit_code == Exit.BAD_INPUT
-    assert f"`{verb}` works on this machine only: run it without --server" in refused.stderr
+    assert (
+        f"`{' '.join(words)}` works only on the bot's machine; run it there, without {option}"
+        in refused.stderr
+    )
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_server_of_the_environment_is_not_meant_for_what_works_here_only(tmp_path: Path) -> None:
+def test_a_command_that_reads_the_home_refuses_the_server_of_the_environment(tmp_path: Path) -> None:
+    environment = {"NEVERBLINK_SERVER": "tcp://127.0.0.1:1"}
+    refused = CliRunner().invoke(neverblink, ["logs", "--home", str(tmp_path)], env=environment)
+    assert refused.exit_code == Exit.BAD_INPUT
+    assert "`logs` works only on the bot's machine; run it there, without NEVERBLINK_SERVER" in refused.stderr
+
+
+def test_a_command_that_needs_no_bot_ignores_the_server_of_the_environment(tmp_path: Path) -> None:
     environment = {"NEVERBLINK_SERVER": "tcp://127.0.0.1:1"}
     made = CliRunner().invoke(neverblink, ["init", str(tmp_path / "fox")], env=environment)
     assert made.exit_code == Exit.DONE, made.output
