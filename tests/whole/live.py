@@ -158,7 +158,7 @@ class Live:
         """With which commands are started; -1: the tests' own."""
         self.user = 0
         """The number of the user as whom root's tests run commands; 0: their own."""
-        self.program = NEVERBLINK
+        self.program: tuple[str, ...] = NEVERBLINK
         """What `neverblink` is."""
         self.events: list[Event] = []
         """All that were told since `up`."""
