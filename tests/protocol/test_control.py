@@ -40,7 +40,7 @@ def test_an_empty_file_asks_for_nothing(empty: bytes) -> None:
         (b"[" + PAUSE, "it is not JSON"),
         (b'{"id": "\xff"}', "it is not UTF-8"),
         (b"[" * 5000, "it is no(JSON| JSON)|nested too deeply"),
-        (b'{"a":' * 100_000, "nested too deeply|no JSON"),
+        (b'{"a":' * 100_000, "nested too deeply|not JSON"),
         (
             b"[" + b",".join([PAUSE] * (MOST_COMMANDS + 1)) + b"]",
             "it holds 257 commands, at most 256 are read",

@@ -14,7 +14,7 @@ from neverblink.worker.model.cells import StateError, StateTypeError
 from neverblink.worker.runtime.bootstrap import alone
 from neverblink.worker.runtime.declaration import BotError
 
-from .lone import Lone
+from .standalone_process import StandaloneProcess
 
 
 class Book(msgspec.Struct):
@@ -75,7 +75,7 @@ class Book(msgspec.Struct):
 
 
 def ran(place: Path, body: str) -> tuple[int, str, str]:
-    with Lone(place, HEAD + body) as bot:
+    with StandaloneProcess(place, HEAD + body) as bot:
         ended = bot.end()
     return ended.status, ended.said, ended.complained
 

@@ -17,7 +17,7 @@ from neverblink.worker import Worker
 from neverblink.worker.main import find
 from neverblink.worker.runtime.declaration import BotError
 
-from .lone import LOOPING, Lone
+from .standalone_process import LOOPING, StandaloneProcess
 
 BOT = """
 import msgspec
@@ -217,14 +217,14 @@ def test_other_arguments_are_answered_with_the_usage(tmp_path: Path, arguments: 
 def test_alone_it_stops_for_good_when_it_is_interrupted(
     tmp_path: Path, run: str, said: str, number: signal.Signals
 ) -> None:
-    with Lone(tmp_path, f"{BOT}\n{run}\n") as bot:
+    with StandaloneProcess(tmp_path, f"{BOT}\n{run}\n") as bot:
         bot.wait_for("looping")
         ended = bot.interrupt(number)
     assert (ended.said, ended.status) == (said, 0), ended.complained
 
 
 def test_a_loop_interrupted_before_its_first_tick_ends_all_the_same(tmp_path: Path) -> None:
-    with Lone(tmp_path, f"{BOT.replace('5ms', '1h')}\n{LOOPING}\nloop()\n") as bot:
+    with StandaloneProcess(tmp_path, f"{BOT.replace('5ms', '1h')}\n{LOOPING}\nloop()\n") as bot:
         bot.wait_for("looping")
         ended = bot.interrupt()
     assert ended.said.startswith("ended"), ended.complained
@@ -234,7 +234,7 @@ def test_a_loop_interrupted_before_its_first_tick_ends_all_the_same(tmp_path: Pa
 def test_an_async_loop_interrupted_before_its_first_tick_ends_all_the_same(tmp_path: Path) -> None:
     begins = "asyncio.get_running_loop().call_soon(lambda: print('looping', flush=True))"
     text = BOT.replace("5ms", "1h").replace("    async for", f"    {begins}\n    async for")
-    with Lone(tmp_path, f"import asyncio\n{text}\nasyncio.run(async_loop())\n") as bot:
+    with StandaloneProcess(tmp_path, f"import asyncio\n{text}\nasyncio.run(async_loop())\n") as bot:
         bot.wait_for("looping")
         ended = bot.interrupt()
     assert ended.said.startswith("ended"), ended.complained
@@ -243,14 +243,14 @@ def test_an_async_loop_interrupted_before_its_first_tick_ends_all_the_same(tmp_p
 
 def test_alone_a_handler_that_raises_ends_it_with_one_traceback_and_an_error(tmp_path: Path) -> None:
     text = BOT.replace("self.state.count += 1", "raise RuntimeError('no price')")
-    with Lone(tmp_path, f"{text}\nCounter.run()\n") as bot:
+    with StandaloneProcess(tmp_path, f"{text}\nCounter.run()\n") as bot:
         ended = bot.end()
     assert ended.status == 1
     assert ended.complained.count("RuntimeError: no price") == 1
 
 
 def test_alone_a_bot_that_cannot_run_is_one_line(tmp_path: Path) -> None:
-    with Lone(tmp_path, f"{BOT}\nCounter.tick = 'soon'\nCounter.run()\n") as bot:
+    with StandaloneProcess(tmp_path, f"{BOT}\nCounter.tick = 'soon'\nCounter.run()\n") as bot:
         ended = bot.end()
     assert ended.status == 1
     assert ended.complained.startswith("neverblink: bot Counter: tick = 'soon'")

@@ -62,7 +62,7 @@ def test_an_overrun_that_is_none_is_refused(overrun: Any) -> None:
 
 def test_how_long_keys_are_remembered_is_a_duration() -> None:
     assert bot(remember=10, remember_for="1h").remember == (10, 3_600_000 * MILLISECOND)
-    with pytest.raises(NeverblinkError, match="no duration"):
+    with pytest.raises(NeverblinkError, match="is not a duration"):
         bot(remember_for="for ever")
 
 

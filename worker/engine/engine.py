@@ -99,7 +99,7 @@ class Engine:
         self._leave: seat.ExitProcess | None = None
         self._led = False
         """This worker has led, and `on_yield` has not run since."""
-        self._alarms: dict[str, int] = {"pulse": 0}
+        self._alarms: dict[str, int] = {"heartbeat": 0}
         self._alarm_at = 0
         """When the first of them rings."""
         self._waits = {"lease": me.lease_within, "retry": _RETRY}
@@ -179,8 +179,8 @@ class Engine:
             if at > now:
                 continue
             del self._alarms[name]
-            if name == "pulse":
-                self._pulse(now)
+            if name == "heartbeat":
+                self._heartbeat(now)
             else:
                 self.feed(seat.SeatTimerFired(name))
         self._alarm_at = min(self._alarms.values())
@@ -473,7 +473,7 @@ class Engine:
 
     def _announce(self) -> None:
         self._io.tell(self._counters.report())
-        self._arm("pulse", self._me.pulse)
+        self._arm("heartbeat", self._me.pulse)
 
     def _arm(self, name: str, within: int) -> None:
         self._alarms[name] = self._mono() + within
@@ -549,12 +549,12 @@ class Engine:
             self.leading.writer.let_go()
             self._io.lease.drop()
 
-    def _pulse(self, now: int) -> None:
+    def _heartbeat(self, now: int) -> None:
         # However far apart its ticks are, a step of the clock is seen when it happens.
         self._io.clock.wall()
         self._announce()
         if self.seat.role is Role.FOLLOWING:
-            self._feed_all(self.following.pulse(now, self.leading.turns.tick_due()))
+            self._feed_all(self.following.heartbeat(now, self.leading.turns.tick_due()))
         elif self.seat.order is not None and self._running is not None and self._running.turn is not None:
             # In the middle of a turn there is no boundary, but there is something to tell.
             turn = self._running.turn.title

@@ -20,7 +20,7 @@ import msgspec
 from ...protocol.changes import NOTHING, Changes, Schema
 from ...protocol.wire import UNDECODABLE
 from .dict_walk import DictWalk
-from .encode_errors import NOT_ENCODABLE, find_culprit
+from .encode_errors import NOT_ENCODABLE, find_unencodable
 from .shape import CellField, Shape, StateTypeError, TableField
 from .table import RowTypeError, StateError, Table, TurnGuard
 
@@ -380,11 +380,11 @@ class Cells:
     def _blame(self, state: Any, problem: Exception) -> NoReturn:
         """Raise for the value that can't be encoded."""
         for cell, value in zip(self.shape.cells, self._values(state), strict=True):
-            found = find_culprit(value, cell.attr or "state", self._encode)
+            found = find_unencodable(value, cell.attr or "state", self._encode)
             if found is not None:
-                path, culprit, why = found
+                path, unencodable, why = found
                 raise StateError(
-                    f"state field {path}: a {type(culprit).__name__} can't go into bytes ({why}): "
+                    f"state field {path}: a {type(unencodable).__name__} can't go into bytes ({why}): "
                     "keep what rebuilds it (a msgspec.Struct, numbers, text) and build it in on_load",
                     cell.attr,
                 ) from None

@@ -11,7 +11,7 @@ from typing import Any, cast
 
 from ...protocol.wire import NOT_ENCODABLE
 
-__all__ = ["NOT_ENCODABLE", "find_culprit", "reason_of"]
+__all__ = ["NOT_ENCODABLE", "find_unencodable", "reason_of"]
 
 _DEEPEST = 50
 
@@ -26,7 +26,7 @@ def reason_of(problem: BaseException) -> str:
     return f"{type(problem).__name__}: {text}" if text else type(problem).__name__
 
 
-def find_culprit(
+def find_unencodable(
     value: Any, path: str, encode: Callable[[Any], bytes], around: tuple[Any, ...] = ()
 ) -> tuple[str, Any, str] | None:
     """The innermost part of `value` that can't be encoded: its path, itself, and why.
@@ -42,7 +42,7 @@ def find_culprit(
     else:
         return None
     for name, part in _parts(value) if len(around) < _DEEPEST else ():
-        if found := find_culprit(part, path + name, encode, (*around, value)):
+        if found := find_unencodable(part, path + name, encode, (*around, value)):
             return found
     return path, value, why
 

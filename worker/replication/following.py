@@ -127,7 +127,7 @@ class Following:
         if new:
             self._follower.offer(new)
 
-    def pulse(self, now: int, tick_due: int) -> list[SeatEvent]:
+    def heartbeat(self, now: int, tick_due: int) -> list[SeatEvent]:
         """Some time has passed. `tick_due`: when the leader's next tick was or is due (wall ns), 0 when unknown."""
         self._follower.keep_in_touch(now)
         waiting = self._replica.inbox.pending()

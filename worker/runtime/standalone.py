@@ -7,11 +7,12 @@ from collections.abc import Callable
 from ...protocol.lease import Holder
 from ...protocol.link import Lead, Ready, WorkerMessage
 from ...protocol.stream import FollowerMessage
-from ..io.clock import SystemClock
+from ..io.clock import Clock, SystemClock
 from ..io.descriptors import NoDescriptors
 from ..io.final_frame_socket import NoFinalFrameSocket
 from ..io.waker import Reactor, Waker, no_alarm
-from ..journal.interfaces import NoJournal
+from ..journal.interfaces import Journal, NoJournal
+from ..replication.interfaces import LeaseLike
 from .interfaces import Listener
 
 __all__ = ["OwnLease", "StandaloneRuntime"]
@@ -42,9 +43,9 @@ class StandaloneRuntime:
     """See the module, and `Runtime` for the methods."""
 
     def __init__(self) -> None:
-        self.clock = SystemClock()
-        self.lease = OwnLease()
-        self.journal = NoJournal()
+        self.clock: Clock = SystemClock()
+        self.lease: LeaseLike = OwnLease()
+        self.journal: Journal = NoJournal()
         self.final_frames = NoFinalFrameSocket()
         self.descriptors = NoDescriptors()
         self._waker = Waker()

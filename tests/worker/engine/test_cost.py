@@ -22,18 +22,16 @@ import msgspec
 import pytest
 
 from neverblink.protocol.assignment import Assignment
-from neverblink.protocol.link import Lead, WorkerMessage
-from neverblink.protocol.stream import FollowerMessage
+from neverblink.protocol.link import Lead
 from neverblink.worker import Table, Tick, Worker
 from neverblink.worker.engine.engine import Engine
 from neverblink.worker.engine.leading import Leading
 from neverblink.worker.engine.turns import Turns
-from neverblink.worker.io.descriptors import NoDescriptors
-from neverblink.worker.io.final_frame_socket import NoFinalFrameSocket
 from neverblink.worker.io.lease import Lease
 from neverblink.worker.journal.directory import JournalDirectory
 from neverblink.worker.replication.publisher import MEMORY_FRAMES
 from neverblink.worker.runtime.bootstrap import build_engine
+from neverblink.worker.runtime.standalone import StandaloneRuntime
 from neverblink.worker.testing import Simulation
 from neverblink.worker.worker import WorkerBot
 
@@ -85,35 +83,30 @@ class _Clock:
     def accept(self) -> None: ...
 
 
-class _Outside:
+class _OnDisk(StandaloneRuntime):
     """A real lease and a real journal, without other processes."""
 
     def __init__(self, tmp: Path) -> None:
+        super().__init__()
         (tmp / "journal").mkdir(parents=True)
-        self.clock = _Clock()
+        self.hand = _Clock()
+        self.clock = self.hand
         self.lease = Lease(tmp / "lease")
         self.journal = JournalDirectory(tmp / "journal", "process")
-        self.final_frames = NoFinalFrameSocket()
-        self.descriptors = NoDescriptors()
+        self.closes = (self.journal.close, self.lease.close)
 
-    def tell(self, message: WorkerMessage) -> None: ...
-    def connect(self, leader: str) -> None: ...
-    def to_leader(self, message: FollowerMessage) -> None: ...
-    def watch(self, worker: str, pid: int) -> None: ...
-    def wake(self) -> None: ...
-    def expect_exit(self, status: int) -> None: ...
-    def collect_garbage(self) -> None: ...
-
-    def to_follower(self, worker: str, data: bytes) -> bool:
-        return True
+    def close(self) -> None:
+        for close in self.closes:
+            close()
+        super().close()
 
 
 class Leader:
     """A leader of `bot` that ticks as often as it is told."""
 
     def __init__(self, tmp: Path, bot: type[Worker[Any]]) -> None:
-        self._io = _Outside(tmp)
-        # Never a pulse: what is counted is a tick.
+        self._io = _OnDisk(tmp)
+        # Never a heartbeat: what is counted is a tick.
         me = Assignment("b", "w1", "r", str(tmp), "", "", pulse=10**15)
         self._engine: Engine = build_engine(me, WorkerBot(bot), self._io, imported=0)
         self._work()
@@ -122,7 +115,7 @@ class Leader:
         self.ticks(3)
 
     def ticks(self, count: int) -> None:
-        clock, engine = self._io.clock, self._engine
+        clock, engine = self._io.hand, self._engine
         for _ in range(count):
             clock.now += INTERVAL
             # As the driver does it.
@@ -138,8 +131,7 @@ class Leader:
         assert engine.left is None
 
     def close(self) -> None:
-        self._io.journal.close()
-        self._io.lease.close()
+        self._io.close()
 
 
 def counted(do: Callable[[], object]) -> Counter[str]:

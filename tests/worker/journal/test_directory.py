@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import os
-import resource
 import shutil
 import time
-from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -29,6 +27,8 @@ from neverblink.protocol.journal import (
 )
 from neverblink.worker.journal.directory import JournalDirectory
 from neverblink.worker.journal.interfaces import Journal, NoJournal, SegmentEnd
+
+from ..file_limit import file_size_limit
 
 FRAME, SNAPSHOT, OPENED, CLOSED = (
     RecordKind.FRAME,
@@ -82,17 +82,6 @@ def mend(journal: Journal) -> None:
 
 def on_disk(path: Path) -> list[Any]:
     return [getattr(found, "payload", found) for found in scan(path.read_bytes())]
-
-
-@contextmanager
-def room_for(size: int) -> Generator[None]:
-    """No file may grow beyond `size` bytes: the kernel writes what fits, and then refuses."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 # --- one writer ---
@@ -269,7 +258,7 @@ def test_what_was_reported_as_written_is_read_by_any_later_leader(
                 writers[leads].close()
                 take_over()
             case "full":
-                with room_for(end.offset + min(size, 12 + len(payload))), pytest.raises(JournalError):
+                with file_size_limit(end.offset + min(size, 12 + len(payload))), pytest.raises(JournalError):
                     writers[leads].append(FRAME, payload)
             case _:
                 take_over()
@@ -285,7 +274,7 @@ def test_what_was_reported_as_written_is_read_by_any_later_leader(
 def test_a_write_that_did_not_fit_leaves_nothing_behind(journal: JournalDirectory, tmp_path: Path) -> None:
     begin(journal, [(SNAPSHOT, b"s")])
     end = journal.append(FRAME, b"one")
-    with room_for(end.offset + 7):
+    with file_size_limit(end.offset + 7):
         with pytest.raises(
             JournalError, match=f"{FIRST}: cannot be written: it is as large as a file may be"
         ):
@@ -306,12 +295,12 @@ def test_a_full_disk_raises_an_error_that_names_it(tmp_path: Path) -> None:
 
 
 def test_a_segment_that_did_not_fit_was_never_begun(journal: JournalDirectory, tmp_path: Path) -> None:
-    with room_for(HEADER_SIZE + 5):
+    with file_size_limit(HEADER_SIZE + 5):
         new = journal.begin()
         with pytest.raises(JournalError, match=r"00000001\.journal\.\d+\.new: cannot be written"):
             new.append(SNAPSHOT, b"too much")
         new.discard()
-    with room_for(HEADER_SIZE - 1), pytest.raises(JournalError, match="cannot be begun"):
+    with file_size_limit(HEADER_SIZE - 1), pytest.raises(JournalError, match="cannot be begun"):
         journal.begin()
     journal.close()
     assert list(tmp_path.iterdir()) == []

@@ -15,7 +15,7 @@ from neverblink.worker.journal.retention import Limits, Stored, surplus
 from neverblink.worker.model.replica import Replica
 from neverblink.worker.replication.recovery import RecoveredJournal, from_journal
 
-from ..filed import Filed, Keeps, bare, same
+from ..journaling_leader import JournalingLeader, Keeps, bare, same
 
 
 def recover(directory: Path, aside: Path) -> tuple[Replica, RecoveredJournal]:
@@ -35,7 +35,7 @@ def numbers(directory: Path) -> list[int]:
 
 @pytest.mark.parametrize("durability", ["process", "interval", "always"])
 def test_a_new_segment_opens_with_the_state_and_the_bot_never_waited(tmp_path: Path, durability: str) -> None:
-    bot = Filed(tmp_path / "journal", durability=durability).ticks(60)
+    bot = JournalingLeader(tmp_path / "journal", durability=durability).ticks(60)
     while len(numbers(tmp_path / "journal")) < 4:
         bot.ticks(10)
     bot.stop()
@@ -53,7 +53,7 @@ def test_whenever_the_leader_is_killed_its_successor_is_the_same_bot(tmp_path: P
         tick = "100ms"
         rows = 100
 
-    bot = Filed(tmp_path / "journal", Slow, costs=1_000_000)
+    bot = JournalingLeader(tmp_path / "journal", Slow, costs=1_000_000)
     copying = 0
     for _ in range(140):
         bot.ticks()
@@ -67,9 +67,9 @@ def test_whenever_the_leader_is_killed_its_successor_is_the_same_bot(tmp_path: P
 
 
 def test_a_leader_goes_on_in_the_segment_that_it_found(tmp_path: Path) -> None:
-    first = Filed(tmp_path, segment=1 << 20).ticks(30)
+    first = JournalingLeader(tmp_path, segment=1 << 20).ticks(30)
     first.stop()
-    second = Filed(tmp_path, segment=1 << 20, at=first.clock.wall(), worker="w2").ticks(20)
+    second = JournalingLeader(tmp_path, segment=1 << 20, at=first.clock.wall(), worker="w2").ticks(20)
     second.stop()
     assert numbers(tmp_path) == [1]
     assert second.replica.state.count >= first.replica.state.count + 20
@@ -84,21 +84,21 @@ class Large(Keeps):
 
 def test_a_leader_that_goes_on_in_a_segment_knows_how_much_of_it_is_the_snapshot(tmp_path: Path) -> None:
     """Else each one that takes over a large state would begin by writing all of it anew."""
-    first = Filed(tmp_path, Large, segment=4096)
+    first = JournalingLeader(tmp_path, Large, segment=4096)
     while len(numbers(tmp_path)) < 3:
         first.ticks(10)
     first.ticks(5)
     first.stop()
     there = first.journal.stored()[-1].size
     assert there > 10 * 4096
-    second = Filed(tmp_path, Large, segment=4096, at=first.clock.wall(), worker="w2").ticks(50)
+    second = JournalingLeader(tmp_path, Large, segment=4096, at=first.clock.wall(), worker="w2").ticks(50)
     second.stop()
     assert numbers(tmp_path)[-1] == 3
     assert second.journal.stored()[-1].size > there
 
 
 def test_a_follower_that_takes_over_knows_it_from_the_stream(tmp_path: Path) -> None:
-    first = Filed(tmp_path, Large, segment=4096)
+    first = JournalingLeader(tmp_path, Large, segment=4096)
     while len(numbers(tmp_path)) < 3:
         first.ticks(10)
     frame = FrameSent(b"", first.replica.position)
@@ -113,7 +113,7 @@ def test_a_follower_that_takes_over_knows_it_from_the_stream(tmp_path: Path) -> 
 
 
 def test_old_segments_go_by_size_and_what_is_left_is_a_journal(tmp_path: Path) -> None:
-    bot = Filed(tmp_path / "journal", keep=120_000)
+    bot = JournalingLeader(tmp_path / "journal", keep=120_000)
     most = 0
     for _ in range(60):
         bot.ticks(20)
@@ -135,7 +135,7 @@ def test_old_segments_go_by_size_and_what_is_left_is_a_journal(tmp_path: Path) -
 def test_a_segment_has_as_much_after_its_snapshot_as_the_snapshot_has(tmp_path: Path) -> None:
     """Else a bot with a large state would write little but snapshots."""
 
-    bot = Filed(tmp_path, Large, segment=4096).ticks(1500)
+    bot = JournalingLeader(tmp_path, Large, segment=4096).ticks(1500)
     bot.stop()
     snapshot = 4000 * 50
     assert bot.journal.stored()[0].size > snapshot

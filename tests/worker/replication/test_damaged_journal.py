@@ -36,7 +36,7 @@ from neverblink.worker.model.cells import StateUnreadable
 from neverblink.worker.model.replica import Replica
 from neverblink.worker.replication.recovery import RecoveredJournal, catch_up, from_journal, resume
 
-from ..filed import Book, Filed, Keeps, bare, same
+from ..journaling_leader import Book, JournalingLeader, Keeps, bare, same
 
 encode = msgspec.msgpack.Encoder().encode
 TAIL = 4096
@@ -52,7 +52,7 @@ class Past:
     def __init__(self, directory: Path, *, ends_with: int) -> None:
         """Runs until the newest segment has about so many bytes after its snapshot."""
         self.states: dict[int, bytes] = {}
-        bot = Filed(directory, Few, segment=3000)
+        bot = JournalingLeader(directory, Few, segment=3000)
         while len(self.files(directory)) < 3 or not _after_snapshot(self.files(directory)[-1]) >= ends_with:
             bot.ticks()
             self.states[bot.replica.number] = picture(bot.replica)
@@ -187,7 +187,7 @@ def test_what_is_damaged_stays_for_those_who_want_to_look(past: Past, tmp_path: 
     data = bytearray(past.bytes[past.newest])
     data[-1] ^= 1
     home = past.put(tmp_path / "journal", {past.newest: bytes(data)})
-    bot = Filed(home, Few, at=10**18 * 2, segment=3000, worker="w2")
+    bot = JournalingLeader(home, Few, at=10**18 * 2, segment=3000, worker="w2")
     (told,) = bot.recoveries()
     assert past.number - 1 <= told.number <= past.number
     assert "is damaged at byte" in told.problem
@@ -274,7 +274,7 @@ def test_a_journal_of_the_oldest_format_is_gone_on_from(past: Past, tmp_path: Pa
     replica, found = go_on(home)
     assert (replica.number, found.problem) == (last, "")
     assert picture(replica) == past.states[last]
-    bot = Filed(home, Few, at=10**18 * 2, segment=3000, worker="w2")
+    bot = JournalingLeader(home, Few, at=10**18 * 2, segment=3000, worker="w2")
     while len(list(home.glob("*.journal"))) < 2:
         bot.ticks(5)
     bot.stop()
@@ -368,7 +368,7 @@ def test_a_follower_of_another_chain_takes_the_journals(past: Past, tmp_path: Pa
     name = sorted(past.bytes)[-2]
     end, _ = past.frames[name][-3]
     home = past.put(tmp_path / "journal", {past.newest: None, name: past.bytes[name][:end]})
-    other = Filed(home, Few, at=10**18 * 2, segment=3000, worker="w2").ticks(1)
+    other = JournalingLeader(home, Few, at=10**18 * 2, segment=3000, worker="w2").ticks(1)
     other.stop()
     journal = JournalDirectory(home, "process")
     found = catch_up(replica, journal)

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
-import resource
 import shutil
-from collections.abc import Generator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,22 +17,12 @@ from neverblink.supervisor.audit.report import AuditReport as Audit
 from neverblink.worker.journal.directory import JournalDirectory
 from neverblink.worker.replication.recovery import resume
 
-from ..filed import Filed, Keeps, bare, same
+from ..file_limit import file_size_limit
+from ..journaling_leader import JournalingLeader, Keeps, bare, same
 
 SEGMENT = 1 << 20
 NO_ROOM = 64
 """Not even for the snapshot of a new segment."""
-
-
-@contextmanager
-def full(size: int) -> Generator[None]:
-    """The disk has room for files of so many bytes: the kernel writes what fits, and then refuses."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 class Deciding(Keeps):
@@ -58,9 +45,9 @@ def proven(directory: Path) -> Audit:
 
 
 def test_a_full_disk_stops_no_tick_and_what_was_lost_is_named(tmp_path: Path) -> None:
-    bot = Filed(tmp_path, Deciding, segment=SEGMENT).ticks(5)
+    bot = JournalingLeader(tmp_path, Deciding, segment=SEGMENT).ticks(5)
     written = bot.replica.number
-    with full(NO_ROOM):
+    with file_size_limit(NO_ROOM):
         bot.ticks(10)
         failing = bot.reports()[-1].journal
         assert failing is not None
@@ -90,10 +77,10 @@ def test_a_full_disk_stops_no_tick_and_what_was_lost_is_named(tmp_path: Path) ->
 
 
 def test_the_bot_sees_that_what_it_decides_is_in_no_file(tmp_path: Path) -> None:
-    bot = Filed(tmp_path, Deciding, segment=SEGMENT).ticks(3)
+    bot = JournalingLeader(tmp_path, Deciding, segment=SEGMENT).ticks(3)
     worker: Any = bot.worker
     assert all(worker.seen)
-    with full(NO_ROOM):
+    with file_size_limit(NO_ROOM):
         bot.ticks(3)
     assert worker.seen[-2:] == [False, False]
     while bot.engine.leading.writer.failing is not None:
@@ -105,9 +92,9 @@ def test_the_bot_sees_that_what_it_decides_is_in_no_file(tmp_path: Path) -> None
 
 def test_a_decision_that_is_open_is_in_the_snapshot_that_comes_after(tmp_path: Path) -> None:
     """It was opened when nothing could be written, and its leader dies in it once the journal is well again."""
-    bot = Filed(tmp_path, Keeps, segment=SEGMENT).ticks(3)
+    bot = JournalingLeader(tmp_path, Keeps, segment=SEGMENT).ticks(3)
     recorder = bot.engine.leading.decisions
-    with full(NO_ROOM):
+    with file_size_limit(NO_ROOM):
         bot.engine.leading.turns.open = True
         opened = recorder.open_decision("enter", {"market": "BTC"})
         bot.engine.leading.turns.open = False
@@ -124,7 +111,7 @@ def test_a_decision_that_is_open_is_in_the_snapshot_that_comes_after(tmp_path: P
 @pytest.mark.parametrize("durability", ["process", "interval", "always"])
 def test_a_directory_that_vanished_is_noticed_and_made_again(tmp_path: Path, durability: str) -> None:
     home = tmp_path / "journal"
-    bot = Filed(home, Keeps, segment=SEGMENT, durability=durability).ticks(5)
+    bot = JournalingLeader(home, Keeps, segment=SEGMENT, durability=durability).ticks(5)
     shutil.rmtree(home)
     # It is looked for about once a second.
     bot.ticks(110)
@@ -145,7 +132,7 @@ def test_a_directory_that_vanished_is_noticed_and_made_again(tmp_path: Path, dur
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everything")
 def test_a_directory_that_may_not_be_written_stops_no_tick(tmp_path: Path) -> None:
-    bot = Filed(tmp_path / "journal", Keeps, segment=4096).ticks(3)
+    bot = JournalingLeader(tmp_path / "journal", Keeps, segment=4096).ticks(3)
     (tmp_path / "journal").chmod(0o500)
     before = bot.replica.state.count
     bot.ticks(100)
@@ -185,7 +172,7 @@ def test_a_new_segment_that_cannot_be_begun_costs_nothing_while_the_old_one_can_
     tmp_path: Path,
 ) -> None:
     journal = Broken(tmp_path)
-    bot = Filed(tmp_path, Keeps, segment=4096, journal=journal).ticks(3)
+    bot = JournalingLeader(tmp_path, Keeps, segment=4096, journal=journal).ticks(3)
     bot.ticks(20)
     before = len(list(tmp_path.iterdir()))
     journal.fails = "begin"
@@ -207,7 +194,7 @@ def test_when_the_old_segment_fails_while_the_new_one_is_written_nothing_is_lost
         rows = 100
 
     journal = Broken(tmp_path)
-    bot = Filed(tmp_path, Slow, segment=4096, costs=1_000_000, journal=journal)
+    bot = JournalingLeader(tmp_path, Slow, segment=4096, costs=1_000_000, journal=journal)
     while not list(tmp_path.glob("*.new")):
         bot.ticks()
     journal.fails = "append"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..lone import Lone
+from ..standalone_process import StandaloneProcess
 
 _BOT = """
 import asyncio
@@ -43,7 +43,7 @@ def test_a_plain_handler_finds_what_another_has_set_in_its_context(tmp_path: Pat
         if self.state.ticks == 5:
             print("then for", market.get(), flush=True)
 """
-    with Lone(tmp_path, _BOT.format(handlers=handlers)) as bot:
+    with StandaloneProcess(tmp_path, _BOT.format(handlers=handlers)) as bot:
         bot.wait_for("a tick for BTC")
         bot.wait_for("then for ETH")
         assert bot.interrupt().status == 0
@@ -62,7 +62,7 @@ def test_a_plain_handler_may_start_tasks_and_they_get_on_between_ticks(tmp_path:
             await asyncio.sleep(0.001)
         print("it got on", flush=True)
 """
-    with Lone(tmp_path, _BOT.format(handlers=handlers)) as bot:
+    with StandaloneProcess(tmp_path, _BOT.format(handlers=handlers)) as bot:
         bot.wait_for("it got on")
         assert bot.interrupt().status == 0
 
@@ -78,7 +78,7 @@ def test_what_a_plain_handler_returns_to_be_awaited_is_awaited(tmp_path: Path) -
         self.state.ticks += 10
         print("changed in a turn", flush=True)
 """
-    with Lone(tmp_path, _BOT.format(handlers=handlers)) as bot:
+    with StandaloneProcess(tmp_path, _BOT.format(handlers=handlers)) as bot:
         bot.wait_for("changed in a turn")
         assert bot.interrupt().status == 0
 
@@ -90,7 +90,7 @@ def test_a_plain_handler_that_raises_ends_the_process_with_its_traceback(tmp_pat
         if self.state.ticks == 3:
             raise SystemExit("it had enough")
 """
-    with Lone(tmp_path, _BOT.format(handlers=handlers)) as bot:
+    with StandaloneProcess(tmp_path, _BOT.format(handlers=handlers)) as bot:
         ended = bot.end()
     assert ended.status == 1
     assert "it had enough" in ended.complained

@@ -11,7 +11,7 @@ from types import TracebackType
 
 import msgspec
 
-__all__ = ["LOOPING", "Ended", "Lone"]
+__all__ = ["LOOPING", "Ended", "StandaloneProcess"]
 
 PATIENCE = 60.0
 
@@ -40,7 +40,7 @@ class Ended(msgspec.Struct, frozen=True):
     complained: str
 
 
-class Lone:
+class StandaloneProcess:
     """A process on the bot `text`. One that hangs is killed, so that a test fails and does not hang too."""
 
     def __init__(self, place: Path, text: str) -> None:
@@ -65,7 +65,7 @@ class Lone:
         said, complained = self._process.communicate()
         return Ended(self._process.returncode, said, complained)
 
-    def __enter__(self) -> Lone:
+    def __enter__(self) -> StandaloneProcess:
         self._watch.start()
         return self
 

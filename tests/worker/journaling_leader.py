@@ -29,7 +29,7 @@ from neverblink.worker.runtime.bootstrap import build_engine
 from neverblink.worker.simulation.world import HandClock, SimulatedRuntime, SimulatedWorld
 from neverblink.worker.worker import WorkerBot
 
-__all__ = ["Book", "Filed", "Keeps", "bare", "recovered", "same"]
+__all__ = ["Book", "JournalingLeader", "Keeps", "bare", "recovered", "same"]
 
 START = 1_795_533_244_000_000_000
 
@@ -80,7 +80,7 @@ class _BusyClock(HandClock):
         return super().mono()
 
 
-class Filed:
+class JournalingLeader:
     """A worker that leads `bot`, and writes to `directory`."""
 
     def __init__(
@@ -128,7 +128,7 @@ class Filed:
     def replica(self) -> Replica:
         return self.engine.replica
 
-    def ticks(self, count: int = 1) -> Filed:
+    def ticks(self, count: int = 1) -> JournalingLeader:
         """Let so many ticks run."""
         for _ in range(count):
             before = self.replica.seq
