@@ -16,7 +16,7 @@ LEFT = {
     "supervisor/api": 9,
     "supervisor/audit": 18,
     "supervisor/bot": 17,
-    "supervisor/cli": 34,
+    "supervisor/cli": 33,
     "supervisor/config": 6,
     "supervisor/control_files": 7,
     "supervisor/demo": 10,
