@@ -222,7 +222,7 @@ class _Daemon:
         self._database_missing = False
         self._worker_keys: WorkerKeys | None = None
         self._home_watch: HomeWatch | None = None
-        self._gate: ZapHandler | None = None
+        self._zap_handler: ZapHandler | None = None
         self._worker_socket: WorkerSocket | None = None
         self._listeners: Listeners | None = None
         self._page: WebProcess | None = None
@@ -269,16 +269,16 @@ class _Daemon:
 
     def _open_sockets(self, context: zmq.Context[zmq.Socket[bytes]]) -> None:
         try:
-            self._gate = ZapHandler(context)
+            self._zap_handler = ZapHandler(context)
             self._worker_socket = WorkerSocket(
                 context,
                 lambda socket: self._bindings.bind(socket, SOCKET, for_workers=True),
-                gate=self._gate,
+                zap_handler=self._zap_handler,
                 worker_keys=self._keys(),
                 bot=self._config.name,
-                admit=self._bot.pool.admit,
-                hear=self._bot.heard,
-                puzzled=self._log.say,
+                reject_reason=self._bot.pool.admit,
+                on_message=self._bot.heard,
+                warn=self._log.say,
             )
             self._bot.pool.connect(self._worker_socket)
             self._listeners = Listeners(context, self._bindings, self._dispatcher.carry_out)
@@ -330,8 +330,8 @@ class _Daemon:
                 await part.close()
         if self._worker_socket is not None:
             self._worker_socket.close(_LINGER_MS)
-        if self._gate is not None:
-            self._gate.close()
+        if self._zap_handler is not None:
+            self._zap_handler.close()
         await self._history_thread.close()
         self._sd_notify.close()
         await self._notifier.close()

@@ -21,7 +21,7 @@ class DecisionAudit:
         self._doubted: dict[str, Opened] = {}
         """Left open by a dead leader; whether they are ever closed is the bot's business."""
         self._unsettled: dict[str, Opened] = {}
-        """Closed in a turn that has no frame yet: should its leader die in it, nobody knows what came of them."""
+        """Closed in a turn that has no frame yet: if its leader dies in it, their outcome is unknown."""
         self._ids: set[str] = set()
         self._of = (0, 0)
         """The epoch and tick that `_ids` are of: an id names both, so older ones can't come again unnoticed."""
@@ -52,7 +52,7 @@ class DecisionAudit:
 
     def opened(self, record: Opened, epoch: int) -> None:
         if record.id.startswith(COMMAND):
-            # An operator's command was begun: that is no decision of the bot's.
+            # An operator's command began, not a decision of the bot.
             return
         if self._scope.open:
             self._counts[0] += 1

@@ -1,8 +1,8 @@
 """Invariant 7: what came from outside, and what the bot set itself for later, was applied exactly once.
 
-An inbox is a queue: a worker applies what it has in the order in which it received it, and at a handoff the heir takes
-in what the old one still had. So a key that was received and not applied still waits, unless one that was received
-after it has been applied: then it was lost on the way.
+An inbox is a queue: a worker applies what it has in the order in which it received it, and at a handoff the successor
+takes over what the old one still had. So a key that was received and not applied still waits, unless one that was
+received after it has been applied: then it was lost on the way.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class EventAudit:
             self._repeated += traffic.repeated
 
     def stopped(self) -> None:
-        """The bot was stopped for good: what waited will not be applied, and nobody expects it."""
+        """The bot was stopped for good: what waited will not be applied, and that is as it should be."""
         if self._scope.open:
             for key in self._waiting:
                 self._counts[_is_command(key)].stopped += 1

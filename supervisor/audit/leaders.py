@@ -115,7 +115,8 @@ class LeaderAudit:
             led = Led("", "", "first")
         if self._led is not None and epoch <= self._led:
             scope.breaks(
-                5, f"epoch {epoch} was opened by {led.worker or 'somebody'} when it had been opened before"
+                5,
+                f"epoch {epoch} was opened by {led.worker or 'an unnamed worker'} when it had been opened before",
             )
         self._death = None
         if scope.open and (led.cause == "failover" or (led.cause == "first" and led.before)):
@@ -142,7 +143,7 @@ class LeaderAudit:
         if led.cause == "failover" or not self._known:
             return
         if yielded is None:
-            scope.breaks(1, f"{led.worker} leads by a {led.cause}, but nobody had yielded")
+            scope.breaks(1, f"{led.worker} leads by a {led.cause}, but no leader had yielded")
         elif led.cause == "handoff" and (led.worker, led.order) != (yielded.to, yielded.order):
             scope.breaks(
                 1,

@@ -1,11 +1,11 @@
 """Reads a home's journal from its files, in order and in bounded memory, also while a leader appends to it.
 
-The segments lie in one directory as `00000001.journal` and so on. What comes out is every whole record of every
-segment, each segment announced by a `Segment`. Where a segment ends in something that is no whole record, it is told
-apart what that is: a `UnfinishedRecord` is what a killed process leaves behind, or one that is just writing; `Damage`
-is anything else, and what comes after it in that segment cannot be read.
+The segments lie in one directory as `00000001.journal` and so on. The reader yields every whole record of every
+segment, and a `Segment` before the first of each. Where a segment ends in bytes that are not a whole record, there are
+two cases: an `UnfinishedRecord` is what a killed process leaves behind, or one that is just writing; `Damage` is
+anything else, and the rest of that segment cannot be read.
 
-A live leader only ever appends, and begins a new segment after its last word in the old one. So a segment is read
+A live leader only ever appends, and begins a new segment after its last write to the old one. So a segment is read
 again after a later one was seen, and only then left.
 """
 

@@ -1,11 +1,10 @@
-"""The tick strip: the most recent ticks and changes of leader, read from the journal's files as they grow.
+"""The most recent ticks and changes of leader, read from the journal's files as they grow.
 
-The journal is the one place that has every tick, whoever ran it and whether or not a supervisor looked. A
-`RecentTicks` goes on from where it last looked, keeps a bounded number of what it found, and never reads more than a
-piece of the end of a segment to begin with: what is older is the audit's business. A leader may append, begin new
-segments and remove old ones meanwhile.
+Only the journal has every tick, whichever worker ran it and whether or not there was a supervisor. A `RecentTicks`
+continues from where it last looked, keeps a bounded number of what it found, and begins near the end of a segment: what
+is older is left to the audit. A leader may append, begin new segments and remove old ones meanwhile.
 
-Reading takes what the disk takes, so whoever has a loop calls `look` in a thread; `since` may be called meanwhile.
+Reading is as slow as the disk, so call `look` in a thread when there is a loop; `since` may be called meanwhile.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ from .reader import segments
 __all__ = ["MOST", "LeaderChange", "Place", "RecentTick", "RecentTicks", "Seen"]
 
 MOST = 10_000
-"""How many ticks and changes a strip keeps unless told otherwise."""
+"""How many ticks and changes are kept by default."""
 
 Place = tuple[int, int]
 """Where something stands in the stream: epoch and frame number. It only grows, as long as the journal is not set
@@ -67,7 +66,7 @@ class RecentTick(msgspec.Struct, frozen=True, tag="tick", tag_field="kind"):
     skipped: int = 0
     """Indices just before it that did not run: by the bot's own overrun,"""
     missed: int = 0
-    """and because nobody could run them."""
+    """and because there was no leader to run them."""
 
     @property
     def began(self) -> int:

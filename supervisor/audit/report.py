@@ -60,7 +60,7 @@ class Violation(msgspec.Struct, frozen=True):
 
 
 class Missing(msgspec.Struct, frozen=True):
-    """Indices `seq` to `last`, both included, that did not run. An empty `cause` means that nobody recorded one."""
+    """Indices `seq` to `last`, both included, that did not run. An empty `cause` means that none was recorded."""
 
     seq: int
     last: int
@@ -86,7 +86,7 @@ class Transfer(msgspec.Struct):
     blackout_us: float | None = None
     """None when it is not known: the old leader was killed."""
     missed: int = 0
-    """Indices that nobody ran because of it."""
+    """Indices that were not run because of it."""
 
 
 class Death(msgspec.Struct):
@@ -105,9 +105,9 @@ class Death(msgspec.Struct):
     seq: int | None = None
     """The successor's first tick, None when it ran none before the span's end."""
     missed: int = 0
-    """Indices that nobody ran because of it."""
+    """Indices that were not run because of it."""
     reason: str = ""
-    """How the worker ended. A journal does not know: it is said by whoever has the history too."""
+    """How the worker ended. A journal does not know it; the caller adds it from the history."""
 
 
 class Chain(msgspec.Struct, frozen=True):
@@ -194,7 +194,7 @@ class ClockChange(msgspec.Struct, frozen=True):
 
 
 class TornTail(msgspec.Struct, frozen=True):
-    """A segment's end that is no whole record: left by a killed worker, or just being written. Not a fault."""
+    """The unfinished record at a segment's end: left by a killed worker, or just being written. Not a fault."""
 
     segment: int
     offset: int
@@ -231,7 +231,7 @@ class AuditReport(msgspec.Struct, frozen=True, kw_only=True):
     late_us: float
     """The worst lateness of a tick."""
     missed: int
-    """Indices that nobody ran: recorded as such, or not recorded at all."""
+    """Indices that were not run: recorded as such, or not recorded at all."""
     missing: list[Missing]
     """Their ranges."""
     doubled: int

@@ -57,7 +57,7 @@ class TickAudit:
         self._regrid = True
 
     def tick(self, frame: Frame) -> int:
-        """Take in a tick; return how many indices before it nobody ran."""
+        """Take in a tick; return how many indices before it were missed."""
         seq, timing, scope = frame.seq, frame.timing, self._scope
         if timing.ahead != self._ahead:
             if self.interval and timing.step is None and not self._regrid:
@@ -109,7 +109,7 @@ class TickAudit:
         self.interval = interval
 
     def _account(self, seq: int, gaps: tuple[Gap, ...]) -> int:
-        """Check what is recorded between the tick before and `seq`; return how many nobody ran."""
+        """Check what is recorded between the tick before and `seq`; return how many were missed."""
         ran = self._ran
         if ran is not None and seq <= ran:
             self._again(seq)

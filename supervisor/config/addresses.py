@@ -1,4 +1,4 @@
-"""An address on which a supervisor listens for operators elsewhere."""
+"""[listen] in the configuration: the address of the TCP sockets."""
 
 from __future__ import annotations
 

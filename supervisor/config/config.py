@@ -1,8 +1,8 @@
 """A bot's configuration: neverblink.toml in its directory, or [tool.neverblink] in its pyproject.toml.
 
-It travels with the code, so each release is started by its own words. Nothing is guessed and nothing ignored: a key
-that is not known is an error with the key that was probably meant, and a value that does not fit is named with its
-key and the mend. All of that is found out here, before anything is spawned.
+It travels with the code, so each release is run with its own. Nothing is guessed and nothing is ignored: an unknown key
+is an error that suggests the key that was probably meant, and an invalid value is an error that names the key and the
+mend. All of that is checked here, before any process is started.
 """
 
 from __future__ import annotations
@@ -192,7 +192,7 @@ class Config(msgspec.Struct, frozen=True):
     """Where the web page is, if there is to be one."""
     log: LogSettings = LogSettings()
     notify: telling.NotifySettings = telling.NotifySettings()
-    """Who is told of what happens."""
+    """The targets of notifications."""
 
     @property
     def directory(self) -> Path:
@@ -356,7 +356,7 @@ def read_toml(path: Path) -> dict[str, Any] | None:
         raise ConfigError(path, "", str(problem)) from None
     except ValueError as problem:
         # tomllib's own error is one; another is a number with more digits than Python takes.
-        raise ConfigError(path, "", f"is no TOML: {problem}") from None
+        raise ConfigError(path, "", f"is not valid TOML: {problem}") from None
     except OSError as problem:
         raise ConfigError(path, "", f"can't be read: {problem.strerror}") from None
 
@@ -373,7 +373,8 @@ def _name(said: TomlTable, project: Path) -> str:
         if not is_valid_name(name):
             mend = re.sub(r"[^A-Za-z0-9]+", "-", name).strip("-") or "bot"
             raise said.error(
-                "name", f'the directory\'s name "{name}" is no bot\'s name: write name = "{mend[:64]}"'
+                "name",
+                f'the directory\'s name "{name}" is not a valid name for a bot: write name = "{mend[:64]}"',
             )
     elif not is_valid_name(name):
         raise said.error("name", f"is {shown(name)}: expected {NAME_RULE}")

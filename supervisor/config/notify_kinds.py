@@ -44,4 +44,4 @@ KINDS: dict[Kind, str] = {
 
 
 USUAL: tuple[Kind, ...] = tuple(kind for kind in KINDS if kind not in ("pause", "lock"))
-"""What a target gets that does not say what it wants."""
+"""What a target gets that names no kinds."""

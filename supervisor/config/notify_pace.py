@@ -1,4 +1,4 @@
-"""How many messages a target of [notify] is sent, and how long a failed one is tried again."""
+"""How many messages are sent to a target of [notify], and for how long a failed one is retried."""
 
 from __future__ import annotations
 

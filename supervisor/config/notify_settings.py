@@ -1,6 +1,6 @@
-"""[notify] in the configuration: who is told of what, and how much at a time.
+"""[notify] in the configuration: the targets of notifications, their events and their rate.
 
-What is wrong in it is told by the key and never by the value: a URL is a secret.
+Errors name the key and never show the value: a URL is a secret.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _MOST_AT_ONCE = 1000
 
 
 class NotifyTarget(msgspec.Struct, frozen=True):
-    """Somebody who is told. `url` or `url_file` says where, and may have `${NAME}` in it."""
+    """One target. Its address is in `url` or `url_file`, and may contain `${NAME}`."""
 
     name: str
     url: str = ""
@@ -73,8 +73,8 @@ def _target(targets: TomlTable, name: str, events: tuple[Kind, ...], project: Pa
     if url is not None and not _URL.fullmatch(url):
         raise said.error(
             "url",
-            'is no URL as apprise has them: expected one such as "tgram://TOKEN/CHAT", or "${NAME}" for a variable of '
-            "the environment",
+            'is not a URL that apprise knows: expected one such as "tgram://TOKEN/CHAT", or "${NAME}" for an '
+            "environment variable",
         )
     path = os.path.normpath(project / expanded(Path(file))) if file else ""
     return NotifyTarget(name, url or "", path, _events(said, events))
@@ -89,8 +89,8 @@ def _events(said: TomlTable, usual: tuple[Kind, ...]) -> tuple[Kind, ...]:
         if not kinds:
             near = difflib.get_close_matches(text, KINDS, 1)
             mend = f'did you mean "{near[0]}"?' if near else f"expected some of {', '.join(KINDS)}"
-            raise said.error("events", f'there is nothing like "{text[:64]}" to tell of: {mend}')
+            raise said.error("events", f'there is nothing like "{text[:64]}" to notify of: {mend}')
         wanted += kinds
     if not wanted:
-        raise said.error("events", "is empty: name what is to be told, or leave the key out")
+        raise said.error("events", "is empty: name some events, or leave the key out")
     return tuple(wanted)

@@ -1,4 +1,4 @@
-"""Where the web process listens, and as whom: the table [web] of the configuration."""
+"""[web] in the configuration: the address, certificate and names of the web page."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ __all__ = ["BuildFailed", "Building", "installed_in", "version_of"]
 _WORDS = 600
 _KEPT_LINES = 60
 _NOISE = ("Activate with", "Creating virtual environment at", "Using Python")
-"""What is said to somebody who made an environment by hand."""
+"""The advice for environments that were made by hand."""
 _SETTINGS = re.compile(r"^\[+\s*tool\s*\.\s*uv\b", re.MULTILINE)
 
 
@@ -83,7 +83,7 @@ class Building:
                 # uv would install the group `dev` by itself.
                 groups = [word for group in wanted.groups for word in ("--group", group)]
                 sync = ("sync", "--locked", "--no-install-project", "--no-editable", "--no-default-groups")
-                await self._uv_does(*sync, *groups)
+                await self._run_uv(*sync, *groups)
             case "project":
                 groups = [word for group in wanted.groups for word in ("--group", group)]
                 await self._install("--requirements", "pyproject.toml", *groups, *worker)
@@ -165,17 +165,19 @@ class Building:
         into = ("pip", "install", "--no-editable", "--python", str(self.result / "bin" / "python"))
         await self._run((*into, *words), say or self._say)
 
-    async def _uv_does(self, verb: str, *words: str) -> None:
+    async def _run_uv(self, subcommand: str, *words: str) -> None:
         python = ("--python", str(self.result / "bin" / "python"))
-        await self._run((verb, *python, *words), self._say, {"UV_PROJECT_ENVIRONMENT": str(self.result)})
+        await self._run(
+            (subcommand, *python, *words), self._say, {"UV_PROJECT_ENVIRONMENT": str(self.result)}
+        )
 
     async def _run(
         self, words: Sequence[str], say: Callable[[str], None], also: Mapping[str, str] | None = None
     ) -> None:
         lines: list[str] = []
 
-        def heard(line: str) -> None:
-            # Where it is built is nobody's business, and gone a moment later.
+        def on_line(line: str) -> None:
+            # Where it is built is of no interest, and gone a moment later.
             line = line.replace(f"{self._project}/", "").replace(str(self._place), "…")
             lines.append(line)
             del lines[:-_KEPT_LINES]
@@ -184,7 +186,7 @@ class Building:
 
         environment = {**self._variables, **(also or {})}
         code = await self._runner.run(
-            (self._uv, *words), cwd=self._project, environment=environment, within=self._left(), say=heard
+            (self._uv, *words), cwd=self._project, environment=environment, within=self._left(), say=on_line
         )
         if code:
             raise BuildFailed(

@@ -1,9 +1,9 @@
-"""What a deployment's build says: to everybody who listens, and into a log of its own.
+"""The output of a deployment's build: published as events, and written to a log of its own.
 
     logs/deployment-7.log       one line a line: `environment: + numpy==2.1.0`
 
-Both are bounded, because a check can print without end: what goes out as events sooner than the log, and each says so
-in its last line.
+Both are bounded, because a check can print without end. The events end sooner than the log; each says so in its last
+line.
 """
 
 from __future__ import annotations

@@ -45,7 +45,7 @@ _OF, _WHEELS, _NEW, _OLD = ".of", ".wheels", ".new-", ".old-"
 _CHECK = "+check"
 _STAMP = ".neverblink.json"
 _ROOM = 128 * 1024 * 1024
-"""What an environment is expected to need; nobody knows before."""
+"""What an environment is expected to need; the true size is not known before."""
 _NAME = 16
 _NOT_OURS = ("VIRTUAL_ENV", "CONDA_PREFIX", "PYTHONHOME", "PYTHONPATH", "UV_PYTHON", "UV_SYSTEM_PYTHON")
 

@@ -1,7 +1,7 @@
-"""Runs: how each release is run, which is its configuration with the interpreter that it has.
+"""How each release is run: its configuration with the interpreter that it has.
 
 The interpreter is the one that `deploy --python` named, for as long as the release is kept; else that of the
-environment it was given; else what its configuration says.
+environment it was given; else the one in its configuration.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Making a release ready for a worker: the environment it asks for, then the check.
+"""Prepares a release for a worker: builds the environment that it asks for, then runs the check.
 
-Most deployments find both done: `ready` says so without running anything. Where there is something to do, `prepare`
-does it, and tells each line and each step to a `PrepareOutput`. What it comes to is the configuration to run the
-release with, in which `python` is the environment's interpreter.
+Most deployments find both done: `ready` finds that out without running anything. Otherwise `prepare` does the work, and
+passes each line and each step to a `PrepareOutput`. The result is the configuration to run the release with, in which
+`python` is the environment's interpreter.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class CheckFailed(NeverblinkError):
 
 
 class PrepareOutput(Protocol):
-    """Who is told of it: each line that a step prints, and each step when it is done (`took` in ns)."""
+    """Gets each line that a step prints, and each step when it is done (`took` in ns)."""
 
     def line(self, step: str, text: str) -> None: ...
     def step(self, step: str, text: str, took: int, facts: dict[str, Any]) -> None: ...
@@ -63,7 +63,7 @@ class Preparer:
         self._hidden = hidden or HiddenFiles()
         self._now = now
         self._passed: dict[str, tuple[tuple[str, str], int]] = {}
-        """The releases whose check has succeeded and that nobody has deployed since: what was run, and when."""
+        """The releases whose check has succeeded and that were not deployed since: what was run, and when."""
         self.environments = Environments(directory, environment)
         self._runner = SubprocessRunner(directory / note, leader, self._hidden)
 
@@ -105,12 +105,12 @@ class Preparer:
         return msgspec.structs.replace(config, python=str(built.python)) if built is not None else config
 
     async def prepare(
-        self, release: str, directory: Path, config: Config, voice: PrepareOutput, *, check: bool = True
+        self, release: str, directory: Path, config: Config, output: PrepareOutput, *, check: bool = True
     ) -> Config:
         """Do what has to be done, and return the configuration to run the release with.
 
-        A check that has succeeded in this release a moment ago, for a rehearsal, is not run once more: a push behind a
-        gate is rehearsed and then deployed.
+        A check that has succeeded in this release a moment ago, for a rehearsal, is not run once more: a gated push
+        is rehearsed and then deployed.
 
         Raises `BuildFailed`, `CheckFailed`, `RunCancelled` when it was cancelled, `DiskFull` and `ConfigError`.
         """
@@ -120,7 +120,7 @@ class Preparer:
         place: Path | None = None
         asked = await asyncio.to_thread(wanted, directory, config)
         if asked is not None:
-            built = await self._environment(release, directory, asked, config, voice)
+            built = await self._environment(release, directory, asked, config, output)
             place = built.python.parent.parent
             config = msgspec.structs.replace(config, python=str(built.python))
         if check and config.deploy.check:
@@ -129,14 +129,14 @@ class Preparer:
             since = self._now() - at
             if passed == what and since < _STILL_GOOD:
                 told = f"{config.deploy.check}: not run again, it succeeded in this release {last(since)} ago"
-                voice.step("check", told, 0, {"skipped": True})
+                output.step("check", told, 0, {"skipped": True})
             else:
                 # With the tools that the bot itself has no use for.
                 tools = await asyncio.to_thread(wanted, directory, project, development=True)
                 if tools is not None and tools != asked:
-                    built = await self._environment(release, directory, tools, project, voice, check=True)
+                    built = await self._environment(release, directory, tools, project, output, check=True)
                     place = built.python.parent.parent
-                await self._check(directory, config, place, voice)
+                await self._check(directory, config, place, output)
                 if release:
                     self._passed[release] = (what, self._now())
         return config
@@ -147,7 +147,7 @@ class Preparer:
         directory: Path,
         asked: Requirements,
         config: Config,
-        voice: PrepareOutput,
+        output: PrepareOutput,
         *,
         check: bool = False,
     ) -> Built:
@@ -161,7 +161,7 @@ class Preparer:
         if built is None:
             try:
                 built = await self.environments.build(
-                    directory, asked, config, self._runner, lambda line: voice.line("environment", line)
+                    directory, asked, config, self._runner, lambda line: output.line("environment", line)
                 )
             except RunCancelled as cut:
                 raise RunCancelled(f"the environment was not built: {cut.message}") from None
@@ -169,7 +169,7 @@ class Preparer:
         what = f"{built.name} {how}{' for the check' if check else ''}"
         text = f"{what}: Python {built.version}, {built.packages} packages by {asked.file}"
         facts = {"name": built.name, "python": built.version, "packages": built.packages, "new": new}
-        voice.step("environment", text, time.monotonic_ns() - begun if new else 0, facts)
+        output.step("environment", text, time.monotonic_ns() - begun if new else 0, facts)
         return built
 
     def cancel(self, why: str) -> None:
@@ -188,8 +188,10 @@ class Preparer:
         except (OSError, ValueError, IndexError):
             return ""
 
-    async def _check(self, directory: Path, config: Config, place: Path | None, voice: PrepareOutput) -> None:
-        said = config.deploy.check
+    async def _check(
+        self, directory: Path, config: Config, place: Path | None, output: PrepareOutput
+    ) -> None:
+        command_line = config.deploy.check
         variables = self.environments.variables(place)
         if place is None:
             beside = os.path.dirname(shutil.which(config.python, path=variables.get("PATH")) or config.python)
@@ -197,25 +199,27 @@ class Preparer:
         begun = time.monotonic_ns()
         final = ""
 
-        def heard(line: str) -> None:
+        def on_line(line: str) -> None:
             nonlocal final
             final = line
-            voice.line("check", line)
+            output.line("check", line)
 
-        command = shlex.split(said)
+        command = shlex.split(command_line)
         program = shutil.which(command[0], path=variables["PATH"]) if "/" not in command[0] else command[0]
         if program is None:
-            raise CheckFailed(f'check "{said}": there is no {command[0]} in its environment')
+            raise CheckFailed(f'check "{command_line}": there is no {command[0]} in its environment')
         try:
             code = await self._runner.run(
                 [program, *command[1:]],
                 cwd=directory,
                 environment=variables,
                 within=config.deploy.check_within,
-                say=heard,
+                say=on_line,
             )
         except RunCancelled as cut:
-            raise RunCancelled(f'check "{said}": {cut.message}') from None
+            raise RunCancelled(f'check "{command_line}": {cut.message}') from None
         if code:
-            raise CheckFailed(f'check "{said}" failed ({describe_exit(code)}){f": {final}" if final else ""}')
-        voice.step("check", said, time.monotonic_ns() - begun, {})
+            raise CheckFailed(
+                f'check "{command_line}" failed ({describe_exit(code)}){f": {final}" if final else ""}'
+            )
+        output.step("check", command_line, time.monotonic_ns() - begun, {})

@@ -1,7 +1,7 @@
-"""The shelf: which releases are kept, and what the links beside them say.
+"""Which releases are kept, and where the links beside them point.
 
-`current` leads, `previous` led before it. The links are for people, so they must not be able to stop what is being
-done: when one cannot be moved, that is told, and no more.
+`current` leads, `previous` led before it. The links are for people and must not stop a deployment: when one cannot be
+moved, that is reported, and nothing else happens.
 """
 
 from __future__ import annotations

@@ -249,7 +249,7 @@ def _refuse_outside(directory: Path, file: str, paths: Iterable[str]) -> None:
 
 
 def _text(path: Path) -> str:
-    """What is in a file. Raises `ConfigError` for what is no text, and `OSError`."""
+    """The text of a file. Raises `ConfigError` when it is not text, and `OSError`."""
     try:
         return decode_file(path.read_bytes())
     except NotText as problem:

@@ -1,7 +1,7 @@
-"""What is asked of git: which commit somebody means, what it says of it, and what is in it.
+"""Asks git which commit a name means, what its message and author are, and what files it has.
 
 The `git` command itself does all of it, with everything that a hook or a shell may have put into its environment taken
-out again: whose repository it is about is always said here. Nothing of a repository is changed: a commit is exported
+out again: the repository is always named explicitly. Nothing of a repository is changed: a commit is exported
 through an index of its own, and no hook runs.
 
 A release stands alone, so what git only points at is looked for: a submodule stays an empty directory, as in a plain
@@ -55,7 +55,7 @@ class GitError(NeverblinkError):
 
 
 class FoundCommit(msgspec.Struct, frozen=True):
-    """Where somebody stands in a repository, and the commit they mean."""
+    """A directory in a repository, and the commit that is meant there."""
 
     repository: Path
     """The git directory."""
@@ -92,7 +92,7 @@ def resolve(place: Path, said: str) -> FoundCommit | None:
 def describe(repository: Path, commit: str, ref: str = "", objects: str = "") -> CommitNote:
     """What git says of a commit, given by its full id. Raises `GitError` when it is not there."""
     if not _FULL_ID.fullmatch(commit):
-        raise GitError(f'"{commit}" is no commit: expected its full id, 40 hexadecimal digits')
+        raise GitError(f'"{commit}" is not a commit: expected its full id, 40 hexadecimal digits')
     if not repository.is_dir():
         raise GitError(f"{repository}: there is no such directory: expected a git repository")
     git = _Git(repository, objects)
@@ -101,7 +101,7 @@ def describe(repository: Path, commit: str, ref: str = "", objects: str = "") ->
     )
     id, author, subject = [*map(clean, told.split(b"\0")), "", ""][:3]
     if id != commit:
-        raise GitError(f"{repository}: {commit} is no commit")
+        raise GitError(f"{repository}: {commit} is not a commit there")
     return CommitNote(commit, shortened(subject), shortened(author), ref)
 
 

@@ -1,4 +1,4 @@
-"""Putting the hooks into a bare repository, and taking them away so that it is as it was.
+"""Installs the hooks in a bare repository, and removes them so that it is as it was.
 
 A hook that is there already is never overwritten: it gets a second name beside ours, and ours runs it first. Taking
 ours away gives it back its name, so its bytes, its mode and a link stay what they were. What the hooks have to know
@@ -119,7 +119,7 @@ def install(where: Path, home: Path, *, branch: str, gate: bool) -> list[Hook]:
 def remove(where: Path) -> list[Hook]:
     """Take our hooks and settings away, and give those that were there before their names back.
 
-    Returns the hooks that somebody else has put in the place of ours, and that were left alone. Raises `HookError` and
+    Returns the hooks that were replaced by others since, and that were left alone. Raises `HookError` and
     `GitError`.
     """
     repository = git_dir(where)

@@ -1,4 +1,4 @@
-"""Which repositories deploy to a home: a link for each, made by `hook install`, so that the home can look after them.
+"""Which repositories deploy to a home: a link for each, made by `hook install`, so that the home can find them.
 
 repositories/
     foresight.git-3f9c0d1e -> /srv/foresight.git

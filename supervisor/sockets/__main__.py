@@ -1,7 +1,7 @@
-"""`python -m neverblink.supervisor.sockets SETTINGS`: started by the supervisor, and gone with it.
+"""`python -m neverblink.supervisor.sockets SETTINGS`: started by the supervisor, and ends with it.
 
-Lets operators elsewhere ask over TCP, and passes on what they ask to the supervisor's sockets in the home, and every
-event to them.
+Accepts requests over TCP and passes them on to the supervisor's sockets in the home, and passes every event on to the
+TCP clients.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ def main() -> int:
 async def _serve(told: ListenerTold, until: asyncio.Event) -> None:
     home = Home(Path(told.home))
     context = zmq.Context[zmq.Socket[bytes]](1)
-    gate = ZapHandler(context)
+    zap_handler = ZapHandler(context)
     relay = Relay(context, home)
-    remote = TcpListener(context, gate, ClientKeys(home.keys), told.listen, relay.carry_out, say)
+    remote = TcpListener(context, zap_handler, ClientKeys(home.keys), told.listen, relay.carry_out, say)
     relay.listen(remote.publish)
     await until.wait()
     await remote.close()
     relay.close()
-    gate.close()
+    zap_handler.close()
     await asyncio.to_thread(context.term)
 
 

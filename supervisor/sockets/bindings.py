@@ -1,11 +1,11 @@
-"""The supervisor's unix sockets, which stay reachable: each is bound again when its file is gone.
+"""The supervisor's unix sockets. Each is bound again when its file is gone.
 
-A cleaner of temporary files, or a person, removes `run/*.sock`. A socket lives on without its file and all that are
-connected stay so, but nobody can connect any more: no command arrives, and a new worker never reports.
+A cleaner of temporary files, or a person, may remove `run/*.sock`. A socket lives on without its file and keeps its
+connections, but no new one can be made: no command arrives, and a new worker never reports.
 
-libzmq ends the process when it can't accept a connection on a unix socket for want of a descriptor. So while the
-supervisor is short of descriptors nobody can connect: the files of the sockets are renamed, and are in their place
-again when there is room. Who is connected stays so, and who tries is refused, and tries again. Clients are refused
+libzmq ends the process when it cannot accept a connection on a unix socket because no descriptor is left. So while the
+supervisor is short of descriptors, no new connection is possible: the files of the sockets are renamed, and get their
+names back when there is room. Existing connections stay; a new client is refused, and tries again. Clients are refused
 first: a worker that is started while a crowd of clients is connected must still reach its supervisor.
 """
 
@@ -34,7 +34,7 @@ _LOOK_EVERY_AT_LEAST, _LOOK_EVERY_AT_MOST = 0.004, 0.1
 _BACKLOG = 16
 """So many may be accepted after the file of a socket was renamed. libzmq's own value is 100."""
 _HIDDEN = ".full"
-"""What is put behind the name of a socket to which nobody can connect."""
+"""Appended to the name of a socket while no connection to it is possible."""
 
 
 class _Bound(msgspec.Struct):
@@ -52,7 +52,7 @@ def room_within(limit: int) -> int:
 
 
 class Bindings:
-    """Binds sockets to names in a directory, and looks after their files."""
+    """Binds sockets to names in a directory, and keeps their files in place."""
 
     def __init__(self, sockets: Sockets) -> None:
         self._sockets = sockets
@@ -71,7 +71,7 @@ class Bindings:
         descriptors: Callable[[], int] = left,
         most: Callable[[], int] = limit,
     ) -> None:
-        """Let nobody connect while hardly any `descriptors` are left, from now on; `tell` says when that changes.
+        """From now on, prevent connections while hardly any `descriptors` are left; `tell` is called when that changes.
 
         `most` is how many may be open at once.
         """
@@ -95,7 +95,7 @@ class Bindings:
         look()
 
     def close(self) -> None:
-        """Look no more. The sockets are their owners' to close."""
+        """Stop looking. The owners of the sockets close them."""
         if self._next is not None:
             self._next.cancel()
 

@@ -1,12 +1,12 @@
-"""Who may ask from elsewhere: the key pair of the supervisor's TCP sockets, and the public keys of its clients.
+"""The clients that may connect over TCP: the server's key pair, and the public keys of its clients.
 
     keys/
         server              the secret half of the server's key pair
         clients/NAME        the public half of a client's
 
-Keys are 32 bytes, written as 64 hexadecimal digits. Files appear and go whole, so a supervisor that looks now and then
-sees what was meant. A client has a key file of its own, which names the server's public key too: it speaks to that
-server and to no other.
+Keys are 32 bytes, written as 64 hexadecimal digits. Files appear and go whole, so a supervisor that reads them every
+second never sees half of one. A client has a key file of its own, which also has the server's public key: it connects
+to that server and to no other.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class AccessError(NeverblinkError):
 
 
 class ClientKey(msgspec.Struct, frozen=True):
-    """What a client needs to speak to one server. Whoever prints it sees no secret."""
+    """What a client needs to speak to one server. Its repr shows no secret."""
 
     name: str
     secret: bytes
@@ -74,7 +74,7 @@ class ClientKey(msgspec.Struct, frozen=True):
             return cls(said["name"], key_of(said["secret"]), key_of(said["server"]))
         except (KeyError, AccessError):
             raise AccessError(
-                f"{path} is no client's key: `neverblink keys generate NAME` makes one"
+                f"{path} is not a client key: `neverblink keys generate NAME` makes one"
             ) from None
 
 
@@ -130,7 +130,7 @@ def key_of(text: str) -> bytes:
     except ValueError:
         key = b""
     if len(key) != SIZE:
-        raise AccessError(f"that is no key: expected {2 * SIZE} hexadecimal digits")
+        raise AccessError(f"not a key: expected {2 * SIZE} hexadecimal digits")
     return key
 
 
@@ -155,7 +155,7 @@ def _read(path: Path) -> str:
     try:
         return path.read_text("ascii")
     except (OSError, UnicodeDecodeError) as problem:
-        said = problem.strerror if isinstance(problem, OSError) else "it is no text"
+        said = problem.strerror if isinstance(problem, OSError) else "it is not text"
         raise AccessError(f"key {path} can't be read: {said}") from None
 
 

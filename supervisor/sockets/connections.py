@@ -31,7 +31,7 @@ class _Connection(NamedTuple):
 
 
 class Connections:
-    """The connections to `port`, by their descriptors in this process; `tell` is told when one had to go."""
+    """The connections to `port`, by their descriptors in this process; `tell` is called when one was closed."""
 
     def __init__(
         self,
@@ -105,7 +105,7 @@ class Connections:
             ours.shutdown(socket.SHUT_RDWR)
 
     def _peer(self, descriptor: int) -> str:
-        """The other end's address; "" when this is no connection to the port any more."""
+        """The other end's address; "" when this is not a connection to the port any more."""
         with suppress(OSError), socket.socket(fileno=os.dup(descriptor)) as ours:
             if ours.getsockname()[1] == self._port:
                 return str(ours.getpeername()[0])

@@ -1,6 +1,7 @@
 """Where a client finds a supervisor: in a home on this machine, or behind a TCP address with a key.
 
-In a home the kernel says whether there is one. Elsewhere nobody does, but how the handshake fails tells what to mend.
+In a home the kernel tells whether there is a supervisor. Over TCP, the way in which the handshake fails tells the
+mend.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ _ENOUGH = 2
 
 
 class Unreachable(NeverblinkError):
-    """Nobody answers at `where`; `pid` is the supervisor's when there is one all the same, else 0."""
+    """No answer from `where`; `pid` is the supervisor's when there is one all the same, else 0."""
 
     def __init__(self, where: str, problem: str, pid: int = 0) -> None:
         super().__init__(f"{where}: {problem}")
@@ -46,7 +47,7 @@ class Endpoint(Protocol):
     """Where a supervisor is."""
 
     def supervisor(self) -> int:
-        """The supervisor's pid, 0 when it can't be known; raise `Unreachable` when nobody will answer."""
+        """The supervisor's pid, 0 when it cannot be known; raise `Unreachable` when there is none."""
         ...
 
     def connect(self, socket: zmq.Socket[bytes], name: str) -> None:
@@ -160,7 +161,8 @@ class OnServer:
 
     def silent(self, within: float, pid: int, *, connected: bool = True) -> Unreachable:
         if not self._connected:
-            return Unreachable(self._where, f"nobody listens there, or nothing gets through, in {within:g}s")
+            problem = f"no answer within {within:g}s: nothing listens there, or a firewall is in between"
+            return Unreachable(self._where, problem)
         return Unreachable(self._where, f"the supervisor has not answered in {within:g}s: look at it there")
 
     def close(self) -> None:

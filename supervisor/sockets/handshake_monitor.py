@@ -1,8 +1,7 @@
-"""The doorstep: who was turned away from a socket that has keys, counted, and told of now and then.
+"""Counts failed handshakes on a socket that has keys, and logs them at 1, 10, 100, …
 
-Such a visitor has said nothing that we ever saw and was told nothing, so there is only the number and the kind of the
-failure. It is told at the first one and then whenever the count has grown tenfold: a client that tries for ever must
-not fill the log.
+A peer that fails the handshake has sent no message, so there is only the number and the kind of the failure. Logging
+at powers of ten keeps a client that retries for ever from filling the log.
 """
 
 from __future__ import annotations
@@ -29,9 +28,9 @@ _PLAIN = int(zmq.PROTOCOL_ERROR_ZMTP_MECHANISM_MISMATCH)
 
 
 class HandshakeMonitor:
-    """Watches `socket`, which people know as `name`; `tell` is told of visitors that were turned away.
+    """Watches `socket`, which messages call `name`; calls `tell` with a line about failed handshakes.
 
-    Those that come and go are told to `connections`. Close it before the socket.
+    Connections that open and close are passed to `connections`. Close it before the socket.
     """
 
     def __init__(
@@ -75,6 +74,6 @@ class HandshakeMonitor:
         elif what["value"] == _PLAIN:
             why = "it does not speak CURVE: no key, or an older neverblink"
         else:
-            why = "its keys are not of this home, or it is no ZeroMQ"
+            why = "its keys are not of this home, or it does not speak ZeroMQ"
         count = f" ({self.turned_away} so far)" if self.turned_away > 1 else ""
         self._tell(f"turned a connection to {self._name} away: {why}{count}")

@@ -1,7 +1,7 @@
-"""The TCP listener's process, as the supervisor keeps it.
+"""Starts the process that listens on TCP.
 
-The port can be reached by strangers, and libzmq accepts whoever connects before it knows who that is. A process of its
-own can run out of descriptors or memory without the supervisor's harm. See `__main__` for what it does.
+The port can be reached by strangers, and libzmq accepts a connection before it knows whose it is. A process of its own
+can run out of descriptors or memory without harm to the supervisor. See `__main__` for what it does.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _COMMAND = (sys.executable, "-P", "-m", "neverblink.supervisor.sockets")
 
 
 class ListenerTold(msgspec.Struct, frozen=True):
-    """What the process is told on its command line; nothing of it is a secret."""
+    """The settings on the process's command line; none of them is secret."""
 
     home: str
     listen: ListenAddress
@@ -30,6 +30,6 @@ class ListenerTold(msgspec.Struct, frozen=True):
 def keep_listener(
     listen: ListenAddress, home: Home, tell: Callable[[str], None], command: tuple[str, ...] = _COMMAND
 ) -> HelperProcess:
-    """Keep a process that listens there; `tell` is told what people should know. To be closed."""
+    """Keep a process running that listens there; `tell` is called with lines for the log. To be closed."""
     told = msgspec.json.encode(ListenerTold(str(home.path), listen)).decode()
     return HelperProcess("TCP listener", (*command, told), home.path, home.logs / "listen.err", tell)

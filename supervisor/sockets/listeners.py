@@ -1,8 +1,8 @@
-"""The desk: where operators and programs ask, and where they listen.
+"""The sockets on which operators and programs send requests and receive events.
 
-Requests come to a ROUTER, where REQ and DEALER clients are served alike (see `requests`), and events go out on a PUB.
-Both are unix sockets in the home, for its user; where the configuration says so, a process beside the supervisor lets
-others ask over TCP (`sockets`).
+Requests come to a ROUTER, which serves REQ and DEALER clients alike (see `request_socket`), and events go out on a PUB.
+Both are unix sockets in the home, for its user. Where the configuration asks for it, a process beside the supervisor
+serves clients over TCP (see `listener`).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The relay: passes what came over TCP on to the supervisor's own sockets, and the answers back."""
+"""Passes requests that came over TCP on to the supervisor's own sockets, and the answers back."""
 
 from __future__ import annotations
 

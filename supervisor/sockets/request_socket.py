@@ -1,8 +1,8 @@
-"""Requests on one ROUTER socket: one JSON or msgpack object in, and one out, in the language it was asked in.
+"""Requests on one ROUTER socket: one JSON or msgpack object in, and one out, in the encoding of the request.
 
-Each is carried out in a task of its own, so one that takes long keeps nobody waiting. What comes in is untrusted: a
-frame past the limit is not even read (its sender is cut off), anything else that is no request gets an error for an
-answer.
+Each request is carried out in a task of its own, so a slow one does not delay the others. The input is untrusted: a
+frame past the limit is not even read (its sender is disconnected), and anything else that is not a request gets an
+error as its answer.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def bound_events(socket: zmq.Socket[bytes], events: int) -> None:
 class RequestSocket:
     """Hands each command that comes on `socket` to `carry_out`, which must not raise, with the name of its sender.
 
-    Senders have names when the socket is `guarded` by a gate, and are "" otherwise.
+    Senders have names when the socket is `guarded` by keys, and are "" otherwise.
     """
 
     def __init__(

@@ -1,11 +1,11 @@
-"""The operators' sockets on TCP, for those who have a key.
+"""The operators' sockets on TCP, for clients that have a key.
 
-Nothing listens unless the configuration names an address, the server has a key, and at least one client may come. Keys
-may be added and removed while the bot runs: the directory is looked at every second. A connection that is there can't
-be told to go, so when a key has gone or changed, the sockets are closed and opened anew; those who may come are back in
-a moment.
+Nothing listens unless the configuration names an address, the server has a key, and there is at least one client key.
+Keys may be added and removed while the bot runs: the directory is read every second. An open connection cannot be
+closed by itself, so when a key was removed or changed, the sockets are closed and opened again; clients whose keys
+are still there reconnect within a moment.
 
-Requests are on the port that was named, events on the next one.
+Requests are on the configured port, events on the next one.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ _LINGER_MS = 1000
 
 
 class TcpListener:
-    """Listens where `listen` says, for the clients in `access`; `tell` is told what people should know."""
+    """Listens where `listen` says, for the clients in `access`; `tell` is called with lines for the log."""
 
     def __init__(
         self,
         context: zmq.Context[zmq.Socket[bytes]],
-        gate: ZapHandler,
+        zap_handler: ZapHandler,
         access: ClientKeys,
         listen: ListenAddress,
         carry_out: Callable[[Command], Awaitable[Answer]],
@@ -55,17 +55,17 @@ class TcpListener:
         self._names: dict[bytes, str] = {}
         self._open: _Sockets | None = None
         self._said = ""
-        gate.open(_DOMAIN, self._judge)
+        zap_handler.open(_DOMAIN, self._name_of)
         self._timer: asyncio.TimerHandle | None = None
         self.look()
 
     def look(self) -> None:
-        """Look who may come, and do what follows from it; by itself every second."""
+        """Read the keys, and open or close the sockets accordingly; by itself every second."""
         self._timer = asyncio.get_running_loop().call_later(_LOOK_EVERY, self.look)
         try:
             known = self._access.server(), self._access.clients()
         except NeverblinkError as problem:
-            # Half a set of keys is none.
+            # Half a set of keys cannot be used.
             self._shut()
             self._say(f"not listening on {self._listen}: {problem.message}")
             return
@@ -104,11 +104,11 @@ class TcpListener:
             await opened.requests.finish()
             opened.close(_LINGER_MS)
 
-    def _judge(self, visitor: Peer) -> str:
-        return self._names.get(visitor.key, "")
+    def _name_of(self, peer: Peer) -> str:
+        return self._names.get(peer.key, "")
 
     async def _asked(self, command: Command, name: str) -> Answer:
-        # Who it says it is is a courtesy, and which key it has a fact.
+        # The name that the client gives is not proven; its key is.
         who = f"{command.who} (key {name})".strip()
         return await self._carry_out(msgspec.structs.replace(command, who=who))
 
@@ -134,7 +134,7 @@ class _Sockets:
         carry_out: Callable[[Command, str], Awaitable[Answer]],
         tell: Callable[[str], None],
     ) -> None:
-        self._doorsteps: list[HandshakeMonitor] = []
+        self._monitors: list[HandshakeMonitor] = []
         requests = context.socket(zmq.ROUTER)
         self.events = context.socket(zmq.PUB)
         bound_requests(requests)
@@ -152,7 +152,7 @@ class _Sockets:
                 socket.setsockopt(zmq.IPV6, int(":" in listen.host))
                 socket.bind(listen.endpoint(port))
                 limits = Connections(port, tell)
-                self._doorsteps.append(
+                self._monitors.append(
                     HandshakeMonitor(socket, listen.endpoint(port), tell, connections=limits)
                 )
         except BaseException:
@@ -168,5 +168,5 @@ class _Sockets:
         self.events.close(linger)
 
     def _close_doorsteps(self) -> None:
-        for handshakes in self._doorsteps:
+        for handshakes in self._monitors:
             handshakes.close()

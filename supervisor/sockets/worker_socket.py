@@ -1,11 +1,11 @@
-"""The switchboard: the socket all workers are connected to.
+"""The socket that all workers are connected to.
 
-A worker is let in by its keys, introduces itself with `Hello`, and is known from then on; whoever speaks before it did
-is asked to. Two things are not its word alone: which key it has is proven by the handshake, and which process it is by
-the kernel, so a secret that got into other hands is of no use there. A worker that can't be one of ours (another
-protocol, another bot, another process under a worker's name) is told why and leaves; it never was in the way of the one
-whose name it used, since each process has an identity of its own on this socket. What comes is untrusted all the same:
-garbage is counted and dropped, and can't do more than that.
+A worker is authenticated by its keys and introduces itself with `Hello`. One that sends anything else first is asked to
+introduce itself. Two things are not taken on its word: the handshake proves which key it has, and the kernel which
+process it is, so a stolen secret is of no use in another process. A worker that cannot belong to this bot (another
+protocol, another bot, another process under a worker's name) is told why and exits. It never disturbs the worker whose
+name it used, since each process has an identity of its own on this socket. The input is untrusted all the same: an
+undecodable message is counted and dropped.
 """
 
 from __future__ import annotations
@@ -46,10 +46,10 @@ _ASK_EVERY = 0.2
 
 
 class WorkerSocket:
-    """Has `bind` bind its socket, and calls `hear(worker, message)` for every message of a worker that is known.
+    """Has `bind` bind its socket, and calls `on_message(worker, message)` for every message of a known worker.
 
-    `admit(hello)` says why this cannot be one of our workers, "" when it can. `puzzled(what)` is told the first time
-    that something odd arrives. Raises what `bind` raises.
+    `reject_reason(hello)` returns why this cannot be one of our workers, "" when it can. `warn(text)` is called the
+    first time that something unexpected arrives. Raises what `bind` raises.
     """
 
     def __init__(
@@ -57,28 +57,28 @@ class WorkerSocket:
         context: zmq.Context[zmq.Socket[bytes]],
         bind: Callable[[zmq.Socket[bytes]], object],
         *,
-        gate: ZapHandler,
+        zap_handler: ZapHandler,
         worker_keys: WorkerKeys,
         bot: str,
-        admit: Callable[[Hello], str],
-        hear: Callable[[str, WorkerMessage], None],
-        puzzled: Callable[[str], None],
+        reject_reason: Callable[[Hello], str],
+        on_message: Callable[[str, WorkerMessage], None],
+        warn: Callable[[str], None],
         loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         self._bot = bot
-        self._admit = admit
-        self._hear = hear
-        self._puzzled = puzzled
+        self._reject_reason = reject_reason
+        self._on_message = on_message
+        self._warn = warn
         self._worker_keys = worker_keys
         self._known: dict[bytes, str] = {}
         """The workers by the identities of their connections, and the other way round."""
         self._identities: dict[str, bytes] = {}
         self._asked: dict[bytes, float] = {}
-        """Who was asked to introduce itself, and when."""
+        """The connections that were asked to introduce themselves, and when."""
         self.garbage = 0
-        """Messages that were none, so far."""
+        """Undecodable messages, so far."""
         self._now = (loop or asyncio.get_running_loop()).time
-        gate.open(_DOMAIN, _name_of)
+        zap_handler.open(_DOMAIN, _name_of)
         socket = context.socket(zmq.ROUTER)
         socket.setsockopt(zmq.LINGER, 0)
         socket.setsockopt(zmq.CURVE_SERVER, 1)
@@ -95,8 +95,8 @@ class WorkerSocket:
         except BaseException:
             socket.close(0)
             raise
-        self._handshakes = HandshakeMonitor(socket, "the workers' socket", puzzled, loop)
-        self._box = EncryptedSocket(socket, self._received, loop)
+        self._handshakes = HandshakeMonitor(socket, "the workers' socket", warn, loop)
+        self._socket = EncryptedSocket(socket, self._received, loop)
 
     def send(self, worker: str, message: SupervisorMessage) -> bool:
         """Send to a worker; False when it is not connected."""
@@ -104,8 +104,8 @@ class WorkerSocket:
         return identity is not None and self._answer(identity, message)
 
     def drain(self) -> None:
-        """Take in what has arrived: what a worker said before it ended should be known before its end is."""
-        self._box.drain()
+        """Read what has arrived: what a worker sent before it ended must be handled before its end is."""
+        self._socket.drain()
 
     def forget(self, worker: str) -> None:
         """The worker's process has ended."""
@@ -116,10 +116,10 @@ class WorkerSocket:
 
     def close(self, linger: int = 0) -> None:
         self._handshakes.close()
-        self._box.close(linger)
+        self._socket.close(linger)
 
     def _answer(self, identity: bytes, message: SupervisorMessage) -> bool:
-        return self._box.send([identity, supervisor_codec.encode(message)])
+        return self._socket.send([identity, supervisor_codec.encode(message)])
 
     def _received(self, frames: list[bytes], name: str) -> None:
         try:
@@ -128,17 +128,17 @@ class WorkerSocket:
         except (ValueError, WireError) as problem:
             self.garbage += 1
             if self.garbage == 1:
-                self._puzzled(f"dropped a message on the workers' socket that is none ({problem})")
+                self._warn(f"dropped an undecodable message on the workers' socket ({problem})")
             return
         if isinstance(message, Hello):
             self._meet(identity, name, message)
         elif (worker := self._known.get(identity)) is not None:
-            self._hear(worker, message)
+            self._on_message(worker, message)
         else:
             self._ask(identity)
 
     def _ask(self, identity: bytes) -> None:
-        """Ask who it is. Once for all that has queued up in a worker whose supervisor was away."""
+        """Ask a connection to introduce itself; once for all messages that queued up while there was no supervisor."""
         now = self._now()
         if now - self._asked.get(identity, -_ASK_EVERY) >= _ASK_EVERY:
             self._asked[identity] = now
@@ -148,27 +148,27 @@ class WorkerSocket:
         worker = hello.worker
         problem = self._problem(name, hello)
         if problem:
-            self._puzzled(f"turned worker {worker} (pid {hello.pid}) away: {problem}")
+            self._warn(f"turned worker {worker} (pid {hello.pid}) away: {problem}")
             self._answer(identity, Rejected(problem))
             return
         try:
             version = negotiate(f"worker {worker}", hello.protocol)
         except ProtocolMismatch as mismatch:
             self._answer(identity, Rejected(mismatch.message))
-            # One of ours, that is of no use: as if it had said so itself.
-            self._hear(worker, Failed("protocol", mismatch.message, ""))
+            # It is one of ours and cannot be used: as if it had reported the failure itself.
+            self._on_message(worker, Failed("protocol", mismatch.message, ""))
             return
         self.forget(worker)
         self._known[identity] = worker
         self._identities[worker] = identity
         self._asked.pop(identity, None)
         self._answer(identity, Welcome(version))
-        self._hear(worker, hello)
+        self._on_message(worker, hello)
 
     def _problem(self, name: str, hello: Hello) -> str:
         if hello.bot != self._bot:
             return f"it runs bot {hello.bot!r}, this supervisor runs {self._bot!r}: use another home"
-        problem = self._admit(hello)
+        problem = self._reject_reason(hello)
         if problem:
             return problem
         key, pid = name.split(" ")
@@ -179,6 +179,6 @@ class WorkerSocket:
         return ""
 
 
-def _name_of(visitor: Peer) -> str:
-    """Under which name a visitor is let in. Who has come this far was told the key of this socket by a supervisor."""
-    return f"{visitor.key.hex()} {visitor.pid}"
+def _name_of(peer: Peer) -> str:
+    """The name of an accepted peer. It knows the key of this socket, which it has from a supervisor."""
+    return f"{peer.key.hex()} {peer.pid}"

@@ -1,10 +1,10 @@
-"""A ZeroMQ socket on an asyncio loop: messages in by callback, messages out at once or not at all.
+"""A ZeroMQ socket on an asyncio loop: calls back for each message, and sends at once or not at all.
 
-`zmq.asyncio` wraps every receive in a future and a task; the supervisor only ever wants "call me with each message",
-so this is that, and nothing waits on a send. The rules of the socket's file descriptor are easy to break, which is why
-they live in one place: it says no more than "look at EVENTS", it is edge-triggered, and looking at EVENTS or *sending*
-uses the edge up. So we look again after each send, and read until there is nothing left, in bites, because one busy
-peer must not keep the loop from the others.
+`zmq.asyncio` wraps every receive in a future and a task. The supervisor only needs a callback for each message, and
+never waits for a send. The rules of the socket's file descriptor are easy to break, which is why they are kept in one
+place: it only says that EVENTS may have changed, it is edge-triggered, and reading EVENTS or *sending* uses the edge
+up. So EVENTS is read again after each send, and messages are read until there are none left, at most 64 at a time,
+because one busy peer must not keep the loop from the others.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ class ZmqSocket:
 
 
 class EncryptedSocket(ZmqSocket):
-    """A postbox whose socket has a gate: each message comes with the name under which its sender was let in."""
+    """A socket with authenticated peers: each message comes with the name of its sender."""
 
     def __init__(
         self,
@@ -133,4 +133,4 @@ class EncryptedSocket(ZmqSocket):
 
 
 def _nothing(frames: list[bytes]) -> None:
-    """Never called: only says that the socket is to be read."""
+    """Never called: its presence makes the base class read the socket."""

@@ -1,11 +1,11 @@
 """What the supervisor remembers: deployments with their phases, workers, leaders and commands, in SQLite.
 
-It is fed with the events that go out to everybody else, so it can't tell another story than they do; only what has to
-be known before there can be an event (a deployment's number) or what no event carries (a process's start time) is asked
-and told by name. It is the supervisor's own: no tick depends on it, and a worker never sees it.
+It is made from the events that every listener gets, so it cannot disagree with them. Only what is needed before there
+can be an event (a deployment's number), or what no event carries (a process's start time), has methods of its own. It
+belongs to the supervisor: no tick depends on it, and a worker never sees it.
 
-WAL mode, so that a reader is never in the way of the writer; each call is one transaction. A commit costs no fsync, so
-it may be done from the daemon's loop. A power loss can take the last of them, and no other: the file stays whole.
+WAL mode, so that a reader never blocks the writer; each call is one transaction. A commit costs no fsync, so it may be
+made from the daemon's loop. A power loss can take the last of them, and no other: the file stays whole.
 """
 
 from __future__ import annotations
@@ -311,7 +311,7 @@ class HistoryDb:
         self._change(
             "control", {"answered": at, "answer": answer, "command": ""}, {"bot": self.bot, "id": id}
         )
-        # Only those that have become too old with this one: nobody looks through all there are.
+        # Only those that have become too old with this one: looking through all of them would take long.
         self._run(
             "with last (row) as (select max(rowid) from control) update control set answer = '' "
             "where rowid between (select row from last) - ? and (select row from last) - ?",
@@ -382,7 +382,7 @@ class HistoryDb:
         return (rows[0]["id"], rows[0]["outcome"] or "") if rows else (0, "")
 
     def unfinished(self) -> list[DeploymentRow]:
-        """Deployments that nobody has ended, oldest first: after a start, what a killed supervisor left."""
+        """Deployments without an end, oldest first: after a start, what a killed supervisor left."""
         return self._get(
             DeploymentRow, "from deployments where bot = ? and ended is null order by id", self.bot
         )
@@ -394,7 +394,7 @@ class HistoryDb:
         )
 
     def remaining(self) -> list[WorkerRow]:
-        """Workers that nobody has seen end, oldest first: after a start, those to look for and adopt."""
+        """Workers without a recorded end, oldest first: after a start, those to look for and adopt."""
         return self._get(
             WorkerRow, "from workers where bot = ? and ended is null order by begun, rowid", self.bot
         )
@@ -426,7 +426,7 @@ class HistoryDb:
         return (rows[0]["seq"], rows[0]["at"]) if rows else (-1, 0)
 
     def outages(self, limit: int = 20, *, unacknowledged: bool = False) -> list[Outage]:
-        """The last outages, newest first; or the last of those that nobody has acknowledged."""
+        """The last outages, newest first; or the last of those that are not acknowledged."""
         which = "and acknowledged is null " if unacknowledged else ""
         return self._get(
             Outage, f"from outages where bot = ? {which}order by id desc limit ?", self.bot, limit

@@ -146,7 +146,7 @@ class StepNote(msgspec.Struct, frozen=True):
 
 
 class CommitNote(msgspec.Struct, frozen=True):
-    """What git says of a commit, and `ref`: what it was called by whoever asked for it."""
+    """A commit as git describes it. `ref` is its name in the command."""
 
     commit: str
     subject: str = ""
@@ -187,7 +187,7 @@ class DeploymentRow(msgspec.Struct, frozen=True):
 
 
 class WorkerRow(msgspec.Struct, frozen=True):
-    """One worker process; `ended` is None as long as nobody has seen it end."""
+    """One worker process; `ended` is None until its end was seen."""
 
     bot: str
     worker: str
@@ -203,7 +203,7 @@ class WorkerRow(msgspec.Struct, frozen=True):
 
 
 class LeaderRow(msgspec.Struct, frozen=True):
-    """Who led from `seq` on; `worker` is "" for nobody."""
+    """The leader from `seq` on; `worker` is "" when there was none."""
 
     bot: str
     at: int
@@ -229,7 +229,7 @@ class ClaimRow(msgspec.Struct, frozen=True):
 
 
 class CommandRow(msgspec.Struct, frozen=True):
-    """What somebody asked for, and what became of it: "ok", or the fault's code."""
+    """A command and its result: "ok", or the fault's code."""
 
     bot: str
     at: int

@@ -1,11 +1,11 @@
 """The history on a thread of its own: a slow disk must not keep the supervisor from the bot.
 
-Notes are written in the order in which they were given, and questions are answered after all notes given before them.
-While the file can't be written (another process has locked it, the disk is full, it is read-only), notes are kept in
-memory and written later, in their order; meanwhile questions are answered from what is written. What does not fit into
-memory any more, and what is still there when the supervisor ends, is lost: it is counted, and told.
+Writes happen in the order in which they were queued, and a read sees all writes queued before it. While the file cannot
+be written (another process has locked it, the disk is full, it is read-only), writes are kept in memory and made later,
+in their order; meanwhile reads see what has been written. Writes that no longer fit into memory, and those that are
+still waiting when the supervisor ends, are lost: they are counted and reported.
 
-A file that was removed is written again whole. One that is damaged is set aside, and another is begun.
+A file that was removed is written again whole. A damaged one is set aside, and another is begun.
 """
 
 from __future__ import annotations

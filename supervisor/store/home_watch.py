@@ -1,10 +1,10 @@
-"""Watches the home of a running supervisor, and makes again what was removed of it.
+"""Watches the home of a running supervisor, and restores what was removed from it.
 
 A home can be removed, moved or replaced under a living bot (`rm -rf .neverblink`, `git clean -fdx`, a cleaner of
 temporary files). The bot ticks on: it may hold a position, and no file is worth closing that. So nothing is stopped
-here. What was removed is made again: the directories, the lock, the sockets, the keys and the history; the leader makes
-its journal and lease again by itself. All of it is said loudly. A home that was moved is not made again at the old
-place: there would be two. It is said where it is, and is looked after again when it is back.
+here. What was removed is restored: the directories, the lock, the sockets, the keys and the history; the leader
+restores its journal and lease by itself. Each step is reported. A home that was moved is not restored at its old place,
+because then there would be two: the report says where it is, and watching continues when it is back.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from .state_dir import Home, HomeBusy, HomeClaim, HomeError
 __all__ = ["HomeWatch"]
 
 _EVERY = 1.0
-"""Seconds between two looks."""
+"""Seconds between two checks."""
 
 
 class HomeWatch:
-    """Looks after `home`, which `claim` owns. `tell(state, text)` is told of each change, once.
+    """Watches `home`, which `claim` owns. Calls `tell(state, text)` for each change, once.
 
-    `restore()` makes again what others keep in the home, and returns what that was; it may raise `OSError` and
+    `restore()` restores what other parts keep in the home, and returns what that was; it may raise `OSError` and
     `NeverblinkError`. To be closed.
     """
 

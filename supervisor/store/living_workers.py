@@ -1,6 +1,6 @@
 """The living workers of a home: those that its history knows, and the one that holds the lease.
 
-A supervisor adopts them on arrival; a client names them when no supervisor answers.
+A new supervisor adopts them; a client lists them when no supervisor answers.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Orphans: processes of the bot that lives at a home's path, which have none of that home's files.
+"""Orphans: processes of a bot that have no file of the home that is now at their home's path.
 
-They come of a home that was removed, replaced or moved away under a living bot. Its lock and its lease went with it, so
-in the home that is there now both are free. A second bot beside the first would trade twice: `up` refuses, says what is
-alive, and what ends or rescues it.
+This happens when a home is removed, replaced or moved away under a living bot. Its lock and its lease went with it, so
+both are free in the home that is there now. A second bot beside the first would trade twice: `up` refuses, lists the
+living processes, and says what ends or rescues the bot.
 """
 
 from __future__ import annotations
@@ -155,7 +155,7 @@ def end_orphans(found: Iterable[Orphan]) -> None:
 
 
 def known_in(home: Home) -> list[WorkerRow]:
-    """The workers that nobody has seen end, by the home's history, as far as there is one and it can be read."""
+    """The workers without a recorded end in the home's history, as far as there is one that can be read."""
     known: list[WorkerRow] = []
     with suppress(HistoryError), HistoryDb.open(home.database, "", read_only=True) as history:
         for bot in history.bots():

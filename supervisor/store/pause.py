@@ -1,4 +1,4 @@
-"""Who paused the bot, when and why: kept in the history, so that a supervisor that comes later can tell it too."""
+"""Who paused the bot, when and why. Kept in the history, so that a later supervisor knows it too."""
 
 from __future__ import annotations
 

@@ -9,20 +9,20 @@
         logs/               one file a worker
         data/               the bot's own files, kept across releases: NEVERBLINK_DATA
         supervisor.db       history
-        key                 the secret of the supervisors: see `keyring`
-        keys/               who may ask over TCP: see `access`
-        repositories/       links to those whose pushes deploy here: see `hook.known`
-        tokens              who may ask over HTTP: see `web.tokens`
+        key                 the secret of the supervisors: see `sockets.worker_keys`
+        keys/               clients that may connect over TCP: see `sockets.client_keys`
+        repositories/       links to those whose pushes deploy here: see `release.hooked_repositories`
+        tokens              tokens for HTTP: see `web.tokens`
         lock                held by the `up` that runs
         identity            a random id, and the directory it was given to: see `store.identity`
 
 One supervisor owns a home, and the kernel says which: it holds a lock on `lock` for as long as its process lives, so a
-killed one leaves no lock that anybody has to remove. The lock belongs to the open file and not, as the lease's does,
+killed one leaves no lock that has to be removed. The lock belongs to the open file and not, as the lease's does,
 to the process: a supervisor starts programs and never runs user code in a fork of its own, while its many parts may ask
 who owns the home, and closing the file must not cost it the lock.
 
-What is written in the file is for people and for the next supervisor: a record that nobody wiped away says that the
-last run was killed, and its workers may still be there.
+The contents of the file are for people and for the next supervisor: a record that was not wiped means that the last run
+was killed, and that its workers may still be there.
 """
 
 from __future__ import annotations
@@ -133,7 +133,7 @@ class Home:
         try:
             home.path.mkdir(mode=0o700, parents=True, exist_ok=True)
             # Before anything is put into it: it may be a directory that others can write to.
-            # An environment's files are links into uv's cache, and their modes are the cache's; nobody gets to them.
+            # An environment's files are links into uv's cache, and have its modes; other users cannot reach them.
             close_to_others(home.path, but_not_in=home.environments)
             for directory in (home.journal, home.run, home.releases, home.environments, home.logs):
                 directory.mkdir(mode=0o700, exist_ok=True)
@@ -201,7 +201,7 @@ class Home:
         while (owner := self.owner()) is not None:
             if time.monotonic() > until:
                 raise HomeBusy(self.path, owner.pid)
-            # The kernel tells nobody who only looks; a claim is dropped some milliseconds after the last answer.
+            # The kernel does not notify a process that only looks; a claim ends milliseconds after the last answer.
             time.sleep(0.005)
 
     def owner(self) -> Owner | None:

@@ -306,12 +306,12 @@ class Called:
         self.board = WorkerSocket(
             self.context,
             lambda socket: socket.bind(self.at),
-            gate=self.gate,
+            zap_handler=self.gate,
             worker_keys=self.worker_keys,
             bot="fox",
-            admit=lambda hello: refuse,
-            hear=lambda worker, message: self.heard.append((worker, message)),
-            puzzled=self.puzzles.append,
+            reject_reason=lambda hello: refuse,
+            on_message=lambda worker, message: self.heard.append((worker, message)),
+            warn=self.puzzles.append,
         )
         self.others: list[zmq.Socket[bytes]] = []
         self.worker = self.connect(self.worker_keys.of("w1"))

@@ -244,7 +244,7 @@ BROKEN: list[tuple[Callable[[Life], None], int, str]] = [
     (turns_at_once, 1, "a tick turn began 15.000 ms before the turn before it had ended"),
     (handoff_to_another, 1, "w3 leads by a handoff (order 1) that was meant for w2 (order 1)"),
     (handoff_of_another_order, 1, "(order 99) that was meant for w2 (order 1)"),
-    (handoff_from_nobody, 1, "w2 leads by a handoff, but nobody had yielded"),
+    (handoff_from_nobody, 1, "w2 leads by a handoff, but no leader had yielded"),
     (takeback_by_another, 1, "w3 took back what w1 had yielded"),
     (decision_of_an_old_epoch, 1, "of epoch 1 began when epoch 2 led"),
     (ticks_twice, 2, "tick 1003 ran twice"),

@@ -225,7 +225,7 @@ def test_a_directory_whose_name_is_no_bots_name_asks_for_one(tmp_path: Path) -> 
 @pytest.mark.parametrize("text", ["bot = ", "= 1"])
 def test_what_is_no_toml_says_so(project: Path, text: str | bytes) -> None:
     (project / "neverblink.toml").write_bytes(text if isinstance(text, bytes) else text.encode())
-    with pytest.raises(ConfigError, match="is no TOML"):
+    with pytest.raises(ConfigError, match="is not valid TOML"):
         load(project)
 
 

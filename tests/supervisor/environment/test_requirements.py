@@ -167,7 +167,7 @@ def test_a_lock_with_a_neverblink_pins_it(place: Path) -> None:
 
 
 def test_a_file_that_cannot_be_read_is_named(place: Path) -> None:
-    with pytest.raises(ConfigError, match=r"pyproject\.toml: is no TOML"):
+    with pytest.raises(ConfigError, match=r"pyproject\.toml: is not valid TOML"):
         asked(place, pyproject_toml="[project")
 
 

@@ -215,7 +215,7 @@ def test_a_server_that_is_not_there_is_said_to_be_silent(tmp_path: Path) -> None
     file = tmp_path / "anna.key"
     ClientKey("anna", new_secret(), public_of(new_secret())).write(file)
     place = OnServer(f"{HOST}:{free_port()}", file)
-    with Client(place) as client, pytest.raises(Unreachable, match="nobody listens there"):
+    with Client(place) as client, pytest.raises(Unreachable, match="nothing listens there"):
         client.ask(Status(), within=0.1)
 
 
