@@ -75,7 +75,8 @@ def _told(found: Recovered) -> str:
     when = (
         datetime.fromtimestamp(found.at / 1e9, UTC).strftime(" (%Y-%m-%d %H:%M:%S UTC)") if found.at else ""
     )
-    text = f"it goes to frame {found.number}, tick {found.seq}{when}"
+    last = f", tick {found.seq}" if found.seq >= 0 else ", before the first tick"
+    text = f"it goes to frame {found.number}{last}{when}"
     if found.left:
         text += f"; {found.left} bytes after it in segment {found.segment} are no whole records"
     if found.problem:

@@ -25,14 +25,19 @@ __all__ = ["CommandContext", "NoProject"]
 
 
 class NoProject(NoConfig):
-    """Neither the working directory nor any above it has a configuration. `path` is the working directory."""
+    """No configuration was found: with `named` in `path`, which --project names, else in `path` and above it."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, named: bool = False) -> None:
         super().__init__(path)
-        self.message = (
-            f"no {FILE_NAME} in {path} or above it: go to the bot's directory, name it with --project, "
-            "or begin one with `neverblink init`"
-        )
+        if not named:
+            self.message = (
+                f"no {FILE_NAME} in {path} or above it: go to the bot's directory, name it with --project, "
+                "or begin one with `neverblink init`"
+            )
+        elif path.is_dir():
+            self.message = f"--project {path}: it has no {FILE_NAME}: name a bot's directory"
+        else:
+            self.message = f"--project {path}: there is no such directory"
 
 
 class CommandContext:
@@ -100,6 +105,8 @@ class CommandContext:
         for directory in self._upwards():
             if (directory / DIRECTORY).is_dir() or _is_project(directory):
                 return _named(directory / DIRECTORY)
+        if self._project_option is not None:
+            raise NoProject(self.path(self._project_option), named=True)
         raise NoProject(self.cwd)
 
     def home_of(self, project: Path) -> Home:

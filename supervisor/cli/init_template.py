@@ -198,5 +198,5 @@ and in a second terminal, with the bot running:
     neverblink logs -f
     neverblink down           # stop the bot for good
 
-`python bot.py` runs it alone, and `pytest` runs its test.
+`python bot.py` runs it alone. `python -m pytest` runs its test, after `python -m pip install pytest`.
 """

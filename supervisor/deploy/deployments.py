@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import difflib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -326,7 +327,7 @@ class Deployments:
             return
         raise Refusal(
             "bad-input",
-            f"this is another bot than the one that runs: {', '.join(changed)}. Is it the wrong directory? State that "
+            f"this is another bot than the one that runs: {', '.join(changed)}. {_slip(now[1], config.bot)} State that "
             "only the old bot has would be lost. If it is meant: `neverblink deploy --change-bot`, or "
             "`git push -o change-bot`",
         )
@@ -436,6 +437,13 @@ class Deployments:
                 "failed", f"not rolled back: {ended.reason or ended.outcome}", **msgspec.to_builtins(ended)
             )
         return ended
+
+
+def _slip(runs: str, named: str) -> str:
+    """What was probably meant, when the new configuration names another bot."""
+    if runs != named and difflib.get_close_matches(named, [runs], 1, 0.8):
+        return f'Did you mean bot = "{runs}"?'
+    return "Is it the wrong directory?"
 
 
 def _in_source(message: str, release: Release | None) -> str:

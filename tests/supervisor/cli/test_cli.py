@@ -312,3 +312,16 @@ def test_the_help_of_top_has_its_keys() -> None:
     text = run("top", "--help").stdout
     for key in ("q, Ctrl-C, Ctrl-D  quit", "p  ", "d  ", "r  "):
         assert f"  {key}" in text
+
+
+@pytest.mark.parametrize("verb", ["up", "status", "deploy ."])
+def test_a_project_that_is_named_and_not_there_is_said_to_be_that(
+    verb: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "neverblink.toml").write_text('bot = "bot:Bot"\n')
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path)
+    for name, said in (("nope", "there is no such directory"), ("empty", "it has no neverblink.toml")):
+        result = run(*verb.split(), "--project", name)
+        assert result.exit_code == Exit.BAD_INPUT
+        assert f"--project {tmp_path / name}: {said}" in result.stderr
