@@ -29,7 +29,7 @@ LEFT = {
     "tests/bench": 18,
     "tests/chaos": 31,
     "tests/fuzz": 2,
-    "tests/supervisor": 90,
+    "tests/supervisor": 85,
     "tests/web": 14,
     "tests/whole": 44,
 }
