@@ -1,6 +1,6 @@
-"""Waiting for something to become true, without asking over and over.
+"""Waiting for a condition without polling.
 
-Whoever changes what the supervisor knows says `stir()`; whoever waits looks again then, and only then.
+After a change of the supervisor's state, `stir()` makes every waiting coroutine check its condition again.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The news: every change of state goes out here, once, and from here to everyone who wants to know.
+"""The event bus: every change of state is published here, once, to all listeners.
 
 The event socket, the history and the log are listeners; none of them can stop the others, or the supervisor.
 """
@@ -24,7 +24,7 @@ class EventBus:
         self.bot = bot
         self._wall = wall
         self.trouble = trouble
-        """To be told of what went wrong and is no event."""
+        """For reports of failures that have no event."""
         self._listeners: list[Callable[[Event], None]] = []
 
     def now(self) -> int:
@@ -41,6 +41,6 @@ class EventBus:
             try:
                 listener(event)
             except Exception as problem:
-                # Somebody who looks on must never be able to break a handoff.
+                # A listener must never be able to break a handoff.
                 self.trouble(f"a listener failed on {type(event).__name__}: {problem!r}")
         return event

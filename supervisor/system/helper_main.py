@@ -44,15 +44,15 @@ def say(text: str) -> None:
 
 
 def _alive(loop: asyncio.AbstractEventLoop) -> None:
-    """Whoever started us wants to hear now and then that this loop turns."""
-    # When nobody listens any more, the end of standard input says so.
+    """Tell the supervisor every few seconds that this loop runs."""
+    # When the supervisor has ended, the end of standard input shows it.
     with suppress(OSError):
         os.write(1, ALIVE)
     loop.call_later(ALIVE_EVERY, _alive, loop)
 
 
 def _step_back() -> None:
-    """Strangers can wait, a tick can't: this process gets what others leave, and interrupts nobody when it wakes."""
+    """Strangers can wait, a tick can't: it gets what others leave, and interrupts no process when it wakes."""
     try:
         os.nice(_NICE)
         os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))

@@ -105,13 +105,13 @@ def _map_ids(pid: int) -> None:
             with open(f"/proc/self/{kind}_map", encoding="ascii") as file:
                 lines = "".join(f"{first} {first} {count}\n" for first, _, count in map(str.split, file))
         elif kind == "gid":
-            # Without it, the kernel lets nobody but root map a group.
+            # Without it, the kernel lets only root map a group.
             _write(f"/proc/{pid}/setgroups", "deny")
         _write(f"/proc/{pid}/{kind}_map", lines)
 
 
 def _cover(path: str) -> None:
-    """Put a device over the file that nobody can open, root included."""
+    """Put a device over the file that no process can open, not even root's."""
     place, device = os.fsencode(path), os.fsencode(os.devnull)
     _checked(_libc.mount(device, place, None, _MS_BIND, None))
     kept = os.statvfs(os.devnull).f_flag & (_MS_RDONLY | _MS_NOSUID | _MS_NOEXEC)

@@ -1,6 +1,6 @@
 """A log file of the supervisor or of the web process: appended to, rotated, and never a reason to fail.
 
-The file is opened for each line. So it does not matter when somebody has moved it, cut it short or removed it together
+The file is opened for each line. So it does not matter when it was moved, cut short or removed together
 with its directory, and no buffer holds lines that could not be written. (The standard library's handlers rotate or
 follow the path, not both, and write later what failed once.) Only one process may write to such a
 file. A symbolic link in its place is not followed: others may have planted it while they could write to the home.

@@ -1,7 +1,7 @@
 """Reaps processes that lost their parent, where they are given to this process: as PID 1 of a container.
 
-What we started is waited for by whoever started it, as soon as it ends. So a child that is still a zombie a few seconds
-later is nobody's, and only such a one is reaped: no exit status is taken from anybody.
+A process that we started is waited for as soon as it ends. So a child that is still a zombie a few seconds later has no
+one that waits for it, and only such a child is reaped: no exit status is taken from another part.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""A home is for its user alone: nobody else can enter it, or read or write anything in it, whatever the umask was.
+"""A home is for its user alone: no other user can enter it, or read or write anything in it, whatever the umask was.
 
 The home's own mode (0700) is what keeps others out. What is in it is closed all the same, because a directory is
 copied, mounted or shared more easily than one thinks, and then each file stands for itself. It is closed from the top
-down: once a directory is closed, nobody else can put anything into it while we look.
+down: once a directory is closed, no other user can put anything into it meanwhile.
 
 What another user owns is not made ours: that user can open it again, and a supervisor that is root would write into
 what another user can move. So that is refused. A symbolic link of another user's is refused too: it was planted while

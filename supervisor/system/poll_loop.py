@@ -1,7 +1,7 @@
-"""Rounds: what is done about once a second, and sooner when somebody says so.
+"""What is done about once a second, and at once on request.
 
-Several parts look at a file or write one each second. They do it in the same moment, so that an idle supervisor is
-woken once for all of them; and a round for which nobody called costs neither an exception nor a task.
+Several parts read or write a file each second. They do it at the same moment, so that an idle supervisor is woken once
+for all of them; and a round that was not requested costs neither an exception nor a task.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class PollLoop:
         return called
 
     async def wait(self, within: float) -> None:
-        """Wait until somebody calls, or for `within` seconds, or somewhat less: until the others' round."""
+        """Wait for a request, or for `within` seconds, or somewhat less: until the others' round."""
         if self._called:
             return
         loop = asyncio.get_running_loop()

@@ -2,7 +2,7 @@
 
 A pid alone can be another process by now; with its start time it is one process for as long as the host is up. The
 end comes through a pidfd, which becomes readable the moment the process is gone: no SIGCHLD handler, no polling, and
-nobody else's child is ever reaped. A process that an earlier supervisor started ends in the same way, but only its
+no other child is ever reaped. A process that an earlier supervisor started ends in the same way, but only its
 parent may ask how, so its exit status stays unknown.
 """
 
@@ -64,7 +64,7 @@ class Process(_Watched):
         self.code: int | None = None
         self._child = child
         self._on_exit = on_exit
-        # Not reaped before we do it, so the pid is ours and the pidfd can't be somebody else's.
+        # Not reaped before we do it, so the pid is ours and the pidfd can't be another's.
         try:
             fd = os.pidfd_open(child.pid)
         except OSError:
@@ -90,7 +90,7 @@ class Process(_Watched):
 
 
 class Adopted(_Watched):
-    """Watches a process that somebody else started. `on_exit(None)` is called once from the loop, when it has ended.
+    """Watches a process that another process started. `on_exit(None)` is called once from the loop, when it has ended.
 
     Raises ProcessLookupError when this very process does not run any more.
     """
@@ -120,7 +120,7 @@ def started_at(pid: int) -> int | None:
 
 
 def alive(pid: int, started: int) -> bool:
-    """Whether this very process still runs: not only the number, and not a zombie that nobody has reaped."""
+    """Whether this very process still runs: not only the number, and not a zombie that was not reaped."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_bytes()
         return started_of(stat) == started and field_of(stat, 3) not in (b"Z", b"X")

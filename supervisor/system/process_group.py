@@ -33,7 +33,7 @@ _LOOK_EVERY = 0.05
 
 
 class ProcessGroups:
-    """Ends groups beside the loop. `say` is told of processes that had to be ended."""
+    """Ends groups beside the loop. Calls `say` about processes that had to be ended."""
 
     def __init__(self, say: Callable[[str], None]) -> None:
         self._say = say

@@ -66,7 +66,7 @@ class SdNotify:
                 self._leads = f"{event.worker} leads: release {event.release}, epoch {event.epoch}"
                 self._say_ready()
             case events.WorkerAdopted(leads=True):
-                # It has led all the time, so that is no news, but this supervisor is ready.
+                # It has led all the time, so nothing changes, but this supervisor is ready.
                 self._leads = f"{event.worker} leads: release {event.release}"
                 self._say_ready()
             case events.DeploymentStarted():

@@ -56,7 +56,7 @@ class _Left(msgspec.Struct, frozen=True):
 class SubprocessRunner:
     """Runs one program at a time. `note` is the file for the next supervisor; `leader()` is whom to keep away from.
 
-    That is a pid, or 0 when nobody leads. `hidden` are the files that the programs cannot open.
+    That is a pid, or 0 when there is no leader. `hidden` are the files that the programs cannot open.
     """
 
     def __init__(

@@ -22,7 +22,6 @@ LEFT = {
     "supervisor/handoff": 4,
     "supervisor/hook": 9,
     "supervisor/notify": 19,
-    "supervisor/system": 23,
     "supervisor/terminal": 1,
     "supervisor/web": 36,
     "supervisor/workers": 6,

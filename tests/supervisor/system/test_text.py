@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from neverblink.supervisor.api.event_log import EventLog
-from neverblink.supervisor.hook.client_output import PushOutput
+from neverblink.supervisor.hook.push_output import PushOutput
 from neverblink.supervisor.system.text import (
     ansi_removed,
     clean,
