@@ -20,7 +20,7 @@ from rich.text import Text
 
 PICTURE = Path(__file__).resolve().parents[2] / "docs" / "session.svg"
 COMMAND = (sys.executable, "-m", "neverblink.supervisor.cli")
-WIDTH = 112
+WIDTH = 124
 PATIENCE = 120.0
 
 # Rich's own format loads a font from another host; a picture in a README must not.

@@ -19,7 +19,7 @@ def test_the_readme_shows_it() -> None:
 
 
 def test_it_shows_a_handoff_a_rollback_and_the_proof() -> None:
-    for words in ("blackout", "0 missed", "rolled back", "leads again", "none missed, none doubled"):
+    for words in ("blackout", "0 ticks missed", "rolled back", "leads again", "none missed, none doubled"):
         assert words in TEXT
 
 
