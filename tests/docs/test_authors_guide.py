@@ -17,7 +17,7 @@ from neverblink.worker import Tick, Worker
 from neverblink.worker.join import Loop
 from neverblink.worker.testing import Simulation
 
-from ..worker.lone import LOOPING, Lone
+from ..worker.standalone_process import LOOPING, StandaloneProcess
 
 GUIDE = (Path(__file__).resolve().parents[2] / "docs" / "authors.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```python\n(.*?)^```", GUIDE, re.MULTILINE | re.DOTALL)
@@ -84,7 +84,7 @@ def test_its_bots_run_and_can_be_handed_over(bot: type[Worker[Any]]) -> None:
 
 def test_its_loop_runs_alone_and_flattens_when_it_is_interrupted(tmp_path: Path) -> None:
     text = "\n".join([OUTSIDE, *BLOCKS]).replace("__main__", "elsewhere")
-    with Lone(tmp_path, text + LOOPING + "main()\n") as loop:
+    with StandaloneProcess(tmp_path, text + LOOPING + "main()\n") as loop:
         loop.wait_for("connected")
         loop.wait_for("looping")
         ended = loop.interrupt()
