@@ -180,7 +180,7 @@ def line_of(event: events.Event) -> str:
             pause = duration.about(max(0, event.next - event.at))
             return f"release {release} failed {times}, and is started again in {pause}: {reason}"
         case events.Slow(reason=""):
-            return f"worker {event.worker} does its work again"
+            return f"worker {event.worker} is no longer slow"
         case events.Slow():
             return f"worker {event.worker}, which leads, is slow: {event.reason}"
         case events.JournalChanged():

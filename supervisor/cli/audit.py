@@ -82,7 +82,7 @@ def span(since: str, until: str, now: int) -> tuple[Bound | None, Bound | None]:
 
 
 def bound(option: str, text: str, now: int) -> Bound | None:
-    """What somebody wrote as a bound of the span; raise `BadInput` when it is none. `now` is wall ns."""
+    """Parse a bound of the span; raise `BadInput` when it is not one. `now` is wall ns."""
     text = text.strip()
     if not text:
         return None
@@ -227,7 +227,7 @@ def _ticks(report: AuditReport, screen: Screen) -> str:
 def _ranges(ranges: list[Missing], word: str) -> Iterator[str]:
     for gap in ranges[:_LINES]:
         which = str(gap.seq) if gap.seq == gap.last else f"{gap.seq} to {gap.last}"
-        yield f"{word} {which}: {gap.cause or 'and nobody recorded it'}"
+        yield f"{word} {which}: {gap.cause or 'no cause was recorded'}"
     if len(ranges) > _LINES:
         yield f"{word} in {len(ranges) - _LINES:,} more places"
 

@@ -103,7 +103,7 @@ def commands(context: CommandContext) -> Done:
 
 def _confirm(context: CommandContext, name: str) -> None:
     if context.as_json:
-        raise BadInput("with --json nobody is asked: say --yes to halt the bot")
+        raise BadInput("--json cannot ask for confirmation: add --yes to halt the bot")
     try:
         typed = click.prompt(
             f"This pauses {name} and has it give up what it holds. Type its name to go on",
@@ -112,9 +112,7 @@ def _confirm(context: CommandContext, name: str) -> None:
             err=True,
         )
     except click.Abort:
-        raise BadInput(
-            "nobody has confirmed, so nothing was done: type the bot's name, or say --yes"
-        ) from None
+        raise BadInput("not confirmed, so nothing was done: type the bot's name, or add --yes") from None
     if typed != name:
         raise BadInput(f"{json.dumps(typed)} is not the bot's name, so nothing was done: its name is {name}")
 

@@ -169,7 +169,7 @@ def finding_of(config: Config, said: dict[str, Any]) -> CheckResult:
 
 
 def _notify(config: Config, context: CommandContext) -> CheckResult:
-    """Whether those who are to be told of what happens could be; nothing is sent."""
+    """Whether notifications could be sent; nothing is sent."""
     if importlib.util.find_spec("apprise") is None:
         return CheckResult("notify", False, no_library())
     unknown: list[str] = []

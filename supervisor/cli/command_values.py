@@ -1,4 +1,4 @@
-"""What somebody typed as NAME=VALUE, taken as its JSON Schema wants it: `note=7` is text where `note` is text.
+"""Parses NAME=VALUE by its JSON Schema: `note=7` is text where `note` is text.
 
 A shell has text only, so a value that is JSON is taken as such, and as the text that it is where only that fits. What
 can fit in neither way is refused here, in words that say how it is written. Everything else, such as bounds, is for the
@@ -32,7 +32,7 @@ def read(pairs: Iterable[str], wants: Schema | None = None) -> dict[str, Any]:
     for pair in pairs:
         key, equals, text = pair.partition("=")
         if not equals or not key:
-            raise BadInput(f"{pair!r} is no argument: expected KEY=VALUE, as in pct=2.5")
+            raise BadInput(f"{pair!r} is not an argument: expected KEY=VALUE, as in pct=2.5")
         if key in found:
             raise BadInput(f"{key} is given twice: give it once")
         found[key] = _value(key, text, properties.get(key, _ANY), wants)

@@ -45,7 +45,7 @@ _CALL = 200
 def history(context: CommandContext, deployment: int, limit: int, commands: bool) -> Done:
     """The deployments and outages so far, newest first, or the whole story of DEPLOYMENT.
 
-    Each deployment: its number, when, what came of it, who asked, for how long nobody could tick; then the commit and
+    Each deployment: its number, when, what came of it, who asked, how long no worker could tick; then the commit and
     why, how long each phase took, and the reason when it failed.
     """
     with open_history(context.home) as past:
@@ -175,7 +175,7 @@ def _story(screen: Screen, row: DeploymentRow, printed: list[str]) -> None:
     screen.line(
         f"{screen.style(f'deployment {row.id}', bold=True)}  {_outcome(screen, row)}  {row.reason}".rstrip()
     )
-    screen.line(f"  {row.release} to take over from {row.previous or 'nobody'}")
+    screen.line(f"  {row.release} to take over from {row.previous or 'no release'}")
     if row.commit:
         screen.line(f"  commit {row.commit}{f' ({row.ref})' if row.ref else ''} by {row.author}")
         screen.line(f"    {row.subject}")

@@ -41,7 +41,7 @@ def hook() -> None:
     """Deploy what is pushed to a bare repository: `git push live main`.
 
     The hooks hand each push of one branch to the supervisor and show the pusher what becomes of it. The supervisor
-    builds and deploys; whoever pushes may hang up, and the deployment goes on.
+    builds and deploys; the push may be cut off, and the deployment goes on.
     """
 
 
@@ -163,7 +163,7 @@ def status(context: CommandContext, repository: Path) -> Done:
             "none": "none",
             "ours": "installed",
             "old": "installed by another version",
-            "other": "somebody else's",
+            "other": "not neverblink's",
         }
         _row(screen, one.name, words[one.state] + (", after the hook that was there" if one.chained else ""))
     seen = _pushed(where, settings)

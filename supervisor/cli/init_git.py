@@ -65,7 +65,7 @@ def begin(context: CommandContext, place: Path, name: str, go: str) -> str:
 
 
 def _identity(place: Path) -> list[str]:
-    """A name for the first commit, where git was told none yet: a server often has nobody's."""
+    """A name for the first commit, when git has none configured, as on many servers."""
     try:
         ask(place, "var", "GIT_AUTHOR_IDENT")
     except GitError:

@@ -106,7 +106,7 @@ def _client(context: CommandContext, key: ClientKey, out: Path | None, access: C
             access.remove(key.name)
         raise
     context.screen.line(
-        f"{context.screen.good('made')}  {file}: whoever has it may do all that you may, so keep it closed"
+        f"{context.screen.good('made')}  {file}: its owner can do all that you can, so keep it private"
     )
     return str(file)
 

@@ -1,4 +1,4 @@
-"""Lines of logs, of either form, as what they say; and which of them somebody wants."""
+"""Parses log lines, in text or JSON, and filters them."""
 
 from __future__ import annotations
 

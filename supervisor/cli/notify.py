@@ -1,4 +1,4 @@
-"""notify: who is told of what happens, and whether it would arrive."""
+"""notify: where notifications go, and whether they arrive."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class _Tried(msgspec.Struct, frozen=True):
 @click.argument("action", type=click.Choice(["list", "test"]), default="list")
 @click.argument("target", default="")
 def notify(context: CommandContext, action: Literal["list", "test"], target: str) -> Done:
-    """Show who is told of what happens, or send a message to find out whether it arrives.
+    """Show where notifications go, or send a test message.
 
     \b
     notify                  shows the targets, and what each is told
@@ -50,7 +50,7 @@ def notify(context: CommandContext, action: Literal["list", "test"], target: str
     settings = context.config.notify
     if not settings.targets:
         raise BadInput(
-            f"{context.config.path}: nobody is told of anything: add [notify.targets.NAME] with a url or a url_file"
+            f"{context.config.path}: no notification targets: add [notify.targets.NAME] with a url or a url_file"
         )
     if action == "list":
         if target:
@@ -94,7 +94,7 @@ def _list(context: CommandContext, targets: tuple[NotifyTarget, ...]) -> Done:
 
 
 async def _try_all(context: CommandContext, targets: list[NotifyTarget]) -> list[_Tried]:
-    """Send to all of them at once: one that hangs keeps nobody from the others."""
+    """Send to all of them at once: one that hangs does not delay the others."""
     where = f"{context.config.name} on {socket.gethostname()}"
     message = QueuedMessage(
         f"{where}: a test", "If you can read this, neverblink can tell you.", "info", 1, time.monotonic_ns()

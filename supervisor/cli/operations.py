@@ -83,7 +83,9 @@ def rebase_clock(context: CommandContext, why: str) -> Done:
 
 
 @remote_command
-@click.option("-m", "--why", required=True, metavar="WHY", help="Why: whoever is refused will read it.")
+@click.option(
+    "-m", "--why", required=True, metavar="WHY", help="The reason, shown to everyone who is refused."
+)
 def lock(context: CommandContext, why: str) -> Done:
     """Refuse deployments until `unlock`. A rollback stays possible."""
     if not why.strip():
@@ -201,7 +203,7 @@ def down(context: CommandContext, why: str, within: str, leave_workers: bool) ->
 def arguments(
     pairs: tuple[str, ...], args_json: str, wants: Schema | None = None, option: str = "--args"
 ) -> dict[str, Any]:
-    """What somebody gave as KEY=VALUE, or as JSON with `option`; raise `BadInput` when it is neither.
+    """Parse arguments given as KEY=VALUE, or as JSON with `option`; raise `BadInput` when they are neither.
 
     `wants` is the JSON Schema of what is expected, where it is known.
     """
@@ -211,7 +213,7 @@ def arguments(
             args = msgspec.json.decode(args_json, type=dict[str, Any])
         except UNDECODABLE as problem:
             raise BadInput(
-                f"{option} is no JSON object: {reason(problem)}; expected one such as '{{\"pct\": 2.5}}'"
+                f"{option} is not a JSON object: {reason(problem)}; expected one such as '{{\"pct\": 2.5}}'"
             ) from None
         refuse_equal_keys(args_json, option)
     given = read(pairs, wants)
@@ -226,13 +228,13 @@ def _declared(client: Client) -> dict[str, Schema]:
     try:
         answer = _object(client.ask(Commands()))
     except CommandFault:
-        # What is sent may get through all the same: to whoever leads next, or to a worker that can't say what it takes.
+        # The command may still arrive: at the next leader, or at a worker that cannot describe its commands.
         return {}
     return {one.name: one.args for one in convert(answer.get("commands", ()), tuple[Offered, ...])}
 
 
 def seconds(text: str) -> float:
-    """A duration as somebody wrote it. Raises `DurationError`."""
+    """Parse a duration. Raises `DurationError`."""
     return max(duration.parse(text), 0) / 1e9
 
 

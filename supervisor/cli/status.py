@@ -255,11 +255,11 @@ def _lock(status: BotStatus, screen: Screen) -> list[tuple[str, str]]:
 
 
 def _unheard(status: BotStatus, screen: Screen) -> list[tuple[str, str]]:
-    """Who would be told of what happens, and is not."""
+    """The notification targets that fail."""
     rows: list[tuple[str, str]] = []
     for one in status.notify:
         if one.state == "failing":
-            what = f"{one.name} {screen.bad('has heard nothing')} for {last(max(0, status.at - one.since))}"
+            what = f"{one.name} {screen.bad('has failed')} for {last(max(0, status.at - one.since))}"
             rows.append(("notify", f"{what}: {one.reason} ({one.waiting} waiting, {one.lost} lost)"))
     return rows
 

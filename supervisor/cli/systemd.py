@@ -24,7 +24,8 @@ __all__ = ["systemd"]
 def systemd(context: CommandContext, user: bool) -> Done:
     """Print a systemd unit for the bot's supervisor, and in it how to install it.
 
-    The bot ticks on when the unit is restarted, and when its supervisor crashes. The unit runs as whoever prints it.
+    The bot ticks on when the unit is restarted, and when its supervisor crashes. The unit runs as the user
+    who prints it.
     """
     unit = unit_of(
         context.config,

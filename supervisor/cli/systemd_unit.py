@@ -54,7 +54,7 @@ def unit_of(
         "[Unit]",
         f"Description=neverblink: the bot {config.name}",
         *([] if user else ["Wants=network-online.target", "After=network-online.target"]),
-        "# However often it has to be started again: the bot is there, and somebody has to look after it.",
+        "# However often it has to be started again: the bot still runs, and needs a supervisor.",
         "StartLimitIntervalSec=0",
         "",
         "[Service]",
@@ -101,7 +101,7 @@ def _head(name: str, commands: list[str]) -> list[str]:
         f"# systemctl reload {unit}",
         "#     hands the bot over to the code that is in the project now, as `neverblink deploy` does",
         f"# systemctl stop {unit}",
-        "#     stops the supervisor alone: the bot ticks on, with nobody to look after it",
+        "#     stops the supervisor alone: the bot ticks on without a supervisor",
         "# neverblink down",
         "#     stops the bot for good, and the supervisor; the same is done when the machine shuts down",
         "",
@@ -115,7 +115,7 @@ def _service(words: _Words, config: Config, ctl: str) -> list[str]:
     within = _word(duration.show(bounds.boundary_within))
     shutdown = f"""'test "$$({ctl} is-system-running)" != stopping || exec "$$@"'"""
     return [
-        "# Started means that the bot ticks: the supervisor says so itself, and nobody else may.",
+        "# Started means that the bot ticks: only the supervisor itself may report it.",
         "Type=notify",
         "NotifyAccess=main",
         f"ExecStart={words.up()}",

@@ -75,7 +75,7 @@ def find_target(context: CommandContext, said: str) -> DeployTarget:
             "code, a commit, or a release"
         )
     raise BadInput(
-        f"{said}: {place} is not there, no release is called so (see `neverblink releases`), and it is no commit in "
+        f'"{said}" is not a directory, a kept release (see `neverblink releases`) or a git commit in '
         f"a git repository around {stand}"
     )
 

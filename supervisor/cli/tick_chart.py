@@ -1,7 +1,7 @@
 """The tick strip as characters: one column a tick, or as many ticks as make a quarter of a second.
 
 How late and how long is drawn on a logarithmic scale, because what matters lies between microseconds and whole ticks. A
-tick that nobody ran is a hole, and is seen; so is who led, and where that changed.
+missed tick is a visible gap. The leader, and where it changed, are marked.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def level(ns: int, interval: int, levels: int) -> int:
 
 def mark_of(change: LeaderChange) -> str:
     """How a change of leader is marked: what it was, who leads since, and the deployment's number."""
-    # Whoever went on from a dead leader's journal is a first one that knows who was before.
+    # A leader that recovered from a dead leader's journal is a first one with a predecessor.
     cause = "failover" if change.cause == "first" and change.before else change.cause
     sign = {"handoff": "▲", "takeback": "↩", "failover": "✖", "first": "●"}[cause]
     # Else the number would be that of the deployment that once brought this worker.

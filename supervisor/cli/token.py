@@ -30,7 +30,7 @@ def token(context: CommandContext, action: str, name: str, role: Role) -> Done:
     token                            shows names and roles
     token add NAME                   makes a viewer's token, and shows it this once
     token add NAME --role operator   makes one that may deploy, pause and stop
-    token remove NAME                lets whoever has it in no more
+    token remove NAME                revokes the token
 
     Where to listen is [web] in the configuration. All of it takes effect at once, also while the bot runs.
     """
@@ -57,5 +57,5 @@ def token(context: CommandContext, action: str, name: str, role: Role) -> Done:
         for one in known:
             context.screen.line(f"{one.role:<9} {one.name}")
         if not known:
-            context.screen.line("nobody may ask over HTTP: neverblink token add NAME --role operator")
+            context.screen.line("there are no tokens: neverblink token add NAME --role operator")
     return Done({**made, "tokens": [{"name": one.name, "role": one.role, "made": one.made} for one in known]})

@@ -144,7 +144,7 @@ def _warnings(status: BotStatus, now: int) -> list[Text]:
     if status.lock is not None:
         found.append(("locked", f"{status.lock.why}, by {status.lock.who or 'unknown'}"))
     found += [
-        ("notify", f"{one.name} has heard nothing for {_whole(now - one.since)}: {one.reason}")
+        ("notify", f"{one.name} has failed for {_whole(now - one.since)}: {one.reason}")
         for one in status.notify
         if one.state == "failing"
     ]

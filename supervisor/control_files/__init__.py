@@ -1,4 +1,4 @@
-"""The two files of a home: `status.json` says what is, `control.json` says what somebody wants.
+"""The two files of a home: `status.json` says what is, `control.json` holds requests.
 
 For what cannot ask over a socket: a script, a cron job, a tool that knows files. What is asked for here becomes the
 same command that every other surface builds, and goes to the same place.

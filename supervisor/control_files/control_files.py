@@ -1,4 +1,4 @@
-"""The files' desk: the board and the clerk of one home, as the configuration wants them."""
+"""The two files of one home: keeps `status.json` and serves `control.json`, as configured."""
 
 from __future__ import annotations
 

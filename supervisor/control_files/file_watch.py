@@ -1,7 +1,7 @@
 """The bell: rings when something in a directory has changed.
 
-The kernel tells (inotify), where there is such a thing. It is only a bell: whoever hears it looks at the file, and
-looks now and then without having heard anything, since a network's file system rings for nobody, and the queue of what
+The kernel tells (inotify), where there is such a thing. It is only a signal to look at the file, and the caller
+looks now and then without having heard anything, since a network file system sends no signal, and the queue of what
 has happened can overflow. So a ring that is lost costs a moment and nothing else.
 """
 

@@ -1,4 +1,4 @@
-"""Reading `control.json`: the only file in which somebody else tells the supervisor what to do.
+"""Reading `control.json`: the only file with which others control the supervisor.
 
 What is there may be anything: a link to another file, a pipe that never ends, a directory, a file that another user has
 put there, or one that is written at this moment. It is opened so that nothing of that can do harm, and what it is is

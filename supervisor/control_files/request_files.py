@@ -117,7 +117,7 @@ class RequestFiles:
         """What can't be read, and since when it is there."""
         self._problems: tuple[ProblemSeen, ...] = ()
         self._refused: dict[str, AnswerSeen] = {}
-        """Of the file as it is: what is no command, and has an id."""
+        """In the present file: entries with an id that are not commands."""
         self._running: dict[str, None] = {}
         self._answers: dict[str, AnswerSeen] = {}
         self._older = False
@@ -275,7 +275,7 @@ class RequestFiles:
     def _begin(self, id: str, command: Command) -> None:
         self._running[id] = None
         self._waiting.put_nowait((id, command))
-        # Most are answered by then, and need not be told of twice.
+        # Most are answered by then, and need not be reported twice.
         asyncio.get_running_loop().call_later(_SOON_S, self._changed)
 
     async def _work(self) -> None:

@@ -61,7 +61,5 @@ class Played(msgspec.Struct, frozen=True):
         if act.because not in self.reason:
             return f"{act.version}, {act.title}: {self.outcome}{told}, expected the reason to name {act.because!r}"
         if self.leads != act.leads:
-            return (
-                f"{act.version}, {act.title}: {self.leads or 'nobody'} leads afterwards, expected {act.leads}"
-            )
+            return f"{act.version}, {act.title}: {self.leads or 'no version'} leads afterwards, expected {act.leads}"
         return ""

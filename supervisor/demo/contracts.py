@@ -65,7 +65,7 @@ def parse_contract(
     if timeframe not in timeframes:
         raise BadContract(name, f"there is no timeframe {timeframe!r}")
     if not (number.isascii() and number.isdigit()) or len(number) > 18:
-        raise BadContract(name, f"{number!r} is no number of a period")
+        raise BadContract(name, f"{number!r} is not a number of a period")
     return _contract(market, timeframe, int(number), timeframes[timeframe])
 
 

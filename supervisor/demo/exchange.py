@@ -4,7 +4,7 @@
 
 It listens on 127.0.0.1 and says where in one JSON line on stdout: `{"url": "http://127.0.0.1:40123", "pid": 4711}`. Its
 ledger is DIR/ledger.jsonl. It ends with SIGTERM or SIGINT, and with --with-stdin when its stdin does, so that it cannot
-outlive whoever started it. `venue` says what it answers to.
+outlive its parent. `venue` says what it answers to.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ async def _until_told(venue: Venue, port: int, with_stdin: bool) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, told.set)
     if with_stdin:
-        # Nobody writes there: it becomes readable when the other end is closed, by a killed process as well.
+        # Nothing is written there: it becomes readable when the other end is closed, by a killed process as well.
         loop.add_reader(sys.stdin.fileno(), told.set)
     await serve(venue, port, told)
 

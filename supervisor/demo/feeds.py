@@ -1,6 +1,6 @@
 """Feeds: what is told on a topic goes to every websocket that is connected to it.
 
-Each connection has a queue of its own, so a slow or dying one holds up nobody, and what is told while a connection is
+Each connection has a queue of its own, so a slow or dying one delays no other, and what is told while a connection is
 still being made is not lost to it.
 """
 

@@ -117,7 +117,7 @@ def _of_book(ledger: Sequence[Mapping[str, Any]], book: Mapping[str, Any]) -> li
         same = all(told[fill][name] == value for name, value in booked[fill].items())
         wrong += [] if same else [f"book: fill {fill} is not what the exchange told"]
     if book.get("applied") != len(told):
-        wrong.append(f"book: {book.get('applied')} fills were applied, the exchange told of {len(told)}")
+        wrong.append(f"book: {book.get('applied')} fills were applied, the exchange reported {len(told)}")
     positions: Mapping[str, Any] = book.get("positions") or {}
     wrong += [f"book: {held} of {contract} are still held" for contract, held in positions.items()]
     return sorted(wrong)

@@ -228,7 +228,7 @@ def _told(played: Played) -> str:
         if result.get("seq") is not None:
             told.append(f"{played.leads} leads from tick {result['seq']} on")
     else:
-        told += [played.reason, f"{played.leads or 'nobody'} leads"]
+        told += [played.reason, f"{played.leads or 'no version'} leads"]
     return ", ".join(part for part in told if part)
 
 

@@ -1,7 +1,7 @@
 """The world of the demo: a directory of its own, the exchange, and the supervisor, each a real process.
 
 Whatever happens, nothing of it is left. Each child has a session of its own, so a Ctrl-C in the terminal is ours alone
-to deal with, and each is ended by its process id, workers included: those are told of by the supervisor and held by
+to deal with, and each is ended by its process id, workers included: those are reported by the supervisor and held by
 `psutil`, which also knows them from a stranger that got the same id later.
 """
 
@@ -149,7 +149,7 @@ class DemoWorld:
         """End every process and remove the directory."""
         for verb in self._verbs:
             if verb.running:
-                # Also those that the supervisor started and has not told of yet.
+                # Also those that the supervisor started and has not reported yet.
                 with suppress(psutil.Error):
                     for child in psutil.Process(verb.process.pid).children(recursive=True):
                         self._workers.setdefault(child.pid, child)

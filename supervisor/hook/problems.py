@@ -57,7 +57,7 @@ def of_home(told: HookSettings) -> Iterator[str]:
     me = os.geteuid()
     try:
         owner = path.stat().st_uid
-        # Whether there is a supervisor is asked of the lock, and a lock that can't be opened looks like nobody's.
+        # The lock tells whether a supervisor runs; a lock that cannot be opened looks like a free one.
         within = me == 0 or os.access(path, os.R_OK | os.X_OK)
     except FileNotFoundError:
         yield f"there is no home {path}: start the bot with `neverblink up`, or install the hook for another --home"

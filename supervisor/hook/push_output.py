@@ -1,4 +1,4 @@
-"""Speaking to whoever pushed, in the way of dokku and Heroku: git puts `remote:` before each line.
+"""Output to the person who pushed, in the style of dokku and Heroku: git puts `remote:` before each line.
 
     -----> building the environment
            Resolved 12 packages in 10 ms
@@ -31,43 +31,43 @@ class PushOutput:
     """Writes to `out`. `clock` tells seconds that only grow."""
 
     def __init__(self, out: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
-        self.heard = True
-        """Whether anybody still reads. Nobody does when the connection broke, and that changes nothing else."""
+        self.connected = True
+        """Whether the output is still read. A broken connection changes nothing else."""
         self._out = out
         self._clock = clock
-        self._spoke = self._since = clock()
+        self._wrote = self._since = clock()
 
     def step(self, text: str) -> None:
-        """The next thing that happens."""
+        """The next step."""
         self._since = self._clock()
-        self._say(f"-----> {visible(text)}\n")
+        self._write(f"-----> {visible(text)}\n")
 
     def detail(self, text: str) -> None:
-        """A line on it."""
-        self._say(f"{_INDENT}{visible(text)}\n")
+        """A line about the step."""
+        self._write(f"{_INDENT}{visible(text)}\n")
 
     def warn(self, text: str) -> None:
-        """A line that should be seen: git colours its first word."""
-        self._say(f"{' !     warning: '}{visible(text)}\n")
+        """A warning: git colours its first word."""
+        self._write(f"{' !     warning: '}{visible(text)}\n")
 
     def verdict(self, text: str) -> None:
-        """What came of it."""
-        self._say(f"=====> {visible(text)}\n")
+        """The result."""
+        self._write(f"=====> {visible(text)}\n")
 
     def banner(self, what: str, *details: str) -> None:
-        """What nobody may miss: the push itself looks as if all were well, whatever came of it."""
+        """A failure in a frame: git reports the push itself as successful in any case."""
         lines = ["", _RULE, f"error: {what}", *details, _RULE, ""]
-        self._say("".join(f"{visible(line)}\n" for line in lines))
+        self._write("".join(f"{visible(line)}\n" for line in lines))
 
     def alive(self, doing: str) -> None:
         """Break a silence that has lasted `ALIVE_EVERY` with what is waited for."""
         now = self._clock()
-        if now - self._spoke >= ALIVE_EVERY:
-            self._say(
+        if now - self._wrote >= ALIVE_EVERY:
+            self._write(
                 f"{_INDENT}… {visible(doing, keep='')}, {last(int(now - self._since) * 1_000_000_000)}\r"
             )
 
-    def _say(self, text: str) -> None:
-        self._spoke = self._clock()
-        if self.heard:
-            self.heard = put(self._out, text)
+    def _write(self, text: str) -> None:
+        self._wrote = self._clock()
+        if self.connected:
+            self.connected = put(self._out, text)

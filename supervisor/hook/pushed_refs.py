@@ -1,4 +1,4 @@
-"""What somebody pushed, and what they want done with it: a hook's lines and push options, understood.
+"""Parses what a hook is given: the pushed refs and the push options.
 
 No git and no file is asked here: the lines and the environment go in, what they mean comes out.
 """
@@ -96,7 +96,7 @@ def wishes(environment: Mapping[str, str]) -> PushOptions:
 
 
 def passed_over(update: Update, branch: str) -> str:
-    """Why this ref is no matter of ours, as whoever pushed it reads it: only `branch` deploys."""
+    """Why this ref deploys nothing, for the person who pushed it: only `branch` deploys."""
     if update.ref.startswith(_TAG):
         return f"tag {update.ref.removeprefix(_TAG)}: tags deploy nothing, only branch {branch} does"
     if not update.ref.startswith(_BRANCH):

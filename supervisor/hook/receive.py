@@ -2,7 +2,7 @@
 
 Behind a gate a push is built, checked and rehearsed while its objects are still in quarantine, and only then does the
 ref move; then the release that was found good is handed over to. Without one the ref has moved already, and git
-gives no way to fail a push any more: what went wrong is said so that nobody can miss it.
+gives no way to fail a push any more: a failure is shown in a large frame.
 
 Of several pushes at once each deploys what the branch is *then*: the repository is locked from looking at the branch
 until the supervisor has the request, so a push that is slow can't bring back what a later one has replaced.
@@ -44,7 +44,7 @@ _GATE = "pre-receive"
 def receive(name: str, lines: bytes, repository: Path, environment: Mapping[str, str], out: TextIO) -> int:
     """Do what the hook `name` is there for; return its exit code.
 
-    `lines` are git's, a ref each; `environment` is the one git gave; `out` leads to whoever pushes.
+    `lines` are git's, a ref each; `environment` is the one git gave; `out` leads to the person who pushes.
     """
     output = PushOutput(out)
     gate = name == _GATE

@@ -1,11 +1,11 @@
 """The process that sends: one message at a time, as many as it is given, through apprise.
 
-Everything slow, hanging or crashing that a target can do to whoever speaks to it happens in here. What to send comes on
+Everything slow, hanging or crashing that a target can do to its sender happens in this process. What to send comes on
 the standard input, one JSON object a line, because arguments and environments can be read by others; each is answered
 with one line. A message that takes too long ends the process: an alarm of the kernel's does that, whatever the code is
 stuck in. When its input ends it sends what it was given and leaves.
 
-`python -P -m neverblink.supervisor.notify.apprise_sender`, as the courier starts it.
+`python -P -m neverblink.supervisor.notify.apprise_sender`, as `sender_process` starts it.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def main() -> None:
     # Ctrl-C in the supervisor's terminal is not meant for us, and the supervisor has its last words yet to say.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
-    # A plugin may print; nobody but the answers goes where the answers go.
+    # A plugin may print; only answers may go where the answers go.
     answers = os.fdopen(os.dup(1), "wb", buffering=0)
     os.dup2(2, 1)
     for line in sys.stdin.buffer:

@@ -14,7 +14,7 @@ Level = Literal["info", "success", "warning", "failure"]
 
 
 class Note(msgspec.Struct, frozen=True):
-    """Something to tell. It is of each of `kinds`: whoever wants one of them gets it."""
+    """A message. It has each of `kinds`: a target that wants one of them gets it."""
 
     kinds: tuple[Kind, ...]
     level: Level

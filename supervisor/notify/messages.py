@@ -1,7 +1,7 @@
-"""What people are told of an event: a title that says it all, and a few lines of facts.
+"""The message for an event: a title with the essence, and a few lines of facts.
 
-Whoever is woken up at night wants one message that says what happened, not the first half of it. So a failover is told
-when it is over, and that nobody leads once it has lasted for a moment. No I/O and no clock: events in, notes out.
+A person who is woken up at night wants one complete message. So a failover is reported
+when it is over, and a bot without a leader once that has lasted for a moment. No I/O, no clock: events in, notes out.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from .message import Level, Note
 __all__ = ["MOMENT", "MessageWriter"]
 
 MOMENT = 3_000_000_000
-"""How long nobody may lead, and the leader may be slow, before people are told, ns."""
+"""How long the bot may have no leader, or a slow one, before it is reported, ns."""
 
 _SETTLES = 500_000_000
 """Within so long (ns) after an outage its cause is known, if ever."""
@@ -30,11 +30,11 @@ class MessageWriter:
         self._where = f"{bot} on {host}" if host else bot
         self._stopping = False
         self._times = 0
-        """How often nobody led, or the leader was slow, so far: what is over is known by its number."""
+        """How often the bot had no leader, or a slow one. The number identifies what is over."""
         self._down = ""
         self._slow = ""
         self._no_standby = False
-        """The standby fails again and again, and that has been told."""
+        """The standby fails again and again, and that has been reported."""
 
     def of(self, event: events.Event) -> list[Note]:
         """The notes that this event is worth: mostly none."""
@@ -57,7 +57,9 @@ class MessageWriter:
                 return self._started(event)
             case events.SupervisorStopping():
                 self._stopping = True
-                return [self._note(event, ("supervisor",), "warning", "the supervisor leaves", event.reason)]
+                return [
+                    self._note(event, ("supervisor",), "warning", "the supervisor is stopping", event.reason)
+                ]
             case events.Commanded(outcome="ok"):
                 return self._commanded(event)
             case _:
@@ -108,7 +110,7 @@ class MessageWriter:
             if not self._slow:
                 return []
             over, self._slow = self._slow, ""
-            note = self._note(event, ("slow",), "success", f"{event.worker} does its work again")
+            note = self._note(event, ("slow",), "success", f"{event.worker} is no longer slow")
             return [_after(note, over)]
         self._slow = self._slow or self._another("slow")
         title = f"{event.worker}, which leads, is slow"
@@ -116,7 +118,7 @@ class MessageWriter:
 
     def _journal(self, event: events.JournalChanged) -> list[Note]:
         if event.state == "read":
-            # It is as it should be.
+            # The journal is in order.
             return []
         level: Level = "success" if event.state == "written" else "failure"
         title = {
@@ -146,7 +148,7 @@ class MessageWriter:
             case "dead":
                 title = "a supervisor came back, and the bot had died without one"
             case _:
-                # That somebody starts a bot is no news to them.
+                # The person who starts a bot knows it.
                 return []
         return [self._note(event, ("supervisor",), "warning", title)]
 

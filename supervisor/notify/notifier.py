@@ -1,4 +1,4 @@
-"""The teller: everybody who is to be told of what happens to one bot.
+"""Sends one bot's notifications to all their targets.
 
 It listens to the news like anybody, and what it does with them can neither delay nor disturb anything: notes go into
 queues with a bound, and processes of their own send them. A target that fails is told in the log, once when it begins
@@ -31,7 +31,7 @@ _LAST_WORDS_S = 2.0
 class Notifier:
     """Tells the targets of `settings` what happens to `bot`. `say` is for the log. To be closed.
 
-    Without apprise (`can_send`) nobody is told of anything: that is said and counted, until it is there.
+    Without apprise (`can_send`) nothing is sent: that is logged and counted, until it is installed.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ def _library_is_there() -> bool:
 
 
 class _Line:
-    """One target, with its queue and its courier."""
+    """One target, with its queue and its sender."""
 
     def __init__(
         self,

@@ -5,7 +5,7 @@ Pure: notes and the time go in, and what is to be sent comes out. Times are mono
 At most `burst` messages are sent in any time of `per`. What waits when the next one may be sent is put together into
 one: "and 12 more". A message that fails is tried again, more and more slowly, until it is `retry_for` old; then it is
 lost, and counted as such. What fails does not keep what comes after it from being remembered, up to a bound: the oldest
-go first, and whoever reads on is told how many.
+go first, and the next message says how many.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class NotifyQueue:
         self._tries = 0
         self._again = 0
         self._forgotten = 0
-        """Notes that found no room, and that nobody has been told of yet."""
+        """Notes that found no room, and have not been reported yet."""
         self.sent = 0
         """Notes so far that arrived,"""
         self.lost = 0

@@ -51,7 +51,7 @@ def url_of(target: NotifyTarget, environment: Mapping[str, str]) -> str:
 
 
 def scheme_of(url: str) -> str:
-    """What kind of target it is, as in `tgram`; "" when it is no URL. This much may be shown."""
+    """What kind of target it is, as in `tgram`; "" when it is not a URL. This much may be shown."""
     scheme, there, _ = url.partition("://")
     return scheme.lower() if there and re.fullmatch(r"[a-zA-Z][a-zA-Z0-9+.-]*", scheme) else ""
 

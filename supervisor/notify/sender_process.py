@@ -174,7 +174,7 @@ class _Run:
         """Leave it to itself."""
         self.process.let_go()
         self._close()
-        # Or Popen would complain: it is the child of nobody here any more.
+        # Popen would complain otherwise: its child has been reaped.
         self._child.returncode = 0
 
     def _hear(self) -> None:

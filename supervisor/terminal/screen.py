@@ -42,7 +42,7 @@ class Screen:
 
     def __init__(self, out: TextIO, environment: Mapping[str, str] = os.environ) -> None:
         self._out = out
-        # What the user's encoding can't say is shown as "?", and is no reason to stop.
+        # Characters that the user's encoding lacks are shown as "?".
         if isinstance(out, io.TextIOWrapper):
             out.reconfigure(errors="replace")
         terminal = out.isatty() and environment.get("TERM") != "dumb"

@@ -1,6 +1,6 @@
 """What the web process writes down: each refusal and each command, a line in the home's logs.
 
-Whoever is refused a million times must not fill the disk: lines are limited in number, and the file in size.
+A client that is refused a million times must not fill the disk: lines are limited in number, and the file in size.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class _Scribe(logging.Handler):
         problem = record.exc_info[1] if record.exc_info else None
         if problem is not None:
             # Its words quote what came, and that may be a header with a token.
-            self._book.say(f"refused, as it is no request: {record.getMessage()}: {type(problem).__name__}")
+            self._book.say(f"refused, not a request: {record.getMessage()}: {type(problem).__name__}")
 
 
 def _about_lost(count: int, why: str) -> str:

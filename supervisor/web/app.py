@@ -30,7 +30,7 @@ from .tokens import Token
 __all__ = ["DOOR", "LARGEST_BODY", "Answering", "application", "json_answer"]
 
 Answering = Callable[[web.Request, Any, Token | None], Awaitable[web.StreamResponse]]
-"""Answers a request with this query, of whoever has the token."""
+"""Answers a request with this query, for the token's owner."""
 
 LARGEST_BODY = 64 * 1024
 _BODY_WITHIN = 10.0
@@ -211,7 +211,7 @@ def _command(
             command: Any = decoder.decode(body or b"{}")
             refuse_duplicates(body)
         except DuplicateKey as problem:
-            raise RequestRefused("bad-request", f"{problem}: say it once") from None
+            raise RequestRefused("bad-request", f"{problem}: give it once") from None
         except RecursionError:
             raise RequestRefused("bad-request", "nested too deeply") from None
         except UNDECODABLE as problem:

@@ -4,7 +4,7 @@
     origin    a change comes from our own page, or from no page at all
     token     in the header Authorization, which a browser never sends by itself: no cookies, so nothing to forge
     role      a viewer changes nothing
-    rate      nobody asks faster than this machine's other work bears
+    rate      limits requests to what this machine's other work allows
 
 No I/O but the tokens' file.
 """
@@ -48,7 +48,7 @@ class WebAuth:
         self._behind = settings.plain
 
     def host(self, headers: Mapping[str, str]) -> None:
-        """Raise `RequestRefused` for a request to somebody else's name."""
+        """Raise `RequestRefused` for a request to another host name."""
         name = _name_of(headers.get("Host", ""))
         if name not in self._hosts:
             raise RequestRefused(

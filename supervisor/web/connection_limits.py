@@ -2,7 +2,7 @@
 
 Idle connections cost an attacker nothing, so they must not be worth anything. A newcomer is let in as long as there is
 a connection that asks for nothing now: the one that has been idle for longest is closed for it, first among those that
-never showed a valid token. So whoever fills the door with idle connections only pushes out their own.
+never showed a valid token. So a client that opens many idle connections only pushes out its own.
 """
 
 from __future__ import annotations

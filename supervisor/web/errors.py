@@ -1,4 +1,4 @@
-"""What whoever asks over HTTP gets instead of an answer: a status, a code for programs, and a sentence for people."""
+"""HTTP errors: a status, a code for programs, and a sentence for people."""
 
 from __future__ import annotations
 

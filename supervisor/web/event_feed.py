@@ -1,8 +1,8 @@
 """The feed: what happened lately, each with a number, for any number of listeners.
 
 One ring for all. A listener is no more than a place in it, so ten thousand of them cost no more memory than one, and
-who reads slowly delays nobody: it finds more when it comes back, and when its place has left the ring it has missed
-something, and is told so. Bounded by count and by bytes.
+a slow reader delays no other: it finds more when it comes back, and when its place has left the ring it is told that it
+has missed something. Bounded by count and by bytes.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ _MOST_FILES = 20
 _MOST_LINES = 2000
 _LONGEST_LINE = 4000
 _MOST_BEHIND = 512 * 1024
-"""Bytes; whoever is further behind begins anew at the end."""
+"""Bytes; a reader that is further behind starts again at the end."""
 
 
 class LogPages:

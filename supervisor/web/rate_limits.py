@@ -1,4 +1,4 @@
-"""How often somebody may do something: a bucket that holds `burst` turns and fills up again at `rate` a second."""
+"""Rate limit: a bucket that holds `burst` requests and fills up again at `rate` a second."""
 
 from __future__ import annotations
 

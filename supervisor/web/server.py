@@ -1,4 +1,4 @@
-"""The web process: follows the bot, and answers whoever may ask."""
+"""The web process: follows the bot, and answers requests with a valid token."""
 
 from __future__ import annotations
 
@@ -163,7 +163,7 @@ class _Server:
             self._feed.tell("ticks", msgspec.json.encode(together(ticks)))
 
     async def _keep_status(self) -> None:
-        """Tell the status every second, and soon after something has happened: nobody who listens has to ask."""
+        """Send the status every second, and soon after something has happened, so that listeners need not ask."""
         while True:
             try:
                 async with asyncio.timeout(_STATUS_EVERY):

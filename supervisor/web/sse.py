@@ -1,6 +1,6 @@
 """One listener's server-sent events.
 
-It writes only what the listener reads. Somebody who stops reading is dropped after a while, and so is one that reads
+It writes only what the listener reads. A client that stops reading is dropped after a while, and so is one that reads
 too slowly to keep its place in the feed: both may come back and say where they were.
 """
 

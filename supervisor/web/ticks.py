@@ -1,4 +1,4 @@
-"""The recent ticks, told on as they come. The journal has them, so nobody is asked for them: see `supervisor.strip`."""
+"""Publishes the recent ticks as they come, from the journal's files: see `audit.recent_ticks`."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class TickSeen(msgspec.Struct, frozen=True, array_like=True):
     skipped: int
     """Indices before the (first) one that did not run, by the bot's own overrun,"""
     missed: int
-    """and because nobody could run them."""
+    """and because no worker could run them."""
 
 
 class LeadSeen(msgspec.Struct, frozen=True):
@@ -53,7 +53,7 @@ class LeadSeen(msgspec.Struct, frozen=True):
     before: str
     deployment: int
     blackout: int
-    """How long nobody could tick, ns; 0 when that is not known."""
+    """How long no worker could tick, ns; 0 when that is not known."""
 
 
 class TickFeed:

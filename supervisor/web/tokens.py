@@ -1,7 +1,7 @@
 """Who may ask over HTTP: tokens with a name and a role.
 
-They are kept in the home's file `tokens`, as hashes: a token is 32 random bytes, so a plain SHA-256 of it tells nobody
-what it was, and what is shown when it is made is never shown again. The file is replaced whole, and looked at again
+They are kept in the home's file `tokens`, as hashes: a token is 32 random bytes, so a plain SHA-256 of it reveals
+nothing. A token is shown once, when it is made. The file is replaced whole, and looked at again
 whenever it has changed, so a token that is removed is worth nothing from the next request on.
 """
 
@@ -41,7 +41,7 @@ class TokenError(NeverblinkError):
 
 
 class NoSuchToken(TokenError):
-    """A name that is none, is taken, or is nobody's."""
+    """A name that is invalid, taken, or unknown."""
 
 
 class Token(msgspec.Struct, frozen=True):
@@ -89,7 +89,7 @@ class Tokens:
         return secret
 
     def remove(self, name: str) -> None:
-        """Let whoever has this token in no more. Raises `NoSuchToken`."""
+        """Revoke this token. Raises `NoSuchToken`."""
         with self._locked():
             there = self.list()
             left = [token for token in there if token.name != name]

@@ -61,7 +61,7 @@ class WebProcess:
             tell,
             silent_for,
         )
-        tell(f"web page on {settings.url} (`neverblink token add NAME --role operator` lets somebody in)")
+        tell(f"web page on {settings.url} (`neverblink token add NAME --role operator` creates a token)")
 
     @property
     def pid(self) -> int:

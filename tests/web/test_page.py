@@ -254,15 +254,15 @@ def test_who_would_be_told_and_is_not_is_said(shown: Served, browser: Any) -> No
                 const {get} = await import('/static/js/api.js');
                 const {now} = await import('/static/js/now.js');
                 const one = now();
-                const notify = [failing, {...failing, name: 'desk', state: 'ready'}];
+                const notify = [failing, {...failing, name: 'laptop', state: 'ready'}];
                 one.show({...(await get('/api/status')), notify});
                 return [...one.element.querySelectorAll('.notice')].map((notice) => notice.textContent);
             }""",
             failing,
         )
-        assert [text for text in told if "phone has heard nothing since " in text]
+        assert [text for text in told if 'Notifications to "phone" have failed since ' in text]
         assert [text for text in told if text.endswith(": Connection refused (2 waiting, 1 lost)")]
-        assert not [text for text in told if "desk" in text]
+        assert not [text for text in told if "laptop" in text]
         assert complaints == []
 
 

@@ -141,7 +141,7 @@ def test_what_is_no_request_is_refused_and_in_the_log(served: Served, said: byte
     with socket.create_connection((HOST, served.port)) as wire:
         wire.sendall(said + b"\r\n\r\n")
         assert b" 400 " in wire.recv(100)
-    served.notes("refused, as it is no request: ")
+    served.notes("refused, not a request: ")
     assert served.get("/api/status")["state"] == "running"
 
 

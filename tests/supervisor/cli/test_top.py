@@ -184,7 +184,7 @@ def test_on_a_usual_terminal_the_deployment_is_seen_beside_all_that_needs_attent
         "it enters nothing new",
         "slow      it sleeps: xxx",
         "locked    a freeze until Monday, by anna",
-        "notify    phone has heard nothing for 9 s: Connection refused",
+        "notify    phone has failed for 9 s: Connection refused",
         "standby   w6 ready, 0.04 ms behind",
         "deployment 7 rolled back 1m00s ago",
         "2 missed",

@@ -83,7 +83,7 @@ def test_an_act_that_went_as_it_should_is_not_wrong(act: Any) -> None:
     [
         ({"outcome": "done"}, "v4, does not import: done"),
         ({"reason": "exit 1: the disk is full"}, "expected the reason to name 'indicators'"),
-        ({"release": ""}, "nobody leads afterwards, expected v3"),
+        ({"release": ""}, "no version leads afterwards, expected v3"),
         (
             {"outcome": None, "error": {"message": "no supervisor runs here"}},
             "failed (no supervisor runs here)",
@@ -165,7 +165,7 @@ def test_the_finding_is_right_when_everything_agrees() -> None:
             "exchange: no window passed, so nothing was shown",
         ),
         ("book", {"fills": {}}, "book: fill f-1 of the exchange's is missing"),
-        ("book", {"applied": 3}, "book: 3 fills were applied, the exchange told of 2"),
+        ("book", {"applied": 3}, "book: 3 fills were applied, the exchange reported 2"),
         ("book", {"positions": {"BTC-5m-1": 3}}, "book: 3 of BTC-5m-1 are still held"),
         ("audit", {"missed": 2}, "audit: missed is 2, not 0"),
         ("audit", {"doubled": [7]}, "audit: doubled is [7], not 0"),

@@ -1,4 +1,4 @@
-"""What whoever pushes reads: events in, lines out."""
+"""The output of a push: events in, lines out."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ STORY: list[Event] = [
     output("release", "lib is a submodule"),
     output("environment", "Resolved 2 packages"),
     output("environment", "Installed 2 packages"),
-    output("environment", "somebody else's", deployment=5),
+    output("environment", "another deployment's", deployment=5),
     output("check", "4 passed"),
     step("spawned", took=12 * MS, worker="w5", pid=4321),
     step("imported", took=310 * MS),
@@ -158,8 +158,8 @@ def test_a_reader_that_has_gone_is_no_error() -> None:
     os.close(read)
     output = PushOutput(StandardStream(write, "utf-8"))
     try:
-        output.step("nobody reads this")
+        output.step("not read")
         output.step("nor this")
-        assert not output.heard
+        assert not output.connected
     finally:
         os.close(write)

@@ -286,7 +286,7 @@ def test_a_supervisor_tells_of_a_deployment_of_a_death_and_of_its_own_end(tmp_pa
     assert told[0]["title"].startswith("fox on ")
     assert "w2 died; w3 went on after " in told[1]["title"]
     assert "killed by SIGKILL" in told[1]["message"]
-    assert "the supervisor leaves" in told[2]["title"]
+    assert "the supervisor is stopping" in told[2]["title"]
 
 
 def run(project: Path, *args: str) -> Result:

@@ -1,4 +1,4 @@
-"""v5, which hangs while it starts: it waits for a history that nobody sends."""
+"""v5, which hangs while it starts: it waits for a history that never comes."""
 
 import asyncio
 from collections.abc import Mapping

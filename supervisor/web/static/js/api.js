@@ -34,7 +34,7 @@ async function answer(response) {
   try {
     body = await response.json();
   } catch {
-    // What is no JSON is told by its status.
+    // An answer that is not JSON is reported by its status.
   }
   if (!response.ok) throw new Refused(response.status, body?.error);
   return body;

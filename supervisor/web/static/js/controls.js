@@ -27,10 +27,10 @@ export function controls(me) {
       act(() => post("rollback", { why: why.value }), (got) => `Rolling back to ${release(got.release)}.`),
     ),
     abort: button("abort", "Abort the deployment", "", () =>
-      act(() => post("abort", { why: why.value }), () => "It is being cancelled; the bot goes on."),
+      act(() => post("abort", { why: why.value }), () => "Cancelling the deployment; the bot goes on."),
     ),
     pause: button("pause", "Pause", "", () =>
-      act(() => post("pause", { why: why.value }), (got) => `Paused at tick ${got.seq}: nothing new is entered, exits go on.`),
+      act(() => post("pause", { why: why.value }), (got) => `Paused at tick ${got.seq}: no new entries, exits go on.`),
     ),
     resume: button("resume", "Resume", "", () =>
       act(() => post("resume", { why: why.value }), (got) => `Resumed at tick ${got.seq}.`),
@@ -39,7 +39,7 @@ export function controls(me) {
       if (await confirmHalt(me.bot)) {
         act(
           () => post("halt", { confirm: me.bot, why: why.value }),
-          (got) => `Halted at tick ${got.seq}: ${got.halted ? "it gave up what it held" : "it is paused; it has no on_halt"}.`,
+          (got) => `Halted at tick ${got.seq}: ${got.halted ? "positions closed" : "the bot is paused; it has no on_halt"}.`,
         );
       }
     }),
@@ -49,7 +49,7 @@ export function controls(me) {
 
   const element = sheet(
     "Controls",
-    { id: "controls", aside: h("p", { class: "aside small soft" }, operator ? "" : "You see all of it; to change something takes an operator's token.") },
+    { id: "controls", aside: h("p", { class: "aside small soft" }, operator ? "" : "Read only: changes need an operator's token.") },
     h(
       "div",
       { class: "stack" },
@@ -102,7 +102,7 @@ export function controls(me) {
         ),
       ),
     );
-    // What leads is what nobody means to deploy.
+    // Never preselect the release that leads.
     const good = chosen !== got.current && kept.some((one) => one.id === chosen);
     const other = kept.find((one) => !one.current)?.id;
     which.value = good ? chosen : (got.previous || other || got.current || "");
@@ -151,7 +151,7 @@ export function controls(me) {
                   disabled: !operator,
                   onclick: () => act(() => post("acknowledge", { outage: one.id, why: why.value }), () => `Outage ${one.id} is acknowledged.`),
                 },
-                "I know of it",
+                "Acknowledge",
               )
             : null,
         ),
@@ -168,7 +168,7 @@ export function room(now) {
   const last = now.deployment;
   const proving = now.probation ?? (["probation", "retiring"].includes(last?.phase) ? last : null);
   const rollback = !last || proving?.phase === "probation";
-  if (now.lock) return { deploy: false, rollback, words: `Deployments are locked by ${now.lock.who || "somebody"}: ${now.lock.why}` };
+  if (now.lock) return { deploy: false, rollback, words: `Deployments are locked by ${now.lock.who || "an operator"}: ${now.lock.why}` };
   if (!last) return { deploy: true, rollback, words: "" };
   if (last === proving) {
     return { deploy: true, rollback, words: `Number ${last.deployment} is in its probation: what is deployed now is prepared meanwhile, and takes over when that has ended.` };

@@ -121,7 +121,7 @@ export function deployment() {
   function verdict(one) {
     const parts = [outcome(one.outcome)[0].toUpperCase() + outcome(one.outcome).slice(1)];
     if (one.seq !== null && one.seq !== undefined) parts.push(`first tick ${one.seq}`);
-    if (one.blackout) parts.push(`nobody could tick for ${span(one.blackout)}`);
+    if (one.blackout) parts.push(`blackout ${span(one.blackout)}`);
     if (one.blackout) parts.push(`${one.missed} missed`);
     return parts.join(", ") + (one.reason ? `: ${one.reason}` : ".");
   }

@@ -1,4 +1,4 @@
-// Halting flattens a bot: whoever does it types its name first.
+// Halting closes a bot's positions: the operator types its name first.
 
 import { field, h } from "./dom.js";
 

@@ -1,4 +1,4 @@
-// The log, live: the end of it first, then what comes. Asked for only while somebody looks.
+// The log, live: the end of it first, then what comes. Requested only while it is shown.
 
 import { get } from "./api.js";
 import { h, put } from "./dom.js";

@@ -57,7 +57,7 @@ export function now() {
     ahead = status.at / 1e6 - Date.now();
     set("tick", status.seq ? count(status.seq) : "none yet", status.interval ? `one every ${span(status.interval)}` : "");
     set("late", span(status.late_max), status.skipped ? `${count(status.skipped)} skipped` : "none skipped");
-    set("leader", status.worker || "nobody", status.pid ? `pid ${status.pid}, Python ${status.python}` : status.reason);
+    set("leader", status.worker || "none", status.pid ? `pid ${status.pid}, Python ${status.python}` : status.reason);
     set("epoch", status.epoch, status.since ? `since ${when(status.since)}` : "");
     set("release", status.release ? release(status.release) : "none", status.release);
     set("inbox", count(status.inbox?.waiting ?? 0), status.journal?.failing ? "" : "journal is written");
@@ -79,11 +79,11 @@ export function now() {
     }
     if (status.slow) told.push(["bad", `The leader is slow: ${status.slow}`]);
     if (status.journal?.failing) told.push(["bad", `The journal cannot be written: ${status.journal.failing}`]);
-    if (status.lock) told.push(["warn", `Deployments are locked by ${status.lock.who || "somebody"}: ${status.lock.why}`]);
+    if (status.lock) told.push(["warn", `Deployments are locked by ${status.lock.who || "an operator"}: ${status.lock.why}`]);
     if (status.standby?.reason) told.push(["warn", `Standby ${status.standby.state}: ${status.standby.reason}`]);
     for (const one of status.notify.filter((target) => target.state === "failing")) {
       const rest = [one.waiting ? `${count(one.waiting)} waiting` : "", one.lost ? `${count(one.lost)} lost` : ""].filter(Boolean).join(", ");
-      told.push(["bad", `${one.name} has heard nothing since ${when(one.since)}: ${one.reason}${rest ? ` (${rest})` : ""}`]);
+      told.push(["bad", `Notifications to "${one.name}" have failed since ${when(one.since)}: ${one.reason}${rest ? ` (${rest})` : ""}`]);
     }
     const text = JSON.stringify(told);
     if (notices.dataset.text === text) return;
@@ -102,7 +102,7 @@ export function now() {
       last,
       row(`Number ${ended.deployment}`, outcome(ended.outcome)),
       row("Ended", when(ended.at)),
-      ended.blackout ? row("Nobody could tick for", span(ended.blackout)) : null,
+      ended.blackout ? row("Blackout", span(ended.blackout)) : null,
       ended.blackout ? row("Ticks missed", String(ended.missed)) : null,
       ended.reason ? h("li", { class: "soft" }, ended.reason) : null,
     );

@@ -150,7 +150,7 @@ function outageRow(one) {
       release(one.release),
       one.until ? "over" : "goes on",
       one.until ? `${span(one.until - one.since)}, ${one.missed} missed` : "",
-      [one.cause, one.acknowledged ? `known to ${one.who || "somebody"}` : "", one.why].filter(Boolean).join(": "),
+      [one.cause, one.acknowledged ? `acknowledged by ${one.who || "an operator"}` : "", one.why].filter(Boolean).join(": "),
     ],
   };
 }

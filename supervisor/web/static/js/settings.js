@@ -32,7 +32,7 @@ export function settings(operator, act) {
   function take(next, set) {
     const text = JSON.stringify([schema, next, set]);
     if (text === shown) return;
-    // Nothing is taken out of the hands of somebody who is just typing.
+    // Never overwrite a field while it is being edited.
     if (shown && element.contains(document.activeElement) && dirty()) return;
     shown = text;
     values = next ?? {};

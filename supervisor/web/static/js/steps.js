@@ -28,7 +28,7 @@ function numbers(name, facts) {
     case "spawned":
       return facts.pid ? [`pid ${facts.pid}`] : [];
     case "handed":
-      return [facts.seq ? `at tick ${count(facts.seq)}` : "", facts.blackout ? `nobody could tick for ${span(facts.blackout)}` : ""].filter(Boolean);
+      return [facts.seq ? `at tick ${count(facts.seq)}` : "", facts.blackout ? `blackout ${span(facts.blackout)}` : ""].filter(Boolean);
     case "first-tick":
       return [facts.late === undefined ? "" : `${span(facts.late)} late`, facts.missed ? `${count(facts.missed)} missed` : ""].filter(Boolean);
     default:

@@ -107,7 +107,7 @@ export function strip() {
   const by = (epoch) => leads.findLast((lead) => lead.epoch === epoch);
 
   function wordsOf(tick) {
-    if (!tick[COUNT]) return `${count(tick[MISSED])} ticks before ${clock(tick[DUE])} that nobody could run`;
+    if (!tick[COUNT]) return `${count(tick[MISSED])} ticks before ${clock(tick[DUE])} missed`;
     const many = tick[COUNT] > 1 ? ` (worst of ${tick[COUNT]})` : "";
     const lost = tick[SKIPPED] ? `, skipped ${tick[SKIPPED]} before it` : "";
     return `${clock(tick[DUE])}, tick ${count(tick[SEQ])}${many}, ${by(tick[EPOCH])?.worker ?? "?"}: ${span(tick[LATE])} late, ran ${span(tick[TOOK])}${lost}`;
@@ -120,7 +120,7 @@ export function strip() {
     redraw();
   }
 
-  // So fast that each tick would be gone in seconds: then a minute of them is what somebody wants to see.
+  // So fast that each tick would be gone in seconds: then show a minute of them.
   function paced(ns) {
     if (!ns || ns === interval) return;
     if (!interval && (ns * room(canvas)) / 1e9 < 30) zoom.value = "minute";

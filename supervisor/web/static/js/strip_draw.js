@@ -22,7 +22,7 @@ const MARKS = [
 export const index = (epoch) => epoch % COLOURS;
 
 // Ticks as bars: put together by `size`, with the worst of each, and always the same ones, so that bars stand still
-// while more come. What nobody could run is a bar with no tick in it, one for each `size` of them.
+// while more come. A missed tick is an empty bar, one for each `size` of them.
 export function grouped(ticks, size) {
   const bars = [];
   for (const tick of ticks) {
@@ -116,7 +116,7 @@ export function draw(canvas, ticks, leads, cursor) {
   function bar(tick, place) {
     const x = left + place * step;
     if (!tick[COUNT]) {
-      // What nobody could run is to be seen from across the room.
+      // Missed ticks are drawn large.
       pen.fillStyle = colour("bad");
       pen.globalAlpha = cursor === place ? 0.9 : 0.6;
       pen.fillRect(x - 1, HEAD, step, height - HEAD - FOOT);
@@ -142,7 +142,7 @@ export function draw(canvas, ticks, leads, cursor) {
       const place = shown.findIndex((tick) => tick[EPOCH] === lead.epoch);
       if (place < 1 || !lead.at) continue;
       const x = left + place * step - 1;
-      // The first of all has nobody before it; with somebody, it was started again after a death.
+      // The first leader has no predecessor; a first one with a predecessor was started after a death.
       const failed = lead.cause !== "handoff";
       pen.strokeStyle = colour(failed ? "bad" : "ink");
       pen.setLineDash(failed ? [] : [3, 3]);
