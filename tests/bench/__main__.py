@@ -151,6 +151,6 @@ def _arguments(argv: Sequence[str] | None, figures: Mapping[str, Measure]) -> ar
 
 
 if __name__ == "__main__":
-    # Whoever ends a run by a signal is not to be left with a bot that ticks on.
+    # A run that is ended by a signal must not leave a bot ticking.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     sys.exit(main())

@@ -11,12 +11,12 @@ __all__ = ["cpu_of", "memory_of"]
 
 def cpu_of(pid: int) -> int:
     """Processor time of process `pid` so far, ns. Raises OSError when it is gone."""
-    # A process's clock has a number that is made of its pid (CPUCLOCK_SCHED, see clock_getcpuclockid(3)).
+    # The number of a process's clock is computed from its pid (CPUCLOCK_SCHED, see clock_getcpuclockid(3)).
     return time.clock_gettime_ns((~pid << 3) | 2)
 
 
 def memory_of(pid: int) -> float:
-    """What process `pid` holds of memory, MB: its pages, and its share of those that it has with others."""
+    """Memory of process `pid`, MB: its own pages, and its share of shared ones."""
     for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
         name, _, said = line.partition(":")
         if name == "Pss":

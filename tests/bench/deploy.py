@@ -1,7 +1,7 @@
 """Figure 6: how long a deploy takes from the command to the commit, beside the start of the bot's own program.
 
 All of it is real: `neverblink up`, a request over its socket as a pipeline sends it, a release copied and a process
-started on it; the commit is when whoever listens is told that the new code leads. The time in which the state is
+started on it; the commit is the event that says that the new code leads. The time in which the state is
 rehearsed is taken out, because it depends on the state; it is shown. The bot's own start ends with its last import.
 """
 
@@ -53,14 +53,14 @@ def measure(scale: Scale, tmp: Path) -> Figure:
     return figure
 
 
-class _Last(msgspec.Struct, frozen=True):
+class _LastDeployment(msgspec.Struct, frozen=True):
     """The last deploy, for a picture: ticks' lateness and the handoff's blackout (µs), by seconds from the command."""
 
     late: list[tuple[float, float]]
     handoff: list[tuple[float, float]]
 
 
-def _one(tmp: Path, imports: str, deploys: int) -> tuple[float, float, float, _Last]:
+def _one(tmp: Path, imports: str, deploys: int) -> tuple[float, float, float, _LastDeployment]:
     """Medians in ms: command to commit, the rehearsal in it, and the bot's own start; and the last deploy."""
     live = Live(tmp)
     commits: list[float] = []
@@ -82,7 +82,7 @@ def _one(tmp: Path, imports: str, deploys: int) -> tuple[float, float, float, _L
             rehearsals.append(live.phase(number, "waiting")["took"] / 1e6)
         live.down()
         found = lived(live.home / "journal", after=at - _BEFORE)
-        last = _Last(
+        last = _LastDeployment(
             [((due - at) / 1e9, late / 1000) for due, late in found.late],
             [((found.handed[-1] - at) / 1e9, found.blackouts[-1] / 1000)],
         )

@@ -1,4 +1,5 @@
-"""Figure 7: how long nobody ticks after the leader was killed, with a standby and without, and what is missed by it.
+"""Figure 7: how long the bot does not tick after its leader was killed, and how many ticks that misses, with a
+standby and without.
 
 The real supervisor, and a bot that ticks every 10 ms. The time is from the kill to the beginning of the successor's
 first tick, which is at the earliest when the next one is due; both are read on the clock that processes share. Deaths
@@ -28,7 +29,7 @@ class _Failover(msgspec.Struct, frozen=True):
     took: int
     """From the death to the first tick, ns."""
     missed: int
-    """Grid indices that nobody ran."""
+    """Grid indices that no worker ran."""
 
 
 class _Failovers(msgspec.Struct):
@@ -51,7 +52,7 @@ def measure(scale: Scale, tmp: Path) -> Figure:
     journal = _many(tmp / "journal", alone, a_life=1, standby=0)
     (tmp / "bot.py").write_text(COUNTER)
     imported = spread(start(tmp) for _ in range(1 if scale.quick else 5)).p50
-    rows = {"a standby": standby, "nobody: a new process, from the journal": journal}
+    rows = {"a standby": standby, "no standby: a new process, from the journal": journal}
     return Figure(
         f"From the leader's death to the successor's first tick, ms (tick 10 ms, {times} and {alone} deaths)",
         ("p50", "max", "ticks missed: p50", "max"),

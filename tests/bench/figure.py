@@ -13,19 +13,19 @@ __all__ = ["Figure", "Scale", "merged", "microseconds", "number", "row", "show"]
 
 
 class Scale(msgspec.Struct, frozen=True):
-    """How much is measured."""
+    """How much to measure."""
 
     quick: bool
     handoffs: int
-    """In a row, with a small state."""
+    """Handoffs in a row with a small state."""
     handoffs_large: int
-    """In a row, with the large table."""
+    """Handoffs in a row with the large table."""
     rows: int
     """Entries of the large table."""
     seconds: float
-    """For what is measured for a while."""
+    """Seconds, for what is measured over a time."""
     restarts: int
-    """Of each kind."""
+    """Restarts of each kind."""
     deploys: int
 
 
@@ -37,7 +37,7 @@ class Figure(msgspec.Struct):
     rows: list[tuple[str, ...]] = []
     data: dict[str, Any] = {}
     notes: list[str] = []
-    """What was left out, and why; what is to be known when reading the numbers."""
+    """What was left out, and why; what a reader of the numbers must know."""
     marks: dict[str, list[tuple[float, float]]] = {}
 
 
@@ -54,7 +54,7 @@ def microseconds(found: Spread) -> dict[str, float]:
 
 
 def number(value: float) -> str:
-    """A number as people read it: three digits that matter, no exponent."""
+    """A number for people: three significant digits, no exponent."""
     if value == 0:
         return "0"
     if abs(value) >= 100:
@@ -79,6 +79,6 @@ def merged(figures: list[Figure]) -> Mapping[str, Any]:
     whole: dict[str, Any] = {}
     for figure in figures:
         for name, value in figure.data.items():
-            # Two figures may have a part each of one key.
+            # Two figures can each fill a part of one key.
             whole[name] = cast("Any", {**whole[name], **value}) if name in whole else value
     return whole

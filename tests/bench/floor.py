@@ -1,4 +1,4 @@
-"""The floor: what the machine asks for the bare thing, without neverblink.
+"""The floor: what the same costs on this machine without neverblink.
 
 A ZeroMQ message over ipc from one process to another, which is the only thing that a handoff has to wait for; and a
 loop that sleeps with `clock_nanosleep` until each tick is due, which is the best that a plain Python loop can do.
@@ -18,7 +18,7 @@ from .spread import Spread, spread
 __all__ = ["measure", "message", "wakes"]
 
 _SIZE = 400
-"""About what the last frame of a small state weighs."""
+"""About the size of the last frame of a small state, in bytes."""
 _WITHIN_MS = 10_000
 
 
@@ -37,7 +37,7 @@ def measure(scale: Scale, tmp: Path) -> Figure:
 
 
 def message(tmp: Path, count: int) -> Spread:
-    """How long a message takes from a process's send to another's receipt, ns, one every 2 ms."""
+    """How long a message takes from one process to another, in ns; one every 2 ms."""
     address = f"ipc://{tmp}/floor.sock"
     context = zmq.Context[zmq.Socket[bytes]](1)
     socket = context.socket(zmq.PAIR)

@@ -31,13 +31,13 @@ class Goal(msgspec.Struct, frozen=True):
     """Whether `limit` itself is missed too."""
 
     def judge(self, found: Mapping[str, Any]) -> tuple[float | None, Verdict]:
-        """What was measured (None: nothing), and whether that is enough."""
+        """What was measured (None: nothing), and whether the goal is reached."""
         try:
             value = self.of(found)
         except (KeyError, TypeError, ZeroDivisionError):
             value = None
         if value is None:
-            # Left out, not asked for, or failed: then it is null, at whatever depth.
+            # Left out, not requested, or failed: then it is null at some depth.
             return None, "not measured"
         if value == self.limit:
             return value, "missed" if self.below else "reached"

@@ -16,7 +16,7 @@ __all__ = ["measure"]
 
 _SETTLED = 0.5
 _LEAST = 2.0
-"""Seconds: some of what a supervisor does when idle, it does once in a second."""
+"""Seconds: an idle supervisor does some of its work once a second."""
 _QUIET = """
 def on_tick(self, tick):
     self.state.ticks += 1
@@ -29,7 +29,7 @@ def measure(scale: Scale, tmp: Path) -> Figure:
         up = live.up(live.code("v0", bot(_QUIET, tick="1ms"), probation="1h"))
         supervisor = up.pid
         leader = live.book()["pid"]
-        # What its own start and the bot's cost it is over then.
+        # By then, the cost of its own start and the bot's is over.
         time.sleep(_SETTLED)
         share = _share(supervisor, max(_LEAST, scale.seconds))
         asked = [_asked(live) for _ in range(100 if scale.quick else 1000)]

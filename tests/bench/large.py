@@ -1,7 +1,7 @@
 """Figures 2, 3 and 7 for a large state: a Table of a million entries (about 50 MB), 100 of which change each tick.
 
 How late ticks are while all of it is first copied to a new worker, the blackout of handoffs after that, what the
-processes hold of memory, and how long the journal takes to give it back when nobody is left who has it.
+processes hold of memory, and how long the journal takes to give it back when no worker is left that holds it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a crowd of listeners over HTTP costs a tick: 200 of them, of which 50 read slowly and one never reads."""
+"""What many listeners over HTTP cost a tick: 200 of them, of which 50 read slowly and one never reads."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def measure(scale: Scale, tmp: Path) -> Figure:
         served = Served(live)
         served.up(served.code("v1", bot(_QUIET, tick="50ms")))
         strip = RecentTicks(live.home / "journal")
-        # What starting costs is not the listeners'.
+        # The cost of starting is not part of the listeners' cost.
         time.sleep(1)
         alone = _late(strip, seconds)
         crowd = _crowd(served)
@@ -52,8 +52,8 @@ def measure(scale: Scale, tmp: Path) -> Figure:
         f"{_COUNT} listeners over HTTP ({_SLOW} slow, one that never reads), 50 ms ticks, {seconds:.0f} s: late, µs",
         ("p50", "p99", "max"),
         [
-            row("nobody listens", alone, 1000),
-            row("all of them do", watched, 1000),
+            row("no listeners", alone, 1000),
+            row("all of them listen", watched, 1000),
             ("worst, with them / without", "", "", number(ratio)),
             *(
                 (
@@ -80,7 +80,7 @@ def measure(scale: Scale, tmp: Path) -> Figure:
 
 
 def _late(strip: RecentTicks, seconds: float) -> Spread:
-    """How late ticks begin for so long."""
+    """How late ticks begin during this time."""
     strip.look()
     seen = strip.since()
     place = (seen[-1].epoch, seen[-1].number)
@@ -97,7 +97,7 @@ def _late(strip: RecentTicks, seconds: float) -> Spread:
 
 
 def _crowd(served: Served) -> subprocess.Popen[str]:
-    """The listeners, in a process of their own that takes no core from anybody."""
+    """The listeners, in a separate process at the lowest priority."""
     said = [str(served.port), served.tokens["viewer"], str(_COUNT), str(_SLOW)]
     crowd = subprocess.Popen(
         [sys.executable, "-m", "tests.web.crowd", *said], stdout=subprocess.PIPE, text=True, cwd=Path.cwd()

@@ -1,4 +1,4 @@
-"""What a bot's journal says of its life: by the audit's own code, and every tick's lateness."""
+"""A bot's history from its journal: the audit's report, and the lateness of every tick."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from neverblink.supervisor.audit.audit import audit
 from neverblink.supervisor.audit.reader import read_journal
 from neverblink.supervisor.audit.report import AuditReport
 
-__all__ = ["Lived", "lived"]
+__all__ = ["BotHistory", "lived"]
 
 
-class Lived(msgspec.Struct, frozen=True):
-    """`late` are the ticks' in order, `(due, how late)`; `blackouts` those of the handoffs. All in ns.
+class BotHistory(msgspec.Struct, frozen=True):
+    """`late` has each tick's `(due, how late)` in order; `blackouts` has each handoff's. All in ns.
 
-    `handed` is when they were, on the wall clock. `gaps` are the ticks that did not run: when the next one was due, of
-    which kind, how many.
+    `handed` is when the handoffs were, on the wall clock. `gaps` are the ticks that did not run: when the next one was
+    due, the kind of gap, how many.
     """
 
     report: AuditReport
@@ -35,10 +35,10 @@ class Lived(msgspec.Struct, frozen=True):
         return sum(count for due, what, count in self.gaps if what == kind and due <= until)
 
 
-def lived(journal: Path, *, after: int = 0) -> Lived:
+def lived(journal: Path, *, after: int = 0) -> BotHistory:
     """Read a journal. Ticks due before `after` (wall ns) are left out of the lateness and the gaps, not of the audit.
 
-    Raises RuntimeError when the audit finds that something is broken: then no number of this run means anything.
+    Raises RuntimeError when the audit finds a broken invariant: then no number of this run is meaningful.
     """
     report = audit(read_journal(journal))
     if not report.ok:
@@ -55,7 +55,7 @@ def lived(journal: Path, *, after: int = 0) -> Lived:
         elif isinstance(frame.about, Led) and frame.about.cause == "handoff":
             blackouts.append(frame.about.blackout)
             handed.append(frame.timing.ended)
-    return Lived(report, late, blackouts, handed, gaps)
+    return BotHistory(report, late, blackouts, handed, gaps)
 
 
 def frames(journal: Path) -> Iterator[Frame]:

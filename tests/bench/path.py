@@ -14,15 +14,15 @@ __all__ = ["measure"]
 _STEPS = (
     ("frame made", "old: the last frame, encoded, written and digested"),
     ("lease dropped", "old: the lease dropped"),
-    ("sent", "old: the frame given to the heir"),
-    ("received", "new: the frame found by the heir"),
+    ("sent", "old: the frame given to the successor"),
+    ("received", "new: the frame found by the successor"),
     ("applied", "new: the frame decoded, checked and applied"),
     ("lease taken", "new: the lease taken, its epoch written"),
     ("journal attached", "new: the end of the journal found where it should be"),
     ("taking over", "new: the roles changed"),
     ("able to tick", "new: the state found untouched, the old worker told"),
 )
-"""In order: the mark that ends each step, and what the step is."""
+"""In order: the mark that ends each step, and what the step does."""
 
 
 def measure(scale: Scale, tmp: Path) -> Figure:
@@ -60,7 +60,7 @@ def _paths(place: Path) -> list[dict[str, int]]:
             began, path = at, {}
         elif path is not None:
             if name == "received" and "sent" not in path:
-                # A frame of before, not the last one.
+                # An earlier frame, not the last one.
                 continue
             path[name] = at - began
             if name == "able to tick":

@@ -1,8 +1,8 @@
 """The pictures of a run, of what its figures left for them.
 
 A figure leaves its points under a name: `late: NAME` are ticks of one bot (s from the command, µs late), `handoff:
-NAME` is when that bot changed hands, and the blackout; `size: NAME` is how long nobody could tick (µs) by entries, and
-`floor: NAME` a level (µs).
+NAME` is when that bot changed hands, and the blackout; `size: NAME` is how long no worker could tick (µs) by entries,
+and `floor: NAME` a level (µs).
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def _blackout(marks: _Marks) -> str:
     if not series:
         return ""
     return picture(
-        "How long nobody can tick while the code is changed, by the size of the state",
+        "How long no worker can tick while the code is changed, by the size of the state",
         "entries in the state (logarithmic)",
         "median, µs (logarithmic)",
         series,

@@ -27,13 +27,13 @@ _INSTALLED = Path(sys.executable).parent
 _TOOLS = {"supervisord": ("supervisord", "supervisorctl"), "circus": ("circusd", "circusctl")}
 _Process = subprocess.Popen[bytes]
 _Way = tuple[list[str], Callable[[_Process], object]]
-"""What keeps the bot running, and what has it begin again."""
+"""How the bot is kept running, and how it is restarted."""
 _STRATEGY = "def on_tick(book):\n    book[0] = (book[0][0] + 1, 101.5, 102.25, 99.75, 100.0)\n"
 
 
 def measure(scale: Scale, tmp: Path) -> Figure:
     figure = Figure(
-        "A restart with the state in a file (10 000 entries), ms nobody could tick", ("p50", "p99", "max")
+        "A restart with the state in a file (10 000 entries), ms without a tick", ("p50", "p99", "max")
     )
     found: dict[str, float] = {}
     with ExitStack() as running:
@@ -92,8 +92,8 @@ graceful_timeout = 10
 """,
         encoding="utf-8",
     )
-    # It refuses a command while it is busy with another, its own look after the bot among them: that one is off, and
-    # the command waits for its end.
+    # It refuses a command while it is busy with another one. Its own periodic check counts as one: it is switched off,
+    # and the command waits for its end.
     control = [str(_INSTALLED / "circusctl"), "--endpoint", endpoint, "restart", "bot", "--waiting"]
     return [str(_INSTALLED / "circusd"), f"{place}/conf"], lambda _: _told(control, place)
 
@@ -123,7 +123,7 @@ def _bot(place: Path) -> list[str]:
 
 
 class _Running:
-    """A program that keeps the bot running, or is the bot, and what has the bot begin again. It ends with its bot."""
+    """A program that keeps the bot running, or is the bot, with the command that restarts it. It ends with its bot."""
 
     def __init__(self, place: Path, command: list[str], again: Callable[[_Process], object]) -> None:
         self._place = place
@@ -134,10 +134,10 @@ class _Running:
             )
 
     def gaps(self, times: int) -> Spread:
-        """Have the bot begin again so often; return how long nobody could tick, ns."""
+        """Restart the bot this many times; return how long it could not tick each time, in ns."""
         self._wait("able", 1)
         for number in range(times):
-            # It ticks before it looks at what it was asked, so it has ticked in between, however soon this comes.
+            # It ticks before it reads its next command, so it has ticked between two restarts, however close they are.
             self._again(self._process)
             self._wait("able", number + 2)
         marks = self._marks()
@@ -146,7 +146,7 @@ class _Running:
         return spread(began - ended for ended, began in zip(stops, able, strict=True))
 
     def end(self) -> None:
-        """Tell it to end, and do not wait for that: supervisord takes a second."""
+        """Tell it to end, without waiting: supervisord takes a second."""
         self._process.terminate()
 
     def _wait(self, word: str, count: int) -> None:
@@ -162,7 +162,7 @@ class _Running:
             text = (self._place / "marks").read_text()
         except FileNotFoundError:
             return []
-        # What comes after the last end of a line is still being written.
+        # Text after the last newline is still being written.
         whole = text[: text.rfind("\n") + 1]
         return [(word, int(at)) for word, at in (line.split() for line in whole.splitlines())]
 

@@ -1,7 +1,7 @@
-"""A run of the benchmark: one figure after the other, and what becomes of one that cannot be measured.
+"""A run of the benchmark: one figure after the other, and what happens when one cannot be measured.
 
-A figure that fails must not take the others with it, nor pass for one that was not asked for: it is named with one
-line of why, what it would have shown is null in the object, and the run's exit code says that something is missing.
+A figure that fails must not stop the others, nor look like one that was not requested: it is named with a one-line
+reason, its values are null in the object, and the run's exit code says that something is missing.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ Measure = Callable[[Scale, Path], Figure]
 """Measures a figure; the directory is its own, empty, and gone afterwards."""
 
 _LONGEST = 300
-"""Of a reason, characters."""
+"""Maximum length of a reason, in characters."""
 
 
 class Run(msgspec.Struct):
-    """What was measured, and `failed`: the names of the figures that could not be, and why."""
+    """What was measured, and `failed`: the name of each figure that could not be measured, and why."""
 
     figures: list[Figure] = []
     failed: dict[str, str] = {}
@@ -40,7 +40,7 @@ def run(wanted: Mapping[str, Measure], scale: Scale, said: TextIO, *, trace: boo
     for name, measure in wanted.items():
         began = time.monotonic()
         try:
-            # Whatever a process that was killed still writes is the next boot's to clear away, and no failure.
+            # A killed process may still write here. What it leaves is cleared at the next boot and is not a failure.
             with tempfile.TemporaryDirectory(prefix="neverblink-bench-", ignore_cleanup_errors=True) as tmp:
                 figure = measure(scale, Path(tmp))
         except Exception as error:
@@ -56,7 +56,7 @@ def run(wanted: Mapping[str, Measure], scale: Scale, said: TextIO, *, trace: boo
 
 
 def _why(error: Exception) -> str:
-    """One line for people: what went wrong, and the last that a program said which failed."""
+    """One line for people: what went wrong, and the last line that a failed program printed."""
     kind = type(error).__name__
     words = " ".join(str(error).split())
     said: bytes | str | None = None

@@ -1,4 +1,4 @@
-"""Many measurements of one thing, said in three numbers."""
+"""Many measurements of one thing, summarised in three numbers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Spread(msgspec.Struct, frozen=True):
 
 
 def spread(samples: Iterable[float]) -> Spread:
-    """The spread of `samples`, of which there has to be one at least."""
+    """The spread of `samples`, which must not be empty."""
     ordered = sorted(samples)
     last = len(ordered) - 1
     return Spread(

@@ -1,4 +1,4 @@
-"""A run that is told to end leaves nobody behind."""
+"""A run that is told to end leaves no process behind."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ _WITHIN = 30.0
 
 
 @pytest.mark.parametrize("number", cases([signal.SIGINT, signal.SIGTERM], signal.SIGINT))
-def test_a_run_that_is_told_to_end_takes_its_processes_along(number: int, tmp_path: Path) -> None:
-    # Its directories are made in ours, and so whoever works in them can be found.
+def test_a_terminated_run_ends_its_processes(number: int, tmp_path: Path) -> None:
+    # Its directories are made in ours, so that its processes can be found by their working directory.
     environment = {**os.environ, "TMPDIR": str(tmp_path)}
     run = subprocess.Popen(
         [sys.executable, "-m", "tests.bench", "--quick", "idle"],
@@ -43,7 +43,7 @@ def test_a_run_that_is_told_to_end_takes_its_processes_along(number: int, tmp_pa
 
 
 def _wait_for_bot(run: subprocess.Popen[str], place: Path) -> None:
-    """Wait until the bot has a journal. A file rings no bell, so it is looked for again and again."""
+    """Wait until the bot has a journal. Nothing announces a new file, so this polls."""
     while not list(place.rglob("*.journal")):
         assert run.poll() is None, run.communicate()
         time.sleep(0.01)

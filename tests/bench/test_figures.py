@@ -72,7 +72,7 @@ def test_without_points_there_is_no_picture(tmp_path: Path) -> None:
     assert pictures([Figure("", ())], tmp_path) == []
 
 
-def test_an_axis_has_values_that_can_be_told_apart() -> None:
+def test_the_values_on_an_axis_are_distinct() -> None:
     drawn = picture("", "s", "µs", [Series("ticks", [(-0.4, 20), (1.1, 900)], dots=True)])
     names = [element.text for element in ElementTree.fromstring(drawn).iter(f"{_SVG}text")]
     assert {"-0.4", "0", "0.2", "1", "10", "100", "1,000"} <= set(names)
@@ -141,7 +141,7 @@ def test_a_goal_is_reached_or_missed_or_was_not_measured() -> None:
     assert " ".join(line.split()) == "1: Erlang's with 100 entries, over it ≥ 3 times 3.00 reached"
 
 
-def test_two_figures_may_have_a_part_each_of_one_key() -> None:
+def test_two_figures_can_each_fill_a_part_of_one_key() -> None:
     figures = [Figure("", (), data={"blackout_us": {name: 1}}) for name in ("small", "table_1m")]
     assert merged(figures) == {"blackout_us": {"small": 1, "table_1m": 1}}
     assert "blackout_us" in KEYS

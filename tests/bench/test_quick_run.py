@@ -25,7 +25,7 @@ _ROOT = Path(__file__).resolve().parents[2]
 _WITHIN = 300.0
 
 
-class _Ended:
+class _QuickRun:
     """A quick run, its exit code, what it printed, and its object."""
 
     def __init__(self) -> None:
@@ -39,29 +39,29 @@ class _Ended:
 
 
 @pytest.fixture(scope="module")
-def ended() -> _Ended:
-    return _Ended()
+def ended() -> _QuickRun:
+    return _QuickRun()
 
 
-def test_it_measures_everything(ended: _Ended, say: Callable[[str], None]) -> None:
+def test_a_quick_run_measures_every_figure(ended: _QuickRun, say: Callable[[str], None]) -> None:
     say(f"bin/bench --quick took {ended.took:.0f} s")
     assert ended.found["failed"] == {}, ended.err
     assert ended.code == 0
 
 
-def test_stdout_is_one_object_and_nothing_else(ended: _Ended) -> None:
+def test_stdout_is_a_single_json_object(ended: _QuickRun) -> None:
     assert ended.out.endswith("}\n")
     assert ended.out.count("\n") == 1
 
 
-def test_blackouts_are_spreads_of_both_states(ended: _Ended) -> None:
+def test_blackouts_are_reported_for_the_small_and_the_large_state(ended: _QuickRun) -> None:
     blackout = ended.found["blackout_us"]
     assert set(blackout) == {"small", "table_1m"}
     for found in blackout.values():
         _is_a_spread(found)
 
 
-def test_erlang_is_there_by_entries_or_left_out_by_name(ended: _Ended) -> None:
+def test_erlang_is_measured_by_entries_or_named_as_left_out(ended: _QuickRun) -> None:
     erlang = ended.found["erlang_us"]
     if shutil.which("erl") is None:
         assert erlang is None
@@ -72,7 +72,7 @@ def test_erlang_is_there_by_entries_or_left_out_by_name(ended: _Ended) -> None:
         assert erlang["1000000"]["p50"] > erlang["100"]["p50"]
 
 
-def test_restarts_are_there_or_left_out_by_name(ended: _Ended) -> None:
+def test_restarts_are_measured_or_named_as_left_out(ended: _QuickRun) -> None:
     restart = ended.found["restart_ms"]
     assert set(restart) == {"supervisord", "circus", "execv"}
     assert _positive(restart["execv"])
@@ -80,7 +80,7 @@ def test_restarts_are_there_or_left_out_by_name(ended: _Ended) -> None:
         assert _positive(restart[name]) if restart[name] is not None else f"{name} is left out" in ended.err
 
 
-def test_ticks_through_handoffs_are_counted(ended: _Ended) -> None:
+def test_ticks_through_handoffs_are_counted(ended: _QuickRun) -> None:
     for key, handoffs in (("ticks_1khz", 150), ("ticks_table_1m", 50)):
         found = ended.found[key]
         assert found["handoffs"] == handoffs
@@ -89,20 +89,20 @@ def test_ticks_through_handoffs_are_counted(ended: _Ended) -> None:
         _is_a_spread(found["late_us"])
 
 
-def test_a_ticks_cost_is_there_by_touched_keys(ended: _Ended) -> None:
+def test_the_cost_of_a_tick_is_reported_by_touched_keys(ended: _QuickRun) -> None:
     cost = ended.found["tick_cost_us"]
     assert set(cost) == {"0", "10", "100"}
     assert _positive(cost["100"])
 
 
-def test_ratios_are_numbers(ended: _Ended) -> None:
+def test_ratios_are_numbers(ended: _QuickRun) -> None:
     assert _positive(ended.found["wake_late_ratio_p99"])
     assert _positive(ended.found["deploy_over_import_ratio"])
     missing = [name for name in ("numpy", "pandas") if find_spec(name) is None]
     assert not missing or "imports numpy and pandas is left out" in ended.err
 
 
-def test_failovers_are_there_with_a_standby_and_without(ended: _Ended) -> None:
+def test_failovers_are_reported_with_and_without_a_standby(ended: _QuickRun) -> None:
     failover = ended.found["failover_ms"]
     assert set(failover) == {"standby", "journal"}
     for found in failover.values():
@@ -110,14 +110,14 @@ def test_failovers_are_there_with_a_standby_and_without(ended: _Ended) -> None:
         assert 0 <= found["missed"]["p50"] <= found["missed"]["max"]
 
 
-def test_memory_and_what_the_supervisor_uses_are_there(ended: _Ended) -> None:
+def test_memory_and_the_supervisors_usage_are_reported(ended: _QuickRun) -> None:
     memory = ended.found["memory_mb"]
     assert set(memory) == {"leader", "follower", "supervisor"}
     assert all(map(_positive, memory.values()))
     assert _positive(ended.found["supervisor_idle_percent"])
 
 
-def test_each_goal_stands_beside_what_was_measured(ended: _Ended) -> None:
+def test_each_goal_is_reported_with_its_measurement(ended: _QuickRun) -> None:
     goals = ended.found["goals"]
     assert list(goals) == [goal.what for goal in GOALS]
     without = {name for name, goal in goals.items() if goal["verdict"] == "not measured"}

@@ -1,4 +1,4 @@
-"""Figure 3: a thousand ticks a second, and a handoff every few of them: is any missed, or run twice, and how late?"""
+"""Figure 3: a thousand ticks a second with frequent handoffs: is any missed or run twice, and how late are they?"""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def measure(scale: Scale, tmp: Path) -> Figure:
         [
             row("ticks' lateness", late, 1000),
             row("blackout", blackout, 1000),
-            ("missed: nobody could run them", str(report.missed), "", ""),
+            ("missed: no worker could run them", str(report.missed), "", ""),
             ("doubled", str(report.doubled), "", ""),
             ("skipped: their own leader was too late for them", str(skipped), "", ""),
         ],

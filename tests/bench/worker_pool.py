@@ -1,7 +1,7 @@
-"""Two real workers, and a supervisor of a few lines that has them hand the bot back and forth.
+"""Two real workers, and a minimal supervisor that makes them hand the bot back and forth.
 
 The workers are what `neverblink up` would start: real processes on the real protocol, a lease, a journal, sockets. Only
-the supervisor is left out, which is not in the path of a handoff, so that a thousand of them take seconds.
+the supervisor is left out: it is not in the path of a handoff. So a thousand handoffs take seconds.
 """
 
 from __future__ import annotations
@@ -45,15 +45,15 @@ __all__ = ["BOTS", "BenchPool", "Stalled"]
 
 BOTS = Path(__file__).parent / "bots"
 WITHIN = 120.0
-"""Seconds after which something has gone wrong, whatever is waited for."""
+"""Seconds after which any wait has failed."""
 
 
 class Stalled(Exception):
-    """The workers did not do what they were told."""
+    """The workers did not carry out a command in time."""
 
 
 class BenchPool:
-    """Workers of the bot `target` in `home`, an empty directory. `environment` is what the bot is told."""
+    """Workers of the bot `target` in `home`, an empty directory. `environment` is passed to the bot."""
 
     def __init__(
         self,
@@ -87,7 +87,7 @@ class BenchPool:
         self._socket.setsockopt(zmq.CURVE_SECRETKEY, self._worker_keys.supervisor)
         self._socket.bind(f"ipc://{self._run}/supervisor.sock")
 
-    # what they are told
+    # commands
 
     def start(self) -> str:
         """Start a worker; return its id when it has introduced itself and its `on_start` is done."""
@@ -120,7 +120,7 @@ class BenchPool:
         return worker
 
     def lead(self, worker: str) -> None:
-        """Have a first leader."""
+        """Make this worker the first leader."""
         self.send(worker, Lead())
         self.until(lambda: self.reports[worker].role == "leading", f"{worker} to lead")
         self.leader = worker
@@ -134,7 +134,7 @@ class BenchPool:
         )
 
     def hand_over(self, to: str) -> Handed:
-        """Have the leader hand over; return what the new one says of its first tick."""
+        """Make the leader hand over; return what the new leader reports of its first tick."""
         self._orders += 1
         self._handed = None
         self.send(self.leader, YieldTo(self._orders, to))
@@ -155,7 +155,7 @@ class BenchPool:
         return self._answer.value
 
     def report(self, worker: str) -> Report:
-        """What the worker says of itself from now on; within a pulse."""
+        """The worker's next report; it comes within one heartbeat."""
         before = self.reports[worker]
         self.until(lambda: self.reports[worker] is not before, f"a report of {worker}")
         return self.reports[worker]
@@ -163,17 +163,17 @@ class BenchPool:
     def send(self, worker: str, message: SupervisorMessage) -> None:
         self._socket.send_multipart((self._identities[worker], supervisor_codec.encode(message)))
 
-    # what they say
+    # reports
 
     def until(self, condition: Callable[[], object], what: str, within: float = WITHIN) -> None:
-        """Take in what the workers say until the condition holds."""
+        """Read the workers' messages until the condition holds."""
         end = time.monotonic() + within
         while not condition():
             if time.monotonic() >= end or not self._take(end):
                 raise Stalled(f"waited {within:.0f} s for {what}; {self._told()}")
 
     def listen(self, seconds: float) -> None:
-        """Take in what the workers say for so long."""
+        """Read the workers' messages for this long."""
         end = time.monotonic() + seconds
         while time.monotonic() < end and self._take(end):
             pass
@@ -214,7 +214,7 @@ class BenchPool:
     # the end
 
     def stop(self) -> None:
-        """Stop the bot; then its journal is whole. The others leave first: one that guards would take the bot over."""
+        """Stop the bot, so that its journal is complete. Followers leave first: one on guard would take over."""
         for worker, process in self.processes.items():
             if worker != self.leader and process.poll() is None:
                 self.send(worker, Retire())

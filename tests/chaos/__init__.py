@@ -1,1 +1,1 @@
-"""The proof: a real bot, a seeded nemesis, and an exchange that judges. `bin/chaos` runs it."""
+"""The proof: a real bot, a seeded fault injector, and an exchange that judges. `bin/chaos` runs it."""

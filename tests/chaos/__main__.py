@@ -1,4 +1,4 @@
-"""bin/chaos: play episodes, and say what was found.
+"""bin/chaos: run episodes and report what was found.
 
 bin/chaos                        20 episodes, from seed 1 on
 bin/chaos --episodes 500         the long run
@@ -16,7 +16,7 @@ from pathlib import Path
 
 import msgspec
 
-from .episode import Found, play
+from .episode import EpisodeResult, play
 from .machine import lacking
 from .plan import KINDS, TARGETS, Episode, plan
 from .report import line_of, summary, table
@@ -25,7 +25,7 @@ __all__ = ["main"]
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Play; return 0 when nothing was violated, else 1."""
+    """Run the episodes; return 0 without a violation, else 1."""
     asked = _parser().parse_args(arguments)
     kinds, targets = frozenset(asked.kind or KINDS), frozenset(asked.target or TARGETS)
     for kind in sorted(kinds & lacking().keys()):
@@ -36,7 +36,7 @@ def main(arguments: list[str] | None = None) -> int:
     first = asked.seed if asked.seed is not None else 1
     count = asked.episodes or (20 if asked.seed is None else 1)
     began = time.monotonic()
-    found: list[Found] = []
+    found: list[EpisodeResult] = []
     try:
         for seed in range(first, first + count):
             episode = plan(seed, kinds=kinds, targets=targets)
@@ -51,7 +51,7 @@ def main(arguments: list[str] | None = None) -> int:
     return 1 if said["violations"] else 0
 
 
-def _play(episode: Episode, keep: Path | None, *, verbose: bool) -> Found:
+def _play(episode: Episode, keep: Path | None, *, verbose: bool) -> EpisodeResult:
     if verbose:
         sys.stderr.write(msgspec.json.format(msgspec.json.encode(episode), indent=1).decode() + "\n")
     place = Path(tempfile.mkdtemp(prefix=f"chaos-{episode.seed}-"))

@@ -1,4 +1,4 @@
-"""One episode: a bot of its own in a directory of its own, deployments, blows, and what was found in the end."""
+"""One episode: a bot in its own directory, deployments, faults, and the violations found at the end."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ from neverblink.protocol.lease import decode_file
 from neverblink.protocol.status import PauseNote
 from neverblink.supervisor.demo.ledger import Confirmed
 
-from ..whole.live import Live, Verb
+from ..whole.live import CliProcess, Live
 from .machine import Clock, Disk
 from .market import ACCOUNT, Market
-from .nemesis import Nemesis, Victim
+from .nemesis import FaultTarget, Nemesis
 from .plan import GENTLE, UNFELT, Episode, Fault, Move
 from .verdict import (
-    Deployed,
-    Died,
+    DeploymentOutcome,
     Evidence,
-    Journaled,
+    JournalSummary,
+    WorkerDeath,
     of_the_pauses,
     read,
     violations,
 )
 
-__all__ = ["Found", "play"]
+__all__ = ["EpisodeResult", "play"]
 
 BOT = (Path(__file__).with_name("bot") / "bot.py").read_text(encoding="utf-8")
 BOUNDS: dict[str, Any] = {
@@ -49,30 +49,30 @@ _WITHIN = 60.0
 _LOOK = 0.01
 _ASK_EVERY = 0.02
 _SOCKETS_WITHIN = 15.0
-"""How long removed sockets may be away before somebody who comes new finds none."""
+"""Seconds within which removed sockets are back, so that a new client can connect."""
 
 
-class Found(msgspec.Struct):
-    """What came of an episode."""
+class EpisodeResult(msgspec.Struct):
+    """The result of an episode."""
 
     seed: int
     violations: list[str] = []
-    struck: list[tuple[str, str, str]] = []
-    """The blows that befell somebody: kind, target and step."""
+    faults: list[tuple[str, str, str]] = []
+    """The faults that took effect: kind, target and step."""
     outcomes: list[str] = []
     missed: list[int] = []
-    """Ticks that nobody ran, for each death of a leader."""
+    """Missed ticks, for each death of a leader."""
     took: float = 0.0
 
 
-class Stuck(Exception):
-    """What had to come did not come."""
+class EpisodeTimeout(Exception):
+    """An expected event or state did not come in time."""
 
 
-def play(episode: Episode, place: Path) -> Found:
-    """Play an episode in the empty directory `place`; leaves no process behind."""
+def play(episode: Episode, place: Path) -> EpisodeResult:
+    """Run an episode in the empty directory `place`; leaves no process behind."""
     began = time.monotonic()
-    found = Found(episode.seed)
+    found = EpisodeResult(episode.seed)
     live = Live(place)
     kinds = {fault.kind for move in episode.moves for fault in move.faults}
     live.home.mkdir(parents=True)
@@ -82,10 +82,10 @@ def play(episode: Episode, place: Path) -> Found:
         live.environment.update(clock.environment)
     market = Market(place / "exchange.sock", live.home / "lease", episode.seed)
     live.environment["CHAOS_EXCHANGE"] = str(place / "exchange.sock")
-    stage = _Stage(live, market, found, disk, clock)
+    stage = _EpisodeRunner(live, market, found, disk, clock)
     try:
         stage.play(episode)
-    except (Stuck, AssertionError, NeverblinkError, zmq.ZMQError) as problem:
+    except (EpisodeTimeout, AssertionError, NeverblinkError, zmq.ZMQError) as problem:
         found.violations.append(str(problem) or repr(problem))
     finally:
         stage.close()
@@ -100,7 +100,7 @@ def play(episode: Episode, place: Path) -> Found:
 
 
 def keep(home: Path) -> None:
-    """Copy what is on a file system that is about to go, so that a failure can be looked into."""
+    """Copy the files of a file system before it is unmounted, so that a failure can be examined."""
     shutil.copytree(
         home, home.with_name("home-kept"), symlinks=True, ignore_dangling_symlinks=True, ignore=_no_sockets
     )
@@ -110,9 +110,9 @@ def _no_sockets(directory: str, names: list[str]) -> list[str]:
     return [name for name in names if (Path(directory) / name).is_socket()]
 
 
-class _Stage:
+class _EpisodeRunner:
     def __init__(
-        self, live: Live, market: Market, found: Found, disk: Disk | None, clock: Clock | None
+        self, live: Live, market: Market, found: EpisodeResult, disk: Disk | None, clock: Clock | None
     ) -> None:
         self._live = live
         self._market = market
@@ -121,13 +121,13 @@ class _Stage:
         self._context = zmq.Context[zmq.Socket[bytes]]()
         self._told: zmq.Socket[bytes] | None = None
         self._listeners: zmq.Socket[bytes] | None = None
-        self._supervisor: Verb | None = None
+        self._supervisor: CliProcess | None = None
         self._asked = 0
         self._answers: dict[str, dict[str, Any]] = {}
         self._agenda: list[tuple[float, int, Callable[[], object]]] = []
         self._put = itertools.count()
         self._undone: list[Callable[[], object]] = []
-        """What is to be undone yet."""
+        """Faults that are still to be undone."""
         self._events: list[dict[str, Any]] = []
         self._seen = 0
         self._pids: dict[str, int] = {}
@@ -136,18 +136,18 @@ class _Stage:
         self._deployment = 0
         self._ended: dict[int, str] = {}
         self._code_first = Path()
-        self._struck_down = False
-        """The supervisor was killed by us, and the next one is not there yet."""
+        self._supervisor_killed = False
+        """We killed the supervisor, and the next one has not started yet."""
         self._restarts = 0
-        self._deployed: list[Deployed] = []
-        self._died: list[Died] = []
-        """Leaders that died while nothing was done to anybody that ends a process."""
+        self._deployed: list[DeploymentOutcome] = []
+        self._died: list[WorkerDeath] = []
+        """Workers that died although no fault was active that ends a process."""
         self._pauses: list[PauseNote] = []
-        """What paused the bot, once for each `resume` that it was sent."""
+        """Why the bot was paused, once for each `resume` that was sent."""
         self._moving: Move | None = None
         self._sockets_gone = False
 
-    # the play
+    # the deployments
 
     def play(self, episode: Episode) -> None:
         self._code_first = self._code(0, "", episode.standby)
@@ -167,7 +167,7 @@ class _Stage:
                 self._in(fault.after / 1000, lambda fault=fault: self._strike(fault))
         waiting = [fault for fault in move.faults if fault.step != "random"]
         if move.action == "idle":
-            self._until(lambda: not self._agenda, "the blows are over")
+            self._until(lambda: not self._agenda, "the faults are over")
         else:
             self._deploy(number, move, episode, before, waiting)
         if self._sockets_gone:
@@ -175,7 +175,7 @@ class _Stage:
             self._until(self._lets_in, "the removed sockets are there again", _SOCKETS_WITHIN)
 
     def _lets_in(self) -> bool:
-        """Whether somebody who comes new is answered."""
+        """Whether a new client gets an answer."""
         with self._context.socket(zmq.DEALER) as fresh:
             fresh.setsockopt(zmq.LINGER, 0)
             fresh.connect(self._live.endpoint("requests"))
@@ -191,8 +191,8 @@ class _Stage:
         else:
             begun = self._ask("rollback", why=f"move {number}")
         if begun is None:
-            # Refused, or its supervisor was killed while we asked: nothing was promised.
-            self._until(lambda: not self._agenda, "the blows are over")
+            # Refused, or its supervisor was killed during the request: nothing was promised.
+            self._until(lambda: not self._agenda, "the faults are over")
             return
         self._deployment = begun["deployment"]
         wanted = begun["release"]
@@ -204,7 +204,7 @@ class _Stage:
                 if move.action == "undo" and event.get("phase") == "probation":
                     self._send("rollback", why="undo")
             if self._restarts and self._deployment not in self._ended:
-                # Its end may have been told when nobody listened.
+                # Its end may have been published while we were not connected.
                 known = self._ask("history", deployment=self._deployment)
                 if known and known["outcome"]:
                     self._ended[self._deployment] = known["outcome"]
@@ -216,14 +216,14 @@ class _Stage:
         self._found.outcomes.append(self._ended[number])
         undone = next((event for event in self._events if self._begins_after(number, event)), None)
         if undone is not None:
-            # It ended before the rollback came, which so became a deployment of its own: that one says who leads.
+            # It ended before the rollback arrived, which became a separate deployment: that one decides who leads.
             stood = wanted if self._ended[number] == "done" else before["release"]
             back = undone["deployment"]
             self._until(lambda: back in self._ended, f"deployment {back} ends")
-            self._deployed.append(Deployed(back, stood, undone["release"], self._ended[back], led))
+            self._deployed.append(DeploymentOutcome(back, stood, undone["release"], self._ended[back], led))
             led = stood
         self._deployed.append(
-            Deployed(
+            DeploymentOutcome(
                 number,
                 before["release"],
                 wanted,
@@ -235,14 +235,14 @@ class _Stage:
         )
 
     def _only(self, move: Move, kinds: frozenset[str]) -> bool:
-        """Whether nothing else was done to anybody."""
+        """Whether the faults are of these kinds only."""
         return all(fault.kind in kinds for fault in move.faults)
 
     def _begins_after(self, number: int, event: dict[str, Any]) -> bool:
         return event["type"] == "deployment-started" and event["deployment"] > number
 
     def _meet(self, event: dict[str, Any], waiting: list[Fault]) -> None:
-        """Strike what is to be struck at this step."""
+        """Start the faults that are due at this step."""
         if event.get("deployment") != self._deployment:
             return
         phase = {"deployment-started": "preparing", "phase": event.get("phase")}.get(event["type"])
@@ -255,10 +255,10 @@ class _Stage:
         undo = self._nemesis.strike(fault, victim)
         if undo is None:
             return
-        self._found.struck.append((fault.kind, fault.target, fault.step))
+        self._found.faults.append((fault.kind, fault.target, fault.step))
         self._sockets_gone = self._sockets_gone or fault.kind == "sockets"
         if (fault.target == "supervisor" and fault.kind == "kill") or fault.kind == "power-cut":
-            self._struck_down = True
+            self._supervisor_killed = True
         if fault.kind == "power-cut":
             self._gone.update(self._pids)
         if fault.lasts:
@@ -269,10 +269,10 @@ class _Stage:
         self._undone.remove(undo)
         undo()
 
-    def _victim(self, fault: Fault) -> Victim | None:
+    def _victim(self, fault: Fault) -> FaultTarget | None:
         match fault.target:
             case "supervisor":
-                return Victim(self._supervisor.pid, "") if self._supervisor else None
+                return FaultTarget(self._supervisor.pid, "") if self._supervisor else None
             case "leader" | "home" | "all":
                 return self._leader()
             case "old":
@@ -287,22 +287,22 @@ class _Stage:
             case _:
                 return None
 
-    def _worker(self, worker: str) -> Victim | None:
+    def _worker(self, worker: str) -> FaultTarget | None:
         pid = self._pids.get(worker, 0)
-        return Victim(pid, worker) if pid and worker not in self._gone else None
+        return FaultTarget(pid, worker) if pid and worker not in self._gone else None
 
-    def _leader(self) -> Victim | None:
-        """Whoever took the lease last."""
+    def _leader(self) -> FaultTarget | None:
+        """The worker that took the lease last."""
         with suppress(OSError, NeverblinkError):
             last = decode_file((self._live.home / "lease").read_bytes())
             if last is not None:
-                return Victim(last.pid, last.holder)
+                return FaultTarget(last.pid, last.holder)
         return None
 
     # the end
 
     def _settle(self) -> None:
-        """Let the bot finish what it is about, compare what everybody knows, and stop it."""
+        """Let the bot finish its work, compare the bot's state with the ledger, and stop it."""
         self._running()
         self._moving = None
         self._command("quiet")
@@ -313,8 +313,8 @@ class _Stage:
             book = self._command("book") or {}
             return bool(book) and self._agree(book)
 
-        with suppress(Stuck):
-            # When they don't, the verdict says in what.
+        with suppress(EpisodeTimeout):
+            # When they disagree, the verdict says where.
             self._until(agreed, "the bot and the exchange agree", 15.0)
         assert self._supervisor is not None
         self._ask("down", within=30.0)
@@ -328,14 +328,14 @@ class _Stage:
         self._judge(journal, book)
 
     def _agree(self, book: dict[str, Any]) -> bool:
-        """Whether every order is known to both and filled, and every fill known to both."""
+        """Whether both know every order and every fill, and every order is filled."""
         ledger = self._market.ledger
         orders = [record.order for record in list(ledger.records) if isinstance(record, Confirmed)]
         fills = len(ledger.fills(ACCOUNT))
         wanted = sum(ledger.order(order).size for order in orders)
         return len(book["orders"]) == len(orders) and len(book["fills"]) == fills == wanted
 
-    def _judge(self, journal: Journaled, book: dict[str, Any]) -> None:
+    def _judge(self, journal: JournalSummary, book: dict[str, Any]) -> None:
         market = self._market
         self._found.violations += violations(
             Evidence(
@@ -356,7 +356,7 @@ class _Stage:
     # the supervisor
 
     def _start(self) -> None:
-        self._struck_down = False
+        self._supervisor_killed = False
         self._supervisor = self._live.start("up", "--project", self._code_first)
         if self._told is None:
             told = self._told = self._context.socket(zmq.SUB)
@@ -368,10 +368,10 @@ class _Stage:
             self._listeners.setsockopt(zmq.RECONNECT_IVL, 20)
             self._listeners.connect(self._live.endpoint("requests"))
 
-    def _revive(self, dead: Verb) -> None:
-        """Have another supervisor in the place of one that was killed."""
-        if not self._struck_down:
-            raise Stuck(f"the supervisor ended by itself: {dead.ends()}")
+    def _revive(self, dead: CliProcess) -> None:
+        """Replace a supervisor that was killed."""
+        if not self._supervisor_killed:
+            raise EpisodeTimeout(f"the supervisor ended by itself: {dead.ends()}")
         self._restarts += 1
         self._start()
 
@@ -384,7 +384,7 @@ class _Stage:
         return code
 
     def _running(self) -> dict[str, Any]:
-        """Wait until somebody leads and ticks; return the status."""
+        """Wait until a worker leads and ticks; return the status."""
         status: dict[str, Any] = {}
         ticks: list[int] = []
         ends: list[tuple[str, int]] = []
@@ -393,7 +393,7 @@ class _Stage:
             nonlocal status
             status = self._ask("status") or {}
             if status.get("state") == "down":
-                raise Stuck(f"the bot is down: {status['reason']}")
+                raise EpisodeTimeout(f"the bot is down: {status['reason']}")
             if status.get("paused"):
                 self._resume(status["pause"])
                 return False
@@ -405,41 +405,44 @@ class _Stage:
             if book:
                 ticks.append(book["ticks"])
                 ends.append(_end_of(self._live.home / "journal"))
-            # A journal that could not be written has to be whole again too.
+            # A journal that could not be written has to recover too.
             return len(ticks) > 1 and ticks[-1] > ticks[0] and ends[-1] != ends[0]
 
         self._until(runs, "the bot runs")
         return status
 
     def _resume(self, noted: dict[str, Any] | None) -> None:
-        """Do as an operator does who reads in the status why the bot is paused. Raises `Stuck` without good reason."""
+        """Resume the bot as an operator does who has read why it is paused.
+
+        Raises `EpisodeTimeout` when the reason is not a legitimate one.
+        """
         self._pauses.append(msgspec.convert(noted or {"op": "", "who": "", "why": "", "at": 0}, PauseNote))
         wrong = of_the_pauses(self._pauses, self._nemesis.spoilt)
         if wrong:
-            raise Stuck("; ".join(wrong))
+            raise EpisodeTimeout("; ".join(wrong))
         if self._ask("resume") is None:
-            # Refused, or the supervisor was killed meanwhile: it is still the same pause.
+            # Refused, or the supervisor was killed meanwhile: the pause is the same one.
             self._pauses.pop()
             return
-        # The status follows what the leader reports, and so comes after the answer.
+        # The status follows the leader's reports, so it changes after the answer.
         self._until(lambda: (self._ask("status") or {}).get("paused") is False, "the bot is resumed", 10.0)
 
     def _command(self, name: str) -> dict[str, Any] | None:
-        # A refusal comes at once, and is asked for again.
+        # A refusal comes at once: retry.
         time.sleep(_ASK_EVERY)
         answer = self._ask("send", name=name)
         return answer["value"] if answer else None
 
     def _ask(self, op: str, within: float = 10.0, **more: Any) -> dict[str, Any] | None:
-        """The result of a request; None when it was refused, or nobody answered in time."""
+        """The result of a request; None when it was refused or not answered in time."""
         id = self._send(op, **more)
-        with suppress(Stuck):
-            self._until(lambda: id in self._answers or self._struck_down, op, within)
+        with suppress(EpisodeTimeout):
+            self._until(lambda: id in self._answers or self._supervisor_killed, op, within)
         answer = self._answers.pop(id, {})
         return answer.get("result") if answer.get("status") == "ok" else None
 
     def _send(self, op: str, **more: Any) -> str:
-        """Send a request and wait for nothing; return its id."""
+        """Send a request without waiting; return its id."""
         assert self._listeners is not None
         self._asked += 1
         id = f"c{self._asked}"
@@ -452,7 +455,7 @@ class _Stage:
         heapq.heappush(self._agenda, (time.monotonic() + seconds, next(self._put), what))
 
     def _until(self, condition: Callable[[], object], what: str, within: float = _WITHIN) -> None:
-        """Do what is due and hear what is told until it is so. Raises `Stuck`."""
+        """Run what is due and receive events until the condition holds. Raises `EpisodeTimeout`."""
         until = time.monotonic() + within
         while True:
             self._hear()
@@ -463,7 +466,7 @@ class _Stage:
             if condition():
                 return
             if time.monotonic() > until:
-                raise Stuck(f"it has not come to this in {within:g} s: {what}")
+                raise EpisodeTimeout(f"it has not come to this in {within:g} s: {what}")
             assert self._told is not None
             self._told.poll(int(_LOOK * 1000))
 
@@ -490,26 +493,26 @@ class _Stage:
             self._answers[answer["id"]] = answer
 
     def _look_at_death(self, event: dict[str, Any]) -> None:
-        """Note a process that ended itself, or was ended by its supervisor, in a move that ends none."""
+        """Note a process that exited, or that its supervisor ended, although no active fault ends a process."""
         move = self._moving
-        # Of one that an earlier supervisor started nobody knows the code.
+        # The exit code is unknown for a worker that an earlier supervisor started.
         if event["code"] in (0, None) or move is None or move.flaw or not self._only(move, GENTLE):
             return
         if event["pid"] not in self._nemesis.ended:
-            self._died.append(Died(event["worker"], event["reason"]))
+            self._died.append(WorkerDeath(event["worker"], event["reason"]))
 
     def close(self) -> None:
         for undo in self._undone:
             with suppress(OSError):
                 undo()
         for pid in self._pids.values():
-            # A stopped process is continued, or nothing could end it in order.
+            # A stopped process is continued, or it could not end cleanly.
             with suppress(OSError):
                 os.kill(pid, signal.SIGCONT)
         self._context.destroy(linger=0)
 
 
 def _end_of(journal: Path) -> tuple[str, int]:
-    """The newest segment and how long it is."""
+    """The newest segment and its length."""
     newest = max(journal.glob("*.journal"), default=None)
     return ("", 0) if newest is None else (newest.name, newest.stat().st_size)

@@ -1,8 +1,8 @@
-"""What an episode needs of the machine: a file system of its own for the home, and a wall clock of its own.
+"""What an episode needs from the machine: a separate file system for the home, and a separate wall clock.
 
 Both are real: a tmpfs that the kernel says is full, and a library that is preloaded into the bot's processes and steps
-what `clock_gettime` tells them. Neither touches anything of the machine that others use. Where one is not to be had,
-`lacking` says why, and the kinds that need it are left out by name.
+what `clock_gettime` returns. Neither affects anything else on the machine. Where one is not available, `lacking` says
+why, and the fault kinds that need it are left out by name.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _OFFSET = struct.Struct("=q")
 
 
 class MachineError(Exception):
-    """The machine does not let us."""
+    """The machine does not allow it."""
 
 
 class Disk:
@@ -43,10 +43,10 @@ class Disk:
         _run("mount", "-t", "tmpfs", "-o", f"size={_SIZE},nr_inodes={_INODES},mode=700", "chaos", str(path))
 
     def fill(self, what: str) -> Callable[[], None]:
-        """Leave no room for another block, or, with `what` "inodes", for another file; return how to free it again.
+        """Leave no space for another block, or, with `what` "inodes", for another file; return a function to undo it.
 
-        The file system is shrunk to what is in use. The kernel refuses a write then as on any full one (ENOSPC), and
-        no memory is spent on filling it.
+        The file system is shrunk to what is in use. The kernel then refuses a write with ENOSPC, and no memory is
+        spent on filling it.
         """
         last = MachineError(f"{self._path} can't be filled")
         for _ in range(_TRIES):
@@ -58,14 +58,14 @@ class Disk:
                     self._remount(f"size={max(1, found.f_blocks - found.f_bfree) * found.f_frsize}")
                 break
             except MachineError as problem:
-                # A file grew since we looked, so that it would not fit.
+                # A file has grown since, so that it would not fit.
                 last = problem
         else:
             raise last
         return lambda: self._remount(f"size={_SIZE},nr_inodes={_INODES}")
 
     def close(self) -> None:
-        """Take the file system away, and everything in it. Processes that are still in it keep it until they end."""
+        """Unmount the file system with everything in it. Processes that still use it keep it until they end."""
         subprocess.run(["umount", "-l", str(self._path)], check=False, capture_output=True)
 
     def _remount(self, options: str) -> None:
@@ -87,13 +87,13 @@ class Clock:
         self.environment = {"LD_PRELOAD": str(library), "CHAOS_CLOCK": str(self._file)}
 
     def step(self, by: int) -> Callable[[], None]:
-        """Step the clock by so many ns; return how to step it back."""
+        """Step the clock by so many ns; return a function that steps it back."""
         self._add(by)
         return lambda: self._add(-by)
 
     def _add(self, by: int) -> None:
         self._by += by
-        # In place: the processes have mapped the file.
+        # In place, because the processes have mapped the file.
         with self._file.open("r+b") as file:
             file.write(_OFFSET.pack(self._by))
 

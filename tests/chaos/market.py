@@ -1,6 +1,6 @@
-"""The referee: the demo's exchange with its ledger, behind a Unix socket, so that the kernel says who sends an order.
+"""The referee: the demo's exchange with its ledger, behind a Unix socket. So the kernel identifies each order's sender.
 
-Whoever asks for an order is compared with whoever has the lease, by the kernel's word in both cases. Everything else is
+The process that requests an order is compared with the holder of the lease; the kernel names both. Everything else is
 judged afterwards, from the ledger and the journal (`verdict`).
 """
 
@@ -25,7 +25,7 @@ from neverblink.protocol.lease import OFD_GETLK, lock_owner, lock_query
 from neverblink.supervisor.demo.ledger import DuplicateId, Filled, Ledger, Reserved
 from neverblink.supervisor.system.proc_stat import doing
 
-__all__ = ["ACCOUNT", "TIMEFRAMES", "Market", "Sent", "holder"]
+__all__ = ["ACCOUNT", "TIMEFRAMES", "Market", "OrderRequest", "holder"]
 
 ACCOUNT = "chaos"
 TIMEFRAMES = {"c": 100_000_000}
@@ -36,8 +36,8 @@ _FILL_AFTER = (0.002, 0.025)
 _DIES_WITHIN = 2.0
 
 
-class Sent(msgspec.Struct, frozen=True):
-    """A request for an order, by which process."""
+class OrderRequest(msgspec.Struct, frozen=True):
+    """A request for an order, and the process that sent it."""
 
     client_id: str
     pid: int
@@ -49,13 +49,13 @@ class Market:
 
     def __init__(self, path: Path, lease: Path, seed: int, file: IO[bytes] | None = None) -> None:
         self.ledger = Ledger(file)
-        self.sent: list[Sent] = []
+        self.sent: list[OrderRequest] = []
         self.doubted: set[str] = set()
         """Client ids that a bot asked about because they were in doubt."""
         self._fence = 0
-        """The highest epoch that anybody came with: what an older one still has on its way is refused."""
+        """The highest epoch seen: late requests of an older one are refused."""
         self.unleased: list[str] = []
-        """Orders that were asked for by a process that lives and does not have the lease."""
+        """Orders that a live process requested without having the lease."""
         self._path = path
         self._lease = lease
         self._chance = random.Random(seed)
@@ -69,7 +69,7 @@ class Market:
         self._listens.wait()
 
     def hang_up(self) -> None:
-        """Close every connection at once; what was asked on them and not begun is not done."""
+        """Close every connection at once; requests that were not begun are dropped."""
         self._loop.call_soon_threadsafe(self._hang_up)
 
     def close(self) -> None:
@@ -152,14 +152,14 @@ class Market:
                 _tell(writer, _shown(fill))
 
     def _note(self, pid: int, client_id: str) -> None:
-        """Keep who asks, and look whether it may."""
-        self.sent.append(Sent(client_id, pid, time.time_ns()))
+        """Record the requesting process, and check that it has the lease."""
+        self.sent.append(OrderRequest(client_id, pid, time.time_ns()))
         leads = holder(self._lease)
         if leads != pid:
             self._start(self._dies(pid, client_id, leads))
 
     async def _dies(self, pid: int, client_id: str, leads: int) -> None:
-        """Whoever asks and then dies has asked in time. One that lives, without the lease, has no right to ask."""
+        """A process that dies after its request sent it in time. A live one without the lease is a violation."""
         until = time.monotonic() + _DIES_WITHIN
         while (seen := doing(pid)) is not None and seen.state not in "ZX":
             if time.monotonic() > until:
@@ -192,13 +192,13 @@ def _shown(fill: Filled) -> dict[str, Any]:
 
 
 def _peer(connection: socket.socket) -> int:
-    """The process at the other end, by the kernel's word."""
+    """The process at the other end, according to the kernel."""
     told = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
     return struct.unpack("3i", told)[0]
 
 
 def holder(lease: Path) -> int:
-    """The process that has the lease, by the kernel's word; 0 when nobody has it."""
+    """The process that has the lease, according to the kernel; 0 when it is free."""
     try:
         file = os.open(lease, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:

@@ -1,8 +1,8 @@
-"""The nemesis: does real harm to real processes, and undoes what can be undone.
+"""The fault injector: does real harm to real processes, and undoes what can be undone.
 
-What befalls one process needs no privileges beyond being its owner, and root is hindered by it as anybody else is: no
-file may grow by a limit on the size of files (RLIMIT_FSIZE of the process), a connection is shut down through a
-duplicate of its descriptor (`pidfd_getfd`), a socket is unplugged by renaming it. A full file system has to be mounted
+A fault of one process needs no privileges beyond being its owner, and it affects root like any other user: a limit on
+the size of files (RLIMIT_FSIZE of the process) stops files from growing, a connection is shut down through a duplicate
+of its descriptor (`pidfd_getfd`), a socket is unplugged by renaming it. A full file system has to be mounted
 (`machine.Disk`).
 """
 
@@ -28,18 +28,18 @@ from .machine import Clock, Disk
 from .market import holder
 from .plan import Fault
 
-__all__ = ["SPOILT", "Nemesis", "Victim"]
+__all__ = ["SPOILT", "FaultTarget", "Nemesis"]
 
 _PIDFD_GETFD = 438
 _RECORD = pack_record(RecordKind.FRAME, b"never written whole")
 SPOILT = bytes((*_RECORD[:-1], _RECORD[-1] ^ 0x10))
-"""A bit of it has flipped. No process that is killed leaves that: it has to be told as damage."""
+"""One of its bits has flipped. A killed process does not leave that: it must be reported as damage."""
 _TORN = (_RECORD[:1], _RECORD[:7], _RECORD[:13], _RECORD[:21], b"\0" * 64, SPOILT)
-"""What is left by a leader that is killed while it writes: a part, blocks that never got their bytes, a flipped bit."""
+"""What a leader killed while writing leaves: half a record, blocks without their bytes, a flipped bit."""
 
 
-class Victim:
-    """One process that something is done to; `worker` is "" for a supervisor."""
+class FaultTarget:
+    """The process that a fault hits; `worker` is "" for a supervisor."""
 
     def __init__(self, pid: int, worker: str) -> None:
         self.pid = pid
@@ -47,9 +47,9 @@ class Victim:
 
 
 class Nemesis:
-    """Strikes in the home of `live`, as the seed has it. `hang_up()` has the exchange drop its connections.
+    """Injects faults into the home of `live`, as the seed decides. `hang_up()` makes the exchange drop its connections.
 
-    Without a `disk` nothing can be full, and without a `clock` none can be stepped.
+    Without a `disk` no file system can be full, and without a `clock` no clock can be stepped.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class Nemesis:
         self.torn: set[str] = set()
         """Releases of which a file was torn."""
         self.ended: set[int] = set()
-        """Processes that were ended from here, or stopped so that a watchdog may end them."""
+        """Processes that were ended here, or stopped so that a watchdog may end them."""
         self._live = live
         self._home = live.home
         self._hang_up = hang_up
@@ -68,8 +68,8 @@ class Nemesis:
         self._disk = disk
         self._clock = clock
 
-    def strike(self, fault: Fault, victim: Victim | None) -> Callable[[], object] | None:
-        """Do it; return how to undo it, or None when there was nobody to do it to."""
+    def strike(self, fault: Fault, victim: FaultTarget | None) -> Callable[[], object] | None:
+        """Inject the fault; return a function that undoes it, or None when there was no target."""
         if fault.target == "exchange":
             self._hang_up()
             return _nothing
@@ -84,7 +84,7 @@ class Nemesis:
         except ProcessLookupError:
             return None
 
-    def _do_to_all(self, fault: Fault, leader: Victim | None) -> Callable[[], object] | None:
+    def _do_to_all(self, fault: Fault, leader: FaultTarget | None) -> Callable[[], object] | None:
         match fault.kind:
             case "full" if self._disk is not None:
                 return self._disk.fill(fault.how)
@@ -101,7 +101,7 @@ class Nemesis:
             case _:
                 return None
 
-    def _cut_power(self, torn: str, leader: Victim | None) -> None:
+    def _cut_power(self, torn: str, leader: FaultTarget | None) -> None:
         processes = self._live.processes()
         self.ended.update(process.pid for process in processes)
         release = _release_of(leader.pid, self._home) if leader is not None else None
@@ -111,7 +111,7 @@ class Nemesis:
         elif torn == "release" and release is not None and home.tear_release(release, self._chance):
             self.torn.add(release.name)
 
-    def _do(self, fault: Fault, victim: Victim) -> Callable[[], object] | None:
+    def _do(self, fault: Fault, victim: FaultTarget) -> Callable[[], object] | None:
         match fault.kind:
             case "kill":
                 os.kill(victim.pid, signal.SIGKILL)
@@ -126,7 +126,7 @@ class Nemesis:
             case "file-limit":
                 return self._limit_files(victim)
             case "descriptors" if not victim.worker:
-                # Nothing of the supervisor leaks by itself. Those who connect take its descriptors.
+                # The supervisor does not leak by itself. Clients that connect take its descriptors.
                 return home.crowd(victim.pid, self._live.tmp / "run")
             case "descriptors":
                 leads = holder(self._home / "lease") == victim.pid
@@ -140,12 +140,12 @@ class Nemesis:
                 return None
 
     def _tear(self, pid: int) -> Callable[[], object]:
-        """Kill the leader, and leave the beginning of a record where it wrote."""
+        """Kill the leader, and leave part of a record at the end of its journal."""
         os.kill(pid, signal.SIGSTOP)
         until = time.monotonic() + 5
         while _state(pid) not in "TZX" and time.monotonic() < until:
             time.sleep(0.0005)
-        # Nobody but a leader leaves half a record, and as long as this one is not dead, nobody else writes.
+        # Only a leader leaves half a record, and no other process writes before this one is dead.
         if holder(self._home / "lease") == pid:
             self._leave_half_a_record()
         os.kill(pid, signal.SIGKILL)
@@ -161,8 +161,8 @@ class Nemesis:
         with segment.open("ab") as file:
             file.write(rest)
 
-    def _limit_files(self, victim: Victim) -> Callable[[], object]:
-        """Let no file of the process grow beyond what the journal has now."""
+    def _limit_files(self, victim: FaultTarget) -> Callable[[], object]:
+        """Let no file of the process grow beyond the journal's present size."""
         sizes = [path.stat().st_size for path in (self._home / "journal").glob("*.journal")]
         before = resource.prlimit(victim.pid, resource.RLIMIT_FSIZE)
         limit = max(sizes, default=0) if victim.worker else 0
@@ -183,7 +183,7 @@ class Nemesis:
             return None
 
         def plug() -> None:
-            # Whoever came to life meanwhile has a socket of its own there.
+            # A process that started meanwhile has its own socket there.
             with suppress(OSError):
                 os.link(away, here)
             away.unlink(missing_ok=True)
@@ -254,7 +254,7 @@ def _goes_through(connection: socket.socket, directory: str) -> bool:
 
 
 def _within(path: str, directory: str) -> bool:
-    # A long home is reached through /proc/self/fd/N: then only the name is left to go by.
+    # A home with a long path is reached through /proc/self/fd/N: then only the name can be compared.
     return path.startswith((directory, "/proc/self/fd/")) or os.path.realpath(path).startswith(directory)
 
 

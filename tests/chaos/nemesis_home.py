@@ -1,4 +1,4 @@
-"""Harm to what all processes of a bot share: their disk, their clock, their sockets, their logs, their power."""
+"""Faults of what all processes of a bot share: disk, clock, sockets, logs, power."""
 
 from __future__ import annotations
 
@@ -42,15 +42,15 @@ STEPS_BY = {
     "-2s": -2 * _SECOND,
     "+300ms": 300_000_000,
 }
-"""By how much each variant steps the wall clock, ns."""
+"""How far each variant steps the wall clock, in ns."""
 
 
 def bare_of_descriptors(pid: int, hidden: Path | None = None) -> Callable[[], None]:
-    """Let the process open no descriptor beyond those it has; return how to let it again.
+    """Let the process open no further descriptor; return a function that lifts the limit.
 
-    Its soft limit leaves it no free number, so that the next `open` fails as in a process that leaks. A leader has its
-    reserve beyond that, and comes to its limit as a leak brings it there: only after a turn in which it was short.
-    `hidden` is the name under which its socket is away while it is in such a turn.
+    Its soft limit leaves no free number, so that the next `open` fails as in a process that leaks. A leader also has
+    its reserve, and reaches its limit as with a leak: only after a turn in which it was short. `hidden` is the name
+    to which its socket is renamed during such a turn.
     """
     before = resource.prlimit(pid, resource.RLIMIT_NOFILE)
 
@@ -77,7 +77,7 @@ def bare_of_descriptors(pid: int, hidden: Path | None = None) -> Callable[[], No
 
 
 def _is_reserve(pid: int, name: str) -> bool:
-    """Whether a descriptor is one that a leader holds in reserve, or is gone."""
+    """Whether a descriptor is in a leader's reserve, or is closed already."""
     try:
         return os.readlink(f"/proc/{pid}/fd/{name}") == "/"
     except OSError:
@@ -85,9 +85,9 @@ def _is_reserve(pid: int, name: str) -> bool:
 
 
 def crowd(pid: int, sockets: Path) -> Callable[[], None]:
-    """Take the process's descriptors by idle connections to a socket in `sockets`; return how to hang up.
+    """Use up the process's descriptors with idle connections to a socket in `sockets`; return a function to undo it.
 
-    Its soft limit leaves it `_ROOM` more than it has, so that it takes a crowd and no thousands.
+    Its soft limit leaves it `_ROOM` more than it has, so that it takes dozens of connections rather than thousands.
     """
     before = resource.prlimit(pid, resource.RLIMIT_NOFILE)
     used = len(os.listdir(f"/proc/{pid}/fd"))
@@ -118,7 +118,7 @@ def crowd(pid: int, sockets: Path) -> Callable[[], None]:
 
 
 def remove_sockets(run: Path) -> int:
-    """Remove every socket in `run`, as a cleaner of temporary files does; return how many."""
+    """Remove every socket in `run`, as a cleaner of temporary files does; return their number."""
     removed = 0
     for path in list(run.iterdir()):
         with suppress(OSError):
@@ -129,12 +129,12 @@ def remove_sockets(run: Path) -> int:
 
 
 def remove_logs(logs: Path) -> None:
-    """Remove the directory of the logs."""
+    """Remove the log directory."""
     shutil.rmtree(logs, ignore_errors=True)
 
 
 def cut_power(processes: Iterable[psutil.Process]) -> None:
-    """End all of them at one moment: none sees another one's death."""
+    """Kill all of them at one moment: none sees another one's death."""
     there = list(processes)
     for number in (signal.SIGSTOP, signal.SIGKILL):
         for process in there:
@@ -148,7 +148,7 @@ def cut_power(processes: Iterable[psutil.Process]) -> None:
 
 
 def tear_release(release: Path, chance: random.Random) -> Path | None:
-    """Cut off a file of the release, as when its blocks never got to the disk; return which one."""
+    """Truncate a file of the release, as when its blocks never got to the disk; return its path."""
     files = sorted(path for path in release.glob("*.py") if path.stat().st_size)
     if not files:
         return None
@@ -157,6 +157,6 @@ def tear_release(release: Path, chance: random.Random) -> Path | None:
     with torn.open("r+b") as file:
         file.truncate(chance.choice((0, size // 2)))
         if chance.random() < 0.5:
-            # The length was on the disk and the blocks were not.
+            # The length was on the disk, but the blocks were not.
             file.truncate(size)
     return torn

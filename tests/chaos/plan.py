@@ -1,7 +1,7 @@
-"""What an episode is to be: which deployments, and what the nemesis does to whom at which step. A function of the seed.
+"""The plan of an episode: its deployments, and which fault hits which target at which step. A function of the seed.
 
-The seed decides the plan, not what the machine's scheduler makes of it: the same plan can meet the bot a millisecond
-earlier or later. A failure that hangs on such a millisecond comes back after some replays, not surely at the first.
+The seed decides the plan, but not the machine's scheduling: the same fault can come a millisecond earlier or later. A
+failure that depends on such a millisecond may need several replays.
 """
 
 from __future__ import annotations
@@ -49,11 +49,11 @@ KINDS: dict[Kind, tuple[Target, ...]] = {
     "logs-gone": ("home",),
     "power-cut": ("all",),
 }
-"""Each kind of fault, and whom it can befall.
+"""Each kind of fault, and its possible targets.
 
 kill: SIGKILL. stop: SIGSTOP, and SIGCONT later. delay: many short stops. file-limit: no file of the process may grow.
-torn: a record at the journal's end that is half, zeros or has a bit flipped, as of a leader killed while it writes.
-hang-up: every connection is shut down. unplug: its socket's name is away for a while, so that nobody new can connect.
+torn: a record at the journal's end that is half, zeros or has a flipped bit, as of a leader killed while writing.
+hang-up: every connection is shut down. unplug: its socket is renamed for a while, so that no new client can connect.
 
 full: the file system of the whole home has no block, or no inode, left. descriptors: a worker may open no further
 descriptor, and a supervisor has a crowd of idle connections. clock: the wall clock is stepped, and stepped back or not.
@@ -62,13 +62,13 @@ at once, and files are torn.
 """
 
 OF_A_PROCESS: tuple[Kind, ...] = ("kill", "stop", "delay", "file-limit", "torn", "hang-up", "unplug")
-"""What befalls one process. The other kinds befall everything the bot has, or leave the process alive."""
+"""Faults of one process. The other kinds hit all of the bot, or leave the process alive."""
 
 GENTLE: frozenset[Kind] = frozenset({"full", "descriptors", "clock", "sockets", "logs-gone"})
-"""What ends no process: a leader that dies of it, or of anything else meanwhile, is a violation."""
+"""Faults that end no process: a leader that dies during one is a violation."""
 
 UNFELT: frozenset[Kind] = frozenset({"clock", "sockets", "logs-gone"})
-"""What is no reason to refuse a deployment of good code, or to take it back."""
+"""Faults that do not justify refusing or rolling back a deployment of good code."""
 
 HOW: dict[Kind, tuple[str, ...]] = {
     "full": ("blocks", "inodes"),
@@ -84,16 +84,16 @@ TARGETS: tuple[Target, ...] = (
 STEPS = (
     "preparing", "rehearsing", "waiting", "transferring", "probation", "reverting", "retiring", "random",
 )  # fmt: skip
-"""When: as the deployment enters this phase, or at a random moment of the episode."""
+"""When a fault starts: as the deployment enters this phase, or at a random moment of the episode."""
 
 FLAWS = ("", "start", "tick", "hang")
-"""What is wrong with the new code: nothing, it raises in `on_start`, it raises or hangs in its third tick."""
+"""The defect of the new code: none, it raises in `on_start`, it raises or hangs in its third tick."""
 
 _STOPS = (30, 300, 1500)
 
 
 class Fault(msgspec.Struct, frozen=True):
-    """One blow: `after` ms after the step it is struck, and `lasts` ms long."""
+    """One fault: it starts `after` ms after the step, and lasts `lasts` ms."""
 
     kind: Kind
     target: Target
@@ -105,7 +105,7 @@ class Fault(msgspec.Struct, frozen=True):
 
 
 class Move(msgspec.Struct, frozen=True):
-    """What the operator does, and what happens meanwhile. `undo` deploys, and goes back in the probation."""
+    """What the operator does, and the faults meanwhile. `undo` deploys, and rolls back in the probation."""
 
     action: Action
     flaw: str
@@ -121,16 +121,16 @@ class Episode(msgspec.Struct, frozen=True):
 def plan(
     seed: int, *, kinds: frozenset[str] = frozenset(KINDS), targets: frozenset[str] = frozenset(TARGETS)
 ) -> Episode:
-    """The episode of a seed, of these kinds of fault and those they may befall.
+    """The episode of a seed, with these kinds of fault and these targets.
 
-    Of all kinds, an even seed has those that befall one process, and an odd seed any.
+    When all kinds are allowed, an even seed has only faults of one process, and an odd seed has any.
     """
     chance = random.Random(seed)
     if seed % 2 == 0 and not kinds.isdisjoint(OF_A_PROCESS):
         kinds = kinds & set(OF_A_PROCESS)
-    blows: list[tuple[Kind, Target]] = [(kind, target) for kind, whom in KINDS.items() for target in whom]
+    pairs: list[tuple[Kind, Target]] = [(kind, target) for kind, whom in KINDS.items() for target in whom]
     possible: list[tuple[Kind, Target]] = [
-        (kind, target) for kind, target in blows if kind in kinds and target in targets
+        (kind, target) for kind, target in pairs if kind in kinds and target in targets
     ]
     standby = "standby" in targets and (chance.random() < 0.5 or len(targets) == 1)
     if not standby:
@@ -147,8 +147,8 @@ def _move(chance: random.Random, possible: list[tuple[Kind, Target]], *, deploye
     )
     flaw = chance.choice(("", "", "", "", *FLAWS[1:])) if action == "deploy" else ""
     if flaw in ("tick", "hang"):
-        # Code that cannot tick is gone back from by a worker on the old code: with that one gone, the bot is down, and
-        # says so. That is how it is meant, and nothing to find.
+        # The old worker takes over from code that cannot tick. Without it the bot is down, and says so. That is
+        # intended, not a violation.
         possible = [one for one in possible if one[1] not in ("leader", "old", "all")] or possible
     count = chance.choice((1, 1, 1, 2))
     faults = tuple(_fault(chance, possible, action) for _ in range(count))
@@ -157,22 +157,22 @@ def _move(chance: random.Random, possible: list[tuple[Kind, Target]], *, deploye
 
 
 _ALONE: frozenset[Kind] = frozenset({"file-limit", "full", "power-cut"})
-"""What a bot does while it can't write is in its process and in its followers: whoever takes those too has it all. And
-a power cut leaves nothing for another fault to befall."""
+"""What a bot does while it cannot write is only in its process and its followers: a fault that ends those too loses it.
+And after a power cut no other fault has a target."""
 
 
 def _fault(chance: random.Random, possible: list[tuple[Kind, Target]], action: Action) -> Fault:
-    # Kills are what a leader must survive most of all; what befalls the whole home has one target, and not four.
+    # Surviving a kill of the leader matters most. A fault of the whole home has one target rather than four.
     again = [one for one in possible if one[0] == "kill"]
     whole = [one for one in possible if one[1] in ("home", "all")]
     kind, target = chance.choice(possible + again + whole * 3)
     if action == "idle" and target in ("new", "old"):
         target = "leader"
-    # Deaths in a probation revert it too; planned for is the way back that is asked for.
+    # Deaths in a probation revert it too; the plan contains only requested rollbacks.
     steps = (*STEPS, "reverting") if action == "undo" else [step for step in STEPS if step != "reverting"]
     step = "random" if action == "idle" else chance.choice(steps)
     after = chance.randrange(0, 1500) if step == "random" else chance.choice((0, 0, 1, 5, 20, 60, 150))
-    # In this order: the choices are drawn for each kind, so that a seed's plan stays what it was.
+    # The order matters: each choice is drawn for every kind, so that a seed's plan stays the same.
     lasts = {
         "kill": 0, "torn": 0, "hang-up": 0, "stop": chance.choice(_STOPS), "delay": chance.choice((200, 600)),
         "file-limit": chance.choice((50, 400)), "unplug": chance.choice((100, 400)),
@@ -182,6 +182,6 @@ def _fault(chance: random.Random, possible: list[tuple[Kind, Target]], action: A
     how = chance.choice(HOW.get(kind, ("",)))
     lasts = {"full": chance.choice((400, 1500)), "descriptors": chance.choice((400, 1500))}.get(kind, 0)
     if kind == "clock":
-        # A small step may stay; with a large one the bot would be in another year than its exchange.
+        # A small step may stay; after a large one the bot would be in another year than its exchange.
         lasts = chance.choice((300, 1500, 4000)) if how[-1] in "hy" else chance.choice((0, 300, 1500))
     return Fault(kind, target, step, after, lasts, how)

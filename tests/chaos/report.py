@@ -1,4 +1,4 @@
-"""What a run of the chaos found, for people and for programs."""
+"""The results of a chaos run, for people and for programs."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from collections.abc import Sequence
 from statistics import median
 from typing import Any
 
-from .episode import Found
+from .episode import EpisodeResult
 from .plan import KINDS, STEPS
 
 __all__ = ["line_of", "summary", "table"]
 
 
-def summary(found: Sequence[Found]) -> dict[str, Any]:
-    """The last line: what was done, and what came of it."""
-    kinds = Counter(kind for one in found for kind, _, _ in one.struck)
+def summary(found: Sequence[EpisodeResult]) -> dict[str, Any]:
+    """The last line: what was done, and with what result."""
+    kinds = Counter(kind for one in found for kind, _, _ in one.faults)
     outcomes = Counter(outcome for one in found for outcome in one.outcomes)
     missed = [count for one in found for count in one.missed]
     return {
@@ -30,18 +30,18 @@ def summary(found: Sequence[Found]) -> dict[str, Any]:
     }
 
 
-def line_of(found: Found) -> str:
-    """One episode in a line, and each violation in one of its own."""
-    struck = ", ".join(f"{kind} {target} in {step}" for kind, target, step in found.struck) or "nobody struck"
+def line_of(found: EpisodeResult) -> str:
+    """One episode on a line, and each violation on its own line."""
+    faults = ", ".join(f"{kind} {target} in {step}" for kind, target, step in found.faults) or "no fault"
     outcomes = " ".join(found.outcomes) or "no deployment"
-    head = f"seed {found.seed}: {struck}; {outcomes}; {found.took:.1f} s"
+    head = f"seed {found.seed}: {faults}; {outcomes}; {found.took:.1f} s"
     wrong = [f"  VIOLATION: {violation}" for violation in found.violations]
     return "\n".join([head, *wrong, *([f"  replay: bin/chaos --seed {found.seed}"] if wrong else [])])
 
 
-def table(found: Sequence[Found]) -> str:
+def table(found: Sequence[EpisodeResult]) -> str:
     """Faults by kind and step."""
-    counts = Counter((kind, step) for one in found for kind, _, step in one.struck)
+    counts = Counter((kind, step) for one in found for kind, _, step in one.faults)
     rows = [f"{'':12}" + "".join(f"{step:>14}" for step in STEPS)]
     rows += [f"{kind:12}" + "".join(f"{counts[kind, step]:>14}" for step in STEPS) for kind in KINDS]
     return "\n".join(rows)

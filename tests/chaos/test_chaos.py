@@ -1,5 +1,5 @@
-"""A short run of the chaos: a few seeds whose plans have something of everything, and one episode for each kind of
-trouble that befalls the whole bot. `bin/chaos` is the long one."""
+"""A short chaos run: a few seeds whose plans cover the main faults, and one episode for each kind that hits the whole
+bot. `bin/chaos` is the long run."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ TROUBLE: dict[str, tuple[Fault, ...]] = {
 
 
 @pytest.mark.parametrize("seed", cases(SEEDS, 24))
-def test_an_episode_violates_nothing(seed: int, tmp_path: Path) -> None:
+def test_an_episode_has_no_violations(seed: int, tmp_path: Path) -> None:
     found = play(plan(seed), tmp_path)
     assert found.violations == []
-    assert found.struck
+    assert found.faults
 
 
 USUAL = ("full", "power-cut")
-"""The others' kinds have a quicker test of their own in tests/whole."""
+"""The other kinds have quicker tests in tests/whole."""
 
 
 @pytest.mark.deep
-def test_a_bot_outlives_a_disk_without_an_inode_and_a_torn_release(tmp_path: Path) -> None:
+def test_a_bot_survives_a_disk_without_an_inode_and_a_torn_release(tmp_path: Path) -> None:
     if "full" in lacking():
         pytest.skip(lacking()["full"])
     faults = (
@@ -50,15 +50,15 @@ def test_a_bot_outlives_a_disk_without_an_inode_and_a_torn_release(tmp_path: Pat
     moves = (Move("deploy", "", faults[:1]), Move("idle", "", faults[1:]))
     found = play(Episode(2, True, moves), tmp_path)
     assert found.violations == []
-    assert len(found.struck) == len(faults)
+    assert len(found.faults) == len(faults)
 
 
 @pytest.mark.parametrize("trouble", cases(TROUBLE, *USUAL))
-def test_a_bot_outlives_trouble_that_befalls_all_of_it(trouble: str, tmp_path: Path) -> None:
+def test_a_bot_survives_faults_that_hit_all_its_processes(trouble: str, tmp_path: Path) -> None:
     faults = TROUBLE[trouble]
     kinds: set[Kind] = {fault.kind for fault in faults}
     for kind in sorted(kinds & lacking().keys()):
         pytest.skip(f"{kind}: {lacking()[kind]}")
     found = play(Episode(1, False, (Move("deploy", "", faults),)), tmp_path)
     assert found.violations == []
-    assert len(found.struck) == len(faults)
+    assert len(found.faults) == len(faults)

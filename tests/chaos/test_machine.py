@@ -1,4 +1,4 @@
-"""What the chaos needs of the machine does what it says, and to nobody else."""
+"""The file system and the clock of an episode work as documented, and affect no other process."""
 
 from __future__ import annotations
 
@@ -55,13 +55,13 @@ def test_a_file_system_that_is_filled_is_full_until_it_is_freed(
         (place / "new").write_bytes(bytes(8192))
     assert caught.value.errno == errno.ENOSPC
     if what == "inodes":
-        # What is there can grow.
+        # Existing files can grow.
         (place / "there").write_bytes(bytes(8192))
     free()
     (place / "new").write_bytes(bytes(8192))
 
 
-def test_a_clock_is_stepped_for_its_processes_and_for_nobody_else(tmp_path: Path) -> None:
+def test_a_clock_step_affects_only_the_processes_started_with_it(tmp_path: Path) -> None:
     if "clock" in lacking():
         pytest.skip(lacking()["clock"])
     clock = Clock(tmp_path)
@@ -76,7 +76,7 @@ def test_a_clock_is_stepped_for_its_processes_and_for_nobody_else(tmp_path: Path
     assert shows.stdout is not None
 
     def by() -> list[int]:
-        """How far its clocks are from ours, in seconds: three ways to ask for the wall clock, and the other clock."""
+        """How far its clocks are from ours, in seconds: three ways to read the wall clock, and the monotonic clock."""
         assert shows.stdin is not None
         assert shows.stdout is not None
         print(file=shows.stdin, flush=True)
@@ -104,7 +104,7 @@ def _near(found: list[int], by: float) -> bool:
     return all(abs(wall - by) <= 2 for wall in walls) and mono == 0
 
 
-def test_a_process_without_descriptors_has_them_again_afterwards() -> None:
+def test_descriptors_taken_from_a_process_are_returned_afterwards() -> None:
     with subprocess.Popen(
         [sys.executable, "-c", _OPENS], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as child:

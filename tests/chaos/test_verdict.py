@@ -1,4 +1,4 @@
-"""The referee is not blind: whatever must not be is found, in an episode that is otherwise in order."""
+"""The verdict finds each kind of violation in an otherwise correct episode."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from neverblink.protocol.status import PauseNote
 from neverblink.supervisor.demo.ledger import Ledger
 
 from ..supervisor.audit.lives import Life, write_segment
-from .market import ACCOUNT, Sent
+from .market import ACCOUNT, OrderRequest
 from .nemesis import SPOILT
 from .plan import HOW, KINDS, OF_A_PROCESS, STEPS, TARGETS, plan
-from .verdict import Deployed, Died, Evidence, read, violations
+from .verdict import DeploymentOutcome, Evidence, WorkerDeath, read, violations
 
 
 def in_order(tmp_path: Path) -> tuple[Life, dict[str, Any]]:
-    """A life with one order of the first leader and, after its death, one more; and all that goes with it."""
+    """A life with one order of the first leader and, after its death, one more; with the matching evidence."""
     ledger = Ledger()
     life = Life().begin().tick()
     first = life.decide()
@@ -32,11 +32,14 @@ def in_order(tmp_path: Path) -> tuple[Life, dict[str, Any]]:
         buy(ledger, id, f"BTC-c-{number}")
     return life, {
         "ledger": ledger.records,
-        "sent": [Sent(first, 101, 1), Sent(doubted, 101, 2), Sent(doubted, 102, 3)],
+        "sent": [OrderRequest(first, 101, 1), OrderRequest(doubted, 101, 2), OrderRequest(doubted, 102, 3)],
         "unleased": [],
         "pids": {"w1": 101, "w2": 102},
         "book": {"orders": {first: "BTC-c-0", doubted: "BTC-c-1"}, "fills": {"f-1": 2, "f-2": 2}, "held": 4},
-        "deployed": [Deployed(1, "v1", "v2", "aborted", "v1"), Deployed(2, "v1", "v2", "done", "v2")],
+        "deployed": [
+            DeploymentOutcome(1, "v1", "v2", "aborted", "v1"),
+            DeploymentOutcome(2, "v1", "v2", "done", "v2"),
+        ],
     }
 
 
@@ -55,7 +58,7 @@ def buy_more(facts: dict[str, Any], id: str, pid: int, worker: str) -> None:
     for number in range(3):
         buy(ledger, id if number == 2 else f"{number}", f"BTC-c-{number}")
     facts["ledger"] = [*facts["ledger"], *ledger.records[len(facts["ledger"]) :]]
-    facts["sent"].append(Sent(id, pid, 4))
+    facts["sent"].append(OrderRequest(id, pid, 4))
     facts["pids"][worker] = pid
     facts["book"]["orders"][id] = "BTC-c-2"
     facts["book"]["fills"]["f-3"] = 2
@@ -67,7 +70,7 @@ def found(tmp_path: Path, life: Life, facts: dict[str, Any]) -> list[str]:
     return violations(Evidence(journal=read(tmp_path / "journal"), **facts))
 
 
-def test_an_episode_in_order_has_no_violation(tmp_path: Path) -> None:
+def test_a_correct_episode_has_no_violation(tmp_path: Path) -> None:
     assert found(tmp_path, *in_order(tmp_path)) == []
 
 
@@ -93,11 +96,11 @@ def _contract_twice(life: Life, facts: dict[str, Any]) -> None:
 
 
 def _unknown(life: Life, facts: dict[str, Any]) -> None:
-    facts["sent"].append(Sent("9-9-9", 101, 5))
+    facts["sent"].append(OrderRequest("9-9-9", 101, 5))
 
 
 def _stranger(life: Life, facts: dict[str, Any]) -> None:
-    facts["sent"].append(Sent(facts["sent"][0].client_id, 102, 5))
+    facts["sent"].append(OrderRequest(facts["sent"][0].client_id, 102, 5))
 
 
 def _unleased(life: Life, facts: dict[str, Any]) -> None:
@@ -121,11 +124,11 @@ def _fill_twice(life: Life, facts: dict[str, Any]) -> None:
 
 
 def _wrong_code(life: Life, facts: dict[str, Any]) -> None:
-    facts["deployed"].append(Deployed(3, "v2", "v3", "aborted", "v3"))
+    facts["deployed"].append(DeploymentOutcome(3, "v2", "v3", "aborted", "v3"))
 
 
 def _unfinished(life: Life, facts: dict[str, Any]) -> None:
-    facts["deployed"].append(Deployed(3, "v2", "v3", "", "v2"))
+    facts["deployed"].append(DeploymentOutcome(3, "v2", "v3", "", "v2"))
 
 
 def _tick_twice(life: Life, facts: dict[str, Any]) -> None:
@@ -142,7 +145,7 @@ def _flip_unseen(life: Life, facts: dict[str, Any]) -> None:
 
 
 def _taken_back(life: Life, facts: dict[str, Any]) -> None:
-    facts["deployed"].append(Deployed(3, "v2", "v3", "aborted", "v2", unfelt=True))
+    facts["deployed"].append(DeploymentOutcome(3, "v2", "v3", "aborted", "v2", unfelt=True))
 
 
 def _paused(life: Life, facts: dict[str, Any]) -> None:
@@ -181,7 +184,7 @@ def _lacks_frames(segment: int, byte: int) -> PauseNote:
 
 
 def _died_of_trouble(life: Life, facts: dict[str, Any]) -> None:
-    facts["died"] = [Died("w2", "No space left on device")]
+    facts["died"] = [WorkerDeath("w2", "No space left on device")]
 
 
 @pytest.mark.parametrize(
@@ -190,7 +193,7 @@ def _died_of_trouble(life: Life, facts: dict[str, Any]) -> None:
         (_again, "was sent twice"),
         (_half, "was left in half"),
         (_contract_twice, "BTC-c-0 was bought 2 times"),
-        (_unknown, "order 9-9-9 is no decision in the journal"),
+        (_unknown, "order 9-9-9 has no decision in the journal"),
         (_stranger, "came from pid 102"),
         (_unleased, "while pid 8 had the lease"),
         (_forgotten, "is not in the state"),
@@ -212,10 +215,10 @@ def _died_of_trouble(life: Life, facts: dict[str, Any]) -> None:
         (_died_of_trouble, "w2, which led, died: No space left"),
         (_tick_twice, "ticks ran twice"),
         (_not_told, "its successor not told"),
-        (_flip_unseen, "a bit was flipped in segment 1 at byte 99, and nobody says so"),
+        (_flip_unseen, "a bit was flipped in segment 1 at byte 99, and the audit does not report it"),
     ],
 )
-def test_whatever_must_not_be_is_found(
+def test_each_kind_of_violation_is_found(
     tmp_path: Path, harm: Callable[[Life, dict[str, Any]], None], said: str
 ) -> None:
     life, facts = in_order(tmp_path)
@@ -224,7 +227,7 @@ def test_whatever_must_not_be_is_found(
 
 
 def _flipped(tmp_path: Path, *, lost: int) -> list[str]:
-    """What is found when a bit flipped after the first two leaders, and the third came back paused until `resume`."""
+    """The violations when a bit flipped after the first two leaders, and the third was paused until `resume`."""
     life, facts = in_order(tmp_path)
     life.segment(vitals=Vitals(paused=True)).lead("w3", "failover").ticks(2)
     life.frame("command", paused=False).conclude(life.decide(id="3-9-9")).tick()
@@ -243,24 +246,24 @@ def test_a_flipped_bit_pauses_the_bot_and_loses_nothing_that_was_written(tmp_pat
     assert _flipped(tmp_path, lost=0) == []
 
 
-def test_a_frame_that_is_lost_is_found_also_where_a_bit_was_flipped(tmp_path: Path) -> None:
+def test_a_lost_frame_is_found_even_where_a_bit_was_flipped(tmp_path: Path) -> None:
     found = _flipped(tmp_path, lost=1)
     assert any("opens with the state as of frame" in one for one in found), found
 
 
-def test_what_a_power_cut_tore_need_not_lead_again(tmp_path: Path) -> None:
+def test_a_release_torn_by_a_power_cut_need_not_lead_again(tmp_path: Path) -> None:
     life, facts = in_order(tmp_path)
-    facts["deployed"].append(Deployed(3, "v2", "v3", "aborted", "v1", torn=frozenset({"v2"})))
+    facts["deployed"].append(DeploymentOutcome(3, "v2", "v3", "aborted", "v1", torn=frozenset({"v2"})))
     assert found(tmp_path, life, facts) == []
 
 
-def test_nobody_dies_of_trouble_who_never_led(tmp_path: Path) -> None:
+def test_the_death_of_a_worker_that_never_led_is_no_violation(tmp_path: Path) -> None:
     life, facts = in_order(tmp_path)
-    facts["died"] = [Died("w9", "No space left on device")]
+    facts["died"] = [WorkerDeath("w9", "No space left on device")]
     assert found(tmp_path, life, facts) == []
 
 
-def test_a_seed_is_a_plan_and_all_kinds_befall_all_their_victims() -> None:
+def test_a_seed_decides_the_plan_and_every_fault_kind_hits_each_of_its_targets() -> None:
     assert plan(17) == plan(17)
     faults = [fault for seed in range(1500) for move in plan(seed).moves for fault in move.faults]
     assert {(fault.kind, fault.target) for fault in faults} == {
@@ -272,13 +275,13 @@ def test_a_seed_is_a_plan_and_all_kinds_befall_all_their_victims() -> None:
     }
 
 
-def test_what_befalls_one_process_has_the_even_seeds() -> None:
+def test_even_seeds_plan_only_faults_of_a_single_process() -> None:
     even = {fault.kind for seed in range(0, 500, 2) for move in plan(seed).moves for fault in move.faults}
     assert even == set(OF_A_PROCESS)
     assert plan(2, kinds=frozenset({"full"})).moves[0].faults[0].kind == "full"
 
 
-def test_only_what_is_wanted_is_planned() -> None:
+def test_only_the_requested_faults_are_planned() -> None:
     wanted = plan(3, kinds=frozenset({"kill"}), targets=frozenset(TARGETS) - {"supervisor", "standby"})
     assert not wanted.standby
     assert {fault.kind for move in wanted.moves for fault in move.faults} == {"kill"}

@@ -1,6 +1,6 @@
-"""The verdict on one episode: what the exchange's ledger, the journal and the events say together.
+"""The verdict on one episode, from the exchange's ledger, the journal and the events.
 
-Each violation is one line. An empty list is what `bin/chaos` is for.
+Each violation is one line. `bin/chaos` succeeds with an empty list.
 """
 
 from __future__ import annotations
@@ -22,13 +22,21 @@ from neverblink.supervisor.audit.report import AuditReport
 from neverblink.supervisor.demo.ledger import Confirmed, Filled, Record, Reserved
 from neverblink.supervisor.demo.verdict import judge
 
-from .market import TIMEFRAMES, Sent
+from .market import TIMEFRAMES, OrderRequest
 
-__all__ = ["Deployed", "Died", "Evidence", "Journaled", "of_the_pauses", "read", "violations"]
+__all__ = [
+    "DeploymentOutcome",
+    "Evidence",
+    "JournalSummary",
+    "WorkerDeath",
+    "of_the_pauses",
+    "read",
+    "violations",
+]
 
 
-class Deployed(msgspec.Struct, frozen=True):
-    """One deployment: what led before, what was to lead, how it ended and what led then ("" for nobody)."""
+class DeploymentOutcome(msgspec.Struct, frozen=True):
+    """One deployment: the release before, the deployed one, the outcome, and the release that led then ("": none)."""
 
     number: int
     before: str
@@ -36,50 +44,50 @@ class Deployed(msgspec.Struct, frozen=True):
     outcome: str
     led: str
     unfelt: bool = False
-    """It was of good code, and nothing happened that is a reason not to finish it."""
+    """The code was good, and no fault justified ending it otherwise than `done`."""
     torn: frozenset[str] = frozenset()
     """Releases of which a power cut had torn a file."""
 
 
-class Died(msgspec.Struct, frozen=True):
-    """A worker whose process ended, and not in order, while nothing was done that ends one."""
+class WorkerDeath(msgspec.Struct, frozen=True):
+    """A worker whose process ended uncleanly although no fault was active that ends a process."""
 
     worker: str
     reason: str
 
 
-class Journaled(msgspec.Struct, frozen=True):
+class JournalSummary(msgspec.Struct, frozen=True):
     """What the journal says: the epoch in which each decision was opened, and the worker that led in each epoch."""
 
     report: AuditReport
     decisions: Mapping[str, int]
     leaders: Mapping[int, str]
     doubts: frozenset[str]
-    """Decisions that a successor was told of."""
+    """Decisions that a successor received as in doubt."""
     entered_paused: Sequence[str] = ()
     """Decisions to buy that were opened while the bot was paused."""
     unwritten: Sequence[tuple[int, int]] = ()
-    """Spans that are in no file because the journal could not be written: the ticks from one to another."""
+    """Spans missing from the journal because it could not be written: first and last tick."""
 
 
 class Evidence(msgspec.Struct, frozen=True):
-    journal: Journaled
+    journal: JournalSummary
     ledger: Sequence[Record]
-    sent: Sequence[Sent]
+    sent: Sequence[OrderRequest]
     unleased: Sequence[str]
     pids: Mapping[str, int]
     """Each worker's process."""
     book: Mapping[str, Any]
     """The bot's state in the end, when it had stopped buying and everything was filled."""
-    deployed: Sequence[Deployed]
+    deployed: Sequence[DeploymentOutcome]
     spoilt: Set[tuple[int, int]] = frozenset()
     """Where in the journal a bit was flipped: segment and byte."""
-    died: Sequence[Died] = ()
+    died: Sequence[WorkerDeath] = ()
     pauses: Sequence[PauseNote] = ()
-    """What `status` said had paused the bot, once for each `resume` that it was sent."""
+    """What had paused the bot according to `status`, once for each `resume` that was sent."""
 
 
-def read(journal: Path) -> Journaled:
+def read(journal: Path) -> JournalSummary:
     """Read and audit a journal. Raises `JournalError`."""
     decisions: dict[str, int] = {}
     leaders: dict[int, str] = {}
@@ -100,7 +108,7 @@ def read(journal: Path) -> Journaled:
                 if snapshot.unwritten is not None:
                     unwritten.append((seqs.get(snapshot.unwritten.after, snapshot.seq), snapshot.seq + 1))
                 if snapshot.number >= max(seqs, default=-1):
-                    # One that was begun earlier repeats the frames that the segment before has too.
+                    # A segment that was begun earlier repeats frames of the segment before.
                     paused = snapshot.vitals.paused
                 seqs[snapshot.number] = snapshot.seq
             case Entry(kind=RecordKind.FRAME, payload=payload):
@@ -112,13 +120,13 @@ def read(journal: Path) -> Journaled:
                     doubts |= set(frame.about.in_doubt)
             case _:
                 pass
-    return Journaled(
+    return JournalSummary(
         audit(read_journal(journal)), decisions, leaders, frozenset(doubts), entered_paused, unwritten
     )
 
 
 def violations(evidence: Evidence) -> list[str]:
-    """Everything that must not be, in words."""
+    """All violations, in words."""
     return [
         *_of_the_journal(evidence.journal.report, evidence.spoilt),
         *_of_the_exchange(evidence),
@@ -156,7 +164,9 @@ def _of_the_journal(report: AuditReport, spoilt: Set[tuple[int, int]]) -> list[s
         told = [one for one in found if _names(one, segment, byte)]
         found = [one for one in found if one not in told]
         if not told:
-            found.append(f"a bit was flipped in segment {segment} at byte {byte}, and nobody says so")
+            found.append(
+                f"a bit was flipped in segment {segment} at byte {byte}, and the audit does not report it"
+            )
     if report.doubled:
         found.append(f"{report.doubled} ticks ran twice")
     if report.decisions.open:
@@ -175,7 +185,7 @@ def _of_the_exchange(evidence: Evidence) -> list[str]:
 
 
 def _of_the_lease(evidence: Evidence) -> list[str]:
-    """Every order is a decision of whoever led in its epoch, and came from there, or from a successor told of it."""
+    """Every order is a decision of its epoch's leader, sent by that one or by a successor that had it in doubt."""
     found = list(evidence.unleased)
     journal = evidence.journal
     for sent in evidence.sent:
@@ -183,17 +193,17 @@ def _of_the_lease(evidence: Evidence) -> list[str]:
         if epoch is None and _unwritten(sent, journal.unwritten):
             continue
         if epoch is None:
-            found.append(f"order {sent.client_id} is no decision in the journal")
+            found.append(f"order {sent.client_id} has no decision in the journal")
             continue
         worker = journal.leaders.get(epoch, "")
-        # A leader that died before its first frame is in no journal but by its decisions.
+        # A leader that died before its first frame is in the journal only by its decisions.
         if worker and sent.pid != evidence.pids.get(worker) and sent.client_id not in journal.doubts:
             found.append(f"order {sent.client_id} of {worker} came from pid {sent.pid}")
     return found
 
 
-def _unwritten(sent: Sent, spans: Sequence[tuple[int, int]]) -> bool:
-    """Whether the bot decided it while its journal could not be written, and said so afterwards."""
+def _unwritten(sent: OrderRequest, spans: Sequence[tuple[int, int]]) -> bool:
+    """Whether the bot decided it in a span that it later reported as unwritten."""
     seq = int(sent.client_id.split("-")[1])
     return any(first <= seq <= last for first, last in spans)
 
@@ -219,7 +229,7 @@ def _of_the_state(evidence: Evidence) -> list[str]:
     return found
 
 
-def _of_the_deployments(deployed: Sequence[Deployed]) -> list[str]:
+def _of_the_deployments(deployed: Sequence[DeploymentOutcome]) -> list[str]:
     found: list[str] = []
     for one in deployed:
         leads = one.wanted if one.outcome == "done" else one.before
@@ -230,21 +240,21 @@ def _of_the_deployments(deployed: Sequence[Deployed]) -> list[str]:
                 f"deployment {one.number} of good code is {one.outcome}, and nothing spoke against it"
             )
         elif leads in one.torn:
-            # What a power cut tore is made again, or the release before it leads.
+            # A release torn by a power cut is made again, or the release before it leads.
             continue
         elif _code(one.led) != _code(leads):
             found.append(
-                f"deployment {one.number} is {one.outcome}, and {one.led or 'nobody'} leads instead of {leads}"
+                f"deployment {one.number} is {one.outcome}, and {one.led or 'no worker'} leads instead of {leads}"
             )
     return found
 
 
 def _of_the_dead(evidence: Evidence) -> list[str]:
-    """Nobody who led died of what ends no process."""
+    """No worker that led died without a fault that ends a process."""
     led = set(evidence.journal.leaders.values())
     return [f"{one.worker}, which led, died: {one.reason}" for one in evidence.died if one.worker in led]
 
 
 def _code(release: str) -> str:
-    """Which code a release has. When everybody is dead, the supervisor too, `up` makes a new one of the same code."""
+    """Which code a release has. When all processes are dead, `up` makes a new release of the same code."""
     return release.rpartition("-")[2]

@@ -29,7 +29,7 @@ def main(arguments: list[str]) -> int:
     try:
         seconds = int(arguments[0]) if arguments else 600
     except ValueError:
-        print(f"bin/fuzz: {arguments[0]!r} is no number of seconds", file=sys.stderr)
+        print(f"bin/fuzz: {arguments[0]!r} is not a number of seconds", file=sys.stderr)
         return 2
     from .targets import TARGETS
 
@@ -42,7 +42,7 @@ def main(arguments: list[str]) -> int:
 
 
 def _all(names: list[str], seconds: int) -> int:
-    # Starting a target takes a while too, and is not taken from what the others have.
+    # The start of a target takes time too; it must not shorten the time of the others.
     share = max(1, seconds // len(names)) if seconds else 0
     failed: list[str] = []
     for name in names:
@@ -101,7 +101,7 @@ def _one(name: str, seconds: int) -> int:
 
 
 def _seeds(whole: SearchStrategy[bytes]) -> list[bytes]:
-    """A few things that are what they should be, to begin from."""
+    """A few valid inputs to start from."""
     from hypothesis import HealthCheck, Phase, given, settings
 
     found: list[bytes] = []
@@ -129,7 +129,7 @@ def _place(name: str) -> Path:
 
 
 def _runs(log: str) -> str:
-    """How often it ran, as the fuzzer said at its end."""
+    """How often the target ran, as the fuzzer reports at its end."""
     return (
         log.rpartition("stat::number_of_executed_units:")[2].split(maxsplit=1)[0] if "stat::" in log else "?"
     )

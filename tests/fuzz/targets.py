@@ -1,8 +1,8 @@
 """Every decoder that reads a socket, a file or a journal, in one table; and the files of ours that decode anything.
 
-A target is given bytes. It returns, or raises one of its documented errors; anything else is a fault, and so is a long
-time or much memory. `bin/fuzz` runs the table under a coverage-guided fuzzer, `test_fuzz.py` under Hypothesis; and a
-file of the three packages that decodes something and is not in `FILES` fails a test.
+A target takes bytes. It returns, or raises one of its documented errors; anything else is a fault, and so is a long
+running time or high memory use. `bin/fuzz` runs the table under a coverage-guided fuzzer, `test_fuzz.py` under
+Hypothesis. A file of the three packages that decodes something and is not in `FILES` fails a test.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ __all__ = ["FILES", "TARGETS", "Target"]
 
 
 class Target:
-    """`run(data)` may raise `errors`. `whole` makes data that is what it should be, or nearly."""
+    """`run(data)` may raise `errors`. `whole` makes data that is valid, or nearly."""
 
     def __init__(
         self,
@@ -98,7 +98,7 @@ class Target:
 
 @cache
 def _place() -> Path:
-    """A directory of this process's own."""
+    """A temporary directory of this process."""
     root = Path(tempfile.mkdtemp(prefix="neverblink-fuzz-"))
     atexit.register(shutil.rmtree, root, ignore_errors=True)
     return root
@@ -165,7 +165,7 @@ def _kept(data: bytes) -> object:
     return history.kept("windows", list[window.WindowSpec])
 
 
-# --- journals, of records that are whole and may say anything --------------------------------------------------------
+# --- journals of valid records with arbitrary contents ---------------------------------------------------------------
 
 
 def _segment(records: list[tuple[RecordKind, bytes]]) -> bytes:
@@ -188,7 +188,7 @@ _segments = st.tuples(_openings, st.lists(_records, max_size=5)).map(lambda two:
 
 
 def _as_records(data: bytes) -> bytes:
-    """A segment of whole records, whatever `data` is: the fuzzer need not guess checksums."""
+    """A segment of valid records from any `data`: the fuzzer need not guess checksums."""
     records = [(RecordKind.SNAPSHOT, _plain_snapshot), (RecordKind.WHOLE, _plain_whole)]
     kinds = list(RecordKind)
     data = data[:4096]
@@ -263,7 +263,7 @@ _declared = Declared("close", _close)
 
 
 def _plain_map(data: bytes) -> dict[str, Any]:
-    """A command's arguments, as they come to a worker."""
+    """A command's arguments as a worker receives them."""
     return decode_command(frame.Item("command/1", "command", b"\x92\xa1x" + data, 0))[1]
 
 
@@ -581,8 +581,8 @@ FILES: dict[str, tuple[str, ...] | str] = {
     "worker/model/shape.py": ("state",),
     "worker/simulation/world.py": "a simulation of what is encoded in the same process",
     "worker/model/cells.py": ("state",),
-    "worker/io/output.py": "what the bot itself prints; what is no JSON is a line of text",
+    "worker/io/output.py": "what the bot itself prints; anything that is not JSON is a line of text",
     "worker/model/settings.py": ("settings set", "change of settings"),
     "worker/engine/turns.py": ("operator's command",),
 }
-"""Each file that decodes: the targets in which it is reached, or why there is none."""
+"""Each file that decodes: the targets that reach it, or why it needs none."""

@@ -1,4 +1,4 @@
-"""No bytes that come from outside make a decoder do anything but its work or say its documented error."""
+"""Whatever bytes come from outside, a decoder returns a value or raises a documented error."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ DECODES = re.compile(
     r"(?:msgpack|json|decoder|codec|commands|z85)\w*\)?\.(?:decode|loads?)\(|Decoder\(|Codec\(|tomllib\.load"
     r"|\bcell\.decode\(|unpack_from\(|\.unpack\(|msgspec\.convert\(|fromisoformat\(|literal_eval\(|pickle|marshal"
 )
-"""What it looks like when bytes or text become something else."""
+"""Calls that turn bytes or text into something else."""
 
 BOMBS = {
     "a list of four billion, in msgpack": b"\xdd\xff\xff\xff\xff",
@@ -42,7 +42,7 @@ BOMBS = {
 }
 ROOM = 32 * 1024 * 1024
 SECONDS = 20.0
-"""Far more than any of them takes, on a machine that does other things too."""
+"""Far more than any of them takes, even on a busy machine."""
 
 each = pytest.mark.parametrize("name", TARGETS)
 
@@ -58,13 +58,13 @@ def run(name: str, data: bytes) -> None:
     max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
 )
 @given(data=st.data())
-def test_whatever_it_is_given_it_says_nothing_but_its_own_error(name: str, data: st.DataObject) -> None:
+def test_a_decoder_raises_only_its_documented_errors(name: str, data: st.DataObject) -> None:
     whole = TARGETS[name].whole
     run(name, data.draw(whole | damaged(whole) | garbage))
 
 
 @each
-def test_bombs_take_neither_time_nor_memory(name: str) -> None:
+def test_malicious_input_takes_little_time_and_memory(name: str) -> None:
     for what, bomb in BOMBS.items():
         for data in (bomb, _wrapped(bomb)):
             began = time.monotonic()
@@ -79,7 +79,7 @@ def test_bombs_take_neither_time_nor_memory(name: str) -> None:
 
 
 def test_every_file_that_decodes_is_in_the_table() -> None:
-    """If this fails for a new decoder: add a target for it, or say here why it needs none."""
+    """If this fails for a new decoder: add a target for it, or explain here why it needs none."""
     found = {
         path.relative_to(ROOT).as_posix()
         for package in ("protocol", "supervisor", "worker")
@@ -90,7 +90,7 @@ def test_every_file_that_decodes_is_in_the_table() -> None:
 
 
 def test_every_codec_and_every_public_decoder_is_a_target_by_name() -> None:
-    """A second decoder in a file that is in the table already is not overlooked either."""
+    """Also finds a second decoder in a file that is already in the table."""
     named = re.compile(
         r"^(?:(\w+)(?:: [^=\n]+)? = Codec\(|(\w+) = _\w+\.decode$|def ((?:decode|read|parse)_\w+)\()",
         re.MULTILINE,
@@ -103,7 +103,7 @@ def test_every_codec_and_every_public_decoder_is_a_target_by_name() -> None:
                 assert re.search(rf"\b{name}\b", table), f"{path.name}: {name} is in no target"
 
 
-def test_every_target_is_of_some_file() -> None:
+def test_every_target_belongs_to_a_file() -> None:
     reached = {name for names in FILES.values() if not isinstance(names, str) for name in names}
     files = {"audit", "survey and check", "arrival", "recovery"}
     files |= {"audit of whole records", "check of whole records", "recovery of whole records"}
@@ -112,7 +112,7 @@ def test_every_target_is_of_some_file() -> None:
 
 
 def _wrapped(data: bytes) -> bytes:
-    """Within an object with an unknown key, which a decoder has to skip."""
+    """Wraps the value in an object with an unknown key, which a decoder has to skip."""
     if data[:1] in (b"[", b"{"):
         return b'{"id":"1","unknown":' + data
     return b"\x82\xa4type\xa5hello\xa7unknown" + data

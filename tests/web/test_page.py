@@ -134,7 +134,7 @@ def test_a_bot_is_watched_deployed_paused_set_rolled_back_and_halted_on_the_page
         expect(
             page, "document.querySelector('#controls [role=status]').textContent.startsWith('Halted at tick')"
         )
-        shown.live.says("flat")
+        shown.live.prints("flat")
 
         # what was done is in the past
         page.get_by_role("tab", name="Commands").click()

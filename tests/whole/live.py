@@ -32,12 +32,12 @@ from ..as_user import as_user
 WITHIN = 30.0
 """Seconds after which a test has failed, whatever it waits for."""
 
-NEVERBLINK = (sys.executable, "-m", "neverblink.supervisor.cli")
+NEVERBLINK: tuple[str, ...] = (sys.executable, "-m", "neverblink.supervisor.cli")
 
 Event = dict[str, Any]
 
 
-class Ended(NamedTuple):
+class CliResult(NamedTuple):
     """A command that has ended."""
 
     code: int
@@ -50,7 +50,7 @@ class Ended(NamedTuple):
         return json.loads(self.out.splitlines()[-1])
 
 
-class Verb:
+class CliProcess:
     """A command that runs. What it prints can be waited for."""
 
     def __init__(
@@ -101,14 +101,14 @@ class Verb:
     def kill(self) -> None:
         self._process.kill()
 
-    def ends(self, within: float = WITHIN) -> Ended:
+    def ends(self, within: float = WITHIN) -> CliResult:
         """Wait for its end."""
         try:
             code = self._process.wait(within)
         except subprocess.TimeoutExpired:
             raise AssertionError(f"{self} has not ended:\n{self._said()}") from None
         self._join()
-        return Ended(code, self._read["out"], self._read["err"])
+        return CliResult(code, self._read["out"], self._read["err"])
 
     @property
     def running(self) -> bool:
@@ -162,8 +162,8 @@ class Live:
         """What `neverblink` is."""
         self.events: list[Event] = []
         """All that were told since `up`."""
-        self._up: Verb | None = None
-        self._verbs: list[Verb] = []
+        self._up: CliProcess | None = None
+        self._commands: list[CliProcess] = []
         self._asked = 0
         self._context = zmq.Context[zmq.Socket[bytes]]()
         self._requests: zmq.Socket[bytes] | None = None
@@ -204,17 +204,19 @@ class Live:
         )
         return place
 
-    def start(self, *argv: str | Path) -> Verb:
+    def start(self, *argv: str | Path) -> CliProcess:
         """Start `neverblink ARGV`."""
-        verb = Verb(tuple(map(str, argv)), self.tmp, self.environment, self.umask, self.user, self.program)
-        self._verbs.append(verb)
-        return verb
+        process = CliProcess(
+            tuple(map(str, argv)), self.tmp, self.environment, self.umask, self.user, self.program
+        )
+        self._commands.append(process)
+        return process
 
-    def run(self, *argv: str | Path) -> Ended:
+    def run(self, *argv: str | Path) -> CliResult:
         """Run `neverblink ARGV` to its end."""
         return self.start(*argv).ends()
 
-    def up(self, code: Path, *options: str) -> Verb:
+    def up(self, code: Path, *options: str) -> CliProcess:
         """Start the bot, and be told everything from here on."""
         self._up = self.start("up", "--project", code, *options)
         self._up.prints("up: Ctrl-C stops the bot")
@@ -338,17 +340,17 @@ class Live:
 
     # what the bot says, and what is there
 
-    def said(self, word: str) -> list[str]:
+    def printed(self, word: str) -> list[str]:
         """What all workers, in the order of their birth, have printed after this word."""
         logs = sorted((self.home / "logs").glob("w*.log"), key=lambda log: int(log.stem[1:]))
         lines = "".join(log.read_text() for log in logs).splitlines()
         lines = [line if (known := decode_line(line)) is None else known.text for line in lines]
         return [line.removeprefix(word).strip() for line in lines if line.split(" ")[0] == word]
 
-    def says(self, word: str, condition: Callable[[list[str]], object] = bool) -> list[str]:
+    def prints(self, word: str, condition: Callable[[list[str]], object] = bool) -> list[str]:
         """Wait until the workers have said this. A file rings no bell, so it is looked at again and again."""
         until = time.monotonic() + WITHIN
-        while not condition(said := self.said(word)):
+        while not condition(said := self.printed(word)):
             assert time.monotonic() < until, f"nobody said {word} as wanted: {said}"
             time.sleep(0.01)
         return said
@@ -369,8 +371,8 @@ class Live:
 
     def close(self) -> None:
         """End everything, in whatever state it is."""
-        for verb in self._verbs:
-            verb.close()
+        for command in self._commands:
+            command.close()
         for process in self.processes():
             try:
                 process.kill()
@@ -417,7 +419,7 @@ def ends(pid: int) -> None:
         os.close(fd)
 
 
-def one_line(ended: Ended) -> str:
+def one_line(ended: CliResult) -> str:
     """The message of a command that failed, which must be one line that starts with the program's name."""
     lines = ended.err.strip().splitlines()
     assert len(lines) == 1, ended

@@ -9,7 +9,7 @@ import subprocess
 from pathlib import Path
 from threading import Condition, Thread
 
-from .live import WITHIN, Ended, Live
+from .live import WITHIN, CliResult, Live
 
 __all__ = ["HANDED", "Push", "Pushing"]
 
@@ -47,13 +47,13 @@ class Push:
         """End git on the pusher's side, as a terminal that goes away does; what it started is not asked."""
         self._process.send_signal(signal.SIGKILL)
 
-    def ends(self) -> Ended:
+    def ends(self) -> CliResult:
         try:
             code = self._process.wait(WITHIN)
         except subprocess.TimeoutExpired:
             raise AssertionError(f"the push has not ended:\n{self.said}") from None
         self._thread.join(WITHIN)
-        return Ended(code, "", self.said)
+        return CliResult(code, "", self.said)
 
     @property
     def said(self) -> str:
@@ -125,7 +125,7 @@ class Pushing:
     def start(self, *words: str) -> Push:
         return Push(["git", "push", *words], self.work, self._environment)
 
-    def push(self, *words: str) -> Ended:
+    def push(self, *words: str) -> CliResult:
         """`git push WORDS`, to its end; by default `live main`."""
         return self.start(*(words or ("live", "main"))).ends()
 

@@ -14,13 +14,13 @@ import pytest
 
 from ..ports import HOST, free_port
 
-__all__ = ["Door", "sshd"]
+__all__ = ["SshServer", "sshd"]
 
 _PRIVILEGE_SEPARATION = Path("/run/sshd")
 """Where Debian's sshd wants to stand while nobody has logged in; made by its init script, and empty."""
 
 
-class Door:
+class SshServer:
     """Where to knock: `url(path)` is a repository behind it, `command` what git is to call instead of ssh."""
 
     def __init__(self, port: int, key: Path) -> None:
@@ -33,7 +33,7 @@ class Door:
 
 
 @contextmanager
-def sshd(place: Path) -> Generator[Door]:
+def sshd(place: Path) -> Generator[SshServer]:
     """Run one, and end it with all its sessions. Skips the test where there is none."""
     program = shutil.which("sshd", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
     if program is None or shutil.which("ssh") is None:
@@ -60,7 +60,7 @@ def sshd(place: Path) -> Generator[Door]:
             if not line:
                 pytest.skip(f"sshd can't run here: {' '.join(said).strip()}")
             said.append(line)
-        yield Door(port, place / "client")
+        yield SshServer(port, place / "client")
     finally:
         server.terminate()
         server.wait()

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from .bots import bot
-from .live import Live, Verb
+from .live import CliProcess, Live
 from .test_killed import decides, end, ticking
 
 COUNTER = bot(tick="50ms")
 
 
-def test_a_supervisor_that_comes_back_knows_all_there_is_to_know(live: Live) -> None:
+def test_a_restarted_supervisor_reports_everything_that_the_previous_one_did(live: Live) -> None:
     code = live.code("v0", decides(live))
     up = live.up(code)
     (live.tmp / "decide").touch()
-    live.says("deciding")
+    live.prints("deciding")
     # It opened the decision, and has told nobody yet: its next report does.
     while not (before := live.status())["decisions"]:
         live.event(type="pulse", since=len(live.events))
@@ -33,9 +33,9 @@ def test_a_supervisor_that_comes_back_knows_all_there_is_to_know(live: Live) -> 
     assert live.audit()["missed"] == 0
 
 
-def test_a_bot_that_was_without_a_supervisor_for_a_while_is_deployed_to(live: Live) -> None:
+def test_a_bot_can_be_deployed_to_after_a_while_without_a_supervisor(live: Live) -> None:
     code = live.code("v0", COUNTER)
-    up: Verb = live.up(code)
+    up: CliProcess = live.up(code)
     live.deploy(live.code("v1", f"{COUNTER}# 1\n"))
     end(up)
     ticking(live)

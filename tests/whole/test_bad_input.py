@@ -19,7 +19,7 @@ from .live import Live, ends, one_line, unbroken
 ABORTED, BAD_INPUT, BUSY, DOWN, ROLLED_BACK = 3, 2, 5, 8, 4
 
 
-class Bad(NamedTuple):
+class BadCode(NamedTuple):
     """New code that can't be, how `deploy` ends, and what it must say."""
 
     exit: int
@@ -31,28 +31,30 @@ class Bad(NamedTuple):
 
 
 BAD = {
-    "a typo in the configuration": Bad(
+    "a typo in the configuration": BadCode(
         BAD_INPUT, ("probaton", "probation"), COUNTER, toml='bot = "bot:Bot"\n[handoff]\nprobaton = "1s"\n'
     ),
-    "a duration that is none": Bad(
+    "a duration that is none": BadCode(
         BAD_INPUT,
         ("handoff.probation", "soon"),
         COUNTER,
         toml='bot = "bot:Bot"\n[handoff]\nprobation = "soon"\n',
     ),
-    "no bot named": Bad(BAD_INPUT, ("bot", "MODULE:NAME"), COUNTER, toml='name = "fox"\n'),
-    "a module that is not there": Bad(BAD_INPUT, ("bto",), COUNTER, toml='name = "fox"\nbot = "bto:Bot"\n'),
-    "a name that is not there": Bad(ABORTED, ("has no Bott", "did you mean Bot?"), COUNTER, "Bott"),
-    "an attribute that is no Worker": Bad(
+    "no bot named": BadCode(BAD_INPUT, ("bot", "MODULE:NAME"), COUNTER, toml='name = "fox"\n'),
+    "a module that is not there": BadCode(
+        BAD_INPUT, ("bto",), COUNTER, toml='name = "fox"\nbot = "bto:Bot"\n'
+    ),
+    "a name that is not there": BadCode(ABORTED, ("has no Bott", "did you mean Bot?"), COUNTER, "Bott"),
+    "an attribute that is no Worker": BadCode(
         ABORTED,
         ("Book is the class Book", "expected a subclass of neverblink.worker.Worker"),
         COUNTER,
         "Book",
     ),
-    "a state that can't be encoded": Bad(
+    "a state that can't be encoded": BadCode(
         ABORTED, ("field 'pause'", "cannot go into bytes"), bot(state="pause: type(time.sleep) = None")
     ),
-    "a state that becomes what can't be encoded": Bad(
+    "a state that becomes what can't be encoded": BadCode(
         ROLLED_BACK,
         ("notes", "object"),
         bot(
@@ -60,10 +62,10 @@ BAD = {
             state="ticks: int = 0\nnotes: dict = {}",
         ),
     ),
-    "a state that has grown a required field": Bad(
+    "a state that has grown a required field": BadCode(
         ABORTED, ("limit", "default"), bot(state="limit: int\nticks: int = 0")
     ),
-    "another protocol": Bad(
+    "another protocol": BadCode(
         ABORTED,
         ("speaks neverblink protocol 7", "this side speaks 1", "install the same release of neverblink"),
         bot(
@@ -74,30 +76,30 @@ BAD = {
             """
         ),
     ),
-    "sys.exit while it is imported": Bad(
+    "sys.exit while it is imported": BadCode(
         ABORTED, ("importing bot failed", "SystemExit: 3"), bot(first="sys.exit(3)")
     ),
-    "no end of words while it is imported": Bad(
+    "no end of words while it is imported": BadCode(
         ABORTED, ("importing bot failed", "RuntimeError"), bot(first="raise RuntimeError('x\\n' * 10_000)")
     ),
-    "an on_start that raises": Bad(
+    "an on_start that raises": BadCode(
         ABORTED,
         ("on_start", "ConnectionError: the exchange is closed"),
         bot("def on_start(self):\n    raise ConnectionError('the exchange is closed')\n" + COUNT),
     ),
-    "an on_load that raises": Bad(
+    "an on_load that raises": BadCode(
         ABORTED, ("on_load", "KeyError: 'BTC'"), bot("def on_load(self, state):\n    {}['BTC']\n" + COUNT)
     ),
-    "a function without join": Bad(
+    "a function without join": BadCode(
         ABORTED, ("main returned without having called join()",), loop("def main():\n    pass"), "main"
     ),
-    "a function that leaves its loop": Bad(
+    "a function that leaves its loop": BadCode(
         ROLLED_BACK,
         ("returned before the loop had ended",),
         loop("def main():\n    for tick in join(Book, tick='10ms'):\n        break"),
         "main",
     ),
-    "a tick that is no duration": Bad(ABORTED, ("tick = 'often'",), bot(tick="often")),
+    "a tick that is no duration": BadCode(ABORTED, ("tick = 'often'",), bot(tick="often")),
 }
 
 USUAL = (
@@ -129,7 +131,7 @@ def lasting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
 
 
 @pytest.mark.parametrize("what", cases(BAD, *USUAL))
-def test_bad_code_is_turned_down_in_one_line_and_the_bot_ticks_on(lasting: Live, what: str) -> None:
+def test_bad_code_is_rejected_in_one_line_and_the_bot_keeps_ticking(lasting: Live, what: str) -> None:
     bad = BAD[what]
     code = lasting.code(
         what.replace(" ", "-").replace("'", ""), bad.source, target=bad.target, probation="30s"
@@ -153,7 +155,7 @@ def test_bad_code_is_turned_down_in_one_line_and_the_bot_ticks_on(lasting: Live,
     assert after["ticks"] > before["ticks"]
 
 
-def test_paths_that_are_no_code_are_named(lasting: Live) -> None:
+def test_a_path_without_deployable_code_is_named_in_the_error(lasting: Live) -> None:
     for path, words in (("nowhere", "is not there"), ("v0/bot.py", "name the directory it is in")):
         refused = lasting.run("deploy", path)
         assert refused.code == BAD_INPUT, refused
@@ -164,7 +166,7 @@ def test_paths_that_are_no_code_are_named(lasting: Live) -> None:
     lasting.ticks_on()
 
 
-def test_an_interpreter_that_is_not_there_or_has_no_neverblink_is_named(lasting: Live) -> None:
+def test_a_missing_interpreter_or_one_without_neverblink_is_named_in_the_error(lasting: Live) -> None:
     code = lasting.code("pythons", COUNTER)
     absent = lasting.run("deploy", code, "--python", "python9.9", "--json")
     assert absent.code == ABORTED, absent
@@ -178,7 +180,7 @@ def test_an_interpreter_that_is_not_there_or_has_no_neverblink_is_named(lasting:
     lasting.ticks_on()
 
 
-def test_garbage_and_frames_of_100_mb_on_the_request_socket_do_no_harm(lasting: Live) -> None:
+def test_garbage_and_100_mb_frames_on_the_request_socket_do_no_harm(lasting: Live) -> None:
     chance = random.Random(1)
     junk = [
         b"",
@@ -225,7 +227,7 @@ def test_garbage_and_frames_of_100_mb_on_the_request_socket_do_no_harm(lasting: 
     assert lasting.run("status").code == 0
 
 
-def test_a_second_up_in_the_same_home_is_refused_with_the_first_ones_pid(lasting: Live) -> None:
+def test_a_second_up_in_the_same_home_is_refused_with_the_pid_of_the_first(lasting: Live) -> None:
     refused = lasting.run("up", "--project", lasting.code("second", COUNTER))
     assert refused.code == BUSY, refused
     assert f"already running: pid {lasting.status()['supervisor']['pid']}" in one_line(refused)
@@ -240,7 +242,7 @@ UP = {
 
 
 @pytest.mark.parametrize("what", cases(UP, "a typo in the configuration", "a name that is not there"))
-def test_a_bot_that_cannot_be_started_is_told_in_one_line(live: Live, what: str) -> None:
+def test_a_bot_that_cannot_be_started_is_reported_in_one_line(live: Live, what: str) -> None:
     toml, code, words = UP[what]
     project = live.code("v0", COUNTER)
     if toml is None:
@@ -254,7 +256,7 @@ def test_a_bot_that_cannot_be_started_is_told_in_one_line(live: Live, what: str)
     assert live.processes() == []
 
 
-def test_a_socket_that_cannot_be_made_is_told_in_one_line(live: Live) -> None:
+def test_a_socket_that_cannot_be_created_is_reported_in_one_line(live: Live) -> None:
     (live.home / "run" / "requests.sock").mkdir(parents=True)
     ended = live.run("up", "--project", live.code("v0", COUNTER))
     assert ended.code == 1, ended
@@ -262,7 +264,7 @@ def test_a_socket_that_cannot_be_made_is_told_in_one_line(live: Live) -> None:
     assert live.processes() == []
 
 
-def test_a_home_of_a_killed_run_goes_on_with_its_worker_and_without_it_from_the_journal(live: Live) -> None:
+def test_up_after_a_kill_adopts_the_running_worker_or_else_recovers_from_the_journal(live: Live) -> None:
     project = live.code("v0", COUNTER)
     up = live.up(project)
     before = live.book()
@@ -302,6 +304,6 @@ def test_a_home_with_a_path_of_200_characters_works_like_any_other(tmp_path: Pat
         live.down()
         report = live.audit()
         assert report["missed"] == report["doubled"] == 0
-        unbroken(live.said("tick"), report)
+        unbroken(live.printed("tick"), report)
     finally:
         live.close()

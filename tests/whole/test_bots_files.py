@@ -39,7 +39,7 @@ KEEPS = bot(
         pytest.param('open("bot.py", "a")', "'bot.py'", marks=pytest.mark.deep),
     ],
 )
-def test_a_bot_that_writes_into_its_release_ends_in_the_rehearsal_with_the_mend(
+def test_a_bot_that_writes_into_its_release_fails_the_rehearsal_with_the_remedy(
     live: Live, writes: str, told: str
 ) -> None:
     live.up(live.code("v0", COUNTER))
@@ -53,7 +53,7 @@ def test_a_bot_that_writes_into_its_release_ends_in_the_rehearsal_with_the_mend(
     assert report["missed"] == report["doubled"] == 0, report
 
 
-def test_python_keeps_what_it_compiles_in_a_read_only_release(live: Live) -> None:
+def test_python_bytecode_is_cached_in_a_read_only_release(live: Live) -> None:
     live.environment.pop("PYTHONDONTWRITEBYTECODE", None)
     live.up(live.code("v0", COUNTER))
     compiled = live.home / "releases" / "current" / "__pycache__"
@@ -63,14 +63,14 @@ def test_python_keeps_what_it_compiles_in_a_read_only_release(live: Live) -> Non
 
 def test_the_data_directory_is_the_same_for_every_release(live: Live) -> None:
     live.up(live.code("v0", KEEPS))
-    live.says("starts", lambda said: said == ["1"])
+    live.prints("starts", lambda lines: lines == ["1"])
     live.deploy(live.code("v1", f"{KEEPS}# 1\n"))
-    live.says("starts", lambda said: said == ["1", "2"])
+    live.prints("starts", lambda lines: lines == ["1", "2"])
     live.down()
     assert (live.home / "data" / "trades.db").is_file()
 
 
-def test_the_environment_file_is_read_anew_for_each_worker_and_never_copied(live: Live) -> None:
+def test_the_environment_file_is_read_again_for_each_worker_and_never_copied(live: Live) -> None:
     live.environment["EXCHANGE_KEY"] = "of the supervisor"
     codes: list[Path] = []
     for number, key in enumerate(("first", "second")):
@@ -80,9 +80,9 @@ def test_the_environment_file_is_read_anew_for_each_worker_and_never_copied(live
         config.write_text(f'env_file = ".env"\n{config.read_text()}')
         codes.append(code)
     live.up(codes[0])
-    live.says("key", lambda said: said == ["first"])
+    live.prints("key", lambda lines: lines == ["first"])
     live.deploy(codes[1])
-    live.says("key", lambda said: said == ["first", "second"])
+    live.prints("key", lambda lines: lines == ["first", "second"])
     assert not list((live.home / "releases").rglob(".env"))
     # The file of what leads is gone: nothing is started without it, and what leads goes on.
     (codes[1] / ".env").unlink()

@@ -86,7 +86,7 @@ def test_a_commit_with_another_version_of_a_library_takes_over_with_no_tick_miss
     needs(live, repository.path, "prices==1.0")
     repository.commit("first")
     live.up(repository.path)
-    live.says("prices", lambda said: said == ["1.0"])
+    live.prints("prices", lambda lines: lines == ["1.0"])
     # The sockets of the home are hidden from it.
     seen = f'glob.glob("{live.home}/run/*")'
     check = (
@@ -99,7 +99,7 @@ def test_a_commit_with_another_version_of_a_library_takes_over_with_no_tick_miss
     assert f"{id[:8]} newer prices" in shown.out
     assert "+ prices==2.0" in shown.out
     assert "checked 2.0 []" in shown.out
-    live.says("prices", lambda said: said == ["1.0", "2.0"])
+    live.prints("prices", lambda lines: lines == ["1.0", "2.0"])
     # Another commit that asks for the same costs no build.
     (repository.path / "bot.py").write_text(f"{LIBRARY}# again\n")
     repository.commit("another exit")
@@ -114,11 +114,11 @@ def test_a_commit_with_another_version_of_a_library_takes_over_with_no_tick_miss
     live.down()
     report = live.audit()
     assert report["missed"] == report["doubled"] == 0, report
-    unbroken(live.said("tick"), report)
+    unbroken(live.printed("tick"), report)
 
 
 @pytest.mark.deep
-def test_what_only_the_check_needs_is_not_in_the_environment_of_the_bot(live: Live) -> None:
+def test_dependencies_of_the_check_are_not_in_the_bots_environment(live: Live) -> None:
     live.up(live.code("v0", COUNTER))
     wheel(live.tmp / "wheels", "1.0")
     source = bot(
@@ -138,7 +138,7 @@ def test_what_only_the_check_needs_is_not_in_the_environment_of_the_bot(live: Li
         f'[tool.uv]\nno-index = true\nfind-links = ["{live.tmp / "wheels"}"]\n'
     )
     assert live.run("deploy", place).code == 0
-    live.says("prices", lambda said: said == ["None"])
+    live.prints("prices", lambda lines: lines == ["None"])
     (place / "bot.py").write_text(f"{source}# 1\n")
     again = live.run("deploy", place)
     assert again.code == 0
@@ -147,7 +147,7 @@ def test_what_only_the_check_needs_is_not_in_the_environment_of_the_bot(live: Li
     live.down()
 
 
-def test_what_cannot_be_built_or_fails_its_check_is_aborted_with_the_words(live: Live) -> None:
+def test_a_failed_build_or_check_aborts_the_deployment_with_its_output(live: Live) -> None:
     place = live.code("fox", LIBRARY)
     needs(live, place, "prices==1.0")
     live.up(place)
@@ -172,11 +172,11 @@ def test_what_cannot_be_built_or_fails_its_check_is_aborted_with_the_words(live:
     assert live.audit()["missed"] == 0
 
 
-def test_a_library_that_was_damaged_before_an_unclean_end_is_installed_again(live: Live) -> None:
+def test_a_library_damaged_before_an_unclean_end_is_reinstalled(live: Live) -> None:
     place = live.code("fox", LIBRARY)
     needs(live, place, "prices==1.0")
     up = live.up(place)
-    live.says("prices", lambda said: said == ["1.0"])
+    live.prints("prices", lambda lines: lines == ["1.0"])
     (library,) = live.home.glob("environments/*/lib/python*/site-packages/prices.py")
     status = live.status()
     for pid in (status["supervisor"]["pid"], status["pid"]):
@@ -186,11 +186,11 @@ def test_a_library_that_was_damaged_before_an_unclean_end_is_installed_again(liv
     library.write_text('VERSION = "0.1"\n')
     up = live.up(place)
     up.prints("building the environment again: ")
-    live.says("prices", lambda said: said == ["1.0", "1.0"])
+    live.prints("prices", lambda lines: lines == ["1.0", "1.0"])
     live.down()
 
 
-def test_an_environment_that_cannot_be_built_keeps_the_bot_from_starting(live: Live) -> None:
+def test_up_is_refused_when_the_environment_cannot_be_built(live: Live) -> None:
     place = live.code("fox", LIBRARY)
     needs(live, place, "prices==3.0")
     refused = live.run("up", "--project", place)
@@ -198,7 +198,9 @@ def test_an_environment_that_cannot_be_built_keeps_the_bot_from_starting(live: L
     assert "there is no version of prices==3.0" in one_line(refused)
 
 
-def test_a_build_sees_no_secret_of_the_supervisor_s_and_what_the_configuration_names(tmp_path: Path) -> None:
+def test_a_build_sees_no_secrets_of_the_supervisor_but_the_variables_that_the_configuration_names(
+    tmp_path: Path,
+) -> None:
     place = tmp_path / "project"
     library = place / "libs" / "tide"
     library.mkdir(parents=True)
@@ -233,7 +235,7 @@ def version(python: str) -> str:
     return subprocess.run([python, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
 
 
-def test_the_supervisor_s_own_python_is_used_if_the_project_admits_it(
+def test_the_supervisors_own_python_is_used_if_the_project_allows_it(
     tmp_path: Path, other_python: str
 ) -> None:
     """It lies in a virtual environment, and another that would do comes first on PATH."""
@@ -265,7 +267,9 @@ def test_the_supervisor_s_own_python_is_used_if_the_project_admits_it(
 
 
 @pytest.mark.deep
-def test_a_locked_project_gets_what_is_locked_and_its_library_as_it_is_now(tmp_path: Path) -> None:
+def test_a_locked_project_gets_its_locked_versions_and_the_current_code_of_a_local_library(
+    tmp_path: Path,
+) -> None:
     wheels, place = tmp_path / "wheels", tmp_path / "fox"
     wheel(wheels, "1.0")
     library = place / "libs" / "tide"

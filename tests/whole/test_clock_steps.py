@@ -32,14 +32,16 @@ def clock(live: Live) -> Clock:
 
 def ticks_for(live: Live, seconds: float) -> int:
     """Let the bot tick for so long, at least; return how many ticks ran."""
-    before, until = len(live.said("tick")), time.monotonic() + seconds
+    before, until = len(live.printed("tick")), time.monotonic() + seconds
     while time.monotonic() < until:
         live.ticks_on()
-    return len(live.said("tick")) - before
+    return len(live.printed("tick")) - before
 
 
 @pytest.mark.parametrize("by", cases([HOUR, -HOUR, YEARS], HOUR), ids=["+1h", "-1h", "+10y"])
-def test_a_step_that_is_taken_back_costs_no_tick_and_nobody(live: Live, clock: Clock, by: int) -> None:
+def test_a_clock_step_that_is_undone_misses_no_tick_and_ends_no_worker(
+    live: Live, clock: Clock, by: int
+) -> None:
     live.up(live.code("v0", SLOW, watchdog=WATCHDOG))
     pid = live.book()["pid"]
     back = clock.step(by)
@@ -61,7 +63,7 @@ def test_a_step_that_is_taken_back_costs_no_tick_and_nobody(live: Live, clock: C
     )
 
 
-def test_an_operator_has_the_clock_believed_at_once_and_the_state_is_kept(live: Live, clock: Clock) -> None:
+def test_rebase_clock_adopts_the_new_time_at_once_and_keeps_the_state(live: Live, clock: Clock) -> None:
     live.up(live.code("v0", SLOW, watchdog=WATCHDOG))
     pid, counted = live.book()["pid"], live.book()["ticks"]
     for by in (HOUR, -2 * HOUR):
@@ -78,7 +80,9 @@ def test_an_operator_has_the_clock_believed_at_once_and_the_state_is_kept(live: 
 
 
 @pytest.mark.deep
-def test_a_step_that_lasts_moves_the_grid_and_one_back_goes_on_at_once(live: Live, clock: Clock) -> None:
+def test_a_lasting_clock_step_moves_the_grid_and_a_step_back_continues_at_once(
+    live: Live, clock: Clock
+) -> None:
     live.up(live.code("v0", SLOW, watchdog=WATCHDOG))
     back = clock.step(HOUR)
     assert ticks_for(live, 18) > 150
@@ -95,13 +99,13 @@ def test_a_step_that_lasts_moves_the_grid_and_one_back_goes_on_at_once(live: Liv
 
 
 @pytest.mark.deep
-def test_a_state_of_a_clock_that_was_wrong_is_gone_on_with(live: Live, clock: Clock) -> None:
+def test_a_bot_resumes_from_a_state_written_under_a_wrong_clock(live: Live, clock: Clock) -> None:
     code = live.code("v0", SLOW, watchdog=WATCHDOG)
     back = clock.step(YEARS)
     live.up(code)
     live.ticks_on()
     live.down()
-    counted = len(live.said("tick"))
+    counted = len(live.printed("tick"))
     back()
     live.up(code)
     assert live.book()["ticks"] >= counted
@@ -114,7 +118,7 @@ def test_a_state_of_a_clock_that_was_wrong_is_gone_on_with(live: Live, clock: Cl
     assert report["clock"], report
 
 
-def test_supervisor_and_worker_that_stood_still_together_are_judged_by_nobody(live: Live) -> None:
+def test_a_supervisor_and_worker_stopped_together_resume_without_a_failover(live: Live) -> None:
     up = live.up(live.code("v0", COUNTER, watchdog=WATCHDOG))
     pid = live.book()["pid"]
     both = (up.pid, pid)

@@ -32,7 +32,7 @@ def on_start(self):
 """
 
 
-def test_everything_in_a_home_is_for_its_user_alone_whatever_the_umask(live: Live) -> None:
+def test_every_file_in_a_home_is_private_to_its_user_whatever_the_umask(live: Live) -> None:
     live.umask = 0
     live.environment.pop("PYTHONDONTWRITEBYTECODE", None)
     live.environment["BOTS_FILE"] = str(live.tmp / "bots-file")
@@ -49,7 +49,7 @@ def test_everything_in_a_home_is_for_its_user_alone_whatever_the_umask(live: Liv
     live.down()
 
 
-def test_secrets_are_in_no_file_but_the_key_and_in_nothing_that_is_told(live: Live) -> None:
+def test_secrets_are_in_no_file_but_the_key_and_in_no_output(live: Live) -> None:
     live.up(live.code("v0", COUNTER), "--fresh")
     live.begin(live.code("v1", COUNTER, probation="30s"))
     live.phase(1, "probation")
@@ -72,7 +72,7 @@ def test_secrets_are_in_no_file_but_the_key_and_in_nothing_that_is_told(live: Li
     assert _key(live) in (live.home / "key").read_bytes()
 
 
-def test_a_worker_that_was_not_started_by_the_supervisor_cannot_join_and_hears_why(live: Live) -> None:
+def test_a_worker_that_the_supervisor_did_not_start_cannot_join_and_is_told_why(live: Live) -> None:
     code = live.code("v0", COUNTER)
     live.up(code)
     ours = WorkerKeys(_key(live))
@@ -100,7 +100,7 @@ def test_a_worker_that_was_not_started_by_the_supervisor_cannot_join_and_hears_w
     assert list(live.audit()["epochs"]) == [1, 2]
 
 
-def test_who_was_not_started_in_this_home_gets_no_state_from_a_leader(live: Live) -> None:
+def test_a_leader_sends_no_state_to_a_process_without_the_keys_of_this_home(live: Live) -> None:
     live.up(live.code("v0", COUNTER))
     ours, theirs = WorkerKeys(_key(live)), WorkerKeys(bytes(32))
     for strangers in (None, theirs.of("w9")):

@@ -47,7 +47,7 @@ SLOW_MEND = bot(
 )
 
 
-def test_a_mend_is_deployed_in_a_crash_loop_though_no_leader_lives_long_enough_to_hand_over(
+def test_a_fix_can_be_deployed_in_a_crash_loop_without_a_leader_to_hand_over(
     live: Live,
 ) -> None:
     live.up(live.code("crashes", CRASH_LOOP))
@@ -69,7 +69,7 @@ def test_a_failed_deployment_of_a_bot_without_a_leader_exits_with_8(live: Live) 
     live.down()
 
 
-def test_leads_for_counts_from_the_first_tick_and_not_from_the_adoption(live: Live) -> None:
+def test_leads_for_counts_from_the_first_tick_rather_than_from_the_adoption(live: Live) -> None:
     code = live.code("fox", COUNTER)
     live.up(code)
     # The first tick has been heard of.
@@ -100,7 +100,7 @@ def test_the_status_says_who_paused_the_bot_and_why(live: Live) -> None:
 
 
 @pytest.mark.parametrize("text", cases([b"name = ", b"\xff\xfe", b"", None], b"name = "))
-def test_up_goes_on_with_a_bot_whose_configuration_is_broken(live: Live, text: bytes | None) -> None:
+def test_up_adopts_a_running_bot_whose_configuration_is_broken(live: Live, text: bytes | None) -> None:
     code = live.code("fox", COUNTER)
     live.up(code)
     release = live.status()["release"]
@@ -121,7 +121,7 @@ def cut_short(path: Path) -> None:
 
 
 @pytest.mark.parametrize("harm", cases([cut_short, Path.unlink], cut_short))
-def test_up_finds_a_living_bot_whose_history_is_damaged_or_gone(
+def test_up_adopts_a_running_bot_whose_history_is_damaged_or_missing(
     live: Live, harm: Callable[[Path], object]
 ) -> None:
     code = live.code("fox", COUNTER, standby=1)
@@ -150,7 +150,7 @@ def test_up_finds_a_living_bot_whose_history_is_damaged_or_gone(
     assert (report["missed"], report["doubled"]) == (0, 0)
 
 
-def test_the_number_of_a_deployment_is_not_given_again_when_the_history_is_lost(live: Live) -> None:
+def test_a_deployment_number_is_not_reused_when_the_history_is_lost(live: Live) -> None:
     code = live.code("fox", COUNTER)
     live.up(code)
     first = live.deploy(live.code("v1", f"{COUNTER}# 1\n"))["deployment"]
@@ -162,7 +162,7 @@ def test_the_number_of_a_deployment_is_not_given_again_when_the_history_is_lost(
     live.down()
 
 
-def test_a_death_in_a_probation_that_cost_no_tick_is_nothing_to_acknowledge(live: Live) -> None:
+def test_a_death_in_a_probation_without_a_missed_tick_needs_no_acknowledgement(live: Live) -> None:
     live.up(live.code("v0", COUNTER, probation="30s"))
     deployment = live.begin(live.code("v1", bot(tick="10ms"), probation="30s"))
     live.phase(deployment, "probation")
@@ -179,7 +179,7 @@ def test_a_death_in_a_probation_that_cost_no_tick_is_nothing_to_acknowledge(live
 
 
 @pytest.mark.deep
-def test_a_bot_whose_journal_lacks_the_pause_that_the_history_knows_comes_back_paused(live: Live) -> None:
+def test_a_pause_that_only_the_history_recorded_is_restored(live: Live) -> None:
     """A power cut takes the end of a file: here of the journal, and not of the history."""
     code = live.code("fox", bot(tick="200ms"))
     up = live.up(code)

@@ -101,7 +101,7 @@ def counted(live: Live, upto: int) -> None:
     assert live.ask("send", name="book")["value"]["seen"] == {str(n): 1 for n in range(upto)}
 
 
-def test_each_command_is_carried_out_once_though_a_writer_races(live: Live, times: int, say: Any) -> None:
+def test_each_command_is_executed_once_while_a_writer_races(live: Live, times: int, say: Any) -> None:
     live.up(live.code("v1", bot(SOURCE, state=STATE)))
     writer = Writer(live.home, 7)
     most = 500 * times
@@ -118,7 +118,7 @@ def test_each_command_is_carried_out_once_though_a_writer_races(live: Live, time
 
 
 @pytest.mark.deep
-def test_nor_do_supervisors_that_are_killed_lose_or_repeat_one(live: Live, times: int, say: Any) -> None:
+def test_killed_supervisors_lose_and_repeat_no_command(live: Live, times: int, say: Any) -> None:
     code = live.code("v1", bot(SOURCE, state=STATE))
     up = live.up(code)
     writer = Writer(live.home, 11)

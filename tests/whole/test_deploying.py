@@ -6,7 +6,7 @@ from .bots import COUNTER, bot, waits
 from .live import Live, one_line, unbroken
 
 
-def test_a_second_deploy_is_refused_with_the_first_ones_id_and_replace_supersedes_it(live: Live) -> None:
+def test_a_second_deploy_is_refused_with_the_id_of_the_first_and_replace_supersedes_it(live: Live) -> None:
     live.up(live.code("v0", COUNTER))
     first = live.start("deploy", live.code("v1", waits("on_start", live.tmp / "never")), "--json")
     number = _spawned(live)
@@ -26,7 +26,7 @@ def test_a_second_deploy_is_refused_with_the_first_ones_id_and_replace_supersede
     assert report["handoffs_total"] == 1
 
 
-def test_ctrl_c_cancels_the_deployment_and_never_the_bot(live: Live) -> None:
+def test_ctrl_c_cancels_the_deployment_and_leaves_the_bot_running(live: Live) -> None:
     live.up(live.code("v0", COUNTER))
     deploy = live.start("deploy", live.code("v1", waits("on_start", live.tmp / "never")))
     _spawned(live)
@@ -47,10 +47,10 @@ def test_ctrl_c_cancels_the_deployment_and_never_the_bot(live: Live) -> None:
     live.down()
     report = live.audit()
     assert report["missed"] == report["doubled"] == 0, report
-    unbroken(live.said("tick"), report)
+    unbroken(live.printed("tick"), report)
 
 
-def test_no_wait_returns_with_a_number_that_the_history_knows(live: Live) -> None:
+def test_no_wait_returns_a_deployment_number_that_history_accepts(live: Live) -> None:
     live.up(live.code("v0", COUNTER))
     begun = live.run("deploy", live.code("v1", COUNTER), "--no-wait", "-m", "a reason", "--json")
     assert begun.code == 0, begun
@@ -62,7 +62,7 @@ def test_no_wait_returns_with_a_number_that_the_history_knows(live: Live) -> Non
     assert told.json["why"] == "a reason"
 
 
-def test_a_dry_run_rehearses_on_the_live_state_and_hands_nothing_over(live: Live) -> None:
+def test_a_dry_run_rehearses_on_the_live_state_without_a_handoff(live: Live) -> None:
     live.up(live.code("v0", COUNTER))
     before = live.status()
     rehearsed = live.run("deploy", live.code("v1", COUNTER), "--dry-run", "--json")

@@ -36,7 +36,7 @@ def at_its_limit(live: Live) -> None:
 
 
 @pytest.mark.parametrize("tick", ["10ms", pytest.param("250ms", marks=pytest.mark.deep)])
-def test_a_leader_without_descriptors_is_told_of_and_cured_by_a_deployment(live: Live, tick: str) -> None:
+def test_a_leader_without_descriptors_is_reported_and_a_deployment_fixes_it(live: Live, tick: str) -> None:
     live.up(live.code("v0", bot(GREEDY, tick=tick)))
     at_its_limit(live)
     assert live.status()["descriptors"] == {"left": 0, "limit": 128, "reserve": 16, "short": True}
@@ -49,7 +49,7 @@ def test_a_leader_without_descriptors_is_told_of_and_cured_by_a_deployment(live:
     assert not any(event["code"] for event in live.events if event["type"] == "worker-exited")
 
 
-def test_a_supervisor_that_comes_back_finds_a_leader_without_descriptors(live: Live) -> None:
+def test_a_restarted_supervisor_adopts_a_leader_without_descriptors(live: Live) -> None:
     up = live.up(live.code("v0", bot(GREEDY)))
     at_its_limit(live)
     old = live.book()
@@ -59,7 +59,7 @@ def test_a_supervisor_that_comes_back_finds_a_leader_without_descriptors(live: L
     assert live.deploy(live.code("v1", COUNTER))["outcome"] == "done"
 
 
-def test_a_release_that_leaks_in_its_probation_leads_and_is_cured_by_the_next_one(live: Live) -> None:
+def test_a_release_that_leaks_descriptors_passes_its_probation_and_the_next_one_fixes_it(live: Live) -> None:
     live.up(live.code("v0", COUNTER))
     ended = live.deploy(live.code("v1", bot(GREEDY), probation="500ms"))
     assert ended["outcome"] == "done", ended

@@ -6,7 +6,7 @@ import pytest
 
 from ..matrix import cases
 from .bots import bot, waits
-from .live import Live, Verb
+from .live import CliProcess, Live
 
 STOP = """
     def on_tick(self, tick):
@@ -22,7 +22,7 @@ STOP = """
 STOPS = bot(STOP)
 
 
-def test_nothing_is_left_behind_after_deployments_of_every_ending(live: Live) -> None:
+def test_down_leaves_nothing_behind_after_deployments_of_every_outcome(live: Live) -> None:
     up = live.up(live.code("v0", STOPS))
     live.deploy(live.code("v1", f"{STOPS}# 1\n"))
     crashing = bot("def on_tick(self, tick):\n    raise ValueError('as new code does')")
@@ -33,8 +33,8 @@ def test_nothing_is_left_behind_after_deployments_of_every_ending(live: Live) ->
     stopped = live.run("down")
     assert stopped.code == 0, stopped
     gone(live, up)
-    assert live.said("stopped") == [str(leader)]
-    assert len(live.said("retired")) == 2
+    assert live.printed("stopped") == [str(leader)]
+    assert len(live.printed("retired")) == 2
 
 
 def test_when_down_returns_nothing_runs_and_the_bot_can_be_started_again(live: Live) -> None:
@@ -49,35 +49,33 @@ def test_when_down_returns_nothing_runs_and_the_bot_can_be_started_again(live: L
 
 
 @pytest.mark.parametrize("phase", cases(["preparing", "rehearsing", "probation"], "probation"))
-def test_down_in_the_middle_of_a_deployment_stops_the_bot_once_and_leaves_nothing(
-    live: Live, phase: str
-) -> None:
+def test_down_during_a_deployment_stops_the_bot_once_and_leaves_nothing(live: Live, phase: str) -> None:
     up = live.up(live.code("v0", STOPS))
     hook = {"preparing": "on_start", "rehearsing": "on_load"}.get(phase)
     source = waits(hook, live.tmp / "never", STOP) if hook else STOPS
     number = live.begin(live.code("v1", source, probation="30s"))
     if hook:
-        live.says("waits")
+        live.prints("waits")
     else:
         live.phase(number, phase)
         live.ticks_on()
     live.down()
     gone(live, up)
-    assert len(live.said("stopped")) == 1
+    assert len(live.printed("stopped")) == 1
     assert live.audit()["missed"] == 0
 
 
-def test_ctrl_c_where_up_runs_stops_the_bot_as_down_does(live: Live) -> None:
+def test_ctrl_c_in_up_stops_the_bot_like_down(live: Live) -> None:
     up = live.up(live.code("v0", STOPS))
     live.deploy(live.code("v1", f"{STOPS}# 1\n"))
     leader = live.book()["pid"]
     up.interrupt()
     gone(live, up)
-    assert live.said("stopped") == [str(leader)]
+    assert live.printed("stopped") == [str(leader)]
     assert live.audit()["missed"] == 0
 
 
-def gone(live: Live, up: Verb) -> None:
+def gone(live: Live, up: CliProcess) -> None:
     """See that the supervisor has ended well, and that there is no process, no socket and no owner any more."""
     ended = up.ends()
     assert ended.code == 0, ended

@@ -54,7 +54,7 @@ TASK = """
 
 
 @pytest.mark.parametrize("shape", cases(["class", "async for"], "class"))
-def test_a_leader_that_fails_is_succeeded_before_its_process_has_ended(live: Live, shape: str) -> None:
+def test_a_failed_leader_is_succeeded_before_its_process_exits(live: Live, shape: str) -> None:
     fail = live.tmp / "fail"
     source = bot(THREAD) if shape == "class" else loop(TASK)
     code = source.replace("FAIL", str(fail))
@@ -76,7 +76,7 @@ def test_a_leader_that_fails_is_succeeded_before_its_process_has_ended(live: Liv
     assert live.audit()["doubled"] == 0
 
 
-def test_a_worker_that_cannot_end_itself_is_killed_and_its_reason_stays_the_first(live: Live) -> None:
+def test_a_worker_that_cannot_exit_is_killed_and_keeps_its_first_failure_reason(live: Live) -> None:
     # The exit hook of a thread that holds the interpreter's lock: nothing in the process runs any more.
     holds = bot(
         """
@@ -99,7 +99,7 @@ def test_a_worker_that_cannot_end_itself_is_killed_and_its_reason_stays_the_firs
     live.down()
 
 
-def test_down_tells_while_on_stop_still_runs_and_for_how_long(live: Live) -> None:
+def test_down_reports_that_on_stop_still_runs_and_for_how_long(live: Live) -> None:
     gate = live.tmp / "gate"
     live.up(live.code("v0", waits("on_stop", gate)))
     short = live.run("down", "--within", "1s")

@@ -23,7 +23,7 @@ async def on_tick(self, tick):
 """
 
 
-def test_a_worker_that_leaves_without_a_reason_is_a_failed_start_and_the_bot_goes_on(live: Live) -> None:
+def test_a_new_worker_that_exits_with_0_fails_the_deployment_and_the_bot_keeps_ticking(live: Live) -> None:
     live.up(live.code("v0", COUNTER))
     begun = live.begin(live.code("v1", bot(_LEAVES)))
     ended = live.ended(begun)
@@ -38,7 +38,7 @@ def test_a_worker_that_leaves_without_a_reason_is_a_failed_start_and_the_bot_goe
     live.down()
 
 
-def test_a_first_start_that_leaves_without_a_reason_says_so(live: Live) -> None:
+def test_a_first_start_that_exits_with_0_fails_with_that_reason(live: Live) -> None:
     ended = live.run("up", "--project", live.code("v0", bot(_LEAVES)))
     assert ended.code != 0
     assert _NO_REASON in ended.err

@@ -32,7 +32,7 @@ def up_within(live: Live, limit: int, code: Path) -> subprocess.CompletedProcess
 
 
 @pytest.mark.parametrize("to_each_port", [80, pytest.param(500, marks=pytest.mark.deep)])
-def test_idle_connections_keep_no_client_with_a_key_out(live: Live, to_each_port: int) -> None:
+def test_idle_connections_do_not_keep_out_a_client_with_a_key(live: Live, to_each_port: int) -> None:
     code = live.code("v0", COUNTER)
     port = free_port()
     config = code / "neverblink.toml"
@@ -65,7 +65,7 @@ def test_idle_connections_keep_no_client_with_a_key_out(live: Live, to_each_port
 
 @pytest.mark.deep
 @pytest.mark.parametrize(("limit", "crowd"), [(1024, 900), (256, 240)])
-def test_a_crowd_of_local_connections_ends_no_supervisor_and_prevents_no_failover(
+def test_many_local_connections_neither_end_the_supervisor_nor_prevent_a_failover(
     live: Live, limit: int, crowd: int
 ) -> None:
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
@@ -88,7 +88,7 @@ def test_a_crowd_of_local_connections_ends_no_supervisor_and_prevents_no_failove
     live.down()
 
 
-def test_listen_is_refused_under_a_limit_on_descriptors_that_a_crowd_could_use_up(live: Live) -> None:
+def test_listen_is_refused_when_the_descriptor_limit_is_too_low(live: Live) -> None:
     code = live.code("v0", COUNTER)
     with (code / "neverblink.toml").open("a") as file:
         file.write(f'[listen]\ntcp = "{HOST}:{free_port()}"\n')
@@ -97,7 +97,7 @@ def test_listen_is_refused_under_a_limit_on_descriptors_that_a_crowd_could_use_u
     assert "[listen] needs 512 file descriptors, and this process may open 256" in done.stderr
 
 
-def test_a_limit_on_descriptors_under_which_no_supervisor_works_is_refused_with_the_mend(live: Live) -> None:
+def test_up_is_refused_with_the_required_number_when_the_descriptor_limit_is_too_low(live: Live) -> None:
     code = live.code("v0", COUNTER)
     done = up_within(live, 64, code)
     assert done.returncode == 1

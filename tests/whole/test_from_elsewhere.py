@@ -7,7 +7,7 @@ from .bots import COUNTER
 from .live import Live, one_line
 
 
-def test_a_bot_is_asked_and_deployed_over_tcp_by_those_who_have_a_key(live: Live) -> None:
+def test_clients_with_a_key_query_and_deploy_the_bot_over_tcp(live: Live) -> None:
     code = live.code("v0", COUNTER)
     port = free_port()
     config = code / "neverblink.toml"

@@ -46,7 +46,7 @@ def kill_leader(live: Live) -> None:
     assert live.book()["pid"] != before
 
 
-def test_a_bot_that_prints_ticks_on_with_a_full_disk_under_logs_and_journal(
+def test_a_bot_that_prints_keeps_ticking_while_the_disks_of_logs_and_journal_are_full(
     live: Live, disk: Callable[[Path, str], Path], fill: Callable[[Path], Path]
 ) -> None:
     logs = disk(live.home / "logs", "size=256k")
@@ -63,7 +63,7 @@ def test_a_bot_that_prints_ticks_on_with_a_full_disk_under_logs_and_journal(
     for filler in fillers:
         filler.unlink()
     live.event(type="journal", state="written")
-    live.says("tick")
+    live.prints("tick")
     live.down()
     report = live.audit()
     assert (report["ok"], report["doubled"], report["deaths_total"]) == (True, 0, 0), report
@@ -73,7 +73,9 @@ def test_a_bot_that_prints_ticks_on_with_a_full_disk_under_logs_and_journal(
     )
 
 
-def test_a_log_file_that_cannot_be_made_fails_no_start(live: Live, disk: Callable[[Path, str], Path]) -> None:
+def test_a_worker_starts_although_its_log_file_cannot_be_created(
+    live: Live, disk: Callable[[Path, str], Path]
+) -> None:
     logs = disk(live.home / "logs", "size=256k,nr_inodes=1")
     up = live.up(live.code("v0", PRINTS))
     up.prints("w1.log cannot be opened, so output is lost until it can: No space left on device")
@@ -83,21 +85,21 @@ def test_a_log_file_that_cannot_be_made_fails_no_start(live: Live, disk: Callabl
     live.down()
 
 
-def test_logs_that_are_removed_are_made_again_and_count_as_no_death(live: Live) -> None:
+def test_removed_logs_are_recreated_and_do_not_end_a_worker(live: Live) -> None:
     live.up(live.code("v0", PRINTS))
     live.ticks_on()
     pid = live.book()["pid"]
     shutil.rmtree(live.home / "logs")
-    live.says("tick")
+    live.prints("tick")
     assert live.book()["pid"] == pid
     shutil.rmtree(live.home / "logs")
     kill_leader(live)
-    live.says("tick")
+    live.prints("tick")
     live.down()
     assert "supervisor stops" in (live.home / "logs" / "supervisor.log").read_text()
 
 
-def test_the_log_of_a_bot_that_writes_past_python_is_rotated_too(live: Live) -> None:
+def test_output_written_straight_to_the_descriptor_is_rotated_too(live: Live) -> None:
     code = live.code("v0", WRITES)
     config = code / "neverblink.toml"
     config.write_text(f'{config.read_text()}\n[log]\nsize = "64KiB"\nkeep = 2\n')
@@ -122,7 +124,7 @@ def test_the_log_of_a_bot_that_writes_past_python_is_rotated_too(live: Live) -> 
         pytest.param("> /dev/full 2>&1", marks=pytest.mark.deep),
     ],
 )
-def test_a_supervisor_without_a_terminal_that_takes_its_lines_runs_the_bot(live: Live, output: str) -> None:
+def test_a_supervisor_whose_output_is_closed_or_full_runs_the_bot(live: Live, output: str) -> None:
     code = live.code("v0", PRINTS)
     command = f'"$@" up --project {code} {output}'
     with subprocess.Popen(
@@ -133,12 +135,12 @@ def test_a_supervisor_without_a_terminal_that_takes_its_lines_runs_the_bot(live:
         start_new_session=True,
     ):
         try:
-            live.says("tick", lambda ticks: len(ticks) > 10)
+            live.prints("tick", lambda ticks: len(ticks) > 10)
             assert live.run("status").code == 0
             # Each of these is a line of the supervisor's.
             for _ in range(3):
                 assert live.run("pause").code == live.run("resume").code == 0
-            said = len(live.said("tick"))
-            live.says("tick", lambda ticks: len(ticks) > said + 10)
+            said = len(live.printed("tick"))
+            live.prints("tick", lambda ticks: len(ticks) > said + 10)
         finally:
             assert live.run("down").code == 0

@@ -6,7 +6,7 @@ from .bots import COUNTER, bot
 from .live import Live, unbroken
 
 
-def test_ten_deploys_in_a_row_at_a_10_ms_tick_miss_nothing_and_double_nothing(live: Live) -> None:
+def test_ten_deployments_in_a_row_at_a_10_ms_tick_miss_and_repeat_no_tick(live: Live) -> None:
     live.up(live.code("v0", COUNTER, keep=20))
     for version in range(1, 10):
         done = live.deploy(live.code(f"v{version}", f"{COUNTER}# version {version}\n", keep=20))
@@ -25,12 +25,12 @@ def test_ten_deploys_in_a_row_at_a_10_ms_tick_miss_nothing_and_double_nothing(li
     assert [handoff["deployment"] for handoff in report["handoffs"]] == list(range(1, 11))
     assert all(handoff["blackout_us"] > 0 and handoff["late_us"] >= 0 for handoff in report["handoffs"])
     assert report["first"] < report["handoffs"][0]["seq"] < report["handoffs"][9]["seq"] < report["last"]
-    ticks = live.said("tick")
+    ticks = live.printed("tick")
     unbroken(ticks, report)
     assert counted <= len(ticks) == report["ticks"]
 
 
-def test_a_class_whose_handlers_block_for_half_a_tick_hands_over_with_nothing_missed(live: Live) -> None:
+def test_a_class_whose_handlers_block_for_half_a_tick_hands_over_without_a_missed_tick(live: Live) -> None:
     slow = bot(
         """
         def on_tick(self, tick):
@@ -47,10 +47,10 @@ def test_a_class_whose_handlers_block_for_half_a_tick_hands_over_with_nothing_mi
     report = live.audit()
     assert report["missed"] == report["doubled"] == 0, report
     assert report["handoffs_total"] == 3
-    unbroken(live.said("tick"), report)
+    unbroken(live.printed("tick"), report)
 
 
-def test_a_bot_goes_from_one_python_to_another_and_back(live: Live, other_python: str) -> None:
+def test_a_bot_is_handed_over_to_another_python_version_and_back(live: Live, other_python: str) -> None:
     source = bot(
         """
         def on_start(self):
@@ -80,6 +80,6 @@ def test_a_bot_goes_from_one_python_to_another_and_back(live: Live, other_python
     report = live.audit()
     assert report["missed"] == report["doubled"] == 0, report
     assert report["handoffs_total"] == 4
-    unbroken(live.said("tick"), report)
+    unbroken(live.printed("tick"), report)
     minor = [first.rpartition(".")[0], second.rpartition(".")[0]]
-    assert live.said("python") == [minor[0], minor[1], minor[0], minor[1], minor[0]]
+    assert live.printed("python") == [minor[0], minor[1], minor[0], minor[1], minor[0]]

@@ -37,7 +37,7 @@ def stopped(pid: int) -> Generator[None]:
 
 
 @pytest.mark.parametrize("how", cases(HANGS, "blocks"))
-def test_a_leader_whose_handler_never_returns_is_ended_and_succeeded(live: Live, how: str) -> None:
+def test_a_leader_whose_handler_never_returns_is_killed_and_succeeded(live: Live, how: str) -> None:
     hangs = bot(
         f"""
         async def on_tick(self, tick):
@@ -66,7 +66,7 @@ def test_a_leader_whose_handler_never_returns_is_ended_and_succeeded(live: Live,
     assert live.audit()["doubled"] == 0
 
 
-def test_a_leader_that_is_slow_is_told_of_and_left_alone(live: Live) -> None:
+def test_a_slow_leader_is_reported_and_keeps_leading(live: Live) -> None:
     works = bot(
         f"""
         async def on_tick(self, tick):
@@ -95,9 +95,9 @@ def test_a_leader_that_is_slow_is_told_of_and_left_alone(live: Live) -> None:
     assert report["skipped"], report
 
 
-def test_a_leader_that_was_stopped_is_dead_before_anybody_else_leads(live: Live) -> None:
+def test_a_stopped_leader_is_dead_before_its_successor_leads(live: Live) -> None:
     live.up(live.code("v0", DECIDES, watchdog=QUICK))
-    live.says("decides")
+    live.prints("decides")
     old = holder(live)
     me = os.pidfd_open(old)
     try:
@@ -115,10 +115,10 @@ def test_a_leader_that_was_stopped_is_dead_before_anybody_else_leads(live: Live)
     live.down()
     assert live.audit()["doubled"] == 0
     assert in_order(live)
-    assert sorted(live.said("decides")) == sorted(decided(live))
+    assert sorted(live.printed("decides")) == sorted(decided(live))
 
 
-def test_a_stopped_leader_is_overruled_by_nobody_and_goes_on_when_it_is_continued(live: Live) -> None:
+def test_a_stopped_leader_without_a_supervisor_keeps_the_lease_and_resumes_when_continued(live: Live) -> None:
     up = live.up(live.code("v0", DECIDES))
     live.phase(live.begin(live.code("v1", DECIDES, probation="60s", hang_after="300ms")), "probation")
     live.ticks_on()
@@ -126,19 +126,19 @@ def test_a_stopped_leader_is_overruled_by_nobody_and_goes_on_when_it_is_continue
     # Nobody is there to end it: so it keeps the bot, however long it sleeps and whatever its follower thinks.
     end(up)
     with stopped(new):
-        told = len(live.said("tick"))
-        tried = len(live.said("late"))
+        told = len(live.printed("tick"))
+        tried = len(live.printed("late"))
         # As long as its follower lives through many times `hang_after`.
-        live.says("late", lambda said: len(said) > tried + 40)
+        live.prints("late", lambda lines: len(lines) > tried + 40)
         assert holder(live) == new
-        assert len(live.said("tick")) == told
+        assert len(live.printed("tick")) == told
     ticking(live)
     assert holder(live) == new
     assert live.audit()["doubled"] == 0
     assert in_order(live)
 
 
-def test_an_old_leader_that_sleeps_through_its_successors_can_do_nothing_when_it_wakes(live: Live) -> None:
+def test_an_old_leader_that_is_continued_after_its_successors_led_has_no_effect(live: Live) -> None:
     live.up(live.code("v0", DECIDES, watchdog=QUICK))
     old = holder(live)
     live.phase(live.begin(live.code("v1", DECIDES, probation="60s")), "probation")
@@ -148,7 +148,7 @@ def test_an_old_leader_that_sleeps_through_its_successors_can_do_nothing_when_it
     with stopped(old):
         ticking(live, 60)
         asleep = log.stat().st_size
-    live.says("late", lambda _: log.read_text()[asleep:].count("late") > 20)
+    live.prints("late", lambda _: log.read_text()[asleep:].count("late") > 20)
     # It tries all the time, and is refused.
     assert set(log.read_text()[asleep:].split()) == {"late", "NotLeading"}
     assert holder(live) == new
@@ -157,10 +157,10 @@ def test_an_old_leader_that_sleeps_through_its_successors_can_do_nothing_when_it
     assert in_order(live)
     report = live.audit()
     assert report["doubled"] == report["missed"] == 0, report
-    assert sorted(live.said("decides")) == sorted(decided(live))
+    assert sorted(live.printed("decides")) == sorted(decided(live))
 
 
-def test_a_supervisor_that_was_stopped_and_goes_on_ends_nobody(live: Live) -> None:
+def test_a_supervisor_that_was_stopped_and_continued_ends_no_worker(live: Live) -> None:
     up = live.up(live.code("v0", COUNTER, watchdog=QUICK))
     old = holder(live)
     with stopped(up.pid):
@@ -174,10 +174,10 @@ def test_a_supervisor_that_was_stopped_and_goes_on_ends_nobody(live: Live) -> No
     live.down()
     report = live.audit()
     assert report["missed"] == report["doubled"] == 0, report
-    unbroken(live.said("tick"), report)
+    unbroken(live.printed("tick"), report)
 
 
-def test_a_leader_waits_neither_for_a_follower_nor_for_a_supervisor_that_is_stopped(live: Live) -> None:
+def test_a_leader_waits_neither_for_a_stopped_follower_nor_for_a_stopped_supervisor(live: Live) -> None:
     up = live.up(live.code("v0", BUSY))
     old = holder(live)
     live.phase(live.begin(live.code("v1", BUSY, probation="60s", hang_after="60s")), "probation")
@@ -187,7 +187,7 @@ def test_a_leader_waits_neither_for_a_follower_nor_for_a_supervisor_that_is_stop
     with stopped(old), stopped(up.pid):
         # 4096 messages fit into a queue, and a few hundred into the kernel's.
         before = frames(live)
-        live.says("tick", lambda _: frames(live) > before + 6000)
+        live.prints("tick", lambda _: frames(live) > before + 6000)
         ticking(live)
     live.ticks_on()
     assert holder(live) == new
@@ -198,7 +198,7 @@ def test_a_leader_waits_neither_for_a_follower_nor_for_a_supervisor_that_is_stop
     live.down()
     report = live.audit()
     assert report["missed"] == report["doubled"] == 0, report
-    unbroken(live.said("tick"), report)
+    unbroken(live.printed("tick"), report)
     assert all(gap["last"] - gap["seq"] < 100 for gap in report["skipped"]), report["skipped"]
 
 
@@ -244,8 +244,8 @@ BUSY = bot(
 
 def ticking(live: Live, more: int = 10) -> None:
     """See that the bot runs so many ticks more, by what it prints."""
-    latest = max(map(int, live.said("tick")))
-    live.says("tick", lambda said: max(map(int, said)) > latest + more)
+    latest = max(map(int, live.printed("tick")))
+    live.prints("tick", lambda lines: max(map(int, lines)) > latest + more)
 
 
 def records(live: Live, kind: RecordKind) -> list[bytes]:

@@ -34,7 +34,7 @@ def segments(live: Live) -> list[Path]:
     return sorted((live.home / "journal").glob("*.journal"))
 
 
-def test_a_journal_that_vanishes_is_written_anew_and_no_tick_is_missed(live: Live) -> None:
+def test_a_removed_journal_is_recreated_and_no_tick_is_missed(live: Live) -> None:
     live.up(live.code("v0", COUNTER))
     live.ticks_on()
     shutil.rmtree(live.home / "journal")
@@ -57,7 +57,7 @@ def test_a_journal_that_vanishes_is_written_anew_and_no_tick_is_missed(live: Liv
 
 
 @pytest.mark.parametrize("cut", cases([1, 777], 777))
-def test_a_journal_that_was_cut_off_is_gone_on_from_at_its_last_whole_frame(live: Live, cut: int) -> None:
+def test_a_truncated_journal_is_resumed_after_its_last_whole_frame(live: Live, cut: int) -> None:
     code = live.code("v0", COUNTER)
     live.up(code)
     live.ticks_on()
@@ -75,9 +75,7 @@ def test_a_journal_that_was_cut_off_is_gone_on_from_at_its_last_whole_frame(live
     assert whole.json["last"] > torn["last"]
 
 
-def test_a_disk_that_is_really_full_stops_no_tick_and_is_told_until_there_is_room(
-    live: Live, disk: Path
-) -> None:
+def test_a_full_disk_stops_no_tick_and_is_reported_until_there_is_space(live: Live, disk: Path) -> None:
     live.up(live.code("v0", COUNTER))
     live.ticks_on()
     filler = disk / "filler"

@@ -13,7 +13,7 @@ import pytest
 
 from ..matrix import cases
 from .bots import COUNTER, bot, waits
-from .live import Live, Verb, ends
+from .live import CliProcess, Live, ends
 
 PARENT = """
 def on_start(self):
@@ -37,14 +37,14 @@ CHILDREN = {
 
 
 @pytest.mark.parametrize("how", cases(CHILDREN, "fork"))
-def test_the_lease_does_not_live_on_in_a_child_that_the_bot_forked(live: Live, how: str) -> None:
+def test_a_forked_child_of_the_bot_does_not_hold_the_lease(live: Live, how: str) -> None:
     source = bot(PARENT.format(start=CHILDREN[how]))
     live.up(live.code("v0", COUNTER))
     old = live.book()
     deploy = live.start("deploy", live.code("v1", source, probation="30s"), "--json")
     live.phase(1, "probation")
     live.ticks_on()
-    new, child = live.book()["pid"], int(live.said("child")[0])
+    new, child = live.book()["pid"], int(live.printed("child")[0])
     os.kill(new, signal.SIGKILL)
     rolled_back = deploy.ends()
     assert rolled_back.code == 4, rolled_back
@@ -56,11 +56,11 @@ def test_the_lease_does_not_live_on_in_a_child_that_the_bot_forked(live: Live, h
     assert live.audit()["doubled"] == 0
 
 
-def test_a_handoff_whose_supervisor_is_killed_in_the_transfer_is_undone_by_the_workers(live: Live) -> None:
+def test_the_workers_undo_a_handoff_whose_supervisor_is_killed_in_the_transfer(live: Live) -> None:
     up = live.up(live.code("v0", decides(live)))
     old = holder(live)
     waiting(live)
-    new = int(live.said("waits")[0])
+    new = int(live.printed("waits")[0])
     # It gets the final frame and does nothing with it.
     os.kill(new, signal.SIGSTOP)
     (live.tmp / "decided").touch()
@@ -74,7 +74,7 @@ def test_a_handoff_whose_supervisor_is_killed_in_the_transfer_is_undone_by_the_w
     assert live.audit()["doubled"] == 0
 
 
-def test_a_supervisor_killed_in_the_probation_leaves_the_new_worker_and_the_old_one_behind_it(
+def test_a_supervisor_killed_in_the_probation_leaves_the_new_worker_leading_and_the_old_one_following(
     live: Live,
 ) -> None:
     up = live.up(live.code("v0", COUNTER))
@@ -93,11 +93,11 @@ def test_a_supervisor_killed_in_the_probation_leaves_the_new_worker_and_the_old_
     assert live.audit()["doubled"] == 0
 
 
-def test_a_supervisor_killed_while_the_old_worker_leaves_does_not_keep_it(live: Live) -> None:
+def test_the_old_worker_exits_although_the_supervisor_is_killed_meanwhile(live: Live) -> None:
     up = live.up(live.code("v0", waits("on_retire", live.tmp / "retire")))
     old = holder(live)
     live.phase(live.begin(live.code("v1", COUNTER)), "retiring")
-    live.says("waits")
+    live.prints("waits")
     end(up)
     (live.tmp / "retire").touch()
     ends(old)
@@ -125,14 +125,14 @@ def waiting(live: Live) -> None:
     """Have deployment 1 wait for a decision, with everything else done."""
     load = live.tmp / "load"
     live.begin(live.code("v1", waits("on_load", load)))
-    live.says("waits")
+    live.prints("waits")
     (live.tmp / "decide").touch()
-    live.says("deciding")
+    live.prints("deciding")
     load.touch()
     live.event(type="step", step="holding", text="decision enter")
 
 
-def end(up: Verb) -> None:
+def end(up: CliProcess) -> None:
     """Kill the supervisor."""
     up.kill()
     assert up.ends().code == -signal.SIGKILL
@@ -140,8 +140,8 @@ def end(up: Verb) -> None:
 
 def ticking(live: Live) -> None:
     """See that the bot ticks from here on, by what it prints: there may be nobody else to ask."""
-    latest = max(map(int, live.said("tick")))
-    live.says("tick", lambda said: max(map(int, said)) > latest + 10)
+    latest = max(map(int, live.printed("tick")))
+    live.prints("tick", lambda lines: max(map(int, lines)) > latest + 10)
 
 
 def holder(live: Live) -> int:

@@ -37,26 +37,26 @@ def up(live: Live, name: str = "v0") -> None:
     live.up(live.code(name, STARTS.replace("{tmp}", str(live.tmp))))
 
 
-def test_what_the_old_worker_started_ends_with_a_deployment(live: Live) -> None:
+def test_child_processes_of_the_old_worker_end_with_a_deployment(live: Live) -> None:
     up(live)
     live.deploy(live.code("v1", COUNTER))
     ends(children(live)[0])
 
 
-def test_what_a_killed_leader_started_ends(live: Live) -> None:
+def test_child_processes_of_a_killed_leader_end(live: Live) -> None:
     up(live)
     os.kill(live.book()["pid"], signal.SIGKILL)
     ends(children(live)[0])
     live.ticks_on()
 
 
-def test_nothing_that_the_bot_started_is_left_when_down_has_ended(live: Live) -> None:
+def test_no_child_process_of_the_bot_is_left_when_down_returns(live: Live) -> None:
     up(live)
     live.down()
     assert not any(map(runs, children(live)))
 
 
-def test_what_a_worker_started_that_died_unseen_ends_when_a_supervisor_comes_back(live: Live) -> None:
+def test_child_processes_of_a_worker_that_died_without_a_supervisor_end_when_one_returns(live: Live) -> None:
     code = live.code("v0", STARTS.replace("{tmp}", str(live.tmp)))
     supervisor = live.up(code)
     leader = live.book()["pid"]

@@ -30,7 +30,7 @@ CHATTY = bot(
 BROKEN = bot("def on_start(self):\n    raise RuntimeError('no way')", tick="50ms")
 
 
-def test_every_line_says_who_when_and_where_and_is_found_by_it(live: Live) -> None:
+def test_every_json_log_line_names_its_bot_worker_and_time_and_can_be_filtered_by_them(live: Live) -> None:
     codes = [live.code("v1", CHATTY), live.code("v2", CHATTY), live.code("v3", BROKEN)]
     for code in codes:
         config = code / "neverblink.toml"

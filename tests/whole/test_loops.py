@@ -42,10 +42,10 @@ def test_a_loop_hands_over_like_the_class_and_knows_a_stop_from_a_retirement(liv
     report = live.audit()
     assert report["missed"] == report["doubled"] == 0, report
     assert report["handoffs_total"] == 4
-    ticks = live.said("tick")
+    ticks = live.printed("tick")
     unbroken(ticks, report)
     assert counted <= len(ticks)
-    assert live.said("over") == ["False", "False", "True"]
+    assert live.printed("over") == ["False", "False", "True"]
 
 
 @pytest.mark.parametrize("source", cases([PLAIN, ASYNC], ASYNC), ids=["for", "async for"])
@@ -67,6 +67,6 @@ def test_an_exception_in_the_loops_body_is_a_failure(live: Live, source: str) ->
     status = live.status()
     assert status["worker"] == "w3"
     assert status["failure"]["reason"] == ended["reason"]
-    assert live.said("over") == []
+    assert live.printed("over") == []
     live.down()
     assert live.audit()["doubled"] == 0

@@ -78,8 +78,8 @@ def test_200_fills_a_second_sent_to_both_processes_are_applied_once_each_and_tim
         armed_by[name] = live.ask("send", name="arm", args={"name": name, "after": "3s"})["value"]["worker"]
         live.deploy(code(version))
     exchange.stop()
-    went_off = live.says("timer", lambda said: len(said) == HANDOFFS)
-    fills = live.says("fill", lambda said: len(said) >= len(exchange.ledger))
+    went_off = live.prints("timer", lambda lines: len(lines) == HANDOFFS)
+    fills = live.prints("fill", lambda lines: len(lines) >= len(exchange.ledger))
     held = live.ask("send", name="book")["value"]["held"]
     live.down()
 
@@ -100,4 +100,4 @@ def test_200_fills_a_second_sent_to_both_processes_are_applied_once_each_and_tim
     assert report["events"]["repeated"] > 0
     assert report["timers"]["fired"] == HANDOFFS
     assert report["timers"]["twice"] == 0
-    unbroken(live.said("tick"), report)
+    unbroken(live.printed("tick"), report)

@@ -25,7 +25,7 @@ def take_inodes(home: Path) -> list[Path]:
         return taken
 
 
-def test_a_successor_leads_without_an_inode_and_can_be_followed_once_there_are_some(
+def test_a_successor_leads_without_free_inodes_and_accepts_followers_once_some_are_free(
     live: Live, disk: Callable[[Path, str], Path]
 ) -> None:
     home = disk(live.home, "size=300m,nr_inodes=200")
@@ -43,7 +43,7 @@ def test_a_successor_leads_without_an_inode_and_can_be_followed_once_there_are_s
 
 
 @pytest.mark.deep
-def test_a_worker_that_cannot_start_without_an_inode_tells_why_and_comes_back_by_itself(
+def test_a_worker_that_cannot_start_without_an_inode_reports_why_and_recovers_once_one_is_free(
     live: Live, disk: Callable[[Path, str], Path]
 ) -> None:
     home = disk(live.home, "size=300m,nr_inodes=200")

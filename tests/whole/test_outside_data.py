@@ -60,7 +60,7 @@ def asked(live: Live, request: bytes) -> dict[str, Any]:
     return (msgspec.json if answer[:1] == b"{" else msgspec.msgpack).decode(answer)
 
 
-def test_a_value_that_no_worker_can_read_is_refused_and_holds_nothing_up(live: Live) -> None:
+def test_a_value_that_a_worker_cannot_decode_is_refused_and_blocks_nothing(live: Live) -> None:
     code = live.code("v1", HALTS)
     live.up(code)
     bad = [
@@ -141,13 +141,15 @@ def poisoned(live: Live) -> Pushing:
 
 
 @pytest.mark.deep
-def test_a_poisoned_commit_breaks_no_command_and_reaches_no_terminal(live: Live, poisoned: Pushing) -> None:
+def test_control_characters_in_a_commit_break_no_command_and_reach_no_terminal(
+    live: Live, poisoned: Pushing
+) -> None:
     pushed = poisoned.push("live", "main", "-o", "message=caf\udce9 \x1b[2J")
     assert HANDED.search(pushed.err), pushed.err
     assert "\\xe9" in pushed.err
     hook = re.sub(r"\x1b\[K|\x1b\[[0-9;]*m", "", pushed.err)
     assert not controls(hook), controls(hook)
-    for verb in (
+    for argv in (
         ("status",),
         ("top", "--once"),
         ("history",),
@@ -163,24 +165,26 @@ def test_a_poisoned_commit_breaks_no_command_and_reaches_no_terminal(live: Live,
         ("pause", "-m", os.fsdecode(b"caf\xe9 \x1b[2J")),
         ("history", "--commands"),
     ):
-        terminal = Terminal(*verb, where=poisoned.work, environment=live.environment)
+        terminal = Terminal(*argv, where=poisoned.work, environment=live.environment)
         code = terminal.ends()
         raw = terminal.raw
         terminal.close()
         assert "Traceback" not in raw, raw
         assert "unexpected" not in raw, raw
-        assert code == (2 if verb[0] == "deploy" else code and 1), (verb, code, raw)
-        assert not controls(raw), (verb, controls(raw))
-    for verb in ("status", "history", "releases", "logs", "top"):
-        ended = live.run(verb, "--json")
-        assert not controls(ended.out), verb
+        assert code == (2 if argv[0] == "deploy" else code and 1), (argv, code, raw)
+        assert not controls(raw), (argv, controls(raw))
+    for argv in ("status", "history", "releases", "logs", "top"):
+        ended = live.run(argv, "--json")
+        assert not controls(ended.out), argv
         assert ended.json
     json.loads((live.home / "status.json").read_bytes())
     live.down()
 
 
 @pytest.mark.deep
-def test_a_branch_in_latin_1_beside_main_keeps_main_from_nothing(live: Live, poisoned: Pushing) -> None:
+def test_a_branch_name_in_latin_1_does_not_prevent_the_deployment_of_main(
+    live: Live, poisoned: Pushing
+) -> None:
     branch = os.fsdecode(b"refs/heads/caf\xe9")
     pushed = poisoned.push("live", "HEAD:refs/heads/main", f"HEAD:{branch}")
     assert HANDED.search(pushed.err), pushed.err
@@ -188,7 +192,7 @@ def test_a_branch_in_latin_1_beside_main_keeps_main_from_nothing(live: Live, poi
     live.down()
 
 
-def test_what_up_shows_holds_no_control_from_outside(live: Live, tmp_path: Path) -> None:
+def test_the_output_of_up_has_no_control_characters_from_outside(live: Live, tmp_path: Path) -> None:
     code = live.code("v1", HALTS)
     terminal = Terminal("up", "--project", code, where=tmp_path, environment=live.environment)
     terminal.shows("up: Ctrl-C stops the bot")
@@ -201,7 +205,7 @@ def test_what_up_shows_holds_no_control_from_outside(live: Live, tmp_path: Path)
     terminal.close()
 
 
-def test_a_history_that_another_process_has_locked_holds_nothing_up_and_loses_nothing(live: Live) -> None:
+def test_a_history_locked_by_another_process_blocks_no_command_and_loses_no_entry(live: Live) -> None:
     live.up(live.code("v1", HALTS))
     with closing(sqlite3.connect(live.home / "supervisor.db", isolation_level=None)) as other:
         other.execute("begin immediate")
@@ -224,7 +228,7 @@ def test_a_history_that_another_process_has_locked_holds_nothing_up_and_loses_no
 
 
 @pytest.mark.deep
-def test_a_push_says_that_the_bot_runs_only_where_it_does(live: Live) -> None:
+def test_a_push_reports_correctly_whether_the_bot_runs(live: Live) -> None:
     code = live.code("v1", HALTS)
     up = live.up(code)
     pushing = Pushing(live)
@@ -247,7 +251,7 @@ def test_a_push_says_that_the_bot_runs_only_where_it_does(live: Live) -> None:
     assert "REFUSED: nothing was changed, and the bot does not run" in gated.err
 
 
-def test_a_bot_under_src_is_checked_deployed_and_led(live: Live) -> None:
+def test_a_bot_in_a_src_layout_can_be_checked_deployed_and_run(live: Live) -> None:
     code = live.code("v1", HALTS)
     package = code / "src" / "pkg"
     package.mkdir(parents=True)
@@ -271,7 +275,7 @@ NO_STREAMS = ("/bin/sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh")
 
 
 @pytest.mark.deep
-def test_a_user_without_a_name_and_without_a_home_has_all_commands(live: Live) -> None:
+def test_a_user_without_a_name_or_a_home_directory_can_use_all_commands(live: Live) -> None:
     if shutil.which("unshare") is None or subprocess.run([*NAMELESS, "true"], check=False).returncode:
         pytest.skip("no user namespace can be made here")
     code = live.code("v1", HALTS)

@@ -16,7 +16,7 @@ from .live import Live, ends, written
 from .pushing import HANDED, Pushing
 
 
-def test_a_push_deploys_and_ends_with_the_tick_at_which_the_new_code_took_over(live: Live) -> None:
+def test_a_push_deploys_and_reports_the_tick_at_which_the_new_code_took_over(live: Live) -> None:
     code = live.code("v0", COUNTER)
     live.up(code)
     pushing = Pushing(live)
@@ -94,7 +94,7 @@ def test_a_new_user_has_a_bot_that_deploys_by_git_push_in_three_commands(
 
 
 @pytest.mark.deep
-def test_only_the_chosen_branch_deploys_and_everything_else_is_told_why_not(live: Live) -> None:
+def test_only_the_chosen_branch_deploys_and_a_push_of_anything_else_reports_why_not(live: Live) -> None:
     code = live.code("v0", COUNTER)
     live.up(code)
     pushing = Pushing(live, "--branch", "trunk")
@@ -122,7 +122,7 @@ def test_only_the_chosen_branch_deploys_and_everything_else_is_told_why_not(live
     assert live.audit()["doubled"] == 0
 
 
-def test_what_fails_after_the_push_is_a_banner_and_the_old_code_ticks_on(live: Live) -> None:
+def test_a_failed_deployment_after_a_push_shows_a_banner_and_the_old_code_keeps_ticking(live: Live) -> None:
     code = live.code("v0", COUNTER)
     pushing = Pushing(live)
     pushing.commit(code, "Begin")
@@ -155,7 +155,7 @@ def test_what_fails_after_the_push_is_a_banner_and_the_old_code_ticks_on(live: L
 
 
 @pytest.mark.deep
-def test_a_gate_refuses_what_can_not_run_and_hands_over_what_it_rehearsed(live: Live) -> None:
+def test_a_gate_refuses_code_that_cannot_run_and_deploys_the_worker_it_rehearsed(live: Live) -> None:
     code = live.code("v0", COUNTER)
     checked = live.tmp / "checked"
     check = f"sh -c 'echo checked >> {checked}'"
@@ -246,7 +246,7 @@ def test_a_push_waits_for_the_deployment_before_it_and_the_newest_is_deployed(li
 
 
 @pytest.mark.deep
-def test_a_push_that_waits_can_be_cancelled_by_its_number(live: Live) -> None:
+def test_a_waiting_push_can_be_cancelled_by_its_number(live: Live) -> None:
     code = live.code("v0", COUNTER)
     gate = live.tmp / "gate"
     live.up(code)
@@ -296,7 +296,7 @@ def test_neither_a_killed_pusher_nor_a_killed_hook_cancels_the_deployment(live: 
 
 
 @pytest.mark.deep
-def test_what_was_pushed_and_not_deployed_is_seen_and_one_command_deploys_it(live: Live) -> None:
+def test_a_pushed_but_undeployed_commit_is_reported_and_one_command_deploys_it(live: Live) -> None:
     code = live.code("v0", COUNTER)
     up = live.up(code)
     pushing = Pushing(live)
@@ -333,7 +333,7 @@ def test_what_was_pushed_and_not_deployed_is_seen_and_one_command_deploys_it(liv
 
 
 @pytest.mark.deep
-def test_a_hook_that_is_killed_before_it_has_asked_is_noticed(live: Live) -> None:
+def test_a_hook_killed_before_its_request_is_noticed(live: Live) -> None:
     code = live.code("v0", COUNTER)
     up = live.up(code)
     pushing = Pushing(live)
@@ -365,7 +365,7 @@ def test_a_hook_that_is_killed_before_it_has_asked_is_noticed(live: Live) -> Non
     assert live.audit()["doubled"] == 0
 
 
-def test_a_hook_that_was_there_runs_first_with_the_same_lines_and_may_refuse(live: Live) -> None:
+def test_an_existing_hook_runs_first_with_the_same_input_and_may_refuse(live: Live) -> None:
     code = live.code("v0", COUNTER)
     live.up(code)
     pushing = Pushing(live)
@@ -388,7 +388,7 @@ def test_a_hook_that_was_there_runs_first_with_the_same_lines_and_may_refuse(liv
     assert pushing.tip() == commit
 
 
-def test_a_neverblink_that_is_gone_is_a_banner_or_behind_the_gate_a_refusal(live: Live) -> None:
+def test_a_missing_neverblink_shows_a_banner_and_with_a_gate_refuses_the_push(live: Live) -> None:
     pushing = Pushing(live)
     pushing.commit(live.code("v0", COUNTER), "Begin")
     pushing.git("--git-dir", str(pushing.bare), "config", "neverblink.python", str(live.tmp / "gone"))

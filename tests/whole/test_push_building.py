@@ -29,7 +29,7 @@ def prepare_metadata_for_build_wheel(directory, settings=None):
 """
 
 
-def test_a_push_with_another_version_of_a_library_costs_no_tick(
+def test_a_push_with_another_version_of_a_library_misses_no_tick(
     live: Live, say: Callable[[str], None]
 ) -> None:
     code = live.code("fox", LIBRARY)
@@ -46,12 +46,12 @@ def test_a_push_with_another_version_of_a_library_costs_no_tick(
     handed = HANDED.search(pushed.err)
     assert handed, pushed
     assert handed[2] == "0"
-    live.says("prices", lambda said: said[-1] == "2.0")
+    live.prints("prices", lambda lines: lines[-1] == "2.0")
     entered = {note["phase"]: note["at"] for note in live.run("history", "2", "--json").json["phases"]}
     live.down()
     report = live.audit()
     assert report["missed"] == report["doubled"] == 0, report
-    unbroken(live.said("tick"), report)
+    unbroken(live.printed("tick"), report)
     built = audit(
         read_journal(live.home / "journal"),
         since=Moment(entered["building"]),
@@ -65,7 +65,7 @@ def test_a_push_with_another_version_of_a_library_costs_no_tick(
 
 
 @pytest.mark.parametrize("gate", cases([False, True], False), ids=["after the push", "behind a gate"])
-def test_what_can_not_run_leaves_the_old_code_ticking_and_the_pusher_reads_why(
+def test_a_push_of_code_that_cannot_run_reports_why_and_the_old_code_keeps_ticking(
     gate: bool, live: Live
 ) -> None:
     code = live.code("fox", LIBRARY)
@@ -107,7 +107,7 @@ def test_what_can_not_run_leaves_the_old_code_ticking_and_the_pusher_reads_why(
 
 
 @pytest.mark.deep
-def test_a_killed_uv_ends_the_deployment_and_leaves_nothing(live: Live) -> None:
+def test_killing_uv_aborts_the_deployment_and_leaves_no_process_or_file(live: Live) -> None:
     code = live.code("fox", LIBRARY)
     needs(live, code, "prices==1.0")
     live.up(code)

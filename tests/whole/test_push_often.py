@@ -21,7 +21,9 @@ EVERY = 3
 
 
 @pytest.mark.deep
-def test_many_pushes_leave_nothing_behind(live: Live, say: Callable[[str], None]) -> None:
+def test_disk_use_and_open_files_stay_bounded_over_many_pushes(
+    live: Live, say: Callable[[str], None]
+) -> None:
     pushes = int(os.environ.get("NEVERBLINK_TEST_PUSHES", "6"))
     code = live.code("v0", LIBRARY)
     needs(live, code, "prices==1.0")

@@ -11,7 +11,7 @@ from .pushing import HANDED, Pushing
 from .sshd import sshd
 
 
-def test_a_push_over_ssh_is_watched_line_by_line_and_outlives_its_connection(live: Live) -> None:
+def test_a_push_over_ssh_streams_its_progress_and_the_deployment_outlives_the_connection(live: Live) -> None:
     with sshd(live.tmp / "ssh") as door:
         code = live.code("v0", COUNTER)
         live.up(code)

@@ -59,8 +59,8 @@ def test_a_leader_that_dies_in_a_decision_is_succeeded_and_the_decision_is_in_do
     assert after["pid"] != before["pid"]
     assert after["ticks"] > before["ticks"]
     assert after["events"] == 1
-    (doomed,) = live.said("dies")
-    assert f"('{doomed}', 'enter'" in live.said("leads")[1]
+    (doomed,) = live.printed("dies")
+    assert f"('{doomed}', 'enter'" in live.printed("leads")[1]
     (outage,) = live.status()["outages"]
     assert (outage["worker"], outage["successor"], outage["deaths"]) == ("w1", "w2", 1)
     assert [(doubt["id"], doubt["name"]) for doubt in outage["in_doubt"]] == [(doomed, "enter")]
@@ -91,7 +91,7 @@ def test_a_leader_that_is_killed_between_two_turns_is_succeeded_at_once(live: Li
     assert (report["ok"], report["doubled"]) == (True, 0)
 
 
-def test_a_bot_that_was_stopped_goes_on_from_where_it_stood(live: Live) -> None:
+def test_a_stopped_bot_resumes_with_its_last_state(live: Live) -> None:
     code = live.code("v0", COUNTER)
     live.up(code)
     live.ticks_on()

@@ -119,7 +119,7 @@ def tidied_up(bare: Path) -> None:
 
 
 @pytest.mark.parametrize("gate", [False, True], ids=["plain", "gate"])
-def test_after_roots_push_the_user_deploys_pushes_and_starts_the_bot_as_before(
+def test_a_push_by_root_leaves_no_file_owned_by_root_and_the_user_can_still_deploy_and_push(
     live: Live, gate: bool
 ) -> None:
     code = live.code("fox", COUNTER)

@@ -45,7 +45,9 @@ def pid_of(live: Live, worker: str) -> int:
 
 
 @pytest.mark.parametrize("how", cases(DIES, "is killed"))
-def test_it_goes_on_when_the_leader_dies_and_the_next_one_is_there_soon(live: Live, how: str) -> None:
+def test_the_standby_takes_over_when_the_leader_dies_and_a_new_standby_is_started(
+    live: Live, how: str
+) -> None:
     gate = live.tmp / "gate"
     live.up(live.code("v0", bot(MORTAL.format(how=DIES[how], gate=gate), tick="20ms"), standby=1))
     assert ready(live) == "w2"
@@ -58,8 +60,8 @@ def test_it_goes_on_when_the_leader_dies_and_the_next_one_is_there_soon(live: Li
     after = live.book()
     assert after["pid"] == pid_of(live, "w2") != before["pid"]
     assert after["ticks"] > before["ticks"]
-    (doomed,) = live.said("dies")
-    assert f"('{doomed}', 'enter')" in live.said("leads")[1]
+    (doomed,) = live.printed("dies")
+    assert f"('{doomed}', 'enter')" in live.printed("leads")[1]
     status = live.status()
     (outage,) = status["outages"]
     assert (outage["worker"], outage["successor"]) == ("w1", "w2")
@@ -73,7 +75,7 @@ def test_it_goes_on_when_the_leader_dies_and_the_next_one_is_there_soon(live: Li
     assert (report["doubled"], report["deaths_total"]) == (0, 1)
 
 
-def test_a_supervisor_that_comes_back_keeps_it(live: Live) -> None:
+def test_a_restarted_supervisor_keeps_the_standby(live: Live) -> None:
     code = live.code("v0", COUNTER, standby=1)
     up = live.up(code)
     assert ready(live) == "w2"
@@ -90,7 +92,9 @@ def test_a_supervisor_that_comes_back_keeps_it(live: Live) -> None:
     assert live.audit()["doubled"] == 0
 
 
-def test_it_is_kept_through_a_deployment_and_replaced_when_that_stands(live: Live) -> None:
+def test_the_standby_is_kept_during_a_deployment_and_replaced_once_the_new_release_is_proven(
+    live: Live,
+) -> None:
     live.up(live.code("v0", COUNTER, standby=1))
     first = ready(live)
     seen = len(live.events)
@@ -113,7 +117,7 @@ def test_it_is_kept_through_a_deployment_and_replaced_when_that_stands(live: Liv
     assert live.audit()["doubled"] == 0
 
 
-def test_in_a_probation_a_spare_on_the_new_code_never_takes_the_bot(live: Live) -> None:
+def test_a_standby_on_the_new_code_never_takes_over_during_a_probation(live: Live) -> None:
     live.up(live.code("v0", COUNTER, standby=1))
     ready(live)
     proven = live.status()["release"]
@@ -130,7 +134,7 @@ def test_in_a_probation_a_spare_on_the_new_code_never_takes_the_bot(live: Live) 
     spare = live.event(
         lambda event: event["release"] != proven and event["worker"] != new, type="worker-started"
     )
-    live.says("loads", lambda said: str(spare["pid"]) in said)
+    live.prints("loads", lambda lines: str(spare["pid"]) in lines)
     os.kill(pid_of(live, new), signal.SIGKILL)
     ended = live.ended(deployment)
     assert ended["outcome"] == "rolled_back"
@@ -141,7 +145,7 @@ def test_in_a_probation_a_spare_on_the_new_code_never_takes_the_bot(live: Live) 
     assert live.audit()["doubled"] == 0
 
 
-def test_code_that_was_replaced_for_good_does_not_come_back_when_the_leader_dies(live: Live) -> None:
+def test_replaced_code_does_not_lead_again_when_the_leader_dies_after_the_deployment(live: Live) -> None:
     live.up(live.code("v0", COUNTER, standby=1))
     ready(live)
     gate = live.tmp / "gate"
@@ -173,7 +177,9 @@ def test_code_that_was_replaced_for_good_does_not_come_back_when_the_leader_dies
     assert live.audit()["doubled"] == 0
 
 
-def test_a_leader_that_dies_in_a_deployment_is_succeeded_by_it_and_the_deployment_is_over(live: Live) -> None:
+def test_the_standby_takes_over_when_the_leader_dies_in_a_deployment_and_the_deployment_is_aborted(
+    live: Live,
+) -> None:
     live.up(live.code("v0", COUNTER, standby=1))
     standby = ready(live)
     old = live.book()["pid"]
@@ -188,7 +194,7 @@ def test_a_leader_that_dies_in_a_deployment_is_succeeded_by_it_and_the_deploymen
             self.state.ticks += 1
         """)
     deployment = live.begin(live.code("v1", slow, standby=1))
-    live.says("loading")
+    live.prints("loading")
     os.kill(old, signal.SIGKILL)
     ended = live.ended(deployment)
     assert (ended["outcome"], ended["leader"]) == ("aborted", standby)
@@ -197,7 +203,7 @@ def test_a_leader_that_dies_in_a_deployment_is_succeeded_by_it_and_the_deploymen
     assert live.audit()["doubled"] == 0
 
 
-def test_it_takes_over_without_a_supervisor(live: Live) -> None:
+def test_the_standby_takes_over_without_a_supervisor(live: Live) -> None:
     up = live.up(live.code("v0", COUNTER, standby=1))
     standby = pid_of(live, ready(live))
     old = live.book()["pid"]
@@ -205,12 +211,12 @@ def test_it_takes_over_without_a_supervisor(live: Live) -> None:
     up.ends()
     os.kill(old, signal.SIGKILL)
     ends(old)
-    latest = max(map(int, live.said("tick")))
-    live.says("tick", lambda said: max(map(int, said)) > latest + 5)
+    latest = max(map(int, live.printed("tick")))
+    live.prints("tick", lambda lines: max(map(int, lines)) > latest + 5)
     os.kill(standby, signal.SIGKILL)
 
 
-def test_one_that_dies_is_started_again(live: Live) -> None:
+def test_a_standby_that_dies_is_started_again(live: Live) -> None:
     live.up(live.code("v0", COUNTER, standby=1))
     first = ready(live)
     seen = len(live.events)
@@ -222,7 +228,7 @@ def test_one_that_dies_is_started_again(live: Live) -> None:
 
 
 @pytest.mark.deep
-def test_a_bot_that_is_down_starts_from_its_journal_on_the_code_that_is_deployed(live: Live) -> None:
+def test_deploying_to_a_bot_that_is_down_recovers_its_state_from_the_journal(live: Live) -> None:
     deadly: dict[str, Any] = {"how": "raise RuntimeError('no price')", "gate": live.tmp / "gate"}
     source = bot(MORTAL.format(**deadly).replace("os.unlink", "os.path.exists"))
     live.up(live.code("v0", source))

@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from .bots import bot
-from .live import Live, Verb
+from .live import CliProcess, Live
 from .test_killed import end
 
 SOURCE = """
@@ -49,7 +49,7 @@ SOURCE = """
     """
 
 
-class Gates:
+class GatedBot:
     """A bot whose releases wait where a test wants them to, and the supervisors that come and go beside it."""
 
     def __init__(self, live: Live, tick: str) -> None:
@@ -63,7 +63,7 @@ class Gates:
         self._made = 0
         self._waited: Counter[str] = Counter()
         self.first = self.code("v0")
-        self.supervisor: Verb
+        self.supervisor: CliProcess
 
     def code(self, name: str, probation: str = "100ms") -> Path:
         source = bot(SOURCE.format(gates=self.gates, release=name), tick=self.tick)
@@ -83,7 +83,7 @@ class Gates:
         """Wait until the release waits there, after all the times that were waited for before."""
         at = f"{release} {name}"
         self._waited[at] += 1
-        self.live.says("waits", lambda said: said.count(at) >= self._waited[at])
+        self.live.prints("waits", lambda lines: lines.count(at) >= self._waited[at])
 
     def deploy(self, *closed: str, probation: str = "100ms") -> tuple[str, int]:
         """Begin to deploy a new release, with these gates closed; return its name and the deployment's number."""
@@ -118,8 +118,8 @@ class Gates:
 
     def ticks_alone(self, ticks: int = 3) -> None:
         """See it tick, by what it prints: there is nobody to ask."""
-        latest = max(map(int, self.live.said("tick")))
-        self.live.says("tick", lambda said: max(map(int, said)) >= latest + ticks)
+        latest = max(map(int, self.live.printed("tick")))
+        self.live.prints("tick", lambda lines: max(map(int, lines)) >= latest + ticks)
 
     def comes_back(self, phase: str = "") -> None:
         """Kill the supervisor, see the bot tick without one, and start another, which finds it in this phase."""
@@ -146,11 +146,11 @@ class Gates:
 # --- the phases -----------------------------------------------------------------------------------------------------
 
 
-def idle(bot: Gates) -> None:
+def idle(bot: GatedBot) -> None:
     bot.comes_back()
 
 
-def preparing(bot: Gates) -> None:
+def preparing(bot: GatedBot) -> None:
     new, number = bot.deploy("start")
     bot.waits(new, "start")
     bot.comes_back("preparing")
@@ -159,7 +159,7 @@ def preparing(bot: Gates) -> None:
     bot.leads = new
 
 
-def rehearsing(bot: Gates) -> None:
+def rehearsing(bot: GatedBot) -> None:
     new, number = bot.deploy("load")
     bot.waits(new, "load")
     bot.comes_back("rehearsing")
@@ -168,7 +168,7 @@ def rehearsing(bot: Gates) -> None:
     bot.leads = new
 
 
-def waiting(bot: Gates) -> None:
+def waiting(bot: GatedBot) -> None:
     new, number = bot.waiting()
     bot.kill()
     bot.up()
@@ -181,7 +181,7 @@ def waiting(bot: Gates) -> None:
     bot.leads = new
 
 
-def transferred_unseen(bot: Gates) -> None:
+def transferred_unseen(bot: GatedBot) -> None:
     new, number = bot.waiting()
     bot.kill()
     bot.open(bot.leads, "decide")
@@ -191,7 +191,7 @@ def transferred_unseen(bot: Gates) -> None:
     bot.leads = new
 
 
-def probation(bot: Gates) -> None:
+def probation(bot: GatedBot) -> None:
     new, number = bot.deploy(probation="500ms")
     bot.live.phase(number, "probation")
     bot.kill()
@@ -201,7 +201,7 @@ def probation(bot: Gates) -> None:
     bot.leads = new
 
 
-def reverting(bot: Gates) -> None:
+def reverting(bot: GatedBot) -> None:
     new, number = bot.reverting()
     bot.kill()
     bot.up()
@@ -210,7 +210,7 @@ def reverting(bot: Gates) -> None:
     bot.ends(number, "rolled_back")
 
 
-def reverted_unseen(bot: Gates) -> None:
+def reverted_unseen(bot: GatedBot) -> None:
     new, number = bot.reverting()
     bot.kill()
     bot.open(new, "decide")
@@ -219,7 +219,7 @@ def reverted_unseen(bot: Gates) -> None:
     bot.ends(number, "rolled_back")
 
 
-def retiring(bot: Gates) -> None:
+def retiring(bot: GatedBot) -> None:
     bot.close(bot.leads, "retire")
     new, number = bot.deploy()
     bot.waits(bot.leads, "retire")
@@ -229,7 +229,7 @@ def retiring(bot: Gates) -> None:
     bot.leads = new
 
 
-def three_generations(bot: Gates) -> None:
+def three_generations(bot: GatedBot) -> None:
     """One that was dismissed has not left yet, one leads, one is being prepared."""
     first, _ = bot.deploy("load", "retire")
     bot.waits(first, "load")
@@ -248,7 +248,7 @@ def three_generations(bot: Gates) -> None:
     bot.leads = new
 
 
-def transferring(bot: Gates) -> None:
+def transferring(bot: GatedBot) -> None:
     """The new worker is stopped for a moment in which its supervisor sees that the old one has yielded."""
     new, number = bot.waiting()
     pid = next(one["pid"] for one in bot.live.status()["workers"] if one["role"] == "following")
@@ -262,7 +262,7 @@ def transferring(bot: Gates) -> None:
     bot.leads = new
 
 
-def cancelling(bot: Gates) -> None:
+def cancelling(bot: GatedBot) -> None:
     """The leader is in a handler that blocks, and hears nothing."""
     _, number = bot.waiting()
     bot.close(bot.leads, "block")
@@ -288,11 +288,11 @@ SLOW = (transferring, cancelling)
 def test_no_tick_is_missed_whenever_the_supervisor_is_killed(
     live: Live,
     tick: str,
-    phases: tuple[Callable[[Gates], None], ...],
+    phases: tuple[Callable[[GatedBot], None], ...],
     times: int,
     say: Callable[[str], None],
 ) -> None:
-    bot = Gates(live, tick)
+    bot = GatedBot(live, tick)
     bot.up()
     until: list[tuple[int, str]] = []
     for _ in range(times):
@@ -309,10 +309,10 @@ def test_no_tick_is_missed_whenever_the_supervisor_is_killed(
     assert (report["missed"], report["doubled"]) == (0, 0), report["missing"]
 
 
-def test_a_supervisor_killed_while_the_bot_starts_is_followed_by_one_that_starts_it(
+def test_the_next_supervisor_starts_the_bot_when_one_is_killed_during_the_start(
     live: Live, times: int, say: Callable[[str], None]
 ) -> None:
-    bot = Gates(live, "50ms")
+    bot = GatedBot(live, "50ms")
     for _ in range(times):
         bot.close("v0", "start")
         up = live.start("up", "--project", bot.first)
@@ -329,10 +329,10 @@ def test_a_supervisor_killed_while_the_bot_starts_is_followed_by_one_that_starts
     say(f"supervisor killed, starting: {times} times, the bot started")
 
 
-def test_a_supervisor_killed_while_a_dead_leader_is_succeeded_is_followed_by_one_that_does_it(
+def test_the_next_supervisor_recovers_the_bot_when_one_is_killed_during_recovery(
     live: Live, times: int, say: Callable[[str], None]
 ) -> None:
-    bot = Gates(live, "50ms")
+    bot = GatedBot(live, "50ms")
     bot.up()
     for _ in range(times):
         leader = live.book()

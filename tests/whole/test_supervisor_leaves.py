@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from .live import Live, ends, one_line
 from .test_killed import holder
-from .test_supervisor_killed import Gates
+from .test_supervisor_killed import GatedBot
 
 
-def test_a_supervisor_is_replaced_in_the_middle_of_a_deployment_and_no_tick_is_missed(live: Live) -> None:
-    bot = Gates(live, "50ms")
+def test_replacing_the_supervisor_during_a_deployment_misses_no_tick(live: Live) -> None:
+    bot = GatedBot(live, "50ms")
     bot.up()
     bot.close("v1", "load")
     deploy = live.start("deploy", bot.code("v1"), "--json", "-m", "earlier exits")
@@ -37,8 +37,8 @@ def test_a_supervisor_is_replaced_in_the_middle_of_a_deployment_and_no_tick_is_m
     assert (report["missed"], report["doubled"]) == (0, 0)
 
 
-def test_a_supervisor_leaves_and_says_what_is_left(live: Live) -> None:
-    bot = Gates(live, "50ms")
+def test_down_with_leave_workers_reports_the_workers_that_keep_running(live: Live) -> None:
+    bot = GatedBot(live, "50ms")
     # There is none to be replaced: that is an ordinary start.
     bot.supervisor = live.up(bot.first, "--replace")
     leader = holder(live)
@@ -49,11 +49,11 @@ def test_a_supervisor_leaves_and_says_what_is_left(live: Live) -> None:
     assert left.json == {"stopped": False, "left": ["w1", "w2"]}
     assert bot.supervisor.ends().code == 0
     bot.ticks_alone()
-    for verb in ("down", "status"):
-        nobody = live.run(verb)
-        assert nobody.code == 7
-        assert f"w1 (pid {leader}, it leads), w2 (pid " in one_line(nobody)
-        assert "`neverblink up` comes back to it" in one_line(nobody)
+    for command in ("down", "status"):
+        refused = live.run(command)
+        assert refused.code == 7
+        assert f"w1 (pid {leader}, it leads), w2 (pid " in one_line(refused)
+        assert "`neverblink up` comes back to it" in one_line(refused)
     bot.up()
     assert live.status()["deployment"]["phase"] == "rehearsing"
     bot.open(new, "load")

@@ -155,7 +155,7 @@ EXPECTED = [
 ]
 
 
-def test_the_same_commands_through_every_surface_are_the_same(live: Live) -> None:
+def test_a_command_has_the_same_effect_history_and_refusal_through_every_surface(live: Live) -> None:
     source = bot(SOURCE, state="ticks: int = 0\nsum: int = 0", first=FIRST).replace(
         "def on_command", "def on_nothing"
     )
@@ -195,7 +195,7 @@ def asked_by(row: dict[str, Any]) -> dict[str, Any]:
     return {**row, "who": row["who"].removesuffix(" (token anna)")}
 
 
-def test_what_is_no_command_is_refused_in_the_same_words(live: Live) -> None:
+def test_an_invalid_command_is_refused_with_the_same_message_by_socket_and_control_file(live: Live) -> None:
     live.up(live.code("v1", bot()))
     for ask in (by_socket, by_file):
         told = [ask(live, command) for command in ({"op": "puase"}, {"op": "pause", "verbose": True})]
@@ -210,7 +210,9 @@ def test_what_is_no_command_is_refused_in_the_same_words(live: Live) -> None:
     live.down()
 
 
-def test_a_value_is_what_the_bot_wants_and_a_name_that_is_not_declared_is_hinted_at(live: Live) -> None:
+def test_a_value_is_converted_to_the_declared_type_and_an_undeclared_name_gets_a_suggestion(
+    live: Live,
+) -> None:
     """On the command line; what goes to `on_command` fails in the bot's own words, with the hint behind them."""
     source = (
         SOURCE
@@ -235,7 +237,7 @@ def test_a_value_is_what_the_bot_wants_and_a_name_that_is_not_declared_is_hinted
     assert 'note text="7"' in live.run("history", "--commands").out
 
 
-def test_a_setting_and_a_pause_outlive_deployments_kills_and_supervisors(live: Live) -> None:
+def test_a_setting_and_a_pause_survive_deployments_kills_and_supervisors(live: Live) -> None:
     def source(default: int) -> str:
         first = FIRST.replace("most: int = 5", f"most: int = {default}")
         says = SOURCE.replace(
@@ -245,13 +247,13 @@ def test_a_setting_and_a_pause_outlive_deployments_kills_and_supervisors(live: L
 
     code = live.code("v1", source(5))
     up = live.up(code)
-    live.says("most", lambda said: said[-1:] == ["5"])
+    live.prints("most", lambda lines: lines[-1:] == ["5"])
     changed = live.ask("settings", set={"mode": "fast"})
     assert changed["changes"] == {"mode": {"old": "slow", "new": "fast"}}
     live.ask("settings", set={"most": 7})
     live.ask("halt", confirm="fox")
     assert live.deploy(live.code("v2", source(50)))["outcome"] == "done"
-    live.says("most", lambda said: said[-1:] == ["7"])
+    live.prints("most", lambda lines: lines[-1:] == ["7"])
     status = live.status()
     assert status["state"] == "paused"
     assert status["settings"] == {"values": {"most": 7, "mode": "fast"}, "chosen": ["most", "mode"]}
@@ -305,5 +307,5 @@ def test_a_loop_has_settings_and_is_halted_like_the_class(live: Live) -> None:
     assert live.ask("halt", confirm="fox")["paused"]
     assert live.deploy(live.code("v2", loop(LOOP) + "# 2\n", target="main"))["outcome"] == "done"
     assert live.ask("send", name="look")["value"] == {"most": 7, "paused": True}
-    assert live.said("halted") == ["True"]
+    assert live.printed("halted") == ["True"]
     live.down()

@@ -8,10 +8,10 @@ import pytest
 
 from .bots import bot as code_of
 from .live import Live
-from .test_supervisor_killed import SOURCE, Gates
+from .test_supervisor_killed import SOURCE, GatedBot
 
 
-class Generations(Gates):
+class Generations(GatedBot):
     """The same bot; with `standby`, a spare worker follows along too."""
 
     def in_probation(self, probation: str = "60s") -> tuple[str, int]:
@@ -45,7 +45,7 @@ def audited(live: Live) -> None:
     assert (report["missed"], report["doubled"]) == (0, 0), report["missing"]
 
 
-def test_the_next_one_takes_over_when_the_probation_ends_and_a_killed_supervisor_changes_nothing(
+def test_a_prepared_deployment_takes_over_when_the_probation_ends_even_if_the_supervisor_is_killed(
     live: Live,
 ) -> None:
     bot = Generations(live, "50ms")
@@ -70,7 +70,7 @@ def test_the_next_one_takes_over_when_the_probation_ends_and_a_killed_supervisor
 
 
 @pytest.mark.deep
-def test_the_first_is_rolled_back_while_the_next_rehearses_and_one_more_while_no_supervisor_looks(
+def test_a_probation_is_rolled_back_while_the_next_deployment_rehearses_with_and_without_a_supervisor(
     live: Live,
 ) -> None:
     bot = Generations(live, "50ms")
@@ -98,7 +98,7 @@ def test_the_first_is_rolled_back_while_the_next_rehearses_and_one_more_while_no
 
 
 @pytest.mark.deep
-def test_a_supervisor_that_comes_back_finds_the_standby_beside_the_three(live: Live) -> None:
+def test_a_restarted_supervisor_finds_the_standby_beside_three_generations(live: Live) -> None:
     bot = Generations(live, "50ms")
 
     def code(name: str, probation: str) -> Any:

@@ -14,7 +14,7 @@ BOT = bot(tick="100ms")
 
 
 @pytest.mark.deep
-def test_a_bot_is_watched_through_a_deployment_a_pause_and_the_death_of_its_supervisor(live: Live) -> None:
+def test_top_shows_a_deployment_a_pause_and_the_death_and_return_of_the_supervisor(live: Live) -> None:
     first, second = live.code("v1", BOT), live.code("v2", BOT)
     up = live.up(first)
     with closing(Terminal("top", where=live.tmp, environment=live.environment)) as top:

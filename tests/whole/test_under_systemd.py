@@ -11,7 +11,7 @@ from .bots import COUNTER
 from .live import WITHIN, Live
 
 
-def test_a_supervisor_tells_its_manager_when_the_bot_ticks_is_deployed_and_stops(live: Live) -> None:
+def test_the_supervisor_notifies_its_service_manager_of_start_deployment_and_stop(live: Live) -> None:
     name = f"neverblink-test-{os.getpid()}-{time.monotonic_ns()}"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind(f"\0{name}")

@@ -46,7 +46,7 @@ def tree_of(commit: str, place: Path) -> Path:
 
 
 @pytest.mark.deep
-def test_a_bot_a_home_and_a_hook_of_an_earlier_version_go_on_after_an_upgrade_and_no_tick_is_missed(
+def test_a_bot_a_home_and_a_hook_of_an_earlier_version_work_after_an_upgrade_and_no_tick_is_missed(
     live: Live,
 ) -> None:
     environment = live.tmp / "environment"

@@ -53,7 +53,7 @@ def trade(
 
 def decided_once(live: Live) -> None:
     """Whoever began the decision has finished it, and nobody else."""
-    began, finished = live.said("began"), live.said("finished")
+    began, finished = live.printed("began"), live.printed("finished")
     assert began == finished
     assert len(began) == 1
     assert live.book()["entered"] == 1
@@ -62,11 +62,11 @@ def decided_once(live: Live) -> None:
     assert report["missed"] == report["doubled"] == 0, report
     assert report["decisions"]["opened"] == report["decisions"]["closed"] == 1
     assert report["decisions"]["across"] == report["decisions"]["in_doubt"] == []
-    unbroken(live.said("tick"), report)
+    unbroken(live.printed("tick"), report)
 
 
 @HANDLERS
-def test_a_decision_that_begins_while_a_deploy_waits_is_finished_by_who_began_it(
+def test_a_decision_opened_while_a_deployment_waits_is_finished_by_the_worker_that_opened_it(
     live: Live, handler: str, sleep: str
 ) -> None:
     live.up(live.code("v0", bot(trade(live, handler, sleep), tick=TICK, state=STATE)))
@@ -74,9 +74,9 @@ def test_a_decision_that_begins_while_a_deploy_waits_is_finished_by_who_began_it
     # The copy of the state has been served when on_load runs: the decision begins after that.
     new = waits("on_load", gate, trade(live, handler, sleep), tick=TICK, state=STATE)
     deploy = live.start("deploy", live.code("v1", new))
-    live.says("waits")
+    live.prints("waits")
     live.ask("send", name="trade")
-    live.says("began")
+    live.prints("began")
     gate.touch()
     deploy.prints(": held by decision enter")
     seen = live.status()
@@ -89,13 +89,13 @@ def test_a_decision_that_begins_while_a_deploy_waits_is_finished_by_who_began_it
 
 
 @HANDLERS
-def test_a_decision_that_began_before_the_rehearsal_is_named_and_finished_first(
+def test_a_decision_opened_before_the_rehearsal_is_named_and_finished_first(
     live: Live, handler: str, sleep: str
 ) -> None:
     source = bot(trade(live, handler, sleep, LONG_S), tick=TICK, state=STATE)
     live.up(live.code("v0", source))
     live.ask("send", name="trade")
-    live.says("began")
+    live.prints("began")
     deploy = live.start("deploy", live.code("v1", f"{source}# 1\n"))
     deploy.prints("rehearsing on the live state: held by decision enter")
     assert live.status()["deployment"]["holding"] == "decision enter"
@@ -105,17 +105,17 @@ def test_a_decision_that_began_before_the_rehearsal_is_named_and_finished_first(
     decided_once(live)
 
 
-def test_a_decision_that_outlasts_the_patience_ends_the_deployment_and_not_the_decision(live: Live) -> None:
+def test_a_decision_longer_than_rehearse_within_aborts_the_deployment_and_is_finished(live: Live) -> None:
     source = bot(trade(live), tick=TICK, state=STATE)
     live.up(live.code("v0", source))
     live.ask("send", name="trade")
-    live.says("began")
+    live.prints("began")
     before = live.run("deploy", live.code("v1", f"{source}# 1\n", rehearse_within="700ms"), "--json")
     assert before.code == 6, before
     assert before.json["reason"] == "no boundary in time: held by decision enter"
     assert before.json["held"] == "decision enter"
     (live.tmp / "enough").touch()
-    live.says("finished")
+    live.prints("finished")
     decided_once(live)
 
 
@@ -147,7 +147,7 @@ def test_a_window_holds_the_handoff_until_it_closes_and_the_report_names_it(live
     assert live.audit()["missed"] == 0
 
 
-def test_no_boundary_in_time_ends_with_6_and_the_window_and_force_passes_it(live: Live) -> None:
+def test_no_boundary_in_time_exits_with_6_and_names_the_window_and_force_overrides_it(live: Live) -> None:
     live.up(live.code("v0", bot().replace("tick =", f"{ALWAYS}\n    tick =")))
     impatient = live.code("v1", COUNTER, boundary_within="300ms")
     held = live.run("deploy", impatient, "--json")
@@ -168,13 +168,13 @@ def test_no_boundary_in_time_ends_with_6_and_the_window_and_force_passes_it(live
     assert report["handoffs_total"] == 1
 
 
-def test_status_answers_in_the_middle_of_a_handoff(live: Live, say: Callable[[str], None]) -> None:
+def test_status_answers_during_a_handoff(live: Live, say: Callable[[str], None]) -> None:
     live.up(live.code("v0", bot().replace("tick =", f"{ALWAYS}\n    tick =")))
     gate = live.tmp / "gate"
     source = waits("on_load", gate)
     number = live.begin(live.code("v1", source, probation="20s"))
     took: dict[str, float] = {}
-    live.says("waits")
+    live.prints("waits")
     for _ in range(3):
         # However long on_load takes: before its end there is nothing to wait for.
         live.event(type="pulse", worker="w2", since=len(live.events))

@@ -16,7 +16,7 @@ from .bots import COUNTER, bot
 from .live import Live, ends, unbroken
 
 
-def test_a_rollback_in_the_probation_is_one_message_and_keeps_the_newest_state(live: Live) -> None:
+def test_a_rollback_in_the_probation_returns_to_the_old_process_with_the_newest_state(live: Live) -> None:
     live.up(live.code("v0", COUNTER))
     old = live.status()
     deploy = live.start("deploy", live.code("v1", COUNTER, probation="30s"), "--json")
@@ -39,12 +39,12 @@ def test_a_rollback_in_the_probation_is_one_message_and_keeps_the_newest_state(l
     report = live.audit()
     assert report["missed"] == report["doubled"] == 0, report
     assert [handoff["cause"] for handoff in report["handoffs"]] == ["handoff", "handoff"]
-    ticks = live.said("tick")
+    ticks = live.printed("tick")
     unbroken(ticks, report)
     assert len(ticks) == report["ticks"]
 
 
-def test_a_rollback_after_the_probation_is_a_handoff_with_the_state_as_it_is_now(live: Live) -> None:
+def test_a_rollback_after_the_probation_is_a_handoff_with_the_current_state(live: Live) -> None:
     live.up(live.code("v0", COUNTER))
     old = live.status()
     live.deploy(live.code("v1", f"{COUNTER}# 1\n"))
@@ -59,10 +59,10 @@ def test_a_rollback_after_the_probation_is_a_handoff_with_the_state_as_it_is_now
     live.down()
     report = live.audit()
     assert report["missed"] == report["doubled"] == 0, report
-    unbroken(live.said("tick"), report)
+    unbroken(live.printed("tick"), report)
 
 
-def test_a_new_worker_that_is_killed_in_its_probation_gives_the_bot_back_to_the_old_one(live: Live) -> None:
+def test_the_old_worker_takes_over_when_the_new_one_is_killed_in_its_probation(live: Live) -> None:
     live.up(live.code("v0", COUNTER))
     old = live.status()
     deploy = live.start("deploy", live.code("v1", COUNTER, probation="30s"), "--json")
@@ -128,14 +128,14 @@ SLOW = bot(
 
 
 @pytest.mark.deep
-def test_code_that_was_rolled_back_does_not_lead_again_when_the_old_worker_dies_at_once(live: Live) -> None:
+def test_rolled_back_code_does_not_lead_again_when_the_old_worker_dies_at_once(live: Live) -> None:
     up = live.up(live.code("v0", SLOW, hang_after="30s"))
     before = live.status()
     code = live.code("v1", SLOW + "# v1\n", probation="30s", hang_after="30s")
     number = live.begin(code)
     live.phase(number, "probation")
-    begun = len(live.said("begins"))
-    live.says("begins", lambda lines: len(lines) > begun)
+    begun = len(live.printed("begins"))
+    live.prints("begins", lambda lines: len(lines) > begun)
     live.send("rollback")
     live.phase(number, "reverting")
     # The order is out. Nobody tells the new worker to leave before the old one has led, and died of it.
@@ -155,7 +155,7 @@ def test_code_that_was_rolled_back_does_not_lead_again_when_the_old_worker_dies_
 
 
 @pytest.mark.deep
-def test_code_that_led_when_the_power_went_in_its_probation_does_not_lead_again(live: Live) -> None:
+def test_code_in_probation_does_not_lead_again_after_a_power_cut(live: Live) -> None:
     code = live.code("v0", SLOW, hang_after="30s")
     up = live.up(code)
     before = live.status()

@@ -37,7 +37,7 @@ def remove(home: Path) -> None:
     shutil.rmtree(gone)
 
 
-def test_a_copy_of_a_live_bot_begins_a_life_of_its_own_and_leaves_the_original_alone(live: Live) -> None:
+def test_a_copied_home_runs_its_own_bot_and_leaves_the_original_alone(live: Live) -> None:
     live.up(live.code("v0", COUNTER))
     live.ticks_on()
     worker = live.book()["pid"]
@@ -65,7 +65,7 @@ def test_a_copy_of_a_live_bot_begins_a_life_of_its_own_and_leaves_the_original_a
     assert live.audit()["missed"] == 0
 
 
-def test_a_home_removed_under_a_living_bot_lets_no_second_one_in_and_the_bot_can_be_rescued(
+def test_up_is_refused_when_the_home_of_a_running_bot_was_removed_and_rescue_recovers_it(
     live: Live,
 ) -> None:
     code = live.code("v0", COUNTER)
@@ -99,7 +99,7 @@ def test_a_home_removed_under_a_living_bot_lets_no_second_one_in_and_the_bot_can
 
 
 @pytest.mark.parametrize("by", cases(["link", "directory"], "link"))
-def test_a_home_that_was_emptied_is_known_by_a_link_to_it_as_well(live: Live, by: str) -> None:
+def test_an_emptied_home_is_recognised_through_a_symbolic_link(live: Live, by: str) -> None:
     directory, link = live.tmp / "disk", live.tmp / "home"
     directory.mkdir()
     link.symlink_to(directory)
@@ -118,7 +118,7 @@ def test_a_home_that_was_emptied_is_known_by_a_link_to_it_as_well(live: Live, by
     assert f"worker pid {worker}" in one_line(refused)
 
 
-def test_sockets_that_were_removed_are_bound_again_and_nothing_hangs(live: Live) -> None:
+def test_removed_sockets_are_bound_again_and_no_command_hangs(live: Live) -> None:
     code = live.code("v0", COUNTER)
     live.up(code)
     live.ticks_on()
@@ -141,7 +141,9 @@ def test_sockets_that_were_removed_are_bound_again_and_nothing_hangs(live: Live)
     assert ended.code == 0, (ended, live.story()[-3000:])
 
 
-def test_a_home_removed_under_a_living_supervisor_is_made_again_and_no_tick_is_missed(live: Live) -> None:
+def test_a_home_removed_under_a_running_supervisor_is_recreated_and_the_bot_keeps_its_state(
+    live: Live,
+) -> None:
     code = live.code("v0", COUNTER)
     live.up(code)
     live.ticks_on()
@@ -164,7 +166,7 @@ def test_a_home_removed_under_a_living_supervisor_is_made_again_and_no_tick_is_m
     live.down()
 
 
-def test_a_home_that_is_moved_under_a_living_bot_is_the_same_home(live: Live) -> None:
+def test_a_home_moved_under_a_running_bot_is_reported_and_not_recreated(live: Live) -> None:
     code = live.code("v0", COUNTER)
     live.up(code)
     live.ticks_on()
@@ -187,7 +189,7 @@ def test_a_home_that_is_moved_under_a_living_bot_is_the_same_home(live: Live) ->
     live.down()
 
 
-def test_a_bot_whose_home_was_moved_stops_in_order_and_goes_on_from_there_without_a_loss(live: Live) -> None:
+def test_a_bot_whose_home_was_moved_stops_cleanly_and_resumes_without_losing_state(live: Live) -> None:
     code = live.code("v0", COUNTER)
     up = live.up(code)
     live.ticks_on()
@@ -210,7 +212,7 @@ def test_a_bot_whose_home_was_moved_stops_in_order_and_goes_on_from_there_withou
     live.down()
 
 
-def test_code_of_another_bot_is_refused_unless_it_is_said_to_be_meant(live: Live) -> None:
+def test_code_of_another_bot_is_refused_without_change_bot(live: Live) -> None:
     code = live.code("v0", COUNTER)
     live.up(code)
     live.ticks_on()
@@ -236,7 +238,7 @@ def test_code_of_another_bot_is_refused_unless_it_is_said_to_be_meant(live: Live
     live.down()
 
 
-def test_a_closed_terminal_ends_the_supervisor_with_a_word_and_leaves_the_bot(live: Live) -> None:
+def test_a_closed_terminal_ends_the_supervisor_with_a_message_and_leaves_the_bot_running(live: Live) -> None:
     code = live.code("v0", COUNTER)
     up = live.up(code)
     live.ticks_on()
@@ -253,7 +255,7 @@ def test_a_closed_terminal_ends_the_supervisor_with_a_word_and_leaves_the_bot(li
     assert live.audit()["missed"] == 0
 
 
-def test_ctrl_z_says_that_the_bot_goes_on_alone_and_afterwards_for_how_long(live: Live) -> None:
+def test_ctrl_z_reports_that_the_bot_runs_unsupervised_and_afterwards_for_how_long(live: Live) -> None:
     code = live.code("v0", COUNTER)
     up = live.up(code)
     live.ticks_on()

@@ -1,7 +1,7 @@
 """The bot of beat.py without neverblink: a plain loop that sleeps until each tick is due. The floor of figures 4 and 5.
 
-It ticks until it is told to end (SIGTERM), then prints how late each tick began, ns, as one JSON list. Whatever becomes
-of whoever started it, it ends after ten minutes.
+It ticks until SIGTERM, then prints how late each tick began, in ns, as one JSON list. It ends after ten minutes in any
+case, even if the process that started it is gone.
 """
 
 from __future__ import annotations

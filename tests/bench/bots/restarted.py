@@ -4,8 +4,8 @@
 
 It ticks every 10 ms. SIGTERM: it saves its state and ends. SIGUSR1: it saves and executes itself again in place
 (`execv`). SIGUSR2: its handler's module is read again (`importlib.reload`), with the state where it is. DIRECTORY/marks
-says, on the clock that processes share, `stops NS` when it can no longer tick and `able NS` when it can. Whatever
-becomes of whoever started it, it ends after ten minutes.
+says, on the clock that processes share, `stops NS` when it can no longer tick and `able NS` when it can. It ends
+after ten minutes in any case, even if the process that started it is gone.
 """
 
 from __future__ import annotations

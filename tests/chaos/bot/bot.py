@@ -1,7 +1,7 @@
 """A bot that buys each contract once: one in every tenth of a second, in two halves, within a decision.
 
-It does what a careful bot does and no more: after a death it asks the exchange what became of the decisions in doubt,
-and when the exchange hangs up it connects again and is told of all fills anew.
+It does what a careful bot does: after a death it asks the exchange about the decisions in doubt. When the exchange
+hangs up, it reconnects and receives all fills again.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Exchange:
         self._reading = asyncio.create_task(self._read(reader))
 
     async def ask(self, do: str, **more: Any) -> Any:
-        """The exchange's answer. Raises `ConnectionError` when it hung up: nobody knows then what it did."""
+        """The exchange's answer. Raises `ConnectionError` when it hung up: the outcome is unknown then."""
         if self._writer is None or self._writer.is_closing():
             raise ConnectionError
         self._asked += 1
