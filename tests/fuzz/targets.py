@@ -74,7 +74,7 @@ from neverblink.worker.model.settings import SettingsCell, SettingsRefused, Sett
 from neverblink.worker.replication.recovery import resume
 
 from ..protocol.codecs import messages
-from ..worker.filed import Book, bare
+from ..worker.journaling_leader import Book, bare
 
 __all__ = ["FILES", "TARGETS", "Target"]
 

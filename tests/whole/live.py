@@ -1,7 +1,7 @@
-"""A live bot in a directory of the test's own: `neverblink up` in a process, and what a user has to deal with it.
+"""A live bot in a test's own directory: `neverblink up` in a process, and the tools that a user has.
 
-It deals with neverblink as anybody can: it runs the command, reads what it prints, and talks JSON over two plain
-ZeroMQ sockets. Whatever a test waits for is an event; `WITHIN` only ends a test that has failed.
+It uses neverblink as any user can: it runs the command, reads its output, and sends JSON over two plain ZeroMQ
+sockets. Tests wait for events; `WITHIN` only ends a test that has failed.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from neverblink.supervisor.audit.reader import read_journal
 from ..as_user import as_user
 
 WITHIN = 30.0
-"""Seconds after which a test has failed, whatever it waits for."""
+"""Seconds after which any wait has failed."""
 
 NEVERBLINK: tuple[str, ...] = (sys.executable, "-m", "neverblink.supervisor.cli")
 
@@ -38,7 +38,7 @@ Event = dict[str, Any]
 
 
 class CliResult(NamedTuple):
-    """A command that has ended."""
+    """The result of a command."""
 
     code: int
     out: str
@@ -46,12 +46,12 @@ class CliResult(NamedTuple):
 
     @property
     def json(self) -> Any:
-        """What it printed with --json."""
+        """The object that it printed with --json."""
         return json.loads(self.out.splitlines()[-1])
 
 
 class CliProcess:
-    """A command that runs. What it prints can be waited for."""
+    """A running command. Tests can wait for its output."""
 
     def __init__(
         self,
@@ -115,7 +115,7 @@ class CliProcess:
         return self._process.poll() is None
 
     def close(self) -> None:
-        """End it, whatever it does."""
+        """Kill it if it still runs."""
         if self.running:
             self._process.kill()
             self._process.wait()
@@ -143,7 +143,7 @@ class CliProcess:
 
 
 class Live:
-    """One bot, its home, and everybody who deals with it. To be closed; then nothing of it is left."""
+    """One bot, its home, and its clients. `close` it: then no process is left."""
 
     def __init__(self, tmp: Path, home: Path | None = None) -> None:
         self.tmp = tmp
@@ -155,13 +155,13 @@ class Live:
             "COLUMNS": "200",
         }
         self.umask = -1
-        """With which commands are started; -1: the tests' own."""
+        """The umask of commands; -1: that of the tests."""
         self.user = 0
-        """The number of the user as whom root's tests run commands; 0: their own."""
+        """The user id that tests of root run commands as; 0: root."""
         self.program: tuple[str, ...] = NEVERBLINK
-        """What `neverblink` is."""
+        """The command line of `neverblink`."""
         self.events: list[Event] = []
-        """All that were told since `up`."""
+        """All events since `up`."""
         self._up: CliProcess | None = None
         self._commands: list[CliProcess] = []
         self._asked = 0
@@ -217,21 +217,21 @@ class Live:
         return self.start(*argv).ends()
 
     def up(self, code: Path, *options: str) -> CliProcess:
-        """Start the bot, and be told everything from here on."""
+        """Start the bot, and receive all events from here on."""
         self._up = self.start("up", "--project", code, *options)
         self._up.prints("up: Ctrl-C stops the bot")
         self.listen()
         return self._up
 
     def down(self) -> None:
-        """Stop the bot, and see the supervisor end."""
+        """Stop the bot, and wait for the supervisor's exit."""
         assert self._up is not None
         assert self.ask("down")["stopped"]
         ended = self._up.ends()
         assert ended.code == 0, ended
 
     def audit(self) -> dict[str, Any]:
-        """What the audit finds, all of which must be in order."""
+        """The audit's report, which must be ok."""
         report = audit(read_journal(self.home / "journal"))
         assert report.ok, report
         return msgspec.to_builtins(report, str_keys=True)
@@ -239,7 +239,7 @@ class Live:
     # the sockets, as any program may use them
 
     def listen(self) -> None:
-        """Subscribe to the events; when this returns, the next one is told."""
+        """Subscribe to the events; when this returns, the next one will be received."""
         if self._told is not None:
             self._told.close(0)
         self.events.clear()
@@ -279,7 +279,7 @@ class Live:
         return self.ask("status")
 
     def deploy(self, code: Path, **how: Any) -> dict[str, Any]:
-        """Deploy, and see it through. A deployment that does not end well fails the test."""
+        """Deploy, and wait for the end. A deployment that is not done fails the test."""
         return self.ask("deploy", path=str(code), wait=True, **how)
 
     def begin(self, code: Path, **how: Any) -> int:
@@ -287,7 +287,7 @@ class Live:
         return self.ask("deploy", path=str(code), **how)["deployment"]
 
     def book(self) -> dict[str, Any]:
-        """What the leader's bot says of itself: its pid and its state."""
+        """The pid and the state of the leader's bot."""
         return self.ask("send", name="book")["value"]
 
     def endpoint(self, name: str) -> str:
@@ -326,11 +326,11 @@ class Live:
         return self.event(type="deployment-ended", deployment=deployment)
 
     def ticks_on(self) -> None:
-        """See that the bot is alive: somebody leads, and runs ticks from here on."""
+        """Wait until the bot ticks from here on."""
         ticks = self.book()["ticks"]
         until = time.monotonic() + WITHIN
         while self.book()["ticks"] == ticks:
-            # Each answer takes a turn of the bot's, so this goes on as fast as it does.
+            # Each answer takes a turn of the bot, so this loop runs at its pace.
             assert time.monotonic() < until, f"the bot answers, and has not ticked since tick {ticks}"
 
     def story(self) -> str:
@@ -338,29 +338,29 @@ class Live:
         quiet = [event for event in self.events if event["type"] != "pulse"]
         return "\n".join(json.dumps(event) for event in quiet)
 
-    # what the bot says, and what is there
+    # output and processes
 
     def printed(self, word: str) -> list[str]:
-        """What all workers, in the order of their birth, have printed after this word."""
+        """The lines of all workers, oldest first, that begin with this word, without the word."""
         logs = sorted((self.home / "logs").glob("w*.log"), key=lambda log: int(log.stem[1:]))
         lines = "".join(log.read_text() for log in logs).splitlines()
         lines = [line if (known := decode_line(line)) is None else known.text for line in lines]
         return [line.removeprefix(word).strip() for line in lines if line.split(" ")[0] == word]
 
     def prints(self, word: str, condition: Callable[[list[str]], object] = bool) -> list[str]:
-        """Wait until the workers have said this. A file rings no bell, so it is looked at again and again."""
+        """Wait until the workers have printed such lines. Nothing announces a change of a file, so this polls."""
         until = time.monotonic() + WITHIN
         while not condition(said := self.printed(word)):
-            assert time.monotonic() < until, f"nobody said {word} as wanted: {said}"
+            assert time.monotonic() < until, f"the lines with {word} do not match: {said}"
             time.sleep(0.01)
         return said
 
     def processes(self) -> list[psutil.Process]:
-        """Whoever works in this directory."""
+        """The processes that work in this directory."""
         found: list[psutil.Process] = []
         for process in psutil.process_iter():
             try:
-                # A worker of root's has mounts of its own, and its directory no path that is seen from here.
+                # A worker of root has its own mounts, so that its directory has no path here.
                 places = (process.cwd(), process.environ().get("NEVERBLINK_WORKER", "").partition("@")[2])
                 ours = any(place and Path(place).is_relative_to(self.tmp) for place in places)
                 if ours and process.status() != psutil.STATUS_ZOMBIE:
@@ -370,7 +370,7 @@ class Live:
         return found
 
     def close(self) -> None:
-        """End everything, in whatever state it is."""
+        """End all processes, in whatever state they are."""
         for command in self._commands:
             command.close()
         for process in self.processes():
@@ -390,24 +390,24 @@ class Live:
 
 
 def unbroken(ticks: list[str], report: dict[str, Any]) -> None:
-    """By the bot's own words: each tick ran once, except those that the audit says were skipped."""
-    # One log after the other is not the order of time when a worker leads for a second time.
+    """By the bot's output: each tick ran once, except those that the audit reports as skipped."""
+    # When a worker leads for a second time, the logs one after the other are not in order of time.
     ran = sorted(map(int, ticks))
     skipped = {seq for gap in report["skipped"] for seq in range(gap["seq"], gap["last"] + 1)}
     assert ran == [seq for seq in range(ran[0], ran[-1] + 1) if seq not in skipped]
 
 
 def written(file: Path) -> str:
-    """What is in a file, once somebody has written it. A file rings no bell, so it is looked at again and again."""
+    """The contents of a file, once it is written. Nothing announces that, so this polls."""
     until = time.monotonic() + WITHIN
     while not (file.exists() and (text := file.read_text())):
-        assert time.monotonic() < until, f"nobody wrote {file}"
+        assert time.monotonic() < until, f"{file} was not written"
         time.sleep(0.01)
     return text
 
 
 def ends(pid: int) -> None:
-    """Wait until there is no process with this pid any more (or only its corpse)."""
+    """Wait until the process with this pid has ended (it may be a zombie)."""
     try:
         fd = os.pidfd_open(pid)
     except ProcessLookupError:
@@ -420,7 +420,7 @@ def ends(pid: int) -> None:
 
 
 def one_line(ended: CliResult) -> str:
-    """The message of a command that failed, which must be one line that starts with the program's name."""
+    """The message of a failed command: one line that starts with the program's name."""
     lines = ended.err.strip().splitlines()
     assert len(lines) == 1, ended
     assert re.match(r"neverblink: ", lines[0]), ended

@@ -1,4 +1,4 @@
-"""A working tree of a user's, and the bare repository it is pushed to."""
+"""A user's working tree, and the bare repository it is pushed to."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .live import WITHIN, CliResult, Live
 __all__ = ["HANDED", "Push", "Pushing"]
 
 HANDED = re.compile(r"=====> handed over at tick (\d+) in \S+ ms, (\d+) missed")
-"""What a push ends with that went well: the tick, and how many were missed."""
+"""The last line of a successful push: the tick, and how many were missed."""
 
 
 class Push:

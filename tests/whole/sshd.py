@@ -1,4 +1,4 @@
-"""An sshd of the test's own on loopback, with keys of its own, that lets in whoever runs the tests."""
+"""A test sshd on loopback with its own keys; it admits the user who runs the tests."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from ..ports import HOST, free_port
 __all__ = ["SshServer", "sshd"]
 
 _PRIVILEGE_SEPARATION = Path("/run/sshd")
-"""Where Debian's sshd wants to stand while nobody has logged in; made by its init script, and empty."""
+"""The empty directory that Debian's sshd needs before a login; its init script makes it."""
 
 
 class SshServer:
-    """Where to knock: `url(path)` is a repository behind it, `command` what git is to call instead of ssh."""
+    """How to reach it: `url(path)` is a repository behind it, `command` is what git calls instead of ssh."""
 
     def __init__(self, port: int, key: Path) -> None:
         options = ("StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null", "LogLevel=ERROR")

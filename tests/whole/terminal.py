@@ -73,7 +73,7 @@ class Terminal:
         until = time.monotonic() + WITHIN
         while self._process.poll() is None:
             assert time.monotonic() < until, "it has not ended"
-            # It cannot end while nobody takes what it draws.
+            # It cannot end while its output is not read.
             if select.select([self._ours], [], [], 0.05)[0]:
                 self.raw += os.read(self._ours, 65536).decode(errors="replace")
         while select.select([self._ours], [], [], 0)[0]:

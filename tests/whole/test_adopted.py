@@ -1,4 +1,4 @@
-"""A supervisor that comes back to a live bot: it knows all that the one before it knew, and no tick has noticed."""
+"""A restarted supervisor adopts a live bot: it reports what the previous one did, and no tick is missed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def test_a_restarted_supervisor_reports_everything_that_the_previous_one_did(liv
     up = live.up(code)
     (live.tmp / "decide").touch()
     live.prints("deciding")
-    # It opened the decision, and has told nobody yet: its next report does.
+    # The decision is open, and the worker's next report says so.
     while not (before := live.status())["decisions"]:
         live.event(type="pulse", since=len(live.events))
     end(up)
@@ -39,7 +39,7 @@ def test_a_bot_can_be_deployed_to_after_a_while_without_a_supervisor(live: Live)
     live.deploy(live.code("v1", f"{COUNTER}# 1\n"))
     end(up)
     ticking(live)
-    # The project's code is the first one's; what runs is the second one's, and goes on.
+    # The project has the first code; the running bot keeps the second.
     live.up(code)
     assert live.status()["release"] == (live.home / "releases" / "current").readlink().name
     live.deploy(live.code("v2", f"{COUNTER}# 2\n"))

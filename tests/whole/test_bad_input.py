@@ -1,4 +1,4 @@
-"""Bad input of every kind: one line that names the mend, the right exit code, and the live bot ticks on."""
+"""Bad input of every kind: one line that names the remedy, the right exit code, and the live bot keeps ticking."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ABORTED, BAD_INPUT, BUSY, DOWN, ROLLED_BACK = 3, 2, 5, 8, 4
 
 
 class BadCode(NamedTuple):
-    """New code that can't be, how `deploy` ends, and what it must say."""
+    """New code that is invalid, the exit code of `deploy`, and what its message contains."""
 
     exit: int
     says: tuple[str, ...]
@@ -45,7 +45,7 @@ BAD = {
         BAD_INPUT, ("bto",), COUNTER, toml='name = "fox"\nbot = "bto:Bot"\n'
     ),
     "a name that is not there": BadCode(ABORTED, ("has no Bott", "did you mean Bot?"), COUNTER, "Bott"),
-    "an attribute that is no Worker": BadCode(
+    "an attribute that is not a Worker": BadCode(
         ABORTED,
         ("Book is the class Book", "expected a subclass of neverblink.worker.Worker"),
         COUNTER,
@@ -99,7 +99,7 @@ BAD = {
         loop("def main():\n    for tick in join(Book, tick='10ms'):\n        break"),
         "main",
     ),
-    "a tick that is no duration": BadCode(ABORTED, ("tick = 'often'",), bot(tick="often")),
+    "a tick that is not a duration": BadCode(ABORTED, ("tick = 'often'",), bot(tick="often")),
 }
 
 USUAL = (

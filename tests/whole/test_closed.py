@@ -93,7 +93,7 @@ def test_a_worker_that_the_supervisor_did_not_start_cannot_join_and_is_told_why(
         assert why in err
     status = live.status()
     assert [worker["pid"] for worker in status["workers"]] == [w1]
-    # Nobody noticed: not the leader, and not those who follow it.
+    # Neither the leader nor its followers are affected.
     live.deploy(live.code("v1", COUNTER))
     live.ticks_on()
     live.down()
@@ -132,7 +132,7 @@ def _secrets(live: Live) -> list[bytes]:
 
 
 def _begin(live: Live, code: Path, worker: str, keys: Keys | None) -> subprocess.Popen[str]:
-    """Begin a worker as the supervisor would, but with these keys; "": as somebody would who tries it by hand."""
+    """Start a worker as the supervisor would, but with these keys; "": as a user would by hand."""
     home = live.home
     environment = dict(live.environment)
     readable, writable = os.pipe()

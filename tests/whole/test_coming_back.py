@@ -72,7 +72,7 @@ def test_a_failed_deployment_of_a_bot_without_a_leader_exits_with_8(live: Live) 
 def test_leads_for_counts_from_the_first_tick_rather_than_from_the_adoption(live: Live) -> None:
     code = live.code("fox", COUNTER)
     live.up(code)
-    # The first tick has been heard of.
+    # The first tick has been reported.
     live.ticks_on()
     before = live.status()
     assert (left := live.run("down", "--leave-workers")).code == 0, left
@@ -90,7 +90,7 @@ def test_the_status_says_who_paused_the_bot_and_why(live: Live) -> None:
     assert live.run("pause", "-m", "the exchange is in maintenance").code == 0
     assert "paused by " in (shown := live.run("status").out)
     assert ": the exchange is in maintenance" in shown
-    # A supervisor that comes later says it too.
+    # The next supervisor reports it too.
     assert live.run("down", "--leave-workers").code == 0
     live.up(code)
     assert ": the exchange is in maintenance" in live.run("status").out
@@ -141,7 +141,7 @@ def test_up_adopts_a_running_bot_whose_history_is_damaged_or_missing(
         before["pid"],
         before["release"],
     )
-    # The standby is known to nobody any more, and another takes its place.
+    # The old standby is unknown to the new supervisor, and another takes its place.
     (standby,) = (one["pid"] for one in before["workers"] if one["pid"] != before["pid"])
     ends(standby)
     live.event(type="standby", state="ready")

@@ -35,7 +35,7 @@ STATE = "ticks: int = 0\nseen: dict[str, int] = {}"
 
 
 class Writer:
-    """Writes commands, and does whatever else a file can suffer meanwhile."""
+    """Writes commands, and disturbs the file in other ways meanwhile."""
 
     def __init__(self, home: Path, seed: int) -> None:
         self.home = home
@@ -97,7 +97,7 @@ class Writer:
 
 
 def counted(live: Live, upto: int) -> None:
-    """Each once, and nothing else."""
+    """Check that each command was executed exactly once."""
     assert live.ask("send", name="book")["value"]["seen"] == {str(n): 1 for n in range(upto)}
 
 
@@ -127,7 +127,7 @@ def test_killed_supervisors_lose_and_repeat_no_command(live: Live, times: int, s
         for _ in range(20):
             writer.ask(at)
             at += 1
-        # One that nobody waits for: it may have been read, begun, or done, when the supervisor is killed.
+        # Do not wait for this one: it may be read, begun or done when the supervisor is killed.
         writer.write(json.dumps({"id": f"n{at}", "op": "send", "name": "add", "args": {"n": at}}).encode())
         time.sleep(writer.random.choice((0.0, 0.001, 0.003, 0.01)))
         up.kill()

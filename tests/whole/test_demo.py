@@ -28,7 +28,7 @@ def test_a_demo_that_is_interrupted_leaves_nothing_behind(number: signal.Signals
         start_new_session=True,
     )
     assert demo.stderr is not None
-    # The first deployment has begun: by now there are an exchange, a supervisor, two workers and a running verb.
+    # The first deployment has begun: by now there are an exchange, a supervisor, two workers and a running command.
     for line in demo.stderr:
         if "spawned" in line:
             break

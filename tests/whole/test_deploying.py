@@ -1,4 +1,4 @@
-"""The verbs around a deployment, as an operator types them."""
+"""The commands around a deployment, as an operator types them."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_ctrl_c_cancels_the_deployment_and_leaves_the_bot_running(live: Live) ->
     assert "cancelling deployment 1; the bot goes on" in cancelled.out
     assert "Traceback" not in cancelled.out + cancelled.err
     live.ticks_on()
-    # In a probation the way out is the way back.
+    # In a probation, cancelling is a rollback.
     second = live.start("deploy", live.code("v2", COUNTER, probation="30s"), "--json")
     live.phase(2, "probation")
     second.interrupt()

@@ -1,4 +1,4 @@
-"""Bots that leak file descriptors: they tick on at their limit, and a deployment cures them."""
+"""Bots that leak file descriptors: they tick on at their limit, and a deployment fixes them."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_a_deployment_is_refused_with_its_reason_while_the_leader_cannot_open_wh
     leader = live.book()["pid"]
     before = resource.prlimit(leader, resource.RLIMIT_NOFILE)
     code = live.code("v1", f"{COUNTER}# 1\n")
-    # Fewer than it has open: neither its own descriptors nor the reserve can be had again.
+    # Fewer than it has open: it can reopen neither its descriptors nor the reserve.
     resource.prlimit(leader, resource.RLIMIT_NOFILE, (8, before[1]))
     while (seen := live.status()["descriptors"]) is None or seen["reserve"]:
         live.ticks_on()

@@ -1,4 +1,4 @@
-"""Processes that hang, are slow, or are stopped and continued: who may go on, and who is ended first."""
+"""Processes that hang, are slow, or are stopped and continued: which may continue, and which is ended first."""
 
 from __future__ import annotations
 
@@ -103,13 +103,13 @@ def test_a_stopped_leader_is_dead_before_its_successor_leads(live: Live) -> None
     try:
         os.kill(old, signal.SIGSTOP)
         live.event(type="leader", worker="w2")
-        # Whoever continues it now continues nobody.
+        # The process is gone, so it cannot be continued.
         with pytest.raises(ProcessLookupError):
             signal.pidfd_send_signal(me, signal.SIGCONT)
     finally:
         os.close(me)
     at = [event["type"] for event in live.events if event["type"] in ("worker-exited", "leader")]
-    # It ends, nobody leads, its successor does.
+    # It ends, no worker leads, its successor leads.
     assert at == ["worker-exited", "leader", "leader"], live.story()
     live.ticks_on()
     live.down()
@@ -123,7 +123,7 @@ def test_a_stopped_leader_without_a_supervisor_keeps_the_lease_and_resumes_when_
     live.phase(live.begin(live.code("v1", DECIDES, probation="60s", hang_after="300ms")), "probation")
     live.ticks_on()
     new = holder(live)
-    # Nobody is there to end it: so it keeps the bot, however long it sleeps and whatever its follower thinks.
+    # Without a supervisor nothing ends it: it keeps the lease, however long it is stopped.
     end(up)
     with stopped(new):
         told = len(live.printed("tick"))
@@ -191,7 +191,7 @@ def test_a_leader_waits_neither_for_a_stopped_follower_nor_for_a_stopped_supervi
         ticking(live)
     live.ticks_on()
     assert holder(live) == new
-    # The follower has lost the thread, and finds it again.
+    # The follower has lost frames, and catches up.
     pulse = len(live.events)
     behind = live.event(type="pulse", worker="w2", role="leading", since=pulse)["seq"]
     live.event(lambda event: event["seq"] > behind, type="pulse", worker="w1", role="following", since=pulse)
@@ -243,7 +243,7 @@ BUSY = bot(
 
 
 def ticking(live: Live, more: int = 10) -> None:
-    """See that the bot runs so many ticks more, by what it prints."""
+    """Wait until the bot has printed this many more ticks."""
     latest = max(map(int, live.printed("tick")))
     live.prints("tick", lambda lines: max(map(int, lines)) > latest + more)
 
@@ -265,6 +265,6 @@ def decided(live: Live) -> list[str]:
 
 
 def in_order(live: Live) -> bool:
-    """Whether nobody has written into the journal after a later leader began to."""
+    """Whether no worker wrote into the journal after a later leader had begun to."""
     epochs = [decode_frame(payload).epoch for payload in records(live, RecordKind.FRAME)]
     return epochs == sorted(epochs)

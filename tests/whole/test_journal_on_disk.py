@@ -1,4 +1,4 @@
-"""The journal of a real bot: its files are cut off or vanish under it, and the bot goes on."""
+"""The journal of a real bot: its files are truncated or removed, and the bot keeps ticking."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def test_a_full_disk_stops_no_tick_and_is_reported_until_there_is_space(live: Li
 def test_a_directory_that_becomes_read_only_stops_no_handoff_and_no_tick(live: Live, disk: Path) -> None:
     live.up(live.code("v0", COUNTER))
     live.ticks_on()
-    # What is open stays writable, as the kernel has it; whoever opens it from here on is told.
+    # An open file stays writable for the kernel; opening one fails from here on.
     for how in (["--bind", str(disk), str(disk)], ["-o", "remount,bind,ro", str(disk)]):
         subprocess.run(["mount", *how], check=True)
     try:

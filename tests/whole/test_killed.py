@@ -1,4 +1,4 @@
-"""What is left when somebody is killed: the bot ticks on, whoever it was.
+"""Whichever process is killed, the bot keeps ticking.
 
 A supervisor that is killed and followed by another: see `test_supervisor_killed`.
 """
@@ -85,7 +85,7 @@ def test_a_supervisor_killed_in_the_probation_leaves_the_new_worker_leading_and_
     end(up)
     ticking(live)
     assert holder(live) == new
-    # The way back is there without a supervisor.
+    # The rollback works without a supervisor.
     os.kill(new, signal.SIGKILL)
     ends(new)
     ticking(live)
@@ -139,13 +139,13 @@ def end(up: CliProcess) -> None:
 
 
 def ticking(live: Live) -> None:
-    """See that the bot ticks from here on, by what it prints: there may be nobody else to ask."""
+    """Wait until the bot has printed further ticks: there may be no supervisor to ask."""
     latest = max(map(int, live.printed("tick")))
     live.prints("tick", lambda lines: max(map(int, lines)) > latest + 10)
 
 
 def holder(live: Live) -> int:
-    """The pid of the process that has the lease, by the kernel's word."""
+    """The pid of the process that has the lease, according to the kernel."""
     inode = (live.home / "lease").stat().st_ino
     locks = [line.split() for line in Path("/proc/locks").read_text().splitlines()]
     held = [int(lock[4]) for lock in locks if lock[1] == "POSIX" and int(lock[5].split(":")[2]) == inode]

@@ -29,7 +29,7 @@ def children(live: Live) -> list[int]:
 
 
 def runs(pid: int) -> bool:
-    # A zombie has ended; only nobody has asked how.
+    # A zombie has ended, but is not reaped yet.
     return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
 
 

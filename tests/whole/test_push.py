@@ -1,4 +1,4 @@
-"""`git push live main`, with real git: what whoever pushes sees, and what the bot does."""
+"""`git push live main`, with real git: what the user sees, and what the bot does."""
 
 from __future__ import annotations
 
@@ -179,7 +179,7 @@ def test_a_gate_refuses_code_that_cannot_run_and_deploys_the_worker_it_rehearsed
     assert pushing.tip() == first
     assert "not run again, it succeeded in this release" in well.err
     assert checked.read_text().count("checked") == 1
-    # What was rehearsed is what was handed over to, and not made anew.
+    # The handoff goes to the worker that was rehearsed, without a new one.
     rows = live.run("history", "--json").json["deployments"]
     assert [(row["id"], row["outcome"], row["dry_run"]) for row in rows] == [(1, "done", False)]
     # The whole of it stands under the one number.
@@ -223,7 +223,7 @@ def test_a_push_waits_for_the_deployment_before_it_and_the_newest_is_deployed(li
     third = pushing.start("live", "main")
     third.prints("waiting for the end of deployment 1")
     assert "is deployed in its place" in second.ends().err
-    # Who waits has a number already, and is in the history with what became of it.
+    # A waiting push has a number already, and is in the history with its outcome.
     waiting = [(one["deployment"], one["commit"]) for one in live.status()["waiting"]]
     assert waiting == [(3, newest)]
     row = live.ask("history", deployment=2)
@@ -321,12 +321,12 @@ def test_a_pushed_but_undeployed_commit_is_reported_and_one_command_deploys_it(l
     assert (row["commit"], row["ref"], row["why"]) == (locked, "main", "the freeze is over")
     seen = live.status()["branches"]
     assert [(one["ahead"], one["deployment"], one["outcome"]) for one in seen] == [(0, 2, "done")]
-    # So does one that came while nobody was there, and the next `up` says so.
+    # So does one that arrived while the bot was down, and the next `up` says so.
     live.down()
-    off = pushing.change("Nobody is there")
+    off = pushing.change("While it is down")
     assert deploy in pushing.push().err
     assert f"is 1 commit ahead of what runs ({off[:8]}" in live.run("hook", "status", pushing.bare).out
-    live.up(code).prints(f"is 1 commit ahead of what runs ({off[:8]} Nobody is there)")
+    live.up(code).prints(f"is 1 commit ahead of what runs ({off[:8]} While it is down)")
     assert live.status()["release"].endswith(locked[:8])
     live.down()
     assert live.audit()["doubled"] == 0
@@ -396,7 +396,7 @@ def test_a_missing_neverblink_shows_a_banner_and_with_a_gate_refuses_the_push(li
     assert gone.code == 0
     assert "error: NOT DEPLOYED" in gone.err
     assert f"is gone: {live.tmp}/gone" in gone.err
-    # One that lies in somebody's private directory is there, and not for everybody.
+    # One in another user's private directory exists, but this user may not run it.
     (live.tmp / "gone").write_text("")
     pushing.change("Not mine")
     assert "may not run the neverblink that installed this hook" in pushing.push().err
@@ -410,7 +410,7 @@ def test_a_missing_neverblink_shows_a_banner_and_with_a_gate_refuses_the_push(li
 
 
 def _hook_of(bare: Path) -> psutil.Process:
-    """The hook's own process, the one that watches."""
+    """The hook's own process, which watches the deployment."""
     for process in psutil.process_iter():
         try:
             if "neverblink.supervisor.hook" in process.cmdline() and Path(process.cwd()) == bare:

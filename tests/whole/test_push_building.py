@@ -95,7 +95,7 @@ def test_a_push_of_code_that_cannot_run_reports_why_and_the_old_code_keeps_ticki
     refused(pushing.change("A state that can't be read"), "limit")
     (pushing.work / "bot.py").write_text(LIBRARY)
     needs(live, pushing.work, "prices==3.0")
-    refused(pushing.change("What nobody has"), "there is no version of prices==3.0")
+    refused(pushing.change("A missing version"), "there is no version of prices==3.0")
     needs(live, pushing.work, "prices==1.0", check="python -c 'raise SystemExit(\"no exits\")'")
     refused(pushing.change("A check that fails"), "failed (exit 1): no exits")
     live.ticks_on()

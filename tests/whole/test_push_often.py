@@ -1,4 +1,4 @@
-"""Push after push: what is on the disk stays bounded, and nobody keeps anything open."""
+"""Push after push: disk use stays bounded, and no file stays open."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .pushing import HANDED, Pushing
 from .wheels import LIBRARY, needs, wheel
 
 KEPT = 5
-"""What `keep.releases` is when nobody says."""
+"""The default of `keep.releases`."""
 EVERY = 3
 """So often a push asks for another version of the library, and so for another environment."""
 

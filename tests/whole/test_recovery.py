@@ -51,7 +51,7 @@ def test_a_leader_that_dies_in_a_decision_is_succeeded_and_the_decision_is_in_do
     )
     live.ask("send", name="put", args={"key": "fill-1"})
     before = live.ask("send", name="book")["value"]
-    # It is not run again, but whoever sent it hears of it.
+    # It is not run again, but its sender gets an error.
     error = live.answer(live.send("send", name="die"))["error"]
     assert (error["code"], "it is not run again" in error["message"]) == ("failed", True), error
     live.ticks_on()

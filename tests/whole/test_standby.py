@@ -1,4 +1,4 @@
-"""A standby: the leader dies, in whatever way, and the bot goes on as if nothing had been."""
+"""A standby: the leader dies in some way, and the bot continues on the standby."""
 
 from __future__ import annotations
 

@@ -117,7 +117,7 @@ class GatedBot:
         end(self.supervisor)
 
     def ticks_alone(self, ticks: int = 3) -> None:
-        """See it tick, by what it prints: there is nobody to ask."""
+        """Wait until the bot has printed further ticks: there is no supervisor to ask."""
         latest = max(map(int, self.live.printed("tick")))
         self.live.prints("tick", lambda lines: max(map(int, lines)) >= latest + ticks)
 
@@ -324,7 +324,7 @@ def test_the_next_supervisor_starts_the_bot_when_one_is_killed_during_the_start(
         live.down()
     report = live.audit()
     assert report["doubled"] == 0
-    # Between two runs nobody ticks, as after any `down`.
+    # Between two runs the bot does not tick, as after any `down`.
     assert report["missed"] == 0 or times > 1
     say(f"supervisor killed, starting: {times} times, the bot started")
 

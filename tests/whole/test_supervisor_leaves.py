@@ -28,7 +28,7 @@ def test_replacing_the_supervisor_during_a_deployment_misses_no_tick(live: Live)
     assert status["pid"] == leader
     assert (status["deployment"]["phase"], status["deployment"]["why"]) == ("waiting", "earlier exits")
     bot.open("v0", "decide")
-    # Whoever followed the deployment still does.
+    # The command that follows the deployment still does.
     done = deploy.ends()
     assert done.code == 0, done
     assert done.json["outcome"] == "done"

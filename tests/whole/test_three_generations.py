@@ -120,7 +120,7 @@ def test_a_restarted_supervisor_finds_the_standby_beside_three_generations(live:
     assert bot.outcomes(one, two) == ["rolled_back", "done"]
     release = live.status()["release"]
     live.event(type="standby", state="ready", release=release)
-    # In the end there is a leader and its standby, and nobody else.
+    # In the end there are only a leader and its standby.
     while len(bot.alive()) > 2:
         live.event(type="worker-exited", since=len(live.events))
     audited(live)

@@ -32,7 +32,7 @@ def test_the_supervisor_notifies_its_service_manager_of_start_deployment_and_sto
         assert ready[1].startswith("STATUS=w1 leads: release ")
         up.prints("up: Ctrl-C stops the bot")
         live.listen()
-        # Nobody but the supervisor may speak for it.
+        # Only the supervisor may notify the service manager.
         leader = live.book()["pid"]
         assert b"NOTIFY_SOCKET" not in Path(f"/proc/{leader}/environ").read_bytes()
         assert b"WATCHDOG" not in Path(f"/proc/{leader}/environ").read_bytes()

@@ -52,7 +52,7 @@ def trade(
 
 
 def decided_once(live: Live) -> None:
-    """Whoever began the decision has finished it, and nobody else."""
+    """The worker that began the decision has finished it, and only that one."""
     began, finished = live.printed("began"), live.printed("finished")
     assert began == finished
     assert len(began) == 1

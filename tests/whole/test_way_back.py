@@ -1,4 +1,4 @@
-"""The way back: by an operator, by the death of the new worker, by code that fails or hangs."""
+"""Rollbacks: by an operator, by the death of the new worker, by code that fails or hangs."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_the_old_worker_takes_over_when_the_new_one_is_killed_in_its_probation(l
     report = live.audit()
     assert report["doubled"] == 0
     assert [handoff["cause"] for handoff in report["handoffs"]] == ["handoff", "failover"]
-    # What nobody could run is on record, with its cause.
+    # Missed ticks are recorded with their cause.
     assert all("died" in gap["cause"] for gap in report["missing"]), report["missing"]
     assert report["missed"] == report["handoffs"][1]["missed"]
 
@@ -124,7 +124,7 @@ SLOW = bot(
     """,
     tick="1s",
 )
-"""Its boundaries are far apart: between the order to yield and the boundary there is time for a blow."""
+"""Its boundaries are far apart: between the command to yield and the boundary there is time for a fault."""
 
 
 @pytest.mark.deep
@@ -138,7 +138,7 @@ def test_rolled_back_code_does_not_lead_again_when_the_old_worker_dies_at_once(l
     live.prints("begins", lambda lines: len(lines) > begun)
     live.send("rollback")
     live.phase(number, "reverting")
-    # The order is out. Nobody tells the new worker to leave before the old one has led, and died of it.
+    # The command is sent. The stopped supervisor cannot dismiss the new worker before the old one has led and died.
     os.kill(up.pid, signal.SIGSTOP)
     until = time.monotonic() + 30
     while _epoch(live) < 3:
@@ -161,7 +161,7 @@ def test_code_in_probation_does_not_lead_again_after_a_power_cut(live: Live) -> 
     before = live.status()
     number = live.begin(live.code("v1", SLOW + "# v1\n", probation="30s", hang_after="30s"))
     live.phase(number, "waiting")
-    # When this is answered, the order is out. The history never learns that the new worker has led.
+    # When this is answered, the command is sent. The history never learns that the new worker has led.
     live.status()
     os.kill(up.pid, signal.SIGSTOP)
     until = time.monotonic() + 30

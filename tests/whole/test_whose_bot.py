@@ -44,7 +44,7 @@ def test_a_copied_home_runs_its_own_bot_and_leaves_the_original_alone(live: Live
     ran = live.book()["ticks"]
     copy = copy_of(live, "copy")
     try:
-        # Nobody is to be told to end a process that is another home's.
+        # No message may tell a user to end a process of another home.
         before = one_line(copy.run("status"))
         assert "no supervisor runs here" in before
         assert str(worker) not in before
@@ -233,7 +233,7 @@ def test_code_of_another_bot_is_refused_without_change_bot(live: Live) -> None:
     assert "bot 'bot:Bot' becomes 'bot:Hen'" in one_line(live.run("deploy", another))
     assert live.run("deploy", other, "--change-bot").code == 0
     assert "name 'fox' becomes 'hen'" in live.run("history", "1").out
-    # What ran before is no other bot: the way back is open.
+    # The previous release is the same bot: a rollback is allowed.
     assert live.run("rollback").code == 0
     live.down()
 
