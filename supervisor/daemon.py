@@ -11,16 +11,12 @@ import os
 import socket
 import sys
 import time
-import traceback
 from collections.abc import Callable, Mapping
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any, Literal, TextIO
-
-import msgspec
-import zmq
+from typing import TextIO
 
 from ..protocol.errors import NeverblinkError
-from ..protocol.events import HomeChanged
+from .api.daemon_sockets import DaemonError, DaemonSockets, check_descriptors
 from .api.dispatcher import Dispatcher
 from .api.event_log import EventLog
 from .api.status import StatusReader
@@ -32,6 +28,7 @@ from .deploy.arrival import Arrival
 from .deploy.branch_watch import BranchWatch
 from .deploy.deployments import Deployments
 from .deploy.first_release import Chosen, FirstRelease
+from .deploy.owned_home import OwnedHome
 from .deploy.rescue import end_orphaned_workers
 from .deploy.shutdown import Shutdown
 from .deploy.startup import Startup
@@ -40,64 +37,27 @@ from .notify.notifier import Notifier
 from .release.hooked_repositories import repositories
 from .release.releases import ReleaseStore
 from .release.repair import Repair
-from .sockets.bindings import Bindings
 from .sockets.client_keys import client_keys
 from .sockets.listener import keep_listener
-from .sockets.listeners import Listeners
-from .sockets.worker_keys import WorkerKeys
-from .sockets.worker_socket import SOCKET, WorkerSocket
-from .sockets.zap import ZapHandler
 from .store.deploy_lock import DeployLock
 from .store.history_thread import HistoryThread
-from .store.home_watch import HomeWatch
-from .store.identity import Identity, keep, recognise
 from .store.pause import PauseNotes
-from .store.state_dir import Home, HomeClaim, Sockets
+from .store.state_dir import Home
 from .system.background_writer import in_background
-from .system.descriptors import limit, raise_limit
+from .system.descriptors import raise_limit
 from .system.event_bus import EventBus
 from .system.helper_process import HelperProcess
 from .system.hidden_files import HiddenFiles
 from .system.orphan_reaper import OrphanReaper
 from .system.permissions import privately
-from .system.process import Adopted
 from .system.process_group import ProcessGroups
 from .system.sd_notify import SdNotify
 from .system.signals import Signals
 from .web.web_process import WebProcess
 from .workers import leftovers
-from .workers.platform import Child, Launch, Platform
-from .workers.spawn import spawn
+from .workers.launcher import Inherited, platform_of
 
 __all__ = ["DaemonError", "run"]
-
-_LINGER_MS = 500
-_LEAST_DESCRIPTORS = 128
-"""About 30 for the supervisor itself, 24 for a deployment, and room for clients."""
-_LEAST_TO_LISTEN = 512
-"""The listener's 256 connections, and as many for the other clients."""
-
-
-class DaemonError(NeverblinkError):
-    """The supervisor can't work in this home."""
-
-
-class _Inherited(msgspec.Struct, frozen=True):
-    """What workers get as the supervisor got it: environment, umask, and the limit of open file descriptors."""
-
-    environment: Mapping[str, str]
-    umask: int
-    descriptors: int
-
-
-class _ClaimedHome(msgspec.Struct, frozen=True):
-    """The home, which this supervisor owns. `copied`: it was found to be a copy just now."""
-
-    home: Home
-    claim: HomeClaim
-    sockets: Sockets
-    identity: Identity
-    copied: bool
 
 
 async def run(
@@ -122,9 +82,7 @@ async def run(
     first worker does not come to lead, and what `Releases.make` and `History.open` raise.
     """
     descriptors = raise_limit()
-    _check_descriptors("a supervisor needs", _LEAST_DESCRIPTORS, "")
-    if config.listen is not None:
-        _check_descriptors("[listen] needs", _LEAST_TO_LISTEN, ", or remove [listen]")
+    check_descriptors(listening=config.listen is not None)
     environment = environment or os.environ
     with (
         privately() as umask,
@@ -135,12 +93,12 @@ async def run(
         path = home.logs / "supervisor.log"
         log = EventLog(path, out, time.time_ns, bot=config.name, settings=config.log)
         try:
-            claimed = _ClaimedHome(home, claim, sockets, *_recognise(home, log))
+            owned = OwnedHome(home, claim, sockets, log.warn)
             preparer = _preparer(home, environment, lambda: 0, log)
             await end_orphaned_workers(
                 config, home, chosen, preparer, environment, rescue=rescue, say=log.say, warn=log.warn
             )
-            daemon = _Daemon(config, claimed, log, _Inherited(environment, umask, descriptors))
+            daemon = _Daemon(config, owned, log, Inherited(environment, umask, descriptors))
             return await daemon.run(fresh, chosen)
         except NeverblinkError as problem:
             # The caller prints it on the screen.
@@ -149,93 +107,70 @@ async def run(
 
 
 class _Daemon:
-    """The parts of one supervisor."""
+    """The parts of one supervisor: made in `__init__`, started in `run`, closed in `_close`."""
 
-    def __init__(self, config: Config, claimed: _ClaimedHome, log: EventLog, inherited: _Inherited) -> None:
-        home, environment = claimed.home, inherited.environment
-        self._loop = loop = asyncio.get_running_loop()
-        loop.set_exception_handler(self._report_bug)
-        self._config, self._home, self._claimed, self._inherited, self._log = (
-            config,
-            home,
-            claimed,
-            inherited,
-            log,
-        )
+    def __init__(self, config: Config, owned: OwnedHome, log: EventLog, inherited: Inherited) -> None:
+        self._config, self._owned, self._log = config, owned, log
+        home, environment, say = owned.home, inherited.environment, log.say
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(log.loop_exception)
         self._version = _version()
         # what happens, and who is told
-        self._bus = EventBus(config.name, time.time_ns, log.say)
-        self._history_thread = HistoryThread(loop, log.say)
+        self._bus = EventBus(config.name, time.time_ns, say)
+        self._history = HistoryThread(loop, say)
         self._sd_notify = SdNotify(environment, loop)
-        self._notifier = Notifier(config.notify, config.name, socket.gethostname(), environment, log.say)
+        self._notifier = Notifier(config.notify, config.name, socket.gethostname(), environment, say)
         # the bot
-        self._bindings = Bindings(claimed.sockets)
-        self._groups = ProcessGroups(log.say)
+        self._groups = ProcessGroups(say)
         self._reaper = OrphanReaper()
-        self._bot = LiveBot(
-            home, self._bus, self._platform(), self._history_thread, lambda id: self._first_release.find(id)
+        platform = platform_of(
+            inherited, loop, lambda worker: owned.worker_keys.of(worker), owned.check, self._groups.end, say
         )
+        self._bot = bot = LiveBot(home, self._bus, platform, self._history, lambda id: first_release.find(id))
         # deployments
         releases = ReleaseStore(home.releases)
-        self._deploy_lock = DeployLock(self._history_thread)
-        self._pauses = PauseNotes(self._history_thread)
-        self._preparer = _preparer(home, environment, lambda: self._bot.state.leading_pid, log)
-        self._deployments = Deployments(
-            self._bot, releases, self._history_thread, self._deploy_lock, self._preparer, home.logs
+        self._deploy_lock = DeployLock(self._history)
+        self._pauses = PauseNotes(self._history)
+        self._preparer = _preparer(home, environment, lambda: bot.state.leading_pid, log)
+        self._deployments = deployments = Deployments(
+            bot, releases, self._history, self._deploy_lock, self._preparer, home.logs
         )
-        self._shutdown = Shutdown(self._bot, self._deployments, self._preparer, log.say)
-        self._branch_watch = BranchWatch(home, releases, self._history_thread, self._bot.state, log.say)
-        # from start to first tick
-        repair = Repair(releases, config.directory, lambda: [config.directory, *repositories(home)], log.warn)
-        self._first_release = FirstRelease(config, home, self._deployments, repair, self._shutdown, log.say)
-        self._adoption = Adoption(home, config, self._bot, self._deployments, self._history_thread, log.say)
-        self._arrival = Arrival(home, self._bot, self._adoption, self._history_thread, log.say)
-        self._startup = Startup(
-            home, self._bot, self._deployments, self._adoption, self._first_release, self._shutdown, log.say
-        )
+        self._shutdown = Shutdown(bot, deployments, self._preparer, say)
+        self._branch_watch = BranchWatch(home, releases, self._history, bot.state, say)
+        # from the home as it was found to the first tick
+        code = config.directory
+        repair = Repair(releases, code, lambda: [code, *repositories(home)], log.warn)
+        first_release = FirstRelease(config, home, deployments, repair, self._shutdown, say)
+        self._adoption = Adoption(home, config, bot, deployments, self._history, say)
+        self._arrival = Arrival(home, bot, self._adoption, self._history, say)
+        self._startup = Startup(home, bot, deployments, self._adoption, first_release, self._shutdown, say)
         # commands
-        self._status_reader = StatusReader(
-            self._bot,
-            self._deployments,
-            self._branch_watch,
-            self._pauses,
-            self._notifier,
-            home,
-            self._version,
-            self._home_problem,
+        status = StatusReader(
+            bot, deployments, self._branch_watch, self._pauses, self._notifier, owned, self._version
         )
-        self._dispatcher = Dispatcher(
-            self._bot, self._deployments, self._branch_watch, self._status_reader, self._shutdown
-        )
+        self._dispatcher = Dispatcher(bot, deployments, self._branch_watch, status, self._shutdown)
+        self._sockets = DaemonSockets(home, owned.bindings, say)
         self._files = ControlFiles(
             home.path,
             config.files,
-            self._history_thread,
-            status=self._status_reader.read,
+            self._history,
+            status=status.read,
             carry_out=self._dispatcher.carry_out,
             now=time.time_ns,
-            say=log.say,
+            say=say,
         )
+        self._web: WebProcess | None = None
+        self._tcp_listener: HelperProcess | None = None
         for listener in (self._sd_notify, self._notifier, self._files):
             self._bus.subscribe(listener.note)
-        # made while it runs
-        self._database_missing = False
-        self._worker_keys: WorkerKeys | None = None
-        self._home_watch: HomeWatch | None = None
-        self._zap_handler: ZapHandler | None = None
-        self._worker_socket: WorkerSocket | None = None
-        self._listeners: Listeners | None = None
-        self._page: WebProcess | None = None
-        self._tcp_listener: HelperProcess | None = None
 
     async def run(self, fresh: bool, chosen: Chosen | None) -> int:
-        await self._history_thread.open(self._home.database, self._config.name)
-        # One I/O thread is enough: it moves bytes, and only when there are some.
-        context = zmq.Context[zmq.Socket[bytes]](1)
+        await self._history.open(self._owned.home.database, self._config.name)
         try:
             await self._look_at_home(fresh, chosen)
             self._adoption.begin()
-            self._open_sockets(context)
+            self._sockets.open(self._bot, self._owned.worker_keys, self._dispatcher)
+            self._subscribe()
             self._start_helpers()
             await self._recall()
             await self._files.begin()
@@ -248,61 +183,35 @@ class _Daemon:
                     self._log.say("up: Ctrl-C stops the bot at its next boundary, and this supervisor")
                 return await shutdown.wait()
         finally:
-            await self._close(context)
+            await self._close()
 
     async def _look_at_home(self, fresh: bool, chosen: Chosen | None) -> None:
-        claimed, alive = self._claimed, self._adoption
-        await self._arrival.look(
-            claimed.identity, copied=claimed.copied, fresh=fresh, chosen=chosen is not None
-        )
-        if self._arrival.ended_unasked:
+        owned, arrival = self._owned, self._arrival
+        await arrival.look(owned.identity, copied=owned.copied, fresh=fresh, chosen=chosen is not None)
+        if arrival.ended_unasked:
             self._preparer.doubt()
-        # When no worker is alive, none has the old keys.
-        load = WorkerKeys.load if alive.alive else WorkerKeys.renew
-        self._worker_keys = load(self._home.key)
+        owned.load_keys(renew=not self._adoption.alive)
         ended = await asyncio.to_thread(self._preparer.arrive)
         if ended:
             self._log.say(ended)
         await asyncio.to_thread(self._deployments.releases.sweep)
-        self._bus.subscribe(self._history_thread.note)
-        self._arrival.publish_exits(self._groups)
+        self._bus.subscribe(self._history.note)
+        arrival.publish_exits(self._groups)
 
-    def _open_sockets(self, context: zmq.Context[zmq.Socket[bytes]]) -> None:
-        try:
-            self._zap_handler = ZapHandler(context)
-            self._worker_socket = WorkerSocket(
-                context,
-                lambda socket: self._bindings.bind(socket, SOCKET, for_workers=True),
-                zap_handler=self._zap_handler,
-                worker_keys=self._keys(),
-                bot=self._config.name,
-                reject_reason=self._bot.pool.admit,
-                on_message=self._bot.heard,
-                warn=self._log.say,
-            )
-            self._bot.pool.connect(self._worker_socket)
-            self._listeners = Listeners(context, self._bindings, self._dispatcher.carry_out)
-        except zmq.ZMQError as problem:
-            raise DaemonError(
-                f"home {self._home.path}: a socket can't be made in {self._home.run} ({problem.strerror}): "
-                "is the disk full, or the directory not yours?"
-            ) from None
-        for listener in (
-            self._log.note,
-            self._bot.pool.records.note,
-            self._deployments.note,
-            self._pauses.take,
-            self._branch_watch.note,
-            self._listeners.publish,
-        ):
-            self._bus.subscribe(listener)
+    def _subscribe(self) -> None:
+        self._bus.subscribe(self._log.note)
+        self._bus.subscribe(self._bot.pool.records.note)
+        self._bus.subscribe(self._deployments.note)
+        self._bus.subscribe(self._pauses.take)
+        self._bus.subscribe(self._branch_watch.note)
+        self._bus.subscribe(self._sockets.publish)
 
     def _start_helpers(self) -> None:
-        config, home, say = self._config, self._home, self._log.say
+        config, home, say = self._config, self._owned.home, self._log.say
         if config.web is not None:
-            self._page = WebProcess(config.web, home, config.name, self._version, say, log=config.log)
-        self._bindings.keep_room(say)
-        self._home_watch = HomeWatch(home, self._claimed.claim, self._restore, self._home_changed)
+            self._web = WebProcess(config.web, home, config.name, self._version, say, log=config.log)
+        self._owned.bindings.keep_room(say)
+        self._owned.begin(self._bus)
         if config.listen is not None:
             self._tcp_listener = keep_listener(config.listen, home, say)
 
@@ -312,105 +221,31 @@ class _Daemon:
         await self._deploy_lock.recall()
         await self._pauses.recall()
         await self._deployments.recall()
-        await self._bot.outages.recall(self._history_thread)
+        await self._bot.outages.recall(self._history)
         await self._arrival.note_outage()
 
-    async def _close(self, context: zmq.Context[zmq.Socket[bytes]]) -> None:
+    async def _close(self) -> None:
         # First: a command without an answer is for the next supervisor to carry out.
         await self._files.close()
-        self._bindings.close()
-        if self._home_watch is not None:
-            self._home_watch.close()
+        self._owned.close()
         self._branch_watch.close()
         self._bot.close()
         await self._deployments.close()
-        # The TCP listener last: the last answers pass through it.
-        for part in (self._page, self._listeners, self._tcp_listener):
-            if part is not None:
-                await part.close()
-        if self._worker_socket is not None:
-            self._worker_socket.close(_LINGER_MS)
-        if self._zap_handler is not None:
-            self._zap_handler.close()
-        await self._history_thread.close()
+        if self._web is not None:
+            await self._web.close()
+        await self._sockets.close_listeners()
+        if self._tcp_listener is not None:
+            # After the listeners: the last answers pass through it.
+            await self._tcp_listener.close()
+        self._sockets.close_workers()
+        await self._history.close()
         self._sd_notify.close()
         await self._notifier.close()
-        # Waits until the last messages are sent, at most as long as the sockets linger.
-        await asyncio.to_thread(context.term)
+        await self._sockets.close()
         await self._groups.close()
         self._reaper.close()
         if not self._bot.state.registry.alive():
-            leftovers.sweep(self._home.run)
-
-    # what the parts are given
-
-    def _platform(self) -> Platform:
-        loop, inherited, say = self._loop, self._inherited, self._log.say
-
-        def start(launch: Launch, on_exit: Callable[[int], None]) -> Child:
-            if self._home_watch is not None:
-                # A worker can't reach us by a socket whose file is gone.
-                self._home_watch.check()
-            keys = self._keys().of(launch.assignment.worker)
-            environment, umask, descriptors = inherited.environment, inherited.umask, inherited.descriptors
-            return spawn(launch, keys, environment, on_exit, loop, umask, say, descriptors)
-
-        def watch(pid: int, started: int, on_exit: Callable[[None], None]) -> Child:
-            return Adopted(pid, started, on_exit, loop)
-
-        return Platform(time.time_ns, time.monotonic_ns, loop, start, watch, end_group=self._groups.end)
-
-    def _keys(self) -> WorkerKeys:
-        assert self._worker_keys is not None
-        return self._worker_keys
-
-    def _restore(self) -> list[str]:
-        """Make again what was removed from the home; return the names."""
-        home, identity = self._home, self._claimed.identity
-        made = [f"run/{name}" for name in self._bindings.restore()]
-        if identity.id and keep(home, identity):
-            made.append(home.identity.name)
-        if not home.key.exists():
-            self._keys().keep(home.key)
-            made.append(home.key.name)
-        missing = not home.database.exists()
-        if missing and not self._database_missing:
-            # It is made with the next note, which is that of this change. Until then it is reported once.
-            made.append(home.database.name)
-        self._database_missing = missing
-        return made
-
-    def _home_changed(self, state: Literal["removed", "moved", "remade"], text: str) -> None:
-        self._bus.tell(HomeChanged(state=state, text=text))
-
-    def _home_problem(self) -> str:
-        if self._home_watch is None:
-            return ""
-        self._home_watch.check()
-        return self._home_watch.problem
-
-    def _report_bug(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        """A callback or task of the supervisor has failed, which does not touch the bot."""
-        problem: BaseException | None = context.get("exception")
-        where = traceback.extract_tb(problem.__traceback__)[-1:] if problem is not None else []
-        at = f" ({os.path.basename(where[0].filename)}:{where[0].lineno})" if where else ""
-        self._log.say(f"a fault in the supervisor{at}: {problem!r}: {context.get('message', '')}")
-
-
-def _check_descriptors(what: str, least: int, otherwise: str) -> None:
-    if limit() < least:
-        raise DaemonError(
-            f"{what} {least} file descriptors, and this process may open {limit()}: raise the hard limit "
-            f"(`ulimit -Hn`, or LimitNOFILE= in the unit){otherwise}"
-        )
-
-
-def _recognise(home: Home, log: EventLog) -> tuple[Identity, bool]:
-    try:
-        return recognise(home)
-    except OSError as problem:
-        log.warn(f"{home.identity} can't be written: {problem.strerror}")
-        return Identity("", 0, 0), False
+            leftovers.sweep(self._owned.home.run)
 
 
 def _preparer(

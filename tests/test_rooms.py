@@ -54,7 +54,7 @@ ROOMS: dict[str, str] = {
     "supervisor/notify": "protocol supervisor/system supervisor/config supervisor/terminal supervisor/bot",
     "supervisor/deploy": (
         "protocol protocol/handoff supervisor/system supervisor/config supervisor/store supervisor/release "
-        "supervisor/environment supervisor/workers supervisor/handoff supervisor/bot"
+        "supervisor/environment supervisor/sockets supervisor/workers supervisor/handoff supervisor/bot"
     ),
     "supervisor/api": (
         "protocol supervisor/system supervisor/config supervisor/store supervisor/sockets supervisor/terminal "

@@ -7,11 +7,14 @@ gone may stop the supervisor, so what cannot be written is lost.
 
 from __future__ import annotations
 
+import asyncio
+import os
 import time
+import traceback
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from ...protocol import duration, events
 from ...protocol.logline import SUPERVISOR, Level, LogLine, encode_line, encode_text
@@ -65,6 +68,16 @@ class EventLog:
     def warn(self, text: str) -> None:
         """Write one line as a warning."""
         self.say(text, "warning")
+
+    def loop_exception(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """Write that a callback or task of the supervisor has failed: the handler of its event loop.
+
+        The bot is not touched by such a failure.
+        """
+        problem: BaseException | None = context.get("exception")
+        where = traceback.extract_tb(problem.__traceback__)[-1:] if problem is not None else []
+        at = f" ({os.path.basename(where[0].filename)}:{where[0].lineno})" if where else ""
+        self.say(f"a fault in the supervisor{at}: {problem!r}: {context.get('message', '')}")
 
     def file_only(self, text: str, level: Level = "error") -> None:
         """Write one line that somebody else says on the screen."""

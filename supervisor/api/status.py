@@ -8,7 +8,6 @@ and `version` grows when one changes its meaning. Times are ns, wall clock where
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 
 from ...protocol import duration
 from ...protocol.duration import SECOND
@@ -35,11 +34,11 @@ from ..bot.journal_health import journal_of
 from ..deploy.branch_watch import BranchWatch
 from ..deploy.deployments import Deployments
 from ..deploy.in_progress import ActiveDeployment
+from ..deploy.owned_home import OwnedHome
 from ..deploy.queue import QueuedDeployment
 from ..notify.notifier import Notifier
 from ..store.history_thread import HistoryThread
 from ..store.pause import PauseNotes
-from ..store.state_dir import Home
 from ..workers.registry import Member
 
 __all__ = ["StatusReader", "start_told"]
@@ -49,7 +48,7 @@ _TRACEBACK = 8192
 
 
 class StatusReader:
-    """Makes the status of `bot`. `home_problem()` is what is wrong with the home, "" when nothing is."""
+    """Makes the status of `bot`: the one place that reads every part of the supervisor."""
 
     def __init__(
         self,
@@ -58,18 +57,16 @@ class StatusReader:
         branch_watch: BranchWatch,
         pauses: PauseNotes,
         notifier: Notifier,
-        home: Home,
+        owned: OwnedHome,
         version: str,
-        home_problem: Callable[[], str],
     ) -> None:
         self._bot = bot
         self._deployments = deployments
         self._branch_watch = branch_watch
         self._pauses = pauses
         self._notifier = notifier
-        self._home = home
+        self._owned = owned
         self._supervisor = SupervisorSeen(os.getpid(), version, bot.bus.now())
-        self._home_problem = home_problem
 
     def read(self) -> BotStatus:
         """The status as of now."""
@@ -85,7 +82,7 @@ class StatusReader:
             state=_run_state(state, report),
             reason=state.stopping or state.down or state.recovering,
             at=now,
-            home=str(self._home.path),
+            home=str(self._owned.home.path),
             worker=state.leader,
             release=leader.release if leader else "",
             pid=leader.pid if leader else 0,
@@ -130,7 +127,7 @@ class StatusReader:
             descriptors=_descriptors(report.descriptors),
             pause=self._pauses.note if report.paused else None,
             history=_history(deployments.history_thread),
-            home_problem=self._home_problem(),
+            home_problem=self._owned.check(),
         )
 
 

@@ -1,0 +1,85 @@
+"""The home that this supervisor owns: who it is, whether it is still there, and making again what was removed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+from ...protocol.events import HomeChanged
+from ..sockets.bindings import Bindings
+from ..sockets.worker_keys import WorkerKeys
+from ..store.home_watch import HomeWatch
+from ..store.identity import Identity, keep, recognise
+from ..store.state_dir import Home, HomeClaim, Sockets
+from ..system.event_bus import EventBus
+
+__all__ = ["OwnedHome"]
+
+
+class OwnedHome:
+    """`home`, which `claim` owns, with its `sockets`. `copied`: it was found to be a copy just now.
+
+    `warn` is told when its identity can't be written.
+    """
+
+    def __init__(self, home: Home, claim: HomeClaim, sockets: Sockets, warn: Callable[[str], None]) -> None:
+        self.home = home
+        self.bindings = Bindings(sockets)
+        try:
+            self.identity, self.copied = recognise(home)
+        except OSError as problem:
+            warn(f"{home.identity} can't be written: {problem.strerror}")
+            self.identity, self.copied = Identity("", 0, 0), False
+        self._claim = claim
+        self._worker_keys: WorkerKeys | None = None
+        self._bus: EventBus | None = None
+        self._watch: HomeWatch | None = None
+        self._database_missing = False
+
+    @property
+    def worker_keys(self) -> WorkerKeys:
+        """The keys of the workers' sockets, once they are loaded."""
+        assert self._worker_keys is not None
+        return self._worker_keys
+
+    def load_keys(self, *, renew: bool) -> None:
+        """Load the keys that living workers have, or make new ones when none is alive. Raises `WorkerKeysError`."""
+        load = WorkerKeys.renew if renew else WorkerKeys.load
+        self._worker_keys = load(self.home.key)
+
+    def begin(self, bus: EventBus) -> None:
+        """Watch the home from now on, and report changes to `bus`."""
+        self._bus = bus
+        self._watch = HomeWatch(self.home, self._claim, self._restore, self._report)
+
+    def check(self) -> str:
+        """Look now; return what is wrong with the home, "" when nothing is."""
+        if self._watch is None:
+            return ""
+        self._watch.check()
+        return self._watch.problem
+
+    def close(self) -> None:
+        self.bindings.close()
+        if self._watch is not None:
+            self._watch.close()
+
+    def _restore(self) -> list[str]:
+        """Make again what was removed; return the names."""
+        home = self.home
+        made = [f"run/{name}" for name in self.bindings.restore()]
+        if self.identity.id and keep(home, self.identity):
+            made.append(home.identity.name)
+        if not home.key.exists():
+            self.worker_keys.keep(home.key)
+            made.append(home.key.name)
+        missing = not home.database.exists()
+        if missing and not self._database_missing:
+            # It is made with the next note, which is that of this change. Until then it is reported once.
+            made.append(home.database.name)
+        self._database_missing = missing
+        return made
+
+    def _report(self, state: Literal["removed", "moved", "remade"], text: str) -> None:
+        if self._bus is not None:
+            self._bus.tell(HomeChanged(state=state, text=text))

@@ -1,0 +1,33 @@
+"""Waiting until something is true."""
+
+from __future__ import annotations
+
+import asyncio
+
+from neverblink.supervisor.system.conditions import Conditions
+
+from ..stage import Hour
+
+SECOND = 1_000_000_000
+
+
+def test_a_condition_is_checked_again_after_a_change_and_at_the_time_out() -> None:
+    async def scenario() -> None:
+        hour = Hour()
+        waiting = Conditions(hour)
+        so: list[int] = []
+        patient = asyncio.ensure_future(waiting.until(lambda: so))
+        hasty = asyncio.ensure_future(waiting.until(lambda: len(so) > 1, SECOND))
+        assert await waiting.until(lambda: True)
+        await asyncio.sleep(0)
+        waiting.stir()
+        await asyncio.sleep(0)
+        assert not patient.done()
+        so.append(1)
+        waiting.stir()
+        assert await patient
+        hour.pass_by(SECOND)
+        assert await hasty is False
+        assert hour.waiting == 0
+
+    asyncio.run(scenario())
