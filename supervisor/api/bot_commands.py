@@ -1,7 +1,7 @@
-"""Asking: the commands that the bot itself carries out, between two of its turns.
+"""The commands that the bot itself carries out, between two of its turns.
 
-Pause, resume, halt, settings, and the bot's own. Whoever leads runs them, once, also when a handoff comes in between.
-What can be told without the bot (what its settings are, which commands it has) is told from what it has said.
+Pause, resume, halt, settings, and the bot's own. The leader runs them, once, also when a handoff comes in between. What
+is known without asking the bot (its settings, its commands) is answered from what it has reported.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Asked = Pause | Resume | RebaseClock | Halt | Settings | Send | Commands
 
 
 class BotCommands:
-    """Asks one bot. Every method raises `Refusal`."""
+    """Runs commands in one bot. Every method raises `Refusal`."""
 
     def __init__(self, bot: LiveBot) -> None:
         self._bot = bot
@@ -75,7 +75,7 @@ class BotCommands:
 
     async def _send(self, command: Send, once: str) -> dict[str, Any]:
         if not command.name.strip():
-            raise Refusal("bad-input", "a command has a name: the op commands lists those of the bot")
+            raise Refusal("bad-input", "a command needs a name: the op commands lists those of the bot")
         if command.name in OWN_COMMANDS:
             raise Refusal(
                 "bad-input",
@@ -86,7 +86,7 @@ class BotCommands:
         return {"value": answered.value, "seq": answered.seq}
 
     async def _run(self, name: str, args: dict[str, Any], once: str) -> Answered:
-        self._look_for_leader()
+        self._check_leader()
         try:
             answered = await self._bot.relay.run(name, args, once)
         except NotSendable as problem:
@@ -111,12 +111,12 @@ class BotCommands:
         return f" (did you mean its command {near[0]}?)" if near else ""
 
     def _offers(self) -> Offers:
-        """What the bot has said of itself."""
-        self._look_for_leader()
+        """What the leader has reported that it offers."""
+        self._check_leader()
         self._check_version()
         leader = self._bot.state.leading
         if leader is None or leader.hello is None or leader.hello.offers is None:
-            raise Refusal("busy", "nobody leads at this moment: ask again")
+            raise Refusal("busy", "no worker leads at this moment: ask again")
         return leader.hello.offers
 
     def _check_version(self) -> None:
@@ -129,11 +129,11 @@ class BotCommands:
                 "the bot with this version first",
             )
 
-    def _look_for_leader(self) -> None:
+    def _check_leader(self) -> None:
         if self._bot.state.stopping:
             raise Refusal("busy", "the bot is being stopped")
         if self._bot.state.down:
-            raise Refusal("down", f"no worker leads, so nobody can do it: {self._bot.state.down}")
+            raise Refusal("down", f"no worker leads to carry it out: {self._bot.state.down}")
 
 
 def changes_of(result: dict[str, Any]) -> str:

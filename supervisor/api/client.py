@@ -262,7 +262,7 @@ class EventSubscription:
             try:
                 return decode_event(self._socket.recv_multipart()[-1])
             except NeverblinkError:
-                # Of a newer supervisor: not knowing one event is no reason to miss the others.
+                # From a newer supervisor: an unknown event is skipped.
                 continue
 
     def close(self) -> None:

@@ -75,14 +75,14 @@ class Dispatcher:
         self._bot_commands = BotCommands(bot)
 
     async def carry_out(self, command: Command, once: str = "") -> Answer:
-        """Do what is asked, and say what came of it. Never raises.
+        """Carry out a command and return the answer. Never raises.
 
         `once` is a key of the caller's: what is for the bot to do runs once under it, also when an earlier supervisor
         was asked for it before.
         """
         try:
             result = await self._do(command, once)
-            # Here, where it can still be said: what a bot answered may be more than JSON can say.
+            # Here, where it can still be replaced: a bot's answer may hold values that JSON has no form for.
             plain = msgspec.to_builtins(result, str_keys=True, enc_hook=repr)
             answer = Answer(command.id, "ok", seq=self._seq(command, plain), result=plain)
         except Refusal as refusal:
@@ -91,9 +91,7 @@ class Dispatcher:
             answer = Answer(command.id, "error", error=Fault("failed", problem.message))
         except Exception as bug:
             self._bot.bus.trouble(f"{type(command).__name__} failed: {bug!r}")
-            fault = Fault(
-                "failed", f"the supervisor failed at this ({bug!r}); the bot is not touched by that"
-            )
+            fault = Fault("failed", f"the supervisor failed at this ({bug!r}); the bot runs on")
             answer = Answer(command.id, "error", error=fault)
         self._note(command, answer)
         return answer
@@ -127,7 +125,7 @@ class Dispatcher:
     async def _lock(self, command: Lock) -> Locked:
         there = self._deploy_lock.lock
         if not command.why.strip():
-            raise Refusal("bad-input", "a lock says why: whoever is refused will read it")
+            raise Refusal("bad-input", "a lock needs a reason: each refused deployment shows it")
         if there is not None:
             raise Refusal(
                 "locked", f"locked already, by {there.who or 'unknown'}: {there.why}", **_facts(there)
@@ -183,7 +181,7 @@ class Dispatcher:
         return {"stopped": True}
 
     def _seq(self, command: Command, result: Any) -> int | None:
-        """The tick at which a command took effect: as the bot said, else the last one that is known."""
+        """The tick at which a command took effect: as the bot answered, else the last known one."""
         if _reads(command):
             return None
         said: object = _object(result).get("seq")

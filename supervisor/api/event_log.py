@@ -1,8 +1,8 @@
 """The supervisor's own log: one line for each thing that happened, on the terminal of `up` and in a file.
 
 Made from the events that all listeners get, plus a few lines that are not events. The file's lines are text or JSON, as
-the workers' are; the terminal's begin with the local time of day. Neither a full disk nor a terminal that is held or
-gone may stop the supervisor, so what cannot be written is lost.
+the workers' are; the terminal's begin with the local time of day. A full disk or a terminal
+that is held or closed must not stop the supervisor, so lines that cannot be written are dropped.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class EventLog:
         self._stopping = False
 
     def say(self, text: str, level: Level = "info") -> None:
-        """Write one line. Never raises: nobody may be looking, and the disk may be full."""
+        """Write one line. Never raises: the terminal may be closed, and the disk full."""
         self._say(text, level, None)
 
     def warn(self, text: str) -> None:
@@ -80,7 +80,7 @@ class EventLog:
         self.say(f"a fault in the supervisor{at}: {problem!r}: {context.get('message', '')}")
 
     def file_only(self, text: str, level: Level = "error") -> None:
-        """Write one line that somebody else says on the screen."""
+        """Write one line to the file only: the caller shows it on the screen."""
         self._write_file(text, level, None)
 
     def note(self, event: events.Event) -> None:
@@ -140,7 +140,7 @@ class EventLog:
 
 
 def level_of_event(event: events.Event) -> Level:
-    """How grave an event is."""
+    """The level of an event."""
     match event:
         case events.DeploymentEnded(outcome="rolled_back"):
             return "error"
@@ -212,7 +212,7 @@ def line_of(event: events.Event) -> str:
         case events.HomeChanged():
             return event.text
         case events.SupervisorStarted():
-            # What it found is said by whoever found it.
+            # What was found is logged where it is found.
             return ""
         case events.SupervisorStopping():
             return f"supervisor stops: {event.reason}"

@@ -1,7 +1,7 @@
 """The status: one object that says what runs, what comes next and how the last deployment ended.
 
-A function of what is known, and of nothing else: no file is read and nobody is asked, so it can be made at any moment,
-also in the middle of a handoff. It is what `status --json` prints and what `{"op": "status"}` answers; keys are added,
+Made from what is known: no file is read and no worker is asked, so it can be made at any moment, also in the middle of
+a handoff. It is what `status --json` prints and what `{"op": "status"}` answers; keys are added,
 and `version` grows when one changes its meaning. Times are ns, wall clock where they are moments.
 """
 
@@ -146,7 +146,7 @@ _NOTHING = Report("joining", 0, False, "", 0, 0, 0, False)
 
 def _run_state(state: BotState, report: Report) -> RunState:
     if state.stopping:
-        # A supervisor is there for a moment longer than its bot.
+        # A supervisor runs for a moment longer than its bot.
         return "down" if state.stopped else "stopping"
     if state.starting:
         return "starting"
@@ -214,11 +214,11 @@ def _waiting(one: QueuedDeployment) -> WaitingSeen:
 
 def _standby(bot: LiveBot) -> StandbySeen | None:
     standby = bot.standby
-    if standby.state == "none" and not standby.reason:
+    if standby.status == "none" and not standby.reason:
         return None
     member = bot.state.registry.get(standby.worker)
     lag = member.report.lag if member is not None and member.report is not None else 0
-    return StandbySeen(standby.worker, standby.state, standby.reason, lag)
+    return StandbySeen(standby.worker, standby.status, standby.reason, lag)
 
 
 def _history(history_thread: HistoryThread) -> HistorySeen | None:
@@ -235,7 +235,7 @@ def _next_start(state: BotState) -> NextStartSeen | None:
 def _failure(member: Member | None) -> Failure | None:
     if member is None:
         return None
-    # Its own word comes before the end of its process, which may take a moment more.
+    # Its own message arrives before the end of its process, which may take a moment longer.
     failed, ended = member.failed, member.ended
     reason = failed.reason if failed is not None else ended.reason if ended is not None else ""
     trace = failed.traceback.strip()[-_TRACEBACK:] if failed is not None else ""

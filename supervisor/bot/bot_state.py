@@ -35,7 +35,7 @@ class NextStart(msgspec.Struct, frozen=True):
 
 
 class BotState(BotContext):
-    """What the parts of a bot read. Whoever changes it calls `changes.stir()`."""
+    """What the parts of a bot read. A part that changes it calls `changes.stir()`."""
 
     def __init__(self, bus: EventBus, platform: Platform) -> None:
         super().__init__(bus, platform)

@@ -1,13 +1,13 @@
-"""The revival: a bot whose leader has died goes on.
+"""Crash recovery: has a bot go on whose leader has died.
 
-Its standby takes over, where there is one. Else it starts again from its journal, on the release that led, or on the
-one before when that was rolled back: at once after one death, more and more slowly when the starts fail or the leader
-dies soon again. That has no end: the pauses grow to a bound, and each of them is told with the time of the next start.
-After several failures the bot counts as down. A deployment or a rollback names other code: once a start has failed, or
-is only planned, that code is what the next start runs.
+Its standby takes over, if it has one. Otherwise the bot is started again from its journal, on the release that led, or
+on the one before when that was rolled back: at once after the first death, then with growing pauses while starts fail
+or leaders die early. It never gives up: the pauses grow to a limit, and each is published with the time of the next
+start. After several failures the bot counts as down. A deployment or a rollback can name other code; once a start has
+failed or is planned, the next start runs that code.
 
-Other code is never tried without an operator's word: the release before may not be able to read the state, and was
-replaced for a reason.
+Other code is never tried without an operator's decision: the release before may not be able to read the state, and it
+was replaced for a reason.
 """
 
 from __future__ import annotations
@@ -60,13 +60,13 @@ class CrashRecovery:
         self._find = find
         self._restarts = CrashBackoff()
         self._died: Member | None = None
-        """The leader whose death is to be answered."""
+        """The leader whose death is not counted yet."""
         self._leads = 0
-        """How often a worker has come to lead."""
+        """How often a worker has begun to lead."""
         self._lost_at = 0
         """CLOCK_MONOTONIC, when the bot lost its leader."""
         self._asked = False
-        """An operator has named the code to start: nothing else is started meanwhile."""
+        """An operator has named the code to start: no other start begins meanwhile."""
         self._trying = False
         """A successor is awaited, or being started."""
         self._start_failed = False
@@ -86,18 +86,18 @@ class CrashRecovery:
 
     @property
     def busy(self) -> bool:
-        """It is being done. Its caller looks again when it has ended."""
+        """A recovery or a requested start is in progress. The leadership is looked at again when it has ended."""
         return self._asked or (self._task is not None and not self._task.done())
 
     def died(self, member: Member) -> None:
         """A leader has died."""
         if self._state.leader in ("", member.worker):
-            # Else its successor was heard of before its end.
+            # Else its successor has reported before the leader's process ended.
             self._died = member
         self._standby.leader_died(member.release, *self._life(member))
 
     def left(self) -> None:
-        """The worker that was thought to lead has ended, and did not lead by its own word: that is no death."""
+        """The worker that counted as the leader has ended and had not reported to lead: not the death of a leader."""
         self._died = None
 
     def led(self) -> None:
@@ -109,14 +109,14 @@ class CrashRecovery:
         self._state.next_start = None
 
     def begin(self, release: str, reason: str, done: Callable[[], None], *, failed: bool = False) -> None:
-        """Have the bot go on, on this release. `done` is called when that has ended, one way or the other.
+        """Have the bot go on, on this release. `done` is called when it leads again or the attempt has ended.
 
         `failed`: a start of it has failed already.
         """
         self._state.recovering = reason
         self._start_failed = failed
         self._lost_at = self._state.platform.mono()
-        self._task = asyncio.get_running_loop().create_task(self._revive(release, failed=failed))
+        self._task = asyncio.get_running_loop().create_task(self._recover(release, failed=failed))
         self._task.add_done_callback(lambda _: done())
 
     async def start_again(self, release: Release, config: Config, why: str) -> bool:
@@ -147,7 +147,7 @@ class CrashRecovery:
             self._state.changes.stir()
 
     def give_up(self, why: str) -> None:
-        """No worker leads, and none is going to: the bot is being stopped."""
+        """No worker leads and none will: the bot is being stopped."""
         self._state.recovering = ""
         self._state.next_start = None
         self._go_down(why)
@@ -163,7 +163,7 @@ class CrashRecovery:
         lived = self._state.platform.wall() - member.leads_since if member.leads_since else 0
         return lived, member.report.ticks if member.report is not None else 0
 
-    async def _revive(self, release: str, *, failed: bool) -> None:
+    async def _recover(self, release: str, *, failed: bool) -> None:
         leads = self._leads
         self._trying = True
         try:
@@ -173,7 +173,7 @@ class CrashRecovery:
             self._trying = False
             self._state.changes.stir()
         if self._died is not None:
-            # Only now: a death that a standby answered does not count.
+            # Only now: a death after which a standby took over does not count.
             self._restarts.failed(self._died.release, *self._life(self._died))
             self._died = None
         elif failed:
@@ -191,7 +191,7 @@ class CrashRecovery:
             try:
                 await self._try(release, again=failed)
             except NeverblinkError as problem:
-                # A start that made way for an operator's says nothing of the release.
+                # A start that was cut off for one by an operator says nothing about the release.
                 if not (self._asked or self._over(leads)):
                     self._restarts.failed(release)
                     reason = problem.reason if isinstance(problem, StartFailed) else problem.message
@@ -214,7 +214,7 @@ class CrashRecovery:
         self._trying = True
         try:
             if again or run is None:
-                # It may be the release itself that is broken, or what it runs in.
+                # The release itself may be damaged, or its environment.
                 run = await self._find(release)
                 self._state.add_run(*run)
             await self._bring_up.bring_up(
@@ -232,7 +232,7 @@ class CrashRecovery:
         self._state.changes.stir()
 
     def _plan(self, release: str, reason: str, pause: int) -> None:
-        """Say why the bot has no leader, and when the next start is."""
+        """Publish why the bot has no leader, and when the next start is."""
         failures = self._restarts.failures(release)
         self._state.next_start = NextStart(release, self._state.platform.wall() + pause, failures)
         lasts = self._state.platform.mono() - self._lost_at
@@ -255,7 +255,7 @@ class CrashRecovery:
         )
 
     async def _succeeded(self, release: str) -> bool:
-        """Wait for the standby to take the lease; return whether it, or anybody, leads."""
+        """Wait for the standby to take the lease; return whether any worker leads."""
         until = self._state.platform.mono() + SUCCEED_WITHIN
         while not self._state.leader and not self._state.stopping:
             standby = self._standby.successor(release)
@@ -264,7 +264,7 @@ class CrashRecovery:
             if self._state.platform.mono() >= until:
                 self._pool.kill(standby.worker, "it did not take the lease when the leader had died")
                 break
-            # It knows by itself, if it guards; should it not, it is told.
+            # A standby that guards takes the lease by itself; one that does not is told to.
             self._pool.send(standby.worker, Lead())
             await self._state.changes.until(
                 lambda standby=standby: self._state.leader or not standby.alive or self._state.stopping,

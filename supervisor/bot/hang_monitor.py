@@ -70,7 +70,7 @@ class HangMonitor:
         look = Observation(
             mono=self._state.platform.mono(),
             wall=self._state.platform.wall(),
-            words=member.words,
+            messages=member.messages,
             number=report.number if report is not None else 0,
             written=_written(self._journal),
             interval=hello.interval if hello is not None else 0,

@@ -5,15 +5,15 @@ is due and no turn ends, neither by the leader's own word nor by its journal; or
 process is doing then decides how long that may go on:
 
 - A debugger is attached: for ever.
-- It is stopped: `hang_after`, since nobody knows whether it will ever be continued.
+- It is stopped: `hang_after`, since it may never be continued.
 - It computes, waits for a disk, has a decision open, or still reports: it works at something, and has `stuck_after`.
 - It sleeps, computes nothing and says nothing: `hang_after`; and for ever as long as no tick is due, because a bot that
-  has nothing to do looks just like that when its words do not reach us.
+  has nothing to do looks just like that when its messages do not reach us.
 
 Only time that was looked at counts. A supervisor that was itself stopped for a minute knows nothing of that minute, and
 must not find everybody silent when it wakes: so each look adds no more than twice the time between two looks.
 
-A verdict makes nobody lead. Whoever is killed for one holds the lease until the kernel has ended it.
+A verdict does not make another worker lead. A worker that is killed holds the lease until the kernel has ended it.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ class Observation(msgspec.Struct, frozen=True):
 
     mono: int
     wall: int
-    words: int
+    messages: int
     """How many messages have come from it."""
     number: int
     """Its newest frame, by its own word."""
     written: tuple[str, int]
-    """Where the journal ends, to which nobody else writes."""
+    """Where the journal ends; only the leader writes to it."""
     interval: int
     """Between two ticks, ns; 0 when that is not known."""
     decision: str
@@ -52,7 +52,7 @@ class Observation(msgspec.Struct, frozen=True):
     due: int = 0
     """When its next tick is due by its own report, as `mono`; 0 when that is not known."""
     doing: ProcessActivity | None = None
-    """None when there is no such process. Nobody has to look at one that `moves`."""
+    """None when there is no such process. Not needed for one that `moves`."""
 
 
 class HangVerdict(msgspec.Struct, frozen=True):
@@ -84,7 +84,7 @@ class HangRules:
         """Whether it has both spoken and ended a turn since the last look: then it is well, whatever it is doing."""
         last = self._last
         return last is None or (
-            look.words != last.words and (look.number, look.written) != (last.number, last.written)
+            look.messages != last.messages and (look.number, look.written) != (last.number, last.written)
         )
 
     def look(self, look: Observation) -> HangVerdict:
@@ -98,7 +98,7 @@ class HangRules:
             self._due, self._due_by_wall = until and look.mono + until, until and look.wall + until
         elif self._due and self._is_due(look):
             self._stalled += passed
-        self._silent = self._silent + passed if last is not None and look.words == last.words else 0
+        self._silent = self._silent + passed if last is not None and look.messages == last.messages else 0
         return self._judge(look)
 
     def _is_due(self, look: Observation) -> bool:

@@ -1,6 +1,6 @@
-"""What the supervisor makes of what workers say of the journal: an event when it fails, is well again or was recovered.
+"""The health of the journal: an event when writing fails, when it works again, and when the journal was recovered.
 
-A worker says in each report how its journal is, and once what it found when it came to lead.
+A worker reports the state of its journal with each report, and what it found in the journal when it begins to lead.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ __all__ = ["JournalHealth", "journal_of"]
 
 
 class JournalHealth:
-    """Tells `news` of each change."""
+    """Publishes each change to `bus`."""
 
     def __init__(self, bus: EventBus) -> None:
         self._bus = bus
         self._failing = ""
 
     def reported(self, member: Member, report: Report) -> None:
-        """A worker said how it is."""
+        """A worker has reported the state of its journal."""
         journal = report.journal
         if report.role != "leading" or journal is None or bool(journal.failing) == bool(self._failing):
             return
@@ -38,7 +38,7 @@ class JournalHealth:
             )
 
     def recovered(self, member: Member, message: Recovered) -> None:
-        """A worker that comes to lead said what it found."""
+        """A worker that begins to lead has reported what it found."""
         state: JournalState = "lost" if message.lossy else "recovered" if message.problem else "read"
         self._tell(member, state, _told(message), message.segment)
 
@@ -55,7 +55,7 @@ class JournalHealth:
 
 
 def journal_of(member: Member | None) -> JournalSeen | None:
-    """How the leader's journal is, None while it has not said."""
+    """The state of the leader's journal, None until it has reported one."""
     journal = member.report.journal if member is not None and member.report is not None else None
     if member is None or journal is None:
         return None
@@ -78,7 +78,7 @@ def _told(found: Recovered) -> str:
     last = f", tick {found.seq}" if found.seq >= 0 else ", before the first tick"
     text = f"it goes to frame {found.number}{last}{when}"
     if found.left:
-        text += f"; {found.left} bytes after it in segment {found.segment} are no whole records"
+        text += f"; {found.left} bytes after it in segment {found.segment} are not whole records"
     if found.problem:
         text += f"; {found.problem}"
     if found.lossy:

@@ -1,8 +1,8 @@
-"""Outages: a leader died, and until a successor's first tick nobody ticked. Told until somebody says that they know.
+"""Outages: the time from the death of a leader to its successor's first tick. Reported until acknowledged.
 
-An outage begins with the death of a leader and ends with the next tick that runs, whoever runs it: leaders that die
-before they have ticked belong to the same one. What was missed comes from the successor, which accounts for it in its
-first tick; which windows that touched is reckoned here. Each change is told as one event, and the history keeps it.
+An outage ends with the next tick that runs, on any worker: leaders that die before they have ticked belong to the same
+outage. The successor reports what was missed with its first tick; which windows that affected is computed here. Each
+change is one event, and the history keeps it.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _OCCURRENCES = 10_000
 
 
 class Outages:
-    """The outages of one bot that nobody has acknowledged, oldest first in `unacknowledged`."""
+    """The outages of one bot; those that are not acknowledged are in `unacknowledged`, oldest first."""
 
     def __init__(self, state: BotState) -> None:
         self._state = state
@@ -56,14 +56,14 @@ class Outages:
     # what happens
 
     def found(self, since: int, worker: str, release: str, cause: str) -> None:
-        """The bot was left without having been stopped, while nobody looked."""
+        """The bot ended without having been stopped, while no supervisor ran."""
         if not self._current:
             self._begin(Outage(self._newest + 1, since, worker=worker, release=release, cause=cause))
 
     def lost(self, leader: Member) -> None:
-        """The leader has failed, or its process has ended, and that was not asked for."""
+        """The leader has failed, or its process has ended, unasked."""
         ended, failed = leader.ended, leader.failed
-        # Since when no tick can run: its process may take a while to exit.
+        # No tick can run since then, though its process may take a while to exit.
         since = leader.failed_at or (ended.at if ended is not None else self._bus.now())
         cause = failed.reason if failed is not None else ended.reason if ended is not None else ""
         doubts = tuple(Doubt(one.id, one.name, one.at) for one in leader.decisions.values())
@@ -89,7 +89,7 @@ class Outages:
             )
 
     def succeeded(self, before: Member | None, successor: Member, report: Report) -> None:
-        """Another worker leads. Its report can be here before the news of the death that made it one."""
+        """Another worker leads. Its report can arrive before the death of the leader is known."""
         current = self._known.get(self._current)
         if current is None and report.cause == "failover":
             worker, release = (before.worker, before.release) if before is not None else ("", "")
@@ -104,7 +104,7 @@ class Outages:
             self._change(current, successor=successor.worker, epoch=report.epoch)
 
     def explained(self, ended: Member) -> None:
-        """A worker's process has ended: perhaps that is why another one leads since a moment ago."""
+        """A worker's process has ended, which may explain an outage that has begun a moment ago."""
         for outage in reversed(self._known.values()):
             if outage.worker == ended.worker:
                 if not outage.cause and ended.ended is not None:
@@ -124,7 +124,7 @@ class Outages:
         in_doubt = _both(current.in_doubt, handed.in_doubt)
         known: dict[str, object] = {}
         if self._on_probation and current.deaths == 1 and not (handed.missed or windows or in_doubt):
-            # The deployment says that it was rolled back, and there is nothing else to know.
+            # The deployment reports the rollback, and nothing else happened.
             why = f"deployment {self._on_probation} was rolled back, and nothing was missed"
             known = {"acknowledged": self._bus.now(), "who": "neverblink", "why": why}
         self._change(
@@ -139,7 +139,7 @@ class Outages:
         )
 
     def acknowledge(self, outage: int, who: str, why: str) -> list[Outage]:
-        """Somebody knows of one, or (0) of all that are over; return them as they are now. Raises `Refusal`."""
+        """Acknowledge one, or (0) all that are over; return them as they are now. Raises `Refusal`."""
         if outage:
             found = self._known.get(outage)
             if found is None:
@@ -206,7 +206,7 @@ def told(outage: Outage, now: int) -> str:
     again = f" (and {outage.deaths - 1} after it)" if outage.deaths > 1 else ""
     died = f"{who} died{again}" + (f": {outage.cause}" if outage.cause else "")
     if outage.until is None:
-        next_ = f"{outage.successor} leads, no tick has run yet" if outage.successor else "nobody leads"
+        next_ = f"{outage.successor} leads, no tick has run yet" if outage.successor else "no worker leads"
         parts = [f"{next_} since {duration.about(now - outage.since)}"]
     else:
         missed = f"{outage.missed:,} tick{'' if outage.missed == 1 else 's'}" if outage.missed else "no tick"

@@ -1,10 +1,10 @@
 """The standby: a spare worker on the leading release that is always caught up, and takes over when the leader dies.
 
-It is a follower with `guard`: it sees the leader's death itself and asks the kernel for the lease, so nothing here is
-in a failover's path. What is done here is to have one. It is started beside the leader, turned to whoever leads, kept
-through a deployment, replaced by one on the new release when the deployment stands, and started again, more and more
-slowly, when it dies. `look` does all of that: it compares what there is with what there should be, and is called
-whenever either may have changed.
+It is a follower with `guard`: it notices the leader's death itself and asks the kernel for the lease, so this module is
+not in the path of a failover. It keeps a standby ready: starts one beside the leader, has it follow the leader, keeps
+it through a deployment, replaces it by one on the new release when the deployment is done, and starts it again, with
+growing pauses, when it dies. `look` does all of that: it compares the present workers with the wanted ones, and is
+called whenever either may have changed.
 """
 
 from __future__ import annotations
@@ -35,24 +35,21 @@ _SETTLED = (Phase.PREPARING, Phase.REHEARSING, Phase.PREPARED, Phase.WAITING, Ph
 
 
 class Standby:
-    """Keeps the standby of one bot. `leader()` and `drivers()` are the bot's; `runs(release)`: how a release is run.
-
-    `worker`, `state` and `reason` are what there is to tell.
-    """
+    """Keeps the standby of one bot. `worker`, `status` and `reason` describe it."""
 
     def __init__(self, state: BotState, pool: WorkerPool) -> None:
         self.worker = ""
-        self.state: StandbyState = "none"
+        self.status: StandbyState = "none"
         self.reason = ""
         self._last = ""
-        """Why the last one ended that failed."""
+        """Why the last standby that failed ended."""
         self._state = state
         self._pool = pool
         self._begun = False
         self._closed = False
         self._ours: set[str] = set()
         self._asked: dict[str, tuple[Follow, int]] = {}
-        """What each was told last, and when."""
+        """What each was sent last, and when (CLOCK_MONOTONIC)."""
         self._loaded_at: dict[str, int] = {}
         self._failures = CrashBackoff()
         """Of standbys."""
@@ -68,7 +65,7 @@ class Standby:
         return next((member for member in self._spares() if _guards(member)), None)
 
     def successor(self, release: str) -> Member | None:
-        """Who is to lead when the leader has died: the standby, or a spare on this release that has only to be told."""
+        """The worker to lead when the leader has died: the standby, or a caught-up spare on this release, if any."""
         if (guarding := self.guarding) is not None:
             return guarding
         return next((one for one in self._spares() if one.release == release and _follows(one)), None)
@@ -76,18 +73,18 @@ class Standby:
     # what happens
 
     def begin(self) -> None:
-        """The bot runs. Before, nobody can tell a spare from a worker of a deployment that is yet to be picked up."""
+        """The bot runs. Before that, a spare can't be told from a worker of a deployment that is yet to be resumed."""
         self._begun = True
         self.look()
 
     def adopt(self, member: Member) -> None:
-        """An earlier supervisor started this one beside the leader, and it may not be ready yet."""
+        """Keep a standby that an earlier supervisor started; it may not be ready yet."""
         self._ours.add(member.worker)
 
     def leader_died(self, release: str, lived: int, ticks: int) -> None:
         """A leader on the release has died, after it had led for `lived` ns and `ticks` ticks."""
         self._deaths.failed(release, lived, ticks)
-        self._wait(self._deaths.pause(release, self._state.longest_pause(release)))
+        self._pause(self._deaths.pause(release, self._state.longest_pause(release)))
 
     def ended(self, member: Member) -> None:
         """A worker's process has ended."""
@@ -100,14 +97,14 @@ class Standby:
         led = reported or member.failed_as == "leading"
         leader = self._state.leading
         if led or member.leaving or self._closed or leader is None or leader.release != member.release:
-            # It led and that is told of elsewhere, it was not needed, or it could not read what other code writes.
+            # It led (which is handled elsewhere), was not needed, or could not read what other code writes.
             return
         lived = self._state.platform.mono() - loaded if loaded else 0
         self._failures.failed(member.release, lived, _MANY if loaded else 0)
         self._failed(member.release, member.ended.reason if member.ended is not None else "")
 
     def look(self) -> None:
-        """Do what is to be done about the standby now."""
+        """Compare the present standby with the wanted one, and do what is missing."""
         leader = self._state.leading
         if not self._begun or self._closed or leader is None or not leader.alive:
             return
@@ -117,7 +114,7 @@ class Standby:
         wanted = run[1].standby
         spares = self._spares()
         for driver in list(drivers):
-            self._tell_driver(driver)
+            self._report_to_driver(driver)
         if wanted:
             for member in spares:
                 self._guide(member, leader, guard=self._proven(member.release))
@@ -128,17 +125,17 @@ class Standby:
         if wanted and not right and calm and self._may_start(leader):
             self._start(*run, leader)
             right = [member for member in self._spares() if member.release == leader.release]
-        self._tell(leader, wanted, right[0] if right else None)
+        self._publish(leader, wanted, right[0] if right else None)
 
     def close(self) -> None:
-        """Keep none any more. One that is alive runs on."""
+        """Keep no standby any more. One that is alive runs on."""
         self._closed = True
         self._timers.close()
 
     # parts
 
     def _spares(self) -> list[Member]:
-        """Workers that neither lead nor are part of a deployment: ours, and whoever is left over from one."""
+        """Workers that neither lead nor belong to a deployment: our own, and those left over from one."""
         leader = self._state.leading
         taken = {
             worker for driver in self._state.drivers for worker in (driver.handoff.old, driver.handoff.new)
@@ -155,7 +152,7 @@ class Standby:
         ]
 
     def _proven(self, release: str) -> bool:
-        """Whether this code may take the bot by itself: until a deployment has ended, that is the old worker's."""
+        """Whether this code may take the lease by itself: until a deployment has ended, only the old worker's may."""
         driver = next(iter(self._state.drivers), None)
         if driver is None:
             return True
@@ -172,7 +169,7 @@ class Standby:
             if report.loaded and report.guard and member.worker not in self._loaded_at:
                 self._loaded_at[member.worker] = self._state.platform.mono()
                 self._pool.free(member.worker)
-            # Else it copies; it will say when it is here.
+            # Else it copies the state, and reports when it has it.
             return
         asked, at = self._asked.get(member.worker, (None, 0))
         wish, now = Follow(leader.worker, guard=guard), self._state.platform.mono()
@@ -182,7 +179,7 @@ class Standby:
         self._timers.arm("look")
 
     def _thin_out(self, spares: list[Member], right: list[Member], wanted: int) -> None:
-        """Dismiss whoever is one too many, and whoever is on other code than the leader's: see the module's text."""
+        """Dismiss the spares beyond the wanted number, and those on other code than the leader's."""
         ready = [member for member in right if _guards(member)]
         keep = (ready or right)[:wanted]
         for member in spares:
@@ -192,7 +189,7 @@ class Standby:
     def _may_start(self, leader: Member) -> bool:
         report = leader.report
         if self._deaths.crash_loop(leader.release):
-            # Leaders die in a row: none is started before one has settled.
+            # Leaders die one after another: start no standby before a leader has settled.
             led = self._state.platform.wall() - leader.leads_since if leader.leads_since else 0
             if not settled(led, report.ticks if report is not None else 0):
                 self._timers.arm("look")
@@ -215,7 +212,7 @@ class Standby:
     def _failed(self, release: str, reason: str) -> None:
         """A standby on the release has failed; `reason` says how."""
         self.reason = self._last = reason
-        self._wait(self._failures.pause(release, self._state.longest_pause(release)))
+        self._pause(self._failures.pause(release, self._state.longest_pause(release)))
 
     def _failing(self, release: str) -> str:
         times, pause = (
@@ -224,17 +221,17 @@ class Standby:
         )
         return f"it died {times} times in a row, and the next one is started after {duration.show(pause)}: {self._last}"
 
-    def _wait(self, pause: int) -> None:
-        """Start none for so long, ns."""
+    def _pause(self, pause: int) -> None:
+        """Start no standby for so long, ns."""
         self._not_before = max(self._not_before, self._state.platform.mono() + pause)
 
-    def _tell_driver(self, driver: HandoffDriver) -> None:
-        # Between two leaders it may still follow the one before: it will turn to the one that leads.
+    def _report_to_driver(self, driver: HandoffDriver) -> None:
+        # Between two leaders it may still follow the old one; it will follow the new one.
         guarding = self.guarding
         driver.stands_by(guarding.worker if guarding is not None else "")
 
-    def _tell(self, leader: Member, wanted: int, member: Member | None) -> None:
-        """Say how it is with the standby, when that has changed."""
+    def _publish(self, leader: Member, wanted: int, member: Member | None) -> None:
+        """Publish the state of the standby when it has changed."""
         lag = member.report.lag if member is not None and member.report is not None else 0
         state: StandbyState = "none"
         reason = ""
@@ -249,16 +246,16 @@ class Standby:
         elif not _guards(member):
             was_there = member.worker in self._loaded_at
             state = "behind" if was_there else "starting"
-            reason = "it has lost the thread and copies the state anew" if was_there else ""
+            reason = "it has lost the stream and copies the state again" if was_there else ""
             if not was_there and self._failures.crash_loop(leader.release):
                 state, reason = "failing", self._failing(leader.release)
-        elif lag > (_BEHIND // 2 if self.state == "behind" else _BEHIND):
+        elif lag > (_BEHIND // 2 if self.status == "behind" else _BEHIND):
             state, reason = "behind", f"it applies frames {lag / 1e9:.1f} s after they were made"
         else:
             state = "ready"
         worker = member.worker if member is not None else ""
-        before = (self.worker, self.state)
-        self.worker, self.state, self.reason = worker, state, reason
+        before = (self.worker, self.status)
+        self.worker, self.status, self.reason = worker, state, reason
         if (worker, state) != before:
             self._state.bus.tell(
                 StandbyChanged(

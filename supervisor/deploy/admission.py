@@ -1,4 +1,4 @@
-"""Admission: whether a deployment may begin now, and the line in which those wait that may not yet."""
+"""Admission: whether a deployment may begin now, and the queue of those that may not yet."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _DEPLOYMENT_OPENS = 24
 
 
 class DeployAdmission:
-    """Lets deployments of `bot` in, one at a time. `free()`: there is room for one. All it raises is `Refusal`."""
+    """Admits deployments of `bot`, one at a time. `free()`: there is room for one. Raises only `Refusal`."""
 
     def __init__(
         self, bot: LiveBot, deploy_lock: DeployLock, history_thread: HistoryThread, free: Callable[[], bool]
@@ -42,12 +42,12 @@ class DeployAdmission:
         self._leaving = False
 
     def leave(self) -> None:
-        """Let nobody in any more: the supervisor leaves."""
+        """Admit none any more: the supervisor leaves."""
         self._leaving = True
         self._bot.state.changes.stir()
 
     def check(self, *, frozen: bool) -> None:
-        """Whether anything may begin now. `frozen`: a lock keeps it from that."""
+        """Refuse when nothing may begin now. `frozen`: a deploy lock refuses it too."""
         bot, lock = self._bot, self._deploy_lock.lock
         if bot.state.stopping:
             raise Refusal("busy", "the bot is being stopped")
@@ -67,7 +67,7 @@ class DeployAdmission:
         self._check_descriptors()
 
     def _check_descriptors(self) -> None:
-        """Whether the leader and this process can open what a handoff needs."""
+        """Refuse when the leader or this process can't open as many files as a handoff needs."""
         leader = self._bot.state.leading
         said = leader.report.descriptors if leader is not None and leader.report is not None else None
         if leader is not None and said is not None and said.left + said.reserve < _HANDOFF_OPENS:
@@ -98,11 +98,11 @@ class DeployAdmission:
 
     @property
     def waiting(self) -> tuple[QueuedDeployment, ...]:
-        """Those that wait, the first of them first."""
+        """The queue, first one first."""
         return tuple(self._queue.waiting)
 
     async def in_turn(self, command: Deploy, number: Callable[[], int]) -> int:
-        """Wait until nothing is in the way of `command` any more, and it is its turn.
+        """Wait until nothing prevents `command` any more and it is first in the queue.
 
         One that has to wait gets a `number()` for it, and is in the history under that from then on; it is returned,
         and 0 when it did not wait. See `turn_away`.
@@ -139,7 +139,7 @@ class DeployAdmission:
         return waiter.deployment
 
     def cancel(self, deployment: int, reason: str) -> bool:
-        """Have the one that waits under this number wait no longer; return whether there was one."""
+        """Take the one with this number out of the queue; return whether there was one."""
         waiter = self._queue.find(deployment)
         if waiter is None:
             return False
@@ -148,7 +148,7 @@ class DeployAdmission:
         return True
 
     def turn_away(self, deployment: int, reason: str) -> None:
-        """Tell that one which has waited is not deployed after all."""
+        """Publish that one which has waited is not deployed after all."""
         bot = self._bot
         bot.bus.tell(
             DeploymentEnded(
@@ -161,14 +161,14 @@ class DeployAdmission:
         )
 
     async def _note(self, waiter: QueuedDeployment) -> None:
-        """So that everybody sees who waits with what, and what became of it."""
+        """Note a deployment that waits in the history, with who asked and for what."""
         command = waiter.command
         note = CommitNote(command.commit, ref=command.ref) if command.commit else None
         with contextlib.suppress(GitError):
             where = Path(command.repository), command.commit, command.ref, command.objects
             note = await asyncio.to_thread(describe, *where) if note is not None else None
         with contextlib.suppress(HistoryError):
-            # What can't be noted waits all the same, and is refused when it comes to begin.
+            # A deployment that can't be noted waits all the same, and is refused when it is to begin.
             await self._history_thread.ask(
                 lambda history: history.begin(
                     "deploy",

@@ -1,9 +1,9 @@
-"""Adoption: a supervisor that comes to a home whose workers are alive, because the one before it was killed or left.
+"""Adoption: a new supervisor takes over workers that are alive, because the one before it was killed or has left.
 
-Nothing is begun and nothing is ended by it. The workers, known by pid *and* start time from the history, and whoever
-has the lease, are watched from now on; they connect to the new socket by themselves and tell all that is to be known of
-them. Who leads is their word and the kernel's, and never what the supervisor before had noted. Only then is a
-deployment that was under way picked up, and what is needed for nothing is asked to leave.
+Adoption starts and ends no worker. The workers, known by pid *and* start time from the history, and the holder of the
+lease, are watched from now on; they connect to the new socket by themselves and report their state. Which of them leads
+is decided by their reports and the kernel, never by what the supervisor before had noted. After that, a deployment in
+progress is resumed, and workers that are not needed are asked to leave.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from .deployments import Deployments
 __all__ = ["Adoption"]
 
 _ANSWER_WITHIN = 2_000_000_000
-"""How long is waited for the workers to say what they are; one that is in a handler that blocks cannot."""
+"""How long the workers have to report their state; one whose handler blocks can't."""
 
 
 class Adoption:
-    """Looks for workers of the bot that `config` is about, and adopts them: `look`, `begin`, `complete`, in order."""
+    """Looks for workers of the bot of `config`, and adopts them: call `look`, `begin` and `complete`, in this order."""
 
     def __init__(
         self,
@@ -60,7 +60,7 @@ class Adoption:
         return {member.worker for member in self._members}
 
     async def look(self, known: Iterable[WorkerRow], *, fresh: bool, chosen: bool = False) -> None:
-        """See who is alive; `known` are those that nobody has seen end. Raises `HomeInUse`."""
+        """Find the workers that are alive, of `known`, which have no recorded end. Raises `HomeInUse`."""
         home, name = self._home, self._config.name
         found = living_workers.survivors(home, known)
         bots = await self._history_thread.ask(lambda history: history.bots())
@@ -92,18 +92,18 @@ class Adoption:
             self._noted = (noted[0].worker, noted[0].epoch) == (last.holder, last.epoch)
 
     def begin(self) -> None:
-        """Watch them. Before any of them can connect: whoever is not known by then is turned away, and leaves."""
+        """Watch them. Called before any can connect: a worker that is not known then is rejected, and leaves."""
         bot, last = self._bot, self._last
         for member in self._members:
             if not bot.pool.adopt(member):
-                # Not on the roster, so nobody waits for it.
+                # Not in the registry, so it is not awaited.
                 member.ended = Ended(None, "it ended while no supervisor looked", bot.bus.now())
         if last is not None:
-            # What the history has already is not told again.
+            # What the history has already is not published again.
             bot.leadership.recall(last.holder, last.epoch if self._noted else last.epoch - 1)
 
     async def complete(self) -> bool:
-        """Hear from all of them, and go on. Returns whether the bot goes on with them; else none of them is left.
+        """Wait for their reports, and go on. Returns whether the bot goes on with them; else none of them is left.
 
         Raises `HomeInUse` when one has the lease that is none of this bot's.
         """
@@ -120,14 +120,14 @@ class Adoption:
         await bot.state.changes.until(
             lambda: bot.state.stopping or all(map(_has_answered, self._members)), _ANSWER_WITHIN
         )
-        self._believe_the_lease()
-        self._refuse_strangers()
-        await self._know_releases()
+        self._note_lease_holder()
+        self._refuse_unknown()
+        await self._find_releases()
         if bot.state.stopping:
             return True
         await deployments.take_up(self._config)
         self._dismiss_the_rest()
-        # Who follows without being part of a deployment does not come to lead; so this ends, one way or the other.
+        # A follower outside of a deployment never leads; so this ends, with a leader or without a worker.
         await bot.state.changes.until(
             lambda: (
                 bot.state.stopping or bot.state.drivers or bot.state.leading or not bot.state.registry.alive()
@@ -145,14 +145,14 @@ class Adoption:
         bot.adopted()
         return True
 
-    def _believe_the_lease(self) -> None:
-        """Who has the lease leads, also when it is busy, or stopped, and says nothing."""
+    def _note_lease_holder(self) -> None:
+        """The holder of the lease leads, also when it is busy or stopped and reports nothing."""
         holder = living_workers.holder_of(self._home.lease)
         for member in self._members:
             if holder is not None and member.report is None and member.pid == holder.pid:
                 member.report = Report("leading", holder.epoch, True, member.worker, 0, 0, 0, False)
 
-    def _refuse_strangers(self) -> None:
+    def _refuse_unknown(self) -> None:
         for member in self._members:
             if member.alive and not member.release:
                 self._bot.pool.forget(member.worker)
@@ -164,7 +164,7 @@ class Adoption:
                     "ends it as a crash would, without on_stop, and goes on from its last tick; else use another home",
                 )
 
-    async def _know_releases(self) -> None:
+    async def _find_releases(self) -> None:
         """Find again what each of them runs, so that it can be started again."""
         bot = self._bot
         for release in {member.release for member in bot.state.registry.alive()}:

@@ -1,7 +1,7 @@
-"""The lookout: keeps an eye on the branches that deploy, so that a push which nobody deployed is noticed.
+"""Watches the branches that deploy, so that a push that was not deployed is noticed.
 
-Files are looked at every second, and git is asked only when one has changed or when something was deployed. What
-is seen is for the status; what stays undeployed is said once in the log.
+Files are checked every second; git runs only when one has changed or something was deployed. The status shows what was
+found, and a push that stays undeployed is logged once.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ __all__ = ["BranchWatch"]
 
 _EVERY_S = 1.0
 _PATIENCE_S = 2.0
-"""A hook needs a moment before it has asked."""
+"""The time a hook has to ask for its deployment."""
 
 
 class BranchWatch:
-    """Looks at the branches of `home`. `leading()` names the release that runs; `say` is told what stays undeployed."""
+    """Watches the branches of `home`, and logs with `say` what stays undeployed."""
 
     def __init__(
         self,
@@ -65,7 +65,7 @@ class BranchWatch:
 
     @property
     def seen(self) -> tuple[BranchSeen, ...]:
-        """The branches as they are, as far as is known now."""
+        """The branches, as last seen."""
         return tuple(msgspec.structs.replace(one, asked=one.commit in self._asked) for one in self._found)
 
     @contextlib.contextmanager
@@ -78,7 +78,7 @@ class BranchWatch:
             self._asked.remove(command.commit)
 
     def note(self, event: Event) -> None:
-        """Take in an event at once: what it says of a branch need not be looked for."""
+        """Take in an event at once: what it says of a branch needs no git."""
         match event:
             case DeploymentStarted(dry_run=False, commit=commit) if commit:
                 self._change(lambda one: one.commit == commit, deployment=event.deployment, outcome="")
@@ -112,7 +112,7 @@ class BranchWatch:
             await self._poll_loop.wait(_EVERY_S)
 
     async def _look(self) -> None:
-        # Most homes have none: then there is nothing that a thread would have to wait for.
+        # Most homes have none, and then no thread is needed.
         there = self._home.repositories.exists()
         places = await asyncio.to_thread(repositories, self._home) if there else []
         leader = self._state.leading
@@ -120,7 +120,7 @@ class BranchWatch:
         key = (release, [(place, await asyncio.to_thread(traces, place)) for place in places])
         if key == self._looked_at:
             return
-        # What comes while we look is looked at again.
+        # What changes meanwhile is looked at again.
         self._looked_at = key
         running = await asyncio.to_thread(self._commit_of, release)
         found: list[BranchSeen] = []

@@ -4,8 +4,8 @@ One deployment prepares at a time, and it may do so while the one before it is i
 are alive, and the new one hands over when the probation has ended. `abort` is about the one that prepares, `rollback`
 about the one in its probation.
 
-A deployment is first let in (`admission`), then a release is made of the directory or the commit, on a thread, and then
-it has a number and goes its way (`course`). A rollback is a deployment of an earlier release, or, in a probation, one
+A deployment is first admitted (`admission`), then a release is made of the directory or the commit, on a thread, and
+then it gets a number and runs (`pipeline`). A rollback is a deployment of an earlier release, or, in a probation, one
 message.
 """
 
@@ -57,13 +57,13 @@ from .queue import QueuedDeployment
 __all__ = ["Deployments"]
 
 _TOO_LATE = (Phase.REVERTING, Phase.RETIRING)
-_PROVING = (Phase.PROBATION, Phase.RETIRING)
+_STABLE = (Phase.PROBATION, Phase.RETIRING)
 _GENERATIONS = 3
-"""So many are alive at once, at most: the old one and the new one of a probation, and one that prepares."""
+"""The most that are alive at once: the old and the new one of a probation, and one that prepares."""
 
 
 class Deployments:
-    """The deployments of `bot`. Everything it raises is a `Refusal`."""
+    """The deployments of `bot`. Raises only `Refusal`."""
 
     def __init__(
         self,
@@ -88,15 +88,15 @@ class Deployments:
         self._rehearsed = (0, "")
         """The number and the release of the deployment that ended last, when it was a rehearsal."""
         self._active: list[ActiveDeployment] = []
-        """The one that began first before the other."""
+        """In progress, oldest first."""
         self._admission = DeployAdmission(bot, deploy_lock, history_thread, self._is_free)
         self._pipeline = Pipeline(bot, self.pruning, history_thread, preparer, logs, self._ended)
         self._left: list[tuple[UnfinishedDeployment, DeploymentRow]] = []
-        """What an earlier supervisor left under way."""
+        """What an earlier supervisor left in progress."""
 
     @property
     def active(self) -> ActiveDeployment | None:
-        """The one under way that began last."""
+        """The deployment in progress that began last."""
         return self._active[-1] if self._active else None
 
     @property
@@ -121,7 +121,7 @@ class Deployments:
                     lambda history, row=row: history.kept(left_key(row.id), UnfinishedDeployment)
                 )
             except HistoryError as problem:
-                # Of a neverblink that keeps it in another way: the workers finish or undo it without us.
+                # Written by another version of neverblink: the workers finish or undo it without us.
                 self._bot.bus.trouble(problem.message)
             if left is not None:
                 self._left.append((left, row))
@@ -135,7 +135,7 @@ class Deployments:
             self.last = ended_of(rows[0])
 
     async def take_up(self, otherwise: Config) -> None:
-        """Go on with the deployments that an earlier supervisor left under way.
+        """Resume the deployments that an earlier supervisor left in progress.
 
         All workers that are alive are known, and have said what they are. If a deployment's own configuration can't be
         read any more, that of the bot, `otherwise`, has to do.
@@ -156,13 +156,13 @@ class Deployments:
             self._pipeline.take_up(active, left, release, config)
 
     async def deploy(self, command: Deploy) -> DeploymentBegun | DeploymentEnded:
-        """Begin a deployment, and with `wait` see it through. Raises `Refusal`."""
+        """Begin a deployment, and with `wait` return its outcome. Raises `Refusal`."""
         source = source_of(command)
         if not command.queue:
             self._admission.check(frozen=True)
             if command.dry_run:
                 self._admission.check_leader()
-            await self._make_way(replace=command.replace)
+            await self._make_room(replace=command.replace)
             return await self._deploy(command, source, 0)
         number = await self._admission.in_turn(command, self._next)
         try:
@@ -189,8 +189,8 @@ class Deployments:
         except ConfigError as problem:
             raise Refusal("bad-input", problem.message) from None
         finally:
-            self._unclaim(active)
-        return await self._through(active, begun, command.wait)
+            self._release_claim(active)
+        return await self._result(active, begun, command.wait)
 
     def abort(self, command: Abort) -> DeploymentBegun:
         """Cancel the deployment that began last, or the one with this number, also when that waits for its turn.
@@ -217,12 +217,12 @@ class Deployments:
         driver = self._bot.state.driver_of(active.deployment)
         phase = driver.phase if driver is not None else None
         if phase in _TOO_LATE:
-            told = (
+            what = (
                 "is being rolled back already"
                 if phase is Phase.REVERTING
                 else "stands: use `neverblink rollback`"
             )
-            raise Refusal("busy", f"deployment {active.deployment} {told}", deployment=active.deployment)
+            raise Refusal("busy", f"deployment {active.deployment} {what}", deployment=active.deployment)
         self._pipeline.cancel(active, reason)
         return DeploymentBegun(active.deployment, active.release, active.previous)
 
@@ -233,8 +233,8 @@ class Deployments:
             await asyncio.wait([active.ended])
 
     async def leave(self, why: str) -> None:
-        """Begin nothing any more. What has not begun yet is cancelled; what has goes on without us, and who waits for
-        it is told so."""
+        """Begin nothing any more. What has not begun yet is cancelled; what has goes on without us, and its callers are
+        answered so."""
         self._admission.leave()
         await self.settle(why)
         for active in self._active:
@@ -248,11 +248,11 @@ class Deployments:
                     deployment=active.deployment,
                 )
             )
-            # Or it would be said to be lost when nobody waits.
+            # Else asyncio reports it as never retrieved when no caller waits.
             active.ended.exception()
 
     async def close(self) -> None:
-        """End what is being built, and wait for what is still being tidied up."""
+        """Cancel what is being built, and wait for what is still being removed."""
         for active in self._without_driver():
             self._pipeline.cancel(active, "the supervisor ends")
         await self._pipeline.close()
@@ -274,8 +274,8 @@ class Deployments:
     async def _deploy(
         self, command: Deploy, source: Source, number: int
     ) -> DeploymentBegun | DeploymentEnded:
-        """`number` is the one that it has waited under, 0 when it has not."""
-        # Between the way being free and this line nothing is awaited: two can't both be let through.
+        """`number` is the one that it had in the queue, 0 when it has not waited."""
+        # Nothing is awaited between the check for room and this line: two can't both be admitted.
         self._admission.check(frozen=True)
         number = number or self._number_of_rehearsal(command)
         active = self._claim(command, number)
@@ -299,15 +299,15 @@ class Deployments:
         except NoSuchRelease as problem:
             raise Refusal("not-found", problem.message) from None
         except (ConfigError, GitError, ReleaseError) as problem:
-            raise Refusal("bad-input", _in_source(problem.message, release)) from None
+            raise Refusal("bad-input", _with_source_paths(problem.message, release)) from None
         except DiskFull as problem:
             raise Refusal("failed", problem.message) from None
         finally:
-            self._unclaim(active, number)
-        return await self._through(active, begun, command.wait)
+            self._release_claim(active, number)
+        return await self._result(active, begun, command.wait)
 
     def _check_bot(self, config: Config, command: Deploy, warn: Callable[[str], None]) -> None:
-        """Refuse what is another bot by its configuration, unless that is wanted; then say so in the history."""
+        """Refuse another bot, by its configuration, unless that is wanted; then note it in the history."""
         leading = self._bot.state.leading
         runs = self._bot.state.config_of(leading.release) if leading is not None else None
         # The supervisor keeps its own name: which bot the code is for, only its configuration says.
@@ -333,17 +333,17 @@ class Deployments:
         )
 
     def _is_free(self) -> bool:
-        """Whether there is room for one more: nothing is under way but one that is in its probation, or past it."""
+        """Whether there is room for one more: nothing is in progress but one that is in its probation, or past it."""
         if not self._active:
             return True
         driver = self._bot.state.driver_of(self._active[-1].deployment)
-        return len(self._active) < _GENERATIONS - 1 and driver is not None and driver.phase in _PROVING
+        return len(self._active) < _GENERATIONS - 1 and driver is not None and driver.phase in _STABLE
 
     def _without_driver(self) -> list[ActiveDeployment]:
         return [one for one in self._active if self._bot.state.driver_of(one.deployment) is None]
 
-    async def _make_way(self, *, replace: bool) -> None:
-        """See that there is room for one more: `replace` has everything end that is under way. Or refuse."""
+    async def _make_room(self, *, replace: bool) -> None:
+        """Make room for one more: `replace` cancels what is in progress; without it, refuse."""
         while self._active and (replace or not self._is_free()):
             active = self._active[-1]
             if not replace:
@@ -379,8 +379,8 @@ class Deployments:
         self._active.append(active)
         return active
 
-    def _unclaim(self, active: ActiveDeployment, number: int = 0) -> None:
-        """It could not begin: somebody else may, under its number, if it has not waited under that."""
+    def _release_claim(self, active: ActiveDeployment, number: int = 0) -> None:
+        """It could not begin: give its number back, unless it has waited under it."""
         if not active.release:
             if not number and active.deployment == self._newest:
                 self._newest -= 1
@@ -398,7 +398,7 @@ class Deployments:
         if not self._active:
             self._pipeline.tidy(config.keep.releases)
 
-    async def _through(
+    async def _result(
         self, active: ActiveDeployment, begun: DeploymentBegun, wait: bool
     ) -> DeploymentBegun | DeploymentEnded:
         if not wait:
@@ -446,8 +446,8 @@ def _slip(runs: str, named: str) -> str:
     return "Is it the wrong directory?"
 
 
-def _in_source(message: str, release: Release | None) -> str:
-    """A message that names files where they can be mended, and not in the copy that was made of them."""
+def _with_source_paths(message: str, release: Release | None) -> str:
+    """The message with the paths of the source, where files can be mended, instead of those of the copy."""
     if release is None:
         return message
     return message.replace(

@@ -1,9 +1,9 @@
-"""The first release: what a bot is begun with, when no worker of it is alive.
+"""The first release: what a bot is started with when no worker of it is alive.
 
-A bot that has led before goes on with the release that led last, whatever lies in the project's directory: a rolled
-back release and a half-edited file stay where they are. A damaged release is repaired; one that can't be is replaced by
-the one that led before it, and that is said. A new bot begins with the project's directory, and an operator may name
-another directory or release.
+A bot that has led before goes on with the release that led last, not with the project's directory: code that was rolled
+back and half-edited files stay where they are. A damaged release is repaired; one that can't be repaired is replaced by
+the one that led before it, and that is logged. A new bot begins with the project's directory, or with the directory or
+release that an operator names.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ from ..store.state_dir import Home
 from .deployments import Deployments
 from .shutdown import Shutdown
 
-__all__ = ["Chosen", "FirstRelease", "Spoken"]
+__all__ = ["Chosen", "FirstRelease", "ScreenProgress"]
 
 _LOOKED_BACK = 500
-"""So many changes of leadership, and deployments, are looked at."""
+"""How many changes of the leader, and how many deployments, are read from the history."""
 
 
 class Chosen(msgspec.Struct, frozen=True):
@@ -155,8 +155,8 @@ class FirstRelease:
         damage = self._preparer.damage(release.id)
         self._say(f"building the environment{f' again: {damage}' if damage else ''}")
         try:
-            voice = Spoken(self._say)
-            return await self._preparer.prepare(release.id, release.path, config, voice, check=False)
+            progress = ScreenProgress(self._say)
+            return await self._preparer.prepare(release.id, release.path, config, progress, check=False)
         except NeverblinkError as problem:
             if self._shutdown.stopping:
                 return config
@@ -184,7 +184,7 @@ def _outcome_of(history: HistoryDb, release: str) -> str | None:
 
 
 def _withdrawn(history: HistoryDb) -> set[str]:
-    """The releases that were rolled back, or rolled back from, and not deployed since: they lead by no rule of ours."""
+    """The releases that were rolled back, or rolled back from, and not deployed since: they are not started again."""
     found: set[str] = set()
     for one in reversed(history.deployments(_LOOKED_BACK)):
         if one.dry_run:
@@ -206,8 +206,8 @@ def _note_of(history: HistoryDb, release: str) -> CommitNote | None:
     return None
 
 
-class Spoken:
-    """A voice that says everything on the screen."""
+class ScreenProgress:
+    """Progress of a build, written to the screen."""
 
     def __init__(self, say: Callable[[str], None]) -> None:
         self._say = say

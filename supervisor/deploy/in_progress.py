@@ -1,4 +1,4 @@
-"""A deployment under way: what is known of it before, and beside, its driver."""
+"""A deployment in progress: what is known of it before its driver begins, and beside it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class ActiveDeployment:
         self.previous = ""
         """The release that it takes over from."""
         self.before: str | None = None
-        """The release that was led by before that one."""
+        """The release that led before that one."""
         self.doing = "copying"
         """What is done before its driver begins: copying, building."""
         self.warnings: list[str] = []
@@ -41,7 +41,7 @@ class ActiveDeployment:
 
 
 class UnfinishedDeployment(msgspec.Struct, frozen=True):
-    """What is kept of a deployment under way, for a supervisor that comes after this one."""
+    """What is kept of a deployment in progress, for the next supervisor."""
 
     kept: HandoffRecord
     previous: str
@@ -49,7 +49,7 @@ class UnfinishedDeployment(msgspec.Struct, frozen=True):
 
 
 class DeploymentBegun(msgspec.Struct, frozen=True):
-    """The answer to a deployment that was begun."""
+    """The answer to a command that began a deployment."""
 
     deployment: int
     release: str
@@ -57,7 +57,7 @@ class DeploymentBegun(msgspec.Struct, frozen=True):
 
 
 def busy(active: ActiveDeployment) -> Refusal:
-    """What to answer to somebody in whose way it is."""
+    """The refusal of a command that has to wait for this deployment."""
     number = active.deployment
     return Refusal(
         "busy",

@@ -1,4 +1,4 @@
-"""How deployments end: the event that says so, and the answer to whoever waited for one."""
+"""How deployments end: the outcome, and the answer to a command that waited for it."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from ..handoff.interfaces import Finished
 from ..store.history_rows import DeploymentRow
 from ..system.errors import Refusal
 
-__all__ = ["ended_unseen", "fault_of", "never", "outcome_of"]
+__all__ = ["aborted_before_handoff", "ended_unseen", "fault_of", "outcome_of"]
 
 
-def never(reason: str, leader: str) -> Finished:
-    """It ended before anybody was asked to hand over."""
-    return Finished(Phase.ABORTED, reason or "nobody leads", leader, took_over=False)
+def aborted_before_handoff(reason: str, leader: str) -> Finished:
+    """It ended before its handoff began."""
+    return Finished(Phase.ABORTED, reason or "no worker leads", leader, took_over=False)
 
 
 def outcome_of(how: Finished, *, dry_run: bool) -> Outcome:
-    """The one word for it."""
+    """The outcome that the event and the history have."""
     if how.phase is Phase.DONE:
         return "rehearsed" if dry_run else "done"
     return "rolled_back" if how.phase is Phase.ROLLED_BACK else "aborted"
 
 
 def fault_of(ended: DeploymentEnded) -> Refusal | None:
-    """What to answer when a deployment did not do what was asked; None when it did."""
+    """The refusal for a deployment that did not do what was asked, None when it did."""
     if ended.outcome in ("done", "rehearsed"):
         return None
     facts = msgspec.to_builtins(ended)
@@ -37,7 +37,7 @@ def fault_of(ended: DeploymentEnded) -> Refusal | None:
 
 
 def ended_unseen(row: DeploymentRow, at: int) -> DeploymentEnded:
-    """It had not begun, as far as is known, when its supervisor ended."""
+    """The end of a deployment whose handoff had not begun when its supervisor ended."""
     return DeploymentEnded(
         bot=row.bot,
         at=at,

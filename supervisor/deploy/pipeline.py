@@ -1,7 +1,7 @@
-"""The course of a deployment: from a release to its end.
+"""The pipeline of a deployment: from a release to its end.
 
-It gets its number, is built and checked on a thread while the bot and everybody else goes on, and then handed over to;
-when nobody leads, the new code starts from the journal instead. When it has ended, everybody is told how.
+The deployment gets its number. Its environment is built and checked on a thread, while the bot runs on. Then the leader
+hands over to it; when no worker leads, the new code starts from the journal instead. Its end is published.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ from .in_progress import (
     DeploymentBegun,
     UnfinishedDeployment,
 )
-from .outcome import never, outcome_of
+from .outcome import aborted_before_handoff, outcome_of
 
 __all__ = ["Pipeline", "left_key"]
 
 
 class Pipeline:
-    """Sees deployments of `bot` through. `ended(underway, how, config)` is called when one has ended."""
+    """Runs deployments of `bot`. `ended(active, how, config)` is called when one has ended."""
 
     def __init__(
         self,
@@ -65,7 +65,7 @@ class Pipeline:
     async def begin(
         self, active: ActiveDeployment, kind: Kind, release: Release, config: Config, *, force: bool
     ) -> DeploymentBegun:
-        """Give it its number, and see to the rest. Raises `Refusal` when it can't be noted."""
+        """Give it its number and begin it. Raises `Refusal` when it can't be noted in the history."""
         bot, command = self._bot, active.command
         ready = await asyncio.to_thread(
             self._preparer.ready, release.id, release.path, config, check=kind == "deploy"
@@ -109,20 +109,20 @@ class Pipeline:
                 ref=release.ref,
             )
         )
-        account = BuildLog(bot.bus, deployment, self._logs)
-        account.begin()
+        build_log = BuildLog(bot.bus, deployment, self._logs)
+        build_log.begin()
         for warning in active.warnings:
-            account.line("release", warning)
+            build_log.line("release", warning)
         if ready is not None and bot.state.calm:
             self._hand_over(active, release, ready, force=force)
         else:
-            self._spawn(self._prepare(active, release, config, ready, account, kind=kind, force=force))
+            self._spawn(self._prepare(active, release, config, ready, build_log, kind=kind, force=force))
         return DeploymentBegun(deployment, release.id, previous)
 
     def take_up(
         self, active: ActiveDeployment, left: UnfinishedDeployment, release: Release, config: Config
     ) -> None:
-        """Go on with one that an earlier supervisor left."""
+        """Resume one that an earlier supervisor left."""
         active.release, active.previous, active.before = release.id, left.previous, left.before
         self._bot.handoffs.take_up(left.kept, release, config, _DeploymentListener(self, active, config))
 
@@ -167,7 +167,7 @@ class Pipeline:
         release: Release,
         config: Config,
         ready: Config | None,
-        account: BuildLog,
+        build_log: BuildLog,
         *,
         kind: Kind,
         force: bool,
@@ -176,13 +176,17 @@ class Pipeline:
         bot = self._bot
         if ready is None:
             try:
-                ready = await self._build(active, release, config, account, check=kind == "deploy")
+                ready = await self._build(active, release, config, build_log, check=kind == "deploy")
             except NeverblinkError as problem:
-                self.finish(active, config, never(active.cancelled or problem.message, bot.state.leader))
+                self.finish(
+                    active,
+                    config,
+                    aborted_before_handoff(active.cancelled or problem.message, bot.state.leader),
+                )
                 return
-        await self._when_possible(active, release, ready, force=force)
+        await self._hand_over_when_possible(active, release, ready, force=force)
 
-    async def _when_possible(
+    async def _hand_over_when_possible(
         self, active: ActiveDeployment, release: Release, config: Config, *, force: bool
     ) -> None:
         """Wait until a worker leads that can hand over, or until the new code may be what the next start runs."""
@@ -197,20 +201,20 @@ class Pipeline:
             self._step(
                 active,
                 "waiting",
-                f"no worker leads{why}: waiting for the start that is under way",
+                f"no worker leads{why}: waiting for the start that is in progress",
             )
         await bot.state.changes.until(possible)
         self._hand_over(active, release, config, force=force)
 
     async def _build(
-        self, active: ActiveDeployment, release: Release, config: Config, account: BuildLog, *, check: bool
+        self, active: ActiveDeployment, release: Release, config: Config, build_log: BuildLog, *, check: bool
     ) -> Config:
         begun = time.monotonic_ns()
         self._enter(active, "building", "", 0)
         if active.cancelled:
             raise NeverblinkError(active.cancelled)
         try:
-            ready = await self._preparer.prepare(release.id, release.path, config, account, check=check)
+            ready = await self._preparer.prepare(release.id, release.path, config, build_log, check=check)
         except NeverblinkError:
             raise
         except Exception as bug:
@@ -233,19 +237,21 @@ class Pipeline:
 
     def _hand_over(self, active: ActiveDeployment, release: Release, config: Config, *, force: bool) -> None:
         bot = self._bot
-        # Meanwhile it may have been cancelled, or the leader may have gone.
+        # It may have been cancelled meanwhile, or the leader lost.
         wanted = not (active.cancelled or bot.state.stopping)
         if wanted and bot.replaceable and not active.dry_run:
             self._spawn(self._start_again(active, release, config))
             return
         if wanted and not (bot.state.calm or bot.state.down):
-            self._spawn(self._when_possible(active, release, config, force=force))
+            self._spawn(self._hand_over_when_possible(active, release, config, force=force))
             return
         if not wanted or not bot.state.leader:
             self.finish(
                 active,
                 config,
-                never(active.cancelled or bot.state.stopping or bot.state.down, bot.state.leader),
+                aborted_before_handoff(
+                    active.cancelled or bot.state.stopping or bot.state.down, bot.state.leader
+                ),
             )
             return
         active.before = self._pruning.releases.previous()
@@ -255,9 +261,9 @@ class Pipeline:
             lost = how.phase is Phase.ABORTED and not how.leader and not active.dry_run
             if not lost or active.cancelled or bot.state.stopping or not bot.failing(old):
                 return False
-            # A leader in a crash loop does not live long enough to hand over. That is what the new code mends.
+            # A leader in a crash loop does not live long enough to hand over. The new code is meant to mend that.
             self._history_thread.write(lambda history: history.drop(left_key(active.deployment)))
-            self._spawn(self._when_possible(active, release, config, force=force))
+            self._spawn(self._hand_over_when_possible(active, release, config, force=force))
             return True
 
         listener = _DeploymentListener(self, active, config, retry)

@@ -1,12 +1,10 @@
-"""The branches that deploy, seen beside what runs: what was pushed, and is not what leads.
+"""The branches that deploy, compared with what runs: commits that were pushed and do not lead.
 
-A branch is itself the record of what was pushed, and it outlives everything: a hook that was killed before it could
-ask, a push that came while deployments were locked or while nobody was there to be asked. So nothing else is written
-down. The branches of the repositories whose hooks lead to a home are looked at, and where one has commits that do not
-run, people are told so.
+A branch is itself the record of what was pushed. It survives a hook that was killed before it could ask, a push while
+deployments were locked, and a push while no supervisor ran. So nothing else is recorded. The branches of repositories
+whose hooks deploy to this home are checked, and commits that do not run are reported.
 
-It is not deployed for being there: it may be what was rolled back, or what somebody moved there by hand. One command
-deploys it.
+They are not deployed automatically: they may have been rolled back, or moved there by hand. One command deploys them.
 """
 
 from __future__ import annotations
@@ -52,19 +50,19 @@ def look(where: Path, running: str) -> BranchSeen | None:
     ahead = behind = None
     if running:
         with contextlib.suppress(git.GitError):
-            # What runs may have come from somewhere else, and then this repository can't compare.
+            # What runs may come from another repository, and then this one can't compare.
             sides = git.ask(where, "rev-list", "--count", "--left-right", f"{commit}...{running}", "--")
             ahead, behind = map(int, sides.split())
     return BranchSeen(clean(str(where)), deploys.branch, commit, subject, running, ahead, behind)
 
 
 def told(seen: BranchSeen) -> str:
-    """What people should know of it, with the command that mends it; "" when all is as it should be."""
+    """The report on a branch that does not run, with the command that deploys it; "" when nothing is to report."""
     on_its_way = seen.asked or bool(seen.deployment and not seen.outcome)
     if not seen.commit or seen.commit == seen.running or on_its_way:
         return ""
     if not seen.running and seen.deployment:
-        # A directory was deployed after it, by somebody who wanted that.
+        # A directory was deployed after it, on purpose.
         return ""
     if seen.ahead and seen.behind:
         how = f"and what runs went apart: {seen.ahead} and {count(seen.behind, 'commit')} of their own"
@@ -82,7 +80,7 @@ def told(seen: BranchSeen) -> str:
 
 
 def traces(repository: Path) -> tuple[tuple[int, ...], ...]:
-    """What changes when a branch or a setting of the repository does: a few looks at files, and no git."""
+    """What changes when a branch or a setting of the repository does: the state of a few files, without git."""
     branches = repository / "refs" / "heads"
     places = [repository / "config", repository / "packed-refs", repository / "reftable" / "tables.list"]
     places += [Path(directory, name) for directory, _, files in os.walk(branches) for name in files]

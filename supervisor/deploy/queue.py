@@ -1,8 +1,8 @@
-"""Deployments that wait for the one that runs to end, in the order they came.
+"""The queue of deployments that wait for the one in progress to end, in the order they came.
 
-A push may not be refused because another one is being deployed: whoever pushed would have to find out when to push
-again, and then git would say that everything is up to date. So it waits; and when a later push of the same branch waits
-too, it makes room for that one, because what it brought was replaced before it ran.
+A push must not be refused because another one is being deployed: one would have to find out when to push again, and
+then git would say that everything is up to date. So it waits. When a later push of the same branch waits too, the
+earlier one is dropped, because its code was replaced before it ran.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ class QueuedDeployment:
         self.deployment = deployment
         self.at = at
         self.cancelled = ""
-        """Why it is to wait no longer, and not to be deployed."""
+        """Why it is not to be deployed, "" when it is."""
 
 
 class DeployQueue:
-    """The commands that wait. Nothing in here takes time: who waits asks again when something has changed."""
+    """The commands that wait. Nothing here blocks: a caller checks again when something has changed."""
 
     def __init__(self) -> None:
         self.waiting: list[QueuedDeployment] = []
 
     def enter(self, waiter: QueuedDeployment) -> None:
-        """Stand at the end. Raises `Refusal` when too many wait."""
+        """Append it. Raises `Refusal` when too many wait."""
         if len(self.waiting) >= _MOST:
             raise Refusal("busy", f"{_MOST} deployments are waiting already: try again later")
         self.waiting.append(waiter)

@@ -13,7 +13,7 @@ from ..release.releases import ReleaseStore
 from ..store import living_workers
 from ..store.orphans import Orphan, end_orphans, refuse_beside_orphans
 from ..store.state_dir import Home
-from .first_release import Chosen, Spoken
+from .first_release import Chosen, ScreenProgress
 
 __all__ = ["end_orphaned_workers"]
 
@@ -60,7 +60,7 @@ async def _try_code(
     directory: Path, preparer: Preparer, environment: Mapping[str, str], say: Callable[[str], None]
 ) -> None:
     try:
-        await try_project(directory, preparer, environment, Spoken(say))
+        await try_project(directory, preparer, environment, ScreenProgress(say))
     except NeverblinkError as problem:
         problem.message += (
             ". The worker was not ended, and the bot ticks on: mend it and run `up --rescue` again"

@@ -1,8 +1,8 @@
-"""The driver: carries out what one `Handoff` decides.
+"""The driver of one handoff: carries out what the state machine `Handoff` decides.
 
-The machine decides, and knows no socket, process or clock; the driver has those and decides nothing. It turns what
-workers say and how they end into the machine's events, the machine's commands into messages, processes, signals and
-alarms, and tells the world of each phase and step. One driver drives one deployment, from `begin` to `finished`.
+The state machine decides, and has no socket, process or clock; the driver has those and decides nothing. It turns
+messages and exits of workers into events of the machine, and commands of the machine into messages, processes, signals
+and timers. It publishes each phase and step. One driver drives one deployment, from `begin` to `finished`.
 """
 
 from __future__ import annotations
@@ -37,19 +37,19 @@ __all__ = ["SUCCEED_WITHIN", "HandoffDriver"]
 
 _RETIRE_WITHIN = 10_000_000_000
 SUCCEED_WITHIN = 2_000_000_000
-"""A standby that has not taken the lease by then never will."""
+"""A standby that has not taken the lease by then counts as failed."""
 _WHY_WITHIN = 300_000_000
-"""The old worker sees the new one die sooner than we know how it died."""
+"""The old worker can notice the new one's death before its reason is known here."""
 _LINGER = 100_000_000
-_FALTERS_AFTER = 300_000_000
-"""A leader whose tick is overdue for so long, by its last word, may hang. It speaks five times a second."""
+_OVERDUE_AFTER = 300_000_000
+"""A leader whose tick is overdue for so long, by its last report, may hang. It reports five times a second."""
 _SHOWN_TIMES = 20
 _SHOWN_EVERY = (100_000_000, 1_000_000_000)
-"""The probation is shown this many times, but not more often and not more seldom than so."""
+"""The progress of the probation is published this many times, at intervals within these bounds."""
 
 
 class HandoffDriver:
-    """Drives `handoff` within the bounds of `settings`. It begins with `begin`, or with `take_up`."""
+    """Drives `handoff` within the limits of `settings`. It begins with `begin`, or with `take_up`."""
 
     def __init__(
         self,
@@ -71,11 +71,11 @@ class HandoffDriver:
         self._ticked = False
         """The new worker has run a tick as the leader."""
         self._overdue = False
-        """The probation's time is up, and it has not ticked yet."""
+        """The probation's time is up, and the new worker has not ticked yet."""
         self._no_boundary = False
         """The rehearsal ran out of time because the old worker reached no boundary."""
         self._unexplained: terms.Seen | None = None
-        """The old worker leads again, and why is not known yet."""
+        """The report of the old worker that leads again, while the reason is not known yet."""
         self._events: deque[HandoffEvent] = deque()
         self._stepping = False
         self._timers = TimerSet(
@@ -92,7 +92,7 @@ class HandoffDriver:
                 "why": _WHY_WITHIN,
                 "show": max(_SHOWN_EVERY[0], min(_SHOWN_EVERY[1], settings.probation // _SHOWN_TIMES)),
             },
-            self._rung,
+            self._timer_fired,
         )
 
     @property
@@ -105,7 +105,7 @@ class HandoffDriver:
 
     @property
     def _ordered(self) -> int:
-        """The order that is out now, 0 when none is."""
+        """The order that the old worker has now, 0 when it has none."""
         match self.handoff.phase:
             case Phase.WAITING | Phase.CANCELLING:
                 return self.handoff.order
@@ -120,9 +120,9 @@ class HandoffDriver:
         self._feed(terms.DeployRequested())
 
     def take_up(self, kept: HandoffRecord, third: Member | None, last: str, *, cleared: bool) -> None:
-        """Go on with what an earlier supervisor began. The workers have told again what they are and what they did.
+        """Go on with what an earlier supervisor began. The workers have reported again what they are and did.
 
-        `third` is a worker beside the two that leads, or else one that guards. `last` took the lease last, dead or
+        `third` is another worker than the two that leads, or else one that guards. `last` took the lease last, dead or
         alive. `cleared`: the deployment before this one has ended.
         """
         self._took_over = kept.took_over
@@ -143,14 +143,14 @@ class HandoffDriver:
         if self.phase not in (Phase.PREPARING, Phase.REHEARSING):
             self._actions.free(self.handoff.new)
         if self.phase is Phase.PREPARED and not self.progress.holding:
-            self._waits_its_turn()
+            self._wait_for_turn()
         for member in (old, new):
             holding = member.holding if member is not None else None
             if holding is not None and holding.order == self._ordered:
                 self.progress.holding = holding.reason
 
     def cleared(self, leader: str, epoch: int) -> None:
-        """The deployment before this one has ended, and `leader` leads, "" for nobody."""
+        """The deployment before this one has ended, and `leader` leads, "" for none."""
         self._feed(terms.Cleared(leader, epoch))
 
     def abort(self, reason: str) -> None:
@@ -158,7 +158,7 @@ class HandoffDriver:
         self._feed(terms.AbortRequested(reason))
 
     def revert(self, reason: str) -> None:
-        """The operator wants the old code back."""
+        """The operator asks for a rollback."""
         self._feed(terms.RollbackRequested(reason))
 
     def conclude(self) -> None:
@@ -167,7 +167,7 @@ class HandoffDriver:
         self._feed(terms.TimerFired("probation"))
 
     def heard(self, worker: str, message: WorkerMessage) -> None:
-        """A worker, one of the two or any other, said something; the roster knows of it already."""
+        """Take in a message of any worker; the registry has taken it in already."""
         if worker not in (self.handoff.old, self.handoff.new):
             if isinstance(message, Report) and message.role == "leading":
                 # The standby has taken over.
@@ -194,8 +194,8 @@ class HandoffDriver:
                 self._held(worker, message)
             case Cancelled():
                 self._feed(terms.Withdrawn(worker, message.order))
-            case Suspect() if self._works(message.leader):
-                # The follower has lost sight of it, or was itself stopped: the leader has ticked since.
+            case Suspect() if self._ticks(message.leader):
+                # The follower was itself stopped or cut off: the leader has ticked since.
                 pass
             case Suspect():
                 leader = self._registry.get(message.leader)
@@ -220,7 +220,7 @@ class HandoffDriver:
             self._feed(terms.Exited(worker, reason))
 
     def stands_by(self, worker: str) -> None:
-        """This third worker takes the lease when the leader dies; "": nobody does."""
+        """This third worker takes the lease when the leader dies, "" for none."""
         if worker != self.handoff.standby and not self.ended:
             self._feed(terms.StandsBy(worker))
 
@@ -228,10 +228,10 @@ class HandoffDriver:
         """Drive no further."""
         self._timers.close()
 
-    # from the machine to the world
+    # from the state machine to workers and events
 
     def _feed(self, event: HandoffEvent) -> None:
-        # Carrying out a command can itself be an event (a worker that can't be started): one after another.
+        # Carrying out a command can cause an event (a worker that can't be started): events are handled in order.
         self._events.append(event)
         if self._stepping:
             return
@@ -287,22 +287,22 @@ class HandoffDriver:
         self.progress.step("turned", f"worker {old} leads: it goes on beside that one", 0, {"worker": old})
 
     def _moved(self, before: Phase, event: HandoffEvent) -> None:
-        """The machine has taken a step: tell of a new phase, and do what belongs to it."""
+        """The state machine has taken a step: publish a new phase, and do what belongs to it."""
         phase = self.handoff.phase
         if phase is before:
             return
         if before is Phase.REHEARSING and phase is Phase.ABORTED:
-            # The copy had to wait for a boundary too.
+            # The copy of the state waits for a boundary too.
             self._no_boundary = event == terms.TimerFired("rehearse") and bool(self.progress.holding)
         if phase is Phase.WAITING:
-            # Its heavy work is done, and it must have every core before it can lead.
+            # Its heavy work is done, and it gets every core before it can lead.
             self._actions.free(self.handoff.new)
         self._timers.disarm("show")
         self.progress.entered(phase, before)
         if phase is Phase.PREPARED:
-            self._waits_its_turn()
+            self._wait_for_turn()
         if phase is Phase.PROBATION:
-            self._rung("show")
+            self._timer_fired("show")
         if before is Phase.REVERTING and phase is Phase.PROBATION:
             self.progress.step(
                 "holding", "the way back found no boundary in time: the probation begins again"
@@ -314,7 +314,7 @@ class HandoffDriver:
         elif self._took_over and phase is Phase.ROLLED_BACK and self._other_leads(event):
             self._revert()
 
-    def _waits_its_turn(self) -> None:
+    def _wait_for_turn(self) -> None:
         self.progress.held("", f"the probation of deployment {self.handoff.after}")
 
     def _leads_now(self, event: HandoffEvent, worker: str) -> bool:
@@ -352,7 +352,7 @@ class HandoffDriver:
         for listener in self._listeners:
             listener.reverted()
 
-    # from the world to the machine
+    # from workers to the state machine
 
     def _found(self, member: Member | None) -> terms.Seen | None:
         if member is None or not member.alive:
@@ -379,19 +379,19 @@ class HandoffDriver:
             and not handoff.reason
         )
 
-    def _works(self, worker: str) -> bool:
-        """Whether a leader does its work, by its own word."""
+    def _ticks(self, worker: str) -> bool:
+        """Whether a leader ticks, by its own reports."""
         overdue = self._overdue_of(worker)
         return overdue is not None and overdue <= self._settings.hang_after
 
-    def _falters(self) -> bool:
+    def _may_hang(self) -> bool:
         """Whether the new worker, which leads in its probation, may be hanging at this moment."""
         overdue = self._overdue_of(self.handoff.new)
         return (
             self.handoff.phase is Phase.PROBATION
             and self.handoff.old_lives
             and overdue is not None
-            and overdue > _FALTERS_AFTER
+            and overdue > _OVERDUE_AFTER
         )
 
     def _overdue_of(self, worker: str) -> int | None:
@@ -399,7 +399,7 @@ class HandoffDriver:
         return member.overdue(self._platform.wall(), self._platform.mono()) if member is not None else None
 
     def _explain(self) -> None:
-        """Let the machine know that the old worker leads again: what there is to know of why, it knows."""
+        """Pass on that the old worker leads again: the reason is known now, or will not come."""
         self._timers.disarm("why")
         seen, self._unexplained = self._unexplained, None
         if seen is not None:
@@ -415,17 +415,17 @@ class HandoffDriver:
             self.progress.held(worker, holding.reason)
 
     def _look_for_decision(self) -> None:
-        """See what keeps the old worker from a boundary when it can't say so itself.
+        """Find what keeps the old worker from a boundary when it can't report it.
 
-        In the rehearsal nobody has ordered anything; but the copy waits for a decision that was open before it was
-        asked for. And a handler that blocks hears no order and no question.
+        In the rehearsal no order was sent, but the copy waits for a decision that was open before it was
+        asked for. A handler that blocks hears neither orders nor questions.
         """
         old = self._registry.get(self.handoff.old)
         if self.progress.holding or old is None or not old.open_decision:
             return
         since = min(decision.at for decision in old.decisions.values())
-        deaf = self._bus.now() - old.reported_at > REPEAT_AFTER
-        if deaf or (self.handoff.phase is Phase.REHEARSING and since <= self.progress.since):
+        silent = self._bus.now() - old.reported_at > REPEAT_AFTER
+        if silent or (self.handoff.phase is Phase.REHEARSING and since <= self.progress.since):
             self.progress.held(old.worker, f"decision {old.open_decision}")
 
     def _first_tick(self, worker: str, handed: Handed) -> None:
@@ -438,7 +438,7 @@ class HandoffDriver:
             self._has_ticked()
 
     def _is_of_ours(self, handed: Handed) -> bool:
-        """Whether the old worker's first tick is one after this handoff. The one it began with may be told late."""
+        """Whether the old worker's first tick came after this handoff; the one it began with can be reported late."""
         return not self.handoff.after and handed.epoch > self.handoff.granted
 
     def _has_ticked(self) -> None:
@@ -447,18 +447,18 @@ class HandoffDriver:
             self._overdue = False
             self._feed(terms.TimerFired("probation"))
 
-    def _rung(self, name: str) -> None:
+    def _timer_fired(self, name: str) -> None:
         match name:
             case "show":
                 facts = {"elapsed": self.progress.elapsed, "total": self._settings.probation}
                 self.progress.step("probation", "", 0, facts)
                 self._timers.arm("show")
             case "probation" if not self._ticked:
-                # A tick can be further apart than the probation is long. New code that has never ticked has proven
-                # nothing; that it does tick when it is due is the old worker's to watch.
+                # The interval of ticks can be longer than the probation. New code that has not ticked is unproven: keep
+                # waiting. The old worker watches that it ticks when a tick is due.
                 self._overdue = True
-            case "probation" | "linger" if self._falters():
-                # Nobody has proven anything who ends the probation in silence: soon it ticks, or is found to hang.
+            case "probation" | "linger" if self._may_hang():
+                # A worker that is silent when the probation ends is unproven: wait until it ticks or hangs.
                 self._timers.arm("linger")
             case "linger":
                 self._feed(terms.TimerFired("probation"))

@@ -1,7 +1,6 @@
-"""The progress of one deployment: what there is to tell of it while it goes, and in the end.
+"""The progress of one handoff: publishes each phase and step as it happens, with how long it took.
 
-Each phase and each step goes into the news as it happens, with how long it took. What is asked for afterwards (what it
-waits for, the first tick, the rehearsal) is kept here.
+Keeps what the status and the end of the deployment need: what it waits for, the first tick, and the rehearsal.
 """
 
 from __future__ import annotations
@@ -19,13 +18,13 @@ __all__ = ["HandoffProgress"]
 
 
 class HandoffProgress:
-    """Tells of `deployment`, which begins now."""
+    """Publishes the progress of `deployment`, which begins now."""
 
     def __init__(self, deployment: int, context: BotContext) -> None:
         self.since = context.bus.now()
         """Wall ns at which the present phase began."""
         self.holding = ""
-        """What the handoff waits for in its present phase, as far as a worker said."""
+        """What the handoff waits for in its present phase, as reported by a worker, "" for nothing."""
         self.handed: Handed | None = None
         """The new worker's first tick."""
         self.rehearsed: Rehearsed | None = None
@@ -81,12 +80,12 @@ class HandoffProgress:
         self.step("rehearsed", text, rehearsed.took, facts)
 
     def held(self, worker: str, reason: str) -> None:
-        """It waits for this, by the word or the look of `worker`."""
+        """The handoff waits for this, as reported by `worker` or observed of it."""
         self.holding = reason
         self.step("holding", reason, self.elapsed, {"reason": reason, "worker": worker})
 
     def ticked(self, worker: str, handed: Handed) -> None:
-        """A worker that came to lead has run its first tick."""
+        """A worker that has begun to lead has run its first tick."""
         facts: dict[str, Any] = {
             "worker": worker,
             "epoch": handed.epoch,
@@ -108,7 +107,7 @@ class HandoffProgress:
         )
 
     def finished(self, how: Finish, *, no_boundary: bool, took_over: bool) -> Finished:
-        """All of it, in the end; `no_boundary`: whatever the machine saw, it was for the want of one."""
+        """How the handoff ended. `no_boundary`: it was because the old worker reached no boundary."""
         reason = NO_BOUNDARY if no_boundary else how.reason
         if reason == NO_BOUNDARY and self.holding:
             reason = f"{reason}: held by {self.holding}"

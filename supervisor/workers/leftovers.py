@@ -77,7 +77,7 @@ def sweep(run: Path, living: Iterable[str] = ()) -> None:
     """Remove the sockets of workers that are gone, which are all but those `living`."""
     kept = set(living)
     for socket in run.glob("*.sock"):
-        # What is no socket is not ours to remove: binding will say that it is in the way.
+        # Only sockets are removed: anything else makes binding fail, which names it.
         if socket.name.partition(".")[0] not in kept and socket.is_socket():
             socket.unlink(missing_ok=True)
 

@@ -1,7 +1,7 @@
-"""What the supervisor needs of the world outside, as one object that a test can make itself.
+"""The platform: clocks, event loop and processes, as one object that a test can replace.
 
-The real one is an event loop, two clocks and `spawn.spawn`; everything that decides takes it by parameter and never
-asks the system by itself.
+The real one is made by `launcher`. Every part that decides something takes it as a parameter, and never asks the system
+by itself.
 """
 
 from __future__ import annotations

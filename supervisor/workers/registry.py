@@ -1,7 +1,7 @@
-"""The roster: what the supervisor knows of each worker.
+"""The registry: what the supervisor knows of each worker.
 
-Filled from what workers say and from what the kernel says of their processes, read by everything else. Knows no socket
-and decides nothing. A worker that is gone stays on it for a while, because people ask what became of it.
+Filled from the workers' messages and the ends of their processes, and read by everything else. It has no socket and
+decides nothing. A worker that has ended stays in it for a while, for those who ask what became of it.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ from ...protocol.window import Window, readable
 __all__ = ["Ended", "Member", "WorkerRegistry"]
 
 _REMEMBERED = 16
-"""Workers that have ended and are still on the roster."""
+"""How many workers that have ended stay in the registry."""
 
 
 class Ended(msgspec.Struct, frozen=True):
-    """How a worker ended: exit status (negative for a signal; None when nobody can know it), and why, in one line."""
+    """How a worker ended: exit status (negative for a signal; None when it can't be known), and why, in one line."""
 
     code: int | None
     reason: str
@@ -51,7 +51,7 @@ class Member:
         self.pid = 0
         self.started = 0
         """The process's start time in clock ticks since boot."""
-        self.words = 0
+        self.messages = 0
         """How many messages have come from it."""
         self.hello: Hello | None = None
         self.ready: Ready | None = None
@@ -62,7 +62,7 @@ class Member:
         self.handed: Handed | None = None
         self.recovered: Recovered | None = None
         self.failed: Failed | None = None
-        """What it said first of why it fails: its process is about to exit."""
+        """The first reason of its failure that it sent: its process is about to exit."""
         self.failed_at = 0
         self.failed_as = ""
         """Its role until then."""
@@ -83,7 +83,7 @@ class Member:
 
     @property
     def role(self) -> str:
-        """As it last said, `joining` until it has said anything, `gone` when its process has ended."""
+        """As last reported, `joining` before its first report, `gone` when its process has ended."""
         if self.ended is not None:
             return "gone"
         if self.failed is not None:
@@ -108,7 +108,7 @@ class Member:
 
     @property
     def ended_badly(self) -> bool:
-        """It has ended, and not as it should. Of one that was adopted only its own word tells."""
+        """It has ended, and not as it should. The exit status of an adopted worker is not known, only what it sent."""
         if self.ended is None:
             return False
         if self.ended.code is None:
@@ -134,9 +134,9 @@ class Member:
         self.leads_since = min(self.leads_since or first, first)
 
     def overdue(self, now: int, mono: int) -> int | None:
-        """How long the tick after the last one that it told of has been due, ns; None when that is not known.
+        """How long the tick after the last reported one has been due, ns; None when that is not known.
 
-        By its own word, on CLOCK_MONOTONIC; an older release does not say it, and is judged by the wall clock.
+        As reported, on CLOCK_MONOTONIC; an older release does not report it, and is judged by the wall clock.
         """
         if self.report is None or self.hello is None or not self.hello.interval:
             return None
@@ -145,12 +145,12 @@ class Member:
         return now - Grid(self.hello.interval).due(self.report.seq + 1)
 
     def take(self, message: WorkerMessage, at: int) -> None:
-        """Take in what the worker says."""
-        self.words += 1
+        """Take in a message of the worker."""
+        self.messages += 1
         match message:
             case Hello():
                 self.hello = message
-                # One that was found by its lease alone says itself what it runs.
+                # A worker that was found by its lease alone reports what it runs.
                 self.release = self.release or message.release
                 self.windows = tuple(readable(message.windows))
             case Report():
@@ -207,7 +207,7 @@ class WorkerRegistry:
         return [member for member in self._members.values() if member.alive]
 
     def leader(self) -> Member | None:
-        """Who leads, by what they last said: of two that say so, the one with the higher epoch."""
+        """The leader by the last reports: of two that report to lead, the one with the higher epoch."""
         return max((m for m in self.alive() if m.leads), key=lambda member: member.epoch, default=None)
 
     def known_frame(self) -> int:
@@ -218,7 +218,7 @@ class WorkerRegistry:
         return max(((one.epoch, one.number) for one in led), default=(0, self.earlier_frame))[1]
 
     def last_failure(self) -> Member | None:
-        """The worker that failed last, by its own word or by how its process ended."""
+        """The worker that failed last, by its own message or by how its process ended."""
         failed = [
             member for member in self._members.values() if member.failed is not None or member.ended_badly
         ]

@@ -1,10 +1,10 @@
-"""The crew: the worker processes of one bot, from their start to their end.
+"""The worker pool: the worker processes of one bot, from start to end.
 
-Starts them, speaks to them, asks them to leave and ends those that don't. Decides nothing about who leads.
+Starts workers, sends to them, asks them to leave and kills those that don't. Does not decide who leads.
 
-The end of a process comes by two roads: what the worker said last, over its socket, and the exit status, from the
-kernel. The kernel is usually faster. So when a process ends, what has arrived from it is read first, and one that
-failed without a word yet gets a moment for the word to come: the reason of a failure is worth that much.
+The end of a process is known from two sources: the worker's last message, over its socket, and the exit status, from
+the kernel. The kernel is usually faster. So when a process ends, its messages that have arrived are read first, and
+when it failed without having sent a reason, the pool waits a moment for it.
 """
 
 from __future__ import annotations
@@ -44,13 +44,13 @@ __all__ = ["WorkerLink", "WorkerPool"]
 
 _LEAVE_WITHIN = 5_000_000_000
 """What `on_retire` has; a worker that is dismissed and still there after it is killed."""
-_LAST_WORD = 100_000_000
+_LAST_MESSAGE_WITHIN = 100_000_000
 _EXIT_WITHIN = EXIT_GRACE + 1_000_000_000
-"""A worker ends its own process within `EXIT_GRACE` of its last word; where it cannot, it is killed after this."""
+"""A worker ends its own process within `EXIT_GRACE` of its last message; one that can't is killed after this."""
 
 
 class WorkerLink(Protocol):
-    """The way to the workers: see `switchboard.Switchboard`."""
+    """Sends to the workers: see `WorkerSocket`."""
 
     def send(self, worker: str, message: SupervisorMessage) -> bool: ...
     def drain(self) -> None: ...
@@ -58,10 +58,7 @@ class WorkerLink(Protocol):
 
 
 class WorkerPool:
-    """The workers of the bot in `home`. `ended(member)` is called once for each whose process has ended.
-
-    `started(member)` is called when one has been started, before anybody else can know of it.
-    """
+    """The workers of the bot in `home`. `ended(member)` is called once for each whose process has ended."""
 
     def __init__(
         self,
@@ -81,8 +78,8 @@ class WorkerPool:
         self._launches: dict[str, Launch] = {}
         self._affinities: dict[str, CpuAffinity] = {}
         self._killed: dict[str, str] = {}
-        self._leaving: dict[str, TimerSet] = {}
-        self._exits: dict[str, TimerSet] = {}
+        self._leave_timers: dict[str, TimerSet] = {}
+        self._exit_timers: dict[str, TimerSet] = {}
 
     def connect(self, link: WorkerLink) -> None:
         """Reach the workers by this link from now on."""
@@ -95,7 +92,7 @@ class WorkerPool:
     def start(
         self, worker: str, release: Release, config: Config, leader: str = "", deployment: int = 0
     ) -> Member:
-        """Start `worker` on `release`, for `deployment`, out of the way of `leader`. Raises `SpawnError`."""
+        """Start `worker` on `release`, for `deployment`, on other cores than `leader`. Raises `SpawnError`."""
         log = self._home.logs / f"{worker}.log"
         launch = Launch(
             config.python,
@@ -120,7 +117,7 @@ class WorkerPool:
         return member
 
     def adopt(self, member: Member) -> bool:
-        """Look after a worker that an earlier supervisor started; return False when its process has ended."""
+        """Watch a worker that an earlier supervisor started; return False when its process has ended."""
         try:
             child = self._platform.adopt(member.pid, member.started, lambda code: self._exited(member, code))
         except ProcessLookupError:
@@ -131,13 +128,13 @@ class WorkerPool:
         return True
 
     def forget(self, worker: str) -> None:
-        """Stop looking after a worker; it runs on."""
+        """Stop watching a worker; it runs on."""
         child = self._children.pop(worker, None)
         if child is not None:
             child.let_go()
 
     def admit(self, hello: Hello) -> str:
-        """Why a worker that introduces itself is none of ours, "" when it is."""
+        """Why a worker that says hello is not one of the pool, "" when it is."""
         member = self._registry.get(hello.worker)
         if member is None:
             return f"there is no worker {hello.worker!r} here: workers are started by `neverblink up` and `deploy`"
@@ -154,22 +151,22 @@ class WorkerPool:
         if member is not None and isinstance(message, Retire | Stop):
             member.asked_to_end = True
         if isinstance(message, Follow):
-            # First: a leader that is short of descriptors accepts a connection only when it is announced.
+            # First: a leader that is short of file descriptors accepts only a connection that was announced.
             self._link.send(message.leader, ExpectFollower(worker))
         return self._link.send(worker, message)
 
     def drain(self) -> None:
-        """Take in what workers have said and nobody has read yet."""
+        """Read the messages that have arrived from workers."""
         self._link.drain()
 
     def free(self, worker: str) -> None:
-        """The worker has done its heavy work: it may use the leader's core too."""
+        """The worker has done its heavy work: let it use the leader's core too."""
         affinity = self._affinities.pop(worker, None)
         if affinity is not None:
             affinity.free()
 
     def dismiss(self, worker: str, why: str) -> None:
-        """Ask the worker to retire until it has, and end it when it takes too long. Does nothing to a dead one."""
+        """Ask the worker to retire until it has, and kill it when it takes too long. Does nothing to a dead one."""
         member = self._registry.get(worker)
         if member is None or not member.alive or member.leaving:
             return
@@ -178,22 +175,22 @@ class WorkerPool:
         timers = TimerSet(
             self._platform.scheduler,
             {"repeat": REPEAT_AFTER, "leave": _LEAVE_WITHIN},
-            lambda name: self._not_left(member, name),
+            lambda name: self._still_here(member, name),
         )
-        self._leaving[worker] = timers
+        self._leave_timers[worker] = timers
         timers.arm("leave")
-        self._not_left(member, "repeat")
+        self._still_here(member, "repeat")
 
     def remind(self, member: Member) -> None:
-        """A worker has reported what it is. One that yields hears nobody: as soon as it follows, it may leave."""
+        """A worker has reported its role. One that yields reads no messages: ask it to leave as soon as it follows."""
         if member.leaving and self._registry.leader() is member:
             self._stay(member)
         elif member.leaving and member.role == "following":
             self.send(member.worker, Retire())
 
     def expect_exit(self, member: Member) -> None:
-        """A worker has said its last word. Its process ends soon, by itself or killed."""
-        if member.worker in self._exits or not member.alive:
+        """A worker has sent its last message. Its process ends soon, by itself or killed."""
+        if member.worker in self._exit_timers or not member.alive:
             return
         reason = member.leaving or "it had left"
         timers = TimerSet(
@@ -201,11 +198,11 @@ class WorkerPool:
             {"exit": _EXIT_WITHIN},
             lambda _: self.kill(member.worker, f"{reason}, and its process did not exit"),
         )
-        self._exits[member.worker] = timers
+        self._exit_timers[member.worker] = timers
         timers.arm("exit")
 
     def kill(self, worker: str, reason: str) -> None:
-        """End the worker's process now; `reason` is why it will have ended, unless it has said why itself."""
+        """Kill the worker's process now; `reason` is recorded as why it ended, unless it has sent one itself."""
         child = self._children.get(worker)
         if child is not None:
             member = self._registry.get(worker)
@@ -215,7 +212,7 @@ class WorkerPool:
 
     def let_go(self) -> None:
         """Stop watching all of them; they run on."""
-        for timers in (*self._leaving.values(), *self._exits.values()):
+        for timers in (*self._leave_timers.values(), *self._exit_timers.values()):
             timers.close()
         for child in self._children.values():
             child.let_go()
@@ -251,7 +248,7 @@ class WorkerPool:
             home_id=id_of(self._home),
         )
 
-    def _not_left(self, member: Member, timer: str) -> None:
+    def _still_here(self, member: Member, timer: str) -> None:
         if self._registry.leader() is member:
             self._stay(member)
             return
@@ -259,12 +256,12 @@ class WorkerPool:
             self.kill(member.worker, f"{member.leaving}; it did not leave in time")
             return
         self.send(member.worker, Retire())
-        self._leaving[member.worker].arm("repeat")
+        self._leave_timers[member.worker].arm("repeat")
 
     def _stay(self, member: Member) -> None:
-        """It was not to lead, and the kernel gave it the lease all the same: then it is the bot now."""
+        """It was dismissed, and the kernel gave it the lease all the same: then it is the bot now."""
         member.leaving = ""
-        self._leaving.pop(member.worker).close()
+        self._leave_timers.pop(member.worker).close()
 
     def _exited(self, member: Member, code: int | None) -> None:
         self._children.pop(member.worker, None)
@@ -272,16 +269,18 @@ class WorkerPool:
         self._link.drain()
         if (code is None or code > 0 or _unasked(member, code)) and member.failed is None:
             timers = TimerSet(
-                self._platform.scheduler, {"word": _LAST_WORD}, lambda _: self._gone(member, code)
+                self._platform.scheduler,
+                {"word": _LAST_MESSAGE_WITHIN},
+                lambda _: self._note_end(member, code),
             )
             timers.arm("word")
             return
-        self._gone(member, code)
+        self._note_end(member, code)
 
-    def _gone(self, member: Member, code: int | None) -> None:
+    def _note_end(self, member: Member, code: int | None) -> None:
         worker = member.worker
         self._link.drain()
-        for pending in (self._leaving, self._exits):
+        for pending in (self._leave_timers, self._exit_timers):
             timers = pending.pop(worker, None)
             if timers is not None:
                 timers.close()
@@ -331,5 +330,5 @@ class _NotConnected:
 
 
 def _unasked(member: Member, code: int | None) -> bool:
-    """Whether it ended as if all were well, without having been told to: the bot's code called `os._exit`, perhaps."""
+    """Whether it exited with 0 without having been told to: the bot's code may have called `os._exit`."""
     return code == 0 and not member.asked_to_end

@@ -24,7 +24,7 @@ class Life:
     def __init__(self, bounds: HangLimits = BOUNDS, interval: int = 100 * MS) -> None:
         self.watchdog = HangRules(bounds, EVERY)
         self.next = Observation(
-            mono=0, wall=1000 * HOUR, words=0, number=0, written=("1", 0), interval=interval, decision="",
+            mono=0, wall=1000 * HOUR, messages=0, number=0, written=("1", 0), interval=interval, decision="",
             doing=ProcessActivity("S"),
         )  # fmt: skip
         self.verdict = self.watchdog.look(self.next)
@@ -43,7 +43,7 @@ class Life:
                 now,
                 mono=now.mono + step,
                 wall=now.wall + step,
-                words=now.words + (speaks or ticks),
+                messages=now.messages + (speaks or ticks),
                 number=now.number + ticks,
                 written=("1", now.written[1] + 100 * (ticks or writes)),
                 doing=doing,
@@ -62,11 +62,11 @@ class Life:
 def test_one_moves_that_has_spoken_and_ended_a_turn() -> None:
     life = Life()
     assert not life.watchdog.moves(life.next)
-    life.is_now(words=1)
+    life.is_now(messages=1)
     assert not life.watchdog.moves(life.next)
     life.is_now(number=1)
     assert life.watchdog.moves(life.next)
-    life.is_now(words=0, written=("1", 100))
+    life.is_now(messages=0, written=("1", 100))
     assert not life.watchdog.moves(life.next)
 
 
@@ -127,7 +127,7 @@ def test_one_that_ticks_again_is_well_again_and_has_all_its_time_anew() -> None:
     assert life.goes_on(9) == ["well", "slow"]
 
 
-def test_one_whose_words_do_not_reach_us_is_known_by_its_journal() -> None:
+def test_a_leader_whose_messages_do_not_arrive_is_judged_by_its_journal() -> None:
     life = Life()
     assert life.goes_on(3600, step=EVERY, writes=True) == ["well", "slow"]
     assert life.verdict.reason.endswith("no tick is due")

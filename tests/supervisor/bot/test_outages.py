@@ -144,7 +144,7 @@ def test_an_outage_is_said_in_one_line() -> None:
         "outage 3: worker w1 died (and 1 after it): killed by SIGKILL; w3 went on after 410ms, 41 ticks missed, "
         "window 5m missed, decision enter (3-9-0) in doubt"
     )
-    assert told(Outage(1, 5 * S, worker="w1"), 9 * S) == "outage 1: worker w1 died; nobody leads since 4s"
+    assert told(Outage(1, 5 * S, worker="w1"), 9 * S) == "outage 1: worker w1 died; no worker leads since 4s"
 
 
 def test_outages_are_kept_for_the_next_supervisor(tmp_path: Path) -> None:
