@@ -36,21 +36,21 @@ def bring_up(*says: Any, ends: bool) -> None:
     asyncio.run(BringUp(stage.state, pool).bring_up(cast("Release", None), CONFIG))
 
 
-def test_one_that_leads_is_up() -> None:
+def test_a_worker_that_leads_is_a_successful_start() -> None:
     bring_up(Ready(0, 0), report("leading"), ends=False)
 
 
-def test_one_that_led_and_died_in_the_same_moment_is_no_start_that_failed_beside_a_death() -> None:
+def test_a_worker_that_led_and_died_at_once_is_a_death_and_not_also_a_failed_start() -> None:
     """Else a bot that dies again and again is given up after half as many deaths as are promised."""
     bring_up(Ready(0, 0), report("leading"), ends=True)
 
 
-def test_one_that_died_before_it_led_is() -> None:
+def test_a_worker_that_died_before_it_led_is_a_failed_start() -> None:
     with pytest.raises(StartFailed, match="exit 1"):
         bring_up(Ready(0, 0), ends=True)
 
 
-def test_one_that_takes_the_lease_while_the_bot_is_being_stopped_leads_and_is_awaited_no_longer() -> None:
+def test_a_start_ends_when_its_worker_takes_the_lease_while_the_bot_is_being_stopped() -> None:
     """A leader ignores a dismissal: who waited for its end would wait for ever."""
     stage = Stage()
 

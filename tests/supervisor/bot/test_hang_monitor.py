@@ -1,4 +1,4 @@
-"""The guard: what is done about a leader that does nothing."""
+"""The hang monitor: what is done about a leader that does nothing."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ SECOND = 1_000_000_000
 class Pool(Hands):
     """A worker pool that reads the reports that wait when it is drained."""
 
-    def __init__(self, post: Post) -> None:
-        super().__init__(post.stage.registry)
-        self.post = post
+    def __init__(self, watch: Watch) -> None:
+        super().__init__(watch.stage.registry)
+        self.watch = watch
 
     def drain(self) -> None:
-        self.post.drain()
+        self.watch.drain()
 
 
-class Post:
-    """A guard over one leader, which says what the test has it say."""
+class Watch:
+    """A hang monitor over one leader, whose reports the test makes."""
 
     def __init__(self, journal: Path) -> None:
         self.stage = Stage()
@@ -69,54 +69,54 @@ class Post:
 
 
 @pytest.fixture
-def post(tmp_path: Path) -> Post:
-    return Post(tmp_path)
+def watch(tmp_path: Path) -> Watch:
+    return Watch(tmp_path)
 
 
-def test_one_that_is_stopped_is_told_of_and_killed_with_the_reason(post: Post) -> None:
-    post.stage.doing = ProcessActivity("T")
-    post.stage.hour.pass_by(3 * SECOND // 2)
-    assert post.guard.slow.endswith("it is stopped")
-    assert post.killed == []
-    post.stage.hour.pass_by(SECOND)
-    assert {worker for worker, _ in post.killed} == {"w1"}
-    assert post.killed[0][1].endswith("it is stopped")
-    (told,) = post.told
+def test_a_stopped_leader_is_reported_and_killed_with_the_reason(watch: Watch) -> None:
+    watch.stage.doing = ProcessActivity("T")
+    watch.stage.hour.pass_by(3 * SECOND // 2)
+    assert watch.guard.slow.endswith("it is stopped")
+    assert watch.killed == []
+    watch.stage.hour.pass_by(SECOND)
+    assert {worker for worker, _ in watch.killed} == {"w1"}
+    assert watch.killed[0][1].endswith("it is stopped")
+    (told,) = watch.told
     assert told.endswith("it is stopped")
 
 
-def test_what_it_has_said_is_read_before_it_is_judged(post: Post) -> None:
-    post.stage.doing = ProcessActivity("S")
+def test_waiting_reports_are_read_before_the_leader_is_judged(watch: Watch) -> None:
+    watch.stage.doing = ProcessActivity("S")
     for _ in range(40):
-        post.waiting = 1
-        post.stage.hour.pass_by(SECOND // 4)
-    assert (post.told, post.killed) == ([], [])
+        watch.waiting = 1
+        watch.stage.hour.pass_by(SECOND // 4)
+    assert (watch.told, watch.killed) == ([], [])
 
 
-def test_one_that_goes_on_is_told_of_again(post: Post) -> None:
-    post.stage.doing = ProcessActivity("S")
-    post.stage.hour.pass_by(3 * SECOND // 2)
-    post.waiting = 1
-    post.stage.hour.pass_by(SECOND // 4)
-    assert post.told[-1] == post.guard.slow == ""
-    assert len(post.told) == 2
-    assert post.killed == []
+def test_a_leader_that_goes_on_is_reported_as_well_again(watch: Watch) -> None:
+    watch.stage.doing = ProcessActivity("S")
+    watch.stage.hour.pass_by(3 * SECOND // 2)
+    watch.waiting = 1
+    watch.stage.hour.pass_by(SECOND // 4)
+    assert watch.told[-1] == watch.guard.slow == ""
+    assert len(watch.told) == 2
+    assert watch.killed == []
 
 
-def test_a_successor_is_judged_by_what_it_does_itself(post: Post) -> None:
-    post.stage.doing = ProcessActivity("S")
-    post.stage.hour.pass_by(3 * SECOND // 2)
-    post.leader.take(report("leading", epoch=2), post.stage.hour.now)
-    post.stage.hour.pass_by(3 * SECOND // 2)
-    assert post.killed == []
+def test_a_successor_is_judged_by_what_it_does_itself(watch: Watch) -> None:
+    watch.stage.doing = ProcessActivity("S")
+    watch.stage.hour.pass_by(3 * SECOND // 2)
+    watch.leader.take(report("leading", epoch=2), watch.stage.hour.now)
+    watch.stage.hour.pass_by(3 * SECOND // 2)
+    assert watch.killed == []
 
 
-def test_nobody_is_watched_when_nobody_leads(post: Post) -> None:
-    post.stage.state.leader = ""
-    post.stage.hour.pass_by(100 * SECOND)
-    assert (post.told, post.killed, post.guard.slow) == ([], [], "")
+def test_nothing_is_watched_when_no_worker_leads(watch: Watch) -> None:
+    watch.stage.state.leader = ""
+    watch.stage.hour.pass_by(100 * SECOND)
+    assert (watch.told, watch.killed, watch.guard.slow) == ([], [], "")
 
 
-def test_after_its_end_it_watches_no_more(post: Post) -> None:
-    post.guard.close()
-    assert post.stage.hour.waiting == 0
+def test_after_its_end_it_watches_no_more(watch: Watch) -> None:
+    watch.guard.close()
+    assert watch.stage.hour.waiting == 0

@@ -59,7 +59,7 @@ class Life:
         self.next = msgspec.structs.replace(self.next, **so)
 
 
-def test_one_moves_that_has_spoken_and_ended_a_turn() -> None:
+def test_a_leader_moves_when_it_has_reported_and_ended_a_turn() -> None:
     life = Life()
     assert not life.watchdog.moves(life.next)
     life.is_now(messages=1)
@@ -70,7 +70,7 @@ def test_one_moves_that_has_spoken_and_ended_a_turn() -> None:
     assert not life.watchdog.moves(life.next)
 
 
-def test_one_that_ticks_is_well() -> None:
+def test_a_leader_that_ticks_is_well() -> None:
     life = Life()
     assert life.goes_on(120, ticks=True) == ["well"]
     assert life.verdict == HangVerdict("well")
@@ -106,7 +106,7 @@ def test_how_long_one_without_a_turn_may_go_on(
     assert life.verdict.reason.endswith(does)
 
 
-def test_one_in_a_decision_is_given_the_longer_time() -> None:
+def test_a_leader_in_a_decision_is_given_the_longer_time() -> None:
     life = Life()
     life.is_now(decision="enter")
     assert life.goes_on(58) == ["well", "slow"]
@@ -114,13 +114,13 @@ def test_one_in_a_decision_is_given_the_longer_time() -> None:
     assert "it is in decision enter" in life.verdict.reason
 
 
-def test_one_that_is_stopped_in_a_decision_is_not() -> None:
+def test_a_leader_that_is_stopped_in_a_decision_is_given_the_shorter_time() -> None:
     life = Life()
     life.is_now(decision="enter", doing=ProcessActivity("T"))
     assert life.goes_on(12) == ["well", "slow", "dead"]
 
 
-def test_one_that_ticks_again_is_well_again_and_has_all_its_time_anew() -> None:
+def test_a_leader_that_ticks_again_has_its_full_time_again() -> None:
     life = Life()
     assert life.goes_on(9) == ["well", "slow"]
     assert life.goes_on(1, ticks=True) == ["well"]
@@ -133,7 +133,7 @@ def test_a_leader_whose_messages_do_not_arrive_is_judged_by_its_journal() -> Non
     assert life.verdict.reason.endswith("no tick is due")
 
 
-def test_one_whose_next_tick_is_in_an_hour_is_not_overdue() -> None:
+def test_a_leader_whose_next_tick_is_in_an_hour_is_not_overdue() -> None:
     life = Life(interval=HOUR)
     life.is_now(wall=1000 * HOUR + S)
     assert life.goes_on(3000, speaks=True) == ["well"]
@@ -178,7 +178,7 @@ EVENTS = st.lists(
 
 
 @given(EVENTS)
-def test_nobody_is_killed_sooner_than_was_looked_at_for_hang_after(
+def test_no_leader_is_killed_before_it_was_observed_for_hang_after(
     moments: list[tuple[str, bool, bool, bool, bool, int]],
 ) -> None:
     life = Life(HangLimits(hang_after=2 * S, stuck_after=5 * S))
@@ -204,7 +204,7 @@ def test_nobody_is_killed_sooner_than_was_looked_at_for_hang_after(
             assert what == "dead"
 
 
-def test_one_is_not_judged_before_its_next_tick_is_due_by_its_own_report() -> None:
+def test_a_leader_is_not_judged_before_the_tick_that_it_reported_as_due() -> None:
     life = Life()
     # Whatever our wall clock shows: it is an hour ahead.
     life.is_now(wall=life.next.wall + HOUR, due=life.next.mono + 600 * S)

@@ -217,7 +217,7 @@ def test_down_ends_an_adopted_bot(world: World) -> None:
     ends(pid)
 
 
-def test_what_another_neverblink_has_kept_of_a_deployment_is_no_reason_not_to_come_back(world: World) -> None:
+def test_a_deployment_kept_by_another_version_does_not_prevent_adoption(world: World) -> None:
     code = world.code("v1")
     with earlier(world, code):
         pass

@@ -43,7 +43,7 @@ def seen(commit: str = TIP, **more: object) -> BranchSeen:
         (seen(running=""), f"BARE is not what runs EXITS: {MEND}"),
     ],
 )
-def test_what_is_said_of_a_branch(one: BranchSeen, said: str) -> None:
+def test_the_report_on_a_branch(one: BranchSeen, said: str) -> None:
     assert told(one) == said.replace("BARE", "main of /srv/fox.git").replace("EXITS", "(1a2b3c4d Exits)")
 
 

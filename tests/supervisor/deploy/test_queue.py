@@ -13,7 +13,7 @@ def push(commit: str, ref: str = "main", *, dry_run: bool = False) -> QueuedDepl
     return QueuedDeployment(Deploy(repository="/srv/fox.git", commit=commit, ref=ref, dry_run=dry_run), 1, 0)
 
 
-def test_who_came_first_goes_first() -> None:
+def test_deployments_leave_the_queue_in_order_of_arrival() -> None:
     queue = DeployQueue()
     first, second = QueuedDeployment(Deploy(path="/a"), 1, 0), QueuedDeployment(Deploy(path="/a"), 2, 0)
     queue.enter(first)

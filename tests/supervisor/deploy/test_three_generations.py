@@ -152,7 +152,7 @@ def test_a_next_one_that_fails_touches_nobody(world: World) -> None:
     assert world.play(scenario) == 0
 
 
-def test_one_that_waits_in_line_prepares_as_soon_as_there_is_room(world: World) -> None:
+def test_a_queued_deployment_prepares_as_soon_as_there_is_room(world: World) -> None:
     async def scenario(world: World) -> None:
         await world.running()
         first = await in_probation(world)

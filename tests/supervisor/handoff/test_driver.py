@@ -166,7 +166,7 @@ def test_of_others_nothing_is_believed(drive: Drive) -> None:
     assert drive.driver.phase is Phase.PREPARING
 
 
-def test_what_fails_is_told_by_its_reason(drive: Drive) -> None:
+def test_a_failure_is_reported_with_its_reason(drive: Drive) -> None:
     drive.driver.begin()
     drive.hear("new", Failed("import", "no module named numpyy", "Traceback…"))
     assert drive.end.reason == "no module named numpyy"
@@ -337,7 +337,7 @@ def test_both_dead_leaves_nobody(drive: Drive) -> None:
     assert drive.told == ["committed", "reverted"]
 
 
-def test_what_is_kept_is_kept_before_it_is_done(drive: Drive) -> None:
+def test_a_change_is_recorded_before_it_is_acted_on(drive: Drive) -> None:
     drive.to_waiting()
     assert [kept.handoff.phase for kept in drive.kept][-2:] == [Phase.REHEARSING, Phase.WAITING]
     drive.hands.take()

@@ -27,7 +27,9 @@ def test_it_is_read_as_dotenv_files_are_written(tmp_path: Path) -> None:
         (b"A=" + b"x" * 1024 * 1024, "is larger than"),
     ],
 )
-def test_what_is_wrong_with_it_is_named_with_its_line(tmp_path: Path, content: bytes, problem: str) -> None:
+def test_an_error_in_the_env_file_is_reported_with_its_line(
+    tmp_path: Path, content: bytes, problem: str
+) -> None:
     file = tmp_path / "keys.env"
     file.write_bytes(content)
     with pytest.raises(EnvFileError, match=problem) as raised:
