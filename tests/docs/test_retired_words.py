@@ -13,12 +13,7 @@ import pytest
 from . import retired_words
 
 LEFT = {
-    "supervisor/api": 9,
-    "supervisor/bot": 17,
-    "supervisor/deploy": 16,
-    "supervisor/handoff": 4,
     "supervisor/web": 1,
-    "supervisor/workers": 6,
     "tests/supervisor": 79,
     "tests/web": 12,
 }

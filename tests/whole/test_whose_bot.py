@@ -260,7 +260,7 @@ def test_ctrl_z_reports_that_the_bot_runs_unsupervised_and_afterwards_for_how_lo
     up = live.up(code)
     live.ticks_on()
     os.kill(up.pid, signal.SIGTSTP)
-    up.prints("the bot ticks on, and no supervisor looks after it")
+    up.prints("the bot ticks on without a supervisor")
     until = time.monotonic() + WITHIN
     while not is_stopped(up.pid):
         assert time.monotonic() < until, "it was not stopped"
