@@ -1,4 +1,4 @@
-"""What every test may use."""
+"""Options and fixtures for all tests."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-# How long an example takes is up to the machine and what else runs on it.
+# How long an example takes depends on the machine and its load.
 settings.register_profile("neverblink", deadline=None)
 settings.load_profile("neverblink")
 
 ROOT = Path(__file__).resolve().parent.parent
-_SAID = "said"
+_SUMMARY = "summary line"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -28,13 +28,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--times",
         type=int,
         default=1,
-        help="how often each phase is tried in tests/whole/test_supervisor_killed.py; the issue asks for 20",
+        help="how often each phase is tried in tests/whole/test_supervisor_killed.py; a thorough run takes 20",
     )
 
 
 @pytest.fixture
 def times(request: pytest.FixtureRequest) -> int:
-    """How often to try what is tried once in an ordinary run."""
+    """How often to repeat what an ordinary run tries once."""
     return int(str(request.config.getoption("--times")))
 
 
@@ -60,7 +60,7 @@ def other_python() -> str:
 
 @pytest.fixture
 def disk() -> Iterator[Callable[[Path, str], Path]]:
-    """Mounts a small file system of its own at a directory: `disk(path, "size=256k")`, or "nr_inodes=4"."""
+    """Mounts a small separate file system at a directory: `disk(path, "size=256k")`, or "nr_inodes=4"."""
     mounted: list[Path] = []
 
     def mount(path: Path, options: str) -> Path:
@@ -74,13 +74,13 @@ def disk() -> Iterator[Callable[[Path, str], Path]]:
 
     yield mount
     for path in mounted:
-        # Lazily: a process of the test's that is being ended may have a file open.
+        # Lazily, because a process of the test that is ending may have a file open.
         subprocess.run(["umount", "--lazy", str(path)], check=True)
 
 
 @pytest.fixture
 def fill() -> Callable[[Path], Path]:
-    """Takes what room is left in a directory's file system; the file that has it is returned, to be removed."""
+    """Fills the file system of a directory; returns the file that fills it, for the test to remove."""
 
     def fill(directory: Path) -> Path:
         filler = directory / "filler"
@@ -98,8 +98,8 @@ def fill() -> Callable[[Path], Path]:
 
 @pytest.fixture
 def say(record_property: Callable[[str, object], None]) -> Callable[[str], None]:
-    """Prints a line below the results: what was measured or counted, also where tests run side by side."""
-    return lambda line: record_property(_SAID, line)
+    """Prints a line with a measurement or count below the results, also when tests run in parallel."""
+    return lambda line: record_property(_SUMMARY, line)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -109,7 +109,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         for report in reports
         if isinstance(report, pytest.TestReport) and report.when == "call"
         for name, value in report.user_properties
-        if name == _SAID
+        if name == _SUMMARY
     ]
     if lines:
         terminalreporter.section("what was counted and measured")

@@ -1,4 +1,4 @@
-"""Bots as their authors would write them, made of what a test is about and the ordinary rest."""
+"""Bots as their authors would write them: the part that a test is about, and ordinary code around it."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ COUNT = """
         self.state.ticks += 1
         say(f"tick {tick.seq}")
     """
-"""Count the ticks, and say each one's index."""
+"""Count the ticks, and print the index of each."""
 
 _ANSWER = """
     def on_command(self, name, args):
@@ -61,7 +61,7 @@ def bot(handlers: str = COUNT, *, tick: str = "10ms", state: str = "ticks: int =
 def waits(
     hook: str, gate: Path, also: str = COUNT, *, tick: str = "10ms", state: str = "ticks: int = 0"
 ) -> str:
-    """The source of a bot whose `hook` says "waits" and its pid, and then takes until `gate` is there."""
+    """The source of a bot whose `hook` says "waits" and its pid, and then waits until `gate` exists."""
     waiting = f"""
         async def {hook}(self, *_):
             say(f"waits {{os.getpid()}}")

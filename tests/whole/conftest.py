@@ -1,4 +1,4 @@
-"""What the tests with real processes share."""
+"""Fixtures of the tests with real processes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .live import Live
 
 @pytest.fixture
 def live(tmp_path: Path) -> Iterator[Live]:
-    """A live bot's directory; whatever was started in it is ended with the test."""
+    """A live bot's directory; all processes started in it end with the test."""
     here = Live(tmp_path)
     try:
         yield here

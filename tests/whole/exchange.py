@@ -1,4 +1,4 @@
-"""An exchange that pushes every fill to every connection, and has a ledger of its own."""
+"""An exchange that pushes every fill to every connection, and keeps a ledger."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Exchange:
 
     def __init__(self, rate: int) -> None:
         self.ledger: dict[str, int] = {}
-        """Each fill, and to how many connections it was sent."""
+        """Each fill, and the number of connections it was sent to."""
         self._every = 1 / rate
         self._server = socket.create_server(("127.0.0.1", 0))
         self._connections: list[socket.socket] = []

@@ -1,4 +1,4 @@
-"""A bot's own files and environment: releases are read-only, NEVERBLINK_DATA and env_file outlive each of them."""
+"""A bot's own files and environment: releases are read-only; NEVERBLINK_DATA and env_file outlive each of them."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def test_the_environment_file_is_read_again_for_each_worker_and_never_copied(liv
     live.deploy(codes[1])
     live.prints("key", lambda lines: lines == ["first", "second"])
     assert not list((live.home / "releases").rglob(".env"))
-    # The file of what leads is gone: nothing is started without it, and what leads goes on.
+    # The leader's file is gone: no worker starts without it, and the leader continues.
     (codes[1] / ".env").unlink()
     refused = live.run("deploy", codes[1], "--json")
     assert refused.code == 3, refused

@@ -1,4 +1,4 @@
-"""A wall clock that is really stepped under a live bot, and a machine that really stands still."""
+"""A wall clock that is really stepped under a live bot, and processes that are really stopped."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def clock(live: Live) -> Clock:
 
 
 def ticks_for(live: Live, seconds: float) -> int:
-    """Let the bot tick for so long, at least; return how many ticks ran."""
+    """Let the bot tick for at least this long; return how many ticks ran."""
     before, until = len(live.printed("tick")), time.monotonic() + seconds
     while time.monotonic() < until:
         live.ticks_on()
@@ -92,7 +92,7 @@ def test_a_lasting_clock_step_moves_the_grid_and_a_step_back_continues_at_once(
     live.down()
     report = live.audit()
     assert (report["broken"], report["doubled"]) == ([], 0), report
-    # The hour that never was.
+    # The hour that the clock skipped.
     assert abs(report["missed"] - 36000) < 100
     assert [lost["cause"] for lost in report["missing"]] == ["clock stepped +1h"]
     assert len(report["clock"]) == 2
@@ -114,7 +114,7 @@ def test_a_bot_resumes_from_a_state_written_under_a_wrong_clock(live: Live, cloc
     live.down()
     report = live.audit()
     assert (report["broken"], report["doubled"]) == ([], 0), report
-    # The clock came back, and nothing waited for ten years.
+    # The clock was set back, and nothing waited for ten years.
     assert report["clock"], report
 
 

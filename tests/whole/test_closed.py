@@ -1,4 +1,4 @@
-"""Closed to others: what a real bot and its supervisor leave in the home, and who is let in."""
+"""Access: the permissions of the files in a home, and which processes may connect."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_every_file_in_a_home_is_private_to_its_user_whatever_the_umask(live: Li
     assert {"lease", "lock", "key"} <= {path.name for path in found}
     opened = [path for path in found if not path.is_symlink() and _mode(path) & 0o077]
     assert opened == []
-    assert _mode(live.tmp / "bots-file") == 0o666, "what a bot makes elsewhere is its own affair"
+    assert _mode(live.tmp / "bots-file") == 0o666, "a bot decides on the permissions of its files elsewhere"
     live.down()
 
 
@@ -110,7 +110,7 @@ def test_a_leader_sends_no_state_to_a_process_without_the_keys_of_this_home(live
                 assert follower.poll(10) == 0
             unwelcome.close()
     with _follower(live, ours.of("w9")) as follower:
-        # So it was the keys, and nothing else.
+        # So the keys made the difference.
         assert follower.poll(int(WITHIN * 1000))
         assert isinstance(leader_codec.decode(follower.recv()), Begin)
     live.ticks_on()

@@ -1,4 +1,4 @@
-"""The end of a bot: it stops once, in order, and nothing of it is left."""
+"""`down`: the bot stops once, cleanly, and leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_ctrl_c_in_up_stops_the_bot_like_down(live: Live) -> None:
 
 
 def gone(live: Live, up: CliProcess) -> None:
-    """See that the supervisor has ended well, and that there is no process, no socket and no owner any more."""
+    """Check that the supervisor exited with 0, and that no process, socket or lock is left."""
     ended = up.ends()
     assert ended.code == 0, ended
     assert live.processes() == []

@@ -1,4 +1,4 @@
-"""A worker whose process does not exit by itself: the bot goes on at once, and the end comes within a bound."""
+"""A worker whose process does not exit by itself: the bot continues at once, and the process ends in bounded time."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .bots import bot, loop, waits
 from .live import Live, one_line
 
 BOUND = EXIT_GRACE / 1e9 + 1
-"""Seconds within which the process of a worker has ended after its last word, by itself or killed."""
+"""Seconds within which a worker's process has ended after its last message, by itself or killed."""
 
 THREAD = """
     async def on_start(self):
@@ -63,7 +63,7 @@ def test_a_failed_leader_is_succeeded_before_its_process_exits(live: Live, shape
     exited = live.event(type="worker-exited", worker="w1")
     leads = live.event(type="leader", worker="w2")
     assert leads["at"] < exited["at"]
-    # The first reason stays the reason, and the outage is timed from the failure.
+    # The first reason is kept, and the outage begins at the failure.
     assert exited["reason"].endswith("raised RuntimeError: boom")
     began = live.event(type="outage")["outage"]
     assert began["cause"] == exited["reason"]

@@ -1,4 +1,4 @@
-"""A worker that ends with exit 0 and was not told to has failed, and the reason says so."""
+"""A worker that exits with 0 without being asked to has failed, and the reason says so."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Strangers who only connect to the TCP port: the bot and its supervisor go on, and so do those who have a key."""
+"""Many idle connections: the bot and its supervisor keep working, and clients with a key can connect."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .live import NEVERBLINK, WITHIN, Live
 
 
 def up_within(live: Live, limit: int, code: Path) -> subprocess.CompletedProcess[str]:
-    """`neverblink up` in a process that may have so many open descriptors, to its end."""
+    """Run `neverblink up` to its end under this limit of open descriptors."""
     return subprocess.run(
         ["sh", "-c", f'ulimit -n {limit} && exec "$@"', "sh", *NEVERBLINK, "up", "--project", str(code)],
         cwd=live.tmp,
@@ -38,7 +38,7 @@ def test_idle_connections_do_not_keep_out_a_client_with_a_key(live: Live, to_eac
     config = code / "neverblink.toml"
     config.write_text(f'{config.read_text()}\n[listen]\ntcp = "{HOST}:{port}"\n')
     up = live.up(code)
-    # Before the first key: nothing listens, and one process is there to look for it.
+    # Before the first key, nothing listens, and one process watches for it.
     anna = live.tmp / "anna.key"
     live.run("keys", "generate", "anna", "--out", anna)
     up.prints(f"listening on tcp://{HOST}:{port} for anna")
@@ -55,7 +55,7 @@ def test_idle_connections_do_not_keep_out_a_client_with_a_key(live: Live, to_eac
     listener = next(
         one for one in psutil.Process(pid).children() if "neverblink.supervisor.sockets" in one.cmdline()
     )
-    # It is not what the bot depends on.
+    # The bot does not depend on it.
     os.kill(listener.pid, signal.SIGKILL)
     up.prints("the TCP listener ended (killed by SIGKILL), and is started again")
     asked = live.run("status", "--server", f"tcp://{HOST}:{port}", "--key", anna, "--json")

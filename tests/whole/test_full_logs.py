@@ -1,4 +1,4 @@
-"""A real bot that prints, while its logs cannot be written: the bot ticks on, and every start succeeds."""
+"""A real bot that prints while its logs cannot be written: it keeps ticking, and every start succeeds."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_a_bot_that_prints_keeps_ticking_while_the_disks_of_logs_and_journal_are
     fillers = [fill(logs), fill(journal)]
     live.event(type="journal", state="failing")
     live.ticks_on()
-    # Neither the bot's own prints nor our warnings about the journal have ended it.
+    # Neither the bot's output nor our warnings about the journal have ended it.
     assert live.book()["pid"] == pid
     assert live.deploy(live.code("v1", f"{PRINTS}# 1\n"))["outcome"] == "done"
     for filler in fillers:
@@ -137,7 +137,7 @@ def test_a_supervisor_whose_output_is_closed_or_full_runs_the_bot(live: Live, ou
         try:
             live.prints("tick", lambda ticks: len(ticks) > 10)
             assert live.run("status").code == 0
-            # Each of these is a line of the supervisor's.
+            # Each of these makes the supervisor print a line.
             for _ in range(3):
                 assert live.run("pause").code == live.run("resume").code == 0
             said = len(live.printed("tick"))

@@ -1,4 +1,4 @@
-"""What a bot starts ends with the worker that started it: after a deployment, a kill, `down`, and unseen."""
+"""A bot's child processes end with their worker: after a deployment, a kill, `down`, and without a supervisor."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bots that are plain loops hand over like the class, and leave as they should."""
+"""Bots that are plain loops hand over, stop and fail like the class."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_an_exception_in_the_loops_body_is_a_failure(live: Live, source: str) ->
     assert rolled_back.code == 4, rolled_back
     assert "ZeroDivisionError: as new code does" in rolled_back.json["reason"]
     live.ticks_on()
-    # Outside a probation it is a death like any other.
+    # Outside a probation it counts as an ordinary death.
     mistake.touch()
     ended = live.event(type="worker-exited", worker="w1")
     assert (ended["code"], "ValueError: the loop's own mistake" in ended["reason"]) == (1, True), ended

@@ -1,4 +1,4 @@
-"""The seam in the world outside: fills that come while the bot goes from process to process, and timers."""
+"""Handoffs seen from outside: fills that arrive while the bot changes processes, and timers."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_200_fills_a_second_sent_to_both_processes_are_applied_once_each_and_tim
 
     assert sorted(fills) == sorted(exchange.ledger)
     assert held == len(exchange.ledger)
-    # It was a test of the seam: at each handoff both processes were told.
+    # The handoffs overlapped with fills: both processes received some.
     both = [fill for fill, connections in exchange.ledger.items() if connections == 2]
     assert len(both) > HANDOFFS
     timers = [line.split() for line in went_off]

@@ -1,4 +1,4 @@
-"""A home whose file system has no inode left: the next worker still leads, or says why it cannot."""
+"""A home whose file system has no inode left: the next worker still leads, or reports why it cannot."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .live import Live
 
 
 def take_inodes(home: Path) -> list[Path]:
-    """Take every inode that is left; return the files, to be removed."""
+    """Use up the free inodes; return the files, for the test to remove."""
     taken: list[Path] = []
     try:
         while True:
@@ -50,7 +50,7 @@ def test_a_worker_that_cannot_start_without_an_inode_reports_why_and_recovers_on
     live.up(live.code("v0", COUNTER))
     leader = live.book()["pid"]
     taken = take_inodes(home)
-    # What cannot be done without: the file of the lease. A leader that runs would make it again.
+    # The lease file is indispensable. A running leader would make it again.
     os.kill(leader, signal.SIGSTOP)
     (home / "lease").unlink()
     taken += take_inodes(home)

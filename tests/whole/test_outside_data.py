@@ -34,13 +34,13 @@ HALTS = bot(
     state="ticks: int = 0\nhalted: int = 0",
 )
 POISON = b"caf\xe9 \x1b]0;owned\x07\x1b[2J\rsafe \xc2\x9b31m \xe2\x80\xae\xe2\x80\x8b end"
-"""A commit's subject in Latin-1, with controls that a terminal obeys, a bidirectional one and a zero width."""
+"""A commit's subject in Latin-1, with terminal controls, a bidirectional control and a zero-width character."""
 OURS = re.compile(r"\x1b\[[0-9;]*m|\r\x1b\[2K|\r+\n|\x1b\[\?(25|1049)[hl]|\x1b\[H|\r$")
-"""Colours, and the moves that a live line makes."""
+"""Colours, and the cursor moves of a live line."""
 
 
 def controls(raw: str) -> list[str]:
-    """What is left in a terminal's input that it would obey or hide, when our own is taken out."""
+    """The control characters in a terminal's input other than our own."""
     raw = OURS.sub("", raw)
     return [
         f"{sign!r} in {raw[max(0, at - 30) : at + 30]!r}"
@@ -122,7 +122,7 @@ def poisoned(live: Live) -> Pushing:
     assert HANDED.search(pushing.push().err)
     (pushing.work / os.fsdecode(b"caf\xe9\x1b[2J.txt")).write_text("")
     pushing.git("add", "--all")
-    # `git commit` mends what is not UTF-8; other programs write commits too.
+    # `git commit` corrects what is not UTF-8; other programs write commits too.
     lines = (
         f"tree {pushing.git('write-tree')}\nparent {pushing.git('rev-parse', 'HEAD')}\n".encode(),
         b"author Ren\xe9 \x1b[31m <r@example.org> 1700000000 +0000\n",

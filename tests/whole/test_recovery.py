@@ -1,4 +1,4 @@
-"""A leader that dies: the bot goes on from its journal, and so does one that was stopped."""
+"""A bot recovers from its journal, after its leader died and after it was stopped."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ USER = 12345
 
 pytestmark = [
     pytest.mark.deep,
-    pytest.mark.skipif(os.geteuid() != 0, reason="only root can do what this is about"),
+    pytest.mark.skipif(os.geteuid() != 0, reason="needs root"),
 ]
 
 
@@ -77,11 +77,11 @@ class Repository:
         return place
 
     def _run(self, user: int, where: Path, *words: str) -> subprocess.CompletedProcess[str]:
-        # As root too: the hook becomes the user, who has to find the interpreter.
+        # For root too: the hook switches to the user, who must find the interpreter.
         own = {name: value for name, value in self._live.environment.items() if not name.startswith("GIT_")}
         for who in ("AUTHOR", "COMMITTER"):
             own |= {f"GIT_{who}_NAME": "Anna", f"GIT_{who}_EMAIL": "anna@example.org"}
-        # What an administrator says who works in the repositories of others.
+        # An administrator who works in other users' repositories sets this.
         trusting = ("-c", "safe.directory=*") if user == 0 else ()
         config = self._live.tmp / "trusting"
         config.write_text("[safe]\n\tdirectory = *\n")

@@ -36,7 +36,7 @@ MORTAL = """
 
 
 def ready(live: Live, since: int = 0) -> str:
-    """Wait until a standby is ready, from event number `since` on; return which worker it is."""
+    """Wait until a standby is ready, from event number `since` on; return its worker id."""
     return str(live.event(type="standby", state="ready", since=since)["worker"])
 
 
@@ -150,7 +150,7 @@ def test_replaced_code_does_not_lead_again_when_the_leader_dies_after_the_deploy
     ready(live)
     gate = live.tmp / "gate"
     gate.touch()
-    # No spare on the new code comes up before the leader is dead.
+    # No standby on the new code is ready before the leader is dead.
     slow = bot(f"""
         async def on_start(self):
             if os.path.exists("{gate}.later"):

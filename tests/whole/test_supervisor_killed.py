@@ -4,7 +4,7 @@ Each phase is tried once in an ordinary run. The whole table:
 
     .venv/bin/python -m pytest tests/whole/test_supervisor_killed.py --times 20
 
-prints how often each was tried, and what became of it.
+prints how often each was tried, and the outcome.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ SOURCE = """
 
 
 class GatedBot:
-    """A bot whose releases wait where a test wants them to, and the supervisors that come and go beside it."""
+    """A bot whose releases wait at gates that a test opens and closes, and its successive supervisors."""
 
     def __init__(self, live: Live, tick: str) -> None:
         self.live = live
@@ -123,7 +123,7 @@ class GatedBot:
 
     def comes_back(self, phase: str = "") -> None:
         """Kill the supervisor, see the bot tick without one, and start another, which finds it in this phase."""
-        # Where a deployment stands is written beside the loop, and this is answered from there, after it.
+        # A deployment's phase is written by another thread, which also answers this, after the write.
         self.live.ask("history")
         self.kill()
         self.ticks_alone()
@@ -132,7 +132,7 @@ class GatedBot:
         assert (active["phase"] if active else "") == phase, active
 
     def ends(self, number: int, outcome: str) -> None:
-        """See how the deployment ends, and that the history says so."""
+        """Wait for the deployment's end, and check its outcome in the history."""
         row = self.live.ask("history", deployment=number)
         if row["outcome"] is None:
             self.live.ended(number)
@@ -230,7 +230,7 @@ def retiring(bot: GatedBot) -> None:
 
 
 def three_generations(bot: GatedBot) -> None:
-    """One that was dismissed has not left yet, one leads, one is being prepared."""
+    """One worker was dismissed and has not left yet, one leads, one is being prepared."""
     first, _ = bot.deploy("load", "retire")
     bot.waits(first, "load")
     bot.live.ask("abort")
@@ -347,6 +347,6 @@ def test_the_next_supervisor_recovers_the_bot_when_one_is_killed_during_recovery
     live.down()
     report = live.audit()
     assert report["doubled"] == 0
-    # The dead leader's, and no other: they end with the first tick of its successor.
+    # Only those of the dead leader: they end with the first tick of its successor.
     assert report["missed"] > 0
     say(f"supervisor killed, recovering: {times} times, the bot went on from its journal")

@@ -1,4 +1,4 @@
-"""A supervisor that is asked to leave its workers, and one that takes over from it."""
+"""A supervisor that leaves its workers running, and one that takes over from it."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_replacing_the_supervisor_during_a_deployment_misses_no_tick(live: Live)
 
 def test_down_with_leave_workers_reports_the_workers_that_keep_running(live: Live) -> None:
     bot = GatedBot(live, "50ms")
-    # There is none to be replaced: that is an ordinary start.
+    # Without a supervisor to replace, this is an ordinary start.
     bot.supervisor = live.up(bot.first, "--replace")
     leader = holder(live)
     new, number = bot.deploy("load")

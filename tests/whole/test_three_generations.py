@@ -1,4 +1,4 @@
-"""Three generations of a bot alive at once: one leads in its probation, one guards it, one prepares."""
+"""Three generations of a bot alive at once: one leads in its probation, one is on guard, one prepares."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .test_supervisor_killed import SOURCE, GatedBot
 
 
 class Generations(GatedBot):
-    """The same bot; with `standby`, a spare worker follows along too."""
+    """The same bot with helpers for two deployments at once."""
 
     def in_probation(self, probation: str = "60s") -> tuple[str, int]:
         """A deployment in its probation."""
@@ -21,17 +21,17 @@ class Generations(GatedBot):
         return new, number
 
     def prepared(self) -> tuple[str, int]:
-        """Another one, which is prepared behind it."""
+        """A second deployment, prepared while the first is in its probation."""
         new, number = self.deploy()
         self.live.phase(number, "prepared")
         return new, number
 
     def alive(self) -> dict[str, int]:
-        """Who is alive, and its pid."""
+        """The live workers, and their pids."""
         return {one["worker"]: one["pid"] for one in self.live.status()["workers"]}
 
     def outcomes(self, *numbers: int) -> list[str]:
-        """How they ended, by the history, when the last of them has."""
+        """Their outcomes in the history, once the last one has ended."""
         if self.live.ask("history", deployment=numbers[-1])["outcome"] is None:
             self.live.ended(numbers[-1])
         rows: list[dict[str, Any]] = [self.live.ask("history", deployment=number) for number in numbers]
@@ -82,7 +82,7 @@ def test_a_probation_is_rolled_back_while_the_next_deployment_rehearses_with_and
     bot.open(new, "load")
     assert bot.outcomes(one, two) == ["rolled_back", "done"]
     assert live.event(type="step", step="turned", deployment=two)["facts"] == {"worker": "w1"}
-    # And now with both prepared, and the way back begun: the workers go it by themselves.
+    # Now with both prepared and the rollback begun: the workers finish it by themselves.
     leads, three = bot.in_probation()
     _, four = bot.prepared()
     bot.close(leads, "decide")

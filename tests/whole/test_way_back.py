@@ -31,7 +31,7 @@ def test_a_rollback_in_the_probation_returns_to_the_old_process_with_the_newest_
     assert rolled_back.code == 4, rolled_back
     assert "too eager" in rolled_back.json["reason"]
     now = live.book()
-    # The very process that led before, with what the other one has counted since.
+    # The process that led before, with what the other one has counted since.
     assert now["pid"] == old["pid"]
     assert now["ticks"] >= new["ticks"]
     assert [event["worker"] for event in live.events if event["type"] == "worker-started"] == ["w2"]

@@ -1,4 +1,4 @@
-"""Whose bot is this: a directory that is copied, moved or removed under a living bot, with real processes."""
+"""A home that is copied, moved or removed under a running bot, with real processes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ COUNTER = bot(COUNT, tick="50ms")
 
 
 def copy_of(live: Live, name: str) -> Live:
-    """All of the bot's directory, copied as it is while the bot lives."""
+    """A copy of the bot's directory, made while the bot runs."""
     to = live.tmp.parent / f"{live.tmp.name}-{name}"
     subprocess.run(["cp", "-a", live.tmp, to], check=True)
     (to / "run").unlink(missing_ok=True)
@@ -31,7 +31,7 @@ def copy_of(live: Live, name: str) -> Live:
 
 
 def remove(home: Path) -> None:
-    """As `rm -rf`, with nothing written into it meanwhile."""
+    """Like `rm -rf`, but with nothing written into it meanwhile."""
     gone = home.with_name("gone")
     home.rename(gone)
     shutil.rmtree(gone)
@@ -160,7 +160,7 @@ def test_a_home_removed_under_a_running_supervisor_is_recreated_and_the_bot_keep
     assert after["ticks"] > before["ticks"]
     ended = live.run("down")
     assert ended.code == 0, (ended, live.story()[-3000:])
-    # What went on without a journal is known to the journal that was made again.
+    # The new journal has the state reached without one.
     live.up(code)
     assert live.book()["ticks"] >= after["ticks"]
     live.down()

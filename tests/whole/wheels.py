@@ -1,4 +1,4 @@
-"""A library of the test's own, in as many versions as it wants, and a bot that says which one it runs with."""
+"""A test library in any number of versions, and a bot that prints the version it runs with."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ HANDLERS = """
         say(f"tick {tick.seq}")
     """
 LIBRARY = bot(HANDLERS, first="import prices")
-"""Says the version of the library `prices`, and each tick's index; 100 ticks a second."""
+"""Prints the version of the library `prices`, and each tick's index; 100 ticks a second."""
 
 
 def wheel(directory: Path, version: str) -> None:
@@ -42,7 +42,7 @@ def wheel(directory: Path, version: str) -> None:
 
 
 def needs(live: Live, place: Path, what: str, **deploy: str) -> None:
-    """Have the project ask for `what`, from the test's wheels alone: there are `prices` 1.0 and 2.0."""
+    """Make the project require `what`, from the test's wheels alone: `prices` 1.0 and 2.0."""
     for version in ("1.0", "2.0"):
         wheel(live.tmp / "wheels", version)
     (place / "requirements.txt").write_text(f"--no-index\n--find-links {live.tmp / 'wheels'}\n{what}\n")
