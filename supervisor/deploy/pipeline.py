@@ -11,6 +11,9 @@ import time
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 
+import msgspec
+
+from ...protocol.duration import SECOND
 from ...protocol.errors import NeverblinkError
 from ...protocol.events import (
     DeploymentEnded,
@@ -19,6 +22,7 @@ from ...protocol.events import (
     StepDone,
 )
 from ...protocol.handoff.handoff_events import Phase
+from ...protocol.link import Handed
 from ..bot.bot import LiveBot
 from ..bot.bring_up import StartFailed
 from ..config.config import Config
@@ -40,6 +44,9 @@ from .in_progress import (
 from .outcome import aborted_before_handoff, outcome_of
 
 __all__ = ["Pipeline", "left_key"]
+
+_TICKS_WITHIN = 2 * SECOND
+"""The old code ticks at its next tick; where that is further away, what is missed by then is the outage's to tell."""
 
 
 class Pipeline:
@@ -315,6 +322,30 @@ class Pipeline:
         """The release before it leads again."""
         self._pruning.put_back(active.previous, active.before)
 
+    def finish_when_ticked(self, active: ActiveDeployment, config: Config, how: Finished) -> None:
+        """Publish that it was rolled back, together with what was missed until the old code ticked again."""
+        active.doing = how.phase.value
+        self._spawn(self._finish_when_ticked(active, config, how))
+
+    async def _finish_when_ticked(self, active: ActiveDeployment, config: Config, how: Finished) -> None:
+        state = self._bot.state
+        leader = state.registry.get(how.leader)
+
+        def first_tick() -> Handed | None:
+            handed = leader.handed if leader is not None else None
+            return (
+                handed if handed is not None and leader is not None and handed.epoch == leader.epoch else None
+            )
+
+        def is_over() -> bool:
+            gone = leader is None or not leader.alive
+            return gone or bool(active.cancelled or state.stopping) or first_tick() is not None
+
+        await state.changes.until(is_over, _TICKS_WITHIN)
+        handed = first_tick()
+        missed = how.missed + (handed.missed if handed is not None else 0)
+        self.finish(active, config, msgspec.structs.replace(how, missed=missed))
+
     def finish(self, active: ActiveDeployment, config: Config, how: Finished) -> None:
         """Publish how it ended."""
         leader = self._bot.state.registry.get(how.leader)
@@ -368,7 +399,11 @@ class _DeploymentListener(HandoffListener):
         self._pipeline.reverted(self._active)
 
     def finished(self, how: Finished) -> None:
-        if not self._retry(how):
+        if self._retry(how):
+            return
+        if how.phase is Phase.ROLLED_BACK and how.leader:
+            self._pipeline.finish_when_ticked(self._active, self._config, how)
+        else:
             self._pipeline.finish(self._active, self._config, how)
 
 

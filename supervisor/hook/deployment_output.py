@@ -110,8 +110,7 @@ def show_result(
                 f"ROLLED BACK: the new code led and did not pass its probation; {old}",
                 f"error: {ended.reason}",
                 "  It never ticked." if ended.seq is None else f"  It led from tick {ended.seq}.",
-                f"  {who_leads}; {count(ended.missed, 'tick')} missed at the handover. `neverblink status` says",
-                "  what was missed until the old code ticked again.",
+                f"  {who_leads}; {count(ended.missed, 'tick')} missed.",
                 f"  Fix it and push again to {branch}.",
                 details,
             )

@@ -53,7 +53,10 @@ def test_a_forked_child_of_the_bot_does_not_hold_the_lease(live: Live, how: str)
     assert live.book()["pid"] == old["pid"]
     os.kill(child, signal.SIGKILL)
     live.down()
-    assert live.audit()["doubled"] == 0
+    report = live.audit()
+    assert report["doubled"] == 0
+    # The deployment, and not only the outage, says what was missed until the old code ticked again.
+    assert rolled_back.json["missed"] == report["missed"]
 
 
 def test_the_workers_undo_a_handoff_whose_supervisor_is_killed_in_the_transfer(live: Live) -> None:

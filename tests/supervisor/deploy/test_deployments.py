@@ -582,4 +582,4 @@ def test_garbage_from_a_worker_harms_nobody(world: World) -> None:
         assert (status["worker"], status["state"]) == ("w2", "running")
 
     assert world.play(scenario) == 0
-    assert "dropped a message on the workers' socket" in world.screen.getvalue()
+    assert "dropped an undecodable message on the workers' socket" in world.screen.getvalue()
