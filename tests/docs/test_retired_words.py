@@ -14,7 +14,7 @@ from . import retired_words
 
 LEFT = {
     "supervisor/web": 1,
-    "tests/supervisor": 79,
+    "tests/supervisor": 78,
     "tests/web": 12,
 }
 """Room: how many of its lines still have a retired word. A number here is only ever lowered; zero leaves the table."""
