@@ -1,4 +1,4 @@
-"""The watchdog: tells a leader that is slow from one that will do nothing any more. Rules only, no clock and no /proc.
+"""Hang rules: tell a leader that is slow from one that will do nothing any more. Rules only, no clock and no /proc.
 
 It is shown the leader again and again (`Observation`) and says each time what to think of it. Trouble is when a tick
 is due and no turn ends, neither by the leader's own word nor by its journal; or when it says nothing at all. What the

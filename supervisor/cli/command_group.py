@@ -2,7 +2,7 @@
 
 A command's file is imported only when the command is used: `neverblink status` in a prompt or a watch loop should
 not wait for the imports of the demo. What a click error, an error of ours or a bug looks like to the user is decided
-by `ending`, and nowhere else.
+by `results`, and nowhere else.
 """
 
 from __future__ import annotations

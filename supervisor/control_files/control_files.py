@@ -37,10 +37,12 @@ class ControlFiles:
         self._config = config
         self._status = status
         self._now = now
-        self._board = StatusFileWriter(home / STATUS, self._made, config.pace, say) if config.status else None
-        self._clerk: RequestFiles | None = None
+        self._status_writer = (
+            StatusFileWriter(home / STATUS, self._made, config.pace, say) if config.status else None
+        )
+        self._request_files: RequestFiles | None = None
         if config.control:
-            self._clerk = RequestFiles(
+            self._request_files = RequestFiles(
                 home / CONTROL,
                 history_thread,
                 carry_out,
@@ -52,26 +54,26 @@ class ControlFiles:
 
     async def begin(self) -> None:
         """From here on the one is written and the other is read."""
-        if self._board is not None:
-            self._board.begin()
-        if self._clerk is not None:
-            await self._clerk.begin()
+        if self._status_writer is not None:
+            self._status_writer.begin()
+        if self._request_files is not None:
+            await self._request_files.begin()
 
     def note(self, event: Event) -> None:
-        """Something has happened: what is not said several times a second is on the board at once."""
+        """An event has happened: all but those of several times a second are written at once."""
         if not isinstance(event, Heartbeat | StepOutput):
             self._changed()
 
     async def close(self) -> None:
         """Read no more, and leave a last word."""
-        if self._clerk is not None:
-            await self._clerk.close()
-        if self._board is not None:
-            await self._board.close()
+        if self._request_files is not None:
+            await self._request_files.close()
+        if self._status_writer is not None:
+            await self._status_writer.close()
 
     def _changed(self) -> None:
-        if self._board is not None:
-            self._board.poke()
+        if self._status_writer is not None:
+            self._status_writer.poke()
 
     def _made(self, alive: bool) -> StatusFile:
         return StatusFile(
@@ -80,5 +82,5 @@ class ControlFiles:
             pace=self._config.pace,
             alive=alive,
             status=self._status(),
-            control=self._clerk.seen() if self._clerk is not None else ControlSeen(),
+            control=self._request_files.seen() if self._request_files is not None else ControlSeen(),
         )

@@ -106,7 +106,7 @@ class RequestFiles:
         self._changed = changed
         self._say = say
         self._poll_loop = PollLoop()
-        self._bell: FileWatch | None = None
+        self._file_watch: FileWatch | None = None
         self._watching: asyncio.Task[None] | None = None
         self._working: asyncio.Task[None] | None = None
         self._waiting: asyncio.Queue[tuple[str, Command]] = asyncio.Queue()
@@ -133,15 +133,15 @@ class RequestFiles:
     async def begin(self) -> None:
         """Take up what an earlier supervisor left, and look at the file from here on."""
         await self._recall()
-        self._bell = FileWatch(self._path.parent, self._path.name, self._poll_loop.call, self._say)
+        self._file_watch = FileWatch(self._path.parent, self._path.name, self._poll_loop.call, self._say)
         loop = asyncio.get_running_loop()
         self._watching = loop.create_task(self._watch())
         self._working = loop.create_task(self._work())
 
     async def close(self) -> None:
         """Look no more; give what is under way a moment to be answered."""
-        if self._bell is not None:
-            await self._bell.close()
+        if self._file_watch is not None:
+            await self._file_watch.close()
         for task in (self._watching, self._working):
             if task is not None:
                 task.cancel()

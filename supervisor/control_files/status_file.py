@@ -1,8 +1,8 @@
-"""The board: `status.json`, for everybody who wants to look and not to ask.
+"""Writes `status.json`, the status as a file.
 
-It is replaced, never changed: who reads it has a whole one, of one moment. That is done at a pace, and at once when
-something happens, in a thread beside the supervisor's loop, one after the other; what happens while one is written goes
-into the next.
+The file is replaced, never changed, so a reader always has a whole one, of one moment. It is written at a pace, and at
+once when an event happens, in a thread beside the supervisor's loop, one write after another. What happens during a
+write goes into the next one.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ class StatusFileWriter:
         try:
             data = msgspec.json.encode(self._make(alive), enc_hook=repr)
         except Exception as bug:
-            # It is a fault of ours, and must not be the end of the board.
+            # A fault of ours must not end the writing.
             trouble = f"can't be made: {bug!r}"
         else:
             trouble = await asyncio.to_thread(self._replace, data)

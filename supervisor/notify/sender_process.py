@@ -1,7 +1,7 @@
 """Having messages sent: by a process for one target, started when there is something to send, and let go afterwards.
 
 Nothing in here waits for a target: an order is written into a pipe that has room for it, and what became of it is
-heard later. A process that does not answer ends itself (see `sender`), or is killed.
+heard later. A process that does not answer ends itself (see `apprise_sender`), or is killed.
 """
 
 from __future__ import annotations

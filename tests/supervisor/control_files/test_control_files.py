@@ -141,8 +141,10 @@ def test_a_command_is_carried_out_and_answered_in_status_json(tmp_path: Path) ->
     tried(tmp_path, act)
 
 
-@pytest.mark.parametrize("bell", [True, False], ids=["inotify", "polling"])
-def test_a_command_is_carried_out_once_however_often_its_file_is_written(tmp_path: Path, bell: bool) -> None:
+@pytest.mark.parametrize("file_watch", [True, False], ids=["inotify", "polling"])
+def test_a_command_is_carried_out_once_however_often_its_file_is_written(
+    tmp_path: Path, file_watch: bool
+) -> None:
     async def act(listeners: Desk) -> None:
         for _ in range(3):
             listeners.write([{"id": "1", "op": "pause"}, {"id": "2", "op": "resume"}])
@@ -156,8 +158,8 @@ def test_a_command_is_carried_out_once_however_often_its_file_is_written(tmp_pat
         await listeners.answered("3")
         assert [op_of(one) for one in listeners.asked] == ["pause", "resume", "lock"]
 
-    # A poll so slow that only the bell can be heard, or none but the poll.
-    poll = 600_000_000_000 if bell else 5_000_000
+    # A poll so slow that only the watch notices it, or none but the poll.
+    poll = 600_000_000_000 if file_watch else 5_000_000
     tried(tmp_path, act, FileLayer(poll=poll))
 
 
