@@ -218,7 +218,7 @@ def test_what_cannot_be_deployed_is_said_before_anybody_is_asked(tmp_path: Path,
     (tmp_path / "empty").mkdir()
     with Scripted(home, {"deploy": begun}) as supervisor:
         for path, said in (
-            (tmp_path / "none", "is not there"),
+            (tmp_path / "none", "is not a directory, a kept release"),
             (code / "bot.py", "is a file"),
             (tmp_path / "empty", "neverblink init"),
         ):
