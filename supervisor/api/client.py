@@ -119,7 +119,13 @@ class Client:
             if (answer := self._taken(id, min(left, PROBE_AFTER))) is not None:
                 return answer.result
             if left > PROBE_AFTER:
-                status = self._probe(pid)
+                try:
+                    status = self._probe(pid)
+                except Unreachable:
+                    # It may have answered and ended since we looked.
+                    if (answer := self._taken(id, 0.0)) is not None:
+                        return answer.result
+                    raise
                 if meanwhile is not None and status is not None:
                     meanwhile(status)
         # What was asked may still be carried out; only the answer is given up.

@@ -12,8 +12,10 @@ import msgspec
 from ...protocol import duration
 from ...protocol.commands import (
     Acknowledge,
+    Code,
     Commands,
     Down,
+    Fault,
     Lock,
     Pause,
     RebaseClock,
@@ -21,13 +23,16 @@ from ...protocol.commands import (
     Send,
     Unlock,
 )
+from ...protocol.errors import NeverblinkError
 from ...protocol.link import Offered
 from ...protocol.wire import UNDECODABLE, reason
-from ..api.client import Client, CommandFault, Unfinished, convert
+from ..api.client import Client, CommandFault, Unfinished, Unreachable, convert
+from ..store.living_workers import alive_in
 from .command import Done, remote_command
 from .command_values import Schema, read, refuse_equal_keys
 from .context import CommandContext
 from .errors import BadInput
+from .releases import open_history
 
 __all__ = [
     "acknowledge",
@@ -171,7 +176,7 @@ def down(context: CommandContext, why: str, within: str, leave_workers: bool) ->
     A decision that is open is finished first. Ctrl-C in the terminal of `up` does the same. When this returns, `up` may
     be said again.
     """
-    begun = time.monotonic()
+    begun, asked_at = time.monotonic(), time.time_ns()
 
     def meanwhile(status: dict[str, Any]) -> None:
         context.screen.line(context.screen.faint(_still(status, time.monotonic() - begun)))
@@ -185,6 +190,12 @@ def down(context: CommandContext, why: str, within: str, leave_workers: bool) ->
             if late.pid:
                 late.message += f". `kill -INT {late.pid}` ends the bot where it stands"
             raise
+        except Unreachable:
+            # libzmq drops an answer that is unread when the connection ends, and the supervisor ends at once.
+            noted = _noted_down(context, asked_at, leave_workers=leave_workers)
+            if noted is None:
+                raise
+            result = noted
         gone = client.wait_gone(_LEAVES_WITHIN)
     if leave_workers:
         left = ", ".join(result.get("left", ())) or "no worker"
@@ -198,6 +209,27 @@ def down(context: CommandContext, why: str, within: str, leave_workers: bool) ->
             f"its supervisor has not ended in {_LEAVES_WITHIN:g}s, and until it has `up` is refused: see supervisor.log"
         )
     return Done(result)
+
+
+def _noted_down(context: CommandContext, since: int, *, leave_workers: bool) -> dict[str, Any] | None:
+    """The result of a `down` that was asked for at `since` (wall ns), by the history of the home; None without one.
+
+    Raises `CommandFault` when it failed.
+    """
+    if context.server:
+        return None
+    try:
+        with open_history(context.home) as history:
+            noted = next((row for row in history.commands(1) if row.op == "down" and row.at >= since), None)
+    except NeverblinkError:
+        return None
+    if noted is None:
+        return None
+    if not noted.ok:
+        raise CommandFault(Fault(cast("Code", noted.outcome), noted.detail))
+    if not leave_workers:
+        return {"stopped": True}
+    return {"stopped": False, "left": [one.worker for one in alive_in(context.home)]}
 
 
 def arguments(

@@ -39,7 +39,7 @@ def test_an_empty_file_asks_for_nothing(empty: bytes) -> None:
         (b"pause", "it is not a command"),
         (b"[" + PAUSE, "it is not JSON"),
         (b'{"id": "\xff"}', "it is not UTF-8"),
-        (b"[" * 5000, "it is no(JSON| JSON)|nested too deeply"),
+        (b"[" * 5000, "it is not JSON|nested too deeply"),
         (b'{"a":' * 100_000, "nested too deeply|not JSON"),
         (
             b"[" + b",".join([PAUSE] * (MOST_COMMANDS + 1)) + b"]",

@@ -156,7 +156,10 @@ def test_bad_code_is_rejected_in_one_line_and_the_bot_keeps_ticking(lasting: Liv
 
 
 def test_a_path_without_deployable_code_is_named_in_the_error(lasting: Live) -> None:
-    for path, words in (("nowhere", "is not there"), ("v0/bot.py", "name the directory it is in")):
+    for path, words in (
+        ("nowhere", "is not a directory, a kept release"),
+        ("v0/bot.py", "name the directory it is in"),
+    ):
         refused = lasting.run("deploy", path)
         assert refused.code == BAD_INPUT, refused
         assert words in one_line(refused)

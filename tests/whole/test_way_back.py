@@ -138,7 +138,9 @@ def test_rolled_back_code_does_not_lead_again_when_the_old_worker_dies_at_once(l
     live.prints("begins", lambda lines: len(lines) > begun)
     live.send("rollback")
     live.phase(number, "reverting")
-    # The command is sent. The stopped supervisor cannot dismiss the new worker before the old one has led and died.
+    # The phase is published before its commands are sent: what is answered after it comes after them too.
+    live.status()
+    # The stopped supervisor cannot dismiss the new worker before the old one has led and died.
     os.kill(up.pid, signal.SIGSTOP)
     until = time.monotonic() + 30
     while _epoch(live) < 3:
