@@ -56,8 +56,6 @@ PROBE_AFTER = 5.0
 _ALIVE_WITHIN = 10.0
 _ALIVE_SHORTLY = 2.0
 _LOOK_EVERY_MS = 250
-_LAST_ANSWER_MS = 1000
-"""For an answer that an ended supervisor has sent: on a busy machine it takes a while to get through."""
 _CONNECT_MS = 1000
 _EVENT_QUEUE = 100_000
 _LOOK_FOR_ITS_END = 0.02
@@ -203,7 +201,7 @@ class Client:
                 self._endpoint.supervisor()
             except Unreachable:
                 # It answers before it ends: the answer may have come since we looked.
-                if requests.poll(_LAST_ANSWER_MS):
+                if requests.poll(_LOOK_EVERY_MS):
                     continue
                 raise
             if not left:

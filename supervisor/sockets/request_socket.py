@@ -32,8 +32,7 @@ _MOST_UNREAD = 64
 """Requests of one client that are read ahead; then the client has to wait."""
 _LONGEST_SUBSCRIPTION = 4096
 """Bytes. A topic has a few dozen; the messages of a handshake, which count too, a few hundred."""
-_FINISH_S = 3.0
-"""The answer to `down` waits for a note in the history, which a busy disk can hold up."""
+_FINISH_S = 1.0
 
 
 def bound_requests(socket: zmq.Socket[bytes]) -> None:
