@@ -333,6 +333,14 @@ class Live:
             # Each answer takes a turn of the bot, so this loop runs at its pace.
             assert time.monotonic() < until, f"the bot answers, and has not ticked since tick {ticks}"
 
+    def status_with(self, condition: Callable[[dict[str, Any]], object]) -> dict[str, Any]:
+        """Wait, a tick at a time, for a status for which the condition holds; return it."""
+        until = time.monotonic() + WITHIN
+        while not condition(status := self.status()):
+            assert time.monotonic() < until, f"{status}\n{self.story()}"
+            self.ticks_on()
+        return status
+
     def story(self) -> str:
         """The events so far, for people."""
         quiet = [event for event in self.events if event["type"] != "pulse"]

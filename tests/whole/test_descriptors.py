@@ -31,8 +31,7 @@ GREEDY = """
 
 
 def at_its_limit(live: Live) -> None:
-    while (seen := live.status()["descriptors"]) is None or seen["left"]:
-        live.ticks_on()
+    live.status_with(lambda status: status["descriptors"] and not status["descriptors"]["left"])
 
 
 @pytest.mark.parametrize("tick", ["10ms", pytest.param("250ms", marks=pytest.mark.deep)])
@@ -76,16 +75,14 @@ def test_a_deployment_is_refused_with_its_reason_while_the_leader_cannot_open_wh
     code = live.code("v1", f"{COUNTER}# 1\n")
     # Fewer than it has open: it can reopen neither its descriptors nor the reserve.
     resource.prlimit(leader, resource.RLIMIT_NOFILE, (8, before[1]))
-    while (seen := live.status()["descriptors"]) is None or seen["reserve"]:
-        live.ticks_on()
+    live.status_with(lambda status: status["descriptors"] and not status["descriptors"]["reserve"])
     refused = live.run("deploy", code)
     assert refused.code == 5
     line = one_line(refused)
     assert "worker w1, which leads, has 0 of 8 file descriptors left, and a handoff needs 8" in line
     assert "`neverblink down` and then `up`" in line
     resource.prlimit(leader, resource.RLIMIT_NOFILE, before)
-    while live.status()["descriptors"] is not None and live.status()["descriptors"]["short"]:
-        live.ticks_on()
+    live.status_with(lambda status: not status["descriptors"] or not status["descriptors"]["short"])
     assert live.deploy(code)["outcome"] == "done"
     assert live.book()["pid"] != leader
 
