@@ -22,6 +22,7 @@ from pathlib import Path
 
 from neverblink.protocol.journal import RecordKind, pack_record
 
+from ..files import entries_below
 from ..whole.live import Live
 from . import nemesis_home as home
 from .machine import Clock, Disk
@@ -163,7 +164,7 @@ class Nemesis:
 
     def _limit_files(self, victim: FaultTarget) -> Callable[[], object]:
         """Let no file of the process grow beyond the journal's present size."""
-        sizes = [path.stat().st_size for path in (self._home / "journal").glob("*.journal")]
+        sizes = [status.st_size for path, status in entries_below(self._home / "journal") if path.suffix]
         before = resource.prlimit(victim.pid, resource.RLIMIT_FSIZE)
         limit = max(sizes, default=0) if victim.worker else 0
         resource.prlimit(victim.pid, resource.RLIMIT_FSIZE, (limit, before[1]))

@@ -23,6 +23,7 @@ from neverblink.protocol.versions import PROTOCOL
 from neverblink.supervisor.sockets.worker_keys import WorkerKeys
 from neverblink.worker.io.curve import SupervisorConnection, public_of, use_client_keys
 
+from ..files import contents, entries_below
 from .bots import COUNTER, bot
 from .live import WITHIN, Live
 
@@ -39,13 +40,14 @@ def test_every_file_in_a_home_is_private_to_its_user_whatever_the_umask(live: Li
     live.up(live.code("v0", bot(WRITES)))
     live.deploy(live.code("v1", COUNTER))
     # While all of it is there: sockets, locks, what SQLite keeps beside its file, what Python has compiled.
-    found = [live.home, *live.home.rglob("*")]
+    found = dict(entries_below(live.home))
     kinds = {path.suffix for path in found}
     assert {".sock", ".db", ".db-wal", ".db-shm", ".journal", ".log", ".pyc"} <= kinds
     assert {"lease", "lock", "key"} <= {path.name for path in found}
-    opened = [path for path in found if not path.is_symlink() and _mode(path) & 0o077]
-    assert opened == []
-    assert _mode(live.tmp / "bots-file") == 0o666, "a bot decides on the permissions of its files elsewhere"
+    modes = {path: status.st_mode for path, status in found.items() if not stat.S_ISLNK(status.st_mode)}
+    assert [path for path, mode in modes.items() if stat.S_IMODE(mode) & 0o077] == []
+    bots_file = stat.S_IMODE((live.tmp / "bots-file").stat().st_mode)
+    assert bots_file == 0o666, "a bot decides on the permissions of its files elsewhere"
     live.down()
 
 
@@ -55,9 +57,9 @@ def test_secrets_are_in_no_file_but_the_key_and_in_no_output(live: Live) -> None
     live.phase(1, "probation")
     said = live.run("status", "--json").out + live.run("history", "1", "--json").out
     said += repr(live.status()) + live.story()
-    written = [path for path in live.home.rglob("*") if path.is_file() and path != live.home / "key"]
-    assert {"supervisor.log", "supervisor.db", "w1.log", "w2.log"} <= {path.name for path in written}
-    seen = {path: path.read_bytes() for path in written}
+    seen = contents(live.home)
+    del seen[live.home / "key"]
+    assert {"supervisor.log", "supervisor.db", "w1.log", "w2.log"} <= {path.name for path in seen}
     processes = [process.pid for process in live.processes()]
     assert len(processes) == 3, "the supervisor and two workers"
     for pid in processes:
@@ -115,10 +117,6 @@ def test_a_leader_sends_no_state_to_a_process_without_the_keys_of_this_home(live
         assert isinstance(leader_codec.decode(follower.recv()), Begin)
     live.ticks_on()
     live.down()
-
-
-def _mode(path: Path) -> int:
-    return stat.S_IMODE(path.stat().st_mode)
 
 
 def _key(live: Live) -> bytes:

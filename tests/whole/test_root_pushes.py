@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from ..as_user import as_user
+from ..files import entries_below
 from .bots import COUNTER
 from .live import WITHIN, Live
 from .pushing import HANDED
@@ -91,15 +92,7 @@ class Repository:
 
 
 def of_root(*places: Path) -> list[Path]:
-    found: list[Path] = []
-    for place in places:
-        for path in (place, *place.rglob("*")):
-            try:
-                if path.lstat().st_uid == 0:
-                    found.append(path)
-            except FileNotFoundError:
-                continue
-    return found
+    return [path for path, status in entries_below(*places) if status.st_uid == 0]
 
 
 def nothing_of_root(*places: Path) -> None:
