@@ -154,11 +154,11 @@ def test_a_room_imports_only_rooms_below_it() -> None:
     assert not wrong, "move the import, or what it imports; the table in this file says what may import what"
 
 
-def test_every_room_stands_in_the_table() -> None:
+def test_every_room_is_in_the_table() -> None:
     assert {room_of(module_of(path)) for path in files()} == set(ROOMS)
 
 
-def test_a_class_name_means_one_class() -> None:
+def test_every_class_name_is_unique() -> None:
     where: dict[str, list[str]] = defaultdict(list)
     for path in files():
         for node in ast.parse(path.read_text(encoding="utf-8")).body:

@@ -55,7 +55,7 @@ def test_every_package_is_pinned_with_hashes_and_no_host_is_named(file: Path) ->
         ("live", ["demo", "notify", "web"]),
     ],
 )
-def test_what_is_pinned_is_what_pyproject_asks_for(name: str, extras: list[str]) -> None:
+def test_the_pinned_packages_match_pyproject(name: str, extras: list[str]) -> None:
     versions: dict[str, list[str]] = {}
     for one in pinned(ROOT / "bin" / "constraints" / f"{name}.txt"):
         versions.setdefault(canonicalize_name(one.name), []).append(str(one.specifier).removeprefix("=="))

@@ -49,7 +49,9 @@ def call(clone: Path, text: str) -> list[str | Path]:
     return ["sh", "-c", f'root=$1 env=$1/.venv; . "$1/bin/environment"; {text}', "sh", clone]
 
 
-def test_in_a_clone_of_another_user_it_says_who_can_make_the_environment(clone: Path) -> None:
+def test_in_a_clone_of_another_user_the_error_names_the_user_who_can_create_the_environment(
+    clone: Path,
+) -> None:
     if os.getuid() != 0:
         clone.chmod(0o555)
     for command in ("neverblink", "test", "chaos"):
@@ -70,21 +72,21 @@ def test_an_environment_that_another_user_made_can_be_used(clone: Path) -> None:
     assert run([clone / "bin" / "neverblink"]) == (0, f"{made}/neverblink runs\n", "")
 
 
-def test_a_lock_that_another_user_made_is_held_all_the_same(clone: Path) -> None:
+def test_a_lock_created_by_another_user_can_be_held(clone: Path) -> None:
     (clone / ".venv.lock").touch(0o444)
     clone.chmod(0o777)
     code, _, err = run(call(clone, 'locked say "the directory" "" held'))
     assert (code, err) == (0, "neverblink: the directory " + err.split()[3] + " held\n")
 
 
-def test_an_interpreter_that_will_not_do_is_named(clone: Path) -> None:
+def test_an_unsuitable_interpreter_is_named(clone: Path) -> None:
     clone.chmod(0o777)
     code, _, err = run([clone / "bin" / "neverblink"], NEVERBLINK_PYTHON="/bin/false")
     assert code == 2
     assert "NEVERBLINK_PYTHON=/bin/false is not a Python from 3.11 on" in err
 
 
-def test_without_any_interpreter_it_says_how_to_get_one(clone: Path) -> None:
+def test_without_an_interpreter_the_error_says_how_to_get_one(clone: Path) -> None:
     clone.chmod(0o777)
     tools = clone / "tools"
     tools.mkdir()
@@ -96,7 +98,7 @@ def test_without_any_interpreter_it_says_how_to_get_one(clone: Path) -> None:
     assert "NEVERBLINK_PYTHON" in err
 
 
-def test_bin_test_says_what_it_can_do(clone: Path) -> None:
+def test_bin_test_help_lists_its_options(clone: Path) -> None:
     code, out, _ = run([clone / "bin" / "test", "--help"])
     assert code == 0
     for option in ("--deep", "--newest", "--oldest", "--rewrite"):

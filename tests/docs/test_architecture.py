@@ -15,7 +15,7 @@ PAGE = ROOT / "docs" / "architecture.md"
 
 
 @pytest.mark.parametrize("top", ["supervisor", "worker"])
-def test_the_picture_of_the_rooms_is_what_the_code_imports(top: str, rewrite: bool) -> None:
+def test_the_picture_of_the_rooms_matches_the_imports(top: str, rewrite: bool) -> None:
     page = PAGE.read_text(encoding="utf-8")
     before, begin, rest = page.partition(f"<!-- {top} rooms -->\n")
     shown, end, after = rest.partition("<!-- end -->")
@@ -30,7 +30,7 @@ def test_the_picture_of_the_rooms_is_what_the_code_imports(top: str, rewrite: bo
         )
 
 
-def test_an_arrow_that_follows_from_two_others_is_not_drawn() -> None:
+def test_an_arrow_implied_by_two_others_is_not_drawn() -> None:
     arrows = {
         ("supervisor/config", "supervisor/system"),
         ("supervisor/system", "protocol"),
@@ -47,7 +47,7 @@ def test_every_room_is_in_the_table_with_a_sentence() -> None:
 
 
 @pytest.mark.parametrize("page", ["docs/architecture.md", "CONTRIBUTING.md"])
-def test_every_file_and_directory_that_it_names_exists(page: str) -> None:
+def test_every_file_and_directory_on_the_page_exists(page: str) -> None:
     text = (ROOT / page).read_text(encoding="utf-8")
     named = re.findall(r"`((?:protocol|worker|supervisor|tests|docs|bin)/[\w./-]*)`", text)
     assert named

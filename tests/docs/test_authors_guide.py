@@ -67,12 +67,12 @@ def _table(heading: str) -> str:
 
 
 @pytest.mark.parametrize("test", TESTS, ids=lambda test: test.__name__)
-def test_its_tests_pass(test: Callable[[], None]) -> None:
+def test_the_tests_in_the_guide_pass(test: Callable[[], None]) -> None:
     test()
 
 
 @pytest.mark.parametrize("bot", BOTS, ids=lambda bot: bot.__name__)
-def test_its_bots_run_and_can_be_handed_over(bot: type[Worker[Any]]) -> None:
+def test_the_bots_in_the_guide_run_and_can_be_handed_over(bot: type[Worker[Any]]) -> None:
     new = type(f"New{bot.__name__}", (bot,), {"__module__": bot.__module__})
     with Simulation(bot, at=datetime(2026, 1, 5, 12, 0, 5, tzinfo=UTC)) as simulation:
         simulation.ticks(5)
@@ -82,7 +82,7 @@ def test_its_bots_run_and_can_be_handed_over(bot: type[Worker[Any]]) -> None:
         assert type(simulation.leader) is new
 
 
-def test_its_loop_runs_alone_and_flattens_when_it_is_interrupted(tmp_path: Path) -> None:
+def test_the_loop_in_the_guide_runs_alone_and_flattens_on_an_interrupt(tmp_path: Path) -> None:
     text = "\n".join([OUTSIDE, *BLOCKS]).replace("__main__", "elsewhere")
     with StandaloneProcess(tmp_path, text + LOOPING + "main()\n") as loop:
         loop.wait_for("connected")
@@ -91,35 +91,35 @@ def test_its_loop_runs_alone_and_flattens_when_it_is_interrupted(tmp_path: Path)
     assert (ended.status, ended.said) == (0, "flattened\n"), ended.complained
 
 
-def test_every_handler_is_in_it() -> None:
+def test_every_handler_is_documented() -> None:
     told = set(re.findall(r"^\| `(on_\w+)", _table("handler"), re.MULTILINE))
     assert told == {"on_start"} | {name for name in vars(Worker) if name.startswith("on_")}
 
 
-def test_everything_a_simulation_can_do_is_in_it() -> None:
+def test_every_method_of_a_simulation_is_documented() -> None:
     told = set(re.findall(r"`(\w+)", "".join(row.split("|")[1] for row in _table("method").splitlines()[2:])))
     public = {name for name in vars(Simulation) if not name.startswith("_")} | {"rolled_back"}
     assert public - told <= {"close"}
 
 
-def test_everything_a_tick_tells_is_in_it() -> None:
+def test_every_field_of_a_tick_is_documented() -> None:
     told = {*re.findall(r"`(?:tick\.)?(\w+)", GUIDE)} | {*re.findall(r"tick\.(\w+)", GUIDE)}
     assert {*Tick.__struct_fields__, "windows", "window"} - {"open_windows"} <= told
 
 
 @pytest.mark.parametrize("public", [Worker, Loop])
-def test_everything_that_a_bot_may_use_is_in_it(public: type[Any]) -> None:
+def test_every_member_of_worker_and_loop_is_documented(public: type[Any]) -> None:
     for name in vars(public):
         if not name.startswith("_") and name not in ("raised", "returned"):
             assert re.search(rf"\b{name}\b", GUIDE), name
 
 
-def test_every_public_name_is_in_it() -> None:
+def test_every_public_name_is_documented() -> None:
     for name in set(neverblink.worker.__all__) - {"Decision", "Event", "InDoubt", "Timer"}:
         assert re.search(rf"\b{name}\b", GUIDE), name
 
 
-def test_its_contents_lead_to_its_headings() -> None:
+def test_the_contents_link_to_all_headings() -> None:
     headings = re.findall(r"^## (.+)$", GUIDE, re.MULTILINE)
     links = re.findall(r"^- \[(.+?)\]\(#(.+?)\)$", GUIDE, re.MULTILINE)
     assert links == [

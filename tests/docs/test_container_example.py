@@ -38,13 +38,13 @@ def test_every_command_in_the_dockerfile_exists() -> None:
     exists(shlex.split(instruction("RUN")))
 
 
-def test_compose_keeps_the_home_that_the_dockerfile_names_and_checks_in_the_same_way() -> None:
+def test_compose_keeps_the_home_of_the_dockerfile_and_uses_the_same_health_check() -> None:
     assert f"- home:{instruction('VOLUME')}" in COMPOSE
     check = json.loads(re.findall(r"test: (\[.*\])", COMPOSE)[0])
     assert check[1:] == json.loads(instruction("HEALTHCHECK").partition("CMD ")[2])
 
 
-def test_the_bot_does_not_run_as_root_and_the_container_stops_it_in_order() -> None:
+def test_the_bot_does_not_run_as_root_and_the_container_stops_it_cleanly() -> None:
     assert instruction("USER") == "bot"
     assert instruction("STOPSIGNAL") == "SIGTERM"
     assert re.search(r"stop_grace_period: (\d+)s", COMPOSE)

@@ -41,7 +41,7 @@ def words(cell: str) -> list[str]:
     return re.findall(r"`([a-z-]+)", cell)
 
 
-def test_a_checkout_has_everything_that_the_guide_describes() -> None:
+def test_a_checkout_installs_everything_that_the_guide_describes() -> None:
     """What `bin/neverblink` installs beside the command itself: every extra but those for working on neverblink."""
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     assert re.search(r"^environment live ", (ROOT / "bin" / "neverblink").read_text(), re.MULTILINE)
@@ -57,21 +57,21 @@ def test_a_checkout_has_everything_that_the_guide_describes() -> None:
         assert set(extra.split(",")) <= live
 
 
-def test_every_exit_code_is_in_it() -> None:
+def test_every_exit_code_is_documented() -> None:
     assert {Exit(int(row[0])): row[1] for row in rows("commands.md", "code")} == MEANING
     assert set(MEANING) == set(Exit)
 
 
-def test_every_fault_is_in_it_with_its_exit_code() -> None:
+def test_every_fault_is_documented_with_its_exit_code() -> None:
     found = {row[0].strip("`"): int(row[1].strip("`")) for row in rows("socket.md", "fault")}
     assert found == {code: exit_of_fault(code) for code in get_args(commands.Code)}
 
 
-def test_every_command_is_in_it() -> None:
+def test_every_command_is_documented() -> None:
     assert {word for row in rows("commands.md", "command") for word in words(row[0])} == set(COMMANDS)
 
 
-def test_every_key_of_the_configuration_is_in_it_with_its_default() -> None:
+def test_every_key_of_the_configuration_is_documented_with_its_default() -> None:
     found = {row[0].strip("`"): row[1].strip("`") for row in rows("configuration.md", "key")}
     keys = set(Config.__struct_fields__) - {
         "path",
@@ -119,11 +119,11 @@ def test_every_key_of_the_configuration_is_in_it_with_its_default() -> None:
     assert int(found["log.keep"]) == LogSettings().keep
 
 
-def test_every_kind_of_notification_is_in_it() -> None:
+def test_every_kind_of_notification_is_documented() -> None:
     assert {row[0].strip("`"): row[1] for row in rows("notifications.md", "kind")} == {**KINDS}
 
 
-def test_every_request_is_in_it() -> None:
+def test_every_request_is_documented() -> None:
     told = {word for row in rows("socket.md", "op") for word in words(row[0])}
     assert told == {str(kind.__struct_config__.tag) for kind in get_args(commands.Command)}
     keys = {word for row in rows("socket.md", "op") for word in re.findall(r"`([a-z_]+)`", row[1])} - {"why"}
@@ -131,6 +131,6 @@ def test_every_request_is_in_it() -> None:
     assert keys == {key for kind in get_args(commands.Command) for key in kind.__struct_fields__} - common
 
 
-def test_every_event_is_in_it() -> None:
+def test_every_event_is_documented() -> None:
     told = {word for row in rows("socket.md", "type") for word in words(row[0])}
     assert told == {str(kind.__struct_config__.tag) for kind in get_args(events.Event)}

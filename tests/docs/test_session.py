@@ -14,16 +14,16 @@ TEXT = html.unescape(" ".join(re.findall(r"<text[^>]*>(.*?)</text>", PICTURE))).
 )
 
 
-def test_the_readme_shows_it() -> None:
+def test_the_readme_shows_the_recorded_session() -> None:
     assert "(docs/session.svg)" in (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-def test_it_shows_a_handoff_a_rollback_and_the_proof() -> None:
+def test_the_session_shows_a_handoff_a_rollback_and_the_audit() -> None:
     for words in ("blackout", "0 ticks missed", "rolled back", "leads again", "none missed, none doubled"):
         assert words in TEXT
 
 
-def test_it_loads_nothing_and_names_neither_paths_nor_this_host() -> None:
+def test_the_session_loads_nothing_and_contains_neither_paths_nor_the_host() -> None:
     assert set(re.findall(r"https?://[^\"' ]+", PICTURE)) == {"http://www.w3.org/2000/svg"}
     assert not re.search(r"/(?:tmp|home|root|work)/", TEXT)
     assert not re.search(rf"@{re.escape(socket.gethostname())}\b", TEXT)

@@ -63,7 +63,7 @@ def keys_of(kind: type[msgspec.Struct], before: str = "") -> set[str]:
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_each_command_and_option_that_it_names_exists(page: str) -> None:
+def test_each_command_and_option_on_a_page_exists(page: str) -> None:
     text = (DOCS.parent / page).read_text(encoding="utf-8")
     for verb, *words in commands(text):
         assert verb in COMMANDS or verb.startswith(("-", "VERB", "COMMAND")), verb
@@ -78,11 +78,11 @@ def test_each_command_and_option_that_it_names_exists(page: str) -> None:
             assert not re.match(r"--?[a-z]", word) or word.split("=")[0] in options, (verb, word)
 
 
-def test_the_page_names_many() -> None:
+def test_the_page_names_many_commands() -> None:
     assert len(commands(PAGE)) > 20
 
 
-def test_each_key_of_the_configuration_that_it_names_exists() -> None:
+def test_each_key_of_the_configuration_on_the_page_exists() -> None:
     tables = "|".join(field.name for field in msgspec.structs.fields(Config))
     named = {one for one in QUOTED if re.fullmatch(rf"(?:{tables})\.[a-z_]+", one)}
     assert {"restart.pause_at_most", "watchdog.hang_after", "deploy.build_env", "log.size"} <= named
@@ -90,7 +90,7 @@ def test_each_key_of_the_configuration_that_it_names_exists() -> None:
     assert {"env_file", "data", "durability", "standby"} <= keys_of(Config)
 
 
-def test_each_push_option_and_exit_code_that_it_names_exists() -> None:
+def test_each_push_option_and_exit_code_on_the_page_exists() -> None:
     options = set(re.findall(r"git push -o ([a-z-]+)", PAGE))
     assert options
     assert options <= set(OPTIONS)
@@ -99,7 +99,7 @@ def test_each_push_option_and_exit_code_that_it_names_exists() -> None:
     assert codes <= set(Exit)
 
 
-def test_the_bounds_that_it_states_are_those_of_the_code() -> None:
+def test_the_bounds_on_the_page_match_the_code() -> None:
     assert f"when it has lasted {BELIEVED_AFTER // 10**9} s" in PAGE
     assert f"ends itself after {EXIT_GRACE // 10**9} s" in PAGE
     assert duration.parse("1m") == RestartSettings().pause_at_most
@@ -107,7 +107,7 @@ def test_the_bounds_that_it_states_are_those_of_the_code() -> None:
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_each_link_leads_somewhere(page: str) -> None:
+def test_each_link_has_a_target(page: str) -> None:
     file = DOCS.parent / page
     for target in re.findall(r"\]\(([^)]+)\)", file.read_text(encoding="utf-8")):
         name, _, section = target.partition("#")

@@ -56,7 +56,7 @@ def up(project: Path) -> Generator[None]:
         process.wait(PATIENCE)
 
 
-def test_the_test_of_its_bot_passes(tmp_path: Path) -> None:
+def test_the_test_of_the_tutorial_bot_passes(tmp_path: Path) -> None:
     project = written(tmp_path / "dip")
     environment = {**os.environ, "PYTHONPATH": str(project)}
     done = subprocess.run(
@@ -81,7 +81,7 @@ def test_the_test_of_its_bot_passes(tmp_path: Path) -> None:
 
 
 @pytest.mark.deep
-def test_its_bot_takes_a_new_field_in_a_deployment_after_a_dry_run(tmp_path: Path) -> None:
+def test_the_tutorial_bot_gets_a_new_field_by_a_deployment_after_a_dry_run(tmp_path: Path) -> None:
     project = written(tmp_path / "dip")
     checked = neverblink(project, "check")
     assert checked.returncode == 0, checked.stdout + checked.stderr
@@ -98,7 +98,7 @@ def test_its_bot_takes_a_new_field_in_a_deployment_after_a_dry_run(tmp_path: Pat
 
 
 @pytest.mark.deep
-def test_the_starter_bot_changes_goes_back_and_survives_a_mistake(tmp_path: Path) -> None:
+def test_the_starter_bot_is_deployed_rolled_back_and_survives_a_mistake(tmp_path: Path) -> None:
     project = tmp_path / "foresight"
     neverblink(tmp_path, "init", str(project))
     bot = project / "bot.py"

@@ -80,7 +80,7 @@ def test_a_bot_starts_runs_and_stops(world: World) -> None:
     assert (world.home.logs / "supervisor.log").read_text().count("\n") >= world.screen.getvalue().count("\n")
 
 
-def test_a_home_is_used_again_after_the_bot_was_stopped(world: World) -> None:
+def test_a_home_can_be_used_again_after_the_bot_was_stopped(world: World) -> None:
     """The puppet writes no journal, so nothing is in the way; worker ids go on."""
     assert world.play(nothing) == 0
     assert world.play(nothing) == 0
@@ -95,7 +95,7 @@ def test_a_bot_that_has_stopped_is_down_and_no_longer_stopping(world: World) -> 
     assert last["status"]["reason"].startswith("down")
 
 
-def test_a_bot_that_fails_while_it_stops_is_no_success(world: World) -> None:
+def test_a_bot_that_fails_while_it_stops_is_reported_as_failed(world: World) -> None:
     async def scenario(world: World) -> None:
         await world.running()
         answer = await world.ask(Down())
@@ -105,7 +105,7 @@ def test_a_bot_that_fails_while_it_stops_is_no_success(world: World) -> None:
     assert world.play(scenario, world.code("v1", exit_code=3)) == 1
 
 
-def test_questions_are_answered_while_the_bot_takes_its_time_to_stop(world: World) -> None:
+def test_requests_are_answered_while_the_bot_stops_slowly(world: World) -> None:
     async def scenario(world: World) -> None:
         await world.running()
         down = asyncio.ensure_future(world.ask(Down(who="anna", why="enough")))
@@ -125,7 +125,7 @@ def test_questions_are_answered_while_the_bot_takes_its_time_to_stop(world: Worl
 @pytest.mark.parametrize(
     "script", [{"hang": "start"}, {"hold": "decision enter"}, {}], ids=["start", "wait", "probation"]
 )
-def test_down_in_the_middle_of_a_deployment_leaves_nobody(world: World, script: dict[str, Any]) -> None:
+def test_down_during_a_deployment_leaves_no_worker(world: World, script: dict[str, Any]) -> None:
     """The follower goes first, or it would take the lease from a leader that leaves."""
 
     async def scenario(world: World) -> None:
@@ -168,7 +168,7 @@ def test_a_second_interrupt_ends_the_bot_where_it_stands(world: World) -> None:
     assert "in decision enter" in world.screen.getvalue()
 
 
-def test_an_interrupt_while_the_bot_starts_is_no_failure(world: World) -> None:
+def test_an_interrupt_while_the_bot_starts_is_not_a_failure(world: World) -> None:
     async def scenario(world: World) -> None:
         await world.until(lambda status: status["workers"])
         os.kill(os.getpid(), signal.SIGINT)
@@ -190,7 +190,9 @@ def test_an_interrupt_while_the_bot_starts_is_no_failure(world: World) -> None:
     ],
     ids=["import", "says why", "hangs", "protocol"],
 )
-def test_a_first_worker_that_fails_is_one_line(world: World, script: dict[str, Any], reason: str) -> None:
+def test_a_failed_first_worker_is_reported_in_one_line(
+    world: World, script: dict[str, Any], reason: str
+) -> None:
     code = world.code("v1", bounds={"start_within": "300ms"} if "hang" in script else None, **script)
     with pytest.raises(StartFailed) as failed:
         world.play(lambda world: asyncio.wait_for(asyncio.shield(world.exit), 10), code)
@@ -205,7 +207,7 @@ def test_a_first_worker_that_fails_is_one_line(world: World, script: dict[str, A
         ("/usr/bin/python3", "has no neverblink: install it there"),
     ],
 )
-def test_an_interpreter_that_will_not_do_says_the_mend(world: World, python: str, mend: str) -> None:
+def test_an_unsuitable_interpreter_is_reported_with_the_remedy(world: World, python: str, mend: str) -> None:
     code = world.code("v1", python=python)
     if python.startswith("/"):
         # Not the system's own python: that may well have neverblink one day.
@@ -232,7 +234,7 @@ def test_a_second_supervisor_is_refused_with_the_pid_of_the_first(world: World) 
     assert world.play(scenario) == 0
 
 
-def test_a_journal_of_an_earlier_run_is_gone_on_from_and_set_aside_only_when_asked(world: World) -> None:
+def test_a_journal_of_an_earlier_run_is_continued_and_set_aside_only_on_request(world: World) -> None:
     home = Home.open(world.home.path)
     frame = Frame(1, 0, 4711, "tick", Schema(1, ""), GENESIS, Timing(ended=1_795_533_244 * 10**9), NOTHING)
     record = pack_record(RecordKind.FRAME, encode_frame(frame))
@@ -262,7 +264,7 @@ def test_a_home_with_a_long_path_works(tmp_path: Path) -> None:
 # --- a leader that dies ---------------------------------------------------------------------------------------------
 
 
-def test_a_bot_that_dies_in_a_row_is_down_with_the_reason_and_the_time_of_the_next_start(
+def test_a_bot_in_a_crash_loop_is_down_with_the_reason_and_the_time_of_the_next_start(
     world: World,
 ) -> None:
     async def scenario(world: World) -> None:
@@ -318,7 +320,7 @@ def test_a_bot_whose_start_fails_for_a_reason_outside_is_tried_until_it_succeeds
     assert world.play(scenario, patient(code, "100ms")) == 0
 
 
-def test_code_deployed_in_a_crash_loop_is_what_the_next_start_runs(world: World) -> None:
+def test_the_next_start_runs_code_deployed_in_a_crash_loop(world: World) -> None:
     async def scenario(world: World) -> None:
         status = await world.until(lambda status: status["state"] == "recovering" and status["next_start"])
         # Code that does not start changes nothing.
@@ -333,9 +335,7 @@ def test_code_deployed_in_a_crash_loop_is_what_the_next_start_runs(world: World)
     assert world.play(scenario, world.code("v1", crash_ms=50)) == 0
 
 
-def test_code_deployed_while_the_first_start_fails_is_what_the_next_start_runs(
-    world: World, tmp_path: Path
-) -> None:
+def test_the_next_start_runs_code_deployed_while_the_first_start_fails(world: World, tmp_path: Path) -> None:
     away = tmp_path / "away"
     code = world.code("v1", fails_while=str(away))
     assert world.play(nothing, code) == 0
@@ -374,7 +374,7 @@ def test_a_rehearsal_starts_no_code_when_the_bot_goes_down_meanwhile(world: Worl
     assert world.play(scenario, code) == 0
 
 
-def test_a_killed_leader_is_told_by_its_signal(world: World) -> None:
+def test_the_reason_for_a_killed_leader_names_the_signal(world: World) -> None:
     async def scenario(world: World) -> None:
         status = await world.running()
         os.kill(status["pid"], signal.SIGKILL)

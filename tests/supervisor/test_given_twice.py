@@ -39,7 +39,7 @@ def run(*args: str | Path) -> Result:
         (["history", "-n", "3", "-n", "4"], "is given twice"),
     ],
 )
-def test_equal_keys_and_options_are_refused(tmp_path: Path, given: list[str], says: str) -> None:
+def test_repeated_keys_and_options_are_refused(tmp_path: Path, given: list[str], says: str) -> None:
     with Scripted(tmp_path, SENT) as scripted:
         refused = run(*given, "--home", tmp_path)
         assert (refused.exit_code, says in refused.stderr) == (Exit.BAD_INPUT, True), refused.stderr
@@ -47,7 +47,7 @@ def test_equal_keys_and_options_are_refused(tmp_path: Path, given: list[str], sa
         assert not [one for one in scripted.asked if isinstance(one, Send)]
 
 
-def test_text_and_options_that_may_come_often_are_taken_as_they_are(tmp_path: Path) -> None:
+def test_text_and_repeatable_options_are_accepted(tmp_path: Path) -> None:
     with Scripted(tmp_path, SENT):
         assert run("send", "cmd", "a=x=1", "--home", tmp_path).exit_code == Exit.DONE
         # An alias may say where the bot is, and the person who uses it another place.

@@ -26,12 +26,12 @@ def library(tmp_path: Path) -> Path:
     return packages / "prices, live.py"
 
 
-def test_a_whole_library_has_no_damage(library: Path, tmp_path: Path) -> None:
+def test_an_intact_library_has_no_damage(library: Path, tmp_path: Path) -> None:
     assert damage_in(tmp_path) == ""
 
 
 @pytest.mark.parametrize("data", [b"", b"BID = 2\n", b"BID = 1\n\0", None])
-def test_a_file_that_was_changed_cut_or_removed_is_named(
+def test_a_changed_truncated_or_removed_file_is_named(
     library: Path, tmp_path: Path, data: bytes | None
 ) -> None:
     if data is None:
@@ -42,6 +42,6 @@ def test_a_file_that_was_changed_cut_or_removed_is_named(
 
 
 @pytest.mark.parametrize("data", [b"\xff\xfe", b"\0\0\0,sha256=x\n"])
-def test_a_record_that_cannot_be_read_is_a_damage(library: Path, tmp_path: Path, data: bytes) -> None:
+def test_an_unreadable_record_counts_as_damage(library: Path, tmp_path: Path, data: bytes) -> None:
     next(library.parent.glob("*/RECORD")).write_bytes(data)
     assert damage_in(tmp_path)

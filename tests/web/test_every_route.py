@@ -24,7 +24,7 @@ def test_every_fault_has_a_status() -> None:
     assert set(get_args(Code)) <= set(STATUS)
 
 
-def test_the_description_is_of_what_is_there(served: Served) -> None:
+def test_openapi_describes_exactly_the_existing_routes(served: Served) -> None:
     told = served.get("/openapi.json", role="")
     assert told["openapi"] == "3.1.0"
     described = {(path, method) for path, methods in told["paths"].items() for method in methods}
@@ -37,7 +37,7 @@ def test_the_description_is_of_what_is_there(served: Served) -> None:
     assert not {"op", "id"} & set(deploy)
 
 
-def test_the_description_has_of_each_operation_what_it_can_be_refused_with() -> None:
+def test_openapi_lists_the_possible_refusals_of_each_operation() -> None:
     told = describe("1")["paths"]
 
     def codes(path: str, method: str = "get") -> set[str]:
@@ -67,7 +67,7 @@ def test_the_description_has_of_each_operation_what_it_can_be_refused_with() -> 
 
 
 @pytest.mark.deep
-def test_no_route_fails_whatever_is_asked(served: Served) -> None:
+def test_no_route_fails_for_any_request(served: Served) -> None:
     schemathesis = pytest.importorskip("schemathesis", reason="no schemathesis here: bin/test installs it")
     generation = pytest.importorskip("schemathesis.generation")
     # One token may ask only so often.

@@ -17,7 +17,7 @@ class Everything:
 ALL = Everything()
 
 
-def test_a_listener_is_told_what_came_since_and_no_more() -> None:
+def test_a_listener_gets_only_newer_events() -> None:
     async def test() -> None:
         feed = EventFeed("a")
         feed.tell("phase", b"1")
@@ -36,7 +36,7 @@ def test_a_listener_is_told_what_came_since_and_no_more() -> None:
     asyncio.run(test())
 
 
-def test_it_is_bounded_by_count_and_by_bytes_and_who_is_too_late_is_told() -> None:
+def test_the_feed_is_bounded_by_count_and_bytes_and_late_listeners_are_told_to_reset() -> None:
     async def test() -> None:
         feed = EventFeed("a", most=10, most_bytes=100_000)
         for number in range(25):
@@ -57,7 +57,7 @@ def test_it_is_bounded_by_count_and_by_bytes_and_who_is_too_late_is_told() -> No
     asyncio.run(test())
 
 
-def test_an_id_is_gone_on_from_only_where_nothing_is_missing() -> None:
+def test_a_listener_resumes_only_if_no_event_is_missing() -> None:
     async def test() -> None:
         feed = EventFeed("a-b", most=3)
         for number in range(5):

@@ -34,7 +34,7 @@ def keeper(tmp: Path, source: str, told: list[str], silent_for: float = 600) -> 
     return WebProcess(SETTINGS, home, "fox", "1", told.append, (sys.executable, "-c", source), silent_for)
 
 
-def test_one_that_hangs_is_ended_and_followed_by_another(tmp_path: Path) -> None:
+def test_a_hanging_web_process_is_killed_and_replaced(tmp_path: Path) -> None:
     async def test() -> None:
         told: list[str] = []
         here = keeper(tmp_path, HANGS, told, silent_for=0.5)
@@ -47,7 +47,7 @@ def test_one_that_hangs_is_ended_and_followed_by_another(tmp_path: Path) -> None
     asyncio.run(test())
 
 
-def test_one_that_fails_is_tried_again_and_told_of_once_at_first(tmp_path: Path) -> None:
+def test_a_failing_web_process_is_restarted_and_reported_once(tmp_path: Path) -> None:
     async def test() -> None:
         told: list[str] = []
         here = keeper(tmp_path, FAILS, told)
@@ -61,7 +61,7 @@ def test_one_that_fails_is_tried_again_and_told_of_once_at_first(tmp_path: Path)
     asyncio.run(test())
 
 
-def test_one_that_is_asked_to_leave_does_and_a_deaf_one_is_ended(tmp_path: Path) -> None:
+def test_a_web_process_exits_on_request_or_is_killed(tmp_path: Path) -> None:
     async def test() -> None:
         for source in (STAYS, DEAF):
             here = keeper(tmp_path, source, [])

@@ -52,7 +52,7 @@ def until(condition: Callable[[], bool], served: Served) -> None:
 
 
 @pytest.mark.deep
-def test_two_hundred_listeners_and_some_that_do_not_read(served: Served) -> None:
+def test_two_hundred_listeners_are_served_beside_some_that_do_not_read(served: Served) -> None:
     memory = number(served, "http_memory_bytes")
     gone = number(served, "http_streams_dropped_total")
     with crowd(served) as here:
@@ -83,7 +83,7 @@ def test_two_hundred_listeners_and_some_that_do_not_read(served: Served) -> None
     served.live.audit()
 
 
-def test_there_is_an_end_to_how_many_are_let_in_and_to_how_long_one_may_say_nothing() -> None:
+def test_the_number_of_listeners_and_the_time_of_silence_are_bounded() -> None:
     async def test() -> None:
         runner = web.AppRunner(web.Application())
         await runner.setup()
@@ -107,7 +107,7 @@ def test_there_is_an_end_to_how_many_are_let_in_and_to_how_long_one_may_say_noth
     asyncio.run(test())
 
 
-def test_who_is_answered_or_has_shown_a_token_makes_room_last() -> None:
+def test_connections_with_a_request_or_a_token_are_closed_last() -> None:
     async def test() -> None:
         release, arrived = asyncio.Event(), asyncio.Queue[str]()
 

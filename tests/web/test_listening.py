@@ -24,11 +24,11 @@ def configured(tmp: Path, *lines: str) -> Path:
     return tmp
 
 
-def test_nothing_listens_unless_it_is_said(tmp_path: Path) -> None:
+def test_nothing_listens_unless_configured(tmp_path: Path) -> None:
     assert load(configured(tmp_path)).web is None
 
 
-def test_this_machine_is_listened_on_plainly(tmp_path: Path) -> None:
+def test_plain_http_is_allowed_on_this_machine(tmp_path: Path) -> None:
     for address, url in (
         ("127.0.0.1:8780", "http://127.0.0.1:8780/"),
         ("localhost:1", "http://127.0.0.1:1/"),
@@ -53,7 +53,7 @@ def test_this_machine_is_listened_on_plainly(tmp_path: Path) -> None:
         (('listen = "127.0.0.1:8780"', 'hosts = ["a"]'), "web.hosts", "there is no such key"),
     ],
 )
-def test_what_would_not_be_safe_or_can_not_be_meant_is_refused(
+def test_an_unsafe_or_implausible_configuration_is_refused(
     tmp_path: Path, lines: tuple[str, ...], key: str, why: str
 ) -> None:
     with pytest.raises(ConfigError, match=why) as refused:
@@ -61,14 +61,14 @@ def test_what_would_not_be_safe_or_can_not_be_meant_is_refused(
     assert refused.value.key == key
 
 
-def test_beyond_this_machine_it_takes_a_certificate_or_a_word(tmp_path: Path) -> None:
+def test_beyond_this_machine_a_certificate_or_plain_is_required(tmp_path: Path) -> None:
     web = load(configured(tmp_path, 'listen = "0.0.0.0:8780"', 'cert = "c.pem"', 'key = "k.pem"')).web
     assert web is not None
     assert (web.url, web.cert) == ("https://0.0.0.0:8780/", str(tmp_path / "c.pem"))
     assert load(configured(tmp_path, 'listen = "0.0.0.0:8780"', "plain = true")).web is not None
 
 
-def test_with_a_certificate_it_speaks_https(apart: Served, tmp_path: Path) -> None:
+def test_a_certificate_enables_https(apart: Served, tmp_path: Path) -> None:
     openssl = shutil.which("openssl")
     if openssl is None:
         pytest.skip("no openssl here to make a certificate with")

@@ -24,7 +24,7 @@ def metrics(text: str) -> dict[str, str]:
     return dict(re.findall(r"^# TYPE (\S+) (\S+)$", text, re.MULTILINE))
 
 
-def test_promtool_has_nothing_to_say_of_them(served: Served) -> None:
+def test_promtool_accepts_the_metrics(served: Served) -> None:
     told = served.ask("GET", "/metrics", role="viewer")
     assert told.headers["Content-Type"] == CONTENT_TYPE
     promtool = shutil.which("promtool")
@@ -36,7 +36,7 @@ def test_promtool_has_nothing_to_say_of_them(served: Served) -> None:
     assert (checked.returncode, checked.stdout, checked.stderr) == (0, b"", b"")
 
 
-def test_the_dashboard_uses_them_and_no_others(served: Served) -> None:
+def test_the_dashboard_uses_existing_metrics_only(served: Served) -> None:
     there = metrics(served.ask("GET", "/metrics", role="viewer").body.decode())
     names = set(there)
     for name, kind in there.items():
@@ -49,7 +49,7 @@ def test_the_dashboard_uses_them_and_no_others(served: Served) -> None:
     assert used <= names, used - names
 
 
-def test_ticks_are_counted_where_they_belong_and_texts_are_escaped() -> None:
+def test_ticks_are_counted_in_their_bucket_and_labels_are_escaped() -> None:
     counted = Metrics('f"o\\x', "1")
     counted.ticked(
         [TickSeen(7, 1, 0, 250_000, 2_000_000, 1, 0, 3), TickSeen(8, 1, 0, 250_001, 0, 1, 2, 0)], []

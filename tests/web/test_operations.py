@@ -24,7 +24,7 @@ def live_processes(live: Live) -> list[tuple[int, list[str]]]:
     return [(process.pid, process.cmdline()) for process in live.processes()]
 
 
-def test_a_command_is_the_same_whichever_way_it_comes(served: Served) -> None:
+def test_a_command_is_the_same_over_http_and_the_socket(served: Served) -> None:
     done = served.do("pause", why="lunch", who="anna")
     assert done["paused"] is True
     assert done["seq"] > 0
@@ -37,7 +37,7 @@ def test_a_command_is_the_same_whichever_way_it_comes(served: Served) -> None:
     assert served.do("send", name="book")["value"]["ticks"] > 0
 
 
-def test_a_refusal_of_the_supervisor_comes_through(served: Served) -> None:
+def test_a_refusal_of_the_supervisor_is_passed_on(served: Served) -> None:
     served.do("lock", why="release freeze")
     try:
         told = served.ask("POST", "/api/deploy", b'{"release":"current"}')
@@ -47,7 +47,7 @@ def test_a_refusal_of_the_supervisor_comes_through(served: Served) -> None:
         served.do("unlock")
 
 
-def test_a_deployment_from_afar_leaves_no_hole(served: Served) -> None:
+def test_a_deployment_over_http_misses_no_tick(served: Served) -> None:
     code = served.live.code("v2", SOURCE + "\n# new\n")
     with served.events() as told:
         assert next(told)[0] == "begin"
@@ -82,7 +82,7 @@ def test_a_deployment_from_afar_leaves_no_hole(served: Served) -> None:
     assert served.get("/api/releases")["current"] == begun["release"]
 
 
-def test_events_go_on_where_they_were_left(served: Served) -> None:
+def test_events_resume_after_the_last_event_id(served: Served) -> None:
     with served.events("?topics=command") as told:
         assert next(told)[0] == "begin"
         served.do("pause")
@@ -96,7 +96,7 @@ def test_events_go_on_where_they_were_left(served: Served) -> None:
         assert next(told)[0] == "reset"
 
 
-def test_listeners_of_a_token_that_is_removed_are_cut_off(served: Served) -> None:
+def test_listeners_of_a_removed_token_are_disconnected(served: Served) -> None:
     served.tokens["viewer"], kept = (
         served.live.run("token", "add", "gone", "--json").json["token"],
         served.tokens["viewer"],
@@ -112,7 +112,7 @@ def test_listeners_of_a_token_that_is_removed_are_cut_off(served: Served) -> Non
         served.tokens["viewer"] = kept
 
 
-def test_logs_come_in_pages(served: Served) -> None:
+def test_logs_are_paged(served: Served) -> None:
     page = served.get("/api/logs?worker=w1&lines=3")
     assert len(page["lines"]) == 3
     assert {line["worker"] for line in page["lines"]} == {"w1"}
@@ -125,7 +125,7 @@ def test_logs_come_in_pages(served: Served) -> None:
     assert (refused.status, refused.code) == (422, "bad-input")
 
 
-def test_a_web_process_that_dies_is_started_again_and_no_tick_notices(served: Served) -> None:
+def test_a_web_process_that_dies_is_restarted_without_affecting_a_tick(served: Served) -> None:
     died = web_process(served.live)
     leader = served.get("/api/status")["worker"]
     os.kill(died, signal.SIGKILL)
@@ -138,7 +138,7 @@ def test_a_web_process_that_dies_is_started_again_and_no_tick_notices(served: Se
         assert next(told)[0] == "reset"
 
 
-def test_it_goes_with_a_supervisor_that_is_killed_and_comes_with_the_next(apart: Served) -> None:
+def test_the_web_process_ends_with_a_killed_supervisor_and_starts_with_the_next(apart: Served) -> None:
     live = apart.live
     code = apart.code("v1")
     up = live.up(code)

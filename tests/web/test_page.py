@@ -63,9 +63,7 @@ def data(page: Page, name: str) -> int:
     return int(page.evaluate(f"document.querySelector('#strip').dataset.{name}"))
 
 
-def test_a_bot_is_watched_deployed_paused_set_rolled_back_and_halted_on_the_page(
-    shown: Served, browser: Any
-) -> None:
+def test_the_page_can_deploy_pause_change_settings_roll_back_and_halt(shown: Served, browser: Any) -> None:
     with open_page(browser, 1280, 900, "light") as (page, complaints):
         log_in(page, shown.url, shown.tokens["operator"])
         first = data(page, "ticks")
@@ -153,7 +151,7 @@ def test_a_bot_is_watched_deployed_paused_set_rolled_back_and_halted_on_the_page
     shown.live.audit()
 
 
-def test_it_fits_a_phone_and_the_dark(shown: Served, browser: Any) -> None:
+def test_the_page_fits_a_phone_and_a_dark_theme(shown: Served, browser: Any) -> None:
     with open_page(browser, 390, 844, "dark") as (page, complaints):
         log_in(page, shown.url, shown.tokens["viewer"])
         # A viewer is shown everything, and can press nothing.
@@ -173,7 +171,7 @@ def test_it_fits_a_phone_and_the_dark(shown: Served, browser: Any) -> None:
         assert complaints == []
 
 
-def test_why_nothing_can_be_deployed_is_said(shown: Served, browser: Any) -> None:
+def test_the_page_says_why_a_deployment_is_not_possible(shown: Served, browser: Any) -> None:
     with open_page(browser, 1280, 900, "light") as (page, complaints):
         log_in(page, shown.url, shown.tokens["operator"])
         shown.do("lock", why="release freeze")
@@ -212,7 +210,7 @@ def test_why_nothing_can_be_deployed_is_said(shown: Served, browser: Any) -> Non
         assert complaints == []
 
 
-def test_no_two_leaders_in_the_legend_look_alike(shown: Served, browser: Any) -> None:
+def test_each_leader_in_the_legend_has_its_own_colour(shown: Served, browser: Any) -> None:
     with open_page(browser, 1280, 900, "light") as (page, complaints):
         log_in(page, shown.url, shown.tokens["viewer"])
         legend = page.evaluate(
@@ -242,7 +240,7 @@ def test_no_two_leaders_in_the_legend_look_alike(shown: Served, browser: Any) ->
         assert complaints == []
 
 
-def test_who_would_be_told_and_is_not_is_said(shown: Served, browser: Any) -> None:
+def test_the_page_names_failing_notification_targets(shown: Served, browser: Any) -> None:
     failing = {
         "name": "phone", "scheme": "tgram", "state": "failing", "reason": "Connection refused",
         "since": 1795533000 * 10**9, "waiting": 2, "sent": 0, "lost": 1,
@@ -266,7 +264,7 @@ def test_who_would_be_told_and_is_not_is_said(shown: Served, browser: Any) -> No
         assert complaints == []
 
 
-def test_the_operations_can_be_read_and_tried(shown: Served, browser: Any) -> None:
+def test_the_docs_page_lists_and_tries_operations(shown: Served, browser: Any) -> None:
     with open_page(browser, 1280, 900, "light") as (page, complaints):
         page.goto(shown.url + "/docs")
         page.get_by_label("Your token, to try with").fill(shown.tokens["viewer"])
@@ -281,7 +279,7 @@ def test_the_operations_can_be_read_and_tried(shown: Served, browser: Any) -> No
         assert any("image-alt" in fault for fault in faults(page))
 
 
-def test_what_a_bot_says_is_text_and_never_markup(shown: Served, browser: Any) -> None:
+def test_output_of_the_bot_is_shown_as_text_never_as_markup(shown: Served, browser: Any) -> None:
     evil = "<img src=x onerror=document.title='owned'><script>document.title='owned'</script>"
     shown.do("lock", why=evil)
     try:

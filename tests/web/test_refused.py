@@ -22,7 +22,7 @@ def refused(served: Served, told: Told, status: int, code: str) -> None:
     served.notes(f": {code}: ")
 
 
-def test_nobody_without_a_token(served: Served) -> None:
+def test_a_request_without_a_token_is_refused(served: Served) -> None:
     for path in ("/api/status", "/api/events", "/api/logs", "/metrics", "/api/history/1"):
         told = served.ask("GET", path, role="")
         refused(served, told, 401, "no-token")
@@ -31,12 +31,12 @@ def test_nobody_without_a_token(served: Served) -> None:
 
 
 @pytest.mark.parametrize("said", ["Bearer nbt_wrong", "Basic YTpi", "Bearer", "Bearer " + "x" * 5000])
-def test_nobody_with_another_token(served: Served, said: str) -> None:
+def test_a_request_with_an_unknown_token_is_refused(served: Served, said: str) -> None:
     told = served.ask("GET", "/api/status", role="", Authorization=said)
     refused(served, told, 401, "bad-token")
 
 
-def test_a_viewer_changes_nothing(served: Served) -> None:
+def test_a_viewer_cannot_change_anything(served: Served) -> None:
     for op in ("pause", "deploy", "send", "abort", "lock"):
         refused(served, served.ask("POST", f"/api/{op}", b"{}", role="viewer"), 403, "role")
     assert not served.get("/api/status", role="viewer")["paused"]
@@ -52,22 +52,22 @@ def test_a_viewer_changes_nothing(served: Served) -> None:
         {"Sec_Fetch_Site": "same-site"},
     ],
 )
-def test_no_page_elsewhere_changes_anything(served: Served, headers: dict[str, str]) -> None:
+def test_a_page_of_another_origin_cannot_change_anything(served: Served, headers: dict[str, str]) -> None:
     refused(served, served.ask("POST", "/api/pause", b"{}", **headers), 403, "origin")
 
 
-def test_our_own_page_may(served: Served) -> None:
+def test_our_own_page_can_change_something(served: Served) -> None:
     headers = {"Origin": served.url, "Sec_Fetch_Site": "same-origin"}
     assert served.ask("POST", "/api/pause", b"{}", **headers).status == 200
     assert served.ask("POST", "/api/resume", b"{}", **headers).status == 200
 
 
 @pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example:80", "[::2]", "169.254.169.254"])
-def test_a_name_that_is_not_ours_is_not_answered(served: Served, host: str) -> None:
+def test_an_unknown_host_name_is_refused(served: Served, host: str) -> None:
     refused(served, served.ask("GET", "/", Host=host), 421, "host")
 
 
-def test_another_port_in_the_name_is_a_tunnel(served: Served) -> None:
+def test_another_port_in_the_host_name_is_accepted_for_tunnels(served: Served) -> None:
     assert served.ask("GET", "/api/status", Host="localhost:9000").status == 200
 
 
@@ -84,13 +84,13 @@ def test_another_port_in_the_name_is_a_tunnel(served: Served) -> None:
         "/api/../.neverblink/key",
     ],
 )
-def test_a_path_leads_nowhere_else(served: Served, path: str) -> None:
+def test_a_path_cannot_leave_its_directory(served: Served, path: str) -> None:
     told = served.ask("GET", path)
     refused(served, told, 404, "not-found")
 
 
 @pytest.mark.parametrize("worker", ["../../key", "w1.log", "/etc/passwd", "w1%00", "http"])
-def test_no_file_but_a_log_is_read(served: Served, worker: str) -> None:
+def test_only_log_files_can_be_read(served: Served, worker: str) -> None:
     refused(served, served.ask("GET", f"/api/logs?worker={worker}"), 404, "not-found")
 
 
@@ -102,16 +102,16 @@ def test_a_large_body_is_not_read(served: Served) -> None:
 @pytest.mark.parametrize(
     "body", [b"{", b"[]", b'{"paused":true}', b"\xff", b'{"why":1}', b"[" * 5000, b'{"op":"down"}']
 )
-def test_a_body_that_is_no_command(served: Served, body: bytes) -> None:
+def test_an_invalid_body_is_refused(served: Served, body: bytes) -> None:
     refused(served, served.ask("POST", "/api/pause", body), 400, "bad-request")
 
 
-def test_a_form_is_no_command(served: Served) -> None:
+def test_a_form_is_refused(served: Served) -> None:
     told = served.ask("POST", "/api/pause", b"{}", Content_Type="text/plain")
     refused(served, told, 415, "not-json")
 
 
-def test_a_method_that_is_none(served: Served) -> None:
+def test_an_unknown_method_is_refused(served: Served) -> None:
     refused(served, served.ask("GET", "/api/pause"), 405, "method")
     refused(served, served.ask("DELETE", "/api/status"), 405, "method")
     told = served.ask("OPTIONS", "/api/pause", Origin="https://evil.example")
@@ -120,11 +120,11 @@ def test_a_method_that_is_none(served: Served) -> None:
 
 
 @pytest.mark.parametrize("query", ["limit=0", "limit=x", "limit=99999", "limit=1&limit=2", "nope=1"])
-def test_a_query_that_can_not_be_used(served: Served, query: str) -> None:
+def test_an_unusable_query_is_refused(served: Served, query: str) -> None:
     refused(served, served.ask("GET", f"/api/history?{query}"), 422, "bad-input")
 
 
-def test_a_field_or_a_parameter_that_there_is_not_is_answered_with_those_that_there_are(
+def test_the_error_for_an_unknown_field_or_parameter_lists_the_known_ones(
     served: Served,
 ) -> None:
     def said(told: Told) -> str:
@@ -138,7 +138,7 @@ def test_a_field_or_a_parameter_that_there_is_not_is_answered_with_those_that_th
 
 
 @pytest.mark.parametrize("said", [b"\x16\x03\x01 nonsense", b"GET / HTTP/1.1\r\nno colon"])
-def test_what_is_no_request_is_refused_and_in_the_log(served: Served, said: bytes) -> None:
+def test_a_malformed_request_is_refused_and_logged(served: Served, said: bytes) -> None:
     with socket.create_connection((HOST, served.port)) as wire:
         wire.sendall(said + b"\r\n\r\n")
         assert b" 400 " in wire.recv(100)
@@ -146,7 +146,7 @@ def test_what_is_no_request_is_refused_and_in_the_log(served: Served, said: byte
     assert served.get("/api/status")["state"] == "running"
 
 
-def test_every_answer_carries_what_keeps_a_browser_from_harm(served: Served) -> None:
+def test_every_answer_has_the_security_headers(served: Served) -> None:
     for told in (served.ask("GET", "/"), served.ask("GET", "/api/status"), served.ask("GET", "/nope")):
         policy = told.headers["Content-Security-Policy"]
         assert "frame-ancestors 'none'" in policy
@@ -157,7 +157,7 @@ def test_every_answer_carries_what_keeps_a_browser_from_harm(served: Served) -> 
         assert told.headers["Server"] == "neverblink"
 
 
-def test_who_asks_too_often_is_asked_to_wait(served: Served) -> None:
+def test_a_client_above_the_rate_limit_must_wait(served: Served) -> None:
     served.tokens["often"] = Tokens(served.live.home / "tokens").add("often", "operator")
     asked = (served.ask("POST", "/api/abort", b'{"deployment":1}', role="often") for _ in range(300))
     late = next(told for told in asked if told.status == 429)
@@ -167,14 +167,14 @@ def test_who_asks_too_often_is_asked_to_wait(served: Served) -> None:
     assert served.ask("GET", "/api/status", role="often").status == 200
 
 
-def test_tokens_are_kept_as_hashes_for_this_user_alone(served: Served) -> None:
+def test_tokens_are_stored_as_hashes_readable_only_by_the_user(served: Served) -> None:
     file = served.live.home / "tokens"
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert not any(secret in file.read_text() for secret in served.tokens.values())
     assert not any(secret in served.log() for secret in served.tokens.values())
 
 
-def test_a_token_that_is_removed_is_worth_nothing_at_once(served: Served) -> None:
+def test_a_removed_token_is_invalid_at_once(served: Served) -> None:
     secret = served.live.run("token", "add", "short", "--json").json["token"]
     served.tokens["short"] = secret
     assert served.ask("GET", "/api/me", role="short").json["name"] == "short"
@@ -182,7 +182,7 @@ def test_a_token_that_is_removed_is_worth_nothing_at_once(served: Served) -> Non
     refused(served, served.ask("GET", "/api/me", role="short"), 401, "bad-token")
 
 
-def test_no_token_reaches_a_log_in_whatever_way_it_comes(served: Served) -> None:
+def test_no_token_reaches_a_log(served: Served) -> None:
     secret = served.tokens["operator"]
     encoded = secret.replace("_", "%5F", 1)
     for path in (
@@ -216,7 +216,7 @@ def test_no_token_reaches_a_log_in_whatever_way_it_comes(served: Served) -> None
 
 
 @pytest.mark.deep
-def test_idle_connections_keep_no_operator_out(apart: Served) -> None:
+def test_idle_connections_do_not_block_an_operator(apart: Served) -> None:
     apart.up(apart.code("v1"))
     crowd = [socket.create_connection((HOST, apart.port)) for _ in range(600)]
     try:

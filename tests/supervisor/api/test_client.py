@@ -26,19 +26,19 @@ from neverblink.supervisor.store.state_dir import Home
 from ..scripted import Scripted, Silence
 
 
-def test_a_question_is_answered(tmp_path: Path) -> None:
+def test_a_request_is_answered(tmp_path: Path) -> None:
     with Scripted(tmp_path, {"status": {"bot": "foresight"}}), Client(Home(tmp_path)) as client:
         assert client.ask(Status()) == {"bot": "foresight"}
         assert client.ask(Status()) == {"bot": "foresight"}
 
 
-def test_a_question_says_who_asks(tmp_path: Path) -> None:
+def test_a_request_contains_its_user(tmp_path: Path) -> None:
     with Scripted(tmp_path, {"pause": {}}) as supervisor, Client(Home(tmp_path), who="anna@desk") as client:
         client.ask(Pause(why="news"))
         assert [(command.who, command.why) for command in supervisor.asked] == [("anna@desk", "news")]
 
 
-def test_a_refusal_carries_its_fault(tmp_path: Path) -> None:
+def test_a_refusal_has_its_fault(tmp_path: Path) -> None:
     fault = Fault("locked", "locked by anna: release freeze", {"who": "anna"})
     with Scripted(tmp_path, {"pause": fault}), Client(Home(tmp_path)) as client:
         with pytest.raises(CommandFault, match="release freeze") as caught:
@@ -46,7 +46,7 @@ def test_a_refusal_carries_its_fault(tmp_path: Path) -> None:
         assert caught.value.fault == fault
 
 
-def test_no_supervisor_is_known_at_once_and_named_with_the_mend(tmp_path: Path) -> None:
+def test_a_missing_supervisor_is_detected_at_once_and_reported_with_the_remedy(tmp_path: Path) -> None:
     home = Home.open(tmp_path / "home")
     with Client(home) as client:
         with pytest.raises(
@@ -60,14 +60,14 @@ def test_no_supervisor_is_known_at_once_and_named_with_the_mend(tmp_path: Path) 
         client.ask(Status())
 
 
-def test_a_silent_supervisor_meets_a_time_out(tmp_path: Path) -> None:
+def test_a_request_to_a_silent_supervisor_times_out(tmp_path: Path) -> None:
     with Scripted(tmp_path, {"status": Silence}), Client(Home(tmp_path)) as client:
         with pytest.raises(Unreachable, match=r"has not answered in 0\.1s.*the bot goes on") as caught:
             client.ask(Status(), within=0.1)
         assert caught.value.pid > 0
 
 
-def test_an_answer_that_comes_late_is_not_taken_for_the_next(tmp_path: Path) -> None:
+def test_a_late_answer_is_not_taken_for_the_next_one(tmp_path: Path) -> None:
     answers = iter([Silence, {"value": 2}])
 
     def reply(command: Command) -> object:
@@ -79,7 +79,7 @@ def test_an_answer_that_comes_late_is_not_taken_for_the_next(tmp_path: Path) -> 
         assert client.ask(Send(name="two")) == {"value": 2}
 
 
-def test_a_supervisor_that_ends_in_the_middle_is_noticed_long_before_the_time_out(tmp_path: Path) -> None:
+def test_the_end_of_a_supervisor_during_a_request_is_detected_before_the_time_out(tmp_path: Path) -> None:
     home = Home.open(tmp_path)
     claim = home.claim("foresight")
     with Client(home) as client:
@@ -88,7 +88,7 @@ def test_a_supervisor_that_ends_in_the_middle_is_noticed_long_before_the_time_ou
             client.ask(Status(), within=3600)
 
 
-def test_an_answer_that_a_supervisor_sent_just_before_its_end_is_not_lost(tmp_path: Path) -> None:
+def test_an_answer_sent_just_before_the_end_of_the_supervisor_is_not_lost(tmp_path: Path) -> None:
     context = zmq.Context[zmq.Socket[bytes]]()
     answers = context.socket(zmq.ROUTER)
     answers.bind(f"ipc://{tmp_path}/answers")
@@ -134,7 +134,7 @@ def test_events_after_a_subscription_arrive(tmp_path: Path) -> None:
         assert events.next(0) is None
 
 
-def test_a_home_with_a_long_path_is_reached(tmp_path: Path) -> None:
+def test_a_home_with_a_long_path_can_be_reached(tmp_path: Path) -> None:
     deep = tmp_path / ("d" * 100) / ("e" * 100)
     said = SupervisorStopping(bot="foresight", at=1, reason="because")
     script = Scripted(deep, {"pause": {}}, {"pause": lambda _: [said]})

@@ -42,13 +42,13 @@ def only(report: AuditReport, invariant: int, text: str) -> None:
 # --- what a true journal says ---
 
 
-def test_an_empty_journal_has_nothing_broken() -> None:
+def test_an_empty_journal_has_no_findings() -> None:
     report = audit([])
     assert report.ok
     assert (report.ticks, report.first, report.chain.frames, report.interval) == (0, None, 0, None)
 
 
-def test_ticks_of_a_quiet_life() -> None:
+def test_ticks_without_incidents_are_counted() -> None:
     report = sound(Life().begin().ticks(10))
     assert (report.ticks, report.first, report.last) == (10, 1001, 1010)
     assert (report.missed, report.doubled, report.skipped) == (0, 0, [])
@@ -59,7 +59,7 @@ def test_ticks_of_a_quiet_life() -> None:
     assert (report.chain.first, report.chain.last) == (0, 10)
 
 
-def test_a_handoff_and_what_is_known_of_it() -> None:
+def test_a_handoff_is_listed_with_its_facts() -> None:
     life = Life().begin().ticks(3)
     life.hand("w2", "v2", deployment=7, blackout=240_000).tick(late=61_500).ticks(2)
     report = sound(life)
@@ -71,7 +71,7 @@ def test_a_handoff_and_what_is_known_of_it() -> None:
     assert report.epochs == (1, 2)
 
 
-def test_a_handoff_that_cost_ticks_says_how_many() -> None:
+def test_a_handoff_with_missed_ticks_has_their_number() -> None:
     life = Life().begin().ticks(3).hand("w2", "v2")
     life.tick(Gap(1004, 1005, "missed", "handoff"))
     report = sound(life)
@@ -80,7 +80,7 @@ def test_a_handoff_that_cost_ticks_says_how_many() -> None:
     assert report.missing == [Missing(1004, 1005, "handoff")]
 
 
-def test_takebacks_and_failovers_are_transfers_too() -> None:
+def test_takebacks_and_failovers_are_listed_as_transfers() -> None:
     life = Life().begin().ticks(2).give("w2")
     life.lead("w1", "takeback", blackout=250 * MS).ticks(2)
     life.lead("w3", "failover", release="v3").ticks(2)
@@ -90,13 +90,13 @@ def test_takebacks_and_failovers_are_transfers_too() -> None:
     assert report.handoffs_total == 2
 
 
-def test_a_transfer_without_a_tick_after_it() -> None:
+def test_a_transfer_without_a_later_tick_is_listed() -> None:
     (handoff,) = sound(Life().begin().ticks(2).hand("w2", "v2")).handoffs
     assert handoff.seq is None
     assert handoff.late_us is None
 
 
-def test_gaps_are_told_apart_by_whose_they_are() -> None:
+def test_skipped_and_missed_gaps_are_distinguished() -> None:
     life = Life().begin().tick()
     life.tick(
         Gap(1002, 1004, "skipped", "tick 1001 took 3100ms"), Gap(1005, 1006, "missed", "clock stepped +2s")
@@ -108,7 +108,7 @@ def test_gaps_are_told_apart_by_whose_they_are() -> None:
     assert (report.missed, report.ticks, report.last) == (2, 2, 1007)
 
 
-def test_a_stepped_clock_is_shown() -> None:
+def test_a_clock_step_is_listed() -> None:
     life = Life().begin().tick()
     life.seq += 1
     life.frame(
@@ -125,7 +125,7 @@ def test_a_new_release_may_tick_on_another_grid() -> None:
         assert (report.interval, report.ticks, report.last) == (interval, 8, first + 4)
 
 
-def test_events_and_what_became_of_them() -> None:
+def test_events_are_counted_as_applied_repeated_or_waiting() -> None:
     life = Life().begin().receive("a", "b").tick().event("a").event("b").receive("c", "d").tick().event("c")
     life.tick(traffic=Traffic((), (), 3))
     report = sound(life)
@@ -134,7 +134,7 @@ def test_events_and_what_became_of_them() -> None:
     assert (report.events.twice, report.events.never) == ([], [])
 
 
-def test_operators_commands_are_no_events() -> None:
+def test_commands_of_operators_are_not_counted_as_events() -> None:
     first, second = f"{COMMAND}cmd-1", f"{COMMAND}cmd-2"
     life = Life().begin().receive("a", first, second).tick().event("a").event(first)
     report = sound(life)
@@ -144,7 +144,7 @@ def test_operators_commands_are_no_events() -> None:
     assert (stopped.events.stopped, stopped.commands.stopped, stopped.commands.waiting) == (0, 1, [])
 
 
-def test_what_the_old_worker_still_had_is_applied_by_the_new_one() -> None:
+def test_the_new_worker_applies_events_left_by_the_old_one() -> None:
     life = Life().begin().receive("a", "b").tick().event("a").hand("w2", "v2")
     # The heir has received all of them itself, and says so when it speaks for the first time.
     life.receive("a", "b", "c").tick().event("b").event("c")
@@ -152,14 +152,14 @@ def test_what_the_old_worker_still_had_is_applied_by_the_new_one() -> None:
     assert (events.received, events.applied, events.waiting) == (3, 3, [])
 
 
-def test_what_waited_when_the_bot_was_stopped_is_not_lost() -> None:
+def test_events_that_waited_when_the_bot_stopped_are_not_lost() -> None:
     life = Life().begin().receive("a", "b").tick().event("a").frame("stop")
     life.begin("w2").receive("c").tick().event("c")
     events = sound(life).events
     assert (events.stopped, events.never, events.waiting) == (1, [], [])
 
 
-def test_timers_go_off_once_and_again_by_their_period() -> None:
+def test_timers_run_once_or_periodically() -> None:
     due = 1002 * SECOND
     life = Life().begin().arm("exit", due).arm("poll", due, 5 * SECOND).arm("later", due + SECOND).ticks(2)
     life.timer("exit").timer("poll").hand("w2", "v2").tick()
@@ -168,7 +168,7 @@ def test_timers_go_off_once_and_again_by_their_period() -> None:
     assert (timers.fired, timers.twice, timers.armed, timers.late_us) == (4, 0, 1, 1000.0)
 
 
-def test_timers_are_known_from_a_snapshot() -> None:
+def test_timers_in_a_snapshot_are_known() -> None:
     life = Life()
     life.arm("exit", 1002 * SECOND)
     life.arming.clear()
@@ -176,7 +176,7 @@ def test_timers_are_known_from_a_snapshot() -> None:
     assert sound(life).timers.fired == 1
 
 
-def test_decisions_and_how_they_ended() -> None:
+def test_decisions_are_listed_with_their_outcome() -> None:
     life = Life().begin().tick()
     life.conclude(life.decide())
     life.conclude(life.decide(), "raised OrderRefused")
@@ -185,7 +185,7 @@ def test_decisions_and_how_they_ended() -> None:
     assert (decisions.opened, decisions.closed, decisions.raised, decisions.open) == (3, 2, 1, [left])
 
 
-def test_decisions_a_dead_leader_left_are_told_to_its_successor() -> None:
+def test_decisions_left_open_by_a_dead_leader_are_in_doubt_for_its_successor() -> None:
     life = Life().begin().tick()
     left = life.decide()
     life.lead("w2", "failover").tick()
@@ -196,7 +196,7 @@ def test_decisions_a_dead_leader_left_are_told_to_its_successor() -> None:
     assert sound(life).decisions.in_doubt == [left]
 
 
-def test_decisions_whose_turn_died_are_told_to_the_successor() -> None:
+def test_decisions_whose_turn_died_are_in_doubt_for_the_successor() -> None:
     life = Life().begin().tick()
     settled = life.decide()
     life.conclude(settled).tick()
@@ -205,7 +205,7 @@ def test_decisions_whose_turn_died_are_told_to_the_successor() -> None:
     assert sound(life).decisions.in_doubt == [lost]
 
 
-def test_decisions_of_on_lead_come_before_the_frame_that_opens_the_epoch() -> None:
+def test_decisions_in_on_lead_precede_the_first_frame_of_the_epoch() -> None:
     life = Life().begin().tick().give("w2")
     id = life.decide("reconcile", epoch=2)
     life.open.clear()
@@ -213,13 +213,13 @@ def test_decisions_of_on_lead_come_before_the_frame_that_opens_the_epoch() -> No
     assert sound(life).decisions.closed == 1
 
 
-def test_segments_that_follow_each_other() -> None:
+def test_consecutive_segments_are_one_journal() -> None:
     life = Life().begin().ticks(3).segment([Rows("candles", [(b"a", b"b")])]).ticks(3)
     report = sound(life)
     assert (report.ticks, report.chain.frames) == (6, 7)
 
 
-def test_a_journal_whose_beginning_was_pruned() -> None:
+def test_a_journal_with_a_pruned_beginning_is_ok() -> None:
     life = Life().begin().receive("a").tick().event("a").ticks(3)
     life.segment().ticks(2)
     report = audit(life.found()[1 + len(life.segments[0]) :])
@@ -231,7 +231,7 @@ def test_a_journal_whose_beginning_was_pruned() -> None:
     only(report, 7, "event 'a' was applied twice")
 
 
-def test_resets_and_changes_of_the_schema_are_shown() -> None:
+def test_resets_and_schema_changes_are_listed() -> None:
     life = Life().begin().ticks(2).give("w2")
     life.schema = Schema(2, "b")
     life.lead("w2", "handoff").ticks(2)
@@ -243,7 +243,7 @@ def test_resets_and_changes_of_the_schema_are_shown() -> None:
     assert report.resets == [7]
 
 
-def test_a_torn_tail_is_no_fault() -> None:
+def test_a_torn_tail_is_not_a_fault() -> None:
     found: list[Found] = Life().begin().ticks(2).found()
     report = audit([*found, UnfinishedRecord(1, 99, 7, "a record is cut off")])
     assert report.ok
@@ -261,7 +261,7 @@ def test_windows_are_covered_when_each_of_their_ticks_ran() -> None:
     assert (found.total, found.covered, found.uncovered) == (5, 5, [])
 
 
-def test_a_window_with_a_hole_in_it_is_not() -> None:
+def test_a_window_with_a_missed_tick_is_not_covered() -> None:
     at = 60 * 21 + 44
     life = Life(seq=60 * 20 - 1).begin().ticks(60 + 40)
     life.tick(Gap(60 * 21 + 40, at, "skipped", "slow"), Gap(at + 1, at + 2, "missed", "gone")).ticks(200)
@@ -271,21 +271,21 @@ def test_a_window_with_a_hole_in_it_is_not() -> None:
     assert [(span.opens, span.closes) for span in found.uncovered] == [(opens, opens + 15 * SECOND)]
 
 
-def test_a_hole_outside_every_window_costs_none() -> None:
+def test_a_missed_tick_outside_all_windows_affects_no_window() -> None:
     life = Life(seq=60 * 20 - 1).begin().ticks(5)
     life.tick(Gap(60 * 20 + 5, 60 * 20 + 39, "missed", "gone")).ticks(100)
     found = sound(life, windows=[MINUTE]).windows["minute"]
     assert (found.total, found.covered) == (2, 2)
 
 
-def test_windows_between_two_ticks_have_no_tick_to_miss() -> None:
+def test_a_window_between_two_ticks_has_no_tick_to_miss() -> None:
     life = Life(interval=60 * SECOND, seq=20).begin().tick()
     life.tick(Gap(22, 23, "missed", "gone"))
     found = sound(life, windows=[MINUTE]).windows["minute"]
     assert (found.total, found.covered) == (4, 4)
 
 
-def test_a_window_cut_by_the_end_of_the_span_is_not_judged() -> None:
+def test_a_window_that_exceeds_the_span_is_not_judged() -> None:
     life = Life(seq=60 * 20 - 1).begin().ticks(50)
     assert sound(life, windows=[MINUTE]).windows["minute"].total == 0
 
@@ -293,7 +293,7 @@ def test_a_window_cut_by_the_end_of_the_span_is_not_judged() -> None:
 # --- spans ---
 
 
-def test_a_span_by_index() -> None:
+def test_a_span_can_be_given_by_index() -> None:
     life = Life().begin().ticks(4).tick(Gap(1005, 1010, "missed", "gone")).ticks(4)
     report = sound(life, since=Seq(1003), until=Seq(1007))
     assert (report.ticks, report.first, report.last, report.missed) == (2, 1003, 1007, 3)
@@ -301,32 +301,32 @@ def test_a_span_by_index() -> None:
     assert (report.ticks, report.first, report.last, report.missed) == (2, 1008, 1012, 3)
 
 
-def test_a_span_by_time() -> None:
+def test_a_span_can_be_given_by_time() -> None:
     life = Life().begin().ticks(4).tick(Gap(1005, 1010, "missed", "gone")).ticks(4)
     report = sound(life, since=Moment(1003 * SECOND - 1), until=Moment(1007 * SECOND + 1))
     assert (report.ticks, report.first, report.last, report.missed) == (2, 1003, 1007, 3)
 
 
-def test_a_span_is_judged_with_what_came_before_it_in_mind() -> None:
+def test_a_span_is_judged_with_the_state_at_its_beginning() -> None:
     life = Life().begin().receive("a").tick().event("a").ticks(5).event("a").ticks(5)
     only(judged(life, since=Seq(1005)), 7, "event 'a' was applied twice")
     sound(life, until=Seq(1005))
     sound(life, since=Seq(1007))
 
 
-def test_what_waits_at_the_end_of_a_span_waits() -> None:
+def test_events_that_wait_at_the_end_of_a_span_are_not_lost() -> None:
     life = Life().begin().receive("a").tick().ticks(3).event("a").tick()
     assert sound(life, until=Seq(1002)).events.waiting == ["a"]
     assert sound(life).events.waiting == []
 
 
-def test_a_scope_clips_by_its_own_kind_of_bound() -> None:
+def test_a_span_is_clipped_by_index_or_by_time() -> None:
     assert Scope(Seq(5), Seq(9)).clip(1, 20, SECOND) == (5, 9)
     assert Scope(Moment(4 * SECOND + 1), Moment(9 * SECOND)).clip(1, 20, SECOND) == (5, 9)
     assert Scope(Seq(5)).clip(1, 4, SECOND) is None
 
 
-def test_a_leader_that_died_and_was_succeeded_is_listed() -> None:
+def test_a_leader_that_died_and_had_a_successor_is_listed() -> None:
     life = Life().begin("w1", "v1")
     life.ticks(3)
     doubt = life.decide("enter")

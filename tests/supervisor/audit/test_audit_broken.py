@@ -299,7 +299,7 @@ BROKEN: list[tuple[Callable[[Life], None], int, str]] = [
 @pytest.mark.parametrize(
     ("lie", "invariant", "text"), BROKEN, ids=[f"{lie.__name__}-{number}" for lie, number, _ in BROKEN]
 )
-def test_each_way_of_being_broken_is_caught_and_named(
+def test_each_kind_of_break_is_detected_and_named(
     lie: Callable[[Life], None], invariant: int, text: str
 ) -> None:
     life = Life().begin().ticks(3)
@@ -310,7 +310,7 @@ def test_each_way_of_being_broken_is_caught_and_named(
     assert any(number == invariant and text in line for number, line in told), told
 
 
-def test_one_fault_is_told_once() -> None:
+def test_each_fault_is_reported_once() -> None:
     """The rest of the journal is judged by itself, however much comes after the fault."""
     life = Life().begin().ticks(3)
     del life.records[-1]
@@ -357,7 +357,7 @@ def _unrecorded(seq: int) -> str:
     return f"tick {seq} neither ran nor were recorded as skipped or missed"
 
 
-def test_a_missing_segment() -> None:
+def test_a_missing_segment_is_reported() -> None:
     life = Life().begin().ticks(3).segment().ticks(3).segment().ticks(3)
     found = life.found()
     second = found.index(Segment(2, 0))
@@ -366,7 +366,7 @@ def test_a_missing_segment() -> None:
     assert (4, "segment 3 comes after segment 1: one is missing") in said(report)
 
 
-def test_findings_are_counted_beyond_those_that_are_listed() -> None:
+def test_findings_beyond_the_listed_ones_are_counted() -> None:
     life = Life().begin().tick()
     for _ in range(1500):
         life.seq -= 1
@@ -426,7 +426,7 @@ def lived(steps: list[Step]) -> Life:
 
 @settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
 @given(STEPS)
-def test_a_true_life_is_always_ok(steps: list[Step]) -> None:
+def test_a_correct_journal_is_always_ok(steps: list[Step]) -> None:
     life = lived(steps)
     report = audit(life.found(), windows=[MINUTE])
     assert report.broken == []
@@ -440,7 +440,9 @@ def test_a_true_life_is_always_ok(steps: list[Step]) -> None:
 
 @settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
 @given(STEPS, st.sampled_from(("drop", "swap", "repeat", "rewrite")), st.randoms(use_true_random=False))
-def test_no_single_change_to_a_true_life_is_ok(steps: list[Step], how: str, chance: Any) -> None:
+def test_every_single_change_to_a_correct_journal_is_detected(
+    steps: list[Step], how: str, chance: Any
+) -> None:
     found = lived(steps).found()
     frames = [n for n, item in enumerate(found) if isinstance(item, Entry) and item.kind is RecordKind.FRAME]
     # Without its last frame a journal is that of a shorter life, and just as true.

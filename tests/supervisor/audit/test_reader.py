@@ -41,14 +41,14 @@ def payloads(found: list[Found]) -> list[bytes]:
     return [item.payload for item in found if isinstance(item, Entry)]
 
 
-def test_no_directory_and_an_empty_one(tmp_path: Path) -> None:
+def test_a_missing_or_empty_directory_has_no_records(tmp_path: Path) -> None:
     assert list(read_journal(tmp_path / "none")) == []
     (tmp_path / "notes.journal").write_bytes(b"not ours")
     assert list(read_journal(tmp_path)) == []
     assert segments(tmp_path) == []
 
 
-def test_what_a_worker_writes_is_read(tmp_path: Path) -> None:
+def test_records_that_a_worker_writes_can_be_read(tmp_path: Path) -> None:
     journal = JournalDirectory(tmp_path, "process")
 
     def begin(*records: tuple[RecordKind, bytes]) -> Position:
@@ -72,7 +72,7 @@ def test_what_a_worker_writes_is_read(tmp_path: Path) -> None:
     assert (ends[1], ends[2]) == (first.offset, second.offset)
 
 
-def test_records_longer_than_what_is_read_at_once(tmp_path: Path) -> None:
+def test_records_longer_than_a_read_block_are_read(tmp_path: Path) -> None:
     bodies = [b"a" * 10, b"b" * 3_000_000, b"c", os.urandom(1 << 20), b""]
     path = write_segment(tmp_path, 1, [(CLOSED, body) for body in bodies])
     found = list(read_journal(tmp_path))
@@ -81,7 +81,7 @@ def test_records_longer_than_what_is_read_at_once(tmp_path: Path) -> None:
     assert found[-1].end == path.stat().st_size
 
 
-def test_whatever_is_cut_off_is_a_tail(tmp_path: Path) -> None:
+def test_a_truncation_at_any_byte_is_a_torn_tail(tmp_path: Path) -> None:
     path = write_segment(tmp_path, 1, [(CLOSED, b"whole"), (CLOSED, b"a half")])
     size = path.stat().st_size
     whole = size - 13 - 6
@@ -98,7 +98,7 @@ def test_whatever_is_cut_off_is_a_tail(tmp_path: Path) -> None:
         assert isinstance(list(read_journal(tmp_path))[-1], UnfinishedRecord)
 
 
-def test_zeros_after_a_power_cut_are_a_tail(tmp_path: Path) -> None:
+def test_zeros_after_a_power_cut_are_a_torn_tail(tmp_path: Path) -> None:
     path = write_segment(tmp_path, 1, [(CLOSED, b"whole")])
     size = path.stat().st_size
     os.truncate(path, size + 3_000_000)
@@ -110,7 +110,7 @@ def test_zeros_after_a_power_cut_are_a_tail(tmp_path: Path) -> None:
     assert isinstance(list(read_journal(tmp_path))[-1], Damage)
 
 
-def test_a_tail_is_where_the_next_segment_begins(tmp_path: Path) -> None:
+def test_a_torn_tail_before_a_later_segment_is_accepted(tmp_path: Path) -> None:
     path = write_segment(tmp_path, 1, [(CLOSED, b"one"), (CLOSED, b"two")])
     os.truncate(path, path.stat().st_size - 1)
     write_segment(tmp_path, 2, [(CLOSED, b"three")])
@@ -119,7 +119,7 @@ def test_a_tail_is_where_the_next_segment_begins(tmp_path: Path) -> None:
     assert [type(item) for item in found] == [Segment, Entry, UnfinishedRecord, Segment, Entry]
 
 
-def test_any_bit_that_flips_in_the_middle_is_damage(tmp_path: Path) -> None:
+def test_any_flipped_bit_in_the_middle_is_damage(tmp_path: Path) -> None:
     path = write_segment(tmp_path, 1, [(CLOSED, b"one"), (OPENED, b"two"), (CLOSED, b"three")])
     body = path.read_bytes()
     for bit in range(len(body) * 8):
@@ -131,7 +131,7 @@ def test_any_bit_that_flips_in_the_middle_is_damage(tmp_path: Path) -> None:
         assert found[-1].offset <= bit // 8
 
 
-def test_headers_that_are_not_what_they_should_be(tmp_path: Path) -> None:
+def test_invalid_headers_are_reported(tmp_path: Path) -> None:
     path = tmp_path / "00000003.journal"
     path.write_bytes(pack_header(4))
     assert list(read_journal(tmp_path))[-1] == Damage(3, 0, "it says that it is segment 4")
@@ -147,7 +147,7 @@ def test_headers_that_are_not_what_they_should_be(tmp_path: Path) -> None:
         check_formats(tmp_path)
 
 
-def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
+def test_an_unreadable_file_is_reported(tmp_path: Path) -> None:
     (tmp_path / "00000001.journal").mkdir()
     with pytest.raises(JournalError, match=r"00000001\.journal: cannot be read"):
         list(read_journal(tmp_path))
@@ -156,7 +156,7 @@ def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
 # --- a leader that writes on while it is read ---
 
 
-def test_what_comes_while_it_is_read(tmp_path: Path) -> None:
+def test_records_written_while_reading_are_read(tmp_path: Path) -> None:
     path = write_segment(tmp_path, 1, [(CLOSED, b"one")])
     reading = read_journal(tmp_path)
     assert payloads([next(reading), next(reading)]) == [b"one"]
@@ -169,7 +169,7 @@ def test_what_comes_while_it_is_read(tmp_path: Path) -> None:
     assert payloads(list(reading)) == [b"three", b"four"]
 
 
-def test_a_record_in_two_halves(tmp_path: Path) -> None:
+def test_a_record_written_in_two_parts_is_read_when_complete(tmp_path: Path) -> None:
     record = pack_record(CLOSED, b"two" * 100)
     path = write_segment(tmp_path, 1, [(CLOSED, b"one")])
     with path.open("ab") as file:
@@ -181,7 +181,7 @@ def test_a_record_in_two_halves(tmp_path: Path) -> None:
     assert payloads(list(reading)) == [b"two" * 100]
 
 
-def test_a_tail_that_a_successor_cuts_off_and_writes_over(tmp_path: Path) -> None:
+def test_a_torn_tail_that_a_successor_overwrites_is_read_again(tmp_path: Path) -> None:
     path = write_segment(tmp_path, 1, [(CLOSED, b"one")])
     whole = path.stat().st_size
     with path.open("ab") as file:
@@ -205,7 +205,7 @@ def journal(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return life.write(tmp_path_factory.mktemp("journal"))[0]
 
 
-def test_a_journal_on_disk_is_as_good_as_one_in_memory(journal: Path) -> None:
+def test_a_journal_on_disk_gives_the_same_audit_as_in_memory(journal: Path) -> None:
     report = audit(read_journal(journal.parent))
     assert report.ok
     assert (report.ticks, report.last) == (14, 1014)
@@ -213,7 +213,7 @@ def test_a_journal_on_disk_is_as_good_as_one_in_memory(journal: Path) -> None:
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(where=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
-def test_no_bit_can_flip_unnoticed(journal: Path, where: float, bit: int) -> None:
+def test_every_flipped_bit_is_detected(journal: Path, where: float, bit: int) -> None:
     body = journal.read_bytes()
     at = HEADER_SIZE + int(where * (len(body) - HEADER_SIZE))
     try:

@@ -25,7 +25,7 @@ def seqs(seen: list[Seen]) -> list[int]:
     return [one.seq for one in seen if isinstance(one, RecentTick)]
 
 
-def test_ticks_have_their_worker_and_their_times_and_a_handoff_is_seen(tmp_path: Path) -> None:
+def test_ticks_have_their_worker_and_times_and_a_handoff_is_reported(tmp_path: Path) -> None:
     life = Life(seq=100).begin("w1", "v1").tick(late=300)
     life.lead("w2", "handoff", release="v2", deployment=7, blackout=210_000).tick()
     write(tmp_path, life)
@@ -55,7 +55,7 @@ def test_ticks_that_did_not_run_are_counted_by_their_kind(tmp_path: Path) -> Non
     assert (tick.seq, tick.skipped, tick.missed) == (107, 2, 3)
 
 
-def test_it_goes_on_from_where_it_looked_across_torn_ends_and_new_segments(tmp_path: Path) -> None:
+def test_reading_continues_across_torn_ends_and_new_segments(tmp_path: Path) -> None:
     life = Life(seq=0).begin().ticks(3)
     whole = len(life.records)
     write(tmp_path, life)
@@ -90,7 +90,7 @@ def test_it_goes_on_from_where_it_looked_across_torn_ends_and_new_segments(tmp_p
     assert seqs(strip.since())[-1] == 7
 
 
-def test_a_journal_that_was_set_aside_is_followed_by_the_one_that_took_its_place(tmp_path: Path) -> None:
+def test_the_journal_that_replaces_one_set_aside_is_read(tmp_path: Path) -> None:
     journal = tmp_path / "journal"
     write(journal, Life(seq=500).begin("w1").ticks(9))
     strip = RecentTicks(journal)
@@ -104,7 +104,7 @@ def test_a_journal_that_was_set_aside_is_followed_by_the_one_that_took_its_place
     assert seqs(strip.since((1, 9))) == [901, 902]
 
 
-def test_of_a_long_journal_only_the_end_is_read_and_the_worker_is_known(
+def test_only_the_end_of_a_long_journal_is_read_and_the_worker_is_known(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(strips, "_TAIL", 2000)
@@ -127,14 +127,14 @@ def test_of_a_long_journal_only_the_end_is_read_and_the_worker_is_known(
     assert seqs(strip.since())[-1] == 800
 
 
-def test_no_more_is_kept_than_wanted(tmp_path: Path) -> None:
+def test_only_the_requested_number_of_ticks_is_kept(tmp_path: Path) -> None:
     write(tmp_path, Life(seq=0).begin().ticks(30))
     strip = RecentTicks(tmp_path, most=10)
     strip.look()
     assert seqs(strip.since()) == list(range(21, 31))
 
 
-def test_damage_hides_what_it_hit_and_nothing_after_the_next_segment(tmp_path: Path) -> None:
+def test_damage_hides_only_ticks_up_to_the_next_segment(tmp_path: Path) -> None:
     life = Life(seq=0).begin().ticks(5)
     write(tmp_path, life)
     path = tmp_path / "00000001.journal"
@@ -150,7 +150,7 @@ def test_damage_hides_what_it_hit_and_nothing_after_the_next_segment(tmp_path: P
     assert seqs(strip.since()) == [1, 2, 3, 4, 6, 7]
 
 
-def test_nothing_there_and_nothing_of_ours(tmp_path: Path) -> None:
+def test_a_missing_journal_and_foreign_files_give_no_ticks(tmp_path: Path) -> None:
     strip = RecentTicks(tmp_path / "none")
     assert strip.look() == 0
     (tmp_path / "00000001.journal").write_bytes(b"something else, and long enough")
@@ -160,7 +160,7 @@ def test_nothing_there_and_nothing_of_ours(tmp_path: Path) -> None:
     assert strip.since() == strip.since((4, 4)) == []
 
 
-def test_a_record_is_found_in_the_middle_of_others() -> None:
+def test_a_record_is_found_between_others() -> None:
     one = pack_record(RecordKind.CLOSED, b"abcd" * 5)
     two = pack_record(RecordKind.OPENED, b"")
     assert first_whole(one + two) == 0

@@ -36,16 +36,16 @@ def bring_up(*says: Any, ends: bool) -> None:
     asyncio.run(BringUp(stage.state, pool).bring_up(cast("Release", None), CONFIG))
 
 
-def test_a_worker_that_leads_is_a_successful_start() -> None:
+def test_a_start_succeeds_when_its_worker_leads() -> None:
     bring_up(Ready(0, 0), report("leading"), ends=False)
 
 
-def test_a_worker_that_led_and_died_at_once_is_a_death_and_not_also_a_failed_start() -> None:
+def test_a_worker_that_leads_and_dies_at_once_counts_as_a_death_only() -> None:
     """Else a bot that dies again and again is given up after half as many deaths as are promised."""
     bring_up(Ready(0, 0), report("leading"), ends=True)
 
 
-def test_a_worker_that_died_before_it_led_is_a_failed_start() -> None:
+def test_a_start_fails_when_its_worker_dies_before_it_leads() -> None:
     with pytest.raises(StartFailed, match="exit 1"):
         bring_up(Ready(0, 0), ends=True)
 

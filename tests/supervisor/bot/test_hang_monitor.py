@@ -93,7 +93,7 @@ def test_waiting_reports_are_read_before_the_leader_is_judged(watch: Watch) -> N
     assert (watch.told, watch.killed) == ([], [])
 
 
-def test_a_leader_that_goes_on_is_reported_as_well_again(watch: Watch) -> None:
+def test_a_leader_that_makes_progress_again_is_reported_as_healthy(watch: Watch) -> None:
     watch.stage.doing = ProcessActivity("S")
     watch.stage.hour.pass_by(3 * SECOND // 2)
     watch.waiting = 1
@@ -103,7 +103,7 @@ def test_a_leader_that_goes_on_is_reported_as_well_again(watch: Watch) -> None:
     assert watch.killed == []
 
 
-def test_a_successor_is_judged_by_what_it_does_itself(watch: Watch) -> None:
+def test_a_successor_is_judged_by_its_own_activity(watch: Watch) -> None:
     watch.stage.doing = ProcessActivity("S")
     watch.stage.hour.pass_by(3 * SECOND // 2)
     watch.leader.take(report("leading", epoch=2), watch.stage.hour.now)
@@ -117,6 +117,6 @@ def test_nothing_is_watched_when_no_worker_leads(watch: Watch) -> None:
     assert (watch.told, watch.killed, watch.guard.slow) == ([], [], "")
 
 
-def test_after_its_end_it_watches_no_more(watch: Watch) -> None:
+def test_a_closed_monitor_watches_no_leader(watch: Watch) -> None:
     watch.guard.close()
     assert watch.stage.hour.waiting == 0

@@ -59,7 +59,7 @@ class Life:
         self.next = msgspec.structs.replace(self.next, **so)
 
 
-def test_a_leader_moves_when_it_has_reported_and_ended_a_turn() -> None:
+def test_a_report_and_an_ended_turn_count_as_progress() -> None:
     life = Life()
     assert not life.watchdog.moves(life.next)
     life.is_now(messages=1)
@@ -70,7 +70,7 @@ def test_a_leader_moves_when_it_has_reported_and_ended_a_turn() -> None:
     assert not life.watchdog.moves(life.next)
 
 
-def test_a_leader_that_ticks_is_well() -> None:
+def test_a_ticking_leader_is_healthy() -> None:
     life = Life()
     assert life.goes_on(120, ticks=True) == ["well"]
     assert life.verdict == HangVerdict("well")
@@ -90,7 +90,7 @@ def test_a_leader_that_ticks_is_well() -> None:
         (ProcessActivity("t"), {}, "a debugger is attached to it (pid 0)", None),
     ],
 )
-def test_how_long_one_without_a_turn_may_go_on(
+def test_a_leader_without_a_turn_is_killed_after_the_limit_for_its_state(
     doing: ProcessActivity, so: dict[str, bool], does: str, bound: int | None
 ) -> None:
     life = Life()
@@ -106,7 +106,7 @@ def test_how_long_one_without_a_turn_may_go_on(
     assert life.verdict.reason.endswith(does)
 
 
-def test_a_leader_in_a_decision_is_given_the_longer_time() -> None:
+def test_a_leader_in_a_decision_has_the_longer_limit() -> None:
     life = Life()
     life.is_now(decision="enter")
     assert life.goes_on(58) == ["well", "slow"]
@@ -114,13 +114,13 @@ def test_a_leader_in_a_decision_is_given_the_longer_time() -> None:
     assert "it is in decision enter" in life.verdict.reason
 
 
-def test_a_leader_that_is_stopped_in_a_decision_is_given_the_shorter_time() -> None:
+def test_a_leader_stopped_in_a_decision_has_the_shorter_limit() -> None:
     life = Life()
     life.is_now(decision="enter", doing=ProcessActivity("T"))
     assert life.goes_on(12) == ["well", "slow", "dead"]
 
 
-def test_a_leader_that_ticks_again_has_its_full_time_again() -> None:
+def test_a_leader_that_ticks_again_has_the_full_limit_again() -> None:
     life = Life()
     assert life.goes_on(9) == ["well", "slow"]
     assert life.goes_on(1, ticks=True) == ["well"]
@@ -143,13 +143,13 @@ def test_a_leader_whose_next_tick_is_in_an_hour_is_not_overdue() -> None:
     assert life.goes_on(30) == ["slow", "dead"]
 
 
-def test_a_clock_that_is_set_back_makes_no_tick_overdue() -> None:
+def test_setting_the_clock_back_makes_no_tick_overdue() -> None:
     life = Life()
     life.is_now(wall=life.next.wall - HOUR)
     assert life.goes_on(600, speaks=True) == ["well"]
 
 
-def test_a_process_that_has_ended_is_nobody_to_judge() -> None:
+def test_an_ended_process_is_not_judged() -> None:
     life = Life()
     life.is_now(doing=None)
     assert life.goes_on(600) == ["well"]
@@ -157,7 +157,7 @@ def test_a_process_that_has_ended_is_nobody_to_judge() -> None:
     assert life.goes_on(600) == ["well"]
 
 
-def test_a_minute_in_which_we_were_stopped_ourselves_counts_for_nothing() -> None:
+def test_time_in_which_the_supervisor_was_stopped_does_not_count() -> None:
     life = Life()
     life.goes_on(5, ticks=True)
     assert life.goes_on(60, step=60 * S) in (["well"], ["slow"])
@@ -213,7 +213,7 @@ def test_a_leader_is_not_judged_before_the_tick_that_it_reported_as_due() -> Non
     assert "dead" in life.goes_on(120, speaks=True)
 
 
-def test_a_stepped_clock_of_ours_does_not_excuse_one_whose_tick_is_due() -> None:
+def test_a_clock_step_does_not_excuse_a_leader_whose_tick_is_due() -> None:
     life = Life()
     life.is_now(wall=life.next.wall - HOUR, due=life.next.mono + S)
     assert "dead" in life.goes_on(120, speaks=True)

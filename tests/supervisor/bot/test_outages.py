@@ -52,7 +52,7 @@ class Told:
         return changed[-1].outage
 
 
-def test_an_outage_is_told_from_the_death_to_the_first_tick_of_the_successor() -> None:
+def test_an_outage_is_published_from_the_death_to_the_first_tick_of_the_successor() -> None:
     here = Told()
     w1, w2 = worker("w1"), worker("w2", Window("10s", opens="-3s", closes="-1s"))
     w1.take(DecisionOpened("3-9-0", "enter", 7), 0)
@@ -88,7 +88,7 @@ def test_leaders_that_die_before_they_have_ticked_belong_to_one_outage() -> None
     assert here.last.cause == "on_tick raised ValueError: 1"
 
 
-def test_a_successor_can_be_heard_of_before_the_death_that_made_it_one() -> None:
+def test_a_report_of_the_successor_may_arrive_before_the_death() -> None:
     here = Told()
     w1, w2 = worker("w1"), worker("w2")
     here.outages.succeeded(w1, w2, leads("failover", 2))
@@ -98,7 +98,7 @@ def test_a_successor_can_be_heard_of_before_the_death_that_made_it_one() -> None
     assert (here.last.worker, here.last.cause, here.last.missed) == ("w1", "killed by SIGSEGV", 0)
 
 
-def test_a_planned_transfer_is_no_outage() -> None:
+def test_a_planned_transfer_is_not_an_outage() -> None:
     here = Told()
     w1, w2 = worker("w1"), worker("w2")
     here.outages.succeeded(w1, w2, leads("handoff", 2))
@@ -107,7 +107,7 @@ def test_a_planned_transfer_is_no_outage() -> None:
     assert here.stage.events == []
 
 
-def test_an_outage_is_shown_until_it_is_acknowledged_and_not_before_it_is_over() -> None:
+def test_an_outage_is_listed_until_it_is_acknowledged_which_requires_its_end() -> None:
     here = Told()
     w1, w2 = worker("w1"), worker("w2")
     here.outages.lost(ended(w1, 5 * S, "exit 3"))
@@ -124,7 +124,7 @@ def test_an_outage_is_shown_until_it_is_acknowledged_and_not_before_it_is_over()
         here.outages.acknowledge(1, "anna", "")
 
 
-def test_missed_windows_are_those_in_which_a_missed_tick_was_due() -> None:
+def test_missed_windows_are_those_with_a_missed_tick() -> None:
     window = Window("10s", opens="-3s", closes="-1s")
     free = Window("1m", opens="-30s", closes="-1s", protected=False)
     assert windows_missed([window, free], S, 100, 106) == ()
@@ -135,7 +135,7 @@ def test_missed_windows_are_those_in_which_a_missed_tick_was_due() -> None:
     assert windows_missed([window], S, 9, 8) == ()
 
 
-def test_an_outage_is_said_in_one_line() -> None:
+def test_an_outage_is_described_in_one_line() -> None:
     over = Outage(
         3, 5 * S, 5 * S + 410_000_000, "w1", "r1", "killed by SIGKILL", 2, 41,
         (WindowMissed("5m", 1, 0, 1),), (Doubt("3-9-0", "enter", 7),), "w3", 4,
@@ -162,7 +162,7 @@ def test_outages_are_kept_for_the_next_supervisor(tmp_path: Path) -> None:
         assert history.outages(unacknowledged=True) == [second]
 
 
-def test_a_history_of_an_earlier_version_is_brought_up_to_date(tmp_path: Path) -> None:
+def test_a_history_of_an_earlier_version_is_migrated(tmp_path: Path) -> None:
     path = tmp_path / "db"
     old = sqlite3.connect(path)
     for statement in STEPS[0].split(";\n"):
@@ -180,6 +180,6 @@ def test_a_history_of_an_earlier_version_is_brought_up_to_date(tmp_path: Path) -
         assert file.execute("pragma user_version").fetchone() == (SCHEMA,)
 
 
-def test_an_outage_can_be_sent() -> None:
+def test_an_outage_can_be_encoded() -> None:
     event = OutageChanged(bot="fox", at=1, outage=Outage(1, 5, windows=(WindowMissed("5m", 1, 2, 3),)))
     assert msgspec.json.decode(msgspec.json.encode(event), type=OutageChanged) == event

@@ -50,7 +50,7 @@ def life(home: Home) -> Life:
     return made
 
 
-def test_a_sound_journal_is_done_and_says_what_it_proves(home: Home) -> None:
+def test_a_correct_journal_exits_with_0_and_lists_what_it_proves(home: Home) -> None:
     life(home)
     result = run(home)
     assert result.exit_code == Exit.DONE
@@ -61,7 +61,7 @@ def test_a_sound_journal_is_done_and_says_what_it_proves(home: Home) -> None:
     assert "v1 -> v2  blackout 0.24 ms" in result.stdout
 
 
-def test_commands_and_repeats_have_lines_of_their_own(home: Home) -> None:
+def test_commands_and_repetitions_have_separate_lines(home: Home) -> None:
     made = Life().begin().receive("a", f"{COMMAND}cmd-1").tick().event("a")
     made.event(f"{COMMAND}cmd-1").tick(traffic=Traffic((), (), 3))
     made.write(home.journal)
@@ -71,7 +71,7 @@ def test_commands_and_repeats_have_lines_of_their_own(home: Home) -> None:
     assert "repeats 3 came again, and were dropped" in shown
 
 
-def test_the_object_for_programs(home: Home) -> None:
+def test_json_has_every_figure(home: Home) -> None:
     life(home)
     report = told(home)
     assert report["ok"] is True
@@ -93,7 +93,7 @@ def test_the_object_for_programs(home: Home) -> None:
     assert len(report["chain"]["digest"]) == 2 * len(GENESIS)
 
 
-def test_a_broken_one_ends_with_1_and_says_what_is_broken(home: Home) -> None:
+def test_a_broken_journal_exits_with_1_and_names_the_break(home: Home) -> None:
     made = life(home)
     made.seq -= 1
     made.tick().write(home.journal)
@@ -107,7 +107,7 @@ def test_a_broken_one_ends_with_1_and_says_what_is_broken(home: Home) -> None:
     assert run(home, "--until", "1405").exit_code == Exit.DONE
 
 
-def test_the_span_is_what_was_asked_for(home: Home) -> None:
+def test_the_span_is_the_requested_one(home: Home) -> None:
     life(home)
     assert told(home, "--since", "1250", "--until", "1259")["ticks"] == 10
     assert told(home, "--since", "10m")["ticks"] == 0
@@ -126,7 +126,7 @@ def test_a_span_that_ends_before_it_begins_is_refused(home: Home, bounds: tuple[
     assert result.stderr.startswith(f"neverblink: --since {bounds[0]} lies after --until {bounds[1]}: ")
 
 
-def test_windows_are_the_bots_own_or_those_asked_for(home: Home) -> None:
+def test_windows_are_those_of_the_bot_or_of_the_option(home: Home) -> None:
     life(home)
     assert told(home)["windows"] == {}
     with HistoryDb.open(home.database, "foresight") as past:
@@ -142,7 +142,7 @@ def test_windows_are_the_bots_own_or_those_asked_for(home: Home) -> None:
     assert "minute: 3 of 3 times covered" in run(home).stdout
 
 
-def test_what_can_not_be_audited(home: Home) -> None:
+def test_an_unusable_journal_is_reported(home: Home) -> None:
     assert run(home).exit_code == Exit.BAD_INPUT
     life(home)
     for args in (["--since", "yesterday"], ["--window", "5m"], ["--window", "5m,-1h,-5s"]):
@@ -151,7 +151,7 @@ def test_what_can_not_be_audited(home: Home) -> None:
         assert result.stderr.startswith(f"neverblink: {args[0]} {args[1]}: ")
 
 
-def test_bounds_as_people_write_them() -> None:
+def test_bounds_may_be_times_or_durations() -> None:
     now = int(datetime(2026, 11, 24, 14, 5, 9).astimezone().timestamp()) * SECOND
     assert bound("--since", "", now) is None
     assert bound("--since", "1795533244", now) == Seq(1795533244)

@@ -60,7 +60,7 @@ def test_a_halt_is_confirmed_by_typing_the_name_of_the_bot(tmp_path: Path) -> No
         assert run(there.home.path, "halt", "--yes", "--json").exit_code == Exit.DONE
 
 
-def test_a_bot_that_cannot_flatten_is_said_to_be_paused_only(tmp_path: Path) -> None:
+def test_a_bot_without_on_halt_is_reported_as_only_paused(tmp_path: Path) -> None:
     script = {"status": {"bot": "foresight"}, "halt": {**HALTED, "halted": False, "value": None}}
     with Scripted(tmp_path / "home", script) as there:
         told = run(there.home.path, "halt", "--yes")
@@ -68,7 +68,7 @@ def test_a_bot_that_cannot_flatten_is_said_to_be_paused_only(tmp_path: Path) -> 
         assert lines(told) == ["paused nothing was given up: this bot has no on_halt that would do it"]
 
 
-def test_settings_are_shown_with_what_was_set(tmp_path: Path) -> None:
+def test_settings_are_shown_with_the_changed_ones_marked(tmp_path: Path) -> None:
     with Scripted(tmp_path / "home", {"settings": NOW}) as there:
         assert lines(run(there.home.path, "settings")) == [
             "max_position 3 set, else 5 integer >=0",
@@ -96,9 +96,7 @@ TYPED = {
         ("else=7", 7), ("else=x", "x"),
     ],
 )  # fmt: skip
-def test_a_value_is_taken_as_the_setting_or_the_command_wants_it(
-    tmp_path: Path, said: str, taken: object
-) -> None:
+def test_a_value_is_read_as_the_declared_type(tmp_path: Path, said: str, taken: object) -> None:
     schema = {"properties": TYPED, "$defs": {"Deep": {"anyOf": [{"type": "null"}, {"type": "string"}]}}}
     script: dict[str, Any] = {
         "settings": {"schema": schema, "changes": {}},
@@ -126,7 +124,7 @@ def test_a_value_is_taken_as_the_setting_or_the_command_wants_it(
         ("legs=1,2", "legs=1,2: expected a JSON array, as in legs='[1, 2]'"),
     ],
 )
-def test_a_value_that_cannot_be_what_is_wanted_is_refused_with_how_it_is_written(
+def test_a_value_of_the_wrong_type_is_refused_with_an_example(
     tmp_path: Path, said: str, expected: str
 ) -> None:
     with Scripted(tmp_path / "home", {"settings": {"schema": {"properties": TYPED}}}) as there:
@@ -135,7 +133,7 @@ def test_a_value_that_cannot_be_what_is_wanted_is_refused_with_how_it_is_written
         assert told.stderr == f"neverblink: {expected}\n"
 
 
-def test_what_a_bot_takes_need_not_be_known_to_send_it(tmp_path: Path) -> None:
+def test_a_command_can_be_sent_without_knowing_its_declaration(tmp_path: Path) -> None:
     script = {"commands": Fault("busy", "nobody leads"), "send": {"value": "sent", "seq": 7}}
     with Scripted(tmp_path / "home", script) as there:
         assert lines(run(there.home.path, "send", "close", "pct=2.5")) == ["sent"]
@@ -144,7 +142,7 @@ def test_what_a_bot_takes_need_not_be_known_to_send_it(tmp_path: Path) -> None:
         assert send.args == {"pct": 2.5}
 
 
-def test_a_name_that_nobody_answered_to_is_told_with_the_declared_one_that_was_meant(tmp_path: Path) -> None:
+def test_the_error_for_an_unknown_command_suggests_the_declared_one(tmp_path: Path) -> None:
 
     def send(command: Command) -> dict[str, Any]:
         assert isinstance(command, Send)
@@ -185,7 +183,7 @@ def test_a_setting_that_does_not_fit_is_bad_input(tmp_path: Path) -> None:
         assert told.stderr.startswith("neverblink: setting 'max_position'")
 
 
-def test_declared_commands_are_listed_with_what_they_take(tmp_path: Path) -> None:
+def test_declared_commands_are_listed_with_their_arguments(tmp_path: Path) -> None:
     close: dict[str, Any] = {
         "name": "close",
         "help": "Sell.",

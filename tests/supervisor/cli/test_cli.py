@@ -60,14 +60,14 @@ def test_every_command_has_help_and_the_shared_options(name: str) -> None:
         assert all((option in result.stdout) is remote for option in ("  --server TCP", "  --key PATH"))
 
 
-def test_an_unknown_command_is_answered_with_the_closest_one() -> None:
+def test_the_error_for_an_unknown_command_suggests_the_closest_one() -> None:
     for wrong, right in (("statsu", "status"), ("reload", "deploy"), ("stop", "down")):
         result = run(wrong)
         assert result.exit_code == Exit.BAD_INPUT
         assert f"did you mean `neverblink {right}`?" in result.stderr
 
 
-def test_shared_options_may_stand_before_the_command(tmp_path: Path) -> None:
+def test_shared_options_may_come_before_the_command(tmp_path: Path) -> None:
     with Scripted(tmp_path, {"pause": {"paused": True}}):
         for early in (["--home", tmp_path, "--json"], ["--json", f"--home={tmp_path}"]):
             assert told(run(*early, "pause", "-m", "thin market")) == {"paused": True}
@@ -81,7 +81,7 @@ def test_shared_options_may_stand_before_the_command(tmp_path: Path) -> None:
     assert "there is no option --frce" in run("--frce", "pause").stderr
 
 
-def test_every_shared_option_is_one_of_each_command() -> None:
+def test_every_command_has_every_shared_option() -> None:
     for name in ("status", "deploy"):
         command = neverblink.get_command(click.Context(neverblink), name)
         assert command is not None
@@ -95,14 +95,14 @@ def test_every_shared_option_is_one_of_each_command() -> None:
     ("said", "meant"),
     [("warn", "warning"), ("WARNING", "warning"), ("err", "error"), ("fatal", "error"), ("inf", "info")],
 )
-def test_an_unknown_choice_is_answered_with_the_closest_one(said: str, meant: str) -> None:
+def test_the_error_for_an_unknown_choice_suggests_the_closest_one(said: str, meant: str) -> None:
     result = run("logs", "--level", said)
     assert result.exit_code == Exit.BAD_INPUT
     assert f"did you mean {meant}?" in result.stderr
     assert "did you mean" not in run("logs", "--level", "purple").stderr
 
 
-def test_a_wrong_option_is_one_line() -> None:
+def test_a_wrong_option_is_reported_in_one_line() -> None:
     result = run("deploy", "--frce", "x")
     assert result.exit_code == Exit.BAD_INPUT
     assert result.stderr.startswith("neverblink: ")
@@ -126,7 +126,7 @@ def test_every_fault_has_an_exit_code(code: Code, tmp_path: Path) -> None:
         }
 
 
-def test_without_a_supervisor_the_home_and_the_mend_are_named(tmp_path: Path) -> None:
+def test_the_error_without_a_supervisor_names_the_home_and_the_remedy(tmp_path: Path) -> None:
     result = run("pause", "--home", tmp_path)
     assert result.exit_code == Exit.UNREACHABLE
     assert result.stderr == (
@@ -134,14 +134,16 @@ def test_without_a_supervisor_the_home_and_the_mend_are_named(tmp_path: Path) ->
     )
 
 
-def test_without_a_project_the_mend_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_error_without_a_project_names_the_remedy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     result = run("pause")
     assert result.exit_code == Exit.BAD_INPUT
     assert "neverblink init" in result.stderr
 
 
-def test_a_slip_in_the_configuration_is_one_line_with_the_key_that_was_meant(tmp_path: Path) -> None:
+def test_a_mistake_in_the_configuration_is_reported_in_one_line_with_the_closest_key(tmp_path: Path) -> None:
     (tmp_path / "neverblink.toml").write_text('bot = "bot:Bot"\n[handoff]\nprobatoin = "3s"\n')
     (tmp_path / "bot.py").write_text("")
     result = run("deploy", tmp_path)
@@ -150,7 +152,7 @@ def test_a_slip_in_the_configuration_is_one_line_with_the_key_that_was_meant(tmp
     assert result.stderr.count("\n") == 1
 
 
-def test_a_bug_is_one_line_and_its_details_are_kept(tmp_path: Path) -> None:
+def test_a_bug_is_reported_in_one_line_and_its_traceback_is_kept(tmp_path: Path) -> None:
     with Scripted(tmp_path, {"rollback": "not what a supervisor answers"}):
         result = run("rollback", "--home", tmp_path)
     assert result.exit_code == Exit.BROKEN
@@ -162,7 +164,9 @@ def test_a_bug_is_one_line_and_its_details_are_kept(tmp_path: Path) -> None:
     kept.unlink()
 
 
-def test_the_home_is_found_from_below_the_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_home_is_found_from_a_subdirectory_of_the_project(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "neverblink.toml").write_text('bot = "bot:Bot"\n')
     (tmp_path / "deep" / "er").mkdir(parents=True)
     monkeypatch.chdir(tmp_path / "deep" / "er")
@@ -174,7 +178,7 @@ def test_the_home_is_found_from_below_the_project(tmp_path: Path, monkeypatch: p
         assert told(run("pause", "--json")) == {"paused": True}
 
 
-def test_a_reader_that_has_gone_is_no_error(tmp_path: Path) -> None:
+def test_a_closed_pipe_is_not_an_error(tmp_path: Path) -> None:
     process = subprocess.Popen(
         [sys.executable, "-m", "neverblink.supervisor.cli", "completion", "bash"],
         stdout=subprocess.PIPE,
@@ -189,13 +193,13 @@ def test_a_reader_that_has_gone_is_no_error(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_completion_prints_the_script_of_a_shell(shell: str) -> None:
+def test_completion_prints_the_script_for_a_shell(shell: str) -> None:
     result = run("completion", shell)
     assert result.exit_code == 0
     assert "_NEVERBLINK_COMPLETE" in result.stdout
 
 
-def test_a_clients_key_is_written_outside_of_the_project(tmp_path: Path) -> None:
+def test_the_key_of_a_client_is_written_outside_the_project(tmp_path: Path) -> None:
     project = tmp_path / "fox"
     project.mkdir()
     environment = {"HOME": str(tmp_path / "anna"), "XDG_CONFIG_HOME": ""}
@@ -212,7 +216,7 @@ def test_a_clients_key_is_written_outside_of_the_project(tmp_path: Path) -> None
     assert "name the key's file with --out" in refused.stderr
 
 
-def test_check_says_what_a_release_would_hold_and_what_is_wrong_with_the_environment_file(
+def test_check_reports_the_contents_of_a_release_and_problems_with_the_environment_file(
     tmp_path: Path,
 ) -> None:
     (tmp_path / "bot.py").write_text("class Bot: ...\n")
@@ -241,7 +245,7 @@ def test_a_command_group_shows_its_help_by_itself(group: str) -> None:
     assert run(group, "nosuch").exit_code == Exit.BAD_INPUT
 
 
-def test_help_is_what_the_option_says() -> None:
+def test_help_and_the_help_option_print_the_same() -> None:
     assert run("help").stdout == run("--help").stdout
     assert run("help", "deploy").stdout == run("deploy", "--help").stdout
     assert run("help", "journal", "show").stdout == run("journal", "show", "--help").stdout
@@ -264,7 +268,7 @@ def test_help_is_what_the_option_says() -> None:
         (("completion", "bsh"), "did you mean bash?"),
     ],
 )
-def test_a_hint_names_only_what_is_close(words: tuple[str, ...], said: str) -> None:
+def test_a_hint_names_only_close_words(words: tuple[str, ...], said: str) -> None:
     wrong = run(*words)
     assert wrong.exit_code == Exit.BAD_INPUT
     assert said in wrong.stderr
@@ -290,14 +294,14 @@ def test_a_local_command_refuses_a_server(tmp_path: Path, words: tuple[str, ...]
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_command_that_reads_the_home_refuses_the_server_of_the_environment(tmp_path: Path) -> None:
+def test_a_command_that_reads_the_home_refuses_a_server_from_the_environment(tmp_path: Path) -> None:
     environment = {"NEVERBLINK_SERVER": "tcp://127.0.0.1:1"}
     refused = CliRunner().invoke(neverblink, ["logs", "--home", str(tmp_path)], env=environment)
     assert refused.exit_code == Exit.BAD_INPUT
     assert "`logs` works only on the bot's machine; run it there, without NEVERBLINK_SERVER" in refused.stderr
 
 
-def test_a_command_that_needs_no_bot_ignores_the_server_of_the_environment(tmp_path: Path) -> None:
+def test_a_command_that_needs_no_bot_ignores_a_server_from_the_environment(tmp_path: Path) -> None:
     environment = {"NEVERBLINK_SERVER": "tcp://127.0.0.1:1"}
     made = CliRunner().invoke(neverblink, ["init", str(tmp_path / "fox")], env=environment)
     assert made.exit_code == Exit.DONE, made.output
@@ -315,7 +319,7 @@ def test_the_help_of_top_has_its_keys() -> None:
 
 
 @pytest.mark.parametrize("verb", ["up", "status", "deploy ."])
-def test_a_project_that_is_named_and_not_there_is_said_to_be_that(
+def test_a_missing_project_is_reported_by_its_path(
     verb: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "neverblink.toml").write_text('bot = "bot:Bot"\n')

@@ -48,7 +48,7 @@ def another_user() -> Generator[str]:
 
 @pytest.mark.parametrize("args", READERS)
 @pytest.mark.parametrize("closed", ["home", "above"])
-def test_a_home_of_another_user_is_a_plain_error_with_the_mend(
+def test_a_home_of_another_user_is_reported_with_the_remedy(
     home: Home, args: tuple[str, ...], closed: str
 ) -> None:
     home.path.parent.chmod(0o755 if closed == "home" else 0o700)
@@ -63,7 +63,7 @@ def test_a_home_of_another_user_is_a_plain_error_with_the_mend(
     assert str(home.path) in message
 
 
-def test_a_single_file_that_is_closed_is_named(home: Home) -> None:
+def test_a_single_inaccessible_file_is_named(home: Home) -> None:
     log = home.logs / "w1.log"
     for place in (home.path.parent, home.path, home.logs):
         place.chmod(0o755)

@@ -137,7 +137,7 @@ def test_each_phase_is_shown_as_it_happens(tmp_path: Path, code: Path) -> None:
     ]
 
 
-def test_json_is_one_object_and_the_picture_goes_to_stderr(tmp_path: Path, code: Path) -> None:
+def test_json_is_one_object_and_progress_goes_to_stderr(tmp_path: Path, code: Path) -> None:
     with Scripted(tmp_path / "home", {"deploy": begun}, story(*STORY)):
         result = run("deploy", code, "--home", tmp_path / "home", "--json")
     assert told(result) == {
@@ -180,7 +180,7 @@ def test_the_outcome_decides_the_exit_code(
     assert end.reason in result.stdout
 
 
-def test_a_lost_event_does_not_hang_it(tmp_path: Path, code: Path) -> None:
+def test_a_lost_event_does_not_block_the_command(tmp_path: Path, code: Path) -> None:
     row = under_way(
         ended=9, outcome="aborted", reason=NO_BOUNDARY, leader="w4", runs="v1",
         phases=(PhaseNote(at=1, phase="waiting", before="preparing", took=5 * MS),),
@@ -213,7 +213,9 @@ def test_a_second_deploy_is_refused_with_the_first_ones_number(tmp_path: Path, c
     assert result.stderr == f"neverblink: {busy.message}\n"
 
 
-def test_what_cannot_be_deployed_is_said_before_anybody_is_asked(tmp_path: Path, code: Path) -> None:
+def test_an_undeployable_argument_is_refused_before_the_supervisor_is_asked(
+    tmp_path: Path, code: Path
+) -> None:
     home = tmp_path / "home"
     (tmp_path / "empty").mkdir()
     with Scripted(home, {"deploy": begun}) as supervisor:
@@ -228,7 +230,7 @@ def test_what_cannot_be_deployed_is_said_before_anybody_is_asked(tmp_path: Path,
         assert supervisor.asked == []
 
 
-def test_a_commit_is_named_as_git_names_it(tmp_path: Path, code: Path) -> None:
+def test_a_commit_is_shown_as_in_git(tmp_path: Path, code: Path) -> None:
     repository = Repository(code)
     id = repository.commit("earlier exits")
     told_of = DeploymentStarted(
@@ -245,7 +247,7 @@ def test_a_commit_is_named_as_git_names_it(tmp_path: Path, code: Path) -> None:
     assert "     + msgspec==0.22.0\n" in result.stdout
 
 
-def test_a_release_is_named_by_the_beginning_of_its_id(tmp_path: Path, code: Path) -> None:
+def test_a_release_can_be_given_by_the_beginning_of_its_id(tmp_path: Path, code: Path) -> None:
     home = Home.open(tmp_path / "home")
     store = ReleaseStore(home.releases)
     first = store.make(code, "bot:Bot")
@@ -323,7 +325,7 @@ def test_on_a_terminal_the_live_line_is_redrawn_in_place() -> None:
     assert out.getvalue().endswith("\r\x1b[2K")
 
 
-def test_events_of_another_deployment_are_not_ours() -> None:
+def test_events_of_another_deployment_are_ignored() -> None:
     out = io.StringIO()
     progress = DeploymentScreen(Screen(out, {}), 5, lambda: 0)
     for event in STORY:

@@ -60,7 +60,7 @@ def lead(home: Home, repository: Repository, id: str) -> str:
     return release.id
 
 
-def test_diff_shows_what_would_come_and_what_would_be_taken_back(home: Home, repository: Repository) -> None:
+def test_diff_shows_new_commits_and_removed_commits(home: Home, repository: Repository) -> None:
     repository.write(_gitignore=".neverblink\n")
     first = repository.commit("first")
     lead(home, repository, first)
@@ -76,7 +76,7 @@ def test_diff_shows_what_would_come_and_what_would_be_taken_back(home: Home, rep
     assert "1 commit that runs now would be taken back" in run("diff", "main~1").stdout
 
 
-def test_diff_says_when_there_is_nothing_to_compare_with(home: Home, repository: Repository) -> None:
+def test_diff_reports_when_there_is_nothing_to_compare_with(home: Home, repository: Repository) -> None:
     assert "no release has led here yet" in run("diff").stderr
     releases = ReleaseStore(home.releases)
     releases.promote(releases.make(repository.path, "bot:Fox").id)

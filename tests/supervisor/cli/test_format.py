@@ -26,11 +26,11 @@ class Terminal(io.StringIO):
         (123 * S, "2m03s"), (3600 * S, "1h00m"), (11_520 * S, "3h12m"), (187_200 * S, "2d04h"), (-5_000_000, "-5 ms"),
     ],
 )  # fmt: skip
-def test_a_stretch_of_time_has_the_digits_that_matter(ns: int, said: str) -> None:
+def test_a_duration_has_significant_digits_only(ns: int, said: str) -> None:
     assert last(ns) == said
 
 
-def test_sizes_counts_and_the_past() -> None:
+def test_sizes_counts_and_past_times_are_formatted() -> None:
     assert [size(n) for n in (0, 312, 1000, 1_240_000, 5_000_000_000)] == [
         "0 B",
         "312 B",
@@ -48,7 +48,7 @@ def test_columns_are_as_wide_as_their_widest_cell() -> None:
     assert columns([]) == []
 
 
-def test_colour_is_for_terminals_that_want_it() -> None:
+def test_colour_is_used_only_on_terminals_that_allow_it() -> None:
     assert Screen(Terminal(), {}).colour
     assert not Screen(Terminal(), {"NO_COLOR": "1"}).colour
     assert not Screen(Terminal(), {"TERM": "dumb"}).colour
@@ -66,7 +66,7 @@ def test_a_live_line_stays_below_the_lines() -> None:
     assert out.getvalue() == "waiting\r\x1b[2Kone\nwaiting\r\x1b[2K"
 
 
-def test_where_nothing_can_be_redrawn_a_live_line_is_said_once() -> None:
+def test_a_live_line_is_printed_once_without_a_terminal() -> None:
     out = io.StringIO()
     screen = Screen(out, {})
     for second in range(3):
@@ -76,7 +76,7 @@ def test_where_nothing_can_be_redrawn_a_live_line_is_said_once() -> None:
     assert out.getvalue() == "waiting\nwaiting\n"
 
 
-def test_a_tail_gives_whole_lines_once(tmp_path: Path) -> None:
+def test_a_tail_returns_complete_lines_once(tmp_path: Path) -> None:
     path = tmp_path / "w1.log"
     tail = LogTail(path)
     assert list(tail.look()) == []
@@ -90,7 +90,7 @@ def test_a_tail_gives_whole_lines_once(tmp_path: Path) -> None:
     assert list(tail.look()) == ["new"]
 
 
-def test_the_last_lines_of_a_file_and_where_to_go_on(tmp_path: Path) -> None:
+def test_the_last_lines_of_a_file_come_with_the_position_to_continue_from(tmp_path: Path) -> None:
     path = tmp_path / "w1.log"
     lines = [f"line {n} {'x' * 50}" for n in range(5000)]
     path.write_text("\n".join(lines) + "\nunfinished")
@@ -105,7 +105,7 @@ def test_the_last_lines_of_a_file_and_where_to_go_on(tmp_path: Path) -> None:
     assert last_lines(tmp_path / "none", 3) == ([], (0, 0))
 
 
-def test_a_file_without_a_newline_is_read_in_a_moment_and_its_line_shown_cut(tmp_path: Path) -> None:
+def test_a_large_file_without_a_newline_is_read_quickly_and_its_line_cut(tmp_path: Path) -> None:
     path = tmp_path / "w1.log"
     with path.open("wb") as file:
         for _ in range(45):
@@ -121,7 +121,7 @@ def test_a_file_without_a_newline_is_read_in_a_moment_and_its_line_shown_cut(tmp
     assert [len(line) < 300_000 for line in LogTail(path).look()] == [True, True]
 
 
-def test_the_last_lines_reach_back_into_rotated_files(tmp_path: Path) -> None:
+def test_the_last_lines_include_rotated_files(tmp_path: Path) -> None:
     path = tmp_path / "w1.log"
     (tmp_path / "w1.log.2").write_text("1\n2\n")
     (tmp_path / "w1.log.1").write_text("3\n4")
@@ -134,7 +134,7 @@ def test_the_last_lines_reach_back_into_rotated_files(tmp_path: Path) -> None:
     assert last_lines(path, 99)[0] == ["1", "2", "5"]
 
 
-def test_a_tail_goes_on_in_the_new_file_after_rotations(tmp_path: Path) -> None:
+def test_a_tail_continues_in_the_new_file_after_a_rotation(tmp_path: Path) -> None:
     path = tmp_path / "w1.log"
     path.write_text("1\n")
     tail = LogTail(path)

@@ -55,7 +55,7 @@ def worker(home: Home, past: HistoryDb, name: str, release: str, text: str) -> P
     return log
 
 
-def test_init_writes_a_bot_and_nothing_over_anything(tmp_path: Path) -> None:
+def test_init_writes_a_bot_and_overwrites_nothing(tmp_path: Path) -> None:
     place = tmp_path / "my bot"
     assert told(run("init", place, "--json"))["name"] == "my-bot"
     assert load(place).bot == "bot:Starter"
@@ -68,7 +68,7 @@ def test_init_writes_a_bot_and_nothing_over_anything(tmp_path: Path) -> None:
     assert run("init", tmp_path / "x", "--name", "no name").exit_code == Exit.BAD_INPUT
 
 
-def test_history_without_a_supervisor(home: Home, past: HistoryDb) -> None:
+def test_history_works_without_a_supervisor(home: Home, past: HistoryDb) -> None:
     past.started("w1", "v1", 1, 1, home.logs / "w1.log", 1)
     id = past.begin("deploy", "v2", "v1", 1, who="anna", why="exits")
     past.record(StepDone(bot=BOT, at=2, deployment=id, step="spawned", text="worker w2", took=5))
@@ -89,7 +89,9 @@ def test_history_without_a_supervisor(home: Home, past: HistoryDb) -> None:
     assert f"the newest is {id}" in missing.stderr
 
 
-def test_history_says_of_each_deployment_who_when_what_how_long_and_why(home: Home, past: HistoryDb) -> None:
+def test_history_shows_for_each_deployment_who_when_what_how_long_and_why(
+    home: Home, past: HistoryDb
+) -> None:
     past.started("w1", "v1", 1, 1, home.logs / "w1.log", 1)
     long = "a subject that goes on and on, " * 5 + "and ends"
     note = CommitNote("1a2b3c4d" * 5, long, "Anna <anna@example.org>", "main")
@@ -154,13 +156,13 @@ def test_history_says_of_each_deployment_who_when_what_how_long_and_why(home: Ho
 
 
 @pytest.mark.parametrize("verb", ["history", "releases", "logs"])
-def test_before_the_first_up_there_is_no_past(verb: str, tmp_path: Path) -> None:
+def test_before_the_first_up_the_history_is_empty(verb: str, tmp_path: Path) -> None:
     result = run(verb, "--home", tmp_path / "none")
     assert result.exit_code == Exit.BAD_INPUT
     assert "`neverblink up`" in result.stderr
 
 
-def test_releases_mark_what_leads(home: Home, tmp_path: Path) -> None:
+def test_releases_marks_the_leading_one(home: Home, tmp_path: Path) -> None:
     (tmp_path / "code").mkdir()
     (tmp_path / "code" / "bot.py").write_text("")
     store = ReleaseStore(home.releases)
@@ -190,7 +192,7 @@ def test_send_takes_arguments_as_json_or_as_text(tmp_path: Path) -> None:
             assert run("send", *wrong, "--home", tmp_path).exit_code == Exit.BAD_INPUT
 
 
-def test_a_lock_says_why(tmp_path: Path) -> None:
+def test_a_lock_shows_its_reason(tmp_path: Path) -> None:
     with Scripted(tmp_path, {"lock": {"lock": {"why": "freeze"}}}) as supervisor:
         assert run("lock", "--home", tmp_path).exit_code == Exit.BAD_INPUT
         assert run("lock", "-m", " ", "--home", tmp_path).exit_code == Exit.BAD_INPUT
@@ -198,7 +200,7 @@ def test_a_lock_says_why(tmp_path: Path) -> None:
         assert [command.why for command in supervisor.asked] == ["freeze"]
 
 
-def test_the_shell_completes_verbs_and_releases(home: Home, tmp_path: Path) -> None:
+def test_the_shell_completes_commands_and_releases(home: Home, tmp_path: Path) -> None:
     (tmp_path / "code").mkdir()
     (tmp_path / "code" / "bot.py").write_text("")
     id = ReleaseStore(home.releases).make(tmp_path / "code", "bot:Bot").id

@@ -25,13 +25,13 @@ def python(project: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_its_own_test_passes(project: Path) -> None:
+def test_the_test_of_the_template_passes(project: Path) -> None:
     ran = python(project, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-W", "error")
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert "4 passed" in ran.stdout
 
 
-def test_its_bot_passes_the_check(project: Path) -> None:
+def test_the_bot_of_the_template_passes_check(project: Path) -> None:
     ran = python(project, "-m", "neverblink.worker", "--check", "bot:Starter")
     assert ran.returncode == 0, ran.stderr
     found = json.loads(ran.stdout)
@@ -39,7 +39,7 @@ def test_its_bot_passes_the_check(project: Path) -> None:
     assert [window["name"] for window in found["windows"]] == ["minute"]
 
 
-def test_it_is_tidy(project: Path) -> None:
+def test_the_template_passes_ruff(project: Path) -> None:
     rules = ("--isolated", "--no-cache", "--select", "E,F,I,W,UP", "--line-length", "120")
     ran = python(project, "-m", "ruff", "check", *rules, ".")
     if "No module named ruff" in ran.stderr:

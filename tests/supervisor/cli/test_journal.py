@@ -56,7 +56,7 @@ def flip(path: Path, at: int) -> None:
 # --- show ---
 
 
-def test_show_says_what_each_segment_covers(home: Home, life: Life) -> None:
+def test_show_lists_the_range_of_each_segment(home: Home, life: Life) -> None:
     paths = life.write(home.journal)
     one, two = told(home, "show")["segments"]
     assert (one["segment"], one["size"], one["state"], one["format"]) == (
@@ -75,7 +75,7 @@ def test_show_says_what_each_segment_covers(home: Home, life: Life) -> None:
     assert "2 segments" in result.stdout
 
 
-def test_show_tells_torn_from_damaged(home: Home, life: Life) -> None:
+def test_show_distinguishes_torn_from_damaged(home: Home, life: Life) -> None:
     first, second = life.write(home.journal)
     os.truncate(first, first.stat().st_size - 3)
     flip(second, 60)
@@ -85,7 +85,7 @@ def test_show_tells_torn_from_damaged(home: Home, life: Life) -> None:
     assert two["problem"].startswith("at byte 16: ")
 
 
-def test_without_a_journal_there_is_a_mend(home: Home) -> None:
+def test_a_missing_journal_is_reported_with_the_remedy(home: Home) -> None:
     for word in ("show", "verify", "export"):
         result = run(home, word)
         assert result.exit_code == Exit.BAD_INPUT
@@ -105,7 +105,7 @@ def test_a_later_format_is_refused(home: Home, life: Life) -> None:
 # --- verify ---
 
 
-def test_a_whole_journal_is_whole(home: Home, life: Life) -> None:
+def test_verify_finds_nothing_in_a_complete_journal(home: Home, life: Life) -> None:
     life.write(home.journal)
     found = told(home, "verify")
     assert found["ok"]
@@ -113,7 +113,7 @@ def test_a_whole_journal_is_whole(home: Home, life: Life) -> None:
     assert run(home, "verify").stdout.startswith("whole  19 records in 2 segments")
 
 
-def test_any_bit_that_flips_is_found_and_its_place_is_said(home: Home, life: Life) -> None:
+def test_verify_finds_any_flipped_bit_and_names_its_place(home: Home, life: Life) -> None:
     path = life.write(home.journal)[0]
     data = path.read_bytes()
     for at in range(0, len(data), 37):
@@ -126,7 +126,7 @@ def test_any_bit_that_flips_is_found_and_its_place_is_said(home: Home, life: Lif
         path.write_bytes(data)
 
 
-def test_a_missing_segment_a_lost_frame_and_another_chain_are_wrong(home: Home, life: Life) -> None:
+def test_verify_reports_a_missing_segment_a_lost_frame_and_a_broken_chain(home: Home, life: Life) -> None:
     life.segment().ticks(2)
     paths = life.write(home.journal)
     paths[1].unlink()
@@ -139,7 +139,7 @@ def test_a_missing_segment_a_lost_frame_and_another_chain_are_wrong(home: Home, 
     assert problem["problem"] == "frame 12 missing"
 
 
-def test_a_torn_tail_and_frames_that_could_not_be_written_are_no_faults(home: Home, life: Life) -> None:
+def test_a_torn_tail_and_unwritten_frames_are_not_faults(home: Home, life: Life) -> None:
     skipped = life.number
     held = list(life.records)
     life.ticks(3)
@@ -157,7 +157,7 @@ def test_a_torn_tail_and_frames_that_could_not_be_written_are_no_faults(home: Ho
 # --- export ---
 
 
-def test_export_says_everything_once_and_in_plain_data(home: Home, life: Life) -> None:
+def test_export_writes_everything_once_as_plain_data(home: Home, life: Life) -> None:
     waiting = Item("b", "event", b"\x81\xa3pct\x02", 7)
     life.tick(
         changes=Changes(
@@ -197,7 +197,7 @@ def test_export_takes_a_span_and_with_snapshots_the_state(home: Home, life: Life
     assert rows["rows"] == [["BTC", {"c": 7}]]
 
 
-def test_export_says_where_something_is_damaged_and_goes_on(home: Home, life: Life) -> None:
+def test_export_reports_damage_and_continues(home: Home, life: Life) -> None:
     path = life.write(home.journal)[0]
     flip(path, path.stat().st_size - 1)
     found = lines(home)

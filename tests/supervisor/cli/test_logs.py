@@ -58,7 +58,7 @@ def test_lines_are_marked_with_their_release(home: Home, past: HistoryDb) -> Non
     assert answer == {"lines": [{"release": "v2", "worker": "w2", "text": "three", "level": "info"}]}
 
 
-def test_they_are_followed_across_a_handoff(home: Home, past: HistoryDb) -> None:
+def test_logs_are_followed_across_a_handoff(home: Home, past: HistoryDb) -> None:
     old = worker(home, past, "w1", "v1", "one\n")
     process = subprocess.Popen(
         [*CLI, "logs", "-f", "--home", home.path, "--json", "--level", "info"],
@@ -87,7 +87,7 @@ def test_they_are_followed_across_a_handoff(home: Home, past: HistoryDb) -> None
     assert process.wait(30) == 0
 
 
-def test_lines_in_json_say_what_they_know(home: Home, past: HistoryDb) -> None:
+def test_json_lines_have_all_known_keys(home: Home, past: HistoryDb) -> None:
     line = said("careful", level="warning", deployment=3, epoch=4, seq=99, fields={"market": "BTC"})
     worker(home, past, "w1", "v1", f"as printed\n{line}")
     assert logs(home).stdout.splitlines() == ["v1 w1 | as printed", "12:00:00.000 v1 w1 | careful"]
@@ -98,7 +98,7 @@ def test_lines_in_json_say_what_they_know(home: Home, past: HistoryDb) -> None:
     }  # fmt: skip
 
 
-def test_lines_of_several_are_in_the_order_of_time(home: Home, past: HistoryDb) -> None:
+def test_lines_of_several_workers_are_in_the_order_of_time(home: Home, past: HistoryDb) -> None:
     def text(second: int, worker: str, text: str) -> str:
         return encode_text(f"2026-11-24T12:00:0{second}.000000Z", "info", worker, "v1", text).decode()
 
@@ -115,13 +115,13 @@ def test_a_clock_that_was_set_does_not_change_the_order_of_a_workers_lines(
     assert texts(logs(home, "--json")) == ["1", "2", "3"]
 
 
-def test_a_line_that_is_too_long_is_shown_cut(home: Home, past: HistoryDb) -> None:
+def test_a_long_line_is_cut(home: Home, past: HistoryDb) -> None:
     worker(home, past, "w1", "v1", "x" * 5000 + "\n")
     assert logs(home).stdout == f"v1 w1 | {'x' * 4000}… (cut: 5,000 characters)\n"
     assert texts(logs(home, "--json")) == ["x" * 5000]
 
 
-def test_only_what_is_grave_or_of_one_worker(home: Home, past: HistoryDb) -> None:
+def test_lines_can_be_filtered_by_level_and_worker(home: Home, past: HistoryDb) -> None:
     trace = "Traceback (most recent call last):\n  File x\nValueError: no\n"
     worker(home, past, "w1", "v1", f"fine\nWARNING:root:hm\n{trace}fine again\n{said('bad', level='error')}")
     worker(home, past, "w2", "v2", "ERROR w2's\n")
@@ -136,7 +136,7 @@ def test_only_what_is_grave_or_of_one_worker(home: Home, past: HistoryDb) -> Non
     assert "there is no log of 'w7'" in unknown.stderr
 
 
-def test_the_supervisors_own_lines_are_there_when_they_are_asked_for(home: Home, past: HistoryDb) -> None:
+def test_the_lines_of_the_supervisor_are_shown_on_request(home: Home, past: HistoryDb) -> None:
     worker(home, past, "w1", "v1", "one\n")
     (home.logs / "supervisor.log").write_text(
         f"{NOON} worker w1 leads (first): release v1, epoch 1\n" + said("w1 ended", event="worker-exited")
@@ -151,7 +151,7 @@ def test_the_supervisors_own_lines_are_there_when_they_are_asked_for(home: Home,
     assert (ended["worker"], ended["release"], ended["about"]) == ("supervisor", "", "w1")
 
 
-def test_a_deployment_is_the_lines_of_its_worker_and_what_the_supervisor_says_of_it(
+def test_a_deployment_shows_its_worker_and_the_lines_of_the_supervisor_about_it(
     home: Home, past: HistoryDb
 ) -> None:
     assert past.begin("deploy", "v2", "v1", 1) == 1
@@ -170,7 +170,7 @@ def test_a_deployment_is_the_lines_of_its_worker_and_what_the_supervisor_says_of
     assert texts(logs(home, "--deployment", "1", "--worker", "w2", "--json")) == ["in text", "in json"]
 
 
-def test_only_what_was_written_since(home: Home, past: HistoryDb) -> None:
+def test_lines_can_be_filtered_by_time(home: Home, past: HistoryDb) -> None:
     now = time.time()
 
     def ago(seconds: float) -> str:

@@ -48,7 +48,7 @@ def seen(**more: Any) -> BotStatus:
     return msgspec.structs.replace(QUIET, **more)
 
 
-def test_a_quiet_bot() -> None:
+def test_a_bot_without_incidents_is_shown() -> None:
     assert shown(QUIET) == [
         "foresight running v2",
         "leader w5, pid 4321, python 3.13.1, epoch 7, leads for 3m12s",
@@ -56,7 +56,7 @@ def test_a_quiet_bot() -> None:
     ]
 
 
-def test_a_journal_that_cannot_be_written_is_told_and_so_is_one_that_was_damaged() -> None:
+def test_an_unwritable_or_damaged_journal_is_shown() -> None:
     failing = JournalSeen(3, 4711, "the disk is full: free some space", NOW - 90 * S, 9000, "")
     assert shown(seen(journal=failing))[3:] == [
         "journal cannot be written for 1m30s, 9,000 frames in no file: the disk is full: free some space"
@@ -68,7 +68,7 @@ def test_a_journal_that_cannot_be_written_is_told_and_so_is_one_that_was_damaged
     assert len(shown(seen(journal=JournalSeen(3, 4711, "", 0, 0, "")))) == 3
 
 
-def test_a_pause_the_settings_and_the_commands_are_told() -> None:
+def test_the_pause_the_settings_and_the_commands_are_shown() -> None:
     now = SettingsNow({"max_position": 3, "mode": "slow"}, ("max_position",))
     told = shown(seen(state="paused", paused=True, settings=now, commands=("buy", "close")))
     assert told[0] == "foresight paused v2"
@@ -79,7 +79,7 @@ def test_a_pause_the_settings_and_the_commands_are_told() -> None:
     ]
 
 
-def test_a_bot_in_the_middle_of_everything() -> None:
+def test_a_bot_with_everything_at_once_is_shown() -> None:
     lines = shown(
         seen(
             state="paused",
@@ -115,7 +115,7 @@ def test_a_bot_in_the_middle_of_everything() -> None:
     ]
 
 
-def test_two_deployments_under_way_are_told_the_one_in_its_probation_first() -> None:
+def test_of_two_deployments_the_one_in_its_probation_is_shown_first() -> None:
     in_probation = DeploymentSeen(6, "probation", NOW - 4 * S, "", "v3", "v2", False, "anna", "", NOW - 9 * S)
     held = "the probation of deployment 6"
     next_ = DeploymentSeen(7, "prepared", NOW - S, held, "v4", "v3", False, "ben", "", NOW - 3 * S)
@@ -125,7 +125,7 @@ def test_two_deployments_under_way_are_told_the_one_in_its_probation_first() -> 
     ]
 
 
-def test_a_bot_that_is_down_says_why_and_ends_with_its_code(tmp_path: Path) -> None:
+def test_a_bot_that_is_down_is_shown_with_the_reason_and_exit_code(tmp_path: Path) -> None:
     failure = Failure("w5", "v2", "ValueError: no price", NOW - 60 * S, "/srv/w5.log")
     down = seen(
         state="down", reason="worker w5 ended: ValueError: no price", worker="", release="", failure=failure

@@ -65,7 +65,7 @@ def manage() -> Iterator[Manage]:
 
 
 @pytest.mark.parametrize("kind", ["path", "abstract"])
-def test_the_manager_is_told_what_happens(manage: Manage, kind: str) -> None:
+def test_the_service_manager_is_notified_of_each_state(manage: Manage, kind: str) -> None:
     async def scenario() -> None:
         manager = manage(kind)
         notify = SdNotify(manager.environment)
@@ -102,7 +102,7 @@ def test_the_manager_is_told_what_happens(manage: Manage, kind: str) -> None:
     asyncio.run(asyncio.wait_for(scenario(), WITHIN))
 
 
-def test_a_supervisor_that_takes_over_a_bot_that_ticks_is_ready_too(manage: Manage) -> None:
+def test_a_supervisor_that_adopts_a_ticking_bot_is_ready_too(manage: Manage) -> None:
     async def scenario() -> None:
         manager = manage()
         notify = SdNotify(manager.environment)
@@ -145,7 +145,7 @@ def test_the_watchdog_is_pinged_by_the_loop_and_not_while_it_hangs(manage: Manag
         {"NOTIFY_SOCKET": "/nowhere/at/all", "WATCHDOG_USEC": "soon"},
     ],
 )
-def test_without_a_manager_or_with_one_that_is_gone_nothing_happens(environment: dict[str, str]) -> None:
+def test_a_missing_service_manager_is_ignored(environment: dict[str, str]) -> None:
     async def scenario() -> None:
         notify = SdNotify(environment)
         notify.note(events.SupervisorStopping(bot="fox", at=1, reason="down"))
@@ -155,7 +155,7 @@ def test_without_a_manager_or_with_one_that_is_gone_nothing_happens(environment:
     asyncio.run(scenario())
 
 
-def test_a_watchdog_that_waits_for_another_process_gets_no_ping_of_ours(manage: Manage) -> None:
+def test_no_ping_is_sent_to_the_watchdog_of_another_process(manage: Manage) -> None:
     async def scenario() -> None:
         manager = manage(WATCHDOG_USEC="30000", WATCHDOG_PID="1")
         notify = SdNotify(manager.environment)
@@ -196,7 +196,7 @@ def settings(unit: Unit) -> dict[str, list[str]]:
 
 
 @pytest.mark.parametrize("user", [False, True], ids=["system", "user"])
-def test_a_unit_is_one_by_systemds_own_word(printed: Printed, tmp_path: Path, user: bool) -> None:
+def test_systemd_accepts_the_printed_unit(printed: Printed, tmp_path: Path, user: bool) -> None:
     analyze = shutil.which("systemd-analyze")
     if analyze is None:
         pytest.skip("no systemd-analyze here: it comes with systemd")
@@ -217,7 +217,7 @@ def test_a_unit_is_one_by_systemds_own_word(printed: Printed, tmp_path: Path, us
 
 
 @pytest.mark.parametrize("user", [False, True], ids=["system", "user"])
-def test_workers_live_through_every_way_in_which_the_unit_may_end(printed: Printed, user: bool) -> None:
+def test_workers_survive_every_end_of_the_unit(printed: Printed, user: bool) -> None:
     said = settings(printed(user))
     assert (said["KillMode"], said["KillSignal"], said["OOMPolicy"]) == (
         ["process"],
@@ -255,7 +255,7 @@ def test_a_shutdown_of_the_machine_stops_the_bot_and_a_restart_of_the_unit_does_
     assert bool(ran.stdout) is (state == "stopping")
 
 
-def test_a_unit_says_how_it_is_installed(printed: Printed) -> None:
+def test_a_unit_contains_instructions_to_install_it(printed: Printed) -> None:
     system, user = printed(False), printed(True)
     assert system.path == "/etc/systemd/system/neverblink-fox.service"
     assert user.path == "~/.config/systemd/user/neverblink-fox.service"

@@ -62,19 +62,19 @@ def picture(status: BotStatus | None = QUIET, **more: Any) -> TopSnapshot:
 # --- the chart
 
 
-def test_a_slow_bot_has_a_column_a_tick_and_the_newest_are_shown() -> None:
+def test_a_slow_bot_has_one_column_per_tick_and_the_newest_are_shown() -> None:
     columns = chart([tick(seq, late=seq * 1000) for seq in range(50)], S, 10)
     assert [column.late for column in columns] == [seq * 1000 for seq in range(40, 50)]
 
 
-def test_a_fast_bot_has_a_column_for_a_quarter_of_a_second_with_the_worst_of_it() -> None:
+def test_a_column_of_a_fast_bot_is_the_worst_tick_of_a_quarter_of_a_second() -> None:
     ticks = [tick(seq, late=5 * MS if seq == 130 else 1000) for seq in range(500)]
     columns = chart(ticks, 10 * MS, 80)
     assert len(columns) == 20
     assert [place for place, column in enumerate(columns) if column.late == 5 * MS] == [130 // 25]
 
 
-def test_a_handoff_is_marked_where_it_was_and_leaves_no_hole() -> None:
+def test_a_handoff_is_marked_at_its_tick_and_leaves_no_gap() -> None:
     seen: list[Seen] = [
         *(tick(seq) for seq in range(5)),
         change("w2", 2),
@@ -85,12 +85,12 @@ def test_a_handoff_is_marked_where_it_was_and_leaves_no_hole() -> None:
     assert [place for place, column in enumerate(columns) if column.change is not None] == [5]
 
 
-def test_a_handoff_within_a_column_of_a_fast_bot_begins_another_one() -> None:
+def test_a_handoff_within_a_column_of_a_fast_bot_begins_a_new_column() -> None:
     seen: list[Seen] = [tick(0), tick(1), change("w2", 2), tick(2, "w2", 2), tick(3, "w2", 2)]
     assert [column.worker for column in chart(seen, 10 * MS, 80)] == ["w1", "w2"]
 
 
-def test_what_nobody_ran_is_a_hole_and_what_the_bot_left_out_is_not() -> None:
+def test_missed_ticks_are_a_gap_and_skipped_ticks_are_not() -> None:
     columns = chart([tick(1), tick(4, missed=2), tick(6, skipped=1), tick(99, missed=92)], S, 80)
     assert columns[:5] == [
         Column("w1", 20_000, MS), Column(""), Column(""), Column("w1", 20_000, MS), Column("w1", 20_000, MS, 1),
@@ -102,7 +102,7 @@ def test_what_nobody_ran_is_a_hole_and_what_the_bot_left_out_is_not() -> None:
 @pytest.mark.parametrize(
     ("ns", "high"), [(0, 1), (10_000, 1), (100_000, 4), (1 * MS, 7), (100 * MS, 13), (S, 16), (9 * S, 16)]
 )
-def test_how_high_a_time_is_drawn_goes_by_its_order_of_magnitude(ns: int, high: int) -> None:
+def test_the_height_of_a_column_is_the_order_of_magnitude(ns: int, high: int) -> None:
     assert level(ns, S, 16) == high
 
 
@@ -118,7 +118,7 @@ def test_each_change_of_leader_has_its_mark() -> None:
 # --- the picture
 
 
-def test_a_quiet_bot() -> None:
+def test_a_bot_without_incidents_is_shown() -> None:
     seen = [tick(QUIET.seq + n, took=40_000) for n in range(3)]
     assert shown(picture(seen=seen), height=12) == [
         "foresight  running  v2",
@@ -166,7 +166,7 @@ def busy() -> TopSnapshot:
 
 
 @pytest.mark.parametrize("size", [(80, 24), (60, 16), (40, 10), (20, 5), (200, 60), (1, 1)])
-def test_whatever_there_is_to_show_it_fits_the_screen(size: tuple[int, int]) -> None:
+def test_the_picture_always_fits_the_screen(size: tuple[int, int]) -> None:
     width, height = size
     lines = shown(busy(), width, height)
     assert len(lines) <= height
@@ -174,7 +174,7 @@ def test_whatever_there_is_to_show_it_fits_the_screen(size: tuple[int, int]) -> 
     assert "step" not in lines[-1] or height < 3
 
 
-def test_on_a_usual_terminal_the_deployment_is_seen_beside_all_that_needs_attention() -> None:
+def test_on_a_usual_terminal_the_deployment_and_all_warnings_are_visible() -> None:
     text = "\n".join(shown(busy()))
     for words in (
         "foresight  paused",
@@ -195,7 +195,7 @@ def test_on_a_usual_terminal_the_deployment_is_seen_beside_all_that_needs_attent
         assert words in text, f"{words}\n{text}"
 
 
-def test_colours_tell_the_workers_apart_and_without_colour_the_marks_do() -> None:
+def test_workers_differ_by_colour_or_without_colours_by_mark() -> None:
     plain = "\n".join(shown(busy()))
     assert "\x1b" not in plain
     coloured = "\n".join(shown(busy(), colour=True))
@@ -203,7 +203,7 @@ def test_colours_tell_the_workers_apart_and_without_colour_the_marks_do() -> Non
     assert "\x1b[35m" in coloured
 
 
-def test_a_supervisor_that_is_away_is_told_and_the_rest_goes_on() -> None:
+def test_a_missing_supervisor_is_reported_and_ticks_are_still_shown() -> None:
     lines = shown(picture(away="no supervisor runs here", away_for=12 * S))
     assert lines[1] == "away      the supervisor can't be asked for 12 s; the bot ticks on without it"
     assert lines[2].startswith("leader    w5")
@@ -213,7 +213,7 @@ def test_a_supervisor_that_is_away_is_told_and_the_rest_goes_on() -> None:
     assert shown(picture(None))[0] == "asking the supervisor"
 
 
-def test_a_bot_that_is_down_says_why() -> None:
+def test_the_reason_is_shown_for_a_bot_that_is_down() -> None:
     down = msgspec.structs.replace(
         QUIET, state="down", reason="it died 6 times in a row", worker="", release=""
     )
@@ -232,7 +232,7 @@ def told(view: TopView, *what: events.Event) -> TopSnapshot:
     return view.picture()
 
 
-def test_a_deployment_is_seen_phase_by_phase() -> None:
+def test_a_deployment_is_shown_phase_by_phase() -> None:
     start = DeploymentLine("start", "release", "v3 takes over from v2, asked by a")
     view = TopView(measured=True)
     view.answered(QUIET)
@@ -266,7 +266,7 @@ def test_a_deployment_is_seen_phase_by_phase() -> None:
     assert told(view, msgspec.structs.replace(begun, deployment=9)).lines == [start]
 
 
-def test_a_deployment_that_was_begun_before_anybody_looked_is_caught_up_with() -> None:
+def test_a_deployment_that_began_before_top_is_shown_from_the_history() -> None:
     view = TopView(measured=True)
     row = DeploymentRow(
         id=8, bot="fox", kind="deploy", release="v3", previous="v2", who="", why="", dry_run=False, begun=NOW,
@@ -281,7 +281,7 @@ def test_a_deployment_that_was_begun_before_anybody_looked_is_caught_up_with() -
     assert now.lines == [DeploymentLine("step", "spawned", "worker w9, pid 1", MS)]
 
 
-def test_where_the_journal_cannot_be_read_the_ticks_are_what_the_leader_reports() -> None:
+def test_reported_ticks_are_shown_when_the_journal_cannot_be_read() -> None:
     def pulse(seq: int, epoch: int = 1, role: str = "leading", worker: str = "w1") -> events.Heartbeat:
         return events.Heartbeat(
             bot="fox", at=NOW, worker=worker, release="v1", role=role, epoch=epoch, seq=seq, ticks=1, skipped=0,
@@ -308,7 +308,7 @@ def test_where_the_journal_cannot_be_read_the_ticks_are_what_the_leader_reports(
     assert shown(there.picture())[4].startswith("── ticks, as reported now and then: at worst 0.07 ms late ─")
 
 
-def test_times_are_by_the_supervisors_clock() -> None:
+def test_times_are_on_the_clock_of_the_supervisor() -> None:
     view = TopView(measured=True)
     view.answered(QUIET)
     assert abs(view.picture().now - NOW) < 60 * S

@@ -39,7 +39,7 @@ def refusal(project: Path, text: str) -> ConfigError:
     return caught.value
 
 
-def test_only_the_bot_has_to_be_said(project: Path) -> None:
+def test_only_the_bot_is_required(project: Path) -> None:
     config = load(write(project, BOT))
     assert config == Config(
         path=project / "neverblink.toml", name="foresight", bot="bot:Foresight", python=sys.executable
@@ -49,7 +49,7 @@ def test_only_the_bot_has_to_be_said(project: Path) -> None:
     assert config.keep.releases == 5
 
 
-def test_everything_can_be_said(project: Path) -> None:
+def test_every_key_can_be_set(project: Path) -> None:
     config = load(
         write(
             project,
@@ -103,7 +103,7 @@ def test_a_journal_of_large_segments_keeps_two_of_them(project: Path) -> None:
     assert (config.journal.segment, config.journal.keep) == (2**30, 2**31)
 
 
-def test_it_can_stand_in_pyproject(project: Path) -> None:
+def test_a_configuration_can_be_in_pyproject(project: Path) -> None:
     config = load(
         write(project, f"[tool.neverblink]\n{BOT}[tool.neverblink.keep]\nreleases = 2", "pyproject.toml")
     )
@@ -111,17 +111,17 @@ def test_it_can_stand_in_pyproject(project: Path) -> None:
     assert config.keep.releases == 2
 
 
-def test_a_pyproject_of_something_else_is_no_configuration(project: Path) -> None:
+def test_a_pyproject_without_our_table_is_not_a_configuration(project: Path) -> None:
     write(project, "[tool.ruff]\nline-length = 100", "pyproject.toml")
     assert load(write(project, BOT)).bot == "bot:Foresight"
 
 
-def test_two_configurations_are_one_too_many(project: Path) -> None:
+def test_two_configurations_are_refused(project: Path) -> None:
     write(project, "[tool.neverblink]\n" + BOT, "pyproject.toml")
     assert "keep one of the two" in refusal(project, BOT).message
 
 
-def test_no_configuration_names_the_way_to_one(project: Path) -> None:
+def test_a_missing_configuration_is_reported_with_the_remedy(project: Path) -> None:
     with pytest.raises(NoConfig, match="neverblink init"):
         load(project)
     write(project, "", "pyproject.toml")
@@ -129,7 +129,7 @@ def test_no_configuration_names_the_way_to_one(project: Path) -> None:
         load(project)
 
 
-def test_a_place_that_is_no_directory_is_named(project: Path) -> None:
+def test_a_project_that_is_not_a_directory_is_named(project: Path) -> None:
     with pytest.raises(ConfigError, match="no such directory"):
         load(project / "nowhere")
     write(project, BOT)
@@ -196,7 +196,9 @@ def test_a_place_that_is_no_directory_is_named(project: Path) -> None:
         ("python = []", "python", "is a list: expected a text in quotes"),
     ],
 )
-def test_a_slip_is_named_with_its_key_and_the_mend(project: Path, line: str, key: str, mend: str) -> None:
+def test_a_mistake_is_reported_with_its_key_and_the_remedy(
+    project: Path, line: str, key: str, mend: str
+) -> None:
     error = refusal(project, BOT + line)
     assert error.key == key
     assert mend in error.message
@@ -206,30 +208,30 @@ def test_a_slip_is_named_with_its_key_and_the_mend(project: Path, line: str, key
 @pytest.mark.parametrize(
     "bot", ["bot", "bot.py", "bot:", ":Bot", "bot:Bot()", "my-bot:Bot", "a..b:C", "bot:9"]
 )
-def test_a_bot_is_a_module_and_a_name(project: Path, bot: str) -> None:
+def test_the_bot_must_be_a_module_and_a_name(project: Path, bot: str) -> None:
     error = refusal(project, f'bot = "{bot}"')
     assert error.key == "bot"
     assert "expected MODULE:NAME" in error.message
 
 
-def test_a_missing_bot_shows_how_to_name_one(project: Path) -> None:
+def test_the_error_for_a_missing_bot_shows_how_to_name_one(project: Path) -> None:
     assert 'bot = "bot:Foresight"' in refusal(project, "").message
 
 
-def test_a_directory_whose_name_is_no_bots_name_asks_for_one(tmp_path: Path) -> None:
+def test_a_directory_name_that_is_not_a_valid_bot_name_requires_a_name(tmp_path: Path) -> None:
     project = tmp_path / "my first bot!"
     project.mkdir()
     assert 'write name = "my-first-bot"' in refusal(project, BOT).message
 
 
 @pytest.mark.parametrize("text", ["bot = ", "= 1"])
-def test_what_is_no_toml_says_so(project: Path, text: str | bytes) -> None:
+def test_invalid_toml_is_reported(project: Path, text: str | bytes) -> None:
     (project / "neverblink.toml").write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(ConfigError, match="is not valid TOML"):
         load(project)
 
 
-def test_an_interpreters_path_is_relative_to_the_project_also_from_a_release(
+def test_the_path_of_an_interpreter_is_relative_to_the_project_also_in_a_release(
     project: Path, tmp_path: Path
 ) -> None:
     release = tmp_path / "release"
@@ -254,5 +256,5 @@ def test_a_release_has_the_name_of_its_project(project: Path, tmp_path: Path) ->
         ('environment = "none"', "none"),
     ],
 )
-def test_who_names_an_interpreter_means_that_one(project: Path, said: str, environment: str) -> None:
+def test_a_configured_interpreter_is_used(project: Path, said: str, environment: str) -> None:
     assert load(write(project, BOT + said)).environment == environment

@@ -201,7 +201,7 @@ def test_a_file_that_is_older_than_the_history_of_ids_is_not_carried_out(tmp_pat
     tried(tmp_path, second)
 
 
-def test_more_than_can_be_carried_out_is_not_read_on(tmp_path: Path) -> None:
+def test_a_file_with_too_many_commands_is_not_read_further(tmp_path: Path) -> None:
     async def act(listeners: Desk) -> None:
         listeners.gate = asyncio.Event()
         listeners.write([{"id": f"a{n}", "op": "deploy", "path": "/x"} for n in range(MOST_COMMANDS)])
@@ -216,7 +216,7 @@ def test_more_than_can_be_carried_out_is_not_read_on(tmp_path: Path) -> None:
     tried(tmp_path, act)
 
 
-def test_an_id_that_was_another_command_is_named_and_not_carried_out(tmp_path: Path) -> None:
+def test_a_reused_id_is_reported_and_not_carried_out(tmp_path: Path) -> None:
     async def act(listeners: Desk) -> None:
         listeners.write({"id": "1", "op": "pause"})
         await listeners.answered("1")
@@ -230,7 +230,7 @@ def test_an_id_that_was_another_command_is_named_and_not_carried_out(tmp_path: P
     tried(tmp_path, act)
 
 
-def test_what_was_not_answered_is_taken_up_or_said_to_be_in_doubt(tmp_path: Path) -> None:
+def test_an_unanswered_command_is_resumed_or_reported_as_in_doubt(tmp_path: Path) -> None:
     """A supervisor that is killed leaves what it had begun without an answer."""
     home = tmp_path / "home"
     home.mkdir()
@@ -255,7 +255,7 @@ def test_what_was_not_answered_is_taken_up_or_said_to_be_in_doubt(tmp_path: Path
     tried(tmp_path, act)
 
 
-def test_a_bad_command_is_refused_with_a_hint_and_may_be_mended(tmp_path: Path) -> None:
+def test_a_bad_command_is_refused_with_a_hint_and_can_be_corrected(tmp_path: Path) -> None:
     async def act(listeners: Desk) -> None:
         listeners.write([{"id": "1", "op": "puase"}, {"id": "2", "op": "resume"}, {"op": "pause"}])
         seen = await listeners.answered("1")
@@ -271,7 +271,7 @@ def test_a_bad_command_is_refused_with_a_hint_and_may_be_mended(tmp_path: Path) 
     tried(tmp_path, act)
 
 
-def test_a_half_written_file_is_waited_for_and_a_broken_one_is_named(tmp_path: Path) -> None:
+def test_a_half_written_file_is_read_again_and_a_broken_one_reported(tmp_path: Path) -> None:
     async def act(listeners: Desk) -> None:
         with listeners.control.open("wb", buffering=0) as file:
             file.write(b'{"id": "1", "op":')
@@ -326,7 +326,7 @@ def _socket(path: Path) -> None:
     ],
     ids=["link", "directory", "pipe", "large", "text"],
 )
-def test_what_is_no_file_to_be_obeyed_is_named_and_stops_nothing(
+def test_an_unacceptable_file_is_reported_and_stops_nothing(
     tmp_path: Path, make: Callable[[Path], object], why: str
 ) -> None:
     async def act(listeners: Desk) -> None:
@@ -355,7 +355,7 @@ def test_a_file_of_another_user_is_refused(tmp_path: Path) -> None:
         read(place, os.geteuid())
 
 
-def test_what_takes_long_keeps_nothing_waiting(tmp_path: Path) -> None:
+def test_a_slow_command_blocks_no_other(tmp_path: Path) -> None:
     async def act(listeners: Desk) -> None:
         listeners.gate = asyncio.Event()
         listeners.write([{"id": "1", "op": "deploy", "path": "/x", "wait": True}, {"id": "2", "op": "abort"}])
@@ -368,7 +368,7 @@ def test_what_takes_long_keeps_nothing_waiting(tmp_path: Path) -> None:
     tried(tmp_path, act)
 
 
-def test_what_can_not_be_remembered_is_not_carried_out(tmp_path: Path) -> None:
+def test_a_command_whose_id_cannot_be_stored_is_not_carried_out(tmp_path: Path) -> None:
     async def act(listeners: Desk) -> None:
         with closing(sqlite3.connect(listeners.home / "supervisor.db")) as database:
             database.execute("drop table control")
@@ -380,7 +380,7 @@ def test_what_can_not_be_remembered_is_not_carried_out(tmp_path: Path) -> None:
     tried(tmp_path, act)
 
 
-def test_a_result_that_is_too_large_is_left_out_and_said_so(tmp_path: Path) -> None:
+def test_a_result_that_is_too_large_is_left_out_with_a_note(tmp_path: Path) -> None:
     async def act(listeners: Desk) -> None:
         listeners.write({"id": "1", "op": "status"})
         seen = await listeners.answered("1")
@@ -390,7 +390,7 @@ def test_a_result_that_is_too_large_is_left_out_and_said_so(tmp_path: Path) -> N
     tried(tmp_path, act)
 
 
-def test_status_json_is_replaced_at_its_pace_and_has_a_last_word(tmp_path: Path) -> None:
+def test_status_json_is_replaced_at_its_pace_and_marked_at_the_end(tmp_path: Path) -> None:
     async def act(listeners: Desk) -> None:
         first = await listeners.sees(lambda status: status.alive)
         place = listeners.home / "status.json"
@@ -408,7 +408,7 @@ def test_status_json_is_replaced_at_its_pace_and_has_a_last_word(tmp_path: Path)
     assert not last.alive
 
 
-def test_a_status_json_that_can_not_be_written_is_said_once_and_written_when_it_can(tmp_path: Path) -> None:
+def test_an_unwritable_status_json_is_reported_once_and_written_when_possible(tmp_path: Path) -> None:
     async def act(listeners: Desk) -> None:
         place = listeners.home / "status.json"
         await listeners.sees(lambda status: status.alive)
@@ -427,7 +427,7 @@ def test_a_status_json_that_can_not_be_written_is_said_once_and_written_when_it_
     tried(tmp_path, act, FileLayer(pace=5_000_000))
 
 
-def test_either_file_can_be_turned_off(tmp_path: Path) -> None:
+def test_each_file_can_be_turned_off(tmp_path: Path) -> None:
     async def act(listeners: Desk) -> None:
         listeners.write({"id": "1", "op": "pause"})
         await asyncio.sleep(0.1)
@@ -470,7 +470,7 @@ def _valid(schema: dict[str, Any], what: Any) -> bool:
         ("pause", False),
     ],
 )
-def test_the_schema_of_control_json_says_what_is_read(control: Any, good: bool) -> None:
+def test_the_schema_of_control_json_matches_the_decoder(control: Any, good: bool) -> None:
     assert _valid(control_schema(), control) == good
     try:
         said = parse(json.dumps(control).encode())
@@ -480,7 +480,7 @@ def test_the_schema_of_control_json_says_what_is_read(control: Any, good: bool) 
         assert (not said.refused) == good
 
 
-def test_the_schema_of_status_json_says_what_is_written(tmp_path: Path) -> None:
+def test_the_schema_of_status_json_matches_the_file(tmp_path: Path) -> None:
     async def act(listeners: Desk) -> None:
         listeners.write([{"id": "1", "op": "pause"}, {"id": "2"}])
         await listeners.answered("2")

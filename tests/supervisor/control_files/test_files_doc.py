@@ -32,7 +32,7 @@ def test_every_key_is_explained(kind: type[msgspec.Struct]) -> None:
     ]
 
 
-def test_the_bounds_are_said() -> None:
+def test_the_page_states_the_bounds() -> None:
     assert f"up to {MOST_COMMANDS}" in PAGE
     assert f"up to {LONGEST_ID} characters" in PAGE
     assert f"the last {MOST_IDS:,} are remembered" in PAGE

@@ -70,14 +70,14 @@ def untouched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     running.end()
 
 
-def test_it_says_where_it_is_and_ends_with_its_stdin(tmp_path: Path) -> None:
+def test_the_exchange_prints_its_address_and_ends_with_its_stdin(tmp_path: Path) -> None:
     running = Running(tmp_path / "new" / "home")
     assert running.said["pid"] == running.process.pid
     assert running.url.startswith("http://127.0.0.1:")
     assert running.end() == 0
 
 
-def test_a_port_in_use_is_one_line(tmp_path: Path) -> None:
+def test_a_port_in_use_is_reported_in_one_line(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         asked = [
@@ -116,7 +116,7 @@ def test_an_order_is_two_steps_and_its_fills_reach_every_connection(exchange: Ru
     run(exchange, act)
 
 
-def test_some_orders_are_filled_in_two_parts_and_every_fill_has_an_id_of_its_own(exchange: Running) -> None:
+def test_some_orders_have_two_fills_and_every_fill_has_its_own_id(exchange: Running) -> None:
     async def act(http: Client) -> list[Json]:
         feed = await http.ws_connect("/account", params={"account": "demo"})
         for number in range(20):
@@ -130,7 +130,7 @@ def test_some_orders_are_filled_in_two_parts_and_every_fill_has_an_id_of_its_own
     assert 20 < len(fills) < 40
 
 
-def test_a_connection_can_begin_where_the_last_one_broke(exchange: Running) -> None:
+def test_a_connection_can_resume_where_the_last_one_ended(exchange: Running) -> None:
     async def act(http: Client) -> None:
         feed = await http.ws_connect("/account", params={"account": "demo"})
         await trade(http, buy("one", size=1))
@@ -146,7 +146,7 @@ def test_a_connection_can_begin_where_the_last_one_broke(exchange: Running) -> N
     run(exchange, act)
 
 
-def test_a_client_order_id_is_taken_once(exchange: Running) -> None:
+def test_a_client_order_id_is_accepted_once(exchange: Running) -> None:
     async def act(http: Client) -> Json:
         await trade(http, buy("one"))
         status, told = await post(http, "/orders", buy("one"))
@@ -160,7 +160,7 @@ def test_a_client_order_id_is_taken_once(exchange: Running) -> None:
     assert [type(record) for record in read_ledger(exchange.home / LEDGER)].count(Repeated) == 1
 
 
-def test_of_many_requests_with_one_id_at_a_time_one_is_taken(exchange: Running) -> None:
+def test_of_simultaneous_requests_with_one_id_only_one_is_accepted(exchange: Running) -> None:
     async def act(http: Client) -> list[int]:
         return [
             status
@@ -170,7 +170,7 @@ def test_of_many_requests_with_one_id_at_a_time_one_is_taken(exchange: Running) 
     assert sorted(run(exchange, act)) == [201] + [409] * 9
 
 
-def test_only_what_trades_is_bought_and_only_what_is_held_is_sold(exchange: Running) -> None:
+def test_only_open_markets_can_be_bought_and_only_positions_sold(exchange: Running) -> None:
     async def act(http: Client) -> Json:
         feed = await http.ws_connect("/account", params={"account": "demo"})
         past = f"BTC-5m-{time.time_ns() // PERIOD - 1}"
@@ -201,13 +201,15 @@ def test_only_what_trades_is_bought_and_only_what_is_held_is_sold(exchange: Runn
         ({"colour": "red"}, "colour"),
     ],
 )
-def test_a_malformed_order_is_told_its_field(untouched: Running, change: dict[str, Any], said: str) -> None:
+def test_the_error_for_a_malformed_order_names_the_field(
+    untouched: Running, change: dict[str, Any], said: str
+) -> None:
     status, told = run(untouched, lambda http: post(http, "/orders", buy("one") | change))
     assert status == 400
     assert said in told["error"]
 
 
-def test_prices_come_to_everybody_who_watches(untouched: Running) -> None:
+def test_prices_are_sent_to_every_subscriber(untouched: Running) -> None:
     async def act(http: Client) -> None:
         async with http.ws_connect("/prices") as feed:
             told = [await feed.receive_json() for _ in range(3)]
@@ -217,7 +219,7 @@ def test_prices_come_to_everybody_who_watches(untouched: Running) -> None:
     run(untouched, act)
 
 
-def test_the_session_says_what_is_expected(exchange: Running) -> None:
+def test_the_session_contains_the_expected_windows(exchange: Running) -> None:
     async def act(http: Client) -> tuple[Json, Json]:
         start = (await post(http, "/session/start"))[1]["at"]
         await trade(http, buy("one"))

@@ -32,7 +32,7 @@ def test_a_strip_without_ticks_has_no_rows() -> None:
     assert VersionStrip(INTERVAL).rows(6) == []
 
 
-def test_each_cell_is_the_version_that_ran_its_ticks() -> None:
+def test_each_cell_shows_the_version_that_ran_its_ticks() -> None:
     strip = strip_of(("a", "v1", FIRST), ("b", "v2", FIRST + 3 * CELL))
     strip.reached(FIRST + 5 * CELL)
     (row,) = strip.rows(6)
@@ -41,7 +41,7 @@ def test_each_cell_is_the_version_that_ran_its_ticks() -> None:
     assert not any(cell.handoff for cell in row)
 
 
-def test_a_handoff_within_a_cell_is_marked_and_so_is_a_short_reign() -> None:
+def test_a_handoff_within_a_cell_and_a_short_lead_are_marked() -> None:
     strip = strip_of(("a", "v1", FIRST), ("b", "v2", FIRST + 3))
     strip.leads("c", "v7", FIRST + CELL + 4)
     strip.leads("b", "v2", FIRST + CELL + 7)
@@ -50,7 +50,7 @@ def test_a_handoff_within_a_cell_is_marked_and_so_is_a_short_reign() -> None:
     assert [(cell.version, cell.handoff) for cell in row[:3]] == [("v1", "v2"), ("v2", "v7"), ("v2", "")]
 
 
-def test_the_exact_tick_of_a_handoff_may_come_later_than_the_news_of_it() -> None:
+def test_the_exact_tick_of_a_handoff_may_arrive_after_the_handoff() -> None:
     strip = strip_of(("a", "v1", FIRST), ("b", "v2", FIRST + 25))
     strip.leads("b", "v2", FIRST + 20)
     strip.reached(FIRST + 30)
@@ -58,7 +58,7 @@ def test_the_exact_tick_of_a_handoff_may_come_later_than_the_news_of_it() -> Non
     assert [cell.version for cell in row[:3]] == ["v1", "v1", "v2"]
 
 
-def test_rows_are_whole_periods_so_that_windows_stand_below_each_other() -> None:
+def test_rows_are_complete_periods_so_that_windows_are_aligned() -> None:
     strip = strip_of(("a", "v1", FIRST + 100))
     strip.reached(FIRST + 3 * ROW + 5)
     rows = strip.rows(100)
@@ -74,7 +74,7 @@ def test_rows_are_whole_periods_so_that_windows_stand_below_each_other() -> None
 
 
 @pytest.mark.parametrize("act", ACTS)
-def test_an_act_that_went_as_it_should_is_not_wrong(act: Any) -> None:
+def test_an_act_with_the_expected_outcome_is_not_wrong(act: Any) -> None:
     assert played(act).wrong == ""
 
 
@@ -129,7 +129,7 @@ def test_on_a_terminal_it_is_drawn() -> None:
     assert "held by window 5m" in drawn
 
 
-def test_the_finding_is_right_when_everything_agrees() -> None:
+def test_the_verdict_is_correct_when_all_sources_agree() -> None:
     finding = find(evidence())
     assert finding.ok
     assert finding.wrong == ()
@@ -172,7 +172,7 @@ def test_the_finding_is_right_when_everything_agrees() -> None:
         ("audit", {"handoffs": []}, "audit: it knows of 0 handoffs, and there were 4"),
     ],
 )
-def test_whatever_is_wrong_is_found_and_said(part: str, change: dict[str, Any], said: str) -> None:
+def test_every_contradiction_is_found_and_reported(part: str, change: dict[str, Any], said: str) -> None:
     whole = evidence()
     finding = find(msgspec.structs.replace(whole, **{part: {**getattr(whole, part), **change}}))
     assert not finding.ok
@@ -180,7 +180,7 @@ def test_whatever_is_wrong_is_found_and_said(part: str, change: dict[str, Any], 
     assert closing_lines(finding, Screen(io.StringIO()))[-1].startswith("✗")
 
 
-def test_a_fill_that_differs_a_failed_audit_and_a_refused_verb_are_wrong() -> None:
+def test_a_different_fill_a_failed_audit_and_a_refused_command_are_wrong() -> None:
     whole = evidence()
     changed = {**whole.book, "fills": {**whole.book["fills"], "f-1": {"fill": "f-1", "size": 9}}}
     assert wrong(whole, book=changed) == ("book: fill f-1 is not what the exchange told",)

@@ -30,7 +30,7 @@ END = START + 24_000_000_000
 FIRST = "BTC-5m-3000"
 
 
-def test_a_contract_is_its_name() -> None:
+def test_a_contract_is_determined_by_its_name() -> None:
     contract = parse_contract(FIRST)
     assert (contract.opens, contract.closes) == (START, START + 4_000_000_000)
     assert contract.name == FIRST
@@ -41,13 +41,13 @@ def test_a_contract_is_its_name() -> None:
 @pytest.mark.parametrize(
     "name", ["", "BTC", "BTC-5m", "BTC-1h-3", "EUR-5m-3", "BTC-5m-x", "BTC-5m--3", "BTC-5m-²"]
 )
-def test_other_names_are_refused_with_their_own_name(name: str) -> None:
+def test_invalid_names_are_refused_and_quoted(name: str) -> None:
     with pytest.raises(BadContract, match="expected MARKET-TIMEFRAME-NUMBER") as refused:
         parse_contract(name)
     assert repr(name) in refused.value.message
 
 
-def test_only_whole_periods_count() -> None:
+def test_only_complete_periods_count() -> None:
     whole = list(contracts_within(START, END))
     assert len(whole) == len(MARKETS) * (6 + 2)
     clipped = list(contracts_within(START + 1, END - 1))
@@ -65,7 +65,7 @@ def test_a_clean_session_is_ok() -> None:
     assert not verdict.unfilled
 
 
-def test_a_window_that_nobody_traded_is_named() -> None:
+def test_a_window_without_a_trade_is_named() -> None:
     verdict = judged(session(without=FIRST))
     assert not verdict.ok
     assert (verdict.windows.traded, verdict.windows.never) == (71, 1)
@@ -82,7 +82,7 @@ def test_a_window_that_was_traded_twice_is_named() -> None:
     assert row_of(verdict, "BTC", "5m").once == 5
 
 
-def test_an_order_that_was_cut_in_half_is_named_and_trades_nothing() -> None:
+def test_an_interrupted_order_is_named_and_trades_nothing() -> None:
     ledger = session(without=FIRST)
     reserve(ledger, FIRST, "cut")
     verdict = judged(ledger)
@@ -91,7 +91,7 @@ def test_an_order_that_was_cut_in_half_is_named_and_trades_nothing() -> None:
     assert verdict.windows.never == 1
 
 
-def test_a_client_order_id_that_came_twice_is_refused_and_named() -> None:
+def test_a_repeated_client_order_id_is_refused_and_named() -> None:
     ledger = session()
     with pytest.raises(DuplicateId) as refused:
         reserve(ledger, FIRST, f"buy-{FIRST}")
@@ -102,14 +102,14 @@ def test_a_client_order_id_that_came_twice_is_refused_and_named() -> None:
     assert verdict.windows.doubled == 0
 
 
-def test_another_account_has_client_order_ids_of_its_own() -> None:
+def test_each_account_has_separate_client_order_ids() -> None:
     ledger = Ledger()
     reserve(ledger, FIRST, "a")
     reserve(ledger, FIRST, "a", account="other")
     assert len(ledger.records) == 2
 
 
-def test_a_refused_order_is_told() -> None:
+def test_a_refused_order_is_reported() -> None:
     ledger = session()
     ledger.refuse("demo", "late", "closed", END)
     verdict = judged(ledger)
@@ -117,7 +117,7 @@ def test_a_refused_order_is_told() -> None:
     assert verdict.refused == ("closed",)
 
 
-def test_what_is_still_held_and_what_is_not_executed_is_told() -> None:
+def test_open_positions_and_unexecuted_orders_are_reported() -> None:
     ledger = session()
     order = reserve(ledger, FIRST, "held", direction="down", side="buy")
     ledger.confirm(order.order, END)
@@ -145,7 +145,7 @@ def test_a_confirmation_counts_once_and_needs_an_order() -> None:
         ledger.confirm("o-99", START)
 
 
-def test_the_file_says_what_the_ledger_says(tmp_path: Path) -> None:
+def test_the_file_agrees_with_the_ledger(tmp_path: Path) -> None:
     path = tmp_path / "ledger.jsonl"
     with open(path, "ab") as file:
         ledger = session(Ledger(file))

@@ -21,7 +21,7 @@ def test_every_version_is_complete_and_has_a_configuration(version: str, tmp_pat
         compile(file.read_text(), str(file), "exec")
 
 
-def test_a_version_holds_only_what_differs_from_the_one_below(tmp_path: Path) -> None:
+def test_a_version_contains_only_its_differences(tmp_path: Path) -> None:
     for version, layers in VERSIONS.items():
         below = build_layers(layers[:-1], tmp_path / version)
         for path in (BOTS / layers[-1]).glob("*.*"):
@@ -29,7 +29,7 @@ def test_a_version_holds_only_what_differs_from_the_one_below(tmp_path: Path) ->
             assert not other.exists() or other.read_bytes() != path.read_bytes(), path
 
 
-def test_a_directory_can_be_built_anew_in_place(tmp_path: Path) -> None:
+def test_a_directory_can_be_rebuilt_in_place(tmp_path: Path) -> None:
     build("v1", tmp_path)
     before = (tmp_path / "strategy.py").read_text()
     build("v2", tmp_path)

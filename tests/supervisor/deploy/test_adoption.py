@@ -95,7 +95,7 @@ async def nothing(world: World) -> None:
     await world.running()
 
 
-def test_a_bot_whose_supervisor_was_killed_is_adopted_as_it_runs(world: World) -> None:
+def test_a_running_bot_is_adopted_after_its_supervisor_was_killed(world: World) -> None:
     async def scenario(world: World) -> None:
         status = await world.running()
         assert (status["worker"], status["pid"], status["epoch"]) == ("w1", pid, 1)
@@ -125,7 +125,7 @@ def test_a_bot_whose_supervisor_was_killed_is_adopted_as_it_runs(world: World) -
         assert [(leader.worker, leader.epoch) for leader in history.leaders()] == [("", 1), ("w1", 1)]
 
 
-def test_an_adopted_bot_is_deployed_to_as_any_other(world: World) -> None:
+def test_an_adopted_bot_accepts_a_deployment(world: World) -> None:
     async def scenario(world: World) -> None:
         await world.running()
         answer = await world.deploy(world.code("v2"))
@@ -138,7 +138,7 @@ def test_an_adopted_bot_is_deployed_to_as_any_other(world: World) -> None:
     assert world.play(scenario, code) == 0
 
 
-def test_an_adopted_leader_that_dies_is_started_again_on_what_it_ran(world: World) -> None:
+def test_an_adopted_leader_that_dies_is_started_again_on_its_release(world: World) -> None:
     async def scenario(world: World) -> None:
         status = await world.running()
         os.kill(status["pid"], signal.SIGKILL)
@@ -151,7 +151,7 @@ def test_an_adopted_leader_that_dies_is_started_again_on_what_it_ran(world: Worl
     assert world.play(scenario, world.code("v1", tick_ms=10)) == 0
 
 
-def test_a_leader_that_died_while_nobody_looked_is_succeeded_as_by_any_up(world: World) -> None:
+def test_a_leader_that_died_without_a_supervisor_is_replaced_by_up(world: World) -> None:
     code = world.code("v1")
     with earlier(world, code):
         pass
@@ -163,7 +163,7 @@ def test_a_leader_that_died_while_nobody_looked_is_succeeded_as_by_any_up(world:
         assert [one.reason for one in history.workers()] == ["exit 0", "ended while no supervisor looked"]
 
 
-def test_a_supervisor_can_come_back_again_and_again(world: World) -> None:
+def test_a_bot_can_be_adopted_repeatedly(world: World) -> None:
     code = world.code("v1")
     for _ in range(3):
         with earlier(world, code):
@@ -174,7 +174,7 @@ def test_a_supervisor_can_come_back_again_and_again(world: World) -> None:
         assert [leader.worker for leader in history.leaders()] == ["", "w1"]
 
 
-def test_a_leader_that_cannot_answer_is_adopted_by_its_lease(world: World) -> None:
+def test_an_unresponsive_leader_is_adopted_by_its_lease(world: World) -> None:
     code = world.code("v1")
     with earlier(world, code):
         pass
@@ -188,7 +188,7 @@ def test_a_leader_that_cannot_answer_is_adopted_by_its_lease(world: World) -> No
         assert [leader.worker for leader in history.leaders()] == ["", "w1"]
 
 
-def test_a_fresh_start_beside_a_living_bot_is_refused_and_so_is_another_bot(world: World) -> None:
+def test_a_fresh_start_or_another_bot_beside_a_running_bot_is_refused(world: World) -> None:
     code = world.code("v1")
     with earlier(world, code):
         pass
@@ -231,7 +231,7 @@ def test_a_deployment_kept_by_another_version_does_not_prevent_adoption(world: W
     assert "deployment 1 under way" in world.screen.getvalue()
 
 
-def test_the_sockets_of_the_dead_are_swept_and_those_of_the_living_kept(tmp_path: Path) -> None:
+def test_sockets_of_dead_workers_are_removed_and_those_of_live_workers_kept(tmp_path: Path) -> None:
     made: list[socket.socket] = []
     for name in ("w1.sock", "w1.baton.sock", "w2.sock", "w2.baton.sock"):
         made.append(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM))

@@ -53,7 +53,7 @@ async def in_phase(world: World, phase: str) -> dict[str, Any]:
 # --- the good way ---------------------------------------------------------------------------------------------------
 
 
-def test_a_deployment_hands_over_and_tells_each_step(world: World) -> None:
+def test_a_deployment_hands_over_and_publishes_each_step(world: World) -> None:
     async def scenario(world: World) -> None:
         first = await world.running()
         answer = await world.deploy(world.code("v2"), who="anna", why="earlier exits")
@@ -116,7 +116,7 @@ def test_a_commit_is_deployed_and_the_history_knows_it(world: World) -> None:
     assert [(event.commit, event.subject) for event in started] == [(id, "earlier exits")]
 
 
-def test_a_release_that_is_kept_is_deployed_again(world: World) -> None:
+def test_a_kept_release_can_be_deployed_again(world: World) -> None:
     async def scenario(world: World) -> None:
         first = await world.running()
         assert (await world.deploy(world.code("v2"))).error is None
@@ -129,7 +129,7 @@ def test_a_release_that_is_kept_is_deployed_again(world: World) -> None:
     assert world.play(scenario) == 0
 
 
-def test_without_wait_the_answer_comes_at_once_and_the_rest_as_events(world: World) -> None:
+def test_without_wait_the_answer_comes_at_once_and_progress_follows_as_events(world: World) -> None:
     async def scenario(world: World) -> None:
         first = await world.running()
         answer = await world.ask(Deploy(path=str(world.code("v2"))))
@@ -142,7 +142,7 @@ def test_without_wait_the_answer_comes_at_once_and_the_rest_as_events(world: Wor
     assert world.play(scenario) == 0
 
 
-def test_a_dry_run_rehearses_and_hands_nothing_over(world: World) -> None:
+def test_a_dry_run_rehearses_without_a_handoff(world: World) -> None:
     async def scenario(world: World) -> None:
         await world.running()
         answer = await world.deploy(world.code("v2"), dry_run=True)
@@ -159,7 +159,7 @@ def test_a_dry_run_rehearses_and_hands_nothing_over(world: World) -> None:
 
 
 @pytest.mark.deep
-def test_ten_deployments_in_a_row(world: World) -> None:
+def test_ten_deployments_in_a_row_lose_no_state(world: World) -> None:
     async def scenario(world: World) -> None:
         await world.running()
         for number in range(10):
@@ -228,7 +228,7 @@ def test_new_code_that_fails_before_the_handoff_is_aborted(
     assert [event.worker for event in world.told(LeaderChanged)] == ["w1", "w3", ""]
 
 
-def test_an_interpreter_that_is_not_there_aborts_with_the_mend(world: World) -> None:
+def test_a_missing_interpreter_aborts_with_the_remedy(world: World) -> None:
     async def scenario(world: World) -> None:
         await world.running()
         code, message = refused(await world.deploy(world.code("v2", python="python9.9")))
@@ -237,7 +237,7 @@ def test_an_interpreter_that_is_not_there_aborts_with_the_mend(world: World) -> 
     assert world.play(scenario) == 0
 
 
-def test_a_file_that_can_not_be_read_is_named_where_it_can_be_mended(world: World) -> None:
+def test_an_unreadable_file_is_named_at_its_source(world: World) -> None:
     async def scenario(world: World) -> None:
         await world.running()
         code = world.code("v2", python=" ")
@@ -250,7 +250,7 @@ def test_a_file_that_can_not_be_read_is_named_where_it_can_be_mended(world: Worl
     assert world.play(scenario) == 0
 
 
-def test_no_boundary_in_time_names_what_held_it(world: World) -> None:
+def test_no_boundary_in_time_names_the_obstacle(world: World) -> None:
     async def scenario(world: World) -> None:
         await world.running()
         answer = await world.deploy(world.code("v2", bounds={"boundary_within": "400ms"}))
@@ -261,7 +261,7 @@ def test_no_boundary_in_time_names_what_held_it(world: World) -> None:
     assert world.play(scenario, world.code("v1", hold="enter")) == 0
 
 
-def test_a_deployment_waits_for_a_decision_and_says_so(world: World) -> None:
+def test_a_deployment_waits_for_a_decision_and_reports_it(world: World) -> None:
     async def scenario(world: World) -> None:
         await world.running()
         deploying = asyncio.ensure_future(world.deploy(world.code("v2")))
@@ -405,7 +405,7 @@ def test_rollback_in_the_probation_is_one_message(world: World) -> None:
     assert [event.worker for event in world.told(WorkerStarted) if event.worker != "w1"] == ["w2"]
 
 
-def test_a_rollback_that_finds_no_boundary_says_so_and_the_probation_begins_anew(world: World) -> None:
+def test_a_rollback_without_a_boundary_is_reported_and_the_probation_begins_again(world: World) -> None:
     async def scenario(world: World) -> None:
         await world.running()
         bounds = {**LONG, "boundary_within": "300ms"}
@@ -418,7 +418,7 @@ def test_a_rollback_that_finds_no_boundary_says_so_and_the_probation_begins_anew
     assert world.play(scenario) == 0
 
 
-def test_rollback_afterwards_is_a_deployment_of_the_release_before(world: World) -> None:
+def test_a_rollback_after_the_probation_deploys_the_previous_release(world: World) -> None:
     async def scenario(world: World) -> None:
         first = await world.running()
         assert refused(await world.ask(Rollback()))[0] == "not-found"
@@ -441,7 +441,7 @@ def test_rollback_afterwards_is_a_deployment_of_the_release_before(world: World)
     assert world.play(scenario) == 0
 
 
-def test_after_a_rolled_back_deployment_the_one_before_is_still_previous(world: World) -> None:
+def test_a_rolled_back_deployment_does_not_become_the_previous_release(world: World) -> None:
     async def scenario(world: World) -> None:
         first = await world.running()
         assert (await world.deploy(world.code("v2"))).error is None
@@ -499,7 +499,7 @@ def test_a_second_deployment_is_refused_or_supersedes_the_first(world: World) ->
 # --- what is refused ------------------------------------------------------------------------------------------------
 
 
-def test_bad_input_is_refused_before_anything_is_started(world: World) -> None:
+def test_bad_input_is_refused_before_a_worker_starts(world: World) -> None:
     async def scenario(world: World) -> None:
         await world.running()
         typo = world.code("typo")
@@ -522,7 +522,7 @@ def test_bad_input_is_refused_before_anything_is_started(world: World) -> None:
     assert [event.worker for event in world.told(WorkerStarted) if event.worker != "w1"] == ["w2"]
 
 
-def test_a_lock_refuses_deployments_with_its_reason_and_outlives_the_supervisor(world: World) -> None:
+def test_a_lock_refuses_deployments_with_its_reason_and_survives_the_supervisor(world: World) -> None:
     async def scenario(world: World) -> None:
         await world.running()
         assert refused(await world.ask(Lock(why=" ")))[0] == "bad-input"
@@ -562,7 +562,7 @@ def test_pause_resume_and_send_reach_the_bot(world: World) -> None:
     assert world.play(scenario) == 0
 
 
-def test_a_command_that_nobody_answers_yet_keeps_nobody_waiting(world: World) -> None:
+def test_an_unanswered_command_blocks_no_other(world: World) -> None:
     async def scenario(world: World) -> None:
         await world.running()
         sent = asyncio.ensure_future(world.ask(Send(name="never")))
@@ -574,7 +574,7 @@ def test_a_command_that_nobody_answers_yet_keeps_nobody_waiting(world: World) ->
     assert world.play(scenario) == 0
 
 
-def test_garbage_from_a_worker_harms_nobody(world: World) -> None:
+def test_garbage_from_a_worker_has_no_effect(world: World) -> None:
     async def scenario(world: World) -> None:
         await world.running()
         assert (await world.deploy(world.code("v2", garbage=True))).error is None

@@ -90,7 +90,7 @@ def test_a_rolled_back_release_does_not_lead_after_down_and_up(world: World) -> 
     assert f"`neverblink up --from {code}` starts with it" in said
 
 
-def test_a_release_whose_deployment_is_told_as_aborted_does_not_lead_after_up(world: World) -> None:
+def test_a_release_whose_deployment_was_aborted_does_not_lead_after_up(world: World) -> None:
     """Its worker had taken the lease, and died before it could say so. So did the worker before it."""
     code = world.code("v1")
     first = runs(world, code)
@@ -111,7 +111,7 @@ def test_a_release_whose_deployment_is_told_as_aborted_does_not_lead_after_up(wo
     assert "which led last, is lost" not in world.screen.getvalue()
 
 
-def test_a_half_edited_project_keeps_no_bot_down_and_from_says_otherwise(world: World) -> None:
+def test_up_ignores_a_broken_project_unless_from_names_it(world: World) -> None:
     code = world.code("v1")
     first = runs(world, code)
     (code / "script.json").write_text("{")
@@ -126,7 +126,7 @@ def test_a_half_edited_project_keeps_no_bot_down_and_from_says_otherwise(world: 
     assert runs(world, code, Chosen(release=first)) == first
 
 
-def test_a_project_of_the_same_code_is_not_said_to_differ(world: World) -> None:
+def test_a_project_with_the_same_code_is_not_reported_as_different(world: World) -> None:
     code = world.code("v1")
     first = runs(world, code)
     assert runs(world, code) == first
@@ -143,7 +143,7 @@ def test_code_of_another_bot_is_refused(world: World) -> None:
 
 
 @pytest.mark.parametrize("how", [empty, Path.unlink])
-def test_a_damaged_release_is_made_again_of_the_directory_it_came_from(
+def test_a_damaged_release_is_made_again_from_its_directory(
     world: World, how: Callable[[Path], object]
 ) -> None:
     code = world.code("v1")
@@ -154,7 +154,7 @@ def test_a_damaged_release_is_made_again_of_the_directory_it_came_from(
     assert (world.home.releases / first / "bot.py").read_text() == (code / "bot.py").read_text()
 
 
-def test_a_release_that_is_gone_whole_is_made_again_of_a_project_with_its_code(world: World) -> None:
+def test_a_removed_release_is_made_again_from_a_project_with_its_code(world: World) -> None:
     code = world.code("v1")
     first = runs(world, code)
     for path in world.home.releases.glob("*"):
@@ -164,7 +164,7 @@ def test_a_release_that_is_gone_whole_is_made_again_of_a_project_with_its_code(w
     assert f"release {first} was made again of {code}" in world.screen.getvalue()
 
 
-def test_a_damaged_release_that_can_not_be_made_again_is_replaced_by_the_one_before(world: World) -> None:
+def test_a_damaged_release_that_cannot_be_made_again_is_replaced_by_the_previous_one(world: World) -> None:
     code = world.code("v1")
     first, second = two_releases(world, code)
     damage(world, second, empty)
@@ -175,7 +175,7 @@ def test_a_damaged_release_that_can_not_be_made_again_is_replaced_by_the_one_bef
     )
 
 
-def test_a_release_of_a_commit_is_made_again_of_it_even_without_its_manifest(world: World) -> None:
+def test_a_release_of_a_commit_is_made_again_even_without_its_manifest(world: World) -> None:
     code = world.code("v1")
 
     def git(*words: str) -> str:
@@ -210,7 +210,7 @@ def test_a_release_of_a_commit_is_made_again_of_it_even_without_its_manifest(wor
     assert f"release {release} was made again of commit {commit[:8]}" in world.screen.getvalue()
 
 
-def test_a_bot_that_led_before_is_started_again_and_again_by_up(world: World, tmp_path: Path) -> None:
+def test_up_keeps_starting_a_bot_that_has_led_before(world: World, tmp_path: Path) -> None:
     away = tmp_path / "away"
     code = world.code("v1", fails_while=str(away))
     away.touch()

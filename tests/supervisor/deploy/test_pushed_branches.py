@@ -43,11 +43,11 @@ def seen(commit: str = TIP, **more: object) -> BranchSeen:
         (seen(running=""), f"BARE is not what runs EXITS: {MEND}"),
     ],
 )
-def test_the_report_on_a_branch(one: BranchSeen, said: str) -> None:
+def test_the_report_on_a_branch_has_its_commit_and_its_distance(one: BranchSeen, said: str) -> None:
     assert told(one) == said.replace("BARE", "main of /srv/fox.git").replace("EXITS", "(1a2b3c4d Exits)")
 
 
-def test_a_branch_is_counted_against_what_runs_and_its_repository_is_known_to_the_home(
+def test_a_branch_is_compared_with_the_running_commit_and_its_repository_is_linked_in_the_home(
     tmp_path: Path,
 ) -> None:
     repository = Repository(tmp_path / "work")

@@ -25,7 +25,7 @@ def test_deployments_leave_the_queue_in_order_of_arrival() -> None:
     assert queue.is_first(second)
 
 
-def test_a_later_push_of_the_same_branch_takes_the_place_of_an_earlier_one() -> None:
+def test_a_later_push_of_the_same_branch_replaces_an_earlier_one() -> None:
     queue = DeployQueue()
     first, other, later = push("a"), push("b", "trial"), push("c")
     for command in (first, other, later):
@@ -43,7 +43,7 @@ def test_a_rehearsal_replaces_no_deployment() -> None:
     assert queue.replaced_by(deployment) is None
 
 
-def test_a_queue_has_an_end() -> None:
+def test_the_queue_is_bounded() -> None:
     queue = DeployQueue()
     for number in range(64):
         queue.enter(push(str(number)))

@@ -43,7 +43,7 @@ async def prepared(world: World, name: str = "v3", **script: Any) -> asyncio.Fut
     return deploying
 
 
-def test_the_next_one_prepares_in_a_probation_and_hands_over_when_that_has_ended(world: World) -> None:
+def test_a_second_deployment_prepares_during_a_probation_and_hands_over_after_it(world: World) -> None:
     async def scenario(world: World) -> None:
         await world.running()
         first = asyncio.ensure_future(world.deploy(world.code("v2")))
@@ -79,7 +79,9 @@ def test_the_next_one_prepares_in_a_probation_and_hands_over_when_that_has_ended
 
 
 @pytest.mark.parametrize("how", cases(["rollback", "crash"], "rollback"))
-def test_when_the_first_is_rolled_back_the_next_one_goes_on_beside_who_leads(world: World, how: str) -> None:
+def test_when_the_first_deployment_is_rolled_back_the_second_continues_from_the_leader(
+    world: World, how: str
+) -> None:
     async def scenario(world: World) -> None:
         one = await world.running()
         first = await in_probation(world)
@@ -102,7 +104,7 @@ def test_when_the_first_is_rolled_back_the_next_one_goes_on_beside_who_leads(wor
     assert leaders[-3:] == ["w2", "w1", "w3"]
 
 
-def test_the_next_one_is_rolled_back_to_who_led_before_it(world: World) -> None:
+def test_the_second_deployment_is_rolled_back_to_the_first(world: World) -> None:
     async def scenario(world: World) -> None:
         one = await world.running()
         first = await in_probation(world)
@@ -116,7 +118,7 @@ def test_the_next_one_is_rolled_back_to_who_led_before_it(world: World) -> None:
     assert world.play(scenario) == 0
 
 
-def test_abort_is_about_the_one_that_prepares_and_rollback_about_the_one_in_its_probation(
+def test_abort_cancels_the_preparing_deployment_and_rollback_the_one_in_its_probation(
     world: World,
 ) -> None:
     async def scenario(world: World) -> None:
@@ -138,7 +140,7 @@ def test_abort_is_about_the_one_that_prepares_and_rollback_about_the_one_in_its_
     assert world.play(scenario) == 0
 
 
-def test_a_next_one_that_fails_touches_nobody(world: World) -> None:
+def test_a_second_deployment_that_fails_affects_no_other_worker(world: World) -> None:
     async def scenario(world: World) -> None:
         await world.running()
         await in_probation(world)
@@ -152,7 +154,7 @@ def test_a_next_one_that_fails_touches_nobody(world: World) -> None:
     assert world.play(scenario) == 0
 
 
-def test_a_queued_deployment_prepares_as_soon_as_there_is_room(world: World) -> None:
+def test_a_queued_deployment_prepares_as_soon_as_one_of_two_has_ended(world: World) -> None:
     async def scenario(world: World) -> None:
         await world.running()
         first = await in_probation(world)
@@ -167,7 +169,7 @@ def test_a_queued_deployment_prepares_as_soon_as_there_is_room(world: World) -> 
     assert world.play(scenario) == 0
 
 
-def test_to_supersede_ends_all_that_is_under_way(world: World) -> None:
+def test_replace_ends_all_running_deployments(world: World) -> None:
     async def scenario(world: World) -> None:
         await world.running()
         first = await in_probation(world)
@@ -179,7 +181,7 @@ def test_to_supersede_ends_all_that_is_under_way(world: World) -> None:
     assert world.play(scenario) == 0
 
 
-def test_down_gives_up_the_next_one_and_keeps_the_one_in_its_probation(world: World) -> None:
+def test_down_aborts_the_second_deployment_and_keeps_the_one_in_its_probation(world: World) -> None:
     async def scenario(world: World) -> None:
         await world.running()
         await in_probation(world)
@@ -194,7 +196,7 @@ def test_down_gives_up_the_next_one_and_keeps_the_one_in_its_probation(world: Wo
     assert {event.worker for event in world.told(WorkerExited)} == {"w1", "w2", "w3"}
 
 
-def test_the_next_one_is_aborted_when_the_two_before_it_die(world: World) -> None:
+def test_the_second_deployment_is_aborted_when_both_older_workers_die(world: World) -> None:
     async def scenario(world: World) -> None:
         await world.running()
         first = await in_probation(world)
@@ -216,7 +218,7 @@ def test_the_next_one_is_aborted_when_the_two_before_it_die(world: World) -> Non
 
 
 @pytest.mark.deep
-def test_a_guard_that_is_stopped_when_the_leader_dies_is_killed_and_the_bot_goes_on(world: World) -> None:
+def test_a_stopped_guard_is_killed_when_the_leader_dies_and_the_bot_continues(world: World) -> None:
     async def scenario(world: World) -> None:
         one = await world.running()
         first = await in_probation(world)

@@ -58,7 +58,7 @@ def bench(tmp_path: Path) -> Bench:
     return Bench(tmp_path)
 
 
-def test_a_check_that_has_just_succeeded_in_a_release_is_not_run_again_for_its_deployment(
+def test_a_check_that_has_just_passed_is_not_repeated_for_the_deployment_of_its_release(
     bench: Bench,
 ) -> None:
     assert bench.prepare("r1") == 1
@@ -69,7 +69,7 @@ def test_a_check_that_has_just_succeeded_in_a_release_is_not_run_again_for_its_d
     assert bench.prepare("r1") == 2
 
 
-def test_another_release_another_check_or_a_later_time_is_checked(bench: Bench) -> None:
+def test_another_release_another_check_or_a_later_time_needs_a_new_check(bench: Bench) -> None:
     assert bench.prepare("r1") == 1
     assert bench.prepare("r2") == 2
     config = load(bench.code)
@@ -90,7 +90,7 @@ def test_a_check_that_failed_is_run_again(bench: Bench) -> None:
     assert bench.ran.read_text().count("ran") == 2
 
 
-def test_an_environment_that_has_lost_its_python_or_a_library_is_no_environment(tmp_path: Path) -> None:
+def test_an_environment_without_its_python_or_a_library_is_incomplete(tmp_path: Path) -> None:
     environments = Environments(tmp_path, {})
     place = tmp_path / "abc"
     library = place / "lib" / "python3.11" / "site-packages" / "prices-1.0.dist-info"

@@ -34,25 +34,25 @@ def said(place: Path, **files: str) -> Requirements:
     return found
 
 
-def test_without_any_file_nothing_is_asked_for(place: Path) -> None:
+def test_without_any_file_there_are_no_requirements(place: Path) -> None:
     assert asked(place) is None
     assert asked(place, pyproject_toml="[tool.ruff]\nline-length = 100\n") is None
 
 
-def test_a_lock_comes_before_a_project_and_that_before_requirements(place: Path) -> None:
+def test_a_lock_takes_precedence_over_a_project_and_a_project_over_requirements(place: Path) -> None:
     assert said(place, requirements_txt="ccxt").kind == "requirements"
     assert said(place, pyproject_toml=PROJECT).kind == "project"
     assert said(place, uv_lock=LOCK).kind == "lock"
 
 
-def test_an_interpreter_that_is_named_or_none_asks_for_nothing(place: Path) -> None:
+def test_a_configured_interpreter_or_none_means_no_requirements(place: Path) -> None:
     (place / "requirements.txt").write_text("ccxt")
     for line in ('python = "python3"', 'environment = "none"'):
         (place / "neverblink.toml").write_text(f'name = "fox"\nbot = "bot:Fox"\n{line}\n')
         assert asked(place) is None
 
 
-def test_one_file_of_requirements_is_clear_and_several_are_not(place: Path) -> None:
+def test_one_requirements_file_is_used_and_several_are_refused(place: Path) -> None:
     assert said(place, requirements_live_txt="ccxt").file == "requirements-live.txt"
     with pytest.raises(ConfigError, match="environment: say which one"):
         asked(place, requirements_dev_txt="pytest")
@@ -66,14 +66,14 @@ def test_one_file_of_requirements_is_clear_and_several_are_not(place: Path) -> N
         asked(place)
 
 
-def test_the_python_is_the_pinned_one_or_what_the_project_requires(place: Path) -> None:
+def test_the_python_is_the_pinned_one_or_the_one_that_the_project_requires(place: Path) -> None:
     assert said(place, requirements_txt="ccxt").python == ""
     assert said(place, pyproject_toml=f'{PROJECT}requires-python = ">=3.12"\n').python == ">=3.12"
     (place / ".python-version").write_text("# ours\n3.13\n")
     assert said(place).python == "3.13"
 
 
-def test_only_what_decides_about_it_makes_another_environment(place: Path) -> None:
+def test_only_a_change_of_an_input_makes_another_environment(place: Path) -> None:
     first = said(place, pyproject_toml=PROJECT)
     for same in (
         PROJECT.replace('version = "1"', 'version = "2"'),
@@ -92,7 +92,7 @@ def test_only_what_decides_about_it_makes_another_environment(place: Path) -> No
     assert len({first.digest, *others}) == 6
 
 
-def test_included_files_and_what_lies_in_the_release_go_in(place: Path) -> None:
+def test_included_files_and_local_packages_of_the_release_are_inputs(place: Path) -> None:
     (place / "base.txt").write_text("ccxt==4\n")
     first = said(place, requirements_txt="-r base.txt\n")
     assert (first.files[:2], first.tree) == (("requirements.txt", "base.txt"), False)
@@ -125,7 +125,7 @@ def test_included_files_and_what_lies_in_the_release_go_in(place: Path) -> None:
         ("neverblink @ https://example.org/neverblink.whl", "pinned"),
     ],
 )
-def test_who_pins_a_neverblink_gets_that_one(place: Path, line: str, worker: str) -> None:
+def test_a_pinned_neverblink_is_used(place: Path, line: str, worker: str) -> None:
     assert said(place, requirements_txt=line).worker == worker
     project = quoted(line)
     if project:
@@ -166,7 +166,7 @@ def test_a_lock_with_a_neverblink_pins_it(place: Path) -> None:
     assert (more.groups, more.worker) == (("live",), "pinned")
 
 
-def test_a_file_that_cannot_be_read_is_named(place: Path) -> None:
+def test_an_unreadable_file_is_named(place: Path) -> None:
     with pytest.raises(ConfigError, match=r"pyproject\.toml: is not valid TOML"):
         asked(place, pyproject_toml="[project")
 
@@ -183,7 +183,7 @@ def test_a_file_that_cannot_be_read_is_named(place: Path) -> None:
         "file:../lib",
     ],
 )
-def test_a_requirement_that_leads_out_of_the_release_is_named_with_the_mend(place: Path, line: str) -> None:
+def test_a_requirement_outside_the_release_is_named_with_the_remedy(place: Path, line: str) -> None:
     with pytest.raises(ConfigError, match=r"requirements\.txt: .* leads out of the release.*libs/NAME"):
         asked(place, requirements_txt=f"ccxt>=4\n{line}\n")
 
@@ -200,12 +200,12 @@ def test_a_requirement_that_leads_out_of_the_release_is_named_with_the_mend(plac
         "a==1 ; python_version >= '3.11'",
     ],
 )
-def test_a_requirement_that_stays_in_the_release_or_is_elsewhere_is_taken(place: Path, line: str) -> None:
+def test_a_requirement_inside_the_release_or_from_an_index_is_accepted(place: Path, line: str) -> None:
     (place / "libs" / "lib").mkdir(parents=True)
     assert asked(place, requirements_txt=line) is not None
 
 
-def test_a_source_of_a_project_that_leads_out_of_the_release_is_named(place: Path) -> None:
+def test_a_source_of_a_project_outside_the_release_is_named(place: Path) -> None:
     for source in ('lib = { path = "../lib" }', 'lib = [{ path = "/opt/lib" }]'):
         with pytest.raises(ConfigError, match=r"pyproject\.toml: .* leads out of the release"):
             asked(place, pyproject_toml=f"{PROJECT}[tool.uv.sources]\n{source}\n")
@@ -216,7 +216,7 @@ def test_a_source_of_a_project_that_leads_out_of_the_release_is_named(place: Pat
         asked(place, pyproject_toml=PROJECT, uv_lock=lock)
 
 
-def test_a_byte_order_mark_and_line_ends_of_windows_make_no_difference(place: Path) -> None:
+def test_a_byte_order_mark_and_windows_line_ends_are_accepted(place: Path) -> None:
     plain = said(place, requirements_txt="ccxt>=4\n")
     (place / "requirements.txt").write_bytes(b"\xef\xbb\xbfneverblink\r\nccxt>=4\r\n")
     assert said(place).worker == "named"
@@ -229,7 +229,7 @@ def test_a_byte_order_mark_and_line_ends_of_windows_make_no_difference(place: Pa
 
 
 @pytest.mark.parametrize("name", ["neverblink.toml", "pyproject.toml", "requirements.txt", ".python-version"])
-def test_a_file_in_another_encoding_is_named_for_what_it_is(place: Path, name: str) -> None:
+def test_a_file_in_another_encoding_is_named_with_its_encoding(place: Path, name: str) -> None:
     (place / "requirements.txt").write_text("ccxt>=4\n")
     for data, says in (
         ("# ccxt".encode("utf-16"), "is UTF-16: save it as UTF-8"),

@@ -104,7 +104,7 @@ def drive() -> Drive:
     return Drive()
 
 
-def test_the_whole_way(drive: Drive) -> None:
+def test_a_handoff_runs_from_start_to_done(drive: Drive) -> None:
     drive.driver.begin()
     assert drive.hands.take() == [("start", "new")]
     drive.stage.hour.pass_by(2 * SECOND)
@@ -143,14 +143,14 @@ def test_the_whole_way(drive: Drive) -> None:
     assert [step for step, _ in steps[6:]] == ["first-tick"] + ["probation"] * 19
 
 
-def test_a_worker_that_cannot_be_started_ends_it_at_once(drive: Drive) -> None:
+def test_a_worker_that_cannot_start_ends_the_handoff_at_once(drive: Drive) -> None:
     drive.hands.missing.add("new")
     drive.driver.begin()
     assert (drive.end.phase, drive.end.reason) == (Phase.ABORTED, "there is no interpreter 'python9.9'")
     assert drive.stage.hour.waiting == 0
 
 
-def test_a_report_that_comes_before_ready_is_not_taken_for_it(drive: Drive) -> None:
+def test_a_report_before_ready_does_not_count_as_ready(drive: Drive) -> None:
     drive.driver.begin()
     drive.hear("new", report("joining"))
     assert drive.driver.phase is Phase.PREPARING
@@ -158,7 +158,7 @@ def test_a_report_that_comes_before_ready_is_not_taken_for_it(drive: Drive) -> N
     assert drive.driver.phase is Phase.REHEARSING
 
 
-def test_of_others_nothing_is_believed(drive: Drive) -> None:
+def test_messages_of_other_workers_are_ignored(drive: Drive) -> None:
     drive.driver.begin()
     drive.hands.start("third")
     drive.hear("third", Ready(1, 1), report("following", epoch=9), Failed("tick", "it broke", ""))
@@ -173,7 +173,7 @@ def test_a_failure_is_reported_with_its_reason(drive: Drive) -> None:
     assert drive.hands.take()[-1] == ("dismiss", "new", "no module named numpyy")
 
 
-def test_a_ready_that_was_lost_is_made_up_for_by_the_next_report(drive: Drive) -> None:
+def test_the_next_report_replaces_a_lost_ready(drive: Drive) -> None:
     drive.driver.begin()
     drive.hear("new", msgspec.structs.replace(report("joining"), imported=10, prepared=20))
     assert drive.hands.take() == [("start", "new"), ("follow", "new")]
@@ -184,13 +184,13 @@ def test_a_ready_that_was_lost_is_made_up_for_by_the_next_report(drive: Drive) -
     assert drive.hands.take() == []
 
 
-def test_too_late_to_be_ready(drive: Drive) -> None:
+def test_a_worker_that_is_not_ready_in_time_is_aborted(drive: Drive) -> None:
     drive.driver.begin()
     drive.stage.hour.pass_by(60 * SECOND)
     assert drive.end.reason == "the new worker was not ready in time"
 
 
-def test_no_boundary_names_what_held_it_last(drive: Drive) -> None:
+def test_no_boundary_in_time_names_the_last_obstacle(drive: Drive) -> None:
     drive.to_waiting()
     drive.hear(
         "old",
@@ -228,7 +228,7 @@ def test_a_suspicion_counts_unless_a_decision_is_open(drive: Drive) -> None:
     )
 
 
-def test_a_probation_does_not_end_in_favour_of_a_leader_that_is_silent(drive: Drive) -> None:
+def test_a_probation_does_not_succeed_with_a_silent_leader(drive: Drive) -> None:
     drive.to_probation()
     drive.hear("new", hello(interval=SECOND // 10))
 
@@ -260,7 +260,7 @@ def test_a_suspicion_of_a_leader_that_has_ticked_since_is_dropped(drive: Drive) 
     assert drive.hands.take() == [("kill", "new", "silent for 5s")]
 
 
-def test_an_abort_in_the_probation_goes_back(drive: Drive) -> None:
+def test_an_abort_in_the_probation_rolls_back(drive: Drive) -> None:
     drive.to_probation()
     drive.driver.abort("cancelled by anna")
     assert drive.hands.take() == [("yield", "new")]
@@ -270,7 +270,7 @@ def test_an_abort_in_the_probation_goes_back(drive: Drive) -> None:
     assert drive.told == ["committed", "reverted"]
 
 
-def test_a_way_back_that_finds_no_boundary_begins_the_probation_again(drive: Drive) -> None:
+def test_a_rollback_without_a_boundary_begins_the_probation_again(drive: Drive) -> None:
     drive.to_probation()
     drive.driver.revert("rolled back by anna")
     drive.stage.hour.pass_by(60 * SECOND)
@@ -287,7 +287,7 @@ def test_a_probation_can_be_concluded_early(drive: Drive) -> None:
     assert drive.end.phase is Phase.DONE
 
 
-def test_a_leader_that_ends_is_told_apart_from_the_new_worker(drive: Drive) -> None:
+def test_the_end_of_the_leader_is_distinguished_from_the_end_of_the_new_worker(drive: Drive) -> None:
     drive.driver.begin()
     drive.driver.exited("old", "killed by SIGKILL")
     assert (drive.end.reason, drive.end.leader) == ("worker old ended: killed by SIGKILL", "")
@@ -310,7 +310,7 @@ def test_an_old_worker_that_does_not_retire_is_killed(drive: Drive) -> None:
     assert ("kill", "old", "it did not retire in time") in drive.hands.take()
 
 
-def test_a_rehearsal_ends_where_the_order_would_be_given() -> None:
+def test_a_dry_run_ends_before_the_order_to_yield() -> None:
     drive = Drive(rehearse_only=True)
     drive.to_waiting()
     assert (drive.end.phase, drive.end.leader, drive.end.rollback) == (Phase.DONE, "old", "newest")
@@ -328,7 +328,7 @@ def test_a_standby_that_leads_ends_the_deployment(drive: Drive) -> None:
     assert drive.told == ["committed", "reverted"]
 
 
-def test_both_dead_leaves_nobody(drive: Drive) -> None:
+def test_no_worker_leads_when_both_are_dead(drive: Drive) -> None:
     drive.to_probation()
     drive.driver.exited("new", "exit 1")
     drive.driver.exited("old", "exit 1")
@@ -337,7 +337,7 @@ def test_both_dead_leaves_nobody(drive: Drive) -> None:
     assert drive.told == ["committed", "reverted"]
 
 
-def test_a_change_is_recorded_before_it_is_acted_on(drive: Drive) -> None:
+def test_a_change_is_recorded_before_its_effect(drive: Drive) -> None:
     drive.to_waiting()
     assert [kept.handoff.phase for kept in drive.kept][-2:] == [Phase.REHEARSING, Phase.WAITING]
     drive.hands.take()
@@ -346,7 +346,7 @@ def test_a_change_is_recorded_before_it_is_acted_on(drive: Drive) -> None:
     assert drive.hands.take() == [("cancel", "old")]
 
 
-def test_another_driver_goes_on_where_one_was_left(drive: Drive) -> None:
+def test_a_new_driver_continues_an_interrupted_handoff(drive: Drive) -> None:
     drive.to_waiting()
     kept = drive.kept[-1]
     drive.driver.close()

@@ -82,7 +82,7 @@ def ended(outcome: Outcome, reason: str = "", release: str = "r3", **more: Any) 
 BARE = Path("/srv/fox.git")
 
 
-def test_each_thing_that_happens_is_a_step_and_what_is_said_of_it_below() -> None:
+def test_each_event_is_shown_as_a_step_with_its_details_below() -> None:
     out = io.StringIO()
     story = DeploymentOutput(PushOutput(out), 4)
     for event in STORY:
@@ -108,7 +108,7 @@ def test_each_thing_that_happens_is_a_step_and_what_is_said_of_it_below() -> Non
     ]
 
 
-def test_a_long_silence_is_broken_with_what_is_waited_for() -> None:
+def test_a_long_wait_is_reported_with_its_reason() -> None:
     out, clock = io.StringIO(), Clock()
     story = DeploymentOutput(PushOutput(out, clock), 4)
     story.take(phase("waiting"))
@@ -143,7 +143,7 @@ def test_the_verdict_names_the_tick_at_which_the_new_code_took_over() -> None:
         (ended("rolled_back", "exit 1", seq=7, missed=1), False, ["ROLLED BACK", "error: exit 1", "1 tick missed"]),
     ],
 )  # fmt: skip
-def test_what_did_not_go_well_is_a_banner(end: DeploymentEnded, gate: bool, said: list[str]) -> None:
+def test_a_failure_is_shown_as_a_banner(end: DeploymentEnded, gate: bool, said: list[str]) -> None:
     out = io.StringIO()
     assert not show_result(PushOutput(out), end, "main", BARE, gate=gate)
     lines = out.getvalue().splitlines()
@@ -153,7 +153,7 @@ def test_what_did_not_go_well_is_a_banner(end: DeploymentEnded, gate: bool, said
     assert "neverblink history 4" in out.getvalue()
 
 
-def test_a_reader_that_has_gone_is_no_error() -> None:
+def test_a_closed_pipe_is_not_an_error() -> None:
     read, write = os.pipe()
     os.close(read)
     output = PushOutput(StandardStream(write, "utf-8"))

@@ -16,7 +16,7 @@ def environment(*options: str) -> dict[str, str]:
     }
 
 
-def test_each_line_is_a_ref() -> None:
+def test_each_line_of_input_is_a_ref() -> None:
     assert updates(f"{A} {B} refs/heads/main\n{NONE} {B} refs/tags/v 1\n".encode()) == [
         Update(A, B, "refs/heads/main"),
         Update(NONE, B, "refs/tags/v 1"),
@@ -24,7 +24,7 @@ def test_each_line_is_a_ref() -> None:
     assert updates(b"") == []
 
 
-def test_options_are_wishes() -> None:
+def test_push_options_are_recognised() -> None:
     assert wishes({}) == PushOptions()
     assert wishes(environment("no-wait", "force", "message= earlier exits ")) == PushOptions(
         wait=False, force=True, why="earlier exits"
@@ -36,7 +36,7 @@ def test_options_are_wishes() -> None:
     ("option", "meant"),
     [("nowait", "-o no-wait"), ("Force", "-o force"), ("msg=x", "-o message=WHY"), ("ci.skip", "there are")],
 )
-def test_an_option_that_is_none_is_named_with_the_one_that_was_meant(option: str, meant: str) -> None:
+def test_the_error_for_an_unknown_push_option_suggests_the_closest_one(option: str, meant: str) -> None:
     (said,) = wishes(environment(option, "force")).unknown
     assert f'"{option}"' in said
     assert meant in said
@@ -54,5 +54,5 @@ def test_an_option_that_is_none_is_named_with_the_one_that_was_meant(option: str
         (Update(NONE, B, "refs/notes/commits"), "refs/notes/commits: deploys nothing"),
     ],
 )
-def test_whoever_pushes_something_else_is_told_why_nothing_happens(update: Update, said: str) -> None:
+def test_a_push_of_another_ref_is_answered_with_the_reason(update: Update, said: str) -> None:
     assert said in passed_over(update, "main")

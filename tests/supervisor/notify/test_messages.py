@@ -47,7 +47,7 @@ def note(title: str, **more: Any) -> Note:
 # --- what is worth a note
 
 
-def test_a_deployment_is_told_by_its_end() -> None:
+def test_a_deployment_is_reported_when_it_ends() -> None:
     wording = MessageWriter("fox", "den")
     [done] = wording.of(ended("done", seq=41, blackout=210_000))
     assert (done.kinds, done.level) == (("deployed",), "success")
@@ -61,7 +61,7 @@ def test_a_deployment_is_told_by_its_end() -> None:
     assert wording.of(ended("rehearsed")) == []
 
 
-def test_an_outage_is_told_once_it_is_over() -> None:
+def test_an_outage_is_reported_when_it_is_over() -> None:
     wording = MessageWriter("fox")
     outage = Outage(3, since=S, worker="w1", cause="killed by SIGKILL")
 
@@ -85,7 +85,7 @@ def test_an_outage_is_told_once_it_is_over() -> None:
     assert told(**over, acknowledged=5) == []
 
 
-def test_that_nobody_leads_is_told_when_it_lasts_and_only_then_that_somebody_does_again() -> None:
+def test_a_lasting_lack_of_a_leader_is_reported_and_so_is_its_end() -> None:
     wording, outbox = MessageWriter("fox"), NotifyQueue("fox", PACE)
     for event in (leads("", "w1 ended"), leads("w2")):
         for each in wording.of(event):
@@ -109,14 +109,14 @@ def test_that_nobody_leads_is_told_when_it_lasts_and_only_then_that_somebody_doe
     assert wording.of(leads("w10")) == []
 
 
-def test_a_bot_that_is_stopped_is_not_called_down() -> None:
+def test_a_stopped_bot_is_not_reported_as_down() -> None:
     wording = MessageWriter("fox")
     [stops] = wording.of(events.SupervisorStopping(bot="fox", at=1, reason="down by anna"))
     assert (stops.kinds, stops.text) == (("supervisor",), "down by anna")
     assert wording.of(leads("", "stopped")) == []
 
 
-def test_a_slow_leader_is_told_when_it_stays_slow() -> None:
+def test_a_leader_that_stays_slow_is_reported() -> None:
     wording, outbox = MessageWriter("fox"), NotifyQueue("fox", PACE)
     for event in (slow("stopped"), slow(""), slow(""), slow("computes")):
         for each in wording.of(event):
@@ -147,7 +147,7 @@ def test_a_slow_leader_is_told_when_it_stays_slow() -> None:
         (events.WorkerStarted(bot="fox", at=1, worker="w1", release="v1", pid=1), None),
     ],
 )  # fmt: skip
-def test_each_kind_of_thing_has_its_note(event: events.Event, kind: str | None) -> None:
+def test_each_kind_of_event_has_its_message(event: events.Event, kind: str | None) -> None:
     notes = MessageWriter("fox").of(event)
     assert [one.kinds for one in notes] == ([(kind,)] if kind else [])
     assert all(one.title.startswith("fox: ") for one in notes)
@@ -165,7 +165,7 @@ def titles(outbox: NotifyQueue, now: int) -> list[str]:
     return found
 
 
-def test_a_burst_goes_out_one_by_one_and_the_rest_as_one() -> None:
+def test_a_burst_is_sent_one_by_one_and_the_rest_as_one_message() -> None:
     outbox = NotifyQueue("fox", PACE)
     for number in range(2):
         outbox.put(note(f"n{number}"), 0)
@@ -187,7 +187,7 @@ def test_a_burst_goes_out_one_by_one_and_the_rest_as_one() -> None:
     assert (outbox.sent, outbox.lost, outbox.waiting) == (18, 0, 0)
 
 
-def test_what_fails_is_tried_again_more_and_more_slowly_and_lost_in_the_end() -> None:
+def test_a_failing_message_is_retried_with_growing_pauses_and_finally_lost() -> None:
     outbox = NotifyQueue("fox", PACE)
     outbox.put(note("one"), 0)
     outbox.put(note("two"), 0)
@@ -210,7 +210,7 @@ def test_what_fails_is_tried_again_more_and_more_slowly_and_lost_in_the_end() ->
     assert titles(outbox, 200 * S) == ["two"]
 
 
-def test_what_can_never_arrive_is_not_tried_again() -> None:
+def test_a_message_that_can_never_arrive_is_not_retried() -> None:
     outbox = NotifyQueue("fox", PACE)
     outbox.put(note("one"), 0)
     assert outbox.take(0) is not None
@@ -218,7 +218,7 @@ def test_what_can_never_arrive_is_not_tried_again() -> None:
     assert (outbox.lost, outbox.next_at(0)) == (1, None)
 
 
-def test_the_queue_has_a_bound_and_says_what_it_has_forgotten() -> None:
+def test_the_queue_is_bounded_and_reports_dropped_messages() -> None:
     outbox = NotifyQueue("fox", PACE)
     for number in range(250):
         outbox.put(note(f"n{number}"), 0)
@@ -230,7 +230,7 @@ def test_the_queue_has_a_bound_and_says_what_it_has_forgotten() -> None:
     assert outbox.lost == 50
 
 
-def test_at_the_end_all_that_is_left_is_one_message() -> None:
+def test_at_the_end_the_remaining_messages_are_sent_as_one() -> None:
     outbox = NotifyQueue("fox", PACE)
     assert outbox.rest() is None
     outbox.put(note("failed"), 0)
@@ -254,7 +254,7 @@ def test_at_the_end_all_that_is_left_is_one_message() -> None:
         max_size=60,
     )
 )
-def test_every_note_without_a_key_arrives_waits_or_is_lost_and_the_rate_is_kept(
+def test_every_message_arrives_waits_or_is_counted_as_lost_within_the_rate_limit(
     steps: list[tuple[str, int, int]],
 ) -> None:
     outbox = NotifyQueue("fox", PACE)
@@ -302,7 +302,7 @@ def test_a_url_comes_from_the_file_the_environment_or_the_configuration(tmp_path
         ("", "x" * 20_000, "longer than any URL"),
     ],
 )
-def test_what_is_missing_is_named_without_a_secret(tmp_path: Path, url: str, text: str, said: str) -> None:
+def test_a_missing_url_is_reported_without_a_secret(tmp_path: Path, url: str, text: str, said: str) -> None:
     file = tmp_path / "f"
     file.write_text(text)
     with pytest.raises(Unresolved) as caught:
@@ -323,7 +323,7 @@ def test_what_is_missing_is_named_without_a_secret(tmp_path: Path, url: str, tex
         ("slack://TokenA123/TokenB123/TokenC123/#ops", ["TokenA123", "TokenB123", "TokenC123"]),
     ],
 )  # fmt: skip
-def test_of_a_url_nothing_is_shown_that_could_be_a_secret(url: str, secrets: list[str]) -> None:
+def test_no_part_of_a_url_that_could_be_secret_is_shown(url: str, secrets: list[str]) -> None:
     text = f"failed: {url} and https://api.example/{'/'.join(secrets)}/send"
     shown = redacted(text, url)
     assert not [secret for secret in secrets if secret in shown]
@@ -374,7 +374,7 @@ def test_targets_are_read_from_the_configuration(tmp_path: Path) -> None:
         ('[notify.targets]\na = "s3cret"\n', "notify.targets.a: is no table: expected a table, [notify.targets.a]"),
     ],
 )  # fmt: skip
-def test_a_mistake_is_named_by_its_key_with_the_mend_and_without_the_secret(
+def test_a_mistake_is_reported_with_its_key_and_the_remedy_and_without_the_secret(
     tmp_path: Path, text: str, said: str
 ) -> None:
     with pytest.raises(ConfigError) as caught:

@@ -99,7 +99,7 @@ def test_a_message_arrives_by_webhook_and_by_mail() -> None:
     play(scenario)
 
 
-def test_a_target_that_hangs_is_given_up_and_its_process_ends() -> None:
+def test_a_hanging_target_times_out_and_its_process_ends() -> None:
     async def scenario() -> None:
         receipt: asyncio.Future[SendResult] = asyncio.get_running_loop().create_future()
         with Webhook(0) as hook:
@@ -116,7 +116,7 @@ def test_a_target_that_hangs_is_given_up_and_its_process_ends() -> None:
     play(scenario)
 
 
-def test_a_sender_that_dies_or_cannot_be_started_is_a_failure_like_any() -> None:
+def test_a_sender_that_dies_or_cannot_start_counts_as_a_failed_attempt() -> None:
     async def scenario() -> None:
         for command, said in (
             ((sys.executable, "-c", "input(); raise SystemExit(3)"), "what sends it ended with exit 3"),
@@ -131,7 +131,7 @@ def test_a_sender_that_dies_or_cannot_be_started_is_a_failure_like_any() -> None
     play(scenario)
 
 
-def test_without_apprise_and_with_a_url_it_does_not_know_nothing_is_tried_again(tmp_path: Path) -> None:
+def test_a_missing_apprise_or_an_unknown_url_is_not_tried_again(tmp_path: Path) -> None:
     (tmp_path / "apprise.py").write_text("raise ImportError('none here')")
 
     async def scenario() -> None:
@@ -148,7 +148,7 @@ def test_without_apprise_and_with_a_url_it_does_not_know_nothing_is_tried_again(
     play(scenario)
 
 
-def test_when_the_supervisor_is_killed_its_senders_finish_and_leave() -> None:
+def test_senders_finish_and_exit_when_the_supervisor_is_killed() -> None:
     # The pipe is all that a sender has of its supervisor: here it is closed while a message is on its way.
     async def scenario() -> None:
         with Webhook() as hook:
@@ -167,7 +167,7 @@ def test_when_the_supervisor_is_killed_its_senders_finish_and_leave() -> None:
 # --- many, and those that fail
 
 
-def test_a_target_that_hangs_or_refuses_neither_delays_nor_loses_what_the_others_are_told() -> None:
+def test_a_failing_target_neither_delays_nor_loses_messages_to_the_others() -> None:
     async def scenario() -> None:
         with Webhook(0, 0, 0) as hangs, Webhook(500) as refuses, Webhook() as hook:
             told = Told(
@@ -202,7 +202,7 @@ def test_a_target_that_hangs_or_refuses_neither_delays_nor_loses_what_the_others
     play(scenario)
 
 
-def test_a_message_is_tried_for_as_long_as_is_said_and_then_told_as_lost() -> None:
+def test_a_message_is_retried_for_retry_for_and_then_reported_as_lost() -> None:
     async def scenario() -> None:
         told = Told(NotifyTarget("nobody", url="${MISSING}"), pace=NotifyPace(retry_for=1_500_000_000))
         told.notifier.note(ended(1))
@@ -214,7 +214,7 @@ def test_a_message_is_tried_for_as_long_as_is_said_and_then_told_as_lost() -> No
     play(scenario)
 
 
-def test_without_apprise_nobody_is_told_and_that_is_said_once_and_counted() -> None:
+def test_missing_apprise_is_reported_once_and_lost_messages_are_counted() -> None:
     async def scenario() -> None:
         said: list[str] = []
         settings = NotifySettings((NotifyTarget("a", url="json://127.0.0.1"),))
@@ -229,7 +229,7 @@ def test_without_apprise_nobody_is_told_and_that_is_said_once_and_counted() -> N
     play(scenario)
 
 
-def test_a_secret_is_shown_nowhere(tmp_path: Path) -> None:
+def test_a_secret_appears_in_no_output(tmp_path: Path) -> None:
     async def scenario() -> None:
         port = refused_port()
         told = Told(
@@ -260,7 +260,7 @@ def test_a_secret_is_shown_nowhere(tmp_path: Path) -> None:
 # --- the supervisor, and the verb
 
 
-def test_a_supervisor_tells_of_a_deployment_of_a_death_and_of_its_own_end(tmp_path: Path) -> None:
+def test_a_supervisor_sends_notifications_about_a_deployment_a_death_and_its_own_end(tmp_path: Path) -> None:
     world = World(tmp_path)
     # What sends is meant to yield to everybody, and on a busy machine it does.
     world.within = WITHIN
@@ -293,7 +293,7 @@ def run(project: Path, *args: str) -> Result:
     return CliRunner().invoke(neverblink, ["notify", *args, "--project", str(project)])
 
 
-def test_the_test_message_says_who_would_hear_it(tmp_path: Path) -> None:
+def test_notify_test_reports_each_target(tmp_path: Path) -> None:
     toml = tmp_path / "neverblink.toml"
     toml.write_text('name = "fox"\nbot = "bot:Fox"\n')
     refused = run(tmp_path)
@@ -327,7 +327,7 @@ def test_the_test_message_says_who_would_hear_it(tmp_path: Path) -> None:
     assert run(tmp_path, "list", "hook").exit_code == Exit.BAD_INPUT
 
 
-def test_check_says_who_could_not_be_told(tmp_path: Path) -> None:
+def test_check_reports_targets_that_cannot_be_used(tmp_path: Path) -> None:
     toml = tmp_path / "neverblink.toml"
     head = f'name = "fox"\nbot = "bot:Fox"\npython = "{sys.executable}"\n'
     toml.write_text(f'{head}[notify.targets.phone]\nurl = "${{NOT_SET_ANYWHERE}}"\n')

@@ -46,7 +46,9 @@ def commit(repository: Repository, id: str, **more: str) -> CommitSource:
     return source
 
 
-def test_a_release_of_a_commit_has_what_was_committed(repository: Repository, releases: ReleaseStore) -> None:
+def test_a_release_of_a_commit_has_the_committed_files(
+    repository: Repository, releases: ReleaseStore
+) -> None:
     id = repository.commit("earlier exits")
     repository.write(bot_py="v = 2\n", notes_txt="not committed")
     release, config = release_of(commit(repository, id), releases)
@@ -60,7 +62,7 @@ def test_a_release_of_a_commit_has_what_was_committed(repository: Repository, re
     assert releases.find(id[:10]) == releases.get(release.id) == release
 
 
-def test_a_directory_of_a_commit_can_be_the_bots(repository: Repository, releases: ReleaseStore) -> None:
+def test_the_bot_can_be_in_a_directory_of_a_commit(repository: Repository, releases: ReleaseStore) -> None:
     repository.write(bots__fox__bot_py="v = 3\n", bots__fox__neverblink_toml='bot = "bot:Fox"\n')
     source = commit(repository, repository.commit("two bots"), directory="bots/fox")
     release, config = release_of(source, releases)
@@ -70,7 +72,7 @@ def test_a_directory_of_a_commit_can_be_the_bots(repository: Repository, release
         release_of(commit(repository, source.id, directory="bots/wolf"), releases)
 
 
-def test_a_bare_repository_and_a_hooks_environment_do(
+def test_a_bare_repository_in_the_environment_of_a_hook_works(
     repository: Repository, releases: ReleaseStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     id = repository.commit("one")
@@ -100,7 +102,7 @@ def test_the_quarantine_of_a_push_can_be_read(
         release_of(source_of(Deploy(repository=str(bare), commit=id)), releases)
 
 
-def test_a_submodule_is_warned_of(repository: Repository, releases: ReleaseStore) -> None:
+def test_a_warning_names_a_submodule(repository: Repository, releases: ReleaseStore) -> None:
     id = repository.commit("one")
     repository.git("update-index", "--add", "--cacheinfo", f"160000,{id},libs/prices")
     repository.git("commit", "-q", "-m", "with a submodule")
@@ -112,7 +114,9 @@ def test_a_submodule_is_warned_of(repository: Repository, releases: ReleaseStore
     assert os.listdir(release.path / "libs" / "prices") == []
 
 
-def test_a_pointer_in_place_of_a_file_is_refused(repository: Repository, releases: ReleaseStore) -> None:
+def test_a_git_lfs_pointer_in_place_of_a_file_is_refused(
+    repository: Repository, releases: ReleaseStore
+) -> None:
     repository.write(model_bin=POINTER)
     with pytest.raises(GitError) as problem:
         release_of(commit(repository, repository.commit("a model")), releases)
@@ -121,7 +125,7 @@ def test_a_pointer_in_place_of_a_file_is_refused(repository: Repository, release
     assert os.listdir(releases.directory) == []
 
 
-def test_a_file_that_git_lfs_can_not_get_is_named_with_the_mend(
+def test_a_file_that_git_lfs_cannot_fetch_is_named_with_the_remedy(
     repository: Repository, releases: ReleaseStore
 ) -> None:
     if shutil.which("git-lfs") is None:
@@ -140,14 +144,14 @@ def test_a_file_that_git_lfs_can_not_get_is_named_with_the_mend(
     assert os.listdir(releases.directory) == []
 
 
-def test_a_link_out_of_the_commit_is_refused(repository: Repository, releases: ReleaseStore) -> None:
+def test_a_link_to_the_outside_of_a_commit_is_refused(repository: Repository, releases: ReleaseStore) -> None:
     (repository.path / "secrets").symlink_to("/etc")
     with pytest.raises(ReleaseError, match="secrets: is a link to /etc"):
         release_of(commit(repository, repository.commit("a link")), releases)
     assert os.listdir(releases.directory) == []
 
 
-def test_a_commit_without_a_configuration_is_named(repository: Repository, releases: ReleaseStore) -> None:
+def test_a_commit_without_a_configuration_is_reported(repository: Repository, releases: ReleaseStore) -> None:
     (repository.path / "neverblink.toml").unlink()
     with pytest.raises(NoConfig) as problem:
         release_of(commit(repository, repository.commit("no config")), releases)
@@ -156,15 +160,13 @@ def test_a_commit_without_a_configuration_is_named(repository: Repository, relea
 
 
 @pytest.mark.parametrize("id", ["main", "--help", "0" * 40, "HEAD"])
-def test_what_is_no_full_id_of_a_commit_is_refused(
-    id: str, repository: Repository, releases: ReleaseStore
-) -> None:
+def test_an_incomplete_commit_id_is_refused(id: str, repository: Repository, releases: ReleaseStore) -> None:
     repository.commit("one")
     with pytest.raises(GitError):
         release_of(commit(repository, id), releases)
 
 
-def test_a_tree_is_no_commit(repository: Repository, releases: ReleaseStore) -> None:
+def test_a_tree_is_not_accepted_as_a_commit(repository: Repository, releases: ReleaseStore) -> None:
     repository.commit("one")
     with pytest.raises(GitError):
         release_of(commit(repository, repository.git("rev-parse", "HEAD^{tree}")), releases)
@@ -181,13 +183,13 @@ def test_a_tree_is_no_commit(repository: Repository, releases: ReleaseStore) -> 
         ({"commit": "a", "repository": "/r", "objects": "o"}, "objects"),
     ],
 )
-def test_a_deploy_that_says_too_much_or_too_little_is_refused(said: dict[str, str], problem: str) -> None:
+def test_a_deploy_with_too_many_or_too_few_keys_is_refused(said: dict[str, str], problem: str) -> None:
     with pytest.raises(Refusal, match=problem) as refused:
         source_of(Deploy(**said))  # pyright: ignore[reportArgumentType]
     assert refused.value.fault.code == "bad-input"
 
 
-def test_a_person_means_a_commit_of_the_repository_around_them(repository: Repository) -> None:
+def test_a_commit_name_is_resolved_in_the_surrounding_repository(repository: Repository) -> None:
     id = repository.commit("one")
     inside = repository.path / "bots"
     inside.mkdir()
@@ -203,13 +205,13 @@ def test_a_person_means_a_commit_of_the_repository_around_them(repository: Repos
     assert [note.subject for note in git.log(repository.directory, id, again)] == ["two"]
 
 
-def test_no_repository_is_no_commit(tmp_path: Path) -> None:
+def test_a_commit_name_outside_a_repository_is_refused(tmp_path: Path) -> None:
     if subprocess.run(["git", "rev-parse"], cwd=tmp_path, capture_output=True, check=False).returncode == 0:
         pytest.skip("the temporary directory lies in a repository")
     assert git.resolve(tmp_path, "HEAD") is None
 
 
-def test_room_is_looked_for_before(tmp_path: Path) -> None:
+def test_free_disk_space_is_checked_first(tmp_path: Path) -> None:
     need(tmp_path, 1, "a release")
     with pytest.raises(DiskFull, match="no room for a release"):
         need(tmp_path, 1 << 60, "a release")

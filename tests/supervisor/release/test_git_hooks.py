@@ -66,7 +66,7 @@ def problems(bare: Path) -> list[str]:
     return found
 
 
-def test_removal_leaves_every_byte_as_it_was(bare: Path, home: Path) -> None:
+def test_removal_restores_every_byte(bare: Path, home: Path) -> None:
     hooks = bare / "hooks"
     (hooks / "post-receive").write_text(THEIRS)
     (hooks / "post-receive").chmod(0o750)
@@ -85,7 +85,7 @@ def test_removal_leaves_every_byte_as_it_was(bare: Path, home: Path) -> None:
 
 
 @pytest.mark.parametrize("options", ["true", "false"])
-def test_push_options_are_as_they_were_after_the_removal(options: str, bare: Path, home: Path) -> None:
+def test_removal_restores_the_push_options(options: str, bare: Path, home: Path) -> None:
     ask(bare, "config", "receive.advertisePushOptions", options)
     before = everything(bare)
     run("install", bare, "--home", home)
@@ -95,14 +95,14 @@ def test_push_options_are_as_they_were_after_the_removal(options: str, bare: Pat
     assert everything(bare) == before
 
 
-def test_without_the_gate_there_is_no_pre_receive_any_more(bare: Path, home: Path) -> None:
+def test_installing_without_the_gate_removes_pre_receive(bare: Path, home: Path) -> None:
     run("install", bare, "--home", home, "--gate")
     assert (bare / "hooks" / "pre-receive").read_bytes() == SCRIPT.read_bytes()
     run("install", bare, "--home", home)
     assert not (bare / "hooks" / "pre-receive").exists()
 
 
-def test_a_hook_that_somebody_put_in_the_place_of_ours_stays(bare: Path, home: Path) -> None:
+def test_a_hook_that_replaced_ours_is_kept(bare: Path, home: Path) -> None:
     ours = bare / "hooks" / "post-receive"
     ours.write_text(THEIRS)
     run("install", bare, "--home", home)
@@ -117,7 +117,7 @@ def test_a_hook_that_somebody_put_in_the_place_of_ours_stays(bare: Path, home: P
     assert run("remove", bare).exit_code == Exit.BAD_INPUT
 
 
-def test_status_names_what_is_in_the_way(bare: Path, home: Path) -> None:
+def test_status_names_the_obstacles_to_a_push(bare: Path, home: Path) -> None:
     assert "has no hook of neverblink's" in problems(bare)[0]
     run("install", bare, "--home", home, "--gate")
     with Home(home).claim("fox"):
@@ -139,7 +139,7 @@ def test_status_names_what_is_in_the_way(bare: Path, home: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else")
-def test_a_home_of_another_user_is_named_as_such(bare: Path, tmp_path: Path) -> None:
+def test_a_home_of_another_user_is_reported(bare: Path, tmp_path: Path) -> None:
     run("install", bare, "--home", Home.open(tmp_path / "home").path)
     asking = subprocess.run(
         [sys.executable, "-c", AS_NOBODY, str(tmp_path / "home")],
@@ -171,7 +171,7 @@ def have_a_tree(bare: Path) -> None:
         (have_a_tree, "has a working tree"),
     ],
 )
-def test_what_is_no_place_for_a_hook_is_refused_with_the_mend(
+def test_an_unsuitable_repository_is_refused_with_the_remedy(
     prepare: Callable[[Path], None], said: str, bare: Path, home: Path
 ) -> None:
     prepare(bare)
@@ -181,7 +181,7 @@ def test_what_is_no_place_for_a_hook_is_refused_with_the_mend(
     assert refused.stderr.count("\n") == 1
 
 
-def test_a_branch_has_to_be_one(bare: Path, home: Path) -> None:
+def test_an_invalid_branch_name_is_refused(bare: Path, home: Path) -> None:
     before = everything(bare)
     refused = run("install", bare, "--home", home, "--branch", "no..name")
     assert refused.exit_code == Exit.BAD_INPUT

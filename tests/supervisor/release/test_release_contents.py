@@ -43,9 +43,7 @@ def made(releases: ReleaseStore, project: Path) -> tuple[set[str], list[str]]:
     return names - {".release.json"}, said
 
 
-def test_secrets_logs_and_databases_stay_out_and_the_deployment_says_so(
-    releases: ReleaseStore, project: Path
-) -> None:
+def test_secrets_logs_and_databases_are_left_out_and_reported(releases: ReleaseStore, project: Path) -> None:
     out = (
         ".env",
         ".env.local",
@@ -67,7 +65,7 @@ def test_secrets_logs_and_databases_stay_out_and_the_deployment_says_so(
     assert f"write !.env into {FILE_NAME}" in said[0]
 
 
-def test_the_projects_own_list_keeps_out_and_brings_back(releases: ReleaseStore, project: Path) -> None:
+def test_the_ignore_file_excludes_and_includes_files(releases: ReleaseStore, project: Path) -> None:
     write(project, "data/a.csv", "data/b.csv", "model.bin", "ca.key", "notes/x.md", "notes/keep.md")
     write(project, FILE_NAME, text="# research\n/data/\n*.bin\n!ca.key\nnotes/*\n!notes/keep.md\n")
     names, said = made(releases, project)
@@ -75,7 +73,9 @@ def test_the_projects_own_list_keeps_out_and_brings_back(releases: ReleaseStore,
     assert said == []
 
 
-def test_what_git_ignores_stays_out_and_what_it_tracks_goes_in(releases: ReleaseStore, project: Path) -> None:
+def test_files_ignored_by_git_are_left_out_and_tracked_files_included(
+    releases: ReleaseStore, project: Path
+) -> None:
     write(project, "build/x.txt", "sub/cache/y.txt", "sub/ok.txt", "kept.bin", "loose.bin")
     write(project, ".gitignore", text="build/\n*.bin\n")
     write(project, "sub/.gitignore", text="cache/\n")
@@ -86,7 +86,7 @@ def test_what_git_ignores_stays_out_and_what_it_tracks_goes_in(releases: Release
     assert said == []
 
 
-def test_the_projects_own_list_has_the_last_word_over_git(releases: ReleaseStore, project: Path) -> None:
+def test_the_ignore_file_overrides_git(releases: ReleaseStore, project: Path) -> None:
     write(project, "_version.py")
     write(project, ".gitignore", text="_version.py\n")
     write(project, FILE_NAME, text="!_version.py\n")
@@ -94,7 +94,7 @@ def test_the_projects_own_list_has_the_last_word_over_git(releases: ReleaseStore
     assert "_version.py" in made(releases, project)[0]
 
 
-def test_a_project_that_a_repository_around_it_ignores_as_a_whole_is_complete(
+def test_a_project_ignored_as_a_whole_by_an_outer_repository_is_complete(
     tmp_path: Path, releases: ReleaseStore, project: Path
 ) -> None:
     write(tmp_path, ".gitignore", text="*\n")
@@ -102,7 +102,7 @@ def test_a_project_that_a_repository_around_it_ignores_as_a_whole_is_complete(
     assert made(releases, project)[0] == {"bot.py"}
 
 
-def test_a_release_of_a_commit_has_what_was_committed_whatever_is_ignored_around_it(
+def test_a_release_of_a_commit_has_the_committed_files_even_if_they_are_ignored(
     tmp_path: Path,
 ) -> None:
     from neverblink.supervisor.release.source import CommitSource, release_of
@@ -126,7 +126,7 @@ def test_a_release_of_a_commit_has_what_was_committed_whatever_is_ignored_around
 
 
 @pytest.mark.parametrize("bot", ["bot:Bot", "pkg.bot:Bot"])
-def test_rules_that_keep_out_the_bot_itself_are_named(
+def test_a_rule_that_excludes_the_bot_itself_is_named(
     releases: ReleaseStore, project: Path, bot: str
 ) -> None:
     write(project, "pkg/bot.py", "pkg/__init__.py")
@@ -138,7 +138,7 @@ def test_rules_that_keep_out_the_bot_itself_are_named(
 @pytest.mark.parametrize(
     ("content", "problem"), [(b"\xff\xfeb\0o\0t\0", "is not UTF-8"), (b"a\n!\nb", '"!" is not a pattern')]
 )
-def test_a_list_that_cannot_be_read_is_named(
+def test_an_unreadable_ignore_file_is_named(
     releases: ReleaseStore, project: Path, content: bytes, problem: str
 ) -> None:
     (project / FILE_NAME).write_bytes(content)
@@ -146,7 +146,7 @@ def test_a_list_that_cannot_be_read_is_named(
         releases.make(project, "bot:Bot")
 
 
-def test_a_list_with_a_bom_and_windows_line_ends_is_read(project: Path) -> None:
+def test_an_ignore_file_with_a_bom_and_windows_line_ends_is_read(project: Path) -> None:
     (project / FILE_NAME).write_bytes(b"\xef\xbb\xbfdata/\r\n*.bin\r\n")
     ignore = Ignore.of(project)
     assert ignore.rule("data", directory=True) is not None
@@ -167,14 +167,14 @@ def test_a_list_with_a_bom_and_windows_line_ends_is_read(project: Path) -> None:
         ("tokens.py", "class Token: ...", False),
     ],
 )
-def test_what_looks_like_a_secret_is_told_from_what_does_not(
+def test_possible_secrets_are_distinguished_from_other_text(
     tmp_path: Path, name: str, text: str, secret: bool
 ) -> None:
     write(tmp_path, name, text=text)
     assert bool(looks_secret(name, tmp_path / name)) == secret
 
 
-def test_a_secret_that_goes_into_a_release_is_warned_of(releases: ReleaseStore, project: Path) -> None:
+def test_a_warning_names_a_possible_secret_in_a_release(releases: ReleaseStore, project: Path) -> None:
     write(project, "config.py", text='API_KEY = "c29tZXRoaW5nIHNlY3JldA=="\n')
     names, said = made(releases, project)
     assert "config.py" in names
@@ -182,7 +182,7 @@ def test_a_secret_that_goes_into_a_release_is_warned_of(releases: ReleaseStore, 
     assert said[0].startswith("this looks like a secret, and is in the release: config.py")
 
 
-def test_a_large_file_is_mentioned_with_its_size(releases: ReleaseStore, project: Path) -> None:
+def test_a_large_file_is_reported_with_its_size(releases: ReleaseStore, project: Path) -> None:
     with open(project / "candles.csv", "wb") as file:
         file.truncate(30 * 1024**2)
     said = made(releases, project)[1]
@@ -190,7 +190,7 @@ def test_a_large_file_is_mentioned_with_its_size(releases: ReleaseStore, project
     assert said[0].startswith("large files in the release: candles.csv (30")
 
 
-def test_a_pattern_is_only_one_of_git(project: Path) -> None:
+def test_patterns_have_the_syntax_of_gitignore(project: Path) -> None:
     with pytest.raises(IgnoreError, match="is not a pattern"):
         Ignore(["!"])
 
@@ -198,7 +198,7 @@ def test_a_pattern_is_only_one_of_git(project: Path) -> None:
 @pytest.mark.skipif(
     os.geteuid() == 0, reason="permissions do not bind root: see tests/whole/test_read_only_release.py"
 )
-def test_nothing_can_be_written_into_a_release(releases: ReleaseStore, project: Path) -> None:
+def test_a_release_is_read_only(releases: ReleaseStore, project: Path) -> None:
     write(project, "lib/prices.py")
     release = releases.make(project, "bot:Bot")
     for directory in (release.path, release.path / "lib"):

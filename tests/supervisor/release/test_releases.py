@@ -71,7 +71,7 @@ def test_a_release_is_a_copy_named_by_time_and_content(releases: ReleaseStore, s
     assert releases.get(release.id) == release
 
 
-def test_its_files_are_for_its_user_alone_and_read_only_and_programs_stay_programs(
+def test_files_of_a_release_are_private_read_only_and_keep_the_executable_bit(
     releases: ReleaseStore, source: Path
 ) -> None:
     (source / "run.sh").write_text("#!/bin/sh\n")
@@ -89,7 +89,7 @@ def test_its_files_are_for_its_user_alone_and_read_only_and_programs_stay_progra
         assert stat.S_IMODE((directory / "__pycache__").stat().st_mode) == 0o700
 
 
-def test_what_is_not_code_stays_behind(releases: ReleaseStore, source: Path) -> None:
+def test_files_that_are_not_code_are_left_out(releases: ReleaseStore, source: Path) -> None:
     for left in (
         ".git/HEAD",
         ".venv/pyvenv.cfg",
@@ -108,7 +108,7 @@ def test_what_is_not_code_stays_behind(releases: ReleaseStore, source: Path) -> 
     }
 
 
-def test_a_home_inside_the_source_is_not_copied_whatever_its_name(source: Path, clock: Clock) -> None:
+def test_a_home_inside_the_source_is_not_copied_under_any_name(source: Path, clock: Clock) -> None:
     (source / "state" / "releases").mkdir(parents=True)
     releases = ReleaseStore(source / "state" / "releases", clock)
     first = releases.make(source, "bot:Foresight")
@@ -118,13 +118,13 @@ def test_a_home_inside_the_source_is_not_copied_whatever_its_name(source: Path, 
     assert first.digest == second.digest
 
 
-def test_a_home_is_no_bot(tmp_path: Path, releases: ReleaseStore) -> None:
+def test_a_home_is_refused_as_source(tmp_path: Path, releases: ReleaseStore) -> None:
     (tmp_path / "home" / "bot.py").write_text("")
     with pytest.raises(ReleaseError, match="is the home itself"):
         releases.make(tmp_path / "home", "bot:Foresight")
 
 
-def test_the_digest_is_of_names_contents_links_and_modes(
+def test_the_digest_covers_names_contents_links_and_modes(
     releases: ReleaseStore, clock: Clock, source: Path
 ) -> None:
     def digest() -> str:
@@ -152,7 +152,7 @@ def test_the_same_code_in_the_same_second_is_the_same_release(releases: ReleaseS
     assert len(list(releases.directory.iterdir())) == 1
 
 
-def test_a_release_can_be_made_of_a_release(releases: ReleaseStore, clock: Clock, source: Path) -> None:
+def test_a_release_can_be_made_from_a_release(releases: ReleaseStore, clock: Clock, source: Path) -> None:
     first = releases.make(source, "bot:Foresight")
     clock.now += SECOND
     second = releases.make(first.path, "bot:Foresight")
@@ -160,7 +160,7 @@ def test_a_release_can_be_made_of_a_release(releases: ReleaseStore, clock: Clock
     assert second.origin == str(first.path)
 
 
-def test_links_within_stay_links(releases: ReleaseStore, source: Path) -> None:
+def test_links_inside_the_source_stay_links(releases: ReleaseStore, source: Path) -> None:
     (source / "lib" / "bot.py").symlink_to("../bot.py")
     release = releases.make(source, "bot:Foresight")
     assert os.readlink(release.path / "lib" / "bot.py") == "../bot.py"
@@ -168,7 +168,7 @@ def test_links_within_stay_links(releases: ReleaseStore, source: Path) -> None:
 
 
 @pytest.mark.parametrize("target", ["/etc/hostname", "../outside", "lib/../../outside"])
-def test_links_that_lead_out_are_refused_by_name(releases: ReleaseStore, source: Path, target: str) -> None:
+def test_links_to_the_outside_are_refused_by_name(releases: ReleaseStore, source: Path, target: str) -> None:
     (source / "model.bin").symlink_to(target)
     with pytest.raises(ReleaseError, match=r"foresight: model\.bin: is a link .*copy what it leads to"):
         releases.make(source, "bot:Foresight")
@@ -192,21 +192,19 @@ def test_a_bot_may_be_a_package(releases: ReleaseStore, source: Path) -> None:
     assert releases.make(source, "lib.prices:Foresight")
 
 
-def test_a_source_that_is_no_directory_is_named(releases: ReleaseStore, source: Path) -> None:
+def test_a_source_that_is_not_a_directory_is_named(releases: ReleaseStore, source: Path) -> None:
     with pytest.raises(ReleaseError, match="not there"):
         releases.make(source / "nowhere", "bot:B")
     with pytest.raises(ReleaseError, match="expected a directory"):
         releases.make(source / "bot.py", "bot:B")
 
 
-def test_a_tree_of_unlikely_size_is_refused(source: Path, tmp_path: Path) -> None:
+def test_a_tree_of_implausible_size_is_refused(source: Path, tmp_path: Path) -> None:
     with pytest.raises(TreeError, match="is it the right directory"):
         copy_tree(source, tmp_path / "copy", most_bytes=3)
 
 
-def test_a_crash_half_way_leaves_only_what_the_next_call_sweeps_away(
-    releases: ReleaseStore, source: Path
-) -> None:
+def test_the_next_call_removes_the_remains_of_a_crash(releases: ReleaseStore, source: Path) -> None:
     half = releases.directory / ".new-4242-1"
     half.mkdir()
     (half / "bot.py").write_text("")
@@ -217,7 +215,7 @@ def test_a_crash_half_way_leaves_only_what_the_next_call_sweeps_away(
     assert [entry.name for entry in releases.directory.iterdir()] == [release.id]
 
 
-def test_what_was_changed_or_spoilt_afterwards_is_not_intact(releases: ReleaseStore, source: Path) -> None:
+def test_a_release_changed_afterwards_is_not_intact(releases: ReleaseStore, source: Path) -> None:
     release = releases.make(source, "bot:Foresight")
     assert releases.intact(release)
     (release.path / "__pycache__" / "bot.pyc").write_text("")
@@ -227,7 +225,7 @@ def test_what_was_changed_or_spoilt_afterwards_is_not_intact(releases: ReleaseSt
     assert not releases.intact(release)
 
 
-def test_a_release_is_found_by_what_a_person_types(
+def test_a_release_is_found_by_its_id_or_the_beginning_of_it(
     releases: ReleaseStore, clock: Clock, source: Path
 ) -> None:
     first, second = (make(releases, clock, source, version) for version in (1, 2))
@@ -241,7 +239,9 @@ def test_a_release_is_found_by_what_a_person_types(
     assert releases.find("previous") == first
 
 
-def test_what_fits_none_or_several_is_refused(releases: ReleaseStore, clock: Clock, source: Path) -> None:
+def test_a_name_that_fits_no_release_or_several_is_refused(
+    releases: ReleaseStore, clock: Clock, source: Path
+) -> None:
     with pytest.raises(NoSuchRelease, match="there are none yet"):
         releases.find("2026")
     first, second = (make(releases, clock, source, version) for version in (1, 2))
@@ -257,7 +257,7 @@ def test_what_fits_none_or_several_is_refused(releases: ReleaseStore, clock: Clo
         releases.get("../releases/" + first.id)
 
 
-def test_current_and_previous_follow_who_leads(releases: ReleaseStore, clock: Clock, source: Path) -> None:
+def test_current_and_previous_follow_the_leader(releases: ReleaseStore, clock: Clock, source: Path) -> None:
     assert (releases.current(), releases.previous()) == (None, None)
     first, second = (make(releases, clock, source, version) for version in (1, 2))
     releases.promote(first.id)
@@ -272,7 +272,7 @@ def test_current_and_previous_follow_who_leads(releases: ReleaseStore, clock: Cl
         releases.promote("20200101T000000Z-00000000")
 
 
-def test_pruning_keeps_the_newest_and_whatever_is_in_use(
+def test_pruning_keeps_the_newest_releases_and_those_in_use(
     releases: ReleaseStore, clock: Clock, source: Path
 ) -> None:
     made = [make(releases, clock, source, version).id for version in range(7)]
@@ -283,9 +283,7 @@ def test_pruning_keeps_the_newest_and_whatever_is_in_use(
     assert releases.prune(2, in_use=[made[2]]) == []
 
 
-def test_a_home_that_was_moved_still_knows_its_releases(
-    releases: ReleaseStore, source: Path, tmp_path: Path
-) -> None:
+def test_a_moved_home_still_has_its_releases(releases: ReleaseStore, source: Path, tmp_path: Path) -> None:
     release = releases.make(source, "bot:Foresight")
     releases.promote(release.id)
     (tmp_path / "home").rename(tmp_path / "elsewhere")

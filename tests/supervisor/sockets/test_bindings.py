@@ -56,7 +56,7 @@ class Descriptors:
             await asyncio.wait_for(self._looked.wait(), WITHIN)
 
 
-def test_clients_and_at_last_workers_cannot_connect_while_there_are_hardly_any_descriptors(
+def test_clients_and_finally_workers_cannot_connect_when_descriptors_run_out(
     router: zmq.Socket[bytes], tmp_path: Path
 ) -> None:
     told = list[str]()
@@ -99,7 +99,7 @@ def test_clients_and_at_last_workers_cannot_connect_while_there_are_hardly_any_d
         context.destroy(linger=0)
 
 
-def test_a_socket_that_is_removed_meanwhile_is_bound_again(router: zmq.Socket[bytes], tmp_path: Path) -> None:
+def test_a_removed_socket_is_bound_again(router: zmq.Socket[bytes], tmp_path: Path) -> None:
     told = list[str]()
 
     async def play() -> None:

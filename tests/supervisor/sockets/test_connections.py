@@ -49,7 +49,7 @@ def port() -> Iterator[Port]:
         yield Port(held)
 
 
-def test_the_oldest_young_connection_from_an_address_goes_when_there_are_too_many_from_it(port: Port) -> None:
+def test_the_oldest_unproven_connection_of_an_address_is_closed_above_its_limit(port: Port) -> None:
     clients = [port.accepts() for _ in range(4)]
     assert [ended(client) for client in clients] == [True, False, False, False]
     assert port.told == [
@@ -57,26 +57,26 @@ def test_the_oldest_young_connection_from_an_address_goes_when_there_are_too_man
     ]
 
 
-def test_one_that_is_older_than_a_handshake_may_take_stays(port: Port) -> None:
+def test_a_connection_older_than_a_handshake_is_kept(port: Port) -> None:
     old = port.accepts()
     port.now += HANDSHAKE_MS / 1000 + 1
     young = [port.accepts() for _ in range(3)]
     assert [ended(client) for client in (old, *young)] == [False, True, False, False]
 
 
-def test_when_all_are_older_the_newest_goes(port: Port) -> None:
+def test_the_newest_connection_is_closed_when_all_are_proven(port: Port) -> None:
     old = [port.accepts() for _ in range(3)]
     port.now += HANDSHAKE_MS / 1000 + 1
     assert [ended(client) for client in (*old, port.accepts())] == [False, False, False, True]
 
 
-def test_there_is_a_bound_on_all_addresses_together(port: Port) -> None:
+def test_the_total_number_of_connections_is_bounded(port: Port) -> None:
     clients = [port.accepts(f"127.0.0.{number}") for number in range(1, 7)]
     assert [ended(client) for client in clients] == [True, False, False, False, False, False]
     assert len(port.limits) == 5
 
 
-def test_a_descriptor_that_is_something_else_by_now_is_not_touched(port: Port) -> None:
+def test_a_reused_descriptor_is_not_closed(port: Port) -> None:
     with socket.socket() as other:
         port.limits.came(other.fileno())
         assert len(port.limits) == 0

@@ -90,7 +90,7 @@ async def fault(socket: zmq.Socket[bytes], *frames: bytes) -> dict[str, Any]:
     return answer
 
 
-def test_req_and_dealer_clients_get_their_answers_in_their_own_way(play: Play) -> None:
+def test_req_and_dealer_clients_get_their_answers(play: Play) -> None:
     async def scenario(desked: Desked) -> None:
         with desked.connect(zmq.REQ) as req, desked.connect(zmq.DEALER) as dealer:
             for frames in (
@@ -138,7 +138,7 @@ def test_msgpack_is_answered_in_msgpack(play: Play) -> None:
         (b" " * (MAX_REQUEST + 1), "", "at most 1048576 are accepted"),
     ],
 )
-def test_what_is_no_request_gets_an_error_with_its_id(
+def test_an_invalid_request_gets_an_error_with_its_id(
     play: Play, request_: bytes, id: str, said: str
 ) -> None:
     async def scenario(desked: Desked) -> None:
@@ -153,7 +153,7 @@ def test_what_is_no_request_gets_an_error_with_its_id(
     play(scenario)
 
 
-def test_several_frames_are_no_request(play: Play) -> None:
+def test_several_frames_are_not_a_request(play: Play) -> None:
     async def scenario(desked: Desked) -> None:
         with desked.connect(zmq.DEALER) as dealer:
             assert "expected one" in (await fault(dealer, b"{}", b"{}"))["error"]["message"]
@@ -163,7 +163,7 @@ def test_several_frames_are_no_request(play: Play) -> None:
     play(scenario)
 
 
-def test_a_huge_frame_is_cut_off_and_everybody_else_is_served(play: Play) -> None:
+def test_a_client_that_sends_a_huge_frame_is_disconnected_and_others_are_served(play: Play) -> None:
     async def scenario(desked: Desked) -> None:
         with desked.connect(zmq.DEALER) as huge, desked.connect(zmq.REQ) as req:
             for _ in range(3):
@@ -183,7 +183,7 @@ def test_a_huge_frame_is_cut_off_and_everybody_else_is_served(play: Play) -> Non
     play(scenario)
 
 
-def test_one_that_takes_long_keeps_nobody_waiting(play: Play) -> None:
+def test_a_slow_request_blocks_no_other(play: Play) -> None:
     async def scenario(desked: Desked) -> None:
         with desked.connect(zmq.DEALER) as slow, desked.connect(zmq.REQ) as quick:
             slow.send(b'{"id": "slow", "op": "send", "name": "x"}')
@@ -194,7 +194,7 @@ def test_one_that_takes_long_keeps_nobody_waiting(play: Play) -> None:
     play(scenario)
 
 
-def test_too_many_that_wait_are_told_so(play: Play) -> None:
+def test_too_many_waiting_requests_are_refused(play: Play) -> None:
     async def scenario(desked: Desked) -> None:
         with desked.connect(zmq.DEALER) as many:
             for number in range(257):
@@ -205,7 +205,7 @@ def test_too_many_that_wait_are_told_so(play: Play) -> None:
     play(scenario)
 
 
-def test_a_client_cannot_fill_the_memory_of_a_supervisor_that_is_held_up(play: Play) -> None:
+def test_a_client_cannot_fill_the_memory_of_a_blocked_supervisor(play: Play) -> None:
     async def scenario(desked: Desked) -> None:
         with desked.connect(zmq.DEALER) as dealer:
             assert json.loads((await ask(dealer, b'{"op": "status"}'))[0])["status"] == "ok"
@@ -220,7 +220,7 @@ def test_a_client_cannot_fill_the_memory_of_a_supervisor_that_is_held_up(play: P
     play(scenario)
 
 
-def test_a_subscription_that_is_no_topic_is_not_kept(play: Play) -> None:
+def test_an_invalid_subscription_is_dropped(play: Play) -> None:
     async def scenario(desked: Desked) -> None:
         with desked.connect(zmq.SUB, EVENT_SOCKET) as events:
             monitor = events.get_monitor_socket(zmq.EVENT_DISCONNECTED)
@@ -233,7 +233,7 @@ def test_a_subscription_that_is_no_topic_is_not_kept(play: Play) -> None:
     play(scenario)
 
 
-def test_a_client_that_goes_away_before_its_answer_harms_nobody(play: Play) -> None:
+def test_a_client_that_disconnects_before_its_answer_has_no_effect_on_others(play: Play) -> None:
     async def scenario(desked: Desked) -> None:
         with desked.connect(zmq.DEALER) as hasty, desked.connect(zmq.REQ) as req:
             hasty.send(b'{"op": "send", "name": "x"}')
@@ -245,7 +245,7 @@ def test_a_client_that_goes_away_before_its_answer_harms_nobody(play: Play) -> N
     play(scenario)
 
 
-def test_events_go_to_those_who_listen(play: Play) -> None:
+def test_events_are_sent_to_subscribers(play: Play) -> None:
     async def scenario(desked: Desked) -> None:
         with desked.connect(zmq.SUB, EVENT_SOCKET) as listener, desked.connect(zmq.REQ) as req:
             listener.setsockopt(zmq.SUBSCRIBE, b"supervisor")

@@ -108,7 +108,7 @@ def nobody_listens(port: int) -> bool:
         return probe.connect_ex((HOST, port)) != 0
 
 
-def test_nothing_listens_without_a_servers_key_and_a_client(play: Play) -> None:
+def test_nothing_listens_without_a_server_key_and_a_client(play: Play) -> None:
     async def scenario(here: Listening) -> None:
         assert here.said[-1].endswith("there is no server's key: `neverblink keys generate`")
         assert nobody_listens(here.port)
@@ -127,7 +127,7 @@ def test_nothing_listens_without_a_servers_key_and_a_client(play: Play) -> None:
     play(scenario)
 
 
-def test_who_has_no_key_that_is_known_gets_nothing_and_hears_why(play: Play) -> None:
+def test_a_client_with_an_unknown_key_gets_no_answer_and_an_error_with_the_reason(play: Play) -> None:
     async def scenario(here: Listening) -> None:
         here.access.generate()
         here.client()
@@ -144,7 +144,7 @@ def test_who_has_no_key_that_is_known_gets_nothing_and_hears_why(play: Play) -> 
     play(scenario)
 
 
-def test_who_speaks_in_the_clear_gets_nothing_from_either_socket(play: Play) -> None:
+def test_an_unencrypted_client_gets_no_answer_from_either_socket(play: Play) -> None:
     async def scenario(here: Listening) -> None:
         here.access.generate()
         anna = here.client()
@@ -171,7 +171,7 @@ def test_who_speaks_in_the_clear_gets_nothing_from_either_socket(play: Play) -> 
     play(scenario)
 
 
-def test_events_come_to_a_client_and_no_more_when_its_key_is_removed(play: Play) -> None:
+def test_a_client_gets_events_until_its_key_is_removed(play: Play) -> None:
     async def scenario(here: Listening) -> None:
         here.access.generate()
         anna, bert = here.client(), here.client("bert")
@@ -196,7 +196,7 @@ def test_events_come_to_a_client_and_no_more_when_its_key_is_removed(play: Play)
     play(scenario)
 
 
-def test_an_address_that_is_taken_harms_nobody(play: Play) -> None:
+def test_an_address_in_use_is_reported_and_the_supervisor_runs(play: Play) -> None:
     async def scenario(here: Listening) -> None:
         here.access.generate()
         with socket.socket() as other:
@@ -211,7 +211,7 @@ def test_an_address_that_is_taken_harms_nobody(play: Play) -> None:
     play(scenario)
 
 
-def test_a_server_that_is_not_there_is_said_to_be_silent(tmp_path: Path) -> None:
+def test_a_missing_server_is_reported_as_silent(tmp_path: Path) -> None:
     file = tmp_path / "anna.key"
     ClientKey("anna", new_secret(), public_of(new_secret())).write(file)
     place = OnServer(f"{HOST}:{free_port()}", file)
@@ -222,7 +222,7 @@ def test_a_server_that_is_not_there_is_said_to_be_silent(tmp_path: Path) -> None
 # --- keys and addresses -----------------------------------------------------------------------------------------------
 
 
-def test_keys_are_for_their_user_alone_and_in_nothing_that_is_printed(tmp_path: Path) -> None:
+def test_keys_are_private_to_their_user_and_appear_in_no_output(tmp_path: Path) -> None:
     access = ClientKeys(tmp_path / "keys")
     public = access.generate()
     key = ClientKey("anna", new_secret(), public)
@@ -241,7 +241,7 @@ def test_keys_are_for_their_user_alone_and_in_nothing_that_is_printed(tmp_path: 
     assert access.clients() == {}
 
 
-def test_what_can_not_be_done_with_keys_is_said_with_the_mend(tmp_path: Path) -> None:
+def test_an_impossible_request_about_keys_is_reported_with_the_remedy(tmp_path: Path) -> None:
     access = ClientKeys(tmp_path / "keys")
     access.generate()
     access.add("anna", new_secret())
@@ -274,7 +274,7 @@ def test_what_can_not_be_done_with_keys_is_said_with_the_mend(tmp_path: Path) ->
         ("[::1]:65534", "tcp://[::1]:65534"),
     ],
 )
-def test_an_address_is_an_address_of_this_machine_and_a_port(text: str, endpoint: str) -> None:
+def test_a_listen_address_is_an_address_of_this_machine_with_a_port(text: str, endpoint: str) -> None:
     assert str(ListenAddress.parse(text)) == endpoint
 
 
@@ -282,5 +282,5 @@ def test_an_address_is_an_address_of_this_machine_and_a_port(text: str, endpoint
     "text",
     ["", "7777", "*:7777", "127.0.0.1", "127.0.0.1:0", "127.0.0.1:65535", "::1:7777", "tcp://127.0.0.1:1"],
 )
-def test_what_is_no_address_is_none(text: str) -> None:
+def test_an_invalid_address_is_refused(text: str) -> None:
     assert ListenAddress.parse(text) is None

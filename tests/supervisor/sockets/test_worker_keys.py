@@ -35,7 +35,7 @@ def test_keys_are_never_printed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("spoilt", [None, b"", b"short"])
-def test_a_lost_key_file_is_an_error_that_says_how_to_mend_it(tmp_path: Path, spoilt: bytes | None) -> None:
+def test_a_lost_key_file_is_reported_with_the_remedy(tmp_path: Path, spoilt: bytes | None) -> None:
     if spoilt is not None:
         (tmp_path / "key").write_bytes(spoilt)
     with pytest.raises(WorkerKeysError, match="put it back, or end them and run `neverblink up` again"):

@@ -97,7 +97,7 @@ class Called:
         self.sockets.close()
 
 
-def test_a_worker_is_heard_only_after_its_hello(tmp_path: Path) -> None:
+def test_messages_of_a_worker_before_its_hello_are_dropped(tmp_path: Path) -> None:
     async def scenario() -> None:
         called = Called(tmp_path)
         assert not called.board.send("w7", link.Stop())
@@ -157,7 +157,7 @@ async def heard_of(unwelcome: SupervisorConnection) -> None:
     asyncio.get_running_loop().remove_reader(unwelcome.fd)
 
 
-def test_a_second_process_with_a_workers_name_is_rejected_and_does_not_disturb_the_first(
+def test_a_second_process_with_the_id_of_a_worker_is_rejected_and_the_first_is_unaffected(
     tmp_path: Path,
 ) -> None:
     async def scenario() -> None:
@@ -197,7 +197,7 @@ def test_a_connection_without_the_right_keys_is_refused_and_counted(tmp_path: Pa
     asyncio.run(asyncio.wait_for(scenario(), 20))
 
 
-def test_a_worker_talks_only_to_the_supervisor_whose_key_it_has(tmp_path: Path) -> None:
+def test_a_worker_connects_only_to_the_supervisor_whose_key_it_has(tmp_path: Path) -> None:
     async def scenario() -> None:
         called = Called(tmp_path)
         keys = called.worker_keys.of("w1")

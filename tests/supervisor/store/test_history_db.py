@@ -58,7 +58,7 @@ def ended(deployment: int, at: int = 900) -> DeploymentEnded:
     )
 
 
-def test_a_deployment_is_told_from_beginning_to_end(history: HistoryDb) -> None:
+def test_a_deployment_is_recorded_from_beginning_to_end(history: HistoryDb) -> None:
     id = history.begin("deploy", "r2", "r1", 100, who="ann", why="faster", dry_run=True)
     begun = history.deployment(id)
     assert (begun.kind, begun.release, begun.previous, begun.who, begun.why) == (
@@ -109,7 +109,7 @@ def test_deployments_are_listed_newest_first_and_never_share_a_number(history: H
     assert history.begin("rollback", "r1", "r2", 9) == ids[-1] + 1
 
 
-def test_what_a_killed_supervisor_left_is_found(path: Path) -> None:
+def test_unfinished_deployments_of_a_killed_supervisor_are_found(path: Path) -> None:
     with HistoryDb.open(path, BOT) as history:
         first, second = (history.begin("deploy", f"r{n}", "", n) for n in (1, 2))
         history.record(ended(first))
@@ -132,14 +132,14 @@ def test_what_a_killed_supervisor_left_is_found(path: Path) -> None:
         )
 
 
-def test_an_exit_nobody_knows_the_code_of(history: HistoryDb) -> None:
+def test_an_exit_with_an_unknown_code_is_recorded(history: HistoryDb) -> None:
     history.started("w1", "r1", 11, 1, LOG, at=1)
     history.record(WorkerExited(bot=BOT, at=2, worker="w1", release="r1", pid=11, code=None, reason="gone"))
     assert history.remaining() == []
     assert history.workers()[0].code is None
 
 
-def test_commands_say_who_why_and_what_became_of_it(history: HistoryDb) -> None:
+def test_commands_have_who_why_and_the_outcome(history: HistoryDb) -> None:
     for at, outcome in ((1, "ok"), (2, "locked")):
         history.record(
             Commanded(bot=BOT, at=at, op="deploy", who="ann", why="fix", outcome=outcome, detail="d")
@@ -167,7 +167,7 @@ def test_leaders_are_remembered(history: HistoryDb) -> None:
     )
 
 
-def test_a_pulse_is_not_for_the_long_memory(history: HistoryDb) -> None:
+def test_a_pulse_is_not_recorded(history: HistoryDb) -> None:
     history.record(
         Heartbeat(
             bot=BOT, at=1, worker="w", release="r", role="leading", epoch=1, seq=1, ticks=1, skipped=0, late_max=0,
@@ -176,7 +176,7 @@ def test_a_pulse_is_not_for_the_long_memory(history: HistoryDb) -> None:
     )  # fmt: skip
 
 
-def test_what_is_kept_is_there_until_it_is_dropped(path: Path) -> None:
+def test_a_stored_value_is_kept_until_it_is_dropped(path: Path) -> None:
     with HistoryDb.open(path, BOT) as history:
         assert history.kept("lock", Lock) is None
         history.keep("lock", Lock("ann", "maintenance"))
@@ -190,7 +190,7 @@ def test_what_is_kept_is_there_until_it_is_dropped(path: Path) -> None:
         assert history.kept("lock", Lock) is None
 
 
-def test_bots_do_not_see_each_other(history: HistoryDb, path: Path) -> None:
+def test_the_histories_of_two_bots_are_separate(history: HistoryDb, path: Path) -> None:
     id = history.begin("deploy", "r1", "", 1)
     history.keep("lock", 1)
     with HistoryDb.open(path, "other") as other:
@@ -201,7 +201,7 @@ def test_bots_do_not_see_each_other(history: HistoryDb, path: Path) -> None:
             other.deployment(id)
 
 
-def test_an_unknown_deployment_names_the_newest(history: HistoryDb) -> None:
+def test_the_error_for_an_unknown_deployment_names_the_newest(history: HistoryDb) -> None:
     with pytest.raises(NoSuchDeployment, match="there is none yet"):
         history.deployment(7)
     id = history.begin("deploy", "r1", "", 1)
@@ -210,7 +210,7 @@ def test_an_unknown_deployment_names_the_newest(history: HistoryDb) -> None:
     assert (caught.value.deployment, caught.value.newest) == (7, id)
 
 
-def test_a_reader_sees_what_is_written_and_writes_nothing(history: HistoryDb, path: Path) -> None:
+def test_a_reader_sees_new_entries_and_writes_nothing(history: HistoryDb, path: Path) -> None:
     with HistoryDb.open(path, BOT, read_only=True) as reader:
         id = history.begin("deploy", "r1", "", 1)
         assert reader.deployment(id).release == "r1"
@@ -228,7 +228,7 @@ def test_a_reader_needs_no_supervisor(path: Path) -> None:
         assert reader.deployment(id).release == "r1"
 
 
-def test_a_newer_schema_is_refused_with_the_way_back(path: Path) -> None:
+def test_a_newer_schema_is_refused_with_the_remedy(path: Path) -> None:
     HistoryDb.open(path, BOT).close()
     with sqlite3.connect(path) as raw:
         raw.execute(f"pragma user_version = {SCHEMA + 1}")
@@ -240,7 +240,7 @@ def test_a_newer_schema_is_refused_with_the_way_back(path: Path) -> None:
             HistoryDb.open(path, BOT, read_only)
 
 
-def test_an_older_schema_is_brought_up_to_date(path: Path) -> None:
+def test_an_older_schema_is_migrated(path: Path) -> None:
     with sqlite3.connect(path) as raw:
         for statement in STEPS[0].split(";\n"):
             raw.execute(statement)
@@ -260,26 +260,26 @@ def test_an_older_schema_is_brought_up_to_date(path: Path) -> None:
         assert (row.commit, row.subject, row.author, row.ref) == ("c0ffee", "exits", "Ann", "main")
 
 
-def test_what_is_no_database_is_refused_with_the_way_out(path: Path) -> None:
+def test_a_file_that_is_not_a_database_is_refused_with_the_remedy(path: Path) -> None:
     path.write_bytes(b"something else, and more than a header of a hundred bytes" * 9)
     with pytest.raises(HistoryError, match="`neverblink up` sets it aside") as refused:
         HistoryDb.open(path, BOT)
     assert refused.value.damaged
 
 
-def test_text_of_an_earlier_version_that_is_not_utf_8_can_be_read(history: HistoryDb, path: Path) -> None:
+def test_invalid_utf_8_from_an_earlier_version_can_be_read(history: HistoryDb, path: Path) -> None:
     id = history.begin("deploy", "r1", "", 1, why="caf\udce9")
     with closing(sqlite3.connect(path)) as raw, raw:
         raw.execute("update deployments set release = cast(x'636166e9' as text)")
     assert (history.deployment(id).release, history.deployment(id).why) == ("caf\\xe9", "caf\\xe9")
 
 
-def test_a_place_that_cannot_be_opened_is_named(tmp_path: Path) -> None:
+def test_a_path_that_cannot_be_opened_is_named(tmp_path: Path) -> None:
     with pytest.raises(HistoryError, match="can't be opened"):
         HistoryDb.open(tmp_path / "nowhere" / "supervisor.db", BOT)
 
 
-def test_a_link_in_its_place_is_not_followed(tmp_path: Path) -> None:
+def test_a_link_in_place_of_the_file_is_not_followed(tmp_path: Path) -> None:
     victim, path = tmp_path / "victim", tmp_path / "supervisor.db"
     path.symlink_to(victim)
     with pytest.raises(HistoryError, match="is a symbolic link, and is not followed"):
@@ -287,14 +287,14 @@ def test_a_link_in_its_place_is_not_followed(tmp_path: Path) -> None:
     assert not victim.exists()
 
 
-def test_a_strange_path_is_only_a_path(tmp_path: Path) -> None:
+def test_special_characters_in_a_path_have_no_meaning(tmp_path: Path) -> None:
     path = tmp_path / "a?mode=memory#%20" / "supervisor.db"
     path.parent.mkdir()
     HistoryDb.open(path, BOT).close()
     assert path.is_file()
 
 
-def test_deployments_are_counted_on_when_the_history_begins_anew(path: Path, tmp_path: Path) -> None:
+def test_deployment_numbers_continue_in_a_new_history(path: Path, tmp_path: Path) -> None:
     logs = tmp_path / "logs"
     assert newest_deployment(path, logs, BOT) == 0
     with HistoryDb.open(path, BOT) as history:

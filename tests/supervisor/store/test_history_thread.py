@@ -58,7 +58,7 @@ def commands(path: Path) -> list[str]:
         return [row.op for row in history.commands(100)][::-1]
 
 
-def test_what_happens_while_the_file_is_locked_is_written_later_in_its_order(tmp_path: Path) -> None:
+def test_entries_made_while_the_file_is_locked_are_written_later_in_order(tmp_path: Path) -> None:
     path, said = tmp_path / "supervisor.db", list[str]()
 
     async def scenario() -> None:
@@ -78,7 +78,7 @@ def test_what_happens_while_the_file_is_locked_is_written_later_in_its_order(tmp
     assert len(said) == 2
 
 
-def test_a_lock_holds_at_once_and_answers_while_the_file_is_locked(tmp_path: Path) -> None:
+def test_a_deploy_lock_works_while_the_file_is_locked(tmp_path: Path) -> None:
     path, said = tmp_path / "supervisor.db", list[str]()
     lock = Locked("anna", "release freeze", 1)
 
@@ -99,7 +99,7 @@ def test_a_lock_holds_at_once_and_answers_while_the_file_is_locked(tmp_path: Pat
     asyncio.run(scenario())
 
 
-def test_what_does_not_fit_into_memory_is_counted_and_told(tmp_path: Path) -> None:
+def test_entries_that_do_not_fit_into_memory_are_counted_and_reported(tmp_path: Path) -> None:
     path, said = tmp_path / "supervisor.db", list[str]()
 
     async def scenario() -> None:
@@ -114,7 +114,7 @@ def test_what_does_not_fit_into_memory_is_counted_and_told(tmp_path: Path) -> No
     assert len(commands(path)) == 5
 
 
-def test_what_is_lost_at_the_end_is_counted_and_told_within_a_bound(tmp_path: Path) -> None:
+def test_entries_lost_at_the_end_are_counted_and_reported_within_a_bound(tmp_path: Path) -> None:
     path, said = tmp_path / "supervisor.db", list[str]()
 
     async def scenario() -> None:
@@ -131,7 +131,7 @@ def test_what_is_lost_at_the_end_is_counted_and_told_within_a_bound(tmp_path: Pa
     asyncio.run(scenario())
 
 
-def test_a_note_that_can_never_be_written_keeps_none_behind_it(tmp_path: Path) -> None:
+def test_an_entry_that_can_never_be_written_blocks_no_later_one(tmp_path: Path) -> None:
     path, said = tmp_path / "supervisor.db", list[str]()
 
     async def scenario() -> None:
@@ -144,7 +144,7 @@ def test_a_note_that_can_never_be_written_keeps_none_behind_it(tmp_path: Path) -
     asyncio.run(scenario())
 
 
-def test_a_file_that_was_removed_is_written_again_whole(tmp_path: Path) -> None:
+def test_a_removed_file_is_written_again_completely(tmp_path: Path) -> None:
     path, said = tmp_path / "supervisor.db", list[str]()
 
     async def scenario() -> None:
@@ -160,7 +160,7 @@ def test_a_file_that_was_removed_is_written_again_whole(tmp_path: Path) -> None:
     assert commands(path) == ["pause", "resume"]
 
 
-def test_a_damaged_file_is_set_aside_and_another_is_begun(tmp_path: Path) -> None:
+def test_a_damaged_file_is_set_aside_and_replaced(tmp_path: Path) -> None:
     path, said = tmp_path / "supervisor.db", list[str]()
     path.write_bytes(b"something else, and more than a header of a hundred bytes" * 9)
 
@@ -175,7 +175,7 @@ def test_a_damaged_file_is_set_aside_and_another_is_begun(tmp_path: Path) -> Non
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="takes the right to mount a file system")
-def test_on_a_full_disk_notes_wait_until_there_is_room(tmp_path: Path) -> None:
+def test_on_a_full_disk_entries_wait_for_free_space(tmp_path: Path) -> None:
     place, said = tmp_path / "small", list[str]()
     place.mkdir()
     mounted = subprocess.run(
@@ -220,7 +220,7 @@ def replace_by_directory(path: Path) -> None:
 
 
 @pytest.mark.parametrize("harm", [damage_middle, replace_by_directory])
-def test_a_file_that_is_damaged_in_whatever_way_when_it_is_opened_ends_nothing(
+def test_a_damaged_file_of_any_kind_does_not_prevent_opening(
     tmp_path: Path, harm: Callable[[Path], None]
 ) -> None:
     path, said = tmp_path / "supervisor.db", list[str]()
@@ -240,7 +240,7 @@ def test_a_file_that_is_damaged_in_whatever_way_when_it_is_opened_ends_nothing(
     assert list(tmp_path.glob("supervisor.db.damaged-*"))
 
 
-def test_an_empty_file_is_told(tmp_path: Path) -> None:
+def test_an_empty_file_is_reported(tmp_path: Path) -> None:
     path, said = tmp_path / "supervisor.db", list[str]()
     path.touch()
 
@@ -252,7 +252,7 @@ def test_an_empty_file_is_told(tmp_path: Path) -> None:
     assert said == [f"history {path} is empty: it begins anew"]
 
 
-def test_a_row_that_can_not_be_read_hides_no_other(tmp_path: Path) -> None:
+def test_an_unreadable_row_hides_no_other(tmp_path: Path) -> None:
     path, said = tmp_path / "supervisor.db", list[str]()
 
     async def scenario() -> None:
@@ -269,7 +269,7 @@ def test_a_row_that_can_not_be_read_hides_no_other(tmp_path: Path) -> None:
     assert said == []
 
 
-def test_a_history_that_is_damaged_while_it_is_open_begins_anew_with_the_living_workers(
+def test_a_history_damaged_while_open_is_replaced_with_the_live_workers(
     tmp_path: Path,
 ) -> None:
     path, said = tmp_path / "supervisor.db", list[str]()
@@ -295,7 +295,7 @@ def test_a_history_that_is_damaged_while_it_is_open_begins_anew_with_the_living_
     assert "set aside as supervisor.db.damaged-" in said[0]
 
 
-def test_what_was_kept_and_can_not_be_read_ends_nothing_and_a_lock_stays_on(tmp_path: Path) -> None:
+def test_unreadable_stored_values_are_ignored_and_a_deploy_lock_stays(tmp_path: Path) -> None:
     path, said = tmp_path / "supervisor.db", list[str]()
 
     async def scenario() -> None:

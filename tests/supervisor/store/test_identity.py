@@ -84,7 +84,7 @@ def test_a_home_that_is_moved_is_the_same_home(tmp_path: Path) -> None:
     assert recognise(Home(tmp_path / "moved")) == (first, False)
 
 
-def test_a_copied_home_is_recognised_once_and_has_an_identity_of_its_own(tmp_path: Path) -> None:
+def test_a_copied_home_is_recognised_once_and_gets_its_own_identity(tmp_path: Path) -> None:
     first, _ = recognise(Home.open(tmp_path / "home"))
     shutil.copytree(tmp_path / "home", tmp_path / "copy", symlinks=True)
     copy, copied = recognise(Home(tmp_path / "copy"))
@@ -104,7 +104,7 @@ def test_a_restored_backup_is_recognised_as_a_copy(tmp_path: Path) -> None:
     assert recognise(home)[1]
 
 
-def test_a_spoilt_or_linked_record_of_an_identity_is_made_anew_and_not_followed(tmp_path: Path) -> None:
+def test_a_damaged_or_linked_identity_is_replaced_and_the_link_not_followed(tmp_path: Path) -> None:
     home = Home.open(tmp_path / "home")
     home.identity.write_text("half a li")
     assert not recognise(home)[1]
@@ -120,7 +120,7 @@ def test_a_spoilt_or_linked_record_of_an_identity_is_made_anew_and_not_followed(
 # --- which home a process belongs to --------------------------------------------------------------------------------
 
 
-def test_a_worker_belongs_to_the_home_whose_inodes_it_has_open(tmp_path: Path) -> None:
+def test_a_worker_belongs_to_the_home_whose_files_it_has_open(tmp_path: Path) -> None:
     home = Home.open(tmp_path / "home")
     with worker_of(home) as worker:
         shutil.copytree(home.path, tmp_path / "copy", symlinks=True)
@@ -131,7 +131,7 @@ def test_a_worker_belongs_to_the_home_whose_inodes_it_has_open(tmp_path: Path) -
     assert not holds_any(worker.pid, [tmp_path / "moved" / "lease"])
 
 
-def test_marks_of_other_homes_and_nonsense_are_not_read(tmp_path: Path) -> None:
+def test_marks_of_other_homes_and_invalid_marks_are_ignored(tmp_path: Path) -> None:
     key = home_key("/bots/fox/.neverblink", (1, 2))
     here = Presence(7, 99, "worker", "abcd")
     lines = [
@@ -152,7 +152,7 @@ def test_marks_of_other_homes_and_nonsense_are_not_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("marked", [True, False], ids=["marked", "of an earlier release"])
-def test_a_worker_whose_home_was_removed_is_found_and_nothing_begins_beside_it(
+def test_a_worker_whose_home_was_removed_is_found_and_blocks_a_second_bot(
     tmp_path: Path, marked: bool
 ) -> None:
     home = Home.open(tmp_path / "home")
@@ -175,7 +175,7 @@ def test_a_worker_whose_home_was_removed_is_found_and_nothing_begins_beside_it(
     assert orphans(home) == []
 
 
-def test_a_worker_whose_home_was_moved_away_is_found_and_the_place_is_named(tmp_path: Path) -> None:
+def test_a_worker_whose_home_was_moved_is_found_with_the_new_path(tmp_path: Path) -> None:
     home = Home.open(tmp_path / "home")
     with worker_of(home):
         home.path.rename(tmp_path / "moved")
@@ -208,7 +208,7 @@ def test_a_mark_ends_with_its_process_and_a_forked_child_does_not_keep_it(tmp_pa
 # --- the lock -------------------------------------------------------------------------------------------------------
 
 
-def test_a_removed_lock_lets_no_second_supervisor_in(tmp_path: Path) -> None:
+def test_a_removed_lock_admits_no_second_supervisor(tmp_path: Path) -> None:
     home = Home.open(tmp_path / "home")
     with process(SUPERVISOR, home.path) as first:
         home.lock.unlink()
@@ -226,7 +226,7 @@ def test_a_lock_that_is_a_link_is_not_followed(tmp_path: Path) -> None:
     assert precious.read_text() == "mine"
 
 
-def test_who_finds_a_supervisor_is_advised_nothing_that_stops_the_bot(tmp_path: Path) -> None:
+def test_the_advice_beside_a_running_supervisor_never_stops_the_bot(tmp_path: Path) -> None:
     home = Home.open(tmp_path / "home")
     with process(SUPERVISOR, home.path), pytest.raises(HomeBusy, match="already running") as busy:
         home.claim("fox")

@@ -13,7 +13,7 @@ from neverblink.supervisor.store.state_dir import Home
 from neverblink.supervisor.system.process import started_at
 
 
-def test_survivors_are_known_workers_and_the_holder_of_the_lease(tmp_path: Path) -> None:
+def test_live_workers_are_known_workers_and_the_holder_of_the_lease(tmp_path: Path) -> None:
     home = Home.open(tmp_path)
     me = started_at(os.getpid()) or 0
     known = WorkerRow("fox", "w1", "r1", os.getpid(), me, "", 0, None, None, "")

@@ -38,7 +38,7 @@ def left(logs: Path) -> set[str]:
     return {path.name for path in logs.iterdir()}
 
 
-def test_the_logs_of_a_worker_go_with_its_release_rotated_ones_too(
+def test_the_logs_of_a_worker_are_removed_with_its_release_including_rotated_ones(
     history: HistoryDb, tmp_path: Path
 ) -> None:
     logs = tmp_path / "logs"
@@ -53,7 +53,7 @@ def test_the_logs_of_a_worker_go_with_its_release_rotated_ones_too(
     assert left(logs) == others | {"w2.log", "w2.log.1", "w3.log", "w3.log.1"}
 
 
-def test_of_many_workers_of_one_release_the_newest_keep_their_logs(
+def test_only_the_newest_of_many_workers_of_a_release_keep_their_logs(
     history: HistoryDb, tmp_path: Path
 ) -> None:
     logs = tmp_path / "logs"

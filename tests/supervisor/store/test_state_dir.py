@@ -36,20 +36,20 @@ def end(owner: subprocess.Popen[str]) -> None:
     owner.communicate()
 
 
-def test_a_home_is_beside_the_configuration_or_where_the_environment_says(tmp_path: Path) -> None:
+def test_a_home_is_beside_the_configuration_or_at_the_path_in_the_environment(tmp_path: Path) -> None:
     assert home_path(tmp_path, {}) == tmp_path / ".neverblink"
     assert home_path(tmp_path, {"NEVERBLINK_HOME": ""}) == tmp_path / ".neverblink"
     assert home_path(tmp_path, {"NEVERBLINK_HOME": "/srv/bot"}) == Path("/srv/bot")
 
 
-def test_a_home_is_made_for_its_user_alone(tmp_path: Path) -> None:
+def test_a_home_is_private_to_its_user(tmp_path: Path) -> None:
     home = Home.open(tmp_path / "deep" / "home")
     for directory in (home.path, home.journal, home.run, home.releases, home.logs):
         assert stat.S_IMODE(directory.stat().st_mode) == 0o700
     assert Home.open(home.path).path == home.path
 
 
-def test_a_home_that_others_can_enter_is_closed_with_all_that_is_in_it(tmp_path: Path) -> None:
+def test_an_open_home_is_closed_with_everything_in_it(tmp_path: Path) -> None:
     disk = tmp_path / "disk"
     path = tmp_path / "home"
     (path / "releases" / "r1").mkdir(parents=True)
@@ -81,14 +81,14 @@ def test_a_home_in_which_something_belongs_to_another_user_is_refused(tmp_path: 
         Home.open(home.path)
 
 
-def test_a_file_in_its_place_is_named(tmp_path: Path) -> None:
+def test_a_file_in_place_of_the_home_is_named(tmp_path: Path) -> None:
     (tmp_path / "home").write_text("")
     with pytest.raises(HomeError, match="it is not a directory: move what is there away") as caught:
         Home.open(tmp_path / "home")
     assert caught.value.path == tmp_path / "home"
 
 
-def test_a_file_or_a_dead_link_in_the_place_of_its_directories_is_named(tmp_path: Path) -> None:
+def test_a_file_or_a_dead_link_in_place_of_a_directory_is_named(tmp_path: Path) -> None:
     (tmp_path / "one").mkdir()
     (tmp_path / "one" / "logs").write_text("")
     (tmp_path / "two").mkdir()
@@ -98,7 +98,7 @@ def test_a_file_or_a_dead_link_in_the_place_of_its_directories_is_named(tmp_path
             Home.open(tmp_path / home)
 
 
-def test_a_second_supervisor_is_told_the_first_ones_pid(tmp_path: Path) -> None:
+def test_a_second_supervisor_gets_the_pid_of_the_first(tmp_path: Path) -> None:
     owner = start_owner(tmp_path)
     home = Home.open(tmp_path)
     with pytest.raises(HomeBusy, match=f"already running: pid {owner.pid}") as caught:
@@ -112,7 +112,7 @@ def test_a_second_supervisor_is_told_the_first_ones_pid(tmp_path: Path) -> None:
     assert home.owner() is None
 
 
-def test_a_home_is_claimed_once_within_one_process_too(tmp_path: Path) -> None:
+def test_a_home_can_be_claimed_only_once_within_a_process(tmp_path: Path) -> None:
     home = Home.open(tmp_path)
     with home.claim():
         with pytest.raises(HomeBusy, match=f"pid {os.getpid()}"):
@@ -125,13 +125,13 @@ def test_a_home_is_claimed_once_within_one_process_too(tmp_path: Path) -> None:
     assert home.owner() is None
 
 
-def test_a_home_given_up_in_good_order_is_not_stale(tmp_path: Path) -> None:
+def test_a_home_released_cleanly_is_not_stale(tmp_path: Path) -> None:
     end(start_owner(tmp_path))
     with Home.open(tmp_path).claim() as claim:
         assert claim.left_by is None
 
 
-def test_a_home_left_by_a_killed_run_is_free_and_says_who_left_it(tmp_path: Path) -> None:
+def test_a_home_of_a_killed_run_is_free_and_names_its_last_supervisor(tmp_path: Path) -> None:
     owner = start_owner(tmp_path)
     owner.send_signal(signal.SIGKILL)
     end(owner)
@@ -142,19 +142,19 @@ def test_a_home_left_by_a_killed_run_is_free_and_says_who_left_it(tmp_path: Path
         assert claim.left_by is None
 
 
-def test_a_spoilt_record_hinders_nobody(tmp_path: Path) -> None:
+def test_a_damaged_record_blocks_no_supervisor(tmp_path: Path) -> None:
     home = Home.open(tmp_path)
     home.lock.write_text('{"pid": 1')
     with home.claim() as claim:
         assert claim.left_by is None
 
 
-def test_a_home_nobody_made_has_no_owner(tmp_path: Path) -> None:
+def test_a_missing_home_has_no_owner(tmp_path: Path) -> None:
     assert Home(tmp_path / "none").owner() is None
 
 
 @pytest.mark.parametrize("length", [20, 200])
-def test_sockets_meet_in_a_home_however_long_its_path(tmp_path: Path, length: int) -> None:
+def test_sockets_connect_in_a_home_with_a_path_of_any_length(tmp_path: Path, length: int) -> None:
     path = tmp_path / "h" / ("n" * length)
     home = Home.open(path)
     context = zmq.Context()
@@ -170,7 +170,7 @@ def test_sockets_meet_in_a_home_however_long_its_path(tmp_path: Path, length: in
         context.term()
 
 
-def test_addresses_in_a_home_that_is_gone_say_so(tmp_path: Path) -> None:
+def test_an_address_in_a_missing_home_is_reported(tmp_path: Path) -> None:
     with (
         Home(tmp_path / ("n" * 200)).sockets() as sockets,
         pytest.raises(HomeError, match="is the supervisor running"),

@@ -15,24 +15,24 @@ def pauses(restarts: CrashBackoff, release: str, times: int, at_most: int = AT_M
     return found
 
 
-def test_the_pauses_grow_to_the_bound_and_stay_there_for_ever() -> None:
+def test_the_pauses_grow_to_the_bound_and_stay_there() -> None:
     restarts = CrashBackoff()
     assert pauses(restarts, "v1", 10) == [0, 0.25, 1, 2, 5, 10, 20, 40, 60, 60]
     assert set(pauses(restarts, "v1", 5000)) == {60}
 
 
-def test_the_bound_is_what_the_configuration_says() -> None:
+def test_the_bound_is_the_configured_one() -> None:
     assert pauses(CrashBackoff(), "v1", 4, SECOND // 2) == [0, 0.25, 0.5, 0.5]
 
 
-def test_the_failures_of_one_release_cost_another_nothing() -> None:
+def test_failures_of_one_release_do_not_count_for_another() -> None:
     restarts = CrashBackoff()
     pauses(restarts, "bad", 20)
     assert (restarts.crash_loop("bad"), restarts.crash_loop("good")) == (True, False)
     assert pauses(restarts, "good", 1) == [0]
 
 
-def test_a_leader_that_did_well_for_a_while_begins_a_new_count() -> None:
+def test_a_leader_that_lasted_resets_the_count() -> None:
     restarts = CrashBackoff()
     pauses(restarts, "v1", 7)
     restarts.failed("v1", lived=10 * SECOND, ticks=9)

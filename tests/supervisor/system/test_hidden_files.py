@@ -159,7 +159,7 @@ def test_a_build_and_a_check_cannot_read_the_secrets_of_the_home_nor_of_the_conf
 
 
 @pytest.mark.deep
-def test_where_nothing_is_hidden_the_same_build_and_check_read_them_all(top: Path) -> None:
+def test_without_protection_the_same_build_and_check_can_read_them(top: Path) -> None:
     seen = prepared(top, 0, hide=False)
     for name in (
         "key",
@@ -186,7 +186,7 @@ def hidden_from(paths: list[Path], *command: str) -> subprocess.CompletedProcess
     return subprocess.run(argv, capture_output=True, text=True, check=False)
 
 
-def test_a_cover_cannot_be_taken_away_and_hides_a_file_that_another_path_leads_to(top: Path) -> None:
+def test_a_hidden_file_cannot_be_uncovered_or_reached_by_another_path(top: Path) -> None:
     (top / "keys").mkdir()
     for place in (top / "token", top / "keys" / "server"):
         place.write_text("s3cret")
@@ -203,7 +203,7 @@ def test_a_cover_cannot_be_taken_away_and_hides_a_file_that_another_path_leads_t
     assert (top / "token").read_text() == "s3cret"
 
 
-def test_where_the_kernel_refuses_the_command_runs_and_that_is_reported_once(tmp_path: Path) -> None:
+def test_if_the_kernel_refuses_the_command_runs_and_this_is_reported_once(tmp_path: Path) -> None:
     (tmp_path / "key").write_text("s3cret")
     code = """
 import asyncio, subprocess, sys
@@ -234,7 +234,7 @@ for _ in range(2):
 
 
 @pytest.mark.skipif(os.geteuid() != 0 or shutil.which("ssh") is None, reason="needs root and ssh")
-def test_ssh_takes_its_included_configuration_in_a_build_of_a_user(top: Path) -> None:
+def test_ssh_reads_its_included_configuration_in_the_build_of_a_user(top: Path) -> None:
     """ssh refuses files of users it does not know, and a user's namespace does not know root."""
     (top / "ssh_config.d").mkdir()
     (top / "ssh_config.d" / "fox.conf").write_text("Host fox\n    Port 1234\n")

@@ -27,12 +27,12 @@ def test_an_interpreter_is_found_by_its_name_and_by_its_path(tmp_path: Path) -> 
     assert find_interpreter(str(tmp_path / "bin" / "python9"), {}) == str(tmp_path / "bin" / "python9")
 
 
-def test_a_shim_stands_for_the_interpreter_behind_it(tmp_path: Path) -> None:
+def test_a_shim_is_resolved_to_its_interpreter(tmp_path: Path) -> None:
     shim = program(tmp_path / "shims" / "python9", f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
     assert find_interpreter("python9", {"PATH": f"{shim.parent}:/usr/bin:/bin"}) == sys.executable
 
 
-def test_a_shim_of_a_version_that_is_switched_off_says_so_in_its_first_words(tmp_path: Path) -> None:
+def test_a_shim_of_a_disabled_version_is_reported_with_its_message(tmp_path: Path) -> None:
     shim = program(
         tmp_path / "shims" / "python9",
         "#!/bin/sh\n{ echo; echo 'shim: python9: command not found'; echo 'Note: the manual.'; } >&2\nexit 127\n",
@@ -45,7 +45,7 @@ def test_a_shim_of_a_version_that_is_switched_off_says_so_in_its_first_words(tmp
     )
 
 
-def test_what_is_not_there_is_named_with_the_mend(tmp_path: Path) -> None:
+def test_a_missing_interpreter_is_named_with_the_remedy(tmp_path: Path) -> None:
     with pytest.raises(
         InterpreterError, match="python = 'python9': there is no such interpreter: install it"
     ):

@@ -19,7 +19,7 @@ def log(path: Path, size: int = 1 << 20, keep: int = 2) -> SupervisorLogFile:
     return SupervisorLogFile(path, size, keep, lambda count, why: f"{count} lost: {why}")
 
 
-def test_it_is_rotated_by_size_and_only_so_many_are_kept(tmp_path: Path) -> None:
+def test_a_log_is_rotated_by_size_and_a_fixed_number_is_kept(tmp_path: Path) -> None:
     path = tmp_path / "supervisor.log"
     file = log(path, size=100)
     for n in range(100):
@@ -30,7 +30,7 @@ def test_it_is_rotated_by_size_and_only_so_many_are_kept(tmp_path: Path) -> None
     assert lines.split() == [f"{n:02}" for n in range(100)][-len(lines.split()) :]
 
 
-def test_a_file_that_was_moved_cut_short_or_removed_with_its_directory_is_written_on(tmp_path: Path) -> None:
+def test_writing_continues_after_the_file_was_moved_truncated_or_removed(tmp_path: Path) -> None:
     path = tmp_path / "logs" / "supervisor.log"
     path.parent.mkdir()
     file = log(path)
@@ -63,7 +63,7 @@ def test_a_full_disk_costs_lines_which_are_counted(
 
 
 @pytest.mark.parametrize("options", ["size=64k,nr_inodes=1", "size=64k,ro"])
-def test_a_file_that_cannot_be_made_is_replaced_by_nothing_for_a_child(
+def test_a_child_gets_dev_null_if_its_log_cannot_be_created(
     tmp_path: Path, disk: Callable[[Path, str], Path], options: str
 ) -> None:
     logs = disk(tmp_path / "logs", options)
@@ -84,7 +84,7 @@ def test_the_log_of_the_web_process_is_rotated_as_configured(tmp_path: Path) -> 
     assert all(file.stat().st_size < 1100 for file in tmp_path.iterdir())
 
 
-def test_a_link_in_the_place_of_a_log_is_not_followed(tmp_path: Path) -> None:
+def test_a_link_in_place_of_a_log_is_not_followed(tmp_path: Path) -> None:
     victim, link = tmp_path / "victim", tmp_path / "supervisor.log"
     victim.write_text("mine\n")
     link.symlink_to(victim)
@@ -103,7 +103,7 @@ def test_a_link_in_the_place_of_a_log_is_not_followed(tmp_path: Path) -> None:
     )
 
 
-def test_a_named_pipe_that_nothing_reads_holds_up_nothing(tmp_path: Path) -> None:
+def test_an_unread_named_pipe_blocks_nothing(tmp_path: Path) -> None:
     path = tmp_path / "supervisor.log"
     os.mkfifo(path)
     assert not log(path).write("lost")
@@ -113,7 +113,7 @@ def test_a_named_pipe_that_nothing_reads_holds_up_nothing(tmp_path: Path) -> Non
     bound_file(path, 1)
 
 
-def test_what_a_child_appends_is_kept_to_a_size_with_its_last_lines(tmp_path: Path) -> None:
+def test_the_output_of_a_child_is_limited_to_its_last_lines(tmp_path: Path) -> None:
     path = tmp_path / "http.err"
     with open_for_child(path, lambda _: None, fresh=True) as file:
         for number in range(1000):
@@ -127,7 +127,7 @@ def test_what_a_child_appends_is_kept_to_a_size_with_its_last_lines(tmp_path: Pa
     assert path.stat().st_size < 1100
 
 
-def test_a_link_in_the_place_of_what_a_child_appends_to_is_not_cut(tmp_path: Path) -> None:
+def test_a_link_in_place_of_the_output_of_a_child_is_not_truncated(tmp_path: Path) -> None:
     victim, link = tmp_path / "victim", tmp_path / "http.err"
     victim.write_text("mine\n" * 10)
     link.symlink_to(victim)

@@ -23,14 +23,14 @@ def run(*args: str, stdout: int, stderr: int | None = subprocess.PIPE) -> tuple[
 
 
 @pytest.mark.parametrize("args", [("--help",), ("schema", "status"), ("status", "--help")])
-def test_a_reader_that_has_left_is_no_failure(args: tuple[str, ...]) -> None:
+def test_a_closed_pipe_is_not_a_failure(args: tuple[str, ...]) -> None:
     readable, writable = os.pipe()
     os.close(readable)
     assert run(*args, stdout=writable) == (0, b"")
     os.close(writable)
 
 
-def test_an_answer_that_a_full_disk_took_is_a_failure_with_its_reason() -> None:
+def test_an_answer_lost_to_a_full_disk_is_a_failure_with_its_reason() -> None:
     full = os.open("/dev/full", os.O_WRONLY)
     code, err = run("schema", "status", stdout=full)
     assert (code, err) == (1, b"neverblink: the output could not be written: No space left on device\n")
@@ -38,7 +38,7 @@ def test_an_answer_that_a_full_disk_took_is_a_failure_with_its_reason() -> None:
     os.close(full)
 
 
-def test_what_a_verb_did_stays_done_when_its_output_is_lost(tmp_path: Path) -> None:
+def test_the_effect_of_a_command_remains_when_its_output_is_lost(tmp_path: Path) -> None:
     full = os.open("/dev/full", os.O_WRONLY)
     code, err = run("init", str(tmp_path / "bot"), stdout=full)
     os.close(full)
@@ -47,12 +47,12 @@ def test_what_a_verb_did_stays_done_when_its_output_is_lost(tmp_path: Path) -> N
     assert (tmp_path / "bot" / "neverblink.toml").is_file()
 
 
-def test_an_error_keeps_its_exit_code_without_a_stream_to_say_it_on(tmp_path: Path) -> None:
+def test_an_error_keeps_its_exit_code_without_stderr(tmp_path: Path) -> None:
     shell = ["sh", "-c", 'exec "$0" "$@" <&- >&- 2>&-', *CLI, "status", "--home", str(tmp_path / "none")]
     assert subprocess.run(shell, check=False, timeout=60).returncode == 7
 
 
-def test_a_terminal_that_is_held_holds_up_only_the_thread_that_writes_to_it() -> None:
+def test_a_stopped_terminal_blocks_only_the_thread_that_writes_to_it() -> None:
     master, slave = pty.openpty()
     # Ctrl-S.
     termios.tcflow(slave, termios.TCOOFF)
@@ -75,7 +75,7 @@ def test_a_terminal_that_is_held_holds_up_only_the_thread_that_writes_to_it() ->
     os.close(master)
 
 
-def test_a_pipe_that_nobody_reads_any_more_does_not_end_the_writer() -> None:
+def test_a_closed_pipe_does_not_end_the_writer() -> None:
     readable, writable = os.pipe()
     with open(writable, "w", encoding="utf-8") as pipe:
         writer = BackgroundWriter(pipe)

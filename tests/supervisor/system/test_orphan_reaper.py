@@ -45,7 +45,7 @@ UNSHARE = ("unshare", "--pid", "--fork", "--mount-proc")
     os.geteuid() != 0 or subprocess.run([*UNSHARE, "true"], capture_output=True, check=False).returncode != 0,
     reason="makes a PID namespace, as only root can",
 )
-def test_as_pid_1_orphans_are_reaped_and_the_exit_status_of_our_own_children_is_not_taken() -> None:
+def test_as_pid_1_orphans_are_reaped_and_own_children_keep_their_exit_status() -> None:
     ended = subprocess.run(
         [*UNSHARE, sys.executable, "-c", dedent(SOURCE)],
         capture_output=True,

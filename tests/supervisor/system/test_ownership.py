@@ -28,7 +28,7 @@ def give(path: Path, user: int) -> None:
         os.lchown(one, user, user)
 
 
-def test_what_root_left_in_a_users_directory_is_given_to_the_user_and_links_are_not_followed(
+def test_files_that_root_created_become_the_users_and_links_are_not_followed(
     tmp_path: Path,
 ) -> None:
     repository, precious = tmp_path / "bot.git", tmp_path / "precious"
@@ -88,9 +88,7 @@ def test_a_home_that_is_itself_a_link_of_another_user_is_refused(tmp_path: Path)
 
 
 @pytest.mark.parametrize("name", [".running", "3f9c0d1e2a4b5c6d"])
-def test_what_another_user_planted_among_the_environments_is_refused_and_not_run(
-    tmp_path: Path, name: str
-) -> None:
+def test_an_environment_of_another_user_is_refused_and_not_run(tmp_path: Path, name: str) -> None:
     home = Home.open(tmp_path / "home")
     planted = home.environments / name
     planted.mkdir()
@@ -128,14 +126,14 @@ def test_a_command_names_the_planted_link_and_follows_none(tmp_path: Path, verb:
     assert not list(victim.iterdir())
 
 
-def test_roots_own_directory_stays_as_it_is(tmp_path: Path) -> None:
+def test_a_directory_of_root_stays_unchanged(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     os.chown(tmp_path / "file", USER, USER)
     give_to_owner(tmp_path)
     assert (tmp_path / "file").stat().st_uid == USER
 
 
-def test_a_command_that_root_gives_in_a_users_home_leaves_nothing_of_roots_there(tmp_path: Path) -> None:
+def test_a_command_by_root_leaves_no_file_of_root_in_the_home_of_a_user(tmp_path: Path) -> None:
     home = Home.open(tmp_path / "home")
     with HistoryDb.open(home.database, "fox") as history:
         history.keep("workers", 1)
@@ -146,7 +144,7 @@ def test_a_command_that_root_gives_in_a_users_home_leaves_nothing_of_roots_there
         assert belonging(home.path) == {USER}
 
 
-def test_hooks_that_root_installs_or_removes_in_a_users_repository_are_the_users(tmp_path: Path) -> None:
+def test_hooks_that_root_installs_or_removes_belong_to_the_owner_of_the_repository(tmp_path: Path) -> None:
     home, repository = Home.open(tmp_path / "home"), tmp_path / "bot.git"
     subprocess.run(["git", "init", "--quiet", "--bare", repository], check=True)
     (tmp_path / ".gitconfig").write_text("[safe]\n\tdirectory = *\n")
@@ -167,7 +165,7 @@ def test_hooks_that_root_installs_or_removes_in_a_users_repository_are_the_users
 
 
 @pytest.mark.deep
-def test_a_check_that_root_makes_of_a_users_project_builds_nothing_in_the_users_home(tmp_path: Path) -> None:
+def test_a_check_by_root_builds_nothing_in_the_home_of_the_user(tmp_path: Path) -> None:
     home, project = Home.open(tmp_path / "home"), tmp_path / "fox"
     project.mkdir()
     (project / "bot.py").write_text("")

@@ -23,7 +23,7 @@ def test_a_call_ends_the_wait() -> None:
     asyncio.run(run())
 
 
-def test_a_call_during_a_round_is_for_the_next_one() -> None:
+def test_a_call_during_a_round_starts_another_round() -> None:
     async def run() -> None:
         poll_loop = PollLoop()
         poll_loop.call()
@@ -35,7 +35,7 @@ def test_a_call_during_a_round_is_for_the_next_one() -> None:
     asyncio.run(run())
 
 
-def test_a_round_comes_without_a_call_too() -> None:
+def test_a_round_also_starts_without_a_call() -> None:
     async def run() -> None:
         poll_loop = PollLoop()
         await poll_loop.wait(0.01)
@@ -44,7 +44,7 @@ def test_a_round_comes_without_a_call_too() -> None:
     asyncio.run(run())
 
 
-def test_those_that_wait_for_long_are_woken_together_and_not_late() -> None:
+def test_long_waits_are_woken_together_and_on_time() -> None:
     async def run() -> None:
         loop = asyncio.get_running_loop()
         woken: list[float] = []
@@ -63,7 +63,7 @@ def test_those_that_wait_for_long_are_woken_together_and_not_late() -> None:
     asyncio.run(run())
 
 
-def test_who_no_longer_waits_is_not_woken() -> None:
+def test_a_cancelled_wait_is_not_woken() -> None:
     async def run() -> None:
         poll_loop = PollLoop()
         waiting = asyncio.create_task(poll_loop.wait(LONG))

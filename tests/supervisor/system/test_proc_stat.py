@@ -48,7 +48,7 @@ def until(pid: int, condition: Callable[[ProcessActivity], object]) -> ProcessAc
         time.sleep(0.005)
 
 
-def test_one_that_sleeps_is_stopped_and_ends(start: Start) -> None:
+def test_a_sleeping_stopped_and_ended_process_is_recognised(start: Start) -> None:
     pid = start("import time; print(flush=True); time.sleep(600)")
     asleep = until(pid, lambda seen: seen.state == "S")
     assert asleep.tracer == 0
@@ -61,13 +61,13 @@ def test_one_that_sleeps_is_stopped_and_ends(start: Start) -> None:
     until(pid, lambda seen: seen.state == "Z")
 
 
-def test_one_that_computes(start: Start) -> None:
+def test_a_computing_process_is_recognised(start: Start) -> None:
     pid = start("print(flush=True)\nwhile True: pass")
     before = until(pid, lambda seen: seen.state == "R")
     until(pid, lambda seen: seen.cpu > before.cpu + 100_000_000)
 
 
-def test_one_that_a_debugger_has_stopped(start: Start) -> None:
+def test_a_process_stopped_by_a_debugger_is_recognised(start: Start) -> None:
     pid = start(
         "import ctypes, os, signal\n"
         "refused = ctypes.CDLL(None).ptrace(0, 0, 0, 0)\n"
@@ -82,5 +82,5 @@ def test_one_that_a_debugger_has_stopped(start: Start) -> None:
     assert seen == ProcessActivity("t", seen.cpu if seen else 0, os.getpid())
 
 
-def test_one_that_is_not_there() -> None:
+def test_a_missing_process_is_recognised() -> None:
     assert doing(2**22 + 1) is None

@@ -77,7 +77,7 @@ def worker() -> Iterator[Worker]:
     one.close()
 
 
-def test_what_a_dead_worker_started_ends_also_in_a_group_of_its_own_and_when_it_ignores_sigterm(
+def test_processes_of_a_dead_worker_end_even_in_another_group_or_when_they_ignore_sigterm(
     worker: Worker,
 ) -> None:
     worker.dies()
@@ -87,19 +87,19 @@ def test_what_a_dead_worker_started_ends_also_in_a_group_of_its_own_and_when_it_
         gone(child)
 
 
-def test_the_session_of_a_stranger_with_the_same_number_is_left_alone(worker: Worker) -> None:
+def test_another_session_with_the_same_number_is_left_alone(worker: Worker) -> None:
     assert end_group(worker.pid, worker.started - 1) == 0
     assert all(map(lives, worker.children))
 
 
-def test_unseen_processes_are_ended_only_when_they_carry_the_worker_s_mark(worker: Worker) -> None:
+def test_unseen_processes_are_ended_only_with_the_mark_of_the_worker(worker: Worker) -> None:
     worker.dies()
     assert end_group(worker.pid, worker.started, mark_of("w1", "/another/run")) == 0
     assert all(map(lives, worker.children))
     assert end_group(worker.pid, worker.started, mark_of("w1", "/home/run")) == 4
 
 
-def test_a_process_that_asked_for_a_session_of_its_own_goes_on() -> None:
+def test_a_process_in_its_own_session_continues() -> None:
     worker = Worker(
         """
         import subprocess, time

@@ -44,7 +44,7 @@ async def is_gone(pid: int) -> None:
         os.close(fd)
 
 
-def test_its_lines_are_handed_on_as_plain_text(runner: SubprocessRunner) -> None:
+def test_lines_of_output_are_passed_on_as_plain_text(runner: SubprocessRunner) -> None:
     heard: list[str] = []
     script = (
         r"""printf 'one\r\ntwo\rthree\n\n\033[31mred\033[0m \033]0;title\007x\n'; echo four >&2; exit 3"""
@@ -53,7 +53,9 @@ def test_its_lines_are_handed_on_as_plain_text(runner: SubprocessRunner) -> None
     assert heard == ["one", "two", "three", "red x", "four"]
 
 
-def test_it_is_nice_and_stays_off_the_leaders_core_and_so_does_what_it_starts(tmp_path: Path) -> None:
+def test_a_command_and_its_children_have_low_priority_and_avoid_the_core_of_the_leader(
+    tmp_path: Path,
+) -> None:
     leader = os.getpid()
     runner = SubprocessRunner(tmp_path / "running", lambda: leader)
     heard: list[str] = []
@@ -70,7 +72,7 @@ def test_it_is_nice_and_stays_off_the_leaders_core_and_so_does_what_it_starts(tm
         assert heard[1] != ours
 
 
-def test_what_it_started_ends_with_it(runner: SubprocessRunner) -> None:
+def test_children_of_a_command_end_with_it(runner: SubprocessRunner) -> None:
     async def scenario() -> None:
         heard: list[str] = []
         assert await run(runner, "sleep 1000 >/dev/null 2>&1 & echo $!", heard) == 0
@@ -79,7 +81,7 @@ def test_what_it_started_ends_with_it(runner: SubprocessRunner) -> None:
     asyncio.run(asyncio.wait_for(scenario(), 20))
 
 
-def test_what_it_started_in_a_session_of_its_own_ends_with_it_too(runner: SubprocessRunner) -> None:
+def test_children_in_their_own_session_end_with_it(runner: SubprocessRunner) -> None:
     async def scenario() -> None:
         heard: list[str] = []
         assert (
@@ -96,7 +98,7 @@ def test_what_it_started_in_a_session_of_its_own_ends_with_it_too(runner: Subpro
     asyncio.run(asyncio.wait_for(scenario(), 20))
 
 
-def test_all_of_it_ends_with_a_supervisor_that_is_killed(tmp_path: Path) -> None:
+def test_all_processes_end_when_the_supervisor_is_killed(tmp_path: Path) -> None:
     source = f"""
 import asyncio, os
 from pathlib import Path
@@ -117,7 +119,7 @@ asyncio.run(chores.run(command, cwd=root, environment=os.environ, within={MINUTE
     asyncio.run(asyncio.wait_for(is_gone(started), 20))
 
 
-def test_what_takes_too_long_is_ended(runner: SubprocessRunner) -> None:
+def test_a_command_that_exceeds_its_time_limit_is_ended(runner: SubprocessRunner) -> None:
     async def scenario() -> None:
         heard: list[str] = []
         with pytest.raises(RunCancelled, match="longer than 300ms"):
@@ -128,7 +130,9 @@ def test_what_takes_too_long_is_ended(runner: SubprocessRunner) -> None:
     asyncio.run(asyncio.wait_for(scenario(), 20))
 
 
-def test_a_cancel_ends_it_and_keeps_the_next_from_running(runner: SubprocessRunner, tmp_path: Path) -> None:
+def test_a_cancellation_ends_the_command_and_prevents_the_next(
+    runner: SubprocessRunner, tmp_path: Path
+) -> None:
     async def scenario() -> None:
         begun = asyncio.Event()
         heard: list[str] = []
@@ -156,7 +160,7 @@ def test_a_cancel_ends_it_and_keeps_the_next_from_running(runner: SubprocessRunn
     asyncio.run(asyncio.wait_for(scenario(), 20))
 
 
-def test_what_a_killed_supervisor_left_running_is_ended(runner: SubprocessRunner, tmp_path: Path) -> None:
+def test_processes_left_by_a_killed_supervisor_are_ended(runner: SubprocessRunner, tmp_path: Path) -> None:
     async def scenario() -> None:
         begun = asyncio.Event()
         command = ["/bin/sh", "-c", "echo here; exec sleep 1000"]

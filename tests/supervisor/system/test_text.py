@@ -47,14 +47,14 @@ def is_safe(text: str, keep: str = "\n\t") -> bool:
     )
 
 
-def test_bytes_that_are_not_utf_8_are_shown_as_the_bytes_that_they_are() -> None:
+def test_invalid_utf_8_is_shown_as_escaped_bytes() -> None:
     assert clean(b"caf\xe9") == clean("caf\udce9") == "caf\\xe9"
     assert clean("café".encode()) == "café"
     assert clean("\ud83d") == "\\ud83d"
 
 
 @given(st.one_of(any_text, st.binary()))
-def test_whatever_comes_in_can_be_encoded_afterwards(raw: str | bytes) -> None:
+def test_every_input_can_be_encoded_afterwards(raw: str | bytes) -> None:
     text = clean(raw)
     text.encode()
     assert is_encodable(text)
@@ -62,7 +62,7 @@ def test_whatever_comes_in_can_be_encoded_afterwards(raw: str | bytes) -> None:
 
 
 @given(any_text)
-def test_whatever_is_shown_leaves_the_terminal_alone(text: str) -> None:
+def test_shown_text_contains_no_terminal_control(text: str) -> None:
     assert is_safe(visible(text))
     assert is_safe(visible(text, keep=""), keep="")
     assert is_safe(visible_in_place(text), keep="\n")
@@ -70,25 +70,25 @@ def test_whatever_is_shown_leaves_the_terminal_alone(text: str) -> None:
     assert visible(visible(text)) == visible(text)
 
 
-def test_text_that_people_write_is_shown_as_it_is() -> None:
+def test_ordinary_text_is_shown_unchanged() -> None:
     for text in ("naïve café", "Привет, 世界 🎉", "a\n\tb", "日本語\u3000全角"):
         assert visible(text) == clean(text) == text
 
 
 @given(st.recursive(any_text.filter(is_encodable), lambda inner: st.lists(inner)))
-def test_a_json_document_means_the_same_when_it_is_made_visible(value: object) -> None:
+def test_escaping_does_not_change_the_meaning_of_json(value: object) -> None:
     document = json.dumps(value, ensure_ascii=False)
     assert is_safe(visible_in_json(document))
     assert json.loads(visible_in_json(document)) == value
 
 
-def test_colours_of_a_program_are_removed_and_nothing_else() -> None:
+def test_only_colour_codes_of_a_program_are_removed() -> None:
     assert ansi_removed("\x1b[31mred\x1b[0m and \x9b1mbold") == "red and bold"
     assert ansi_removed("plain") == "plain"
 
 
 @pytest.mark.parametrize("poison", POISON.values(), ids=POISON.keys())
-def test_a_screen_shows_no_control_from_outside_and_its_own_colours(poison: str) -> None:
+def test_a_screen_shows_its_own_colours_and_no_control_from_outside(poison: str) -> None:
     out = io.StringIO()
     screen = Screen(out, {"FORCE_COLOR": "1"})
     screen.line(f"{poison} {screen.good(poison)}")
@@ -102,7 +102,7 @@ def test_a_screen_shows_no_control_from_outside_and_its_own_colours(poison: str)
 
 
 @pytest.mark.parametrize("poison", POISON.values(), ids=POISON.keys())
-def test_neither_a_pusher_nor_a_log_nor_a_drawn_screen_gets_a_control(poison: str, tmp_path: Path) -> None:
+def test_no_push_log_or_screen_gets_a_control_character(poison: str, tmp_path: Path) -> None:
     pushed, shown, drawn = io.StringIO(), io.StringIO(), io.StringIO()
     voice = PushOutput(pushed)
     for say in (voice.step, voice.detail, voice.warn, voice.verdict, voice.banner):
@@ -116,7 +116,7 @@ def test_neither_a_pusher_nor_a_log_nor_a_drawn_screen_gets_a_control(poison: st
     assert is_safe((tmp_path / "supervisor.log").read_text(encoding="utf-8"))
 
 
-def test_text_from_outside_cannot_pose_as_a_colour() -> None:
+def test_text_from_outside_cannot_set_a_colour() -> None:
     out = io.StringIO()
     Screen(out, {"FORCE_COLOR": "1"}).line(clean("\ufdd3red"))
     assert "\x1b" not in out.getvalue()

@@ -66,7 +66,7 @@ def test_each_event_of_a_deployment_has_one_sentence(event: Event, sentence: str
     assert line.sentence == sentence
 
 
-def test_the_terminal_the_push_the_log_and_top_word_a_handoff_the_same() -> None:
+def test_terminal_push_log_and_top_describe_a_handoff_in_the_same_words() -> None:
     terminal, push, top = io.StringIO(), io.StringIO(), TopView(measured=True)
     screen = DeploymentScreen(Screen(terminal, {}), 4, lambda: 0)
     pushed = DeploymentOutput(PushOutput(push), 4)
@@ -87,7 +87,7 @@ def test_a_first_release_takes_over_from_none() -> None:
     assert takes_over("v2", "v1", dry_run=True) == "v2 is rehearsed beside v1"
 
 
-def test_the_progress_names_the_activity_and_what_holds_it_up() -> None:
+def test_the_progress_names_the_activity_and_its_obstacle() -> None:
     lines = DeploymentLines(4)
     assert lines.activity == "starting the new worker"
     lines.take(StepOutput(bot="fox", at=1, deployment=4, step="environment", text="Resolved 2 packages"))
@@ -106,7 +106,7 @@ def test_events_of_another_deployment_change_nothing() -> None:
     assert (lines.phase, lines.phases) == ("preparing", {})
 
 
-def test_lost_events_are_made_up_for_from_the_history() -> None:
+def test_lost_events_are_read_from_the_history() -> None:
     row = DeploymentRow(
         id=4, bot="fox", kind="deploy", release="v2", previous="v1", who="", why="", dry_run=False, begun=1,
         ended=9, outcome="aborted", reason="no boundary", leader="w4", runs="v1", seq=None, blackout=None,

@@ -7,7 +7,7 @@ import pytest
 from neverblink.supervisor.workers.env_file import EnvFileError, read_env_file, worker_environment
 
 
-def test_it_is_read_as_dotenv_files_are_written(tmp_path: Path) -> None:
+def test_the_env_file_has_the_dotenv_syntax(tmp_path: Path) -> None:
     file = tmp_path / ".env"
     file.write_bytes(
         b"\xef\xbb\xbf# keys\r\nexport KEY=abc\r\n\r\nQUOTED=\"two words\"\r\nSINGLE='$HOME'\r\nEMPTY=\r\n"
@@ -37,7 +37,7 @@ def test_an_error_in_the_env_file_is_reported_with_its_line(
     assert str(file) in raised.value.message
 
 
-def test_its_values_win_over_those_that_the_supervisor_was_started_with(tmp_path: Path) -> None:
+def test_values_of_the_env_file_override_the_environment_of_the_supervisor(tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("KEY=new\n")
     found = worker_environment({"KEY": "old", "PATH": "/bin"}, tmp_path / ".env", tmp_path / "a" / "data")
     assert found == {"KEY": "new", "PATH": "/bin", "NEVERBLINK_DATA": str(tmp_path / "a" / "data")}

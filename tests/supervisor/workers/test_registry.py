@@ -20,7 +20,7 @@ def member(worker: str) -> Member:
     return Member(worker, "r1", Path("/log"), 0)
 
 
-def test_a_member_has_what_its_worker_reported_last() -> None:
+def test_a_member_has_the_last_report_of_its_worker() -> None:
     one = member("w1")
     assert (one.role, one.alive, one.leads, one.epoch, one.open_decision) == ("joining", True, False, 0, "")
     one.take(

@@ -44,7 +44,7 @@ def launched(tmp_path: Path, program: str) -> tuple[int, str, Path]:
     return asyncio.run(run()), launch.log.read_text(), release
 
 
-def test_a_worker_gets_its_assignment_by_a_pipe_and_a_session_of_its_own(tmp_path: Path) -> None:
+def test_a_worker_gets_its_assignment_through_a_pipe_and_its_own_session(tmp_path: Path) -> None:
     (tmp_path / "w1.log").write_text("from before\n")
     code, log, release = launched(
         tmp_path,
