@@ -1,6 +1,6 @@
 """The daemon: what `neverblink up` runs.
 
-Claims the home, looks at what an earlier supervisor left, starts or adopts the bot, and serves until it is stopped.
+Claims the home, loads what an earlier supervisor left, starts or adopts the bot, and serves until it is stopped.
 This file is the composition root: it makes the parts, connects them, and starts and closes them in order.
 """
 
@@ -31,17 +31,15 @@ from .deploy.first_release import Chosen, FirstRelease
 from .deploy.owned_home import OwnedHome
 from .deploy.rescue import end_orphaned_workers
 from .deploy.shutdown import Shutdown
-from .deploy.startup import Startup
 from .environment.prepare import Preparer
 from .notify.notifier import Notifier
 from .release.hooked_repositories import repositories
 from .release.releases import ReleaseStore
 from .release.repair import Repair
 from .sockets.client_keys import client_keys
-from .sockets.listener import keep_listener
-from .store.deploy_lock import DeployLock
+from .sockets.tcp_listener import keep_listener
 from .store.history_thread import HistoryThread
-from .store.pause import PauseNotes
+from .store.lock_and_pause import DeployLock, PauseNotes
 from .store.state_dir import Home
 from .system.background_writer import in_background
 from .system.descriptors import raise_limit
@@ -55,7 +53,7 @@ from .system.sd_notify import SdNotify
 from .system.signals import Signals
 from .web.web_process import WebProcess
 from .workers import leftovers
-from .workers.launcher import Inherited, platform_of
+from .workers.spawn import Inherited, platform_of
 
 __all__ = ["DaemonError", "run"]
 
@@ -70,16 +68,16 @@ async def run(
     environment: Mapping[str, str] | None = None,
     screen: TextIO | None = sys.stderr,
 ) -> int:
-    """Run the bot of `config` in `home` until it is stopped; return 0 when that went well, else 1.
+    """Run the bot of `config` in `home` until it is stopped; return 0 when it stopped well, else 1.
 
-    The bot goes on from where an earlier run's journal ends; `fresh` sets that aside instead. Workers of an earlier run
-    that are alive are adopted. Progress goes to `screen`, line by line. SIGINT and SIGTERM stop the bot as `down` does;
-    a second one kills it.
+    The bot continues where an earlier run's journal ends; `fresh` sets that journal aside instead. Workers of an
+    earlier run that are alive are adopted. Progress goes to `screen`, line by line. SIGINT and SIGTERM stop the bot
+    as `down` does; a second signal kills it.
 
-    Raises `HomeBusy` when a supervisor owns the home, `HomeInUse` when workers are alive that cannot be adopted, or
-    that `fresh` would cut off, `HomeOrphaned` when a bot is alive whose home was removed (unless `rescue` says to end
-    it, and to go on from its journal), `JournalError` when an earlier run's cannot be read, `StartFailed` when the
-    first worker does not come to lead, and what `Releases.make` and `History.open` raise.
+    Raises `HomeBusy` when a supervisor owns the home; `HomeInUse` when workers are alive that cannot be adopted, or
+    that `fresh` would cut off; `HomeOrphaned` when a bot is alive whose home was removed (with `rescue` that bot is
+    ended and continued from its journal); `JournalError` when an earlier run's journal cannot be read; `StartFailed`
+    when the first worker does not come to lead; and what `ReleaseStore.make` and `HistoryThread.open` raise.
     """
     descriptors = raise_limit()
     check_descriptors(listening=config.listen is not None)
@@ -115,7 +113,7 @@ class _Daemon:
         loop = asyncio.get_running_loop()
         loop.set_exception_handler(log.loop_exception)
         self._version = _version()
-        # what happens, and who is told
+        # events and their listeners
         self._bus = EventBus(config.name, time.time_ns, say)
         self._history = HistoryThread(loop, say)
         self._sd_notify = SdNotify(environment, loop)
@@ -126,7 +124,9 @@ class _Daemon:
         platform = platform_of(
             inherited, loop, lambda worker: owned.worker_keys.of(worker), owned.check, self._groups.end, say
         )
-        self._bot = bot = LiveBot(home, self._bus, platform, self._history, lambda id: first_release.find(id))
+        self._bot = bot = LiveBot(
+            home, self._bus, platform, self._history, lambda id: self._first_release.find(id)
+        )
         # deployments
         releases = ReleaseStore(home.releases)
         self._deploy_lock = DeployLock(self._history)
@@ -137,13 +137,12 @@ class _Daemon:
         )
         self._shutdown = Shutdown(bot, deployments, self._preparer, say)
         self._branch_watch = BranchWatch(home, releases, self._history, bot.state, say)
-        # from the home as it was found to the first tick
+        # the start: from the home as it was found to the first tick
         code = config.directory
         repair = Repair(releases, code, lambda: [code, *repositories(home)], log.warn)
-        first_release = FirstRelease(config, home, deployments, repair, self._shutdown, say)
+        self._first_release = FirstRelease(config, home, deployments, repair, self._shutdown, say)
         self._adoption = Adoption(home, config, bot, deployments, self._history, say)
         self._arrival = Arrival(home, bot, self._adoption, self._history, say)
-        self._startup = Startup(home, bot, deployments, self._adoption, first_release, self._shutdown, say)
         # commands
         status = StatusReader(
             bot, deployments, self._branch_watch, self._pauses, self._notifier, owned, self._version
@@ -177,7 +176,7 @@ class _Daemon:
             self._arrival.publish_started(os.getpid(), self._version)
             shutdown = self._shutdown
             with Signals(shutdown.interrupted, shutdown.hung_up, shutdown.suspending, shutdown.resumed):
-                await self._startup.run(self._config, chosen)
+                await self._start_or_adopt(chosen)
                 if not shutdown.stopping:
                     self._branch_watch.begin()
                     self._log.say("up: Ctrl-C stops the bot at its next boundary, and this supervisor")
@@ -198,6 +197,17 @@ class _Daemon:
         self._bus.subscribe(self._history.note)
         arrival.publish_exits(self._groups)
 
+    async def _start_or_adopt(self, chosen: Chosen | None) -> None:
+        """Adopt the workers that are alive, or else start the bot, on `chosen` if that is given."""
+        if self._adoption.alive:
+            self._log.say(
+                f"home {self._owned.home.path}: the bot is alive, and a supervisor comes back to it"
+            )
+            if await self._adoption.complete():
+                return
+        await self._deployments.take_up(self._config)
+        await self._first_release.start(chosen)
+
     def _subscribe(self) -> None:
         self._bus.subscribe(self._log.note)
         self._bus.subscribe(self._bot.pool.records.note)
@@ -216,7 +226,7 @@ class _Daemon:
             self._tcp_listener = keep_listener(config.listen, home, say)
 
     async def _recall(self) -> None:
-        """Have each part read what an earlier supervisor left."""
+        """Have each part load the state of an earlier supervisor."""
         await self._bot.pool.records.recall()
         await self._deploy_lock.recall()
         await self._pauses.recall()
@@ -225,7 +235,7 @@ class _Daemon:
         await self._arrival.note_outage()
 
     async def _close(self) -> None:
-        # First: a command without an answer is for the next supervisor to carry out.
+        # First: the next supervisor carries out a command that has no answer yet.
         await self._files.close()
         self._owned.close()
         self._branch_watch.close()
@@ -235,7 +245,7 @@ class _Daemon:
             await self._web.close()
         await self._sockets.close_listeners()
         if self._tcp_listener is not None:
-            # After the listeners: the last answers pass through it.
+            # After the listeners: it relays the last answers.
             await self._tcp_listener.close()
         self._sockets.close_workers()
         await self._history.close()

@@ -28,8 +28,15 @@ from ...protocol.commands import (
 from ...protocol.errors import NeverblinkError
 from ...protocol.events import Event, decode_event
 from ...protocol.wire import UNDECODABLE
-from ..sockets.endpoints import Endpoint, InHome, Unreachable
-from ..sockets.supervisor_connection import decode_reply, encode_request, event_socket, request_socket
+from ..sockets.supervisor_connection import (
+    Endpoint,
+    InHome,
+    Unreachable,
+    decode_reply,
+    encode_request,
+    event_socket,
+    request_socket,
+)
 from ..store.state_dir import Home
 from ..system.account import account_name
 from ..system.text import clean

@@ -11,10 +11,9 @@ from ...protocol.errors import NeverblinkError
 from ...protocol.events import Event
 from ..bot.bot import LiveBot
 from ..sockets.bindings import Bindings
-from ..sockets.listeners import Listeners
+from ..sockets.request_socket import Listeners
 from ..sockets.worker_keys import WorkerKeys
 from ..sockets.worker_socket import SOCKET, WorkerSocket
-from ..sockets.zap import ZapHandler
 from ..store.state_dir import Home
 from ..system.descriptors import limit
 from .dispatcher import Dispatcher
@@ -54,18 +53,15 @@ class DaemonSockets:
         self._say = say
         # One I/O thread is enough: it moves bytes, and only when there are some.
         self._context = zmq.Context[zmq.Socket[bytes]](1)
-        self._zap: ZapHandler | None = None
         self._worker_socket: WorkerSocket | None = None
         self._listeners: Listeners | None = None
 
     def open(self, bot: LiveBot, worker_keys: WorkerKeys, dispatcher: Dispatcher) -> None:
         """Connect the workers to `bot`, and clients to `dispatcher`. Raises `DaemonError`."""
         try:
-            self._zap = ZapHandler(self._context)
             self._worker_socket = WorkerSocket(
                 self._context,
                 lambda socket: self._bindings.bind(socket, SOCKET, for_workers=True),
-                zap_handler=self._zap,
                 worker_keys=worker_keys,
                 bot=bot.bus.bot,
                 reject_reason=bot.pool.admit,
@@ -94,8 +90,6 @@ class DaemonSockets:
         """Hear and send nothing any more."""
         if self._worker_socket is not None:
             self._worker_socket.close(_LINGER_MS)
-        if self._zap is not None:
-            self._zap.close()
 
     async def close(self) -> None:
         """Wait until the last messages are sent, at most as long as the sockets linger."""

@@ -31,14 +31,14 @@ from ...protocol.status import (
 from ..bot.bot import LiveBot
 from ..bot.bot_state import BotState
 from ..bot.journal_health import journal_of
+from ..deploy.admission import QueuedDeployment
 from ..deploy.branch_watch import BranchWatch
+from ..deploy.deployment import ActiveDeployment
 from ..deploy.deployments import Deployments
-from ..deploy.in_progress import ActiveDeployment
 from ..deploy.owned_home import OwnedHome
-from ..deploy.queue import QueuedDeployment
 from ..notify.notifier import Notifier
 from ..store.history_thread import HistoryThread
-from ..store.pause import PauseNotes
+from ..store.lock_and_pause import PauseNotes
 from ..workers.registry import Member
 
 __all__ = ["StatusReader", "start_told"]

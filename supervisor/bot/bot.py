@@ -1,7 +1,8 @@
-"""The live bot: takes in what its workers say, and starts, stops and ends it.
+"""The live bot: handles its workers' messages, and starts, stops and ends the bot.
 
-Every message of a worker and every end of a process comes through here: the registry takes it in, the leader is read
-from it, and it is passed on to the parts that wait for it (a handoff's driver, commands in flight, a start, a stop).
+Each message of a worker and each end of a process comes through here. The registry is updated, the leader is
+determined, and the message goes to the parts that wait for it (a handoff's driver, commands in flight, a start, a
+stop).
 """
 
 from __future__ import annotations
@@ -46,16 +47,15 @@ from .standby import Standby
 __all__ = ["LiveBot"]
 
 _REASON = 500
-"""The longest reason of a failure that is passed on, in characters."""
+"""The maximum length of a failure's reason, in characters."""
 
 _ABORTABLE = (Phase.PREPARING, Phase.REHEARSING, Phase.PREPARED, Phase.WAITING)
 
 
 class LiveBot:
-    """The bot `bus.bot` in `home`, with the parts that run it. What they know of it is in `state`.
+    """The bot `bus.bot` in `home`, with the parts that run it. They share `state`.
 
-    `find(release)` makes a damaged release runnable again, and names another one when it is lost; it raises
-    `NeverblinkError`.
+    `find(release)` repairs a damaged release, or returns another one when it is lost. It raises `NeverblinkError`.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class LiveBot:
 
     @property
     def replaceable(self) -> bool:
-        """No worker leads, and the next start may run code that an operator names."""
+        """Whether no worker leads and the next start may run code that an operator names."""
         return not (self.state.starting or self.state.drivers) and self._recovery.replaceable
 
     def failing(self, release: str) -> bool:
@@ -99,15 +99,15 @@ class LiveBot:
         self._begun()
 
     def keep_starting(self, release: str, reason: str) -> None:
-        """The first worker did not come to lead: start the release again and again, as after a death."""
+        """The first worker did not come to lead: start the release again with growing pauses, as after a crash."""
         self.hang_monitor.begin()
         self._begun()
         self._recovery.begin(release, reason, self.leadership.look, failed=True)
 
     async def start_again(self, release: Release, config: Config, why: str) -> bool:
-        """Start a bot without a leader from its journal. Raises `StartFailed`, and then it still has none.
+        """Start a bot without a leader from its journal. Raises `StartFailed`, and then it still has no leader.
 
-        Returns False when another worker has come to lead meanwhile.
+        Returns False when another worker leads by then.
         """
         self.state.add_run(release, config)
         try:
@@ -116,12 +116,12 @@ class LiveBot:
             self.leadership.start_failed()
             raise
         self.standby.look()
-        # It may have died since.
+        # The new leader may have died since.
         self.leadership.look()
         return started
 
     def adopted(self) -> None:
-        """The bot goes on with workers that were found alive."""
+        """The bot continues with workers that were found alive."""
         self.state.starting = False
         self._arrive()
         self.hang_monitor.begin()
@@ -147,7 +147,7 @@ class LiveBot:
                 self.pool.dismiss(member.worker, why)
         await state.changes.until(lambda: all(member.leads for member in state.registry.alive()))
         leaders = state.registry.alive()
-        # Of two that reported to lead, the one with the lower epoch was replaced and is about to end.
+        # Of two workers that reported to lead, the one with the lower epoch was replaced and is about to end.
         last = max((member.epoch for member in leaders), default=0)
         while any(member.alive for member in leaders):
             for member in leaders:
@@ -162,7 +162,7 @@ class LiveBot:
 
     async def _end_handoffs(self, why: str) -> None:
         while self.state.drivers:
-            # One that is behind another is aborted first.
+            # The handoff that waits for another is aborted first.
             driver = self.state.drivers[-1]
             phase = driver.phase
             if phase in _ABORTABLE:
@@ -188,10 +188,10 @@ class LiveBot:
             driver.close()
         self.pool.let_go()
 
-    # what workers say
+    # messages of workers
 
     def heard(self, worker: str, message: WorkerMessage) -> None:
-        """Take in a message of a worker, and pass it on."""
+        """Handle a message of a worker, and pass it on."""
         member = self.state.registry.get(worker)
         if member is None or not member.alive:
             return
@@ -206,7 +206,7 @@ class LiveBot:
                 self.pool.remind(member)
                 self._journal.reported(member, message)
             case Suspect():
-                # What the suspected leader has said meanwhile comes first: we may have been stopped ourselves.
+                # Messages of the suspected leader come first: the supervisor itself may have been stopped.
                 self.pool.drain()
             case Recovered():
                 self._journal.recovered(member, message)
@@ -255,6 +255,6 @@ class LiveBot:
 
 
 def _in_one_line(reason: str) -> str:
-    """The reason of a failure in one line. An exception's text can be of any length; the worker's log has it whole."""
+    """The reason of a failure as one line of bounded length. The worker's log has the whole text."""
     line = " ".join(reason.split())
     return line if len(line) <= _REASON else f"{line[:_REASON]}…"

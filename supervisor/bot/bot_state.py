@@ -1,6 +1,6 @@
-"""The state of one bot as the supervisor knows it: who leads, what is in progress, and what each release is run as.
+"""The state of one bot as the supervisor knows it: the leader, what is in progress, and how each release is run.
 
-One object, given to every part of the bot. `LiveBot` and its parts write it; deployments and the status only read it.
+One object that every part of the bot gets. `LiveBot` and its parts write it; deployments and the status only read it.
 """
 
 from __future__ import annotations
@@ -16,8 +16,7 @@ from ..release.releases import Release
 from ..system.conditions import Conditions
 from ..system.crash_backoff import AT_MOST
 from ..system.event_bus import EventBus
-from ..workers.bot_context import BotContext
-from ..workers.platform import Platform
+from ..workers.platform import BotContext, Platform
 from ..workers.registry import Member
 
 __all__ = ["BotState", "NextStart"]
@@ -46,7 +45,7 @@ class BotState(BotContext):
         self.starting = True
         """The bot has not been started or adopted yet."""
         self.arrived = False
-        """What an earlier supervisor left is known, and the bot is started or adopted: deployments can begin."""
+        """The state of an earlier supervisor is loaded, and the bot is started or adopted: deployments can begin."""
         self.stopping = ""
         """Why the bot is being stopped, "" when it is not."""
         self.stopped = False
@@ -60,9 +59,9 @@ class BotState(BotContext):
         self.drivers: list[HandoffDriver] = []
         """Of the handoffs in progress, oldest first."""
         self.runs: dict[str, tuple[Release, Config]] = {}
-        """What each known release is run as."""
+        """Each known release with the configuration to run it."""
         self.changes = Conditions(platform.scheduler)
-        """Where coroutines wait for a change of this state."""
+        """Lets coroutines wait for a change of this state."""
 
     @property
     def leading(self) -> Member | None:
@@ -77,7 +76,7 @@ class BotState(BotContext):
 
     @property
     def calm(self) -> bool:
-        """Nothing is in progress that is about to change the leader."""
+        """Whether nothing in progress is about to change the leader."""
         beginning = self.starting or self.recovering
         return not beginning and all(driver.phase in _STABLE for driver in self.drivers)
 
@@ -90,7 +89,7 @@ class BotState(BotContext):
         return next((one.handoff.deployment for one in self.drivers if one.handoff.new == worker), 0)
 
     def config_of(self, release: str) -> Config | None:
-        """What a release is run as, None when that is not known."""
+        """The configuration of a release, None when it is not known."""
         run = self.runs.get(release)
         return run[1] if run is not None else None
 
@@ -105,7 +104,7 @@ class BotState(BotContext):
         return config.restart.pause_at_most if config is not None else AT_MOST
 
     def add_run(self, release: Release, config: Config) -> None:
-        """Note what a release is run as."""
+        """Record the configuration to run a release with."""
         self.runs[release.id] = release, config
 
     def publish_leader(self, worker: str, release: str, cause: str, seq: int) -> None:

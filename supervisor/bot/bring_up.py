@@ -1,7 +1,7 @@
 """Brings one worker up: from the start of its process until it leads the bot.
 
 The worker begins from the journal. It is sent `Lead` until it leads, or until it is certain that it will not. The
-kernel decides who has the lease: when another worker has it by then, that worker is the bot.
+kernel decides which worker has the lease. If another worker has it by then, that worker is the bot.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ __all__ = ["BringUp", "StartFailed"]
 
 
 class StartFailed(NeverblinkError):
-    """The first worker did not come to lead; `log` is where it wrote."""
+    """The first worker did not come to lead; `log` is its log."""
 
     def __init__(self, bot: str, reason: str, log: str) -> None:
         super().__init__(f"bot {bot} could not be started: {reason}")
@@ -63,7 +63,7 @@ class BringUp:
             self._pool.send(worker, Lead())
             await self._state.changes.until(lambda: member.leads or decided(), REPEAT_AFTER)
         if member.leads_since:
-            # If it is dead already, that is the death of a leader, and is counted and answered as one.
+            # If it is dead already, that counts as the death of a leader.
             return True
         if self._led_by_another(worker):
             # A follower was still alive, and the kernel gave it the lease: it is the bot now.

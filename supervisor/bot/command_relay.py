@@ -1,7 +1,7 @@
 """Relays commands to the bot.
 
-A command is sent to the leader, and again, under the same key, until a worker answers. The key makes it run once, also
-when the worker that received it first has handed over in between.
+A command is sent to the leader, and sent again under the same key until a worker answers. The key makes it run once,
+even when the worker that received it first has handed over in between.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class NoAnswer(NeverblinkError):
 
 
 class NotSendable(NeverblinkError):
-    """The command can't be encoded: the message says which part, and why. Nothing was sent."""
+    """The command can't be encoded. The message names the part and the reason. Nothing was sent."""
 
 
 class CommandRelay:
@@ -80,14 +80,14 @@ class CommandRelay:
             waiting[1].set_result(message)
 
     def resend(self) -> None:
-        """Send commands without an answer again: another worker leads, or some time has passed."""
+        """Send unanswered commands again: another worker leads, or some time has passed."""
         for command, _ in self._waiting.values():
             self._send_one(command)
         if self._waiting:
             self._timers.arm("repeat")
 
     def give_up(self, reason: str) -> None:
-        """Fail all commands without an answer: none will come."""
+        """Fail all unanswered commands: no answer will come."""
         for _, answer in self._waiting.values():
             if not answer.done():
                 answer.set_exception(NoAnswer(reason, late=False))
@@ -102,7 +102,7 @@ class CommandRelay:
 
 
 def _problem_of(command: Run) -> str:
-    """Why the command can't be sent, "" when it can. One that can't must not be queued with the others."""
+    """Why the command can't be sent, "" when it can. Checked before it is queued."""
     problem = problem_of(command.name, "the command's name") or problem_of(command.args)
     if problem:
         return problem

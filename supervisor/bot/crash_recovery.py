@@ -1,12 +1,12 @@
-"""Crash recovery: has a bot go on whose leader has died.
+"""Crash recovery: keeps a bot running whose leader has died.
 
-Its standby takes over, if it has one. Otherwise the bot is started again from its journal, on the release that led, or
-on the one before when that was rolled back: at once after the first death, then with growing pauses while starts fail
-or leaders die early. It never gives up: the pauses grow to a limit, and each is published with the time of the next
-start. After several failures the bot counts as down. A deployment or a rollback can name other code; once a start has
-failed or is planned, the next start runs that code.
+Its standby takes over, if it has one. Otherwise the bot is started again from its journal, on the release that led,
+or on the release before if that one was rolled back: at once after the first death, then with growing pauses while
+starts fail or leaders die early. It never gives up: the pauses grow to a limit, and each is published with the time
+of the next start. After several failures the bot counts as down. A deployment or a rollback can name other code. Once
+a start has failed or is planned, the next start runs that code.
 
-Other code is never tried without an operator's decision: the release before may not be able to read the state, and it
+Other code is never tried without an operator's decision: the previous release may not be able to read the state, and it
 was replaced for a reason.
 """
 
@@ -33,14 +33,14 @@ from .standby import Standby
 __all__ = ["CrashRecovery"]
 
 _RECOVERING_FOR = 15_000_000_000
-"""A bot that has had no leader for this long is down, however often it was started meanwhile."""
+"""A bot without a leader for this long is down, however often it was started meanwhile."""
 
 
 class CrashRecovery:
-    """Keeps one bot running: `state.down`, `state.recovering` and `state.next_start` are what it knows.
+    """Keeps one bot running. Its state is in `state.down`, `state.recovering` and `state.next_start`.
 
-    `find(release)` makes a release runnable again, and names another one when it is lost; it raises
-    `NeverblinkError`. When the bot is down, commands that `relay` has not had answered are given up.
+    `find(release)` repairs a release, or returns another one when it is lost. It raises `NeverblinkError`. When the bot
+    is down, unanswered commands of `relay` fail.
     """
 
     def __init__(
@@ -64,18 +64,18 @@ class CrashRecovery:
         self._leads = 0
         """How often a worker has begun to lead."""
         self._lost_at = 0
-        """CLOCK_MONOTONIC, when the bot lost its leader."""
+        """When the bot lost its leader, CLOCK_MONOTONIC."""
         self._asked = False
-        """An operator has named the code to start: no other start begins meanwhile."""
+        """A start that an operator requested is in progress: no other start begins meanwhile."""
         self._trying = False
-        """A successor is awaited, or being started."""
+        """Waiting for a successor, or starting one."""
         self._start_failed = False
         """A start has failed since a worker led."""
         self._task: asyncio.Task[None] | None = None
 
     @property
     def replaceable(self) -> bool:
-        """No worker leads, and the next start may run other code: it is not the first one after a death."""
+        """Whether no worker leads and the next start may run other code: it is not the first start after a death."""
         return not self._state.leader and (
             bool(self._state.down) or self._state.next_start is not None or self._start_failed
         )
@@ -86,18 +86,18 @@ class CrashRecovery:
 
     @property
     def busy(self) -> bool:
-        """A recovery or a requested start is in progress. The leadership is looked at again when it has ended."""
+        """Whether a recovery or a requested start is in progress. The leadership is checked again when it has ended."""
         return self._asked or (self._task is not None and not self._task.done())
 
     def died(self, member: Member) -> None:
         """A leader has died."""
         if self._state.leader in ("", member.worker):
-            # Else its successor has reported before the leader's process ended.
+            # Otherwise its successor has reported before the leader's process ended.
             self._died = member
         self._standby.leader_died(member.release, *self._life(member))
 
     def left(self) -> None:
-        """The worker that counted as the leader has ended and had not reported to lead: not the death of a leader."""
+        """The worker that counted as the leader has ended without having led: that is not the death of a leader."""
         self._died = None
 
     def led(self) -> None:
@@ -109,9 +109,9 @@ class CrashRecovery:
         self._state.next_start = None
 
     def begin(self, release: str, reason: str, done: Callable[[], None], *, failed: bool = False) -> None:
-        """Have the bot go on, on this release. `done` is called when it leads again or the attempt has ended.
+        """Recover the bot on this release. Calls `done` when the recovery has ended, with or without a leader.
 
-        `failed`: a start of it has failed already.
+        `failed`: a start of the release has failed already.
         """
         self._state.recovering = reason
         self._start_failed = failed
@@ -122,8 +122,8 @@ class CrashRecovery:
     async def start_again(self, release: Release, config: Config, why: str) -> bool:
         """Start a bot without a leader from its journal, on this release instead of the one that would be next.
 
-        Returns False when another worker has come to lead meanwhile. Raises `StartFailed`, and then the bot is started
-        again as before.
+        Returns False when another worker leads by then. Raises `StartFailed`, and then the recovery continues as
+        before.
         """
         self._asked = True
         try:
@@ -147,7 +147,7 @@ class CrashRecovery:
             self._state.changes.stir()
 
     def give_up(self, why: str) -> None:
-        """No worker leads and none will: the bot is being stopped."""
+        """End the recovery: the bot is being stopped."""
         self._state.recovering = ""
         self._state.next_start = None
         self._go_down(why)
@@ -159,7 +159,7 @@ class CrashRecovery:
     # parts
 
     def _life(self, member: Member) -> tuple[int, int]:
-        """How long it has led (ns), and how many ticks it has run."""
+        """How long the worker has led (ns), and how many ticks it has run."""
         lived = self._state.platform.wall() - member.leads_since if member.leads_since else 0
         return lived, member.report.ticks if member.report is not None else 0
 
@@ -167,7 +167,7 @@ class CrashRecovery:
         leads = self._leads
         self._trying = True
         try:
-            if await self._succeeded(release):
+            if await self._standby_leads(release):
                 return
         finally:
             self._trying = False
@@ -191,7 +191,7 @@ class CrashRecovery:
             try:
                 await self._try(release, again=failed)
             except NeverblinkError as problem:
-                # A start that was cut off for one by an operator says nothing about the release.
+                # A start that was cut off for an operator's start says nothing about the release.
                 if not (self._asked or self._over(leads)):
                     self._restarts.failed(release)
                     reason = problem.reason if isinstance(problem, StartFailed) else problem.message
@@ -214,7 +214,7 @@ class CrashRecovery:
         self._trying = True
         try:
             if again or run is None:
-                # The release itself may be damaged, or its environment.
+                # The release or its environment may be damaged.
                 run = await self._find(release)
                 self._state.add_run(*run)
             await self._bring_up.bring_up(
@@ -225,7 +225,7 @@ class CrashRecovery:
             self._state.changes.stir()
 
     def _go_down(self, why: str) -> None:
-        """Publish that the bot is down from now on, and answer the commands that wait for it."""
+        """Publish that the bot is down, and fail the commands that wait for it."""
         self._state.down = why
         self._relay.give_up(f"the bot is down: {why}")
         self._state.publish_leader("", "", why, 0)
@@ -254,7 +254,7 @@ class CrashRecovery:
             )
         )
 
-    async def _succeeded(self, release: str) -> bool:
+    async def _standby_leads(self, release: str) -> bool:
         """Wait for the standby to take the lease; return whether any worker leads."""
         until = self._state.platform.mono() + SUCCEED_WITHIN
         while not self._state.leader and not self._state.stopping:
@@ -264,7 +264,7 @@ class CrashRecovery:
             if self._state.platform.mono() >= until:
                 self._pool.kill(standby.worker, "it did not take the lease when the leader had died")
                 break
-            # A standby that guards takes the lease by itself; one that does not is told to.
+            # A standby that guards takes the lease by itself. Send `Lead` for one that does not.
             self._pool.send(standby.worker, Lead())
             await self._state.changes.until(
                 lambda standby=standby: self._state.leader or not standby.alive or self._state.stopping,

@@ -1,6 +1,6 @@
-"""The handoffs of one bot: begins them, resumes them, and keeps the bot's state in step with them.
+"""The handoffs of one bot: begins and resumes them, and keeps the bot's state in step with them.
 
-Two can be in progress: one in its probation, and the one behind it, which waits for the probation to end.
+Two can be in progress: one in its probation, and a second that waits for the probation to end.
 """
 
 from __future__ import annotations
@@ -8,8 +8,7 @@ from __future__ import annotations
 from ...protocol.handoff.handoff import Handoff
 from ..config.config import Config
 from ..handoff.driver import HandoffDriver
-from ..handoff.interfaces import Finished, HandoffListener, HandoffRecord
-from ..handoff.new_worker import NewWorker
+from ..handoff.progress import Finished, HandoffListener, HandoffRecord
 from ..release.releases import Release
 from ..workers.worker_pool import WorkerPool
 from .bot_state import BotState
@@ -19,7 +18,7 @@ from .standby import Standby
 __all__ = ["Handoffs"]
 
 _ORDERS = 1000
-"""Order numbers that a deployment has for itself: it counts up by two with each way back it tries."""
+"""The range of order numbers of one deployment. Each attempt of a rollback takes two."""
 
 
 class Handoffs:
@@ -41,9 +40,9 @@ class Handoffs:
         force: bool,
         rehearse_only: bool,
     ) -> None:
-        """Begin a handoff from the leader to a new worker on `release`, behind one that is in its probation."""
+        """Begin a handoff from the leader to a new worker on `release`; it waits for a handoff in its probation."""
         state = self._state
-        # A worker settles orders in their sequence, and deployments that waited begin out of theirs.
+        # A worker handles orders by increasing number, and queued deployments can begin out of sequence.
         given = [member.report.order for member in state.registry.alive() if member.report is not None]
         given += [driver.handoff.order for driver in state.drivers]
         order = max(deployment, max(given, default=0) // _ORDERS + 1) * _ORDERS
@@ -62,7 +61,7 @@ class Handoffs:
     def take_up(
         self, record: HandoffRecord, release: Release, config: Config, listener: HandoffListener
     ) -> None:
-        """Go on with a handoff that an earlier supervisor began."""
+        """Resume a handoff that an earlier supervisor began."""
         handoff = record.handoff
         cleared = self._state.driver_of(handoff.after) is None
         driver = self._add_driver(handoff, release, config, listener)
@@ -72,21 +71,21 @@ class Handoffs:
         driver.take_up(record, third, self._leadership.led_before, cleared=cleared)
 
     def finished(self, handoff: Handoff, how: Finished) -> None:
-        """A handoff has ended: the one behind it may go on, and the bot may have no leader."""
+        """A handoff has ended: the one that waits for it may continue, and the bot may have no leader."""
         state = self._state
         state.drivers = [driver for driver in state.drivers if driver.handoff is not handoff]
         old = state.registry.get(handoff.old)
         if how.back and not how.leader and old is not None:
             self._leadership.next_release = old.release
-        for behind in [one for one in state.drivers if one.handoff.after == handoff.deployment]:
-            behind.cleared(state.leader, state.epoch)
+        for waiting in [driver for driver in state.drivers if driver.handoff.after == handoff.deployment]:
+            waiting.cleared(state.leader, state.epoch)
         self._leadership.look()
         self._standby.look()
         state.changes.stir()
 
     def recorded(self) -> None:
         """The phase of a handoff may have changed, and with it who may guard the leader."""
-        # Not now: the handoff is in the middle of a step.
+        # Later: the handoff is in the middle of a step.
         self._state.platform.scheduler.call_later(0, self._standby.look)
 
     def _add_driver(
@@ -96,10 +95,10 @@ class Handoffs:
         state.add_run(release, config)
         driver = HandoffDriver(
             handoff,
-            config.handoff,
-            NewWorker(self._pool, release, config, handoff),
+            (release, config),
+            self._pool,
             state,
-            # The deployment first: it records a change before anything is done about it.
+            # The deployment first: it records a change before the change takes effect.
             (listener, _StateListener(self, handoff)),
         )
         state.drivers.append(driver)

@@ -1,7 +1,7 @@
 """Watches the leader: reports one that is slow, and kills one that hangs.
 
-It observes the leader at a fixed interval and does what `hang_rules` decides. What follows a kill is the same as what
-follows any other death of a leader.
+It observes the leader at a fixed interval and carries out what `hang_rules` decides. A kill is handled like any other
+death of a leader.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _OBSERVATIONS = 8
 
 
 class HangMonitor:
-    """Watches the leader within the limits that its release has. `journal` is the directory that the leader writes."""
+    """Watches the leader within the limits of its release. `journal` is the directory that the leader writes."""
 
     def __init__(self, state: BotState, pool: WorkerPool, journal: Path) -> None:
         self.slow = ""
@@ -63,9 +63,9 @@ class HangMonitor:
         self._next = self._state.platform.scheduler.call_later(every / 1e9, self._look)
 
     def _judge(self, member: Member, limits: HangLimits, every: int) -> None:
-        who = member.worker, member.epoch
-        if self._rules is None or self._watched != who:
-            self._watched, self._rules = who, HangRules(limits, every)
+        leader = member.worker, member.epoch
+        if self._rules is None or self._watched != leader:
+            self._watched, self._rules = leader, HangRules(limits, every)
         report, hello = member.report, member.hello
         look = Observation(
             mono=self._state.platform.mono(),
@@ -79,7 +79,7 @@ class HangMonitor:
             doing=None,
         )
         if not self._rules.moves(look):
-            # Reading it takes two files of /proc, and only a leader that does not move needs it.
+            # Reading it takes two files of /proc, and only a leader without progress needs it.
             look = msgspec.structs.replace(look, doing=self._state.platform.doing(member.pid))
         verdict = self._rules.look(look)
         self._publish(member, verdict.reason, verdict.lasts)
@@ -87,7 +87,7 @@ class HangMonitor:
             self._pool.kill(member.worker, verdict.reason)
 
     def _publish(self, member: Member | None, reason: str, lasts: int) -> None:
-        """Publish when the leader becomes slow, when the reason changes, and when it is over."""
+        """Publish when the leader becomes slow, when the reason changes, and when it has recovered."""
         kind, before = _kind(reason), _kind(self.slow)
         self.slow = reason
         if member is None or kind == before:

@@ -1,19 +1,19 @@
-"""Hang rules: tell a leader that is slow from one that will do nothing any more. Rules only, no clock and no /proc.
+"""Hang rules: distinguish a slow leader from one that hangs. Rules only, no clock and no /proc.
 
-It is shown the leader again and again (`Observation`) and says each time what to think of it. Trouble is when a tick
-is due and no turn ends, neither by the leader's own word nor by its journal; or when it says nothing at all. What the
-process is doing then decides how long that may go on:
+The rules get an `Observation` of the leader at a fixed interval and return a verdict each time. A leader is in trouble
+when a tick is due and no turn ends, neither by its reports nor by its journal; or when it reports nothing. The activity
+of its process then decides how long that may last:
 
-- A debugger is attached: for ever.
+- A debugger is attached: without limit.
 - It is stopped: `hang_after`, since it may never be continued.
-- It computes, waits for a disk, has a decision open, or still reports: it works at something, and has `stuck_after`.
-- It sleeps, computes nothing and says nothing: `hang_after`; and for ever as long as no tick is due, because a bot that
-  has nothing to do looks just like that when its messages do not reach us.
+- It computes, waits for a disk, has a decision open, or still reports: it is working, for at most `stuck_after`.
+- It sleeps, computes nothing and reports nothing: `hang_after`; without limit while no tick is due, because an idle bot
+  whose messages do not arrive looks the same.
 
-Only time that was looked at counts. A supervisor that was itself stopped for a minute knows nothing of that minute, and
-must not find everybody silent when it wakes: so each look adds no more than twice the time between two looks.
+Only observed time counts. A supervisor that was itself stopped for a minute has observed nothing in it and must not
+find the leader silent when it continues: each observation adds at most twice the interval.
 
-A verdict does not make another worker lead. A worker that is killed holds the lease until the kernel has ended it.
+A verdict does not make another worker lead. A killed worker holds the lease until the kernel has ended it.
 """
 
 from __future__ import annotations
@@ -29,34 +29,34 @@ from ..system.proc_stat import ProcessActivity
 __all__ = ["HangRules", "HangVerdict", "Observation"]
 
 _NOTICED = 1_000_000_000
-"""Trouble shorter than this is none; nor is one shorter than half of `hang_after`."""
+"""Trouble is ignored while it is shorter than this, or than half of `hang_after`."""
 _WORKS = 20
-"""It computes when it did so for at least one part in so many of the time since the trouble began."""
+"""A leader computes if its CPU time is at least this fraction (1/20) of the time since the trouble began."""
 
 
 class Observation(msgspec.Struct, frozen=True):
-    """One look at the leader, at `mono` and `wall` (ns)."""
+    """One observation of the leader, at `mono` and `wall` (ns)."""
 
     mono: int
     wall: int
     messages: int
-    """How many messages have come from it."""
+    """How many messages it has sent."""
     number: int
-    """Its newest frame, by its own word."""
+    """Its newest frame, by its own report."""
     written: tuple[str, int]
-    """Where the journal ends; only the leader writes to it."""
+    """Where the journal ends. Only the leader writes to it."""
     interval: int
-    """Between two ticks, ns; 0 when that is not known."""
+    """The tick interval, ns; 0 when it is not known."""
     decision: str
-    """The name of a decision it has open, "" without one."""
+    """The name of its open decision, "" for none."""
     due: int = 0
     """When its next tick is due by its own report, as `mono`; 0 when that is not known."""
     doing: ProcessActivity | None = None
-    """None when there is no such process. Not needed for one that `moves`."""
+    """None when there is no such process. Not needed for a leader that makes progress."""
 
 
 class HangVerdict(msgspec.Struct, frozen=True):
-    """What to think of the leader. `reason` is for people, "" when it is well; `lasts` ns so far."""
+    """The judgement of a leader. `reason` is for people, "" when it is well; `lasts` is the duration so far, ns."""
 
     what: Literal["well", "slow", "dead"]
     reason: str = ""
@@ -64,7 +64,7 @@ class HangVerdict(msgspec.Struct, frozen=True):
 
 
 class HangRules:
-    """Watches one leader in one epoch, by looks that are to come every `every` ns."""
+    """Judges one leader in one epoch by observations made every `every` ns."""
 
     def __init__(self, bounds: HangLimits, every: int) -> None:
         self._bounds = bounds
@@ -72,28 +72,28 @@ class HangRules:
         self._noticed = min(_NOTICED, bounds.hang_after // 2)
         self._last: Observation | None = None
         self._due = 0
-        """When the first tick after the last turn that ended was or is due, mono ns; 0 when that is not known."""
+        """When the first tick after the last turn was or is due, mono ns; 0 when that is not known."""
         self._due_by_wall = 0
-        """Likewise, wall ns: an older release does not report it, and waits for the wall clock."""
+        """The same in wall ns: an older release does not report when a tick is due, and waits for the wall clock."""
         self._silent = 0
         self._stalled = 0
         self._cpu: int | None = None
-        """What it had computed when the trouble began."""
+        """Its CPU time when the trouble began."""
 
     def moves(self, look: Observation) -> bool:
-        """Whether it has both spoken and ended a turn since the last look: then it is well, whatever it is doing."""
+        """Whether it has both sent a message and ended a turn since the last observation: then it is well."""
         last = self._last
         return last is None or (
             look.messages != last.messages and (look.number, look.written) != (last.number, last.written)
         )
 
     def look(self, look: Observation) -> HangVerdict:
-        """Take a look in; return what to think of the leader."""
+        """Judge the leader by one more observation."""
         last, self._last = self._last, look
         passed = min(look.mono - last.mono, 2 * self._every) if last is not None else 0
         if last is None or (look.number, look.written) != (last.number, last.written):
             self._stalled = 0
-            # Its report may be older than the turn. And it does not judge by our wall clock, which may be stepped.
+            # Its report may be older than the turn. The worker's clock does not follow steps of our wall clock.
             until = look.interval - look.wall % look.interval if look.interval else 0
             self._due, self._due_by_wall = until and look.mono + until, until and look.wall + until
         elif self._due and self._is_due(look):
@@ -107,7 +107,7 @@ class HangRules:
     def _judge(self, look: Observation) -> HangVerdict:
         lasts, doing = max(self._silent, self._stalled), look.doing
         if not lasts or doing is None or doing.state in "ZX":
-            # When a process has ended, that is told by other means.
+            # The end of a process is reported elsewhere.
             self._cpu = None
             return _WELL
         if self._cpu is None:
@@ -120,7 +120,7 @@ class HangRules:
         return HangVerdict("dead" if bound is not None and since >= bound else "slow", reason, lasts)
 
     def _weigh(self, look: Observation, doing: ProcessActivity) -> tuple[str, int, int | None]:
-        """What it does, in words; and for how long that has lasted of how long it may, None for ever."""
+        """Its activity in words, how long the trouble has lasted, and the limit (None for no limit)."""
         bounds, lasts = self._bounds, max(self._silent, self._stalled)
         computed = doing.cpu - (self._cpu or 0) >= lasts // _WORKS
         if doing.tracer or doing.state == "t":

@@ -1,6 +1,6 @@
 """The health of the journal: an event when writing fails, when it works again, and when the journal was recovered.
 
-A worker reports the state of its journal with each report, and what it found in the journal when it begins to lead.
+Each report of a worker has the state of its journal. A worker that begins to lead reports what it found there.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class JournalHealth:
         self._failing = ""
 
     def reported(self, member: Member, report: Report) -> None:
-        """A worker has reported the state of its journal."""
+        """Handle a worker's report on its journal."""
         journal = report.journal
         if report.role != "leading" or journal is None or bool(journal.failing) == bool(self._failing):
             return
@@ -38,9 +38,9 @@ class JournalHealth:
             )
 
     def recovered(self, member: Member, message: Recovered) -> None:
-        """A worker that begins to lead has reported what it found."""
+        """Handle the report of a new leader on what it found in the journal."""
         state: JournalState = "lost" if message.lossy else "recovered" if message.problem else "read"
-        self._tell(member, state, _told(message), message.segment)
+        self._tell(member, state, _describe(message), message.segment)
 
     def _tell(self, member: Member, state: JournalState, text: str, segment: int) -> None:
         self._bus.tell(
@@ -67,11 +67,11 @@ def journal_of(member: Member | None) -> JournalSeen | None:
         journal.failing,
         journal.since,
         journal.unwritten,
-        _told(found) if found is not None and lossy else "",
+        _describe(found) if found is not None and lossy else "",
     )
 
 
-def _told(found: Recovered) -> str:
+def _describe(found: Recovered) -> str:
     when = (
         datetime.fromtimestamp(found.at / 1e9, UTC).strftime(" (%Y-%m-%d %H:%M:%S UTC)") if found.at else ""
     )

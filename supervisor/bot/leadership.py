@@ -1,7 +1,7 @@
-"""Who leads the bot, from what workers report and how their processes end.
+"""Determines the leader from what workers report and how their processes end.
 
-Who leads is believed from reports alone; of two workers that report to lead, the one with the higher epoch does. When
-the leader is lost and nothing in progress would replace it, crash recovery begins.
+Only reports count; of two workers that report to lead, the one with the higher epoch leads. When the leader is lost and
+nothing in progress would replace it, crash recovery begins.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Leadership:
         self.led_before = ""
         """The worker that led last before this supervisor started, dead or alive."""
         self.next_release = ""
-        """The release to start when no worker leads, if not the lost leader's: that one was rolled back."""
+        """The release to start when no worker leads; "" for the lost leader's. Set when that one was rolled back."""
         self._state = state
         self._relay = relay
         self._outages = outages
@@ -41,7 +41,10 @@ class Leadership:
         """The leader that was lost and has no successor yet."""
 
     def recall(self, leader: str, epoch: int) -> None:
-        """Begin from what an earlier supervisor knew; a report of a higher epoch is a change of the leader."""
+        """Begin with the leader that an earlier supervisor knew.
+
+        A report of a higher epoch is a change of the leader.
+        """
         member = self._state.registry.get(leader)
         self._state.leader = leader if member is not None and member.alive else ""
         self._state.epoch = epoch
@@ -63,7 +66,7 @@ class Leadership:
         self._relay.resend()
 
     def failed(self, member: Member) -> None:
-        """The leader has dropped the lease and is about to exit: the bot goes on before its process has ended."""
+        """The leader has dropped the lease and is about to exit: recover before its process has ended."""
         if not self._state.stopping:
             self._died(member)
         self._lose(member)
@@ -90,7 +93,7 @@ class Leadership:
         state.changes.stir()
 
     def start_failed(self) -> None:
-        """A start that an operator asked for has failed: its worker is not a leader to replace."""
+        """A start that an operator requested has failed: its worker does not count as a lost leader."""
         self._lost = None
 
     def look(self) -> None:

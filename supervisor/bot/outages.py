@@ -1,8 +1,8 @@
 """Outages: the time from the death of a leader to its successor's first tick. Reported until acknowledged.
 
 An outage ends with the next tick that runs, on any worker: leaders that die before they have ticked belong to the same
-outage. The successor reports what was missed with its first tick; which windows that affected is computed here. Each
-change is one event, and the history keeps it.
+outage. The successor reports missed ticks with its first tick; the affected windows are computed here. Each change is
+one event, and the history records it.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from .bot_state import BotState
 __all__ = ["Outages", "told", "windows_missed"]
 
 _MOST = 1000
-"""Unacknowledged outages that are held here; the history has them all."""
+"""The most unacknowledged outages in memory; the history has all."""
 _OCCURRENCES = 10_000
 
 
 class Outages:
-    """The outages of one bot; those that are not acknowledged are in `unacknowledged`, oldest first."""
+    """The outages of one bot. Those not acknowledged are in `unacknowledged`, oldest first."""
 
     def __init__(self, state: BotState) -> None:
         self._state = state
@@ -39,31 +39,31 @@ class Outages:
         self._known: dict[int, Outage] = {}
         self._newest = 0
         self._current = 0
-        """The number of the one that is not over, 0 when there is none."""
+        """The number of the outage that is not over, 0 for none."""
 
     @property
     def unacknowledged(self) -> tuple[Outage, ...]:
         return tuple(self._known.values())
 
     async def recall(self, history_thread: HistoryThread) -> None:
-        """Read what earlier supervisors left."""
+        """Load what earlier supervisors left."""
         newest = await history_thread.ask(lambda history: history.outages(1))
         left = await history_thread.ask(lambda history: history.outages(_MOST, unacknowledged=True))
         self._newest = newest[0].id if newest else 0
         self._known = {outage.id: outage for outage in reversed(left)}
         self._current = next((outage.id for outage in left if outage.until is None), 0)
 
-    # what happens
+    # events
 
     def found(self, since: int, worker: str, release: str, cause: str) -> None:
-        """The bot ended without having been stopped, while no supervisor ran."""
+        """Begin the outage of a bot that ended without being stopped, while no supervisor ran."""
         if not self._current:
             self._begin(Outage(self._newest + 1, since, worker=worker, release=release, cause=cause))
 
     def lost(self, leader: Member) -> None:
-        """The leader has failed, or its process has ended, unasked."""
+        """The leader has failed, or its process has ended unexpectedly."""
         ended, failed = leader.ended, leader.failed
-        # No tick can run since then, though its process may take a while to exit.
+        # No tick can run after that, though the process may take a while to exit.
         since = leader.failed_at or (ended.at if ended is not None else self._bus.now())
         cause = failed.reason if failed is not None else ended.reason if ended is not None else ""
         doubts = tuple(Doubt(one.id, one.name, one.at) for one in leader.decisions.values())
@@ -104,7 +104,7 @@ class Outages:
             self._change(current, successor=successor.worker, epoch=report.epoch)
 
     def explained(self, ended: Member) -> None:
-        """A worker's process has ended, which may explain an outage that has begun a moment ago."""
+        """A worker's process has ended, which may explain an outage that has just begun."""
         for outage in reversed(self._known.values()):
             if outage.worker == ended.worker:
                 if not outage.cause and ended.ended is not None:
@@ -139,7 +139,7 @@ class Outages:
         )
 
     def acknowledge(self, outage: int, who: str, why: str) -> list[Outage]:
-        """Acknowledge one, or (0) all that are over; return them as they are now. Raises `Refusal`."""
+        """Acknowledge one outage, or with 0 all that are over; return them as they are now. Raises `Refusal`."""
         if outage:
             found = self._known.get(outage)
             if found is None:
@@ -180,7 +180,7 @@ class Outages:
 def windows_missed(
     windows: Iterable[Window], interval: int, first: int, last: int
 ) -> tuple[WindowMissed, ...]:
-    """The protected windows that held one of the slots `first` to `last`, counted from the UTC epoch.
+    """The protected windows that contained one of the slots `first` to `last`, counted from the UTC epoch.
 
     `interval` in ns.
     """

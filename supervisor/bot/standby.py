@@ -1,10 +1,10 @@
 """The standby: a spare worker on the leading release that is always caught up, and takes over when the leader dies.
 
-It is a follower with `guard`: it notices the leader's death itself and asks the kernel for the lease, so this module is
-not in the path of a failover. It keeps a standby ready: starts one beside the leader, has it follow the leader, keeps
-it through a deployment, replaces it by one on the new release when the deployment is done, and starts it again, with
-growing pauses, when it dies. `look` does all of that: it compares the present workers with the wanted ones, and is
-called whenever either may have changed.
+A standby is a follower with `guard`: it notices the leader's death itself and asks the kernel for the lease, so this
+module is not in the path of a failover. The module keeps a standby ready: it starts one beside the leader, has it
+follow the leader, keeps it through a deployment, replaces it with one on the new release when the deployment is done,
+and starts it again, with growing pauses, when it dies. `look` does all of that: it compares the actual workers with
+the wanted ones, and is called whenever either may have changed.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from .bot_state import BotState
 __all__ = ["Standby"]
 
 _MANY = 1000
-"""Ticks that a standby counts as having followed, once it had the state."""
+"""The number of ticks with which a standby counts as settled, once it had the state."""
 _BEHIND = 500_000_000
-"""A standby that applies a frame so long after its boundary cannot keep up."""
+"""A standby that applies a frame this long after its boundary cannot keep up."""
 _SETTLED = (Phase.PREPARING, Phase.REHEARSING, Phase.PREPARED, Phase.WAITING, Phase.PROBATION, Phase.RETIRING)
-"""The phases in which it is known who leads, and stays so for a while."""
+"""The phases in which the leader is known and will not change soon."""
 
 
 class Standby:
@@ -49,14 +49,14 @@ class Standby:
         self._closed = False
         self._ours: set[str] = set()
         self._asked: dict[str, tuple[Follow, int]] = {}
-        """What each was sent last, and when (CLOCK_MONOTONIC)."""
+        """The last message to each, and when it was sent (CLOCK_MONOTONIC)."""
         self._loaded_at: dict[str, int] = {}
         self._failures = CrashBackoff()
         """Of standbys."""
         self._deaths = CrashBackoff()
         """Of leaders."""
         self._not_before = 0
-        """CLOCK_MONOTONIC; no standby is started before."""
+        """No standby is started before this time, CLOCK_MONOTONIC."""
         self._timers = TimerSet(state.platform.scheduler, {"look": REPEAT_AFTER}, lambda _: self.look())
 
     @property
@@ -65,20 +65,20 @@ class Standby:
         return next((member for member in self._spares() if _guards(member)), None)
 
     def successor(self, release: str) -> Member | None:
-        """The worker to lead when the leader has died: the standby, or a caught-up spare on this release, if any."""
+        """The worker to lead when the leader has died: the standby, or a spare on this release that has the state."""
         if (guarding := self.guarding) is not None:
             return guarding
         return next((one for one in self._spares() if one.release == release and _follows(one)), None)
 
-    # what happens
+    # events
 
     def begin(self) -> None:
-        """The bot runs. Before that, a spare can't be told from a worker of a deployment that is yet to be resumed."""
+        """The bot runs. Before that, a spare looks the same as a worker of a deployment that is yet to be resumed."""
         self._begun = True
         self.look()
 
     def adopt(self, member: Member) -> None:
-        """Keep a standby that an earlier supervisor started; it may not be ready yet."""
+        """Keep a standby that an earlier supervisor started. It may not be ready yet."""
         self._ours.add(member.worker)
 
     def leader_died(self, release: str, lived: int, ticks: int) -> None:
@@ -97,14 +97,14 @@ class Standby:
         led = reported or member.failed_as == "leading"
         leader = self._state.leading
         if led or member.leaving or self._closed or leader is None or leader.release != member.release:
-            # It led (which is handled elsewhere), was not needed, or could not read what other code writes.
+            # It led (which is handled elsewhere), was not needed, or could not read the state of other code.
             return
         lived = self._state.platform.mono() - loaded if loaded else 0
         self._failures.failed(member.release, lived, _MANY if loaded else 0)
         self._failed(member.release, member.ended.reason if member.ended is not None else "")
 
     def look(self) -> None:
-        """Compare the present standby with the wanted one, and do what is missing."""
+        """Compare the actual standby with the wanted one, and do what is missing."""
         leader = self._state.leading
         if not self._begun or self._closed or leader is None or not leader.alive:
             return
@@ -128,14 +128,14 @@ class Standby:
         self._publish(leader, wanted, right[0] if right else None)
 
     def close(self) -> None:
-        """Keep no standby any more. One that is alive runs on."""
+        """Stop keeping a standby. A living one runs on."""
         self._closed = True
         self._timers.close()
 
     # parts
 
     def _spares(self) -> list[Member]:
-        """Workers that neither lead nor belong to a deployment: our own, and those left over from one."""
+        """Workers that neither lead nor belong to a deployment: standbys, and those left over from a deployment."""
         leader = self._state.leading
         taken = {
             worker for driver in self._state.drivers for worker in (driver.handoff.old, driver.handoff.new)
@@ -152,7 +152,10 @@ class Standby:
         ]
 
     def _proven(self, release: str) -> bool:
-        """Whether this code may take the lease by itself: until a deployment has ended, only the old worker's may."""
+        """Whether this code may take the lease by itself.
+
+        Until a deployment has ended, only the old worker's code may.
+        """
         driver = next(iter(self._state.drivers), None)
         if driver is None:
             return True
@@ -160,7 +163,7 @@ class Standby:
         return old is None or old.release == release
 
     def _guide(self, member: Member, leader: Member, *, guard: bool) -> None:
-        """Have it follow the leader, and guard it if it may."""
+        """Have the worker follow the leader, and guard it if `guard`."""
         self._ours.add(member.worker)
         report = member.report
         if member.ready is None and member.role == "joining":
@@ -169,7 +172,7 @@ class Standby:
             if report.loaded and report.guard and member.worker not in self._loaded_at:
                 self._loaded_at[member.worker] = self._state.platform.mono()
                 self._pool.free(member.worker)
-            # Else it copies the state, and reports when it has it.
+            # Otherwise it copies the state, and reports when it has it.
             return
         asked, at = self._asked.get(member.worker, (None, 0))
         wish, now = Follow(leader.worker, guard=guard), self._state.platform.mono()
@@ -189,7 +192,7 @@ class Standby:
     def _may_start(self, leader: Member) -> bool:
         report = leader.report
         if self._deaths.crash_loop(leader.release):
-            # Leaders die one after another: start no standby before a leader has settled.
+            # Leaders are in a crash loop: start no standby before a leader has settled.
             led = self._state.platform.wall() - leader.leads_since if leader.leads_since else 0
             if not settled(led, report.ticks if report is not None else 0):
                 self._timers.arm("look")
@@ -226,7 +229,7 @@ class Standby:
         self._not_before = max(self._not_before, self._state.platform.mono() + pause)
 
     def _report_to_driver(self, driver: HandoffDriver) -> None:
-        # Between two leaders it may still follow the old one; it will follow the new one.
+        # Between two leaders the standby may still follow the old leader. It will follow the new one.
         guarding = self.guarding
         driver.stands_by(guarding.worker if guarding is not None else "")
 

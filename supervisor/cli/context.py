@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ..api.client import Client
 from ..config.config import FILE_NAME, Config, NoConfig, load
-from ..sockets.endpoints import OnServer
+from ..sockets.supervisor_connection import OnServer
 from ..store.state_dir import DIRECTORY, VARIABLE, Home, HomeError, home_path
 from ..system.account import expanded
 from ..system.permissions import no_access

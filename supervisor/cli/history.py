@@ -18,7 +18,7 @@ import msgspec
 
 from ...protocol.events import Outage
 from ..bot.outages import told
-from ..environment.build_log import log_of
+from ..deploy.build_log import log_of
 from ..store.history_rows import CommandRow, DeploymentRow
 from ..system.format import clock, count, last
 from ..terminal.deployment_lines import END_PHASES, outcome_name, phases_of, step_text

@@ -14,8 +14,7 @@ from ...protocol.commands import Deploy
 from ...protocol.errors import NeverblinkError
 from ...protocol.status import BranchSeen
 from ..api.client import Client
-from ..deploy.pushed_branches import look
-from ..deploy.pushed_branches import told as undeployed
+from ..deploy.branch_watch import describe_undeployed, look
 from ..hook.problems import of_home, of_repository
 from ..release import git_hooks as hooks
 from ..release.git_hooks import git_dir
@@ -169,7 +168,7 @@ def status(context: CommandContext, repository: Path) -> Done:
     seen = _pushed(where, settings)
     told["pushed"] = None if seen is None else msgspec.to_builtins(seen)
     if seen is not None and seen.commit:
-        _row(screen, "pushed", undeployed(seen) or f"{seen.commit[:8]} {seen.subject}")
+        _row(screen, "pushed", describe_undeployed(seen) or f"{seen.commit[:8]} {seen.subject}")
     for problem in problems:
         screen.line(f"{screen.bad('✗')} {problem}")
     return Done(told, Exit.BROKEN if problems else Exit.DONE)

@@ -11,7 +11,7 @@ from ...protocol.status import BotStatus, PauseNote
 from ..api.client import convert
 from ..api.status import start_told
 from ..bot.outages import told
-from ..deploy.pushed_branches import told as undeployed
+from ..deploy.branch_watch import describe_undeployed
 from ..system.format import ago, count, last
 from ..terminal.screen import Screen, columns
 from .command import Done, remote_command
@@ -57,7 +57,7 @@ def picture(status: BotStatus, screen: Screen) -> list[str]:
         *_standby(status, screen),
         *_outages(status, screen),
         *_lock(status, screen),
-        *(("pushed", text) for one in status.branches if (text := undeployed(one))),
+        *(("pushed", text) for one in status.branches if (text := describe_undeployed(one))),
         *_unheard(status, screen),
         *([("home", screen.bad(status.home_problem))] if status.home_problem else []),
         *_history(status, screen),

@@ -1,4 +1,9 @@
-"""Admission: whether a deployment may begin now, and the queue of those that may not yet."""
+"""Admission: whether a deployment may begin now, and the queue of those that have to wait.
+
+A push must not be refused because another deployment is in progress. The pusher would have to find out when to push
+again, and git would then report that everything is up to date. So the deployment waits. When a later push of the same
+branch waits too, the earlier one is dropped, because its code was replaced before it ran.
+"""
 
 from __future__ import annotations
 
@@ -13,23 +18,67 @@ from ...protocol.commands import Deploy
 from ...protocol.events import DeploymentEnded
 from ..bot.bot import LiveBot
 from ..release.git import GitError, describe
-from ..store.deploy_lock import DeployLock
 from ..store.history_db import HistoryError
 from ..store.history_rows import CommitNote
 from ..store.history_thread import HistoryThread
+from ..store.lock_and_pause import DeployLock
 from ..system.descriptors import left
 from ..system.errors import Refusal
-from .queue import DeployQueue, QueuedDeployment
 
-__all__ = ["DeployAdmission"]
-
+__all__ = ["DeployAdmission", "DeployQueue", "QueuedDeployment"]
 
 _HANDOFF_OPENS = 8
 _DEPLOYMENT_OPENS = 24
+_LONGEST_QUEUE = 64
+
+
+class QueuedDeployment:
+    """A command that has waited since wall time `at`. `deployment` is its future number, 0 before it waits."""
+
+    def __init__(self, command: Deploy, deployment: int, at: int) -> None:
+        self.command = command
+        self.deployment = deployment
+        self.at = at
+        self.cancelled = ""
+        """Why it will not be deployed, "" when it will."""
+
+
+class DeployQueue:
+    """The waiting commands. Nothing here blocks: a caller checks again when something has changed."""
+
+    def __init__(self) -> None:
+        self.waiting: list[QueuedDeployment] = []
+
+    def enter(self, waiter: QueuedDeployment) -> None:
+        """Append a command. Raises `Refusal` when too many wait."""
+        if len(self.waiting) >= _LONGEST_QUEUE:
+            raise Refusal("busy", f"{_LONGEST_QUEUE} deployments are waiting already: try again later")
+        self.waiting.append(waiter)
+
+    def leave(self, waiter: QueuedDeployment) -> None:
+        self.waiting.remove(waiter)
+
+    def is_first(self, waiter: QueuedDeployment) -> bool:
+        return self.waiting[0] is waiter
+
+    def replaced_by(self, waiter: QueuedDeployment) -> Deploy | None:
+        """A later command that deploys a newer commit of the same branch, if any.
+
+        Only a rehearsal replaces a rehearsal.
+        """
+        command = waiter.command
+        if not command.ref:
+            return None
+        later = self.waiting[self.waiting.index(waiter) + 1 :]
+        return next((one.command for one in later if _what(one.command) == _what(command)), None)
+
+    def find(self, deployment: int) -> QueuedDeployment | None:
+        """The waiting deployment with this number."""
+        return next((one for one in self.waiting if deployment and one.deployment == deployment), None)
 
 
 class DeployAdmission:
-    """Admits deployments of `bot`, one at a time. `free()`: there is room for one. Raises only `Refusal`."""
+    """Admits deployments of `bot`, one at a time. `free()` returns whether there is room. Raises only `Refusal`."""
 
     def __init__(
         self, bot: LiveBot, deploy_lock: DeployLock, history_thread: HistoryThread, free: Callable[[], bool]
@@ -42,12 +91,12 @@ class DeployAdmission:
         self._leaving = False
 
     def leave(self) -> None:
-        """Admit none any more: the supervisor leaves."""
+        """Admit no more deployments: the supervisor leaves."""
         self._leaving = True
         self._bot.state.changes.stir()
 
     def check(self, *, frozen: bool) -> None:
-        """Refuse when nothing may begin now. `frozen`: a deploy lock refuses it too."""
+        """Raise `Refusal` when no deployment may begin now. `frozen`: a deploy lock is a reason too."""
         bot, lock = self._bot, self._deploy_lock.lock
         if bot.state.stopping:
             raise Refusal("busy", "the bot is being stopped")
@@ -67,7 +116,7 @@ class DeployAdmission:
         self._check_descriptors()
 
     def _check_descriptors(self) -> None:
-        """Refuse when the leader or this process can't open as many files as a handoff needs."""
+        """Raise `Refusal` when the leader or this process can't open as many files as a handoff needs."""
         leader = self._bot.state.leading
         said = leader.report.descriptors if leader is not None and leader.report is not None else None
         if leader is not None and said is not None and said.left + said.reserve < _HANDOFF_OPENS:
@@ -89,7 +138,7 @@ class DeployAdmission:
             )
 
     def check_leader(self) -> None:
-        """Whether a worker leads, to rehearse beside."""
+        """Raise `Refusal` when no worker leads: a rehearsal follows the leader."""
         if down := self._bot.state.down:
             raise Refusal(
                 "down",
@@ -98,14 +147,14 @@ class DeployAdmission:
 
     @property
     def waiting(self) -> tuple[QueuedDeployment, ...]:
-        """The queue, first one first."""
+        """The queue, in order."""
         return tuple(self._queue.waiting)
 
     async def in_turn(self, command: Deploy, number: Callable[[], int]) -> int:
-        """Wait until nothing prevents `command` any more and it is first in the queue.
+        """Wait until `command` is first in the queue and nothing prevents it; return its deployment's number.
 
-        One that has to wait gets a `number()` for it, and is in the history under that from then on; it is returned,
-        and 0 when it did not wait. See `turn_away`.
+        A command that has to wait gets its number from `number()`, and is in the history under it from then on. Returns
+        0 when it did not wait. See `turn_away`.
         """
         bot, queue = self._bot, self._queue
         waiter = QueuedDeployment(command, 0, bot.bus.now())
@@ -114,7 +163,7 @@ class DeployAdmission:
             if self._is_free_for(waiter):
                 return 0
             waiter.deployment = number()
-            await self._note(waiter)
+            await self._record(waiter)
             await bot.state.changes.until(
                 lambda: (
                     bot.state.stopping
@@ -139,7 +188,7 @@ class DeployAdmission:
         return waiter.deployment
 
     def cancel(self, deployment: int, reason: str) -> bool:
-        """Take the one with this number out of the queue; return whether there was one."""
+        """Remove the deployment with this number from the queue; return whether it was there."""
         waiter = self._queue.find(deployment)
         if waiter is None:
             return False
@@ -148,7 +197,7 @@ class DeployAdmission:
         return True
 
     def turn_away(self, deployment: int, reason: str) -> None:
-        """Publish that one which has waited is not deployed after all."""
+        """Publish that a deployment which has waited is not carried out after all."""
         bot = self._bot
         bot.bus.tell(
             DeploymentEnded(
@@ -160,15 +209,15 @@ class DeployAdmission:
             )
         )
 
-    async def _note(self, waiter: QueuedDeployment) -> None:
-        """Note a deployment that waits in the history, with who asked and for what."""
+    async def _record(self, waiter: QueuedDeployment) -> None:
+        """Record a waiting deployment in the history, with its command."""
         command = waiter.command
         note = CommitNote(command.commit, ref=command.ref) if command.commit else None
         with contextlib.suppress(GitError):
             where = Path(command.repository), command.commit, command.ref, command.objects
             note = await asyncio.to_thread(describe, *where) if note is not None else None
         with contextlib.suppress(HistoryError):
-            # A deployment that can't be noted waits all the same, and is refused when it is to begin.
+            # A deployment that can't be recorded waits all the same, and is refused when it should begin.
             await self._history_thread.ask(
                 lambda history: history.begin(
                     "deploy",
@@ -187,3 +236,7 @@ class DeployAdmission:
         bot = self._bot
         rehearsable = bot.state.calm or not waiter.command.dry_run
         return self._free() and bot.state.arrived and rehearsable and self._queue.is_first(waiter)
+
+
+def _what(command: Deploy) -> tuple[str, str, str, bool]:
+    return command.repository, command.ref, command.directory, command.dry_run

@@ -2,7 +2,7 @@
 
 Adoption starts and ends no worker. The workers, known by pid *and* start time from the history, and the holder of the
 lease, are watched from now on; they connect to the new socket by themselves and report their state. Which of them leads
-is decided by their reports and the kernel, never by what the supervisor before had noted. After that, a deployment in
+is decided by their reports and the kernel, never by the records of the previous supervisor. After that, a deployment in
 progress is resumed, and workers that are not needed are asked to leave.
 """
 
@@ -27,11 +27,11 @@ from .deployments import Deployments
 __all__ = ["Adoption"]
 
 _ANSWER_WITHIN = 2_000_000_000
-"""How long the workers have to report their state; one whose handler blocks can't."""
+"""How long the workers have to report their state. A worker whose handler blocks can't."""
 
 
 class Adoption:
-    """Looks for workers of the bot of `config`, and adopts them: call `look`, `begin` and `complete`, in this order."""
+    """Finds workers of the bot of `config` and adopts them: call `look`, `begin` and `complete`, in this order."""
 
     def __init__(
         self,
@@ -52,7 +52,7 @@ class Adoption:
         self._leads = ""
         self._last: Holder | None = None
         self._noted = False
-        """The history knows of the last leader already."""
+        """The history has the last leader already."""
 
     @property
     def alive(self) -> set[str]:
@@ -60,7 +60,7 @@ class Adoption:
         return {member.worker for member in self._members}
 
     async def look(self, known: Iterable[WorkerRow], *, fresh: bool, chosen: bool = False) -> None:
-        """Find the workers that are alive, of `known`, which have no recorded end. Raises `HomeInUse`."""
+        """Find the workers that are alive, of those `known`, which have no recorded end. Raises `HomeInUse`."""
         home, name = self._home, self._config.name
         found = living_workers.survivors(home, known)
         bots = await self._history_thread.ask(lambda history: history.bots())
@@ -92,20 +92,20 @@ class Adoption:
             self._noted = (noted[0].worker, noted[0].epoch) == (last.holder, last.epoch)
 
     def begin(self) -> None:
-        """Watch them. Called before any can connect: a worker that is not known then is rejected, and leaves."""
+        """Watch the workers found. Call it before any can connect: an unknown worker is rejected, and leaves."""
         bot, last = self._bot, self._last
         for member in self._members:
             if not bot.pool.adopt(member):
-                # Not in the registry, so it is not awaited.
+                # It is not in the registry, so nothing waits for it.
                 member.ended = Ended(None, "it ended while no supervisor looked", bot.bus.now())
         if last is not None:
-            # What the history has already is not published again.
+            # Don't publish again what the history has already.
             bot.leadership.recall(last.holder, last.epoch if self._noted else last.epoch - 1)
 
     async def complete(self) -> bool:
-        """Wait for their reports, and go on. Returns whether the bot goes on with them; else none of them is left.
+        """Wait for the workers' reports and resume; return whether the bot continues with them. If not, all have ended.
 
-        Raises `HomeInUse` when one has the lease that is none of this bot's.
+        Raises `HomeInUse` when a worker of another bot has the lease.
         """
         bot, deployments = self._bot, self._deployments
         for member in self._members:
@@ -127,7 +127,7 @@ class Adoption:
             return True
         await deployments.take_up(self._config)
         self._dismiss_the_rest()
-        # A follower outside of a deployment never leads; so this ends, with a leader or without a worker.
+        # A follower outside of a deployment never leads, so this ends: with a leader, or without a worker.
         await bot.state.changes.until(
             lambda: (
                 bot.state.stopping or bot.state.drivers or bot.state.leading or not bot.state.registry.alive()
@@ -141,12 +141,12 @@ class Adoption:
                 f"adopted the bot: worker {leading.worker} (pid {leading.pid}) leads on release {leading.release}"
             )
             if not bot.state.drivers:
-                deployments.pruning.promote(leading.release)
+                deployments.retention.promote(leading.release)
         bot.adopted()
         return True
 
     def _note_lease_holder(self) -> None:
-        """The holder of the lease leads, also when it is busy or stopped and reports nothing."""
+        """The holder of the lease leads, even when it is busy or stopped and reports nothing."""
         holder = living_workers.holder_of(self._home.lease)
         for member in self._members:
             if holder is not None and member.report is None and member.pid == holder.pid:
@@ -165,7 +165,7 @@ class Adoption:
                 )
 
     async def _find_releases(self) -> None:
-        """Find again what each of them runs, so that it can be started again."""
+        """Find the release of each worker, so that it can be started again."""
         bot = self._bot
         for release in {member.release for member in bot.state.registry.alive()}:
             try:
@@ -182,7 +182,7 @@ class Adoption:
         for member in bot.state.registry.alive():
             if member.worker in needed:
                 continue
-            # `Standby` keeps them, or not: who guards the leader comes to lead when that is dead.
+            # `Standby` decides whether to keep it: a worker that guards the leader leads when the leader is dead.
             guards = member.role == "following" and member.report is not None and member.report.guard
             if guards or (leads and member.release == leads and member.role in ("joining", "following")):
                 bot.standby.adopt(member)

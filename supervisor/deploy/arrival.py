@@ -1,4 +1,4 @@
-"""What a supervisor finds in the home when it starts: workers that are alive, a journal, and whether it is a copy."""
+"""What a supervisor finds in the home when it starts: living workers, a journal, and whether the home is a copy."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["Arrival"]
 
 
 class Arrival:
-    """Looks at `home`, which this supervisor owns, and decides from where the bot goes on: `look`, then the others."""
+    """Examines `home`, which this supervisor owns, and decides where the bot continues. Call `look` first."""
 
     def __init__(
         self,
@@ -38,18 +38,18 @@ class Arrival:
         self._say = say
         self._known: list[WorkerRow] = []
         self._copied = ""
-        """What to report when this home turned out to be a copy, "" otherwise."""
+        """The report for a home that is a copy, "" otherwise."""
         self._journal_end: leftovers.JournalEnd | None = None
-        """Where the earlier run ended that the bot goes on from, None when it begins anew or is alive."""
+        """Where the earlier run ended that the bot continues, None when it begins anew or is alive."""
 
     @property
     def ended_unasked(self) -> bool:
-        """The earlier run ended without having been stopped: it may have died in the middle of a write."""
+        """Whether the earlier run ended without being stopped. It may have died in the middle of a write."""
         return self._journal_end is not None and not self._journal_end.stopped
 
     @property
     def found(self) -> Literal["alive", "new", "stopped", "dead"]:
-        """What the bot was when this supervisor came."""
+        """The state of the bot when this supervisor started."""
         if self._adoption.alive:
             return "alive"
         if self._journal_end is None or self._copied:
@@ -57,9 +57,9 @@ class Arrival:
         return "stopped" if self._journal_end.stopped else "dead"
 
     async def look(self, identity: Identity, *, copied: bool, fresh: bool, chosen: bool) -> None:
-        """Look at what an earlier run left, and set its journal aside when `fresh`. Raises what `Adoption.look` raises.
+        """Examine what an earlier run left, and set its journal aside when `fresh`. Raises what `Adoption.look` raises.
 
-        `copied`: the home was found to be a copy just now. `chosen`: an operator has named the code to start.
+        `copied`: the home was just found to be a copy. `chosen`: an operator has named the code to start.
         """
         home = self._home
         self._known = await self._history_thread.ask(lambda history: history.remaining())
@@ -77,12 +77,12 @@ class Arrival:
             self._journal_end = left
             seq, at = await self._history_thread.ask(lambda history: history.last_effect())
             if seq > left.seq and at > left.at:
-                # A command took effect in a frame that the journal does not have.
+                # A command took effect in a frame that is not in the journal.
                 self._bot.state.registry.earlier_frame = left.number + 1
         leftovers.sweep(home.run, alive)
 
     def publish_exits(self, groups: ProcessGroups) -> None:
-        """Report the known workers that ended while no supervisor ran, and end what they left behind."""
+        """Publish the ends of known workers that ended while no supervisor ran, and end the processes they left."""
         for one in self._known:
             if one.worker in self._adoption.alive:
                 continue
@@ -98,7 +98,7 @@ class Arrival:
             )
 
     async def note_outage(self) -> None:
-        """Begin an outage when the earlier run ended without having been stopped: since then the bot was out."""
+        """Begin an outage when the earlier run ended without being stopped: the bot has not ticked since."""
         left = self._journal_end
         if left is not None and not left.stopped and not self._copied:
             leaders = await self._history_thread.ask(
@@ -108,7 +108,7 @@ class Arrival:
             self._bot.outages.found(left.at, worker, release, "it ended while no supervisor looked")
 
     def publish_started(self, pid: int, version: str) -> None:
-        """Report that the supervisor with this pid has started, and what it found."""
+        """Publish that the supervisor with this pid has started, and what it found."""
         if self._copied:
             self._bot.bus.tell(HomeChanged(state="copied", text=self._copied))
         self._bot.bus.tell(SupervisorStarted(pid=pid, version=version, found=self.found))

@@ -1,15 +1,23 @@
-"""Watches the branches that deploy, so that a push that was not deployed is noticed.
+"""Watches the branches that deploy, and reports commits that were pushed and do not run.
 
-Files are checked every second; git runs only when one has changed or something was deployed. The status shows what was
-found, and a push that stays undeployed is logged once.
+A branch is itself the record of what was pushed. It survives a hook that was killed before it could ask for a
+deployment, a push while deployments were locked, and a push while no supervisor ran. So nothing else is recorded. The
+watch compares the branches whose hooks deploy to this home with the release that leads.
+
+An undeployed commit is reported, not deployed: it may have been rolled back, or moved there by hand. One command
+deploys it. Files are checked every second; git runs only when one has changed or something was deployed. The status
+shows the result, and a push that stays undeployed is logged once.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import time
 from collections.abc import Callable, Generator
+from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import msgspec
@@ -19,22 +27,26 @@ from ...protocol.errors import NeverblinkError
 from ...protocol.events import DeploymentEnded, DeploymentStarted, Event, LeaderChanged
 from ...protocol.status import BranchSeen
 from ..bot.bot_state import BotState
+from ..release import git
+from ..release.git_hooks import settings
 from ..release.hooked_repositories import repositories
 from ..release.releases import ReleaseStore
 from ..store.history_thread import HistoryThread
 from ..store.state_dir import Home
+from ..system.format import count
 from ..system.poll_loop import PollLoop
-from .pushed_branches import look, told, traces
+from ..system.text import clean
 
-__all__ = ["BranchWatch"]
+__all__ = ["BranchWatch", "describe_undeployed", "look", "traces"]
 
 _EVERY_S = 1.0
+_SHOWN = 8
 _PATIENCE_S = 2.0
-"""The time a hook has to ask for its deployment."""
+"""How long a hook may take to request its deployment."""
 
 
 class BranchWatch:
-    """Watches the branches of `home`, and logs with `say` what stays undeployed."""
+    """Watches the branches of `home`, and logs commits that stay undeployed with `say`."""
 
     def __init__(
         self,
@@ -65,12 +77,12 @@ class BranchWatch:
 
     @property
     def seen(self) -> tuple[BranchSeen, ...]:
-        """The branches, as last seen."""
+        """The branches as last read."""
         return tuple(msgspec.structs.replace(one, asked=one.commit in self._asked) for one in self._found)
 
     @contextlib.contextmanager
     def asked(self, command: Deploy) -> Generator[None]:
-        """While entered, the commit that the command names is on its way to a deployment."""
+        """Within this context, a deployment of the command's commit has been requested."""
         self._asked.append(command.commit)
         try:
             yield
@@ -78,7 +90,7 @@ class BranchWatch:
             self._asked.remove(command.commit)
 
     def note(self, event: Event) -> None:
-        """Take in an event at once: what it says of a branch needs no git."""
+        """Handle an event at once: its effect on a branch needs no git."""
         match event:
             case DeploymentStarted(dry_run=False, commit=commit) if commit:
                 self._change(lambda one: one.commit == commit, deployment=event.deployment, outcome="")
@@ -112,7 +124,7 @@ class BranchWatch:
             await self._poll_loop.wait(_EVERY_S)
 
     async def _look(self) -> None:
-        # Most homes have none, and then no thread is needed.
+        # Most homes have no repositories, and then no thread is needed.
         there = self._home.repositories.exists()
         places = await asyncio.to_thread(repositories, self._home) if there else []
         leader = self._state.leading
@@ -120,7 +132,7 @@ class BranchWatch:
         key = (release, [(place, await asyncio.to_thread(traces, place)) for place in places])
         if key == self._looked_at:
             return
-        # What changes meanwhile is looked at again.
+        # Changes made meanwhile are read in the next round.
         self._looked_at = key
         running = await asyncio.to_thread(self._commit_of, release)
         found: list[BranchSeen] = []
@@ -133,7 +145,7 @@ class BranchWatch:
         self._found = found
 
     def _tell(self, now: float) -> None:
-        texts = [text for one in self.seen if (text := told(one)) and not one.deployment]
+        texts = [text for one in self.seen if (text := describe_undeployed(one)) and not one.deployment]
         self._since = {text: self._since.get(text, now) for text in texts}
         for text, since in self._since.items():
             if since <= now - _PATIENCE_S:
@@ -152,3 +164,70 @@ class BranchWatch:
 
 def _leads(one: BranchSeen) -> BranchSeen:
     return msgspec.structs.replace(one, running=one.commit, ahead=0, behind=0)
+
+
+def look(where: Path, running: str) -> BranchSeen | None:
+    """The branch that deploys from the repository `where`, compared with the commit that runs; None if none deploys.
+
+    The result has no deployment yet. Raises `GitError` and `HookError`.
+    """
+    deploys = settings(where)
+    if deploys is None:
+        return None
+    try:
+        newest = git.ask_bytes(
+            where,
+            "log",
+            "-1",
+            "--no-show-signature",
+            "--encoding=UTF-8",
+            "--format=%H%x00%s",
+            f"refs/heads/{deploys.branch}",
+            "--",
+        )
+    except git.GitError:
+        return BranchSeen(clean(str(where)), deploys.branch, "", running=running)
+    commit, subject = (git.shortened(clean(part)) for part in newest.split(b"\0", 1))
+    ahead = behind = None
+    if running:
+        with contextlib.suppress(git.GitError):
+            # The running commit may come from another repository; then they can't be compared.
+            sides = git.ask(where, "rev-list", "--count", "--left-right", f"{commit}...{running}", "--")
+            ahead, behind = map(int, sides.split())
+    return BranchSeen(clean(str(where)), deploys.branch, commit, subject, running, ahead, behind)
+
+
+def describe_undeployed(seen: BranchSeen) -> str:
+    """A line on a branch whose commit does not run, with the command that deploys it; "" for nothing to report."""
+    on_its_way = seen.asked or bool(seen.deployment and not seen.outcome)
+    if not seen.commit or seen.commit == seen.running or on_its_way:
+        return ""
+    if not seen.running and seen.deployment:
+        # A directory was deployed after it, which was intended.
+        return ""
+    if seen.ahead and seen.behind:
+        how = f"and what runs went apart: {seen.ahead} and {count(seen.behind, 'commit')} of their own"
+    elif seen.ahead:
+        how = f"is {count(seen.ahead, 'commit')} ahead of what runs"
+    elif seen.behind:
+        how = f"is {count(seen.behind, 'commit')} behind what runs"
+    else:
+        how = "is not what runs"
+    what = f"{seen.branch} of {seen.repository} {how} ({seen.commit[:_SHOWN]} {seen.subject})"
+    if not seen.deployment:
+        return f"{what}: deploy it with `neverblink hook deploy {quote(str(seen.repository))}`"
+    ended = {"rolled_back": "was rolled back", "aborted": "was aborted"}.get(seen.outcome, "brought it once")
+    return f"{what}: deployment {seen.deployment} {ended}"
+
+
+def traces(repository: Path) -> tuple[tuple[int, ...], ...]:
+    """A fingerprint of the repository's branches and settings: the state of a few files, read without git."""
+    branches = repository / "refs" / "heads"
+    places = [repository / "config", repository / "packed-refs", repository / "reftable" / "tables.list"]
+    places += [Path(directory, name) for directory, _, files in os.walk(branches) for name in files]
+    found: list[tuple[int, ...]] = []
+    for place in places:
+        with contextlib.suppress(OSError):
+            there = place.stat()
+            found.append((there.st_ino, there.st_mtime_ns, there.st_size))
+    return tuple(found)

@@ -1,12 +1,12 @@
 """Deployments: carries out `deploy`, `rollback` and `abort`.
 
-One deployment prepares at a time, and it may do so while the one before it is in its probation: then three generations
-are alive, and the new one hands over when the probation has ended. `abort` is about the one that prepares, `rollback`
-about the one in its probation.
+One deployment prepares at a time, and it may do so while the deployment before it is in its probation. Then three
+generations are alive, and the handoff to the newest begins when the probation has ended. `abort` ends the deployment
+that prepares, `rollback` the one in its probation.
 
-A deployment is first admitted (`admission`), then a release is made of the directory or the commit, on a thread, and
-then it gets a number and runs (`pipeline`). A rollback is a deployment of an earlier release, or, in a probation, one
-message.
+A deployment is first admitted (`admission`). Then a release is made of the directory or the commit, on a thread. Then
+the deployment gets a number and runs (`pipeline`). A rollback is a deployment of an earlier release, or, in a
+probation, one message.
 """
 
 from __future__ import annotations
@@ -25,9 +25,7 @@ from ...protocol.events import DeploymentEnded, Event, LeaderChanged, WorkerExit
 from ...protocol.handoff.handoff_events import NO_BOUNDARY, Phase
 from ..bot.bot import LiveBot
 from ..config.config import Config, ConfigError
-from ..environment.interpreters import Interpreters
-from ..environment.prepare import Preparer
-from ..environment.pruning import EnvironmentPruning
+from ..environment.prepare import Interpreters, Preparer
 from ..release.git import GitError
 from ..release.releases import (
     NoSuchRelease,
@@ -35,31 +33,32 @@ from ..release.releases import (
     ReleaseError,
     ReleaseStore,
 )
+from ..release.retention import ReleaseRetention
 from ..release.source import KeptRelease, Source, release_of, source_of
-from ..store.deploy_lock import DeployLock
 from ..store.history_db import HistoryError
 from ..store.history_rows import DeploymentRow, ended_of
 from ..store.history_thread import HistoryThread
+from ..store.lock_and_pause import DeployLock
 from ..system.disk_space import DiskFull
 from ..system.errors import Refusal
-from .admission import DeployAdmission
-from .deployment_numbers import newest_deployment
-from .in_progress import (
+from .admission import DeployAdmission, QueuedDeployment
+from .deployment import (
     ActiveDeployment,
     DeploymentBegun,
     UnfinishedDeployment,
     busy,
+    ended_unseen,
+    fault_of,
+    newest_deployment,
 )
-from .outcome import ended_unseen, fault_of
 from .pipeline import Pipeline, left_key
-from .queue import QueuedDeployment
 
 __all__ = ["Deployments"]
 
 _TOO_LATE = (Phase.REVERTING, Phase.RETIRING)
 _STABLE = (Phase.PROBATION, Phase.RETIRING)
 _GENERATIONS = 3
-"""The most that are alive at once: the old and the new one of a probation, and one that prepares."""
+"""The most generations alive at once: the old and the new worker of a probation, and one that prepares."""
 
 
 class Deployments:
@@ -77,20 +76,20 @@ class Deployments:
         self.releases = releases
         self.deploy_lock = deploy_lock
         self.preparer = preparer
-        self.pruning = EnvironmentPruning(releases, preparer, bot.bus.trouble)
+        self.retention = ReleaseRetention(releases, bot.bus.trouble)
         self.runs = Interpreters(releases, history_thread, preparer)
         self.last: DeploymentEnded | None = None
-        """How the last one ended."""
-        self._bot = bot
+        """How the last deployment ended."""
+        self.bot = self._bot = bot
         self.history_thread = history_thread
         self._logs = logs
         self._newest = 0
         self._rehearsed = (0, "")
-        """The number and the release of the deployment that ended last, when it was a rehearsal."""
+        """Number and release of the deployment that ended last, if it was a rehearsal."""
         self._active: list[ActiveDeployment] = []
         """In progress, oldest first."""
         self._admission = DeployAdmission(bot, deploy_lock, history_thread, self._is_free)
-        self._pipeline = Pipeline(bot, self.pruning, history_thread, preparer, logs, self._ended)
+        self._pipeline = Pipeline(bot, self.retention, history_thread, preparer, logs, self._ended)
         self._left: list[tuple[UnfinishedDeployment, DeploymentRow]] = []
         """What an earlier supervisor left in progress."""
 
@@ -101,18 +100,18 @@ class Deployments:
 
     @property
     def in_probation(self) -> ActiveDeployment | None:
-        """The one in its probation, while the next one prepares."""
+        """The deployment in its probation, while the next one prepares."""
         return self._active[0] if len(self._active) > 1 else None
 
     @property
     def waiting(self) -> tuple[QueuedDeployment, ...]:
-        """Those that wait for their turn."""
+        """The deployments in the queue."""
         return self._admission.waiting
 
     async def recall(self) -> None:
-        """Read what earlier supervisors left: how the last deployment ended.
+        """Load what earlier supervisors left: the outcome of the last deployment, and unfinished deployments.
 
-        One that they left unfinished is to be taken up; one that had not begun yet, as far as is known, is ended.
+        `take_up` resumes an unfinished deployment whose handoff had begun. One without a record of a handoff is ended.
         """
         for row in await self.history_thread.ask(lambda history: history.unfinished()):
             left: UnfinishedDeployment | None = None
@@ -121,7 +120,7 @@ class Deployments:
                     lambda history, row=row: history.kept(left_key(row.id), UnfinishedDeployment)
                 )
             except HistoryError as problem:
-                # Written by another version of neverblink: the workers finish or undo it without us.
+                # Another version of neverblink wrote it: the workers finish or undo it without the supervisor.
                 self._bot.bus.trouble(problem.message)
             if left is not None:
                 self._left.append((left, row))
@@ -137,14 +136,14 @@ class Deployments:
     async def take_up(self, otherwise: Config) -> None:
         """Resume the deployments that an earlier supervisor left in progress.
 
-        All workers that are alive are known, and have said what they are. If a deployment's own configuration can't be
-        read any more, that of the bot, `otherwise`, has to do.
+        All living workers are known and have reported. `otherwise`, the bot's configuration, is used when a
+        deployment's own configuration can't be read any more.
         """
-        # The one in its probation first: it may have waited less long, and so have the higher number.
+        # The deployment in its probation first. It may have the higher number, if it waited less long.
         self._left.sort(key=lambda pair: bool(pair[0].kept.handoff.after))
         found = [(left, row, *await self._run_of(row, otherwise)) for left, row in self._left]
         self._left.clear()
-        # At once: each of them has to know of the one before it, and nothing may be heard in between.
+        # Without awaiting: each has to know the one before it, and no message may arrive in between.
         for left, row, release, config in found:
             command: Deploy | Rollback = (
                 Rollback(release=row.release, who=row.who, why=row.why)
@@ -156,7 +155,7 @@ class Deployments:
             self._pipeline.take_up(active, left, release, config)
 
     async def deploy(self, command: Deploy) -> DeploymentBegun | DeploymentEnded:
-        """Begin a deployment, and with `wait` return its outcome. Raises `Refusal`."""
+        """Begin a deployment; with `wait`, return its outcome. Raises `Refusal`."""
         source = source_of(command)
         if not command.queue:
             self._admission.check(frozen=True)
@@ -173,12 +172,12 @@ class Deployments:
             raise
 
     async def rollback(self, command: Rollback) -> DeploymentBegun | DeploymentEnded:
-        """Hand over to an earlier release. In the probation of a newer one that is one message. Raises `Refusal`."""
+        """Hand over to an earlier release; in a probation, with one message to the workers. Raises `Refusal`."""
         self._admission.check(frozen=False)
         if self._active:
             return await self._revert(self._active[0], command)
         leads = self._bot.state.leading.release if self._bot.state.leading is not None else ""
-        release = await self.pruning.earlier(command.release, leads)
+        release = await self.retention.earlier(command.release, leads)
         self._admission.check(frozen=False)
         if self._active:
             raise busy(self._active[0])
@@ -193,9 +192,9 @@ class Deployments:
         return await self._result(active, begun, command.wait)
 
     def abort(self, command: Abort) -> DeploymentBegun:
-        """Cancel the deployment that began last, or the one with this number, also when that waits for its turn.
+        """Cancel the deployment that began last, or the deployment with this number, which may be in the queue.
 
-        Raises `Refusal` when there is none, or it is past that.
+        Raises `Refusal` when there is none, or when it is too late.
         """
         by = f" by {command.who}" if command.who else ""
         reason = f"cancelled{by}" + (f": {command.why}" if command.why else "")
@@ -227,14 +226,14 @@ class Deployments:
         return DeploymentBegun(active.deployment, active.release, active.previous)
 
     async def settle(self, why: str) -> None:
-        """Cancel what has not begun yet, and wait until it has gone."""
+        """Cancel deployments whose handoff has not begun, and wait until they have ended."""
         for active in self._without_driver():
             self._pipeline.cancel(active, why)
             await asyncio.wait([active.ended])
 
     async def leave(self, why: str) -> None:
-        """Begin nothing any more. What has not begun yet is cancelled; what has goes on without us, and its callers are
-        answered so."""
+        """Begin no more deployments. Those whose handoff has not begun are cancelled. The others continue without this
+        supervisor, and their callers get that as the answer."""
         self._admission.leave()
         await self.settle(why)
         for active in self._active:
@@ -252,19 +251,19 @@ class Deployments:
             active.ended.exception()
 
     async def close(self) -> None:
-        """Cancel what is being built, and wait for what is still being removed."""
+        """Cancel builds, and wait for the removal of old releases."""
         for active in self._without_driver():
             self._pipeline.cancel(active, "the supervisor ends")
         await self._pipeline.close()
 
     def note(self, event: Event) -> None:
-        """Take in what happens outside of a deployment."""
+        """Handle events outside of a deployment."""
         match event:
             case LeaderChanged(worker=worker, release=release) if worker and self.active is None:
                 # A deployment moves the links itself.
-                self.pruning.promote(release)
+                self.retention.promote(release)
             case WorkerExited():
-                # A worker that dies again and again leaves many logs, also where nothing is deployed.
+                # Workers in a crash loop leave many logs, also when nothing is deployed.
                 self._pipeline.tidy_logs()
             case _:
                 pass
@@ -274,8 +273,8 @@ class Deployments:
     async def _deploy(
         self, command: Deploy, source: Source, number: int
     ) -> DeploymentBegun | DeploymentEnded:
-        """`number` is the one that it had in the queue, 0 when it has not waited."""
-        # Nothing is awaited between the check for room and this line: two can't both be admitted.
+        """Deploy now. `number` is the number that it got in the queue, 0 when it has not waited."""
+        # Nothing is awaited between the check for room and this line: two deployments can't both be admitted.
         self._admission.check(frozen=True)
         number = number or self._number_of_rehearsal(command)
         active = self._claim(command, number)
@@ -307,10 +306,10 @@ class Deployments:
         return await self._result(active, begun, command.wait)
 
     def _check_bot(self, config: Config, command: Deploy, warn: Callable[[str], None]) -> None:
-        """Refuse another bot, by its configuration, unless that is wanted; then note it in the history."""
+        """Refuse a configuration of another bot unless the command allows it; then `warn` of the change."""
         leading = self._bot.state.leading
         runs = self._bot.state.config_of(leading.release) if leading is not None else None
-        # The supervisor keeps its own name: which bot the code is for, only its configuration says.
+        # The supervisor keeps its own name. Only the configuration says which bot the code is for.
         now = (
             runs.name if runs is not None else self._bot.bus.bot,
             runs.bot if runs is not None else config.bot,
@@ -327,13 +326,13 @@ class Deployments:
             return
         raise Refusal(
             "bad-input",
-            f"this is another bot than the one that runs: {', '.join(changed)}. {_slip(now[1], config.bot)} State that "
+            f"this is another bot than the one that runs: {', '.join(changed)}. {_hint(now[1], config.bot)} State that "
             "only the old bot has would be lost. If it is meant: `neverblink deploy --change-bot`, or "
             "`git push -o change-bot`",
         )
 
     def _is_free(self) -> bool:
-        """Whether there is room for one more: nothing is in progress but one that is in its probation, or past it."""
+        """Whether there is room for one more: at most one is in progress, and it is in its probation or past it."""
         if not self._active:
             return True
         driver = self._bot.state.driver_of(self._active[-1].deployment)
@@ -343,7 +342,7 @@ class Deployments:
         return [one for one in self._active if self._bot.state.driver_of(one.deployment) is None]
 
     async def _make_room(self, *, replace: bool) -> None:
-        """Make room for one more: `replace` cancels what is in progress; without it, refuse."""
+        """Make room for one more deployment: `replace` cancels what is in progress; without it, raise `Refusal`."""
         while self._active and (replace or not self._is_free()):
             active = self._active[-1]
             if not replace:
@@ -365,10 +364,10 @@ class Deployments:
         return self._newest
 
     def _number_of_rehearsal(self, command: Deploy) -> int:
-        """The number of the rehearsal that this deployment completes, 0 when it completes none.
+        """The number of the rehearsal that this deployment completes, 0 for none.
 
-        A push behind a gate is two commands: a rehearsal before the branch moves, and a deployment of the rehearsed
-        release after it. To the person who pushed they are one deployment.
+        A gated push is two commands: a rehearsal before the branch moves, and a deployment of the rehearsed release
+        after it. They count as one deployment.
         """
         number, release = self._rehearsed
         completes = command.queue and not command.dry_run and command.release == release
@@ -380,7 +379,7 @@ class Deployments:
         return active
 
     def _release_claim(self, active: ActiveDeployment, number: int = 0) -> None:
-        """It could not begin: give its number back, unless it has waited under it."""
+        """If the deployment did not begin, release its number, unless it has waited under that number."""
         if not active.release:
             if not number and active.deployment == self._newest:
                 self._newest -= 1
@@ -439,15 +438,15 @@ class Deployments:
         return ended
 
 
-def _slip(runs: str, named: str) -> str:
-    """What was probably meant, when the new configuration names another bot."""
+def _hint(runs: str, named: str) -> str:
+    """A hint for a new configuration that names another bot."""
     if runs != named and difflib.get_close_matches(named, [runs], 1, 0.8):
         return f'Did you mean bot = "{runs}"?'
     return "Is it the wrong directory?"
 
 
 def _with_source_paths(message: str, release: Release | None) -> str:
-    """The message with the paths of the source, where files can be mended, instead of those of the copy."""
+    """The message with paths of the source, where an author can edit files, instead of paths of the copy."""
     if release is None:
         return message
     return message.replace(

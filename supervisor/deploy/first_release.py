@@ -1,9 +1,9 @@
 """The first release: what a bot is started with when no worker of it is alive.
 
-A bot that has led before goes on with the release that led last, not with the project's directory: code that was rolled
-back and half-edited files stay where they are. A damaged release is repaired; one that can't be repaired is replaced by
-the one that led before it, and that is logged. A new bot begins with the project's directory, or with the directory or
-release that an operator names.
+A bot that has led before continues with the release that led last, not with the project's directory: code that was
+rolled back and half-edited files are not started. A damaged release is repaired. If that fails, the release that led
+before it is started instead, and that is logged. A new bot begins with the project's directory, or with the directory
+or release that an operator names.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ _LOOKED_BACK = 500
 
 
 class Chosen(msgspec.Struct, frozen=True):
-    """What an operator has named to begin with: a directory, or a release that is kept."""
+    """What an operator has named to begin with: a directory, or a kept release."""
 
     directory: Path | None = None
     release: str = ""
 
 
 class FirstRelease:
-    """Chooses and prepares the release that the bot of `config` begins with, unless `shutdown` comes first."""
+    """Chooses and prepares the release that the bot of `config` begins with, and starts the bot on it."""
 
     def __init__(
         self,
@@ -56,6 +56,7 @@ class FirstRelease:
     ) -> None:
         self._config = config
         self._home = home
+        self._deployments = deployments
         self._releases = deployments.releases
         self._preparer = deployments.preparer
         self._runs = deployments.runs
@@ -64,21 +65,49 @@ class FirstRelease:
         self._shutdown = shutdown
         self._say = say
 
-    async def led_last(self) -> str:
+    async def start(self, chosen: Chosen | None) -> None:
+        """Start the bot on `chosen`; else on the release that led last; else on the code in the project's directory.
+
+        A bot that has led before is started again until it leads, since no operator may be there to see it fail. New
+        code, and code that an operator has just named, is tried once. Raises `NeverblinkError`.
+        """
+        bot = self._deployments.bot
+        led = "" if chosen is not None else await self._led_last()
+        try:
+            release, config = await (self.find(led) if led else self._make(chosen))
+            if self._shutdown.stopping:
+                return
+            self._say(f"home {self._home.path}, release {release.id} of {release.origin}")
+            if led:
+                await self._describe(release)
+                led = release.id
+            await bot.start(release, config)
+        except NeverblinkError as problem:
+            if self._shutdown.stopping:
+                # An operator stopped the bot before it had begun, which is not a failure.
+                return
+            if not led:
+                if self._releases.current() is None and isinstance(problem, StartFailed):
+                    problem.message += "; this bot has never led, so it is not tried again"
+                raise
+            reason = problem.reason if isinstance(problem, StartFailed) else problem.message
+            bot.keep_starting(led, reason)
+
+    async def _led_last(self) -> str:
         """The id of the release that led last, "" when the bot has never led."""
         last = await asyncio.to_thread(living_workers.last_leader, self._home)
         led = await self._history_thread.ask(lambda history: _led(history, last))
         if led:
             withdrawn = await self._history_thread.ask(_withdrawn)
             return next((one for one in led if one not in withdrawn), led[0])
-        # The history may be lost.
+        # The history may be lost: use the link.
         current = self._releases.current()
         return current if current is not None and self._releases.has_led(current) else ""
 
     async def find(self, id: str) -> tuple[Release, Config]:
-        """The release `id`, or the one before when it is lost, and how it is run.
+        """The release `id`, or the one that led before it if it is lost, with its configuration.
 
-        Raises `NeverblinkError` when there is none, or its environment can't be made.
+        Raises `NeverblinkError` when all are lost, or when the environment can't be made.
         """
         for candidate in await self._candidates(id):
             note = await self._history_thread.ask(
@@ -101,10 +130,10 @@ class FirstRelease:
             f"{quote(str(self._config.directory))}` starts the code in the project's directory",
         )
 
-    async def make(self, chosen: Chosen | None) -> tuple[Release, Config]:
-        """The release to begin a new bot with, or the one that was named, and how it is run.
+    async def _make(self, chosen: Chosen | None) -> tuple[Release, Config]:
+        """The named release, or one made of the project's directory, with its configuration.
 
-        Raises `StartFailed`, `ConfigError`, and what `Releases.make` raises.
+        Raises `StartFailed`, `ConfigError`, and what `ReleaseStore.make` raises.
         """
         if chosen is not None and chosen.release:
             release = await asyncio.to_thread(self._releases.find, chosen.release)
@@ -120,8 +149,8 @@ class FirstRelease:
             )
         return release, await self._prepared(release, config)
 
-    async def describe(self, release: Release) -> None:
-        """Say that the bot goes on with `release`, and how to run the directory's code where that is another."""
+    async def _describe(self, release: Release) -> None:
+        """Log that the bot continues with `release`, and how to run the directory's code if it differs."""
         source = self._config.directory
         what = f"release {release.id}"
         if release.commit:
@@ -147,7 +176,7 @@ class FirstRelease:
         return list(dict.fromkeys([id, *before]))
 
     async def _prepared(self, release: Release, config: Config) -> Config:
-        """How the release is run: in its environment, which may have to be built now. It is not checked."""
+        """The configuration to run the release with. Builds its environment if needed; does not run its check."""
         had = self._preparer.as_assigned(release.id, config)
         ready = await asyncio.to_thread(self._preparer.ready, release.id, release.path, config, check=False)
         if ready is not None:
@@ -167,24 +196,24 @@ class FirstRelease:
 
 
 def _led(history: HistoryDb, last: Holder | None) -> list[str]:
-    """The releases that have led, the one that led last first; `last` is who took the lease last."""
+    """The releases that have led, latest first; `last` is the last holder of the lease."""
     leaders = [one for one in history.leaders(_LOOKED_BACK) if one.worker]
     found = [one.release for one in leaders]
     if last is not None and leaders and last.epoch > leaders[0].epoch:
-        # It took the lease while no supervisor looked. If its deployment is told as aborted, the code before it leads.
+        # It took the lease while no supervisor ran. If its deployment is recorded as aborted, the code before it leads.
         took = [one.release for one in history.workers(_LOOKED_BACK) if one.worker == last.holder]
         found[:0] = [one for one in took if _outcome_of(history, one) != "aborted"]
     return list(dict.fromkeys(found))
 
 
 def _outcome_of(history: HistoryDb, release: str) -> str | None:
-    """How the newest deployment of a release ended, None when there is none, or it has not ended."""
+    """How the newest deployment of a release ended, None when there is none or it has not ended."""
     deployments = history.deployments(_LOOKED_BACK)
     return next((one.outcome for one in deployments if one.release == release and not one.dry_run), None)
 
 
 def _withdrawn(history: HistoryDb) -> set[str]:
-    """The releases that were rolled back, or rolled back from, and not deployed since: they are not started again."""
+    """Releases that were rolled back and not deployed since. They are not started again."""
     found: set[str] = set()
     for one in reversed(history.deployments(_LOOKED_BACK)):
         if one.dry_run:
@@ -199,7 +228,7 @@ def _withdrawn(history: HistoryDb) -> set[str]:
 
 
 def _note_of(history: HistoryDb, release: str) -> CommitNote | None:
-    """What the history says of the commit that a release was made of."""
+    """The history's record of the commit that a release was made of."""
     for one in history.deployments(_LOOKED_BACK):
         if one.release == release and one.commit:
             return CommitNote(one.commit, one.subject, one.author, one.ref)

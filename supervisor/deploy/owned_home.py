@@ -1,4 +1,4 @@
-"""The home that this supervisor owns: who it is, whether it is still there, and making again what was removed."""
+"""The home that this supervisor owns: its identity, a watch on it, and restoring what was removed."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ __all__ = ["OwnedHome"]
 
 
 class OwnedHome:
-    """`home`, which `claim` owns, with its `sockets`. `copied`: it was found to be a copy just now.
+    """`home`, which `claim` owns, with its `sockets`. `copied`: it was just found to be a copy.
 
-    `warn` is told when its identity can't be written.
+    Calls `warn` when the identity can't be written.
     """
 
     def __init__(self, home: Home, claim: HomeClaim, sockets: Sockets, warn: Callable[[str], None]) -> None:
@@ -43,7 +43,7 @@ class OwnedHome:
         return self._worker_keys
 
     def load_keys(self, *, renew: bool) -> None:
-        """Load the keys that living workers have, or make new ones when none is alive. Raises `WorkerKeysError`."""
+        """Load the keys that living workers have; with `renew`, make new keys. Raises `WorkerKeysError`."""
         load = WorkerKeys.renew if renew else WorkerKeys.load
         self._worker_keys = load(self.home.key)
 
@@ -53,7 +53,7 @@ class OwnedHome:
         self._watch = HomeWatch(self.home, self._claim, self._restore, self._report)
 
     def check(self) -> str:
-        """Look now; return what is wrong with the home, "" when nothing is."""
+        """Check the home now; return what is wrong with it, "" for nothing."""
         if self._watch is None:
             return ""
         self._watch.check()
@@ -65,7 +65,7 @@ class OwnedHome:
             self._watch.close()
 
     def _restore(self) -> list[str]:
-        """Make again what was removed; return the names."""
+        """Restore what was removed; return the names."""
         home = self.home
         made = [f"run/{name}" for name in self.bindings.restore()]
         if self.identity.id and keep(home, self.identity):
@@ -75,7 +75,7 @@ class OwnedHome:
             made.append(home.key.name)
         missing = not home.database.exists()
         if missing and not self._database_missing:
-            # It is made with the next note, which is that of this change. Until then it is reported once.
+            # The next write makes it, which is the record of this change. Until then it is reported once.
             made.append(home.database.name)
         self._database_missing = missing
         return made

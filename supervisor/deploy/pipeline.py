@@ -1,7 +1,7 @@
 """The pipeline of a deployment: from a release to its end.
 
-The deployment gets its number. Its environment is built and checked on a thread, while the bot runs on. Then the leader
-hands over to it; when no worker leads, the new code starts from the journal instead. Its end is published.
+The deployment gets its number. Its environment is built and checked while the bot runs on. Then the leader hands over
+to the new code; when no worker leads, the new code starts from the journal instead. The outcome is published.
 """
 
 from __future__ import annotations
@@ -26,43 +26,43 @@ from ...protocol.link import Handed
 from ..bot.bot import LiveBot
 from ..bot.bring_up import StartFailed
 from ..config.config import Config
-from ..environment.build_log import BuildLog
 from ..environment.prepare import Preparer
-from ..environment.pruning import EnvironmentPruning
-from ..handoff.interfaces import Finished, HandoffListener, HandoffRecord
+from ..handoff.progress import Finished, HandoffListener, HandoffRecord
 from ..release.releases import Release
+from ..release.retention import ReleaseRetention, remove_old_logs
 from ..store.history_db import HistoryError
 from ..store.history_rows import Kind
 from ..store.history_thread import HistoryThread
-from ..store.old_logs import remove_old_logs
 from ..system.errors import Refusal
-from .in_progress import (
+from .build_log import BuildLog
+from .deployment import (
     ActiveDeployment,
     DeploymentBegun,
     UnfinishedDeployment,
+    aborted_before_handoff,
+    outcome_of,
 )
-from .outcome import aborted_before_handoff, outcome_of
 
 __all__ = ["Pipeline", "left_key"]
 
 _TICKS_WITHIN = 2 * SECOND
-"""The old code ticks at its next tick; where that is further away, what is missed by then is the outage's to tell."""
+"""How long to wait for the old code's next tick. If it is due later, the outage reports what was missed."""
 
 
 class Pipeline:
-    """Runs deployments of `bot`. `ended(active, how, config)` is called when one has ended."""
+    """Runs deployments of `bot`. Calls `ended(active, how, config)` when one has ended."""
 
     def __init__(
         self,
         bot: LiveBot,
-        pruning: EnvironmentPruning,
+        retention: ReleaseRetention,
         history_thread: HistoryThread,
         preparer: Preparer,
         logs: Path,
         ended: Callable[[ActiveDeployment, DeploymentEnded, Config], None],
     ) -> None:
         self._bot = bot
-        self._pruning = pruning
+        self._retention = retention
         self._history_thread = history_thread
         self._preparer = preparer
         self._logs = logs
@@ -72,7 +72,7 @@ class Pipeline:
     async def begin(
         self, active: ActiveDeployment, kind: Kind, release: Release, config: Config, *, force: bool
     ) -> DeploymentBegun:
-        """Give it its number and begin it. Raises `Refusal` when it can't be noted in the history."""
+        """Give the deployment its number and begin it. Raises `Refusal` when it can't be recorded in the history."""
         bot, command = self._bot, active.command
         ready = await asyncio.to_thread(
             self._preparer.ready, release.id, release.path, config, check=kind == "deploy"
@@ -129,12 +129,12 @@ class Pipeline:
     def take_up(
         self, active: ActiveDeployment, left: UnfinishedDeployment, release: Release, config: Config
     ) -> None:
-        """Resume one that an earlier supervisor left."""
+        """Resume a deployment that an earlier supervisor left."""
         active.release, active.previous, active.before = release.id, left.previous, left.before
         self._bot.handoffs.take_up(left.kept, release, config, _DeploymentListener(self, active, config))
 
     def cancel(self, active: ActiveDeployment, reason: str) -> None:
-        """Have it end, and the old code lead."""
+        """Cancel the deployment: the old code leads."""
         active.cancelled = active.cancelled or reason
         driver = self._bot.state.driver_of(active.deployment)
         if driver is not None:
@@ -144,25 +144,32 @@ class Pipeline:
             self._bot.state.changes.stir()
 
     def tidy(self, keep: int) -> None:
-        """Remove old releases but the newest `keep`. Nothing may be under way: it could be one of them."""
+        """Remove all but the newest `keep` releases.
+
+        No deployment may be in progress: its release could be among them.
+        """
         alive = self._bot.state.registry.alive()
         in_use, pids = {member.release for member in alive}, [member.pid for member in alive]
 
         async def tidy() -> None:
-            await self._pruning.prune(keep, in_use, pids)
+            await self._retention.prune(keep, in_use)
+            try:
+                await asyncio.to_thread(self._preparer.prune, self._retention.releases.directory, pids)
+            except OSError as problem:
+                self._bot.bus.trouble(f"old environments could not be removed: {problem}")
             self.tidy_logs()
 
         self._spawn(tidy())
 
     def tidy_logs(self) -> None:
-        """Remove logs of workers that are not kept any longer."""
-        releases = self._pruning.releases
+        """Remove old logs of workers."""
+        releases = self._retention.releases
         self._history_thread.write(
             lambda history: remove_old_logs(self._logs, {release.id for release in releases.list()}, history)
         )
 
     async def close(self) -> None:
-        """Wait for what is still being built or tidied up."""
+        """Wait for builds and removals in progress."""
         if self._tasks:
             await asyncio.wait(self._tasks)
 
@@ -179,7 +186,7 @@ class Pipeline:
         kind: Kind,
         force: bool,
     ) -> None:
-        """Build and check the release, when it is not ready, and hand over to it; the bot goes on meanwhile."""
+        """Build and check the release if it is not ready, and hand over to it. The bot runs on meanwhile."""
         bot = self._bot
         if ready is None:
             try:
@@ -196,7 +203,7 @@ class Pipeline:
     async def _hand_over_when_possible(
         self, active: ActiveDeployment, release: Release, config: Config, *, force: bool
     ) -> None:
-        """Wait until a worker leads that can hand over, or until the new code may be what the next start runs."""
+        """Wait until a leader can hand over, or until the next start may run the new code."""
         bot = self._bot
 
         def possible() -> bool:
@@ -244,7 +251,7 @@ class Pipeline:
 
     def _hand_over(self, active: ActiveDeployment, release: Release, config: Config, *, force: bool) -> None:
         bot = self._bot
-        # It may have been cancelled meanwhile, or the leader lost.
+        # The deployment may have been cancelled meanwhile, or the leader lost.
         wanted = not (active.cancelled or bot.state.stopping)
         if wanted and bot.replaceable and not active.dry_run:
             self._spawn(self._start_again(active, release, config))
@@ -261,14 +268,14 @@ class Pipeline:
                 ),
             )
             return
-        active.before = self._pruning.releases.previous()
+        active.before = self._retention.releases.previous()
         old = bot.state.leading.release if bot.state.leading is not None else ""
 
         def retry(how: Finished) -> bool:
             lost = how.phase is Phase.ABORTED and not how.leader and not active.dry_run
             if not lost or active.cancelled or bot.state.stopping or not bot.failing(old):
                 return False
-            # A leader in a crash loop does not live long enough to hand over. The new code is meant to mend that.
+            # A leader in a crash loop dies before it can hand over. The new code is meant to fix that: try again.
             self._history_thread.write(lambda history: history.drop(left_key(active.deployment)))
             self._spawn(self._hand_over_when_possible(active, release, config, force=force))
             return True
@@ -279,7 +286,7 @@ class Pipeline:
         )
 
     async def _start_again(self, active: ActiveDeployment, release: Release, config: Config) -> None:
-        """No worker leads, so none can hand over: the new code starts from the journal."""
+        """Start the new code from the journal: no worker leads, so none can hand over."""
         bot = self._bot
         self._step(active, "restarting", "no worker leads: the new code starts from the journal")
         try:
@@ -290,10 +297,10 @@ class Pipeline:
             how = Finished(Phase.ABORTED, problem.reason, "", took_over=False)
         else:
             if not started:
-                # The release that was tried meanwhile leads.
+                # Another release leads now, which was started meanwhile.
                 self._hand_over(active, release, config, force=False)
                 return
-            self._pruning.promote(release.id)
+            self._retention.promote(release.id)
             how = Finished(Phase.DONE, "", bot.state.leader, took_over=True)
         self.finish(active, config, how)
 
@@ -302,25 +309,25 @@ class Pipeline:
         bus.tell(StepDone(deployment=active.deployment, step=step, text=text))
 
     def record(self, active: ActiveDeployment, record: HandoffRecord) -> None:
-        """Keep how far its handoff is, for a later supervisor."""
+        """Record the state of its handoff for a later supervisor."""
         unfinished = UnfinishedDeployment(record, active.previous, active.before)
         self._history_thread.write(lambda history: history.keep(left_key(active.deployment), unfinished))
-        # Its phase may have changed by itself, with time.
+        # Its phase may have changed by a timer.
         self._bot.state.changes.stir()
 
     def turned(self, active: ActiveDeployment, worker: str) -> None:
-        """It takes over from another worker than the one that it began with."""
+        """It takes over from another worker than at its beginning."""
         member = self._bot.state.registry.get(worker)
         active.previous = member.release if member is not None else ""
-        active.before = self._pruning.releases.previous()
+        active.before = self._retention.releases.previous()
 
     def committed(self, active: ActiveDeployment) -> None:
         """Its release leads."""
-        self._pruning.promote(active.release)
+        self._retention.promote(active.release)
 
     def reverted(self, active: ActiveDeployment) -> None:
         """The release before it leads again."""
-        self._pruning.put_back(active.previous, active.before)
+        self._retention.put_back(active.previous, active.before)
 
     def finish_when_ticked(self, active: ActiveDeployment, config: Config, how: Finished) -> None:
         """Publish that it was rolled back, together with what was missed until the old code ticked again."""
@@ -372,7 +379,10 @@ class Pipeline:
 
 
 class _DeploymentListener(HandoffListener):
-    """Does for one deployment what its handoff asks for. `retry(how)` may begin it again instead of ending it."""
+    """Carries out for one deployment what its handoff requires.
+
+    `retry(how)` may begin it again instead of ending it.
+    """
 
     def __init__(
         self,
@@ -408,5 +418,5 @@ class _DeploymentListener(HandoffListener):
 
 
 def left_key(deployment: int) -> str:
-    """Under what a `UnfinishedDeployment` of this deployment is kept in the history."""
+    """The key in the history of this deployment's `UnfinishedDeployment`."""
     return f"deployment {deployment} under way"

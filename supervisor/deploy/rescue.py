@@ -1,14 +1,15 @@
-"""`up --rescue`: ends the workers of a bot whose home was removed, so that the bot goes on from its journal."""
+"""`up --rescue`: ends the workers of a bot whose home was removed. The bot then continues from its journal."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from ...protocol.errors import NeverblinkError
-from ..config.config import Config
+from ..config.config import Config, load
+from ..environment.import_check import check_import
 from ..environment.prepare import Preparer
-from ..environment.trial import try_project
 from ..release.releases import ReleaseStore
 from ..store import living_workers
 from ..store.orphans import Orphan, end_orphans, refuse_beside_orphans
@@ -31,7 +32,7 @@ async def end_orphaned_workers(
 ) -> None:
     """Raise `HomeOrphaned` when the bot of a removed home is alive; with `rescue`, end its workers instead.
 
-    Before they are ended, the code that is to go on is tried. Raises `NeverblinkError` when it can't be started.
+    Before that, the code that will continue is tried. Raises `NeverblinkError` when it can't be started.
     """
     orphans = _find(home, rescue=rescue)
     if not orphans:
@@ -47,7 +48,7 @@ async def end_orphaned_workers(
 def _find(home: Home, *, rescue: bool) -> list[Orphan]:
     found = refuse_beside_orphans(home, rescue=rescue)
     if rescue:
-        # A leader that the history does not know: the history was removed, or is an older one.
+        # A leader that the history does not know: the history was removed, or is older.
         found += [
             Orphan(one.pid, one.started, "worker", None)
             for one in living_workers.alive_in(home)
@@ -59,8 +60,10 @@ def _find(home: Home, *, rescue: bool) -> list[Orphan]:
 async def _try_code(
     directory: Path, preparer: Preparer, environment: Mapping[str, str], say: Callable[[str], None]
 ) -> None:
+    """Build the project's environment, run its check and import its bot. The build is used when the bot is started."""
     try:
-        await try_project(directory, preparer, environment, ScreenProgress(say))
+        built = await preparer.prepare("", directory, load(directory), ScreenProgress(say))
+        await asyncio.to_thread(check_import, built, environment)
     except NeverblinkError as problem:
         problem.message += (
             ". The worker was not ended, and the bot ticks on: mend it and run `up --rescue` again"

@@ -50,7 +50,7 @@ class Shutdown:
         return await asyncio.shield(self._stop(why))
 
     async def leave(self, why: str) -> list[str]:
-        """End the supervisor alone; return the workers that run on. Raises `Refusal` while the bot is being stopped."""
+        """End the supervisor alone; return the workers that run on. Raises `Refusal` while the bot is stopping."""
         if self._stopping is not None:
             raise Refusal("busy", "the bot is being stopped")
         self._bot.bus.tell(SupervisorStopping(reason=why))
@@ -92,7 +92,7 @@ class Shutdown:
         )
 
     def resumed(self, seconds: float) -> None:
-        """The supervisor goes on after it was stopped for so long."""
+        """The supervisor continues after it was stopped for so many seconds."""
         self._say(
             f"the supervisor was stopped for {duration.show(round(seconds * 10) * 100_000_000)} and goes on; in that "
             "time the bot had none",
@@ -106,7 +106,7 @@ class Shutdown:
 
     async def _stop_all(self, why: str) -> str:
         try:
-            # Before the event: a listener that asks for the status must see it there.
+            # Before the event: a listener that requests the status must see it there.
             self._bot.state.stopping = why
             self._bot.bus.tell(SupervisorStopping(reason=why))
             self._preparer.cancel(why)

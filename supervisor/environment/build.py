@@ -1,8 +1,8 @@
 """Building one environment with uv: the Python, what the release asks for, and the worker that speaks our protocol.
 
-Each step is a run of uv, whose output is handed on and whose own words say what was wrong. It sees a copy of the files
-that matter and never the release itself, because it writes beside what it reads, and no settings but the release's own
-and the user's.
+Each step is a run of uv. Its output is passed on, and errors are in its own words. It gets a copy of the relevant
+files, never the release itself, because it writes beside its input. Only the settings of the release and the user
+apply.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from ..system.subprocess_runner import SubprocessRunner
 from .requirements import Requirements
 from .wheels import DISTRIBUTION, supply
 
-__all__ = ["BuildFailed", "Building", "installed_in", "version_of"]
+__all__ = ["BuildFailed", "Building"]
 
 _WORDS = 600
 _KEPT_LINES = 60
 _NOISE = ("Activate with", "Creating virtual environment at", "Using Python")
-"""The advice for environments that were made by hand."""
+"""Lines of uv that are advice for environments made by hand."""
 _SETTINGS = re.compile(r"^\[+\s*tool\s*\.\s*uv\b", re.MULTILINE)
 
 
@@ -38,9 +38,9 @@ class BuildFailed(NeverblinkError):
 
 
 class Building:
-    """Builds in the directory `place` what `wanted` says of the release in `source`.
+    """Builds the environment `wanted` for the release in `source`, in the directory `place`.
 
-    `wheels` is where our own wheels are or will be, `variables` the environment variables that uv sees.
+    `wheels` is the directory of our own wheels, `variables` are the environment variables of uv.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class Building:
         self._until = time.monotonic_ns() + config.deploy.build_within
 
     async def carry_out(self) -> None:
-        """Build it. Raises `BuildFailed`, `Cut` when it was cancelled or took too long, and `OSError`."""
+        """Build it. Raises `BuildFailed`, `RunCancelled` when it was cancelled or took too long, and `OSError`."""
         self._lay_out()
         await self._make()
         wanted = self._wanted
@@ -80,7 +80,7 @@ class Building:
             worker = ["--overrides", str(overrides), "--find-links", str(ours.directory)]
         match wanted.kind:
             case "lock":
-                # uv would install the group `dev` by itself.
+                # By default uv installs the group `dev`.
                 groups = [word for group in wanted.groups for word in ("--group", group)]
                 sync = ("sync", "--locked", "--no-install-project", "--no-editable", "--no-default-groups")
                 await self._run_uv(*sync, *groups)
@@ -89,11 +89,11 @@ class Building:
                 await self._install("--requirements", "pyproject.toml", *groups, *worker)
             case "requirements":
                 await self._install("--requirements", wanted.file, *worker)
-        if not any(found.startswith(f"{DISTRIBUTION}-") for found in installed_in(self.result)):
+        if not any(self.result.glob(f"lib/python*/site-packages/{DISTRIBUTION}-*.dist-info")):
             await self._add_worker()
 
     def _lay_out(self) -> None:
-        """Copy what uv has to see: it writes beside what it reads, and a release is not to be written in."""
+        """Copy the files that uv needs: it writes beside its input, and a release is immutable."""
         if self._wanted.tree:
             copy_tree(self._source, self._project)
             for directory, _, _ in os.walk(self._project):
@@ -107,7 +107,7 @@ class Building:
         if not own.exists() and not (
             shared.exists() and _SETTINGS.search(shared.read_text(errors="replace"))
         ):
-            # Without one, uv looks in the directories above, where the project lies as it is now.
+            # Otherwise uv searches the directories above, where the project may have changed.
             own.write_text("")
 
     async def _make(self) -> None:
@@ -120,7 +120,7 @@ class Building:
             python = self._config.python
         also: dict[str, str] = {}
         if wanted.python and not await self._satisfies(python):
-            # Any that is here, or else uv gets one.
+            # Any interpreter on this machine, or else uv downloads one.
             also["PATH"] = f"{Path(python).parent}{os.pathsep}{self._variables.get('PATH', os.defpath)}"
             also["UV_PYTHON_PREFERENCE"] = "system"
             python = wanted.python
@@ -128,9 +128,10 @@ class Building:
         await self._run(words, self._say, also)
 
     async def _satisfies(self, python: str) -> bool:
-        """Whether the configured interpreter is a Python that the release asks for.
+        """Whether the configured interpreter is a Python that the release accepts.
 
-        uv decides: it looks where nothing else is, because it prefers others to those of virtual environments.
+        uv decides. It searches a directory with only this one, because it prefers others to those of virtual
+        environments.
         """
         alone = self._place / "interpreter"
         alone.mkdir()
@@ -145,7 +146,7 @@ class Building:
             within=self._left(),
             say=found.append,
         )
-        # A path in `.python-version` names another interpreter, which is there all the same.
+        # A path in `.python-version` names another interpreter, which uv finds all the same.
         return code == 0 and str(link) in found
 
     async def _add_worker(self) -> None:
@@ -155,7 +156,7 @@ class Building:
             words = ("--no-index", "--find-links", str(ours.directory), str(ours.wheel))
             await self._install(*words, say=held.append)
         except BuildFailed:
-            # Another Python than ours: what the worker depends on has to come from an index.
+            # Another Python than ours: the worker's dependencies must come from an index.
             await self._install("--find-links", str(ours.directory), str(ours.wheel))
         else:
             for line in held:
@@ -177,7 +178,7 @@ class Building:
         lines: list[str] = []
 
         def on_line(line: str) -> None:
-            # Where it is built is of no interest, and gone a moment later.
+            # The directory of the build is temporary.
             line = line.replace(f"{self._project}/", "").replace(str(self._place), "…")
             lines.append(line)
             del lines[:-_KEPT_LINES]
@@ -199,7 +200,7 @@ class Building:
 
 
 def _words(lines: list[str], code: int) -> str:
-    """What uv said last that is an error, as one line."""
+    """The last error in uv's output, as one line."""
     if code < 0:
         return f"uv was {describe_exit(code)}"
     begins = next(
@@ -213,7 +214,7 @@ def _words(lines: list[str], code: int) -> str:
 
 
 def _uv() -> str:
-    """The program that the package uv has brought."""
+    """The program of the package uv."""
     try:
         return str(importlib.import_module("uv").find_uv_bin())
     except ImportError:
@@ -223,17 +224,3 @@ def _uv() -> str:
         ) from None
     except FileNotFoundError as problem:
         raise BuildFailed(f"uv is not where it was installed: {problem}") from None
-
-
-def installed_in(environment: Path) -> list[str]:
-    """The distributions in an environment, as NAME-VERSION.dist-info."""
-    return [path.name for path in environment.glob("lib/python*/site-packages/*.dist-info")]
-
-
-def version_of(environment: Path) -> str:
-    """The version of an environment's Python."""
-    for line in (environment / "pyvenv.cfg").read_text().splitlines():
-        key, _, value = line.partition("=")
-        if key.strip() in ("version_info", "version"):
-            return value.strip()
-    return "?"

@@ -1,18 +1,18 @@
 """Environments: the Python and the libraries that a release runs with, built by uv and shared by name.
 
     environments/
-        3f9c0d1e2a4b5c6d/       one environment, named by a hash of what went in; .neverblink.json says what that was
-        .of/RELEASE -> ../3f…   which release runs in which; RELEASE+check: where its check runs
+        3f9c0d1e2a4b5c6d/       one environment, named by a hash of its input; .neverblink.json describes it
+        .of/RELEASE -> ../3f…   the environment of a release; RELEASE+check: the environment of its check
         .wheels/                our own worker, packed from this installation
-        .new-PID-N-…/           one that is being built; left behind only by a crash, and then swept away
+        .new-PID-N-…/           an environment being built; after a crash, the next supervisor removes it
 
-An environment is built under another name and moved into place by one rename, so it is whole or not there. Environments
-can't be moved in general; a relocatable one can: its programs find their interpreter beside themselves, and Python
-corrects the paths in compiled files when it loads them. uv links its files from its cache, so a second one that is much
-like the first costs little room and little time.
+An environment is built under another name and moved into place by one rename, so it is complete or absent. In general
+an environment can't be moved, but a relocatable one can: its programs find their interpreter beside themselves, and
+Python corrects the paths in compiled files when it loads them. uv links files from its cache, so a second, similar
+environment takes little space and time.
 
-A release that asks for the same as another shares its environment. One that no release which is kept asks for, and no
-live worker runs in, is removed.
+Releases with the same requirements share an environment. An environment is removed when no kept release requires it and
+no living worker runs in it.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from ..system.disk_space import need
 from ..system.durable import sync_directory, sync_filesystem
 from ..system.process import started_at
 from ..system.subprocess_runner import SubprocessRunner
-from .build import BuildFailed, Building, installed_in, version_of
+from .build import BuildFailed, Building
 from .requirements import Requirements
 from .verification import damage_in
 from .wheels import fingerprint
@@ -45,7 +45,7 @@ _OF, _WHEELS, _NEW, _OLD = ".of", ".wheels", ".new-", ".old-"
 _CHECK = "+check"
 _STAMP = ".neverblink.json"
 _ROOM = 128 * 1024 * 1024
-"""What an environment is expected to need; the true size is not known before."""
+"""The expected size of an environment. The true size is not known in advance."""
 _NAME = 16
 _NOT_OURS = ("VIRTUAL_ENV", "CONDA_PREFIX", "PYTHONHOME", "PYTHONPATH", "UV_PYTHON", "UV_SYSTEM_PYTHON")
 
@@ -54,7 +54,7 @@ _OURS = ("NO_COLOR", "PYTHONUNBUFFERED")
 
 
 class Built(msgspec.Struct, frozen=True):
-    """An environment that is complete. `made_at` is wall ns."""
+    """A complete environment. `made_at` is wall ns."""
 
     name: str
     python: Path
@@ -62,10 +62,10 @@ class Built(msgspec.Struct, frozen=True):
     version: str
     packages: int
     file: str
-    """What asked for it first."""
+    """The file that first required it."""
     made_at: int
     recorded: bool = False
-    """Each file had the hash of its RECORD when it was built."""
+    """Each file had the hash in its RECORD when it was built."""
 
 
 class _Stamp(msgspec.Struct, frozen=True):
@@ -77,7 +77,7 @@ class _Stamp(msgspec.Struct, frozen=True):
 
 
 class Environments:
-    """The environments in `directory`; `environment` is what uv and the programs it starts see."""
+    """The environments in `directory`; uv and the programs it starts get the variables `environment`."""
 
     def __init__(self, directory: Path, environment: Mapping[str, str]) -> None:
         self.directory = directory.absolute()
@@ -89,14 +89,14 @@ class Environments:
         self._damaged: dict[str, str] = {}
 
     def name_of(self, wanted: Requirements, config: Config) -> str:
-        """What the environment is called that `wanted` asks for."""
+        """The name of the environment for `wanted`."""
         self._ours = self._ours or fingerprint()
         python = os.path.realpath(shutil.which(config.python) or config.python)
         said = [wanted.digest, python, self._ours if wanted.worker != "pinned" else ""]
         return hashlib.sha256("\0".join(said).encode()).hexdigest()[:_NAME]
 
     def get(self, name: str) -> Built | None:
-        """The environment of this name; None when there is none that still has its Python and its libraries."""
+        """The environment of this name, None when it, its Python or a library is missing."""
         if not name:
             return None
         place = self.directory / name
@@ -105,17 +105,17 @@ class Environments:
         except (OSError, *UNDECODABLE):
             return None
         python = place / "bin" / "python"
-        if not os.access(python, os.X_OK) or len(installed_in(place)) < said.packages:
-            # Its Python was removed, or a library: it is built again.
+        if not os.access(python, os.X_OK) or len(_installed_in(place)) < said.packages:
+            # Its Python or a library was removed: build it again.
             return None
         return Built(name, python, **msgspec.structs.asdict(said))
 
     def doubt(self) -> None:
-        """The machine or the bot ended without order: verify what is here before it is used."""
+        """The machine or the bot crashed: verify each environment before it is used."""
         self._doubted = {one.name for one in _entries(self.directory) if not one.name.startswith(".")}
 
     def whole(self, name: str) -> Built | None:
-        """As `get`, but None also for one that is in doubt and has a damaged library. Slow: call it in a thread."""
+        """As `get`, but None also for an environment in doubt with a damaged library. Slow: call it in a thread."""
         built = self.get(name)
         if built is not None and built.recorded and name in self._doubted:
             damage = damage_in(self.directory / name)
@@ -126,7 +126,7 @@ class Environments:
         return None if name in self._damaged else built
 
     def damage(self, name: str) -> str:
-        """What is damaged in the environment of this name, "" when nothing is known to be."""
+        """The known damage in the environment of this name, "" for none."""
         return self._damaged.get(name, "")
 
     async def build(
@@ -137,9 +137,9 @@ class Environments:
         runner: SubprocessRunner,
         say: Callable[[str], None],
     ) -> Built:
-        """Build what the release in `source` asks for, and say how it goes.
+        """Build the environment for the release in `source`; calls `say` with each line of output.
 
-        Raises `BuildFailed`, `Cut` when it was cancelled, and `DiskFull`; then nothing is left behind.
+        Raises `BuildFailed`, `RunCancelled` when it was cancelled, and `DiskFull`. Then nothing is left behind.
         """
         name = self.name_of(wanted, config)
         self.directory.mkdir(mode=0o700, exist_ok=True)
@@ -148,7 +148,7 @@ class Environments:
         variables = self.variables(None)
         variables = build_environment(variables, (*_OURS, *config.deploy.build_env))
         if name in self._damaged:
-            # uv links files of its cache into environments: what is damaged here is damaged there.
+            # uv links files from its cache into environments: a file damaged here is damaged in the cache.
             variables["UV_NO_CACHE"] = "1"
         try:
             place.mkdir(mode=0o700)
@@ -163,7 +163,7 @@ class Environments:
             shutil.rmtree(place, ignore_errors=True)
 
     def assign(self, release: str, name: str, *, check: bool = False) -> None:
-        """Note that the release, or its check, runs in the environment `name`, which may still have to be built."""
+        """Record that the release, or its check, runs in the environment `name`, which need not exist yet."""
         release += _CHECK if check else ""
         links = self.directory / _OF
         links.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -181,7 +181,7 @@ class Environments:
             return ""
 
     def prune(self, releases: Path, in_use: Collection[str] = ()) -> list[str]:
-        """Remove the environments that no release in the directory `releases` runs in, but for those `in_use`."""
+        """Remove environments of no release in the directory `releases`, except those `in_use`; return their names."""
         gone: list[Path] = []
         with self._lock:
             needed = set(in_use)
@@ -192,7 +192,7 @@ class Environments:
                     link.unlink(missing_ok=True)
             for entry in _entries(self.directory):
                 if not entry.name.startswith(".") and entry.name not in needed:
-                    # Out of sight by one rename, so that nothing is started in half of one.
+                    # Rename it first, so that nothing is started in a half-removed one.
                     leaving = entry.with_name(f"{_OLD}{entry.name}")
                     entry.rename(leaving)
                     gone.append(leaving)
@@ -201,7 +201,7 @@ class Environments:
         return [leaving.name.removeprefix(_OLD) for leaving in gone]
 
     def sweep(self) -> None:
-        """Remove what a killed process left half built, and wheels of an earlier neverblink."""
+        """Remove unfinished builds of killed processes, and wheels of an earlier neverblink."""
         self._ours = self._ours or fingerprint()
         for entry in _entries(self.directory):
             owner = entry.name.removeprefix(_NEW).partition("-")[0]
@@ -213,7 +213,7 @@ class Environments:
                 shutil.rmtree(entry, ignore_errors=True)
 
     def variables(self, place: Path | None) -> dict[str, str]:
-        """What a program sees that is to run in the environment at `place`, or in none."""
+        """The variables of a program that runs in the environment at `place`, or in none."""
         seen = {name: value for name, value in self._environment.items() if name not in _NOT_OURS}
         if place is not None:
             seen["VIRTUAL_ENV"] = str(place)
@@ -221,21 +221,21 @@ class Environments:
         return {**seen, "NO_COLOR": "1", "PYTHONUNBUFFERED": "1"}
 
     def _place(self, name: str) -> Path:
-        # With the name of what is built in it: uv knows a library in a directory by its path.
+        # The path contains the environment's name: uv identifies a library in a directory by its path.
         with self._lock:
             self._count += 1
             return self.directory / f"{_NEW}{os.getpid()}-{self._count}-{name}"
 
     def _settle(self, built: Path, name: str, file: str) -> Built:
         recorded = not damage_in(built)
-        stamp = _Stamp(version_of(built), len(installed_in(built)), file, time.time_ns(), recorded)
+        stamp = _Stamp(_version_of(built), len(_installed_in(built)), file, time.time_ns(), recorded)
         (built / _STAMP).write_bytes(msgspec.json.encode(stamp) + b"\n")
-        # It has thousands of files. The name it gets says that it is whole.
+        # It has thousands of files. Its final name means that it is complete.
         sync_filesystem(built)
         with self._lock:
             there = self.get(name) if name not in self._damaged else None
             if there is None:
-                # What is in its place is broken.
+                # The existing one is damaged.
                 shutil.rmtree(self.directory / name, ignore_errors=True)
                 built.rename(self.directory / name)
                 sync_directory(self.directory)
@@ -251,3 +251,17 @@ def _entries(directory: Path) -> list[Path]:
         return sorted(directory.iterdir())
     except OSError:
         return []
+
+
+def _installed_in(environment: Path) -> list[str]:
+    """The distributions in an environment, as NAME-VERSION.dist-info."""
+    return [path.name for path in environment.glob("lib/python*/site-packages/*.dist-info")]
+
+
+def _version_of(environment: Path) -> str:
+    """The version of an environment's Python."""
+    for line in (environment / "pyvenv.cfg").read_text().splitlines():
+        key, _, value = line.partition("=")
+        if key.strip() in ("version_info", "version"):
+            return value.strip()
+    return "?"

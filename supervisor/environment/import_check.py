@@ -1,4 +1,4 @@
-"""Imports a release's bot and tries its state, in a process of its own: it may hang, crash or print."""
+"""Imports a release's bot and checks its state in a process of its own, because it may hang, crash or print."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ class ImportFailed(NeverblinkError):
 
 
 def check_import(config: Config, environment: Mapping[str, str]) -> dict[str, Any]:
-    """What `neverblink.worker --check` says of the bot of `config`: its interval, windows and schema.
+    """Run `neverblink.worker --check` on the bot of `config`; return its interval, windows and schema.
 
-    Raises `ImportFailed`, and `InterpreterError` when there is no such Python.
+    Raises `ImportFailed`, and `InterpreterError` when the Python does not exist.
     """
     python, within = find_interpreter(config.python, environment), config.handoff.start_within
     try:
@@ -49,7 +49,7 @@ def check_import(config: Config, environment: Mapping[str, str]) -> dict[str, An
 
 
 def read_answer(config: Config, done: subprocess.CompletedProcess[bytes]) -> dict[str, Any]:
-    """The JSON object that the check has printed last. The bot may have printed anything. Raises `ImportFailed`."""
+    """The JSON object in the check's last line of output. The bot may have printed before. Raises `ImportFailed`."""
     try:
         said: dict[str, Any] = msgspec.json.decode(_last_line(done.stdout), type=dict[str, Any])
     except UNDECODABLE:

@@ -1,8 +1,8 @@
-"""Prepares a release for a worker: builds the environment that it asks for, then runs the check.
+"""Prepares a release for a worker: builds its environment, then runs its check.
 
-Most deployments find both done: `ready` finds that out without running anything. Otherwise `prepare` does the work, and
-passes each line and each step to a `PrepareOutput`. The result is the configuration to run the release with, in which
-`python` is the environment's interpreter.
+In most deployments both are done already; `ready` determines that without running anything. Otherwise `prepare` does
+the work, and passes each line and each step to a `PrepareOutput`. The result is the configuration to run the release
+with, in which `python` is the environment's interpreter. `Interpreters` adds the choice of `deploy --python`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ from typing import Any, Protocol
 import msgspec
 
 from ...protocol.errors import NeverblinkError
-from ..config.config import NO_ENVIRONMENT, Config, secret_files
+from ..config.config import NO_ENVIRONMENT, Config, load, secret_files
+from ..release.releases import Release, ReleaseStore
+from ..store.history_thread import HistoryThread
 from ..system.format import last
 from ..system.hidden_files import HiddenFiles
 from ..system.process import describe_exit
@@ -27,28 +29,28 @@ from ..system.subprocess_runner import RunCancelled, SubprocessRunner
 from .environments import Built, Environments
 from .requirements import Requirements, wanted
 
-__all__ = ["CheckFailed", "PrepareOutput", "Preparer"]
+__all__ = ["CheckFailed", "Interpreters", "PrepareOutput", "Preparer"]
 
 _STILL_GOOD = 10 * 60 * 1_000_000_000
-"""For so long after a check has succeeded the deployment of that very release need not run it again."""
+"""For this long after a successful check, a deployment of the same release does not run it again."""
 
 
 class CheckFailed(NeverblinkError):
-    """The check of a release did not succeed."""
+    """The check of a release failed."""
 
 
 class PrepareOutput(Protocol):
-    """Gets each line that a step prints, and each step when it is done (`took` in ns)."""
+    """Receives each line that a step prints, and each step when it is done (`took` in ns)."""
 
     def line(self, step: str, text: str) -> None: ...
     def step(self, step: str, text: str, took: int, facts: dict[str, Any]) -> None: ...
 
 
 class Preparer:
-    """Prepares releases: environments are made in `directory`, where `note` says what runs.
+    """Prepares releases. Environments are in `directory`, where the file `note` names running programs.
 
-    `environment` are the variables that programs see; `leader()` is the pid to keep out of the way of, or 0; `now()`
-    tells ns that only grow. Programs cannot open the `hidden` files, nor those of the configuration that are secret.
+    `environment` are the variables of programs. `leader()` is the pid whose core they avoid, 0 for none. `now()`
+    returns monotonic ns. Programs cannot open the `hidden` files or secret files of the configuration.
     """
 
     def __init__(
@@ -63,28 +65,28 @@ class Preparer:
         self._hidden = hidden or HiddenFiles()
         self._now = now
         self._passed: dict[str, tuple[tuple[str, str], int]] = {}
-        """The releases whose check has succeeded and that were not deployed since: what was run, and when."""
+        """Releases with a successful check that were not deployed since: the check, and when it ran."""
         self.environments = Environments(directory, environment)
         self._runner = SubprocessRunner(directory / note, leader, self._hidden)
 
     def arrive(self) -> str:
-        """Clear away what a killed supervisor left: a build that runs, half an environment. Returns what was ended."""
+        """End builds and remove unfinished environments of a killed supervisor; return a line on what was ended."""
         ended = self._runner.end_left()
         self.environments.sweep()
         return ended
 
     def doubt(self) -> None:
-        """What is on the disk may be damaged: verify each environment once, before it is used."""
+        """Files may be damaged: verify each environment once, before it is used."""
         self.environments.doubt()
 
     def damage(self, release: str) -> str:
-        """Why the environment of the release has to be built again, "" when it is not for a damage."""
+        """The damage for which the release's environment has to be built again, "" for none."""
         return self.environments.damage(self.environments.of(release))
 
     def ready(self, release: str, directory: Path, config: Config, *, check: bool = True) -> Config | None:
-        """The configuration to run the release in `directory` with, None when something has to be done first.
+        """The configuration to run the release in `directory` with, None when it needs a build or a check first.
 
-        `release` is its id, "" for a directory that is none. Raises `ConfigError`.
+        `release` is its id, "" for a plain directory. Raises `ConfigError`.
         """
         if check and config.deploy.check:
             return None
@@ -98,7 +100,7 @@ class Preparer:
         return None if built is None else msgspec.structs.replace(config, python=str(built.python))
 
     def as_assigned(self, release: str, config: Config) -> Config:
-        """The configuration to run a release with that has run already: in the environment it had, if that is there."""
+        """The configuration to run a release with that has run before: in its environment, if that exists."""
         if config.environment == NO_ENVIRONMENT:
             return config
         built = self.environments.get(self.environments.of(release))
@@ -107,10 +109,10 @@ class Preparer:
     async def prepare(
         self, release: str, directory: Path, config: Config, output: PrepareOutput, *, check: bool = True
     ) -> Config:
-        """Do what has to be done, and return the configuration to run the release with.
+        """Build and check the release; return the configuration to run it with.
 
-        A check that has succeeded in this release a moment ago, for a rehearsal, is not run once more: a gated push
-        is rehearsed and then deployed.
+        A check that has just succeeded for a rehearsal of this release is not run again: a gated push is rehearsed and
+        then deployed.
 
         Raises `BuildFailed`, `CheckFailed`, `RunCancelled` when it was cancelled, `DiskFull` and `ConfigError`.
         """
@@ -131,7 +133,7 @@ class Preparer:
                 told = f"{config.deploy.check}: not run again, it succeeded in this release {last(since)} ago"
                 output.step("check", told, 0, {"skipped": True})
             else:
-                # With the tools that the bot itself has no use for.
+                # With development tools, which the bot itself does not need.
                 tools = await asyncio.to_thread(wanted, directory, project, development=True)
                 if tools is not None and tools != asked:
                     built = await self._environment(release, directory, tools, project, output, check=True)
@@ -151,7 +153,7 @@ class Preparer:
         *,
         check: bool = False,
     ) -> Built:
-        """The environment that is asked for, built where it is not there."""
+        """The required environment, built if it does not exist."""
         name = await asyncio.to_thread(self.environments.name_of, asked, config)
         if release:
             self.environments.assign(release, name, check=check)
@@ -173,11 +175,11 @@ class Preparer:
         return built
 
     def cancel(self, why: str) -> None:
-        """End what runs."""
+        """End the program that runs now."""
         self._runner.cancel(why)
 
     def prune(self, releases: Path, pids: Collection[int]) -> None:
-        """Remove environments that no kept release asks for and none of these processes runs in. Raises `OSError`."""
+        """Remove environments that no kept release requires and none of these processes runs in. Raises `OSError`."""
         self.environments.prune(releases, {self._runs_in(pid) for pid in pids})
         self._passed = {id: one for id, one in self._passed.items() if (releases / id).is_dir()}
 
@@ -223,3 +225,51 @@ class Preparer:
                 f'check "{command_line}" failed ({describe_exit(code)}){f": {final}" if final else ""}'
             )
         output.step("check", command_line, time.monotonic_ns() - begun, {})
+
+
+class Interpreters:
+    """How each release is run: its configuration with the interpreter that it has.
+
+    That is the interpreter named by `deploy --python`, for as long as the release is kept; otherwise the one of the
+    environment it was given; otherwise the one in its configuration.
+    """
+
+    def __init__(self, releases: ReleaseStore, history_thread: HistoryThread, preparer: Preparer) -> None:
+        self._releases = releases
+        self._history_thread = history_thread
+        self._preparer = preparer
+
+    async def of(self, id: str) -> tuple[Release, Config]:
+        """The release, and how it is run, in the environment it has. Raises `ReleaseError` and `ConfigError`."""
+        release = await asyncio.to_thread(self._releases.get, id)
+        config = await self.config_of(release)
+        return release, self._preparer.as_assigned(id, config)
+
+    async def config_of(self, release: Release) -> Config:
+        """How the release is to be run, but for its environment. Raises `ConfigError`."""
+        return await self.as_before(
+            release, await asyncio.to_thread(load, release.path, Path(release.origin))
+        )
+
+    async def as_before(self, release: Release, config: Config) -> Config:
+        """The configuration with the interpreter that `deploy --python` named for the release, if any."""
+        python = await self._history_thread.recall(_key(release.id), str)
+        return _on(python, config) if python else config
+
+    def choose(self, release: Release, config: Config, python: str) -> Config:
+        """Run the new release on this interpreter from now on; "": on that of its configuration."""
+        if not python:
+            # The same code deployed twice within a second is the same release: drop an earlier choice.
+            self._history_thread.write(lambda history: history.drop(_key(release.id)))
+            return config
+        self._history_thread.write(lambda history: history.keep(_key(release.id), python))
+        return _on(python, config)
+
+
+def _on(python: str, config: Config) -> Config:
+    """The configuration with another interpreter, used without an environment."""
+    return msgspec.structs.replace(config, python=python, environment=NO_ENVIRONMENT)
+
+
+def _key(release: str) -> str:
+    return f"python of {release}"

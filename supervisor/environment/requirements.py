@@ -1,12 +1,12 @@
-"""What a release's own files ask for as its environment, and a name for exactly that.
+"""The requirements of a release's environment, read from its own files, with a digest of exactly those.
 
-    uv.lock beside pyproject.toml       what is locked, no more and no less
+    uv.lock beside pyproject.toml       exactly what is locked
     pyproject.toml with [project]       its dependencies
-    requirements.txt                    or the only requirements*.txt there is
-    none of them                        nothing: the configured interpreter runs it as it is
+    requirements.txt                    or the only requirements*.txt
+    none of them                        no environment: the configured interpreter runs the release
 
-The name is a hash of all that goes in, and of nothing else: a new version number or another probation must not cost a
-new environment, while a changed library that lies in the tree must. Reads files and runs nothing.
+The digest covers all input and nothing else: a new version number or another probation must not cause a new
+environment, while a changed library in the tree must. Reads files and runs nothing.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ __all__ = ["Requirements", "wanted"]
 Kind = Literal["lock", "project", "requirements"]
 
 _FORMAT = 1
-"""Part of every name: raise it when an environment is built in another way."""
+"""Part of every digest: raise it when environments are built in another way."""
 
 _OF_PROJECT = ("dependencies", "optional-dependencies", "requires-python", "dynamic", "name")
 _INCLUDES = re.compile(r"^\s*(?:-r|-c|--requirement|--constraint)[\s=]*(\S+)", re.MULTILINE)
@@ -39,26 +39,26 @@ _OURS = re.compile(rf"^\s*{DISTRIBUTION}\s*(\[[^\]]*\])?\s*(?P<pin>[^;#\n]*)", r
 
 
 class Requirements(msgspec.Struct, frozen=True):
-    """What a release asks for. `digest` names all of it that lies in the release, hexadecimal."""
+    """What a release requires. `digest` covers all of its input in the release, hexadecimal."""
 
     kind: Kind
     file: str
-    """The file that says it, for people and for uv."""
+    """The file with the requirements, for people and for uv."""
     files: tuple[str, ...]
-    """All files that uv has to see; with `tree`, that is the whole release."""
+    """All files that uv needs; with `tree`, the whole release."""
     tree: bool
-    """Something in the release itself is asked for: a library beside the bot, a wheel."""
+    """The release itself has requirements: a library beside the bot, or a wheel."""
     python: str
-    """The Python that is asked for, in uv's words; "" for the configured one."""
+    """The required Python, in uv's syntax; "" for the configured one."""
     groups: tuple[str, ...]
     """Dependency groups to install too."""
     worker: Literal["ours", "named", "pinned"]
-    """Neverblink in it: not mentioned, mentioned without a version, or said exactly."""
+    """Neverblink in it: not named, named without a version, or pinned."""
     digest: str
 
 
 def wanted(directory: Path, config: Config, *, development: bool = False) -> Requirements | None:
-    """What the release in `directory` asks for, None for nothing. Raises `ConfigError` for what can't be read.
+    """The requirements of the release in `directory`, None for none. Raises `ConfigError` for an unreadable file.
 
     The bot gets its dependencies, and the groups in `tool.uv.default-groups` where the project lists them itself. With
     `development`, which is for the check, uv's own default is added: the group `dev`.
@@ -201,7 +201,7 @@ def _worker(lines: list[str]) -> Literal["ours", "named", "pinned"]:
 
 
 def _canonical(project: dict[str, Any]) -> bytes:
-    """What of a pyproject.toml decides about an environment."""
+    """The parts of a pyproject.toml that determine an environment."""
     table = _dict(project.get("project"))
     parts = {key: table[key] for key in _OF_PROJECT if key in table}
     told = [parts, project.get("dependency-groups"), project.get("build-system"), _tool(project)]
@@ -223,17 +223,17 @@ def _source_paths(project: dict[str, Any]) -> list[str]:
 
 
 def _paths_in(line: str) -> list[str]:
-    """What in a line of requirements is a path, and may lead out of the release."""
+    """The paths in a line of requirements, which may lead out of the release."""
     line = re.sub(r"(^|\s)#.*", "", line).partition(";")[0]
     if re.match(r"\s*--?(?!e\b|editable\b|f\b|find-links\b|r\b|requirement\b|c\b|constraint\b)", line):
-        # Such as --index-url and --cert: no part of a release.
+        # Options such as --index-url and --cert are not part of a release.
         return []
     words = [word.strip("\"'") for word in re.split(r"[\s=@,]+", line)]
     return [word for word in words if word.startswith(("../", "./", "/", "file:")) or word == ".."]
 
 
 def _refuse_outside(directory: Path, file: str, paths: Iterable[str]) -> None:
-    """Raise `ConfigError` for a path in `file` that leads out of the release, which has to stand alone."""
+    """Raise `ConfigError` for a path in `file` that leads out of the release: a release stands alone."""
     for path in paths:
         place = path.partition("[")[0]
         if place.startswith("file:"):
@@ -257,7 +257,7 @@ def _text(path: Path) -> str:
 
 
 def _local_sources(directory: Path, project: dict[str, Any]) -> list[str]:
-    """What [tool.uv] points at within the release: libraries beside the bot, directories of wheels."""
+    """Paths in [tool.uv] within the release: libraries beside the bot, directories of wheels."""
     tool = _tool(project)
     sources = [one for source in _dict(tool.get("sources")).values() for one in (_list(source) or [source])]
     places = [
@@ -281,7 +281,7 @@ def _with_included(directory: Path, name: str, seen: frozenset[str] = frozenset(
 
 
 def _is_local(directory: Path, file: str, line: str) -> bool:
-    """Whether a line of requirements speaks of something that lies in the release."""
+    """Whether a line of requirements names something in the release."""
     if _INCLUDES.match(line):
         return False
     line = re.sub(r"(^|\s)#.*", "", line)

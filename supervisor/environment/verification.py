@@ -1,8 +1,8 @@
-"""Whether the libraries of an environment are what was installed.
+"""Verifies that the libraries of an environment are as they were installed.
 
 A power cut or a bad disk can leave a file with other bytes, and Python would run them. Each library lists its files
-with their SHA-256 in its RECORD. Reading all of them takes a second for a large environment, so it is done where there
-is a reason to doubt it, and not at each start.
+with their SHA-256 in its RECORD. Reading all files takes a second for a large environment, so it is done only when
+there is a reason for doubt, not at each start.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _SHA256 = "sha256="
 
 
 def damage_in(environment: Path) -> str:
-    """The first file that is missing, or is not what its RECORD says; "" when there is none."""
+    """A line on the first file that is missing or differs from its RECORD; "" for none."""
     for record in sorted(environment.glob("lib/python*/site-packages/*.dist-info/RECORD")):
         try:
             for file, expected in _files_of(record):
@@ -34,7 +34,7 @@ def damage_in(environment: Path) -> str:
 
 
 def _files_of(record: Path) -> Iterator[tuple[Path, str]]:
-    """The files beside the libraries that have a hash, with it. Programs in bin/ are written anew when installed."""
+    """The files with a hash, beside the libraries. Programs in bin/ are rewritten when they are installed."""
     libraries = record.parent.parent
     with record.open(newline="", encoding="utf-8") as rows:
         for name, digest, *_ in csv.reader(rows):

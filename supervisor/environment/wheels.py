@@ -1,9 +1,9 @@
-"""Wheels made of this installation: a bot's environment gets a worker that speaks our protocol, without a network.
+"""Wheels made from this installation: a bot's environment gets a worker that speaks our protocol, without a network.
 
-Ours has what a worker needs and nothing of the supervisor. It is packed from the files that run, so a checkout or an
-editable install gives what it really is; the version says so with a hash of the content, and is the same for the same
-files. What a worker depends on is packed from what is installed beside us: that fits an environment with a Python like
-ours; for another one, an index has to be asked.
+Our wheel has the worker and nothing of the supervisor. It is packed from the files that run, also from a checkout or an
+editable install. Its version contains a hash of the contents, and is the same for the same files. The worker's
+dependencies are packed as they are installed beside us. They fit an environment with a Python like ours; for another
+Python they come from an index.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class WheelSupply(msgspec.Struct, frozen=True):
 
 
 def fingerprint() -> str:
-    """What our wheel would be, as a short hash: of the content of the files that run, and of what they depend on."""
+    """A short hash of our wheel: of the contents of the files that run, and of their dependencies."""
     digest = hashlib.sha256()
     for name, path in _own_files():
         digest.update(name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
@@ -48,14 +48,14 @@ def fingerprint() -> str:
 
 
 def supply(place: Path) -> WheelSupply:
-    """The wheels, made in a directory of `place` if they are not there yet. Raises `OSError`, `NeverblinkError`."""
+    """The wheels in a directory of `place`, made if needed. Raises `OSError` and `NeverblinkError`."""
     directory = place / fingerprint()
     wheel = directory / f"{DISTRIBUTION}-{_version()}-py3-none-any.whl"
     if not wheel.is_file():
         directory.mkdir(parents=True, exist_ok=True)
         for name in _dependencies():
             _pack_installed(re.split(r"[\s<>=!~;\[(]", name, maxsplit=1)[0], directory)
-        # Last: its being there says that the others are, as far as they can be.
+        # Last: its presence means that the others are complete, as far as possible.
         _pack(wheel, _own_contents(), DISTRIBUTION, _version(), "\n".join(_about()), _WHEEL)
     return WheelSupply(directory, wheel)
 
@@ -81,7 +81,7 @@ def _dependencies() -> list[str]:
 
 
 def _about() -> list[str]:
-    """The metadata but for the version, which depends on it."""
+    """The metadata without the version, which is computed from it."""
     said = _distribution().metadata
     return [
         *(f"{key}: {said[key]}" for key in ("Summary", "Requires-Python", "License-Expression") if said[key]),
@@ -92,7 +92,7 @@ def _about() -> list[str]:
 def _own_files() -> Iterable[tuple[str, Path]]:
     top = Path(protocol.__file__).parent.parent
     for room in _ROOMS:
-        # Beside ours, whatever they are called there: in an install under one name, in a checkout at its top.
+        # The rooms are beside each other: in an installation under one name, in a checkout at its top.
         for path in sorted((top / room).rglob("*")):
             if path.is_file() and "__pycache__" not in path.parts:
                 yield f"{DISTRIBUTION}/{room}/{path.relative_to(top / room)}", path
@@ -103,7 +103,7 @@ def _own_contents() -> Iterable[tuple[str, bytes]]:
 
 
 def _pack_installed(name: str, directory: Path) -> None:
-    """Pack a distribution again as it is installed; nothing when it was not installed from a wheel."""
+    """Pack an installed distribution as a wheel. Does nothing when it was not installed from one."""
     try:
         found = metadata.distribution(name)
     except metadata.PackageNotFoundError:
@@ -142,7 +142,7 @@ def _pack(
     *,
     whole: bool = False,
 ) -> None:
-    """Write a wheel; `whole`: `about` is all the metadata there is, with name and version."""
+    """Write a wheel; `whole`: `about` is the complete metadata, with name and version."""
     info = f"{name}-{version}.dist-info"
     told = about if whole else f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n{about}\n"
     record: list[str] = []

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable
 from copy import copy
+from typing import Protocol
 
 from ...protocol.handoff import handoff_events as terms
 from ...protocol.handoff.handoff import RULES, Handoff
@@ -22,47 +23,64 @@ from ...protocol.link import (
     Ready,
     Rehearsed,
     Report,
+    SupervisorMessage,
     Suspect,
     WorkerMessage,
 )
-from ..config.config import HandoffSettings
+from ..config.config import Config
+from ..release.releases import Release
 from ..system.timers import REPEAT_AFTER, TimerSet
-from ..workers.bot_context import BotContext
+from ..workers.platform import BotContext
 from ..workers.registry import Member
 from ..workers.spawn import SpawnError
-from .interfaces import HandoffActions, HandoffListener, HandoffRecord
-from .progress import HandoffProgress
+from .progress import HandoffListener, HandoffProgress, HandoffRecord
 
 __all__ = ["SUCCEED_WITHIN", "HandoffDriver"]
 
 _RETIRE_WITHIN = 10_000_000_000
 SUCCEED_WITHIN = 2_000_000_000
-"""A standby that has not taken the lease by then counts as failed."""
+"""A standby that has not taken the lease after this time counts as failed."""
 _WHY_WITHIN = 300_000_000
-"""The old worker can notice the new one's death before its reason is known here."""
+"""The old worker can notice the new worker's death before the supervisor knows the reason."""
 _LINGER = 100_000_000
 _OVERDUE_AFTER = 300_000_000
-"""A leader whose tick is overdue for so long, by its last report, may hang. It reports five times a second."""
+"""A leader whose tick is overdue for this long, by its last report, may hang. It reports five times a second."""
 _SHOWN_TIMES = 20
 _SHOWN_EVERY = (100_000_000, 1_000_000_000)
 """The progress of the probation is published this many times, at intervals within these bounds."""
 
 
+class HandoffWorkers(Protocol):
+    """The workers that the driver acts on: see `WorkerPool`. `start` may raise `SpawnError`."""
+
+    def start(
+        self, worker: str, release: Release, config: Config, leader: str, deployment: int, /
+    ) -> Member: ...
+    def send(self, worker: str, message: SupervisorMessage) -> bool: ...
+    def free(self, worker: str) -> None: ...
+    def dismiss(self, worker: str, why: str) -> None: ...
+    def kill(self, worker: str, reason: str) -> None: ...
+
+
 class HandoffDriver:
-    """Drives `handoff` within the limits of `settings`. It begins with `begin`, or with `take_up`."""
+    """Drives `handoff` to `release`, run as `config` says, on the workers of `pool`.
+
+    It begins with `begin`, or with `take_up`.
+    """
 
     def __init__(
         self,
         handoff: Handoff,
-        settings: HandoffSettings,
-        actions: HandoffActions,
+        run: tuple[Release, Config],
+        pool: HandoffWorkers,
         context: BotContext,
         listeners: Iterable[HandoffListener],
     ) -> None:
         self.handoff = handoff
         self.progress = HandoffProgress(handoff.deployment, context)
-        self._settings = settings
-        self._actions = actions
+        self._run = run
+        self._settings = settings = run[1].handoff
+        self._pool = pool
         self._registry = context.registry
         self._bus = context.bus
         self._platform = context.platform
@@ -105,7 +123,7 @@ class HandoffDriver:
 
     @property
     def _ordered(self) -> int:
-        """The order that the old worker has now, 0 when it has none."""
+        """The number of the order that the old worker has now, 0 for none."""
         match self.handoff.phase:
             case Phase.WAITING | Phase.CANCELLING:
                 return self.handoff.order
@@ -114,16 +132,16 @@ class HandoffDriver:
             case _:
                 return 0
 
-    # what happens
+    # events
 
     def begin(self) -> None:
         self._feed(terms.DeployRequested())
 
     def take_up(self, kept: HandoffRecord, third: Member | None, last: str, *, cleared: bool) -> None:
-        """Go on with what an earlier supervisor began. The workers have reported again what they are and did.
+        """Resume what an earlier supervisor began. The workers have reported their state and what they did.
 
-        `third` is another worker than the two that leads, or else one that guards. `last` took the lease last, dead or
-        alive. `cleared`: the deployment before this one has ended.
+        `third` is a worker other than the two that leads, or else one that guards. `last` is the worker that took the
+        lease last, dead or alive. `cleared`: the deployment before this one has ended.
         """
         self._took_over = kept.took_over
         self.progress.resume(kept.since)
@@ -141,7 +159,7 @@ class HandoffDriver:
             )
         )
         if self.phase not in (Phase.PREPARING, Phase.REHEARSING):
-            self._actions.free(self.handoff.new)
+            self._pool.free(self.handoff.new)
         if self.phase is Phase.PREPARED and not self.progress.holding:
             self._wait_for_turn()
         for member in (old, new):
@@ -167,7 +185,7 @@ class HandoffDriver:
         self._feed(terms.TimerFired("probation"))
 
     def heard(self, worker: str, message: WorkerMessage) -> None:
-        """Take in a message of any worker; the registry has taken it in already."""
+        """Handle a message of any worker. The registry has handled it already."""
         if worker not in (self.handoff.old, self.handoff.new):
             if isinstance(message, Report) and message.role == "leading":
                 # The standby has taken over.
@@ -195,7 +213,7 @@ class HandoffDriver:
             case Cancelled():
                 self._feed(terms.Withdrawn(worker, message.order))
             case Suspect() if self._ticks(message.leader):
-                # The follower was itself stopped or cut off: the leader has ticked since.
+                # The follower itself was stopped or cut off: the leader has ticked since.
                 pass
             case Suspect():
                 leader = self._registry.get(message.leader)
@@ -220,18 +238,18 @@ class HandoffDriver:
             self._feed(terms.Exited(worker, reason))
 
     def stands_by(self, worker: str) -> None:
-        """This third worker takes the lease when the leader dies, "" for none."""
+        """`worker` is the standby that takes the lease when the leader dies, "" for none."""
         if worker != self.handoff.standby and not self.ended:
             self._feed(terms.StandsBy(worker))
 
     def close(self) -> None:
-        """Drive no further."""
+        """Stop driving."""
         self._timers.close()
 
     # from the state machine to workers and events
 
     def _feed(self, event: HandoffEvent) -> None:
-        # Carrying out a command can cause an event (a worker that can't be started): events are handled in order.
+        # Carrying out a command can cause an event, such as a worker that can't be started: handle events in order.
         self._events.append(event)
         if self._stepping:
             return
@@ -256,11 +274,11 @@ class HandoffDriver:
             case terms.Spawn(worker=worker):
                 self._start(worker)
             case terms.SendTo(worker=worker, message=message):
-                self._actions.send(worker, message)
+                self._pool.send(worker, message)
             case terms.Dismiss(worker=worker):
-                self._actions.dismiss(worker, self.handoff.reason)
+                self._pool.dismiss(worker, self.handoff.reason)
             case terms.Kill(worker=worker, reason=reason):
-                self._actions.kill(worker, reason)
+                self._pool.kill(worker, reason)
             case terms.ArmTimer(name=name):
                 if name == "probation":
                     self._overdue = False
@@ -273,7 +291,7 @@ class HandoffDriver:
 
     def _start(self, worker: str) -> None:
         try:
-            member = self._actions.start(worker)
+            member = self._pool.start(worker, *self._run, self.handoff.old, self.handoff.deployment)
         except SpawnError as problem:
             self._feed(terms.Exited(worker, problem.message))
             return
@@ -284,19 +302,21 @@ class HandoffDriver:
         old = self.handoff.old
         for listener in self._listeners:
             listener.turned(old)
-        self.progress.step("turned", f"worker {old} leads: it goes on beside that one", 0, {"worker": old})
+        self.progress.step(
+            "turned", f"worker {old} leads: the deployment continues from it", 0, {"worker": old}
+        )
 
     def _moved(self, before: Phase, event: HandoffEvent) -> None:
-        """The state machine has taken a step: publish a new phase, and do what belongs to it."""
+        """The state machine has taken a step: publish a new phase and do what it requires."""
         phase = self.handoff.phase
         if phase is before:
             return
         if before is Phase.REHEARSING and phase is Phase.ABORTED:
-            # The copy of the state waits for a boundary too.
+            # Copying the state waits for a boundary too.
             self._no_boundary = event == terms.TimerFired("rehearse") and bool(self.progress.holding)
         if phase is Phase.WAITING:
-            # Its heavy work is done, and it gets every core before it can lead.
-            self._actions.free(self.handoff.new)
+            # The new worker's heavy work is done: give it every core before it can lead.
+            self._pool.free(self.handoff.new)
         self._timers.disarm("show")
         self.progress.entered(phase, before)
         if phase is Phase.PREPARED:
@@ -305,7 +325,7 @@ class HandoffDriver:
             self._timer_fired("show")
         if before is Phase.REVERTING and phase is Phase.PROBATION:
             self.progress.step(
-                "holding", "the way back found no boundary in time: the probation begins again"
+                "holding", "the rollback found no boundary in time: the probation begins again"
             )
         if self._leads_now(event, self.handoff.new) and not self._took_over:
             self._took_over = True
@@ -399,7 +419,7 @@ class HandoffDriver:
         return member.overdue(self._platform.wall(), self._platform.mono()) if member is not None else None
 
     def _explain(self) -> None:
-        """Pass on that the old worker leads again: the reason is known now, or will not come."""
+        """Pass on that the old worker leads again: the reason is known now, or will never be."""
         self._timers.disarm("why")
         seen, self._unexplained = self._unexplained, None
         if seen is not None:
@@ -415,10 +435,10 @@ class HandoffDriver:
             self.progress.held(worker, holding.reason)
 
     def _look_for_decision(self) -> None:
-        """Find what keeps the old worker from a boundary when it can't report it.
+        """Find out what keeps the old worker from a boundary when the worker can't report it.
 
-        In the rehearsal no order was sent, but the copy waits for a decision that was open before it was
-        asked for. A handler that blocks hears neither orders nor questions.
+        In the rehearsal no order was sent, but the copy waits for a decision that was open before the copy was
+        requested. A worker whose handler blocks reads no messages.
         """
         old = self._registry.get(self.handoff.old)
         if self.progress.holding or old is None or not old.open_decision:
@@ -429,7 +449,7 @@ class HandoffDriver:
             self.progress.held(old.worker, f"decision {old.open_decision}")
 
     def _first_tick(self, worker: str, handed: Handed) -> None:
-        if worker == self.handoff.old and not self._is_of_ours(handed):
+        if worker == self.handoff.old and not self._ticked_after_handoff(handed):
             return
         if worker == self.handoff.new:
             self.progress.handed = handed
@@ -437,8 +457,8 @@ class HandoffDriver:
         if worker == self.handoff.new:
             self._has_ticked()
 
-    def _is_of_ours(self, handed: Handed) -> bool:
-        """Whether the old worker's first tick came after this handoff; the one it began with can be reported late."""
+    def _ticked_after_handoff(self, handed: Handed) -> bool:
+        """Whether the old worker ran its first tick after this handoff. The tick it began with can be reported late."""
         return not self.handoff.after and handed.epoch > self.handoff.granted
 
     def _has_ticked(self) -> None:
@@ -454,11 +474,11 @@ class HandoffDriver:
                 self.progress.step("probation", "", 0, facts)
                 self._timers.arm("show")
             case "probation" if not self._ticked:
-                # The interval of ticks can be longer than the probation. New code that has not ticked is unproven: keep
-                # waiting. The old worker watches that it ticks when a tick is due.
+                # The tick interval can be longer than the probation. New code that has not ticked is unproven: keep
+                # waiting. The old worker checks that it ticks when a tick is due.
                 self._overdue = True
             case "probation" | "linger" if self._may_hang():
-                # A worker that is silent when the probation ends is unproven: wait until it ticks or hangs.
+                # A worker that reports nothing when the probation ends is unproven: wait until it ticks or hangs.
                 self._timers.arm("linger")
             case "linger":
                 self._feed(terms.TimerFired("probation"))

@@ -1,20 +1,73 @@
-"""The progress of one handoff: publishes each phase and step as it happens, with how long it took.
+"""The progress of one handoff: its phases and steps as they happen, and how it ended.
 
-Keeps what the status and the end of the deployment need: what it waits for, the first tick, and the rehearsal.
+`HandoffProgress` publishes each phase and step with its duration. It keeps what the status and the end of the
+deployment need: what the handoff waits for, the first tick, and the rehearsal. A `HandoffListener` is called at the
+turning points.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+import msgspec
+
 from ...protocol.events import PhaseChanged, StepDone
+from ...protocol.handoff.handoff import Handoff
 from ...protocol.handoff.handoff_events import NO_BOUNDARY, Finish, Phase
 from ...protocol.link import Handed, Ready, Rehearsed
-from ..workers.bot_context import BotContext
+from ..workers.platform import BotContext
 from ..workers.registry import Member
-from .interfaces import Finished
 
-__all__ = ["HandoffProgress"]
+__all__ = ["Finished", "HandoffListener", "HandoffProgress", "HandoffRecord"]
+
+
+class Finished(msgspec.Struct, frozen=True):
+    """How a handoff ended. `seq`, `blackout`, `late` and `missed` are those of the new worker's first tick, if any."""
+
+    phase: Phase
+    reason: str
+    leader: str
+    """The worker that leads, "" when none does."""
+    took_over: bool
+    """Whether the new worker has led, even briefly."""
+    seq: int | None = None
+    blackout: int | None = None
+    late: int | None = None
+    missed: int = 0
+    rollback: str = ""
+
+    @property
+    def back(self) -> bool:
+        """Whether it was rolled back and the old code can continue: it leads, or can read the state of the new code."""
+        return self.phase is Phase.ROLLED_BACK and (bool(self.leader) or self.rollback in ("", "newest"))
+
+
+class HandoffRecord(msgspec.Struct, frozen=True):
+    """What a later driver needs to resume: the state machine, when its phase began (wall ns), and whether the new
+    worker has led."""
+
+    handoff: Handoff
+    since: int
+    took_over: bool
+
+
+class HandoffListener:
+    """Receives the turning points of one handoff. Each method does nothing unless it is overridden."""
+
+    def recorded(self, record: HandoffRecord) -> None:
+        """The handoff has changed. Called before the change takes effect."""
+
+    def turned(self, worker: str) -> None:
+        """The handoff will be from `worker` instead: the deployment before this one was rolled back."""
+
+    def committed(self) -> None:
+        """The new worker leads."""
+
+    def reverted(self) -> None:
+        """The old code leads again, or will."""
+
+    def finished(self, how: Finished) -> None:
+        """The handoff has ended. Called once, as the last call."""
 
 
 class HandoffProgress:
@@ -22,9 +75,9 @@ class HandoffProgress:
 
     def __init__(self, deployment: int, context: BotContext) -> None:
         self.since = context.bus.now()
-        """Wall ns at which the present phase began."""
+        """When the current phase began, wall ns."""
         self.holding = ""
-        """What the handoff waits for in its present phase, as reported by a worker, "" for nothing."""
+        """What the handoff waits for in its current phase, as reported by a worker, "" for nothing."""
         self.handed: Handed | None = None
         """The new worker's first tick."""
         self.rehearsed: Rehearsed | None = None
@@ -36,16 +89,16 @@ class HandoffProgress:
 
     @property
     def elapsed(self) -> int:
-        """How long the present phase has lasted, ns."""
+        """How long the current phase has lasted, ns."""
         return self._platform.mono() - self._entered
 
     def resume(self, since: int) -> None:
-        """An earlier supervisor saw the present phase begin, at `since`."""
+        """Continue the current phase, which began at `since` under an earlier supervisor."""
         self.since = since
         self._entered -= max(0, self._bus.now() - since)
 
     def entered(self, phase: Phase, before: Phase) -> None:
-        """The deployment is in another phase."""
+        """Publish that the deployment has entered another phase."""
         took, self._entered = self.elapsed, self._platform.mono()
         self.since = self._bus.now()
         if phase not in (Phase.CANCELLING, Phase.ABORTED):
@@ -80,12 +133,12 @@ class HandoffProgress:
         self.step("rehearsed", text, rehearsed.took, facts)
 
     def held(self, worker: str, reason: str) -> None:
-        """The handoff waits for this, as reported by `worker` or observed of it."""
+        """Publish what the handoff waits for, as `worker` reports it or as observed."""
         self.holding = reason
         self.step("holding", reason, self.elapsed, {"reason": reason, "worker": worker})
 
     def ticked(self, worker: str, handed: Handed) -> None:
-        """A worker that has begun to lead has run its first tick."""
+        """Publish the first tick of a new leader."""
         facts: dict[str, Any] = {
             "worker": worker,
             "epoch": handed.epoch,
@@ -107,7 +160,7 @@ class HandoffProgress:
         )
 
     def finished(self, how: Finish, *, no_boundary: bool, took_over: bool) -> Finished:
-        """How the handoff ended. `no_boundary`: it was because the old worker reached no boundary."""
+        """How the handoff ended. `no_boundary`: it ended because the old worker reached no boundary."""
         reason = NO_BOUNDARY if no_boundary else how.reason
         if reason == NO_BOUNDARY and self.holding:
             reason = f"{reason}: held by {self.holding}"

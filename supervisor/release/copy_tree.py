@@ -1,11 +1,11 @@
-"""Copying a bot's directory so that the copy stands alone, and telling by a digest what is in it.
+"""Copies a bot's directory so that the copy stands alone, with a digest of its contents.
 
-The copy leaves out what would not survive the journey (version control, environments, which name their own path,
-caches, sockets) and what the project's rules keep out: see `release.ignore`. A link stays a link, and may only lead to
-something within the tree, because a release that reads its code from somewhere else changes when that does.
+The copy leaves out what can't be moved (version control, environments, which contain their own path, caches, sockets)
+and what the project's rules exclude: see `release.ignore`. A link stays a link and must lead to something within the
+tree, because a release that reads its code from elsewhere changes when that does.
 
-Files and directories of the copy are read-only, so that a bot which writes beside its code finds out in the rehearsal,
-and not with the next deployment. Only the directories in which Python keeps compiled files can be written to.
+Files and directories of the copy are read-only, so a bot that writes beside its code fails in the rehearsal, not with
+the next deployment. Only the directories in which Python keeps compiled files are writable.
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ __all__ = [
 ]
 
 MANIFEST = ".release.json"
-"""What a release says of itself: not part of the code, and not to be inherited by a release made of a release."""
+"""The manifest of a release. It is not part of the code, and a release made of a release does not inherit it."""
 
 LED = ".release.led"
-"""Beside it in releases made by 0.1, empty: the release has led."""
+"""An empty file in releases made by 0.1: the release has led."""
 
 COMPILED = "__pycache__"
 """Where Python keeps compiled files, in each directory with code."""
@@ -68,12 +68,12 @@ LEFT_OUT = frozenset(
 )
 MOST_BYTES = 2 * 1024**3
 LARGE_FILE = 16 * 1024**2
-"""Bytes from which on a file is mentioned: a release is copied for each deployment, and several are kept."""
+"""Files of this size and more are reported: each deployment copies them, and several releases are kept."""
 _ENVIRONMENT = "pyvenv.cfg"
 
 
 class TreeError(NeverblinkError):
-    """A directory that can't be copied to stand alone; `entry` is what is in the way."""
+    """The directory can't be copied to stand alone; `entry` is the reason."""
 
     def __init__(self, entry: str, problem: str) -> None:
         super().__init__(f"{entry}: {problem}")
@@ -81,14 +81,14 @@ class TreeError(NeverblinkError):
 
 
 class LeftOut(msgspec.Struct, frozen=True):
-    """A file or directory (with `/` at its end) that a rule kept out of the copy."""
+    """A file or directory (with a final `/`) that a rule excluded from the copy."""
 
     name: str
     rule: IgnoreRule
 
 
 class CopiedTree(msgspec.Struct, frozen=True):
-    """What a copy came to. `digest` is hexadecimal SHA-256."""
+    """The result of a copy. `digest` is hexadecimal SHA-256."""
 
     digest: str
     files: int
@@ -127,7 +127,7 @@ def copy_tree(
         copy = target / name
         if entry.is_symlink():
             copy.symlink_to(_inner_link(root, name, Path(entry.path)))
-            _take_in(digest, name, copy)
+            _update_digest(digest, name, copy)
             continue
         if entry.is_dir():
             copy.mkdir(0o700)
@@ -143,11 +143,11 @@ def copy_tree(
         except FileNotFoundError:
             raise TreeError(name, "went away while it was copied: deploy again") from None
         if entry.name.endswith(".py"):
-            # Or a worker's Python makes it, by the bot's umask, and open to others.
+            # Otherwise a worker's Python makes it, with the bot's umask, and open to others.
             (copy.parent / COMPILED).mkdir(0o700, exist_ok=True)
         copy.chmod(0o500 if entry.stat().st_mode & stat.S_IXUSR else 0o400)
-        # Of the copy, and not of a source that may change between two looks.
-        _take_in(digest, name, copy)
+        # Read the copy: the source may have changed since.
+        _update_digest(digest, name, copy)
         files += 1
         length = copy.stat().st_size
         if length >= LARGE_FILE:
@@ -160,19 +160,19 @@ def copy_tree(
 
 
 def digest_of(directory: Path, leave_out: Collection[Path] = (), ignore: Ignore | None = None) -> str:
-    """The digest of a copy, as `copy_tree` gave it; or, with its `leave_out` and `ignore`, that it would give.
+    """The digest of a copy; or, with `leave_out` and `ignore`, the digest that `copy_tree` would return.
 
     Covers names, links, contents and the right to execute; not times, owners or empty directories.
     """
     digest = hashlib.sha256()
     for name, entry in _walk(directory, leave_out, ignore):
         if entry.is_symlink() or not entry.is_dir():
-            _take_in(digest, name, Path(entry.path))
+            _update_digest(digest, name, Path(entry.path))
     return digest.hexdigest()
 
 
 def size_of(source: Path, leave_out: Collection[Path] = (), ignore: Ignore | None = None) -> int:
-    """How many bytes the files have that a copy of `source` would have. Raises `OSError`."""
+    """The size of a copy of `source` in bytes. Raises `OSError`."""
     root = source.resolve()
     sizes = (
         entry.stat(follow_symlinks=False).st_size
@@ -229,7 +229,7 @@ def _inner_link(root: Path, name: str, link: Path) -> str:
     return target
 
 
-def _take_in(digest: hashlib._Hash, name: str, path: Path) -> None:  # pyright: ignore[reportPrivateUsage]
+def _update_digest(digest: hashlib._Hash, name: str, path: Path) -> None:  # pyright: ignore[reportPrivateUsage]
     if path.is_symlink():
         content, kind = hashlib.sha256(os.fsencode(os.readlink(path))), b"l"
     else:

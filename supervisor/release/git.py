@@ -1,12 +1,12 @@
-"""Asks git which commit a name means, what its message and author are, and what files it has.
+"""Reads commits with git: what a name means, message and author, and files.
 
-The `git` command itself does all of it, with everything that a hook or a shell may have put into its environment taken
-out again: the repository is always named explicitly. Nothing of a repository is changed: a commit is exported
-through an index of its own, and no hook runs.
+The `git` command does all of it, without the variables that a hook or a shell may have set: the repository is always
+named explicitly. Nothing in a repository is changed: a commit is exported through an index of its own, and no hook
+runs.
 
-A release stands alone, so what git only points at is looked for: a submodule stays an empty directory, as in a plain
-clone, and is warned of; a file that lies in large file storage and could not be fetched is an error, because a bot
-would read the pointer as if it were the file.
+A release stands alone, so references to other places are detected. A submodule stays an empty directory, as in a plain
+clone, with a warning. A file in large file storage that could not be fetched is an error, because a bot would read the
+pointer as if it were the file.
 """
 
 from __future__ import annotations
@@ -51,21 +51,21 @@ _LONGEST_SUBJECT = 200
 
 
 class GitError(NeverblinkError):
-    """Git can't give what was asked for; in its own words, where it has any."""
+    """Git failed; the message has its own words, if any."""
 
 
 class FoundCommit(msgspec.Struct, frozen=True):
-    """A directory in a repository, and the commit that is meant there."""
+    """A directory in a repository, and a commit of it."""
 
     repository: Path
     """The git directory."""
     commit: str
     ref: str
-    """What it is called: as it was said, or the branch that HEAD is on."""
+    """Its name as given, or the branch of HEAD."""
     directory: str
-    """Where in the tree they stand, "" at its root."""
+    """The directory within the tree, "" for its root."""
     dirty: bool
-    """The working tree has changes that are in no commit."""
+    """The working tree has uncommitted changes."""
 
 
 class Contents(msgspec.Struct, frozen=True):
@@ -90,7 +90,7 @@ def resolve(place: Path, said: str) -> FoundCommit | None:
 
 
 def describe(repository: Path, commit: str, ref: str = "", objects: str = "") -> CommitNote:
-    """What git says of a commit, given by its full id. Raises `GitError` when it is not there."""
+    """Author and subject of a commit, given by its full id. Raises `GitError` when it does not exist."""
     if not _FULL_ID.fullmatch(commit):
         raise GitError(f'"{commit}" is not a commit: expected its full id, 40 hexadecimal digits')
     if not repository.is_dir():
@@ -106,7 +106,7 @@ def describe(repository: Path, commit: str, ref: str = "", objects: str = "") ->
 
 
 def shortened(words: str) -> str:
-    """A subject or a name, as far as it is shown: it may be as long as a file."""
+    """A subject or a name, cut to the length that is shown."""
     return words if len(words) <= _LONGEST_SUBJECT else f"{words[: _LONGEST_SUBJECT - 1]}…"
 
 
@@ -121,7 +121,7 @@ def log(repository: Path, since: str, until: str, most: int = 1000) -> list[Comm
 
 
 def contents_of(repository: Path, commit: str, directory: str = "", objects: str = "") -> Contents:
-    """What an export would bring. Raises `GitError`, also when the commit has no such directory."""
+    """The contents of an export. Raises `GitError`, also when the commit has no such directory."""
     told = _Git(repository, objects).bytes(
         "ls-tree", "-r", "-l", "-z", "--full-tree", _tree(commit, directory)
     )
@@ -147,7 +147,7 @@ def export(repository: Path, commit: str, target: Path, directory: str = "", obj
         git.ask("read-tree", _tree(commit, directory))
         git.ask("checkout-index", "--all", "--quiet", f"--prefix={target}/")
     except GitError as problem:
-        # git-lfs is asked by git for each of its files, and has a lot to say when it can't get one.
+        # git runs git-lfs for each of its files, and git-lfs prints a lot when it can't fetch one.
         smudged = _SMUDGE.search(problem.message)
         if smudged is None:
             raise
@@ -195,12 +195,12 @@ class _Git:
 
 
 def ask(place: Path, *words: str) -> str:
-    """What `git WORDS` prints in the directory `place`, without the last line's end. Raises `GitError`."""
+    """The output of `git WORDS` in the directory `place`, without the final newline. Raises `GitError`."""
     return clean(ask_bytes(place, *words))
 
 
 def ask_bytes(place: Path, *words: str) -> bytes:
-    """The same as git wrote it: for what is parted by NUL."""
+    """The same as bytes, for output separated by NUL."""
     return _run(place, _clean(), words)
 
 
@@ -228,7 +228,7 @@ def _run(cwd: Path, environment: Mapping[str, str], words: tuple[str, ...]) -> b
 
 
 def _clean() -> dict[str, str]:
-    """Our environment without git's own words: in a hook they speak of the repository that is pushed to."""
+    """Our environment without git's variables: in a hook they name the repository that is pushed to."""
     ours = {name: value for name, value in os.environ.items() if not name.startswith("GIT_") or name in _KEPT}
     return {**ours, "LC_ALL": "C", "GIT_TERMINAL_PROMPT": "0", "GIT_OPTIONAL_LOCKS": "0"}
 

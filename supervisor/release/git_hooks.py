@@ -1,8 +1,8 @@
-"""Installs the hooks in a bare repository, and removes them so that it is as it was.
+"""Installs the hooks in a bare repository, and removes them so that the repository is as before.
 
-A hook that is there already is never overwritten: it gets a second name beside ours, and ours runs it first. Taking
-ours away gives it back its name, so its bytes, its mode and a link stay what they were. What the hooks have to know
-is in the repository's own configuration, under `neverblink.*`, where `git config` shows and changes it.
+An existing hook is never overwritten: it gets a second name beside ours, and ours runs it first. Removing ours gives
+its name back, so its bytes, its mode and a link stay the same. The settings of the hooks are in the repository's own
+configuration, under `neverblink.*`, where `git config` shows and changes them.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ __all__ = [
 ]
 
 HOOKS = ("pre-receive", "post-receive", "pre-auto-gc")
-"""The first is there only behind a gate."""
+"""The first is installed only for a gate."""
 BEFORE = ".before-neverblink"
-"""What a hook that was there before is called from then on, behind its own name."""
+"""The suffix that a hook gets which was there before."""
 
 SCRIPT = Path(__file__).resolve().parents[2] / "bin" / "post-receive"
 """Beside the supervisor in a checkout and in an installation alike."""
@@ -50,7 +50,7 @@ _SCOPES = ("--local", "--global", "--system")
 
 
 class HookError(NeverblinkError):
-    """The hooks of the repository `where` can't be put in or taken out."""
+    """The hooks of the repository `where` can't be installed or removed."""
 
     def __init__(self, where: Path, problem: str) -> None:
         super().__init__(f"{where}: {problem}")
@@ -58,7 +58,7 @@ class HookError(NeverblinkError):
 
 
 class HookSettings(msgspec.Struct, frozen=True):
-    """What the hooks of one repository were told."""
+    """The settings of the hooks of one repository."""
 
     home: Path
     """The home of the bot that a push deploys to."""
@@ -70,7 +70,7 @@ class HookSettings(msgspec.Struct, frozen=True):
 
 
 class Hook(msgspec.Struct, frozen=True):
-    """One hook as it is found: whose it is, and whether another one is chained behind ours."""
+    """One hook as found: its owner, and whether another hook is chained behind ours."""
 
     name: str
     path: Path
@@ -80,7 +80,7 @@ class Hook(msgspec.Struct, frozen=True):
 
 
 def install(where: Path, home: Path, *, branch: str, gate: bool) -> list[Hook]:
-    """Have a push of `branch` to the bare repository `where` deploy to `home`; return the hooks as they are then.
+    """Make a push of `branch` to the bare repository `where` deploy to `home`; return the hooks.
 
     Installing again changes the settings. Raises `HookError` and `GitError`, and then nothing has changed.
     """
@@ -95,19 +95,19 @@ def install(where: Path, home: Path, *, branch: str, gate: bool) -> list[Hook]:
                 f"was put there after ours: move it, or {hook.name}{BEFORE}, away: only one can be kept",
             )
     if git_config(repository, f"{_SECTION}.home") is None:
-        # Only the first time: later on the value is ours.
+        # Only the first time: later the value is ours.
         _set(repository, "pushOptionsWere", git_config(repository, _PUSH_OPTIONS) or "")
     _set(repository, "home", str(home.absolute()))
-    # Not resolved: an environment's interpreter is a link, and only under its own name does it know its environment.
+    # Not resolved: an environment's interpreter is a link, and it finds its environment by its own name.
     _set(repository, "python", os.path.abspath(sys.executable))
     _set(repository, "branch", branch)
     _set(repository, "gate", "true" if gate else "false")
     ask(repository, "config", _PUSH_OPTIONS, "true")
     for hook in find(where):
         if hook.name in wanted:
-            _put(hook)
+            _write_ours(hook)
         else:
-            _take(hook)
+            _remove_ours(hook)
     try:
         remember(home.absolute(), repository)
     except OSError as problem:
@@ -117,10 +117,9 @@ def install(where: Path, home: Path, *, branch: str, gate: bool) -> list[Hook]:
 
 
 def remove(where: Path) -> list[Hook]:
-    """Take our hooks and settings away, and give those that were there before their names back.
+    """Remove our hooks and settings, and restore the names of earlier hooks.
 
-    Returns the hooks that were replaced by others since, and that were left alone. Raises `HookError` and
-    `GitError`.
+    Returns the hooks that another program has replaced since, which stay. Raises `HookError` and `GitError`.
     """
     repository = git_dir(where)
     found = find(where)
@@ -131,7 +130,7 @@ def remove(where: Path) -> list[Hook]:
     if options is None and not any(hook.state in ("ours", "old") for hook in found):
         raise HookError(repository, "has no hook of neverblink's")
     for hook in found:
-        _take(hook)
+        _remove_ours(hook)
     if options:
         ask(repository, "config", _PUSH_OPTIONS, options)
     elif options is not None and git_config(repository, _PUSH_OPTIONS) is not None:
@@ -143,12 +142,12 @@ def remove(where: Path) -> list[Hook]:
 
 
 def settings(where: Path) -> HookSettings | None:
-    """What the hooks of the bare repository `where` were told; None when there are none. Raises `GitError`."""
+    """The settings of the hooks of the bare repository `where`, None for none. Raises `GitError`."""
     repository = git_dir(where)
     try:
         said = ask_bytes(repository, "config", "--local", "-z", "--get-regexp", rf"^{_SECTION}\.")
     except GitError:
-        # That is how it says that there is none.
+        # git fails when there is no such setting.
         return None
     told: dict[str, str] = {}
     for entry in map(os.fsdecode, said.split(b"\0")):
@@ -168,7 +167,7 @@ def find(where: Path) -> list[Hook]:
 
 
 def git_dir(where: Path) -> Path:
-    """The git directory of the bare repository `where`. Raises `HookError` when it is none."""
+    """The git directory of the bare repository `where`. Raises `HookError` when it is not one."""
     if not is_encodable(str(where)):
         raise HookError(Path(clean(str(where))), "its path is not UTF-8: give the directory another name")
     if not where.is_dir():
@@ -188,7 +187,7 @@ def git_dir(where: Path) -> Path:
 
 
 def git_config(repository: Path, name: str, scope: str = "--local") -> str | None:
-    """The value of `name` in the repository's own configuration (or another scope's), None when it has none."""
+    """The value of `name` in the repository's own configuration (or another scope's), None when it is not set."""
     try:
         return ask(repository, "config", scope, "--get", name)
     except GitError:
@@ -196,7 +195,7 @@ def git_config(repository: Path, name: str, scope: str = "--local") -> str | Non
 
 
 def _give(repository: Path, home: Path | None) -> None:
-    """Root works on repository and home of a user: what is new there becomes that user's."""
+    """When root works on a user's repository and home, give new files to that user."""
     give_to_owner(repository)
     if home is not None:
         give_to_owner(home, (Home(home).environments,))
@@ -210,7 +209,7 @@ def _look(path: Path) -> Hook:
     except OSError:
         state = "other" if os.path.lexists(path) else "none"
     else:
-        # A second name for one file is an installation that was cut off half-way: nothing of ours yet.
+        # Two names for one file: an installation was interrupted before ours was written.
         chained = chained and not before.samefile(path)
         mine = there == SCRIPT.read_bytes()
         state = "ours" if mine else "old" if there.split(b"\n", 2)[1:2] and _is_ours(there) else "other"
@@ -221,8 +220,8 @@ def _is_ours(text: bytes) -> bool:
     return text.split(b"\n", 2)[1].startswith(_OURS)
 
 
-def _put(hook: Hook) -> None:
-    """Write ours; what is there keeps its inode under a second name, and no moment passes without a hook."""
+def _write_ours(hook: Hook) -> None:
+    """Write ours. An existing hook keeps its inode under a second name, and there is a hook at any moment."""
     before = hook.path.with_name(hook.name + BEFORE)
     fresh = hook.path.with_name(f".{hook.name}.neverblink")
     try:
@@ -236,7 +235,7 @@ def _put(hook: Hook) -> None:
         raise HookError(hook.path, f"can't be written: {problem.strerror}") from None
 
 
-def _take(hook: Hook) -> None:
+def _remove_ours(hook: Hook) -> None:
     if hook.state not in ("ours", "old"):
         return
     try:

@@ -1,4 +1,4 @@
-"""Which repositories deploy to a home: a link for each, made by `hook install`, so that the home can find them.
+"""The repositories that deploy to a home: a link for each, made by `hook install`, so that the home can find them.
 
 repositories/
     foresight.git-3f9c0d1e -> /srv/foresight.git
@@ -19,9 +19,9 @@ _SHOWN = 8
 
 
 def remember(home: Path, repository: Path) -> None:
-    """Note in the home, which is made if it is not there, that the hooks of this repository lead to it.
+    """Record in the home, which is made if needed, that the hooks of this repository deploy to it.
 
-    Another user's home is left alone: what we made there would not be theirs. Raises `HomeError` and `OSError`.
+    Does nothing in another user's home: files made there would not be theirs. Raises `HomeError` and `OSError`.
     """
     if home.exists() and home.stat().st_uid != os.geteuid():
         return
@@ -33,13 +33,13 @@ def remember(home: Path, repository: Path) -> None:
 
 
 def forget(home: Path, repository: Path) -> None:
-    """Take the note away, where there is one."""
+    """Remove the record, if there is one."""
     with contextlib.suppress(OSError):
         (Home(home).repositories / _name(repository)).unlink(missing_ok=True)
 
 
 def repositories(home: Home) -> list[Path]:
-    """The repositories whose hooks lead to this home, as far as they are there."""
+    """The existing repositories whose hooks deploy to this home."""
     try:
         links = sorted(home.repositories.iterdir())
         return [Path(os.readlink(link)) for link in links if link.is_dir()]

@@ -1,4 +1,4 @@
-"""Which files of a project stay out of a release, and which of the rest look like a secret.
+"""Decides which files of a project stay out of a release, and which of the rest look like a secret.
 
 Three lists decide, and the last rule that matches wins, as in git:
 
@@ -7,7 +7,7 @@ Three lists decide, and the last rule that matches wins, as in git:
                         global excludes count and a tracked file is never left out)
     .neverblinkignore   the project's own list in the syntax of .gitignore; `!name` brings a file back
 
-A directory that is left out is not looked into, so a file in it can only come back together with its directory.
+An excluded directory is not searched, so a file in it can only be included together with its directory.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ _SECRET_TEXT = re.compile(
     rb"[\"'][A-Za-z0-9+/=_.-]{16,}[\"'])"
 )
 _LOOKED_AT = 256 * 1024
-"""Bytes of a file that are searched for a secret; keys and tokens stand in small files, or at their beginning."""
+"""How many bytes of a file are searched for a secret. Keys are in small files, or at the beginning."""
 _CODE_OF_OTHERS = ("node_modules/", "site-packages/")
 
 
@@ -73,14 +73,14 @@ class IgnoreError(NeverblinkError):
 
 
 class IgnoreRule(msgspec.Struct, frozen=True):
-    """The rule that keeps a file out: the list it stands in, and its text ("" for what git decided)."""
+    """The rule that excludes a file: its list, and its text ("" for a decision of git's)."""
 
     source: str
     pattern: str
 
     @property
     def built_in(self) -> bool:
-        """Whether it is one of neverblink's own rules, of which the project says nothing."""
+        """Whether it is a built-in rule, which is in no file of the project."""
         return self.source == ""
 
 
@@ -100,8 +100,7 @@ class Ignore:
     def of(cls, root: Path, *, ask_git: bool = True) -> Ignore:
         """The rules of the project in `root`. Raises `IgnoreError`.
 
-        `ask_git` is for a working directory. An exported commit lies in a directory that is not git's: all of it was
-        committed on purpose.
+        `ask_git` is for a working directory. An exported commit is outside of git: all of it was committed on purpose.
         """
         try:
             own = (root / FILE_NAME).read_text(encoding="utf-8-sig").splitlines()
@@ -114,7 +113,7 @@ class Ignore:
         return cls(own, _ignored_by_git(root) if ask_git else ())
 
     def rule(self, name: str, *, directory: bool = False) -> IgnoreRule | None:
-        """The rule that keeps `name` out, None when it belongs into the release."""
+        """The rule that excludes `name`, None when it belongs in the release."""
         path = f"{name}/" if directory else name
         found = self._spec.check_file(path)
         if found.include is None:
@@ -141,7 +140,7 @@ def looks_secret(name: str, path: Path) -> str:
 def _ignored_by_git(root: Path) -> list[str]:
     """What git ignores in `root`, directories with a `/` at their end; nothing where there is no git, or no repository.
 
-    A project that is ignored as a whole (in a home directory under version control, say) is not left out for that.
+    A project that is ignored as a whole, as in a home directory under version control, is included all the same.
     """
     try:
         ask(root, "rev-parse", "--is-inside-work-tree")

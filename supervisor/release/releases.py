@@ -1,15 +1,15 @@
-"""Releases: immutable copies of the code, one directory each, named by when they were made and what is in them.
+"""Releases: immutable copies of the code, one directory each, named by date and contents.
 
     releases/
-        20261124T151404Z-1a2b3c4d/      the copy; its files are read-only, .release.json says where it came from.
-                                        The second half is of the commit's id, or of the content's digest
+        20261124T151404Z-1a2b3c4d/      the copy; its files are read-only, .release.json names its origin.
+                                        The second half is from the commit's id, or the digest of the contents
         .led/20261124T151404Z-1a2b3c4d  empty: the release has led
-        current -> 2026…                what leads, and what did before: links for people and scripts,
+        current -> 2026…                the release that leads and the one before: links for people and scripts,
         previous -> 2026…               moved atomically
-        .new-…                          one that is being copied; left behind only by a crash, and then swept away
+        .new-…                          a release being copied; after a crash, the next one removes it
 
-A worker is started from a release's real directory and never through a link, so that nothing moves under it. A
-release appears by one rename, so it is whole or not there.
+A worker is started from a release's real directory, never through a link, so its code never changes under it. A
+release appears by one rename, so it is complete or absent.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ _MOST_NAMED = 5
 
 
 class ReleaseError(NeverblinkError):
-    """No release can be made of, or found in, `path`."""
+    """A release can't be made of, or found in, `path`."""
 
     def __init__(self, path: Path, problem: str) -> None:
         super().__init__(f"{path}: {problem}")
@@ -67,7 +67,7 @@ class ReleaseError(NeverblinkError):
 
 
 class NoSuchRelease(ReleaseError):
-    """No release goes by `said`; `known` are the ids there are, newest first."""
+    """There is no release called `name`; `known` are the ids of all, newest first."""
 
     def __init__(self, path: Path, said: str, known: list[str]) -> None:
         newest = f"the newest is {known[0]}" if known else "there are none yet"
@@ -77,7 +77,7 @@ class NoSuchRelease(ReleaseError):
 
 
 class AmbiguousRelease(ReleaseError):
-    """`said` is the beginning of several ids, `matches`."""
+    """`name` is the beginning of several ids, `matches`."""
 
     def __init__(self, path: Path, said: str, matches: list[str]) -> None:
         super().__init__(
@@ -88,8 +88,8 @@ class AmbiguousRelease(ReleaseError):
 
 
 class Release(msgspec.Struct, frozen=True):
-    """One release. `made_at` is wall ns, `digest` the hexadecimal SHA-256 of what is in it, `origin` the directory it
-    was made of, or that of the repository; the last four are "" when it was not made of a commit."""
+    """One release. `made_at` is wall ns, `digest` the hexadecimal SHA-256 of its contents, `origin` the directory or
+    the repository it was made of. The last four are "" when it was not made of a commit."""
 
     id: str
     path: Path
@@ -105,12 +105,12 @@ class Release(msgspec.Struct, frozen=True):
 
     @property
     def note(self) -> CommitNote | None:
-        """What git says of the commit it was made of; None when it was made of a directory."""
+        """The commit it was made of, None when it was made of a directory."""
         return CommitNote(self.commit, self.subject, self.author, self.ref) if self.commit else None
 
 
 class _Manifest(msgspec.Struct, frozen=True):
-    """What a release says of itself, in its MANIFEST. Not its id and its path: those are where it lies."""
+    """The contents of a release's MANIFEST. Id and path are not in it: its place gives them."""
 
     made_at: int
     digest: str
@@ -124,7 +124,7 @@ class _Manifest(msgspec.Struct, frozen=True):
 
 
 class ReleaseStore:
-    """The releases in `directory`. `clock` tells wall ns. May be used from several threads of one process."""
+    """The releases in `directory`. `clock` returns wall ns. May be used from several threads of one process."""
 
     def __init__(self, directory: Path, clock: Callable[[], int] = time.time_ns) -> None:
         self.directory = directory.resolve()
@@ -142,12 +142,12 @@ class ReleaseStore:
         warn: Callable[[str], None] = lambda _: None,
         leave_out: Collection[Path] = (),
     ) -> Release:
-        """Make a release of the directory `source`, in which the bot MODULE:NAME has to be.
+        """Make a release of the directory `source`, which must contain the bot MODULE:NAME.
 
-        Left out are version control, environments, caches, neverblink's home, the directories `leave_out`, and what
-        `release.ignore` keeps out; `warn` is called with a line for what a person should know of. When `source` is what
-        a commit was exported to, `note` says which, and `origin` the directory that its relative words are relative to.
-        Slow for large trees: call it in a thread. Raises `ReleaseError` and `DiskFull`, and then leaves nothing behind.
+        Excluded are version control, environments, caches, neverblink's home, the directories `leave_out`, and what
+        `release.ignore` excludes. Calls `warn` with each line that a person should see. For an exported commit,
+        `note` names it, and relative paths are relative to `origin`. Slow for large trees: call it in a thread.
+        Raises `ReleaseError` and `DiskFull`, and then leaves nothing behind.
         """
         source = source.absolute()
         if not source.is_dir():
@@ -157,7 +157,7 @@ class ReleaseStore:
         if source.resolve() == self.directory.parent:
             raise ReleaseError(source, "is the home itself: keep the bot's code and its home apart")
         _check_bot(source, bot)
-        # An exported commit, and a release that is made of a release, lie within the home, of which git knows nothing.
+        # An exported commit, and a release made of a release, are within the home, which git does not track.
         working = note is None and not source.resolve().is_relative_to(self.directory)
         try:
             ignore = Ignore.of(source, ask_git=working)
@@ -182,7 +182,7 @@ class ReleaseStore:
 
     @contextlib.contextmanager
     def workspace(self) -> Generator[Path]:
-        """A path beside the releases to make something at; what lies there afterwards, or after a crash, is removed."""
+        """A path beside the releases for work in progress. Its contents are removed afterwards, or after a crash."""
         with self._lock:
             self._sweep()
             self._made += 1
@@ -197,12 +197,12 @@ class ReleaseStore:
                 self._making.discard(name)
 
     def sweep(self) -> None:
-        """Remove what a killed process left half made."""
+        """Remove the unfinished work of killed processes."""
         with self._lock:
             self._sweep()
 
     def list(self) -> list[Release]:
-        """Every release, newest first; none while the home is away."""
+        """Every release, newest first; none while the home is missing."""
         try:
             entries = [*self.directory.iterdir()]
         except FileNotFoundError:
@@ -218,7 +218,7 @@ class ReleaseStore:
         return release
 
     def find(self, said: str) -> Release:
-        """The release a person means: an id, a digest or a commit, or the beginning of one; "current" or "previous".
+        """The release called `name`: an id, a digest or a commit, or the beginning of one; "current" or "previous".
 
         Raises `NoSuchRelease` or `AmbiguousRelease`.
         """
@@ -247,10 +247,10 @@ class ReleaseStore:
         origin: Path,
         known: Release | None,
     ) -> bool:
-        """Make the damaged release `id` again of `source`; return whether that is the code it was made of.
+        """Make the damaged release `id` again from `source`; return whether that is the code it was made of.
 
-        `known` is what its manifest still says, None when that is lost too: then `source` has to be its commit, or a
-        directory whose digest begins as the id says. Raises `ReleaseError` and `DiskFull`.
+        `known` is its manifest, None when that is lost too: then `source` must be its commit, or a directory whose
+        digest begins as the id says. Raises `ReleaseError` and `DiskFull`.
         """
         working = note is None
         ignore = Ignore.of(source, ask_git=working)
@@ -291,18 +291,18 @@ class ReleaseStore:
             raise ReleaseError(source, f"can't be read: {problem.strerror}: {problem.filename}") from None
 
     def has_led(self, id: str) -> bool:
-        """Whether the release has ever led, as far as `promote` was told."""
+        """Whether the release has ever led, by earlier calls of `promote`."""
         return (self.directory / _LED / id).exists() or (self.directory / id / LED).exists()
 
     def intact(self, release: Release) -> bool:
-        """Whether the release still is what was made: worth asking after a power loss, or before going far back."""
+        """Whether the release's files are unchanged, which a power loss can have damaged."""
         try:
             return digest_of(release.path) == release.digest
         except OSError:
             return False
 
     def current(self) -> str | None:
-        """The id of the release that leads, as far as `promote` was told."""
+        """The id of the release that leads, by earlier calls of `promote`."""
         return self._linked("current")
 
     def previous(self) -> str | None:
@@ -310,7 +310,7 @@ class ReleaseStore:
         return self._linked("previous")
 
     def promote(self, id: str) -> None:
-        """Say that the release leads now; the one before becomes `previous`. Raises `NoSuchRelease`."""
+        """Record that the release leads now; the one before becomes `previous`. Raises `NoSuchRelease`."""
         self.get(id)
         led = self.directory / _LED
         led.mkdir(0o700, exist_ok=True)
@@ -325,8 +325,8 @@ class ReleaseStore:
     def prune(self, keep: int, in_use: Collection[str] = ()) -> list[str]:
         """Remove all but the newest `keep` releases that have led, oldest first; return the ids.
 
-        As many that never did are kept beside them: failed ones, and those that were only rehearsed. Never removes one
-        that is in use, nor the current and the previous one.
+        As many releases that never led are kept too: failed ones, and those that were only rehearsed. Never removes a
+        release in use, the current one or the previous one.
         """
         safe = {*in_use, self.current(), self.previous()}
         kept: list[Release] = []
@@ -341,9 +341,9 @@ class ReleaseStore:
 
     def remove(self, release: Release) -> None:
         """Remove a release that nothing uses. Raises `OSError`."""
-        # Out of sight by one rename, so that no half-removed release can be started.
+        # Rename it first, so that no half-removed release can be started.
         leaving = self.directory / f"{_OLD}{release.id}"
-        # One that is made meanwhile sweeps away what it finds half removed.
+        # Making a release meanwhile would sweep away the half-removed one.
         with self._lock:
             release.path.rename(leaving)
             _remove(leaving)
@@ -437,7 +437,7 @@ def _is_at(root: Path, parts: list[str]) -> bool:
 
 
 def _check_copied(release: Path, bot: str, copied: CopiedTree) -> None:
-    """Raise `ReleaseError` when the rules keep out the bot itself."""
+    """Raise `ReleaseError` when the rules exclude the bot itself."""
     parts = bot.partition(":")[0].split(".")
     names = {f"{'/'.join(parts)}.py", *(f"{'/'.join(parts[:end])}/" for end in range(1, len(parts) + 1))}
     names |= {f"{SOURCES}/", *(f"{SOURCES}/{name}" for name in names)}
@@ -452,7 +452,7 @@ def _check_copied(release: Path, bot: str, copied: CopiedTree) -> None:
 
 
 def _remarks(release: Path, copied: CopiedTree) -> Iterator[str]:
-    """What a person should know of a new release: one line each."""
+    """Lines on a new release that a person should see."""
     built_in = [left.name for left in copied.left_out if left.rule.built_in]
     if built_in:
         yield (

@@ -1,8 +1,8 @@
-"""Repairing a release that a power cut, a bad disk or a hand has damaged.
+"""Repairs a release that a power cut, a bad disk or a person has damaged.
 
-A release is whole when its files have the digest in its manifest. One that is not is made again: of its commit, where
-a repository that has it is known, or of the directory it was made of, where that still holds the same code. It gets
-its old name, because the history and the interpreter it was deployed with go by that.
+A release is intact when its files have the digest in its manifest. A damaged release is made again: from its commit,
+if a known repository has it, or from the directory it was made of, if that still has the same code. It keeps its name,
+because the history and the interpreter it was deployed with refer to it.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ __all__ = ["Repair"]
 class Repair:
     """Repairs releases in `releases`.
 
-    `project` may have the code of a release that is lost whole, `repositories()` are git directories that may have a
-    commit, and `say` is told what was found and done.
+    `project` may have the code of a missing release, `repositories()` are git directories that may have a commit, and
+    `say` gets a line for each finding and each repair.
     """
 
     def __init__(
@@ -43,8 +43,10 @@ class Repair:
         self._say = say
 
     def whole(self, id: str, bot: str, note: CommitNote | None) -> Release:
-        """The release `id`, which runs `bot`, made again where it is damaged; `note` is what the history says of its
-        commit. Slow: call it in a thread. Raises `ReleaseError` when it can't be had."""
+        """The release `id`, which runs `bot`, repaired if it is damaged; `note` is its commit by the history.
+
+        Slow: call it in a thread. Raises `ReleaseError` when it can't be repaired.
+        """
         try:
             release = self._releases.get(id)
         except NoSuchRelease:

@@ -1,11 +1,11 @@
 """Where a deployment's code comes from, and making a release of it.
 
-    a directory     what lies in it now
-    a commit        what was committed, exported by git; a dirty working tree or a bare repository are the same to it
-    a release       one that is kept
+    a directory     its current contents
+    a commit        exported by git; a dirty working tree or a bare repository makes no difference
+    a release       a kept one
 
-`source_of` reads which one a command means, `release_of` makes (or finds) the release and reads its configuration. It
-is slow for large trees, and belongs on a thread.
+`source_of` determines the source that a command names. `release_of` makes (or finds) the release and reads its
+configuration. It is slow for large trees: call it in a thread.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class CommitSource(msgspec.Struct, frozen=True):
 
     @property
     def project(self) -> Path:
-        """What relative words in its configuration are relative to: the working tree, where there is one."""
+        """The directory for relative paths in its configuration: the working tree, if there is one."""
         top = self.repository.parent if self.repository.name == ".git" else self.repository
         return top / self.directory
 
@@ -53,7 +53,7 @@ class CommitSource(msgspec.Struct, frozen=True):
 
 
 class KeptRelease(msgspec.Struct, frozen=True):
-    """A release that is kept, by what a person calls it."""
+    """A kept release, by a name that a person gave: see `ReleaseStore.find`."""
 
     said: str
 
@@ -62,7 +62,7 @@ Source = DirectorySource | CommitSource | KeptRelease
 
 
 def source_of(command: Deploy) -> Source:
-    """Which code the command means. Raises `Refusal` when it says none, several, or says it wrongly."""
+    """The source that the command names. Raises `Refusal` when it names none or several, or names it wrongly."""
     said = [name for name in ("path", "commit", "release") if getattr(command, name)]
     if len(said) != 1:
         meant = f"{' and '.join(said)} are said" if said else "nothing is said to deploy"
@@ -91,7 +91,7 @@ def source_of(command: Deploy) -> Source:
 def release_of(
     source: Source, releases: ReleaseStore, warn: Callable[[str], None] = lambda _: None
 ) -> tuple[Release, Config]:
-    """The release of `source`, and its configuration; `warn` is called with a line for what a person should know of.
+    """The release of `source`, and its configuration. Calls `warn` with each line that a person should see.
 
     Raises `ConfigError`, `ReleaseError`, `GitError` and `DiskFull`.
     """
@@ -112,7 +112,7 @@ def _release_of_commit(
     where = source.repository, source.id
     note = git.describe(*where, source.ref, source.objects)
     contents = git.contents_of(*where, source.directory, source.objects)
-    # Once as git writes it, and once more as the release.
+    # The export, and then the release.
     need(releases.directory, 2 * contents.bytes, "a release")
     for submodule in contents.submodules:
         warn(

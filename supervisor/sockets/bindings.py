@@ -1,12 +1,12 @@
 """The supervisor's unix sockets. Each is bound again when its file is gone.
 
-A cleaner of temporary files, or a person, may remove `run/*.sock`. A socket lives on without its file and keeps its
-connections, but no new one can be made: no command arrives, and a new worker never reports.
+A cleaner of temporary files, or a person, may remove `run/*.sock`. A socket keeps its connections without its file, but
+no new connection can be made: no command arrives, and a new worker never reports.
 
 libzmq ends the process when it cannot accept a connection on a unix socket because no descriptor is left. So while the
-supervisor is short of descriptors, no new connection is possible: the files of the sockets are renamed, and get their
-names back when there is room. Existing connections stay; a new client is refused, and tries again. Clients are refused
-first: a worker that is started while a crowd of clients is connected must still reach its supervisor.
+supervisor is short of descriptors, new connections are prevented: the files of the sockets are renamed, and get their
+names back when there is room. Existing connections stay; a new client is refused and tries again. Clients are refused
+first: a worker that is started while many clients are connected must still reach its supervisor.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ __all__ = ["Bindings", "room_within"]
 
 _MOST_ROOM = 2048
 _ROOM_FOR_WORKERS = 16
-"""With fewer left no worker can connect either."""
+"""With fewer left, workers can't connect either."""
 _FASTEST = 50_000
-"""Connections that libzmq can accept in a second: twice what was measured."""
+"""Connections that libzmq can accept in a second: twice the measured number."""
 _LOOK_EVERY_AT_LEAST, _LOOK_EVERY_AT_MOST = 0.004, 0.1
 _BACKLOG = 16
-"""So many may be accepted after the file of a socket was renamed. libzmq's own value is 100."""
+"""How many connections may be accepted after the file was renamed. libzmq's default is 100."""
 _HIDDEN = ".full"
 """Appended to the name of a socket while no connection to it is possible."""
 
@@ -41,13 +41,13 @@ class _Bound(msgspec.Struct):
     socket: zmq.Socket[bytes]
     name: str
     file: tuple[int, int] | None
-    """Device and inode of its file, as it was bound last."""
+    """Device and inode of its file when it was last bound."""
     for_workers: bool
     hidden: bool = False
 
 
 def room_within(limit: int) -> int:
-    """With fewer descriptors left no client can connect, until there are a quarter more."""
+    """With fewer descriptors left, clients can't connect until there are a quarter more."""
     return min(_MOST_ROOM, limit // 2)
 
 
@@ -71,7 +71,7 @@ class Bindings:
         descriptors: Callable[[], int] = left,
         most: Callable[[], int] = limit,
     ) -> None:
-        """From now on, prevent connections while hardly any `descriptors` are left; `tell` is called when that changes.
+        """From now on, prevent connections while few `descriptors` are left. Calls `tell` when that changes.
 
         `most` is how many may be open at once.
         """
@@ -79,18 +79,18 @@ class Bindings:
 
         def look() -> None:
             free, room = descriptors(), room_within(most())
-            # Before a burst can have used up what is left.
+            # Sooner than a burst of connections can use up the rest.
             pause = min(_LOOK_EVERY_AT_MOST, max(_LOOK_EVERY_AT_LEAST, free / _FASTEST))
             self._next = loop.call_later(pause, look)
-            for who, workers, least in (("client", False, room), ("worker", True, _ROOM_FOR_WORKERS)):
+            for peer, workers, least in (("client", False, room), ("worker", True, _ROOM_FOR_WORKERS)):
                 if free < least:
                     if self._rename(workers, hidden=True):
                         tell(
-                            f"only {free} file descriptors are left: no {who} can connect until clients have gone, or "
+                            f"only {free} file descriptors are left: no {peer} can connect until clients have gone, or "
                             "the limit is raised (LimitNOFILE= in the unit)"
                         )
                 elif free >= least + least // 4 and self._rename(workers, hidden=False):
-                    tell(f"there are file descriptors again: {who}s can connect")
+                    tell(f"there are file descriptors again: {peer}s can connect")
 
         look()
 
@@ -100,7 +100,7 @@ class Bindings:
             self._next.cancel()
 
     def restore(self) -> list[str]:
-        """Bind those again whose files are gone; return their names. Raises what `bind` raises."""
+        """Bind the sockets again whose files are gone; return their names. Raises what `bind` raises."""
         lost = [
             one
             for one in self._bound
@@ -111,19 +111,19 @@ class Bindings:
         if lost:
             self._sockets.refresh()
         for one in lost:
-            # Not unbound before: ZeroMQ would remove the new file then, later and by name.
+            # Don't unbind before: ZeroMQ would remove the new file later, by name.
             one.socket.bind(self._sockets.endpoint(one.name))
             one.file = self._file(one.name)
         return [one.name for one in lost]
 
     def _rename(self, for_workers: bool, *, hidden: bool) -> bool:
-        """Hide or show the sockets of workers, or those of clients; return whether one was not so before."""
+        """Hide or show the sockets of workers, or those of clients; return whether that changed one."""
         changed = [one for one in self._bound if (one.for_workers, one.hidden) == (for_workers, not hidden)]
         for one in changed:
             one.hidden = hidden
             path = Path(self._sockets.directory, one.name)
             names = path, path.with_name(one.name + _HIDDEN)
-            # One that was removed meanwhile is bound again by `restore`.
+            # `restore` binds a removed one again.
             with suppress(OSError):
                 names[not hidden].rename(names[hidden])
         return bool(changed)

@@ -4,9 +4,9 @@
         server              the secret half of the server's key pair
         clients/NAME        the public half of a client's
 
-Keys are 32 bytes, written as 64 hexadecimal digits. Files appear and go whole, so a supervisor that reads them every
-second never sees half of one. A client has a key file of its own, which also has the server's public key: it connects
-to that server and to no other.
+Keys are 32 bytes, written as 64 hexadecimal digits. Files appear and disappear atomically, so a supervisor that reads
+them every second never sees an incomplete one. A client has its own key file, which also has the server's public key:
+it connects to that server only.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ __all__ = ["AccessError", "ClientKey", "ClientKeys", "client_keys", "key_of", "n
 
 
 class AccessError(NeverblinkError):
-    """A key, or the file of one, that can't be used."""
+    """A key, or a key file, can't be used."""
 
 
 class ClientKey(msgspec.Struct, frozen=True):
-    """What a client needs to speak to one server. Its repr shows no secret."""
+    """A client's key for one server. Its repr shows no secret."""
 
     name: str
     secret: bytes
@@ -54,7 +54,7 @@ class ClientKey(msgspec.Struct, frozen=True):
         return [("name", self.name)]
 
     def write(self, path: Path) -> None:
-        """Keep it at `path`, for this user alone; nothing that is there is written over. Raises `AccessError`."""
+        """Write it to `path`, for this user only, without overwriting a file. Raises `AccessError`."""
         lines = ["# neverblink: who has this file may deploy, stop and ask.", *self._lines()]
         _write(path, "\n".join(lines) + "\n", new=True)
 
@@ -87,11 +87,11 @@ class ClientKeys:
         self._clients = directory / "clients"
 
     def server(self) -> bytes | None:
-        """The secret half of the server's key pair, None when there is none. Raises `AccessError`."""
+        """The secret half of the server's key pair, None for none. Raises `AccessError`."""
         return key_of(_read(self._server)) if self._server.exists() else None
 
     def generate(self, *, replace: bool = False) -> bytes:
-        """Make the server's key pair and return its public half. With `replace` all clients need it anew."""
+        """Make the server's key pair and return its public half. After `replace` all clients need the new one."""
         if self._server.exists() and not replace:
             raise AccessError(
                 f"{self._server}: there is a server's key already; --replace makes another, which all clients need"
@@ -101,14 +101,14 @@ class ClientKeys:
         return public_of(secret)
 
     def clients(self) -> dict[str, bytes]:
-        """The public keys of those who may ask, by name. Raises `AccessError`."""
+        """The public keys of the clients, by name. Raises `AccessError`."""
         if not self._clients.is_dir():
             return {}
         files = sorted(path for path in self._clients.iterdir() if is_valid_name(path.name))
         return {path.name: key_of(_read(path)) for path in files}
 
     def add(self, name: str, public: bytes) -> None:
-        """Let the client with this public key in from now on. Raises `AccessError` for a name that is taken."""
+        """Admit the client with this public key. Raises `AccessError` for a name that is taken."""
         if not is_valid_name(name):
             raise AccessError(f"client {name!r}: expected {NAME_RULE}")
         if name in self.clients():
@@ -116,7 +116,7 @@ class ClientKeys:
         _write(self._clients / name, f"{public.hex()}\n")
 
     def remove(self, name: str) -> None:
-        """Let that client in no more. Raises `AccessError`."""
+        """Stop admitting the client. Raises `AccessError`."""
         if name not in self.clients():
             known = ", ".join(self.clients()) or "there are none"
             raise AccessError(f"there is no client {name!r} (clients: {known})")
@@ -124,7 +124,7 @@ class ClientKeys:
 
 
 def key_of(text: str) -> bytes:
-    """The key that is written like this. Raises `AccessError`, which does not repeat it."""
+    """Decode a key. Raises `AccessError`, which does not contain the key."""
     try:
         key = bytes.fromhex(text.strip())
     except ValueError:
@@ -137,7 +137,7 @@ def key_of(text: str) -> bytes:
 def client_keys(environment: Mapping[str, str]) -> list[Path]:
     """The directory of this user's own key files, where client keys are written; empty without HOME.
 
-    It is not in the project, where a commit or a release would take them along.
+    It is not in the project, where a commit or a release would include them.
     """
     home = environment.get("HOME", "")
     config = environment.get("XDG_CONFIG_HOME") or (f"{home}/.config" if home else "")

@@ -1,8 +1,8 @@
-"""Limits on the connections to a TCP port: in all, and from one address.
+"""Limits the connections to a TCP port: in total, and from one address.
 
-libzmq accepts every connection, and ends those that have not proven a key within the time for the handshake. So a
-connection that is older belongs to a client with a key, and a younger one may be a stranger's. When there are too many,
-the oldest of the young ones is ended: a client needs milliseconds to prove its key, and connects again by itself.
+libzmq accepts every connection, and closes those that have not proven a key within the time for the handshake. So an
+older connection belongs to a client with a key, and a younger one may be a stranger's. When there are too many, the
+oldest of the young ones is closed: a client proves its key within milliseconds, and reconnects automatically.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from typing import NamedTuple
 __all__ = ["HANDSHAKE_MS", "MOST", "MOST_FROM_ONE", "Connections"]
 
 HANDSHAKE_MS = 5000
-"""What a client has to prove its key."""
+"""The time a client has to prove its key."""
 MOST = 256
-"""Connections to one port."""
+"""The most connections to one port."""
 MOST_FROM_ONE = 64
-"""Connections to one port from one address."""
+"""The most connections to one port from one address."""
 
 
 class _Connection(NamedTuple):
@@ -31,7 +31,7 @@ class _Connection(NamedTuple):
 
 
 class Connections:
-    """The connections to `port`, by their descriptors in this process; `tell` is called when one was closed."""
+    """The connections to `port`, by their descriptors in this process. Calls `tell` when one was closed."""
 
     def __init__(
         self,
@@ -51,7 +51,7 @@ class Connections:
         """Oldest first."""
         self._from: Counter[str] = Counter()
         self.ended = 0
-        """How many had to go, so far."""
+        """How many connections were closed."""
         self._tell_at = 1
 
     def __len__(self) -> int:
@@ -101,11 +101,11 @@ class Connections:
 
     def _end(self, descriptor: int) -> None:
         with suppress(OSError), socket.socket(fileno=os.dup(descriptor)) as ours:
-            # The descriptor is libzmq's; it closes it when it finds that the connection has ended.
+            # libzmq owns the descriptor, and closes it when it finds that the connection has ended.
             ours.shutdown(socket.SHUT_RDWR)
 
     def _peer(self, descriptor: int) -> str:
-        """The other end's address; "" when this is not a connection to the port any more."""
+        """The peer's address, "" when this is no longer a connection to the port."""
         with suppress(OSError), socket.socket(fileno=os.dup(descriptor)) as ours:
             if ours.getsockname()[1] == self._port:
                 return str(ours.getpeername()[0])

@@ -1,8 +1,12 @@
-"""Requests on one ROUTER socket: one JSON or msgpack object in, and one out, in the encoding of the request.
+"""The sockets on which operators and programs send requests and receive events.
+
+A request comes to a ROUTER, which serves REQ and DEALER clients alike: one JSON or msgpack object in, and one out, in
+the encoding of the request. Events go out on a PUB. `Listeners` binds both as unix sockets in the home, for its user;
+`tcp_listener` binds both on TCP.
 
 Each request is carried out in a task of its own, so a slow one does not delay the others. The input is untrusted: a
-frame past the limit is not even read (its sender is disconnected), and anything else that is not a request gets an
-error as its answer.
+frame over the limit is not read (its sender is disconnected), and anything else that is not a request gets an error as
+its answer.
 """
 
 from __future__ import annotations
@@ -13,7 +17,9 @@ from collections.abc import Awaitable, Callable
 import zmq
 
 from ...protocol.commands import (
+    EVENT_SOCKET,
     MAX_REQUEST,
+    REQUEST_SOCKET,
     Answer,
     BadRequest,
     Command,
@@ -21,40 +27,44 @@ from ...protocol.commands import (
     decode_command,
     encode_answer,
 )
+from ...protocol.events import Event, encode_event, topic_of
+from .bindings import Bindings
 from .zmq_socket import EncryptedSocket, ZmqSocket
 
-__all__ = ["LOOKED_AT", "RequestSocket", "bound_events", "bound_requests"]
+__all__ = ["LOOKED_AT", "Listeners", "RequestSocket", "limit_events", "limit_requests"]
 
 LOOKED_AT = 4 * MAX_REQUEST
-"""A request that is a little too large is worth an answer; a far larger one is not worth its memory."""
+"""A request slightly over the limit gets an answer; a far larger one is not read."""
 _MOST_WAITING = 256
 _MOST_UNREAD = 64
-"""Requests of one client that are read ahead; then the client has to wait."""
+"""How many requests of one client are read ahead."""
 _LONGEST_SUBSCRIPTION = 4096
-"""Bytes. A topic has a few dozen; the messages of a handshake, which count too, a few hundred."""
+"""Bytes. A topic has a few dozen; handshake messages, which count too, have a few hundred."""
 _FINISH_S = 1.0
+_EVENT_QUEUE = 100_000
+_LINGER_MS = 1000
 
 
-def bound_requests(socket: zmq.Socket[bytes]) -> None:
-    """Bound what one client can make this ROUTER hold: requests, and answers that it does not read."""
+def limit_requests(socket: zmq.Socket[bytes]) -> None:
+    """Limit the memory that one client can take in this ROUTER: requests, and unread answers."""
     socket.setsockopt(zmq.MAXMSGSIZE, LOOKED_AT)
     socket.setsockopt(zmq.RCVHWM, _MOST_UNREAD)
     socket.setsockopt(zmq.SNDHWM, _MOST_WAITING)
 
 
-def bound_events(socket: zmq.Socket[bytes], events: int) -> None:
-    """Bound what one subscriber can make this PUB hold: its subscriptions, and so many events that it does not read.
+def limit_events(socket: zmq.Socket[bytes], events: int) -> None:
+    """Limit the memory that one subscriber can take in this PUB: its subscriptions, and unread `events`.
 
-    An event is held once for all subscribers.
+    An event is stored once for all subscribers.
     """
     socket.setsockopt(zmq.MAXMSGSIZE, _LONGEST_SUBSCRIPTION)
     socket.setsockopt(zmq.SNDHWM, events)
 
 
 class RequestSocket:
-    """Hands each command that comes on `socket` to `carry_out`, which must not raise, with the name of its sender.
+    """Passes each command from `socket` to `carry_out`, which must not raise, with the name of its sender.
 
-    Senders have names when the socket is `guarded` by keys, and are "" otherwise.
+    Senders have names when the socket is `guarded` by keys; otherwise the name is "".
     """
 
     def __init__(
@@ -73,7 +83,7 @@ class RequestSocket:
         )
 
     async def finish(self) -> None:
-        """Answer what has been asked so far."""
+        """Answer the requests received so far."""
         self._box.drain()
         if self._tasks:
             _, late = await asyncio.wait(self._tasks, timeout=_FINISH_S)
@@ -84,7 +94,7 @@ class RequestSocket:
         self._box.close(linger)
 
     def _received(self, frames: list[bytes], name: str) -> None:
-        # A REQ client puts an empty frame in front of its request, a DEALER does not; each is answered in its way.
+        # A REQ client sends an empty frame before its request, a DEALER does not. Answer in the same way.
         route, body = (
             (frames[:2], frames[2:]) if len(frames) > 2 and not frames[1] else (frames[:1], frames[1:])
         )
@@ -113,3 +123,42 @@ class RequestSocket:
 
     def _answer(self, route: list[bytes], packed: bool, answer: Answer) -> None:
         self._box.send([*route, encode_answer(answer, packed=packed)])
+
+
+class Listeners:
+    """Binds the two sockets in the home; passes each command to `carry_out`, which must not raise.
+
+    Raises `zmq.ZMQError`.
+    """
+
+    def __init__(
+        self,
+        context: zmq.Context[zmq.Socket[bytes]],
+        bindings: Bindings,
+        carry_out: Callable[[Command], Awaitable[Answer]],
+    ) -> None:
+        requests = context.socket(zmq.ROUTER)
+        events = context.socket(zmq.PUB)
+        try:
+            limit_requests(requests)
+            requests.setsockopt(zmq.ROUTER_HANDOVER, 1)
+            bindings.bind(requests, REQUEST_SOCKET)
+            limit_events(events, _EVENT_QUEUE)
+            bindings.bind(events, EVENT_SOCKET)
+        except zmq.ZMQError:
+            requests.close(0)
+            events.close(0)
+            raise
+        self._requests = RequestSocket(requests, lambda command, _: carry_out(command))
+        self._events = events
+
+    def publish(self, event: Event) -> None:
+        """Send the event to all subscribers. Never waits; a slow subscriber misses some."""
+        parts = [topic_of(event), encode_event(event)]
+        self._events.send_multipart(parts, zmq.NOBLOCK)
+
+    async def close(self) -> None:
+        """Answer the requests received so far, then close both sockets. The last messages are still sent."""
+        await self._requests.finish()
+        self._requests.close(_LINGER_MS)
+        self._events.close(_LINGER_MS)

@@ -1,9 +1,9 @@
 """The operators' sockets on TCP, for clients that have a key.
 
-Nothing listens unless the configuration names an address, the server has a key, and there is at least one client key.
-Keys may be added and removed while the bot runs: the directory is read every second. An open connection cannot be
-closed by itself, so when a key was removed or changed, the sockets are closed and opened again; clients whose keys
-are still there reconnect within a moment.
+It listens only if the configuration names an address, the server has a key, and there is at least one client key. Keys
+may be added and removed while the bot runs: the directory is read every second. A single open connection cannot be
+closed, so when a key was removed or changed, the sockets are closed and opened again. Clients whose keys still exist
+reconnect within a moment.
 
 Requests are on the configured port, events on the next one.
 """
@@ -11,6 +11,7 @@ Requests are on the configured port, events on the next one.
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Awaitable, Callable
 
 import msgspec
@@ -19,14 +20,16 @@ import zmq
 from ...protocol.commands import Answer, Command
 from ...protocol.errors import NeverblinkError
 from ..config.addresses import ListenAddress
+from ..store.state_dir import Home
+from ..system.helper_process import HelperProcess
+from .authentication import HandshakeMonitor, Peer, ZapHandler
 from .client_keys import ClientKeys
 from .connections import HANDSHAKE_MS, Connections
-from .handshake_monitor import HandshakeMonitor
-from .request_socket import RequestSocket, bound_events, bound_requests
-from .zap import Peer, ZapHandler
+from .request_socket import RequestSocket, limit_events, limit_requests
 
-__all__ = ["TcpListener"]
+__all__ = ["ListenerSettings", "TcpListener", "keep_listener"]
 
+_COMMAND = (sys.executable, "-P", "-m", "neverblink.supervisor.sockets")
 _DOMAIN = "operators"
 _LOOK_EVERY = 1.0
 _EVENT_QUEUE = 10_000
@@ -34,8 +37,27 @@ _BACKLOG = 32
 _LINGER_MS = 1000
 
 
+class ListenerSettings(msgspec.Struct, frozen=True):
+    """The settings on the process's command line. None of them is secret."""
+
+    home: str
+    listen: ListenAddress
+
+
+def keep_listener(
+    listen: ListenAddress, home: Home, tell: Callable[[str], None], command: tuple[str, ...] = _COMMAND
+) -> HelperProcess:
+    """Keep a process running that listens there; `tell` is called with lines for the log. Close it at the end.
+
+    Strangers can reach the port, and libzmq accepts a connection before it knows whose it is. A process of its own can
+    run out of descriptors or memory without harm to the supervisor.
+    """
+    settings = msgspec.json.encode(ListenerSettings(str(home.path), listen)).decode()
+    return HelperProcess("TCP listener", (*command, settings), home.path, home.logs / "listen.err", tell)
+
+
 class TcpListener:
-    """Listens where `listen` says, for the clients in `access`; `tell` is called with lines for the log."""
+    """Listens on the address `listen` for the clients in `access`. Calls `tell` with lines for the log."""
 
     def __init__(
         self,
@@ -54,20 +76,20 @@ class TcpListener:
         self._known: tuple[bytes | None, dict[str, bytes]] = None, {}
         self._names: dict[bytes, str] = {}
         self._open: _Sockets | None = None
-        self._said = ""
+        self._last_line = ""
         zap_handler.open(_DOMAIN, self._name_of)
         self._timer: asyncio.TimerHandle | None = None
         self.look()
 
     def look(self) -> None:
-        """Read the keys, and open or close the sockets accordingly; by itself every second."""
+        """Read the keys and open or close the sockets accordingly. Repeats every second."""
         self._timer = asyncio.get_running_loop().call_later(_LOOK_EVERY, self.look)
         try:
             known = self._access.server(), self._access.clients()
         except NeverblinkError as problem:
-            # Half a set of keys cannot be used.
+            # An incomplete set of keys cannot be used.
             self._shut()
-            self._say(f"not listening on {self._listen}: {problem.message}")
+            self._log(f"not listening on {self._listen}: {problem.message}")
             return
         if known != self._known:
             before, self._known = self._known, known
@@ -77,22 +99,22 @@ class TcpListener:
         secret, clients = known
         if secret is None:
             self._shut()
-            self._say(
+            self._log(
                 f"not listening on {self._listen}: there is no server's key: `neverblink keys generate`"
             )
         elif not clients:
             self._shut()
-            self._say(f"not listening on {self._listen}: no client may come: `neverblink keys generate NAME`")
+            self._log(f"not listening on {self._listen}: no client may come: `neverblink keys generate NAME`")
         elif self._open is None:
             try:
                 self._open = _Sockets(self._context, self._listen, secret, self._asked, self._tell)
             except zmq.ZMQError as problem:
-                self._say(f"not listening on {self._listen}: {problem.strerror}")
+                self._log(f"not listening on {self._listen}: {problem.strerror}")
             else:
-                self._say(f"listening on {self._listen} for {', '.join(clients)}")
+                self._log(f"listening on {self._listen} for {', '.join(clients)}")
 
     def publish(self, parts: list[bytes]) -> None:
-        """Send an event to every client that listens. Never waits."""
+        """Send an event to every subscriber. Never waits."""
         if self._open is not None:
             self._open.events.send_multipart(parts, zmq.NOBLOCK)
 
@@ -108,7 +130,7 @@ class TcpListener:
         return self._names.get(peer.key, "")
 
     async def _asked(self, command: Command, name: str) -> Answer:
-        # The name that the client gives is not proven; its key is.
+        # The client's name for itself is not proven; its key is.
         who = f"{command.who} (key {name})".strip()
         return await self._carry_out(msgspec.structs.replace(command, who=who))
 
@@ -117,14 +139,14 @@ class TcpListener:
             self._open.close()
             self._open = None
 
-    def _say(self, text: str) -> None:
-        if text != self._said:
-            self._said = text
+    def _log(self, text: str) -> None:
+        if text != self._last_line:
+            self._last_line = text
             self._tell(text)
 
 
 class _Sockets:
-    """The two sockets, while they are open. Raises zmq.ZMQError."""
+    """The two open sockets. Raises `zmq.ZMQError`."""
 
     def __init__(
         self,
@@ -137,8 +159,8 @@ class _Sockets:
         self._monitors: list[HandshakeMonitor] = []
         requests = context.socket(zmq.ROUTER)
         self.events = context.socket(zmq.PUB)
-        bound_requests(requests)
-        bound_events(self.events, _EVENT_QUEUE)
+        limit_requests(requests)
+        limit_events(self.events, _EVENT_QUEUE)
         try:
             for socket, port in ((requests, listen.port), (self.events, listen.port + 1)):
                 socket.setsockopt(zmq.LINGER, 0)
@@ -156,17 +178,17 @@ class _Sockets:
                     HandshakeMonitor(socket, listen.endpoint(port), tell, connections=limits)
                 )
         except BaseException:
-            self._close_doorsteps()
+            self._close_monitors()
             requests.close(0)
             self.events.close(0)
             raise
         self.requests = RequestSocket(requests, carry_out, guarded=True)
 
     def close(self, linger: int = 0) -> None:
-        self._close_doorsteps()
+        self._close_monitors()
         self.requests.close(linger)
         self.events.close(linger)
 
-    def _close_doorsteps(self) -> None:
-        for handshakes in self._monitors:
-            handshakes.close()
+    def _close_monitors(self) -> None:
+        for monitor in self._monitors:
+            monitor.close()

@@ -59,7 +59,7 @@ class WorkerKeys:
 
     @classmethod
     def renew(cls, path: Path) -> WorkerKeys:
-        """Make a new secret, and keep it at `path`. No living process knows it yet. Raises `WorkerKeysError`."""
+        """Make a new secret and write it to `path`. No living process knows it yet. Raises `WorkerKeysError`."""
         _check(path)
         made = cls(secrets.token_bytes(SIZE))
         made.keep(path)
@@ -83,7 +83,7 @@ class WorkerKeys:
 
     @classmethod
     def load(cls, path: Path) -> WorkerKeys:
-        """The keys of the supervisor before, whose workers are alive. Raises `WorkerKeysError`."""
+        """The keys of the previous supervisor, whose workers are alive. Raises `WorkerKeysError`."""
         _check(path)
         try:
             secret = path.read_bytes()
@@ -94,7 +94,7 @@ class WorkerKeys:
         return cls(secret)
 
     def of(self, worker: str) -> Keys:
-        """What the worker is given when it is started."""
+        """The keys that the worker gets when it is started."""
         return Keys(derive(self._secret, "worker", worker), self._supervisor_public, self._links)
 
     def public(self, worker: str) -> bytes:

@@ -1,10 +1,10 @@
 """The socket that all workers are connected to.
 
-A worker is authenticated by its keys and introduces itself with `Hello`. One that sends anything else first is asked to
-introduce itself. Two things are not taken on its word: the handshake proves which key it has, and the kernel which
-process it is, so a stolen secret is of no use in another process. A worker that cannot belong to this bot (another
-protocol, another bot, another process under a worker's name) is told why and exits. It never disturbs the worker whose
-name it used, since each process has an identity of its own on this socket. The input is untrusted all the same: an
+A worker is authenticated by its keys and introduces itself with `Hello`. A worker that sends anything else first is
+asked to introduce itself. The handshake proves which key it has, and the kernel reports which process it is, so a
+stolen secret does not work in another process. A worker that cannot belong to this bot (another protocol, another
+bot, another process under a worker's name) is rejected with the reason and exits. It never disturbs the worker whose
+name it used, since each process has its own identity on this socket. The input is untrusted all the same: an
 undecodable message is counted and dropped.
 """
 
@@ -29,9 +29,8 @@ from ...protocol.link import (
 )
 from ...protocol.versions import ProtocolMismatch, negotiate
 from ...protocol.wire import WireError
-from .handshake_monitor import HandshakeMonitor
+from .authentication import HandshakeMonitor, Peer, ZapHandler
 from .worker_keys import WorkerKeys
-from .zap import Peer, ZapHandler
 from .zmq_socket import EncryptedSocket
 
 __all__ = ["SOCKET", "WorkerSocket"]
@@ -46,9 +45,9 @@ _ASK_EVERY = 0.2
 
 
 class WorkerSocket:
-    """Has `bind` bind its socket, and calls `on_message(worker, message)` for every message of a known worker.
+    """Binds its socket with `bind`, and calls `on_message(worker, message)` for every message of a known worker.
 
-    `reject_reason(hello)` returns why this cannot be one of our workers, "" when it can. `warn(text)` is called the
+    `reject_reason(hello)` returns why the sender cannot be one of our workers, "" when it can. Calls `warn(text)` the
     first time that something unexpected arrives. Raises what `bind` raises.
     """
 
@@ -57,13 +56,11 @@ class WorkerSocket:
         context: zmq.Context[zmq.Socket[bytes]],
         bind: Callable[[zmq.Socket[bytes]], object],
         *,
-        zap_handler: ZapHandler,
         worker_keys: WorkerKeys,
         bot: str,
         reject_reason: Callable[[Hello], str],
         on_message: Callable[[str, WorkerMessage], None],
         warn: Callable[[str], None],
-        loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         self._bot = bot
         self._reject_reason = reject_reason
@@ -71,14 +68,15 @@ class WorkerSocket:
         self._warn = warn
         self._worker_keys = worker_keys
         self._known: dict[bytes, str] = {}
-        """The workers by the identities of their connections, and the other way round."""
+        """The workers by the identities of their connections; `_identities` is the inverse."""
         self._identities: dict[str, bytes] = {}
         self._asked: dict[bytes, float] = {}
         """The connections that were asked to introduce themselves, and when."""
         self.garbage = 0
-        """Undecodable messages, so far."""
-        self._now = (loop or asyncio.get_running_loop()).time
-        zap_handler.open(_DOMAIN, _name_of)
+        """How many undecodable messages arrived."""
+        self._now = asyncio.get_running_loop().time
+        self._zap_handler = ZapHandler(context)
+        self._zap_handler.open(_DOMAIN, _name_of)
         socket = context.socket(zmq.ROUTER)
         socket.setsockopt(zmq.LINGER, 0)
         socket.setsockopt(zmq.CURVE_SERVER, 1)
@@ -87,16 +85,17 @@ class WorkerSocket:
         socket.setsockopt(zmq.ZAP_ENFORCE_DOMAIN, 1)
         socket.setsockopt(zmq.SNDHWM, _QUEUE)
         socket.setsockopt(zmq.MAXMSGSIZE, LINK_LIMIT)
-        # Unknown peers are an answer (False), and a worker that reconnects displaces its own dead connection.
+        # Sending to an unknown peer returns False, and a worker that reconnects replaces its own dead connection.
         socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
         socket.setsockopt(zmq.ROUTER_HANDOVER, 1)
         try:
             bind(socket)
         except BaseException:
             socket.close(0)
+            self._zap_handler.close()
             raise
-        self._handshakes = HandshakeMonitor(socket, "the workers' socket", warn, loop)
-        self._socket = EncryptedSocket(socket, self._received, loop)
+        self._handshakes = HandshakeMonitor(socket, "the workers' socket", warn)
+        self._socket = EncryptedSocket(socket, self._received)
 
     def send(self, worker: str, message: SupervisorMessage) -> bool:
         """Send to a worker; False when it is not connected."""
@@ -104,7 +103,7 @@ class WorkerSocket:
         return identity is not None and self._answer(identity, message)
 
     def drain(self) -> None:
-        """Read what has arrived: what a worker sent before it ended must be handled before its end is."""
+        """Read what has arrived: a worker's last messages must be handled before its end."""
         self._socket.drain()
 
     def forget(self, worker: str) -> None:
@@ -117,6 +116,7 @@ class WorkerSocket:
     def close(self, linger: int = 0) -> None:
         self._handshakes.close()
         self._socket.close(linger)
+        self._zap_handler.close()
 
     def _answer(self, identity: bytes, message: SupervisorMessage) -> bool:
         return self._socket.send([identity, supervisor_codec.encode(message)])
@@ -138,7 +138,7 @@ class WorkerSocket:
             self._ask(identity)
 
     def _ask(self, identity: bytes) -> None:
-        """Ask a connection to introduce itself; once for all messages that queued up while there was no supervisor."""
+        """Ask a connection to introduce itself, once for all messages queued while no supervisor ran."""
         now = self._now()
         if now - self._asked.get(identity, -_ASK_EVERY) >= _ASK_EVERY:
             self._asked[identity] = now
@@ -155,7 +155,7 @@ class WorkerSocket:
             version = negotiate(f"worker {worker}", hello.protocol)
         except ProtocolMismatch as mismatch:
             self._answer(identity, Rejected(mismatch.message))
-            # It is one of ours and cannot be used: as if it had reported the failure itself.
+            # It is one of ours and cannot be used: handle it as if it had reported the failure.
             self._on_message(worker, Failed("protocol", mismatch.message, ""))
             return
         self.forget(worker)
@@ -180,5 +180,5 @@ class WorkerSocket:
 
 
 def _name_of(peer: Peer) -> str:
-    """The name of an accepted peer. It knows the key of this socket, which it has from a supervisor."""
+    """The name of an accepted peer: its key and its pid."""
     return f"{peer.key.hex()} {peer.pid}"

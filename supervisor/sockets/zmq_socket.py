@@ -1,10 +1,10 @@
 """A ZeroMQ socket on an asyncio loop: calls back for each message, and sends at once or not at all.
 
 `zmq.asyncio` wraps every receive in a future and a task. The supervisor only needs a callback for each message, and
-never waits for a send. The rules of the socket's file descriptor are easy to break, which is why they are kept in one
-place: it only says that EVENTS may have changed, it is edge-triggered, and reading EVENTS or *sending* uses the edge
-up. So EVENTS is read again after each send, and messages are read until there are none left, at most 64 at a time,
-because one busy peer must not keep the loop from the others.
+never waits for a send. The rules of the socket's file descriptor are easy to break, so they are in one place. The
+descriptor only shows that EVENTS may have changed. It is edge-triggered, and reading EVENTS or *sending* consumes the
+edge. So EVENTS is read again after each send, and messages are read until none is left, at most 64 at a time, so that a
+busy peer does not block the others.
 """
 
 from __future__ import annotations
@@ -16,32 +16,30 @@ import zmq
 
 __all__ = ["EncryptedSocket", "ZmqSocket"]
 
-_BITE = 64
-_THERE = int(zmq.POLLIN)
+_BATCH = 64
+_READABLE = int(zmq.POLLIN)
 
 
 class ZmqSocket:
-    """Reads `socket` for as long as it is open and hands each message, as its list of frames, to `receive`.
+    """Reads `socket` while it is open and passes each message, as its list of frames, to `receive`.
 
-    `receive` must not raise. Must be made in the loop's own thread.
+    `receive` must not raise. Create it in the loop's own thread.
     """
 
     def __init__(
         self,
         socket: zmq.Socket[bytes],
-        receive: Callable[[list[bytes]], None] | None = None,
-        loop: asyncio.AbstractEventLoop | None = None,
+        receive: Callable[[list[bytes]], None],
     ) -> None:
         self._socket = socket
         self._receive = receive
-        self._loop = loop or asyncio.get_running_loop()
+        self._loop = asyncio.get_running_loop()
         self._fd = int(socket.getsockopt(zmq.FD))
         self._looking = False
         self._closed = False
-        if receive is not None:
-            self._loop.add_reader(self._fd, self._look)
-            # What came before the reader was there has used up its edge.
-            self._look_soon()
+        self._loop.add_reader(self._fd, self._look)
+        # A message that came before the reader was added has used up its edge.
+        self._look_soon()
 
     def send(self, frames: Sequence[bytes]) -> bool:
         """Send without waiting; return False when the peer is unknown or gone, or its queue is full."""
@@ -52,12 +50,12 @@ class ZmqSocket:
         except zmq.ZMQError:
             return False
         finally:
-            if self._receive is not None and not self._socket.closed:
+            if not self._socket.closed:
                 self._look_soon()
         return True
 
     def drain(self) -> None:
-        """Take in now what has arrived, as far as it is here already."""
+        """Read all messages that have arrived."""
         while not self._closed and self._read_one():
             pass
 
@@ -66,8 +64,7 @@ class ZmqSocket:
         if self._closed:
             return
         self._closed = True
-        if self._receive is not None:
-            self._loop.remove_reader(self._fd)
+        self._loop.remove_reader(self._fd)
         self._socket.close(linger)
 
     def _look_soon(self) -> None:
@@ -77,13 +74,13 @@ class ZmqSocket:
 
     def _look(self) -> None:
         self._looking = False
-        for _ in range(_BITE):
+        for _ in range(_BATCH):
             if self._closed or not self._read_one():
                 return
         self._look_soon()
 
     def _read_one(self) -> bool:
-        if self._receive is None or not self._is_there():
+        if not self._is_there():
             return False
         try:
             frames = self._socket.recv_multipart(zmq.NOBLOCK)
@@ -93,9 +90,9 @@ class ZmqSocket:
         return True
 
     def _is_there(self) -> bool:
-        """Whether there is a message: to ask costs less than to be told that there is none by an exception."""
+        """Whether there is a message. Checking costs less than the exception for none."""
         try:
-            return bool(int(self._socket.getsockopt(zmq.EVENTS)) & _THERE)
+            return bool(int(self._socket.getsockopt(zmq.EVENTS)) & _READABLE)
         except zmq.ZMQError:
             return False
 
@@ -103,14 +100,9 @@ class ZmqSocket:
 class EncryptedSocket(ZmqSocket):
     """A socket with authenticated peers: each message comes with the name of its sender."""
 
-    def __init__(
-        self,
-        socket: zmq.Socket[bytes],
-        receive: Callable[[list[bytes], str], None],
-        loop: asyncio.AbstractEventLoop | None = None,
-    ) -> None:
+    def __init__(self, socket: zmq.Socket[bytes], receive: Callable[[list[bytes], str], None]) -> None:
+        super().__init__(socket, lambda frames: receive(frames, ""))
         self._receive_from = receive
-        super().__init__(socket, _nothing, loop)
 
     def _read_one(self) -> bool:
         if not self._is_there():
@@ -119,7 +111,7 @@ class EncryptedSocket(ZmqSocket):
             frame = self._socket.recv(zmq.NOBLOCK, copy=False)
             frames = [frame.bytes]
             while frame.more:
-                # All of a message is there when its first part is.
+                # All parts of a message arrive together.
                 frame = self._socket.recv(zmq.NOBLOCK, copy=False)
                 frames.append(frame.bytes)
         except zmq.ZMQError:
@@ -130,7 +122,3 @@ class EncryptedSocket(ZmqSocket):
             name = ""
         self._receive_from(frames, name)
         return True
-
-
-def _nothing(frames: list[bytes]) -> None:
-    """Never called: its presence makes the base class read the socket."""

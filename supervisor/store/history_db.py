@@ -1,11 +1,11 @@
-"""What the supervisor remembers: deployments with their phases, workers, leaders and commands, in SQLite.
+"""The supervisor's history in SQLite: deployments with their phases, workers, leaders and commands.
 
-It is made from the events that every listener gets, so it cannot disagree with them. Only what is needed before there
-can be an event (a deployment's number), or what no event carries (a process's start time), has methods of its own. It
-belongs to the supervisor: no tick depends on it, and a worker never sees it.
+It is written from the events that every listener gets, so it cannot disagree with them. Only data that is needed before
+an event (a deployment's number), or that no event has (a process's start time), has its own methods. It belongs to the
+supervisor: no tick depends on it, and a worker never sees it.
 
-WAL mode, so that a reader never blocks the writer; each call is one transaction. A commit costs no fsync, so it may be
-made from the daemon's loop. A power loss can take the last of them, and no other: the file stays whole.
+WAL mode, so that a reader never blocks the writer. Each call is one transaction. A commit costs no fsync. A power loss
+can take the last commits, and the file stays consistent.
 """
 
 from __future__ import annotations
@@ -51,9 +51,9 @@ from .history_rows import (
 __all__ = ["HistoryDb", "HistoryError", "NoSuchDeployment"]
 
 MOST_IDS = 100_000
-"""So many commands of control.json are remembered, so that none is carried out twice."""
+"""How many commands of control.json are recorded, so that none is carried out twice."""
 MOST_ANSWERS = 4096
-"""So many of their answers are kept."""
+"""How many of their answers are kept."""
 
 _WAIT_S = 1.0
 """How long a call waits for another process that writes."""
@@ -75,17 +75,17 @@ class HistoryError(NeverblinkError):
 
     @property
     def passing(self) -> bool:
-        """It may go well another time: the file is locked, the disk full, or the like."""
+        """Whether a later attempt may succeed: the file is locked, the disk is full, or the like."""
         return isinstance(self._cause, sqlite3.OperationalError) or self.damaged
 
     @property
     def locked(self) -> bool:
-        """Another process writes to it."""
+        """Whether another process writes to it."""
         return _code(self._cause) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
     @property
     def damaged(self) -> bool:
-        """The file is not a database, is not whole, or holds what this program has not written."""
+        """Whether the file is not a database, is incomplete, or has contents that this program did not write."""
         return self._unreadable or _code(self._cause) in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
@@ -139,7 +139,7 @@ class HistoryDb:
 
     @staticmethod
     def set_aside(path: Path, why: str) -> Path:
-        """Give the file at `path`, with what SQLite keeps beside it, another name; return that. Raises `OSError`."""
+        """Rename the file at `path` and SQLite's files beside it; return the new path. Raises `OSError`."""
         stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
         aside = path.with_name(f"{path.name}.{why}-{stamp}")
         for ending in ("", "-wal", "-shm"):
@@ -148,7 +148,7 @@ class HistoryDb:
         return aside
 
     def check(self) -> None:
-        """Read through the whole file. Raises `HistoryError` when it is damaged."""
+        """Check the whole file. Raises `HistoryError` when it is damaged."""
         found = self._run("pragma quick_check(1)")
         if (problem := found[0][0] if found else "") != "ok":
             raise HistoryError(self.path, f"is damaged: {problem}", unreadable=True)
@@ -161,7 +161,7 @@ class HistoryDb:
         if _identity(self.path) == self._identity:
             return self
         try:
-            # What SQLite keeps beside a file belongs to that file: it must not be found beside another.
+            # SQLite's files beside a database belong to it: they must not be found beside another.
             self.set_aside(self.path, "replaced")
         except OSError as problem:
             raise HistoryError(self.path, f"was removed or replaced: {problem.strerror}") from None
@@ -202,9 +202,9 @@ class HistoryDb:
         note: CommitNote | None = None,
         id: int = 0,
     ) -> int:
-        """Open a deployment and return its number, which no other will ever have. `note` is what git says of it.
+        """Record a new deployment and return its number, which is unique. `note` is its commit.
 
-        `id` is its number, where it has one already: because it has waited, and is opened anew when it begins.
+        `id` is its number if it has one already: it has waited in the queue, and is recorded again when it begins.
         """
         row = self._put(
             "deployments",
@@ -223,7 +223,7 @@ class HistoryDb:
         return row
 
     def started(self, worker: str, release: str, pid: int, started: int, log: Path, at: int) -> None:
-        """A worker's process was started, or adopted."""
+        """Record a worker's process."""
         self._put(
             "workers",
             bot=self.bot,
@@ -236,12 +236,12 @@ class HistoryDb:
         )
 
     def record(self, event: Event) -> None:
-        """Remember what the event says. Events that are not for the long memory are left alone."""
+        """Record the event, if it belongs in the history."""
         match event:
             case PhaseChanged():
                 self._put("phases", **_fields(event, "bot", "deployment", "at", "phase", "before", "took"))
             case StepDone(step="probation"):
-                # How far it has come, for those who watch: its phase says how long it took.
+                # Progress for watchers. Its phase has the duration.
                 pass
             case StepDone():
                 facts = _document(event.facts)
@@ -277,7 +277,7 @@ class HistoryDb:
                 pass
 
     def keep(self, key: str, value: Any) -> None:
-        """Keep something msgspec can encode under a key, instead of what was there: the lock, the handoff's place."""
+        """Store a value that msgspec can encode under a key, replacing the old one: the lock, a handoff's state."""
         text = _document(value)
         self._run(
             "insert into kept values (?, ?, ?) on conflict (bot, key) do update set value = excluded.value",
@@ -287,7 +287,7 @@ class HistoryDb:
         )
 
     def drop(self, key: str) -> None:
-        """Keep nothing under the key any more."""
+        """Delete the value under a key."""
         self._run("delete from kept where bot = ? and key = ?", self.bot, key)
 
     # --- control.json -----------------------------------------------------------------------------------------------
@@ -295,9 +295,9 @@ class HistoryDb:
     def claim(
         self, id: str, op: str, digest: str, command: str, at: int, *, most: int = MOST_IDS
     ) -> ClaimRow | None:
-        """Remember that a command is being carried out; return what is known of its id when it was before.
+        """Record that a command is being carried out; return the earlier record if its id is known.
 
-        The last `most` are remembered.
+        The last `most` are kept.
         """
         found = self._get(ClaimRow, "from control where bot = ? and id = ?", self.bot, id)
         if found:
@@ -307,11 +307,11 @@ class HistoryDb:
         return None
 
     def settle(self, id: str, answer: str, at: int, *, answers: int = MOST_ANSWERS) -> None:
-        """Keep the answer to a command that was claimed; those of the last `answers` are kept."""
+        """Record the answer to a claimed command. The last `answers` answers are kept."""
         self._change(
             "control", {"answered": at, "answer": answer, "command": ""}, {"bot": self.bot, "id": id}
         )
-        # Only those that have become too old with this one: looking through all of them would take long.
+        # Only those that have just become too old: searching all of them would take long.
         self._run(
             "with last (row) as (select max(rowid) from control) update control set answer = '' "
             "where rowid between (select row from last) - ? and (select row from last) - ?",
@@ -320,7 +320,7 @@ class HistoryDb:
         )
 
     def claimed(self) -> list[ClaimRow]:
-        """The commands that have no answer, oldest first: after a start, what a killed supervisor left."""
+        """The commands without an answer, oldest first: after a start, those that a killed supervisor left."""
         return self._get(ClaimRow, "from control where bot = ? and answered is null order by rowid", self.bot)
 
     def settled(self, limit: int) -> list[ClaimRow]:
@@ -335,7 +335,7 @@ class HistoryDb:
     # --- reading ----------------------------------------------------------------------------------------------------
 
     def kept(self, key: str, type: type[T]) -> T | None:
-        """What was kept under the key, None when there is nothing. Raises `HistoryError` when it isn't a `type`."""
+        """The value under the key, None for none. Raises `HistoryError` when it isn't a `type`."""
         rows = self._run("select value from kept where bot = ? and key = ?", self.bot, key)
         try:
             return msgspec.json.decode(rows[0]["value"], type=type) if rows else None
@@ -360,7 +360,7 @@ class HistoryDb:
         return [msgspec.structs.replace(row, phases=tuple(phases.get(row.id, ()))) for row in rows]
 
     def deployment(self, id: int) -> DeploymentRow:
-        """The whole story of one deployment. Raises `NoSuchDeployment`."""
+        """One deployment with its phases and steps. Raises `NoSuchDeployment`."""
         found = self._get(DeploymentRow, "from deployments where bot = ? and id = ?", self.bot, id)
         if not found:
             newest = self.deployments(1)
@@ -382,7 +382,7 @@ class HistoryDb:
         return (rows[0]["id"], rows[0]["outcome"] or "") if rows else (0, "")
 
     def unfinished(self) -> list[DeploymentRow]:
-        """Deployments without an end, oldest first: after a start, what a killed supervisor left."""
+        """Deployments without an end, oldest first: after a start, those that a killed supervisor left."""
         return self._get(
             DeploymentRow, "from deployments where bot = ? and ended is null order by id", self.bot
         )
@@ -433,7 +433,7 @@ class HistoryDb:
         )
 
     def standbys(self, limit: int = 20) -> list[StandbyChanged]:
-        """How it was with the standby lately, newest first."""
+        """The last changes of the standby, newest first."""
         rows = self._run(
             "select bot, at, worker, release, state, reason from standbys where bot = ? "
             "order by at desc, rowid desc limit ?",
@@ -443,11 +443,11 @@ class HistoryDb:
         return [StandbyChanged(**dict(row)) for row in rows]
 
     def bots(self) -> list[str]:
-        """The bots that this file knows of, the latest first. A home holds one, and its name may not be at hand."""
+        """The bots in this file, latest first. A home has one bot, whose name the caller may not know."""
         rows = self._run("select bot from workers group by bot order by max(begun) desc")
         return [row["bot"] for row in rows]
 
-    # --- how --------------------------------------------------------------------------------------------------------
+    # --- parts ------------------------------------------------------------------------------------------------------
 
     def _prepare(self, read_only: bool) -> None:
         self._connection.row_factory = sqlite3.Row
@@ -457,7 +457,7 @@ class HistoryDb:
             if not read_only:
                 self._connection.execute("pragma journal_mode = wal")
                 self._connection.execute("pragma synchronous = normal")
-            # Two that open a fresh one at once: one makes the tables, the other waits and finds them.
+            # When two processes open a new file, one makes the tables and the other waits.
             self._connection.execute("begin" if read_only else "begin immediate")
             version: int = self._connection.execute("pragma user_version").fetchone()[0]
             if version < SCHEMA and not read_only:
@@ -507,7 +507,7 @@ class HistoryDb:
     def _get(self, row: type[Row], rest: str, *values: object) -> list[Row]:
         wanted = [name for name in row.__struct_fields__ if name not in ("phases", "steps")]
         rows = self._run(f"select {', '.join(map(_quoted, wanted))} {rest}", *values)
-        # Another version may have written what this one can't read.
+        # Skip rows of another version that this one can't read.
         return [read for found in rows if (read := _as(row, found)) is not None]
 
     def _run(self, statement: str, *values: object) -> list[sqlite3.Row]:
@@ -518,7 +518,7 @@ class HistoryDb:
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
-    """Which file is at the path, None when there is none."""
+    """Device and inode of the file at the path, None for none."""
     try:
         there = path.stat()
     except OSError:

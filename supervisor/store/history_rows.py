@@ -120,7 +120,7 @@ create table control (
 """
 
 STEPS = (_TABLES, _OUTAGES, _COMMITS, _STANDBYS, _COMMANDED, _CONTROL)
-"""What makes the tables: each step leads from one version of them to the next. Only ever add to it."""
+"""The migrations of the tables, one for each version. Only ever append to it."""
 
 SCHEMA = len(STEPS)
 """The version of the tables."""
@@ -136,7 +136,7 @@ class PhaseNote(msgspec.Struct, frozen=True):
 
 
 class StepNote(msgspec.Struct, frozen=True):
-    """Something that happened within a phase: `events.Step`."""
+    """A step within a phase: see `events.StepDone`."""
 
     at: int
     step: str
@@ -171,14 +171,14 @@ class DeploymentRow(msgspec.Struct, frozen=True):
     reason: str
     leader: str
     runs: str
-    """The release that ran when it had ended."""
+    """The release that led after it had ended."""
     seq: int | None
     blackout: int | None
     late: int | None
     missed: int
     rollback: str
     commit: str = ""
-    """The commit that was deployed, "" when it was a directory; the rest is what git says of it."""
+    """The deployed commit, "" for a directory; the next three describe it."""
     subject: str = ""
     author: str = ""
     ref: str = ""
@@ -194,7 +194,7 @@ class WorkerRow(msgspec.Struct, frozen=True):
     release: str
     pid: int
     started: int
-    """Field 22 of /proc/PID/stat: with the pid it is one process for as long as the host is up."""
+    """Field 22 of /proc/PID/stat: together with the pid it identifies a process until the next boot."""
     log: str
     begun: int
     ended: int | None
@@ -215,17 +215,17 @@ class LeaderRow(msgspec.Struct, frozen=True):
 
 
 class ClaimRow(msgspec.Struct, frozen=True):
-    """A command of control.json that is, or was, carried out: `command` as long as it has no answer, then `answer`."""
+    """A command of control.json: `command` until it has an answer, then `answer`."""
 
     id: str
     at: int
     op: str
     digest: str
-    """Of what it asks for."""
+    """The digest of the command."""
     command: str
     answered: int | None
     answer: str
-    """"" as long as there is none, and again when it is not kept any more."""
+    """"" before there is one, and again when it is no longer kept."""
 
 
 class CommandRow(msgspec.Struct, frozen=True):
@@ -248,7 +248,7 @@ class CommandRow(msgspec.Struct, frozen=True):
 
 
 def ended_of(row: DeploymentRow) -> DeploymentEnded | None:
-    """How it ended, by the history; None when it has not."""
+    """The end of a deployment by the history, None when it has not ended."""
     if row.outcome is None:
         return None
     return DeploymentEnded(

@@ -2,10 +2,10 @@
 
 Writes happen in the order in which they were queued, and a read sees all writes queued before it. While the file cannot
 be written (another process has locked it, the disk is full, it is read-only), writes are kept in memory and made later,
-in their order; meanwhile reads see what has been written. Writes that no longer fit into memory, and those that are
-still waiting when the supervisor ends, are lost: they are counted and reported.
+in order; meanwhile reads see what has been written. Writes that no longer fit into memory, and those still waiting when
+the supervisor ends, are lost: they are counted and reported.
 
-A file that was removed is written again whole. A damaged one is set aside, and another is begun.
+A removed file is written again completely. A damaged file is set aside, and a new one is begun.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ T = TypeVar("T")
 Change = Callable[[HistoryDb], object]
 
 _MOST_KEPT = 20_000
-"""Notes in memory: some megabytes."""
+"""The most writes in memory: some megabytes."""
 _PAUSE_S = 0.5
 _LAST_TRIES_S = 3.0
 _KEEP_WITHIN_S = 1.0
@@ -36,7 +36,7 @@ _OPEN_WITHIN_S = 15.0
 
 
 class HistoryThread:
-    """The history of one bot. `trouble` is told, in the loop's thread, when the file stops and resumes taking notes."""
+    """The history of one bot. Calls `trouble`, in the loop's thread, when writing fails and when it works again."""
 
     def __init__(
         self,
@@ -54,15 +54,15 @@ class HistoryThread:
         self._history: HistoryDb | None = None
         self._path = Path()
         self._bot = ""
-        # Filled in the loop's thread, emptied in the other.
+        # Filled in the loop's thread, emptied in the history's thread.
         self._notes: deque[tuple[Change, Future[None]]] = deque()
         self._dropped = 0
-        # The other thread's own.
+        # Used in the history's thread only.
         self._failing = ""
-        """Why the notes wait, "" when they don't."""
+        """Why writes wait, "" when they don't."""
         self._again_at = 0.0
         self._late = 0
-        """Notes that were written since it failed."""
+        """How many writes were made since it failed."""
 
     @property
     def failing(self) -> str:
@@ -71,12 +71,12 @@ class HistoryThread:
 
     @property
     def waiting(self) -> int:
-        """How many notes wait to be written."""
+        """How many writes wait."""
         return len(self._notes)
 
     @property
     def lost(self) -> int:
-        """How many notes did not fit into memory since it failed."""
+        """How many writes did not fit into memory since it failed."""
         return self._dropped
 
     async def open(self, path: Path, bot: str) -> None:
@@ -85,12 +85,12 @@ class HistoryThread:
         await self._loop.run_in_executor(self._thread, self._open)
 
     def note(self, event: Event) -> None:
-        """Remember the event, soon."""
+        """Queue the event to be recorded."""
         if not isinstance(event, Heartbeat):
             self.write(lambda history: history.record(event))
 
     def write(self, change: Change) -> Future[None]:
-        """Change the history, as soon as that is possible. The future tells when it is written, or lost."""
+        """Queue a change of the history. The future is done when it is written or lost."""
         done: Future[None] = Future()
         if len(self._notes) >= self._most_kept:
             self._dropped += 1
@@ -101,16 +101,16 @@ class HistoryThread:
         return done
 
     async def keep(self, change: Change, within: float = _KEEP_WITHIN_S) -> bool:
-        """Change the history; return whether that is written already, after at most so many seconds."""
+        """Change the history; return whether that was written within `within` seconds."""
         written = self.write(change)
         try:
-            await asyncio.wait_for(asyncio.shield(_told_by(written)), within)
+            await asyncio.wait_for(asyncio.shield(_done_future(written)), within)
         except TimeoutError:
             return False
         return not written.cancelled() and written.exception() is None
 
     async def ask(self, question: Callable[[HistoryDb], T]) -> T:
-        """The answer of the history to `question`. Raises what it raises."""
+        """Run `question` on the history's thread and return its result. Raises what it raises."""
 
         def answer() -> T:
             self._flush()
@@ -125,7 +125,7 @@ class HistoryThread:
         return await self._loop.run_in_executor(self._thread, answer)
 
     async def recall(self, key: str, type: type[T]) -> T | None:
-        """What was kept under the key; None, and that is told, when this neverblink can't read it."""
+        """The value under the key. None, and a report to `trouble`, when this neverblink can't read it."""
         try:
             return await self.ask(lambda history: history.kept(key, type))
         except HistoryError as problem:
@@ -133,11 +133,11 @@ class HistoryThread:
             return None
 
     async def close(self) -> None:
-        """Write what there is to write, for some seconds if need be, and close the file."""
+        """Write what is queued, for some seconds if needed, and close the file."""
         await self._loop.run_in_executor(self._thread, self._close)
         self._thread.shutdown()
 
-    # in the other thread
+    # in the history's thread
 
     def _open(self) -> None:
         until = time.monotonic() + _OPEN_WITHIN_S
@@ -156,7 +156,7 @@ class HistoryThread:
         if self._path.is_file() and self._path.stat().st_size == 0:
             self._say(f"history {self._path} is empty: it begins anew")
         self._history = HistoryDb.open(self._path, self._bot)
-        # What is damaged in the middle would otherwise be found by whatever reads it first.
+        # Otherwise the first read of a damaged part would find the damage.
         self._history.check()
 
     def _begin_anew(self) -> None:
@@ -170,14 +170,14 @@ class HistoryThread:
             self._history.started(one.worker, one.release, one.pid, one.started, Path(one.log), one.begun)
 
     def _remaining(self) -> list[WorkerRow]:
-        """The workers that may be alive, as far as the damaged history still tells."""
+        """The workers that may be alive, as far as the damaged history can be read."""
         try:
             return self._history.remaining() if self._history is not None else []
         except HistoryError:
             return []
 
     def _flush(self) -> None:
-        """Write the notes that wait, as far as that is possible now."""
+        """Make the queued writes, as far as that is possible now."""
         if not self._notes or (self._failing and time.monotonic() < self._again_at):
             return
         if self._history is None:
@@ -252,8 +252,8 @@ class HistoryThread:
         self._loop.call_soon_threadsafe(self._trouble, text)
 
 
-def _told_by(done: Future[None]) -> asyncio.Future[None]:
-    """A future of this thread's loop that ends when `done` does, however that ends."""
+def _done_future(done: Future[None]) -> asyncio.Future[None]:
+    """A future of this thread's loop that is done when `done` is, with or without an error."""
     loop = asyncio.get_running_loop()
     told: asyncio.Future[None] = loop.create_future()
 

@@ -1,10 +1,10 @@
 """Watches the home of a running supervisor, and restores what was removed from it.
 
 A home can be removed, moved or replaced under a living bot (`rm -rf .neverblink`, `git clean -fdx`, a cleaner of
-temporary files). The bot ticks on: it may hold a position, and no file is worth closing that. So nothing is stopped
-here. What was removed is restored: the directories, the lock, the sockets, the keys and the history; the leader
-restores its journal and lease by itself. Each step is reported. A home that was moved is not restored at its old place,
-because then there would be two: the report says where it is, and watching continues when it is back.
+temporary files). The bot ticks on, since it may hold a position. What was removed is restored: directories, lock,
+sockets, keys and history; the leader restores its journal and lease. Each step is reported. A moved home is not
+restored at its old path, because then there would be two: the report says where it is, and the watch continues when
+it is back.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ _EVERY = 1.0
 
 
 class HomeWatch:
-    """Watches `home`, which `claim` owns. Calls `tell(state, text)` for each change, once.
+    """Watches `home`, which `claim` owns. Calls `tell(state, text)` once for each change. Close it at the end.
 
-    `restore()` restores what other parts keep in the home, and returns what that was; it may raise `OSError` and
-    `NeverblinkError`. To be closed.
+    `restore()` restores files of other parts in the home and returns their names. It may raise `OSError` and
+    `NeverblinkError`.
     """
 
     def __init__(
@@ -45,17 +45,17 @@ class HomeWatch:
         self._tell = tell
         self._directory = os.open(home.path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         self._told = ""
-        """What was told last, and is not over."""
+        """The last problem reported, "" when it is over."""
         self._loop = asyncio.get_running_loop()
         self._next = self._loop.call_later(_EVERY, self._look)
 
     @property
     def problem(self) -> str:
-        """What is wrong with the home, "" when nothing is."""
+        """What is wrong with the home, "" for nothing."""
         return self._told
 
     def check(self) -> None:
-        """Look now."""
+        """Check now."""
         if self._directory < 0:
             return
         try:
@@ -128,7 +128,7 @@ class HomeWatch:
             return False
 
     def _moved_to(self) -> Path | None:
-        """Where the directory is now that was this home; None when it was removed."""
+        """The new path of the directory that was this home, None when it was removed."""
         with suppress(OSError):
             path = Path(os.readlink(f"/proc/self/fd/{self._directory}"))
             if path != self._home.path and os.path.samestat(path.stat(), os.fstat(self._directory)):

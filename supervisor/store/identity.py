@@ -1,8 +1,8 @@
 """The identity of a home: a random id, recorded with the directory that it was given to.
 
 A copied directory (`cp -a`, a restored backup, a cloned disk) has another inode than its record says. So a copy is
-recognised, gets an id of its own, and says so. Nothing is decided by it: whose worker a process is, only its open files
-say (see `system.open_files`).
+recognised, gets its own id, and is reported. Nothing else depends on it: only its open files decide to which home a
+worker belongs (see `system.open_files`).
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ class Identity(msgspec.Struct, frozen=True):
     device: int
     inode: int
     boot: str = ""
-    """The boot in which it was last seen: a device's number is the same only as long as that lasts."""
+    """The boot in which it was last seen: device numbers change with a boot."""
     copy_of: str = ""
 
 
 def recognise(home: Home) -> tuple[Identity, bool]:
-    """Return the home's identity, and whether it was found to be a copy just now. The caller owns the home.
+    """Return the home's identity, and whether it was just found to be a copy. The caller owns the home.
 
     Raises `OSError` when the record can't be written.
     """
@@ -60,13 +60,13 @@ def recognise(home: Home) -> tuple[Identity, bool]:
 
 
 def id_of(home: Home) -> str:
-    """The id that the home has, "" when it has none yet."""
+    """The id of the home, "" when it has none yet."""
     record = _read(home.identity)
     return record.id if record is not None else ""
 
 
 def keep(home: Home, identity: Identity) -> bool:
-    """Write the identity again if it is gone: the home was made again, and is the same one; return whether it was.
+    """Write the identity again if it is gone, because the home was restored; return whether it was.
 
     Raises `OSError`.
     """

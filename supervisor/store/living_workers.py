@@ -48,7 +48,7 @@ class Survivor(msgspec.Struct, frozen=True):
 
 
 class HomeInUse(NeverblinkError):
-    """Workers of an earlier run are alive in the home, and in the way of what was asked; `mend` says what to do."""
+    """Living workers of an earlier run prevent what was requested; `mend` says what to do."""
 
     def __init__(self, home: Path, found: list[Survivor], mend: str) -> None:
         super().__init__(f"home {home}: workers of an earlier run are alive: {named(found)}. {mend}")
@@ -57,10 +57,10 @@ class HomeInUse(NeverblinkError):
 
 
 def survivors(home: Home, known: Iterable[WorkerRow]) -> list[Survivor]:
-    """The workers of this home's earlier run that are alive: those that are known, and the one that has the lease.
+    """The living workers of this home's earlier run: those in the history, and the holder of the lease.
 
-    The pid and start time of a known worker prove nothing by themselves: the database may have been copied with the
-    home, and the worker be another home's. One of ours has files of this home open.
+    Pid and start time of a known worker are not enough: the database may have been copied with the home, and the worker
+    may belong to another home. A worker of this home has files of it open.
     """
     holder = holder_of(home.lease)
     ours = files_of(home)
@@ -85,13 +85,13 @@ def survivors(home: Home, known: Iterable[WorkerRow]) -> list[Survivor]:
 
 
 def foreign(home: Home, known: Iterable[WorkerRow]) -> list[WorkerRow]:
-    """The known workers that are alive and another home's: this home's database was copied from there."""
+    """The known workers that are alive and belong to another home, from which this home's database was copied."""
     ours = files_of(home)
     return [one for one in known if alive(one.pid, one.started) and not holds_any(one.pid, ours)]
 
 
 def alive_in(home: Home) -> list[Survivor]:
-    """The workers that are alive in a home, as far as can be told without holding its lock."""
+    """The living workers of a home, as far as they can be found without its lock."""
     return survivors(home, known_in(home))
 
 
@@ -113,7 +113,7 @@ def last_leader(home: Home) -> lease.Holder | None:
 def holder_of(path: Path) -> lease.Holder | None:
     """The process that holds the lease now, None when there is none.
 
-    This process has no lock on the file, so closing it again releases none.
+    This process has no lock on the file, so closing it releases none.
     """
     try:
         file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)

@@ -1,8 +1,8 @@
-"""Orphans: processes of a bot that have no file of the home that is now at their home's path.
+"""Orphans: processes of a bot whose home is no longer at its path.
 
-This happens when a home is removed, replaced or moved away under a living bot. Its lock and its lease went with it, so
-both are free in the home that is there now. A second bot beside the first would trade twice: `up` refuses, lists the
-living processes, and says what ends or rescues the bot.
+A home can be removed, replaced or moved under a living bot. Its lock and its lease went with it, so both are free in
+the home that is at the path now. A second bot beside the first would trade twice: `up` refuses, lists the living
+processes, and says how to end or rescue the bot.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _LOOK_EVERY = 0.05
 
 
 class Orphan(msgspec.Struct, frozen=True):
-    """A process without its home; `home` is where that was moved to, None when it was removed."""
+    """A process without its home; `home` is the home's new path, None when it was removed."""
 
     pid: int
     started: int
@@ -56,7 +56,7 @@ class Orphan(msgspec.Struct, frozen=True):
 
 
 class HomeOrphaned(NeverblinkError):
-    """The bot is alive, and its home is not the one that is there now."""
+    """The bot is alive, and its home is no longer at its path."""
 
     def __init__(self, home: Home, found: list[Orphan], *, saved: bool = False) -> None:
         workers = [one for one in found if one.role == "worker"] or found
@@ -93,7 +93,7 @@ class HomeOrphaned(NeverblinkError):
 
 
 def orphans(home: Home) -> list[Orphan]:
-    """The living processes that belong to a home at this path, and not to the one that is there now."""
+    """The living processes of an earlier home at this path."""
     known = {(one.pid, one.started) for one in known_in(home)}
     id = id_of(home)
     # The bot may have been started by a link to the home, and this command not, or the other way round.
@@ -104,7 +104,7 @@ def orphans(home: Home) -> list[Orphan]:
         for one in marked(path)
         if not id or one.home != id
     }
-    # Where the mark can't be seen: another network namespace, or a worker of an earlier release.
+    # For processes whose mark is not visible: another network namespace, or a worker of an earlier release.
     lead = lockers()
     for pid, file in holders_of_removed(
         [path / one.name for path in paths for one in (home.lock, home.lease)]
@@ -129,7 +129,7 @@ def refuse_beside_orphans(home: Home, *, rescue: bool = False) -> list[Orphan]:
     found = orphans(home)
     until = time.monotonic() + _ENDING_WITHIN
     while found and time.monotonic() < until:
-        # One that is just ending lets go of its files before its mark.
+        # A process that is ending closes its files before its mark.
         time.sleep(_LOOK_EVERY)
         found = orphans(home)
     if not found:
@@ -141,7 +141,7 @@ def refuse_beside_orphans(home: Home, *, rescue: bool = False) -> list[Orphan]:
 
 
 def end_orphans(found: Iterable[Orphan]) -> None:
-    """Kill them and what they started, and wait until the kernel says that they have ended."""
+    """Kill them and the processes they started, and wait until they have ended."""
     for one in found:
         with suppress(ProcessLookupError):
             process = os.pidfd_open(one.pid)
@@ -155,7 +155,7 @@ def end_orphans(found: Iterable[Orphan]) -> None:
 
 
 def known_in(home: Home) -> list[WorkerRow]:
-    """The workers without a recorded end in the home's history, as far as there is one that can be read."""
+    """The workers without a recorded end in the home's history, if it can be read."""
     known: list[WorkerRow] = []
     with suppress(HistoryError), HistoryDb.open(home.database, "", read_only=True) as history:
         for bot in history.bots():
@@ -165,7 +165,7 @@ def known_in(home: Home) -> list[WorkerRow]:
 
 
 def files_of(home: Home) -> list[Path]:
-    """The files and directories of which each process of this home has one open: the supervisor has the lock."""
+    """Files and directories of the home. Each of its processes has one of them open; the supervisor has the lock."""
     found = [home.lock, home.lease]
     for directory in (home.logs, home.releases):
         with suppress(OSError):
@@ -174,10 +174,10 @@ def files_of(home: Home) -> list[Path]:
 
 
 def _belongs(one: Orphan, home: Home, known: set[tuple[int, int]]) -> bool:
-    """Whether it is a process of the home that is there now, though it is not marked with that one's id.
+    """Whether the process belongs to the home at the path now, although it does not have its id in its mark.
 
-    A worker whose home was removed makes its log, journal and lease again in the next one. So a worker's files count
-    only where it is known.
+    A worker whose home was removed restores its log, journal and lease in the next one. So a worker's open files count
+    only if the history knows it.
     """
     if one.role == "supervisor":
         return holds_any(one.pid, [home.lock])
@@ -185,7 +185,7 @@ def _belongs(one: Orphan, home: Home, known: set[tuple[int, int]]) -> bool:
 
 
 def _is_saved(home: Home, found: list[Orphan]) -> bool:
-    """Whether one of them writes this home's journal, once it has had the time to begin."""
+    """Whether one of them writes this home's journal; waits until it has had the time to begin."""
     if not any(one.role == "worker" and one.home is None for one in found):
         return False
     until = time.monotonic() + _JOURNAL_WITHIN

@@ -1,28 +1,28 @@
 """The home: the one directory in which a bot's supervisor and workers keep what they share, and its only owner.
 
     .neverblink/            beside the configuration, or NEVERBLINK_HOME
-        lease               who may tick (the workers' own)
+        lease               which worker may tick (used by workers only)
         journal/            the stream of frames
         run/                sockets, for this user alone
         releases/           immutable code
-        environments/       what it runs with
-        logs/               one file a worker
+        environments/       Python environments of releases
+        logs/               one file for each worker
         data/               the bot's own files, kept across releases: NEVERBLINK_DATA
         supervisor.db       history
         key                 the secret of the supervisors: see `sockets.worker_keys`
         keys/               clients that may connect over TCP: see `sockets.client_keys`
-        repositories/       links to those whose pushes deploy here: see `release.hooked_repositories`
+        repositories/       links to repositories whose pushes deploy here: see `release.hooked_repositories`
         tokens              tokens for HTTP: see `web.tokens`
         lock                held by the `up` that runs
-        identity            a random id, and the directory it was given to: see `store.identity`
+        identity            a random id, and the directory that has it: see `store.identity`
 
-One supervisor owns a home, and the kernel says which: it holds a lock on `lock` for as long as its process lives, so a
-killed one leaves no lock that has to be removed. The lock belongs to the open file and not, as the lease's does,
-to the process: a supervisor starts programs and never runs user code in a fork of its own, while its many parts may ask
-who owns the home, and closing the file must not cost it the lock.
+One supervisor owns a home. It holds a kernel lock on `lock` as long as its process lives, so a killed supervisor leaves
+no lock to remove. The lock belongs to the open file, not to the process as the lease's does: many parts of a supervisor
+check who owns the home, and closing the file there must not release the lock. (A supervisor never runs user code in a
+fork of its own.)
 
-The contents of the file are for people and for the next supervisor: a record that was not wiped means that the last run
-was killed, and that its workers may still be there.
+The contents of the file are for people and for the next supervisor: a record that was not cleared means that the last
+run was killed, and that its workers may be alive.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class HomeError(NeverblinkError):
 
 
 class HomeBusy(HomeError):
-    """A supervisor owns the home; `pid` is its process, 0 when it has not said so yet."""
+    """A supervisor owns the home; `pid` is its process, 0 while it is just starting."""
 
     def __init__(self, path: Path, pid: int) -> None:
         who = f"pid {pid}" if pid else "a supervisor that is just starting"
@@ -85,7 +85,7 @@ class HomeBusy(HomeError):
 
 
 class Owner(msgspec.Struct, frozen=True):
-    """A supervisor's process: pid and start time together are one process for as long as the host is up."""
+    """A supervisor's process. Pid and start time together identify it until the next boot."""
 
     pid: int
     started: int
@@ -100,7 +100,7 @@ def home_path(project: Path, environment: Mapping[str, str]) -> Path:
 
 
 class Home:
-    """The paths of a home. `Home(path)` only names them; `Home.open` makes them."""
+    """The paths of a home. `Home(path)` computes them; `Home.open` makes the directories."""
 
     def __init__(self, path: Path) -> None:
         self.path = path.absolute()
@@ -121,24 +121,24 @@ class Home:
 
     @property
     def private(self) -> list[Path]:
-        """What the code of others must not open: keys and tokens, sockets, the journal, history, logs and data."""
+        """Paths that third-party code must not open: keys and tokens, sockets, journal, history, logs and data."""
         history = [self.database.with_name(f"{self.database.name}{end}") for end in ("", "-wal", "-shm")]
         ways_in = [self.key, self.keys, self.tokens, self.run]
         return [*ways_in, self.journal, self.logs, self.data, *history]
 
     @classmethod
     def open(cls, path: Path) -> Home:
-        """The home at `path`, made if it isn't there, and closed to everybody but this user. Raises `HomeError`."""
+        """The home at `path`, made if needed, and accessible to this user only. Raises `HomeError`."""
         home = cls(path)
         try:
             home.path.mkdir(mode=0o700, parents=True, exist_ok=True)
-            # Before anything is put into it: it may be a directory that others can write to.
-            # An environment's files are links into uv's cache, and have its modes; other users cannot reach them.
+            # First: it may be a directory that other users can write to. The files of an environment are links into
+            # uv's cache and have its modes; other users cannot reach them.
             close_to_others(home.path, but_not_in=home.environments)
             for directory in (home.journal, home.run, home.releases, home.environments, home.logs):
                 directory.mkdir(mode=0o700, exist_ok=True)
                 if directory.is_symlink():
-                    # A journal may lie on a disk of its own.
+                    # A journal may be on another disk.
                     close_to_others(directory)
         except NotOurs as problem:
             raise HomeError(home.path, problem.message) from None
@@ -155,8 +155,8 @@ class Home:
         return home
 
     def claim(self, bot: str = "") -> HomeClaim:
-        """Become the home's owner until the claim is dropped or this process ends; raise `HomeBusy` when it has one."""
-        # Before anything is looked at: of two that begin at once, at least one sees the other.
+        """Own the home until the claim is dropped or this process ends. Raises `HomeBusy` when it has an owner."""
+        # First: when two supervisors begin at once, at least one sees the other.
         mark = mark_supervisor(self.path)
         try:
             file, left_by = self.locked(bot)
@@ -167,7 +167,7 @@ class Home:
             raise
 
     def locked(self, bot: str) -> tuple[int, Owner | None]:
-        """The lock, taken, and the owner that it says had it before. Raises `HomeBusy` and `HomeError`."""
+        """Take the lock; return its file and the previous owner. Raises `HomeBusy` and `HomeError`."""
         file = self._open_lock(os.O_RDWR | os.O_CREAT)
         try:
             try:
@@ -189,7 +189,7 @@ class Home:
         return file, left_by
 
     def holds(self, file: int) -> bool:
-        """Whether the open file is the lock that is in this home now, and not one that was removed or replaced."""
+        """Whether the open file is this home's current lock, not one that was removed or replaced."""
         try:
             return os.path.samestat(os.fstat(file), os.lstat(self.lock))
         except OSError:
@@ -201,11 +201,11 @@ class Home:
         while (owner := self.owner()) is not None:
             if time.monotonic() > until:
                 raise HomeBusy(self.path, owner.pid)
-            # The kernel does not notify a process that only looks; a claim ends milliseconds after the last answer.
+            # The kernel can't notify a process that does not lock. A claim ends milliseconds after the last answer.
             time.sleep(0.005)
 
     def owner(self) -> Owner | None:
-        """The supervisor that owns the home now, None when there is none. Its pid is 0 while it is just starting."""
+        """The supervisor that owns the home now, None for none. Its pid is 0 while it is just starting."""
         try:
             file = self._open_lock(os.O_RDONLY)
         except HomeError:
@@ -229,17 +229,20 @@ class Home:
 
 
 class HomeClaim:
-    """Ownership of a home; let go by `drop`, by leaving its `with`, or by the end of the process."""
+    """Ownership of a home, until `drop`, the end of its `with`, or the end of the process."""
 
     def __init__(self, file: int, bot: str, left_by: Owner | None, mark: socket | None) -> None:
         self._file = file
         self._bot = bot
         self._mark = mark
         self.left_by = left_by
-        """The owner before, if it ended without dropping its claim: killed, and its workers may be alive."""
+        """The previous owner if it was killed: its workers may be alive."""
 
     def renew(self, home: Home) -> bool:
-        """Lock the home again if its lock was removed; return whether it was. Raises `HomeBusy` and `HomeError`."""
+        """Lock the home again if its lock file was removed; return whether it was.
+
+        Raises `HomeBusy` and `HomeError`.
+        """
         if self._file < 0 or home.holds(self._file):
             return False
         before, self._file = self._file, home.locked(self._bot)[0]
@@ -247,9 +250,9 @@ class HomeClaim:
         return True
 
     def drop(self) -> None:
-        """Give the home up in good order. Harmless when it was done before."""
+        """Release the home and clear the record. May be called again."""
         if self._mark is not None:
-            # First: a supervisor without its lock is taken for one whose home was removed.
+            # First: a marked supervisor without its lock looks like one whose home was removed.
             self._mark.close()
             self._mark = None
         if self._file >= 0:
@@ -267,7 +270,7 @@ class HomeClaim:
 
 
 class Sockets:
-    """Addresses of the sockets in a directory, however long its path. Stays open as long as they are in use."""
+    """Addresses of the sockets in a directory with a path of any length. Keep it open while they are in use."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -278,7 +281,7 @@ class Sockets:
         return endpoint(str(self.directory), name, self._open)
 
     def refresh(self) -> None:
-        """The directory may be another one than it was: it was removed and made again."""
+        """Forget the directory's descriptor: it was removed and made again."""
         self.close()
 
     def close(self) -> None:
@@ -312,7 +315,7 @@ def _record(file: int) -> Owner | None:
     try:
         return msgspec.json.decode(os.pread(file, _LARGEST_RECORD, 0), type=Owner)
     except UNDECODABLE:
-        # Empty after a run that ended well, half a line after a full disk: nothing depends on it.
+        # It is empty after a clean end, and cut off after a full disk. Nothing depends on it.
         return None
 
 

@@ -15,8 +15,7 @@ import zmq
 from ...protocol.commands import Command, encode_command
 from ...protocol.errors import NeverblinkError
 from ...protocol.events import Event, decode_event
-from ..sockets.endpoints import InHome
-from ..sockets.supervisor_connection import AsyncRequests, RequestNotSent, event_socket
+from ..sockets.supervisor_connection import AsyncRequests, InHome, RequestNotSent, event_socket
 from ..sockets.zmq_socket import ZmqSocket
 from ..store.state_dir import Home
 from .errors import RequestRefused, of_fault

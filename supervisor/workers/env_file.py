@@ -1,23 +1,21 @@
-"""The bot's environment file: names and values that each worker gets when it is started.
+"""The bot's environment file: environment variables that each worker gets when it is started.
 
-The file is named by `env_file` in the configuration, lies in the project and not in the release, and is read anew for
-each worker: a changed key reaches the bot with its next deployment or restart, without a restart of the supervisor.
-Its values win over those that the supervisor was started with.
+`env_file` in the configuration names the file. It lies in the project, not in the release, and is read again for each
+worker: a changed key reaches the bot with its next deployment or restart, without a restart of the supervisor. Its
+values win over those that the supervisor was started with.
 """
 
 from __future__ import annotations
 
 import io
-import os
 import stat
-from collections.abc import Mapping
 from pathlib import Path
 
 from dotenv.parser import parse_stream
 
 from ...protocol.errors import NeverblinkError
 
-__all__ = ["EnvFileError", "read_env_file", "readable_by_others", "worker_environment"]
+__all__ = ["EnvFileError", "read_env_file", "readable_by_others"]
 
 _LARGEST = 1024 * 1024
 _RESERVED = ("NEVERBLINK_", "LISTEN_FD", "LISTEN_PID")
@@ -65,13 +63,3 @@ def read_env_file(path: Path) -> dict[str, str]:
 def readable_by_others(path: Path) -> bool:
     """Whether other users can read the file. Raises `OSError`."""
     return bool(stat.S_IMODE(path.stat().st_mode) & (stat.S_IRGRP | stat.S_IROTH))
-
-
-def worker_environment(ours: Mapping[str, str], env_file: Path | None, data: Path) -> dict[str, str]:
-    """The environment of a worker whose own files lie in `data`, which is made here; `ours` is the supervisor's.
-
-    Raises `EnvFileError`, and `OSError` when `data` can't be made.
-    """
-    own = read_env_file(env_file) if env_file is not None else {}
-    data.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return {**ours, **own, "NEVERBLINK_DATA": os.fspath(data)}

@@ -1,6 +1,6 @@
 """What an earlier run left in a home: where its journal ends, the number of its newest worker, old sockets.
 
-Its living workers are in `store.living_workers`.
+See `store.living_workers` for its living workers.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ __all__ = [
 
 
 class JournalEnd(msgspec.Struct, frozen=True):
-    """Where the journal of an earlier run ends. `seq` is the last tick; `stopped`: the bot was stopped in order."""
+    """Where the journal of an earlier run ends. `seq` is the last tick; `stopped`: the bot was stopped by command."""
 
     seq: int
     at: int
     """Wall ns of that frame's boundary."""
     stopped: bool
     number: int
-    """The frame's own."""
+    """The last frame's number."""
 
     def __str__(self) -> str:
         when = datetime.fromtimestamp(self.at / 1e9, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
@@ -43,9 +43,9 @@ class JournalEnd(msgspec.Struct, frozen=True):
 
 
 def journal_left(directory: Path) -> JournalEnd | None:
-    """Where the journal in `directory` ends, None when there is no frame in it.
+    """Where the journal in `directory` ends, None when it has no frame.
 
-    Raises `JournalError`, and `JournalTooNew` when any of it was written by a later release.
+    Raises `JournalError`, and `JournalTooNew` when a later release wrote any of it.
     """
     found = segments(directory)
     check_formats(directory)
@@ -57,7 +57,7 @@ def journal_left(directory: Path) -> JournalEnd | None:
 
 
 def newest_worker(home: Home) -> int:
-    """The highest number of a worker that left a log, or took the lease last; 0 when there was none."""
+    """The highest number of a worker that left a log or took the lease last, 0 for none."""
     names = [log.stem for log in home.logs.glob("w*.log")]
     last = last_leader(home)
     names += [last.holder] if last is not None else []
@@ -65,7 +65,7 @@ def newest_worker(home: Home) -> int:
 
 
 def set_aside(home: Home) -> Path:
-    """Rename the journal, so that a new one begins; return what it is called now."""
+    """Rename the journal, so that a new one begins; return its new path."""
     stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
     aside = home.path / f"journal.{stamp}"
     home.journal.rename(aside)
@@ -74,10 +74,10 @@ def set_aside(home: Home) -> Path:
 
 
 def sweep(run: Path, living: Iterable[str] = ()) -> None:
-    """Remove the sockets of workers that are gone, which are all but those `living`."""
+    """Remove the sockets of all workers except those `living`."""
     kept = set(living)
     for socket in run.glob("*.sock"):
-        # Only sockets are removed: anything else makes binding fail, which names it.
+        # Remove only sockets. With anything else binding fails, and the error names it.
         if socket.name.partition(".")[0] not in kept and socket.is_socket():
             socket.unlink(missing_ok=True)
 

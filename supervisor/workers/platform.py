@@ -1,7 +1,7 @@
 """The platform: clocks, event loop and processes, as one object that a test can replace.
 
-The real one is made by `launcher`. Every part that decides something takes it as a parameter, and never asks the system
-by itself.
+`spawn.platform_of` makes the real one. Each part that decides something takes the platform as a parameter and never
+calls the operating system itself. `BotContext` is what the parts of one bot share: events, platform and registry.
 """
 
 from __future__ import annotations
@@ -14,10 +14,12 @@ from typing import Protocol
 import msgspec
 
 from ...protocol.assignment import Assignment
+from ..system.event_bus import EventBus
 from ..system.proc_stat import ProcessActivity, doing
 from ..system.timers import Scheduler
+from .registry import WorkerRegistry
 
-__all__ = ["Child", "Launch", "Platform"]
+__all__ = ["BotContext", "Child", "Launch", "Platform"]
 
 
 class Launch(msgspec.Struct, frozen=True):
@@ -29,9 +31,9 @@ class Launch(msgspec.Struct, frozen=True):
     log: Path
     assignment: Assignment
     data: Path
-    """Where the bot keeps files of its own."""
+    """Where the bot keeps its own files."""
     env_file: Path | None = None
-    """The file with more of its environment."""
+    """A file with more environment variables."""
 
 
 class Child(Protocol):
@@ -46,12 +48,11 @@ class Child(Protocol):
 
 
 class Platform(msgspec.Struct, frozen=True):
-    """`wall` and `mono` tell ns. `spawn` starts a worker and calls back with its exit status, negative for a signal.
+    """`wall` and `mono` return ns. `spawn` starts a worker and calls back with its exit status, negative for a signal.
 
-    `adopt(pid, started, on_exit)` watches one that runs already, and calls back when it has ended (how, is not known);
-    it raises ProcessLookupError when that very process does not run. `end_group(worker, pid, started)` ends what a
-    worker that has ended left behind. `doing` tells what the process with a pid is
-    doing.
+    `adopt(pid, started, on_exit)` watches a running worker and calls back when it has ended, without its exit status.
+    It raises `ProcessLookupError` when that process does not run. `end_group(worker, pid, started)` ends the
+    processes that a worker has left behind. `doing(pid)` returns the activity of a process.
     """
 
     wall: Callable[[], int]
@@ -61,3 +62,12 @@ class Platform(msgspec.Struct, frozen=True):
     adopt: Callable[[int, int, Callable[[None], None]], Child]
     doing: Callable[[int], ProcessActivity | None] = doing
     end_group: Callable[[str, int, int], None] = lambda worker, pid, started: None
+
+
+class BotContext:
+    """What each part of the bot `bus.bot` gets that starts, watches or drives workers."""
+
+    def __init__(self, bus: EventBus, platform: Platform) -> None:
+        self.bus = bus
+        self.platform = platform
+        self.registry = WorkerRegistry()

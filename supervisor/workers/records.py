@@ -1,4 +1,4 @@
-"""What the history keeps of workers: which were started, which number comes next, and when the bot had to tick."""
+"""Records of workers in the history: those started, the next number, and the windows in which the bot must tick."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from .registry import Member, WorkerRegistry
 __all__ = ["WorkerRecords"]
 
 _NEWEST = "workers"
-"""Under what the number of the newest worker is kept."""
+"""The key of the newest worker's number."""
 
 
 class WorkerRecords:
-    """Numbers the workers of `home`, and notes those in `registry` that are started or come to lead."""
+    """Numbers the workers of `home`, and records those in `registry` that are started or begin to lead."""
 
     def __init__(self, home: Home, registry: WorkerRegistry, history_thread: HistoryThread) -> None:
         self._home = home
@@ -27,26 +27,26 @@ class WorkerRecords:
         self._newest = 0
 
     async def recall(self) -> None:
-        """Read which number an earlier supervisor gave last."""
+        """Load the last number that an earlier supervisor gave."""
         known = await self._history_thread.recall(_NEWEST, int) or 0
-        # A power cut can take the history's last notes, and a worker's id must never be used twice.
+        # A power cut can take the last writes to the history, and a worker's id must never be used twice.
         self._newest = max(known, await asyncio.to_thread(newest_worker, self._home))
 
     def next_worker(self) -> str:
-        """A worker id that no worker of the home has had."""
+        """A new worker id, never used in this home."""
         self._newest += 1
         count = self._newest
         self._history_thread.write(lambda history: history.keep(_NEWEST, count))
         return f"w{count}"
 
     def started(self, member: Member) -> None:
-        """Note a worker that has been started."""
+        """Record a worker that was started."""
         worker, release, pid, started = member.worker, member.release, member.pid, member.started
         log, at = member.log, member.since
         self._history_thread.write(lambda history: history.started(worker, release, pid, started, log, at))
 
     def note(self, event: Event) -> None:
-        """Note the windows of a new leader: a report on the past has to know when the bot had to tick."""
+        """Record the windows of a new leader: reports on the past need to know when the bot had to tick."""
         leader = self._registry.get(event.worker) if isinstance(event, LeaderChanged) else None
         if leader is not None and leader.hello is not None:
             windows = list(leader.hello.windows)

@@ -1,7 +1,7 @@
 """The registry: what the supervisor knows of each worker.
 
-Filled from the workers' messages and the ends of their processes, and read by everything else. It has no socket and
-decides nothing. A worker that has ended stays in it for a while, for those who ask what became of it.
+It is filled from the workers' messages and the ends of their processes, and read by every other part. It has no socket
+and decides nothing. A worker that has ended stays in it for a while, so that its end can be looked up.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Member:
         self.started = 0
         """The process's start time in clock ticks since boot."""
         self.messages = 0
-        """How many messages have come from it."""
+        """How many messages it has sent."""
         self.hello: Hello | None = None
         self.ready: Ready | None = None
         self.report: Report | None = None
@@ -62,7 +62,7 @@ class Member:
         self.handed: Handed | None = None
         self.recovered: Recovered | None = None
         self.failed: Failed | None = None
-        """The first reason of its failure that it sent: its process is about to exit."""
+        """The first failure that it reported: its process is about to exit."""
         self.failed_at = 0
         self.failed_as = ""
         """Its role until then."""
@@ -72,9 +72,9 @@ class Member:
         """The worst lateness of a tick it ever reported, ns."""
         self.leads_since = 0
         self.leaving = ""
-        """Why it was told to leave, "" when it was not."""
+        """Why it was asked to leave, "" when it was not."""
         self.asked_to_end = False
-        """It was sent `Retire` or `Stop`, after which exit 0 is how it should end."""
+        """It was sent `Retire` or `Stop`: exit 0 is the expected end."""
         self.ended: Ended | None = None
 
     @property
@@ -83,11 +83,11 @@ class Member:
 
     @property
     def role(self) -> str:
-        """As last reported, `joining` before its first report, `gone` when its process has ended."""
+        """The role it last reported; `joining` before its first report, `gone` when its process has ended."""
         if self.ended is not None:
             return "gone"
         if self.failed is not None:
-            # It has dropped the lease, and applies no frame any more.
+            # It has dropped the lease, and applies no more frames.
             return "retired"
         return self.report.role if self.report is not None else "joining"
 
@@ -101,14 +101,14 @@ class Member:
 
     @property
     def out_at(self) -> int:
-        """When it failed, or else when its process ended, wall ns; 0 while neither is so."""
+        """When it failed or its process ended, whichever was first, wall ns; 0 before that."""
         if self.failed is not None:
             return self.failed_at
         return self.ended.at if self.ended is not None else 0
 
     @property
     def ended_badly(self) -> bool:
-        """It has ended, and not as it should. The exit status of an adopted worker is not known, only what it sent."""
+        """Whether it has ended unexpectedly. An adopted worker's exit status is not known, only what it sent."""
         if self.ended is None:
             return False
         if self.ended.code is None:
@@ -117,26 +117,26 @@ class Member:
 
     @property
     def done(self) -> bool:
-        """Its last handler has run, and its process has only to exit."""
+        """Whether its last handler has run: only its exit is left."""
         return self.failed is not None or (self.report is not None and self.report.done)
 
     @property
     def open_decision(self) -> str:
-        """The name of the decision it has had open for longest, "" when there is none."""
+        """The name of its oldest open decision, "" for none."""
         oldest = min(self.decisions.values(), key=lambda decision: decision.at, default=None)
         return oldest.name or oldest.id if oldest is not None else ""
 
     def _note_first_tick(self, handed: Handed) -> None:
-        """It leads since its first tick at the latest, also when we come to it later."""
+        """Set `leads_since` to its first tick at the latest, also for an adopted worker."""
         if self.hello is None or not self.hello.interval or handed.epoch != self.epoch or not self.leads:
             return
         first = handed.due or handed.seq * self.hello.interval
         self.leads_since = min(self.leads_since or first, first)
 
     def overdue(self, now: int, mono: int) -> int | None:
-        """How long the tick after the last reported one has been due, ns; None when that is not known.
+        """How long the next tick has been due, ns; None when that is not known.
 
-        As reported, on CLOCK_MONOTONIC; an older release does not report it, and is judged by the wall clock.
+        By the worker's report, on CLOCK_MONOTONIC. An older release does not report it: use the wall clock.
         """
         if self.report is None or self.hello is None or not self.hello.interval:
             return None
@@ -145,19 +145,20 @@ class Member:
         return now - Grid(self.hello.interval).due(self.report.seq + 1)
 
     def take(self, message: WorkerMessage, at: int) -> None:
-        """Take in a message of the worker."""
+        """Update from a message of the worker."""
         self.messages += 1
         match message:
             case Hello():
                 self.hello = message
-                # A worker that was found by its lease alone reports what it runs.
+                # A worker that only the lease names reports its release.
                 self.release = self.release or message.release
                 self.windows = tuple(readable(message.windows))
             case Report():
                 if message.role == "leading" and not self.leads:
                     self.leads_since = at
                 if message.role != "leading":
-                    # Only a leader decides, and none leaves with one open: what we still have is a lost message.
+                    # Only a leader has open decisions, and it closes them before it yields: the closing message was
+                    # lost.
                     self.decisions.clear()
                 self.report = message
                 self.reported_at = at
@@ -192,7 +193,7 @@ class WorkerRegistry:
     def __init__(self) -> None:
         self._members: dict[str, Member] = {}
         self.earlier_frame = -1
-        """The last frame that is known of a leader of an earlier run, -1 when none is."""
+        """The last known frame of a leader of an earlier run, -1 for none."""
 
     def add(self, member: Member) -> None:
         self._members[member.worker] = member
@@ -207,18 +208,18 @@ class WorkerRegistry:
         return [member for member in self._members.values() if member.alive]
 
     def leader(self) -> Member | None:
-        """The leader by the last reports: of two that report to lead, the one with the higher epoch."""
+        """The leader by the last reports; of two that report to lead, the worker with the higher epoch."""
         return max((m for m in self.alive() if m.leads), key=lambda member: member.epoch, default=None)
 
     def known_frame(self) -> int:
-        """The last frame that is known of the last leader, dead or alive, or of an earlier run; -1 when none is."""
+        """The last known frame of the last leader, dead or alive, or of an earlier run; -1 for none."""
         led = [
             m.report for m in self._members.values() if m.report is not None and m.report.role == "leading"
         ]
         return max(((one.epoch, one.number) for one in led), default=(0, self.earlier_frame))[1]
 
     def last_failure(self) -> Member | None:
-        """The worker that failed last, by its own message or by how its process ended."""
+        """The worker that failed last, by its own message or by its exit."""
         failed = [
             member for member in self._members.values() if member.failed is not None or member.ended_badly
         ]

@@ -1,9 +1,9 @@
 """Starting a worker process.
 
-A worker is `PYTHON -m neverblink.worker MODULE:NAME` with its release's real directory as working directory, which
-`-m` puts first on `sys.path`: from its first moment on it knows one release and never a symlink that may point
-elsewhere later. It gets a session of its own, so a Ctrl-C in the supervisor's terminal is not its business, and a log
-*file* for its output: it must be able to outlive us, and a pipe would break with us.
+A worker is `PYTHON -m neverblink.worker MODULE:NAME`. Its working directory is the release's real directory, which `-m`
+puts first on `sys.path`: the worker never depends on a symlink that may point elsewhere later. It gets a session of its
+own, so a Ctrl-C in the supervisor's terminal does not reach it. Its output goes to a log *file*: a worker outlives the
+supervisor, and a pipe would break with it.
 """
 
 from __future__ import annotations
@@ -11,28 +11,62 @@ from __future__ import annotations
 import asyncio
 import os
 import subprocess
+import time
 from collections.abc import Callable, Mapping
 
 import msgspec
 
-from ...protocol.assignment import VARIABLE, Assignment, encode_assignment
+from ...protocol.assignment import VARIABLE, encode_assignment
 from ...protocol.errors import NeverblinkError
 from ...protocol.keys import Keys
 from ..system.install_hint import install_command
 from ..system.interpreter import InterpreterError, find_interpreter
 from ..system.log_file import open_for_child
-from ..system.process import Process
+from ..system.process import Adopted, Process
 from ..system.process_group import MARK, mark_of
 from ..system.sd_notify import VARIABLES
 from ..system.worker_log import last_line
-from .env_file import EnvFileError, worker_environment
-from .platform import Launch
+from .env_file import EnvFileError, read_env_file
+from .platform import Child, Launch, Platform
 
-__all__ = ["SpawnError", "spawn", "why_it_ended"]
+__all__ = ["Inherited", "SpawnError", "platform_of", "spawn", "why_it_ended"]
+
+
+class Inherited(msgspec.Struct, frozen=True):
+    """What workers inherit unchanged: environment variables, umask, and the limit on open file descriptors."""
+
+    environment: Mapping[str, str]
+    umask: int
+    descriptors: int
 
 
 class SpawnError(NeverblinkError):
     """A worker's process could not be started."""
+
+
+def platform_of(
+    inherited: Inherited,
+    loop: asyncio.AbstractEventLoop,
+    keys_of: Callable[[str], Keys],
+    before_start: Callable[[], object],
+    end_group: Callable[[str, int, int], None],
+    say: Callable[[str], None],
+) -> Platform:
+    """The platform of a running supervisor. `keys_of(worker)` are the keys of a new worker's sockets.
+
+    `before_start()` is called before each worker is started.
+    """
+
+    def start(launch: Launch, on_exit: Callable[[int], None]) -> Child:
+        before_start()
+        keys = keys_of(launch.assignment.worker)
+        environment, umask, descriptors = inherited.environment, inherited.umask, inherited.descriptors
+        return spawn(launch, keys, environment, on_exit, loop, umask, say, descriptors)
+
+    def watch(pid: int, started: int, on_exit: Callable[[None], None]) -> Child:
+        return Adopted(pid, started, on_exit, loop)
+
+    return Platform(time.time_ns, time.monotonic_ns, loop, start, watch, end_group=end_group)
 
 
 def spawn(
@@ -45,12 +79,12 @@ def spawn(
     warn: Callable[[str], None] = lambda _: None,
     descriptors: int = 0,
 ) -> Process:
-    """Start the worker, and give it `keys` on the way, and this umask (-1: ours).
+    """Start the worker with `keys` and this umask (-1: the supervisor's).
 
-    `descriptors` is the limit on open files for what the bot forks; see `protocol.assignment`.
+    `descriptors` is the limit on open files for processes that the bot forks; see `protocol.assignment`.
 
-    When its log file cannot be opened it is started all the same, and `warn` gets the reason. The worker tries again by
-    itself. Raises `SpawnError` with the mend when the interpreter, the directory or the environment file is not there.
+    When the log file cannot be opened, the worker is started all the same, `warn` gets the reason, and the worker tries
+    again. Raises `SpawnError` when the interpreter, the directory or the environment file is missing.
     """
     directory = launch.directory.resolve()
     try:
@@ -59,7 +93,7 @@ def spawn(
         raise SpawnError(problem.message) from None
     if not directory.is_dir():
         raise SpawnError(f"release directory {directory} is gone: deploy again")
-    # Only the pipe has them: neither arguments nor environment, and nothing that is kept here.
+    # The keys go through the pipe only: not in arguments, not in the environment, and the supervisor keeps no copy.
     told = encode_assignment(msgspec.structs.replace(launch.assignment, keys=keys, descriptors=descriptors))
     try:
         readable, writable = os.pipe()
@@ -74,9 +108,7 @@ def spawn(
             child = subprocess.Popen(
                 [python, "-m", "neverblink.worker", launch.target],
                 cwd=directory,
-                env=_environment(
-                    worker_environment(environment, launch.env_file, launch.data), readable, launch.assignment
-                ),
+                env=_environment(launch, environment, readable),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -95,7 +127,7 @@ def spawn(
 
 
 def why_it_ended(launch: Launch, status: str) -> str:
-    """One line on why a worker ended: `status`, and the last thing in its log; with the mend where that is known."""
+    """Why a worker ended, in one line: `status`, the last line of its log, and the mend where it is known."""
     said = last_line(launch.log)
     if "No module named" in said and "neverblink" in said:
         return (
@@ -103,13 +135,22 @@ def why_it_ended(launch: Launch, status: str) -> str:
             "or set `python` in neverblink.toml to an interpreter that has it"
         )
     if status.startswith("killed by"):
-        # What it printed last has nothing to do with that.
+        # The last line of its log is unrelated.
         return status
     return f"{status}: {said}" if said else status
 
 
-def _environment(ours: Mapping[str, str], pipe: int, assignment: Assignment) -> dict[str, str]:
+def _environment(launch: Launch, ours: Mapping[str, str], pipe: int) -> dict[str, str]:
+    """The worker's environment; makes its data directory. Raises `EnvFileError` and `OSError`."""
+    own = read_env_file(launch.env_file) if launch.env_file is not None else {}
+    launch.data.mkdir(mode=0o700, parents=True, exist_ok=True)
     # With PYTHONSAFEPATH set, -m would leave the release's directory out of sys.path, and nothing would be found.
-    theirs = {name: value for name, value in ours.items() if name not in {"PYTHONSAFEPATH", *VARIABLES}}
-    mark = mark_of(assignment.worker, assignment.run)
-    return {**theirs, VARIABLE: str(pipe), MARK: mark, "PYTHONUNBUFFERED": "1"}
+    dropped = {"PYTHONSAFEPATH", *VARIABLES}
+    inherited = {name: value for name, value in {**ours, **own}.items() if name not in dropped}
+    return {
+        **inherited,
+        "NEVERBLINK_DATA": os.fspath(launch.data),
+        VARIABLE: str(pipe),
+        MARK: mark_of(launch.assignment.worker, launch.assignment.run),
+        "PYTHONUNBUFFERED": "1",
+    }

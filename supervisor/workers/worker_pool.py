@@ -1,6 +1,6 @@
 """The worker pool: the worker processes of one bot, from start to end.
 
-Starts workers, sends to them, asks them to leave and kills those that don't. Does not decide who leads.
+Starts workers, sends messages to them, asks them to leave and kills those that don't. It does not decide who leads.
 
 The end of a process is known from two sources: the worker's last message, over its socket, and the exit status, from
 the kernel. The kernel is usually faster. So when a process ends, its messages that have arrived are read first, and
@@ -34,8 +34,7 @@ from ..system.cpu_affinity import CpuAffinity
 from ..system.presence import key_of
 from ..system.process import describe_exit
 from ..system.timers import REPEAT_AFTER, TimerSet
-from .bot_context import BotContext
-from .platform import Child, Launch
+from .platform import BotContext, Child, Launch
 from .records import WorkerRecords
 from .registry import Ended, Member
 from .spawn import why_it_ended
@@ -43,10 +42,10 @@ from .spawn import why_it_ended
 __all__ = ["WorkerLink", "WorkerPool"]
 
 _LEAVE_WITHIN = 5_000_000_000
-"""What `on_retire` has; a worker that is dismissed and still there after it is killed."""
+"""The time for `on_retire`. A dismissed worker that runs longer is killed."""
 _LAST_MESSAGE_WITHIN = 100_000_000
 _EXIT_WITHIN = EXIT_GRACE + 1_000_000_000
-"""A worker ends its own process within `EXIT_GRACE` of its last message; one that can't is killed after this."""
+"""A worker exits within `EXIT_GRACE` of its last message. One that can't is killed after this time."""
 
 
 class WorkerLink(Protocol):
@@ -58,7 +57,7 @@ class WorkerLink(Protocol):
 
 
 class WorkerPool:
-    """The workers of the bot in `home`. `ended(member)` is called once for each whose process has ended."""
+    """The workers of the bot in `home`. Calls `ended(member)` once for each whose process has ended."""
 
     def __init__(
         self,
@@ -82,17 +81,17 @@ class WorkerPool:
         self._exit_timers: dict[str, TimerSet] = {}
 
     def connect(self, link: WorkerLink) -> None:
-        """Reach the workers by this link from now on."""
+        """Send to the workers over this link from now on."""
         self._link = link
 
     def next_worker(self) -> str:
-        """A worker id that no worker of the home has had."""
+        """A new worker id, never used in this home."""
         return self.records.next_worker()
 
     def start(
         self, worker: str, release: Release, config: Config, leader: str = "", deployment: int = 0
     ) -> Member:
-        """Start `worker` on `release`, for `deployment`, on other cores than `leader`. Raises `SpawnError`."""
+        """Start `worker` on `release` for `deployment`, on other cores than `leader`. Raises `SpawnError`."""
         log = self._home.logs / f"{worker}.log"
         launch = Launch(
             config.python,
@@ -128,13 +127,13 @@ class WorkerPool:
         return True
 
     def forget(self, worker: str) -> None:
-        """Stop watching a worker; it runs on."""
+        """Stop watching a worker. It runs on."""
         child = self._children.pop(worker, None)
         if child is not None:
             child.let_go()
 
     def admit(self, hello: Hello) -> str:
-        """Why a worker that says hello is not one of the pool, "" when it is."""
+        """Why the sender of `hello` is not a worker of the pool, "" when it is."""
         member = self._registry.get(hello.worker)
         if member is None:
             return f"there is no worker {hello.worker!r} here: workers are started by `neverblink up` and `deploy`"
@@ -151,7 +150,7 @@ class WorkerPool:
         if member is not None and isinstance(message, Retire | Stop):
             member.asked_to_end = True
         if isinstance(message, Follow):
-            # First: a leader that is short of file descriptors accepts only a connection that was announced.
+            # First: a leader that is short of file descriptors accepts only announced connections.
             self._link.send(message.leader, ExpectFollower(worker))
         return self._link.send(worker, message)
 
@@ -160,13 +159,13 @@ class WorkerPool:
         self._link.drain()
 
     def free(self, worker: str) -> None:
-        """The worker has done its heavy work: let it use the leader's core too."""
+        """Let the worker use the leader's core too: its heavy work is done."""
         affinity = self._affinities.pop(worker, None)
         if affinity is not None:
             affinity.free()
 
     def dismiss(self, worker: str, why: str) -> None:
-        """Ask the worker to retire until it has, and kill it when it takes too long. Does nothing to a dead one."""
+        """Ask the worker to retire until it has, and kill it when it takes too long. Ignores a dead worker."""
         member = self._registry.get(worker)
         if member is None or not member.alive or member.leaving:
             return
@@ -182,14 +181,17 @@ class WorkerPool:
         self._still_here(member, "repeat")
 
     def remind(self, member: Member) -> None:
-        """A worker has reported its role. One that yields reads no messages: ask it to leave as soon as it follows."""
+        """A worker has reported its role.
+
+        A yielding worker reads no messages: ask it to leave as soon as it follows.
+        """
         if member.leaving and self._registry.leader() is member:
             self._stay(member)
         elif member.leaving and member.role == "following":
             self.send(member.worker, Retire())
 
     def expect_exit(self, member: Member) -> None:
-        """A worker has sent its last message. Its process ends soon, by itself or killed."""
+        """A worker has sent its last message: kill its process if it does not exit soon."""
         if member.worker in self._exit_timers or not member.alive:
             return
         reason = member.leaving or "it had left"
@@ -202,7 +204,7 @@ class WorkerPool:
         timers.arm("exit")
 
     def kill(self, worker: str, reason: str) -> None:
-        """Kill the worker's process now; `reason` is recorded as why it ended, unless it has sent one itself."""
+        """Kill the worker's process now. `reason` is recorded unless the worker has sent one itself."""
         child = self._children.get(worker)
         if child is not None:
             member = self._registry.get(worker)
@@ -211,7 +213,7 @@ class WorkerPool:
             child.signal(signal.SIGKILL)
 
     def let_go(self) -> None:
-        """Stop watching all of them; they run on."""
+        """Stop watching all workers. They run on."""
         for timers in (*self._leave_timers.values(), *self._exit_timers.values()):
             timers.close()
         for child in self._children.values():
@@ -219,7 +221,7 @@ class WorkerPool:
         self._children.clear()
 
     def logs(self) -> Iterable[Path]:
-        """Where the workers that are alive write."""
+        """The logs of the living workers."""
         return (launch.log for launch in self._launches.values())
 
     def _assignment(
@@ -259,7 +261,7 @@ class WorkerPool:
         self._leave_timers[member.worker].arm("repeat")
 
     def _stay(self, member: Member) -> None:
-        """It was dismissed, and the kernel gave it the lease all the same: then it is the bot now."""
+        """Keep a dismissed worker that got the lease from the kernel all the same: it is the bot now."""
         member.leaving = ""
         self._leave_timers.pop(member.worker).close()
 
@@ -270,10 +272,10 @@ class WorkerPool:
         if (code is None or code > 0 or _unasked(member, code)) and member.failed is None:
             timers = TimerSet(
                 self._platform.scheduler,
-                {"word": _LAST_MESSAGE_WITHIN},
+                {"last-message": _LAST_MESSAGE_WITHIN},
                 lambda _: self._note_end(member, code),
             )
-            timers.arm("word")
+            timers.arm("last-message")
             return
         self._note_end(member, code)
 
@@ -317,7 +319,7 @@ class WorkerPool:
 
 
 class _NotConnected:
-    """Stands in until there is a link: no worker can be reached."""
+    """The link before `connect`: no worker can be reached."""
 
     def send(self, worker: str, message: SupervisorMessage) -> bool:
         return False
@@ -330,5 +332,5 @@ class _NotConnected:
 
 
 def _unasked(member: Member, code: int | None) -> bool:
-    """Whether it exited with 0 without having been told to: the bot's code may have called `os._exit`."""
+    """Whether it exited with 0 without being asked to: the bot's code may have called `os._exit`."""
     return code == 0 and not member.asked_to_end

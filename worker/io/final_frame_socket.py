@@ -236,4 +236,4 @@ def _a_core_is_free() -> bool:
 
 def _name_of(worker: str) -> str:
     """The name of a worker's socket in `run/`."""
-    return f"{worker}.baton.sock"
+    return f"{worker}.final.sock"

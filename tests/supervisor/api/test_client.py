@@ -20,7 +20,7 @@ from neverblink.protocol.commands import (
 )
 from neverblink.protocol.events import SupervisorStopping
 from neverblink.supervisor.api.client import Client, CommandFault, Unreachable
-from neverblink.supervisor.sockets.endpoints import InHome
+from neverblink.supervisor.sockets.supervisor_connection import InHome
 from neverblink.supervisor.store.state_dir import Home
 
 from ..scripted import Scripted, Silence

@@ -233,10 +233,10 @@ def test_a_deployment_kept_by_another_version_does_not_prevent_adoption(world: W
 
 def test_sockets_of_dead_workers_are_removed_and_those_of_live_workers_kept(tmp_path: Path) -> None:
     made: list[socket.socket] = []
-    for name in ("w1.sock", "w1.baton.sock", "w2.sock", "w2.baton.sock"):
+    for name in ("w1.sock", "w1.final.sock", "w2.sock", "w2.final.sock"):
         made.append(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM))
         made[-1].bind(str(tmp_path / name))
     sweep(tmp_path, living=["w2"])
-    assert sorted(left.name for left in tmp_path.iterdir()) == ["w2.baton.sock", "w2.sock"]
+    assert sorted(left.name for left in tmp_path.iterdir()) == ["w2.final.sock", "w2.sock"]
     for one in made:
         one.close()

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from neverblink.protocol.status import BranchSeen
-from neverblink.supervisor.deploy.pushed_branches import look, told, traces
+from neverblink.supervisor.deploy.branch_watch import describe_undeployed, look, traces
 from neverblink.supervisor.release.git import ask
 from neverblink.supervisor.release.git_hooks import install, remove
 from neverblink.supervisor.release.hooked_repositories import repositories
@@ -44,7 +44,9 @@ def seen(commit: str = TIP, **more: object) -> BranchSeen:
     ],
 )
 def test_the_report_on_a_branch_has_its_commit_and_its_distance(one: BranchSeen, said: str) -> None:
-    assert told(one) == said.replace("BARE", "main of /srv/fox.git").replace("EXITS", "(1a2b3c4d Exits)")
+    assert describe_undeployed(one) == said.replace("BARE", "main of /srv/fox.git").replace(
+        "EXITS", "(1a2b3c4d Exits)"
+    )
 
 
 def test_a_branch_is_compared_with_the_running_commit_and_its_repository_is_linked_in_the_home(

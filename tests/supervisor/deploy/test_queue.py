@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from neverblink.protocol.commands import Deploy
-from neverblink.supervisor.deploy.queue import DeployQueue, QueuedDeployment
+from neverblink.supervisor.deploy.admission import DeployQueue, QueuedDeployment
 from neverblink.supervisor.system.errors import Refusal
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import msgspec
 import pytest
 
@@ -19,13 +21,16 @@ from neverblink.protocol.link import (
     Suspect,
     WorkerMessage,
 )
-from neverblink.supervisor.config.config import HandoffSettings
+from neverblink.supervisor.config.config import Config, HandoffSettings
 from neverblink.supervisor.handoff.driver import HandoffDriver
-from neverblink.supervisor.handoff.interfaces import Finished, HandoffListener, HandoffRecord
+from neverblink.supervisor.handoff.progress import Finished, HandoffListener, HandoffRecord
+from neverblink.supervisor.release.releases import Release
 
 from ..stage import Hands, Stage, hello, report
 
 SECOND = 1_000_000_000
+RELEASE = Release("r2", Path("/releases/r2"), 0, "", "", 0, 0)
+CONFIG = Config(Path("/p/neverblink.toml"), "fox", "bot:B", "python3")
 
 
 class Listener(HandoffListener):
@@ -65,7 +70,7 @@ class Drive:
         self.hands.start("old")
         self.driver = HandoffDriver(
             Handoff(7, "old", "new", 7000, rehearse_only=rehearse_only, granted=1),
-            HandoffSettings(),
+            (RELEASE, CONFIG),
             self.hands,
             self.stage.state,
             (Listener(self),),
@@ -361,7 +366,7 @@ def test_a_new_driver_continues_an_interrupted_handoff(drive: Drive) -> None:
     drive.stage.hour.pass_by(5 * SECOND)
     other = HandoffDriver(
         kept.handoff,
-        HandoffSettings(probation=SECOND),
+        (RELEASE, msgspec.structs.replace(CONFIG, handoff=HandoffSettings(probation=SECOND))),
         drive.hands,
         drive.stage.state,
         (Listener(drive),),

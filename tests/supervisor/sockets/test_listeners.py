@@ -23,7 +23,7 @@ from neverblink.protocol.commands import (
 )
 from neverblink.protocol.events import SupervisorStopping
 from neverblink.supervisor.sockets.bindings import Bindings
-from neverblink.supervisor.sockets.listeners import Listeners
+from neverblink.supervisor.sockets.request_socket import Listeners
 from neverblink.supervisor.store.state_dir import Home, Sockets
 
 WITHIN_MS = 5000

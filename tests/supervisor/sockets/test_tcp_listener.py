@@ -17,6 +17,7 @@ from neverblink.protocol.commands import Answer, Command, Status
 from neverblink.protocol.events import Event, SupervisorStopping, encode_event, topic_of
 from neverblink.supervisor.api.client import Client, Unreachable
 from neverblink.supervisor.config.addresses import ListenAddress
+from neverblink.supervisor.sockets.authentication import ZapHandler
 from neverblink.supervisor.sockets.bindings import Bindings
 from neverblink.supervisor.sockets.client_keys import (
     AccessError,
@@ -25,11 +26,10 @@ from neverblink.supervisor.sockets.client_keys import (
     key_of,
     new_secret,
 )
-from neverblink.supervisor.sockets.endpoints import OnServer
-from neverblink.supervisor.sockets.listeners import Listeners
+from neverblink.supervisor.sockets.request_socket import Listeners
+from neverblink.supervisor.sockets.supervisor_connection import OnServer
 from neverblink.supervisor.sockets.tcp_listener import TcpListener
 from neverblink.supervisor.sockets.worker_keys import public_of
-from neverblink.supervisor.sockets.zap import ZapHandler
 from neverblink.supervisor.store.state_dir import Home
 
 from ...ports import HOST, free_port

@@ -20,7 +20,6 @@ from neverblink.protocol.link import (
 from neverblink.protocol.versions import VersionRange
 from neverblink.supervisor.sockets.worker_keys import WorkerKeys
 from neverblink.supervisor.sockets.worker_socket import WorkerSocket
-from neverblink.supervisor.sockets.zap import ZapHandler
 from neverblink.supervisor.store.state_dir import Home
 from neverblink.worker.io.curve import SupervisorConnection, use_client_keys
 
@@ -56,11 +55,9 @@ class Called:
         self.sockets = Home.open(sockets_of).sockets()
         self.at = self.sockets.endpoint("supervisor.sock")
         self.worker_keys = WorkerKeys.renew(sockets_of / "key")
-        self.gate = ZapHandler(self.context)
         self.board = WorkerSocket(
             self.context,
             lambda socket: socket.bind(self.at),
-            zap_handler=self.gate,
             worker_keys=self.worker_keys,
             bot="fox",
             reject_reason=lambda hello: refuse,
@@ -92,7 +89,6 @@ class Called:
         for socket in self.others:
             socket.close(0)
         self.board.close()
-        self.gate.close()
         self.context.term()
         self.sockets.close()
 

@@ -17,7 +17,7 @@ from neverblink.protocol.events import (
     StepDone,
     WorkerExited,
 )
-from neverblink.supervisor.deploy.deployment_numbers import newest_deployment
+from neverblink.supervisor.deploy.deployment import newest_deployment
 from neverblink.supervisor.store.history_db import HistoryDb, HistoryError, NoSuchDeployment
 from neverblink.supervisor.store.history_rows import SCHEMA, STEPS, CommitNote, PhaseNote, StepNote
 

@@ -15,9 +15,9 @@ import pytest
 
 from neverblink.protocol.events import Commanded
 from neverblink.protocol.status import Locked
-from neverblink.supervisor.store.deploy_lock import DeployLock
 from neverblink.supervisor.store.history_db import HistoryDb, HistoryError
 from neverblink.supervisor.store.history_thread import HistoryThread
+from neverblink.supervisor.store.lock_and_pause import DeployLock
 
 BOT = "fox"
 WITHIN = 20.0

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from neverblink.supervisor.workers.env_file import EnvFileError, read_env_file, worker_environment
+from neverblink.supervisor.workers.env_file import EnvFileError, read_env_file
 
 
 def test_the_env_file_has_the_dotenv_syntax(tmp_path: Path) -> None:
@@ -35,10 +35,3 @@ def test_an_error_in_the_env_file_is_reported_with_its_line(
     with pytest.raises(EnvFileError, match=problem) as raised:
         read_env_file(file)
     assert str(file) in raised.value.message
-
-
-def test_values_of_the_env_file_override_the_environment_of_the_supervisor(tmp_path: Path) -> None:
-    (tmp_path / ".env").write_text("KEY=new\n")
-    found = worker_environment({"KEY": "old", "PATH": "/bin"}, tmp_path / ".env", tmp_path / "a" / "data")
-    assert found == {"KEY": "new", "PATH": "/bin", "NEVERBLINK_DATA": str(tmp_path / "a" / "data")}
-    assert (tmp_path / "a" / "data").is_dir()

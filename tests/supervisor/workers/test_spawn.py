@@ -23,7 +23,9 @@ from neverblink.supervisor.workers.spawn import SpawnError, spawn, why_it_ended
 ASSIGNMENT = Assignment("fox", "w1", "r1", "/run", "/lease", "/journal")
 
 
-def launched(tmp_path: Path, program: str) -> tuple[int, str, Path]:
+def launched(
+    tmp_path: Path, program: str, env_file: Path | None = None, **variables: str
+) -> tuple[int, str, Path]:
     """Start `program` as a worker's interpreter; return its exit status, its log, and the release's directory."""
     release = tmp_path / "release"
     release.mkdir()
@@ -31,14 +33,14 @@ def launched(tmp_path: Path, program: str) -> tuple[int, str, Path]:
     python = tmp_path / "python"
     python.write_text(f"#!{sys.executable}\n{program}")
     python.chmod(0o755)
-    launch = Launch(
-        str(python), tmp_path / "link", "bot:Fox", tmp_path / "w1.log", ASSIGNMENT, tmp_path / "data"
-    )
+    log, data = tmp_path / "w1.log", tmp_path / "a" / "data"
+    launch = Launch(str(python), tmp_path / "link", "bot:Fox", log, ASSIGNMENT, data, env_file)
 
     async def run() -> int:
         loop = asyncio.get_running_loop()
         ended: asyncio.Future[int] = loop.create_future()
-        spawn(launch, None, {**os.environ, "PYTHONSAFEPATH": "1"}, ended.set_result, loop)
+        environment = {**os.environ, "PYTHONSAFEPATH": "1", **variables}
+        spawn(launch, None, environment, ended.set_result, loop)
         return await asyncio.wait_for(ended, 20)
 
     return asyncio.run(run()), launch.log.read_text(), release
@@ -62,6 +64,20 @@ def test_a_worker_gets_its_assignment_through_a_pipe_and_its_own_session(tmp_pat
     (told,) = [line for line in lines if line.startswith("{")]
     assert told.endswith(" False")
     assert decode_assignment(told.removesuffix(" False").encode()) == ASSIGNMENT
+
+
+def test_values_of_the_env_file_override_the_environment_of_the_supervisor(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("KEY=new\n")
+    _, log, _ = launched(
+        tmp_path,
+        "import os\nprint(*map(os.environ.get, ('KEY', 'OTHER', 'NEVERBLINK_DATA')))",
+        tmp_path / ".env",
+        KEY="old",
+        OTHER="kept",
+        NEVERBLINK_DATA="elsewhere",
+    )
+    assert f"new kept {tmp_path / 'a' / 'data'}" in log.splitlines()
+    assert (tmp_path / "a" / "data").is_dir()
 
 
 def test_an_exit_status_names_the_signal_that_killed_the_process(tmp_path: Path) -> None:

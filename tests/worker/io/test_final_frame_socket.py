@@ -152,7 +152,7 @@ def test_a_socket_that_a_killed_worker_has_left_is_not_in_the_way(
     successor: FinalFrameSocket, leader: FinalFrameSocket, path_of: Callable[[str], str]
 ) -> None:
     left = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-    left.bind(path_of("w2.baton.sock"))
+    left.bind(path_of("w2.final.sock"))
     left.close()
     successor.expect()
     leader.reach("w2", os.getpid())
@@ -175,7 +175,7 @@ def test_it_is_this_users_alone_and_gone_in_the_end(
     successor: FinalFrameSocket, path_of: Callable[[str], str]
 ) -> None:
     successor.expect()
-    path = Path(path_of("w2.baton.sock"))
+    path = Path(path_of("w2.final.sock"))
     assert path.stat().st_mode & 0o777 == 0o600
     successor.close()
     assert not path.exists()

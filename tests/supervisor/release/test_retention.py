@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from neverblink.protocol.events import WorkerExited
+from neverblink.supervisor.release.retention import KEPT_WORKERS, remove_old_logs
 from neverblink.supervisor.store.history_db import HistoryDb
-from neverblink.supervisor.store.old_logs import KEPT_WORKERS, remove_old_logs
 
 BOT = "fox"
 

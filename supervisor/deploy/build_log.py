@@ -1,9 +1,9 @@
 """The output of a deployment's build: published as events, and written to a log of its own.
 
-    logs/deployment-7.log       one line a line: `environment: + numpy==2.1.0`
+    logs/deployment-7.log       one line for each line of output: `environment: + numpy==2.1.0`
 
-Both are bounded, because a check can print without end. The events end sooner than the log; each says so in its last
-line.
+Both are bounded, because a check can print without end. The events end sooner than the log. The last line of each says
+so.
 """
 
 from __future__ import annotations
@@ -20,49 +20,49 @@ from ..system.event_bus import EventBus
 __all__ = ["KEPT_LOGS", "BuildLog", "log_of", "newest_logged"]
 
 KEPT_LOGS = 100
-"""So many deployments keep theirs."""
+"""How many deployments keep their logs."""
 
-_MOST_TOLD = 2000
+_MOST_PUBLISHED = 2000
 _MOST_WRITTEN = 1024 * 1024
 _NUMBER = re.compile(r"deployment-(\d+)\.log")
 
 
 def log_of(logs: Path, deployment: int) -> Path:
-    """Where the build of a deployment is written down; the file is empty when nothing was built."""
+    """The log of a deployment's build. The file is empty when nothing was built."""
     return logs / f"deployment-{deployment}.log"
 
 
 def newest_logged(logs: Path) -> int:
-    """The highest number of a deployment that has a log; 0 when none has."""
+    """The highest number of a deployment that has a log, 0 for none."""
     named = (_NUMBER.fullmatch(path.name) for path in logs.glob("deployment-*.log"))
     return max((int(number[1]) for number in named if number), default=0)
 
 
 class BuildLog:
-    """The account of one deployment, in the directory `logs`. To be closed. Never raises: a disk may be full."""
+    """The build output of one deployment, in the directory `logs`. Never raises, even when the disk is full."""
 
     def __init__(self, bus: EventBus, deployment: int, logs: Path) -> None:
         self._bus = bus
         self._deployment = deployment
         self._path = log_of(logs, deployment)
         self._written = 0
-        self._told = 0
+        self._published = 0
 
     def begin(self) -> None:
-        """Begin the log: it shows that this number is taken, should the history be lost."""
+        """Create the log. It shows that the number is taken if the history is lost."""
         self._append(b"", first=True)
 
     def line(self, step: str, text: str) -> None:
-        """`step` has printed this line."""
+        """Record a line that `step` has printed."""
         self._write(f"{step}: {text}")
-        self._told += 1
-        if self._told < _MOST_TOLD:
+        self._published += 1
+        if self._published < _MOST_PUBLISHED:
             self._tell(step, text)
-        elif self._told == _MOST_TOLD:
+        elif self._published == _MOST_PUBLISHED:
             self._tell(step, f"… and more: `neverblink history {self._deployment}` has it")
 
     def step(self, step: str, text: str, took: int, facts: dict[str, Any]) -> None:
-        """A step is done; it took so many ns."""
+        """Record that a step is done, after `took` ns."""
         self._write(f"{step}: done, {text}")
         self._bus.tell(
             StepDone(
@@ -96,7 +96,7 @@ class BuildLog:
     def _append(self, data: bytes, *, first: bool) -> None:
         with contextlib.suppress(OSError):
             self._path.parent.mkdir(mode=0o700, exist_ok=True)
-            # What lies there is of a history that was lost, or a link that others have planted.
+            # An existing file belongs to a lost history, or is a link that another user has placed there.
             if first:
                 self._path.unlink(missing_ok=True)
             with open(self._path, "ab", opener=_no_link) as file:
