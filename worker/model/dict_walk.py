@@ -1,13 +1,13 @@
 """Walking through a large dict a few keys at a time, while it goes on changing in between.
 
-A list of a million keys takes 10 to 100 ms to make, in which no turn can begin, and a Python iterator ends when the
-dict grows. So this uses C's way through a dict, `PyDict_Next`: it takes a position, which is an index into the dict's
-own array of entries, and so goes on from wherever it was. What is added comes after all positions, and what is deleted
-leaves a hole, so a position stays valid, but for one case: a dict without room left compacts its entries. That shows
-by the key that was walked over last, which is then no longer at its position, and leads to its new one.
+A list of a million keys takes 10 to 100 ms to make, in which no turn can begin, and a Python iterator fails when the
+dict grows. So this uses `PyDict_Next` of the C API. It takes a position, an index into the dict's own array of entries,
+and so can continue at any time. A key that is added comes after all positions, and a key that is deleted leaves a hole,
+so a position stays valid with one exception: a full dict compacts its entries. The last key of the walk is then no
+longer at its position, which reveals the change; its new position is where the walk continues.
 
-The dict reports what is added and deleted meanwhile. Keys that were added are left out, and come after all others: the
-caller knows of those in another way, and in the order in which they were added.
+The dict reports keys that are added and deleted meanwhile. Added keys are left out, and they come after all others: the
+caller gets those in another way, in the order in which they were added.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _next = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.py_object, ctypes.c_void_p, ctype
 class DictWalk:
     """The keys that `rows` has now, in its order, without those that are deleted before their turn comes.
 
-    Between two calls of `take` the dict may change in any way that is told by `added` and `deleted`.
+    Between two calls of `take` the dict may change, as long as each change is reported by `added` or `deleted`.
     """
 
     __slots__ = ("__weakref__", "_added", "_at", "_at_place", "_key", "_key_place", "_recent", "_rows")
@@ -34,23 +34,23 @@ class DictWalk:
     def __init__(self, rows: dict[Any, Any]) -> None:
         self._rows = rows
         self._added: set[Any] = set()
-        """Keys that are there and were added since."""
+        """Present keys that were added since."""
         self._recent: dict[Any, int] = {}
-        """The keys walked over last that were not deleted since, and the place after each."""
+        """The keys of the last `take` that were not deleted since, each with the position after it."""
         self._at, self._key = ctypes.c_ssize_t(0), ctypes.py_object()
         self._at_place, self._key_place = ctypes.addressof(self._at), ctypes.addressof(self._key)
 
     def added(self, key: Any) -> None:
-        """A key was added to the dict that was not in it."""
+        """Report that a new key was added."""
         self._added.add(key)
 
     def deleted(self, key: Any) -> None:
-        """A key was deleted."""
+        """Report that a key was deleted."""
         self._recent.pop(key, None)
         self._added.discard(key)
 
     def take(self, most: int) -> list[Any]:
-        """The next keys, at most so many; none when this is the end. Now and then some of those before come again."""
+        """Return the next keys, at most `most`; none at the end. Occasionally some of the keys before come again."""
         rows, at, key, added = self._rows, self._at, self._key, self._added
         at_place, key_place = self._at_place, self._key_place
         if len(rows) == len(added):
@@ -69,20 +69,20 @@ class DictWalk:
         return list(recent)
 
     def _find_place(self) -> None:
-        """Make sure that the place is the one after the keys walked over last."""
+        """Make sure that the position is the one after the keys of the last `take`."""
         at = self._at
         if not at.value:
             return
         if not self._recent:
-            # All of them were deleted, and nothing tells whether the place is still right: from the beginning again.
+            # All of them were deleted, so the position cannot be verified: begin again.
             at.value = 0
             return
-        place, key = at.value, next(reversed(self._recent))
+        key = next(reversed(self._recent))
         at.value = self._recent[key] - 1
         if _next(self._rows, self._at_place, self._key_place, None) and self._key.value is key:
-            at.value = place
+            # Continue right after it: entries behind it may have moved to where deleted keys of the last `take` were.
             return
-        # Entries were moved together: before each there are at least those that come before it.
+        # The entries were compacted: an entry's position is at least its index among the present keys.
         at.value = operator.indexOf(self._rows, key)
         while _next(self._rows, self._at_place, self._key_place, None) and self._key.value is not key:
             pass
