@@ -26,15 +26,16 @@ from ..protocol.link import Offers, Stop
 from ..protocol.window import Window
 from .engine.engine import Engine
 from .engine.session import BotSession
-from .engine.steps import TurnStep
+from .engine.turns import TurnStep
 from .io.output import report_exception
-from .io.poller import Poller
+from .io.precise_loop import Poller
 from .model.cells import Cells
 from .model.commands import Declared
 from .model.decision import Decision
 from .model.handler_types import InDoubt, Tick
 from .model.inbox import Inbox
 from .model.migration import Migrations
+from .runtime.asyncio_runner import rest
 from .runtime.bootstrap import Bootstrap, alone
 from .runtime.declaration import (
     interval_of,
@@ -44,7 +45,6 @@ from .runtime.declaration import (
     state_home,
     windows_of,
 )
-from .runtime.interfaces import rest
 
 __all__ = ["Loop", "LoopFailed", "bootstrap", "join"]
 

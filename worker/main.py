@@ -29,10 +29,10 @@ from ..protocol.text import clean
 from .io.output import capture_output, report_exception
 from .io.release_dir import describe, make_read_only
 from .join import Joining, LoopFailed, bootstrap
+from .runtime.asyncio_runner import complain, run_bot, why_it_stopped
 from .runtime.bootstrap import Bootstrap, hello_of
 from .runtime.declaration import BotError
 from .runtime.early_failure import tell_early_failure
-from .runtime.run_class import complain, run_bot, why_it_stopped
 from .runtime.supervised import SupervisedRuntime
 from .worker import Worker, WorkerBot
 

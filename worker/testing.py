@@ -32,7 +32,7 @@ from ..protocol.handoff.handoff_events import Phase
 from ..protocol.journal import RecordKind
 from ..protocol.link import Follow, Lead, Run, Stop
 from ..protocol.seat_events import Role
-from .engine.steps import TurnStep
+from .engine.turns import TurnStep
 from .simulation.handoff import SimulatedHandoff, SimulatedProcess
 from .simulation.world import HandClock, SimulatedWorld
 from .worker import Worker, WorkerBot

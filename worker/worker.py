@@ -154,7 +154,7 @@ class Worker(Generic[S]):
     def run(cls) -> NoReturn:
         """Run this bot: alone (`python bot.py`), until Ctrl-C. Under a supervisor this is not needed."""
         # What runs a bot is imported only where one runs: its tests need none of it.
-        from .runtime.run_class import run_alone
+        from .runtime.asyncio_runner import run_alone
 
         run_alone(cls.__name__, lambda: WorkerBot(cls))
 

@@ -251,7 +251,7 @@ def _settings(data: bytes) -> object:
 
 def _change(data: bytes) -> object:
     change = SettingsCell(_Limits()).plan({"set": _plain_map(data)})
-    return change.packed, msgspec.msgpack.encode(change.told)
+    return change.packed, msgspec.msgpack.encode(change.answer)
 
 
 def _close(
@@ -577,7 +577,7 @@ FILES: dict[str, tuple[str, ...] | str] = {
     "worker/model/decision.py": "decodes what it has encoded in the same breath",
     "worker/runtime/supervised.py": ("supervisor's message", "follower's message", "leader's message"),
     "worker/model/migration.py": ("migration",),
-    "worker/io/curve.py": "a key of 32 bytes, of any value",
+    "worker/io/identity.py": "a key of 32 bytes, of any value",
     "worker/model/shape.py": ("state",),
     "worker/simulation/world.py": "a simulation of what is encoded in the same process",
     "worker/model/cells.py": ("state",),

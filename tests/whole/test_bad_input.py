@@ -52,7 +52,7 @@ BAD = {
         "Book",
     ),
     "a state that can't be encoded": BadCode(
-        ABORTED, ("field 'pause'", "cannot go into bytes"), bot(state="pause: type(time.sleep) = None")
+        ABORTED, ("field 'pause'", "cannot be encoded"), bot(state="pause: type(time.sleep) = None")
     ),
     "a state that becomes what can't be encoded": BadCode(
         ROLLED_BACK,

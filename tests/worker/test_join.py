@@ -160,4 +160,4 @@ for tick in join(Book, tick="5ms"):
 """,
     )
     assert status == 1
-    assert "state field seen[0]: a object can't go into bytes" in complained
+    assert "state field seen[0]: a object cannot be encoded" in complained

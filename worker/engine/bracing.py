@@ -1,10 +1,11 @@
-"""Bracing: a leader that is about to yield has its successor make ready, to the microsecond.
+"""Bracing: a leader that is about to yield lets its successor prepare for the final frame.
 
-By then nothing else keeps the leader: no decision or window is open, and there is time before the next tick. The leader
-asks the successor, which answers and then watches for the final frame (see `io/final_frame_socket`). Meanwhile the
-leader goes on with its turns. If it sends the successor anything in that time, a frame above all, the final frame must
-not overtake it, so the leader asks again at the next boundary. A handoff needs none of this. A successor that does not
-answer, because its release does not know the message or because it is busy, gets the final frame like any other.
+By then nothing else keeps the leader from yielding: no decision or window is open, and there is time before the next
+tick. The leader asks the successor, which answers and then polls for the final frame (see `io/final_frame_socket`).
+Meanwhile the leader continues with its turns. If it sends anything to the successor in that time, such as a frame, the
+final frame must not overtake it, so the leader asks again at the next boundary. Bracing is optional: a successor that
+does not answer, because its release does not know the message or because it is busy, gets the final frame through
+ZeroMQ.
 """
 
 from __future__ import annotations
@@ -19,42 +20,42 @@ __all__ = ["Bracing"]
 
 _ANSWERS_WITHIN = 5_000_000
 _GOOD_FOR = 4_000_000
-"""How long an answer is valid: somewhat less than the successor watches."""
+"""How long an answer is valid, ns: somewhat less than the successor polls."""
 _TIMES = 3
 
 
-class Speaks(Protocol):
-    """What bracing needs of the publisher."""
+class PublisherLike(Protocol):
+    """The part of `Publisher` that bracing uses."""
 
     def brace(self, worker: str, order: int) -> None: ...
-    def said_to(self, worker: str) -> int: ...
+    def sent_to(self, worker: str) -> int: ...
     def pid_of(self, worker: str) -> int: ...
 
 
 class Bracing:
-    """See the module. Asks the successor through `publisher` and reaches it through `final_frames`."""
+    """Asks the successor through `publisher`, and sends the final frame through `final_frames`."""
 
-    def __init__(self, publisher: Speaks, clock: Clock, final_frames: FinalFrameSocketLike) -> None:
+    def __init__(self, publisher: PublisherLike, clock: Clock, final_frames: FinalFrameSocketLike) -> None:
         self.until = 0
-        """When to look again if there is no answer, CLOCK_MONOTONIC ns; 0 when none is awaited."""
+        """When to stop waiting for an answer, CLOCK_MONOTONIC ns; 0 when no answer is expected."""
         self._publisher = publisher
         self._clock = clock
         self._final_frames = final_frames
         self._order = 0
         self._asked = 0
-        """How often, for this order."""
-        self._said = 0
-        """How many messages the successor had been sent when it was asked; see `Publisher.said_to`."""
+        """How often the successor was asked for this order."""
+        self._sent = 0
+        """How many messages had been sent to the successor when it was asked; see `Publisher.sent_to`."""
         self._answered = 0
         """When it answered, 0 while it has not."""
 
     def ready(self, order: YieldTo, now: int) -> bool:
-        """Return whether the successor is ready or need not be waited for; ask it where necessary."""
+        """Return whether to yield now: the successor is prepared, or does not answer. Ask it if necessary."""
         if order.order != self._order:
             self._order = order.order
             self._asked = self._answered = self.until = 0
         if self._answered:
-            if now - self._answered <= _GOOD_FOR and self._publisher.said_to(order.to) == self._said:
+            if now - self._answered <= _GOOD_FOR and self._publisher.sent_to(order.to) == self._sent:
                 return True
         elif self._asked and now < self.until:
             return False
@@ -74,8 +75,8 @@ class Bracing:
             self._final_frames.reach(worker, self._publisher.pid_of(worker))
 
     def hand(self, order: int, to: str, final: bytes) -> bool:
-        """Send the final frame straight to the successor; return whether it has it."""
-        ready = self._answered and order == self._order and self._publisher.said_to(to) == self._said
+        """Send the final frame directly to the successor; return whether it was sent."""
+        ready = self._answered and order == self._order and self._publisher.sent_to(to) == self._sent
         return bool(ready) and self._final_frames.hand(final)
 
     def _ask(self, order: YieldTo, now: int) -> None:
@@ -83,4 +84,4 @@ class Bracing:
         self._answered = 0
         self.until = now + _ANSWERS_WITHIN
         self._publisher.brace(order.to, order.order)
-        self._said = self._publisher.said_to(order.to)
+        self._sent = self._publisher.sent_to(order.to)

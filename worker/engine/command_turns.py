@@ -1,34 +1,51 @@
-"""What the operators' commands that come up in a turn ask for.
+"""Operators' commands: what those in a turn request, and their answers.
 
-Some are neverblink's own (pause, resume, halt, settings), others the bot's. Declared ones have their arguments
-validated here, before any code of the bot's sees them; the rest go to `on_command`. A `Worker` has a turn for each; in
-a `join` loop all that wait come with one tick.
+Some commands are neverblink's own (pause, resume, halt, settings), others the bot's. The arguments of declared commands
+are validated here, before any code of the bot sees them; the rest go to `on_command`. A `Worker` has a turn for each
+command; in a `join` loop all that wait come with one tick.
+
+A command may be sent several times under one key, because an answer can be lost and the leader can change. The inbox
+runs it once. The answer is kept for a while, in case the command comes again.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import msgspec
 
 from ...protocol.frame import Item
-from ...protocol.wire import UNDECODABLE, WireError
+from ...protocol.link import LINK_LIMIT, Answered, Run, worker_codec
+from ...protocol.text import clean
+from ...protocol.wire import NOT_ENCODABLE, UNDECODABLE, WireError
+from ..io.output import report_exception
 from ..model.commands import CommandRefused, Declared, unknown
+from ..model.inbox import command_key
 from ..model.replica import Replica
 from ..model.settings import SettingsChange, SettingsRefused
-from .command_answers import RefusedAnswer
+from ..replication.interfaces import WorkerIO
 
-__all__ = ["CommandTurns", "CommandableBot", "ReceivedCommand", "decode_command"]
+__all__ = [
+    "CommandAnswers",
+    "CommandTurns",
+    "CommandableBot",
+    "ReceivedCommand",
+    "RefusedAnswer",
+    "decode_command",
+]
+
+_REMEMBERED = 256
+"""How many answers are kept."""
 
 
 class CommandableBot(Protocol):
-    """A bot, as far as an operator's commands reach it."""
+    """A bot as the receiver of operators' commands."""
 
     commands: Mapping[str, Declared]
-    """Those that it declares, by name."""
+    """The declared commands, by name."""
     listens: bool
-    """It takes commands that it does not declare."""
+    """Whether it takes commands that it does not declare."""
 
     def call_command(self, name: str, args: dict[str, Any]) -> Any: ...
     def call_declared(self, name: str, args: dict[str, Any]) -> Any: ...
@@ -36,27 +53,34 @@ class CommandableBot(Protocol):
     def call_settings(self, old: Any, new: Any) -> Any: ...
 
 
+class RefusedAnswer(msgspec.Struct, frozen=True):
+    """Why a command is not carried out, for `Answered`."""
+
+    problem: str
+    fault: Literal["bad-input", "not-found"] = "bad-input"
+
+
 class ReceivedCommand(msgspec.Struct):
-    """What a turn's commands ask for. Each of them, by its key, is answered in one of the ways below."""
+    """What the commands of a turn request. Each command, by its key, is answered in one of these ways."""
 
     call: Callable[[], Any] | None = None
-    """The bot's own code, where there is one command; what it returns is the answer."""
+    """The bot's code for a single command; its result is the answer."""
     begun: list[tuple[Item, str, dict[str, Any]]] = []
-    """Those that run code of the bot's: if the process dies in it, they are not run again."""
+    """Commands that run code of the bot: they are not run again if the process dies in it."""
     cut: set[str] = set()
-    """Those in which a worker died: they are answered, and do not run."""
+    """Commands in which an earlier worker died: they are answered and do not run."""
     refused: dict[str, RefusedAnswer] = {}
-    """Those that do not fit."""
-    told: dict[str, Any] = {}
-    """Those that neverblink answers itself."""
+    """Invalid commands, with the reason."""
+    answers: dict[str, Any] = {}
+    """The answers of neverblink's own commands."""
     pause: bool | None = None
     rebase: bool = False
-    """The wall clock is to be believed at once."""
+    """Accept the wall clock at once."""
     halt: bool = False
     change: SettingsChange | None = None
-    """What the settings are from the beginning of the turn on."""
+    """The settings from the beginning of the turn on."""
     before: dict[str, Any] = {}
-    """What was set of them before."""
+    """The values set by operators before this turn."""
 
 
 class CommandTurns:
@@ -67,15 +91,15 @@ class CommandTurns:
         self._replica = replica
 
     def take(self, item: Item, asked: ReceivedCommand) -> tuple[str, dict[str, Any]] | None:
-        """Add a command to what is asked; return its name and arguments when it is for the bot's own handler."""
+        """Add a command to `asked`; return its name and arguments if the bot's own code handles it."""
         name, args = decode_command(item)
         if name in _PAUSE:
             asked.pause = _PAUSE[name]
-            asked.told[item.key] = None
+            asked.answers[item.key] = None
             return None
         if name == "rebase-clock":
             asked.rebase = True
-            asked.told[item.key] = None
+            asked.answers[item.key] = None
             return None
         if name == "halt":
             asked.pause = True
@@ -103,7 +127,7 @@ class CommandTurns:
         if asked.change is None:
             asked.before = settings.chosen
         asked.change = change
-        asked.told[item.key] = change.told
+        asked.answers[item.key] = change.answer
         self._begin(asked, item, "settings", args, lambda: self._bot.call_settings(change.old, change.new))
 
     def _own(
@@ -144,3 +168,66 @@ def decode_command(item: Item) -> tuple[str, dict[str, Any]]:
         return _command.decode(item.data)
     except UNDECODABLE as problem:
         raise WireError(f"command {item.key}", str(problem)) from None
+
+
+class CommandAnswers:
+    """Sends answers to the supervisor through `io`, and remembers them."""
+
+    def __init__(self, replica: Replica, io: WorkerIO) -> None:
+        self._replica = replica
+        self._io = io
+        self._given: dict[str, Answered] = {}
+
+    def receive(self, run: Run) -> None:
+        """Put a command into the inbox, or answer it again if it has run."""
+        inbox = self._replica.inbox
+        if run.key in self._given:
+            self._io.tell(self._given[run.key])
+        elif inbox.knows_applied(command_key(run.key)):
+            self._send(Answered(run.key, self._seq, None, "the command ran, but its answer is lost"))
+        else:
+            inbox.command(run.key, run.name, run.args)
+
+    def give(self, item: Item, value: Any) -> None:
+        """Answer the command in `item`, which ran and returned `value`."""
+        key = item.key.removeprefix(command_key(""))
+        answered = Answered(key, self._seq, value)
+        try:
+            size = len(worker_codec.encode(answered))
+            problem = f"{size} bytes, at most {LINK_LIMIT} are sent" if size > LINK_LIMIT else ""
+        except NOT_ENCODABLE as error:
+            problem = str(error)
+        if problem:
+            answered = Answered(
+                key, self._seq, None, f"the command ran, but its result cannot be sent ({problem})"
+            )
+        self._send(answered)
+
+    def failed(self, item: Item, problem: BaseException, description: str) -> None:
+        """Answer a command whose handler raised, and print the traceback."""
+        report_exception(problem)
+        self._send(Answered(item.key.removeprefix(command_key("")), self._seq, None, clean(description)))
+
+    def refuse(self, item: Item, refused: RefusedAnswer) -> None:
+        """Answer an invalid command, which did not run."""
+        self._send(
+            Answered(item.key.removeprefix(command_key("")), self._seq, None, refused.problem, refused.fault)
+        )
+
+    def interrupted(self, item: Item) -> None:
+        """Answer a command in whose turn the worker died. It is not run again."""
+        problem = (
+            "the worker died while it ran this command, so it is not run again: check what it has done, and "
+            "send it once more if necessary"
+        )
+        self._send(Answered(item.key.removeprefix(command_key("")), self._seq, None, problem))
+
+    @property
+    def _seq(self) -> int:
+        return self._replica.seq or 0
+
+    def _send(self, answered: Answered) -> None:
+        self._given[answered.key] = answered
+        while len(self._given) > _REMEMBERED:
+            del self._given[next(iter(self._given))]
+        self._io.tell(answered)

@@ -10,13 +10,13 @@ from ...protocol.journal import Closed, Opened, RecordKind, encode_payload
 from ...protocol.link import DecisionClosed, DecisionOpened
 from ..model.decision import NotLeading, encodable
 from ..replication.interfaces import WorkerIO
-from ..replication.state_stream import StateStream
+from ..replication.publisher import StateStream
 
 __all__ = ["DecisionLog"]
 
 
 class DecisionLog:
-    """Opens and closes decisions. `turn()` is the grid index of the turn that is open, None when none is."""
+    """Opens and closes decisions. `turn()` returns the grid index of the open turn, None when no turn is open."""
 
     def __init__(self, stream: StateStream, io: WorkerIO, turn: Callable[[], int | None]) -> None:
         self._replica, self._writer, self._publisher = stream
@@ -28,18 +28,22 @@ class DecisionLog:
 
     @property
     def open_name(self) -> str:
-        """The name of the decision that this process has had open for longest, "" without one."""
+        """The name of the decision that has been open longest in this process, "" when none is open."""
         return next(iter(self._mine.values()), "")
 
     def mine(self) -> list[DecisionOpened]:
-        """Those that this process has open, as they were reported."""
+        """The decisions that this process has open, as they were reported."""
         opened = (self._replica.open.get(id) for id in self._mine)
-        return [DecisionOpened(each.id, each.name, each.at) for each in opened if each is not None]
+        return [
+            DecisionOpened(decision.id, decision.name, decision.at)
+            for decision in opened
+            if decision is not None
+        ]
 
     def open_decision(self, name: str, args: dict[str, Any]) -> Opened:
-        """Open one; its record is in the journal when this returns, unless the journal cannot be written.
+        """Open a decision; its record is in the journal when this returns, unless the journal cannot be written.
 
-        Raises `NotLeading` outside a turn, and in a process that has lost the lease; `DecisionError` for arguments that
+        Raises `NotLeading` outside a turn and in a process that has lost the lease, `DecisionError` for arguments that
         cannot be recorded.
         """
         seq = self._turn()
@@ -67,7 +71,7 @@ class DecisionLog:
         return opened
 
     def note_begun(self, command: Item, name: str, args: dict[str, Any]) -> None:
-        """An operator's command is about to run: should this process die of it, its successor knows."""
+        """Record that an operator's command is about to run, for a successor if this process dies in it."""
         replica = self._replica
         seq = 0 if replica.seq is None else replica.seq
         opened = Opened(command.key, replica.epoch, seq, name, args, self._io.clock.wall())
@@ -76,7 +80,7 @@ class DecisionLog:
         self._publisher.noted(opened)
 
     def close_decision(self, opened: Opened, outcome: str) -> None:
-        """Close one: `outcome` is "done", or what its body raised."""
+        """Close a decision: `outcome` is "done", or the exception of its body."""
         self._mine.pop(opened.id, None)
         closed = Closed(opened.id, self._replica.epoch, outcome, self._io.clock.wall())
         self._writer.append(RecordKind.CLOSED, encode_payload(closed))

@@ -1,12 +1,12 @@
 """The engine: one worker, without sockets, event loop and user code.
 
-It drives the `Seat` machine. What comes in (the supervisor's orders, the stream, a death, an alarm) becomes an event of
-the machine. What the machine commands is carried out here, by the two parts that a worker plays, `Leading` and
-`Following`. What the bot's own code has to do comes out as a `TurnStep`, one at a time: the driver (an event loop, a
-plain `for` loop, a test) takes `next_step()`, calls it, and reports `done` or `raised`.
+It drives the `Seat` state machine. Input (the supervisor's orders, the stream, a death, an alarm) becomes an event of
+the machine. The machine's commands are carried out here, by the two roles of a worker, `Leading` and `Following`. Work
+for the bot's own code is returned as a `TurnStep`, one at a time: the driver (an event loop, a plain `for` loop, a
+test) takes `next_step()`, calls it, and reports `done` or `raised`.
 
-Messages may come in while a step runs. They are handled at once, except that a copy of the state waits for the next
-boundary, since only there it is a state.
+Messages may arrive while a step runs. They are handled at once, but a copy of the state waits for the next boundary,
+because only then is the state consistent.
 """
 
 from __future__ import annotations
@@ -25,18 +25,16 @@ from ...protocol.seat_events import Role, SeatCommand, SeatEvent
 from ...protocol.text import clean
 from ..io.output import report, report_exception
 from ..io.release_dir import describe
-from ..journal.retention import Limits
+from ..journal.retention import JournalLimits
 from ..model.replica import Replica
 from ..replication.following import Following
 from ..replication.interfaces import WorkerIO
 from ..replication.journal_writer import JournalWriter
-from ..replication.publisher import Publisher
+from ..replication.publisher import Publisher, StateStream
 from ..replication.recovery import catch_up, from_journal
-from ..replication.state_stream import StateStream
 from .leading import Leading, LeaseLost
 from .report_counters import ReportCounters
-from .steps import TurnStep
-from .turns import Bot
+from .turns import Bot, TurnStep
 
 __all__ = ["Engine"]
 
@@ -44,12 +42,12 @@ _RETRY = 20_000_000
 _SAME_CLOCK = 60_000_000_000
 _LEAD_PART = 25
 _LEAD_AT_MOST = 5_000_000
-"""A leader is awake before a turn is due, as long as being woken and making ready takes, and no longer than this part
-of the interval, which is what it can cost of a core."""
+"""A leader wakes before a turn is due, by the time that waking and preparing take. This limits the lead to a part of
+the interval, and so the load of a core."""
 
 
 class Engine:
-    """One worker running `bot`. `hello` is how it introduces itself."""
+    """One worker that runs `bot`. `hello` is its introduction to the supervisor."""
 
     def __init__(
         self,
@@ -63,7 +61,7 @@ class Engine:
         self.replica = replica
         self.inbox = replica.inbox
         self.seat = Seat(me.worker)
-        limits = Limits(me.journal_segment, me.journal_keep, me.journal_keep_for)
+        limits = JournalLimits(me.journal_segment, me.journal_keep, me.journal_keep_for)
         writer = JournalWriter(replica, io, limits, self._announce)
         parts = StateStream(replica, writer, Publisher(replica, io.to_follower))
         self._counters = ReportCounters(self.seat, parts, io.descriptors.report)
@@ -71,7 +69,7 @@ class Engine:
         self.following = Following(me, hello.pid, self.seat, replica, io)
         replica.cells.guard_by(self.leading.turns)
         self.left: seat.ExitProcess | None = None
-        """How this worker has left: no work remains, and its process may end."""
+        """How this worker has left, None before. Then no work remains, and its process may end."""
         self._me = me
         self._hello = hello
         self._io = io
@@ -80,28 +78,28 @@ class Engine:
         self._hooks: deque[TurnStep] = deque()
         self._running: TurnStep | None = None
         self.lead = 0
-        """How long before the time of `wake_at` or `rests_until` to be awake, ns. Only a leader is."""
+        """How long before `wake_at` or `rests_until` to wake, ns; 0 for a follower."""
         self._untouched = False
-        """`make_ready` found that the state is as the last turn left it."""
+        """`make_ready` found that the state has not changed since the last turn."""
         self._resting = False
-        """Only turns are to come: so it was after the last turn, and the machine has seen no event since."""
+        """Only turns remain to do: so it was after the last turn, and the machine has seen no event since."""
         self._started = False
         self._ready: link.Ready | None = None
         self._imported = 0
         self._began = 0
         self._resume: Cause | None = None
-        """This worker has the lease and everything to lead with, and has not begun yet."""
+        """This worker has the lease and the state, but has not begun to lead."""
         self._first: TurnStep | None = None
-        """The step with which it begins, already made: it is able to tick."""
+        """The first step of leading, if it was made already: the worker is able to tick."""
         self._order = 0
         self._before = ""
         """The worker that led before this one."""
         self._leave: seat.ExitProcess | None = None
         self._led = False
-        """This worker has led, and `on_yield` has not run since."""
+        """Whether this worker has led and `on_yield` has not run since."""
         self._alarms: dict[str, int] = {"heartbeat": 0}
         self._alarm_at = 0
-        """When the first of them rings."""
+        """When the first alarm is due."""
         self._waits = {"lease": me.lease_within, "retry": _RETRY}
 
     @property
@@ -110,18 +108,18 @@ class Engine:
 
     @property
     def in_turn(self) -> bool:
-        """The bot's code is running, in a turn."""
+        """Whether the bot's code runs in a turn."""
         return self._running is not None and self._running.turn is not None
 
     @property
     def leaves(self) -> bool:
-        """It is about to leave, or has left."""
+        """Whether it is about to leave, or has left."""
         return self._leave is not None or self.left is not None
 
-    # --- what comes in ----------------------------------------------------------------------------------------------
+    # --- input ------------------------------------------------------------------------------------------------------
 
     def start(self, imported: int) -> None:
-        """Introduce this worker; the bot's `on_start` comes first. `imported`: how long importing it took, ns."""
+        """Introduce this worker, and begin with the bot's `on_start`. `imported`: how long the import took, ns."""
         self._imported = imported
         self._began = self._mono()
         self._io.tell(self._hello)
@@ -135,13 +133,13 @@ class Engine:
             case link.Identify():
                 self._introduce()
             case link.Rejected(reason=reason):
-                # Even if another process runs under this name: no message ends a bot that ticks.
+                # No message ends a bot that ticks, even if another process runs under this name.
                 if self.seat.role not in (Role.LEADING, Role.YIELDING):
                     self.fail("link", reason)
             case link.ExpectFollower():
                 self._descriptors.expect()
             case link.Run():
-                self.leading.answers.asked(message)
+                self.leading.answers.receive(message)
             case link.Lead() if not self._started:
                 pass
             case _:
@@ -157,7 +155,7 @@ class Engine:
                 and (now := self.replica.last) is not None
                 and now is not last
             ):
-                # The two must not disagree about a step of the clock when one takes over from the other.
+                # Leader and follower must agree about a step of the clock when one takes over from the other.
                 self._io.clock.follow(now.timing.ended, now.timing.mono)
 
     def from_follower(self, worker: str, message: stream.FollowerMessage) -> None:
@@ -171,7 +169,7 @@ class Engine:
         self.feed(seat.LeaderGone(worker))
 
     def on_time(self) -> None:
-        """Look at the alarms; also while a step runs."""
+        """Handle alarms that are due. Also called while a step runs."""
         now = self._mono()
         if now < self._alarm_at:
             return
@@ -186,9 +184,9 @@ class Engine:
         self._alarm_at = min(self._alarms.values())
 
     def fail(self, phase: str, reason: str, problem: BaseException | None = None) -> None:
-        """This worker cannot go on: report why, and leave."""
+        """Report that this worker cannot go on and why, and leave."""
         if self.left is not None:
-            # The first reason is the reason.
+            # Only the first reason counts.
             return
         reason = clean(reason)
         trace = clean("".join(traceback.format_exception(problem))) if problem is not None else ""
@@ -196,19 +194,19 @@ class Engine:
             report_exception(problem)
         else:
             report(reason)
-        # Before the lease is dropped: its next holder reports soon, and the reason should have arrived by then.
+        # Before the lease is dropped: the reason should arrive before the report of the next holder.
         self._io.tell(link.Failed(phase, reason, trace))
         if self.leading.turns.open:
-            # It may be in the middle of a turn, and end later: then it has no frame.
-            self.leading.abandon()
+            # A turn may be running and end later. It gets no frame.
+            self.leading.turns.abandon()
         self.feed(seat.Fell(reason))
-        # A bot that fails in its `on_stop` has retired before, and its seat answers to nothing any more.
+        # A bot that fails in `on_stop` has retired already, and its seat ignores events.
         self._leave_now(seat.ExitProcess("fail", reason))
 
-    # --- what the bot has to do -------------------------------------------------------------------------------------
+    # --- steps of the bot -------------------------------------------------------------------------------------------
 
     def next_step(self) -> TurnStep | None:
-        """Return what the bot's code has to do now, None when there is nothing. Only while no step runs."""
+        """Return the next step of the bot's code, None when there is none now. Only while no step runs."""
         untouched, self._untouched = self._untouched, False
         if not self._resting:
             self.on_time()
@@ -218,7 +216,7 @@ class Engine:
             try:
                 step = self.leading.next() if self._resting else self._next()
                 if step is None:
-                    # Turns go first: what a report takes is not to make one late.
+                    # Turns go first: a report must not make them late.
                     if self._resting and self._mono() >= self._alarm_at:
                         self.on_time()
                         continue
@@ -244,20 +242,20 @@ class Engine:
         return None
 
     def make_ready(self) -> None:
-        """Something is due in a moment, and then `next_step` is asked with nothing in between: do what can be done now.
+        """Prepare for the next turn, which is due in a moment and follows directly.
 
-        That is to look whether the state is as the last turn left it, which the turn then need not do; and as it brings
-        the state into the processor's caches, the turn itself is shorter too. What a thread changes after this look is
-        in the turn's frame, as what it changes during the turn is.
+        Checks that the state has not changed since the last turn, so that the turn need not. This also brings the state
+        into the processor's caches. What a thread changes after the check is in the turn's frame, like its changes
+        during the turn.
         """
         if self.seat.role is Role.LEADING and self._running is None:
             self._untouched = self.leading.turns.untouched()
 
     def done(self, step: TurnStep, value: Any = None) -> None:
-        """The step was carried out, and this is what it returned."""
+        """Report that the step was carried out, and its result."""
         self._running = None
         if self.left is not None:
-            # It failed meanwhile, and the lease is another's.
+            # The worker failed meanwhile and has dropped the lease.
             return
         if step.turn is not None:
             if self._descriptors.watchful:
@@ -293,61 +291,61 @@ class Engine:
                 pass
 
     def cut_off(self, step: TurnStep) -> None:
-        """The step, a hook, was cancelled because this worker leaves."""
+        """Report that the step, a hook, was cancelled because this worker leaves."""
         self._running = None
 
     def raised(self, step: TurnStep, problem: BaseException) -> None:
-        """The step raised. A command's problem is the operator's; almost any other ends this worker."""
+        """Report that the step raised. A command's error is answered to the operator; most others end this worker."""
         self._running = None
         if self.left is not None:
             return
-        said = describe(problem)
+        description = describe(problem)
         turn = step.turn
         if turn is not None and self._descriptors.watchful:
             self._descriptors.end_turn()
         if turn is not None and turn.kind == "command" and not isinstance(problem, KeyboardInterrupt):
             try:
-                self.leading.refuse(turn, problem, said)
+                self.leading.refuse(turn, problem, description)
             except NeverblinkError as worse:
                 self.fail("state", worse.message)
             except Exception as worse:
                 self.fail("state", f"{turn.title}: {describe(worse)}", worse)
             return
         if turn is not None:
-            self.leading.abandon()
+            self.leading.turns.abandon()
         match step.name:
             case "on_yield":
-                # This worker is the rollback target now, and a failing hook must not end it.
+                # This worker is kept for a rollback now, and a failing hook must not end it.
                 report_exception(problem)
             case "on_retire":
                 report_exception(problem)
                 self._leave_now(self._leave)
             case _:
                 kind = turn.kind if turn is not None else step.name.removeprefix("on_")
-                self.fail(kind, f"{step.name} raised {said}", problem)
+                self.fail(kind, f"{step.name} raised {description}", problem)
 
     def idle(self) -> bool:
-        """Nothing is due: use the time. Returns whether more work can be done at once."""
+        """Use free time for background work. Returns whether there is more of it."""
         if self.seat.role is not Role.LEADING or self._running is not None:
             return False
         return self.leading.pump(self._mono())
 
     def wake_at(self) -> int:
-        """When something is due next, CLOCK_MONOTONIC ns; messages may come before."""
+        """When something is due next, CLOCK_MONOTONIC ns. Messages may arrive before."""
         at = self._alarm_at
         if self.seat.role is not Role.LEADING or self._running is not None:
             return at
         return min(at, self.leading.wake_at(self._mono(), self.seat.order))
 
     def rests_until(self) -> int:
-        """When to look again (CLOCK_MONOTONIC, ns), of a leader that has nothing at all to do until then; else 0.
+        """When a leader that has nothing to do until then must wake (CLOCK_MONOTONIC, ns); 0 otherwise.
 
-        It is what `next_step`, `idle` and `wake_at` come to after an ordinary tick, at once.
+        The same result as `next_step`, `idle` and `wake_at` after an ordinary tick, but faster.
         """
         return min(self.leading.rests_until(), self._alarm_at) if self._resting else 0
 
     def _has_only_turns(self) -> bool:
-        """Whether this is a leader without any other work: what it does next is a turn."""
+        """Whether this is a leader whose only work is turns."""
         seat = self.seat
         return (
             seat.role is Role.LEADING
@@ -388,12 +386,12 @@ class Engine:
         self._led = True
         self.lead = min(self.bot.interval // _LEAD_PART, _LEAD_AT_MOST)
         self._first = self.leading.take_over(cause, self._before, self._order, self.following.deployment)
-        # Only now: until here it was in the blackout.
+        # Only now, because until here it would lengthen the blackout.
         self._descriptors.keep()
         self._announce()
 
     def _begin_at_once(self) -> None:
-        """Be able to tick now, not only at the next call of `next_step`, unless the bot's code comes first."""
+        """Begin to lead now, not only in `next_step`, unless the bot's code has to run first."""
         if self._resume is None or self._hooks or self.following.to_load or self._running is not None:
             return
         try:
@@ -407,7 +405,7 @@ class Engine:
     # --- the machine ------------------------------------------------------------------------------------------------
 
     def feed(self, event: SeatEvent) -> None:
-        """Let the machine see an event, and carry out what it commands."""
+        """Pass an event to the machine, and carry out its commands."""
         self._resting = False
         for command in self.seat.step(event):
             if self.left is not None:
@@ -435,7 +433,7 @@ class Engine:
                     # The successor cannot take the lease without the final frame: do not wait for it.
                     self._waits["lease"] = 0
             case seat.SendTook():
-                pass  # with the first step of leading, which knows when it is able to tick
+                pass  # sent by `Leading.take_over`, when this worker is able to tick
             case seat.SendFailing(reason=reason):
                 self.leading.failing(reason)
             case seat.StartLeading(cause=cause):
@@ -457,19 +455,19 @@ class Engine:
                 self._begin_leaving(command)
 
     def _introduce(self) -> None:
-        """Report everything to a supervisor that does not know this worker: it may not be the one that started it."""
-        seat, told = self.seat, self._io.tell
-        told(self._hello)
-        for once in (self._ready, self.following.rehearsed):
-            if once is not None:
-                told(once)
-        told(self._counters.report())
+        """Report everything to a supervisor that does not know this worker, because another one started it."""
+        seat, tell = self.seat, self._io.tell
+        tell(self._hello)
+        for earlier in (self._ready, self.following.rehearsed):
+            if earlier is not None:
+                tell(earlier)
+        tell(self._counters.report())
         for decision in self.leading.decisions.mine():
-            told(decision)
+            tell(decision)
         if self.leading.handed is not None:
-            told(self.leading.handed)
+            tell(self.leading.handed)
         if seat.order is not None and seat.held:
-            told(link.Holding(seat.order.order, seat.held))
+            tell(link.Holding(seat.order.order, seat.held))
 
     def _announce(self) -> None:
         self._io.tell(self._counters.report())
@@ -487,7 +485,7 @@ class Engine:
             self._led = False
             self._hooks.append(TurnStep("on_yield", self.bot.call_yield))
         if not self.following.connect(leader) and self.seat.keeps:
-            # This worker has just yielded to it, and it is gone. Any other follower may have come in the middle of a
+            # This worker has just yielded to it, so it is dead. Another follower may have connected during a
             # transfer, when the lease is free for a moment.
             self.died(leader)
 
@@ -503,7 +501,7 @@ class Engine:
                 found = from_journal(replica, io.journal, self._me.known)
                 self._before = replica.led_by
                 if epoch <= replica.epoch:
-                    # The lease's file was lost, and its count with it. The journal knows.
+                    # The lease's file was lost, and its epoch with it. The journal has the epoch.
                     io.lease.drop()
                     epoch = io.lease.take(self._me.worker, replica.epoch)
                     if epoch is None:
@@ -514,7 +512,7 @@ class Engine:
                 number = replica.number
                 found = catch_up(replica, io.journal)
                 if cause == "takeback" and replica.number > number:
-                    # The successor took over, and died before this worker learned of it.
+                    # The successor took over, and died before this worker received that.
                     cause, self._before = "failover", self.seat.leader
         except NeverblinkError as problem:
             io.lease.drop()
@@ -523,7 +521,7 @@ class Engine:
         self._follow_last_clock()
         if found.reloaded:
             self._hooks.append(self._load_step())
-        if found.worth_telling:
+        if found.worth_reporting:
             self._io.tell(found.report(replica))
         replica.epoch = epoch
         self.leading.writer.begin_leading(found.problem, found.written)
@@ -532,10 +530,10 @@ class Engine:
         self._begin_at_once()
 
     def _follow_last_clock(self) -> None:
-        """The leader before may have been waiting whether a step of the clock lasts: go on with what it believed."""
+        """Adopt the time of the leader before, which may have been waiting whether a step of the clock lasts."""
         last = self.replica.last
         ago = self._mono() - last.timing.mono if last is not None else -1
-        # A reading of another boot of the machine says nothing; one that is so close is hardly of another boot.
+        # A time of another boot cannot be compared. One that is so close is hardly of another boot.
         if last is not None and 0 <= ago < _SAME_CLOCK:
             self._io.clock.follow(last.timing.ended, last.timing.mono)
 
@@ -550,13 +548,13 @@ class Engine:
             self._io.lease.drop()
 
     def _heartbeat(self, now: int) -> None:
-        # However far apart its ticks are, a step of the clock is seen when it happens.
+        # Notices a step of the clock when it happens, even if ticks are far apart.
         self._io.clock.wall()
         self._announce()
         if self.seat.role is Role.FOLLOWING:
             self._feed_all(self.following.heartbeat(now, self.leading.turns.tick_due()))
         elif self.seat.order is not None and self._running is not None and self._running.turn is not None:
-            # In the middle of a turn there is no boundary, but there is something to tell.
+            # No boundary, but the supervisor learns what it waits for.
             turn = self._running.turn.title
             self.feed(seat.Boundary(decision=self.leading.decisions.open_name, turn=turn))
 
@@ -569,7 +567,7 @@ class Engine:
         self._leave = command
         self._hooks.clear()
         if command.how == "stop":
-            # From here on no tick is due, however long `on_stop` takes.
+            # Reports that no tick is due any more, however long `on_stop` takes.
             self._announce()
 
     def _last_step(self, leave: seat.ExitProcess) -> TurnStep | None:
@@ -582,7 +580,7 @@ class Engine:
         return TurnStep("on_retire", self.bot.call_retire)
 
     def _leave_now(self, leave: seat.ExitProcess | None) -> None:
-        """No work remains: release everything at once, however long the process takes to exit."""
+        """Release everything at once, because no work remains, however long the process takes to exit."""
         if self.left is not None or leave is None:
             return
         self.left = leave

@@ -1,7 +1,7 @@
-"""Leading: a worker's part while it holds the lease.
+"""Leading: the part of a worker that holds the lease.
 
-Which step of the bot's is next, what a boundary looks like to the seat, how followers are served, and the frames with
-which an epoch begins and ends.
+It decides which step of the bot is next and whether a boundary allows a handoff, serves followers, and makes the frames
+that begin and end an epoch.
 """
 
 from __future__ import annotations
@@ -18,35 +18,33 @@ from ...protocol.seat import what_holds
 from ...protocol.seat_events import SeatEvent
 from ..model.handler_types import InDoubt
 from ..replication.interfaces import WorkerIO
-from ..replication.state_stream import StateStream
+from ..replication.publisher import StateStream
 from .bracing import Bracing
-from .command_answers import CommandAnswers
-from .command_turns import ReceivedCommand
+from .command_turns import CommandAnswers, ReceivedCommand
 from .decision_log import DecisionLog
 from .report_counters import ReportCounters
-from .steps import TurnStep
-from .turns import Bot, Turn, Turns
+from .turns import Bot, Turn, Turns, TurnStep
 
 __all__ = ["Leading", "LeaseLost"]
 
 _PUMP_FOR = 2_000_000
 _PUMP_STOPS = 500_000
-"""Copies are sent for this long at a time, and not in the last moment before a tick."""
+"""Copies are sent for at most _PUMP_FOR at a time, and not in the last _PUMP_STOPS before a tick, ns."""
 _WITHOUT_PAUSE = 8
-"""After so many turns one after the other, a copy goes on in the turns' time, a chunk each."""
+"""After so many turns without a pause, each turn sends one chunk of a copy."""
 _SLACK_WITHIN = 1_000_000_000
 _KINDS: tuple[Kind, ...] = ("tick", "event", "timer", "command")
 _STEPS = {kind: f"on_{kind}" for kind in _KINDS}
 _REFUSED = object()
-"""The result of a command that raised: it was answered already."""
+"""The result of a command that raised, which was answered already."""
 
 
 class LeaseLost(NeverblinkError):
-    """A turn is due, and this process no longer has the lease."""
+    """A turn is due, but this process no longer has the lease."""
 
 
 class Leading:
-    """See the module."""
+    """Runs the turns of `bot` and serves its followers."""
 
     def __init__(
         self, me: Assignment, bot: Bot, parts: StateStream, counters: ReportCounters, io: WorkerIO
@@ -63,32 +61,32 @@ class Leading:
         self._io = io
         self._clock = io.clock
         self.handed: Handed | None = None
-        """The report of the first tick since this worker leads, or led last."""
+        """The report of the first tick of this worker's present or last epoch."""
         self._waiting = (0, 0)
-        """The order that waits for a boundary, and since when."""
+        """The order that waits for a boundary, and since when, ns."""
         self._deferred: dict[str, stream.Subscribe] = {}
         self._without_pause = 0
-        """Turns since there was time for anything else."""
+        """How many turns have run without free time in between."""
 
     @property
     def seq(self) -> int | None:
-        """The grid index of the tick that runs, or else of the last one that ran; None before the first."""
+        """The grid index of the running tick, else of the last tick; None before the first."""
         turn = self.turns.current
         return turn.tick.seq if turn is not None and turn.tick is not None else self._replica.seq
 
     # beginning and ending an epoch
 
     def take_over(self, cause: Cause, before: str, order: int, deployment: int) -> TurnStep:
-        """This worker is able to tick: the step that opens its epoch. Raises `StateError` and `JournalError`."""
+        """Begin an epoch: return its first step, `on_lead`. Raises `StateError` and `JournalError`."""
         replica, io = self._replica, self._io
-        # Before anything is sent: a worker that cannot lead must not announce it, or the other one leaves.
+        # Before anything is sent: if this worker announced that it leads, the other would leave.
         self.turns.check_untouched()
         last = replica.last
         left = last.about if last is not None and isinstance(last.about, Yielded) else None
         self._publisher.begin_leading()
         replica.inbox.put_in_order()
-        if replica.frozen or replica.leaders.version > replica.schema.version:
-            # What others hold by now has a schema that this code does not write.
+        if replica.frozen or replica.leader_schema.version > replica.schema.version:
+            # The followers' states have a schema that this code does not write.
             self.turns.reset_frame()
         blackout = self._clock.mono() - left.mono if left is not None else 0
         if cause == "handoff":
@@ -107,37 +105,39 @@ class Leading:
             blackout=blackout,
             in_doubt=tuple(doubt.id for doubt in doubts),
         )
-        self._counters.took_over(order, blackout, tuple(Doubt(one.id, one.name, one.at) for one in doubts))
+        self._counters.took_over(
+            order, blackout, tuple(Doubt(doubt.id, doubt.name, doubt.at) for doubt in doubts)
+        )
         self.turns.begin_leading(_cause(cause, before))
         turn = self.turns.lead_turn(about, lambda: self._bot.call_lead(doubts))
         return TurnStep("on_lead", turn.call, turn)
 
     def boundary(self, order: YieldTo | None) -> seat.Boundary | None:
-        """This moment between two turns, and what keeps the leader from yielding in it.
+        """Describe this moment between two turns: what keeps the leader from yielding now.
 
-        None: nothing does, but the successor is still making ready.
+        Returns None when nothing does, but the successor is not prepared yet.
         """
         now = self._clock.mono()
         if order is not None and order.order != self._waiting[0]:
             self._waiting = order.order, now
-        # A bot that is always late has no slack ever, and perhaps it is being deployed to cure that.
-        in_a_hurry = now - self._waiting[1] > _SLACK_WITHIN
+        # A bot that is always late never has slack, and the deployment may be meant to cure that.
+        ignore_slack = now - self._waiting[1] > _SLACK_WITHIN
         boundary = seat.Boundary(
             decision=self.decisions.open_name,
             window=self.turns.window_open(),
-            slack=not self.writer.busy and (in_a_hurry or self.turns.slack()),
+            slack=not self.writer.busy and (ignore_slack or self.turns.slack()),
             successor=order is None or self._publisher.caught_up(order.to),
         )
         if order is None or what_holds(boundary, order):
             return boundary
         if not self._bracing.ready(order, now):
             return None
-        # As before each turn: the successor must not get a state that was changed outside a turn.
+        # As before each turn: the successor must not get changes made outside a turn.
         self.turns.check_untouched()
         return boundary
 
     def send_final(self, to: str, order: int, deployment: int) -> bool:
-        """Send the successor the frame that closed the epoch; return False when it cannot be reached."""
+        """Send the successor the final frame; return False when it cannot be reached."""
         publisher, closing = self._publisher, self.turns.closing
         assert closing is not None
         _, body, position = closing
@@ -151,11 +151,11 @@ class Leading:
         return sent
 
     def failing(self, reason: str) -> None:
-        """Tell all followers that this worker leaves without a successor."""
+        """Tell all followers that this worker leaves without handing over."""
         self._publisher.failing(reason)
 
     def step_aside(self) -> None:
-        """Another worker leads."""
+        """Stop leading."""
         self._publisher.forget()
         self._deferred.clear()
         self.writer.let_go()
@@ -163,7 +163,7 @@ class Leading:
     # turns
 
     def next(self) -> TurnStep | None:
-        """The turn that is due, None when none is. Raises `LeaseLost`."""
+        """The turn that is due, None when there is none. Raises `LeaseLost`."""
         if self._deferred:
             self.serve()
         turn = self.turns.next()
@@ -171,15 +171,17 @@ class Leading:
             return None
         self._without_pause += 1
         if self._without_pause > _WITHOUT_PAUSE:
-            # No time is left between turns, and still followers need their copies and the journal has to roll.
+            # There is no time between turns, but followers need their copies and the journal must roll.
             self._publisher.hurry()
             self.writer.hurry()
         if not self._io.lease.held:
-            raise LeaseLost("the lease was lost without having been dropped: something closed its file")
+            raise LeaseLost(
+                "the lease was lost without being dropped: some code of this process has opened and closed its file"
+            )
         return TurnStep(_STEPS[turn.kind], turn.call, turn)
 
     def note_begun(self, asked: ReceivedCommand) -> None:
-        """A turn with commands has begun: should this process die of one, its successor knows."""
+        """Record the commands of a turn that has begun, for a successor if this process dies in them."""
         for item, name, args in asked.begun:
             self.decisions.note_begun(item, name, args)
 
@@ -198,45 +200,38 @@ class Leading:
             if turn.asked.pause is not None or turn.asked.change is not None:
                 self._io.tell(self._counters.report())
 
-    def refuse(self, turn: Turn, problem: BaseException, said: str) -> None:
+    def refuse(self, turn: Turn, problem: BaseException, description: str) -> None:
         """Close the turn of a command whose handler raised."""
         self.turns.keep_settings(turn)
-        self.answers.refuse(turn.items[0], problem, said)
+        self.answers.failed(turn.items[0], problem, description)
         self.finish(turn, _REFUSED)
 
     def _answer(self, item: Item, turn: Turn, asked: ReceivedCommand, value: Any) -> None:
         key = item.key
         if key in asked.cut:
-            self.answers.cut_off(item)
+            self.answers.interrupted(item)
         elif key in asked.refused:
-            self.answers.turn_away(item, asked.refused[key])
+            self.answers.refuse(item, asked.refused[key])
         elif value is _REFUSED:
-            pass  # answered with what it raised
-        elif key in asked.told:
-            self.answers.give(item, asked.told[key])
+            pass  # `refuse` has answered it
+        elif key in asked.answers:
+            self.answers.give(item, asked.answers[key])
         else:
             self.answers.give(item, turn.tick.answers.get(key) if turn.tick is not None else value)
-
-    def abandon(self) -> None:
-        """The handler raised: the turn has no frame."""
-        self.turns.abandon()
 
     def wake_at(self, now: int, order: YieldTo | None) -> int:
         """When something is due next, CLOCK_MONOTONIC ns."""
         wall = self._clock.wall()
         due = self.turns.next_due(wall)
         if order is not None:
-            # The order may be waiting for this window to close.
+            # The order may wait for the end of this window.
             due = min(due, self.turns.window_closes() or due)
             if self._bracing.until:
                 return min(self._bracing.until, now + due - wall)
         return now + due - wall
 
     def rests_until(self) -> int:
-        """When something is due next (CLOCK_MONOTONIC, ns), when nothing can be done until then; 0 when something can.
-
-        Right after a turn.
-        """
+        """When something is due next (CLOCK_MONOTONIC, ns); 0 when there is work before that. Right after a turn."""
         if self._deferred or self._publisher.copying or self.writer.has_work:
             return 0
         at = self.turns.rests_until
@@ -247,7 +242,7 @@ class Leading:
     # followers
 
     def from_follower(self, worker: str, message: stream.FollowerMessage) -> SeatEvent | None:
-        """A message from a follower; return it as an event of the seat, or None."""
+        """Process a message from a follower; return an event for the seat, or None."""
         match message:
             case stream.Subscribe():
                 self._deferred[worker] = message
@@ -267,13 +262,12 @@ class Leading:
         return None
 
     def serve(self) -> None:
-        """Serve the followers that asked for the state. Only at a boundary, because only there it is a state."""
+        """Serve the followers that have subscribed. Only at a boundary, because only then is the state consistent."""
         while self._deferred:
             self._publisher.subscribe(self._deferred.pop(next(iter(self._deferred))))
 
     def pump(self, now: int) -> bool:
-        """Use the time until something is due for copies under way, the followers' first; return whether more could be
-        done at once."""
+        """Use free time for copies, followers' first, then the journal's; return whether there is more to do."""
         if not (self._publisher.copying or self.writer.has_work):
             self._without_pause = 0
             return False
@@ -285,7 +279,7 @@ class Leading:
         return self.writer.pump(self._clock.mono, until) or busy
 
     def _turn_seq(self) -> int | None:
-        """The grid index of the turn that is open, or after which it is; None when none is open."""
+        """The grid index of the open turn, or of the tick before it; None when no turn is open."""
         if not self.turns.open:
             return None
         turn = self.turns.current
@@ -293,7 +287,7 @@ class Leading:
 
 
 def _cause(cause: Cause, before: str) -> str:
-    """The cause that is recorded for ticks that no process ran."""
+    """The recorded cause of ticks that no process ran."""
     match cause:
         case "handoff":
             return "the handoff"

@@ -1,4 +1,4 @@
-"""What a worker counts for its reports."""
+"""Counters of a worker, for its reports to the supervisor."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from ...protocol.frame import Frame
 from ...protocol.link import DescriptorsLeft, Doubt, Handed, Ready, Report
 from ...protocol.seat import Seat
 from ...protocol.seat_events import Role
-from ..replication.state_stream import StateStream
+from ..replication.publisher import StateStream
 
 __all__ = ["ReportCounters"]
 
 
 class ReportCounters:
-    """Counts ticks, and makes the reports of this worker's state."""
+    """Counts ticks, and makes the reports."""
 
     def __init__(
         self, seat: Seat, stream: StateStream, descriptors: Callable[[], DescriptorsLeft | None]
@@ -33,14 +33,14 @@ class ReportCounters:
         self.next_tick: Callable[[], int] = int
         """When the leader's next tick is due, CLOCK_MONOTONIC ns."""
         self.ready: Ready | None = None
-        """What this worker said when `on_start` was done, None before."""
+        """The report of the end of `on_start`, None before."""
 
     def leads(self, cause: str) -> None:
-        """This worker leads now."""
+        """Record that this worker leads now."""
         self._cause = cause
 
     def took_over(self, order: int, blackout: int, in_doubt: tuple[Doubt, ...]) -> None:
-        """It is able to tick; its next tick is the first."""
+        """Record that this worker is able to tick: its next tick is the first."""
         self._order, self._blackout, self._in_doubt = order, blackout, in_doubt
         self._first = True
 
@@ -72,7 +72,7 @@ class ReportCounters:
         )
 
     def report(self, *, done: bool = False) -> Report:
-        """The report as of now. `done`: only the end of its process is to come."""
+        """The present report. `done`: only the exit of the process remains."""
         seat, replica = self._seat, self._replica
         inbox = replica.inbox
         late_max, self._late_max = self._late_max, 0

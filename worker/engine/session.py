@@ -1,4 +1,4 @@
-"""A session: the engine as the bot's own code sees it. `Worker` and `join` loops are both built on it."""
+"""The session: the engine as the bot's own code sees it, for `Worker` and `join` loops."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["BotSession"]
 
 
 class BotSession:
-    """What a bot may ask of the worker it runs in."""
+    """The operations of a worker that its bot may use."""
 
     def __init__(self, engine: Engine, io: WorkerIO) -> None:
         self.replica = engine.replica

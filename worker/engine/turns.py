@@ -1,8 +1,8 @@
 """Turns: the only time in which the bot's state may change, one after another.
 
-This is the leader's work: which turn is next, what the handler is given, and the frame that the turn ends in. A tick
-goes first when it is due; timers and the inbox have the time in between, and, when the bot is so late that ticks are
-always due, one turn after each tick, so that a fill is never starved by ticks.
+This is the leader's work: which turn is next, what its handler receives, and the frame at its end. A tick goes first
+when it is due; timers and the inbox have the time in between. When the bot is so late that a tick is always due, they
+have one turn after each tick, so that ticks never starve a fill.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ from ..model.handler_types import Command, Event, Tick, Timer
 from ..model.settings import SettingsCell
 from ..model.table import StateError
 from ..replication.interfaces import WorkerIO
-from ..replication.state_stream import StateStream
+from ..replication.publisher import StateStream
 from .command_turns import (
     CommandableBot,
     CommandTurns,
@@ -55,17 +55,18 @@ from .command_turns import (
     decode_command,
 )
 
-__all__ = ["Bot", "Turn", "Turns"]
+__all__ = ["Bot", "Turn", "TurnStep", "Turns"]
 
 
 MAX_FRAME = MAX_MESSAGE - 1024
 """The largest frame, in bytes: it is sent within another message."""
 
 _OWED_FOR = 20_000_000
-"""A tick whose slot went by in a transfer still runs when it was due no longer ago than this, or is the only one."""
+"""A tick whose slot passed in a transfer still runs if it was due no longer ago than this, ns, or is the only one."""
 
 _SLACK = 2_000_000
-"""Many times what a handoff takes, so that it seldom makes a tick late; and at most a quarter of an interval."""
+"""The free time needed for a handoff, ns, or a quarter of an interval if that is less. Many times what a handoff
+takes, so that it seldom makes a tick late."""
 
 
 class Bot(CommandableBot, Protocol):
@@ -76,7 +77,7 @@ class Bot(CommandableBot, Protocol):
     overrun: Policy
     event_type: Any
     gathers: bool
-    """Events, timers and commands come with the tick, not in turns of their own."""
+    """Whether events, timers and commands come with the tick, not in turns of their own."""
     settings: SettingsCell
 
     def call_start(self) -> Any: ...
@@ -101,7 +102,7 @@ class Turn(msgspec.Struct):
     gaps: tuple[Gap, ...] = ()
     items: tuple[Item, ...] = ()
     asked: ReceivedCommand | None = None
-    """What those of the items ask for that are commands."""
+    """What the commands among the items request."""
     timers: tuple[tuple[str, Armed], ...] = ()
     about: Led | None = None
     began: int = 0
@@ -109,52 +110,52 @@ class Turn(msgspec.Struct):
 
     @property
     def title(self) -> str:
-        """What reports call it."""
+        """Its name in reports."""
         return self.name if self.tick is None else f"tick {self.tick.seq}"
 
 
 class Turns:
-    """Makes the leader's turns. It is also the guard of the state: `open` while a turn runs."""
+    """Makes the leader's turns. Also the `TurnGuard` of the state: `open` while a turn runs."""
 
     def __init__(self, bot: Bot, stream: StateStream, io: WorkerIO) -> None:
         self.open = False
         self.current: Turn | None = None
-        """The turn that is open."""
+        """The open turn."""
         self.rests_until = 0
-        """As of the end of the last turn: when the next one is due, CLOCK_MONOTONIC ns; 0 when that may be now."""
+        """Computed at the end of a turn: when the next turn is due, CLOCK_MONOTONIC ns; 0 when that may be now."""
         self._bot = bot
         self._gathers = bot.gathers
         self._interval = bot.interval
         self._farthest = 2 * bot.interval
-        """How far away the next tick may be, also with a clock that goes back by up to an interval."""
+        """The longest time until the next tick, ns, also if the clock goes back by up to an interval."""
         self._replica, self._writer, self._publisher = stream
         self._clock = io.clock
         self._wall, self._mono = io.clock.wall, io.clock.mono
         self._grid = Grid(bot.interval)
         self._commanding = CommandTurns(bot, stream.replica)
         self._apart: int | None = None
-        """How far apart the two clocks were at the last tick."""
+        """Wall clock minus monotonic clock at the last tick, ns."""
         self._looked = 0
-        """When that was, CLOCK_MONOTONIC."""
+        """The time of that tick, CLOCK_MONOTONIC."""
         self._suspended = 0
-        """How long the machine had been suspended by then."""
+        """The machine's suspended time at that tick, ns."""
         self._behind_since = 0
-        """Since when the clock shows a time before the last tick that another process ran, CLOCK_MONOTONIC."""
+        """Since when the wall clock is before the last tick of another process, CLOCK_MONOTONIC; 0 when it is not."""
         self._due = 0
-        """When the tick after the last one is due, wall clock; 0 when none ever ran."""
+        """When the tick after the last is due, wall clock; 0 when no tick ever ran."""
         self._step: ClockStep | None = None
         self._gap_kind: GapKind = "missed"
         self._gap_cause = ""
         self._after_tick = False
         self._taken_over = False
-        """No tick has run since this process came to lead."""
+        """Whether no tick has run since this process began to lead."""
         self._owed = 0
-        """Ticks before this index run, late, whatever the bot does about overruns: they are late because of us."""
+        """Ticks before this index run late, whatever the bot's overrun policy: neverblink made them late."""
 
     # which turn
 
     def begin_leading(self, cause: str) -> None:
-        """This process leads from now on; no process ran the ticks before its first, because of `cause`."""
+        """Begin to lead. `cause` is recorded for the ticks that no process ran before this process's first."""
         self._apart = None
         self._step = None
         self._gap_kind = "missed"
@@ -167,12 +168,12 @@ class Turns:
         self._behind_since = 0
         self._grid = self._grid_of_state()
         if replica.due:
-            # The release before may have ticked on another grid: where that one stood, on this one.
+            # The release before may have had another interval: convert its position to this grid.
             replica.seq = self._grid.seq_at(replica.due)
         self._due = self.tick_due()
 
     def next(self) -> Turn | None:
-        """Return the turn that is due now, None when none is."""
+        """Return the turn that is due now, None when there is none."""
         replica = self._replica
         inbox, timers = replica.inbox, replica.timers
         if inbox.arrived:
@@ -193,33 +194,33 @@ class Turns:
         return self._item_turn(item) if item is not None else None
 
     def next_due(self, wall: int) -> int:
-        """When the next turn is due, wall clock, as of `wall`."""
+        """When the next turn is due, wall clock, at time `wall`."""
         due = self._due if self._due > wall else self._plan(wall, self._bot.overrun).due
         timer = self._replica.timers.next
         return due if timer is None or self._gathers else min(due, timer)
 
     def tick_due(self) -> int:
-        """When the tick after the last one is due, wall clock; 0 when none ever ran."""
+        """When the tick after the last is due, wall clock; 0 when no tick ever ran."""
         seq = self._replica.seq
         return 0 if seq is None else self._grid_of_state().due(seq + 1)
 
     def next_tick(self) -> int:
-        """When the next tick is or was due, CLOCK_MONOTONIC ns; 0 when none ever ran."""
+        """When the next tick is or was due, CLOCK_MONOTONIC ns; 0 when no tick ever ran."""
         return max(1, self._mono() + self._due - self._wall()) if self._due else 0
 
     def window_open(self) -> str:
-        """The name of a protected window that is open now, "" without one."""
+        """The name of an open protected window, "" when there is none."""
         window = first_open(self._bot.windows, self._wall())
         return window.name if window is not None else ""
 
     def window_closes(self) -> int:
-        """When the protected window that is open now closes, wall clock; 0 without one."""
+        """When the open protected window closes, wall clock; 0 when there is none."""
         wall = self._wall()
         window = first_open(self._bot.windows, wall)
         return window.next(wall).closes if window is not None else 0
 
     def slack(self) -> bool:
-        """Whether there is time enough before the next tick for another process to take over."""
+        """Whether there is enough time before the next tick for another process to take over."""
         wall = self._wall()
         due = self._due if self._due > wall else self._plan(wall, self._bot.overrun).due
         return due - wall >= min(_SLACK, self._bot.interval // 4)
@@ -235,16 +236,14 @@ class Turns:
     def begin(self, turn: Turn, untouched: bool = False) -> None:
         """Open the turn. Raises `StateError` when the state was changed since the last one.
 
-        `untouched`: it was not, as `untouched()` has just found.
+        `untouched`: `untouched()` has just returned True, so the state need not be checked again.
         """
         if not untouched:
-            touched = self._replica.cells.differing(self._replica.state)
-            if touched:
-                raise self._changed_outside(touched)
+            self.check_untouched()
         turn.began = self._mono()
         turn.late = max(0, self._wall() - turn.due)
         if turn.asked is not None:
-            # The bot's own code, which may run in this turn, is to see them.
+            # Before the bot's own code, which may run in this turn.
             if turn.asked.change is not None:
                 self._replica.settings.adopt(turn.asked.change)
             if turn.asked.pause is not None:
@@ -300,21 +299,21 @@ class Turns:
         return frame
 
     def keep_settings(self, turn: Turn) -> None:
-        """The bot refused the new settings: restore the old ones."""
+        """Restore the old settings, because the bot refused the new ones."""
         asked = turn.asked
         if asked is not None and asked.change is not None:
             self._replica.settings.undo(asked.change, asked.before)
             asked.change = None
 
     def abandon(self) -> None:
-        """The handler raised: the turn has no frame."""
+        """Close the turn without a frame, because its handler raised."""
         self.open = False
         self.current = None
 
     def close_epoch(self, to: str, order: int) -> None:
-        """Write the frame after which this process cannot tick. Nothing was changed since `check_untouched`.
+        """Write the last frame of this epoch; nothing may have changed since `check_untouched`.
 
-        `closed` does what the successor need not wait for.
+        `closed` does the rest, for which the successor need not wait.
         """
         replica, mono = self._replica, self._mono()
         frame = Frame(
@@ -336,14 +335,14 @@ class Turns:
         self.closing = frame, body, self._writer.append(RecordKind.FRAME, body)
 
     def closed(self, successor: str) -> None:
-        """The frame of `close_epoch` is on its way to the successor."""
+        """Apply and publish the frame of `close_epoch`, which was sent to the successor."""
         closing, self.closing = self.closing, None
         if closing is not None:
             self._replica.advance(*closing)
             self._publisher.publish(*closing, but_for=successor)
 
     def reset_frame(self) -> Frame:
-        """Declare the whole state to be this process's own again, whatever the frames before said."""
+        """Make a frame with the whole state, which replaces that of all frames before."""
         self._replica.cells.forget()
         seq = -1 if self._replica.seq is None else self._replica.seq
         return self._emit(
@@ -357,7 +356,7 @@ class Turns:
         )
 
     def untouched(self) -> bool:
-        """Whether the state is as the last turn left it."""
+        """Whether the state has not changed since the last turn."""
         try:
             return not self._replica.cells.differing(self._replica.state)
         except StateError:
@@ -367,16 +366,13 @@ class Turns:
         """Raise `StateError` when the state differs from the last boundary."""
         touched = self._replica.cells.differing(self._replica.state)
         if touched:
-            raise self._changed_outside(touched)
+            raise StateError(
+                f"state field {', '.join(touched)} was changed outside a turn: change the state in on_tick, "
+                "on_event, on_timer or on_command only, and let background tasks use self.inbox.put",
+                touched[0],
+            )
 
     # parts
-
-    def _changed_outside(self, touched: tuple[str, ...]) -> StateError:
-        return StateError(
-            f"state field {', '.join(touched)} was changed outside a turn: change the state in on_tick, "
-            "on_event, on_timer or on_command only, and let background tasks use self.inbox.put",
-            touched[0],
-        )
 
     def _tick(self) -> Turn | None:
         replica, bot = self._replica, self._bot
@@ -394,7 +390,7 @@ class Turns:
                 return None
             seq, due, gaps = planned.seq, planned.due, planned.gaps
         else:
-            # Its slot is the present one, as mostly.
+            # The usual case: its slot is the present one.
             seq, due, gaps = last + 1, self._due, ()
         tick = Tick(
             seq=seq,
@@ -413,7 +409,7 @@ class Turns:
         return turn
 
     def _planned(self, wall: int) -> Plan | None:
-        """The tick that is due, None when none is."""
+        """The tick that is due, None when there is none."""
         planned = self._plan(wall, self._bot.overrun)
         if planned.due > wall:
             return None
@@ -438,7 +434,7 @@ class Turns:
         )
 
     def _look_for_step(self, before: int, now: ClockReading) -> None:
-        """The clocks were `before` apart at the last tick and are not now: one was stepped, or drifted for long."""
+        """The clocks' difference was `before` at the last tick and has changed: a clock was stepped, or has drifted."""
         last = ClockReading(before + self._looked, self._looked)
         suspended = self._clock.suspended()
         asleep, self._suspended = suspended - self._suspended, suspended
@@ -448,17 +444,17 @@ class Turns:
         self._step = detect_step(last, now) or self._step
 
     def rebase(self) -> None:
-        """Believe the wall clock, and put the next tick at the next moment of the grid. For an operator."""
+        """Accept the wall clock, and make the next tick due at its next grid time. For an operator."""
         self._clock.accept()
         wall = self._wall()
         if self._replica.seq is not None and self._due - wall > self._farthest:
             self._rebase(wall)
 
     def _look_for_rebase(self, wall: int) -> None:
-        """The next tick is too far away: the clock went back, or the state is of a clock that was wrong.
+        """Rebase the grid, because the next tick is too far away: the clock went back, or was wrong before.
 
-        What this process has ticked by is a step that has lasted. What another one left may be right, and the clock
-        wrong that we began with: that has to last too.
+        If this process has ticked, the step of the clock has lasted already. If the last tick was another process's,
+        its clock may have been right and the present one wrong, so wait whether the difference lasts.
         """
         if self._taken_over:
             self._behind_since = self._behind_since or self._mono()
@@ -482,7 +478,7 @@ class Turns:
         replica.timers.rebase(wall)
 
     def _grid_of_state(self) -> Grid:
-        """The grid that the state's last tick is on, when that is one of this interval; else the plain one."""
+        """The grid of the state's last tick if it has this interval, else the default grid."""
         replica, interval = self._replica, self._interval
         if replica.seq is not None and replica.due == (replica.seq - replica.ahead) * interval:
             return Grid(interval, -replica.ahead * interval)
@@ -582,7 +578,7 @@ class Turns:
         return frame
 
     def _too_large(self, frame: Frame, size: int) -> StateError:
-        """The error for a frame that no follower could take and no successor could read."""
+        """The error for a frame that is too large to be sent or read."""
         sizes = {name: len(data) for name, data in frame.changes.cells.items()}
         sizes |= {
             name: sum(len(key) + len(row or b"") for key, row in rows)
@@ -590,8 +586,8 @@ class Turns:
         }
         largest = max(sizes, key=lambda name: sizes[name], default="")
         return StateError(
-            f"state field {largest!r}: this turn's changes are {size} bytes, at most {MAX_FRAME} can go to another "
-            "process: make it a Table, of which only touched rows travel, or change less in one turn",
+            f"state field {largest!r}: this turn's changes are {size} bytes, at most {MAX_FRAME} can be sent: "
+            "make it a Table, of which only changed rows are sent, or change less in one turn",
             largest,
         )
 
@@ -600,4 +596,12 @@ _QUIET = Traffic()
 
 
 def _nothing() -> None:
-    """A command that needs none of the bot's code."""
+    """The call of a command that runs no code of the bot."""
+
+
+class TurnStep(msgspec.Struct):
+    """Something that the bot's code has to do: a turn, or a hook (`turn` is None). Call it and await the result."""
+
+    name: str
+    call: Callable[[], Any]
+    turn: Turn | None = None

@@ -1,14 +1,13 @@
-"""Clocks, and an alarm that rings within a fraction of a millisecond.
+"""Clocks, and an alarm that fires within a fraction of a millisecond.
 
-asyncio waits with `epoll`, whose time-outs are whole milliseconds rounded up: `call_later` is most of a
-millisecond late at the median. A Linux timer descriptor (`timerfd`) becomes readable at a moment given in
-nanoseconds, so the same `epoll` wakes for it as for any socket, and the loop needs no thread and no spinning.
-The alarm is armed with absolute CLOCK_MONOTONIC times: what happens between computing the time and arming
-does not make it late, and a stepped wall clock does not move it (the engine finds that out when it wakes, and
-re-arms from the grid).
+asyncio waits with `epoll`, whose time-outs are whole milliseconds, rounded up: `call_later` is most of a millisecond
+late at the median. A Linux timer descriptor (`timerfd`) becomes readable at a time given in nanoseconds, and the same
+`epoll` wakes for it as for any socket, so the loop needs no thread and no spinning. The alarm is armed with absolute
+CLOCK_MONOTONIC times: time that passes between computing and arming does not make it late, and a stepped wall clock
+does not move it (the engine notices the step when it wakes, and arms it again from the grid).
 
-`os.timerfd_create` exists from Python 3.13 on only; `ctypes` reaches the same three calls everywhere, so
-there is one path and not two.
+`os.timerfd_create` exists only from Python 3.13 on; `ctypes` reaches the same calls on every version, so there is only
+one path.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ _TFD_TIMER_ABSTIME = 1
 
 
 class TimerFdError(NeverblinkError):
-    """The kernel refused a timer; `errno` says why, 0 when it has none."""
+    """A timer descriptor cannot be made or armed; `errno` is the kernel's reason, 0 when there is none."""
 
     def __init__(self, message: str, errno: int = 0) -> None:
         super().__init__(message)
@@ -38,31 +37,31 @@ class TimerFdError(NeverblinkError):
 
 
 class Clock(Protocol):
-    """What the engine asks for the time; tests turn one by hand. In ns."""
+    """The clock that the engine reads, in ns. Tests have one that they advance by hand."""
 
     def wall(self) -> int:
-        """The time that is believed, UTC since the epoch. May be stepped either way; see `protocol.clock`."""
+        """The accepted wall-clock time, UTC since the epoch. It may step either way; see `protocol.clock`."""
         ...
 
     def mono(self) -> int:
-        """CLOCK_MONOTONIC. Never goes back; comparable between the processes of a host."""
+        """CLOCK_MONOTONIC: never goes back, and is the same in all processes of a host."""
         ...
 
     def suspended(self) -> int:
-        """How long the machine has been suspended since it was started: that long CLOCK_MONOTONIC stood still."""
+        """How long the machine has been suspended since boot: CLOCK_MONOTONIC stands still in that time."""
         ...
 
     def follow(self, wall: int, mono: int) -> None:
-        """The leader believed this time when CLOCK_MONOTONIC showed `mono`: go by it."""
+        """Adopt the leader's time: it was `wall` when CLOCK_MONOTONIC was `mono`."""
         ...
 
     def accept(self) -> None:
-        """Believe what the machine's wall clock shows now, however far it was stepped."""
+        """Accept the machine's present wall clock, however far it was stepped."""
         ...
 
 
 class SystemClock:
-    """The host's clocks; a step of the wall clock is believed only when it has lasted."""
+    """The host's clocks. A step of the wall clock is accepted only after it has lasted."""
 
     __slots__ = ("_discipline",)
 
@@ -89,10 +88,10 @@ def _boot() -> int:
 
 
 class TimerFd:
-    """A descriptor that becomes readable at a moment: register `fileno()` with the loop, `arm`, and `drain`
+    """A descriptor that becomes readable at a given time: register `fileno()` with the loop, `arm` it, and `drain` it
     on waking.
 
-    Rings once an arming. Closed on exec, so no child of the bot inherits it. Raises `TimerFdError` where the
+    It fires once for each `arm`. Closed on exec, so no child of the bot inherits it. Raises `TimerFdError` when the
     kernel has no timer descriptors, or the process has no descriptor left.
     """
 
@@ -118,7 +117,7 @@ class TimerFd:
         return self._fd
 
     def arm(self, at: int, lead: int = 0) -> None:
-        """Ring at monotonic time `at` (ns), instead of any moment set before; at once when that is past.
+        """Fire at monotonic time `at` (ns), instead of any time set before; at once when that is past.
 
         `lead` has no effect: only an `AlarmSelector` wakes early and waits.
         """
@@ -126,18 +125,18 @@ class TimerFd:
         self._set(max(at, 1))
 
     def disarm(self) -> None:
-        """Do not ring. A ring not yet drained is forgotten too."""
+        """Do not fire. An expiry not yet drained is cleared too."""
         self._set(0)
 
     def drain(self) -> int:
-        """Forget the ring, so that the descriptor is quiet again. Returns how many there were (0 or 1)."""
+        """Clear the expiry, so that the descriptor is not readable. Returns how many there were (0 or 1)."""
         try:
             return int.from_bytes(os.read(self._fd, 8), "little")
         except BlockingIOError:
             return 0
 
     def close(self) -> None:
-        """Give the descriptor back. The loop must have let go of it before."""
+        """Close the descriptor. Remove it from the loop first."""
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
@@ -159,7 +158,7 @@ class TimerFd:
 
 
 class _Spec(ctypes.Structure):
-    """struct itimerspec: an interval, left at zero (ring once), and the first expiry."""
+    """struct itimerspec: an interval, left at zero (fire once), and the first expiry."""
 
     _fields_ = (
         ("interval_seconds", ctypes.c_long),

@@ -1,11 +1,11 @@
-"""The file descriptors of a worker: how many are left, and a reserve for what must not fail for want of one.
+"""The file descriptors of a worker: how many are left, and a reserve for what must not fail when they run out.
 
-A bot that leaks descriptors ticks on at its limit. What cures it is a deployment, and a handoff needs descriptors in
-the old leader: for the follower's connection, the final-frame socket, a segment of the journal. So a leader holds some
-open that nothing uses, and closes them at the moment when neverblink itself needs one.
+A bot that leaks descriptors ticks on at its limit. A deployment cures it, but a handoff needs descriptors in the old
+leader: for the follower's connection, the final-frame socket, a segment of the journal. So a leader holds some unused
+descriptors open, and closes them when neverblink itself needs one.
 
-libzmq ends the process when it can't accept a connection on a unix socket. A leader that is short of descriptors
-therefore accepts none while its bot's code runs: see `follower_socket`.
+libzmq ends the process when it can't accept a connection on a Unix socket. So a leader that is short of descriptors
+accepts no connection while the bot's code runs: see `follower_socket`.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from ...protocol.link import DescriptorsLeft
 __all__ = ["RESERVE", "Descriptors", "DescriptorsLike", "NoDescriptors", "raise_limit"]
 
 RESERVE = 16
-"""About twice what a handoff opens in the old leader."""
+"""About twice as many as a handoff opens in the old leader."""
 _SHORT = 32
-"""A leader with fewer left than this, beside its reserve, is short of them."""
+"""A leader with fewer left than this, besides its reserve, is short of descriptors."""
 _MOST = 1 << 20
-"""Some container engines set a hard limit of 2^30, and programs that close every possible descriptor take hours."""
+"""Some container engines set a hard limit of 2^30, with which programs that close every descriptor take hours."""
 _OPEN = "/proc/self/fd"
 
 
@@ -44,7 +44,7 @@ class DescriptorsLike(Protocol):
 
 
 class NoDescriptors:
-    """For a place without sockets: there is nothing to keep any for."""
+    """For a worker without sockets, which needs no reserve."""
 
     watchful = False
 
@@ -62,23 +62,23 @@ class NoDescriptors:
 
 
 class Descriptors:
-    """This process's descriptors. The reserve is empty until `keep`."""
+    """The descriptors of this process. The reserve is empty until `keep`."""
 
     def __init__(self, reserve: int = RESERVE) -> None:
         self._size = reserve
         self._held: list[int] = []
 
     def keep(self) -> None:
-        """Fill the reserve, as far as that is possible now."""
+        """Fill the reserve as far as possible."""
         try:
             while len(self._held) < self._size:
-                # A descriptor of its own costs the kernel no file.
+                # A duplicate costs the kernel no open file.
                 self._held.append(os.dup(self._held[0]) if self._held else _placeholder())
         except OSError:
             pass
 
     def release(self) -> None:
-        """Empty the reserve: from now on anything in this process may take what was in it."""
+        """Empty the reserve: anything in this process may take its descriptors now."""
         held, self._held = self._held, []
         for descriptor in held:
             with suppress(OSError):
@@ -86,7 +86,7 @@ class Descriptors:
 
     @contextmanager
     def spare(self) -> Generator[None]:
-        """What is opened in here finds the reserve; what is left of it afterwards is kept again."""
+        """Release the reserve inside this context; fill it again afterwards, as far as possible."""
         kept = bool(self._held)
         self.release()
         try:
@@ -97,7 +97,7 @@ class Descriptors:
 
     @property
     def held(self) -> int:
-        """How many of the reserve could be opened again: fewer than it has when the limit was lowered meanwhile."""
+        """How much of the reserve is usable: less than its size after the limit was lowered."""
         return min(len(self._held), max(0, self._room()[0]))
 
     def left(self) -> tuple[int, int]:
@@ -106,7 +106,7 @@ class Descriptors:
         return max(0, room - len(self._held)), limit
 
     def short(self) -> bool:
-        """The bot has hardly any left, or the reserve could not be filled."""
+        """Whether the bot has hardly any left, or the reserve could not be filled."""
         return self.left()[0] + self.held < _SHORT + self._size
 
     def close(self) -> None:
@@ -119,10 +119,10 @@ class Descriptors:
 
 
 def raise_limit(usual: int = 0) -> None:
-    """Let this process open as many descriptors as it may at all; one that it forks gets the `usual` limit back.
+    """Raise this process's limit of open descriptors to the maximum; a forked child gets the `usual` limit back.
 
-    0: the limit that this process has now. A program that it *starts* (subprocess) gets the new limit: there is no
-    place to set it back without slowing each start.
+    `usual` 0 means the present limit. A program that the process *starts* (subprocess) keeps the raised limit:
+    resetting it would slow down each start.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     most = _MOST if hard == resource.RLIM_INFINITY else min(hard, _MOST)
@@ -145,7 +145,7 @@ def _placeholder() -> int:
 
 
 def _count_open() -> int:
-    """How many descriptors are open. Needs none itself where the kernel says the number (Linux 6.2 and later)."""
+    """The number of open descriptors. Needs no descriptor itself on Linux 6.2 and later."""
     try:
         if count := os.stat(_OPEN).st_size:
             return count

@@ -1,13 +1,13 @@
-"""The final-frame socket: the shortest way for the final frame from the old leader to its successor.
+"""The final-frame socket: the fastest way for the final frame from the old leader to its successor.
 
-Everything a leader sends goes through ZeroMQ, where each message wakes two threads and a process; on many machines that
-is the larger part of a blackout. So just before the boundary the leader has its successor brace itself: it makes a
-socket of its own and polls it for a few milliseconds, while the leader still ticks. The final frame then goes straight
-from one process into the other, which is awake and finds it within microseconds.
+A leader's other messages go through ZeroMQ, where each wakes two threads and a process; on many machines that would be
+the larger part of a blackout. So just before the boundary the leader lets its successor prepare (brace): the successor
+makes a socket and polls it for a few milliseconds, while the leader still ticks. The final frame then goes directly
+from one process to the other, which is awake and receives it within microseconds.
 
-It is a unix datagram socket in the home's `run/`, for this user only. A datagram is a message, in full or not at all. A
-frame that is too large, or finds no socket, goes through ZeroMQ as before. Where no core is free a successor does not
-poll, which would only be in the leader's way; the socket wakes it.
+It is a Unix datagram socket in the home's `run/`, for this user only. A datagram arrives whole or not at all. A frame
+that is too large, or finds no socket, goes through ZeroMQ. Without a free core a successor does not poll, because that
+would slow the leader down; the socket wakes it.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ from ...protocol.process_stat import field_of
 
 __all__ = ["FinalFrameSocket", "FinalFrameSocketLike", "NoFinalFrameSocket"]
 
-_LOOKS_FOR = 5_000_000
-"""Several times what a leader needs to learn that its successor is ready, and to come to a boundary."""
-_GOES_OUT_WITHIN = 200_000
-"""The thread that sends the leader the awaited answer may need the core on which the successor polls."""
-_ANOTHER_PROCESS = 1_000_000
-"""A process that was kept from polling for this long shares its core, and sleeps: the kernel prefers a process that
-wakes to one that has used up its time."""
-_STANDS_STILL = 500e-6
-"""What an old leader still has to do can wait until the successor leads: they share caches and cores."""
+_POLLS_FOR = 5_000_000
+"""How long a successor polls, ns: several times what its leader needs until the boundary."""
+_YIELDS_FOR = 200_000
+"""At first the successor yields its core, ns: the thread that sends its answer to the leader may need it."""
+_PREEMPTED = 1_000_000
+"""A process that could not poll for this long, ns, shares its core. It then sleeps, because the kernel prefers a
+process that wakes to one that has used up its time slice."""
+_PAUSE = 500e-6
+"""The old leader pauses for this long, s, because the successor may share its caches and cores."""
 _LARGEST = 1 << 18
-"""Bytes; somewhat more than Linux lets a datagram have, unless it is told otherwise."""
+"""Bytes; somewhat more than the default limit of a datagram in Linux."""
 
 
 class FinalFrameSocketLike(Protocol):
@@ -49,7 +49,7 @@ class FinalFrameSocketLike(Protocol):
 
 
 class NoFinalFrameSocket:
-    """For a worker without a successor, or without this way to it."""
+    """For a worker that never hands over."""
 
     def expect(self) -> None: ...
     def relax(self) -> None: ...
@@ -60,9 +60,9 @@ class NoFinalFrameSocket:
 
 
 class FinalFrameSocket:
-    """Both ends of it, for worker `me`. `path_of(name)` is where a socket of that name is, short enough to be bound.
+    """Both ends of the socket, for worker `me`. `path_of(name)` is the path of a socket, short enough to be bound.
 
-    What is opened within `spare()` finds a descriptor that was kept for it.
+    Sockets are opened within `spare()`, which frees reserved descriptors.
     """
 
     def __init__(
@@ -82,48 +82,47 @@ class FinalFrameSocket:
     # the successor's end
 
     def expect(self) -> None:
-        """Be there for it, and look for it for a moment. Where that cannot be, it will not come this way."""
+        """Open the socket, and poll it for a while. If that fails, the frame comes through ZeroMQ."""
         if self._ours is None:
             self._ours = self._bound()
             self._buffer = bytearray(_LARGEST)
         if self._ours is not None:
-            self._until = monotonic_ns() + (_LOOKS_FOR if _a_core_is_free() else 0)
+            self._until = monotonic_ns() + (_POLLS_FOR if _a_core_is_free() else 0)
 
     def relax(self) -> None:
-        """It need not be looked for any more."""
+        """Stop polling."""
         self._until = 0
 
     @property
     def expected(self) -> bool:
-        """It is to be looked for, by `wait`."""
+        """Whether `wait` should be called to poll."""
         return self._until != 0
 
     def wait(self, others: Iterable[int]) -> bytes | None:
-        """Look for it, without sleeping; return it.
+        """Poll for the final frame, without sleeping, and return it.
 
-        Empty when one of the descriptors `others` is readable before it has come, None when the moment is over in which
-        it is looked for.
+        Returns b"" when one of the descriptors `others` is readable first, None when the time for polling is over.
         """
         elsewhere = poll()
         for fd in others:
             elsewhere.register(fd, POLLIN)
         until, found, receive = self._until, elsewhere.poll, self.receive
-        gone_out = until - _LOOKS_FOR + _GOES_OUT_WITHIN
+        yield_until = until - _POLLS_FOR + _YIELDS_FOR
         now = before = monotonic_ns()
         while True:
             if data := receive():
                 return data
             if found(0):
                 return b""
-            if now < gone_out:
+            if now < yield_until:
                 os.sched_yield()
             before, now = now, monotonic_ns()
-            if now >= until or now - before > _ANOTHER_PROCESS:
+            if now >= until or now - before > _PREEMPTED:
                 self._until = 0
                 return None
 
     def receive(self) -> bytes | None:
-        """What was handed over, None when nothing was."""
+        """The final frame, None when it has not arrived."""
         if self._ours is None:
             return None
         try:
@@ -133,11 +132,11 @@ class FinalFrameSocket:
         return bytes(memoryview(self._buffer)[:size])
 
     def fileno(self) -> int:
-        """The descriptor that is readable when something was; -1 while there is none."""
+        """The descriptor of the open socket, -1 when there is none."""
         return self._ours.fileno() if self._ours is not None else -1
 
     def forget(self) -> None:
-        """Nothing is to come this way any more; what has come and was not looked at was another leader's."""
+        """Close the socket. An unread frame is dropped: it came from an earlier leader."""
         self._until = 0
         ours, self._ours = self._ours, None
         self._buffer = bytearray()
@@ -149,7 +148,7 @@ class FinalFrameSocket:
     # the leader's end
 
     def reach(self, worker: str, pid: int) -> None:
-        """Make ready to hand it to `worker`, which is process `pid`."""
+        """Prepare to send the final frame to `worker`, which is process `pid`."""
         self._let_go()
         _leave_core_of(pid)
         try:
@@ -165,14 +164,14 @@ class FinalFrameSocket:
             self._theirs = theirs
 
     def hand(self, data: bytes) -> bool:
-        """Hand `data` over to whom `reach` has reached, and leave the machine to it; return whether it has it."""
+        """Send `data` to the worker given to `reach`, then pause; return whether it was sent."""
         if self._theirs is None or len(data) > _LARGEST:
             return False
         try:
             self._theirs.send(data)
         except OSError:
             return False
-        sleep(_STANDS_STILL)
+        sleep(_PAUSE)
         return True
 
     def close(self) -> None:
@@ -190,12 +189,12 @@ class FinalFrameSocket:
                 ours = socket(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK)
         except OSError:
             return None
-        # The mode of the file is the umask's to say, and the directory is this user's alone in any case.
+        # The umask sets the mode of the file; the directory is for this user only in any case.
         before = os.umask(0o177)
         try:
             path = self._path_of(_name_of(self._me))
             with suppress(FileNotFoundError):
-                # Of a worker of this name that was killed.
+                # Left by a worker of this name that was killed.
                 os.unlink(path)
             ours.bind(path)
         except (OSError, EndpointError):
@@ -207,27 +206,27 @@ class FinalFrameSocket:
 
 
 def _leave_core_of(pid: int) -> None:
-    """Go on on another core than the one where `pid` runs: it looks for what we are about to hand over."""
+    """Move to another core than that of process `pid`, which polls for the final frame."""
     try:
-        # The core it ran on last.
+        # Field 39: the core that it last ran on.
         core = int(field_of(Path(f"/proc/{pid}/stat").read_bytes(), 39))
         allowed = os.sched_getaffinity(0)
         if others := allowed - {core}:
             os.sched_setaffinity(0, others)
-            # It was moved, if need be, and does not move back by itself.
+            # This has moved the process if necessary; restoring the set does not move it back.
             os.sched_setaffinity(0, allowed)
     except (OSError, ValueError, IndexError):
         pass
 
 
 def _a_core_is_free() -> bool:
-    """Whether this process can use a core all the time and no other process waits for it.
+    """Whether this process can use a core by itself, with no other process waiting for it.
 
-    As of now: the supervisor keeps a new worker to some of the cores until it has rehearsed.
+    Read each time, because the supervisor restricts a new worker to some of the cores until it has rehearsed.
     """
     try:
         with open("/proc/loadavg", encoding="ascii") as file:
-            # Field 4: those that run or could, of all there are (proc_loadavg(5)).
+            # Field 4: runnable tasks / all tasks (proc_loadavg(5)).
             running = int(file.read().split()[3].partition("/")[0])
     except (OSError, ValueError, IndexError):
         return False

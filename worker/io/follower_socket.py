@@ -1,18 +1,18 @@
 """The socket on which a worker's followers connect, and the times at which they can.
 
-libzmq aborts the process when `accept` fails on a unix socket for want of a descriptor. So no connection may arrive
-while there may be none left: the file of the listening socket is renamed, and a follower that tries then is refused and
-tries again within milliseconds. Three cases:
+libzmq aborts the process when `accept` fails on a Unix socket because no descriptor is left. So no connection may
+arrive while descriptors may run out: the file of the listening socket is renamed (hidden), and a follower that tries to
+connect is refused and tries again within milliseconds. There are three cases:
 
-- No follower is expected, and the leader has descriptors to spare: the socket is under its name. (A supervisor of an
-  older release does not announce followers.)
-- No follower is expected, and the leader is short of descriptors: the socket is renamed.
-- The supervisor has announced a follower, or the leader has just taken over and the old one will follow it: the socket
-  is under its name between two turns, when no code of the bot runs that could take the last descriptor. If the leader
-  is short of descriptors, the reserve is empty then.
+- No follower is expected, and the leader has enough descriptors: the socket has its name. (A supervisor of an older
+  release does not announce followers.)
+- No follower is expected, and the leader is short of descriptors: the socket is hidden.
+- The supervisor has announced a follower, or the leader has just taken over and the old leader will follow it: the
+  socket has its name between turns, when no code of the bot can take the last descriptor. If the leader is short of
+  descriptors, the reserve is released at that time.
 
-The same holds for the connection to the supervisor: when that is lost, the reserve is empty between turns, so that
-libzmq can connect again.
+The same holds for a lost connection to the supervisor: the reserve is released between turns, so that libzmq can
+connect again.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from .zmq_channel import ZmqChannel
 __all__ = ["FollowerSocket"]
 
 _EXPECTED_FOR = 2_000_000_000
-"""The supervisor repeats its announcement for as long as the follower has not rehearsed."""
+"""How long an announcement is valid, ns. The supervisor repeats it until the follower has rehearsed."""
 _WAITS_AFTER = 300_000_000
 _TRIES_WITHIN_MS = 50
 """A follower that was refused tries again after 20 to 40 ms."""
@@ -42,15 +42,14 @@ _ACCEPTED_WITHIN_MS = 20
 _BACKLOG = 16
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 _ACCEPTS = 4
-"""Descriptors that have to be there before anybody may connect: each that does takes one."""
+"""Free descriptors needed before a follower may connect: each connection takes one."""
 
 
 class FollowerSocket:
-    """Listens for followers on the unix socket `path`, for the ROUTER of `channel`; `descriptors` are this process's.
+    """Listens for followers on the Unix socket `path`, for the ROUTER of `channel`; `descriptors` are this process's.
 
-    A disk without room for the socket's file keeps no bot from leading: then `restore` makes it later.
-
-    Raises `OSError` and `zmq.ZMQError` when that can't be done.
+    `hidden` is the path while no connection is accepted. On a full disk the bot leads without the socket's file, and
+    `restore` makes it later. Raises `OSError` and `zmq.ZMQError` when listening fails for another reason.
     """
 
     def __init__(
@@ -68,13 +67,13 @@ class FollowerSocket:
         self._channel = channel
         self._expected_until = 0
         self._announced = False
-        """It is the supervisor who says that a follower is expected."""
+        """Whether the expected follower was announced by the supervisor."""
         self._wait_at = 0
         self._leads = False
         self._shown = True
         self._connected = True
         self.watchful = False
-        """`begin_turn` and `end_turn` are to be called."""
+        """Whether `begin_turn` and `end_turn` must be called."""
         self.in_turn: Callable[[], bool] = lambda: False
         """Whether the bot's code is running."""
         self._pending = select.poll()
@@ -87,10 +86,7 @@ class FollowerSocket:
                 raise
 
     def restore(self) -> None:
-        """Listen anew if the socket's file was removed, or could not be made: no follower could connect.
-
-        Raises as the constructor.
-        """
+        """Listen again if the socket's file was removed or could not be made. Raises as the constructor."""
         if self._file is not None and _file_at(self._path if self._shown else self._hidden) == self._file:
             return
         with self._descriptors.spare():
@@ -98,23 +94,23 @@ class FollowerSocket:
         if not self._shown:
             os.rename(self._path, self._hidden)
 
-    # --- as the engine's `Outside.descriptors` ---------------------------------------------------------------------
+    # --- `DescriptorsLike`, for the engine -------------------------------------------------------------------------
 
     def keep(self) -> None:
-        """This worker leads: hold a reserve. The worker that led before may connect."""
+        """Begin to lead: hold a reserve, and expect the former leader to connect."""
         self._leads = True
         self._expected_until = self._mono() + _EXPECTED_FOR
         self._descriptors.keep()
         self._adjust()
 
     def release(self) -> None:
-        """This worker does not lead: no code of the bot's runs in turns that could take what a handoff needs."""
+        """Stop leading, and release the reserve: the bot's code no longer runs in turns."""
         self._leads = False
         self._descriptors.release()
         self._adjust()
 
     def spare(self) -> AbstractContextManager[None]:
-        """What is opened in here finds the reserve."""
+        """Release the reserve inside this context."""
         return self._descriptors.spare()
 
     def begin_turn(self) -> None:
@@ -128,7 +124,7 @@ class FollowerSocket:
             self._wait()
 
     def report(self) -> DescriptorsLeft | None:
-        """What is left, of a leader; None of any other worker."""
+        """The descriptors left of a leader; None if this worker does not lead."""
         if not self._leads:
             return None
         self._adjust()
@@ -136,14 +132,14 @@ class FollowerSocket:
         return DescriptorsLeft(left, limit, self._descriptors.held)
 
     def expect(self) -> None:
-        """The supervisor says that a follower is about to connect."""
+        """The supervisor has announced a follower."""
         now = self._mono()
         self._expected_until = now + _EXPECTED_FOR
         if not self._announced:
             self._announced, self._wait_at = True, now + _WAITS_AFTER
         self._adjust()
 
-    # --- what happens -----------------------------------------------------------------------------------------------
+    # --- events -----------------------------------------------------------------------------------------------------
 
     def arrived(self) -> None:
         """A follower has connected."""
@@ -152,10 +148,10 @@ class FollowerSocket:
             self._announced = False
             self._adjust()
 
-    def connection(self, there: bool) -> None:
-        """The connection to the supervisor is there, or lost."""
-        if there != self._connected:
-            self._connected = there
+    def connection(self, connected: bool) -> None:
+        """The connection to the supervisor was made, or lost."""
+        if connected != self._connected:
+            self._connected = connected
             self._adjust()
 
     # --- parts ------------------------------------------------------------------------------------------------------
@@ -174,8 +170,8 @@ class FollowerSocket:
             router.setsockopt(zmq.USE_FD, listening.fileno())
             router.bind(f"ipc://{self._path}")
             router.setsockopt(zmq.USE_FD, -1)
-            # Using the socket may have used up what rang before.
-            self._channel.rang()
+            # Using the socket may have reset its descriptor.
+            self._channel.on_readable()
             self._pending.register(listening.detach(), select.POLLIN)
         self._file = _file_at(self._path)
 
@@ -198,13 +194,13 @@ class FollowerSocket:
         else:
             self._descriptors.release()
             if self._descriptors.left()[0] < _ACCEPTS:
-                # It had none left when it came to lead, so that the reserve is empty too.
+                # None were left when it began to lead, so the reserve is empty too.
                 self._hide()
             elif expected:
                 self._show()
 
     def _wait(self) -> None:
-        """Give a follower the time to connect that a bot does not leave which is always in a turn."""
+        """Give a follower time to connect, also under a bot that is always in a turn."""
         self._wait_at = self._mono() + _WAITS_AFTER
         self._channel.wait(_TRIES_WITHIN_MS)
 
@@ -213,7 +209,7 @@ class FollowerSocket:
         self._descriptors.keep()
 
     def _hide(self) -> None:
-        """Refuse connections, and wait until those under way are accepted: each takes a descriptor."""
+        """Refuse new connections, and wait until pending ones are accepted: each takes a descriptor."""
         if not self._shown:
             return
         with suppress(OSError):

@@ -1,8 +1,8 @@
-"""A worker's log file: lines are appended, old files are kept to a number, and a failure costs lines and nothing else.
+"""A worker's log file with rotation. A failure loses lines and has no other effect.
 
 Descriptors 1 and 2 of the process lead to the same file, for C code and child processes. So when the file is replaced,
-by our own rotation or because it was moved or removed, they lead to the new one too. Only this process
-rotates the file; a forked child follows it. A symbolic link in the file's place is not followed.
+by rotation or because it was moved or removed, they lead to the new file too. Only this process rotates the file; a
+forked child follows it. A symbolic link in the file's place is not followed.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _LOOK_EVERY = 100_000_000
 _RETRY_AFTER = 1_000_000_000
 _MODE = 0o600
 _APPEND = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOCTTY | os.O_NOFOLLOW | os.O_NONBLOCK
-"""Without waiting: in the file's place may be a named pipe that nothing reads."""
+"""Non-blocking, because a named pipe without a reader may be in the file's place."""
 
 File = tuple[int, int]
 """Device and inode."""
@@ -39,7 +39,7 @@ class LogFile:
         self._file: File | None = None
         self._length = 0
         self._cut = False
-        """The file ends in a part of a line, because there was no room for the rest."""
+        """The file ends in part of a line, because the disk was full."""
         self._look_at = 0
         self._rotate_at = 0
         self._owner = os.getpid()
@@ -69,7 +69,7 @@ class LogFile:
         return not self._cut
 
     def look(self) -> None:
-        """Follow the path: open the file again where it was moved or removed, and rotate it when others made it long.
+        """Open the file again if it was moved or removed, and rotate it if child processes made it too long.
 
         Never raises. Called with every write, at most every 100 ms, and in idle time.
         """
@@ -90,7 +90,7 @@ class LogFile:
                     else problem.strerror or type(problem).__name__
                 )
         elif found is not None:
-            # Children write to it too, and it may have been truncated.
+            # Child processes write to it too, and it may have been truncated.
             self._length = found.st_size
         if self._length >= self._limit:
             self._rotate()
@@ -104,7 +104,7 @@ class LogFile:
             self._make_room()
             descriptor = os.open(fresh, _APPEND | os.O_TRUNC, _MODE)
         except OSError:
-            # The file at hand goes on growing, as far as it can.
+            # The present file grows further.
             return
         try:
             os.rename(self._path, self._older(1))
@@ -116,7 +116,7 @@ class LogFile:
         self._rotate_at = 0
 
     def _make_room(self) -> None:
-        """Move the older files on by one, up to the first gap; the last one goes."""
+        """Renumber the older files up to the first gap; the last one is removed."""
         last = next((n for n in range(1, self._keep) if not self._older(n).exists()), self._keep)
         for number in range(last, 1, -1):
             os.rename(self._older(number - 1), self._older(number))
@@ -125,7 +125,7 @@ class LogFile:
         return self._path.with_name(f"{self._path.name}.{number}")
 
     def _replace(self, descriptor: int) -> None:
-        """Write to `descriptor` from now on; so do 1 and 2, as far as they led to the file before."""
+        """Write to `descriptor` from now on, and redirect 1 and 2 to it if they led to the file before."""
         before = self._file
         found = os.fstat(descriptor)
         self._file, self._length = (found.st_dev, found.st_ino), found.st_size

@@ -1,10 +1,10 @@
-"""What a worker prints: `sys.stdout` and `sys.stderr` as streams that never fail, one line of the log at a time.
+"""The output of a worker: `sys.stdout` and `sys.stderr` as streams that never fail and write whole log lines.
 
-`print`, `logging`, `warnings` and tracebacks all go through them, the bot's as well as ours, so this is the one place
-that decides what happens when a log cannot be written: the line is lost and counted, and the bot goes on. A supervised
-worker's lines carry time, level, worker and release, as text or as JSON. A bot that runs alone prints as it is.
+`print`, `logging`, `warnings` and tracebacks, the bot's and ours, all go through them. If the log cannot be written,
+the line is lost and counted, and the bot goes on. A supervised worker's lines have time, level, worker and release, as
+text or as JSON. The output of a bot that runs alone is not changed.
 
-What is written past Python (C code, child processes), or to `.buffer`, goes into the same file as it is.
+Output that bypasses Python (C code, child processes), or goes to `.buffer`, is written to the same file unchanged.
 """
 
 from __future__ import annotations
@@ -41,20 +41,20 @@ from .log_file import LogFile
 __all__ = ["WorkerOutput", "capture_output", "report", "report_exception", "unfailing_output"]
 
 _LONGEST = 64 * 1024
-"""Characters after which a line without an end is written all the same."""
+"""A line without an end is written after this many characters."""
 _STALLED_AFTER_MS = 250
 """How long a reader of a pipe or a terminal may keep this process waiting, once."""
 _TEXTS = ("message", "msg", "event", "text")
-"""Where the libraries that log in JSON have the text,"""
+"""The keys of the text in the JSON of logging libraries."""
 _LEVELS = ("level", "levelname", "severity")
-"""and where the level."""
+"""The keys of the level."""
 
 Position = tuple[int, int | None]
 """Epoch, and the tick that runs or ran last."""
 
 
 class Sink(Protocol):
-    """Where lines go. `write` never raises; it returns whether the line was written."""
+    """A destination of lines. `write` never raises; it returns whether the line was written."""
 
     problem: str
 
@@ -63,9 +63,9 @@ class Sink(Protocol):
 
 
 class WorkerOutput:
-    """The lines of one worker. `position` tells where its bot is, as soon as there is one.
+    """Writes the lines of one worker. `position` returns the bot's position; set it when there is a bot.
 
-    `sinks` are where the lines of descriptors 1 and 2 go, most often the same.
+    `sinks` are the destinations of descriptors 1 and 2, mostly the same one.
     """
 
     def __init__(self, me: Assignment, sinks: tuple[Sink, Sink]) -> None:
@@ -79,7 +79,7 @@ class WorkerOutput:
         self._problem = ""
         self._second = 0
         self._stamp = ""
-        # A child of the bot's may be forked while another thread writes.
+        # A child may be forked while another thread holds the lock.
         os.register_at_fork(after_in_child=self._renew)
 
     def line(self, descriptor: int, text: str) -> None:
@@ -106,12 +106,12 @@ class WorkerOutput:
                 self._problem = sink.problem
 
     def raw(self, descriptor: int, data: bytes) -> None:
-        """Write bytes as they are. Never raises."""
+        """Write bytes unchanged. Never raises."""
         with self.lock:
             self._sinks[descriptor].write(data)
 
     def look(self) -> None:
-        """Follow the file, also while nothing is printed. Never raises."""
+        """Check the log file, also when nothing is printed. Never raises."""
         with self.lock:
             self._sinks[1].look()
 
@@ -147,10 +147,9 @@ class WorkerOutput:
 
 
 class DescriptorSink:
-    """Writes to a descriptor that is not the worker's own file: of a bot that runs alone, or under an older supervisor.
+    """Writes to an inherited descriptor: of a bot that runs alone, or under an older supervisor.
 
-    A reader that has stopped (a full pipe, a terminal that is held) keeps the process waiting once, and not again until
-    it reads on.
+    A reader that has stopped (a full pipe, a stopped terminal) delays the process once, and not again until it reads.
     """
 
     def __init__(self, descriptor: int) -> None:
@@ -169,9 +168,9 @@ class DescriptorSink:
                 if self._poll is not None:
                     self._stalled = not self._poll.poll(0 if self._stalled else _STALLED_AFTER_MS)
                     if self._stalled:
-                        self.problem = "its reader does not read"
+                        self.problem = "the reader of the pipe or terminal has stopped"
                         return False
-                # What is ready takes at least so much without waiting.
+                # A descriptor that is ready accepts at least PIPE_BUF without blocking.
                 data = data[os.write(self._descriptor, data[: select.PIPE_BUF] if self._poll else data) :]
         except OSError as problem:
             self.problem = problem.strerror or type(problem).__name__
@@ -182,7 +181,7 @@ class DescriptorSink:
 
 
 class _Raw(io.RawIOBase):
-    """The binary side of a stream: what is written to it is passed on, and never fails."""
+    """The binary side of a stream: passes on what is written, and never fails."""
 
     def __init__(self, descriptor: int, write: Callable[[bytes], object]) -> None:
         self._descriptor = descriptor
@@ -203,11 +202,11 @@ class _Raw(io.RawIOBase):
         return len(content)
 
     def close(self) -> None:
-        """Stay open: there is only this one."""
+        """Stay open."""
 
 
 class _Stream(io.TextIOWrapper):
-    """`sys.stdout` or `sys.stderr`: whole lines go to the output, and the beginning of one waits for its end."""
+    """`sys.stdout` or `sys.stderr`: passes on whole lines, and keeps an unfinished line until its end."""
 
     def __init__(self, output: WorkerOutput, descriptor: int) -> None:
         raw: Any = _Raw(descriptor, functools.partial(output.raw, descriptor))
@@ -229,18 +228,18 @@ class _Stream(io.TextIOWrapper):
         return len(text)
 
     def end(self) -> None:
-        """Write what has no end yet, as a line."""
+        """Write the unfinished line."""
         rest, self._rest = self._rest, ""
         if rest:
             self._output.line(self._descriptor, rest)
 
     def close(self) -> None:
-        """Stay open: what comes later, from whichever library, is to be read too."""
+        """Stay open, for output that comes later."""
         self.end()
 
 
 class _Plain(io.TextIOWrapper):
-    """`sys.stdout` or `sys.stderr` of a bot that runs alone: as it is printed."""
+    """`sys.stdout` or `sys.stderr` of a bot that runs alone, unchanged."""
 
     def __init__(self, descriptor: int, encoding: str) -> None:
         raw: Any = _Raw(descriptor, DescriptorSink(descriptor).write)
@@ -251,7 +250,7 @@ class _Plain(io.TextIOWrapper):
 
 
 def capture_output(me: Assignment) -> WorkerOutput:
-    """From here on, have this process print lines as its assignment says."""
+    """Replace this process's output streams by ones that write log lines, as its assignment says."""
     if me.log_file:
         file = LogFile(me.log_file, me.log_size, me.log_keep)
         output = WorkerOutput(me, (file, file))
@@ -265,18 +264,18 @@ def capture_output(me: Assignment) -> WorkerOutput:
 
 
 def unfailing_output() -> None:
-    """From here on, have this process print as before, except that a failing print raises nothing."""
+    """Replace this process's output streams by ones that print the same but never raise."""
     for name, descriptor in (("stdout", 1), ("stderr", 2)):
         before: Any = getattr(sys, name)
         if before is None:
-            # The caller closed it, and its number may be another file's by now.
+            # The caller closed it, and another file may have its descriptor by now.
             _install(name, _Plain(os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC), "utf-8"))
         elif isinstance(before, io.TextIOWrapper) and before is getattr(sys, f"__{name}__"):
             _install(name, _Plain(descriptor, before.encoding))
 
 
 def report(text: str) -> None:
-    """Print a line of our own to standard error. Never raises, whatever the bot has put there."""
+    """Print a line of neverblink to standard error. Never raises, even if the bot replaced the stream."""
     _report(f"{text}\n")
 
 
@@ -296,12 +295,12 @@ def _install(name: str, stream: io.TextIOWrapper) -> None:
     with suppress(Exception):
         before.flush()
     setattr(sys, name, stream)
-    # The interpreter keeps the first ones, for code that restores them.
+    # The original streams, for code that restores them.
     setattr(sys, f"__{name}__", stream)
 
 
 def _encoded(line: LogLine) -> bytes:
-    """As JSON, also what JSON cannot say: half a surrogate pair, or an integer of more than 64 bits."""
+    """Encode as JSON, without what JSON cannot express: half a surrogate pair, or an integer of more than 64 bits."""
     try:
         return encode_line(line)
     except UNDECODABLE:

@@ -1,29 +1,41 @@
-"""The loop: asyncio's own, with an alarm in the very place where it waits.
+"""Waking a worker on time: an event loop whose selector has an alarm, the same without asyncio, and the waker.
 
-A timer's descriptor (`clock.TimerFd`) works in any loop. It costs each tick a system call to set it, one to drain it,
-and asyncio's way from a ready descriptor to a call-back. In a loop of our own the selector itself waits until the alarm
-is due, and calls back: one system call, and nothing in between. It waits with `select` for the descriptor of its epoll,
-which is readable when any of those in it is: the time-out of `epoll_wait` is in whole milliseconds, that of `select` is
-as exact as the kernel's timers, give or take a thousandth of the time.
+A timer descriptor (`clock.TimerFd`) works in any loop. It costs each tick a system call to set it, one to drain it, and
+asyncio's path from a ready descriptor to a callback. In `PreciseLoop` the selector itself waits until the alarm is due,
+and calls back: one system call, and nothing in between. It waits with `select` for the descriptor of its epoll, which
+is readable when any descriptor in it is: the time-out of `epoll_wait` is in whole milliseconds, that of `select` as
+exact as the kernel's timers, within a thousandth of the time.
 
-Waking up takes a while, and what runs then finds nothing in the processor's caches. So an alarm may be armed with a
-lead: the selector wakes that much earlier, or less where it mostly wakes sooner, calls `nears`, and waits for the
-moment awake.
+Waking up takes a while, and the code that runs then finds the processor's caches cold. So an alarm may be armed with a
+lead: the selector wakes earlier by that much, or by less if it mostly wakes on time, calls `nears`, and spins until the
+alarm is due.
 """
 
 from __future__ import annotations
 
 import asyncio
 import ctypes
+import os
 import select
+import selectors
 import warnings
 from collections.abc import Callable
 from contextlib import suppress
 from selectors import EpollSelector, SelectorKey
 from time import monotonic_ns
-from typing import Any
+from typing import Any, Protocol
 
-__all__ = ["AlarmSelector", "PreciseLoop", "runs_in_ours"]
+from .clock import TimerFd
+
+__all__ = [
+    "AlarmSelector",
+    "Poller",
+    "PreciseLoop",
+    "Reactor",
+    "Waker",
+    "default_policy_in_force",
+    "no_alarm",
+]
 
 _PR_SET_TIMERSLACK = 29
 _LONG = 20_000_000
@@ -31,45 +43,45 @@ _LONG = 20_000_000
 _FD_SETSIZE = 1024
 _SLOW_AT_FIRST = 100_000
 _LEAD_FOR_SLOW = 2
-"""So many times what being woken takes lately is enough for it and for making ready."""
+"""The lead is at most the recent wake-up latency times this."""
 
 
 class AlarmSelector(EpollSelector):
-    """A selector that also waits for a moment, and then calls back. One that `can_ring`."""
+    """A selector with an alarm: it also waits for a time, and then calls back. Only if `can_ring`."""
 
     def __init__(self) -> None:
         super().__init__()
         self.rings: Callable[[], None] = _nothing
         """Called when the alarm is due, within `select`."""
         self.nears: Callable[[], None] = _nothing
-        """Called before that, when there is time: the alarm rings at once after it, and nothing runs in between."""
+        """Called shortly before `rings`, when there is time. Nothing runs between the two."""
         self.failed: Callable[[Exception], None] | None = None
-        """Called with what that raised; without it, `select` raises it."""
+        """Called with an exception of `rings`; without it, `select` raises the exception."""
         self.slow = _SLOW_AT_FIRST
-        """How long after it was to wake it has woken, ns: nearer to the worst than to the least of late."""
+        """The recent wake-up latency, ns: about the seventh of eight, from best to worst."""
         self._at = 0
         self._early = 0
-        """When to wake for it."""
+        """When to wake for the alarm."""
         self._fd = self.fileno()
         self.can_ring = self._fd < _FD_SETSIZE
-        """`select` takes descriptors up to a bound."""
+        """`select` accepts only descriptors below a limit."""
         if self.can_ring:
             _be_exact()
 
     def arm(self, at: int, lead: int = 0) -> None:
-        """Ring at monotonic time `at` (ns), instead of any moment set before; at once when that is past.
+        """Fire at monotonic time `at` (ns), instead of any time set before; at once when that is past.
 
-        Wake before, by at most `lead` ns, and wait for the moment awake: the loop does nothing else in that time.
+        Wake up to `lead` ns earlier and spin until then: the loop does nothing else in that time.
         """
         self._at = max(at, 1)
         self._early = self._at - min(lead, _LEAD_FOR_SLOW * self.slow)
 
     def disarm(self) -> None:
-        """Do not ring."""
+        """Do not fire."""
         self._at = 0
 
     def select(self, timeout: float | None = None) -> list[tuple[SelectorKey, int]]:
-        """What is ready, after at most `timeout` seconds. When the alarm rang there may be nothing."""
+        """The ready descriptors, after at most `timeout` seconds. May be empty when the alarm has fired."""
         at = self._at
         if not at or (timeout is not None and timeout <= 0):
             found = super().select(timeout)
@@ -78,19 +90,19 @@ class AlarmSelector(EpollSelector):
             return found
         now, until = monotonic_ns(), self._early
         if now >= at:
-            # It was due before anybody waited: what is ready must have its turn too, however often that is so.
+            # The alarm is overdue. Ready descriptors are returned too, so that they do not starve if it always is.
             self._ring()
             return super().select(0)
         if timeout is not None:
             until = min(until, now + int(timeout * 1e9))
         while now < until:
-            left = until - now
-            wait = left if left < _LONG else left - left // 100
+            remaining = until - now
+            wait = remaining if remaining < _LONG else remaining - remaining // 100
             if select.select((self._fd,), (), (), wait / 1e9)[0]:
                 return super().select(0)
             now = monotonic_ns()
             if now >= until:
-                # Quickly up and slowly down again: it settles at what seven of eight stay below.
+                # Rises quickly and falls slowly: it settles where seven of eight latencies are below.
                 apart = now - until - self.slow
                 self.slow += apart // 4 if apart > 0 else apart // 32
         if now >= self._early:
@@ -120,25 +132,126 @@ class PreciseLoop(asyncio.SelectorEventLoop):
         self.alarm.failed = self._failed
 
     def _failed(self, problem: Exception) -> None:
-        self.call_exception_handler({"message": "what an alarm had called raised", "exception": problem})
+        self.call_exception_handler({"message": "the callback of an alarm raised", "exception": problem})
 
 
-def runs_in_ours() -> bool:
-    """Whether asyncio's default kind of loop is in force."""
-    get_policy: Any = getattr(asyncio, "get_event_loop_policy", None)  # Python 3.16 has no policies any more.
+def default_policy_in_force() -> bool:
+    """Whether asyncio uses its default event loop policy."""
+    get_policy: Any = getattr(asyncio, "get_event_loop_policy", None)  # Python 3.16 has no policies.
     if get_policy is None:
         return True
     with warnings.catch_warnings():
-        # Deprecated since 3.14. A bot that turns warnings into errors did not ask for this.
+        # Deprecated since 3.14; must not fail in a bot that turns warnings into errors.
         warnings.simplefilter("ignore", DeprecationWarning)
         return type(get_policy()) is getattr(asyncio, "DefaultEventLoopPolicy")  # noqa: B009
 
 
 def _be_exact() -> None:
-    """Have this thread woken when it is time, and not up to 50 µs later to save a wake-up."""
+    """Set this thread's timer slack to 1 ns. The default lets the kernel wake it up to 50 µs late."""
     with suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(_PR_SET_TIMERSLACK, ctypes.c_ulong(1), 0, 0, 0)
 
 
 def _nothing() -> None:
-    """Stands for a call-back that was not set."""
+    """The callback when none was set."""
+
+
+class Reactor(Protocol):
+    """Calls back when a descriptor becomes readable: an asyncio loop, or a `Poller`."""
+
+    def add_reader(self, fd: int, callback: Callable[[], object], /) -> object: ...
+    def remove_reader(self, fd: int, /) -> object: ...
+
+
+class Waker:
+    """An event descriptor that any thread can signal and, from `open` on, an alarm.
+
+    The alarm is the reactor's own `AlarmSelector` if it has one, else a timer descriptor.
+    """
+
+    def __init__(self) -> None:
+        self._event_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._reactor: Reactor | None = None
+        self._alarm: AlarmSelector | TimerFd | None = None
+
+    def open(
+        self,
+        reactor: Reactor,
+        on_alarm: Callable[[], None],
+        on_wake: Callable[[], None],
+        before_alarm: Callable[[], None],
+    ) -> Callable[[int, int], None]:
+        """Call `on_alarm()` when the alarm fires and `on_wake()` after `wake`, until `close`.
+
+        Returns the function that arms the alarm. `before_alarm` is for an `AlarmSelector`. Raises `TimerFdError` when
+        the alarm can't be made.
+        """
+
+        def on_event() -> None:
+            with suppress(BlockingIOError):
+                os.eventfd_read(self._event_fd)
+            on_wake()
+
+        self._reactor = reactor
+        reactor.add_reader(self._event_fd, on_event)
+        selector = getattr(reactor, "alarm", None)
+        if isinstance(selector, AlarmSelector) and selector.can_ring:
+            selector.rings = on_alarm
+            selector.nears = before_alarm
+            self._alarm = selector
+            return selector.arm
+        timer = self._alarm = TimerFd()
+
+        def on_timer() -> None:
+            timer.drain()
+            on_alarm()
+
+        reactor.add_reader(timer.fileno(), on_timer)
+        return timer.arm
+
+    def wake(self) -> None:
+        """Wake the loop; callable from any thread and from a signal handler."""
+        if self._event_fd >= 0:
+            os.eventfd_write(self._event_fd, 1)
+
+    def close(self) -> None:
+        reactor, self._reactor = self._reactor, None
+        if reactor is not None:
+            reactor.remove_reader(self._event_fd)
+        alarm, self._alarm = self._alarm, None
+        if isinstance(alarm, TimerFd):
+            if reactor is not None:
+                reactor.remove_reader(alarm.fileno())
+            alarm.close()
+        elif alarm is not None:
+            alarm.disarm()
+        event_fd, self._event_fd = self._event_fd, -1
+        if event_fd >= 0:
+            os.close(event_fd)
+
+
+def no_alarm(at: int, lead: int) -> None:
+    """Does nothing; used for arming before `Waker.open` has returned the real function."""
+
+
+class Poller:
+    """The wait of a bot without an event loop: calls back for readable descriptors, only during `wait`."""
+
+    def __init__(self) -> None:
+        self.alarm = self._selector = AlarmSelector()
+
+    def add_reader(self, fd: int, callback: Callable[[], object], /) -> None:
+        self.remove_reader(fd)
+        self._selector.register(fd, selectors.EVENT_READ, callback)
+
+    def remove_reader(self, fd: int, /) -> None:
+        with suppress(KeyError):
+            self._selector.unregister(fd)
+
+    def wait(self, seconds: float | None = None) -> None:
+        """Wait until a descriptor is readable, and call back for each that is."""
+        for key, _ in self._selector.select(seconds):
+            key.data()
+
+    def close(self) -> None:
+        self._selector.close()

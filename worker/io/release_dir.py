@@ -1,9 +1,9 @@
-"""The directory that a worker runs from is its release: read-only. What the bot writes belongs into the data directory.
+"""The release is the worker's current directory and read-only. A bot writes files into the data directory.
 
-A release is copied anew for each deployment, so a file that a bot writes beside its code is lost with the next one. Its
-directories are read-only, which binds every user but root. For root the worker remounts the release read-only in a
-mount namespace of its own, which its child processes inherit and which ends with them; the directories in which Python
-keeps compiled files stay writable.
+Each deployment makes a new copy of the code, so a file written beside the code would be lost with the next deployment.
+The directories of a release are read-only, which does not restrict root. For root the worker remounts the release
+read-only in its own mount namespace, which child processes inherit and which ends with them; the directories for
+Python's compiled files stay writable.
 """
 
 from __future__ import annotations
@@ -25,20 +25,20 @@ _CLONE_NEWNS = 0x00020000
 _MS_RDONLY, _MS_REMOUNT, _MS_BIND, _MS_REC, _MS_SLAVE = 1, 32, 4096, 16384, 1 << 19
 _COMPILED = "__pycache__"
 _MOST_COMPILED = 500
-"""Directories of compiled files that stay writable: each is a mount, and a worker should start in milliseconds."""
+"""How many directories of compiled files stay writable: each is a mount, which takes time at the start."""
 _REFUSED = {errno.EROFS, errno.EACCES, errno.EPERM}
 _SQLITE_READONLY, _SQLITE_CANTOPEN = 8, 14
 _MEND = (
-    f'a release is read-only, because the next deployment leaves it behind: keep the file in os.environ["{DATA}"], '
+    f'a release is read-only, because the next deployment replaces it: keep the file in os.environ["{DATA}"], '
     "which all releases of this bot share"
 )
 
 
 def data_directory() -> Path:
-    """Where a bot keeps files of its own, such as a database: the same directory for every release.
+    """The directory for a bot's own files, such as a database: the same for every release.
 
-    Under a supervisor it is NEVERBLINK_DATA, by default `data` in the home; of a bot that runs alone it is
-    `.neverblink/data` in the current directory. It is made if it is not there.
+    Under a supervisor it is NEVERBLINK_DATA, by default `data` in the home; for a bot that runs alone it is
+    `.neverblink/data` in the current directory. It is created if missing.
 
         self.db = sqlite3.connect(data_directory() / "trades.db")
     """
@@ -48,19 +48,19 @@ def data_directory() -> Path:
 
 
 def make_read_only(directory: Path, written: Path) -> str:
-    """Make the release in `directory`, the current one, read-only for this process; return why it is not, "" if it is.
+    """Make the release in `directory`, the current directory, read-only for this process; return why it failed, or "".
 
-    Only root needs it; a directory that is not a release is left alone. `written` is what the process itself has to
-    write. Call it before any thread is started.
+    Only needed for root; does nothing if `directory` is not a release. `written` is the directory that the process
+    itself writes to. Call it before any thread is started.
     """
     if os.geteuid() != 0 or not (directory / MANIFEST).is_file():
         return ""
     try:
         if os.statvfs(written).f_flag & os.ST_RDONLY:
-            # The namespace would keep that for as long as this process lives, whatever an administrator mends.
+            # The namespace would keep it read-only for this process, even after an administrator has remounted it.
             return f"{written} is on a read-only file system now"
     except OSError:
-        # It is not there yet, or anymore: that is reported by its own means.
+        # A missing directory is reported elsewhere.
         pass
     place = os.fsencode(directory)
     libc = ctypes.CDLL(None, use_errno=True)
@@ -73,13 +73,13 @@ def make_read_only(directory: Path, written: Path) -> str:
         _checked(libc.mount(None, place, None, _MS_REMOUNT | _MS_BIND | _MS_RDONLY, None))
     except OSError as problem:
         return problem.strerror or str(problem)
-    # The current directory is still the one beneath the mount.
+    # The current directory is still the one below the mount.
     os.chdir(directory)
     return ""
 
 
 def describe(problem: BaseException) -> str:
-    """An exception as one line, with the mend when it comes of writing into a release."""
+    """An exception as one line, with the mend if it was caused by writing into a release."""
     text = reason_of(problem)
     seen: BaseException | None = problem
     while seen is not None:
@@ -92,7 +92,7 @@ def describe(problem: BaseException) -> str:
 def _writes_into_release(problem: BaseException) -> bool:
     code = getattr(problem, "sqlite_errorcode", None)
     if isinstance(code, int):
-        # SQLite does not say which file it was. A path that is relative leads into the release.
+        # SQLite does not name the file. A relative path leads into the release.
         return code & 0xFF in (_SQLITE_READONLY, _SQLITE_CANTOPEN) and _is_release(Path.cwd())
     if not isinstance(problem, OSError) or problem.errno not in _REFUSED:
         return False

@@ -1,8 +1,8 @@
 """The journal in a directory: segments, named by their number.
 
-A segment has its name only once its snapshot is whole, and, where `durability` says so, on the disk; until then it is
+A segment gets its name only when its snapshot is whole and, if `durability` requires it, on the disk. Until then it is
 `NUMBER.journal.PID.new`, which no process reads. So a successor never finds half a snapshot, and a process that is
-killed while it writes one leaves the segment before as the newest one, with everything in it.
+killed while it writes a new segment leaves the segment before as the newest, with everything in it.
 """
 
 from __future__ import annotations
@@ -26,27 +26,26 @@ from ...protocol.journal import (
     read_header,
     records,
 )
-from ..io.os_errors import fail
 from .fsync import FsyncThread
 from .interfaces import SegmentEnd
-from .pending_segment import PendingSegment
 from .retention import Stored
-from .segment import SegmentFile
+from .segment import PendingSegment, SegmentFile, fail
 
 __all__ = ["Damaged", "JournalDirectory"]
 
 _SUFFIX = ".journal"
 _BLOCK = 1 << 20
 _SETTLES = 20_000_000
-"""Ticks of the clock that the kernel gives files their times by are at most 10 ms."""
+"""How old a change must be so that a later one has another time, ns. The kernel's file times advance every 10 ms at
+most."""
 
 
 class Damaged(JournalError):
-    """A segment that nothing can be read of, though it is there."""
+    """The segment exists, but nothing of it can be read."""
 
 
 class JournalDirectory:
-    """Segments in `directory`. Every method raises `JournalError` and nothing else."""
+    """The segments in `directory`. Every method raises `JournalError` and nothing else."""
 
     def __init__(self, directory: Path, durability: str) -> None:
         self._directory = directory
@@ -55,9 +54,9 @@ class JournalDirectory:
         self._file: SegmentFile | None = None
         self._runner = FsyncThread()
         self._listed = (0, 0)
-        """When the directory was changed last, as of when it was listed, and its newest segment then."""
+        """The directory's time of change when it was last listed, and its newest segment then."""
         self.append: Callable[[RecordKind, bytes], Position] = self._not_open
-        """Append one record; return where it ends. When it could not be written whole, none of it is there."""
+        """Append one record and return where it ends. It is written whole or not at all."""
 
     @property
     def position(self) -> Position:
@@ -74,15 +73,15 @@ class JournalDirectory:
                         facts = entry.stat()
                         found.append(Stored(int(stem), facts.st_size, facts.st_mtime_ns))
         except OSError as problem:
-            fail(self._directory, "cannot be looked into", problem)
-        return sorted(found, key=lambda one: one.number)
+            fail(self._directory, "cannot be listed", problem)
+        return sorted(found, key=lambda stored: stored.number)
 
     def read(
         self, number: int, offset: int = 0, *, past_damage: bool = False
     ) -> Iterator[Entry | SegmentEnd]:
-        """Yield the whole records of a segment from `offset` on, and then its end.
+        """Yield the whole records of a segment from `offset` on, then its end.
 
-        Raises `Damaged` when its header or the disk cannot be read, `JournalTooNew` for a later release's.
+        Raises `Damaged` when the header or the disk cannot be read, `JournalTooNew` for the format of a later release.
         """
         path = self._path(number)
         fd = self._open(path)
@@ -122,21 +121,21 @@ class JournalDirectory:
         file = self._file
         if file is None:
             return False
-        # A home that was moved has its journal with it, and goes on wherever it is; so what is written is not lost.
+        # A home that was moved still has its journal, so nothing that is written is lost.
         return file.is_in_place(self._path(file.number)) or (file.is_linked() and self._home_is_gone())
 
     def begin(self) -> PendingSegment:
         try:
-            # It may have been removed; the home itself is not made here.
+            # The directory may have been removed. The home itself is not created here.
             self._directory.mkdir(mode=0o700, exist_ok=True)
             for stray in self._directory.glob(f"*{_SUFFIX}.*.new"):
-                # Of a leader that was killed: only this process writes now.
+                # Left by a leader that was killed: only this process writes now.
                 stray.unlink(missing_ok=True)
         except OSError as problem:
             fail(self._directory, "cannot be written", problem)
         number = self._newest() + 1
         path = self._path(number)
-        # Under a name of our own: what a leader before us removes after it has yielded must not be this.
+        # With our pid: a former leader may still be removing its own unfinished segment, and must not remove this one.
         unfinished = path.with_name(f"{path.name}.{os.getpid()}.new")
         file = SegmentFile.create(unfinished, number)
         return PendingSegment(file, path, self._durability, self._runner, self._adopt)
@@ -144,11 +143,11 @@ class JournalDirectory:
     def remove(self, numbers: list[int]) -> None:
         for number in numbers:
             path = self._path(number)
-            # A file that is gone already, or cannot be removed now, is looked at again with the next segment.
+            # A file that cannot be removed now is tried again with the next segment.
             self._runner.do(lambda path=path: path.unlink(missing_ok=True))
 
     def close(self) -> None:
-        """Force to the disk what `durability` promises to, and close the file. Harmless when it is closed."""
+        """Force to the disk what `durability` promises, and close the file. Harmless when it is closed."""
         file, self._file = self._file, None
         self.append = self._not_open
         try:
@@ -165,7 +164,7 @@ class JournalDirectory:
         )
 
     def _home_is_gone(self) -> bool:
-        """Whether there is nothing at the home's path: no other journal that a successor would find there."""
+        """Whether the home's path is free: a successor would find no other journal there."""
         try:
             os.lstat(self._directory.parent)
         except FileNotFoundError:
@@ -178,24 +177,24 @@ class JournalDirectory:
         return self._directory / f"{number:08d}{_SUFFIX}"
 
     def _is_newest(self, number: int) -> bool:
-        """Whether no segment comes after this one, and it is there. Lists the directory only if it was changed."""
+        """Whether this segment exists and is the newest. Lists the directory only if that has changed."""
         try:
             changed = os.stat(self._where).st_mtime_ns
         except OSError as problem:
-            fail(self._directory, "cannot be looked into", problem)
+            fail(self._directory, "cannot be listed", problem)
         if self._listed[0] != changed:
             newest = self._newest()
-            # A change within the same tick of the kernel's clock leaves the same time.
+            # A second change within one tick of the kernel's clock leaves the same time.
             settled = time.time_ns() - changed > _SETTLES
             self._listed = (changed if settled else 0), newest
         return self._listed[1] == number
 
     def _newest(self) -> int:
-        """The number of the newest segment, 0 without any."""
+        """The number of the newest segment, 0 when there is none."""
         try:
             names = os.listdir(self._directory)
         except OSError as problem:
-            fail(self._directory, "cannot be looked into", problem)
+            fail(self._directory, "cannot be listed", problem)
         stems = (name.removesuffix(_SUFFIX) for name in names if name.endswith(_SUFFIX))
         return max((int(stem) for stem in stems if stem.isdecimal()), default=0)
 
@@ -215,16 +214,16 @@ class JournalDirectory:
         if header.segment != number:
             raise Damaged(
                 str(path),
-                f"it says that it is segment {header.segment}: give it back the name it was written under",
+                f"its header has the number {header.segment}: give it back its original name",
             )
         return header.format
 
     def _use(self, file: SegmentFile) -> None:
-        """Append to `file` from now on."""
+        """Make `file` the one that is appended to."""
         before, self._file = self._file, file
         self.append = file.append
         if before is not None:
-            # Its last sync may take a while. What of it did not get to the disk comes before a whole snapshot.
+            # In the thread, as its last sync may take a while. The new segment's snapshot holds all that it has.
             self._runner.do(before.shut)
 
     def _adopt(self, file: SegmentFile) -> None:
@@ -237,7 +236,7 @@ def _read(path: Path, fd: int, offset: int, format: int, past_damage: bool) -> I
     if size < offset:
         raise Damaged(
             str(path),
-            f"it ends at byte {size}, but was followed to byte {offset} already: it was cut or replaced",
+            f"it ends at byte {size}, but was read up to byte {offset} before: it was truncated or replaced",
         )
     end, torn = offset, False
     read = records(lambda at, size: _pread(path, fd, at, size), offset, format, past_damage=past_damage)
@@ -261,14 +260,12 @@ def _pread(path: Path, fd: int, offset: int, size: int) -> bytes:
         return os.pread(fd, size, offset)
     except OSError as problem:
         if problem.errno == errno.EIO:
-            raise Damaged(
-                str(path), f"it cannot be read at byte {offset}: look into the kernel's log"
-            ) from None
+            raise Damaged(str(path), f"it cannot be read at byte {offset}: see the kernel's log") from None
         fail(path, "cannot be read", problem)
 
 
 def _zeros(path: Path, fd: int, offset: int) -> bool:
-    """Zeros to the end: a power cut can leave the length of a file without what was in it."""
+    """Whether there are only zeros to the end: after a power cut a file can have its length but not its content."""
     while block := _pread(path, fd, offset, _BLOCK):
         if any(block):
             return False
@@ -280,4 +277,4 @@ def _size(file: SegmentFile) -> int:
     try:
         return os.fstat(file.fd).st_size
     except OSError as problem:
-        fail(file.path, "cannot be looked at", problem)
+        fail(file.path, "cannot be opened", problem)

@@ -1,4 +1,4 @@
-"""What the journal leaves to threads, because the disk may take its time and a tick may not wait for it."""
+"""Threads for slow work of the journal on the disk, so that no tick waits for it."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _SYNC_EVERY = 1.0
 
 
 class Syncer:
-    """Forces one descriptor to the disk once a second, as long as something is written.
+    """Forces one file to the disk once a second, if something was written.
 
-    It has a descriptor of its own, so that the writer may close its own at any time. Raises `OSError` when there can
-    be no thread for it.
+    It duplicates the descriptor, so the writer may close its own at any time. Raises `OSError` when no thread can be
+    started.
     """
 
     def __init__(self, fd: int) -> None:
@@ -33,7 +33,7 @@ class Syncer:
             raise OSError(errno.EAGAIN, str(problem)) from None
 
     def stop(self) -> None:
-        """Force the last of it, and end."""
+        """Force what is left to the disk, and end the thread."""
         self._ending.set()
         self._thread.join()
         os.close(self._fd)
@@ -42,7 +42,7 @@ class Syncer:
         while self.problem is None:
             last = self._ending.wait(_SYNC_EVERY)
             if self.written:
-                # Cleared before, not after: what is written meanwhile is the next round's.
+                # Cleared before the sync, not after: what is written meanwhile belongs to the next round.
                 self.written = False
                 try:
                     os.fdatasync(self._fd)
@@ -53,7 +53,7 @@ class Syncer:
 
 
 class FsyncTask:
-    """Something to be done. When it is `done`, `problem` says what kept it from being done well."""
+    """A task for the thread. When it is `done`, `problem` is the error that it raised, if any."""
 
     def __init__(self, act: Callable[[], None]) -> None:
         self.problem: OSError | None = None
@@ -77,34 +77,34 @@ class FsyncTask:
 
 
 class FsyncThread:
-    """Does one chore after another in a thread of its own, which is there when the first one comes."""
+    """Runs one task after another in a thread, which is started with the first."""
 
     def __init__(self) -> None:
         self._queue: SimpleQueue[FsyncTask | None] = SimpleQueue()
         self._thread: threading.Thread | None = None
 
     def do(self, act: Callable[[], None]) -> FsyncTask:
-        """Have `act` done, which may raise `OSError`."""
-        chore = FsyncTask(act)
+        """Run `act` in the thread; it may raise `OSError`."""
+        task = FsyncTask(act)
         if self._thread is None:
-            thread = threading.Thread(target=self._run, name="neverblink-chores", daemon=True)
+            thread = threading.Thread(target=self._run, name="neverblink-fsync", daemon=True)
             try:
                 thread.start()
             except RuntimeError:
-                # No thread to be had: then it is done here.
-                chore.run()
-                return chore
+                # No thread can be started: run it here.
+                task.run()
+                return task
             self._thread = thread
-        self._queue.put(chore)
-        return chore
+        self._queue.put(task)
+        return task
 
     def close(self) -> None:
-        """Wait for what is to be done. Harmless when there is nothing."""
+        """Run what is queued, then end the thread. Harmless when there is none."""
         thread, self._thread = self._thread, None
         if thread is not None:
             self._queue.put(None)
             thread.join()
 
     def _run(self) -> None:
-        while (chore := self._queue.get()) is not None:
-            chore.run()
+        while (task := self._queue.get()) is not None:
+            task.run()

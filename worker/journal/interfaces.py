@@ -1,10 +1,10 @@
-"""The leader's journal: the state stream as a file, as the rest of a worker sees it.
+"""The leader's journal, the state stream as a file, as the rest of a worker sees it.
 
-The leader appends each frame before it says that the turn is done, and the record of a decision before its body runs.
-Workers take turns at it, never two at a time: only who holds the lease writes. A new leader continues where the old
-one ended, after checking that this is where it has followed to; if it is not, it reads the rest first.
+The leader appends each frame before it reports the turn as done, and the record of a decision before its body runs.
+Only the worker that holds the lease writes. A new leader continues where the old one ended, after checking that it has
+followed to that point; if not, it reads the rest first.
 
-Whatever the disk does comes out as a `JournalError`, which names the file and the mend.
+Any error of the disk is raised as a `JournalError`, which names the file and the mend.
 """
 
 from __future__ import annotations
@@ -21,92 +21,92 @@ __all__ = ["Journal", "NewSegment", "NoJournal", "SegmentEnd"]
 
 
 class SegmentEnd(msgspec.Struct, frozen=True):
-    """Where the whole records of a segment end, and what is after it: "" for nothing.
+    """Where the whole records of a segment end, and the problem with what follows, "" when nothing does.
 
-    `tail` is false when no process that was killed leaves it like that: then it is damaged, and what was written after
-    may be whole and cannot be found.
+    `tail` is true when a killed process can have left it like that. Otherwise the segment is damaged, and whole records
+    may follow that cannot be found.
     """
 
     offset: int
     problem: str = ""
     tail: bool = True
     left: int = 0
-    """How many bytes there are after it."""
+    """How many bytes follow."""
 
 
 class NewSegment(Protocol):
-    """A segment that is being written and is not one of the journal's yet."""
+    """A segment that is being written and is not part of the journal yet."""
 
     def append(self, kind: RecordKind, payload: bytes) -> None: ...
     def publish(self) -> bool:
-        """Make it the newest one, in which the journal goes on; True when that is done, else call again."""
+        """Make it the newest segment, to which the journal appends. True when that is done; call again otherwise."""
         ...
 
     def settle(self) -> None:
-        """Wait until `publish`, if it was begun, has ended. After that nothing happens by itself."""
+        """Wait for the end of a `publish` that has begun. After that nothing happens in the background."""
         ...
 
     def discard(self) -> None:
-        """Leave nothing of it behind."""
+        """Remove all of it."""
         ...
 
 
 class Journal(Protocol):
-    """Where a leader writes and a successor reads. Numbers are segments'."""
+    """Where a leader writes and a successor reads. Numbers are numbers of segments."""
 
     @property
     def position(self) -> Position:
-        """Where the next record will be, `NOWHERE` when none could be written."""
+        """Where the next record will be, `NOWHERE` when no segment is open."""
         ...
 
     def stored(self) -> list[Stored]:
-        """The segments there are, oldest first."""
+        """The segments, oldest first."""
         ...
 
     def read(
         self, number: int, offset: int = 0, *, past_damage: bool = False
     ) -> Iterator[Entry | SegmentEnd]:
-        """The whole records of a segment from `offset` on, and then its end.
+        """The whole records of a segment from `offset` on, then its end.
 
-        With `past_damage` those behind a damaged one too, where its length is known; there is an `SegmentEnd` for each
-        such.
+        With `past_damage` also those after a damaged record whose length is known, with a `SegmentEnd` for each damaged
+        record.
         """
         ...
 
     def format_of(self, number: int) -> int:
-        """The format a segment is written in. Raises `JournalTooNew` when it is of a later release's."""
+        """The format of a segment. Raises `JournalTooNew` for the format of a later release."""
         ...
 
     def attach(self, position: Position) -> bool:
-        """Make ready to append; return whether the journal ends at `position`."""
+        """Prepare to append; return whether the journal ends at `position`."""
         ...
 
     def settle(self, position: Position) -> None:
-        """Make ready to append at `position`, in the newest segment; what is after it is cut off. Needs the lease."""
+        """Prepare to append at `position`, in the newest segment; cut off what is after it. Needs the lease."""
         ...
 
     @property
     def append(self) -> Callable[[RecordKind, bytes], Position]:
-        """Appends one record, and returns where it ends. Which function that is changes with the segment."""
+        """Appends one record and returns where it ends. Another function after each change of the segment."""
         ...
 
     def in_place(self) -> bool:
-        """Whether what is appended can be found by a successor."""
+        """Whether a successor can find what is appended."""
         ...
 
     def begin(self) -> NewSegment:
-        """Begin a segment after the newest. Needs the lease."""
+        """Begin a new segment after the newest. Needs the lease."""
         ...
 
     def remove(self, numbers: list[int]) -> None:
-        """Have segments removed."""
+        """Remove segments, in the background."""
         ...
 
     def close(self) -> None: ...
 
 
 class NoJournal:
-    """For a bot that runs alone: nothing is written, and no process would read it."""
+    """The journal of a bot that runs alone: nothing is written."""
 
     position = NOWHERE
 

@@ -1,45 +1,44 @@
-"""Which segments of the journal are no longer needed."""
+"""Retention: which segments of the journal are removed."""
 
 from __future__ import annotations
 
 import msgspec
 
-__all__ = ["Limits", "Stored", "surplus"]
+__all__ = ["JournalLimits", "Stored", "segments_to_remove"]
 
 _ALWAYS = 2
-"""The newest segment, which recovery begins with, and the one before it, from which it goes on if the newest one's
-snapshot should turn out to be damaged."""
+"""Recovery begins with the newest segment, or with the one before when the newest one's snapshot is damaged."""
 
 
 class Stored(msgspec.Struct, frozen=True):
-    """A segment on disk: its number, its size in bytes, and when it was written last, wall ns."""
+    """A segment on disk: its number, its size in bytes, and when it was last written, wall ns."""
 
     number: int
     size: int
     at: int
 
 
-class Limits(msgspec.Struct, frozen=True):
-    """How the journal is kept within bounds."""
+class JournalLimits(msgspec.Struct, frozen=True):
+    """The limits on the size and age of the journal."""
 
     segment: int = 16 * 1024 * 1024
-    """A segment with this many bytes after its snapshot, and as many as the snapshot itself has, is followed by a new
-    one."""
+    """A new segment is begun when this one has that many bytes after its snapshot, and at least as many as the snapshot
+    itself."""
     keep: int = 1024 * 1024 * 1024
     """How many bytes all segments together may have."""
     keep_for: int = 30 * 86_400_000_000_000
-    """How long after its last record a segment may be kept, ns."""
+    """How long a segment is kept after its last record, ns."""
 
 
-def surplus(stored: list[Stored], limits: Limits, now: int) -> list[int]:
-    """The numbers of the segments to be removed, oldest first, as of wall time `now`. Never one of the newest two."""
-    old = sorted(stored, key=lambda one: one.number)[:-_ALWAYS]
-    total = sum(one.size for one in stored)
-    gone: list[int] = []
-    for one in old:
-        # From the oldest on and no further: what is kept has no hole.
-        if total <= limits.keep and now - one.at <= limits.keep_for:
+def segments_to_remove(stored: list[Stored], limits: JournalLimits, now: int) -> list[int]:
+    """The numbers of the segments to remove, oldest first, at wall time `now`. The newest two are always kept."""
+    old = sorted(stored, key=lambda segment: segment.number)[:-_ALWAYS]
+    total = sum(segment.size for segment in stored)
+    numbers: list[int] = []
+    for segment in old:
+        # Stops at the first that is kept, so that there is no gap.
+        if total <= limits.keep and now - segment.at <= limits.keep_for:
             break
-        gone.append(one.number)
-        total -= one.size
-    return gone
+        numbers.append(segment.number)
+        total -= segment.size
+    return numbers

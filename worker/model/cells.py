@@ -1,13 +1,13 @@
-"""Cells: what changed in the state since the last boundary, and how a follower takes it in.
+"""Cells: what changed in the state since the last boundary, and how a follower applies it.
 
-At a boundary every cell is encoded and its bytes are compared with those of the boundary before. No write has
-to go through us, no proxy stands between the bot and its own objects, and a change in the depth of a nested
-dict is seen like any other. It costs an encoding of the root after a turn, and one before it to find what was
-changed in between (2 KB: 5 µs together, 15 when the processor has slept); what is too large for that is a
-`Table`, which notes the keys it was written at. Tables are the only thing that watches writes.
+At a boundary every cell is encoded, and its bytes are compared with those of the boundary before. No write has to go
+through neverblink, no proxy stands between the bot and its own objects, and a change deep in a nested dict is found
+like any other. The cost is one encoding of the root after a turn, and one before it to find changes made outside a turn
+(2 KB: 5 µs together, 15 when the processor has slept). What is too large for that is a `Table`, which notes the keys
+that were written. Only tables watch writes.
 
-A follower does the reverse, with types: bytes that don't fit the state's type are an error that names the
-field, and nothing of a change is applied unless all of it can be.
+A follower does the reverse, with types: bytes that don't fit the state's type are an error that names the field, and a
+change is applied whole or not at all.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from typing import Any, NoReturn, cast
 import msgspec
 
 from ...protocol.changes import NOTHING, Changes, Schema
-from ...protocol.wire import UNDECODABLE
+from ...protocol.wire import NOT_ENCODABLE, UNDECODABLE
 from .dict_walk import DictWalk
-from .encode_errors import NOT_ENCODABLE, find_unencodable
+from .encode_errors import find_unencodable
 from .shape import CellField, Shape, StateTypeError, TableField
 from .table import RowTypeError, StateError, Table, TurnGuard
 
@@ -31,7 +31,7 @@ AnyTable = Table[Any, Any]
 
 
 class StateUnreadable(StateError):
-    """A state this code cannot read; `field` is the part, `problem` what was expected and what was there."""
+    """A state that this code cannot read; `field` names the part, `problem` what was expected and what was found."""
 
     def __init__(self, field: str, problem: str, mend: str) -> None:
         super().__init__(f"state field {field!r}: {problem}: {mend}", field)
@@ -39,11 +39,10 @@ class StateUnreadable(StateError):
 
 
 class Cells:
-    """Encodes and decodes one bot's state, and knows how it was at the last boundary.
+    """Encodes and decodes one bot's state, and keeps the encoding of the last boundary.
 
-    `state_type` is the state's type, `version` its schema version, `guard` says when tables may be written
-    (None: always). Made once a process; raises `StateTypeError` or `RowTypeError` for a type that can't be a
-    state.
+    `state_type` is the state's type, `version` its schema version; `guard` decides when tables may be written (None:
+    always). There is one in each process. Raises `StateTypeError` or `RowTypeError` for a type that can't be a state.
     """
 
     def __init__(self, state_type: Any, version: int = 1, guard: TurnGuard | None = None) -> None:
@@ -61,15 +60,15 @@ class Cells:
         self._held: list[tuple[TableField, AnyTable]] = []
 
     def guard_by(self, guard: TurnGuard) -> None:
-        """Let `guard` say when tables may be written. Before there is a state."""
+        """Let `guard` decide when tables may be written. Call it before there is a state."""
         self._guard = guard
 
     # --- the leader's side ---
 
     def fresh(self) -> Any:
-        """The state of a bot that never ran: every field's default. It becomes the last boundary's.
+        """Return the first state of a new bot: every field's default. It becomes that of the last boundary.
 
-        Raises `StateError` when a field has none.
+        Raises `StateError` when a field has no default.
         """
         try:
             state = self.shape.type()
@@ -84,23 +83,21 @@ class Cells:
         return state
 
     def settle(self, state: Any) -> None:
-        """Make `state`, as it is, that of the last boundary: whatever changed until now will not be
-        collected.
-        """
+        """Make `state`, as it is, that of the last boundary: changes until now will not be collected."""
         self._last = self._encoded(state)
         self._held = [(field, self._table(state, field)) for field in self.shape.tables]
         for _, table in self._held:
             table.take()
 
     def forget(self) -> None:
-        """Make the next `collect` return the whole state, in a form that replaces what a follower has."""
+        """Make the next `collect` return the whole state, in a form that replaces the follower's."""
         self._last = [b""] * len(self._names)
         self._held = []
 
     def collect(self, state: Any) -> Changes:
-        """Return what differs from the last boundary, which this becomes.
+        """Return what changed since the last boundary, and make this the last boundary.
 
-        Raises `StateError` for a value that cannot be encoded, and then the last boundary stays what it was.
+        Raises `StateError` for a value that cannot be encoded; the last boundary then stays as it was.
         """
         try:
             cells = list(map(self._encode, self._values(state)))
@@ -118,7 +115,7 @@ class Cells:
             elif held.touched:
                 tables[field.name] = self._touched(held)
         if tables:
-            # Only now: where a row cannot be encoded, nothing was taken.
+            # Only now: if a row cannot be encoded, nothing may be forgotten.
             if replaced:
                 self._held = [(field, getattr(state, field.attr)) for field in self.shape.tables]
             for _, table in self._held:
@@ -134,9 +131,7 @@ class Cells:
         return Changes(changed, tables)
 
     def differing(self, state: Any) -> tuple[str, ...]:
-        """The names of cells and tables that differ from the last boundary. For finding changes outside a
-        turn.
-        """
+        """The names of cells and tables that differ from the last boundary, to find changes made outside a turn."""
         try:
             cells = list(map(self._encode, self._values(state)))
         except NOT_ENCODABLE as problem:
@@ -152,10 +147,10 @@ class Cells:
         return tuple(names)
 
     def check(self, changes: Changes) -> None:
-        """Read `changes` back, with types; raise `StateUnreadable` where another process could not.
+        """Decode `changes` with types; raise `StateUnreadable` if another process could not read them.
 
-        Encoding does not look at types: an `int` in a field declared `str` is found only by decoding
-        it. As dear as `apply`; worth it in tests, and now and then when there is time before the next tick.
+        Encoding does not check types: an `int` in a field declared `str` is found only by decoding it. Costs as much
+        as `apply`, so it is for tests, and for occasional checks when there is time before the next tick.
         """
         self._decoded(changes, None)
 
@@ -172,15 +167,15 @@ class Cells:
         return {field.name: len(getattr(state, field.attr)) for field in self.shape.tables}
 
     def keys(self, state: Any, table: str) -> Iterator[Any]:
-        """The keys of a table, in order, as long as it does not change."""
+        """The keys of a table, in order. The table must not change meanwhile."""
         return iter(getattr(state, self._tables[table].attr))
 
     def walk(self, state: Any, table: str) -> DictWalk:
-        """The keys of a table as of now, in order, while it goes on changing."""
+        """Begin a walk over the present keys of a table, in order. The table may change during the walk."""
         return self._table(state, self._tables[table]).walk()
 
     def rows(self, state: Any, table: str, keys: Iterable[Any]) -> list[tuple[bytes, bytes]]:
-        """Some rows of a table, encoded, as they are now; keys that are no longer there are left out."""
+        """The present rows of a table at `keys`, encoded; keys that were deleted are left out."""
         found: dict[Any, Any] = getattr(state, self._tables[table].attr)
         encode = self._encode
         return [(encode(key), encode(found[key])) for key in keys if key in found]
@@ -188,10 +183,10 @@ class Cells:
     # --- the follower's side ---
 
     def load(self, cells: Mapping[str, bytes], source: int | None = None) -> Any:
-        """Make a state of a root's cells, with empty tables; it becomes the last boundary's.
+        """Make a state from a root's cells, with empty tables; it becomes that of the last boundary.
 
-        Cells this code doesn't know are ignored, missing ones take their default. `source` is the schema
-        version they were written in, for messages. Raises `StateUnreadable`.
+        Unknown cells are ignored, missing ones get their default. `source` is the schema version that they were
+        written in, for messages. Raises `StateUnreadable`.
         """
         if self.shape.single:
             if "" not in cells:
@@ -220,10 +215,10 @@ class Cells:
         return state
 
     def apply(self, state: Any, changes: Changes, source: int | None = None) -> None:
-        """Apply what a leader collected to `state`, all of it or nothing; it is then the last boundary's.
+        """Apply what a leader collected to `state`, whole or not at all; it becomes that of the last boundary.
 
-        What this code doesn't know is ignored. A dict that the other side keeps as a Table, or the other way
-        round, is read as what it is here. `source` is as for `load`. Raises `StateUnreadable`.
+        Unknown cells and tables are ignored. A dict that is a Table on the other side, or the reverse, is read as what
+        it is here. `source` is as for `load`. Raises `StateUnreadable`.
         """
         values, tables = self._decoded(changes, source)
         for cell, value in values:
@@ -233,8 +228,8 @@ class Cells:
                 setattr(state, cell.attr, value)
         for field, clear, rows in tables:
             _write(getattr(state, field.attr), rows, clear=clear)
-        # Not the bytes that came: what another release wrote may be encoded differently here, and it would
-        # look changed. The names of cells that came by rows are among these.
+        # Encoded here, not taken from `changes`: another release may encode the same value differently, and it would
+        # look changed. Cells that came by rows are among these names.
         for name in {
             *(cell.name for cell, _ in values),
             *(field.name for field, _, _ in tables),
@@ -245,7 +240,7 @@ class Cells:
     # --- parts ---
 
     def _everything(self, state: Any, cells: list[bytes]) -> Changes:
-        """All of the state; a table as one cell, because that replaces the rows a follower may have."""
+        """The whole state, each table as one cell, because that replaces the rows that a follower may have."""
         tables = {field.name: self._table(state, field) for field in self.shape.tables}
         whole = dict(zip(self._names, cells, strict=True))
         whole |= {name: self._encode(dict(table)) for name, table in tables.items()}
@@ -259,7 +254,7 @@ class Cells:
             self._blame(state, problem)
 
     def _table(self, state: Any, field: TableField) -> AnyTable:
-        """The table in a field, with our guard on it."""
+        """The table in a field, with the guard set."""
         table = getattr(state, field.attr)
         if type(table) is not Table:
             raise StateError(
@@ -272,16 +267,16 @@ class Cells:
         return table
 
     def _touched(self, table: AnyTable) -> list[Row]:
-        """The rows to send so that another process has `table` as it is, where it had it as of the last boundary."""
+        """The rows that turn the `table` of the last boundary into the present one."""
         encode = self._encode
         touched = table.touched
         if True in touched.values():
             return self._touched_in_order(table)
-        # None was deleted, so all of them are there.
+        # No key was deleted, so all of them are present.
         try:
             return list(zip(map(encode, touched), map(encode, map(table.__getitem__, touched)), strict=True))
         except NOT_ENCODABLE:
-            # It finds which of them it is.
+            # Finds the row at fault.
             return self._touched_in_order(table)
 
     def _touched_in_order(self, table: AnyTable) -> list[Row]:
@@ -296,11 +291,11 @@ class Cells:
                 if key in table:
                     rows.append((name, encode(table[key])))
         except NOT_ENCODABLE as problem:
-            raise self._no_row(table, key, problem) from None
+            raise self._unencodable_row(table, key, problem) from None
         return rows
 
     def _exchanged(self, table: AnyTable, held: AnyTable) -> list[Row]:
-        """The rows to send so that another process has `table` where it had `held` as of the last boundary."""
+        """The rows that turn `held`, as of the last boundary, into `table`."""
         encode = self._encode
         rows: list[Row] = []
         key: Any = None
@@ -308,10 +303,10 @@ class Cells:
             rows += [(encode(key), None) for key in held.keys() | held.touched.keys()]
             rows += [(encode(key), encode(row)) for key, row in table.items()]
         except NOT_ENCODABLE as problem:
-            raise self._no_row(table, key, problem) from None
+            raise self._unencodable_row(table, key, problem) from None
         return rows
 
-    def _no_row(self, table: AnyTable, key: Any, problem: Exception) -> StateError:
+    def _unencodable_row(self, table: AnyTable, key: Any, problem: Exception) -> StateError:
         return StateError(
             f"table {table.name}: the row for {key!r} cannot be encoded ({problem}): rows hold numbers, "
             "text, tuples and frozen structs",
@@ -321,8 +316,8 @@ class Cells:
     def _decoded(
         self, changes: Changes, source: int | None
     ) -> tuple[list[tuple[CellField, Any]], list[tuple[TableField, bool, list[tuple[Any, bool, Any]]]]]:
-        """Every change as typed values: cells, and for each table whether it is replaced and `(key, present,
-        row)`.
+        """Every change as typed values: cells, and for each table whether it is replaced, and its rows as `(key,
+        present, row)`.
         """
         values: list[tuple[CellField, Any]] = []
         tables: list[tuple[TableField, bool, list[tuple[Any, bool, Any]]]] = []
@@ -348,14 +343,14 @@ class Cells:
     def _read(self, cell: CellField, data: bytes, source: int | None) -> Any:
         try:
             return cell.decode(data)
-        except _NOT_DECODABLE as problem:
-            raise StateUnreadable(cell.attr, _said(problem, cell.attr), self._mend(source)) from None
+        except UNDECODABLE as problem:
+            raise StateUnreadable(cell.attr, _with_field(problem, cell.attr), self._mend(source)) from None
 
     def _all(self, field: TableField, data: bytes, source: int | None) -> dict[Any, Any]:
         try:
             return field.decode_all(data)
-        except _NOT_DECODABLE as problem:
-            raise StateUnreadable(field.attr, _said(problem, field.attr), self._mend(source)) from None
+        except UNDECODABLE as problem:
+            raise StateUnreadable(field.attr, _with_field(problem, field.attr), self._mend(source)) from None
 
     def _rows(self, field: TableField, rows: list[Row], source: int | None) -> list[tuple[Any, bool, Any]]:
         decode_key, decode_row = field.decode_key, field.decode_row
@@ -365,9 +360,12 @@ class Cells:
             for name, row in rows:
                 key = decode_key(name)
                 found.append((key, row is not None, None if row is None else decode_row(row)))
-        except _NOT_DECODABLE as problem:
-            said = f"row {key!r}: {_said(problem, 'row')}"
-            raise StateUnreadable(field.attr, said, self._mend(source, table=field.name)) from None
+        except UNDECODABLE as problem:
+            raise StateUnreadable(
+                field.attr,
+                f"row {key!r}: {_with_field(problem, 'row')}",
+                self._mend(source, table=field.name),
+            ) from None
         return found
 
     def _mend(self, source: int | None, first: str = "", table: str = "") -> str:
@@ -384,18 +382,15 @@ class Cells:
             if found is not None:
                 path, unencodable, why = found
                 raise StateError(
-                    f"state field {path}: a {type(unencodable).__name__} can't go into bytes ({why}): "
+                    f"state field {path}: a {type(unencodable).__name__} cannot be encoded ({why}): "
                     "keep what rebuilds it (a msgspec.Struct, numbers, text) and build it in on_load",
                     cell.attr,
                 ) from None
         raise StateError(f"the state cannot be encoded: {problem}") from None
 
 
-_NOT_DECODABLE = UNDECODABLE
-
-
 def _refill(state: Any, value: Any) -> None:
-    """Make a single-cell state hold what `value` does, and stay the same object for its holders."""
+    """Give a single-cell state the content of `value`; the bot keeps the same object."""
     if isinstance(state, list):
         cast("list[Any]", state)[:] = value
     else:
@@ -404,7 +399,7 @@ def _refill(state: Any, value: Any) -> None:
 
 
 def _write(table: dict[Any, Any], rows: list[tuple[Any, bool, Any]], *, clear: bool) -> None:
-    """Write rows past a table's guard and past its `touched`: this is not the bot's own write."""
+    """Write rows without the table's guard and its `touched`: the bot did not write them."""
     # dict's own methods, which a Table overrides. A plain dict is written the same way.
     plain: Any = dict
     if clear:
@@ -416,6 +411,6 @@ def _write(table: dict[Any, Any], rows: list[tuple[Any, bool, Any]], *, clear: b
             plain.pop(table, key, None)
 
 
-def _said(problem: Exception, name: str) -> str:
+def _with_field(problem: Exception, name: str) -> str:
     """msgspec's message, with the field's name where it writes `$`."""
     return str(problem).replace("`$", f"`{name}", 1)

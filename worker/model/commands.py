@@ -5,9 +5,9 @@
         def close(self, market: str, part: Annotated[float, msgspec.Meta(gt=0, le=1)] = 1.0) -> float:
             "Sell what is held in a market, or a part of it."
 
-An operator says `neverblink send close market=BTC part=0.5`. The arguments are validated against the annotations before
-the method runs, in a turn of its own, as any command; what it returns, or raises, is shown. `neverblink commands` lists
-them. What is not declared goes to `on_command`, as plain data.
+An operator runs `neverblink send close market=BTC part=0.5`. The arguments are validated against the annotations before
+the method runs, like any command in a turn of its own; its result or exception is shown. `neverblink commands` lists
+the declared commands. Other commands go to `on_command`, as plain data.
 """
 
 from __future__ import annotations
@@ -33,29 +33,33 @@ _MARK = "_neverblink_command"
 
 
 class CommandError(NeverblinkError):
-    """A command that is not declared as it has to be."""
+    """The declaration of a command is invalid."""
 
 
 class CommandRefused(NeverblinkError):
-    """Arguments that do not fit; the command has not run."""
+    """The arguments do not fit the declaration; the command has not run."""
 
 
 def command(method: F) -> F:
     """Make a method a command that operators can send, under its name; its docstring's first line is the help.
 
-    Every parameter has an annotation, of a type that msgspec can make of plain data; one with a default may be left
-    out.
+    Every parameter needs an annotation, of a type that msgspec can make from plain data. A parameter with a default is
+    optional.
     """
     setattr(method, _MARK, True)
     return method
 
 
 class Declared:
-    """One command of a bot. Raises `CommandError` when its signature is none that can be validated."""
+    """One command that a bot declares. Raises `CommandError` when its signature cannot be validated."""
 
     def __init__(self, name: str, function: Callable[..., Any]) -> None:
         parameters = inspect.signature(function).parameters.values()
-        self._defaults = {one.name: one.default for one in parameters if one.default is not one.empty}
+        self._defaults = {
+            parameter.name: parameter.default
+            for parameter in parameters
+            if parameter.default is not parameter.empty
+        }
         self.name = name
         self.help = next(iter((inspect.getdoc(function) or "").splitlines()), "")
         self._arguments = _arguments(name, function)
@@ -67,13 +71,13 @@ class Declared:
         return Offered(self.name, self.help, schema_of(self._arguments, defaults))
 
     def read(self, args: dict[str, Any]) -> dict[str, Any]:
-        """The arguments for the method, of the types it wants. Raises `CommandRefused`."""
+        """Convert plain arguments to the types of the method. Raises `CommandRefused`."""
         try:
             found = msgspec.convert(args, self._arguments)
         except UNDECODABLE as problem:
-            said = reason(problem).replace("Object ", "", 1).replace("- at `$.", "- at `")
+            message = reason(problem).replace("Object ", "", 1).replace("- at `$.", "- at `")
             wants = ", ".join(self._arguments.__struct_fields__) or "no arguments"
-            raise CommandRefused(f"{self.name}: {said} ({self.name} takes {wants})") from None
+            raise CommandRefused(f"{self.name}: {message} ({self.name} takes {wants})") from None
         return {name: getattr(found, name) for name in self._arguments.__struct_fields__}
 
 
@@ -88,7 +92,7 @@ def declared_in(cls: type) -> dict[str, Declared]:
 
 
 def unknown(name: str, known: Mapping[str, Declared]) -> str:
-    """What to say of a command that there is not."""
+    """The error message for an unknown command."""
     near = difflib.get_close_matches(name, list(known), 1)
     if near:
         return f"this bot has no command {name!r}: did you mean {near[0]}?"
@@ -99,7 +103,7 @@ def unknown(name: str, known: Mapping[str, Declared]) -> str:
 
 def _arguments(name: str, function: Callable[..., Any]) -> type[msgspec.Struct]:
     if name in OWN_COMMANDS:
-        raise CommandError(f"command {name}: neverblink has one of that name itself: give it another")
+        raise CommandError(f"command {name}: the name is one of neverblink's own commands: choose another")
     try:
         hints = typing.get_type_hints(function, include_extras=True)
     except NameError as problem:
@@ -110,12 +114,12 @@ def _arguments(name: str, function: Callable[..., Any]) -> type[msgspec.Struct]:
     for parameter in list(inspect.signature(function).parameters.values())[1:]:
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD, parameter.POSITIONAL_ONLY):
             raise CommandError(
-                f"command {name}: its parameter {parameter} can't be named by an operator: write each one out"
+                f"command {name}: its parameter {parameter} cannot be passed by name: write out each parameter"
             )
         if parameter.name not in hints:
             raise CommandError(
                 f"command {name}: its parameter {parameter.name} has no annotation: write {parameter.name}: float, "
-                "or whatever it is"
+                "or the type that it has"
             )
         hint = hints[parameter.name]
         if parameter.default is parameter.empty:
@@ -132,6 +136,6 @@ def _arguments(name: str, function: Callable[..., Any]) -> type[msgspec.Struct]:
         raise CommandError(f"command {name}: {problem}") from None
     if custom:
         raise CommandError(
-            f"command {name}: it takes a {custom}, which no operator can write: take plain data"
+            f"command {name}: it takes a {custom}, which an operator cannot type: take plain data"
         )
     return arguments

@@ -1,7 +1,7 @@
-"""Decisions: spans of code that must not be cut, from deciding to having recorded the outcome.
+"""Decisions: spans of code that a handoff must not cut, from deciding to having recorded the outcome.
 
-While one is open no handoff happens. Its record is in the journal before the body runs, so that a successor of a
-process that was killed in the middle learns of it. Its id is unique for ever and known beforehand, made for an
+While a decision is open no handoff happens. Its record is in the journal before the body runs, so that after a crash in
+the middle the successor learns of it. Its id never repeats and is known before the body acts, so it can serve as an
 exchange's client order id: epoch, tick and ordinal, in the characters that exchanges accept.
 """
 
@@ -15,13 +15,13 @@ import msgspec
 from ...protocol.errors import NeverblinkError
 from ...protocol.journal import Opened
 from ...protocol.text import is_encodable
-from .encode_errors import NOT_ENCODABLE
+from ...protocol.wire import NOT_ENCODABLE
 
 __all__ = ["Decision", "DecisionError", "NotLeading"]
 
 
 class NotLeading(NeverblinkError):
-    """This process does not lead, so it may not decide. Another one does, or will."""
+    """This process does not lead, so it may not decide."""
 
     def __init__(self, name: str, role: str) -> None:
         super().__init__(
@@ -33,11 +33,11 @@ class NotLeading(NeverblinkError):
 
 
 class DecisionError(NeverblinkError):
-    """A decision that cannot be recorded."""
+    """The decision cannot be recorded."""
 
 
 class Recorder(Protocol):
-    """Who records decisions: the engine."""
+    """Records decisions; implemented by the engine."""
 
     def open_decision(self, name: str, args: dict[str, Any]) -> Opened: ...
     def close_decision(self, opened: Opened, outcome: str) -> None: ...
@@ -92,10 +92,10 @@ def encodable(name: str, args: dict[str, Any]) -> dict[str, Any]:
     if type(name) is not str:
         raise DecisionError(f"decision {name!r}: a name is a str")
     if not is_encodable(name):
-        raise DecisionError(f"decision {name!r}: a name has to be UTF-8")
+        raise DecisionError(f"decision {name!r}: a name must be UTF-8")
     try:
         return msgspec.msgpack.decode(_encoder.encode(args))
     except (*NOT_ENCODABLE, msgspec.MsgspecError) as problem:
         raise DecisionError(
-            f"decision {name!r}: its arguments cannot be recorded ({problem}); pass what msgspec can encode"
+            f"decision {name!r}: its arguments cannot be recorded ({problem}); pass data that msgspec can encode"
         ) from None

@@ -1,7 +1,7 @@
 """Finding the value that cannot be encoded.
 
-The encoder says of which type it was, not where. Only once an encoding has failed, so it may take its time: the value
-is taken apart until a part fails whose own parts do not.
+The encoder names the type of the value, not where it is. So after a failed encoding, when speed does not matter, the
+value is taken apart until a part fails whose own parts do not.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any, cast
 
 from ...protocol.wire import NOT_ENCODABLE
 
-__all__ = ["NOT_ENCODABLE", "find_unencodable", "reason_of"]
+__all__ = ["find_unencodable", "reason_of"]
 
 _DEEPEST = 50
 
@@ -21,7 +21,7 @@ def reason_of(problem: BaseException) -> str:
     try:
         text = str(problem)
     except Exception:
-        # The exception's class may be the bot's own, and at fault too.
+        # The exception's class may be the bot's own, with a faulty `__str__`.
         text = ""
     return f"{type(problem).__name__}: {text}" if text else type(problem).__name__
 
@@ -29,9 +29,9 @@ def reason_of(problem: BaseException) -> str:
 def find_unencodable(
     value: Any, path: str, encode: Callable[[Any], bytes], around: tuple[Any, ...] = ()
 ) -> tuple[str, Any, str] | None:
-    """The innermost part of `value` that can't be encoded: its path, itself, and why.
+    """Return the innermost part of `value` that can't be encoded: its path, the part, and why.
 
-    `around` are the values that it is a part of, outermost first.
+    `around` are the values that contain it, outermost first.
     """
     if any(value is outer for outer in around):
         return path, value, "it contains itself"

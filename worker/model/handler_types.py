@@ -1,4 +1,4 @@
-"""What a handler is given: the tick, the event, the timer, and the decisions a dead leader left open."""
+"""What a bot's handlers receive: the tick, the event, the timer, the command, and the decisions in doubt."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ S = TypeVar("S")
 
 
 class Event(msgspec.Struct, frozen=True):
-    """Something that was put into the inbox: its key, what it says, and when (wall ns) it was first received.
+    """An event from the inbox: its key, its data, and when (wall ns) it was first received.
 
-    `data` is of the worker's `event_type`, or plain dicts, lists and scalars without one.
+    `data` has the type `event_type` of the worker; without one, it is plain dicts, lists and scalars.
     """
 
     key: str
@@ -26,7 +26,7 @@ class Event(msgspec.Struct, frozen=True):
 
 
 class Timer(msgspec.Struct, frozen=True):
-    """A timer that went off: when it was due (wall ns), how late it is, and its period (0 for a single one)."""
+    """A timer that fired: when it was due (wall ns), how late it is (ns), and its period (ns, 0 for a single one)."""
 
     name: str
     due: int
@@ -45,7 +45,7 @@ class Command(msgspec.Struct, frozen=True):
 class InDoubt(msgspec.Struct, frozen=True):
     """A decision that was open when its process died: its id (the client order id), name, arguments and when (wall ns).
 
-    What came of it is not known; ask the exchange.
+    Its outcome is unknown; ask the exchange.
     """
 
     id: str
@@ -57,8 +57,8 @@ class InDoubt(msgspec.Struct, frozen=True):
 class Tick(msgspec.Struct, Generic[S]):
     """One step on the grid. Times are wall-clock ns.
 
-    `gaps` are the indices before this one that did not run, with the cause. `events`, `timers`, `commands` and `halt`
-    are filled in `join` loops only; a `Worker` has a handler for each.
+    `gaps` are the indices before this tick that did not run, each with its cause. `events`, `timers`, `commands` and
+    `halt` are set in `join` loops only; a `Worker` has a handler for each.
     """
 
     seq: int
@@ -73,7 +73,7 @@ class Tick(msgspec.Struct, Generic[S]):
     commands: tuple[Command, ...] = ()
     answers: dict[str, Any] = {}
     halt: bool = False
-    """An operator halts the bot: give up what it holds, now. Said once, and the bot is paused from here on."""
+    """An operator halts the bot: close its positions now. True in one tick only; the bot is paused from then on."""
 
     @property
     def windows(self) -> tuple[str, ...]:

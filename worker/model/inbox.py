@@ -1,12 +1,12 @@
-"""The inbox: what came from outside and waits for a turn of its own.
+"""The inbox: events from outside and commands, each of which waits for its turn.
 
-Old and new worker both listen to the world during a handoff, so one event can reach both, or only one of them. Each
-puts what it receives into its inbox under the event's key. The leader applies an item once, in a turn, and the key
-travels in that turn's frame; a follower offers what it received to the leader and drops what the leader reports as
-applied. Commands of the operator take the same way, which is what makes them once across a handoff too.
+During a handoff the old and the new worker both receive events, so an event can reach both, or only one of them. Each
+puts what it receives into its inbox under the event's key. The leader applies an item once, in a turn, and that turn's
+frame has the key; a follower offers what it received to the leader and drops what the leader reports as applied. An
+operator's commands take the same way, so they too run once across a handoff.
 
-The keys remembered as applied are bounded, in number and in age; what fell out of memory would be applied again if it
-came again. `remembered`, `limit` and `forgotten` make the bound visible.
+The number and the age of the keys remembered as applied are bounded; an event whose key was forgotten would be applied
+again if it came again. `remembered`, `limit` and `forgotten` make the bound visible.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import msgspec
 from ...protocol.errors import NeverblinkError
 from ...protocol.frame import COMMAND, Item, Traffic
 from ...protocol.text import is_encodable
-from .encode_errors import NOT_ENCODABLE
+from ...protocol.wire import NOT_ENCODABLE
 
 __all__ = ["EventError", "Inbox", "command_key"]
 
@@ -28,7 +28,7 @@ _encoder = msgspec.msgpack.Encoder()
 
 
 class EventError(NeverblinkError):
-    """An event that cannot travel between processes."""
+    """The event cannot be sent between processes."""
 
     def __init__(self, key: object, problem: str) -> None:
         super().__init__(f"event {key!r}: {problem}")
@@ -36,7 +36,7 @@ class EventError(NeverblinkError):
 
 
 class Inbox:
-    """Items by key, in the order of their first receipt.
+    """Items by key, in the order in which they were first received.
 
     `put` may be called from any thread and between turns; everything else belongs to the worker's own thread.
     `wall` returns wall-clock ns; `wake` is called when something was put.
@@ -49,32 +49,32 @@ class Inbox:
         self._wake = wake
         self._age = age
         self.arrived: deque[Item] = deque()
-        """What was put and is not in line yet."""
+        """Items that were put and are not in `line` yet."""
         self.line: OrderedDict[str, Item] = OrderedDict()
-        """What waits for its turn, by key."""
+        """Items that wait for their turn, by key."""
         self.received: dict[str, None] = {}
-        """The keys received since `traffic` was asked."""
+        """The keys received since the last `traffic`."""
         self.repeated = 0
-        """How often one that was known came again, since then."""
+        """How many known items came again since then."""
         self._applied: OrderedDict[str, int] = OrderedDict()
 
     # for the bot
 
     def put(self, key: str, event: Any) -> None:
-        """Have `event` applied once, in a turn of `on_event`, whichever process leads by then.
+        """Have `event` applied once, in a turn of `on_event`, by the process that leads then.
 
-        `key` names the event in the world outside (a fill's id, say): the same key put again, here or in another
-        process, is dropped. Raises `EventError` when the key is not a string or the event cannot be encoded.
+        `key` identifies the event at its source (a fill's id, for example): the same key put again, here or in
+        another process, is dropped. Raises `EventError` when the key is not a string or the event cannot be encoded.
         """
         if type(key) is not str or not key or key.startswith(COMMAND):
             raise EventError(key, f"a key is a non-empty str that does not begin with {COMMAND!r}")
         if not is_encodable(key):
-            raise EventError(key, "a key has to be UTF-8, and this one has bytes or surrogates that are not")
+            raise EventError(key, "a key must be UTF-8, without surrogates")
         try:
             data = _encoder.encode(event)
         except NOT_ENCODABLE as problem:
             raise EventError(
-                key, f"{problem}; put something msgspec can encode, such as a dict or a Struct"
+                key, f"{problem}; put data that msgspec can encode, such as a dict or a Struct"
             ) from None
         self.arrived.append(Item(key, "event", data, self._wall()))
         self._wake()
@@ -90,7 +90,7 @@ class Inbox:
         return len(self.line) + len(self.arrived)
 
     def command(self, key: str, name: str, args: dict[str, Any]) -> None:
-        """Put an operator's command in line."""
+        """Put an operator's command into the inbox."""
         self.arrived.append(Item(command_key(key), "command", _encoder.encode((name, args)), self._wall()))
 
     def knows_applied(self, key: str) -> bool:
@@ -98,7 +98,7 @@ class Inbox:
         return key in self._applied
 
     def sort_in(self) -> list[Item]:
-        """Take in what was put since, and return what of it is new."""
+        """Move what was put since the last call into `line`, and return the new items."""
         new: list[Item] = []
         while self.arrived:
             item = self.arrived.popleft()
@@ -107,15 +107,15 @@ class Inbox:
         return new
 
     def admit(self, items: Iterable[Item]) -> None:
-        """Take in what another worker received."""
+        """Add items that another worker received."""
         for item in items:
             self._admit(item)
 
     def put_in_order(self) -> None:
-        """This worker leads from now on, and applies what waits in the order of its receipt, wherever that was."""
+        """Sort what waits by time of receipt, in whichever process that was. Called when this worker begins to lead."""
         self.sort_in()
         self.line = OrderedDict(sorted(self.line.items(), key=lambda pair: pair[1].at))
-        # Its first frame says of all of it that it is here: the order of these reports is that of the turns to come.
+        # Its first frame reports all of them as received, in the order of the turns to come.
         self.received = dict.fromkeys(self.line)
 
     def peek(self) -> Item | None:
@@ -123,12 +123,12 @@ class Inbox:
         return next(iter(self.line.values())) if self.line else None
 
     def apply(self, key: str, at: int) -> None:
-        """Note that the item was applied in the turn at `at`; it is still in line until then."""
+        """Record that the item was applied in the turn at `at`, and remove it from `line`."""
         self.line.pop(key, None)
         self._remember(key, at)
 
     def traffic(self, applied: tuple[str, ...]) -> Traffic | None:
-        """Return what a frame says of the inbox since the one before, None when that is nothing."""
+        """Return what changed in the inbox since the frame before, for a frame; None when nothing did."""
         if not (applied or self.received or self.repeated):
             return None
         waiting = tuple(self.line[key] for key in self.received if key in self.line)
@@ -138,7 +138,7 @@ class Inbox:
         return traffic
 
     def absorb(self, traffic: Traffic, at: int) -> None:
-        """Follow the leader: drop what it applied."""
+        """Follow a leader's frame: drop what it applied."""
         for key in traffic.applied:
             self.apply(key, at)
         self.admit(traffic.waiting)
@@ -153,11 +153,11 @@ class Inbox:
         return list(self.line.values())
 
     def memory(self) -> tuple[tuple[str, int], ...]:
-        """Return the keys remembered, oldest first, with the wall clock of their turn."""
+        """Return the remembered keys, oldest first, each with the wall time of its turn."""
         return tuple(self._applied.items())
 
     def restore(self, memory: Iterable[tuple[str, int]], waiting: Iterable[Item] = ()) -> None:
-        """Begin with another worker's memory and what waits there; what waits here and is remembered was applied."""
+        """Take over another worker's remembered keys and waiting items; drop items here that it has applied."""
         self._applied = OrderedDict(memory)
         self.admit(waiting)
         for key in [key for key in self.line if key in self._applied]:

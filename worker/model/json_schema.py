@@ -1,4 +1,4 @@
-"""JSON Schemas of what a bot takes from an operator, for those who make forms and help of them."""
+"""JSON Schemas of a bot's commands and settings, from which forms and help texts are made."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["not_plain", "schema_of"]
 
 
 def not_plain(kind: Any) -> str:
-    """The name of a type within `kind` that can't be made of plain data, "" when there is none."""
+    """The name of a type within `kind` that can't be made from plain data, "" when there is none."""
     for part in every_type(inspect.type_info(kind), set()):
         if isinstance(part, inspect.CustomType) and part.cls is not object:
             return part.cls.__name__
@@ -21,9 +21,9 @@ def not_plain(kind: Any) -> str:
 
 
 def schema_of(kind: Any, defaults: dict[str, Any] | None = None) -> dict[str, Any]:
-    """The JSON Schema of a Struct, as one object without a reference at its top; `defaults` are said in it.
+    """The JSON Schema of a Struct, as one object without a reference at its top, with `defaults` included.
 
-    A type that JSON Schema has no words for is described as anything.
+    A type that JSON Schema cannot express is described as anything.
     """
     try:
         schema = msgspec.json.schema(kind, schema_hook=lambda _: {})

@@ -1,7 +1,7 @@
 """Migrations: how a state written by one release is read by another.
 
-msgspec's own rules cover most changes without a word: a new field with a default, a field dropped, a type
-made wider. For the rest the author raises the worker's `schema` and writes functions on raw data (dicts,
+msgspec's own rules cover most changes: a new field with a default, a field dropped, a type made wider. For the
+rest the author raises the worker's `schema` and writes functions on raw data (dicts,
 lists, numbers, text, as msgpack has them; no classes of either release):
 
     @migration(1, 2)
@@ -18,7 +18,7 @@ called again and again: a follower migrates each frame as it comes, and the jour
 `@migration(2, 1)` is a way back, for a rollback with the newest state.
 
 Steps are chained: from 1 to 3 goes 1 -> 2 -> 3, or straight where `@migration(1, 3)` exists. The shortest way
-is taken; two equally short ones are refused, since they need not agree.
+is taken; two equally short ways are refused, because they may not agree.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ _TAG = "__neverblink_migrations__"
 
 
 class MigrationError(NeverblinkError):
-    """Migrations that don't make sense together."""
+    """Migrations that contradict each other, or cannot be applied."""
 
 
 class MigrationMissing(MigrationError):
@@ -70,7 +70,7 @@ class MigrationMissing(MigrationError):
 
 
 class MigrationFailed(MigrationError):
-    """A migration raised, or returned what cannot be used; `name` is the function's, `key` the row's."""
+    """A migration raised, or returned an unusable value; `name` is the function's, `key` the row's."""
 
     def __init__(self, step: MigrationStep, problem: str, key: Any = None) -> None:
         row = f" on the row {key!r} of table {step.table}" if step.table is not None else ""
@@ -93,8 +93,8 @@ def migration(source: int, target: int, table: str | None = None) -> Callable[[F
     """Mark a function as the migration from schema version `source` to `target`, of the root or of one
     table's rows.
 
-    The function takes the raw root (a dict) or row and returns the new one; it may change what it was given.
-    It is found in the module of the worker or of the state, or as a static method of the worker's class. Raises
+    The function takes the raw root (a dict) or row and returns the new one; it may change its argument. It is
+    found in the module of the worker or of the state, or as a static method of the worker's class. Raises
     `MigrationError`.
     """
     if source == target:
@@ -110,7 +110,7 @@ def migration(source: int, target: int, table: str | None = None) -> Callable[[F
 
 
 class Migrations:
-    """The migrations of one bot. Raises `MigrationError` when two functions claim the same step."""
+    """The migrations of one bot. Raises `MigrationError` when two functions are the same step."""
 
     def __init__(self, steps: Iterable[MigrationStep] = ()) -> None:
         self._steps: dict[tuple[int, int], dict[str | None, MigrationStep]] = {}
@@ -181,15 +181,15 @@ class Migrations:
 
 
 class Translator:
-    """Turns what arrives in one schema into another, frame by frame.
+    """Translates states and frames from one schema to another.
 
-    A row migration needs only the row. A root migration needs the whole root, while a frame has only the
-    cells that changed: so this keeps the raw root up to date, migrates all of it, and passes on what came out
-    different. Feed it the root first (`load`), then rows and frames as they come.
+    A row migration needs only the row. A root migration needs the whole root, but a frame has only the cells that
+    changed: so this keeps the raw root up to date, migrates all of it, and returns what differs from before. Call
+    `load` with the root first, then pass rows and frames as they come.
 
-    `single` says whether the reading side's state is one single cell; by default it is when the other side's
-    is. Between equal versions everything passes as it is. Raises `MigrationMissing` or `MigrationError` when
-    made, `MigrationFailed` when a migration does.
+    `single` says whether the reading side's state is one single cell; by default it is if the other side's is. Between
+    equal versions nothing is translated. The constructor raises `MigrationMissing` or `MigrationError`, the methods
+    `MigrationFailed`.
     """
 
     def __init__(
@@ -208,11 +208,11 @@ class Translator:
 
     @property
     def idle(self) -> bool:
-        """Whether everything passes as it is."""
+        """Whether there is nothing to translate."""
         return not self._roots and not self._tables
 
     def load(self, cells: dict[str, bytes]) -> dict[str, bytes]:
-        """Begin with a whole root; return it in the new schema."""
+        """Begin with a whole root, and return it in the new schema."""
         if not self._roots:
             return cells
         raw = dict(cells)
@@ -221,11 +221,11 @@ class Translator:
         return dict(out)
 
     def translate(self, changes: Changes) -> Changes:
-        """Return what a frame changed, in the new schema. After an error nothing of it counts."""
+        """Return the changes of a frame in the new schema. An error leaves the translator as it was."""
         if not changes or self.idle:
             return changes
         tables = {name: self._rows(name, rows) for name, rows in changes.tables.items()}
-        # A table can also come as one cell: all of its rows, instead of those there are.
+        # A table can also come as one cell, which replaces all of its rows.
         cells = {name: self._map(name, data) for name, data in changes.cells.items()}
         if not self._roots or not cells:
             return Changes(cells, tables)
@@ -235,8 +235,8 @@ class Translator:
         if gone:
             raise MigrationFailed(
                 self._roots[-1],
-                f"returned no {', '.join(map(repr, sorted(gone)))} this time, though it did before: "
-                "return the same fields always",
+                f"returned no {', '.join(map(repr, sorted(gone)))} this time, but did before: "
+                "always return the same fields",
             )
         changed = {name: data for name, data in out.items() if self._out.get(name) != data}
         self._raw, self._out = raw, out
@@ -308,12 +308,12 @@ class Translator:
             return self._encode(value)
         except (TypeError, ValueError, OverflowError, RecursionError) as problem:
             raise MigrationFailed(
-                step, f"returned what cannot be encoded ({problem}): return plain data", key and key()
+                step, f"returned a value that cannot be encoded ({problem}): return plain data", key and key()
             ) from None
 
 
 def _plain(value: object) -> object:
-    """The function within a static method, else what was given."""
+    """The function within a static method; any other value unchanged."""
     return cast(Any, value).__func__ if isinstance(value, staticmethod) else value
 
 

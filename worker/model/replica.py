@@ -1,21 +1,23 @@
-"""The replica: what the bot is as of a frame.
+"""The replica: everything that makes up the bot as of a frame.
 
-A leader and a follower hold the same thing and change it by the same frames; they differ only in who makes them. Next
-to the bot's own state it is the timers, the pause, the settings, the memory of applied events, the open decisions, and
-the place in the stream: frame number, chain digest, last tick, epoch, journal position.
+A leader and a follower hold the same data and change it by the same frames; they differ only in which of them makes the
+frames. Besides the bot's own state the replica has the timers, the pause, the settings, the keys of applied events, the
+open decisions, and the position in the stream: frame number, chain digest, last tick, epoch, journal position.
 
-A follower on other code reads through a translator (its migrations). One that stays behind as the way back and cannot
+A follower on other code reads through a translator (its migrations). A follower that is kept for a rollback and cannot
 read what the new code writes is *frozen*: it keeps the state of the handoff and follows only the chain.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from ...protocol.changes import Changes, Schema
 from ...protocol.frame import COMMAND, GENESIS, Frame, Led, Vitals, digest_of
-from ...protocol.journal import Closed, Opened, Position, Snapshot, Unwritten, Whole
+from ...protocol.journal import Closed, Opened, Position, Rows, Snapshot, Unwritten, Whole
 from .cells import Cells, StateUnreadable
+from .dict_walk import DictWalk
 from .inbox import Inbox
 from .migration import MigrationError, Migrations, Translator
 from .settings import SettingsCell
@@ -23,9 +25,13 @@ from .timers import TimerTable
 
 __all__ = ["ChainBroken", "Replica"]
 
+CHUNK_ROWS = 256
+CHUNK_BYTES = 128 * 1024
+_FIRST_ROWS = 16
+
 
 class ChainBroken(Exception):
-    """A frame that does not continue this replica; a new copy is needed."""
+    """The frame does not continue this replica; a new copy is needed."""
 
 
 class Replica:
@@ -51,36 +57,35 @@ class Replica:
         self.number = -1
         self.seq: int | None = None
         self.due = 0
-        """When that tick was due, wall clock."""
+        """When that tick was due, wall ns."""
         self.ahead = 0
         """By how many indices the grid is ahead of the wall clock; see `grid.rebase`."""
-        """When the last tick was due, wall ns."""
         self.digest = GENESIS
         self.position = Position(0, 0)
         self.open: dict[str, Opened] = {}
-        """Decisions that are open, and commands that were begun (by their key in the inbox)."""
+        """Open decisions, and commands that have begun to run (by their key in the inbox)."""
         self._unsettled: dict[str, Opened] = {}
-        """Decisions that were closed in a turn that has no frame yet: what came of them is in no state."""
+        """Decisions closed in a turn that has no frame yet: no recorded state has their outcome."""
         self.frozen = ""
         self.lag = 0
-        """The worst time from a frame's boundary to its being applied here, since it was last asked for; ns."""
+        """The longest time from a frame's boundary to its being applied here, since the last report; ns."""
         self.led_by = ""
-        """Who led last, as far as the frames that were seen say; "" when the bot was stopped in order."""
+        """The worker that led last, according to the frames seen; "" after the bot was stopped in order."""
         self.last: Frame | None = None
-        """The frame applied or made last."""
-        self.leaders = schema
-        """The schema of the frames that come in."""
+        """The last frame applied or made."""
+        self.leader_schema = schema
+        """The schema of the incoming frames."""
         self._translator: Translator | None = None
 
     # the leader's side
 
     def lead(self) -> None:
-        """From here on this process makes the frames, from its own state and in its own schema."""
-        self.leaders = self.schema
+        """Begin to lead: from now on this process makes the frames, in its own schema."""
+        self.leader_schema = self.schema
         self.frozen = ""
 
     def advance(self, frame: Frame, body: bytes, position: Position) -> None:
-        """Go on by a frame whose effects are in the state already: one that this process made, or has applied."""
+        """Advance by a frame whose changes are in the state already, because this process made or applied it."""
         self.number = frame.number
         self.digest = digest_of(body)
         self.position = position
@@ -98,12 +103,12 @@ class Replica:
             self.led_by = ""
         elif isinstance(frame.about, Led):
             self.led_by = frame.about.worker
-            # Its leader learned of them, once.
+            # The new leader got them as in doubt, once.
             for id in frame.about.in_doubt:
                 self.open.pop(id, None)
                 self._unsettled.pop(id, None)
         if self._unsettled:
-            # The outcome of its own leader's decisions is in the state now. A successor's frames have no such outcome.
+            # This frame has the outcome of its own leader's decisions, not of those of the leader before.
             self._unsettled = {
                 id: decision for id, decision in self._unsettled.items() if decision.epoch < frame.epoch
             }
@@ -127,20 +132,44 @@ class Replica:
                 self.settings.packed,
                 self.ahead,
             ),
-            # Those whose outcome died with their turn too: the next leader has to learn of them.
+            # With those whose outcome has no frame yet: the next leader gets them as in doubt.
             open=(*self._unsettled.values(), *self.open.values()),
             unwritten=unwritten,
             led_by=self.led_by,
         )
 
+    def copy_rows(self) -> Iterator[Rows]:
+        """The rows of all tables as of now, in chunks that fit between two ticks. The bot may go on between chunks.
+
+        A row is copied as it is when its chunk is made. So the copy equals no state of the bot until the frames that
+        were made meanwhile have been applied to it.
+        """
+        # The walks begin now and not with the first chunk: a key that a frame adds in between must not be in the copy
+        # already, at another place.
+        sizes = self.cells.sizes(self.state)
+        return self._chunks(
+            {table: self.cells.walk(self.state, table) for table, size in sizes.items() if size}
+        )
+
+    def _chunks(self, walks: dict[str, DictWalk]) -> Iterator[Rows]:
+        cells, state = self.cells, self.state
+        for table, walk in walks.items():
+            count = _FIRST_ROWS
+            while keys := walk.take(count):
+                rows = cells.rows(state, table, keys)
+                # The next rows are assumed to be about as large as these.
+                size = sum(len(key) + len(row) for key, row in rows) // len(keys)
+                count = max(1, min(CHUNK_ROWS, CHUNK_BYTES // max(1, size)))
+                yield Rows(table, rows)
+
     def whole(self, rows: dict[str, int]) -> Whole:
-        """Return what says that a snapshot with so many rows, and the frames since, is this state."""
+        """Return the record that completes a snapshot: number and digest of its frame, and its rows per table."""
         return Whole(self.number, self.digest, rows)
 
     # the follower's side
 
     def restore(self, head: Snapshot, position: Position) -> None:
-        """Begin anew from a snapshot; its rows come by `add_rows`. Raises `StateUnreadable` or `MigrationError`."""
+        """Begin again from a snapshot; its rows follow by `add_rows`. Raises `StateUnreadable` or `MigrationError`."""
         settings = self.settings.read(head.vitals.settings)
         self._load(head.schema, head.cells)
         self.settings.take(settings)
@@ -157,15 +186,15 @@ class Replica:
         self.position = position
 
     def add_rows(self, table: str, rows: list[tuple[bytes, bytes]]) -> None:
-        """Take in a chunk of a copy. Raises as `restore`."""
+        """Add a chunk of a copy. Raises as `restore`."""
         changes = Changes({}, {table: list(rows)})
         self.cells.apply(self.state, self._translator.translate(changes) if self._translator else changes)
 
     def apply(self, frame: Frame, body: bytes, position: Position, translated: Changes | None = None) -> None:
-        """Follow one frame.
+        """Apply a leader's frame.
 
         Raises `ChainBroken` when it does not continue the chain, `StateUnreadable` or `MigrationError` when this code
-        cannot read it; then nothing has changed, and `freeze` may be an answer.
+        cannot read it. Nothing has changed then, and the caller may `freeze`.
         """
         if frame.number != self.number + 1 or frame.prev != self.digest:
             raise ChainBroken
@@ -182,7 +211,7 @@ class Replica:
             changes = frame.changes if translated is None else translated
             if changes:
                 self.cells.apply(self.state, self._readable(frame.schema, changes, translated is not None))
-            self.leaders = frame.schema
+            self.leader_schema = frame.schema
         self.advance(frame, body, position)
         self.timers.absorb(frame.timers)
         self.inbox.absorb(frame.traffic, frame.timing.ended)
@@ -191,12 +220,12 @@ class Replica:
         if frame.paused is not None:
             self.paused = frame.paused
 
-    def deploy_lock(self, reason: str) -> None:
-        """Keep the state as it is, and follow the chain alone."""
+    def freeze(self, reason: str) -> None:
+        """Keep the state as it is, and follow only the chain. `reason` says why."""
         self.frozen = reason
 
     def note(self, opened: Opened | None, closed: Closed | str) -> None:
-        """Keep the list of open decisions."""
+        """Record that a decision was opened or closed."""
         if opened is not None:
             self.open[opened.id] = opened
         elif closed:
@@ -205,12 +234,12 @@ class Replica:
                 self._unsettled[decision.id] = decision
 
     def forget_decisions(self) -> None:
-        """The leader has yielded, with no decision open: one that is still open here is for the want of a message."""
+        """The leader has yielded, with no decision open: close those whose message was lost."""
         self.open = {id: opened for id, opened in self.open.items() if id.startswith(COMMAND)}
         self._unsettled.clear()
 
     def in_doubt(self) -> list[Opened]:
-        """The decisions of a leader that has died: those it left open, and those whose outcome died with their turn."""
+        """The decisions of a dead leader: open ones, and closed ones whose turn has no frame."""
         left = [*self._unsettled.values(), *self.open.values()]
         return sorted(
             (decision for decision in left if not decision.id.startswith(COMMAND)),
@@ -218,7 +247,7 @@ class Replica:
         )
 
     def try_read(self, schema: Schema, changes: Changes) -> str:
-        """Say why this code could not read `changes`, "" when it could. Nothing is kept."""
+        """Return why this code cannot read `changes`, "" when it can. Nothing is applied."""
         try:
             if schema.version != self.schema.version:
                 translator = Translator(self.migrations, schema, self.schema)
@@ -230,7 +259,7 @@ class Replica:
         return ""
 
     def _translated(self, translator: Translator, cells: dict[str, bytes]) -> dict[str, bytes]:
-        """A whole state in our schema; tables that came as one cell each do not go through the root's migrations."""
+        """A whole state in our schema. A table that is one cell is migrated as a table, not as part of the root."""
         tables = {name: data for name, data in cells.items() if name in self.cells.table_names}
         root = {name: data for name, data in cells.items() if name not in tables}
         return translator.load(root) | translator.tables(tables)
@@ -243,20 +272,20 @@ class Replica:
                 raise
 
     def _load(self, schema: Schema, cells: dict[str, bytes]) -> None:
-        """Begin the bot's own state anew, from cells in `schema`."""
+        """Replace the bot's own state by one from cells in `schema`."""
         translator = None
         if schema.version != self.schema.version:
             translator = Translator(self.migrations, schema, self.schema)
             cells = self._translated(translator, cells)
         self.state = self.cells.load(cells)
         self._translator = translator
-        self.leaders = schema
+        self.leader_schema = schema
         self.frozen = ""
 
     def _readable(self, schema: Schema, changes: Changes, translated: bool) -> Changes:
         if translated or schema.version == self.schema.version:
             return changes
-        if self._translator is None or schema != self.leaders:
+        if self._translator is None or schema != self.leader_schema:
             raise MigrationError(
                 f"the stream changed to state version {schema.version}, this code reads {self.schema.version}"
             )

@@ -1,12 +1,11 @@
-"""Settings: what an operator may change of a live bot without new code.
+"""Settings: values that an operator can change in a live bot without new code.
 
-The bot's class declares the settings and their defaults, `settings = Limits()`: a frozen `msgspec.Struct`. What
-operators have set is kept beside that, by name, and is part of the state stream: it goes from process to process and is
-in the journal. So a release that changes a default changes it unless an operator has set another value, and a setting
-that a release does not know is kept for one that does.
+The bot's class declares the settings and their defaults, `settings = Limits()`: a frozen `msgspec.Struct`. The values
+that operators set are kept beside it, by name, and are part of the state stream: they go from process to process and
+are in the journal. So a new default in a release takes effect unless an operator has set another value, and a setting
+unknown to a release is kept for the next release that knows it.
 
-A change is made of plain data, as an operator has it, and is validated whole against the bot's own type before the bot
-sees any of it.
+A change arrives as plain data and is validated whole against the bot's own type before the bot sees any of it.
 """
 
 from __future__ import annotations
@@ -27,19 +26,19 @@ from .json_schema import not_plain, schema_of
 __all__ = ["SettingsCell", "SettingsChange", "SettingsError", "SettingsRefused", "SettingsUnreadable"]
 
 LARGEST = 64 * 1024
-"""What all that is set may have in bytes: it goes into each report."""
+"""The limit for all values that are set, in bytes: they are in each report."""
 
 
 class SettingsError(NeverblinkError):
-    """Settings that are not written as settings are."""
+    """The declaration of the settings is invalid."""
 
 
 class SettingsRefused(NeverblinkError):
-    """A change that does not fit the bot's type; nothing has changed."""
+    """The change does not fit the bot's type; nothing has changed."""
 
 
 class SettingsUnreadable(StateUnreadable):
-    """What operators have set does not fit this code's settings; `field` is the setting."""
+    """A value set by an operator does not fit this code's settings; `field` names the setting."""
 
     def __init__(self, field: str, problem: str) -> None:
         super().__init__(field, problem, "")
@@ -51,7 +50,7 @@ class SettingsUnreadable(StateUnreadable):
 
 
 class SettingsChange(msgspec.Struct, frozen=True):
-    """A change that fits: the settings before and after it, and what operators have set with it."""
+    """A valid change: the settings before and after it, and all values set by operators after it."""
 
     old: Any
     new: Any
@@ -60,8 +59,8 @@ class SettingsChange(msgspec.Struct, frozen=True):
     """By setting: its value before (`old`) and after (`new`), as plain data."""
 
     @property
-    def told(self) -> dict[str, Any]:
-        """What the operator is answered."""
+    def answer(self) -> dict[str, Any]:
+        """The answer to the operator."""
         values = _plain(self.new)
         chosen = [name for name in values if name in self.chosen]
         return {"changes": self.changes, "values": values, "chosen": chosen}
@@ -73,10 +72,10 @@ class SettingsChange(msgspec.Struct, frozen=True):
 
 
 class SettingsCell:
-    """The settings of a bot whose class says `defaults` (None: it has none).
+    """The settings of a bot whose class declares `defaults` (None: it has none).
 
-    `show` is given the settings as they are whenever they are other than before. Raises `SettingsError` for what can't
-    be settings.
+    `show` is called with the new settings whenever they change. Raises `SettingsError` when `defaults` are no valid
+    settings.
     """
 
     def __init__(self, defaults: Any = None, show: Callable[[Any], None] = lambda _: None) -> None:
@@ -91,28 +90,28 @@ class SettingsCell:
 
     @property
     def packed(self) -> bytes:
-        """What operators have set, as it goes into a snapshot; empty when nothing is."""
+        """The values set by operators, encoded for a snapshot; empty when there are none."""
         return msgspec.msgpack.encode(self._chosen) if self._chosen else b""
 
     def now(self) -> SettingsNow | None:
-        """Their values for the supervisor; None when the bot has none."""
+        """The present values for the supervisor; None when the bot has no settings."""
         if self._defaults is not None and self._now is None:
             values = _plain(self.current)
             self._now = SettingsNow(values, tuple(name for name in values if name in self._chosen))
         return self._now
 
     def schema(self) -> dict[str, Any] | None:
-        """Their JSON Schema, with the defaults that the bot's class says; None when the bot has none."""
+        """The JSON Schema, with the defaults of the bot's class; None when the bot has no settings."""
         if self._defaults is None:
             return None
         return schema_of(self._kind, _plain(self._defaults))
 
-    # what an operator wants
+    # changes by an operator
 
     def plan(self, args: dict[str, Any], after: SettingsChange | None = None) -> SettingsChange:
-        """What a change comes to, if it fits: `set` (new values by name) and `reset` (names), all or nothing.
+        """Validate a change, whole: `set` (new values by name) and `reset` (names). Nothing is changed yet.
 
-        `after` is a change that comes before it. Raises `SettingsRefused`.
+        `after` is an earlier change that is not in force yet. Raises `SettingsRefused`.
         """
         wanted: object = args.get("set", {})
         reset: object = args.get("reset", ())
@@ -121,7 +120,7 @@ class SettingsCell:
         wanted, names = cast("dict[Any, Any]", wanted), cast("Iterable[Any]", reset)
         if self._defaults is None:
             raise SettingsRefused(
-                "this bot has no settings: its class says none (settings = Limits(), a frozen msgspec.Struct)"
+                "this bot has no settings: its class declares none (settings = Limits(), a frozen msgspec.Struct)"
             )
         old = after.new if after is not None else self.current
         before, defaults = _plain(old), _plain(self._defaults)
@@ -129,7 +128,7 @@ class SettingsCell:
             if name not in before:
                 raise SettingsRefused(_unknown(name, before))
             if name in wanted and name in names:
-                raise SettingsRefused(f"setting {name!r} is to be set and reset: say one of the two")
+                raise SettingsRefused(f"setting {name!r} is to be both set and reset: choose one")
         chosen = dict(after.chosen if after is not None else self._chosen)
         for name in names:
             chosen.pop(name, None)
@@ -141,11 +140,9 @@ class SettingsCell:
             chosen |= {name: values[name] for name in wanted}
             size = len(msgspec.msgpack.encode(chosen))
         except UNDECODABLE as problem:
-            raise SettingsRefused(_said(reason(problem))) from None
+            raise SettingsRefused(_with_setting(reason(problem))) from None
         if size > LARGEST:
-            raise SettingsRefused(
-                f"settings have at most {LARGEST} bytes: what is large belongs into the state"
-            )
+            raise SettingsRefused(f"settings have at most {LARGEST} bytes: keep large values in the state")
         changes = {
             name: {"old": before[name], "new": values[name]}
             for name in values
@@ -154,22 +151,22 @@ class SettingsCell:
         return SettingsChange(old, new, chosen, changes)
 
     def adopt(self, change: SettingsChange) -> None:
-        """The change is in force from now on."""
+        """Put the change into force."""
         self._become(change.new, change.chosen)
 
     def undo(self, change: SettingsChange, chosen: dict[str, Any]) -> None:
-        """The bot would not have it: as before, with what was `chosen` then."""
+        """Restore the settings from before `change`, which the bot rejected, with the values `chosen` then."""
         self._become(change.old, chosen)
 
     @property
     def chosen(self) -> dict[str, Any]:
-        """What operators have set, by name, as plain data."""
+        """The values set by operators, by name, as plain data."""
         return self._chosen
 
-    # what comes by the stream
+    # changes from the state stream
 
     def read(self, packed: bytes) -> tuple[Any, dict[str, Any]]:
-        """What is said in a frame or a snapshot, for `take`. Raises `SettingsUnreadable`."""
+        """Decode the settings of a frame or a snapshot, for `take`. Raises `SettingsUnreadable`."""
         try:
             chosen = msgspec.msgpack.decode(packed, type=dict[str, Any]) if packed else {}
         except UNDECODABLE as problem:
@@ -182,11 +179,11 @@ class SettingsCell:
             current: Any = msgspec.convert({**values, **known}, self._kind)
             return current, chosen
         except UNDECODABLE as problem:
-            said = reason(problem)
-            raise SettingsUnreadable(_field(said) or ", ".join(known), _without_path(said)) from None
+            message = reason(problem)
+            raise SettingsUnreadable(_field(message) or ", ".join(known), _without_path(message)) from None
 
     def take(self, read: tuple[Any, dict[str, Any]]) -> None:
-        """Follow the leader, or the journal."""
+        """Apply settings that `read` returned."""
         self._become(*read)
 
     def _become(self, current: Any, chosen: dict[str, Any]) -> None:
@@ -200,9 +197,9 @@ class SettingsCell:
 def _check(defaults: Any) -> None:
     kind = cast("type[Any]", type(defaults))
     if isinstance(defaults, type) or not isinstance(defaults, msgspec.Struct):
-        said = defaults.__name__ if isinstance(defaults, type) else f"a {kind.__name__}"
+        given = defaults.__name__ if isinstance(defaults, type) else f"a {kind.__name__}"
         raise SettingsError(
-            f"settings are {said}: expected an object of a msgspec.Struct, as in settings = Limits()"
+            f"settings are {given}: expected an object of a msgspec.Struct, as in settings = Limits()"
         )
     config = kind.__struct_config__
     if not config.frozen:
@@ -212,20 +209,20 @@ def _check(defaults: Any) -> None:
         )
     if config.array_like or config.tag is not None:
         raise SettingsError(
-            f"settings {kind.__name__}: a plain msgspec.Struct is expected, no array and no tag"
+            f"settings {kind.__name__}: expected a plain msgspec.Struct, without array_like and tag"
         )
     if custom := not_plain(kind):
         raise SettingsError(
-            f"settings {kind.__name__} hold a {custom}, which no operator can write: keep plain data"
+            f"settings {kind.__name__} hold a {custom}, which an operator cannot type: use plain data"
         )
     try:
         again: Any = msgspec.convert(_plain(defaults), kind)
     except (*UNDECODABLE, TypeError, ValueError) as problem:
         raise SettingsError(
-            f"settings {kind.__name__} do not fit their own type, or hold a value that is not plain data: {problem}"
+            f"settings {kind.__name__} do not fit their own type, or have a value that is not plain data: {problem}"
         ) from None
     if again != defaults:
-        raise SettingsError(f"settings {kind.__name__} are other ones when they have travelled: {again}")
+        raise SettingsError(f"settings {kind.__name__} change when they are encoded and decoded: {again}")
 
 
 def _plain(settings: Any) -> dict[str, Any]:
@@ -242,16 +239,16 @@ def _unknown(name: object, known: Iterable[str]) -> str:
 _PATH = re.compile(r" - at `\$\.?([^`]*)`$")
 
 
-def _field(said: str) -> str:
-    """The setting that msgspec complains of, "" when it does not say."""
-    found = _PATH.search(said)
+def _field(message: str) -> str:
+    """The setting that msgspec's message names, "" when it names none."""
+    found = _PATH.search(message)
     return re.split(r"[.\[]", found[1], maxsplit=1)[0] if found else ""
 
 
-def _without_path(said: str) -> str:
-    return _PATH.sub("", said)
+def _without_path(message: str) -> str:
+    return _PATH.sub("", message)
 
 
-def _said(said: str) -> str:
-    found = _PATH.search(said)
-    return f"setting {found[1]!r}: {_without_path(said)}" if found else said
+def _with_setting(message: str) -> str:
+    found = _PATH.search(message)
+    return f"setting {found[1]!r}: {_without_path(message)}" if found else message

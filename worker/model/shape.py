@@ -1,10 +1,10 @@
-"""What a state type is made of: cells, tables, and a fingerprint.
+"""The parts of a state type: cells, tables, and a fingerprint.
 
-A state is a mutable `msgspec.Struct`, dataclass or class of attrs, each field of which is a *cell*, encoded whole, or
-a `Table`, which travels by rows. A plain dict, list or set is a state of one single cell, whose name is "".
+A state is a mutable `msgspec.Struct`, dataclass or class of attrs. Each of its fields is a *cell*, encoded whole, or
+a `Table`, which is sent by rows. A plain dict, list or set is a state of one single cell, whose name is "".
 
-A type is read once, when the bot's class is, and everything that could go wrong with it later is said then: a
-row that can change in place, a Table where none may be, a field of a type that cannot travel.
+A type is read once, when the bot's class is, and everything that could fail later is reported then: a row that can
+change in place, a Table in a wrong place, a field of a type that cannot be encoded.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ __all__ = ["CellField", "Shape", "StateTypeError", "TableField", "every_type"]
 
 
 class StateTypeError(StateError, TypeError):
-    """A type that cannot be a bot's state; `field` is the part that can't."""
+    """A type that cannot be a bot's state; `field` names the part at fault."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class CellField:
-    """A field that travels whole. `name` is what it is called in bytes, `attr` in Python."""
+    """A field that is encoded whole. `name` is its name in the encoding, `attr` its name in Python."""
 
     name: str
     attr: str
@@ -40,27 +40,25 @@ class CellField:
     required: bool
     decode: Callable[[bytes], Any]
     parts: TableField | None
-    """How to read it by rows, when it is a dict: another release may have made a Table of it."""
+    """How to read a dict by rows: in another release it may be a Table."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class TableField:
-    """A field that travels by rows."""
+    """A field that is encoded row by row."""
 
     name: str
     attr: str
     row: type[Any] | None
-    """The class of its rows, when it is one."""
+    """The class of its rows, None when the row type is not a single class."""
     decode_key: Callable[[bytes], Any]
     decode_row: Callable[[bytes], Any]
     decode_all: Callable[[bytes], dict[Any, Any]]
-    """From one map of all rows: another release may have a plain dict here."""
+    """Decodes one map of all rows: in another release the field may be a plain dict."""
 
 
 class Shape:
-    """The parts of `state_type`. Raises `StateTypeError`, or `RowTypeError` for a table whose rows can
-    change.
-    """
+    """The parts of `state_type`. Raises `StateTypeError`, or `RowTypeError` for a table with mutable rows."""
 
     def __init__(self, state_type: Any) -> None:
         self.type = state_type
@@ -73,7 +71,7 @@ class Shape:
         if isinstance(info, (inspect.StructType, inspect.DataclassType)):
             self.cells, self.tables = self._fields(info)
         else:
-            self._travels(info, "")
+            self._check_encodable(info, "")
             if not isinstance(info, (inspect.DictType, inspect.ListType, inspect.SetType)):
                 raise StateTypeError(
                     f"state type {self.name} cannot change in place: expected a mutable msgspec.Struct or "
@@ -86,7 +84,7 @@ class Shape:
         return Schema(version, self.fingerprint)
 
     def values(self) -> Callable[[Any], tuple[Any, ...]]:
-        """A function that returns a state's cells, in order, as fast as there is one."""
+        """Return a function that gets the values of a state's cells, in order, as fast as possible."""
         if self.single:
             return lambda state: (state,)
         attrs = [cell.attr for cell in self.cells]
@@ -102,15 +100,12 @@ class Shape:
                 f"state type {self.name}: {problem}: define its types at the top of their module"
             ) from None
         except TypeError as problem:
-            raise StateTypeError(f"state type {self.name} cannot travel: {problem}") from None
-        cls = getattr(info, "cls", None)
-        if isinstance(info, inspect.StructType) and cast(Any, cls).__struct_config__.frozen:
+            raise StateTypeError(f"state type {self.name} cannot be encoded: {problem}") from None
+        if (isinstance(info, inspect.StructType) and cast(Any, info.cls).__struct_config__.frozen) or (
+            isinstance(info, inspect.DataclassType) and is_frozen(info.cls)
+        ):
             raise StateTypeError(
-                f"state type {self.name} is frozen, and a state has to change: drop frozen=True"
-            )
-        if isinstance(info, inspect.DataclassType) and is_frozen(info.cls):
-            raise StateTypeError(
-                f"state type {self.name} is frozen, and a state has to change: drop frozen=True"
+                f"state type {self.name} is frozen, but a state must change: drop frozen=True"
             )
         return info
 
@@ -125,7 +120,7 @@ class Shape:
             if _table_class(field.type):
                 tables.append(self._table(field, hint))
             else:
-                self._travels(field.type, field.name)
+                self._check_encodable(field.type, field.name)
                 cells.append(_cell(field.encode_name, field.name, hint, required=field.required))
         return tuple(cells), tuple(tables)
 
@@ -133,7 +128,7 @@ class Shape:
         args = typing.get_args(hint)
         if typing.get_origin(hint) is not Table or len(args) != 2:
             raise StateTypeError(
-                f"state type {self.name}: table {field.name} does not say what is in it: "
+                f"state type {self.name}: table {field.name} does not name its key and row types: "
                 "write Table[str, Candle]",
                 field.name,
             )
@@ -148,8 +143,8 @@ class Shape:
         check_row_type(row_type, field.name)
         return _table_field(field.encode_name, field.name, key_type, row_type)
 
-    def _travels(self, info: inspect.Type, field: str) -> None:
-        """Raise unless msgspec can encode, and decode, what `info` describes."""
+    def _check_encodable(self, info: inspect.Type, field: str) -> None:
+        """Raise unless msgspec can encode and decode the values that `info` describes."""
         for part in every_type(info, set()):
             if _table_class(part):
                 raise StateTypeError(
@@ -160,7 +155,7 @@ class Shape:
             if isinstance(part, inspect.CustomType) and part.cls is not object:
                 where = f"field {field!r} holds" if field else "it is"
                 raise StateTypeError(
-                    f"state type {self.name}: {where} {part.cls.__name__}, which cannot go into bytes: "
+                    f"state type {self.name}: {where} {part.cls.__name__}, which cannot be encoded: "
                     "keep what rebuilds it (a msgspec.Struct, numbers, text) and build it in on_load",
                     field,
                 )
@@ -208,7 +203,7 @@ def _table_class(info: inspect.Type) -> bool:
 
 
 def every_type(info: inspect.Type, seen: set[type]) -> Iterator[inspect.Type]:
-    """Every type within a type, itself first; each record once."""
+    """Every type within a type, the type itself first. Each record comes once."""
     yield info
     cls = getattr(info, "cls", None)
     if cls is not None:
@@ -223,15 +218,14 @@ def every_type(info: inspect.Type, seen: set[type]) -> Iterator[inspect.Type]:
 
 
 def _describe(info: inspect.Type, above: tuple[type, ...]) -> str:
-    """A type in words that depend on what it looks like in bytes, and on neither Python's nor msgspec's
-    version.
+    """Describe a type by how it is encoded, the same on every version of Python and msgspec.
 
-    Names of classes do not count, nor does the order of fields that travel by name.
+    Names of classes do not count, nor does the order of fields that are encoded by name.
     """
     kind = type(info).__name__.removesuffix("Type").lower()
     if isinstance(info, inspect.Metadata):
         return _describe(info.type, above)
-    if isinstance(info, (inspect.UnionType)):
+    if isinstance(info, inspect.UnionType):
         return "|".join(sorted({_describe(part, above) for part in info.types}))
     if isinstance(info, inspect.LiteralType):
         return f"literal({','.join(sorted(map(repr, info.values)))})"

@@ -2,16 +2,16 @@
 
 The fields of a state are encoded whole at every boundary and compared with the boundary before. That is
 simple and sees every change, and it costs in proportion to the size. A Table is for what is too large for
-that: thousands of candles, a book of levels. It notes which keys were written, and only those rows travel.
+that: thousands of candles, a book of levels. It notes which keys were written, and only those rows are sent.
 
 That works only if nothing can change behind its back, so rows are deeply immutable: frozen structs, tuples,
 scalars. A row is replaced, never edited. `check_row_type` proves it from the type, once, when the bot's class
 is read.
 
 Table is a subclass of dict and not a wrapper around one, for one reason: every read (`t[k]`, `in`, `len`,
-iteration, `get`, `items`) is then dict's own C code at dict's own price. All that writes is overridden below.
-Order is dict's, and it is the same in every process: a key written anew keeps its place, a deleted and
-rewritten one goes to the end.
+iteration, `get`, `items`) is then dict's own C code, as fast as dict. All methods that write are overridden below.
+Order is dict's, and it is the same in every process: a key written again keeps its place, a key deleted and
+written again goes to the end.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ D = TypeVar("D")
 
 
 class StateError(NeverblinkError):
-    """The state was changed where it may not be, or holds what cannot travel; `field` is the part of it."""
+    """The state was changed outside a turn, or holds a value that cannot be encoded; `field` names the part."""
 
     def __init__(self, message: str, field: str = "") -> None:
         super().__init__(message)
@@ -41,11 +41,11 @@ class StateError(NeverblinkError):
 
 
 class RowTypeError(StateError, TypeError):
-    """A table's row type that could change in place."""
+    """Values of a table's row type can change in place."""
 
 
 class TurnGuard(Protocol):
-    """Says whether a turn is open, that is, whether the state may change now."""
+    """Knows whether a turn is open, that is, whether the state may change now."""
 
     @property
     def open(self) -> bool: ...
@@ -60,29 +60,29 @@ _ABSENT: Final = _Absent()
 
 
 class Table(dict[K, V]):
-    """A dict of immutable rows whose changes are known by key.
+    """A dict of immutable rows that records its changes by key.
 
         class Book(msgspec.Struct):
             candles: Table[str, Candle] = msgspec.field(default_factory=Table)
 
-    Only as a direct field of the state. Reads and writes like a dict; a write outside a turn raises
+    It can only be a direct field of the state. It reads and writes like a dict; a write outside a turn raises
     `StateError` at once, and so does a row that is not of the table's row type.
     """
 
     __slots__ = ("_walks", "guard", "name", "row", "touched")
 
     guard: TurnGuard | None
-    """Who says whether writing is allowed; None allows it. Set by the engine."""
+    """Decides whether writing is allowed; None always allows it. Set by the engine."""
     name: str
-    """The field it stands in, for messages. Set by the engine, as is `row`."""
+    """The name of its field, for messages. Set by the engine, as is `row`."""
     row: type[Any] | None
     """The class every row must be of; None when the row type is not a single class."""
     touched: dict[K, bool]
-    """Keys written since `take`, in the order in which they have to be written elsewhere; True: it was
-    deleted first.
+    """Keys written since `take`, in the order in which a follower has to write them; True: the key was deleted
+    first.
     """
 
-    # An empty one is a Table of anything, so that `default_factory=Table` needs no parameters under a strict checker.
+    # An empty table is a Table of anything, so that `default_factory=Table` needs no parameters under a strict checker.
     @overload
     def __init__(self: Table[Any, Any], /) -> None: ...
     @overload
@@ -94,17 +94,17 @@ class Table(dict[K, V]):
         self.row = None
         self.touched = {}
         self._walks: tuple[ref[DictWalk], ...] = ()
-        """Those who walk through it, and have to know what is added and deleted."""
+        """The walks in progress, which are notified of keys added and deleted."""
         self.update(rows)
 
     def take(self) -> dict[K, bool]:
-        """Return `touched` and begin anew."""
+        """Return `touched`, and clear it."""
         touched = self.touched
         self.touched = {}
         return touched
 
     def walk(self) -> DictWalk:
-        """Begin to walk through the keys that there are now, while it goes on changing."""
+        """Begin a walk over the present keys. The table may change during the walk."""
         walk = DictWalk(self)
         self._walks = (*self._walks, ref(walk, self._walked))
         return walk
@@ -162,9 +162,7 @@ class Table(dict[K, V]):
             del self[key]
 
     def setdefault(self, key: K, default: V, /) -> V:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """Return the row at `key`; write `default` there first when there is none. A row of None is never
-        implied.
-        """
+        """Return the row at `key`; write `default` there first when there is none. There is no implied default."""
         if key not in self:
             self[key] = default
         return self[key]
@@ -197,8 +195,8 @@ class Table(dict[K, V]):
     def __repr__(self) -> str:
         return f"Table({super().__repr__()})"
 
-    def _walked(self, over: ref[DictWalk]) -> None:
-        self._walks = tuple(walking for walking in self._walks if walking is not over)
+    def _walked(self, finished: ref[DictWalk]) -> None:
+        self._walks = tuple(walking for walking in self._walks if walking is not finished)
 
     def _closed(self) -> StateError:
         return StateError(
@@ -214,7 +212,7 @@ _write: Callable[[Any, Any, Any], None] = dict[Any, Any].__setitem__
 def check_row_type(row_type: Any, table: str = "", part: str = "row") -> None:
     """Raise `RowTypeError` unless every value of `row_type` is immutable all the way down.
 
-    The message names the row type (or, with `part`, the key's), the field, why it won't do and what to write
+    The message names the row type (or, with `part`, the key's), the field, why it is refused and what to write
     instead.
     """
     root = getattr(row_type, "__name__", None) or str(row_type)
@@ -226,7 +224,7 @@ def check_row_type(row_type: Any, table: str = "", part: str = "row") -> None:
     field = ".".join(path)
     found_at = f"its field {field!r} is {what}" if field else f"it is {what}"
     raise RowTypeError(
-        f"{where}: {found_at}, which can change in place without anybody seeing it: {mend}",
+        f"{where}: {found_at}, which can change in place unnoticed: {mend}",
         table,
     )
 
@@ -246,7 +244,7 @@ _CONTAINERS = {
     "TypedDictType": ("a TypedDict", "write a frozen msgspec.Struct"),
     "ByteArrayType": ("a bytearray", "write bytes"),
     "MemoryViewType": ("a memoryview", "write bytes"),
-    "AnyType": ("of no particular type", "name the type it holds"),
+    "AnyType": ("of any type", "name the type it holds"),
     "RawType": ("raw bytes of another message", "write bytes"),
     "ExtType": ("an extension value", "write bytes"),
 }
@@ -255,8 +253,8 @@ _Found = tuple[tuple[str, ...], str, str]
 
 
 def _mutable(info: inspect.Type, path: tuple[str, ...], seen: set[type]) -> _Found | None:
-    """The first part of a type that is not immutable: its path, what it is, and the mend."""
-    # By name, because later versions of msgspec know more kinds than the oldest one we run with.
+    """The first part of a type that is mutable: its path, what it is, and the mend."""
+    # Compared by name, because later versions of msgspec have more kinds than the oldest version we support.
     kind = type(info).__name__
     if isinstance(info, inspect.Metadata):
         return _mutable(info.type, path, seen)
@@ -286,7 +284,7 @@ def is_frozen(cls: type) -> bool:
     parameters: Any = getattr(cls, "__dataclass_params__", None)
     if parameters is not None:
         return bool(parameters.frozen)
-    # All that tells, of every version of attrs: a frozen class has this method.
+    # The only sign that all versions of attrs have in common.
     return getattr(cls.__setattr__, "__name__", "") == "_frozen_setattrs"
 
 

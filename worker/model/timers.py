@@ -1,7 +1,7 @@
-"""Timers: what the bot means to do later. They are part of the state, so they survive any process.
+"""Timers: later times at which the bot asked to be called. They are part of the state, so they survive any process.
 
-A timer has a name; setting it again moves it. It goes off in a turn of its own, and is gone (or, with `every`, armed
-anew) in that turn's frame: if the process dies in the turn, the successor lets it go off again.
+A timer has a name; setting it again moves it. It fires in a turn of its own. That turn's frame removes it or, with
+`every`, arms it again: if the process dies in the turn, the timer fires again in the successor.
 """
 
 from __future__ import annotations
@@ -16,36 +16,36 @@ from ...protocol.text import is_encodable
 __all__ = ["NEVER", "TimerError", "TimerTable"]
 
 NEVER = 2**63
-"""Later than any time that travels: those are 64-bit integers, up to the year 2262."""
+"""Later than any time that can be encoded: those are signed 64-bit integers, up to the year 2262."""
 
 
 class TimerError(NeverblinkError):
-    """A timer that cannot be armed."""
+    """The timer cannot be armed."""
 
 
 class TimerTable:
-    """The timers armed, and what changed since the last frame. All times are wall-clock ns."""
+    """The armed timers, and their changes since the last frame. All times are wall-clock ns."""
 
     def __init__(self) -> None:
         self.soonest = NEVER
-        """When the first of them is due; 0 when they have changed and `look` was not called since."""
+        """When the first timer is due; 0 when timers have changed and `look` was not called since."""
         self.changes: dict[str, Armed | None] = {}
-        """What changed since `take_changes`."""
+        """Changes since the last `take_changes`."""
         self._armed: dict[str, Armed] = {}
         self._first = ""
-        """Which one that is."""
+        """The name of the timer that is due first."""
 
     def set(
         self, name: str, now: int, at: int | None, after: str | int | None, every: str | int | None
     ) -> Armed:
-        """Arm `name` for the time `at`, or `after` a while, or `every` so often (first after one period).
+        """Arm `name` for the time `at`, `after` a duration, or `every` period (first after one period).
 
-        Raises `TimerError` for what no other process could read, or what would go off for ever.
+        Raises `TimerError` for a name that cannot be encoded and for an invalid time or duration.
         """
         if type(name) is not str or not name:
             raise TimerError(f"timer {name!r}: a name is a non-empty str")
         if not is_encodable(name):
-            raise TimerError(f"timer {name!r}: a name has to be UTF-8")
+            raise TimerError(f"timer {name!r}: a name must be UTF-8")
         period = 0 if every is None else _span(name, "every", every)
         if at is None:
             if after is None and every is None:
@@ -69,13 +69,13 @@ class TimerTable:
         return True
 
     def due(self, now: int) -> tuple[str, Armed] | None:
-        """Return the timer that is due longest, None when none is."""
+        """Return the timer that has been due the longest, None when no timer is due."""
         if (self.soonest or self.look()) > now:
             return None
         return self._first, self._armed[self._first]
 
     def look(self) -> int:
-        """Find which is due first; return `soonest`."""
+        """Find the timer that is due first; return `soonest`."""
         first = min(((armed.due, name) for name, armed in self._armed.items()), default=(NEVER, ""))
         self.soonest, self._first = first
         return self.soonest
@@ -86,7 +86,7 @@ class TimerTable:
         return (self.soonest or self.look()) if self._armed else None
 
     def spend(self, name: str, now: int) -> None:
-        """Let `name` have gone off: remove it, or arm its next period that is still to come."""
+        """Record that `name` fired: remove it, or arm it for its next period in the future."""
         armed = self._armed[name]
         if armed.every:
             periods = max(1, (now - armed.due) // armed.every + 1)
@@ -95,7 +95,7 @@ class TimerTable:
             self._put(name, None)
 
     def rebase(self, now: int) -> None:
-        """The clock was set back to `now`: what recurs goes off within its period, and not when the old time comes."""
+        """After the clock was set back to `now`, make recurring timers fire within their period."""
         for name, armed in list(self._armed.items()):
             if armed.every and armed.due - now > armed.every:
                 self._put(

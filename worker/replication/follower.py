@@ -1,8 +1,8 @@
 """The follower: how a worker keeps up with the leader's stream.
 
-It subscribes with what it has, takes a copy when it must, then applies frame after frame. What it finds out is
-returned to the engine as news; it decides nothing. A hole in the stream is answered with a new subscription, which is
-harmless when it was not needed: frames it already has are passed over.
+It subscribes with its position, takes a copy if necessary, then applies each frame. It returns what happened as events
+to the engine and decides nothing. After a gap in the stream it subscribes again, which is harmless if it was not
+needed: frames that it already has are ignored.
 """
 
 from __future__ import annotations
@@ -35,16 +35,26 @@ from ..model.migration import MigrationError
 from ..model.replica import ChainBroken, Replica
 from .interfaces import WorkerIO
 
-__all__ = ["AboutTo", "CopyDone", "Follower", "Gone", "Judged", "Lost", "News", "TakeOver", "Unreadable"]
+__all__ = [
+    "AboutTo",
+    "CopyDone",
+    "Follower",
+    "FollowerEvent",
+    "Gone",
+    "Judged",
+    "Lost",
+    "TakeOver",
+    "Unreadable",
+]
 
 ACK_FRAMES = 16
 ACK_WITHIN = 20_000_000
 PATIENCE = 1_000_000_000
-"""Without a word from the leader for this long, subscribe again."""
+"""Subscribe again when the leader has sent nothing for this long, ns."""
 
 
 class CopyDone(msgspec.Struct, frozen=True):
-    """The whole state is here: so many bytes and rows, in so many ns."""
+    """A copy is complete: its size in bytes and rows, and how long it took, ns."""
 
     bytes: int
     rows: int
@@ -52,45 +62,45 @@ class CopyDone(msgspec.Struct, frozen=True):
 
 
 class Lost(msgspec.Struct, frozen=True):
-    """A new copy has begun; what this worker had no longer is a state of the leader's."""
+    """This worker's state is no longer a state of the leader; a new copy is needed."""
 
 
 class Unreadable(msgspec.Struct, frozen=True):
-    """This code cannot read the state; why."""
+    """This code cannot read the state."""
 
     reason: str
 
 
 class TakeOver(msgspec.Struct, frozen=True):
-    """The final frame is applied."""
+    """The final frame was applied: this worker can take over."""
 
     order: int
     deployment: int
 
 
 class AboutTo(msgspec.Struct, frozen=True):
-    """The leader is about to yield to us."""
+    """The leader is about to yield to this worker."""
 
     order: int
 
 
 class Gone(msgspec.Struct, frozen=True):
-    """The leader said that it leaves."""
+    """The leader has announced that it leaves."""
 
     reason: str
 
 
 class Judged(msgspec.Struct, frozen=True):
-    """The leader's answer to a trial: empty when it could read the state."""
+    """The leader's answer to a `Trial`: "" when it could read the state."""
 
     problem: str
 
 
-News = CopyDone | Lost | Unreadable | AboutTo | TakeOver | Gone | Judged
+FollowerEvent = CopyDone | Lost | Unreadable | AboutTo | TakeOver | Gone | Judged
 
 
 class Follower:
-    """Keeps `replica` up with a leader. `keeps` (set by the engine): rather freeze than give up."""
+    """Keeps `replica` up to date with a leader."""
 
     def __init__(self, me: str, pid: int, replica: Replica, io: WorkerIO) -> None:
         self._me = me
@@ -98,39 +108,40 @@ class Follower:
         self._replica = replica
         self._io = io
         self.keeps = False
+        """Freeze the replica when the stream cannot be read, instead of failing. Set by the engine."""
         self.leader = ""
         self.live = False
-        """The state is the leader's, up to the last frame received."""
+        """The state equals the leader's as of the last frame received."""
         self.heard = 0
-        """When the leader was heard last, or we turned to it, CLOCK_MONOTONIC."""
+        """When the last message came from the leader, or `follow` was called, CLOCK_MONOTONIC."""
         self._asked_at = 0
         self._asked = False
-        """Subscribed, and nothing that fits has come yet."""
+        """Subscribed, and no fitting answer has come yet."""
         self._copying = False
         self._copied_bytes = 0
         self._copied_rows = 0
         self._copy_since = 0
         self._chunk = 0
         self._behind: list[FrameSent] = []
-        """Frames that came during a copy. They are applied after it: a row keeps its place in its table's order."""
+        """Frames that came during a copy. They are applied after it, to keep the order of rows."""
         self._acked = -1
         self._acked_at = 0
 
     def follow(self, leader: str) -> None:
-        """Turn to `leader`."""
+        """Begin to follow `leader`."""
         self.leader = leader
         self.heard = self._io.clock.mono()
         self._io.connect(leader)
         self.subscribe()
 
     def subscribe(self) -> None:
-        """Ask for what comes after what we have."""
-        # Asking is not hearing: a leader that never answers must be found silent.
+        """Subscribe to the stream from this replica's position on."""
+        # `heard` is not set here: a leader that never answers counts as silent.
         self._asked_at = self._io.clock.mono()
         self._asked = True
         replica = self._replica
         if self._copying:
-            # Half a copy is not a state.
+            # An incomplete copy is not a state.
             self._copying = False
             replica.number = -1
         self._io.to_leader(
@@ -141,16 +152,16 @@ class Follower:
             self.offer(waiting)
 
     def offer(self, items: list[Item]) -> None:
-        """Pass on what came in here."""
+        """Send items of the inbox to the leader."""
         self._io.to_leader(Offer(items))
 
     def keep_in_touch(self, now: int) -> None:
-        """Subscribe again when the leader has been silent for too long; call now and then."""
+        """Subscribe again if the leader has been silent for too long. Call it regularly."""
         if self.leader and now - max(self.heard, self._asked_at) > PATIENCE:
             self.subscribe()
 
-    def receive(self, message: LeaderMessage) -> list[News]:
-        """Take in one message."""
+    def receive(self, message: LeaderMessage) -> list[FollowerEvent]:
+        """Process one message from the leader."""
         self.heard = self._io.clock.mono()
         try:
             match message:
@@ -181,11 +192,11 @@ class Follower:
         except WireError as problem:
             return self._unreadable(str(problem))
 
-    def _begin(self, message: Begin) -> list[News]:
+    def _begin(self, message: Begin) -> list[FollowerEvent]:
         replica = self._replica
         if self.keeps and replica.frozen:
             return []
-        lost: list[News] = [Lost()] if self.live else []
+        lost: list[FollowerEvent] = [Lost()] if self.live else []
         self.live = False
         self._asked = False
         self._copying = True
@@ -202,7 +213,7 @@ class Follower:
         self._ack()
         return lost
 
-    def _rows(self, message: RowsSent) -> list[News]:
+    def _rows(self, message: RowsSent) -> list[FollowerEvent]:
         try:
             self._replica.add_rows(message.table, message.rows)
         except (StateUnreadable, MigrationError) as problem:
@@ -215,46 +226,48 @@ class Follower:
         self._ack()
         return []
 
-    def _end(self) -> list[News]:
+    def _end(self) -> list[FollowerEvent]:
         if not self._copying:
             return []
         self._copying = False
         self.live = True
         behind, self._behind = self._behind, []
-        bus = [found for sent in behind for found in self._frame(decode_frame(sent.body), sent)]
-        if bus or not self.live:
-            return bus
+        events = [event for sent in behind for event in self._frame(decode_frame(sent.body), sent)]
+        if events or not self.live:
+            return events
         self._ack()
         return [CopyDone(self._copied_bytes, self._copied_rows, self.heard - self._copy_since)]
 
-    def _frame(self, frame: Frame, message: FrameSent) -> list[News]:
+    def _frame(self, frame: Frame, message: FrameSent) -> list[FollowerEvent]:
         if frame.number <= self._replica.number:
             return []
-        bus = self._apply(frame, message.body, message.position, message)
+        events = self._apply(frame, message.body, message.position, message)
         if frame.number - self._acked >= ACK_FRAMES or self.heard - self._acked_at >= ACK_WITHIN:
             self._ack()
-        return bus
+        return events
 
-    def _final(self, frame: Frame, message: Final) -> list[News]:
+    def _final(self, frame: Frame, message: Final) -> list[FollowerEvent]:
         if not self.live:
             self._io.to_leader(Declined(message.order, "it has not caught up"))
             return []
-        bus = self._apply(frame, message.body, message.position, None)
+        events = self._apply(frame, message.body, message.position, None)
         if self._replica.number != frame.number:
             self._io.to_leader(Declined(message.order, "frames before the final one are missing"))
-            return bus
+            return events
         self._replica.inbox.admit(message.pending)
-        return [*bus, TakeOver(message.order, message.deployment)]
+        return [*events, TakeOver(message.order, message.deployment)]
 
-    def _apply(self, frame: Frame, body: bytes, position: Position, message: FrameSent | None) -> list[News]:
+    def _apply(
+        self, frame: Frame, body: bytes, position: Position, message: FrameSent | None
+    ) -> list[FollowerEvent]:
         replica = self._replica
         translated = message.translated if message is not None else None
         try:
             replica.apply(frame, body, position, translated)
         except ChainBroken:
-            lost: list[News] = []
+            lost: list[FollowerEvent] = []
             if frame.number <= replica.number + 1:
-                # Another chain: its writer did not build on what this worker has.
+                # Another chain, which does not continue this worker's state.
                 replica.number = -1
                 lost = [Lost()] if self.live else []
                 self.live = False
@@ -262,23 +275,21 @@ class Follower:
                 self.subscribe()
             return lost
         except (StateError, StateUnreadable, MigrationError) as problem:
-            bus = self._unreadable(str(problem))
+            events = self._unreadable(str(problem))
             if self.keeps:
                 replica.apply(frame, body, position)
-            return bus
+            return events
         else:
             self._asked = False
             if message is not None and self.live:
-                behind = self._io.clock.wall() - frame.timing.ended
-                replica.lag = max(replica.lag, behind)
-            if not self.live:
-                # The leader resumed where we were: no copy was needed.
-                self.live = True
+                replica.lag = max(replica.lag, self._io.clock.wall() - frame.timing.ended)
+            # Also without a copy, when the leader resumed at this worker's position.
+            self.live = True
         return []
 
-    def _unreadable(self, reason: str) -> list[News]:
+    def _unreadable(self, reason: str) -> list[FollowerEvent]:
         if self.keeps:
-            self._replica.deploy_lock(reason)
+            self._replica.freeze(reason)
         return [Unreadable(reason)]
 
     def _ack(self) -> None:

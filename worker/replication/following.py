@@ -1,23 +1,26 @@
-"""Following: a worker's part while another one leads.
+"""Following: the part of a worker that does not lead, with the rehearsal of new code.
 
-It keeps the replica up with the leader's stream, has the real state loaded and judged (the rehearsal), passes on what
-its inbox received, and, as a guard, watches whether the leader does its work. What it finds out are events for the
-seat.
+It keeps the replica up to date with the leader's stream, has the bot load the real state, sends the items of its inbox
+to the leader and, as a guard, watches whether the leader ticks. It returns what happened as events for the seat.
 """
 
 from __future__ import annotations
 
 from contextlib import suppress
+from itertools import islice
 
 from ...protocol import link, stream
 from ...protocol import seat_events as seat
 from ...protocol.assignment import Assignment
+from ...protocol.changes import Changes
 from ...protocol.journal import JournalError
+from ...protocol.link import Rehearsed
 from ...protocol.seat import Seat
 from ...protocol.seat_events import SeatEvent
+from ...protocol.stream import Trial
 from ..model.cells import StateError
+from ..model.migration import MigrationError, Translator
 from ..model.replica import Replica
-from .dry_run import DryRun
 from .follower import (
     PATIENCE,
     AboutTo,
@@ -31,25 +34,95 @@ from .follower import (
 )
 from .interfaces import WorkerIO
 
-__all__ = ["Following"]
+__all__ = ["NEWEST", "DryRun", "Following"]
 
+NEWEST = "newest"
+"""The value of `Rehearsed.rollback` when the old code can read what the new code writes."""
+_SAMPLE_ROWS = 16
 _FREE_FOR = 2
 
 
+class DryRun:
+    """The rehearsal of one copy: could the old code follow what this code will write?
+
+    Once the bot's `on_load` has seen the copy, the new worker sends the leader the state as it would be after the
+    handoff, translated back if there is a migration back. The leader decodes it, discards it and answers. So `deploy`
+    knows before the cutover whether a rollback keeps the newest state.
+    """
+
+    def __init__(self, replica: Replica, io: WorkerIO) -> None:
+        self._replica = replica
+        self._io = io
+        self._copied: CopyDone | None = None
+        self._trial: Trial | None = None
+        self._problem = ""
+        self.found: Rehearsed | None = None
+        """The result, None until there is one."""
+
+    @property
+    def open(self) -> bool:
+        """Whether the answer for the present copy is still missing."""
+        return self._copied is not None
+
+    def begin(self, copied: CopyDone) -> None:
+        """Take a sample of the complete copy, for the leader to read."""
+        self._copied = copied
+        self._trial, self._problem = None, ""
+        try:
+            self._trial = Trial(self._replica.leader_schema, self._sample())
+        except MigrationError as problem:
+            self._problem = str(problem)
+
+    def drop(self) -> None:
+        """Forget the copy, which is no longer a state of the leader."""
+        self._copied = None
+
+    def ask(self) -> bool:
+        """Ask the leader; return whether an answer is needed."""
+        if self._trial is None:
+            self.finish(self._problem)
+            return False
+        self._io.to_leader(self._trial)
+        return True
+
+    def finish(self, problem: str) -> bool:
+        """Report the leader's answer, "" when it could read everything. Returns False when no rehearsal was open."""
+        copied, self._copied = self._copied, None
+        if copied is None:
+            return False
+        self.found = Rehearsed(copied.bytes, copied.rows, copied.took, problem or NEWEST)
+        self._io.tell(self.found)
+        return True
+
+    def _sample(self) -> Changes:
+        replica = self._replica
+        cells, state = replica.cells, replica.state
+        root = cells.root(state)
+        tables: dict[str, list[tuple[bytes, bytes | None]]] = {
+            table: list(cells.rows(state, table, islice(cells.keys(state, table), _SAMPLE_ROWS)))
+            for table, size in cells.sizes(state).items()
+            if size
+        }
+        if replica.leader_schema.version == replica.schema.version:
+            return Changes(root, tables)
+        back = Translator(replica.migrations, replica.schema, replica.leader_schema)
+        return Changes(back.load(root), back.translate(Changes({}, tables)).tables)
+
+
 class Following:
-    """See the module. `pid` is this worker's process."""
+    """Follows for worker `me`, whose process is `pid`."""
 
     def __init__(self, me: Assignment, pid: int, seat: Seat, replica: Replica, io: WorkerIO) -> None:
         self.to_load = False
-        """The state is here anew, and the bot's `on_load` has to see it."""
+        """A new copy of the state has come, which `on_load` has not seen."""
         self._seen = False
-        """`on_load` has seen the copy that is here."""
+        """`on_load` has seen the present copy."""
         self.deployment = 0
-        """Which deployment the last handoff to this worker belonged to."""
+        """The deployment of the last handoff to this worker."""
         self._me = me
         self._seat = seat
         self._free_since = 0
-        """Since when the lease was seen to be free, CLOCK_MONOTONIC; 0 while it is held."""
+        """Since when the lease is free, as far as seen, CLOCK_MONOTONIC; 0 while it is held."""
         self._replica = replica
         self._io = io
         self._follower = Follower(me.worker, pid, replica, io)
@@ -57,18 +130,18 @@ class Following:
 
     @property
     def leader(self) -> str:
-        """Whom this worker follows, or followed last."""
+        """The worker that this one follows, or followed last."""
         return self._follower.leader
 
     @property
     def rehearsed(self) -> link.Rehearsed | None:
-        """What the last rehearsal found, None before there was one."""
+        """The result of the last rehearsal, None before the first."""
         return self._rehearsal.found
 
     def connect(self, leader: str) -> bool:
         """Follow `leader`.
 
-        Returns whether the lease is held: a leader that died before this worker connected is not one to wait for.
+        Returns whether the lease is held. If not, the leader died before this worker connected.
         """
         io, follower = self._io, self._follower
         follower.keeps = self._seat.keeps
@@ -80,12 +153,12 @@ class Following:
         return holder is not None
 
     def receive(self, message: stream.LeaderMessage, *, loaded: bool) -> list[SeatEvent]:
-        """The leader said something. `loaded`: the seat knows that the whole state is here."""
+        """Process a message from the leader. `loaded`: the seat knows that the bot has loaded the whole state."""
         events: list[SeatEvent] = []
-        for bus in self._follower.receive(message):
-            match bus:
+        for event in self._follower.receive(message):
+            match event:
                 case CopyDone():
-                    self._rehearsal.begin(bus)
+                    self._rehearsal.begin(event)
                     self.to_load, self._seen = True, False
                 case Lost():
                     self._rehearsal.drop()
@@ -98,7 +171,7 @@ class Following:
                 case AboutTo(order=order):
                     self._brace(order)
                 case TakeOver(order=order, deployment=deployment):
-                    # However it came.
+                    # The final frame has come, by this way or through ZeroMQ.
                     self._io.final_frames.relax()
                     self.deployment = deployment
                     if not loaded:
@@ -107,14 +180,14 @@ class Following:
                 case Gone():
                     events.append(seat.LeaderGone(self.leader))
                 case Judged(problem=problem):
-                    if self._rehearsal.judged(problem):
+                    if self._rehearsal.finish(problem):
                         events.append(seat.CaughtUp())
         return events
 
     def loaded(self) -> list[SeatEvent]:
         """The bot's `on_load` has seen the state."""
         if self.to_load:
-            # Another copy has come meanwhile.
+            # Another copy came meanwhile.
             return []
         self._seen = True
         if self._rehearsal.open and not self._follower.keeps:
@@ -122,25 +195,25 @@ class Following:
         return [seat.CaughtUp()] if self._follower.live else []
 
     def pass_on(self) -> None:
-        """What came in here while another leads goes to it."""
+        """Send new items of the inbox to the leader."""
         new = self._replica.inbox.sort_in()
         if new:
             self._follower.offer(new)
 
     def heartbeat(self, now: int, tick_due: int) -> list[SeatEvent]:
-        """Some time has passed. `tick_due`: when the leader's next tick was or is due (wall ns), 0 when unknown."""
+        """Do regular checks. `tick_due`: when the leader's next tick is or was due (wall ns), 0 when unknown."""
         self._follower.keep_in_touch(now)
         waiting = self._replica.inbox.pending()
         if waiting:
-            # An offer may be lost; the leader knows by the key what it has.
+            # Repeated, because an offer may be lost. The leader ignores known keys.
             self._follower.offer(waiting)
         asked: list[SeatEvent] = self._ask() if self._rehearsal.open and self._seen else []
         return asked + self._look_at_lease(now) + self._watch(now, tick_due)
 
     def _brace(self, order: int) -> None:
-        """Be ready to take over: what comes of it is a shorter blackout, and nothing else."""
+        """Prepare to take over, only to make the blackout shorter."""
         io, replica = self._io, self._replica
-        # All of it is done once more when it counts, and finds everything at hand.
+        # All of this is done again in the handoff, where it is faster because of this.
         io.lease.prepare(self._me.worker, replica.epoch + 1)
         with suppress(JournalError):
             io.journal.attach(replica.position)
@@ -150,17 +223,17 @@ class Following:
         io.to_leader(stream.Braced(order))
 
     def _ask(self) -> list[SeatEvent]:
-        """Ask the leader whether it could go on with what we would write; repeated until it has answered."""
+        """Ask the leader whether it could read what this code would write. Repeated until it answers."""
         return [] if self._rehearsal.ask() else [seat.CaughtUp()]
 
     def _look_at_lease(self, now: int) -> list[SeatEvent]:
-        """Follow the worker that holds the lease; when the lease has been free for long, report the leader as gone."""
+        """Follow the holder of the lease. When the lease has been free for too long, report the leader as gone."""
         holder = self._io.lease.holder()
         if holder is not None:
             self._free_since = 0
             return [seat.LedBy(holder.holder)] if holder.holder else []
         self._free_since = self._free_since or now
-        # Longer than a transfer may take, so that it is not cut short.
+        # Longer than a transfer may take, so as not to interrupt one.
         if not self._seat.guard or now - self._free_since <= _FREE_FOR * self._me.lease_within:
             return []
         return [seat.LeaderGone(self.leader)]
@@ -170,7 +243,7 @@ class Following:
         if not (tick_due and self._seat.guard):
             return []
         if not follower.live:
-            # It may hang since before it has answered us at all. Or our question was lost: we ask once more.
+            # The leader may have hung before it ever answered, or the subscription was lost and is repeated first.
             bound += PATIENCE
         overdue = self._io.clock.wall() - tick_due
         if overdue <= bound or now - follower.heard <= bound:

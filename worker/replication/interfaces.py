@@ -1,7 +1,7 @@
-"""What the engine needs of its surroundings, as one object.
+"""The engine's access to the outside: clock, lease, journal, sockets.
 
-The real one is made of sockets, a file and a kernel lock; the one in `neverblink.worker.testing` is made of lists. The
-engine cannot tell which it has.
+The real implementation has sockets, files and a kernel lock; that of `neverblink.worker.testing` has lists. The engine
+works the same with both.
 """
 
 from __future__ import annotations
@@ -45,15 +45,15 @@ class WorkerIO(Protocol):
     def descriptors(self) -> DescriptorsLike: ...
 
     def tell(self, message: WorkerMessage) -> None:
-        """Send to the supervisor. Never blocks; may be lost."""
+        """Send to the supervisor. Never blocks; the message may be lost."""
         ...
 
     def connect(self, leader: str) -> None:
-        """From now on, `to_leader` goes to this worker."""
+        """Make `to_leader` send to this worker."""
         ...
 
     def to_leader(self, message: FollowerMessage) -> None:
-        """Send to the leader. Never blocks; may be lost."""
+        """Send to the leader. Never blocks; the message may be lost."""
         ...
 
     def to_follower(self, worker: str, data: bytes) -> bool:
@@ -61,17 +61,17 @@ class WorkerIO(Protocol):
         ...
 
     def watch(self, worker: str, pid: int) -> None:
-        """Call the engine's `died(worker)` when that process ends, at once if it has."""
+        """Call the engine's `died(worker)` when that process ends, at once if it has ended."""
         ...
 
     def wake(self) -> None:
-        """Have the driver look at the engine soon; callable from any thread and from a signal handler."""
+        """Make the driver call the engine soon. Callable from any thread and from a signal handler."""
         ...
 
     def expect_exit(self, status: int) -> None:
-        """This worker has left. Its process exits by itself, with `status`; or is made to, after `EXIT_GRACE`."""
+        """This worker has left. Make sure that its process exits with `status`, by force after `EXIT_GRACE`."""
         ...
 
     def collect_garbage(self) -> None:
-        """The state was loaded: a good moment to collect garbage."""
+        """Collect garbage, after the state was loaded."""
         ...

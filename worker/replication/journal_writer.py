@@ -1,12 +1,12 @@
-"""A leader's way of writing the journal, rolling its segments, and going on when the disk does not.
+"""Writes a leader's journal, rolls its segments, and lets the bot go on when the disk fails.
 
-A full segment is followed by one that opens with a new snapshot. That one is written in chunks between turns, in the
-way in which followers get copies, while frames go into both; it becomes the journal's newest when its snapshot is
-whole. Then the oldest segments are removed.
+A full segment is followed by a new one that begins with a snapshot. The snapshot is written in chunks between turns,
+like a copy for a follower, while frames are written to both segments. When it is complete, the new segment becomes the
+newest of the journal, and the oldest segments are removed.
 
-When the journal cannot be written the bot ticks on. The writer is *failing* then: frames and decisions reach the
-followers and the supervisor, and no file. It tries a new segment again and again; the first that can be written holds
-the whole state, with the decisions made meanwhile, and says which frames are in none.
+When the journal cannot be written, the bot ticks on. The writer is then *failing*: frames and decisions reach the
+followers and the supervisor, but no file. It tries to begin a new segment again and again. The first that can be
+written has the whole state, with the decisions made meanwhile, and records which frames are in no segment.
 """
 
 from __future__ import annotations
@@ -27,24 +27,23 @@ from ...protocol.journal import (
 from ...protocol.link import Journaled
 from ..io.output import report
 from ..journal.interfaces import NewSegment
-from ..journal.retention import Limits, surplus
+from ..journal.retention import JournalLimits, segments_to_remove
 from ..model.replica import Replica
 from .interfaces import WorkerIO
-from .snapshot_copy import copy_rows
 
 __all__ = ["JournalFailing", "JournalWriter"]
 
 _LOOK_EVERY = 1_000_000_000
-"""How often it is looked whether the file that is written is the one a successor would find."""
+"""How often to check that a successor would find the file that is written, ns."""
 _TRY_AFTER = 250_000_000
 _TRY_AT_MOST = 8_000_000_000
-"""How long to wait before a new segment is tried again: twice as long each time, up to this."""
+"""The pause before a new segment is tried again doubles each time, up to this, ns."""
 _OVERDUE = 2
-"""So many times the size at which it should have rolled, and a busy leader rolls in its turns' time."""
+"""At so many times the size at which it should roll, a busy leader rolls the segment even without free time."""
 
 
 class JournalFailing(msgspec.Struct, frozen=True):
-    """The journal cannot be written: why, since when (wall ns), and the last frame that is in it (-1: not known)."""
+    """The journal cannot be written: why, since when (wall ns), and the last frame in it (-1: unknown)."""
 
     why: str
     since: int
@@ -52,25 +51,25 @@ class JournalFailing(msgspec.Struct, frozen=True):
 
 
 class JournalWriter:
-    """Writes the records of `replica`. Calls `changed()` when it began to fail, or stopped failing."""
+    """Writes the records of `replica`. Calls `changed()` when it begins or stops to fail."""
 
     def __init__(
         self,
         replica: Replica,
         io: WorkerIO,
-        limits: Limits,
+        limits: JournalLimits,
         changed: Callable[[], None],
     ) -> None:
         self.failing: JournalFailing | None = None
         self._leads = False
         self.unwritten = 0
-        """Frames made since the journal cannot be written."""
+        """How many frames were made while the journal could not be written."""
         self.has_work = False
-        """There may be something for `pump` to do."""
+        """Whether `pump` may have something to do."""
         self._position = NOWHERE
-        """Where the journal stands."""
+        """Where the journal ends."""
         self._full_at = 0
-        """How long the segment may grow before it is rolled."""
+        """The offset at which the segment is rolled."""
         self._replica = replica
         self._io = io
         self._journal = io.journal
@@ -86,26 +85,26 @@ class JournalWriter:
         self._look_at = 0
 
     def begin_leading(self, problem: str, written: int) -> None:
-        """This worker leads. `problem` is why the journal cannot be gone on with, `written` the last frame in it."""
+        """Begin to lead. `problem`: why the journal cannot be continued, "" if it can; `written`: its last frame."""
         self._leads = True
         self.failing = None
         self.unwritten = 0
         self._wait, self._try_at = _TRY_AFTER, 0
         self._look_at = self._mono() + _LOOK_EVERY
-        self._stands(self._journal.position)
+        self._set_position(self._journal.position)
         if problem:
             self._fails(problem, written)
 
     def append(self, kind: RecordKind, payload: bytes) -> Position:
-        """Append one record, where that can be done; return where it ends, `NOWHERE` when it is in no segment."""
+        """Append one record if possible; return where it ends, `NOWHERE` when it was not written."""
         position = NOWHERE
         if not self._leads:
-            # What a failed worker's handlers still do, once the lease is another's, is in no journal.
+            # A failed worker no longer has the lease, but its handlers may still run. Their records are dropped.
             return position
         if self.failing is None and self._mono() >= self._look_at:
-            self._look()
+            self._check_in_place()
         if self._new is not None:
-            # First into this one: should it get its name now, and we be killed, then nothing may be missing in it.
+            # The new segment first: it may get its name at any time, and must be complete then.
             try:
                 self._new.append(kind, payload)
             except JournalError as problem:
@@ -123,7 +122,7 @@ class JournalWriter:
         return position
 
     def pump(self, clock: Callable[[], int], until: int) -> bool:
-        """Between two turns: work on a new segment until `clock()` (ns) is at `until`; return whether to go on."""
+        """Between turns: work on a new segment until `clock()` (ns) is at `until`; return whether to continue."""
         while self._due():
             if not self._advance():
                 break
@@ -133,22 +132,22 @@ class JournalWriter:
         return False
 
     def hurry(self) -> None:
-        """Between two turns of a leader that has no time in between: do a little of what is overdue."""
+        """Between turns: do a little overdue work, although there is no free time."""
         if self._due() and (self._new is not None or self.failing is not None or self._full(_OVERDUE)):
             self._advance()
 
     @property
     def busy(self) -> bool:
-        """A segment is getting its name: until that is done no other process may write."""
+        """Whether a new segment is being published: until that is done no other process may write."""
         return self._new is not None and self._copied
 
     def let_go(self) -> None:
-        """Other workers may write after this; this one does not."""
+        """Stop leading: other workers may write after this."""
         self._leads = False
         self._drop_new()
 
     def report(self) -> Journaled | None:
-        """Where the journal stands, None while it is not written by this worker."""
+        """The position and problem of the journal, None while this worker does not write it."""
         if not self._leads:
             return None
         position, failing = self._journal.position, self.failing
@@ -158,8 +157,8 @@ class JournalWriter:
 
     # parts
 
-    def _stands(self, position: Position) -> None:
-        """From here on the journal goes on at `position`."""
+    def _set_position(self, position: Position) -> None:
+        """Continue the journal at `position`."""
         self._position = position
         self._full_at = position.opening + max(self._limits.segment, position.opening)
         self.has_work = position.offset >= self._full_at
@@ -183,7 +182,7 @@ class JournalWriter:
         return position.offset - position.opening >= times * max(self._limits.segment, position.opening)
 
     def _advance(self) -> bool:
-        """Do one small piece of work; return whether there is more to be done at once."""
+        """Do one small piece of work; return whether more can be done at once."""
         try:
             if self._new is None:
                 with self._io.descriptors.spare():
@@ -209,17 +208,17 @@ class JournalWriter:
         unwritten = None
         if failing is not None and failing.after < self._replica.number:
             unwritten = Unwritten(failing.after, failing.since, failing.why)
-        # The number may be one that was given to a segment before: where this fails, nothing was begun.
+        # If this raises, no segment was begun, and its number may be used again.
         self._new = self._journal.begin()
         self._copied = False
         self._counts = {}
-        self._rows = copy_rows(self._replica)
+        self._rows = self._replica.copy_rows()
         self._new.append(RecordKind.SNAPSHOT, encode_payload(self._replica.snapshot(unwritten)))
 
     def _published(self) -> None:
         self._new = None
         journal = self._journal
-        self._stands(journal.position)
+        self._set_position(journal.position)
         self._replica.position = journal.position
         self._wait, self._try_at = _TRY_AFTER, 0
         if self.failing is not None:
@@ -228,17 +227,17 @@ class JournalWriter:
             report(f"neverblink: the journal is written again, in segment {journal.position.segment}")
             self._changed()
         try:
-            journal.remove(surplus(journal.stored(), self._limits, self._io.clock.wall()))
+            journal.remove(segments_to_remove(journal.stored(), self._limits, self._io.clock.wall()))
         except JournalError as problem:
             report(f"neverblink: {problem.message}")
 
     def _drop(self, problem: JournalError) -> None:
-        """The new segment cannot be written: try another one later."""
+        """Discard the new segment, which cannot be written, and try another one later."""
         self._drop_new()
         if self.failing is None:
-            # The one at hand is written all the same; it only grows.
+            # The present segment is still written; it only grows.
             report(
-                "neverblink: a new segment of the journal cannot be begun, and the one at hand goes on: "
+                "neverblink: cannot begin a new journal segment, so the present one goes on: "
                 f"{problem.message}"
             )
         self._try_at = self._mono() + self._wait
@@ -250,11 +249,11 @@ class JournalWriter:
         report(f"neverblink: the journal cannot be written, and the bot goes on without it: {why}")
         self._changed()
 
-    def _look(self) -> None:
+    def _check_in_place(self) -> None:
         journal = self._journal
         self._look_at = self._mono() + _LOOK_EVERY
         if not journal.in_place():
             self._fails(
-                f"segment {journal.position.segment} is not where it was: it, or its directory, was moved or removed",
+                f"segment {journal.position.segment} is no longer in place: it or its directory was moved or removed",
                 self._replica.number,
             )

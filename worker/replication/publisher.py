@@ -1,8 +1,8 @@
 """The publisher: how a leader serves its followers.
 
-A follower that has nearly everything gets the frames it lacks, from a short memory of recent ones. Any other gets a
-copy: the root, then rows in chunks small enough to fit between two ticks, no more of them on the way than the follower
-has room for. The leader never waits: a follower whose queue is full has lost the thread and begins a new copy.
+A follower that lacks only recent frames gets those, from memory. Any other follower gets a copy: the root, then rows in
+chunks small enough to fit between two ticks, with a limit on unconfirmed chunks. The leader never waits: a follower
+whose queue is full loses messages, notices the gap and subscribes again.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator
 from itertools import islice
+from typing import NamedTuple
 
 import msgspec
 
@@ -33,21 +34,20 @@ from ...protocol.stream import (
 from ...protocol.versions import ProtocolMismatch, negotiate
 from ..model.migration import MigrationError, Translator
 from ..model.replica import Replica
-from .snapshot_copy import copy_rows
+from .journal_writer import JournalWriter
 
-__all__ = ["Publisher"]
+__all__ = ["Publisher", "StateStream"]
 
 MEMORY_FRAMES = 4096
 MEMORY_BYTES = 8 * 1024 * 1024
 CHUNKS_ON_THE_WAY = 8
 LAG_ALLOWED = 32
-"""How many frames a successor may not have confirmed yet. They are ahead of the final frame in its queue;
-followers confirm every 16th frame, or after 20 ms."""
+"""How many frames a successor may not have confirmed: they precede the final frame in its queue. Followers confirm
+every 16th frame, or after 20 ms."""
 
 
 class _Kept(msgspec.Struct, frozen=True):
-    """A frame that is remembered: its bytes, in which there are no objects to be kept and freed, and what is asked of
-    each of them."""
+    """A frame in memory: its encoded body, which is cheap to keep and free, and the fields that are needed."""
 
     body: bytes
     position: Position
@@ -59,42 +59,42 @@ class _Follower(msgspec.Struct):
     worker: str
     pid: int
     acked: int = -1
-    said: int = 0
-    """How many messages of the stream it was sent."""
+    sent: int = 0
+    """How many messages were sent to it."""
     chunk: int = 0
     chunks_acked: int = 0
     copy: Iterator[RowsSent | End] | None = None
     translator: Translator | None = None
-    """For one on older code: what it can read instead."""
+    """Translates for a follower on older code."""
 
 
 class Publisher:
-    """Serves followers by `send(worker, encoded message) -> bool` from what `replica` holds."""
+    """Serves followers from `replica`, by `send(worker, encoded message) -> bool`."""
 
     def __init__(self, replica: Replica, send: Callable[[str, bytes], bool]) -> None:
         self._replica = replica
         self._send = send
         self.copying = False
-        """A copy may be under way."""
+        """Whether a copy may be in progress."""
         self._followers: dict[str, _Follower] = {}
         self._memory: deque[_Kept] = deque()
         self._memory_bytes = 0
         self._base: dict[str, bytes] = {}
-        """The root as it was before the first frame in memory."""
+        """The root before the first frame in memory."""
 
     def __len__(self) -> int:
         return len(self._followers)
 
     def begin_leading(self) -> None:
-        """This worker leads from now on: the next frame is its first."""
+        """Begin to lead: the next frame is the first of this worker."""
         self._memory.clear()
         self._memory_bytes = 0
         self._base = self._replica.cells.boundary()
 
-    # followers come and say how far they are
+    # messages from followers
 
     def subscribe(self, asked: Subscribe) -> None:
-        """Serve a follower from where it is."""
+        """Serve a follower from its position on."""
         try:
             negotiate(asked.worker, asked.protocol)
         except ProtocolMismatch as problem:
@@ -117,14 +117,14 @@ class Publisher:
             follower.chunks_acked = max(follower.chunks_acked, ack.chunk)
 
     def pid_of(self, worker: str) -> int:
-        """The process id a follower named, 0 when it is not known."""
+        """The process id of a follower, 0 when it is unknown."""
         follower = self._followers.get(worker)
         return follower.pid if follower is not None else 0
 
-    def said_to(self, worker: str) -> int:
-        """How many messages of the stream a follower was sent, -1 when it is none any more."""
+    def sent_to(self, worker: str) -> int:
+        """How many messages were sent to a follower, -1 when it follows no more."""
         follower = self._followers.get(worker)
-        return follower.said if follower is not None else -1
+        return follower.sent if follower is not None else -1
 
     def caught_up(self, worker: str) -> bool:
         """Whether this follower has all but the last few frames."""
@@ -135,10 +135,10 @@ class Publisher:
             and self._replica.number - follower.acked <= LAG_ALLOWED
         )
 
-    # what the leader sends
+    # messages to followers
 
     def publish(self, frame: Frame, body: bytes, position: Position, but_for: str = "") -> None:
-        """Send a frame to every follower but one, who has it already, and remember it for a while."""
+        """Send a frame to every follower except `but_for`, which has it already, and keep it in memory for a while."""
         memory = self._memory
         kept = _Kept(body, position, frame.prev, frame.changes.cells)
         memory.append(kept)
@@ -154,11 +154,11 @@ class Publisher:
                     self._deliver(follower, kept, frame.changes, plain)
 
     def noted(self, opened: Opened | None, closed: str = "") -> None:
-        """Tell the followers of a decision."""
+        """Report an opened or closed decision to the followers."""
         self._broadcast(DecisionNoted(opened, closed))
 
     def brace(self, worker: str, order: int) -> None:
-        """Ask the successor to make ready for the final frame of this order."""
+        """Ask the successor to prepare for the final frame of this order."""
         follower = self._followers.get(worker)
         if follower is not None:
             self._put(follower, leader_codec.encode(Brace(order)))
@@ -167,7 +167,7 @@ class Publisher:
         self._broadcast(Failing(reason))
 
     def pump(self, clock: Callable[[], int], until: int) -> bool:
-        """Send chunks of the copies under way until `clock()` (ns) reaches `until`; return whether more could go."""
+        """Send chunks of copies until `clock()` (ns) reaches `until`; return whether more could be sent."""
         while True:
             sent = False
             for follower in tuple(self._followers.values()):
@@ -182,15 +182,15 @@ class Publisher:
                 return False
 
     def hurry(self) -> None:
-        """Send a chunk of each copy under way, though there is no time for it."""
+        """Send one chunk of each copy, although there is no free time."""
         for follower in tuple(self._followers.values()):
             if follower.copy is not None and follower.chunk - follower.chunks_acked < CHUNKS_ON_THE_WAY:
                 self._send_chunk(follower, follower.copy)
 
     def forget(self) -> None:
-        """This worker does not lead any more."""
+        """Stop leading."""
         self._followers.clear()
-        # Now, and not when it leads again: freeing thousands of frames takes a while, and a handoff would wait for it.
+        # Freed now, because it takes a while: when this worker leads again, the handoff would wait for it.
         self._memory.clear()
         self._memory_bytes = 0
 
@@ -202,7 +202,7 @@ class Publisher:
         if translator is not None:
             head = msgspec.structs.replace(head, schema=translator.target, cells=translator.load(head.cells))
         follower.acked = -1
-        follower.copy = self._chunks(follower, copy_rows(self._replica))
+        follower.copy = self._chunks(follower, self._replica.copy_rows())
         self.copying = True
         self._put(follower, leader_codec.encode(Begin(head, self._replica.position)))
 
@@ -237,7 +237,7 @@ class Publisher:
             try:
                 translated = follower.translator.translate(changes)
             except MigrationError:
-                # It will find that it cannot read the frame as it is, and keep the state it has.
+                # The follower will notice that it cannot read the frame, and keep its state.
                 follower.translator = None
             else:
                 self._put(follower, leader_codec.encode(FrameSent(kept.body, kept.position, translated)))
@@ -245,8 +245,8 @@ class Publisher:
         self._put(follower, plain or leader_codec.encode(FrameSent(kept.body, kept.position)))
 
     def _put(self, follower: _Follower, data: bytes) -> None:
-        # What is not queued is lost, and the follower with it: it notices the hole and subscribes again.
-        follower.said += 1
+        # A message that is not queued is lost. The follower is dropped; it notices the gap and subscribes again.
+        follower.sent += 1
         if not self._send(follower.worker, data):
             self._followers.pop(follower.worker, None)
 
@@ -257,7 +257,7 @@ class Publisher:
                 self._put(follower, data)
 
     def _after(self, number: int, digest: bytes) -> list[_Kept] | None:
-        """The frames after `number`, None when they are not remembered or the chain is another one."""
+        """The frames after `number`, None when they are not in memory or belong to another chain."""
         if number == self._replica.number:
             return [] if digest == self._replica.digest else None
         behind = self._replica.number - number
@@ -267,7 +267,7 @@ class Publisher:
         return missing if missing[0].prev == digest else None
 
     def _translator_for(self, asked: Subscribe, missing: list[_Kept] | None) -> Translator | None:
-        """What turns frames into the schema of a follower on older code, beginning with those it lacks."""
+        """The translator for a follower on older code, from the first missing frame on; None when it needs none."""
         replica = self._replica
         if asked.schema.version >= replica.schema.version:
             return None
@@ -280,3 +280,11 @@ class Publisher:
         except MigrationError:
             return None
         return translator
+
+
+class StateStream(NamedTuple):
+    """The way of each of a leader's records: it is journaled, applied to the replica and published, in that order."""
+
+    replica: Replica
+    writer: JournalWriter
+    publisher: Publisher

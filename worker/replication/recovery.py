@@ -1,12 +1,12 @@
-"""Taking over: what a worker does between holding the lease and being able to lead.
+"""Recovery: what a worker does with the journal between taking the lease and leading.
 
-A leader has every frame that exists. In a handoff that is so already, and one look at the journal's length confirms it;
-after a death the rest is read from the journal, and what the dead leader left half written is cut off.
+A leader needs every frame that exists. In a handoff it has them already, which the journal's length confirms. After a
+crash it reads the rest from the journal, and cuts off a record that the dead leader wrote only in part.
 
-A worker without a state goes on from the newest segment whose snapshot is whole, and from there as far as records are
-whole and continue each other. Where that is not the journal's end, what lies behind it stays as it is, for inspection,
-and the journal goes on in a new segment. The chain of digests decides what continues what, so damage can make the state
-older, never wrong.
+A worker without a state begins with the newest segment whose snapshot is complete, and applies records as long as they
+are whole and continue each other. If that is not the end of the journal, the rest is kept for inspection, and the
+journal continues in a new segment. The chain of digests decides which record continues which, so damage can make the
+state older, never wrong.
 """
 
 from __future__ import annotations
@@ -26,39 +26,38 @@ from ...protocol.wire import WireError
 from ..journal.interfaces import Journal
 from ..model.replica import ChainBroken, Replica
 from .replay import SegmentReplay, restore
-from .snapshot_copy import copy_rows
 
 __all__ = ["RecoveredJournal", "begin", "catch_up", "from_journal", "resume"]
 
 
 class RecoveredJournal(msgspec.Struct):
-    """What the journal had for a new leader.
+    """What a new leader found in the journal.
 
-    `problem` says why it cannot go on where it ends, "" when it can; then the replica is `NOWHERE` in it, and the
-    journal needs a new segment.
+    `problem` says why the journal cannot be continued at its end, "" if it can. With a problem the replica's position
+    is `NOWHERE`, and the journal needs a new segment.
     """
 
     written: int
-    """The last frame that is in the journal."""
+    """The last frame in the journal."""
     problem: str = ""
     segment: int = 0
-    """Where the whole records end."""
+    """The segment in which the whole records end."""
     left: int = 0
-    """How many bytes there were after them."""
+    """How many bytes follow them."""
     damaged: tuple[str, ...] = ()
-    """What is damaged in what was read, whether it kept anything from being taken or not."""
+    """All damage found, even if nothing was lost by it."""
     reloaded: bool = False
-    """The state is another object than before."""
+    """Whether the state is a new object."""
     resumed: bool = False
-    """It was taken from the journal alone."""
+    """Whether the state was taken from the journal alone."""
     lost: int = 0
     """How many frames are known to be missing."""
     lossy: bool = False
-    """Frames may be missing: the bot comes back paused, since it may have been paused in them."""
+    """Whether frames may be missing. The bot is paused then, because a missing frame may have paused it."""
 
     @property
-    def worth_telling(self) -> bool:
-        """Whether the journal was more than a look at its length."""
+    def worth_reporting(self) -> bool:
+        """Whether there was more to do than to check the journal's length."""
         return bool(self.resumed or self.left or self.problem or self.damaged)
 
     def report(self, replica: Replica) -> Recovered:
@@ -77,10 +76,10 @@ class RecoveredJournal(msgspec.Struct):
 
 
 def from_journal(replica: Replica, journal: Journal, known: int = -1) -> RecoveredJournal:
-    """Give a worker that comes with nothing the bot's state: the journal's, or the first there is.
+    """Give a worker without a state the bot's state: that of the journal, or a new bot's first state.
 
-    `known` is a frame that a leader is known to have made, -1 for none. A bot whose journal lacks frames is paused: a
-        missing frame may have paused it, and what else it did is unknown. Raises what `begin` and `resume` raise.
+    `known` is a frame that a leader is known to have made, -1 for none. A bot whose journal lacks frames is paused,
+    because a missing frame may have paused it. Raises as `begin` and `resume`.
     """
     if not journal.stored():
         replica.paused = known >= 0
@@ -93,9 +92,9 @@ def from_journal(replica: Replica, journal: Journal, known: int = -1) -> Recover
     found.lossy = found.lost > 0 or bool(found.damaged and found.left)
     replica.paused = replica.paused or found.lossy
     if found.problem or found.lossy:
-        # That it is paused stands in the segment's snapshot.
+        # The new segment's snapshot records the pause.
         try:
-            _open_anew(replica, journal)
+            _begin_segment(replica, journal)
         except JournalError as problem:
             found.problem = problem.message
         else:
@@ -104,19 +103,19 @@ def from_journal(replica: Replica, journal: Journal, known: int = -1) -> Recover
 
 
 def begin(replica: Replica, journal: Journal) -> RecoveredJournal:
-    """Give the bot its first state, and open the journal with it. Raises `StateError` and `JournalError`."""
+    """Give the bot its first state, and begin the journal with it. Raises `StateError` and `JournalError`."""
     replica.state = replica.cells.fresh()
-    _open_anew(replica, journal)
+    _begin_segment(replica, journal)
     return RecoveredJournal(replica.number, segment=replica.position.segment, reloaded=True)
 
 
-def _open_anew(replica: Replica, journal: Journal) -> None:
-    """Go on in a new segment that opens with the state as it is. Takes its time. Raises `JournalError`."""
+def _begin_segment(replica: Replica, journal: Journal) -> None:
+    """Continue in a new segment that begins with the present state. Blocks. Raises `JournalError`."""
     new = journal.begin()
     counts: dict[str, int] = {}
     try:
         new.append(RecordKind.SNAPSHOT, encode_payload(replica.snapshot()))
-        for rows in copy_rows(replica):
+        for rows in replica.copy_rows():
             new.append(RecordKind.ROWS, encode_payload(rows))
             counts[rows.table] = counts.get(rows.table, 0) + len(rows.rows)
         new.append(RecordKind.WHOLE, encode_payload(replica.whole(counts)))
@@ -129,12 +128,12 @@ def _open_anew(replica: Replica, journal: Journal) -> None:
 
 
 def resume(replica: Replica, journal: Journal) -> RecoveredJournal:
-    """Go on from where the journal ends: the bot as its last leader left it.
+    """Restore the state at the end of the journal, as its last leader left it.
 
-    Raises `JournalError` when there is nothing to go on from or a later release wrote it, and `StateUnreadable` or
-    `MigrationError` when this code cannot read the state.
+    Raises `JournalError` when no segment has a complete snapshot or a later release wrote the journal, and
+    `StateUnreadable` or `MigrationError` when this code cannot read the state.
     """
-    numbers = [one.number for one in journal.stored()]
+    numbers = [segment.number for segment in journal.stored()]
     why = "there is no segment"
     damaged: list[str] = []
     for at in reversed(range(len(numbers))):
@@ -152,37 +151,37 @@ def resume(replica: Replica, journal: Journal) -> RecoveredJournal:
         return _found(replica, journal, reading, tuple(damaged), reloaded=True)
     raise JournalError(
         f"segment {numbers[-1]}" if numbers else "of this home",
-        f"it does not open with a whole snapshot, and no segment before it does, so there is nothing to go on from "
-        f"({why}): restore it, or begin anew with `neverblink up --fresh`",
+        f"neither this segment nor one before it begins with a complete snapshot ({why}): "
+        "restore it from a backup, or begin with a new state by `neverblink up --fresh`",
     )
 
 
 def catch_up(replica: Replica, journal: Journal) -> RecoveredJournal:
-    """Apply what the journal has beyond `replica`.
+    """Apply the records that follow `replica` in the journal.
 
-    A journal that cannot be read does not keep this worker from leading with what it has followed. Frames that this
-    code cannot read freeze the replica: their effects are lost to it, the chain is not.
+    If the journal cannot be read, this worker still leads with the state it has. Frames that this code cannot read
+    freeze the replica: it loses their changes and keeps the chain.
 
-    Raises `JournalTooNew`, and what `resume` raises where the state has to be taken from the journal.
+    Raises `JournalTooNew` and, if the state must be taken from the journal, as `resume`.
     """
     try:
         if journal.attach(replica.position):
             return RecoveredJournal(replica.number, segment=replica.position.segment)
     except JournalError:
-        # The segment may be gone, or another be in its place: what is there now is looked at below.
+        # The segment may have been removed or replaced: the journal is read below.
         pass
     try:
-        numbers = [one.number for one in journal.stored()]
+        numbers = [segment.number for segment in journal.stored()]
         reading = SegmentReplay(replica, journal)
         position = replica.position
         if position.segment in numbers and reading.fits(position):
             reading.read([number for number in numbers if number >= position.segment], position.offset)
         if not reading.segment or reading.damaged:
-            # Where it has what is missing here, is found by looking at all of it.
+            # Read all of it to find where it has the missing frames.
             reading = SegmentReplay(replica, journal)
             reading.read(numbers, 0)
     except ChainBroken:
-        # Others went on from something else than what we have, and wrote it down: that is the bot now.
+        # Another leader has continued from another state: the journal's state is the bot's.
         return resume(replica, journal)
     except JournalTooNew:
         raise
@@ -211,7 +210,7 @@ def _found(
     )
     if not found.problem and reading.last < replica.number:
         found.problem = (
-            f"it ends with frame {reading.last}, and this worker has followed to frame {replica.number}"
+            f"it ends with frame {reading.last}, but this worker has followed to frame {replica.number}"
         )
     if not found.problem and damaged:
         found.problem = damaged[0]

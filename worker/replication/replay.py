@@ -1,4 +1,4 @@
-"""Reading the journal into a replica: a snapshot, and the records that go on from it or from what was followed."""
+"""Replay: reading the journal into a replica, from a snapshot or from the replica's position on."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ __all__ = ["SegmentReplay", "restore"]
 
 
 def restore(replica: Replica, journal: Journal, number: int, *, strict: bool) -> int:
-    """Make `replica` what the snapshot of a segment holds; return the offset from which to read on.
+    """Restore `replica` from the snapshot of a segment; return the offset after it.
 
-    Raises `JournalError` when the snapshot is not whole, and then nothing has changed; `WireError` when it cannot be
-    read; and, when `strict`, `StateUnreadable` or `MigrationError`.
+    Raises `JournalError` when the snapshot is not complete, and nothing has changed then; `WireError` when it cannot be
+    decoded; and, if `strict`, `StateUnreadable` or `MigrationError`.
     """
     end = _end_of_snapshot(journal, number)
     held: list[tuple[Entry, Frame | Opened | Closed]] = []
@@ -52,39 +52,40 @@ def restore(replica: Replica, journal: Journal, number: int, *, strict: bool) ->
 
 
 class SegmentReplay:
-    """Takes from one segment after another what continues `replica`."""
+    """Reads segments in order and applies the records that continue `replica`."""
 
     def __init__(self, replica: Replica, journal: Journal, *, strict: bool = False) -> None:
         self.written = replica.number if strict else -1
-        """The last frame that was seen in any segment."""
+        """The last frame found in any segment."""
         self.last = -1
-        """The last frame that the newest segment has."""
+        """The last frame in the newest segment."""
         self.segment = 0
         self.end = 0
         self.opening = 0
-        """Where the snapshot of that segment ends, 0 when it is not known."""
+        """Where the snapshot of that segment ends, 0 when it is unknown."""
         self.left = 0
         self.problem = ""
-        """Why the newest segment is not one to go on in."""
+        """Why the newest segment cannot be continued."""
         self.damaged: list[str] = []
         self.reloaded = False
         self._replica = replica
         self._journal = journal
         self._strict = strict
         self._local = -1
-        """The newest frame whose effects are in what was read of the segment at hand."""
+        """The newest frame that the part read of the present segment includes."""
 
     def fits(self, position: Position) -> bool:
-        """Whether a segment is long enough to be read on from there."""
+        """Whether the segment exists and is long enough to be read from `position` on."""
         return any(
-            one.number == position.segment and one.size >= position.offset for one in self._journal.stored()
+            segment.number == position.segment and segment.size >= position.offset
+            for segment in self._journal.stored()
         )
 
     def read(self, numbers: list[int], offset: int) -> None:
-        """Read these segments, the first one from `offset` on, where that is not 0 the replica stands.
+        """Read these segments, the first from `offset` on. An offset other than 0 is the replica's position.
 
-        Raises `ChainBroken` when the journal went on from something else than the replica has. In strict reading, which
-        began with the journal's own snapshot, that is damage.
+        Raises `ChainBroken` when the journal continues another state than the replica's. In strict reading, which
+        begins with the journal's own snapshot, that counts as damage.
         """
         for at, number in enumerate(numbers):
             self._local = self._replica.number if at == 0 and offset else -1
@@ -150,7 +151,7 @@ class SegmentReplay:
 
 
 def _end_of_snapshot(journal: Journal, number: int) -> int:
-    """The offset at which a segment's snapshot is whole. Raises `JournalError` when it never is."""
+    """The offset at which a segment's snapshot is complete. Raises `JournalError` when it is not."""
     marked = journal.format_of(number) > 1
     lacking = -1
     rows = 0
@@ -172,7 +173,7 @@ def _end_of_snapshot(journal: Journal, number: int) -> int:
                 pass
         if lacking == rows and not marked:
             return entry.end
-    raise JournalError(f"segment {number}", "it does not open with a whole snapshot")
+    raise JournalError(f"segment {number}", "it does not begin with a complete snapshot")
 
 
 def _apply(
@@ -188,7 +189,7 @@ def _apply(
             except (StateUnreadable, MigrationError) as problem:
                 if strict:
                     raise
-                replica.deploy_lock(str(problem))
+                replica.freeze(str(problem))
                 replica.apply(frame, entry.payload, position)
         case Opened() as opened:
             replica.note(opened, "")

@@ -11,17 +11,26 @@ Call-backs run the handlers in the coroutine's own context, so that a handler fi
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import inspect
+import signal
+import sys
 from collections.abc import Awaitable, Callable
 from contextvars import Context
 from functools import partial
-from typing import Any
+from typing import Any, NoReturn
 
+from ...protocol.errors import NeverblinkError
+from ...protocol.link import Stop
 from ..engine.engine import Engine
-from ..engine.steps import TurnStep
-from .interfaces import Runtime, rest
+from ..engine.turns import TurnStep
+from ..io.output import report
+from ..io.precise_loop import PreciseLoop, default_policy_in_force
+from ..io.release_dir import describe
+from .bootstrap import Bootstrap, Runnable, alone
+from .interfaces import Runtime
 
-__all__ = ["AsyncioRunner"]
+__all__ = ["AsyncioRunner", "complain", "rest", "run_alone", "run_bot", "why_it_stopped"]
 
 _AT_ONCE = 2
 """Steps in one call: `on_lead` and the first tick after it, or a tick and what waited for it."""
@@ -167,3 +176,86 @@ class AsyncioRunner:
             self._runtime.ring_at(self._engine.wake_at(), 0)
             if self._starting is not None and self._engine.leaves:
                 self._starting.cancel()
+
+
+def rest(engine: Engine, runtime: Runtime) -> bool:
+    """Without a step to do: set the alarm for what is due next; return whether to wait for it.
+
+    False: there is something to do at once, because the engine uses its idle time or something has arrived.
+    """
+    # Sending may use up the signal of what arrives meanwhile, so look before waiting.
+    if engine.left is not None or engine.idle() or runtime.look():
+        return False
+    runtime.ring_at(engine.wake_at(), engine.lead)
+    return True
+
+
+def run_alone(name: str, declare: Callable[[], Runnable]) -> NoReturn:
+    """Run bot `name`, as `declare` returns it, without a supervisor until Ctrl-C or its end; exit with its status."""
+    try:
+        status = run_bot(declare(), alone(name))
+    except NeverblinkError as problem:
+        status = complain(problem.message)
+    sys.exit(status)
+
+
+def run_bot(bot: Runnable, bootstrap: Bootstrap) -> int:
+    """Run a bot until it has left; return the exit status."""
+    engine = bootstrap.engine(bot)
+    context = contextvars.copy_context()
+
+    running: asyncio.Task[Any] | None = None
+
+    async def run() -> None:
+        nonlocal running
+        running = asyncio.current_task()
+        runner = AsyncioRunner(engine, bootstrap.runtime, context)
+        if not bootstrap.supervised:
+            _stop_on_signals(lambda: (engine.ordered(Stop()), bootstrap.runtime.wake()))
+        await runner.run()
+
+    with asyncio.Runner(loop_factory=_new_loop if default_policy_in_force() else None) as loop:
+        try:
+            loop.run(run(), context=context)
+        except BaseException as problem:
+            if not bootstrap.supervised:
+                raise
+            # Said here and not after the runner's own end, which waits for all of the bot's tasks.
+            engine.fail("run", why_it_stopped(problem, running), problem)
+    assert engine.left is not None
+    return 1 if engine.left.how == "fail" else 0
+
+
+def why_it_stopped(problem: BaseException, running: asyncio.Task[Any] | None) -> str:
+    """Why an event loop ended before the bot did, when no handler of the bot's has raised."""
+    match problem:
+        case KeyboardInterrupt():
+            return "it was interrupted (SIGINT, or a KeyboardInterrupt outside the bot's handlers)"
+        case RuntimeError() if running is not None and not running.done():
+            return "its event loop was stopped while the bot ran: do not call loop.stop()"
+        case _:
+            return f"{describe(problem)} was raised outside the bot's handlers while the bot ran"
+
+
+def _new_loop() -> PreciseLoop:
+    loop = PreciseLoop()
+    asyncio.set_event_loop(loop)
+    return loop
+
+
+def complain(reason: str) -> int:
+    report(f"neverblink: {reason}")
+    return 1
+
+
+def _stop_on_signals(stop: Callable[[], Any]) -> None:
+    loop = asyncio.get_running_loop()
+
+    def interrupted() -> None:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            # A second one ends it where it stands.
+            loop.remove_signal_handler(number)
+        stop()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, interrupted)

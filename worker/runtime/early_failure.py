@@ -15,7 +15,7 @@ from ...protocol.changes import Schema
 from ...protocol.endpoint import endpoint
 from ...protocol.errors import NeverblinkError
 from ...protocol.link import LINK_LIMIT, Failed, worker_codec
-from ..io.curve import keys_of, use_client_keys
+from ..io.identity import keys_of, use_client_keys
 from ..io.zmq_channel import ZmqChannel
 from .bootstrap import hello_of
 from .supervised import SUPERVISOR

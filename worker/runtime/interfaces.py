@@ -10,11 +10,13 @@ from typing import Protocol
 
 from ...protocol.link import SupervisorMessage
 from ...protocol.stream import FollowerMessage, LeaderMessage
-from ..engine.engine import Engine
-from ..io.waker import Reactor
+from ..io.precise_loop import Reactor
 from ..replication.interfaces import WorkerIO
 
-__all__ = ["Listener", "Runtime", "rest"]
+__all__ = [
+    "Listener",
+    "Runtime",
+]
 
 
 class Listener(Protocol):
@@ -60,15 +62,3 @@ class Runtime(WorkerIO, Protocol):
     def close(self) -> None:
         """Send what is still to be sent, and release everything; the lease last."""
         ...
-
-
-def rest(engine: Engine, runtime: Runtime) -> bool:
-    """Without a step to do: set the alarm for what is due next; return whether to wait for it.
-
-    False: there is something to do at once, because the engine uses its idle time or something has arrived.
-    """
-    # Sending may use up the signal of what arrives meanwhile, so look before waiting.
-    if engine.left is not None or engine.idle() or runtime.look():
-        return False
-    runtime.ring_at(engine.wake_at(), engine.lead)
-    return True

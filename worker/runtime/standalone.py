@@ -10,7 +10,7 @@ from ...protocol.stream import FollowerMessage
 from ..io.clock import Clock, SystemClock
 from ..io.descriptors import NoDescriptors
 from ..io.final_frame_socket import NoFinalFrameSocket
-from ..io.waker import Reactor, Waker, no_alarm
+from ..io.precise_loop import Reactor, Waker, no_alarm
 from ..journal.interfaces import Journal, NoJournal
 from ..replication.interfaces import LeaseLike
 from .interfaces import Listener

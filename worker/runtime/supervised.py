@@ -34,14 +34,19 @@ from ...protocol.link import (
 from ...protocol.stream import FollowerMessage, follower_codec, leader_codec
 from ...protocol.wire import MAX_MESSAGE, WireError
 from ..io.clock import SystemClock
-from ..io.curve import SupervisorConnection, keys_of, public_of, use_client_keys, use_server_keys
 from ..io.descriptors import Descriptors, raise_limit
 from ..io.final_frame_socket import FinalFrameSocket
 from ..io.follower_socket import FollowerSocket
+from ..io.identity import (
+    keys_of,
+    mark_worker,
+    public_of,
+    use_client_keys,
+    use_server_keys,
+)
 from ..io.lease import Lease
-from ..io.presence import mark_worker
-from ..io.waker import Reactor, Waker, no_alarm
-from ..io.zmq_channel import ZmqChannel
+from ..io.precise_loop import Reactor, Waker, no_alarm
+from ..io.zmq_channel import SupervisorConnection, ZmqChannel
 from ..journal.directory import JournalDirectory
 from .exit_deadline import ExitDeadline
 from .interfaces import Listener
@@ -173,11 +178,11 @@ class SupervisedRuntime:
     def look(self) -> bool:
         leader = self._leader
         if not (
-            self._supervisor.may_have
-            or self._followers.may_have
-            or (leader is not None and leader.may_have)
+            self._supervisor.maybe_readable
+            or self._followers.maybe_readable
+            or (leader is not None and leader.maybe_readable)
             or self._deaths
-            or self._connection.may_have
+            or self._connection.maybe_readable
             or self.final_frames.expected
         ):
             # As mostly in a tick.
@@ -297,7 +302,7 @@ class SupervisedRuntime:
             return
 
         def on_ring() -> None:
-            channel.rang()
+            channel.on_readable()
             self._receive()
 
         self._reactor.add_reader(channel.fileno(), on_ring)
@@ -325,7 +330,7 @@ class SupervisedRuntime:
         found = False
         while listener is not None and (body := channel.receive()) is not None:
             found = True
-            self._connection.welcomed()
+            self._connection.admitted()
             with suppress(WireError):
                 listener.ordered(supervisor_codec.decode(body))
         return found
@@ -364,7 +369,7 @@ class SupervisedRuntime:
             return
         if data is not None:
             for channel in channels:
-                channel.rang()
+                channel.on_readable()
             self._take()
             return
         fd = self.final_frames.fileno()
@@ -389,7 +394,7 @@ class SupervisedRuntime:
         self.final_frames.forget()
 
     def _look_whether_welcome(self) -> None:
-        if self._connection.may_have and self._listener is not None and self._connection.look():
+        if self._connection.maybe_readable and self._listener is not None and self._connection.look():
             self._listener.ordered(
                 Rejected(
                     f"the supervisor in {self._me.run} does not let worker {self._me.worker} in: its keys are of "
@@ -398,7 +403,7 @@ class SupervisedRuntime:
             )
 
     def _on_connection(self) -> None:
-        self._connection.rang()
+        self._connection.on_readable()
         self._receive()
 
     def _connected(self, there: bool) -> None:

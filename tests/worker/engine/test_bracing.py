@@ -18,18 +18,18 @@ class Said:
 
     def __init__(self) -> None:
         self.braced: list[int] = []
-        self.said = 0
+        self.sent = 0
 
     def brace(self, worker: str, order: int) -> None:
         assert worker == "w2"
         self.braced.append(order)
-        self.said += 1
+        self.sent += 1
 
     def pid_of(self, worker: str) -> int:
         return 77
 
-    def said_to(self, worker: str) -> int:
-        return self.said
+    def sent_to(self, worker: str) -> int:
+        return self.sent
 
 
 class Hands(NoFinalFrameSocket):
@@ -103,7 +103,7 @@ def test_an_answer_that_comes_too_late_is_passed_over(leader: Asked) -> None:
 def test_the_final_frame_does_not_overtake_another_one(leader: Asked) -> None:
     assert not leader.ready()
     leader.answer()
-    leader.publisher.said += 1
+    leader.publisher.sent += 1
     assert not leader.hand()
     assert not leader.ready(after=MS)
     assert leader.publisher.braced == [7, 7]
@@ -123,7 +123,7 @@ def test_a_leader_that_always_has_something_to_say_yields_after_three_times(lead
     for _ in range(3):
         assert not leader.ready(after=MS)
         leader.answer()
-        leader.publisher.said += 1
+        leader.publisher.sent += 1
     assert leader.ready(after=MS)
     assert leader.publisher.braced == [7, 7, 7]
     assert not leader.hand()

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from neverblink.worker.engine.engine import Engine
-from neverblink.worker.engine.steps import TurnStep
+from neverblink.worker.engine.turns import TurnStep
 
 from ..journaling_leader import JournalingLeader
 

@@ -13,7 +13,7 @@ import pytest
 
 from neverblink.worker.io.final_frame_socket import FinalFrameSocket
 
-_LOOKS_FOR = "neverblink.worker.io.final_frame_socket._LOOKS_FOR"
+_POLLS_FOR = "neverblink.worker.io.final_frame_socket._POLLS_FOR"
 _IS_FREE = "neverblink.worker.io.final_frame_socket._a_core_is_free"
 _LONG = 60_000_000_000
 
@@ -53,7 +53,7 @@ def test_what_is_handed_over_is_received_as_it_was(
 def test_a_successor_that_looks_finds_it_without_sleeping(
     successor: FinalFrameSocket, path_of: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_LOOKS_FOR, _LONG)
+    monkeypatch.setattr(_POLLS_FOR, _LONG)
     monkeypatch.setattr(_IS_FREE, _one_is)
     successor.expect()
     assert successor.expected
@@ -74,7 +74,7 @@ def test_a_successor_that_looks_finds_it_without_sleeping(
 def test_a_successor_that_looks_sees_what_comes_elsewhere_too(
     successor: FinalFrameSocket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_LOOKS_FOR, _LONG)
+    monkeypatch.setattr(_POLLS_FOR, _LONG)
     monkeypatch.setattr(_IS_FREE, _one_is)
     successor.expect()
     other = os.eventfd(1)
@@ -92,7 +92,7 @@ def test_a_successor_looks_for_a_moment_only(successor: FinalFrameSocket) -> Non
 def test_where_no_core_is_free_a_successor_does_not_look_and_can_still_be_woken(
     successor: FinalFrameSocket, leader: FinalFrameSocket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_LOOKS_FOR, _LONG)
+    monkeypatch.setattr(_POLLS_FOR, _LONG)
     monkeypatch.setattr(_IS_FREE, _none_is)
     successor.expect()
     # The driver learns from this that there is a descriptor to listen to.

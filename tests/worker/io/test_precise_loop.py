@@ -192,12 +192,12 @@ def test_it_is_used_unless_another_policy_is_set_and_asking_warns_of_nothing(ask
         pytest.skip("asyncio has no policies from Python 3.16 on")
     text = f"""
 import asyncio, warnings
-from neverblink.worker.io.precise_loop import runs_in_ours
+from neverblink.worker.io.precise_loop import default_policy_in_force
 if {asked!r}:
     class Other(asyncio.DefaultEventLoopPolicy): pass
     asyncio.{asked or "run"}
 warnings.simplefilter("error")
-print(runs_in_ours())
+print(default_policy_in_force())
 """
     done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, check=True)
     assert done.stdout == f"{ours}\n"

@@ -52,8 +52,8 @@ def ring(channel: ZmqChannel) -> None:
     """Wait until the channel's descriptor rings, as a loop would."""
     poll = select.poll()
     poll.register(channel.fileno(), select.POLLIN)
-    assert poll.poll(_WITHIN_MS), "it never rang"
-    channel.rang()
+    assert poll.poll(_WITHIN_MS), "it never became readable"
+    channel.on_readable()
 
 
 def test_a_channel_on_which_nothing_came_is_not_looked_into(pair: tuple[ZmqChannel, ZmqChannel]) -> None:

@@ -48,7 +48,7 @@ def journal(tmp_path: Path) -> Iterator[JournalDirectory]:
 
 
 def begin(journal: Journal, records: list[tuple[RecordKind, bytes]]) -> Position:
-    """Begin a segment with these, and go on in it."""
+    """Begin a segment with these records, and publish it."""
     new = journal.begin()
     for record in records:
         new.append(*record)
@@ -73,7 +73,7 @@ def payloads(journal: Journal, position: Position) -> list[bytes]:
 
 
 def mend(journal: Journal) -> None:
-    """Go on where the whole records of the newest segment end."""
+    """Attach where the whole records of the newest segment end."""
     number = journal.stored()[-1].number
     (end,) = [item for item in journal.read(number) if isinstance(item, SegmentEnd)]
     assert end.tail
@@ -87,7 +87,7 @@ def on_disk(path: Path) -> list[Any]:
 # --- one writer ---
 
 
-def test_a_journal_begins_with_a_snapshot_and_goes_on_with_frames(
+def test_a_journal_begins_with_a_snapshot_followed_by_frames(
     journal: JournalDirectory, tmp_path: Path
 ) -> None:
     start = begin(journal, [(SNAPSHOT, b"root"), (RecordKind.ROWS, b"rows")])
@@ -103,12 +103,12 @@ def test_a_journal_begins_with_a_snapshot_and_goes_on_with_frames(
     assert [path.name for path in tmp_path.iterdir()] == [FIRST]
 
 
-def test_the_journal_is_for_this_user_alone(journal: JournalDirectory, tmp_path: Path) -> None:
+def test_the_journal_is_readable_by_its_owner_only(journal: JournalDirectory, tmp_path: Path) -> None:
     begin(journal, [])
     assert (tmp_path / FIRST).stat().st_mode & 0o777 == 0o600
 
 
-def test_a_new_segment_comes_after_the_newest_and_overwrites_nothing(
+def test_a_new_segment_has_the_next_number_and_overwrites_nothing(
     journal: JournalDirectory, tmp_path: Path
 ) -> None:
     (tmp_path / "00000007.journal").write_bytes(b"an earlier life")
@@ -121,7 +121,7 @@ def test_a_new_segment_comes_after_the_newest_and_overwrites_nothing(
 
 
 @pytest.mark.parametrize("durability", ["process", "interval", "always"])
-def test_every_durability_writes_the_same(tmp_path: Path, durability: str) -> None:
+def test_every_durability_writes_the_same_bytes(tmp_path: Path, durability: str) -> None:
     journal = JournalDirectory(tmp_path, durability)
     begin(journal, [(SNAPSHOT, b"s")])
     for number in range(3):
@@ -153,7 +153,7 @@ def test_the_next_leader_continues_where_the_old_one_ended(journal: JournalDirec
     successor.close()
 
 
-def test_a_successor_that_lags_learns_it_and_reads_the_rest(
+def test_a_successor_that_lags_reads_the_rest_of_the_journal(
     journal: JournalDirectory, tmp_path: Path
 ) -> None:
     seen = begin(journal, [(SNAPSHOT, b"s")])
@@ -171,7 +171,7 @@ def test_a_successor_that_lags_learns_it_and_reads_the_rest(
 
 
 @pytest.mark.parametrize("rest", [b"\x05", pack_record(FRAME, b"torn")[:-1], bytes(5), bytes(4096)])
-def test_what_a_dead_leader_left_half_written_is_cut_off(
+def test_a_record_half_written_by_a_dead_leader_is_cut_off(
     journal: JournalDirectory, tmp_path: Path, rest: bytes
 ) -> None:
     end = begin(journal, [(SNAPSHOT, b"s")])
@@ -187,7 +187,9 @@ def test_what_a_dead_leader_left_half_written_is_cut_off(
     successor.close()
 
 
-def test_damage_is_told_from_what_a_killed_process_leaves(journal: JournalDirectory, tmp_path: Path) -> None:
+def test_damage_is_distinguished_from_the_torn_end_of_a_killed_process(
+    journal: JournalDirectory, tmp_path: Path
+) -> None:
     start = begin(journal, [(SNAPSHOT, b"s")])
     journal.append(FRAME, b"spoilt")
     end = journal.append(FRAME, b"whole")
@@ -198,13 +200,13 @@ def test_damage_is_told_from_what_a_killed_process_leaves(journal: JournalDirect
     found = list(journal.read(1, start.offset))
     problem = "a record's checksum does not match"
     assert found == [SegmentEnd(start.offset, problem, False, end.offset - start.offset)]
-    # Behind a flipped bit there may be whole records.
+    # Whole records may follow a flipped bit.
     beyond = list(journal.read(1, start.offset, past_damage=True))
     assert beyond == [*found, Entry(FRAME, b"whole", end.offset), SegmentEnd(end.offset)]
     assert path.read_bytes() == body
 
 
-def test_reading_goes_on_through_later_segments(journal: JournalDirectory, tmp_path: Path) -> None:
+def test_reading_continues_in_later_segments(journal: JournalDirectory, tmp_path: Path) -> None:
     start = begin(journal, [(SNAPSHOT, b"s1")])
     journal.append(FRAME, b"one")
     with (tmp_path / FIRST).open("ab") as file:
@@ -229,10 +231,10 @@ writes = st.one_of(
 
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(writes, max_size=25))
-def test_what_was_reported_as_written_is_read_by_any_later_leader(
+def test_every_later_leader_reads_what_was_reported_as_written(
     tmp_path_factory: pytest.TempPathFactory, story: list[tuple[str, int]]
 ) -> None:
-    """Two workers take turns; the leader may die in the middle of a write, and the disk may be full for a while."""
+    """Two workers lead in turn; a leader may die during a write, and the disk may be full for a while."""
     directory = tmp_path_factory.mktemp("journal")
     number = count()
     writers = [JournalDirectory(directory, "process"), JournalDirectory(directory, "process")]
@@ -268,15 +270,17 @@ def test_what_was_reported_as_written_is_read_by_any_later_leader(
         writer.close()
 
 
-# --- the disk says no ---
+# --- a failing disk ---
 
 
-def test_a_write_that_did_not_fit_leaves_nothing_behind(journal: JournalDirectory, tmp_path: Path) -> None:
+def test_a_write_that_exceeds_the_file_size_limit_leaves_nothing_behind(
+    journal: JournalDirectory, tmp_path: Path
+) -> None:
     begin(journal, [(SNAPSHOT, b"s")])
     end = journal.append(FRAME, b"one")
     with file_size_limit(end.offset + 7):
         with pytest.raises(
-            JournalError, match=f"{FIRST}: cannot be written: it is as large as a file may be"
+            JournalError, match=f"{FIRST}: cannot be written: it has reached the size limit of a file"
         ):
             journal.append(FRAME, b"too much")
         assert (tmp_path / FIRST).stat().st_size == end.offset
@@ -294,22 +298,22 @@ def test_a_full_disk_raises_an_error_that_names_it(tmp_path: Path) -> None:
     journal.close()
 
 
-def test_a_segment_that_did_not_fit_was_never_begun(journal: JournalDirectory, tmp_path: Path) -> None:
+def test_a_segment_that_could_not_be_created_is_not_part_of_the_journal(
+    journal: JournalDirectory, tmp_path: Path
+) -> None:
     with file_size_limit(HEADER_SIZE + 5):
         new = journal.begin()
         with pytest.raises(JournalError, match=r"00000001\.journal\.\d+\.new: cannot be written"):
             new.append(SNAPSHOT, b"too much")
         new.discard()
-    with file_size_limit(HEADER_SIZE - 1), pytest.raises(JournalError, match="cannot be begun"):
+    with file_size_limit(HEADER_SIZE - 1), pytest.raises(JournalError, match="cannot be created"):
         journal.begin()
     journal.close()
     assert list(tmp_path.iterdir()) == []
     assert begin(journal, [(SNAPSHOT, b"s")]).segment == 1
 
 
-def test_a_successor_is_not_kept_by_a_segment_that_was_never_begun(
-    journal: JournalDirectory, tmp_path: Path
-) -> None:
+def test_an_unfinished_segment_does_not_hinder_a_successor(journal: JournalDirectory, tmp_path: Path) -> None:
     end = begin(journal, [(SNAPSHOT, b"s")])
     (tmp_path / "00000002.journal.1.new").write_bytes(pack_header(2)[:9])
     successor = JournalDirectory(tmp_path, "process")
@@ -317,7 +321,7 @@ def test_a_successor_is_not_kept_by_a_segment_that_was_never_begun(
     successor.close()
 
 
-def test_what_could_not_be_read_back_is_not_written(journal: JournalDirectory, tmp_path: Path) -> None:
+def test_a_record_too_large_to_be_read_back_is_not_written(journal: JournalDirectory, tmp_path: Path) -> None:
     begin(journal, [])
     size = (tmp_path / FIRST).stat().st_size
 
@@ -331,7 +335,7 @@ def test_what_could_not_be_read_back_is_not_written(journal: JournalDirectory, t
 
 
 def test_a_failed_background_fsync_is_raised_at_the_next_write(tmp_path: Path) -> None:
-    """A pipe cannot be forced to a disk, as a file on a failing one cannot."""
+    """fdatasync fails for a pipe, as it does for a file on a failing disk."""
     os.mkfifo(tmp_path / FIRST)
     reader = os.open(tmp_path / FIRST, os.O_RDONLY | os.O_NONBLOCK)
     journal = JournalDirectory(tmp_path, "interval")
@@ -346,7 +350,7 @@ def test_a_failed_background_fsync_is_raised_at_the_next_write(tmp_path: Path) -
         journal.append(FRAME, b"y")
 
 
-def test_a_disk_that_cannot_be_forced_is_a_failed_write(tmp_path: Path) -> None:
+def test_a_failed_fsync_is_a_failed_write(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / FIRST)
     reader = os.open(tmp_path / FIRST, os.O_RDONLY | os.O_NONBLOCK)
     journal = JournalDirectory(tmp_path, "always")
@@ -359,7 +363,7 @@ def test_a_disk_that_cannot_be_forced_is_a_failed_write(tmp_path: Path) -> None:
         journal.close()
 
 
-def test_changing_files_under_the_interval_syncs_the_old_one_first(tmp_path: Path) -> None:
+def test_a_new_segment_under_interval_durability_syncs_the_old_segment_first(tmp_path: Path) -> None:
     journal = JournalDirectory(tmp_path, "interval")
     for segment in range(1, 6):
         assert begin(journal, [(SNAPSHOT, b"s")]).segment == segment
@@ -368,24 +372,24 @@ def test_changing_files_under_the_interval_syncs_the_old_one_first(tmp_path: Pat
     assert all(on_disk(path) == [b"s", b"x"] for path in tmp_path.iterdir())
 
 
-# --- files that are not what they should be ---
+# --- damaged, missing and unreadable files ---
 
 
 def test_a_missing_segment_raises_an_error_that_names_it(journal: JournalDirectory, tmp_path: Path) -> None:
-    with pytest.raises(JournalError, match=r"00000003\.journal: cannot be opened: it is not there"):
+    with pytest.raises(JournalError, match=r"00000003\.journal: cannot be opened: it does not exist"):
         journal.attach(Position(3, 16))
-    with pytest.raises(JournalError, match=r"00000003\.journal: cannot be read: it is not there"):
+    with pytest.raises(JournalError, match=r"00000003\.journal: cannot be read: it does not exist"):
         list(journal.read(3))
     start = begin(journal, [(SNAPSHOT, b"s")])
     (tmp_path / "00000003.journal").write_bytes(pack_header(3))
     assert not journal.attach(start)
 
 
-def test_a_directory_that_vanished_is_made_again_and_a_home_is_not(tmp_path: Path) -> None:
+def test_a_removed_journal_directory_is_created_again_but_a_removed_home_is_not(tmp_path: Path) -> None:
     journal = JournalDirectory(tmp_path / "home" / "journal", "process")
-    with pytest.raises(JournalError, match="journal: cannot be looked into: it is not there"):
+    with pytest.raises(JournalError, match="journal: cannot be listed: it does not exist"):
         journal.stored()
-    with pytest.raises(JournalError, match="journal: cannot be written: it is not there"):
+    with pytest.raises(JournalError, match="journal: cannot be written: it does not exist"):
         journal.begin()
     (tmp_path / "home").mkdir()
     assert begin(journal, [(SNAPSHOT, b"s")]).segment == 1
@@ -396,7 +400,7 @@ def test_a_directory_that_vanished_is_made_again_and_a_home_is_not(tmp_path: Pat
     journal.close()
 
 
-def test_the_journal_of_a_home_that_is_moved_goes_on_in_it_until_the_home_is_removed(tmp_path: Path) -> None:
+def test_a_journal_is_written_in_a_moved_home_until_the_home_is_removed(tmp_path: Path) -> None:
     home, moved = tmp_path / "home", tmp_path / "moved"
     home.mkdir()
     journal = JournalDirectory(home / "journal", "process")
@@ -432,17 +436,17 @@ def test_a_file_without_permission_raises_an_error_that_names_it(
 
 def test_a_segment_under_another_number_raises_an_error(journal: JournalDirectory, tmp_path: Path) -> None:
     (tmp_path / FIRST).write_bytes(pack_header(9))
-    with pytest.raises(JournalError, match=f"{FIRST}: it says that it is segment 9"):
+    with pytest.raises(JournalError, match=f"{FIRST}: its header has the number 9"):
         payloads(journal, Position(1, HEADER_SIZE))
 
 
-def test_a_file_shorter_than_what_was_followed_raises_and_is_not_extended(
+def test_a_segment_shorter_than_what_was_read_before_raises_and_is_not_extended(
     journal: JournalDirectory, tmp_path: Path
 ) -> None:
     end = begin(journal, [(SNAPSHOT, b"s")])
     beyond = Position(1, end.offset + 50)
     assert not journal.attach(beyond)
-    with pytest.raises(JournalError, match=f"it ends at byte {end.offset}, but was followed to byte"):
+    with pytest.raises(JournalError, match=f"it ends at byte {end.offset}, but was read up to byte"):
         list(journal.read(1, beyond.offset))
     assert (tmp_path / FIRST).stat().st_size == end.offset
 
@@ -464,13 +468,13 @@ def test_a_bot_that_runs_alone_writes_nothing() -> None:
 
 
 def last_changed(path: Path, ago: int) -> None:
-    """As if something had been changed in it so long ago, ns."""
+    """Set the directory's time of change to `ago` ns before now."""
     then = time.time_ns() - ago
     os.utime(path, ns=(then, then))
 
 
 def listings(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Grows with each listing of a directory."""
+    """Counts the listings of a directory."""
     done: list[str] = []
     lists = os.listdir
 
@@ -482,7 +486,7 @@ def listings(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return done
 
 
-def test_a_directory_that_was_not_changed_is_not_listed_again(
+def test_an_unchanged_directory_is_not_listed_again(
     journal: JournalDirectory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     end = begin(journal, [(SNAPSHOT, b"s")])
@@ -496,7 +500,7 @@ def test_a_directory_that_was_not_changed_is_not_listed_again(
 
 
 @pytest.mark.parametrize("settled", [True, False])
-def test_a_segment_that_came_since_the_directory_was_listed_is_found(
+def test_a_segment_created_since_the_last_listing_is_found(
     journal: JournalDirectory, tmp_path: Path, settled: bool
 ) -> None:
     end = begin(journal, [(SNAPSHOT, b"s")])
@@ -504,7 +508,7 @@ def test_a_segment_that_came_since_the_directory_was_listed_is_found(
         last_changed(tmp_path, SECOND)
     successor = JournalDirectory(tmp_path, "process")
     assert successor.attach(end)
-    # Perhaps within the same tick of the clock by which files get their times.
+    # Possibly within one tick of the kernel's clock for file times.
     before = tmp_path.stat().st_mtime_ns
     newer = begin(journal, [(SNAPSHOT, b"t")])
     if not settled:
@@ -514,7 +518,7 @@ def test_a_segment_that_came_since_the_directory_was_listed_is_found(
     successor.close()
 
 
-def test_a_segment_that_was_removed_since_the_directory_was_listed_is_missed(
+def test_a_segment_removed_since_the_last_listing_is_noticed(
     journal: JournalDirectory, tmp_path: Path
 ) -> None:
     end = begin(journal, [(SNAPSHOT, b"s")])

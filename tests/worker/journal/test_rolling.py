@@ -1,4 +1,4 @@
-"""Segments roll while the bot goes on, old ones go, and recovery finds the same bot in whatever is there."""
+"""Segments roll while the bot ticks, old segments are removed, and recovery restores the state from the rest."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from neverblink.protocol.stream import FrameSent, leader_codec
 from neverblink.supervisor.audit.audit import audit
 from neverblink.supervisor.audit.reader import read_journal
 from neverblink.worker.journal.directory import JournalDirectory
-from neverblink.worker.journal.retention import Limits, Stored, surplus
+from neverblink.worker.journal.retention import JournalLimits, Stored, segments_to_remove
 from neverblink.worker.model.replica import Replica
 from neverblink.worker.replication.recovery import RecoveredJournal, from_journal
 
@@ -19,7 +19,7 @@ from ..journaling_leader import JournalingLeader, Keeps, bare, same
 
 
 def recover(directory: Path, aside: Path) -> tuple[Replica, RecoveredJournal]:
-    """Go on from a copy of the journal, as a new worker would."""
+    """Recover from a copy of the journal, as a new worker does."""
     shutil.rmtree(aside, ignore_errors=True)
     shutil.copytree(directory, aside)
     journal = JournalDirectory(aside, "process")
@@ -34,7 +34,9 @@ def numbers(directory: Path) -> list[int]:
 
 
 @pytest.mark.parametrize("durability", ["process", "interval", "always"])
-def test_a_new_segment_opens_with_the_state_and_the_bot_never_waited(tmp_path: Path, durability: str) -> None:
+def test_a_new_segment_begins_with_the_state_and_no_tick_waits_for_it(
+    tmp_path: Path, durability: str
+) -> None:
     bot = JournalingLeader(tmp_path / "journal", durability=durability).ticks(60)
     while len(numbers(tmp_path / "journal")) < 4:
         bot.ticks(10)
@@ -46,8 +48,8 @@ def test_a_new_segment_opens_with_the_state_and_the_bot_never_waited(tmp_path: P
     assert report.decisions.opened == report.decisions.closed == report.ticks // 9
 
 
-def test_whenever_the_leader_is_killed_its_successor_is_the_same_bot(tmp_path: Path) -> None:
-    """Also in the middle of a snapshot, whose rows are of many moments."""
+def test_a_successor_of_a_leader_killed_at_any_time_has_its_state(tmp_path: Path) -> None:
+    """Also in the middle of a snapshot, whose rows are from several turns."""
 
     class Slow(Keeps):
         tick = "100ms"
@@ -66,7 +68,7 @@ def test_whenever_the_leader_is_killed_its_successor_is_the_same_bot(tmp_path: P
     assert copying >= 3, "no snapshot was ever under way between two ticks"
 
 
-def test_a_leader_goes_on_in_the_segment_that_it_found(tmp_path: Path) -> None:
+def test_a_new_leader_appends_to_the_newest_segment(tmp_path: Path) -> None:
     first = JournalingLeader(tmp_path, segment=1 << 20).ticks(30)
     first.stop()
     second = JournalingLeader(tmp_path, segment=1 << 20, at=first.clock.wall(), worker="w2").ticks(20)
@@ -82,8 +84,8 @@ class Large(Keeps):
     rows = 4000
 
 
-def test_a_leader_that_goes_on_in_a_segment_knows_how_much_of_it_is_the_snapshot(tmp_path: Path) -> None:
-    """Else each one that takes over a large state would begin by writing all of it anew."""
+def test_a_new_leader_knows_the_size_of_the_snapshot_in_its_segment(tmp_path: Path) -> None:
+    """Otherwise each new leader of a large state would begin by writing all of it again."""
     first = JournalingLeader(tmp_path, Large, segment=4096)
     while len(numbers(tmp_path)) < 3:
         first.ticks(10)
@@ -97,7 +99,7 @@ def test_a_leader_that_goes_on_in_a_segment_knows_how_much_of_it_is_the_snapshot
     assert second.journal.stored()[-1].size > there
 
 
-def test_a_follower_that_takes_over_knows_it_from_the_stream(tmp_path: Path) -> None:
+def test_a_follower_that_takes_over_knows_the_size_of_the_snapshot_from_the_stream(tmp_path: Path) -> None:
     first = JournalingLeader(tmp_path, Large, segment=4096)
     while len(numbers(tmp_path)) < 3:
         first.ticks(10)
@@ -112,7 +114,7 @@ def test_a_follower_that_takes_over_knows_it_from_the_stream(tmp_path: Path) -> 
     journal.close()
 
 
-def test_old_segments_go_by_size_and_what_is_left_is_a_journal(tmp_path: Path) -> None:
+def test_old_segments_are_removed_by_size_and_the_rest_is_a_complete_journal(tmp_path: Path) -> None:
     bot = JournalingLeader(tmp_path / "journal", keep=120_000)
     most = 0
     for _ in range(60):
@@ -122,7 +124,7 @@ def test_old_segments_go_by_size_and_what_is_left_is_a_journal(tmp_path: Path) -
     left = numbers(tmp_path / "journal")
     assert left[0] > 3
     assert left == list(range(left[0], left[-1] + 1))
-    # The one at hand grows until the next is whole, and only then the oldest goes.
+    # The newest segment grows until the next is complete; only then is the oldest removed.
     assert most < 120_000 + 3 * 60_000
     report = audit(read_journal(tmp_path / "journal"))
     assert report.ok, report.broken
@@ -132,8 +134,8 @@ def test_old_segments_go_by_size_and_what_is_left_is_a_journal(tmp_path: Path) -
     assert same(replica, bot.replica)
 
 
-def test_a_segment_has_as_much_after_its_snapshot_as_the_snapshot_has(tmp_path: Path) -> None:
-    """Else a bot with a large state would write little but snapshots."""
+def test_a_segment_rolls_only_when_its_frames_are_as_large_as_its_snapshot(tmp_path: Path) -> None:
+    """Otherwise a bot with a large state would mostly write snapshots."""
 
     bot = JournalingLeader(tmp_path, Large, segment=4096).ticks(1500)
     bot.stop()
@@ -157,15 +159,15 @@ def test_a_segment_has_as_much_after_its_snapshot_as_the_snapshot_has(tmp_path: 
         ([10, 10, 900, 900], [9, 9, 8, 0], [1, 2]),
     ],
 )
-def test_what_goes_is_the_oldest_and_never_one_of_the_newest_two(
+def test_the_oldest_segments_are_removed_and_never_the_newest_two(
     sizes: list[int], ages: list[int], gone: list[int]
 ) -> None:
     stored = [Stored(at, size, 1000 - age) for at, (size, age) in enumerate(zip(sizes, ages, strict=True), 1)]
-    assert surplus(stored, Limits(segment=10, keep=100, keep_for=50), 1000) == gone
+    assert segments_to_remove(stored, JournalLimits(segment=10, keep=100, keep_for=50), 1000) == gone
 
 
 def size_of(path: Path) -> int:
-    """Its size; 0 once it has gone, which may be at any moment: the oldest are removed beside the loop."""
+    """The size of a segment, 0 when it was removed: that happens in the background."""
     try:
         return path.stat().st_size
     except FileNotFoundError:

@@ -37,7 +37,7 @@ class Loose:
     rows: Table[str, Position] = attrs.field(factory=Table[str, Position])
 
 
-def test_what_changes_in_a_class_of_attrs_travels() -> None:
+def test_a_change_in_an_attrs_state_reaches_a_follower() -> None:
     leader, follower = Cells(Book), Cells(Book)
     state = leader.fresh()
     twin = follower.load(leader.root(state))
@@ -50,11 +50,11 @@ def test_what_changes_in_a_class_of_attrs_travels() -> None:
     assert leader.collect(state).cells.keys() == {"positions"}
 
 
-def test_a_class_of_attrs_that_cannot_change_is_named() -> None:
+def test_a_frozen_attrs_class_is_refused_as_a_state_by_name() -> None:
     with pytest.raises(StateTypeError, match="Fixed is frozen"):
         Shape(Fixed)
 
 
-def test_a_row_of_attrs_that_can_change_is_named_with_the_mend() -> None:
+def test_a_mutable_attrs_row_is_refused_with_the_mend() -> None:
     with pytest.raises(RowTypeError, match=r"attrs class Position.*@attrs\.frozen"):
         Shape(Loose)

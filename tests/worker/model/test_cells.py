@@ -64,7 +64,7 @@ class One(msgspec.Struct):
 
 
 def copy_of(cells: Cells, state: Any, other: Cells) -> Any:
-    """A follower's state, made as the stream makes it: root, then rows."""
+    """A follower's state, built as the stream builds it: root, then rows."""
     twin = other.load(cells.root(state))
     for table in cells.sizes(state):
         rows = cells.rows(state, table, cells.keys(state, table))
@@ -83,7 +83,7 @@ def test_a_turn_that_changes_nothing_has_no_changes() -> None:
     assert cells.differing(state) == ()
 
 
-def test_only_what_changed_travels() -> None:
+def test_only_changed_cells_are_sent() -> None:
     cells = Cells(Book)
     state = cells.fresh()
     state.positions["BTC"] = Position(1.0)
@@ -97,7 +97,7 @@ def test_only_what_changed_travels() -> None:
     assert cells.collect(state) is NOTHING
 
 
-def test_rows_written_and_deleted_travel_by_key() -> None:
+def test_written_and_deleted_rows_are_sent_by_key() -> None:
     cells = Cells(Book)
     state = cells.fresh()
     state.levels["BTC", 1] = 5.0
@@ -141,7 +141,9 @@ def move(state: Book, kind: str, name: str, value: float) -> None:
 
 @settings(deadline=None)
 @given(moves)
-def test_a_follower_that_applied_every_boundary_is_the_leader(made: list[tuple[str, str, float]]) -> None:
+def test_a_follower_that_applied_every_boundary_has_the_leaders_state(
+    made: list[tuple[str, str, float]],
+) -> None:
     cells, others = Cells(Book), Cells(Book)
     state = cells.fresh()
     twin = others.fresh()
@@ -154,13 +156,13 @@ def test_a_follower_that_applied_every_boundary_is_the_leader(made: list[tuple[s
         others.apply(twin, sent(cells.collect(state)))
         assert twin == state
         assert list(twin.candles) == list(state.candles)
-        # The follower could lead at once: it finds nothing changed that it has not been told.
+        # The follower could lead at once: it finds no change that it has not applied.
         assert others.differing(twin) == ()
     late = Cells(Book)
     assert copy_of(cells, state, late) == state
 
 
-def test_after_a_reset_a_follower_has_no_rows_of_before() -> None:
+def test_after_a_reset_a_follower_has_no_earlier_rows() -> None:
     cells, others = Cells(Book), Cells(Book)
     state, twin = cells.fresh(), others.fresh()
     twin.candles["old"] = Candle(1.0, 1.0)
@@ -174,7 +176,7 @@ def test_after_a_reset_a_follower_has_no_rows_of_before() -> None:
     assert cells.collect(state) is NOTHING
 
 
-def test_tables_obey_the_turn() -> None:
+def test_a_table_cannot_be_written_outside_a_turn() -> None:
     turn = Turn()
     cells = Cells(Book, guard=turn)
     state = cells.fresh()
@@ -237,7 +239,7 @@ def cycle(state: Any) -> None:
         (cycle, ["armed['self']:", "it contains itself"]),
     ],
 )
-def test_what_cannot_be_encoded_is_named(change: Any, words: list[str]) -> None:
+def test_an_unencodable_value_is_reported_with_its_path(change: Any, words: list[str]) -> None:
     cells = Cells(Book)
     state = cells.fresh()
     state.candles["BTC"] = Candle(1.0, 1.0)
@@ -249,7 +251,7 @@ def test_what_cannot_be_encoded_is_named(change: Any, words: list[str]) -> None:
             assert word in str(caught.value)
 
 
-def test_a_row_that_cannot_be_encoded_is_named_by_its_key() -> None:
+def test_an_unencodable_row_is_reported_with_its_key() -> None:
     cells = Cells(Only)
     state = cells.fresh()
     state.rows["big"] = 1 << 80
@@ -259,7 +261,7 @@ def test_a_row_that_cannot_be_encoded_is_named_by_its_key() -> None:
     assert cells.collect(state).tables["rows"] == [(b"\xa3big", b"\x01")]  # nothing was lost by the failure
 
 
-def test_a_change_that_does_not_fit_is_refused_whole() -> None:
+def test_a_change_that_does_not_fit_is_not_applied_at_all() -> None:
     cells = Cells(Book, version=3)
     state = cells.fresh()
     encode = msgspec.msgpack.encode
@@ -281,7 +283,7 @@ def test_a_change_that_does_not_fit_is_refused_whole() -> None:
         cells.apply(state, Changes({"count": b"\xc1"}, {}))
 
 
-def test_check_finds_what_only_a_reader_would() -> None:
+def test_check_finds_values_of_the_wrong_type() -> None:
     cells = Cells(Book)
     state: Any = cells.fresh()
     state.note = 5
@@ -299,7 +301,7 @@ class Grown(msgspec.Struct):
     extra: list[int] = []
 
 
-def test_evolution_by_msgspecs_rules_needs_nothing() -> None:
+def test_schema_changes_within_msgspecs_rules_need_no_migration() -> None:
     old, new = Cells(Book), Cells(One)
     state = old.fresh()
     assert new.load(old.root(state)) == One()
@@ -318,7 +320,7 @@ def test_a_field_that_became_required_is_refused_with_the_mend() -> None:
         cells.fresh()
 
 
-def test_a_dict_that_became_a_table_and_back() -> None:
+def test_a_dict_can_become_a_table_and_a_table_a_dict() -> None:
     cells, others = Cells(Book), Cells(Plain)
     state = cells.fresh()
     state.positions["BTC"] = Position(1.0)
@@ -336,16 +338,16 @@ def test_a_dict_that_became_a_table_and_back() -> None:
     assert others.differing(twin) == ()
 
 
-def test_a_table_read_where_a_single_value_is_wanted_is_refused() -> None:
+def test_a_table_is_refused_where_a_single_value_is_expected() -> None:
     cells = Cells(Book)
     with pytest.raises(StateUnreadable, match=r"count.*has a Table here"):
         cells.apply(cells.fresh(), Changes({}, {"count": [(b"\x01", b"\x01")]}))
 
 
-def test_values_that_encode_differently_here_do_not_look_changed() -> None:
+def test_a_value_encoded_differently_by_another_release_does_not_count_as_changed() -> None:
     cells = Cells(Book)
     state = cells.fresh()
-    # Another release wrote whole numbers, and a field this one does not have.
+    # Another release wrote whole numbers, and a field that this release does not have.
     cells.apply(state, Changes({"positions": msgspec.msgpack.encode({"BTC": {"size": 1, "new": 2}})}, {}))
     assert state.positions == {"BTC": Position(1.0)}
     assert cells.differing(state) == ()
@@ -371,7 +373,7 @@ SINGLE: list[tuple[Any, Any, Callable[[Any], None]]] = [
 
 
 @pytest.mark.parametrize(("state_type", "first", "change"), SINGLE)
-def test_a_single_value_is_a_state_of_one_cell(state_type: Any, first: Any, change: Any) -> None:
+def test_a_dict_list_or_set_is_a_state_of_one_cell(state_type: Any, first: Any, change: Any) -> None:
     cells, others = Cells(state_type), Cells(state_type)
     state = cells.fresh()
     assert state == first
@@ -397,7 +399,7 @@ def test_a_dataclass_is_a_state() -> None:
 
 
 @pytest.mark.parametrize("state_type", [Only, One])
-def test_states_with_no_cell_or_one(state_type: Any) -> None:
+def test_a_state_may_have_no_cell_or_one_cell(state_type: Any) -> None:
     cells = Cells(state_type)
     state = cells.fresh()
     assert cells.collect(state) is NOTHING
@@ -408,7 +410,7 @@ class Renamed(msgspec.Struct, rename="camel"):
     open_orders: int = 0
 
 
-def test_a_renamed_field_travels_under_its_other_name() -> None:
+def test_a_renamed_field_is_encoded_under_its_other_name() -> None:
     cells = Cells(Renamed)
     state = cells.fresh()
     state.open_orders = 3
@@ -420,7 +422,7 @@ def many() -> Any:
     return msgspec.defstruct("Many", [(f"f{i}", int, 0) for i in range(40)])
 
 
-def test_a_state_of_many_cells() -> None:
+def test_a_state_may_have_many_cells() -> None:
     cells = Cells(many())
     state = cells.fresh()
     assert cells.differing(state) == ()
@@ -455,9 +457,9 @@ class Locked(msgspec.Struct):
 @pytest.mark.parametrize(
     ("state_type", "words"),
     [
-        (Frozen, "Frozen is frozen, and a state has to change"),
+        (Frozen, "Frozen is frozen, but a state must change"),
         (Inside, "field 'deep' has a Table inside"),
-        (Bare, "does not say what is in it: write Table"),
+        (Bare, "does not name its key and row types: write Table"),
         (Required, "default_factory=Table"),
         (SoftRows, r"table rows: row type Position: it is the struct Position.*frozen=True"),
         (Locked, "field 'lock' holds Event.*build it in on_load"),
@@ -471,7 +473,7 @@ def test_types_that_cannot_be_a_state_are_refused(state_type: Any, words: str) -
     assert isinstance(caught.value, TypeError)
 
 
-def test_the_fingerprint_is_that_of_names_and_types() -> None:
+def test_the_fingerprint_depends_on_names_and_types_only() -> None:
     base = msgspec.defstruct("A", [("a", int, 0), ("b", dict[str, Position], {})])
     same = msgspec.defstruct("Other", [("b", dict[str, Position], {}), ("a", int, 7)])
     assert Shape(base).fingerprint == Shape(same).fingerprint
@@ -498,7 +500,7 @@ class Forest(msgspec.Struct):
     kinds: Table[str, Tree] = msgspec.field(default_factory=Table)
 
 
-def test_the_fingerprint_is_the_same_everywhere() -> None:
+def test_the_fingerprint_is_the_same_on_every_python_and_msgspec() -> None:
     # Kept as it is, on every Python and msgspec: a new value would make every running bot's state look like
     # another shape. (A set that showed through would fail now and then: strings hash anew in each process.)
     assert Shape(Forest).fingerprint == "f897e24276b81f92"

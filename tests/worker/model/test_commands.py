@@ -71,7 +71,9 @@ def test_a_declared_command_gets_typed_arguments() -> None:
         ("on_halt", {}, "this bot has no command 'on_halt'"),
     ],
 )
-def test_what_does_not_fit_is_refused_and_runs_nothing(name: str, args: dict[str, Any], why: str) -> None:
+def test_arguments_that_do_not_fit_are_refused_and_nothing_runs(
+    name: str, args: dict[str, Any], why: str
+) -> None:
     with Simulation(Trading) as bot:
         with pytest.raises(CommandFailed, match=why):
             bot.send(name, **args)
@@ -79,7 +81,7 @@ def test_what_does_not_fit_is_refused_and_runs_nothing(name: str, args: dict[str
         bot.ticks(1)
 
 
-def test_what_is_not_declared_goes_to_on_command() -> None:
+def test_an_undeclared_command_goes_to_on_command() -> None:
     with Simulation(Listening) as bot:
         assert bot.send("anything", x=1) == ["anything", {"x": 1}]
         assert bot.send("buy", market="BTC") == 1.0
@@ -95,7 +97,7 @@ def test_a_worker_reports_its_commands() -> None:
     assert WorkerBot(Listening).offers().listens
 
 
-def test_a_halt_pauses_and_flattens_and_the_bot_runs_on() -> None:
+def test_a_halt_pauses_the_bot_and_calls_on_halt_and_the_bot_ticks_on() -> None:
     with Simulation(Trading) as bot:
         bot.send("buy", market="BTC")
         assert bot.halt() == {"BTC": 1.0}
@@ -118,7 +120,7 @@ def test_a_halt_that_fails_is_reported_and_the_bot_stays_paused() -> None:
         bot.ticks(1)
 
 
-def test_a_halt_in_which_the_process_died_is_not_run_again_and_leaves_the_bot_paused() -> None:
+def test_a_halt_that_killed_the_process_is_not_run_again_and_the_bot_stays_paused() -> None:
     with Simulation(Trading) as bot:
 
         class Dying(Trading):
@@ -133,7 +135,7 @@ def test_a_halt_in_which_the_process_died_is_not_run_again_and_leaves_the_bot_pa
         assert bot.state.flattened == 0
 
 
-def test_a_bot_without_on_halt_is_paused() -> None:
+def test_a_halt_pauses_a_bot_without_on_halt() -> None:
     class Plain(Worker[Holdings]):
         pass
 
@@ -159,12 +161,12 @@ def own(self: Any) -> None: ...
     ("name", "function", "why"),
     [
         ("sell", unannotated, "its parameter market has no annotation"),
-        ("sell", starred, "can't be named by an operator"),
+        ("sell", starred, "cannot be passed by name"),
         ("sell", opaque, "Lock"),
-        ("halt", own, "neverblink has one of that name itself"),
+        ("halt", own, "the name is one of neverblink's own commands"),
     ],
 )
-def test_a_command_that_cannot_be_validated_is_refused_when_the_class_is_read(
+def test_a_command_with_an_invalid_signature_is_refused_when_the_class_is_read(
     name: str, function: Any, why: str
 ) -> None:
     cls: Any = type("Bad", (Worker,), {name: command(function), "__orig_bases__": (Worker[Holdings],)})

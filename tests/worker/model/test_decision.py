@@ -13,7 +13,7 @@ from neverblink.worker.model.decision import Decision, DecisionError, NotLeading
 
 
 class Book:
-    """Records in the order it was told."""
+    """Records calls in order."""
 
     def __init__(self) -> None:
         self.told: list[str] = []
@@ -34,7 +34,7 @@ def book() -> Book:
     return Book()
 
 
-def test_the_record_is_there_before_the_body_runs_and_closed_after_it(book: Book) -> None:
+def test_a_decision_is_recorded_before_its_body_runs_and_closed_after_it(book: Book) -> None:
     with Decision(book, "enter", {"market": "BTC"}) as decision:
         assert book.told == ["opened enter {'market': 'BTC'}"]
         assert decision.id == "3-17-1"
@@ -51,13 +51,13 @@ def test_a_decision_works_in_coroutines_too(book: Book) -> None:
     assert book.told[-1] == "closed 3-17-1 done"
 
 
-def test_what_the_body_raises_is_its_outcome_and_goes_on(book: Book) -> None:
+def test_an_exception_of_the_body_is_recorded_as_outcome_and_raised(book: Book) -> None:
     with pytest.raises(ZeroDivisionError), Decision(book, "enter", {}):
         _ = 1 / 0
     assert book.told[-1] == "closed 3-17-1 raised ZeroDivisionError"
 
 
-def test_a_cancelled_body_is_closed_too(book: Book) -> None:
+def test_a_decision_whose_body_is_cancelled_is_closed(book: Book) -> None:
     async def decide() -> None:
         async with Decision(book, "enter", {}):
             await asyncio.Event().wait()
@@ -80,7 +80,7 @@ def test_decisions_may_be_nested(book: Book) -> None:
     assert [line.split()[1] for line in book.told] == ["outer", "inner", inner.id, outer.id]
 
 
-def test_without_the_lease_nothing_is_decided(book: Book) -> None:
+def test_without_the_lease_a_decision_cannot_be_opened(book: Book) -> None:
     book.leads = False
     entered = False
     with pytest.raises(NotLeading, match="decide only in a tick") as caught, Decision(book, "enter", {}):
@@ -102,7 +102,7 @@ def test_misuse_of_a_decision_raises_an_error_that_says_how_to_use_it(book: Book
     assert len(book.told) == 2
 
 
-def test_arguments_are_kept_as_the_journal_will_have_them() -> None:
+def test_arguments_are_kept_as_they_are_read_from_the_journal() -> None:
     assert encodable("enter", {"legs": (1, 2), "pct": 2.5, "tags": frozenset({"a"})}) == {
         "legs": [1, 2],
         "pct": 2.5,
@@ -119,7 +119,7 @@ def _endless() -> list[Any]:
 @pytest.mark.parametrize(
     "value", [object(), 2**70, "\ud800", _endless()], ids=["object", "big", "text", "endless"]
 )
-def test_arguments_that_cannot_be_recorded_are_refused_beforehand(value: Any) -> None:
+def test_arguments_that_cannot_be_recorded_are_refused_before_the_body_runs(value: Any) -> None:
     with pytest.raises(DecisionError, match="decision 'enter': its arguments cannot be recorded"):
         encodable("enter", {"x": value})
 

@@ -1,4 +1,4 @@
-"""The inbox, and its promise: whichever of two workers received an event, it is applied exactly once."""
+"""The inbox: an event is applied exactly once, whichever of two workers received it."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def keys(items: list[Item]) -> list[str]:
 # --- one inbox ---
 
 
-def test_items_wait_in_the_order_of_their_receipt() -> None:
+def test_items_wait_in_the_order_in_which_they_were_received() -> None:
     box = inbox()
     for key in "cab":
         box.put(key, {"said": key})
@@ -71,7 +71,7 @@ def test_a_key_put_again_is_dropped_and_counted() -> None:
     assert box.traffic(()) is None
 
 
-def test_putting_wakes_the_worker_and_works_from_any_thread() -> None:
+def test_put_wakes_the_worker_and_can_be_called_from_any_thread() -> None:
     woken = threading.Event()
     box = Inbox(Clock().wall, woken.set, 10, HOUR)
     thread = threading.Thread(target=box.put, args=("k", 1))
@@ -87,18 +87,18 @@ def test_a_key_that_is_not_a_string_or_empty_is_refused(key: Any) -> None:
         inbox().put(key, 1)
 
 
-def test_an_event_that_cannot_travel_is_refused_where_it_is_put() -> None:
+def test_an_event_that_cannot_be_encoded_is_refused_by_put() -> None:
     endless: list[Any] = []
     endless.append(endless)
     for event in (object(), {"a": threading.Lock()}, 2**70, endless, "\ud800"):
         box = inbox()
-        with pytest.raises(EventError, match=r"event 'k': .*put something msgspec can encode") as caught:
+        with pytest.raises(EventError, match=r"event 'k': .*put data that msgspec can encode") as caught:
             box.put("k", event)
         assert caught.value.key == "k"
         assert box.waiting == 0
 
 
-def test_a_command_waits_in_the_same_line_under_a_name_of_its_own() -> None:
+def test_a_command_waits_among_the_events_under_a_prefixed_key() -> None:
     box = inbox()
     box.put("7", "an event")
     box.command("7", "close", {"pct": 2.5})
@@ -110,7 +110,7 @@ def test_a_command_waits_in_the_same_line_under_a_name_of_its_own() -> None:
 # --- what is remembered, and for how long ---
 
 
-def test_the_memory_is_bounded_in_number_and_counts_what_it_forgot() -> None:
+def test_the_number_of_remembered_keys_is_bounded_and_forgotten_keys_are_counted() -> None:
     box = inbox(limit=3)
     for at, key in enumerate("abcde"):
         box.apply(key, at)
@@ -118,7 +118,7 @@ def test_the_memory_is_bounded_in_number_and_counts_what_it_forgot() -> None:
     assert (box.remembered, box.limit, box.forgotten) == (3, 3, 2)
 
 
-def test_the_memory_is_bounded_in_age() -> None:
+def test_keys_older_than_the_age_limit_are_forgotten() -> None:
     box = inbox(age=100)
     for at, key in ((0, "a"), (50, "b"), (100, "c"), (151, "d")):
         box.apply(key, at)
@@ -126,7 +126,7 @@ def test_the_memory_is_bounded_in_age() -> None:
     assert box.forgotten == 2
 
 
-def test_a_memory_of_nothing_is_a_memory() -> None:
+def test_an_inbox_with_a_limit_of_zero_remembers_no_key() -> None:
     box = inbox(limit=0)
     box.apply("a", 1)
     assert box.memory() == ()
@@ -145,7 +145,7 @@ def test_a_key_applied_again_is_remembered_from_then_on() -> None:
     st.integers(0, 4),
     st.integers(0, 200),
 )
-def test_the_bounds_hold_whatever_is_applied_when(
+def test_the_bounds_hold_for_any_order_of_applied_keys(
     applied: list[tuple[str, int]], limit: int, age: int
 ) -> None:
     box = inbox(limit, age)
@@ -170,7 +170,7 @@ def test_a_follower_drops_what_the_leader_applied_and_keeps_the_rest() -> None:
 
 
 def test_a_new_leaders_first_frame_reports_exactly_what_waits() -> None:
-    """It followed for long: what it received in that time is the old leader's to tell, unless it still waits."""
+    """Items that the old leader has applied or reported are not reported again."""
     box = inbox()
     for number in range(50):
         box.put(f"k{number}", number)
@@ -182,7 +182,7 @@ def test_a_new_leaders_first_frame_reports_exactly_what_waits() -> None:
     assert box.traffic(()) == Traffic(("k30",), (), 0, tuple(box.pending()))
 
 
-def test_a_copy_brings_the_leaders_memory() -> None:
+def test_a_copy_includes_the_leaders_remembered_keys() -> None:
     box = inbox()
     for key in "abc":
         box.put(key, 1)
@@ -193,14 +193,14 @@ def test_a_copy_brings_the_leaders_memory() -> None:
     assert box.traffic(()) == Traffic(("b", "c"), (), 0, tuple(box.pending()))
 
 
-def test_what_is_put_and_not_sorted_in_is_known_to_a_copys_memory_too() -> None:
+def test_a_restored_memory_also_drops_items_not_yet_in_line() -> None:
     box = inbox()
     box.put("a", 1)
     box.restore([("a", 3)])
     assert box.pending() == []
 
 
-def test_the_successor_puts_the_old_leaders_items_where_they_belong() -> None:
+def test_a_successor_orders_all_items_by_time_of_receipt() -> None:
     clock = Clock()
     old, successor = inbox(clock=clock), inbox(clock=clock)
     for box, key in ((old, "1"), (successor, "2"), (old, "3"), (successor, "3"), (successor, "4")):
@@ -215,7 +215,7 @@ def test_the_successor_puts_the_old_leaders_items_where_they_belong() -> None:
 
 
 class Pair:
-    """Two workers' inboxes. Frames arrive in order, as the stream sees to; offers may not arrive, or twice."""
+    """Two workers' inboxes. Frames arrive in order; offers may be lost or arrive twice."""
 
     def __init__(self, limit: int) -> None:
         self.clock = Clock()
@@ -265,7 +265,7 @@ class Pair:
         self.leader = 1 - self.leader
 
     def finish(self) -> None:
-        """Each leads once more, and applies what it has."""
+        """Let each worker lead once more and apply what waits."""
         for _ in range(2):
             while self.boxes[self.leader].waiting:
                 self.turn()
@@ -279,7 +279,7 @@ steps = st.one_of(
 
 
 @given(st.lists(steps, max_size=60))
-def test_each_event_is_applied_exactly_once_whatever_happens(story: list[tuple[Any, ...]]) -> None:
+def test_each_event_is_applied_exactly_once_across_handoffs(story: list[tuple[Any, ...]]) -> None:
     pair = Pair(limit=100)
     received: set[str] = set()
     for word, *rest in story:

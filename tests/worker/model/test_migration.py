@@ -105,19 +105,19 @@ def test_migrations_are_found_in_the_class_and_its_module() -> None:
     assert [step.name for step in found.tables(1, 3)["candles"]] == ["close_in_cents"]
 
 
-def test_a_marked_function_stays_itself() -> None:
+def test_a_decorated_migration_is_still_the_plain_function() -> None:
     assert close_in_cents({"close": 1.5}) == {"cents": 150}
     assert Bot.back({"lots": {"a": 1}}) == {"total": 1, "lots": {"a": 1}}
 
 
-def test_the_shortest_way_is_taken() -> None:
+def test_the_shortest_chain_of_migrations_is_used() -> None:
     assert steps((1, 2), (2, 3), (3, 4)).path(1, 4) == (1, 2, 3, 4)
     assert steps((1, 2), (2, 3), (1, 3)).path(1, 3) == (1, 3)
     assert steps((1, 2), (2, 1)).path(2, 1) == (2, 1)
     assert steps().path(5, 5) == (5,)
 
 
-def test_a_missing_way_names_the_mend() -> None:
+def test_a_missing_migration_is_reported_with_the_mend() -> None:
     with pytest.raises(MigrationMissing) as caught:
         steps((1, 2), (2, 3)).path(1, 4)
     assert str(caught.value) == (
@@ -126,7 +126,7 @@ def test_a_missing_way_names_the_mend() -> None:
     assert (caught.value.source, caught.value.target) == (1, 4)
 
 
-def test_two_equally_short_ways_are_refused() -> None:
+def test_two_equally_short_chains_are_refused() -> None:
     with pytest.raises(MigrationError, match="1 -> 2 -> 4 and 1 -> 3 -> 4: write @migration"):
         steps((1, 2), (2, 4), (1, 3), (3, 4)).path(1, 4)
 
@@ -146,13 +146,13 @@ def test_two_functions_for_one_step_are_refused() -> None:
         Migrations.of(module)
 
 
-def test_a_step_that_leads_nowhere_is_refused() -> None:
+def test_a_migration_to_the_same_version_is_refused() -> None:
     with pytest.raises(MigrationError, match="leads nowhere"):
         migration(2, 2)
 
 
 @given(st.sets(st.tuples(st.integers(1, 5), st.integers(1, 5)).filter(lambda edge: edge[0] != edge[1])))
-def test_a_way_is_one_of_known_steps_and_none_is_shorter(edges: set[tuple[int, int]]) -> None:
+def test_every_chain_consists_of_known_steps_and_is_the_shortest(edges: set[tuple[int, int]]) -> None:
     found = steps(*edges)
     lengths = shortest(edges)
     for target in range(1, 6):
@@ -229,7 +229,7 @@ def test_a_follower_on_newer_code_has_the_migrated_state_at_every_boundary(
     assert follower.candles == {m: CandleCents(round(c.close * 100)) for m, c in state.candles.items()}
 
 
-def test_only_what_came_out_different_is_passed_on() -> None:
+def test_only_migrated_cells_that_differ_are_returned() -> None:
     translator = Translator(Migrations.of(Bot), schema(1), schema(2))
     root = translator.load({"sizes": encode({"BTC": 1.0}), "fee": encode(0.5)})
     assert root.keys() == {"lots", "total", "fee"}
@@ -241,7 +241,7 @@ def test_only_what_came_out_different_is_passed_on() -> None:
     }
 
 
-def test_between_equal_versions_everything_passes() -> None:
+def test_between_equal_versions_nothing_is_translated() -> None:
     translator = Translator(Migrations(), Schema(3, "a"), Schema(3, "b"))
     cells = {"a": b"\x01"}
     changes = Changes(cells, {"t": [(b"\x01", None)]})
@@ -250,12 +250,12 @@ def test_between_equal_versions_everything_passes() -> None:
     assert translator.translate(changes) is changes
 
 
-def test_a_missing_way_shows_before_any_data() -> None:
+def test_a_missing_migration_is_reported_before_any_data_is_read() -> None:
     with pytest.raises(MigrationMissing):
         Translator(Migrations.of(Bot), schema(1), schema(9))
 
 
-def test_a_state_of_one_cell_is_migrated_as_it_is() -> None:
+def test_a_state_of_one_cell_is_migrated_whole() -> None:
     @migration(1, 2)
     def doubled(root: Any) -> Any:
         return {key: value * 2 for key, value in root.items()}
@@ -275,10 +275,10 @@ def test_a_state_of_one_cell_is_migrated_as_it_is() -> None:
         (None, "returned NoneType: return the root, a dict"),
         ([1], "returned list: return the root, a dict"),
         ({1: 2}, "returned the field name 1: names are text"),
-        ({"a": object()}, "returned what cannot be encoded.*return plain data"),
+        ({"a": object()}, "returned a value that cannot be encoded.*return plain data"),
     ],
 )
-def test_what_a_root_migration_may_return(result: Any, words: str) -> None:
+def test_a_root_migration_must_return_an_encodable_dict(result: Any, words: str) -> None:
     @migration(1, 2)
     def odd(root: Raw) -> Any:
         return result
@@ -311,7 +311,7 @@ def test_a_row_migration_has_to_return_the_row() -> None:
         translator.translate(Changes({}, {"rows": [(encode(("BTC", 1)), encode({}))]}))
 
 
-def test_after_a_failure_nothing_of_it_counts() -> None:
+def test_a_failed_translation_leaves_the_translator_unchanged() -> None:
     translator = Translator(Migrations.of(Bot), schema(1), schema(2))
     translator.load({"sizes": encode({"BTC": 1.0}), "fee": encode(0.5)})
     with pytest.raises(MigrationFailed):
@@ -319,12 +319,12 @@ def test_after_a_failure_nothing_of_it_counts() -> None:
     assert translator.translate(Changes({"fee": encode(1.0)}, {})).cells == {"fee": encode(1.0)}
 
 
-def test_a_root_that_loses_a_field_on_the_way_is_refused() -> None:
+def test_a_root_migration_that_drops_a_field_it_returned_before_is_refused() -> None:
     @migration(1, 2)
     def moody(root: Raw) -> Raw:
         return {key: value for key, value in root.items() if value}
 
     translator = Translator(only(moody), schema(1), schema(2))
     translator.load({"a": encode(1)})
-    with pytest.raises(MigrationFailed, match=r"returned no 'a' this time.*same fields always"):
+    with pytest.raises(MigrationFailed, match=r"returned no 'a' this time.*always return the same fields"):
         translator.translate(Changes({"a": encode(0)}, {}))

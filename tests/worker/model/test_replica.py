@@ -1,4 +1,4 @@
-"""A leader's replica and its followers': the same frames make the same state, on whatever code."""
+"""Replicas of a leader and its followers: the same frames make the same state, on the same or other code."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Lots(msgspec.Struct):
 
 
 class Strict(msgspec.Struct):
-    """A `Book` that reads less than is written."""
+    """A `Book` that lacks fields."""
 
     positions: dict[str, int] = {}
     note: str = ""
@@ -100,7 +100,7 @@ def replica(state: Any = Book, version: int = 1, migrations: Migrations = NONE) 
 
 
 class Leader:
-    """A replica that makes frames of what a test did to its state."""
+    """A replica that makes frames from the changes a test made to its state."""
 
     def __init__(self, made: Replica) -> None:
         self.replica = made
@@ -151,7 +151,7 @@ def copy(source: Replica, into: Replica) -> None:
 
 
 def same(one: Replica, other: Replica) -> bool:
-    """Whether two replicas are one and the same bot, the order of a table's rows included."""
+    """Whether two replicas are equal, including the order of a table's rows."""
     return (
         one.state == other.state
         and list(one.state.candles.items()) == list(other.state.candles.items())
@@ -167,7 +167,7 @@ def same(one: Replica, other: Replica) -> bool:
 # --- one code ---
 
 
-def test_a_follower_that_applied_every_frame_is_the_bot() -> None:
+def test_a_follower_that_applied_every_frame_equals_the_leader() -> None:
     leader, follower = Leader(replica()), replica()
     copy(leader.replica, follower)
     leader.state.positions["BTC"] = 1.5
@@ -219,7 +219,7 @@ def do(leader: Leader, deed: tuple[str, Any, Any]) -> None:
 
 @settings(max_examples=60)
 @given(st.lists(deeds, max_size=40))
-def test_leader_and_follower_are_the_same_after_every_frame(story: list[tuple[str, Any, Any]]) -> None:
+def test_leader_and_follower_are_equal_after_every_frame(story: list[tuple[str, Any, Any]]) -> None:
     leader, follower = Leader(replica()), replica()
     copy(leader.replica, follower)
     for deed in story:
@@ -250,7 +250,7 @@ def test_a_bot_that_never_ticked_has_no_seq() -> None:
     assert (follower.number, follower.digest) == (-1, GENESIS)
 
 
-def test_decisions_travel_and_are_forgotten_once_a_leader_learned_of_them() -> None:
+def test_decisions_in_doubt_are_sent_to_followers_and_reported_to_one_leader() -> None:
     leader, follower = Leader(replica()), replica()
     opened = [Opened(f"1-0-{n}", 1, 0, "enter", {"n": n}, 9) for n in range(3)]
     leader.replica.note(opened[0], "")
@@ -290,8 +290,8 @@ def test_a_frame_that_does_not_continue_the_chain_is_refused_and_changes_nothing
     assert follower.state.note == "b"
 
 
-def test_the_digest_is_of_the_bytes_and_not_of_what_is_read_from_them() -> None:
-    """A frame of a newer release has parts that this one passes over; they count all the same."""
+def test_the_digest_includes_unknown_parts_of_a_frame() -> None:
+    """A frame of a newer release has parts that this release ignores. The digest includes them."""
     leader, follower = Leader(replica()), replica()
     copy(leader.replica, follower)
     frame, body, position = leader.turn()
@@ -306,7 +306,7 @@ def test_the_digest_is_of_the_bytes_and_not_of_what_is_read_from_them() -> None:
 # --- what cannot be read ---
 
 
-def test_what_cannot_be_read_is_refused_with_the_fields_name_and_changes_nothing() -> None:
+def test_an_unreadable_frame_is_refused_with_the_fields_name_and_changes_nothing() -> None:
     leader, follower = Leader(replica()), replica(Strict)
     leader.state.positions["BTC"] = 2
     copy(leader.replica, follower)
@@ -326,7 +326,7 @@ def test_a_frozen_replica_keeps_its_state_and_follows_the_chain() -> None:
     copy(leader.replica, follower)
     leader.state.positions["BTC"] = 1.5
     bad = leader.turn(paused=True, applied=("fill-1",))
-    follower.deploy_lock("it cannot read positions")
+    follower.freeze("it cannot read positions")
     follower.apply(*bad)
     leader.replica.timers.set("exit", 0, 100, None, None)
     follower.apply(*leader.turn())
@@ -336,7 +336,7 @@ def test_a_frozen_replica_keeps_its_state_and_follows_the_chain() -> None:
         leader.replica.digest,
         leader.replica.seq,
     )
-    # What it needs to lead on from there all the same: nothing applied twice, no timer lost, no tick run again.
+    # It can still lead from there: no event is applied twice, no timer lost, no tick run again.
     assert follower.inbox.memory() == leader.replica.inbox.memory()
     assert follower.timers.all() == leader.replica.timers.all()
     assert follower.paused
@@ -346,7 +346,7 @@ def test_a_frozen_replica_that_leads_resets_all_followers() -> None:
     leader, follower = Leader(replica()), replica()
     leader.state.positions["BTC"] = 2.0
     copy(leader.replica, follower)
-    follower.deploy_lock("for this test")
+    follower.freeze("for this test")
     leader.state.positions["BTC"] = 1.5
     leader.state.candles["1m"] = Candle(1.0)
     follower.apply(*leader.turn())
@@ -360,10 +360,10 @@ def test_a_frozen_replica_that_leads_resets_all_followers() -> None:
     assert same(follower, leader.replica)
 
 
-def test_a_frozen_replica_passes_over_a_reset_that_it_cannot_read() -> None:
+def test_a_frozen_replica_ignores_a_reset_that_it_cannot_read() -> None:
     leader, follower = Leader(replica(Lots, 2)), replica()
     follower.state = follower.cells.fresh()
-    follower.deploy_lock("it cannot read schema 2")
+    follower.freeze("it cannot read schema 2")
     leader.replica.cells.forget()
     follower.apply(*leader.turn("reset"))
     assert (follower.number, follower.digest) == (leader.replica.number, leader.replica.digest)
@@ -387,7 +387,7 @@ def test_a_follower_on_newer_code_reads_through_its_migrations() -> None:
     assert follower.state == Lots(
         {"BTC": 150, "ETH": 25}, "only this", Table({"1m": Cents(300), "5m": Cents(450)})
     )
-    assert follower.leaders.version == 1
+    assert follower.leader_schema.version == 1
     assert follower.digest == leader.replica.digest
 
 
@@ -397,7 +397,7 @@ def test_without_a_migration_newer_code_is_refused_with_the_mend() -> None:
         copy(leader.replica, follower)
 
 
-def test_the_old_worker_reads_what_is_translated_back_for_it() -> None:
+def test_the_old_worker_follows_frames_through_a_backward_migration() -> None:
     """After a handoff from schema 1 to 2: the new leader translates, the old one follows with the newest state."""
     old, new = Leader(replica()), replica(Lots, 2, BOTH)
     old.state.positions["BTC"] = 1.5
@@ -412,7 +412,7 @@ def test_the_old_worker_reads_what_is_translated_back_for_it() -> None:
     old.replica.apply(frame, body, position, back.translate(frame.changes))
     assert old.state == Book({"BTC": 1.5, "ETH": 0.25}, "", Table({"1m": Candle(3.0)}))
     assert old.replica.digest == new.digest
-    # And takes it back, with the newest state; the new code follows it again, through its migrations.
+    # The old worker leads again with the newest state, and the new code follows it through its migrations.
     old.replica.apply(*leader.turn("yield"))
     again = Leader(old.replica)
     again.state.note = "back"
@@ -422,7 +422,7 @@ def test_the_old_worker_reads_what_is_translated_back_for_it() -> None:
     assert fresh.state == Lots({"BTC": 150, "ETH": 25}, "back", Table({"1m": Cents(300)}))
 
 
-def test_the_old_worker_is_told_apart_from_one_that_could_read_it() -> None:
+def test_the_old_worker_cannot_read_the_new_schema_without_a_backward_migration() -> None:
     new = Leader(replica(Lots, 2, BOTH))
     new.state.lots["BTC"] = 1
     old = replica()
@@ -435,7 +435,7 @@ def test_the_old_worker_is_told_apart_from_one_that_could_read_it() -> None:
 
 @settings(max_examples=40)
 @given(st.lists(deeds, max_size=30))
-def test_a_follower_on_newer_code_has_what_a_migration_of_the_whole_would_give(
+def test_migrating_frame_by_frame_equals_migrating_the_whole_state(
     story: list[tuple[str, Any, Any]],
 ) -> None:
     leader, follower = Leader(replica()), replica(Lots, 2, UP)
@@ -451,7 +451,7 @@ def test_a_follower_on_newer_code_has_what_a_migration_of_the_whole_would_give(
     assert list(follower.state.candles) == list(afresh.state.candles)
 
 
-def test_a_trial_says_what_could_not_be_read_and_keeps_nothing() -> None:
+def test_try_read_reports_the_unreadable_field_and_applies_nothing() -> None:
     old = replica(Strict)
     old.state = old.cells.fresh()
     newer = Cells(Book, 1)
@@ -462,11 +462,11 @@ def test_a_trial_says_what_could_not_be_read_and_keeps_nothing() -> None:
     assert old.state == Strict()
 
 
-# --- through the parts that serve it ---
+# --- copies through publisher and follower ---
 
 
 class Far:
-    """What a follower needs of the world outside: its leader's publisher, at the other end of two lists."""
+    """The connection of a follower: two lists, with its leader's publisher at the other end."""
 
     def __init__(self) -> None:
         self.said: list[FollowerMessage] = []
@@ -491,7 +491,7 @@ class Far:
 
 
 def followed(leader: Leader, follower: Replica) -> list[object]:
-    """Follow the leader from nothing to the end of a copy; return the news."""
+    """Follow the leader until a copy is complete; return the results."""
     far: Any = Far()
     publisher = Publisher(leader.replica, far.to_follower)
     publisher.begin_leading()
@@ -514,7 +514,7 @@ def followed(leader: Leader, follower: Replica) -> list[object]:
 
 @given(st.integers(0, 3000))
 @settings(max_examples=10)
-def test_a_copy_of_any_size_is_the_bot(rows: int) -> None:
+def test_a_copy_of_any_size_equals_the_leader(rows: int) -> None:
     leader, follower = Leader(replica()), replica()
     for number in range(rows):
         leader.state.candles[str(number)] = Candle(number)
@@ -525,7 +525,7 @@ def test_a_copy_of_any_size_is_the_bot(rows: int) -> None:
     assert same(leader.replica, follower)
 
 
-def test_a_root_that_cannot_be_read_is_news_with_the_fields_name() -> None:
+def test_an_unreadable_root_of_a_copy_is_reported_with_the_fields_name() -> None:
     leader = Leader(replica())
     leader.state.positions["BTC"] = 1.5
     leader.turn()
@@ -535,12 +535,12 @@ def test_a_root_that_cannot_be_read_is_news_with_the_fields_name() -> None:
 
 
 class Renamed(msgspec.Struct):
-    """A `Book` whose rows are of another shape, with no word about it."""
+    """A `Book` with other rows under the same schema version."""
 
     candles: Table[str, Cents] = msgspec.field(default_factory=Table)
 
 
-def test_a_row_that_cannot_be_read_is_news_with_the_tables_name() -> None:
+def test_an_unreadable_row_of_a_copy_is_reported_with_the_tables_name() -> None:
     leader = Leader(replica())
     leader.state.candles["1m"] = Candle(1.0)
     leader.turn()

@@ -1,4 +1,4 @@
-"""Settings: validated before the bot sees them, and carried wherever the bot goes."""
+"""Settings: validated before the bot sees them, and carried to each next process."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_settings_have_the_classes_defaults_until_an_operator_sets_them() -> Non
         ({"mode": "fast", "max_position": None}, r"expected a whole number, got null"),
     ],
 )
-def test_what_does_not_fit_is_refused_whole_and_the_bot_never_sees_it(
+def test_a_change_of_settings_that_does_not_fit_is_refused_whole_before_the_bot_sees_it(
     values: dict[str, Any], why: str
 ) -> None:
     with Simulation(Limited) as bot:
@@ -80,7 +80,7 @@ def test_what_does_not_fit_is_refused_whole_and_the_bot_never_sees_it(
         bot.ticks(1)
 
 
-def test_the_bot_may_refuse_by_raising() -> None:
+def test_the_bot_can_refuse_a_change_of_settings_by_raising() -> None:
     with Simulation(Limited) as bot:
         bot.set(pct=0.25)
         with pytest.raises(CommandFailed, match="not thirteen"):
@@ -98,7 +98,7 @@ def test_settings_survive_handoffs_failovers_and_rollbacks() -> None:
     with Simulation(Limited) as bot:
         bot.set(max_position=4)
         assert bot.hand_over(New) == "newest"
-        # What no operator has set is as the new code says.
+        # Settings that no operator has set have the new code's defaults.
         assert bot.settings == Limits(4, 0.75)
         bot.set(mode="other")
         assert cast("Any", bot.follower).settings == Limits(4, 0.5, "other")
@@ -111,7 +111,7 @@ def test_settings_survive_handoffs_failovers_and_rollbacks() -> None:
         assert bot.settings == Limits(4, 0.5, "other")
 
 
-def test_a_change_is_in_the_frame_of_its_turn_and_in_the_snapshot() -> None:
+def test_a_change_of_settings_is_in_the_frame_of_its_turn_and_in_the_snapshot() -> None:
     with Simulation(Limited) as bot:
         bot.ticks(1)
         bot.set(max_position=4)
@@ -120,7 +120,7 @@ def test_a_change_is_in_the_frame_of_its_turn_and_in_the_snapshot() -> None:
         assert [msgspec.msgpack.decode(one) for one in said if one is not None] == [{"max_position": 4}]
 
 
-def test_a_setting_that_the_new_code_does_not_know_comes_back_with_the_old_code() -> None:
+def test_a_setting_unknown_to_the_new_code_is_kept_for_the_old_code() -> None:
     class Fewer(msgspec.Struct, frozen=True):
         pct: float = 0.1
 
@@ -142,7 +142,7 @@ def test_a_setting_that_the_new_code_does_not_know_comes_back_with_the_old_code(
         assert bot.settings == Limits(4, 0.2)
 
 
-def test_a_type_that_cannot_hold_what_is_set_is_refused_in_the_rehearsal() -> None:
+def test_code_whose_settings_cannot_hold_a_set_value_is_refused_in_the_rehearsal() -> None:
     class Words(msgspec.Struct, frozen=True):
         max_position: str = "many"
 
@@ -150,7 +150,7 @@ def test_a_type_that_cannot_hold_what_is_set_is_refused_in_the_rehearsal() -> No
         settings = Words()
 
     with Simulation(Limited) as bot:
-        # Nothing is set, so nothing is in the way.
+        # Nothing is set, so every type fits.
         bot.hand_over(New)
         bot.roll_back()
         bot.set(max_position=4)
@@ -162,7 +162,7 @@ def test_a_type_that_cannot_hold_what_is_set_is_refused_in_the_rehearsal() -> No
         assert bot.settings == Limits(4)
 
 
-def test_an_old_worker_that_cannot_read_a_new_value_keeps_the_state_of_the_handoff() -> None:
+def test_an_old_worker_that_cannot_read_a_new_setting_keeps_the_state_of_the_handoff() -> None:
     class Wide(msgspec.Struct, frozen=True):
         max_position: int | str = 3
 
@@ -199,7 +199,7 @@ class Holds(msgspec.Struct, frozen=True):
         (Limits, "settings are Limits: expected an object"),
         ({"x": 1}, "settings are a dict: expected an object"),
         (Open(), r"write class Open\(msgspec.Struct, frozen=True\)"),
-        (Tagged(), "a plain msgspec.Struct is expected"),
+        (Tagged(), "expected a plain msgspec.Struct"),
         (Holds(), "do not fit their own type"),
     ],
 )
@@ -214,7 +214,7 @@ def test_invalid_settings_are_refused_when_the_class_is_read(bad: Any, why: str)
         WorkerBot(Bad)
 
 
-def test_a_form_can_be_made_of_what_a_worker_says_of_them() -> None:
+def test_a_worker_reports_a_json_schema_of_its_settings() -> None:
     offers = WorkerBot(Limited).offers()
     assert offers.settings is not None
     properties = offers.settings["properties"]
@@ -222,12 +222,12 @@ def test_a_form_can_be_made_of_what_a_worker_says_of_them() -> None:
     assert properties["mode"] == {"type": "string", "default": "slow"}
 
 
-def test_settings_are_bounded_because_they_are_in_each_report() -> None:
+def test_settings_larger_than_the_limit_are_refused() -> None:
     settings = SettingsCell(Limits())
     with pytest.raises(SettingsRefused, match="at most 65536 bytes"):
         settings.plan({"set": {"mode": "x" * 70_000}})
 
 
-def test_damaged_bytes_are_refused_as_settings() -> None:
+def test_settings_of_damaged_bytes_are_refused() -> None:
     with pytest.raises(SettingsUnreadable):
         SettingsCell(Limits()).read(b"\xc1")

@@ -137,7 +137,7 @@ def test_a_table_behaves_like_a_dict_and_reports_touched_keys(made: list[tuple[s
         assert list(table.items()) == list(plain.items())
         if step[0] == "take":
             replay(table.take(), table, follower)
-            # Not only the same rows: the same order.
+            # The same rows in the same order.
             assert list(follower.items()) == list(plain.items())
     replay(table.take(), table, follower)
     assert list(follower.items()) == list(plain.items())
@@ -183,7 +183,7 @@ def test_every_method_of_dict_that_writes_is_overridden() -> None:
     assert {"__setitem__", "__delitem__", "__ior__"} <= vars(Table).keys()
 
 
-def test_reads_are_dicts_own() -> None:
+def test_reads_are_dicts_own_methods() -> None:
     for name in ("__getitem__", "__contains__", "__len__", "__iter__", "get", "items", "keys", "values"):
         assert getattr(Table, name) is getattr(dict, name)
 
@@ -196,7 +196,7 @@ def test_a_row_of_another_type_is_refused_where_it_is_written() -> None:
     assert not table
 
 
-def test_missing_keys_and_empty_tables_raise_as_dict_does() -> None:
+def test_missing_keys_and_empty_tables_raise_like_dict() -> None:
     table: Table[str, int] = Table()
     with pytest.raises(KeyError):
         del table["a"]
@@ -207,7 +207,7 @@ def test_missing_keys_and_empty_tables_raise_as_dict_does() -> None:
     assert not table.touched
 
 
-def test_a_copy_of_a_table_is_a_plain_table_without_an_owner() -> None:
+def test_a_copy_of_a_table_belongs_to_no_state() -> None:
     turn = Turn()
     table = Table({"a": 1})
     table.guard = turn
@@ -226,7 +226,7 @@ class Book(msgspec.Struct):
     plain: Table[str, Candle] = msgspec.field(default_factory=Table)
 
 
-def test_each_state_gets_a_table_of_its_own() -> None:
+def test_states_do_not_share_a_table() -> None:
     one, two = Book(), Book()
     one.candles["a"] = Candle(1.0, MOMENT)
     one.plain["a"] = Candle(1.0, MOMENT)
@@ -269,20 +269,20 @@ def test_immutable_rows_are_accepted(row: Any) -> None:
         (set[int], ["it is a set", "frozenset"]),
         (bytearray, ["a bytearray", "write bytes"]),
         (Typed, ["TypedDict"]),
-        (Any, ["no particular type"]),
+        (Any, ["of any type"]),
         (object, ["object"]),
         (Loose, ["row type Loose", "the struct Loose", "class Loose(msgspec.Struct, frozen=True)"]),
         (Soft, ["the dataclass Soft", "@dataclass(frozen=True)"]),
         (Bad, ["field 'a' is a list"]),
         (Tagged, ["row type Tagged", "field 'tags' is a list"]),
         (Nested, ["row type Nested", "field 'best.tags' is a list"]),
-        (Anything, ["field 'data' is of no particular type"]),
+        (Anything, ["field 'data' is of any type"]),
         (Holder, ["field 'loose' is the struct Loose"]),
         (tuple[int, list[int]], ["a list"]),
         (Table[str, int], ["Table, a type msgspec does not know"]),
     ],
 )
-def test_rows_that_can_change_are_refused_with_the_mend(row: Any, words: list[str]) -> None:
+def test_mutable_rows_are_refused_with_the_mend(row: Any, words: list[str]) -> None:
     with pytest.raises(RowTypeError) as caught:
         check_row_type(row, "candles")
     for word in ["table candles", *words]:

@@ -1,4 +1,4 @@
-"""Timers: what is armed goes off once, or once a period, in whichever process leads by then."""
+"""Timers: each fires once, or once a period, in the process that leads then."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def armed(
         ({"after": "1s", "every": 60 * SECOND}, Armed(NOW + SECOND, 60 * SECOND)),
     ],
 )
-def test_a_timer_is_armed_for_the_time_it_says(when: dict[str, Any], expected: Armed) -> None:
+def test_a_timer_is_armed_for_the_requested_time(when: dict[str, Any], expected: Armed) -> None:
     assert armed(**when) == expected
 
 
@@ -65,7 +65,7 @@ def test_a_timer_is_armed_for_the_time_it_says(when: dict[str, Any], expected: A
     ],
     ids=str,
 )
-def test_nonsense_is_refused_by_name_and_changes_nothing(when: dict[str, Any], why: str) -> None:
+def test_an_invalid_timer_is_refused_by_name_and_changes_nothing(when: dict[str, Any], why: str) -> None:
     timers = TimerTable()
     with pytest.raises(TimerError, match=why) as caught:
         armed("exit BTC", timers=timers, **when)
@@ -89,7 +89,7 @@ def test_setting_a_name_again_moves_it() -> None:
     assert timers.all() == {"exit": Armed(NOW + 9)}
 
 
-def test_a_cancelled_timer_does_not_go_off() -> None:
+def test_a_cancelled_timer_does_not_fire() -> None:
     timers = TimerTable()
     armed(at=NOW + 5, timers=timers)
     assert timers.cancel("exit")
@@ -98,7 +98,7 @@ def test_a_cancelled_timer_does_not_go_off() -> None:
     assert timers.due(NOW + 10) is None
 
 
-def test_the_timer_that_was_due_first_goes_first() -> None:
+def test_timers_fire_in_the_order_in_which_they_are_due() -> None:
     timers = TimerTable()
     for name, at in (("b", NOW + 2), ("a", NOW + 2), ("c", NOW + 1)):
         armed(name, at=at, timers=timers)
@@ -110,14 +110,14 @@ def test_the_timer_that_was_due_first_goes_first() -> None:
     assert went == ["c", "a", "b"]
 
 
-def test_a_timer_goes_off_when_it_is_due_and_not_a_nanosecond_before() -> None:
+def test_a_timer_fires_when_it_is_due_and_not_a_nanosecond_before() -> None:
     timers = TimerTable()
     armed(at=NOW + 5, timers=timers)
     assert timers.due(NOW + 4) is None
     assert timers.due(NOW + 5) == ("exit", Armed(NOW + 5))
 
 
-def test_a_single_timer_is_gone_once_it_went_off() -> None:
+def test_a_single_timer_is_removed_when_it_fires() -> None:
     timers = TimerTable()
     armed(at=NOW, timers=timers)
     timers.take_changes()
@@ -127,8 +127,8 @@ def test_a_single_timer_is_gone_once_it_went_off() -> None:
 
 
 @given(st.integers(1, 10**12), st.integers(-(10**13), 10**13))
-def test_a_period_keeps_its_rhythm_and_never_goes_off_twice_for_one_time(every: int, later: int) -> None:
-    """`later` is when it went off, counted from its due time: late by periods, or before it after a step back."""
+def test_a_recurring_timer_keeps_its_times_and_fires_once_for_each(every: int, later: int) -> None:
+    """`later` is when it fired, relative to its due time: periods late, or before it after the clock was set back."""
     timers = TimerTable()
     due = 10**15
     armed("beat", at=due, every=every, timers=timers)
@@ -141,7 +141,7 @@ def test_a_period_keeps_its_rhythm_and_never_goes_off_twice_for_one_time(every: 
 
 
 @given(st.integers(1, 1000), st.lists(st.integers(0, 3000), max_size=20))
-def test_periods_that_passed_without_a_leader_go_off_once(every: int, waits: list[int]) -> None:
+def test_periods_missed_without_a_leader_fire_once(every: int, waits: list[int]) -> None:
     timers = TimerTable()
     armed("beat", now=0, every=every, timers=timers)
     now, went = 0, list[int]()
@@ -200,7 +200,7 @@ def test_a_copy_replaces_all_timers() -> None:
     assert timers.take_changes() == {}
 
 
-def test_what_is_handed_out_is_a_copy() -> None:
+def test_all_returns_a_copy() -> None:
     timers = TimerTable()
     armed(at=5, timers=timers)
     timers.all().clear()

@@ -215,7 +215,7 @@ def test_without_the_newest_segment_it_goes_on_from_the_one_before(past: Past, t
 
 def test_a_journal_without_a_whole_snapshot_is_refused_with_the_mend(past: Past, tmp_path: Path) -> None:
     home = past.put(tmp_path / "journal", {name: data[:100] for name, data in past.bytes.items()})
-    with pytest.raises(JournalError, match=r"nothing to go on from .* `neverblink up --fresh`"):
+    with pytest.raises(JournalError, match=r"begins with a complete snapshot .*`neverblink up --fresh`"):
         go_on(home)
 
 
@@ -295,7 +295,7 @@ def test_in_the_oldest_format_a_snapshot_without_all_of_its_rows_is_not_whole(
     assert snapshot.tables["rows"] > 0
     head = b"NBLINKJ\n" + struct.pack("<HHI", 1, 0, 1)
     (home / "00000001.journal").write_bytes(head + pack_record(RecordKind.SNAPSHOT, records[0].payload))
-    with pytest.raises(JournalError, match="nothing to go on from"):
+    with pytest.raises(JournalError, match="begins with a complete snapshot"):
         go_on(home)
 
 
@@ -357,7 +357,7 @@ def test_a_follower_leads_with_what_it_has_when_the_journal_is_gone(past: Past, 
     replica = followed(past, tmp_path, past.number)
     journal = JournalDirectory(tmp_path / "nowhere", "process")
     found = catch_up(replica, journal)
-    assert "cannot be looked into: it is not there" in found.problem
+    assert "cannot be listed: it does not exist" in found.problem
     assert (replica.number, found.written, replica.position) == (past.number, -1, NOWHERE)
     assert picture(replica) == past.states[past.number]
 

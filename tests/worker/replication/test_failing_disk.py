@@ -51,7 +51,7 @@ def test_a_full_disk_stops_no_tick_and_what_was_lost_is_named(tmp_path: Path) ->
         bot.ticks(10)
         failing = bot.reports()[-1].journal
         assert failing is not None
-        assert "the disk is full" in failing.failing or "large as a file may be" in failing.failing
+        assert "the disk is full" in failing.failing or "size limit of a file" in failing.failing
         assert failing.since
         assert bot.engine.leading.writer.unwritten >= 9
         assert bot.replica.position == NOWHERE
@@ -118,7 +118,7 @@ def test_a_directory_that_vanished_is_noticed_and_made_again(tmp_path: Path, dur
     while bot.engine.leading.writer.failing is not None:
         bot.ticks()
     said = [report.journal.failing for report in bot.reports() if report.journal is not None]
-    assert any("is not where it was" in why for why in said)
+    assert any("is no longer in place" in why for why in said)
     bot.ticks(3)
     bot.stop()
     report = proven(home)
@@ -163,7 +163,7 @@ class Broken(JournalDirectory):
 
 
 def raise_io(what: str) -> None:
-    from neverblink.worker.io.os_errors import fail
+    from neverblink.worker.journal.segment import fail
 
     fail(Path(what), "cannot be written", OSError(errno.EIO, "Input/output error"))
 

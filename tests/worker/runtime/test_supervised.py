@@ -16,7 +16,7 @@ from neverblink.protocol.link import SupervisorMessage
 from neverblink.protocol.stream import Final, FollowerMessage, LeaderMessage, leader_codec
 from neverblink.supervisor.sockets.worker_keys import WorkerKeys
 from neverblink.worker.io.final_frame_socket import FinalFrameSocket
-from neverblink.worker.io.poller import Poller
+from neverblink.worker.io.precise_loop import Poller
 from neverblink.worker.runtime.supervised import SupervisedRuntime
 
 FINAL = Final(1, 1, b"frame", NOWHERE, [])

@@ -197,7 +197,7 @@ def test_an_answer_that_cannot_travel_is_the_commands_error() -> None:
         def on_command(self, name: str, args: dict[str, Any]) -> Any:
             return object()
 
-    with Simulation(Odd) as bot, pytest.raises(CommandFailed, match="what it returned cannot be sent"):
+    with Simulation(Odd) as bot, pytest.raises(CommandFailed, match="its result cannot be sent"):
         bot.send("anything")
 
 

@@ -93,7 +93,7 @@ def test_a_decision_that_was_open_reaches_it_in_doubt_and_the_command_is_not_run
         bot.stand_by()
         bot.ticks(2)
         dying.append(bot)
-        with pytest.raises(CommandFailed, match="died before it had ended, so it is not run again"):
+        with pytest.raises(CommandFailed, match="died while it ran this command, so it is not run again"):
             bot.send("decide")
         ((id, name),) = bot.state.doubts
         assert name == "enter"
