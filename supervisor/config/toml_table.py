@@ -47,7 +47,7 @@ class TomlTable:
         """The table `key`, an empty one when there is none. What is `secret` is not shown."""
         value = self._values.get(key, {})
         if not isinstance(value, dict):
-            what = "no table" if secret else shown(value)
+            what = "not a table" if secret else shown(value)
             raise self.error(key, f"is {what}: expected a table, [{self._prefix}{key}]")
         return TomlTable(self.path, f"{self._prefix}{key}.", cast("dict[str, Any]", value))
 

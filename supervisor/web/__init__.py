@@ -1,6 +1,6 @@
-"""Mission control over HTTP: a process of its own beside the supervisor, for people's browsers and for programs.
+"""The web page and the HTTP interface, in a separate process.
 
-The supervisor starts it, and it asks the supervisor as any other client does, so whatever comes over HTTP, however slow
-or hostile, meets this process and neither a tick nor the supervisor. Nothing in here is imported by the supervisor but
-`settings` and `keeper`: the HTTP library is an extra (`pip install neverblink[web]`).
+The supervisor starts that process, which is an ordinary client of the supervisor. So slow or hostile HTTP traffic
+affects only this process, never a tick or the supervisor. The supervisor imports only `web_process` from here, because
+the HTTP library is an extra (`pip install neverblink[web]`).
 """

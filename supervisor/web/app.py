@@ -217,7 +217,7 @@ def _command(
         except UNDECODABLE as problem:
             hint = field_hint(str(problem), (name for name in kind.__struct_fields__ if name != "id"))
             raise RequestRefused(
-                "bad-request", f"the body is no {kind.__name__.lower()}: {reason(problem)}{hint}"
+                "bad-request", f"the body is not a valid {kind.__name__.lower()}: {reason(problem)}{hint}"
             ) from None
         # Who it says it is is a courtesy, and which token it has a fact.
         who = f"{command.who} (token {token.name})" if command.who else f"{token.name} (token)"

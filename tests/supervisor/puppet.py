@@ -39,7 +39,7 @@ from neverblink.supervisor.store.state_dir import Sockets
 from neverblink.worker.io.lease import Lease
 
 _LEASE_WITHIN = 1.0
-"""Seconds after which a puppet takes back the lease that nobody took: longer than a busy machine keeps one waiting."""
+"""Seconds after which it takes back a lease that no worker took: longer than any delay on a busy machine."""
 
 
 class Puppet:
@@ -132,7 +132,7 @@ class Puppet:
         return "" if over else self.script["hold"]
 
     def watch(self) -> None:
-        """A follower sees that its leader is gone by the lease: nobody has it."""
+        """Detect as a follower that the leader is gone, because no process holds the lease."""
         if self.seat.role is Role.FOLLOWING and self.seat.guard and self.lease.holder() is None:
             self.feed(seat.LeaderGone(self.seat.leader))
         if self.seat.role is Role.FOLLOWING and self.seat.guard and "suspect" in self.script:

@@ -120,14 +120,14 @@ class Served:
             connection.close()
 
     def log(self) -> str:
-        """What the web process has written down."""
+        """The log of the web process."""
         return "".join(path.read_text() for path in sorted((self.live.home / "logs").glob("http.*")))
 
     def notes(self, text: str) -> None:
-        """See that the web process has written this down."""
+        """Wait until the web process has logged this."""
         until = time.monotonic() + WITHIN
         while text not in self.log():
-            assert time.monotonic() < until, f"nobody wrote {text!r}:\n{self.log()}"
+            assert time.monotonic() < until, f"the log has no {text!r}:\n{self.log()}"
             time.sleep(0.01)
 
 

@@ -1,4 +1,4 @@
-"""The feed: bounded, whoever listens and however."""
+"""The event feed is bounded for every kind of listener."""
 
 from __future__ import annotations
 

@@ -61,7 +61,7 @@ def test_two_hundred_listeners_are_served_beside_some_that_do_not_read(served: S
         told = served.ask("GET", "/api/events", role="viewer")
         assert (told.status, told.code) == (429, "too-many")
         reading, silent = here.wires[:200], here.wires[200:]
-        # Something to say, so that what nobody reads piles up.
+        # Large events, which fill the buffers of listeners that do not read.
         got = dict.fromkeys(reading, 0)
         for _ in range(10):
             served.do("lock", why="x" * 20_000)

@@ -119,7 +119,7 @@ def test_a_certificate_enables_https(apart: Served, tmp_path: Path) -> None:
 
 
 def _ask(asked: urllib.request.Request, context: ssl.SSLContext) -> tuple[int, str | None] | None:
-    """What is answered; None as long as nobody listens."""
+    """Return the answer, or None while no process listens."""
     try:
         with urllib.request.urlopen(asked, context=context) as answer:
             return answer.status, answer.headers["Strict-Transport-Security"]

@@ -1,4 +1,4 @@
-"""The page in a real browser: what somebody sees and does on it, in front of a bot that is alive."""
+"""The page in a real browser, with a live bot."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def test_the_page_can_deploy_pause_change_settings_roll_back_and_halt(shown: Ser
         assert not [name for name in ("first-tick", "handed to", "ready on_start") if name in steps]
         phases = page.evaluate("[...document.querySelectorAll('[data-phase]')].map(e => e.dataset.phase)")
         assert "probation" in phases
-        # both leaders are in the strip, and between them is no hole
+        # both leaders are in the strip, without a gap between them
         expect(page, "document.querySelector('#strip').dataset.epochs > 1")
         assert data(page, "missed") <= shown.live.audit()["missed"]
 

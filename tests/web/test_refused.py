@@ -1,4 +1,4 @@
-"""Whoever may not is told so, with a code and a sentence, and it is in the log."""
+"""Every request without permission is refused with a code and a sentence, and logged."""
 
 from __future__ import annotations
 
@@ -208,7 +208,7 @@ def test_no_token_reaches_a_log(served: Served) -> None:
             connection.sendall(wire.encode())
             assert b" 400 " in connection.recv(100)
     assert served.ask("POST", "/api/pause", f'{{"{secret}": 1}}'.encode()).status == 400
-    served.notes("the body is no pause")
+    served.notes("the body is not a valid pause")
     logs = b"".join(contents(served.live.home / "logs").values()).decode()
     assert "refused" in logs
     for part in (secret, encoded, secret.partition("_")[2][:12]):

@@ -146,7 +146,7 @@ def test_commands_of_operators_are_not_counted_as_events() -> None:
 
 def test_the_new_worker_applies_events_left_by_the_old_one() -> None:
     life = Life().begin().receive("a", "b").tick().event("a").hand("w2", "v2")
-    # The heir has received all of them itself, and says so when it speaks for the first time.
+    # The successor has received all of them itself, and its first frame says so.
     life.receive("a", "b", "c").tick().event("b").event("c")
     events = sound(life).events
     assert (events.received, events.applied, events.waiting) == (3, 3, [])

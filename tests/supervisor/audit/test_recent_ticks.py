@@ -100,7 +100,7 @@ def test_the_journal_that_replaces_one_set_aside_is_read(tmp_path: Path) -> None
     write(journal, Life(seq=900).begin("w2").ticks(2))
     strip.look()
     strip.look()
-    # Whoever had seen more of the old one than there is of this one gets all of it.
+    # A reader whose position is beyond the end of the new journal gets all of it.
     assert seqs(strip.since((1, 9))) == [901, 902]
 
 

@@ -23,7 +23,7 @@ def bring_up(*says: Any, ends: bool) -> None:
     """Start a worker that has said all of this, and ended, before anybody looks again."""
     stage = Stage()
 
-    class Crew(Hands):
+    class WorkersThatReport(Hands):
         def start(self, worker: str, *_: object) -> Member:
             member = super().start(worker)
             for message in says:
@@ -32,7 +32,7 @@ def bring_up(*says: Any, ends: bool) -> None:
                 member.ended = Ended(1, "exit 1", stage.hour.now)
             return member
 
-    pool = cast("Any", Crew(stage.registry))
+    pool = cast("Any", WorkersThatReport(stage.registry))
     asyncio.run(BringUp(stage.state, pool).bring_up(cast("Release", None), CONFIG))
 
 
@@ -54,7 +54,7 @@ def test_a_start_ends_when_its_worker_takes_the_lease_while_the_bot_is_being_sto
     """A leader ignores a dismissal: who waited for its end would wait for ever."""
     stage = Stage()
 
-    class Crew(Hands):
+    class WorkersThatReport(Hands):
         def start(self, worker: str, *_: object) -> Member:
             member = super().start(worker)
             member.take(Ready(0, 0), stage.hour.now)
@@ -75,7 +75,7 @@ def test_a_start_ends_when_its_worker_takes_the_lease_while_the_bot_is_being_sto
 
             asyncio.get_running_loop().call_soon(led)
 
-    pool = Crew(stage.registry)
+    pool = WorkersThatReport(stage.registry)
     starter = BringUp(stage.state, cast("Any", pool))
 
     async def up() -> bool:

@@ -1,4 +1,4 @@
-"""The watchdog's rules: who is slow, who is dead, and that nobody is killed for what was not looked at."""
+"""The watchdog's rules: which leader is slow or dead, and that no leader is killed unobserved."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Life:
                 written=("1", now.written[1] + 100 * (ticks or writes)),
                 doing=doing,
             )
-            # Nobody looks at what one does that moves, and nothing else is to come of it for that.
+            # The process of a leader that makes progress is not examined, and the verdict must be the same.
             unseen = msgspec.structs.replace(self.next, doing=None)
             self.verdict = self.watchdog.look(unseen if self.watchdog.moves(self.next) else self.next)
             if self.verdict.what not in thought[-1:]:
@@ -197,7 +197,7 @@ def test_no_leader_is_killed_before_it_was_observed_for_hang_after(
                 assert idle >= 5 * S
         if ticks:
             assert what == "well"
-        # And nobody who does nothing at all escapes.
+        # A leader that does nothing at all is always killed.
         if state == "T" and max(idle, silent) >= 2 * S:
             assert what == "dead"
         if state == "S" and not decides and idle >= 5 * S + 2 * EVERY:

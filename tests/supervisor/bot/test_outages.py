@@ -1,4 +1,4 @@
-"""Outages: what is told of a leader that died, and until when."""
+"""Outages: what is published about a dead leader, and until when it is listed."""
 
 from __future__ import annotations
 

@@ -134,7 +134,7 @@ def test_a_value_of_the_wrong_type_is_refused_with_an_example(
 
 
 def test_a_command_can_be_sent_without_knowing_its_declaration(tmp_path: Path) -> None:
-    script = {"commands": Fault("busy", "nobody leads"), "send": {"value": "sent", "seq": 7}}
+    script = {"commands": Fault("busy", "no worker leads"), "send": {"value": "sent", "seq": 7}}
     with Scripted(tmp_path / "home", script) as there:
         assert lines(run(there.home.path, "send", "close", "pct=2.5")) == ["sent"]
         send = there.asked[-1]

@@ -55,11 +55,11 @@ def test_a_home_of_another_user_is_reported_with_the_remedy(
     if "-f" not in args:
         # What it imports may be closed to the other user, too.
         run(*args, "--home", home.path)
-    with another_user():
+    with another_user() as other:
         result = run(*args, "--home", home.path, "--json")
     assert result.exit_code == Exit.BAD_INPUT
     message = told(result)["error"]["message"]
-    assert "belongs to root and is closed to nobody: run this as root" in message
+    assert f"belongs to root and is closed to {other}: run this as root" in message
     assert str(home.path) in message
 
 
@@ -70,7 +70,7 @@ def test_a_single_inaccessible_file_is_named(home: Home) -> None:
     home.database.chmod(0o644)
     run("logs", "--home", home.path)
     log.chmod(0o600)
-    with another_user():
+    with another_user() as other:
         result = run("logs", "--home", home.path, "--worker", "w1")
     assert result.exit_code == Exit.BAD_INPUT
-    assert f"{log}: it belongs to root and is closed to nobody" in result.stderr
+    assert f"{log}: it belongs to root and is closed to {other}" in result.stderr

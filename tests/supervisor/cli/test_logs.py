@@ -142,7 +142,7 @@ def test_the_lines_of_the_supervisor_are_shown_on_request(home: Home, past: Hist
         f"{NOON} worker w1 leads (first): release v1, epoch 1\n" + said("w1 ended", event="worker-exited")
     )
     assert texts(logs(home, "--json")) == ["one"]
-    # Whoever a line is about, it is the supervisor's.
+    # The supervisor writes the line, even if it is about a worker.
     assert logs(home, "-w", "supervisor").stdout.splitlines() == [
         f"supervisor | {NOON} worker w1 leads (first): release v1, epoch 1",
         "12:00:00.000 supervisor | w1 ended",

@@ -42,8 +42,8 @@ WITHIN = 20.0
 LAYER = FileLayer(poll=50_000_000)
 
 
-class Desk:
-    """The files of a home, and the counter behind them: it notes what it was asked, and answers."""
+class FilesOfAHome:
+    """The two files of a home, in front of a dispatcher that records each command and answers it."""
 
     def __init__(self, home: Path) -> None:
         self.home = home
@@ -51,8 +51,8 @@ class Desk:
         self.keys: list[str] = []
         self.said: list[str] = []
         self.gate: asyncio.Event | None = None
-        """What is asked waits for it."""
-        self.files: ControlFiles
+        """If set, commands wait for it."""
+        self.control_files: ControlFiles
 
     @property
     def control(self) -> Path:
@@ -68,7 +68,7 @@ class Desk:
         return msgspec.json.decode((self.home / "status.json").read_bytes(), type=StatusFile)
 
     async def sees(self, condition: Callable[[StatusFile], object]) -> StatusFile:
-        """Wait until status.json is as it should be. A file rings no bell, so it is looked at again and again."""
+        """Wait until status.json is as it should be. There is no signal for a changed file, so this polls."""
         until = time.monotonic() + WITHIN
         while True:
             if (self.home / "status.json").exists() and condition(status := self.status()):
@@ -95,48 +95,48 @@ class Desk:
 
 
 @asynccontextmanager
-async def opened(home: Path, config: FileLayer = LAYER) -> AsyncGenerator[Desk]:
+async def opened(home: Path, config: FileLayer = LAYER) -> AsyncGenerator[FilesOfAHome]:
     home.mkdir(exist_ok=True)
-    listeners = Desk(home)
-    history_thread = HistoryThread(asyncio.get_running_loop(), listeners.said.append)
+    files = FilesOfAHome(home)
+    history_thread = HistoryThread(asyncio.get_running_loop(), files.said.append)
     await history_thread.open(home / "supervisor.db", "foresight")
-    listeners.files = ControlFiles(
+    files.control_files = ControlFiles(
         home,
         config,
         history_thread,
         status=lambda: QUIET,
-        carry_out=listeners.carry_out,
+        carry_out=files.carry_out,
         now=time.time_ns,
-        say=listeners.said.append,
+        say=files.said.append,
     )
-    await listeners.files.begin()
+    await files.control_files.begin()
     try:
-        yield listeners
+        yield files
     finally:
-        await listeners.files.close()
+        await files.control_files.close()
         await history_thread.close()
 
 
-def tried(tmp_path: Path, act: Callable[[Desk], Awaitable[None]], config: FileLayer = LAYER) -> None:
+def tried(tmp_path: Path, act: Callable[[FilesOfAHome], Awaitable[None]], config: FileLayer = LAYER) -> None:
     """Run a test with the files of a home open."""
 
     async def run() -> None:
-        async with opened(tmp_path / "home", config) as listeners:
-            await act(listeners)
+        async with opened(tmp_path / "home", config) as files:
+            await act(files)
 
     asyncio.run(run())
 
 
 def test_a_command_is_carried_out_and_answered_in_status_json(tmp_path: Path) -> None:
-    async def act(listeners: Desk) -> None:
-        listeners.write({"id": "1", "op": "pause", "who": "anna", "why": "thin"})
-        seen = await listeners.answered("1")
+    async def act(files: FilesOfAHome) -> None:
+        files.write({"id": "1", "op": "pause", "who": "anna", "why": "thin"})
+        seen = await files.answered("1")
         assert (seen.op, seen.status, seen.seq, seen.result) == ("pause", "ok", 7, {"op": "pause"})
-        assert listeners.asked == [Pause(id="1", who="anna", why="thin")]
-        assert listeners.keys == ["file-1"]
-        listeners.write({"id": "2", "op": "pause"})
-        await listeners.answered("2")
-        assert listeners.asked[1].who == "control.json"
+        assert files.asked == [Pause(id="1", who="anna", why="thin")]
+        assert files.keys == ["file-1"]
+        files.write({"id": "2", "op": "pause"})
+        await files.answered("2")
+        assert files.asked[1].who == "control.json"
 
     tried(tmp_path, act)
 
@@ -145,18 +145,18 @@ def test_a_command_is_carried_out_and_answered_in_status_json(tmp_path: Path) ->
 def test_a_command_is_carried_out_once_however_often_its_file_is_written(
     tmp_path: Path, file_watch: bool
 ) -> None:
-    async def act(listeners: Desk) -> None:
+    async def act(files: FilesOfAHome) -> None:
         for _ in range(3):
-            listeners.write([{"id": "1", "op": "pause"}, {"id": "2", "op": "resume"}])
-            await listeners.answered("2")
-            listeners.control.touch()
-            listeners.control.write_text('[{"op": "pause", "id": "1"}, {"id": "2", "op": "resume"}]')
-            listeners.control.chmod(0o640)
-        listeners.control.unlink()
-        listeners.write({"id": "2", "op": "resume"})
-        listeners.write({"id": "3", "op": "lock", "why": "x"})
-        await listeners.answered("3")
-        assert [op_of(one) for one in listeners.asked] == ["pause", "resume", "lock"]
+            files.write([{"id": "1", "op": "pause"}, {"id": "2", "op": "resume"}])
+            await files.answered("2")
+            files.control.touch()
+            files.control.write_text('[{"op": "pause", "id": "1"}, {"id": "2", "op": "resume"}]')
+            files.control.chmod(0o640)
+        files.control.unlink()
+        files.write({"id": "2", "op": "resume"})
+        files.write({"id": "3", "op": "lock", "why": "x"})
+        await files.answered("3")
+        assert [op_of(one) for one in files.asked] == ["pause", "resume", "lock"]
 
     # A poll so slow that only the watch notices it, or none but the poll.
     poll = 600_000_000_000 if file_watch else 5_000_000
@@ -164,37 +164,37 @@ def test_a_command_is_carried_out_once_however_often_its_file_is_written(
 
 
 def test_ids_are_remembered_across_restarts_and_so_are_answers(tmp_path: Path) -> None:
-    async def first(listeners: Desk) -> None:
-        listeners.write({"id": "1", "op": "pause"})
-        await listeners.answered("1")
+    async def first(files: FilesOfAHome) -> None:
+        files.write({"id": "1", "op": "pause"})
+        await files.answered("1")
 
-    async def second(listeners: Desk) -> None:
-        assert (await listeners.answered("1")).seq == 7
-        listeners.control.touch()
-        listeners.write([{"id": "1", "op": "pause"}, {"id": "2", "op": "resume"}])
-        await listeners.answered("2")
-        assert [op_of(one) for one in listeners.asked] == ["resume"]
+    async def second(files: FilesOfAHome) -> None:
+        assert (await files.answered("1")).seq == 7
+        files.control.touch()
+        files.write([{"id": "1", "op": "pause"}, {"id": "2", "op": "resume"}])
+        await files.answered("2")
+        assert [op_of(one) for one in files.asked] == ["resume"]
 
     tried(tmp_path, first)
     tried(tmp_path, second)
 
 
 def test_a_file_that_is_older_than_the_history_of_ids_is_not_carried_out(tmp_path: Path) -> None:
-    """Somebody set the history aside: what is in the file may have been done long ago."""
+    """The history was set aside: the commands in the file may have been carried out before."""
     home = tmp_path / "home"
     home.mkdir()
     (home / "control.json").write_text('{"id": "1", "op": "halt", "confirm": "foresight"}')
 
-    async def first(listeners: Desk) -> None:
-        seen = await listeners.answered("1")
+    async def first(files: FilesOfAHome) -> None:
+        seen = await files.answered("1")
         assert "perhaps it was done already" in seen.error.message
-        listeners.write({"id": "2", "op": "pause"})
-        await listeners.answered("2")
+        files.write({"id": "2", "op": "pause"})
+        await files.answered("2")
 
-    async def second(listeners: Desk) -> None:
-        # Written while nobody looked, and the ids are known: it is new.
-        assert (await listeners.answered("3")).status == "ok"
-        assert [one.id for one in listeners.asked] == ["3"]
+    async def second(files: FilesOfAHome) -> None:
+        # Written while no supervisor ran, and the history has all earlier ids: it is new.
+        assert (await files.answered("3")).status == "ok"
+        assert [one.id for one in files.asked] == ["3"]
 
     tried(tmp_path, first)
     (home / "control.json").write_text('[{"id": "1", "op": "pause"}, {"id": "3", "op": "resume"}]')
@@ -202,30 +202,30 @@ def test_a_file_that_is_older_than_the_history_of_ids_is_not_carried_out(tmp_pat
 
 
 def test_a_file_with_too_many_commands_is_not_read_further(tmp_path: Path) -> None:
-    async def act(listeners: Desk) -> None:
-        listeners.gate = asyncio.Event()
-        listeners.write([{"id": f"a{n}", "op": "deploy", "path": "/x"} for n in range(MOST_COMMANDS)])
-        await listeners.sees(lambda status: len(status.control.running) == MOST_COMMANDS)
-        listeners.write([{"id": f"b{n}", "op": "pause"} for n in range(MOST_COMMANDS)])
+    async def act(files: FilesOfAHome) -> None:
+        files.gate = asyncio.Event()
+        files.write([{"id": f"a{n}", "op": "deploy", "path": "/x"} for n in range(MOST_COMMANDS)])
+        await files.sees(lambda status: len(status.control.running) == MOST_COMMANDS)
+        files.write([{"id": f"b{n}", "op": "pause"} for n in range(MOST_COMMANDS)])
         await asyncio.sleep(0.2)
-        assert len(listeners.status().control.running) == MOST_COMMANDS
-        listeners.gate.set()
-        await listeners.answered(f"b{MOST_COMMANDS - 1}")
-        assert len(listeners.asked) == 2 * MOST_COMMANDS
+        assert len(files.status().control.running) == MOST_COMMANDS
+        files.gate.set()
+        await files.answered(f"b{MOST_COMMANDS - 1}")
+        assert len(files.asked) == 2 * MOST_COMMANDS
 
     tried(tmp_path, act)
 
 
 def test_a_reused_id_is_reported_and_not_carried_out(tmp_path: Path) -> None:
-    async def act(listeners: Desk) -> None:
-        listeners.write({"id": "1", "op": "pause"})
-        await listeners.answered("1")
-        listeners.write({"id": "1", "op": "resume"})
-        await listeners.complains("id '1' was another command before")
-        listeners.write({"id": "2", "op": "resume"})
-        await listeners.answered("2")
-        await listeners.sees(lambda status: not status.control.problems)
-        assert [op_of(one) for one in listeners.asked] == ["pause", "resume"]
+    async def act(files: FilesOfAHome) -> None:
+        files.write({"id": "1", "op": "pause"})
+        await files.answered("1")
+        files.write({"id": "1", "op": "resume"})
+        await files.complains("id '1' was another command before")
+        files.write({"id": "2", "op": "resume"})
+        await files.answered("2")
+        await files.sees(lambda status: not status.control.problems)
+        assert [op_of(one) for one in files.asked] == ["pause", "resume"]
 
     tried(tmp_path, act)
 
@@ -242,48 +242,48 @@ def test_an_unanswered_command_is_resumed_or_reported_as_in_doubt(tmp_path: Path
         assert history.claim("4", "rebase-clock", "d4", '{"op":"rebase-clock","id":"4"}', 4) is None
         history.settle("3", '{"id":"3","op":"pause","at":3,"status":"ok"}', 3)
 
-    async def act(listeners: Desk) -> None:
-        assert (await listeners.answered("1")).status == "ok"
-        doubt = await listeners.answered("2")
+    async def act(files: FilesOfAHome) -> None:
+        assert (await files.answered("1")).status == "ok"
+        doubt = await files.answered("2")
         assert doubt.error.code == "failed"
         assert "it is not done again" in doubt.error.message
-        assert (await listeners.answered("3")).at == 3
-        assert (await listeners.answered("4")).status == "ok"
-        assert listeners.asked == [Pause(id="1", who="control.json"), RebaseClock(id="4", who="control.json")]
-        assert listeners.keys == ["file-1", "file-4"]
+        assert (await files.answered("3")).at == 3
+        assert (await files.answered("4")).status == "ok"
+        assert files.asked == [Pause(id="1", who="control.json"), RebaseClock(id="4", who="control.json")]
+        assert files.keys == ["file-1", "file-4"]
 
     tried(tmp_path, act)
 
 
 def test_a_bad_command_is_refused_with_a_hint_and_can_be_corrected(tmp_path: Path) -> None:
-    async def act(listeners: Desk) -> None:
-        listeners.write([{"id": "1", "op": "puase"}, {"id": "2", "op": "resume"}, {"op": "pause"}])
-        seen = await listeners.answered("1")
+    async def act(files: FilesOfAHome) -> None:
+        files.write([{"id": "1", "op": "puase"}, {"id": "2", "op": "resume"}, {"op": "pause"}])
+        seen = await files.answered("1")
         assert seen.error.code == "bad-request"
         assert 'did you mean "pause"?' in seen.error.message
-        await listeners.answered("2")
-        await listeners.complains("command 3 of 3 (pause) has no id")
-        listeners.write([{"id": "1", "op": "pause"}, {"id": "2", "op": "resume"}])
-        await listeners.sees(lambda status: any(one.id == "1" and one.seq for one in status.control.answers))
-        assert [op_of(one) for one in listeners.asked] == ["resume", "pause"]
-        assert len([line for line in listeners.said if "puase" in line]) == 1
+        await files.answered("2")
+        await files.complains("command 3 of 3 (pause) has no id")
+        files.write([{"id": "1", "op": "pause"}, {"id": "2", "op": "resume"}])
+        await files.sees(lambda status: any(one.id == "1" and one.seq for one in status.control.answers))
+        assert [op_of(one) for one in files.asked] == ["resume", "pause"]
+        assert len([line for line in files.said if "puase" in line]) == 1
 
     tried(tmp_path, act)
 
 
 def test_a_half_written_file_is_read_again_and_a_broken_one_reported(tmp_path: Path) -> None:
-    async def act(listeners: Desk) -> None:
-        with listeners.control.open("wb", buffering=0) as file:
+    async def act(files: FilesOfAHome) -> None:
+        with files.control.open("wb", buffering=0) as file:
             file.write(b'{"id": "1", "op":')
             await asyncio.sleep(0.01)
             file.write(b' "pause"}')
-        await listeners.answered("1")
-        listeners.write(b'{"id": "2", "op": "resume"')
-        await listeners.complains("it is not JSON")
-        listeners.write({"id": "2", "op": "resume"})
-        await listeners.answered("2")
-        await listeners.sees(lambda status: not status.control.problems)
-        assert [one.id for one in listeners.asked] == ["1", "2"]
+        await files.answered("1")
+        files.write(b'{"id": "2", "op": "resume"')
+        await files.complains("it is not JSON")
+        files.write({"id": "2", "op": "resume"})
+        await files.answered("2")
+        await files.sees(lambda status: not status.control.problems)
+        assert [one.id for one in files.asked] == ["1", "2"]
 
     tried(tmp_path, act)
 
@@ -329,15 +329,15 @@ def _socket(path: Path) -> None:
 def test_an_unacceptable_file_is_reported_and_stops_nothing(
     tmp_path: Path, make: Callable[[Path], object], why: str
 ) -> None:
-    async def act(listeners: Desk) -> None:
-        make(listeners.control)
-        await listeners.complains(why)
-        if listeners.control.is_dir():
-            listeners.control.rmdir()
-        listeners.write({"id": "1", "op": "pause"})
-        await listeners.answered("1")
-        await listeners.sees(lambda status: not status.control.problems)
-        assert [one.id for one in listeners.asked] == ["1"]
+    async def act(files: FilesOfAHome) -> None:
+        make(files.control)
+        await files.complains(why)
+        if files.control.is_dir():
+            files.control.rmdir()
+        files.write({"id": "1", "op": "pause"})
+        await files.answered("1")
+        await files.sees(lambda status: not status.control.problems)
+        assert [one.id for one in files.asked] == ["1"]
 
     tried(tmp_path, act)
 
@@ -356,34 +356,34 @@ def test_a_file_of_another_user_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_slow_command_blocks_no_other(tmp_path: Path) -> None:
-    async def act(listeners: Desk) -> None:
-        listeners.gate = asyncio.Event()
-        listeners.write([{"id": "1", "op": "deploy", "path": "/x", "wait": True}, {"id": "2", "op": "abort"}])
-        await listeners.sees(lambda status: len(status.control.running) == 2 and len(listeners.asked) == 2)
-        assert isinstance(listeners.asked[0], Deploy)
-        listeners.gate.set()
-        await listeners.answered("1")
-        await listeners.answered("2")
+    async def act(files: FilesOfAHome) -> None:
+        files.gate = asyncio.Event()
+        files.write([{"id": "1", "op": "deploy", "path": "/x", "wait": True}, {"id": "2", "op": "abort"}])
+        await files.sees(lambda status: len(status.control.running) == 2 and len(files.asked) == 2)
+        assert isinstance(files.asked[0], Deploy)
+        files.gate.set()
+        await files.answered("1")
+        await files.answered("2")
 
     tried(tmp_path, act)
 
 
 def test_a_command_whose_id_cannot_be_stored_is_not_carried_out(tmp_path: Path) -> None:
-    async def act(listeners: Desk) -> None:
-        with closing(sqlite3.connect(listeners.home / "supervisor.db")) as database:
+    async def act(files: FilesOfAHome) -> None:
+        with closing(sqlite3.connect(files.home / "supervisor.db")) as database:
             database.execute("drop table control")
             database.commit()
-        listeners.write({"id": "1", "op": "pause"})
-        await listeners.complains("no such table")
-        assert not listeners.asked
+        files.write({"id": "1", "op": "pause"})
+        await files.complains("no such table")
+        assert not files.asked
 
     tried(tmp_path, act)
 
 
 def test_a_result_that_is_too_large_is_left_out_with_a_note(tmp_path: Path) -> None:
-    async def act(listeners: Desk) -> None:
-        listeners.write({"id": "1", "op": "status"})
-        seen = await listeners.answered("1")
+    async def act(files: FilesOfAHome) -> None:
+        files.write({"id": "1", "op": "status"})
+        seen = await files.answered("1")
         assert seen.result is None
         assert seen.left_out > 100_000
 
@@ -391,17 +391,17 @@ def test_a_result_that_is_too_large_is_left_out_with_a_note(tmp_path: Path) -> N
 
 
 def test_status_json_is_replaced_at_its_pace_and_marked_at_the_end(tmp_path: Path) -> None:
-    async def act(listeners: Desk) -> None:
-        first = await listeners.sees(lambda status: status.alive)
-        place = listeners.home / "status.json"
+    async def act(files: FilesOfAHome) -> None:
+        first = await files.sees(lambda status: status.alive)
+        place = files.home / "status.json"
         assert stat.S_IMODE(place.stat().st_mode) == 0o600
         held = place.open("rb")
-        later = await listeners.sees(lambda status: status.at > first.at)
+        later = await files.sees(lambda status: status.at > first.at)
         # Who has it open still has the whole of that moment.
         with held:
             assert msgspec.json.decode(held.read(), type=StatusFile).at <= later.at
         assert later.status == QUIET
-        assert not (listeners.home / ".status.json.new").exists()
+        assert not (files.home / ".status.json.new").exists()
 
     tried(tmp_path, act, FileLayer(pace=20_000_000))
     last = msgspec.json.decode((tmp_path / "home" / "status.json").read_bytes(), type=StatusFile)
@@ -409,30 +409,30 @@ def test_status_json_is_replaced_at_its_pace_and_marked_at_the_end(tmp_path: Pat
 
 
 def test_an_unwritable_status_json_is_reported_once_and_written_when_possible(tmp_path: Path) -> None:
-    async def act(listeners: Desk) -> None:
-        place = listeners.home / "status.json"
-        await listeners.sees(lambda status: status.alive)
+    async def act(files: FilesOfAHome) -> None:
+        place = files.home / "status.json"
+        await files.sees(lambda status: status.alive)
         place.unlink()
         place.mkdir()
         until = time.monotonic() + WITHIN
-        while not listeners.said:
+        while not files.said:
             assert time.monotonic() < until
             await asyncio.sleep(0.002)
         await asyncio.sleep(0.05)
         place.rmdir()
-        await listeners.sees(lambda status: status.alive)
-        assert listeners.said[0].startswith("status.json can't be written: ")
-        assert len([line for line in listeners.said if "can't be written" in line]) == 1
+        await files.sees(lambda status: status.alive)
+        assert files.said[0].startswith("status.json can't be written: ")
+        assert len([line for line in files.said if "can't be written" in line]) == 1
 
     tried(tmp_path, act, FileLayer(pace=5_000_000))
 
 
 def test_each_file_can_be_turned_off(tmp_path: Path) -> None:
-    async def act(listeners: Desk) -> None:
-        listeners.write({"id": "1", "op": "pause"})
+    async def act(files: FilesOfAHome) -> None:
+        files.write({"id": "1", "op": "pause"})
         await asyncio.sleep(0.1)
-        assert not listeners.asked
-        assert not (listeners.home / "status.json").exists()
+        assert not files.asked
+        assert not (files.home / "status.json").exists()
 
     tried(tmp_path, act, FileLayer(status=False, control=False))
 
@@ -481,12 +481,12 @@ def test_the_schema_of_control_json_matches_the_decoder(control: Any, good: bool
 
 
 def test_the_schema_of_status_json_matches_the_file(tmp_path: Path) -> None:
-    async def act(listeners: Desk) -> None:
-        listeners.write([{"id": "1", "op": "pause"}, {"id": "2"}])
-        await listeners.answered("2")
-        listeners.write(b"none")
-        await listeners.sees(lambda status: status.control.problems)
-        assert _valid(status_schema(), json.loads((listeners.home / "status.json").read_bytes()))
+    async def act(files: FilesOfAHome) -> None:
+        files.write([{"id": "1", "op": "pause"}, {"id": "2"}])
+        await files.answered("2")
+        files.write(b"none")
+        await files.sees(lambda status: status.control.problems)
+        assert _valid(status_schema(), json.loads((files.home / "status.json").read_bytes()))
         assert not _valid(status_schema(), {"version": 1})
 
     tried(tmp_path, act)

@@ -185,7 +185,7 @@ def test_a_different_fill_a_failed_audit_and_a_refused_command_are_wrong() -> No
     changed = {**whole.book, "fills": {**whole.book["fills"], "f-1": {"fill": "f-1", "size": 9}}}
     assert wrong(whole, book=changed) == ("book: fill f-1 is not what the exchange told",)
     assert wrong(whole, audit_exit=1)[0].startswith("audit: it ended with exit 1")
-    assert wrong(whole, refused=["down: exit 7: nobody"]) == ("down: exit 7: nobody",)
+    assert wrong(whole, refused=["down: exit 7: no supervisor"]) == ("down: exit 7: no supervisor",)
     assert wrong(whole, book={}) == ("book: the bot did not show it",)
 
 

@@ -119,7 +119,7 @@ def test_a_running_bot_is_adopted_after_its_supervisor_was_killed(world: World) 
     (exited,) = world.told(WorkerExited)
     assert exited.code is None
     assert "an earlier supervisor started it" in exited.reason
-    # It has led all the time, so that is no news; that it was stopped is.
+    # It has led all the time, so only its end is published.
     assert [event.worker for event in world.told(LeaderChanged)] == [""]
     with HistoryDb.open(world.home.database, "fox") as history:
         assert [(leader.worker, leader.epoch) for leader in history.leaders()] == [("", 1), ("w1", 1)]
@@ -147,7 +147,7 @@ def test_an_adopted_leader_that_dies_is_started_again_on_its_release(world: Worl
 
     with earlier(world, world.code("v1")):
         pass
-    # What is in the project by now is no reason to run it.
+    # The project has other code by now, which must not run.
     assert world.play(scenario, world.code("v1", tick_ms=10)) == 0
 
 

@@ -73,7 +73,7 @@ def test_a_deployment_hands_over_and_publishes_each_step(world: World) -> None:
         assert [phase["phase"] for phase in story["phases"]] == world.phases()
 
     assert world.play(scenario) == 0
-    # Old and new report for themselves: where the new one is heard first, nobody saw the lease in between.
+    # Both workers report: if the new one's report arrives first, the phase `transferring` is not seen.
     seen = world.phases()
     assert seen[:2] == ["rehearsing", "waiting"]
     assert seen[2:] in (["probation", "retiring", "done"], ["transferring", "probation", "retiring", "done"])
@@ -221,7 +221,7 @@ def test_new_code_that_fails_before_the_handoff_is_aborted(
         status = await world.status()
         assert (status["worker"], status["state"], status["last"]["outcome"]) == ("w1", "running", "aborted")
         assert status["last"]["release"] == status["release"]
-        # The one that is on its way out is in nobody's way.
+        # The worker that is exiting does not block the next deployment.
         assert (await world.deploy(world.code("v3"))).error is None
 
     assert world.play(scenario) == 0

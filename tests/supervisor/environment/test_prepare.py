@@ -65,7 +65,7 @@ def test_a_check_that_has_just_passed_is_not_repeated_for_the_deployment_of_its_
     bench.now += 3_000_000_000
     assert bench.prepare("r1") == 1
     assert bench.heard.steps[-1].endswith("not run again, it succeeded in this release 3 s ago")
-    # Once: whoever deploys it later on has it checked as it is then.
+    # Only once: a later deployment runs the check again.
     assert bench.prepare("r1") == 2
 
 
@@ -77,7 +77,7 @@ def test_another_release_another_check_or_a_later_time_needs_a_new_check(bench: 
     assert bench.prepare("r1", msgspec.structs.replace(config, deploy=other)) == 4
     bench.now += 11 * MINUTE
     assert bench.prepare("r2") == 5
-    # A directory is no release: it may have changed.
+    # A directory, unlike a release, may have changed.
     assert (bench.prepare(""), bench.prepare("")) == (6, 7)
 
 

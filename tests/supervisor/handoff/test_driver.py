@@ -1,4 +1,4 @@
-"""The driver with a crew made of lists and a clock turned by hand: what it does with what the machine decides."""
+"""How the driver carries out the state machine's commands, with recorded workers and a manual clock."""
 
 from __future__ import annotations
 
@@ -355,7 +355,7 @@ def test_a_new_driver_continues_an_interrupted_handoff(drive: Drive) -> None:
     drive.to_waiting()
     kept = drive.kept[-1]
     drive.driver.close()
-    # Nobody looks while the new worker takes over.
+    # No driver runs while the new worker takes over.
     registry = drive.stage.registry
     old, new = registry.get("old"), registry.get("new")
     assert old is not None

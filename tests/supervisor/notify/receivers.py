@@ -35,8 +35,8 @@ class _Received:
 
 
 class Webhook(_Received):
-    """Takes apprise's JSON. It answers with the statuses in `answers`, one after the other, and then with 200; a
-    status of 0 is no answer at all for as long as it is open."""
+    """Receives apprise's JSON. Answers with the statuses in `answers`, in order, and then with 200. A status of 0 means
+    that it does not answer until it is closed."""
 
     def __init__(self, *answers: int) -> None:
         super().__init__()
@@ -148,7 +148,7 @@ class MailServer(_Received):
 
 
 def refused_port() -> int:
-    """A port on which nobody listens: it was free a moment ago."""
+    """A port on which no process listens: it was free a moment ago."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         return int(server.getsockname()[1])
 

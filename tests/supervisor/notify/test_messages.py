@@ -344,14 +344,14 @@ def test_targets_are_read_from_the_configuration(tmp_path: Path) -> None:
         tmp_path,
         '[notify]\nburst = 2\nper = "10s"\nevents = ["down", "missed"]\n'
         '[notify.targets.phone]\nurl = "tgram://${T}/5"\n'
-        '[notify.targets.desk]\nurl_file = "desk.url"\nevents = ["slow"]\n',
+        '[notify.targets.office]\nurl_file = "office.url"\nevents = ["slow"]\n',
     )
-    phone, listeners = settings.targets
+    phone, office = settings.targets
     assert (phone.name, phone.url, phone.events) == ("phone", "tgram://${T}/5", ("down", "missed"))
-    assert (listeners.url_file, listeners.events) == (str(tmp_path / "desk.url"), ("slow",))
+    assert (office.url_file, office.events) == (str(tmp_path / "office.url"), ("slow",))
     assert settings.pace == NotifyPace(burst=2, per=10 * S)
     assert phone.wants(("failover", "missed"))
-    assert not listeners.wants(("failover", "missed"))
+    assert not office.wants(("failover", "missed"))
     assert config(tmp_path, "") == NotifySettings()
     [usual] = config(tmp_path, '[notify.targets.a]\nurl = "json://x"\n').targets
     assert set(usual.events) == set(USUAL) == set(KINDS) - {"pause", "lock"}
@@ -370,8 +370,8 @@ def test_targets_are_read_from_the_configuration(tmp_path: Path) -> None:
         ('[notify.targets.a]\nurl = "s3cret"\n', "notify.targets.a.url: is not a URL that apprise knows"),
         ('[notify.targets.a]\nurl = ["s3cret"]\n', "notify.targets.a.url: is a list: expected a text"),
         ('[notify.targets."a b"]\nurl = "json://s3cret"\n', "notify.targets.a b: is not a valid name"),
-        ('[notify]\ntargets = "s3cret"\n', "notify.targets: is no table: expected a table, [notify.targets]"),
-        ('[notify.targets]\na = "s3cret"\n', "notify.targets.a: is no table: expected a table, [notify.targets.a]"),
+        ('[notify]\ntargets = "s3cret"\n', "notify.targets: is not a table: expected a table, [notify.targets]"),
+        ('[notify.targets]\na = "s3cret"\n', "notify.targets.a: is not a table: expected a table, [notify.targets.a]"),
     ],
 )  # fmt: skip
 def test_a_mistake_is_reported_with_its_key_and_the_remedy_and_without_the_secret(

@@ -1,4 +1,4 @@
-"""Telling people, for real: apprise, processes, a webhook and a mail server on loopback."""
+"""Notifications with the real apprise, real processes, and a webhook and a mail server on loopback."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ def ended(number: int, outcome: Any = "done") -> DeploymentEnded:
     )
 
 
-class Told:
-    """A teller, what it said, and waiting for it."""
+class LoggedNotifier:
+    """A notifier with its log lines, which a test can wait for."""
 
     def __init__(self, *targets: NotifyTarget, pace: NotifyPace | None = None, **environment: str) -> None:
         self.said: list[str] = []
@@ -170,10 +170,10 @@ def test_senders_finish_and_exit_when_the_supervisor_is_killed() -> None:
 def test_a_failing_target_neither_delays_nor_loses_messages_to_the_others() -> None:
     async def scenario() -> None:
         with Webhook(0, 0, 0) as hangs, Webhook(500) as refuses, Webhook() as hook:
-            told = Told(
+            told = LoggedNotifier(
                 NotifyTarget("hangs", url=f"{hangs.url}?rto=60"),
                 NotifyTarget("refuses", url=refuses.url),
-                NotifyTarget("nobody", url=f"json://127.0.0.1:{refused_port()}"),
+                NotifyTarget("unreachable", url=f"json://127.0.0.1:{refused_port()}"),
                 NotifyTarget("fine", url=hook.url),
             )
             for number in range(1, 6):
@@ -186,11 +186,11 @@ def test_a_failing_target_neither_delays_nor_loses_messages_to_the_others() -> N
                 "notify refuses: nothing arrives: Failed to send JSON POST notification: Internal server error"
             )
             await told.says("notify refuses: messages arrive again")
-            await told.says("notify nobody: nothing arrives: ")
+            await told.says("notify unreachable: nothing arrives: ")
             seen = {one.name: one for one in told.notifier.seen}
             assert (seen["fine"].state, seen["fine"].sent) == ("ready", 5)
-            assert (seen["nobody"].state, seen["nobody"].waiting) == ("failing", 5)
-            assert "refused" in seen["nobody"].reason
+            assert (seen["unreachable"].state, seen["unreachable"].waiting) == ("failing", 5)
+            assert "refused" in seen["unreachable"].reason
             # On a slow machine it may have been given up already, and be tried again.
             assert seen["hangs"].state in ("sending", "failing")
             assert (seen["hangs"].waiting, seen["hangs"].sent) == (5, 0)
@@ -204,9 +204,11 @@ def test_a_failing_target_neither_delays_nor_loses_messages_to_the_others() -> N
 
 def test_a_message_is_retried_for_retry_for_and_then_reported_as_lost() -> None:
     async def scenario() -> None:
-        told = Told(NotifyTarget("nobody", url="${MISSING}"), pace=NotifyPace(retry_for=1_500_000_000))
+        told = LoggedNotifier(
+            NotifyTarget("unreachable", url="${MISSING}"), pace=NotifyPace(retry_for=1_500_000_000)
+        )
         told.notifier.note(ended(1))
-        await told.says("notify nobody: a message is lost: MISSING is not set")
+        await told.says("notify unreachable: a message is lost: MISSING is not set")
         [seen] = told.notifier.seen
         assert (seen.lost, seen.waiting, seen.sent) == (1, 0, 0)
         await told.notifier.close()
@@ -232,7 +234,7 @@ def test_missing_apprise_is_reported_once_and_lost_messages_are_counted() -> Non
 def test_a_secret_appears_in_no_output(tmp_path: Path) -> None:
     async def scenario() -> None:
         port = refused_port()
-        told = Told(
+        told = LoggedNotifier(
             NotifyTarget("a", url=f"json://anna:p4ssw0rd@127.0.0.1:{port}/t0ken?+X-Key=h1dden"),
             NotifyTarget("b", url="tgram://${TOKEN}/${MISSING}"),
             TOKEN="123456789:T0kenT0ken",
@@ -302,16 +304,16 @@ def test_notify_test_reports_each_target(tmp_path: Path) -> None:
     with Webhook() as hook:
         toml.write_text(
             f'name = "fox"\nbot = "bot:Fox"\n[notify.targets.hook]\nurl = "{hook.url}"\n'
-            f'[notify.targets.nobody]\nurl = "json://127.0.0.1:{refused_port()}/s3cret"\nevents = ["down"]\n'
+            f'[notify.targets.unreachable]\nurl = "json://127.0.0.1:{refused_port()}/s3cret"\nevents = ["down"]\n'
             '[notify.targets.phone]\nurl = "${NOT_SET_ANYWHERE}"\n'
         )
         every = run(tmp_path, "test")
         assert every.exit_code == Exit.BROKEN
         assert hook.titles[0].startswith("fox on ")
-    hooks, nobodys, phones = every.stdout.splitlines()
-    assert hooks.startswith("✓  hook    json  arrived in ")
-    assert nobodys.startswith("✗  nobody  json  ")
-    assert nobodys.endswith("Connection refused")
+    hooks, unreachables, phones = every.stdout.splitlines()
+    assert hooks.startswith("✓  hook         json  arrived in ")
+    assert unreachables.startswith("✗  unreachable  json  ")
+    assert unreachables.endswith("Connection refused")
     assert phones.endswith("NOT_SET_ANYWHERE is not set in the environment")
     assert "s3cret" not in every.output
     one = run(tmp_path, "test", "phone", "--json")
@@ -319,11 +321,11 @@ def test_notify_test_reports_each_target(tmp_path: Path) -> None:
     [found] = msgspec.json.decode(one.stdout)["targets"]
     assert (found["name"], found["arrived"]) == ("phone", False)
     listed = run(tmp_path)
-    assert "nobody  json  down" in listed.stdout
+    assert "unreachable  json  down" in listed.stdout
     assert "s3cret" not in listed.output
-    unknown = run(tmp_path, "test", "desk")
+    unknown = run(tmp_path, "test", "office")
     assert unknown.exit_code == Exit.BAD_INPUT
-    assert "expected one of hook, nobody, phone" in unknown.stderr
+    assert "expected one of hook, unreachable, phone" in unknown.stderr
     assert run(tmp_path, "list", "hook").exit_code == Exit.BAD_INPUT
 
 
@@ -339,14 +341,14 @@ def test_check_reports_targets_that_cannot_be_used(tmp_path: Path) -> None:
     assert "✓ notify     phone: `neverblink notify test` finds out whether it arrives" in there
     assert "s3cret" not in there
     toml.write_text(
-        f'{head}[notify.targets.desk]\nurl = "${{NOT_SET_ANYWHERE}}"\n'
+        f'{head}[notify.targets.office]\nurl = "${{NOT_SET_ANYWHERE}}"\n'
         '[notify.targets.phone]\nurl = "tgram://s3cret"\n[notify.targets.ops]\nurl = "carrier-pigeon://s3cret"\n'
     )
     useless = CliRunner().invoke(neverblink, words)
     assert useless.exit_code == Exit.BROKEN
     wrong = "apprise does not know what to do with this URL"
     assert (
-        f"✗ notify     phone: {wrong} (tgram); ops: {wrong} (carrier-pigeon); desk: NOT_SET_ANYWHERE is not set"
+        f"✗ notify     phone: {wrong} (tgram); ops: {wrong} (carrier-pigeon); office: NOT_SET_ANYWHERE is not set"
         in useless.stdout
     )
     assert "s3cret" not in useless.output

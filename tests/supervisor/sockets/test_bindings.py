@@ -1,4 +1,4 @@
-"""The supervisor's unix sockets: nobody connects to them while it has hardly any descriptors left."""
+"""The supervisor's unix sockets: they accept no connection while hardly any descriptors are left."""
 
 from __future__ import annotations
 
@@ -82,9 +82,9 @@ def test_clients_and_finally_workers_cannot_connect_when_descriptors_run_out(
             assert not connects(workers)
             await descriptors.becomes(ROOM - 1)
             assert connects(workers)
-            # It is not taken for one that somebody removed.
+            # A closed socket is not mistaken for a removed one.
             assert bindings.restore() == []
-            # A few more are no reason to let them in again.
+            # A few more free descriptors are not enough to accept clients again.
             await descriptors.becomes(ROOM + 1)
             assert not connects(path)
             await descriptors.becomes(2 * ROOM)

@@ -1,4 +1,4 @@
-"""The operators' sockets: every kind of client, everything that is no request, and nobody kept waiting."""
+"""The operators' sockets: every kind of client and of invalid request, and no client that blocks another."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ from neverblink.supervisor.store.state_dir import Home, Sockets
 WITHIN_MS = 5000
 
 
-class Desked:
-    """A desk whose `status` answers at once, and whose `send` answers when it is let."""
+class SocketsUnderTest:
+    """A dispatcher that answers `status` at once, and `send` when the test allows it."""
 
     def __init__(self, sockets: Sockets, context: zmq.Context[zmq.Socket[bytes]]) -> None:
         self.sockets = sockets
@@ -54,12 +54,12 @@ class Desked:
 
 
 @pytest.fixture
-def play(tmp_path: Path) -> Callable[[Callable[[Desked], Awaitable[None]]], None]:
-    def play(scenario: Callable[[Desked], Awaitable[None]]) -> None:
+def play(tmp_path: Path) -> Callable[[Callable[[SocketsUnderTest], Awaitable[None]]], None]:
+    def play(scenario: Callable[[SocketsUnderTest], Awaitable[None]]) -> None:
         async def played() -> None:
             context = zmq.Context[zmq.Socket[bytes]]()
             with Home.open(tmp_path).sockets() as sockets:
-                desked = Desked(sockets, context)
+                desked = SocketsUnderTest(sockets, context)
                 try:
                     await scenario(desked)
                 finally:
@@ -72,7 +72,7 @@ def play(tmp_path: Path) -> Callable[[Callable[[Desked], Awaitable[None]]], None
     return play
 
 
-Play = Callable[[Callable[[Desked], Awaitable[None]]], None]
+Play = Callable[[Callable[[SocketsUnderTest], Awaitable[None]]], None]
 
 
 async def ask(socket: zmq.Socket[bytes], *frames: bytes) -> list[bytes]:
@@ -91,7 +91,7 @@ async def fault(socket: zmq.Socket[bytes], *frames: bytes) -> dict[str, Any]:
 
 
 def test_req_and_dealer_clients_get_their_answers(play: Play) -> None:
-    async def scenario(desked: Desked) -> None:
+    async def scenario(desked: SocketsUnderTest) -> None:
         with desked.connect(zmq.REQ) as req, desked.connect(zmq.DEALER) as dealer:
             for frames in (
                 await ask(req, b'{"id": "7", "op": "status"}'),
@@ -108,7 +108,7 @@ def test_req_and_dealer_clients_get_their_answers(play: Play) -> None:
 
 
 def test_msgpack_is_answered_in_msgpack(play: Play) -> None:
-    async def scenario(desked: Desked) -> None:
+    async def scenario(desked: SocketsUnderTest) -> None:
         with desked.connect(zmq.REQ) as req:
             (answer,) = await ask(req, msgspec.msgpack.encode(Status(id="9")))
             assert msgspec.msgpack.decode(answer) == {
@@ -141,7 +141,7 @@ def test_msgpack_is_answered_in_msgpack(play: Play) -> None:
 def test_an_invalid_request_gets_an_error_with_its_id(
     play: Play, request_: bytes, id: str, said: str
 ) -> None:
-    async def scenario(desked: Desked) -> None:
+    async def scenario(desked: SocketsUnderTest) -> None:
         with desked.connect(zmq.REQ) as req:
             answer = await fault(req, request_)
             assert answer["id"] == id
@@ -154,7 +154,7 @@ def test_an_invalid_request_gets_an_error_with_its_id(
 
 
 def test_several_frames_are_not_a_request(play: Play) -> None:
-    async def scenario(desked: Desked) -> None:
+    async def scenario(desked: SocketsUnderTest) -> None:
         with desked.connect(zmq.DEALER) as dealer:
             assert "expected one" in (await fault(dealer, b"{}", b"{}"))["error"]["message"]
             # No body at all. (A lone empty frame is an empty request.)
@@ -164,7 +164,7 @@ def test_several_frames_are_not_a_request(play: Play) -> None:
 
 
 def test_a_client_that_sends_a_huge_frame_is_disconnected_and_others_are_served(play: Play) -> None:
-    async def scenario(desked: Desked) -> None:
+    async def scenario(desked: SocketsUnderTest) -> None:
         with desked.connect(zmq.DEALER) as huge, desked.connect(zmq.REQ) as req:
             for _ in range(3):
                 huge.send(b"{" + b" " * 100_000_000)
@@ -184,7 +184,7 @@ def test_a_client_that_sends_a_huge_frame_is_disconnected_and_others_are_served(
 
 
 def test_a_slow_request_blocks_no_other(play: Play) -> None:
-    async def scenario(desked: Desked) -> None:
+    async def scenario(desked: SocketsUnderTest) -> None:
         with desked.connect(zmq.DEALER) as slow, desked.connect(zmq.REQ) as quick:
             slow.send(b'{"id": "slow", "op": "send", "name": "x"}')
             assert json.loads((await ask(quick, b'{"op": "status"}'))[0])["status"] == "ok"
@@ -195,7 +195,7 @@ def test_a_slow_request_blocks_no_other(play: Play) -> None:
 
 
 def test_too_many_waiting_requests_are_refused(play: Play) -> None:
-    async def scenario(desked: Desked) -> None:
+    async def scenario(desked: SocketsUnderTest) -> None:
         with desked.connect(zmq.DEALER) as many:
             for number in range(257):
                 many.send(b'{"id": "%d", "op": "send", "name": "x"}' % number)
@@ -206,7 +206,7 @@ def test_too_many_waiting_requests_are_refused(play: Play) -> None:
 
 
 def test_a_client_cannot_fill_the_memory_of_a_blocked_supervisor(play: Play) -> None:
-    async def scenario(desked: Desked) -> None:
+    async def scenario(desked: SocketsUnderTest) -> None:
         with desked.connect(zmq.DEALER) as dealer:
             assert json.loads((await ask(dealer, b'{"op": "status"}'))[0])["status"] == "ok"
             request = b'{"op": "status", "id": "' + b"x" * 100_000 + b'"}'
@@ -221,7 +221,7 @@ def test_a_client_cannot_fill_the_memory_of_a_blocked_supervisor(play: Play) -> 
 
 
 def test_an_invalid_subscription_is_dropped(play: Play) -> None:
-    async def scenario(desked: Desked) -> None:
+    async def scenario(desked: SocketsUnderTest) -> None:
         with desked.connect(zmq.SUB, EVENT_SOCKET) as events:
             monitor = events.get_monitor_socket(zmq.EVENT_DISCONNECTED)
             # More than the limit, and few enough for a subscriber on libzmq builds that recurse once per byte.
@@ -234,7 +234,7 @@ def test_an_invalid_subscription_is_dropped(play: Play) -> None:
 
 
 def test_a_client_that_disconnects_before_its_answer_has_no_effect_on_others(play: Play) -> None:
-    async def scenario(desked: Desked) -> None:
+    async def scenario(desked: SocketsUnderTest) -> None:
         with desked.connect(zmq.DEALER) as hasty, desked.connect(zmq.REQ) as req:
             hasty.send(b'{"op": "send", "name": "x"}')
             await ask(req, b'{"op": "status"}')
@@ -246,7 +246,7 @@ def test_a_client_that_disconnects_before_its_answer_has_no_effect_on_others(pla
 
 
 def test_events_are_sent_to_subscribers(play: Play) -> None:
-    async def scenario(desked: Desked) -> None:
+    async def scenario(desked: SocketsUnderTest) -> None:
         with desked.connect(zmq.SUB, EVENT_SOCKET) as listener, desked.connect(zmq.REQ) as req:
             listener.setsockopt(zmq.SUBSCRIBE, b"supervisor")
             got = asyncio.ensure_future(asyncio.to_thread(listener.recv_multipart))

@@ -38,7 +38,7 @@ WITHIN = 30.0
 
 
 class Listening:
-    """A desk that listens on TCP, as far as its keys allow."""
+    """A dispatcher that listens on TCP as far as its keys allow."""
 
     def __init__(self, tmp: Path, context: zmq.Context[zmq.Socket[bytes]]) -> None:
         self.tmp = tmp
@@ -121,8 +121,8 @@ def test_nothing_listens_without_a_server_key_and_a_client(play: Play) -> None:
         assert nobody_listens(here.port + 1)
         anna = here.client()
         assert here.said[-1] == f"listening on tcp://{HOST}:{here.port} for anna"
-        # Whose key it was is in the history, whatever the client calls itself.
-        assert await here.ask(anna) == {"who": "anna@desk (key anna)"}
+        # The history has the name of the key in addition to the name that the client gives.
+        assert await here.ask(anna) == {"who": "anna@laptop (key anna)"}
 
     play(scenario)
 
@@ -161,7 +161,7 @@ def test_an_unencrypted_client_gets_no_answer_from_either_socket(play: Play) -> 
             one.disable_monitor()
             monitor.close(0)
         here.publish(SupervisorStopping(bot="fox", at=1, reason="down"))
-        assert await here.ask(anna), "and nobody else is"
+        assert await here.ask(anna), "only a client with a key is answered"
         assert asks.poll(0) == listens.poll(0) == 0
         assert {text.split(" away")[0] for text in here.said if "turned" in text} == {
             f"turned a connection to tcp://{HOST}:{port}" for port in (here.port, here.port + 1)

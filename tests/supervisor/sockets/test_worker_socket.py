@@ -183,7 +183,7 @@ def test_a_connection_without_the_right_keys_is_refused_and_counted(tmp_path: Pa
         unwelcome = SupervisorConnection(socket, lambda there: None)
         socket.send(link.worker_codec.encode(hello()))
         await heard_of(unwelcome)
-        # Whoever is not a stranger is served all the same.
+        # A worker with the right key is still served.
         assert await called.say(hello()) == link.Welcome(1)
         assert [worker for worker, _ in called.heard] == ["w1"]
         assert len(called.puzzles) == 1

@@ -1,4 +1,4 @@
-"""Commands and the supervisor whose output nobody takes: what they do is done, and their exit code says so."""
+"""Commands and a supervisor whose output is lost: their effect remains, and the exit code reports it."""
 
 from __future__ import annotations
 
@@ -81,5 +81,5 @@ def test_a_closed_pipe_does_not_end_the_writer() -> None:
         writer = BackgroundWriter(pipe)
         os.close(readable)
         for _ in range(10):
-            writer.write("nobody reads this\n")
+            writer.write("this has no reader\n")
         writer.close()

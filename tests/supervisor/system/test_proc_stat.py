@@ -77,7 +77,7 @@ def test_a_process_stopped_by_a_debugger_is_recognised(start: Start) -> None:
     deadline = time.monotonic() + WITHIN
     while (seen := doing(pid)) is not None and seen.state != "t":
         if seen.state == "T" or time.monotonic() > deadline:
-            pytest.skip("this kernel lets nobody be traced")
+            pytest.skip("this kernel allows no tracing")
         time.sleep(0.005)
     assert seen == ProcessActivity("t", seen.cpu if seen else 0, os.getpid())
 

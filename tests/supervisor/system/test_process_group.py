@@ -46,7 +46,7 @@ class Worker:
 
 
 def gone(child: psutil.Process) -> None:
-    # Reaped by nobody we know, so a zombie is gone too.
+    # No process of ours reaps it, so a zombie counts as gone.
     while child.is_running() and child.status() != psutil.STATUS_ZOMBIE:
         psutil.wait_procs([child], timeout=0.05)
 

@@ -32,7 +32,7 @@ def run(
 
 
 async def is_gone(pid: int) -> None:
-    """Wait for its end: its corpse may stay with whoever inherits it."""
+    """Wait for its end; it may stay a zombie until its new parent reaps it."""
     try:
         fd = os.pidfd_open(pid)
     except ProcessLookupError:

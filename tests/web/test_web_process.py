@@ -1,4 +1,4 @@
-"""The supervisor's side: a web process that ends or hangs is followed by another, and none outlives its supervisor."""
+"""The supervisor restarts a web process that ends or hangs, and none outlives the supervisor."""
 
 from __future__ import annotations
 
@@ -21,27 +21,27 @@ DEAF = "import os, time\nos.write(1, b'.')\ntime.sleep(600)"
 
 
 async def until(condition: Callable[[], object]) -> None:
-    """A process rings no bell when there is another one: it is looked at again and again."""
+    """Poll: there is no signal for a new process."""
     for _ in range(round(WITHIN * 100)):
         if condition():
             return
         await asyncio.sleep(0.01)
-    raise AssertionError("it has not come to that")
+    raise AssertionError("the condition did not become true in time")
 
 
-def keeper(tmp: Path, source: str, told: list[str], silent_for: float = 600) -> WebProcess:
+def web_process(tmp: Path, source: str, log: list[str], silent_for: float = 600) -> WebProcess:
     home = Home.open(tmp / "home")
-    return WebProcess(SETTINGS, home, "fox", "1", told.append, (sys.executable, "-c", source), silent_for)
+    return WebProcess(SETTINGS, home, "fox", "1", log.append, (sys.executable, "-c", source), silent_for)
 
 
 def test_a_hanging_web_process_is_killed_and_replaced(tmp_path: Path) -> None:
     async def test() -> None:
-        told: list[str] = []
-        here = keeper(tmp_path, HANGS, told, silent_for=0.5)
-        first = here.pid
-        await until(lambda: here.pid not in (0, first))
-        assert any("killed by SIGKILL" in line for line in told)
-        await here.close()
+        log: list[str] = []
+        process = web_process(tmp_path, HANGS, log, silent_for=0.5)
+        first = process.pid
+        await until(lambda: process.pid not in (0, first))
+        assert any("killed by SIGKILL" in line for line in log)
+        await process.close()
         ends(first)
 
     asyncio.run(test())
@@ -49,14 +49,14 @@ def test_a_hanging_web_process_is_killed_and_replaced(tmp_path: Path) -> None:
 
 def test_a_failing_web_process_is_restarted_and_reported_once(tmp_path: Path) -> None:
     async def test() -> None:
-        told: list[str] = []
-        here = keeper(tmp_path, FAILS, told)
+        log: list[str] = []
+        process = web_process(tmp_path, FAILS, log)
         seen: set[int] = set()
-        await until(lambda: seen.add(here.pid) or len(seen - {0}) >= 3)
-        await here.close()
-        said = [line for line in told if "ended" in line]
-        assert len(said) == 1
-        assert "exit 2: cannot: x" in said[0]
+        await until(lambda: seen.add(process.pid) or len(seen - {0}) >= 3)
+        await process.close()
+        ended = [line for line in log if "ended" in line]
+        assert len(ended) == 1
+        assert "exit 2: cannot: x" in ended[0]
 
     asyncio.run(test())
 
@@ -64,10 +64,10 @@ def test_a_failing_web_process_is_restarted_and_reported_once(tmp_path: Path) ->
 def test_a_web_process_exits_on_request_or_is_killed(tmp_path: Path) -> None:
     async def test() -> None:
         for source in (STAYS, DEAF):
-            here = keeper(tmp_path, source, [])
-            pid = here.pid
-            await here.close()
+            process = web_process(tmp_path, source, [])
+            pid = process.pid
+            await process.close()
             ends(pid)
-            assert here.pid == 0
+            assert process.pid == 0
 
     asyncio.run(test())
