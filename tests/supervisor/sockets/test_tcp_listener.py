@@ -69,7 +69,7 @@ class Listening:
 
     async def ask(self, place: OnServer, within: float = WITHIN) -> Any:
         def talk() -> Any:
-            with Client(place, who="anna@desk") as client:
+            with Client(place, who="anna@laptop") as client:
                 return client.ask(Status(), within=within)
 
         return await asyncio.to_thread(talk)
