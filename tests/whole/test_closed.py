@@ -21,8 +21,8 @@ from neverblink.protocol.keys import Keys
 from neverblink.protocol.stream import Begin, Subscribe, follower_codec, leader_codec
 from neverblink.protocol.versions import PROTOCOL
 from neverblink.supervisor.sockets.worker_keys import WorkerKeys
-from neverblink.worker.io.zmq_channel import SupervisorConnection
 from neverblink.worker.io.identity import public_of, use_client_keys
+from neverblink.worker.io.zmq_channel import SupervisorConnection
 
 from ..files import contents, entries_below
 from .bots import COUNTER, bot

@@ -21,8 +21,8 @@ from neverblink.protocol.versions import VersionRange
 from neverblink.supervisor.sockets.worker_keys import WorkerKeys
 from neverblink.supervisor.sockets.worker_socket import WorkerSocket
 from neverblink.supervisor.store.state_dir import Home
-from neverblink.worker.io.zmq_channel import SupervisorConnection
 from neverblink.worker.io.identity import use_client_keys
+from neverblink.worker.io.zmq_channel import SupervisorConnection
 
 from ..stage import report
 
