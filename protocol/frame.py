@@ -16,7 +16,7 @@ import msgspec
 
 from .changes import Changes, Schema
 from .grid import ClockStep, Gap
-from .wire import Codec
+from .wire import MessageCodec
 
 __all__ = [
     "COMMAND",
@@ -166,7 +166,7 @@ class Vitals(msgspec.Struct, frozen=True, array_like=True):
     """By how many indices the grid is ahead of the wall clock, as in the last tick's frame."""
 
 
-_codec: Codec[Frame] = Codec(Frame, "a frame")
+_codec: MessageCodec[Frame] = MessageCodec(Frame, "a frame")
 
 
 encode_frame = _codec.encode

@@ -28,7 +28,7 @@ import msgspec
 from .changes import Schema
 from .errors import NeverblinkError
 from .frame import Frame, Vitals, decode_frame
-from .wire import Codec
+from .wire import MessageCodec
 
 __all__ = [
     "FORMAT",
@@ -212,11 +212,11 @@ class Torn(msgspec.Struct, frozen=True):
 
 
 _encoder = msgspec.msgpack.Encoder()
-_snapshot: Codec[Snapshot] = Codec(Snapshot, "a journal snapshot", MAX_RECORD)
-_rows: Codec[Rows] = Codec(Rows, "journal rows", MAX_RECORD)
-_opened: Codec[Opened] = Codec(Opened, "a decision's record", MAX_RECORD)
-_closed: Codec[Closed] = Codec(Closed, "a decision's record", MAX_RECORD)
-_whole: Codec[Whole] = Codec(Whole, "the end of a snapshot", MAX_RECORD)
+_snapshot: MessageCodec[Snapshot] = MessageCodec(Snapshot, "a journal snapshot", MAX_RECORD)
+_rows: MessageCodec[Rows] = MessageCodec(Rows, "journal rows", MAX_RECORD)
+_opened: MessageCodec[Opened] = MessageCodec(Opened, "a decision's record", MAX_RECORD)
+_closed: MessageCodec[Closed] = MessageCodec(Closed, "a decision's record", MAX_RECORD)
+_whole: MessageCodec[Whole] = MessageCodec(Whole, "the end of a snapshot", MAX_RECORD)
 
 decode_snapshot = _snapshot.decode
 decode_rows = _rows.decode

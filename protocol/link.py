@@ -15,7 +15,7 @@ import msgspec
 from .changes import Schema
 from .versions import VersionRange
 from .window import WindowSpec
-from .wire import Codec
+from .wire import MessageCodec
 
 __all__ = [
     "EXIT_GRACE",
@@ -400,5 +400,7 @@ SupervisorMessage = (
     | Run
 )
 
-worker_codec: Codec[WorkerMessage] = Codec(WorkerMessage, "a worker's message", LINK_LIMIT)
-supervisor_codec: Codec[SupervisorMessage] = Codec(SupervisorMessage, "the supervisor's message", LINK_LIMIT)
+worker_codec: MessageCodec[WorkerMessage] = MessageCodec(WorkerMessage, "a worker's message", LINK_LIMIT)
+supervisor_codec: MessageCodec[SupervisorMessage] = MessageCodec(
+    SupervisorMessage, "the supervisor's message", LINK_LIMIT
+)

@@ -14,7 +14,7 @@ from .changes import Changes, Schema
 from .frame import Item
 from .journal import Opened, Position, Snapshot
 from .versions import VersionRange
-from .wire import Codec
+from .wire import MessageCodec
 
 __all__ = [
     "Ack",
@@ -179,5 +179,5 @@ LeaderMessage = (
     Begin | RowsSent | End | FrameSent | DecisionNoted | Final | Failing | Verdict | Refused | Brace
 )
 
-follower_codec: Codec[FollowerMessage] = Codec(FollowerMessage, "a follower's message")
-leader_codec: Codec[LeaderMessage] = Codec(LeaderMessage, "a leader's message")
+follower_codec: MessageCodec[FollowerMessage] = MessageCodec(FollowerMessage, "a follower's message")
+leader_codec: MessageCodec[LeaderMessage] = MessageCodec(LeaderMessage, "a leader's message")

@@ -1,7 +1,7 @@
 """From messages to bytes and back, strictly and within bounds.
 
 Everything that comes from another process is untrusted: it may be garbage, huge, deeply nested or of another
-version. A `Codec` turns bytes into one of the messages it was made for or raises `WireError`; nothing else ever
+version. A `MessageCodec` turns bytes into one of the messages it was made for or raises `WireError`; nothing else ever
 leaves it, so a receiver that catches `WireError` cannot be killed by what it receives. Inside the process nothing is
 validated a second time.
 """
@@ -17,7 +17,7 @@ import msgspec
 from .errors import NeverblinkError
 from .text import cleaned
 
-__all__ = ["MAX_MESSAGE", "NOT_ENCODABLE", "UNDECODABLE", "Codec", "WireError", "reason"]
+__all__ = ["MAX_MESSAGE", "NOT_ENCODABLE", "UNDECODABLE", "MessageCodec", "WireError", "reason"]
 
 MAX_MESSAGE = 64 * 1024 * 1024
 """The largest message between workers, in bytes. A single row or cell has to fit."""
@@ -66,7 +66,7 @@ class WireError(NeverblinkError):
         self.problem = problem
 
 
-class Codec(Generic[M]):
+class MessageCodec(Generic[M]):
     """Encodes and decodes one family of messages as msgpack.
 
     `messages` is a union of tagged `msgspec.Struct`s; `what` names the family in errors; `limit` is the largest

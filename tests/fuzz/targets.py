@@ -40,7 +40,7 @@ from neverblink.protocol.changes import Changes, Schema
 from neverblink.protocol.errors import NeverblinkError
 from neverblink.protocol.journal import RecordKind
 from neverblink.protocol.status import BotStatus
-from neverblink.protocol.wire import Codec, WireError
+from neverblink.protocol.wire import MessageCodec, WireError
 from neverblink.supervisor.api.client import BadAnswer, convert
 from neverblink.supervisor.audit.audit import audit
 from neverblink.supervisor.audit.export import export
@@ -267,7 +267,7 @@ def _plain_map(data: bytes) -> dict[str, Any]:
     return decode_command(frame.Item("command/1", "command", b"\x92\xa1x" + data, 0))[1]
 
 
-_spec: Codec[window.WindowSpec] = Codec(window.WindowSpec, "a window")
+_spec: MessageCodec[window.WindowSpec] = MessageCodec(window.WindowSpec, "a window")
 
 
 def _window(data: bytes) -> object:

@@ -17,7 +17,7 @@ from .targets import FILES, TARGETS
 
 ROOT = Path(__file__).resolve().parents[2]
 DECODES = re.compile(
-    r"(?:msgpack|json|decoder|codec|commands|z85)\w*\)?\.(?:decode|loads?)\(|Decoder\(|Codec\(|tomllib\.load"
+    r"(?:msgpack|json|decoder|codec|commands|z85)\w*\)?\.(?:decode|loads?)\(|Decoder\(|MessageCodec\(|tomllib\.load"
     r"|\bcell\.decode\(|unpack_from\(|\.unpack\(|msgspec\.convert\(|fromisoformat\(|literal_eval\(|pickle|marshal"
 )
 """Calls that turn bytes or text into something else."""
@@ -92,7 +92,7 @@ def test_every_file_that_decodes_is_in_the_table() -> None:
 def test_every_codec_and_every_public_decoder_is_a_target_by_name() -> None:
     """Also finds a second decoder in a file that is already in the table."""
     named = re.compile(
-        r"^(?:(\w+)(?:: [^=\n]+)? = Codec\(|(\w+) = _\w+\.decode$|def ((?:decode|read|parse)_\w+)\()",
+        r"^(?:(\w+)(?:: [^=\n]+)? = MessageCodec\(|(\w+) = _\w+\.decode$|def ((?:decode|read|parse)_\w+)\()",
         re.MULTILINE,
     )
     table = (ROOT / "tests" / "fuzz" / "targets.py").read_text(encoding="utf-8")

@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from neverblink.protocol import link
 from neverblink.protocol.changes import Schema
 from neverblink.protocol.versions import VersionRange
-from neverblink.protocol.wire import Codec, WireError
+from neverblink.protocol.wire import MessageCodec, WireError
 
 from .codecs import damaged, garbage, kinds, messages, tag_of
 
-CODECS: list[tuple[Codec[Any], Any]] = [
+CODECS: list[tuple[MessageCodec[Any], Any]] = [
     (link.worker_codec, link.WorkerMessage),
     (link.supervisor_codec, link.SupervisorMessage),
 ]
@@ -32,7 +32,9 @@ each = pytest.mark.parametrize(
 @each
 @settings(max_examples=10)
 @given(data=st.data())
-def test_every_message_comes_back(codec: Codec[Any], kind: type[msgspec.Struct], data: st.DataObject) -> None:
+def test_every_message_comes_back(
+    codec: MessageCodec[Any], kind: type[msgspec.Struct], data: st.DataObject
+) -> None:
     message = data.draw(messages(kind))
     assert codec.decode(codec.encode(message)) == message
 
@@ -41,7 +43,7 @@ def test_every_message_comes_back(codec: Codec[Any], kind: type[msgspec.Struct],
 @settings(max_examples=5)
 @given(data=st.data())
 def test_every_message_is_a_map_with_its_tag(
-    codec: Codec[Any], kind: type[msgspec.Struct], data: st.DataObject
+    codec: MessageCodec[Any], kind: type[msgspec.Struct], data: st.DataObject
 ) -> None:
     raw = msgspec.msgpack.decode(codec.encode(data.draw(messages(kind))))
     assert raw["type"] == tag_of(kind)
@@ -52,7 +54,7 @@ def test_every_message_is_a_map_with_its_tag(
 @settings(max_examples=50)
 @given(data=st.data())
 def test_garbage_never_raises_anything_but_wire_error(
-    codec: Codec[Any], union: Any, data: st.DataObject
+    codec: MessageCodec[Any], union: Any, data: st.DataObject
 ) -> None:
     body = data.draw(garbage | damaged(messages(union).map(codec.encode)))
     with suppress(WireError):

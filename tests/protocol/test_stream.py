@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 
 from neverblink.protocol import stream
 from neverblink.protocol.journal import Position
-from neverblink.protocol.wire import Codec, WireError
+from neverblink.protocol.wire import MessageCodec, WireError
 
 from .codecs import damaged, garbage, kinds, messages, tag_of
 
-CODECS: list[tuple[Codec[Any], Any]] = [
+CODECS: list[tuple[MessageCodec[Any], Any]] = [
     (stream.leader_codec, stream.LeaderMessage),
     (stream.follower_codec, stream.FollowerMessage),
 ]
@@ -31,7 +31,9 @@ each = pytest.mark.parametrize(
 @each
 @settings(max_examples=10)
 @given(data=st.data())
-def test_every_message_comes_back(codec: Codec[Any], kind: type[msgspec.Struct], data: st.DataObject) -> None:
+def test_every_message_comes_back(
+    codec: MessageCodec[Any], kind: type[msgspec.Struct], data: st.DataObject
+) -> None:
     message = data.draw(messages(kind))
     assert codec.decode(codec.encode(message)) == message
 
@@ -40,7 +42,7 @@ def test_every_message_comes_back(codec: Codec[Any], kind: type[msgspec.Struct],
 @settings(max_examples=50)
 @given(data=st.data())
 def test_garbage_never_raises_anything_but_wire_error(
-    codec: Codec[Any], union: Any, data: st.DataObject
+    codec: MessageCodec[Any], union: Any, data: st.DataObject
 ) -> None:
     body = data.draw(garbage | damaged(messages(union).map(codec.encode)))
     with suppress(WireError):

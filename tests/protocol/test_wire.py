@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from neverblink.protocol.errors import NeverblinkError
-from neverblink.protocol.wire import Codec, WireError
+from neverblink.protocol.wire import MessageCodec, WireError
 
 from .codecs import anything, damaged, garbage
 
@@ -25,7 +25,7 @@ class Note(msgspec.Struct, frozen=True, tag="note"):
     by: str = ""
 
 
-codec: Codec[Ping | Note] = Codec(Ping | Note, "a note", limit=4096)
+codec: MessageCodec[Ping | Note] = MessageCodec(Ping | Note, "a note", limit=4096)
 notes = st.builds(Note, anything, st.text(max_size=20)) | st.builds(Ping, st.integers(-(2**63), 2**63))
 
 
@@ -71,7 +71,7 @@ def test_harmful_bytes_are_refused_with_a_reason(value: bytes) -> None:
 @pytest.mark.parametrize("level", [b"\x91", b"\x81\xa1a"], ids=["arrays", "maps"])
 def test_nesting_is_refused_before_the_stack_ends(level: bytes) -> None:
     # Deeper than any Python lets a decoder go, each by a bound of its own.
-    wide: Codec[Ping | Note] = Codec(Ping | Note, "a note")
+    wide: MessageCodec[Ping | Note] = MessageCodec(Ping | Note, "a note")
     with pytest.raises(WireError, match="nested too deeply"):
         wide.decode(put(level * 200_000))
 
