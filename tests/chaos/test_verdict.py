@@ -13,24 +13,24 @@ from neverblink.protocol.frame import Vitals
 from neverblink.protocol.status import PauseNote
 from neverblink.supervisor.demo.ledger import Ledger
 
-from ..supervisor.audit.lives import Life, write_segment
+from ..supervisor.audit.journal_builder import JournalBuilder, write_segment
 from .market import ACCOUNT, OrderRequest
 from .nemesis import SPOILT
 from .plan import HOW, KINDS, OF_A_PROCESS, STEPS, TARGETS, plan
 from .verdict import DeploymentOutcome, Evidence, WorkerDeath, read, violations
 
 
-def in_order(tmp_path: Path) -> tuple[Life, dict[str, Any]]:
+def in_order(tmp_path: Path) -> tuple[JournalBuilder, dict[str, Any]]:
     """A life with one order of the first leader and, after its death, one more; with the matching evidence."""
     ledger = Ledger()
-    life = Life().begin().tick()
-    first = life.decide()
-    life.conclude(first).tick()
-    doubted = life.decide()
-    life.lead("w2", "failover").ticks(2)
+    builder = JournalBuilder().begin().tick()
+    first = builder.decide()
+    builder.conclude(first).tick()
+    doubted = builder.decide()
+    builder.lead("w2", "failover").ticks(2)
     for number, id in enumerate((first, doubted)):
         buy(ledger, id, f"BTC-c-{number}")
-    return life, {
+    return builder, {
         "ledger": ledger.records,
         "sent": [OrderRequest(first, 101, 1), OrderRequest(doubted, 101, 2), OrderRequest(doubted, 102, 3)],
         "unleased": [],
@@ -65,8 +65,8 @@ def buy_more(facts: dict[str, Any], id: str, pid: int, worker: str) -> None:
     facts["book"]["held"] += 2
 
 
-def found(tmp_path: Path, life: Life, facts: dict[str, Any]) -> list[str]:
-    life.write(tmp_path / "journal")
+def found(tmp_path: Path, builder: JournalBuilder, facts: dict[str, Any]) -> list[str]:
+    builder.write(tmp_path / "journal")
     return violations(Evidence(journal=read(tmp_path / "journal"), **facts))
 
 
@@ -74,7 +74,7 @@ def test_a_correct_episode_has_no_violation(tmp_path: Path) -> None:
     assert found(tmp_path, *in_order(tmp_path)) == []
 
 
-def _again(life: Life, facts: dict[str, Any]) -> None:
+def _again(builder: JournalBuilder, facts: dict[str, Any]) -> None:
     ledger = Ledger()
     id = next(iter(facts["book"]["orders"]))
     buy(ledger, id, "BTC-c-0")
@@ -83,98 +83,98 @@ def _again(life: Life, facts: dict[str, Any]) -> None:
     facts["ledger"] = [*facts["ledger"], ledger.records[-1]]
 
 
-def _half(life: Life, facts: dict[str, Any]) -> None:
+def _half(builder: JournalBuilder, facts: dict[str, Any]) -> None:
     ledger = Ledger()
     buy(ledger, "x", "BTC-c-9", whole=False)
     facts["ledger"] = [*facts["ledger"], msgspec.structs.replace(ledger.records[0], order="o-9")]
 
 
-def _contract_twice(life: Life, facts: dict[str, Any]) -> None:
+def _contract_twice(builder: JournalBuilder, facts: dict[str, Any]) -> None:
     ledger = Ledger()
     buy(ledger, "x", "BTC-c-0", whole=False)
     facts["ledger"] = [*facts["ledger"], msgspec.structs.replace(ledger.records[0], order="o-9")]
 
 
-def _unknown(life: Life, facts: dict[str, Any]) -> None:
+def _unknown(builder: JournalBuilder, facts: dict[str, Any]) -> None:
     facts["sent"].append(OrderRequest("9-9-9", 101, 5))
 
 
-def _stranger(life: Life, facts: dict[str, Any]) -> None:
+def _stranger(builder: JournalBuilder, facts: dict[str, Any]) -> None:
     facts["sent"].append(OrderRequest(facts["sent"][0].client_id, 102, 5))
 
 
-def _unleased(life: Life, facts: dict[str, Any]) -> None:
+def _unleased(builder: JournalBuilder, facts: dict[str, Any]) -> None:
     facts["unleased"].append("order 1-1-0 by pid 7, while pid 8 had the lease")
 
 
-def _forgotten(life: Life, facts: dict[str, Any]) -> None:
+def _forgotten(builder: JournalBuilder, facts: dict[str, Any]) -> None:
     facts["book"]["orders"].popitem()
 
 
-def _invented(life: Life, facts: dict[str, Any]) -> None:
+def _invented(builder: JournalBuilder, facts: dict[str, Any]) -> None:
     facts["book"]["orders"]["7-7-7"] = "BTC-c-7"
 
 
-def _fill_lost(life: Life, facts: dict[str, Any]) -> None:
+def _fill_lost(builder: JournalBuilder, facts: dict[str, Any]) -> None:
     facts["book"]["fills"].popitem()
 
 
-def _fill_twice(life: Life, facts: dict[str, Any]) -> None:
+def _fill_twice(builder: JournalBuilder, facts: dict[str, Any]) -> None:
     facts["book"]["held"] += 2
 
 
-def _wrong_code(life: Life, facts: dict[str, Any]) -> None:
+def _wrong_code(builder: JournalBuilder, facts: dict[str, Any]) -> None:
     facts["deployed"].append(DeploymentOutcome(3, "v2", "v3", "aborted", "v3"))
 
 
-def _unfinished(life: Life, facts: dict[str, Any]) -> None:
+def _unfinished(builder: JournalBuilder, facts: dict[str, Any]) -> None:
     facts["deployed"].append(DeploymentOutcome(3, "v2", "v3", "", "v2"))
 
 
-def _tick_twice(life: Life, facts: dict[str, Any]) -> None:
-    life.tick(seq=life.seq)
+def _tick_twice(builder: JournalBuilder, facts: dict[str, Any]) -> None:
+    builder.tick(seq=builder.seq)
 
 
-def _not_told(life: Life, facts: dict[str, Any]) -> None:
-    life.decide()
-    life.lead("w3", "failover", in_doubt=()).tick()
+def _not_told(builder: JournalBuilder, facts: dict[str, Any]) -> None:
+    builder.decide()
+    builder.lead("w3", "failover", in_doubt=()).tick()
 
 
-def _flip_unseen(life: Life, facts: dict[str, Any]) -> None:
+def _flip_unseen(builder: JournalBuilder, facts: dict[str, Any]) -> None:
     facts["spoilt"] = {(1, 99)}
 
 
-def _taken_back(life: Life, facts: dict[str, Any]) -> None:
+def _taken_back(builder: JournalBuilder, facts: dict[str, Any]) -> None:
     facts["deployed"].append(DeploymentOutcome(3, "v2", "v3", "aborted", "v2", unfelt=True))
 
 
-def _paused(life: Life, facts: dict[str, Any]) -> None:
+def _paused(builder: JournalBuilder, facts: dict[str, Any]) -> None:
     facts["pauses"] = [_lacks_frames(1, 99)]
 
 
-def _paused_twice(life: Life, facts: dict[str, Any]) -> None:
+def _paused_twice(builder: JournalBuilder, facts: dict[str, Any]) -> None:
     facts["spoilt"] = {(1, 99)}
     facts["pauses"] = [_lacks_frames(1, 99), _lacks_frames(1, 99)]
 
 
-def _paused_elsewhere(life: Life, facts: dict[str, Any]) -> None:
+def _paused_elsewhere(builder: JournalBuilder, facts: dict[str, Any]) -> None:
     facts["spoilt"] = {(1, 99)}
     facts["pauses"] = [_lacks_frames(1, 9)]
 
 
-def _paused_silently(life: Life, facts: dict[str, Any]) -> None:
+def _paused_silently(builder: JournalBuilder, facts: dict[str, Any]) -> None:
     facts["spoilt"] = {(1, 99)}
     facts["pauses"] = [PauseNote("", "", "", 0)]
 
 
-def _paused_by_somebody(life: Life, facts: dict[str, Any]) -> None:
+def _paused_by_somebody(builder: JournalBuilder, facts: dict[str, Any]) -> None:
     facts["spoilt"] = {(1, 99)}
     facts["pauses"] = [PauseNote("pause", "kim", _lacks_frames(1, 99).why, 5)]
 
 
-def _entered_paused(life: Life, facts: dict[str, Any]) -> None:
-    life.segment(vitals=Vitals(paused=True)).lead("w3", "failover")
-    life.conclude(life.decide(id="3-9-9")).tick()
+def _entered_paused(builder: JournalBuilder, facts: dict[str, Any]) -> None:
+    builder.segment(vitals=Vitals(paused=True)).lead("w3", "failover")
+    builder.conclude(builder.decide(id="3-9-9")).tick()
 
 
 def _lacks_frames(segment: int, byte: int) -> PauseNote:
@@ -183,7 +183,7 @@ def _lacks_frames(segment: int, byte: int) -> PauseNote:
     )
 
 
-def _died_of_trouble(life: Life, facts: dict[str, Any]) -> None:
+def _died_of_trouble(builder: JournalBuilder, facts: dict[str, Any]) -> None:
     facts["died"] = [WorkerDeath("w2", "No space left on device")]
 
 
@@ -219,22 +219,22 @@ def _died_of_trouble(life: Life, facts: dict[str, Any]) -> None:
     ],
 )
 def test_each_kind_of_violation_is_found(
-    tmp_path: Path, harm: Callable[[Life, dict[str, Any]], None], said: str
+    tmp_path: Path, harm: Callable[[JournalBuilder, dict[str, Any]], None], said: str
 ) -> None:
-    life, facts = in_order(tmp_path)
-    harm(life, facts)
-    assert any(said in one for one in found(tmp_path, life, facts)), found(tmp_path, life, facts)
+    builder, facts = in_order(tmp_path)
+    harm(builder, facts)
+    assert any(said in one for one in found(tmp_path, builder, facts)), found(tmp_path, builder, facts)
 
 
 def _flipped(tmp_path: Path, *, lost: int) -> list[str]:
     """The violations when a bit flipped after the first two leaders, and the third was paused until `resume`."""
-    life, facts = in_order(tmp_path)
-    life.segment(vitals=Vitals(paused=True)).lead("w3", "failover").ticks(2)
-    life.frame("command", paused=False).conclude(life.decide(id="3-9-9")).tick()
+    builder, facts = in_order(tmp_path)
+    builder.segment(vitals=Vitals(paused=True)).lead("w3", "failover").ticks(2)
+    builder.frame("command", paused=False).conclude(builder.decide(id="3-9-9")).tick()
     buy_more(facts, "3-9-9", 103, "w3")
-    first, _ = life.write(tmp_path / "journal")
+    first, _ = builder.write(tmp_path / "journal")
     if lost:
-        write_segment(tmp_path / "journal", 1, life.segments[0][:-lost])
+        write_segment(tmp_path / "journal", 1, builder.segments[0][:-lost])
     facts["spoilt"] = {(1, first.stat().st_size)}
     facts["pauses"] = [_lacks_frames(1, first.stat().st_size)]
     with first.open("ab") as file:
@@ -252,15 +252,15 @@ def test_a_lost_frame_is_found_even_where_a_bit_was_flipped(tmp_path: Path) -> N
 
 
 def test_a_release_torn_by_a_power_cut_need_not_lead_again(tmp_path: Path) -> None:
-    life, facts = in_order(tmp_path)
+    builder, facts = in_order(tmp_path)
     facts["deployed"].append(DeploymentOutcome(3, "v2", "v3", "aborted", "v1", torn=frozenset({"v2"})))
-    assert found(tmp_path, life, facts) == []
+    assert found(tmp_path, builder, facts) == []
 
 
 def test_the_death_of_a_worker_that_never_led_is_no_violation(tmp_path: Path) -> None:
-    life, facts = in_order(tmp_path)
+    builder, facts = in_order(tmp_path)
     facts["died"] = [WorkerDeath("w9", "No space left on device")]
-    assert found(tmp_path, life, facts) == []
+    assert found(tmp_path, builder, facts) == []
 
 
 def test_a_seed_decides_the_plan_and_every_fault_kind_hits_each_of_its_targets() -> None:

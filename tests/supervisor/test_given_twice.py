@@ -12,7 +12,7 @@ from neverblink.protocol.commands import Send
 from neverblink.supervisor.cli.command_group import neverblink
 from neverblink.supervisor.cli.exit_codes import Exit
 
-from .scripted import Scripted
+from .fake_supervisor import FakeSupervisor
 
 SENT: dict[str, Any] = {
     "send": {"value": "done", "seq": 1},
@@ -40,15 +40,15 @@ def run(*args: str | Path) -> Result:
     ],
 )
 def test_repeated_keys_and_options_are_refused(tmp_path: Path, given: list[str], says: str) -> None:
-    with Scripted(tmp_path, SENT) as scripted:
+    with FakeSupervisor(tmp_path, SENT) as fake_supervisor:
         refused = run(*given, "--home", tmp_path)
         assert (refused.exit_code, says in refused.stderr) == (Exit.BAD_INPUT, True), refused.stderr
         assert "give it once" in refused.stderr
-        assert not [one for one in scripted.asked if isinstance(one, Send)]
+        assert not [one for one in fake_supervisor.asked if isinstance(one, Send)]
 
 
 def test_text_and_repeatable_options_are_accepted(tmp_path: Path) -> None:
-    with Scripted(tmp_path, SENT):
+    with FakeSupervisor(tmp_path, SENT):
         assert run("send", "cmd", "a=x=1", "--home", tmp_path).exit_code == Exit.DONE
         # An alias may say where the bot is, and the person who uses it another place.
         assert run("--home", "/nowhere", "send", "cmd", "--home", tmp_path).exit_code == Exit.DONE
@@ -56,6 +56,6 @@ def test_text_and_repeatable_options_are_accepted(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["", "  "])
 def test_a_command_without_a_name_is_refused(tmp_path: Path, name: str) -> None:
-    with Scripted(tmp_path, SENT):
+    with FakeSupervisor(tmp_path, SENT):
         refused = run("send", name, "--home", tmp_path)
         assert (refused.exit_code, "a command has a name" in refused.stderr) == (Exit.BAD_INPUT, True)

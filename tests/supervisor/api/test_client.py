@@ -23,24 +23,27 @@ from neverblink.supervisor.api.client import Client, CommandFault, Unreachable
 from neverblink.supervisor.sockets.supervisor_connection import InHome
 from neverblink.supervisor.store.state_dir import Home
 
-from ..scripted import Scripted, Silence
+from ..fake_supervisor import FakeSupervisor, Silence
 
 
 def test_a_request_is_answered(tmp_path: Path) -> None:
-    with Scripted(tmp_path, {"status": {"bot": "foresight"}}), Client(Home(tmp_path)) as client:
+    with FakeSupervisor(tmp_path, {"status": {"bot": "foresight"}}), Client(Home(tmp_path)) as client:
         assert client.ask(Status()) == {"bot": "foresight"}
         assert client.ask(Status()) == {"bot": "foresight"}
 
 
 def test_a_request_contains_its_user(tmp_path: Path) -> None:
-    with Scripted(tmp_path, {"pause": {}}) as supervisor, Client(Home(tmp_path), who="anna@desk") as client:
+    with (
+        FakeSupervisor(tmp_path, {"pause": {}}) as supervisor,
+        Client(Home(tmp_path), who="anna@desk") as client,
+    ):
         client.ask(Pause(why="news"))
         assert [(command.who, command.why) for command in supervisor.asked] == [("anna@desk", "news")]
 
 
 def test_a_refusal_has_its_fault(tmp_path: Path) -> None:
     fault = Fault("locked", "locked by anna: release freeze", {"who": "anna"})
-    with Scripted(tmp_path, {"pause": fault}), Client(Home(tmp_path)) as client:
+    with FakeSupervisor(tmp_path, {"pause": fault}), Client(Home(tmp_path)) as client:
         with pytest.raises(CommandFault, match="release freeze") as caught:
             client.ask(Pause())
         assert caught.value.fault == fault
@@ -61,7 +64,7 @@ def test_a_missing_supervisor_is_detected_at_once_and_reported_with_the_remedy(t
 
 
 def test_a_request_to_a_silent_supervisor_times_out(tmp_path: Path) -> None:
-    with Scripted(tmp_path, {"status": Silence}), Client(Home(tmp_path)) as client:
+    with FakeSupervisor(tmp_path, {"status": Silence}), Client(Home(tmp_path)) as client:
         with pytest.raises(Unreachable, match=r"has not answered in 0\.1s.*the bot goes on") as caught:
             client.ask(Status(), within=0.1)
         assert caught.value.pid > 0
@@ -73,7 +76,7 @@ def test_a_late_answer_is_not_taken_for_the_next_one(tmp_path: Path) -> None:
     def reply(command: Command) -> object:
         return next(answers)
 
-    with Scripted(tmp_path, {"send": reply}), Client(Home(tmp_path)) as client:
+    with FakeSupervisor(tmp_path, {"send": reply}), Client(Home(tmp_path)) as client:
         with pytest.raises(Unreachable):
             client.ask(Send(name="one"), within=0.1)
         assert client.ask(Send(name="two")) == {"value": 2}
@@ -127,7 +130,7 @@ def test_the_end_of_a_supervisor_can_be_waited_for(tmp_path: Path) -> None:
 
 def test_events_after_a_subscription_arrive(tmp_path: Path) -> None:
     said = SupervisorStopping(bot="foresight", at=1, reason="because")
-    script = Scripted(tmp_path, {"pause": {}}, {"pause": lambda _: [said]})
+    script = FakeSupervisor(tmp_path, {"pause": {}}, {"pause": lambda _: [said]})
     with script, Client(Home(tmp_path)) as client, client.events() as events:
         client.ask(Pause())
         assert events.next(10) == said
@@ -137,7 +140,7 @@ def test_events_after_a_subscription_arrive(tmp_path: Path) -> None:
 def test_a_home_with_a_long_path_can_be_reached(tmp_path: Path) -> None:
     deep = tmp_path / ("d" * 100) / ("e" * 100)
     said = SupervisorStopping(bot="foresight", at=1, reason="because")
-    script = Scripted(deep, {"pause": {}}, {"pause": lambda _: [said]})
+    script = FakeSupervisor(deep, {"pause": {}}, {"pause": lambda _: [said]})
     with script, Client(Home(deep)) as client, client.events() as events:
         client.ask(Pause())
         assert events.next(10) == said

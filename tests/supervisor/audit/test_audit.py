@@ -14,15 +14,15 @@ from neverblink.supervisor.audit.reader import Found, UnfinishedRecord
 from neverblink.supervisor.audit.report import AuditReport, Missing
 from neverblink.supervisor.audit.scope import Moment, Scope, Seq
 
-from .lives import MS, SECOND, Life
+from .journal_builder import MS, SECOND, JournalBuilder
 
 
-def judged(life: Life, **span: Any) -> AuditReport:
-    return audit(life.found(), **span)
+def judged(builder: JournalBuilder, **span: Any) -> AuditReport:
+    return audit(builder.found(), **span)
 
 
-def sound(life: Life, **span: Any) -> AuditReport:
-    report = judged(life, **span)
+def sound(builder: JournalBuilder, **span: Any) -> AuditReport:
+    report = judged(builder, **span)
     assert report.broken == []
     assert report.ok
     return report
@@ -49,7 +49,7 @@ def test_an_empty_journal_has_no_findings() -> None:
 
 
 def test_ticks_without_incidents_are_counted() -> None:
-    report = sound(Life().begin().ticks(10))
+    report = sound(JournalBuilder().begin().ticks(10))
     assert (report.ticks, report.first, report.last) == (10, 1001, 1010)
     assert (report.missed, report.doubled, report.skipped) == (0, 0, [])
     assert report.interval == SECOND
@@ -60,9 +60,9 @@ def test_ticks_without_incidents_are_counted() -> None:
 
 
 def test_a_handoff_is_listed_with_its_facts() -> None:
-    life = Life().begin().ticks(3)
-    life.hand("w2", "v2", deployment=7, blackout=240_000).tick(late=61_500).ticks(2)
-    report = sound(life)
+    builder = JournalBuilder().begin().ticks(3)
+    builder.hand("w2", "v2", deployment=7, blackout=240_000).tick(late=61_500).ticks(2)
+    report = sound(builder)
     assert report.ticks == 6
     (handoff,) = report.handoffs
     assert (handoff.deployment, handoff.cause, handoff.seq) == (7, "handoff", 1004)
@@ -72,36 +72,36 @@ def test_a_handoff_is_listed_with_its_facts() -> None:
 
 
 def test_a_handoff_with_missed_ticks_has_their_number() -> None:
-    life = Life().begin().ticks(3).hand("w2", "v2")
-    life.tick(Gap(1004, 1005, "missed", "handoff"))
-    report = sound(life)
+    builder = JournalBuilder().begin().ticks(3).hand("w2", "v2")
+    builder.tick(Gap(1004, 1005, "missed", "handoff"))
+    report = sound(builder)
     assert report.handoffs[0].missed == 2
     assert report.missed == 2
     assert report.missing == [Missing(1004, 1005, "handoff")]
 
 
 def test_takebacks_and_failovers_are_listed_as_transfers() -> None:
-    life = Life().begin().ticks(2).give("w2")
-    life.lead("w1", "takeback", blackout=250 * MS).ticks(2)
-    life.lead("w3", "failover", release="v3").ticks(2)
-    report = sound(life)
+    builder = JournalBuilder().begin().ticks(2).give("w2")
+    builder.lead("w1", "takeback", blackout=250 * MS).ticks(2)
+    builder.lead("w3", "failover", release="v3").ticks(2)
+    report = sound(builder)
     assert [transfer.cause for transfer in report.handoffs] == ["takeback", "failover"]
     assert [transfer.blackout_us for transfer in report.handoffs] == [250_000.0, None]
     assert report.handoffs_total == 2
 
 
 def test_a_transfer_without_a_later_tick_is_listed() -> None:
-    (handoff,) = sound(Life().begin().ticks(2).hand("w2", "v2")).handoffs
+    (handoff,) = sound(JournalBuilder().begin().ticks(2).hand("w2", "v2")).handoffs
     assert handoff.seq is None
     assert handoff.late_us is None
 
 
 def test_skipped_and_missed_gaps_are_distinguished() -> None:
-    life = Life().begin().tick()
-    life.tick(
+    builder = JournalBuilder().begin().tick()
+    builder.tick(
         Gap(1002, 1004, "skipped", "tick 1001 took 3100ms"), Gap(1005, 1006, "missed", "clock stepped +2s")
     )
-    report = sound(life)
+    report = sound(builder)
     assert report.skipped == [Missing(1002, 1004, "tick 1001 took 3100ms")]
     assert report.skipped_total == 3
     assert report.missing == [Missing(1005, 1006, "clock stepped +2s")]
@@ -109,26 +109,37 @@ def test_skipped_and_missed_gaps_are_distinguished() -> None:
 
 
 def test_a_clock_step_is_listed() -> None:
-    life = Life().begin().tick()
-    life.seq += 1
-    life.frame(
-        "tick", timing=Timing(due=1002 * SECOND, mono=life.mono + MS, step=ClockStep(1002 * SECOND, -5 * MS))
+    builder = JournalBuilder().begin().tick()
+    builder.seq += 1
+    builder.frame(
+        "tick",
+        timing=Timing(due=1002 * SECOND, mono=builder.mono + MS, step=ClockStep(1002 * SECOND, -5 * MS)),
     )
-    assert [(change.seq, change.by_us) for change in sound(life).clock] == [(1002, -5000.0)]
+    assert [(change.seq, change.by_us) for change in sound(builder).clock] == [(1002, -5000.0)]
 
 
 def test_a_new_release_may_tick_on_another_grid() -> None:
     for interval, first in ((250 * MS, 4013), (2 * SECOND, 502)):
-        life = Life().begin().ticks(3).hand("w2", "v2")
-        life.interval, life.seq = interval, first - 1
-        report = sound(life.ticks(5))
+        builder = JournalBuilder().begin().ticks(3).hand("w2", "v2")
+        builder.interval, builder.seq = interval, first - 1
+        report = sound(builder.ticks(5))
         assert (report.interval, report.ticks, report.last) == (interval, 8, first + 4)
 
 
 def test_events_are_counted_as_applied_repeated_or_waiting() -> None:
-    life = Life().begin().receive("a", "b").tick().event("a").event("b").receive("c", "d").tick().event("c")
-    life.tick(traffic=Traffic((), (), 3))
-    report = sound(life)
+    builder = (
+        JournalBuilder()
+        .begin()
+        .receive("a", "b")
+        .tick()
+        .event("a")
+        .event("b")
+        .receive("c", "d")
+        .tick()
+        .event("c")
+    )
+    builder.tick(traffic=Traffic((), (), 3))
+    report = sound(builder)
     assert (report.events.received, report.events.applied, report.events.repeated) == (4, 3, 3)
     assert report.events.waiting == ["d"]
     assert (report.events.twice, report.events.never) == ([], [])
@@ -136,115 +147,122 @@ def test_events_are_counted_as_applied_repeated_or_waiting() -> None:
 
 def test_commands_of_operators_are_not_counted_as_events() -> None:
     first, second = f"{COMMAND}cmd-1", f"{COMMAND}cmd-2"
-    life = Life().begin().receive("a", first, second).tick().event("a").event(first)
-    report = sound(life)
+    builder = JournalBuilder().begin().receive("a", first, second).tick().event("a").event(first)
+    report = sound(builder)
     assert (report.events.received, report.events.applied, report.events.waiting) == (1, 1, [])
     assert (report.commands.received, report.commands.applied, report.commands.waiting) == (2, 1, [second])
-    stopped = sound(life.frame("stop"))
+    stopped = sound(builder.frame("stop"))
     assert (stopped.events.stopped, stopped.commands.stopped, stopped.commands.waiting) == (0, 1, [])
 
 
 def test_the_new_worker_applies_events_left_by_the_old_one() -> None:
-    life = Life().begin().receive("a", "b").tick().event("a").hand("w2", "v2")
+    builder = JournalBuilder().begin().receive("a", "b").tick().event("a").hand("w2", "v2")
     # The successor has received all of them itself, and its first frame says so.
-    life.receive("a", "b", "c").tick().event("b").event("c")
-    events = sound(life).events
+    builder.receive("a", "b", "c").tick().event("b").event("c")
+    events = sound(builder).events
     assert (events.received, events.applied, events.waiting) == (3, 3, [])
 
 
 def test_events_that_waited_when_the_bot_stopped_are_not_lost() -> None:
-    life = Life().begin().receive("a", "b").tick().event("a").frame("stop")
-    life.begin("w2").receive("c").tick().event("c")
-    events = sound(life).events
+    builder = JournalBuilder().begin().receive("a", "b").tick().event("a").frame("stop")
+    builder.begin("w2").receive("c").tick().event("c")
+    events = sound(builder).events
     assert (events.stopped, events.never, events.waiting) == (1, [], [])
 
 
 def test_timers_run_once_or_periodically() -> None:
     due = 1002 * SECOND
-    life = Life().begin().arm("exit", due).arm("poll", due, 5 * SECOND).arm("later", due + SECOND).ticks(2)
-    life.timer("exit").timer("poll").hand("w2", "v2").tick()
-    life.timer("later").ticks(4).timer("poll")
-    timers = sound(life).timers
+    builder = (
+        JournalBuilder()
+        .begin()
+        .arm("exit", due)
+        .arm("poll", due, 5 * SECOND)
+        .arm("later", due + SECOND)
+        .ticks(2)
+    )
+    builder.timer("exit").timer("poll").hand("w2", "v2").tick()
+    builder.timer("later").ticks(4).timer("poll")
+    timers = sound(builder).timers
     assert (timers.fired, timers.twice, timers.armed, timers.late_us) == (4, 0, 1, 1000.0)
 
 
 def test_timers_in_a_snapshot_are_known() -> None:
-    life = Life()
-    life.arm("exit", 1002 * SECOND)
-    life.arming.clear()
-    life.begin().ticks(2).timer("exit")
-    assert sound(life).timers.fired == 1
+    builder = JournalBuilder()
+    builder.arm("exit", 1002 * SECOND)
+    builder.arming.clear()
+    builder.begin().ticks(2).timer("exit")
+    assert sound(builder).timers.fired == 1
 
 
 def test_decisions_are_listed_with_their_outcome() -> None:
-    life = Life().begin().tick()
-    life.conclude(life.decide())
-    life.conclude(life.decide(), "raised OrderRefused")
-    left = life.tick().decide("exit")
-    decisions = sound(life).decisions
+    builder = JournalBuilder().begin().tick()
+    builder.conclude(builder.decide())
+    builder.conclude(builder.decide(), "raised OrderRefused")
+    left = builder.tick().decide("exit")
+    decisions = sound(builder).decisions
     assert (decisions.opened, decisions.closed, decisions.raised, decisions.open) == (3, 2, 1, [left])
 
 
 def test_decisions_left_open_by_a_dead_leader_are_in_doubt_for_its_successor() -> None:
-    life = Life().begin().tick()
-    left = life.decide()
-    life.lead("w2", "failover").tick()
-    decisions = sound(life).decisions
+    builder = JournalBuilder().begin().tick()
+    left = builder.decide()
+    builder.lead("w2", "failover").tick()
+    decisions = sound(builder).decisions
     assert (decisions.in_doubt, decisions.open) == ([left], [])
     # The successor died as well, before it had put the record straight: the next one is told again.
-    life.lead("w3", "failover", in_doubt=[left]).tick().conclude(left)
-    assert sound(life).decisions.in_doubt == [left]
+    builder.lead("w3", "failover", in_doubt=[left]).tick().conclude(left)
+    assert sound(builder).decisions.in_doubt == [left]
 
 
 def test_decisions_whose_turn_died_are_in_doubt_for_the_successor() -> None:
-    life = Life().begin().tick()
-    settled = life.decide()
-    life.conclude(settled).tick()
-    lost = life.decide()
-    life.conclude(lost).lead("w2", "failover", in_doubt=[lost]).tick()
-    assert sound(life).decisions.in_doubt == [lost]
+    builder = JournalBuilder().begin().tick()
+    settled = builder.decide()
+    builder.conclude(settled).tick()
+    lost = builder.decide()
+    builder.conclude(lost).lead("w2", "failover", in_doubt=[lost]).tick()
+    assert sound(builder).decisions.in_doubt == [lost]
 
 
 def test_decisions_in_on_lead_precede_the_first_frame_of_the_epoch() -> None:
-    life = Life().begin().tick().give("w2")
-    id = life.decide("reconcile", epoch=2)
-    life.open.clear()
-    life.lead("w2", "handoff").conclude(id)
-    assert sound(life).decisions.closed == 1
+    builder = JournalBuilder().begin().tick().give("w2")
+    id = builder.decide("reconcile", epoch=2)
+    builder.open.clear()
+    builder.lead("w2", "handoff").conclude(id)
+    assert sound(builder).decisions.closed == 1
 
 
 def test_consecutive_segments_are_one_journal() -> None:
-    life = Life().begin().ticks(3).segment([Rows("candles", [(b"a", b"b")])]).ticks(3)
-    report = sound(life)
+    builder = JournalBuilder().begin().ticks(3).segment([Rows("candles", [(b"a", b"b")])]).ticks(3)
+    report = sound(builder)
     assert (report.ticks, report.chain.frames) == (6, 7)
 
 
 def test_a_journal_with_a_pruned_beginning_is_ok() -> None:
-    life = Life().begin().receive("a").tick().event("a").ticks(3)
-    life.segment().ticks(2)
-    report = audit(life.found()[1 + len(life.segments[0]) :])
+    builder = JournalBuilder().begin().receive("a").tick().event("a").ticks(3)
+    builder.segment().ticks(2)
+    report = audit(builder.found()[1 + len(builder.segments[0]) :])
     assert report.ok
     assert (report.ticks, report.first) == (2, 1005)
     # What was applied before is known all the same.
-    life.event("a")
-    report = audit(life.found()[1 + len(life.segments[0]) :])
+    builder.event("a")
+    report = audit(builder.found()[1 + len(builder.segments[0]) :])
     only(report, 7, "event 'a' was applied twice")
 
 
 def test_resets_and_schema_changes_are_listed() -> None:
-    life = Life().begin().ticks(2).give("w2")
-    life.schema = Schema(2, "b")
-    life.lead("w2", "handoff").ticks(2)
-    life.schema = Schema(1, "a")
-    life.frame("reset", epoch=3)
-    life.lead("w1", "failover").tick()
-    report = sound(life)
+    builder = JournalBuilder().begin().ticks(2).give("w2")
+    builder.schema = Schema(2, "b")
+    builder.lead("w2", "handoff").ticks(2)
+    builder.schema = Schema(1, "a")
+    builder.frame("reset", epoch=3)
+    builder.lead("w1", "failover").tick()
+    report = sound(builder)
     assert [(change.before, change.after) for change in report.schemas] == [(1, 2), (2, 1)]
     assert report.resets == [7]
 
 
 def test_a_torn_tail_is_not_a_fault() -> None:
-    found: list[Found] = Life().begin().ticks(2).found()
+    found: list[Found] = JournalBuilder().begin().ticks(2).found()
     report = audit([*found, UnfinishedRecord(1, 99, 7, "a record is cut off")])
     assert report.ok
     assert [(tail.segment, tail.offset, tail.bytes) for tail in report.torn] == [(1, 99, 7)]
@@ -256,68 +274,68 @@ MINUTE = Window("1m", opens="-20s", closes="-5s", name="minute")
 
 
 def test_windows_are_covered_when_each_of_their_ticks_ran() -> None:
-    life = Life(seq=60 * 20 - 1).begin().ticks(60 * 5)
-    found = sound(life, windows=[MINUTE]).windows["minute"]
+    builder = JournalBuilder(seq=60 * 20 - 1).begin().ticks(60 * 5)
+    found = sound(builder, windows=[MINUTE]).windows["minute"]
     assert (found.total, found.covered, found.uncovered) == (5, 5, [])
 
 
 def test_a_window_with_a_missed_tick_is_not_covered() -> None:
     at = 60 * 21 + 44
-    life = Life(seq=60 * 20 - 1).begin().ticks(60 + 40)
-    life.tick(Gap(60 * 21 + 40, at, "skipped", "slow"), Gap(at + 1, at + 2, "missed", "gone")).ticks(200)
-    found = sound(life, windows=[MINUTE]).windows["minute"]
+    builder = JournalBuilder(seq=60 * 20 - 1).begin().ticks(60 + 40)
+    builder.tick(Gap(60 * 21 + 40, at, "skipped", "slow"), Gap(at + 1, at + 2, "missed", "gone")).ticks(200)
+    found = sound(builder, windows=[MINUTE]).windows["minute"]
     assert found.total - found.covered == 1
     opens = (60 * 22 - 20) * SECOND
     assert [(span.opens, span.closes) for span in found.uncovered] == [(opens, opens + 15 * SECOND)]
 
 
 def test_a_missed_tick_outside_all_windows_affects_no_window() -> None:
-    life = Life(seq=60 * 20 - 1).begin().ticks(5)
-    life.tick(Gap(60 * 20 + 5, 60 * 20 + 39, "missed", "gone")).ticks(100)
-    found = sound(life, windows=[MINUTE]).windows["minute"]
+    builder = JournalBuilder(seq=60 * 20 - 1).begin().ticks(5)
+    builder.tick(Gap(60 * 20 + 5, 60 * 20 + 39, "missed", "gone")).ticks(100)
+    found = sound(builder, windows=[MINUTE]).windows["minute"]
     assert (found.total, found.covered) == (2, 2)
 
 
 def test_a_window_between_two_ticks_has_no_tick_to_miss() -> None:
-    life = Life(interval=60 * SECOND, seq=20).begin().tick()
-    life.tick(Gap(22, 23, "missed", "gone"))
-    found = sound(life, windows=[MINUTE]).windows["minute"]
+    builder = JournalBuilder(interval=60 * SECOND, seq=20).begin().tick()
+    builder.tick(Gap(22, 23, "missed", "gone"))
+    found = sound(builder, windows=[MINUTE]).windows["minute"]
     assert (found.total, found.covered) == (4, 4)
 
 
 def test_a_window_that_exceeds_the_span_is_not_judged() -> None:
-    life = Life(seq=60 * 20 - 1).begin().ticks(50)
-    assert sound(life, windows=[MINUTE]).windows["minute"].total == 0
+    builder = JournalBuilder(seq=60 * 20 - 1).begin().ticks(50)
+    assert sound(builder, windows=[MINUTE]).windows["minute"].total == 0
 
 
 # --- spans ---
 
 
 def test_a_span_can_be_given_by_index() -> None:
-    life = Life().begin().ticks(4).tick(Gap(1005, 1010, "missed", "gone")).ticks(4)
-    report = sound(life, since=Seq(1003), until=Seq(1007))
+    builder = JournalBuilder().begin().ticks(4).tick(Gap(1005, 1010, "missed", "gone")).ticks(4)
+    report = sound(builder, since=Seq(1003), until=Seq(1007))
     assert (report.ticks, report.first, report.last, report.missed) == (2, 1003, 1007, 3)
-    report = sound(life, since=Seq(1008), until=Seq(1012))
+    report = sound(builder, since=Seq(1008), until=Seq(1012))
     assert (report.ticks, report.first, report.last, report.missed) == (2, 1008, 1012, 3)
 
 
 def test_a_span_can_be_given_by_time() -> None:
-    life = Life().begin().ticks(4).tick(Gap(1005, 1010, "missed", "gone")).ticks(4)
-    report = sound(life, since=Moment(1003 * SECOND - 1), until=Moment(1007 * SECOND + 1))
+    builder = JournalBuilder().begin().ticks(4).tick(Gap(1005, 1010, "missed", "gone")).ticks(4)
+    report = sound(builder, since=Moment(1003 * SECOND - 1), until=Moment(1007 * SECOND + 1))
     assert (report.ticks, report.first, report.last, report.missed) == (2, 1003, 1007, 3)
 
 
 def test_a_span_is_judged_with_the_state_at_its_beginning() -> None:
-    life = Life().begin().receive("a").tick().event("a").ticks(5).event("a").ticks(5)
-    only(judged(life, since=Seq(1005)), 7, "event 'a' was applied twice")
-    sound(life, until=Seq(1005))
-    sound(life, since=Seq(1007))
+    builder = JournalBuilder().begin().receive("a").tick().event("a").ticks(5).event("a").ticks(5)
+    only(judged(builder, since=Seq(1005)), 7, "event 'a' was applied twice")
+    sound(builder, until=Seq(1005))
+    sound(builder, since=Seq(1007))
 
 
 def test_events_that_wait_at_the_end_of_a_span_are_not_lost() -> None:
-    life = Life().begin().receive("a").tick().ticks(3).event("a").tick()
-    assert sound(life, until=Seq(1002)).events.waiting == ["a"]
-    assert sound(life).events.waiting == []
+    builder = JournalBuilder().begin().receive("a").tick().ticks(3).event("a").tick()
+    assert sound(builder, until=Seq(1002)).events.waiting == ["a"]
+    assert sound(builder).events.waiting == []
 
 
 def test_a_span_is_clipped_by_index_or_by_time() -> None:
@@ -327,13 +345,13 @@ def test_a_span_is_clipped_by_index_or_by_time() -> None:
 
 
 def test_a_leader_that_died_and_had_a_successor_is_listed() -> None:
-    life = Life().begin("w1", "v1")
-    life.ticks(3)
-    doubt = life.decide("enter")
-    life.lead("w2", "failover", release="v1")
-    life.tick(Gap(life.seq + 1, life.seq + 2, "missed", "w1 died"))
-    life.lead("w3", "first", release="v1").tick()
-    report = audit(life.found())
+    builder = JournalBuilder().begin("w1", "v1")
+    builder.ticks(3)
+    doubt = builder.decide("enter")
+    builder.lead("w2", "failover", release="v1")
+    builder.tick(Gap(builder.seq + 1, builder.seq + 2, "missed", "w1 died"))
+    builder.lead("w3", "first", release="v1").tick()
+    report = audit(builder.found())
     assert report.ok, report.broken
     first, second = report.deaths
     assert (first.worker, first.successor, first.cause, first.missed) == ("w1", "w2", "failover", 2)

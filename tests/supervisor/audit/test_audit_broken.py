@@ -21,7 +21,7 @@ from neverblink.supervisor.audit.report import AuditReport
 from neverblink.supervisor.audit.scope import Seq
 from neverblink.supervisor.audit.verify import JournalCheck
 
-from .lives import MS, SECOND, Life
+from .journal_builder import MS, SECOND, JournalBuilder
 
 MINUTE = Window("1m", opens="-20s", closes="-5s", name="minute")
 
@@ -30,213 +30,216 @@ def said(report: AuditReport) -> list[tuple[int, str]]:
     return [(broken.invariant, broken.text) for broken in report.broken]
 
 
-def _next(life: Life, **facts: Any) -> Timing:
+def _next(builder: JournalBuilder, **facts: Any) -> Timing:
     """The timing of the tick after the last one."""
-    life.seq += 1
-    life.mono += 10 * MS
-    said: dict[str, Any] = {"due": life.seq * life.interval, "took": MS, "mono": life.mono}
+    builder.seq += 1
+    builder.mono += 10 * MS
+    said: dict[str, Any] = {"due": builder.seq * builder.interval, "took": MS, "mono": builder.mono}
     return Timing(**{**said, **facts})
 
 
-def two_leaders(life: Life) -> None:
-    life.hand("w2", "v2").ticks(2)
-    life.tick(epoch=1)
+def two_leaders(builder: JournalBuilder) -> None:
+    builder.hand("w2", "v2").ticks(2)
+    builder.tick(epoch=1)
 
 
-def ticks_after_yielding(life: Life) -> None:
-    life.give("w2").tick()
+def ticks_after_yielding(builder: JournalBuilder) -> None:
+    builder.give("w2").tick()
 
 
-def ticks_after_stopping(life: Life) -> None:
-    life.frame("stop").tick()
+def ticks_after_stopping(builder: JournalBuilder) -> None:
+    builder.frame("stop").tick()
 
 
-def turns_at_once(life: Life) -> None:
-    life.give("w2").lead("w2", "handoff")
-    life.frame("tick", timing=_next(life, took=25 * MS))
+def turns_at_once(builder: JournalBuilder) -> None:
+    builder.give("w2").lead("w2", "handoff")
+    builder.frame("tick", timing=_next(builder, took=25 * MS))
 
 
-def handoff_to_another(life: Life) -> None:
-    life.give("w2").lead("w3", "handoff")
+def handoff_to_another(builder: JournalBuilder) -> None:
+    builder.give("w2").lead("w3", "handoff")
 
 
-def handoff_of_another_order(life: Life) -> None:
-    life.give("w2").lead("w2", "handoff", order=99)
+def handoff_of_another_order(builder: JournalBuilder) -> None:
+    builder.give("w2").lead("w2", "handoff", order=99)
 
 
-def handoff_from_nobody(life: Life) -> None:
-    life.lead("w2", "handoff")
+def handoff_from_nobody(builder: JournalBuilder) -> None:
+    builder.lead("w2", "handoff")
 
 
-def takeback_by_another(life: Life) -> None:
-    life.give("w2").lead("w3", "takeback")
+def takeback_by_another(builder: JournalBuilder) -> None:
+    builder.give("w2").lead("w3", "takeback")
 
 
-def decision_of_an_old_epoch(life: Life) -> None:
-    life.hand("w2", "v2").tick()
-    life.conclude(life.decide(epoch=1))
+def decision_of_an_old_epoch(builder: JournalBuilder) -> None:
+    builder.hand("w2", "v2").tick()
+    builder.conclude(builder.decide(epoch=1))
 
 
-def ticks_twice(life: Life) -> None:
-    life.seq -= 1
-    life.tick()
+def ticks_twice(builder: JournalBuilder) -> None:
+    builder.seq -= 1
+    builder.tick()
 
 
-def leaves_an_index_out(life: Life) -> None:
-    life.seq += 1
-    life.tick()
+def leaves_an_index_out(builder: JournalBuilder) -> None:
+    builder.seq += 1
+    builder.tick()
 
 
-def leaves_some_out_beside_a_gap(life: Life) -> None:
-    life.tick(Gap(life.seq + 2, life.seq + 3, "skipped", "slow"))
+def leaves_some_out_beside_a_gap(builder: JournalBuilder) -> None:
+    builder.tick(Gap(builder.seq + 2, builder.seq + 3, "skipped", "slow"))
 
 
-def runs_what_it_calls_missed(life: Life) -> None:
-    seq = life.seq + 1
-    life.tick(Gap(seq, seq + 4, "missed", "gone"))
-    life.seq = seq + 1
-    life.tick()
+def runs_what_it_calls_missed(builder: JournalBuilder) -> None:
+    seq = builder.seq + 1
+    builder.tick(Gap(seq, seq + 4, "missed", "gone"))
+    builder.seq = seq + 1
+    builder.tick()
 
 
-def calls_missed_what_ran(life: Life) -> None:
-    life.tick(Gap(life.seq, life.seq + 1, "missed", "gone"))
+def calls_missed_what_ran(builder: JournalBuilder) -> None:
+    builder.tick(Gap(builder.seq, builder.seq + 1, "missed", "gone"))
 
 
-def calls_missed_what_is_to_come(life: Life) -> None:
-    seq = life.seq + 1
-    life.frame("tick", timing=_next(life, gaps=(Gap(seq, seq + 5, "missed", "gone"),)))
+def calls_missed_what_is_to_come(builder: JournalBuilder) -> None:
+    seq = builder.seq + 1
+    builder.frame("tick", timing=_next(builder, gaps=(Gap(seq, seq + 5, "missed", "gone"),)))
 
 
-def ticks_off_the_grid(life: Life) -> None:
-    life.frame("tick", timing=_next(life, due=(life.seq + 1) * SECOND + 5))
+def ticks_off_the_grid(builder: JournalBuilder) -> None:
+    builder.frame("tick", timing=_next(builder, due=(builder.seq + 1) * SECOND + 5))
 
 
-def changes_its_grid(life: Life) -> None:
-    life.interval = 250 * MS
-    life.tick()
+def changes_its_grid(builder: JournalBuilder) -> None:
+    builder.interval = 250 * MS
+    builder.tick()
 
 
-def yields_in_a_decision(life: Life) -> None:
-    life.decide("exit")
-    life.hand("w2", "v2")
+def yields_in_a_decision(builder: JournalBuilder) -> None:
+    builder.decide("exit")
+    builder.hand("w2", "v2")
 
 
-def stops_in_a_decision(life: Life) -> None:
-    life.decide("exit")
-    life.frame("stop")
+def stops_in_a_decision(builder: JournalBuilder) -> None:
+    builder.decide("exit")
+    builder.frame("stop")
 
 
-def successor_not_told(life: Life) -> None:
-    life.decide("exit")
-    life.lead("w2", "failover", in_doubt=())
+def successor_not_told(builder: JournalBuilder) -> None:
+    builder.decide("exit")
+    builder.lead("w2", "failover", in_doubt=())
 
 
-def successor_not_told_of_the_last_turn(life: Life) -> None:
-    life.conclude(life.decide("exit"))
-    life.lead("w2", "failover", in_doubt=())
+def successor_not_told_of_the_last_turn(builder: JournalBuilder) -> None:
+    builder.conclude(builder.decide("exit"))
+    builder.lead("w2", "failover", in_doubt=())
 
 
-def successor_told_too_much(life: Life) -> None:
-    life.lead("w2", "failover", in_doubt=("1-1-1",))
+def successor_told_too_much(builder: JournalBuilder) -> None:
+    builder.lead("w2", "failover", in_doubt=("1-1-1",))
 
 
-def closes_what_was_not_open(life: Life) -> None:
-    life.conclude("1-1-1")
+def closes_what_was_not_open(builder: JournalBuilder) -> None:
+    builder.conclude("1-1-1")
 
 
-def opens_twice(life: Life) -> None:
-    life.conclude(life.decide(id="1-1003-0"))
-    life.conclude(life.decide(id="1-1003-0"))
+def opens_twice(builder: JournalBuilder) -> None:
+    builder.conclude(builder.decide(id="1-1003-0"))
+    builder.conclude(builder.decide(id="1-1003-0"))
 
 
-def loses_a_frame(life: Life) -> None:
-    del life.records[-2]
+def loses_a_frame(builder: JournalBuilder) -> None:
+    del builder.records[-2]
 
 
-def loses_its_beginning(life: Life) -> None:
-    del life.records[:3]
+def loses_its_beginning(builder: JournalBuilder) -> None:
+    del builder.records[:3]
 
 
-def swaps_two_frames(life: Life) -> None:
-    life.records[-2:] = life.records[:-3:-1]
+def swaps_two_frames(builder: JournalBuilder) -> None:
+    builder.records[-2:] = builder.records[:-3:-1]
 
 
-def repeats_a_frame(life: Life) -> None:
-    life.records.append(life.records[-1])
+def repeats_a_frame(builder: JournalBuilder) -> None:
+    builder.records.append(builder.records[-1])
 
 
-def rewrites_a_frame(life: Life) -> None:
-    kind, body = life.records[-2]
+def rewrites_a_frame(builder: JournalBuilder) -> None:
+    kind, body = builder.records[-2]
     made = msgspec.structs.replace(decode_frame(body), changes=Changes({"n": b"\x07"}, {}))
-    life.records[-2] = (kind, encode_frame(made))
+    builder.records[-2] = (kind, encode_frame(made))
 
 
-def goes_on_from_another_state(life: Life) -> None:
-    life.segment(digest=bytes(range(16))).tick()
+def goes_on_from_another_state(builder: JournalBuilder) -> None:
+    builder.segment(digest=bytes(range(16))).tick()
 
 
-def goes_on_from_an_earlier_state(life: Life) -> None:
-    life.segment(number=life.number - 1).tick()
+def goes_on_from_an_earlier_state(builder: JournalBuilder) -> None:
+    builder.segment(number=builder.number - 1).tick()
 
 
-def begins_anew(life: Life) -> None:
-    life.number, life.digest = -1, GENESIS
-    life.segment().tick()
+def begins_anew(builder: JournalBuilder) -> None:
+    builder.number, builder.digest = -1, GENESIS
+    builder.segment().tick()
 
 
-def leaves_rows_out(life: Life) -> None:
-    life.segment([Rows("candles", [(b"a", b"b"), (b"c", b"d")])])
-    life.records[1] = (RecordKind.ROWS, Life().segment([Rows("candles", [(b"a", b"b")])]).records[1][1])
-    life.tick()
+def leaves_rows_out(builder: JournalBuilder) -> None:
+    builder.segment([Rows("candles", [(b"a", b"b"), (b"c", b"d")])])
+    builder.records[1] = (
+        RecordKind.ROWS,
+        JournalBuilder().segment([Rows("candles", [(b"a", b"b")])]).records[1][1],
+    )
+    builder.tick()
 
 
-def writes_nonsense(life: Life) -> None:
-    life.records[-1] = (RecordKind.FRAME, b"\x93\x01\x02\x03")
+def writes_nonsense(builder: JournalBuilder) -> None:
+    builder.records[-1] = (RecordKind.FRAME, b"\x93\x01\x02\x03")
 
 
-def opens_an_epoch_twice(life: Life) -> None:
-    life.give("w2").lead("w2", "handoff", epoch=1)
+def opens_an_epoch_twice(builder: JournalBuilder) -> None:
+    builder.give("w2").lead("w2", "handoff", epoch=1)
 
 
-def leads_without_saying_so(life: Life) -> None:
-    life.give("w2")
-    life.epoch += 1
-    life.tick()
+def leads_without_saying_so(builder: JournalBuilder) -> None:
+    builder.give("w2")
+    builder.epoch += 1
+    builder.tick()
 
 
-def leads_without_saying_who(life: Life) -> None:
-    life.give("w2")
-    life.epoch += 1
-    life.frame("lead")
+def leads_without_saying_who(builder: JournalBuilder) -> None:
+    builder.give("w2")
+    builder.epoch += 1
+    builder.frame("lead")
 
 
-def applies_twice(life: Life) -> None:
-    life.receive("fill-1").tick().event("fill-1").tick().event("fill-1")
+def applies_twice(builder: JournalBuilder) -> None:
+    builder.receive("fill-1").tick().event("fill-1").tick().event("fill-1")
 
 
-def applies_twice_across_a_handoff(life: Life) -> None:
-    life.receive("fill-1").tick().event("fill-1").hand("w2", "v2").receive("fill-1").tick().event("fill-1")
+def applies_twice_across_a_handoff(builder: JournalBuilder) -> None:
+    builder.receive("fill-1").tick().event("fill-1").hand("w2", "v2").receive("fill-1").tick().event("fill-1")
 
 
-def never_applies(life: Life) -> None:
-    life.receive("fill-1").tick().receive("fill-2").tick().event("fill-2")
+def never_applies(builder: JournalBuilder) -> None:
+    builder.receive("fill-1").tick().receive("fill-2").tick().event("fill-2")
 
 
-def loses_an_event_with_its_leader(life: Life) -> None:
-    life.receive("fill-1").tick().lead("w2", "failover").receive("fill-2").tick().event("fill-2")
+def loses_an_event_with_its_leader(builder: JournalBuilder) -> None:
+    builder.receive("fill-1").tick().lead("w2", "failover").receive("fill-2").tick().event("fill-2")
 
 
-def fires_twice(life: Life) -> None:
-    due = (life.seq + 1) * SECOND
-    life.arm("exit", due).tick().timer("exit").tick()
-    life.frame("timer", timing=Timing(due=due, mono=life.mono + MS))
+def fires_twice(builder: JournalBuilder) -> None:
+    due = (builder.seq + 1) * SECOND
+    builder.arm("exit", due).tick().timer("exit").tick()
+    builder.frame("timer", timing=Timing(due=due, mono=builder.mono + MS))
 
 
-def fires_unasked(life: Life) -> None:
-    life.frame("timer", timing=Timing(due=5, mono=life.mono + MS))
+def fires_unasked(builder: JournalBuilder) -> None:
+    builder.frame("timer", timing=Timing(due=5, mono=builder.mono + MS))
 
 
-BROKEN: list[tuple[Callable[[Life], None], int, str]] = [
+BROKEN: list[tuple[Callable[[JournalBuilder], None], int, str]] = [
     (two_leaders, 1, "epoch 1 still wrote while epoch 2 led: two leaders"),
     (two_leaders, 5, "a frame of epoch 1 came after epoch 2 had begun"),
     (ticks_after_yielding, 1, "epoch 1 went on with a tick frame after its leader had yielded"),
@@ -300,11 +303,11 @@ BROKEN: list[tuple[Callable[[Life], None], int, str]] = [
     ("lie", "invariant", "text"), BROKEN, ids=[f"{lie.__name__}-{number}" for lie, number, _ in BROKEN]
 )
 def test_each_kind_of_break_is_detected_and_named(
-    lie: Callable[[Life], None], invariant: int, text: str
+    lie: Callable[[JournalBuilder], None], invariant: int, text: str
 ) -> None:
-    life = Life().begin().ticks(3)
-    lie(life)
-    report = audit(life.found())
+    builder = JournalBuilder().begin().ticks(3)
+    lie(builder)
+    report = audit(builder.found())
     assert not report.ok
     told = said(report)
     assert any(number == invariant and text in line for number, line in told), told
@@ -312,30 +315,32 @@ def test_each_kind_of_break_is_detected_and_named(
 
 def test_each_fault_is_reported_once() -> None:
     """The rest of the journal is judged by itself, however much comes after the fault."""
-    life = Life().begin().ticks(3)
-    del life.records[-1]
-    life.ticks(20).hand("w2", "v2").ticks(20)
-    assert said(audit(life.found())) == [(4, "frame 3 missing"), (2, _unrecorded(1003))]
-    assert audit(life.found()).missed == 1
-    doubled = Life().begin().ticks(3)
+    builder = JournalBuilder().begin().ticks(3)
+    del builder.records[-1]
+    builder.ticks(20).hand("w2", "v2").ticks(20)
+    assert said(audit(builder.found())) == [(4, "frame 3 missing"), (2, _unrecorded(1003))]
+    assert audit(builder.found()).missed == 1
+    doubled = JournalBuilder().begin().ticks(3)
     ticks_twice(doubled)
     report = audit(doubled.ticks(20).found())
     assert said(report) == [(2, "tick 1003 ran twice")]
     assert (report.doubled, report.ticks) == (1, 24)
-    report = audit([*Life().begin().ticks(3).found(), Damage(1, 77, "a record's checksum does not match")])
+    report = audit(
+        [*JournalBuilder().begin().ticks(3).found(), Damage(1, 77, "a record's checksum does not match")]
+    )
     assert said(report) == [(4, "segment 1 is damaged at byte 77: a record's checksum does not match")]
 
 
 def test_a_span_that_ends_while_the_first_snapshot_is_written_does_not_break_it() -> None:
     """The frames of that time lie between the snapshot and its end mark."""
-    life = Life().begin().ticks(5)
-    mark = next(n for n, (kind, _) in enumerate(life.records) if kind is RecordKind.WHOLE)
-    life.records.append(life.records.pop(mark))
-    assert said(audit(life.found(), until=Seq(1002))) == []
+    builder = JournalBuilder().begin().ticks(5)
+    mark = next(n for n, (kind, _) in enumerate(builder.records) if kind is RecordKind.WHOLE)
+    builder.records.append(builder.records.pop(mark))
+    assert said(audit(builder.found(), until=Seq(1002))) == []
 
 
 def test_damage_inside_a_snapshot_is_one_fault_for_the_audit_and_for_verify() -> None:
-    found = Life().begin().ticks(3).segment([Rows("candles", [(b"a", b"b")])]).found()
+    found = JournalBuilder().begin().ticks(3).segment([Rows("candles", [(b"a", b"b")])]).found()
     snapshot = found.index(Segment(2, 0)) + 1
     found[snapshot + 1 :] = [Damage(2, 77, "a record's checksum does not match")]
     assert len(said(audit(found))) == 1
@@ -346,9 +351,9 @@ def test_damage_inside_a_snapshot_is_one_fault_for_the_audit_and_for_verify() ->
 
 def test_the_audit_and_verify_find_the_same_breaks_of_the_chain() -> None:
     for lie in (loses_a_frame, swaps_two_frames, rewrites_a_frame, goes_on_from_another_state, begins_anew):
-        life = Life().begin().ticks(3)
-        lie(life)
-        found = life.found()
+        builder = JournalBuilder().begin().ticks(3)
+        lie(builder)
+        found = builder.found()
         breaks = [one.text for one in audit(found).broken if one.invariant == 4]
         assert [one.problem for one in JournalCheck().check(found).problems] == breaks, lie
 
@@ -358,8 +363,8 @@ def _unrecorded(seq: int) -> str:
 
 
 def test_a_missing_segment_is_reported() -> None:
-    life = Life().begin().ticks(3).segment().ticks(3).segment().ticks(3)
-    found = life.found()
+    builder = JournalBuilder().begin().ticks(3).segment().ticks(3).segment().ticks(3)
+    found = builder.found()
     second = found.index(Segment(2, 0))
     third = found.index(Segment(3, 0))
     report = audit([*found[:second], *found[third:]])
@@ -367,11 +372,11 @@ def test_a_missing_segment_is_reported() -> None:
 
 
 def test_findings_beyond_the_listed_ones_are_counted() -> None:
-    life = Life().begin().tick()
+    builder = JournalBuilder().begin().tick()
     for _ in range(1500):
-        life.seq -= 1
-        life.tick()
-    report = audit(life.found())
+        builder.seq -= 1
+        builder.tick()
+    report = audit(builder.found())
     assert report.broken_total == report.doubled == 1500
     assert len(report.broken) == 1000
 
@@ -391,44 +396,44 @@ STEPS = st.lists(
 )
 
 
-def lived(steps: list[Step]) -> Life:
+def lived(steps: list[Step]) -> JournalBuilder:
     """A true life that consists of these steps."""
-    life = Life().begin().tick()
+    builder = JournalBuilder().begin().tick()
     for at, (step, size) in enumerate(steps):
         follow = f"w{at + 2}"
         match step:
             case "tick":
-                life.ticks(size)
+                builder.ticks(size)
             case "skip" | "miss":
                 kind = "skipped" if step == "skip" else "missed"
-                life.tick(Gap(life.seq + 1, life.seq + size, kind, "slow"))
+                builder.tick(Gap(builder.seq + 1, builder.seq + size, kind, "slow"))
             case "event":
                 keys = [f"{at}-{n}" for n in range(size)]
-                life.receive(*keys).tick()
+                builder.receive(*keys).tick()
                 for key in keys:
-                    life.event(key)
+                    builder.event(key)
             case "timer":
-                life.arm("t", (life.seq + 1) * life.interval, size * SECOND).tick().timer("t")
+                builder.arm("t", (builder.seq + 1) * builder.interval, size * SECOND).tick().timer("t")
             case "decide":
-                life.conclude(life.decide())
+                builder.conclude(builder.decide())
             case "handoff":
-                life.hand(follow, "v2", deployment=at).tick()
+                builder.hand(follow, "v2", deployment=at).tick()
             case "takeback":
-                life.give(follow).lead(life.worker, "takeback")
+                builder.give(follow).lead(builder.worker, "takeback")
             case "failover":
                 for _ in range(size - 1):
-                    life.decide()
-                life.lead(follow, "failover")
+                    builder.decide()
+                builder.lead(follow, "failover")
             case _:
-                life.segment().tick()
-    return life.ticks(2)
+                builder.segment().tick()
+    return builder.ticks(2)
 
 
 @settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
 @given(STEPS)
 def test_a_correct_journal_is_always_ok(steps: list[Step]) -> None:
-    life = lived(steps)
-    report = audit(life.found(), windows=[MINUTE])
+    builder = lived(steps)
+    report = audit(builder.found(), windows=[MINUTE])
     assert report.broken == []
     assert report.ok
     assert report.doubled == 0

@@ -32,7 +32,7 @@ from neverblink.supervisor.audit.reader import (
 )
 from neverblink.worker.journal.directory import JournalDirectory
 
-from .lives import Life, write_segment
+from .journal_builder import JournalBuilder, write_segment
 
 CLOSED, OPENED = RecordKind.CLOSED, RecordKind.OPENED
 
@@ -199,10 +199,10 @@ def test_a_torn_tail_that_a_successor_overwrites_is_read_again(tmp_path: Path) -
 
 @pytest.fixture(scope="module")
 def journal(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    life = Life().begin().receive("a", "b").tick().event("a").event("b").ticks(5)
-    life.conclude(life.decide())
-    life.hand("w2", "v2", deployment=1).ticks(5).segment().ticks(3)
-    return life.write(tmp_path_factory.mktemp("journal"))[0]
+    builder = JournalBuilder().begin().receive("a", "b").tick().event("a").event("b").ticks(5)
+    builder.conclude(builder.decide())
+    builder.hand("w2", "v2", deployment=1).ticks(5).segment().ticks(3)
+    return builder.write(tmp_path_factory.mktemp("journal"))[0]
 
 
 def test_a_journal_on_disk_gives_the_same_audit_as_in_memory(journal: Path) -> None:

@@ -11,13 +11,13 @@ from neverblink.protocol.journal import RecordKind, first_whole, pack_header, pa
 from neverblink.supervisor.audit import recent_ticks as strips
 from neverblink.supervisor.audit.recent_ticks import LeaderChange, RecentTick, RecentTicks, Seen
 
-from .lives import Life, Record, write_segment
+from .journal_builder import JournalBuilder, Record, write_segment
 
 
-def write(directory: Path, life: Life, upto: int | None = None) -> None:
+def write(directory: Path, builder: JournalBuilder, upto: int | None = None) -> None:
     """The life's segments as files, the newest one up to this many of its records."""
-    for number, records in enumerate(life.segments, 1):
-        last = number == len(life.segments)
+    for number, records in enumerate(builder.segments, 1):
+        last = number == len(builder.segments)
         write_segment(directory, number, records[:upto] if last else records)
 
 
@@ -26,17 +26,17 @@ def seqs(seen: list[Seen]) -> list[int]:
 
 
 def test_ticks_have_their_worker_and_times_and_a_handoff_is_reported(tmp_path: Path) -> None:
-    life = Life(seq=100).begin("w1", "v1").tick(late=300)
-    life.lead("w2", "handoff", release="v2", deployment=7, blackout=210_000).tick()
-    write(tmp_path, life)
+    builder = JournalBuilder(seq=100).begin("w1", "v1").tick(late=300)
+    builder.lead("w2", "handoff", release="v2", deployment=7, blackout=210_000).tick()
+    write(tmp_path, builder)
     strip = RecentTicks(tmp_path)
     assert strip.look() == 4
     first, tick, change, after = strip.since()
     assert isinstance(first, LeaderChange)
     assert (first.worker, first.cause) == ("w1", "first")
     assert isinstance(tick, RecentTick)
-    assert (tick.seq, tick.worker, tick.release, tick.due) == (101, "w1", "v1", 101 * life.interval)
-    assert (tick.late, tick.took, tick.began) == (300, 2_000_000, 101 * life.interval + 300)
+    assert (tick.seq, tick.worker, tick.release, tick.due) == (101, "w1", "v1", 101 * builder.interval)
+    assert (tick.late, tick.took, tick.began) == (300, 2_000_000, 101 * builder.interval + 300)
     assert isinstance(change, LeaderChange)
     assert (change.worker, change.before, change.release) == ("w2", "w1", "v2")
     assert (change.cause, change.deployment, change.blackout, change.seq) == ("handoff", 7, 210_000, 101)
@@ -45,9 +45,9 @@ def test_ticks_have_their_worker_and_times_and_a_handoff_is_reported(tmp_path: P
 
 
 def test_ticks_that_did_not_run_are_counted_by_their_kind(tmp_path: Path) -> None:
-    life = Life(seq=100).begin().tick()
-    life.tick(Gap(102, 103, "skipped", "overrun"), Gap(104, 106, "missed", "dead"))
-    write(tmp_path, life)
+    builder = JournalBuilder(seq=100).begin().tick()
+    builder.tick(Gap(102, 103, "skipped", "overrun"), Gap(104, 106, "missed", "dead"))
+    write(tmp_path, builder)
     strip = RecentTicks(tmp_path)
     strip.look()
     tick = strip.since()[-1]
@@ -56,9 +56,9 @@ def test_ticks_that_did_not_run_are_counted_by_their_kind(tmp_path: Path) -> Non
 
 
 def test_reading_continues_across_torn_ends_and_new_segments(tmp_path: Path) -> None:
-    life = Life(seq=0).begin().ticks(3)
-    whole = len(life.records)
-    write(tmp_path, life)
+    builder = JournalBuilder(seq=0).begin().ticks(3)
+    whole = len(builder.records)
+    write(tmp_path, builder)
     strip = RecentTicks(tmp_path)
     strip.look()
     seen = strip.since()
@@ -67,9 +67,9 @@ def test_reading_continues_across_torn_ends_and_new_segments(tmp_path: Path) -> 
     assert strip.look() == 0
     assert strip.since(place) == []
     # Half a record is not shown, and is when its other half has come.
-    life.ticks(1)
+    builder.ticks(1)
     path = tmp_path / "00000001.journal"
-    record = pack_record(*life.records[whole])
+    record = pack_record(*builder.records[whole])
     with path.open("ab") as file:
         file.write(record[:20])
         file.flush()
@@ -77,27 +77,27 @@ def test_reading_continues_across_torn_ends_and_new_segments(tmp_path: Path) -> 
         file.write(record[20:])
     assert strip.look() == 1
     # The frames of the time in which the next segment's snapshot is written are in both.
-    life.segment()
-    life.records.insert(1, life.segments[0][-1])
-    life.ticks(2)
-    write(tmp_path, life)
+    builder.segment()
+    builder.records.insert(1, builder.segments[0][-1])
+    builder.ticks(2)
+    write(tmp_path, builder)
     assert strip.look() == 2
     assert seqs(strip.since(place)) == [4, 5, 6]
     path.unlink()
-    life.ticks(1)
-    write_segment(tmp_path, 2, life.records)
+    builder.ticks(1)
+    write_segment(tmp_path, 2, builder.records)
     strip.look()
     assert seqs(strip.since())[-1] == 7
 
 
 def test_the_journal_that_replaces_one_set_aside_is_read(tmp_path: Path) -> None:
     journal = tmp_path / "journal"
-    write(journal, Life(seq=500).begin("w1").ticks(9))
+    write(journal, JournalBuilder(seq=500).begin("w1").ticks(9))
     strip = RecentTicks(journal)
     strip.look()
     journal.rename(tmp_path / "aside")
     assert strip.look() == 0
-    write(journal, Life(seq=900).begin("w2").ticks(2))
+    write(journal, JournalBuilder(seq=900).begin("w2").ticks(2))
     strip.look()
     strip.look()
     # A reader whose position is beyond the end of the new journal gets all of it.
@@ -108,10 +108,10 @@ def test_only_the_end_of_a_long_journal_is_read_and_the_worker_is_known(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(strips, "_TAIL", 2000)
-    life = Life(seq=0).begin("w1", "v1").ticks(50)
-    life.hand("w2", "v2").ticks(50)
-    life.segment(led_by="w2").ticks(400)
-    write(tmp_path, life)
+    builder = JournalBuilder(seq=0).begin("w1", "v1").ticks(50)
+    builder.hand("w2", "v2").ticks(50)
+    builder.segment(led_by="w2").ticks(400)
+    write(tmp_path, builder)
     strip = RecentTicks(tmp_path)
     strip.look()
     shown = seqs(strip.since())
@@ -121,22 +121,22 @@ def test_only_the_end_of_a_long_journal_is_read_and_the_worker_is_known(
     assert {one.worker for one in strip.since()} == {"w2"}
     assert min(shown) > 50
     # One that looks rarely leaves out what is too far back, and goes on.
-    life.ticks(300)
-    write_into(tmp_path / "00000002.journal", life.records[-300:])
+    builder.ticks(300)
+    write_into(tmp_path / "00000002.journal", builder.records[-300:])
     strip.look()
     assert seqs(strip.since())[-1] == 800
 
 
 def test_only_the_requested_number_of_ticks_is_kept(tmp_path: Path) -> None:
-    write(tmp_path, Life(seq=0).begin().ticks(30))
+    write(tmp_path, JournalBuilder(seq=0).begin().ticks(30))
     strip = RecentTicks(tmp_path, most=10)
     strip.look()
     assert seqs(strip.since()) == list(range(21, 31))
 
 
 def test_damage_hides_only_ticks_up_to_the_next_segment(tmp_path: Path) -> None:
-    life = Life(seq=0).begin().ticks(5)
-    write(tmp_path, life)
+    builder = JournalBuilder(seq=0).begin().ticks(5)
+    write(tmp_path, builder)
     path = tmp_path / "00000001.journal"
     data = bytearray(path.read_bytes())
     data[-10] ^= 1
@@ -144,8 +144,8 @@ def test_damage_hides_only_ticks_up_to_the_next_segment(tmp_path: Path) -> None:
     strip = RecentTicks(tmp_path)
     strip.look()
     assert seqs(strip.since()) == [1, 2, 3, 4]
-    life.segment().ticks(2)
-    write_segment(tmp_path, 2, life.records)
+    builder.segment().ticks(2)
+    write_segment(tmp_path, 2, builder.records)
     strip.look()
     assert seqs(strip.since()) == [1, 2, 3, 4, 6, 7]
 

@@ -14,26 +14,26 @@ from neverblink.supervisor.config.config import Config
 from neverblink.supervisor.release.releases import Release
 from neverblink.supervisor.workers.registry import Ended, Member
 
-from ..stage import Hands, Stage, report
+from ..fake_bot_context import FakeBotContext, RecordingWorkerPool, report
 
 CONFIG = Config(Path("/p/neverblink.toml"), "fox", "bot:B", "python3")
 
 
 def bring_up(*says: Any, ends: bool) -> None:
     """Start a worker that has said all of this, and ended, before anybody looks again."""
-    stage = Stage()
+    context = FakeBotContext()
 
-    class WorkersThatReport(Hands):
+    class WorkersThatReport(RecordingWorkerPool):
         def start(self, worker: str, *_: object) -> Member:
             member = super().start(worker)
             for message in says:
-                member.take(message, stage.hour.now)
+                member.take(message, context.clock.now)
             if ends:
-                member.ended = Ended(1, "exit 1", stage.hour.now)
+                member.ended = Ended(1, "exit 1", context.clock.now)
             return member
 
-    pool = cast("Any", WorkersThatReport(stage.registry))
-    asyncio.run(BringUp(stage.state, pool).bring_up(cast("Release", None), CONFIG))
+    pool = cast("Any", WorkersThatReport(context.registry))
+    asyncio.run(BringUp(context.state, pool).bring_up(cast("Release", None), CONFIG))
 
 
 def test_a_start_succeeds_when_its_worker_leads() -> None:
@@ -52,31 +52,31 @@ def test_a_start_fails_when_its_worker_dies_before_it_leads() -> None:
 
 def test_a_start_ends_when_its_worker_takes_the_lease_while_the_bot_is_being_stopped() -> None:
     """A leader ignores a dismissal: who waited for its end would wait for ever."""
-    stage = Stage()
+    context = FakeBotContext()
 
-    class WorkersThatReport(Hands):
+    class WorkersThatReport(RecordingWorkerPool):
         def start(self, worker: str, *_: object) -> Member:
             member = super().start(worker)
-            member.take(Ready(0, 0), stage.hour.now)
+            member.take(Ready(0, 0), context.clock.now)
             return member
 
         def send(self, worker: str, message: SupervisorMessage) -> bool:
-            stage.state.stopping = "down"
+            context.state.stopping = "down"
             return super().send(worker, message)
 
         def dismiss(self, worker: str, why: str) -> None:
             super().dismiss(worker, why)
-            member = stage.registry.get(worker)
+            member = context.registry.get(worker)
             assert member is not None
 
             def led() -> None:
-                member.take(report("leading"), stage.hour.now)
-                stage.state.changes.stir()
+                member.take(report("leading"), context.clock.now)
+                context.state.changes.stir()
 
             asyncio.get_running_loop().call_soon(led)
 
-    pool = WorkersThatReport(stage.registry)
-    starter = BringUp(stage.state, cast("Any", pool))
+    pool = WorkersThatReport(context.registry)
+    starter = BringUp(context.state, cast("Any", pool))
 
     async def up() -> bool:
         async with asyncio.timeout(5):

@@ -13,24 +13,24 @@ from neverblink.protocol.link import (
 )
 from neverblink.supervisor.bot.command_relay import CommandRelay, NoAnswer
 
-from ..stage import Hands, Stage
+from ..fake_bot_context import FakeBotContext, RecordingWorkerPool
 
 SECOND = 1_000_000_000
 
 
 def test_a_command_is_sent_again_to_the_new_leader_until_it_is_answered() -> None:
     async def scenario() -> None:
-        stage = Stage()
-        hour, state = stage.hour, stage.state
-        pool = Hands(stage.registry)
+        context = FakeBotContext()
+        clock, state = context.clock, context.state
+        pool = RecordingWorkerPool(context.registry)
         sent = pool.sent
         state.leader = "w1"
         relay = CommandRelay(state, cast("Any", pool), 10 * SECOND)
         running = asyncio.ensure_future(relay.run("size", {"pct": 2.5}))
         await asyncio.sleep(0)
-        hour.pass_by(SECOND // 2)
+        clock.advance(SECOND // 2)
         state.leader = ""
-        hour.pass_by(SECOND // 2)
+        clock.advance(SECOND // 2)
         state.leader = "w2"
         relay.resend()
         assert [worker for worker, _ in sent] == ["w1", "w1", "w2"]
@@ -41,11 +41,11 @@ def test_a_command_is_sent_again_to_the_new_leader_until_it_is_answered() -> Non
         relay.answered(Answered(run.key, 7, "done"))
         relay.answered(Answered(run.key, 8, "told twice"))
         assert (await running).seq == 7
-        hour.pass_by(20 * SECOND)
-        assert hour.waiting == 0
+        clock.advance(20 * SECOND)
+        assert clock.waiting == 0
         late = asyncio.ensure_future(relay.run("size", {}))
         await asyncio.sleep(0)
-        hour.pass_by(10 * SECOND)
+        clock.advance(10 * SECOND)
         with pytest.raises(NoAnswer, match="in 10s") as no_answer:
             await late
         assert no_answer.value.late

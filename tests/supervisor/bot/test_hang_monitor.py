@@ -16,16 +16,16 @@ from neverblink.supervisor.release.releases import Release
 from neverblink.supervisor.system.proc_stat import ProcessActivity
 from neverblink.supervisor.workers.registry import Member
 
-from ..stage import Hands, Stage, hello, report
+from ..fake_bot_context import FakeBotContext, RecordingWorkerPool, hello, report
 
 SECOND = 1_000_000_000
 
 
-class Pool(Hands):
+class Pool(RecordingWorkerPool):
     """A worker pool that reads the reports that wait when it is drained."""
 
     def __init__(self, watch: Watch) -> None:
-        super().__init__(watch.stage.registry)
+        super().__init__(watch.context.registry)
         self.watch = watch
 
     def drain(self) -> None:
@@ -36,7 +36,7 @@ class Watch:
     """A hang monitor over one leader, whose reports the test makes."""
 
     def __init__(self, journal: Path) -> None:
-        self.stage = Stage()
+        self.context = FakeBotContext()
         self.pool = Pool(self)
         self.waiting = 0
         """Reports that have come and were not read."""
@@ -44,7 +44,7 @@ class Watch:
         self.leader.take(hello(interval=SECOND // 10), 0)
         self.said = report("leading", epoch=1)
         self.leader.take(self.said, 0)
-        state = self.stage.state
+        state = self.context.state
         state.registry.add(self.leader)
         state.leader = "w1"
         limits = HangLimits(2 * SECOND, 5 * SECOND)
@@ -61,11 +61,11 @@ class Watch:
         while self.waiting:
             self.waiting -= 1
             self.said = msgspec.structs.replace(self.said, number=self.said.number + 1)
-            self.leader.take(self.said, self.stage.hour.now)
+            self.leader.take(self.said, self.context.clock.now)
 
     @property
     def told(self) -> list[str]:
-        return [event.reason for event in self.stage.events if isinstance(event, Slow)]
+        return [event.reason for event in self.context.events if isinstance(event, Slow)]
 
 
 @pytest.fixture
@@ -74,11 +74,11 @@ def watch(tmp_path: Path) -> Watch:
 
 
 def test_a_stopped_leader_is_reported_and_killed_with_the_reason(watch: Watch) -> None:
-    watch.stage.doing = ProcessActivity("T")
-    watch.stage.hour.pass_by(3 * SECOND // 2)
+    watch.context.doing = ProcessActivity("T")
+    watch.context.clock.advance(3 * SECOND // 2)
     assert watch.guard.slow.endswith("it is stopped")
     assert watch.killed == []
-    watch.stage.hour.pass_by(SECOND)
+    watch.context.clock.advance(SECOND)
     assert {worker for worker, _ in watch.killed} == {"w1"}
     assert watch.killed[0][1].endswith("it is stopped")
     (told,) = watch.told
@@ -86,37 +86,37 @@ def test_a_stopped_leader_is_reported_and_killed_with_the_reason(watch: Watch) -
 
 
 def test_waiting_reports_are_read_before_the_leader_is_judged(watch: Watch) -> None:
-    watch.stage.doing = ProcessActivity("S")
+    watch.context.doing = ProcessActivity("S")
     for _ in range(40):
         watch.waiting = 1
-        watch.stage.hour.pass_by(SECOND // 4)
+        watch.context.clock.advance(SECOND // 4)
     assert (watch.told, watch.killed) == ([], [])
 
 
 def test_a_leader_that_makes_progress_again_is_reported_as_healthy(watch: Watch) -> None:
-    watch.stage.doing = ProcessActivity("S")
-    watch.stage.hour.pass_by(3 * SECOND // 2)
+    watch.context.doing = ProcessActivity("S")
+    watch.context.clock.advance(3 * SECOND // 2)
     watch.waiting = 1
-    watch.stage.hour.pass_by(SECOND // 4)
+    watch.context.clock.advance(SECOND // 4)
     assert watch.told[-1] == watch.guard.slow == ""
     assert len(watch.told) == 2
     assert watch.killed == []
 
 
 def test_a_successor_is_judged_by_its_own_activity(watch: Watch) -> None:
-    watch.stage.doing = ProcessActivity("S")
-    watch.stage.hour.pass_by(3 * SECOND // 2)
-    watch.leader.take(report("leading", epoch=2), watch.stage.hour.now)
-    watch.stage.hour.pass_by(3 * SECOND // 2)
+    watch.context.doing = ProcessActivity("S")
+    watch.context.clock.advance(3 * SECOND // 2)
+    watch.leader.take(report("leading", epoch=2), watch.context.clock.now)
+    watch.context.clock.advance(3 * SECOND // 2)
     assert watch.killed == []
 
 
 def test_nothing_is_watched_when_no_worker_leads(watch: Watch) -> None:
-    watch.stage.state.leader = ""
-    watch.stage.hour.pass_by(100 * SECOND)
+    watch.context.state.leader = ""
+    watch.context.clock.advance(100 * SECOND)
     assert (watch.told, watch.killed, watch.guard.slow) == ([], [], "")
 
 
 def test_a_closed_monitor_watches_no_leader(watch: Watch) -> None:
     watch.guard.close()
-    assert watch.stage.hour.waiting == 0
+    assert watch.context.clock.waiting == 0

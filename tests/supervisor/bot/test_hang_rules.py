@@ -18,7 +18,7 @@ EVERY = 500 * MS
 HOUR = 3600 * S
 
 
-class Life:
+class JournalBuilder:
     """A leader that is looked at again and again."""
 
     def __init__(self, bounds: HangLimits = BOUNDS, interval: int = 100 * MS) -> None:
@@ -60,20 +60,20 @@ class Life:
 
 
 def test_a_report_and_an_ended_turn_count_as_progress() -> None:
-    life = Life()
-    assert not life.watchdog.moves(life.next)
-    life.is_now(messages=1)
-    assert not life.watchdog.moves(life.next)
-    life.is_now(number=1)
-    assert life.watchdog.moves(life.next)
-    life.is_now(messages=0, written=("1", 100))
-    assert not life.watchdog.moves(life.next)
+    builder = JournalBuilder()
+    assert not builder.watchdog.moves(builder.next)
+    builder.is_now(messages=1)
+    assert not builder.watchdog.moves(builder.next)
+    builder.is_now(number=1)
+    assert builder.watchdog.moves(builder.next)
+    builder.is_now(messages=0, written=("1", 100))
+    assert not builder.watchdog.moves(builder.next)
 
 
 def test_a_ticking_leader_is_healthy() -> None:
-    life = Life()
-    assert life.goes_on(120, ticks=True) == ["well"]
-    assert life.verdict == HangVerdict("well")
+    builder = JournalBuilder()
+    assert builder.goes_on(120, ticks=True) == ["well"]
+    assert builder.verdict == HangVerdict("well")
 
 
 @pytest.mark.parametrize(
@@ -93,75 +93,75 @@ def test_a_ticking_leader_is_healthy() -> None:
 def test_a_leader_without_a_turn_is_killed_after_the_limit_for_its_state(
     doing: ProcessActivity, so: dict[str, bool], does: str, bound: int | None
 ) -> None:
-    life = Life()
-    life.goes_on(5, ticks=True)
-    life.is_now(doing=doing)
-    assert life.goes_on(9, **so) == ["well", "slow"]
-    assert life.verdict.reason.endswith(does)
+    builder = JournalBuilder()
+    builder.goes_on(5, ticks=True)
+    builder.is_now(doing=doing)
+    assert builder.goes_on(9, **so) == ["well", "slow"]
+    assert builder.verdict.reason.endswith(does)
     if bound is None:
-        assert life.goes_on(24 * 3600, step=10 * EVERY) == ["slow"]
+        assert builder.goes_on(24 * 3600, step=10 * EVERY) == ["slow"]
         return
-    assert life.goes_on(bound - 10, **so) == (["slow"] if bound > 10 else [])
-    assert life.goes_on(3, **so)[-1] == "dead"
-    assert life.verdict.reason.endswith(does)
+    assert builder.goes_on(bound - 10, **so) == (["slow"] if bound > 10 else [])
+    assert builder.goes_on(3, **so)[-1] == "dead"
+    assert builder.verdict.reason.endswith(does)
 
 
 def test_a_leader_in_a_decision_has_the_longer_limit() -> None:
-    life = Life()
-    life.is_now(decision="enter")
-    assert life.goes_on(58) == ["well", "slow"]
-    assert life.goes_on(4) == ["slow", "dead"]
-    assert "it is in decision enter" in life.verdict.reason
+    builder = JournalBuilder()
+    builder.is_now(decision="enter")
+    assert builder.goes_on(58) == ["well", "slow"]
+    assert builder.goes_on(4) == ["slow", "dead"]
+    assert "it is in decision enter" in builder.verdict.reason
 
 
 def test_a_leader_stopped_in_a_decision_has_the_shorter_limit() -> None:
-    life = Life()
-    life.is_now(decision="enter", doing=ProcessActivity("T"))
-    assert life.goes_on(12) == ["well", "slow", "dead"]
+    builder = JournalBuilder()
+    builder.is_now(decision="enter", doing=ProcessActivity("T"))
+    assert builder.goes_on(12) == ["well", "slow", "dead"]
 
 
 def test_a_leader_that_ticks_again_has_the_full_limit_again() -> None:
-    life = Life()
-    assert life.goes_on(9) == ["well", "slow"]
-    assert life.goes_on(1, ticks=True) == ["well"]
-    assert life.goes_on(9) == ["well", "slow"]
+    builder = JournalBuilder()
+    assert builder.goes_on(9) == ["well", "slow"]
+    assert builder.goes_on(1, ticks=True) == ["well"]
+    assert builder.goes_on(9) == ["well", "slow"]
 
 
 def test_a_leader_whose_messages_do_not_arrive_is_judged_by_its_journal() -> None:
-    life = Life()
-    assert life.goes_on(3600, step=EVERY, writes=True) == ["well", "slow"]
-    assert life.verdict.reason.endswith("no tick is due")
+    builder = JournalBuilder()
+    assert builder.goes_on(3600, step=EVERY, writes=True) == ["well", "slow"]
+    assert builder.verdict.reason.endswith("no tick is due")
 
 
 def test_a_leader_whose_next_tick_is_in_an_hour_is_not_overdue() -> None:
-    life = Life(interval=HOUR)
-    life.is_now(wall=1000 * HOUR + S)
-    assert life.goes_on(3000, speaks=True) == ["well"]
-    assert life.goes_on(590) == ["well", "slow"]
-    assert life.verdict.reason.endswith("no tick is due")
+    builder = JournalBuilder(interval=HOUR)
+    builder.is_now(wall=1000 * HOUR + S)
+    assert builder.goes_on(3000, speaks=True) == ["well"]
+    assert builder.goes_on(590) == ["well", "slow"]
+    assert builder.verdict.reason.endswith("no tick is due")
     # The hour strikes.
-    assert life.goes_on(30) == ["slow", "dead"]
+    assert builder.goes_on(30) == ["slow", "dead"]
 
 
 def test_setting_the_clock_back_makes_no_tick_overdue() -> None:
-    life = Life()
-    life.is_now(wall=life.next.wall - HOUR)
-    assert life.goes_on(600, speaks=True) == ["well"]
+    builder = JournalBuilder()
+    builder.is_now(wall=builder.next.wall - HOUR)
+    assert builder.goes_on(600, speaks=True) == ["well"]
 
 
 def test_an_ended_process_is_not_judged() -> None:
-    life = Life()
-    life.is_now(doing=None)
-    assert life.goes_on(600) == ["well"]
-    life.is_now(doing=ProcessActivity("Z"))
-    assert life.goes_on(600) == ["well"]
+    builder = JournalBuilder()
+    builder.is_now(doing=None)
+    assert builder.goes_on(600) == ["well"]
+    builder.is_now(doing=ProcessActivity("Z"))
+    assert builder.goes_on(600) == ["well"]
 
 
 def test_time_in_which_the_supervisor_was_stopped_does_not_count() -> None:
-    life = Life()
-    life.goes_on(5, ticks=True)
-    assert life.goes_on(60, step=60 * S) in (["well"], ["slow"])
-    assert life.goes_on(5, ticks=True) == ["well"]
+    builder = JournalBuilder()
+    builder.goes_on(5, ticks=True)
+    assert builder.goes_on(60, step=60 * S) in (["well"], ["slow"])
+    assert builder.goes_on(5, ticks=True) == ["well"]
 
 
 EVENTS = st.lists(
@@ -181,15 +181,15 @@ EVENTS = st.lists(
 def test_no_leader_is_killed_before_it_was_observed_for_hang_after(
     moments: list[tuple[str, bool, bool, bool, bool, int]],
 ) -> None:
-    life = Life(HangLimits(hang_after=2 * S, stuck_after=5 * S))
+    builder = JournalBuilder(HangLimits(hang_after=2 * S, stuck_after=5 * S))
     idle = silent = 0
     for state, speaks, ticks, computes, decides, step in moments:
-        life.is_now(doing=ProcessActivity(state, life.next.doing.cpu if life.next.doing else 0))
-        life.is_now(decision="enter" if decides else "")
-        life.goes_on(step / S, step=step, speaks=speaks, ticks=ticks, computes=computes)
+        builder.is_now(doing=ProcessActivity(state, builder.next.doing.cpu if builder.next.doing else 0))
+        builder.is_now(decision="enter" if decides else "")
+        builder.goes_on(step / S, step=step, speaks=speaks, ticks=ticks, computes=computes)
         idle = 0 if ticks else idle + min(step, 2 * EVERY)
         silent = 0 if speaks or ticks else silent + min(step, 2 * EVERY)
-        what = life.verdict.what
+        what = builder.verdict.what
         if what == "dead":
             assert state != "t"
             assert (max(idle, silent) if state == "T" else idle) >= 2 * S
@@ -205,15 +205,15 @@ def test_no_leader_is_killed_before_it_was_observed_for_hang_after(
 
 
 def test_a_leader_is_not_judged_before_the_tick_that_it_reported_as_due() -> None:
-    life = Life()
+    builder = JournalBuilder()
     # Whatever our wall clock shows: it is an hour ahead.
-    life.is_now(wall=life.next.wall + HOUR, due=life.next.mono + 600 * S)
-    assert life.goes_on(590, speaks=True) == ["well"]
+    builder.is_now(wall=builder.next.wall + HOUR, due=builder.next.mono + 600 * S)
+    assert builder.goes_on(590, speaks=True) == ["well"]
     # And when it is due, and nothing comes of it, it is.
-    assert "dead" in life.goes_on(120, speaks=True)
+    assert "dead" in builder.goes_on(120, speaks=True)
 
 
 def test_a_clock_step_does_not_excuse_a_leader_whose_tick_is_due() -> None:
-    life = Life()
-    life.is_now(wall=life.next.wall - HOUR, due=life.next.mono + S)
-    assert "dead" in life.goes_on(120, speaks=True)
+    builder = JournalBuilder()
+    builder.is_now(wall=builder.next.wall - HOUR, due=builder.next.mono + S)
+    assert "dead" in builder.goes_on(120, speaks=True)

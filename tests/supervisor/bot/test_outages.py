@@ -20,7 +20,7 @@ from neverblink.supervisor.store.history_rows import SCHEMA, STEPS
 from neverblink.supervisor.system.errors import Refusal
 from neverblink.supervisor.workers.registry import Ended, Member
 
-from ..stage import Stage
+from ..fake_bot_context import FakeBotContext
 
 S = 1_000_000_000
 
@@ -43,12 +43,12 @@ def leads(cause: str, epoch: int) -> Report:
 
 class Told:
     def __init__(self) -> None:
-        self.stage = Stage()
-        self.outages = Outages(self.stage.state)
+        self.context = FakeBotContext()
+        self.outages = Outages(self.context.state)
 
     @property
     def last(self) -> Outage:
-        changed = [event for event in self.stage.events if isinstance(event, OutageChanged)]
+        changed = [event for event in self.context.events if isinstance(event, OutageChanged)]
         return changed[-1].outage
 
 
@@ -104,7 +104,7 @@ def test_a_planned_transfer_is_not_an_outage() -> None:
     here.outages.succeeded(w1, w2, leads("handoff", 2))
     here.outages.ticked(w2, Handed(2, 1, "handoff", 9, 0, 0, 0))
     here.outages.explained(ended(w1, 8 * S, "exit 0"))
-    assert here.stage.events == []
+    assert here.context.events == []
 
 
 def test_an_outage_is_listed_until_it_is_acknowledged_which_requires_its_end() -> None:
@@ -117,7 +117,7 @@ def test_an_outage_is_listed_until_it_is_acknowledged_which_requires_its_end() -
     here.outages.succeeded(w1, w2, leads("first", 2))
     here.outages.ticked(w2, Handed(2, 0, "first", 9, 0, 0, 3))
     (known,) = here.outages.acknowledge(0, "anna", "out of memory")
-    assert (known.who, known.why, known.acknowledged) == ("anna", "out of memory", here.stage.hour.now)
+    assert (known.who, known.why, known.acknowledged) == ("anna", "out of memory", here.context.clock.now)
     assert here.outages.unacknowledged == ()
     assert here.last == known
     with pytest.raises(Refusal, match="outage 1 is not waiting"):
@@ -154,7 +154,7 @@ def test_outages_are_kept_for_the_next_supervisor(tmp_path: Path) -> None:
     here.outages.lost(ended(worker("w2"), 15 * S, "exit 4"))
     here.outages.acknowledge(1, "anna", "seen")
     with HistoryDb.open(tmp_path / "db", "fox") as history:
-        for event in here.stage.events:
+        for event in here.context.events:
             history.record(event)
         second, first = history.outages()
         assert second == here.outages.unacknowledged[0]

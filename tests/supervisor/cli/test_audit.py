@@ -23,7 +23,7 @@ from neverblink.supervisor.store.history_db import HistoryDb
 from neverblink.supervisor.store.history_rows import WINDOWS
 from neverblink.supervisor.store.state_dir import Home
 
-from ..audit.lives import SECOND, Life
+from ..audit.journal_builder import SECOND, JournalBuilder
 
 
 def run(home: Home, *args: str) -> Result:
@@ -41,8 +41,8 @@ def home(tmp_path: Path) -> Home:
     return Home.open(tmp_path / "home")
 
 
-def life(home: Home) -> Life:
-    made = Life(seq=60 * 20 - 1).begin().receive("a").ticks(100).event("a").arm("t", 1301 * SECOND)
+def builder(home: Home) -> JournalBuilder:
+    made = JournalBuilder(seq=60 * 20 - 1).begin().receive("a").ticks(100).event("a").arm("t", 1301 * SECOND)
     made.hand("w2", "v2", deployment=3, blackout=240_000).ticks(100)
     made.tick(Gap(1400, 1404, "skipped", "tick 1399 took 5s")).tick()
     made.conclude(made.decide())
@@ -51,7 +51,7 @@ def life(home: Home) -> Life:
 
 
 def test_a_correct_journal_exits_with_0_and_lists_what_it_proves(home: Home) -> None:
-    life(home)
+    builder(home)
     result = run(home)
     assert result.exit_code == Exit.DONE
     assert result.stdout.startswith("202 ticks ran, 5 skipped\n")
@@ -62,7 +62,7 @@ def test_a_correct_journal_exits_with_0_and_lists_what_it_proves(home: Home) -> 
 
 
 def test_commands_and_repetitions_have_separate_lines(home: Home) -> None:
-    made = Life().begin().receive("a", f"{COMMAND}cmd-1").tick().event("a")
+    made = JournalBuilder().begin().receive("a", f"{COMMAND}cmd-1").tick().event("a")
     made.event(f"{COMMAND}cmd-1").tick(traffic=Traffic((), (), 3))
     made.write(home.journal)
     shown = [" ".join(line.split()) for line in run(home).stdout.splitlines()]
@@ -72,7 +72,7 @@ def test_commands_and_repetitions_have_separate_lines(home: Home) -> None:
 
 
 def test_json_has_every_figure(home: Home) -> None:
-    life(home)
+    builder(home)
     report = told(home)
     assert report["ok"] is True
     assert (report["ticks"], report["missed"], report["doubled"]) == (202, 0, 0)
@@ -94,7 +94,7 @@ def test_json_has_every_figure(home: Home) -> None:
 
 
 def test_a_broken_journal_exits_with_1_and_names_the_break(home: Home) -> None:
-    made = life(home)
+    made = builder(home)
     made.seq -= 1
     made.tick().write(home.journal)
     result = run(home)
@@ -108,7 +108,7 @@ def test_a_broken_journal_exits_with_1_and_names_the_break(home: Home) -> None:
 
 
 def test_the_span_is_the_requested_one(home: Home) -> None:
-    life(home)
+    builder(home)
     assert told(home, "--since", "1250", "--until", "1259")["ticks"] == 10
     assert told(home, "--since", "10m")["ticks"] == 0
     result = run(home, "--since", "10m")
@@ -120,14 +120,14 @@ def test_the_span_is_the_requested_one(home: Home) -> None:
 
 @pytest.mark.parametrize("bounds", [("1259", "1250"), ("10m", "20m"), ("14:05:10", "14:05:09")])
 def test_a_span_that_ends_before_it_begins_is_refused(home: Home, bounds: tuple[str, str]) -> None:
-    life(home)
+    builder(home)
     result = run(home, "--since", bounds[0], "--until", bounds[1])
     assert result.exit_code == Exit.BAD_INPUT
     assert result.stderr.startswith(f"neverblink: --since {bounds[0]} lies after --until {bounds[1]}: ")
 
 
 def test_windows_are_those_of_the_bot_or_of_the_option(home: Home) -> None:
-    life(home)
+    builder(home)
     assert told(home)["windows"] == {}
     with HistoryDb.open(home.database, "foresight") as past:
         past.started("w1", "v1", 1, 1, home.logs / "w1.log", 1)
@@ -144,7 +144,7 @@ def test_windows_are_those_of_the_bot_or_of_the_option(home: Home) -> None:
 
 def test_an_unusable_journal_is_reported(home: Home) -> None:
     assert run(home).exit_code == Exit.BAD_INPUT
-    life(home)
+    builder(home)
     for args in (["--since", "yesterday"], ["--window", "5m"], ["--window", "5m,-1h,-5s"]):
         result = run(home, *args)
         assert result.exit_code == Exit.BAD_INPUT
@@ -165,7 +165,7 @@ def test_bounds_may_be_times_or_durations() -> None:
 
 
 def test_the_first_line_says_how_many_ticks_were_missed(home: Home) -> None:
-    made = life(home)
+    made = builder(home)
     made.tick(Gap(made.seq + 1, made.seq + 60, "missed", "w2 died")).tick()
     made.write(home.journal)
     result = run(home)

@@ -15,7 +15,7 @@ from neverblink.supervisor.cli.exit_codes import Exit
 from neverblink.supervisor.store.history_db import HistoryDb
 from neverblink.supervisor.store.state_dir import Home
 
-from ..scripted import Scripted
+from ..fake_supervisor import FakeSupervisor
 
 HALTED = {"paused": True, "halted": True, "value": {"BTC": 2.0}, "seq": 7}
 NOW = {
@@ -39,7 +39,7 @@ def lines(result: Result) -> list[str]:
 
 
 def test_a_halt_is_confirmed_by_typing_the_name_of_the_bot(tmp_path: Path) -> None:
-    with Scripted(tmp_path / "home", {"status": {"bot": "foresight"}, "halt": HALTED}) as there:
+    with FakeSupervisor(tmp_path / "home", {"status": {"bot": "foresight"}, "halt": HALTED}) as there:
         wrong = run(there.home.path, "halt", typed="fox\n")
         assert wrong.exit_code == Exit.BAD_INPUT
         assert '"fox" is not the bot\'s name, so nothing was done: its name is foresight' in wrong.stderr
@@ -62,14 +62,14 @@ def test_a_halt_is_confirmed_by_typing_the_name_of_the_bot(tmp_path: Path) -> No
 
 def test_a_bot_without_on_halt_is_reported_as_only_paused(tmp_path: Path) -> None:
     script = {"status": {"bot": "foresight"}, "halt": {**HALTED, "halted": False, "value": None}}
-    with Scripted(tmp_path / "home", script) as there:
+    with FakeSupervisor(tmp_path / "home", script) as there:
         told = run(there.home.path, "halt", "--yes")
         assert told.exit_code == Exit.DONE
         assert lines(told) == ["paused nothing was given up: this bot has no on_halt that would do it"]
 
 
 def test_settings_are_shown_with_the_changed_ones_marked(tmp_path: Path) -> None:
-    with Scripted(tmp_path / "home", {"settings": NOW}) as there:
+    with FakeSupervisor(tmp_path / "home", {"settings": NOW}) as there:
         assert lines(run(there.home.path, "settings")) == [
             "max_position 3 set, else 5 integer >=0",
             'mode "slow" "slow"|"fast"',
@@ -104,7 +104,7 @@ def test_a_value_is_read_as_the_declared_type(tmp_path: Path, said: str, taken: 
         "send": {"value": None, "seq": 7},
     }
     name = said.partition("=")[0]
-    with Scripted(tmp_path / "home", script) as there:
+    with FakeSupervisor(tmp_path / "home", script) as there:
         assert run(there.home.path, "settings", said).exit_code == Exit.DONE
         settings = there.asked[-1]
         assert isinstance(settings, Settings)
@@ -127,7 +127,7 @@ def test_a_value_is_read_as_the_declared_type(tmp_path: Path, said: str, taken: 
 def test_a_value_of_the_wrong_type_is_refused_with_an_example(
     tmp_path: Path, said: str, expected: str
 ) -> None:
-    with Scripted(tmp_path / "home", {"settings": {"schema": {"properties": TYPED}}}) as there:
+    with FakeSupervisor(tmp_path / "home", {"settings": {"schema": {"properties": TYPED}}}) as there:
         told = run(there.home.path, "settings", said)
         assert told.exit_code == Exit.BAD_INPUT
         assert told.stderr == f"neverblink: {expected}\n"
@@ -135,7 +135,7 @@ def test_a_value_of_the_wrong_type_is_refused_with_an_example(
 
 def test_a_command_can_be_sent_without_knowing_its_declaration(tmp_path: Path) -> None:
     script = {"commands": Fault("busy", "no worker leads"), "send": {"value": "sent", "seq": 7}}
-    with Scripted(tmp_path / "home", script) as there:
+    with FakeSupervisor(tmp_path / "home", script) as there:
         assert lines(run(there.home.path, "send", "close", "pct=2.5")) == ["sent"]
         send = there.asked[-1]
         assert isinstance(send, Send)
@@ -150,7 +150,7 @@ def test_the_error_for_an_unknown_command_suggests_the_declared_one(tmp_path: Pa
 
     close: dict[str, Any] = {"name": "close", "help": "", "args": {}}
     script: dict[str, Any] = {"commands": {"commands": [close], "listens": True}, "send": send}
-    with Scripted(tmp_path / "home", script) as there:
+    with FakeSupervisor(tmp_path / "home", script) as there:
         assert "did you mean its command close?" in run(there.home.path, "send", "clse").stdout
         for name in ("cloze", "close", "other"):
             assert "did you mean" not in run(there.home.path, "send", name).stdout
@@ -163,7 +163,7 @@ def test_settings_are_changed_by_name(tmp_path: Path) -> None:
         "chosen": [],
         "seq": 9,
     }
-    with Scripted(tmp_path / "home", {"settings": changed}) as there:
+    with FakeSupervisor(tmp_path / "home", {"settings": changed}) as there:
         told = run(there.home.path, "settings", "max_position=4", "mode=fast", "--reset", "x", "-m", "thin")
         assert lines(told) == ["max_position 3 -> 4"]
         asked = there.asked[-1]
@@ -177,7 +177,7 @@ def test_settings_are_changed_by_name(tmp_path: Path) -> None:
 
 def test_a_setting_that_does_not_fit_is_bad_input(tmp_path: Path) -> None:
     fault = Fault("bad-input", "setting 'max_position': Expected `int`, got `str`")
-    with Scripted(tmp_path / "home", {"settings": fault}) as there:
+    with FakeSupervisor(tmp_path / "home", {"settings": fault}) as there:
         told = run(there.home.path, "settings", "max_position=many")
         assert told.exit_code == Exit.BAD_INPUT
         assert told.stderr.startswith("neverblink: setting 'max_position'")
@@ -209,7 +209,7 @@ def test_declared_commands_are_listed_with_their_arguments(tmp_path: Path) -> No
         },
     }
     script: dict[str, Any] = {"commands": {"commands": [close], "listens": True}}
-    with Scripted(tmp_path / "home", script) as there:
+    with FakeSupervisor(tmp_path / "home", script) as there:
         assert lines(run(there.home.path, "commands")) == [
             " ".join(
                 (

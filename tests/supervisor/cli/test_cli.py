@@ -20,7 +20,7 @@ from neverblink.supervisor.cli.command import SHARED
 from neverblink.supervisor.cli.command_group import COMMANDS, GROUPS, neverblink
 from neverblink.supervisor.cli.exit_codes import Exit, exit_of_fault
 
-from ..scripted import Scripted
+from ..fake_supervisor import FakeSupervisor
 
 REMOTE = (
     "abort", "acknowledge", "commands", "deploy", "down", "halt", "lock", "pause", "rebase-clock", "restart", "resume",
@@ -68,7 +68,7 @@ def test_the_error_for_an_unknown_command_suggests_the_closest_one() -> None:
 
 
 def test_shared_options_may_come_before_the_command(tmp_path: Path) -> None:
-    with Scripted(tmp_path, {"pause": {"paused": True}}):
+    with FakeSupervisor(tmp_path, {"pause": {"paused": True}}):
         for early in (["--home", tmp_path, "--json"], ["--json", f"--home={tmp_path}"]):
             assert told(run(*early, "pause", "-m", "thin market")) == {"paused": True}
         assert run("--home", "/nowhere", "pause", "--home", tmp_path).exit_code == Exit.DONE
@@ -112,7 +112,7 @@ def test_a_wrong_option_is_reported_in_one_line() -> None:
 
 @pytest.mark.parametrize("code", get_args(Code))
 def test_every_fault_has_an_exit_code(code: Code, tmp_path: Path) -> None:
-    with Scripted(tmp_path, {"pause": Fault(code, "it is so", {"deployment": 4})}):
+    with FakeSupervisor(tmp_path, {"pause": Fault(code, "it is so", {"deployment": 4})}):
         result = run("pause", "--home", tmp_path)
         assert result.exit_code == exit_of_fault(code) != Exit.DONE
         assert result.stderr == "neverblink: it is so\n"
@@ -153,7 +153,7 @@ def test_a_mistake_in_the_configuration_is_reported_in_one_line_with_the_closest
 
 
 def test_a_bug_is_reported_in_one_line_and_its_traceback_is_kept(tmp_path: Path) -> None:
-    with Scripted(tmp_path, {"rollback": "not what a supervisor answers"}):
+    with FakeSupervisor(tmp_path, {"rollback": "not what a supervisor answers"}):
         result = run("rollback", "--home", tmp_path)
     assert result.exit_code == Exit.BROKEN
     assert result.stderr.count("\n") == 1
@@ -170,7 +170,7 @@ def test_the_home_is_found_from_a_subdirectory_of_the_project(
     (tmp_path / "neverblink.toml").write_text('bot = "bot:Bot"\n')
     (tmp_path / "deep" / "er").mkdir(parents=True)
     monkeypatch.chdir(tmp_path / "deep" / "er")
-    with Scripted(tmp_path / ".neverblink", {"pause": {"paused": True}}):
+    with FakeSupervisor(tmp_path / ".neverblink", {"pause": {"paused": True}}):
         assert told(run("pause", "--json")) == {"paused": True}
         monkeypatch.chdir("/")
         assert told(run("pause", "--json", "--project", tmp_path)) == {"paused": True}

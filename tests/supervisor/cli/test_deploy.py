@@ -34,8 +34,8 @@ from neverblink.supervisor.store.state_dir import Home
 from neverblink.supervisor.terminal.deployment_screen import DeploymentScreen
 from neverblink.supervisor.terminal.screen import Screen
 
+from ..fake_supervisor import FakeSupervisor
 from ..repository import Repository
-from ..scripted import Scripted
 
 MS = 1_000_000
 BOT = "foresight"
@@ -115,7 +115,7 @@ def told(result: Result) -> dict[str, Any]:
 
 
 def test_each_phase_is_shown_as_it_happens(tmp_path: Path, code: Path) -> None:
-    with Scripted(tmp_path / "home", {"deploy": begun}, story(*STORY)) as supervisor:
+    with FakeSupervisor(tmp_path / "home", {"deploy": begun}, story(*STORY)) as supervisor:
         result = run("deploy", code, "--home", tmp_path / "home", "-m", "better exits")
     assert result.exit_code == Exit.DONE
     assert supervisor.asked[0] == Deploy(
@@ -138,7 +138,7 @@ def test_each_phase_is_shown_as_it_happens(tmp_path: Path, code: Path) -> None:
 
 
 def test_json_is_one_object_and_progress_goes_to_stderr(tmp_path: Path, code: Path) -> None:
-    with Scripted(tmp_path / "home", {"deploy": begun}, story(*STORY)):
+    with FakeSupervisor(tmp_path / "home", {"deploy": begun}, story(*STORY)):
         result = run("deploy", code, "--home", tmp_path / "home", "--json")
     assert told(result) == {
         "deployment": 4,
@@ -173,7 +173,7 @@ def test_json_is_one_object_and_progress_goes_to_stderr(tmp_path: Path, code: Pa
 def test_the_outcome_decides_the_exit_code(
     end: DeploymentEnded, exit: Exit, said: str, tmp_path: Path, code: Path
 ) -> None:
-    with Scripted(tmp_path / "home", {"deploy": begun}, story(end)):
+    with FakeSupervisor(tmp_path / "home", {"deploy": begun}, story(end)):
         result = run("deploy", code, "--home", tmp_path / "home")
     assert result.exit_code == exit
     assert said in result.stdout
@@ -186,7 +186,7 @@ def test_a_lost_event_does_not_block_the_command(tmp_path: Path, code: Path) -> 
         phases=(PhaseNote(at=1, phase="waiting", before="preparing", took=5 * MS),),
         steps=(StepNote(at=2, step="holding", text="", took=0, facts={"reason": "window 5m"}),),
     )  # fmt: skip
-    with Scripted(tmp_path / "home", {"deploy": begun, "history": row}) as supervisor:
+    with FakeSupervisor(tmp_path / "home", {"deploy": begun, "history": row}) as supervisor:
         result = run("deploy", code, "--home", tmp_path / "home", "--json")
     assert History(id="2", who=supervisor.asked[1].who, deployment=4) == supervisor.asked[1]
     assert result.exit_code == Exit.BOUNDARY
@@ -195,7 +195,7 @@ def test_a_lost_event_does_not_block_the_command(tmp_path: Path, code: Path) -> 
 
 
 def test_no_wait_returns_with_the_number(tmp_path: Path, code: Path) -> None:
-    with Scripted(tmp_path / "home", {"deploy": begun}) as supervisor:
+    with FakeSupervisor(tmp_path / "home", {"deploy": begun}) as supervisor:
         result = run(
             "deploy", code, "--home", tmp_path / "home", "--no-wait", "--json", "--force", "--replace"
         )
@@ -207,7 +207,7 @@ def test_no_wait_returns_with_the_number(tmp_path: Path, code: Path) -> None:
 
 def test_a_second_deploy_is_refused_with_the_first_ones_number(tmp_path: Path, code: Path) -> None:
     busy = Fault("busy", "deployment 3 is under way: wait for it, or --replace it", {"deployment": 3})
-    with Scripted(tmp_path / "home", {"deploy": busy}):
+    with FakeSupervisor(tmp_path / "home", {"deploy": busy}):
         result = run("deploy", code, "--home", tmp_path / "home")
     assert result.exit_code == Exit.BUSY
     assert result.stderr == f"neverblink: {busy.message}\n"
@@ -218,7 +218,7 @@ def test_an_undeployable_argument_is_refused_before_the_supervisor_is_asked(
 ) -> None:
     home = tmp_path / "home"
     (tmp_path / "empty").mkdir()
-    with Scripted(home, {"deploy": begun}) as supervisor:
+    with FakeSupervisor(home, {"deploy": begun}) as supervisor:
         for path, said in (
             (tmp_path / "none", "is not a directory, a kept release"),
             (code / "bot.py", "is a file"),
@@ -238,7 +238,9 @@ def test_a_commit_is_shown_as_in_git(tmp_path: Path, code: Path) -> None:
         commit=id, subject="earlier exits", author="Anna",
     )  # fmt: skip
     printed = StepOutput(bot=BOT, at=2, deployment=4, step="environment", text=" + msgspec==0.22.0")
-    with Scripted(tmp_path / "home", {"deploy": begun}, story(told_of, printed, ended("done"))) as supervisor:
+    with FakeSupervisor(
+        tmp_path / "home", {"deploy": begun}, story(told_of, printed, ended("done"))
+    ) as supervisor:
         result = run("deploy", "HEAD", "--project", code, "--home", tmp_path / "home")
         asked = supervisor.asked[0]
     assert result.exit_code == Exit.DONE
@@ -254,7 +256,7 @@ def test_a_release_can_be_given_by_the_beginning_of_its_id(tmp_path: Path, code:
     (code / "bot.py").write_text("v = 2\n")
     second = store.make(code, "bot:Bot")
     store.promote(first.id)
-    with Scripted(home.path, {"deploy": begun}) as supervisor:
+    with FakeSupervisor(home.path, {"deploy": begun}) as supervisor:
         for said in (first.id, "current"):
             assert run("deploy", said, "--home", home.path, "--no-wait").exit_code == Exit.DONE
         result = run("deploy", second.id[:4], "--home", home.path, "--no-wait")
@@ -266,7 +268,9 @@ def test_a_release_can_be_given_by_the_beginning_of_its_id(tmp_path: Path, code:
 
 def test_rollback_is_done_when_the_old_code_leads_again(tmp_path: Path) -> None:
     back = ended("rolled_back", "rollback", release="v1")
-    with Scripted(tmp_path, {"rollback": {"deployment": 4, "release": "v1"}}, story(back)) as supervisor:
+    with FakeSupervisor(
+        tmp_path, {"rollback": {"deployment": 4, "release": "v1"}}, story(back)
+    ) as supervisor:
         result = run("rollback", "--home", tmp_path)
         assert isinstance(supervisor.asked[0], Rollback)
     assert result.exit_code == Exit.DONE
@@ -274,7 +278,7 @@ def test_rollback_is_done_when_the_old_code_leads_again(tmp_path: Path) -> None:
 
 def test_a_rollback_that_failed_is_rolled_back(tmp_path: Path) -> None:
     back = ended("rolled_back", "exit 1", release="v2")
-    with Scripted(tmp_path, {"rollback": {"deployment": 4, "release": "v1"}}, story(back)):
+    with FakeSupervisor(tmp_path, {"rollback": {"deployment": 4, "release": "v1"}}, story(back)):
         assert run("rollback", "v1", "--home", tmp_path).exit_code == Exit.ROLLED_BACK
 
 
@@ -287,7 +291,7 @@ def test_ctrl_c_cancels_the_deployment_and_waits_for_its_end(tmp_path: Path, cod
 
     end = story(ended("aborted", "cancelled", release="v1"))
     script = {"deploy": begun, "abort": abort, "history": under_way()}
-    with Scripted(tmp_path / "home", script, {"abort": end["abort"]}) as supervisor:
+    with FakeSupervisor(tmp_path / "home", script, {"abort": end["abort"]}) as supervisor:
         process = subprocess.Popen(
             [sys.executable, "-m", "neverblink.supervisor.cli", "deploy", code, "--home", tmp_path / "home"],
             stdout=subprocess.PIPE,

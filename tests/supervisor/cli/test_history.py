@@ -22,7 +22,7 @@ from neverblink.supervisor.store.history_db import HistoryDb
 from neverblink.supervisor.store.history_rows import CommitNote
 from neverblink.supervisor.store.state_dir import Home
 
-from ..scripted import Scripted
+from ..fake_supervisor import FakeSupervisor
 
 BOT = "foresight"
 CLI = [sys.executable, "-m", "neverblink.supervisor.cli"]
@@ -182,7 +182,7 @@ def test_send_takes_arguments_as_json_or_as_text(tmp_path: Path) -> None:
         assert isinstance(command, Send)
         return {"value": command.args, "seq": 5}
 
-    with Scripted(tmp_path, {"send": reply}):
+    with FakeSupervisor(tmp_path, {"send": reply}):
         answer = told(run("send", "size", "pct=2.5", "market=BTC", "on=true", "--home", tmp_path, "--json"))
         assert answer == {"value": {"pct": 2.5, "market": "BTC", "on": True}, "seq": 5}
         assert told(run("send", "size", "--args", '{"a": [1]}', "--home", tmp_path, "--json"))["value"] == {
@@ -193,7 +193,7 @@ def test_send_takes_arguments_as_json_or_as_text(tmp_path: Path) -> None:
 
 
 def test_a_lock_shows_its_reason(tmp_path: Path) -> None:
-    with Scripted(tmp_path, {"lock": {"lock": {"why": "freeze"}}}) as supervisor:
+    with FakeSupervisor(tmp_path, {"lock": {"lock": {"why": "freeze"}}}) as supervisor:
         assert run("lock", "--home", tmp_path).exit_code == Exit.BAD_INPUT
         assert run("lock", "-m", " ", "--home", tmp_path).exit_code == Exit.BAD_INPUT
         assert run("lock", "-m", "freeze", "--home", tmp_path).exit_code == Exit.DONE

@@ -17,7 +17,7 @@ from neverblink.supervisor.cli.command_group import neverblink
 from neverblink.supervisor.cli.exit_codes import Exit
 from neverblink.supervisor.store.state_dir import Home
 
-from ..audit.lives import SECOND, Life
+from ..audit.journal_builder import SECOND, JournalBuilder
 
 
 def run(home: Home, *args: str) -> Result:
@@ -40,8 +40,8 @@ def home(tmp_path: Path) -> Home:
 
 
 @pytest.fixture
-def life(home: Home) -> Life:
-    made = Life().begin().receive("a").ticks(3).event("a").arm("t", 1301 * SECOND).ticks(2)
+def builder(home: Home) -> JournalBuilder:
+    made = JournalBuilder().begin().receive("a").ticks(3).event("a").arm("t", 1301 * SECOND).ticks(2)
     made.conclude(made.decide()).tick()
     made.segment([Rows("candles", [(b"\xa3BTC", b"\x81\xa1c\x07")])]).ticks(4)
     return made
@@ -56,8 +56,8 @@ def flip(path: Path, at: int) -> None:
 # --- show ---
 
 
-def test_show_lists_the_range_of_each_segment(home: Home, life: Life) -> None:
-    paths = life.write(home.journal)
+def test_show_lists_the_range_of_each_segment(home: Home, builder: JournalBuilder) -> None:
+    paths = builder.write(home.journal)
     one, two = told(home, "show")["segments"]
     assert (one["segment"], one["size"], one["state"], one["format"]) == (
         1,
@@ -75,8 +75,8 @@ def test_show_lists_the_range_of_each_segment(home: Home, life: Life) -> None:
     assert "2 segments" in result.stdout
 
 
-def test_show_distinguishes_torn_from_damaged(home: Home, life: Life) -> None:
-    first, second = life.write(home.journal)
+def test_show_distinguishes_torn_from_damaged(home: Home, builder: JournalBuilder) -> None:
+    first, second = builder.write(home.journal)
     os.truncate(first, first.stat().st_size - 3)
     flip(second, 60)
     one, two = told(home, "show")["segments"]
@@ -92,8 +92,8 @@ def test_a_missing_journal_is_reported_with_the_remedy(home: Home) -> None:
         assert "it begins with `neverblink up`" in result.stderr
 
 
-def test_a_later_format_is_refused(home: Home, life: Life) -> None:
-    path = life.write(home.journal)[1]
+def test_a_later_format_is_refused(home: Home, builder: JournalBuilder) -> None:
+    path = builder.write(home.journal)[1]
     data = path.read_bytes()
     path.write_bytes(data[:8] + b"\x07\x00\xf8\xff" + data[12:])
     for word in ("show", "verify", "export"):
@@ -105,16 +105,16 @@ def test_a_later_format_is_refused(home: Home, life: Life) -> None:
 # --- verify ---
 
 
-def test_verify_finds_nothing_in_a_complete_journal(home: Home, life: Life) -> None:
-    life.write(home.journal)
+def test_verify_finds_nothing_in_a_complete_journal(home: Home, builder: JournalBuilder) -> None:
+    builder.write(home.journal)
     found = told(home, "verify")
     assert found["ok"]
     assert (found["segments"], found["frames"], found["first"], found["last"]) == (2, 12, 0, 11)
     assert run(home, "verify").stdout.startswith("whole  19 records in 2 segments")
 
 
-def test_verify_finds_any_flipped_bit_and_names_its_place(home: Home, life: Life) -> None:
-    path = life.write(home.journal)[0]
+def test_verify_finds_any_flipped_bit_and_names_its_place(home: Home, builder: JournalBuilder) -> None:
+    path = builder.write(home.journal)[0]
     data = path.read_bytes()
     for at in range(0, len(data), 37):
         flip(path, at)
@@ -126,26 +126,28 @@ def test_verify_finds_any_flipped_bit_and_names_its_place(home: Home, life: Life
         path.write_bytes(data)
 
 
-def test_verify_reports_a_missing_segment_a_lost_frame_and_a_broken_chain(home: Home, life: Life) -> None:
-    life.segment().ticks(2)
-    paths = life.write(home.journal)
+def test_verify_reports_a_missing_segment_a_lost_frame_and_a_broken_chain(
+    home: Home, builder: JournalBuilder
+) -> None:
+    builder.segment().ticks(2)
+    paths = builder.write(home.journal)
     paths[1].unlink()
     said = [one["problem"] for one in told(home, "verify")["problems"]]
     assert said[0] == "segment 3 comes after segment 1: one is missing"
     assert said[1] == "segment 3 opens with the state as of frame 11, and the frames before it end with 7"
-    del life.records[-2]
-    life.write(home.journal)
+    del builder.records[-2]
+    builder.write(home.journal)
     (problem,) = told(home, "verify")["problems"]
     assert problem["problem"] == "frame 12 missing"
 
 
-def test_a_torn_tail_and_unwritten_frames_are_not_faults(home: Home, life: Life) -> None:
-    skipped = life.number
-    held = list(life.records)
-    life.ticks(3)
-    life.records[:] = held
-    life.segment(unwritten=Unwritten(skipped, 5 * SECOND, "the disk is full")).ticks(2)
-    paths = life.write(home.journal)
+def test_a_torn_tail_and_unwritten_frames_are_not_faults(home: Home, builder: JournalBuilder) -> None:
+    skipped = builder.number
+    held = list(builder.records)
+    builder.ticks(3)
+    builder.records[:] = held
+    builder.segment(unwritten=Unwritten(skipped, 5 * SECOND, "the disk is full")).ticks(2)
+    paths = builder.write(home.journal)
     os.truncate(paths[-1], paths[-1].stat().st_size - 1)
     found = told(home, "verify")
     assert found["ok"], found["problems"]
@@ -157,15 +159,15 @@ def test_a_torn_tail_and_unwritten_frames_are_not_faults(home: Home, life: Life)
 # --- export ---
 
 
-def test_export_writes_everything_once_as_plain_data(home: Home, life: Life) -> None:
+def test_export_writes_everything_once_as_plain_data(home: Home, builder: JournalBuilder) -> None:
     waiting = Item("b", "event", b"\x81\xa3pct\x02", 7)
-    life.tick(
+    builder.tick(
         changes=Changes(
             {"n": b"\x93\x01\x02\x03"}, {"candles": [(b"\xa3BTC", b"\x81\xa1c\x08"), (b"\xa3ETH", None)]}
         ),
         traffic=Traffic(("b",), (), 0, (waiting,)),
     )
-    life.write(home.journal)
+    builder.write(home.journal)
     found = lines(home)
     assert [one["kind"] for one in found] == ["snapshot", *["frame"] * 7, "opened", "closed", *["frame"] * 6]
     frames = [one for one in found if one["kind"] == "frame"]
@@ -186,8 +188,8 @@ def test_export_writes_everything_once_as_plain_data(home: Home, life: Life) -> 
     assert (opened["name"], opened["seq"]) == ("enter", 1005)
 
 
-def test_export_takes_a_span_and_with_snapshots_the_state(home: Home, life: Life) -> None:
-    life.write(home.journal)
+def test_export_takes_a_span_and_with_snapshots_the_state(home: Home, builder: JournalBuilder) -> None:
+    builder.write(home.journal)
     found = lines(home, "--since", "1005", "--until", "1008")
     assert [one["seq"] for one in found if one["kind"] == "frame"] == [1005, 1006, 1007, 1008]
     assert run(home, "export", "--since", "1008", "--until", "1005").exit_code == Exit.BAD_INPUT
@@ -197,8 +199,8 @@ def test_export_takes_a_span_and_with_snapshots_the_state(home: Home, life: Life
     assert rows["rows"] == [["BTC", {"c": 7}]]
 
 
-def test_export_reports_damage_and_continues(home: Home, life: Life) -> None:
-    path = life.write(home.journal)[0]
+def test_export_reports_damage_and_continues(home: Home, builder: JournalBuilder) -> None:
+    path = builder.write(home.journal)[0]
     flip(path, path.stat().st_size - 1)
     found = lines(home)
     (damage,) = [one for one in found if one["kind"] == "damage"]

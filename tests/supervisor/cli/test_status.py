@@ -25,7 +25,7 @@ from neverblink.supervisor.cli.exit_codes import Exit
 from neverblink.supervisor.cli.status import picture
 from neverblink.supervisor.terminal.screen import Screen
 
-from ..scripted import Scripted
+from ..fake_supervisor import FakeSupervisor
 
 S = 1_000_000_000
 NOW = 1_795_532_400 * S
@@ -135,7 +135,7 @@ def test_a_bot_that_is_down_is_shown_with_the_reason_and_exit_code(tmp_path: Pat
         "leader none: no worker leads",
         "failed w5 1m00s ago: ValueError: no price (log: /srv/w5.log)",
     ]
-    with Scripted(tmp_path, {"status": msgspec.to_builtins(down)}):
+    with FakeSupervisor(tmp_path, {"status": msgspec.to_builtins(down)}):
         result = CliRunner().invoke(neverblink, ["status", "--home", str(tmp_path), "--json"])
     assert result.exit_code == Exit.DOWN
     assert msgspec.json.decode(result.stdout, type=BotStatus) == down

@@ -14,14 +14,14 @@ from neverblink.protocol.commands import Abort, Answer, Deploy, History, Release
 from neverblink.protocol.events import DeploymentEnded, LeaderChanged, WorkerExited
 
 from ...matrix import cases
-from ..world import World
+from ..supervisor_harness import SupervisorHarness
 
 LONG: dict[str, str] = {"probation": "1h"}
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> World:
-    return World(tmp_path)
+def harness(tmp_path: Path) -> SupervisorHarness:
+    return SupervisorHarness(tmp_path)
 
 
 def refused(answer: Answer) -> tuple[str, str]:
@@ -29,27 +29,29 @@ def refused(answer: Answer) -> tuple[str, str]:
     return answer.error.code, answer.error.message
 
 
-async def in_probation(world: World, name: str = "v2", **script: Any) -> asyncio.Future[Answer]:
+async def in_probation(harness: SupervisorHarness, name: str = "v2", **script: Any) -> asyncio.Future[Answer]:
     """A deployment in a probation that lasts as long as the test."""
-    deploying = asyncio.ensure_future(world.deploy(world.code(name, bounds=LONG, **script)))
-    await world.deploying("phase", "probation")
+    deploying = asyncio.ensure_future(harness.deploy(harness.code(name, bounds=LONG, **script)))
+    await harness.deploying("phase", "probation")
     return deploying
 
 
-async def prepared(world: World, name: str = "v3", **script: Any) -> asyncio.Future[Answer]:
+async def prepared(harness: SupervisorHarness, name: str = "v3", **script: Any) -> asyncio.Future[Answer]:
     """A deployment that has prepared behind it."""
-    deploying = asyncio.ensure_future(world.deploy(world.code(name, **script)))
-    await world.deploying("phase", "prepared")
+    deploying = asyncio.ensure_future(harness.deploy(harness.code(name, **script)))
+    await harness.deploying("phase", "prepared")
     return deploying
 
 
-def test_a_second_deployment_prepares_during_a_probation_and_hands_over_after_it(world: World) -> None:
-    async def scenario(world: World) -> None:
-        await world.running()
-        first = asyncio.ensure_future(world.deploy(world.code("v2")))
-        await world.deploying("phase", "retiring")
-        second = await prepared(world)
-        status = await world.status()
+def test_a_second_deployment_prepares_during_a_probation_and_hands_over_after_it(
+    harness: SupervisorHarness,
+) -> None:
+    async def scenario(harness: SupervisorHarness) -> None:
+        await harness.running()
+        first = asyncio.ensure_future(harness.deploy(harness.code("v2")))
+        await harness.deploying("phase", "retiring")
+        second = await prepared(harness)
+        status = await harness.status()
         assert (status["worker"], status["probation"]["deployment"]) == ("w2", 1)
         assert (status["deployment"]["deployment"], status["deployment"]["holding"]) == (
             2,
@@ -57,180 +59,184 @@ def test_a_second_deployment_prepares_during_a_probation_and_hands_over_after_it
         )
         assert [worker["worker"] for worker in status["workers"]] == ["w1", "w2", "w3"]
         # Three generations are alive, and there is room for no more.
-        code, message = refused(await world.deploy(world.code("v4")))
+        code, message = refused(await harness.deploy(harness.code("v4")))
         assert (code, "deployment 2 is under way" in message) == ("busy", True), message
         gone.touch()
         assert (await first).result["leader"] == "w2"
         assert (await second).result["leader"] == "w3"
-        story = (await world.ask(History(deployment=2))).result
+        story = (await harness.ask(History(deployment=2))).result
         assert [one["phase"] for one in story["phases"]][:3] == ["rehearsing", "prepared", "waiting"]
         assert ("holding", "the probation of deployment 1") in [
             (step["step"], step["text"]) for step in story["steps"]
         ]
         assert story["previous"] == status["release"]
 
-    gone = world.tmp / "gone"
-    assert world.play(scenario, world.code("v1", retires_with=str(gone))) == 0
-    assert [(event.deployment, event.outcome) for event in world.told(DeploymentEnded)] == [
+    gone = harness.tmp / "gone"
+    assert harness.play(scenario, harness.code("v1", retires_with=str(gone))) == 0
+    assert [(event.deployment, event.outcome) for event in harness.told(DeploymentEnded)] == [
         (1, "done"),
         (2, "done"),
     ]
-    assert [event.cause for event in world.told(LeaderChanged)][-3:] == ["handoff", "handoff", "down"]
+    assert [event.cause for event in harness.told(LeaderChanged)][-3:] == ["handoff", "handoff", "down"]
 
 
 @pytest.mark.parametrize("how", cases(["rollback", "crash"], "rollback"))
 def test_when_the_first_deployment_is_rolled_back_the_second_continues_from_the_leader(
-    world: World, how: str
+    harness: SupervisorHarness, how: str
 ) -> None:
-    async def scenario(world: World) -> None:
-        one = await world.running()
-        first = await in_probation(world)
-        second = await prepared(world)
+    async def scenario(harness: SupervisorHarness) -> None:
+        one = await harness.running()
+        first = await in_probation(harness)
+        second = await prepared(harness)
         if how == "rollback":
-            back = await world.ask(Rollback(wait=True, who="anna"))
+            back = await harness.ask(Rollback(wait=True, who="anna"))
             assert (back.result["deployment"], back.result["release"]) == (1, one["release"])
         else:
-            os.kill((await world.status())["pid"], signal.SIGKILL)
+            os.kill((await harness.status())["pid"], signal.SIGKILL)
         assert refused(await first)[0] == "rolled-back"
         assert (await second).result["leader"] == "w3"
-        three = await world.status()
-        links = (await world.ask(Releases())).result
+        three = await harness.status()
+        links = (await harness.ask(Releases())).result
         assert (links["current"], links["previous"]) == (three["release"], one["release"])
-        turned = await world.event(lambda event: getattr(event, "step", "") == "turned")
+        turned = await harness.event(lambda event: getattr(event, "step", "") == "turned")
         assert (turned.deployment, turned.facts) == (2, {"worker": "w1"})
 
-    assert world.play(scenario) == 0
-    leaders = [event.worker for event in world.told(LeaderChanged) if event.worker]
+    assert harness.play(scenario) == 0
+    leaders = [event.worker for event in harness.told(LeaderChanged) if event.worker]
     assert leaders[-3:] == ["w2", "w1", "w3"]
 
 
-def test_the_second_deployment_is_rolled_back_to_the_first(world: World) -> None:
-    async def scenario(world: World) -> None:
-        one = await world.running()
-        first = await in_probation(world)
-        second = await prepared(world, bounds=LONG, crash_ms=50)
-        await world.ask(Rollback(wait=True))
+def test_the_second_deployment_is_rolled_back_to_the_first(harness: SupervisorHarness) -> None:
+    async def scenario(harness: SupervisorHarness) -> None:
+        one = await harness.running()
+        first = await in_probation(harness)
+        second = await prepared(harness, bounds=LONG, crash_ms=50)
+        await harness.ask(Rollback(wait=True))
         assert refused(await first)[0] == refused(await second)[0] == "rolled-back"
-        links = (await world.ask(Releases())).result
+        links = (await harness.ask(Releases())).result
         assert (links["current"], links["previous"]) == (one["release"], None)
-        assert (await world.status())["worker"] == "w1"
+        assert (await harness.status())["worker"] == "w1"
 
-    assert world.play(scenario) == 0
+    assert harness.play(scenario) == 0
 
 
 def test_abort_cancels_the_preparing_deployment_and_rollback_the_one_in_its_probation(
-    world: World,
+    harness: SupervisorHarness,
 ) -> None:
-    async def scenario(world: World) -> None:
-        await world.running()
-        first = await in_probation(world)
-        second = await prepared(world)
-        assert "1 and 2 are" in refused(await world.ask(Abort(deployment=9)))[1]
-        assert (await world.ask(Abort(who="anna"))).result["deployment"] == 2
+    async def scenario(harness: SupervisorHarness) -> None:
+        await harness.running()
+        first = await in_probation(harness)
+        second = await prepared(harness)
+        assert "1 and 2 are" in refused(await harness.ask(Abort(deployment=9)))[1]
+        assert (await harness.ask(Abort(who="anna"))).result["deployment"] == 2
         code, message = refused(await second)
         assert (code, message) == ("aborted", "aborted: cancelled by anna")
-        status = await world.until(lambda status: len(status["workers"]) == 2)
+        status = await harness.until(lambda status: len(status["workers"]) == 2)
         assert (status["deployment"]["deployment"], status["probation"]) == (1, None)
-        third = await prepared(world, "v4")
+        third = await prepared(harness, "v4")
         # By its number, the other one can be had as well.
-        assert (await world.ask(Abort(deployment=1))).result["deployment"] == 1
+        assert (await harness.ask(Abort(deployment=1))).result["deployment"] == 1
         assert refused(await first)[0] == "rolled-back"
         assert (await third).error is None
 
-    assert world.play(scenario) == 0
+    assert harness.play(scenario) == 0
 
 
-def test_a_second_deployment_that_fails_affects_no_other_worker(world: World) -> None:
-    async def scenario(world: World) -> None:
-        await world.running()
-        await in_probation(world)
-        code, message = refused(await world.deploy(world.code("v3", unreadable="no field pct")))
+def test_a_second_deployment_that_fails_affects_no_other_worker(harness: SupervisorHarness) -> None:
+    async def scenario(harness: SupervisorHarness) -> None:
+        await harness.running()
+        await in_probation(harness)
+        code, message = refused(await harness.deploy(harness.code("v3", unreadable="no field pct")))
         assert (code, "no field pct" in message) == ("aborted", True), message
-        rehearsed = await world.deploy(world.code("v4"), dry_run=True)
+        rehearsed = await harness.deploy(harness.code("v4"), dry_run=True)
         assert rehearsed.result["outcome"] == "rehearsed"
-        status = await world.status()
+        status = await harness.status()
         assert (status["worker"], status["deployment"]["phase"]) == ("w2", "probation")
 
-    assert world.play(scenario) == 0
+    assert harness.play(scenario) == 0
 
 
-def test_a_queued_deployment_prepares_as_soon_as_one_of_two_has_ended(world: World) -> None:
-    async def scenario(world: World) -> None:
-        await world.running()
-        first = await in_probation(world)
-        second = asyncio.ensure_future(world.deploy(world.code("v3"), queue=True))
-        third = asyncio.ensure_future(world.deploy(world.code("v4"), queue=True))
-        status = await world.deploying("phase", "prepared")
+def test_a_queued_deployment_prepares_as_soon_as_one_of_two_has_ended(harness: SupervisorHarness) -> None:
+    async def scenario(harness: SupervisorHarness) -> None:
+        await harness.running()
+        first = await in_probation(harness)
+        second = asyncio.ensure_future(harness.deploy(harness.code("v3"), queue=True))
+        third = asyncio.ensure_future(harness.deploy(harness.code("v4"), queue=True))
+        status = await harness.deploying("phase", "prepared")
         assert [worker["worker"] for worker in status["workers"]] == ["w1", "w2", "w3"]
-        await world.ask(Rollback(wait=True))
+        await harness.ask(Rollback(wait=True))
         assert refused(await first)[0] == "rolled-back"
         assert [(await one).result["leader"] for one in (second, third)] == ["w3", "w4"]
 
-    assert world.play(scenario) == 0
+    assert harness.play(scenario) == 0
 
 
-def test_replace_ends_all_running_deployments(world: World) -> None:
-    async def scenario(world: World) -> None:
-        await world.running()
-        first = await in_probation(world)
-        second = await prepared(world)
-        assert (await world.deploy(world.code("v4"), replace=True)).error is None
+def test_replace_ends_all_running_deployments(harness: SupervisorHarness) -> None:
+    async def scenario(harness: SupervisorHarness) -> None:
+        await harness.running()
+        first = await in_probation(harness)
+        second = await prepared(harness)
+        assert (await harness.deploy(harness.code("v4"), replace=True)).error is None
         assert refused(await first)[0] == "rolled-back"
         assert refused(await second) == ("aborted", "aborted: replaced by another deployment")
 
-    assert world.play(scenario) == 0
+    assert harness.play(scenario) == 0
 
 
-def test_down_aborts_the_second_deployment_and_keeps_the_one_in_its_probation(world: World) -> None:
-    async def scenario(world: World) -> None:
-        await world.running()
-        await in_probation(world)
-        await world.ask(Deploy(path=str(world.code("v3"))))
-        await world.deploying("phase", "prepared")
+def test_down_aborts_the_second_deployment_and_keeps_the_one_in_its_probation(
+    harness: SupervisorHarness,
+) -> None:
+    async def scenario(harness: SupervisorHarness) -> None:
+        await harness.running()
+        await in_probation(harness)
+        await harness.ask(Deploy(path=str(harness.code("v3"))))
+        await harness.deploying("phase", "prepared")
 
-    assert world.play(scenario) == 0
-    assert [(event.deployment, event.outcome) for event in world.told(DeploymentEnded)] == [
+    assert harness.play(scenario) == 0
+    assert [(event.deployment, event.outcome) for event in harness.told(DeploymentEnded)] == [
         (2, "aborted"),
         (1, "done"),
     ]
-    assert {event.worker for event in world.told(WorkerExited)} == {"w1", "w2", "w3"}
+    assert {event.worker for event in harness.told(WorkerExited)} == {"w1", "w2", "w3"}
 
 
-def test_the_second_deployment_is_aborted_when_both_older_workers_die(world: World) -> None:
-    async def scenario(world: World) -> None:
-        await world.running()
-        first = await in_probation(world)
-        second = await prepared(world)
-        status = await world.status()
+def test_the_second_deployment_is_aborted_when_both_older_workers_die(harness: SupervisorHarness) -> None:
+    async def scenario(harness: SupervisorHarness) -> None:
+        await harness.running()
+        first = await in_probation(harness)
+        second = await prepared(harness)
+        status = await harness.status()
         pids = {one["worker"]: one["pid"] for one in status["workers"]}
         # The guard is stopped, so that it cannot take the lease before it is dead.
         os.kill(pids["w1"], signal.SIGSTOP)
         os.kill(pids["w2"], signal.SIGKILL)
-        await world.event(lambda event: isinstance(event, WorkerExited) and event.worker == "w2")
+        await harness.event(lambda event: isinstance(event, WorkerExited) and event.worker == "w2")
         os.kill(pids["w1"], signal.SIGKILL)
         assert refused(await first)[0] == "rolled-back"
         code, message = refused(await second)
         assert (code, message) == ("down", "aborted: no worker leads to take over from")
-        again = await world.until(lambda status: status["state"] == "running" and status["epoch"] == 3)
+        again = await harness.until(lambda status: status["state"] == "running" and status["epoch"] == 3)
         assert again["worker"] == "w4"
 
-    assert world.play(scenario) == 0
+    assert harness.play(scenario) == 0
 
 
 @pytest.mark.deep
-def test_a_stopped_guard_is_killed_when_the_leader_dies_and_the_bot_continues(world: World) -> None:
-    async def scenario(world: World) -> None:
-        one = await world.running()
-        first = await in_probation(world)
-        status = await world.status()
+def test_a_stopped_guard_is_killed_when_the_leader_dies_and_the_bot_continues(
+    harness: SupervisorHarness,
+) -> None:
+    async def scenario(harness: SupervisorHarness) -> None:
+        one = await harness.running()
+        first = await in_probation(harness)
+        status = await harness.status()
         pids = {one["worker"]: one["pid"] for one in status["workers"]}
         os.kill(pids["w1"], signal.SIGSTOP)
         os.kill(pids["w2"], signal.SIGKILL)
         code, message = refused(await first)
         assert (code, "killed by SIGKILL" in message) == ("rolled-back", True), message
-        again = await world.until(lambda status: status["state"] == "running" and status["epoch"] == 3)
+        again = await harness.until(lambda status: status["state"] == "running" and status["epoch"] == 3)
         assert (again["worker"], again["release"]) == ("w3", one["release"])
-        exited = await world.event(lambda event: isinstance(event, WorkerExited) and event.worker == "w1")
+        exited = await harness.event(lambda event: isinstance(event, WorkerExited) and event.worker == "w1")
         assert exited.reason == "it did not take the lease in time"
 
-    assert world.play(scenario) == 0
+    assert harness.play(scenario) == 0

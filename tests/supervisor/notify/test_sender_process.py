@@ -24,7 +24,7 @@ from neverblink.supervisor.notify.queue import QueuedMessage
 from neverblink.supervisor.notify.sender_process import SenderProcess
 from neverblink.supervisor.system.process import alive, started_at
 
-from ..world import World
+from ..supervisor_harness import SupervisorHarness
 from .receivers import WITHIN, MailServer, Webhook, refused_port, wait_for
 
 TEST = QueuedMessage("a title", "a text", "failure", 1, 0)
@@ -263,26 +263,26 @@ def test_a_secret_appears_in_no_output(tmp_path: Path) -> None:
 
 
 def test_a_supervisor_sends_notifications_about_a_deployment_a_death_and_its_own_end(tmp_path: Path) -> None:
-    world = World(tmp_path)
+    harness = SupervisorHarness(tmp_path)
     # What sends is meant to yield to everybody, and on a busy machine it does.
-    world.within = WITHIN
-    code = world.code("v1")
+    harness.within = WITHIN
+    code = harness.code("v1")
     with Webhook() as hook:
         (code / "hook.url").write_text(hook.url)
         with (code / "neverblink.toml").open("a") as file:
             file.write('[notify.targets.hook]\nurl_file = "hook.url"\n')
 
-        async def scenario(world: World) -> None:
-            await world.running()
-            await world.deploy(world.code("v2"))
+        async def scenario(harness: SupervisorHarness) -> None:
+            await harness.running()
+            await harness.deploy(harness.code("v2"))
             await asyncio.to_thread(hook.until, bool)
-            status = await world.running()
+            status = await harness.running()
             [seen] = status["notify"]
             assert (seen["name"], seen["scheme"]) == ("hook", "json")
             os.kill(status["pid"], signal.SIGKILL)
             await asyncio.to_thread(hook.until, lambda told: len(told) == 2)
 
-        assert world.play(scenario, code) == 0
+        assert harness.play(scenario, code) == 0
         told = hook.until(lambda told: len(told) == 3)
     assert "deployment 1 done" in told[0]["title"]
     assert told[0]["title"].startswith("fox on ")

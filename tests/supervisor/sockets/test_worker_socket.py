@@ -24,7 +24,7 @@ from neverblink.supervisor.store.state_dir import Home
 from neverblink.worker.io.identity import use_client_keys
 from neverblink.worker.io.zmq_channel import SupervisorConnection
 
-from ..stage import report
+from ..fake_bot_context import report
 
 SECOND = 1_000_000_000
 

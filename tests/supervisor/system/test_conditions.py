@@ -6,15 +6,15 @@ import asyncio
 
 from neverblink.supervisor.system.conditions import Conditions
 
-from ..stage import Hour
+from ..fake_bot_context import ManualClock
 
 SECOND = 1_000_000_000
 
 
 def test_a_condition_is_checked_again_after_a_change_and_at_the_time_out() -> None:
     async def scenario() -> None:
-        hour = Hour()
-        waiting = Conditions(hour)
+        clock = ManualClock()
+        waiting = Conditions(clock)
         so: list[int] = []
         patient = asyncio.ensure_future(waiting.until(lambda: so))
         hasty = asyncio.ensure_future(waiting.until(lambda: len(so) > 1, SECOND))
@@ -26,8 +26,8 @@ def test_a_condition_is_checked_again_after_a_change_and_at_the_time_out() -> No
         so.append(1)
         waiting.stir()
         assert await patient
-        hour.pass_by(SECOND)
+        clock.advance(SECOND)
         assert await hasty is False
-        assert hour.waiting == 0
+        assert clock.waiting == 0
 
     asyncio.run(scenario())

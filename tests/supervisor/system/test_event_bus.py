@@ -5,18 +5,18 @@ from __future__ import annotations
 from neverblink.protocol import events
 from neverblink.protocol.events import Event
 
-from ..stage import Stage
+from ..fake_bot_context import FakeBotContext
 
 
 def test_a_listener_that_fails_does_not_disturb_the_others() -> None:
-    stage = Stage()
+    context = FakeBotContext()
 
     def fail(event: Event) -> None:
         raise OSError("the disk is full")
 
-    stage.bus.subscribe(fail)
+    context.bus.subscribe(fail)
     later: list[Event] = []
-    stage.bus.subscribe(later.append)
-    stage.bus.tell(events.SupervisorStopping(bot="fox", at=1, reason="down"))
+    context.bus.subscribe(later.append)
+    context.bus.tell(events.SupervisorStopping(bot="fox", at=1, reason="down"))
     assert len(later) == 1
-    assert stage.troubles == ["a listener failed on SupervisorStopping: OSError('the disk is full')"]
+    assert context.troubles == ["a listener failed on SupervisorStopping: OSError('the disk is full')"]

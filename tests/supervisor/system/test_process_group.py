@@ -51,7 +51,7 @@ def gone(child: psutil.Process) -> None:
         psutil.wait_procs([child], timeout=0.05)
 
 
-def lives(child: psutil.Process) -> bool:
+def journal_builder(child: psutil.Process) -> bool:
     return child.is_running() and child.status() != psutil.STATUS_ZOMBIE
 
 
@@ -81,7 +81,7 @@ def test_processes_of_a_dead_worker_end_even_in_another_group_or_when_they_ignor
     worker: Worker,
 ) -> None:
     worker.dies()
-    assert all(map(lives, worker.children))
+    assert all(map(journal_builder, worker.children))
     assert end_group(worker.pid, worker.started) == 4
     for child in worker.children:
         gone(child)
@@ -89,13 +89,13 @@ def test_processes_of_a_dead_worker_end_even_in_another_group_or_when_they_ignor
 
 def test_another_session_with_the_same_number_is_left_alone(worker: Worker) -> None:
     assert end_group(worker.pid, worker.started - 1) == 0
-    assert all(map(lives, worker.children))
+    assert all(map(journal_builder, worker.children))
 
 
 def test_unseen_processes_are_ended_only_with_the_mark_of_the_worker(worker: Worker) -> None:
     worker.dies()
     assert end_group(worker.pid, worker.started, mark_of("w1", "/another/run")) == 0
-    assert all(map(lives, worker.children))
+    assert all(map(journal_builder, worker.children))
     assert end_group(worker.pid, worker.started, mark_of("w1", "/home/run")) == 4
 
 
@@ -111,6 +111,6 @@ def test_a_process_in_its_own_session_continues() -> None:
     try:
         worker.dies()
         assert end_group(worker.pid, worker.started) == 0
-        assert all(map(lives, worker.children))
+        assert all(map(journal_builder, worker.children))
     finally:
         worker.close()

@@ -13,7 +13,7 @@ from neverblink.protocol.link import (
 from neverblink.protocol.window import WindowSpec
 from neverblink.supervisor.workers.registry import Ended, Member, WorkerRegistry
 
-from ..stage import hello, report
+from ..fake_bot_context import hello, report
 
 
 def member(worker: str) -> Member:

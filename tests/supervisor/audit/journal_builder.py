@@ -1,7 +1,7 @@
-"""Journals for the audit's tests: a bot's life told step by step, written with the protocol's own functions.
+"""Builds journals for the audit's tests, step by step, with the protocol's own functions.
 
-A `Life` writes what a real worker would. `frame` takes anything else, so that a test can tell one lie in it. The
-records are kept as a list, to be changed, dropped or swapped before they are read back.
+A `JournalBuilder` writes what a real worker would write. `frame` accepts any other content, so that a test can include
+one contradiction. The records are a list, so that a test can change, drop or swap them.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ MS = 1_000_000
 Record = tuple[RecordKind, bytes]
 
 
-class Life:
+class JournalBuilder:
     """One bot. `seq` is the last tick that ran; ticks are due at `seq * interval`, and a turn takes 2 ms."""
 
     def __init__(self, interval: int = SECOND, seq: int = 1000) -> None:
@@ -78,12 +78,12 @@ class Life:
 
     # what a worker does
 
-    def begin(self, worker: str = "w1", release: str = "v1") -> Life:
+    def begin(self, worker: str = "w1", release: str = "v1") -> JournalBuilder:
         """The first worker takes the lease and writes the first segment."""
         self.segment()
         return self.lead(worker, "first", release=release)
 
-    def segment(self, rows: Sequence[Rows] = (), **lies: Any) -> Life:
+    def segment(self, rows: Sequence[Rows] = (), **lies: Any) -> JournalBuilder:
         """Begin a segment with the state as it is."""
         facts: dict[str, Any] = {
             "epoch": self.epoch,
@@ -118,7 +118,7 @@ class Life:
         in_doubt: Sequence[str] | None = None,
         order: int | None = None,
         epoch: int | None = None,
-    ) -> Life:
+    ) -> JournalBuilder:
         self.epoch = self.epoch + 1 if epoch is None else epoch
         doubts = (*self.unsettled, *self.open) if in_doubt is None else tuple(in_doubt)
         self.open.clear()
@@ -127,12 +127,12 @@ class Life:
         self.worker = worker
         return self.frame("lead", about=led)
 
-    def ticks(self, count: int) -> Life:
+    def ticks(self, count: int) -> JournalBuilder:
         for _ in range(count):
             self.tick()
         return self
 
-    def tick(self, *gaps: Gap, late: int = 100_000, **lies: Any) -> Life:
+    def tick(self, *gaps: Gap, late: int = 100_000, **lies: Any) -> JournalBuilder:
         """The next tick; after `gaps`, the one after the last of them."""
         self.seq = (gaps[-1].last if gaps else self.seq) + 1
         self.ran = True
@@ -146,22 +146,22 @@ class Life:
         )
         return self.frame("tick", timing=timing, **lies)
 
-    def receive(self, *keys: str) -> Life:
+    def receive(self, *keys: str) -> JournalBuilder:
         """These come in; the next frame says so."""
         self.received += keys
         return self
 
-    def event(self, *keys: str) -> Life:
+    def event(self, *keys: str) -> JournalBuilder:
         """A turn for events that came in before."""
         self.applied += keys
         return self.frame("event", applied=keys)
 
-    def arm(self, name: str, due: int, every: int = 0) -> Life:
+    def arm(self, name: str, due: int, every: int = 0) -> JournalBuilder:
         """The next turn sets a timer."""
         self.arming[name] = self.timers[name] = Armed(due, every)
         return self
 
-    def timer(self, name: str) -> Life:
+    def timer(self, name: str) -> JournalBuilder:
         """A timer goes off."""
         armed = self.timers.pop(name)
         after = Armed(armed.due + armed.every, armed.every) if armed.every else None
@@ -181,14 +181,14 @@ class Life:
         self.records.append((RecordKind.OPENED, encode_payload(opened)))
         return opened.id
 
-    def conclude(self, id: str, outcome: str = "done") -> Life:
+    def conclude(self, id: str, outcome: str = "done") -> JournalBuilder:
         """Close a decision."""
         if self.open.pop(id, None) is not None:
             self.unsettled.append(id)
         self.records.append((RecordKind.CLOSED, encode_payload(Closed(id, self.epoch, outcome, self.wall))))
         return self
 
-    def give(self, to: str) -> Life:
+    def give(self, to: str) -> JournalBuilder:
         """Yield."""
         self.order += 1
         mono = self._later()
@@ -196,11 +196,11 @@ class Life:
             "yield", about=Yielded(to, self.order, mono), timing=Timing(ended=self.wall, mono=mono)
         )
 
-    def hand(self, to: str, release: str, *, deployment: int = 0, blackout: int = 250_000) -> Life:
+    def hand(self, to: str, release: str, *, deployment: int = 0, blackout: int = 250_000) -> JournalBuilder:
         """A whole handoff."""
         return self.give(to).lead(to, "handoff", release=release, deployment=deployment, blackout=blackout)
 
-    def frame(self, kind: Kind, *, applied: Sequence[str] = (), **facts: Any) -> Life:
+    def frame(self, kind: Kind, *, applied: Sequence[str] = (), **facts: Any) -> JournalBuilder:
         """Any frame, true where nothing else is said."""
         timing = Timing(due=self.wall, took=MS, ended=self.wall, mono=self._later())
         said: dict[str, Any] = {

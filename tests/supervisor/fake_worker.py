@@ -1,15 +1,15 @@
-"""A worker that does what a test tells it to: a real process on the real protocol, with the real lease, and no bot.
+"""A worker that follows a script: a real process with the real protocol and the real lease, but without a bot.
 
-It is started by the supervisor's own `spawn`, with `puppet_python` for an interpreter, and reads what to do from
-`script.json` in its release. Its role is decided by the shipped `Seat` machine; the stream between leader and follower
-is three words over a socket, which is all that the supervisor could notice of it.
+The supervisor's own `spawn` starts it, with this file as interpreter. It reads its script from `script.json` in its
+release. The shipped `Seat` state machine decides its role. The stream between leader and follower is replaced by three
+messages over a socket, because the supervisor sees no more of it.
 
 Keys of the script: `tick_ms`, `windows`, `import_error`, `fail` (phase: reason), `hang` (`start` or `all`),
 `unreadable` (reason), `hold` (reason; `hold_ms` for a while only), `crash_ms` (after it began to lead), `protocol` (a
 pair), `fails_while` (its start fails as long as this file is there), `decision` (a name, open while it leads),
 `garbage`, `stops_with` (a file: its stop takes until that is there),
 `retires_with` (the same of its retirement), `exit_code` (of `stop`), `suspect` (reason), `still` (leads and does not
-tick), `stays` (when it is told to retire).
+tick), `stays` (ignores the order to retire).
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _LEASE_WITHIN = 1.0
 """Seconds after which it takes back a lease that no worker took: longer than any delay on a busy machine."""
 
 
-class Puppet:
+class FakeWorker:
     def __init__(self) -> None:
         self.me = decode_assignment(os.read(int(os.environ[VARIABLE]), 65536))
         self.script: dict[str, Any] = msgspec.json.decode(Path("script.json").read_bytes())
@@ -60,7 +60,7 @@ class Puppet:
         self.context = context
         self.lease = Lease(self.me.lease)
         self.seat = Seat(self.me.worker)
-        self.alarms: dict[str, float] = {}
+        self.timers: dict[str, float] = {}
         self.cause: str = ""
         self.seq = 0
         self.ticks = 0
@@ -95,10 +95,10 @@ class Puppet:
         while True:
             ready = dict(poller.poll(5))
             if self.supervisor in ready:
-                self.ordered(link.supervisor_codec.decode(self.supervisor.recv()))
+                self.handle_order(link.supervisor_codec.decode(self.supervisor.recv()))
             if self.inbox in ready:
-                self.whispered(self.inbox.recv_json())
-            self.ring()
+                self.handle_peer_message(self.inbox.recv_json())
+            self.run_timers()
             self.turn()
             if time.monotonic() - pulse > 0.1:
                 pulse = time.monotonic()
@@ -124,7 +124,7 @@ class Puppet:
         self.feed(seat.Boundary(decision=self.held()))
 
     def held(self) -> str:
-        """What keeps an order waiting, as long as the script says."""
+        """Return what delays an order, as long as the script says."""
         if "hold" not in self.script or self.seat.order is None:
             return ""
         self.held_at = self.held_at or time.monotonic()
@@ -136,14 +136,14 @@ class Puppet:
         if self.seat.role is Role.FOLLOWING and self.seat.guard and self.lease.holder() is None:
             self.feed(seat.LeaderGone(self.seat.leader))
         if self.seat.role is Role.FOLLOWING and self.seat.guard and "suspect" in self.script:
-            # After a while, and again and again, as a real one.
+            # After a while, and repeatedly, like a real worker.
             self.guard_at = self.guard_at or time.monotonic()
             if time.monotonic() - self.guard_at > 0.2:
                 self.tell(link.Suspect(self.seat.leader, self.script["suspect"]))
 
     # --- what comes -------------------------------------------------------------------------------------------------
 
-    def ordered(self, message: link.SupervisorMessage) -> None:
+    def handle_order(self, message: link.SupervisorMessage) -> None:
         match message:
             case link.Welcome():
                 if "garbage" in self.script:
@@ -151,7 +151,7 @@ class Puppet:
                         self.supervisor.send(junk)
                     self.supervisor.send_multipart([b"a", b"b", b"c"])
             case link.Identify():
-                self.introduce()
+                self.answer_identify()
             case link.Rejected():
                 self.leave(1, "link", message.reason)
             case link.Run():
@@ -176,7 +176,7 @@ class Puppet:
         )
         self.report()
 
-    def whispered(self, said: Any) -> None:
+    def handle_peer_message(self, said: Any) -> None:
         match said:
             case {"final": order, "from": leader, "seq": seq}:
                 self.seq = seq
@@ -186,10 +186,10 @@ class Puppet:
             case _:
                 raise AssertionError(said)
 
-    def ring(self) -> None:
-        for name, at in list(self.alarms.items()):
+    def run_timers(self) -> None:
+        for name, at in list(self.timers.items()):
             if time.monotonic() >= at:
-                del self.alarms[name]
+                del self.timers[name]
                 self.feed(seat.SeatTimerFired(name))
 
     # --- what the seat wants ----------------------------------------------------------------------------------------
@@ -211,9 +211,9 @@ class Puppet:
             case seat.DropLease():
                 self.lease.drop()
             case seat.SendFinal(to=to, order=order):
-                self.whisper(to, {"final": order, "from": self.me.worker, "seq": self.seq})
+                self.send_to_peer(to, {"final": order, "from": self.me.worker, "seq": self.seq})
             case seat.SendTook(to=to):
-                self.whisper(to, {"took": self.me.worker, "epoch": self.seat.epoch})
+                self.send_to_peer(to, {"took": self.me.worker, "epoch": self.seat.epoch})
             case seat.Announce():
                 self.report()
             case seat.Hold(order=order, reason=reason):
@@ -221,9 +221,9 @@ class Puppet:
             case seat.Cancel(order=order):
                 self.tell(link.Cancelled(order))
             case seat.ArmSeatTimer(name=name):
-                self.alarms[name] = time.monotonic() + (_LEASE_WITHIN if name == "lease" else 0.02)
+                self.timers[name] = time.monotonic() + (_LEASE_WITHIN if name == "lease" else 0.02)
             case seat.DisarmSeatTimer(name=name):
-                self.alarms.pop(name, None)
+                self.timers.pop(name, None)
             case seat.ExitProcess(how=how, reason=reason):
                 if how == "retire":
                     while "retires_with" in self.script and not Path(self.script["retires_with"]).exists():
@@ -269,8 +269,8 @@ class Puppet:
             )
         )
 
-    def introduce(self) -> None:
-        """All that a supervisor has to know which did not start us."""
+    def answer_identify(self) -> None:
+        """Send what a supervisor needs that did not start this worker."""
         self.hello()
         if self.script.get("hang") != "start":
             self.tell(link.Ready(imported=1_000_000, started=2_000_000))
@@ -302,7 +302,7 @@ class Puppet:
     def tell(self, message: link.WorkerMessage) -> None:
         self.supervisor.send(link.worker_codec.encode(message))
 
-    def whisper(self, worker: str, said: dict[str, Any]) -> None:
+    def send_to_peer(self, worker: str, said: dict[str, Any]) -> None:
         out = self.context.socket(zmq.PUSH)
         out.connect(self.sockets.endpoint(f"{worker}.sock"))
         out.send_json(said)
@@ -318,4 +318,4 @@ class Puppet:
 
 
 if __name__ == "__main__":
-    Puppet().run()
+    FakeWorker().run()

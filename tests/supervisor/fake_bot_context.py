@@ -16,11 +16,11 @@ from neverblink.supervisor.workers.platform import Child, Launch, Platform
 from neverblink.supervisor.workers.registry import Member, WorkerRegistry
 from neverblink.supervisor.workers.spawn import SpawnError
 
-__all__ = ["Hands", "Hour", "Stage", "hello", "report"]
+__all__ = ["FakeBotContext", "ManualClock", "RecordingWorkerPool", "hello", "report"]
 
 
-class Hour:
-    """A scheduler whose time passes when it is told to; ns."""
+class ManualClock:
+    """A scheduler whose time the test advances; ns."""
 
     def __init__(self) -> None:
         self.now = 1_000_000_000
@@ -31,8 +31,8 @@ class Hour:
         self._waiting.append(alarm)
         return alarm
 
-    def pass_by(self, ns: int) -> None:
-        """Let so much time pass; what is due on the way happens, in order."""
+    def advance(self, ns: int) -> None:
+        """Advance the clock; callbacks that are due run in order."""
         end = self.now + ns
         while due := [alarm for alarm in self._waiting if not alarm.cancelled and alarm.at <= end]:
             first = min(due, key=lambda alarm: alarm.at)
@@ -56,8 +56,8 @@ class _Alarm:
         self.cancelled = True
 
 
-class Hands:
-    """A worker pool that records what is done with it, in `did`. Workers in `missing` can't be started."""
+class RecordingWorkerPool:
+    """A worker pool that records its calls in `did`. Workers in `missing` cannot be started."""
 
     def __init__(self, registry: WorkerRegistry) -> None:
         self.did: list[tuple[str, ...]] = []
@@ -95,26 +95,26 @@ class Hands:
         self.did.append(("kill", worker, reason))
 
     def take(self) -> list[tuple[str, ...]]:
-        """What was done since the last look."""
+        """Return the calls since the last time."""
         did, self.did = self.did, []
         return did
 
 
-class Stage:
+class FakeBotContext:
     """The state, event bus and platform of one bot. Wall clock and monotonic clock are the same."""
 
     def __init__(self) -> None:
-        self.hour = Hour()
+        self.clock = ManualClock()
         self.events: list[Event] = []
         self.troubles: list[str] = []
-        self.bus = EventBus("fox", lambda: self.hour.now, self.troubles.append)
+        self.bus = EventBus("fox", lambda: self.clock.now, self.troubles.append)
         self.bus.subscribe(self.events.append)
         self.doing: ProcessActivity | None = ProcessActivity("S")
-        """What any process is doing."""
+        """The activity of every process."""
         self.platform = Platform(
-            lambda: self.hour.now,
-            lambda: self.hour.now,
-            self.hour,
+            lambda: self.clock.now,
+            lambda: self.clock.now,
+            self.clock,
             _no_spawn,
             _no_adopt,
             lambda pid: self.doing,

@@ -1,7 +1,7 @@
-"""A supervisor that says what a test tells it to: the request and event sockets of a claimed home, and nothing behind.
+"""A supervisor that answers from a script: only the request and event sockets of a claimed home.
 
-It stands where the daemon stands, so the client and the command line can be tried alone, also in situations a real
-daemon is hard to bring into.
+It replaces the daemon in tests of the client and the command line, also in situations that are hard to produce with a
+real daemon.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ class Silence:
     """Do not answer."""
 
 
-class Scripted:
-    """Answers by `script` (op to reply), from a thread of its own, for as long as it is entered.
+class FakeSupervisor:
+    """Answers by `script` (op to reply), in its own thread, inside the `with` block.
 
-    `asked` are the commands that came. After a command, the events in `after[op]` go out.
+    `asked` lists the received commands. After a command, the events in `after[op]` are published.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class Scripted:
     def ops(self) -> list[str]:
         return [str(type(command).__struct_config__.tag) for command in self.asked]
 
-    def __enter__(self) -> Scripted:
+    def __enter__(self) -> FakeSupervisor:
         self._thread.start()
         assert self._ready.wait(10)
         return self

@@ -1,4 +1,4 @@
-"""A daemon in the test's own loop, with puppets for workers, and all that a test wants to ask or to see of it."""
+"""A real supervisor in the test's event loop, with fake workers, and a client for requests and events."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from neverblink.supervisor.store.state_dir import Home
 from neverblink.supervisor.system.process import started_at
 
 WITHIN = 20.0
-"""Seconds after which a test has failed, whatever it waits for."""
+"""Seconds after which a test fails if its condition has not become true."""
 
 BOUNDS = {
     "start_within": "5s",
@@ -44,20 +44,20 @@ BOUNDS = {
 
 
 def refused(answer: Answer) -> tuple[str, str]:
-    """The code and the message of a command that was refused."""
+    """Return the code and the message of a refused command."""
     assert answer.error is not None, answer
     return answer.error.code, answer.error.message
 
 
-class World:
-    """One bot in `tmp`. Use `play` to run a scenario in it."""
+class SupervisorHarness:
+    """One bot in `tmp`. Use `play` to run a scenario."""
 
     def __init__(self, tmp: Path, home: Path | None = None) -> None:
         self.tmp = tmp
         self.home = Home(home or tmp / "home")
-        self.python = tmp / "puppet"
+        self.python = tmp / "fake_worker"
         self.python.write_text(
-            f'#!/bin/sh\nexec {sys.executable} {Path(__file__).with_name("puppet.py")} "$@"\n'
+            f'#!/bin/sh\nexec {sys.executable} {Path(__file__).with_name("fake_worker.py")} "$@"\n'
         )
         self.python.chmod(0o755)
         self.screen = io.StringIO()
@@ -73,10 +73,10 @@ class World:
     def code(
         self, name: str, *, python: str = "", bounds: dict[str, str] | None = None, **script: Any
     ) -> Path:
-        """A directory of code: a worker that does what `script` says (see `puppet`)."""
+        """A directory of code: a worker that does what `script` says (see `fake_worker`)."""
         place = self.tmp / name
         place.mkdir(exist_ok=True)
-        (place / "bot.py").write_text(f"# the puppet {name}\n")
+        (place / "bot.py").write_text(f"# the fake worker {name}\n")
         (place / "script.json").write_bytes(msgspec.json.encode(script))
         handoff = "".join(f'{key} = "{value}"\n' for key, value in {**BOUNDS, **(bounds or {})}.items())
         (place / "neverblink.toml").write_text(
@@ -85,9 +85,12 @@ class World:
         return place
 
     def play(
-        self, scenario: Callable[[World], Awaitable[object]], code: Path | None = None, **options: Any
+        self,
+        scenario: Callable[[SupervisorHarness], Awaitable[object]],
+        code: Path | None = None,
+        **options: Any,
     ) -> int:
-        """Start the daemon on `code` (default: a plain puppet), play, stop it; return its exit code."""
+        """Start the daemon on `code` (default: a plain fake worker), play, stop it; return its exit code."""
 
         async def played() -> int:
             self.stir = asyncio.Event()
@@ -114,7 +117,7 @@ class World:
         return asyncio.run(asyncio.wait_for(played(), self.within))
 
     async def ask(self, command: Command) -> Answer:
-        """The supervisor's answer."""
+        """Send a command and return the supervisor's answer."""
         self._asked += 1
         id = f"t{self._asked}"
         self.answers[id] = asyncio.get_running_loop().create_future()
@@ -127,7 +130,7 @@ class World:
         return answer.result
 
     async def deploy(self, path: Path, **how: Any) -> Answer:
-        """Deploy and see it through."""
+        """Deploy and wait for the end."""
         return await self.ask(Deploy(path=str(path), wait=True, **how))
 
     async def running(self) -> dict[str, Any]:
@@ -135,9 +138,9 @@ class World:
         return await self.until(lambda status: status["state"] == "running")
 
     async def until(self, condition: Callable[[dict[str, Any]], object]) -> dict[str, Any]:
-        """Ask for the status until it is as wanted; looks whenever an event has come."""
+        """Request the status after each event until the condition holds."""
         while True:
-            # First: an event that comes while the answer is on its way is one to look again for.
+            # Before the request: an event that arrives during it causes another request.
             self.stir.clear()
             status = await self.status()
             if condition(status):
@@ -145,7 +148,7 @@ class World:
             await self.stir.wait()
 
     async def deploying(self, key: str, value: str) -> dict[str, Any]:
-        """Wait until this is so of the deployment under way."""
+        """Wait until the running deployment has this value."""
 
         def so(status: dict[str, Any]) -> bool:
             active: dict[str, Any] | None = status["deployment"]
@@ -154,7 +157,7 @@ class World:
         return await self.until(so)
 
     async def event(self, condition: Callable[[Any], object]) -> Any:
-        """The first event so far or to come for which the condition holds."""
+        """Return the first event, past or future, for which the condition holds."""
         while True:
             for event in self.events:
                 if condition(event):
@@ -173,16 +176,16 @@ class World:
 
 
 class _Connection:
-    """The sockets of a client, for as long as it is entered."""
+    """The sockets of a client, open inside the `with` block."""
 
-    def __init__(self, world: World) -> None:
-        self.world = world
+    def __init__(self, harness: SupervisorHarness) -> None:
+        self.harness = harness
 
     def __enter__(self) -> _Connection:
-        world = self.world
-        Home.open(world.home.path)
+        harness = self.harness
+        Home.open(harness.home.path)
         self.context = zmq.Context[zmq.Socket[bytes]]()
-        self.sockets = world.home.sockets()
+        self.sockets = harness.home.sockets()
         requests = self.context.socket(zmq.DEALER)
         requests.setsockopt(zmq.RECONNECT_IVL, 20)
         requests.connect(self.sockets.endpoint(REQUEST_SOCKET))
@@ -191,13 +194,13 @@ class _Connection:
         events.setsockopt(zmq.SUBSCRIBE, b"")
         self.monitor = events.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED)
         events.connect(self.sockets.endpoint(EVENT_SOCKET))
-        world.requests = ZmqSocket(requests, self._answered)
+        harness.requests = ZmqSocket(requests, self._answered)
         self.events = ZmqSocket(events, self._told)
-        world.last_events = self.events.drain
+        harness.last_events = self.events.drain
         return self
 
     def until_closed(self) -> None:
-        """Wait until the daemon's end of the events, if there was one, is closed: all it has said is here then."""
+        """Wait until the daemon's event socket, if it existed, is closed: then all its events have arrived."""
         connected = False
         while connected or self.monitor.poll(0):
             event = recv_monitor_message(self.monitor)["event"]
@@ -205,20 +208,20 @@ class _Connection:
 
     def __exit__(self, *_: object) -> None:
         self.monitor.close(0)
-        self.world.requests.close()
+        self.harness.requests.close()
         self.events.close()
         self.context.term()
         self.sockets.close()
 
     def _answered(self, frames: list[bytes]) -> None:
         answer = decode_answer(frames[-1])
-        waiting = self.world.answers.pop(answer.id)
+        waiting = self.harness.answers.pop(answer.id)
         if not waiting.done():
             waiting.set_result(answer)
 
     def _told(self, frames: list[bytes]) -> None:
-        self.world.events.append(decode_event(frames[-1]))
-        self.world.stir.set()
+        self.harness.events.append(decode_event(frames[-1]))
+        self.harness.stir.set()
 
 
 def gone(pid: int) -> bool:
