@@ -134,7 +134,10 @@ class Served:
 def _events(answer: http.client.HTTPResponse) -> Iterator[tuple[str, str, Any]]:
     assert answer.status == 200, answer.read()
     told: dict[str, str] = {}
+    until = time.monotonic() + 2 * WITHIN
     while line := answer.readline().decode():
+        # Heartbeats go on whatever happens, so only this ends a wait for an event that does not come.
+        assert time.monotonic() < until, "the test has listened for too long"
         if line.strip():
             name, _, value = line.rstrip("\n").partition(": ")
             told[name] = value
