@@ -15,10 +15,8 @@ from typing import Any, Literal, get_args
 import msgspec
 
 from .errors import NeverblinkError
-from .plain import DuplicateKey, refuse_duplicates
-from .text import cleaned
-from .versions import API
-from .wire import NOT_ENCODABLE, UNDECODABLE, reason
+from .text import DuplicateKey, cleaned, refuse_duplicates
+from .wire import API, NOT_ENCODABLE, UNDECODABLE, reason
 
 __all__ = [
     "EVENT_SOCKET",

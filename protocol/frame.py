@@ -1,10 +1,13 @@
-"""Frames: the unit of the state stream.
+"""Frames: the unit of the state stream, and the changes of the state in them.
 
-Every turn of the leader ends in a frame, so a frame is always a consistent state. Frames are numbered without gaps
-and chained: each names the digest of the one before it, and its own digest is taken over its encoded bytes, those of
-the link included. Two processes that hold the same digest have applied the same frames from the same beginning.
+Every turn of the leader ends in a frame, so the state after a frame is always consistent. Frames are numbered without
+gaps and chained: each has the digest of the frame before, and its own digest covers all of its encoded bytes, including
+that one. Two processes with the same digest have applied the same frames from the same beginning.
 
 A frame is encoded once. The same bytes go to the followers, into the journal and through the digest.
+
+A state consists of *cells* (the fields of its root, each encoded whole) and *tables* (of which only changed rows are
+sent). Both are already encoded here: code that passes changes on need not know the bot's types.
 """
 
 from __future__ import annotations
@@ -14,19 +17,21 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from .changes import Changes, Schema
 from .grid import ClockStep, Gap
 from .wire import MessageCodec
 
 __all__ = [
     "COMMAND",
     "GENESIS",
+    "NOTHING",
     "Armed",
     "Cause",
+    "Changes",
     "Frame",
     "Item",
     "Kind",
     "Led",
+    "Schema",
     "Timing",
     "Traffic",
     "Vitals",
@@ -35,6 +40,40 @@ __all__ = [
     "digest_of",
     "encode_frame",
 ]
+
+
+class Schema(msgspec.Struct, frozen=True, array_like=True):
+    """The shape of a state: the version its author gave it, and a fingerprint of its field names and types.
+
+    The version selects migrations. The fingerprint distinguishes two shapes of one version; it is the same on every
+    supported Python. "" means unknown.
+    """
+
+    version: int
+    fingerprint: str
+
+
+class Changes(msgspec.Struct, frozen=True, array_like=True):
+    """What changed since the boundary before.
+
+    `cells`: name to msgpack bytes; a state that is a single value, not a record, is the one cell "". `tables`: name
+    to `(key, row)` in msgpack, in the order in which they are to be applied; a row of None is deleted.
+
+    The cells are `bytes` and not `msgspec.Raw`: measured on ten cells and ten rows, `bytes` is made and
+    decoded in a bit over half the time, encodes as fast, and does not keep the whole message it came in
+    alive.
+    """
+
+    cells: dict[str, bytes]
+    tables: dict[str, list[tuple[bytes, bytes | None]]]
+
+    def __bool__(self) -> bool:
+        return bool(self.cells or self.tables)
+
+
+NOTHING = Changes({}, {})
+"""A turn that changed nothing. Shared: do not fill it."""
+
 
 Kind = Literal["tick", "event", "timer", "command", "lead", "yield", "stop", "reset"]
 """What made the frame. The first four are turns of the bot's own; `lead` opens an epoch (the bot's `on_lead` ran in

@@ -25,9 +25,8 @@ from zlib import crc32
 
 import msgspec
 
-from .changes import Schema
 from .errors import NeverblinkError
-from .frame import Frame, Vitals, decode_frame
+from .frame import Frame, Schema, Vitals, decode_frame
 from .wire import MessageCodec
 
 __all__ = [

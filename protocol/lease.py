@@ -19,7 +19,7 @@ from zlib import crc32
 import msgspec
 
 from .errors import NeverblinkError
-from .process_stat import field_of
+from .presence import field_of
 
 __all__ = [
     "FILE_SIZE",

@@ -12,10 +12,9 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from .changes import Schema
-from .versions import VersionRange
+from .frame import Schema
 from .window import WindowSpec
-from .wire import MessageCodec
+from .wire import MessageCodec, VersionRange
 
 __all__ = [
     "EXIT_GRACE",

@@ -1,13 +1,13 @@
-"""Presence: a mark that each process of a bot leaves with the kernel, outside the bot's home. No I/O here.
+"""Presence: how a bot's processes are identified, outside the bot's home. No I/O here.
 
-The home holds the lock of its supervisor and the lease of its leader. Both are files, and a file can be removed under a
-living bot (`rm -rf .neverblink`, `git clean -fdx`). A supervisor that is started then would make a new home, find its
-lock and its lease free, and a second bot would tick. So supervisors and workers also bind an abstract unix socket. It
-has no file, and the kernel drops it when its process ends.
+The home holds the lock of its supervisor and the lease of its leader. Both are files, and files can be removed under a
+running bot (`rm -rf .neverblink`, `git clean -fdx`). A supervisor that is started then would make a new home with a
+free lock and a free lease, and a second bot would tick. So supervisors and workers also bind an abstract Unix socket.
+It has no file, and the kernel removes it when the process ends.
 
-The address of the socket says everything: the home's key, the process and its role. No process listens. To look for
-the processes of a home is to read /proc/net/unix. Each process has an address of its own, so marks never conflict;
-whether a process found may go on beside the reader is the reader's decision.
+The address of the socket has all the information: the home's key, the process and its role. No process listens. Read
+/proc/net/unix to find the processes of a home. Each process has its own address, so marks never conflict. The reader
+decides whether a process that it finds may continue beside it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Literal
 
 import msgspec
 
-__all__ = ["Presence", "Role", "address_of", "home_key", "presences"]
+__all__ = ["Presence", "Role", "address_of", "field_of", "home_key", "presences"]
 
 Role = Literal["supervisor", "worker"]
 
@@ -26,13 +26,13 @@ _ROLES = ("supervisor", "worker")
 
 
 class Presence(msgspec.Struct, frozen=True):
-    """A process of a home. `pid` and `started` (field 22 of /proc/PID/stat) are one process while the host is up."""
+    """A process of a home. `pid` and `started` (field 22 of /proc/PID/stat) identify it while the host is up."""
 
     pid: int
     started: int
     role: Role
     home: str = ""
-    """The id of the home that it was started in, "" for a supervisor: it may be another one at the same path by now."""
+    """The id of the home that it was started in, "" for a supervisor. Another home may be at the path by now."""
 
 
 def home_key(path: str, root: tuple[int, int]) -> str:
@@ -66,3 +66,12 @@ def presences(table: str, key: str) -> list[Presence]:
         if role in _ROLES and pid.isascii() and pid.isdigit() and started.isascii() and started.isdigit():
             found.append(Presence(int(pid), int(started), role, home))
     return found
+
+
+def field_of(stat: bytes, number: int) -> bytes:
+    """Return a field of the text of /proc/PID/stat, by its number in proc_pid_stat(5), from 3 on.
+
+    The second field, the program's name, may contain blanks and brackets. Raises ValueError or IndexError for another
+    text.
+    """
+    return stat[stat.rindex(b")") + 1 :].split()[number - 3]

@@ -10,11 +10,9 @@ from __future__ import annotations
 
 import msgspec
 
-from .changes import Changes, Schema
-from .frame import Item
+from .frame import Changes, Item, Schema
 from .journal import Opened, Position, Snapshot
-from .versions import VersionRange
-from .wire import MessageCodec
+from .wire import MessageCodec, VersionRange
 
 __all__ = [
     "Ack",

@@ -1,9 +1,11 @@
-"""From messages to bytes and back, strictly and within bounds.
+"""Messages as bytes, decoded strictly and within limits, and the protocol versions of two processes.
 
-Everything that comes from another process is untrusted: it may be garbage, huge, deeply nested or of another
-version. A `MessageCodec` turns bytes into one of the messages it was made for or raises `WireError`; nothing else ever
-leaves it, so a receiver that catches `WireError` cannot be killed by what it receives. Inside the process nothing is
-validated a second time.
+Everything from another process is untrusted: it may be garbage, huge, deeply nested or of another version. A
+`MessageCodec` decodes bytes to one of its messages or raises `WireError` and nothing else, so a receiver that catches
+`WireError` cannot be crashed by a message. Inside the process nothing is validated again.
+
+Old and new worker run on different releases of the user's code, and so possibly of neverblink. Each side sends the
+range of protocol versions that it supports; the pair uses the highest version that both support.
 """
 
 from __future__ import annotations
@@ -17,17 +19,29 @@ import msgspec
 from .errors import NeverblinkError
 from .text import cleaned
 
-__all__ = ["MAX_MESSAGE", "NOT_ENCODABLE", "UNDECODABLE", "MessageCodec", "WireError", "reason"]
+__all__ = [
+    "API",
+    "MAX_MESSAGE",
+    "NOT_ENCODABLE",
+    "PROTOCOL",
+    "UNDECODABLE",
+    "MessageCodec",
+    "ProtocolMismatch",
+    "VersionRange",
+    "WireError",
+    "negotiate",
+    "reason",
+]
 
 MAX_MESSAGE = 64 * 1024 * 1024
-"""The largest message between workers, in bytes. A single row or cell has to fit."""
+"""The largest message between workers, in bytes. A single row or cell must fit."""
 
 NOT_ENCODABLE = (TypeError, ValueError, OverflowError, RecursionError)
-"""What msgspec raises for a value that it can't encode."""
+"""The exceptions of msgspec for a value that it can't encode."""
 
 UNDECODABLE = (msgspec.MsgspecError, TypeError, ValueError, OverflowError, RecursionError)
-"""What msgspec raises for bytes that are not of the type: text that is not UTF-8 is a ValueError, a map key that cannot
-be hashed a TypeError (in msgspec before 0.20)."""
+"""The exceptions of msgspec for bytes that do not fit the type: ValueError for text that is not UTF-8, TypeError for an
+unhashable map key (before msgspec 0.20)."""
 
 M = TypeVar("M")
 
@@ -45,9 +59,9 @@ _EXPECTED = re.compile(r"^Expected `([^`]+)`, got `([^`]+)`")
 
 
 def reason(problem: Exception) -> str:
-    """Why a value does not fit its type, in words for people: "expected a list, got text - at `$.markets`".
+    """Why a value does not fit its type, for people: "expected a list, got text - at `$.markets`".
 
-    `problem` is one of `UNDECODABLE`. What is not about two types stays as msgspec words it.
+    `problem` is one of `UNDECODABLE`. Other messages of msgspec are returned unchanged.
     """
 
     def words(found: re.Match[str]) -> str:
@@ -58,7 +72,7 @@ def reason(problem: Exception) -> str:
 
 
 class WireError(NeverblinkError):
-    """Bytes that are not a message of the expected kind."""
+    """The bytes are not a message of the expected kind."""
 
     def __init__(self, what: str, problem: str) -> None:
         super().__init__(f"{what}: {problem}")
@@ -70,7 +84,7 @@ class MessageCodec(Generic[M]):
     """Encodes and decodes one family of messages as msgpack.
 
     `messages` is a union of tagged `msgspec.Struct`s; `what` names the family in errors; `limit` is the largest
-    encoded size in bytes that `decode` looks at.
+    encoded size in bytes that `decode` accepts.
     """
 
     def __init__(self, messages: Any, what: str, limit: int = MAX_MESSAGE) -> None:
@@ -80,7 +94,7 @@ class MessageCodec(Generic[M]):
         self._limit = limit
 
     def encode(self, message: M) -> bytes:
-        """Return the message as bytes. Text that can't be encoded is sent with escapes: it is for people."""
+        """Return the message as bytes. Text that can't be encoded is escaped, because it is for people."""
         try:
             return self._encode(message)
         except UnicodeEncodeError:
@@ -96,3 +110,43 @@ class MessageCodec(Generic[M]):
             raise WireError(self._what, "nested too deeply") from None
         except UNDECODABLE as problem:
             raise WireError(self._what, str(problem)) from None
+
+
+class VersionRange(msgspec.Struct, frozen=True, array_like=True):
+    """The protocol versions that a process supports, both ends included."""
+
+    oldest: int
+    newest: int
+
+    def __str__(self) -> str:
+        return str(self.newest) if self.oldest == self.newest else f"{self.oldest} to {self.newest}"
+
+
+PROTOCOL = VersionRange(1, 1)
+"""The versions that this release supports between workers and with the supervisor."""
+
+
+API = 1
+"""The version of the operator's requests and answers."""
+
+
+class ProtocolMismatch(NeverblinkError):
+    """Two processes have no protocol version in common."""
+
+    def __init__(self, who: str, theirs: VersionRange, ours: VersionRange) -> None:
+        side = "older" if theirs.newest < ours.oldest else "newer"
+        super().__init__(
+            f"{who} speaks neverblink protocol {theirs}, this side speaks {ours}: "
+            f"its neverblink is {side}; install the same release of neverblink on both sides"
+        )
+        self.who = who
+        self.theirs = theirs
+        self.ours = ours
+
+
+def negotiate(who: str, theirs: VersionRange, ours: VersionRange = PROTOCOL) -> int:
+    """Return the highest version that both sides support; raise `ProtocolMismatch`, with `who`, when there is none."""
+    best = min(theirs.newest, ours.newest)
+    if best < max(theirs.oldest, ours.oldest):
+        raise ProtocolMismatch(who, theirs, ours)
+    return best

@@ -6,8 +6,8 @@ from typing import Any
 
 import msgspec
 
-from ..protocol.changes import Changes
 from ..protocol.errors import NeverblinkError
+from ..protocol.frame import Changes
 from ..protocol.window import WindowSpec
 from .io.output import report_exception
 from .main import find

@@ -22,8 +22,8 @@ from ..protocol.assignment import (
     AssignmentError,
     decode_assignment,
 )
-from ..protocol.changes import Schema
 from ..protocol.errors import NeverblinkError
+from ..protocol.frame import Schema
 from ..protocol.link import Failed
 from ..protocol.text import clean
 from .io.output import capture_output, report_exception

@@ -18,7 +18,7 @@ from ...protocol.link import (
     Run,
     supervisor_codec,
 )
-from ...protocol.plain import problem_of
+from ...protocol.text import problem_of
 from ...protocol.wire import NOT_ENCODABLE
 from ..system.timers import REPEAT_AFTER, TimerSet
 from ..workers.worker_pool import WorkerPool

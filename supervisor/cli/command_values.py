@@ -13,7 +13,7 @@ from typing import Any, cast
 
 import msgspec
 
-from ...protocol.plain import DuplicateKey, refuse_duplicates
+from ...protocol.text import DuplicateKey, refuse_duplicates
 from ...protocol.wire import UNDECODABLE
 from .errors import BadInput
 

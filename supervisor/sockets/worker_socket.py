@@ -27,8 +27,7 @@ from ...protocol.link import (
     supervisor_codec,
     worker_codec,
 )
-from ...protocol.versions import ProtocolMismatch, negotiate
-from ...protocol.wire import WireError
+from ...protocol.wire import ProtocolMismatch, WireError, negotiate
 from .authentication import HandshakeMonitor, Peer, ZapHandler
 from .worker_keys import WorkerKeys
 from .zmq_socket import EncryptedSocket

@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from ...protocol.process_stat import field_of
+from ...protocol.presence import field_of
 
 __all__ = ["CpuAffinity", "last_core"]
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 
-from ...protocol.process_stat import field_of
+from ...protocol.presence import field_of
 
 __all__ = ["ProcessActivity", "doing"]
 

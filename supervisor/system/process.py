@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ...protocol.lease import started_of
-from ...protocol.process_stat import field_of
+from ...protocol.presence import field_of
 
 __all__ = ["Adopted", "Process", "alive", "describe_exit", "is_stopped", "started_at"]
 

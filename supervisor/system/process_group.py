@@ -21,7 +21,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from ...protocol.lease import started_of
-from ...protocol.process_stat import field_of
+from ...protocol.presence import field_of
 
 __all__ = ["GRACE", "MARK", "ProcessGroups", "end_group", "mark_of"]
 

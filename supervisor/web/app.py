@@ -16,7 +16,7 @@ from aiohttp import web
 from ...protocol import commands
 from ...protocol.commands import Command, field_hint
 from ...protocol.errors import NeverblinkError
-from ...protocol.plain import DuplicateKey, refuse_duplicates
+from ...protocol.text import DuplicateKey, refuse_duplicates
 from ...protocol.wire import UNDECODABLE, reason
 from .access_log import AccessLog
 from .auth import WebAuth

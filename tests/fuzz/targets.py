@@ -36,8 +36,8 @@ from neverblink.protocol import (
     stream,
     window,
 )
-from neverblink.protocol.changes import Changes, Schema
 from neverblink.protocol.errors import NeverblinkError
+from neverblink.protocol.frame import Changes, Schema
 from neverblink.protocol.journal import RecordKind
 from neverblink.protocol.status import BotStatus
 from neverblink.protocol.wire import MessageCodec, WireError
@@ -538,7 +538,7 @@ FILES: dict[str, tuple[str, ...] | str] = {
     "protocol/link.py": ("worker's message", "supervisor's message"),
     "protocol/stream.py": ("follower's message", "leader's message"),
     "protocol/logline.py": ("log line",),
-    "protocol/plain.py": ("request",),
+    "protocol/text.py": ("request",),
     "protocol/wire.py": "the codecs themselves, of which each is a target",
     "supervisor/sockets/client_keys.py": "a key that it has just made",
     "supervisor/system/subprocess_runner.py": "its own note, of which it believes nothing that cannot be decoded",

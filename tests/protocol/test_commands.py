@@ -24,7 +24,7 @@ from neverblink.protocol.commands import (
     encode_answer,
     encode_command,
 )
-from neverblink.protocol.versions import API
+from neverblink.protocol.wire import API
 
 from .codecs import anything, damaged, garbage, kinds, messages, tag_of
 

@@ -12,12 +12,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from neverblink.protocol.changes import NOTHING, Changes, Schema
 from neverblink.protocol.frame import (
     GENESIS,
+    NOTHING,
     Armed,
+    Changes,
     Frame,
     Led,
+    Schema,
     Timing,
     Traffic,
     Yielded,

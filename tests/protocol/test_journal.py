@@ -12,9 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from neverblink.protocol.changes import Schema
 from neverblink.protocol.errors import NeverblinkError
-from neverblink.protocol.frame import Vitals
+from neverblink.protocol.frame import Schema, Vitals
 from neverblink.protocol.journal import (
     FORMAT,
     HEADER_SIZE,

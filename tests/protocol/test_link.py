@@ -11,9 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from neverblink.protocol import link
-from neverblink.protocol.changes import Schema
-from neverblink.protocol.versions import VersionRange
-from neverblink.protocol.wire import MessageCodec, WireError
+from neverblink.protocol.frame import Schema
+from neverblink.protocol.wire import MessageCodec, VersionRange, WireError
 
 from .codecs import damaged, garbage, kinds, messages, tag_of
 

@@ -12,7 +12,12 @@ from hypothesis import strategies as st
 
 from neverblink.protocol.commands import Answer, BadRequest, decode_command, encode_answer
 from neverblink.protocol.link import Failed, Run, supervisor_codec, worker_codec
-from neverblink.protocol.plain import DEEPEST, DuplicateKey, problem_of, refuse_duplicates
+from neverblink.protocol.text import (
+    DEEPEST,
+    DuplicateKey,
+    problem_of,
+    refuse_duplicates,
+)
 
 
 def nested(depth: int) -> Any:

@@ -16,7 +16,6 @@ from msgspec import inspect
 
 from neverblink.protocol import (
     assignment,
-    changes,
     frame,
     grid,
     journal,
@@ -24,10 +23,9 @@ from neverblink.protocol import (
     lease,
     link,
     stream,
-    versions,
     window,
 )
-from neverblink.protocol.wire import MAX_MESSAGE
+from neverblink.protocol.wire import MAX_MESSAGE, PROTOCOL, VersionRange
 
 from .codecs import kinds, tag_of
 from .wire_examples import EXAMPLES, shown, words_for
@@ -49,7 +47,7 @@ MESSAGES = [
 PARTS = [
     link.DescriptorsLeft,
     keys.Keys,
-    *(versions.VersionRange, changes.Schema, changes.Changes, window.WindowSpec, grid.Gap, grid.ClockStep),
+    *(VersionRange, frame.Schema, frame.Changes, window.WindowSpec, grid.Gap, grid.ClockStep),
     *(frame.Item, frame.Timing, frame.Traffic, frame.Armed, frame.Led, frame.Yielded, frame.Vitals),
     *(link.Doubt, link.Offers, link.Offered, link.SettingsNow),
     *(journal.Position, journal.Snapshot, journal.Rows, journal.Opened, journal.Closed),
@@ -143,7 +141,7 @@ def test_the_numbers_in_it_are_the_codes() -> None:
     assert f"length of the payload, at most {journal.MAX_RECORD >> 20} MiB | 4 |" in TEXT
     assert f"a header of {journal.HEADER_SIZE} bytes" in TEXT
     assert f"The file is {lease.FILE_SIZE} bytes: two lines of {lease.SLOT_SIZE}" in TEXT
-    assert f"This page describes version {versions.PROTOCOL.newest}." in TEXT
+    assert f"This page describes version {PROTOCOL.newest}." in TEXT
     assert len(frame.GENESIS) == 16
 
 

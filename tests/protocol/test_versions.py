@@ -5,7 +5,12 @@ from itertools import product
 import msgspec
 import pytest
 
-from neverblink.protocol.versions import PROTOCOL, ProtocolMismatch, VersionRange, negotiate
+from neverblink.protocol.wire import (
+    PROTOCOL,
+    ProtocolMismatch,
+    VersionRange,
+    negotiate,
+)
 
 RANGES = [VersionRange(oldest, newest) for oldest in range(5) for newest in range(oldest, 5)]
 

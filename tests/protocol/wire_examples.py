@@ -9,11 +9,12 @@ import msgspec
 from msgspec import inspect
 
 from neverblink.protocol.assignment import Assignment, encode_assignment
-from neverblink.protocol.changes import Changes, Schema
 from neverblink.protocol.frame import (
     GENESIS,
     Armed,
+    Changes,
     Frame,
+    Schema,
     Timing,
     Traffic,
     Vitals,

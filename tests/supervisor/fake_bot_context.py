@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from neverblink.protocol.changes import Schema
 from neverblink.protocol.events import Event
+from neverblink.protocol.frame import Schema
 from neverblink.protocol.link import Hello, Report, SupervisorMessage
-from neverblink.protocol.versions import PROTOCOL
+from neverblink.protocol.wire import PROTOCOL
 from neverblink.supervisor.bot.bot_state import BotState
 from neverblink.supervisor.system.event_bus import EventBus
 from neverblink.supervisor.system.proc_stat import ProcessActivity

@@ -27,13 +27,12 @@ import zmq
 from neverblink.protocol import link
 from neverblink.protocol import seat_events as seat
 from neverblink.protocol.assignment import VARIABLE, decode_assignment
-from neverblink.protocol.changes import Schema
-from neverblink.protocol.frame import Cause
+from neverblink.protocol.frame import Cause, Schema
 from neverblink.protocol.lease import started_of
 from neverblink.protocol.seat import Seat
 from neverblink.protocol.seat_events import Role, SeatEvent
-from neverblink.protocol.versions import PROTOCOL, VersionRange
 from neverblink.protocol.window import WindowSpec
+from neverblink.protocol.wire import PROTOCOL, VersionRange
 from neverblink.supervisor.sockets.worker_keys import public_of
 from neverblink.supervisor.store.state_dir import Sockets
 from neverblink.worker.io.lease import Lease

@@ -14,7 +14,6 @@ from typing import Any
 import msgspec
 import pytest
 
-from neverblink.protocol.changes import NOTHING, Schema
 from neverblink.protocol.commands import Deploy, Down, Lock, Send
 from neverblink.protocol.events import (
     LeaderChanged,
@@ -22,7 +21,7 @@ from neverblink.protocol.events import (
     SupervisorStopping,
     WorkerExited,
 )
-from neverblink.protocol.frame import GENESIS, Frame, Timing, encode_frame
+from neverblink.protocol.frame import GENESIS, NOTHING, Frame, Schema, Timing, encode_frame
 from neverblink.protocol.journal import RecordKind, pack_header, pack_record
 from neverblink.supervisor import daemon
 from neverblink.supervisor.bot.bring_up import StartFailed

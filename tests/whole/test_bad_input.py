@@ -71,8 +71,8 @@ BAD = {
         bot(
             first="""
             import neverblink.worker.runtime.bootstrap
-            from neverblink.protocol import versions
-            neverblink.worker.runtime.bootstrap.PROTOCOL = versions.PROTOCOL = versions.VersionRange(7, 7)
+            from neverblink.protocol import wire
+            neverblink.worker.runtime.bootstrap.PROTOCOL = wire.PROTOCOL = wire.VersionRange(7, 7)
             """
         ),
     ),

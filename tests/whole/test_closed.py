@@ -15,11 +15,10 @@ import zmq
 from zmq.utils import z85
 
 from neverblink.protocol.assignment import VARIABLE, Assignment, encode_assignment
-from neverblink.protocol.changes import Schema
-from neverblink.protocol.frame import GENESIS
+from neverblink.protocol.frame import GENESIS, Schema
 from neverblink.protocol.keys import Keys
 from neverblink.protocol.stream import Begin, Subscribe, follower_codec, leader_codec
-from neverblink.protocol.versions import PROTOCOL
+from neverblink.protocol.wire import PROTOCOL
 from neverblink.supervisor.sockets.worker_keys import WorkerKeys
 from neverblink.worker.io.identity import public_of, use_client_keys
 from neverblink.worker.io.zmq_channel import SupervisorConnection

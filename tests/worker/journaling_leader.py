@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from neverblink.protocol.assignment import Assignment
-from neverblink.protocol.changes import Schema
+from neverblink.protocol.frame import Schema
 from neverblink.protocol.journal import JournalError
 from neverblink.protocol.link import Lead, Recovered, Report, Stop, WorkerMessage
 from neverblink.worker import Table, Worker

@@ -14,9 +14,9 @@ from typing import Any, Protocol
 import msgspec
 
 from ...protocol import duration
-from ...protocol.changes import NOTHING
 from ...protocol.clock import BELIEVED_AFTER
 from ...protocol.frame import (
+    NOTHING,
     Armed,
     Frame,
     Item,

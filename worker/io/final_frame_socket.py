@@ -22,7 +22,7 @@ from time import monotonic_ns, sleep
 from typing import Protocol
 
 from ...protocol.endpoint import EndpointError
-from ...protocol.process_stat import field_of
+from ...protocol.presence import field_of
 
 __all__ = ["FinalFrameSocket", "FinalFrameSocketLike", "NoFinalFrameSocket"]
 

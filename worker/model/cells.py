@@ -17,7 +17,7 @@ from typing import Any, NoReturn, cast
 
 import msgspec
 
-from ...protocol.changes import NOTHING, Changes, Schema
+from ...protocol.frame import NOTHING, Changes, Schema
 from ...protocol.wire import NOT_ENCODABLE, UNDECODABLE
 from .dict_walk import DictWalk
 from .encode_errors import find_unencodable

@@ -32,8 +32,8 @@ from typing import Any, TypeVar, cast
 
 import msgspec
 
-from ...protocol.changes import Changes, Schema
 from ...protocol.errors import NeverblinkError
+from ...protocol.frame import Changes, Schema
 from ...protocol.wire import UNDECODABLE, reason
 
 __all__ = [

@@ -13,8 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from ...protocol.changes import Changes, Schema
-from ...protocol.frame import COMMAND, GENESIS, Frame, Led, Vitals, digest_of
+from ...protocol.frame import COMMAND, GENESIS, Changes, Frame, Led, Schema, Vitals, digest_of
 from ...protocol.journal import Closed, Opened, Position, Rows, Snapshot, Unwritten, Whole
 from .cells import Cells, StateUnreadable
 from .dict_walk import DictWalk

@@ -20,7 +20,7 @@ from typing import Any, cast
 import msgspec
 from msgspec import inspect
 
-from ...protocol.changes import Schema
+from ...protocol.frame import Schema
 from .table import StateError, Table, check_row_type, is_frozen
 
 __all__ = ["CellField", "Shape", "StateTypeError", "TableField", "every_type"]

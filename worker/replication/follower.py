@@ -28,8 +28,7 @@ from ...protocol.stream import (
     Subscribe,
     Verdict,
 )
-from ...protocol.versions import PROTOCOL
-from ...protocol.wire import WireError
+from ...protocol.wire import PROTOCOL, WireError
 from ..model.cells import StateError, StateUnreadable
 from ..model.migration import MigrationError
 from ..model.replica import ChainBroken, Replica

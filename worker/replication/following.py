@@ -12,7 +12,7 @@ from itertools import islice
 from ...protocol import link, stream
 from ...protocol import seat_events as seat
 from ...protocol.assignment import Assignment
-from ...protocol.changes import Changes
+from ...protocol.frame import Changes
 from ...protocol.journal import JournalError
 from ...protocol.link import Rehearsed
 from ...protocol.seat import Seat

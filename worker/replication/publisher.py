@@ -14,8 +14,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from ...protocol.changes import Changes
-from ...protocol.frame import Frame, decode_frame
+from ...protocol.frame import Changes, Frame, decode_frame
 from ...protocol.journal import Opened, Position, Rows
 from ...protocol.stream import (
     Ack,
@@ -31,7 +30,7 @@ from ...protocol.stream import (
     Subscribe,
     leader_codec,
 )
-from ...protocol.versions import ProtocolMismatch, negotiate
+from ...protocol.wire import ProtocolMismatch, negotiate
 from ..model.migration import MigrationError, Translator
 from ..model.replica import Replica
 from .journal_writer import JournalWriter

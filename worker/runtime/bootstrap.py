@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Protocol
 
 from ...protocol.assignment import Assignment
-from ...protocol.changes import Schema
+from ...protocol.frame import Schema
 from ...protocol.lease import started_of
 from ...protocol.link import Hello, Offers
-from ...protocol.versions import PROTOCOL
 from ...protocol.window import Window
+from ...protocol.wire import PROTOCOL
 from ..engine.engine import Engine
 from ..engine.session import BotSession
 from ..engine.turns import Bot

@@ -11,9 +11,9 @@ from contextlib import suppress
 import zmq
 
 from ...protocol.assignment import Assignment
-from ...protocol.changes import Schema
 from ...protocol.endpoint import endpoint
 from ...protocol.errors import NeverblinkError
+from ...protocol.frame import Schema
 from ...protocol.link import LINK_LIMIT, Failed, worker_codec
 from ..io.identity import keys_of, use_client_keys
 from ..io.zmq_channel import ZmqChannel

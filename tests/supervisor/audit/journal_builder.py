@@ -10,14 +10,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from neverblink.protocol.changes import NOTHING, Changes, Schema
 from neverblink.protocol.frame import (
     GENESIS,
+    NOTHING,
     Armed,
     Cause,
+    Changes,
     Frame,
     Kind,
     Led,
+    Schema,
     Timing,
     Traffic,
     Vitals,

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from neverblink.protocol.changes import Schema
-from neverblink.protocol.frame import COMMAND, Timing, Traffic
+from neverblink.protocol.frame import COMMAND, Schema, Timing, Traffic
 from neverblink.protocol.grid import ClockStep, Gap
 from neverblink.protocol.journal import Rows
 from neverblink.protocol.window import Window

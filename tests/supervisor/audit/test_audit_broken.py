@@ -10,8 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from neverblink.protocol.changes import Changes
-from neverblink.protocol.frame import GENESIS, Timing, decode_frame, encode_frame
+from neverblink.protocol.frame import GENESIS, Changes, Timing, decode_frame, encode_frame
 from neverblink.protocol.grid import Gap
 from neverblink.protocol.journal import Entry, RecordKind, Rows
 from neverblink.protocol.window import Window

@@ -9,11 +9,11 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from neverblink.protocol.changes import Schema
 from neverblink.protocol.events import Outage, OutageChanged, WindowMissed
+from neverblink.protocol.frame import Schema
 from neverblink.protocol.link import DecisionOpened, Doubt, Handed, Hello, Report
-from neverblink.protocol.versions import PROTOCOL
 from neverblink.protocol.window import Window
+from neverblink.protocol.wire import PROTOCOL
 from neverblink.supervisor.bot.outages import Outages, told, windows_missed
 from neverblink.supervisor.store.history_db import HistoryDb, HistoryError
 from neverblink.supervisor.store.history_rows import SCHEMA, STEPS

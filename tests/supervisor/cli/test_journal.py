@@ -10,8 +10,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from neverblink.protocol.changes import Changes
-from neverblink.protocol.frame import Item, Traffic
+from neverblink.protocol.frame import Changes, Item, Traffic
 from neverblink.protocol.journal import Rows, Unwritten
 from neverblink.supervisor.cli.command_group import neverblink
 from neverblink.supervisor.cli.exit_codes import Exit

@@ -10,14 +10,14 @@ import pytest
 import zmq
 
 from neverblink.protocol import link
-from neverblink.protocol.changes import Schema
+from neverblink.protocol.frame import Schema
 from neverblink.protocol.keys import Keys
 from neverblink.protocol.link import (
     Hello,
     SupervisorMessage,
     supervisor_codec,
 )
-from neverblink.protocol.versions import VersionRange
+from neverblink.protocol.wire import VersionRange
 from neverblink.supervisor.sockets.worker_keys import WorkerKeys
 from neverblink.supervisor.sockets.worker_socket import WorkerSocket
 from neverblink.supervisor.store.state_dir import Home

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from neverblink.protocol.changes import NOTHING, Changes
+from neverblink.protocol.frame import NOTHING, Changes
 from neverblink.worker.model.cells import Cells, StateUnreadable
 from neverblink.worker.model.shape import Shape, StateTypeError
 from neverblink.worker.model.table import RowTypeError, StateError, Table

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from neverblink.protocol.changes import Changes, Schema
+from neverblink.protocol.frame import Changes, Schema
 from neverblink.worker.model.cells import Cells
 from neverblink.worker.model.migration import (
     MigrationError,

@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from neverblink.protocol.changes import NOTHING, Changes
 from neverblink.protocol.frame import (
     GENESIS,
+    NOTHING,
+    Changes,
     Frame,
     Kind,
     Led,
