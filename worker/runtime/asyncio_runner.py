@@ -1,11 +1,11 @@
-"""Runs an engine in an asyncio loop.
+"""Runs an engine in an asyncio loop: a bot that is a class, supervised or alone.
 
 `_advance` does the steps that need no waiting: a tick whose handler is a plain function, or the first step of a new
-leader. It is called from two places. While the coroutine sleeps, the loop's call-backs for sockets and alarms call it:
-waking the coroutine costs another round of the loop, in each tick and in a handoff's blackout. Whenever the coroutine
-is awake, it calls `_advance` itself. Only the coroutine awaits what handlers return.
+leader. It is called from two places. While the coroutine sleeps, the loop's callbacks for sockets and alarms call it,
+because waking the coroutine costs another round of the loop, in each tick and in a handoff's blackout. While the
+coroutine is awake, it calls `_advance` itself. Only the coroutine awaits the results of handlers.
 
-Call-backs run the handlers in the coroutine's own context, so that a handler finds there what the others have set.
+Callbacks run the handlers in the coroutine's own context, so that handlers share their context variables.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from .interfaces import Runtime
 __all__ = ["AsyncioRunner", "complain", "rest", "run_alone", "run_bot", "why_it_stopped"]
 
 _AT_ONCE = 2
-"""Steps in one call: `on_lead` and the first tick after it, or a tick and what waited for it."""
+"""Steps in one call: `on_lead` and the first tick after it, or a tick and the turn after it."""
 
 
 class AsyncioRunner:
@@ -45,11 +45,11 @@ class AsyncioRunner:
         self._call_in_context = partial(context.run, self._call)
         self._sleeper: asyncio.Future[None] | None = None
         self._woken = False
-        """Something came in that no call to `_advance` has seen."""
+        """Input has arrived since the last `_advance`."""
         self._awaiting = False
         self._starting: asyncio.Future[Any] | None = None
         self._waits: tuple[TurnStep, Awaitable[Any]] | None = None
-        """A step that was called and has to be awaited."""
+        """A step whose result must be awaited."""
         runtime.open(asyncio.get_running_loop(), engine, self._on_input, self._before_alarm)
 
     async def run(self) -> None:
@@ -66,11 +66,11 @@ class AsyncioRunner:
             if resting:
                 await self._sleep()
             else:
-                # However busy the bot is with its turns, its own tasks must get on too.
+                # The bot's own tasks must run too, however busy it is with its turns.
                 await asyncio.sleep(0)
 
     def _advance(self, call: Callable[[TurnStep], Awaitable[Any] | None]) -> bool:
-        """Do what is due; return whether there is nothing to do until something comes in or the alarm rings."""
+        """Do what is due; return whether there is nothing to do until input arrives or the alarm fires."""
         for _ in range(_AT_ONCE):
             step = self._engine.next_step()
             if step is None:
@@ -84,7 +84,7 @@ class AsyncioRunner:
         return False
 
     def _rests_after_turn(self) -> bool:
-        """What `rest` comes to after an ordinary turn, at once; False also when that is not certain."""
+        """The same as `rest` after an ordinary turn, but faster. False also when that is not certain."""
         at = self._engine.rests_until()
         if not at or self._runtime.look():
             return False
@@ -94,7 +94,7 @@ class AsyncioRunner:
     # --- a step -----------------------------------------------------------------------------------------------------
 
     def _call(self, step: TurnStep) -> Awaitable[Any] | None:
-        """Call the step; return what is still to be awaited."""
+        """Call the step; return its result if that must be awaited."""
         try:
             value = step.call()
             if value is not None and inspect.isawaitable(value):
@@ -106,12 +106,12 @@ class AsyncioRunner:
         return None
 
     async def _finish(self, step: TurnStep, value: Awaitable[Any]) -> None:
-        """Await what a step returned."""
+        """Await the result of a step."""
         self._awaiting = True
         self._runtime.ring_at(self._engine.wake_at(), 0)
         try:
             if step.name in ("on_start", "on_load"):
-                # It may wait for ever, and then the worker is ordered to leave.
+                # It may wait forever, so it is cancelled when the worker is ordered to leave.
                 self._starting = asyncio.ensure_future(value)
                 returned = await self._starting
             else:
@@ -150,11 +150,11 @@ class AsyncioRunner:
 
     def _before_alarm(self) -> None:
         if self._sleeper is not None:
-            # What is due will be done in the call-back, so that nothing comes in between.
+            # The step will run in the callback of the alarm, directly after this.
             self._engine.make_ready()
 
     def _on_input(self) -> None:
-        """Something came in, or the alarm rang."""
+        """Input has arrived, or the alarm has fired."""
         self._woken = True
         sleeper = self._sleeper
         if sleeper is not None and not sleeper.done():
@@ -164,7 +164,7 @@ class AsyncioRunner:
                 resting = self._advance(self._call_in_context)
             except Exception as raised:
                 problem = raised
-            # What was called may have cancelled the coroutine.
+            # The step may have cancelled the coroutine.
             if problem is not None and not sleeper.done():
                 sleeper.set_exception(problem)
             elif resting:
@@ -220,14 +220,14 @@ def run_bot(bot: Runnable, bootstrap: Bootstrap) -> int:
         except BaseException as problem:
             if not bootstrap.supervised:
                 raise
-            # Said here and not after the runner's own end, which waits for all of the bot's tasks.
+            # Before the end of the runner, which waits for all of the bot's tasks.
             engine.fail("run", why_it_stopped(problem, running), problem)
     assert engine.left is not None
     return 1 if engine.left.how == "fail" else 0
 
 
 def why_it_stopped(problem: BaseException, running: asyncio.Task[Any] | None) -> str:
-    """Why an event loop ended before the bot did, when no handler of the bot's has raised."""
+    """Why an event loop ended before the bot, although no handler raised."""
     match problem:
         case KeyboardInterrupt():
             return "it was interrupted (SIGINT, or a KeyboardInterrupt outside the bot's handlers)"
@@ -253,7 +253,7 @@ def _stop_on_signals(stop: Callable[[], Any]) -> None:
 
     def interrupted() -> None:
         for number in (signal.SIGINT, signal.SIGTERM):
-            # A second one ends it where it stands.
+            # A second signal ends the process at once.
             loop.remove_signal_handler(number)
         stop()
 
