@@ -67,6 +67,7 @@ def test_200_fills_a_second_sent_to_both_processes_are_applied_once_each_and_tim
                 held: int = 0
                 fills: Table[str, int] = msgspec.field(default_factory=Table)
                 """,
+                tick="25ms",
             ),
             keep=20,
         )
