@@ -92,19 +92,21 @@ def test_the_loop_in_the_guide_runs_alone_and_flattens_on_an_interrupt(tmp_path:
 
 
 def test_every_handler_is_documented() -> None:
-    told = set(re.findall(r"^\| `(on_\w+)", _table("handler"), re.MULTILINE))
-    assert told == {"on_start"} | {name for name in vars(Worker) if name.startswith("on_")}
+    documented = set(re.findall(r"^\| `(on_\w+)", _table("handler"), re.MULTILINE))
+    assert documented == {"on_start"} | {name for name in vars(Worker) if name.startswith("on_")}
 
 
 def test_every_method_of_a_simulation_is_documented() -> None:
-    told = set(re.findall(r"`(\w+)", "".join(row.split("|")[1] for row in _table("method").splitlines()[2:])))
+    documented = set(
+        re.findall(r"`(\w+)", "".join(row.split("|")[1] for row in _table("method").splitlines()[2:]))
+    )
     public = {name for name in vars(Simulation) if not name.startswith("_")} | {"rolled_back"}
-    assert public - told <= {"close"}
+    assert public - documented <= {"close"}
 
 
 def test_every_field_of_a_tick_is_documented() -> None:
-    told = {*re.findall(r"`(?:tick\.)?(\w+)", GUIDE)} | {*re.findall(r"tick\.(\w+)", GUIDE)}
-    assert {*Tick.__struct_fields__, "windows", "window"} - {"open_windows"} <= told
+    documented = {*re.findall(r"`(?:tick\.)?(\w+)", GUIDE)} | {*re.findall(r"tick\.(\w+)", GUIDE)}
+    assert {*Tick.__struct_fields__, "windows", "window"} - {"open_windows"} <= documented
 
 
 @pytest.mark.parametrize("public", [Worker, Loop])

@@ -124,13 +124,13 @@ def test_every_kind_of_notification_is_documented() -> None:
 
 
 def test_every_request_is_documented() -> None:
-    told = {word for row in rows("socket.md", "op") for word in words(row[0])}
-    assert told == {str(kind.__struct_config__.tag) for kind in get_args(commands.Command)}
+    documented = {word for row in rows("socket.md", "op") for word in words(row[0])}
+    assert documented == {str(kind.__struct_config__.tag) for kind in get_args(commands.Command)}
     keys = {word for row in rows("socket.md", "op") for word in re.findall(r"`([a-z_]+)`", row[1])} - {"why"}
     common = set(commands.Request.__struct_fields__)
     assert keys == {key for kind in get_args(commands.Command) for key in kind.__struct_fields__} - common
 
 
 def test_every_event_is_documented() -> None:
-    told = {word for row in rows("socket.md", "type") for word in words(row[0])}
-    assert told == {str(kind.__struct_config__.tag) for kind in get_args(events.Event)}
+    documented = {word for row in rows("socket.md", "type") for word in words(row[0])}
+    assert documented == {str(kind.__struct_config__.tag) for kind in get_args(events.Event)}

@@ -42,10 +42,10 @@ QUOTED = quoted(PAGE)
 
 def commands(page: str) -> list[list[str]]:
     """What a page tells the operator to run: all that begins with `neverblink` or with one of its commands."""
-    said = [one.split() for one in [*quoted(page), *shown(page)]]
+    command_lines = [one.split() for one in [*quoted(page), *shown(page)]]
     return [
         words[1:] if words[0] == "neverblink" else words
-        for words in said
+        for words in command_lines
         if (words[0] == "neverblink" and len(words) > 1)
         or (words[0] in COMMANDS and words[1:2] != ["="] and words != ["lock"])
     ]

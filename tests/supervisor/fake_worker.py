@@ -85,7 +85,7 @@ class FakeWorker:
         for phase, reason in self.script.get("fail", {}).items():
             self.leave(1, phase, reason)
         if self.script.get("hang") != "start":
-            self.tell(link.Ready(imported=1_000_000, started=2_000_000))
+            self.send(link.Ready(imported=1_000_000, started=2_000_000))
             self.feed(seat.Started())
         poller = zmq.Poller()
         poller.register(self.supervisor, zmq.POLLIN)
@@ -116,7 +116,7 @@ class FakeWorker:
                 self.handed = link.Handed(
                     self.seat.epoch, self.seat.settled, self.cause, seq, 50_000, 240_000, 0
                 )
-                self.tell(self.handed)
+                self.send(self.handed)
         if "crash_ms" in self.script and time.monotonic() - self.led_at > self.script["crash_ms"] / 1000:
             sys.stderr.write("Traceback (most recent call last):\n  …\nZeroDivisionError: it broke\n")
             self.leave(1, "tick", "on_tick raised ZeroDivisionError: it broke")
@@ -138,7 +138,7 @@ class FakeWorker:
             # After a while, and repeatedly, like a real worker.
             self.guard_at = self.guard_at or time.monotonic()
             if time.monotonic() - self.guard_at > 0.2:
-                self.tell(link.Suspect(self.seat.leader, self.script["suspect"]))
+                self.send(link.Suspect(self.seat.leader, self.script["suspect"]))
 
     # --- what comes -------------------------------------------------------------------------------------------------
 
@@ -170,20 +170,20 @@ class FakeWorker:
         error = "KeyError: 'nope'" if run.name == "fail" else ""
         again = run.key in self.answered
         self.answered.add(run.key)
-        self.tell(
+        self.send(
             link.Answered(run.key, self.seq, {"name": run.name, "args": run.args, "again": again}, error)
         )
         self.report()
 
-    def handle_peer_message(self, said: Any) -> None:
-        match said:
+    def handle_peer_message(self, message: Any) -> None:
+        match message:
             case {"final": order, "from": leader, "seq": seq}:
                 self.seq = seq
                 self.feed(seat.Received(order, leader))
             case {"took": successor, "epoch": epoch}:
                 self.feed(seat.SuccessorTook(successor, epoch))
             case _:
-                raise AssertionError(said)
+                raise AssertionError(message)
 
     def run_timers(self) -> None:
         for name, at in list(self.timers.items()):
@@ -203,7 +203,7 @@ class FakeWorker:
                 if "unreadable" in self.script:
                     self.leave(1, "read", self.script["unreadable"])
                 self.rehearsed = link.Rehearsed(bytes=312, rows=3, took=1_000_000, rollback="newest")
-                self.tell(self.rehearsed)
+                self.send(self.rehearsed)
                 self.feed(seat.CaughtUp())
             case seat.TakeLease(cause=cause):
                 self.take(cause)
@@ -216,9 +216,9 @@ class FakeWorker:
             case seat.Announce():
                 self.report()
             case seat.Hold(order=order, reason=reason):
-                self.tell(link.Holding(order, reason))
+                self.send(link.Holding(order, reason))
             case seat.Cancel(order=order):
-                self.tell(link.Cancelled(order))
+                self.send(link.Cancelled(order))
             case seat.ArmSeatTimer(name=name):
                 self.timers[name] = time.monotonic() + (_LEASE_WITHIN if name == "lease" else 0.02)
             case seat.DisarmSeatTimer(name=name):
@@ -235,7 +235,7 @@ class FakeWorker:
             case seat.StartLeading(cause=cause):
                 self.cause, self.first, self.led_at = cause, True, time.monotonic()
                 if "decision" in self.script:
-                    self.tell(link.DecisionOpened("1-1-0", self.script["decision"], time.time_ns()))
+                    self.send(link.DecisionOpened("1-1-0", self.script["decision"], time.time_ns()))
             case _:
                 pass
 
@@ -252,7 +252,7 @@ class FakeWorker:
     def hello(self) -> None:
         oldest, newest = self.script.get("protocol", (PROTOCOL.oldest, PROTOCOL.newest))
         windows = [WindowSpec(*window) for window in self.script.get("windows", [])]
-        self.tell(
+        self.send(
             link.Hello(
                 bot=self.me.bot,
                 worker=self.me.worker,
@@ -272,18 +272,18 @@ class FakeWorker:
         """Send what a supervisor needs that did not start this worker."""
         self.hello()
         if self.script.get("hang") != "start":
-            self.tell(link.Ready(imported=1_000_000, started=2_000_000))
+            self.send(link.Ready(imported=1_000_000, started=2_000_000))
         if self.rehearsed is not None:
-            self.tell(self.rehearsed)
+            self.send(self.rehearsed)
         self.report()
         if self.handed is not None:
-            self.tell(self.handed)
+            self.send(self.handed)
         if self.seat.order is not None and self.seat.held:
-            self.tell(link.Holding(self.seat.order.order, self.seat.held))
+            self.send(link.Holding(self.seat.order.order, self.seat.held))
 
     def report(self) -> None:
         role = self.seat
-        self.tell(
+        self.send(
             link.Report(
                 role=role.role.value,
                 epoch=role.epoch,
@@ -298,18 +298,18 @@ class FakeWorker:
             )
         )
 
-    def tell(self, message: link.WorkerMessage) -> None:
+    def send(self, message: link.WorkerMessage) -> None:
         self.supervisor.send(link.worker_codec.encode(message))
 
-    def send_to_peer(self, worker: str, said: dict[str, Any]) -> None:
+    def send_to_peer(self, worker: str, message: dict[str, Any]) -> None:
         out = self.context.socket(zmq.PUSH)
         out.connect(self.sockets.endpoint(f"{worker}.sock"))
-        out.send_json(said)
+        out.send_json(message)
         out.close(1000)
 
     def leave(self, code: int, phase: str = "", reason: str = "") -> None:
         if phase:
-            self.tell(link.Failed(phase, reason, ""))
+            self.send(link.Failed(phase, reason, ""))
         self.supervisor.close(500)
         self.inbox.close(0)
         self.context.term()

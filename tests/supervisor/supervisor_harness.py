@@ -150,11 +150,11 @@ class SupervisorHarness:
     async def deploying(self, key: str, value: str) -> dict[str, Any]:
         """Wait until the running deployment has this value."""
 
-        def so(status: dict[str, Any]) -> bool:
+        def matches(status: dict[str, Any]) -> bool:
             active: dict[str, Any] | None = status["deployment"]
             return active is not None and active[key] == value
 
-        return await self.until(so)
+        return await self.until(matches)
 
     async def event(self, condition: Callable[[Any], object]) -> Any:
         """Return the first event, past or future, for which the condition holds."""
@@ -165,7 +165,7 @@ class SupervisorHarness:
             self.stir.clear()
             await self.stir.wait()
 
-    def told(self, kind: type) -> list[Any]:
+    def events_of(self, kind: type) -> list[Any]:
         return [event for event in self.events if isinstance(event, kind)]
 
     def steps(self) -> list[str]:
@@ -195,7 +195,7 @@ class _Connection:
         self.monitor = events.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED)
         events.connect(self.sockets.endpoint(EVENT_SOCKET))
         harness.requests = ZmqSocket(requests, self._answered)
-        self.events = ZmqSocket(events, self._told)
+        self.events = ZmqSocket(events, self._published)
         harness.last_events = self.events.drain
         return self
 
@@ -219,7 +219,7 @@ class _Connection:
         if not waiting.done():
             waiting.set_result(answer)
 
-    def _told(self, frames: list[bytes]) -> None:
+    def _published(self, frames: list[bytes]) -> None:
         self.harness.events.append(decode_event(frames[-1]))
         self.harness.stir.set()
 

@@ -72,9 +72,9 @@ def test_a_bot_starts_runs_and_stops(harness: SupervisorHarness) -> None:
     pids: list[int] = []
     assert harness.play(scenario) == 0
     assert gone(pids[0])
-    assert [event.worker for event in harness.told(LeaderChanged)] == ["w1", ""]
-    assert harness.told(WorkerExited)[0].code == 0
-    assert harness.told(SupervisorStopping)
+    assert [event.worker for event in harness.events_of(LeaderChanged)] == ["w1", ""]
+    assert harness.events_of(WorkerExited)[0].code == 0
+    assert harness.events_of(SupervisorStopping)
     assert "leads (first)" in harness.screen.getvalue()
     assert (harness.home.logs / "supervisor.log").read_text().count("\n") >= harness.screen.getvalue().count(
         "\n"
@@ -85,7 +85,7 @@ def test_a_home_can_be_used_again_after_the_bot_was_stopped(harness: SupervisorH
     """The fake worker writes no journal, so no journal blocks the start; worker ids continue."""
     assert harness.play(nothing) == 0
     assert harness.play(nothing) == 0
-    assert [event.worker for event in harness.told(LeaderChanged)] == ["w1", "", "w2", ""]
+    assert [event.worker for event in harness.events_of(LeaderChanged)] == ["w1", "", "w2", ""]
 
 
 def test_a_bot_that_has_stopped_is_down_and_no_longer_stopping(harness: SupervisorHarness) -> None:
@@ -144,9 +144,9 @@ def test_down_during_a_deployment_leaves_no_worker(
     phase = "spawned" if "hang" in script else "holding" if "hold" in script else "probation"
     old: dict[str, Any] = {"hold": script["hold"]} if "hold" in script else {}
     assert harness.play(scenario, harness.code("v1", **old)) == 0
-    assert all(gone(event.pid) for event in harness.told(WorkerExited))
-    assert len(harness.told(WorkerExited)) == 2
-    assert len([event for event in harness.told(LeaderChanged) if event.cause == "failover"]) == 0
+    assert all(gone(event.pid) for event in harness.events_of(WorkerExited))
+    assert len(harness.events_of(WorkerExited)) == 2
+    assert len([event for event in harness.events_of(LeaderChanged) if event.cause == "failover"]) == 0
 
 
 def test_an_interrupt_stops_the_bot_as_down_does(harness: SupervisorHarness) -> None:
@@ -283,7 +283,7 @@ def test_a_bot_in_a_crash_loop_is_down_with_the_reason_and_the_time_of_the_next_
         assert (status["worker"], status["workers"]) == ("", [])
         following = status["next_start"]
         assert (following["release"], following["failures"]) == (status["failure"]["release"], 6)
-        planned = harness.told(StartPlanned)[-1]
+        planned = harness.events_of(StartPlanned)[-1]
         assert (planned.failures, planned.next) == (6, following["at"])
         assert 0 < planned.next - planned.at <= SECOND
         for command in (Deploy(path=str(harness.code("v2")), dry_run=True), Send(name="size")):
@@ -304,7 +304,7 @@ def test_a_bot_in_a_crash_loop_is_down_with_the_reason_and_the_time_of_the_next_
     # Eight processes are started, one after the other.
     harness.within *= 3
     assert harness.play(scenario, patient(harness.code("v1", crash_ms=50), "1s")) == 0
-    assert harness.told(LeaderChanged)[-1].worker == ""
+    assert harness.events_of(LeaderChanged)[-1].worker == ""
 
 
 def test_a_bot_whose_start_fails_for_a_reason_outside_is_tried_until_it_succeeds(
@@ -392,7 +392,7 @@ def test_the_reason_for_a_killed_leader_names_the_signal(harness: SupervisorHarn
         await harness.until(lambda status: status["epoch"] == 2)
 
     assert harness.play(scenario) == 0
-    assert harness.told(LeaderChanged)[1].cause == "worker w1 ended: killed by SIGKILL"
+    assert harness.events_of(LeaderChanged)[1].cause == "worker w1 ended: killed by SIGKILL"
 
 
 def test_the_status_says_that_the_history_cannot_be_written(harness: SupervisorHarness) -> None:

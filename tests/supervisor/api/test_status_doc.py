@@ -39,7 +39,7 @@ def structs(kind: type[msgspec.Struct]) -> dict[str, type[msgspec.Struct]]:
 KINDS = structs(BotStatus)
 
 
-def told(name: str) -> list[tuple[str, str]]:
+def documented(name: str) -> list[tuple[str, str]]:
     """The keys and types of a table on the page."""
     found = re.search(rf"^## {name}\n(.*?)(?=^## |\Z)", PAGE.read_text("utf-8"), re.MULTILINE | re.DOTALL)
     assert found, f"docs/status.md has no section {name}: add it, with a row for each key"
@@ -53,7 +53,7 @@ def test_every_key_of_the_status_is_explained(name: str) -> None:
     keys = [(field.encode_name, words_for(field.type)) for field in info.fields]
     if info.tag is not None:
         keys.insert(0, (info.tag_field, f"`{info.tag}`"))
-    assert told(name) == keys
+    assert documented(name) == keys
 
 
 def test_every_section_describes_an_existing_structure() -> None:

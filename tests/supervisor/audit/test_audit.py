@@ -27,14 +27,14 @@ def sound(builder: JournalBuilder, **span: Any) -> AuditReport:
     return report
 
 
-def said(report: AuditReport) -> list[tuple[int, str]]:
+def findings(report: AuditReport) -> list[tuple[int, str]]:
     return [(broken.invariant, broken.text) for broken in report.broken]
 
 
 def only(report: AuditReport, invariant: int, text: str) -> None:
     """One thing is broken, and it is this."""
     assert not report.ok
-    assert [broken.invariant for broken in report.broken] == [invariant], said(report)
+    assert [broken.invariant for broken in report.broken] == [invariant], findings(report)
     assert text in report.broken[0].text
 
 

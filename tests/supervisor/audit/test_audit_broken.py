@@ -25,7 +25,7 @@ from .journal_builder import MS, SECOND, JournalBuilder
 MINUTE = Window("1m", opens="-20s", closes="-5s", name="minute")
 
 
-def said(report: AuditReport) -> list[tuple[int, str]]:
+def findings(report: AuditReport) -> list[tuple[int, str]]:
     return [(broken.invariant, broken.text) for broken in report.broken]
 
 
@@ -33,8 +33,8 @@ def _next(builder: JournalBuilder, **facts: Any) -> Timing:
     """The timing of the tick after the last one."""
     builder.seq += 1
     builder.mono += 10 * MS
-    said: dict[str, Any] = {"due": builder.seq * builder.interval, "took": MS, "mono": builder.mono}
-    return Timing(**{**said, **facts})
+    findings: dict[str, Any] = {"due": builder.seq * builder.interval, "took": MS, "mono": builder.mono}
+    return Timing(**{**findings, **facts})
 
 
 def two_leaders(builder: JournalBuilder) -> None:
@@ -308,7 +308,7 @@ def test_each_kind_of_break_is_detected_and_named(
     lie(builder)
     report = audit(builder.found())
     assert not report.ok
-    told = said(report)
+    told = findings(report)
     assert any(number == invariant and text in line for number, line in told), told
 
 
@@ -317,17 +317,17 @@ def test_each_fault_is_reported_once() -> None:
     builder = JournalBuilder().begin().ticks(3)
     del builder.records[-1]
     builder.ticks(20).hand("w2", "v2").ticks(20)
-    assert said(audit(builder.found())) == [(4, "frame 3 missing"), (2, _unrecorded(1003))]
+    assert findings(audit(builder.found())) == [(4, "frame 3 missing"), (2, _unrecorded(1003))]
     assert audit(builder.found()).missed == 1
     doubled = JournalBuilder().begin().ticks(3)
     ticks_twice(doubled)
     report = audit(doubled.ticks(20).found())
-    assert said(report) == [(2, "tick 1003 ran twice")]
+    assert findings(report) == [(2, "tick 1003 ran twice")]
     assert (report.doubled, report.ticks) == (1, 24)
     report = audit(
         [*JournalBuilder().begin().ticks(3).found(), Damage(1, 77, "a record's checksum does not match")]
     )
-    assert said(report) == [(4, "segment 1 is damaged at byte 77: a record's checksum does not match")]
+    assert findings(report) == [(4, "segment 1 is damaged at byte 77: a record's checksum does not match")]
 
 
 def test_a_span_that_ends_while_the_first_snapshot_is_written_does_not_break_it() -> None:
@@ -335,14 +335,14 @@ def test_a_span_that_ends_while_the_first_snapshot_is_written_does_not_break_it(
     builder = JournalBuilder().begin().ticks(5)
     mark = next(n for n, (kind, _) in enumerate(builder.records) if kind is RecordKind.WHOLE)
     builder.records.append(builder.records.pop(mark))
-    assert said(audit(builder.found(), until=Seq(1002))) == []
+    assert findings(audit(builder.found(), until=Seq(1002))) == []
 
 
 def test_damage_inside_a_snapshot_is_one_fault_for_the_audit_and_for_verify() -> None:
     found = JournalBuilder().begin().ticks(3).segment([Rows("candles", [(b"a", b"b")])]).found()
     snapshot = found.index(Segment(2, 0)) + 1
     found[snapshot + 1 :] = [Damage(2, 77, "a record's checksum does not match")]
-    assert len(said(audit(found))) == 1
+    assert len(findings(audit(found))) == 1
     assert [one.problem for one in JournalCheck().check(found).problems] == [
         "a record's checksum does not match"
     ]
@@ -367,7 +367,7 @@ def test_a_missing_segment_is_reported() -> None:
     second = found.index(Segment(2, 0))
     third = found.index(Segment(3, 0))
     report = audit([*found[:second], *found[third:]])
-    assert (4, "segment 3 comes after segment 1: one is missing") in said(report)
+    assert (4, "segment 3 comes after segment 1: one is missing") in findings(report)
 
 
 def test_findings_beyond_the_listed_ones_are_counted() -> None:

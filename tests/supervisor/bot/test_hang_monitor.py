@@ -64,7 +64,7 @@ class Watch:
             self.leader.take(self.said, self.context.clock.now)
 
     @property
-    def told(self) -> list[str]:
+    def reported(self) -> list[str]:
         return [event.reason for event in self.context.events if isinstance(event, Slow)]
 
 
@@ -81,8 +81,8 @@ def test_a_stopped_leader_is_reported_and_killed_with_the_reason(watch: Watch) -
     watch.context.clock.advance(SECOND)
     assert {worker for worker, _ in watch.killed} == {"w1"}
     assert watch.killed[0][1].endswith("it is stopped")
-    (told,) = watch.told
-    assert told.endswith("it is stopped")
+    (reported,) = watch.reported
+    assert reported.endswith("it is stopped")
 
 
 def test_waiting_reports_are_read_before_the_leader_is_judged(watch: Watch) -> None:
@@ -90,7 +90,7 @@ def test_waiting_reports_are_read_before_the_leader_is_judged(watch: Watch) -> N
     for _ in range(40):
         watch.waiting = 1
         watch.context.clock.advance(SECOND // 4)
-    assert (watch.told, watch.killed) == ([], [])
+    assert (watch.reported, watch.killed) == ([], [])
 
 
 def test_a_leader_that_makes_progress_again_is_reported_as_healthy(watch: Watch) -> None:
@@ -98,8 +98,8 @@ def test_a_leader_that_makes_progress_again_is_reported_as_healthy(watch: Watch)
     watch.context.clock.advance(3 * SECOND // 2)
     watch.waiting = 1
     watch.context.clock.advance(SECOND // 4)
-    assert watch.told[-1] == watch.guard.slow == ""
-    assert len(watch.told) == 2
+    assert watch.reported[-1] == watch.guard.slow == ""
+    assert len(watch.reported) == 2
     assert watch.killed == []
 
 
@@ -114,7 +114,7 @@ def test_a_successor_is_judged_by_its_own_activity(watch: Watch) -> None:
 def test_nothing_is_watched_when_no_worker_leads(watch: Watch) -> None:
     watch.context.state.leader = ""
     watch.context.clock.advance(100 * SECOND)
-    assert (watch.told, watch.killed, watch.guard.slow) == ([], [], "")
+    assert (watch.reported, watch.killed, watch.guard.slow) == ([], [], "")
 
 
 def test_a_closed_monitor_watches_no_leader(watch: Watch) -> None:

@@ -30,7 +30,7 @@ def run(home: Home, *args: str) -> Result:
     return CliRunner().invoke(neverblink, ["audit", "--home", str(home.path), *args])
 
 
-def told(home: Home, *args: str) -> dict[str, Any]:
+def json_of(home: Home, *args: str) -> dict[str, Any]:
     result = run(home, "--json", *args)
     assert result.stdout.count("\n") == 1
     return json.loads(result.stdout)
@@ -73,7 +73,7 @@ def test_commands_and_repetitions_have_separate_lines(home: Home) -> None:
 
 def test_json_has_every_figure(home: Home) -> None:
     builder(home)
-    report = told(home)
+    report = json_of(home)
     assert report["ok"] is True
     assert (report["ticks"], report["missed"], report["doubled"]) == (202, 0, 0)
     assert report["skipped"] == [{"seq": 1400, "last": 1404, "cause": "tick 1399 took 5s"}]
@@ -100,7 +100,7 @@ def test_a_broken_journal_exits_with_1_and_names_the_break(home: Home) -> None:
     result = run(home)
     assert result.exit_code == Exit.BROKEN
     assert result.stdout.splitlines()[-1] == "broken  tick 1406 ran twice  (frame 206)"
-    report = told(home)
+    report = json_of(home)
     assert report["ok"] is False
     assert report["doubled"] == 1
     assert [(found["invariant"], found["seq"]) for found in report["broken"]] == [(2, 1406)]
@@ -109,8 +109,8 @@ def test_a_broken_journal_exits_with_1_and_names_the_break(home: Home) -> None:
 
 def test_the_span_is_the_requested_one(home: Home) -> None:
     builder(home)
-    assert told(home, "--since", "1250", "--until", "1259")["ticks"] == 10
-    assert told(home, "--since", "10m")["ticks"] == 0
+    assert json_of(home, "--since", "1250", "--until", "1259")["ticks"] == 10
+    assert json_of(home, "--since", "10m")["ticks"] == 0
     result = run(home, "--since", "10m")
     assert (result.exit_code, result.stdout) == (
         Exit.DONE,
@@ -128,14 +128,14 @@ def test_a_span_that_ends_before_it_begins_is_refused(home: Home, bounds: tuple[
 
 def test_windows_are_those_of_the_bot_or_of_the_option(home: Home) -> None:
     builder(home)
-    assert told(home)["windows"] == {}
+    assert json_of(home)["windows"] == {}
     with HistoryDb.open(home.database, "foresight") as past:
         past.started("w1", "v1", 1, 1, home.logs / "w1.log", 1)
         unreadable = WindowSpec("1m", "-90s", "-5s", name="of a later release")
         past.keep(WINDOWS, [WindowSpec("1m", "-20s", "-5s", name="minute"), unreadable])
-    found = told(home)["windows"]
+    found = json_of(home)["windows"]
     assert (found["minute"]["total"], found["minute"]["covered"]) == (3, 3)
-    found = told(home, "--window", "2m,0s,10s", "--window", "1m,12s,21s")["windows"]
+    found = json_of(home, "--window", "2m,0s,10s", "--window", "1m,12s,21s")["windows"]
     assert found["2m 0s..10s"]["total"] == 2
     uncovered = [{"opens": 1392 * SECOND, "closes": 1401 * SECOND}]
     assert found["1m 12s..21s"] == {"total": 4, "covered": 3, "uncovered": uncovered}

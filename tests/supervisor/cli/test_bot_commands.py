@@ -63,9 +63,9 @@ def test_a_halt_is_confirmed_by_typing_the_name_of_the_bot(tmp_path: Path) -> No
 def test_a_bot_without_on_halt_is_reported_as_only_paused(tmp_path: Path) -> None:
     script = {"status": {"bot": "foresight"}, "halt": {**HALTED, "halted": False, "value": None}}
     with FakeSupervisor(tmp_path / "home", script) as there:
-        told = run(there.home.path, "halt", "--yes")
-        assert told.exit_code == Exit.DONE
-        assert lines(told) == ["paused nothing was given up: this bot has no on_halt that would do it"]
+        result = run(there.home.path, "halt", "--yes")
+        assert result.exit_code == Exit.DONE
+        assert lines(result) == ["paused nothing was given up: this bot has no on_halt that would do it"]
 
 
 def test_settings_are_shown_with_the_changed_ones_marked(tmp_path: Path) -> None:
@@ -89,34 +89,34 @@ TYPED = {
 
 
 @pytest.mark.parametrize(
-    ("said", "taken"),
+    ("argument", "taken"),
     [
         ("note=7", "7"), ("note=true", "true"), ('note="7"', "7"), ("note=", ""), ("live=true", True), ("mode=7", "7"),
         ("size=7", 7), ("word=null", None), ("word=7", "7"), ("legs=[1,2]", [1, 2]), ("deep=x", "x"),
         ("else=7", 7), ("else=x", "x"),
     ],
 )  # fmt: skip
-def test_a_value_is_read_as_the_declared_type(tmp_path: Path, said: str, taken: object) -> None:
+def test_a_value_is_read_as_the_declared_type(tmp_path: Path, argument: str, taken: object) -> None:
     schema = {"properties": TYPED, "$defs": {"Deep": {"anyOf": [{"type": "null"}, {"type": "string"}]}}}
     script: dict[str, Any] = {
         "settings": {"schema": schema, "changes": {}},
         "commands": {"commands": [{"name": "close", "help": "", "args": schema}], "listens": False},
         "send": {"value": None, "seq": 7},
     }
-    name = said.partition("=")[0]
+    name = argument.partition("=")[0]
     with FakeSupervisor(tmp_path / "home", script) as there:
-        assert run(there.home.path, "settings", said).exit_code == Exit.DONE
+        assert run(there.home.path, "settings", argument).exit_code == Exit.DONE
         settings = there.asked[-1]
         assert isinstance(settings, Settings)
         assert settings.set == {name: taken}
-        assert run(there.home.path, "send", "close", said).exit_code == Exit.DONE
+        assert run(there.home.path, "send", "close", argument).exit_code == Exit.DONE
         send = there.asked[-1]
         assert isinstance(send, Send)
         assert send.args == {name: taken}
 
 
 @pytest.mark.parametrize(
-    ("said", "expected"),
+    ("argument", "expected"),
     [
         ("live=yes", "live=yes: expected true or false"),
         ("mode=fast", 'mode=fast: expected "slow" or "7"'),
@@ -125,12 +125,12 @@ def test_a_value_is_read_as_the_declared_type(tmp_path: Path, said: str, taken: 
     ],
 )
 def test_a_value_of_the_wrong_type_is_refused_with_an_example(
-    tmp_path: Path, said: str, expected: str
+    tmp_path: Path, argument: str, expected: str
 ) -> None:
     with FakeSupervisor(tmp_path / "home", {"settings": {"schema": {"properties": TYPED}}}) as there:
-        told = run(there.home.path, "settings", said)
-        assert told.exit_code == Exit.BAD_INPUT
-        assert told.stderr == f"neverblink: {expected}\n"
+        result = run(there.home.path, "settings", argument)
+        assert result.exit_code == Exit.BAD_INPUT
+        assert result.stderr == f"neverblink: {expected}\n"
 
 
 def test_a_command_can_be_sent_without_knowing_its_declaration(tmp_path: Path) -> None:
@@ -164,8 +164,8 @@ def test_settings_are_changed_by_name(tmp_path: Path) -> None:
         "seq": 9,
     }
     with FakeSupervisor(tmp_path / "home", {"settings": changed}) as there:
-        told = run(there.home.path, "settings", "max_position=4", "mode=fast", "--reset", "x", "-m", "thin")
-        assert lines(told) == ["max_position 3 -> 4"]
+        result = run(there.home.path, "settings", "max_position=4", "mode=fast", "--reset", "x", "-m", "thin")
+        assert lines(result) == ["max_position 3 -> 4"]
         asked = there.asked[-1]
         assert isinstance(asked, Settings)
         assert (asked.set, asked.reset) == ({"max_position": 4, "mode": "fast"}, ("x",))
@@ -178,9 +178,9 @@ def test_settings_are_changed_by_name(tmp_path: Path) -> None:
 def test_a_setting_that_does_not_fit_is_bad_input(tmp_path: Path) -> None:
     fault = Fault("bad-input", "setting 'max_position': Expected `int`, got `str`")
     with FakeSupervisor(tmp_path / "home", {"settings": fault}) as there:
-        told = run(there.home.path, "settings", "max_position=many")
-        assert told.exit_code == Exit.BAD_INPUT
-        assert told.stderr.startswith("neverblink: setting 'max_position'")
+        result = run(there.home.path, "settings", "max_position=many")
+        assert result.exit_code == Exit.BAD_INPUT
+        assert result.stderr.startswith("neverblink: setting 'max_position'")
 
 
 def test_declared_commands_are_listed_with_their_arguments(tmp_path: Path) -> None:
@@ -256,9 +256,9 @@ def test_the_history_of_commands_has_who_why_when_and_the_change(tmp_path: Path)
                 facts=refused,
             )
         )  # fmt: skip
-    told = run(home.path, "history", "--commands")
-    assert told.exit_code == Exit.DONE
-    shown = lines(told)
+    result = run(home.path, "history", "--commands")
+    assert result.exit_code == Exit.DONE
+    shown = lines(result)
     assert shown[0] == "WHEN COMMAND OUTCOME TICK WHO WHAT"
     assert shown[1].endswith("halt bad-input unknown")
     assert shown[2].endswith("settings ok 9 anna max_position 3 -> 4 (thin)")

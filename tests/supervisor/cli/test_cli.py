@@ -33,7 +33,7 @@ def run(*args: str | Path) -> Result:
     return CliRunner().invoke(neverblink, [str(arg) for arg in args])
 
 
-def told(result: Result) -> dict[str, object]:
+def json_of(result: Result) -> dict[str, object]:
     """The one JSON object on stdout, which is all there is."""
     assert result.stdout.count("\n") == 1
     return msgspec.json.decode(result.stdout, type=dict[str, object])
@@ -70,7 +70,7 @@ def test_the_error_for_an_unknown_command_suggests_the_closest_one() -> None:
 def test_shared_options_may_come_before_the_command(tmp_path: Path) -> None:
     with FakeSupervisor(tmp_path, {"pause": {"paused": True}}):
         for early in (["--home", tmp_path, "--json"], ["--json", f"--home={tmp_path}"]):
-            assert told(run(*early, "pause", "-m", "thin market")) == {"paused": True}
+            assert json_of(run(*early, "pause", "-m", "thin market")) == {"paused": True}
         assert run("--home", "/nowhere", "pause", "--home", tmp_path).exit_code == Exit.DONE
     # `journal show` is a command of two words.
     assert f"home {tmp_path}" in run("--home", tmp_path, "journal", "show").stderr
@@ -92,11 +92,11 @@ def test_every_command_has_every_shared_option() -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "meant"),
+    ("expected", "meant"),
     [("warn", "warning"), ("WARNING", "warning"), ("err", "error"), ("fatal", "error"), ("inf", "info")],
 )
-def test_the_error_for_an_unknown_choice_suggests_the_closest_one(said: str, meant: str) -> None:
-    result = run("logs", "--level", said)
+def test_the_error_for_an_unknown_choice_suggests_the_closest_one(expected: str, meant: str) -> None:
+    result = run("logs", "--level", expected)
     assert result.exit_code == Exit.BAD_INPUT
     assert f"did you mean {meant}?" in result.stderr
     assert "did you mean" not in run("logs", "--level", "purple").stderr
@@ -117,7 +117,7 @@ def test_every_fault_has_an_exit_code(code: Code, tmp_path: Path) -> None:
         assert result.exit_code == exit_of_fault(code) != Exit.DONE
         assert result.stderr == "neverblink: it is so\n"
         assert result.stdout == ""
-        error = told(run("pause", "--home", tmp_path, "--json"))["error"]
+        error = json_of(run("pause", "--home", tmp_path, "--json"))["error"]
         assert error == {
             "exit": result.exit_code,
             "kind": exit_of_fault(code).name.lower(),
@@ -171,11 +171,11 @@ def test_the_home_is_found_from_a_subdirectory_of_the_project(
     (tmp_path / "deep" / "er").mkdir(parents=True)
     monkeypatch.chdir(tmp_path / "deep" / "er")
     with FakeSupervisor(tmp_path / ".neverblink", {"pause": {"paused": True}}):
-        assert told(run("pause", "--json")) == {"paused": True}
+        assert json_of(run("pause", "--json")) == {"paused": True}
         monkeypatch.chdir("/")
-        assert told(run("pause", "--json", "--project", tmp_path)) == {"paused": True}
+        assert json_of(run("pause", "--json", "--project", tmp_path)) == {"paused": True}
         monkeypatch.setenv("NEVERBLINK_HOME", str(tmp_path / ".neverblink"))
-        assert told(run("pause", "--json")) == {"paused": True}
+        assert json_of(run("pause", "--json")) == {"paused": True}
 
 
 def test_a_closed_pipe_is_not_an_error(tmp_path: Path) -> None:
@@ -231,8 +231,8 @@ def test_check_reports_the_contents_of_a_release_and_problems_with_the_environme
     assert "not in the release: trades.db" in found["release"]["detail"]
     (tmp_path / "keys.env").write_text("A=1\n")
     (tmp_path / "keys.env").chmod(0o644)
-    told = json.loads(CliRunner().invoke(neverblink, words).stdout)
-    found = {check["check"]: check for check in told["checks"]}
+    answer = json.loads(CliRunner().invoke(neverblink, words).stdout)
+    found = {check["check"]: check for check in answer["checks"]}
     assert "chmod 600" in found["env_file"]["detail"]
 
 
@@ -253,7 +253,7 @@ def test_help_and_the_help_option_print_the_same() -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "expected"),
     [
         (
             ("pause", "--reason", "x"),
@@ -268,10 +268,10 @@ def test_help_and_the_help_option_print_the_same() -> None:
         (("completion", "bsh"), "did you mean bash?"),
     ],
 )
-def test_a_hint_names_only_close_words(words: tuple[str, ...], said: str) -> None:
+def test_a_hint_names_only_close_words(words: tuple[str, ...], expected: str) -> None:
     wrong = run(*words)
     assert wrong.exit_code == Exit.BAD_INPUT
-    assert said in wrong.stderr
+    assert expected in wrong.stderr
 
 
 @pytest.mark.parametrize("option", ["--server", "--key"])
@@ -325,7 +325,7 @@ def test_a_missing_project_is_reported_by_its_path(
     (tmp_path / "neverblink.toml").write_text('bot = "bot:Bot"\n')
     (tmp_path / "empty").mkdir()
     monkeypatch.chdir(tmp_path)
-    for name, said in (("nope", "there is no such directory"), ("empty", "it has no neverblink.toml")):
+    for name, expected in (("nope", "there is no such directory"), ("empty", "it has no neverblink.toml")):
         result = run(*verb.split(), "--project", name)
         assert result.exit_code == Exit.BAD_INPUT
-        assert f"--project {tmp_path / name}: {said}" in result.stderr
+        assert f"--project {tmp_path / name}: {expected}" in result.stderr

@@ -15,7 +15,7 @@ from neverblink.supervisor.cli.exit_codes import Exit
 from neverblink.supervisor.store.history_db import HistoryDb
 from neverblink.supervisor.store.state_dir import Home
 
-from .test_history import BOT, run, told, worker
+from .test_history import BOT, json_of, run, worker
 
 READERS = [
     ("logs",), ("logs", "-f"), ("history",), ("history", "1"), ("releases",), ("audit",), ("journal", "show"),
@@ -58,7 +58,7 @@ def test_a_home_of_another_user_is_reported_with_the_remedy(
     with another_user() as other:
         result = run(*args, "--home", home.path, "--json")
     assert result.exit_code == Exit.BAD_INPUT
-    message = told(result)["error"]["message"]
+    message = json_of(result)["error"]["message"]
     assert f"belongs to root and is closed to {other}: run this as root" in message
     assert str(home.path) in message
 

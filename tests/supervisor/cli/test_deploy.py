@@ -90,10 +90,10 @@ def begun(command: Command) -> dict[str, Any]:
 
 
 def story(*events: Event) -> dict[str, Callable[[Command], Iterable[Event]]]:
-    def tell(command: Command) -> Iterable[Event]:
+    def publish(command: Command) -> Iterable[Event]:
         return events
 
-    return {"deploy": tell, "rollback": tell, "abort": tell}
+    return {"deploy": publish, "rollback": publish, "abort": publish}
 
 
 def under_way(**more: Any) -> dict[str, Any]:
@@ -109,7 +109,7 @@ def run(*args: str | Path) -> Result:
     return CliRunner().invoke(neverblink, [str(arg) for arg in args])
 
 
-def told(result: Result) -> dict[str, Any]:
+def json_of(result: Result) -> dict[str, Any]:
     assert result.stdout.count("\n") == 1
     return msgspec.json.decode(result.stdout, type=dict[str, Any])
 
@@ -140,7 +140,7 @@ def test_each_phase_is_shown_as_it_happens(tmp_path: Path, code: Path) -> None:
 def test_json_is_one_object_and_progress_goes_to_stderr(tmp_path: Path, code: Path) -> None:
     with FakeSupervisor(tmp_path / "home", {"deploy": begun}, story(*STORY)):
         result = run("deploy", code, "--home", tmp_path / "home", "--json")
-    assert told(result) == {
+    assert json_of(result) == {
         "deployment": 4,
         "outcome": "done",
         "reason": "",
@@ -157,7 +157,7 @@ def test_json_is_one_object_and_progress_goes_to_stderr(tmp_path: Path, code: Pa
 
 
 @pytest.mark.parametrize(
-    ("end", "exit", "said"),
+    ("end", "exit", "expected"),
     [
         (ended("rehearsed", "rehearsed", release="v1"), Exit.DONE, "nothing was handed over, v1 leads"),
         (
@@ -171,12 +171,12 @@ def test_json_is_one_object_and_progress_goes_to_stderr(tmp_path: Path, code: Pa
     ],
 )
 def test_the_outcome_decides_the_exit_code(
-    end: DeploymentEnded, exit: Exit, said: str, tmp_path: Path, code: Path
+    end: DeploymentEnded, exit: Exit, expected: str, tmp_path: Path, code: Path
 ) -> None:
     with FakeSupervisor(tmp_path / "home", {"deploy": begun}, story(end)):
         result = run("deploy", code, "--home", tmp_path / "home")
     assert result.exit_code == exit
-    assert said in result.stdout
+    assert expected in result.stdout
     assert end.reason in result.stdout
 
 
@@ -190,8 +190,8 @@ def test_a_lost_event_does_not_block_the_command(tmp_path: Path, code: Path) -> 
         result = run("deploy", code, "--home", tmp_path / "home", "--json")
     assert History(id="2", who=supervisor.asked[1].who, deployment=4) == supervisor.asked[1]
     assert result.exit_code == Exit.BOUNDARY
-    assert told(result)["held"] == "window 5m"
-    assert told(result)["phases"] == {"preparing": 5.0, "waiting": 0.0}
+    assert json_of(result)["held"] == "window 5m"
+    assert json_of(result)["phases"] == {"preparing": 5.0, "waiting": 0.0}
 
 
 def test_no_wait_returns_with_the_number(tmp_path: Path, code: Path) -> None:
@@ -199,7 +199,7 @@ def test_no_wait_returns_with_the_number(tmp_path: Path, code: Path) -> None:
         result = run(
             "deploy", code, "--home", tmp_path / "home", "--no-wait", "--json", "--force", "--replace"
         )
-        assert told(result) == {"deployment": 4, "release": "v2", "previous": "v1"}
+        assert json_of(result) == {"deployment": 4, "release": "v2", "previous": "v1"}
         asked = supervisor.asked[0]
     assert isinstance(asked, Deploy)
     assert (asked.force, asked.replace, asked.dry_run) == (True, True, False)
@@ -219,14 +219,14 @@ def test_an_undeployable_argument_is_refused_before_the_supervisor_is_asked(
     home = tmp_path / "home"
     (tmp_path / "empty").mkdir()
     with FakeSupervisor(home, {"deploy": begun}) as supervisor:
-        for path, said in (
+        for path, expected in (
             (tmp_path / "none", "is not a directory, a kept release"),
             (code / "bot.py", "is a file"),
             (tmp_path / "empty", "neverblink init"),
         ):
             result = run("deploy", path, "--home", home)
             assert result.exit_code == Exit.BAD_INPUT
-            assert said in result.stderr
+            assert expected in result.stderr
         assert supervisor.asked == []
 
 
@@ -257,8 +257,8 @@ def test_a_release_can_be_given_by_the_beginning_of_its_id(tmp_path: Path, code:
     second = store.make(code, "bot:Bot")
     store.promote(first.id)
     with FakeSupervisor(home.path, {"deploy": begun}) as supervisor:
-        for said in (first.id, "current"):
-            assert run("deploy", said, "--home", home.path, "--no-wait").exit_code == Exit.DONE
+        for expected in (first.id, "current"):
+            assert run("deploy", expected, "--home", home.path, "--no-wait").exit_code == Exit.DONE
         result = run("deploy", second.id[:4], "--home", home.path, "--no-wait")
         asked = [command.release for command in supervisor.asked if isinstance(command, Deploy)]
     assert asked == [first.id, first.id]

@@ -48,7 +48,7 @@ def run(*args: str) -> Result:
     return CliRunner().invoke(neverblink, list(args))
 
 
-def told(*args: str) -> dict[str, Any]:
+def json_of(*args: str) -> dict[str, Any]:
     return json.loads(run(*args, "--json").stdout)
 
 
@@ -66,11 +66,11 @@ def test_diff_shows_new_commits_and_removed_commits(home: Home, repository: Repo
     lead(home, repository, first)
     assert "nothing between them" in run("diff").stdout
     second, third = repository.commit("earlier exits"), repository.commit("later entries")
-    found = told("diff")
+    found = json_of("diff")
     assert (found["from"], found["to"], found["undone"]) == (first, third, [])
     assert [note["subject"] for note in found["commits"]] == ["later entries", "earlier exits"]
     now = lead(home, repository, third)
-    back = told("diff", "main~1")
+    back = json_of("diff", "main~1")
     assert (back["release"], back["to"], back["commits"]) == (now, second, [])
     assert [note["subject"] for note in back["undone"]] == ["later entries"]
     assert "1 commit that runs now would be taken back" in run("diff", "main~1").stdout
@@ -92,7 +92,7 @@ def test_check_runs_the_check_as_a_deployment_would(home: Home, repository: Repo
     result = run("check")
     assert result.exit_code == Exit.DONE, result.output
     assert "    1s\n" in result.stdout
-    assert [one["check"] for one in told("check")["checks"]] == [
+    assert [one["check"] for one in json_of("check")["checks"]] == [
         "config",
         "release",
         "check",

@@ -32,7 +32,7 @@ def run(*args: str | Path) -> Result:
     return CliRunner().invoke(neverblink, [str(arg) for arg in args])
 
 
-def told(result: Result) -> dict[str, Any]:
+def json_of(result: Result) -> dict[str, Any]:
     assert result.stdout.count("\n") == 1
     return json.loads(result.stdout)
 
@@ -57,7 +57,7 @@ def worker(home: Home, past: HistoryDb, name: str, release: str, text: str) -> P
 
 def test_init_writes_a_bot_and_overwrites_nothing(tmp_path: Path) -> None:
     place = tmp_path / "my bot"
-    assert told(run("init", place, "--json"))["name"] == "my-bot"
+    assert json_of(run("init", place, "--json"))["name"] == "my-bot"
     assert load(place).bot == "bot:Starter"
     before = (place / "bot.py").read_text()
     result = run("init", place)
@@ -78,7 +78,7 @@ def test_history_works_without_a_supervisor(home: Home, past: HistoryDb) -> None
             bot=BOT, at=4, deployment=id, outcome="aborted", reason="exit 1", leader="w1", release="v1"
         )
     )
-    assert told(run("history", "--home", home.path, "--json"))["deployments"][0]["outcome"] == "aborted"
+    assert json_of(run("history", "--home", home.path, "--json"))["deployments"][0]["outcome"] == "aborted"
     assert "anna" in run("history", "--home", home.path).stdout
     shown = run("history", str(id), "--home", home.path).stdout
     assert "exit 1" in shown
@@ -147,7 +147,7 @@ def test_history_shows_for_each_deployment_who_when_what_how_long_and_why(
     # What ended in the middle of a phase was in it until then.
     assert "building 500 ms" in lines[3]
     assert lines[4].strip() == "no uv"
-    rows = told(run("history", "--home", home.path, "--json"))["deployments"]
+    rows = json_of(run("history", "--home", home.path, "--json"))["deployments"]
     assert [row["id"] for row in rows] == [other, id]
     assert [note["phase"] for note in rows[1]["phases"]] == ["building", "preparing", "rehearsing"]
     assert (rows[1]["who"], rows[1]["author"], rows[1]["blackout"]) == (who, note.author, 210_000)
@@ -171,7 +171,7 @@ def test_releases_marks_the_leading_one(home: Home, tmp_path: Path) -> None:
     second = store.make(tmp_path / "code", "bot:Bot")
     store.promote(first.id)
     store.promote(second.id)
-    answer = told(run("releases", "--home", home.path, "--json"))
+    answer = json_of(run("releases", "--home", home.path, "--json"))
     assert (answer["current"], answer["previous"]) == (second.id, first.id)
     marks = {line.split()[1]: line[0] for line in run("releases", "--home", home.path).stdout.splitlines()}
     assert marks == {second.id: "*", first.id: "-"}
@@ -183,11 +183,13 @@ def test_send_takes_arguments_as_json_or_as_text(tmp_path: Path) -> None:
         return {"value": command.args, "seq": 5}
 
     with FakeSupervisor(tmp_path, {"send": reply}):
-        answer = told(run("send", "size", "pct=2.5", "market=BTC", "on=true", "--home", tmp_path, "--json"))
+        answer = json_of(
+            run("send", "size", "pct=2.5", "market=BTC", "on=true", "--home", tmp_path, "--json")
+        )
         assert answer == {"value": {"pct": 2.5, "market": "BTC", "on": True}, "seq": 5}
-        assert told(run("send", "size", "--args", '{"a": [1]}', "--home", tmp_path, "--json"))["value"] == {
-            "a": [1]
-        }
+        assert json_of(run("send", "size", "--args", '{"a": [1]}', "--home", tmp_path, "--json"))[
+            "value"
+        ] == {"a": [1]}
         for wrong in (("size", "pct"), ("size", "--args", "[1]"), ("size", "--within", "3")):
             assert run("send", *wrong, "--home", tmp_path).exit_code == Exit.BAD_INPUT
 

@@ -23,7 +23,7 @@ def run(home: Home, *args: str) -> Result:
     return CliRunner().invoke(neverblink, ["journal", *args, "--home", str(home.path)])
 
 
-def told(home: Home, *args: str) -> dict[str, Any]:
+def json_of(home: Home, *args: str) -> dict[str, Any]:
     result = run(home, *args, "--json")
     assert result.stdout.count("\n") == 1
     return json.loads(result.stdout)
@@ -57,7 +57,7 @@ def flip(path: Path, at: int) -> None:
 
 def test_show_lists_the_range_of_each_segment(home: Home, builder: JournalBuilder) -> None:
     paths = builder.write(home.journal)
-    one, two = told(home, "show")["segments"]
+    one, two = json_of(home, "show")["segments"]
     assert (one["segment"], one["size"], one["state"], one["format"]) == (
         1,
         paths[0].stat().st_size,
@@ -78,7 +78,7 @@ def test_show_distinguishes_torn_from_damaged(home: Home, builder: JournalBuilde
     first, second = builder.write(home.journal)
     os.truncate(first, first.stat().st_size - 3)
     flip(second, 60)
-    one, two = told(home, "show")["segments"]
+    one, two = json_of(home, "show")["segments"]
     assert one["state"] == "torn"
     assert two["state"] == "damaged"
     assert two["problem"].startswith("at byte 16: ")
@@ -106,7 +106,7 @@ def test_a_later_format_is_refused(home: Home, builder: JournalBuilder) -> None:
 
 def test_verify_finds_nothing_in_a_complete_journal(home: Home, builder: JournalBuilder) -> None:
     builder.write(home.journal)
-    found = told(home, "verify")
+    found = json_of(home, "verify")
     assert found["ok"]
     assert (found["segments"], found["frames"], found["first"], found["last"]) == (2, 12, 0, 11)
     assert run(home, "verify").stdout.startswith("whole  19 records in 2 segments")
@@ -131,12 +131,12 @@ def test_verify_reports_a_missing_segment_a_lost_frame_and_a_broken_chain(
     builder.segment().ticks(2)
     paths = builder.write(home.journal)
     paths[1].unlink()
-    said = [one["problem"] for one in told(home, "verify")["problems"]]
+    said = [one["problem"] for one in json_of(home, "verify")["problems"]]
     assert said[0] == "segment 3 comes after segment 1: one is missing"
     assert said[1] == "segment 3 opens with the state as of frame 11, and the frames before it end with 7"
     del builder.records[-2]
     builder.write(home.journal)
-    (problem,) = told(home, "verify")["problems"]
+    (problem,) = json_of(home, "verify")["problems"]
     assert problem["problem"] == "frame 12 missing"
 
 
@@ -148,7 +148,7 @@ def test_a_torn_tail_and_unwritten_frames_are_not_faults(home: Home, builder: Jo
     builder.segment(unwritten=Unwritten(skipped, 5 * SECOND, "the disk is full")).ticks(2)
     paths = builder.write(home.journal)
     os.truncate(paths[-1], paths[-1].stat().st_size - 1)
-    found = told(home, "verify")
+    found = json_of(home, "verify")
     assert found["ok"], found["problems"]
     assert found["torn"][0]["segment"] == 3
     assert found["unwritten"][0]["problem"] == f"frames {skipped + 1} to {skipped + 3}: the disk is full"

@@ -20,7 +20,7 @@ from neverblink.supervisor.cli.exit_codes import Exit
 from neverblink.supervisor.store.history_db import HistoryDb
 from neverblink.supervisor.store.state_dir import Home
 
-from .test_history import BOT, CLI, run, told, worker
+from .test_history import BOT, CLI, json_of, run, worker
 
 NOON = "2026-11-24T12:00:00.000Z"
 
@@ -36,13 +36,13 @@ def past(home: Home) -> Iterator[HistoryDb]:
         yield history
 
 
-def said(text: str, at: str = NOON, **more: Any) -> str:
+def json_line(text: str, at: str = NOON, **more: Any) -> str:
     facts: dict[str, Any] = {"level": "info", "bot": "fox", "worker": "w1", "release": "v1"}
     return encode_line(LogLine(time=at, text=text, **{**facts, **more})).decode()
 
 
 def texts(result: Result) -> list[str]:
-    return [line["text"] for line in told(result)["lines"]]
+    return [line["text"] for line in json_of(result)["lines"]]
 
 
 def logs(home: Home, *args: str) -> Result:
@@ -54,7 +54,7 @@ def test_lines_are_marked_with_their_release(home: Home, past: HistoryDb) -> Non
     worker(home, past, "w2", "v2", "three\nunfinished")
     assert logs(home).stdout.splitlines() == ["v1 w1 | one", "v1 w1 | two", "v2 w2 | three"]
     assert logs(home, "-n", "2").stdout.splitlines() == ["v1 w1 | two", "v2 w2 | three"]
-    answer = told(logs(home, "-R", "v2", "--json"))
+    answer = json_of(logs(home, "-R", "v2", "--json"))
     assert answer == {"lines": [{"release": "v2", "worker": "w2", "text": "three", "level": "info"}]}
 
 
@@ -67,7 +67,7 @@ def test_logs_are_followed_across_a_handoff(home: Home, past: HistoryDb) -> None
     )
     assert process.stdout is not None
     assert json.loads(process.stdout.readline())["text"] == "one"
-    worker(home, past, "w2", "v2", f"DEBUG not this\nthree\n{said('four', worker='w2', seq=7)}")
+    worker(home, past, "w2", "v2", f"DEBUG not this\nthree\n{json_line('four', worker='w2', seq=7)}")
     for text, seq in (("three", None), ("four", 7)):
         line = json.loads(process.stdout.readline())
         assert (line["worker"], line["text"], line.get("seq")) == ("w2", text, seq)
@@ -88,10 +88,10 @@ def test_logs_are_followed_across_a_handoff(home: Home, past: HistoryDb) -> None
 
 
 def test_json_lines_have_all_known_keys(home: Home, past: HistoryDb) -> None:
-    line = said("careful", level="warning", deployment=3, epoch=4, seq=99, fields={"market": "BTC"})
+    line = json_line("careful", level="warning", deployment=3, epoch=4, seq=99, fields={"market": "BTC"})
     worker(home, past, "w1", "v1", f"as printed\n{line}")
     assert logs(home).stdout.splitlines() == ["v1 w1 | as printed", "12:00:00.000 v1 w1 | careful"]
-    _, found = told(logs(home, "--json"))["lines"]
+    _, found = json_of(logs(home, "--json"))["lines"]
     assert found == {
         "release": "v1", "worker": "w1", "text": "careful", "level": "warning", "time": NOON, "deployment": 3,
         "epoch": 4, "seq": 99, "fields": {"market": "BTC"},
@@ -102,8 +102,12 @@ def test_lines_of_several_workers_are_in_the_order_of_time(home: Home, past: His
     def text(second: int, worker: str, text: str) -> str:
         return encode_text(f"2026-11-24T12:00:0{second}.000000Z", "info", worker, "v1", text).decode()
 
-    worker(home, past, "w1", "v1", said("1") + text(2, "w1", "3") + "C code after 3\n" + text(4, "w1", "5"))
-    worker(home, past, "w2", "v2", said("2", "2026-11-24T12:00:01.000Z", worker="w2") + text(3, "w2", "4"))
+    worker(
+        home, past, "w1", "v1", json_line("1") + text(2, "w1", "3") + "C code after 3\n" + text(4, "w1", "5")
+    )
+    worker(
+        home, past, "w2", "v2", json_line("2", "2026-11-24T12:00:01.000Z", worker="w2") + text(3, "w2", "4")
+    )
     assert texts(logs(home, "--json")) == ["1", "2", "3", "C code after 3", "4", "5"]
     assert logs(home, "-n", "1").stdout == "12:00:04.000 v1 w1 | 5\n"
 
@@ -111,7 +115,9 @@ def test_lines_of_several_workers_are_in_the_order_of_time(home: Home, past: His
 def test_a_clock_that_was_set_does_not_change_the_order_of_a_workers_lines(
     home: Home, past: HistoryDb
 ) -> None:
-    worker(home, past, "w1", "v1", said("1") + said("2", "2036-11-24T12:00:00.000Z") + said("3"))
+    worker(
+        home, past, "w1", "v1", json_line("1") + json_line("2", "2036-11-24T12:00:00.000Z") + json_line("3")
+    )
     assert texts(logs(home, "--json")) == ["1", "2", "3"]
 
 
@@ -123,7 +129,9 @@ def test_a_long_line_is_cut(home: Home, past: HistoryDb) -> None:
 
 def test_lines_can_be_filtered_by_level_and_worker(home: Home, past: HistoryDb) -> None:
     trace = "Traceback (most recent call last):\n  File x\nValueError: no\n"
-    worker(home, past, "w1", "v1", f"fine\nWARNING:root:hm\n{trace}fine again\n{said('bad', level='error')}")
+    worker(
+        home, past, "w1", "v1", f"fine\nWARNING:root:hm\n{trace}fine again\n{json_line('bad', level='error')}"
+    )
     worker(home, past, "w2", "v2", "ERROR w2's\n")
     warned = ["WARNING:root:hm", *trace.splitlines(), "bad"]
     assert texts(logs(home, "--level", "warning", "--worker", "w1", "--json")) == warned
@@ -139,7 +147,8 @@ def test_lines_can_be_filtered_by_level_and_worker(home: Home, past: HistoryDb) 
 def test_the_lines_of_the_supervisor_are_shown_on_request(home: Home, past: HistoryDb) -> None:
     worker(home, past, "w1", "v1", "one\n")
     (home.logs / "supervisor.log").write_text(
-        f"{NOON} worker w1 leads (first): release v1, epoch 1\n" + said("w1 ended", event="worker-exited")
+        f"{NOON} worker w1 leads (first): release v1, epoch 1\n"
+        + json_line("w1 ended", event="worker-exited")
     )
     assert texts(logs(home, "--json")) == ["one"]
     # The supervisor writes the line, even if it is about a worker.
@@ -147,7 +156,7 @@ def test_the_lines_of_the_supervisor_are_shown_on_request(home: Home, past: Hist
         f"supervisor | {NOON} worker w1 leads (first): release v1, epoch 1",
         "12:00:00.000 supervisor | w1 ended",
     ]
-    _, ended = told(logs(home, "-w", "supervisor", "--json"))["lines"]
+    _, ended = json_of(logs(home, "-w", "supervisor", "--json"))["lines"]
     assert (ended["worker"], ended["release"], ended["about"]) == ("supervisor", "", "w1")
 
 
@@ -159,11 +168,11 @@ def test_a_deployment_shows_its_worker_and_the_lines_of_the_supervisor_about_it(
         StepDone(bot=BOT, at=2, deployment=1, step="spawned", text="", facts={"worker": "w2", "pid": 1})
     )
     worker(home, past, "w1", "v1", "old code\n")
-    worker(home, past, "w2", "v2", f"in text\n{said('in json', worker='w2', deployment=1)}")
-    worker(home, past, "w3", "v2", said("a standby", worker="w3"))
+    worker(home, past, "w2", "v2", f"in text\n{json_line('in json', worker='w2', deployment=1)}")
+    worker(home, past, "w3", "v2", json_line("a standby", worker="w3"))
     (home.logs / "supervisor.log").write_text(
         f"{NOON} deployment 1: v2 takes over from v1\n{NOON} deployment 11: v3\n"
-        + said("deployment 1 done", worker="", release="", deployment=1, event="deployment-ended")
+        + json_line("deployment 1 done", worker="", release="", deployment=1, event="deployment-ended")
     )
     found = texts(logs(home, "--deployment", "1", "--json"))
     assert found == ["in text", "in json", f"{NOON} deployment 1: v2 takes over from v1", "deployment 1 done"]
@@ -176,7 +185,13 @@ def test_lines_can_be_filtered_by_time(home: Home, past: HistoryDb) -> None:
     def ago(seconds: float) -> str:
         return time.strftime("%Y-%m-%dT%H:%M:%S.000Z", time.gmtime(now - seconds))
 
-    worker(home, past, "w1", "v1", said("old", ago(900)) + "of old\n" + said("new", ago(60)) + "of new\n")
+    worker(
+        home,
+        past,
+        "w1",
+        "v1",
+        json_line("old", ago(900)) + "of old\n" + json_line("new", ago(60)) + "of new\n",
+    )
     stamps = [time.strftime("%Y-%m-%d %H:%M:%S,123", time.localtime(now - s)) for s in (900, 60)]
     worker(home, past, "w2", "v2", f"{stamps[0]} INFO old\n{stamps[1]} INFO new\n")
     silent = worker(home, past, "w3", "v3", "long ago\n")

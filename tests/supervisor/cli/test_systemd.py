@@ -34,7 +34,7 @@ class Manager:
         self.socket.settimeout(WITHIN)
         self.environment = {"NOTIFY_SOCKET": address, **more}
 
-    def hears(self) -> list[str]:
+    def receive(self) -> list[str]:
         return self.socket.recv(4096).decode().split("\n")
 
     def silent(self) -> bool:
@@ -73,15 +73,15 @@ def test_the_service_manager_is_notified_of_each_state(manage: Manage, kind: str
             bot="fox", at=1, worker="w1", release="r1", epoch=3, cause="first", seq=7
         )
         notify.note(leads)
-        assert manager.hears() == ["READY=1", "STATUS=w1 leads: release r1, epoch 3"]
+        assert manager.receive() == ["READY=1", "STATUS=w1 leads: release r1, epoch 3"]
         notify.note(leads)
-        assert manager.hears() == ["STATUS=w1 leads: release r1, epoch 3"], "ready only once"
+        assert manager.receive() == ["STATUS=w1 leads: release r1, epoch 3"], "ready only once"
         notify.note(
             events.DeploymentStarted(
                 bot="fox", at=1, deployment=4, release="r2", previous="r1", who="", why="a\nREADY=1"
             )
         )
-        reloading, stamp, status = manager.hears()
+        reloading, stamp, status = manager.receive()
         assert (reloading, status) == ("RELOADING=1", "STATUS=deployment 4: r2")
         assert 0 <= time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000 - int(stamp.partition("=")[2]) < 60e6
         notify.note(
@@ -89,12 +89,12 @@ def test_the_service_manager_is_notified_of_each_state(manage: Manage, kind: str
                 bot="fox", at=1, deployment=4, outcome="rolled_back", reason="x", leader="w1", release="r1"
             )
         )
-        assert manager.hears() == [
+        assert manager.receive() == [
             "READY=1",
             "STATUS=deployment 4 rolled back; w1 leads: release r1, epoch 3",
         ]
         notify.note(events.SupervisorStopping(bot="fox", at=1, reason="down by\nMAINPID=1"))
-        assert manager.hears() == ["STOPPING=1", "STATUS=stopping: down by MAINPID=1"]
+        assert manager.receive() == ["STOPPING=1", "STATUS=stopping: down by MAINPID=1"]
         notify.close()
         notify.note(leads)
         assert manager.silent(), "it did not ask for a watchdog either"
@@ -113,7 +113,7 @@ def test_a_supervisor_that_adopts_a_ticking_bot_is_ready_too(manage: Manage) -> 
         notify.note(adopted(leads=False))
         assert manager.silent()
         notify.note(adopted(leads=True))
-        assert manager.hears() == ["READY=1", "STATUS=w3 leads: release r1"]
+        assert manager.receive() == ["READY=1", "STATUS=w3 leads: release r1"]
         notify.close()
 
     asyncio.run(asyncio.wait_for(scenario(), WITHIN))
@@ -124,13 +124,13 @@ def test_the_watchdog_is_pinged_by_the_loop_and_not_while_it_hangs(manage: Manag
         manager = manage(WATCHDOG_USEC="30000")
         notify = SdNotify(manager.environment)
         for _ in range(3):
-            assert await asyncio.to_thread(manager.hears) == ["WATCHDOG=1"]
+            assert await asyncio.to_thread(manager.receive) == ["WATCHDOG=1"]
         while not manager.silent():
             pass
         # The loop hangs from here: this coroutine does not let it go on.
         time.sleep(0.1)  # noqa: ASYNC251
         assert manager.silent()
-        assert await asyncio.to_thread(manager.hears) == ["WATCHDOG=1"], "and goes on when the loop does"
+        assert await asyncio.to_thread(manager.receive) == ["WATCHDOG=1"], "and goes on when the loop does"
         notify.close()
 
     asyncio.run(asyncio.wait_for(scenario(), WITHIN))

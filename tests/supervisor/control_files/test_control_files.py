@@ -49,7 +49,7 @@ class FilesOfAHome:
         self.home = home
         self.asked: list[Command] = []
         self.keys: list[str] = []
-        self.said: list[str] = []
+        self.log: list[str] = []
         self.gate: asyncio.Event | None = None
         """If set, commands wait for it."""
         self.control_files: ControlFiles
@@ -67,7 +67,7 @@ class FilesOfAHome:
     def status(self) -> StatusFile:
         return msgspec.json.decode((self.home / "status.json").read_bytes(), type=StatusFile)
 
-    async def sees(self, condition: Callable[[StatusFile], object]) -> StatusFile:
+    async def wait_for_status(self, condition: Callable[[StatusFile], object]) -> StatusFile:
         """Wait until status.json is as it should be. There is no signal for a changed file, so this polls."""
         until = time.monotonic() + WITHIN
         while True:
@@ -76,13 +76,15 @@ class FilesOfAHome:
             assert time.monotonic() < until, self.status() if (self.home / "status.json").exists() else "none"
             await asyncio.sleep(0.002)
 
-    async def answered(self, id: str) -> Any:
+    async def wait_for_answer(self, id: str) -> Any:
         """Wait for the answer to this command."""
-        status = await self.sees(lambda status: any(one.id == id for one in status.control.answers))
+        status = await self.wait_for_status(
+            lambda status: any(one.id == id for one in status.control.answers)
+        )
         return next(one for one in status.control.answers if one.id == id)
 
-    async def complains(self, text: str) -> None:
-        await self.sees(lambda status: any(text in one.text for one in status.control.problems))
+    async def wait_for_problem(self, text: str) -> None:
+        await self.wait_for_status(lambda status: any(text in one.text for one in status.control.problems))
 
     async def carry_out(self, command: Command, once: str) -> Answer:
         self.asked.append(command)
@@ -98,7 +100,7 @@ class FilesOfAHome:
 async def opened(home: Path, config: FileLayer = LAYER) -> AsyncGenerator[FilesOfAHome]:
     home.mkdir(exist_ok=True)
     files = FilesOfAHome(home)
-    history_thread = HistoryThread(asyncio.get_running_loop(), files.said.append)
+    history_thread = HistoryThread(asyncio.get_running_loop(), files.log.append)
     await history_thread.open(home / "supervisor.db", "foresight")
     files.control_files = ControlFiles(
         home,
@@ -107,7 +109,7 @@ async def opened(home: Path, config: FileLayer = LAYER) -> AsyncGenerator[FilesO
         status=lambda: QUIET,
         carry_out=files.carry_out,
         now=time.time_ns,
-        say=files.said.append,
+        say=files.log.append,
     )
     await files.control_files.begin()
     try:
@@ -117,7 +119,9 @@ async def opened(home: Path, config: FileLayer = LAYER) -> AsyncGenerator[FilesO
         await history_thread.close()
 
 
-def tried(tmp_path: Path, act: Callable[[FilesOfAHome], Awaitable[None]], config: FileLayer = LAYER) -> None:
+def run_with_files(
+    tmp_path: Path, act: Callable[[FilesOfAHome], Awaitable[None]], config: FileLayer = LAYER
+) -> None:
     """Run a test with the files of a home open."""
 
     async def run() -> None:
@@ -130,15 +134,15 @@ def tried(tmp_path: Path, act: Callable[[FilesOfAHome], Awaitable[None]], config
 def test_a_command_is_carried_out_and_answered_in_status_json(tmp_path: Path) -> None:
     async def act(files: FilesOfAHome) -> None:
         files.write({"id": "1", "op": "pause", "who": "anna", "why": "thin"})
-        seen = await files.answered("1")
+        seen = await files.wait_for_answer("1")
         assert (seen.op, seen.status, seen.seq, seen.result) == ("pause", "ok", 7, {"op": "pause"})
         assert files.asked == [Pause(id="1", who="anna", why="thin")]
         assert files.keys == ["file-1"]
         files.write({"id": "2", "op": "pause"})
-        await files.answered("2")
+        await files.wait_for_answer("2")
         assert files.asked[1].who == "control.json"
 
-    tried(tmp_path, act)
+    run_with_files(tmp_path, act)
 
 
 @pytest.mark.parametrize("file_watch", [True, False], ids=["inotify", "polling"])
@@ -148,35 +152,35 @@ def test_a_command_is_carried_out_once_however_often_its_file_is_written(
     async def act(files: FilesOfAHome) -> None:
         for _ in range(3):
             files.write([{"id": "1", "op": "pause"}, {"id": "2", "op": "resume"}])
-            await files.answered("2")
+            await files.wait_for_answer("2")
             files.control.touch()
             files.control.write_text('[{"op": "pause", "id": "1"}, {"id": "2", "op": "resume"}]')
             files.control.chmod(0o640)
         files.control.unlink()
         files.write({"id": "2", "op": "resume"})
         files.write({"id": "3", "op": "lock", "why": "x"})
-        await files.answered("3")
+        await files.wait_for_answer("3")
         assert [op_of(one) for one in files.asked] == ["pause", "resume", "lock"]
 
     # A poll so slow that only the watch notices it, or none but the poll.
     poll = 600_000_000_000 if file_watch else 5_000_000
-    tried(tmp_path, act, FileLayer(poll=poll))
+    run_with_files(tmp_path, act, FileLayer(poll=poll))
 
 
 def test_ids_are_remembered_across_restarts_and_so_are_answers(tmp_path: Path) -> None:
     async def first(files: FilesOfAHome) -> None:
         files.write({"id": "1", "op": "pause"})
-        await files.answered("1")
+        await files.wait_for_answer("1")
 
     async def second(files: FilesOfAHome) -> None:
-        assert (await files.answered("1")).seq == 7
+        assert (await files.wait_for_answer("1")).seq == 7
         files.control.touch()
         files.write([{"id": "1", "op": "pause"}, {"id": "2", "op": "resume"}])
-        await files.answered("2")
+        await files.wait_for_answer("2")
         assert [op_of(one) for one in files.asked] == ["resume"]
 
-    tried(tmp_path, first)
-    tried(tmp_path, second)
+    run_with_files(tmp_path, first)
+    run_with_files(tmp_path, second)
 
 
 def test_a_file_that_is_older_than_the_history_of_ids_is_not_carried_out(tmp_path: Path) -> None:
@@ -186,48 +190,48 @@ def test_a_file_that_is_older_than_the_history_of_ids_is_not_carried_out(tmp_pat
     (home / "control.json").write_text('{"id": "1", "op": "halt", "confirm": "foresight"}')
 
     async def first(files: FilesOfAHome) -> None:
-        seen = await files.answered("1")
+        seen = await files.wait_for_answer("1")
         assert "perhaps it was done already" in seen.error.message
         files.write({"id": "2", "op": "pause"})
-        await files.answered("2")
+        await files.wait_for_answer("2")
 
     async def second(files: FilesOfAHome) -> None:
         # Written while no supervisor ran, and the history has all earlier ids: it is new.
-        assert (await files.answered("3")).status == "ok"
+        assert (await files.wait_for_answer("3")).status == "ok"
         assert [one.id for one in files.asked] == ["3"]
 
-    tried(tmp_path, first)
+    run_with_files(tmp_path, first)
     (home / "control.json").write_text('[{"id": "1", "op": "pause"}, {"id": "3", "op": "resume"}]')
-    tried(tmp_path, second)
+    run_with_files(tmp_path, second)
 
 
 def test_a_file_with_too_many_commands_is_not_read_further(tmp_path: Path) -> None:
     async def act(files: FilesOfAHome) -> None:
         files.gate = asyncio.Event()
         files.write([{"id": f"a{n}", "op": "deploy", "path": "/x"} for n in range(MOST_COMMANDS)])
-        await files.sees(lambda status: len(status.control.running) == MOST_COMMANDS)
+        await files.wait_for_status(lambda status: len(status.control.running) == MOST_COMMANDS)
         files.write([{"id": f"b{n}", "op": "pause"} for n in range(MOST_COMMANDS)])
         await asyncio.sleep(0.2)
         assert len(files.status().control.running) == MOST_COMMANDS
         files.gate.set()
-        await files.answered(f"b{MOST_COMMANDS - 1}")
+        await files.wait_for_answer(f"b{MOST_COMMANDS - 1}")
         assert len(files.asked) == 2 * MOST_COMMANDS
 
-    tried(tmp_path, act)
+    run_with_files(tmp_path, act)
 
 
 def test_a_reused_id_is_reported_and_not_carried_out(tmp_path: Path) -> None:
     async def act(files: FilesOfAHome) -> None:
         files.write({"id": "1", "op": "pause"})
-        await files.answered("1")
+        await files.wait_for_answer("1")
         files.write({"id": "1", "op": "resume"})
-        await files.complains("id '1' was another command before")
+        await files.wait_for_problem("id '1' was another command before")
         files.write({"id": "2", "op": "resume"})
-        await files.answered("2")
-        await files.sees(lambda status: not status.control.problems)
+        await files.wait_for_answer("2")
+        await files.wait_for_status(lambda status: not status.control.problems)
         assert [op_of(one) for one in files.asked] == ["pause", "resume"]
 
-    tried(tmp_path, act)
+    run_with_files(tmp_path, act)
 
 
 def test_an_unanswered_command_is_resumed_or_reported_as_in_doubt(tmp_path: Path) -> None:
@@ -243,32 +247,34 @@ def test_an_unanswered_command_is_resumed_or_reported_as_in_doubt(tmp_path: Path
         history.settle("3", '{"id":"3","op":"pause","at":3,"status":"ok"}', 3)
 
     async def act(files: FilesOfAHome) -> None:
-        assert (await files.answered("1")).status == "ok"
-        doubt = await files.answered("2")
+        assert (await files.wait_for_answer("1")).status == "ok"
+        doubt = await files.wait_for_answer("2")
         assert doubt.error.code == "failed"
         assert "it is not done again" in doubt.error.message
-        assert (await files.answered("3")).at == 3
-        assert (await files.answered("4")).status == "ok"
+        assert (await files.wait_for_answer("3")).at == 3
+        assert (await files.wait_for_answer("4")).status == "ok"
         assert files.asked == [Pause(id="1", who="control.json"), RebaseClock(id="4", who="control.json")]
         assert files.keys == ["file-1", "file-4"]
 
-    tried(tmp_path, act)
+    run_with_files(tmp_path, act)
 
 
 def test_a_bad_command_is_refused_with_a_hint_and_can_be_corrected(tmp_path: Path) -> None:
     async def act(files: FilesOfAHome) -> None:
         files.write([{"id": "1", "op": "puase"}, {"id": "2", "op": "resume"}, {"op": "pause"}])
-        seen = await files.answered("1")
+        seen = await files.wait_for_answer("1")
         assert seen.error.code == "bad-request"
         assert 'did you mean "pause"?' in seen.error.message
-        await files.answered("2")
-        await files.complains("command 3 of 3 (pause) has no id")
+        await files.wait_for_answer("2")
+        await files.wait_for_problem("command 3 of 3 (pause) has no id")
         files.write([{"id": "1", "op": "pause"}, {"id": "2", "op": "resume"}])
-        await files.sees(lambda status: any(one.id == "1" and one.seq for one in status.control.answers))
+        await files.wait_for_status(
+            lambda status: any(one.id == "1" and one.seq for one in status.control.answers)
+        )
         assert [op_of(one) for one in files.asked] == ["resume", "pause"]
-        assert len([line for line in files.said if "puase" in line]) == 1
+        assert len([line for line in files.log if "puase" in line]) == 1
 
-    tried(tmp_path, act)
+    run_with_files(tmp_path, act)
 
 
 def test_a_half_written_file_is_read_again_and_a_broken_one_reported(tmp_path: Path) -> None:
@@ -277,15 +283,15 @@ def test_a_half_written_file_is_read_again_and_a_broken_one_reported(tmp_path: P
             file.write(b'{"id": "1", "op":')
             await asyncio.sleep(0.01)
             file.write(b' "pause"}')
-        await files.answered("1")
+        await files.wait_for_answer("1")
         files.write(b'{"id": "2", "op": "resume"')
-        await files.complains("it is not JSON")
+        await files.wait_for_problem("it is not JSON")
         files.write({"id": "2", "op": "resume"})
-        await files.answered("2")
-        await files.sees(lambda status: not status.control.problems)
+        await files.wait_for_answer("2")
+        await files.wait_for_status(lambda status: not status.control.problems)
         assert [one.id for one in files.asked] == ["1", "2"]
 
-    tried(tmp_path, act)
+    run_with_files(tmp_path, act)
 
 
 def _link(path: Path) -> None:
@@ -331,15 +337,15 @@ def test_an_unacceptable_file_is_reported_and_stops_nothing(
 ) -> None:
     async def act(files: FilesOfAHome) -> None:
         make(files.control)
-        await files.complains(why)
+        await files.wait_for_problem(why)
         if files.control.is_dir():
             files.control.rmdir()
         files.write({"id": "1", "op": "pause"})
-        await files.answered("1")
-        await files.sees(lambda status: not status.control.problems)
+        await files.wait_for_answer("1")
+        await files.wait_for_status(lambda status: not status.control.problems)
         assert [one.id for one in files.asked] == ["1"]
 
-    tried(tmp_path, act)
+    run_with_files(tmp_path, act)
 
 
 def test_a_file_of_another_user_is_refused(tmp_path: Path) -> None:
@@ -359,13 +365,13 @@ def test_a_slow_command_blocks_no_other(tmp_path: Path) -> None:
     async def act(files: FilesOfAHome) -> None:
         files.gate = asyncio.Event()
         files.write([{"id": "1", "op": "deploy", "path": "/x", "wait": True}, {"id": "2", "op": "abort"}])
-        await files.sees(lambda status: len(status.control.running) == 2 and len(files.asked) == 2)
+        await files.wait_for_status(lambda status: len(status.control.running) == 2 and len(files.asked) == 2)
         assert isinstance(files.asked[0], Deploy)
         files.gate.set()
-        await files.answered("1")
-        await files.answered("2")
+        await files.wait_for_answer("1")
+        await files.wait_for_answer("2")
 
-    tried(tmp_path, act)
+    run_with_files(tmp_path, act)
 
 
 def test_a_command_whose_id_cannot_be_stored_is_not_carried_out(tmp_path: Path) -> None:
@@ -374,36 +380,36 @@ def test_a_command_whose_id_cannot_be_stored_is_not_carried_out(tmp_path: Path) 
             database.execute("drop table control")
             database.commit()
         files.write({"id": "1", "op": "pause"})
-        await files.complains("no such table")
+        await files.wait_for_problem("no such table")
         assert not files.asked
 
-    tried(tmp_path, act)
+    run_with_files(tmp_path, act)
 
 
 def test_a_result_that_is_too_large_is_left_out_with_a_note(tmp_path: Path) -> None:
     async def act(files: FilesOfAHome) -> None:
         files.write({"id": "1", "op": "status"})
-        seen = await files.answered("1")
+        seen = await files.wait_for_answer("1")
         assert seen.result is None
         assert seen.left_out > 100_000
 
-    tried(tmp_path, act)
+    run_with_files(tmp_path, act)
 
 
 def test_status_json_is_replaced_at_its_pace_and_marked_at_the_end(tmp_path: Path) -> None:
     async def act(files: FilesOfAHome) -> None:
-        first = await files.sees(lambda status: status.alive)
+        first = await files.wait_for_status(lambda status: status.alive)
         place = files.home / "status.json"
         assert stat.S_IMODE(place.stat().st_mode) == 0o600
         held = place.open("rb")
-        later = await files.sees(lambda status: status.at > first.at)
+        later = await files.wait_for_status(lambda status: status.at > first.at)
         # Who has it open still has the whole of that moment.
         with held:
             assert msgspec.json.decode(held.read(), type=StatusFile).at <= later.at
         assert later.status == QUIET
         assert not (files.home / ".status.json.new").exists()
 
-    tried(tmp_path, act, FileLayer(pace=20_000_000))
+    run_with_files(tmp_path, act, FileLayer(pace=20_000_000))
     last = msgspec.json.decode((tmp_path / "home" / "status.json").read_bytes(), type=StatusFile)
     assert not last.alive
 
@@ -411,20 +417,20 @@ def test_status_json_is_replaced_at_its_pace_and_marked_at_the_end(tmp_path: Pat
 def test_an_unwritable_status_json_is_reported_once_and_written_when_possible(tmp_path: Path) -> None:
     async def act(files: FilesOfAHome) -> None:
         place = files.home / "status.json"
-        await files.sees(lambda status: status.alive)
+        await files.wait_for_status(lambda status: status.alive)
         place.unlink()
         place.mkdir()
         until = time.monotonic() + WITHIN
-        while not files.said:
+        while not files.log:
             assert time.monotonic() < until
             await asyncio.sleep(0.002)
         await asyncio.sleep(0.05)
         place.rmdir()
-        await files.sees(lambda status: status.alive)
-        assert files.said[0].startswith("status.json can't be written: ")
-        assert len([line for line in files.said if "can't be written" in line]) == 1
+        await files.wait_for_status(lambda status: status.alive)
+        assert files.log[0].startswith("status.json can't be written: ")
+        assert len([line for line in files.log if "can't be written" in line]) == 1
 
-    tried(tmp_path, act, FileLayer(pace=5_000_000))
+    run_with_files(tmp_path, act, FileLayer(pace=5_000_000))
 
 
 def test_each_file_can_be_turned_off(tmp_path: Path) -> None:
@@ -434,7 +440,7 @@ def test_each_file_can_be_turned_off(tmp_path: Path) -> None:
         assert not files.asked
         assert not (files.home / "status.json").exists()
 
-    tried(tmp_path, act, FileLayer(status=False, control=False))
+    run_with_files(tmp_path, act, FileLayer(status=False, control=False))
 
 
 def test_the_history_of_ids_is_bounded(tmp_path: Path) -> None:
@@ -473,20 +479,20 @@ def _valid(schema: dict[str, Any], what: Any) -> bool:
 def test_the_schema_of_control_json_matches_the_decoder(control: Any, good: bool) -> None:
     assert _valid(control_schema(), control) == good
     try:
-        said = parse(json.dumps(control).encode())
+        log = parse(json.dumps(control).encode())
     except ControlError:
         assert not good
     else:
-        assert (not said.refused) == good
+        assert (not log.refused) == good
 
 
 def test_the_schema_of_status_json_matches_the_file(tmp_path: Path) -> None:
     async def act(files: FilesOfAHome) -> None:
         files.write([{"id": "1", "op": "pause"}, {"id": "2"}])
-        await files.answered("2")
+        await files.wait_for_answer("2")
         files.write(b"none")
-        await files.sees(lambda status: status.control.problems)
+        await files.wait_for_status(lambda status: status.control.problems)
         assert _valid(status_schema(), json.loads((files.home / "status.json").read_bytes()))
         assert not _valid(status_schema(), {"version": 1})
 
-    tried(tmp_path, act)
+    run_with_files(tmp_path, act)

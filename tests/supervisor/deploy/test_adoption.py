@@ -116,12 +116,12 @@ def test_a_running_bot_is_adopted_after_its_supervisor_was_killed(harness: Super
     release = harness.home.releases.joinpath("current").readlink().name
     assert harness.play(scenario, code) == 0
     assert f"worker w1 is alive and adopted: release {release}, pid {pid}" in harness.screen.getvalue()
-    assert harness.told(WorkerStarted) == []
-    (exited,) = harness.told(WorkerExited)
+    assert harness.events_of(WorkerStarted) == []
+    (exited,) = harness.events_of(WorkerExited)
     assert exited.code is None
     assert "an earlier supervisor started it" in exited.reason
     # It has led all the time, so only its end is published.
-    assert [event.worker for event in harness.told(LeaderChanged)] == [""]
+    assert [event.worker for event in harness.events_of(LeaderChanged)] == [""]
     with HistoryDb.open(harness.home.database, "fox") as history:
         assert [(leader.worker, leader.epoch) for leader in history.leaders()] == [("", 1), ("w1", 1)]
 

@@ -81,12 +81,14 @@ def test_a_deployment_hands_over_and_publishes_each_step(harness: SupervisorHarn
     assert steps == ["spawned", "imported", "ready", "rehearsed", "handed", "first-tick"]
     shown = [event for event in harness.events if getattr(event, "step", "") == "probation"]
     assert 1 <= len(shown) <= 4
-    assert [(event.worker, event.cause) for event in harness.told(LeaderChanged)][:2] == [
+    assert [(event.worker, event.cause) for event in harness.events_of(LeaderChanged)][:2] == [
         ("w1", "first"),
         ("w2", "handoff"),
     ]
-    assert ("deploy", "ok", "anna") in [(told.op, told.outcome, told.who) for told in harness.told(Commanded)]
-    assert [event.reason for event in harness.told(WorkerExited)] == ["exit 0", "exit 0"]
+    assert ("deploy", "ok", "anna") in [
+        (event.op, event.outcome, event.who) for event in harness.events_of(Commanded)
+    ]
+    assert [event.reason for event in harness.events_of(WorkerExited)] == ["exit 0", "exit 0"]
 
 
 def test_a_commit_is_deployed_and_the_history_knows_it(harness: SupervisorHarness) -> None:
@@ -112,7 +114,7 @@ def test_a_commit_is_deployed_and_the_history_knows_it(harness: SupervisorHarnes
         assert (await harness.status())["deployment"] is None
 
     assert harness.play(scenario) == 0
-    started = harness.told(DeploymentStarted)
+    started = harness.events_of(DeploymentStarted)
     assert [(event.commit, event.subject) for event in started] == [(id, "earlier exits")]
 
 
@@ -227,7 +229,7 @@ def test_new_code_that_fails_before_the_handoff_is_aborted(
         assert (await harness.deploy(harness.code("v3"))).error is None
 
     assert harness.play(scenario) == 0
-    assert [event.worker for event in harness.told(LeaderChanged)] == ["w1", "w3", ""]
+    assert [event.worker for event in harness.events_of(LeaderChanged)] == ["w1", "w3", ""]
 
 
 def test_a_missing_interpreter_aborts_with_the_remedy(harness: SupervisorHarness) -> None:
@@ -298,7 +300,7 @@ def test_a_leader_that_dies_is_started_again_on_its_own_release(harness: Supervi
         assert (again["release"], again["worker"]) == (first["release"], "w2")
 
     assert harness.play(scenario) == 0
-    assert [event.worker for event in harness.told(LeaderChanged)][:3] == ["w1", "", "w2"]
+    assert [event.worker for event in harness.events_of(LeaderChanged)][:3] == ["w1", "", "w2"]
 
 
 # --- and back -------------------------------------------------------------------------------------------------------
@@ -318,7 +320,7 @@ def test_new_code_that_crashes_in_its_probation_is_rolled_back(harness: Supervis
         assert (links["current"], links["previous"]) == (first["release"], None)
 
     assert harness.play(scenario) == 0
-    causes = [event.cause for event in harness.told(LeaderChanged)]
+    causes = [event.cause for event in harness.events_of(LeaderChanged)]
     assert causes == ["first", "handoff", "failover", "down"]
 
 
@@ -379,7 +381,7 @@ def test_a_suspected_leader_that_has_ticked_since_is_left_alone(harness: Supervi
         await in_phase(harness, "probation")
 
     assert harness.play(scenario, harness.code("v1", suspect="silent for 2s")) == 0
-    assert [event.outcome for event in harness.told(DeploymentEnded)] == ["done"]
+    assert [event.outcome for event in harness.events_of(DeploymentEnded)] == ["done"]
 
 
 def test_a_suspected_leader_with_a_decision_open_is_left_alone(harness: SupervisorHarness) -> None:
@@ -394,7 +396,7 @@ def test_a_suspected_leader_with_a_decision_open_is_left_alone(harness: Supervis
         await in_phase(harness, "probation")
 
     assert harness.play(scenario, harness.code("v1", suspect="silent for 2s")) == 0
-    assert [event.outcome for event in harness.told(DeploymentEnded)] == ["done"]
+    assert [event.outcome for event in harness.events_of(DeploymentEnded)] == ["done"]
 
 
 def test_rollback_in_the_probation_is_one_message(harness: SupervisorHarness) -> None:
@@ -410,7 +412,7 @@ def test_rollback_in_the_probation_is_one_message(harness: SupervisorHarness) ->
         assert refused(await harness.ask(Rollback()))[0] == "not-found"
 
     assert harness.play(scenario) == 0
-    assert [event.worker for event in harness.told(WorkerStarted) if event.worker != "w1"] == ["w2"]
+    assert [event.worker for event in harness.events_of(WorkerStarted) if event.worker != "w1"] == ["w2"]
 
 
 def test_a_rollback_without_a_boundary_is_reported_and_the_probation_begins_again(
@@ -531,7 +533,7 @@ def test_bad_input_is_refused_before_a_worker_starts(harness: SupervisorHarness)
         assert (await harness.deploy(harness.code("v2"))).result["deployment"] == 1
 
     assert harness.play(scenario) == 0
-    assert [event.worker for event in harness.told(WorkerStarted) if event.worker != "w1"] == ["w2"]
+    assert [event.worker for event in harness.events_of(WorkerStarted) if event.worker != "w1"] == ["w2"]
 
 
 def test_a_lock_refuses_deployments_with_its_reason_and_survives_the_supervisor(

@@ -184,13 +184,13 @@ def test_a_release_of_a_commit_is_made_again_even_without_its_manifest(harness: 
     code = harness.code("v1")
 
     def git(*words: str) -> str:
-        told = subprocess.run(
+        answer = subprocess.run(
             ["git", "-c", "user.name=a", "-c", "user.email=a@b", *words],
             cwd=code,
             check=True,
             capture_output=True,
         )
-        return told.stdout.decode().strip()
+        return answer.stdout.decode().strip()
 
     git("init", "-q")
     git("add", "-A")

@@ -73,11 +73,11 @@ def test_a_second_deployment_prepares_during_a_probation_and_hands_over_after_it
 
     gone = harness.tmp / "gone"
     assert harness.play(scenario, harness.code("v1", retires_with=str(gone))) == 0
-    assert [(event.deployment, event.outcome) for event in harness.told(DeploymentEnded)] == [
+    assert [(event.deployment, event.outcome) for event in harness.events_of(DeploymentEnded)] == [
         (1, "done"),
         (2, "done"),
     ]
-    assert [event.cause for event in harness.told(LeaderChanged)][-3:] == ["handoff", "handoff", "down"]
+    assert [event.cause for event in harness.events_of(LeaderChanged)][-3:] == ["handoff", "handoff", "down"]
 
 
 @pytest.mark.parametrize("how", cases(["rollback", "crash"], "rollback"))
@@ -102,7 +102,7 @@ def test_when_the_first_deployment_is_rolled_back_the_second_continues_from_the_
         assert (turned.deployment, turned.facts) == (2, {"worker": "w1"})
 
     assert harness.play(scenario) == 0
-    leaders = [event.worker for event in harness.told(LeaderChanged) if event.worker]
+    leaders = [event.worker for event in harness.events_of(LeaderChanged) if event.worker]
     assert leaders[-3:] == ["w2", "w1", "w3"]
 
 
@@ -193,11 +193,11 @@ def test_down_aborts_the_second_deployment_and_keeps_the_one_in_its_probation(
         await harness.deploying("phase", "prepared")
 
     assert harness.play(scenario) == 0
-    assert [(event.deployment, event.outcome) for event in harness.told(DeploymentEnded)] == [
+    assert [(event.deployment, event.outcome) for event in harness.events_of(DeploymentEnded)] == [
         (2, "aborted"),
         (1, "done"),
     ]
-    assert {event.worker for event in harness.told(WorkerExited)} == {"w1", "w2", "w3"}
+    assert {event.worker for event in harness.events_of(WorkerExited)} == {"w1", "w2", "w3"}
 
 
 def test_the_second_deployment_is_aborted_when_both_older_workers_die(harness: SupervisorHarness) -> None:

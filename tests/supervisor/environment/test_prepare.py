@@ -18,7 +18,7 @@ from neverblink.supervisor.environment.prepare import CheckFailed, Preparer
 MINUTE = 60_000_000_000
 
 
-class Heard:
+class RecordedOutput:
     """A voice that keeps the steps."""
 
     def __init__(self) -> None:
@@ -44,12 +44,12 @@ class Bench:
         )
         self.preparer = Preparer(tmp / "environments", os.environ, now=lambda: self.now)
         (tmp / "environments").mkdir()
-        self.heard = Heard()
+        self.output = RecordedOutput()
 
     def prepare(self, release: str, config: Config | None = None) -> int:
         """Prepare, and return how often the check has run so far."""
         config = config or load(self.code)
-        asyncio.run(self.preparer.prepare(release, self.code, config, self.heard))
+        asyncio.run(self.preparer.prepare(release, self.code, config, self.output))
         return self.ran.read_text().count("ran")
 
 
@@ -64,7 +64,7 @@ def test_a_check_that_has_just_passed_is_not_repeated_for_the_deployment_of_its_
     assert bench.prepare("r1") == 1
     bench.now += 3_000_000_000
     assert bench.prepare("r1") == 1
-    assert bench.heard.steps[-1].endswith("not run again, it succeeded in this release 3 s ago")
+    assert bench.output.steps[-1].endswith("not run again, it succeeded in this release 3 s ago")
     # Only once: a later deployment runs the check again.
     assert bench.prepare("r1") == 2
 

@@ -48,20 +48,20 @@ class LoggedNotifier:
     """A notifier with its log lines, which a test can wait for."""
 
     def __init__(self, *targets: NotifyTarget, pace: NotifyPace | None = None, **environment: str) -> None:
-        self.said: list[str] = []
+        self.log: list[str] = []
         self._stir = asyncio.Event()
         settings = NotifySettings(targets, pace or NotifyPace(burst=50))
         self.notifier = Notifier(settings, "fox", "den", {**os.environ, **environment}, self._say)
 
-    async def says(self, text: str) -> None:
+    async def wait_for_line(self, text: str) -> None:
         while True:
             self._stir.clear()
-            if any(text in line for line in self.said):
+            if any(text in line for line in self.log):
                 return
             await self._stir.wait()
 
     def _say(self, text: str) -> None:
-        self.said.append(text)
+        self.log.append(text)
         self._stir.set()
 
 
@@ -89,8 +89,8 @@ def test_a_message_arrives_by_webhook_and_by_mail() -> None:
             await sender_process.close(TEST, hook.url, WITHIN)
             assert len(hook.messages) == 2
             assert receipts == [SendResult(True), SendResult(True)]
-            told = hook.messages[0]
-            assert (told["title"], told["message"], told["type"]) == ("a title", "a text", "failure")
+            message = hook.messages[0]
+            assert (message["title"], message["message"], message["type"]) == ("a title", "a text", "failure")
             [letter] = mail.messages
             assert letter["subject"] == "a title"
             assert "a text" in letter["mail"]
@@ -118,14 +118,14 @@ def test_a_hanging_target_times_out_and_its_process_ends() -> None:
 
 def test_a_sender_that_dies_or_cannot_start_counts_as_a_failed_attempt() -> None:
     async def scenario() -> None:
-        for command, said in (
+        for command, log in (
             ((sys.executable, "-c", "input(); raise SystemExit(3)"), "what sends it ended with exit 3"),
             (("/none",), "nothing can be sent from here: No such file or directory"),
         ):
             receipt: asyncio.Future[SendResult] = asyncio.get_running_loop().create_future()
             sender_process = SenderProcess(os.environ, receipt.set_result, command=command)
             sender_process.send(TEST, "json://127.0.0.1")
-            assert await receipt == SendResult(False, said)
+            assert await receipt == SendResult(False, log)
             await sender_process.close(None, "", WITHIN)
 
     play(scenario)
@@ -135,14 +135,14 @@ def test_a_missing_apprise_or_an_unknown_url_is_not_tried_again(tmp_path: Path) 
     (tmp_path / "apprise.py").write_text("raise ImportError('none here')")
 
     async def scenario() -> None:
-        for environment, url, said in (
+        for environment, url, log in (
             ({"PYTHONPATH": str(tmp_path)}, "json://127.0.0.1", no_library()),
             ({}, "nothing://s3cret", "apprise does not know what to do with this URL (nothing)"),
         ):
             receipt: asyncio.Future[SendResult] = asyncio.get_running_loop().create_future()
             sender_process = SenderProcess({**os.environ, **environment}, receipt.set_result)
             sender_process.send(TEST, url)
-            assert await receipt == SendResult(False, said, for_good=True)
+            assert await receipt == SendResult(False, log, for_good=True)
             await sender_process.close(None, "", WITHIN)
 
     play(scenario)
@@ -156,8 +156,8 @@ def test_senders_finish_and_exit_when_the_supervisor_is_killed() -> None:
             sender_process.send(TEST, hook.url)
             pid, started = sender_process.pid, started_at(sender_process.pid) or 0
             await sender_process.close(TEST, hook.url, 0)
-            told = await asyncio.to_thread(hook.until, lambda told: len(told) == 2)
-            assert len(told) == 2
+            messages = await asyncio.to_thread(hook.until, lambda messages: len(messages) == 2)
+            assert len(messages) == 2
             await asyncio.to_thread(wait_for, lambda: not alive(pid, started))
             await asyncio.to_thread(os.waitpid, pid, 0)
 
@@ -170,24 +170,24 @@ def test_senders_finish_and_exit_when_the_supervisor_is_killed() -> None:
 def test_a_failing_target_neither_delays_nor_loses_messages_to_the_others() -> None:
     async def scenario() -> None:
         with Webhook(0, 0, 0) as hangs, Webhook(500) as refuses, Webhook() as hook:
-            told = LoggedNotifier(
+            logged = LoggedNotifier(
                 NotifyTarget("hangs", url=f"{hangs.url}?rto=60"),
                 NotifyTarget("refuses", url=refuses.url),
                 NotifyTarget("unreachable", url=f"json://127.0.0.1:{refused_port()}"),
                 NotifyTarget("fine", url=hook.url),
             )
             for number in range(1, 6):
-                told.notifier.note(ended(number))
+                logged.notifier.note(ended(number))
             titles = [f"fox on den: deployment {number} done: v1 leads" for number in range(1, 6)]
             await asyncio.to_thread(hook.until, lambda _: hook.titles == titles)
             # What was refused is tried again, and nothing is lost or comes in another order.
             await asyncio.to_thread(refuses.until, lambda _: refuses.titles == titles)
-            await told.says(
+            await logged.wait_for_line(
                 "notify refuses: nothing arrives: Failed to send JSON POST notification: Internal server error"
             )
-            await told.says("notify refuses: messages arrive again")
-            await told.says("notify unreachable: nothing arrives: ")
-            seen = {one.name: one for one in told.notifier.seen}
+            await logged.wait_for_line("notify refuses: messages arrive again")
+            await logged.wait_for_line("notify unreachable: nothing arrives: ")
+            seen = {one.name: one for one in logged.notifier.seen}
             assert (seen["fine"].state, seen["fine"].sent) == ("ready", 5)
             assert (seen["unreachable"].state, seen["unreachable"].waiting) == ("failing", 5)
             assert "refused" in seen["unreachable"].reason
@@ -195,7 +195,7 @@ def test_a_failing_target_neither_delays_nor_loses_messages_to_the_others() -> N
             assert seen["hangs"].state in ("sending", "failing")
             assert (seen["hangs"].waiting, seen["hangs"].sent) == (5, 0)
             began = asyncio.get_running_loop().time()
-            await told.notifier.close()
+            await logged.notifier.close()
             # Measured on the loop's own clock, which the closing must not hold up either.
             assert asyncio.get_running_loop().time() - began < WITHIN / 2
 
@@ -204,27 +204,27 @@ def test_a_failing_target_neither_delays_nor_loses_messages_to_the_others() -> N
 
 def test_a_message_is_retried_for_retry_for_and_then_reported_as_lost() -> None:
     async def scenario() -> None:
-        told = LoggedNotifier(
+        logged = LoggedNotifier(
             NotifyTarget("unreachable", url="${MISSING}"), pace=NotifyPace(retry_for=1_500_000_000)
         )
-        told.notifier.note(ended(1))
-        await told.says("notify unreachable: a message is lost: MISSING is not set")
-        [seen] = told.notifier.seen
+        logged.notifier.note(ended(1))
+        await logged.wait_for_line("notify unreachable: a message is lost: MISSING is not set")
+        [seen] = logged.notifier.seen
         assert (seen.lost, seen.waiting, seen.sent) == (1, 0, 0)
-        await told.notifier.close()
+        await logged.notifier.close()
 
     play(scenario)
 
 
 def test_missing_apprise_is_reported_once_and_lost_messages_are_counted() -> None:
     async def scenario() -> None:
-        said: list[str] = []
+        log: list[str] = []
         settings = NotifySettings((NotifyTarget("a", url="json://127.0.0.1"),))
-        notifier = Notifier(settings, "fox", "den", {}, said.append, can_send=lambda: False)
+        notifier = Notifier(settings, "fox", "den", {}, log.append, can_send=lambda: False)
         for number in range(5):
             notifier.note(ended(number))
         await notifier.close()
-        assert said == [f"notify a: nothing arrives: {no_library()}"]
+        assert log == [f"notify a: nothing arrives: {no_library()}"]
         [seen] = notifier.seen
         assert (seen.state, seen.reason, seen.waiting, seen.lost) == ("failing", no_library(), 0, 5)
 
@@ -234,18 +234,18 @@ def test_missing_apprise_is_reported_once_and_lost_messages_are_counted() -> Non
 def test_a_secret_appears_in_no_output(tmp_path: Path) -> None:
     async def scenario() -> None:
         port = refused_port()
-        told = LoggedNotifier(
+        logged = LoggedNotifier(
             NotifyTarget("a", url=f"json://anna:p4ssw0rd@127.0.0.1:{port}/t0ken?+X-Key=h1dden"),
             NotifyTarget("b", url="tgram://${TOKEN}/${MISSING}"),
             TOKEN="123456789:T0kenT0ken",
         )
-        told.notifier.note(ended(1))
-        await told.says("notify a: nothing arrives")
-        await told.says("notify b: nothing arrives: MISSING is not set in the environment")
-        shown = "\n".join(told.said) + msgspec.json.encode(told.notifier.seen).decode()
+        logged.notifier.note(ended(1))
+        await logged.wait_for_line("notify a: nothing arrives")
+        await logged.wait_for_line("notify b: nothing arrives: MISSING is not set in the environment")
+        shown = "\n".join(logged.log) + msgspec.json.encode(logged.notifier.seen).decode()
         for secret in ("p4ssw0rd", "t0ken", "h1dden", "123456789", "T0kenT0ken"):
             assert secret not in shown
-        assert [one.scheme for one in told.notifier.seen] == ["json", ""]
+        assert [one.scheme for one in logged.notifier.seen] == ["json", ""]
         # Nor in what anybody can see of a process.
         for process in Path("/proc").iterdir():
             if process.name.isdecimal() and int(process.name) != os.getpid():
@@ -254,7 +254,7 @@ def test_a_secret_appears_in_no_output(tmp_path: Path) -> None:
                 except OSError:
                     continue
                 assert b"p4ssw0rd" not in words
-        await told.notifier.close()
+        await logged.notifier.close()
 
     play(scenario)
 
@@ -280,15 +280,15 @@ def test_a_supervisor_sends_notifications_about_a_deployment_a_death_and_its_own
             [seen] = status["notify"]
             assert (seen["name"], seen["scheme"]) == ("hook", "json")
             os.kill(status["pid"], signal.SIGKILL)
-            await asyncio.to_thread(hook.until, lambda told: len(told) == 2)
+            await asyncio.to_thread(hook.until, lambda messages: len(messages) == 2)
 
         assert harness.play(scenario, code) == 0
-        told = hook.until(lambda told: len(told) == 3)
-    assert "deployment 1 done" in told[0]["title"]
-    assert told[0]["title"].startswith("fox on ")
-    assert "w2 died; w3 went on after " in told[1]["title"]
-    assert "killed by SIGKILL" in told[1]["message"]
-    assert "the supervisor is stopping" in told[2]["title"]
+        messages = hook.until(lambda messages: len(messages) == 3)
+    assert "deployment 1 done" in messages[0]["title"]
+    assert messages[0]["title"].startswith("fox on ")
+    assert "w2 died; w3 went on after " in messages[1]["title"]
+    assert "killed by SIGKILL" in messages[1]["message"]
+    assert "the supervisor is stopping" in messages[2]["title"]
 
 
 def run(project: Path, *args: str) -> Result:

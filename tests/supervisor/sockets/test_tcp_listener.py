@@ -42,13 +42,13 @@ class Listening:
 
     def __init__(self, tmp: Path, context: zmq.Context[zmq.Socket[bytes]]) -> None:
         self.tmp = tmp
-        self.said: list[str] = []
+        self.log: list[str] = []
         self.access = ClientKeys(tmp / "keys")
         self.port = free_port()
         self.sockets = Home.open(tmp / "home").sockets()
         self.gate = ZapHandler(context)
         listen = ListenAddress(HOST, self.port)
-        self.remote = TcpListener(context, self.gate, self.access, listen, self.carry_out, self.said.append)
+        self.remote = TcpListener(context, self.gate, self.access, listen, self.carry_out, self.log.append)
         self.listeners = Listeners(context, Bindings(self.sockets), self.carry_out)
 
     def publish(self, event: Event) -> None:
@@ -110,17 +110,17 @@ def nobody_listens(port: int) -> bool:
 
 def test_nothing_listens_without_a_server_key_and_a_client(play: Play) -> None:
     async def scenario(here: Listening) -> None:
-        assert here.said[-1].endswith("there is no server's key: `neverblink keys generate`")
+        assert here.log[-1].endswith("there is no server's key: `neverblink keys generate`")
         assert nobody_listens(here.port)
         here.access.generate()
         here.remote.look()
-        assert here.said[-1].endswith("no client may come: `neverblink keys generate NAME`")
+        assert here.log[-1].endswith("no client may come: `neverblink keys generate NAME`")
         here.remote.look()
-        assert len(here.said) == 2, "it is said once"
+        assert len(here.log) == 2, "it is said once"
         assert nobody_listens(here.port)
         assert nobody_listens(here.port + 1)
         anna = here.client()
-        assert here.said[-1] == f"listening on tcp://{HOST}:{here.port} for anna"
+        assert here.log[-1] == f"listening on tcp://{HOST}:{here.port} for anna"
         # The history has the name of the key in addition to the name that the client gives.
         assert await here.ask(anna) == {"who": "anna@laptop (key anna)"}
 
@@ -138,7 +138,7 @@ def test_a_client_with_an_unknown_key_gets_no_answer_and_an_error_with_the_reaso
         assert await here.ask(here.client("bert"))
         elsewhere = here.client("carl", server=public_of(new_secret()))
         assert "is not the server that" in await here.refused(elsewhere)
-        told = [text for text in here.said if text.startswith("turned a connection to tcp://")]
+        told = [text for text in here.log if text.startswith("turned a connection to tcp://")]
         assert len(told) == 1, "the first one, and not each that follows"
 
     play(scenario)
@@ -163,7 +163,7 @@ def test_an_unencrypted_client_gets_no_answer_from_either_socket(play: Play) -> 
         here.publish(SupervisorStopping(bot="fox", at=1, reason="down"))
         assert await here.ask(anna), "only a client with a key is answered"
         assert asks.poll(0) == listens.poll(0) == 0
-        assert {text.split(" away")[0] for text in here.said if "turned" in text} == {
+        assert {text.split(" away")[0] for text in here.log if "turned" in text} == {
             f"turned a connection to tcp://{HOST}:{port}" for port in (here.port, here.port + 1)
         }
         context.destroy(0)
@@ -203,8 +203,8 @@ def test_an_address_in_use_is_reported_and_the_supervisor_runs(play: Play) -> No
             other.bind((HOST, here.port))
             other.listen()
             anna = here.client()
-            assert "not listening" in here.said[-1]
-            assert "in use" in here.said[-1]
+            assert "not listening" in here.log[-1]
+            assert "in use" in here.log[-1]
         here.remote.look()
         assert await here.ask(anna)
 

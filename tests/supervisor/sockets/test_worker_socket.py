@@ -46,13 +46,13 @@ def hello(**changes: object) -> Hello:
     return Hello(**{**known, **changes})  # pyright: ignore[reportArgumentType]
 
 
-class Called:
+class WorkerSocketUnderTest:
     """A switchboard and one worker's socket."""
 
     def __init__(self, sockets_of: Path, refuse: str = "") -> None:
         self.context = zmq.Context[zmq.Socket[bytes]]()
-        self.heard: list[tuple[str, link.WorkerMessage]] = []
-        self.puzzles: list[str] = []
+        self.received: list[tuple[str, link.WorkerMessage]] = []
+        self.log: list[str] = []
         self.sockets = Home.open(sockets_of).sockets()
         self.at = self.sockets.endpoint("supervisor.sock")
         self.worker_keys = WorkerKeys.renew(sockets_of / "key")
@@ -62,8 +62,8 @@ class Called:
             worker_keys=self.worker_keys,
             bot="fox",
             reject_reason=lambda hello: refuse,
-            on_message=lambda worker, message: self.heard.append((worker, message)),
-            warn=self.puzzles.append,
+            on_message=lambda worker, message: self.received.append((worker, message)),
+            warn=self.log.append,
         )
         self.others: list[zmq.Socket[bytes]] = []
         self.worker = self.connect(self.worker_keys.of("w1"))
@@ -96,23 +96,23 @@ class Called:
 
 def test_messages_of_a_worker_before_its_hello_are_dropped(tmp_path: Path) -> None:
     async def scenario() -> None:
-        called = Called(tmp_path)
-        assert not called.board.send("w7", link.Stop())
-        assert await called.say(report("following")) == link.Identify()
-        assert called.heard == []
-        assert await called.say(hello()) == link.Welcome(1)
-        called.worker.send(b"\xc1")
-        called.worker.send_multipart([b"a", b"b"])
-        called.worker.send(link.worker_codec.encode(report("following")))
-        assert called.board.send("w1", link.Stop())
-        assert supervisor_codec.decode(await asyncio.to_thread(called.worker.recv)) == link.Stop()
-        assert await called.say(hello()) == link.Welcome(1)
-        assert [type(message).__name__ for _, message in called.heard] == ["Hello", "Report", "Hello"]
-        assert called.board.garbage == 2
-        assert len(called.puzzles) == 1
-        called.board.forget("w1")
-        assert await called.say(report("following")) == link.Identify()
-        called.close()
+        under_test = WorkerSocketUnderTest(tmp_path)
+        assert not under_test.board.send("w7", link.Stop())
+        assert await under_test.say(report("following")) == link.Identify()
+        assert under_test.received == []
+        assert await under_test.say(hello()) == link.Welcome(1)
+        under_test.worker.send(b"\xc1")
+        under_test.worker.send_multipart([b"a", b"b"])
+        under_test.worker.send(link.worker_codec.encode(report("following")))
+        assert under_test.board.send("w1", link.Stop())
+        assert supervisor_codec.decode(await asyncio.to_thread(under_test.worker.recv)) == link.Stop()
+        assert await under_test.say(hello()) == link.Welcome(1)
+        assert [type(message).__name__ for _, message in under_test.received] == ["Hello", "Report", "Hello"]
+        assert under_test.board.garbage == 2
+        assert len(under_test.log) == 1
+        under_test.board.forget("w1")
+        assert await under_test.say(report("following")) == link.Identify()
+        under_test.close()
 
     asyncio.run(asyncio.wait_for(scenario(), 20))
 
@@ -132,14 +132,14 @@ def test_a_worker_of_another_bot_is_rejected_with_the_reason(
     tmp_path: Path, said: Hello, refuse: str, reason: str
 ) -> None:
     async def scenario() -> None:
-        called = Called(tmp_path, refuse)
-        answer = await called.say(said)
+        under_test = WorkerSocketUnderTest(tmp_path, refuse)
+        answer = await under_test.say(said)
         assert isinstance(answer, link.Rejected)
         # Not in the parameters: two processes that test must name a test alike.
         assert answer.reason.startswith(reason.format(pid=os.getpid()))
-        heard = [message for _, message in called.heard]
-        assert heard == ([link.Failed("protocol", answer.reason, "")] if "protocol" in reason else [])
-        called.close()
+        received = [message for _, message in under_test.received]
+        assert received == ([link.Failed("protocol", answer.reason, "")] if "protocol" in reason else [])
+        under_test.close()
 
     asyncio.run(asyncio.wait_for(scenario(), 20))
 
@@ -158,18 +158,18 @@ def test_a_second_process_with_the_id_of_a_worker_is_rejected_and_the_first_is_u
     tmp_path: Path,
 ) -> None:
     async def scenario() -> None:
-        called = Called(tmp_path)
-        assert await called.say(hello()) == link.Welcome(1)
-        second = called.connect(called.worker_keys.of("w2"))
-        answer = await called.say(hello(), by=second)
+        under_test = WorkerSocketUnderTest(tmp_path)
+        assert await under_test.say(hello()) == link.Welcome(1)
+        second = under_test.connect(under_test.worker_keys.of("w2"))
+        answer = await under_test.say(hello(), by=second)
         assert isinstance(answer, link.Rejected)
-        assert await called.say(report("following"), by=second) == link.Identify()
+        assert await under_test.say(report("following"), by=second) == link.Identify()
         # What is said to the worker goes to the worker, and what it says is heard.
-        assert called.board.send("w1", link.Stop())
-        assert supervisor_codec.decode(await asyncio.to_thread(called.worker.recv)) == link.Stop()
-        assert await called.say(hello()) == link.Welcome(1)
-        assert [worker for worker, _ in called.heard] == ["w1", "w1"]
-        called.close()
+        assert under_test.board.send("w1", link.Stop())
+        assert supervisor_codec.decode(await asyncio.to_thread(under_test.worker.recv)) == link.Stop()
+        assert await under_test.say(hello()) == link.Welcome(1)
+        assert [worker for worker, _ in under_test.received] == ["w1", "w1"]
+        under_test.close()
 
     asyncio.run(asyncio.wait_for(scenario(), 20))
 
@@ -177,34 +177,34 @@ def test_a_second_process_with_the_id_of_a_worker_is_rejected_and_the_first_is_u
 @pytest.mark.parametrize("stranger", ["without keys", "with keys of another home"])
 def test_a_connection_without_the_right_keys_is_refused_and_counted(tmp_path: Path, stranger: str) -> None:
     async def scenario() -> None:
-        called = Called(tmp_path)
+        under_test = WorkerSocketUnderTest(tmp_path)
         other = WorkerKeys.renew(tmp_path / "other").of("w1")
-        socket = called.connect(None if stranger == "without keys" else other)
+        socket = under_test.connect(None if stranger == "without keys" else other)
         unwelcome = SupervisorConnection(socket, lambda there: None)
         socket.send(link.worker_codec.encode(hello()))
         await heard_of(unwelcome)
         # A worker with the right key is still served.
-        assert await called.say(hello()) == link.Welcome(1)
-        assert [worker for worker, _ in called.heard] == ["w1"]
-        assert len(called.puzzles) == 1
-        assert called.puzzles[0].startswith("turned a connection to the workers' socket away: it")
+        assert await under_test.say(hello()) == link.Welcome(1)
+        assert [worker for worker, _ in under_test.received] == ["w1"]
+        assert len(under_test.log) == 1
+        assert under_test.log[0].startswith("turned a connection to the workers' socket away: it")
         unwelcome.close()
-        called.close()
+        under_test.close()
 
     asyncio.run(asyncio.wait_for(scenario(), 20))
 
 
 def test_a_worker_connects_only_to_the_supervisor_whose_key_it_has(tmp_path: Path) -> None:
     async def scenario() -> None:
-        called = Called(tmp_path)
-        keys = called.worker_keys.of("w1")
+        under_test = WorkerSocketUnderTest(tmp_path)
+        keys = under_test.worker_keys.of("w1")
         # It expects another supervisor than the one that sits there.
-        expects = called.connect(keys, WorkerKeys.renew(tmp_path / "other").of("w1").supervisor)
+        expects = under_test.connect(keys, WorkerKeys.renew(tmp_path / "other").of("w1").supervisor)
         unwelcome = SupervisorConnection(expects, lambda there: None)
         expects.send(link.worker_codec.encode(hello()))
         await heard_of(unwelcome)
-        assert called.heard == []
+        assert under_test.received == []
         unwelcome.close()
-        called.close()
+        under_test.close()
 
     asyncio.run(asyncio.wait_for(scenario(), 20))

@@ -28,8 +28,8 @@ def commanded(op: str, at: int) -> Commanded:
 
 
 @asynccontextmanager
-async def opened(path: Path, said: list[str], **how: float) -> AsyncGenerator[HistoryThread]:
-    history_thread = HistoryThread(asyncio.get_running_loop(), said.append, **how)  # type: ignore[arg-type]
+async def opened(path: Path, log: list[str], **how: float) -> AsyncGenerator[HistoryThread]:
+    history_thread = HistoryThread(asyncio.get_running_loop(), log.append, **how)  # type: ignore[arg-type]
     await history_thread.open(path, BOT)
     try:
         yield history_thread
@@ -46,10 +46,10 @@ def locked(path: Path) -> Generator[None]:
         other.execute("rollback")
 
 
-async def told(said: list[str], text: str) -> None:
+async def wait_for_log(log: list[str], text: str) -> None:
     async with asyncio.timeout(WITHIN):
         # What is said comes in this loop's own time, and rings no bell.
-        while not any(text in line for line in said):  # noqa: ASYNC110
+        while not any(text in line for line in log):  # noqa: ASYNC110
             await asyncio.sleep(0.01)
 
 
@@ -59,39 +59,39 @@ def commands(path: Path) -> list[str]:
 
 
 def test_entries_made_while_the_file_is_locked_are_written_later_in_order(tmp_path: Path) -> None:
-    path, said = tmp_path / "supervisor.db", list[str]()
+    path, log = tmp_path / "supervisor.db", list[str]()
 
     async def scenario() -> None:
-        async with opened(path, said) as history_thread:
+        async with opened(path, log) as history_thread:
             with locked(path):
                 for at, op in enumerate(("pause", "resume", "pause", "lock")):
                     history_thread.note(commanded(op, at))
-                await told(said, "kept in memory")
+                await wait_for_log(log, "kept in memory")
                 # Questions are answered meanwhile, and soon.
                 begun = time.monotonic()
                 assert await history_thread.ask(lambda history: history.commands(10)) == []
                 assert time.monotonic() - begun < 5
-            await told(said, "written again: 4 notes had waited")
+            await wait_for_log(log, "written again: 4 notes had waited")
 
     asyncio.run(scenario())
     assert commands(path) == ["pause", "resume", "pause", "lock"]
-    assert len(said) == 2
+    assert len(log) == 2
 
 
 def test_a_deploy_lock_works_while_the_file_is_locked(tmp_path: Path) -> None:
-    path, said = tmp_path / "supervisor.db", list[str]()
+    path, log = tmp_path / "supervisor.db", list[str]()
     lock = Locked("anna", "release freeze", 1)
 
     async def scenario() -> None:
-        async with opened(path, said) as history_thread:
+        async with opened(path, log) as history_thread:
             deploy_lock = DeployLock(history_thread)
             with locked(path):
                 begun = time.monotonic()
                 await deploy_lock.put_on(lock)
                 assert time.monotonic() - begun < 3
                 assert deploy_lock.lock == lock
-                await told(said, "kept in memory")
-            await told(said, "written again")
+                await wait_for_log(log, "kept in memory")
+            await wait_for_log(log, "written again")
             again = DeployLock(history_thread)
             await again.recall()
             assert again.lock == lock
@@ -100,25 +100,25 @@ def test_a_deploy_lock_works_while_the_file_is_locked(tmp_path: Path) -> None:
 
 
 def test_entries_that_do_not_fit_into_memory_are_counted_and_reported(tmp_path: Path) -> None:
-    path, said = tmp_path / "supervisor.db", list[str]()
+    path, log = tmp_path / "supervisor.db", list[str]()
 
     async def scenario() -> None:
-        async with opened(path, said, most_kept=5) as history_thread:
+        async with opened(path, log, most_kept=5) as history_thread:
             with locked(path):
                 for at in range(8):
                     history_thread.note(commanded("pause", at))
-                await told(said, "kept in memory")
-            await told(said, "5 notes had waited for it, 3 are lost")
+                await wait_for_log(log, "kept in memory")
+            await wait_for_log(log, "5 notes had waited for it, 3 are lost")
 
     asyncio.run(scenario())
     assert len(commands(path)) == 5
 
 
 def test_entries_lost_at_the_end_are_counted_and_reported_within_a_bound(tmp_path: Path) -> None:
-    path, said = tmp_path / "supervisor.db", list[str]()
+    path, log = tmp_path / "supervisor.db", list[str]()
 
     async def scenario() -> None:
-        history_thread = HistoryThread(asyncio.get_running_loop(), said.append, last_tries=0.2)
+        history_thread = HistoryThread(asyncio.get_running_loop(), log.append, last_tries=0.2)
         await history_thread.open(path, BOT)
         with locked(path):
             history_thread.note(commanded("pause", 1))
@@ -126,29 +126,29 @@ def test_entries_lost_at_the_end_are_counted_and_reported_within_a_bound(tmp_pat
             begun = time.monotonic()
             await history_thread.close()
             assert time.monotonic() - begun < 5
-        await told(said, "2 notes for the history are lost")
+        await wait_for_log(log, "2 notes for the history are lost")
 
     asyncio.run(scenario())
 
 
 def test_an_entry_that_can_never_be_written_blocks_no_later_one(tmp_path: Path) -> None:
-    path, said = tmp_path / "supervisor.db", list[str]()
+    path, log = tmp_path / "supervisor.db", list[str]()
 
     async def scenario() -> None:
-        async with opened(path, said) as history_thread:
+        async with opened(path, log) as history_thread:
             history_thread.write(lambda history: 1 // 0)
             history_thread.note(commanded("pause", 1))
             assert len(await history_thread.ask(lambda history: history.commands(10))) == 1
-            await told(said, "a note for the history is lost: ZeroDivisionError")
+            await wait_for_log(log, "a note for the history is lost: ZeroDivisionError")
 
     asyncio.run(scenario())
 
 
 def test_a_removed_file_is_written_again_completely(tmp_path: Path) -> None:
-    path, said = tmp_path / "supervisor.db", list[str]()
+    path, log = tmp_path / "supervisor.db", list[str]()
 
     async def scenario() -> None:
-        async with opened(path, said) as history_thread:
+        async with opened(path, log) as history_thread:
             history_thread.note(commanded("pause", 1))
             assert len(await history_thread.ask(lambda history: history.commands(10))) == 1
             for file in tmp_path.glob("supervisor.db*"):
@@ -161,13 +161,13 @@ def test_a_removed_file_is_written_again_completely(tmp_path: Path) -> None:
 
 
 def test_a_damaged_file_is_set_aside_and_replaced(tmp_path: Path) -> None:
-    path, said = tmp_path / "supervisor.db", list[str]()
+    path, log = tmp_path / "supervisor.db", list[str]()
     path.write_bytes(b"something else, and more than a header of a hundred bytes" * 9)
 
     async def scenario() -> None:
-        async with opened(path, said) as history_thread:
+        async with opened(path, log) as history_thread:
             history_thread.note(commanded("pause", 1))
-        assert "is damaged, and set aside as supervisor.db.damaged-" in said[0]
+        assert "is damaged, and set aside as supervisor.db.damaged-" in log[0]
 
     asyncio.run(scenario())
     assert commands(path) == ["pause"]
@@ -176,7 +176,7 @@ def test_a_damaged_file_is_set_aside_and_replaced(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="takes the right to mount a file system")
 def test_on_a_full_disk_entries_wait_for_free_space(tmp_path: Path) -> None:
-    place, said = tmp_path / "small", list[str]()
+    place, log = tmp_path / "small", list[str]()
     place.mkdir()
     mounted = subprocess.run(
         ["mount", "-t", "tmpfs", "-o", "size=2m", "none", place], capture_output=True, check=False
@@ -186,7 +186,7 @@ def test_on_a_full_disk_entries_wait_for_free_space(tmp_path: Path) -> None:
     path = place / "supervisor.db"
 
     async def scenario() -> None:
-        async with opened(path, said) as history_thread:
+        async with opened(path, log) as history_thread:
             filler = place / "filler"
             with filler.open("wb", buffering=0) as file:
                 try:
@@ -196,9 +196,9 @@ def test_on_a_full_disk_entries_wait_for_free_space(tmp_path: Path) -> None:
                     pass
             for at in range(200):
                 history_thread.note(commanded("pause", at))
-            await told(said, "kept in memory")
+            await wait_for_log(log, "kept in memory")
             filler.unlink()
-            await told(said, "written again")
+            await wait_for_log(log, "written again")
 
     try:
         asyncio.run(scenario())
@@ -223,40 +223,40 @@ def replace_by_directory(path: Path) -> None:
 def test_a_damaged_file_of_any_kind_does_not_prevent_opening(
     tmp_path: Path, harm: Callable[[Path], None]
 ) -> None:
-    path, said = tmp_path / "supervisor.db", list[str]()
+    path, log = tmp_path / "supervisor.db", list[str]()
 
     async def scenario() -> None:
         async with opened(path, []) as history_thread:
             await history_thread.keep(lambda history: history.keep("lock", Locked("anna", "", 1)))
         harm(path)
-        async with opened(path, said) as history_thread:
+        async with opened(path, log) as history_thread:
             assert await history_thread.ask(lambda history: history.kept("lock", Locked)) is None
             history_thread.note(commanded("pause", 1))
 
     asyncio.run(scenario())
     assert commands(path) == ["pause"]
-    assert len(said) == 1
-    assert "is damaged, and set aside as supervisor.db.damaged-" in said[0]
+    assert len(log) == 1
+    assert "is damaged, and set aside as supervisor.db.damaged-" in log[0]
     assert list(tmp_path.glob("supervisor.db.damaged-*"))
 
 
 def test_an_empty_file_is_reported(tmp_path: Path) -> None:
-    path, said = tmp_path / "supervisor.db", list[str]()
+    path, log = tmp_path / "supervisor.db", list[str]()
     path.touch()
 
     async def scenario() -> None:
-        async with opened(path, said):
+        async with opened(path, log):
             pass
 
     asyncio.run(scenario())
-    assert said == [f"history {path} is empty: it begins anew"]
+    assert log == [f"history {path} is empty: it begins anew"]
 
 
 def test_an_unreadable_row_hides_no_other(tmp_path: Path) -> None:
-    path, said = tmp_path / "supervisor.db", list[str]()
+    path, log = tmp_path / "supervisor.db", list[str]()
 
     async def scenario() -> None:
-        async with opened(path, said) as history_thread:
+        async with opened(path, log) as history_thread:
             for at in (1, 2):
                 await history_thread.ask(lambda history, at=at: history.begin("deploy", f"r{at}", "", at))
             with closing(sqlite3.connect(path)) as other, other:
@@ -266,16 +266,16 @@ def test_an_unreadable_row_hides_no_other(tmp_path: Path) -> None:
             ] == ["r1"]
 
     asyncio.run(scenario())
-    assert said == []
+    assert log == []
 
 
 def test_a_history_damaged_while_open_is_replaced_with_the_live_workers(
     tmp_path: Path,
 ) -> None:
-    path, said = tmp_path / "supervisor.db", list[str]()
+    path, log = tmp_path / "supervisor.db", list[str]()
 
     async def scenario() -> None:
-        async with opened(path, said) as history_thread:
+        async with opened(path, log) as history_thread:
             await history_thread.keep(
                 lambda history: history.started("w7", "r1", 70, 700, tmp_path / "w7.log", 7)
             )
@@ -292,14 +292,14 @@ def test_a_history_damaged_while_open_is_replaced_with_the_live_workers(
 
     asyncio.run(scenario())
     assert len(asked) == 2
-    assert "set aside as supervisor.db.damaged-" in said[0]
+    assert "set aside as supervisor.db.damaged-" in log[0]
 
 
 def test_unreadable_stored_values_are_ignored_and_a_deploy_lock_stays(tmp_path: Path) -> None:
-    path, said = tmp_path / "supervisor.db", list[str]()
+    path, log = tmp_path / "supervisor.db", list[str]()
 
     async def scenario() -> None:
-        async with opened(path, said) as history_thread:
+        async with opened(path, log) as history_thread:
             await history_thread.keep(lambda history: history.keep("lock", Locked("anna", "", 1)))
             await history_thread.keep(lambda history: history.keep("workers", 7))
             with closing(sqlite3.connect(path)) as other, other:
@@ -311,6 +311,6 @@ def test_unreadable_stored_values_are_ignored_and_a_deploy_lock_stays(tmp_path: 
             assert "can't be read" in deploy_lock.lock.why
 
     asyncio.run(scenario())
-    assert len(said) == 1
-    assert "going on without it" in said[0]
+    assert len(log) == 1
+    assert "going on without it" in log[0]
     assert path.is_file()
