@@ -121,9 +121,7 @@ class _Daemon:
         # the bot
         self._groups = ProcessGroups(say)
         self._reaper = OrphanReaper()
-        platform = platform_of(
-            inherited, loop, lambda worker: owned.worker_keys.of(worker), owned.check, self._groups.end, say
-        )
+        platform = platform_of(inherited, loop, owned.keys_of, owned.check, self._groups.end, say)
         self._bot = bot = LiveBot(
             home, self._bus, platform, self._history, lambda id: self._first_release.find(id)
         )
@@ -200,9 +198,7 @@ class _Daemon:
     async def _start_or_adopt(self, chosen: Chosen | None) -> None:
         """Adopt the workers that are alive, or else start the bot, on `chosen` if that is given."""
         if self._adoption.alive:
-            self._log.say(
-                f"home {self._owned.home.path}: the bot is alive, and a supervisor comes back to it"
-            )
+            self._log.say(f"home {self._owned.home.path}: the bot is alive, and a supervisor adopts it")
             if await self._adoption.complete():
                 return
         await self._deployments.take_up(self._config)

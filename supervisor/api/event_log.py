@@ -18,7 +18,7 @@ from typing import Any, Protocol
 
 from ...protocol import duration, events
 from ...protocol.logline import SUPERVISOR, Level, LogLine, encode_line, encode_text
-from ..bot.outages import told
+from ..bot.outages import describe_outage
 from ..config.config import LogSettings
 from ..system.log_file import SupervisorLogFile
 from ..system.text import clean, visible
@@ -208,7 +208,7 @@ def line_of(event: events.Event) -> str:
             reason = f": {event.reason}" if event.reason else ""
             return f"standby {worker} is {state}{reason}" if worker else f"standby: {state}{reason}"
         case events.OutageChanged(outage=outage):
-            return told(outage, event.at)
+            return describe_outage(outage, event.at)
         case events.HomeChanged():
             return event.text
         case events.SupervisorStarted():

@@ -86,7 +86,7 @@ class BotState(BotContext):
 
     def deployment_of(self, worker: str) -> int:
         """The deployment in progress whose new code the worker runs, 0 for none."""
-        return next((one.handoff.deployment for one in self.drivers if one.handoff.new == worker), 0)
+        return next((driver.handoff.deployment for driver in self.drivers if driver.handoff.new == worker), 0)
 
     def config_of(self, release: str) -> Config | None:
         """The configuration of a release, None when it is not known."""

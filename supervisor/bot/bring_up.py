@@ -72,10 +72,10 @@ class BringUp:
         if unless() and not self._hopeless(member):
             self._pool.dismiss(worker, unless())
         elif not self._hopeless(member):
-            said = last_line(member.log)
+            output = last_line(member.log)
             doing = "did not take the lease" if here else "was not ready"
             wait = f"worker {worker} {doing} within start_within = {duration.show(within)}"
-            self._pool.kill(worker, f"{wait}; its last output: {said}" if said else wait)
+            self._pool.kill(worker, f"{wait}; its last output: {output}" if output else wait)
         elif member.alive:
             self._pool.dismiss(worker, member.failed.reason if member.failed else self._state.stopping)
         # A worker that takes the lease at this moment leads instead of leaving: a leader ignores a dismissal.

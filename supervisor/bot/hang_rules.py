@@ -115,7 +115,7 @@ class HangRules:
         if lasts < self._noticed:
             return _WELL
         does, since, bound = self._weigh(look, doing)
-        sign = "ended no turn" if self._stalled == lasts else "said nothing"
+        sign = "ended no turn" if self._stalled == lasts else "sent no message"
         reason = f"it has {sign} for {_seconds(lasts)}: {does}"
         return HangVerdict("dead" if bound is not None and since >= bound else "slow", reason, lasts)
 

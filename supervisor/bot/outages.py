@@ -21,7 +21,7 @@ from ..system.errors import Refusal
 from ..workers.registry import Member
 from .bot_state import BotState
 
-__all__ = ["Outages", "told", "windows_missed"]
+__all__ = ["Outages", "describe_outage", "windows_missed"]
 
 _MOST = 1000
 """The most unacknowledged outages in memory; the history has all."""
@@ -66,7 +66,7 @@ class Outages:
         # No tick can run after that, though the process may take a while to exit.
         since = leader.failed_at or (ended.at if ended is not None else self._bus.now())
         cause = failed.reason if failed is not None else ended.reason if ended is not None else ""
-        doubts = tuple(Doubt(one.id, one.name, one.at) for one in leader.decisions.values())
+        doubts = _doubts_of(leader)
         current = self._known.get(self._current)
         if current is None:
             self._begin(
@@ -93,9 +93,7 @@ class Outages:
         current = self._known.get(self._current)
         if current is None and report.cause == "failover":
             worker, release = (before.worker, before.release) if before is not None else ("", "")
-            doubts = (
-                tuple(Doubt(one.id, one.name, one.at) for one in before.decisions.values()) if before else ()
-            )
+            doubts = _doubts_of(before) if before is not None else ()
             current = Outage(
                 self._newest + 1, self._bus.now(), worker=worker, release=release, in_doubt=doubts
             )
@@ -200,7 +198,7 @@ def windows_missed(
     return tuple(found)
 
 
-def told(outage: Outage, now: int) -> str:
+def describe_outage(outage: Outage, now: int) -> str:
     """An outage in one line, as of wall time `now`."""
     who = f"worker {outage.worker}" if outage.worker else "the leader"
     again = f" (and {outage.deaths - 1} after it)" if outage.deaths > 1 else ""
@@ -220,6 +218,10 @@ def told(outage: Outage, now: int) -> str:
     ]
     parts += [f"decision {one.name} ({one.id}) in doubt" for one in outage.in_doubt]
     return f"outage {outage.id}: {died}; {', '.join(parts)}"
+
+
+def _doubts_of(leader: Member) -> tuple[Doubt, ...]:
+    return tuple(Doubt(decision.id, decision.name, decision.at) for decision in leader.decisions.values())
 
 
 def _both(some: tuple[Doubt, ...], more: tuple[Doubt, ...]) -> tuple[Doubt, ...]:

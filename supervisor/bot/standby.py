@@ -68,7 +68,7 @@ class Standby:
         """The worker to lead when the leader has died: the standby, or a spare on this release that has the state."""
         if (guarding := self.guarding) is not None:
             return guarding
-        return next((one for one in self._spares() if one.release == release and _follows(one)), None)
+        return next((spare for spare in self._spares() if spare.release == release and _follows(spare)), None)
 
     # events
 

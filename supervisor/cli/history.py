@@ -17,7 +17,7 @@ import click
 import msgspec
 
 from ...protocol.events import Outage
-from ..bot.outages import told
+from ..bot.outages import describe_outage
 from ..deploy.build_log import log_of
 from ..store.history_rows import CommandRow, DeploymentRow
 from ..system.format import clock, count, last
@@ -150,7 +150,7 @@ def _outage(screen: Screen, one: Outage) -> tuple[str, ...]:
         known = screen.warn("not acknowledged")
     else:
         known = f"acknowledged by {one.who or 'unknown'}" + (f": {one.why}" if one.why else "")
-    return (clock(one.since), told(one, time.time_ns()), known)
+    return (clock(one.since), describe_outage(one, time.time_ns()), known)
 
 
 def _outcome(screen: Screen, row: DeploymentRow) -> str:

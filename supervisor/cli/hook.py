@@ -121,7 +121,7 @@ def deploy(
     told = hooks.settings(where)
     if told is None:
         raise hooks.HookError(
-            where, f"has no hook of neverblink's: put one there with `neverblink hook install {where}`"
+            where, f"has no neverblink hook: put one there with `neverblink hook install {where}`"
         )
     for problem in of_home(told):
         raise hooks.HookError(where, problem)

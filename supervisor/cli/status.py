@@ -10,7 +10,7 @@ from ...protocol.events import DeploymentEnded
 from ...protocol.status import BotStatus, PauseNote
 from ..api.client import convert
 from ..api.status import start_told
-from ..bot.outages import told
+from ..bot.outages import describe_outage
 from ..deploy.branch_watch import describe_undeployed
 from ..system.format import ago, count, last
 from ..terminal.screen import Screen, columns
@@ -225,7 +225,7 @@ def _standby(status: BotStatus, screen: Screen) -> list[tuple[str, str]]:
 
 
 def _outages(status: BotStatus, screen: Screen) -> list[tuple[str, str]]:
-    rows = [("outage", told(one, status.at)) for one in status.outages[-_OUTAGES:]]
+    rows = [("outage", describe_outage(one, status.at)) for one in status.outages[-_OUTAGES:]]
     if len(status.outages) > len(rows):
         rows.insert(0, ("outages", f"{len(status.outages) - len(rows)} more before these: see `history`"))
     if any(one.until is not None for one in status.outages):

@@ -11,7 +11,7 @@ from ...protocol import duration
 from ...protocol.status import BotStatus
 from ..api.status import start_told
 from ..audit.recent_ticks import RecentTick
-from ..bot.outages import told as told_outage
+from ..bot.outages import describe_outage
 from ..system.format import ago, count, last
 from ..terminal.deployment_lines import DeploymentLine
 from .status import pause_told
@@ -140,7 +140,7 @@ def _warnings(status: BotStatus, now: int) -> list[Text]:
     *before, newest = status.outages or (None,)
     if newest is not None:
         more = f" (and {len(before)} before it)" if before else ""
-        found.append(("outage", told_outage(newest, now) + more))
+        found.append(("outage", describe_outage(newest, now) + more))
     if status.lock is not None:
         found.append(("locked", f"{status.lock.why}, by {status.lock.who or 'unknown'}"))
     found += [

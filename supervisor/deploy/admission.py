@@ -70,11 +70,13 @@ class DeployQueue:
         if not command.ref:
             return None
         later = self.waiting[self.waiting.index(waiter) + 1 :]
-        return next((one.command for one in later if _what(one.command) == _what(command)), None)
+        return next((queued.command for queued in later if _what(queued.command) == _what(command)), None)
 
     def find(self, deployment: int) -> QueuedDeployment | None:
         """The waiting deployment with this number."""
-        return next((one for one in self.waiting if deployment and one.deployment == deployment), None)
+        return next(
+            (queued for queued in self.waiting if deployment and queued.deployment == deployment), None
+        )
 
 
 class DeployAdmission:
@@ -118,22 +120,23 @@ class DeployAdmission:
     def _check_descriptors(self) -> None:
         """Raise `Refusal` when the leader or this process can't open as many files as a handoff needs."""
         leader = self._bot.state.leading
-        said = leader.report.descriptors if leader is not None and leader.report is not None else None
-        if leader is not None and said is not None and said.left + said.reserve < _HANDOFF_OPENS:
+        descriptors = leader.report.descriptors if leader is not None and leader.report is not None else None
+        free = descriptors.left + descriptors.reserve if descriptors is not None else _HANDOFF_OPENS
+        if leader is not None and descriptors is not None and free < _HANDOFF_OPENS:
             raise Refusal(
                 "busy",
-                f"worker {leader.worker}, which leads, has {said.left + said.reserve} of {said.limit} file descriptors "
-                f"left, and a handoff needs {_HANDOFF_OPENS}: have the bot close some and deploy again; else only "
-                "`neverblink down` and then `up` helps, which stops the bot for a moment",
-                left=said.left,
-                limit=said.limit,
+                f"the leader {leader.worker} has {free} of {descriptors.limit} file descriptors left, and a handoff "
+                f"needs {_HANDOFF_OPENS}: have the bot close some and deploy again. Otherwise only `neverblink down` "
+                "and then `up` helps, which stops the bot for a moment",
+                left=descriptors.left,
+                limit=descriptors.limit,
             )
         ours = left()
         if ours < _DEPLOYMENT_OPENS:
             raise Refusal(
                 "busy",
                 f"the supervisor has {ours} file descriptors left, and a deployment needs {_DEPLOYMENT_OPENS}: close "
-                "what is connected to it, or `neverblink up --replace`, which costs no tick",
+                "connections to it, or run `neverblink up --replace`, which costs no tick",
                 left=ours,
             )
 

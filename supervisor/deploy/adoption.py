@@ -84,8 +84,8 @@ class Adoption:
                 "The bot is alive, so `up` comes back to it as it runs: run `neverblink up`, and then `neverblink "
                 "deploy` for other code",
             )
-        self._members = [_member(one) for one in found]
-        self._leads = next((one.worker for one in found if one.leads), "")
+        self._members = [_member(survivor) for survivor in found]
+        self._leads = next((survivor.worker for survivor in found if survivor.leads), "")
         self._last = last = living_workers.last_leader(home)
         noted = await self._history_thread.ask(lambda history: history.leaders(1))
         if last is not None and noted:
@@ -97,7 +97,7 @@ class Adoption:
         for member in self._members:
             if not bot.pool.adopt(member):
                 # It is not in the registry, so nothing waits for it.
-                member.ended = Ended(None, "it ended while no supervisor looked", bot.bus.now())
+                member.ended = Ended(None, "it ended while no supervisor ran", bot.bus.now())
         if last is not None:
             # Don't publish again what the history has already.
             bot.leadership.recall(last.holder, last.epoch if self._noted else last.epoch - 1)
@@ -190,9 +190,9 @@ class Adoption:
                 bot.pool.dismiss(member.worker, "an earlier supervisor left it behind")
 
 
-def _member(one: Survivor) -> Member:
-    member = Member(one.worker, one.release, one.log, one.since)
-    member.pid, member.started = one.pid, one.started
+def _member(survivor: Survivor) -> Member:
+    member = Member(survivor.worker, survivor.release, survivor.log, survivor.since)
+    member.pid, member.started = survivor.pid, survivor.started
     return member
 
 

@@ -83,17 +83,17 @@ class Arrival:
 
     def publish_exits(self, groups: ProcessGroups) -> None:
         """Publish the ends of known workers that ended while no supervisor ran, and end the processes they left."""
-        for one in self._known:
-            if one.worker in self._adoption.alive:
+        for row in self._known:
+            if row.worker in self._adoption.alive:
                 continue
-            groups.end(one.worker, one.pid, one.started, mark_of(one.worker, str(self._home.run)))
+            groups.end(row.worker, row.pid, row.started, mark_of(row.worker, str(self._home.run)))
             self._bot.bus.tell(
                 WorkerExited(
-                    worker=one.worker,
-                    release=one.release,
-                    pid=one.pid,
+                    worker=row.worker,
+                    release=row.release,
+                    pid=row.pid,
                     code=None,
-                    reason="ended while no supervisor looked",
+                    reason="ended while no supervisor ran",
                 )
             )
 
@@ -102,10 +102,10 @@ class Arrival:
         left = self._journal_end
         if left is not None and not left.stopped and not self._copied:
             leaders = await self._history_thread.ask(
-                lambda history: [one for one in history.leaders(20) if one.worker]
+                lambda history: [row for row in history.leaders(20) if row.worker]
             )
             worker, release = (leaders[0].worker, leaders[0].release) if leaders else ("", "")
-            self._bot.outages.found(left.at, worker, release, "it ended while no supervisor looked")
+            self._bot.outages.found(left.at, worker, release, "it ended while no supervisor ran")
 
     def publish_started(self, pid: int, version: str) -> None:
         """Publish that the supervisor with this pid has started, and what it found."""
@@ -119,7 +119,7 @@ def _copy_text(identity: Identity, others: Iterable[WorkerRow]) -> str:
         f"this home is a copy{f' of home {identity.copy_of}' if identity.copy_of else ''}, or was restored from a "
         "backup: it begins a life of its own, from the journal that is in it"
     )
-    named = ", ".join(f"{one.worker} (pid {one.pid})" for one in others)
+    named = ", ".join(f"{row.worker} (pid {row.pid})" for row in others)
     if named:
         text += f". The bot that it was copied from is alive, trades as well, and is left alone: {named}"
     return text

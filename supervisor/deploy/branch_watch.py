@@ -78,7 +78,9 @@ class BranchWatch:
     @property
     def seen(self) -> tuple[BranchSeen, ...]:
         """The branches as last read."""
-        return tuple(msgspec.structs.replace(one, asked=one.commit in self._asked) for one in self._found)
+        return tuple(
+            msgspec.structs.replace(branch, asked=branch.commit in self._asked) for branch in self._found
+        )
 
     @contextlib.contextmanager
     def asked(self, command: Deploy) -> Generator[None]:
@@ -93,11 +95,13 @@ class BranchWatch:
         """Handle an event at once: its effect on a branch needs no git."""
         match event:
             case DeploymentStarted(dry_run=False, commit=commit) if commit:
-                self._change(lambda one: one.commit == commit, deployment=event.deployment, outcome="")
+                self._change(lambda branch: branch.commit == commit, deployment=event.deployment, outcome="")
             case DeploymentEnded(deployment=number):
-                self._change(lambda one: one.deployment == number, outcome=event.outcome)
+                self._change(lambda branch: branch.deployment == number, outcome=event.outcome)
                 if event.outcome == "done":
-                    self._found = [_leads(one) if one.deployment == number else one for one in self._found]
+                    self._found = [
+                        _leads(branch) if branch.deployment == number else branch for branch in self._found
+                    ]
             case LeaderChanged():
                 pass
             case _:
@@ -106,7 +110,9 @@ class BranchWatch:
         self._poll_loop.call()
 
     def _change(self, which: Callable[[BranchSeen], bool], **to: Any) -> None:
-        self._found = [msgspec.structs.replace(one, **to) if which(one) else one for one in self._found]
+        self._found = [
+            msgspec.structs.replace(branch, **to) if which(branch) else branch for branch in self._found
+        ]
 
     async def _run(self) -> None:
         trouble = ""
@@ -145,7 +151,9 @@ class BranchWatch:
         self._found = found
 
     def _tell(self, now: float) -> None:
-        texts = [text for one in self.seen if (text := describe_undeployed(one)) and not one.deployment]
+        texts = [
+            text for branch in self.seen if (text := describe_undeployed(branch)) and not branch.deployment
+        ]
         self._since = {text: self._since.get(text, now) for text in texts}
         for text, since in self._since.items():
             if since <= now - _PATIENCE_S:
@@ -162,8 +170,8 @@ class BranchWatch:
             return ""
 
 
-def _leads(one: BranchSeen) -> BranchSeen:
-    return msgspec.structs.replace(one, running=one.commit, ahead=0, behind=0)
+def _leads(branch: BranchSeen) -> BranchSeen:
+    return msgspec.structs.replace(branch, running=branch.commit, ahead=0, behind=0)
 
 
 def look(where: Path, running: str) -> BranchSeen | None:
@@ -206,17 +214,19 @@ def describe_undeployed(seen: BranchSeen) -> str:
         # A directory was deployed after it, which was intended.
         return ""
     if seen.ahead and seen.behind:
-        how = f"and what runs went apart: {seen.ahead} and {count(seen.behind, 'commit')} of their own"
+        how = f"and the running commit have diverged: {seen.ahead} and {count(seen.behind, 'commit')}"
     elif seen.ahead:
-        how = f"is {count(seen.ahead, 'commit')} ahead of what runs"
+        how = f"is {count(seen.ahead, 'commit')} ahead of the running commit"
     elif seen.behind:
-        how = f"is {count(seen.behind, 'commit')} behind what runs"
+        how = f"is {count(seen.behind, 'commit')} behind the running commit"
     else:
-        how = "is not what runs"
+        how = "is not the running commit"
     what = f"{seen.branch} of {seen.repository} {how} ({seen.commit[:_SHOWN]} {seen.subject})"
     if not seen.deployment:
         return f"{what}: deploy it with `neverblink hook deploy {quote(str(seen.repository))}`"
-    ended = {"rolled_back": "was rolled back", "aborted": "was aborted"}.get(seen.outcome, "brought it once")
+    ended = {"rolled_back": "was rolled back", "aborted": "was aborted"}.get(
+        seen.outcome, "deployed it earlier"
+    )
     return f"{what}: deployment {seen.deployment} {ended}"
 
 

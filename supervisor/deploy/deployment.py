@@ -128,5 +128,5 @@ def newest_deployment(database: Path, logs: Path, bot: str) -> int:
     numbers = [newest_logged(logs)]
     for path in [database, *database.parent.glob(f"{database.name}.damaged-*Z")]:
         with suppress(HistoryError), HistoryDb.open(path, bot, read_only=True) as history:
-            numbers += [one.id for one in history.deployments(1)]
+            numbers += [row.id for row in history.deployments(1)]
     return max(numbers)

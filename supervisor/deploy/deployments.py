@@ -202,11 +202,11 @@ class Deployments:
             return DeploymentBegun(command.deployment, "", "")
         active = self.active
         if active is None:
-            raise Refusal("not-found", "no deployment is under way: there is nothing to abort")
+            raise Refusal("not-found", "no deployment is in progress: there is nothing to abort")
         if command.deployment:
-            active = next((one for one in self._active if one.deployment == command.deployment), None)
+            active = next((each for each in self._active if each.deployment == command.deployment), None)
         if active is None:
-            numbers = [one.deployment for one in self._active]
+            numbers = [each.deployment for each in self._active]
             are = f"{' and '.join(map(str, numbers))} {'are' if len(numbers) > 1 else 'is'}"
             raise Refusal(
                 "not-found",
@@ -281,7 +281,7 @@ class Deployments:
         release: Release | None = None
         try:
             warn = active.warnings.append
-            before = {one.id for one in await asyncio.to_thread(self.releases.list)}
+            before = {known.id for known in await asyncio.to_thread(self.releases.list)}
             release, config = await asyncio.to_thread(release_of, source, self.releases, warn)
             try:
                 self._check_bot(config, command, warn)
@@ -339,7 +339,7 @@ class Deployments:
         return len(self._active) < _GENERATIONS - 1 and driver is not None and driver.phase in _STABLE
 
     def _without_driver(self) -> list[ActiveDeployment]:
-        return [one for one in self._active if self._bot.state.driver_of(one.deployment) is None]
+        return [active for active in self._active if self._bot.state.driver_of(active.deployment) is None]
 
     async def _make_room(self, *, replace: bool) -> None:
         """Make room for one more deployment: `replace` cancels what is in progress; without it, raise `Refusal`."""

@@ -99,7 +99,7 @@ class FirstRelease:
         led = await self._history_thread.ask(lambda history: _led(history, last))
         if led:
             withdrawn = await self._history_thread.ask(_withdrawn)
-            return next((one for one in led if one not in withdrawn), led[0])
+            return next((release for release in led if release not in withdrawn), led[0])
         # The history may be lost: use the link.
         current = self._releases.current()
         return current if current is not None and self._releases.has_led(current) else ""
@@ -120,7 +120,7 @@ class FirstRelease:
                 continue
             if candidate != id:
                 self._say(
-                    f"release {id}, which led last, is lost: going on with release {candidate}, which led before"
+                    f"release {id}, which led last, is lost: continuing with release {candidate}, which led before"
                 )
             config = await self._runs.config_of(release)
             return release, await self._prepared(release, config)
@@ -159,7 +159,7 @@ class FirstRelease:
             same = await asyncio.to_thread(self._releases.digest_of, source) == release.digest
         except ReleaseError:
             same = False
-        self._say(f"going on with {what}, which led last")
+        self._say(f"continuing with {what}, which led last")
         if not same:
             place = quote(str(source))
             self._say(
@@ -171,7 +171,9 @@ class FirstRelease:
         led = await self._history_thread.ask(lambda history: _led(history, None))
         withdrawn = await self._history_thread.ask(_withdrawn)
         before = [
-            one for one in (self._releases.previous(), *led) if one is not None and one not in withdrawn
+            release
+            for release in (self._releases.previous(), *led)
+            if release is not None and release not in withdrawn
         ]
         return list(dict.fromkeys([id, *before]))
 
@@ -197,41 +199,41 @@ class FirstRelease:
 
 def _led(history: HistoryDb, last: Holder | None) -> list[str]:
     """The releases that have led, latest first; `last` is the last holder of the lease."""
-    leaders = [one for one in history.leaders(_LOOKED_BACK) if one.worker]
-    found = [one.release for one in leaders]
+    leaders = [row for row in history.leaders(_LOOKED_BACK) if row.worker]
+    found = [row.release for row in leaders]
     if last is not None and leaders and last.epoch > leaders[0].epoch:
         # It took the lease while no supervisor ran. If its deployment is recorded as aborted, the code before it leads.
-        took = [one.release for one in history.workers(_LOOKED_BACK) if one.worker == last.holder]
-        found[:0] = [one for one in took if _outcome_of(history, one) != "aborted"]
+        took = [row.release for row in history.workers(_LOOKED_BACK) if row.worker == last.holder]
+        found[:0] = [row for row in took if _outcome_of(history, row) != "aborted"]
     return list(dict.fromkeys(found))
 
 
 def _outcome_of(history: HistoryDb, release: str) -> str | None:
     """How the newest deployment of a release ended, None when there is none or it has not ended."""
     deployments = history.deployments(_LOOKED_BACK)
-    return next((one.outcome for one in deployments if one.release == release and not one.dry_run), None)
+    return next((row.outcome for row in deployments if row.release == release and not row.dry_run), None)
 
 
 def _withdrawn(history: HistoryDb) -> set[str]:
     """Releases that were rolled back and not deployed since. They are not started again."""
     found: set[str] = set()
-    for one in reversed(history.deployments(_LOOKED_BACK)):
-        if one.dry_run:
+    for row in reversed(history.deployments(_LOOKED_BACK)):
+        if row.dry_run:
             continue
-        if one.outcome == "rolled_back":
-            found.add(one.release)
-        elif one.outcome == "done":
-            found.discard(one.release)
-            if one.kind == "rollback":
-                found.add(one.previous)
+        if row.outcome == "rolled_back":
+            found.add(row.release)
+        elif row.outcome == "done":
+            found.discard(row.release)
+            if row.kind == "rollback":
+                found.add(row.previous)
     return found
 
 
 def _note_of(history: HistoryDb, release: str) -> CommitNote | None:
     """The history's record of the commit that a release was made of."""
-    for one in history.deployments(_LOOKED_BACK):
-        if one.release == release and one.commit:
-            return CommitNote(one.commit, one.subject, one.author, one.ref)
+    for row in history.deployments(_LOOKED_BACK):
+        if row.release == release and row.commit:
+            return CommitNote(row.commit, row.subject, row.author, row.ref)
     return None
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Literal
 
 from ...protocol.events import HomeChanged
+from ...protocol.keys import Keys
 from ..sockets.bindings import Bindings
 from ..sockets.worker_keys import WorkerKeys
 from ..store.home_watch import HomeWatch
@@ -41,6 +42,10 @@ class OwnedHome:
         """The keys of the workers' sockets, once they are loaded."""
         assert self._worker_keys is not None
         return self._worker_keys
+
+    def keys_of(self, worker: str) -> Keys:
+        """The keys of a new worker."""
+        return self.worker_keys.of(worker)
 
     def load_keys(self, *, renew: bool) -> None:
         """Load the keys that living workers have; with `renew`, make new keys. Raises `WorkerKeysError`."""

@@ -97,7 +97,8 @@ class Pipeline:
             )
         except HistoryError as problem:
             raise Refusal(
-                "failed", f"the deployment can't be noted, so it is not begun: {problem.message}"
+                "failed",
+                f"the deployment can't be recorded in the history, so it does not begin: {problem.message}",
             ) from None
         active.deployment = deployment
         active.release, active.previous = release.id, previous

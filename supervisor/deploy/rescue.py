@@ -40,8 +40,8 @@ async def end_orphaned_workers(
     if not ((chosen is not None and chosen.release) or ReleaseStore(home.releases).current() is not None):
         directory = chosen.directory if chosen is not None and chosen.directory else config.directory
         await _try_code(directory, preparer, environment, say)
-    for one in orphans:
-        warn(f"ending {one}, whose home was removed: the bot goes on from its journal")
+    for orphan in orphans:
+        warn(f"ending {orphan}, whose home was removed: the bot goes on from its journal")
     end_orphans(orphans)
 
 
@@ -50,9 +50,9 @@ def _find(home: Home, *, rescue: bool) -> list[Orphan]:
     if rescue:
         # A leader that the history does not know: the history was removed, or is older.
         found += [
-            Orphan(one.pid, one.started, "worker", None)
-            for one in living_workers.alive_in(home)
-            if not one.release
+            Orphan(worker.pid, worker.started, "worker", None)
+            for worker in living_workers.alive_in(home)
+            if not worker.release
         ]
     return found
 

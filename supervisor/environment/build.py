@@ -206,8 +206,8 @@ def _words(lines: list[str], code: int) -> str:
     begins = next(
         (at for at, line in enumerate(lines) if line.lstrip().startswith(("×", "error:", "Caused by"))), None
     )
-    told = lines[begins:] if begins is not None else lines[-3:]
-    text = " ".join(" ".join(line.strip(" ×╰─▶│├") for line in told).split())
+    errors = lines[begins:] if begins is not None else lines[-3:]
+    text = " ".join(" ".join(line.strip(" ×╰─▶│├") for line in errors).split())
     if not text:
         return f"uv ended with exit {code}"
     return text if len(text) <= _WORDS else f"{text[:_WORDS]}…"

@@ -92,8 +92,8 @@ class Environments:
         """The name of the environment for `wanted`."""
         self._ours = self._ours or fingerprint()
         python = os.path.realpath(shutil.which(config.python) or config.python)
-        said = [wanted.digest, python, self._ours if wanted.worker != "pinned" else ""]
-        return hashlib.sha256("\0".join(said).encode()).hexdigest()[:_NAME]
+        parts = [wanted.digest, python, self._ours if wanted.worker != "pinned" else ""]
+        return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:_NAME]
 
     def get(self, name: str) -> Built | None:
         """The environment of this name, None when it, its Python or a library is missing."""
@@ -101,18 +101,18 @@ class Environments:
             return None
         place = self.directory / name
         try:
-            said = msgspec.json.decode((place / _STAMP).read_bytes(), type=_Stamp)
+            stamp = msgspec.json.decode((place / _STAMP).read_bytes(), type=_Stamp)
         except (OSError, *UNDECODABLE):
             return None
         python = place / "bin" / "python"
-        if not os.access(python, os.X_OK) or len(_installed_in(place)) < said.packages:
+        if not os.access(python, os.X_OK) or len(_installed_in(place)) < stamp.packages:
             # Its Python or a library was removed: build it again.
             return None
-        return Built(name, python, **msgspec.structs.asdict(said))
+        return Built(name, python, **msgspec.structs.asdict(stamp))
 
     def doubt(self) -> None:
         """The machine or the bot crashed: verify each environment before it is used."""
-        self._doubted = {one.name for one in _entries(self.directory) if not one.name.startswith(".")}
+        self._doubted = {entry.name for entry in _entries(self.directory) if not entry.name.startswith(".")}
 
     def whole(self, name: str) -> Built | None:
         """As `get`, but None also for an environment in doubt with a damaged library. Slow: call it in a thread."""

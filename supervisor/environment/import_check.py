@@ -51,15 +51,15 @@ def check_import(config: Config, environment: Mapping[str, str]) -> dict[str, An
 def read_answer(config: Config, done: subprocess.CompletedProcess[bytes]) -> dict[str, Any]:
     """The JSON object in the check's last line of output. The bot may have printed before. Raises `ImportFailed`."""
     try:
-        said: dict[str, Any] = msgspec.json.decode(_last_line(done.stdout), type=dict[str, Any])
+        answer: dict[str, Any] = msgspec.json.decode(_last_line(done.stdout), type=dict[str, Any])
     except UNDECODABLE:
         last = _last_line(done.stderr).decode(errors="replace")
         if "No module named" in last and "neverblink" in last:
             last = f"{config.python} has no neverblink: {install_command(python=config.python)}"
         raise ImportFailed(last or f"{config.bot} ended its check with exit {done.returncode}") from None
-    if not said.get("ok"):
-        raise ImportFailed(str(said.get("problem") or "the check failed and does not say why"))
-    return said
+    if not answer.get("ok"):
+        raise ImportFailed(str(answer.get("problem") or "the check failed and does not say why"))
+    return answer
 
 
 def _last_line(output: bytes) -> bytes:

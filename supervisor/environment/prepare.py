@@ -130,8 +130,8 @@ class Preparer:
             passed, at = self._passed.pop(release, (("", ""), 0))
             since = self._now() - at
             if passed == what and since < _STILL_GOOD:
-                told = f"{config.deploy.check}: not run again, it succeeded in this release {last(since)} ago"
-                output.step("check", told, 0, {"skipped": True})
+                text = f"{config.deploy.check}: not run again, it succeeded in this release {last(since)} ago"
+                output.step("check", text, 0, {"skipped": True})
             else:
                 # With development tools, which the bot itself does not need.
                 tools = await asyncio.to_thread(wanted, directory, project, development=True)

@@ -93,18 +93,18 @@ def wanted(directory: Path, config: Config, *, development: bool = False) -> Req
 def _locked(directory: Path, project: dict[str, Any], development: bool) -> Requirements:
     lock = directory / "uv.lock"
     table = read_toml(lock) or {}
-    packages = [_dict(one) for one in _list(table.get("package"))]
+    packages = [_dict(package) for package in _list(table.get("package"))]
     paths = [
         str(source[key])
-        for one in packages
-        for source in [_dict(one.get("source"))]
+        for package in packages
+        for source in [_dict(package.get("source"))]
         for key in ("path", "directory", "editable", "virtual")
         if key in source and source[key] != "."
     ]
     _refuse_outside(directory, "uv.lock", paths)
     tree = bool(paths or _local_sources(directory, project))
-    known = any(one.get("name") == DISTRIBUTION for one in packages)
-    said = [lock.read_bytes(), _canonical(project)]
+    known = any(package.get("name") == DISTRIBUTION for package in packages)
+    parts = [lock.read_bytes(), _canonical(project)]
     return _made(
         directory,
         "lock",
@@ -113,7 +113,7 @@ def _locked(directory: Path, project: dict[str, Any], development: bool) -> Requ
         tree,
         project,
         "pinned" if known else "ours",
-        said,
+        parts,
         _groups(project, development),
     )
 
@@ -134,9 +134,9 @@ def _declared(directory: Path, project: dict[str, Any], development: bool) -> Re
     tree = bool(_local_sources(directory, project)) or "dependencies" in _list(
         _dict(project["project"]).get("dynamic")
     )
-    said = [_canonical(project)]
+    parts = [_canonical(project)]
     return _made(
-        directory, "project", "pyproject.toml", ("pyproject.toml",), tree, project, worker, said, groups
+        directory, "project", "pyproject.toml", ("pyproject.toml",), tree, project, worker, parts, groups
     )
 
 
@@ -152,9 +152,9 @@ def _requirements(directory: Path, name: str) -> Requirements:
         for file, text in zip(files, texts, strict=True)
         for line in text.splitlines()
     )
-    said = [text.encode() for text in texts]
+    parts = [text.encode() for text in texts]
     project = read_toml(directory / "pyproject.toml") or {}
-    return _made(directory, "requirements", name, tuple(files), tree, project, _worker(lines), said)
+    return _made(directory, "requirements", name, tuple(files), tree, project, _worker(lines), parts)
 
 
 def _made(
@@ -165,12 +165,12 @@ def _made(
     tree: bool,
     project: dict[str, Any],
     worker: Literal["ours", "named", "pinned"],
-    said: list[bytes],
+    parts: list[bytes],
     groups: tuple[str, ...] = (),
 ) -> Requirements:
     python = _python(directory, project)
     digest = hashlib.sha256(f"{_FORMAT} {kind} {python}\n".encode())
-    for part in said:
+    for part in parts:
         digest.update(hashlib.sha256(part).digest())
     settings = [name for name in ("pyproject.toml", "uv.toml") if (directory / name).is_file()]
     digest.update(msgspec.json.encode([_tool(project), groups], order="deterministic", enc_hook=str))
@@ -187,8 +187,8 @@ def _python(directory: Path, project: dict[str, Any]) -> str:
         lines = _text(directory / ".python-version").splitlines()
     except OSError:
         lines = []
-    said = [line.strip() for line in lines if line.strip() and not line.strip().startswith("#")]
-    return said[0] if said else str(_dict(project.get("project")).get("requires-python", ""))
+    versions = [line.strip() for line in lines if line.strip() and not line.strip().startswith("#")]
+    return versions[0] if versions else str(_dict(project.get("project")).get("requires-python", ""))
 
 
 def _worker(lines: list[str]) -> Literal["ours", "named", "pinned"]:
@@ -203,23 +203,23 @@ def _worker(lines: list[str]) -> Literal["ours", "named", "pinned"]:
 def _canonical(project: dict[str, Any]) -> bytes:
     """The parts of a pyproject.toml that determine an environment."""
     table = _dict(project.get("project"))
-    parts = {key: table[key] for key in _OF_PROJECT if key in table}
-    told = [parts, project.get("dependency-groups"), project.get("build-system"), _tool(project)]
-    return msgspec.json.encode(told, order="deterministic", enc_hook=str)
+    declared = {key: table[key] for key in _OF_PROJECT if key in table}
+    parts = [declared, project.get("dependency-groups"), project.get("build-system"), _tool(project)]
+    return msgspec.json.encode(parts, order="deterministic", enc_hook=str)
 
 
 def _groups(project: dict[str, Any], development: bool) -> tuple[str, ...]:
     there = _dict(project.get("dependency-groups"))
-    said = _tool(project).get("default-groups", ["dev"] if development else [])
-    names = list(there) if said == "all" else [str(name) for name in _list(said)]
+    chosen = _tool(project).get("default-groups", ["dev"] if development else [])
+    names = list(there) if chosen == "all" else [str(name) for name in _list(chosen)]
     return tuple(name for name in names if name in there)
 
 
 def _source_paths(project: dict[str, Any]) -> list[str]:
     """The paths in [tool.uv.sources]."""
     sources = _dict(_tool(project).get("sources")).values()
-    each = [_dict(one) for source in sources for one in (_list(source) or [source])]
-    return [str(one["path"]) for one in each if "path" in one]
+    each = [_dict(entry) for source in sources for entry in (_list(source) or [source])]
+    return [str(entry["path"]) for entry in each if "path" in entry]
 
 
 def _paths_in(line: str) -> list[str]:
@@ -259,11 +259,17 @@ def _text(path: Path) -> str:
 def _local_sources(directory: Path, project: dict[str, Any]) -> list[str]:
     """Paths in [tool.uv] within the release: libraries beside the bot, directories of wheels."""
     tool = _tool(project)
-    sources = [one for source in _dict(tool.get("sources")).values() for one in (_list(source) or [source])]
+    sources = [
+        entry for source in _dict(tool.get("sources")).values() for entry in (_list(source) or [source])
+    ]
     places = [
-        *(str(one) for one in _list(tool.get("find-links"))),
-        *(str(_dict(one).get("path", ".")) for one in sources if {"path", "workspace"} & _dict(one).keys()),
-        *(str(_dict(one).get("url", "")) for one in _list(tool.get("index"))),
+        *(str(entry) for entry in _list(tool.get("find-links"))),
+        *(
+            str(_dict(entry).get("path", "."))
+            for entry in sources
+            if {"path", "workspace"} & _dict(entry).keys()
+        ),
+        *(str(_dict(entry).get("url", "")) for entry in _list(tool.get("index"))),
     ]
     return [place for place in places if place and _exists(directory, place)]
 
@@ -274,8 +280,8 @@ def _with_included(directory: Path, name: str, seen: frozenset[str] = frozenset(
         return
     yield name
     text = _text(directory / name)
-    for said in _INCLUDES.findall(text):
-        inside = (Path(name).parent / said).as_posix()
+    for included in _INCLUDES.findall(text):
+        inside = (Path(name).parent / included).as_posix()
         if (directory / inside).is_file() and ".." not in Path(inside).parts:
             yield from _with_included(directory, inside, seen | {name})
 

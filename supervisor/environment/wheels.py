@@ -82,9 +82,13 @@ def _dependencies() -> list[str]:
 
 def _about() -> list[str]:
     """The metadata without the version, which is computed from it."""
-    said = _distribution().metadata
+    fields = _distribution().metadata
     return [
-        *(f"{key}: {said[key]}" for key in ("Summary", "Requires-Python", "License-Expression") if said[key]),
+        *(
+            f"{key}: {fields[key]}"
+            for key in ("Summary", "Requires-Python", "License-Expression")
+            if fields[key]
+        ),
         *(f"Requires-Dist: {line}" for line in _dependencies()),
     ]
 
@@ -144,11 +148,11 @@ def _pack(
 ) -> None:
     """Write a wheel; `whole`: `about` is the complete metadata, with name and version."""
     info = f"{name}-{version}.dist-info"
-    told = about if whole else f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n{about}\n"
+    text = about if whole else f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n{about}\n"
     record: list[str] = []
     half = target.with_name(f".{target.name}.{os.getpid()}")
     with zipfile.ZipFile(half, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
-        for path, data in (*contents, (f"{info}/METADATA", told.encode()), (f"{info}/WHEEL", wheel.encode())):
+        for path, data in (*contents, (f"{info}/METADATA", text.encode()), (f"{info}/WHEEL", wheel.encode())):
             sha = base64.urlsafe_b64encode(hashlib.sha256(data).digest()).rstrip(b"=").decode()
             record.append(f"{path},sha256={sha},{len(data)}\n")
             _write(archive, path, data)

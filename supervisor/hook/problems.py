@@ -28,7 +28,7 @@ def of_repository(where: Path) -> Iterator[str]:
     """What keeps a push to the bare repository `where` from being deployed. Raises `GitError` and `HookError`."""
     told = settings(where)
     if told is None:
-        yield f"{where} has no hook of neverblink's: put one there with `neverblink hook install {where}`"
+        yield f"{where} has no neverblink hook: put one there with `neverblink hook install {where}`"
         return
     again = f"run `neverblink hook install {where}` again"
     wanted = HOOKS if told.gate else HOOKS[1:]

@@ -7,7 +7,7 @@ when it is over, and a bot without a leader once that has lasted for a moment. N
 from __future__ import annotations
 
 from ...protocol import events
-from ..bot.outages import told
+from ..bot.outages import describe_outage
 from ..config.notify_kinds import Kind
 from ..terminal.deployment_lines import handoff_facts, leads, outcome_name
 from .message import Level, Note
@@ -100,7 +100,7 @@ class MessageWriter:
             return []
         kinds: tuple[Kind, ...] = ("failover", "missed") if outage.missed else ("failover",)
         level: Level = "failure" if outage.windows or outage.in_doubt else "warning"
-        _, _, said = told(outage, event.at).partition(": ")
+        _, _, said = describe_outage(outage, event.at).partition(": ")
         who, _, what = said.rpartition("; ")
         note = self._note(event, kinds, level, f"{outage.worker or 'the leader'} died; {what}", who)
         return [_held(note, f"outage {outage.id}", _SETTLES)]

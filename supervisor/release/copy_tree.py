@@ -141,7 +141,7 @@ def copy_tree(
         try:
             shutil.copy2(entry.path, copy)
         except FileNotFoundError:
-            raise TreeError(name, "went away while it was copied: deploy again") from None
+            raise TreeError(name, "was removed while it was copied: deploy again") from None
         if entry.name.endswith(".py"):
             # Otherwise a worker's Python makes it, with the bot's umask, and open to others.
             (copy.parent / COMPILED).mkdir(0o700, exist_ok=True)
@@ -223,9 +223,9 @@ def _is_environment(entry: os.DirEntry[str]) -> bool:
 def _inner_link(root: Path, name: str, link: Path) -> str:
     target = os.readlink(link)
     if os.path.isabs(target):
-        raise TreeError(name, f"is a link to {target}: make it a relative one, or copy what it leads to")
+        raise TreeError(name, f"is a link to {target}: make it relative, or copy its target")
     if not Path(os.path.realpath(link)).is_relative_to(root):
-        raise TreeError(name, f"is a link out of the directory, to {target}: copy what it leads to")
+        raise TreeError(name, f"is a link out of the directory, to {target}: copy its target")
     return target
 
 

@@ -76,16 +76,16 @@ class Contents(msgspec.Struct, frozen=True):
     submodules: tuple[str, ...]
 
 
-def resolve(place: Path, said: str) -> FoundCommit | None:
-    """The commit that `said` means in the repository around `place`; None when it means none, or there is none."""
+def resolve(place: Path, name: str) -> FoundCommit | None:
+    """The commit called `name` in the repository around `place`, None when either does not exist."""
     try:
         where = ask(place, "rev-parse", "--path-format=absolute", "--git-common-dir", "--show-prefix")
-        commit = ask(place, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{said}^{{commit}}")
-        branch = ask(place, "rev-parse", "--abbrev-ref", "HEAD") if said in ("HEAD", "@") else said
+        commit = ask(place, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}")
+        branch = ask(place, "rev-parse", "--abbrev-ref", "HEAD") if name in ("HEAD", "@") else name
     except GitError:
         return None
     directory, inside = [*where.split("\n"), ""][:2]
-    ref = said if branch == "HEAD" else branch
+    ref = name if branch == "HEAD" else branch
     return FoundCommit(Path(directory), commit, ref, inside.rstrip("/"), _is_dirty(place))
 
 
@@ -96,10 +96,10 @@ def describe(repository: Path, commit: str, ref: str = "", objects: str = "") ->
     if not repository.is_dir():
         raise GitError(f"{repository}: there is no such directory: expected a git repository")
     git = _Git(repository, objects)
-    told = git.bytes(
+    output = git.bytes(
         "log", "-1", "--no-show-signature", "--encoding=UTF-8", "--format=%H%x00%an <%ae>%x00%s", commit
     )
-    id, author, subject = [*map(clean, told.split(b"\0")), "", ""][:3]
+    id, author, subject = [*map(clean, output.split(b"\0")), "", ""][:3]
     if id != commit:
         raise GitError(f"{repository}: {commit} is not a commit there")
     return CommitNote(commit, shortened(subject), shortened(author), ref)
@@ -112,22 +112,22 @@ def shortened(words: str) -> str:
 
 def log(repository: Path, since: str, until: str, most: int = 1000) -> list[CommitNote]:
     """The commits that are in `until` and not in `since`, newest first. Raises `GitError`."""
-    told = _Git(repository).bytes(
+    output = _Git(repository).bytes(
         *("log", f"--max-count={most}", "--no-show-signature", "--encoding=UTF-8"),
         *("--format=%H%x00%an <%ae>%x00%s", "--end-of-options", f"{since}..{until}"),
     )
-    rows = ([clean(part) for part in line.split(b"\0")] for line in told.split(b"\n") if line)
+    rows = ([clean(part) for part in line.split(b"\0")] for line in output.split(b"\n") if line)
     return [CommitNote(row[0], shortened(row[2]), shortened(row[1])) for row in rows if len(row) == 3]
 
 
 def contents_of(repository: Path, commit: str, directory: str = "", objects: str = "") -> Contents:
     """The contents of an export. Raises `GitError`, also when the commit has no such directory."""
-    told = _Git(repository, objects).bytes(
+    output = _Git(repository, objects).bytes(
         "ls-tree", "-r", "-l", "-z", "--full-tree", _tree(commit, directory)
     )
     files = size = 0
     submodules: list[str] = []
-    for entry in map(clean, filter(None, told.split(b"\0"))):
+    for entry in map(clean, filter(None, output.split(b"\0"))):
         about, _, path = entry.partition("\t")
         mode, _, _, length = about.split()
         if mode == _SUBMODULE:
@@ -216,14 +216,14 @@ def _run(cwd: Path, environment: Mapping[str, str], words: tuple[str, ...]) -> b
             check=False,
         )
     except FileNotFoundError:
-        raise GitError("there is no git here: install it (Debian: apt-get install git)") from None
+        raise GitError("git is not installed: install it (Debian: apt-get install git)") from None
     except subprocess.TimeoutExpired:
         raise GitError(f"git {words[0]} did not end within {_WITHIN_S:.0f}s") from None
     except OSError as problem:
         raise GitError(f"git can't be run in {cwd}: {problem.strerror}") from None
     if done.returncode:
-        said = " ".join(clean(done.stderr).split())[:_MOST_WORDS]
-        raise GitError(f"git {words[0]}: {said or f'exit {done.returncode}'}")
+        errors = " ".join(clean(done.stderr).split())[:_MOST_WORDS]
+        raise GitError(f"git {words[0]}: {errors or f'exit {done.returncode}'}")
     return done.stdout.rstrip(b"\n")
 
 

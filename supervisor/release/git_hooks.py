@@ -92,7 +92,7 @@ def install(where: Path, home: Path, *, branch: str, gate: bool) -> list[Hook]:
         if hook.name in wanted and hook.state == "other" and hook.chained:
             raise HookError(
                 hook.path,
-                f"was put there after ours: move it, or {hook.name}{BEFORE}, away: only one can be kept",
+                f"was installed after ours: remove it or {hook.name}{BEFORE}: only one can be kept",
             )
     if git_config(repository, f"{_SECTION}.home") is None:
         # Only the first time: later the value is ours.
@@ -124,11 +124,11 @@ def remove(where: Path) -> list[Hook]:
     repository = git_dir(where)
     found = find(where)
     options = git_config(repository, f"{_SECTION}.pushOptionsWere")
-    told = settings(where)
-    if told is not None:
-        forget(told.home, repository)
+    current = settings(where)
+    if current is not None:
+        forget(current.home, repository)
     if options is None and not any(hook.state in ("ours", "old") for hook in found):
-        raise HookError(repository, "has no hook of neverblink's")
+        raise HookError(repository, "has no neverblink hook")
     for hook in found:
         _remove_ours(hook)
     if options:
@@ -137,7 +137,7 @@ def remove(where: Path) -> list[Hook]:
         ask(repository, "config", "--unset-all", _PUSH_OPTIONS)
     if options is not None:
         ask(repository, "config", "--remove-section", _SECTION)
-    _give(repository, told.home if told is not None else None)
+    _give(repository, current.home if current is not None else None)
     return [hook for hook in found if hook.state == "other" and hook.chained]
 
 
@@ -145,15 +145,15 @@ def settings(where: Path) -> HookSettings | None:
     """The settings of the hooks of the bare repository `where`, None for none. Raises `GitError`."""
     repository = git_dir(where)
     try:
-        said = ask_bytes(repository, "config", "--local", "-z", "--get-regexp", rf"^{_SECTION}\.")
+        output = ask_bytes(repository, "config", "--local", "-z", "--get-regexp", rf"^{_SECTION}\.")
     except GitError:
         # git fails when there is no such setting.
         return None
-    told: dict[str, str] = {}
-    for entry in map(os.fsdecode, said.split(b"\0")):
-        name, _, told[name] = entry.partition("\n")
+    values: dict[str, str] = {}
+    for entry in map(os.fsdecode, output.split(b"\0")):
+        name, _, values[name] = entry.partition("\n")
     home, python, branch, gate = (
-        told.get(f"{_SECTION}.{name}", "") for name in ("home", "python", "branch", "gate")
+        values.get(f"{_SECTION}.{name}", "") for name in ("home", "python", "branch", "gate")
     )
     if not home or not python:
         return None
@@ -244,15 +244,15 @@ def _remove_ours(hook: Hook) -> None:
         else:
             hook.path.unlink()
     except OSError as problem:
-        raise HookError(hook.path, f"can't be taken away: {problem.strerror}") from None
+        raise HookError(hook.path, f"can't be removed: {problem.strerror}") from None
 
 
 def _directory(repository: Path) -> Path:
     """Where git looks for the repository's hooks. Raises `HookError` when that is shared with others."""
-    said = next(
+    configured = next(
         (path for scope in _SCOPES if (path := git_config(repository, "core.hooksPath", scope))), "hooks"
     )
-    directory = (repository / expanded(Path(said))).resolve()
+    directory = (repository / expanded(Path(configured))).resolve()
     if not directory.is_relative_to(repository.resolve()):
         raise HookError(
             repository,

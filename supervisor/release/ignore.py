@@ -144,10 +144,12 @@ def _ignored_by_git(root: Path) -> list[str]:
     """
     try:
         ask(root, "rev-parse", "--is-inside-work-tree")
-        told = ask_bytes(root, "ls-files", "-z", "--others", "--ignored", "--exclude-standard", "--directory")
+        output = ask_bytes(
+            root, "ls-files", "-z", "--others", "--ignored", "--exclude-standard", "--directory"
+        )
     except GitError:
         return []
-    names = [os.fsdecode(name) for name in told.split(b"\0") if name]
+    names = [os.fsdecode(name) for name in output.split(b"\0") if name]
     return [] if "./" in names else names
 
 

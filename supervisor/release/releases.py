@@ -69,21 +69,21 @@ class ReleaseError(NeverblinkError):
 class NoSuchRelease(ReleaseError):
     """There is no release called `name`; `known` are the ids of all, newest first."""
 
-    def __init__(self, path: Path, said: str, known: list[str]) -> None:
+    def __init__(self, path: Path, name: str, known: list[str]) -> None:
         newest = f"the newest is {known[0]}" if known else "there are none yet"
-        super().__init__(path, f'no release "{said}": see `neverblink releases` ({newest})')
-        self.said = said
+        super().__init__(path, f'no release "{name}": see `neverblink releases` ({newest})')
+        self.name = name
         self.known = known
 
 
 class AmbiguousRelease(ReleaseError):
     """`name` is the beginning of several ids, `matches`."""
 
-    def __init__(self, path: Path, said: str, matches: list[str]) -> None:
+    def __init__(self, path: Path, name: str, matches: list[str]) -> None:
         super().__init__(
-            path, f'"{said}" may be {", ".join(matches[:3])}{"…" if matches[3:] else ""}: say more of it'
+            path, f'"{name}" matches {", ".join(matches[:3])}{"…" if matches[3:] else ""}: give a longer name'
         )
-        self.said = said
+        self.name = name
         self.matches = matches
 
 
@@ -217,25 +217,25 @@ class ReleaseStore:
             raise NoSuchRelease(self.directory, id, [known.id for known in self.list()])
         return release
 
-    def find(self, said: str) -> Release:
+    def find(self, name: str) -> Release:
         """The release called `name`: an id, a digest or a commit, or the beginning of one; "current" or "previous".
 
         Raises `NoSuchRelease` or `AmbiguousRelease`.
         """
-        linked = {"current": self.current, "previous": self.previous}.get(said)
+        linked = {"current": self.current, "previous": self.previous}.get(name)
         if linked:
-            said = linked() or said
+            name = linked() or name
         known = self.list()
-        exact = [release for release in known if release.id == said]
+        exact = [release for release in known if release.id == name]
         matches = exact or [
             release
             for release in known
-            if said and any(name.startswith(said) for name in (release.id, release.digest, release.commit))
+            if name and any(key.startswith(name) for key in (release.id, release.digest, release.commit))
         ]
         if len(matches) > 1:
-            raise AmbiguousRelease(self.directory, said, [release.id for release in matches])
+            raise AmbiguousRelease(self.directory, name, [release.id for release in matches])
         if not matches:
-            raise NoSuchRelease(self.directory, said, [release.id for release in known])
+            raise NoSuchRelease(self.directory, name, [release.id for release in known])
         return matches[0]
 
     def restore(
@@ -357,19 +357,19 @@ class ReleaseStore:
             raise ReleaseError(source, problem.message) from None
 
     def _publish(self, building: Path, copied: CopiedTree, note: CommitNote | None, origin: Path) -> Release:
-        said = self._seal(building, copied, note, origin, self._clock())
-        stamp = datetime.fromtimestamp(said.made_at // 1_000_000_000, UTC).strftime("%Y%m%dT%H%M%SZ")
-        path = self.directory / f"{stamp}-{(said.commit or said.digest)[:_SHOWN]}"
+        manifest = self._seal(building, copied, note, origin, self._clock())
+        stamp = datetime.fromtimestamp(manifest.made_at // 1_000_000_000, UTC).strftime("%Y%m%dT%H%M%SZ")
+        path = self.directory / f"{stamp}-{(manifest.commit or manifest.digest)[:_SHOWN]}"
         with self._lock:
             there = self._read(path)
-            if there is not None and there.digest == said.digest:
+            if there is not None and there.digest == manifest.digest:
                 return there
             if there is not None:
                 # Two directories of one commit, in one second.
-                path = path.with_name(f"{path.name}-{said.digest[:_SHOWN]}")
+                path = path.with_name(f"{path.name}-{manifest.digest[:_SHOWN]}")
             building.rename(path)
             sync_directory(self.directory)
-        return _release(path, said)
+        return _release(path, manifest)
 
     def _seal(
         self, building: Path, copied: CopiedTree, note: CommitNote | None, origin: Path, made_at: int
@@ -377,13 +377,13 @@ class ReleaseStore:
         """Write the manifest, and force all of the release to the disk before it gets its name."""
         came_from = os.fsencode(origin).decode(errors="replace")
         git = msgspec.structs.asdict(note) if note is not None else {}
-        said = _Manifest(made_at, copied.digest, came_from, copied.files, copied.bytes, **git)
-        manifest = building / MANIFEST
-        manifest.write_bytes(msgspec.json.format(msgspec.json.encode(said)) + b"\n")
-        manifest.chmod(0o400)
+        manifest = _Manifest(made_at, copied.digest, came_from, copied.files, copied.bytes, **git)
+        file = building / MANIFEST
+        file.write_bytes(msgspec.json.format(msgspec.json.encode(manifest)) + b"\n")
+        file.chmod(0o400)
         building.chmod(0o500)
         sync_tree(building)
-        return said
+        return manifest
 
     def _read(self, path: Path) -> Release | None:
         if not _is_id(path.name) or path.is_symlink():
@@ -412,8 +412,8 @@ class ReleaseStore:
                 _remove(entry)
 
 
-def _release(path: Path, said: _Manifest) -> Release:
-    return Release(path.name, path, **msgspec.structs.asdict(said))
+def _release(path: Path, manifest: _Manifest) -> Release:
+    return Release(path.name, path, **msgspec.structs.asdict(manifest))
 
 
 def _is_id(name: str) -> bool:

@@ -68,11 +68,11 @@ class Repair:
                 return self._made(id, str(source))
         raise ReleaseError(
             self._releases.directory / id,
-            f"{found}, and it can't be made again: neither its commit nor the same code is to be found",
+            f"{found}, and it can't be made again: neither its commit nor the same code was found",
         )
 
     def _made(self, id: str, of: str) -> Release:
-        self._say(f"release {id} was made again of {of}")
+        self._say(f"release {id} was made again from {of}")
         return self._releases.get(id)
 
     def _where(self, release: Release | None) -> list[Path]:
@@ -92,7 +92,7 @@ class Repair:
                 return self._releases.restore(id, exported, bot, note, origin, release)
         except NeverblinkError as problem:
             self._say(
-                f"release {id} can't be made again of commit {note.commit[:8]} in {place}: {problem.message}"
+                f"release {id} can't be made again from commit {note.commit[:8]} in {place}: {problem.message}"
             )
             return False
 

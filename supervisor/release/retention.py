@@ -32,17 +32,17 @@ class ReleaseRetention:
         self.releases = releases
         self._trouble = trouble
 
-    async def earlier(self, said: str, leads: str) -> Release:
+    async def earlier(self, name: str, leads: str) -> Release:
         """The release to go back to: `name`, or the previous one. `leads` is the release that leads.
 
         Raises `Refusal`.
         """
         try:
-            release = await asyncio.to_thread(self.releases.find, said or "previous")
+            release = await asyncio.to_thread(self.releases.find, name or "previous")
         except NoSuchRelease:
-            if said:
+            if name:
                 raise Refusal(
-                    "not-found", f'no release "{said}" is kept: see `neverblink releases`'
+                    "not-found", f'no release "{name}" is kept: see `neverblink releases`'
                 ) from None
             raise Refusal("not-found", "there is no previous release to go back to") from None
         except AmbiguousRelease as problem:
@@ -87,12 +87,12 @@ def remove_old_logs(logs: Path, releases: Collection[str], history: HistoryDb) -
         named = _LOG.fullmatch(path.name)
         if named is not None:
             files.setdefault(named[1], []).append(path)
-    known = {one.worker: one for one in history.workers(_MOST_WORKERS)}
-    alive = {worker for worker, one in known.items() if one.ended is None}
+    known = {row.worker: row for row in history.workers(_MOST_WORKERS)}
+    alive = {worker for worker, row in known.items() if row.ended is None}
     ended = sorted(files.keys() - alive, key=lambda worker: int(worker[1:]))
     for worker in ended:
-        one = known.get(worker)
-        if worker not in ended[-KEPT_WORKERS:] or (one is not None and one.release not in releases):
+        row = known.get(worker)
+        if worker not in ended[-KEPT_WORKERS:] or (row is not None and row.release not in releases):
             for path in files[worker]:
                 with contextlib.suppress(OSError):
                     path.unlink()

@@ -55,7 +55,7 @@ class CommitSource(msgspec.Struct, frozen=True):
 class KeptRelease(msgspec.Struct, frozen=True):
     """A kept release, by a name that a person gave: see `ReleaseStore.find`."""
 
-    said: str
+    name: str
 
 
 Source = DirectorySource | CommitSource | KeptRelease
@@ -63,20 +63,20 @@ Source = DirectorySource | CommitSource | KeptRelease
 
 def source_of(command: Deploy) -> Source:
     """The source that the command names. Raises `Refusal` when it names none or several, or names it wrongly."""
-    said = [name for name in ("path", "commit", "release") if getattr(command, name)]
-    if len(said) != 1:
-        meant = f"{' and '.join(said)} are said" if said else "nothing is said to deploy"
+    given = [name for name in ("path", "commit", "release") if getattr(command, name)]
+    if len(given) != 1:
+        meant = f"{' and '.join(given)} are given" if given else "nothing to deploy is given"
         raise Refusal("bad-input", f"{meant}: expected one of path, commit (with repository) and release")
     if command.release:
         return KeptRelease(command.release)
     if command.path:
         return DirectorySource(_absolute("path", command.path))
     inside = PurePosixPath(command.directory or ".")
-    for name, said in (("commit", command.commit), ("ref", command.ref), ("directory", command.directory)):
-        if "\0" in said:
-            raise Refusal("bad-input", f'{name} "{clean(said)}": no name has a NUL in it')
+    for name, text in (("commit", command.commit), ("ref", command.ref), ("directory", command.directory)):
+        if "\0" in text:
+            raise Refusal("bad-input", f'{name} "{clean(text)}": must not contain NUL')
     if inside.is_absolute() or ".." in inside.parts:
-        raise Refusal("bad-input", f'directory "{command.directory}": expected one inside the commit')
+        raise Refusal("bad-input", f'directory "{command.directory}": expected a directory inside the commit')
     if command.objects:
         _absolute("objects", command.objects)
     return CommitSource(
@@ -99,8 +99,8 @@ def release_of(
         case DirectorySource(path=path):
             release = releases.make(path, load(path).bot, warn=warn)
             return release, load(release.path, path)
-        case KeptRelease(said=said):
-            release = releases.find(said)
+        case KeptRelease(name=name):
+            release = releases.find(name)
             return release, load(release.path, Path(release.origin))
         case CommitSource():
             return _release_of_commit(source, releases, warn)
@@ -131,10 +131,12 @@ def _release_of_commit(
     return release, load(release.path, source.project)
 
 
-def _absolute(name: str, said: str) -> Path:
-    if "\0" in said:
-        raise Refusal("bad-input", f'{name} "{clean(said)}": a path has no NUL in it')
-    path = Path(said)
+def _absolute(name: str, text: str) -> Path:
+    if "\0" in text:
+        raise Refusal("bad-input", f'{name} "{clean(text)}": must not contain NUL')
+    path = Path(text)
     if not path.is_absolute():
-        raise Refusal("bad-input", f'{name} "{said}": expected an absolute one, as I stand elsewhere')
+        raise Refusal(
+            "bad-input", f'{name} "{text}": must be absolute: the supervisor has another working directory'
+        )
     return path

@@ -102,27 +102,29 @@ class Bindings:
     def restore(self) -> list[str]:
         """Bind the sockets again whose files are gone; return their names. Raises what `bind` raises."""
         lost = [
-            one
-            for one in self._bound
-            if not one.socket.closed
-            and not one.hidden
-            and (one.file is None or self._file(one.name) != one.file)
+            bound
+            for bound in self._bound
+            if not bound.socket.closed
+            and not bound.hidden
+            and (bound.file is None or self._file(bound.name) != bound.file)
         ]
         if lost:
             self._sockets.refresh()
-        for one in lost:
+        for bound in lost:
             # Don't unbind before: ZeroMQ would remove the new file later, by name.
-            one.socket.bind(self._sockets.endpoint(one.name))
-            one.file = self._file(one.name)
-        return [one.name for one in lost]
+            bound.socket.bind(self._sockets.endpoint(bound.name))
+            bound.file = self._file(bound.name)
+        return [bound.name for bound in lost]
 
     def _rename(self, for_workers: bool, *, hidden: bool) -> bool:
         """Hide or show the sockets of workers, or those of clients; return whether that changed one."""
-        changed = [one for one in self._bound if (one.for_workers, one.hidden) == (for_workers, not hidden)]
-        for one in changed:
-            one.hidden = hidden
-            path = Path(self._sockets.directory, one.name)
-            names = path, path.with_name(one.name + _HIDDEN)
+        changed = [
+            bound for bound in self._bound if (bound.for_workers, bound.hidden) == (for_workers, not hidden)
+        ]
+        for bound in changed:
+            bound.hidden = hidden
+            path = Path(self._sockets.directory, bound.name)
+            names = path, path.with_name(bound.name + _HIDDEN)
             # `restore` binds a removed one again.
             with suppress(OSError):
                 names[not hidden].rename(names[hidden])

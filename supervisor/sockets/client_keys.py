@@ -69,9 +69,9 @@ class ClientKey(msgspec.Struct, frozen=True):
             raise AccessError(
                 f"key {path} can be read by others: `chmod 600 {quote(str(path))}`, or make a new one"
             )
-        said = dict(line.split(" ", 1) for line in text.splitlines() if " " in line and line[0] != "#")
+        fields = dict(line.split(" ", 1) for line in text.splitlines() if " " in line and line[0] != "#")
         try:
-            return cls(said["name"], key_of(said["secret"]), key_of(said["server"]))
+            return cls(fields["name"], key_of(fields["secret"]), key_of(fields["server"]))
         except (KeyError, AccessError):
             raise AccessError(
                 f"{path} is not a client key: `neverblink keys generate NAME` makes one"
@@ -155,8 +155,8 @@ def _read(path: Path) -> str:
     try:
         return path.read_text("ascii")
     except (OSError, UnicodeDecodeError) as problem:
-        said = problem.strerror if isinstance(problem, OSError) else "it is not text"
-        raise AccessError(f"key {path} can't be read: {said}") from None
+        reason = problem.strerror if isinstance(problem, OSError) else "it is not text"
+        raise AccessError(f"key {path} can't be read: {reason}") from None
 
 
 def _write(path: Path, text: str, *, new: bool = False) -> None:

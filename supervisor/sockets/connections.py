@@ -83,19 +83,19 @@ class Connections:
         going = next(
             (
                 descriptor
-                for descriptor, one in self._there.items()
-                if one.since >= young and address in ("", one.address)
+                for descriptor, connection in self._there.items()
+                if connection.since >= young and address in ("", connection.address)
             ),
             newest,
         )
-        who = self._there[going].address
+        peer = self._there[going].address
         self._end(going)
         self.went(going)
         self.ended += 1
         if self.ended >= self._tell_at:
             self._tell_at *= 10
             self._tell(
-                f"too many connections to port {self._port}: ended one from {who} that had proven no key "
+                f"too many connections to port {self._port}: closed a connection from {peer} that had proven no key "
                 f"({self.ended} so far)"
             )
 

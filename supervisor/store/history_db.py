@@ -245,15 +245,15 @@ class HistoryDb:
                 pass
             case StepDone():
                 facts = _document(event.facts)
-                said = _fields(event, "bot", "deployment", "at", "step", "text", "took")
-                self._put("steps", **said, facts=facts)
+                fields = _fields(event, "bot", "deployment", "at", "step", "text", "took")
+                self._put("steps", **fields, facts=facts)
             case DeploymentEnded():
-                said = _fields(
+                fields = _fields(
                     event, "outcome", "reason", "leader", "seq", "blackout", "late", "missed", "rollback"
                 )
                 self._change(
                     "deployments",
-                    {**said, "ended": event.at, "runs": event.release},
+                    {**fields, "ended": event.at, "runs": event.release},
                     {"bot": event.bot, "id": event.deployment},
                 )
             case WorkerExited():
@@ -265,14 +265,14 @@ class HistoryDb:
             case LeaderChanged():
                 self._put("leaders", **_fields(event, *LeaderRow.__struct_fields__))
             case OutageChanged(outage=outage):
-                said = msgspec.structs.asdict(outage)
-                lists = {name: _document(said[name]) for name in ("windows", "in_doubt")}
-                self._put("outages", bot=event.bot, **{**said, **lists})
+                fields = msgspec.structs.asdict(outage)
+                lists = {name: _document(fields[name]) for name in ("windows", "in_doubt")}
+                self._put("outages", bot=event.bot, **{**fields, **lists})
             case StandbyChanged():
                 self._put("standbys", **_fields(event, "bot", "at", "worker", "release", "state", "reason"))
             case Commanded():
-                said = _fields(event, *CommandRow.__struct_fields__)
-                self._put("commands", **{**said, "facts": _document(event.facts)})
+                fields = _fields(event, *CommandRow.__struct_fields__)
+                self._put("commands", **{**fields, "facts": _document(event.facts)})
             case _:
                 pass
 

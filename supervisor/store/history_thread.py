@@ -166,8 +166,8 @@ class HistoryThread:
         aside = HistoryDb.set_aside(self._path, "damaged")
         self._say(f"history {self._path} is damaged, and set aside as {aside.name}: another is begun")
         self._history = HistoryDb.open(self._path, self._bot)
-        for one in living:
-            self._history.started(one.worker, one.release, one.pid, one.started, Path(one.log), one.begun)
+        for row in living:
+            self._history.started(row.worker, row.release, row.pid, row.started, Path(row.log), row.begun)
 
     def _remaining(self) -> list[WorkerRow]:
         """The workers that may be alive, as far as the damaged history can be read."""
@@ -202,12 +202,12 @@ class HistoryThread:
                 done.set_result(None)
         if self._failing:
             lost = f", {self._dropped} are lost" if self._dropped else ""
-            self._say(f"the history is written again: {self._late} notes had waited for it{lost}")
+            self._say(f"the history is written again: {self._late} entries had waited{lost}")
             self._failing, self._late, self._dropped = "", 0, 0
 
     def _put_off(self, problem: HistoryError) -> None:
         if not self._failing:
-            self._say(f"{problem.message}: what happens is kept in memory, and written when it can be")
+            self._say(f"{problem.message}: entries are kept in memory until it can be written")
         self._failing = problem.message
         self._again_at = time.monotonic() + _PAUSE_S
         self._loop.call_soon_threadsafe(self._loop.call_later, _PAUSE_S, self._try_again)
@@ -229,7 +229,7 @@ class HistoryThread:
     def _lose(self, why: str, problem: Exception) -> None:
         _, done = self._notes.popleft()
         done.set_exception(problem)
-        self._say(f"a note for the history is lost: {why}")
+        self._say(f"a history entry is lost: {why}")
 
     def _close(self) -> None:
         until = time.monotonic() + self._last_tries
@@ -240,7 +240,7 @@ class HistoryThread:
                 time.sleep(0.05)
         lost = len(self._notes) + self._dropped
         if lost:
-            self._say(f"{lost} notes for the history are lost: {self._failing}")
+            self._say(f"{lost} history entries are lost: {self._failing}")
         for _, done in self._notes:
             done.cancel()
         self._notes.clear()
@@ -255,11 +255,11 @@ class HistoryThread:
 def _done_future(done: Future[None]) -> asyncio.Future[None]:
     """A future of this thread's loop that is done when `done` is, with or without an error."""
     loop = asyncio.get_running_loop()
-    told: asyncio.Future[None] = loop.create_future()
+    future: asyncio.Future[None] = loop.create_future()
 
     def tell() -> None:
-        if not told.done():
-            told.set_result(None)
+        if not future.done():
+            future.set_result(None)
 
     done.add_done_callback(lambda _: loop.call_soon_threadsafe(tell))
-    return told
+    return future

@@ -102,9 +102,9 @@ class HomeWatch:
     def _make_again(self) -> list[str]:
         home = self._home
         made = [
-            f"{one.name}/"
-            for one in (home.path, home.journal, home.run, home.releases, home.environments, home.logs)
-            if not one.is_dir()
+            f"{path.name}/"
+            for path in (home.path, home.journal, home.run, home.releases, home.environments, home.logs)
+            if not path.is_dir()
         ]
         if made:
             Home.open(home.path)

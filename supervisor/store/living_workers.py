@@ -66,19 +66,19 @@ def survivors(home: Home, known: Iterable[WorkerRow]) -> list[Survivor]:
     ours = files_of(home)
     found = [
         Survivor(
-            one.worker,
-            one.pid,
-            one.started,
-            holder is not None and one.pid == holder.pid,
-            Path(one.log),
-            one.release,
-            one.begun,
+            row.worker,
+            row.pid,
+            row.started,
+            holder is not None and row.pid == holder.pid,
+            Path(row.log),
+            row.release,
+            row.begun,
         )
-        for one in known
-        if alive(one.pid, one.started)
-        and ((holder is not None and one.pid == holder.pid) or holds_any(one.pid, ours))
+        for row in known
+        if alive(row.pid, row.started)
+        and ((holder is not None and row.pid == holder.pid) or holds_any(row.pid, ours))
     ]
-    if holder is not None and not any(one.leads for one in found):
+    if holder is not None and not any(row.leads for row in found):
         log = home.logs / f"{holder.holder}.log"
         found.append(Survivor(holder.holder, holder.pid, holder.started, True, log))
     return found
@@ -87,7 +87,7 @@ def survivors(home: Home, known: Iterable[WorkerRow]) -> list[Survivor]:
 def foreign(home: Home, known: Iterable[WorkerRow]) -> list[WorkerRow]:
     """The known workers that are alive and belong to another home, from which this home's database was copied."""
     ours = files_of(home)
-    return [one for one in known if alive(one.pid, one.started) and not holds_any(one.pid, ours)]
+    return [row for row in known if alive(row.pid, row.started) and not holds_any(row.pid, ours)]
 
 
 def alive_in(home: Home) -> list[Survivor]:
@@ -98,7 +98,8 @@ def alive_in(home: Home) -> list[Survivor]:
 def named(found: Iterable[Survivor]) -> str:
     """The workers in one line."""
     return ", ".join(
-        f"{one.worker or 'a worker'} (pid {one.pid}{', it leads' if one.leads else ''})" for one in found
+        f"{worker.worker or 'a worker'} (pid {worker.pid}{', it leads' if worker.leads else ''})"
+        for worker in found
     )
 
 

@@ -59,12 +59,12 @@ class HomeOrphaned(NeverblinkError):
     """The bot is alive, and its home is no longer at its path."""
 
     def __init__(self, home: Home, found: list[Orphan], *, saved: bool = False) -> None:
-        workers = [one for one in found if one.role == "worker"] or found
+        workers = [orphan for orphan in found if orphan.role == "worker"] or found
         named = ", ".join(map(str, found))
-        moved = next((one.home for one in found if one.home is not None), None)
+        moved = next((orphan.home for orphan in found if orphan.home is not None), None)
         if moved is not None:
             how, mend = "was moved away", f"Move {moved} back, or name it with --home {moved}"
-        elif any(one.role == "supervisor" for one in found):
+        elif any(orphan.role == "supervisor" for orphan in found):
             how = "was removed or replaced"
             mend = (
                 "Its supervisor makes the home again within seconds: then `neverblink status` shows the bot, and "
@@ -88,7 +88,7 @@ class HomeOrphaned(NeverblinkError):
         )
         super().__init__(f"home {home.path}: {self.problem}")
         self.home = home.path
-        self.pids = [one.pid for one in found]
+        self.pids = [orphan.pid for orphan in found]
         self.saved = saved
 
 
@@ -135,23 +135,23 @@ def refuse_beside_orphans(home: Home, *, rescue: bool = False) -> list[Orphan]:
     if not found:
         return []
     saved = _is_saved(home, found)
-    if rescue and saved and all(one.role == "worker" and one.home is None for one in found):
+    if rescue and saved and all(orphan.role == "worker" and orphan.home is None for orphan in found):
         return found
     raise HomeOrphaned(home, found, saved=saved)
 
 
 def end_orphans(found: Iterable[Orphan]) -> None:
     """Kill them and the processes they started, and wait until they have ended."""
-    for one in found:
+    for orphan in found:
         with suppress(ProcessLookupError):
-            process = os.pidfd_open(one.pid)
+            process = os.pidfd_open(orphan.pid)
             try:
-                if alive(one.pid, one.started):
+                if alive(orphan.pid, orphan.started):
                     signal.pidfd_send_signal(process, signal.SIGKILL)
                     select.select([process], [], [])
             finally:
                 os.close(process)
-        end_group(one.pid, one.started)
+        end_group(orphan.pid, orphan.started)
 
 
 def known_in(home: Home) -> list[WorkerRow]:
@@ -173,31 +173,31 @@ def files_of(home: Home) -> list[Path]:
     return found
 
 
-def _belongs(one: Orphan, home: Home, known: set[tuple[int, int]]) -> bool:
+def _belongs(orphan: Orphan, home: Home, known: set[tuple[int, int]]) -> bool:
     """Whether the process belongs to the home at the path now, although it does not have its id in its mark.
 
     A worker whose home was removed restores its log, journal and lease in the next one. So a worker's open files count
     only if the history knows it.
     """
-    if one.role == "supervisor":
-        return holds_any(one.pid, [home.lock])
-    return (one.pid, one.started) in known and holds_any(one.pid, files_of(home))
+    if orphan.role == "supervisor":
+        return holds_any(orphan.pid, [home.lock])
+    return (orphan.pid, orphan.started) in known and holds_any(orphan.pid, files_of(home))
 
 
 def _is_saved(home: Home, found: list[Orphan]) -> bool:
     """Whether one of them writes this home's journal; waits until it has had the time to begin."""
-    if not any(one.role == "worker" and one.home is None for one in found):
+    if not any(orphan.role == "worker" and orphan.home is None for orphan in found):
         return False
     until = time.monotonic() + _JOURNAL_WITHIN
     while True:
         segments = list(home.journal.glob("*.journal"))
-        if any(holds_any(one.pid, segments) for one in found):
+        if any(holds_any(orphan.pid, segments) for orphan in found):
             return True
         if time.monotonic() > until:
             return False
         time.sleep(_LOOK_EVERY)
 
 
-def _moved_to(one: Orphan, home: Home) -> Path | None:
-    file = where_is(one.pid, "lock" if one.role == "supervisor" else "lease")
+def _moved_to(orphan: Orphan, home: Home) -> Path | None:
+    file = where_is(orphan.pid, "lock" if orphan.role == "supervisor" else "lease")
     return file.parent if file is not None and file.parent != home.path else None

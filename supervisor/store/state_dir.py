@@ -95,8 +95,8 @@ class Owner(msgspec.Struct, frozen=True):
 
 def home_path(project: Path, environment: Mapping[str, str]) -> Path:
     """Where the home of the bot in `project` is: NEVERBLINK_HOME, or .neverblink beside its configuration."""
-    said = environment.get(VARIABLE, "")
-    return expanded(Path(said)).absolute() if said else project.absolute() / DIRECTORY
+    configured = environment.get(VARIABLE, "")
+    return expanded(Path(configured)).absolute() if configured else project.absolute() / DIRECTORY
 
 
 class Home:

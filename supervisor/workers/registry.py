@@ -216,7 +216,7 @@ class WorkerRegistry:
         led = [
             m.report for m in self._members.values() if m.report is not None and m.report.role == "leading"
         ]
-        return max(((one.epoch, one.number) for one in led), default=(0, self.earlier_frame))[1]
+        return max(((report.epoch, report.number) for report in led), default=(0, self.earlier_frame))[1]
 
     def last_failure(self) -> Member | None:
         """The worker that failed last, by its own message or by its exit."""

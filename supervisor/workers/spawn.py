@@ -94,7 +94,9 @@ def spawn(
     if not directory.is_dir():
         raise SpawnError(f"release directory {directory} is gone: deploy again")
     # The keys go through the pipe only: not in arguments, not in the environment, and the supervisor keeps no copy.
-    told = encode_assignment(msgspec.structs.replace(launch.assignment, keys=keys, descriptors=descriptors))
+    assignment = encode_assignment(
+        msgspec.structs.replace(launch.assignment, keys=keys, descriptors=descriptors)
+    )
     try:
         readable, writable = os.pipe()
     except OSError as problem:
@@ -102,7 +104,7 @@ def spawn(
     try:
         os.set_blocking(writable, False)
         # An assignment is a few hundred bytes and a pipe holds 64 KiB: this can't block, and needs no reader yet.
-        if os.write(writable, told) != len(told):
+        if os.write(writable, assignment) != len(assignment):
             raise SpawnError(f"the assignment of worker {launch.assignment.worker} does not fit into a pipe")
         with open_for_child(launch.log, warn) as log:
             child = subprocess.Popen(
@@ -128,8 +130,8 @@ def spawn(
 
 def why_it_ended(launch: Launch, status: str) -> str:
     """Why a worker ended, in one line: `status`, the last line of its log, and the mend where it is known."""
-    said = last_line(launch.log)
-    if "No module named" in said and "neverblink" in said:
+    last = last_line(launch.log)
+    if "No module named" in last and "neverblink" in last:
         return (
             f"{launch.python} has no neverblink: install it there (`{install_command(python=launch.python)}`), "
             "or set `python` in neverblink.toml to an interpreter that has it"
@@ -137,7 +139,7 @@ def why_it_ended(launch: Launch, status: str) -> str:
     if status.startswith("killed by"):
         # The last line of its log is unrelated.
         return status
-    return f"{status}: {said}" if said else status
+    return f"{status}: {last}" if last else status
 
 
 def _environment(launch: Launch, ours: Mapping[str, str], pipe: int) -> dict[str, str]:

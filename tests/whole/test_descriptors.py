@@ -79,7 +79,7 @@ def test_a_deployment_is_refused_with_its_reason_while_the_leader_cannot_open_wh
     refused = live.run("deploy", code)
     assert refused.code == 5
     line = one_line(refused)
-    assert "worker w1, which leads, has 0 of 8 file descriptors left, and a handoff needs 8" in line
+    assert "the leader w1 has 0 of 8 file descriptors left, and a handoff needs 8" in line
     assert "`neverblink down` and then `up`" in line
     resource.prlimit(leader, resource.RLIMIT_NOFILE, before)
     live.status_with(lambda status: not status["descriptors"] or not status["descriptors"]["short"])

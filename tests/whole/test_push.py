@@ -308,7 +308,7 @@ def test_a_pushed_but_undeployed_commit_is_reported_and_one_command_deploys_it(l
     locked = pushing.change("Under a lock")
     assert deploy in pushing.push().err
     assert pushing.push().err.strip() == "Everything up-to-date"
-    up.prints(f"main of {pushing.bare} is 1 commit ahead of what runs ({locked[:8]} Under a lock)")
+    up.prints(f"main of {pushing.bare} is 1 commit ahead of the running commit ({locked[:8]} Under a lock)")
     seen = live.status()["branches"]
     assert [(one["commit"], one["ahead"], one["behind"], one["deployment"]) for one in seen] == [
         (locked, 1, 0, 0)
@@ -325,8 +325,10 @@ def test_a_pushed_but_undeployed_commit_is_reported_and_one_command_deploys_it(l
     live.down()
     off = pushing.change("While it is down")
     assert deploy in pushing.push().err
-    assert f"is 1 commit ahead of what runs ({off[:8]}" in live.run("hook", "status", pushing.bare).out
-    live.up(code).prints(f"is 1 commit ahead of what runs ({off[:8]} While it is down)")
+    assert (
+        f"is 1 commit ahead of the running commit ({off[:8]}" in live.run("hook", "status", pushing.bare).out
+    )
+    live.up(code).prints(f"is 1 commit ahead of the running commit ({off[:8]} While it is down)")
     assert live.status()["release"].endswith(locked[:8])
     live.down()
     assert live.audit()["doubled"] == 0

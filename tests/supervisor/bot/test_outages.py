@@ -14,7 +14,7 @@ from neverblink.protocol.frame import Schema
 from neverblink.protocol.link import DecisionOpened, Doubt, Handed, Hello, Report
 from neverblink.protocol.window import Window
 from neverblink.protocol.wire import PROTOCOL
-from neverblink.supervisor.bot.outages import Outages, told, windows_missed
+from neverblink.supervisor.bot.outages import Outages, describe_outage, windows_missed
 from neverblink.supervisor.store.history_db import HistoryDb, HistoryError
 from neverblink.supervisor.store.history_rows import SCHEMA, STEPS
 from neverblink.supervisor.system.errors import Refusal
@@ -140,11 +140,14 @@ def test_an_outage_is_described_in_one_line() -> None:
         3, 5 * S, 5 * S + 410_000_000, "w1", "r1", "killed by SIGKILL", 2, 41,
         (WindowMissed("5m", 1, 0, 1),), (Doubt("3-9-0", "enter", 7),), "w3", 4,
     )  # fmt: skip
-    assert told(over, 9 * S) == (
+    assert describe_outage(over, 9 * S) == (
         "outage 3: worker w1 died (and 1 after it): killed by SIGKILL; w3 went on after 410ms, 41 ticks missed, "
         "window 5m missed, decision enter (3-9-0) in doubt"
     )
-    assert told(Outage(1, 5 * S, worker="w1"), 9 * S) == "outage 1: worker w1 died; no worker leads since 4s"
+    assert (
+        describe_outage(Outage(1, 5 * S, worker="w1"), 9 * S)
+        == "outage 1: worker w1 died; no worker leads since 4s"
+    )
 
 
 def test_outages_are_kept_for_the_next_supervisor(tmp_path: Path) -> None:

@@ -263,7 +263,7 @@ def test_a_release_can_be_given_by_the_beginning_of_its_id(tmp_path: Path, code:
         asked = [command.release for command in supervisor.asked if isinstance(command, Deploy)]
     assert asked == [first.id, first.id]
     assert result.exit_code == Exit.BAD_INPUT
-    assert "say more of it" in result.stderr
+    assert "give a longer name" in result.stderr
 
 
 def test_rollback_is_done_when_the_old_code_leads_again(tmp_path: Path) -> None:

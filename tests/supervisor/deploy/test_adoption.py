@@ -161,7 +161,7 @@ def test_a_leader_that_died_without_a_supervisor_is_replaced_by_up(harness: Supe
     ends(pid)
     assert harness.play(nothing, code) == 0
     with HistoryDb.open(harness.home.database, "fox") as history:
-        assert [one.reason for one in history.workers()] == ["exit 0", "ended while no supervisor looked"]
+        assert [one.reason for one in history.workers()] == ["exit 0", "ended while no supervisor ran"]
 
 
 def test_a_bot_can_be_adopted_repeatedly(harness: SupervisorHarness) -> None:

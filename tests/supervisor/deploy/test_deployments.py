@@ -523,7 +523,7 @@ def test_bad_input_is_refused_before_a_worker_starts(harness: SupervisorHarness)
         for path, said in (
             (str(typo), 'did you mean "bot"'),
             (str(empty), "no bot.py here"),
-            ("relative", "expected an absolute one"),
+            ("relative", "must be absolute"),
             (str(harness.tmp / "nowhere"), "there is no such directory"),
             (str(typo / "neverblink.toml"), "it is a file"),
         ):

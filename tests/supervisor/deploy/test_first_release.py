@@ -88,7 +88,7 @@ def test_a_rolled_back_release_does_not_lead_after_down_and_up(harness: Supervis
     assert harness.play(scenario, code) == 0
     assert runs(harness, code) == found[0]
     said = harness.screen.getvalue()
-    assert f"going on with release {found[0]}, which led last" in said
+    assert f"continuing with release {found[0]}, which led last" in said
     assert f"`neverblink up --from {code}` starts with it" in said
 
 
@@ -152,7 +152,7 @@ def test_a_damaged_release_is_made_again_from_its_directory(
     first = runs(harness, code)
     damage(harness, first, how)
     assert runs(harness, code) == first
-    assert f"release {first} was made again of {code}" in harness.screen.getvalue()
+    assert f"release {first} was made again from {code}" in harness.screen.getvalue()
     assert (harness.home.releases / first / "bot.py").read_text() == (code / "bot.py").read_text()
 
 
@@ -163,7 +163,7 @@ def test_a_removed_release_is_made_again_from_a_project_with_its_code(harness: S
         path.chmod(0o700)
     shutil.rmtree(harness.home.releases)
     assert runs(harness, code) == first
-    assert f"release {first} was made again of {code}" in harness.screen.getvalue()
+    assert f"release {first} was made again from {code}" in harness.screen.getvalue()
 
 
 def test_a_damaged_release_that_cannot_be_made_again_is_replaced_by_the_previous_one(
@@ -175,7 +175,7 @@ def test_a_damaged_release_that_cannot_be_made_again_is_replaced_by_the_previous
     shutil.rmtree(harness.tmp / "other")
     assert runs(harness, code) == first
     assert (
-        f"release {second}, which led last, is lost: going on with release {first}"
+        f"release {second}, which led last, is lost: continuing with release {first}"
         in harness.screen.getvalue()
     )
 
@@ -212,7 +212,7 @@ def test_a_release_of_a_commit_is_made_again_even_without_its_manifest(harness: 
     manifest.chmod(0o600)
     manifest.write_text("")
     assert runs(harness, code) == release
-    assert f"release {release} was made again of commit {commit[:8]}" in harness.screen.getvalue()
+    assert f"release {release} was made again from commit {commit[:8]}" in harness.screen.getvalue()
 
 
 def test_up_keeps_starting_a_bot_that_has_led_before(harness: SupervisorHarness, tmp_path: Path) -> None:

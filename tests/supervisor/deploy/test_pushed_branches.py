@@ -1,4 +1,4 @@
-"""Branches that deploy: what is said of one that is not what runs."""
+"""Branches that deploy: what is said of one that is not the running commit."""
 
 from __future__ import annotations
 
@@ -31,16 +31,19 @@ def seen(commit: str = TIP, **more: object) -> BranchSeen:
         (seen(running=OTHER, ahead=1, behind=0, asked=True), ""),
         (seen(running=OTHER, ahead=1, behind=0, deployment=3), ""),
         (seen(running="", deployment=3, outcome="done"), ""),
-        (seen(running=OTHER, ahead=2, behind=0), f"BARE is 2 commits ahead of what runs EXITS: {MEND}"),
+        (
+            seen(running=OTHER, ahead=2, behind=0),
+            f"BARE is 2 commits ahead of the running commit EXITS: {MEND}",
+        ),
         (
             seen(running=OTHER, ahead=1, behind=0, deployment=3, outcome="rolled_back"),
-            "BARE is 1 commit ahead of what runs EXITS: deployment 3 was rolled back",
+            "BARE is 1 commit ahead of the running commit EXITS: deployment 3 was rolled back",
         ),
         (
             seen(running=OTHER, ahead=1, behind=2, deployment=3, outcome="done"),
-            "BARE and what runs went apart: 1 and 2 commits of their own EXITS: deployment 3 brought it once",
+            "BARE and the running commit have diverged: 1 and 2 commits EXITS: deployment 3 deployed it earlier",
         ),
-        (seen(running=""), f"BARE is not what runs EXITS: {MEND}"),
+        (seen(running=""), f"BARE is not the running commit EXITS: {MEND}"),
     ],
 )
 def test_the_report_on_a_branch_has_its_commit_and_its_distance(one: BranchSeen, said: str) -> None:

@@ -175,8 +175,8 @@ def test_a_tree_is_not_accepted_as_a_commit(repository: Repository, releases: Re
 @pytest.mark.parametrize(
     ("said", "problem"),
     [
-        ({}, "nothing is said"),
-        ({"path": "/a", "commit": "b"}, "path and commit are said"),
+        ({}, "nothing to deploy is given"),
+        ({"path": "/a", "commit": "b"}, "path and commit are given"),
         ({"path": "a"}, "absolute"),
         ({"commit": "a"}, "repository"),
         ({"commit": "a", "repository": "/r", "directory": "../b"}, "inside the commit"),

@@ -119,7 +119,7 @@ def test_a_hook_that_replaced_ours_is_kept(bare: Path, home: Path) -> None:
 
 
 def test_status_names_the_obstacles_to_a_push(bare: Path, home: Path) -> None:
-    assert "has no hook of neverblink's" in problems(bare)[0]
+    assert "has no neverblink hook" in problems(bare)[0]
     run("install", bare, "--home", home, "--gate")
     with Home(home).claim("fox"):
         assert problems(bare) == []

@@ -170,7 +170,7 @@ def test_links_inside_the_source_stay_links(releases: ReleaseStore, source: Path
 @pytest.mark.parametrize("target", ["/etc/hostname", "../outside", "lib/../../outside"])
 def test_links_to_the_outside_are_refused_by_name(releases: ReleaseStore, source: Path, target: str) -> None:
     (source / "model.bin").symlink_to(target)
-    with pytest.raises(ReleaseError, match=r"foresight: model\.bin: is a link .*copy what it leads to"):
+    with pytest.raises(ReleaseError, match=r"foresight: model\.bin: is a link .*copy its target"):
         releases.make(source, "bot:Foresight")
     assert names(releases.directory) == set()
 
@@ -245,13 +245,13 @@ def test_a_name_that_fits_no_release_or_several_is_refused(
     with pytest.raises(NoSuchRelease, match="there are none yet"):
         releases.find("2026")
     first, second = (make(releases, clock, source, version) for version in (1, 2))
-    with pytest.raises(AmbiguousRelease, match="say more of it") as ambiguous:
+    with pytest.raises(AmbiguousRelease, match="give a longer name") as ambiguous:
         releases.find("2026")
     assert ambiguous.value.matches == [second.id, first.id]
     for said in ("2027", "", "previous", "../releases", first.id + "0"):
         with pytest.raises(NoSuchRelease) as missing:
             releases.find(said)
-        assert missing.value.said == said
+        assert missing.value.name == said
         assert missing.value.known == [second.id, first.id]
     with pytest.raises(NoSuchRelease):
         releases.get("../releases/" + first.id)

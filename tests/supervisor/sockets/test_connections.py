@@ -53,7 +53,7 @@ def test_the_oldest_unproven_connection_of_an_address_is_closed_above_its_limit(
     clients = [port.accepts() for _ in range(4)]
     assert [ended(client) for client in clients] == [True, False, False, False]
     assert port.told == [
-        f"too many connections to port {port.number}: ended one from {HOST} that had proven no key (1 so far)"
+        f"too many connections to port {port.number}: closed a connection from {HOST} that had proven no key (1 so far)"
     ]
 
 

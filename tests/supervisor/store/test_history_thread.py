@@ -71,7 +71,7 @@ def test_entries_made_while_the_file_is_locked_are_written_later_in_order(tmp_pa
                 begun = time.monotonic()
                 assert await history_thread.ask(lambda history: history.commands(10)) == []
                 assert time.monotonic() - begun < 5
-            await wait_for_log(log, "written again: 4 notes had waited")
+            await wait_for_log(log, "written again: 4 entries had waited")
 
     asyncio.run(scenario())
     assert commands(path) == ["pause", "resume", "pause", "lock"]
@@ -108,7 +108,7 @@ def test_entries_that_do_not_fit_into_memory_are_counted_and_reported(tmp_path: 
                 for at in range(8):
                     history_thread.note(commanded("pause", at))
                 await wait_for_log(log, "kept in memory")
-            await wait_for_log(log, "5 notes had waited for it, 3 are lost")
+            await wait_for_log(log, "5 entries had waited, 3 are lost")
 
     asyncio.run(scenario())
     assert len(commands(path)) == 5
@@ -126,7 +126,7 @@ def test_entries_lost_at_the_end_are_counted_and_reported_within_a_bound(tmp_pat
             begun = time.monotonic()
             await history_thread.close()
             assert time.monotonic() - begun < 5
-        await wait_for_log(log, "2 notes for the history are lost")
+        await wait_for_log(log, "2 history entries are lost")
 
     asyncio.run(scenario())
 
@@ -139,7 +139,7 @@ def test_an_entry_that_can_never_be_written_blocks_no_later_one(tmp_path: Path) 
             history_thread.write(lambda history: 1 // 0)
             history_thread.note(commanded("pause", 1))
             assert len(await history_thread.ask(lambda history: history.commands(10))) == 1
-            await wait_for_log(log, "a note for the history is lost: ZeroDivisionError")
+            await wait_for_log(log, "a history entry is lost: ZeroDivisionError")
 
     asyncio.run(scenario())
 
