@@ -53,12 +53,7 @@ _NOT_OURS = ("VIRTUAL_ENV", "CONDA_PREFIX", "PYTHONHOME", "PYTHONPATH", "UV_PYTH
 _OURS = ("NO_COLOR", "PYTHONUNBUFFERED")
 
 
-class Built(msgspec.Struct, frozen=True):
-    """A complete environment. `made_at` is wall ns."""
-
-    name: str
-    python: Path
-    """Its interpreter."""
+class _Stamp(msgspec.Struct, frozen=True):
     version: str
     packages: int
     file: str
@@ -68,12 +63,12 @@ class Built(msgspec.Struct, frozen=True):
     """Each file had the hash in its RECORD when it was built."""
 
 
-class _Stamp(msgspec.Struct, frozen=True):
-    version: str
-    packages: int
-    file: str
-    made_at: int
-    recorded: bool = False
+class Built(_Stamp, frozen=True, kw_only=True):
+    """A complete environment. `made_at` is wall ns."""
+
+    name: str
+    python: Path
+    """Its interpreter."""
 
 
 class Environments:
@@ -108,7 +103,7 @@ class Environments:
         if not os.access(python, os.X_OK) or len(_installed_in(place)) < stamp.packages:
             # Its Python or a library was removed: build it again.
             return None
-        return Built(name, python, **msgspec.structs.asdict(stamp))
+        return Built(name=name, python=python, **msgspec.structs.asdict(stamp))
 
     def doubt(self) -> None:
         """The machine or the bot crashed: verify each environment before it is used."""
